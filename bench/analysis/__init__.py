@@ -1,0 +1,1 @@
+"""Run folders to answers; opens no socket."""

@@ -1,0 +1,1 @@
+"""Locust users to samples."""

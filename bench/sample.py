@@ -1,0 +1,60 @@
+"""What is known of one request, in which units, and how is it laid out in columns?"""
+
+from typing import Final, NamedTuple
+
+STATUS_NAMES: Final = (
+    "OK",
+    "CANCELLED",
+    "UNKNOWN",
+    "INVALID_ARGUMENT",
+    "DEADLINE_EXCEEDED",
+    "NOT_FOUND",
+    "ALREADY_EXISTS",
+    "PERMISSION_DENIED",
+    "RESOURCE_EXHAUSTED",
+    "FAILED_PRECONDITION",
+    "ABORTED",
+    "OUT_OF_RANGE",
+    "UNIMPLEMENTED",
+    "INTERNAL",
+    "UNAVAILABLE",
+    "DATA_LOSS",
+    "UNAUTHENTICATED",
+)
+"""gRPC status names by code (the gRPC core specification, "Status codes and their use in gRPC")."""
+
+UNSENT: Final = "UNSENT"
+"""Outcome of a request that was due and never sent, because the cap on requests in flight was reached."""
+
+
+class Sample(NamedTuple):
+    """One request as it happened.
+
+    Three instants and no stored durations: latency = done - due, service = done - sent, lag = sent - due.
+    In a closed loop `due` is `sent`. A named tuple and not a dataclass: one is made for each request
+    (0.3 us against 1.4 us).
+    """
+
+    name: str
+    """What was asked: the request name shown by Locust."""
+    batch: int
+    """Examples in the request."""
+    due: float
+    """Seconds since the start of the run at which the schedule wanted the request sent."""
+    sent: float | None
+    """Seconds at which its bytes were handed to the kernel; None: never sent."""
+    done: float | None
+    """Seconds at which its last response frame was read; None: never sent."""
+    status: int | None
+    """gRPC status code; None: never sent."""
+    version: int | None
+    """Model version that answered; None: unknown."""
+    correct: int | None
+    """Examples of the batch answered with their label; None: not checked."""
+
+
+def outcome(status: int | None) -> str:
+    """The name of a status code, `UNSENT` for None; codes outside the specification become `STATUS_<n>`."""
+    if status is None:
+        return UNSENT
+    return STATUS_NAMES[status] if 0 <= status < len(STATUS_NAMES) else f"STATUS_{status}"

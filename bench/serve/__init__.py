@@ -1,0 +1,1 @@
+"""Servers under test: our own, and how each kind is launched."""
