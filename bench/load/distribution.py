@@ -1,0 +1,188 @@
+"""How do records and clocks of worker processes come together in the master's one run folder?
+
+Messages, on Locust's own connection between worker and master:
+
+- `bench-hello` (worker: its clock) is answered by `bench-origin` (master: its clock, the start of the run);
+  the half of the round trip bounds the error of the clock offset so found.
+- `bench-chunk`: a quarter second of one worker's records, as bytes.
+- `bench-drain` asks a worker to send nothing more, to wait for its last answers and to flush; the worker
+  says `bench-drained` with its counts, after its last chunk (the connection keeps the order).
+- `bench-refused`: a worker that cannot take part, and why.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import gevent
+from gevent.event import Event
+
+from bench import BenchError
+from bench.load import session
+from bench.load.options import read_options
+from bench.load.session import Session, make_pools
+from bench.load.target import address_of
+from bench.run import Chunk
+
+log = logging.getLogger("bench")
+
+GOODBYE_SECONDS = 20.0
+"""The master waits this long for the last records of its workers; a worker waits 15 s for its last answers."""
+CLOCK_ROUNDS = 5
+"""Round trips of which the shortest gives the clock offset."""
+
+
+class Worker:
+    """A load process that gets its orders from a master and ships its records to it."""
+
+    def __init__(self, environment: Any) -> None:
+        self.environment, self.runner = environment, environment.runner
+        self._best: tuple[float, float] | None = None
+        self._rounds = 0
+
+    def listen(self) -> None:
+        """Take part in Locust's events and in the messages above."""
+        events = self.environment.events
+        events.test_start.add_listener(self._on_test_start)
+        events.test_stopping.add_listener(lambda **_: self._stop())
+        self.runner.register_message("bench-origin", self._on_origin)
+        self.runner.register_message("bench-drain", lambda **_: self._stop(), concurrent=True)
+
+    def _on_test_start(self, **_: Any) -> None:
+        try:
+            options = read_options(self.environment.parsed_options)
+            pools = make_pools(self.environment.user_classes, options)
+            load = Session(self.environment, address_of(self.environment.host), options, pools, self._ship)
+        except BenchError as error:
+            self.runner.send_message("bench-refused", {"reason": str(error)})
+            return
+        self._best, self._rounds = None, 0
+        session.begin(self.environment, load)
+        self._say_hello()
+
+    def _say_hello(self) -> None:
+        self.runner.send_message("bench-hello", {"clock": time.perf_counter()})
+
+    def _on_origin(self, msg: Any, **_: Any) -> None:
+        now = time.perf_counter()
+        load = session.peek(self.environment)
+        if load is None:
+            return
+        bound = (now - msg.data["echo"]) / 2
+        offset = msg.data["echo"] + bound - msg.data["clock"]  # this clock minus the master's
+        if self._best is None or bound < self._best[0]:
+            self._best = (bound, offset)
+        self._rounds += 1
+        if self._rounds < CLOCK_ROUNDS:
+            self._say_hello()
+            return
+        load.index, load.count = msg.data["index"], msg.data["count"]
+        load.clock_bound = self._best[0]
+        load.start_clock(msg.data["origin"] + self._best[1])
+
+    def _ship(self, chunk: Chunk) -> None:
+        self.runner.send_message("bench-chunk", {"chunk": chunk.to_bytes()})
+
+    def _stop(self) -> None:
+        load = session.peek(self.environment)
+        if load is None or load.draining:
+            return
+        load.drain()
+        session.end(self.environment)
+        load.close()
+        counts = {"sent": load.sent, "recorded": load.recorded, "clock_bound": load.clock_bound}
+        self.runner.send_message("bench-drained", counts)
+
+
+@dataclass
+class _Known:
+    """What the master knows of one worker."""
+
+    number: int
+    sent: int = 0
+    recorded: int = 0
+    clock_bound: float | None = None
+    finished: bool = False
+
+
+class Workers:
+    """The master's side: clocks answered, records taken in, last words waited for."""
+
+    def __init__(self, environment: Any) -> None:
+        self.environment, self.runner = environment, environment.runner
+        self._known: dict[str, _Known] = {}
+        self._origin = 0.0
+        self._keep: Callable[[int, Chunk], None] | None = None
+        self._refused: Callable[[str], None] | None = None
+        self._changed = Event()
+        self.runner.register_message("bench-hello", self._on_hello)
+        self.runner.register_message("bench-chunk", self._on_chunk)
+        self.runner.register_message("bench-drained", self._on_drained)
+        self.runner.register_message("bench-refused", self._on_refused)
+
+    def begin(
+        self, origin: float, keep: Callable[[int, Chunk], None], refused: Callable[[str], None]
+    ) -> None:
+        """Start a test at `origin` on this process's clock; `keep(worker, chunk)` takes the records."""
+        self._known.clear()
+        self._origin, self._keep, self._refused = origin, keep, refused
+
+    def finish(self) -> list[dict[str, Any]]:
+        """Ask all for their last records, wait for them, and tell what each contributed.
+
+        A worker that says nothing within the bound, or has left before, is told as `lost`.
+        """
+        connected = set(self.runner.clients)
+        for client in connected:
+            self.runner.send_message("bench-drain", client_id=client)
+        with gevent.Timeout(GOODBYE_SECONDS, False):
+            while any(not known.finished for client, known in self._known.items() if client in connected):
+                self._changed.clear()
+                self._changed.wait()
+        self._keep = None
+        return [
+            {
+                "worker": known.number,
+                "id": client,
+                "sent": known.sent if known.finished else None,
+                "recorded": known.recorded,
+                "clock_bound": known.clock_bound,
+                "lost": not known.finished,
+            }
+            for client, known in self._known.items()
+        ]
+
+    def _on_hello(self, msg: Any, **_: Any) -> None:
+        known = self._known.setdefault(msg.node_id, _Known(len(self._known)))
+        answer = {
+            "echo": msg.data["clock"],
+            "clock": time.perf_counter(),
+            "origin": self._origin,
+            "index": known.number,
+            "count": max(self.runner.worker_count, len(self._known)),
+        }
+        self.runner.send_message("bench-origin", answer, client_id=msg.node_id)
+
+    def _on_chunk(self, msg: Any, **_: Any) -> None:
+        known = self._known.get(msg.node_id)
+        if known is None or self._keep is None:
+            log.warning("records of worker %s came after the end of the test and are left out", msg.node_id)
+            return
+        chunk = Chunk.from_bytes(msg.data["chunk"])
+        known.recorded += len(chunk)
+        self._keep(known.number, chunk)
+
+    def _on_drained(self, msg: Any, **_: Any) -> None:
+        known = self._known.get(msg.node_id)
+        if known is None:
+            return
+        known.sent, known.clock_bound, known.finished = msg.data["sent"], msg.data["clock_bound"], True
+        if known.recorded != msg.data["recorded"]:
+            log.warning("worker %d says %d records, %d came", known.number, msg.data["recorded"], known.recorded)
+        self._changed.set()
+
+    def _on_refused(self, msg: Any, **_: Any) -> None:
+        if self._refused is not None:
+            self._refused(msg.data["reason"])

@@ -1,0 +1,133 @@
+"""What happens when Locust starts, stops and ends a test: target, run folder, last words?"""
+
+import logging
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import gevent
+import locust
+from locust.runners import MasterRunner, WorkerRunner
+
+from bench import BenchError
+from bench.load import distribution, session
+from bench.load.manifest import describe
+from bench.load.options import Options, add_arguments, read_options
+from bench.load.session import Session, make_pools
+from bench.load.target import EmbeddedServer, Target, address_of, look
+from bench.payload import Pool
+from bench.run import RunWriter
+
+log = logging.getLogger("bench")
+
+
+def register() -> None:
+    """Listen to Locust's events; called once, when a scenario imports `bench.load.users`."""
+    locust.events.init_command_line_parser.add_listener(lambda parser, **_: add_arguments(parser))
+    locust.events.init.add_listener(_on_init)
+
+
+def _on_init(environment: Any, runner: Any, **_: Any) -> None:
+    if isinstance(runner, WorkerRunner):
+        distribution.Worker(environment).listen()
+    elif runner is not None:
+        FirstProcess(environment, runner).listen()
+
+
+class FirstProcess:
+    """The one process of a local test, or the master: owns the target, the run folder and the embedded server."""
+
+    def __init__(self, environment: Any, runner: Any) -> None:
+        self.environment, self.runner = environment, runner
+        self.headless = bool(environment.parsed_options.headless)
+        self.server: EmbeddedServer | None = None
+        self.writer: RunWriter | None = None
+        self.workers = distribution.Workers(environment) if isinstance(runner, MasterRunner) else None
+
+    def listen(self) -> None:
+        """Get everything ready that the load needs; a wrong option ends Locust here with one line and code 2."""
+        events = self.environment.events
+        events.quit.add_listener(self._on_quit)
+        try:
+            options = read_options(self.environment.parsed_options)
+            if not self.environment.host:
+                self.server = EmbeddedServer(log.info)
+                self.environment.host = self.server.address
+            if self.headless:
+                self._prepare(options)
+        except BenchError as error:
+            self._on_quit()
+            print(f"bench: {error}", file=sys.stderr)
+            raise SystemExit(2) from None
+        except BaseException:
+            self._on_quit()
+            raise
+        events.test_start.add_listener(self._on_test_start)
+        events.test_stopping.add_listener(self._on_test_stopping)
+        events.test_stop.add_listener(self._on_test_stop)
+
+    def _models(self) -> Path | None:
+        started_here = self.server is not None and self.environment.host == self.server.address
+        return self.server.models if self.server and started_here else None
+
+    def _on_test_start(self, **_: Any) -> None:
+        try:
+            self._begin()
+        except BenchError as error:
+            self._refuse(str(error))
+
+    def _prepare(self, options: Options) -> tuple[Target, dict[type, Pool]]:
+        """Everything that can be wrong with the options shows here, before anything is written or sent."""
+        RunWriter.check_root(options.results)
+        pools = make_pools(self.environment.user_classes, options)
+        return look(address_of(self.environment.host), options, models=self._models()), pools
+
+    def _begin(self) -> None:
+        options = read_options(self.environment.parsed_options)
+        target, pools = self._prepare(options)
+        if target.warning:
+            log.warning("%s", target.warning)
+        scenario = Path(self.environment.locustfile or "scenario").stem
+        manifest = describe(self.environment, options, target, pools)
+        self.writer = writer = RunWriter.create(options.results, scenario, options.note, manifest)
+        log.info("recording into %s", writer.path)
+        origin = time.perf_counter()
+        if self.workers is not None:
+            self.workers.begin(origin, writer.append, self._refuse)
+            return
+        load = Session(
+            self.environment, target.address, options, pools, lambda chunk: writer.append(0, chunk)
+        )
+        load.start_clock(origin)
+        session.begin(self.environment, load)
+
+    def _refuse(self, reason: str) -> None:
+        """End the test: somebody found what the user has to mend."""
+        log.error("%s", reason)
+        self.environment.process_exit_code = 2
+        gevent.spawn(self.runner.quit if self.headless else self.runner.stop)
+
+    def _on_test_stopping(self, **_: Any) -> None:
+        load = session.peek(self.environment)
+        if load is not None:
+            load.drain()
+
+    def _on_test_stop(self, **_: Any) -> None:
+        writer, self.writer = self.writer, None
+        if writer is None:
+            return
+        load = session.end(self.environment)
+        if load is not None:
+            load.close()
+            workers = [{"worker": 0, "sent": load.sent, "recorded": load.recorded, "lost": False}]
+        else:
+            workers = self.workers.finish() if self.workers else []
+        sent, recorded = (sum(w[key] for w in workers) for key in ("sent", "recorded"))
+        writer.finish(workers=workers, counts={"sent": sent, "recorded": recorded})
+        log.info("%s: %d requests sent, %d recorded", writer.path, sent, recorded)
+
+    def _on_quit(self, **_: Any) -> None:
+        server, self.server = self.server, None
+        if server is not None:
+            server.stop()

@@ -1,0 +1,77 @@
+"""What must a run folder say of itself, so that its numbers can be understood and compared later?"""
+
+import hashlib
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+
+from bench.load import machine
+from bench.load.options import Options
+from bench.load.target import Target
+from bench.payload import Pool
+
+
+def describe(
+    environment: Any, options: Options, target: Target, pools: Mapping[type, Pool]
+) -> dict[str, Any]:
+    """The manifest's facts about command, target, load, payload, model and machine. Holds no secret."""
+    asked = options.asked
+    return {
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "target": {
+            "address": target.address,
+            "kind": target.kind,
+            "model": asked.model,
+            "version": asked.version if asked.version is not None else target.version,
+            "version_asked": asked.version,
+            "label": asked.label,
+            "signature": asked.signature,
+            "tls": options.tls is not None,
+            "metadata_keys": [key for key, _ in options.metadata],
+        },
+        "load": _load(environment, options),
+        "seed": options.seed,
+        "payload": {user.__name__: _payload(pool) for user, pool in pools.items()},
+        "model": {"path": str(target.model_path), "sha256": tree_hash(target.model_path)}
+        if target.model_path
+        else None,
+        "machine": machine.facts(),
+        "git": machine.git_facts(Path.cwd()),
+    }
+
+
+def tree_hash(folder: Path) -> str:
+    """SHA-256 over the names and contents of all files below a folder, in the order of their names."""
+    digest = hashlib.sha256()
+    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+        digest.update(str(path.relative_to(folder)).encode() + b"\0")
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def _load(environment: Any, options: Options) -> dict[str, Any]:
+    parsed = environment.parsed_options
+    return {
+        "kind": "closed",
+        "users": getattr(parsed, "num_users", None),
+        "spawn_rate": getattr(parsed, "spawn_rate", None),
+        "run_time": getattr(parsed, "run_time", None),
+        "processes": getattr(parsed, "processes", None) or 1,
+        "user_classes": [user.__name__ for user in environment.user_classes],
+        "shape": type(environment.shape_class).__name__ if environment.shape_class else None,
+        "batch": options.asked.batch,
+        "deadline": options.asked.deadline,
+        "transport": options.transport,
+        "connections": options.connections,
+    }
+
+
+def _payload(pool: Pool) -> dict[str, Any]:
+    return {
+        "sha256": pool.sha256,
+        "messages": len(pool.messages),
+        "bytes": len(pool.messages[0]),
+        "batch": pool.batch,
+    }

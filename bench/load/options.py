@@ -1,0 +1,168 @@
+"""What can a user of a scenario set on Locust's command line and in its web form?"""
+
+import argparse
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench import BenchError
+from bench.wire.client import TLS
+
+PREDICT_SIGNATURE = "predict_images"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Which model is asked for, and how: the part of the options that goes into every request."""
+
+    model: str
+    version: int | None
+    label: str | None
+    signature: str
+    batch: int
+    deadline: float
+    """Seconds until a call is given up with DEADLINE_EXCEEDED."""
+
+    def request(self) -> dict[str, Any]:
+        """What each request says, as the arguments of `bench.payload.Pool`."""
+        return {
+            "model": self.model,
+            "version": self.version,
+            "label": self.label,
+            "signature": self.signature,
+            "batch": self.batch,
+        }
+
+
+@dataclass(frozen=True)
+class Options:
+    """The scenario's options, checked. Built anew at each start of a test, since the web form may change them."""
+
+    asked: Asked
+    seed: int
+    transport: str
+    connections: int
+    tls: TLS | None
+    metadata: tuple[tuple[str, str], ...]
+    mnist: Path | None
+    results: Path
+    note: str | None
+    keep_samples: bool
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Register the options with Locust's parser; its web form shows them too."""
+    group = parser.add_argument_group(
+        "serving-bench", "Which server, which model, and where results go (--host is Locust's own; without it an embedded server is started)"
+    )
+
+    def option(name: str, **settings: Any) -> None:
+        environment = "BENCH_" + name.lstrip("-").upper().replace("-", "_")
+        group.add_argument(name, env_var=environment, **settings)
+
+    option("--model-name", default="mnist", help="model to ask for (default: mnist)")
+    option("--model-version", default="", metavar="N", help="version number (default: the server's latest)")
+    option("--version-label", default="", metavar="LABEL", help="version label instead of a number")
+    option("--signature", default=PREDICT_SIGNATURE, help=f"signature to call (default: {PREDICT_SIGNATURE})")
+    option("--batch-size", default="1", metavar="N", help="examples in each request (default: 1)")
+    option("--deadline", default="10", metavar="SECONDS", help="give a call up after this long (default: 10)")
+    option("--seed", default="1", metavar="N", help="seed of everything random (default: 1)")
+    option("--mnist", default="", metavar="DIR", help="IDX files or PNG folders to send instead of the bundled digits")
+    option("--transport", default="native", choices=["native", "grpcio"], help="HTTP/2 client (default: native)")
+    option("--connections", default="1", metavar="N", help="connections of each load process (default: 1)")
+    option("--tls", default=False, action="store_true", help="encrypt; the server's certificate is verified")
+    option("--tls-ca", default="", metavar="PEM", help="trust this CA instead of the system's (implies --tls)")
+    option("--tls-cert", default="", metavar="PEM", help="client certificate (with --tls-key)")
+    option("--tls-key", default="", metavar="PEM", help="client key", include_in_web_ui=False)
+    option("--tls-server-name", default="", metavar="NAME", help="name that the certificate must carry")
+    option(
+        "--metadata",
+        default="",
+        metavar="KEY=VARIABLE,...",
+        help="metadata sent with each call; values are read from environment variables, so that no secret is recorded",
+    )
+    option("--results", default="results", metavar="DIR", help="folder that gets one folder a run (default: results)")
+    option("--note", default="", metavar="TEXT", help="a word in the result folder's name")
+    option("--no-samples", default=False, action="store_true", help="keep histograms only, not every request")
+
+
+def read_options(parsed: Any) -> Options:
+    """Check Locust's parsed options. Raises BenchError naming option, value and what would be right."""
+    version = str(parsed.model_version or "").strip()
+    label = str(parsed.version_label or "").strip()
+    if version and label:
+        raise BenchError(f"--model-version {version} --version-label {label}: give one of the two")
+    asked = Asked(
+        model=str(parsed.model_name),
+        version=_whole("--model-version", version, 0) if version else None,
+        label=label or None,
+        signature=str(parsed.signature),
+        batch=_whole("--batch-size", parsed.batch_size, 1),
+        deadline=_seconds("--deadline", parsed.deadline),
+    )
+    note = str(parsed.note or "").strip()
+    if note and not all(c.isalnum() or c in "._-" for c in note):
+        raise BenchError(f"--note {note!r}: letters, digits, '.', '_' and '-' only, since it names a folder")
+    return Options(
+        asked=asked,
+        seed=_whole("--seed", parsed.seed, 0),
+        transport=str(parsed.transport),
+        connections=_whole("--connections", parsed.connections, 1),
+        tls=_tls(parsed),
+        metadata=_metadata(str(parsed.metadata or "")),
+        mnist=Path(parsed.mnist) if parsed.mnist else None,
+        results=Path(parsed.results),
+        note=note or None,
+        keep_samples=not _truth(parsed.no_samples),
+    )
+
+
+def _truth(value: Any) -> bool:
+    """The web form sends booleans as text."""
+    return str(value).lower() in {"true", "1", "on", "yes"}
+
+
+def _whole(option: str, value: Any, least: int) -> int:
+    try:
+        number = int(str(value))
+    except ValueError:
+        number = least - 1
+    if number < least:
+        raise BenchError(f"{option} {value}: a whole number from {least} on is expected")
+    return number
+
+
+def _seconds(option: str, value: Any) -> float:
+    try:
+        seconds = float(str(value).removesuffix("s"))
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < float("inf"):
+        raise BenchError(f"{option} {value}: a number of seconds above 0 is expected, such as 2.5")
+    return seconds
+
+
+def _tls(parsed: Any) -> TLS | None:
+    files = {"--tls-ca": parsed.tls_ca, "--tls-cert": parsed.tls_cert, "--tls-key": parsed.tls_key}
+    if not (_truth(parsed.tls) or parsed.tls_server_name or any(files.values())):
+        return None
+    for option, path in files.items():
+        if path and not Path(path).is_file():
+            raise BenchError(f"{option} {path}: no such file; a PEM file is expected")
+    if bool(parsed.tls_cert) != bool(parsed.tls_key):
+        raise BenchError("--tls-cert and --tls-key go together: give both or neither")
+    ca, certificate, key = (Path(path) if path else None for path in files.values())
+    return TLS(ca=ca, certificate=certificate, key=key, server_name=parsed.tls_server_name or None)
+
+
+def _metadata(text: str) -> tuple[tuple[str, str], ...]:
+    pairs = []
+    for item in filter(None, (part.strip() for part in text.split(","))):
+        key, equals, variable = item.partition("=")
+        if not key or not equals:
+            raise BenchError(f"--metadata {item}: KEY=VARIABLE is expected, VARIABLE naming an environment variable")
+        if variable not in os.environ:
+            raise BenchError(f"--metadata {item}: the environment variable {variable} is not set; export it first")
+        pairs.append((key.lower(), os.environ[variable]))
+    return tuple(pairs)

@@ -1,0 +1,150 @@
+"""What does one load process hold during one test, and how do its records leave it?"""
+
+import itertools
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+import gevent
+import numpy as np
+from gevent.event import Event
+
+from bench.load.options import Options
+from bench.load.record import Recorder, Rows
+from bench.load.statistics import show_in_locust
+from bench.load.target import connect
+from bench.load.validate import Checker
+from bench.payload import Pool
+from bench.run import Chunk
+
+FLUSH_SECONDS = 0.25
+DRAIN_SECONDS = 15.0
+"""At the end of a test answers are waited for this long at the most, whatever the deadline."""
+
+Sink = Callable[[Chunk], None]
+
+
+class Session:
+    """Channel, recorders and clock of one process for one test.
+
+    Times leave it relative to the start of the run.
+    """
+
+    def __init__(
+        self, environment: Any, address: str, options: Options, pools: Mapping[type, Pool], sink: Sink
+    ) -> None:
+        self.environment = environment
+        self.options = options
+        self.deadline = options.asked.deadline
+        self.channel = connect(address, options, connections=options.connections)
+        self.draining = False
+        """True from the moment the test stops: users send nothing more."""
+        self.index, self.count = 0, 1
+        """Which of how many load processes this is."""
+        self.clock_bound = 0.0
+        """Seconds by which this process's times may be off the master's."""
+        self.recorded = 0
+        self._sink = sink
+        self._recorders = {
+            user: Recorder(user.request_name, pool, Checker(pool, pool.output, pool.version))
+            for user, pool in pools.items()
+        }
+        self._streams: Iterator[int] = itertools.count()
+        self._origin: float | None = None
+        self._ready = Event()
+        self._flusher = gevent.spawn(self._flush_regularly)
+
+    @property
+    def sent(self) -> int:
+        """Calls whose bytes were handed to the kernel."""
+        return self.channel.sent_calls
+
+    def start_clock(self, origin: float) -> None:
+        """Say when the run started, on this process's clock; users wait for it."""
+        self._origin = origin
+        self._ready.set()
+
+    def wait_ready(self) -> None:
+        """Wait until the clock is known: a worker learns it from the master."""
+        self._ready.wait()
+
+    def recorder(self, user_class: type) -> Recorder:
+        """The recorder of a user class in this process."""
+        return self._recorders[user_class]
+
+    def next_stream(self) -> int:
+        """A number that no other user of this test has, in any process."""
+        return next(self._streams) * self.count + self.index
+
+    def drain(self) -> None:
+        """Let no user send any more and wait for the answers that are still to come, then record them."""
+        self.draining = True
+        give_up = time.perf_counter() + min(self.deadline, DRAIN_SECONDS)
+        while self.channel.in_flight and time.perf_counter() < give_up:
+            gevent.sleep(0.002)
+
+    def close(self) -> None:
+        """Cancel what is in flight, flush, and leave nothing behind."""
+        self._flusher.kill()
+        self.channel.close()
+        gevent.sleep(0)  # users whose calls were cancelled record them
+        self.flush()
+
+    def flush(self) -> None:
+        """Send all that has ended to the run folder, and to Locust's statistics."""
+        if self._origin is None:
+            return
+        for recorder in self._recorders.values():
+            rows = recorder.take()
+            if rows is not None:
+                show_in_locust(self.environment, recorder, rows)
+                self._sink(self._chunk(recorder, rows, self._origin))
+                self.recorded += len(rows.status)
+
+    def _flush_regularly(self) -> None:
+        while True:
+            gevent.sleep(FLUSH_SECONDS)
+            self.flush()
+
+    def _chunk(self, recorder: Recorder, rows: Rows, origin: float) -> Chunk:
+        count = len(rows.status)
+        return Chunk.of(
+            names=[recorder.name],
+            name_codes=np.zeros(count, dtype=np.int32),
+            batch=np.full(count, recorder.pool.batch, dtype=np.int32),
+            due=rows.due - origin,
+            sent=rows.sent - origin,
+            done=rows.done - origin,
+            status=rows.status,
+            version=rows.version,
+            correct=rows.correct,
+            mismatched=rows.mismatched,
+        )
+
+
+def make_pools(user_classes: Iterable[Any], options: Options) -> dict[type, Pool]:
+    """What each user class sends. Raises BenchError where the data asked for cannot be read."""
+    return {user: user.payload(options) for user in user_classes if hasattr(user, "payload")}
+
+
+_sessions: dict[int, Session] = {}
+
+
+def current(environment: Any) -> Session:
+    """The session of the test that runs in this process."""
+    return _sessions[id(environment)]
+
+
+def peek(environment: Any) -> Session | None:
+    """The session of the test that runs in this process; None where none runs."""
+    return _sessions.get(id(environment))
+
+
+def begin(environment: Any, session: Session) -> None:
+    """Make a session the current one."""
+    _sessions[id(environment)] = session
+
+
+def end(environment: Any) -> Session | None:
+    """Take the current session away; None where no test runs."""
+    return _sessions.pop(id(environment), None)
