@@ -1,0 +1,105 @@
+"""Who may import whom: the house's plan as data, held against the code's own import statements."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+BENCH = Path(__file__).parents[1] / "bench"
+GROUND = {"sample", "schedule", "payload", "mnist", "histogram", "config", "run"}
+
+ALLOWED: dict[str, set[str]] = {
+    # the first entry that a module's name starts with decides; names are rooms or modules below `bench`
+    "sample": set(),
+    "schedule": {"sample"},
+    "histogram": {"sample"},
+    "mnist": {"sample"},
+    "config": {"sample", "schedule"},
+    "payload": {"mnist", "wire.messages"},
+    "run": {"sample", "histogram", "run"},
+    "wire.messages": set(),
+    "wire.client": {"wire"},
+    "wire": {"wire"},
+    "load": GROUND | {"wire", "load", "serve.launch"},
+    "serve": GROUND | {"wire", "serve"},
+    "export": GROUND | {"wire.messages", "export"},
+    "experiment": GROUND | {"load", "serve", "experiment"},
+    "analysis": {"sample", "histogram", "run", "config", "analysis"},
+    "cli": {""},
+    "__main__": {"cli"},
+    "__init__": set(),
+}
+
+HEAVY: dict[str, tuple[str, ...]] = {
+    # package -> the only modules below `bench` that may import it
+    "tensorflow": ("serve.backend", "export", "wire.messages"),
+    "tensorflow_serving": ("wire.messages",),
+    "keras": ("export",),
+    "grpc": ("wire.reference",),
+    "gevent": ("wire.client", "wire.reference", "load"),
+    "locust": ("load",),
+    "hpack": ("wire",),
+    "matplotlib": ("analysis.plot",),
+    "scipy": ("analysis",),
+    "pandas": ("run", "analysis"),
+    "pyarrow": ("run", "schedule"),
+    "click": ("cli",),
+    "rich": ("cli", "analysis.report"),
+    "psutil": ("load",),
+}
+
+
+def modules() -> dict[str, Path]:
+    names = {}
+    for path in sorted(BENCH.rglob("*.py")):
+        parts = path.relative_to(BENCH).with_suffix("").parts
+        name = ".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 1 else parts)
+        names[name] = path
+    return names
+
+
+def imports(path: Path) -> set[str]:
+    """Every module that the file imports, wherever in it the statement stands."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            assert node.module
+            found.add(node.module)
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def below(name: str, rooms: set[str] | tuple[str, ...]) -> bool:
+    return any(room in ("", name) or name.startswith(room + ".") for room in rooms)
+
+
+def rule_of(name: str) -> set[str]:
+    return next(allowed for room, allowed in ALLOWED.items() if below(name, (room,)))
+
+
+@pytest.mark.parametrize("name", modules())
+def test_imports_follow_the_plan(name: str) -> None:
+    known = modules()
+    for imported in imports(known[name]):
+        if imported == "bench" or not imported.startswith("bench."):
+            continue
+        target = imported.removeprefix("bench.")
+        while target not in known and "." in target:
+            target = target.rpartition(".")[0]  # a name in a module
+        if target in known and target not in {"wire", "load", "serve", "analysis", "cli"}:
+            assert below(target, rule_of(name)), f"bench.{name} must not import bench.{target}"
+
+
+@pytest.mark.parametrize("package", HEAVY)
+def test_heavy_packages_stay_in_their_rooms(package: str) -> None:
+    for name, path in modules().items():
+        if any(imported.split(".")[0] == package for imported in imports(path)):
+            assert below(name, HEAVY[package]), f"bench.{name} must not import {package}"
+
+
+def test_no_module_is_larger_than_a_reader_can_hold() -> None:
+    large = {name: len(path.read_text().splitlines()) for name, path in modules().items()}
+    assert {name: lines for name, lines in large.items() if lines > 400} == {}
