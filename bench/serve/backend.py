@@ -1,0 +1,311 @@
+"""How is a SavedModel executed, exactly as TensorFlow Serving would, at a few microseconds a call?
+
+The graph runs in a TF1-style session through a callable with fixed feeds and fetches. With one intra-op thread
+and `inter_op_parallelism_threads=-1` every op runs in the calling thread: the softmax model takes 9 us for one
+image and 15 us for 32, against 330-510 us for the eager signature call. Larger models gain from a pool of
+threads: which of the two a model gets is decided by measuring when it is loaded, unless a flag decides it.
+"""
+
+import functools
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Final
+
+import numpy as np
+
+from bench.serve.probe import Traits, examine, seconds_per_run
+from bench.serve.servable import Code, Refusal
+from bench.wire.messages import SignatureDef
+
+Array = np.ndarray[Any, Any]
+
+_POOL_WORTHWHILE: Final = 2e-3
+"""Seconds for 32 examples in one thread from which a pool of threads is tried; below, it only costs."""
+_POOL_MUST_GAIN: Final = 0.8
+
+_HARMLESS: Final = frozenset(
+    (
+        *(
+            "VarHandleOp",
+            "_VarHandlesOp",
+            "ReadVariableOp",
+            "ResourceGather",
+            "ResourceGatherNd",
+            "Variable",
+            "VariableV2",
+        ),
+        *("PartitionedCall", "StatefulPartitionedCall", "If", "While", "Case", "Assert"),
+        *(
+            "HashTable",
+            "HashTableV2",
+            "LookupTableFind",
+            "LookupTableFindV2",
+            "MutableHashTableV2",
+            "LookupTableSizeV2",
+            "NoOp",
+        ),
+    )
+)
+"""Ops registered as stateful whose result depends on nothing but inputs and loaded variables."""
+
+_NUMPY_NAMES: Final = {"float16": "half", "float32": "float", "float64": "double", "object": "string"}
+
+
+@dataclass(frozen=True)
+class SessionOptions:
+    """How sessions are made; thread counts of None are chosen by measuring."""
+
+    tags: tuple[str, ...] = ("serve",)
+    intra_op: int | None = None
+    inter_op: int | None = None
+    device: str = "auto"
+
+
+class TensorFlowServable:
+    """One loaded model version. `run` may be called from several threads at once."""
+
+    def __init__(self, session: Any, signatures: Mapping[str, SignatureDef], threads: str) -> None:
+        self.signatures = MappingProxyType(dict(signatures))
+        self.traits: Mapping[str, Traits] = {}
+        self.threads = threads
+        """How ops are scheduled: "caller" or "pool" (or what flags asked for)."""
+        self._session = session
+        self._calls: dict[tuple[str, tuple[str, ...], tuple[str, ...]], _Call] = {}
+
+    def run(self, signature: str, inputs: Mapping[str, Array], outputs: Sequence[str]) -> dict[str, Array]:
+        """Output alias -> array, for the input alias -> array given.
+
+        Raises Refusal with TensorFlow's own code and text, and with TensorFlow Serving's text for a wrong dtype.
+        """
+        key = (signature, tuple(inputs), tuple(outputs))
+        call = self._calls.get(key)
+        if call is None:
+            call = self._calls[key] = self._prepare(*key)
+        return call(inputs)
+
+    def close(self) -> None:
+        self._session.close()
+        self._calls.clear()
+
+    def _prepare(self, name: str, inputs: tuple[str, ...], outputs: tuple[str, ...]) -> "_Call":
+        signature = self.signatures[name]
+        # TensorFlow numbers arguments in the order of the sorted tensor names; its error texts show the number.
+        aliases = tuple(sorted(inputs, key=lambda alias: signature.inputs[alias].name))
+        feeds = [signature.inputs[alias].name for alias in aliases]
+        fetches = [signature.outputs[alias].name for alias in outputs]
+        dtypes = tuple(_numpy_dtype(signature.inputs[alias].dtype) for alias in aliases)
+        with _refusing():
+            return _Call(_session_callable(self._session, feeds, fetches), aliases, dtypes, outputs)
+
+
+class _Call:
+    """A session callable with the names and dtypes of its arguments."""
+
+    __slots__ = ("_aliases", "_dtypes", "_outputs", "_run")
+
+    def __init__(
+        self,
+        run: Callable[..., list[Array]],
+        aliases: tuple[str, ...],
+        dtypes: tuple[np.dtype[Any], ...],
+        outputs: tuple[str, ...],
+    ) -> None:
+        self._run, self._aliases, self._dtypes, self._outputs = run, aliases, dtypes, outputs
+
+    def __call__(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        arrays = [inputs[alias] for alias in self._aliases]
+        for position, (array, want) in enumerate(zip(arrays, self._dtypes, strict=True)):
+            if array.dtype != want and not (want.kind == "O" and array.dtype.kind == "S"):
+                raise Refusal(
+                    Code.INVALID_ARGUMENT,
+                    f"Expects arg[{position}] to be {_type_name(want)} but {_type_name(array.dtype)} is provided",
+                )
+        try:
+            results = self._run(*arrays)
+        except _tensorflow().errors.OpError as error:
+            raise Refusal(error.error_code, error.message) from error
+        return dict(zip(self._outputs, results, strict=True))
+
+
+def load(model: str, version: int, path: Path, options: SessionOptions) -> TensorFlowServable:
+    """Load the SavedModel in `path`, measure it and choose its threads.
+
+    Raises Refusal with TensorFlow Serving's code and text where the directory holds no usable SavedModel.
+    """
+    if not (path / "saved_model.pb").is_file() and not (path / "saved_model.pbtxt").is_file():
+        raise Refusal(
+            Code.NOT_FOUND,
+            "Specified file path does not appear to contain a SavedModel bundle (should have a file called "
+            f"`saved_model.pb`)\nSpecified file path: {path}",
+        )
+    if options.intra_op is not None or options.inter_op is not None:
+        intra, inter = options.intra_op or 0, options.inter_op or 0
+        return _open(path, options, intra, inter, f"{intra}/{inter}")
+    alone = _open(path, options, 1, -1, "caller")
+    cores = len(os.sched_getaffinity(0))
+    costly = [
+        name
+        for name, traits in alone.traits.items()
+        if _seconds_of_32(alone, name, traits) > _POOL_WORTHWHILE
+    ]
+    if cores == 1 or not costly:
+        return alone
+    pooled = _open(path, options, cores, -1, "pool")
+    before = sum(_seconds_of_32(alone, name, alone.traits[name]) for name in costly)
+    after = sum(_seconds_of_32(pooled, name, pooled.traits[name]) for name in costly)
+    chosen, other = (pooled, alone) if after < before * _POOL_MUST_GAIN else (alone, pooled)
+    other.close()
+    return chosen
+
+
+def _open(path: Path, options: SessionOptions, intra: int, inter: int, threads: str) -> TensorFlowServable:
+    tf = _tensorflow()
+    v1 = tf.compat.v1
+    devices = {"GPU": 0} if options.device == "cpu" else {}
+    if options.device == "gpu" and not tf.config.list_physical_devices("GPU"):
+        raise Refusal(Code.INVALID_ARGUMENT, "--device gpu: TensorFlow sees no GPU here; use --device cpu")
+    config = v1.ConfigProto(
+        intra_op_parallelism_threads=intra,
+        inter_op_parallelism_threads=inter,
+        device_count=devices,
+        allow_soft_placement=True,
+    )
+    graph = v1.Graph()
+    session = v1.Session(graph=graph, config=config)
+    try:
+        with graph.as_default(), _refusing():
+            meta = v1.saved_model.loader.load(session, list(options.tags), str(path))
+    except Refusal:
+        session.close()
+        raise
+    servable = TensorFlowServable(session, dict(meta.signature_def), threads)
+    pure = _pure_signatures(meta)
+    servable.traits = {
+        name: examine(servable, name) if name in pure else Traits(False, None) for name in servable.signatures
+    }
+    return servable
+
+
+def _seconds_of_32(servable: TensorFlowServable, name: str, traits: Traits) -> float:
+    return seconds_per_run(servable, name, 32) if traits.seconds is not None else 0.0
+
+
+def _session_callable(session: Any, feeds: list[str], fetches: list[str]) -> Callable[..., list[Array]]:
+    """A function of the fed arrays that returns the fetched ones.
+
+    `_make_callable_from_options` is private but has been stable since TensorFlow 1.5; the public
+    `Session.run` gives the same answers at 7 times the cost.
+    """
+    from tensorflow.core.protobuf import config_pb2
+
+    if hasattr(session, "_make_callable_from_options"):
+        options = config_pb2.CallableOptions(feed=feeds, fetch=fetches)
+        made: Callable[..., list[Array]] = session._make_callable_from_options(options)
+        return made
+
+    def run(*arrays: Array) -> list[Array]:
+        found: list[Array] = session.run(fetches, dict(zip(feeds, arrays, strict=True)))
+        return found
+
+    return run
+
+
+class _refusing:  # noqa: N801 - reads as a block: "with _refusing():"
+    """TensorFlow's errors within the block leave it as Refusal, with TensorFlow's code and text."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
+        if error is None or isinstance(error, Refusal):
+            return
+        if isinstance(error, _tensorflow().errors.OpError):
+            raise Refusal(error.error_code, error.message) from error
+        if isinstance(error, RuntimeError | OSError):  # the loader: no such tags, unreadable protobuf
+            raise Refusal(Code.NOT_FOUND, str(error)) from error
+        if isinstance(error, ValueError | TypeError | KeyError):  # a fed shape, a name that is no tensor
+            raise Refusal(Code.INVALID_ARGUMENT, str(error)) from error
+
+
+def _pure_signatures(meta: Any) -> set[str]:
+    """Names of the signatures without side effects and without randomness: only these may be probed or batched."""
+    from tensorflow.python.framework import op_def_registry
+
+    functions = {function.signature.name: function.node_def for function in meta.graph_def.library.function}
+    nodes = {node.name: node for node in meta.graph_def.node}
+
+    @functools.cache
+    def pure_op(op: str) -> bool:
+        definition = op_def_registry.get(op)
+        return op in functions or op in _HARMLESS or (definition is not None and not definition.is_stateful)
+
+    def reachable(names: list[str]) -> list[Any]:
+        seen: dict[str, Any] = {}
+        waiting = names
+        while waiting:
+            name = waiting.pop().lstrip("^").partition(":")[0]
+            if name in nodes and name not in seen:
+                seen[name] = nodes[name]
+                waiting.extend(nodes[name].input)
+        return list(seen.values())
+
+    def pure(start: list[Any]) -> bool:
+        waiting, called = list(start), set()
+        while waiting:
+            node = waiting.pop()
+            if not pure_op(node.op):
+                return False
+            for name in _functions_called(node):
+                if name in functions and name not in called:
+                    called.add(name)
+                    waiting.extend(functions[name])
+        return True
+
+    return {
+        name
+        for name, signature in meta.signature_def.items()
+        if pure(reachable([output.name for output in signature.outputs.values()]))
+    }
+
+
+def _functions_called(node: Any) -> list[str]:
+    names = [node.op]
+    for attribute in node.attr.values():
+        names.append(attribute.func.name)
+        names.extend(function.name for function in attribute.list.func)
+    return names
+
+
+def _numpy_dtype(dtype: int) -> np.dtype[Any]:
+    found: np.dtype[Any] = np.dtype(_tensorflow().as_dtype(dtype).as_numpy_dtype)
+    return found
+
+
+def _type_name(dtype: np.dtype[Any]) -> str:
+    """TensorFlow's C++ name of a dtype, as its error texts show it."""
+    if dtype.kind in "SU":
+        return "string"
+    return _NUMPY_NAMES.get(dtype.name, dtype.name)
+
+
+@functools.cache
+def _tensorflow() -> Any:
+    """TensorFlow, imported when the first model is loaded: 2.5 s and 600 MB that the null backend does without."""
+    # Without this every session of the process shares the intra-op pool of the first one.
+    os.environ.setdefault("TF_OVERRIDE_GLOBAL_THREADPOOL", "1")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    import tensorflow
+
+    tensorflow.get_logger().setLevel("ERROR")
+    return tensorflow
+
+
+def import_tensorflow() -> tuple[str, float]:
+    """TensorFlow's version and the seconds that importing it took (0 when it was there)."""
+    start = time.perf_counter()
+    version: str = _tensorflow().__version__
+    return version, time.perf_counter() - start

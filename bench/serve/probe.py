@@ -1,0 +1,145 @@
+"""May requests of this signature share one run, and how long does a run take?
+
+A batch may only be made of requests whose answers do not depend on their neighbours. That is tried out when a
+model is loaded: random examples alone and together, and beside one that is all NaN.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+import numpy as np
+
+from bench.serve.servable import Refusal
+from bench.wire.messages import SignatureDef, TensorInfo, types_pb2
+
+Array = np.ndarray[Any, Any]
+
+_UNKNOWN_SIZE: Final = 8
+"""Size given to an inner dimension that the signature leaves open."""
+
+_FLOATS: Final = {
+    types_pb2.DT_FLOAT: np.float32,
+    types_pb2.DT_DOUBLE: np.float64,
+    types_pb2.DT_HALF: np.float16,
+}
+_INTEGERS: Final = {
+    types_pb2.DT_INT8: np.int8,
+    types_pb2.DT_INT16: np.int16,
+    types_pb2.DT_INT32: np.int32,
+    types_pb2.DT_INT64: np.int64,
+    types_pb2.DT_UINT8: np.uint8,
+    types_pb2.DT_UINT16: np.uint16,
+    types_pb2.DT_UINT32: np.uint32,
+    types_pb2.DT_UINT64: np.uint64,
+    types_pb2.DT_BOOL: np.bool_,
+}
+
+
+@dataclass(frozen=True)
+class Traits:
+    """What was found out about a signature."""
+
+    rows_independent: bool
+    """Each example's answer is the same alone and in a batch."""
+    seconds: float | None
+    """Duration of a run with one example; None: it could not be tried."""
+
+
+class Runnable(Protocol):
+    """What is probed: a part of a servable."""
+
+    @property
+    def signatures(self) -> Mapping[str, SignatureDef]: ...
+    def run(
+        self, signature: str, inputs: Mapping[str, Array], outputs: Sequence[str]
+    ) -> dict[str, Array]: ...
+
+
+def examine(servable: Runnable, name: str) -> Traits:
+    """Run made-up examples through the signature; one that they do not suit counts as not batchable."""
+    signature = servable.signatures[name]
+    outputs = sorted(signature.outputs)
+    rng = np.random.default_rng(0)
+    one, two = made_up(signature, 1, rng), made_up(signature, 2, rng)
+    if one is None or two is None or not _batch_major(signature):
+        return Traits(rows_independent=False, seconds=None)
+    try:
+        alone = [servable.run(name, one, outputs), servable.run(name, two, outputs)]
+        mixed = {alias: np.concatenate([one[alias], _spoilt(one[alias]), two[alias]]) for alias in one}
+        together = servable.run(name, mixed, outputs)
+        seconds = min(_timed(servable, name, one, outputs) for _ in range(3))
+    except Refusal:
+        return Traits(rows_independent=False, seconds=None)
+    return Traits(all(_same_rows(alone, together[alias], alias) for alias in outputs), seconds)
+
+
+def seconds_per_run(servable: Runnable, name: str, examples: int) -> float:
+    """The shorter of three runs with so many made-up examples, in seconds; inf where they do not suit."""
+    signature = servable.signatures[name]
+    inputs = made_up(signature, examples, np.random.default_rng(0))
+    if inputs is None:
+        return float("inf")
+    outputs = sorted(signature.outputs)
+    try:
+        servable.run(name, inputs, outputs)  # the first run of a shape builds its kernels
+        return min(_timed(servable, name, inputs, outputs) for _ in range(3))
+    except Refusal:
+        return float("inf")
+
+
+def made_up(signature: SignatureDef, examples: int, rng: np.random.Generator) -> dict[str, Array] | None:
+    """Random input arrays that fit the signature; None where its dtypes or ranks do not say what would fit."""
+    inputs = {}
+    for alias, info in signature.inputs.items():
+        shape = _shape(info, examples)
+        if shape is None:
+            return None
+        if info.dtype in _FLOATS:
+            inputs[alias] = rng.random(shape).astype(_FLOATS[info.dtype])
+        elif info.dtype in _INTEGERS:
+            # 0 and 1 are in range for every vocabulary that an embedding may have
+            inputs[alias] = rng.integers(0, 2, shape).astype(_INTEGERS[info.dtype])
+        else:
+            return None
+    return inputs or None
+
+
+def _shape(info: TensorInfo, examples: int) -> tuple[int, ...] | None:
+    shape = info.tensor_shape
+    if shape.unknown_rank or not shape.dim:
+        return None
+    inner = [_UNKNOWN_SIZE if dim.size < 0 else dim.size for dim in shape.dim[1:]]
+    return (examples, *inner)
+
+
+def _batch_major(signature: SignatureDef) -> bool:
+    """Every tensor of the signature has an open first dimension."""
+    infos = [*signature.inputs.values(), *signature.outputs.values()]
+    return all(
+        info.tensor_shape.unknown_rank or (info.tensor_shape.dim and info.tensor_shape.dim[0].size < 0)
+        for info in infos
+    )
+
+
+def _spoilt(rows: Array) -> Array:
+    return np.full_like(rows, np.nan) if rows.dtype.kind == "f" else rows
+
+
+def _same_rows(alone: list[dict[str, Array]], together: Array, alias: str) -> bool:
+    first, rest = alone[0][alias], alone[1][alias]
+    if together.ndim == 0 or first.ndim == 0 or len(first) != 1 or len(rest) != 2 or len(together) != 4:
+        return False
+    expected = np.concatenate([first, rest])
+    found = together[[0, 2, 3]]
+    if expected.dtype.kind == "f":
+        # different batch sizes may take different kernels: equal to rounding, not bit for bit
+        return bool(np.allclose(expected, found, rtol=1e-4, atol=1e-5, equal_nan=True))
+    return bool(np.array_equal(expected, found))
+
+
+def _timed(servable: Runnable, name: str, inputs: Mapping[str, Array], outputs: Sequence[str]) -> float:
+    start = time.perf_counter()
+    servable.run(name, inputs, outputs)
+    return time.perf_counter() - start
