@@ -52,7 +52,7 @@ def export_application(destination: Destination, application: Application) -> in
     module.network = network
     shape = [None, application.image_size, application.image_size, 3]
 
-    @tf.function(input_signature=[tf.TensorSpec(shape, tf.float32, name=saved_model.INPUT)])
+    @tf.function(input_signature=[tf.TensorSpec(shape, tf.float32, name=saved_model.INPUT)])  # type: ignore[untyped-decorator]  # tensorflow ships no types
     def predict_images(images: Any) -> dict[str, Any]:
         return {saved_model.OUTPUT: network(images, training=False)}
 

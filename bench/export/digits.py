@@ -64,7 +64,9 @@ def export_digits(
         if warmup.records:
             batches = _batches(_shaped(training.images, recipe), warmup)
             saved_model.write_warmup(temporary, destination.model, batches)
-        saved_model.write_facts(temporary, _facts(destination, recipe, training, testing, accuracy, warmup))
+        saved_model.write_facts(
+            temporary, _facts(destination, recipe, training, testing, accuracy=accuracy, warmup=warmup)
+        )
     return Exported(destination.path, accuracy, len(testing.labels))
 
 
@@ -86,6 +88,7 @@ def export_pair(
         stepped = replace(recipe, steps=steps)
         destination = Destination(models, model, version, force)
         try:
+            destination.check()
             done = export_digits(
                 destination, stepped, folder=folder, warmup=warmup, progress=progress(version)
             )
@@ -110,6 +113,7 @@ def _facts(
     recipe: Recipe,
     training: Digits,
     testing: Digits,
+    *,
     accuracy: float,
     warmup: Warmup,
 ) -> dict[str, object]:

@@ -50,7 +50,7 @@ def train(recipe: Recipe, digits: Digits, progress: Progress = lambda _: None) -
     module.weights = weights
     shape = [None, PIXELS] if recipe.flat else [None, SIZE, SIZE, 1]
 
-    @tf.function(input_signature=[tf.TensorSpec(shape, tf.float32, name="images")])
+    @tf.function(input_signature=[tf.TensorSpec(shape, tf.float32, name="images")])  # type: ignore[untyped-decorator]  # tensorflow ships no types
     def predict_images(images: Any) -> dict[str, Any]:
         logits = _logits(recipe.arch, weights, images)
         return {"scores": logits if recipe.arch == "null" else tf.nn.softmax(logits)}
@@ -69,7 +69,7 @@ def _fit(
     optimizer = tf.keras.optimizers.Adam(_LEARNING_RATE[recipe.arch])
     optimizer.build(weights)
 
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.int64)])
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.int64)])  # type: ignore[untyped-decorator]  # tensorflow ships no types
     def step(rows: Any) -> None:
         with tf.GradientTape() as tape:
             logits = _logits(recipe.arch, weights, tf.gather(images, rows))

@@ -15,7 +15,7 @@ _AT_FDCWD: Final = -100
 _RENAME_EXCHANGE: Final = 2
 
 
-class VersionExists(BenchError):
+class VersionExists(BenchError):  # noqa: N818 - a BenchError like all others
     """The version is on disk and was not to be replaced."""
 
 
