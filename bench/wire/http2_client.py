@@ -1,0 +1,367 @@
+"""How does a client make unary gRPC calls on one HTTP/2 connection, as bytes?
+
+    connection = ClientConnection("127.0.0.1:8500")
+    exchange = Exchange(RequestHead("/package.Service/Method"), message)
+    connection.request(exchange)
+    sock.sendall(connection.take())
+    for exchange in connection.receive(sock.recv(65536)): print(exchange.status, exchange.details, exchange.message)
+
+Every exchange ends exactly once: in the list that `receive`, `lose` or `close` gives back, or by `cancel`, or in
+`returned`, which holds those that the server surely has not processed and that may go to another connection.
+"""
+
+import struct
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from bench.wire import frames, unary
+from bench.wire.exchange import Exchange
+from bench.wire.frames import (
+    CANCEL,
+    DATA,
+    END_STREAM,
+    FLOW_CONTROL_ERROR,
+    FRAME_SIZE_ERROR,
+    HEAD,
+    HEADERS,
+    LARGEST_STREAM,
+    LARGEST_WINDOW,
+    NO_ERROR,
+    PROTOCOL_ERROR,
+    REFUSED_STREAM,
+    ProtocolError,
+)
+from bench.wire.header_blocks import HeaderDecoder, HeaderEncoder
+from bench.wire.http2 import LARGEST_LIST, OWN_FRAME, Connection
+from bench.wire.unary import PREFIX, ResponseBlock
+
+_SPECIAL: Final = frames.PADDED | frames.END_HEADERS | frames.PRIORITISED
+
+
+class ClientConnection(Connection):
+    """The client's end of a connection."""
+
+    def __init__(
+        self,
+        authority: str,
+        *,
+        scheme: str = "http",
+        user_agent: str = "serving-bench",
+        metadata: Sequence[tuple[str, str]] = (),
+        largest_message: int = unary.LARGEST_MESSAGE,
+        stream_window: int = LARGEST_WINDOW,
+        connection_window: int = LARGEST_WINDOW,
+        first_stream: int = 1,
+    ) -> None:
+        super().__init__(
+            stream_window=stream_window, connection_window=connection_window, extra={frames.ENABLE_PUSH: 0}
+        )
+        self.out.append(frames.PREFACE + self._greeting)
+        self.finishing: list[tuple[int, Exchange]] = []
+        """(chunks in `out` that end with it, exchange) of each request whose last byte is in `out`."""
+        self.returned: list[Exchange] = []
+        self.draining = False
+        """No further request may start here: the server said so or the stream ids are used up."""
+        self._streams: dict[int, Exchange] = {}
+        self._waiting: OrderedDict[Exchange, None] = OrderedDict()
+        self._done: list[Exchange] = []
+        self._next = first_stream
+        self._most_streams = 2**32
+        self._largest = largest_message
+        self._before_path = [(b":method", b"POST"), (b":scheme", scheme.encode())]
+        self._after_path = [
+            (b":authority", authority.encode()),
+            (b"te", b"trailers"),
+            (b"content-type", b"application/grpc"),
+            (b"user-agent", user_agent.encode()),
+            (b"grpc-accept-encoding", b"identity,gzip"),
+            *unary.metadata_fields(metadata),
+        ]
+        self._encoder = HeaderEncoder(_request_packer)
+        self._decoder: HeaderDecoder[ResponseBlock] = HeaderDecoder(unary.read_response_block, LARGEST_LIST)
+
+    @property
+    def in_flight(self) -> int:
+        """Exchanges that have not ended, those that wait for their turn included."""
+        return len(self._streams) + len(self._waiting)
+
+    def request(self, exchange: Exchange) -> None:
+        """Send an exchange now, or when the server's limit on concurrent streams permits, first come first served."""
+        if self.closed is not None or self.draining:
+            self.returned.append(exchange)
+        elif len(self._streams) >= self._most_streams:
+            self._waiting[exchange] = None
+        else:
+            self._start(exchange)
+
+    def cancel(self, exchange: Exchange) -> bool:
+        """Give up an exchange, telling the server; False where it is not under way here."""
+        if exchange in self._waiting:
+            del self._waiting[exchange]
+            return True
+        if self._streams.get(exchange.stream) is not exchange:
+            return False
+        self._abandon(exchange.stream, CANCEL)
+        self._start_waiting()
+        return True
+
+    def receive(self, data: bytes) -> list[Exchange]:
+        """Handle what was read; gives the exchanges that ended by it, in the order of their ends."""
+        self._feed(data)
+        if self._waiting:
+            self._start_waiting()
+        done, self._done = self._done, []
+        return done
+
+    def lose(self, reason: str) -> list[Exchange]:
+        """The connection broke; gives the exchanges that were under way, now UNAVAILABLE."""
+        if self.closed is None:
+            self.closed = reason
+        return self._fail_all(unary.UNAVAILABLE, reason)
+
+    def close(self) -> list[Exchange]:
+        """Take leave (GOAWAY) and cancel what is under way; gives those exchanges, now CANCELLED."""
+        if self.closed is None:
+            self.closed = "closed by the client"
+            self.out.extend(frames.rst_stream(stream, CANCEL) for stream in self._streams)
+            self.out.append(frames.goaway(0, NO_ERROR))
+        return self._fail_all(unary.CANCELLED, "the channel was closed")
+
+    def take_ends(self) -> list[tuple[int, Exchange]]:
+        """`finishing`, emptied; to be taken together with `out` and before it."""
+        ends = self.finishing
+        self.finishing = []
+        return ends
+
+    def _start(self, exchange: Exchange) -> None:
+        stream = self._next
+        if stream > LARGEST_STREAM:  # RFC 9113, 5.1.1: a new connection is needed
+            self.draining = True
+            self.returned.append(exchange)
+            return
+        head = exchange.head
+        prepared = self._encoder.known.get(head)
+        if prepared is None:
+            fields = [*self._before_path, (b":path", head.path), *self._after_path]
+            prepared = self._encoder.encode(head, fields, head.passing)
+        pack, size_and_kind, block = prepared
+        self._next = stream + 2
+        exchange.stream = stream
+        self._streams[stream] = exchange
+        message, outflow = exchange.request, self._outflow
+        length = len(message)
+        size = length + 5
+        if size <= outflow.quick and size <= outflow.window and len(block) <= outflow.largest_frame:
+            outflow.window -= size
+            out = self.out
+            out += (pack(size_and_kind, 4, stream, block, size << 8, 1, stream, 0, length), message)
+            self.finishing.append((len(out), exchange))
+        else:
+            self.out.append(frames.headers(stream, block, end_stream=False, largest=outflow.largest_frame))
+            outflow.send(stream, message, None)
+            self._note_sent()
+
+    def _note_sent(self) -> None:
+        sent = self._outflow.sent
+        if sent:
+            # Several may have ended in one go: all are noted as ending with the last, at most one flush too late.
+            self.finishing.extend(
+                (len(self.out), self._streams[stream]) for stream in sent if stream in self._streams
+            )
+            sent.clear()
+
+    def _start_waiting(self) -> None:
+        while self._waiting and len(self._streams) < self._most_streams and self.closed is None:
+            exchange, _ = self._waiting.popitem(last=False)
+            self.request(exchange)
+
+    def _feed(self, data: bytes) -> None:
+        super()._feed(data)
+        self._note_sent()
+
+    def _open(self, data: bytes) -> int:
+        if len(data) >= 5 and (data[3] != frames.SETTINGS or data[4] & frames.ACK):
+            raise ProtocolError(
+                PROTOCOL_ERROR, "the server does not open with SETTINGS: it does not speak HTTP/2 here"
+            )
+        return 0
+
+    def _frames(self, data: bytes, at: int) -> int:
+        # The loop that every answer passes, three times as a rule: whatever is not an undivided answer goes elsewhere.
+        end, unpack, streams, known = len(data), HEAD.unpack_from, self._streams, self._decoder.known
+        while end - at >= 9:
+            word, flags, stream = unpack(data, at)
+            start = at + 9
+            size = word >> 8
+            kind = word & 0xFF
+            if size > OWN_FRAME:
+                raise ProtocolError(FRAME_SIZE_ERROR, f"a frame of {size} bytes, {OWN_FRAME} are allowed")
+            at, before = start + size, at
+            if at > end:
+                return before
+            if self._partial is not None:
+                self._continue(self._partial, kind, flags, stream & LARGEST_STREAM, data[start:at])
+            elif kind == DATA:
+                self._consume(size)
+                exchange = streams.get(stream)
+                if (
+                    exchange is not None
+                    and size >= 5
+                    and not flags
+                    and exchange.message is None
+                    and exchange.parts is None
+                    and exchange.encoding is not None
+                    and PREFIX.unpack_from(data, start) == (0, size - 5)
+                    and size <= self._stream_window
+                    and size - 5 <= self._largest
+                ):
+                    exchange.message = data[start + 5 : at]
+                    exchange.credit -= size
+                else:
+                    self._divided(flags, stream & LARGEST_STREAM, data[start:at])
+            elif kind == HEADERS:
+                if flags & _SPECIAL == 4:
+                    block = data[start:at]
+                    self._heading(
+                        stream & LARGEST_STREAM, flags, known.get(block) or self._decoder.decode(block)
+                    )
+                else:
+                    self._headers(flags, stream & LARGEST_STREAM, data[start:at])
+            else:
+                self._other(kind, flags, stream & LARGEST_STREAM, data[start:at])
+            if self.closed is not None:
+                return end
+        return at
+
+    def _block(self, stream: int, flags: int, block: bytes) -> None:
+        self._heading(stream, flags, self._decoder.decode(block))
+
+    def _heading(self, stream: int, flags: int, block: ResponseBlock) -> None:
+        """A header block opens a response, closes it, or does both."""
+        exchange = self._streams.get(stream)
+        if exchange is None:
+            self._never_opened(stream, "HEADERS")
+        elif flags & END_STREAM:
+            if exchange.message is not None and block.status == 0 and exchange.parts is None:
+                exchange.status = 0
+                self._leave(stream, exchange)
+            else:
+                exchange.settle(block, self._largest)
+                self._leave(stream, exchange)
+        elif exchange.encoding is None:
+            if block.refusal is None:
+                exchange.encoding = block.encoding
+                exchange.credit += self._stream_window
+            elif not block.informational:
+                self._refuse(exchange, *block.refusal)
+        else:
+            self._refuse(exchange, unary.INTERNAL, "the server sent trailers that do not end the stream")
+
+    def _divided(self, flags: int, stream: int, payload: bytes) -> None:
+        """DATA that is not an undivided message: a part of one, padded, compressed, unexpected."""
+        exchange = self._streams.get(stream)
+        if exchange is None:
+            self._never_opened(stream, "DATA")
+            return
+        if exchange.encoding is None:
+            self._refuse(exchange, unary.INTERNAL, "the server sent DATA before HEADERS")
+            return
+        exchange.credit -= len(payload)
+        if exchange.credit < 0:
+            raise ProtocolError(FLOW_CONTROL_ERROR, f"more DATA than the window of stream {stream}")
+        if exchange.credit < self._stream_window // 2 and not flags & END_STREAM:
+            self.out.append(frames.window_update(stream, self._stream_window - exchange.credit))
+            exchange.credit = self._stream_window
+        refusal = exchange.add(frames.unpadded(flags, payload, prioritised=False), self._largest)
+        if refusal is not None:
+            self._refuse(exchange, *refusal)
+        elif flags & END_STREAM:
+            exchange.fail(unary.INTERNAL, "the server ended the stream without grpc-status")
+            self._leave(stream, exchange)
+
+    def _leave(self, stream: int, exchange: Exchange) -> None:
+        """The server ended the stream: the exchange has its status."""
+        del self._streams[stream]
+        if self._outflow.drop(stream):  # answered before the request was complete: the rest is not wanted
+            self.out.append(frames.rst_stream(stream, NO_ERROR))
+        self._done.append(exchange)
+
+    def _refuse(self, exchange: Exchange, status: int, details: str) -> None:
+        """We end the exchange with this status, and the stream with it."""
+        exchange.fail(status, details)
+        self._abandon(exchange.stream, CANCEL)
+        self._done.append(exchange)
+
+    def _abandon(self, stream: int, code: int) -> None:
+        del self._streams[stream]
+        self._outflow.drop(stream)
+        self.out.append(frames.rst_stream(stream, code))
+
+    def _never_opened(self, stream: int, kind: str) -> None:
+        """A frame for a stream that is not under way: ignored if it was once, as answers cross our RST_STREAM."""
+        if stream == 0 or self._idle(stream):
+            raise ProtocolError(PROTOCOL_ERROR, f"{kind} for stream {stream}, which was never open")
+
+    def _idle(self, stream: int) -> bool:
+        return stream % 2 == 0 or stream >= self._next
+
+    def _last_peer_stream(self) -> int:
+        return 0
+
+    def _reset(self, stream: int, code: int) -> None:
+        exchange = self._streams.pop(stream, None)
+        if exchange is None:
+            return
+        self._outflow.drop(stream)
+        if code == REFUSED_STREAM and not exchange.retried:
+            # RFC 9113, 8.7: surely not processed. Once only, as gRPC's transparent retries, lest it circle for ever.
+            exchange.retried = True
+            self.returned.append(exchange)
+            return
+        exchange.fail(unary.status_of_reset(code), f"the server reset the stream: {frames.error_name(code)}")
+        self._done.append(exchange)
+
+    def _peer_leaves(self, last_stream: int, code: int, text: str) -> None:
+        self.draining = True
+        for stream in [stream for stream in self._streams if stream > last_stream]:
+            exchange = self._streams.pop(stream)
+            self._outflow.drop(stream)
+            if exchange.retried:
+                details = f"the server is going away: {frames.error_name(code)} {text}".rstrip()
+                exchange.fail(unary.UNAVAILABLE, details)
+                self._done.append(exchange)
+            else:
+                exchange.retried = True
+                self.returned.append(exchange)
+        self._return_waiting()
+
+    def _return_waiting(self) -> None:
+        self.returned.extend(self._waiting)
+        self._waiting.clear()
+
+    def _setting(self, identifier: int, value: int) -> None:
+        if identifier == frames.MAX_CONCURRENT_STREAMS:
+            self._most_streams = value
+        elif identifier == frames.HEADER_TABLE_SIZE:
+            self._encoder.resize(value)
+        elif identifier == frames.ENABLE_PUSH and value:
+            raise ProtocolError(PROTOCOL_ERROR, "a server that announces ENABLE_PUSH")
+
+    def _end(self, code: int, text: str) -> None:
+        super()._end(code, text)
+        self._done.extend(self._fail_all(unary.INTERNAL, f"protocol error by the server: {text}"))
+
+    def _fail_all(self, status: int, details: str) -> list[Exchange]:
+        failed = list(self._streams.values())
+        self._streams.clear()
+        for exchange in failed:
+            self._outflow.drop(exchange.stream)
+            exchange.fail(status, details)
+        self._return_waiting()
+        return failed
+
+
+def _request_packer(block: bytes) -> tuple[Callable[..., bytes], int, bytes]:
+    """HEADERS, the header of DATA and the length prefix packed in one go around a block of this length."""
+    return struct.Struct(f">IBI{len(block)}sIBIBI").pack, len(block) << 8 | HEADERS, block

@@ -1,0 +1,361 @@
+"""How does a server take unary gRPC requests from one HTTP/2 connection, as bytes?
+
+    connection = ServerConnection()
+    for request in connection.receive(sock.recv(65536)):
+        connection.respond(request.stream, message=answer(request.path, request.message))
+    sock.sendall(connection.take())
+
+Requests may be answered in any order and at any later time; what gathers in `out` meanwhile leaves in one send. The
+owner reads on while answers wait for the client's windows: the WINDOW_UPDATE that frees them is in what it reads.
+"""
+
+import struct
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+from bench.wire import frames, unary
+from bench.wire.frames import (
+    DATA,
+    END_STREAM,
+    FLOW_CONTROL_ERROR,
+    FRAME_SIZE_ERROR,
+    HEAD,
+    HEADERS,
+    LARGEST_STREAM,
+    LARGEST_WINDOW,
+    NO_ERROR,
+    PREFACE,
+    PROTOCOL_ERROR,
+    REFUSED_STREAM,
+    ProtocolError,
+)
+from bench.wire.header_blocks import HeaderDecoder, literal
+from bench.wire.http2 import LARGEST_LIST, OWN_FRAME, Connection
+from bench.wire.unary import PREFIX, MessageError, RequestBlock
+
+_SPECIAL: Final = frames.PADDED | frames.END_HEADERS | frames.PRIORITISED
+
+# Our blocks are literals and the static table's ":status 200": they leave the client's dynamic table alone, so each
+# may stand anywhere. The first one declares our use of it, a size of 0, which a client that announced less than
+# 4,096 bytes insists on (RFC 7541, 4.2).
+_NO_TABLE: Final = b"\x20"
+_OPENING: Final = b"\x88" + literal(b"content-type", b"application/grpc")
+_OK: Final = literal(b"grpc-status", b"0")
+_MOST_REFUSALS: Final = 256
+
+
+class Request(NamedTuple):
+    """A complete unary request."""
+
+    stream: int
+    """What `respond` has to be given."""
+    path: str
+    metadata: tuple[tuple[str, str], ...]
+    """Header fields that are neither HTTP/2's nor gRPC's; -bin values in base64."""
+    message: bytes
+    timeout: float | None
+    """Seconds that the client grants, from the arrival on; None: no limit."""
+
+
+class _Incoming:
+    """A stream between its HEADERS and its answer."""
+
+    __slots__ = ("complete", "credit", "head", "parts", "size")
+
+    def __init__(self, head: RequestBlock, credit: int) -> None:
+        self.head = head
+        self.credit = credit
+        self.parts: list[bytes] | None = None
+        self.size = 0
+        self.complete = False
+
+
+class ServerConnection(Connection):
+    """The server's end of a connection."""
+
+    def __init__(
+        self,
+        *,
+        most_streams: int | None = None,
+        largest_message: int = unary.LARGEST_MESSAGE,
+        stream_window: int = LARGEST_WINDOW,
+        connection_window: int = LARGEST_WINDOW,
+    ) -> None:
+        extra = {} if most_streams is None else {frames.MAX_CONCURRENT_STREAMS: most_streams}
+        super().__init__(stream_window=stream_window, connection_window=connection_window, extra=extra)
+        self.out.append(self._greeting)
+        self.cancelled: list[int] = []
+        """Streams that the client reset before their answer; for the owner to read and empty. Answers to them are
+        dropped in any case."""
+        self.draining = False
+        """GOAWAY was sent or received: no further requests will come."""
+        self._streams: dict[int, _Incoming] = {}
+        self._requests: list[Request] = []
+        self._most_streams = 2**32 if most_streams is None else most_streams
+        self._largest = largest_message
+        self._last = 0
+        self._refuse_above = LARGEST_STREAM
+        self._preface = False
+        self._opening = _NO_TABLE + _OPENING
+        self._closings: dict[tuple[int, str], bytes] = {}
+        self._pack_opening = _response_packer(self._opening)
+        self._pack_closing = struct.Struct(f">IBI{len(_OK)}s").pack
+        self._decoder: HeaderDecoder[RequestBlock] = HeaderDecoder(unary.read_request_block, LARGEST_LIST)
+
+    @property
+    def in_flight(self) -> int:
+        """Requests that are arriving or not answered yet."""
+        return len(self._streams)
+
+    def receive(self, data: bytes) -> list[Request]:
+        """Handle what was read; gives the requests that it completed, in the order of their ends."""
+        self._feed(data)
+        requests, self._requests = self._requests, []
+        return requests
+
+    def respond(self, stream: int, status: int = 0, details: str = "", message: bytes = b"") -> None:
+        """Answer a request: with `message` if the status is 0, else with trailers only that carry `details`.
+
+        Nothing happens where the client has reset the stream or the connection has ended meanwhile.
+        """
+        incoming = self._streams.pop(stream, None)
+        if incoming is None:
+            return
+        opening = self._opening
+        if status:
+            block = opening + self._closing(status, details)
+            self.out.append(
+                frames.headers(stream, block, end_stream=True, largest=self._outflow.largest_frame)
+            )
+            self._opened()
+        else:
+            length, outflow = len(message), self._outflow
+            size = length + 5
+            if size <= outflow.quick and size <= outflow.window:
+                outflow.window -= size
+                self.out += (
+                    self._pack_opening(
+                        len(opening) << 8 | HEADERS,
+                        4,
+                        stream,
+                        opening,
+                        size << 8 | DATA,
+                        0,
+                        stream,
+                        0,
+                        length,
+                    ),
+                    message,
+                    self._pack_closing(len(_OK) << 8 | HEADERS, 5, stream, _OK),
+                )
+            else:
+                self.out.append(frames.frame(HEADERS, 4, stream, opening))
+                outflow.send(stream, message, self._pack_closing(len(_OK) << 8 | HEADERS, 5, stream, _OK))
+                outflow.sent.clear()
+            if opening is not _OPENING:
+                self._opened()
+        if not incoming.complete:
+            self.out.append(frames.rst_stream(stream, NO_ERROR))  # answered early: the rest is not wanted
+
+    def shut_down(self) -> None:
+        """Announce that no further requests are taken; those that have come are still to be answered."""
+        if not self.draining and self.closed is None:
+            self.draining = True
+            self._refuse_above = self._last
+            self.out.append(frames.goaway(self._last, NO_ERROR))
+
+    def lose(self, reason: str) -> None:
+        """The connection broke: nothing under way can be answered any more."""
+        if self.closed is None:
+            self.closed = reason
+        self._streams.clear()
+
+    def _opened(self) -> None:
+        """The first block has been sent: from now on without the declaration of the table's size."""
+        if self._opening is not _OPENING:
+            self._opening = _OPENING
+            self._pack_opening = _response_packer(_OPENING)
+
+    def _closing(self, status: int, details: str) -> bytes:
+        key = (status, details)
+        closing = self._closings.get(key)
+        if closing is None:
+            closing = literal(b"grpc-status", b"%d" % status)
+            if details:
+                closing += literal(b"grpc-message", unary.percent_encoded(details))
+            if status == unary.UNIMPLEMENTED:
+                closing += literal(b"grpc-accept-encoding", b"identity,gzip")
+            if len(self._closings) >= _MOST_REFUSALS:
+                self._closings.clear()
+            self._closings[key] = closing
+        return closing
+
+    def _open(self, data: bytes) -> int:
+        at = 0
+        if not self._preface:
+            if not PREFACE.startswith(data[: len(PREFACE)]):
+                raise ProtocolError(PROTOCOL_ERROR, "the client does not open with HTTP/2's preface")
+            if len(data) < len(PREFACE):
+                return 0
+            self._preface, at = True, len(PREFACE)
+        if len(data) >= at + 5 and (data[at + 3] != frames.SETTINGS or data[at + 4] & frames.ACK):
+            raise ProtocolError(PROTOCOL_ERROR, "the client's first frame is not SETTINGS")
+        return at
+
+    def _frames(self, data: bytes, at: int) -> int:
+        if not self._preface:
+            return at
+        # The loop that every request passes, twice as a rule: what is not an undivided request goes elsewhere.
+        end, unpack, streams, known = len(data), HEAD.unpack_from, self._streams, self._decoder.known
+        while end - at >= 9:
+            word, flags, stream = unpack(data, at)
+            start = at + 9
+            size = word >> 8
+            kind = word & 0xFF
+            if size > OWN_FRAME:
+                raise ProtocolError(FRAME_SIZE_ERROR, f"a frame of {size} bytes, {OWN_FRAME} are allowed")
+            at, before = start + size, at
+            if at > end:
+                return before
+            if self._partial is not None:
+                self._continue(self._partial, kind, flags, stream & LARGEST_STREAM, data[start:at])
+            elif kind == DATA:
+                self._consume(size)
+                incoming = streams.get(stream)
+                if (
+                    incoming is not None
+                    and flags == END_STREAM
+                    and incoming.parts is None
+                    and not incoming.complete
+                    and size >= 5
+                    and PREFIX.unpack_from(data, start) == (0, size - 5)
+                    and size <= self._stream_window
+                    and size - 5 <= self._largest
+                ):
+                    incoming.complete = True
+                    head = incoming.head
+                    self._requests.append(
+                        Request(stream, head.path, head.metadata, data[start + 5 : at], head.timeout)
+                    )
+                else:
+                    self._divided(flags, stream & LARGEST_STREAM, data[start:at])
+            elif kind == HEADERS:
+                if flags & _SPECIAL == 4:
+                    block = data[start:at]
+                    self._heading(
+                        stream & LARGEST_STREAM, flags, known.get(block) or self._decoder.decode(block)
+                    )
+                else:
+                    self._headers(flags, stream & LARGEST_STREAM, data[start:at])
+            else:
+                self._other(kind, flags, stream & LARGEST_STREAM, data[start:at])
+        return at
+
+    def _block(self, stream: int, flags: int, block: bytes) -> None:
+        self._heading(stream, flags, self._decoder.decode(block))
+
+    def _heading(self, stream: int, flags: int, head: RequestBlock) -> None:
+        """A header block opens a request or, as trailers, ends one."""
+        if not stream % 2:
+            raise ProtocolError(PROTOCOL_ERROR, f"HEADERS on stream {stream}, which is not a client's")
+        if stream <= self._last:
+            incoming = self._streams.get(stream)
+            if incoming is not None and not incoming.complete:
+                if not flags & END_STREAM:
+                    self._reject(stream, PROTOCOL_ERROR)
+                else:
+                    self._complete(stream, incoming)
+            return
+        self._last = stream
+        if stream > self._refuse_above or len(self._streams) >= self._most_streams:
+            self.out.append(frames.rst_stream(stream, REFUSED_STREAM))
+            return
+        if head.malformed is not None:
+            self.out.append(frames.rst_stream(stream, PROTOCOL_ERROR))
+            return
+        self._streams[stream] = incoming = _Incoming(head, self._stream_window)
+        if head.method != "POST" or not head.content_type.startswith("application/grpc"):
+            self._decline_http(stream, head, ended=bool(flags & END_STREAM))
+        elif flags & END_STREAM:
+            self._complete(stream, incoming)
+
+    def _decline_http(self, stream: int, head: RequestBlock, *, ended: bool) -> None:
+        """Answer what is not gRPC with 405 or, as the protocol document asks, 415."""
+        http = b"405" if head.method != "POST" else b"415"
+        block = (_NO_TABLE if self._opening is not _OPENING else b"") + literal(b":status", http)
+        del self._streams[stream]
+        self.out.append(frames.frame(HEADERS, 5, stream, block))
+        self._opened()
+        if not ended:
+            self.out.append(frames.rst_stream(stream, NO_ERROR))
+
+    def _divided(self, flags: int, stream: int, payload: bytes) -> None:
+        """DATA that is not an undivided request: a part of one, padded, compressed, unexpected."""
+        incoming = self._streams.get(stream)
+        if incoming is None or incoming.complete:
+            if stream == 0 or self._idle(stream):
+                raise ProtocolError(PROTOCOL_ERROR, f"DATA for stream {stream}, which was never open")
+            if incoming is not None:
+                self._reject(stream, frames.STREAM_CLOSED)
+            return
+        incoming.credit -= len(payload)
+        if incoming.credit < 0:
+            raise ProtocolError(FLOW_CONTROL_ERROR, f"more DATA than the window of stream {stream}")
+        if incoming.credit < self._stream_window // 2 and not flags & END_STREAM:
+            self.out.append(frames.window_update(stream, self._stream_window - incoming.credit))
+            incoming.credit = self._stream_window
+        content = frames.unpadded(flags, payload, prioritised=False)
+        if incoming.parts is None:
+            incoming.parts = []
+        if content:
+            incoming.parts.append(content)
+            incoming.size += len(content)
+        if flags & END_STREAM:
+            self._complete(stream, incoming)
+        elif incoming.size > self._largest + PREFIX.size:
+            text = f"a request of more than {self._largest} bytes"
+            self.respond(stream, unary.RESOURCE_EXHAUSTED, text)
+
+    def _complete(self, stream: int, incoming: _Incoming) -> None:
+        incoming.complete = True
+        body = b"".join(incoming.parts or ())
+        incoming.parts = None
+        head = incoming.head
+        try:
+            message = unary.one_message(body, head.encoding, self._largest)
+        except MessageError as problem:
+            self.respond(stream, problem.code, str(problem))
+        else:
+            self._requests.append(Request(stream, head.path, head.metadata, message, head.timeout))
+
+    def _reject(self, stream: int, code: int) -> None:
+        """End a stream by our own decision; an answer to it will be dropped."""
+        del self._streams[stream]
+        self.cancelled.append(stream)
+        self.out.append(frames.rst_stream(stream, code))
+
+    def _idle(self, stream: int) -> bool:
+        return stream % 2 == 0 or stream > self._last
+
+    def _last_peer_stream(self) -> int:
+        return self._last
+
+    def _reset(self, stream: int, code: int) -> None:
+        self._outflow.drop(stream)
+        if self._streams.pop(stream, None) is not None:
+            self.cancelled.append(stream)
+
+    def _peer_leaves(self, last_stream: int, code: int, text: str) -> None:
+        self.draining = True
+
+    def _setting(self, identifier: int, value: int) -> None:
+        """HEADER_TABLE_SIZE and the limits on pushed streams do not matter: our blocks use no table, we push nothing."""
+
+    def _end(self, code: int, text: str) -> None:
+        super()._end(code, text)
+        self._streams.clear()
+
+
+def _response_packer(opening: bytes) -> Callable[..., bytes]:
+    """HEADERS, the header of DATA and the length prefix packed in one go around an opening block of this length."""
+    return struct.Struct(f">IBI{len(opening)}sIBIBI").pack

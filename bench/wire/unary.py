@@ -1,0 +1,271 @@
+"""How is a unary gRPC call expressed in HTTP/2 terms? (the gRPC over HTTP/2 protocol document)"""
+
+import base64
+import binascii
+import re
+import struct
+import zlib
+from collections.abc import Iterable, Sequence
+from typing import Final, NamedTuple
+
+from bench.wire import frames
+from bench.wire.header_blocks import literal
+
+OK: Final = 0
+CANCELLED: Final = 1
+UNKNOWN: Final = 2
+INVALID_ARGUMENT: Final = 3
+DEADLINE_EXCEEDED: Final = 4
+PERMISSION_DENIED: Final = 7
+RESOURCE_EXHAUSTED: Final = 8
+UNIMPLEMENTED: Final = 12
+INTERNAL: Final = 13
+UNAVAILABLE: Final = 14
+UNAUTHENTICATED: Final = 16
+
+PREFIX: Final = struct.Struct(">BI")
+"""Before each message: compressed flag, length."""
+
+LARGEST_MESSAGE: Final = 2**31 - 1 - PREFIX.size
+"""What fits a stream's window at its largest."""
+
+_UNITS: Final = ((b"n", 10**9), (b"u", 10**6), (b"m", 10**3), (b"S", 1))
+_SECONDS: Final = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9}
+_LONGEST_TIMEOUT: Final = 99_999_999  # seconds, three years: eight digits are the most a value may have
+
+_STATUS_OF_RESET: Final = {
+    frames.REFUSED_STREAM: UNAVAILABLE,
+    frames.CANCEL: CANCELLED,
+    frames.ENHANCE_YOUR_CALM: RESOURCE_EXHAUSTED,
+    frames.INADEQUATE_SECURITY: PERMISSION_DENIED,
+    frames.STREAM_CLOSED: UNKNOWN,
+}
+_STATUS_OF_HTTP: Final = {
+    b"400": INTERNAL,
+    b"401": UNAUTHENTICATED,
+    b"403": PERMISSION_DENIED,
+    b"404": UNIMPLEMENTED,
+    b"429": UNAVAILABLE,
+    b"502": UNAVAILABLE,
+    b"503": UNAVAILABLE,
+    b"504": UNAVAILABLE,
+}
+_RESERVED: Final = frozenset((b"te", b"content-type", b"user-agent", b"host", b"connection"))
+_NAME: Final = re.compile(r"[0-9a-z_.-]+")
+_ESCAPE: Final = re.compile(rb"%([0-9A-Fa-f]{2})")
+
+
+class MessageError(Exception):
+    """A message cannot be taken from its frames; `code` is the gRPC status that says so."""
+
+    def __init__(self, code: int, text: str) -> None:
+        super().__init__(text)
+        self.code = code
+
+
+def timeout_text(seconds: float) -> bytes:
+    """The value of grpc-timeout: three significant digits, rounded up, so that few values occur.
+
+    The server's limit is thus up to 1 % later than the caller's own, never earlier. 0 and less become 1 ns.
+    """
+    if seconds >= _LONGEST_TIMEOUT:
+        return b"%dS" % _LONGEST_TIMEOUT
+    nanoseconds = max(1, round(seconds * 1e9))
+    step = 10 ** max(0, len(str(nanoseconds)) - 3)
+    nanoseconds = -(-nanoseconds // step) * step
+    for unit, per_second in _UNITS:
+        value = nanoseconds * per_second // 10**9
+        if value <= 99_999_999:
+            return b"%d%s" % (value, unit)
+    raise AssertionError("seconds below the longest timeout have at most eight digits")
+
+
+def read_timeout(text: bytes) -> float | None:
+    """Seconds of a grpc-timeout value; None where it is not one (a malformed one is to be refused)."""
+    scale, digits = _SECONDS.get(text[-1:]), text[:-1]
+    if scale is None or not digits.isdigit() or len(digits) > 8:
+        return None
+    return int(digits) * scale
+
+
+def percent_encoded(text: str) -> bytes:
+    """A grpc-message: bytes outside printable ASCII, and the per cent sign, as %XX of their UTF-8."""
+    return b"".join(
+        bytes((byte,)) if 0x20 <= byte <= 0x7E and byte != 0x25 else b"%%%02X" % byte
+        for byte in text.encode("utf-8", "replace")
+    )
+
+
+def percent_decoded(value: bytes) -> str:
+    """The text of a grpc-message; what is not valid stays as it is, as the protocol document asks."""
+    return _ESCAPE.sub(lambda found: bytes((int(found[1], 16),)), value).decode("utf-8", "replace")
+
+
+def metadata_fields(metadata: Iterable[tuple[str, str]]) -> list[tuple[bytes, bytes]]:
+    """Call metadata as header fields; values of names ending in -bin are given as base64 and stay so.
+
+    Raises ValueError for names that gRPC reserves or HTTP/2 cannot carry, and values that are not printable ASCII.
+    """
+    fields = []
+    for name, value in metadata:
+        lower = name.lower()
+        if not _NAME.fullmatch(lower) or lower.startswith("grpc-") or lower.encode() in _RESERVED:
+            raise ValueError(
+                f"metadata name {name!r} is reserved or holds characters that a header cannot carry"
+            )
+        text = value.strip(" ")
+        if not text.isascii() or (text and not text.isprintable()):
+            raise ValueError(
+                f"metadata value of {name!r} is not printable ASCII: use a name ending in -bin and base64"
+            )
+        fields.append((lower.encode(), text.encode()))
+    return fields
+
+
+def passing_fields(timeout: float | None, metadata: Iterable[tuple[str, str]]) -> bytes:
+    """A call's own fields, its time limit in seconds and its metadata, as literals that leave every table alone."""
+    fields = metadata_fields(metadata)
+    if timeout is not None:
+        fields.insert(0, (b"grpc-timeout", timeout_text(timeout)))
+    return b"".join(literal(name, value) for name, value in fields)
+
+
+def status_of_reset(code: int) -> int:
+    """The gRPC status of a stream ended by RST_STREAM with this HTTP/2 error code ("Errors")."""
+    return _STATUS_OF_RESET.get(code, INTERNAL if code < len(frames.ERROR_NAMES) else UNKNOWN)
+
+
+class ResponseBlock(NamedTuple):
+    """What a client learns from one header block of a response."""
+
+    informational: bool
+    """A 1xx block, which the real one follows."""
+    refusal: tuple[int, str] | None
+    """Status and details where the block, as the first of a response, is not gRPC's."""
+    encoding: bytes
+    """grpc-encoding of the response's messages."""
+    status: int | None
+    """grpc-status; None: absent, as in a block that opens a response."""
+    details: str
+
+
+def read_response_block(fields: Sequence[tuple[bytes, bytes]]) -> ResponseBlock:
+    """Interpret a block of a response, opening or closing; later fields of the same name win."""
+    named = dict(fields)
+    http = named.get(b":status", b"")
+    content = named.get(b"content-type", b"")
+    details = percent_decoded(named.get(b"grpc-message", b""))
+    refusal = None
+    if http != b"200":
+        shown = http.decode("ascii", "replace") or "missing"
+        refusal = (_STATUS_OF_HTTP.get(http, UNKNOWN), f"the server answered with HTTP status {shown}")
+    elif not content.startswith(b"application/grpc"):
+        refusal = (
+            UNKNOWN,
+            f"the server's content-type is {content.decode('ascii', 'replace')!r}, not gRPC's",
+        )
+    status = None
+    if (text := named.get(b"grpc-status")) is not None:
+        status = int(text) if text.isdigit() and len(text) <= 3 else UNKNOWN
+    return ResponseBlock(
+        informational=len(http) == 3 and http.startswith(b"1"),
+        refusal=refusal,
+        encoding=named.get(b"grpc-encoding", b"identity"),
+        status=status,
+        details=details,
+    )
+
+
+class RequestBlock(NamedTuple):
+    """What a server learns from the header block of a request."""
+
+    method: str
+    path: str
+    content_type: str
+    encoding: bytes
+    timeout: float | None
+    """Seconds; None: no limit."""
+    metadata: tuple[tuple[str, str], ...]
+    """Every field that is neither HTTP/2's nor gRPC's own."""
+    malformed: str | None
+    """Why the stream has to be reset; None: well formed."""
+
+
+def read_request_block(fields: Sequence[tuple[bytes, bytes]]) -> RequestBlock:
+    """Interpret the block that opens a request (RFC 9113, 8.3; gRPC "Requests")."""
+    pseudo = {name: value for name, value in fields if name.startswith(b":")}
+    named = dict(fields)
+    malformed = None
+    if sum(name.startswith(b":") for name, _ in fields) != len(pseudo) or any(
+        name.lower() != name for name, _ in fields
+    ):
+        malformed = "repeated pseudo-header fields or upper-case names"
+    elif b":path" not in pseudo or b":method" not in pseudo:
+        malformed = "no :path or :method"
+    timeout = None
+    if (text := named.get(b"grpc-timeout")) is not None:
+        timeout = read_timeout(text)
+        if timeout is None:
+            malformed = "a malformed grpc-timeout"
+    return RequestBlock(
+        method=pseudo.get(b":method", b"").decode("latin-1"),
+        path=pseudo.get(b":path", b"").decode("latin-1"),
+        content_type=named.get(b"content-type", b"").decode("latin-1"),
+        encoding=named.get(b"grpc-encoding", b"identity"),
+        timeout=timeout,
+        metadata=tuple(
+            (name.decode("latin-1"), value.decode("latin-1"))
+            for name, value in fields
+            if not name.startswith((b":", b"grpc-")) and name not in _RESERVED
+        ),
+        malformed=malformed,
+    )
+
+
+def one_message(body: bytes, encoding: bytes, largest: int) -> bytes:
+    """The single message of a unary body; raises MessageError where there is none, more than one, or a broken one."""
+    if not body:
+        raise MessageError(INTERNAL, "a unary call without a message")
+    if len(body) < PREFIX.size:
+        raise MessageError(INTERNAL, "a message ends within its length prefix")
+    compressed, length = PREFIX.unpack_from(body)
+    if length > largest:
+        raise MessageError(RESOURCE_EXHAUSTED, f"a message of {length} bytes exceeds the limit of {largest}")
+    if len(body) - PREFIX.size < length:
+        raise MessageError(INTERNAL, f"a message of {length} bytes ends after {len(body) - PREFIX.size}")
+    if len(body) - PREFIX.size > length:
+        raise MessageError(INTERNAL, "more than one message in a unary call")
+    content = body[PREFIX.size :]
+    if compressed == 0:
+        return content
+    if compressed != 1:
+        raise MessageError(INTERNAL, f"compressed flag {compressed}")
+    return decompressed(content, encoding, largest)
+
+
+def decompressed(content: bytes, encoding: bytes, largest: int) -> bytes:
+    """A gzip message's content, at most `largest` bytes of it; other encodings are refused with MessageError."""
+    if encoding != b"gzip":
+        shown = encoding.decode("ascii", "replace")
+        raise MessageError(
+            INTERNAL if encoding == b"identity" else UNIMPLEMENTED,
+            f"a compressed message with grpc-encoding {shown!r}: only gzip is understood",
+        )
+    inflate = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
+    try:
+        message = inflate.decompress(content, largest + 1)
+    except zlib.error as problem:
+        raise MessageError(INTERNAL, f"a gzip message cannot be decompressed: {problem}") from problem
+    if len(message) > largest:
+        raise MessageError(RESOURCE_EXHAUSTED, f"a decompressed message exceeds the limit of {largest} bytes")
+    if not inflate.eof or inflate.unused_data:
+        raise MessageError(INTERNAL, "a gzip message is cut short or followed by other bytes")
+    return message
+
+
+def binary_value(value: str) -> bytes:
+    """The bytes of a -bin metadata value: base64 with or without padding; raises ValueError where it is neither."""
+    try:
+        return base64.b64decode(value + "=" * (-len(value) % 4), validate=True)
+    except binascii.Error as problem:
+        raise ValueError(f"not base64: {value!r}") from problem
