@@ -33,6 +33,7 @@ class Exchange:
         "parts",
         "request",
         "retried",
+        "size",
         "status",
         "stream",
     )
