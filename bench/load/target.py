@@ -1,9 +1,9 @@
 """Which server is asked, and will it understand the questions?"""
 
+import fcntl
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -143,23 +143,19 @@ def cache_folder() -> Path:
 def _mnist_models(say: Callable[[str], None]) -> Path:
     """The folder that holds MNIST versions 1 and 2; what is missing is trained in a process of its own."""
     folder = cache_folder() / "models"
-    for version, steps in ((1, 1), (2, 1000)):
-        if (folder / "mnist" / str(version) / "saved_model.pb").is_file():
-            continue
-        say(f"training MNIST version {version} ({steps} steps) into {folder}")
-        started = time.perf_counter()
-        export = [sys.executable, "-m", "bench", "export", str(folder), "--model", "mnist"]
-        done = subprocess.run(
-            [*export, "--version", str(version), "--steps", str(steps)],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode:
-            last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-            raise BenchError(f"the export of MNIST version {version} into {folder} failed: {last}")
-        said = (done.stdout.strip().splitlines() or [""])[-1]
-        say(f"{said} ({time.perf_counter() - started:.1f} s)")
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # another load test may be training them at this moment
+        if all((folder / "mnist" / version / "saved_model.pb").is_file() for version in ("1", "2")):
+            return folder
+        say(f"training MNIST versions 1 and 2 into {folder} (once)")
+        command = [sys.executable, "-m", "bench", "export", str(folder), "--model", "mnist", "--pair"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        raise BenchError(f"the export of MNIST into {folder} failed: {last}")
+    for line in done.stdout.strip().splitlines():
+        say(line)
     return folder
 
 

@@ -1,0 +1,152 @@
+"""The main job with real processes: Locust, the embedded server, a run folder at the end."""
+
+import os
+import signal
+import subprocess
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bench.run import Run
+from bench.serve import launch
+from tests.load.locust_runs import finish, locust, manifest, start, wait_for_folder
+
+
+@pytest.fixture(scope="module")
+def server(models: Path) -> Iterator[launch.Server]:
+    """Versions 1 and 2 of MNIST, REST beside gRPC for its counters."""
+    config = models / "all.config"
+    config.write_text(
+        f'model_config_list {{ config {{ name: "mnist" base_path: "{models}/mnist" '
+        'model_platform: "tensorflow" model_version_policy { all {} } } }'
+    )
+    monitoring = models / "monitoring.config"
+    monitoring.write_text("prometheus_config { enable: true }")
+    arguments = ["--model_config_file", str(config), "--rest_api_port", "0"]
+    with launch.embedded([*arguments, "--monitoring_config_file", str(monitoring)]) as launched:
+        yield launched
+
+
+def answered(server: launch.Server) -> int:
+    """OK answers to Predict that the server has counted."""
+    url = f"http://{server.rest}/monitoring/prometheus/metrics"
+    with urllib.request.urlopen(url, timeout=10) as page:  # noqa: S310 - a loopback address of this test
+        text = page.read().decode()
+    prefix = ':tensorflow:serving:request_count{model_name="mnist",status="OK"}'
+    return sum(int(line.split()[-1]) for line in text.splitlines() if line.startswith(prefix))
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_sent_recorded_and_answered_are_the_same_number(
+    server: launch.Server, tmp_path: Path, processes: int
+) -> None:
+    before = answered(server)
+    several = ["--processes", "2"] if processes > 1 else []
+    done = locust(tmp_path, "--host", server.address, "-u", "8", "-r", "8", "-t", "3s", *several)
+    assert done.code == 0, done.output
+    run = done.run()
+    assert run.finished
+    samples = run.samples
+    counts = run.manifest["counts"]
+    assert counts["sent"] == counts["recorded"] == len(samples) == answered(server) - before
+    assert len(samples) > 500
+    assert set(samples["worker"]) == set(range(processes))
+    assert (samples["status"] == 0).all()
+    assert (samples["version"] == 2).all()
+    assert samples["correct"].mean() > 0.85
+    assert (samples["sent"] >= samples["due"]).all()
+    assert (samples["done"] > samples["sent"]).all()
+    assert int(run.counts["requests"].sum()) == len(samples)
+
+
+def test_versions_and_batches_as_asked(server: launch.Server, tmp_path: Path) -> None:
+    arguments = ["--host", server.address, "-u", "2", "-r", "2", "-t", "1s"]
+    done = locust(tmp_path, *arguments, "--model-version", "1", "--batch-size", "32", "--note", "v1")
+    assert done.code == 0, done.output
+    run = done.run()
+    assert run.path.name.endswith("-mnist-v1")
+    assert set(run.samples["version"]) == {1}
+    assert set(run.samples["batch"]) == {32}
+    accuracy = run.samples["correct"].sum() / run.samples["batch"].sum()
+    assert 0.1 < accuracy < 0.85, "version 1 is the bad one"
+
+
+def test_the_embedded_server_starts_and_ends_with_the_run(tmp_path: Path) -> None:
+    done = locust(tmp_path, "-u", "4", "-r", "4", "-t", "2s")
+    assert done.code == 0, done.output
+    assert done.run().manifest["target"]["kind"] == "embedded"
+    assert done.run().manifest["model"]["sha256"]
+    pids = subprocess.run(["pgrep", "-f", "bench serve"], capture_output=True, text=True, check=False)
+    ours = [p for p in pids.stdout.split() if str(os.getpid()) in Path(f"/proc/{p}/status").read_text()]
+    assert not ours
+
+
+def test_a_server_that_dies_leaves_a_finished_run_with_errors(models: Path, tmp_path: Path) -> None:
+    arguments = ["--model_name", "mnist", "--model_base_path", str(models / "mnist")]
+    with launch.embedded(arguments) as own:
+        process = start(tmp_path, "--host", own.address, "-u", "4", "-r", "4", "-t", "5s")
+        wait_for_folder(tmp_path, process)
+        os.kill(own.pid, signal.SIGKILL)
+        done = finish(process, tmp_path)
+    run = done.run()
+    assert run.finished, done.output
+    assert done.code == 1, "Locust's own exit code for a run with failures"
+    statuses = run.samples["status"]
+    assert (statuses == 0).any()
+    assert (statuses == 14).any()
+    assert run.manifest["counts"]["recorded"] == len(run.samples)
+
+
+@pytest.mark.parametrize("processes", [[], ["--processes", "2"]])
+def test_ctrl_c_finishes_the_run(server: launch.Server, tmp_path: Path, processes: list[str]) -> None:
+    process = start(tmp_path, "--host", server.address, "-u", "4", "-r", "4", *processes)
+    wait_for_folder(tmp_path, process)
+    os.killpg(process.pid, signal.SIGINT)
+    done = finish(process, tmp_path)
+    run = done.run()
+    assert run.finished, done.output
+    assert run.manifest["counts"]["recorded"] == len(run.samples) > 0
+    assert "Traceback" not in done.output
+
+
+def test_kill_9_leaves_a_readable_unfinished_run(server: launch.Server, tmp_path: Path) -> None:
+    process = start(tmp_path, "--host", server.address, "-u", "4", "-r", "4")
+    folder = wait_for_folder(tmp_path, process)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    run = Run.open(folder)
+    assert not run.finished
+    assert manifest(folder)["state"] == "running"
+    assert len(run.samples) > 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["--host", "127.0.0.1:1"], "127.0.0.1:1"),
+        (["--model-name", "nope"], "nope"),
+        (["--model-version", "99"], "99"),
+        (["--version-label", "stable"], "stable"),
+        (["--signature", "nosuch"], "predict_images"),
+        (["--batch-size", "0"], "--batch-size 0"),
+        (["--mnist", "/nonexistent"], "/nonexistent"),
+        (["--deadline", "never"], "--deadline never"),
+        (["--note", "a/b"], "--note"),
+        (["--tls-ca", "/nonexistent.pem"], "/nonexistent.pem"),
+        (["--metadata", "authorization=NO_SUCH_VARIABLE"], "NO_SUCH_VARIABLE"),
+        (["--results", "/proc/results"], "/proc/results"),
+    ],
+)
+def test_wrong_options_are_one_line_and_code_2(
+    server: launch.Server, tmp_path: Path, arguments: list[str], named: str
+) -> None:
+    host = [] if "--host" in arguments else ["--host", server.address]
+    done = locust(tmp_path, *host, "-u", "1", "-t", "1s", *arguments)
+    assert done.code == 2, done.output
+    told = [line for line in done.output.splitlines() if line.startswith("bench: ")]
+    assert len(told) == 1, done.output
+    assert named in told[0]
+    assert "Traceback" not in done.output
+    assert done.folders == []
