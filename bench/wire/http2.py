@@ -72,6 +72,11 @@ class Connection(ABC):
         if connection_window > DEFAULT_WINDOW:
             self._greeting += frames.window_update(0, connection_window - DEFAULT_WINDOW)
 
+    @property
+    def unsent(self) -> int:
+        """Bytes of messages that wait for the peer's windows: what a peer that reads nothing makes us keep."""
+        return self._outflow.held
+
     def take(self) -> bytes:
         """All bytes to send now, joined; empties `out`."""
         joined = b"".join(self.out)

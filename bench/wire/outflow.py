@@ -18,12 +18,13 @@ Buffer = bytes | memoryview
 class _Body:
     """What is left to send of one message."""
 
-    __slots__ = ("closing", "lead", "rest", "stream", "window")
+    __slots__ = ("closing", "lead", "rest", "size", "stream", "window")
 
     def __init__(self, stream: int, message: bytes, closing: bytes | None, window: int) -> None:
         self.stream = stream
         self.lead = PREFIX.pack(0, len(message))
         self.rest = memoryview(message)
+        self.size = len(message)
         self.closing = closing
         self.window = window
 
@@ -46,16 +47,23 @@ class Outflow:
         """Streams whose last byte has been put onto `out` since the owner last emptied this list."""
         self._first = DEFAULT_WINDOW
         self._bodies: dict[int, _Body] = {}
+        self.held = 0
+        """Bytes of the messages that wait for the peer's windows, each counted whole until its last byte left."""
 
     def send(self, stream: int, message: bytes, closing: bytes | None) -> None:
         """Send a new stream's message as the windows permit; `closing` follows it (None: END_STREAM on its DATA)."""
         body = _Body(stream, message, closing, self._first)
         if not self._advance(body):
             self._bodies[stream] = body
+            self.held += body.size
 
     def drop(self, stream: int) -> bool:
         """Forget what is left of a stream's message; False where nothing was left."""
-        return self._bodies.pop(stream, None) is not None
+        body = self._bodies.pop(stream, None)
+        if body is None:
+            return False
+        self.held -= body.size
+        return True
 
     def grant(self, stream: int, increment: int) -> None:
         """A WINDOW_UPDATE by the peer; `pump` has to follow. Raises ProtocolError beyond 2^31 - 1."""
@@ -93,7 +101,7 @@ class Outflow:
             if self._advance(body):
                 done.append(stream)
         for stream in done:
-            del self._bodies[stream]
+            self.held -= self._bodies.pop(stream).size
 
     def _advance(self, body: _Body) -> bool:
         """Put as much as is allowed onto `out`; True when nothing is left."""
