@@ -36,6 +36,20 @@ _ENUM: Final[dict[str, int]] = {
 }
 """numpy's dtype names -> tensorflow.DataType (tensorflow/core/framework/types.proto); strings are apart."""
 
+_NUMPY: Final = {
+    enum: np.dtype(name).newbyteorder("<") for name, enum in _ENUM.items() if name != "bfloat16"
+}  # numpy knows bfloat16 only where ml_dtypes is loaded
+
+_FIELD: Final = {
+    "float32": "float_val",
+    "float64": "double_val",
+    "int64": "int64_val",
+    "bool": "bool_val",
+    "uint32": "uint32_val",
+    "uint64": "uint64_val",
+}
+"""The typed field of a TensorProto for each dtype; the small integers share `int_val` (tensor.proto)."""
+
 
 def tensor_of(array: npt.NDArray[Any]) -> Any:
     """A TensorProto of the array: numbers as `tensor_content` (little-endian), texts and bytes as `string_val`.
@@ -66,6 +80,42 @@ def _as_bytes(value: object) -> bytes:
     if isinstance(value, str):
         return value.encode()
     raise BenchError(f"{value!r}: an array of objects may hold only bytes and str")
+
+
+def array_of(proto: Any) -> npt.NDArray[Any]:
+    """The numbers or bytes of a TensorProto, as servers send them: every value written out.
+
+    [*tensor_shape], of numpy's dtype for the proto's; object (bytes) for strings. Raises ValueError for a proto
+    whose values are more or fewer than its shape says, or whose dtype has no array.
+    """
+    shape = [dim.size for dim in proto.tensor_shape.dim]
+    elements = math.prod(shape)
+    if min(shape, default=0) < 0 or proto.tensor_shape.unknown_rank:
+        raise ValueError(f"shape {shape} is not fully known")
+    if proto.dtype == types_pb2.DT_STRING:
+        array = np.array([*proto.string_val, None], object)[
+            :-1
+        ]  # an array of objects for bytes of one length too
+    else:
+        dtype = _NUMPY.get(proto.dtype)
+        if dtype is None:
+            raise ValueError(f"dtype {proto.dtype} has no array")
+        if proto.tensor_content:
+            array = np.frombuffer(proto.tensor_content, dtype)
+        else:
+            array = _typed_values(proto, dtype)
+    if array.size != elements:
+        raise ValueError(f"{array.size} values for shape {shape}")
+    return array.reshape(shape)
+
+
+def _typed_values(proto: Any, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+    if dtype.name == "float16":
+        return np.array(proto.half_val, np.uint16).view(dtype)
+    if dtype.kind == "c":
+        values = proto.scomplex_val if dtype.itemsize == 8 else proto.dcomplex_val
+        return np.array(values, f"<f{dtype.itemsize // 2}").view(dtype)
+    return np.array(getattr(proto, _FIELD.get(dtype.name, "int_val")), dtype)
 
 
 def predict_request(

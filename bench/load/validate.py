@@ -1,0 +1,235 @@
+"""Is this answer right? Asked off the timed path, for many answers at once."""
+
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from google.protobuf.message import DecodeError
+
+from bench import BenchError
+from bench.load.reply_layout import Layout, learn
+from bench.payload import Pool, array_of
+from bench.wire.messages import PredictResponse
+
+UNKNOWN: Final = -1
+"""In the arrays below: no version, nothing checked. It becomes a missing value in the run folder."""
+
+_MOST_LAYOUTS: Final = 32
+"""Kept for each length, the newest: a rollout brings a new version now and then."""
+_TRIES: Final = 32
+"""So many layouts are learned in a row without one that fits a later reply; then replies are parsed instead."""
+
+
+class Checked(NamedTuple):
+    """What a number of answers turned out to be, each array [answers]."""
+
+    version: npt.NDArray[np.int64]
+    """Model version that answered; UNKNOWN where the answer names none."""
+    correct: npt.NDArray[np.int32]
+    """Examples answered rightly, 0 in an unreadable answer; UNKNOWN where nobody said what is right."""
+    mismatched: npt.NDArray[np.bool_]
+    """Not an answer to what was asked: unreadable, of another model or version, without the output or with
+    another number of examples, or with other values than the reference."""
+
+
+class _Answers(NamedTuple):
+    """Readable answers of one model and version."""
+
+    model: str
+    version: int | None
+    values: npt.NDArray[Any]
+    """[answers, *shape of the output]"""
+
+
+class Checker:
+    """Compares answers with what the pool expects.
+
+    An example is right when the greatest of its values in `output` stands at its label. Where references are
+    given (see `references`), an answer has to have the values of its own message's reference; without labels,
+    examples with those values are the right ones.
+    """
+
+    def __init__(
+        self,
+        pool: Pool,
+        output: str,
+        expect_version: int | None,
+        *,
+        references: npt.NDArray[Any] | None = None,
+        tolerance: float = 1e-5,
+    ) -> None:
+        """references: [messages, batch, ...]. tolerance: absolute, and relative to the reference."""
+        self._pool = pool
+        self._output = output
+        self._version = expect_version if expect_version is not None else pool.version
+        self._classes = 0 if pool.labels is None else int(pool.labels.max()) + 1
+        self._references = references
+        self._knows = pool.labels is not None or references is not None
+        self._tolerance = tolerance
+        self._layouts: dict[int, list[Layout]] = {}
+        self._patience = _TRIES
+
+    def check(self, replies: Sequence[bytes], indices: Sequence[int]) -> Checked:
+        """What each reply is; `indices`: the message in the pool that each of them answers.
+
+        Replies are serialised PredictResponses of calls that ended with OK. Never raises for what a server sent.
+        """
+        count = len(replies)
+        checked = Checked(
+            version=np.full(count, UNKNOWN, np.int64),
+            correct=np.full(count, 0 if self._knows else UNKNOWN, np.int32),
+            mismatched=np.ones(count, np.bool_),
+        )
+        asked = np.array(indices, np.int64)
+        lengths = set(map(len, replies))
+        if len(lengths) == 1:
+            self._check_group(replies, np.arange(count), asked, checked)
+            return checked
+        length_of = np.fromiter(map(len, replies), np.int64, count)
+        for length in lengths:
+            rows = np.flatnonzero(length_of == length)
+            self._check_group([replies[row] for row in rows.tolist()], rows, asked, checked)
+        return checked
+
+    def _check_group(
+        self,
+        replies: Sequence[bytes],
+        rows: npt.NDArray[np.int64],
+        asked: npt.NDArray[np.int64],
+        checked: Checked,
+    ) -> None:
+        """Replies of one length, which are the given rows of all: by the layouts known, then by new ones."""
+        length = len(replies[0])
+        matrix = np.frombuffer(b"".join(replies), np.uint8).reshape(len(replies), length)
+        for layout in self._layouts.get(length, ()):
+            fits = layout.fits(matrix)
+            if not fits.any():
+                continue
+            self._patience = _TRIES
+            whole = fits.all()
+            self._check_fitting(
+                layout, matrix if whole else matrix[fits], rows if whole else rows[fits], asked, checked
+            )
+            if whole:
+                return
+            matrix, rows = matrix[~fits], rows[~fits]
+        while len(rows):
+            layout_found = self._learn(matrix[0].tobytes())
+            if layout_found is None:
+                self._check_one(matrix[0].tobytes(), rows[:1], asked, checked)
+                matrix, rows = matrix[1:], rows[1:]
+                continue
+            fits = layout_found.fits(matrix)
+            self._check_fitting(layout_found, matrix[fits], rows[fits], asked, checked)
+            matrix, rows = matrix[~fits], rows[~fits]
+
+    def _learn(self, reply: bytes) -> Layout | None:
+        """A new layout for replies like this one, as long as those learned before were of use."""
+        if not self._patience:
+            return None
+        self._patience -= 1
+        layout = learn(reply, self._output)
+        if layout is not None:
+            layouts = self._layouts.setdefault(len(reply), [])
+            layouts.insert(0, layout)
+            del layouts[_MOST_LAYOUTS:]
+        return layout
+
+    def _check_fitting(
+        self,
+        layout: Layout,
+        matrix: npt.NDArray[np.uint8],
+        rows: npt.NDArray[np.int64],
+        asked: npt.NDArray[np.int64],
+        checked: Checked,
+    ) -> None:
+        answers = _Answers(layout.model, layout.version, layout.values(matrix))
+        self._judge(answers, rows, asked, checked)
+
+    def _check_one(
+        self, reply: bytes, rows: npt.NDArray[np.int64], asked: npt.NDArray[np.int64], checked: Checked
+    ) -> None:
+        try:
+            response = PredictResponse.FromString(reply)
+        except DecodeError:
+            return
+        spec = response.model_spec
+        version = spec.version.value if spec.HasField("version") else None
+        if version is not None:
+            checked.version[rows] = version
+        if self._output not in response.outputs:
+            return
+        try:
+            values = array_of(response.outputs[self._output])
+        except ValueError:
+            return
+        self._judge(_Answers(spec.name, version, values[np.newaxis]), rows, asked, checked)
+
+    def _judge(
+        self,
+        answers: _Answers,
+        rows: npt.NDArray[np.int64],
+        asked: npt.NDArray[np.int64],
+        checked: Checked,
+    ) -> None:
+        model, version, values = answers
+        checked.version[rows] = UNKNOWN if version is None else version
+        if values.ndim < 2 or values.shape[1] != self._pool.batch or not self._has_classes(values):
+            return
+        wanted = model == self._pool.model and (self._version is None or version == self._version)
+        checked.mismatched[rows] = not wanted
+        messages = asked[rows]
+        if self._references is not None:
+            same = self._same(values, self._references[messages])
+            checked.mismatched[rows] |= ~same.all(axis=1)
+            if self._pool.labels is None:
+                checked.correct[rows] = same.sum(axis=1)
+        if self._pool.labels is not None:
+            checked.correct[rows] = _right(values, self._pool.labels[messages])
+
+    def _has_classes(self, values: npt.NDArray[Any]) -> bool:
+        if not self._classes:
+            return True
+        return values.ndim == 3 and values.shape[2] >= self._classes and values.dtype.kind in "fiub"
+
+    def _same(self, values: npt.NDArray[Any], expected: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+        """[answers, batch]: whether all values of the example are those of the reference."""
+        if expected.shape != values.shape or (expected.dtype.kind == "O") != (values.dtype.kind == "O"):
+            return np.zeros(values.shape[:2], np.bool_)
+        if values.dtype.kind in "fc":
+            same = np.isclose(values, expected, rtol=self._tolerance, atol=self._tolerance, equal_nan=True)
+        else:
+            same = np.asarray(values == expected, np.bool_)
+        examples: npt.NDArray[np.bool_] = same.reshape(*values.shape[:2], -1).all(axis=2)
+        return examples
+
+
+def _right(values: npt.NDArray[Any], labels: npt.NDArray[np.int64]) -> npt.NDArray[np.int32]:
+    """Right examples in each answer: values [answers, batch, classes], labels [answers, batch] -> [answers].
+
+    An example with nan among its values is wrong.
+    """
+    answers, batch, classes = values.shape
+    flat = values.reshape(-1, classes)
+    right = flat.argmax(axis=1) == labels.ravel()
+    if values.dtype.kind == "f" and flat.size and np.isnan(flat.min()):
+        right &= ~np.isnan(flat).any(axis=1)
+    counts: npt.NDArray[np.int32] = right.reshape(answers, batch).sum(axis=1, dtype=np.int32)
+    return counts
+
+
+def references(replies: Sequence[bytes], output: str) -> npt.NDArray[Any]:
+    """The values of `output` in the replies of an idle server to each message of a pool: [messages, batch, ...].
+
+    Raises BenchError for a reply that has no such output.
+    """
+    arrays = []
+    for index, reply in enumerate(replies):
+        try:
+            arrays.append(array_of(PredictResponse.FromString(reply).outputs[output]))
+        except (DecodeError, ValueError) as error:
+            raise BenchError(f"reference answer {index}: no usable output {output!r} ({error})") from error
+    if len({(array.shape, array.dtype) for array in arrays}) > 1:
+        raise BenchError(f"reference answers: output {output!r} has another shape from message to message")
+    return np.stack(arrays)
