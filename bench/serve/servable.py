@@ -33,7 +33,7 @@ class Code(IntEnum):
     UNAUTHENTICATED = 16
 
 
-class Refusal(Exception):
+class Refusal(Exception):  # noqa: N818 - most often an answer to somebody else's mistake, not an error of ours
     """A request ends with a gRPC status other than OK, or a version cannot be loaded."""
 
     def __init__(self, code: int, text: str) -> None:
@@ -113,6 +113,11 @@ class Handle:
         self._on_idle = on_idle
         if not self._holders:
             on_idle()
+
+    def close(self) -> None:
+        """Free the model; nobody holds the version."""
+        self.groups.clear()  # they refer back to the handle, and only the cycle collector would free both
+        self.servable.close()
 
     @property
     def held(self) -> int:

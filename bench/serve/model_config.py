@@ -1,0 +1,114 @@
+"""Is a list of models acceptable, after the one that is served now?
+
+The checks of a ModelServerConfig in the original's order and words (reference, 5.2, 6.4 and 7.1).
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from bench import BenchError
+from bench.serve.servable import Code, Refusal
+from bench.serve.textproto import read
+from bench.wire.messages import ModelConfig, ModelServerConfig
+
+PLATFORM: Final = "tensorflow"
+"""The only model platform of the stock binary."""
+
+_URI: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+
+Models = Mapping[str, Any]
+"""ModelConfig by model name."""
+
+
+def single(name: str, base_path: Path) -> Any:
+    """The ModelServerConfig of `--model_name` and `--model_base_path`."""
+    config = ModelServerConfig()
+    config.model_config_list.config.append(
+        ModelConfig(name=name, base_path=str(base_path), model_platform=PLATFORM)
+    )
+    return config
+
+
+def read_models(path: Path) -> Any:
+    """The ModelServerConfig in a file. Raises `BenchError` with line and column."""
+    config = read(path, ModelServerConfig)
+    if config.WhichOneof("config") == "custom_model_config":
+        raise BenchError(
+            f"{path}: custom_model_config is not supported; list the models in model_config_list"
+        )
+    return config
+
+
+def accepted(
+    config: Any, current: Models, available: Callable[[str, int], bool], labels_for_unavailable: bool
+) -> dict[str, Any]:
+    """The models of a ModelServerConfig that may follow `current`, by name.
+
+    `available(model, version)` says whether a version serves now; a label may only point to one that does, unless
+    `labels_for_unavailable` and the label is new or keeps its version. Raises `Refusal`.
+    """
+    listed = list(config.model_config_list.config)
+    _unique_and_absolute(listed)
+    models = {model.name: _with_platform(model) for model in listed}
+    for name, model in models.items():
+        before = current.get(name)
+        if before is not None and before.model_platform != model.model_platform:
+            _refuse(
+                f"Illegal to change a model's platform. For model {name} platform was {before.model_platform} "
+                f"and new platform requested is {model.model_platform}"
+            )
+    for name, model in models.items():
+        before = dict(current[name].version_labels) if name in current else {}
+        for label, version in sorted(model.version_labels.items()):
+            if available(name, version) or (labels_for_unavailable and before.get(label, version) == version):
+                continue
+            raise Refusal(
+                Code.FAILED_PRECONDITION,
+                f"Request to assign label to version {version} of model {name}, "
+                "which is not currently available for inference",
+            )
+    for name, model in models.items():
+        if name not in current and model.model_platform != PLATFORM:
+            _refuse(f"Model {name} requests unsupported platform {model.model_platform}")
+        if model.HasField("logging_config"):
+            _refuse("No request-logger-creator provided.")
+    return models
+
+
+def _unique_and_absolute(listed: list[Any]) -> None:
+    seen: set[str] = set()
+    for model in listed:
+        if model.name in seen:
+            _refuse(f"Illegal to list model {model.name} multiple times in config list")
+        seen.add(model.name)
+    for model in listed:
+        if not Path(model.base_path).is_absolute() and not _URI.match(model.base_path):
+            _refuse(
+                f"Expected model {model.name} to have an absolute path or URI; got base_path()={model.base_path}"
+            )
+
+
+def _with_platform(model: Any) -> Any:
+    """The ModelConfig with its platform spelled out, whichever of the two fields named it."""
+    if model.model_type and model.model_platform:
+        _refuse(
+            "Illegal setting both ModelServerConfig::model_type (deprecated) and "
+            f"ModelServerConfig::model_platform, model name is {model.name}"
+        )
+    if not model.model_type and not model.model_platform:
+        _refuse(
+            "Illegal setting neither ModelServerConfig::model_type (deprecated) nor "
+            f"ModelServerConfig::model_platform, model name is {model.name}"
+        )
+    known = ModelConfig()
+    known.CopyFrom(model)
+    if model.model_type:
+        known.model_platform = PLATFORM if model.model_type == 1 else "other"
+        known.ClearField("model_type")
+    return known
+
+
+def _refuse(text: str) -> None:
+    raise Refusal(Code.INVALID_ARGUMENT, text)

@@ -1,0 +1,295 @@
+"""How does a TensorProto become an array, and an array a TensorProto?
+
+The rules are those of TensorFlow's `Tensor::FromProto` and `Tensor::AsProtoField` (reference, 3.4 and 3.5).
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
+
+import ml_dtypes
+import numpy as np
+
+from bench.serve.servable import Code, Refusal
+from bench.wire.messages import TensorProto, types_pb2
+
+Array = np.ndarray[Any, Any]
+
+MAX_FILLED: Final = 1 << 24
+"""Elements that a request may claim beyond those it sends: `[1000000, 1000]` and one value are 20 bytes."""
+
+_MAX_RANK: Final = 254
+"""TensorShape's limit."""
+
+_BITS: Final = {np.dtype(np.float16), np.dtype(ml_dtypes.bfloat16)}
+"""dtypes that travel as their 16 bits in `half_val`."""
+
+
+class Unreadable(ValueError):  # noqa: N818 - an adjective says what the tensor is
+    """The TensorProto describes no tensor."""
+
+
+class Storage(NamedTuple):
+    """How values of a dtype lie in a TensorProto."""
+
+    enum: int
+    dtype: np.dtype[Any]
+    field: str
+    """The typed field."""
+    number: int
+    """The typed field's number."""
+    raw: bool
+    """Whether the packed field's payload is the values' memory: true for fixed-width fields and for bool."""
+
+
+def _storages() -> dict[int, Storage]:
+    wide: dict[str, list[tuple[str, Any]]] = {
+        "float_val": [("FLOAT", np.float32)],
+        "double_val": [("DOUBLE", np.float64)],
+        "int_val": [
+            *(("INT32", np.int32), ("INT16", np.int16), ("INT8", np.int8)),
+            *(("UINT16", np.uint16), ("UINT8", np.uint8)),
+            *(("INT4", ml_dtypes.int4), ("UINT4", ml_dtypes.uint4)),
+            *(("INT2", ml_dtypes.int2), ("UINT2", ml_dtypes.uint2)),
+            # TensorFlow's numpy dtypes of quantised values are structures with one nameless member
+            *((name.upper(), [(name, kind)]) for name, kind in _QUANTISED.items()),
+        ],
+        "int64_val": [("INT64", np.int64)],
+        "uint32_val": [("UINT32", np.uint32)],
+        "uint64_val": [("UINT64", np.uint64)],
+        "bool_val": [("BOOL", np.bool_)],
+        "half_val": [("HALF", np.float16), ("BFLOAT16", ml_dtypes.bfloat16)],
+        "scomplex_val": [("COMPLEX64", np.complex64)],
+        "dcomplex_val": [("COMPLEX128", np.complex128)],
+        "string_val": [("STRING", np.object_)],
+        "float8_val": [
+            ("FLOAT8_E5M2", ml_dtypes.float8_e5m2),
+            ("FLOAT8_E4M3FN", ml_dtypes.float8_e4m3fn),
+            ("FLOAT8_E4M3FNUZ", ml_dtypes.float8_e4m3fnuz),
+            ("FLOAT8_E4M3B11FNUZ", ml_dtypes.float8_e4m3b11fnuz),
+            ("FLOAT8_E5M2FNUZ", ml_dtypes.float8_e5m2fnuz),
+        ],
+    }
+    raw = {"float_val", "double_val", "scomplex_val", "dcomplex_val", "bool_val", "float8_val"}
+    fields = TensorProto.DESCRIPTOR.fields_by_name
+    known = dict(types_pb2.DataType.items())
+    return {
+        known[f"DT_{name}"]: Storage(
+            known[f"DT_{name}"], np.dtype(dtype), field, fields[field].number, field in raw
+        )
+        for field, dtypes in wide.items()
+        for name, dtype in dtypes
+        # older message packages lack the newest dtypes
+        if f"DT_{name}" in known and field in fields
+    }
+
+
+_QUANTISED: Final[dict[str, Any]] = {
+    "qint8": np.int8,
+    "quint8": np.uint8,
+    "qint16": np.int16,
+    "quint16": np.uint16,
+    "qint32": np.int32,
+}
+STORAGES: Final = _storages()
+"""Storage by DataType number."""
+STORAGE_OF: Final = {storage.dtype: storage for storage in STORAGES.values()}
+"""Storage by numpy dtype."""
+
+
+def type_name(enum: int) -> str:
+    """TensorFlow's name of a DataType in error texts: `float`, `int64`, `string`."""
+    name: str = (
+        types_pb2.DataType.Name(enum)
+        if enum in types_pb2.DataType.values()
+        else f"unknown dtype enum ({enum})"
+    )
+    return name.removeprefix("DT_").lower()
+
+
+def decode(tensor: Any, max_filled: int = MAX_FILLED) -> Array:
+    """The array that TensorFlow makes of a TensorProto; strings become an object array of bytes.
+
+    `tensor_content` wins over typed fields; missing values repeat the last one, none at all are zeros, surplus
+    ones are dropped. The array may be read-only and a view of the message's bytes.
+    Raises `Unreadable` where TensorFlow gives a parsing error, and `Refusal` (RESOURCE_EXHAUSTED) when more than
+    `max_filled` elements are claimed that were not sent.
+    """
+    shape = _shape(tensor.tensor_shape)
+    storage = STORAGES.get(tensor.dtype)
+    if storage is None:
+        raise Unreadable(f"dtype {tensor.dtype}")
+    count = math.prod(shape)
+    if count >= 1 << 63:
+        raise Unreadable("more than 2^63 elements")
+    if count == 0:
+        return np.empty(shape, storage.dtype)
+    if content := tensor.tensor_content:
+        return _from_content(content, storage, count).reshape(shape)
+    values = _from_field(getattr(tensor, storage.field), storage)
+    if len(values) < count:
+        if count - len(values) > max_filled:
+            raise Refusal(
+                Code.RESOURCE_EXHAUSTED,
+                f"tensor claims {count} elements and sends {len(values)}; at most {max_filled} are filled in",
+            )
+        values = _filled(values, storage, count)
+    return values[:count].reshape(shape)
+
+
+def _shape(shape: Any) -> tuple[int, ...]:
+    sizes = tuple(dim.size for dim in shape.dim)
+    if len(sizes) > _MAX_RANK or min(sizes, default=0) < 0:
+        raise Unreadable(f"shape {list(sizes)}")
+    return sizes
+
+
+def _from_content(content: bytes, storage: Storage, count: int) -> Array:
+    if storage.dtype == object:
+        return _strings(content, count)
+    if len(content) != count * storage.dtype.itemsize:
+        raise Unreadable(f"{len(content)} bytes of content for {count} elements")
+    return np.frombuffer(content, storage.dtype)
+
+
+def _from_field(values: Any, storage: Storage) -> Array:
+    dtype = storage.dtype
+    if storage.field == "string_val":
+        strings = np.empty(len(values), object)
+        strings[:] = list(values)
+        return strings
+    if storage.field == "float8_val":
+        return np.frombuffer(values, dtype)
+    if storage.field in {"scomplex_val", "dcomplex_val"}:
+        parts = np.array(values, dtype.char.lower())
+        return parts[: len(parts) // 2 * 2].view(dtype)
+    if dtype in _BITS:
+        return np.array(values, np.int32).astype(np.uint16).view(dtype)
+    if storage.field == "int_val":
+        # int_val is 32 bits wide, and narrower dtypes take the low bits
+        whole = np.array(values, np.int32)
+        if dtype.names:
+            return whole.astype(dtype[0]).view(dtype)
+        return whole.astype(dtype)
+    return np.array(values, dtype)
+
+
+def _filled(values: Array, storage: Storage, count: int) -> Array:
+    whole = np.empty(count, storage.dtype)
+    whole[: len(values)] = values
+    if len(values):
+        whole[len(values) :] = values[-1]
+    elif storage.dtype == object:
+        whole[:] = b""
+    else:
+        whole.view(np.uint8)[:] = 0
+    return whole
+
+
+def _strings(content: bytes, count: int) -> Array:
+    """TensorFlow's string list encoding: `count` varint lengths, then the strings without gaps."""
+    if count > len(content):
+        raise Unreadable("fewer lengths than strings")
+    lengths, at = [], 0
+    for _ in range(count):
+        length = shift = 0
+        while True:
+            if at == len(content) or shift > 28:
+                raise Unreadable("string lengths end early")
+            byte = content[at]
+            at += 1
+            length |= (byte & 0x7F) << shift
+            shift += 7
+            if byte < 0x80:
+                break
+        lengths.append(length & 0xFFFFFFFF)
+    if sum(lengths) != len(content) - at:
+        raise Unreadable("string lengths do not add up")
+    strings = np.empty(count, object)
+    for index, length in enumerate(lengths):
+        strings[index] = content[at : at + length]
+        at += length
+    return strings
+
+
+def varint(value: int) -> bytes:
+    """A protobuf base-128 varint of a value >= 0."""
+    out = bytearray()
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
+
+
+def delimited(number: int, payload: bytes) -> bytes:
+    """A length-delimited protobuf field."""
+    return varint(number << 3 | 2) + varint(len(payload)) + payload
+
+
+_CONTENT: Final = TensorProto.DESCRIPTOR.fields_by_name["tensor_content"].number
+
+
+def head(dtype: np.dtype[Any], shape: Sequence[int], as_content: bool = False) -> bytes | None:
+    """What stands before the values' memory in a serialised TensorProto of this dtype and shape.
+
+    Appending `array.tobytes()` gives the whole message. None where the field's payload is not the memory
+    (integers are varints, strings are separate fields). Raises `Refusal` for a dtype that no TensorProto holds.
+    """
+    storage = storage_of(dtype)
+    if storage.dtype == object or not (storage.raw or as_content):
+        return None
+    start: bytes = _described(storage, shape).SerializeToString()
+    size = math.prod(shape) * dtype.itemsize
+    # an empty packed field is not written
+    return (
+        start + varint((_CONTENT if as_content else storage.number) << 3 | 2) + varint(size)
+        if size
+        else start
+    )
+
+
+def encode(array: Array, as_content: bool = False) -> bytes:
+    """A serialised TensorProto with every value written out, in the typed field or as `tensor_content`."""
+    start = head(array.dtype, array.shape, as_content)
+    if start is not None:
+        return start + array.tobytes()
+    storage = storage_of(array.dtype)
+    tensor = _described(storage, array.shape)
+    flat = array.ravel()
+    if storage.dtype == object:
+        strings = [value if isinstance(value, bytes) else str(value).encode() for value in flat]
+        if as_content and strings:
+            tensor.tensor_content = b"".join([*(varint(len(text)) for text in strings), *strings])
+        else:
+            tensor.string_val.extend(strings)
+    else:
+        getattr(tensor, storage.field).extend(_integers(flat, storage).tolist())
+    message: bytes = tensor.SerializeToString()
+    return message
+
+
+def storage_of(dtype: np.dtype[Any]) -> Storage:
+    """The storage of a numpy dtype; fixed-width byte strings count as strings."""
+    storage = STORAGE_OF.get(np.dtype(object) if dtype.kind in "SU" else dtype)
+    if storage is None:
+        raise Refusal(
+            Code.UNIMPLEMENTED, f"a model output has numpy dtype {dtype}, which no TensorProto holds"
+        )
+    return storage
+
+
+def _described(storage: Storage, shape: Sequence[int]) -> Any:
+    tensor = TensorProto(dtype=storage.enum)
+    tensor.tensor_shape.SetInParent()  # a scalar has a shape without dimensions, not no shape
+    for size in shape:
+        tensor.tensor_shape.dim.add(size=size)
+    return tensor
+
+
+def _integers(flat: Array, storage: Storage) -> Array:
+    if storage.dtype in _BITS:
+        return np.ascontiguousarray(flat).view(np.uint16)
+    if storage.dtype.names:
+        return np.ascontiguousarray(flat).view(storage.dtype[0])
+    return flat.astype(np.int32) if storage.field == "int_val" else flat
