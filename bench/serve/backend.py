@@ -17,7 +17,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from bench.serve.probe import Traits, examine, seconds_per_run
+from bench.serve.probe import Traits, examine, seconds_per_run, untried
 from bench.serve.servable import Code, Refusal
 from bench.wire.messages import SignatureDef
 
@@ -185,13 +185,13 @@ def _open(path: Path, options: SessionOptions, intra: int, inter: int, threads: 
     servable = TensorFlowServable(session, dict(meta.signature_def), threads)
     pure = _pure_signatures(meta)
     servable.traits = {
-        name: examine(servable, name) if name in pure else Traits(False, None) for name in servable.signatures
+        name: examine(servable, name) if name in pure else untried() for name in servable.signatures
     }
     return servable
 
 
 def _seconds_of_32(servable: TensorFlowServable, name: str, traits: Traits) -> float:
-    return seconds_per_run(servable, name, 32) if traits.seconds is not None else 0.0
+    return seconds_per_run(servable, name, 32) if traits.pace.shortest is not None else 0.0
 
 
 def _session_callable(session: Any, feeds: list[str], fetches: list[str]) -> Callable[..., list[Array]]:

@@ -37,14 +37,45 @@ _INTEGERS: Final = {
 }
 
 
+class Pace:
+    """How long runs of a signature take: tried out at load, learnt further from every run.
+
+    Used without a lock by several threads: a lost update makes an estimate older, not wrong.
+    """
+
+    __slots__ = ("_per_row", "shortest")
+
+    _WEIGHT: Final = 0.2
+    """Of the newest run."""
+
+    def __init__(self, shortest: float | None) -> None:
+        self.shortest = shortest
+        """Seconds of the shortest run; None: there was none."""
+        self._per_row = 0.0
+
+    def learn(self, rows: int, seconds: float) -> None:
+        """A run over so many rows took so long."""
+        self.shortest = seconds if self.shortest is None else min(self.shortest, seconds)
+        newest = seconds / max(rows, 1)
+        self._per_row += self._WEIGHT * (newest - self._per_row) if self._per_row else newest
+
+    def is_within(self, limit: float, rows: int) -> bool:
+        """Whether a run over so many rows should take less than `limit` seconds; False when nothing is known."""
+        return self.shortest is not None and max(self.shortest, rows * self._per_row) < limit
+
+
 @dataclass(frozen=True)
 class Traits:
     """What was found out about a signature."""
 
     rows_independent: bool
     """Each example's answer is the same alone and in a batch."""
-    seconds: float | None
-    """Duration of a run with one example; None: it could not be tried."""
+    pace: Pace
+
+
+def untried() -> Traits:
+    """Traits of a signature that could not be tried: run alone, and not where others would wait for it."""
+    return Traits(rows_independent=False, pace=Pace(None))
 
 
 class Runnable(Protocol):
@@ -64,15 +95,15 @@ def examine(servable: Runnable, name: str) -> Traits:
     rng = np.random.default_rng(0)
     one, two = made_up(signature, 1, rng), made_up(signature, 2, rng)
     if one is None or two is None or not _batch_major(signature):
-        return Traits(rows_independent=False, seconds=None)
+        return untried()
     try:
         alone = [servable.run(name, one, outputs), servable.run(name, two, outputs)]
         mixed = {alias: np.concatenate([one[alias], _spoilt(one[alias]), two[alias]]) for alias in one}
         together = servable.run(name, mixed, outputs)
         seconds = min(_timed(servable, name, one, outputs) for _ in range(3))
     except Refusal:
-        return Traits(rows_independent=False, seconds=None)
-    return Traits(all(_same_rows(alone, together[alias], alias) for alias in outputs), seconds)
+        return untried()
+    return Traits(all(_same_rows(alone, together[alias], alias) for alias in outputs), Pace(seconds))
 
 
 def seconds_per_run(servable: Runnable, name: str, examples: int) -> float:

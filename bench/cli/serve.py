@@ -1,0 +1,56 @@
+"""`bench serve`: how are the server's flags read from a command line?"""
+
+import dataclasses
+import logging
+import sys
+import typing
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from bench import __version__
+from bench.serve.options import Options
+
+
+def _declared(each: "dataclasses.Field[Any]", kind: Any) -> Callable[[Any], Any]:
+    """A click option for a field: `--model_name`, also as `--model-name`, with `=` or a blank before its value."""
+    alternatives = [argument for argument in typing.get_args(kind) if argument is not type(None)]
+    names = dict.fromkeys((f"--{each.name}", f"--{each.name.replace('_', '-')}"))
+    shown = each.default is not None and each.default != "" and each.metadata["help"] != "not supported"
+    arguments: dict[str, Any] = {
+        "default": each.default,
+        "type": alternatives[0] if alternatives else kind,
+        "help": each.metadata["help"],
+        "show_default": shown,
+        "metavar": each.metadata["placeholder"],
+        "hidden": each.metadata["help"] == "not supported",
+    }
+    if kind is bool:  # --flag, --flag=true, --flag=false
+        arguments |= {"type": click.BOOL, "is_flag": False, "flag_value": True, "metavar": "[=true|false]"}
+    return click.option(*names, each.name, **arguments)
+
+
+def _flags(command: Callable[..., Any]) -> Callable[..., Any]:
+    kinds = typing.get_type_hints(Options)
+    for each in reversed(dataclasses.fields(Options)):
+        command = _declared(each, kinds[each.name])(command)
+    return command
+
+
+@click.command(context_settings={"max_content_width": 110})
+@_flags
+def serve(**flags: Any) -> int:
+    """Serve SavedModels with TensorFlow Serving's API and flag names.
+
+    Prints one line of JSON when it listens and all models are available; logs to standard error. SIGTERM ends
+    it after the calls in flight are answered.
+    """
+    from bench.serve import embedded
+
+    options = Options(**flags)
+    logging.basicConfig(
+        stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    logging.getLogger(__name__).info("serving-bench %s, flags %s", __version__, options.changed())
+    return embedded.serve(options)

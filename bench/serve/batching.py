@@ -1,0 +1,234 @@
+"""What is executed together, and in which thread?
+
+Continuous batching: everything that is waiting when the executor becomes free runs as one batch; nothing ever
+waits for a timer. Fast models run in the I/O thread between reading and writing, since handing a 15 us run to
+another thread costs more than the run; slow ones in a thread of their own, so that reading and writing go on.
+"""
+
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Final, NamedTuple, Protocol
+
+from bench.serve.prediction import Group, Predictions, Prepared, divisible, stack
+from bench.serve.probe import Traits, untried
+from bench.serve.servable import Code, Refusal
+
+INLINE_SECONDS: Final = 5e-4
+"""Longest run that is done in the I/O thread: other connections wait for it."""
+MOST_EXAMPLES: Final = 1024
+"""Examples in one run; throughput has long ceased to grow there, while latency and memory would."""
+_ALONE: Final = untried()
+
+
+class Asker(Protocol):
+    """Who gets the answer of a call, by the number that he gave it. Called in the I/O thread."""
+
+    def respond(self, call: int, message: bytes) -> None:
+        """The call succeeded; `message` is the serialised response."""
+
+    def refuse(self, call: int, refusal: Refusal) -> None:
+        """The call ends with a status other than OK."""
+
+
+class Call(NamedTuple):
+    """A well-formed request that waits for its execution."""
+
+    prepared: Prepared
+    asker: Asker
+    number: int
+    deadline: float | None
+    """Instant of `time.monotonic` after which nobody waits for the answer; None: no limit."""
+
+
+class Outcome(NamedTuple):
+    """What became of some calls: a message or a refusal for each."""
+
+    calls: Sequence[Call]
+    results: Sequence[bytes | Refusal]
+
+
+class Executor(Protocol):
+    """Takes calls and sees to their answers."""
+
+    def submit(self, call: Call) -> None:
+        """Take a call. I/O thread only."""
+
+    def flush(self) -> None:
+        """The events of a turn of the loop have been read: execute what may be executed. I/O thread only."""
+
+    def close(self) -> None:
+        """End the threads; what is still waiting is refused."""
+
+
+def deliver(outcome: Outcome) -> None:
+    """Give each call its answer. I/O thread only."""
+    for call, result in zip(outcome.calls, outcome.results, strict=True):
+        if isinstance(result, Refusal):
+            call.asker.refuse(call.number, result)
+        else:
+            call.asker.respond(call.number, result)
+
+
+def expired(calls: Sequence[Call]) -> tuple[list[Call], list[Call]]:
+    """The calls that are still wanted, and those whose deadline has passed."""
+    now = time.monotonic()
+    wanted: list[Call] = []
+    late: list[Call] = []
+    for call in calls:
+        (wanted if call.deadline is None or call.deadline > now else late).append(call)
+    return wanted, late
+
+
+def refuse_all(calls: Sequence[Call], refusal: Refusal) -> Outcome:
+    """Give up the calls with one refusal; their versions are released."""
+    for call in calls:
+        call.prepared.release()
+    return Outcome(calls, [refusal] * len(calls))
+
+
+def run_together(predictions: Predictions, group: Group, calls: Sequence[Call]) -> list[bytes | Refusal]:
+    """One run for all; where that fails, or its outputs cannot be divided, one for each.
+
+    So a request that the model refuses fails alone and its mates are answered.
+    """
+    batch = [call.prepared for call in calls]
+    if len(batch) > 1:
+        try:
+            outputs = group.handle.servable.run(group.signature, stack(batch), group.outputs)
+        except Refusal:
+            return [run_alone(predictions, prepared) for prepared in batch]
+        if divisible(batch, outputs):
+            return list(predictions.answer_all(batch, outputs))
+    return [run_alone(predictions, prepared) for prepared in batch]
+
+
+def run_alone(predictions: Predictions, prepared: Prepared) -> bytes | Refusal:
+    """The answer to one request; its version is released."""
+    try:
+        outputs = prepared.handle.servable.run(prepared.signature, prepared.inputs, prepared.outputs)
+    except Refusal as refusal:
+        prepared.release()
+        return refusal
+    try:
+        return predictions.answer(prepared, outputs)
+    except Refusal as refusal:
+        return refusal
+
+
+class Continuous:
+    """Runs whatever is waiting as soon as the executor is free."""
+
+    def __init__(
+        self, predictions: Predictions, post: Callable[[Callable[[], None]], None], *, batched: bool
+    ) -> None:
+        self._predictions = predictions
+        self._post = post
+        self._batched = batched
+        self._waiting: dict[Group, list[Call]] = {}
+        self._slow: dict[Group, deque[Call]] = {}
+        self._changed = threading.Condition()
+        self._closing = False
+        self._threads: list[threading.Thread] = []
+
+    def submit(self, call: Call) -> None:
+        group = call.prepared.group
+        waiting = self._waiting.get(group)
+        if waiting is None:
+            self._waiting[group] = [call]
+        else:
+            waiting.append(call)
+
+    def flush(self) -> None:
+        if not self._waiting:
+            return
+        waiting, self._waiting = self._waiting, {}
+        for group, calls in waiting.items():
+            if group not in self._slow and _traits(group).pace.is_within(
+                INLINE_SECONDS, self._together(group, calls)
+            ):
+                self._run_here(group, calls)
+            else:
+                self._hand_over(group, calls)
+
+    def close(self) -> None:
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+        for thread in self._threads:
+            thread.join()
+        left = [call for calls in self._slow.values() for call in calls]
+        deliver(refuse_all(left, Refusal(Code.UNAVAILABLE, "the server is shutting down")))
+
+    def _together(self, group: Group, calls: Sequence[Call]) -> int:
+        """Rows of the largest run that these calls will make."""
+        if not self._may_share(group):
+            return max(call.prepared.rows for call in calls)
+        return min(sum(call.prepared.rows for call in calls), MOST_EXAMPLES)
+
+    def _may_share(self, group: Group) -> bool:
+        return self._batched and group.batched and _traits(group).rows_independent
+
+    def _run_here(self, group: Group, calls: list[Call]) -> None:
+        for part in self._parts(group, deque(calls)):
+            deliver(self._executed(group, part))
+
+    def _parts(self, group: Group, calls: deque[Call]) -> list[list[Call]]:
+        parts = []
+        while calls:
+            parts.append(self._part(group, calls))
+        return parts
+
+    def _part(self, group: Group, calls: deque[Call]) -> list[Call]:
+        """Take the calls for the next run off the queue: one, or as many as fit into a batch."""
+        part = [calls.popleft()]
+        if self._may_share(group):
+            rows = part[0].prepared.rows
+            while calls and (rows := rows + calls[0].prepared.rows) <= MOST_EXAMPLES:
+                part.append(calls.popleft())
+        return part
+
+    def _executed(self, group: Group, calls: list[Call]) -> Outcome:
+        wanted, late = expired(calls) if any(call.deadline is not None for call in calls) else (calls, [])
+        results: list[bytes | Refusal] = []
+        if wanted:
+            start = time.perf_counter()
+            results = run_together(self._predictions, group, wanted)
+            _traits(group).pace.learn(sum(call.prepared.rows for call in wanted), time.perf_counter() - start)
+        if late:
+            given_up = refuse_all(late, Refusal(Code.DEADLINE_EXCEEDED, "Deadline Exceeded"))
+            return Outcome([*wanted, *late], [*results, *given_up.results])
+        return Outcome(wanted, results)
+
+    def _hand_over(self, group: Group, calls: list[Call]) -> None:
+        with self._changed:
+            self._slow.setdefault(group, deque()).extend(calls)
+            self._changed.notify()
+        if not self._threads:
+            # at least two, so that one slow model does not keep another waiting on a single core
+            count = max(2, len(os.sched_getaffinity(0)))
+            self._threads = [threading.Thread(target=self._work, name=f"executor-{n}") for n in range(count)]
+            for thread in self._threads:
+                thread.start()
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._closing or self._slow)
+                if self._closing:
+                    return
+                # groups take turns: the one served now goes to the end if it still has calls
+                group = next(iter(self._slow))
+                calls = self._slow.pop(group)
+                part = self._part(group, calls)
+                if calls:
+                    self._slow[group] = calls
+            outcome = self._executed(group, part)
+            self._post(lambda outcome=outcome: deliver(outcome))  # type: ignore[misc]  # a default binds the value
+
+
+def _traits(group: Group) -> Traits:
+    traits: Traits = getattr(group.handle.servable, "traits", {}).get(group.signature, _ALONE)
+    return traits

@@ -1,0 +1,103 @@
+"""Where does each call go: to the executor, answered at once, or to a thread that may wait?"""
+
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
+
+from bench.serve.batching import Asker, Call, Executor
+from bench.serve.prediction import Predictions
+from bench.serve.servable import Code, Refusal
+from bench.wire import messages
+from bench.wire.http2_server import Request
+
+HandleRpc = Callable[[str, bytes], bytes]
+"""(method path, serialised request) -> serialised response; raises Refusal."""
+Post = Callable[[Callable[[], None]], None]
+
+_WAITING_METHODS: Final = frozenset(
+    (messages.CLASSIFY, messages.REGRESS, messages.MULTI_INFERENCE, messages.RELOAD_CONFIG)
+)
+"""Methods that run a model, or wait for one to load, before they return."""
+_THREADS: Final = 8
+
+OVERLOADED: Final = Refusal(Code.RESOURCE_EXHAUSTED, "Server Threadpool Exhausted")
+"""What the original says when all its threads are busy (reference, 1.5)."""
+
+
+class Calls:
+    """Counts the calls in flight, refuses what is too many, and sends each on its way. I/O thread only."""
+
+    def __init__(
+        self,
+        predictions: Predictions,
+        executor: Executor,
+        handle_rpc: HandleRpc,
+        post: Post,
+        most: int | None,
+    ) -> None:
+        self.in_flight = 0
+        self._prepare = predictions.prepare
+        self._submit = executor.submit
+        self._handle_rpc = handle_rpc
+        self._post = post
+        self._most = most
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="call")
+        # a reload may wait for ever, for a directory that stays empty: it must not use up the other threads
+        self._reload = ThreadPoolExecutor(1, thread_name_prefix="reload")
+
+    def take(self, asker: Asker, requests: list[Request]) -> None:
+        """Requests have been read."""
+        if self._most is not None and (room := self._most - self.in_flight) < len(requests):
+            room = max(room, 0)
+            self.in_flight += len(requests)
+            for request in requests[room:]:
+                asker.refuse(request.stream, OVERLOADED)
+            requests = requests[:room]
+        else:
+            self.in_flight += len(requests)
+        for request in requests:
+            if request.path == messages.PREDICT:
+                timeout = request.timeout
+                try:
+                    prepared = self._prepare(request.message)
+                except Refusal as refusal:
+                    asker.refuse(request.stream, refusal)
+                else:
+                    deadline = None if timeout is None else time.monotonic() + timeout
+                    self._submit(Call(prepared, asker, request.stream, deadline))
+            else:
+                self._other(asker, request)
+
+    def answered(self) -> None:
+        """A call has got its answer."""
+        self.in_flight -= 1
+
+    def close(self) -> None:
+        """End the threads; calls that have not begun are dropped."""
+        self._threads.shutdown(wait=True, cancel_futures=True)
+        self._reload.shutdown(wait=False, cancel_futures=True)
+
+    def _other(self, asker: Asker, request: Request) -> None:
+        if request.path not in _WAITING_METHODS:
+            _finish(asker, request.stream, self._answer(request))
+            return
+        pool = self._reload if request.path == messages.RELOAD_CONFIG else self._threads
+        pool.submit(self._answer_later, asker, request)
+
+    def _answer_later(self, asker: Asker, request: Request) -> None:
+        answer = self._answer(request)
+        self._post(lambda: _finish(asker, request.stream, answer))
+
+    def _answer(self, request: Request) -> bytes | Refusal:
+        try:
+            return self._handle_rpc(request.path, request.message)
+        except Refusal as refusal:
+            return refusal
+
+
+def _finish(asker: Asker, stream: int, answer: bytes | Refusal) -> None:
+    if isinstance(answer, Refusal):
+        asker.refuse(stream, answer)
+    else:
+        asker.respond(stream, answer)

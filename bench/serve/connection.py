@@ -1,0 +1,245 @@
+"""How do the bytes of one client's socket become calls, and answers bytes again?"""
+
+import socket
+import ssl
+import time
+from collections.abc import Callable
+from typing import Any, Final, Protocol
+
+from bench.serve.loop import READ, WRITE, Loop
+from bench.serve.servable import Refusal
+from bench.wire.http2_server import Request, ServerConnection
+
+_READ_SIZE: Final = 1 << 18
+_UNSENT_LIMIT: Final = 4 << 20
+"""Bytes that the kernel would not take, from which no further requests are read from this client."""
+_UNREAD_LIMIT: Final = 64 << 20
+"""Bytes of answers that a client's flow-control windows keep here, from which it is cut off."""
+STALL_SECONDS: Final = 60.0
+"""A client that takes nothing for so long is cut off."""
+LINGER_SECONDS: Final = 1.0
+
+
+class Owner(Protocol):
+    """Who the connection reports to."""
+
+    def take(self, connection: "GrpcConnection", requests: list[Request]) -> None:
+        """Complete requests have come."""
+
+    def answered(self) -> None:
+        """A call has been answered or refused."""
+
+    def dirty(self, connection: "GrpcConnection") -> None:
+        """The connection has something to send: `flush` it at the end of the turn."""
+
+    def gone(self, connection: "GrpcConnection", reason: str) -> None:
+        """The connection has ended."""
+
+
+class Secure:
+    """TLS between the socket and HTTP/2, without touching the socket."""
+
+    def __init__(self, context: ssl.SSLContext) -> None:
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
+        self._shaken = False
+
+    def unwrap(self, data: bytes) -> bytes:
+        """The clear text of what was received, empty during the handshake. Raises ssl.SSLError."""
+        self._incoming.write(data)
+        parts = []
+        try:
+            if not self._shaken:
+                self._tls.do_handshake()
+                if self._tls.selected_alpn_protocol() != "h2":
+                    raise ssl.SSLError("the client does not offer HTTP/2 (ALPN h2)")
+                self._shaken = True
+            while part := self._tls.read(_READ_SIZE):
+                parts.append(part)
+        except ssl.SSLWantReadError:
+            pass
+        return b"".join(parts)
+
+    def wrap(self, data: bytes) -> bytes:
+        """What has to be sent for this clear text (and, before it, for the handshake)."""
+        if data and self._shaken:
+            self._tls.write(data)
+        return self._outgoing.read()
+
+
+class GrpcConnection:
+    """One client. All methods belong to the I/O thread."""
+
+    def __init__(
+        self, sock: socket.socket, loop: Loop, owner: Owner, http: ServerConnection, secure: Secure | None
+    ) -> None:
+        self.http = http
+        self.closing = False
+        """Closed once everything has been sent."""
+        self.queued = False
+        """On its owner's list of connections to flush."""
+        self._sock: socket.socket | None = sock
+        self._loop = loop
+        self._owner = owner
+        self._secure = secure
+        self._unsent = memoryview(b"")
+        self._stalled_since = 0.0
+        self._events = READ
+        # bound once: these are used for every read and every answer
+        self._recv: Callable[[int], bytes] = sock.recv
+        self._respond = http.respond
+        loop.register(sock.fileno(), READ, self._on_event)
+
+    # the interface of batching.Asker
+
+    def respond(self, call: int, message: bytes) -> None:
+        self._respond(call, 0, "", message)
+        self._owner.answered()
+        if not self.queued:
+            self._owner.dirty(self)
+
+    def refuse(self, call: int, refusal: Refusal) -> None:
+        self._respond(call, refusal.code, refusal.details)
+        self._owner.answered()
+        if not self.queued:
+            self._owner.dirty(self)
+
+    @property
+    def idle(self) -> bool:
+        """Nothing is being asked, executed or sent."""
+        return not self._unsent and not self.http.out and not self.http.in_flight and not self.http.unsent
+
+    @property
+    def opened(self) -> bool:
+        """The client has shown that it speaks HTTP/2."""
+        return self.http.settled
+
+    def drain(self) -> None:
+        """Take no further calls; answer those that have come."""
+        self.http.shut_down()
+        self._owner.dirty(self)
+
+    def flush(self) -> None:
+        """Send what has gathered, as far as the kernel takes it."""
+        self.queued = False
+        if self._sock is None:
+            return
+        if not self._unsent:
+            data = self.http.take()
+            if self._secure is not None:
+                data = self._secure.wrap(data)
+            if data:
+                self._send(memoryview(data))
+        if self._sock is not None and not self._unsent:
+            self._limit()
+
+    def close(self, reason: str) -> None:
+        """End the connection now; calls under way are executed, and their answers dropped."""
+        sock, self._sock = self._sock, None
+        if sock is None:
+            return
+        self.http.lose(reason)
+        self._loop.unregister(sock.fileno())
+        sock.close()
+        self._unsent = memoryview(b"")
+        self._owner.gone(self, reason)
+
+    def finish(self) -> None:
+        """Close from our side, so that what was sent last is not lost.
+
+        Closing a socket with unread bytes makes the kernel send a reset, at which the client may throw away
+        answers that it has not read: so we only stop sending, and read on until the client closes or for
+        `LINGER_SECONDS`.
+        """
+        self.closing = True
+        if self._sock is None or self._unsent or self.http.out:
+            return
+        try:
+            self._sock.shutdown(socket.SHUT_WR)
+        except OSError as error:
+            self.close(str(error))
+            return
+        self._loop.call_at(time.monotonic() + LINGER_SECONDS, lambda: self.close("the server has ended"))
+
+    def cut_if_stalled(self, now: float) -> None:
+        """Close the connection if the client has taken nothing for long."""
+        if self._unsent and now - self._stalled_since > STALL_SECONDS:
+            self.close(f"the client has read nothing for {STALL_SECONDS:g} s")
+
+    def _on_event(self, mask: int) -> None:
+        if mask & WRITE:
+            self._send(self._unsent)
+            if self._sock is not None and not self._unsent:
+                self._owner.dirty(self)
+        if mask & ~WRITE and self._sock is not None:
+            self._read()
+
+    def _read(self) -> None:
+        try:
+            data = self._recv(_READ_SIZE)
+            if self._secure is not None and data:
+                data = self._secure.unwrap(data)
+                self._owner.dirty(self)  # the handshake may have something to say
+                if not data:
+                    return
+        except BlockingIOError:
+            return
+        except ssl.SSLError as error:
+            self._owner.dirty(self)
+            self.flush()  # the alert that tells the client why
+            self.close(f"TLS: {error.reason or error}")
+            return
+        except OSError as error:
+            self.close(str(error))
+            return
+        if not data:
+            self.close("closed by the client")
+            return
+        requests = self.http.receive(data)
+        if requests:
+            self._owner.take(self, requests)
+        if (self.http.out or self.http.closed is not None) and not self.queued:
+            self._owner.dirty(self)
+
+    def _send(self, data: memoryview) -> None:
+        sock = self._sock
+        if sock is None:
+            return
+        try:
+            sent = sock.send(data)
+        except BlockingIOError:
+            sent = 0
+        except OSError as error:
+            self.close(str(error))
+            return
+        if sent or not self._unsent:
+            self._stalled_since = time.monotonic() if sent < len(data) else 0.0
+        self._unsent = data[sent:]
+        events = READ if not self._unsent else WRITE if len(self._unsent) > _UNSENT_LIMIT else READ | WRITE
+        if events != self._events:
+            self._events = events
+            self._loop.modify(sock.fileno(), events)
+
+    def _limit(self) -> None:
+        """After everything that could be sent has been sent: is the connection at its end?"""
+        if self.http.closed is not None or self.closing:
+            self.finish()
+        elif self.http.unsent > _UNREAD_LIMIT:
+            self.close(f"the client keeps {self.http.unsent} bytes of answers waiting")
+
+
+def of(
+    sock: socket.socket, loop: Loop, owner: Owner, context: ssl.SSLContext | None, **limits: Any
+) -> GrpcConnection:
+    """A connection on a freshly accepted socket. `limits` are those of `ServerConnection`."""
+    sock.setblocking(False)
+    if sock.family != socket.AF_UNIX:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        # a client that has vanished without a word is found out within two minutes
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 60)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 15)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 4)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(STALL_SECONDS * 1000))
+    secure = None if context is None else Secure(context)
+    return GrpcConnection(sock, loop, owner, ServerConnection(**limits), secure)
