@@ -201,7 +201,7 @@ class Checker:
             same = np.isclose(values, expected, rtol=self._tolerance, atol=self._tolerance, equal_nan=True)
         else:
             same = np.asarray(values == expected, np.bool_)
-        examples: npt.NDArray[np.bool_] = same.reshape(*values.shape[:2], -1).all(axis=2)
+        examples: npt.NDArray[np.bool_] = same.all(axis=tuple(range(2, same.ndim)))
         return examples
 
 
