@@ -1,0 +1,122 @@
+"""How do the histograms of a run lie in its interval log?
+
+The log is HdrHistogram's text format, version 1.3 with tags: one line for each key, kind and second of the run,
+
+    Tag=Predict|2|1|OK|latency,17.000,1.000,3.146,HISTFAAAA...
+
+that is tag, start and length of the interval in seconds, its longest duration in milliseconds and the histogram.
+Several lines of one tag and second add up. Lines are only ever appended while a run lasts, each in one write; a
+last line without its end is what a killed process left and is ignored.
+"""
+
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench import BenchError
+from bench.chunk import Key
+from bench.histogram import Histogram, Sparse, decode, encode, highest_ns
+
+LINES_AT_ONCE = 256
+"""Histograms decoded together: enough to make numpy's calls cheap, few enough to stay small in memory."""
+
+
+def header(started: datetime) -> str:
+    """The comment lines that open a log; intervals count from `started`."""
+    epoch = f"{started.timestamp():.3f} (seconds since epoch)"
+    return (
+        "#[Histogram log format version 1.3]\n"
+        f"#[StartTime: {epoch}, {started.isoformat()}]\n"
+        f"#[BaseTime: {epoch}]\n"
+        '"StartTimestamp","Interval_Length","Interval_Max","Interval_Compressed_Histogram"\n'
+    )
+
+
+def line(key: Key, kind: str, second: int, histogram: Sparse) -> str:
+    """One interval."""
+    longest_ms = int(highest_ns(histogram.indices[-1:])[0]) / 1e6 if len(histogram.indices) else 0.0
+    return f"Tag={key.tag(kind)},{second:.3f},1.000,{longest_ms:.3f},{encode(histogram)}\n"
+
+
+class Interval(NamedTuple):
+    """One line of a log, its histogram still encoded."""
+
+    key: Key
+    kind: str
+    second: int
+    payload: bytes
+
+
+class IntervalLog:
+    """The intervals of a log in the order of the file; histograms are decoded when they are asked for."""
+
+    def __init__(self, path: Path, intervals: list[Interval]) -> None:
+        self.path = path
+        self.intervals = intervals
+
+    @classmethod
+    def read(cls, path: Path) -> "IntervalLog":
+        """Read a log. Raises BenchError naming the line that is none of ours; a missing file is an empty log."""
+        try:
+            raw = path.read_bytes()
+        except FileNotFoundError:
+            return cls(path, [])
+        except OSError as error:
+            raise BenchError(f"{path}: {error.strerror}; check the file's permissions") from error
+        intervals = []
+        keys: dict[bytes, tuple[Key, str]] = {}
+        for number, text in enumerate(raw[: raw.rfind(b"\n") + 1].splitlines(), 1):
+            if text.startswith((b"#", b'"')):
+                continue
+            try:
+                tag, start, _, _, payload = text.split(b",")
+                if tag not in keys:
+                    keys[tag] = Key.of_tag(tag.removeprefix(b"Tag=").decode())
+                intervals.append(Interval(*keys[tag], int(float(start)), payload))
+            except ValueError as error:
+                raise BenchError(
+                    f"{path}:{number}: no interval of a histogram log ({error}); {DAMAGED}"
+                ) from error
+        return cls(path, intervals)
+
+    def select(self, keep: Callable[[Interval], bool]) -> "IntervalLog":
+        """Only some of the intervals."""
+        return IntervalLog(self.path, [interval for interval in self.intervals if keep(interval)])
+
+    def decoded(self) -> Iterator[tuple[Interval, Sparse]]:
+        """Each interval with its histogram. Raises BenchError where one cannot be decoded."""
+        for start in range(0, len(self.intervals), LINES_AT_ONCE):
+            part = self.intervals[start : start + LINES_AT_ONCE]
+            try:
+                histograms = decode([interval.payload for interval in part])
+            except ValueError as error:
+                raise BenchError(f"{self.path}: {error}; {DAMAGED}") from error
+            yield from zip(part, histograms, strict=True)
+
+    def total(self) -> Histogram:
+        """The sum of all histograms."""
+        return Histogram.sum(histogram for _, histogram in self.decoded())
+
+    def by_second(self) -> dict[int, Histogram]:
+        """The sum of the histograms of each second. Dense: for a selection of some thousand seconds."""
+        series: dict[int, Histogram] = {}
+        for interval, histogram in self.decoded():
+            series.setdefault(interval.second, Histogram()).merge(histogram)
+        return series
+
+
+DAMAGED = "the file was damaged or written by something else: delete the run, or restore the file"
+
+
+def add(parts: list[Sparse]) -> Sparse:
+    """The sum of several sparse histograms."""
+    if len(parts) == 1:
+        return parts[0]
+    indices, inverse = np.unique(np.concatenate([part.indices for part in parts]), return_inverse=True)
+    counts: NDArray[np.int64] = np.zeros(len(indices), dtype=np.int64)
+    np.add.at(counts, inverse, np.concatenate([part.counts for part in parts]))
+    return Sparse(indices, counts)

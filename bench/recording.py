@@ -1,0 +1,193 @@
+"""What does a run leave behind, and how is it written so that nothing can spoil it?
+
+A run is a folder, `<UTC start>-<scenario>[-<note>]`:
+
+    manifest.json     what was measured, with what, on what; "state" is "running" until the load has ended
+    histograms.hlog   latency, service time and lag, by second of the run and key (bench.hlog)
+    counts.jsonl      requests, examples, checked, correct, mismatched, by second of the run and key
+    samples/          requests, one file a load process (bench.samples), while the run lasts
+    samples.parquet   the same afterwards; neither exists where samples are not kept
+    events.jsonl      what happened during the run: time, kind, text
+    telemetry.jsonl   what was observed beside the requests, a line an observation
+
+A key is request name, model version, batch and outcome (bench.chunk.Key). Files are only appended to, the
+manifest and the Parquet file are replaced in one step: whatever kills the writer leaves a folder that can be read
+and that says it is not finished. The last second or two of its histograms may then be missing.
+
+SCHEMA, the version of this layout: 1, the first.
+"""
+
+import json
+import logging
+import os
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+from bench import BenchError, hlog, samples
+from bench.chunk import KINDS, Chunk, Key, Span, Tally
+from bench.histogram import Sparse
+
+log = logging.getLogger("bench")
+
+SCHEMA: Final = 1
+MANIFEST, HISTOGRAMS, COUNTS, SAMPLES = "manifest.json", "histograms.hlog", "counts.jsonl", "samples.parquet"
+EVENTS, TELEMETRY, SHARDS = "events.jsonl", "telemetry.jsonl", "samples"
+
+
+class RunWriter:
+    """Writes one run folder. Not thread-safe: one greenlet or thread appends."""
+
+    def __init__(self, path: Path, manifest: dict[str, Any]) -> None:
+        self.path = path
+        self.manifest = manifest
+        self._files: dict[str, int] = {}
+        self._tallies: dict[tuple[Key, int], Tally] = {}
+        self._histograms: dict[tuple[Key, int], list[tuple[Sparse, Sparse, Sparse]]] = {}
+        self._newest = 0
+        self._span: Span | None = None
+
+    @staticmethod
+    def check_root(root: Path) -> None:
+        """Raise BenchError unless run folders can be made in `root`, which is made where it is missing."""
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise BenchError(f"{root}: {error.strerror}; name another folder for results") from error
+        if not os.access(root, os.W_OK | os.X_OK):
+            raise BenchError(
+                f"{root}: not writable; name another folder for results or change its permissions"
+            )
+
+    @classmethod
+    def create(cls, root: Path, scenario: str, note: str | None, manifest: dict[str, Any]) -> "RunWriter":
+        """Make the folder of a run that starts now, with its manifest. Raises BenchError."""
+        cls.check_root(root)
+        started = datetime.now(UTC)
+        path = _make_folder(root, "-".join(filter(None, (f"{started:%Y%m%dT%H%M%SZ}", scenario, note))))
+        head = {
+            "schema": SCHEMA,
+            "state": "running",
+            "started": started.isoformat(),
+            "scenario": scenario,
+            "note": note,
+        }
+        writer = cls(path, head | manifest)
+        writer._append(HISTOGRAMS, hlog.header(started).encode())
+        writer._append(COUNTS, b"")
+        writer._write_manifest()
+        return writer
+
+    def append(self, worker: int, chunk: Chunk) -> None:
+        """Take in what a load process sent. Raises BenchError when the disk refuses it."""
+        if chunk.columns is not None and len(chunk.columns.due):
+            self._append(f"{SHARDS}/{worker}{samples.ROWS_SUFFIX}", samples.record_bytes(chunk))
+        if chunk.span is not None:
+            self._span = chunk.span.with_(self._span)
+        for cell, tally in chunk.tallies.items():
+            known = self._tallies.get(cell)
+            self._tallies[cell] = tally if known is None else known.plus(tally)
+        for cell, histograms in chunk.histograms.items():
+            self._histograms.setdefault(cell, []).append(histograms)
+        newest = max((second for _, second in chunk.tallies), default=0)
+        if newest > self._newest:
+            self._newest = newest
+            # Slower workers still report on the second before: waiting for them makes one line of it, not many.
+            self._flush(before=newest - 1)
+
+    def update(self, **fields: Any) -> None:
+        """Set fields of the manifest."""
+        self.manifest |= fields
+        self._write_manifest()
+
+    def event(self, time: float, kind: str, text: str) -> None:
+        """Note what happened, in seconds of the run."""
+        self._append(EVENTS, _json_line({"time": time, "kind": kind, "text": text}))
+
+    def telemetry(self, time: float, **values: float | str | None) -> None:
+        """Note an observation, in seconds of the run."""
+        self._append(TELEMETRY, _json_line({"time": time} | values))
+
+    def finish(self, **fields: Any) -> None:
+        """Write what is left, say that the run is finished, and pack the samples into one Parquet file.
+
+        The run is finished before the packing: should that fail, the samples are read from their shards.
+        """
+        self._flush(before=None)
+        for descriptor in self._files.values():
+            os.fsync(descriptor)
+            os.close(descriptor)
+        self._files.clear()
+        self.update(state="finished", span=self._span._asdict() if self._span else None, **fields)
+        if (self.path / SHARDS).is_dir():
+            self._pack()
+
+    def _pack(self) -> None:
+        # A process of its own, and a group of its own: pyarrow's memory and its minute of work for an hour's samples
+        # stay out of the load process, and Ctrl-C does not reach it.
+        command = [sys.executable, "-m", "bench.samples", str(self.path / SHARDS), str(self.path / SAMPLES)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, start_new_session=True)
+        if done.returncode:
+            reason = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+            log.warning("%s: the samples stay unpacked in %s/ (%s)", self.path, SHARDS, reason)
+
+    def _flush(self, before: int | None) -> None:
+        """Write counts and histograms of the seconds before `before`; of all where that is None."""
+        ready = [cell for cell in self._tallies if before is None or cell[1] < before]
+        counts, intervals = [], []
+        for key, second in sorted(ready, key=lambda cell: cell[1]):
+            tally = self._tallies.pop((key, second))
+            counts.append(_json_line({"second": second, **key._asdict(), **tally._asdict()}))
+            parts = self._histograms.pop((key, second), [])
+            for kind, of_kind in zip(KINDS, zip(*parts, strict=True), strict=False):
+                intervals.append(hlog.line(key, kind, second, hlog.add(list(of_kind))))
+        if ready:
+            self._append(HISTOGRAMS, "".join(intervals).encode())
+            self._append(COUNTS, b"".join(counts))
+
+    def _append(self, name: str, content: bytes) -> None:
+        """Append with one write, so that what a kill can cut is the end of the last one."""
+        try:
+            if name not in self._files:
+                path = self.path / name
+                path.parent.mkdir(exist_ok=True)
+                self._files[name] = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+            rest = memoryview(content)
+            while rest:
+                rest = rest[os.write(self._files[name], rest) :]
+        except OSError as error:
+            raise BenchError(f"{self.path / name}: {error.strerror}; the run cannot be recorded") from error
+
+    def _write_manifest(self) -> None:
+        temporary = self.path / f".{MANIFEST}.{os.getpid()}"
+        try:
+            with temporary.open("w") as file:
+                json.dump(self.manifest, file, indent=1, default=str)
+                file.write("\n")
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(self.path / MANIFEST)
+        except OSError as error:
+            raise BenchError(
+                f"{self.path / MANIFEST}: {error.strerror}; the run cannot be recorded"
+            ) from error
+
+
+def _make_folder(root: Path, name: str) -> Path:
+    attempt, path = 1, root / name
+    while True:
+        try:
+            path.mkdir()
+        except FileExistsError:  # another run started in the same second
+            attempt += 1
+            path = root / f"{name}-{attempt}"
+        except OSError as error:
+            raise BenchError(f"{path}: {error.strerror}; name another folder for results") from error
+        else:
+            return path
+
+
+def _json_line(row: dict[str, Any]) -> bytes:
+    return json.dumps(row, separators=(",", ":")).encode() + b"\n"
