@@ -9,16 +9,17 @@ from bench.wire.unary import PREFIX, MessageError, ResponseBlock
 class RequestHead:
     """The header fields of calls that differ in their messages only; encoded once for each connection."""
 
-    __slots__ = ("passing", "path")
+    __slots__ = ("limit", "passing", "path")
 
     def __init__(
         self, path: str, timeout: float | None = None, metadata: Sequence[tuple[str, str]] = ()
     ) -> None:
-        """`timeout` in seconds, None: no limit. Raises ValueError for a path or metadata that no header can carry."""
+        """`timeout` in seconds, rounded up to three digits; None: no limit. Raises ValueError for a path or metadata that no header can carry."""
         if not path.startswith("/") or not path.isascii() or not path.isprintable():
             raise ValueError(f"method {path!r} is not of the form /package.Service/Method")
         self.path = path.encode()
-        self.passing = unary.passing_fields(timeout, metadata)
+        self.limit = None if timeout is None else unary.quantised(timeout)
+        self.passing = unary.passing_fields(self.limit, metadata)
 
 
 class Exchange:

@@ -13,7 +13,7 @@ Every exchange ends exactly once: in the list that `receive`, `lose` or `close` 
 import struct
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Any, Final
 
 from bench.wire import frames, unary
 from bench.wire.exchange import Exchange
@@ -58,9 +58,9 @@ class ClientConnection(Connection):
             stream_window=stream_window, connection_window=connection_window, extra={frames.ENABLE_PUSH: 0}
         )
         self.out.append(frames.PREFACE + self._greeting)
-        self.finishing: list[tuple[int, Exchange]] = []
+        self.finishing: list[tuple[int, Any]] = []
         """(chunks in `out` that end with it, exchange) of each request whose last byte is in `out`."""
-        self.returned: list[Exchange] = []
+        self.returned: list[Any] = []
         self.draining = False
         """No further request may start here: the server said so or the stream ids are used up."""
         self._streams: dict[int, Exchange] = {}
@@ -85,6 +85,11 @@ class ClientConnection(Connection):
     def in_flight(self) -> int:
         """Exchanges that have not ended, those that wait for their turn included."""
         return len(self._streams) + len(self._waiting)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether another exchange would be sent at once rather than wait for one to end."""
+        return len(self._streams) < self._most_streams
 
     def request(self, exchange: Exchange) -> None:
         """Send an exchange now, or when the server's limit on concurrent streams permits, first come first served."""
@@ -128,7 +133,7 @@ class ClientConnection(Connection):
             self.out.append(frames.goaway(0, NO_ERROR))
         return self._fail_all(unary.CANCELLED, "the channel was closed")
 
-    def take_ends(self) -> list[tuple[int, Exchange]]:
+    def take_ends(self) -> list[tuple[int, Any]]:
         """`finishing`, emptied; to be taken together with `out` and before it."""
         ends = self.finishing
         self.finishing = []

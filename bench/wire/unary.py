@@ -63,21 +63,27 @@ class MessageError(Exception):
         self.code = code
 
 
-def timeout_text(seconds: float) -> bytes:
-    """The value of grpc-timeout: three significant digits, rounded up, so that few values occur.
+def quantised(seconds: float) -> float:
+    """A time limit with three significant digits, rounded up: few values occur, each with its remembered header block.
 
-    The server's limit is thus up to 1 % later than the caller's own, never earlier. 0 and less become 1 ns.
+    1 ns is the least, about three years the most.
     """
     if seconds >= _LONGEST_TIMEOUT:
-        return b"%dS" % _LONGEST_TIMEOUT
+        return float(_LONGEST_TIMEOUT)
     nanoseconds = max(1, round(seconds * 1e9))
     step = 10 ** max(0, len(str(nanoseconds)) - 3)
-    nanoseconds = -(-nanoseconds // step) * step
+    rounded: int = -(-nanoseconds // step) * step
+    return rounded / 1e9
+
+
+def timeout_text(seconds: float) -> bytes:
+    """The value of grpc-timeout for a quantised limit."""
+    nanoseconds = round(seconds * 1e9)
     for unit, per_second in _UNITS:
-        value = nanoseconds * per_second // 10**9
-        if value <= 99_999_999:
+        value, rest = divmod(nanoseconds * per_second, 10**9)
+        if value <= 99_999_999 and not rest:
             return b"%d%s" % (value, unit)
-    raise AssertionError("seconds below the longest timeout have at most eight digits")
+    return b"%dS" % min(-(-nanoseconds // 10**9), _LONGEST_TIMEOUT)
 
 
 def read_timeout(text: bytes) -> float | None:

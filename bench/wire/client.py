@@ -1,0 +1,384 @@
+"""How does a greenlet call a gRPC server at the speed of a native client?"""
+
+import random
+import sys
+import time
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any, Final, NamedTuple
+
+import gevent
+from gevent import getcurrent
+from gevent.event import Event
+from gevent.hub import get_hub
+
+from bench import BenchError, __version__
+from bench.wire import unary
+from bench.wire.deadlines import Deadlines, Queue
+from bench.wire.dial import TLS, Address, ConnectError, client_context, dial
+from bench.wire.exchange import Exchange, RequestHead
+from bench.wire.http2_client import ClientConnection
+from bench.wire.link import Link, Timed
+
+USER_AGENT: Final = f"serving-bench/{__version__}"
+
+_DIAL_LIMIT: Final = (
+    20.0  # seconds for one attempt, name look-up and TLS included: gRPC's least connect timeout
+)
+_FIRST_PAUSE: Final = 0.1  # seconds; gRPC's 1 s would make a server's restart look longer than it was
+_LONGEST_PAUSE: Final = 5.0
+_PAUSE_GROWTH: Final = 1.6
+_JITTER: Final = 0.2
+_MOST_HEADS: Final = 1024
+_SHORTEST_TIMER: Final = 0.001  # seconds; the loop counts in milliseconds
+
+
+class Reply(NamedTuple):
+    """How a call ended. Instants are `time.perf_counter()`'s."""
+
+    status: int
+    """gRPC status code."""
+    details: str
+    message: bytes
+    """Empty on errors."""
+    sent: float | None
+    """When the last byte of the request was handed to the kernel; None: never, as while the server is down."""
+    done: float
+    """When the last frame of the answer was read, or the call was given up."""
+
+
+class Call(Timed):
+    """A call under way; made by `Channel.start`."""
+
+    __slots__ = ("_channel", "_link", "_on_reply", "_queue")
+
+    def __init__(
+        self, channel: "Channel", head: RequestHead, message: bytes, on_reply: Callable[[Reply], Any]
+    ) -> None:
+        super().__init__(head, message)
+        self._channel = channel
+        self._on_reply: Callable[[Reply], Any] | None = on_reply
+        self._link: Link | None = None
+        self._queue: Queue[Call] | None = None
+
+    def cancel(self) -> None:
+        """Give the call up: the server is told, `on_reply` will not run. Nothing happens where it has ended."""
+        if self._on_reply is not None:
+            self._on_reply = None
+            self._channel._forget(self)
+
+
+class Channel:
+    """Calls to one target over one or more connections that renew themselves.
+
+    For the greenlets of one thread. While no connection is up and the last attempt to get one has failed, calls end
+    at once with UNAVAILABLE; during the first attempt they wait for it, as in gRPC.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        *,
+        connections: int = 1,
+        tls: TLS | None = None,
+        metadata: Sequence[tuple[str, str]] = (),
+        largest_message: int = unary.LARGEST_MESSAGE,
+        user_agent: str = USER_AGENT,
+    ) -> None:
+        """`metadata` goes with each call. Raises BenchError for an unusable address or TLS file, ValueError for
+        metadata that no header can carry."""
+        self._address = Address.parse(address)
+        self._context = None if tls is None else client_context(tls)
+        self._server_name = (tls and tls.server_name) or self._address.host or "localhost"
+        self._authority = self._address.authority if tls is None or not tls.server_name else tls.server_name
+        self._metadata = tuple(metadata)
+        unary.metadata_fields(self._metadata)
+        self._largest = largest_message
+        self._user_agent = user_agent
+        self._hub = get_hub()
+        self._links: set[Link] = set()  # also those that only finish what they have begun
+        self._ready: list[Link] = []
+        self._turn = 0
+        self._waiting: dict[Call, None] = {}  # for a first connection
+        self._failure: str | None = None  # of the last attempt; None: there is hope
+        self._closed = False
+        self._up = Event()
+        self._heads: dict[Hashable, RequestHead] = {}
+        self._deadlines: Deadlines[Call] = Deadlines()
+        self._timer = self._hub.loop.timer(0, ref=False)
+        self._timer_due = float("inf")
+        self._past_calls = 0
+        self._keepers = [gevent.spawn(self._keep, number) for number in range(connections)]
+
+    @property
+    def in_flight(self) -> int:
+        """Calls that have not ended."""
+        return len(self._waiting) + sum(link.connection.in_flight for link in self._links)
+
+    @property
+    def sent_calls(self) -> int:
+        """Calls whose bytes have gone to the kernel; one that a server refused and that went again counts twice."""
+        return self._past_calls + sum(link.sent_calls for link in self._links)
+
+    def connect(self, timeout: float) -> None:
+        """Wait until a connection is up; raises BenchError with address and reason after `timeout` seconds."""
+        if not self._up.wait(timeout):
+            reason = self._failure or f"{self._address.text}: no answer"
+            raise BenchError(
+                f"no connection within {timeout:g} s: {reason}: start the server or correct the address"
+            )
+
+    def call(
+        self,
+        method: str,
+        message: bytes,
+        timeout: float | None = None,
+        metadata: Sequence[tuple[str, str]] = (),
+    ) -> Reply:
+        """Make a unary call and wait for its end, in a greenlet other than the hub.
+
+        `timeout` in seconds, rounded up to three significant digits; None: no limit. If the greenlet is killed or
+        gets another exception while it waits, the call is cancelled. Raises ValueError for what no header can carry.
+        """
+        hub = self._hub
+        current = getcurrent()
+        if current is hub:
+            raise RuntimeError("call() would block the event loop: use start()")
+        call = self.start(method, message, current.switch, timeout, metadata)
+        try:
+            reply: Reply = hub.switch()
+        except BaseException:
+            call.cancel()
+            raise
+        return reply
+
+    def start(
+        self,
+        method: str,
+        message: bytes,
+        on_reply: Callable[[Reply], Any],
+        timeout: float | None = None,
+        metadata: Sequence[tuple[str, str]] = (),
+    ) -> Call:
+        """Start a unary call and return at once; `on_reply` will run once in the hub, where it must not block."""
+        key = (method, timeout, metadata if not metadata else tuple(metadata))
+        head = self._heads.get(key)
+        if head is None:
+            head = self._head(key, method, timeout, metadata)
+        call = Call(self, head, message, on_reply)
+        if head.limit is not None:
+            self._limit(call, head.limit)
+        self._dispatch(call)
+        return call
+
+    def close(self) -> None:
+        """End all connections; calls under way end as CANCELLED."""
+        if self._closed:
+            return
+        self._closed = True
+        self._failure = "the channel was closed"
+        gevent.killall(self._keepers, block=getcurrent() is not self._hub)
+        ended: list[Exchange] = list(self._waiting)
+        self._waiting.clear()
+        for link in list(self._links):
+            ended += link.close() + link.connection.returned
+            self._retire(link)
+        for call in ended:
+            self._end_soon(call, unary.CANCELLED, self._failure)
+        self._timer.stop()
+        self._timer.close()
+        self._up.clear()
+
+    def _head(
+        self, key: Hashable, method: str, timeout: float | None, metadata: Sequence[tuple[str, str]]
+    ) -> RequestHead:
+        head = RequestHead(method, timeout, metadata)
+        if len(self._heads) >= _MOST_HEADS:
+            self._heads.clear()
+        self._heads[key] = head
+        return head
+
+    def _dispatch(self, call: Call) -> None:
+        """Give a call to a connection, let it wait for the first one, or fail it."""
+        ready = self._ready
+        if len(ready) == 1:
+            link = ready[0]
+        elif ready:
+            link = self._next_link(ready)
+        elif self._failure is None:
+            self._waiting[call] = None
+            return
+        else:
+            status = unary.CANCELLED if self._closed else unary.UNAVAILABLE
+            self._end_soon(call, status, self._failure)
+            return
+        call._link = link
+        link.submit(call)
+        if link.connection.returned:
+            self._hub.loop.run_callback(self._changed, link)
+
+    def _next_link(self, ready: list[Link]) -> Link:
+        """In turn, passing over those at the server's limit of concurrent streams; the least loaded if all are."""
+        for _ in ready:
+            self._turn = (self._turn + 1) % len(ready)
+            if ready[self._turn].connection.has_room:
+                return ready[self._turn]
+        return min(ready, key=lambda link: link.connection.in_flight)
+
+    def _limit(self, call: Call, limit: float) -> None:
+        now = time.perf_counter()
+        call._queue = self._deadlines.add(call, now, limit)
+        if now + limit < self._timer_due:
+            self._set_timer(now)
+
+    def _set_timer(self, now: float) -> None:
+        """Wake for the earliest deadline; a call that ends in time leaves the timer as it is."""
+        due = self._deadlines.next()
+        self._timer.stop()
+        if due is None or self._closed:
+            self._timer_due = float("inf")
+        else:
+            self._timer_due = due
+            self._timer.close()
+            self._timer = self._hub.loop.timer(max(due - now, _SHORTEST_TIMER), ref=False)
+            self._timer.start(self._on_timer)
+
+    def _on_timer(self) -> None:
+        now = time.perf_counter()
+        for call in self._deadlines.expired(now):
+            call._queue = None
+            if call._on_reply is not None:
+                self._forget(call)
+                call.fail(unary.DEADLINE_EXCEEDED, "Deadline Exceeded")
+                self._deliver(call, now)
+        self._set_timer(now)
+
+    def _forget(self, call: Call) -> None:
+        """Take a call off wherever it is."""
+        if call._queue is not None:
+            call._queue.pop(call, None)
+            call._queue = None
+        self._waiting.pop(call, None)
+        link = call._link
+        if link is not None and link.connection.cancel(call):
+            link.schedule()
+            if link.connection.draining and not link.connection.in_flight:
+                self._hub.loop.run_callback(self._changed, link)
+
+    def _deliver(self, exchange: Exchange, now: float) -> None:
+        """Tell a call's owner how it ended; runs in the hub."""
+        call: Call = exchange  # type: ignore[assignment]  # connections of a channel carry nothing else
+        queue = call._queue
+        if queue is not None:
+            queue.pop(call, None)
+            call._queue = None
+        on_reply = call._on_reply
+        if on_reply is None:
+            return
+        call._on_reply = call._link = None
+        try:
+            on_reply(Reply(call.status or 0, call.details, call.message or b"", call.sent, now))
+        except BaseException:  # noqa: BLE001  # whatever the owner raises, the other calls of this read go on
+            self._hub.handle_error(on_reply, *sys.exc_info())
+
+    def _end_soon(self, call: Any, status: int, details: str) -> None:
+        """End a call from the loop's next turn: we may be in a greenlet, which must not switch into another one."""
+        call.fail(status, details)
+        self._hub.loop.run_callback(self._deliver, call, time.perf_counter())
+
+    def _changed(self, link: Link) -> None:
+        """A link came up, is about to leave, gave calls back, or was lost."""
+        connection = link.connection
+        if self._closed:
+            return
+        if link.lost is not None or connection.draining:
+            if link in self._ready:
+                self._ready.remove(link)
+                if not self._ready:
+                    self._up.clear()
+            if link.lost is None and not connection.in_flight and not connection.returned:
+                link.close()
+        elif connection.settled and link not in self._ready:
+            self._ready.append(link)
+            self._failure = None
+            self._up.set()
+            waiting, self._waiting = self._waiting, {}
+            for call in waiting:
+                self._dispatch(call)
+        returned, connection.returned = connection.returned, []
+        for exchange in returned:
+            if exchange._on_reply is not None:
+                exchange.renew()
+                self._dispatch(exchange)
+        if link.lost is not None:
+            self._retire(link)
+
+    def _retire(self, link: Link) -> None:
+        if link in self._links:
+            self._links.remove(link)
+            self._past_calls += link.sent_calls
+        if link in self._ready:
+            self._ready.remove(link)
+
+    def _keep(self, number: int) -> None:
+        """Keep one connection up: a greenlet for each."""
+        pause = _FIRST_PAUSE
+        while True:
+            try:
+                link = self._connect(number)
+            except ConnectError as problem:
+                self._fail(str(problem))
+            else:
+                up = time.perf_counter()
+                link.leaving.wait()
+                if time.perf_counter() - up > pause:
+                    pause = _FIRST_PAUSE
+                    continue
+                self._fail(
+                    f"{self._address.text}: {link.lost or 'the server sent GOAWAY'}, right after connecting"
+                )
+            gevent.sleep(pause * random.uniform(1 - _JITTER, 1 + _JITTER))  # noqa: S311  # no secret
+            pause = min(pause * _PAUSE_GROWTH, _LONGEST_PAUSE)
+
+    def _connect(self, number: int) -> Link:
+        """A link that is ready for calls; raises ConnectError."""
+        sock, session = dial(self._address, self._context, self._server_name, number, _DIAL_LIMIT)
+        connection = ClientConnection(
+            self._authority,
+            scheme="http" if self._context is None else "https",
+            user_agent=self._user_agent,
+            metadata=self._metadata,
+            largest_message=self._largest,
+        )
+        link = Link(sock, session, connection, self._deliver, self._changed)
+        self._links.add(link)
+        link.open()
+        try:
+            if not link.opened.wait(_DIAL_LIMIT):
+                raise ConnectError(f"{self._address.text}: no HTTP/2 SETTINGS within {_DIAL_LIMIT:g} s")
+            if link.lost is not None:
+                raise ConnectError(f"{self._address.text}: {link.lost}")
+        except BaseException:
+            self._retire(link)
+            link.close()
+            raise
+        return link
+
+    def _fail(self, reason: str) -> None:
+        """An attempt to connect has failed: unless another connection is up, nothing is left to wait for."""
+        if self._ready or self._closed:
+            return
+        self._failure = f"failed to connect to all addresses; last error: {reason}"
+        waiting, self._waiting = self._waiting, {}
+        for call in waiting:
+            self._end_soon(call, unary.UNAVAILABLE, self._failure)
+
+
+def open_channel(transport: str, address: str, **options: Any) -> Any:
+    """A channel of the chosen transport, "native" or "grpcio", with `Channel`'s interface and options."""
+    if transport == "native":
+        return Channel(address, **options)
+    if transport == "grpcio":
+        from bench.wire import reference
+
+        return reference.Channel(address, **options)
+    raise BenchError(f"transport {transport!r}: expected native or grpcio")

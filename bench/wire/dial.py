@@ -1,0 +1,196 @@
+"""How does a target's address become a connected socket that speaks HTTP/2?"""
+
+import re
+import ssl
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import gevent
+import gevent.monkey
+import gevent.socket
+
+from bench import BenchError
+
+_SOCKET: Final[Any] = gevent.monkey.get_original(
+    "socket", "socket"
+)  # unpatched: the links wait in the loop themselves
+_READ: Final = 65_536
+_HOST: Final = re.compile(r"[^\s/:\[\]@]+")
+
+
+@dataclass(frozen=True)
+class TLS:
+    """How the server proves who it is, and the client who it is."""
+
+    ca: Path | None = None
+    """PEM file with the certificate authorities to trust; None: the system's."""
+    certificate: Path | None = None
+    """PEM file with the client's certificate chain, for servers that ask for one."""
+    key: Path | None = None
+    """PEM file with the client's private key; None: it is in `certificate`."""
+    server_name: str | None = None
+    """The name that the server's certificate has to bear; None: the address's host."""
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where a server listens."""
+
+    text: str
+    """As the user gave it."""
+    host: str
+    """Host name or IP address; empty for a unix socket."""
+    port: int
+    path: str
+    """Path of the unix socket; empty for TCP."""
+
+    @classmethod
+    def parse(cls, text: str) -> "Address":
+        """Read host:port, [ipv6]:port, unix:/path, each also as gRPC's dns:///... ; raises BenchError for others."""
+        bare = text.removeprefix("dns:///")
+        if bare.startswith("unix:"):
+            path = bare.removeprefix("unix:")
+            path = path.removeprefix("//") if path.startswith("///") else path
+            if path:
+                return cls(text, "", 0, path)
+        else:
+            host, _, port = bare.rpartition(":")
+            ipv6 = host.startswith("[") and host.endswith("]")
+            known = bool(_HOST.fullmatch(host)) or ipv6
+            if known and port.isascii() and port.isdigit() and 0 < int(port) < 65_536:
+                return cls(text, host[1:-1] if ipv6 else host, int(port), "")
+        raise BenchError(f"address {text!r}: expected host:port, [ipv6]:port or unix:/path")
+
+    @property
+    def authority(self) -> str:
+        """The :authority of requests."""
+        if self.path:
+            return "localhost"
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+class ConnectError(Exception):
+    """No connection came about; the text says with whom and why."""
+
+
+class Session:
+    """TLS between the socket and the HTTP/2 connection, on memory buffers: one send may carry many records."""
+
+    def __init__(self, context: ssl.SSLContext, server_name: str) -> None:
+        self._incoming = ssl.MemoryBIO()
+        self._outgoing = ssl.MemoryBIO()
+        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=server_name)
+
+    def shake_hands(self, sock: Any) -> None:
+        """Do the handshake on a blocking (cooperative) socket; raises ssl.SSLError, OSError, ConnectError."""
+        while True:
+            try:
+                self._tls.do_handshake()
+            except ssl.SSLWantReadError:
+                sock.sendall(self._outgoing.read())
+                received = sock.recv(_READ)
+                if not received:
+                    raise ConnectError("the server closed the connection during the TLS handshake") from None
+                self._incoming.write(received)
+            else:
+                sock.sendall(self._outgoing.read())
+                break
+        if self._tls.selected_alpn_protocol() != "h2":
+            raise ConnectError("the server does not offer HTTP/2 (ALPN h2) over TLS")
+
+    def encrypt(self, data: bytes) -> bytes:
+        """Records to send for these bytes, preceded by what TLS itself has to say, such as a key update."""
+        self._tls.write(data)
+        return self._outgoing.read()
+
+    def decrypt(self, received: bytes) -> bytes | None:
+        """The content of what was read; None when the server has closed the session. Raises ssl.SSLError."""
+        if received:
+            self._incoming.write(received)
+        parts: list[bytes] = []
+        while True:
+            try:
+                part = self._tls.read(_READ)
+            except ssl.SSLWantReadError:
+                break
+            except ssl.SSLZeroReturnError:
+                part = b""
+            if not part:
+                return b"".join(parts) or None
+            parts.append(part)
+        return b"".join(parts)
+
+
+def client_context(tls: TLS) -> ssl.SSLContext:
+    """A context that verifies the server; raises BenchError for files that cannot be used."""
+    try:
+        context = ssl.create_default_context(cafile=tls.ca)
+    except (OSError, ssl.SSLError) as problem:
+        raise BenchError(f"{tls.ca}: not a PEM file of certificate authorities: {problem}") from problem
+    if tls.certificate is not None:
+        try:
+            context.load_cert_chain(tls.certificate, tls.key)
+        except (OSError, ssl.SSLError) as problem:
+            files = f"{tls.certificate}" + (f", {tls.key}" if tls.key else "")
+            raise BenchError(f"{files}: not a usable PEM client certificate and key: {problem}") from problem
+    elif tls.key is not None:
+        raise BenchError(f"{tls.key}: a client key without a client certificate: give both")
+    context.set_alpn_protocols(["h2"])
+    return context
+
+
+def dial(
+    address: Address, context: ssl.SSLContext | None, server_name: str, turn: int, timeout: float
+) -> tuple[Any, Session | None]:
+    """A connected non-blocking socket and its TLS session; blocks the greenlet for at most `timeout` seconds.
+
+    The addresses that a name stands for are tried in turn, starting with number `turn`, so that several connections
+    spread over them. Raises ConnectError.
+    """
+    problem = "no addresses"
+    with gevent.Timeout(timeout, ConnectError(f"{address.text}: no connection within {timeout:g} s")):
+        try:
+            targets = _resolve(address)
+        except OSError as failure:
+            raise ConnectError(f"{address.text}: {failure.strerror or failure}") from failure
+        start = turn % len(targets)
+        for family, where in targets[start:] + targets[:start]:
+            sock = gevent.socket.socket(family, gevent.socket.SOCK_STREAM)
+            try:
+                sock.connect(where)
+                if family != gevent.socket.AF_UNIX:
+                    _tune(sock)
+                session = None
+                if context is not None:
+                    session = Session(context, server_name)
+                    session.shake_hands(sock)
+                plain = _SOCKET(fileno=sock.detach())
+                plain.setblocking(False)
+                return plain, session
+            except (OSError, ConnectError) as failure:  # ssl.SSLError is an OSError
+                reason = (failure.strerror or failure) if isinstance(failure, OSError) else failure
+                problem = f"{address.text} ({_shown(where)}): {reason}"
+            finally:
+                sock.close()
+    raise ConnectError(problem)
+
+
+def _resolve(address: Address) -> list[tuple[int, Any]]:
+    if address.path:
+        return [(gevent.socket.AF_UNIX, address.path)]
+    found = gevent.socket.getaddrinfo(address.host, address.port, 0, gevent.socket.SOCK_STREAM)
+    return [(family, where) for family, _, _, _, where in found]
+
+
+def _shown(where: Any) -> str:
+    return where if isinstance(where, str) else str(where[0])
+
+
+def _tune(sock: Any) -> None:
+    sock.setsockopt(gevent.socket.IPPROTO_TCP, gevent.socket.TCP_NODELAY, 1)
+    # A host that vanished while we wait for its answers is noticed after 40 s.
+    sock.setsockopt(gevent.socket.SOL_SOCKET, gevent.socket.SO_KEEPALIVE, 1)
+    for option, value in (("TCP_KEEPIDLE", 20), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 4)):
+        if hasattr(gevent.socket, option):
+            sock.setsockopt(gevent.socket.IPPROTO_TCP, getattr(gevent.socket, option), value)

@@ -1,0 +1,228 @@
+"""How do the bytes of one connection travel between gevent's loop and the kernel?
+
+All calls that become ready in one turn of the loop leave in one send; one read brings many answers, which are
+delivered right from the read callback. Everything here runs in the hub, except `submit` and `cancel`.
+"""
+
+import itertools
+import ssl
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Final
+
+from gevent.event import Event
+from gevent.hub import get_hub
+
+from bench.wire.dial import Session
+from bench.wire.exchange import Exchange
+from bench.wire.http2_client import ClientConnection
+
+_READABLE, _WRITABLE = 1, 2
+_READ: Final = 262_144
+
+
+class Timed(Exchange):
+    """An exchange that knows when its last byte was handed to the kernel."""
+
+    __slots__ = ("sent",)
+
+    def __init__(self, head: Any, request: bytes) -> None:
+        super().__init__(head, request)
+        self.sent: float | None = None
+        """`time.perf_counter()` instant; None: never."""
+
+
+class Link:
+    """A connected socket with its HTTP/2 connection, until it is lost."""
+
+    def __init__(
+        self,
+        sock: Any,
+        session: Session | None,
+        connection: ClientConnection,
+        deliver: Callable[[Any, float], None],
+        changed: Callable[["Link"], None],
+    ) -> None:
+        """`deliver` gets each exchange that ended and the instant of the read; `changed` is told of `connection`'s
+        first SETTINGS, its draining, its returned exchanges, its end."""
+        self.connection = connection
+        self.opened = Event()
+        """Set when the server's SETTINGS have come, and when the link is lost."""
+        self.leaving = Event()
+        """Set when no further call may start here: the link is lost, or finishes what it has begun."""
+        self.lost: str | None = None
+        """Why the link is gone; None: it is up, or coming up."""
+        self.sent_calls = 0
+        self._sock = sock
+        self._session = session
+        self._deliver = deliver
+        self._changed = changed
+        self._scheduled = False
+        self._rest: memoryview | None = None  # what the kernel did not take
+        self._marks: deque[tuple[int, Timed]] = deque()  # (bytes of `_rest` left when it has gone, exchange)
+        hub = get_hub()
+        self._run_callback = hub.loop.run_callback
+        self._reader = hub.loop.io(sock.fileno(), _READABLE)
+        self._writer = hub.loop.io(sock.fileno(), _WRITABLE)
+
+    def open(self) -> None:
+        """Greet the server and start reading."""
+        self._reader.start(self._on_readable)
+        self.schedule()
+        if self._session is not None:
+            self._run_callback(self._on_handshake_rest)
+
+    def _on_handshake_rest(self) -> None:
+        """What the server sent right behind its last flight of the handshake lies decrypted, with no read to come."""
+        if self.lost is not None or self._session is None:
+            return
+        try:
+            data = self._session.decrypt(b"")
+        except ssl.SSLError as problem:
+            self.break_off(f"connection lost: {problem.strerror or problem}")
+            return
+        if data:
+            self._on_bytes(data, time.perf_counter())
+
+    def submit(self, call: Timed) -> None:
+        """Let a call leave with the next send."""
+        self.connection.request(call)
+        if not self._scheduled:
+            self._scheduled = True
+            self._run_callback(self._flush)
+
+    def schedule(self) -> None:
+        """Let what is in the connection's `out` leave with the next send."""
+        if not self._scheduled:
+            self._scheduled = True
+            self._run_callback(self._flush)
+
+    def close(self) -> list[Exchange]:
+        """Take leave of the server, without waiting for anything; gives the calls that were under way."""
+        if self.lost is not None:
+            return []
+        ended = self.connection.close()
+        self._flush()
+        self._drop("closed by the client")
+        return ended
+
+    def break_off(self, reason: str) -> None:
+        """The connection is of no use any more: end its calls as UNAVAILABLE. In the hub only."""
+        if self.lost is None:
+            self._drop(reason)
+            now = time.perf_counter()
+            for call in self.connection.lose(reason):
+                self._deliver(call, now)
+            self._changed(self)
+
+    def _on_readable(self) -> None:
+        try:
+            data = self._sock.recv(_READ)
+            now = time.perf_counter()
+            if not data:
+                self.break_off("connection lost: the server closed it")
+                return
+            if self._session is not None:
+                data = self._session.decrypt(data)
+        except (BlockingIOError, InterruptedError):
+            return
+        except (OSError, ssl.SSLError) as problem:
+            self.break_off(f"connection lost: {problem.strerror or problem}")
+            return
+        if data is None:
+            self.break_off("connection lost: the server ended the TLS session")
+        elif data:
+            self._on_bytes(data, now)
+
+    def _on_bytes(self, data: bytes, now: float) -> None:
+        connection, deliver = self.connection, self._deliver
+        self._scheduled = True  # what the woken users send leaves below, without another callback
+        for call in connection.receive(data):
+            deliver(call, now)
+        if self.lost is not None:
+            return
+        if connection.draining or connection.returned or connection.closed or not self.opened.is_set():
+            self._notice()
+        self._flush()
+
+    def _notice(self) -> None:
+        if self.connection.settled:
+            self.opened.set()
+        if self.connection.draining:
+            self.leaving.set()
+        if self.connection.closed is not None:
+            self._flush()  # the GOAWAY that tells the server what it did
+            self.break_off(f"connection closed: {self.connection.closed}")
+        else:
+            self._changed(self)
+
+    def _flush(self) -> None:
+        self._scheduled = False
+        connection = self.connection
+        out = connection.out
+        if self._rest is not None or not out or self.lost is not None:
+            return
+        data = b"".join(out)
+        ends = connection.take_ends()
+        if self._session is not None:
+            data = self._session.encrypt(data)
+        try:
+            count = self._sock.send(data)
+        except (BlockingIOError, InterruptedError):
+            count = 0
+        except OSError as problem:
+            out.clear()
+            self.break_off(f"connection lost: {problem.strerror or problem}")
+            return
+        if count == len(data):
+            now = time.perf_counter()
+            for _, call in ends:
+                call.sent = now
+            self.sent_calls += len(ends)
+        else:
+            if self._session is None:
+                reached = list(itertools.accumulate(map(len, out)))
+                marks = ((len(data) - reached[chunks - 1], call) for chunks, call in ends)
+            else:  # records do not end where calls do: all are stamped when the last byte has gone
+                marks = ((0, call) for _, call in ends)
+            self._marks.extend(marks)
+            self._rest = memoryview(data)[count:]
+            self._stamp()
+            self._writer.start(self._on_writable)
+        out.clear()
+
+    def _on_writable(self) -> None:
+        if self._rest is None:
+            return
+        try:
+            count = self._sock.send(self._rest)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError as problem:
+            self.break_off(f"connection lost: {problem.strerror or problem}")
+            return
+        self._rest = self._rest[count:]
+        self._stamp()
+        if not self._rest:
+            self._rest = None
+            self._writer.stop()
+            self._flush()
+
+    def _stamp(self) -> None:
+        """Stamp the calls whose last byte has gone."""
+        left, marks, now = len(self._rest or b""), self._marks, time.perf_counter()
+        while marks and marks[0][0] >= left:
+            marks.popleft()[1].sent = now
+            self.sent_calls += 1
+
+    def _drop(self, reason: str) -> None:
+        self.lost = reason
+        self._rest = None
+        self._marks.clear()
+        for watcher in (self._reader, self._writer):
+            watcher.stop()
+            watcher.close()
+        self._sock.close()
+        self.opened.set()
+        self.leaving.set()
