@@ -378,7 +378,7 @@ def open_channel(transport: str, address: str, **options: Any) -> Any:
     if transport == "native":
         return Channel(address, **options)
     if transport == "grpcio":
-        from bench.wire import reference
+        from bench.wire.reference import Channel as ReferenceChannel
 
-        return reference.Channel(address, **options)
+        return ReferenceChannel(address, **options)
     raise BenchError(f"transport {transport!r}: expected native or grpcio")
