@@ -87,7 +87,7 @@ def _read_idx(images_path: Path, labels_path: Path) -> Digits:
     """Both files of a part; the format is described at http://yann.lecun.com/exdb/mnist/ ("FILE FORMATS")."""
     (count, rows, columns), pixels = _read_idx_file(images_path, _IMAGES_MAGIC, 3)
     if (rows, columns) != (SIZE, SIZE):
-        raise BenchError(f"{images_path}: images of {rows}×{columns} pixels; MNIST has {SIZE}×{SIZE}")
+        raise BenchError(f"{images_path}: images of {columns}×{rows} pixels; MNIST has {SIZE}×{SIZE}")
     (labelled,), labels = _read_idx_file(labels_path, _LABELS_MAGIC, 1)
     if labelled != count:
         raise BenchError(
