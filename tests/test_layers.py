@@ -6,17 +6,18 @@ from pathlib import Path
 import pytest
 
 BENCH = Path(__file__).parents[1] / "bench"
-GROUND = {"sample", "schedule", "payload", "mnist", "histogram", "config", "run"}
+GROUND = {"sample", "schedule", "payload", "mnist", "histogram", "chunk", "config", "run"}
 
 ALLOWED: dict[str, set[str]] = {
     # the first entry that a module's name starts with decides; names are rooms or modules below `bench`
     "sample": set(),
     "schedule": {"sample"},
     "histogram": {"sample"},
+    "chunk": {"sample", "histogram"},
     "mnist": {"sample"},
     "config": {"sample", "schedule"},
     "payload": {"mnist", "wire.messages"},
-    "run": {"sample", "histogram", "run"},
+    "run": {"sample", "histogram", "chunk", "run"},
     "wire.messages": set(),
     "wire.client": {"wire"},
     "wire": {"wire"},
@@ -24,7 +25,7 @@ ALLOWED: dict[str, set[str]] = {
     "serve": GROUND | {"wire", "serve"},
     "export": GROUND | {"wire.messages", "export"},
     "experiment": GROUND | {"load", "serve", "experiment"},
-    "analysis": {"sample", "histogram", "run", "config", "analysis"},
+    "analysis": {"sample", "histogram", "chunk", "run", "config", "analysis"},
     "cli": {""},
     "__main__": {"cli"},
     "__init__": set(),

@@ -20,11 +20,11 @@ import gevent
 from gevent.event import Event
 
 from bench import BenchError
+from bench.chunk import Chunk
 from bench.load import session
 from bench.load.options import read_options
 from bench.load.session import Session, make_pools
 from bench.load.target import address_of
-from bench.run import Chunk
 
 log = logging.getLogger("bench")
 
@@ -92,8 +92,7 @@ class Worker:
         load.drain()
         session.end(self.environment)
         load.close()
-        counts = {"sent": load.sent, "recorded": load.recorded, "clock_bound": load.clock_bound}
-        self.runner.send_message("bench-drained", counts)
+        self.runner.send_message("bench-drained", {**load.counts(), "clock_bound": load.clock_bound})
 
 
 @dataclass
@@ -101,7 +100,9 @@ class _Known:
     """What the master knows of one worker."""
 
     number: int
-    sent: int = 0
+    sent: int | None = None
+    """None until it has said its last word."""
+    unsent: int | None = None
     recorded: int = 0
     clock_bound: float | None = None
     finished: bool = False
@@ -146,7 +147,8 @@ class Workers:
             {
                 "worker": known.number,
                 "id": client,
-                "sent": known.sent if known.finished else None,
+                "sent": known.sent,
+                "unsent": known.unsent,
                 "recorded": known.recorded,
                 "clock_bound": known.clock_bound,
                 "lost": not known.finished,
@@ -178,9 +180,12 @@ class Workers:
         known = self._known.get(msg.node_id)
         if known is None:
             return
-        known.sent, known.clock_bound, known.finished = msg.data["sent"], msg.data["clock_bound"], True
+        known.sent, known.unsent = msg.data["sent"], msg.data["unsent"]
+        known.clock_bound, known.finished = msg.data["clock_bound"], True
         if known.recorded != msg.data["recorded"]:
-            log.warning("worker %d says %d records, %d came", known.number, msg.data["recorded"], known.recorded)
+            log.warning(
+                "worker %d says %d records, %d came", known.number, msg.data["recorded"], known.recorded
+            )
         self._changed.set()
 
     def _on_refused(self, msg: Any, **_: Any) -> None:

@@ -17,7 +17,7 @@ from bench.load.options import Options, add_arguments, read_options
 from bench.load.session import Session, make_pools
 from bench.load.target import EmbeddedServer, Target, address_of, look
 from bench.payload import Pool
-from bench.run import RunWriter
+from bench.recording import RunWriter
 
 log = logging.getLogger("bench")
 
@@ -120,12 +120,12 @@ class FirstProcess:
         load = session.end(self.environment)
         if load is not None:
             load.close()
-            workers = [{"worker": 0, "sent": load.sent, "recorded": load.recorded, "lost": False}]
+            workers = [{"worker": 0, **load.counts(), "lost": False}]
         else:
             workers = self.workers.finish() if self.workers else []
-        sent, recorded = (sum(w[key] for w in workers) for key in ("sent", "recorded"))
-        writer.finish(workers=workers, counts={"sent": sent, "recorded": recorded})
-        log.info("%s: %d requests sent, %d recorded", writer.path, sent, recorded)
+        counts = {key: sum(w[key] or 0 for w in workers) for key in ("sent", "unsent", "recorded")}
+        writer.finish(workers=workers, counts=counts)
+        log.info("%s: %d requests sent, %d recorded", writer.path, counts["sent"], counts["recorded"])
 
     def _on_quit(self, **_: Any) -> None:
         server, self.server = self.server, None

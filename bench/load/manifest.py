@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-
 from bench.load import machine
 from bench.load.options import Options
 from bench.load.target import Target

@@ -1,13 +1,12 @@
 """What can a user of a scenario set on Locust's command line and in its web form?"""
 
-import argparse
 import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bench import BenchError
-from bench.wire.client import TLS
+from bench.wire.dial import TLS
 
 PREDICT_SIGNATURE = "predict_images"
 
@@ -51,15 +50,11 @@ class Options:
     keep_samples: bool
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Register the options with Locust's parser; its web form shows them too."""
-    group = parser.add_argument_group(
-        "serving-bench", "Which server, which model, and where results go (--host is Locust's own; without it an embedded server is started)"
-    )
-
+def add_arguments(parser: Any) -> None:
+    """Register the options with Locust's parser, not in a group of theirs: its web form would leave them out."""
     def option(name: str, **settings: Any) -> None:
         environment = "BENCH_" + name.lstrip("-").upper().replace("-", "_")
-        group.add_argument(name, env_var=environment, **settings)
+        parser.add_argument(name, env_var=environment, **settings)
 
     option("--model-name", default="mnist", help="model to ask for (default: mnist)")
     option("--model-version", default="", metavar="N", help="version number (default: the server's latest)")
@@ -68,21 +63,35 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     option("--batch-size", default="1", metavar="N", help="examples in each request (default: 1)")
     option("--deadline", default="10", metavar="SECONDS", help="give a call up after this long (default: 10)")
     option("--seed", default="1", metavar="N", help="seed of everything random (default: 1)")
-    option("--mnist", default="", metavar="DIR", help="IDX files or PNG folders to send instead of the bundled digits")
-    option("--transport", default="native", choices=["native", "grpcio"], help="HTTP/2 client (default: native)")
+    option(
+        "--mnist",
+        default="",
+        metavar="DIR",
+        help="IDX files or PNG folders to send instead of the bundled digits",
+    )
+    option(
+        "--transport", default="native", choices=["native", "grpcio"], help="HTTP/2 client (default: native)"
+    )
     option("--connections", default="1", metavar="N", help="connections of each load process (default: 1)")
-    option("--tls", default=False, action="store_true", help="encrypt; the server's certificate is verified")
-    option("--tls-ca", default="", metavar="PEM", help="trust this CA instead of the system's (implies --tls)")
-    option("--tls-cert", default="", metavar="PEM", help="client certificate (with --tls-key)")
-    option("--tls-key", default="", metavar="PEM", help="client key", include_in_web_ui=False)
-    option("--tls-server-name", default="", metavar="NAME", help="name that the certificate must carry")
+    option("--grpc-tls", default=False, action="store_true", help="encrypt; the server's certificate is verified")
+    option(
+        "--grpc-tls-ca", default="", metavar="PEM", help="trust this CA instead of the system's (implies --grpc-tls)"
+    )
+    option("--grpc-tls-cert", default="", metavar="PEM", help="client certificate (with --grpc-tls-key)")
+    option("--grpc-tls-key", default="", metavar="PEM", help="client key", include_in_web_ui=False)
+    option("--grpc-tls-server-name", default="", metavar="NAME", help="name that the certificate must carry")
     option(
         "--metadata",
         default="",
         metavar="KEY=VARIABLE,...",
         help="metadata sent with each call; values are read from environment variables, so that no secret is recorded",
     )
-    option("--results", default="results", metavar="DIR", help="folder that gets one folder a run (default: results)")
+    option(
+        "--results",
+        default="results",
+        metavar="DIR",
+        help="folder that gets one folder a run (default: results)",
+    )
     option("--note", default="", metavar="TEXT", help="a word in the result folder's name")
     option("--no-samples", default=False, action="store_true", help="keep histograms only, not every request")
 
@@ -144,16 +153,16 @@ def _seconds(option: str, value: Any) -> float:
 
 
 def _tls(parsed: Any) -> TLS | None:
-    files = {"--tls-ca": parsed.tls_ca, "--tls-cert": parsed.tls_cert, "--tls-key": parsed.tls_key}
-    if not (_truth(parsed.tls) or parsed.tls_server_name or any(files.values())):
+    files = {"--grpc-tls-ca": parsed.grpc_tls_ca, "--grpc-tls-cert": parsed.grpc_tls_cert, "--grpc-tls-key": parsed.grpc_tls_key}
+    if not (_truth(parsed.grpc_tls) or parsed.grpc_tls_server_name or any(files.values())):
         return None
     for option, path in files.items():
         if path and not Path(path).is_file():
             raise BenchError(f"{option} {path}: no such file; a PEM file is expected")
-    if bool(parsed.tls_cert) != bool(parsed.tls_key):
-        raise BenchError("--tls-cert and --tls-key go together: give both or neither")
+    if bool(parsed.grpc_tls_cert) != bool(parsed.grpc_tls_key):
+        raise BenchError("--grpc-tls-cert and --grpc-tls-key go together: give both or neither")
     ca, certificate, key = (Path(path) if path else None for path in files.values())
-    return TLS(ca=ca, certificate=certificate, key=key, server_name=parsed.tls_server_name or None)
+    return TLS(ca=ca, certificate=certificate, key=key, server_name=parsed.grpc_tls_server_name or None)
 
 
 def _metadata(text: str) -> tuple[tuple[str, str], ...]:
@@ -161,8 +170,12 @@ def _metadata(text: str) -> tuple[tuple[str, str], ...]:
     for item in filter(None, (part.strip() for part in text.split(","))):
         key, equals, variable = item.partition("=")
         if not key or not equals:
-            raise BenchError(f"--metadata {item}: KEY=VARIABLE is expected, VARIABLE naming an environment variable")
+            raise BenchError(
+                f"--metadata {item}: KEY=VARIABLE is expected, VARIABLE naming an environment variable"
+            )
         if variable not in os.environ:
-            raise BenchError(f"--metadata {item}: the environment variable {variable} is not set; export it first")
+            raise BenchError(
+                f"--metadata {item}: the environment variable {variable} is not set; export it first"
+            )
         pairs.append((key.lower(), os.environ[variable]))
     return tuple(pairs)

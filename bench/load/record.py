@@ -1,5 +1,6 @@
 """How does each answered call become a row, at a price that the load does not feel?"""
 
+import time
 from array import array
 from collections import Counter
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from bench.payload import Pool
 from bench.sample import outcome
 from bench.wire.client import Reply
 
+CANCELLED = 1
 SETTLE_ROWS = 512
 """Answers are checked this many at a time: few enough to hold the loop for some 100 us only."""
 SETTLE_BYTES = 4_000_000
@@ -63,14 +65,20 @@ class Recorder:
         self.errors: Counter[str] = Counter()
         """Failures since the last `take`, by `STATUS: details`."""
         self.recorded = 0
+        self.unsent = 0
+        """Of the calls recorded, those of which no byte left this process."""
         self._rows: list[Rows] = []
         self._bytes = 0
         self._renew()
 
-    def add(self, due: float, index: int, reply: Reply) -> None:
-        """Record a call that has ended. `due`: when it should have been sent; `index`: its message in the pool."""
+    def add(self, due: float | None, index: int, reply: Reply) -> None:
+        """Record a call that has ended. `index`: its message in the pool; `due`: when it should have been sent,
+        None in a closed loop, where that is when it was sent."""
         status, details, message, sent, done = reply
-        self._extend((due, sent, done))
+        if sent is None:  # given up before a byte left, as while the server is down
+            sent = done
+            self.unsent += 1
+        self._extend((sent if due is None else due, sent, done))
         self._add_status(status)
         self._add_index(index)
         self._add_reply(message)
@@ -81,12 +89,17 @@ class Recorder:
         if len(self._pending.replies) >= SETTLE_ROWS or self._bytes > SETTLE_BYTES:
             self.settle()
 
+    def add_cancelled(self, due: float | None, index: int, sent: float | None) -> None:
+        """Record a call that its user gave up because Locust ends the user."""
+        self.add(due, index, Reply(CANCELLED, "the user was stopped", b"", sent, time.perf_counter()))
+
     def add_unsent(self, due: float, index: int) -> None:
         """Record a request that was due and could not be sent."""
         self._extend((due, np.nan, np.nan))
         self._add_status(-1)
         self._add_index(index)
         self._add_reply(b"")
+        self.unsent += 1
         self.errors["UNSENT: the cap on requests in flight was reached"] += 1
 
     def settle(self) -> None:
@@ -96,9 +109,10 @@ class Recorder:
             return
         self._renew()
         instants = np.frombuffer(pending.instants, dtype=np.float64).reshape(-1, 3)
+        due, sent, done = instants.T
         status = np.frombuffer(pending.statuses, dtype=np.int16)
         version, correct, mismatched = self._check(status, pending)
-        self._rows.append(Rows(*instants.T, status, version, correct, mismatched))
+        self._rows.append(Rows(due, sent, done, status, version, correct, mismatched))
         self.recorded += len(status)
 
     def take(self) -> Rows | None:
@@ -128,6 +142,8 @@ class Recorder:
         mismatched = np.zeros(count, dtype=bool)
         where = np.flatnonzero(answered)
         if len(where):
-            checked = self.checker.check([pending.replies[i] for i in where], [pending.indices[i] for i in where])
+            checked = self.checker.check(
+                [pending.replies[i] for i in where], [pending.indices[i] for i in where]
+            )
             version[where], correct[where], mismatched[where] = checked
         return version, correct, mismatched

@@ -9,13 +9,13 @@ import gevent
 import numpy as np
 from gevent.event import Event
 
+from bench.chunk import Chunk
 from bench.load.options import Options
 from bench.load.record import Recorder, Rows
 from bench.load.statistics import show_in_locust
 from bench.load.target import connect
 from bench.load.validate import Checker
 from bench.payload import Pool
-from bench.run import Chunk
 
 FLUSH_SECONDS = 0.25
 DRAIN_SECONDS = 15.0
@@ -31,7 +31,7 @@ class Session:
     """
 
     def __init__(
-        self, environment: Any, address: str, options: Options, pools: Mapping[type, Pool], sink: Sink
+        self, environment: Any, address: str, options: Options, pools: Mapping[Any, Pool], sink: Sink
     ) -> None:
         self.environment = environment
         self.options = options
@@ -58,6 +58,15 @@ class Session:
     def sent(self) -> int:
         """Calls whose bytes were handed to the kernel."""
         return self.channel.sent_calls
+
+    @property
+    def unsent(self) -> int:
+        """Calls that were recorded although no byte of them left."""
+        return sum(recorder.unsent for recorder in self._recorders.values())
+
+    def counts(self) -> dict[str, int]:
+        """What this process did; recorded = sent + unsent unless something was lost."""
+        return {"sent": self.sent, "unsent": self.unsent, "recorded": self.recorded}
 
     def start_clock(self, origin: float) -> None:
         """Say when the run started, on this process's clock; users wait for it."""
@@ -119,10 +128,11 @@ class Session:
             version=rows.version,
             correct=rows.correct,
             mismatched=rows.mismatched,
+            keep_samples=self.options.keep_samples,
         )
 
 
-def make_pools(user_classes: Iterable[Any], options: Options) -> dict[type, Pool]:
+def make_pools(user_classes: Iterable[Any], options: Options) -> dict[Any, Pool]:
     """What each user class sends. Raises BenchError where the data asked for cannot be read."""
     return {user: user.payload(options) for user in user_classes if hasattr(user, "payload")}
 

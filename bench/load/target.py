@@ -70,7 +70,7 @@ def look(address: str, options: Options, *, models: Path | None = None) -> Targe
 
 def connect(address: str, options: Options, *, connections: int) -> Channel:
     """An open channel to the target. Raises BenchError where nobody listens."""
-    channel = open_channel(
+    channel: Channel = open_channel(
         options.transport, address, connections=connections, tls=options.tls, metadata=options.metadata
     )
     try:
@@ -103,7 +103,9 @@ def _ask_metadata(channel: Channel, address: str, asked: Asked, models: Path | N
     reply = channel.call(messages.GET_MODEL_METADATA, request.SerializeToString(), CONNECT_SECONDS)
     kind = "embedded" if models else "remote"
     if reply.status == UNAVAILABLE:
-        raise BenchError(f"--host {address}: {reply.details or 'nobody answers'}; is the server running there?")
+        raise BenchError(
+            f"--host {address}: {reply.details or 'nobody answers'}; is the server running there?"
+        )
     if reply.status == NOT_FOUND or "version label" in reply.details:
         raise BenchError(_unknown_model(channel, address, asked, reply.details))
     if reply.status:
@@ -132,7 +134,9 @@ def _unknown_model(channel: Channel, address: str, asked: Asked, details: str) -
     available = sorted(s.version for s in statuses if s.state == messages.ModelVersionStatus.AVAILABLE)
     option = f"--version-label {asked.label}" if asked.label else f"--model-version {asked.version}"
     there = ", ".join(map(str, available)) or "none"
-    return f"{option}: not served by {address} ({details}); versions of {asked.model} available there: {there}"
+    return (
+        f"{option}: not served by {address} ({details}); versions of {asked.model} available there: {there}"
+    )
 
 
 def cache_folder() -> Path:

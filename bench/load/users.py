@@ -2,7 +2,8 @@
 
 from typing import Any, ClassVar
 
-from gevent import GreenletExit, sleep
+from gevent import GreenletExit, getcurrent, sleep
+from gevent.hub import get_hub
 from locust import User
 from locust.exception import StopUser
 from locust.user.task import LOCUST_STATE_STOPPING
@@ -10,9 +11,10 @@ from locust.user.task import LOCUST_STATE_STOPPING
 from bench.load import lifecycle, session
 from bench.load.options import Options
 from bench.payload import Pool
+from bench.wire.client import Reply
 from bench.wire.messages import PREDICT
 
-CANCELLED, UNAVAILABLE = 1, 14
+UNAVAILABLE = 14
 DOWN_SECONDS = 0.01
 """A user whose server is down asks again after this long; an immediate refusal would spin the loop."""
 
@@ -52,39 +54,31 @@ class PredictUser(User):  # type: ignore[misc]  # locust ships no types
 
     def predict(self) -> int:
         """Send the next request of the pool, wait for its answer and record it; gives the gRPC status code."""
-        recorder, channel = self._recorder, self._session.channel
-        index = next(self._order)
-        call = channel.start_waiting(PREDICT, recorder.pool.messages[index], self._session.deadline)
+        recorder, index = self._recorder, next(self._order)
+        call = self._session.channel.start(
+            PREDICT, recorder.pool.messages[index], getcurrent().switch, self._session.deadline
+        )
         try:
-            reply = call.wait()
-        except GreenletExit:  # Locust takes this user out of the load: its request is recorded as cancelled
-            recorder.add_cancelled(index, call)
+            reply: Reply = get_hub().switch()
+        except GreenletExit:  # Locust takes this user out of the load
+            call.cancel()
+            recorder.add_cancelled(None, index, call.sent)
             raise
-        recorder.add(reply.sent, index, reply)
-        return int(reply.status)
+        recorder.add(None, index, reply)
+        return reply.status
 
     def _ask(self) -> None:
-        """The task of a user that has none of its own: all its requests, without Locust's loop between them.
-
-        Locust's task loop costs about 6 us a turn, as much as the whole request.
-        """
-        load = self._session
-        recorder = self._recorder
-        pool = recorder.pool.messages
-        call, add, order, deadline = load.channel.call, recorder.add, self._order, load.deadline
-        once = self.wait_time is not None
-        while not load.draining and self._state != LOCUST_STATE_STOPPING:
-            index = next(order)
-            reply = call(PREDICT, pool[index], deadline)
-            add(reply.sent, index, reply)
-            if reply.status:
-                self._after_failure(reply.status)
-            if once:
-                return
-        raise StopUser
-
-    def _after_failure(self, status: int) -> None:
-        if status == CANCELLED:
-            raise GreenletExit
-        if status == UNAVAILABLE:
+        """The task of a user that has none of its own."""
+        if self.wait_time is None:
+            self._ask_on_and_on()
+        elif self.predict() == UNAVAILABLE:
             sleep(DOWN_SECONDS)
+        if self._session.draining:
+            raise StopUser
+
+    def _ask_on_and_on(self) -> None:
+        """All requests of a user that never thinks; Locust's task loop would cost 6 us between two of them."""
+        load = self._session
+        while not load.draining and self._state != LOCUST_STATE_STOPPING:
+            if self.predict() == UNAVAILABLE:
+                sleep(DOWN_SECONDS)

@@ -32,7 +32,7 @@ def server(models: Path) -> Iterator[launch.Server]:
 def answered(server: launch.Server) -> int:
     """OK answers to Predict that the server has counted."""
     url = f"http://{server.rest}/monitoring/prometheus/metrics"
-    with urllib.request.urlopen(url, timeout=10) as page:  # noqa: S310 - a loopback address of this test
+    with urllib.request.urlopen(url, timeout=10) as page:
         text = page.read().decode()
     prefix = ':tensorflow:serving:request_count{model_name="mnist",status="OK"}'
     return sum(int(line.split()[-1]) for line in text.splitlines() if line.startswith(prefix))
@@ -134,7 +134,7 @@ def test_kill_9_leaves_a_readable_unfinished_run(server: launch.Server, tmp_path
         (["--mnist", "/nonexistent"], "/nonexistent"),
         (["--deadline", "never"], "--deadline never"),
         (["--note", "a/b"], "--note"),
-        (["--tls-ca", "/nonexistent.pem"], "/nonexistent.pem"),
+        (["--grpc-tls-ca", "/nonexistent.pem"], "/nonexistent.pem"),
         (["--metadata", "authorization=NO_SUCH_VARIABLE"], "NO_SUCH_VARIABLE"),
         (["--results", "/proc/results"], "/proc/results"),
     ],
