@@ -15,6 +15,7 @@ import numpy as np
 from google.protobuf.message import DecodeError
 
 from bench.serve import layout
+from bench.serve.metrics import Metrics
 from bench.serve.repository import Repository
 from bench.serve.servable import Code, Handle, Refusal
 from bench.serve.tensors import MAX_FILLED, Array, Unreadable, decode, delimited, encode, head
@@ -103,7 +104,7 @@ class Prepared:
         return self._request[self._span] if self._inputs is None else None
 
     def release(self) -> None:
-        """Give up the model version; needed exactly once, and done by `answer` and `answer_all`."""
+        """Release the version without an answer; `answer`, `answer_all` and `give_up` do it themselves."""
         self.group.handle.release()
 
 
@@ -114,11 +115,13 @@ class Predictions:
         self,
         repository: Repository,
         *,
+        metrics: Metrics | None = None,
         check_method_name: bool = False,
         as_content: bool = False,
         max_filled: int = MAX_FILLED,
     ) -> None:
         self._repository = repository
+        self._metrics = metrics or Metrics()
         self._check_method_name = check_method_name
         self._as_content = as_content
         self._max_filled = max_filled
@@ -147,10 +150,12 @@ class Predictions:
 
     def answer(self, prepared: Prepared, outputs: Mapping[str, Array]) -> bytes:
         """The serialised PredictResponse for the outputs of this request alone; releases the version."""
-        try:
-            return self._response(prepared.group, outputs)
-        finally:
-            prepared.group.handle.release()
+        return self.answer_all([prepared], outputs)[0]
+
+    def give_up(self, prepared: Prepared, refusal: Refusal) -> None:
+        """The request ends with a refusal: release its version and count it."""
+        prepared.group.handle.release()
+        self._metrics.request_count.add((prepared.group.handle.name, refusal.code.name))
 
     def answer_all(self, batch: Sequence[Prepared], outputs: Mapping[str, Array]) -> list[bytes]:
         """The serialised PredictResponses to requests that were run as one; releases their versions.
@@ -159,15 +164,27 @@ class Predictions:
         """
         group = batch[0].group
         try:
-            if len(batch) == 1:
-                return [self._response(group, outputs)]
-            answers = self._of_one_output(group, batch, outputs)
-            if answers is not None:
-                return answers
-            return [self._response(group, part) for part in divide(batch, outputs)]
+            answers = self._answers(group, batch, outputs)
+        except Refusal as refusal:
+            self._metrics.request_count.add((group.handle.name, refusal.code.name), len(batch))
+            raise
         finally:
-            for prepared in batch:
-                prepared.group.handle.release()
+            for _ in batch:
+                group.handle.release()
+        now = perf_counter()
+        self._metrics.request_count.add((group.handle.name, "OK"), len(batch))
+        self._metrics.request_latency.series((group.handle.name, "Predict", "GRPC")).extend(
+            [(now - prepared.started) * 1e6 for prepared in batch]
+        )
+        return answers
+
+    def _answers(self, group: Group, batch: Sequence[Prepared], outputs: Mapping[str, Array]) -> list[bytes]:
+        if len(batch) == 1:
+            return [self._response(group, outputs)]
+        answers = self._of_one_output(group, batch, outputs)
+        if answers is None:
+            answers = [self._response(group, part) for part in divide(batch, outputs)]
+        return answers
 
     def _of_one_output(
         self, group: Group, batch: Sequence[Prepared], outputs: Mapping[str, Array]
@@ -229,6 +246,13 @@ class Predictions:
             message = PredictRequest.FromString(request)
         except DecodeError:
             raise Refusal(Code.INTERNAL, "") from None
+        try:
+            return self._checked(request, message)
+        except Refusal as refusal:
+            self._metrics.request_count.add((message.model_spec.name, refusal.code.name))
+            raise
+
+    def _checked(self, request: bytes, message: Any) -> Prepared:
         if not message.HasField("model_spec"):
             raise Refusal(Code.INVALID_ARGUMENT, "Missing ModelSpec")
         serving = self._repository.serving

@@ -2,26 +2,18 @@
 
 `ModelServerConfig` comes from the installed message package. `BatchingParameters`, `SSLConfig` and
 `MonitoringConfig` are in no published package, so they are described here, with TensorFlow Serving's field names,
-numbers and types (session_bundle_config.proto, ssl_config.proto, monitoring_config.proto) under a package name
-of our own: the full names stay free for a process that loads the originals.
+numbers and types (session_bundle_config.proto, ssl_config.proto, monitoring_config.proto).
 """
 
 from pathlib import Path
 from typing import Any, Final
 
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format, wrappers_pb2
+from google.protobuf import text_format
 
 from bench import BenchError
+from bench.serve.schema import message_classes
 
 _PACKAGE: Final = "serving_bench.config"
-_FIELD: Final = descriptor_pb2.FieldDescriptorProto
-_PLAIN: Final = {"string": _FIELD.TYPE_STRING, "bool": _FIELD.TYPE_BOOL, "int64": _FIELD.TYPE_INT64}
-_WRAPPED: Final = {
-    "Int64Value": wrappers_pb2.Int64Value,
-    "BoolValue": wrappers_pb2.BoolValue,
-    "StringValue": wrappers_pb2.StringValue,
-}
-
 _MESSAGES: Final[dict[str, list[tuple[int, str, str]]]] = {
     "BatchingParameters": [
         (1, "max_batch_size", "Int64Value"),
@@ -46,35 +38,7 @@ _MESSAGES: Final[dict[str, list[tuple[int, str, str]]]] = {
 }
 
 
-def _described() -> dict[str, Any]:
-    file = descriptor_pb2.FileDescriptorProto(
-        name="serving_bench/config.proto",
-        package=_PACKAGE,
-        syntax="proto3",
-        dependency=["google/protobuf/wrappers.proto"],
-    )
-    for name, fields in _MESSAGES.items():
-        message = file.message_type.add(name=name)
-        for number, field, kind in fields:
-            repeated = kind.startswith("repeated ")
-            plain = _PLAIN.get(kind.removeprefix("repeated "))
-            label = _FIELD.LABEL_REPEATED if repeated else _FIELD.LABEL_OPTIONAL
-            added = message.field.add(name=field, number=number, label=label)
-            if plain is not None:
-                added.type = plain
-            else:
-                added.type = _FIELD.TYPE_MESSAGE
-                wrapped = _WRAPPED.get(kind)
-                added.type_name = f".{wrapped.DESCRIPTOR.full_name}" if wrapped else f".{_PACKAGE}.{kind}"
-    pool = descriptor_pool.Default()
-    pool.Add(file)
-    return {
-        name: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{_PACKAGE}.{name}"))
-        for name in _MESSAGES
-    }
-
-
-_classes = _described()
+_classes: Final = message_classes(_PACKAGE, _MESSAGES)
 BatchingParameters: Final = _classes["BatchingParameters"]
 SSLConfig: Final = _classes["SSLConfig"]
 MonitoringConfig: Final = _classes["MonitoringConfig"]

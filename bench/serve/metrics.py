@@ -1,0 +1,184 @@
+"""How many requests of which kind were answered how fast, in TensorFlow Serving's own metrics?
+
+Names, labels and bucket bounds as the original exports them to Prometheus (reference, section 10). Counting is
+cheap where it matters: a batch of answers is one addition and one list extension; numbers are put into buckets
+when somebody reads them.
+"""
+
+import re
+import threading
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+import numpy as np
+
+_MAX_SERIES: Final = 1000
+"""Series of one metric; model names come from clients, and further ones share the series of OTHER."""
+OTHER: Final = "OTHER"
+_PENDING: Final = 16_384
+"""Numbers kept before they are put into buckets."""
+
+Labels = tuple[str, ...]
+
+
+def exponential(start: float, growth: float, count: int) -> tuple[float, ...]:
+    """Upper bounds start * growth^k, k = 0..count-1."""
+    return tuple(start * growth**power for power in range(count))
+
+
+class Counter:
+    """A number for each combination of label values that only grows."""
+
+    kind: Final = "counter"
+
+    def __init__(self, name: str, labels: Labels = ()) -> None:
+        self.name = name
+        self.labels = labels
+        self._lock = threading.Lock()
+        self._counts: dict[Labels, int] = {}
+
+    def add(self, values: Labels, count: int = 1) -> None:
+        """Add to the series of these label values."""
+        with self._lock:
+            if values not in self._counts and len(self._counts) >= _MAX_SERIES:
+                values = (OTHER, *values[1:])
+            self._counts[values] = self._counts.get(values, 0) + count
+
+    @property
+    def total(self) -> int:
+        """The sum over all series."""
+        with self._lock:
+            return sum(self._counts.values())
+
+    def lines(self) -> list[str]:
+        with self._lock:
+            return [
+                f"{_exported(self.name)}{_braces(self.labels, v)} {n}"
+                for v, n in sorted(self._counts.items())
+            ]
+
+
+class Series:
+    """The numbers of one combination of label values, in buckets."""
+
+    def __init__(self, bounds: Sequence[float]) -> None:
+        self._bounds = bounds
+        self._lock = threading.Lock()
+        self._pending: list[float] = []
+        self._buckets = np.zeros(len(bounds) + 1, np.int64)
+        self._sum = 0.0
+
+    def extend(self, numbers: Iterable[float]) -> None:
+        """Observe numbers, in the unit of the bounds."""
+        self._pending.extend(numbers)
+        if len(self._pending) >= _PENDING:
+            self.read()
+
+    def add(self, number: float) -> None:
+        """Observe one number."""
+        self._pending.append(number)
+
+    def read(self) -> tuple[np.ndarray, float]:
+        """Counts per bucket, the last one for numbers beyond all bounds, and the sum of all numbers."""
+        with self._lock:
+            count = len(self._pending)
+            numbers = np.array(self._pending[:count])
+            del self._pending[:count]
+            # a number that equals a bound belongs to the next bucket, in TensorFlow
+            where = np.searchsorted(self._bounds, numbers, side="right")
+            self._buckets += np.bincount(where, minlength=len(self._buckets))
+            self._sum += float(numbers.sum())
+            return self._buckets.copy(), self._sum
+
+
+class Sampler:
+    """A histogram for each combination of label values."""
+
+    kind: Final = "histogram"
+
+    def __init__(self, name: str, labels: Labels, bounds: Sequence[float]) -> None:
+        self.name = name
+        self.labels = labels
+        self._bounds = bounds
+        self._lock = threading.Lock()
+        self._series: dict[Labels, Series] = {}
+
+    def series(self, values: Labels) -> Series:
+        """The series of these label values."""
+        found = self._series.get(values)
+        if found is None:
+            with self._lock:
+                if values not in self._series and len(self._series) >= _MAX_SERIES:
+                    values = (OTHER, *values[1:])
+                found = self._series.setdefault(values, Series(self._bounds))
+        return found
+
+    def lines(self) -> list[str]:
+        name = _exported(self.name)
+        with self._lock:
+            all_series = sorted(self._series.items())
+        lines = []
+        for values, series in all_series:
+            buckets, total = series.read()
+            below = np.cumsum(buckets)
+            bounds = [*(f"{bound:g}" for bound in self._bounds), "+Inf"]
+            for bound, count in zip(bounds, below, strict=True):
+                lines.append(f"{name}_bucket{_braces((*self.labels, 'le'), (*values, bound))} {count}")
+            lines.append(f"{name}_sum{_braces(self.labels, values)} {total:g}")
+            lines.append(f"{name}_count{_braces(self.labels, values)} {below[-1]}")
+        return lines
+
+
+_LATENCY: Final = exponential(10, 1.8, 33)
+
+
+class Metrics:
+    """The metrics of one server process. Times are microseconds."""
+
+    def __init__(self) -> None:
+        serving = "/tensorflow/serving"
+        batching = f"{serving}/batching_session"
+        self.request_count = Counter(f"{serving}/request_count", ("model_name", "status"))
+        self.request_latency = Sampler(
+            f"{serving}/request_latency", ("model_name", "API", "entrypoint"), _LATENCY
+        )
+        self.runtime_latency = Sampler(
+            f"{serving}/runtime_latency", ("model_name", "API", "runtime"), _LATENCY
+        )
+        self.example_counts = Sampler(f"{serving}/request_example_counts", ("model",), exponential(1, 2, 15))
+        self.example_count_total = Counter(f"{serving}/request_example_count_total", ("model",))
+        self.warmup_latency = Sampler(f"{serving}/model_warmup_latency", ("model_path", "status"), _LATENCY)
+        self.warmup_records = Counter(f"{serving}/model_warmup_records_read", ("model_path", "status"))
+        self.queuing_latency = Sampler(
+            f"{batching}/queuing_latency", ("thread_pool_name",), exponential(100, 1.2, 52)
+        )
+        self.batches = Counter(f"{batching}/wrapped_run_count")
+        self.input_batch_size = Sampler(f"{batching}/input_batch_size", (), exponential(1, 2, 14))
+        self.processed_batch_size = Sampler(f"{batching}/processed_batch_size", (), exponential(1, 2, 14))
+        self.padding_size = Sampler(
+            f"{batching}/padding_size", ("execution_batch_size",), exponential(1, 2, 14)
+        )
+
+    def every(self) -> list[Counter | Sampler]:
+        """All metrics, by name."""
+        return sorted(vars(self).values(), key=lambda metric: metric.name)
+
+    def total(self, name: str) -> int:
+        """The sum over all series of a counter by its name, 0 for a name that is none."""
+        return next((m.total for m in self.every() if m.name == name and isinstance(m, Counter)), 0)
+
+    def page(self) -> str:
+        """Prometheus text format; a metric without samples shows its TYPE line only."""
+        lines = []
+        for metric in self.every():
+            lines += [f"# TYPE {_exported(metric.name)} {metric.kind}", *metric.lines()]
+        return "\n".join(lines) + "\n"
+
+
+def _exported(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_]", ":", name)
+
+
+def _braces(labels: Labels, values: Labels) -> str:
+    escaped = (value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") for value in values)
+    return "{" + ",".join(f'{label}="{value}"' for label, value in zip(labels, escaped, strict=True)) + "}"
