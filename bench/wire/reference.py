@@ -3,12 +3,11 @@
 import sys
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Final
 
 import gevent
 import grpc
 import grpc.experimental.gevent
-from gevent import getcurrent
 from gevent.hub import get_hub
 
 from bench import BenchError
@@ -16,6 +15,7 @@ from bench.wire import unary
 from bench.wire.client import USER_AGENT, Reply
 from bench.wire.dial import TLS, Address
 
+_HEALTH: Final = "/grpc.health.v1.Health/Check"
 _prepared: set[str] = set()
 
 
@@ -24,10 +24,6 @@ def _prepare() -> None:
     if not _prepared:
         _prepared.add("gevent")
         grpc.experimental.gevent.init_gevent()
-
-
-def _as_bytes(message: bytes) -> bytes:
-    return message
 
 
 def _metadata(pairs: Sequence[tuple[str, str]]) -> tuple[tuple[str, str | bytes], ...]:
@@ -83,7 +79,8 @@ class Channel:
         self._address = Address.parse(address)
         self._metadata = _metadata(metadata)
         self._turn = 0
-        self._in_flight: set[int] = set()
+        self._in_flight: set[object] = set()
+        self._methods: dict[tuple[int, str], Any] = {}
         self._sent_calls = 0
         self._closed = False
         target = address if not self._address.path else f"unix:{self._address.path}"
@@ -115,11 +112,12 @@ class Channel:
 
     def connect(self, timeout: float) -> None:
         """Wait until a connection is up; raises BenchError with the address after `timeout` seconds."""
-        try:
-            grpc.channel_ready_future(self._channels[0]).result(timeout)
-        except grpc.FutureTimeoutError:
-            problem = f"no connection within {timeout:g} s: {self._address.text}: start the server or correct the address"
-            raise BenchError(problem) from None
+        # Any answer will do, also that the server does not know the method. grpcio's own ways of waiting for a
+        # connection block the thread, and with it the event loop, where `threading` is not monkey-patched.
+        reply = self.call(_HEALTH, b"", timeout, wait=True)
+        if reply.status in (unary.DEADLINE_EXCEEDED, unary.UNAVAILABLE):
+            problem = f"no connection within {timeout:g} s: {self._address.text}: {reply.details}"
+            raise BenchError(f"{problem}: start the server or correct the address")
 
     def call(
         self,
@@ -127,33 +125,37 @@ class Channel:
         message: bytes,
         timeout: float | None = None,
         metadata: Sequence[tuple[str, str]] = (),
+        *,
+        wait: bool = False,
     ) -> Reply:
-        """Make a unary call and wait for its end; killing the greenlet cancels it."""
+        """Make a unary call and wait for its end; killing the greenlet cancels it.
+
+        With `wait` the call waits for a connection, where it would otherwise end as UNAVAILABLE while there is none.
+        """
         if self._closed:
             return Reply(unary.CANCELLED, "the channel was closed", b"", None, time.perf_counter())
-        self._turn = (self._turn + 1) % len(self._channels)
-        unary_call = self._channels[self._turn].unary_unary(
-            method, request_serializer=_as_bytes, response_deserializer=_as_bytes
-        )
-        token = id(getcurrent())
+        fields = (*self._metadata, *_metadata(metadata)) or None
+        token = object()
         self._in_flight.add(token)
-        sent = time.perf_counter()
         self._sent_calls += 1
-        future = unary_call.future(message, timeout, (*self._metadata, *_metadata(metadata)) or None)
+        sent = time.perf_counter()
         try:
-            answer = future.result()
-        except grpc.RpcError:
-            code: int = future.code().value[0]
-            return Reply(code, future.details() or "", b"", sent, time.perf_counter())
-        except grpc.FutureCancelledError:
-            return Reply(unary.CANCELLED, "the channel was closed", b"", sent, time.perf_counter())
-        except BaseException:
-            future.cancel()
-            raise
-        else:
-            return Reply(unary.OK, "", answer, sent, time.perf_counter())
+            answer = self._method(method)(message, timeout, fields, wait_for_ready=wait)
+        except grpc.RpcError as problem:
+            # Its type is a private class of grpcio that is a grpc.Call too.
+            code: int = problem.code().value[0]
+            details = problem.details() or ""
+            return Reply(code, details, b"", sent, time.perf_counter())
         finally:
             self._in_flight.discard(token)
+        return Reply(unary.OK, "", answer, sent, time.perf_counter())
+
+    def _method(self, method: str) -> Any:
+        self._turn = (self._turn + 1) % len(self._channels)
+        key = (self._turn, method)
+        if key not in self._methods:
+            self._methods[key] = self._channels[self._turn].unary_unary(method)
+        return self._methods[key]
 
     def start(
         self,

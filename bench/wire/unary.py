@@ -30,7 +30,7 @@ LARGEST_MESSAGE: Final = 2**31 - 1 - PREFIX.size
 """What fits a stream's window at its largest."""
 
 _UNITS: Final = ((b"n", 10**9), (b"u", 10**6), (b"m", 10**3), (b"S", 1))
-_SECONDS: Final = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9}
+_PER_SECOND: Final = {b"H": 1 / 3600, b"M": 1 / 60, b"S": 1.0, b"m": 1e3, b"u": 1e6, b"n": 1e9}
 _LONGEST_TIMEOUT: Final = 99_999_999  # seconds, three years: eight digits are the most a value may have
 
 _STATUS_OF_RESET: Final = {
@@ -88,10 +88,10 @@ def timeout_text(seconds: float) -> bytes:
 
 def read_timeout(text: bytes) -> float | None:
     """Seconds of a grpc-timeout value; None where it is not one (a malformed one is to be refused)."""
-    scale, digits = _SECONDS.get(text[-1:]), text[:-1]
-    if scale is None or not digits.isdigit() or len(digits) > 8:
+    per_second, digits = _PER_SECOND.get(text[-1:]), text[:-1]
+    if per_second is None or not digits.isdigit() or len(digits) > 8:
         return None
-    return int(digits) * scale
+    return int(digits) / per_second
 
 
 def percent_encoded(text: str) -> bytes:
