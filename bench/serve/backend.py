@@ -19,6 +19,7 @@ import numpy as np
 
 from bench.serve.probe import Traits, examine, seconds_per_run, untried
 from bench.serve.servable import Code, Refusal
+from bench.serve.tensors import storage_of, type_name
 from bench.wire.messages import SignatureDef
 
 Array = np.ndarray[Any, Any]
@@ -51,8 +52,6 @@ _HARMLESS: Final = frozenset(
     )
 )
 """Ops registered as stateful whose result depends on nothing but inputs and loaded variables."""
-
-_NUMPY_NAMES: Final = {"float16": "half", "float32": "float", "float64": "double", "object": "string"}
 
 
 @dataclass(frozen=True)
@@ -122,7 +121,7 @@ class _Call:
             if array.dtype != want and not (want.kind == "O" and array.dtype.kind == "S"):
                 raise Refusal(
                     Code.INVALID_ARGUMENT,
-                    f"Expects arg[{position}] to be {_type_name(want)} but {_type_name(array.dtype)} is provided",
+                    f"Expects arg[{position}] to be {_name_of(want)} but {_name_of(array.dtype)} is provided",
                 )
         try:
             results = self._run(*arrays)
@@ -285,11 +284,8 @@ def _numpy_dtype(dtype: int) -> np.dtype[Any]:
     return found
 
 
-def _type_name(dtype: np.dtype[Any]) -> str:
-    """TensorFlow's C++ name of a dtype, as its error texts show it."""
-    if dtype.kind in "SU":
-        return "string"
-    return _NUMPY_NAMES.get(dtype.name, dtype.name)
+def _name_of(dtype: np.dtype[Any]) -> str:
+    return type_name(storage_of(dtype).enum)
 
 
 @functools.cache

@@ -9,18 +9,23 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple, Protocol
 
+from bench.serve.metrics import Metrics
 from bench.serve.prediction import Group, Predictions, Prepared, divisible, stack
 from bench.serve.probe import Traits, untried
 from bench.serve.servable import Code, Refusal
+from bench.serve.tensors import Array
 
 INLINE_SECONDS: Final = 5e-4
 """Longest run that is done in the I/O thread: other connections wait for it."""
 MOST_EXAMPLES: Final = 1024
 """Examples in one run; throughput has long ceased to grow there, while latency and memory would."""
 _ALONE: Final = untried()
+
+Post = Callable[[Callable[[], None]], None]
+"""Has something called soon in the I/O thread."""
 
 
 class Asker(Protocol):
@@ -82,49 +87,68 @@ def expired(calls: Sequence[Call]) -> tuple[list[Call], list[Call]]:
     return wanted, late
 
 
-def refuse_all(calls: Sequence[Call], refusal: Refusal) -> Outcome:
+def refuse_all(predictions: Predictions, calls: Sequence[Call], refusal: Refusal) -> Outcome:
     """Give up the calls with one refusal; their versions are released."""
     for call in calls:
-        call.prepared.release()
+        predictions.give_up(call.prepared, refusal)
     return Outcome(calls, [refusal] * len(calls))
 
 
-def run_together(predictions: Predictions, group: Group, calls: Sequence[Call]) -> list[bytes | Refusal]:
-    """One run for all; where that fails, or its outputs cannot be divided, one for each.
+class Runner:
+    """Runs calls of a group and serialises their answers. May be used from several threads at once."""
 
-    So a request that the model refuses fails alone and its mates are answered.
-    """
-    batch = [call.prepared for call in calls]
-    if len(batch) > 1:
+    def __init__(self, predictions: Predictions, metrics: Metrics) -> None:
+        self._predictions = predictions
+        self._runtime = metrics.runtime_latency
+
+    def together(self, group: Group, calls: Sequence[Call]) -> list[bytes | Refusal]:
+        """One run for all; where that fails, or its outputs cannot be divided, one for each.
+
+        So a request that the model refuses fails alone and its mates are answered.
+        """
+        batch = [call.prepared for call in calls]
+        if len(batch) > 1:
+            rows = sum(prepared.rows for prepared in batch)
+            try:
+                outputs = self._run(group, stack(batch), rows)
+            except Refusal:
+                return [self.alone(prepared) for prepared in batch]
+            if divisible(batch, outputs):
+                return list(self._predictions.answer_all(batch, outputs))
+        return [self.alone(prepared) for prepared in batch]
+
+    def alone(self, prepared: Prepared) -> bytes | Refusal:
+        """The answer to one request; its version is released."""
         try:
-            outputs = group.handle.servable.run(group.signature, stack(batch), group.outputs)
-        except Refusal:
-            return [run_alone(predictions, prepared) for prepared in batch]
-        if divisible(batch, outputs):
-            return list(predictions.answer_all(batch, outputs))
-    return [run_alone(predictions, prepared) for prepared in batch]
+            outputs = self.execute(prepared)
+        except Refusal as refusal:
+            self._predictions.give_up(prepared, refusal)
+            return refusal
+        try:
+            return self._predictions.answer(prepared, outputs)
+        except Refusal as refusal:
+            return refusal
 
+    def execute(self, prepared: Prepared) -> Mapping[str, Array]:
+        """The outputs of one request, in the calling thread; its version stays held. Raises Refusal."""
+        return self._run(prepared.group, prepared.inputs, prepared.rows)
 
-def run_alone(predictions: Predictions, prepared: Prepared) -> bytes | Refusal:
-    """The answer to one request; its version is released."""
-    try:
-        outputs = prepared.handle.servable.run(prepared.signature, prepared.inputs, prepared.outputs)
-    except Refusal as refusal:
-        prepared.release()
-        return refusal
-    try:
-        return predictions.answer(prepared, outputs)
-    except Refusal as refusal:
-        return refusal
+    def _run(self, group: Group, inputs: dict[str, Array], rows: int) -> Mapping[str, Array]:
+        handle = group.handle
+        start = time.perf_counter()
+        outputs = handle.servable.run(group.signature, inputs, group.outputs)
+        seconds = time.perf_counter() - start
+        traits(group).pace.learn(rows, seconds)
+        self._runtime.series((handle.name, "Predict", "TF1")).add(seconds * 1e6)
+        return outputs
 
 
 class Continuous:
     """Runs whatever is waiting as soon as the executor is free."""
 
-    def __init__(
-        self, predictions: Predictions, post: Callable[[Callable[[], None]], None], *, batched: bool
-    ) -> None:
+    def __init__(self, predictions: Predictions, runner: Runner, post: Post, *, batched: bool) -> None:
         self._predictions = predictions
+        self._runner = runner
         self._post = post
         self._batched = batched
         self._waiting: dict[Group, list[Call]] = {}
@@ -146,7 +170,7 @@ class Continuous:
             return
         waiting, self._waiting = self._waiting, {}
         for group, calls in waiting.items():
-            if group not in self._slow and _traits(group).pace.is_within(
+            if group not in self._slow and traits(group).pace.is_within(
                 INLINE_SECONDS, self._together(group, calls)
             ):
                 self._run_here(group, calls)
@@ -160,7 +184,7 @@ class Continuous:
         for thread in self._threads:
             thread.join()
         left = [call for calls in self._slow.values() for call in calls]
-        deliver(refuse_all(left, Refusal(Code.UNAVAILABLE, "the server is shutting down")))
+        deliver(refuse_all(self._predictions, left, Refusal(Code.UNAVAILABLE, "the server is shutting down")))
 
     def _together(self, group: Group, calls: Sequence[Call]) -> int:
         """Rows of the largest run that these calls will make."""
@@ -169,7 +193,7 @@ class Continuous:
         return min(sum(call.prepared.rows for call in calls), MOST_EXAMPLES)
 
     def _may_share(self, group: Group) -> bool:
-        return self._batched and group.batched and _traits(group).rows_independent
+        return self._batched and group.batched and traits(group).rows_independent
 
     def _run_here(self, group: Group, calls: list[Call]) -> None:
         for part in self._parts(group, deque(calls)):
@@ -194,11 +218,11 @@ class Continuous:
         wanted, late = expired(calls) if any(call.deadline is not None for call in calls) else (calls, [])
         results: list[bytes | Refusal] = []
         if wanted:
-            start = time.perf_counter()
-            results = run_together(self._predictions, group, wanted)
-            _traits(group).pace.learn(sum(call.prepared.rows for call in wanted), time.perf_counter() - start)
+            results = self._runner.together(group, wanted)
         if late:
-            given_up = refuse_all(late, Refusal(Code.DEADLINE_EXCEEDED, "Deadline Exceeded"))
+            given_up = refuse_all(
+                self._predictions, late, Refusal(Code.DEADLINE_EXCEEDED, "Deadline Exceeded")
+            )
             return Outcome([*wanted, *late], [*results, *given_up.results])
         return Outcome(wanted, results)
 
@@ -229,6 +253,7 @@ class Continuous:
             self._post(lambda outcome=outcome: deliver(outcome))  # type: ignore[misc]  # a default binds the value
 
 
-def _traits(group: Group) -> Traits:
-    traits: Traits = getattr(group.handle.servable, "traits", {}).get(group.signature, _ALONE)
-    return traits
+def traits(group: Group) -> Traits:
+    """What is known of the group's signature in its version."""
+    found: Traits = getattr(group.handle.servable, "traits", {}).get(group.signature, _ALONE)
+    return found

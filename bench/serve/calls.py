@@ -5,15 +5,14 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
-from bench.serve.batching import Asker, Call, Executor
+from bench.serve.batching import Asker, Call, Executor, Post
 from bench.serve.prediction import Predictions
 from bench.serve.servable import Code, Refusal
 from bench.wire import messages
 from bench.wire.http2_server import Request
 
-HandleRpc = Callable[[str, bytes], bytes]
-"""(method path, serialised request) -> serialised response; raises Refusal."""
-Post = Callable[[Callable[[], None]], None]
+HandleRpc = Callable[[str, bytes, float | None], bytes]
+"""(method path, serialised request, seconds to wait at most) -> serialised response; raises Refusal."""
 
 _WAITING_METHODS: Final = frozenset(
     (messages.CLASSIFY, messages.REGRESS, messages.MULTI_INFERENCE, messages.RELOAD_CONFIG)
@@ -91,7 +90,7 @@ class Calls:
 
     def _answer(self, request: Request) -> bytes | Refusal:
         try:
-            return self._handle_rpc(request.path, request.message)
+            return self._handle_rpc(request.path, request.message, request.timeout)
         except Refusal as refusal:
             return refusal
 

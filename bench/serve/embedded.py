@@ -1,12 +1,14 @@
 """How do the parts become one server process, and how does it begin and end?"""
 
 import contextlib
+import functools
 import json
 import logging
 import os
 import resource
 import signal
 import socket
+import ssl
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -14,16 +16,20 @@ from pathlib import Path
 from typing import Any, Final
 
 from bench import BenchError
-from bench.serve import front, model_config, policy
-from bench.serve.batching import Continuous
+from bench.serve import front, model_config, policy, synthetic, tls
+from bench.serve.batching import Continuous, Executor, Runner
 from bench.serve.calls import Calls
 from bench.serve.front import Front, Limits
+from bench.serve.loading import Options as RepositoryOptions
 from bench.serve.loop import Loop
+from bench.serve.metrics import Metrics
+from bench.serve.null import NullCalls
 from bench.serve.options import Options, check
 from bench.serve.prediction import Predictions
-from bench.serve.loading import Options as RepositoryOptions
 from bench.serve.repository import Repository
-from bench.serve.servable import Code, Loader, Refusal
+from bench.serve.servable import Loader, Refusal
+from bench.serve.services import Services
+from bench.serve.synthetic import Delays
 
 log = logging.getLogger(__name__)
 
@@ -37,35 +43,69 @@ def serve(options: Options) -> int:
     Raises BenchError where the server cannot start: nothing was served then.
     """
     check(options)
+    context = tls.context(Path(options.ssl_config_file)) if options.ssl_config_file else None
     listeners = _bound(options)
-    config = _models(options)
-    repository = _repository(options, config)
+    repository = None if options.backend == "null" else _repository(options)
     try:
-        return _Server(options, listeners, repository).run()
+        return _Server(options, listeners, repository, context).run()
     finally:
-        repository.stop()
+        if repository is not None:
+            repository.stop()
 
 
 class _Server:
     """The I/O thread's parts, from readiness to drain."""
 
-    def __init__(self, options: Options, listeners: list[socket.socket], repository: Repository) -> None:
+    def __init__(
+        self,
+        options: Options,
+        listeners: list[socket.socket],
+        repository: Repository | None,
+        context: ssl.SSLContext | None,
+    ) -> None:
         self._options = options
         self._listeners = listeners
         self._loop = Loop()
+        self._executor: Executor | None = None
+        self._calls: Calls | NullCalls
+        if repository is None:
+            self._calls = NullCalls(echo=options.echo)
+        else:
+            self._calls = self._with_models(repository)
+        limits = Limits(options.max_connections, options.max_message_bytes)
+        self._front = Front(self._loop, self._calls, limits, context)
+        self._loop.after_turn.append(self._front.flush)
+
+    def _with_models(self, repository: Repository) -> Calls:
+        options = self._options
+        metrics = Metrics()
         predictions = Predictions(
             repository,
+            metrics=metrics,
             check_method_name=options.enable_signature_method_name_check,
             as_content=options.enable_serialization_as_tensor_content,
         )
-        self._executor = Continuous(predictions, self._loop.post, batched=options.batching)
+        runner = Runner(predictions, metrics)
+        services = Services(
+            repository,
+            predictions,
+            metrics,
+            execute=runner.execute,
+            check_method_name=options.enable_signature_method_name_check,
+            health=options.enable_grpc_healthcheck_service,
+        )
+        executor: Executor
+        if options.backend == "synthetic":
+            executor = Delays(predictions, self._loop, options)
+        else:
+            executor = Continuous(predictions, runner, self._loop.post, batched=options.batching)
+        self._executor = executor
+        self._loop.after_turn.append(executor.flush)
         most = options.max_in_flight
         if options.grpc_max_threads is not None:
+            # one thread of the original always polls, so one call less than threads can run
             most = min(most or sys.maxsize, max(1, options.grpc_max_threads - 1))
-        self._calls = Calls(predictions, self._executor, _unimplemented, self._loop.post, most)
-        limits = Limits(options.max_connections, options.max_message_bytes)
-        self._front = Front(self._loop, self._calls, limits, None)
-        self._loop.after_turn += [self._executor.flush, self._front.flush]
+        return Calls(predictions, executor, services.handle_rpc, self._loop.post, most)
 
     def run(self) -> int:
         sys.setswitchinterval(_SWITCH_INTERVAL)
@@ -76,7 +116,8 @@ class _Server:
                 threading.Thread(target=self._watch_parent, name="parent", daemon=True).start()
             self._announce()
             self._loop.run()
-        self._executor.close()
+        if self._executor is not None:
+            self._executor.close()
         self._calls.close()
         self._loop.close()
         log.info("ended")
@@ -84,8 +125,18 @@ class _Server:
 
     def _announce(self) -> None:
         host, port = self._listeners[0].getsockname()[:2]
-        ready = {"event": "ready", "grpc": f"{host}:{port}", "rest": None, "pid": os.getpid()}
-        log.info("Running gRPC ModelServer at %s:%d ...", host, port)
+        ready: dict[str, Any] = {
+            "event": "ready",
+            "grpc": f"[{host}]:{port}" if ":" in host else f"{host}:{port}",
+            "rest": None,
+            "pid": os.getpid(),
+            "backend": self._options.backend,
+        }
+        if self._options.grpc_socket_path:
+            ready["socket"] = self._options.grpc_socket_path
+        if isinstance(self._executor, Delays):
+            ready["synthetic"] = self._executor.schedule()
+        log.info("Running gRPC ModelServer at %s ...", ready["grpc"])
         print(json.dumps(ready), flush=True)
 
     def _watch_parent(self) -> None:
@@ -114,33 +165,31 @@ def _signals(drain: Callable[[], None]) -> Iterator[None]:
 
 
 def _bound(options: Options) -> list[socket.socket]:
+    """The sockets to listen on, the TCP one first. Raises BenchError where one is in use."""
     _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     try:
-        return [front.bound(options.bind, options.port, shared=options.processes > 1)]
+        listeners = [front.bound(options.bind, options.port, shared=options.processes > 1)]
     except OSError as error:
         raise BenchError(
             f"--port {options.port}: {options.bind}:{options.port} cannot be used ({error.strerror}); "
             "stop the other server or choose another port (0 takes a free one)"
         ) from None
+    if options.grpc_socket_path:
+        try:
+            listeners.append(front.bound_unix(Path(options.grpc_socket_path)))
+        except OSError as error:
+            listeners[0].close()
+            raise BenchError(
+                f"--grpc_socket_path {options.grpc_socket_path}: {error.strerror or error}"
+            ) from None
+    return listeners
 
 
-def _models(options: Options) -> Any:
-    """The configured models. Raises BenchError for a configuration that could never be served."""
-    if options.model_config_file:
-        return model_config.read_models(Path(options.model_config_file))
-    path = Path(options.model_base_path).resolve()
-    if not path.is_dir():
-        raise BenchError(f"--model_base_path {path}: no such directory")
-    if not policy.versions_in(path):
-        raise BenchError(
-            f"--model_base_path {path}: holds no version; a version is a folder named by a number"
-        )
-    return model_config.single(options.model_name, path)
-
-
-def _repository(options: Options, config: Any) -> Repository:
-    """A started repository whose models are available."""
+def _repository(options: Options) -> Repository:
+    """A started repository whose models are available. Raises BenchError where they cannot become so."""
+    from_config = bool(options.model_config_file)
+    config = model_config.read_models(Path(options.model_config_file)) if from_config else None
     repository = Repository(
         _loader(options),
         RepositoryOptions(
@@ -152,7 +201,7 @@ def _repository(options: Options, config: Any) -> Repository:
         ),
     )
     try:
-        repository.start(config)
+        repository.start(config or model_config.single(options.model_name, _base_path(options)))
         repository.wait_until_ready()
     except Refusal as refusal:
         repository.stop()
@@ -160,7 +209,21 @@ def _repository(options: Options, config: Any) -> Repository:
     return repository
 
 
+def _base_path(options: Options) -> Path:
+    """The one model's folder. Raises BenchError where the original would wait for ever."""
+    path = Path(options.model_base_path).resolve()
+    if not path.is_dir():
+        raise BenchError(f"--model_base_path {path}: no such folder")
+    if not policy.versions_in(path):
+        raise BenchError(
+            f"--model_base_path {path}: holds no version; a version is a folder named by a number"
+        )
+    return path
+
+
 def _loader(options: Options) -> Loader:
+    if options.backend == "synthetic":
+        return synthetic.load
     from bench.serve import backend
 
     threads = options.tensorflow_session_parallelism
@@ -170,12 +233,4 @@ def _loader(options: Options) -> Loader:
         inter_op=options.tensorflow_inter_op_parallelism or threads or None,
         device=options.device,
     )
-
-    def load(model: str, version: int, path: Path) -> backend.TensorFlowServable:
-        return backend.load(model, version, path, session)
-
-    return load
-
-
-def _unimplemented(_path: str, _request: bytes) -> bytes:
-    raise Refusal(Code.UNIMPLEMENTED, "")
+    return functools.partial(backend.load, options=session)

@@ -90,6 +90,10 @@ class Options:
     slow_start: str = _flag(
         "", "service times 10 times as long at first, falling to 1 over this time", placeholder="3s"
     )
+    call_log: str = _flag(
+        "", "write arrival, due and reply instants of each call as float64", placeholder="PATH"
+    )
+    echo: bool = _flag(False, "null backend: answer with the request's own bytes")
     seed: int = _flag(0, "seed of service times, errors and wrong answers")
 
     # the original's flags that change nothing here

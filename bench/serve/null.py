@@ -1,0 +1,49 @@
+"""What is the fastest possible server: one that answers without looking at the question?"""
+
+from collections.abc import Sequence
+from typing import Final
+
+from bench.serve.batching import Asker
+from bench.wire.http2_server import Request
+from bench.wire.messages import PredictResponse, types_pb2
+
+_CLASSES: Final = 10
+
+
+class NullCalls:
+    """Answers every call at once: with canned bytes, or with its own. For measuring what is around it."""
+
+    def __init__(self, *, echo: bool) -> None:
+        self.in_flight = 0
+        self._reply = None if echo else canned_reply()
+
+    def take(self, asker: Asker, requests: Sequence[Request]) -> None:
+        """See `front.Calls`."""
+        reply = self._reply
+        respond = asker.respond
+        if reply is None:
+            for request in requests:
+                respond(request.stream, request.message)
+        else:
+            for request in requests:
+                respond(request.stream, reply)
+
+    def answered(self) -> None:
+        """See `front.Calls`."""
+
+    def close(self) -> None:
+        """There is nothing to end."""
+
+
+def canned_reply() -> bytes:
+    """A PredictResponse of MNIST's shape: one example, scores that name the digit 7, version 1."""
+    response = PredictResponse()
+    response.model_spec.name, response.model_spec.signature_name = "mnist", "predict_images"
+    response.model_spec.version.value = 1
+    tensor = response.outputs["scores"]
+    tensor.dtype = types_pb2.DT_FLOAT
+    for size in (1, _CLASSES):
+        tensor.tensor_shape.dim.add().size = size
+    tensor.float_val.extend(float(digit == 7) for digit in range(_CLASSES))
+    message: bytes = response.SerializeToString()
+    return message

@@ -1,0 +1,200 @@
+"""What does a server do whose right answers, service times, stalls and errors are known beforehand?
+
+It answers the bundled MNIST digits with their labels, without a model, at instants that follow from its seed and
+from the arrivals alone: an oracle for measurements. Times are those of CLOCK_MONOTONIC.
+"""
+
+import array
+import random
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import IO, Any, Final
+
+import numpy as np
+
+from bench import BenchError, mnist
+from bench.serve.batching import Call, Outcome, deliver
+from bench.serve.loop import Loop
+from bench.serve.options import Options
+from bench.serve.prediction import Predictions
+from bench.serve.servable import Code, Refusal
+from bench.serve.service_time import Queue, distribution, duration, slowness, stall
+from bench.serve.tensors import storage_of, type_name
+from bench.wire.messages import SignatureDef, types_pb2
+
+INPUT: Final = "images"
+OUTPUT: Final = "scores"
+SIGNATURES: Final = ("predict_images", "serving_default")
+_PIXELS: Final = mnist.SIZE * mnist.SIZE
+_LOG_CHUNK: Final = 4096
+
+Array = np.ndarray[Any, Any]
+
+
+class DigitServable:
+    """MNIST's signatures, answered from the labels of the bundled digits."""
+
+    def __init__(self, labels: Mapping[bytes, int]) -> None:
+        self.signatures = MappingProxyType({name: _signature(name) for name in SIGNATURES})
+        self._labels = labels
+
+    def run(self, signature: str, inputs: Mapping[str, Array], outputs: Sequence[str]) -> dict[str, Array]:
+        """Scores with 1 for the digit's label and 0 elsewhere; other images get a label by their bytes.
+
+        Raises Refusal as TensorFlow does, where the input is not float or not a number of whole images.
+        """
+        images = inputs[INPUT]
+        if images.dtype != np.float32:
+            raise Refusal(
+                Code.INVALID_ARGUMENT,
+                f"Expects arg[0] to be float but {type_name(storage_of(images.dtype).enum)} is provided",
+            )
+        if images.size % _PIXELS:
+            raise Refusal(
+                Code.INVALID_ARGUMENT,
+                f"Input to reshape is a tensor with {images.size} values, "
+                f"but the requested shape requires a multiple of {_PIXELS}",
+            )
+        rows = np.ascontiguousarray(images).reshape(-1, _PIXELS)
+        known = self._labels
+        found = [known[key] if (key := row.tobytes()) in known else sum(key) % mnist.CLASSES for row in rows]
+        scores = np.zeros((len(found), mnist.CLASSES), np.float32)
+        scores[np.arange(len(found)), found] = 1
+        return dict.fromkeys(outputs, scores)
+
+    def close(self) -> None:
+        """There is nothing to free."""
+
+
+def digits() -> dict[bytes, int]:
+    """Label by the memory of an image, for every bundled digit."""
+    known: dict[bytes, int] = {}
+    parts: tuple[mnist.Part, ...] = ("train", "test")
+    for part in parts:
+        found = mnist.load(part)
+        rows = found.images.reshape(-1, _PIXELS)
+        known.update((row.tobytes(), int(label)) for row, label in zip(rows, found.labels, strict=True))
+    return known
+
+
+def load(_model: str, _version: int, _path: Path) -> DigitServable:
+    """A servable for any version; its directory is not read."""
+    return DigitServable(digits())
+
+
+class Delays:
+    """An executor that answers each call at the instant that the schedule gives it."""
+
+    def __init__(self, predictions: Predictions, loop: Loop, options: Options) -> None:
+        self._predictions = predictions
+        self._loop = loop
+        self._draw = distribution(options.service_time)
+        self._stall = stall(options.stall)
+        self._slow_start = duration(options.slow_start, "--slow-start") if options.slow_start else 0.0
+        self._queue = Queue(options.workers)
+        self._error_rate, self._wrong_rate = options.error_rate, options.wrong_answer_rate
+        # one stream of random numbers for each purpose: a rate that changes leaves the service times as they were
+        self._times, self._errors, self._wrong = (random.Random(f"{options.seed}/{name}") for name in "tew")  # noqa: S311 - reproducible, no secrets
+        self._log = _CallLog(options.call_log) if options.call_log else None
+        self._options = options
+        self._waiting = 0
+        self.origin = time.monotonic()
+
+    def schedule(self) -> dict[str, Any]:
+        """What a test needs to compute the truth; instants are those of CLOCK_MONOTONIC, in seconds."""
+        return {
+            "clock": "CLOCK_MONOTONIC",
+            "origin": self.origin,
+            "service_time": self._options.service_time,
+            "workers": self._options.workers,
+            "seed": self._options.seed,
+            "stall": self._stall
+            and {
+                "hold": self._stall.hold,
+                "every": self._stall.every,
+                "first": self.origin + self._stall.every,
+            },
+            "slow_start": self._slow_start or None,
+            "error_rate": self._error_rate,
+            "wrong_answer_rate": self._wrong_rate,
+        }
+
+    def submit(self, call: Call) -> None:
+        """See `batching.Executor`."""
+        arrival = time.monotonic()
+        since = arrival - self.origin
+        service = self._draw(self._times) * slowness(since, self._slow_start)
+        due = self._queue.finish(arrival, service)
+        if self._stall is not None:
+            due = self.origin + self._stall.released(due - self.origin)
+        result = self._result(call)
+        outcome = Outcome([call], [result])
+        self._loop.call_at(due, lambda: self._reply(outcome, arrival, due))
+
+    def flush(self) -> None:
+        """See `batching.Executor`: replies leave by the loop's timers."""
+
+    def close(self) -> None:
+        """See `batching.Executor`."""
+        if self._log is not None:
+            self._log.close()
+
+    def _result(self, call: Call) -> bytes | Refusal:
+        prepared = call.prepared
+        wrong = self._wrong_rate > 0 and self._wrong.random() < self._wrong_rate
+        if self._error_rate > 0 and self._errors.random() < self._error_rate:
+            refusal = Refusal(Code.INTERNAL, "synthetic error")
+            self._predictions.give_up(prepared, refusal)
+            return refusal
+        try:
+            outputs = prepared.handle.servable.run(prepared.signature, prepared.inputs, prepared.outputs)
+        except Refusal as refusal:
+            self._predictions.give_up(prepared, refusal)
+            return refusal
+        if wrong:
+            outputs = {alias: np.roll(scores, 1, axis=-1) for alias, scores in outputs.items()}
+        return self._predictions.answer(prepared, outputs)
+
+    def _reply(self, outcome: Outcome, arrival: float, due: float) -> None:
+        deliver(outcome)
+        if self._log is not None:
+            self._log.write(arrival, due, time.monotonic())
+
+
+class _CallLog:
+    """Three float64 for each call: when it arrived, when its reply was due, when it was given to the socket."""
+
+    def __init__(self, path: str) -> None:
+        self._pending = array.array("d")
+        try:
+            self._file: IO[bytes] = Path(path).open("wb")  # noqa: SIM115 - open for as long as the server runs
+        except OSError as error:
+            raise BenchError(f"--call-log {path}: cannot be written: {error.strerror}") from None
+
+    def write(self, arrival: float, due: float, replied: float) -> None:
+        self._pending.extend((arrival, due, replied))
+        if len(self._pending) >= _LOG_CHUNK:
+            self._flush()
+
+    def close(self) -> None:
+        self._flush()
+        self._file.close()
+
+    def _flush(self) -> None:
+        self._pending.tofile(self._file)
+        del self._pending[:]
+
+
+def _signature(name: str) -> Any:
+    signature = SignatureDef(method_name="tensorflow/serving/predict")
+    shapes = (
+        (signature.inputs[INPUT], (-1, mnist.SIZE, mnist.SIZE, 1)),
+        (signature.outputs[OUTPUT], (-1, mnist.CLASSES)),
+    )
+    for (info, shape), tensor in zip(shapes, (f"{name}_{INPUT}:0", "StatefulPartitionedCall:0"), strict=True):
+        info.name, info.dtype = tensor, types_pb2.DT_FLOAT
+        for size in shape:
+            info.tensor_shape.dim.add().size = size
+    return signature
