@@ -30,6 +30,8 @@ log = logging.getLogger("bench")
 
 GOODBYE_SECONDS = 20.0
 """The master waits this long for the last records of its workers; a worker waits 15 s for its last answers."""
+LEAVING_SECONDS = 2.0
+"""And this long for those that have left Locust already: a Ctrl-C ends workers and master at once."""
 CLOCK_ROUNDS = 5
 """Round trips of which the shortest gives the clock offset."""
 
@@ -47,6 +49,8 @@ class Worker:
         events = self.environment.events
         events.test_start.add_listener(self._on_test_start)
         events.test_stopping.add_listener(lambda **_: self._stop())
+        # fired in reverse order: our last words leave before Locust's own "quit", upon which the master may stop
+        events.quitting.add_listener(lambda **_: self._stop())
         self.runner.register_message("bench-origin", self._on_origin)
         self.runner.register_message("bench-drain", lambda **_: self._stop(), concurrent=True)
 
@@ -135,13 +139,10 @@ class Workers:
 
         A worker that says nothing within the bound, or has left before, is told as `lost`.
         """
-        connected = set(self.runner.clients)
-        for client in connected:
+        for client in set(self.runner.clients):
             self.runner.send_message("bench-drain", client_id=client)
-        with gevent.Timeout(GOODBYE_SECONDS, False):
-            while any(not known.finished for client, known in self._known.items() if client in connected):
-                self._changed.clear()
-                self._changed.wait()
+        self._wait_for_last_words(GOODBYE_SECONDS, only_connected=True)
+        self._wait_for_last_words(LEAVING_SECONDS, only_connected=False)
         self._keep = None
         return [
             {
@@ -155,6 +156,18 @@ class Workers:
             }
             for client, known in self._known.items()
         ]
+
+    def _wait_for_last_words(self, seconds: float, *, only_connected: bool) -> None:
+        def missing() -> bool:
+            return any(
+                not known.finished and (client in self.runner.clients or not only_connected)
+                for client, known in self._known.items()
+            )
+
+        with gevent.Timeout(seconds, False):
+            while missing():
+                self._changed.clear()
+                self._changed.wait(0.5)  # a worker that leaves in between is no event here
 
     def _on_hello(self, msg: Any, **_: Any) -> None:
         known = self._known.setdefault(msg.node_id, _Known(len(self._known)))

@@ -1,6 +1,7 @@
 """What happens when Locust starts, stops and ends a test: target, run folder, last words?"""
 
 import logging
+import signal
 import sys
 import time
 from pathlib import Path
@@ -29,10 +30,21 @@ def register() -> None:
 
 
 def _on_init(environment: Any, runner: Any, **_: Any) -> None:
+    _take_interrupts_in_main()
     if isinstance(runner, WorkerRunner):
         distribution.Worker(environment).listen()
     elif runner is not None:
         FirstProcess(environment, runner).listen()
+
+
+def _take_interrupts_in_main() -> None:
+    """Let Ctrl-C end the test in order.
+
+    Python raises KeyboardInterrupt in whatever greenlet runs at that moment, under load a user or the one that
+    writes the results; Locust waits for it in its main greenlet, which is the one that calls this.
+    """
+    main = gevent.getcurrent()
+    gevent.signal_handler(signal.SIGINT, lambda: main.throw(KeyboardInterrupt))
 
 
 class FirstProcess:

@@ -52,6 +52,7 @@ class Options:
 
 def add_arguments(parser: Any) -> None:
     """Register the options with Locust's parser, not in a group of theirs: its web form would leave them out."""
+
     def option(name: str, **settings: Any) -> None:
         environment = "BENCH_" + name.lstrip("-").upper().replace("-", "_")
         parser.add_argument(name, env_var=environment, **settings)
@@ -73,9 +74,14 @@ def add_arguments(parser: Any) -> None:
         "--transport", default="native", choices=["native", "grpcio"], help="HTTP/2 client (default: native)"
     )
     option("--connections", default="1", metavar="N", help="connections of each load process (default: 1)")
-    option("--grpc-tls", default=False, action="store_true", help="encrypt; the server's certificate is verified")
     option(
-        "--grpc-tls-ca", default="", metavar="PEM", help="trust this CA instead of the system's (implies --grpc-tls)"
+        "--grpc-tls", default=False, action="store_true", help="encrypt; the server's certificate is verified"
+    )
+    option(
+        "--grpc-tls-ca",
+        default="",
+        metavar="PEM",
+        help="trust this CA instead of the system's (implies --grpc-tls)",
     )
     option("--grpc-tls-cert", default="", metavar="PEM", help="client certificate (with --grpc-tls-key)")
     option("--grpc-tls-key", default="", metavar="PEM", help="client key", include_in_web_ui=False)
@@ -153,7 +159,11 @@ def _seconds(option: str, value: Any) -> float:
 
 
 def _tls(parsed: Any) -> TLS | None:
-    files = {"--grpc-tls-ca": parsed.grpc_tls_ca, "--grpc-tls-cert": parsed.grpc_tls_cert, "--grpc-tls-key": parsed.grpc_tls_key}
+    files = {
+        "--grpc-tls-ca": parsed.grpc_tls_ca,
+        "--grpc-tls-cert": parsed.grpc_tls_cert,
+        "--grpc-tls-key": parsed.grpc_tls_key,
+    }
     if not (_truth(parsed.grpc_tls) or parsed.grpc_tls_server_name or any(files.values())):
         return None
     for option, path in files.items():
