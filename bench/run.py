@@ -146,12 +146,16 @@ class Run:
 
     def sample_frames(self) -> Iterator["pd.DataFrame"]:
         """All requests (of the whole run, in parts), as `bench.samples.frame` lays them out. Raises BenchError."""
-        if (self.path / SAMPLES).is_file():
-            yield from samples.read_packed(self.path / SAMPLES)
-            return
-        for worker, path in samples.shards(self.path / SHARDS):
-            for table in samples.read_records(path, worker):
-                yield samples.frame(table)
+        packed = self.path / SAMPLES
+        if not packed.is_file():
+            try:
+                yield from map(samples.frame, samples.read_shards(self.path / SHARDS))
+            except FileNotFoundError:  # packed in this moment
+                pass
+            else:
+                return
+        if packed.is_file():
+            yield from samples.read_packed(packed)
 
     @property
     def samples(self) -> "pd.DataFrame":

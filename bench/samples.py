@@ -11,13 +11,14 @@ compressed with zstd, a request takes 5.6 bytes in a closed loop and 8.0 at 10,0
 some hundred thousand requests, not all of them.
 """
 
+import contextlib
 import os
 import shutil
 import sys
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple
 
 import numpy as np
 
@@ -58,11 +59,17 @@ def record_bytes(chunk: Chunk) -> bytes:
     return len(body).to_bytes(4, "little") + zlib.crc32(body).to_bytes(4, "little") + body
 
 
-def read_records(path: Path, worker: int) -> Iterator[Table]:
-    """The records of one load process, up to the last whole one."""
-    with path.open("rb") as file:
-        for offset, length in _extents(path):
-            yield _read(file, offset, length, worker)
+def read_shards(folder: Path) -> Iterator[Table]:
+    """The records of all load processes, each up to its last whole one.
+
+    Raises FileNotFoundError, before the first record, when the packing removes the files just now.
+    """
+    with contextlib.ExitStack() as stack:
+        # all are opened first: what is open can be read even after it was removed
+        files = [(worker, stack.enter_context(path.open("rb"))) for worker, path in shards(folder)]
+        for worker, file in files:
+            for offset, length in _extents(file):
+                yield _read(file, offset, length, worker)
 
 
 def shards(folder: Path) -> list[tuple[int, Path]]:
@@ -122,23 +129,21 @@ def empty_frame() -> "pd.DataFrame":
     return _frame(_schema().empty_table())
 
 
-def _extents(path: Path) -> Iterator[tuple[int, int]]:
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        offset = 0
-        while offset + 8 <= size:
-            file.seek(offset)
-            head = file.read(8)
-            length = int.from_bytes(head[:4], "little")
-            if offset + 8 + length > size:
-                return
-            if zlib.crc32(file.read(length)) != int.from_bytes(head[4:], "little"):
-                return
-            yield offset + 8, length
-            offset += 8 + length
+def _extents(file: BinaryIO) -> Iterator[tuple[int, int]]:
+    """Where the whole records of a file lie."""
+    offset = 0
+    while True:
+        file.seek(offset)
+        head = file.read(8)
+        length = int.from_bytes(head[:4], "little")
+        body = file.read(length)
+        if len(head) < 8 or len(body) < length or zlib.crc32(body) != int.from_bytes(head[4:], "little"):
+            return
+        yield offset + 8, length
+        offset += 8 + length
 
 
-def _read(file: Any, offset: int, length: int, worker: int) -> Table:
+def _read(file: BinaryIO, offset: int, length: int, worker: int) -> Table:
     file.seek(offset)
     chunk = Chunk.from_bytes(file.read(length))
     if chunk.columns is None:
@@ -150,7 +155,7 @@ def _index(folder: Path) -> list[_Record]:
     records = []
     for worker, path in shards(folder):
         with path.open("rb") as file:
-            for offset, length in _extents(path):
+            for offset, length in _extents(file):
                 due = _read(file, offset, length, worker).columns.due
                 if len(due):
                     records.append(

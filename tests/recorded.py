@@ -1,0 +1,76 @@
+"""Runs with known contents, written with the real writer: what the tests of reading and judging runs start from."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench.chunk import Chunk
+from bench.run import Run, RunWriter
+
+
+def requests(
+    seed: int = 1,
+    *,
+    count: int = 1000,
+    rate: float = 1000.0,
+    start: float = 0.0,
+    service: float = 0.002,
+    spread: float = 0.3,
+    lag: float = 0.0,
+    errors: float = 0.0,
+    unsent: float = 0.0,
+    batch: int = 1,
+    version: int = 2,
+    accuracy: float = 0.9,
+    mismatched: float = 0.0,
+    names: tuple[str, ...] = ("Predict",),
+) -> dict[str, Any]:
+    """Arguments of `Chunk.of`: Poisson arrivals, log-normal service times with the median given."""
+    rng = np.random.default_rng(seed)
+    due = start + np.cumsum(rng.exponential(1 / rate, count))
+    sent = due + (rng.exponential(lag, count) if lag else 0.0)
+    done = sent + service * np.exp(rng.normal(0.0, spread, count))
+    status = np.where(rng.random(count) < errors, 14, 0)
+    never = rng.random(count) < unsent
+    return {
+        "names": list(names),
+        "name_codes": rng.integers(0, len(names), count),
+        "batch": np.full(count, batch),
+        "due": due,
+        "sent": np.where(never, np.nan, sent),
+        "done": np.where(never, np.nan, done),
+        "status": status,
+        "version": np.where((status == 0) & ~never, version, -1),
+        "correct": np.where((status == 0) & ~never, rng.binomial(batch, accuracy, count), -1),
+        "mismatched": rng.random(count) < mismatched,
+    }
+
+
+def seconds(*parts: dict[str, Any]) -> list[Chunk]:
+    """One chunk for each argument."""
+    return [Chunk.of(**part) for part in parts]
+
+
+def write(
+    root: Path,
+    chunks: list[Chunk],
+    *,
+    scenario: str = "mnist",
+    note: str | None = None,
+    finish: bool = True,
+    **manifest: Any,
+) -> Run:
+    """A run folder in `root`, its chunks sent by workers 0 and 1 in turn."""
+    described: dict[str, Any] = {
+        "target": {"address": "127.0.0.1:8500", "kind": "embedded", "model": "mnist", "version": 2},
+        "load": {"kind": "closed", "users": 16, "batch": 1, "processes": 1},
+        "seed": 1,
+    }
+    writer = RunWriter.create(root, scenario, note, described | manifest)
+    for turn, chunk in enumerate(chunks):
+        writer.append(turn % 2, chunk)
+    if finish:
+        recorded = sum(len(chunk) for chunk in chunks)
+        writer.finish(counts={"sent": recorded, "recorded": recorded})
+    return Run.open(writer.path)

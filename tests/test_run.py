@@ -1,0 +1,293 @@
+"""Run folders: what is written is read again, whatever ended the writer."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bench import BenchError
+from bench.chunk import Chunk
+from bench.histogram import Histogram, nearest_rank
+from bench.run import Run, RunWriter, Unreadable, find_runs
+from tests.recorded import requests, write
+
+PARTS = [
+    requests(i, count=500, start=0.5 * i, lag=5e-5, errors=0.02, unsent=0.01, version=1 + i // 5)
+    for i in range(10)
+]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return write(tmp_path_factory.mktemp("results"), [Chunk.of(**part) for part in PARTS], note="a")
+
+
+def joined(column: str) -> "np.ndarray[tuple[int], np.dtype[np.float64]]":
+    order = np.argsort(np.rint(np.concatenate([p["due"] for p in PARTS]) * 1e9), kind="stable")
+    return np.concatenate([p[column] for p in PARTS])[order].astype(np.float64)
+
+
+def test_every_request_is_kept_as_it_happened(run: Run) -> None:
+    table = run.samples
+    assert len(table) == 5000
+    for column in ("due", "sent", "done"):
+        np.testing.assert_allclose(table[column], joined(column), atol=0.6e-9, rtol=0)
+    never = np.isnan(joined("sent"))
+    status = np.where(never, -1, joined("status"))
+    assert np.array_equal(table["status"].fillna(-1).to_numpy(), status)
+    assert np.array_equal(table["version"].fillna(-1).to_numpy(), joined("version"))
+    assert np.array_equal(table["correct"].fillna(-1).to_numpy(), joined("correct"))
+    assert set(table["worker"]) == {0, 1}
+    assert set(table["name"]) == {"Predict"}
+    assert not (run.path / "samples").exists()
+
+
+def test_histograms_are_those_of_the_samples(run: Run) -> None:
+    table = run.samples
+    answered = table[table["status"] == 0]
+    for kind, values in {
+        "latency": answered["done"] - answered["due"],
+        "service": answered["done"] - answered["sent"],
+        "lag": answered["sent"] - answered["due"],
+    }.items():
+        assert run.histogram(kind) == Histogram.of(values)
+    latency = np.sort(answered["done"] - answered["due"])
+    for q in (50, 90, 99, 99.9):
+        assert run.histogram("latency").percentile(q) == pytest.approx(
+            latency[nearest_rank(q, len(latency)) - 1], rel=0.001
+        )
+    first = answered[answered["version"] == 1]
+    assert run.histogram("latency", lambda key: key.version == 1) == Histogram.of(
+        first["done"] - first["due"]
+    )
+
+
+def test_counts_are_those_of_the_samples(run: Run) -> None:
+    table = run.samples
+    counts = run.counts
+    assert counts["requests"].sum() == len(table)
+    assert counts.loc[counts["outcome"] == "UNSENT", "requests"].sum() == table["sent"].isna().sum()
+    assert counts["correct"].sum() == table["correct"].sum()
+    assert counts["checked"].sum() == table["correct"].notna().sum()
+    by_second = counts.groupby("second")["requests"].sum()
+    expected = table.groupby(table["due"].astype(int)).size()
+    assert by_second.to_dict() == expected.to_dict()
+
+
+def test_a_window_holds_its_seconds_only(run: Run) -> None:
+    table = run.samples
+    inside = table[(table["due"] >= 2) & (table["due"] < 4) & (table["status"] == 0)]
+    part = run.within(2, 4)
+    assert part.histogram("service") == Histogram.of(inside["done"] - inside["sent"])
+    assert part.seconds == (2, 4)
+    assert set(part.series("latency")) == {2, 3}
+    assert run.seconds[0] == 0
+    assert part.within(0, 1).seconds == (0, 1)
+
+
+def test_the_manifest_says_what_it_was(run: Run) -> None:
+    assert run.finished
+    assert run.manifest["schema"] == 1
+    assert run.manifest["counts"] == {"sent": 5000, "recorded": 5000}
+    assert run.manifest["span"]["last_due"] == pytest.approx(joined("due").max())
+    assert run.name.endswith("Z-mnist-a")
+
+
+def test_without_samples_all_numbers_of_the_report_are_there(tmp_path: Path, run: Run) -> None:
+    bare = write(tmp_path, [Chunk.of(**part, keep_samples=False) for part in PARTS])
+    assert bare.histogram("latency") == run.histogram("latency")
+    assert bare.tallies == run.tallies
+    assert len(bare.samples) == 0
+    assert list(bare.samples.columns) == list(run.samples.columns)
+    assert not (bare.path / "samples.parquet").exists()
+
+
+def test_late_answers_add_to_the_second_in_which_they_were_due(tmp_path: Path) -> None:
+    order = [0, 4, 1, 9, 2, 3, 5, 6, 8, 7]
+    run = write(tmp_path, [Chunk.of(**PARTS[i]) for i in order])
+    whole = write(tmp_path, [Chunk.of(**part) for part in PARTS])
+    assert run.tallies == whole.tallies
+    for second, histogram in whole.series("lag").items():
+        assert run.series("lag")[second] == histogram
+    pd.testing.assert_frame_equal(run.samples.drop(columns="worker"), whole.samples.drop(columns="worker"))
+
+
+def test_two_runs_of_one_second_do_not_share_a_folder(tmp_path: Path) -> None:
+    paths = {RunWriter.create(tmp_path, "mnist", None, {}).path for _ in range(5)}
+    assert len(paths) == 5
+
+
+def test_events_and_telemetry(tmp_path: Path) -> None:
+    writer = RunWriter.create(tmp_path, "mnist", None, {})
+    writer.event(1.5, "version", "3 is served")
+    writer.telemetry(2.0, server_cpu=0.7, worker="0")
+    run = Run.open(writer.path)
+    assert run.events == [{"time": 1.5, "kind": "version", "text": "3 is served"}]
+    assert run.telemetry == [{"time": 2.0, "server_cpu": 0.7, "worker": "0"}]
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from bench.chunk import Chunk
+from bench.run import RunWriter
+from tests.recorded import requests
+writer = RunWriter.create(Path(sys.argv[1]), "killed", None, {"seed": 1})
+chunks = [Chunk.of(**requests(i, count=300, start=0.3 * i)) for i in range(20)]
+print("ready", flush=True)
+turn = 0
+while turn < int(sys.argv[2]):
+    writer.append(turn % 3, chunks[turn % 20])
+    turn += 1
+    sys.stdout.write(".")
+    sys.stdout.flush()
+writer.finish()
+print("finished", flush=True)
+"""
+
+
+def start_writer(root: Path, turns: int) -> "subprocess.Popen[bytes]":
+    process = subprocess.Popen([sys.executable, "-c", WRITER, str(root), str(turns)], stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"ready\n"
+    return process
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_killed_writer_leaves_a_readable_folder_that_says_so(tmp_path: Path, seed: int) -> None:
+    """Killed while it writes as fast as it can: the kill falls anywhere between and within its writes."""
+    process = start_writer(tmp_path, 1_000_000)
+    assert process.stdout is not None
+    appended = len(process.stdout.read(random.Random(seed).randint(1, 400)))
+    process.send_signal(signal.SIGKILL)
+    rest, _ = process.communicate()
+    appended += len(rest)
+    assert process.returncode == -signal.SIGKILL
+    (run,) = find_runs([tmp_path])
+    assert isinstance(run, Run)
+    assert not run.finished
+    # an append may be whole before its dot is printed; the dot is never printed before
+    kept = len(run.samples)
+    assert 300 * appended <= kept <= 300 * (appended + 1)
+    assert kept % 300 == 0
+    assert sum(tally.requests for tally in run.tallies.values()) <= kept
+    assert run.histogram("latency").count <= kept
+
+
+@pytest.mark.parametrize("delay_files", [0, 1])
+def test_a_writer_killed_while_it_finishes_loses_nothing(tmp_path: Path, delay_files: int) -> None:
+    process = start_writer(tmp_path, 400)
+    (folder,) = tmp_path.iterdir()
+
+    def moment() -> bool:
+        if delay_files:
+            return any(folder.glob(".samples.parquet*"))
+        return json.loads((folder / "manifest.json").read_bytes())["state"] == "finished"
+
+    while not moment() and process.poll() is None:
+        pass
+    process.kill()
+    process.communicate()
+    run = Run.open(folder)
+    assert run.finished
+    assert sum(tally.requests for tally in run.tallies.values()) == 120_000
+    # packing goes on in its own process; the samples are whole before, during and after it
+    assert len(run.samples) == 120_000
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_any_cut_of_any_file_leaves_whole_lines(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    root = tmp_path_factory.mktemp("cut")
+    run = write(root, [Chunk.of(**requests(1, count=60, rate=20))], finish=False)
+    writer_files = sorted(p for p in run.path.rglob("*") if p.is_file() and p.name != "manifest.json")
+    path = data.draw(st.sampled_from(writer_files))
+    os.truncate(path, data.draw(st.integers(0, path.stat().st_size)))
+    again = Run.open(run.path)
+    assert len(again.samples) in {0, 60}
+    assert again.histogram("latency").count <= 60
+    assert sum(tally.requests for tally in again.tallies.values()) <= 60
+
+
+def test_what_cannot_be_packed_stays_readable(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    writer = RunWriter.create(tmp_path, "mnist", None, {})
+    writer.append(0, Chunk.of(**requests(1, count=100)))
+    (writer.path / "samples.parquet").mkdir()  # in the way
+    writer.finish()
+    assert "stay unpacked" in caplog.text
+    run = Run.open(writer.path)
+    assert run.finished
+    assert len(run.samples) == 100
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("{", "no JSON"),
+        ("[]", "no schema"),
+        ("{}", "no schema"),
+        ('{"schema": 99}', "schema 99, 1 is known; use a newer"),
+        (None, r"no manifest\.json"),
+    ],
+)
+def test_unreadable_manifests_are_named_with_a_remedy(
+    tmp_path: Path, content: str | None, reason: str
+) -> None:
+    folder = tmp_path / "20260301T120000Z-mnist"
+    folder.mkdir()
+    (folder / "counts.jsonl").touch()
+    if content is not None:
+        (folder / "manifest.json").write_text(content)
+    with pytest.raises(BenchError, match=reason):
+        Run.open(folder)
+    (found,) = find_runs([tmp_path])
+    assert isinstance(found, Unreadable)
+    assert str(folder) in found.reason
+    assert "\n" not in found.reason
+
+
+def test_runs_are_found_in_folders_and_by_name(tmp_path: Path, run: Run) -> None:
+    (tmp_path / "baseline").mkdir()
+    (tmp_path / "notes.txt").touch()
+    assert find_runs([tmp_path]) == []
+    assert [found.path for found in find_runs([run.path, run.path.parent])] == [run.path, run.path]
+    (missing,) = find_runs([tmp_path / "nowhere"])
+    assert isinstance(missing, Unreadable)
+    assert missing.reason.endswith("does not exist")
+
+
+def test_a_results_folder_that_cannot_be_used_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(BenchError, match=r"file: .*name another folder"):
+        RunWriter.create(tmp_path / "file", "mnist", None, {})
+    with pytest.raises(BenchError, match=r"below: .*name another folder"):
+        RunWriter.check_root(tmp_path / "file" / "below")
+
+
+def test_a_full_disk_is_one_line() -> None:
+    writer = RunWriter(Path("/dev/full").parent, {})
+    writer._files["counts.jsonl"] = os.open("/dev/full", os.O_WRONLY)
+    with pytest.raises(BenchError, match=r"counts\.jsonl: No space left"):
+        writer._append("counts.jsonl", b"x")
+
+
+def test_damaged_counts_are_named(tmp_path: Path) -> None:
+    run = write(tmp_path, [Chunk.of(**requests(1, count=10))])
+    path = run.path / "counts.jsonl"
+    path.write_text('{"second":0}\n' + path.read_text())
+    with pytest.raises(BenchError, match=r"counts\.jsonl: a line without 'name'"):
+        _ = Run.open(run.path).tallies
+    path.write_text("no\n" + path.read_text())
+    with pytest.raises(BenchError, match=r"counts\.jsonl:1: no JSON"):
+        _ = Run.open(run.path).tallies
