@@ -52,6 +52,10 @@ class HeaderEncoder(Generic[Meaning]):
             size != self._encoder.header_table_size
         ):  # hpack forgets a pending change when told the same size again
             self._encoder.header_table_size = size
+            # Of several changes the least and the last are to be declared; hpack would declare all of them, also
+            # those that the peer's present limit no longer allows.
+            least = min(self._encoder.table_size_changes)
+            self._encoder.table_size_changes = [least, size] if least < size else [size]
             self.known.clear()
             self._resized = True
 
