@@ -11,6 +11,7 @@ last line without its end is what a killed process left and is ignored.
 
 from collections.abc import Callable, Iterator
 from datetime import datetime
+from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 
@@ -101,12 +102,11 @@ class IntervalLog:
         """The sum of all histograms."""
         return Histogram.sum(histogram for _, histogram in self.decoded())
 
-    def by_second(self) -> dict[int, Histogram]:
-        """The sum of the histograms of each second. Dense: for a selection of some thousand seconds."""
-        series: dict[int, Histogram] = {}
-        for interval, histogram in self.decoded():
-            series.setdefault(interval.second, Histogram()).merge(histogram)
-        return series
+    def by_second(self) -> Iterator[tuple[int, Histogram]]:
+        """The sum of the histograms of each second, in order; one at a time, since a histogram takes 270 kB."""
+        ordered = IntervalLog(self.path, sorted(self.intervals, key=lambda interval: interval.second))
+        for second, lines in groupby(ordered.decoded(), key=lambda line: line[0].second):
+            yield second, Histogram.sum(histogram for _, histogram in lines)
 
 
 DAMAGED = "the file was damaged or written by something else: delete the run, or restore the file"

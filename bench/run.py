@@ -105,10 +105,9 @@ class Run:
         """The durations of one kind (latency, service, lag) of the keys to keep. Raises BenchError."""
         return self.log.select(lambda interval: interval.kind == kind and keep(interval.key)).total()
 
-    def series(self, kind: str, keep: Callable[[Key], bool] = _answered) -> dict[int, Histogram]:
+    def series(self, kind: str, keep: Callable[[Key], bool] = _answered) -> Iterator[tuple[int, Histogram]]:
         """The same by second of the run, in order; seconds in which nothing was due are missing."""
-        kept = self.log.select(lambda interval: interval.kind == kind and keep(interval.key))
-        return dict(sorted(kept.by_second().items()))
+        return self.log.select(lambda interval: interval.kind == kind and keep(interval.key)).by_second()
 
     @cached_property
     def tallies(self) -> dict[tuple[Key, int], Tally]:

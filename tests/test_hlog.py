@@ -45,7 +45,7 @@ def test_read_back(path: Path) -> None:
         assert Histogram.sum([sparse]) == expected
     assert log.total() == Histogram.sum(part[-1] for part in PARTS)
     fast = log.select(lambda interval: interval.key == FAST and interval.kind == "latency")
-    assert fast.by_second() == {0: Histogram.sum([PARTS[0][-1], PARTS[4][-1]]), 1: PARTS[2][-1]}
+    assert dict(fast.by_second()) == {0: Histogram.sum([PARTS[0][-1], PARTS[4][-1]]), 1: PARTS[2][-1]}
 
 
 def test_another_implementation_reads_it(path: Path) -> None:
