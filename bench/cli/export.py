@@ -2,10 +2,12 @@
 
 import contextlib
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
 import click
+from click.core import ParameterSource
 from rich.console import Console
 from rich.progress import Progress
 
@@ -69,24 +71,52 @@ def export(
     bench export models --model mnist --version 2 --steps 1000
     """
     model = model or keras or "mnist"
-    if pair == (version is not None) or (pair and keras):
+    if pair == (version is not None):
         raise click.UsageError("give --version N, or --pair for versions 1 and 2 of a digit reader")
+    if keras:
+        _refuse("with --keras", "pair", "steps", "arch", "flat", "mnist", "warmup", "warmup_batch")
+    else:
+        _refuse("without --keras", "image_size", "width", "weights")
+    if pair:
+        _refuse("with --pair", "steps")
+    if arch == "null":
+        _refuse("with --arch null", "pair", "steps")
+        steps = 0
     recipe = Recipe(arch=cast("Arch", arch), steps=steps, seed=seed, flat=flat)
     records = Warmup(warmup, warmup_batch)
     if version is None:
         _export_pair(models_dir, model, recipe, force=force, mnist=mnist, warmup=records)
-    elif keras:
-        application = Application(keras, image_size, width, seed, weights)
-        destination = Destination(models_dir, model, version, force)
-        click.echo(f"building {keras} ...", err=True)
-        parameters = export_application(destination, application)
-        click.echo(f"{model} version {version}: {parameters:,} parameters ({keras}) -> {destination.path}")
+        return
+    destination = Destination(models_dir, model, version, force)
+    destination.check()  # before anything is announced
+    if keras:
+        _export_application(destination, Application(keras, image_size, width, seed, weights))
     else:
-        destination = Destination(models_dir, model, version, force)
-        with _bar() as bar:
-            progress = bar(f"{model} version {version}", steps)
-            done = export_digits(destination, recipe, folder=mnist, warmup=records, progress=progress)
-        _say(model, version, recipe, steps, done)
+        _export_digits(destination, recipe, mnist, records)
+
+
+def _export_digits(destination: Destination, recipe: Recipe, mnist: Path | None, warmup: Warmup) -> None:
+    with _bar() as bar:
+        progress = bar(f"{destination.model} version {destination.version}", recipe.steps)
+        done = export_digits(destination, recipe, folder=mnist, warmup=warmup, progress=progress)
+    _say(destination.model, destination.version, recipe, done)
+
+
+def _export_application(destination: Destination, application: Application) -> None:
+    click.echo(f"building {application.name}", err=True)
+    parameters = export_application(destination, application)
+    click.echo(
+        f"{destination.model} version {destination.version}: {parameters:,} parameters "
+        f"({application.name}) -> {destination.path}"
+    )
+
+
+def _refuse(where: str, *names: str) -> None:
+    """Raise UsageError for the options that were given although they would do nothing."""
+    context = click.get_current_context()
+    for name in names:
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"--{name.replace('_', '-')} has no meaning {where}")
 
 
 def _export_pair(
@@ -106,14 +136,18 @@ def _export_pair(
             if done is None:
                 click.echo(f"{model} version {version}: kept, {models_dir / model / str(version)} exists")
             else:
-                _say(model, version, recipe, PAIR[version], done)
+                _say(model, version, replace(recipe, steps=PAIR[version]), done)
 
 
-def _say(model: str, version: int, recipe: Recipe, steps: int, done: Exported) -> None:
-    how = recipe.arch if recipe.arch == "null" else f"{recipe.arch}, {steps:,} step{'s'[: steps != 1]}"
+def _say(model: str, version: int, recipe: Recipe, done: Exported) -> None:
+    how = f"{recipe.arch}, {_steps(recipe.steps)}" if recipe.steps else recipe.arch
     click.echo(
         f"{model} version {version}: accuracy {done.accuracy:.3f} on {done.digits:,} test digits ({how}) -> {done.path}"
     )
+
+
+def _steps(count: int) -> str:
+    return f"{count:,} step{'s' * (count != 1)}"
 
 
 @contextlib.contextmanager
@@ -124,7 +158,7 @@ def _bar() -> Iterator[Bar]:
 
         def start(title: str, steps: int) -> Callable[[int], None]:
             if not console.is_terminal:
-                click.echo(f"training {title}, steps: {steps:,}", err=True)
+                click.echo(f"exporting {title}: {_steps(steps)} of training", err=True)
             task = progress.add_task(title, total=steps)
             return lambda done: progress.update(task, completed=done)
 

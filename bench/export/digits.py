@@ -121,7 +121,7 @@ def _facts(
         "model": destination.model,
         "version": destination.version,
         "arch": recipe.arch,
-        "steps": 0 if recipe.arch == "null" else recipe.steps,
+        "steps": recipe.steps,
         "seed": recipe.seed,
         "accuracy": accuracy,
         "data": training.source,

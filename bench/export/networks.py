@@ -31,6 +31,7 @@ class Recipe:
     """softmax: one matrix. cnn: two convolutions and two dense layers. null: ten pixels are the scores,
     nothing is computed, so that a server's own time can be seen."""
     steps: int = 1000
+    """Of 100 images each."""
     seed: int = 0
     flat: bool = False
     """The input is [N, 784], as in TensorFlow Serving's own MNIST example, instead of [N, 28, 28, 1]."""

@@ -1,0 +1,104 @@
+"""`bench export` as a user runs it."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+COMMAND = [sys.executable, "-W", "error", "-m", "bench", "export"]
+
+
+def export(*arguments: str | Path) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run([*COMMAND, *map(str, arguments)], check=False, capture_output=True, text=True)
+
+
+def test_what_is_exported_is_said_with_its_accuracy_and_nothing_else(tmp_path: Path) -> None:
+    done = export(tmp_path, "--model", "m", "--version", "4", "--steps", "2")
+    assert done.returncode == 0
+    assert re.fullmatch(
+        rf"m version 4: accuracy 0\.\d{{3}} on 1,000 test digits \(softmax, 2 steps\) -> {tmp_path}/m/4\n",
+        done.stdout,
+    )
+    assert done.stderr == "exporting m version 4: 2 steps of training\n"
+    before = (tmp_path / "m" / "4" / "saved_model.pb").read_bytes()
+
+    refused = export(tmp_path, "--model", "m", "--version", "4", "--steps", "1")
+    assert refused.returncode == 2
+    assert (
+        refused.stderr
+        == f"bench: {tmp_path}/m/4: version exists; --force replaces it, another --version keeps it\n"
+    )
+    assert (tmp_path / "m" / "4" / "saved_model.pb").read_bytes() == before
+
+    forced = export(tmp_path, "--model", "m", "--version", "4", "--arch", "null", "--force")
+    assert forced.returncode == 0
+    assert "(null)" in forced.stdout
+    assert [path.name for path in (tmp_path / "m").iterdir()] == ["4"]
+
+
+def test_a_pair_that_is_there_is_kept(models: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in models.rglob("*")}
+    done = export(models, "--pair")
+    assert done.returncode == 0
+    assert done.stdout.splitlines() == [f"mnist version {v}: kept, {models}/mnist/{v} exists" for v in (1, 2)]
+    assert done.stderr == ""
+    assert {path: path.stat().st_mtime_ns for path in models.rglob("*")} == before
+
+
+def test_an_interrupted_export_leaves_no_folder_behind(tmp_path: Path) -> None:
+    arguments = [str(tmp_path), "--version", "1", "--steps", "1000000"]
+    process = subprocess.Popen(
+        [*COMMAND, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
+    )
+    try:
+        assert process.stderr is not None
+        assert b"exporting" in process.stderr.readline()
+        while not (tmp_path / "mnist").exists() or not any((tmp_path / "mnist").iterdir()):
+            assert process.poll() is None
+            os.sched_yield()
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 130
+    assert list((tmp_path / "mnist").iterdir()) == []
+
+
+def test_a_reduced_keras_application(tmp_path: Path) -> None:
+    done = export(tmp_path, "--keras", "vgg16", "--version", "1", "--image-size", "32", "--width", "0.05")
+    assert done.returncode == 0, done.stderr
+    assert re.fullmatch(rf"vgg16 version 1: [\d,]+ parameters \(vgg16\) -> {tmp_path}/vgg16/1\n", done.stdout)
+    assert done.stderr == "building vgg16\n"
+    assert (tmp_path / "vgg16" / "1" / "saved_model.pb").is_file()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ([], "give --version N, or --pair"),
+        (["--version", "1", "--pair"], "give --version N, or --pair"),
+        (["--pair", "--steps", "3"], "--steps has no meaning with --pair"),
+        (["--version", "1", "--width", "0.5"], "--width has no meaning without --keras"),
+        (["--version", "1", "--keras", "vgg16", "--steps", "3"], "--steps has no meaning with --keras"),
+        (
+            ["--version", "1", "--keras", "vgg16", "--image-size", "9"],
+            "--image-size 9: vgg16 needs at least 32 pixels",
+        ),
+        (["--version", "1", "--keras", "vgg16", "--width", "2"], "--width 2.0: a factor above 0 and up to 1"),
+        (["--version", "1", "--arch", "null", "--steps", "3"], "--steps has no meaning with --arch null"),
+        (["--version", "1", "--model", "../x"], "--model '../x': not a folder name"),
+        (["--version", "1", "--mnist", "/nowhere"], "/nowhere: no such folder"),
+        (["--version", "1", "--warmup", "2000"], "--warmup 2000"),
+    ],
+)
+def test_what_cannot_be_done_is_said_before_anything_is_written(
+    tmp_path: Path, arguments: list[str], text: str
+) -> None:
+    done = export(tmp_path / "models", *arguments)
+    assert done.returncode == 2
+    assert text in done.stderr.splitlines()[-1]
+    assert not (tmp_path / "models").exists()
