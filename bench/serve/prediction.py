@@ -129,13 +129,17 @@ class Predictions:
         signature = handle.servable.signatures.get(name)
         if signature is None:
             raise Refusal(Code.FAILED_PRECONDITION, f'Serving signature key "{name}" not found.')
+        self.allow(signature)
+        return self._inputs(signature, message.inputs), _wanted(signature, message.output_filter)
+
+    def allow(self, signature: Any) -> None:
+        """Raises `Refusal` for a signature of another kind, where these are checked."""
         if self._check_method_name and signature.method_name not in METHODS:
             raise Refusal(
                 Code.INTERNAL,
                 "Expected prediction signature method_name to be one of "
                 f"{{{', '.join(METHODS)}}}. Was: {signature.method_name}",
             )
-        return self._inputs(signature, message.inputs), _wanted(signature, message.output_filter)
 
     def _inputs(self, signature: Any, given: Any) -> dict[str, Array]:
         wanted = signature.inputs

@@ -1,0 +1,247 @@
+"""What does the REST API answer to an HTTP request?
+
+A pure function of method, target, headers and body; sockets belong to others (reference, sections 9 and 10).
+"""
+
+import json
+import re
+import zlib
+from collections.abc import Callable, Mapping
+from time import perf_counter
+from typing import Any, Final, NamedTuple
+from urllib.parse import unquote
+
+from google.protobuf import json_format
+
+from bench.serve import json_examples, json_inputs, json_outputs, json_text
+from bench.serve.metrics import Metrics
+from bench.serve.prediction import DEFAULT_SIGNATURE, Predictions
+from bench.serve.repository import Repository
+from bench.serve.servable import Code, Refusal
+from bench.serve.services import Execute, Services, run_alone
+from bench.wire import messages
+
+PROMETHEUS_PATH: Final = "/monitoring/prometheus/metrics"
+
+_MAX_UNPACKED: Final = 1 << 28
+"""Bytes that a compressed request body may unpack to."""
+
+_STATUS: Final = {
+    Code.OK: 200,
+    Code.INVALID_ARGUMENT: 400,
+    Code.FAILED_PRECONDITION: 400,
+    Code.OUT_OF_RANGE: 400,
+    Code.UNAUTHENTICATED: 401,
+    Code.PERMISSION_DENIED: 403,
+    Code.NOT_FOUND: 404,
+    Code.ALREADY_EXISTS: 409,
+    Code.ABORTED: 409,
+    Code.RESOURCE_EXHAUSTED: 429,
+    Code.CANCELLED: 499,
+    Code.UNKNOWN: 500,
+    Code.INTERNAL: 500,
+    Code.DATA_LOSS: 500,
+    Code.UNIMPLEMENTED: 501,
+    Code.UNAVAILABLE: 503,
+    Code.DEADLINE_EXCEEDED: 504,
+}
+_JSON: Final = {"Content-Type": "application/json"}
+_PLAIN: Final = {"Content-Type": "text/plain"}
+_CORS: Final = {
+    "Access-Control-Allow-Origin": "*",
+    "Access-Control-Allow-Methods": "POST, GET",
+    "Access-Control-Allow-Headers": "Content-Type",
+}
+_CHOICE: Final = r"(?:/(?:versions/(?P<version>\d+)|labels/(?P<label>[^/:]+)))?"
+_CALL: Final = re.compile(
+    rf"/v1/models/(?P<name>[^/:]+){_CHOICE}:(?P<method>classify|regress|predict)", re.I | re.A
+)
+_LOOK: Final = re.compile(rf"/v1/models(?:/(?P<name>[^/:]+))?{_CHOICE}(?P<metadata>/metadata)?", re.I | re.A)
+_NOT_FOUND: Final = (
+    "<HTML><HEAD>\n<TITLE>404 Not Found</TITLE>\n</HEAD><BODY>\n<H1>Not Found</H1>\n</BODY></HTML>\n"
+)
+
+
+class Answer(NamedTuple):
+    """An HTTP response."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+class Rest:
+    """The REST API of one server."""
+
+    def __init__(
+        self,
+        repository: Repository,
+        predictions: Predictions,
+        services: Services,
+        metrics: Metrics,
+        *,
+        execute: Execute = run_alone,
+        prometheus_path: str | None = None,
+        cors: bool = False,
+    ) -> None:
+        self._repository = repository
+        self._predictions = predictions
+        self._services = services
+        self._metrics = metrics
+        self._execute = execute
+        self._prometheus_path = prometheus_path
+        """None: no metrics are shown."""
+        self._cors = cors
+
+    def answer(self, method: str, target: str, headers: Mapping[str, str], body: bytes) -> Answer:
+        """The response to a request; header names are in lower case, `target` is the path with its query."""
+        answer = self._answer(method, target, headers, body)
+        return answer._replace(headers=answer.headers | _CORS) if self._cors else answer
+
+    def _answer(self, method: str, target: str, headers: Mapping[str, str], body: bytes) -> Answer:
+        if method == "OPTIONS":
+            allowed = headers.get("origin", "").startswith(("http://", "https://"))
+            return Answer(200 if allowed else 400, {}, b"")
+        if self._prometheus_path is not None and target.partition("?")[0] == self._prometheus_path:
+            if target != self._prometheus_path:
+                text = f"Unexpected path: {target}. Should be {self._prometheus_path}"
+                return Answer(400, dict(_PLAIN), text.encode())
+            return Answer(200, dict(_PLAIN), self._metrics.page().encode())
+        if not target.lower().startswith("/v1/"):
+            return Answer(404, {"Content-Type": "text/html"}, _NOT_FOUND.encode())
+        try:
+            text = self._text(method, target, _unpacked(headers, body))
+        except Refusal as refusal:
+            body = json_outputs.error(refusal.text).encode("utf-8", "surrogateescape")
+            return Answer(_STATUS[refusal.code], dict(_JSON), body)
+        return Answer(200, dict(_JSON), text.encode("utf-8", "surrogateescape"))
+
+    def _text(self, method: str, target: str, body: bytes) -> str:
+        call = _CALL.fullmatch(target) if method == "POST" else None
+        if call is not None:
+            spec = _model_spec(call)
+            if call["method"] == "predict":
+                return self._counted(spec.name, "predict", lambda: self._predict(spec, body))
+            if call["method"] == "classify":
+                return self._classify(spec, body)
+            if call["method"] == "regress":
+                return self._regress(spec, body)
+        look = _LOOK.fullmatch(target) if method == "GET" else None
+        if look is not None:
+            if look["name"] is None:
+                raise _invalid("Missing model name in request.")
+            spec = _model_spec(look)
+            show = self._metadata if look["metadata"] else self._status
+            return self._counted(spec.name, "", lambda: show(spec))
+        raise _invalid(f"Malformed request: {method} {target}")
+
+    def _counted(self, name: str, api: str, answer: Callable[[], str]) -> str:
+        started = perf_counter()
+        try:
+            text = answer()
+        except Refusal as refusal:
+            self._metrics.request_count.add((name, refusal.code.name))
+            raise
+        self._metrics.request_count.add((name, "OK"))
+        self._metrics.request_latency.series((name, api, "REST")).add((perf_counter() - started) * 1e6)
+        return text
+
+    def _predict(self, spec: Any, body: bytes) -> str:
+        document = json_text.parsed(body)
+        name = _signature_name(document) or DEFAULT_SIGNATURE
+        with self._repository.acquire(spec) as handle:
+            signature = handle.servable.signatures.get(name)
+            if signature is None:
+                raise _invalid(f'Serving signature name: "{name}" not found in signature def')
+            if not signature.inputs:
+                raise _invalid(
+                    f"Failed to get input map for signature: {_signature_name(document) or 'DEFAULT'}"
+                )
+            asked = json_inputs.read(document, signature.inputs)
+            self._predictions.allow(signature)
+            outputs = self._execute(self._predictions.bind(handle, name, asked.inputs))
+            return json_outputs.tensors(outputs, asked.format)
+
+    def _classify(self, spec: Any, body: bytes) -> str:
+        request = messages.ClassificationRequest(model_spec=spec)
+        self._fill(request, body)
+        return json_outputs.classifications(self._services.classify(request, "REST").result)
+
+    def _regress(self, spec: Any, body: bytes) -> str:
+        request = messages.RegressionRequest(model_spec=spec)
+        self._fill(request, body)
+        return json_outputs.regressions(self._services.regress(request, "REST").result)
+
+    def _fill(self, request: Any, body: bytes) -> None:
+        try:
+            document = json_text.parsed(body)
+            request.model_spec.signature_name = _signature_name(document)
+            json_examples.read(document, request.input)
+        except Refusal as refusal:
+            self._metrics.request_count.add((request.model_spec.name, refusal.code.name))
+            raise
+
+    def _status(self, spec: Any) -> str:
+        spec.ClearField("version_label")
+        response = self._services.model_status(messages.GetModelStatusRequest(model_spec=spec))
+        text: str = json_format.MessageToJson(
+            response, always_print_fields_with_no_presence=True, preserving_proto_field_name=True, indent=1
+        )
+        return text
+
+    def _metadata(self, spec: Any) -> str:
+        request = messages.GetModelMetadataRequest(model_spec=spec, metadata_field=["signature_def"])
+        response = self._services.model_metadata(request)
+        signatures = messages.SignatureDefMap()
+        response.metadata["signature_def"].Unpack(signatures)
+        shown = {
+            "model_spec": _plain(response.model_spec),
+            "metadata": {"signature_def": _plain(signatures)},
+        }
+        return json.dumps(shown, indent=1, ensure_ascii=False)
+
+
+def _plain(message: Any) -> dict[str, Any]:
+    """A message as JSON values, fields without content included."""
+    values: dict[str, Any] = json_format.MessageToDict(
+        message, always_print_fields_with_no_presence=True, preserving_proto_field_name=True
+    )
+    return values
+
+
+def _model_spec(path: re.Match[str]) -> Any:
+    spec = messages.ModelSpec(name=unquote(path["name"]))
+    if path["version"] is not None:
+        number = int(path["version"])
+        if number >= 1 << 63:
+            raise _invalid(f"Failed to convert version: {path['version']} to numeric.")
+        spec.version.value = number
+    elif path["label"] is not None:
+        spec.version_label = unquote(path["label"])
+    return spec
+
+
+def _signature_name(document: Mapping[str, Any]) -> str:
+    name = document.get("signature_name", "")
+    if not isinstance(name, str):
+        raise json_text.malformed(
+            document, "not formatted correctly. 'signature_name' key must be a string value."
+        )
+    return name
+
+
+def _unpacked(headers: Mapping[str, str], body: bytes) -> bytes:
+    if headers.get("content-encoding", "").lower() != "gzip":
+        return body
+    unpacker = zlib.decompressobj(wbits=31)
+    try:
+        unpacked = unpacker.decompress(body, _MAX_UNPACKED)
+    except zlib.error as error:
+        raise _invalid(f"the gzip body of the request is broken: {error}") from None
+    if unpacker.unconsumed_tail:
+        raise _invalid(f"the gzip body of the request unpacks to more than {_MAX_UNPACKED} bytes")
+    return unpacked
+
+
+def _invalid(text: str) -> Refusal:
+    return Refusal(Code.INVALID_ARGUMENT, text)
