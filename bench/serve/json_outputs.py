@@ -21,7 +21,8 @@ RESULTS: Final = "results"
 
 _INDENT: Final = "    "
 _INTEGERS: Final = frozenset(
-    types_pb2.DataType.Value(f"DT_{name}") for name in "INT64 INT32 INT16 INT8 UINT64 UINT32 UINT8".split()
+    types_pb2.DataType.Value(f"DT_{name}")
+    for name in ("INT64", "INT32", "INT16", "INT8", "UINT64", "UINT32", "UINT8")
 )
 
 
