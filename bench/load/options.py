@@ -124,8 +124,8 @@ def read_options(parsed: Any) -> Options:
         seed=_whole("--seed", parsed.seed, 0),
         transport=str(parsed.transport),
         connections=_whole("--connections", parsed.connections, 1),
-        tls=_tls(parsed),
-        metadata=_metadata(str(parsed.metadata or "")),
+        tls=tls_of(parsed),
+        metadata=metadata_of(str(parsed.metadata or "")),
         mnist=Path(parsed.mnist) if parsed.mnist else None,
         results=Path(parsed.results),
         note=note or None,
@@ -158,7 +158,8 @@ def _seconds(option: str, value: Any) -> float:
     return seconds
 
 
-def _tls(parsed: Any) -> TLS | None:
+def tls_of(parsed: Any) -> TLS | None:
+    """How to encrypt, from the options named --grpc-tls*; None: not at all. Raises BenchError."""
     files = {
         "--grpc-tls-ca": parsed.grpc_tls_ca,
         "--grpc-tls-cert": parsed.grpc_tls_cert,
@@ -175,7 +176,8 @@ def _tls(parsed: Any) -> TLS | None:
     return TLS(ca=ca, certificate=certificate, key=key, server_name=parsed.grpc_tls_server_name or None)
 
 
-def _metadata(text: str) -> tuple[tuple[str, str], ...]:
+def metadata_of(text: str) -> tuple[tuple[str, str], ...]:
+    """Pairs for each call, from KEY=VARIABLE,...; raises BenchError for a variable that is not set."""
     pairs = []
     for item in filter(None, (part.strip() for part in text.split(","))):
         key, equals, variable = item.partition("=")
