@@ -69,7 +69,7 @@ class PredictUser(User):  # type: ignore[misc]  # locust ships no types
 
     def _ask(self) -> None:
         """The task of a user that has none of its own."""
-        if self.wait_time is None:
+        if type(self).wait_time is User.wait_time:
             self._ask_on_and_on()
         elif self.predict() == UNAVAILABLE:
             sleep(DOWN_SECONDS)
