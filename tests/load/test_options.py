@@ -1,0 +1,78 @@
+"""The options of a scenario: what is understood, and what is refused in one line."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from locust.argument_parser import get_parser
+
+from bench import BenchError
+from bench.load.options import add_arguments, read_options
+
+
+def parsed(*arguments: str) -> Any:
+    parser = get_parser(default_config_files=[])
+    add_arguments(parser)
+    return parser.parse_args(list(arguments))
+
+
+def test_defaults() -> None:
+    options = read_options(parsed())
+    assert options.asked.request() == {
+        "model": "mnist",
+        "version": None,
+        "label": None,
+        "signature": "predict_images",
+        "batch": 1,
+    }
+    assert options.asked.deadline == 10
+    assert options.transport == "native"
+    assert options.tls is None
+    assert options.keep_samples
+
+
+def test_the_web_form_sends_text() -> None:
+    form = vars(parsed()) | {
+        "model_version": "3",
+        "batch_size": "32",
+        "no_samples": "true",
+        "deadline": "0.5",
+    }
+    options = read_options(SimpleNamespace(**form))
+    assert (options.asked.version, options.asked.batch, options.asked.deadline) == (3, 32, 0.5)
+    assert not options.keep_samples
+
+
+def test_metadata_is_read_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TOKEN", "Bearer secret")
+    monkeypatch.setenv("TEAM", "serving")
+    options = read_options(parsed("--metadata", "Authorization=TOKEN, x-team=TEAM"))
+    assert options.metadata == (("authorization", "Bearer secret"), ("x-team", "serving"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--model-version", "two"], "--model-version two: a whole number"),
+        (["--model-version", "1", "--version-label", "stable"], "give one of the two"),
+        (["--batch-size", "0"], "--batch-size 0: a whole number from 1"),
+        (["--connections", "-1"], "--connections -1"),
+        (["--deadline", "0"], "--deadline 0: a number of seconds above 0"),
+        (["--deadline", "inf"], "--deadline inf"),
+        (["--note", "no spaces"], "--note 'no spaces'"),
+        (["--metadata", "authorization"], "KEY=VARIABLE"),
+        (["--metadata", "authorization=BENCH_NO_SUCH"], "BENCH_NO_SUCH is not set"),
+        (["--grpc-tls-ca", "/nowhere.pem"], "/nowhere.pem: no such file"),
+    ],
+)
+def test_wrong_values_are_told_with_what_would_be_right(arguments: list[str], told: str) -> None:
+    with pytest.raises(BenchError, match=r"^[^\n]+$") as refused:
+        read_options(parsed(*arguments))
+    assert told in str(refused.value)
+
+
+def test_certificate_and_key_go_together(tmp_path: Any) -> None:
+    pem = tmp_path / "client.pem"
+    pem.write_text("")
+    with pytest.raises(BenchError, match="go together"):
+        read_options(parsed("--grpc-tls-cert", str(pem)))
