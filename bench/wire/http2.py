@@ -51,14 +51,19 @@ class Connection(ABC):
         """Why the connection ended; from then on `receive` does nothing. None: it lives."""
         self.settled = False
         """Whether the peer's first SETTINGS have come: only then its limits are known."""
+        if connection_window < DEFAULT_WINDOW:
+            raise ValueError(f"a connection's window cannot be less than {DEFAULT_WINDOW}")
         self._outflow = Outflow(self.out)
         self._stream_window = stream_window
+        # Until the peer has acknowledged our SETTINGS it may send as much as the first window of the protocol allows.
+        self._slack = max(0, DEFAULT_WINDOW - stream_window)
         self._connection_window = connection_window
         self._credit = connection_window
         self._low = connection_window // 2
         self._held: list[bytes] = []
         self._held_size = 0
         self._need = HEAD_SIZE
+        self._greeted = True
         self._partial: Partial | None = None
         self._greeting = frames.settings(
             {
@@ -108,8 +113,8 @@ class Connection(ABC):
         if at < len(data):
             self._held.append(data[at:] if at else data)
             self._held_size = len(data) - at
-            whole = self._held_size >= HEAD_SIZE
-            self._need = HEAD_SIZE + int.from_bytes(data[at : at + 3], "big") if whole else HEAD_SIZE
+            whole = self._held_size >= HEAD_SIZE and self._greeted
+            self._need = HEAD_SIZE + int.from_bytes(data[at : at + 3], "big") if whole else self._held_size + 1
 
     @abstractmethod
     def _open(self, data: bytes) -> int:
@@ -206,6 +211,7 @@ class Connection(ABC):
         if flags & ACK:
             if payload:
                 raise ProtocolError(FRAME_SIZE_ERROR, "a SETTINGS acknowledgement with content")
+            self._slack = 0
             return
         if len(payload) % 6:
             raise ProtocolError(FRAME_SIZE_ERROR, "SETTINGS whose length is not a multiple of 6")

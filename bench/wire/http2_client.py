@@ -273,9 +273,9 @@ class ClientConnection(Connection):
             self._refuse(exchange, unary.INTERNAL, "the server sent DATA before HEADERS")
             return
         exchange.credit -= len(payload)
-        if exchange.credit < 0:
+        if exchange.credit < -self._slack:
             raise ProtocolError(FLOW_CONTROL_ERROR, f"more DATA than the window of stream {stream}")
-        if exchange.credit < self._stream_window // 2 and not flags & END_STREAM:
+        if exchange.credit <= self._stream_window // 2 and not flags & END_STREAM:
             self.out.append(frames.window_update(stream, self._stream_window - exchange.credit))
             exchange.credit = self._stream_window
         refusal = exchange.add(frames.unpadded(flags, payload, prioritised=False), self._largest)

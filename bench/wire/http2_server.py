@@ -95,7 +95,7 @@ class ServerConnection(Connection):
         self._largest = largest_message
         self._last = 0
         self._refuse_above = LARGEST_STREAM
-        self._preface = False
+        self._greeted = False  # the preface has not come
         self._opening = _NO_TABLE + _OPENING
         self._closings: dict[tuple[int, str], bytes] = {}
         self._pack_opening = _response_packer(self._opening)
@@ -192,18 +192,18 @@ class ServerConnection(Connection):
 
     def _open(self, data: bytes) -> int:
         at = 0
-        if not self._preface:
+        if not self._greeted:
             if not PREFACE.startswith(data[: len(PREFACE)]):
                 raise ProtocolError(PROTOCOL_ERROR, "the client does not open with HTTP/2's preface")
             if len(data) < len(PREFACE):
                 return 0
-            self._preface, at = True, len(PREFACE)
+            self._greeted, at = True, len(PREFACE)
         if len(data) >= at + 5 and (data[at + 3] != frames.SETTINGS or data[at + 4] & frames.ACK):
             raise ProtocolError(PROTOCOL_ERROR, "the client's first frame is not SETTINGS")
         return at
 
     def _frames(self, data: bytes, at: int) -> int:
-        if not self._preface:
+        if not self._greeted:
             return at
         # The loop that every request passes, twice as a rule: what is not an undivided request goes elsewhere.
         end, unpack, streams, known = len(data), HEAD.unpack_from, self._streams, self._decoder.known
@@ -299,9 +299,9 @@ class ServerConnection(Connection):
                 self._reject(stream, frames.STREAM_CLOSED)
             return
         incoming.credit -= len(payload)
-        if incoming.credit < 0:
+        if incoming.credit < -self._slack:
             raise ProtocolError(FLOW_CONTROL_ERROR, f"more DATA than the window of stream {stream}")
-        if incoming.credit < self._stream_window // 2 and not flags & END_STREAM:
+        if incoming.credit <= self._stream_window // 2 and not flags & END_STREAM:
             self.out.append(frames.window_update(stream, self._stream_window - incoming.credit))
             incoming.credit = self._stream_window
         content = frames.unpadded(flags, payload, prioritised=False)
