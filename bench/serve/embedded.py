@@ -1,13 +1,10 @@
-"""How do the parts become one server process, and how does it begin and end?"""
+"""How does the server process begin, say that it is ready, and end?"""
 
 import contextlib
-import functools
 import json
 import logging
 import os
-import resource
 import signal
-import socket
 import ssl
 import sys
 import threading
@@ -15,26 +12,19 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from bench import BenchError
-from bench.serve import front, model_config, policy, synthetic, tls
-from bench.serve.batching import Continuous, Executor, Runner
-from bench.serve.calls import Calls
-from bench.serve.front import Front, Limits
-from bench.serve.loading import Options as RepositoryOptions
+from bench.serve import front, models, ports, tls, web
+from bench.serve.front import Front
 from bench.serve.loop import Loop
 from bench.serve.metrics import Metrics
 from bench.serve.null import NullCalls
 from bench.serve.options import Options, check
-from bench.serve.prediction import Predictions
-from bench.serve.repository import Repository
-from bench.serve.servable import Loader, Refusal
-from bench.serve.services import Services
-from bench.serve.synthetic import Delays
+from bench.serve.ports import Ports
+from bench.serve.stack import Stack
 
 log = logging.getLogger(__name__)
 
 _SWITCH_INTERVAL: Final = 5e-4
-"""Seconds until a thread that computes hands the interpreter to the I/O thread; Python's own 5 ms are 50 answers."""
+"""Seconds until a thread that computes hands the interpreter to the I/O thread; Python's own 5 ms are 500 answers."""
 
 
 def serve(options: Options) -> int:
@@ -44,110 +34,100 @@ def serve(options: Options) -> int:
     """
     check(options)
     context = tls.context(Path(options.ssl_config_file)) if options.ssl_config_file else None
-    listeners = _bound(options)
-    repository = None if options.backend == "null" else _repository(options)
+    taken = ports.bind(options)
+    if options.exit_with_parent:
+        threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
     try:
-        return _Server(options, listeners, repository, context).run()
+        loop = Loop()
+        if options.backend == "null":
+            return _Server(options, taken, loop, None, context).run()
+        metrics = Metrics()
+        with models.serving(options, metrics) as repository:
+            stack = Stack(options, repository, metrics, loop)
+            return _Server(options, taken, loop, stack, context).run()
     finally:
-        if repository is not None:
-            repository.stop()
+        taken.close()
 
 
 class _Server:
     """The I/O thread's parts, from readiness to drain."""
 
     def __init__(
-        self,
-        options: Options,
-        listeners: list[socket.socket],
-        repository: Repository | None,
-        context: ssl.SSLContext | None,
+        self, options: Options, taken: Ports, loop: Loop, stack: Stack | None, context: ssl.SSLContext | None
     ) -> None:
         self._options = options
-        self._listeners = listeners
-        self._loop = Loop()
-        self._executor: Executor | None = None
-        self._calls: Calls | NullCalls
-        if repository is None:
-            self._calls = NullCalls(echo=options.echo)
-        else:
-            self._calls = self._with_models(repository)
-        limits = Limits(options.max_connections, options.max_message_bytes)
-        self._front = Front(self._loop, self._calls, limits, context)
-        self._loop.after_turn.append(self._front.flush)
-
-    def _with_models(self, repository: Repository) -> Calls:
-        options = self._options
-        metrics = Metrics()
-        predictions = Predictions(
-            repository,
-            metrics=metrics,
-            check_method_name=options.enable_signature_method_name_check,
-            as_content=options.enable_serialization_as_tensor_content,
-        )
-        runner = Runner(predictions, metrics)
-        services = Services(
-            repository,
-            predictions,
-            metrics,
-            execute=runner.execute,
-            check_method_name=options.enable_signature_method_name_check,
-            health=options.enable_grpc_healthcheck_service,
-        )
-        executor: Executor
-        if options.backend == "synthetic":
-            executor = Delays(predictions, self._loop, options)
-        else:
-            executor = Continuous(predictions, runner, self._loop.post, batched=options.batching)
-        self._executor = executor
-        self._loop.after_turn.append(executor.flush)
-        most = options.max_in_flight
-        if options.grpc_max_threads is not None:
-            # one thread of the original always polls, so one call less than threads can run
-            most = min(most or sys.maxsize, max(1, options.grpc_max_threads - 1))
-        return Calls(predictions, executor, services.handle_rpc, self._loop.post, most)
+        self._ports = taken
+        self._stack = stack
+        self._loop = loop
+        calls = NullCalls(echo=options.echo) if stack is None else stack.calls
+        limits = front.Limits(options.max_connections, options.max_message_bytes)
+        self._front = Front(loop, calls, limits, context)
+        if stack is not None:
+            loop.after_turn.append(stack.executor.flush)
+        loop.after_turn.append(self._front.flush)
+        self._web = None
+        if taken.rest is not None and stack is not None:
+            self._web = web.Web(taken.rest, stack.rest.answer, _web_limits(options))
 
     def run(self) -> int:
         sys.setswitchinterval(_SWITCH_INTERVAL)
-        for listener in self._listeners:
-            self._front.listen(listener)
+        self._front.listen(self._ports.grpc)
+        if self._ports.unix is not None:
+            self._front.listen(self._ports.unix)
+        if self._web is not None:
+            self._web.start()
         with _signals(self._drain):
-            if self._options.exit_with_parent:
-                threading.Thread(target=self._watch_parent, name="parent", daemon=True).start()
             self._announce()
             self._loop.run()
-        if self._executor is not None:
-            self._executor.close()
-        self._calls.close()
+        if self._web is not None:
+            self._web.stop(self._options.drain_seconds)
+        if self._stack is not None:
+            self._stack.close()
         self._loop.close()
         log.info("ended")
         return 0
 
     def _announce(self) -> None:
-        host, port = self._listeners[0].getsockname()[:2]
         ready: dict[str, Any] = {
             "event": "ready",
-            "grpc": f"[{host}]:{port}" if ":" in host else f"{host}:{port}",
-            "rest": None,
+            "grpc": ports.shown(self._ports.grpc),
+            "rest": None if self._web is None or self._ports.rest is None else ports.shown(self._ports.rest),
+            "socket": self._options.grpc_socket_path or None,
             "pid": os.getpid(),
             "backend": self._options.backend,
         }
-        if self._options.grpc_socket_path:
-            ready["socket"] = self._options.grpc_socket_path
-        if isinstance(self._executor, Delays):
-            ready["synthetic"] = self._executor.schedule()
+        if self._stack is not None:
+            ready |= self._stack.facts()
         log.info("Running gRPC ModelServer at %s ...", ready["grpc"])
+        if ready["rest"]:
+            log.info("Exporting HTTP/REST API at:%s ...", ready["rest"])
         print(json.dumps(ready), flush=True)
-
-    def _watch_parent(self) -> None:
-        with contextlib.suppress(OSError):
-            while os.read(0, 4096):
-                pass
-        self._drain()
 
     def _drain(self) -> None:
         """Begin to end. Called from any thread and from signal handlers."""
+        if self._stack is not None:
+            self._stack.services.draining = True
         self._loop.post(lambda: self._front.drain(self._options.drain_seconds, self._loop.stop))
+
+
+def _end_with_parent() -> None:
+    """When standard input closes, whoever started this process is gone or wants it to end.
+
+    Before the server is ready that kills it; afterwards it drains.
+    """
+    with contextlib.suppress(OSError):
+        while os.read(0, 4096):
+            pass
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _web_limits(options: Options) -> web.Limits:
+    return web.Limits(
+        threads=options.rest_api_num_threads,
+        seconds=options.rest_api_timeout_in_ms / 1e3,
+        connections=options.max_connections,
+        body_bytes=options.max_message_bytes,
+    )
 
 
 @contextlib.contextmanager
@@ -162,75 +142,3 @@ def _signals(drain: Callable[[], None]) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _bound(options: Options) -> list[socket.socket]:
-    """The sockets to listen on, the TCP one first. Raises BenchError where one is in use."""
-    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    try:
-        listeners = [front.bound(options.bind, options.port, shared=options.processes > 1)]
-    except OSError as error:
-        raise BenchError(
-            f"--port {options.port}: {options.bind}:{options.port} cannot be used ({error.strerror}); "
-            "stop the other server or choose another port (0 takes a free one)"
-        ) from None
-    if options.grpc_socket_path:
-        try:
-            listeners.append(front.bound_unix(Path(options.grpc_socket_path)))
-        except OSError as error:
-            listeners[0].close()
-            raise BenchError(
-                f"--grpc_socket_path {options.grpc_socket_path}: {error.strerror or error}"
-            ) from None
-    return listeners
-
-
-def _repository(options: Options) -> Repository:
-    """A started repository whose models are available. Raises BenchError where they cannot become so."""
-    from_config = bool(options.model_config_file)
-    config = model_config.read_models(Path(options.model_config_file)) if from_config else None
-    repository = Repository(
-        _loader(options),
-        RepositoryOptions(
-            poll_wait=options.file_system_poll_wait_seconds,
-            load_threads=max(1, options.num_load_threads),
-            max_load_retries=options.max_num_load_retries,
-            load_retry_interval=options.load_retry_interval_micros / 1e6,
-            labels_for_unavailable=options.allow_version_labels_for_unavailable_models,
-        ),
-    )
-    try:
-        repository.start(config or model_config.single(options.model_name, _base_path(options)))
-        repository.wait_until_ready()
-    except Refusal as refusal:
-        repository.stop()
-        raise BenchError(f"Failed to start server. Error: {' '.join(str(refusal).split())}") from None
-    return repository
-
-
-def _base_path(options: Options) -> Path:
-    """The one model's folder. Raises BenchError where the original would wait for ever."""
-    path = Path(options.model_base_path).resolve()
-    if not path.is_dir():
-        raise BenchError(f"--model_base_path {path}: no such folder")
-    if not policy.versions_in(path):
-        raise BenchError(
-            f"--model_base_path {path}: holds no version; a version is a folder named by a number"
-        )
-    return path
-
-
-def _loader(options: Options) -> Loader:
-    if options.backend == "synthetic":
-        return synthetic.load
-    from bench.serve import backend
-
-    threads = options.tensorflow_session_parallelism
-    session = backend.SessionOptions(
-        tags=tuple(options.saved_model_tags.split(",")),
-        intra_op=options.tensorflow_intra_op_parallelism or threads or None,
-        inter_op=options.tensorflow_inter_op_parallelism or threads or None,
-        device=options.device,
-    )
-    return functools.partial(backend.load, options=session)

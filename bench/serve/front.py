@@ -7,8 +7,7 @@ import ssl
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 from bench.serve import connection
 from bench.serve.connection import GrpcConnection
@@ -178,39 +177,3 @@ class Front:
 def _expect_opened(each: GrpcConnection) -> None:
     if not each.opened:
         each.close("the client has not opened HTTP/2 in time")
-
-
-def bound(address: str, port: int, *, shared: bool) -> socket.socket:
-    """A TCP socket bound to the address; 0 takes a free port. Raises OSError where it is in use.
-
-    Only `shared` sockets may have others beside them on the same port (SO_REUSEPORT): a second server must not
-    start unnoticed and take half of the connections.
-    """
-    family: Any = socket.AF_INET6 if ":" in address else socket.AF_INET
-    sock = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if shared:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        sock.bind((address, port))
-    except OSError:
-        sock.close()
-        raise
-    return sock
-
-
-def bound_unix(path: Path) -> socket.socket:
-    """A UNIX socket bound to the path; one that a dead server left there is replaced. Raises OSError."""
-    if path.is_socket():
-        with socket.socket(socket.AF_UNIX) as probe:
-            if probe.connect_ex(str(path)) == 0:
-                raise OSError(errno.EADDRINUSE, "another server listens there")
-        path.unlink()
-    sock = socket.socket(socket.AF_UNIX)
-    try:
-        sock.bind(str(path))
-        path.chmod(0o600)
-    except OSError:
-        sock.close()
-        raise
-    return sock

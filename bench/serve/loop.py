@@ -16,6 +16,8 @@ from typing import Final
 READ: Final = select.EPOLLIN
 WRITE: Final = select.EPOLLOUT
 _EVENTS_PER_TURN: Final = 256
+_COARSE: Final = 4e-3
+"""Seconds before a timer is due from which `select` waits for it; until then `epoll_wait` alone is cheaper."""
 
 Callback = Callable[[], None]
 OnEvent = Callable[[int], None]
@@ -102,6 +104,8 @@ class Loop:
         if not self._timers:
             return self._epoll.poll(-1, _EVENTS_PER_TURN)
         left = self._timers[0][0] - time.monotonic()
+        if left > _COARSE:
+            return self._epoll.poll(left - _COARSE / 2, _EVENTS_PER_TURN)
         if left > 0:
             select.select([self._epoll], [], [], left)
         return self._epoll.poll(0, _EVENTS_PER_TURN)

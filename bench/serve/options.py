@@ -68,6 +68,7 @@ class Options:
 
     # operation
     processes: int = _flag(1, "server processes that share the port through SO_REUSEPORT")
+    shared_port: bool = _flag(False, "let other processes listen on the same port (SO_REUSEPORT)")
     exit_with_parent: bool = _flag(False, "end when standard input closes")
     max_message_bytes: int = _flag(2**31 - 1, "largest request")
     max_connections: int = _flag(20_000, "connections at once; further ones are closed")

@@ -6,6 +6,7 @@ from the arrivals alone: an oracle for measurements. Times are those of CLOCK_MO
 
 import array
 import random
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,7 +19,7 @@ from bench import BenchError, mnist
 from bench.serve.batching import Call, Outcome, deliver
 from bench.serve.loop import Loop
 from bench.serve.options import Options
-from bench.serve.prediction import Predictions
+from bench.serve.prediction import Predictions, Prepared
 from bench.serve.servable import Code, Refusal
 from bench.serve.service_time import Queue, distribution, duration, slowness, stall
 from bench.serve.tensors import storage_of, type_name
@@ -94,6 +95,7 @@ class Delays:
         self._stall = stall(options.stall)
         self._slow_start = duration(options.slow_start, "--slow-start") if options.slow_start else 0.0
         self._queue = Queue(options.workers)
+        self._drawing = threading.Lock()  # REST asks from threads of its own
         self._error_rate, self._wrong_rate = options.error_rate, options.wrong_answer_rate
         # one stream of random numbers for each purpose: a rate that changes leaves the service times as they were
         self._times, self._errors, self._wrong = (random.Random(f"{options.seed}/{name}") for name in "tew")  # noqa: S311 - reproducible, no secrets
@@ -124,14 +126,25 @@ class Delays:
     def submit(self, call: Call) -> None:
         """See `batching.Executor`."""
         arrival = time.monotonic()
-        since = arrival - self.origin
-        service = self._draw(self._times) * slowness(since, self._slow_start)
-        due = self._queue.finish(arrival, service)
+        due = self._due(arrival)
+        outcome = Outcome([call], [self._result(call.prepared)])
+        self._loop.call_at(due, lambda: self._reply(outcome, arrival, due))
+
+    def execute(self, prepared: Prepared) -> Mapping[str, Array]:
+        """The outputs of a request, at its instant, in the calling thread; its version stays held. Raises Refusal."""
+        due = self._due(time.monotonic())
+        try:
+            return self._outputs(prepared)
+        finally:
+            time.sleep(max(0.0, due - time.monotonic()))
+
+    def _due(self, arrival: float) -> float:
+        with self._drawing:
+            service = self._draw(self._times) * slowness(arrival - self.origin, self._slow_start)
+            due = self._queue.finish(arrival, service)
         if self._stall is not None:
             due = self.origin + self._stall.released(due - self.origin)
-        result = self._result(call)
-        outcome = Outcome([call], [result])
-        self._loop.call_at(due, lambda: self._reply(outcome, arrival, due))
+        return due
 
     def flush(self) -> None:
         """See `batching.Executor`: replies leave by the loop's timers."""
@@ -141,21 +154,22 @@ class Delays:
         if self._log is not None:
             self._log.close()
 
-    def _result(self, call: Call) -> bytes | Refusal:
-        prepared = call.prepared
-        wrong = self._wrong_rate > 0 and self._wrong.random() < self._wrong_rate
-        if self._error_rate > 0 and self._errors.random() < self._error_rate:
-            refusal = Refusal(Code.INTERNAL, "synthetic error")
-            self._predictions.give_up(prepared, refusal)
-            return refusal
+    def _result(self, prepared: Prepared) -> bytes | Refusal:
         try:
-            outputs = prepared.handle.servable.run(prepared.signature, prepared.inputs, prepared.outputs)
+            outputs = self._outputs(prepared)
         except Refusal as refusal:
             self._predictions.give_up(prepared, refusal)
             return refusal
-        if wrong:
-            outputs = {alias: np.roll(scores, 1, axis=-1) for alias, scores in outputs.items()}
         return self._predictions.answer(prepared, outputs)
+
+    def _outputs(self, prepared: Prepared) -> Mapping[str, Array]:
+        wrong = self._wrong_rate > 0 and self._wrong.random() < self._wrong_rate
+        if self._error_rate > 0 and self._errors.random() < self._error_rate:
+            raise Refusal(Code.INTERNAL, "synthetic error")
+        outputs = prepared.handle.servable.run(prepared.signature, prepared.inputs, prepared.outputs)
+        if wrong:
+            return {alias: np.roll(scores, 1, axis=-1) for alias, scores in outputs.items()}
+        return outputs
 
     def _reply(self, outcome: Outcome, arrival: float, due: float) -> None:
         deliver(outcome)

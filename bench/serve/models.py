@@ -1,0 +1,101 @@
+"""Which models does the server begin with, and how is each of their versions loaded?"""
+
+import contextlib
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from bench import BenchError
+from bench.serve import model_config, policy, synthetic, warmup
+from bench.serve.loading import Options as RepositoryOptions
+from bench.serve.metrics import Metrics
+from bench.serve.options import Options
+from bench.serve.repository import Repository
+from bench.serve.servable import Loader, Refusal, Servable
+
+
+@contextlib.contextmanager
+def serving(options: Options, metrics: Metrics) -> Iterator[Repository]:
+    """A repository whose models are available, for the length of the block.
+
+    Raises BenchError where they cannot become so.
+    """
+    with contextlib.ExitStack() as cleanup:
+        config = _config(options, cleanup)
+        repository = Repository(
+            _loader(options, metrics),
+            RepositoryOptions(
+                poll_wait=options.file_system_poll_wait_seconds,
+                load_threads=max(1, options.num_load_threads),
+                max_load_retries=options.max_num_load_retries,
+                load_retry_interval=options.load_retry_interval_micros / 1e6,
+                labels_for_unavailable=options.allow_version_labels_for_unavailable_models,
+            ),
+        )
+        cleanup.callback(repository.stop)
+        try:
+            repository.start(config)
+            repository.wait_until_ready()
+        except Refusal as refusal:
+            raise BenchError(f"Failed to start server. Error: {' '.join(str(refusal).split())}") from None
+        yield repository
+
+
+def _config(options: Options, cleanup: contextlib.ExitStack) -> Any:
+    """The ModelServerConfig to begin with. Raises BenchError for one that would be waited for in vain."""
+    if options.model_config_file:
+        path = Path(options.model_config_file)
+        config = model_config.read_models(path)
+        origin = f"{path}: base_path"
+    elif options.model_base_path:
+        config = model_config.single(options.model_name, Path(options.model_base_path).resolve())
+        origin = "--model_base_path"
+    else:  # a synthetic model that is in no folder: an empty one stands for its only version
+        folder = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="synthetic-")))
+        (folder / "1").mkdir()
+        config = model_config.single(options.model_name, folder)
+        origin = "--model_base_path"
+    for model in config.model_config_list.config:
+        _probe(Path(model.base_path), model.model_version_policy, origin)
+    return config
+
+
+def _probe(path: Path, versions: Any, origin: str) -> None:
+    """Where nothing can be loaded the original waits for ever with its ports closed: say so instead."""
+    if not path.is_dir():
+        raise BenchError(f"{origin} {path}: no such folder")
+    found = policy.versions_in(path)
+    if not found:
+        raise BenchError(f"{origin} {path}: holds no version; a version is a folder named by a number")
+    if not policy.aspired(found, versions):
+        there = ", ".join(map(str, sorted(found)))
+        raise BenchError(
+            f"{origin} {path}: none of the versions that the policy names is there, only {there}"
+        )
+
+
+def _loader(options: Options, metrics: Metrics) -> Loader:
+    if options.backend == "synthetic":
+        return synthetic.load
+    from bench.serve import backend
+
+    threads = options.tensorflow_session_parallelism
+    session = backend.SessionOptions(
+        tags=tuple(options.saved_model_tags.split(",")),
+        intra_op=options.tensorflow_intra_op_parallelism or threads or None,
+        inter_op=options.tensorflow_inter_op_parallelism or threads or None,
+        device=options.device,
+    )
+
+    def load(model: str, version: int, path: Path) -> Servable:
+        servable = backend.load(model, version, path, session)
+        if options.enable_model_warmup:
+            try:
+                warmup.play(servable, path, options.num_request_iterations_for_warmup or 1, metrics)
+            except Refusal:
+                servable.close()
+                raise
+        return servable
+
+    return load

@@ -1,0 +1,81 @@
+"""Which parts stand between a request and a model, and how are they put together?"""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from bench.serve.batching import Continuous, Executor, Runner
+from bench.serve.calls import Calls
+from bench.serve.loop import Loop
+from bench.serve.metrics import Metrics
+from bench.serve.options import Options
+from bench.serve.prediction import Predictions
+from bench.serve.repository import Repository
+from bench.serve.rest import PROMETHEUS_PATH, Rest
+from bench.serve.services import Services
+from bench.serve.synthetic import Delays
+from bench.serve.textproto import MonitoringConfig, read
+
+
+class Stack:
+    """Semantics and execution of one server, as its options want them."""
+
+    def __init__(self, options: Options, repository: Repository, metrics: Metrics, loop: Loop) -> None:
+        self._options = options
+        self._predictions = Predictions(
+            repository,
+            metrics=metrics,
+            check_method_name=options.enable_signature_method_name_check,
+            as_content=options.enable_serialization_as_tensor_content,
+        )
+        runner = Runner(self._predictions, metrics)
+        self.executor: Executor
+        if options.backend == "synthetic":
+            self.executor = delays = Delays(self._predictions, loop, options)
+            execute = delays.execute
+        else:
+            self.executor = Continuous(self._predictions, runner, loop.post, batched=options.batching)
+            execute = runner.execute
+        self.services = Services(
+            repository,
+            self._predictions,
+            metrics,
+            execute=execute,
+            check_method_name=options.enable_signature_method_name_check,
+            health=options.enable_grpc_healthcheck_service,
+        )
+        self.rest = Rest(
+            repository,
+            self._predictions,
+            self.services,
+            metrics,
+            execute=execute,
+            prometheus_path=_prometheus_path(options),
+            cors=options.rest_api_enable_cors_support,
+        )
+        self.calls = Calls(
+            self._predictions, self.executor, self.services.handle_rpc, loop.post, _most_in_flight(options)
+        )
+
+    def facts(self) -> dict[str, Any]:
+        """What the readiness line says of the execution."""
+        return {"synthetic": self.executor.schedule()} if isinstance(self.executor, Delays) else {}
+
+    def close(self) -> None:
+        """End the threads."""
+        self.executor.close()
+        self.calls.close()
+
+
+def _most_in_flight(options: Options) -> int | None:
+    if options.grpc_max_threads is None:
+        return options.max_in_flight
+    # one thread of the original always polls, so one call less than there are threads can run
+    return min(options.max_in_flight or sys.maxsize, max(1, options.grpc_max_threads - 1))
+
+
+def _prometheus_path(options: Options) -> str | None:
+    if not options.monitoring_config_file:
+        return None
+    config = read(Path(options.monitoring_config_file), MonitoringConfig).prometheus_config
+    return (config.path or PROMETHEUS_PATH) if config.enable else None
