@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable
 from typing import Any, Final
 
-import gevent
 from gevent.hub import get_hub
 
 SPIN_SECONDS: Final = 0.0015
@@ -141,24 +140,3 @@ Timer: type[TimerfdTimer] | type[SpinningTimer] = (
     else SpinningTimer
 )
 """The better of the two that this system has."""
-
-
-class Pacer:
-    """Lets one greenlet at a time wait until an instant."""
-
-    def __init__(self) -> None:
-        self._woken = gevent.event.Event()
-        self._timer = Timer(self._woken.set)
-
-    def wait_until(self, due: float) -> None:
-        """Return at `due` on perf_counter's clock; at once, yet with a turn of the loop, if that has passed."""
-        self._woken.clear()
-        self._timer.set(due)
-        try:
-            self._woken.wait()
-        finally:
-            self._timer.cancel()
-
-    def close(self) -> None:
-        """Give the timer back."""
-        self._timer.close()

@@ -1,5 +1,6 @@
 """What is the one global order of a test's arrivals, and which of them does a stream send?"""
 
+import functools
 import hashlib
 import math
 from collections.abc import Iterator
@@ -57,11 +58,17 @@ def message_indices(numbers: NDArray[np.int64], size: int, seed: int, salt: str 
     A walk with a seeded start and a seeded stride that has no common divisor with the size: all messages are sent
     once before one is sent again, whichever process sends them.
     """
+    start, stride = _walk(size, seed, salt)
+    return (start + numbers % size * stride) % size
+
+
+@functools.cache
+def _walk(size: int, seed: int, salt: str) -> tuple[int, int]:
     rng = Generator(Philox(key=_key(seed, salt, "messages")))
     start, stride = int(rng.integers(size)), int(rng.integers(1, size + 1))
     while math.gcd(stride, size) != 1:
         stride = int(rng.integers(1, size + 1))
-    return (start + numbers % size * stride) % size
+    return start, stride
 
 
 class Sequence(Protocol):

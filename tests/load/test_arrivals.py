@@ -1,0 +1,261 @@
+"""bench.load.arrivals: everything that is due is sent or said to be unsent, exactly once, answers or not."""
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import gevent
+import numpy as np
+import pytest
+
+from bench.load.arrivals import BURST, Arrivals, Division, Lane
+from bench.schedule import Constant, Open, Poisson, Steps, Trace, message_indices, times
+from bench.wire.client import Reply
+
+SEED = 5
+
+
+class Server:
+    """Answers at once, or keeps the calls until it is told to answer them."""
+
+    def __init__(self) -> None:
+        self.messages: list[bytes] = []
+        self.waiting: list[Callable[[Reply], Any]] = []
+        self.answering = True
+
+    def start(
+        self, method: str, message: bytes, on_reply: Callable[[Reply], Any], timeout: float | None
+    ) -> None:
+        self.messages.append(message)
+        self.waiting.append(on_reply)
+        if self.answering:
+            self.answer()
+
+    def answer(self) -> None:
+        waiting, self.waiting = self.waiting, []
+        now = time.perf_counter()
+        for on_reply in waiting:
+            on_reply(Reply(0, "", b"", now, now))
+
+
+class Notes:
+    """Keeps what is recorded."""
+
+    def __init__(self) -> None:
+        self.added: list[tuple[float, int]] = []
+        self.unsent: list[tuple[float, int]] = []
+
+    def lane(self, messages: list[bytes]) -> Lane:
+        return Lane(
+            messages,
+            lambda due, index, _reply: self.added.append((due, index)),
+            lambda due, index: self.unsent.append((due, index)),
+        )
+
+
+MESSAGES = [str(number).encode() for number in range(7)]
+
+
+class Load:
+    """An engine with all that it needs."""
+
+    def __init__(self, schedule: Open, *, cap: int = 10_000, lanes: int = 1) -> None:
+        self.server, self.notes = Server(), [Notes() for _ in range(lanes)]
+        self.engine = Arrivals(
+            self.server.start,
+            "/method",
+            [notes.lane(MESSAGES) for notes in self.notes],
+            schedule,
+            seed=SEED,
+            deadline=None,
+            cap=cap,
+        )
+
+    def begin(self, *divisions: Division, ago: float = 0.0) -> float:
+        for division in divisions or (Division(0.0, 1, 0, 1),):
+            self.engine.divide(division)
+        self.origin = time.perf_counter() - ago
+        self.engine.begin(self.origin)
+        return self.origin
+
+    def wait(self, recorded: int) -> None:
+        with gevent.Timeout(20):
+            while sum(len(notes.added) + len(notes.unsent) for notes in self.notes) < recorded:
+                gevent.sleep(0.001)
+
+    @property
+    def due(self) -> Any:
+        """All recorded due instants, in seconds since the start of the schedule."""
+        return np.sort([due for notes in self.notes for due, _ in notes.added + notes.unsent]) - self.origin
+
+
+@pytest.fixture
+def loads() -> Iterator[list[Load]]:
+    """Engines that the test made; stopped in the end."""
+    made: list[Load] = []
+    yield made
+    for load in made:
+        load.engine.stop()
+
+
+def planned(schedule: Open, until: float, stream: int = 0, streams: int = 1, users: int = 1) -> Any:
+    return np.concatenate([np.empty(0), *times(schedule, stream, streams, until, seed=SEED, users=users)])
+
+
+@pytest.mark.parametrize("schedule", [Constant(2000), Poisson(2000), Steps((500, 3000), each=0.1)], ids=str)
+def test_what_is_recorded_is_the_plan(schedule: Open, loads: list[Load]) -> None:
+    load = Load(schedule)
+    loads.append(load)
+    load.begin()
+    load.wait(500)
+    load.engine.stop()
+    due = load.due
+    plan = planned(schedule, float(due[-1]) + 1e-7)
+    assert np.allclose(due, plan, rtol=0, atol=1e-9)
+    assert load.engine.started == len(load.notes[0].added)
+    indices = message_indices(np.arange(len(plan)), len(MESSAGES), SEED)
+    recorded = sorted(load.notes[0].added + load.notes[0].unsent)
+    assert [index for _, index in recorded] == indices.tolist()
+    assert load.server.messages == [MESSAGES[i] for i in indices[: load.engine.started]]
+
+
+def test_nothing_is_sent_before_it_is_due(loads: list[Load]) -> None:
+    load = Load(Poisson(3000))
+    loads.append(load)
+    early: list[float] = []
+    notes = load.notes[0]
+    load.engine._lanes = [
+        Lane(
+            MESSAGES,
+            lambda due, index, reply: early.append(reply.sent - due),
+            notes.lane(MESSAGES).add_unsent,
+        )
+    ]
+    load.begin()
+    with gevent.Timeout(20):
+        while len(early) < 300:
+            gevent.sleep(0.001)
+    assert min(early) >= 0
+
+
+def test_answers_are_not_waited_for(loads: list[Load]) -> None:
+    load = Load(Constant(5000))
+    loads.append(load)
+    load.server.answering = False
+    load.begin()
+    with gevent.Timeout(20):
+        while load.engine.in_flight < 1000:
+            gevent.sleep(0.001)
+    assert load.notes[0].added == []
+    load.engine.stop()
+    load.server.answer()
+    assert load.engine.in_flight == 0
+    assert len(load.notes[0].added) == load.engine.started >= 1000
+
+
+def test_at_the_cap_requests_are_recorded_as_unsent_and_room_is_used_again(loads: list[Load]) -> None:
+    load = Load(Constant(5000), cap=10)
+    loads.append(load)
+    load.server.answering = False
+    load.begin()
+    load.wait(200)
+    assert load.engine.in_flight == 10
+    assert load.engine.started == 10
+    load.server.answer()
+    load.wait(300)
+    load.engine.stop()
+    assert load.engine.started == 20
+    load.server.answer()
+    assert load.engine.unsent == len(load.notes[0].unsent)
+    assert np.allclose(load.due, np.arange(len(load.due)) / 5000)
+
+
+def test_after_a_pause_everything_is_caught_up_and_other_things_get_their_turn(loads: list[Load]) -> None:
+    load = Load(Constant(10_000))
+    loads.append(load)
+    turns_between: list[int] = []
+    load.begin(ago=0.5)
+    with gevent.Timeout(20):
+        while load.engine.started < 5000:
+            turns_between.append(load.engine.started)
+            gevent.sleep(0)
+    assert np.diff(turns_between).max() <= BURST
+    load.engine.stop()
+    assert np.allclose(load.due, np.arange(len(load.due)) / 10_000)
+
+
+def test_stopping_behind_the_plan_records_what_was_due_as_unsent(loads: list[Load]) -> None:
+    load = Load(Constant(1000))
+    loads.append(load)
+    load.begin(ago=2.0)
+    load.engine.stop()
+    assert load.engine.started == 0
+    assert 2000 <= len(load.notes[0].unsent) < 3000
+    assert np.allclose(load.due, np.arange(len(load.due)) / 1000)
+    sent = len(load.server.messages)
+    gevent.sleep(0.01)
+    assert len(load.server.messages) == sent
+
+
+def test_processes_share_the_plan_without_overlap_while_users_change(loads: list[Load]) -> None:
+    schedule = Poisson(900)
+    shares = [[(0, 1), (0, 2)], [(1, 2), (2, 4)]]
+    for worker in shares:
+        load = Load(schedule)
+        loads.append(load)
+        load.begin(
+            Division(0.0, 3, *worker[0]), Division(0.15, 6, *worker[1]), Division(0.3, 0, 0, 0), ago=0.4
+        )
+    expected = np.concatenate([planned(schedule, 0.15, users=3)])
+    for load in loads:
+        with gevent.Timeout(20):
+            while load.engine.generated < 0.35:
+                gevent.sleep(0.001)
+        load.engine.stop()
+    due = np.sort(np.concatenate([load.due for load in loads]))
+    before = due[due < 0.15]
+    assert np.allclose(before, expected, rtol=0, atol=1e-9)
+    assert len(np.unique(due)) == len(due)
+    assert due.max() < 0.3
+    assert len(due) > len(before) + 500
+    assert [load.engine.late_divisions for load in loads] == [0, 0]
+
+
+def test_a_late_change_of_users_is_counted_and_heeded(loads: list[Load]) -> None:
+    load = Load(Constant(1000))
+    loads.append(load)
+    load.begin()
+    load.wait(100)
+    load.engine.divide(Division(0.0, 0, 0, 0))
+    assert load.engine.late_divisions == 1
+    heeded = load.engine.generated
+    with gevent.Timeout(20):
+        while load.engine.generated < heeded + 0.2:
+            gevent.sleep(0.001)
+    assert load.due.max() < heeded
+
+
+def test_rows_of_a_trace_go_to_the_lane_of_their_kind(tmp_path: Path, loads: list[Load]) -> None:
+    path = tmp_path / "trace.csv"
+    # 7 messages and 7 kinds in turn: each kind still has to see every message
+    path.write_text("time,batch\n" + "".join(f"{i / 1000},{1 + i % 7}\n" for i in range(350)))
+    trace = Trace.read(path)
+    load = Load(trace, lanes=7)
+    loads.append(load)
+    load.begin()
+    load.wait(350)
+    for lane, notes in enumerate(load.notes):
+        assert [due for due, _ in notes.added] == pytest.approx(
+            [load.origin + i / 1000 for i in range(lane, 350, 7)]
+        )
+        assert {index for _, index in notes.added} == set(range(len(MESSAGES)))
+    gevent.sleep(0.05)
+    assert load.engine.started == 350
+
+
+def test_an_engine_that_never_began_stops_quietly() -> None:
+    load = Load(Constant(1000))
+    load.engine.stop()
+    load.engine.stop()
+    assert load.notes[0].added == load.notes[0].unsent == []
