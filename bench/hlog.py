@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 
 from bench import BenchError
 from bench.chunk import Key
-from bench.histogram import Histogram, Sparse, decode, encode, highest_ns
+from bench.histogram import Histogram, Sparse, decode, encode, highest_ns, middle_ns
+from bench.jsonl import DAMAGED
 
 LINES_AT_ONCE = 256
 """Histograms decoded together: enough to make numpy's calls cheap, few enough to stay small in memory."""
@@ -102,14 +103,20 @@ class IntervalLog:
         """The sum of all histograms."""
         return Histogram.sum(histogram for _, histogram in self.decoded())
 
+    def means(self) -> dict[int, float]:
+        """The mean of each second, in seconds, in order; quicker than by way of whole histograms."""
+        sums: dict[int, tuple[int, float]] = {}
+        for interval, (indices, counts) in self.decoded():
+            count, total = sums.get(interval.second, (0, 0.0))
+            added = float(middle_ns(indices) @ counts)
+            sums[interval.second] = (count + int(counts.sum()), total + added)
+        return {second: total / count / 1e9 for second, (count, total) in sorted(sums.items()) if count}
+
     def by_second(self) -> Iterator[tuple[int, Histogram]]:
         """The sum of the histograms of each second, in order; one at a time, since a histogram takes 270 kB."""
         ordered = IntervalLog(self.path, sorted(self.intervals, key=lambda interval: interval.second))
         for second, lines in groupby(ordered.decoded(), key=lambda line: line[0].second):
             yield second, Histogram.sum(histogram for _, histogram in lines)
-
-
-DAMAGED = "the file was damaged or written by something else: delete the run, or restore the file"
 
 
 def add(parts: list[Sparse]) -> Sparse:

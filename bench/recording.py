@@ -29,6 +29,7 @@ from typing import Any, Final
 from bench import BenchError, hlog, samples
 from bench.chunk import KINDS, Chunk, Key, Span, Tally
 from bench.histogram import Sparse
+from bench.jsonl import json_line
 
 log = logging.getLogger("bench")
 
@@ -104,11 +105,11 @@ class RunWriter:
 
     def event(self, time: float, kind: str, text: str) -> None:
         """Note what happened, in seconds of the run."""
-        self._append(EVENTS, _json_line({"time": time, "kind": kind, "text": text}))
+        self._append(EVENTS, json_line({"time": time, "kind": kind, "text": text}))
 
     def telemetry(self, time: float, **values: float | str | None) -> None:
         """Note an observation, in seconds of the run."""
-        self._append(TELEMETRY, _json_line({"time": time} | values))
+        self._append(TELEMETRY, json_line({"time": time} | values))
 
     def finish(self, **fields: Any) -> None:
         """Write what is left, say that the run is finished, and pack the samples into one Parquet file.
@@ -139,7 +140,7 @@ class RunWriter:
         counts, intervals = [], []
         for key, second in sorted(ready, key=lambda cell: cell[1]):
             tally = self._tallies.pop((key, second))
-            counts.append(_json_line({"second": second, **key._asdict(), **tally._asdict()}))
+            counts.append(json_line({"second": second, **key._asdict(), **tally._asdict()}))
             parts = self._histograms.pop((key, second), [])
             for kind, of_kind in zip(KINDS, zip(*parts, strict=True), strict=False):
                 intervals.append(hlog.line(key, kind, second, hlog.add(list(of_kind))))
@@ -187,7 +188,3 @@ def _make_folder(root: Path, name: str) -> Path:
             raise BenchError(f"{path}: {error.strerror}; name another folder for results") from error
         else:
             return path
-
-
-def _json_line(row: dict[str, Any]) -> bytes:
-    return json.dumps(row, separators=(",", ":")).encode() + b"\n"

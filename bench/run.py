@@ -5,15 +5,17 @@ for, and only as far as they are whole.
 """
 
 import json
+import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from bench import BenchError, hlog, samples
 from bench.chunk import Chunk, Key, Tally
 from bench.histogram import Histogram
+from bench.jsonl import DAMAGED, json_lines
 from bench.recording import (
     COUNTS,
     EVENTS,
@@ -25,11 +27,28 @@ from bench.recording import (
     TELEMETRY,
     RunWriter,
 )
+from bench.warmup import mser
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Chunk", "Run", "RunWriter", "Unreadable", "find_runs"]
+__all__ = ["Chunk", "Run", "RunWriter", "Unreadable", "WarmUp", "find_runs"]
+
+
+AUTOMATIC: Final = "mser-5"
+CONSTANT_LOADS: Final = ("closed", "constant", "poisson")
+"""Kinds of load that do not change while they last; warm-up and trend can be judged in them only."""
+PARTIAL: Final = 0.05
+"""A last second that lacks less than this counts as whole."""
+
+
+class WarmUp(NamedTuple):
+    """What is left out of a run's beginning, and by which rule."""
+
+    rule: str
+    seconds: float
+    settled: bool = True
+    """False: the rule would have cut even later, had it been allowed to."""
 
 
 def _answered(key: Key) -> bool:
@@ -88,6 +107,70 @@ class Run:
         """Whether the load ended and everything was written."""
         return bool(self.manifest.get("state") == "finished")
 
+    @property
+    def duration(self) -> float:
+        """Seconds of load in the window, with parts of seconds at the run's own beginning and end."""
+        first, end = self.window or self.seconds
+        begun = (self.manifest.get("span") or {}).get("first_due") or 0.0
+        return max(0.0, min(float(end), self._ended) - max(float(first), begun))
+
+    @property
+    def _ended(self) -> float:
+        """The instant at which the load ended: when it was stopped, else when the last request was due or answered."""
+        span = self.manifest.get("span") or {}
+        stopped = self.manifest.get("stopped")
+        # after the stop, answers are still waited for: that time is no load
+        known = [span.get("last_due"), span.get("last_done") if stopped is None else stopped]
+        return max((float(instant) for instant in known if instant is not None), default=math.inf)
+
+    @cached_property
+    def warm_up(self) -> WarmUp:
+        """What is left out of the beginning: as the manifest says, else by the rule of `bench.warmup.mser`."""
+        said = self.manifest.get("warmup") or {}
+        rule, given = said.get("rule", AUTOMATIC), said.get("seconds")
+        if given is not None:
+            return WarmUp(str(rule), float(given))
+        if rule != AUTOMATIC:
+            return WarmUp(str(rule), 0.0)
+        if not self.constant_load:
+            return WarmUp("none: the load changes by plan", 0.0)
+        cuts = [mser(series) for series in self.rate_and_latency()]
+        known = [cut for cut in cuts if cut is not None]
+        if not known:
+            return WarmUp("none: too short to tell", 0.0)
+        latest = max(known, key=lambda cut: cut.at)
+        return WarmUp(AUTOMATIC, float(latest.at), all(cut.settled for cut in known))
+
+    @property
+    def steady(self) -> "Run":
+        """The run without its warm-up, from the next whole second on."""
+        first, end = self.seconds
+        return self.within(min(first + math.ceil(self.warm_up.seconds), end), end)
+
+    @property
+    def constant_load(self) -> bool:
+        """Whether the load was planned to stay the same from beginning to end."""
+        load = self.manifest.get("load") or {}
+        return load.get("kind", "closed") in CONSTANT_LOADS and not load.get("shape")
+
+    def rate_and_latency(self) -> tuple[list[float], list[float]]:
+        """Requests answered OK, and their mean latency in seconds, by whole second of the window.
+
+        A second without an answer has rate 0 and the latency of the second before.
+        """
+        first, end = self.window or self.seconds
+        counts: dict[int, int] = {}
+        for (key, second), tally in self.tallies.items():
+            if _answered(key):
+                counts[second] = counts.get(second, 0) + tally.requests
+        means = self.log.select(lambda i: i.kind == "latency" and _answered(i.key)).means()
+        rates: list[float] = []
+        latencies: list[float] = []
+        for second in range(first, math.floor(min(float(end), self._ended) + PARTIAL)):
+            rates.append(float(counts.get(second, 0)))
+            latencies.append(means.get(second, latencies[-1] if latencies else math.nan))
+        return rates, latencies
+
     @cached_property
     def log(self) -> hlog.IntervalLog:
         """The histograms of the window. Raises BenchError."""
@@ -126,18 +209,26 @@ class Run:
     @property
     def events(self) -> list[dict[str, Any]]:
         """What happened during the run."""
-        return list(_json_lines(self.path / EVENTS))
+        return list(json_lines(self.path / EVENTS))
 
     @property
     def telemetry(self) -> list[dict[str, Any]]:
         """What was observed beside the requests."""
-        return list(_json_lines(self.path / TELEMETRY))
+        return list(json_lines(self.path / TELEMETRY))
 
     @property
     def seconds(self) -> tuple[int, int]:
-        """The first second in which a request was due, and the one after the last; (0, 0) of an empty run."""
+        """The first second in which a request was due, and the one after the last of load; (0, 0) of an empty run.
+
+        The last ones may be without a request: nothing is due while all users wait for a server that hangs.
+        """
         found = [second for _, second in self.tallies]
-        return (min(found), max(found) + 1) if found else (0, 0)
+        if not found:
+            return (0, 0)
+        last = max(found) + 1
+        if self.window is None and math.isfinite(self._ended):
+            last = max(last, math.ceil(self._ended))
+        return (min(found), last)
 
     def within(self, first: int, end: int) -> "Run":
         """The same run, only the seconds from `first` to before `end`."""
@@ -181,12 +272,12 @@ class RecordedFiles:
     def tallies(self) -> dict[tuple[Key, int], Tally]:
         """All counts by key and second."""
         found: dict[tuple[Key, int], Tally] = {}
-        for row in _json_lines(self.path / COUNTS):
+        for row in json_lines(self.path / COUNTS):
             try:
                 cell = Key(row["name"], row["version"], row["batch"], row["outcome"]), int(row["second"])
                 tally = Tally(*(int(row[field]) for field in Tally._fields))
             except (KeyError, TypeError, ValueError) as error:
-                raise BenchError(f"{self.path / COUNTS}: a line without {error}; {hlog.DAMAGED}") from error
+                raise BenchError(f"{self.path / COUNTS}: a line without {error}; {DAMAGED}") from error
             found[cell] = found[cell].plus(tally) if cell in found else tally
         return found
 
@@ -215,21 +306,3 @@ def _open(path: Path) -> Run | Unreadable:
 
 def _looks_like_run(path: Path) -> bool:
     return any((path / name).exists() for name in (MANIFEST, HISTOGRAMS, COUNTS, SAMPLES, SHARDS))
-
-
-def _json_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """The lines of a file, without a last one that has no end. Raises BenchError; a missing file has none."""
-    try:
-        raw = path.read_bytes()
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise BenchError(f"{path}: {error.strerror}; check the file's permissions") from error
-    for number, text in enumerate(raw[: raw.rfind(b"\n") + 1].splitlines(), 1):
-        try:
-            row = json.loads(text)
-        except ValueError as error:
-            raise BenchError(f"{path}:{number}: no JSON ({error}); {hlog.DAMAGED}") from error
-        if not isinstance(row, dict):
-            raise BenchError(f"{path}:{number}: no JSON object; {hlog.DAMAGED}")
-        yield row

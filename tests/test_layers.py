@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 BENCH = Path(__file__).parents[1] / "bench"
-GROUND = {"sample", "schedule", "payload", "mnist", "histogram", "chunk", "config", "run"}
+GROUND = {"sample", "schedule", "payload", "mnist", "histogram", "chunk", "config", "run", "warmup"}
 
 ALLOWED: dict[str, set[str]] = {
     # the first entry that a module's name starts with decides; names are rooms or modules below `bench`
@@ -17,7 +17,15 @@ ALLOWED: dict[str, set[str]] = {
     "mnist": {"sample"},
     "config": {"sample", "schedule"},
     "payload": {"mnist", "wire.messages"},
-    "run": {"sample", "histogram", "chunk", "run"},
+    "jsonl": set(),
+    "hlog": {"histogram", "chunk", "jsonl"},
+    "samples": {"chunk"},
+    "warmup": set(),
+    "recording": {"histogram", "chunk", "hlog", "samples", "jsonl"},
+    "run": {"histogram", "chunk", "hlog", "samples", "recording", "warmup", "jsonl"},
+    "picture": {"mnist"},
+    "inspection": {"sample", "wire"},
+    "single_shot": {"sample", "payload", "mnist", "picture", "inspection", "wire.messages"},
     "wire.messages": set(),
     "wire.client": {"wire"},
     "wire": {"wire"},
@@ -25,7 +33,7 @@ ALLOWED: dict[str, set[str]] = {
     "serve": GROUND | {"wire", "serve"},
     "export": GROUND | {"wire.messages", "export"},
     "experiment": GROUND | {"load", "serve", "experiment"},
-    "analysis": {"sample", "histogram", "chunk", "run", "config", "analysis"},
+    "analysis": {"sample", "histogram", "chunk", "run", "warmup", "config", "analysis"},
     "cli": {""},
     "__main__": {"cli"},
     "__init__": set(),
@@ -42,8 +50,9 @@ HEAVY: dict[str, tuple[str, ...]] = {
     "hpack": ("wire",),
     "matplotlib": ("analysis.plot",),
     "scipy": ("analysis",),
-    "pandas": ("run", "analysis"),
-    "pyarrow": ("run", "schedule"),
+    "pandas": ("run", "samples", "analysis"),
+    "pyarrow": ("samples", "schedule"),
+    "jinja2": ("analysis.page",),
     "click": ("cli",),
     "rich": ("cli", "analysis.report"),
     "psutil": ("load",),

@@ -290,3 +290,68 @@ def test_damaged_counts_are_named(tmp_path: Path) -> None:
     path.write_text("no\n" + path.read_text())
     with pytest.raises(BenchError, match=r"counts\.jsonl:1: no JSON"):
         _ = Run.open(run.path).tallies
+
+
+def settling(length: int = 40, warm: int = 6, **manifest: object) -> list[Chunk]:
+    """One chunk a second; the first `warm` seconds answer ten times slower."""
+    return [
+        Chunk.of(**requests(i, count=300, rate=400, start=float(i), service=0.02 if i < warm else 0.002))
+        for i in range(length)
+    ]
+
+
+def test_the_steady_part_leaves_out_the_warm_up_by_rule(tmp_path: Path) -> None:
+    run = write(tmp_path, settling())
+    assert run.warm_up.rule == "mser-5"
+    assert 6 <= run.warm_up.seconds <= 12
+    assert run.warm_up.settled
+    steady = run.steady
+    assert steady.seconds[0] == run.warm_up.seconds
+    assert steady.histogram("latency").percentile(99) < 0.01 < run.histogram("latency").percentile(90)
+    assert steady.duration == pytest.approx(40 - run.warm_up.seconds, abs=0.5)
+
+
+@pytest.mark.parametrize(
+    ("manifest", "seconds", "rule"),
+    [
+        ({"warmup": {"rule": "seconds", "seconds": 3}}, 3, "seconds"),
+        ({"warmup": {"rule": "none"}}, 0, "none"),
+        ({"warmup": {"rule": "requests", "seconds": 2.4}}, 2.4, "requests"),
+        ({"load": {"kind": "steps"}}, 0, "none: the load changes by plan"),
+        ({"load": {"kind": "closed", "shape": "StagesShape"}}, 0, "none: the load changes by plan"),
+    ],
+)
+def test_the_manifest_decides_on_the_warm_up(
+    tmp_path: Path, manifest: dict[str, object], seconds: float, rule: str
+) -> None:
+    run = write(tmp_path, settling(10), **manifest)
+    assert (run.warm_up.seconds, run.warm_up.rule) == (seconds, rule)
+    assert run.steady.seconds[0] == np.ceil(seconds)
+
+
+def test_a_short_run_is_taken_whole(tmp_path: Path) -> None:
+    run = write(tmp_path, settling(5))
+    assert run.warm_up == ("none: too short to tell", 0.0, True)
+    assert run.steady.seconds == run.seconds
+
+
+def test_the_duration_is_that_of_the_load(tmp_path: Path) -> None:
+    part = requests(1, count=3001, rate=1000) | {"due": 0.25 + np.arange(3001) / 1000}
+    part |= {"sent": part["due"], "done": part["due"] + 0.002}
+    run = write(tmp_path, [Chunk.of(**part)])
+    assert run.duration == pytest.approx(3.002, abs=1e-6)
+    assert run.within(1, 3).duration == pytest.approx(2.0)
+    assert run.within(3, 4).duration == pytest.approx(0.252, abs=1e-6)
+    # the load lasted on while the server did not answer any more
+    hanging = write(tmp_path, [Chunk.of(**part)], stopped=10.0)
+    assert hanging.seconds == (0, 10)
+    assert hanging.duration == pytest.approx(9.75)
+    assert hanging.rate_and_latency()[0] == [750, 1000, 1000, 251] + 6 * [0]
+    assert Run.open(write(tmp_path, []).path).duration == 0.0
+
+
+def test_seconds_without_an_answer_have_rate_zero(tmp_path: Path) -> None:
+    parts = [Chunk.of(**requests(i, count=100, rate=200, start=float(i))) for i in (0, 1, 2, 5, 6)]
+    rates, latencies = write(tmp_path, parts, stopped=7.0).rate_and_latency()
+    assert rates == [100, 100, 100, 0, 0, 100, 100]
+    assert latencies[3] == latencies[4] == latencies[2]

@@ -1,0 +1,33 @@
+"""How is a file of JSON lines written and read when its writer may be killed at any moment?"""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+from bench import BenchError
+
+DAMAGED: Final = "the file was damaged or written by something else: delete the run, or restore the file"
+
+
+def json_line(row: dict[str, Any]) -> bytes:
+    """One row as a line."""
+    return json.dumps(row, separators=(",", ":")).encode() + b"\n"
+
+
+def json_lines(path: Path) -> Iterator[dict[str, Any]]:
+    """The lines of a file, without a last one that has no end. Raises BenchError; a missing file has none."""
+    try:
+        raw = path.read_bytes()
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise BenchError(f"{path}: {error.strerror}; check the file's permissions") from error
+    for number, text in enumerate(raw[: raw.rfind(b"\n") + 1].splitlines(), 1):
+        try:
+            row = json.loads(text)
+        except ValueError as error:
+            raise BenchError(f"{path}:{number}: no JSON ({error}); {DAMAGED}") from error
+        if not isinstance(row, dict):
+            raise BenchError(f"{path}:{number}: no JSON object; {DAMAGED}")
+        yield row
