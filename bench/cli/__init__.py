@@ -15,6 +15,9 @@ from bench import BenchError, __version__
 VERBS: dict[str, tuple[str, str]] = {
     "export": ("bench.cli.export", "Train and export MNIST models as SavedModels."),
     "serve": ("bench.cli.serve", "Serve SavedModels with TensorFlow Serving's API."),
+    "predict": ("bench.cli.predict", "Ask a server which digits are on pictures."),
+    "status": ("bench.cli.status", "Show which versions of a model a server has, and in which states."),
+    "metadata": ("bench.cli.metadata", "Show a model's signatures, as its server tells them."),
     "report": ("bench.cli.report", "Show what runs measured: terminal table, HTML page, JSON."),
 }
 """Verb -> module that holds a click command of the verb's name, and its line in `bench --help`."""

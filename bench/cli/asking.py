@@ -1,0 +1,82 @@
+"""Which server and model does a verb ask? The options that all verbs share which ask one."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import Any, Final
+
+import click
+
+from bench import BenchError
+from bench.inspection import Inquiry
+from bench.load.options import metadata_of, tls_of
+from bench.load.target import address_of
+from bench.wire.client import open_channel
+
+_PEM: Final = click.Path(exists=True, dir_okay=False)
+
+_OPTIONS: Final = (
+    click.option(
+        "--host", default="localhost:8500", show_default=True, help="HOST:PORT of the server's gRPC port."
+    ),
+    click.option(
+        "--timeout",
+        type=click.FloatRange(0, min_open=True),
+        default=10.0,
+        show_default=True,
+        help="Seconds to wait for an answer.",
+    ),
+    click.option(
+        "--transport", type=click.Choice(["native", "grpcio"]), default="native", help="HTTP/2 client."
+    ),
+    click.option("--grpc-tls", is_flag=True, help="Encrypt; the server's certificate is verified."),
+    click.option("--grpc-tls-ca", type=_PEM, help="Trust this CA instead of the system's."),
+    click.option("--grpc-tls-cert", type=_PEM, help="Client certificate, with --grpc-tls-key."),
+    click.option("--grpc-tls-key", type=_PEM, help="Client key."),
+    click.option("--grpc-tls-server-name", help="Name that the server's certificate must carry."),
+    click.option(
+        "--metadata",
+        "pairs",
+        default="",
+        help="KEY=VARIABLE,...: sent with each call, values from the environment.",
+    ),
+)
+
+
+def asks_a_server(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a click command the options that say where the server is; it gets them as keyword arguments."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+def picks_a_version(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a click command --version and --label."""
+    command = click.option("--label", help="Label of the version.  [default: the server chooses]")(command)
+    return click.option("--version", type=click.IntRange(0), help="Number of the version.")(command)
+
+
+@contextlib.contextmanager
+def inquiry(
+    *,
+    host: str,
+    timeout: float,
+    transport: str,
+    pairs: str,
+    model: str,
+    version: int | None = None,
+    label: str | None = None,
+    **tls: Any,
+) -> Iterator[Inquiry]:
+    """A connection to the server for the length of the block. Raises BenchError where nobody listens."""
+    if version is not None and label is not None:
+        raise BenchError(f"--version {version} --label {label}: give one of the two")
+    address = address_of(host)
+    channel = open_channel(
+        transport, address, tls=tls_of(SimpleNamespace(**tls)), metadata=metadata_of(pairs)
+    )
+    try:
+        channel.connect(timeout)
+        yield Inquiry(channel, address, model, version, label, timeout)
+    finally:
+        channel.close()

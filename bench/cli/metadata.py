@@ -1,0 +1,38 @@
+"""`bench metadata`: show what a model can be asked, as its server tells it."""
+
+import dataclasses
+import json
+from typing import Any
+
+import click
+
+from bench.cli.asking import asks_a_server, inquiry, picks_a_version
+from bench.inspection import Tensor, describe
+
+
+@click.command(context_settings={"max_content_width": 110})
+@click.option("--model", default="mnist", show_default=True, help="Name of the model.")
+@picks_a_version
+@click.option("--json", "as_json", is_flag=True, help="JSON, for programs; also internal signatures.")
+@asks_a_server
+def metadata(model: str, as_json: bool, **server: Any) -> None:
+    """Show a model's signatures: their inputs and outputs with dtypes and shapes (-1: any length)."""
+    with inquiry(model=model, **server) as asked:
+        description = describe(asked)
+    if as_json:
+        click.echo(
+            json.dumps({"host": asked.host, "model": model, **dataclasses.asdict(description)}, indent=2)
+        )
+        return
+    click.echo(f"{model} version {description.version}")
+    for name, signature in description.signatures.items():
+        if name.startswith("__"):  # such as __saved_model_init_op, which nobody calls
+            continue
+        click.echo(f"  {name} ({signature.method or 'no method'})")
+        for kind, tensors in (("input", signature.inputs), ("output", signature.outputs)):
+            for alias, tensor in tensors.items():
+                click.echo(f"    {kind:<6} {alias}: {tensor.dtype} {_shape(tensor)}")
+
+
+def _shape(tensor: Tensor) -> str:
+    return "of any shape" if tensor.shape is None else str(list(tensor.shape))

@@ -1,0 +1,55 @@
+"""`bench predict`: ask a server which digits are on pictures."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from bench.cli.asking import asks_a_server, inquiry, picks_a_version
+from bench.single_shot import Prediction, question
+from bench.single_shot import predict as ask
+
+
+@click.command(context_settings={"max_content_width": 110})
+@click.argument("pictures", metavar="IMAGE.png...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--model", default="mnist", show_default=True, help="Name of the model.")
+@picks_a_version
+@click.option("--signature", help="Signature to call.  [default: predict_images, else serving_default]")
+@click.option("--output", help="Output that holds the scores.  [default: scores, or the only one]")
+@click.option("--json", "as_json", is_flag=True, help="One JSON list with all scores, for programs.")
+@asks_a_server
+def predict(
+    pictures: tuple[Path, ...], signature: str | None, output: str | None, as_json: bool, **server: Any
+) -> None:
+    """Show what a model sees on pictures: the class with the greatest score, for MNIST the digit.
+
+    Any PNG or JPEG will do: it is resized to the model's input and, for digits, made light on black and centred.
+    """
+    with inquiry(**server) as asked:
+        how = question(asked, signature, output)
+        seen = []
+        for path in pictures:
+            seen.append(ask(asked, how, path))
+            if not as_json:
+                click.echo(_line(seen[-1]))
+    if as_json:
+        click.echo(json.dumps([_record(each) for each in seen], indent=2))
+
+
+def _line(seen: Prediction) -> str:
+    version = "unknown" if seen.version is None else seen.version
+    return (
+        f"{seen.path}: {seen.label} (score {seen.score:.3f}, version {version}, {seen.seconds * 1e3:.2f} ms)"
+    )
+
+
+def _record(seen: Prediction) -> dict[str, object]:
+    return {
+        "picture": str(seen.path),
+        "label": seen.label,
+        "score": seen.score,
+        "scores": list(seen.scores),
+        "version": seen.version,
+        "seconds": seen.seconds,
+    }

@@ -1,0 +1,50 @@
+"""`bench status`: show which versions of models a server has, and in which states they are."""
+
+import json
+from typing import Any
+
+import click
+
+from bench.cli.asking import asks_a_server, inquiry
+from bench.inspection import VersionState
+from bench.inspection import status as ask
+
+
+@click.command(context_settings={"max_content_width": 110})
+@click.option(
+    "--model",
+    "models",
+    multiple=True,
+    default=["mnist"],
+    show_default=True,
+    help="Name of a model; may be repeated.",
+)
+@click.option("--version", type=click.IntRange(0), help="This version only.")
+@click.option("--json", "as_json", is_flag=True, help="JSON, for programs.")
+@asks_a_server
+def status(models: tuple[str, ...], as_json: bool, **server: Any) -> None:
+    """Show the versions of models that a server knows, newest first, and their states.
+
+    A server tells of the models that it is asked for only: TensorFlow Serving has no call that lists them.
+    """
+    states = {}
+    for model in models:
+        with inquiry(model=model, **server) as asked:
+            states[model] = ask(asked)
+            address = asked.host
+    if as_json:
+        click.echo(
+            json.dumps(
+                {"host": address, "models": {m: [vars(s) for s in states[m]] for m in states}}, indent=2
+            )
+        )
+        return
+    for model, versions in states.items():
+        for state in versions:
+            click.echo(f"{model} version {state.version}: {_state(state)}")
+
+
+def _state(state: VersionState) -> str:
+    if state.code == "OK":
+        return state.state
+    return f"{state.state} ({state.code}: {' '.join(state.message.split())})"

@@ -1,0 +1,147 @@
+"""What does a model answer to one picture?"""
+
+import math
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from bench import BenchError, picture
+from bench.inspection import Inquiry, Refused, Tensor, describe
+from bench.mnist import SIZE
+from bench.payload import array_of, predict_request
+from bench.sample import STATUS_NAMES
+from bench.wire import messages
+
+Floats = npt.NDArray[np.float32]
+
+_UNIMPLEMENTED: Final = STATUS_NAMES.index("UNIMPLEMENTED")
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the model sees on a picture."""
+
+    path: Path
+    label: int
+    """The index of the greatest score: for MNIST the digit."""
+    score: float
+    scores: tuple[float, ...]
+    version: int | None
+    seconds: float
+    """From handing the request to the kernel to reading the answer."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """How pictures are put to a model."""
+
+    signature: str
+    input: str
+    shape: tuple[int, int, int]
+    """Rows, columns, channels of a picture."""
+    flat: bool
+    """The input is one row of pixels for each picture."""
+    output: str
+    """Whose values are the scores."""
+
+
+_USUAL: Final = Question("predict_images", "images", (SIZE, SIZE, 1), flat=False, output="scores")
+
+
+def question(inquiry: Inquiry, signature: str | None, output: str | None) -> Question:
+    """How the model wants pictures, as its signature says.
+
+    signature: None for `predict_images` where the model has it, else `serving_default`. output: None for
+    `scores` or the only one. A server that does not tell signatures is asked as MNIST models usually are.
+    Raises BenchError for a signature without pictures.
+    """
+    try:
+        signatures = describe(inquiry).signatures
+    except Refused as refused:
+        if refused.status != _UNIMPLEMENTED:
+            raise
+        return replace(_USUAL, signature=signature or _USUAL.signature, output=output or _USUAL.output)
+    name = signature or (_USUAL.signature if _USUAL.signature in signatures else "serving_default")
+    if name not in signatures:
+        shown = ", ".join(each for each in signatures if not each.startswith("__")) or "none"
+        raise BenchError(f"--signature {name}: model {inquiry.model} at {inquiry.host} has {shown}")
+    chosen = signatures[name]
+    where = f"{inquiry.host}, model {inquiry.model}, signature {name}"
+    if len(chosen.inputs) != 1:
+        raise BenchError(
+            f"{where}: takes {len(chosen.inputs)} inputs, a picture is one; --signature names another"
+        )
+    ((alias, tensor),) = chosen.inputs.items()
+    shape, flat = _picture_shape(where, alias, tensor)
+    if output is None:
+        output = next(iter(chosen.outputs)) if len(chosen.outputs) == 1 else _USUAL.output
+    if output not in chosen.outputs:
+        raise BenchError(
+            f"{where}: no output {output}; --output names one of {', '.join(chosen.outputs) or 'none'}"
+        )
+    return Question(name, alias, shape, flat, output)
+
+
+def _picture_shape(where: str, alias: str, tensor: Tensor) -> tuple[tuple[int, int, int], bool]:
+    """Rows, columns, channels; and whether the model wants them as one row."""
+    if tensor.dtype == "float":
+        if tensor.shape is None:  # as TensorFlow Serving's own MNIST example: rows of pixels
+            return _USUAL.shape, True
+        inner = tensor.shape[1:]
+        if len(inner) == 1 and inner[0] in (-1, SIZE * SIZE):
+            return _USUAL.shape, True
+        if len(inner) == 2 and min(inner) > 0:
+            return (inner[0], inner[1], 1), False
+        if len(inner) == 3 and min(inner) > 0:
+            return (inner[0], inner[1], inner[2]), False
+    shape = "of any shape" if tensor.shape is None else str(list(tensor.shape))
+    raise BenchError(
+        f"{where}: input {alias} is {tensor.dtype} {shape}, no picture of float pixels; --signature names another"
+    )
+
+
+def predict(inquiry: Inquiry, asked: Question, path: Path) -> Prediction:
+    """Put the picture in a file to the model. Raises BenchError for a file or an answer that is of no use."""
+    pixels = picture.read(path, *asked.shape)
+    shape = (1, math.prod(asked.shape)) if asked.flat else (1, *asked.shape)
+    request = predict_request(
+        {asked.input: pixels.reshape(shape)},
+        model=inquiry.model,
+        signature=asked.signature,
+        version=inquiry.version,
+        label=inquiry.label,
+    )
+    response, seconds = inquiry.timed_call(messages.PREDICT, request, messages.PredictResponse)
+    scores = _scores(inquiry, asked, response)
+    spec = response.model_spec
+    best = int(scores.argmax())
+    return Prediction(
+        path=path,
+        label=best,
+        score=float(scores[best]),
+        scores=tuple(scores.tolist()),
+        version=spec.version.value if spec.HasField("version") else None,
+        seconds=seconds,
+    )
+
+
+def _scores(inquiry: Inquiry, asked: Question, response: Any) -> Floats:
+    """[classes]: the scores of the one picture."""
+    names = sorted(response.outputs)
+    where = f"{inquiry.host}, model {inquiry.model}, signature {asked.signature}"
+    if asked.output not in names:
+        raise BenchError(
+            f"{where}: no output {asked.output!r} in the answer, which has {', '.join(names) or 'none'}"
+        )
+    try:
+        scores = array_of(response.outputs[asked.output])
+    except ValueError as error:
+        raise BenchError(f"{where}: output {asked.output!r} is unreadable ({error})") from error
+    if scores.dtype.kind not in "fiu" or scores.size == 0:
+        raise BenchError(
+            f"{where}: output {asked.output!r} is {scores.dtype} {list(scores.shape)}, no scores"
+        )
+    return scores.reshape(-1).astype(np.float32)
