@@ -9,7 +9,7 @@ from typing import Any
 
 import gevent
 import locust
-from locust.runners import MasterRunner, WorkerRunner
+from locust.runners import STATE_RUNNING, STATE_SPAWNING, MasterRunner, WorkerRunner
 
 from bench import BenchError
 from bench.load import distribution, session
@@ -79,9 +79,12 @@ class FirstProcess:
         events.test_stopping.add_listener(self._on_test_stopping)
         events.test_stop.add_listener(self._on_test_stop)
 
-    def _models(self) -> Path | None:
-        started_here = self.server is not None and self.environment.host == self.server.address
-        return self.server.models if self.server and started_here else None
+    def _target(self, options: Options) -> Target:
+        """The server at the host that is set; the embedded one where none is (an emptied field of the web form)."""
+        if not self.environment.host and self.server is not None:
+            self.environment.host = self.server.address
+        own = self.server if self.server and self.environment.host == self.server.address else None
+        return look(address_of(self.environment.host or ""), options, models=own.models if own else None)
 
     def _on_test_start(self, **_: Any) -> None:
         try:
@@ -93,7 +96,7 @@ class FirstProcess:
         """Everything that can be wrong with the options shows here, before anything is written or sent."""
         RunWriter.check_root(options.results)
         pools = make_pools(self.environment.user_classes, options)
-        return look(address_of(self.environment.host), options, models=self._models()), pools
+        return self._target(options), pools
 
     def _begin(self) -> None:
         options = read_options(self.environment.parsed_options)
@@ -115,10 +118,18 @@ class FirstProcess:
         session.begin(self.environment, load)
 
     def _refuse(self, reason: str) -> None:
-        """End the test: somebody found what the user has to mend."""
+        """End the test that is about to start: somebody found what the user has to mend."""
         log.error("%s", reason)
-        self.environment.process_exit_code = 2
-        gevent.spawn(self.runner.quit if self.headless else self.runner.stop)
+        if self.headless:
+            self.environment.process_exit_code = 2
+        gevent.spawn(self._stop_when_started)
+
+    def _stop_when_started(self) -> None:
+        """Locust cannot be stopped from within the start of a test, and ignores it before the first user."""
+        with gevent.Timeout(10, False):
+            while self.runner.state not in (STATE_SPAWNING, STATE_RUNNING):
+                gevent.sleep(0.01)
+        (self.runner.quit if self.headless else self.runner.stop)()
 
     def _on_test_stopping(self, **_: Any) -> None:
         load = session.peek(self.environment)

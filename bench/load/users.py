@@ -45,19 +45,20 @@ class PredictUser(User):  # type: ignore[misc]  # locust ships no types
     def on_start(self) -> None:
         """Join the session of this process. Called by Locust in the user's own greenlet."""
         load = session.peek(self.environment)
-        if load is None:  # the test could not start: its reason has been told
-            raise StopUser
-        load.wait_ready()
         self._session = load
-        self._recorder = self._session.recorder(type(self))
-        self._order = self._recorder.pool.sequence(self._session.next_stream())
+        if load is None:  # the test was refused and its reason told; raising here would be logged as an error
+            return
+        load.wait_ready()
+        self._recorder = load.recorder(type(self))
+        self._order = self._recorder.pool.sequence(load.next_stream())
 
     def predict(self) -> int:
         """Send the next request of the pool, wait for its answer and record it; gives the gRPC status code."""
+        load = self._session
+        if load is None:
+            raise StopUser
         recorder, index = self._recorder, next(self._order)
-        call = self._session.channel.start(
-            PREDICT, recorder.pool.messages[index], getcurrent().switch, self._session.deadline
-        )
+        call = load.channel.start(PREDICT, recorder.pool.messages[index], getcurrent().switch, load.deadline)
         try:
             reply: Reply = get_hub().switch()
         except GreenletExit:  # Locust takes this user out of the load
@@ -73,12 +74,12 @@ class PredictUser(User):  # type: ignore[misc]  # locust ships no types
             self._ask_on_and_on()
         elif self.predict() == UNAVAILABLE:
             sleep(DOWN_SECONDS)
-        if self._session.draining:
+        if self._session is None or self._session.draining:
             raise StopUser
 
     def _ask_on_and_on(self) -> None:
         """All requests of a user that never thinks; Locust's task loop would cost 6 us between two of them."""
         load = self._session
-        while not load.draining and self._state != LOCUST_STATE_STOPPING:
+        while load is not None and not load.draining and self._state != LOCUST_STATE_STOPPING:
             if self.predict() == UNAVAILABLE:
                 sleep(DOWN_SECONDS)
