@@ -18,8 +18,8 @@ Array = np.ndarray[Any, Any]
 MAX_FILLED: Final = 1 << 24
 """Elements that a request may claim beyond those it sends: `[1000000, 1000]` and one value are 20 bytes."""
 
-_MAX_RANK: Final = 254
-"""TensorShape's limit."""
+_MAX_RANK: Final = 64
+"""numpy's limit; TensorFlow's own is 254."""
 
 _BITS: Final = {np.dtype(np.float16), np.dtype(ml_dtypes.bfloat16)}
 """dtypes that travel as their 16 bits in `half_val`."""
