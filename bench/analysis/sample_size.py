@@ -1,0 +1,90 @@
+"""How many requests does a claim about a percentile need?
+
+The claim is "at least p % of all requests, also of those not sent, are answered within the bound". Of n requests t
+took longer. The claim is made if so few would be rare, were it just about false: if a binomial variable of n trials,
+each with probability 1 - p/100, is at most t with a probability of at most 1 - confidence. This is the early-stopping
+rule of MLPerf LoadGen (mlcommons/inference, loadgen/early_stopping.cc), which writes n as h + t. It takes the
+requests for independent; see the doubts of a run for what speaks against that.
+"""
+
+from typing import Final
+
+import numpy as np
+from scipy.stats import binom
+
+from bench.histogram import nearest_rank
+
+CONFIDENCE: Final = 0.99
+"""What LoadGen asks for."""
+
+
+def samples_needed(percentile: float, exceedances: int = 0, confidence: float = CONFIDENCE) -> int:
+    """Requests, the exceedances among them, from which on the claim can be made.
+
+    percentile: in (0, 100). Raises ValueError for a percentile, count or confidence out of range.
+    """
+    _check(percentile, confidence)
+    if exceedances < 0:
+        raise ValueError(f"{exceedances} exceedances: a count is expected")
+    too_few = exceedances  # as many requests as exceedances support no claim
+    enough = 2 * exceedances + 2
+    while not _claimable(percentile, exceedances, enough, confidence):
+        too_few, enough = enough, enough * 2
+    while enough - too_few > 1:
+        middle = (too_few + enough) // 2
+        if _claimable(percentile, exceedances, middle, confidence):
+            enough = middle
+        else:
+            too_few = middle
+    return enough
+
+
+def exceedances_allowed(percentile: float, samples: int, confidence: float = CONFIDENCE) -> int | None:
+    """The most requests beyond a bound with which the claim can still be made; None: not even with none.
+
+    Raises ValueError for a percentile or confidence out of range.
+    """
+    _check(percentile, confidence)
+    # ppf gives the least count whose probability reaches 1 - confidence; the one below is rarer
+    allowed = int(binom.ppf(1 - confidence, samples, 1 - percentile / 100)) if samples else 0
+    while allowed >= 0 and not _claimable(percentile, allowed, samples, confidence):
+        allowed -= 1
+    return None if allowed < 0 else allowed
+
+
+def supported(percentile: float, samples: int, confidence: float = CONFIDENCE) -> bool:
+    """Whether so many requests can support any claim about the percentile."""
+    return exceedances_allowed(percentile, samples, confidence) is not None
+
+
+def claimable_percentile(percentile: float, samples: int, confidence: float = CONFIDENCE) -> float | None:
+    """The percentile of the sample that may be claimed as the percentile of all requests; above the asked one.
+
+    Its value is the least bound for which the claim holds: LoadGen's early-stopping estimate, for which it
+    leaves out one exceedance less than allowed. None where the samples are too few: LoadGen asks for one more than
+    `samples_needed` of one exceedance does. In (0, 100], to be looked up by nearest rank.
+    """
+    allowed = exceedances_allowed(percentile, samples, confidence)
+    if allowed is None or allowed < 1:
+        return None
+    rank = samples - allowed + 1
+    return _percentile_of_rank(rank, samples)
+
+
+def _percentile_of_rank(rank: int, samples: int) -> float:
+    """A percentile whose nearest rank is this one: the middle between the rank and the one before."""
+    found = 100 * (rank - 0.5) / samples
+    if nearest_rank(found, samples) != rank:
+        raise ValueError(f"rank {rank} of {samples} cannot be told by a percentile")
+    return found
+
+
+def _claimable(percentile: float, exceedances: int, samples: int, confidence: float) -> bool:
+    return bool(binom.cdf(exceedances, samples, 1 - percentile / 100) <= 1 - confidence + np.finfo(float).eps)
+
+
+def _check(percentile: float, confidence: float) -> None:
+    if not 0 < percentile < 100:
+        raise ValueError(f"percentile {percentile}: a number between 0 and 100 is expected")
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence {confidence}: a number between 0 and 1 is expected")
