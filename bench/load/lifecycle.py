@@ -4,6 +4,7 @@ import logging
 import signal
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +85,8 @@ class FirstProcess:
         if not self.environment.host and self.server is not None:
             self.environment.host = self.server.address
         own = self.server if self.server and self.environment.host == self.server.address else None
-        return look(address_of(self.environment.host or ""), options, models=own.models if own else None)
+        target = look(address_of(self.environment.host or ""), options, models=own.models if own else None)
+        return replace(target, pid=own.pid) if own else target
 
     def _on_test_start(self, **_: Any) -> None:
         try:

@@ -22,6 +22,7 @@ def describe(
         "target": {
             "address": target.address,
             "kind": target.kind,
+            "pid": target.pid,
             "model": asked.model,
             "version": asked.version if asked.version is not None else target.version,
             "version_asked": asked.version,

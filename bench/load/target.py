@@ -5,9 +5,8 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from bench import BenchError
 from bench.load.options import Asked, Options
@@ -33,7 +32,8 @@ class Target:
     """The SavedModel's folder, where it is known."""
     warning: str | None = None
     """Why the look failed, although the server answers."""
-    facts: dict[str, Any] = field(default_factory=dict)
+    pid: int | None = None
+    """The server's process, where it was started here."""
 
 
 class EmbeddedServer:

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import subprocess
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -78,9 +77,7 @@ def test_the_embedded_server_starts_and_ends_with_the_run(tmp_path: Path) -> Non
     assert done.code == 0, done.output
     assert done.run().manifest["target"]["kind"] == "embedded"
     assert done.run().manifest["model"]["sha256"]
-    pids = subprocess.run(["pgrep", "-f", "bench serve"], capture_output=True, text=True, check=False)
-    ours = [p for p in pids.stdout.split() if str(os.getpid()) in Path(f"/proc/{p}/status").read_text()]
-    assert not ours
+    assert not Path(f"/proc/{done.run().manifest['target']['pid']}").exists()
 
 
 def test_a_server_that_dies_leaves_a_finished_run_with_errors(models: Path, tmp_path: Path) -> None:

@@ -1,0 +1,246 @@
+"""What did the load process, the server and the machine go through while the load ran?
+
+A row a second. `cpu` and `server_cpu` are in cores (1.0: one core busy all the time), memory is resident bytes,
+`loop_delay_*` are seconds, shares are between 0 and 1. What cannot be known here is None or missing.
+"""
+
+import importlib
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+import gevent
+import numpy as np
+import psutil
+from gevent.hub import get_hub
+
+from bench.load.pacing import Timer
+
+Values = dict[str, float | None]
+
+TICK_SECONDS: Final = 0.01
+"""The loop's delay is looked at so often; each look costs 20 us."""
+FAMILY_SECONDS: Final = 10.0
+"""New child processes of the server are looked for so often, since that walks through all processes."""
+
+
+class Probe(Protocol):
+    """Something that can be read again and again."""
+
+    def read(self, seconds: float) -> Values:
+        """Values of the time since the last reading, which is this long ago."""
+        ...
+
+    def close(self) -> None:
+        """Give back what it holds."""
+        ...
+
+
+class ProcessProbe:
+    """CPU time and memory of this process, and how long its main thread waited for a core."""
+
+    def __init__(self) -> None:
+        self._process = psutil.Process()
+        self._cpu, self._waited = time.process_time(), _waited_seconds()
+
+    def read(self, seconds: float) -> Values:
+        """`cpu`, `memory`, `run_delay`: share of the time in which it could have run and no core was free."""
+        cpu, waited = time.process_time(), _waited_seconds()
+        values: Values = {
+            "cpu": (cpu - self._cpu) / seconds,
+            "memory": self._process.memory_info().rss,
+            "run_delay": None
+            if waited is None or self._waited is None
+            else (waited - self._waited) / seconds,
+        }
+        self._cpu, self._waited = cpu, waited
+        return values
+
+    def close(self) -> None:
+        """There is nothing to give back."""
+
+
+class LoopDelayProbe:
+    """How late the event loop does what is due: what every arrival and every answer suffers.
+
+    Looks at fixed instants, so that a loop which stood still counts once for each instant that it missed.
+    """
+
+    def __init__(self) -> None:
+        self._delays: list[float] = []
+        self._timer = Timer(self._look)
+        self._due = time.perf_counter() + TICK_SECONDS
+        self._timer.set(self._due)
+
+    def read(self, seconds: float) -> Values:
+        """`loop_delay_p50`, `loop_delay_p99` and `loop_delay_max`, in seconds."""
+        delays, self._delays = self._delays, []
+        if not delays:  # the loop was blocked all the time: what is due now is as late as it can be
+            delays = [max(0.0, time.perf_counter() - self._due)]
+        p50, p99 = np.percentile(delays, [50, 99], method="inverted_cdf").tolist()
+        return {"loop_delay_p50": p50, "loop_delay_p99": p99, "loop_delay_max": max(delays)}
+
+    def close(self) -> None:
+        """Look no more."""
+        self._timer.close()
+
+    def _look(self) -> None:
+        now = time.perf_counter()
+        while self._due <= now:
+            self._delays.append(now - self._due)
+            self._due += TICK_SECONDS
+        self._timer.set(self._due)
+
+
+class ServerProbe:
+    """CPU time and memory of a server's process and all its children, on this machine."""
+
+    def __init__(self, pid: int) -> None:
+        """Raises psutil.NoSuchProcess where there is no such process."""
+        self._root = psutil.Process(pid)
+        self._cpu: dict[psutil.Process, float] = {}
+        self._looked = float("-inf")
+        self.read(1.0)
+
+    def read(self, seconds: float) -> Values:
+        """`server_cpu`, `server_memory`, `server_processes`; no CPU and memory where all processes are gone."""
+        if time.perf_counter() - self._looked > FAMILY_SECONDS:
+            self._find_family()
+        spent, memory = 0.0, 0
+        for process, before in list(self._cpu.items()):
+            try:
+                times = process.cpu_times()
+                memory += process.memory_info().rss
+            except psutil.Error:  # it has ended
+                del self._cpu[process]
+                continue
+            self._cpu[process] = times.user + times.system
+            spent += self._cpu[process] - before
+        if not self._cpu:
+            return {"server_cpu": None, "server_memory": None, "server_processes": 0}
+        return {"server_cpu": spent / seconds, "server_memory": memory, "server_processes": len(self._cpu)}
+
+    def close(self) -> None:
+        """There is nothing to give back."""
+
+    def _find_family(self) -> None:
+        self._looked = time.perf_counter()
+        try:
+            family = [self._root, *self._root.children(recursive=True)]
+            for process in family:
+                if process not in self._cpu:
+                    times = process.cpu_times()
+                    self._cpu[process] = times.user + times.system
+        except psutil.Error:  # the root has ended; children of it that are known are still looked at
+            return
+
+
+class MachineProbe:
+    """How busy the whole machine is, and how much of it its host gave to others."""
+
+    def __init__(self) -> None:
+        self._times = psutil.cpu_times()
+
+    def read(self, seconds: float) -> Values:
+        """`machine_cpu`: share of all cores' time that is not idle; `machine_steal`: share taken by the host."""
+        before, self._times = self._times, psutil.cpu_times()
+        passed = {name: getattr(self._times, name) - getattr(before, name) for name in before._fields}
+        # guest times are contained in user and nice
+        total = sum(value for name, value in passed.items() if not name.startswith("guest"))
+        if total <= 0:
+            return {"machine_cpu": None, "machine_steal": None}
+        idle = passed["idle"] + passed.get("iowait", 0.0)
+        return {"machine_cpu": 1 - idle / total, "machine_steal": passed.get("steal", 0.0) / total}
+
+    def close(self) -> None:
+        """There is nothing to give back."""
+
+
+class GpuProbe:
+    """Utilisation, memory, power and clock of this machine's NVIDIA GPUs, through nvidia-ml-py."""
+
+    def __init__(self, nvml: Any) -> None:
+        """nvml: the module `pynvml`, initialised; see `gpus`."""
+        self._nvml = nvml
+        self._devices = [nvml.nvmlDeviceGetHandleByIndex(i) for i in range(nvml.nvmlDeviceGetCount())]
+
+    def read(self, seconds: float) -> Values:
+        """For each GPU i `gpu<i>_utilization`, `_memory` (bytes), `_power` (watts) and `_clock` (Hz)."""
+        # the driver takes milliseconds for its answers, in which the load must go on
+        values: Values = get_hub().threadpool.apply(self._read_all)
+        return values
+
+    def close(self) -> None:
+        """Let the driver go."""
+        self._nvml.nvmlShutdown()
+
+    def _read_all(self) -> Values:
+        nvml, values = self._nvml, Values()
+        for number, device in enumerate(self._devices):
+            asked: dict[str, Callable[[], float]] = {
+                "utilization": lambda device=device: nvml.nvmlDeviceGetUtilizationRates(device).gpu / 100,  # type: ignore[misc]  # mypy cannot infer defaults of lambdas
+                "memory": lambda device=device: nvml.nvmlDeviceGetMemoryInfo(device).used,  # type: ignore[misc]  # as above
+                "power": lambda device=device: nvml.nvmlDeviceGetPowerUsage(device) / 1e3,  # type: ignore[misc]  # as above
+                "clock": lambda device=device: nvml.nvmlDeviceGetClockInfo(device, nvml.NVML_CLOCK_SM) * 1e6,  # type: ignore[misc]  # as above
+            }
+            for name, ask in asked.items():
+                try:
+                    values[f"gpu{number}_{name}"] = ask()
+                except nvml.NVMLError:  # this card does not tell
+                    values[f"gpu{number}_{name}"] = None
+        return values
+
+
+def gpus() -> GpuProbe | None:
+    """A probe of this machine's GPUs; None where there is none, or no nvidia-ml-py to ask with."""
+    try:
+        nvml = importlib.import_module("pynvml")
+    except ImportError:
+        return None
+    try:
+        nvml.nvmlInit()
+    except nvml.NVMLError:
+        return None
+    return GpuProbe(nvml)
+
+
+class Telemetry:
+    """Reads probes once a second and hands the values on."""
+
+    def __init__(self, probes: Sequence[Probe], emit: Callable[[float, Values], Any]) -> None:
+        """`emit` gets the instant of each reading on perf_counter's clock, and the values."""
+        self._probes, self._emit = probes, emit
+        self._last = time.perf_counter()
+        self._greenlet = gevent.spawn(self._run)
+
+    def stop(self) -> None:
+        """Read a last time, unless the last reading was just now, and close the probes."""
+        self._greenlet.kill()
+        if time.perf_counter() - self._last > 0.1:
+            self._read()
+        for probe in self._probes:
+            probe.close()
+
+    def _run(self) -> None:
+        due = self._last
+        while True:
+            due = max(due + 1.0, time.perf_counter())  # no readings in a row to make up for a blocked loop
+            gevent.sleep(due - time.perf_counter())
+            self._read()
+
+    def _read(self) -> None:
+        now = time.perf_counter()
+        seconds, self._last = now - self._last, now
+        values = Values()
+        for probe in self._probes:
+            values.update(probe.read(seconds))
+        self._emit(now, values)
+
+
+def _waited_seconds() -> float | None:
+    """Time that the main thread has spent waiting for a core so far (Documentation/scheduler/sched-stats.rst)."""
+    try:
+        return int(Path("/proc/self/schedstat").read_text().split()[1]) / 1e9
+    except (OSError, IndexError, ValueError):
+        return None
