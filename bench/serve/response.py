@@ -83,7 +83,7 @@ class Responses:
 
     def _head(self, group: Group, alias: str, dtype: np.dtype[Any], shape: tuple[int, ...]) -> bytes | None:
         """What stands before the memory of an output of this dtype and shape in the response."""
-        key = (alias, dtype, shape)
+        key = (alias, dtype, shape, self._as_content)
         known = group.heads.get(key)
         if known is not None:
             return known
