@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 import gevent
-import numpy as np
 import psutil
 from gevent.hub import get_hub
 
+from bench.histogram import nearest_rank
 from bench.load.pacing import Timer
 
 Values = dict[str, float | None]
@@ -78,8 +78,9 @@ class LoopDelayProbe:
         delays, self._delays = self._delays, []
         if not delays:  # the loop was blocked all the time: what is due now is as late as it can be
             delays = [max(0.0, time.perf_counter() - self._due)]
-        p50, p99 = np.percentile(delays, [50, 99], method="inverted_cdf").tolist()
-        return {"loop_delay_p50": p50, "loop_delay_p99": p99, "loop_delay_max": max(delays)}
+        delays.sort()
+        p50, p99 = (delays[nearest_rank(q, len(delays)) - 1] for q in (50, 99))
+        return {"loop_delay_p50": p50, "loop_delay_p99": p99, "loop_delay_max": delays[-1]}
 
     def close(self) -> None:
         """Look no more."""
@@ -177,16 +178,16 @@ class GpuProbe:
 
     def _read_all(self) -> Values:
         nvml, values = self._nvml, Values()
+        asked: dict[str, Callable[[Any], float]] = {
+            "utilization": lambda device: nvml.nvmlDeviceGetUtilizationRates(device).gpu / 100,
+            "memory": lambda device: nvml.nvmlDeviceGetMemoryInfo(device).used,
+            "power": lambda device: nvml.nvmlDeviceGetPowerUsage(device) / 1e3,
+            "clock": lambda device: nvml.nvmlDeviceGetClockInfo(device, nvml.NVML_CLOCK_SM) * 1e6,
+        }
         for number, device in enumerate(self._devices):
-            asked: dict[str, Callable[[], float]] = {
-                "utilization": lambda device=device: nvml.nvmlDeviceGetUtilizationRates(device).gpu / 100,  # type: ignore[misc]  # mypy cannot infer defaults of lambdas
-                "memory": lambda device=device: nvml.nvmlDeviceGetMemoryInfo(device).used,  # type: ignore[misc]  # as above
-                "power": lambda device=device: nvml.nvmlDeviceGetPowerUsage(device) / 1e3,  # type: ignore[misc]  # as above
-                "clock": lambda device=device: nvml.nvmlDeviceGetClockInfo(device, nvml.NVML_CLOCK_SM) * 1e6,  # type: ignore[misc]  # as above
-            }
             for name, ask in asked.items():
                 try:
-                    values[f"gpu{number}_{name}"] = ask()
+                    values[f"gpu{number}_{name}"] = ask(device)
                 except nvml.NVMLError:  # this card does not tell
                     values[f"gpu{number}_{name}"] = None
         return values

@@ -1,0 +1,240 @@
+"""bench.load.telemetry: what the processes and the machine went through."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import gevent
+import psutil
+import pytest
+
+from bench.load import telemetry
+from bench.load.telemetry import GpuProbe, LoopDelayProbe, MachineProbe, ProcessProbe, ServerProbe, Telemetry
+
+FAMILY = """
+import os, sys, time
+child = os.fork()
+end = time.process_time() + 0.2
+while time.process_time() < end:
+    pass
+if child:
+    print(child, flush=True)
+    sys.stdin.read()
+    os.waitpid(child, 0)
+else:
+    os.read(0, 1)
+"""
+
+
+def burn(seconds: float) -> None:
+    end = time.process_time() + seconds
+    while time.process_time() < end:
+        pass
+
+
+@pytest.fixture
+def family() -> Iterator["subprocess.Popen[str]"]:
+    """A server with one child; both end when their standard input does."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", FAMILY], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout
+    assert process.stdout.readline()
+    yield process
+    process.communicate()
+
+
+def test_a_process_knows_its_cpu_time_and_memory() -> None:
+    probe = ProcessProbe()
+    before = time.process_time()
+    burn(0.05)
+    values = probe.read(0.5)
+    spent = time.process_time() - before
+    assert values["cpu"] is not None
+    assert 0.05 <= values["cpu"] * 0.5 <= spent
+    assert values["memory"] == pytest.approx(psutil.Process().memory_info().rss, rel=0.2)
+    again = probe.read(0.5)
+    assert again["cpu"] is not None
+    assert again["cpu"] < values["cpu"]
+
+
+def test_waiting_for_a_core_shows_as_run_delay() -> None:
+    if not os.path.exists("/proc/self/schedstat"):  # noqa: PTH110  # a fact of the kernel, not a file of ours
+        pytest.skip("this kernel keeps no schedstat")
+    core = min(os.sched_getaffinity(0))
+    code = (
+        "import os, sys, time; from bench.load.telemetry import ProcessProbe; probe = ProcessProbe();"
+        "end = time.process_time() + 0.3\nwhile time.process_time() < end: pass\nprint(probe.read(1.0)['run_delay'])"
+    )
+    pinned = [
+        subprocess.Popen(
+            [sys.executable, "-c", f"import os; os.sched_setaffinity(0, {{{core}}}); {code}"],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(2)
+    ]
+    waited = [float(process.communicate()[0]) for process in pinned]
+    assert max(waited) > 0.1
+
+
+def test_a_blocked_loop_is_late_for_every_instant_that_it_missed() -> None:
+    probe = LoopDelayProbe()
+    gevent.sleep(0.02)
+    time.sleep(0.2)  # blocks the loop: this thread has not been patched
+    gevent.sleep(0.001)
+    values = probe.read(1.0)
+    probe.close()
+    assert values["loop_delay_max"] is not None
+    assert values["loop_delay_max"] > 0.15
+    assert values["loop_delay_p50"] is not None
+    assert values["loop_delay_p50"] > 0.05
+
+
+def test_a_loop_that_has_not_turned_at_all_is_not_on_time() -> None:
+    probe = LoopDelayProbe()
+    time.sleep(0.1)  # blocks the loop
+    values = probe.read(0.1)
+    probe.close()
+    assert values["loop_delay_max"] is not None
+    assert values["loop_delay_max"] > 0.08
+
+
+def test_a_server_is_watched_with_its_children(family: "subprocess.Popen[str]") -> None:
+    probe = ServerProbe(family.pid)
+    values = probe.read(1.0)
+    assert values["server_processes"] == 2
+    own = psutil.Process(family.pid).memory_info().rss
+    assert values["server_memory"] is not None
+    assert values["server_memory"] > own
+    family.communicate()
+    assert probe.read(1.0) == {"server_cpu": None, "server_memory": None, "server_processes": 0}
+
+
+def test_cpu_time_of_a_server_counts_from_the_first_look_on() -> None:
+    code = "import sys, time\nfor line in sys.stdin:\n    end = time.process_time() + 0.1\n    while time.process_time() < end: pass\n    print(1, flush=True)"
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdin
+        assert process.stdout
+        process.stdin.write("\n")
+        process.stdin.flush()
+        process.stdout.readline()
+        probe = ServerProbe(process.pid)
+        process.stdin.write("\n")
+        process.stdin.flush()
+        process.stdout.readline()
+        first, second = probe.read(1.0)["server_cpu"], probe.read(1.0)["server_cpu"]
+        process.stdin.close()
+    assert first is not None
+    assert 0.08 <= first <= 0.15
+    assert second == pytest.approx(0, abs=0.02)
+
+
+def test_no_such_server() -> None:
+    with subprocess.Popen(["true"]) as process:
+        pass
+    with pytest.raises(psutil.NoSuchProcess):
+        ServerProbe(process.pid)
+
+
+def test_the_machine_is_busy_while_something_runs() -> None:
+    probe = MachineProbe()
+    burn(0.3)
+    values = probe.read(0.3)
+    assert values["machine_cpu"] is not None
+    assert 0.5 / psutil.cpu_count() < values["machine_cpu"] <= 1
+    assert values["machine_steal"] is not None
+    assert 0 <= values["machine_steal"] <= 1
+
+
+class DriverError(Exception):
+    pass
+
+
+def driver(**changes: Any) -> SimpleNamespace:
+    """What is used of pynvml, for two GPUs of which the second does not tell its power."""
+
+    def power(device: int) -> int:
+        if device:
+            raise DriverError
+        return 65_500
+
+    told = {
+        "NVMLError": DriverError,
+        "NVML_CLOCK_SM": 1,
+        "nvmlInit": lambda: None,
+        "nvmlShutdown": lambda: None,
+        "nvmlDeviceGetCount": lambda: 2,
+        "nvmlDeviceGetHandleByIndex": lambda i: i,
+        "nvmlDeviceGetUtilizationRates": lambda i: SimpleNamespace(gpu=40 + i),
+        "nvmlDeviceGetMemoryInfo": lambda i: SimpleNamespace(used=1000 + i),
+        "nvmlDeviceGetPowerUsage": power,
+        "nvmlDeviceGetClockInfo": lambda i, which: 1410,
+    }
+    return SimpleNamespace(**{**told, **changes})
+
+
+def test_gpus_are_read_in_units_without_a_prefix() -> None:
+    assert GpuProbe(driver()).read(1.0) == {
+        "gpu0_utilization": 0.40,
+        "gpu0_memory": 1000,
+        "gpu0_power": 65.5,
+        "gpu0_clock": 1.41e9,
+        "gpu1_utilization": 0.41,
+        "gpu1_memory": 1001,
+        "gpu1_power": None,
+        "gpu1_clock": 1.41e9,
+    }
+
+
+def test_machines_without_gpu_or_without_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pynvml", None)
+    assert telemetry.gpus() is None
+
+    def fail() -> None:
+        raise DriverError
+
+    monkeypatch.setitem(sys.modules, "pynvml", driver(nvmlInit=fail))
+    assert telemetry.gpus() is None
+    monkeypatch.setitem(sys.modules, "pynvml", driver())
+    assert telemetry.gpus() is not None
+
+
+class Counter:
+    """A probe that counts its readings."""
+
+    def __init__(self) -> None:
+        self.spans: list[float] = []
+        self.closed = False
+
+    def read(self, seconds: float) -> telemetry.Values:
+        self.spans.append(seconds)
+        return {"readings": len(self.spans)}
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def test_probes_are_read_each_second_and_once_more_at_the_end() -> None:
+    probe, emitted = Counter(), []
+    begin = time.perf_counter()
+    watching = Telemetry(
+        [probe, MachineProbe()], lambda at, values: emitted.append((at, values["readings"], len(values)))
+    )
+    with gevent.Timeout(20):
+        while len(emitted) < 2:
+            gevent.sleep(0.01)
+    gevent.sleep(0.15)
+    watching.stop()
+    assert [(readings, size) for _, readings, size in emitted] == [(1, 3), (2, 3), (3, 3)]
+    assert probe.closed
+    assert probe.spans[0] >= 0.99
+    assert sum(probe.spans) == pytest.approx(emitted[-1][0] - begin, abs=0.05)
+    gevent.sleep(0)
+    assert len(emitted) == 3
