@@ -6,6 +6,7 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from bench.run import Run
@@ -94,6 +95,51 @@ def test_a_server_that_dies_leaves_a_finished_run_with_errors(models: Path, tmp_
     assert (statuses == 0).any()
     assert (statuses == 14).any()
     assert run.manifest["counts"]["recorded"] == len(run.samples)
+
+
+def test_a_server_that_refuses_every_call_is_a_finished_run(tmp_path: Path) -> None:
+    refusing = ["--backend", "synthetic", "--service-time", "constant(1ms)", "--error-rate", "1"]
+    with launch.embedded([*refusing, "--model_name", "mnist"]) as own:
+        done = locust(tmp_path, "--host", own.address, "-u", "2", "-r", "2", "-t", "1s")
+    run = done.run()
+    assert run.finished, done.output
+    assert done.code == 1
+    assert len(run.samples) > 10
+    assert (run.samples["status"] != 0).all()
+    assert "Traceback" not in done.output
+
+
+def test_a_worker_that_dies_is_told_and_its_samples_are_kept(server: launch.Server, tmp_path: Path) -> None:
+    arguments = ["--host", server.address, "-u", "4", "-r", "4", "-t", "6s", "--processes", "2"]
+    process = start(tmp_path, *arguments)
+    folder = wait_for_folder(tmp_path, process)
+    victim = psutil.Process(process.pid).children()[0]
+    os.kill(victim.pid, signal.SIGKILL)
+    done = finish(process, tmp_path)
+    run = Run.open(folder)
+    assert run.finished, done.output
+    lost, kept = sorted(run.manifest["workers"], key=lambda worker: not worker["lost"])
+    assert (lost["lost"], kept["lost"]) == (True, False)
+    assert lost["recorded"] > 0
+    by_worker = run.samples["worker"].value_counts()
+    assert by_worker[lost["worker"]] == lost["recorded"]
+    assert by_worker[kept["worker"]] == kept["recorded"] == kept["sent"]
+
+
+def test_no_samples_keeps_the_counts(server: launch.Server, tmp_path: Path) -> None:
+    done = locust(tmp_path, "--host", server.address, "-u", "2", "-r", "2", "-t", "1s", "--no-samples")
+    run = done.run()
+    assert not (run.path / "samples.parquet").exists()
+    assert run.histogram("latency").count == run.manifest["counts"]["sent"] > 100
+
+
+def test_a_load_process_stays_small(server: launch.Server, tmp_path: Path) -> None:
+    process = start(tmp_path, "--host", server.address, "-u", "64", "-r", "64", "-t", "3s")
+    wait_for_folder(tmp_path, process)
+    resident = psutil.Process(process.pid).memory_info().rss
+    done = finish(process, tmp_path)
+    assert done.code == 0, done.output
+    assert resident < 120e6
 
 
 @pytest.mark.parametrize("processes", [[], ["--processes", "2"]])
