@@ -7,10 +7,11 @@ rule of MLPerf LoadGen (mlcommons/inference, loadgen/early_stopping.cc), which w
 requests for independent; see the doubts of a run for what speaks against that.
 """
 
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
-from scipy.stats import binom
+from scipy.special import bdtr, bdtrik  # scipy.stats holds the same behind an import of half a second
 
 from bench.histogram import nearest_rank
 
@@ -18,6 +19,7 @@ CONFIDENCE: Final = 0.99
 """What LoadGen asks for."""
 
 
+@lru_cache
 def samples_needed(percentile: float, exceedances: int = 0, confidence: float = CONFIDENCE) -> int:
     """Requests, the exceedances among them, from which on the claim can be made.
 
@@ -45,8 +47,9 @@ def exceedances_allowed(percentile: float, samples: int, confidence: float = CON
     Raises ValueError for a percentile or confidence out of range.
     """
     _check(percentile, confidence)
-    # ppf gives the least count whose probability reaches 1 - confidence; the one below is rarer
-    allowed = int(binom.ppf(1 - confidence, samples, 1 - percentile / 100)) if samples else 0
+    # where the probability, continued between the counts, reaches 1 - confidence; the counts below are rarer
+    reached = float(bdtrik(1 - confidence, samples, 1 - percentile / 100)) if samples else 0.0
+    allowed = int(np.nan_to_num(reached)) + 1
     while allowed >= 0 and not _claimable(percentile, allowed, samples, confidence):
         allowed -= 1
     return None if allowed < 0 else allowed
@@ -54,7 +57,7 @@ def exceedances_allowed(percentile: float, samples: int, confidence: float = CON
 
 def supported(percentile: float, samples: int, confidence: float = CONFIDENCE) -> bool:
     """Whether so many requests can support any claim about the percentile."""
-    return exceedances_allowed(percentile, samples, confidence) is not None
+    return samples >= samples_needed(percentile, 0, confidence)
 
 
 def claimable_percentile(percentile: float, samples: int, confidence: float = CONFIDENCE) -> float | None:
@@ -80,7 +83,9 @@ def _percentile_of_rank(rank: int, samples: int) -> float:
 
 
 def _claimable(percentile: float, exceedances: int, samples: int, confidence: float) -> bool:
-    return bool(binom.cdf(exceedances, samples, 1 - percentile / 100) <= 1 - confidence + np.finfo(float).eps)
+    if exceedances >= samples:
+        return False
+    return bool(bdtr(float(exceedances), samples, 1 - percentile / 100) <= 1 - confidence + np.finfo(float).eps)
 
 
 def _check(percentile: float, confidence: float) -> None:

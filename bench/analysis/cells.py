@@ -1,0 +1,154 @@
+"""Which parts of a run are counted apart, and what was measured in each?
+
+A cell is what one run measured for one request name, batch size and model version in its steady part.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from bench.chunk import Key, Tally
+from bench.histogram import Histogram
+from bench.run import Run
+from bench.sample import UNSENT
+
+NOTHING = Tally(0, 0, 0, 0, 0)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Requests of one name, batch size and model version in the steady part of a run."""
+
+    run: Run
+    """Its steady part."""
+    name: str
+    batch: int
+    version: int | None
+    """Model version that answered; that asked for where none answered; None: unknown."""
+    keys: frozenset[Key]
+    """The keys of the run that belong to the cell: failed requests tell no version."""
+
+    @property
+    def duration(self) -> float:
+        """Seconds of load."""
+        return self.run.duration
+
+    @cached_property
+    def outcomes(self) -> dict[str, int]:
+        """Requests by outcome."""
+        found: dict[str, int] = {}
+        for (key, _), tally in self.run.tallies.items():
+            if key in self.keys:
+                found[key.outcome] = found.get(key.outcome, 0) + tally.requests
+        return found
+
+    @cached_property
+    def answered(self) -> Tally:
+        """Counts of the requests answered OK."""
+        total = NOTHING
+        for (key, _), tally in self.run.tallies.items():
+            if key in self.keys and key.outcome == "OK":
+                total = total.plus(tally)
+        return total
+
+    @property
+    def requests(self) -> int:
+        """Requests that were due."""
+        return sum(self.outcomes.values())
+
+    @property
+    def failed(self) -> int:
+        """Requests that were due and not answered OK."""
+        return self.requests - self.outcomes.get("OK", 0)
+
+    @property
+    def unsent(self) -> int:
+        """Requests that were due and never sent."""
+        return self.outcomes.get(UNSENT, 0)
+
+    @cached_property
+    def latency(self) -> Histogram:
+        """done - due of the requests answered OK."""
+        return self._histogram("latency")
+
+    @cached_property
+    def service(self) -> Histogram:
+        """done - sent of the requests answered OK."""
+        return self._histogram("service")
+
+    @cached_property
+    def lag(self) -> Histogram:
+        """sent - due of the requests answered OK."""
+        return self._histogram("lag")
+
+    @property
+    def keep(self) -> Callable[[Key], bool]:
+        """Whether a key's answers belong to the cell: for `Run.series`."""
+        return lambda key: key.outcome == "OK" and key in self.keys
+
+    def _histogram(self, kind: str) -> Histogram:
+        return self.run.histogram(kind, self.keep)
+
+
+def cells(run: Run) -> list[Cell]:
+    """The cells of a run, in the order of name, batch and version; none of a run without requests.
+
+    Failed requests, which tell no version, belong to the only version that answered to their name and batch; where
+    several did, they are a cell of their own. Raises BenchError where the run's files are damaged.
+    """
+    steady = run.steady
+    groups: dict[tuple[str, int], set[Key]] = {}
+    for key, _ in steady.tallies:
+        groups.setdefault((key.name, key.batch), set()).add(key)
+    found = []
+    for (name, batch), keys in sorted(groups.items()):
+        versions = sorted({key.version for key in keys if key.version is not None})
+        if len(versions) <= 1:
+            version = versions[0] if versions else _asked(run)
+            found.append(Cell(steady, name, batch, version, frozenset(keys)))
+            continue
+        for one in versions:
+            found.append(Cell(steady, name, batch, one, frozenset(k for k in keys if k.version == one)))
+        unknown = frozenset(key for key in keys if key.version is None)
+        if unknown:
+            found.append(Cell(steady, name, batch, None, unknown))
+    return found
+
+
+def _asked(run: Run) -> int | None:
+    version = (run.manifest.get("target") or {}).get("version")
+    return version if isinstance(version, int) else None
+
+
+def described(run: Run) -> dict[str, str]:
+    """Scenario, server and load of a run in a few words each."""
+    target = run.manifest.get("target") or {}
+    server = target.get("kind") or "?"
+    if server == "remote":
+        server = target.get("address") or server
+    return {
+        "scenario": str(run.manifest.get("scenario") or "?"),
+        "server": str(target.get("build") or server),
+        "load": load_in_words(run.manifest.get("load") or {}),
+    }
+
+
+def load_in_words(load: dict[str, Any]) -> str:
+    """Such as `16 users`, `1000/s poisson` or `ramp`."""
+    schedule = load.get("schedule") or load
+    kind, users = schedule.get("kind", "closed"), load.get("users")
+    if load.get("shape"):
+        return str(load["shape"])
+    if kind == "closed":
+        return f"{users} users" if users else "closed"
+    rate = offered_rate(load)
+    return f"{rate:g}/s {kind}" if rate else str(kind)
+
+
+def offered_rate(load: dict[str, Any]) -> float | None:
+    """Requests per second that the schedule wants; None where it is not one number."""
+    schedule = load.get("schedule") or load
+    if schedule.get("kind") not in ("constant", "poisson") or not schedule.get("rate"):
+        return None
+    return float(schedule["rate"]) * int(load.get("users") or 1)

@@ -1,0 +1,351 @@
+"""Can a run be believed?
+
+Each check looks for one reason not to; what it finds is a doubt with the remedy. No check needs more than the
+manifest, the counts, the histograms and the telemetry of one run. (What only shows beside another run, such as
+another machine, is `bench.analysis.environment`.)
+"""
+
+import math
+from collections.abc import Callable, Iterable
+from typing import Any, Final, NamedTuple
+
+from bench.analysis.cells import Cell, cells, offered_rate
+from bench.analysis.sample_size import samples_needed
+from bench.run import Run
+from bench.sample import UNSENT
+from bench.warmup import trend
+
+CPU_SHARE: Final = 0.85
+"""A load process that uses more of a core than this has no time left to be punctual."""
+LOOP_DELAY: Final = 0.010
+"""Seconds by which the event loop of a load process may be late (99th percentile of an observation)."""
+CEILING_SHARE: Final = 0.70
+"""Above this share of the machine's own measured ceiling the generator is part of what is measured."""
+LAG_P99: Final = 0.001
+LAG_TO_SERVICE: Final = 0.10
+"""Lag (p99) may be this share of the median service time..."""
+LAG_RESOLUTION: Final = 0.0003
+"""...unless it is below what sending on time can achieve at all (p99, in an unloaded process)."""
+ACHIEVED_SHARE: Final = 0.99
+TREND_P: Final = 0.002
+TREND_CHANGE: Final = 0.10
+"""A trend is doubted when it is no chance and moves rate or mean latency by this share of the median."""
+STEADY_SECONDS: Final = 5.0
+"""A shorter steady part shows neither a trend nor the pauses that come every few seconds."""
+ERROR_SHARE: Final = 0.01
+CLOCK_BOUND: Final = 0.001
+"""Seconds by which the clock of a load process may be off the master's before series do not line up."""
+
+
+class Doubt(NamedTuple):
+    """A reason not to believe a run, and what to do about it."""
+
+    check: str
+    """Name of the check that found it."""
+    reason: str
+    remedy: str
+
+    def __str__(self) -> str:
+        return f"{self.reason}; {self.remedy}"
+
+
+def doubts(run: Run, percentiles: Iterable[float] = ()) -> list[Doubt]:
+    """Every doubt about a run: those noted while it lasted, then what the checks find.
+
+    `percentiles` are those that a claim rests on: too few samples for one of them is a doubt. Raises BenchError
+    where the run's files are damaged.
+    """
+    noted = [
+        Doubt(str(row.get("check", "noted")), str(row["reason"]), str(row.get("remedy", "")))
+        for row in run.manifest.get("doubts") or []
+        if isinstance(row, dict) and "reason" in row
+    ]
+    found = [doubt for check in CHECKS for doubt in check(run)] + _too_few_samples(run, percentiles)
+    known = {doubt.check for doubt in noted}
+    return noted + [doubt for doubt in found if doubt.check not in known]
+
+
+def _unfinished(run: Run) -> list[Doubt]:
+    if run.finished:
+        return []
+    return [
+        Doubt(
+            "unfinished",
+            "the run was not finished: its load process was killed or still runs",
+            "run it again",
+        )
+    ]
+
+
+def _empty(run: Run) -> list[Doubt]:
+    if run.tallies:
+        return []
+    return [Doubt("empty", "no request was recorded", "see the log of the load processes for the reason")]
+
+
+def _incomplete(run: Run) -> list[Doubt]:
+    """Requests sent, recorded and found in the run must be the same number."""
+    if not run.finished:
+        return []
+    counts = run.manifest.get("counts") or {}
+    sent, recorded = counts.get("sent"), counts.get("recorded")
+    whole = run.within(*run.seconds)
+    kept = sum(t.requests for (key, _), t in whole.tallies.items() if key.outcome != UNSENT)
+    unsent = sum(t.requests for (key, _), t in whole.tallies.items() if key.outcome == UNSENT)
+    found = []
+    if sent is not None and sent != kept:
+        found.append(
+            Doubt(
+                "incomplete",
+                f"{sent:,} requests were sent and {kept:,} are recorded",
+                "run it again with fewer requests per load process; samples were lost on their way",
+            )
+        )
+    elif recorded is not None and recorded not in (kept, kept + unsent):
+        found.append(
+            Doubt(
+                "incomplete",
+                f"{recorded:,} requests were recorded and {kept + unsent:,} are in the run's files",
+                "the files were damaged or changed: run it again",
+            )
+        )
+    return found
+
+
+def _lost_workers(run: Run) -> list[Doubt]:
+    workers = [w for w in run.manifest.get("workers") or [] if isinstance(w, dict)]
+    lost = [w for w in workers if w.get("lost")]
+    if not lost:
+        return []
+    total = sum(int(w.get("recorded") or 0) for w in workers)
+    of_lost = sum(int(w.get("recorded") or 0) for w in lost)
+    share = f"{of_lost / total:.0%} of the samples come from it" if total else "it had recorded nothing"
+    names = ", ".join(str(w.get("worker", "?")) for w in lost)
+    return [
+        Doubt(
+            "lost worker",
+            f"load process {names} ended before the run did; {share}",
+            "run it again, watching memory",
+        )
+    ]
+
+
+def _clocks(run: Run) -> list[Doubt]:
+    bounds = [w.get("clock_bound") for w in run.manifest.get("workers") or [] if isinstance(w, dict)]
+    worst = max((float(b) for b in bounds if b is not None), default=0.0)
+    if worst <= CLOCK_BOUND:
+        return []
+    return [
+        Doubt(
+            "clocks",
+            f"the clock of a load process is known to {worst * 1e3:.1f} ms only",
+            "use load machines in one network; latencies are right, series of several workers are shifted",
+        )
+    ]
+
+
+def _saturated(run: Run) -> list[Doubt]:
+    steady = run.steady
+    first, end = steady.window or steady.seconds
+    rows = [
+        r
+        for r in run.telemetry
+        if str(r.get("source", "")).startswith("worker") and first <= r["time"] <= end
+    ]
+    found = []
+    busiest = max((share for _, share in _cpu_shares(rows)), default=0.0)
+    if busiest > CPU_SHARE:
+        found.append(
+            Doubt(
+                "client saturated",
+                f"a load process used {busiest:.0%} of a core",
+                "use more load processes (--processes) or another machine for the load",
+            )
+        )
+    delay = max((float(r["loop_delay"]) for r in rows if r.get("loop_delay") is not None), default=0.0)
+    if delay > LOOP_DELAY:
+        found.append(
+            Doubt(
+                "client delayed",
+                f"the event loop of a load process was {delay * 1e3:.0f} ms late",
+                "leave a core to each load process and nothing else running on it",
+            )
+        )
+    ceiling = (run.manifest.get("ceiling") or {}).get("requests_per_second")
+    rate = _rate(steady)
+    if ceiling and rate > CEILING_SHARE * float(ceiling):
+        found.append(
+            Doubt(
+                "near the ceiling",
+                f"{rate:,.0f} requests/s are {rate / float(ceiling):.0%} of what this load machine can send at all",
+                "use more load processes (--processes) or another machine for the load",
+            )
+        )
+    return found
+
+
+def _cpu_shares(rows: list[dict[str, Any]]) -> list[tuple[str, float]]:
+    """Share of a core that each load process used, from its CPU time so far at two instants."""
+    by_source: dict[str, list[tuple[float, float]]] = {}
+    for row in rows:
+        if row.get("cpu_seconds") is not None:
+            by_source.setdefault(str(row["source"]), []).append(
+                (float(row["time"]), float(row["cpu_seconds"]))
+            )
+    return [
+        (source, (seen[-1][1] - seen[0][1]) / (seen[-1][0] - seen[0][0]))
+        for source, seen in by_source.items()
+        if seen[-1][0] > seen[0][0]
+    ]
+
+
+def _rate(run: Run) -> float:
+    answered = sum(tally.requests for (key, _), tally in run.tallies.items() if key.outcome != UNSENT)
+    return answered / run.duration if run.duration > 0 else 0.0
+
+
+def _behind(run: Run) -> list[Doubt]:
+    """Did an open loop send what was due when it was due?"""
+    load = run.manifest.get("load") or {}
+    if (load.get("schedule") or load).get("kind", "closed") == "closed":
+        return []
+    steady = run.steady
+    found = []
+    lag, service = (steady.histogram(kind, lambda key: True) for kind in ("lag", "service"))
+    if lag.count:
+        late, usual = lag.percentile(99), service.percentile(50)
+        if late > LAG_P99 or late > max(LAG_TO_SERVICE * usual, LAG_RESOLUTION):
+            found.append(
+                Doubt(
+                    "behind",
+                    f"requests left late: p99 of lag {late * 1e3:.2f} ms, median service time {usual * 1e3:.2f} ms",
+                    "lower the rate, or use more load processes (--processes)",
+                )
+            )
+    due = sum(tally.requests for tally in steady.tallies.values())
+    unsent = sum(tally.requests for (key, _), tally in steady.tallies.items() if key.outcome == UNSENT)
+    offered = offered_rate(load)
+    wanted = max(float(due), offered * steady.duration if offered else 0.0)
+    if wanted and (due - unsent) / wanted < ACHIEVED_SHARE:
+        found.append(
+            Doubt(
+                "not achieved",
+                f"{(due - unsent) / wanted:.1%} of the offered load was sent",
+                "lower the rate, raise the cap on requests in flight, or use more load processes (--processes)",
+            )
+        )
+    return found
+
+
+def _unsteady(run: Run) -> list[Doubt]:
+    if not run.tallies or not run.constant_load:
+        return []
+    steady = run.steady
+    if steady.duration < STEADY_SECONDS:
+        text = f"the steady part lasts {steady.duration:.1f} s only"
+        return [Doubt("short", text, f"run longer: {STEADY_SECONDS:.0f} s after the warm-up at the least")]
+    found = []
+    for what, series in zip(("requests/s", "mean latency"), steady.rate_and_latency(), strict=True):
+        seen = trend(series)
+        if seen is not None and seen.p < TREND_P and abs(seen.change) > TREND_CHANGE:
+            found.append(
+                Doubt(
+                    "unsteady",
+                    f"{what} changed by {seen.change:+.0%} within the steady part",
+                    "run longer, or give a longer warm-up",
+                )
+            )
+    return found
+
+
+def _errors(run: Run) -> list[Doubt]:
+    """Over the whole run: errors in the warm-up count as well."""
+    outcomes: dict[str, int] = {}
+    for (key, _), tally in run.within(*run.seconds).tallies.items():
+        outcomes[key.outcome] = outcomes.get(key.outcome, 0) + tally.requests
+    total, answered = sum(outcomes.values()), outcomes.pop("OK", 0)
+    if not total or (total - answered) / total <= ERROR_SHARE:
+        return []
+    most = max(outcomes, key=lambda outcome: outcomes[outcome])
+    text = f"{(total - answered) / total:.1%} of the requests failed, most with {most}"
+    return [
+        Doubt("errors", text, "latencies are those of the rest: find the reason in the server's log first")
+    ]
+
+
+def _wrong_answers(run: Run) -> list[Doubt]:
+    whole = run.within(*run.seconds)
+    found = []
+    mismatched = sum(tally.mismatched for tally in whole.tallies.values())
+    if mismatched:
+        found.append(
+            Doubt(
+                "wrong answers",
+                f"{mismatched:,} answers were not by the model and version asked for, or not of the shape of the question",
+                "compare the server's configuration with what the run asks for",
+            )
+        )
+    asked = (run.manifest.get("target") or {}).get("version_asked")
+    versions = sorted({key.version for key, _ in whole.tallies if key.version is not None})
+    others = [version for version in versions if asked is not None and version != asked]
+    if others and not mismatched:
+        found.append(
+            Doubt(
+                "other version",
+                f"version {asked} was asked for and {', '.join(map(str, others))} answered",
+                "compare the server's configuration with what the run asks for",
+            )
+        )
+    load = run.manifest.get("load") or {}
+    if asked is None and len(versions) > 1 and (load.get("schedule") or load).get("kind") != "trace":
+        text = f"the server changed the version it answers with: {', '.join(map(str, versions))}"
+        found.append(
+            Doubt(
+                "version change",
+                text,
+                "ask for one version (--model-version), or keep the model folder still",
+            )
+        )
+    return found
+
+
+def _restarted(run: Run) -> list[Doubt]:
+    kinds = {"restart": "restarted", "reload": "reloaded its model", "config": "changed its configuration"}
+    return [
+        Doubt(
+            "restarted",
+            f"the server {kinds[row['kind']]} at {float(row['time']):.1f} s",
+            "run it again undisturbed",
+        )
+        for row in run.events
+        if row.get("kind") in kinds
+    ][:3]
+
+
+def _too_few_samples(run: Run, percentiles: Iterable[float]) -> list[Doubt]:
+    found: list[Cell] = cells(run) if run.tallies else []
+    return [
+        Doubt(
+            "too few samples",
+            f"{cell.answered.requests:,} answers do not support p{q:g}, {samples_needed(q):,} do",
+            "run longer, or with more load",
+        )
+        for q in percentiles
+        for cell in found
+        if math.isfinite(q) and cell.answered.requests < samples_needed(q)
+    ]
+
+
+CHECKS: Final[tuple[Callable[[Run], list[Doubt]], ...]] = (
+    _unfinished,
+    _empty,
+    _incomplete,
+    _lost_workers,
+    _clocks,
+    _saturated,
+    _behind,
+    _unsteady,
+    _errors,
+    _wrong_answers,
+    _restarted,
+)

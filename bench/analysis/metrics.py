@@ -1,0 +1,129 @@
+"""What can be said of a cell in one number, in which unit, and which way is better?"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from bench.analysis.cells import Cell
+from bench.analysis.sample_size import supported
+from bench.histogram import Histogram
+
+PERCENTILES: Final = (50.0, 90.0, 99.0, 99.9)
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A number of a cell."""
+
+    name: str
+    unit: Literal["s", "1/s", "share"]
+    better: Literal["lower", "higher"]
+    of: Callable[[Cell], float]
+    """nan: not measured, or not supported by the number of samples."""
+    text: str
+
+
+def supported_percentile(histogram: Histogram, q: float) -> float:
+    """The percentile in seconds; nan where the samples cannot support it."""
+    return histogram.percentile(q) if supported(q, histogram.count) else math.nan
+
+
+def per_second(count: int, cell: Cell) -> float:
+    """A count as a rate over the steady part; nan without a duration."""
+    return count / cell.duration if cell.duration > 0 else math.nan
+
+
+def share(part: int, whole: int) -> float:
+    """part / whole; nan of nothing."""
+    return part / whole if whole else math.nan
+
+
+def cpu_per_request(cell: Cell) -> float:
+    """Seconds of the server's CPU time per answered request of the run; nan where it was not observed.
+
+    From the telemetry rows with `source` "server" and `cpu_seconds`, its CPU time so far.
+    """
+    first, end = cell.run.window or cell.run.seconds
+    seen = [
+        (float(row["time"]), float(row["cpu_seconds"]))
+        for row in cell.run.telemetry
+        if row.get("source") == "server"
+        and row.get("cpu_seconds") is not None
+        and first <= row["time"] <= end
+    ]
+    if len(seen) < 2 or seen[-1][0] <= seen[0][0]:
+        return math.nan
+    used = (seen[-1][1] - seen[0][1]) / (seen[-1][0] - seen[0][0])
+    answered = sum(tally.requests for (key, _), tally in cell.run.tallies.items() if key.outcome == "OK")
+    return used / per_second(answered, cell) if answered else math.nan
+
+
+def _latency(q: float) -> Callable[[Cell], float]:
+    return lambda cell: supported_percentile(cell.latency, q)
+
+
+def _service(q: float) -> Callable[[Cell], float]:
+    return lambda cell: supported_percentile(cell.service, q)
+
+
+def label(q: float) -> str:
+    """p50, p99, p999 (for 99.9)."""
+    return f"p{q:g}".replace(".", "")
+
+
+METRICS: Final[dict[str, Metric]] = {
+    metric.name: metric
+    for metric in (
+        *(Metric(label(q), "s", "lower", _latency(q), f"latency, {q:g}th percentile") for q in PERCENTILES),
+        *(
+            Metric(f"service_{label(q)}", "s", "lower", _service(q), f"service time, {q:g}th percentile")
+            for q in PERCENTILES
+        ),
+        Metric("mean", "s", "lower", lambda cell: cell.latency.mean, "latency, mean"),
+        Metric(
+            "requests_per_second",
+            "1/s",
+            "higher",
+            lambda cell: per_second(cell.answered.requests, cell),
+            "requests answered OK per second",
+        ),
+        Metric(
+            "inferences_per_second",
+            "1/s",
+            "higher",
+            lambda cell: per_second(cell.answered.examples, cell),
+            "examples answered OK per second",
+        ),
+        Metric(
+            "error_share",
+            "share",
+            "lower",
+            lambda cell: share(cell.failed, cell.requests),
+            "share of the requests due that were not answered OK",
+        ),
+        Metric(
+            "accuracy",
+            "share",
+            "higher",
+            lambda cell: share(cell.answered.correct, cell.answered.checked),
+            "share of the checked examples answered with their label",
+        ),
+        Metric(
+            "mismatch_share",
+            "share",
+            "lower",
+            lambda cell: share(cell.answered.mismatched, cell.answered.requests),
+            "share of the answers by another model or version, or of another shape, than asked for",
+        ),
+        Metric(
+            "lag_p99",
+            "s",
+            "lower",
+            lambda cell: supported_percentile(cell.lag, 99.0),
+            "lag of the generator, 99th percentile",
+        ),
+        Metric("cpu_per_request", "s", "lower", cpu_per_request, "CPU time of the server per request"),
+    )
+}
+"""All metrics by name: the only place that knows which way is better."""
