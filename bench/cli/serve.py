@@ -1,16 +1,15 @@
 """`bench serve`: how are the server's flags read from a command line?"""
 
 import dataclasses
-import logging
-import sys
 import typing
 from collections.abc import Callable
+from importlib import metadata
 from typing import Any
 
 import click
 
 from bench import __version__
-from bench.serve.options import Options
+from bench.serve.options import Options, check
 
 
 def _declared(each: "dataclasses.Field[Any]", kind: Any) -> Callable[[Any], Any]:
@@ -38,19 +37,31 @@ def _flags(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-@click.command(context_settings={"max_content_width": 110})
+@click.command(context_settings={"max_content_width": 110, "help_option_names": ["-h", "--help"]})
+@click.option(
+    "--version", "show_version", is_flag=True, help="Show versions and the flags that were given, and end."
+)
 @_flags
-def serve(**flags: Any) -> int:
+def serve(show_version: bool, **flags: Any) -> int:
     """Serve SavedModels with TensorFlow Serving's API and flag names.
 
     Prints one line of JSON when it listens and all models are available; logs to standard error. SIGTERM ends
     it after the calls in flight are answered.
     """
-    from bench.serve import embedded
-
     options = Options(**flags)
-    logging.basicConfig(
-        stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
-    logging.getLogger(__name__).info("serving-bench %s, flags %s", __version__, options.changed())
-    return embedded.serve(options)
+    if show_version:
+        _print_versions(options)
+        return 0
+    from bench.serve import embedded, logs, processes
+
+    check(options)
+    logs.configure(options.log_format)
+    return processes.serve(options) if options.processes > 1 else embedded.serve(options)
+
+
+def _print_versions(options: Options) -> None:
+    click.echo(f"serving-bench {__version__}")
+    for package in ("tensorflow", "tensorflow-serving-api", "numpy", "protobuf"):
+        click.echo(f"{package} {metadata.version(package)}")
+    given = " ".join(f"--{name}={value}" for name, value in options.changed().items())
+    click.echo(f"flags: {given or 'all by default'}")

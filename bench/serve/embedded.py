@@ -5,20 +5,21 @@ import json
 import logging
 import os
 import signal
-import ssl
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any, Final
 
-from bench.serve import front, models, ports, tls, web
+from bench import __version__
+from bench.serve import front, models, ports, web
+from bench.serve import settings as settings_files
 from bench.serve.front import Front
 from bench.serve.loop import Loop
 from bench.serve.metrics import Metrics
 from bench.serve.null import NullCalls
-from bench.serve.options import Options, check
+from bench.serve.options import Options
 from bench.serve.ports import Ports
+from bench.serve.settings import Settings
 from bench.serve.stack import Stack
 
 log = logging.getLogger(__name__)
@@ -28,23 +29,22 @@ _SWITCH_INTERVAL: Final = 5e-4
 
 
 def serve(options: Options) -> int:
-    """Serve until SIGTERM, SIGINT or, if asked, the end of standard input; then 0.
+    """Serve with checked options until SIGTERM, SIGINT or, if asked, the end of standard input; then 0.
 
     Raises BenchError where the server cannot start: nothing was served then.
     """
-    check(options)
-    context = tls.context(Path(options.ssl_config_file)) if options.ssl_config_file else None
+    settings = settings_files.read(options)
     taken = ports.bind(options)
     if options.exit_with_parent:
         threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
     try:
         loop = Loop()
         if options.backend == "null":
-            return _Server(options, taken, loop, None, context).run()
+            return _Server(options, taken, loop, None, settings).run()
         metrics = Metrics()
         with models.serving(options, metrics) as repository:
-            stack = Stack(options, repository, metrics, loop)
-            return _Server(options, taken, loop, stack, context).run()
+            stack = Stack(options, settings, repository, metrics, loop)
+            return _Server(options, taken, loop, stack, settings).run()
     finally:
         taken.close()
 
@@ -53,7 +53,7 @@ class _Server:
     """The I/O thread's parts, from readiness to drain."""
 
     def __init__(
-        self, options: Options, taken: Ports, loop: Loop, stack: Stack | None, context: ssl.SSLContext | None
+        self, options: Options, taken: Ports, loop: Loop, stack: Stack | None, settings: Settings
     ) -> None:
         self._options = options
         self._ports = taken
@@ -61,7 +61,7 @@ class _Server:
         self._loop = loop
         calls = NullCalls(echo=options.echo) if stack is None else stack.calls
         limits = front.Limits(options.max_connections, options.max_message_bytes)
-        self._front = Front(loop, calls, limits, context)
+        self._front = Front(loop, calls, limits, settings.tls)
         if stack is not None:
             loop.after_turn.append(stack.executor.flush)
         loop.after_turn.append(self._front.flush)
@@ -98,6 +98,7 @@ class _Server:
         }
         if self._stack is not None:
             ready |= self._stack.facts()
+        log.info("serving-bench %s with %s", __version__, self._options.changed() or "all flags by default")
         log.info("Running gRPC ModelServer at %s ...", ready["grpc"])
         if ready["rest"]:
             log.info("Exporting HTTP/REST API at:%s ...", ready["rest"])

@@ -1,7 +1,6 @@
 """Which parts stand between a request and a model, and how are they put together?"""
 
 import sys
-from pathlib import Path
 from typing import Any
 
 from bench.serve.batching import Continuous, Executor, Runner
@@ -11,31 +10,26 @@ from bench.serve.metrics import Metrics
 from bench.serve.options import Options
 from bench.serve.prediction import Predictions
 from bench.serve.repository import Repository
-from bench.serve.rest import PROMETHEUS_PATH, Rest
-from bench.serve.services import Services
+from bench.serve.rest import Rest
+from bench.serve.services import Execute, Services
+from bench.serve.settings import Settings
 from bench.serve.synthetic import Delays
-from bench.serve.textproto import MonitoringConfig, read
+from bench.serve.timed import Timed
 
 
 class Stack:
     """Semantics and execution of one server, as its options want them."""
 
-    def __init__(self, options: Options, repository: Repository, metrics: Metrics, loop: Loop) -> None:
-        self._options = options
+    def __init__(
+        self, options: Options, settings: Settings, repository: Repository, metrics: Metrics, loop: Loop
+    ) -> None:
         self._predictions = Predictions(
             repository,
             metrics=metrics,
             check_method_name=options.enable_signature_method_name_check,
             as_content=options.enable_serialization_as_tensor_content,
         )
-        runner = Runner(self._predictions, metrics)
-        self.executor: Executor
-        if options.backend == "synthetic":
-            self.executor = delays = Delays(self._predictions, loop, options)
-            execute = delays.execute
-        else:
-            self.executor = Continuous(self._predictions, runner, loop.post, batched=options.batching)
-            execute = runner.execute
+        self.executor, execute = _executor(options, settings, self._predictions, metrics, loop)
         self.services = Services(
             repository,
             self._predictions,
@@ -50,7 +44,7 @@ class Stack:
             self.services,
             metrics,
             execute=execute,
-            prometheus_path=_prometheus_path(options),
+            prometheus_path=settings.prometheus_path,
             cors=options.rest_api_enable_cors_support,
         )
         self.calls = Calls(
@@ -67,15 +61,22 @@ class Stack:
         self.calls.close()
 
 
+def _executor(
+    options: Options, settings: Settings, predictions: Predictions, metrics: Metrics, loop: Loop
+) -> tuple[Executor, Execute]:
+    """What executes gRPC's Predict calls, and what executes everything else."""
+    if options.backend == "synthetic":
+        delays = Delays(predictions, loop, options)
+        return delays, delays.execute
+    if settings.batching is not None:
+        timed = Timed(predictions, metrics, loop.post, settings.batching)
+        return timed, timed.execute
+    runner = Runner(predictions, metrics)
+    return Continuous(predictions, runner, loop.post, batched=options.batching), runner.execute
+
+
 def _most_in_flight(options: Options) -> int | None:
     if options.grpc_max_threads is None:
         return options.max_in_flight
     # one thread of the original always polls, so one call less than there are threads can run
     return min(options.max_in_flight or sys.maxsize, max(1, options.grpc_max_threads - 1))
-
-
-def _prometheus_path(options: Options) -> str | None:
-    if not options.monitoring_config_file:
-        return None
-    config = read(Path(options.monitoring_config_file), MonitoringConfig).prometheus_config
-    return (config.path or PROMETHEUS_PATH) if config.enable else None

@@ -1,0 +1,41 @@
+"""What do the files say that the options name?"""
+
+import ssl
+from pathlib import Path
+from typing import NamedTuple
+
+from bench.serve import timed, tls
+from bench.serve.options import Options
+from bench.serve.rest import PROMETHEUS_PATH
+from bench.serve.textproto import MonitoringConfig
+from bench.serve.textproto import read as read_text
+
+
+class Settings(NamedTuple):
+    """The content of the configuration files, except for the models'."""
+
+    tls: ssl.SSLContext | None
+    batching: timed.Parameters | None
+    """Of the original's batching; None: continuous batching."""
+    prometheus_path: str | None
+    """None: no metrics page."""
+
+
+def read(options: Options) -> Settings:
+    """Read all of them. Raises BenchError for one that cannot be used."""
+    batching = None
+    if options.enable_batching:
+        path = options.batching_parameters_file
+        batching = timed.parameters(Path(path) if path else None)
+    return Settings(
+        tls.context(Path(options.ssl_config_file)) if options.ssl_config_file else None,
+        batching,
+        _prometheus_path(options),
+    )
+
+
+def _prometheus_path(options: Options) -> str | None:
+    if not options.monitoring_config_file:
+        return None
+    config = read_text(Path(options.monitoring_config_file), MonitoringConfig).prometheus_config
+    return (config.path or PROMETHEUS_PATH) if config.enable else None
