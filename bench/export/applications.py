@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
+
 from bench import BenchError
 from bench.export import saved_model
 from bench.export.placement import Destination
@@ -49,7 +51,9 @@ def export_application(destination: Destination, application: Application) -> in
     tf.keras.utils.set_random_seed(application.seed)
     network = _network(application)
     module = tf.Module()
-    module.network = network
+    # The variables themselves, not the Keras network around them: saved as its parts, they would not be restored
+    # by a server, which does not know Keras.
+    module.weights = [variable.value for variable in network.variables]
     shape = [None, application.image_size, application.image_size, 3]
 
     @tf.function(input_signature=[tf.TensorSpec(shape, tf.float32, name=saved_model.INPUT)])  # type: ignore[untyped-decorator]  # tensorflow ships no types
@@ -60,6 +64,7 @@ def export_application(destination: Destination, application: Application) -> in
     parameters = int(network.count_params())
     with destination.writing() as temporary:
         saved_model.save(module, temporary)
+        _compare(network, temporary, application)
         saved_model.write_facts(
             temporary,
             {
@@ -74,6 +79,17 @@ def export_application(destination: Destination, application: Application) -> in
             },
         )
     return parameters
+
+
+def _compare(network: Any, folder: Path, application: Application) -> None:
+    """Raise RuntimeError where the SavedModel loaded from disk computes something else."""
+    size = application.image_size
+    image = np.random.default_rng(0).random((1, size, size, 3), dtype=np.float32)
+    expected = network(image, training=False).numpy()
+    with saved_model.reloaded(folder) as answer:
+        found = answer(image)
+    if not np.allclose(found, expected, rtol=1e-3, atol=1e-6):
+        raise RuntimeError(f"{folder}: the saved network computes something else than the one in memory")
 
 
 def _network(application: Application) -> Any:

@@ -1,7 +1,8 @@
 """What is in an exported version besides the graph, and is what lies on disk what was trained?"""
 
+import contextlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,6 +26,8 @@ MOST_WARMUP_RECORDS: Final = 1000
 
 _CHUNK: Final = 500
 
+Floats = npt.NDArray[np.float32]
+
 
 def save(module: Any, folder: Path) -> None:
     """Write the SavedModel; `predict_images` is served under its own name and as `serving_default`."""
@@ -32,14 +35,29 @@ def save(module: Any, folder: Path) -> None:
     tensorflow().saved_model.save(module, str(folder), signatures=signatures)
 
 
-def measure_accuracy(folder: Path, images: npt.NDArray[np.float32], labels: npt.NDArray[np.int64]) -> float:
-    """Share of images whose greatest score is at their label, by the SavedModel loaded from disk."""
+@contextlib.contextmanager
+def reloaded(folder: Path) -> Iterator[Callable[[Floats], Floats]]:
+    """The SavedModel from disk as a function from images to scores.
+
+    Loaded as TensorFlow Serving does it, by the restore operation in the graph. `tf.saved_model.load` finds its
+    way by the objects that were saved and would hide variables that are missing there.
+    """
     tf = tensorflow()
-    answer = tf.saved_model.load(str(folder)).signatures[SIGNATURE]
+    v1 = tf.compat.v1
+    tf.get_logger().setLevel("ERROR")  # the loader calls itself deprecated
+    with v1.Graph().as_default(), v1.Session() as session:
+        signature = v1.saved_model.loader.load(session, ["serve"], str(folder)).signature_def[SIGNATURE]
+        feed, fetch = signature.inputs[INPUT].name, signature.outputs[OUTPUT].name
+        yield lambda images: np.asarray(session.run(fetch, {feed: images}))
+
+
+def measure_accuracy(folder: Path, images: Floats, labels: npt.NDArray[np.int64]) -> float:
+    """Share of images whose greatest score is at their label, by the SavedModel loaded from disk."""
     right = 0
-    for start in range(0, len(labels), _CHUNK):
-        scores = answer(**{INPUT: tf.constant(images[start : start + _CHUNK])})[OUTPUT].numpy()
-        right += int(np.sum(scores.argmax(axis=1) == labels[start : start + _CHUNK]))
+    with reloaded(folder) as answer:
+        for start in range(0, len(labels), _CHUNK):
+            part = slice(start, start + _CHUNK)
+            right += int(np.sum(answer(images[part]).argmax(axis=1) == labels[part]))
     return right / len(labels)
 
 
@@ -51,7 +69,7 @@ def write_facts(folder: Path, facts: Mapping[str, object]) -> None:
     (extra / FACTS).write_text(json.dumps({"schema": 1, **facts, **made_with}, indent=2) + "\n")
 
 
-def write_warmup(folder: Path, model: str, batches: Iterable[npt.NDArray[np.float32]]) -> None:
+def write_warmup(folder: Path, model: str, batches: Iterable[Floats]) -> None:
     """assets.extra/tf_serving_warmup_requests: a TFRecord file of PredictionLogs, one for each batch of images.
 
     A server runs them before it makes the version available.

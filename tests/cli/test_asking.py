@@ -1,0 +1,206 @@
+"""`bench predict`, `bench status` and `bench metadata` as a user runs them, on a real server."""
+
+import json
+import re
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageOps
+
+from bench import mnist
+from bench.serve import launch
+
+DIGITS = mnist.load("test")
+COUNT = 12
+
+MODELS = """
+import sys
+from pathlib import Path
+from bench.export.applications import Application, export_application
+from bench.export.digits import export_digits
+from bench.export.networks import Recipe
+from bench.export.placement import Destination
+
+models = Path(sys.argv[1])
+export_digits(Destination(models, "flat", 5), Recipe(steps=200, flat=True))
+export_application(Destination(models, "vgg", 3), Application(image_size=32, width=0.02))
+"""
+
+
+@pytest.fixture(scope="module")
+def host(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server with MNIST versions 1 (label `old`) and 2, a flat MNIST and a small VGG16."""
+    more = tmp_path_factory.mktemp("more")
+    subprocess.run([sys.executable, "-c", MODELS, str(more)], check=True, capture_output=True)
+    entries = [
+        f'config {{ name: "mnist" base_path: "{models}/mnist" model_platform: "tensorflow" '
+        'model_version_policy { all {} } version_labels { key: "old" value: 1 } }'
+    ]
+    entries += [
+        f'config {{ name: "{name}" base_path: "{more}/{name}" model_platform: "tensorflow" }}'
+        for name in ("flat", "vgg")
+    ]
+    config = more / "models.config"
+    config.write_text("model_config_list {\n" + "\n".join(entries) + "\n}\n")
+    flags = ["--model_config_file", str(config), "--allow_version_labels_for_unavailable_models=true"]
+    with launch.embedded(flags) as server:
+        yield server.address
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Digits as MNIST has them, and every second one large, dark on white."""
+    folder = tmp_path_factory.mktemp("pictures")
+    paths = []
+    for index in range(COUNT):
+        image = Image.fromarray(np.round(DIGITS.images[index, :, :, 0] * 255).astype(np.uint8))
+        if index % 2:
+            image = ImageOps.invert(image).resize((280, 350))
+        paths.append(folder / f"digit-{index}.png")
+        image.save(paths[-1])
+    return paths
+
+
+def bench(*arguments: str | Path) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-W", "error", "-m", "bench", *map(str, arguments)]
+    return subprocess.run(command, check=False, capture_output=True, text=True)
+
+
+def said(*arguments: str | Path) -> str:
+    done = bench(*arguments)
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+def refused(*arguments: str | Path) -> str:
+    done = bench(*arguments)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert done.stderr.startswith("bench: ")
+    return done.stderr
+
+
+def test_pictures_are_recognised(host: str, pictures: list[Path]) -> None:
+    lines = said("predict", *pictures, "--host", host).splitlines()
+    right = 0
+    for line, path, label in zip(lines, pictures, DIGITS.labels, strict=False):
+        found = re.fullmatch(rf"{path}: (\d) \(score (0\.\d{{3}}|1\.000), version 2, \d+\.\d\d ms\)", line)
+        assert found, line
+        right += int(found[1]) == label
+    assert len(lines) == COUNT
+    assert right >= COUNT - 2
+
+
+def test_predictions_as_json_hold_all_scores(host: str, pictures: list[Path]) -> None:
+    (seen,) = json.loads(said("predict", pictures[0], "--host", host, "--version", "1", "--json"))
+    assert seen["picture"] == str(pictures[0])
+    assert seen["version"] == 1
+    assert len(seen["scores"]) == 10
+    assert seen["score"] == max(seen["scores"]) == seen["scores"][seen["label"]]
+    assert sum(seen["scores"]) == pytest.approx(1, abs=1e-5)
+    assert 0 < seen["seconds"] < 10
+
+
+def test_a_version_is_picked_by_its_label(host: str, pictures: list[Path]) -> None:
+    (seen,) = json.loads(said("predict", pictures[0], "--host", host, "--label", "old", "--json"))
+    assert seen["version"] == 1
+
+
+def test_models_that_take_rows_of_pixels_are_asked_with_rows(host: str, pictures: list[Path]) -> None:
+    seen = json.loads(said("predict", *pictures, "--host", host, "--model", "flat", "--json"))
+    right = sum(each["label"] == label for each, label in zip(seen, DIGITS.labels, strict=False))
+    assert right >= COUNT - 3
+    assert {each["version"] for each in seen} == {5}
+
+
+def test_models_of_coloured_pictures_are_asked_with_their_size(host: str, pictures: list[Path]) -> None:
+    (seen,) = json.loads(said("predict", pictures[1], "--host", host, "--model", "vgg", "--json"))
+    assert len(seen["scores"]) == 1000
+
+
+def test_both_transports_say_the_same(host: str) -> None:
+    assert said("metadata", "--host", host) == said("metadata", "--host", host, "--transport", "grpcio")
+
+
+def test_status_shows_all_versions_newest_first(host: str) -> None:
+    expected = "mnist version 2: AVAILABLE\nmnist version 1: AVAILABLE\nvgg version 3: AVAILABLE\n"
+    assert said("status", "--model", "mnist", "--model", "vgg", "--host", host) == expected
+    assert said("status", "--version", "1", "--host", host) == "mnist version 1: AVAILABLE\n"
+
+
+def test_status_as_json(host: str) -> None:
+    state = {"version": 5, "state": "AVAILABLE", "code": "OK", "message": ""}
+    shown = json.loads(said("status", "--model", "flat", "--host", host, "--json"))
+    assert shown == {"host": host, "models": {"flat": [state]}}
+
+
+def test_metadata_shows_what_can_be_asked(host: str) -> None:
+    assert said("metadata", "--host", host, "--model", "flat") == (
+        "flat version 5\n"
+        "  predict_images (tensorflow/serving/predict)\n"
+        "    input  images: float [-1, 784]\n"
+        "    output scores: float [-1, 10]\n"
+        "  serving_default (tensorflow/serving/predict)\n"
+        "    input  images: float [-1, 784]\n"
+        "    output scores: float [-1, 10]\n"
+    )
+
+
+def test_metadata_as_json_has_internal_signatures_too(host: str) -> None:
+    shown = json.loads(said("metadata", "--host", host, "--version", "1", "--json"))
+    assert (shown["model"], shown["version"]) == ("mnist", 1)
+    assert shown["signatures"]["predict_images"]["inputs"] == {
+        "images": {"dtype": "float", "shape": [-1, 28, 28, 1]}
+    }
+    assert shown["signatures"]["__saved_model_init_op"]["outputs"]["__saved_model_init_op"]["shape"] is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["--model", "nope"], "model nope: NOT_FOUND: Servable not found for request: Latest(nope)"),
+        (["--version", "9"], "NOT_FOUND: Servable not found for request: Specific(mnist, 9)"),
+        (["--label", "new"], "Unrecognized servable version label: new"),
+        (["--signature", "no"], "--signature no: model mnist at {host} has predict_images, serving_default"),
+        (["--output", "no"], "signature predict_images: no output no; --output names one of scores"),
+        (["--version", "1", "--label", "old"], "--version 1 --label old: give one of the two"),
+    ],
+)
+def test_what_cannot_be_answered_is_one_line(
+    host: str, pictures: list[Path], arguments: list[str], text: str
+) -> None:
+    assert text.format(host=host) in refused("predict", pictures[0], "--host", host, *arguments)
+
+
+def test_unknown_models_have_no_status(host: str) -> None:
+    line = refused("status", "--model", "nope", "--host", host)
+    assert "NOT_FOUND: Could not find any versions of model nope; check the name" in line
+
+
+def test_files_that_are_no_pictures_are_named(host: str, pictures: list[Path], tmp_path: Path) -> None:
+    text = tmp_path / "notes.txt"
+    text.write_text("no picture")
+    done = bench("predict", pictures[0], text, "--host", host)
+    assert done.returncode == 2
+    assert len(done.stdout.splitlines()) == 1, "what was asked before is answered"
+    assert done.stderr == f"bench: {text}: not a readable PNG or JPEG picture\n"
+
+
+@pytest.mark.parametrize("verb", [["predict", "x.png"], ["status"], ["metadata"]])
+def test_nobody_listening_is_one_line(verb: list[str]) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # bound and not listening: connections are refused
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        line = refused(*verb, "--host", address, "--timeout", "0.3")
+        assert address in line
+        assert "Connection refused" in line
+
+
+def test_who_does_not_speak_grpc_is_one_line() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        assert address in refused("status", "--host", address, "--timeout", "0.3")
