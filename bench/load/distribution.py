@@ -18,6 +18,7 @@ from typing import Any
 
 import gevent
 from gevent.event import Event
+from locust.runners import STATE_MISSING
 
 from bench import BenchError
 from bench.chunk import Chunk
@@ -158,11 +159,12 @@ class Workers:
         ]
 
     def _wait_for_last_words(self, seconds: float, *, only_connected: bool) -> None:
+        def expected(client: str) -> bool:
+            node = self.runner.clients.get(client)
+            return not only_connected or (node is not None and node.state != STATE_MISSING)
+
         def missing() -> bool:
-            return any(
-                not known.finished and (client in self.runner.clients or not only_connected)
-                for client, known in self._known.items()
-            )
+            return any(not known.finished and expected(client) for client, known in self._known.items())
 
         with gevent.Timeout(seconds, False):
             while missing():

@@ -150,7 +150,10 @@ class FirstProcess:
             workers = self.workers.finish() if self.workers else []
         counts = {key: sum(w[key] or 0 for w in workers) for key in ("sent", "unsent", "recorded")}
         writer.finish(workers=workers, counts=counts)
-        log.info("%s: %d requests sent, %d recorded", writer.path, counts["sent"], counts["recorded"])
+        unsent = f" and {counts['unsent']} that failed unsent" if counts["unsent"] else ""
+        log.info(
+            "%s: %d requests sent%s, %d recorded", writer.path, counts["sent"], unsent, counts["recorded"]
+        )
 
     def _on_quit(self, **_: Any) -> None:
         server, self.server = self.server, None

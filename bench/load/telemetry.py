@@ -1,7 +1,7 @@
 """What did the load process, the server and the machine go through while the load ran?
 
-A row a second. `cpu` and `server_cpu` are in cores (1.0: one core busy all the time), memory is resident bytes,
-`loop_delay_*` are seconds, shares are between 0 and 1. What cannot be known here is None or missing.
+A row a second and source. `cpu_seconds` counts on from row to row, memory is resident bytes, delays are seconds,
+shares are between 0 and 1. What cannot be known here is None or missing.
 """
 
 import importlib
@@ -28,6 +28,9 @@ FAMILY_SECONDS: Final = 10.0
 class Probe(Protocol):
     """Something that can be read again and again."""
 
+    source: str
+    """What it watches: `worker <number>`, `server`, `machine` or `gpu`."""
+
     def read(self, seconds: float) -> Values:
         """Values of the time since the last reading, which is this long ago."""
         ...
@@ -40,22 +43,20 @@ class Probe(Protocol):
 class ProcessProbe:
     """CPU time and memory of this process, and how long its main thread waited for a core."""
 
-    def __init__(self) -> None:
+    def __init__(self, source: str) -> None:
+        self.source = source
         self._process = psutil.Process()
-        self._cpu, self._waited = time.process_time(), _waited_seconds()
+        self._waited = _waited_seconds()
 
     def read(self, seconds: float) -> Values:
-        """`cpu`, `memory`, `run_delay`: share of the time in which it could have run and no core was free."""
-        cpu, waited = time.process_time(), _waited_seconds()
-        values: Values = {
-            "cpu": (cpu - self._cpu) / seconds,
+        """`cpu_seconds`, `memory`, and `run_delay`: share of the time in which it could have run and had no core."""
+        before, self._waited = self._waited, _waited_seconds()
+        unknown = before is None or self._waited is None
+        return {
+            "cpu_seconds": time.process_time(),
             "memory": self._process.memory_info().rss,
-            "run_delay": None
-            if waited is None or self._waited is None
-            else (waited - self._waited) / seconds,
+            "run_delay": None if unknown else (self._waited - before) / seconds,  # type: ignore[operator]  # see above
         }
-        self._cpu, self._waited = cpu, waited
-        return values
 
     def close(self) -> None:
         """There is nothing to give back."""
@@ -67,20 +68,21 @@ class LoopDelayProbe:
     Looks at fixed instants, so that a loop which stood still counts once for each instant that it missed.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, source: str) -> None:
+        self.source = source
         self._delays: list[float] = []
         self._timer = Timer(self._look)
         self._due = time.perf_counter() + TICK_SECONDS
         self._timer.set(self._due)
 
     def read(self, seconds: float) -> Values:
-        """`loop_delay_p50`, `loop_delay_p99` and `loop_delay_max`, in seconds."""
+        """`loop_delay` (99th percentile), `loop_delay_p50` and `loop_delay_max`, in seconds."""
         delays, self._delays = self._delays, []
         if not delays:  # the loop was blocked all the time: what is due now is as late as it can be
             delays = [max(0.0, time.perf_counter() - self._due)]
         delays.sort()
         p50, p99 = (delays[nearest_rank(q, len(delays)) - 1] for q in (50, 99))
-        return {"loop_delay_p50": p50, "loop_delay_p99": p99, "loop_delay_max": delays[-1]}
+        return {"loop_delay": p99, "loop_delay_p50": p50, "loop_delay_max": delays[-1]}
 
     def close(self) -> None:
         """Look no more."""
@@ -97,30 +99,30 @@ class LoopDelayProbe:
 class ServerProbe:
     """CPU time and memory of a server's process and all its children, on this machine."""
 
+    source = "server"
+
     def __init__(self, pid: int) -> None:
         """Raises psutil.NoSuchProcess where there is no such process."""
         self._root = psutil.Process(pid)
         self._cpu: dict[psutil.Process, float] = {}
-        self._looked = float("-inf")
-        self.read(1.0)
+        self._spent = 0.0
+        self._find_family()
 
     def read(self, seconds: float) -> Values:
-        """`server_cpu`, `server_memory`, `server_processes`; no CPU and memory where all processes are gone."""
+        """`cpu_seconds` since the first look, `memory`, `processes`; no memory where all processes are gone."""
         if time.perf_counter() - self._looked > FAMILY_SECONDS:
             self._find_family()
-        spent, memory = 0.0, 0
+        memory = 0
         for process, before in list(self._cpu.items()):
             try:
-                times = process.cpu_times()
+                self._cpu[process] = _cpu_seconds(process)
                 memory += process.memory_info().rss
             except psutil.Error:  # it has ended
                 del self._cpu[process]
-                continue
-            self._cpu[process] = times.user + times.system
-            spent += self._cpu[process] - before
-        if not self._cpu:
-            return {"server_cpu": None, "server_memory": None, "server_processes": 0}
-        return {"server_cpu": spent / seconds, "server_memory": memory, "server_processes": len(self._cpu)}
+            else:
+                self._spent += self._cpu[process] - before
+        count = len(self._cpu)
+        return {"cpu_seconds": self._spent, "memory": memory if count else None, "processes": count}
 
     def close(self) -> None:
         """There is nothing to give back."""
@@ -131,8 +133,7 @@ class ServerProbe:
             family = [self._root, *self._root.children(recursive=True)]
             for process in family:
                 if process not in self._cpu:
-                    times = process.cpu_times()
-                    self._cpu[process] = times.user + times.system
+                    self._cpu[process] = _cpu_seconds(process)
         except psutil.Error:  # the root has ended; children of it that are known are still looked at
             return
 
@@ -140,19 +141,21 @@ class ServerProbe:
 class MachineProbe:
     """How busy the whole machine is, and how much of it its host gave to others."""
 
+    source = "machine"
+
     def __init__(self) -> None:
         self._times = psutil.cpu_times()
 
     def read(self, seconds: float) -> Values:
-        """`machine_cpu`: share of all cores' time that is not idle; `machine_steal`: share taken by the host."""
+        """`busy`: share of all cores' time that is not idle; `steal`: share taken by the host."""
         before, self._times = self._times, psutil.cpu_times()
         passed = {name: getattr(self._times, name) - getattr(before, name) for name in before._fields}
         # guest times are contained in user and nice
         total = sum(value for name, value in passed.items() if not name.startswith("guest"))
         if total <= 0:
-            return {"machine_cpu": None, "machine_steal": None}
+            return {"busy": None, "steal": None}
         idle = passed["idle"] + passed.get("iowait", 0.0)
-        return {"machine_cpu": 1 - idle / total, "machine_steal": passed.get("steal", 0.0) / total}
+        return {"busy": 1 - idle / total, "steal": passed.get("steal", 0.0) / total}
 
     def close(self) -> None:
         """There is nothing to give back."""
@@ -161,13 +164,15 @@ class MachineProbe:
 class GpuProbe:
     """Utilisation, memory, power and clock of this machine's NVIDIA GPUs, through nvidia-ml-py."""
 
+    source = "gpu"
+
     def __init__(self, nvml: Any) -> None:
         """nvml: the module `pynvml`, initialised; see `gpus`."""
         self._nvml = nvml
         self._devices = [nvml.nvmlDeviceGetHandleByIndex(i) for i in range(nvml.nvmlDeviceGetCount())]
 
     def read(self, seconds: float) -> Values:
-        """For each GPU i `gpu<i>_utilization`, `_memory` (bytes), `_power` (watts) and `_clock` (Hz)."""
+        """For each GPU i `utilization<i>`, `memory<i>` (bytes), `power<i>` (watts) and `clock<i>` (Hz)."""
         # the driver takes milliseconds for its answers, in which the load must go on
         values: Values = get_hub().threadpool.apply(self._read_all)
         return values
@@ -187,9 +192,9 @@ class GpuProbe:
         for number, device in enumerate(self._devices):
             for name, ask in asked.items():
                 try:
-                    values[f"gpu{number}_{name}"] = ask(device)
+                    values[f"{name}{number}"] = ask(device)
                 except nvml.NVMLError:  # this card does not tell
-                    values[f"gpu{number}_{name}"] = None
+                    values[f"{name}{number}"] = None
         return values
 
 
@@ -209,8 +214,8 @@ def gpus() -> GpuProbe | None:
 class Telemetry:
     """Reads probes once a second and hands the values on."""
 
-    def __init__(self, probes: Sequence[Probe], emit: Callable[[float, Values], Any]) -> None:
-        """`emit` gets the instant of each reading on perf_counter's clock, and the values."""
+    def __init__(self, probes: Sequence[Probe], emit: Callable[[float, str, Values], Any]) -> None:
+        """`emit` gets the instant of each reading on perf_counter's clock, the source, and its values."""
         self._probes, self._emit = probes, emit
         self._last = time.perf_counter()
         self._greenlet = gevent.spawn(self._run)
@@ -233,10 +238,16 @@ class Telemetry:
     def _read(self) -> None:
         now = time.perf_counter()
         seconds, self._last = now - self._last, now
-        values = Values()
+        rows: dict[str, Values] = {}
         for probe in self._probes:
-            values.update(probe.read(seconds))
-        self._emit(now, values)
+            rows.setdefault(probe.source, {}).update(probe.read(seconds))
+        for source, values in rows.items():
+            self._emit(now, source, values)
+
+
+def _cpu_seconds(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return float(times.user + times.system)
 
 
 def _waited_seconds() -> float | None:
