@@ -50,12 +50,12 @@ class ProcessProbe:
 
     def read(self, seconds: float) -> Values:
         """`cpu_seconds`, `memory`, and `run_delay`: share of the time in which it could have run and had no core."""
-        before, self._waited = self._waited, _waited_seconds()
-        unknown = before is None or self._waited is None
+        before, now = self._waited, _waited_seconds()
+        self._waited = now
         return {
             "cpu_seconds": time.process_time(),
             "memory": self._process.memory_info().rss,
-            "run_delay": None if unknown else (self._waited - before) / seconds,  # type: ignore[operator]  # see above
+            "run_delay": None if before is None or now is None else (now - before) / seconds,
         }
 
     def close(self) -> None:
