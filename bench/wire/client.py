@@ -321,7 +321,7 @@ class Channel:
 
     def _keep(self, number: int) -> None:
         """Keep one connection up: a greenlet for each."""
-        pause = _FIRST_PAUSE
+        pause, short_lived = _FIRST_PAUSE, 0
         while True:
             try:
                 link = self._connect(number)
@@ -331,7 +331,10 @@ class Channel:
                 up = time.perf_counter()
                 link.leaving.wait()
                 if time.perf_counter() - up > pause:
-                    pause = _FIRST_PAUSE
+                    pause, short_lived = _FIRST_PAUSE, 0
+                    continue
+                short_lived += 1
+                if short_lived == 1:  # once is an accident; a server that always hangs up gets pauses
                     continue
                 self._fail(
                     f"{self._address.text}: {link.lost or 'the server sent GOAWAY'}, right after connecting"

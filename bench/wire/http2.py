@@ -114,7 +114,9 @@ class Connection(ABC):
             self._held.append(data[at:] if at else data)
             self._held_size = len(data) - at
             whole = self._held_size >= HEAD_SIZE and self._greeted
-            self._need = HEAD_SIZE + int.from_bytes(data[at : at + 3], "big") if whole else self._held_size + 1
+            self._need = (
+                HEAD_SIZE + int.from_bytes(data[at : at + 3], "big") if whole else self._held_size + 1
+            )
 
     @abstractmethod
     def _open(self, data: bytes) -> int:
