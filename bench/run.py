@@ -209,12 +209,12 @@ class Run:
     @property
     def events(self) -> list[dict[str, Any]]:
         """What happened during the run."""
-        return list(json_lines(self.path / EVENTS))
+        return self._files.events
 
     @property
     def telemetry(self) -> list[dict[str, Any]]:
         """What was observed beside the requests."""
-        return list(json_lines(self.path / TELEMETRY))
+        return self._files.telemetry
 
     @property
     def seconds(self) -> tuple[int, int]:
@@ -267,6 +267,16 @@ class RecordedFiles:
     def log(self) -> hlog.IntervalLog:
         """All intervals, their histograms still encoded."""
         return hlog.IntervalLog.read(self.path / HISTOGRAMS)
+
+    @cached_property
+    def events(self) -> list[dict[str, Any]]:
+        """All events."""
+        return list(json_lines(self.path / EVENTS))
+
+    @cached_property
+    def telemetry(self) -> list[dict[str, Any]]:
+        """All observations."""
+        return list(json_lines(self.path / TELEMETRY))
 
     @cached_property
     def tallies(self) -> dict[tuple[Key, int], Tally]:

@@ -7,6 +7,7 @@ import numpy as np
 
 from bench.chunk import Chunk
 from bench.run import Run, RunWriter
+from bench.sample import UNSENT
 
 
 def requests(
@@ -72,5 +73,7 @@ def write(
         writer.append(turn % 2, chunk)
     if finish:
         recorded = sum(len(chunk) for chunk in chunks)
-        writer.finish(counts={"sent": recorded, "recorded": recorded})
+        tallies = [item for chunk in chunks for item in chunk.tallies.items()]
+        unsent = sum(tally.requests for (key, _), tally in tallies if key.outcome == UNSENT)
+        writer.finish(counts={"sent": recorded - unsent, "unsent": unsent, "recorded": recorded})
     return Run.open(writer.path)

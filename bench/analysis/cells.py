@@ -121,6 +121,16 @@ def _asked(run: Run) -> int | None:
     return version if isinstance(version, int) else None
 
 
+def observed(run: Run, name: str) -> list[float]:
+    """What the telemetry says of one thing in the window of a run, an observation a second and load process."""
+    first, end = run.window or run.seconds
+    return [
+        float(row[name])
+        for row in run.telemetry
+        if first <= float(row["time"]) <= end and row.get(name) is not None
+    ]
+
+
 def described(run: Run) -> dict[str, str]:
     """Scenario, server and load of a run in a few words each."""
     target = run.manifest.get("target") or {}

@@ -7,46 +7,22 @@ another machine, is `bench.analysis.environment`.)
 
 import math
 from collections.abc import Callable, Iterable
-from typing import Any, Final, NamedTuple
+from typing import Final
 
-from bench.analysis.cells import Cell, cells, offered_rate
+from bench.analysis import client
+from bench.analysis.cells import Cell, cells
+from bench.analysis.doubt import Doubt
 from bench.analysis.sample_size import samples_needed
 from bench.run import Run
 from bench.sample import UNSENT
 from bench.warmup import trend
 
-CPU_SHARE: Final = 0.85
-"""A load process that uses more of a core than this has no time left to be punctual."""
-LOOP_DELAY: Final = 0.010
-"""Seconds by which the event loop of a load process may be late (99th percentile of an observation)."""
-CEILING_SHARE: Final = 0.70
-"""Above this share of the machine's own measured ceiling the generator is part of what is measured."""
-LAG_P99: Final = 0.001
-LAG_TO_SERVICE: Final = 0.10
-"""Lag (p99) may be this share of the median service time..."""
-LAG_RESOLUTION: Final = 0.0003
-"""...unless it is below what sending on time can achieve at all (p99, in an unloaded process)."""
-ACHIEVED_SHARE: Final = 0.99
 TREND_P: Final = 0.002
 TREND_CHANGE: Final = 0.10
 """A trend is doubted when it is no chance and moves rate or mean latency by this share of the median."""
 STEADY_SECONDS: Final = 5.0
 """A shorter steady part shows neither a trend nor the pauses that come every few seconds."""
 ERROR_SHARE: Final = 0.01
-CLOCK_BOUND: Final = 0.001
-"""Seconds by which the clock of a load process may be off the master's before series do not line up."""
-
-
-class Doubt(NamedTuple):
-    """A reason not to believe a run, and what to do about it."""
-
-    check: str
-    """Name of the check that found it."""
-    reason: str
-    remedy: str
-
-    def __str__(self) -> str:
-        return f"{self.reason}; {self.remedy}"
 
 
 def doubts(run: Run, percentiles: Iterable[float] = ()) -> list[Doubt]:
@@ -128,113 +104,6 @@ def _lost_workers(run: Run) -> list[Doubt]:
             "run it again, watching memory",
         )
     ]
-
-
-def _clocks(run: Run) -> list[Doubt]:
-    bounds = [w.get("clock_bound") for w in run.manifest.get("workers") or [] if isinstance(w, dict)]
-    worst = max((float(b) for b in bounds if b is not None), default=0.0)
-    if worst <= CLOCK_BOUND:
-        return []
-    return [
-        Doubt(
-            "clocks",
-            f"the clock of a load process is known to {worst * 1e3:.1f} ms only",
-            "use load machines in one network; latencies are right, series of several workers are shifted",
-        )
-    ]
-
-
-def _saturated(run: Run) -> list[Doubt]:
-    steady = run.steady
-    first, end = steady.window or steady.seconds
-    rows = [
-        r
-        for r in run.telemetry
-        if str(r.get("source", "")).startswith("worker") and first <= r["time"] <= end
-    ]
-    found = []
-    busiest = max((share for _, share in _cpu_shares(rows)), default=0.0)
-    if busiest > CPU_SHARE:
-        found.append(
-            Doubt(
-                "client saturated",
-                f"a load process used {busiest:.0%} of a core",
-                "use more load processes (--processes) or another machine for the load",
-            )
-        )
-    delay = max((float(r["loop_delay"]) for r in rows if r.get("loop_delay") is not None), default=0.0)
-    if delay > LOOP_DELAY:
-        found.append(
-            Doubt(
-                "client delayed",
-                f"the event loop of a load process was {delay * 1e3:.0f} ms late",
-                "leave a core to each load process and nothing else running on it",
-            )
-        )
-    ceiling = (run.manifest.get("ceiling") or {}).get("requests_per_second")
-    rate = _rate(steady)
-    if ceiling and rate > CEILING_SHARE * float(ceiling):
-        found.append(
-            Doubt(
-                "near the ceiling",
-                f"{rate:,.0f} requests/s are {rate / float(ceiling):.0%} of what this load machine can send at all",
-                "use more load processes (--processes) or another machine for the load",
-            )
-        )
-    return found
-
-
-def _cpu_shares(rows: list[dict[str, Any]]) -> list[tuple[str, float]]:
-    """Share of a core that each load process used, from its CPU time so far at two instants."""
-    by_source: dict[str, list[tuple[float, float]]] = {}
-    for row in rows:
-        if row.get("cpu_seconds") is not None:
-            by_source.setdefault(str(row["source"]), []).append(
-                (float(row["time"]), float(row["cpu_seconds"]))
-            )
-    return [
-        (source, (seen[-1][1] - seen[0][1]) / (seen[-1][0] - seen[0][0]))
-        for source, seen in by_source.items()
-        if seen[-1][0] > seen[0][0]
-    ]
-
-
-def _rate(run: Run) -> float:
-    answered = sum(tally.requests for (key, _), tally in run.tallies.items() if key.outcome != UNSENT)
-    return answered / run.duration if run.duration > 0 else 0.0
-
-
-def _behind(run: Run) -> list[Doubt]:
-    """Did an open loop send what was due when it was due?"""
-    load = run.manifest.get("load") or {}
-    if (load.get("schedule") or load).get("kind", "closed") == "closed":
-        return []
-    steady = run.steady
-    found = []
-    lag, service = (steady.histogram(kind, lambda key: True) for kind in ("lag", "service"))
-    if lag.count:
-        late, usual = lag.percentile(99), service.percentile(50)
-        if late > LAG_P99 or late > max(LAG_TO_SERVICE * usual, LAG_RESOLUTION):
-            found.append(
-                Doubt(
-                    "behind",
-                    f"requests left late: p99 of lag {late * 1e3:.2f} ms, median service time {usual * 1e3:.2f} ms",
-                    "lower the rate, or use more load processes (--processes)",
-                )
-            )
-    due = sum(tally.requests for tally in steady.tallies.values())
-    unsent = sum(tally.requests for (key, _), tally in steady.tallies.items() if key.outcome == UNSENT)
-    offered = offered_rate(load)
-    wanted = max(float(due), offered * steady.duration if offered else 0.0)
-    if wanted and (due - unsent) / wanted < ACHIEVED_SHARE:
-        found.append(
-            Doubt(
-                "not achieved",
-                f"{(due - unsent) / wanted:.1%} of the offered load was sent",
-                "lower the rate, raise the cap on requests in flight, or use more load processes (--processes)",
-            )
-        )
-    return found
 
 
 def _unsteady(run: Run) -> list[Doubt]:
@@ -341,9 +210,7 @@ CHECKS: Final[tuple[Callable[[Run], list[Doubt]], ...]] = (
     _empty,
     _incomplete,
     _lost_workers,
-    _clocks,
-    _saturated,
-    _behind,
+    *client.CHECKS,
     _unsteady,
     _errors,
     _wrong_answers,

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from bench.analysis.cells import Cell
+from bench.analysis.cells import Cell, observed
 from bench.analysis.sample_size import supported
 from bench.histogram import Histogram
 
@@ -40,23 +40,10 @@ def share(part: int, whole: int) -> float:
 
 
 def cpu_per_request(cell: Cell) -> float:
-    """Seconds of the server's CPU time per answered request of the run; nan where it was not observed.
-
-    From the telemetry rows with `source` "server" and `cpu_seconds`, its CPU time so far.
-    """
-    first, end = cell.run.window or cell.run.seconds
-    seen = [
-        (float(row["time"]), float(row["cpu_seconds"]))
-        for row in cell.run.telemetry
-        if row.get("source") == "server"
-        and row.get("cpu_seconds") is not None
-        and first <= row["time"] <= end
-    ]
-    if len(seen) < 2 or seen[-1][0] <= seen[0][0]:
-        return math.nan
-    used = (seen[-1][1] - seen[0][1]) / (seen[-1][0] - seen[0][0])
+    """Seconds of the server's CPU time for each answered request of the run; nan where it was not observed."""
+    seen = observed(cell.run, "server_cpu")
     answered = sum(tally.requests for (key, _), tally in cell.run.tallies.items() if key.outcome == "OK")
-    return used / per_second(answered, cell) if answered else math.nan
+    return sum(seen) / len(seen) / per_second(answered, cell) if seen and answered else math.nan
 
 
 def _latency(q: float) -> Callable[[Cell], float]:

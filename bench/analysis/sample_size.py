@@ -85,7 +85,9 @@ def _percentile_of_rank(rank: int, samples: int) -> float:
 def _claimable(percentile: float, exceedances: int, samples: int, confidence: float) -> bool:
     if exceedances >= samples:
         return False
-    return bool(bdtr(float(exceedances), samples, 1 - percentile / 100) <= 1 - confidence + np.finfo(float).eps)
+    return bool(
+        bdtr(float(exceedances), samples, 1 - percentile / 100) <= 1 - confidence + np.finfo(float).eps
+    )
 
 
 def _check(percentile: float, confidence: float) -> None:

@@ -1,0 +1,128 @@
+"""What belongs to a cell, and what its metrics are, against a plain computation from the samples."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bench.analysis.cells import cells, described, load_in_words
+from bench.analysis.metrics import METRICS
+from bench.chunk import Chunk
+from bench.histogram import nearest_rank
+from bench.run import Run, RunWriter
+from tests.recorded import requests, write
+
+
+def test_metrics_are_those_of_the_samples(tmp_path: Path) -> None:
+    parts = [
+        Chunk.of(
+            **requests(i, count=400, rate=400, start=float(i), lag=1e-4, errors=0.1, unsent=0.05, batch=8)
+        )
+        for i in range(20)
+    ]
+    run = write(tmp_path, parts)
+    (cell,) = cells(run)
+    first, end = cell.run.window or (0, 0)
+    table = run.samples
+    table = table[(table["due"] >= first) & (table["due"] < end)]
+    answered = table[table["status"] == 0]
+    latency = np.sort(answered["done"] - answered["due"])
+    seconds = max(run.samples["due"].max(), run.samples["done"].max()) - max(first, run.samples["due"].min())
+    rank = nearest_rank(99, len(latency))
+    expected = {
+        "p99": latency[rank - 1],
+        "service_p50": np.sort(answered["done"] - answered["sent"])[nearest_rank(50, len(latency)) - 1],
+        "lag_p99": np.sort(answered["sent"] - answered["due"])[rank - 1],
+        "mean": latency.mean(),
+        "requests_per_second": len(answered) / seconds,
+        "inferences_per_second": 8 * len(answered) / seconds,
+        "error_share": 1 - len(answered) / len(table),
+        "accuracy": answered["correct"].sum() / (8 * len(answered)),
+        "mismatch_share": 0.0,
+    }
+    for name, value in expected.items():
+        assert METRICS[name].of(cell) == pytest.approx(value, rel=0.001), name
+    assert cell.unsent == (table["sent"].isna()).sum()
+    assert math.isnan(METRICS["cpu_per_request"].of(cell))
+
+
+def test_percentiles_beyond_the_samples_are_not_given(tmp_path: Path) -> None:
+    (cell,) = cells(write(tmp_path, [Chunk.of(**requests(1, count=458))]))
+    assert cell.latency.percentile(99) > 0
+    assert math.isnan(METRICS["p99"].of(cell))
+    assert METRICS["p90"].of(cell) > 0
+    (cell,) = cells(write(tmp_path, [Chunk.of(**requests(1, count=459))]))
+    assert METRICS["p99"].of(cell) == cell.latency.percentile(99)
+    assert math.isnan(METRICS["p999"].of(cell))
+
+
+def test_failures_belong_to_the_only_version(tmp_path: Path) -> None:
+    (cell,) = cells(write(tmp_path, [Chunk.of(**requests(1, errors=0.2, unsent=0.1, version=3))]))
+    assert cell.version == 3
+    assert set(cell.outcomes) == {"OK", "UNAVAILABLE", "UNSENT"}
+    assert cell.requests == 1000
+
+
+def test_failures_of_several_versions_are_a_cell_of_their_own(tmp_path: Path) -> None:
+    parts = [Chunk.of(**requests(v, errors=0.2, version=v, start=float(v))) for v in (1, 2)]
+    found = cells(write(tmp_path, parts))
+    assert [(cell.version, set(cell.outcomes)) for cell in found] == [
+        (1, {"OK"}),
+        (2, {"OK"}),
+        (None, {"UNAVAILABLE"}),
+    ]
+    assert sum(cell.requests for cell in found) == 2000
+    assert METRICS["error_share"].of(found[2]) == 1.0
+    assert math.isnan(METRICS["p50"].of(found[2]))
+
+
+def test_names_and_batch_sizes_are_apart(tmp_path: Path) -> None:
+    parts = [Chunk.of(**requests(i, batch=2**i, names=("a", "b"), count=100)) for i in range(3)]
+    found = cells(write(tmp_path, parts))
+    assert [(cell.name, cell.batch) for cell in found] == [(n, b) for n in "ab" for b in (1, 2, 4)]
+
+
+def test_a_server_that_refuses_everything(tmp_path: Path) -> None:
+    (cell,) = cells(write(tmp_path, [Chunk.of(**requests(1, errors=1.0))]))
+    assert cell.version == 2  # asked for
+    assert METRICS["error_share"].of(cell) == 1.0
+    assert METRICS["requests_per_second"].of(cell) == 0.0
+    for name in ("p50", "mean", "accuracy", "mismatch_share", "cpu_per_request"):
+        assert math.isnan(METRICS[name].of(cell)), name
+
+
+def test_no_requests_no_cells(tmp_path: Path) -> None:
+    assert cells(write(tmp_path, [])) == []
+
+
+def test_cpu_per_request(tmp_path: Path) -> None:
+    writer = RunWriter.create(tmp_path, "mnist", None, {})
+    for second in range(5):
+        writer.append(0, Chunk.of(**requests(second, count=100, rate=120, start=float(second))))
+        writer.telemetry(second + 0.9, server_cpu=0.5, worker=0)
+    writer.finish(stopped=5.0)
+    run = Run.open(writer.path)
+    (cell,) = cells(run)
+    assert METRICS["cpu_per_request"].of(cell) == pytest.approx(0.5 / 100, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("load", "words"),
+    [
+        ({"kind": "closed", "users": 16}, "16 users"),
+        ({}, "closed"),
+        ({"kind": "poisson", "rate": 250.0, "users": 4}, "1000/s poisson"),
+        ({"schedule": {"kind": "constant", "rate": 0.5}, "users": 3}, "1.5/s constant"),
+        ({"schedule": {"kind": "ramp", "start": 1, "end": 9}}, "ramp"),
+        ({"kind": "closed", "users": 3, "shape": "Waves"}, "Waves"),
+    ],
+)
+def test_loads_in_words(load: dict[str, object], words: str) -> None:
+    assert load_in_words(load) == words
+
+
+def test_a_run_in_words(tmp_path: Path) -> None:
+    run = write(tmp_path, [], target={"kind": "remote", "address": "serving.example:8500"})
+    assert described(run) == {"scenario": "mnist", "server": "serving.example:8500", "load": "16 users"}
+    assert described(write(tmp_path, [], target=None, load=None))["server"] == "?"

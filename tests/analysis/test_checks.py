@@ -1,0 +1,234 @@
+"""Each doubt appears for its reason, and a good run has none."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bench.analysis.checks import doubts
+from bench.analysis.doubt import Doubt
+from bench.chunk import Chunk
+from bench.run import Run, RunWriter
+from tests.recorded import requests, write
+
+SECONDS = 30
+OPEN = {"kind": "poisson", "rate": 100.0, "users": 4}
+
+
+def chunks(seconds: int = SECONDS, **changed: Any) -> list[Chunk]:
+    """One second after the other of 400 requests at a steady rate; `changed` holds values or functions of the second."""
+    made = []
+    for second in range(seconds):
+        now = {name: value(second) if callable(value) else value for name, value in changed.items()}
+        rows = requests(second, **({"count": 400, "rate": 400, "start": float(second)} | now))
+        due = second + np.linspace(0, 1, len(rows["due"]), endpoint=False) + 1e-4
+        moved = {name: rows[name] + due - rows["due"] for name in ("sent", "done")}
+        made.append(Chunk.of(**rows | moved | {"due": due}, keep_samples=False))
+    return made
+
+
+def names(found: list[Doubt]) -> list[str]:
+    return [doubt.check for doubt in found]
+
+
+@pytest.mark.parametrize("load", [{"kind": "closed", "users": 16}, OPEN])
+def test_a_good_run_is_not_doubted(tmp_path: Path, load: dict[str, Any]) -> None:
+    run = write(tmp_path, chunks(lag=2e-5), load=load, ceiling={"requests_per_second": 1000.0})
+    assert doubts(run, percentiles=[50, 99, 99.9]) == []
+
+
+def test_an_unfinished_run(tmp_path: Path) -> None:
+    assert "unfinished" in names(doubts(write(tmp_path, chunks(), finish=False)))
+
+
+def test_an_empty_run(tmp_path: Path) -> None:
+    assert names(doubts(write(tmp_path, []), percentiles=[99])) == ["empty"]
+
+
+@pytest.mark.parametrize(
+    ("counts", "expected"),
+    [
+        ({"sent": 12_000, "recorded": 12_000}, []),
+        ({"sent": 12_001, "recorded": 12_001}, ["incomplete"]),
+        ({"sent": None, "recorded": 11_000}, ["incomplete"]),
+    ],
+)
+def test_samples_that_are_missing(tmp_path: Path, counts: dict[str, int], expected: list[str]) -> None:
+    run = write(tmp_path, chunks())
+    manifest = run.manifest | {"counts": counts}
+    (run.path / "manifest.json").write_text(json.dumps(manifest))
+    found = doubts(Run.open(run.path))
+    assert names(found) == expected
+    if expected and counts["sent"]:
+        assert "12,001 requests were sent and 12,000 are recorded" in str(found[0])
+
+
+def test_what_was_never_sent_is_not_missing(tmp_path: Path) -> None:
+    made = chunks(unsent=0.005)
+    unsent = sum(
+        t.requests for chunk in made for (key, _), t in chunk.tallies.items() if key.outcome == "UNSENT"
+    )
+    assert unsent > 0
+    run = write(tmp_path, made, load=OPEN)
+    (run.path / "manifest.json").write_text(
+        json.dumps(run.manifest | {"counts": {"sent": 12_000 - unsent, "recorded": 12_000}})
+    )
+    assert doubts(Run.open(run.path)) == []
+
+
+def test_a_lost_load_process(tmp_path: Path) -> None:
+    workers = [{"worker": 0, "recorded": 9000, "lost": False}, {"worker": 1, "recorded": 3000, "lost": True}]
+    (found,) = doubts(write(tmp_path, chunks(), workers=workers))
+    assert found.check == "lost worker"
+    assert "load process 1 " in found.reason
+    assert "25%" in found.reason
+
+
+def test_clocks_that_are_not_known(tmp_path: Path) -> None:
+    def bounds(*seconds: float) -> list[dict[str, float]]:
+        return [{"worker": i, "clock_bound": bound} for i, bound in enumerate(seconds)]
+
+    assert doubts(write(tmp_path, chunks(), workers=bounds(0.0002, 0.0004))) == []
+    (found,) = doubts(write(tmp_path, chunks(), workers=bounds(0.0002, 0.004)))
+    assert "4.0 ms" in found.reason
+
+
+def with_telemetry(root: Path, **values: Any) -> Run:
+    writer = RunWriter.create(root, "mnist", None, {"load": {"kind": "closed", "users": 16}})
+    for chunk in chunks():
+        writer.append(0, chunk)
+    for second in range(SECONDS):
+        for worker in (0, 1):
+            row = {"cpu": 0.4, "loop_delay_p99": 0.0004, "run_delay": 0.01, "machine_steal": 0.0}
+            changed = {name: value(second, worker) for name, value in values.items()}
+            writer.telemetry(second + 0.5, **(row | changed), worker=worker)
+    writer.finish()
+    return Run.open(writer.path)
+
+
+@pytest.mark.parametrize(
+    ("values", "expected", "text"),
+    [
+        ({}, [], ""),
+        ({"cpu": lambda s, w: 0.95 if w else 0.3}, ["client saturated"], "load process 1 used 95%"),
+        ({"cpu": lambda s, w: 1.0 if s == 9 else 0.5}, [], ""),
+        ({"run_delay": lambda s, w: 0.8 * (1 - w)}, ["client held up"], "load process 0 waited"),
+        ({"loop_delay_p99": lambda s, w: 0.02}, ["client paused"], "20 ms late"),
+        (
+            {"loop_delay_p99": lambda s, w: 1.5 if (s, w) == (20, 1) else 0.001},
+            ["client paused"],
+            "1,500 ms late",
+        ),
+        ({"machine_steal": lambda s, w: 0.2}, ["stolen time"], "20%"),
+        ({"cpu": lambda s, w: None, "loop_delay_p99": lambda s, w: None}, [], ""),
+    ],
+)
+def test_a_load_generator_without_time(tmp_path: Path, values: Any, expected: list[str], text: str) -> None:
+    found = doubts(with_telemetry(tmp_path, **values))
+    assert sorted(set(names(found))) == expected
+    assert text in " ".join(doubt.reason for doubt in found)
+
+
+def test_near_the_ceiling_of_the_machine(tmp_path: Path) -> None:
+    assert doubts(write(tmp_path, chunks(), ceiling={"requests_per_second": 600.0})) == []
+    (found,) = doubts(write(tmp_path, chunks(), ceiling={"requests_per_second": 500.0}))
+    assert "80%" in found.reason
+
+
+@pytest.mark.parametrize(
+    ("changed", "load", "expected"),
+    [
+        ({"lag": 0.0005}, OPEN, ["behind"]),  # p99 2.3 ms
+        ({"lag": 0.0001}, OPEN, ["behind"]),  # p99 0.46 ms, of 2 ms service time
+        ({"lag": 0.0001, "service": 0.010}, OPEN, []),
+        ({"lag": 0.00005, "service": 0.0002}, OPEN, []),  # no timer can do better
+        ({"lag": 0.0005}, {"kind": "closed"}, []),
+        ({"unsent": 0.03}, OPEN, ["errors", "not achieved"]),
+        ({"count": 390}, OPEN, ["not achieved"]),
+        ({"count": 390}, {"schedule": {"kind": "constant", "rate": 100.0}, "users": 4}, ["not achieved"]),
+        ({"count": 390}, {"kind": "ramp", "start": 0, "end": 100}, []),
+    ],
+)
+def test_an_open_loop_that_fell_behind(
+    tmp_path: Path, changed: dict[str, Any], load: dict[str, Any], expected: list[str]
+) -> None:
+    assert sorted(names(doubts(write(tmp_path, chunks(**changed), load=load)))) == expected
+
+
+def test_a_run_that_did_not_settle(tmp_path: Path) -> None:
+    (found,) = doubts(write(tmp_path, chunks(service=lambda s: 0.002 + 0.0001 * s)))
+    assert found.check == "unsteady"
+    assert "mean latency changed by +" in found.reason
+    falling = chunks(count=lambda s: 400 - 6 * s)
+    assert [d.reason[:20] for d in doubts(write(tmp_path, falling)) if d.check == "unsteady"] == [
+        "requests/s changed b"
+    ]
+    ramp = write(tmp_path, chunks(count=lambda s: 400 - 6 * s), load={"kind": "ramp"})
+    assert doubts(ramp) == []
+
+
+def test_a_run_that_is_too_short(tmp_path: Path) -> None:
+    assert names(doubts(write(tmp_path, chunks(4)))) == ["short"]
+    assert doubts(write(tmp_path, chunks(6))) == []
+
+
+def test_a_warm_up_is_no_trend(tmp_path: Path) -> None:
+    run = write(tmp_path, chunks(60, service=lambda s: 0.02 if s < 5 else 0.002))
+    assert run.warm_up.seconds >= 5
+    assert doubts(run) == []
+
+
+def test_too_few_samples_for_what_is_claimed(tmp_path: Path) -> None:
+    run = write(tmp_path, chunks(10))  # 4,000
+    assert doubts(run, percentiles=[50, 99]) == []
+    (found,) = doubts(run, percentiles=[50, 99, 99.9])
+    assert found.check == "too few samples"
+    assert "4,000 answers do not support p99.9, 4,603 do" in found.reason
+
+
+def test_errors(tmp_path: Path) -> None:
+    assert doubts(write(tmp_path, chunks(errors=0.004))) == []
+    (found,) = doubts(write(tmp_path, chunks(errors=0.05)))
+    assert found.check == "errors"
+    assert "UNAVAILABLE" in found.reason
+    # also those that fell into the warm-up
+    early = write(
+        tmp_path, chunks(errors=lambda s: 1.0 if s < 3 else 0.0), warmup={"rule": "seconds", "seconds": 3}
+    )
+    assert names(doubts(early)) == ["errors"]
+    assert "errors" in names(doubts(write(tmp_path, chunks(errors=1.0))))
+
+
+def test_answers_that_were_not_asked_for(tmp_path: Path) -> None:
+    (found,) = doubts(write(tmp_path, chunks(mismatched=0.001)))
+    assert found.check == "wrong answers"
+    target = {"kind": "remote", "version": 3, "version_asked": 3}
+    assert names(doubts(write(tmp_path, chunks(version=2), target=target))) == ["other version"]
+    assert doubts(write(tmp_path, chunks(version=3), target=target)) == []
+
+
+def test_a_version_that_changes_under_the_load(tmp_path: Path) -> None:
+    swapped = chunks(version=lambda s: 2 if s < 12 else 3)
+    (found,) = doubts(write(tmp_path, swapped))
+    assert found.check == "version change"
+    assert found.reason.endswith("2, 3")
+    assert doubts(write(tmp_path, swapped, load={"kind": "trace"})) == []
+
+
+def test_a_server_that_restarted(tmp_path: Path) -> None:
+    writer = RunWriter.create(tmp_path, "mnist", None, {"load": {"kind": "closed"}})
+    for chunk in chunks():
+        writer.append(0, chunk)
+    writer.event(12.3, "restart", "pid 7 -> 8")
+    writer.event(13.0, "note", "somebody looked")
+    writer.finish()
+    (found,) = doubts(Run.open(writer.path))
+    assert found.reason == "the server restarted at 12.3 s"
+
+
+def test_doubts_noted_while_the_run_lasted_are_kept(tmp_path: Path) -> None:
+    noted = [{"check": "errors", "reason": "noted", "remedy": "look"}, {"reason": "old"}, "rubbish"]
+    found = doubts(write(tmp_path, chunks(errors=0.5), doubts=noted))
+    assert found == [Doubt("errors", "noted", "look"), Doubt("noted", "old", "")]
