@@ -183,7 +183,9 @@ class Continuous:
             self._changed.notify_all()
         for thread in self._threads:
             thread.join()
-        left = [call for calls in self._slow.values() for call in calls]
+        left = [call for queue in (self._slow, self._waiting) for calls in queue.values() for call in calls]
+        self._slow.clear()
+        self._waiting.clear()
         deliver(refuse_all(self._predictions, left, Refusal(Code.UNAVAILABLE, "the server is shutting down")))
 
     def _together(self, group: Group, calls: Sequence[Call]) -> int:

@@ -155,6 +155,7 @@ class Timed:
         for thread in self._threads:
             thread.join()
         left = [task for queue in self._queues.values() for batch in queue.batches for task in batch]
+        self._queues.clear()
         self._finish(left, [Refusal(Code.UNAVAILABLE, "the server is shutting down")] * len(left), here=True)
 
     def _enqueue(self, task: _Task) -> None:
