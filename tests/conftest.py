@@ -1,10 +1,18 @@
-"""What several rooms' tests need: the two MNIST versions."""
+"""What several rooms' tests need: an unpatched standard library, and the two MNIST versions."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+# Importing Locust replaces sockets, threads and sleeping by gevent's in the whole process. Tests of other rooms run
+# in this process too; those of Locust itself start real Locust processes, which must not see the variable.
+os.environ["LOCUST_SKIP_MONKEY_PATCH"] = "1"
+import locust  # noqa: E402, F401
+
+del os.environ["LOCUST_SKIP_MONKEY_PATCH"]
 
 
 @pytest.fixture(scope="session")
