@@ -55,17 +55,9 @@ class Destination:
         call, so that a server which looks at that moment sees one of them. Raises BenchError, also VersionExists.
         """
         self.check()
-        parent = self.path.parent
-        temporary = parent / f".{self.version}.exporting-{os.getpid()}"
-        try:
-            parent.mkdir(parents=True, exist_ok=True)
-            shutil.rmtree(temporary, ignore_errors=True)  # of a killed process that had the same id
-            temporary.mkdir()
-        except OSError as error:
-            raise BenchError(
-                f"{parent}: cannot write there ({error.strerror}); name another folder"
-            ) from error
-        try:
+        temporary = self.path.parent / f".{self.version}.exporting-{os.getpid()}"
+        try:  # from before the folder is made: an interrupt may come right after it
+            _make_empty(temporary)
             yield temporary
             self._place(temporary)
         finally:
@@ -81,6 +73,17 @@ class Destination:
             raise VersionExists(
                 f"{self.path}: appeared while it was being exported ({error.strerror}); --force replaces it"
             ) from error
+
+
+def _make_empty(folder: Path) -> None:
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)  # of a killed process that had the same id
+        folder.mkdir()
+    except OSError as error:
+        raise BenchError(
+            f"{folder.parent}: cannot write there ({error.strerror}); name another folder"
+        ) from error
 
 
 def _exchange(new: Path, old: Path) -> None:
