@@ -336,8 +336,8 @@ def test_several_connections_share_the_calls(server: Server) -> None:
     gevent.joinall([later(channel) for _ in range(30)], timeout=10)
     assert [len(peer.requests) for peer in server.peers] == [10, 10, 10]
     server.peers[0].sock.shutdown(socket.SHUT_RDWR)
+    until(lambda: server.accepted == 4 and len(channel._ready) == 3)
     assert all(channel.call(ECHO, b"").status == 0 for _ in range(6))
-    until(lambda: len(channel._ready) == 3)
     channel.close()
     until(lambda: not server.peers)
 
