@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 BENCH = Path(__file__).parents[1] / "bench"
-GROUND = {"sample", "schedule", "payload", "mnist", "histogram", "chunk", "config", "run", "warmup"}
+GROUND = {"sample", "schedule", "payload", "mnist", "histogram", "chunk", "config", "recording", "run", "warmup"}
 
 ALLOWED: dict[str, set[str]] = {
     # the first entry that a module's name starts with decides; names are rooms or modules below `bench`
@@ -15,7 +15,7 @@ ALLOWED: dict[str, set[str]] = {
     "histogram": {"sample"},
     "chunk": {"sample", "histogram"},
     "mnist": {"sample"},
-    "config": {"sample", "schedule"},
+    "config": {"sample", "schedule", "config"},
     "payload": {"mnist", "wire.messages"},
     "jsonl": set(),
     "hlog": {"histogram", "chunk", "jsonl"},
