@@ -6,7 +6,18 @@ from pathlib import Path
 import pytest
 
 BENCH = Path(__file__).parents[1] / "bench"
-GROUND = {"sample", "schedule", "payload", "mnist", "histogram", "chunk", "config", "recording", "run", "warmup"}
+GROUND = {
+    "sample",
+    "schedule",
+    "payload",
+    "mnist",
+    "histogram",
+    "chunk",
+    "config",
+    "recording",
+    "run",
+    "warmup",
+}
 
 ALLOWED: dict[str, set[str]] = {
     # the first entry that a module's name starts with decides; names are rooms or modules below `bench`
@@ -22,7 +33,8 @@ ALLOWED: dict[str, set[str]] = {
     "samples": {"chunk"},
     "warmup": set(),
     "recording": {"histogram", "chunk", "hlog", "samples", "jsonl"},
-    "run": {"histogram", "chunk", "hlog", "samples", "recording", "warmup", "jsonl"},
+    "contents": {"histogram", "chunk", "hlog", "samples", "recording", "jsonl"},
+    "run": {"histogram", "chunk", "hlog", "samples", "recording", "contents", "warmup"},
     "picture": {"mnist"},
     "inspection": {"sample", "wire"},
     "single_shot": {"sample", "payload", "mnist", "picture", "inspection", "wire.messages"},
@@ -30,9 +42,9 @@ ALLOWED: dict[str, set[str]] = {
     "wire.client": {"wire"},
     "wire": {"wire"},
     "load": GROUND | {"wire", "load", "serve.launch"},
-    "serve": GROUND | {"wire", "serve"},
+    "serve": GROUND | {"wire", "serve", "supervision"},
     "export": GROUND | {"wire.messages", "export"},
-    "experiment": GROUND | {"load", "serve", "experiment"},
+    "experiment": GROUND | {"load", "serve", "experiment", "supervision", "jsonl", "recording"},
     "analysis": {"sample", "histogram", "chunk", "run", "warmup", "config", "analysis"},
     "cli": {""},
     "__main__": {"cli"},
@@ -56,6 +68,8 @@ HEAVY: dict[str, tuple[str, ...]] = {
     "click": ("cli",),
     "rich": ("cli", "analysis.report"),
     "psutil": ("load",),
+    "pydantic": ("config",),
+    "docker": ("serve.launching.docker", "serve.launching.containers", "load.container"),
 }
 
 

@@ -1,0 +1,1 @@
+"""Which servers and experiments does a user describe in files, as typed and checked values?"""

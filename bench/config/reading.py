@@ -1,0 +1,144 @@
+"""How does a TOML file become a checked value, and what is said about one that is wrong?
+
+Every complaint names file, key, value and what is allowed; a misspelt key is answered with the nearest right one.
+"""
+
+import difflib
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from bench import BenchError
+
+M = TypeVar("M", bound="Table")
+
+
+class Table(BaseModel):
+    """A TOML table with known keys; values are not converted: "3" is no number."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+def key(default: Any, allowed: str, text: str, example: str, **limits: Any) -> Any:
+    """Declare a key: its default (... for none), what is allowed, what it means, and an example in TOML.
+
+    `limits` are pydantic's (ge, gt, min_length, pattern).
+    """
+    return Field(
+        default, description=text, json_schema_extra={"allowed": allowed, "example": example}, **limits
+    )
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The file's tables. Raises BenchError for a file that is missing or no TOML, with line and column."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise BenchError(f"{path}: no such file{_similar_file(path)}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise BenchError(f"{path}: cannot be read ({reason}); a TOML file is expected") from None
+    except tomllib.TOMLDecodeError as error:
+        raise BenchError(f"{path}: no TOML: {error}; https://toml.io shows how it is written") from None
+
+
+def checked(table: type[M], content: Mapping[str, Any], file: Path, where: str = "") -> M:
+    """The content as an instance of `table`; `where` is the dotted key of the table in the file.
+
+    Raises BenchError for the first key that is unknown, missing or of a wrong value.
+    """
+    try:
+        return table.model_validate(dict(content))
+    except ValidationError as error:
+        # An unknown key first: it often is the reason for a missing one. Of a value that may be a table or
+        # something else, what is wrong inside the table.
+        found = min(error.errors(), key=lambda each: (each["type"] != "extra_forbidden", -len(each["loc"])))
+        raise BenchError(_complaint(table, found, file, where)) from None
+
+
+def refusal(file: Path, dotted: str, value: Any, allowed: str) -> BenchError:
+    """The complaint about a value that is of the right type and still not possible."""
+    return BenchError(f"{file}: {dotted} = {_shown(value)}: {allowed}")
+
+
+def unknown(file: Path, dotted: str, name: str, known: Iterable[str]) -> BenchError:
+    """The complaint about a name that is none of the known ones."""
+    names = sorted(known)
+    return BenchError(f"{file}: {dotted}: unknown{nearest(name, names)}; known are {', '.join(names)}")
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """`, did you mean X?` where a known name is near enough, else nothing."""
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return f", did you mean {close[0]}?" if close else ""
+
+
+def allowed_text(table: type[Table], name: str) -> str:
+    """What a key may be, as its declaration says."""
+    extra = table.model_fields[name].json_schema_extra
+    return str(extra["allowed"]) if isinstance(extra, dict) else ""
+
+
+def _complaint(table: type[Table], error: Any, file: Path, where: str) -> str:
+    location = [step for step in map(str, error["loc"]) if not _is_type(step)]
+    dotted = ".".join(filter(None, (where, *location)))
+    owner, name = _declaration(table, location)
+    if error["type"] == "extra_forbidden":
+        names = sorted(owner.model_fields)
+        near = nearest(location[-1], names)
+        return f"{file}: {dotted} = {_shown(error['input'])}: unknown key{near}; known are {', '.join(names)}"
+    allowed = allowed_text(owner, name) if name in owner.model_fields else str(error["msg"])
+    if error["type"] == "missing":
+        return f"{file}: {dotted}: missing; {allowed} is expected"
+    if error["type"] == "value_error":
+        return f"{file}: {dotted} = {_shown(error['input'])}: {error['ctx']['error']}"
+    return f"{file}: {dotted} = {_shown(error['input'])}: {allowed} is expected"
+
+
+def _declaration(table: type[Table], location: list[str]) -> tuple[type[Table], str]:
+    """The table class and its key that a location leads to."""
+    owner, path = table, location
+    while len(path) > 1 and (inner := _inner_table(owner, path[0])) is not None:
+        owner, path = inner, path[1:]
+        if path[0] not in owner.model_fields and len(path) > 1:
+            path = path[1:]  # the index in a list of tables, or the name of one of several
+    return owner, path[0]
+
+
+def _is_type(step: str) -> bool:
+    """Whether a step of a location names one type of a union, not a key of the file."""
+    return "[" in step or step in _TYPES or step in {table.__name__ for table in Table.__subclasses__()}
+
+
+_TYPES = {"str", "int", "float", "bool"}
+
+
+def _inner_table(owner: type[Table], name: str) -> type[Table] | None:
+    """The table class that a key's annotation mentions."""
+    if name not in owner.model_fields:
+        return None
+    pending: list[Any] = [owner.model_fields[name].annotation]
+    while pending:
+        kind = pending.pop()
+        if isinstance(kind, type) and issubclass(kind, Table):
+            return kind
+        pending += getattr(kind, "__args__", ())
+    return None
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        return '"' + value + '"'
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def _similar_file(path: Path) -> str:
+    if not path.parent.is_dir():
+        return ""
+    return nearest(path.name, [p.name for p in path.parent.iterdir() if p.suffix == ".toml"])

@@ -1,0 +1,316 @@
+"""Which servers are there, of which kind, and how are they built and set up? (servers.toml)"""
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final, Literal, NamedTuple
+
+from pydantic import field_validator
+
+from bench import BenchError
+from bench.config.reading import Table, checked, key, nearest, read_toml, refusal, unknown
+
+Flag = bool | int | float | str
+
+
+class Batching(Table):
+    """TensorFlow Serving's timed batching, by the names of its BatchingParameters."""
+
+    max_batch_size: int = key(1000, "a whole number from 1 on", "Most examples in a batch.", "64", ge=1)
+    batch_timeout_micros: int = key(
+        0, "a whole number of microseconds from 0 on", "How long a batch waits for more.", "5000", ge=0
+    )
+    max_enqueued_batches: int = key(
+        10, "a whole number from 1 on", "Batches that may wait; further requests are refused.", "100", ge=1
+    )
+    num_batch_threads: int | None = key(
+        None, "a whole number from 1 on", "Batches run at once; default: the number of CPUs.", "2", ge=1
+    )
+    allowed_batch_sizes: list[int] = key(
+        [],
+        "a list of growing whole numbers, the last equal to max_batch_size",
+        "Sizes to which batches are padded.",
+        "[8, 32, 64]",
+    )
+
+    @field_validator("allowed_batch_sizes")
+    @classmethod
+    def _growing(cls, sizes: list[int]) -> list[int]:
+        if sizes != sorted(set(sizes)) or (sizes and sizes[0] < 1):
+            raise ValueError("a list of growing whole numbers, the last equal to max_batch_size, is expected")
+        return sizes
+
+
+class Tls(Table):
+    """How a remote server proves who it is, and the client who it is."""
+
+    ca: str | None = key(None, "the path of a PEM file", "CA to trust instead of the system's.", '"ca.pem"')
+    certificate: str | None = key(
+        None, "the path of a PEM file", "Client certificate (with `key`).", '"client.pem"'
+    )
+    server_name: str | None = key(
+        None, "a host name", "Name that the certificate must carry.", '"serving.example"'
+    )
+    # the last one: from here on the name hides the function
+    key: str | None = key(None, "the path of a PEM file", "Client key.", '"client.key"')
+
+
+class Server(Table):
+    """What can be said of a server of any kind."""
+
+    kind: str = key(..., "embedded, binary, docker, remote or kubernetes", "What it is.", '"embedded"')
+    build: str = key(
+        "", "any text", "A word for how it was built, shown in reports: cpu, gpu, avx512, xla.", '"avx512"'
+    )
+    ready_seconds: float = key(
+        120.0, "a number of seconds above 0", "How long it may take until its models answer.", "60", gt=0
+    )
+
+
+class Started(Server):
+    """A server that is started here."""
+
+    environment: dict[str, str] = key(
+        {},
+        "a table of environment variables with texts as values",
+        "Environment variables of the server.",
+        '{ TF_ENABLE_ONEDNN_OPTS = "0" }',
+    )
+    cpus: str | None = key(None, 'CPU numbers such as "0" or "0-3,6"', "The CPUs that it may run on.", '"0"')
+    batching: Literal["none", "continuous"] | Batching | None = key(
+        None,
+        '"none", "continuous" or a table of batching parameters',
+        "How requests are put together: not at all, what is waiting (embedded only), or by a timer.",
+        "{ max_batch_size = 64, batch_timeout_micros = 5000 }",
+    )
+    session_parallelism: int | None = key(
+        None,
+        "a whole number from 0 on",
+        "Threads within and between operations (tensorflow_session_parallelism).",
+        "1",
+        ge=0,
+    )
+    intra_op: int | None = key(
+        None,
+        "a whole number from 0 on",
+        "Threads within an operation (tensorflow_intra_op_parallelism).",
+        "2",
+        ge=0,
+    )
+    inter_op: int | None = key(
+        None,
+        "a whole number from -1 on",
+        "Threads between operations (tensorflow_inter_op_parallelism).",
+        "1",
+        ge=-1,
+    )
+    xla: bool = key(
+        False, "true or false", "Compile the model with XLA, clusters chosen by TensorFlow.", "true"
+    )
+    max_threads: int | None = key(
+        None,
+        "a whole number from 2 on",
+        "Calls at once, plus one; further ones are refused (grpc_max_threads).",
+        "64",
+        ge=2,
+    )
+    flags: dict[str, Flag] = key(
+        {},
+        "a table of the server's own flags",
+        "Further flags, by the server's own names without dashes.",
+        "{ file_system_poll_wait_seconds = 0 }",
+    )
+
+    @field_validator("cpus")
+    @classmethod
+    def _cpus(cls, text: str | None) -> str | None:
+        if text is not None:
+            cpu_numbers(text)
+        return text
+
+
+class Embedded(Started):
+    """The server that comes with this package, in a process of its own."""
+
+    kind: Literal["embedded"] = key(..., "embedded", "The server of this package.", '"embedded"')
+
+
+class Binary(Started):
+    """A `tensorflow_model_server` executable."""
+
+    kind: Literal["binary"] = key(..., "binary", "An executable on this machine.", '"binary"')
+    path: str = key(
+        "tensorflow_model_server",
+        "a command on PATH or the path of an executable",
+        "What is executed.",
+        '"/opt/avx512/tensorflow_model_server"',
+        min_length=1,
+    )
+    port: int = key(0, "a port number; 0 for a free one", "gRPC port.", "8500", ge=0, le=65535)
+    stop_seconds: float = key(
+        10.0, "a number of seconds above 0", "After SIGTERM and this long it is killed.", "5", gt=0
+    )
+    ssl_config_file: str | None = key(
+        None,
+        "the path of an SSLConfig file in protobuf text format",
+        "Serve TLS with it (give the client's side in `tls`).",
+        '"ssl.config"',
+    )
+    tls: Tls | None = key(
+        None,
+        "a table with ca, certificate, key, server_name",
+        "The client's side of TLS.",
+        '{ ca = "ca.pem" }',
+    )
+
+
+class Docker(Started):
+    """A container of a TensorFlow Serving image."""
+
+    kind: Literal["docker"] = key(..., "docker", "A container on this machine's Docker.", '"docker"')
+    image: str = key(
+        ..., "an image with its tag", "What is run.", '"tensorflow/serving:2.19.1"', min_length=1
+    )
+    pull: Literal["missing", "never"] = key(
+        "missing", '"missing" or "never"', "Whether an image that is not there is fetched.", '"never"'
+    )
+    executable: str = key(
+        "/usr/bin/tensorflow_model_server",
+        "a path in the image",
+        "What is executed in it, instead of the image's own entrypoint, which does not pass signals on.",
+        '"/usr/bin/tensorflow_model_server"',
+    )
+    gpus: Literal["all"] | int | list[str] | None = key(
+        None,
+        '"all", a number of GPUs or a list of device ids',
+        "GPUs that the container sees.",
+        '"all"',
+    )
+    memory: str | None = key(
+        None,
+        'a size such as "512m" or "4g"',
+        "Memory limit.",
+        '"4g"',
+        pattern=r"^\d+[bkmg]?$",
+    )
+    mounts: dict[str, str] = key(
+        {},
+        "a table of host folders and the container's folders that show them",
+        "Further folders, read only; those of the models are mounted anyway.",
+        '{ "/data/ssl" = "/ssl" }',
+    )
+
+
+class Remote(Server):
+    """A server that runs already; nothing is started."""
+
+    kind: Literal["remote", "kubernetes"] = key(
+        ..., "remote or kubernetes", "A server that runs elsewhere.", '"kubernetes"'
+    )
+    address: str = key(
+        ..., "host:port of its gRPC port", "Where it listens.", '"serving.default.svc:8500"', min_length=1
+    )
+    tls: Tls | Literal[True] | None = key(
+        None,
+        "true, or a table with ca, certificate, key, server_name",
+        "Encrypt the connection.",
+        '{ ca = "ca.pem" }',
+    )
+    metadata: dict[str, str] = key(
+        {},
+        "a table of metadata keys and the environment variables that hold their values",
+        "Metadata of each call; values come from the environment, so that no secret stands in a file.",
+        '{ authorization = "SERVING_TOKEN" }',
+    )
+    metrics: str | None = key(
+        None,
+        "the URL of its Prometheus page",
+        "Read its counters there.",
+        '"http://serving.default.svc:8501/monitoring/prometheus/metrics"',
+        pattern=r"^https?://",
+    )
+
+
+KINDS: Final[Mapping[str, type[Server]]] = {
+    "embedded": Embedded,
+    "binary": Binary,
+    "docker": Docker,
+    "remote": Remote,
+    "kubernetes": Remote,
+}
+
+
+class Declared(NamedTuple):
+    """A server as a file declares it."""
+
+    name: str
+    file: Path
+    spec: Server
+
+    def refusal(self, name: str, value: Any, allowed: str) -> BenchError:
+        """The complaint about one of its keys."""
+        return refusal(self.file, f"servers.{self.name}.{name}", value, allowed)
+
+
+def read_servers(path: Path) -> dict[str, Declared]:
+    """The servers that a file names. Raises BenchError with file, key, value and what is allowed."""
+    content = read_toml(path)
+    for name in content:
+        if name != "servers":
+            raise BenchError(
+                f"{path}: {name}: unknown table{nearest(name, ['servers'])}; known is [servers.NAME]"
+            )
+    tables = content.get("servers", {})
+    if not isinstance(tables, dict) or not tables:
+        raise BenchError(f"{path}: servers: missing; at least one table [servers.NAME] is expected")
+    return {name: _declared(path, name, table) for name, table in tables.items()}
+
+
+def _declared(path: Path, name: str, table: Any) -> Declared:
+    where = f"servers.{name}"
+    if not re.fullmatch(r"[A-Za-z0-9._-]+", name):
+        raise BenchError(f"{path}: {where}: letters, digits, '.', '_' and '-' only, since it names folders")
+    if not isinstance(table, dict):
+        raise refusal(path, where, table, "a table is expected")
+    kind = table.get("kind")
+    if kind is None:
+        raise BenchError(f"{path}: {where}.kind: missing; one of {', '.join(KINDS)} is expected")
+    if not isinstance(kind, str) or kind not in KINDS:
+        near = nearest(str(kind), KINDS)
+        raise refusal(path, f"{where}.kind", kind, f"unknown{near}; one of {', '.join(KINDS)} is expected")
+    model = KINDS[kind]
+    for each, value in table.items():
+        able = [other for other, its in KINDS.items() if each in its.model_fields]
+        if each not in model.model_fields and able:
+            raise refusal(
+                path,
+                f"{where}.{each}",
+                value,
+                f"a server of kind {kind} cannot do that ({', '.join(able)} can); "
+                f"known are {', '.join(sorted(model.model_fields))}",
+            )
+    return Declared(name, path, checked(model, table, path, where))
+
+
+def chosen(servers: Mapping[str, Declared], names: list[str], file: Path) -> list[Declared]:
+    """Those of the servers that an experiment names. Raises BenchError for an unknown one."""
+    for number, name in enumerate(names):
+        if name not in servers:
+            raise unknown(file, f'servers[{number}] = "{name}"', name, servers)
+    return [servers[name] for name in names]
+
+
+def cpu_numbers(text: str) -> frozenset[int]:
+    """The CPUs that "0-3,6" means. Raises ValueError for other texts and for CPUs that are not there."""
+    numbers: set[int] = set()
+    for part in text.split(","):
+        found = re.fullmatch(r"(\d+)(?:-(\d+))?", part.strip())
+        if found is None or (found[2] and int(found[2]) < int(found[1])):
+            raise ValueError('CPU numbers such as "0" or "0-3,6" are expected')
+        numbers |= set(range(int(found[1]), int(found[2] or found[1]) + 1))
+    missing = numbers - os.sched_getaffinity(0)
+    if missing:
+        usable = ", ".join(map(str, sorted(os.sched_getaffinity(0))))
+        raise ValueError(f"this process may use the CPUs {usable} only")
+    return frozenset(numbers)

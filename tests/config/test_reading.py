@@ -1,0 +1,164 @@
+"""What is said about a wrong file: file, key, value, what is allowed, and the nearest right key."""
+
+from pathlib import Path
+
+import pytest
+
+from bench import BenchError
+from bench.config.experiment import read_experiment
+from bench.config.servers import Batching, Embedded, Remote, cpu_numbers, read_servers
+
+
+@pytest.fixture
+def servers(tmp_path: Path) -> Path:
+    path = tmp_path / "servers.toml"
+    path.write_text('[servers.a]\nkind = "embedded"\n')
+    return path
+
+
+@pytest.fixture
+def experiment(servers: Path) -> Path:
+    (servers.parent / "scenario.py").touch()
+    return servers.parent / "experiment.toml"
+
+
+HEAD = 'scenario = "scenario.py"\nservers = ["a"]\n'
+LOADS = "loads = [{ users = 2 }]\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('kind = "embeded"', 'servers.a.kind = "embeded": unknown, did you mean embedded?'),
+        ('build = "cpu"', "servers.a.kind: missing; one of embedded, binary, docker"),
+        (
+            'kind = "embedded"\nbatchng = "none"',
+            'servers.a.batchng = "none": unknown key, did you mean batching?; known are batching,',
+        ),
+        (
+            'kind = "embedded"\nbatching = "some"',
+            'servers.a.batching = "some": "none", "continuous" or a table',
+        ),
+        (
+            'kind = "embedded"\nbatching = { max_batchsize = 3 }',
+            "batching.max_batchsize = 3: unknown key, did",
+        ),
+        (
+            'kind = "embedded"\nbatching = { max_batch_size = 0 }',
+            "batching.max_batch_size = 0: a whole number",
+        ),
+        (
+            'kind = "embedded"\nbatching = { allowed_batch_sizes = [4, 2] }',
+            "= [4, 2]: a list of growing whole",
+        ),
+        ('kind = "embedded"\nmax_threads = "3"', 'servers.a.max_threads = "3": a whole number from 2 on'),
+        ('kind = "embedded"\ncpus = "4096"', 'servers.a.cpus = "4096": this process may use the CPUs'),
+        ('kind = "embedded"\ncpus = "a"', 'servers.a.cpus = "a": CPU numbers such as "0" or "0-3,6"'),
+        ('kind = "embedded"\ngpus = "all"', "a server of kind embedded cannot do that (docker can)"),
+        ('kind = "embedded"\nenvironment = { A = 2 }', "servers.a.environment.A = 2: a table of environment"),
+        ('kind = "embedded"\nflags = { processes = [2] }', "servers.a.flags.processes = [2]: a table of the"),
+        ('kind = "docker"', "servers.a.image: missing; an image with its tag is expected"),
+        (
+            'kind = "docker"\nimage = "x:1"\nmemory = "4 GB"',
+            'servers.a.memory = "4 GB": a size such as "512m"',
+        ),
+        ('kind = "docker"\nimage = "x:1"\ngpus = "some"', 'servers.a.gpus = "some": "all", a number of GPUs'),
+        (
+            'kind = "remote"\naddress = "h:1"\nxla = true',
+            "kind remote cannot do that (embedded, binary, docker",
+        ),
+        (
+            'kind = "remote"\naddress = "h:1"\ntls = { kye = "k" }',
+            'tls.kye = "k": unknown key, did you mean key?',
+        ),
+        (
+            'kind = "binary"\nport = 70000',
+            "servers.a.port = 70000: a port number; 0 for a free one is expected",
+        ),
+        ('kind = "embedded"\nkind = "binary"', "no TOML: Cannot overwrite a value (at line 3, column"),
+    ],
+)
+def test_a_wrong_server_is_named_with_key_value_and_what_is_allowed(
+    servers: Path, text: str, expected: str
+) -> None:
+    servers.write_text(f"[servers.a]\n{text}\n")
+    with pytest.raises(BenchError) as caught:
+        read_servers(servers)
+    assert str(caught.value).startswith(f"{servers}: ")
+    assert expected in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (HEAD + "loads = [{ user = 8 }]", "loads.0.user = 8: unknown key, did you mean users?"),
+        (
+            HEAD + 'loads = [{ schedule = "poison:3" }]',
+            "loads.0.schedule = \"poison:3\": schedule 'poison:3'",
+        ),
+        (HEAD + "loads = [{ users = 8 }, { users = 8 }]", "8 users stands there twice; give each a name"),
+        (HEAD + "loads = []", "loads = []: at least one table [[loads]] is expected"),
+        (HEAD + LOADS + "batch_size = [1]", "batch_size = [1]: unknown key, did you mean batch_sizes?"),
+        (HEAD + LOADS + 'batch_sizes = ["2"]', 'batch_sizes.0 = "2": a list of whole numbers from 1 on'),
+        (HEAD + LOADS + "batch_sizes = [2, 2]", "[2, 2]: a list of different whole numbers from 1 on"),
+        (HEAD + LOADS + "trials = 0", "trials = 0: a whole number from 1 on is expected"),
+        (HEAD + LOADS + "options = { batch_size = 2 }", "options.batch_size = 2: is set by batch_sizes"),
+        (
+            HEAD + LOADS + "[models.m]\nversion = [1]",
+            "models.m.version = [1]: unknown key, did you mean versions?",
+        ),
+        (HEAD + LOADS + "[models.m]\nversions = [1]", "models.m.path: missing; the folder that holds"),
+        (HEAD + LOADS + '[models.m]\npath = "nowhere"', 'models.m.path = "nowhere": no such folder:'),
+        (HEAD + LOADS + '[models.m]\npath = "there"\nversions = [3]', "models.m.versions = [3]: "),
+        ('scenario = "scenario.py"\nservers = ["b"]\n' + LOADS, 'servers[0] = "b": unknown; known are a'),
+        ('scenario = "other.py"\nservers = ["a"]\n' + LOADS, 'scenario = "other.py": no such file: '),
+        ('scenario = "scenario.py"\nservers = ["a", "a"]\n' + LOADS, "a stands there twice"),
+    ],
+)
+def test_a_wrong_experiment_is_named_with_key_value_and_what_is_allowed(
+    experiment: Path, text: str, expected: str
+) -> None:
+    (experiment.parent / "there" / "1").mkdir(parents=True)
+    experiment.write_text(text)
+    with pytest.raises(BenchError) as caught:
+        read_experiment(experiment)
+    assert str(caught.value).startswith(f"{experiment}: ")
+    assert expected in str(caught.value)
+
+
+def test_a_misspelt_file_name_is_answered_with_the_nearest(servers: Path) -> None:
+    with pytest.raises(BenchError, match=r"server\.toml: no such file, did you mean servers\.toml\?"):
+        read_servers(servers.parent / "server.toml")
+
+
+def test_servers_are_read_as_they_are_written(servers: Path) -> None:
+    servers.write_text(
+        '[servers.a]\nkind = "embedded"\nbuild = "xla"\nxla = true\nflags = { processes = 2 }\n'
+        "batching = { max_batch_size = 64, batch_timeout_micros = 5000 }\n"
+        '[servers.b]\nkind = "kubernetes"\naddress = "h:8500"\ntls = true\nmetadata = { authorization = "TOKEN" }\n'
+    )
+    a, b = read_servers(servers).values()
+    assert isinstance(a.spec, Embedded)
+    assert a.spec.xla
+    assert a.spec.build == "xla"
+    assert a.spec.flags == {"processes": 2}
+    assert isinstance(a.spec.batching, Batching)
+    assert (a.spec.batching.max_batch_size, a.spec.batching.batch_timeout_micros) == (64, 5000)
+    assert isinstance(b.spec, Remote)
+    assert (b.spec.kind, b.spec.address, b.spec.tls) == ("kubernetes", "h:8500", True)
+
+
+def test_an_experiment_knows_its_files_beside_it(experiment: Path) -> None:
+    experiment.write_text(HEAD + 'loads = [{ users = 8 }, { users = 2, schedule = "poisson:50" }]')
+    study = read_experiment(experiment)
+    assert study.name == "experiment"
+    assert study.scenario == (experiment.parent / "scenario.py").resolve()
+    assert [load.title for load in study.experiment.loads] == ["8 users", "2 users poisson:50"]
+    assert [server.name for server in study.servers] == ["a"]
+
+
+def test_cpu_lists_are_read() -> None:
+    assert cpu_numbers("0") == {0}
+    with pytest.raises(ValueError, match="are expected"):
+        cpu_numbers("3-1")
