@@ -12,7 +12,8 @@ import signal
 import subprocess
 import sys
 import threading
-from typing import Any
+from queue import SimpleQueue
+from typing import Any, Final
 
 from bench import BenchError
 from bench.serve import ports
@@ -20,7 +21,7 @@ from bench.serve.options import Options
 
 log = logging.getLogger(__name__)
 
-_ENDING = {signal.SIGTERM, signal.SIGINT}
+_ENDING: Final = (signal.SIGTERM, signal.SIGINT)
 
 
 def serve(options: Options) -> int:
@@ -48,12 +49,14 @@ def _run(options: Options, taken: ports.Ports) -> int:
     ]
     try:
         facts = [_ready(child) for child in children]
-        signal.pthread_sigmask(signal.SIG_BLOCK, {*_ENDING, signal.SIGCHLD})
+        signals: SimpleQueue[int] = SimpleQueue()  # whose `put` may be called from a signal handler
+        for number in (*_ENDING, signal.SIGCHLD):
+            signal.signal(number, lambda number, _frame: signals.put(number))
         if options.exit_with_parent:
             threading.Thread(target=_end_with_parent, daemon=True).start()
         ready = facts[0] | {"pid": os.getpid(), "processes": [child.pid for child in children]}
         print(json.dumps(ready), flush=True)
-        return _wait(children)
+        return _wait(children, signals)
     finally:
         _stop(children, options.drain_seconds)
 
@@ -84,7 +87,7 @@ def _ready(child: "subprocess.Popen[bytes]") -> dict[str, Any]:
     return facts
 
 
-def _wait(children: "list[subprocess.Popen[bytes]]") -> int:
+def _wait(children: "list[subprocess.Popen[bytes]]", signals: "SimpleQueue[int]") -> int:
     while True:
         for child in children:
             if child.poll() is not None:
@@ -92,7 +95,7 @@ def _wait(children: "list[subprocess.Popen[bytes]]") -> int:
                     "server process %d ended with exit code %d: ending all", child.pid, child.returncode
                 )
                 return 1
-        if signal.sigwait({*_ENDING, signal.SIGCHLD}) in _ENDING:
+        if signals.get() in _ENDING:
             return 0
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from bench import BenchError
+from bench.serve.options import Options
 
 _UNITS: Final = {"us": 1e-6, "ms": 1e-3, "s": 1.0}
 _DURATION: Final = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(us|ms|s)")
@@ -102,6 +103,22 @@ def stall(text: str, flag: str = "--stall") -> Stall | None:
     if not 0 < found.hold < found.every:
         raise BenchError(f"{flag} {text}: the hold must be shorter than the period, and longer than 0")
     return found
+
+
+@dataclass(frozen=True)
+class Plan:
+    """When replies leave, as the flags have it."""
+
+    draw: Draw
+    stall: Stall | None
+    slow_start: float
+    """Seconds of slow start; 0: none."""
+
+
+def plan(options: Options) -> Plan:
+    """The plan of a synthetic server's options. Raises BenchError."""
+    slow_start = duration(options.slow_start, "--slow-start") if options.slow_start else 0.0
+    return Plan(distribution(options.service_time), stall(options.stall), slow_start)
 
 
 class Queue:

@@ -1,10 +1,10 @@
-"""What do the files say that the options name?"""
+"""What do the options mean that are more than a number: files, distributions, schedules?"""
 
 import ssl
 from pathlib import Path
 from typing import NamedTuple
 
-from bench.serve import timed, tls
+from bench.serve import service_time, timed, tls
 from bench.serve.options import Options
 from bench.serve.rest import PROMETHEUS_PATH
 from bench.serve.textproto import MonitoringConfig
@@ -12,13 +12,15 @@ from bench.serve.textproto import read as read_text
 
 
 class Settings(NamedTuple):
-    """The content of the configuration files, except for the models'."""
+    """What has been read and parsed, except for the models' configuration."""
 
     tls: ssl.SSLContext | None
     batching: timed.Parameters | None
     """Of the original's batching; None: continuous batching."""
     prometheus_path: str | None
     """None: no metrics page."""
+    plan: service_time.Plan | None
+    """Of the synthetic backend."""
 
 
 def read(options: Options) -> Settings:
@@ -31,6 +33,7 @@ def read(options: Options) -> Settings:
         tls.context(Path(options.ssl_config_file)) if options.ssl_config_file else None,
         batching,
         _prometheus_path(options),
+        service_time.plan(options) if options.backend == "synthetic" else None,
     )
 
 

@@ -65,8 +65,8 @@ def _executor(
     options: Options, settings: Settings, predictions: Predictions, metrics: Metrics, loop: Loop
 ) -> tuple[Executor, Execute]:
     """What executes gRPC's Predict calls, and what executes everything else."""
-    if options.backend == "synthetic":
-        delays = Delays(predictions, loop, options)
+    if settings.plan is not None:
+        delays = Delays(predictions, loop, options, settings.plan)
         return delays, delays.execute
     if settings.batching is not None:
         timed = Timed(predictions, metrics, loop.post, settings.batching)

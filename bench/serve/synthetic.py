@@ -21,7 +21,7 @@ from bench.serve.loop import Loop
 from bench.serve.options import Options
 from bench.serve.prediction import Predictions, Prepared
 from bench.serve.servable import Code, Refusal
-from bench.serve.service_time import Queue, distribution, duration, slowness, stall
+from bench.serve.service_time import Plan, Queue, slowness
 from bench.serve.tensors import storage_of, type_name
 from bench.wire.messages import SignatureDef, types_pb2
 
@@ -88,12 +88,10 @@ def load(_model: str, _version: int, _path: Path) -> DigitServable:
 class Delays:
     """An executor that answers each call at the instant that the schedule gives it."""
 
-    def __init__(self, predictions: Predictions, loop: Loop, options: Options) -> None:
+    def __init__(self, predictions: Predictions, loop: Loop, options: Options, plan: Plan) -> None:
         self._predictions = predictions
         self._loop = loop
-        self._draw = distribution(options.service_time)
-        self._stall = stall(options.stall)
-        self._slow_start = duration(options.slow_start, "--slow-start") if options.slow_start else 0.0
+        self._plan = plan
         self._queue = Queue(options.workers)
         self._drawing = threading.Lock()  # REST asks from threads of its own
         self._error_rate, self._wrong_rate = options.error_rate, options.wrong_answer_rate
@@ -112,13 +110,13 @@ class Delays:
             "service_time": self._options.service_time,
             "workers": self._options.workers,
             "seed": self._options.seed,
-            "stall": self._stall
+            "stall": self._plan.stall
             and {
-                "hold": self._stall.hold,
-                "every": self._stall.every,
-                "first": self.origin + self._stall.every,
+                "hold": self._plan.stall.hold,
+                "every": self._plan.stall.every,
+                "first": self.origin + self._plan.stall.every,
             },
-            "slow_start": self._slow_start or None,
+            "slow_start": self._plan.slow_start or None,
             "error_rate": self._error_rate,
             "wrong_answer_rate": self._wrong_rate,
         }
@@ -140,10 +138,10 @@ class Delays:
 
     def _due(self, arrival: float) -> float:
         with self._drawing:
-            service = self._draw(self._times) * slowness(arrival - self.origin, self._slow_start)
+            service = self._plan.draw(self._times) * slowness(arrival - self.origin, self._plan.slow_start)
             due = self._queue.finish(arrival, service)
-        if self._stall is not None:
-            due = self.origin + self._stall.released(due - self.origin)
+        if self._plan.stall is not None:
+            due = self.origin + self._plan.stall.released(due - self.origin)
         return due
 
     def flush(self) -> None:
