@@ -22,6 +22,8 @@ WINDOW_ARRIVALS: Final = 256
 """Nor more of them at once: generating takes 0.3 us each, which the next arrivals wait for."""
 AHEAD_SECONDS: Final = 0.02
 """An empty window is followed by the next so long before it ends."""
+BLOCKED_SECONDS: Final = 0.1
+"""A loop that was held up for longer, when a load is stopped, has failed to send."""
 BURST: Final = 256
 """Requests that leave in one turn of the loop at the most: after a pause, answers are read in between."""
 
@@ -60,7 +62,7 @@ class Arrivals:
     """Sends what one process has to send of a schedule, from the hub, without waiting for answers.
 
     Every arrival is recorded exactly once: with its reply; or as unsent, if as many requests as the cap allows are
-    under way, or if the engine is stopped after it was due and before its turn.
+    under way, or if the engine is stopped when it has been due for long without having had its turn.
     """
 
     def __init__(
@@ -119,21 +121,34 @@ class Arrivals:
         """Seconds of the schedule up to which instants are generated: changes from there on are heeded exactly."""
         return self._generated
 
-    def stop(self) -> None:
-        """Send nothing more; what was due until now and had not had its turn is recorded as unsent."""
+    def stop(self) -> float:
+        """Send nothing more; gives the instant, on perf_counter's clock, at which this load ended.
+
+        Whoever stops a load holds the loop up for a moment, Locust for some 30 ms: the load ended before that.
+        What had not had its turn for longer than BLOCKED_SECONDS is recorded as unsent, until now.
+        """
         self._timer.close()
-        if not self._running:
-            return
-        self._running = False
         now = perf_counter()
-        while True:
-            for due, index, lane in self._window[self._next :]:
-                if due > now:
-                    return
-                self._drop(due, index, lane)
-            if self._origin + self._generated > now:
-                return
+        if not self._running:
+            return now
+        self._running = False
+        left = self._left(now)
+        if not left:
+            return now
+        oldest = left[0][0]
+        if now - oldest <= BLOCKED_SECONDS:
+            return oldest
+        for due, index, lane in left:
+            self._drop(due, index, lane)
+        return now
+
+    def _left(self, now: float) -> list[tuple[float, int, Lane]]:
+        """What is due until now and has not had its turn."""
+        left = self._window[self._next :]
+        while self._origin + self._generated <= now:
             self._generate()
+            left += self._window
+        return [arrival for arrival in left if arrival[0] <= now]
 
     def _send_due(self) -> None:
         """Start what is due and set the timer for what comes next. Runs in the hub."""

@@ -5,6 +5,9 @@ Messages, on Locust's own connection between worker and master:
 - `bench-hello` (worker: its clock) is answered by `bench-origin` (master: its clock, the start of the run);
   the half of the round trip bounds the error of the clock offset so found.
 - `bench-chunk`: a quarter second of one worker's records, as bytes.
+- `bench-users` (worker: its open-loop users) is answered, some time later and to all workers, by `bench-plan`:
+  which arrivals are whose, from when on (see `bench.load.streams`).
+- `bench-telemetry`: what a worker observed of itself in a second.
 - `bench-drain` asks a worker to send nothing more, to wait for its last answers and to flush; the worker
   says `bench-drained` with its counts, after its last chunk (the connection keeps the order).
 - `bench-refused`: a worker that cannot take part, and why.
@@ -13,7 +16,7 @@ Messages, on Locust's own connection between worker and master:
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import gevent
@@ -24,8 +27,11 @@ from bench import BenchError
 from bench.chunk import Chunk
 from bench.load import session
 from bench.load.options import read_options
-from bench.load.session import Session, make_pools
+from bench.load.session import Session
+from bench.load.sources import make_pools
+from bench.load.streams import Counts, Plan
 from bench.load.target import address_of
+from bench.load.telemetry import LoopDelayProbe, ProcessProbe, Telemetry, Values
 
 log = logging.getLogger("bench")
 
@@ -44,6 +50,7 @@ class Worker:
         self.environment, self.runner = environment, environment.runner
         self._best: tuple[float, float] | None = None
         self._rounds = 0
+        self._telemetry: Telemetry | None = None
 
     def listen(self) -> None:
         """Take part in Locust's events and in the messages above."""
@@ -53,6 +60,7 @@ class Worker:
         # fired in reverse order: our last words leave before Locust's own "quit", upon which the master may stop
         events.quitting.add_listener(lambda **_: self._stop())
         self.runner.register_message("bench-origin", self._on_origin)
+        self.runner.register_message("bench-plan", self._on_plan)
         self.runner.register_message("bench-drain", lambda **_: self._stop(), concurrent=True)
 
     def _on_test_start(self, **_: Any) -> None:
@@ -64,6 +72,7 @@ class Worker:
             self.runner.send_message("bench-refused", {"reason": str(error)})
             return
         self._best, self._rounds = None, 0
+        load.on_users = self._tell_users
         session.begin(self.environment, load)
         self._say_hello()
 
@@ -86,6 +95,25 @@ class Worker:
         load.index, load.count = msg.data["index"], msg.data["count"]
         load.clock_bound = self._best[0]
         load.start_clock(msg.data["origin"] + self._best[1])
+        source = f"worker {load.index}"
+        start = load.run_time(0.0)
+        self._telemetry = Telemetry(
+            [ProcessProbe(source), LoopDelayProbe(source)],
+            lambda at, source, values: self._report(at - start, source, values),
+        )
+
+    def _report(self, at: float, source: str, values: Values) -> None:
+        self.runner.send_message("bench-telemetry", {"time": at, "source": source, "values": values})
+
+    def _tell_users(self) -> None:
+        load = session.peek(self.environment)
+        if load is not None:
+            self.runner.send_message("bench-users", dict(load.arriving))
+
+    def _on_plan(self, msg: Any, **_: Any) -> None:
+        load = session.peek(self.environment)
+        if load is not None and not load.draining:
+            load.follow(Plan.of(msg.data))
 
     def _ship(self, chunk: Chunk) -> None:
         self.runner.send_message("bench-chunk", {"chunk": chunk.to_bytes()})
@@ -94,6 +122,9 @@ class Worker:
         load = session.peek(self.environment)
         if load is None or load.draining:
             return
+        telemetry, self._telemetry = self._telemetry, None
+        if telemetry is not None:
+            telemetry.stop()
         load.drain()
         session.end(self.environment)
         load.close()
@@ -111,6 +142,9 @@ class _Known:
     recorded: int = 0
     clock_bound: float | None = None
     finished: bool = False
+    late_plans: int = 0
+    arriving: dict[str, int] = field(default_factory=dict)
+    """Its open-loop users, by user class."""
 
 
 class Workers:
@@ -122,18 +156,44 @@ class Workers:
         self._origin = 0.0
         self._keep: Callable[[int, Chunk], None] | None = None
         self._refused: Callable[[str], None] | None = None
+        self._observe: Callable[..., None] | None = None
         self._changed = Event()
         self.runner.register_message("bench-hello", self._on_hello)
         self.runner.register_message("bench-chunk", self._on_chunk)
         self.runner.register_message("bench-drained", self._on_drained)
         self.runner.register_message("bench-refused", self._on_refused)
+        self.runner.register_message("bench-users", self._on_users)
+        self.runner.register_message("bench-telemetry", self._on_telemetry)
 
     def begin(
-        self, origin: float, keep: Callable[[int, Chunk], None], refused: Callable[[str], None]
+        self,
+        origin: float,
+        keep: Callable[[int, Chunk], None],
+        refused: Callable[[str], None],
+        observe: Callable[..., None],
     ) -> None:
-        """Start a test at `origin` on this process's clock; `keep(worker, chunk)` takes the records."""
+        """Start a test at `origin` on this process's clock.
+
+        `keep(worker, chunk)` takes the records; `observe(time, **values)` what workers observe of themselves.
+        """
         self._known.clear()
-        self._origin, self._keep, self._refused = origin, keep, refused
+        self._origin, self._keep, self._refused, self._observe = origin, keep, refused, observe
+
+    def arriving(self) -> Counts:
+        """Open-loop users of all workers that are connected: user class -> worker -> users."""
+        found: dict[str, dict[int, int]] = {}
+        for client, known in self._known.items():
+            node = self.runner.clients.get(client)
+            there = node is not None and node.state != STATE_MISSING
+            for name, users in known.arriving.items():
+                found.setdefault(name, {})[known.number] = users if there else 0
+        return found
+
+    def tell(self, number: int, plan: Plan) -> None:
+        """Send a plan to a worker."""
+        for client, known in self._known.items():
+            if known.number == number and client in self.runner.clients:
+                self.runner.send_message("bench-plan", plan._asdict(), client_id=client)
 
     def finish(self) -> list[dict[str, Any]]:
         """Ask all for their last records, wait for them, and tell what each contributed.
@@ -152,6 +212,7 @@ class Workers:
                 "sent": known.sent,
                 "unsent": known.unsent,
                 "recorded": known.recorded,
+                "late_plans": known.late_plans,
                 "clock_bound": known.clock_bound,
                 "lost": not known.finished,
             }
@@ -196,12 +257,22 @@ class Workers:
         if known is None:
             return
         known.sent, known.unsent = msg.data["sent"], msg.data["unsent"]
+        known.late_plans = msg.data["late_plans"]
         known.clock_bound, known.finished = msg.data["clock_bound"], True
         if known.recorded != msg.data["recorded"]:
             log.warning(
                 "worker %d says %d records, %d came", known.number, msg.data["recorded"], known.recorded
             )
         self._changed.set()
+
+    def _on_users(self, msg: Any, **_: Any) -> None:
+        known = self._known.get(msg.node_id)
+        if known is not None:
+            known.arriving = msg.data
+
+    def _on_telemetry(self, msg: Any, **_: Any) -> None:
+        if self._observe is not None and self._keep is not None:
+            self._observe(msg.data["time"], source=msg.data["source"], **msg.data["values"])
 
     def _on_refused(self, msg: Any, **_: Any) -> None:
         if self._refused is not None:

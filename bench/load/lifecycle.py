@@ -16,8 +16,20 @@ from bench import BenchError
 from bench.load import distribution, session
 from bench.load.manifest import describe
 from bench.load.options import Options, add_arguments, read_options
-from bench.load.session import Session, make_pools
+from bench.load.session import Session
+from bench.load.sources import Source, make_pools, open_schedules
+from bench.load.streams import Conductor, Counts
 from bench.load.target import EmbeddedServer, Target, address_of, look
+from bench.load.telemetry import (
+    LoopDelayProbe,
+    MachineProbe,
+    Probe,
+    ProcessProbe,
+    ServerProbe,
+    Telemetry,
+    Values,
+    gpus,
+)
 from bench.payload import Pool
 from bench.recording import RunWriter
 
@@ -56,6 +68,10 @@ class FirstProcess:
         self.headless = bool(environment.parsed_options.headless)
         self.server: EmbeddedServer | None = None
         self.writer: RunWriter | None = None
+        self.conductor: Conductor | None = None
+        self.telemetry: Telemetry | None = None
+        self._origin = 0.0
+        self._stopped: float | None = None
         self.workers = distribution.Workers(environment) if isinstance(runner, MasterRunner) else None
 
     def listen(self) -> None:
@@ -94,7 +110,7 @@ class FirstProcess:
         except BenchError as error:
             self._refuse(str(error))
 
-    def _prepare(self, options: Options) -> tuple[Target, dict[type, Pool]]:
+    def _prepare(self, options: Options) -> tuple[Target, dict[Source, Pool]]:
         """Everything that can be wrong with the options shows here, before anything is written or sent."""
         RunWriter.check_root(options.results)
         pools = make_pools(self.environment.user_classes, options)
@@ -109,15 +125,52 @@ class FirstProcess:
         manifest = describe(self.environment, options, target, pools)
         self.writer = writer = RunWriter.create(options.results, scenario, options.note, manifest)
         log.info("recording into %s", writer.path)
-        origin = time.perf_counter()
-        if self.workers is not None:
-            self.workers.begin(origin, writer.append, self._refuse)
+        self._origin, self._stopped = time.perf_counter(), None
+        if self.workers is None:
+            load = Session(
+                self.environment, target.address, options, pools, lambda chunk: writer.append(0, chunk)
+            )
+            load.start_clock(self._origin)
+            session.begin(self.environment, load)
+        else:
+            self.workers.begin(self._origin, writer.append, self._refuse, writer.telemetry)
+        self._watch(target)
+        self._conduct(options)
+
+    def _watch(self, target: Target) -> None:
+        """Observe this process, the machine and, where it runs here, the server."""
+        writer, origin = self.writer, self._origin
+        probes: list[Probe | None] = [MachineProbe(), gpus()]
+        if self.workers is None:
+            probes += [ProcessProbe("worker 0"), LoopDelayProbe("worker 0")]
+        else:
+            probes += [ProcessProbe("master")]
+        if target.pid is not None:
+            probes += [ServerProbe(target.pid)]
+
+        def note(at: float, source: str, values: Values) -> None:
+            if writer is not None:
+                writer.telemetry(at - origin, source=source, **values)
+
+        self.telemetry = Telemetry([probe for probe in probes if probe is not None], note)
+
+    def _conduct(self, options: Options) -> None:
+        """Let the open-loop users of all processes send one schedule."""
+        opened = open_schedules(self.environment.user_classes, options)
+        if not opened:
             return
-        load = Session(
-            self.environment, target.address, options, pools, lambda chunk: writer.append(0, chunk)
-        )
-        load.start_clock(origin)
-        session.begin(self.environment, load)
+        schedules = {user.__name__: schedule for user, schedule in opened.items()}
+        workers, load = self.workers, session.peek(self.environment)
+
+        def count() -> Counts:
+            if workers is not None:
+                return workers.arriving()
+            return {name: {0: users} for name, users in load.arriving.items()} if load else {}
+
+        if workers is not None:
+            self.conductor = Conductor(schedules, self._origin, count, workers.tell)
+        elif load is not None:
+            self.conductor = Conductor(schedules, self._origin, count, lambda _, plan: load.follow(plan))
 
     def _refuse(self, reason: str) -> None:
         """End the test that is about to start: somebody found what the user has to mend."""
@@ -134,9 +187,17 @@ class FirstProcess:
         (self.runner.quit if self.headless else self.runner.stop)()
 
     def _on_test_stopping(self, **_: Any) -> None:
+        self._stopped = time.perf_counter() - self._origin
+        if self.conductor is not None:
+            self.conductor.stop()
+        telemetry, self.telemetry = self.telemetry, None
+        if telemetry is not None:
+            telemetry.stop()
         load = session.peek(self.environment)
         if load is not None:
             load.drain()
+            if load.ended is not None:
+                self._stopped = load.ended - self._origin
 
     def _on_test_stop(self, **_: Any) -> None:
         writer, self.writer = self.writer, None
@@ -149,7 +210,9 @@ class FirstProcess:
         else:
             workers = self.workers.finish() if self.workers else []
         counts = {key: sum(w[key] or 0 for w in workers) for key in ("sent", "unsent", "recorded")}
-        writer.finish(workers=workers, counts=counts)
+        conductor, self.conductor = self.conductor, None
+        arrivals = {"arrivals": conductor.described()} if conductor else {}
+        writer.finish(workers=workers, counts=counts, stopped=self._stopped, **arrivals)
         unsent = f" and {counts['unsent']} that failed unsent" if counts["unsent"] else ""
         log.info(
             "%s: %d requests sent%s, %d recorded", writer.path, counts["sent"], unsent, counts["recorded"]

@@ -8,12 +8,14 @@ from typing import Any
 
 from bench.load import machine
 from bench.load.options import Options
+from bench.load.sources import Source, open_schedules
 from bench.load.target import Target
 from bench.payload import Pool
+from bench.schedule import Closed
 
 
 def describe(
-    environment: Any, options: Options, target: Target, pools: Mapping[type, Pool]
+    environment: Any, options: Options, target: Target, pools: Mapping[Source, Pool]
 ) -> dict[str, Any]:
     """The manifest's facts about command, target, load, payload, model and machine. Holds no secret."""
     asked = options.asked
@@ -33,7 +35,7 @@ def describe(
         },
         "load": _load(environment, options),
         "seed": options.seed,
-        "payload": {user.__name__: _payload(pool) for user, pool in pools.items()},
+        "payload": {_name(source): _payload(pool) for source, pool in pools.items()},
         "model": {"path": str(target.model_path), "sha256": tree_hash(target.model_path)}
         if target.model_path
         else None,
@@ -54,7 +56,7 @@ def tree_hash(folder: Path) -> str:
 def _load(environment: Any, options: Options) -> dict[str, Any]:
     parsed = environment.parsed_options
     return {
-        "kind": "closed",
+        **_when(environment, options),
         "users": getattr(parsed, "num_users", None),
         "spawn_rate": getattr(parsed, "spawn_rate", None),
         "run_time": getattr(parsed, "run_time", None),
@@ -66,6 +68,27 @@ def _load(environment: Any, options: Options) -> dict[str, Any]:
         "transport": options.transport,
         "connections": options.connections,
     }
+
+
+def _when(environment: Any, options: Options) -> dict[str, Any]:
+    """`kind` of the load, and the schedule of each open-loop user; one that all have stands alone."""
+    opened = open_schedules(environment.user_classes, options)
+    if not opened:
+        return {"kind": "closed", "schedule": (options.schedule or Closed()).to_dict()}
+    said = {user.__name__: schedule.to_dict() for user, schedule in opened.items()}
+    first = next(iter(said.values()))
+    alone = len(opened) == len(environment.user_classes) and all(each == first for each in said.values())
+    limit = {"max_in_flight": options.max_in_flight}
+    return (
+        {"kind": first["kind"], "schedule": first, **limit}
+        if alone
+        else {"kind": "mixed", "schedules": said, **limit}
+    )
+
+
+def _name(source: Source) -> str:
+    name: str = source.user.__name__
+    return f"{name} {source.kind}" if source.kind else name
 
 
 def _payload(pool: Pool) -> dict[str, Any]:

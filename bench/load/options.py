@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from bench import BenchError
+from bench.schedule import Schedule, parse
+from bench.schedule.text import FORMS
 from bench.wire.dial import TLS
 
 PREDICT_SIGNATURE = "predict_images"
@@ -48,6 +50,10 @@ class Options:
     results: Path
     note: str | None
     keep_samples: bool
+    schedule: Schedule | None
+    """When requests are due; None: as the scenario says."""
+    max_in_flight: int
+    """Requests under way at most, of each open-loop user class in each load process."""
 
 
 def add_arguments(parser: Any) -> None:
@@ -98,6 +104,20 @@ def add_arguments(parser: Any) -> None:
         metavar="DIR",
         help="folder that gets one folder a run (default: results)",
     )
+    option(
+        "--schedule",
+        default="",
+        metavar="SCHEDULE",
+        help="when requests are due, for each user: "
+        + "; ".join(FORMS.values())
+        + " (default: the scenario's)",
+    )
+    option(
+        "--max-in-flight",
+        default="10000",
+        metavar="N",
+        help="open loop: requests under way at most in each load process; what is due beyond them is recorded as unsent (default: 10000)",
+    )
     option("--note", default="", metavar="TEXT", help="a word in the result folder's name")
     option("--no-samples", default=False, action="store_true", help="keep histograms only, not every request")
 
@@ -130,7 +150,16 @@ def read_options(parsed: Any) -> Options:
         results=Path(parsed.results),
         note=note or None,
         keep_samples=not _truth(parsed.no_samples),
+        schedule=_schedule(str(parsed.schedule or "").strip()),
+        max_in_flight=_whole("--max-in-flight", parsed.max_in_flight, 1),
     )
+
+
+def _schedule(text: str) -> Schedule | None:
+    try:
+        return parse(text) if text else None
+    except BenchError as error:
+        raise BenchError(f"--schedule: {error}") from error
 
 
 def _truth(value: Any) -> bool:

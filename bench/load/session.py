@@ -2,7 +2,8 @@
 
 import itertools
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import gevent
@@ -10,12 +11,17 @@ import numpy as np
 from gevent.event import Event
 
 from bench.chunk import Chunk
+from bench.load.arrivals import Arrivals, Lane
 from bench.load.options import Options
 from bench.load.record import Recorder, Rows
+from bench.load.sources import Source, open_schedules
 from bench.load.statistics import show_in_locust
+from bench.load.streams import Plan
 from bench.load.target import connect
 from bench.load.validate import Checker
 from bench.payload import Pool
+from bench.schedule import Open, Trace
+from bench.wire.messages import PREDICT
 
 FLUSH_SECONDS = 0.25
 DRAIN_SECONDS = 15.0
@@ -31,7 +37,7 @@ class Session:
     """
 
     def __init__(
-        self, environment: Any, address: str, options: Options, pools: Mapping[Any, Pool], sink: Sink
+        self, environment: Any, address: str, options: Options, pools: Mapping[Source, Pool], sink: Sink
     ) -> None:
         self.environment = environment
         self.options = options
@@ -39,6 +45,8 @@ class Session:
         self.channel = connect(address, options, connections=options.connections)
         self.draining = False
         """True from the moment the test stops: users send nothing more."""
+        self.ended: float | None = None
+        """When the load stopped, on perf_counter's clock; None: it goes on."""
         self.index, self.count = 0, 1
         """Which of how many load processes this is."""
         self.clock_bound = 0.0
@@ -46,9 +54,18 @@ class Session:
         self.recorded = 0
         self._sink = sink
         self._recorders = {
-            user: Recorder(user.request_name, pool, Checker(pool, pool.output, pool.version))
-            for user, pool in pools.items()
+            source: Recorder(source.user.request_name, pool, Checker(pool, pool.output, pool.version))
+            for source, pool in pools.items()
         }
+        self.arriving: Counter[str] = Counter()
+        """Open-loop users that live in this process, by user class."""
+        self.on_users: Callable[[], Any] = lambda: None
+        """Called when their number changes."""
+        self._engines = {
+            user.__name__: self._engine(user, schedule)
+            for user, schedule in open_schedules(environment.user_classes, options).items()
+        }
+        self._heeded: Counter[str] = Counter()
         self._streams: Iterator[int] = itertools.count()
         self._origin: float | None = None
         self._ready = Event()
@@ -65,8 +82,12 @@ class Session:
         return sum(recorder.unsent for recorder in self._recorders.values())
 
     def counts(self) -> dict[str, int]:
-        """What this process did; recorded = sent + unsent unless something was lost."""
-        return {"sent": self.sent, "unsent": self.unsent, "recorded": self.recorded}
+        """What this process did; recorded = sent + unsent unless something was lost.
+
+        late_plans: changes of users that it learned of too late to send the same arrivals as planned.
+        """
+        late = sum(engine.late_divisions for engine in self._engines.values())
+        return {"sent": self.sent, "unsent": self.unsent, "recorded": self.recorded, "late_plans": late}
 
     def start_clock(self, origin: float) -> None:
         """Say when the run started, on this process's clock; users wait for it."""
@@ -79,7 +100,32 @@ class Session:
 
     def recorder(self, user_class: type) -> Recorder:
         """The recorder of a user class in this process."""
-        return self._recorders[user_class]
+        return self._recorders[Source(user_class, 0)]
+
+    def join(self, user_class: type) -> None:
+        """Count an open-loop user in."""
+        self.arriving[user_class.__name__] += 1
+        self.on_users()
+
+    def leave(self, user_class: type) -> None:
+        """Count an open-loop user out."""
+        self.arriving[user_class.__name__] -= 1
+        self.on_users()
+
+    def follow(self, plan: Plan) -> None:
+        """Send the part of a schedule that a plan gives to this process."""
+        engine = self._engines[plan.user_class]
+        if not self._heeded[plan.user_class]:
+            engine.begin(self.run_time(plan.begin))
+        for division in plan.divisions[self._heeded[plan.user_class] :]:
+            engine.divide(division)
+        self._heeded[plan.user_class] = len(plan.divisions)
+
+    def run_time(self, seconds: float) -> float:
+        """The instant, on this process's clock, so many seconds after the start of the run; its clock is known."""
+        if self._origin is None:
+            raise RuntimeError("the start of the run is not known yet")
+        return self._origin + seconds
 
     def next_stream(self) -> int:
         """A number that no other user of this test has, in any process."""
@@ -88,6 +134,7 @@ class Session:
     def drain(self) -> None:
         """Let no user send any more and wait for the answers that are still to come, then record them."""
         self.draining = True
+        self.ended = min([engine.stop() for engine in self._engines.values()], default=time.perf_counter())
         give_up = time.perf_counter() + min(self.deadline, DRAIN_SECONDS)
         while self.channel.in_flight and time.perf_counter() < give_up:
             gevent.sleep(0.002)
@@ -110,6 +157,20 @@ class Session:
                 self._sink(self._chunk(recorder, rows, self._origin))
                 self.recorded += len(rows.status)
 
+    def _engine(self, user: Any, schedule: Open) -> Arrivals:
+        kinds = len(schedule.kinds) if isinstance(schedule, Trace) else 1
+        recorders = [self._recorders[Source(user, kind)] for kind in range(kinds)]
+        return Arrivals(
+            self.channel.start,
+            PREDICT,
+            [Lane(each.pool.messages, each.add, each.add_unsent) for each in recorders],
+            schedule,
+            seed=self.options.seed,
+            salt=user.__name__,
+            deadline=self.deadline,
+            cap=self.options.max_in_flight,
+        )
+
     def _flush_regularly(self) -> None:
         while True:
             gevent.sleep(FLUSH_SECONDS)
@@ -130,11 +191,6 @@ class Session:
             mismatched=rows.mismatched,
             keep_samples=self.options.keep_samples,
         )
-
-
-def make_pools(user_classes: Iterable[Any], options: Options) -> dict[Any, Pool]:
-    """What each user class sends. Raises BenchError where the data asked for cannot be read."""
-    return {user: user.payload(options) for user in user_classes if hasattr(user, "payload")}
 
 
 _sessions: dict[int, Session] = {}

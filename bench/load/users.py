@@ -3,6 +3,7 @@
 from typing import Any, ClassVar
 
 from gevent import GreenletExit, getcurrent, sleep
+from gevent.event import Event
 from gevent.hub import get_hub
 from locust import User
 from locust.exception import StopUser
@@ -11,6 +12,7 @@ from locust.user.task import LOCUST_STATE_STOPPING
 from bench.load import lifecycle, session
 from bench.load.options import Options
 from bench.payload import Pool
+from bench.schedule import Closed, Open
 from bench.wire.client import Reply
 from bench.wire.messages import PREDICT
 
@@ -78,8 +80,53 @@ class PredictUser(User):  # type: ignore[misc]  # locust ships no types
             raise StopUser
 
     def _ask_on_and_on(self) -> None:
-        """All requests of a user that never thinks; Locust's task loop would cost 6 us between two of them."""
+        """All requests of a user without a wait time; Locust's task loop would cost 6 us between two of them."""
         load = self._session
+        schedule = load.options.schedule if load is not None else None
+        think = schedule.think if isinstance(schedule, Closed) else 0.0
         while load is not None and not load.draining and self._state != LOCUST_STATE_STOPPING:
             if self.predict() == UNAVAILABLE:
                 sleep(DOWN_SECONDS)
+            if think:
+                sleep(think)
+
+
+class ArrivalUser(PredictUser):
+    """Open loop: requests leave when the schedule says, whether or not earlier ones have been answered.
+
+    A scenario subclasses it, says in `payload` what is sent and in `schedule` when. Each user is a stream of its
+    own: U users send U times the schedule's rate (a trace is divided among them instead). So Locust's users, spawn
+    rate and load shapes set the rate; see `bench.load.streams`.
+    """
+
+    abstract = True
+    schedule: ClassVar[str | Open] = "poisson:100"
+    """As `--schedule` takes it, which goes before it."""
+
+    def on_start(self) -> None:
+        """Join the session of this process. Called by Locust in the user's own greenlet."""
+        self._stopped = Event()
+        load = session.peek(self.environment)
+        self._session = load
+        if load is not None:
+            load.wait_ready()
+            load.join(type(self))
+
+    def on_stop(self) -> None:
+        """Leave the session. Called by Locust in the user's own greenlet."""
+        if self._session is not None:
+            self._session.leave(type(self))
+
+    def stop(self, force: bool = False) -> bool:
+        """End this user; Locust's own `stop`, which a user that waits for nothing else would not notice."""
+        ended: bool = super().stop(force)
+        if not ended:
+            self._stopped.set()
+        return ended
+
+    def _stay(self) -> None:
+        """The task: the process's engine sends, this user only has to be there."""
+        self._stopped.wait()
+        raise StopUser
+
+    tasks: ClassVar[list[Any]] = [_stay]
