@@ -14,19 +14,9 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from bench import BenchError, hlog, samples
 from bench.chunk import Chunk, Key, Tally
+from bench.contents import RecordedFiles
 from bench.histogram import Histogram
-from bench.jsonl import DAMAGED, json_lines
-from bench.recording import (
-    COUNTS,
-    EVENTS,
-    HISTOGRAMS,
-    MANIFEST,
-    SAMPLES,
-    SCHEMA,
-    SHARDS,
-    TELEMETRY,
-    RunWriter,
-)
+from bench.recording import COUNTS, HISTOGRAMS, MANIFEST, SAMPLES, SCHEMA, SHARDS, RunWriter
 from bench.warmup import mser
 
 if TYPE_CHECKING:
@@ -72,7 +62,7 @@ class Run:
     manifest: dict[str, Any]
     window: tuple[int, int] | None = None
     """Only the seconds from the first to before the second of these; None: all."""
-    files: "RecordedFiles | None" = field(default=None, repr=False, compare=False)
+    files: RecordedFiles | None = field(default=None, repr=False, compare=False)
     """What has been read; shared by all windows of a run."""
 
     @classmethod
@@ -85,8 +75,13 @@ class Run:
         except OSError as error:
             raise BenchError(f"{path / MANIFEST}: {error.strerror}; check the permissions") from error
         except ValueError as error:
+            told = (
+                f"{error.msg} in line {error.lineno}"
+                if isinstance(error, json.JSONDecodeError)
+                else "no text"
+            )
             raise BenchError(
-                f"{path / MANIFEST}: no JSON ({error}); restore the file or delete the run"
+                f"{path / MANIFEST}: no JSON ({told}); restore the file or delete the run"
             ) from error
         schema = manifest.get("schema") if isinstance(manifest, dict) else None
         if not isinstance(schema, int):
@@ -95,7 +90,7 @@ class Run:
             raise BenchError(
                 f"{path / MANIFEST}: schema {schema}, {SCHEMA} is known; use a newer serving-bench"
             )
-        return cls(path, manifest, files=RecordedFiles(path))
+        return cls(path, manifest, files=RecordedFiles(path, finished=manifest.get("state") == "finished"))
 
     @property
     def name(self) -> str:
@@ -178,8 +173,8 @@ class Run:
         return log if self.window is None else log.select(lambda interval: self._inside(interval.second))
 
     @property
-    def _files(self) -> "RecordedFiles":
-        return self.files or RecordedFiles(self.path)
+    def _files(self) -> RecordedFiles:
+        return self.files or RecordedFiles(self.path, finished=self.finished)
 
     def _inside(self, second: int) -> bool:
         return self.window is None or self.window[0] <= second < self.window[1]
@@ -255,41 +250,6 @@ class Run:
         frames = list(self.sample_frames()) or [samples.empty_frame()]
         table = pd.concat(frames, ignore_index=True)
         return table.sort_values("due", ignore_index=True, kind="stable")
-
-
-class RecordedFiles:
-    """The files of a run folder as they were read."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    @cached_property
-    def log(self) -> hlog.IntervalLog:
-        """All intervals, their histograms still encoded."""
-        return hlog.IntervalLog.read(self.path / HISTOGRAMS)
-
-    @cached_property
-    def events(self) -> list[dict[str, Any]]:
-        """All events."""
-        return list(json_lines(self.path / EVENTS))
-
-    @cached_property
-    def telemetry(self) -> list[dict[str, Any]]:
-        """All observations."""
-        return list(json_lines(self.path / TELEMETRY))
-
-    @cached_property
-    def tallies(self) -> dict[tuple[Key, int], Tally]:
-        """All counts by key and second."""
-        found: dict[tuple[Key, int], Tally] = {}
-        for row in json_lines(self.path / COUNTS):
-            try:
-                cell = Key(row["name"], row["version"], row["batch"], row["outcome"]), int(row["second"])
-                tally = Tally(*(int(row[field]) for field in Tally._fields))
-            except (KeyError, TypeError, ValueError) as error:
-                raise BenchError(f"{self.path / COUNTS}: a line without {error}; {DAMAGED}") from error
-            found[cell] = found[cell].plus(tally) if cell in found else tally
-        return found
 
 
 def find_runs(paths: Iterable[Path]) -> list[Run | Unreadable]:

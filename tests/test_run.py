@@ -97,7 +97,7 @@ def test_a_window_holds_its_seconds_only(run: Run) -> None:
 def test_the_manifest_says_what_it_was(run: Run) -> None:
     assert run.finished
     assert run.manifest["schema"] == 1
-    assert run.manifest["counts"] == {"sent": 5000, "recorded": 5000}
+    assert run.manifest["counts"]["recorded"] == 5000
     assert run.manifest["span"]["last_due"] == pytest.approx(joined("due").max())
     assert run.name.endswith("Z-mnist-a")
 
@@ -178,8 +178,10 @@ def test_a_killed_writer_leaves_a_readable_folder_that_says_so(tmp_path: Path, s
     kept = len(run.samples)
     assert 300 * appended <= kept <= 300 * (appended + 1)
     assert kept % 300 == 0
-    assert sum(tally.requests for tally in run.tallies.values()) <= kept
-    assert run.histogram("latency").count <= kept
+    # counts and histograms are behind by up to two seconds; they are counted anew from the samples
+    assert sum(tally.requests for tally in run.tallies.values()) == kept
+    answered = run.samples[run.samples["status"] == 0]
+    assert run.histogram("latency") == Histogram.of(answered["done"] - answered["due"])
 
 
 @pytest.mark.parametrize("delay_files", [0, 1])

@@ -1,0 +1,81 @@
+"""How is a number written so that people read it at a glance?
+
+nan and None are always a dash: what was not measured is never shown as 0.
+"""
+
+import math
+from collections.abc import Iterable
+from typing import Final, NamedTuple
+
+ABSENT: Final = "–"
+
+
+class Unit(NamedTuple):
+    """A unit of time and how many of it a second has."""
+
+    name: str
+    per_second: float
+
+
+MICROSECONDS, MILLISECONDS, SECONDS = Unit("µs", 1e6), Unit("ms", 1e3), Unit("s", 1.0)
+
+
+def fitting_unit(seconds: Iterable[float]) -> Unit:
+    """One unit for a column of durations: that of the middle one, so that most numbers have few digits."""
+    known = sorted(abs(value) for value in seconds if math.isfinite(value) and value)
+    if not known:
+        return MILLISECONDS
+    middle = known[len(known) // 2]
+    return MICROSECONDS if middle < 1e-3 else MILLISECONDS if middle < 1.0 else SECONDS
+
+
+def duration(seconds: float | None, unit: Unit | None = None) -> str:
+    """Three significant digits; with the unit's name unless one is given: `1.23 ms`, or `1.23` in milliseconds."""
+    if seconds is None or not math.isfinite(seconds):
+        return ABSENT
+    fitting = unit or fitting_unit([seconds])
+    text = significant(seconds * fitting.per_second)
+    return text if unit else f"{text} {fitting.name}"
+
+
+def rate(per_second: float | None) -> str:
+    """Such as `51,354`, `42.1` or `0.35`, per second."""
+    return significant(per_second)
+
+
+def count(number: int | None) -> str:
+    """With thousands separated."""
+    return ABSENT if number is None else f"{number:,}"
+
+
+def share(value: float | None) -> str:
+    """A share in percent: `0`, `0.12 %`, `<0.01 %`; 100 % only when it is all."""
+    if value is None or not math.isfinite(value):
+        return ABSENT
+    percent = 100 * value
+    if percent == 0:
+        return "0"
+    if percent < 0.01:
+        return "<0.01 %"
+    text = significant(percent) if percent < 10 else f"{percent:.1f}"
+    if text == "100.0":
+        return "100 %" if percent == 100 else ">99.9 %"
+    return f"{text} %"
+
+
+def accuracy(value: float | None) -> str:
+    """Four digits after the point."""
+    return ABSENT if value is None or not math.isfinite(value) else f"{value:.4f}"
+
+
+def significant(value: float | None) -> str:
+    """Three significant digits without an exponent; all digits before the point, thousands separated."""
+    if value is None or not math.isfinite(value):
+        return ABSENT
+    if value == 0:
+        return "0"
+    digits = 2 - math.floor(math.log10(abs(value)))
+    rounded = round(value, digits)
+    # rounding up may have added a digit: 9.996 becomes 10.0, not 10.00
+    digits = 2 - math.floor(math.log10(abs(rounded)))
+    return f"{value:,.{max(0, min(digits, 9))}f}"

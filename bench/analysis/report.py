@@ -1,0 +1,166 @@
+"""What did these runs measure, line by line?"""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bench import BenchError
+from bench.analysis.cells import Cell, cells, described
+from bench.analysis.checks import doubts
+from bench.analysis.doubt import Doubt
+from bench.analysis.metrics import METRICS, PERCENTILES, label
+from bench.analysis.sample_size import samples_needed
+from bench.histogram import Sparse
+from bench.run import Run, Unreadable, WarmUp
+
+
+@dataclass(frozen=True)
+class Line:
+    """What one run measured for one request name, batch size and model version."""
+
+    name: str
+    version: int | None
+    batch: int
+    values: dict[str, float]
+    """Every metric by name, in seconds, 1/s or as a share; nan: not measured, or too few samples."""
+    requests: int
+    """Requests due in the steady part."""
+    answered: int
+    outcomes: dict[str, int]
+    latency: Sparse = field(repr=False)
+    """Latencies of the requests answered OK."""
+
+    @property
+    def unsupported(self) -> list[float]:
+        """The percentiles that so few answers say nothing of."""
+        return [q for q in PERCENTILES if 0 < self.answered < samples_needed(q)]
+
+
+@dataclass(frozen=True)
+class RunReport:
+    """A run: what it was, its lines, and what speaks against it."""
+
+    path: Path
+    name: str
+    started: str
+    note: str | None
+    finished: bool
+    scenario: str
+    server: str
+    load: str
+    seconds: float
+    """Duration of the steady part."""
+    warm_up: WarmUp
+    lines: list[Line]
+    doubts: list[Doubt]
+    manifest: dict[str, Any] = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Report:
+    """All runs that were asked for."""
+
+    runs: list[RunReport]
+    unreadable: list[Unreadable]
+
+    @property
+    def unsupported(self) -> list[float]:
+        """The percentiles that are missing in some line for want of samples."""
+        return sorted({q for run in self.runs for line in run.lines for q in line.unsupported})
+
+
+def report(found: Iterable[Run | Unreadable]) -> Report:
+    """Read runs one after the other. What cannot be read is told, and keeps nothing else from being read."""
+    runs: list[RunReport] = []
+    unreadable: list[Unreadable] = []
+    for run in found:
+        if isinstance(run, Unreadable):
+            unreadable.append(run)
+            continue
+        try:
+            runs.append(_report(run))
+        except BenchError as error:
+            unreadable.append(Unreadable(run.path, str(error)))
+    return Report(sorted(runs, key=lambda run: (run.started, run.name)), unreadable)
+
+
+def _report(run: Run) -> RunReport:
+    return RunReport(
+        path=run.path,
+        name=run.name,
+        started=str(run.manifest.get("started") or ""),
+        note=run.manifest.get("note"),
+        finished=run.finished,
+        **described(run),
+        seconds=run.steady.duration,
+        warm_up=run.warm_up,
+        lines=[_line(cell) for cell in cells(run)],
+        doubts=doubts(run),
+        manifest=run.manifest,
+    )
+
+
+def _line(cell: Cell) -> Line:
+    return Line(
+        name=cell.name,
+        version=cell.version,
+        batch=cell.batch,
+        values={name: metric.of(cell) for name, metric in METRICS.items()},
+        requests=cell.requests,
+        answered=cell.answered.requests,
+        outcomes=cell.outcomes,
+        latency=cell.latency.sparse(),
+    )
+
+
+def labels(runs: list[RunReport]) -> list[str]:
+    """A short name for each run, unlike those of the others: its note, else the time at which it started."""
+    notes = [run.note for run in runs]
+    short = [note if note and notes.count(note) == 1 else "" for note in notes]
+    times = [run.started[11:19] or run.name for run in runs]
+    if len({run.started[:10] for run in runs}) > 1:
+        times = [f"{run.started[5:10]} {time}" for run, time in zip(runs, times, strict=True)]
+    named = [note or time for note, time in zip(short, times, strict=True)]
+    return [name if named.count(name) == 1 else run.name for name, run in zip(named, runs, strict=True)]
+
+
+def plain(report: Report) -> dict[str, Any]:
+    """Every number of the report for programs: durations in seconds, nan as None."""
+    return {
+        "schema": 1,
+        "units": {"durations": "s", "rates": "1/s", "shares": "0 to 1"},
+        "runs": [_plain_run(run) for run in report.runs],
+        "unreadable": [{"path": str(each.path), "reason": each.reason} for each in report.unreadable],
+    }
+
+
+def _plain_run(run: RunReport) -> dict[str, Any]:
+    return {
+        "path": str(run.path),
+        "run": run.name,
+        "started": run.started,
+        "note": run.note,
+        "finished": run.finished,
+        "scenario": run.scenario,
+        "server": run.server,
+        "load": run.load,
+        "seconds": run.seconds,
+        "warm_up": run.warm_up._asdict(),
+        "doubts": [doubt._asdict() for doubt in run.doubts],
+        "lines": [_plain_line(line) for line in run.lines],
+    }
+
+
+def _plain_line(line: Line) -> dict[str, Any]:
+    return {
+        "name": line.name,
+        "version": line.version,
+        "batch": line.batch,
+        "requests": line.requests,
+        "answered": line.answered,
+        "outcomes": line.outcomes,
+        "unsupported": [label(q) for q in line.unsupported],
+        **{name: None if math.isnan(value) else value for name, value in line.values.items()},
+    }

@@ -1,0 +1,165 @@
+"""Which columns does the table of a report have, and what stands in each of its cells?
+
+Terminal, Markdown, HTML and CSV show the same table; only how it is drawn differs.
+"""
+
+import csv
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from bench.analysis import quantities
+from bench.analysis.metrics import PERCENTILES, label
+from bench.analysis.quantities import Unit
+from bench.analysis.report import Line, Report, RunReport, labels, plain
+from bench.analysis.sample_size import samples_needed
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column: its title, whether it tells what was measured or what came out, and its text in each row."""
+
+    title: str
+    identity: bool
+    texts: list[str]
+    alarms: list[bool]
+    """Rows in which the text is bad news."""
+
+    @property
+    def same(self) -> str | None:
+        """The text of all rows that have one; None where they differ."""
+        texts = set(self.texts) - {quantities.ABSENT} or set(self.texts)
+        return texts.pop() if len(texts) == 1 else None
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table as columns of equal length, with what all rows share taken out."""
+
+    columns: list[Column]
+    shared: list[tuple[str, str]]
+    """Title and text of the columns that would say the same in every row."""
+    notes: list[str]
+    """What the table leaves out, and why."""
+
+
+NO_LINE: Final = Line("–", None, 0, {}, 0, 0, {}, latency=None)  # type: ignore[arg-type]  # stands for a run without requests; its histogram is never asked for
+
+
+def table(report: Report) -> Table:
+    """The table of a report; a run without requests has a row of dashes."""
+    rows = [(run, line) for run in report.runs for line in run.lines or [NO_LINE]]
+    names = dict(zip((id(run) for run in report.runs), labels(report.runs), strict=True))
+    identity: list[tuple[str, Callable[[RunReport, Line], str]]] = [
+        ("run", lambda run, line: names[id(run)]),
+        ("scenario", lambda run, line: run.scenario),
+        ("server", lambda run, line: run.server),
+        ("request", lambda run, line: line.name),
+        ("version", lambda run, line: quantities.ABSENT if line.version is None else str(line.version)),
+        ("batch", lambda run, line: str(line.batch or quantities.ABSENT)),
+        ("load", lambda run, line: run.load),
+    ]
+    columns = [
+        Column(title, True, [text(run, line) for run, line in rows], [False] * len(rows))
+        for title, text in identity
+    ]
+    shared = [(c.title, c.same) for c in columns if c.same is not None and c.title != "run"] if rows else []
+    titles = {title for title, _ in shared}
+    kept = [c for c in columns if c.title not in titles and not (c.title == "run" and len(report.runs) == 1)]
+    return Table(kept + _measured(rows), shared, _notes(report))
+
+
+def _measured(rows: list[tuple[RunReport, Line]]) -> list[Column]:
+    unit = quantities.fitting_unit(line.values.get("p50", float("nan")) for _, line in rows)
+    columns = [
+        _column("req/s", rows, lambda line: quantities.rate(line.values.get("requests_per_second"))),
+        _column("inf/s", rows, lambda line: quantities.rate(line.values.get("inferences_per_second"))),
+        *(_percentile(q, rows, unit) for q in PERCENTILES),
+        _column(
+            "errors",
+            rows,
+            lambda line: quantities.share(line.values.get("error_share")),
+            lambda line: line.answered < line.requests,
+        ),
+        _column("accuracy", rows, lambda line: quantities.accuracy(line.values.get("accuracy"))),
+    ]
+    doubts = [str(len(run.doubts)) if run.doubts else "none" for run, _ in rows]
+    return [*columns, Column("doubts", False, doubts, [bool(run.doubts) for run, _ in rows])]
+
+
+def _percentile(q: float, rows: list[tuple[RunReport, Line]], unit: Unit) -> Column:
+    return _column(
+        f"p{q:g} {unit.name}", rows, lambda line: quantities.duration(line.values.get(label(q)), unit)
+    )
+
+
+def _column(
+    title: str,
+    rows: list[tuple[RunReport, Line]],
+    text: Callable[[Line], str],
+    alarm: Callable[[Line], bool] = lambda line: False,
+) -> Column:
+    return Column(title, False, [text(line) for _, line in rows], [alarm(line) for _, line in rows])
+
+
+def _notes(report: Report) -> list[str]:
+    notes = []
+    if report.unsupported:
+        needs = ", ".join(f"p{q:g} needs {samples_needed(q):,}" for q in report.unsupported)
+        notes.append(f"{quantities.ABSENT} too few answers for the percentile: {needs}")
+    return notes
+
+
+def markdown(report: Report) -> str:
+    """The table, the doubts and what could not be read, in GitHub's Markdown."""
+    drawn = table(report)
+    parts = []
+    if drawn.shared:
+        parts.append(" · ".join(f"{title} **{_escaped(text)}**" for title, text in drawn.shared))
+    if drawn.columns[0].texts:
+        head = "| " + " | ".join(column.title for column in drawn.columns) + " |"
+        rule = "|" + "|".join(" --- " if column.identity else " ---: " for column in drawn.columns) + "|"
+        rows = zip(*(column.texts for column in drawn.columns), strict=True)
+        parts.append("\n".join([head, rule, *("| " + " | ".join(map(_escaped, row)) + " |" for row in rows)]))
+    parts += [f"{_escaped(note)}" for note in drawn.notes]
+    doubtful = [(name, run) for name, run in zip(labels(report.runs), report.runs, strict=True) if run.doubts]
+    if doubtful:
+        lines = [
+            f"- **{_escaped(name)}**: {_escaped(str(doubt))}"
+            for name, run in doubtful
+            for doubt in run.doubts
+        ]
+        parts.append("Doubts:\n\n" + "\n".join(lines))
+    if report.unreadable:
+        parts.append(
+            "Not readable:\n\n" + "\n".join(f"- {_escaped(each.reason)}" for each in report.unreadable)
+        )
+    return "\n\n".join(parts) + "\n"
+
+
+def _escaped(text: str) -> str:
+    for character in "\\|<>`*_":
+        text = text.replace(character, "\\" + character)
+    return text
+
+
+def as_csv(report: Report) -> str:
+    """A row for each line of the report: all numbers, unrounded, durations in seconds; nothing where none is known."""
+    lines = [
+        {
+            **{k: v for k, v in run.items() if not isinstance(v, dict | list)},
+            "doubts": len(run["doubts"]),
+            **line,
+        }
+        for run in plain(report)["runs"]
+        for line in run["lines"]
+    ]
+    file = io.StringIO()
+    titles = list(
+        dict.fromkeys(title for line in lines for title in line if title not in ("outcomes", "unsupported"))
+    )
+    writer = csv.DictWriter(file, titles, extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines)
+    return file.getvalue()

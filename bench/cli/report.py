@@ -1,0 +1,69 @@
+"""`bench report`: show what runs measured."""
+
+import json
+import sys
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from bench import BenchError
+from bench.analysis.report import Report, plain
+from bench.analysis.report import report as read_report
+from bench.analysis.table import as_csv, markdown
+from bench.cli.tables import show_report
+from bench.run import find_runs
+
+
+@click.command()
+@click.argument("paths", nargs=-1, type=click.Path(path_type=Path), default=(Path("results"),))
+@click.option(
+    "--html",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Write a page with pictures.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print every number as JSON, durations in seconds.")
+@click.option("--markdown", "as_markdown", is_flag=True, help="Print the table as Markdown.")
+@click.option("--csv", "as_table", is_flag=True, help="Print every number as CSV, durations in seconds.")
+def report(
+    paths: tuple[Path, ...], html: Path | None, as_json: bool, as_markdown: bool, as_table: bool
+) -> int:
+    """Show what runs measured. PATHS: run folders, or folders of them (default: results).
+
+    Numbers are those of the steady part: the warm-up is left out. Latency is done - due, of the requests
+    answered OK; a percentile that the number of answers cannot support is not shown. Exit code 0, or 2 where
+    nothing could be read.
+    """
+    if as_json + as_markdown + as_table > 1:
+        raise BenchError("--json, --markdown and --csv each print to standard output: give one of them")
+    found = read_report(find_runs(paths))
+    _refuse_nothing(found, paths)
+    if html is not None:
+        from bench.analysis.page import write_page
+
+        write_page(html, found)
+        click.echo(f"written: {html}", err=True)
+    if as_json:
+        click.echo(json.dumps(plain(found), indent=1))
+    elif as_markdown:
+        click.echo(markdown(found), nl=False)
+    elif as_table:
+        click.echo(as_csv(found), nl=False)
+    else:
+        show_report(Console(file=sys.stdout, highlight=False), found)
+        return 0
+    for each in found.unreadable:
+        click.echo(f"bench: left out: {each.reason}", err=True)
+    return 0
+
+
+def _refuse_nothing(found: Report, paths: tuple[Path, ...]) -> None:
+    if found.runs:
+        return
+    if found.unreadable:
+        more = f" (and {len(found.unreadable) - 1} more)" if len(found.unreadable) > 1 else ""
+        raise BenchError(found.unreadable[0].reason + more)
+    raise BenchError(
+        f"{', '.join(map(str, paths))}: no run in it; record one with locust -f scenarios/mnist.py"
+    )
