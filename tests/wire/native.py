@@ -30,14 +30,14 @@ def missing(tool: str) -> str | None:
     return None if there else f"{tool} is not installed (Debian package {PACKAGES[tool]})"
 
 
-def build(folder: Path) -> Path:
-    """Compile the C++ server."""
+def build(folder: Path, source: Path = SOURCE) -> Path:
+    """Compile a C++ program, the server if none is named."""
     flags = subprocess.run(
         ["pkg-config", "--cflags", "--libs", "grpc++"], check=True, capture_output=True, text=True
     ).stdout.split()
-    program = folder / "null_server"
+    program = folder / source.stem
     subprocess.run(
-        ["g++", "-O2", "-std=c++17", str(SOURCE), "-o", str(program), *flags], check=True, timeout=150
+        ["g++", "-O2", "-std=c++17", str(source), "-o", str(program), *flags], check=True, timeout=150
     )
     return program
 

@@ -1,4 +1,5 @@
-// A gRPC server in C++ that answers every call of any method with the same bytes: null_server PORT REPLY_FILE.
+// A gRPC server in C++ that answers every call of any method with the same bytes: null_server PORT REPLY_FILE [PEM_FILE].
+// With a PEM file, which holds a certificate chain and its key, it speaks TLS.
 // It prints the port it got (PORT 0: any free one) and ends with its standard input.
 #include <grpcpp/generic/async_generic_service.h>
 #include <grpcpp/grpcpp.h>
@@ -44,16 +45,25 @@ class Call {
   grpc::ByteBuffer request_;
 };
 
+std::string Content(const char* path) {
+  std::ifstream file(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc != 3) {
-    std::cerr << "usage: null_server PORT REPLY_FILE\n";
+  if (argc != 3 && argc != 4) {
+    std::cerr << "usage: null_server PORT REPLY_FILE [PEM_FILE]\n";
     return 2;
   }
-  std::ifstream file(argv[2], std::ios::binary);
-  const std::string bytes{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
-  grpc::Slice slice(bytes);
+  grpc::Slice slice(Content(argv[2]));
+  auto credentials = grpc::InsecureServerCredentials();
+  if (argc == 4) {
+    grpc::SslServerCredentialsOptions options;
+    options.pem_key_cert_pairs.push_back({Content(argv[3]), Content(argv[3])});
+    credentials = grpc::SslServerCredentials(options);
+  }
   reply = grpc::ByteBuffer(&slice, 1);
 
   grpc::AsyncGenericService service;
@@ -61,7 +71,7 @@ int main(int argc, char** argv) {
   int port = 0;
   builder.RegisterAsyncGenericService(&service);
   builder.SetMaxReceiveMessageSize(-1);
-  builder.AddListeningPort(std::string("127.0.0.1:") + argv[1], grpc::InsecureServerCredentials(), &port);
+  builder.AddListeningPort(std::string("127.0.0.1:") + argv[1], credentials, &port);
   auto queue = builder.AddCompletionQueue();
   auto server = builder.BuildAndStart();
   if (!server) return 1;

@@ -5,7 +5,7 @@ speaks TLS and insists on client certificates. It prints its port and ends with 
 
 The service: Echo gives the message back; Fail ends with the status and details in the metadata; Sleep answers after
 that many seconds; Gzip answers compressed; Report tells what the server saw, as JSON; Grow answers as many bytes as
-the message says.
+the message says. Our own server takes Predict, for benchmarks, as Echo.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from typing import Any
 
 import grpc
 
-METHODS = ("Echo", "Fail", "Sleep", "Gzip", "Report", "Grow")
+METHODS = ("Echo", "Fail", "Sleep", "Gzip", "Report", "Grow", "Predict")
 CODES = {code.value[0]: code for code in grpc.StatusCode}
 OPTIONS = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
 
