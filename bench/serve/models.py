@@ -39,6 +39,8 @@ def serving(options: Options, metrics: Metrics) -> Iterator[Repository]:
             repository.wait_until_ready()
         except Refusal as refusal:
             raise BenchError(f"Failed to start server. Error: {' '.join(str(refusal).split())}") from None
+        if options.model_config_file and options.model_config_file_poll_wait_seconds > 0:
+            repository.follow(Path(options.model_config_file), options.model_config_file_poll_wait_seconds)
         yield repository
 
 
