@@ -88,7 +88,7 @@ def _is_payload(prefix: bytes, payload: bytes, suffix: bytes, message: Any) -> b
 
     The same bytes may stand elsewhere in the request too, in a field that a later one overrides for example.
     """
-    other = bytes(byte ^ 1 for byte in payload)
+    other = (np.frombuffer(payload, np.uint8) ^ np.uint8(1)).tobytes()
     try:
         probe = PredictRequest.FromString(prefix + other + suffix)
     except DecodeError:

@@ -43,7 +43,8 @@ DTYPES = [
 def main(folder: Path) -> None:
     """Write the models and the configuration files."""
     folder.mkdir(parents=True, exist_ok=True)
-    subprocess.run([sys.executable, "-m", "bench", "export", str(folder), "--pair"], check=True)
+    if not (folder / "mnist").exists():
+        subprocess.run([sys.executable, "-m", "bench", "export", str(folder), "--pair"], check=True)
     _half_plus_two(folder / "half_plus_two" / "00000123")
     _kinds(folder / "kinds" / "1")
     _shapes(folder / "shapes" / "1")
