@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import IO, Any
 
@@ -49,12 +49,13 @@ def embedded(
     *,
     ready_seconds: float = READY_SECONDS,
     environment: dict[str, str] | None = None,
+    cpus: Collection[int] = (),
 ) -> Iterator[Server]:
     """Run `bench serve` with these arguments in a process of its own for the length of the block.
 
     A free port is taken unless the arguments name one. The block starts when the server has printed that it
     listens and its models are available, and the process is gone when the block has been left, however that
-    happens: it also ends by itself when this process dies.
+    happens: it also ends by itself when this process dies. `cpus`: those that it may use; none: all.
 
     Raises BenchError with the end of the server's log where it does not become ready in time.
     """
@@ -63,19 +64,34 @@ def embedded(
         command += ["--port", "0"]
     command += ["--exit-with-parent", *arguments]
     with tempfile.TemporaryFile() as log:
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,  # its end of file tells the server that this process is gone
-            stdout=subprocess.PIPE,
-            stderr=log,
-            env={**os.environ, **(environment or {})},
-            start_new_session=True,  # a Ctrl-C for the load test must reach the server after the last answer
-        )
+        with _only(cpus):
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,  # its end of file tells the server that this process is gone
+                stdout=subprocess.PIPE,
+                stderr=log,
+                env={**os.environ, **(environment or {})},
+                start_new_session=True,  # a Ctrl-C for the load test must reach the server after the last answer
+            )
         try:
             ready = _await_ready(process, log, ready_seconds)
             yield Server(ready["grpc"], ready.get("rest"), process.pid, ready, process, log)
         finally:
             _stop(process)
+
+
+@contextlib.contextmanager
+def _only(cpus: Collection[int]) -> Iterator[None]:
+    """Let this thread, and so the processes that it starts, use these CPUs for the length of the block."""
+    if not cpus:
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, cpus)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 def _await_ready(process: subprocess.Popen[bytes], log: IO[bytes], seconds: float) -> dict[str, Any]:

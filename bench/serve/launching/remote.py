@@ -1,0 +1,48 @@
+"""How is a server described that runs already, such as one in Kubernetes?"""
+
+import contextlib
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from bench.config.servers import Declared, Remote
+from bench.serve.launching.binary import client_tls
+from bench.serve.launching.ready import wait_available
+from bench.serve.launching.running import Running, Served
+
+
+@contextlib.contextmanager
+def remote(server: Declared, models: Sequence[Served], folder: Path) -> Iterator[Running]:
+    """Wait until its models are available; nothing is started or stopped. Raises BenchError."""
+    spec = server.spec
+    assert isinstance(spec, Remote)  # noqa: S101 - for the type checker
+    tls = client_tls(spec.tls, server)
+    available = wait_available(
+        spec.address,
+        models,
+        seconds=spec.ready_seconds,
+        ended=lambda: None,
+        tail=lambda: "its log is where it runs",
+        tls=tls,
+        metadata=_metadata(server, spec),
+    )
+    yield Running(
+        address=spec.address,
+        ended=lambda: None,
+        log_text=str,
+        metrics=spec.metrics,
+        tls=tls,
+        metadata=spec.metadata,
+        facts={"address": spec.address, "available": available},
+    )
+
+
+def _metadata(server: Declared, spec: Remote) -> dict[str, str]:
+    values = {}
+    for name, variable in spec.metadata.items():
+        if variable not in os.environ:
+            raise server.refusal(
+                f"metadata.{name}", variable, "this environment variable is not set; export it first"
+            )
+        values[name.lower()] = os.environ[variable]
+    return values
