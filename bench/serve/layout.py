@@ -51,7 +51,11 @@ def learn(layouts: Layouts, request: bytes, message: Any, group: Any, rows: int)
     """Remember how a valid request with one input is laid out, if others like it can be recognised by it."""
     payload = _memory(message)
     alike = layouts.get(len(request), ())
-    if len(payload) < _SHORTEST or len(alike) >= _MAX_ALIKE:
+    _alias, dtype, inner = group.feeds[0]
+    # a tensor without elements may carry content all the same; it is ignored
+    if len(payload) != rows * math.prod(inner) * dtype.itemsize or len(payload) < _SHORTEST:
+        return
+    if len(alike) >= _MAX_ALIKE:
         return
     if not alike and len(layouts) >= _MAX_LENGTHS:
         return

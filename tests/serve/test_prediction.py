@@ -367,11 +367,16 @@ def described(predictions: Predictions, message: bytes) -> Any:
             prepared.signature,
             prepared.outputs,
             prepared.rows,
-            {alias: (array.dtype, array.shape, array.tobytes()) for alias, array in prepared.inputs.items()},
-            {alias: array.tobytes() for alias, array in stack([prepared]).items()},
+            {alias: (array.dtype, array.shape, _bits(array)) for alias, array in prepared.inputs.items()},
+            {alias: _bits(array) for alias, array in stack([prepared]).items()},
         )
     finally:
         prepared.release()
+
+
+def _bits(array: Any) -> bytes:
+    """The memory of an array, with signalling NaNs made quiet, as each conversion makes them."""
+    return (array * np.float32(1)).tobytes() if array.dtype.kind == "f" else array.tobytes()
 
 
 def _seen() -> list[bytes]:
@@ -390,13 +395,19 @@ def _seen() -> list[bytes]:
 SEEN = _seen()
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=400,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 @given(
     base=st.sampled_from(SEEN),
     edits=st.lists(st.tuples(st.integers(0, 400), st.integers(0, 255)), max_size=6),
     cut=st.integers(0, 3),
 )
 @example(base=SEEN[0], edits=[], cut=0)
+@example(base=SEEN[5], edits=[(397, 0)], cut=0)  # no elements, with content all the same
 def test_a_known_layout_never_changes_what_a_request_comes_to(
     predictions: Predictions, repository: Repository, base: bytes, edits: list[tuple[int, int]], cut: int
 ) -> None:
