@@ -188,16 +188,16 @@ class FirstProcess:
 
     def _on_test_stopping(self, **_: Any) -> None:
         self._stopped = time.perf_counter() - self._origin
+        load = session.peek(self.environment)
+        if load is not None:
+            load.drain()  # before anything that lets the loop turn: it would send what came due in the meantime
+            if load.ended is not None:
+                self._stopped = load.ended - self._origin
         if self.conductor is not None:
             self.conductor.stop()
         telemetry, self.telemetry = self.telemetry, None
         if telemetry is not None:
             telemetry.stop()
-        load = session.peek(self.environment)
-        if load is not None:
-            load.drain()
-            if load.ended is not None:
-                self._stopped = load.ended - self._origin
 
     def _on_test_stop(self, **_: Any) -> None:
         writer, self.writer = self.writer, None

@@ -15,7 +15,7 @@ from bench.sample import outcome
 from bench.wire.client import Reply
 
 CANCELLED = 1
-SETTLE_ROWS = 512
+SETTLE_ROWS = 256
 """Answers are checked this many at a time: few enough to hold the loop for some 100 us only."""
 SETTLE_BYTES = 4_000_000
 """The same for large answers, so that what waits for its check stays small."""
