@@ -7,6 +7,7 @@ threads: which of the two a model gets is decided by measuring when it is loaded
 """
 
 import functools
+import logging
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -17,10 +18,12 @@ from typing import Any, Final
 
 import numpy as np
 
-from bench.serve.probe import Traits, examine, seconds_per_run, untried
+from bench.serve.probe import Traits, examine, untried
 from bench.serve.servable import Code, Refusal
 from bench.serve.tensors import storage_of, type_name
 from bench.wire.messages import SignatureDef
+
+log = logging.getLogger(__name__)
 
 Array = np.ndarray[Any, Any]
 
@@ -141,6 +144,20 @@ def load(model: str, version: int, path: Path, options: SessionOptions) -> Tenso
             "Specified file path does not appear to contain a SavedModel bundle (should have a file called "
             f"`saved_model.pb`)\nSpecified file path: {path}",
         )
+    servable = _with_threads(path, options)
+    batched = [name for name, traits in servable.traits.items() if traits.rows_independent]
+    log.info(
+        "model %s version %d: threads %s, signatures that may be batched: %s",
+        model,
+        version,
+        servable.threads,
+        ", ".join(sorted(batched)) or "none",
+    )
+    return servable
+
+
+def _with_threads(path: Path, options: SessionOptions) -> TensorFlowServable:
+    """The SavedModel in a session whose threads suit it, or are those of the options."""
     if options.intra_op is not None or options.inter_op is not None:
         intra, inter = options.intra_op or 0, options.inter_op or 0
         return _open(path, options, intra, inter, f"{intra}/{inter}")
@@ -149,13 +166,14 @@ def load(model: str, version: int, path: Path, options: SessionOptions) -> Tenso
     costly = [
         name
         for name, traits in alone.traits.items()
-        if _seconds_of_32(alone, name, traits) > _POOL_WORTHWHILE
+        if _POOL_WORTHWHILE < traits.pace.expected(32) < float("inf")
     ]
     if cores == 1 or not costly:
         return alone
     pooled = _open(path, options, cores, -1, "pool")
-    before = sum(_seconds_of_32(alone, name, alone.traits[name]) for name in costly)
-    after = sum(_seconds_of_32(pooled, name, pooled.traits[name]) for name in costly)
+    before, after = (
+        sum(servable.traits[name].pace.expected(32) for name in costly) for servable in (alone, pooled)
+    )
     chosen, other = (pooled, alone) if after < before * _POOL_MUST_GAIN else (alone, pooled)
     other.close()
     return chosen
@@ -187,10 +205,6 @@ def _open(path: Path, options: SessionOptions, intra: int, inter: int, threads: 
         name: examine(servable, name) if name in pure else untried() for name in servable.signatures
     }
     return servable
-
-
-def _seconds_of_32(servable: TensorFlowServable, name: str, traits: Traits) -> float:
-    return seconds_per_run(servable, name, 32) if traits.pace.shortest is not None else 0.0
 
 
 def _session_callable(session: Any, feeds: list[str], fetches: list[str]) -> Callable[..., list[Array]]:

@@ -170,9 +170,8 @@ class Continuous:
             return
         waiting, self._waiting = self._waiting, {}
         for group, calls in waiting.items():
-            if group not in self._slow and traits(group).pace.is_within(
-                INLINE_SECONDS, self._together(group, calls)
-            ):
+            seconds = traits(group).pace.expected(self._together(group, calls))
+            if seconds < INLINE_SECONDS and group not in self._slow:
                 self._run_here(group, calls)
             else:
                 self._hand_over(group, calls)

@@ -19,6 +19,11 @@ Array = np.ndarray[Any, Any]
 _UNKNOWN_SIZE: Final = 8
 """Size given to an inner dimension that the signature leaves open."""
 
+_MANY: Final = 32
+"""Rows of the runs that tell what a row costs."""
+_LONGEST_TRIAL: Final = 2.0
+"""Seconds that such a run may be expected to take at most."""
+
 _FLOATS: Final = {
     types_pb2.DT_FLOAT: np.float32,
     types_pb2.DT_DOUBLE: np.float64,
@@ -40,28 +45,33 @@ _INTEGERS: Final = {
 class Pace:
     """How long runs of a signature take: tried out at load, learnt further from every run.
 
-    Used without a lock by several threads: a lost update makes an estimate older, not wrong.
+    The model is a duration for any run, and so much more for each row. Used without a lock by several threads: a
+    lost update makes an estimate older, not wrong.
     """
 
-    __slots__ = ("_per_row", "shortest")
+    __slots__ = ("per_row", "shortest")
 
     _WEIGHT: Final = 0.2
-    """Of the newest run."""
+    """Of the newest run, if it had at least `_TELLING` rows; less of smaller ones, which say little of a row."""
+    _TELLING: Final = 32
 
     def __init__(self, shortest: float | None) -> None:
         self.shortest = shortest
         """Seconds of the shortest run; None: there was none."""
-        self._per_row = 0.0
+        self.per_row = 0.0
+        """Seconds that each row adds."""
 
     def learn(self, rows: int, seconds: float) -> None:
         """A run over so many rows took so long."""
-        self.shortest = seconds if self.shortest is None else min(self.shortest, seconds)
-        newest = seconds / max(rows, 1)
-        self._per_row += self._WEIGHT * (newest - self._per_row) if self._per_row else newest
+        if self.shortest is None or seconds < self.shortest:
+            self.shortest = seconds
+        if rows:
+            newest = (seconds - self.shortest) / rows
+            self.per_row += self._WEIGHT * min(1.0, rows / self._TELLING) * (newest - self.per_row)
 
-    def is_within(self, limit: float, rows: int) -> bool:
-        """Whether a run over so many rows should take less than `limit` seconds; False when nothing is known."""
-        return self.shortest is not None and max(self.shortest, rows * self._per_row) < limit
+    def expected(self, rows: int) -> float:
+        """Seconds that a run over so many rows should take; inf when nothing is known."""
+        return float("inf") if self.shortest is None else self.shortest + rows * self.per_row
 
 
 @dataclass(frozen=True)
@@ -100,24 +110,21 @@ def examine(servable: Runnable, name: str) -> Traits:
         alone = [servable.run(name, one, outputs), servable.run(name, two, outputs)]
         mixed = {alias: np.concatenate([one[alias], _spoilt(one[alias]), two[alias]]) for alias in one}
         together = servable.run(name, mixed, outputs)
-        seconds = min(_timed(servable, name, one, outputs) for _ in range(3))
+        pace = _pace(servable, name, one, outputs)
     except Refusal:
         return untried()
-    return Traits(all(_same_rows(alone, together[alias], alias) for alias in outputs), Pace(seconds))
+    return Traits(all(_same_rows(alone, together[alias], alias) for alias in outputs), pace)
 
 
-def seconds_per_run(servable: Runnable, name: str, examples: int) -> float:
-    """The shorter of three runs with so many made-up examples, in seconds; inf where they do not suit."""
-    signature = servable.signatures[name]
-    inputs = made_up(signature, examples, np.random.default_rng(0))
-    if inputs is None:
-        return float("inf")
-    outputs = sorted(signature.outputs)
-    try:
-        servable.run(name, inputs, outputs)  # the first run of a shape builds its kernels
-        return min(_timed(servable, name, inputs, outputs) for _ in range(3))
-    except Refusal:
-        return float("inf")
+def _pace(servable: Runnable, name: str, one: Mapping[str, Array], outputs: Sequence[str]) -> Pace:
+    pace = Pace(min(_timed(servable, name, one, outputs) for _ in range(3)))
+    pace.per_row = pace.shortest or 0.0  # where more is not tried, a row may cost as much as a run
+    if pace.expected(_MANY) < _LONGEST_TRIAL:
+        many = {alias: np.repeat(array, _MANY, axis=0) for alias, array in one.items()}
+        servable.run(name, many, outputs)  # the first run of a shape builds its kernels
+        seconds = min(_timed(servable, name, many, outputs) for _ in range(3))
+        pace.per_row = max(0.0, seconds - (pace.shortest or 0.0)) / _MANY
+    return pace
 
 
 def made_up(signature: SignatureDef, examples: int, rng: np.random.Generator) -> dict[str, Array] | None:
