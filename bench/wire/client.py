@@ -28,7 +28,7 @@ _FIRST_PAUSE: Final = 0.1  # seconds; gRPC's 1 s would make a server's restart l
 _LONGEST_PAUSE: Final = 5.0
 _PAUSE_GROWTH: Final = 1.6
 _JITTER: Final = 0.2
-_MOST_HEADS: Final = 1024
+_MOST_HEADS: Final = 4096
 _SHORTEST_TIMER: Final = 0.001  # seconds; the loop counts in milliseconds
 
 
@@ -160,10 +160,10 @@ class Channel:
         metadata: Sequence[tuple[str, str]] = (),
     ) -> Call:
         """Start a unary call and return at once; `on_reply` will run once in the hub, where it must not block."""
-        key = (method, timeout, metadata if not metadata else tuple(metadata))
+        key = (method, timeout, tuple(metadata) if metadata else ())
         head = self._heads.get(key)
         if head is None:
-            head = self._head(key, method, timeout, metadata)
+            head = self._head(method, timeout, metadata)
         call = Call(self, head, message, on_reply)
         if head.limit is not None:
             self._limit(call, head.limit)
@@ -188,13 +188,17 @@ class Channel:
         self._timer.close()
         self._up.clear()
 
-    def _head(
-        self, key: Hashable, method: str, timeout: float | None, metadata: Sequence[tuple[str, str]]
-    ) -> RequestHead:
-        head = RequestHead(method, timeout, metadata)
-        if len(self._heads) >= _MOST_HEADS:
-            self._heads.clear()
-        self._heads[key] = head
+    def _head(self, method: str, timeout: float | None, metadata: Sequence[tuple[str, str]]) -> RequestHead:
+        """The remembered head for what comes down to the same header fields; deadlines that all differ are few
+        once they are quantised."""
+        limit = None if timeout is None else unary.quantised(timeout)
+        key = (method, limit, tuple(metadata))
+        head = self._heads.get(key)
+        if head is None:
+            head = RequestHead(method, limit, metadata)
+            if len(self._heads) >= _MOST_HEADS:
+                self._heads.clear()
+            self._heads[key] = head
         return head
 
     def _dispatch(self, call: Call) -> None:

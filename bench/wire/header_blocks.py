@@ -17,7 +17,7 @@ Field = tuple[bytes, bytes]
 Meaning = TypeVar("Meaning")
 
 _OWN_TABLE: Final = 4096  # the encoder's table, whatever more the peer would allow (RFC 7541's first size)
-_MOST_BLOCKS: Final = 1024
+_MOST_BLOCKS: Final = 4096
 _LONGEST_BLOCK: Final = 1024  # longer ones carry something unique, such as a stack trace in grpc-message
 
 

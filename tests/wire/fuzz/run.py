@@ -1,7 +1,10 @@
-"""Fuzz both ends, guided by coverage: python -m tests.wire.fuzz.run CORPUS_FOLDER -max_total_time=600
+"""Fuzz both ends, guided by coverage:
 
-Needs the package atheris, which is no dependency of the project; all options are libFuzzer's. What it finds goes into
-tests/wire/fuzz/corpus, whose files every test run replays.
+    python -m tests.wire.fuzz.seeds unpack /tmp/corpus
+    python -m tests.wire.fuzz.run /tmp/corpus -max_total_time=600
+
+Needs the package atheris, which is no dependency of the project; all options are libFuzzer's. Every test run replays
+what has been kept (test_fuzz.py).
 """
 
 import sys
