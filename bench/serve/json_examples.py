@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.serve.json_text import is_bytes, malformed, shown, to_bytes, type_of
+from bench.serve.json_text import fits, is_bytes, malformed, shown, to_bytes, type_of
 from bench.serve.servable import Code, Refusal
 from bench.wire.messages import Example
 
@@ -54,7 +54,7 @@ def _add(value: Any, name: str, feature: Any) -> None:
             raise _invalid(f"Feature: {name} has uint64 element. Only int64 is supported.")
         kind, converted = "int64_list", value
     elif isinstance(value, int | float):
-        if np.isfinite(value) and abs(value) > np.finfo(np.float32).max:
+        if not fits(value, np.float32):
             raise _invalid(f"Cannot convert JSON value: {shown(value)} to float without loss of precision.")
         kind, converted = "float_list", value
     else:

@@ -10,9 +10,9 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from bench.serve.json_outputs import COLUMN, ROW
-from bench.serve.json_text import is_bytes, malformed, shown, to_bytes, type_of
+from bench.serve.json_text import fits, is_bytes, malformed, shown, to_bytes, type_of
 from bench.serve.servable import Code, Refusal
-from bench.serve.tensors import STORAGES, Array, type_name
+from bench.serve.tensors import MAX_RANK, STORAGES, Array, type_name
 from bench.wire.messages import types_pb2
 
 _INT32: Final = (-(1 << 31), (1 << 31) - 1)
@@ -132,6 +132,8 @@ def _tensor(value: Any, dtype: int) -> Array:
         if not inner:
             break
         inner = inner[0]
+    if len(shape) >= MAX_RANK:  # rows get one more
+        raise _invalid(f"lists are nested {len(shape)} deep; a tensor has at most {MAX_RANK} dimensions")
     flat = list(_values(value, 0, shape, dtype))
     storage = STORAGES.get(dtype)
     if storage is None:
@@ -154,7 +156,7 @@ def _quickly(value: list[Any], dtype: int) -> Array | None:
         found = np.array(value)
     except (ValueError, OverflowError):
         return None
-    if not found.size or found.dtype.kind not in "if" or _holds_bool(value):
+    if found.ndim >= MAX_RANK or not found.size or found.dtype.kind not in "if" or _holds_bool(value):
         return None
     if dtype in _RANGES:
         low, high = _RANGES[dtype]
@@ -222,8 +224,7 @@ def _value(value: Any, dtype: int) -> Any:
 def _lossless(value: float, dtype: int) -> bool:
     if isinstance(value, int) and -(1 << 63) <= value < 1 << 64:
         return abs(value) <= _WHOLE[dtype]
-    limits = np.finfo(STORAGES[dtype].dtype)
-    return not np.isfinite(float(value)) or bool(limits.min <= value <= limits.max)
+    return fits(value, STORAGES[dtype].dtype)
 
 
 def _shape(array: Array) -> str:

@@ -3,6 +3,7 @@
 import base64
 import binascii
 import json
+import math
 import re
 from typing import Any, Final
 
@@ -115,6 +116,15 @@ def string(value: bytes | str) -> str:
     """A JSON string literal."""
     text = value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else value
     return json.dumps(text, ensure_ascii=False)
+
+
+def fits(value: float, dtype: Any) -> bool:
+    """Whether a JSON number, which may be an integer of any size, lies within a floating-point dtype."""
+    try:
+        number = float(value)
+    except OverflowError:
+        return False
+    return not math.isfinite(number) or abs(number) <= float(np.finfo(dtype).max)
 
 
 def decimals(values: Array) -> list[str]:

@@ -112,8 +112,9 @@ class Rest:
         try:
             text = self._text(method, target, _unpacked(headers, body))
         except Refusal as refusal:
-            body = json_outputs.error(refusal.text).encode("utf-8", "surrogateescape")
-            return Answer(_STATUS[refusal.code], dict(_JSON), body)
+            return _error(refusal)
+        except RecursionError:
+            return _error(_invalid("the JSON of the request is nested too deeply"))
         return Answer(200, dict(_JSON), text.encode("utf-8", "surrogateescape"))
 
     def _text(self, method: str, target: str, body: bytes) -> str:
@@ -199,6 +200,11 @@ class Rest:
             "metadata": {"signature_def": _plain(signatures)},
         }
         return json.dumps(shown, indent=1, ensure_ascii=False)
+
+
+def _error(refusal: Refusal) -> Answer:
+    body = json_outputs.error(refusal.text).encode("utf-8", "surrogateescape")
+    return Answer(_STATUS[refusal.code], dict(_JSON), body)
 
 
 def _plain(message: Any) -> dict[str, Any]:

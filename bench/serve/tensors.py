@@ -18,7 +18,7 @@ Array = np.ndarray[Any, Any]
 MAX_FILLED: Final = 1 << 24
 """Elements that a request may claim beyond those it sends: `[1000000, 1000]` and one value are 20 bytes."""
 
-_MAX_RANK: Final = 64
+MAX_RANK: Final = 64
 """numpy's limit; TensorFlow's own is 254."""
 
 _BITS: Final = {np.dtype(np.float16), np.dtype(ml_dtypes.bfloat16)}
@@ -139,7 +139,7 @@ def decode(tensor: Any, max_filled: int = MAX_FILLED) -> Array:
 
 def _shape(shape: Any) -> tuple[int, ...]:
     sizes = tuple(dim.size for dim in shape.dim)
-    if len(sizes) > _MAX_RANK or min(sizes, default=0) < 0:
+    if len(sizes) > MAX_RANK or min(sizes, default=0) < 0:
         raise Unreadable(f"shape {list(sizes)}")
     return sizes
 

@@ -1,0 +1,121 @@
+import json
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bench.serve.json_text import decimals, is_bytes, parsed, shown, string, to_bytes, type_of
+from bench.serve.servable import Refusal
+
+
+@pytest.mark.parametrize(
+    "body,reason",
+    [
+        (b"", "The document is empty"),
+        (b" \n", "The document is empty. at offset: 2"),
+        (b"nul", "Invalid value. at offset: 0"),
+        (b"  hello", "Invalid value. at offset: 2"),
+        (b"{", "Missing a name for object member. at offset: 1"),
+        (b"{a: 1}", "Missing a name for object member. at offset: 1"),
+        (b'{"a" 1}', "Missing a colon after a name of object member. at offset: 5"),
+        (b'{"a": 1 "b"}', "Missing a comma or } after an object member. at offset: 8"),
+        (b'{"a": [1 2]}', "Missing a comma or ] after an array element. at offset: 9"),
+        (b'{"a": "]}", "b": [{"c": 1} 2]}', "Missing a comma or ] after an array element. at offset: 27"),
+        (b'{"a": "x', "Missing a closing quotation mark in string. at offset: 6"),
+        (b'{"a": "\\q"}', "Invalid escape character in string. at offset: 7"),
+        (b'{"a": "\\uZZZZ"}', "Incorrect hex digit after \\u escape in string. at offset: 8"),
+        (b'{"a": "\x01"}', "Invalid encoding in string. at offset: 7"),
+        (b'{"a": ' + b"1" * 5000 + b"}", "Number too big to be stored in double. at offset: 0"),
+        (b'{"a": ' + b"[" * 100_000, "Terminate parsing due to Handler error. at offset: 0"),
+    ],
+)
+def test_reasons_are_rapidjsons(body: bytes, reason: str) -> None:
+    with pytest.raises(Refusal) as caught:
+        parsed(body)
+    assert caught.value.text == f"JSON Parse error: {reason}"
+
+
+def test_what_follows_the_object_is_ignored() -> None:
+    assert parsed(b' {"a": 1} trailing') == {"a": 1}
+
+
+def test_bytes_that_are_no_text_survive_in_strings() -> None:
+    value = parsed(b'{"a": "\xff\xc3\xa4"}')["a"]
+    assert to_bytes(value) == b"\xff\xc3\xa4"
+    assert string(b"\xff\xc3\xa4").encode("utf-8", "surrogateescape") == b'"\xff\xc3\xa4"'
+
+
+@pytest.mark.parametrize(
+    "value,name",
+    [
+        (None, "Null"),
+        (True, "True"),
+        (False, "False"),
+        ({}, "Object"),
+        ([], "Array"),
+        ("", "String"),
+        (1.5, "Number"),
+    ],
+)
+def test_type_names(value: object, name: str) -> None:
+    assert type_of(value) == name
+
+
+@pytest.mark.parametrize(
+    "encoded,expected",
+    [("YWI=", b"ab"), ("YWI", b"ab"), (" YW\nI= ", b"ab"), ("", b""), ("/wA=", b"\xff\x00")],
+)
+def test_base64(encoded: str, expected: bytes) -> None:
+    assert is_bytes({"b64": encoded})
+    assert to_bytes({"b64": encoded}) == expected
+
+
+@pytest.mark.parametrize("value", [{"b64": 1}, {"b64": "YQ==", "more": 1}, {"B64": "YQ=="}, {}])
+def test_other_objects_are_no_bytes(value: object) -> None:
+    assert not is_bytes(value)
+    with pytest.raises(Refusal, match="not formatted correctly for base64 data"):
+        to_bytes(value)
+
+
+@pytest.mark.parametrize(
+    "value,text",
+    [
+        (3.0, "3.0"),
+        (0.2, "0.2"),
+        (1 / 3, "0.333333343"),
+        (9_000_000.0, "9e+06"),
+        (0.00003, "3e-05"),
+        (16_777_215.0, "16777215.0"),
+        (-0.0, "-0.0"),
+        (123_456.0, "123456.0"),
+        (math.nan, "NaN"),
+        (math.inf, "Infinity"),
+        (-math.inf, "-Infinity"),
+    ],
+)
+def test_float32_literals(value: float, text: str) -> None:
+    assert decimals(np.array([value], np.float32)) == [text]
+    assert value == pytest.approx(json.loads(text), nan_ok=True)
+
+
+@settings(derandomize=True)
+@given(st.lists(st.floats(width=32, allow_nan=False), max_size=20))
+def test_float32_literals_read_back_equal(values: list[float]) -> None:
+    array = np.array(values, np.float32)
+    back = np.array([json.loads(text) for text in decimals(array)], np.float32)
+    assert back.tobytes() == array.tobytes()
+
+
+@settings(derandomize=True)
+@given(st.lists(st.floats(allow_nan=False), max_size=20))
+def test_float64_literals_read_back_equal(values: list[float]) -> None:
+    array = np.array(values, np.float64)
+    back = np.array([json.loads(text) for text in decimals(array)], np.float64)
+    assert back.tobytes() == array.tobytes()
+
+
+def test_values_in_error_texts() -> None:
+    assert shown(0.1) == "0.1"
+    assert shown({"a": [1]}) == '{\n    "a": [\n        1\n    ]\n}'
