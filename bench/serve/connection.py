@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, Final, Protocol
 
 from bench.serve.loop import READ, WRITE, Loop
+from bench.serve.outbox import Outbox
 from bench.serve.servable import Refusal
 from bench.wire.http2_server import Request, ServerConnection
 
@@ -42,18 +43,19 @@ class Secure:
     def __init__(self, context: ssl.SSLContext) -> None:
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
-        self._shaken = False
+        self.shaken = False
+        """The handshake is done: from now on clear text passes."""
 
     def unwrap(self, data: bytes) -> bytes:
         """The clear text of what was received, empty during the handshake. Raises ssl.SSLError."""
         self._incoming.write(data)
         parts = []
         try:
-            if not self._shaken:
+            if not self.shaken:
                 self._tls.do_handshake()
                 if self._tls.selected_alpn_protocol() != "h2":
                     raise ssl.SSLError("the client does not offer HTTP/2 (ALPN h2)")
-                self._shaken = True
+                self.shaken = True
             while part := self._tls.read(_READ_SIZE):
                 parts.append(part)
         except ssl.SSLWantReadError:
@@ -61,8 +63,8 @@ class Secure:
         return b"".join(parts)
 
     def wrap(self, data: bytes) -> bytes:
-        """What has to be sent for this clear text (and, before it, for the handshake)."""
-        if data and self._shaken:
+        """What has to be sent for this clear text, none before `shaken`, and for the handshake."""
+        if data:
             self._tls.write(data)
         return self._outgoing.read()
 
@@ -82,8 +84,8 @@ class GrpcConnection:
         self._loop = loop
         self._owner = owner
         self._secure = secure
-        self._unsent = memoryview(b"")
-        self._stalled_since = 0.0
+        self._outbox = Outbox(sock)
+        self._lingering = False
         self._events = READ
         # bound once: these are used for every read and every answer
         self._recv: Callable[[int], bytes] = sock.recv
@@ -107,7 +109,9 @@ class GrpcConnection:
     @property
     def idle(self) -> bool:
         """Nothing is being asked, executed or sent."""
-        return not self._unsent and not self.http.out and not self.http.in_flight and not self.http.unsent
+        return (
+            not self._outbox.size and not self.http.out and not self.http.in_flight and not self.http.unsent
+        )
 
     @property
     def opened(self) -> bool:
@@ -120,18 +124,23 @@ class GrpcConnection:
         self._owner.dirty(self)
 
     def flush(self) -> None:
-        """Send what has gathered, as far as the kernel takes it."""
+        """Send what has gathered; what the kernel does not take stays in the outbox."""
         self.queued = False
         if self._sock is None:
             return
-        if not self._unsent:
-            data = self.http.take()
-            if self._secure is not None:
-                data = self._secure.wrap(data)
-            if data:
-                self._send(memoryview(data))
-        if self._sock is not None and not self._unsent:
-            self._limit()
+        secure = self._secure
+        data = self.http.take() if secure is None or secure.shaken else b""
+        if secure is not None:
+            data = secure.wrap(data)
+        if data:
+            try:
+                self._outbox.send(data)
+            except OSError as error:
+                self.close(str(error))
+                return
+        if self._outbox.size or self._events != READ:
+            self._choose_events()
+        self._limit()
 
     def close(self, reason: str) -> None:
         """End the connection now; calls under way are executed, and their answers dropped."""
@@ -141,7 +150,7 @@ class GrpcConnection:
         self.http.lose(reason)
         self._loop.unregister(sock.fileno())
         sock.close()
-        self._unsent = memoryview(b"")
+        self._outbox.clear()
         self._owner.gone(self, reason)
 
     def finish(self) -> None:
@@ -152,8 +161,9 @@ class GrpcConnection:
         `LINGER_SECONDS`.
         """
         self.closing = True
-        if self._sock is None or self._unsent or self.http.out:
+        if self._sock is None or self._outbox.size or self.http.out or self._lingering:
             return
+        self._lingering = True
         try:
             self._sock.shutdown(socket.SHUT_WR)
         except OSError as error:
@@ -163,14 +173,17 @@ class GrpcConnection:
 
     def cut_if_stalled(self, now: float) -> None:
         """Close the connection if the client has taken nothing for long."""
-        if self._unsent and now - self._stalled_since > STALL_SECONDS:
+        if self._outbox.size and now - self._outbox.progress > STALL_SECONDS:
             self.close(f"the client has read nothing for {STALL_SECONDS:g} s")
 
     def _on_event(self, mask: int) -> None:
         if mask & WRITE:
-            self._send(self._unsent)
-            if self._sock is not None and not self._unsent:
-                self._owner.dirty(self)
+            try:
+                self._outbox.resume()
+            except OSError as error:
+                self.close(str(error))
+                return
+            self._owner.dirty(self)
         if mask & ~WRITE and self._sock is not None:
             self._read()
 
@@ -201,27 +214,17 @@ class GrpcConnection:
         if (self.http.out or self.http.closed is not None) and not self.queued:
             self._owner.dirty(self)
 
-    def _send(self, data: memoryview) -> None:
-        sock = self._sock
-        if sock is None:
-            return
-        try:
-            sent = sock.send(data)
-        except BlockingIOError:
-            sent = 0
-        except OSError as error:
-            self.close(str(error))
-            return
-        if sent or not self._unsent:
-            self._stalled_since = time.monotonic() if sent < len(data) else 0.0
-        self._unsent = data[sent:]
-        events = READ if not self._unsent else WRITE if len(self._unsent) > _UNSENT_LIMIT else READ | WRITE
+    def _choose_events(self) -> None:
+        """Wait for room in the kernel while something is kept, and read on only while that is little."""
+        assert self._sock is not None  # noqa: S101 - the caller has looked: for the type checker
+        kept = self._outbox.size
+        events = READ if not kept else WRITE if kept > _UNSENT_LIMIT else READ | WRITE
         if events != self._events:
             self._events = events
-            self._loop.modify(sock.fileno(), events)
+            self._loop.modify(self._sock.fileno(), events)
 
     def _limit(self) -> None:
-        """After everything that could be sent has been sent: is the connection at its end?"""
+        """Is the connection at its end, or does its client keep too much here?"""
         if self.http.closed is not None or self.closing:
             self.finish()
         elif self.http.unsent > _UNREAD_LIMIT:

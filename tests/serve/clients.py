@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -100,7 +101,7 @@ def ready(process: "subprocess.Popen[bytes]") -> dict[str, Any]:
 
 def resident(pid: int) -> int:
     """Bytes of memory that a process has."""
-    pages = int(open(f"/proc/{pid}/statm").read().split()[1])  # noqa: SIM115, PTH123 - one line of /proc
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
@@ -116,14 +117,15 @@ class RawClient:
 
     def ask(self, stream: int, message: bytes, *, whole: bool = True) -> None:
         """Send a Predict call; without its end where it is not `whole`."""
-        self.sock.sendall(self._call(stream, message, whole=whole))
+        self.sock.sendall(self.call(stream, message, whole=whole))
 
     def ask_all(self, requests: Sequence[bytes]) -> None:
         """Send Predict calls in one piece, on the streams 1, 3, 5, ..."""
-        self.sock.sendall(b"".join(self._call(2 * at + 1, each) for at, each in enumerate(requests)))
+        self.sock.sendall(b"".join(self.call(2 * at + 1, each) for at, each in enumerate(requests)))
 
     @staticmethod
-    def _call(stream: int, message: bytes, *, whole: bool = True) -> bytes:
+    def call(stream: int, message: bytes, *, whole: bool = True) -> bytes:
+        """The bytes of a Predict call."""
         block = b"".join(
             b"\x00" + bytes([len(name)]) + name + bytes([len(value)]) + value
             for name, value in (
