@@ -21,6 +21,9 @@ MAX_FILLED: Final = 1 << 24
 MAX_RANK: Final = 64
 """numpy's limit; TensorFlow's own is 254."""
 
+_MOST: Final = 1 << 59
+"""Elements of a shape, those of no size left out: numpy's limit for the widest dtype, 2^63 bytes."""
+
 _BITS: Final = {np.dtype(np.float16), np.dtype(ml_dtypes.bfloat16)}
 """dtypes that travel as their 16 bits in `half_val`."""
 
@@ -120,8 +123,6 @@ def decode(tensor: Any, max_filled: int = MAX_FILLED) -> Array:
     if storage is None:
         raise Unreadable(f"dtype {tensor.dtype}")
     count = math.prod(shape)
-    if count >= 1 << 63:
-        raise Unreadable("more than 2^63 elements")
     if count == 0:
         return np.empty(shape, storage.dtype)
     if content := tensor.tensor_content:
@@ -139,7 +140,7 @@ def decode(tensor: Any, max_filled: int = MAX_FILLED) -> Array:
 
 def _shape(shape: Any) -> tuple[int, ...]:
     sizes = tuple(dim.size for dim in shape.dim)
-    if len(sizes) > MAX_RANK or min(sizes, default=0) < 0:
+    if len(sizes) > MAX_RANK or min(sizes, default=0) < 0 or math.prod(filter(None, sizes)) >= _MOST:
         raise Unreadable(f"shape {list(sizes)}")
     return sizes
 

@@ -9,6 +9,8 @@ import ml_dtypes
 import numpy as np
 import pytest
 from google.protobuf import text_format
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from bench.serve.servable import Code, Refusal
 from bench.serve.tensors import STORAGES, Unreadable, decode, encode, head, type_name
@@ -193,3 +195,35 @@ def test_more_dimensions_than_numpy_has_are_refused_not_tried() -> None:
 
 def test_names_of_dtypes() -> None:
     assert [type_name(number) for number in (1, 9, 7, 101)] == ["float", "int64", "string", "float_ref"]
+
+
+@settings(max_examples=500, derandomize=True, deadline=None)
+@given(
+    dtype=st.sampled_from([*STORAGES, 0, 20, 21, 33, 101, 999]),
+    sizes=st.lists(st.sampled_from([0, 1, 2, 3, -1, 2**31, 2**62, 2**63 - 1]), max_size=4),
+    content=st.binary(max_size=9),
+    numbers=st.lists(st.integers(0, 100), max_size=5),
+)
+def test_whatever_is_claimed_an_array_or_a_refusal_comes_out(
+    dtype: int, sizes: list[int], content: bytes, numbers: list[int]
+) -> None:
+    tensor = TensorProto(dtype=dtype, tensor_content=content)
+    for size in sizes:
+        tensor.tensor_shape.dim.add(size=size)
+    for field in (
+        "float_val",
+        "double_val",
+        "int_val",
+        "int64_val",
+        "half_val",
+        "scomplex_val",
+        "uint64_val",
+    ):
+        getattr(tensor, field).extend(numbers)
+    tensor.string_val.extend(bytes(number) for number in numbers)
+    tensor.float8_val = bytes(numbers)
+    try:
+        array = decode(tensor, max_filled=1000)
+    except (Unreadable, Refusal):
+        return
+    assert array.shape == tuple(sizes)
