@@ -1,0 +1,61 @@
+"""How much CPU time and memory does a server's container use, where its processes cannot be seen from here?"""
+
+from typing import Any
+
+import docker
+import gevent
+from docker.errors import DockerException
+
+from bench import BenchError
+from bench.load.telemetry import Values
+
+
+class ContainerProbe:
+    """A container's own account, from the Docker stats API, asked beside the load."""
+
+    source = "server"
+
+    def __init__(self, name: str) -> None:
+        """Raises BenchError where Docker does not know the container."""
+        try:
+            self._client = docker.from_env()
+            self._container = self._client.containers.get(name)
+        except DockerException as error:
+            reason = " ".join(str(error).split())
+            raise BenchError(f"--server-container {name}: Docker does not show it ({reason})") from None
+        self._newest: Values = {}
+        self._fetching: gevent.Greenlet | None = None
+
+    def read(self, seconds: float) -> Values:
+        """`cpu_seconds` so far, `memory` in bytes and `processes`; nothing while Docker has not answered."""
+        newest, self._newest = self._newest, {}
+        if self._fetching is None or self._fetching.ready():
+            self._fetching = gevent.spawn(self._fetch)
+        return newest
+
+    def close(self) -> None:
+        """Wait for nothing more."""
+        if self._fetching is not None:
+            self._fetching.kill()
+        self._client.close()
+
+    def _fetch(self) -> None:
+        try:
+            said: Any = self._client.api.stats(self._container.id, stream=False, one_shot=True)
+        except DockerException:  # the container is gone, or Docker is busy: the row stays empty
+            return
+        self._newest = usage(said)
+
+
+def usage(said: Any) -> Values:
+    """The numbers in an answer of Docker's /containers/ID/stats; None for those that it lacks."""
+    spent = ((said.get("cpu_stats") or {}).get("cpu_usage") or {}).get("total_usage")
+    memory = said.get("memory_stats") or {}
+    used = memory.get("usage")
+    # as `docker stats` shows it: without the cache that the kernel would give back at once
+    inactive = (memory.get("stats") or {}).get("inactive_file", 0)
+    return {
+        "cpu_seconds": None if spent is None else spent / 1e9,
+        "memory": None if used is None else float(used - inactive),
+        "processes": (said.get("pids_stats") or {}).get("current"),
+    }

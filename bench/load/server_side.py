@@ -1,0 +1,59 @@
+"""Where is the server looked at that a run measures, before, during and after it?"""
+
+import logging
+from dataclasses import dataclass
+from typing import Any, Self
+
+import psutil
+
+from bench import BenchError
+from bench.load.counters import CountersProbe, fetch
+from bench.load.options import Options
+from bench.load.telemetry import Probe, Values
+
+log = logging.getLogger("bench")
+
+
+def watched_pid(options: Options) -> int | None:
+    """The server process that the options name. Raises BenchError where there is none."""
+    pid = options.watched.pid
+    if pid is not None and not psutil.pid_exists(pid):
+        raise BenchError(f"--server-pid {pid}: no such process on this machine")
+    return pid
+
+
+def beside(options: Options) -> list[Probe]:
+    """The probes for what the options name of the server. Raises BenchError where Docker does not know it."""
+    watched = options.watched
+    probes: list[Probe] = []
+    if watched.container is not None and watched.pid is None:
+        from bench.load.container import ContainerProbe  # the Docker SDK: only where there is a container
+
+        probes.append(ContainerProbe(watched.container))
+    if watched.metrics is not None:
+        probes.append(CountersProbe(watched.metrics, options.asked.model))
+    return probes
+
+
+@dataclass(frozen=True)
+class Counted:
+    """The server's counters at the start of a run."""
+
+    url: str
+    model: str
+    start: Values
+
+    @classmethod
+    def before(cls, options: Options) -> Self | None:
+        """Read them before anything is sent; None where no page is named. Raises BenchError where it does not answer."""
+        url = options.watched.metrics
+        return None if url is None else cls(url, options.asked.model, fetch(url, options.asked.model))
+
+    def after(self) -> dict[str, Any]:
+        """Both readings for the manifest; `after` is None where the server does not answer any more."""
+        try:
+            end: Values | None = fetch(self.url, self.model)
+        except BenchError as error:
+            log.warning("%s", error)
+            end = None
+        return {"url": self.url, "before": self.start, "after": end}
