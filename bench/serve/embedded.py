@@ -79,6 +79,7 @@ class _Server:
         with _signals(self._drain):
             self._announce()
             self._loop.run()
+        _end_at_last(self._options.drain_seconds)
         if self._web is not None:
             self._web.stop(self._options.drain_seconds)
         if self._stack is not None:
@@ -120,6 +121,18 @@ def _end_with_parent() -> None:
         while os.read(0, 4096):
             pass
     os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _end_at_last(seconds: float) -> None:
+    """End the process after so many seconds, whatever its threads are doing: a run cannot be interrupted."""
+
+    def end() -> None:
+        log.warning("ended %g s after the drain, with requests that are still being executed", seconds)
+        os._exit(0)
+
+    last = threading.Timer(seconds, end)
+    last.daemon = True
+    last.start()
 
 
 def _web_limits(options: Options) -> web.Limits:

@@ -196,3 +196,10 @@ def eventually(condition: Any, seconds: float = LONG) -> None:
     while not condition():
         assert time.monotonic() < until, "it never came to pass"
         time.sleep(0.01)
+
+
+def unread(address: str) -> int:
+    """Bytes that have reached the sockets connected to a local server's port and that it has not read yet."""
+    port = f":{int(address.rsplit(':', 1)[1]):04X}"
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return sum(int(row[4].partition(":")[2], 16) for row in rows if row[1].endswith(port) and row[3] == "01")
