@@ -54,6 +54,10 @@ def _service(q: float) -> Callable[[Cell], float]:
     return lambda cell: supported_percentile(cell.service, q)
 
 
+def _lag(q: float) -> Callable[[Cell], float]:
+    return lambda cell: supported_percentile(cell.lag, q)
+
+
 def label(q: float) -> str:
     """p50, p99, p999 (for 99.9)."""
     return f"p{q:g}".replace(".", "")
@@ -103,12 +107,9 @@ METRICS: Final[dict[str, Metric]] = {
             lambda cell: share(cell.answered.mismatched, cell.answered.requests),
             "share of the answers by another model or version, or of another shape, than asked for",
         ),
-        Metric(
-            "lag_p99",
-            "s",
-            "lower",
-            lambda cell: supported_percentile(cell.lag, 99.0),
-            "lag of the generator, 99th percentile",
+        *(
+            Metric(f"lag_{label(q)}", "s", "lower", _lag(q), f"lag of the generator, {q:g}th percentile")
+            for q in PERCENTILES
         ),
         Metric("cpu_per_request", "s", "lower", cpu_per_request, "CPU time of the server per request"),
     )

@@ -44,33 +44,53 @@ class Table:
     """What the table leaves out, and why."""
 
 
+Row = tuple[RunReport, Line]
+
 NO_LINE: Final = Line("–", None, 0, {}, 0, 0, {}, latency=None)  # type: ignore[arg-type]  # stands for a run without requests; its histogram is never asked for
 
 
 def table(report: Report) -> Table:
-    """The table of a report; a run without requests has a row of dashes."""
+    """Throughput, latency, errors and accuracy; a run without requests has a row of dashes."""
+    return _table(report, _measured, brief=False)
+
+
+def parts_table(report: Report) -> Table:
+    """What latency consists of: service time, and the lag with which requests were sent."""
+    return _table(report, _parts, brief=True)
+
+
+def _table(report: Report, measured: Callable[[list[Row]], list[Column]], *, brief: bool) -> Table:
     rows = [(run, line) for run in report.runs for line in run.lines or [NO_LINE]]
     names = dict(zip((id(run) for run in report.runs), labels(report.runs), strict=True))
-    identity: list[tuple[str, Callable[[RunReport, Line], str]]] = [
-        ("run", lambda run, line: names[id(run)]),
-        ("scenario", lambda run, line: run.scenario),
-        ("server", lambda run, line: run.server),
-        ("request", lambda run, line: line.name),
-        ("version", lambda run, line: quantities.ABSENT if line.version is None else str(line.version)),
-        ("batch", lambda run, line: str(line.batch or quantities.ABSENT)),
-        ("load", lambda run, line: run.load),
-    ]
+    of_run = {
+        "run": lambda run, line: names[id(run)],
+        "scenario": lambda run, line: run.scenario,
+        "server": lambda run, line: run.server,
+        "load": lambda run, line: run.load,
+    }
+    of_line = {
+        "request": lambda run, line: line.name,
+        "version": lambda run, line: quantities.ABSENT if line.version is None else str(line.version),
+        "batch": lambda run, line: str(line.batch or quantities.ABSENT),
+    }
+    order = ["run", "scenario", "server", "request", "version", "batch", "load"]
+    told: dict[str, Callable[[RunReport, Line], str]] = of_run | of_line
     columns = [
-        Column(title, True, [text(run, line) for run, line in rows], [False] * len(rows))
-        for title, text in identity
+        Column(title, True, [told[title](*row) for row in rows], [False] * len(rows)) for title in order
     ]
     shared = [(c.title, c.same) for c in columns if c.same is not None and c.title != "run"] if rows else []
-    titles = {title for title, _ in shared}
-    kept = [c for c in columns if c.title not in titles and not (c.title == "run" and len(report.runs) == 1)]
-    return Table(kept + _measured(rows), shared, _notes(report))
+    left_out = {title for title, _ in shared}
+    if len(report.runs) == 1:
+        left_out.add("run")
+    if brief:  # what tells the lines of one run apart is enough beside the run's name
+        left_out |= {"scenario", "server", "load"}
+        if all(len(run.lines) <= 1 for run in report.runs):
+            left_out |= set(of_line)
+    kept = [column for column in columns if column.title not in left_out]
+    return Table(kept + measured(rows), shared, [] if brief else _notes(report))
 
 
-def _measured(rows: list[tuple[RunReport, Line]]) -> list[Column]:
+def _measured(rows: list[Row]) -> list[Column]:
     unit = quantities.fitting_unit(line.values.get("p50", float("nan")) for _, line in rows)
     columns = [
         _column("req/s", rows, lambda line: quantities.rate(line.values.get("requests_per_second"))),
@@ -88,7 +108,22 @@ def _measured(rows: list[tuple[RunReport, Line]]) -> list[Column]:
     return [*columns, Column("doubts", False, doubts, [bool(run.doubts) for run, _ in rows])]
 
 
-def _percentile(q: float, rows: list[tuple[RunReport, Line]], unit: Unit) -> Column:
+def _parts(rows: list[Row]) -> list[Column]:
+    columns = []
+    for kind in ("service", "lag"):
+        unit = quantities.fitting_unit(line.values.get(f"{kind}_p50", float("nan")) for _, line in rows)
+        for q in PERCENTILES:
+            name = f"{kind}_{label(q)}"
+            title = f"{kind} p{q:g} {unit.name}"
+            columns.append(_column(title, rows, _metric_text(name, unit)))
+    return columns
+
+
+def _metric_text(name: str, unit: Unit) -> Callable[[Line], str]:
+    return lambda line: quantities.duration(line.values.get(name), unit)
+
+
+def _percentile(q: float, rows: list[Row], unit: Unit) -> Column:
     return _column(
         f"p{q:g} {unit.name}", rows, lambda line: quantities.duration(line.values.get(label(q)), unit)
     )
@@ -96,7 +131,7 @@ def _percentile(q: float, rows: list[tuple[RunReport, Line]], unit: Unit) -> Col
 
 def _column(
     title: str,
-    rows: list[tuple[RunReport, Line]],
+    rows: list[Row],
     text: Callable[[Line], str],
     alarm: Callable[[Line], bool] = lambda line: False,
 ) -> Column:
@@ -153,7 +188,7 @@ def as_csv(report: Report) -> str:
             **line,
         }
         for run in plain(report)["runs"]
-        for line in run["lines"]
+        for line in run["lines"] or [{}]
     ]
     file = io.StringIO()
     titles = list(

@@ -1,0 +1,101 @@
+"""In which surroundings was a run made, and in what do those of two runs differ?"""
+
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+
+from bench.analysis.doubt import Doubt
+
+MACHINE: Final = {
+    "cpu_model": "CPU",
+    "cores": "cores",
+    "usable_cores": "usable cores",
+    "cpu_quota": "CPU quota",
+    "memory_gib": "memory, GiB",
+    "governor": "governor",
+    "kernel": "kernel",
+    "python": "Python",
+}
+TARGET: Final = {
+    "kind": "server",
+    "build": "server build",
+    "flags": "server flags",
+    "model": "model",
+    "tls": "TLS",
+}
+LOAD: Final = {"transport": "transport", "connections": "connections", "processes": "load processes"}
+MATTERS: Final = frozenset(
+    {
+        "CPU",
+        "cores",
+        "usable cores",
+        "CPU quota",
+        "memory, GiB",
+        "governor",
+        "kernel",
+        "Python",
+        "server",
+        "server build",
+        "server flags",
+        "model files",
+        "payload",
+        "TLS",
+        "transport",
+        "connections",
+        "load processes",
+        "load",
+    }
+)
+"""Facts of which a difference between two runs puts their comparison in doubt."""
+
+
+def facts(manifest: Mapping[str, Any]) -> dict[str, str]:
+    """What a manifest says of machine, server, model, payload and software; what it does not know is left out."""
+    found: dict[str, Any] = {}
+    for part, titles in (("machine", MACHINE), ("target", TARGET), ("load", LOAD)):
+        said = manifest.get(part)
+        if isinstance(said, dict):
+            found |= {title: said.get(name) for name, title in titles.items()}
+    model, payload, git = (manifest.get(name) for name in ("model", "payload", "git"))
+    if isinstance(model, dict):
+        found["model files"] = str(model.get("sha256") or "")[:16] or None
+    if isinstance(payload, dict):
+        found["payload"] = _payload(payload)
+    if isinstance(git, dict) and git.get("commit"):
+        found["commit"] = git["commit"][:12] + (" with changes" if git.get("dirty") else "")
+    packages = (manifest.get("machine") or {}).get("packages") or {}
+    found |= {f"package {name}": version for name, version in packages.items()}
+    found["seed"] = manifest.get("seed")
+    return {title: _text(value) for title, value in found.items() if value is not None}
+
+
+def differences(
+    before: Mapping[str, Any], after: Mapping[str, Any], varied: frozenset[str] = frozenset()
+) -> list[Doubt]:
+    """A doubt for each fact that matters and differs, except those in `varied`, which are what is compared."""
+    old, new = facts(before), facts(after)
+    return [
+        Doubt(
+            "environment",
+            f"{title} differs: {old.get(title, 'unknown')} and {new.get(title, 'unknown')}",
+            "measure both in turn on one machine, with everything else equal",
+        )
+        for title in old | new
+        if (title in MATTERS or title.startswith("package "))
+        and title not in varied
+        and old.get(title) != new.get(title)
+    ]
+
+
+def _payload(payload: Mapping[str, Any]) -> str | None:
+    """The hash of what is sent: of the one user class, or of each."""
+    if isinstance(payload.get("sha256"), str):
+        return str(payload["sha256"])[:16]
+    hashes = [
+        str(each["sha256"])[:16] for each in payload.values() if isinstance(each, dict) and each.get("sha256")
+    ]
+    return " ".join(hashes) or None
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)

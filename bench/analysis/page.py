@@ -1,0 +1,216 @@
+"""How does a report become a page that one would send to a colleague?
+
+One file without anything from the network: styles and pictures are in it. Colours follow the reader's light or dark
+setting, also inside the pictures.
+"""
+
+import math
+import shlex
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, Final
+
+import jinja2
+from markupsafe import Markup
+
+from bench import BenchError, __version__
+from bench.analysis import environment, quantities
+from bench.analysis.pictures import pictures
+from bench.analysis.plot import BAD, INK, SERIES, SHADE, svg
+from bench.analysis.report import Line, Report, RunReport, labels
+from bench.analysis.sample_size import CONFIDENCE
+from bench.analysis.table import Table, parts_table, table
+
+MOST_DOUBTS: Final = 40
+
+
+def write_page(path: Path, report: Report) -> None:
+    """Write the page of a report. Raises BenchError where the file cannot be written."""
+    page = render_page(report)
+    try:
+        path.write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise BenchError(f"--html {path}: {error.strerror}; name a file in a folder that exists") from error
+
+
+def render_page(report: Report) -> str:
+    """The page as text."""
+    names = labels(report.runs)
+    drawn, parts = table(report), parts_table(report)
+    doubtful = [(name, doubt) for name, run in zip(names, report.runs, strict=True) for doubt in run.doubts]
+    tiles = _tiles(report)
+    measured = [] if tiles else [("Measured", drawn, _rows(drawn))]
+    template = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    ).get_template("page.html")
+    return template.render(
+        title=f"{_heading(report)} · serving-bench",
+        heading=_heading(report),
+        subtitle=_subtitle(report),
+        table=drawn,
+        tables=[*measured, ("Parts of latency", parts, _rows(parts))],
+        tiles=tiles,
+        answers=_answers(report),
+        several=len(report.runs) > 1,
+        doubtful=doubtful[:MOST_DOUBTS],
+        more_doubts=max(0, len(doubtful) - MOST_DOUBTS),
+        unreadable=report.unreadable,
+        galleries=_galleries(report),
+        methods=_methods(report),
+        environment=_environment(report),
+    )
+
+
+def _galleries(report: Report) -> list[tuple[str, list[dict[str, str]]]]:
+    """Comparisons, then the courses of single runs; without those that are empty."""
+    drawn: dict[bool, list[dict[str, str]]] = {False: [], True: []}
+    for picture in pictures(report):
+        markup = Markup(_themed(svg(picture)))  # noqa: S704  # made by plot.py, which escapes every text in it
+        drawn[picture.course].append({"svg": markup, "caption": picture.caption})
+    return [
+        (title, shown) for title, shown in (("Pictures", drawn[False]), ("Over time", drawn[True])) if shown
+    ]
+
+
+def _themed(picture: str) -> str:
+    """Colours by role, so that the page's light and dark styles apply inside the picture."""
+    picture = picture.replace(INK, "currentColor").replace(SHADE, "var(--shade)").replace(BAD, "var(--bad)")
+    for number, colour in enumerate(SERIES, 1):
+        picture = picture.replace(colour, f"var(--s{number})")
+    return picture
+
+
+def _heading(report: Report) -> str:
+    scenarios = sorted({run.scenario for run in report.runs})
+    lines = [line for run in report.runs for line in run.lines]
+    what = ", ".join(scenarios[:3]) + (" and others" if len(scenarios) > 3 else "")
+    if len(lines) == 1:
+        values = lines[0].values
+        rate, p99 = quantities.rate(values["requests_per_second"]), quantities.duration(values["p99"])
+        return f"{what}: {rate} requests/s" + (f", p99 {p99}" if math.isfinite(values["p99"]) else "")
+    return f"{what}: {len(report.runs)} run{'s' if len(report.runs) != 1 else ''}"
+
+
+def _subtitle(report: Report) -> str:
+    days = sorted({run.started[:10] for run in report.runs if run.started})
+    when = days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}" if days else ""
+    seconds = sum(run.seconds for run in report.runs)
+    requests = sum(line.requests for run in report.runs for line in run.lines)
+    parts = [
+        when,
+        f"{requests:,} requests in {quantities.significant(seconds)} s of steady load",
+        f"serving-bench {__version__}",
+    ]
+    return " · ".join(part for part in parts if part)
+
+
+def _rows(drawn: Table) -> list[list[dict[str, Any]]]:
+    if not drawn.columns:
+        return []
+    return [
+        [
+            {"title": c.title, "text": c.texts[at], "alarm": c.alarms[at], "identity": c.identity}
+            for c in drawn.columns
+        ]
+        for at in range(len(drawn.columns[0].texts))
+    ]
+
+
+def _tiles(report: Report) -> list[dict[str, Any]]:
+    """The numbers of a single line, large."""
+    lines = [line for run in report.runs for line in run.lines]
+    if len(lines) != 1 or len(report.runs) != 1:
+        return []
+    values = lines[0].values
+    tiles: list[tuple[str, str, bool]] = [
+        ("requests/s", quantities.rate(values["requests_per_second"]), False)
+    ]
+    if lines[0].batch > 1:
+        tiles.append(("inferences/s", quantities.rate(values["inferences_per_second"]), False))
+    tiles += [
+        (f"{title} latency", quantities.duration(values[name]), False)
+        for name, title in (("p50", "p50"), ("p90", "p90"), ("p99", "p99"), ("p999", "p99.9"))
+    ]
+    tiles.append(("errors", quantities.share(values["error_share"]), values["error_share"] > 0))
+    if math.isfinite(values["accuracy"]):
+        tiles.append(("accuracy", quantities.accuracy(values["accuracy"]), False))
+    doubts = len(report.runs[0].doubts)
+    tiles.append(("doubts", str(doubts) if doubts else "none", doubts > 0))
+    return [{"title": title, "text": text, "alarm": alarm} for title, text, alarm in tiles]
+
+
+def _answers(report: Report) -> list[str]:
+    """Which of several lines is best in what; a doubted one is named as such."""
+    rows = [(n, r, line) for n, r in zip(labels(report.runs), report.runs, strict=True) for line in r.lines]
+    if len(rows) < 2:
+        return []
+    best: list[tuple[str, str, Any, Callable[[float], str]]] = [
+        ("Most inferences per second", "inferences_per_second", max, quantities.rate),
+        ("Lowest median latency", "p50", min, quantities.duration),
+        ("Lowest p99 of latency", "p99", min, quantities.duration),
+    ]
+    found = []
+    for title, metric, choose, text in best:
+        known = [
+            (line.values[metric], name, run, line)
+            for name, run, line in rows
+            if math.isfinite(line.values[metric])
+        ]
+        if known:
+            value, name, run, line = choose(known, key=lambda row: row[0])
+            doubted = ", which is in doubt" if run.doubts else ""
+            found.append(f"{title}: {text(value)}, {name} ({_in_words(run, line)}){doubted}")
+    return found
+
+
+def _in_words(run: RunReport, line: Line) -> str:
+    version = "" if line.version is None else f", version {line.version}"
+    return f"{run.server}{version}, batch {line.batch}, {run.load}"
+
+
+def _methods(report: Report) -> list[tuple[str, str]]:
+    rules = sorted({run.warm_up.rule for run in report.runs})
+    cuts = [run.warm_up.seconds for run in report.runs]
+    commands = {shlex.join(map(str, run.manifest.get("command") or [])) for run in report.runs} - {""}
+    cut = (
+        f"{min(cuts):g} s"
+        if cuts and min(cuts) == max(cuts)
+        else f"{min(cuts):g} to {max(cuts):g} s"
+        if cuts
+        else "–"
+    )
+    facts = [
+        ("latency", "from the instant at which a request was due to the last byte of its answer; of requests answered OK"),
+        ("service time", "from the instant at which a request was handed to the kernel to the last byte of its answer"),
+        ("percentiles", "nearest rank, of histograms with at most 0.1 % error; shown only where the number of answers "
+                        f"supports a claim with {CONFIDENCE:.0%} confidence"),
+        ("rates", "requests answered OK, and the examples in them, per second of steady load"),
+        ("warm-up", f"left out: {cut} (rule: {', '.join(rules) or '–'})"),
+    ]  # fmt: skip
+    if len(commands) == 1:
+        facts.append(("command", commands.pop()))
+    return facts
+
+
+def _environment(report: Report) -> dict[str, Any] | None:
+    """One column where all runs agree; else a column for each set of runs that do, and the facts that differ first."""
+    groups: dict[tuple[tuple[str, str], ...], list[str]] = {}
+    for name, run in zip(labels(report.runs), report.runs, strict=True):
+        groups.setdefault(tuple(environment.facts(run.manifest).items()), []).append(name)
+    if not groups:
+        return None
+    columns = [dict(facts) for facts in groups]
+    titles = list(dict.fromkeys(title for column in columns for title in column))
+    rows = [(title, [column.get(title, quantities.ABSENT) for column in columns]) for title in titles]
+    rows.sort(key=lambda row: len(set(row[1])) == 1)
+    names = ["all runs" if len(groups) == 1 else _few(names) for names in groups.values()]
+    return {"names": names if len(report.runs) > 1 else ["this run"], "rows": rows}
+
+
+def _few(names: Iterable[str]) -> str:
+    first, *others = names
+    return f"{first} and {len(others)} more" if others else first

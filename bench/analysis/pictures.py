@@ -1,0 +1,153 @@
+"""Which pictures answer the questions that a set of runs raises?"""
+
+import math
+from collections.abc import Iterator
+from typing import Final
+
+from bench import BenchError
+from bench.analysis.plot import (
+    MOST_CURVES,
+    Picture,
+    Points,
+    against,
+    heatmap,
+    height_for,
+    over_time,
+    percentile_curves,
+)
+from bench.analysis.report import Line, Report, RunReport, labels
+from bench.analysis.timeline import timeline
+from bench.histogram import Sparse
+from bench.run import Run
+
+MOST_TIMELINES: Final = 8
+"""Runs of which the course over time is drawn."""
+Row = tuple[str, RunReport, Line]
+"""A run's short name, the run and one of its lines."""
+
+
+def pictures(report: Report) -> Iterator[Picture]:
+    """Curves of all lines, comparisons over what differs between the runs, then the course of each run."""
+    rows = [
+        (name, run, line)
+        for name, run in zip(labels(report.runs), report.runs, strict=True)
+        for line in run.lines
+        if line.answered
+    ]
+    if not rows:
+        return
+    curves = _curves(rows)
+    left = f" (of the first {MOST_CURVES} of {len(rows)} lines)" if len(rows) > MOST_CURVES else ""
+    caption = f"Latency by percentile, as far as the number of answers supports it{left}."
+    yield Picture(
+        "latency-by-percentile",
+        caption,
+        percentile_curves(curves),
+        height_for([label for label, _ in curves]),
+    )
+    yield from _comparisons(rows)
+    for name, run in list(zip(labels(report.runs), report.runs, strict=True))[:MOST_TIMELINES]:
+        yield from _courses(name, run, alone=len(report.runs) == 1)
+
+
+def _curves(rows: list[Row]) -> list[tuple[str, Sparse]]:
+    shown = rows[:MOST_CURVES]
+    several = len({id(run) for _, run, _ in shown}) < len(shown)
+    return [(f"{name} {_line_in_words(line)}" if several else name, line.latency) for name, _, line in shown]
+
+
+def _line_in_words(line: Line) -> str:
+    version = f"v{line.version}" if line.version is not None else "v?"
+    return f"{line.name} {version} b{line.batch}"
+
+
+def _comparisons(rows: list[Row]) -> Iterator[Picture]:
+    """Throughput and latency over batch size and over version, where they differ; one over the other for loads."""
+    if len({line.batch for _, _, line in rows}) > 1:
+        yield from _both(rows, "batch", "examples in a request")
+    if len({line.version for _, _, line in rows if line.version is not None}) > 1:
+        yield from _both(rows, "version", "model version")
+    if len({run.load for _, run, _ in rows}) > 1:
+        yield from _throughput_latency(rows)
+
+
+def _both(rows: list[Row], over: str, axis: str) -> Iterator[Picture]:
+    metrics = [
+        ("inferences_per_second", "examples per second", False),
+        ("p50", "median latency", True),
+        ("p99", "p99 of latency", True),
+    ]
+    for metric, title, seconds in metrics:
+        lines = _grouped(rows, over, metric)
+        if any(line.y for line in lines):
+            caption = f"{title[0].upper()}{title[1:]} against {axis}; each line is what is otherwise equal."
+            draw = against(lines, title=title, over=axis, seconds=seconds, logarithmic=over == "batch")
+            height = height_for([line.label for line in lines])
+            yield Picture(f"{metric.replace('_', '-')}-by-{over}", caption, draw, height)
+
+
+def _grouped(rows: list[Row], over: str, metric: str) -> list[Points]:
+    """One line for each server, load and what else differs; several trials of a point are averaged."""
+    keys = {"batch": lambda line: line.batch, "version": lambda line: line.version}
+    other = "version" if over == "batch" else "batch"
+    several = {
+        "server": len({run.server for _, run, _ in rows}) > 1,
+        "scenario": len({run.scenario for _, run, _ in rows}) > 1,
+        "load": len({run.load for _, run, _ in rows}) > 1,
+        "name": len({line.name for _, _, line in rows}) > 1,
+        other: len({keys[other](line) for _, _, line in rows}) > 1,
+    }
+    groups: dict[str, dict[float, list[float]]] = {}
+    for _, run, line in rows:
+        at, value = keys[over](line), line.values[metric]
+        if at is None or math.isnan(value):
+            continue
+        words = [
+            run.scenario if several["scenario"] else "",
+            run.server if several["server"] else "",
+            line.name if several["name"] else "",
+            f"{other} {keys[other](line)}" if several[other] else "",
+            run.load if several["load"] else "",
+        ]
+        groups.setdefault(" ".join(filter(None, words)), {}).setdefault(float(at), []).append(value)
+    found = []
+    for label, points in groups.items():
+        xs = sorted(points)
+        ys = [sum(points[x]) / len(points[x]) for x in xs]
+        found.append(Points(label, [f"{x:g}" for x in xs] if over == "version" else xs, ys))
+    return found
+
+
+def _throughput_latency(rows: list[Row]) -> Iterator[Picture]:
+    """p99 over requests/s, one point a load: where a server bends."""
+    groups: dict[str, list[tuple[float, float]]] = {}
+    for _, run, line in rows:
+        x, y = line.values["requests_per_second"], line.values["p99"]
+        if math.isfinite(x) and math.isfinite(y):
+            label = f"{run.server} v{line.version} b{line.batch}"
+            groups.setdefault(label, []).append((x, y))
+    lines = [
+        Points(label, [x for x, _ in sorted(points)], [y for _, y in sorted(points)])
+        for label, points in groups.items()
+        if len(points) > 1
+    ]
+    if lines:
+        draw = against(lines, title="p99 of latency", over="requests answered per second", seconds=True)
+        caption = "p99 of latency against throughput, a point for each load."
+        yield Picture("p99-by-throughput", caption, draw, height_for([line.label for line in lines]))
+
+
+def _courses(name: str, run: RunReport, *, alone: bool) -> Iterator[Picture]:
+    if not run.lines:
+        return
+    try:
+        seen = timeline(Run.open(run.path))
+    except BenchError:  # gone or damaged since it was read for the table
+        return
+    of = "" if alone else f" of {name}"
+    stem = "course" if alone else f"course-{run.name}"
+    each = "second" if seen.width == 1 else f"{seen.width} s"
+    course = f"Course{of}: a point each {each}; p99 where the answers support it."
+    heat = f"Latency over time{of}: how many answers had which latency."
+    yield Picture(stem, course, over_time(seen), 4.2, course=True)
+    yield Picture(f"{stem}-heat", heat, heatmap(seen), 4.2, course=True)

@@ -1,0 +1,244 @@
+"""The page: self-contained, readable by a screen reader's rules, true to the table; and the pictures in it."""
+
+import itertools
+import re
+import xml.etree.ElementTree as ET
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bench.analysis.page import render_page
+from bench.analysis.pictures import pictures
+from bench.analysis.plot import render, svg
+from bench.analysis.report import Report, report
+from bench.analysis.table import table
+from bench.analysis.timeline import timeline
+from bench.chunk import Chunk
+from bench.run import find_runs
+from tests.recorded import requests, write
+
+VOID = {"meta", "link", "br", "img", "input", "hr", "path", "use"}
+
+
+class Outline(HTMLParser):
+    """Elements in order, with attributes and the text below each; complains about what is closed wrongly."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None], list[str]]] = []
+        self.open: list[int] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs), []))
+        if tag not in VOID:
+            self.open.append(len(self.elements) - 1)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs), []))
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag in VOID:
+            return
+        assert self.elements[self.open.pop()][0] == tag
+
+    def handle_data(self, data: str) -> None:
+        for at in self.open:
+            self.elements[at][2].append(data)
+
+    def named(self, *tags: str) -> list[tuple[str, dict[str, str | None], str]]:
+        return [(tag, attrs, "".join(text).strip()) for tag, attrs, text in self.elements if tag in tags]
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> Report:
+    root = tmp_path_factory.mktemp("results")
+    for version, batch in ((1, 1), (1, 32), (2, 1), (2, 32)):
+        chunks = [
+            Chunk.of(
+                **requests(
+                    i, count=800, rate=800, start=float(i), version=version, batch=batch, errors=0.001
+                ),
+                keep_samples=False,
+            )
+            for i in range(12)
+        ]
+        write(root, chunks, note=f"<v{version}&b{batch}>", load={"kind": "closed", "users": 8 * version})
+    write(root, [], note="empty", finish=False)
+    (root / "broken").mkdir()
+    (root / "broken" / "manifest.json").write_text("{")
+    return report(find_runs([root]))
+
+
+@pytest.fixture(scope="module")
+def outline(found: Report) -> Outline:
+    parser = Outline()
+    parser.feed(render_page(found))
+    assert parser.open == []
+    return parser
+
+
+def test_nothing_comes_from_elsewhere(found: Report) -> None:
+    page = render_page(found)
+    addresses = set(re.findall(r"(?:https?:)?//[\w./#-]+", re.sub(r'xmlns(?::\w+)?="[^"]*"', "", page)))
+    # names of vocabularies in the pictures' metadata are no addresses that a browser loads
+    assert {
+        a for a in addresses if "purl.org" not in a and "creativecommons" not in a and "w3.org" not in a
+    } <= {"https://matplotlib.org/"}
+    assert "<script" not in page
+    assert "<link" not in page
+    assert not re.search(r"(?:src|href)=\"(?!#|data:)", page)
+
+
+def test_the_page_keeps_the_rules_of_accessibility(outline: Outline) -> None:
+    """WCAG 2 criteria that can be decided from the text: language, title, headings, tables, pictures, names, focus."""
+    assert outline.named("html")[0][1]["lang"] == "en"
+    assert outline.named("title")[0][2]
+    headings = [int(tag[1]) for tag, _, _ in outline.named("h1", "h2", "h3")]
+    assert headings[0] == 1
+    assert headings.count(1) == 1
+    assert all(after - before <= 1 for before, after in itertools.pairwise(headings))
+    for _, attrs, _ in outline.named("th"):
+        assert attrs.get("scope") in {"col", "row"}
+    drawings = outline.named("svg")
+    assert drawings
+    for _, attrs, _ in drawings:
+        assert attrs["role"] == "img"
+        assert attrs["aria-label"]
+    identities = [attrs["id"] for _, attrs, _ in outline.elements if attrs.get("id")]
+    assert len(identities) == len(set(identities))
+    for _, attrs, _ in outline.elements:
+        if attrs.get("aria-labelledby"):
+            assert attrs["aria-labelledby"] in identities
+        if attrs.get("class") == "wide":  # what scrolls can be reached with the keyboard and has a name
+            assert attrs["tabindex"] == "0"
+            assert attrs["aria-label"]
+    assert len(outline.named("main")) == 1
+    viewport = next(attrs for _, attrs, _ in outline.named("meta") if attrs.get("name") == "viewport")
+    assert "user-scalable" not in (viewport["content"] or "")
+
+
+def luminance(colour: str) -> float:
+    parts = np.array([int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)])
+    linear = np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
+    return float(linear @ [0.2126, 0.7152, 0.0722])
+
+
+@pytest.mark.parametrize("scheme", [0, 1])
+def test_colours_have_contrast_in_light_and_dark(found: Report, scheme: int) -> None:
+    """WCAG 2.2: 4.5 for text, 3 for lines in pictures."""
+    styles = re.findall(r":root \{([^}]*)\}", render_page(found))
+    colours = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6})", styles[scheme]))
+
+    def contrast(ink: str, paper: str) -> float:
+        light, dark = sorted((luminance(colours[ink]), luminance(colours[paper])), reverse=True)
+        return (light + 0.05) / (dark + 0.05)
+
+    for ink in ("ink", "soft", "bad", "good"):
+        for paper in ("paper", "panel", "warn-paper"):
+            if (ink, paper) != ("good", "warn-paper"):
+                assert contrast(ink, paper) >= 4.5, (ink, paper)
+    for number in range(1, 9):
+        assert contrast(f"s{number}", "paper") >= 3.0, number
+    assert contrast("shade", "paper") >= 3.0
+
+
+def test_the_page_has_every_cell_of_the_table(found: Report, outline: Outline) -> None:
+    texts = [text for _, _, text in outline.named("td", "th")]
+    for column in table(found).columns:
+        for text in column.texts:
+            assert text in texts, column.title
+
+
+def test_what_others_wrote_is_shown_and_not_obeyed(found: Report, outline: Outline) -> None:
+    assert "&lt;v1&amp;b1&gt;" in render_page(found)
+    assert not [tag for tag, _, _ in outline.elements if tag.startswith("v1")]
+
+
+def test_doubts_and_what_is_left_out_stand_before_the_numbers(found: Report) -> None:
+    page = render_page(found)
+    doubts, measured = page.index('class="doubts"'), page.index("<h2>Measured</h2>")
+    assert doubts < page.index("the run was not finished") < measured
+    assert doubts < page.index("broken/manifest.json: no JSON") < measured
+
+
+def test_a_single_run_shows_its_numbers_large(tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        [Chunk.of(**requests(i, count=500, rate=500, start=float(i)), keep_samples=False) for i in range(12)],
+    )
+    page = render_page(report(find_runs([tmp_path])))
+    assert page.count('class="tile"') == 8
+    assert "No doubts" in page
+    assert "<h2>Measured</h2>" not in page
+
+
+def test_pages_are_equal_whenever_they_are_made(found: Report) -> None:
+    assert render_page(found) == render_page(found)
+
+
+def test_nothing_measured_is_a_page_too(tmp_path: Path) -> None:
+    write(tmp_path, [])
+    page = render_page(report(find_runs([tmp_path])))
+    assert "no request was recorded" in page
+    assert "<svg" not in page
+
+
+def test_pictures_fit_what_differs(found: Report, tmp_path: Path) -> None:
+    names = [picture.name for picture in pictures(found)]
+    assert names[0] == "latency-by-percentile"
+    assert {"p99-by-batch", "p50-by-version", "inferences-per-second-by-batch"} <= set(names)
+    assert len(names) == len(set(names))
+    assert sum(name.endswith("-heat") for name in names) == 4
+    write(tmp_path, [Chunk.of(**requests(1))])
+    alone = report(find_runs([tmp_path]))
+    assert [p.name for p in pictures(alone)] == ["latency-by-percentile", "course", "course-heat"]
+
+
+def test_pictures_are_files_of_their_kind(found: Report) -> None:
+    picture = next(iter(pictures(found)))
+    assert render(picture, "png").startswith(b"\x89PNG")
+    root = ET.fromstring(svg(picture))  # noqa: S314  # made here
+    assert root.get("viewBox")
+    assert root.get("width") is None
+    texts = "".join(root.itertext())
+    assert "percentile of requests" in texts
+    assert "99.9" in texts
+
+
+def test_the_course_of_a_run_is_that_of_its_samples(tmp_path: Path) -> None:
+    chunks = [
+        Chunk.of(
+            **requests(i, count=600, rate=600, start=float(i), service=0.02 if i < 4 else 0.002, errors=0.05)
+        )
+        for i in range(20)
+    ]
+    run = write(tmp_path, chunks)
+    seen = timeline(run)
+    table_ = run.samples
+    answered = table_[table_["status"] == 0]
+    assert seen.width == 1
+    for at, start in enumerate(seen.starts[:-1]):
+        inside = answered[(answered["due"] >= start) & (answered["due"] < start + 1)]
+        if at:  # the first interval begins with the first request
+            assert seen.answered[at] == len(inside)
+        if len(inside) >= 459:
+            latency = np.sort(inside["done"] - inside["due"])
+            assert seen.p99[at] == pytest.approx(latency[int(np.ceil(0.99 * len(latency))) - 1], rel=0.001)
+        assert seen.heat[:, at].sum() == len(inside)
+    assert np.nanmean(seen.failed) == pytest.approx(0.05 * 600, rel=0.3)
+    assert seen.warm_up >= 4
+    rows = seen.heat[:, 2].nonzero()[0]
+    assert seen.heat_edges[rows[0]] < 0.02 < seen.heat_edges[rows[-1] + 1]
+
+
+def test_a_long_run_has_few_points(tmp_path: Path) -> None:
+    chunks = [
+        Chunk.of(**requests(i, count=40, rate=40, start=float(i)), keep_samples=False) for i in range(700)
+    ]
+    seen = timeline(write(tmp_path, chunks))
+    assert seen.width > 1
+    assert 15 <= len(seen.starts) <= 240
+    assert seen.heat.sum() == 700 * 40
+    assert np.isfinite(seen.p99[:-1]).mean() > 0.9

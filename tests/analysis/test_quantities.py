@@ -1,0 +1,68 @@
+"""Numbers as people read them."""
+
+import math
+
+import pytest
+
+from bench.analysis import quantities
+from bench.analysis.quantities import MICROSECONDS, MILLISECONDS, SECONDS
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.000201087, "201 µs"),
+        (0.0009996, "1,000 µs"),
+        (0.00123456, "1.23 ms"),
+        (0.0253, "25.3 ms"),
+        (0.999, "999 ms"),
+        (1.5, "1.50 s"),
+        (7200.0, "7,200 s"),
+        (0.0, "0 ms"),
+        (math.nan, "–"),
+        (None, "–"),
+        (math.inf, "–"),
+    ],
+)
+def test_a_duration_has_the_unit_that_fits(seconds: float | None, text: str) -> None:
+    assert quantities.duration(seconds) == text
+
+
+def test_one_unit_for_a_column() -> None:
+    assert quantities.fitting_unit([0.0002, 0.0004, 0.9]) == MICROSECONDS
+    assert quantities.fitting_unit([0.002, 0.0004, 0.9]) == MILLISECONDS
+    assert quantities.fitting_unit([2.0, math.nan]) == SECONDS
+    assert quantities.fitting_unit([math.nan, 0.0]) == MILLISECONDS
+    assert quantities.duration(0.9, MICROSECONDS) == "900,000"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (51354.3, "51,354"),
+        (42.13, "42.1"),
+        (9.996, "10.0"),
+        (0.35123, "0.351"),
+        (999.96, "1,000"),
+        (0, "0"),
+        (-2.345, "-2.35"),
+    ],
+)
+def test_rates_have_three_digits(value: float, text: str) -> None:
+    assert quantities.rate(value) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.0, "0"),
+        (1.0, "100 %"),
+        (0.99999, ">99.9 %"),
+        (0.000001, "<0.01 %"),
+        (0.00123, "0.123 %"),
+        (0.1234, "12.3 %"),
+        (math.nan, "–"),
+    ],
+)
+def test_a_share_is_never_rounded_to_nothing_or_to_all(value: float, text: str) -> None:
+    assert quantities.share(value) == text

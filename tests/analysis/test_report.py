@@ -1,0 +1,129 @@
+"""Reports of run folders: every run is in them, with the numbers of its files."""
+
+import csv
+import io
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+from bench.analysis.cells import cells
+from bench.analysis.metrics import METRICS
+from bench.analysis.report import labels, plain, report
+from bench.analysis.table import as_csv, markdown, parts_table, table
+from bench.chunk import Chunk
+from bench.run import Run, find_runs
+from tests.recorded import requests, write
+
+
+def seconds_of_load(seed: int, length: int = 12, **changed: object) -> list[Chunk]:
+    return [
+        Chunk.of(
+            **requests(100 * seed + i, count=500, rate=500, start=float(i), **changed), keep_samples=False
+        )
+        for i in range(length)
+    ]
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    write(tmp_path, seconds_of_load(1, version=1, accuracy=0.6), note="one")
+    write(tmp_path, seconds_of_load(2, version=2, batch=8, errors=0.002), note="two")
+    write(tmp_path, seconds_of_load(3, length=1), note="cut", finish=False)
+    write(tmp_path, [], note="empty")
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "manifest.json").write_text("{")
+    damaged = write(tmp_path, seconds_of_load(4, length=1), note="damaged")
+    log = damaged.path / "histograms.hlog"
+    log.write_text(log.read_text() + "rubbish\n")
+    return tmp_path
+
+
+def test_no_run_is_left_out_in_silence(results: Path) -> None:
+    found = report(find_runs([results]))
+    assert [run.note for run in found.runs] == ["one", "two", "cut", "empty"]
+    assert sorted(each.path.name for each in found.unreadable if "damaged" not in each.path.name) == [
+        "broken"
+    ]
+    assert any("histograms.hlog" in each.reason for each in found.unreadable)
+    assert found.runs[2].doubts[0].check == "unfinished"
+    assert found.runs[3].lines == []
+
+
+def test_programs_get_every_number_unrounded(results: Path) -> None:
+    run = Run.open(next(p for p in results.iterdir() if p.name.endswith("-two")))
+    (cell,) = cells(run)
+    told = json.loads(json.dumps(plain(report(find_runs([run.path])))))
+    (line,) = told["runs"][0]["lines"]
+    for name, metric in METRICS.items():
+        value = metric.of(cell)
+        assert line[name] == (None if math.isnan(value) else value), name
+    assert line["outcomes"] == cell.outcomes
+    assert (line["version"], line["batch"]) == (2, 8)
+    assert told["runs"][0]["finished"] is True
+
+
+def test_the_table_names_what_all_rows_share_once(results: Path) -> None:
+    drawn = table(report(find_runs([results])))
+    assert dict(drawn.shared) == {
+        "scenario": "mnist",
+        "server": "embedded",
+        "request": "Predict",
+        "load": "16 users",
+    }
+    assert [column.title for column in drawn.columns] == [
+        "run", "version", "batch", "req/s", "inf/s", "p50 ms", "p90 ms", "p99 ms", "p99.9 ms", "errors", "accuracy", "doubts",
+    ]  # fmt: skip
+    by_title = {column.title: column for column in drawn.columns}
+    assert by_title["run"].texts == ["one", "two", "cut", "empty"]
+    assert by_title["doubts"].texts[:2] == ["none", "none"]
+    assert by_title["doubts"].alarms == [False, False, True, True]
+    assert by_title["errors"].alarms == [False, True, False, False]
+    assert by_title["p99 ms"].texts[3] == "–"
+    assert by_title["p99.9 ms"].texts[2] == "–"
+    assert drawn.notes == ["– too few answers for the percentile: p99.9 needs 4,603"]
+
+
+def test_the_parts_of_latency_have_their_table(results: Path) -> None:
+    drawn = parts_table(report(find_runs([results])))
+    assert [column.title for column in drawn.columns[:3]] == ["run", "service p50 ms", "service p90 ms"]
+    assert len({len(column.texts) for column in drawn.columns}) == 1
+
+
+def test_runs_have_short_names_that_tell_them_apart(tmp_path: Path) -> None:
+    for note in ("a", "b", "b", None):
+        write(tmp_path, [], note=note)
+    found = report(find_runs([tmp_path])).runs
+    names = labels(found)
+    assert len(set(names)) == 4
+    assert "a" in names
+    assert all(run.name.startswith("20") for run in found)
+
+
+def test_markdown_is_a_table_and_escapes_what_it_holds(tmp_path: Path) -> None:
+    write(tmp_path, seconds_of_load(1, names=("a|b <c>",)), note="x_y")
+    write(tmp_path, seconds_of_load(2, length=2))
+    text = markdown(report(find_runs([tmp_path])))
+    rows = [line for line in text.splitlines() if line.startswith("|")]
+    assert len(rows) == 4
+    unescaped = [row.replace("\\|", "").count("|") for row in rows]
+    assert len(set(unescaped)) == 1
+    assert "a\\|b \\<c\\>" in text
+    assert "x\\_y" in text
+    assert "steady part lasts" in text
+
+
+def test_csv_has_a_row_for_each_line(results: Path) -> None:
+    rows = list(csv.DictReader(io.StringIO(as_csv(report(find_runs([results]))))))
+    assert [row["note"] for row in rows] == ["one", "two", "cut", "empty"]
+    assert float(rows[0]["accuracy"]) == pytest.approx(0.6, abs=0.02)
+    assert rows[0]["cpu_per_request"] == ""
+    assert set(METRICS) <= set(rows[0])
+
+
+def test_a_run_of_two_versions_has_two_lines(tmp_path: Path) -> None:
+    write(tmp_path, [*seconds_of_load(1, version=1), *seconds_of_load(2, version=2)])
+    (run,) = report(find_runs([tmp_path])).runs
+    assert [line.version for line in run.lines] == [1, 2]
+    assert "version" in [column.title for column in parts_table(report(find_runs([tmp_path]))).columns]

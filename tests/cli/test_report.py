@@ -1,0 +1,97 @@
+"""`bench report` as it is typed: tables that fit, exit codes, pages."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bench.chunk import Chunk
+from tests.recorded import requests, write
+
+
+def bench(*arguments: str | Path, columns: int = 80) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "bench", "report", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+        env=os.environ | {"COLUMNS": str(columns)},
+    )
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("results")
+    for version in (1, 2):
+        for batch in (1, 32):
+            chunks = [
+                Chunk.of(
+                    **requests(i, count=500, rate=500, start=float(i), version=version, batch=batch),
+                    keep_samples=False,
+                )
+                for i in range(12)
+            ]
+            write(root, chunks, note=f"v{version}-b{batch}")
+    return root
+
+
+@pytest.mark.parametrize("columns", [45, 60, 80, 100, 120, 200])
+def test_every_number_is_shown_at_every_width(results: Path, columns: int) -> None:
+    done = bench(results, columns=columns)
+    assert done.returncode == 0
+    assert max(map(len, done.stdout.splitlines())) <= columns
+    assert "…" not in done.stdout
+    for title in ("version", "batch", "req/s", "inf/s", "p50", "p99.9", "errors", "accuracy", "doubts"):
+        assert title in done.stdout
+    for note in ("v1-b1", "v1-b32", "v2-b1", "v2-b32"):
+        assert note in done.stdout
+
+
+def test_one_format_on_standard_output(results: Path) -> None:
+    assert len(json.loads(bench(results, "--json").stdout)["runs"]) == 4
+    assert bench(results, "--csv").stdout.count("\n") == 5
+    assert bench(results, "--markdown").stdout.count("\n| v") == 4
+    both = bench(results, "--csv", "--json")
+    assert both.returncode == 2
+    assert "give one of them" in both.stderr
+
+
+def test_what_cannot_be_read_is_told_beside_the_rest(results: Path, tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").write_text("{")
+    done = bench(results, tmp_path)
+    assert done.returncode == 0
+    assert f"leftout{tmp_path}" in "".join(done.stdout.split())  # wherever its lines were broken
+    asked = bench(results, tmp_path, "--json")
+    assert json.loads(asked.stdout)["unreadable"][0]["path"] == str(tmp_path)
+    assert "left out" in asked.stderr
+
+
+@pytest.mark.parametrize("case", ["missing", "empty", "unreadable"])
+def test_nothing_to_read_is_code_2_and_one_line(tmp_path: Path, case: str) -> None:
+    path = tmp_path / "results"
+    if case != "missing":
+        path.mkdir()
+    if case == "unreadable":
+        (path / "manifest.json").write_text("{")
+    done = bench(path)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert len(done.stderr.splitlines()) == 1
+    assert str(path) in done.stderr
+
+
+def test_a_page_that_cannot_be_written_is_one_line(results: Path, tmp_path: Path) -> None:
+    done = bench(results, "--html", tmp_path / "nowhere" / "page.html")
+    assert done.returncode == 2
+    assert "nowhere/page.html: No such file" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_page_is_written(results: Path, tmp_path: Path) -> None:
+    done = bench(results, "--html", tmp_path / "page.html")
+    assert done.returncode == 0
+    assert (tmp_path / "page.html").read_text().startswith("<!doctype html>")
