@@ -164,6 +164,8 @@ class Pool:
     seed: int
     sha256: str
     """Of the messages, each with its length before it."""
+    rows: npt.NDArray[np.int64] | None = field(default=None, repr=False)
+    """[messages, batch]: which of the examples stand in each message; None: not known."""
 
     @classmethod
     def mnist(
@@ -240,7 +242,7 @@ class Pool:
             for chosen in rows
         )
         expected = None if labels is None else labels[rows].astype(np.int64)
-        return cls(messages, expected, batch, output, model, version, seed, _sha256(messages))
+        return cls(messages, expected, batch, output, model, version, seed, _sha256(messages), rows)
 
     def __len__(self) -> int:
         return len(self.messages)

@@ -9,6 +9,7 @@ A run is a folder, `<UTC start>-<scenario>[-<note>]`:
     samples.parquet   the same afterwards; neither exists where samples are not kept
     events.jsonl      what happened during the run: time, kind, text
     telemetry.jsonl   what was observed beside the requests, a line an observation
+    answers.npz       which class each example was given, where the scenario asks for it (bench.choices)
 
 A key is request name, model version, batch and outcome (bench.chunk.Key). Files are only appended to, the
 manifest and the Parquet file are replaced in one step: whatever kills the writer leaves a folder that can be read
@@ -110,6 +111,10 @@ class RunWriter:
     def telemetry(self, time: float, **values: float | str | None) -> None:
         """Note an observation, in seconds of the run."""
         self._append(TELEMETRY, json_line({"time": time} | values))
+
+    def attach(self, name: str, content: bytes) -> None:
+        """Put one more file into the folder."""
+        self._append(name, content)
 
     def finish(self, **fields: Any) -> None:
         """Write what is left, say that the run is finished, and pack the samples into one Parquet file.

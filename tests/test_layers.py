@@ -17,6 +17,7 @@ GROUND = {
     "recording",
     "run",
     "warmup",
+    "choices",
 }
 
 ALLOWED: dict[str, set[str]] = {
@@ -29,6 +30,7 @@ ALLOWED: dict[str, set[str]] = {
     "config": {"sample", "schedule", "config"},
     "payload": {"mnist", "wire.messages"},
     "jsonl": set(),
+    "choices": set(),
     "supervisor": set(),
     "supervision": {"supervisor"},
     "hlog": {"histogram", "chunk", "jsonl"},
@@ -47,7 +49,7 @@ ALLOWED: dict[str, set[str]] = {
     "serve": GROUND | {"wire", "serve", "supervision", "inspection"},
     "export": GROUND | {"wire.messages", "export"},
     "experiment": GROUND | {"load", "serve", "experiment", "supervision", "jsonl", "recording"},
-    "analysis": {"sample", "histogram", "chunk", "run", "warmup", "config", "analysis"},
+    "analysis": {"sample", "histogram", "chunk", "run", "choices", "warmup", "config", "analysis"},
     "cli": {""},
     "__main__": {"cli"},
     "__init__": set(),

@@ -24,6 +24,7 @@ from gevent.event import Event
 from locust.runners import STATE_MISSING
 
 from bench import BenchError
+from bench.choices import Choices
 from bench.chunk import Chunk
 from bench.load import session
 from bench.load.options import read_options
@@ -128,7 +129,9 @@ class Worker:
         load.drain()
         session.end(self.environment)
         load.close()
-        self.runner.send_message("bench-drained", {**load.counts(), "clock_bound": load.clock_bound})
+        choices = load.choices()
+        said = {"clock_bound": load.clock_bound, "choices": choices.to_bytes() if choices else None}
+        self.runner.send_message("bench-drained", {**load.counts(), **said})
 
 
 @dataclass
@@ -143,6 +146,7 @@ class _Known:
     clock_bound: float | None = None
     finished: bool = False
     late_plans: int = 0
+    choices: Choices | None = None
     arriving: dict[str, int] = field(default_factory=dict)
     """Its open-loop users, by user class."""
 
@@ -219,6 +223,11 @@ class Workers:
             for client, known in self._known.items()
         ]
 
+    def choices(self) -> Choices | None:
+        """Which classes the answers to all workers gave; None where they are not kept."""
+        parts = [known.choices for known in self._known.values() if known.choices is not None]
+        return Choices.merged(parts) if parts else None
+
     def _wait_for_last_words(self, seconds: float, *, only_connected: bool) -> None:
         def expected(client: str) -> bool:
             node = self.runner.clients.get(client)
@@ -258,6 +267,8 @@ class Workers:
             return
         known.sent, known.unsent = msg.data["sent"], msg.data["unsent"]
         known.late_plans = msg.data["late_plans"]
+        if msg.data["choices"] is not None:
+            known.choices = Choices.from_bytes(msg.data["choices"])
         known.clock_bound, known.finished = msg.data["clock_bound"], True
         if known.recorded != msg.data["recorded"]:
             log.warning(

@@ -4,6 +4,7 @@ import logging
 import signal
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,16 @@ import locust
 from locust.runners import STATE_RUNNING, STATE_SPAWNING, MasterRunner, WorkerRunner
 
 from bench import BenchError
+from bench.choices import FILE
 from bench.load import distribution, session
 from bench.load.manifest import describe
 from bench.load.options import Options, add_arguments, read_options
+from bench.load.server_side import Counted, beside, watched_pid
 from bench.load.session import Session
 from bench.load.sources import Source, make_pools, open_schedules
+from bench.load.stage import Script, Stage, script_of
 from bench.load.streams import Conductor, Counts
-from bench.load.target import EmbeddedServer, Target, address_of, look
+from bench.load.target import EmbeddedServer, Target, address_of, asked_by, look
 from bench.load.telemetry import (
     LoopDelayProbe,
     MachineProbe,
@@ -69,7 +73,9 @@ class FirstProcess:
         self.server: EmbeddedServer | None = None
         self.writer: RunWriter | None = None
         self.conductor: Conductor | None = None
+        self.script: Script | None = None
         self.telemetry: Telemetry | None = None
+        self._counted: Counted | None = None
         self._origin = 0.0
         self._stopped: float | None = None
         self.workers = distribution.Workers(environment) if isinstance(runner, MasterRunner) else None
@@ -81,7 +87,7 @@ class FirstProcess:
         try:
             options = read_options(self.environment.parsed_options)
             if not self.environment.host:
-                self.server = EmbeddedServer(log.info)
+                self.server = EmbeddedServer(self.environment.user_classes, log.info)
                 self.environment.host = self.server.address
             if self.headless:
                 self._prepare(options)
@@ -96,13 +102,14 @@ class FirstProcess:
         events.test_stopping.add_listener(self._on_test_stopping)
         events.test_stop.add_listener(self._on_test_stop)
 
-    def _target(self, options: Options) -> Target:
+    def _target(self, options: Options, pools: Mapping[Source, Pool]) -> Target:
         """The server at the host that is set; the embedded one where none is (an emptied field of the web form)."""
         if not self.environment.host and self.server is not None:
             self.environment.host = self.server.address
         own = self.server if self.server and self.environment.host == self.server.address else None
-        target = look(address_of(self.environment.host or ""), options, models=own.models if own else None)
-        return replace(target, pid=own.pid) if own else target
+        address = address_of(self.environment.host or "")
+        target = look(address, options, asked_by(pools, options), own=own)
+        return replace(target, pid=own.pid if own else watched_pid(options))
 
     def _on_test_start(self, **_: Any) -> None:
         try:
@@ -114,7 +121,7 @@ class FirstProcess:
         """Everything that can be wrong with the options shows here, before anything is written or sent."""
         RunWriter.check_root(options.results)
         pools = make_pools(self.environment.user_classes, options)
-        return self._target(options), pools
+        return self._target(options, pools), pools
 
     def _begin(self) -> None:
         options = read_options(self.environment.parsed_options)
@@ -123,6 +130,7 @@ class FirstProcess:
             log.warning("%s", target.warning)
         scenario = Path(self.environment.locustfile or "scenario").stem
         manifest = describe(self.environment, options, target, pools)
+        self._counted = Counted.before(options)
         self.writer = writer = RunWriter.create(options.results, scenario, options.note, manifest)
         log.info("recording into %s", writer.path)
         self._origin, self._stopped = time.perf_counter(), None
@@ -134,10 +142,11 @@ class FirstProcess:
             session.begin(self.environment, load)
         else:
             self.workers.begin(self._origin, writer.append, self._refuse, writer.telemetry)
-        self._watch(target)
+        self._watch(target, options)
         self._conduct(options)
+        self._act(options, target)
 
-    def _watch(self, target: Target) -> None:
+    def _watch(self, target: Target, options: Options) -> None:
         """Observe this process, the machine and, where it runs here, the server."""
         writer, origin = self.writer, self._origin
         probes: list[Probe | None] = [MachineProbe(), gpus()]
@@ -147,6 +156,7 @@ class FirstProcess:
             probes += [ProcessProbe("master")]
         if target.pid is not None:
             probes += [ServerProbe(target.pid)]
+        probes += beside(options)
 
         def note(at: float, source: str, values: Values) -> None:
             if writer is not None:
@@ -172,6 +182,22 @@ class FirstProcess:
         elif load is not None:
             self.conductor = Conductor(schedules, self._origin, count, lambda _, plan: load.follow(plan))
 
+    def _act(self, options: Options, target: Target) -> None:
+        """Start what the scenario does beside the load."""
+        act, writer = script_of(self.environment.user_classes), self.writer
+        if act is None or writer is None:
+            return
+        site = self.server.site.folder if self.server and target.kind == "embedded" else None
+        stage = Stage(options, target.address, self._origin, writer.event, site)
+        endless = self.headless and not self.environment.parsed_options.run_time
+        self.script = Script(
+            act, stage, ended=self._end_soon if endless else lambda: None, failed=self._refuse
+        )
+
+    def _end_soon(self) -> None:
+        """The script is through, and nobody said how long the load lasts."""
+        gevent.spawn(self._stop_when_started)
+
     def _refuse(self, reason: str) -> None:
         """End the test that is about to start: somebody found what the user has to mend."""
         log.error("%s", reason)
@@ -193,6 +219,9 @@ class FirstProcess:
             load.drain()  # before anything that lets the loop turn: it would send what came due in the meantime
             if load.ended is not None:
                 self._stopped = load.ended - self._origin
+        script, self.script = self.script, None
+        if script is not None:
+            script.stop()
         if self.conductor is not None:
             self.conductor.stop()
         telemetry, self.telemetry = self.telemetry, None
@@ -206,12 +235,17 @@ class FirstProcess:
         load = session.end(self.environment)
         if load is not None:
             load.close()
-            workers = [{"worker": 0, **load.counts(), "lost": False}]
+            workers, choices = [{"worker": 0, **load.counts(), "lost": False}], load.choices()
         else:
             workers = self.workers.finish() if self.workers else []
+            choices = self.workers.choices() if self.workers else None
+        if choices is not None:
+            writer.attach(FILE, choices.to_bytes())
         counts = {key: sum(w[key] or 0 for w in workers) for key in ("sent", "unsent", "recorded")}
         conductor, self.conductor = self.conductor, None
         arrivals = {"arrivals": conductor.described()} if conductor else {}
+        if self._counted is not None:
+            writer.update(server_counters=self._counted.after())
         writer.finish(workers=workers, counts=counts, stopped=self._stopped, **arrivals)
         unsent = f" and {counts['unsent']} that failed unsent" if counts["unsent"] else ""
         log.info(

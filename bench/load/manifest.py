@@ -2,7 +2,7 @@
 
 import hashlib
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,30 +18,41 @@ def describe(
     environment: Any, options: Options, target: Target, pools: Mapping[Source, Pool]
 ) -> dict[str, Any]:
     """The manifest's facts about command, target, load, payload, model and machine. Holds no secret."""
-    asked = options.asked
+    specs = list(target.asked.values())
+    asked = specs[0] if len(set(specs)) == 1 else None
     return {
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
         "target": {
             "address": target.address,
             "kind": target.kind,
             "pid": target.pid,
-            "model": asked.model,
-            "version": asked.version if asked.version is not None else target.version,
-            "version_asked": asked.version,
-            "label": asked.label,
-            "signature": asked.signature,
+            "model": shared(each.model for each in specs),
+            "version": target.version if asked is None or asked.version is None else asked.version,
+            "version_asked": None if asked is None else asked.version,
+            "label": None if asked is None else asked.label,
+            "signature": shared(each.signature for each in specs),
+            "asked": {
+                name: {"model": each.model, "version": each.version, "label": each.label}
+                for name, each in target.asked.items()
+            },
             "tls": options.tls is not None,
             "metadata_keys": [key for key, _ in options.metadata],
         },
-        "load": _load(environment, options),
+        "load": _load(environment, options, pools),
         "seed": options.seed,
         "payload": {_name(source): _payload(pool) for source, pool in pools.items()},
         "model": {"path": str(target.model_path), "sha256": tree_hash(target.model_path)}
         if target.model_path
         else None,
+        **({"experiment": options.experiment} if options.experiment else {}),
         "machine": machine.facts(),
         "git": machine.git_facts(Path.cwd()),
     }
+
+
+def shared(texts: Iterable[str]) -> str:
+    """The text that all are, or all that there are."""
+    return ", ".join(dict.fromkeys(texts))
 
 
 def tree_hash(folder: Path) -> str:
@@ -53,7 +64,7 @@ def tree_hash(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def _load(environment: Any, options: Options) -> dict[str, Any]:
+def _load(environment: Any, options: Options, pools: Mapping[Source, Pool]) -> dict[str, Any]:
     parsed = environment.parsed_options
     return {
         **_when(environment, options),
@@ -67,7 +78,17 @@ def _load(environment: Any, options: Options) -> dict[str, Any]:
         "deadline": options.asked.deadline,
         "transport": options.transport,
         "connections": options.connections,
+        **_turns(environment, pools),
     }
+
+
+def _turns(environment: Any, pools: Mapping[Source, Pool]) -> dict[str, Any]:
+    """The names of the requests that take turns, and for how many seconds each; nothing where none do."""
+    for user in environment.user_classes:
+        if getattr(user, "turn_seconds", None):
+            names = [source.name for source in pools if source.user is user]
+            return {"turns": {"names": names, "seconds": user.turn_seconds}}
+    return {}
 
 
 def _when(environment: Any, options: Options) -> dict[str, Any]:
@@ -87,7 +108,8 @@ def _when(environment: Any, options: Options) -> dict[str, Any]:
 
 
 def _name(source: Source) -> str:
-    name: str = source.user.__name__
+    user = source.user
+    name: str = user.__name__ if source.name == user.request_name else f"{user.__name__}, {source.name}"
     return f"{name} {source.kind}" if source.kind else name
 
 

@@ -1,6 +1,9 @@
 """What can a user of a scenario set on Locust's command line and in its web form?"""
 
+import argparse
+import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +14,20 @@ from bench.schedule.text import FORMS
 from bench.wire.dial import TLS
 
 PREDICT_SIGNATURE = "predict_images"
+
+_own: dict[str, tuple[str, str]] = {}
+"""Options that the scenario has asked for: name -> default and help."""
+_defaults: dict[str, Any] = {}
+
+
+def option(name: str, default: str, help: str) -> None:
+    """Give the scenario an option of its own; its value is in `Options.own`. Called as the scenario is imported."""
+    _own[name] = (default, help)
+
+
+def defaults(**values: Any) -> None:
+    """Let the scenario's load be this where the command line says nothing, such as users=8, run_time="30s"."""
+    _defaults.update({"num_users" if name == "users" else name: value for name, value in values.items()})
 
 
 @dataclass(frozen=True)
@@ -37,6 +54,18 @@ class Asked:
 
 
 @dataclass(frozen=True)
+class Watched:
+    """Where to look at a server that was not started here."""
+
+    pid: int | None = None
+    """Its process on this machine."""
+    container: str | None = None
+    """Its Docker container."""
+    metrics: str | None = None
+    """URL of its Prometheus page."""
+
+
+@dataclass(frozen=True)
 class Options:
     """The scenario's options, checked. Built anew at each start of a test, since the web form may change them."""
 
@@ -54,6 +83,11 @@ class Options:
     """When requests are due; None: as the scenario says."""
     max_in_flight: int
     """Requests under way at most, of each open-loop user class in each load process."""
+    own: Mapping[str, str]
+    """The options that the scenario has itself (see `option`), by name without dashes before it."""
+    watched: Watched
+    experiment: dict[str, Any] | None
+    """What the manifest says of the experiment that this run is a trial of."""
 
 
 def add_arguments(parser: Any) -> None:
@@ -119,6 +153,18 @@ def add_arguments(parser: Any) -> None:
         help="open loop: requests under way at most in each load process; what is due beyond them is recorded as unsent (default: 10000)",
     )
     option("--note", default="", metavar="TEXT", help="a word in the result folder's name")
+    option("--server-pid", default="", metavar="PID", help="observe this server process on this machine")
+    option("--server-container", default="", metavar="ID", help="observe this Docker container")
+    option(
+        "--server-metrics",
+        default="",
+        metavar="URL",
+        help="read the server's counters on its Prometheus page before, during and after the run",
+    )
+    option("--experiment", default="", metavar="JSON", help=argparse.SUPPRESS, include_in_web_ui=False)
+    for name, (default, text) in _own.items():
+        option(name, default=default, metavar="VALUE", help=f"{text} (default: {default or 'none'})")
+    parser.set_defaults(**_defaults)
     option("--no-samples", default=False, action="store_true", help="keep histograms only, not every request")
 
 
@@ -152,7 +198,28 @@ def read_options(parsed: Any) -> Options:
         keep_samples=not _truth(parsed.no_samples),
         schedule=_schedule(str(parsed.schedule or "").strip()),
         max_in_flight=_whole("--max-in-flight", parsed.max_in_flight, 1),
+        own={
+            name.lstrip("-"): str(getattr(parsed, name.lstrip("-").replace("-", "_")) or "").strip()
+            for name in _own
+        },
+        watched=Watched(
+            pid=_whole("--server-pid", parsed.server_pid, 1) if parsed.server_pid else None,
+            container=str(parsed.server_container) or None,
+            metrics=str(parsed.server_metrics) or None,
+        ),
+        experiment=_experiment(str(parsed.experiment)) if parsed.experiment else None,
     )
+
+
+def _experiment(path: str) -> dict[str, Any]:
+    """What `bench run` says of a trial, in a file of its own: it is too long for a command line."""
+    try:
+        said = json.loads(Path(path).read_text())
+    except (OSError, ValueError) as error:
+        raise BenchError(f"--experiment {path}: no JSON file ({error}); `bench run` writes it") from None
+    if not isinstance(said, dict):
+        raise BenchError(f"--experiment {path}: a JSON object is expected; `bench run` writes it")
+    return said
 
 
 def _schedule(text: str) -> Schedule | None:

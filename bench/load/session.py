@@ -11,6 +11,7 @@ import gevent
 import numpy as np
 from gevent.event import Event
 
+from bench.choices import UNSEEN, Choices
 from bench.chunk import Chunk
 from bench.load.arrivals import Arrivals, Lane
 from bench.load.options import Options
@@ -56,7 +57,11 @@ class Session:
         self.recorded = 0
         self._sink = sink
         self._recorders = {
-            source: Recorder(source.user.request_name, pool, Checker(pool, pool.output, pool.version))
+            source: Recorder(
+                source.name,
+                pool,
+                Checker(pool, pool.output, pool.version, keep_choices=source.user.keep_choices),
+            )
             for source, pool in pools.items()
         }
         self.arriving: Counter[str] = Counter()
@@ -105,9 +110,30 @@ class Session:
         """Wait until the clock is known: a worker learns it from the master."""
         self._ready.wait()
 
-    def recorder(self, user_class: type) -> Recorder:
-        """The recorder of a user class in this process."""
-        return self._recorders[Source(user_class, 0)]
+    def recorders(self, user_class: type) -> dict[str, Recorder]:
+        """The recorders of a user class in this process, by the names of its requests."""
+        return {
+            source.name: recorder
+            for source, recorder in self._recorders.items()
+            if source.user is user_class and not source.kind
+        }
+
+    def choices(self) -> Choices | None:
+        """Which classes the answers gave, by request name; None where no user class keeps them."""
+        parts = []
+        for recorder in self._recorders.values():
+            chosen, pool = recorder.checker.choices, recorder.pool
+            if chosen is not None and pool.rows is not None and pool.labels is not None:
+                labels = np.full(len(chosen), UNSEEN, np.int32)
+                labels[pool.rows] = pool.labels
+                parts.append(Choices(labels, {recorder.name: chosen}))
+        return Choices.merged(parts) if parts else None
+
+    def turn(self, seconds: int, count: int) -> int:
+        """Whose turn of `count` it is now, where each lasts so many seconds and the first begins with the run."""
+        if self._origin is None:
+            raise RuntimeError("the start of the run is not known yet")
+        return int((time.perf_counter() - self._origin) // seconds) % count
 
     def join(self, user_class: type) -> None:
         """Count an open-loop user in."""
@@ -177,7 +203,7 @@ class Session:
 
     def _engine(self, user: Any, schedule: Open) -> Arrivals:
         kinds = len(schedule.kinds) if isinstance(schedule, Trace) else 1
-        recorders = [self._recorders[Source(user, kind)] for kind in range(kinds)]
+        recorders = [self._recorders[Source(user, kind, user.request_name)] for kind in range(kinds)]
         return Arrivals(
             self.channel.start,
             PREDICT,

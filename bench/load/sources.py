@@ -1,6 +1,6 @@
 """What does each user class send, and when?"""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -17,12 +17,15 @@ class Source(NamedTuple):
     """The user class."""
     kind: int
     """Of those that the trace asks for; 0 where there is none."""
+    name: str
+    """Of the requests in statistics and results."""
 
 
 def make_pools(user_classes: Iterable[Any], options: Options) -> dict[Source, Pool]:
     """What each user class sends, for each kind of request that a trace asks for.
 
-    Raises BenchError where the data asked for cannot be read, or the schedule does not fit the user classes.
+    Raises BenchError where the data asked for cannot be read, or the schedule does not fit the user classes, or an
+    open-loop class has pools by name.
     """
     asking = [user for user in user_classes if hasattr(user, "payload")]
     opened = open_schedules(asking, options)
@@ -32,10 +35,25 @@ def make_pools(user_classes: Iterable[Any], options: Options) -> dict[Source, Po
             "run one with open-loop users, such as scenarios/mnist_open.py"
         )
     return {
-        Source(user, code): user.payload(each)
+        Source(user, code, name): pool
         for user in asking
         for code, each in enumerate(_for_each_kind(opened.get(user), options))
+        for name, pool in _by_name(user, each, alone=user in opened).items()
     }
+
+
+def _by_name(user: Any, options: Options, *, alone: bool) -> Mapping[str, Pool]:
+    """The pools of a user class by the names of their requests."""
+    payload = user.payload(options)
+    if isinstance(payload, Pool):
+        return {user.request_name: payload}
+    if alone:
+        raise BenchError(
+            f"{user.__name__}.payload: pools by name; users that do not wait for answers send one kind of "
+            "requests, so make a class of each"
+        )
+    pools: Mapping[str, Pool] = payload
+    return pools
 
 
 def open_schedules(user_classes: Iterable[Any], options: Options) -> dict[Any, Open]:

@@ -1,15 +1,19 @@
 """Which server is asked, and will it understand the questions?"""
 
-import fcntl
-import os
-import subprocess
-import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+import contextlib
+import tempfile
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
+
+from google.protobuf import text_format
 
 from bench import BenchError
 from bench.load.options import Asked, Options
+from bench.load.site import Site
+from bench.load.sources import Source
+from bench.payload import Pool
 from bench.sample import outcome
 from bench.serve import launch
 from bench.wire import messages
@@ -34,28 +38,69 @@ class Target:
     """Why the look failed, although the server answers."""
     pid: int | None = None
     """The server's process, where it was started here."""
+    asked: Mapping[str, Asked] = field(default_factory=dict)
+    """What the requests of each name ask for."""
 
 
 class EmbeddedServer:
-    """The server that the first load process starts when no host is given, with both MNIST versions."""
+    """The server that the first load process starts when no host is given, as the scenario wants it."""
 
-    def __init__(self, say: Callable[[str], None]) -> None:
-        self.models = _mnist_models(say)
-        configuration = _model_config(self.models)
-        say("starting the embedded server")
-        self._launched = launch.embedded(["--model_config_file", str(configuration)])
-        server = self._launched.__enter__()
+    def __init__(self, user_classes: Iterable[Any], say: Callable[[str], None]) -> None:
+        """Raises BenchError where a model cannot be made or the server does not start."""
+        wanted = next((user.server for user in user_classes if hasattr(user, "server")), None)
+        if wanted is None:
+            raise BenchError("--host: no user class of the locustfile says what to serve; give HOST:PORT")
+        with contextlib.ExitStack() as stack:
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="serving-bench-"))
+            self.site = Site(Path(folder), say)
+            arguments = wanted(self.site)
+            say("starting the embedded server")
+            server = stack.enter_context(launch.embedded(arguments))
+            self._stack = stack.pop_all()
         self.address: str = server.address
+        self.rest = server.rest
         self.pid: int = server.pid
         say(f"embedded server is ready at {self.address}")
 
+    def model_path(self, model: str, version: int | None) -> Path | None:
+        """The SavedModel's folder; None where it is not in the server's model config."""
+        path = self.site.folder / "models.config"
+        if version is None or not path.is_file():
+            return None
+        config = text_format.Parse(path.read_text(), messages.ModelServerConfig())
+        for each in config.model_config_list.config:
+            if each.name == model:
+                return Path(each.base_path) / str(version)
+        return None
+
     def stop(self) -> None:
         """Stop the server process and wait for its end."""
-        self._launched.__exit__(None, None, None)
+        self._stack.close()
 
 
-def look(address: str, options: Options, *, models: Path | None = None) -> Target:
-    """Connect and ask the server for the model's signatures, so that wrong options show before the load starts.
+def asked_by(pools: Mapping[Source, Pool], options: Options) -> dict[str, Asked]:
+    """What the requests of each name ask for, by the first message of each pool (of a trace's first kind)."""
+    found = {}
+    for source, pool in pools.items():
+        if source.kind:
+            continue
+        spec = messages.PredictRequest.FromString(pool.messages[0]).model_spec
+        found[source.name] = replace(
+            options.asked,
+            model=spec.name,
+            version=spec.version.value if spec.HasField("version") else None,
+            label=spec.version_label or None,
+            signature=spec.signature_name or "serving_default",
+        )
+    return found
+
+
+def look(
+    address: str, options: Options, asked: Mapping[str, Asked], *, own: EmbeddedServer | None = None
+) -> Target:
+    """Connect and ask the server for the models' signatures, so that wrong options show before the load starts.
+
+    asked: what the requests of each name ask for. own: the server that was started here.
 
     Raises BenchError for what the user can fix: an address where nobody listens, an unknown model, version,
     label or signature. A server that refuses to answer for other reasons is still a target: what it answers
@@ -63,9 +108,13 @@ def look(address: str, options: Options, *, models: Path | None = None) -> Targe
     """
     channel = connect(address, options, connections=1)
     try:
-        return _ask_metadata(channel, address, options.asked, models)
+        found = {each: _ask_metadata(channel, address, each, own) for each in asked.values()}
     finally:
         channel.close()
+    first = next(iter(found.values()))
+    same = len({target.version for target in found.values()}) == 1
+    warning = next((target.warning for target in found.values() if target.warning), None)
+    return replace(first, version=first.version if same else None, warning=warning, asked=asked)
 
 
 def connect(address: str, options: Options, *, connections: int) -> Channel:
@@ -93,7 +142,7 @@ def address_of(host: str) -> str:
     return f"{host}:8500"
 
 
-def _ask_metadata(channel: Channel, address: str, asked: Asked, models: Path | None) -> Target:
+def _ask_metadata(channel: Channel, address: str, asked: Asked, own: EmbeddedServer | None) -> Target:
     request = messages.GetModelMetadataRequest(metadata_field=["signature_def"])
     request.model_spec.name = asked.model
     if asked.version is not None:
@@ -101,7 +150,7 @@ def _ask_metadata(channel: Channel, address: str, asked: Asked, models: Path | N
     if asked.label is not None:
         request.model_spec.version_label = asked.label
     reply = channel.call(messages.GET_MODEL_METADATA, request.SerializeToString(), CONNECT_SECONDS)
-    kind = "embedded" if models else "remote"
+    kind = "embedded" if own else "remote"
     if reply.status == UNAVAILABLE:
         raise BenchError(
             f"--host {address}: {reply.details or 'nobody answers'}; is the server running there?"
@@ -120,7 +169,7 @@ def _ask_metadata(channel: Channel, address: str, asked: Asked, models: Path | N
         names = ", ".join(sorted(name for name in signatures if not name.startswith("__")))
         raise BenchError(f"--signature {asked.signature}: model {asked.model} at {address} has {names}")
     version = int(answer.model_spec.version.value)
-    path = models / asked.model / str(version) if models else None
+    path = own.model_path(asked.model, version) if own else None
     return Target(address, kind, version, model_path=path)
 
 
@@ -137,41 +186,3 @@ def _unknown_model(channel: Channel, address: str, asked: Asked, details: str) -
     return (
         f"{option}: not served by {address} ({details}); versions of {asked.model} available there: {there}"
     )
-
-
-def cache_folder() -> Path:
-    """Where what can be made again is kept between runs (XDG base directory specification)."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "serving-bench"
-
-
-def _mnist_models(say: Callable[[str], None]) -> Path:
-    """The folder that holds MNIST versions 1 and 2; what is missing is trained in a process of its own."""
-    folder = cache_folder() / "models"
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # another load test may be training them at this moment
-        if all((folder / "mnist" / version / "saved_model.pb").is_file() for version in ("1", "2")):
-            return folder
-        say(f"training MNIST versions 1 and 2 into {folder} (once)")
-        command = [sys.executable, "-m", "bench", "export", str(folder), "--model", "mnist", "--pair"]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        raise BenchError(f"the export of MNIST into {folder} failed: {last}")
-    for line in done.stdout.strip().splitlines():
-        say(line)
-    return folder
-
-
-def _model_config(models: Path) -> Path:
-    """A model config that serves all versions of MNIST, so that any of them can be asked for."""
-    path = models / "mnist.config"
-    text = (
-        'model_config_list { config { name: "mnist" base_path: "'
-        + str(models / "mnist")
-        + '" model_platform: "tensorflow" model_version_policy { all {} } } }\n'
-    )
-    temporary = path.with_suffix(f".{os.getpid()}")
-    temporary.write_text(text)
-    temporary.rename(path)
-    return path

@@ -1,5 +1,7 @@
 """How do Locust users ask a model server, and what does a scenario have to say of its own?"""
 
+from collections.abc import Iterator, Mapping
+from itertools import cycle
 from typing import Any, ClassVar
 
 from gevent import GreenletExit, getcurrent, sleep
@@ -11,6 +13,8 @@ from locust.user.task import LOCUST_STATE_STOPPING
 
 from bench.load import lifecycle, session
 from bench.load.options import Options
+from bench.load.record import Recorder
+from bench.load.site import Served, Site
 from bench.payload import Pool
 from bench.schedule import Closed, Open
 from bench.wire.client import Reply
@@ -34,10 +38,28 @@ class PredictUser(User):  # type: ignore[misc]  # locust ships no types
     request_name: ClassVar[str] = "Predict"
     """The name in Locust's statistics and in the results."""
 
+    turn_seconds: ClassVar[int | None] = None
+    """Pools by name: all users send those of one name for so many seconds, then the next name's, and start over;
+    the first second of each turn is warm-up. None: each user takes them in turn, request by request."""
+    keep_choices: ClassVar[bool] = False
+    """Keep which class each example was given, so that the report can compare models example by example."""
+    script: ClassVar[Any] = None
+    """What the scenario does beside the load, such as changing the server: a classmethod that takes a
+    `bench.load.stage.Stage`, called in the first process when the test begins."""
+
     @classmethod
-    def payload(cls, options: Options) -> Pool:
-        """The requests to send with the answers to expect; called once in each load process."""
+    def payload(cls, options: Options) -> Pool | Mapping[str, Pool]:
+        """The requests to send with the answers to expect; called once in each load process.
+
+        Several pools by name are recorded apart from each other. Those with equal seed and size hold the same
+        examples, which each user sends in the same order to all of them.
+        """
         raise NotImplementedError(f"{cls.__name__}.payload: return a bench.payload.Pool")
+
+    @classmethod
+    def server(cls, site: Site) -> list[str]:
+        """Arguments of `bench serve` for the embedded server: where no host is given, the first class's count."""
+        return site.serving(Served("mnist", site.mnist()))
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -51,15 +73,30 @@ class PredictUser(User):  # type: ignore[misc]  # locust ships no types
         if load is None:  # the test was refused and its reason told; raising here would be logged as an error
             return
         load.wait_ready()
-        self._recorder = load.recorder(type(self))
-        self._order = self._recorder.pool.sequence(load.next_stream())
+        stream = load.next_stream()
+        recorders = load.recorders(type(self))
+        self._lanes = {name: (each, each.pool.sequence(stream)) for name, each in recorders.items()}
+        self._next_lane = self._in_turn(load).__next__
 
-    def predict(self) -> int:
-        """Send the next request of the pool, wait for its answer and record it; gives the gRPC status code."""
+    def _in_turn(self, load: session.Session) -> Iterator[tuple[Recorder, Iterator[int]]]:
+        """The recorder and the order of messages of each request that is sent without a name."""
+        lanes = list(self._lanes.values())
+        if self.turn_seconds is None:
+            yield from cycle(lanes)
+        else:
+            while True:
+                yield lanes[load.turn(self.turn_seconds, len(lanes))]
+
+    def predict(self, name: str | None = None) -> int:
+        """Send the next request of the pool, wait for its answer and record it; gives the gRPC status code.
+
+        name: of the pool, where `payload` gives several; None: whose turn it is.
+        """
         load = self._session
         if load is None:
             raise StopUser
-        recorder, index = self._recorder, next(self._order)
+        recorder, order = self._next_lane() if name is None else self._lanes[name]
+        index = next(order)
         call = load.channel.start(PREDICT, recorder.pool.messages[index], getcurrent().switch, load.deadline)
         try:
             reply: Reply = get_hub().switch()

@@ -60,8 +60,12 @@ class Checker:
         *,
         references: npt.NDArray[Any] | None = None,
         tolerance: float = 1e-5,
+        keep_choices: bool = False,
     ) -> None:
-        """references: [messages, batch, ...]. tolerance: absolute, and relative to the reference."""
+        """references: [messages, batch, ...]. tolerance: absolute, and relative to the reference.
+
+        keep_choices: note which class was given to each example, in `choices`.
+        """
         self._pool = pool
         self._output = output
         self._version = expect_version if expect_version is not None else pool.version
@@ -71,6 +75,10 @@ class Checker:
         self._tolerance = tolerance
         self._layouts: dict[int, list[Layout]] = {}
         self._patience = _TRIES
+        self.choices: npt.NDArray[np.int32] | None = None
+        """[examples]: the class that the newest answer gives to each, UNKNOWN before; None: not kept."""
+        if keep_choices and pool.rows is not None and pool.labels is not None:
+            self.choices = np.full(int(pool.rows.max()) + 1, UNKNOWN, np.int32)
 
     def check(self, replies: Sequence[bytes], indices: Sequence[int]) -> Checked:
         """What each reply is; `indices`: the message in the pool that each of them answers.
@@ -187,6 +195,8 @@ class Checker:
                 checked.correct[rows] = same.sum(axis=1)
         if self._pool.labels is not None:
             checked.correct[rows] = _right(values, self._pool.labels[messages])
+        if self.choices is not None and self._pool.rows is not None:
+            self.choices[self._pool.rows[messages]] = values.argmax(axis=2)
 
     def _has_classes(self, values: npt.NDArray[Any]) -> bool:
         if not self._classes:

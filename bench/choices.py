@@ -1,0 +1,80 @@
+"""Which class did each model give to each example?
+
+Written once a run, where a scenario asks for it (`answers.npz` in the run folder), so that two models can be compared
+on the same examples: what is asked a thousand times still counts once.
+"""
+
+import io
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from bench import BenchError
+
+FILE: Final = "answers.npz"
+UNSEEN: Final = -1
+
+Ints = npt.NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class Choices:
+    """Classes by request name; arrays [examples], UNSEEN where an example was not asked or not answered."""
+
+    labels: Ints
+    """The right class of each example."""
+    chosen: Mapping[str, Ints]
+
+    @classmethod
+    def merged(cls, parts: Iterable["Choices"]) -> Self:
+        """What several load processes saw; of two that saw an example, the later part counts."""
+        labels = np.empty(0, np.int32)
+        chosen: dict[str, Ints] = {}
+        for part in parts:
+            labels = _over(labels, part.labels)
+            for name, classes in part.chosen.items():
+                chosen[name] = _over(chosen.get(name, np.empty(0, np.int32)), classes)
+        size = len(labels)
+        return cls(labels, {name: _over(np.full(size, UNSEEN, np.int32), c) for name, c in chosen.items()})
+
+    def to_bytes(self) -> bytes:
+        """The same as the content of an npz file without Python objects."""
+        names = list(self.chosen)
+        table = np.array([self.chosen[name] for name in names], np.int32).reshape(
+            len(names), len(self.labels)
+        )
+        file = io.BytesIO()
+        np.savez_compressed(file, names=np.array(names, np.str_), chosen=table, labels=self.labels)
+        return file.getvalue()
+
+    @classmethod
+    def from_bytes(cls, raw: bytes) -> Self:
+        """Raises BenchError where they are no such file; runs nothing that is in it."""
+        try:
+            with np.load(io.BytesIO(raw), allow_pickle=False) as arrays:
+                names, table, labels = arrays["names"], arrays["chosen"], arrays["labels"]
+                return cls(labels, dict(zip(names.tolist(), table, strict=True)))
+        except (OSError, ValueError, KeyError, EOFError) as error:
+            raise BenchError(f"{FILE}: damaged ({error}); run it again") from error
+
+    @classmethod
+    def of_run(cls, folder: Path) -> Self | None:
+        """The choices in a run folder; None where they were not kept. Raises BenchError."""
+        try:
+            return cls.from_bytes((folder / FILE).read_bytes())
+        except FileNotFoundError:
+            return None
+
+
+def _over(below: Ints, above: npt.NDArray[Any]) -> Ints:
+    """`above` where it has seen something, else `below`; as long as the longer of them."""
+    size = max(len(below), len(above))
+    out = np.full(size, UNSEEN, np.int32)
+    out[: len(below)] = below
+    seen = np.flatnonzero(above != UNSEEN)
+    out[seen] = above[seen]
+    return out

@@ -1,0 +1,97 @@
+"""What does the embedded server serve, and where do its models come from?"""
+
+import fcntl
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bench import BenchError
+from bench.wire import messages
+
+
+@dataclass(frozen=True)
+class Served:
+    """One model of a server: an entry of its model config."""
+
+    name: str
+    base_path: Path
+    versions: Sequence[int] = ()
+    """Those to serve, and no others; empty: as `policy` says."""
+    labels: Mapping[str, int] = field(default_factory=dict)
+    latest: int | None = None
+    """Serve so many of the highest versions; None: all."""
+
+
+def config_of(models: Sequence[Served]) -> Any:
+    """The ModelServerConfig that serves these models."""
+    config = messages.ModelServerConfig()
+    for model in models:
+        entry = config.model_config_list.config.add(
+            name=model.name, base_path=str(model.base_path), model_platform="tensorflow"
+        )
+        policy = entry.model_version_policy
+        if model.versions:
+            policy.specific.versions.extend(model.versions)
+        elif model.latest is not None:
+            policy.latest.num_versions = model.latest
+        else:
+            policy.all.SetInParent()
+        entry.version_labels.update(model.labels)
+    return config
+
+
+@dataclass(frozen=True)
+class Site:
+    """Models that are made once and kept, and a folder of this run's own."""
+
+    folder: Path
+    """Empty at first, removed after the last test."""
+    say: Callable[[str], None]
+
+    def mnist(self) -> Path:
+        """The folder of MNIST's versions 1 (one training step) and 2 (a thousand)."""
+        return self.exported("mnist", "--pair", versions=(1, 2))
+
+    def exported(self, model: str, *flags: str, versions: Sequence[int] = (1,), kept: str = "models") -> Path:
+        """The folder of a model's versions, made by `bench export` with these flags where they are missing.
+
+        kept: the folder below the cache; models that differ in their flags alone need different ones.
+        Raises BenchError where the export fails.
+        """
+        folder = cache_folder() / kept
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / ".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # another load test may be exporting at this moment
+            for number in (None,) if "--pair" in flags else tuple(versions):
+                wanted = tuple(versions) if number is None else (number,)
+                if all((folder / model / str(each) / "saved_model.pb").is_file() for each in wanted):
+                    continue
+                which = [] if number is None else ["--version", str(number)]
+                self._export(folder, model, [*which, *flags])
+        return folder / model
+
+    def _export(self, folder: Path, model: str, flags: Sequence[str]) -> None:
+        self.say(f"exporting {model} into {folder} (once)")
+        command = [sys.executable, "-m", "bench", "export", str(folder), "--model", model, *flags]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+            raise BenchError(f"the export of {model} into {folder} failed: {last}")
+        for line in done.stdout.strip().splitlines():
+            self.say(line)
+
+    def serving(self, *models: Served) -> list[str]:
+        """Arguments of `bench serve` for these models; labels may be there before their versions."""
+        path = self.folder / "models.config"
+        path.write_text(str(config_of(models)))
+        labels = ["--allow_version_labels_for_unavailable_models"] if any(m.labels for m in models) else []
+        return ["--model_config_file", str(path), *labels]
+
+
+def cache_folder() -> Path:
+    """Where what can be made again is kept between runs (XDG base directory specification)."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "serving-bench"

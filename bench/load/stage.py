@@ -1,0 +1,140 @@
+"""What does a scenario do to the server while its load runs, and how does the run folder learn of it?"""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gevent
+
+from bench import BenchError
+from bench.load.options import Options
+from bench.load.target import connect
+from bench.sample import outcome
+from bench.wire import messages
+from bench.wire.client import Channel
+
+CALL_SECONDS = 60.0
+LOOK_SECONDS = 0.02
+"""Between two questions for a model's state; they cost the server 0.1 ms each."""
+
+Say = Callable[[float, str, str], None]
+
+
+@dataclass
+class Stage:
+    """A test that runs, as the script of a scenario sees it. Lives in the first process only."""
+
+    options: Options
+    address: str
+    origin: float
+    """The start of the run on perf_counter's clock."""
+    note: Say
+    """Takes seconds of the run, kind and text of an event."""
+    site: Path | None
+    """The folder of the embedded server's own; None: the server was started by somebody else."""
+
+    @property
+    def now(self) -> float:
+        """Seconds since the start of the run."""
+        return time.perf_counter() - self.origin
+
+    def wait(self, seconds: float) -> None:
+        """Let so much time pass."""
+        gevent.sleep(seconds)
+
+    def mark(self, kind: str, text: str) -> None:
+        """Note in the run folder what happens now."""
+        self.note(self.now, kind, text)
+
+    def states(self, model: str) -> dict[int, str]:
+        """The versions of a model that the server knows, and their states. Raises BenchError."""
+        request = messages.GetModelStatusRequest()
+        request.model_spec.name = model
+        with self._channel() as channel:
+            return self._states(channel, request.SerializeToString(), model)
+
+    def await_states(self, model: str, wanted: Callable[[dict[int, str]], bool], seconds: float) -> None:
+        """Return as soon as a model's states are as wanted. Raises BenchError when that takes too long."""
+        request = messages.GetModelStatusRequest()
+        request.model_spec.name = model
+        give_up = time.perf_counter() + seconds
+        with self._channel() as channel:
+            while not wanted(states := self._states(channel, request.SerializeToString(), model)):
+                if time.perf_counter() > give_up:
+                    told = ", ".join(f"{number} {state}" for number, state in sorted(states.items()))
+                    raise BenchError(
+                        f"{model} at {self.address}: still {told or 'without versions'} after {seconds:g} s; "
+                        "does the server watch the folder (--file_system_poll_wait_seconds)?"
+                    )
+                gevent.sleep(LOOK_SECONDS)
+
+    def reload(self, config: Any) -> None:
+        """Replace the server's ModelServerConfig. Raises BenchError where it refuses."""
+        request = messages.ReloadConfigRequest(config=config)
+        with self._channel() as channel:
+            reply = channel.call(messages.RELOAD_CONFIG, request.SerializeToString(), CALL_SECONDS)
+        if reply.status:
+            raise BenchError(
+                f"{self.address} refuses the configuration: {outcome(reply.status)}: {reply.details}"
+            )
+        status = messages.ReloadConfigResponse.FromString(reply.message).status
+        if status.error_code:
+            raise BenchError(f"{self.address} refuses the configuration: {status.error_message}")
+
+    @contextlib.contextmanager
+    def _channel(self) -> Iterator[Channel]:
+        """A connection beside the load's, so that questions never stand in a queue behind it."""
+        channel = connect(self.address, self.options, connections=1)
+        try:
+            yield channel
+        finally:
+            channel.close()
+
+    def _states(self, channel: Channel, request: bytes, model: str) -> dict[int, str]:
+        reply = channel.call(messages.GET_MODEL_STATUS, request, CALL_SECONDS)
+        if reply.status:
+            raise BenchError(
+                f"{self.address} does not tell the state of {model}: {outcome(reply.status)}: {reply.details}"
+            )
+        statuses = messages.GetModelStatusResponse.FromString(reply.message).model_version_status
+        return {each.version: messages.ModelVersionStatus.State.Name(each.state) for each in statuses}
+
+
+class Script:
+    """The greenlet that a scenario's script runs in; ends the test where the user gave no time for it."""
+
+    def __init__(
+        self,
+        act: Callable[[Stage], None],
+        stage: Stage,
+        *,
+        ended: Callable[[], None],
+        failed: Callable[[str], None],
+    ) -> None:
+        """ended: called when the script is through. failed: called with the reason why it cannot go on."""
+        self._act, self._stage, self._ended, self._failed = act, stage, ended, failed
+        self._greenlet = gevent.spawn(self._run)
+
+    def stop(self) -> None:
+        """The load ends: so does the script, and notes where it was cut short."""
+        if not self._greenlet.ready():
+            self._greenlet.kill()
+            self._stage.mark("cut", "the load ended before the scenario's script did")
+
+    def _run(self) -> None:
+        try:
+            self._act(self._stage)
+        except BenchError as error:
+            self._stage.mark("failed", str(error))
+            self._failed(str(error))
+        else:
+            self._ended()
+
+
+def script_of(user_classes: Iterable[Any]) -> Callable[[Stage], None] | None:
+    """The first script that one of the user classes has."""
+    scripts = (getattr(user, "script", None) for user in user_classes)
+    return next((script for script in scripts if script is not None), None)
