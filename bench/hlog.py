@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from bench import BenchError
 from bench.chunk import Key
-from bench.histogram import Histogram, Sparse, decode, encode, highest_ns, middle_ns
+from bench.histogram import Histogram, Sparse, decode, encode, highest_ns, nearest_rank
 from bench.jsonl import DAMAGED
 
 LINES_AT_ONCE = 256
@@ -103,14 +103,19 @@ class IntervalLog:
         """The sum of all histograms."""
         return Histogram.sum(histogram for _, histogram in self.decoded())
 
-    def means(self) -> dict[int, float]:
-        """The mean of each second, in seconds, in order; quicker than by way of whole histograms."""
-        sums: dict[int, tuple[int, float]] = {}
-        for interval, (indices, counts) in self.decoded():
-            count, total = sums.get(interval.second, (0, 0.0))
-            added = float(middle_ns(indices) @ counts)
-            sums[interval.second] = (count + int(counts.sum()), total + added)
-        return {second: total / count / 1e9 for second, (count, total) in sorted(sums.items()) if count}
+    def medians(self) -> dict[int, float]:
+        """The median of each second, in seconds, in order; quicker than by way of whole histograms."""
+        parts: dict[int, list[Sparse]] = {}
+        for interval, histogram in self.decoded():
+            if len(histogram.indices):
+                parts.setdefault(interval.second, []).append(histogram)
+        found = {}
+        for second, histograms in sorted(parts.items()):
+            indices, counts = add(histograms)
+            cumulative = np.cumsum(counts)
+            rank = nearest_rank(50, int(cumulative[-1]))
+            found[second] = float(highest_ns(indices[np.searchsorted(cumulative, rank)])) / 1e9
+        return found
 
     def by_second(self) -> Iterator[tuple[int, Histogram]]:
         """The sum of the histograms of each second, in order; one at a time, since a histogram takes 270 kB."""

@@ -41,6 +41,19 @@ class WarmUp(NamedTuple):
     """False: the rule would have cut even later, had it been allowed to."""
 
 
+class Turn(NamedTuple):
+    """The seconds of one kind of requests where several kinds take turns."""
+
+    number: int
+    count: int
+    seconds: int
+    """Of each turn; the first of them is warm-up."""
+
+    def holds(self, second: int) -> bool:
+        """Whether a second of the run belongs to it."""
+        return second // self.seconds % self.count == self.number and second % self.seconds > 0
+
+
 def _answered(key: Key) -> bool:
     return key.outcome == "OK"
 
@@ -62,6 +75,8 @@ class Run:
     manifest: dict[str, Any]
     window: tuple[int, int] | None = None
     """Only the seconds from the first to before the second of these; None: all."""
+    turn: Turn | None = None
+    """Of these only those of one kind of requests; None: all."""
     files: RecordedFiles | None = field(default=None, repr=False, compare=False)
     """What has been read; shared by all windows of a run."""
 
@@ -107,6 +122,9 @@ class Run:
         """Seconds of load in the window, with parts of seconds at the run's own beginning and end."""
         first, end = self.window or self.seconds
         begun = (self.manifest.get("span") or {}).get("first_due") or 0.0
+        if self.turn is not None:
+            held = [second for second in range(first, end) if self.turn.holds(second)]
+            return sum(max(0.0, min(s + 1.0, self._ended) - max(float(s), begun)) for s in held)
         return max(0.0, min(float(end), self._ended) - max(float(first), begun))
 
     @property
@@ -146,38 +164,43 @@ class Run:
     def constant_load(self) -> bool:
         """Whether the load was planned to stay the same from beginning to end."""
         load = self.manifest.get("load") or {}
-        return load.get("kind", "closed") in CONSTANT_LOADS and not load.get("shape")
+        changing = load.get("shape") or load.get("turns")
+        return load.get("kind", "closed") in CONSTANT_LOADS and not changing
 
     def rate_and_latency(self) -> tuple[list[float], list[float]]:
-        """Requests answered OK, and their mean latency in seconds, by whole second of the window.
+        """Requests answered OK, and their median latency in seconds, by whole second of the window.
 
-        A second without an answer has rate 0 and the latency of the second before.
+        The median, since one stall of the server would hide every change of a mean. A second without an answer has rate 0 and the latency of the second before.
         """
         first, end = self.window or self.seconds
         counts: dict[int, int] = {}
         for (key, second), tally in self.tallies.items():
             if _answered(key):
                 counts[second] = counts.get(second, 0) + tally.requests
-        means = self.log.select(lambda i: i.kind == "latency" and _answered(i.key)).means()
+        medians = self.log.select(lambda i: i.kind == "latency" and _answered(i.key)).medians()
         rates: list[float] = []
         latencies: list[float] = []
         for second in range(first, math.floor(min(float(end), self._ended) + PARTIAL)):
             rates.append(float(counts.get(second, 0)))
-            latencies.append(means.get(second, latencies[-1] if latencies else math.nan))
+            latencies.append(medians.get(second, latencies[-1] if latencies else math.nan))
         return rates, latencies
 
     @cached_property
     def log(self) -> hlog.IntervalLog:
         """The histograms of the window. Raises BenchError."""
         log = self._files.log
-        return log if self.window is None else log.select(lambda interval: self._inside(interval.second))
+        if self.window is None and self.turn is None:
+            return log
+        return log.select(lambda interval: self.holds(interval.second))
 
     @property
     def _files(self) -> RecordedFiles:
         return self.files or RecordedFiles(self.path, finished=self.finished)
 
-    def _inside(self, second: int) -> bool:
-        return self.window is None or self.window[0] <= second < self.window[1]
+    def holds(self, second: int) -> bool:
+        """Whether a second lies in the window and in the turn."""
+        inside = self.window is None or self.window[0] <= second < self.window[1]
+        return inside and (self.turn is None or self.turn.holds(second))
 
     def histogram(self, kind: str, keep: Callable[[Key], bool] = _answered) -> Histogram:
         """The durations of one kind (latency, service, lag) of the keys to keep. Raises BenchError."""
@@ -190,7 +213,7 @@ class Run:
     @cached_property
     def tallies(self) -> dict[tuple[Key, int], Tally]:
         """Counts by key and second of the window. Raises BenchError."""
-        return {cell: tally for cell, tally in self._files.tallies.items() if self._inside(cell[1])}
+        return {cell: tally for cell, tally in self._files.tallies.items() if self.holds(cell[1])}
 
     @cached_property
     def counts(self) -> "pd.DataFrame":
@@ -228,6 +251,14 @@ class Run:
     def within(self, first: int, end: int) -> "Run":
         """The same run, only the seconds from `first` to before `end`."""
         return replace(self, window=(first, end))
+
+    def in_turn(self, name: str) -> "Run":
+        """The same run, only the seconds in which it was the turn of requests of this name; all where none take turns."""
+        turns = (self.manifest.get("load") or {}).get("turns") or {}
+        names = turns.get("names") or []
+        if name not in names:
+            return self
+        return replace(self, turn=Turn(names.index(name), len(names), int(turns["seconds"])))
 
     def sample_frames(self) -> Iterator["pd.DataFrame"]:
         """All requests (of the whole run, in parts), as `bench.samples.frame` lays them out. Raises BenchError."""

@@ -45,6 +45,9 @@ def test_read_back(path: Path) -> None:
         assert Histogram.sum([sparse]) == expected
     assert log.total() == Histogram.sum(part[-1] for part in PARTS)
     fast = log.select(lambda interval: interval.key == FAST and interval.kind == "latency")
+    assert log.medians() == {
+        second: Histogram.sum(h for *_, at, h in PARTS if at == second).percentile(50) for second in (0, 1)
+    }
     assert dict(fast.by_second()) == {0: Histogram.sum([PARTS[0][-1], PARTS[4][-1]]), 1: PARTS[2][-1]}
 
 

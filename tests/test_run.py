@@ -313,6 +313,14 @@ def test_the_steady_part_leaves_out_the_warm_up_by_rule(tmp_path: Path) -> None:
     assert steady.duration == pytest.approx(40 - run.warm_up.seconds, abs=0.5)
 
 
+def test_a_stall_does_not_hide_the_warm_up(tmp_path: Path) -> None:
+    stalled = requests(20, count=300, rate=400, start=20.0)
+    stalled["done"] = stalled["done"] + np.where(np.arange(300) < 60, 0.4, 0.0)
+    parts = settling()
+    parts[20] = Chunk.of(**stalled)
+    assert 6 <= write(tmp_path, parts).warm_up.seconds <= 12
+
+
 @pytest.mark.parametrize(
     ("manifest", "seconds", "rule"),
     [

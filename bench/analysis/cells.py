@@ -3,6 +3,7 @@
 A cell is what one run measured for one request name, batch size and model version in its steady part.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -103,16 +104,17 @@ def cells(run: Run) -> list[Cell]:
         groups.setdefault((key.name, key.batch), set()).add(key)
     found = []
     for (name, batch), keys in sorted(groups.items()):
+        its = steady.in_turn(name)
         versions = sorted({key.version for key in keys if key.version is not None})
         if len(versions) <= 1:
             version = versions[0] if versions else _asked(run)
-            found.append(Cell(steady, name, batch, version, frozenset(keys)))
+            found.append(Cell(its, name, batch, version, frozenset(keys)))
             continue
         for one in versions:
-            found.append(Cell(steady, name, batch, one, frozenset(k for k in keys if k.version == one)))
+            found.append(Cell(its, name, batch, one, frozenset(k for k in keys if k.version == one)))
         unknown = frozenset(key for key in keys if key.version is None)
         if unknown:
-            found.append(Cell(steady, name, batch, None, unknown))
+            found.append(Cell(its, name, batch, None, unknown))
     return found
 
 
@@ -127,8 +129,13 @@ def observed(run: Run, name: str) -> list[float]:
     return [
         float(row[name])
         for row in run.telemetry
-        if first <= float(row["time"]) <= end and row.get(name) is not None
+        if first <= float(row["time"]) <= end and row.get(name) is not None and _seen(run, float(row["time"]))
     ]
+
+
+def _seen(run: Run, time: float) -> bool:
+    """Whether what was observed at an instant, of the second before it, belongs to the turn of a run that has one."""
+    return run.turn is None or run.turn.holds(math.floor(time - 0.5))
 
 
 def described(run: Run) -> dict[str, str]:

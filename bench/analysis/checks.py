@@ -19,7 +19,7 @@ from bench.warmup import trend
 
 TREND_P: Final = 0.002
 TREND_CHANGE: Final = 0.10
-"""A trend is doubted when it is no chance and moves rate or mean latency by this share of the median."""
+"""A trend is doubted when it is no chance and moves rate or median latency by this share of the median."""
 STEADY_SECONDS: Final = 5.0
 """A shorter steady part shows neither a trend nor the pauses that come every few seconds."""
 ERROR_SHARE: Final = 0.01
@@ -114,7 +114,7 @@ def _unsteady(run: Run) -> list[Doubt]:
         text = f"the steady part lasts {steady.duration:.1f} s only"
         return [Doubt("short", text, f"run longer: {STEADY_SECONDS:.0f} s after the warm-up at the least")]
     found = []
-    for what, series in zip(("requests/s", "mean latency"), steady.rate_and_latency(), strict=True):
+    for what, series in zip(("requests/s", "median latency"), steady.rate_and_latency(), strict=True):
         seen = trend(series)
         if seen is not None and seen.p < TREND_P and abs(seen.change) > TREND_CHANGE:
             found.append(

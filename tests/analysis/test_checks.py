@@ -160,7 +160,7 @@ def test_an_open_loop_that_fell_behind(
 def test_a_run_that_did_not_settle(tmp_path: Path) -> None:
     (found,) = doubts(write(tmp_path, chunks(service=lambda s: 0.002 + 0.0001 * s)))
     assert found.check == "unsteady"
-    assert "mean latency changed by +" in found.reason
+    assert "median latency changed by +" in found.reason
     falling = chunks(count=lambda s: 400 - 6 * s)
     assert [d.reason[:20] for d in doubts(write(tmp_path, falling)) if d.check == "unsteady"] == [
         "requests/s changed b"
