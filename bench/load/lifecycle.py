@@ -134,6 +134,7 @@ class FirstProcess:
         self.writer = writer = RunWriter.create(options.results, scenario, options.note, manifest)
         log.info("recording into %s", writer.path)
         self._origin, self._stopped = time.perf_counter(), None
+        writer.update(clock_origin=self._origin)
         if self.workers is None:
             load = Session(
                 self.environment, target.address, options, pools, lambda chunk: writer.append(0, chunk)
