@@ -15,6 +15,7 @@ import struct
 import zlib
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
+from functools import lru_cache
 from typing import Final, NamedTuple, Self
 
 import numpy as np
@@ -80,6 +81,7 @@ def middle_ns(index: ArrayLike) -> Floats:
     return middles
 
 
+@lru_cache(maxsize=4096)
 def nearest_rank(q: float, count: int) -> int:
     """The rank, from 1, of the q-th percentile of `count` sorted values: the least k with k / count >= q / 100.
 

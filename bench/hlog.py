@@ -23,6 +23,8 @@ from bench.chunk import Key
 from bench.histogram import Histogram, Sparse, decode, encode, highest_ns, nearest_rank
 from bench.jsonl import DAMAGED
 
+LINES_KEPT = 600
+"""Histograms of a log that is no longer are kept once they are decoded: a report asks for them several times."""
 LINES_AT_ONCE = 256
 """Histograms decoded together: enough to make numpy's calls cheap, few enough to stay small in memory."""
 
@@ -56,9 +58,11 @@ class Interval(NamedTuple):
 class IntervalLog:
     """The intervals of a log in the order of the file; histograms are decoded when they are asked for."""
 
-    def __init__(self, path: Path, intervals: list[Interval]) -> None:
+    def __init__(self, path: Path, intervals: list[Interval], whole: "IntervalLog | None" = None) -> None:
         self.path = path
         self.intervals = intervals
+        self._keep: bool = whole._keep if whole else len(intervals) <= LINES_KEPT
+        self._known: dict[bytes, Sparse] = whole._known if whole else {}
 
     @classmethod
     def read(cls, path: Path) -> "IntervalLog":
@@ -87,17 +91,21 @@ class IntervalLog:
 
     def select(self, keep: Callable[[Interval], bool]) -> "IntervalLog":
         """Only some of the intervals."""
-        return IntervalLog(self.path, [interval for interval in self.intervals if keep(interval)])
+        return IntervalLog(self.path, [each for each in self.intervals if keep(each)], self)
 
     def decoded(self) -> Iterator[tuple[Interval, Sparse]]:
         """Each interval with its histogram. Raises BenchError where one cannot be decoded."""
         for start in range(0, len(self.intervals), LINES_AT_ONCE):
             part = self.intervals[start : start + LINES_AT_ONCE]
+            new = [interval.payload for interval in part if interval.payload not in self._known]
             try:
-                histograms = decode([interval.payload for interval in part])
+                fresh = dict(zip(new, decode(new), strict=True))
             except ValueError as error:
                 raise BenchError(f"{self.path}: {error}; {DAMAGED}") from error
-            yield from zip(part, histograms, strict=True)
+            if self._keep:
+                self._known.update(fresh)
+            for interval in part:
+                yield interval, fresh.get(interval.payload) or self._known[interval.payload]
 
     def total(self) -> Histogram:
         """The sum of all histograms."""
@@ -119,7 +127,7 @@ class IntervalLog:
 
     def by_second(self) -> Iterator[tuple[int, Histogram]]:
         """The sum of the histograms of each second, in order; one at a time, since a histogram takes 270 kB."""
-        ordered = IntervalLog(self.path, sorted(self.intervals, key=lambda interval: interval.second))
+        ordered = IntervalLog(self.path, sorted(self.intervals, key=lambda interval: interval.second), self)
         for second, lines in groupby(ordered.decoded(), key=lambda line: line[0].second):
             yield second, Histogram.sum(histogram for _, histogram in lines)
 
