@@ -45,13 +45,13 @@ class Turn(NamedTuple):
     """The seconds of one kind of requests where several kinds take turns."""
 
     number: int
-    count: int
+    kinds: int
     seconds: int
     """Of each turn; the first of them is warm-up."""
 
     def holds(self, second: int) -> bool:
         """Whether a second of the run belongs to it."""
-        return second // self.seconds % self.count == self.number and second % self.seconds > 0
+        return second // self.seconds % self.kinds == self.number and second % self.seconds > 0
 
 
 def _answered(key: Key) -> bool:

@@ -12,6 +12,7 @@ option("--batches", "1,2,4,8,16,32,64,128,256,512", "images in a request")
 class BatchSizes(PredictUser):
     """All users send requests of one size for three seconds, then of the next; after the last they start over."""
 
+    question = "batches"
     turn_seconds = 3
 
     @classmethod

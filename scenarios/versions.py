@@ -13,6 +13,7 @@ option("--arms", "1,2,stable,canary", "version numbers and labels; each is compa
 class Versions(PredictUser):
     """Sends each digit to all arms, one after the other, so that whatever disturbs one disturbs all."""
 
+    question = "versions"
     keep_choices = True
 
     @classmethod

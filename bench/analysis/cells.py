@@ -3,7 +3,7 @@
 A cell is what one run measured for one request name, batch size and model version in its steady part.
 """
 
-import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -103,7 +103,7 @@ def cells(run: Run) -> list[Cell]:
     for key, _ in steady.tallies:
         groups.setdefault((key.name, key.batch), set()).add(key)
     found = []
-    for (name, batch), keys in sorted(groups.items()):
+    for (name, batch), keys in sorted(groups.items(), key=lambda group: (_natural(group[0][0]), group[0][1])):
         its = steady.in_turn(name)
         versions = sorted({key.version for key in keys if key.version is not None})
         if len(versions) <= 1:
@@ -118,6 +118,11 @@ def cells(run: Run) -> list[Cell]:
     return found
 
 
+def _natural(name: str) -> list[str | int]:
+    """A key by which `batch 2` stands before `batch 16`."""
+    return [int(part) if part.isdigit() else part for part in re.split(r"([0-9]+)", name)]
+
+
 def _asked(run: Run) -> int | None:
     version = (run.manifest.get("target") or {}).get("version")
     return version if isinstance(version, int) else None
@@ -129,13 +134,8 @@ def observed(run: Run, name: str) -> list[float]:
     return [
         float(row[name])
         for row in run.telemetry
-        if first <= float(row["time"]) <= end and row.get(name) is not None and _seen(run, float(row["time"]))
+        if first <= float(row["time"]) <= end and row.get(name) is not None
     ]
-
-
-def _seen(run: Run, time: float) -> bool:
-    """Whether what was observed at an instant, of the second before it, belongs to the turn of a run that has one."""
-    return run.turn is None or run.turn.holds(math.floor(time - 0.5))
 
 
 def described(run: Run) -> dict[str, str]:

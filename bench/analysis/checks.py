@@ -23,6 +23,8 @@ TREND_CHANGE: Final = 0.10
 STEADY_SECONDS: Final = 5.0
 """A shorter steady part shows neither a trend nor the pauses that come every few seconds."""
 ERROR_SHARE: Final = 0.01
+ROLLOUT: Final = "rollout"
+"""The question of a run that changes the server's versions itself."""
 
 
 def doubts(run: Run, percentiles: Iterable[float] = ()) -> list[Doubt]:
@@ -155,7 +157,11 @@ def _wrong_answers(run: Run) -> list[Doubt]:
             )
         )
     asked = (run.manifest.get("target") or {}).get("version_asked")
-    versions = sorted({key.version for key, _ in whole.tallies if key.version is not None})
+    by_name: dict[str, set[int]] = {}
+    for key, _ in whole.tallies:
+        if key.version is not None:
+            by_name.setdefault(key.name, set()).add(key.version)
+    versions = sorted(set().union(*by_name.values()))
     others = [version for version in versions if asked is not None and version != asked]
     if others and not mismatched:
         found.append(
@@ -166,7 +172,9 @@ def _wrong_answers(run: Run) -> list[Doubt]:
             )
         )
     load = run.manifest.get("load") or {}
-    if asked is None and len(versions) > 1 and (load.get("schedule") or load).get("kind") != "trace":
+    changed = any(len(numbers) > 1 for numbers in by_name.values())
+    by_plan = (load.get("schedule") or load).get("kind") == "trace" or run.manifest.get("question") == ROLLOUT
+    if asked is None and changed and not by_plan:
         text = f"the server changed the version it answers with: {', '.join(map(str, versions))}"
         found.append(
             Doubt(

@@ -144,10 +144,15 @@ def _tiles(report: Report) -> list[dict[str, Any]]:
 
 
 def _answers(report: Report) -> list[str]:
-    """Which of several lines is best in what; a doubted one is named as such."""
+    """To the questions of the scenarios; else which of several lines is best in what, a doubted one named as such."""
     rows = [(n, r, line) for n, r in zip(labels(report.runs), report.runs, strict=True) for line in r.lines]
-    if len(rows) < 2:
-        return []
+    given = [
+        f"{name}: {answer.text}" if len(report.runs) > 1 else answer.text
+        for name, run in zip(labels(report.runs), report.runs, strict=True)
+        for answer in run.answers
+    ]
+    if given or len(rows) < 2:
+        return given
     best: list[tuple[str, str, Any, Callable[[float], str]]] = [
         ("Most inferences per second", "inferences_per_second", max, quantities.rate),
         ("Lowest median latency", "p50", min, quantities.duration),

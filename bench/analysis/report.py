@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import BenchError
+from bench.analysis.answers import Answer, answers
 from bench.analysis.cells import Cell, cells, described
 from bench.analysis.checks import doubts
 from bench.analysis.doubt import Doubt
@@ -55,6 +56,8 @@ class RunReport:
     warm_up: WarmUp
     lines: list[Line]
     doubts: list[Doubt]
+    answers: list[Answer]
+    """To the question that the scenario asks, where it asks one."""
     manifest: dict[str, Any] = field(repr=False)
 
 
@@ -80,7 +83,8 @@ def report(found: Iterable[Run | Unreadable]) -> Report:
             unreadable.append(run)
             continue
         try:
-            runs.append(_report(run))
+            # opened anew, so that what is read of it is let go of before the next
+            runs.append(_report(Run.open(run.path)))
         except BenchError as error:
             unreadable.append(Unreadable(run.path, str(error)))
     return Report(sorted(runs, key=lambda run: (run.started, run.name)), unreadable)
@@ -98,6 +102,7 @@ def _report(run: Run) -> RunReport:
         warm_up=run.warm_up,
         lines=[_line(cell) for cell in cells(run)],
         doubts=doubts(run),
+        answers=answers(run),
         manifest=run.manifest,
     )
 
@@ -149,6 +154,7 @@ def _plain_run(run: RunReport) -> dict[str, Any]:
         "seconds": run.seconds,
         "warm_up": run.warm_up._asdict(),
         "doubts": [doubt._asdict() for doubt in run.doubts],
+        "answers": [answer._asdict() for answer in run.answers],
         "lines": [_plain_line(line) for line in run.lines],
     }
 

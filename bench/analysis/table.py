@@ -158,6 +158,13 @@ def markdown(report: Report) -> str:
         rows = zip(*(column.texts for column in drawn.columns), strict=True)
         parts.append("\n".join([head, rule, *("| " + " | ".join(map(_escaped, row)) + " |" for row in rows)]))
     parts += [f"{_escaped(note)}" for note in drawn.notes]
+    answered = [
+        f"- {_escaped(f'{name}: ' if len(report.runs) > 1 else '')}{_escaped(answer.text)}"
+        for name, run in zip(labels(report.runs), report.runs, strict=True)
+        for answer in run.answers
+    ]
+    if answered:
+        parts.append("Answers:\n\n" + "\n".join(answered))
     doubtful = [(name, run) for name, run in zip(labels(report.runs), report.runs, strict=True) if run.doubts]
     if doubtful:
         lines = [

@@ -20,6 +20,10 @@ def show_report(console: Console, report: Report) -> None:
         show_table(console, drawn)
     for note in drawn.notes:
         console.print(Text(note, style="dim"))
+    for name, run in zip(labels(report.runs), report.runs, strict=True):
+        for answer in run.answers:
+            who = f"{name}: " if len(report.runs) > 1 else ""
+            _hanging(console, Text.assemble(("answer  ", "green"), (who, "bold"), answer.text))
     told = [
         Text.assemble(
             ("doubt  ", "yellow"),

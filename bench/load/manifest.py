@@ -21,6 +21,9 @@ def describe(
     specs = list(target.asked.values())
     asked = specs[0] if len(set(specs)) == 1 else None
     return {
+        "question": next(
+            (user.question for user in environment.user_classes if hasattr(user, "question")), ""
+        ),
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
         "target": {
             "address": target.address,

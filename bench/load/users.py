@@ -41,6 +41,8 @@ class PredictUser(User):  # type: ignore[misc]  # locust ships no types
     turn_seconds: ClassVar[int | None] = None
     """Pools by name: all users send those of one name for so many seconds, then the next name's, and start over;
     the first second of each turn is warm-up. None: each user takes them in turn, request by request."""
+    question: ClassVar[str] = ""
+    """Which question the report answers beside its table: a name in `bench.analysis.answers.ANSWERS`, or none."""
     keep_choices: ClassVar[bool] = False
     """Keep which class each example was given, so that the report can compare models example by example."""
     script: ClassVar[Any] = None

@@ -1,0 +1,88 @@
+"""Does one version classify better than another, do they agree, and is it as fast?"""
+
+import math
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from bench.analysis import quantities
+from bench.analysis.answers.answer import Answer, Interval, medians, ratio, times
+from bench.choices import UNSEEN, Choices, Ints
+from bench.run import Run
+
+_Z: Final = 1.959964  # 95 %, two-sided
+
+
+class Pair(NamedTuple):
+    """Two models' classes of the examples that both were asked for."""
+
+    examples: int
+    right_before: int
+    right_after: int
+    only_before: int
+    """Examples that the first alone has right."""
+    only_after: int
+    same: int
+    """Examples given the same class by both, right or wrong."""
+
+
+def answer(run: Run) -> list[Answer]:
+    """Each kind of requests against the first one."""
+    choices = Choices.of_run(run.path)
+    if choices is None or len(choices.chosen) < 2:
+        return []
+    first, *others = choices.chosen
+    return [_compared(run, choices, first, other) for other in others]
+
+
+def compare(labels: Ints, before: Ints, after: Ints) -> Pair:
+    """Counts over the examples that were answered by both; arrays [examples]."""
+    both = (before != UNSEEN) & (after != UNSEEN)
+    labels, before, after = labels[both], before[both], after[both]
+    was, is_ = before == labels, after == labels
+    counts = (was, is_, was & ~is_, is_ & ~was, before == after)
+    return Pair(len(labels), *(int(np.count_nonzero(each)) for each in counts))
+
+
+def gap(pair: Pair) -> Interval:
+    """Difference of two accuracies on the same examples (after - before), with its 95 % interval.
+
+    Agresti and Min, "Simple improved confidence intervals for comparing matched proportions", Statistics in Medicine
+    24 (2005): half an example is added to each cell of the table.
+    """
+    n = pair.examples + 2
+    more, less = pair.only_after + 0.5, pair.only_before + 0.5
+    middle = (more - less) / n
+    margin = _Z * math.sqrt((more + less) - (more - less) ** 2 / n) / n
+    value = (pair.only_after - pair.only_before) / pair.examples if pair.examples else math.nan
+    return Interval(value, middle - margin, middle + margin)
+
+
+def _compared(run: Run, choices: Choices, first: str, other: str) -> Answer:
+    pair = compare(choices.labels, choices.chosen[first], choices.chosen[other])
+    if not pair.examples:
+        return Answer(f"{other} against {first}: no example was answered by both", {})
+    found = gap(pair)
+    speed = ratio(medians(run.steady, first), medians(run.steady, other))
+    was, is_ = pair.right_before / pair.examples, pair.right_after / pair.examples
+    agreed = pair.same / pair.examples
+    if found.low <= 0 <= found.high:
+        verdict = "no difference in accuracy found"
+    else:
+        verdict = f"{'more' if found.value > 0 else 'less'} accurate"
+    text = (
+        f"{other} against {first}, on the same {pair.examples:,} examples: {verdict}, {is_:.4f} against {was:.4f}: "
+        f"{found.value:+.4f} (95 %: {found.low:+.4f} to {found.high:+.4f}); same class for {quantities.share(agreed)} "
+        f"of them; median latency {times(speed)}"
+    )
+    values = {
+        "examples": float(pair.examples),
+        "accuracy_gap": found.value,
+        "accuracy_gap_low": found.low,
+        "accuracy_gap_high": found.high,
+        "agreement": agreed,
+        "p50_ratio": speed.value if speed else None,
+        "p50_ratio_low": speed.low if speed else None,
+        "p50_ratio_high": speed.high if speed else None,
+    }
+    return Answer(text, values)
