@@ -1,10 +1,12 @@
 """Which models does the server begin with, and how is each of their versions loaded?"""
 
 import contextlib
+import logging
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from bench import BenchError
 from bench.serve import model_config, policy, synthetic, warmup
@@ -13,6 +15,11 @@ from bench.serve.metrics import Metrics
 from bench.serve.options import Options
 from bench.serve.repository import Repository
 from bench.serve.servable import Loader, Refusal, Servable
+from bench.serve.states import State
+
+log = logging.getLogger(__name__)
+
+_OTHERS_SECONDS: Final = 20.0
 
 
 @contextlib.contextmanager
@@ -39,9 +46,24 @@ def serving(options: Options, metrics: Metrics) -> Iterator[Repository]:
             repository.wait_until_ready()
         except Refusal as refusal:
             raise BenchError(f"Failed to start server. Error: {' '.join(str(refusal).split())}") from None
+        _await_others(config, repository)
         if options.model_config_file and options.model_config_file_poll_wait_seconds > 0:
             repository.follow(Path(options.model_config_file), options.model_config_file_poll_wait_seconds)
         yield repository
+
+
+def _await_others(config: Any, repository: Repository) -> None:
+    """Let the further versions of each model become available too, for a while.
+
+    The original listens when there is one of each model; a client that asks for another one at once is refused.
+    """
+    until = time.monotonic() + _OTHERS_SECONDS
+    for model in config.model_config_list.config:
+        found = policy.versions_in(Path(model.base_path))
+        for version in policy.aspired(found, model.model_version_policy):
+            left = max(0.0, until - time.monotonic())
+            if not repository.wait_for(model.name, version, State.AVAILABLE, left):
+                log.warning("model %s version %d is not available yet", model.name, version)
 
 
 def _config(options: Options, cleanup: contextlib.ExitStack) -> Any:
