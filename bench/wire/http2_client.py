@@ -235,8 +235,6 @@ class ClientConnection(Connection):
                     self._headers(flags, stream & LARGEST_STREAM, data[start:at])
             else:
                 self._other(kind, flags, stream & LARGEST_STREAM, data[start:at])
-            if self.closed is not None:
-                return end
         return at
 
     def _block(self, stream: int, flags: int, block: bytes) -> None:
