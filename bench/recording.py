@@ -104,9 +104,9 @@ class RunWriter:
         self.manifest |= fields
         self._write_manifest()
 
-    def event(self, time: float, kind: str, text: str) -> None:
+    def event(self, time: float, kind: str, text: str, **values: float | str) -> None:
         """Note what happened, in seconds of the run."""
-        self._append(EVENTS, json_line({"time": time, "kind": kind, "text": text}))
+        self._append(EVENTS, json_line({"time": time, "kind": kind, "text": text} | values))
 
     def telemetry(self, time: float, **values: float | str | None) -> None:
         """Note an observation, in seconds of the run."""

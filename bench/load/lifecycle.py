@@ -20,6 +20,7 @@ from bench.load.manifest import describe
 from bench.load.options import Options, add_arguments, read_options
 from bench.load.server_side import Counted, beside, watched_pid
 from bench.load.session import Session
+from bench.load.site import Site
 from bench.load.sources import Source, make_pools, open_schedules
 from bench.load.stage import Script, Stage, script_of
 from bench.load.streams import Conductor, Counts
@@ -87,7 +88,7 @@ class FirstProcess:
         try:
             options = read_options(self.environment.parsed_options)
             if not self.environment.host:
-                self.server = EmbeddedServer(self.environment.user_classes, log.info)
+                self.server = EmbeddedServer(self.environment.user_classes, options, log.info)
                 self.environment.host = self.server.address
             if self.headless:
                 self._prepare(options)
@@ -188,7 +189,8 @@ class FirstProcess:
         act, writer = script_of(self.environment.user_classes), self.writer
         if act is None or writer is None:
             return
-        site = self.server.site.folder if self.server and target.kind == "embedded" else None
+        embedded = self.server is not None and target.kind == "embedded"
+        site = self.server.site if self.server and embedded else Site(options, log.info)
         stage = Stage(options, target.address, self._origin, writer.event, site)
         endless = self.headless and not self.environment.parsed_options.run_time
         self.script = Script(

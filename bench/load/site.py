@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import BenchError
+from bench.load.options import Options
 from bench.wire import messages
 
 
@@ -48,9 +49,17 @@ def config_of(models: Sequence[Served]) -> Any:
 class Site:
     """Models that are made once and kept, and a folder of this run's own."""
 
-    folder: Path
-    """Empty at first, removed after the last test."""
+    options: Options
     say: Callable[[str], None]
+    own_folder: Path | None = None
+    """None: the server was started by somebody else."""
+
+    @property
+    def folder(self) -> Path:
+        """The embedded server's own: empty at first, removed after the last test. Raises BenchError where it is not ours."""
+        if self.own_folder is None:
+            raise BenchError("the server at --host has no folder of this run")
+        return self.own_folder
 
     def mnist(self) -> Path:
         """The folder of MNIST's versions 1 (one training step) and 2 (a thousand)."""

@@ -4,13 +4,13 @@ import contextlib
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import gevent
 
 from bench import BenchError
 from bench.load.options import Options
+from bench.load.site import Site
 from bench.load.target import connect
 from bench.sample import outcome
 from bench.wire import messages
@@ -19,8 +19,6 @@ from bench.wire.client import Channel
 CALL_SECONDS = 60.0
 LOOK_SECONDS = 0.02
 """Between two questions for a model's state; they cost the server 0.1 ms each."""
-
-Say = Callable[[float, str, str], None]
 
 
 @dataclass
@@ -31,10 +29,10 @@ class Stage:
     address: str
     origin: float
     """The start of the run on perf_counter's clock."""
-    note: Say
-    """Takes seconds of the run, kind and text of an event."""
-    site: Path | None
-    """The folder of the embedded server's own; None: the server was started by somebody else."""
+    note: Callable[..., None]
+    """Takes seconds of the run, kind and text of an event, and by name what else is to be known of it."""
+    site: Site
+    """Its folder is the embedded server's; it has none where the server was started by somebody else."""
 
     @property
     def now(self) -> float:
@@ -45,9 +43,9 @@ class Stage:
         """Let so much time pass."""
         gevent.sleep(seconds)
 
-    def mark(self, kind: str, text: str) -> None:
+    def mark(self, kind: str, text: str, **values: float | str) -> None:
         """Note in the run folder what happens now."""
-        self.note(self.now, kind, text)
+        self.note(self.now, kind, text, **values)
 
     def states(self, model: str) -> dict[int, str]:
         """The versions of a model that the server knows, and their states. Raises BenchError."""

@@ -47,14 +47,14 @@ class Target:
 class EmbeddedServer:
     """The server that the first load process starts when no host is given, as the scenario wants it."""
 
-    def __init__(self, user_classes: Iterable[Any], say: Callable[[str], None]) -> None:
+    def __init__(self, user_classes: Iterable[Any], options: Options, say: Callable[[str], None]) -> None:
         """Raises BenchError where a model cannot be made or the server does not start."""
         wanted = next((user.server for user in user_classes if hasattr(user, "server")), None)
         if wanted is None:
             raise BenchError("--host: no user class of the locustfile says what to serve; give HOST:PORT")
         with contextlib.ExitStack() as stack:
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="serving-bench-"))
-            self.site = Site(Path(folder), say)
+            self.site = Site(options, say, Path(folder))
             arguments = wanted(self.site)
             say("starting the embedded server")
             server = stack.enter_context(launch.embedded(arguments))

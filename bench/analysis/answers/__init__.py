@@ -6,7 +6,7 @@ The manifest names the question; each module here knows the answer to one, from 
 from collections.abc import Callable
 from typing import Final
 
-from bench.analysis.answers import batches, versions
+from bench.analysis.answers import batches, rollout, versions
 from bench.analysis.answers.answer import Answer
 from bench.run import Run
 
@@ -14,6 +14,7 @@ __all__ = ["ANSWERS", "Answer", "answers"]
 
 ANSWERS: Final[dict[str, Callable[[Run], list[Answer]]]] = {
     "batches": batches.answer,
+    "rollout": rollout.answer,
     "versions": versions.answer,
 }
 

@@ -1,0 +1,183 @@
+"""What did clients feel when the version changed under load, and for how long?"""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.analysis import quantities
+from bench.analysis.answers.answer import Answer
+from bench.histogram import nearest_rank
+from bench.run import Run
+
+WINDOW: Final = 0.1
+"""Seconds; each window has a p99 of its own."""
+SETTLING: Final = 1.0
+"""Seconds at the start of a run that are no baseline."""
+FACTOR: Final = 2.0
+"""A window is slow when its p99 is above so many times what 19 of 20 windows of the baseline stay below."""
+FIRST: Final = 100
+"""Answers of a new version that are looked at for the cost of its cold start."""
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Swap:
+    """One change of the version, in seconds after it was asked for; nan where it did not happen."""
+
+    first_answer: float
+    """Until the new version's first answer."""
+    last_of_old: float
+    """Until the last answer by another version; 0: there was none."""
+    height: float
+    """Slowest p99 of a window."""
+    slow: float
+    """Seconds of windows that are slow."""
+    cold: float
+    """Slowest of the new version's first answers."""
+
+
+@dataclass(frozen=True)
+class Requests:
+    """The requests of a run, in the order of their due instants, as columns."""
+
+    due: Floats
+    done: Floats
+    version: NDArray[np.int64]
+    """-1: none named, or not answered."""
+
+    @property
+    def latency(self) -> Floats:
+        """Seconds; nan of what was not answered."""
+        return self.done - self.due
+
+
+def answer(run: Run) -> list[Answer]:
+    """Failures and attribution, the time a change takes, and the excursion of latency beside the baseline before it."""
+    changes = [event for event in run.events if event.get("kind") == "swap"]
+    whole = run.within(*run.seconds)
+    total = sum(tally.requests for tally in whole.tallies.values())
+    failed = sum(tally.requests for (key, _), tally in whole.tallies.items() if key.outcome != "OK")
+    unattributed = sum(
+        tally.requests
+        for (key, _), tally in whole.tallies.items()
+        if key.outcome == "OK" and key.version is None
+    )
+    told = f"{len(changes)} changes of the version: {failed:,} of {total:,} requests failed, {unattributed:,} answers without a version"
+    counted: dict[str, float | None] = {
+        "swaps": float(len(changes)),
+        "failed": float(failed),
+        "unattributed": float(unattributed),
+    }
+    found = [Answer(told, counted)]
+    if not changes:
+        return found
+    requests = _requests(run)
+    if not len(requests.due):
+        return [
+            *found,
+            Answer("how long latency rose is not known: samples were not kept (--no-samples)", {}),
+        ]
+    return [*found, *_felt(requests, [(float(e["time"]), int(e["version"])) for e in changes])]
+
+
+def windows(requests: Requests, begin: float, end: float) -> Floats:
+    """p99 of latency of each whole window from `begin` to `end` that has answers, in seconds."""
+    inside = (requests.due >= begin) & (requests.due < end) & np.isfinite(requests.done)
+    latency = requests.latency[inside]
+    number = ((requests.due[inside] - begin) / WINDOW).astype(np.int64)
+    cuts = np.flatnonzero(np.diff(number)) + 1
+    parts = np.split(latency, cuts) if len(latency) else []
+    return np.array([np.sort(part)[nearest_rank(99.0, len(part)) - 1] for part in parts])
+
+
+def swaps(requests: Requests, changes: list[tuple[float, int]], threshold: float) -> list[Swap]:
+    """What each change did until the next one. changes: instant and new version. threshold: from which a window is slow."""
+    ends = [at for at, _ in changes[1:]] + [float(requests.due[-1])]
+    found = []
+    for (at, version), end in zip(changes, ends, strict=True):
+        mine = (requests.due >= at) & (requests.due < end) & np.isfinite(requests.done)
+        new = mine & (requests.version == version)
+        old = mine & (requests.version != version) & (requests.version >= 0)
+        # answers that were under way when the change was asked for belong to it as well
+        seen = windows(requests, at - WINDOW, end)
+        first = requests.latency[np.flatnonzero(new)[:FIRST]]
+        found.append(
+            Swap(
+                first_answer=float(requests.done[new].min()) - at if new.any() else np.nan,
+                last_of_old=max(0.0, float(requests.done[old].max()) - at) if old.any() else 0.0,
+                height=float(seen.max()) if len(seen) else np.nan,
+                slow=WINDOW * int(np.count_nonzero(seen > threshold)),
+                cold=float(first.max()) if len(first) else np.nan,
+            )
+        )
+    return found
+
+
+def _felt(requests: Requests, changes: list[tuple[float, int]]) -> list[Answer]:
+    baseline = windows(requests, SETTLING, changes[0][0])
+    if len(baseline) < 10:
+        return [
+            Answer("no excursion can be told: less than a second of baseline before the first change", {})
+        ]
+    usual = float(np.median(baseline))
+    threshold = FACTOR * float(np.sort(baseline)[nearest_rank(95.0, len(baseline)) - 1])
+    slow_before = WINDOW * int(np.count_nonzero(baseline > threshold))
+    seen = swaps(requests, changes, threshold)
+    heights, slow = np.array([s.height for s in seen]), np.array([s.slow for s in seen])
+    firsts, lasts = np.array([s.first_answer for s in seen]), np.array([s.last_of_old for s in seen])
+    cold = np.array([s.cold for s in seen])
+    whole = np.fmax(firsts, lasts)
+    duration = quantities.duration
+    felt = int(np.count_nonzero(slow))
+    if felt:
+        excursion = (
+            f"latency rose at {felt} of {len(seen)} changes: the slowest 0.1 s had a p99 of {duration(_median(heights))} "
+            f"(median over the changes; {duration(float(np.nanmax(heights)))} at most) instead of {duration(usual)}, and it stayed above "
+            f"{duration(threshold)} for {duration(_median(slow))} ({duration(float(slow.max()))} at most)"
+        )
+    else:
+        excursion = (
+            f"no excursion found: no 0.1 s had a p99 above {duration(threshold)}, twice the baseline's 95th percentile "
+            f"(highest {duration(float(np.nanmax(heights)))}, usual {duration(usual)})"
+        )
+    return [
+        Answer(
+            f"the new version answers first after {duration(_median(firsts))} and everything after {duration(_median(whole))} "
+            f"(medians; {duration(float(np.nanmax(whole)))} at most)",
+            {"until_first_answer": _median(firsts), "until_all": _median(whole)},
+        ),
+        Answer(
+            excursion,
+            {
+                "baseline_p99": usual,
+                "threshold": threshold,
+                "baseline_slow_seconds": slow_before,
+                "excursion_height": _median(heights),
+                "excursion_height_max": float(np.nanmax(heights)),
+                "excursion_seconds": _median(slow),
+                "excursion_seconds_max": float(slow.max()),
+            },
+        ),
+        Answer(
+            f"cold start: the slowest of the new version's first {FIRST} answers took {duration(_median(cold))} "
+            f"(median; {duration(float(np.nanmax(cold)))} at most)",
+            {"cold_start": _median(cold), "cold_start_max": float(np.nanmax(cold))},
+        ),
+    ]
+
+
+def _median(values: Floats) -> float:
+    known = values[np.isfinite(values)]
+    return float(np.median(known)) if len(known) else float("nan")
+
+
+def _requests(run: Run) -> Requests:
+    frame = run.samples
+    return Requests(
+        frame["due"].to_numpy(np.float64),
+        frame["done"].to_numpy(np.float64, na_value=np.nan),
+        frame["version"].fillna(-1).to_numpy(np.int64),
+    )

@@ -1,0 +1,75 @@
+"""What do clients feel when a new model version is rolled out under load: failures, slow answers, for how long?"""
+
+import shutil
+from itertools import cycle, islice
+from pathlib import Path
+
+from bench import BenchError, mnist
+from bench.load.options import Options, defaults, option
+from bench.load.rollout import Rollout
+from bench.load.site import Served, Site
+from bench.load.stage import Stage
+from bench.load.users import ArrivalUser
+from bench.payload import Pool
+
+defaults(users=1, spawn_rate=1)
+option("--how", "place", "place (in the watched directory), flip (a label) or rollback (by configuration)")
+option("--swaps", "2", "changes of the version, one after the other; the run ends after the last")
+option("--settle", "3", "seconds before the first change, and after each")
+option("--warmup", "0", "warm-up records in each version that is placed")
+option("--watched", "", "model folder of the server at --host, which holds version 1 (and 2 to flip)")
+option("--server-path", "", "how the server calls that folder, where it calls it otherwise")
+
+
+class Mnist(ArrivalUser):
+    """Digits at a steady rate, while the versions that answer them change."""
+
+    question = "rollout"
+    schedule = "poisson:1000"
+
+    @classmethod
+    def payload(cls, options: Options) -> Pool:
+        """Digits for whatever version is served; for a label where labels are flipped."""
+        digits = mnist.load("test", options.mnist)
+        label = "stable" if options.own["how"] == "flip" else options.asked.label
+        request = options.asked.request() | {"label": label}
+        return Pool.mnist(digits.images, digits.labels, **request, seed=options.seed)
+
+    @classmethod
+    def server(cls, site: Site) -> list[str]:
+        """A folder of its own: with version 1 for what is placed later, else with both versions."""
+        how, watched = site.options.own["how"], site.folder / "mnist"
+        trained(site)
+        for version in ("1",) if how == "place" else ("1", "2"):
+            shutil.copytree(trained(site) / version, watched / version)
+        pinned, labels = ([1, 2], {"stable": 1}) if how == "flip" else ([1], {})
+        mine = (
+            Served("mnist", watched, latest=1) if how == "place" else Served("mnist", watched, pinned, labels)
+        )
+        return [*site.serving(mine), "--file_system_poll_wait_seconds=0.1"]
+
+    @classmethod
+    def script(cls, stage: Stage) -> None:
+        """Change the version as often as asked; every second time back to the model of version 1."""
+        own, model = stage.options.own, stage.options.asked.model
+        watched = Path(own["watched"]) if own["watched"] else stage.site.folder / "mnist"
+        rollout = Rollout(stage, model, watched, own["server-path"] or str(watched))
+        stage.wait(float(own["settle"]))
+        for done, like in enumerate(islice(cycle((2, 1)), int(own["swaps"]))):
+            if own["how"] == "place":
+                rollout.place(trained(stage.site) / str(like), done + 2)
+            elif own["how"] == "flip":
+                rollout.flip("stable", like, [1, 2])
+            elif own["how"] == "rollback":
+                rollout.pin(like)
+            else:
+                raise BenchError(f"--how {own['how']}: place, flip or rollback is expected")
+            stage.wait(float(own["settle"]))
+
+
+def trained(site: Site) -> Path:
+    """Versions 1 and 2, with as many warm-up records as asked for."""
+    records = site.options.own["warmup"]
+    if records == "0":
+        return site.mnist()
+    return site.exported("mnist", "--pair", "--warmup", records, versions=(1, 2), kept=f"warmup-{records}")
