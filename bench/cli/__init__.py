@@ -18,6 +18,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "predict": ("bench.cli.predict", "Ask a server which digits are on pictures."),
     "status": ("bench.cli.status", "Show which versions of a model a server has, and in which states."),
     "metadata": ("bench.cli.metadata", "Show a model's signatures, as its server tells them."),
+    "run": ("bench.cli.run", "Run an experiment: servers x versions x batch sizes x loads."),
     "report": ("bench.cli.report", "Show what runs measured: terminal table, HTML page, JSON."),
 }
 """Verb -> module that holds a click command of the verb's name, and its line in `bench --help`."""

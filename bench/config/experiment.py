@@ -111,7 +111,7 @@ class Experiment(Table):
         ..., "at least one table [[loads]]", "Loads to compare.", "[{ users = 8 }]", min_length=1
     )
     trials: int = key(3, "a whole number from 1 on", "Trials of each cell, one in each block.", "5", ge=1)
-    seconds: float = key(10.0, "a number of seconds above 0", "Load of each trial.", "7", gt=0)
+    seconds: int = key(10, "a whole number of seconds from 1 on", "Load of each trial.", "7", ge=1)
     seed: int = key(1, "a whole number from 0 on", "Decides orders and payloads.", "1", ge=0)
     deadline: float = key(10.0, "a number of seconds above 0", "When a call is given up.", "2.5", gt=0)
     samples: bool = key(False, "true or false", "Keep every request, not only histograms and counts.", "true")

@@ -1,0 +1,188 @@
+"""`bench run`: run an experiment, unattended and resumable."""
+
+import contextlib
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from bench import BenchError
+from bench.cli.run_display import Lines, Screen, duration
+from bench.experiment.beginning import Prepared, begin, prepare, resume
+from bench.experiment.folder import Ended, Folder
+from bench.experiment.plan import predicted_seconds, sessions
+from bench.experiment.runner import Runner
+from bench.experiment.trial import Generator
+
+NOT_ALL = 3
+"""Exit code where trials failed: what is there does not decide what was asked."""
+
+
+@click.command()
+@click.argument("experiment", type=click.Path(exists=True, path_type=Path))
+@click.option("--dry-run", is_flag=True, help="Print the plan with its predicted duration; start nothing.")
+@click.option(
+    "--resume", "go_on", is_flag=True, help="Go on with the newest run of EXPERIMENT, or with that folder."
+)
+@click.option("--retry", is_flag=True, help="With --resume: run failed trials again too.")
+@click.option("--trials", type=click.IntRange(1), help="Trials of each cell, instead of the file's.")
+@click.option("--seconds", type=click.IntRange(1), help="Load of each trial, instead of the file's.")
+@click.option("--workers", type=click.IntRange(1), default=1, help="Load processes on this machine.")
+@click.option(
+    "--remote-workers",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Locust workers on other machines, which connect to each trial's master.",
+)
+@click.option("--results", type=click.Path(path_type=Path), default=Path("results"), show_default=True)
+@click.option("--note", help="A word in the results folder's name.")
+def run(
+    experiment: Path,
+    *,
+    dry_run: bool,
+    go_on: bool,
+    retry: bool,
+    trials: int | None,
+    seconds: int | None,
+    workers: int,
+    remote_workers: int | None,
+    results: Path,
+    note: str | None,
+) -> int:
+    """Run EXPERIMENT: servers x models x versions x batch sizes x loads, in trials.
+
+    EXPERIMENT is a TOML file, or with --resume the folder of one that was begun. Each trial is a Locust run in a
+    fresh process; all lie in one folder below --results, which `bench report` reads. Exit code 0, or 3 where a trial
+    failed; 130 after Ctrl-C, which --resume goes on from.
+
+    \b
+    bench run scenarios/experiments/batch_sizes.toml --dry-run
+    bench run scenarios/experiments/batch_sizes.toml
+    bench report results/20260101T120000Z-batch_sizes
+    """
+    if remote_workers and workers > 1:
+        raise click.UsageError("--workers and --remote-workers: give one of the two")
+    if retry and not go_on:
+        raise click.UsageError("--retry goes with --resume")
+    overrides = {name: value for name, value in (("trials", trials), ("seconds", seconds)) if value}
+    if go_on:
+        if overrides or note:
+            raise click.UsageError("--resume goes on as it was begun: leave --trials, --seconds, --note out")
+        prepared, folder = resume(experiment, results)
+    else:
+        if experiment.is_dir():
+            raise click.UsageError(f"{experiment} is a folder: name an experiment file, or add --resume")
+        prepared = prepare(experiment, overrides)
+        if dry_run:
+            _show_plan(Console(file=sys.stdout, highlight=False), prepared)
+            return 0
+        folder = begin(prepared, results, note)
+    if dry_run:
+        _show_left(folder, prepared)
+        return 0
+    generator = Generator(workers=workers, remote=remote_workers or 0)
+    return _run(prepared, folder, generator, retry=retry)
+
+
+def _run(prepared: Prepared, folder: Folder, generator: Generator, *, retry: bool) -> int:
+    for name, reason in prepared.left_out.items():
+        click.echo(f"left out: {name}: {reason}", err=True)
+    console = Console(stderr=True, highlight=False)
+    servers = {server.name: server for server in prepared.servers}
+    kinds = {name: server.spec.kind for name, server in servers.items()}
+    with folder.locked() as lock, _ended_in_order():
+        folder.tidy()
+        before = folder.ended()
+        count = sum(1 for each in before.values() if not (retry and each.outcome == "failed"))
+        left = [t for t in folder.trials if t.number not in before]
+        seconds = predicted_seconds(left, prepared.study.experiment.seconds, kinds)
+        click.echo(
+            f"{folder.path}: {len(folder.trials)} trials, {count} done, {duration(seconds)} to go", err=True
+        )
+        display = Screen(console) if console.is_terminal else Lines()
+        with display.showing(len(folder.trials), count, seconds):
+            runner = Runner(prepared.study, servers, folder, generator, display)
+            try:
+                runner.run(lock, again=lambda ended: retry and ended.outcome == "failed")
+            except KeyboardInterrupt:
+                raise _Interrupted(folder) from None
+    return _conclude(folder)
+
+
+class _Interrupted(click.ClickException):
+    exit_code = 130
+
+    def __init__(self, folder: Folder) -> None:
+        super().__init__(f"interrupted; go on with: bench run {folder.path} --resume")
+
+    def show(self, file: object = None) -> None:
+        click.echo(f"bench: {self.message}", err=True)
+
+
+def _conclude(folder: Folder) -> int:
+    ended = folder.ended()
+    failed = [each for each in ended.values() if each.outcome == "failed"]
+    by_number = {trial.number: trial for trial in folder.trials}
+    for each in failed:
+        click.echo(f"failed: {by_number[each.number].cell.title()}: {each.reason}", err=True)
+    click.echo(f"{folder.path}: {len(ended) - len(failed)} of {len(folder.trials)} trials measured", err=True)
+    if len(ended) > len(failed):
+        click.echo(f"show them with: bench report {folder.path}", err=True)
+    return NOT_ALL if failed else 0
+
+
+@contextlib.contextmanager
+def _ended_in_order() -> Iterator[None]:
+    """SIGTERM and a closed terminal end the experiment as Ctrl-C does: trial and server first."""
+
+    def interrupt(number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    numbers = (signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, interrupt) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _show_plan(console: Console, prepared: Prepared) -> None:
+    experiment = prepared.study.experiment
+    table = Table(title=f"{prepared.study.name}: {len(prepared.plan)} trials", title_justify="left")
+    for column in ("block", "server", "build", "model", "version", "batch", "load"):
+        table.add_column(column, justify="right" if column in ("block", "version", "batch") else "left")
+    for trial in prepared.plan:
+        cell = trial.cell
+        version = "latest" if cell.version is None else str(cell.version)
+        table.add_row(
+            str(trial.block), cell.server, cell.build, cell.model, version, str(cell.batch), cell.load
+        )
+    console.print(table)
+    for name, reason in prepared.left_out.items():
+        console.print(f"left out: {name}: {reason}")
+    kinds = {server.name: server.spec.kind for server in prepared.servers}
+    seconds = predicted_seconds(prepared.plan, experiment.seconds, kinds)
+    launches = len(list(sessions(prepared.plan)))
+    console.print(
+        f"{experiment.trials} blocks, {launches} starts of a server, {experiment.seconds} s of load a trial, "
+        f"seed {experiment.seed}: about {duration(seconds)}"
+    )
+
+
+def _show_left(folder: Folder, prepared: Prepared) -> None:
+    ended: dict[int, Ended] = folder.ended()
+    left = [trial for trial in folder.trials if trial.number not in ended]
+    kinds = {server.name: server.spec.kind for server in prepared.servers}
+    seconds = predicted_seconds(left, prepared.study.experiment.seconds, kinds)
+    for trial in left:
+        click.echo(f"block {trial.block}: {trial.cell.title()}")
+    click.echo(f"{len(left)} of {len(folder.trials)} trials to go: about {duration(seconds)}")
+
+
+__all__ = ["BenchError", "run"]

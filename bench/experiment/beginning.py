@@ -1,0 +1,89 @@
+"""Is an experiment begun anew or gone on with, and with which servers?"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from bench import BenchError
+from bench.config.experiment import Study, read_experiment
+from bench.config.reading import checked
+from bench.config.servers import Declared
+from bench.experiment.folder import DESCRIPTION, Folder
+from bench.experiment.plan import Trial, trials
+from bench.experiment.runner import description, digest
+from bench.serve.launching.kinds import check, lacking
+
+
+class Prepared(NamedTuple):
+    """An experiment that could be run."""
+
+    study: Study
+    servers: list[Declared]
+    plan: list[Trial]
+    left_out: dict[str, str]
+    """Servers of `servers_if_available` that are not, and what is missing."""
+    overrides: dict[str, Any]
+
+
+def prepare(path: Path, overrides: Mapping[str, Any]) -> Prepared:
+    """Read an experiment and plan it; `overrides` replace keys of the file. Raises BenchError."""
+    study = overridden(read_experiment(path), overrides)
+    left_out: dict[str, str] = {}
+    servers = list(study.servers)
+    for server in study.optional:
+        reason = lacking(server)
+        if reason is None:
+            servers.append(server)
+        else:
+            left_out[server.name] = reason
+    for server in servers:
+        check(server)
+    return Prepared(study, servers, trials(study.experiment, servers), left_out, dict(overrides))
+
+
+def begin(prepared: Prepared, results: Path, note: str | None) -> Folder:
+    """Make the folder of a prepared experiment. Raises BenchError."""
+    study = prepared.study
+    name = "-".join(filter(None, (study.name, note)))
+    said = description(study, prepared.plan, prepared.servers)
+    left_out = {"left_out": prepared.left_out, "overrides": prepared.overrides}
+    return Folder.create(results, name, {**said, **left_out})
+
+
+def resume(path: Path, results: Path) -> tuple[Prepared, Folder]:
+    """The experiment that a folder holds, or the newest one in `results` of an experiment file.
+
+    Raises BenchError where there is none, or where the files have been changed since it began.
+    """
+    folder = Folder.open(path) if path.is_dir() else _newest(path, results)
+    said = folder.description
+    study = overridden(read_experiment(Path(said["file"])), said["overrides"])
+    known = {server.name: server for server in (*study.servers, *study.optional)}
+    missing = [name for name in said["servers"] if name not in known]
+    servers = [known[name] for name in said["servers"] if name in known]
+    if missing or digest(study, servers) != said["digest"]:
+        raise BenchError(
+            f"{said['file']}: it or its servers file was changed since {folder.path} was begun; "
+            "undo that, or begin anew without --resume"
+        )
+    return Prepared(study, servers, folder.trials, said["left_out"], said["overrides"]), folder
+
+
+def overridden(study: Study, overrides: Mapping[str, Any]) -> Study:
+    """The study with some keys of its file replaced. Raises BenchError."""
+    if not overrides:
+        return study
+    whole = study.experiment.model_dump(exclude_unset=True) | dict(overrides)
+    return study._replace(experiment=checked(type(study.experiment), whole, study.file))
+
+
+def _newest(path: Path, results: Path) -> Folder:
+    study_file = path.resolve()
+    found = []
+    for candidate in sorted(results.glob(f"*/{DESCRIPTION}"), reverse=True):
+        folder = Folder.open(candidate.parent)
+        if Path(folder.description["file"]).resolve() == study_file:
+            found.append(folder)
+    if not found:
+        raise BenchError(f"{results}: holds no run of {path} to go on with; begin it without --resume")
+    return found[0]

@@ -1,0 +1,183 @@
+"""What lies in an experiment's folder, and which trials are still missing?
+
+    experiment.json    the experiment, its servers and its plan, as they were when it began
+    trials.jsonl       how each trial ended: a line a trial, appended; a later line goes before an earlier one
+    <run folders>      one for each trial that was measured
+    servers/           configuration files and log of each start of a server
+    failed/            run folders of trials that failed
+    interrupted/       run folders of trials that were broken off
+    lock               held by the process that works on it, and by all that it has started
+
+A trial counts as measured when a finished run folder says that it is this trial: a kill between the end of a run and
+the line about it changes nothing.
+"""
+
+import fcntl
+import json
+import os
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+from bench import BenchError
+from bench.experiment.plan import Trial
+from bench.jsonl import json_line, json_lines
+from bench.recording import MANIFEST
+
+SCHEMA: Final = 1
+DESCRIPTION, JOURNAL, LOCK = "experiment.json", "trials.jsonl", "lock"
+_LOCK_SECONDS: Final = 30.0
+"""What a killed `bench run` had started is gone within seconds."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a trial ended."""
+
+    number: int
+    outcome: str
+    """`measured` or `failed`."""
+    reason: str | None
+    folder: str | None
+    """Its run folder, relative to the experiment's."""
+
+
+class Folder:
+    """An experiment's folder."""
+
+    def __init__(self, path: Path, description: dict[str, Any]) -> None:
+        self.path = path
+        self.description = description
+        self.trials = [Trial.of(plain) for plain in description["plan"]]
+
+    @classmethod
+    def create(cls, root: Path, name: str, description: dict[str, Any]) -> "Folder":
+        """Make the folder of an experiment that begins now. Raises BenchError."""
+        started = datetime.now(UTC)
+        stem, attempt = f"{started:%Y%m%dT%H%M%SZ}-{name}", 1
+        while True:
+            path = root / (stem if attempt == 1 else f"{stem}-{attempt}")
+            try:
+                path.mkdir(parents=True)
+                break
+            except FileExistsError:
+                attempt += 1
+            except OSError as error:
+                raise BenchError(f"{path}: {error.strerror}; name another folder with --results") from None
+        whole = {"schema": SCHEMA, "name": name, "started": started.isoformat(), **description}
+        temporary = path / f".{DESCRIPTION}"
+        temporary.write_text(json.dumps(whole, indent=1, default=str) + "\n")
+        temporary.rename(path / DESCRIPTION)
+        return cls(path, whole)
+
+    @classmethod
+    def open(cls, path: Path) -> "Folder":
+        """Raises BenchError where the folder holds no experiment that this version can read."""
+        try:
+            description = json.loads((path / DESCRIPTION).read_text())
+        except FileNotFoundError:
+            raise BenchError(f"{path}: no {DESCRIPTION} in it; is it the folder of an experiment?") from None
+        except (OSError, ValueError) as error:
+            raise BenchError(
+                f"{path / DESCRIPTION}: cannot be read ({error}); begin the experiment anew"
+            ) from None
+        if description.get("schema") != SCHEMA:
+            raise BenchError(
+                f"{path / DESCRIPTION}: schema {description.get('schema')}, {SCHEMA} is known; "
+                "use the serving-bench that began it"
+            )
+        return cls(path, description)
+
+    @contextmanager
+    def locked(self) -> Iterator[int]:
+        """Nobody else works on the experiment in the block; gives the descriptor that holds the lock.
+
+        Waits for what a killed predecessor had started. Raises BenchError where another one is at work.
+        """
+        descriptor = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            give_up = time.monotonic() + _LOCK_SECONDS
+            while True:
+                try:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if time.monotonic() > give_up:
+                        raise BenchError(
+                            f"{self.path}: another `bench run` works on it; wait for its end"
+                        ) from None
+                    time.sleep(0.05)
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+    def note(self, ended: Ended) -> None:
+        """Append how a trial ended."""
+        with (self.path / JOURNAL).open("ab") as file:
+            file.write(json_line(vars(ended)))
+
+    def ended(self) -> dict[int, Ended]:
+        """How trials ended, by number; what the journal does not know yet is taken from the run folders."""
+        known: dict[int, Ended] = {}
+        for row in json_lines(self.path / JOURNAL):
+            known[row["number"]] = Ended(**row)
+        measured = self._finished_runs()
+        for number in list(known):
+            if known[number].outcome == "measured" and number not in measured:
+                del known[number]  # its run was taken away: it is missing again
+        for number, path in measured.items():
+            known[number] = Ended(number, "measured", None, path.name)
+        return known
+
+    def tidy(self) -> None:
+        """Put the run folders of broken-off trials aside, and second runs of a trial, if there were any."""
+        journal = self.path / JOURNAL
+        if journal.is_file():
+            raw = journal.read_bytes()
+            if not raw.endswith(b"\n"):  # the machine went down in the middle of a line
+                os.truncate(journal, raw.rfind(b"\n") + 1)
+        for left in self.path.glob(".b*t*.*"):
+            left.unlink()
+        measured = set(self._finished_runs().values())
+        for path in self._runs():
+            if path not in measured:
+                self.set_aside(path, "interrupted")
+
+    def set_aside(self, run: Path, where: str) -> Path:
+        """Move a run folder to where reports do not look."""
+        (self.path / where).mkdir(exist_ok=True)
+        target = self.path / where / run.name
+        run.rename(target)
+        return target
+
+    def run_of(self, trial: Trial) -> Path | None:
+        """The newest run folder of a trial, finished or not; None where it has none yet."""
+        wanted = re.compile(rf".*-{trial.id}(-\d+)?")  # a second one of the same instant is numbered
+        found = [path for path in self.path.iterdir() if wanted.fullmatch(path.name) and path.is_dir()]
+        return max(found, default=None)
+
+    def _runs(self) -> list[Path]:
+        return sorted(p for p in self.path.iterdir() if p.is_dir() and _said(p) is not None)
+
+    def _finished_runs(self) -> dict[int, Path]:
+        found: dict[int, Path] = {}
+        for path in self._runs():
+            said = _said(path) or {}
+            number = (said.get("experiment") or {}).get("trial")
+            if said.get("state") == "finished" and isinstance(number, int):
+                found.setdefault(number, path)
+        return found
+
+
+def _said(run: Path) -> dict[str, Any] | None:
+    """The manifest of a run folder; None where it is none."""
+    try:
+        said: dict[str, Any] = json.loads((run / MANIFEST).read_text())
+    except (OSError, ValueError):
+        return None
+    return said

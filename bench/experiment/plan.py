@@ -1,0 +1,119 @@
+"""Which trials does an experiment consist of, in which order, and how long will they take?
+
+Every block holds each cell once, so that a drift of the machine hits all cells alike. In a block the servers come in a
+random order, and so do the cells of each server: a server is started once a block, which is the expensive part, and a
+block is a start of each server (a split-plot design). The orders depend on the seed and the block alone.
+"""
+
+import random
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from typing import Any, Final, NamedTuple
+
+from bench.config.experiment import Experiment, Load, Model
+from bench.config.servers import Declared
+
+TRIAL_SECONDS: Final = 2.5
+"""What a trial takes beyond its load: the start of Locust, 1.3 s, and its end (two cores, no samples kept)."""
+LAUNCH_SECONDS: Final = {"embedded": 5.0, "binary": 5.0, "docker": 8.0}
+"""Until a server's models answer, and its end."""
+
+
+class Cell(NamedTuple):
+    """What is held constant in a trial and compared with other cells."""
+
+    server: str
+    build: str
+    model: str
+    version: int | None
+    """None: the latest."""
+    batch: int
+    load: str
+
+    def title(self) -> str:
+        """In a few words."""
+        version = "latest" if self.version is None else f"version {self.version}"
+        return f"{self.server}, {self.model} {version}, batch {self.batch}, {self.load}"
+
+
+class Trial(NamedTuple):
+    """One measurement of a cell."""
+
+    block: int
+    """From 1 on."""
+    number: int
+    """Position in the whole plan, from 1 on."""
+    cell: Cell
+    seed: int
+    """The same for all trials of a block: they send the same requests."""
+
+    @property
+    def id(self) -> str:
+        """The word for it in folder names."""
+        return f"b{self.block}t{self.number:03}"
+
+    def plain(self) -> dict[str, Any]:
+        """Ready for JSON."""
+        return {"block": self.block, "number": self.number, "seed": self.seed, "cell": self.cell._asdict()}
+
+    @classmethod
+    def of(cls, plain: dict[str, Any]) -> "Trial":
+        """What `plain` gave."""
+        return cls(plain["block"], plain["number"], Cell(**plain["cell"]), plain["seed"])
+
+
+class Session(NamedTuple):
+    """Trials of one block that follow each other on one server, which is started for them."""
+
+    block: int
+    server: str
+    trials: tuple[Trial, ...]
+
+
+def cells(experiment: Experiment, servers: Sequence[Declared]) -> list[Cell]:
+    """Every combination, in the order of the file."""
+    return [
+        Cell(server.name, server.spec.build or server.name, name, version, batch, load.title)
+        for server in servers
+        for name, model in experiment.models.items()
+        for version in _versions(model)
+        for batch in experiment.batch_sizes
+        for load in experiment.loads
+    ]
+
+
+def _versions(model: Model) -> list[int | None]:
+    return [*model.versions] or [None]
+
+
+def trials(experiment: Experiment, servers: Sequence[Declared]) -> list[Trial]:
+    """All trials in the order in which they are run."""
+    every = cells(experiment, servers)
+    planned: list[Trial] = []
+    for block in range(1, experiment.trials + 1):
+        rng = random.Random(f"{experiment.seed}/{block}")  # noqa: S311 - an order, no secret
+        order = [server.name for server in servers]
+        rng.shuffle(order)
+        for name in order:
+            own = [cell for cell in every if cell.server == name]
+            rng.shuffle(own)
+            for cell in own:
+                planned.append(Trial(block, len(planned) + 1, cell, experiment.seed + block - 1))
+    return planned
+
+
+def sessions(planned: Sequence[Trial]) -> Iterator[Session]:
+    """The trials, those of one start of a server together."""
+    for (block, server), own in groupby(planned, key=lambda trial: (trial.block, trial.cell.server)):
+        yield Session(block, server, tuple(own))
+
+
+def load_of(experiment: Experiment, cell: Cell) -> Load:
+    """The load that a cell names."""
+    return next(load for load in experiment.loads if load.title == cell.load)
+
+
+def predicted_seconds(planned: Sequence[Trial], seconds: float, kinds: dict[str, str]) -> float:
+    """How long the trials should take. kinds: server -> kind."""
+    launches = sum(LAUNCH_SECONDS.get(kinds[session.server], 1.0) for session in sessions(planned))
+    return len(planned) * (seconds + TRIAL_SECONDS) + launches

@@ -1,0 +1,184 @@
+"""How are the missing trials of an experiment run, whatever fails on the way?"""
+
+import contextlib
+import hashlib
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+from bench import BenchError
+from bench.config.experiment import MNIST, Study
+from bench.config.servers import Declared, Started
+from bench.experiment.folder import Ended, Folder
+from bench.experiment.plan import Session, Trial, sessions
+from bench.experiment.trial import Failed, Generator, Glance, run_trial
+from bench.load.manifest import tree_hash
+from bench.load.site import Site
+from bench.serve.launching import facts
+from bench.serve.launching.kinds import launched
+from bench.serve.launching.running import Running, Served
+
+_SHOWN_VARIABLES: Final = ("TF_", "XLA_", "OMP_", "KMP_", "MKL_", "CUDA_", "NVIDIA_", "MALLOC_", "LD_PRELOAD")
+"""Environment variables that decide how fast a server is are recorded; others may hold secrets."""
+
+
+class Display(Protocol):
+    """Where it is shown how far the experiment is."""
+
+    def say(self, text: str) -> None:
+        """Something worth a line."""
+
+    def glance(self, glance: Glance) -> None:
+        """How the current trial looks."""
+
+    def ended(self, trial: Trial, ended: Ended, seconds: float) -> None:
+        """A trial has ended."""
+
+
+@dataclass
+class Runner:
+    """Runs the trials of one experiment folder."""
+
+    study: Study
+    servers: Mapping[str, Declared]
+    folder: Folder
+    generator: Generator
+    display: Display
+    _models: list[Served] = field(default_factory=list)
+    _hashes: dict[str, dict[str, str]] = field(default_factory=dict)
+
+    def run(self, lock: int, *, again: Callable[[Ended], bool] = lambda _: False) -> None:
+        """Run every trial that has not ended yet, or has and is to be run `again`.
+
+        lock: the descriptor of the folder's lock. A trial or a server that fails is noted, and the rest goes on.
+        """
+        ended = self.folder.ended()
+        missing = [t for t in self.folder.trials if t.number not in ended or again(ended[t.number])]
+        if not missing:
+            return
+        self._find_models()
+        for session in sessions(missing):
+            left = list(session.trials)
+            starts = 0
+            while left:
+                starts += 1
+                left = self._session(session, left, starts, lock)
+
+    def _session(self, session: Session, trials: list[Trial], start: int, lock: int) -> list[Trial]:
+        """Start the server and run trials until all are done or it has ended; gives those that are left."""
+        declared = self.servers[session.server]
+        place = self.folder.path / "servers" / f"b{session.block}-{session.server}-{start}"
+        self.display.say(f"block {session.block}: starting {session.server}")
+        with contextlib.ExitStack() as stack:
+            try:
+                server = stack.enter_context(launched(declared, self._models, place, [lock]))
+            except BenchError as error:
+                for trial in trials:
+                    self._fail(trial, str(error), 0.0)
+                return []
+            for number, trial in enumerate(trials):
+                self._trial(trial, declared, server, lock)
+                if server.ended() is not None:
+                    return trials[number + 1 :]
+        return []
+
+    def _trial(self, trial: Trial, declared: Declared, server: Running, lock: int) -> None:
+        began = time.monotonic()
+        try:
+            run = run_trial(
+                self.study,
+                trial,
+                server,
+                self.folder,
+                facts=self._facts(declared, server),
+                generator=self.generator,
+                lock=lock,
+                show=self.display.glance,
+            )
+        except (Failed, BenchError) as error:
+            self._fail(trial, str(error), time.monotonic() - began)
+            return
+        self._note(trial, Ended(trial.number, "measured", None, run.name), time.monotonic() - began)
+
+    def _fail(self, trial: Trial, reason: str, seconds: float) -> None:
+        run = self.folder.run_of(trial)
+        # first aside, then noted: a kill in between makes it missing, not measured
+        kept = None if run is None else self.folder.set_aside(run, "failed")
+        where = None if kept is None else str(kept.relative_to(self.folder.path))
+        self._note(trial, Ended(trial.number, "failed", " ".join(reason.split()), where), seconds)
+
+    def _note(self, trial: Trial, ended: Ended, seconds: float) -> None:
+        self.folder.note(ended)
+        self.display.ended(trial, ended, seconds)
+
+    def _find_models(self) -> None:
+        """Raises BenchError where a model cannot be made."""
+        self._models = list(served(self.study, self.display.say))
+        for model in self._models:
+            if model.path is not None:
+                self._hashes[model.name] = {
+                    p.name: tree_hash(p) for p in _versions(model.path, model.versions)
+                }
+
+    def _facts(self, declared: Declared, server: Running) -> dict[str, Any]:
+        spec = declared.spec
+        found: dict[str, Any] = {"name": declared.name, "kind": spec.kind, "build": spec.build}
+        if isinstance(spec, Started):
+            said = spec.model_dump(exclude_unset=True, exclude={"kind", "build", "environment"})
+            found |= {"settings": said, "environment": _environment(spec.environment)}
+            found["cpu_features"] = facts.cpu_features()
+        found |= {**server.facts, **facts.of_log(server.log_text())}
+        found["models"] = self._hashes
+        return found
+
+
+def served(study: Study, say: Callable[[str], None]) -> Iterator[Served]:
+    """The models that each server of an experiment has to serve; this package's own are made where they are missing.
+
+    Raises BenchError where they cannot be made.
+    """
+    started = any(isinstance(server.spec, Started) for server in (*study.servers, *study.optional))
+    for name, model in study.experiment.models.items():
+        path = study.model_path(name)
+        if path is None and started and name == MNIST:
+            path = Site(Path(), say).mnist()
+        yield Served(name, path, tuple(model.versions))
+
+
+def description(study: Study, plan: Sequence[Trial], servers: Sequence[Declared]) -> dict[str, Any]:
+    """What an experiment's folder says of it from its beginning on. Holds no secret."""
+    return {
+        "file": str(study.file),
+        "digest": digest(study, servers),
+        "experiment": study.experiment.model_dump(mode="json"),
+        "scenario": str(study.scenario),
+        "seed": study.experiment.seed,
+        "servers": {server.name: _plain(server) for server in servers},
+        "plan": [trial.plain() for trial in plan],
+    }
+
+
+def digest(study: Study, servers: Sequence[Declared]) -> str:
+    """Equal for experiments whose trials can stand in one folder."""
+    text = repr((study.experiment, study.scenario, [(server.name, server.spec) for server in servers]))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _plain(server: Declared) -> dict[str, Any]:
+    said = server.spec.model_dump(mode="json", exclude_unset=True)
+    if "environment" in said:
+        said["environment"] = _environment(said["environment"])
+    return said
+
+
+def _environment(variables: Mapping[str, str]) -> dict[str, str]:
+    return {
+        name: value if name.startswith(_SHOWN_VARIABLES) else "(set)" for name, value in variables.items()
+    }
+
+
+def _versions(path: Path, versions: Sequence[int]) -> list[Path]:
+    there = sorted((p for p in path.iterdir() if p.name.isdecimal()), key=lambda p: int(p.name))
+    return [p for p in there if int(p.name) in versions] if versions else there[-1:]
