@@ -55,11 +55,13 @@ def server(folder: Path, cpu: int, *, tls: bool) -> Iterator[str]:
     """The C++ server where it can be built, else our own; the address."""
     reply = folder / "reply"
     reply.write_bytes(canned_reply())
-    if (reason := missing("grpc++")) is not None:
-        print(f"{reason}: measuring against our own server", file=sys.stderr)
-        command = [sys.executable, "-m", "tests.wire.peer", "own", *([str(folder)] if tls else [])]
-    else:
+    if (reason := missing("grpc++")) is None:
         command = [str(build(folder)), "0", str(reply), *([str(folder / "server.pem")] if tls else [])]
+    elif tls:
+        raise SystemExit(f"{reason}: without it there is no server for TLS")
+    else:
+        print(f"{reason}: measuring against our own server", file=sys.stderr)
+        command = [sys.executable, "-m", "tests.wire.peer", "own"]
     with running(["taskset", "-c", str(cpu), *command]) as port:
         yield f"127.0.0.1:{port}"
 

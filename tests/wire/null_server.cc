@@ -1,4 +1,4 @@
-// A gRPC server in C++ that answers every call of any method with the same bytes: null_server PORT REPLY_FILE [PEM_FILE].
+// A gRPC server in C++ that answers each Predict with the same bytes: null_server PORT REPLY_FILE [PEM_FILE].
 // With a PEM file, which holds a certificate chain and its key, it speaks TLS.
 // It prints the port it got (PORT 0: any free one) and ends with its standard input.
 #include <grpcpp/generic/async_generic_service.h>
@@ -32,7 +32,11 @@ class Call {
       stream_.Read(&request_, this);
     } else {
       step_ = kFinished;
-      stream_.WriteAndFinish(reply, grpc::WriteOptions(), grpc::Status::OK, this);
+      if (context_.method() == "/tensorflow.serving.PredictionService/Predict") {
+        stream_.WriteAndFinish(reply, grpc::WriteOptions(), grpc::Status::OK, this);
+      } else {
+        stream_.Finish(grpc::Status(grpc::StatusCode::UNIMPLEMENTED, "only Predict"), this);
+      }
     }
   }
 

@@ -9,6 +9,7 @@ import gevent
 import pytest
 
 from bench.wire.client import Channel
+from bench.wire.messages import PREDICT
 from tests.wire import conformance
 from tests.wire.certificates import issue
 from tests.wire.native import build, missing, running
@@ -75,10 +76,10 @@ def test_a_cpp_server_answers_batches_of_any_size(null_server: Path, tmp_path: P
     reply.write_bytes(bytes(size))
     with running([null_server, "0", reply]) as port:
         channel = Channel(f"127.0.0.1:{port}")
+        assert channel.call("/any/Method", b"")[:2] == (12, "only Predict")
         for examples in (1, 32, 512):
             calls = [
-                gevent.spawn(channel.call, "/any/Method", conformance.batch(examples), 30.0)
-                for _ in range(40)
+                gevent.spawn(channel.call, PREDICT, conformance.batch(examples), 30.0) for _ in range(40)
             ]
             for call in calls:
                 assert call.get(timeout=30)[:3] == (0, "", bytes(size))
