@@ -128,26 +128,43 @@ def _asked(run: Run) -> int | None:
     return version if isinstance(version, int) else None
 
 
-def observed(run: Run, name: str) -> list[float]:
-    """What the telemetry says of one thing in the window of a run, an observation a second and load process."""
+def observations(run: Run, source: str) -> dict[str, list[dict[str, Any]]]:
+    """What the telemetry says of `worker`, `server` or `machine` in the window of a run, by its full name, in order."""
     first, end = run.window or run.seconds
-    return [
-        float(row[name])
-        for row in run.telemetry
-        if first <= float(row["time"]) <= end and row.get(name) is not None
+    found: dict[str, list[dict[str, Any]]] = {}
+    for row in run.telemetry:
+        name = str(row.get("source", ""))
+        if name.partition(" ")[0] == source and first <= float(row["time"]) <= end:
+            found.setdefault(name, []).append(row)
+    return found
+
+
+def values(rows: list[dict[str, Any]], name: str) -> list[float]:
+    """The values of one thing in some observations, without those where it was not known."""
+    return [float(row[name]) for row in rows if row.get(name) is not None]
+
+
+def cpu_cores(rows: list[dict[str, Any]]) -> float | None:
+    """Cores kept busy between the first and the last observation of a source; None where that is not known."""
+    seen = [
+        (float(row["time"]), float(row["cpu_seconds"])) for row in rows if row.get("cpu_seconds") is not None
     ]
+    if len(seen) < 2 or seen[-1][0] <= seen[0][0]:
+        return None
+    return (seen[-1][1] - seen[0][1]) / (seen[-1][0] - seen[0][0])
 
 
 def described(run: Run) -> dict[str, str]:
-    """Scenario, server and load of a run in a few words each."""
+    """Scenario, server and load of a run in a few words each: as its experiment calls them, where it is a trial."""
     target = run.manifest.get("target") or {}
+    trial = (run.manifest.get("experiment") or {}).get("cell") or {}
     server = target.get("kind") or "?"
     if server == "remote":
         server = target.get("address") or server
     return {
         "scenario": str(run.manifest.get("scenario") or "?"),
-        "server": str(target.get("build") or server),
-        "load": load_in_words(run.manifest.get("load") or {}),
+        "server": str(trial.get("server") or target.get("build") or server),
+        "load": str(trial.get("load") or load_in_words(run.manifest.get("load") or {})),
     }
 
 

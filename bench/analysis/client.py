@@ -1,9 +1,10 @@
 """Was the load generator equal to its task, or did it measure itself?"""
 
 from collections.abc import Callable
-from typing import Any, Final
+from statistics import mean, median
+from typing import Final
 
-from bench.analysis.cells import observed, offered_rate
+from bench.analysis.cells import cpu_cores, observations, offered_rate, values
 from bench.analysis.doubt import Doubt
 from bench.run import Run
 from bench.sample import UNSENT
@@ -49,41 +50,30 @@ def _saturated(run: Run) -> list[Doubt]:
     """Had each load process the time to be punctual?"""
     steady = run.steady
     found = []
-    for worker, rows in _by_worker(steady).items():
-        cpu, held = _mean(rows, "cpu"), _mean(rows, "run_delay")
-        late = [float(row["loop_delay_p99"]) for row in rows if row.get("loop_delay_p99") is not None]
-        if cpu > CPU_SHARE:
-            text = f"load process {worker} used {cpu:.0%} of a core"
+    for worker, rows in observations(steady, "worker").items():
+        cpu, held, late = cpu_cores(rows), values(rows, "run_delay"), values(rows, "loop_delay")
+        if cpu is not None and cpu > CPU_SHARE:
+            text = f"load process {_number(worker)} used {cpu:.0%} of a core"
             found.append(Doubt("client saturated", text, MORE_PROCESSES))
-        if held > RUN_DELAY:
-            text = f"load process {worker} waited for a core in {held:.0%} of the time"
-            found.append(
-                Doubt("client held up", text, "leave a core to each load process, or raise its CPU limit")
+        if held and mean(held) > RUN_DELAY:
+            text = f"load process {_number(worker)} waited for a core in {mean(held):.0%} of the time"
+            remedy = "leave a core to each load process, or raise its CPU limit"
+            found.append(Doubt("client held up", text, remedy))
+        if late and (median(late) > LOOP_DELAY or max(late) > LOOP_PAUSE):
+            text = (
+                f"the event loop of load process {_number(worker)} was up to {max(late) * 1e3:,.0f} ms late"
             )
-        elif late and (sorted(late)[len(late) // 2] > LOOP_DELAY or max(late) > LOOP_PAUSE):
-            text = f"the event loop of load process {worker} was up to {max(late) * 1e3:,.0f} ms late"
-            found.append(
-                Doubt("client paused", text, "leave a core to each load process, with nothing else on it")
-            )
-    stolen = observed(steady, "machine_steal")
-    if stolen and sum(stolen) / len(stolen) > STEAL:
-        text = f"the host took {sum(stolen) / len(stolen):.0%} of this virtual machine's time away"
+            remedy = "leave a core to each load process, with nothing else on it"
+            found.append(Doubt("client paused", text, remedy))
+    stolen = [share for rows in observations(steady, "machine").values() for share in values(rows, "steal")]
+    if stolen and mean(stolen) > STEAL:
+        text = f"the host took {mean(stolen):.0%} of this virtual machine's time away"
         found.append(Doubt("stolen time", text, "measure on a machine of its own"))
     return found
 
 
-def _by_worker(run: Run) -> dict[str, list[dict[str, Any]]]:
-    first, end = run.window or run.seconds
-    found: dict[str, list[dict[str, Any]]] = {}
-    for row in run.telemetry:
-        if first <= float(row["time"]) <= end:
-            found.setdefault(str(row.get("worker", 0)), []).append(row)
-    return found
-
-
-def _mean(rows: list[dict[str, Any]], name: str) -> float:
-    seen = [float(row[name]) for row in rows if row.get(name) is not None]
-    return sum(seen) / len(seen) if seen else 0.0
+def _number(source: str) -> str:
+    return source.removeprefix("worker ")
 
 
 def _near_the_ceiling(run: Run) -> list[Doubt]:

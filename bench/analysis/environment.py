@@ -24,6 +24,10 @@ TARGET: Final = {
     "tls": "TLS",
 }
 LOAD: Final = {"transport": "transport", "connections": "connections", "processes": "load processes"}
+LAUNCHED: Final = frozenset(
+    {"kind", "build", "version", "image", "digest", "flags", "environment", "cpus", "sha256"}
+)
+"""Facts of a server that an experiment started, which decide what it can do."""
 MATTERS: Final = frozenset(
     {
         "CPU",
@@ -63,6 +67,7 @@ def facts(manifest: Mapping[str, Any]) -> dict[str, str]:
         found["payload"] = _payload(payload)
     if isinstance(git, dict) and git.get("commit"):
         found["commit"] = git["commit"][:12] + (" with changes" if git.get("dirty") else "")
+    found |= _launched((manifest.get("experiment") or {}).get("server") or {})
     packages = (manifest.get("machine") or {}).get("packages") or {}
     found |= {f"package {name}": version for name, version in packages.items()}
     found["seed"] = manifest.get("seed")
@@ -81,10 +86,17 @@ def differences(
             "measure both in turn on one machine, with everything else equal",
         )
         for title in old | new
-        if (title in MATTERS or title.startswith("package "))
+        if (title in MATTERS or title.startswith(("package ", "server ")))
         and title not in varied
         and old.get(title) != new.get(title)
     ]
+
+
+def _launched(server: Mapping[str, Any]) -> dict[str, Any]:
+    """What an experiment knows of a server that it started."""
+    titles = {"kind": "server", "build": "server build", "version": "server version", "image": "server image"}
+    found = {titles.get(name, f"server {name}"): value for name, value in server.items() if name in LAUNCHED}
+    return {title: value for title, value in found.items() if value not in (None, "", [], {})}
 
 
 def _payload(payload: Mapping[str, Any]) -> str | None:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from bench.analysis.cells import Cell, observed
+from bench.analysis.cells import Cell, cpu_cores, observations
 from bench.analysis.sample_size import supported
 from bench.histogram import Histogram
 
@@ -41,9 +41,11 @@ def share(part: int, whole: int) -> float:
 
 def cpu_per_request(cell: Cell) -> float:
     """Seconds of the server's CPU time for each answered request of the run; nan where it was not observed."""
-    seen = observed(cell.run, "server_cpu")
+    busy = [
+        cores for rows in observations(cell.run, "server").values() if (cores := cpu_cores(rows)) is not None
+    ]
     answered = sum(tally.requests for (key, _), tally in cell.run.tallies.items() if key.outcome == "OK")
-    return sum(seen) / len(seen) / per_second(answered, cell) if seen and answered else math.nan
+    return sum(busy) / per_second(answered, cell) if busy and answered else math.nan
 
 
 def _latency(q: float) -> Callable[[Cell], float]:

@@ -100,7 +100,8 @@ def test_cpu_per_request(tmp_path: Path) -> None:
     writer = RunWriter.create(tmp_path, "mnist", None, {})
     for second in range(5):
         writer.append(0, Chunk.of(**requests(second, count=100, rate=120, start=float(second))))
-        writer.telemetry(second + 0.9, server_cpu=0.5, worker=0)
+        writer.telemetry(second + 0.9, source="server", cpu_seconds=7 + 0.5 * second)
+        writer.telemetry(second + 0.9, source="worker 0", cpu_seconds=3.0 * second)
     writer.finish(stopped=5.0)
     run = Run.open(writer.path)
     (cell,) = cells(run)

@@ -101,9 +101,16 @@ def with_telemetry(root: Path, **values: Any) -> Run:
         writer.append(0, chunk)
     for second in range(SECONDS):
         for worker in (0, 1):
-            row = {"cpu": 0.4, "loop_delay_p99": 0.0004, "run_delay": 0.01, "machine_steal": 0.0}
-            changed = {name: value(second, worker) for name, value in values.items()}
-            writer.telemetry(second + 0.5, **(row | changed), worker=worker)
+            row = {"loop_delay": 0.0004, "run_delay": 0.01}
+            changed = {
+                name: value(second, worker) for name, value in values.items() if name not in ("cpu", "steal")
+            }
+            cpu = values.get("cpu", lambda s, w: 0.4)
+            spent = None if cpu(0, worker) is None else sum(cpu(s, worker) for s in range(second))
+            writer.telemetry(second + 0.5, source=f"worker {worker}", cpu_seconds=spent, **(row | changed))
+        writer.telemetry(
+            second + 0.5, source="machine", steal=values.get("steal", lambda s, w: 0.0)(second, 0)
+        )
     writer.finish()
     return Run.open(writer.path)
 
@@ -115,14 +122,14 @@ def with_telemetry(root: Path, **values: Any) -> Run:
         ({"cpu": lambda s, w: 0.95 if w else 0.3}, ["client saturated"], "load process 1 used 95%"),
         ({"cpu": lambda s, w: 1.0 if s == 9 else 0.5}, [], ""),
         ({"run_delay": lambda s, w: 0.8 * (1 - w)}, ["client held up"], "load process 0 waited"),
-        ({"loop_delay_p99": lambda s, w: 0.02}, ["client paused"], "20 ms late"),
+        ({"loop_delay": lambda s, w: 0.02}, ["client paused"], "20 ms late"),
         (
-            {"loop_delay_p99": lambda s, w: 1.5 if (s, w) == (20, 1) else 0.001},
+            {"loop_delay": lambda s, w: 1.5 if (s, w) == (20, 1) else 0.001},
             ["client paused"],
             "1,500 ms late",
         ),
-        ({"machine_steal": lambda s, w: 0.2}, ["stolen time"], "20%"),
-        ({"cpu": lambda s, w: None, "loop_delay_p99": lambda s, w: None}, [], ""),
+        ({"steal": lambda s, w: 0.2}, ["stolen time"], "20%"),
+        ({"cpu": lambda s, w: None, "loop_delay": lambda s, w: None}, [], ""),
     ],
 )
 def test_a_load_generator_without_time(tmp_path: Path, values: Any, expected: list[str], text: str) -> None:
