@@ -127,9 +127,15 @@ class _Call:
                     f"Expects arg[{position}] to be {_name_of(want)} but {_name_of(array.dtype)} is provided",
                 )
         try:
-            results = self._run(*arrays)
+            results: list[Any] = self._run(*arrays)
         except _tensorflow().errors.OpError as error:
             raise Refusal(error.error_code, error.message) from error
+        except UnicodeDecodeError as error:
+            # the text of an error that quotes a string which is no UTF-8; its code is lost on the way
+            raise Refusal(Code.INVALID_ARGUMENT, error.object.decode(errors="replace")) from error
+        if any(type(result) is bytes for result in results):
+            # the session gives a string without dimensions as bytes
+            results = [np.array(result, object) if type(result) is bytes else result for result in results]
         return dict(zip(self._outputs, results, strict=True))
 
 

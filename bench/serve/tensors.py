@@ -18,8 +18,9 @@ Array = np.ndarray[Any, Any]
 MAX_FILLED: Final = 1 << 24
 """Elements that a request may claim beyond those it sends: `[1000000, 1000]` and one value are 20 bytes."""
 
-MAX_RANK: Final = 64
-"""numpy's limit; TensorFlow's own is 254."""
+MAX_RANK: Final = 32
+"""Dimensions of an input. TensorFlow has 254 and numpy 64, but TensorFlow's Python binding is built for numpy's
+former limit: a string array of 33 dimensions makes it overwrite memory and kills the process (TensorFlow 2.21)."""
 
 _MOST: Final = 1 << 59
 """Elements of a shape, those of no size left out: numpy's limit for the widest dtype, 2^63 bytes."""

@@ -87,6 +87,10 @@ class Target:
             return error.code().name, error.details(), b""
         return "OK", "", response
 
+    def start(self, path: str, request: bytes) -> Any:
+        """A call under way, with `code()` and `details()` that wait for its end."""
+        return self._channel.unary_unary(path).future(request, timeout=SECONDS, wait_for_ready=True)
+
     def versions(self, model: str) -> dict[int, str]:
         """State by version."""
         request = messages.GetModelStatusRequest()
