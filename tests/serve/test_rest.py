@@ -230,3 +230,39 @@ def test_outputs_that_json_cannot_hold() -> None:
     with pytest.raises(Refusal) as caught:
         json_outputs.tensors({"a": np.zeros(2, np.complex64)}, json_outputs.COLUMN)
     assert caught.value.text == "Failed to write JSON value for tensor type: complex64"
+
+
+LEAVES = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.sampled_from([2**24, 2**31, 2**63, 2**64, 10**30, 10**400])
+    | st.floats()
+    | st.text(max_size=3)
+    | st.just({"b64": "YQ=="})
+)
+KEYS = st.sampled_from(["x", "a", "b", "text", "b64", "more"])
+VALUES = st.recursive(
+    LEAVES, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=3)
+)
+
+
+@settings(max_examples=400, derandomize=True, deadline=None)
+@given(
+    method=st.sampled_from(["predict", "classify", "regress"]),
+    document=st.dictionaries(
+        st.sampled_from(["instances", "inputs", "examples", "context"]),
+        VALUES | st.lists(VALUES, max_size=3),
+        max_size=3,
+    ),
+    signature=st.sampled_from(["", "serving_default", "two", "words", "nope"]),
+)
+def test_any_json_is_answered(
+    repository: Repository, method: str, document: dict[str, Any], signature: str
+) -> None:
+    server, _ = api(repository)
+    if signature:
+        document["signature_name"] = signature
+    answer = server.answer("POST", f"/v1/models/m:{method}", {}, json.dumps(document).encode())
+    assert answer.status in {200, 400, 404, 501}, answer
+    assert ("error" in json.loads(answer.body)) == (answer.status != 200)
