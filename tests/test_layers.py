@@ -48,7 +48,7 @@ ALLOWED: dict[str, set[str]] = {
     "load": GROUND | {"wire", "load", "serve.launch"},
     "serve": GROUND | {"wire", "serve", "supervision", "inspection"},
     "export": GROUND | {"wire.messages", "export"},
-    "experiment": GROUND | {"load", "serve", "experiment", "supervision", "jsonl", "recording"},
+    "experiment": GROUND | {"load", "serve", "wire", "experiment", "supervision", "jsonl", "recording"},
     "analysis": {"sample", "histogram", "chunk", "run", "choices", "warmup", "config", "analysis"},
     "cli": {""},
     "__main__": {"cli"},

@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from bench.analysis import client
+from bench.analysis import client, reconciliation
 from bench.analysis.cells import Cell, cells
 from bench.analysis.doubt import Doubt
 from bench.analysis.sample_size import samples_needed
@@ -223,4 +223,5 @@ CHECKS: Final[tuple[Callable[[Run], list[Doubt]], ...]] = (
     _errors,
     _wrong_answers,
     _restarted,
+    reconciliation.check,
 )

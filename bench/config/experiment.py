@@ -8,7 +8,7 @@ from pydantic import field_validator
 
 from bench import BenchError, schedule
 from bench.config.reading import Table, checked, key, read_toml, refusal
-from bench.config.servers import Declared, chosen, read_servers
+from bench.config.servers import Declared, chosen, cpu_numbers, read_servers
 
 MNIST: Final = "mnist"
 
@@ -114,6 +114,9 @@ class Experiment(Table):
     seconds: int = key(10, "a whole number of seconds from 1 on", "Load of each trial.", "7", ge=1)
     seed: int = key(1, "a whole number from 0 on", "Decides orders and payloads.", "1", ge=0)
     deadline: float = key(10.0, "a number of seconds above 0", "When a call is given up.", "2.5", gt=0)
+    cpus: str | None = key(
+        None, 'CPU numbers such as "0" or "0-3,6"', "The CPUs that the load processes may use.", '"0"'
+    )
     samples: bool = key(False, "true or false", "Keep every request, not only histograms and counts.", "true")
     options: dict[str, bool | int | float | str] = key(
         {},
@@ -121,6 +124,13 @@ class Experiment(Table):
         "Further options of the locustfile, by their names without dashes.",
         '{ transport = "grpcio" }',
     )
+
+    @field_validator("cpus")
+    @classmethod
+    def _cpus(cls, text: str | None) -> str | None:
+        if text is not None:
+            cpu_numbers(text)
+        return text
 
     @field_validator("batch_sizes")
     @classmethod

@@ -15,7 +15,7 @@ from bench.experiment.folder import Ended, Folder
 from bench.experiment.plan import Session, Trial, sessions
 from bench.experiment.trial import Failed, Generator, Glance, run_trial
 from bench.load.manifest import tree_hash
-from bench.load.site import Site
+from bench.load.site import exported
 from bench.serve.launching import facts
 from bench.serve.launching.kinds import launched
 from bench.serve.launching.running import Running, Served
@@ -143,7 +143,7 @@ def served(study: Study, say: Callable[[str], None]) -> Iterator[Served]:
     for name, model in study.experiment.models.items():
         path = study.model_path(name)
         if path is None and started and name == MNIST:
-            path = Site(Path(), say).mnist()
+            path = exported(MNIST, ["--pair"], versions=(1, 2), say=say)
         yield Served(name, path, tuple(model.versions))
 
 

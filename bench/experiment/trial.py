@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from bench.config.experiment import Study
+from bench.config.servers import cpu_numbers
 from bench.experiment.folder import Folder
 from bench.experiment.live import Live
 from bench.experiment.plan import Trial, load_of
@@ -76,7 +77,8 @@ def run_trial(
     experiment = study.experiment
     limit = experiment.seconds + experiment.deadline + _SPARE_SECONDS + (60 if generator.remote else 0)
     try:
-        with supervised(command, log=log, grace=_GRACE_SECONDS, keep_open=[lock]) as process:
+        cpus = () if experiment.cpus is None else cpu_numbers(experiment.cpus)
+        with supervised(command, log=log, grace=_GRACE_SECONDS, keep_open=[lock], cpus=cpus) as process:
             started = time.monotonic()
             live: Live | None = None
             while process.wait(_LOOK_SECONDS) is None:

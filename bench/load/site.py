@@ -66,32 +66,8 @@ class Site:
         return self.exported("mnist", "--pair", versions=(1, 2))
 
     def exported(self, model: str, *flags: str, versions: Sequence[int] = (1,), kept: str = "models") -> Path:
-        """The folder of a model's versions, made by `bench export` with these flags where they are missing.
-
-        kept: the folder below the cache; models that differ in their flags alone need different ones.
-        Raises BenchError where the export fails.
-        """
-        folder = cache_folder() / kept
-        folder.mkdir(parents=True, exist_ok=True)
-        with (folder / ".lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)  # another load test may be exporting at this moment
-            for number in (None,) if "--pair" in flags else tuple(versions):
-                wanted = tuple(versions) if number is None else (number,)
-                if all((folder / model / str(each) / "saved_model.pb").is_file() for each in wanted):
-                    continue
-                which = [] if number is None else ["--version", str(number)]
-                self._export(folder, model, [*which, *flags])
-        return folder / model
-
-    def _export(self, folder: Path, model: str, flags: Sequence[str]) -> None:
-        self.say(f"exporting {model} into {folder} (once)")
-        command = [sys.executable, "-m", "bench", "export", str(folder), "--model", model, *flags]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-            raise BenchError(f"the export of {model} into {folder} failed: {last}")
-        for line in done.stdout.strip().splitlines():
-            self.say(line)
+        """As `exported`, below."""
+        return exported(model, flags, versions=versions, kept=kept, say=self.say)
 
     def serving(self, *models: Served) -> list[str]:
         """Arguments of `bench serve` for these models; labels may be there before their versions."""
@@ -99,6 +75,43 @@ class Site:
         path.write_text(str(config_of(models)))
         labels = ["--allow_version_labels_for_unavailable_models"] if any(m.labels for m in models) else []
         return ["--model_config_file", str(path), *labels]
+
+
+def exported(
+    model: str,
+    flags: Sequence[str],
+    *,
+    versions: Sequence[int],
+    say: Callable[[str], None],
+    kept: str = "models",
+) -> Path:
+    """The folder of a model's versions, made by `bench export` with these flags where they are missing.
+
+    kept: the folder below the cache; models that differ in their flags alone need different ones.
+    Raises BenchError where the export fails.
+    """
+    folder = cache_folder() / kept
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # another load test may be exporting at this moment
+        for number in (None,) if "--pair" in flags else tuple(versions):
+            wanted = tuple(versions) if number is None else (number,)
+            if all((folder / model / str(each) / "saved_model.pb").is_file() for each in wanted):
+                continue
+            which = [] if number is None else ["--version", str(number)]
+            _export(folder, model, [*which, *flags], say)
+    return folder / model
+
+
+def _export(folder: Path, model: str, flags: Sequence[str], say: Callable[[str], None]) -> None:
+    say(f"exporting {model} into {folder} (once)")
+    command = [sys.executable, "-m", "bench", "export", str(folder), "--model", model, *flags]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        raise BenchError(f"the export of {model} into {folder} failed: {last}")
+    for line in done.stdout.strip().splitlines():
+        say(line)
 
 
 def cache_folder() -> Path:
