@@ -17,7 +17,7 @@ from bench.wire.deadlines import Deadlines, Queue
 from bench.wire.dial import TLS, Address, ConnectError, client_context, dial
 from bench.wire.exchange import Exchange, RequestHead
 from bench.wire.http2_client import ClientConnection
-from bench.wire.link import Link, Timed
+from bench.wire.link import Link
 
 USER_AGENT: Final = f"serving-bench/{__version__}"
 
@@ -46,7 +46,7 @@ class Reply(NamedTuple):
     """When the last frame of the answer was read, or the call was given up."""
 
 
-class Call(Timed):
+class Call(Exchange):
     """A call under way; made by `Channel.start`."""
 
     __slots__ = ("_channel", "_link", "_on_reply", "_queue")
@@ -54,7 +54,7 @@ class Call(Timed):
     def __init__(
         self, channel: "Channel", head: RequestHead, message: bytes, on_reply: Callable[[Reply], Any]
     ) -> None:
-        super().__init__(head, message)
+        Exchange.__init__(self, head, message)  # without super(): 0.1 us of each call
         self._channel = channel
         self._on_reply: Callable[[Reply], Any] | None = on_reply
         self._link: Link | None = None

@@ -26,6 +26,7 @@ class Exchange:
     """One unary call. `status`, `details` and `message` are the answer; the other fields are the connection's."""
 
     __slots__ = (
+        "awaits",
         "credit",
         "details",
         "encoding",
@@ -34,6 +35,7 @@ class Exchange:
         "parts",
         "request",
         "retried",
+        "sent",
         "size",
         "status",
         "stream",
@@ -43,10 +45,8 @@ class Exchange:
         self.head = head
         self.request = request
         self.retried = False
-        self.renew()
-
-    def renew(self) -> None:
-        """Make it as if it had never been sent, for another connection."""
+        self.sent: float | None = None
+        """When its last byte was handed to the kernel, on the clock of whoever does the sending; None: never."""
         self.stream = 0
         self.status: int | None = None
         """gRPC status; None: not ended."""
@@ -55,6 +55,8 @@ class Exchange:
         """The answer's only message; None on errors."""
         self.encoding: bytes | None = None
         """grpc-encoding of the response; None: the response has not been opened."""
+        self.awaits = False
+        """Whether the response has been opened and nothing of its body has come."""
         self.parts: list[bytes] | None = None
         """The response's body where it did not come in one frame."""
         self.size = 0
@@ -62,9 +64,16 @@ class Exchange:
         self.credit = 0
         """Bytes that the server may still send, once the response has been opened."""
 
+    def renew(self) -> None:
+        """Make it fit to be sent again on another connection."""
+        retried, sent = self.retried, self.sent
+        Exchange.__init__(self, self.head, self.request)
+        self.retried, self.sent = retried, sent
+
     def add(self, content: bytes, largest: int) -> tuple[int, str] | None:
         """Take a part of the body; gives status and details as soon as it is known to be too large."""
         parts = self.parts
+        self.awaits = False
         if parts is None:
             parts = self.parts = []
             if self.message is not None:  # more follows a message that had come whole

@@ -157,14 +157,12 @@ class Connection(ABC):
             self.out.append(frames.goaway(self._last_peer_stream(), code, text))
             self._held.clear()
 
-    def _consume(self, size: int) -> None:
-        """Account for `size` bytes of DATA in the connection's window, and renew the window when it is half used."""
-        self._credit -= size
-        if self._credit < self._low:
-            if self._credit < 0:
-                raise ProtocolError(FLOW_CONTROL_ERROR, "more DATA than the connection's window")
-            self.out.append(frames.window_update(0, self._connection_window - self._credit))
-            self._credit = self._connection_window
+    def _renew_window(self) -> None:
+        """Give the connection's window back when half of it is used; to be called when `_credit` is below `_low`."""
+        if self._credit < 0:
+            raise ProtocolError(FLOW_CONTROL_ERROR, "more DATA than the connection's window")
+        self.out.append(frames.window_update(0, self._connection_window - self._credit))
+        self._credit = self._connection_window
 
     def _other(self, kind: int, flags: int, stream: int, payload: bytes) -> None:
         """Every frame but DATA and whole HEADERS, which the roles handle in their loops."""

@@ -69,6 +69,7 @@ class ClientConnection(Connection):
         self._next = first_stream
         self._most_streams = 2**32
         self._largest = largest_message
+        self._whole = min(stream_window, largest_message + PREFIX.size)  # a body in one frame may be as large
         self._before_path = [(b":method", b"POST"), (b":scheme", scheme.encode())]
         self._after_path = [
             (b":authority", authority.encode()),
@@ -195,6 +196,7 @@ class ClientConnection(Connection):
     def _frames(self, data: bytes, at: int) -> int:
         # The loop that every answer passes, three times as a rule: whatever is not an undivided answer goes elsewhere.
         end, unpack, streams, known = len(data), HEAD.unpack_from, self._streams, self._decoder.known
+        bodies, done = self._outflow.bodies, self._done
         while end - at >= 9:
             word, flags, stream = unpack(data, at)
             start = at + 9
@@ -208,29 +210,39 @@ class ClientConnection(Connection):
             if self._partial is not None:
                 self._continue(self._partial, kind, flags, stream & LARGEST_STREAM, data[start:at])
             elif kind == DATA:
-                self._consume(size)
+                self._credit -= size
+                if self._credit < self._low:
+                    self._renew_window()
                 exchange = streams.get(stream)
                 if (
                     exchange is not None
-                    and size >= 5
+                    and exchange.awaits
                     and not flags
-                    and exchange.message is None
-                    and exchange.parts is None
-                    and exchange.encoding is not None
+                    and 5 <= size <= self._whole
                     and PREFIX.unpack_from(data, start) == (0, size - 5)
-                    and size <= self._stream_window
-                    and size - 5 <= self._largest
                 ):
                     exchange.message = data[start + 5 : at]
+                    exchange.awaits = False
                     exchange.credit -= size
                 else:
                     self._divided(flags, stream & LARGEST_STREAM, data[start:at])
             elif kind == HEADERS:
                 if flags & _SPECIAL == 4:
-                    block = data[start:at]
-                    self._heading(
-                        stream & LARGEST_STREAM, flags, known.get(block) or self._decoder.decode(block)
-                    )
+                    payload = data[start:at]
+                    block = known.get(payload) or self._decoder.decode(payload)
+                    exchange = streams.get(stream)
+                    if exchange is None or (block.refusal is not None and exchange.encoding is None):
+                        self._heading(stream & LARGEST_STREAM, flags, block)
+                    elif flags == 5 and block.status == 0 and exchange.message is not None and not bodies:
+                        exchange.status = 0
+                        del streams[stream]
+                        done.append(exchange)
+                    elif flags == 4 and exchange.encoding is None:
+                        exchange.encoding = block.encoding
+                        exchange.awaits = True
+                        exchange.credit = self._stream_window
+                    else:
+                        self._heading(stream & LARGEST_STREAM, flags, block)
                 else:
                     self._headers(flags, stream & LARGEST_STREAM, data[start:at])
             else:
@@ -246,16 +258,13 @@ class ClientConnection(Connection):
         if exchange is None:
             self._never_opened(stream, "HEADERS")
         elif flags & END_STREAM:
-            if exchange.message is not None and block.status == 0 and exchange.parts is None:
-                exchange.status = 0
-                self._leave(stream, exchange)
-            else:
-                exchange.settle(block, self._largest)
-                self._leave(stream, exchange)
+            exchange.settle(block, self._largest)
+            self._leave(stream, exchange)
         elif exchange.encoding is None:
             if block.refusal is None:
                 exchange.encoding = block.encoding
-                exchange.credit += self._stream_window
+                exchange.awaits = True
+                exchange.credit = self._stream_window
             elif not block.informational:
                 self._refuse(exchange, *block.refusal)
         else:

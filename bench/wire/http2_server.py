@@ -93,6 +93,7 @@ class ServerConnection(Connection):
         self._requests: list[Request] = []
         self._most_streams = 2**32 if most_streams is None else most_streams
         self._largest = largest_message
+        self._whole = min(stream_window, largest_message + PREFIX.size)  # a body in one frame may be as large
         self._last = 0
         self._refuse_above = LARGEST_STREAM
         self._greeted = False  # the preface has not come
@@ -220,17 +221,17 @@ class ServerConnection(Connection):
             if self._partial is not None:
                 self._continue(self._partial, kind, flags, stream & LARGEST_STREAM, data[start:at])
             elif kind == DATA:
-                self._consume(size)
+                self._credit -= size
+                if self._credit < self._low:
+                    self._renew_window()
                 incoming = streams.get(stream)
                 if (
                     incoming is not None
                     and flags == END_STREAM
                     and incoming.parts is None
                     and not incoming.complete
-                    and size >= 5
+                    and 5 <= size <= self._whole
                     and PREFIX.unpack_from(data, start) == (0, size - 5)
-                    and size <= self._stream_window
-                    and size - 5 <= self._largest
                 ):
                     incoming.complete = True
                     head = incoming.head

@@ -22,17 +22,6 @@ _READABLE, _WRITABLE = 1, 2
 _READ: Final = 129_024  # below the size from which malloc maps and unmaps memory for each read (13 us of 70)
 
 
-class Timed(Exchange):
-    """An exchange that knows when its last byte was handed to the kernel."""
-
-    __slots__ = ("sent",)
-
-    def __init__(self, head: Any, request: bytes) -> None:
-        super().__init__(head, request)
-        self.sent: float | None = None
-        """`time.perf_counter()` instant; None: never."""
-
-
 class Link:
     """A connected socket with its HTTP/2 connection, until it is lost."""
 
@@ -60,7 +49,9 @@ class Link:
         self._changed = changed
         self._scheduled = False
         self._rest: memoryview | None = None  # what the kernel did not take
-        self._marks: deque[tuple[int, Timed]] = deque()  # (bytes of `_rest` left when it has gone, exchange)
+        self._marks: deque[tuple[int, Exchange]] = (
+            deque()
+        )  # (bytes of `_rest` left when it has gone, exchange)
         hub = get_hub()
         self._run_callback = hub.loop.run_callback
         self._reader = hub.loop.io(sock.fileno(), _READABLE)
@@ -85,7 +76,7 @@ class Link:
         if data:
             self._on_bytes(data, time.perf_counter())
 
-    def submit(self, call: Timed) -> None:
+    def submit(self, call: Exchange) -> None:
         """Let a call leave with the next send."""
         self.connection.request(call)
         if not self._scheduled:

@@ -46,7 +46,8 @@ class Outflow:
         self.sent: list[int] = []
         """Streams whose last byte has been put onto `out` since the owner last emptied this list."""
         self._first = DEFAULT_WINDOW
-        self._bodies: dict[int, _Body] = {}
+        self.bodies: dict[int, _Body] = {}
+        """What waits for windows, by stream, the oldest first."""
         self.held = 0
         """Bytes of the messages that wait for the peer's windows, each counted whole until its last byte left."""
 
@@ -54,12 +55,12 @@ class Outflow:
         """Send a new stream's message as the windows permit; `closing` follows it (None: END_STREAM on its DATA)."""
         body = _Body(stream, message, closing, self._first)
         if not self._advance(body):
-            self._bodies[stream] = body
+            self.bodies[stream] = body
             self.held += body.size
 
     def drop(self, stream: int) -> bool:
         """Forget what is left of a stream's message; False where nothing was left."""
-        body = self._bodies.pop(stream, None)
+        body = self.bodies.pop(stream, None)
         if body is None:
             return False
         self.held -= body.size
@@ -71,14 +72,14 @@ class Outflow:
             self.window += increment
             if self.window > LARGEST_WINDOW:
                 raise ProtocolError(FLOW_CONTROL_ERROR, "the connection's window exceeds 2^31 - 1")
-        elif (body := self._bodies.get(stream)) is not None:
+        elif (body := self.bodies.get(stream)) is not None:
             body.window += increment
             if body.window > LARGEST_WINDOW:
                 raise ProtocolError(FLOW_CONTROL_ERROR, f"the window of stream {stream} exceeds 2^31 - 1")
 
     def resize(self, first_window: int) -> None:
         """The peer's SETTINGS_INITIAL_WINDOW_SIZE, also for streams under way; windows may become negative."""
-        for body in self._bodies.values():
+        for body in self.bodies.values():
             body.window += first_window - self._first
             if body.window > LARGEST_WINDOW:
                 raise ProtocolError(
@@ -95,13 +96,13 @@ class Outflow:
     def pump(self) -> None:
         """Send what the windows now permit, the oldest message first."""
         done = []
-        for stream, body in self._bodies.items():
+        for stream, body in self.bodies.items():
             if self.window <= 0:
                 break
             if self._advance(body):
                 done.append(stream)
         for stream in done:
-            self.held -= self._bodies.pop(stream).size
+            self.held -= self.bodies.pop(stream).size
 
     def _advance(self, body: _Body) -> bool:
         """Put as much as is allowed onto `out`; True when nothing is left."""
