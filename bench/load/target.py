@@ -2,13 +2,11 @@
 
 import contextlib
 import tempfile
-import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import gevent
 from google.protobuf import text_format
 
 from bench import BenchError
@@ -61,35 +59,8 @@ class EmbeddedServer:
             self._stack = stack.pop_all()
         self.address: str = server.address
         self.rest = server.rest
-        self._await_versions()
         self.pid: int = server.pid
         say(f"embedded server is ready at {self.address}")
-
-    def _await_versions(self) -> None:
-        """A server is ready when each model has one version; here, loads begin when none is still to come."""
-        give_up = time.monotonic() + launch.READY_SECONDS
-        channel = open_channel("native", self.address)
-        try:
-            channel.connect(CONNECT_SECONDS)
-            while any(self._loading(channel, name) for name in self._models()):
-                if time.monotonic() > give_up:
-                    raise BenchError(
-                        f"the embedded server still loads models after {launch.READY_SECONDS:g} s"
-                    )
-                gevent.sleep(0.02)
-        except BaseException:
-            self.stop()
-            raise
-        finally:
-            channel.close()
-
-    def _loading(self, channel: Channel, model: str) -> bool:
-        request = messages.GetModelStatusRequest()
-        request.model_spec.name = model
-        reply = channel.call(messages.GET_MODEL_STATUS, request.SerializeToString(), CONNECT_SECONDS)
-        known = messages.GetModelStatusResponse.FromString(reply.message).model_version_status
-        state = messages.ModelVersionStatus
-        return any(each.state in (state.START, state.LOADING) for each in known)
 
     def _models(self) -> dict[str, Path]:
         """Name and base path of the models in the server's model config; nothing where it has none."""

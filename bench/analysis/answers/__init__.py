@@ -6,7 +6,7 @@ The manifest names the question; each module here knows the answer to one, from 
 from collections.abc import Callable
 from typing import Final
 
-from bench.analysis.answers import batches, rollout, versions
+from bench.analysis.answers import batches, drift, neighbours, overload, rollout, spike, versions
 from bench.analysis.answers.answer import Answer
 from bench.run import Run
 
@@ -14,7 +14,11 @@ __all__ = ["ANSWERS", "Answer", "answers"]
 
 ANSWERS: Final[dict[str, Callable[[Run], list[Answer]]]] = {
     "batches": batches.answer,
+    "drift": drift.answer,
+    "neighbours": neighbours.answer,
+    "overload": overload.answer,
     "rollout": rollout.answer,
+    "spike": spike.answer,
     "versions": versions.answer,
 }
 

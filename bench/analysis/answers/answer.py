@@ -1,6 +1,7 @@
 """What does an answer consist of, and how are ratios of latencies told with their uncertainty?"""
 
 import math
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -57,3 +58,21 @@ def times(interval: Interval | None) -> str:
     if interval is None:
         return "not compared, too few seconds"
     return f"×{interval.value:.2f} ({interval.low:.2f} to {interval.high:.2f})"
+
+
+def unpaired(before: Sequence[float], after: Sequence[float]) -> Interval | None:
+    """after / before, as geometric means of values at different times; None of fewer than three of either.
+
+    Welch's t on the logarithms, with the degrees of freedom of Satterthwaite.
+    """
+    if min(len(before), len(after)) < 3:
+        return None
+    logs = [np.log(values) for values in (before, after)]
+    errors = [float(each.var(ddof=1)) / len(each) for each in logs]
+    middle = float(logs[1].mean() - logs[0].mean())
+    total = sum(errors)
+    if total == 0:
+        return Interval(math.exp(middle), math.exp(middle), math.exp(middle))
+    freedom = total**2 / sum(error**2 / (len(each) - 1) for error, each in zip(errors, logs, strict=True))
+    margin = float(stdtrit(freedom, (1 + CONFIDENCE) / 2)) * math.sqrt(total)
+    return Interval(math.exp(middle), math.exp(middle - margin), math.exp(middle + margin))

@@ -4,23 +4,22 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bench.analysis import quantities
 from bench.analysis.answers.answer import Answer
-from bench.histogram import nearest_rank
+from bench.analysis.answers.windows import (
+    SETTLING,
+    WINDOW,
+    Floats,
+    Requests,
+    requests_of,
+    threshold_of,
+    windows,
+)
 from bench.run import Run
 
-WINDOW: Final = 0.1
-"""Seconds; each window has a p99 of its own."""
-SETTLING: Final = 1.0
-"""Seconds at the start of a run that are no baseline."""
-FACTOR: Final = 2.0
-"""A window is slow when its p99 is above so many times what 19 of 20 windows of the baseline stay below."""
 FIRST: Final = 100
 """Answers of a new version that are looked at for the cost of its cold start."""
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -37,21 +36,6 @@ class Swap:
     """Seconds of windows that are slow."""
     cold: float
     """Slowest of the new version's first answers."""
-
-
-@dataclass(frozen=True)
-class Requests:
-    """The requests of a run, in the order of their due instants, as columns."""
-
-    due: Floats
-    done: Floats
-    version: NDArray[np.int64]
-    """-1: none named, or not answered."""
-
-    @property
-    def latency(self) -> Floats:
-        """Seconds; nan of what was not answered."""
-        return self.done - self.due
 
 
 def answer(run: Run) -> list[Answer]:
@@ -74,23 +58,13 @@ def answer(run: Run) -> list[Answer]:
     found = [Answer(told, counted)]
     if not changes:
         return found
-    requests = _requests(run)
+    requests = requests_of(run)
     if not len(requests.due):
         return [
             *found,
             Answer("how long latency rose is not known: samples were not kept (--no-samples)", {}),
         ]
     return [*found, *_felt(requests, [(float(e["time"]), int(e["version"])) for e in changes])]
-
-
-def windows(requests: Requests, begin: float, end: float) -> Floats:
-    """p99 of latency of each whole window from `begin` to `end` that has answers, in seconds."""
-    inside = (requests.due >= begin) & (requests.due < end) & np.isfinite(requests.done)
-    latency = requests.latency[inside]
-    number = ((requests.due[inside] - begin) / WINDOW).astype(np.int64)
-    cuts = np.flatnonzero(np.diff(number)) + 1
-    parts = np.split(latency, cuts) if len(latency) else []
-    return np.array([np.sort(part)[nearest_rank(99.0, len(part)) - 1] for part in parts])
 
 
 def swaps(requests: Requests, changes: list[tuple[float, int]], threshold: float) -> list[Swap]:
@@ -123,7 +97,7 @@ def _felt(requests: Requests, changes: list[tuple[float, int]]) -> list[Answer]:
             Answer("no excursion can be told: less than a second of baseline before the first change", {})
         ]
     usual = float(np.median(baseline))
-    threshold = FACTOR * float(np.sort(baseline)[nearest_rank(95.0, len(baseline)) - 1])
+    threshold = threshold_of(baseline)
     slow_before = WINDOW * int(np.count_nonzero(baseline > threshold))
     seen = swaps(requests, changes, threshold)
     heights, slow = np.array([s.height for s in seen]), np.array([s.slow for s in seen])
@@ -172,12 +146,3 @@ def _felt(requests: Requests, changes: list[tuple[float, int]]) -> list[Answer]:
 def _median(values: Floats) -> float:
     known = values[np.isfinite(values)]
     return float(np.median(known)) if len(known) else float("nan")
-
-
-def _requests(run: Run) -> Requests:
-    frame = run.samples
-    return Requests(
-        frame["due"].to_numpy(np.float64),
-        frame["done"].to_numpy(np.float64, na_value=np.nan),
-        frame["version"].fillna(-1).to_numpy(np.int64),
-    )

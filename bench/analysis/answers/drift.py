@@ -1,0 +1,68 @@
+"""Did latency or memory grow while the load stayed the same?"""
+
+from typing import Final
+
+from bench.analysis import quantities
+from bench.analysis.answers.answer import Answer, times, unpaired
+from bench.run import Run
+from bench.warmup import trend
+
+CERTAIN: Final = 0.01
+"""A trend is told when chance would make one like it less often."""
+GROWTH: Final = 0.01
+"""And when it makes a difference of so much within the run: caches fill up a little for long."""
+MEGABYTE: Final = 1e6
+
+
+def answer(run: Run) -> list[Answer]:
+    """Latency of the last third of the steady part against its first, and the trend of each process's memory."""
+    steady = run.steady
+    series = {
+        second: histogram.percentile(50.0)
+        for second, histogram in steady.series("latency", lambda key: key.outcome == "OK")
+    }
+    third = len(series) // 3
+    medians = [series[second] for second in sorted(series)]
+    change = unpaired(medians[:third], medians[-third:]) if third else None
+    if change is None:
+        return [Answer("the steady part is too short to show a drift; run longer (-t)", {})]
+    moved = "no drift found" if change.low <= 1 <= change.high else "drifted"
+    found = [
+        Answer(
+            f"median latency {moved}: the last {third} seconds against the first {third} {times(change)}",
+            {"p50_drift": change.value, "p50_drift_low": change.low, "p50_drift_high": change.high},
+        )
+    ]
+    sources = dict.fromkeys(str(row["source"]) for row in run.telemetry if row.get("memory") is not None)
+    return found + [each for source in sources if (each := _memory(steady, source)) is not None]
+
+
+def _memory(run: Run, source: str) -> Answer | None:
+    first, end = run.window or run.seconds
+    rows = [
+        (float(row["time"]), float(row["memory"]))
+        for row in run.telemetry
+        if row.get("source") == source and row.get("memory") is not None and first <= row["time"] <= end
+    ]
+    seen = trend([memory for _, memory in rows])
+    if seen is None:
+        return None
+    begun = rows[0][1]
+    growth = seen.change * begun
+    hourly = growth / (rows[-1][0] - rows[0][0]) * 3600
+    certain = seen.p < CERTAIN and seen.change > GROWTH
+    told = (
+        f"grew by {quantities.significant(growth / MEGABYTE)} MB, {quantities.significant(hourly / MEGABYTE)} MB an hour"
+        if certain
+        else f"no growth above {GROWTH:.0%} found"
+    )
+    told += f", {quantities.significant(begun / MEGABYTE)} MB after the warm-up"
+    name = source.replace(" ", "_")
+    return Answer(
+        f"memory of {source}: {told}",
+        {
+            f"{name}_memory_bytes": begun,
+            f"{name}_memory_growth_per_hour": hourly if certain else 0.0,
+            f"{name}_memory_trend_p": seen.p,
+        },
+    )

@@ -1,0 +1,61 @@
+"""How much of what was asked was answered in time, at which rate did that end, and what became of the rest?"""
+
+from typing import Final
+
+from bench.analysis import quantities
+from bench.analysis.answers.answer import Answer
+from bench.run import Run
+
+IN_TIME: Final = 0.99
+"""A rate is borne when at least this share is answered within the deadline."""
+
+
+def answer(run: Run) -> list[Answer]:
+    """Each step of the schedule: what was offered, what was answered, what became of the rest."""
+    load = run.manifest.get("load") or {}
+    schedule = load.get("schedule") or {}
+    begun = [float(each["begin"]) for each in (run.manifest.get("arrivals") or {}).values()]
+    if schedule.get("kind") != "steps" or not begun:
+        return []
+    each, steps = float(schedule["each"]), [float(step) for step in schedule["steps"]]
+    outcomes: list[dict[str, int]] = [{} for _ in steps]
+    for (key, second), tally in run.within(*run.seconds).tallies.items():
+        number = int((second + 0.5 - begun[0]) // each)
+        # seconds that belong to two steps belong to neither
+        if 0 <= number < len(steps) and (second - begun[0]) // each == (second + 0.999 - begun[0]) // each:
+            outcomes[number][key.outcome] = outcomes[number].get(key.outcome, 0) + tally.requests
+    users = int(load.get("users") or 1)
+    seen = [(rate * users, counted) for rate, counted in zip(steps, outcomes, strict=True) if counted]
+    if not seen:
+        return []
+    borne = [rate for rate, counted in seen if _share(counted, "OK") >= IN_TIME]
+    deadline = quantities.duration(float(load["deadline"]))
+    rates = ", ".join(f"{rate:g}/s {quantities.share(_share(counted, 'OK'))}" for rate, counted in seen)
+    most = f"{max(borne):g}/s" if borne else f"less than {seen[0][0]:g}/s"
+    found = [
+        Answer(
+            f"answered within {deadline}: {rates}; the server bears {most}",
+            {"borne_rate": max(borne) if borne else None}
+            | {f"in_time_{rate:g}": _share(counted, "OK") for rate, counted in seen},
+        )
+    ]
+    rest: dict[str, int] = {}
+    for _, counted in seen:
+        for outcome, number in counted.items():
+            if outcome != "OK":
+                rest[outcome] = rest.get(outcome, 0) + number
+    total = sum(rest.values())
+    if total:
+        told = ", ".join(
+            f"{quantities.share(n / total)} {o}" for o, n in sorted(rest.items(), key=lambda i: -i[1])
+        )
+        found.append(
+            Answer(
+                f"what was not answered in time: {told}", {f"rest_{o}": n / total for o, n in rest.items()}
+            )
+        )
+    return found
+
+
+def _share(counted: dict[str, int], outcome: str) -> float:
+    return counted.get(outcome, 0) / sum(counted.values())

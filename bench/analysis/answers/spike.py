@@ -1,0 +1,60 @@
+"""How slow did requests become under a spike, and how long after it were they as quick as before?"""
+
+from typing import Final
+
+import numpy as np
+
+from bench.analysis import quantities
+from bench.analysis.answers.answer import Answer
+from bench.analysis.answers.windows import SETTLING, WINDOW, requests_of, threshold_of, windows
+from bench.run import Run
+
+CALM: Final = 10
+"""Windows in a row without a slow one, from which on the server has recovered."""
+
+
+def answer(run: Run) -> list[Answer]:
+    """The p99 of tenths of a second before, during and after the spike."""
+    load = run.manifest.get("load") or {}
+    schedule = load.get("schedule") or {}
+    begun = [float(each["begin"]) for each in (run.manifest.get("arrivals") or {}).values()]
+    if schedule.get("kind") != "spike" or not begun:
+        return []
+    requests = requests_of(run)
+    if not len(requests.due):
+        return [Answer("how long latency rose is not known: samples were not kept (--no-samples)", {})]
+    start = begun[0] + float(schedule["at"])
+    end = start + float(schedule["lasting"])
+    before = windows(requests, begun[0] + SETTLING, start)
+    during, after = windows(requests, start, end), windows(requests, end, float(requests.due[-1]))
+    if len(before) < CALM or not len(during) or len(after) < CALM:
+        return [Answer("the run is too short to see the load before, during and after the spike", {})]
+    threshold = threshold_of(before)
+    recovery = _recovery(after > threshold)
+    failed = sum(tally.requests for (key, _), tally in run.tallies.items() if key.outcome != "OK")
+    usual, height = float(np.median(before)), float(np.median(during))
+    duration = quantities.duration
+    told = "it had not recovered at the end of the run"
+    if recovery == 0:
+        told = "it recovered at once"
+    elif recovery is not None:
+        told = f"it recovered {duration(recovery)} after the spike"
+    text = (
+        f"at {schedule['factor']:g} times the load the p99 of 0.1 s was {duration(height)} (median; {duration(float(during.max()))} at most) "
+        f"instead of {duration(usual)}; {told} (p99 below {duration(threshold)} for {CALM * WINDOW:g} s); {failed:,} requests failed"
+    )
+    values = {
+        "baseline_p99": usual,
+        "spike_p99": height,
+        "spike_p99_max": float(during.max()),
+        "threshold": threshold,
+        "recovery_seconds": recovery,
+        "failed": float(failed),
+    }
+    return [Answer(text, values)]
+
+
+def _recovery(slow: "np.ndarray[tuple[int, ...], np.dtype[np.bool_]]") -> float | None:
+    """Seconds until the first of CALM windows in a row that are not slow; None: there are none."""
+    calm = np.convolve(~slow, np.ones(CALM), mode="valid") == CALM
+    return WINDOW * int(np.argmax(calm)) if calm.any() else None

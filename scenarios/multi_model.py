@@ -1,0 +1,41 @@
+"""Do two models on one server disturb each other? One is asked all the time, the other every second five seconds."""
+
+from bench import mnist
+from bench.load.options import Options, defaults
+from bench.load.site import Served, Site
+from bench.load.users import ArrivalUser
+from bench.payload import Pool
+from bench.schedule import Steps
+
+defaults(users=2, spawn_rate=2, run_time="60s")
+
+
+class Mnist(ArrivalUser):
+    """The model whose clients must not suffer: single digits at a steady rate."""
+
+    question, request_name, schedule = "neighbours", "mnist", "poisson:300"
+
+    @classmethod
+    def payload(cls, options: Options) -> Pool:
+        """Digits as images [28, 28, 1]."""
+        digits = mnist.load("test", options.mnist)
+        return Pool.mnist(digits.images, digits.labels, **options.asked.request(), seed=options.seed)
+
+    @classmethod
+    def server(cls, site: Site) -> list[str]:
+        """Both models from one model config."""
+        flat = site.exported("mnist2", "--flat", "--arch", "cnn", "--steps", "100")
+        return site.serving(Served("mnist", site.mnist()), Served("mnist2", flat))
+
+
+class Mnist2(ArrivalUser):
+    """Its neighbour, with another input and another network: batches of 16 that come and go."""
+
+    request_name, schedule = "mnist2", Steps((0, 25) * 12, each=5)
+
+    @classmethod
+    def payload(cls, options: Options) -> Pool:
+        """The same digits as rows of 784 numbers."""
+        digits = mnist.load("test", options.mnist)
+        request = options.asked.request() | {"model": "mnist2", "batch": 16}
+        return Pool.mnist(digits.images.reshape(-1, 784), digits.labels, **request, seed=options.seed)

@@ -1,0 +1,28 @@
+"""What happens when more is asked than a server can do: how much is answered in time, what is refused, and how?"""
+
+from bench import mnist
+from bench.load.options import Options, defaults
+from bench.load.site import Served, Site
+from bench.load.users import ArrivalUser
+from bench.payload import Pool
+
+defaults(users=1, spawn_rate=1, run_time="36s", batch_size="64", deadline="1")
+
+
+class Overload(ArrivalUser):
+    """Twice as many requests every six seconds; the deadline says what is in time."""
+
+    question = "overload"
+    schedule = "steps:25,50,100,200,400,800/6s"
+
+    @classmethod
+    def payload(cls, options: Options) -> Pool:
+        """Digits of the test set, 64 in a request unless --batch-size says otherwise."""
+        digits = mnist.load("test", options.mnist)
+        return Pool.mnist(digits.images, digits.labels, **options.asked.request(), seed=options.seed)
+
+    @classmethod
+    def server(cls, site: Site) -> list[str]:
+        """A network with some work to do, on a server that refuses what exceeds 100 requests in flight."""
+        network = site.exported("mnist", "--arch", "cnn", "--steps", "100", kept="cnn")
+        return [*site.serving(Served("mnist", network)), "--max_in_flight=100"]

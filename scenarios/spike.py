@@ -1,0 +1,21 @@
+"""How does a server take a step to five times its load, and how long does it need to recover from it?"""
+
+from bench import mnist
+from bench.load.options import Options, defaults
+from bench.load.users import ArrivalUser
+from bench.payload import Pool
+
+defaults(users=1, spawn_rate=1, run_time="30s")
+
+
+class Spike(ArrivalUser):
+    """A steady rate, five times as much for five seconds, then as before."""
+
+    question = "spike"
+    schedule = "spike:800x5@10s+5s"
+
+    @classmethod
+    def payload(cls, options: Options) -> Pool:
+        """Digits of the test set."""
+        digits = mnist.load("test", options.mnist)
+        return Pool.mnist(digits.images, digits.labels, **options.asked.request(), seed=options.seed)
