@@ -59,7 +59,9 @@ class _Server:
         self._ports = taken
         self._stack = stack
         self._loop = loop
-        calls = NullCalls(echo=options.echo) if stack is None else stack.calls
+        calls = (
+            NullCalls(echo=options.echo, examples=options.reply_examples) if stack is None else stack.calls
+        )
         limits = front.Limits(options.max_connections, options.max_message_bytes)
         self._front = Front(loop, calls, limits, settings.tls)
         if stack is not None:

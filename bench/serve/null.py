@@ -13,9 +13,10 @@ _CLASSES: Final = 10
 class NullCalls:
     """Answers every call at once: with canned bytes, or with its own. For measuring what is around it."""
 
-    def __init__(self, *, echo: bool) -> None:
+    def __init__(self, *, echo: bool, examples: int = 1) -> None:
+        """examples: in each canned reply."""
         self.in_flight = 0
-        self._reply = None if echo else canned_reply()
+        self._reply = None if echo else canned_reply(examples)
 
     def take(self, asker: Asker, requests: Sequence[Request]) -> None:
         """See `front.Calls`."""
@@ -35,15 +36,15 @@ class NullCalls:
         """There is nothing to end."""
 
 
-def canned_reply() -> bytes:
-    """A PredictResponse of MNIST's shape: one example, scores that name the digit 7, version 1."""
+def canned_reply(examples: int = 1) -> bytes:
+    """A PredictResponse of MNIST's shape: scores that name the digit 7 for each example, version 1."""
     response = PredictResponse()
     response.model_spec.name, response.model_spec.signature_name = "mnist", "predict_images"
     response.model_spec.version.value = 1
     tensor = response.outputs["scores"]
     tensor.dtype = types_pb2.DT_FLOAT
-    for size in (1, _CLASSES):
+    for size in (examples, _CLASSES):
         tensor.tensor_shape.dim.add().size = size
-    tensor.float_val.extend(float(digit == 7) for digit in range(_CLASSES))
+    tensor.float_val.extend([float(digit == 7) for digit in range(_CLASSES)] * examples)
     message: bytes = response.SerializeToString()
     return message

@@ -95,6 +95,7 @@ class Options:
         "", "write arrival, due and reply instants of each call as float64", placeholder="PATH"
     )
     echo: bool = _flag(False, "null backend: answer with the request's own bytes")
+    reply_examples: int = _flag(1, "null backend: examples in its canned reply")
     seed: int = _flag(0, "seed of service times, errors and wrong answers")
 
     # the original's flags that change nothing here
@@ -149,7 +150,14 @@ def check(options: Options) -> None:
         value = getattr(options, name)
         if value is not None and not 0 <= value <= 65535:
             raise BenchError(f"--{name} {value}: a port is between 0 and 65535")
-    for name in ("processes", "max_connections", "workers", "max_in_flight", "rest_api_num_threads"):
+    for name in (
+        "processes",
+        "max_connections",
+        "workers",
+        "max_in_flight",
+        "reply_examples",
+        "rest_api_num_threads",
+    ):
         value = getattr(options, name)
         if value is not None and value < 1:
             raise BenchError(f"--{name} {value}: at least 1")
