@@ -27,6 +27,8 @@ _FLOATING: Final[dict[str, tuple[type[Any], int]]] = {
     "dcomplex_val": (np.float64, 2),
 }
 """Fields whose packed payload is memory, what they hold, and how many of them make one element."""
+_MOST_BESIDE: Final = 4096
+"""Bytes beside the payload up to which a layout is remembered."""
 _MAX_LENGTHS: Final = 1024
 _MAX_ALIKE: Final = 8
 """Bounds of what is remembered: different lengths of requests, and layouts of one length."""
@@ -49,20 +51,21 @@ Layouts = MutableMapping[int, tuple[Layout, ...]]
 
 def learn(layouts: Layouts, request: bytes, message: Any, group: Any, rows: int) -> None:
     """Remember how a valid request with one input is laid out, if others like it can be recognised by it."""
-    payload = _memory(message)
     alike = layouts.get(len(request), ())
+    if len(alike) >= _MAX_ALIKE or (not alike and len(layouts) >= _MAX_LENGTHS):
+        return
     _alias, dtype, inner = group.feeds[0]
+    size = rows * math.prod(inner) * dtype.itemsize
+    if size < _SHORTEST or len(request) - size > _MOST_BESIDE:
+        return
+    payload = _memory(message)
     # a tensor without elements may carry content all the same; it is ignored
-    if len(payload) != rows * math.prod(inner) * dtype.itemsize or len(payload) < _SHORTEST:
-        return
-    if len(alike) >= _MAX_ALIKE:
-        return
-    if not alike and len(layouts) >= _MAX_LENGTHS:
+    if len(payload) != size:
         return
     start = request.find(payload)
     if start < 0:
         return
-    stop = start + len(payload)
+    stop = start + size
     prefix, suffix = request[:start], request[stop:]
     if not _is_payload(prefix, payload, suffix, message):
         return
@@ -74,7 +77,9 @@ def _memory(message: Any) -> bytes:
     if len(message.inputs) != 1:
         return b""
     tensor = next(iter(message.inputs.values()))
-    storage = STORAGES[tensor.dtype]
+    storage = STORAGES.get(tensor.dtype)
+    if storage is None:
+        return b""
     if tensor.tensor_content:
         return b"" if storage.dtype == object else bytes(tensor.tensor_content)
     # bool_val may hold any varint that is not 0 for true, float8_val comes in one piece or many: left to the parser

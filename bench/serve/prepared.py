@@ -10,7 +10,7 @@ from bench.serve.servable import Handle
 from bench.serve.tensors import Array, delimited
 from bench.wire.messages import ModelSpec, PredictResponse
 
-_MAX_GROUPS: Final = 1024
+_MAX_GROUPS: Final = 256
 """Groups that are remembered for each version; past them they are forgotten and made again."""
 
 _MODEL_SPEC: Final = PredictResponse.DESCRIPTOR.fields_by_name["model_spec"].number

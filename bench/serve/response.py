@@ -16,7 +16,7 @@ from bench.serve.servable import Code, Refusal
 from bench.serve.tensors import Array, delimited, encode, head
 from bench.wire.messages import PredictResponse
 
-_MAX_HEADS: Final = 1024
+_MAX_HEADS: Final = 256
 """Heads that are remembered for each group; past them they are forgotten and made again."""
 
 _OUTPUTS: Final = PredictResponse.DESCRIPTOR.fields_by_name["outputs"].number

@@ -15,7 +15,7 @@ from bench.wire.messages import TensorProto, types_pb2
 
 Array = np.ndarray[Any, Any]
 
-MAX_FILLED: Final = 1 << 24
+MAX_FILLED: Final = 1 << 22
 """Elements that a request may claim beyond those it sends: `[1000000, 1000]` and one value are 20 bytes."""
 
 MAX_RANK: Final = 32

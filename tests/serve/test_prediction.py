@@ -436,6 +436,21 @@ def test_layouts_are_learnt_and_used(predictions: Predictions, repository: Repos
     prepared.release()
 
 
+@pytest.mark.parametrize("start", range(20))
+def test_a_payload_that_looks_like_what_stands_before_it(
+    predictions: Predictions, repository: Repository, start: int
+) -> None:
+    """Its first occurrence is the message's own structure: dtype, shape and lengths."""
+    repository.serving.layouts.clear()
+    model = PredictRequest.FromString(floats(np.zeros((1, 4))))
+    before = model.SerializeToString(deterministic=True)
+    model.inputs["x"].tensor_content = before[start : start + 16]
+    message = model.SerializeToString(deterministic=True)
+    anew = described(predictions, message)
+    assert described(predictions, message) == anew
+    assert anew[4]["x"][2] == before[start : start + 16]
+
+
 def test_layouts_are_bounded(predictions: Predictions, repository: Repository) -> None:
     repository.serving.layouts.clear()
     for model_version in range(40):
@@ -443,10 +458,14 @@ def test_layouts_are_bounded(predictions: Predictions, repository: Repository) -
         message.client_id = bytes([model_version])
         predictions.prepare(message.SerializeToString()).release()
     assert [len(alike) for alike in repository.serving.layouts.values()] == [8]
+    wide = PredictRequest.FromString(SEEN[0])
+    wide.client_id = bytes(5000)
+    predictions.prepare(wide.SerializeToString()).release()
+    assert len(repository.serving.layouts) == 1
     for width in range(4, 1300):
         predictions.prepare(floats(np.zeros((1, width)))).release()
     assert len(repository.serving.layouts) <= 1024
-    assert len(next(iter(repository.serving.versions.values())).groups) <= 1024
+    assert len(next(iter(repository.serving.versions.values())).groups) <= 256
 
 
 def test_no_answer_by_a_version_that_has_gone(tmp_path: Path) -> None:
