@@ -118,6 +118,22 @@ def test_custom_models_are_refused(tmp_path: Path) -> None:
         model_config.read_models(tmp_path / "models.config")
 
 
+def test_a_file_with_an_unknown_platform_is_refused_with_its_place(tmp_path: Path) -> None:
+    file = tmp_path / "models.config"
+    file.write_text(
+        'model_config_list {\n  config { name: "a" base_path: "/a" model_platform: "tensorflow" }\n'
+        '  config { name: "b" base_path: "/b" model_platform : \'jax\' }\n}\n'
+    )
+    with pytest.raises(BenchError) as caught:
+        model_config.read_models(file)
+    assert str(caught.value) == (
+        f"{file}: 3:38: Model b requests unsupported platform jax; the only one is tensorflow"
+    )
+    file.write_text('model_config_list { config { name: "b" base_path: "/b" model_platform: "j" "ax" } }')
+    with pytest.raises(BenchError, match=r"models\.config: Model b requests unsupported platform jax"):
+        model_config.read_models(file)
+
+
 def test_one_model_by_flags() -> None:
     models = model_config.accepted(
         model_config.single("m", Path("/models/m")), {}, lambda _n, _v: False, False
