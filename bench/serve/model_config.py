@@ -38,7 +38,23 @@ def read_models(path: Path) -> Any:
         raise BenchError(
             f"{path}: custom_model_config is not supported; list the models in model_config_list"
         )
+    for model in config.model_config_list.config:
+        if model.model_platform not in {"", PLATFORM}:
+            raise BenchError(
+                f"{path}: {_place_of(path, model.model_platform)}Model {model.name} requests unsupported platform "
+                f"{model.model_platform}; the only one is {PLATFORM}"
+            )
     return config
+
+
+def _place_of(path: Path, platform: str) -> str:
+    """`line:column: ` of the first entry with this platform; empty where it is spelt in another way."""
+    text = path.read_text(encoding="utf-8")
+    found = re.search(rf"model_platform\s*:\s*([\"']){re.escape(platform)}\1", text)
+    if found is None:
+        return ""
+    line = text.count("\n", 0, found.start()) + 1
+    return f"{line}:{found.start() - text.rfind(chr(10), 0, found.start())}: "
 
 
 def accepted(
