@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -36,7 +37,16 @@ class Finished:
 
 def command(results: Path, *arguments: str, scenario: str = "scenarios/mnist.py") -> list[str]:
     base = [sys.executable, "-m", "locust", "-f", str(ROOT / scenario), "--headless", "--only-summary"]
+    if "--processes" in arguments:  # Locust's own port would be taken by another test, or by a user's Locust
+        port = str(_free_port())
+        base += ["--master-port", port, "--master-bind-port", port]
     return [*base, "--results", str(results), *arguments]
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        number: int = probe.getsockname()[1]
+    return number
 
 
 def start(results: Path, *arguments: str, scenario: str = "scenarios/mnist.py") -> "subprocess.Popen[str]":
