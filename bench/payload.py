@@ -166,6 +166,8 @@ class Pool:
     """Of the messages, each with its length before it."""
     rows: npt.NDArray[np.int64] | None = field(default=None, repr=False)
     """[messages, batch]: which of the examples stand in each message; None: not known."""
+    over_rest: tuple[bytes, ...] | None = field(default=None, repr=False)
+    """The messages as HTTP requests, for those that are asked over REST."""
 
     @classmethod
     def mnist(

@@ -95,6 +95,7 @@ class Worker:
             return
         load.index, load.count = msg.data["index"], msg.data["count"]
         load.clock_bound = self._best[0]
+        load.rest = msg.data["rest"]
         load.start_clock(msg.data["origin"] + self._best[1])
         source = f"worker {load.index}"
         start = load.run_time(0.0)
@@ -158,6 +159,8 @@ class Workers:
         self.environment, self.runner = environment, environment.runner
         self._known: dict[str, _Known] = {}
         self._origin = 0.0
+        self.rest: str | None = None
+        """The server's REST API, for workers that ask there."""
         self._keep: Callable[[int, Chunk], None] | None = None
         self._refused: Callable[[str], None] | None = None
         self._observe: Callable[..., None] | None = None
@@ -247,6 +250,7 @@ class Workers:
             "echo": msg.data["clock"],
             "clock": time.perf_counter(),
             "origin": self._origin,
+            "rest": self.rest,
             "index": known.number,
             "count": max(self.runner.worker_count, len(self._known)),
         }

@@ -122,7 +122,12 @@ class FirstProcess:
         """Everything that can be wrong with the options shows here, before anything is written or sent."""
         RunWriter.check_root(options.results)
         pools = make_pools(self.environment.user_classes, options)
-        return self._target(options, pools), pools
+        target = self._target(options, pools)
+        if any(pool.over_rest for pool in pools.values()) and self._rest(target, options) is None:
+            raise BenchError(
+                "--rest: this scenario asks over REST too; give HOST:PORT of the server's REST API"
+            )
+        return target, pools
 
     def _begin(self) -> None:
         options = read_options(self.environment.parsed_options)
@@ -140,9 +145,11 @@ class FirstProcess:
             load = Session(
                 self.environment, target.address, options, pools, lambda chunk: writer.append(0, chunk)
             )
+            load.rest = self._rest(target, options)
             load.start_clock(self._origin)
             session.begin(self.environment, load)
         else:
+            self.workers.rest = self._rest(target, options)
             self.workers.begin(self._origin, writer.append, self._refuse, writer.telemetry)
         self._watch(target, options)
         self._conduct(options)
@@ -183,6 +190,10 @@ class FirstProcess:
             self.conductor = Conductor(schedules, self._origin, count, workers.tell)
         elif load is not None:
             self.conductor = Conductor(schedules, self._origin, count, lambda _, plan: load.follow(plan))
+
+    def _rest(self, target: Target, options: Options) -> str | None:
+        embedded = self.server is not None and target.kind == "embedded"
+        return options.rest or (self.server.rest if self.server and embedded else None)
 
     def _act(self, options: Options, target: Target) -> None:
         """Start what the scenario does beside the load."""

@@ -120,6 +120,6 @@ def _payload(pool: Pool) -> dict[str, Any]:
     return {
         "sha256": pool.sha256,
         "messages": len(pool.messages),
-        "bytes": len(pool.messages[0]),
+        "bytes": len((pool.over_rest or pool.messages)[0]),
         "batch": pool.batch,
     }

@@ -78,6 +78,8 @@ class Options:
     mnist: Path | None
     results: Path
     note: str | None
+    rest: str | None
+    """host:port of the REST API, where the user named one."""
     keep_samples: bool
     schedule: Schedule | None
     """When requests are due; None: as the scenario says."""
@@ -152,6 +154,12 @@ def add_arguments(parser: Any) -> None:
         metavar="N",
         help="open loop: requests under way at most in each load process; what is due beyond them is recorded as unsent (default: 10000)",
     )
+    option(
+        "--rest",
+        default="",
+        metavar="HOST:PORT",
+        help="REST port of the server at --host, for scenarios that ask over REST too",
+    )
     option("--note", default="", metavar="TEXT", help="a word in the result folder's name")
     option("--server-pid", default="", metavar="PID", help="observe this server process on this machine")
     option("--server-container", default="", metavar="ID", help="observe this Docker container")
@@ -195,6 +203,7 @@ def read_options(parsed: Any) -> Options:
         mnist=Path(parsed.mnist) if parsed.mnist else None,
         results=Path(parsed.results),
         note=note or None,
+        rest=str(parsed.rest or "").strip() or None,
         keep_samples=not _truth(parsed.no_samples),
         schedule=_schedule(str(parsed.schedule or "").strip()),
         max_in_flight=_whole("--max-in-flight", parsed.max_in_flight, 1),

@@ -16,6 +16,7 @@ from bench.chunk import Chunk
 from bench.load.arrivals import Arrivals, Lane
 from bench.load.options import Options
 from bench.load.record import Recorder, Rows
+from bench.load.rest import RestConnection
 from bench.load.sources import Source, open_schedules
 from bench.load.statistics import show_in_locust
 from bench.load.streams import Plan
@@ -55,6 +56,10 @@ class Session:
         self.clock_bound = 0.0
         """Seconds by which this process's times may be off the master's."""
         self.recorded = 0
+        self.rest = options.rest
+        """host:port of the server's REST API, where it is known."""
+        self.rest_sent = 0
+        """Requests handed to the kernel over REST."""
         self._sink = sink
         self._recorders = {
             source: Recorder(
@@ -86,7 +91,7 @@ class Session:
     @property
     def sent(self) -> int:
         """Calls whose bytes were handed to the kernel."""
-        return self.channel.sent_calls
+        return self.channel.sent_calls + self.rest_sent
 
     @property
     def unsent(self) -> int:
@@ -117,6 +122,12 @@ class Session:
             for source, recorder in self._recorders.items()
             if source.user is user_class and not source.kind
         }
+
+    def rest_connection(self, pool: Pool) -> RestConnection:
+        """A connection to the server's REST API, whose port is known when a scenario asks there."""
+        if self.rest is None:
+            raise RuntimeError("the test began without a REST port, although it asks over REST")
+        return RestConnection(self.rest, pool.output, pool.model, pool.version)
 
     def choices(self) -> Choices | None:
         """Which classes the answers gave, by request name; None where no user class keeps them."""

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from bench import BenchError
 from bench.load.options import Options
+from bench.load.rest import with_rest
 from bench.payload import Pool
 from bench.schedule import Closed, Open, Schedule, Trace, parse
 
@@ -46,14 +47,13 @@ def _by_name(user: Any, options: Options, *, alone: bool) -> Mapping[str, Pool]:
     """The pools of a user class by the names of their requests."""
     payload = user.payload(options)
     if isinstance(payload, Pool):
-        return {user.request_name: payload}
-    if alone:
+        payload = {user.request_name: payload}
+    elif alone:
         raise BenchError(
             f"{user.__name__}.payload: pools by name; users that do not wait for answers send one kind of "
             "requests, so make a class of each"
         )
-    pools: Mapping[str, Pool] = payload
-    return pools
+    return {name: with_rest(pool) if name in user.over_rest else pool for name, pool in payload.items()}
 
 
 def open_schedules(user_classes: Iterable[Any], options: Options) -> dict[Any, Open]:

@@ -1,6 +1,6 @@
 """How do Locust users ask a model server, and what does a scenario have to say of its own?"""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from itertools import cycle
 from typing import Any, ClassVar
 
@@ -14,6 +14,7 @@ from locust.user.task import LOCUST_STATE_STOPPING
 from bench.load import lifecycle, session
 from bench.load.options import Options
 from bench.load.record import Recorder
+from bench.load.rest import RestConnection
 from bench.load.site import Served, Site
 from bench.payload import Pool
 from bench.schedule import Closed, Open
@@ -41,6 +42,8 @@ class PredictUser(User):  # type: ignore[misc]  # locust ships no types
     turn_seconds: ClassVar[int | None] = None
     """Pools by name: all users send those of one name for so many seconds, then the next name's, and start over;
     the first second of each turn is warm-up. None: each user takes them in turn, request by request."""
+    over_rest: ClassVar[Collection[str]] = ()
+    """Names of the requests that go to the server's REST API."""
     question: ClassVar[str] = ""
     """Which question the report answers beside its table: a name in `bench.analysis.answers.ANSWERS`, or none."""
     keep_choices: ClassVar[bool] = False
@@ -78,6 +81,7 @@ class PredictUser(User):  # type: ignore[misc]  # locust ships no types
         stream = load.next_stream()
         recorders = load.recorders(type(self))
         self._lanes = {name: (each, each.pool.sequence(stream)) for name, each in recorders.items()}
+        self._rest: dict[str, RestConnection] = {}
         self._next_lane = self._in_turn(load).__next__
 
     def _in_turn(self, load: session.Session) -> Iterator[tuple[Recorder, Iterator[int]]]:
@@ -99,6 +103,8 @@ class PredictUser(User):  # type: ignore[misc]  # locust ships no types
             raise StopUser
         recorder, order = self._next_lane() if name is None else self._lanes[name]
         index = next(order)
+        if recorder.pool.over_rest is not None:
+            return self._predict_rest(load, recorder, recorder.pool.over_rest[index], index)
         call = load.channel.start(PREDICT, recorder.pool.messages[index], getcurrent().switch, load.deadline)
         try:
             reply: Reply = get_hub().switch()
@@ -106,6 +112,21 @@ class PredictUser(User):  # type: ignore[misc]  # locust ships no types
             call.cancel()
             recorder.add_cancelled(None, index, call.sent)
             raise
+        recorder.add(None, index, reply)
+        return reply.status
+
+    def _predict_rest(self, load: session.Session, recorder: Recorder, message: bytes, index: int) -> int:
+        """The same over the REST API, on a connection of this user's own."""
+        connection = self._rest.get(recorder.name)
+        if connection is None:
+            connection = self._rest[recorder.name] = load.rest_connection(recorder.pool)
+        try:
+            reply = connection.ask(message, load.deadline)
+        except GreenletExit:
+            load.rest_sent += connection.sent is not None
+            recorder.add_cancelled(None, index, connection.sent)
+            raise
+        load.rest_sent += reply.sent is not None
         recorder.add(None, index, reply)
         return reply.status
 

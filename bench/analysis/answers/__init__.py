@@ -6,14 +6,16 @@ The manifest names the question; each module here knows the answer to one, from 
 from collections.abc import Callable
 from typing import Final
 
-from bench.analysis.answers import batches, drift, neighbours, overload, rollout, spike, versions
+from bench.analysis.answers import apis, batches, bound, drift, neighbours, overload, rollout, spike, versions
 from bench.analysis.answers.answer import Answer
 from bench.run import Run
 
 __all__ = ["ANSWERS", "Answer", "answers"]
 
 ANSWERS: Final[dict[str, Callable[[Run], list[Answer]]]] = {
+    "apis": apis.answer,
     "batches": batches.answer,
+    "bound": bound.answer,
     "drift": drift.answer,
     "neighbours": neighbours.answer,
     "overload": overload.answer,

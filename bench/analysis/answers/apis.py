@@ -1,0 +1,36 @@
+"""What does it cost to ask in another way?"""
+
+from bench.analysis import quantities
+from bench.analysis.answers.answer import Answer, medians, ratio, times
+from bench.analysis.cells import cells
+from bench.analysis.metrics import METRICS
+from bench.run import Run
+
+
+def answer(run: Run) -> list[Answer]:
+    """Each kind of requests of the scenario against its first: latency second by second, bytes of a request."""
+    payload = run.manifest.get("payload") or {}
+    asked = list((run.manifest.get("target") or {}).get("asked") or {})
+    known = {cell.name: cell for cell in cells(run) if cell.answered.requests}
+    names = [name for name in asked if name in known]
+    if len(names) < 2:
+        return []
+    sizes = dict(zip(asked, (each["bytes"] for each in payload.values()), strict=False))
+    first, *others = names
+    found = []
+    for other in others:
+        change = ratio(medians(run.steady, first), medians(run.steady, other))
+        tails = [METRICS["p99"].of(known[name]) for name in (first, other)]
+        text = (
+            f"{other} against {first}, request by request in turn: median latency {times(change)}, "
+            f"p99 {quantities.duration(tails[1])} instead of {quantities.duration(tails[0])}"
+        )
+        if first in sizes and other in sizes:
+            text += f", {sizes[other]:,} bytes in a request instead of {sizes[first]:,}"
+        values = {
+            "p50_ratio": change.value if change else None,
+            "p50_ratio_low": change.low if change else None,
+            "p50_ratio_high": change.high if change else None,
+        }
+        found.append(Answer(text, values))
+    return found

@@ -1,0 +1,52 @@
+"""What keeps a server from answering more: its cores, or what travels to it?"""
+
+from itertools import pairwise
+from typing import Final
+
+from bench.analysis import quantities
+from bench.analysis.answers.answer import Answer
+from bench.analysis.cells import cells
+from bench.analysis.metrics import METRICS
+from bench.run import Run
+
+BUSY: Final = 0.8
+"""Share of the machine's cores from which on the server counts as bound by its computing."""
+
+
+def answer(run: Run) -> list[Answer]:
+    """Cores that the server used, and bytes that travelled to it, at the throughput that was reached."""
+    steady = run.steady
+    used = server_cores(steady)
+    cores = (run.manifest.get("machine") or {}).get("usable_cores")
+    sizes = [each["bytes"] for each in (run.manifest.get("payload") or {}).values()]
+    size = sizes[0] if len(sizes) == 1 else None
+    rate = sum(METRICS["requests_per_second"].of(cell) for cell in cells(run))
+    examples = sum(METRICS["inferences_per_second"].of(cell) for cell in cells(run))
+    text = f"{quantities.rate(examples)} images per second"
+    if size:
+        text += f", {quantities.significant(rate * size / 1e6)} MB/s in requests of {quantities.significant(size / 1e3)} kB"
+    if used is not None:
+        text += f"; the server used {used:.2f} cores"
+        text += f" of {cores}" if cores else ""
+        text += f", {quantities.duration(used / examples)} for an image" if examples else ""
+        if cores:
+            bound = "bound by computing" if used > BUSY * cores else "not bound by its cores alone"
+            text += f": {bound}"
+    values = {
+        "server_cores": used,
+        "bytes_per_second": rate * size if size else None,
+        "server_cpu_per_image": used / examples if used is not None and examples else None,
+    }
+    return [Answer(text, values)]
+
+
+def server_cores(run: Run) -> float | None:
+    """CPU seconds that the server used per second in the window of a run; None where it was not observed."""
+    first, end = run.window or run.seconds
+    rows = [row for row in run.telemetry if row.get("source") == "server" and first <= row["time"] <= end]
+    spent = [
+        (after["cpu_seconds"] - before["cpu_seconds"], after["time"] - before["time"])
+        for before, after in pairwise(rows)
+        if before.get("cpu_seconds") is not None and after.get("cpu_seconds") is not None
+    ]
+    return sum(cpu for cpu, _ in spent) / sum(time for _, time in spent) if spent else None

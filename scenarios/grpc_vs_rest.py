@@ -1,0 +1,28 @@
+"""What does JSON over HTTP/1.1 cost against gRPC? The same digits over both APIs, in turn."""
+
+from bench import mnist
+from bench.load.options import Options, defaults
+from bench.load.site import Site
+from bench.load.users import PredictUser
+from bench.payload import Pool
+
+defaults(users=4, spawn_rate=4, run_time="30s")
+
+
+class GrpcVsRest(PredictUser):
+    """Each user asks over gRPC and then over REST, again and again; at a real server `--rest` says where."""
+
+    question = "apis"
+    over_rest = ("REST",)
+
+    @classmethod
+    def payload(cls, options: Options) -> dict[str, Pool]:
+        """The same requests twice."""
+        digits = mnist.load("test", options.mnist)
+        pool = Pool.mnist(digits.images, digits.labels, **options.asked.request(), seed=options.seed)
+        return {"gRPC": pool, "REST": pool}
+
+    @classmethod
+    def server(cls, site: Site) -> list[str]:
+        """With a REST port."""
+        return [*super().server(site), "--rest_api_port=0"]
