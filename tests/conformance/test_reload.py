@@ -146,3 +146,27 @@ def test_a_reload_that_waits_ends_at_the_callers_deadline(own: tuple[Target, Pat
     assert target.call(messages.RELOAD_CONFIG, request, seconds=0.5)[0] == "DEADLINE_EXCEEDED"
     # and holds up no other
     assert reload(target, model("shapes", folder / "shapes")) == ("OK", "")
+
+
+def test_the_config_file_is_read_again(tmp_path: Path) -> None:
+    """Models with known service times load at once; what they answer does not matter here."""
+    for name in ("first", "second"):
+        (tmp_path / name / "1").mkdir(parents=True)
+    file = tmp_path / "models.config"
+
+    def publish(*names: str) -> None:
+        entries = " ".join(f"config {{ {model(name, tmp_path / name)} }}" for name in names)
+        (tmp_path / "aside").write_text(f"model_config_list {{ {entries} }}")
+        (tmp_path / "aside").rename(file)
+
+    publish("first")
+    flags = ["--backend=synthetic", f"--model_config_file={file}", "--model_config_file_poll_wait_seconds=1"]
+    with launch.embedded(flags) as server, Target(server.address, None) as target:
+        assert target.versions("first") == {1: "AVAILABLE"}
+        publish("second")
+        until(
+            lambda: target.versions("second") == {1: "AVAILABLE"} and target.versions("first") == {1: "END"}
+        )
+        file.write_text("nonsense")
+        until(lambda: "the model config is left as it is" in server.log_text())
+        assert target.versions("second") == {1: "AVAILABLE"}
