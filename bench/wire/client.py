@@ -29,6 +29,7 @@ _LONGEST_PAUSE: Final = 5.0
 _PAUSE_GROWTH: Final = 1.6
 _JITTER: Final = 0.2
 _MOST_HEADS: Final = 4096
+_new: Final = tuple.__new__  # Reply(...) takes 0.34 us instead of 0.21
 _SHORTEST_TIMER: Final = 0.001  # seconds; the loop counts in milliseconds
 
 
@@ -280,7 +281,7 @@ class Channel:
             return
         call._on_reply = call._link = None
         try:
-            on_reply(Reply(call.status or 0, call.details, call.message or b"", call.sent, now))
+            on_reply(_new(Reply, (call.status or 0, call.details, call.message or b"", call.sent, now)))
         except BaseException:  # noqa: BLE001  # whatever the owner raises, the other calls of this read go on
             self._hub.handle_error(on_reply, *sys.exc_info())
 

@@ -151,6 +151,13 @@ def callbacks_run_once(channel: Any) -> None:
 
 
 @case
+def keepalive_pings_are_answered(channel: Any) -> None:
+    before = json.loads(channel.call(TEST_SERVICE + "Report", b"").message)["peer"]
+    gevent.sleep(0.7)  # the server would have hung up by now
+    equal(json.loads(channel.call(TEST_SERVICE + "Report", b"").message)["peer"], before)
+
+
+@case
 def instants_are_in_order(channel: Any) -> None:
     before = time.perf_counter()
     reply = channel.call(TEST_SERVICE + "Echo", b"x")

@@ -1,6 +1,7 @@
 """Foreign servers of one test service, each in a process of its own: python -m tests.wire.peer KIND [FOLDER]
 
-KIND is grpcio-sync, grpcio-aio or own (our server role). With FOLDER, which holds server.pem and ca.pem, the server
+KIND is grpcio-sync, grpcio-aio or own (our server role); grpcio-narrow (one stream at a time, windows of a few bytes)
+or grpcio-aging (GOAWAY to each connection after 0.3 s). grpcio's send keepalive pings all the time. With FOLDER, which holds server.pem and ca.pem, the server
 speaks TLS and insists on client certificates. It prints its port and ends with its standard input.
 
 The service: Echo gives the message back; Fail ends with the status and details in the metadata; Sleep answers after
@@ -13,7 +14,9 @@ import json
 import os
 import sys
 import threading
+from collections.abc import Sequence
 from concurrent import futures
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +24,15 @@ import grpc
 
 METHODS = ("Echo", "Fail", "Sleep", "Gzip", "Report", "Grow", "Predict")
 CODES = {code.value[0]: code for code in grpc.StatusCode}
-OPTIONS = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
+OPTIONS = [
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.max_send_message_length", -1),
+    ("grpc.keepalive_time_ms", 100),
+    ("grpc.keepalive_timeout_ms", 300),
+    ("grpc.http2.max_pings_without_data", 0),
+]
+NARROW = [("grpc.max_concurrent_streams", 1), ("grpc.http2.lookahead_bytes", 8), ("grpc.http2.bdp_probe", 0)]
+AGING = [("grpc.max_connection_age_ms", 300), ("grpc.max_connection_age_grace_ms", 2000)]
 
 
 def work(method: str, message: bytes, metadata: dict[str, str], left: float | None, peer: str) -> bytes:
@@ -83,8 +94,8 @@ def handlers(make: Any) -> Any:
     return grpc.method_handlers_generic_handler("t.Test", {method: make(method) for method in METHODS})
 
 
-def run_sync(folder: Path | None) -> None:
-    server = grpc.server(futures.ThreadPoolExecutor(16), options=OPTIONS)
+def run_sync(folder: Path | None, special: Sequence[tuple[str, int]] = ()) -> None:
+    server = grpc.server(futures.ThreadPoolExecutor(16), options=[*OPTIONS, *special])
     server.add_generic_rpc_handlers((handlers(sync_method),))
     port = bind(server, folder)
     server.start()
@@ -146,5 +157,11 @@ def run_own(folder: Path | None) -> None:
 
 
 if __name__ == "__main__":
-    kinds = {"grpcio-sync": run_sync, "grpcio-aio": run_aio, "own": run_own}
+    kinds = {
+        "grpcio-sync": run_sync,
+        "grpcio-aio": run_aio,
+        "grpcio-narrow": partial(run_sync, special=NARROW),
+        "grpcio-aging": partial(run_sync, special=AGING),
+        "own": run_own,
+    }
     kinds[sys.argv[1]](Path(sys.argv[2]) if len(sys.argv) > 2 else None)

@@ -84,3 +84,35 @@ def test_a_cpp_server_answers_batches_of_any_size(null_server: Path, tmp_path: P
             for call in calls:
                 assert call.get(timeout=30)[:3] == (0, "", bytes(size))
         channel.close()
+
+
+def test_a_grpcio_server_with_one_stream_and_tiny_windows_is_served() -> None:
+    with running([sys.executable, "-m", "tests.wire.peer", "grpcio-narrow"]) as port:
+        channel = Channel(f"127.0.0.1:{port}")
+        calls = [
+            gevent.spawn(channel.call, "/t.Test/Echo", conformance.batch(n), 30.0) for n in (1, 32, 1, 512, 1)
+        ]
+        assert [len(call.get(timeout=30).message) for call in calls] == [n * 3136 for n in (1, 32, 1, 512, 1)]
+        channel.close()
+
+
+def test_connections_that_grpcio_retires_cost_no_call() -> None:
+    """GOAWAY every 0.3 s under load: what the server has not taken goes again, what it has taken is answered."""
+    ended: list[int] = []
+    with running([sys.executable, "-m", "tests.wire.peer", "grpcio-aging"]) as port:
+        channel = Channel(f"127.0.0.1:{port}", connections=2)
+        channel.connect(10)
+
+        def user() -> None:
+            while len(peers) < 8:
+                reply = channel.call("/t.Test/Report", b"", 10.0)
+                ended.append(reply.status)
+                if reply.status == 0:
+                    peers.add(json.loads(reply.message)["peer"])
+
+        peers: set[str] = set()
+        gevent.joinall([gevent.spawn(user) for _ in range(8)], timeout=30, raise_error=True)
+        assert len(peers) >= 8, "the server retired no connection"
+        assert set(ended) == {0}
+        assert channel.in_flight == 0
+        channel.close()
