@@ -1,0 +1,65 @@
+"""The page about the files says what the code accepts."""
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from bench.config import reference
+from bench.config.experiment import read_experiment
+from bench.config.servers import KINDS, read_servers
+
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs" / "configuration.md"
+
+
+def test_the_page_is_up_to_date() -> None:
+    text = PAGE.read_text()
+    assert text == reference.page(text), "run: python -m bench.config.reference docs/configuration.md"
+
+
+@pytest.mark.parametrize("name", reference.TABLES)
+def test_every_example_is_accepted(name: str) -> None:
+    table, _ = reference.TABLES[name]
+    needed = {each: field for each, field in table.model_fields.items() if field.is_required()}
+    for each, field in table.model_fields.items():
+        assert isinstance(field.json_schema_extra, dict)
+        text = "\n".join(
+            f"{key} = {one.json_schema_extra['example']}"
+            for key, one in {**needed, each: field}.items()
+            if isinstance(one.json_schema_extra, dict)
+        )
+        found = getattr(table.model_validate(tomllib.loads(text)), each)
+        assert found not in (None, [], {}, "")
+
+
+def test_every_key_of_every_kind_stands_on_the_page() -> None:
+    text = PAGE.read_text()
+    for table in {*KINDS.values(), *(table for table, _ in reference.TABLES.values())}:
+        for name in table.model_fields:
+            assert f"| `{name}` |" in text
+
+
+def test_the_files_on_the_page_and_in_the_examples_are_accepted(tmp_path: Path) -> None:
+    blocks = [part.split("```")[0] for part in PAGE.read_text().split("```toml\n")[1:]]
+    servers, experiment = blocks
+    (tmp_path / "servers.toml").write_text(servers.replace('"0-3"', '"0"'))
+    names = list(read_servers(tmp_path / "servers.toml"))
+    assert names == ["plain", "batched", "gpu", "production"]
+    (tmp_path / "experiment.toml").write_text(experiment.replace("../mnist.py", "mnist.py"))
+    (tmp_path / "mnist.py").touch()
+    assert read_experiment(tmp_path / "experiment.toml").experiment.trials == 5
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "scenarios" / "experiments").glob("*.toml")), ids=lambda p: p.stem
+)
+def test_the_examples_are_accepted(path: Path) -> None:
+    if path.name == "servers.toml":
+        assert {server.spec.kind for server in read_servers(path).values()} == {
+            "embedded",
+            "binary",
+            "docker",
+        }
+    else:
+        assert read_experiment(path).servers
