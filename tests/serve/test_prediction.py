@@ -232,13 +232,16 @@ class TestBatches:
                 assert list(tensor.float_val) == (array * 2).ravel().tolist()
 
     def test_batched_answers_are_the_bytes_of_single_ones(self, predictions: Predictions) -> None:
-        messages = [floats([[n, -n]]) for n in range(5)]
+        messages = [floats([[n, -n, n, n + 0.5]] * (1 + n % 3), typed=n % 2 == 0) for n in range(12)]
         alone = []
         for message in messages:
             prepared = predictions.prepare(message)
             alone.append(predictions.answer(prepared, run(prepared)))
         batch = [predictions.prepare(message) for message in messages]
-        outputs = batch[0].handle.servable.run("serving_default", stack(batch), ("y",))
+        assert all(prepared.memory is not None for prepared in batch), "each layout has been learnt"
+        stacked = stack(batch)
+        assert np.array_equal(stacked["x"], np.concatenate([prepared.inputs["x"] for prepared in batch]))
+        outputs = batch[0].handle.servable.run("serving_default", stacked, ("y",))
         assert predictions.answer_all(batch, outputs) == alone
 
     def test_several_and_integer_outputs_are_divided_too(self, predictions: Predictions) -> None:
@@ -466,6 +469,30 @@ def test_layouts_are_bounded(predictions: Predictions, repository: Repository) -
         predictions.prepare(floats(np.zeros((1, width)))).release()
     assert len(repository.serving.layouts) <= 1024
     assert len(next(iter(repository.serving.versions.values())).groups) <= 256
+
+
+def test_versions_that_change_between_recognising_and_holding(
+    predictions: Predictions, repository: Repository
+) -> None:
+    """What is held too late is given back, and the request is looked at again."""
+    message = floats([[1, 2, 3, 4]])
+    predictions.prepare(message).release()
+    before = repository.serving
+    after = before._replace(layouts={})
+
+    class Changing:
+        tables = [before, after, after]  # noqa: RUF012 - used up once
+
+        @property
+        def serving(self) -> Any:
+            return self.tables.pop(0)
+
+        acquire = staticmethod(repository.acquire)
+
+    prepared = Predictions(Changing()).prepare(message)  # type: ignore[arg-type]
+    assert prepared.memory is None, "it was parsed anew"
+    assert prepared.handle.held == 1
+    prepared.release()
 
 
 def test_no_answer_by_a_version_that_has_gone(tmp_path: Path) -> None:
