@@ -10,6 +10,8 @@ from bench.analysis.sample_size import supported
 from bench.histogram import Histogram
 
 PERCENTILES: Final = (50.0, 90.0, 99.0, 99.9)
+TOLERANCE: Final = {50.0: 0.02, 90.0: 0.03, 99.0: 0.05, 99.9: 0.10}
+"""By percentile: the further out, the less do equal trials agree."""
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,13 @@ class Metric:
     of: Callable[[Cell], float]
     """nan: not measured, or not supported by the number of samples."""
     text: str
+    tolerance: float = 0.02
+    """A change by this share is called none, unless a limit says otherwise; of shares, by so many points."""
+
+    @property
+    def ratio(self) -> bool:
+        """Whether changes are told as ratios; shares that are often 0 are told as differences."""
+        return self.unit != "share" or self.better == "higher"
 
 
 def supported_percentile(histogram: Histogram, q: float) -> float:
@@ -68,9 +77,19 @@ def label(q: float) -> str:
 METRICS: Final[dict[str, Metric]] = {
     metric.name: metric
     for metric in (
-        *(Metric(label(q), "s", "lower", _latency(q), f"latency, {q:g}th percentile") for q in PERCENTILES),
         *(
-            Metric(f"service_{label(q)}", "s", "lower", _service(q), f"service time, {q:g}th percentile")
+            Metric(label(q), "s", "lower", _latency(q), f"latency, {q:g}th percentile", TOLERANCE[q])
+            for q in PERCENTILES
+        ),
+        *(
+            Metric(
+                f"service_{label(q)}",
+                "s",
+                "lower",
+                _service(q),
+                f"service time, {q:g}th percentile",
+                TOLERANCE[q],
+            )
             for q in PERCENTILES
         ),
         Metric("mean", "s", "lower", lambda cell: cell.latency.mean, "latency, mean"),
@@ -94,6 +113,7 @@ METRICS: Final[dict[str, Metric]] = {
             "lower",
             lambda cell: share(cell.failed, cell.requests),
             "share of the requests due that were not answered OK",
+            0.001,
         ),
         Metric(
             "accuracy",
@@ -101,6 +121,7 @@ METRICS: Final[dict[str, Metric]] = {
             "higher",
             lambda cell: share(cell.answered.correct, cell.answered.checked),
             "share of the checked examples answered with their label",
+            0.005,
         ),
         Metric(
             "mismatch_share",
@@ -108,12 +129,13 @@ METRICS: Final[dict[str, Metric]] = {
             "lower",
             lambda cell: share(cell.answered.mismatched, cell.answered.requests),
             "share of the answers by another model or version, or of another shape, than asked for",
+            0.0,
         ),
         *(
             Metric(f"lag_{label(q)}", "s", "lower", _lag(q), f"lag of the generator, {q:g}th percentile")
             for q in PERCENTILES
         ),
-        Metric("cpu_per_request", "s", "lower", cpu_per_request, "CPU time of the server per request"),
+        Metric("cpu_per_request", "s", "lower", cpu_per_request, "CPU time of the server per request", 0.05),
     )
 }
 """All metrics by name: the only place that knows which way is better."""

@@ -151,15 +151,15 @@ def markdown(report: Report) -> str:
     drawn = table(report)
     parts = []
     if drawn.shared:
-        parts.append(" · ".join(f"{title} **{_escaped(text)}**" for title, text in drawn.shared))
+        parts.append(" · ".join(f"{title} **{escaped(text)}**" for title, text in drawn.shared))
     if drawn.columns[0].texts:
         head = "| " + " | ".join(column.title for column in drawn.columns) + " |"
         rule = "|" + "|".join(" --- " if column.identity else " ---: " for column in drawn.columns) + "|"
         rows = zip(*(column.texts for column in drawn.columns), strict=True)
-        parts.append("\n".join([head, rule, *("| " + " | ".join(map(_escaped, row)) + " |" for row in rows)]))
-    parts += [f"{_escaped(note)}" for note in drawn.notes]
+        parts.append("\n".join([head, rule, *("| " + " | ".join(map(escaped, row)) + " |" for row in rows)]))
+    parts += [f"{escaped(note)}" for note in drawn.notes]
     answered = [
-        f"- {_escaped(f'{name}: ' if len(report.runs) > 1 else '')}{_escaped(answer.text)}"
+        f"- {escaped(f'{name}: ' if len(report.runs) > 1 else '')}{escaped(answer.text)}"
         for name, run in zip(labels(report.runs), report.runs, strict=True)
         for answer in run.answers
     ]
@@ -168,19 +168,18 @@ def markdown(report: Report) -> str:
     doubtful = [(name, run) for name, run in zip(labels(report.runs), report.runs, strict=True) if run.doubts]
     if doubtful:
         lines = [
-            f"- **{_escaped(name)}**: {_escaped(str(doubt))}"
-            for name, run in doubtful
-            for doubt in run.doubts
+            f"- **{escaped(name)}**: {escaped(str(doubt))}" for name, run in doubtful for doubt in run.doubts
         ]
         parts.append("Doubts:\n\n" + "\n".join(lines))
     if report.unreadable:
         parts.append(
-            "Not readable:\n\n" + "\n".join(f"- {_escaped(each.reason)}" for each in report.unreadable)
+            "Not readable:\n\n" + "\n".join(f"- {escaped(each.reason)}" for each in report.unreadable)
         )
     return "\n\n".join(parts) + "\n"
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
+    """Text as it is, in Markdown tables too."""
     for character in "\\|<>`*_":
         text = text.replace(character, "\\" + character)
     return text

@@ -23,7 +23,7 @@ def show_report(console: Console, report: Report) -> None:
     for name, run in zip(labels(report.runs), report.runs, strict=True):
         for answer in run.answers:
             who = f"{name}: " if len(report.runs) > 1 else ""
-            _hanging(console, Text.assemble(("answer  ", "green"), (who, "bold"), answer.text))
+            hanging(console, Text.assemble(("answer  ", "green"), (who, "bold"), answer.text))
     told = [
         Text.assemble(
             ("doubt  ", "yellow"),
@@ -36,7 +36,7 @@ def show_report(console: Console, report: Report) -> None:
     ]
     told += [Text.assemble(("left out  ", "red"), each.reason) for each in report.unreadable]
     for text in told[:MOST_LINES]:
-        _hanging(console, text)
+        hanging(console, text)
     if len(told) > MOST_LINES:
         console.print(
             Text(f"and {len(told) - MOST_LINES} more doubts or runs left out: see --json", style="yellow")
@@ -49,9 +49,10 @@ def show_table(console: Console, drawn: Table) -> None:
         _show_facts(console, drawn.shared)
     whole = _drawing(drawn.columns)
     unbounded = console.options.update(max_width=10_000)
-    if Measurement.get(console, unbounded, whole).maximum <= console.width:
-        console.print(whole)
-        return
+    for drawing in (whole, _drawing(drawn.columns, tight=True)):
+        if Measurement.get(console, unbounded, drawing).maximum <= console.width:
+            console.print(drawing)
+            return
     count = len(drawn.columns[0].texts)
     number = Column("#", True, [str(i) for i in range(1, count + 1)], [False] * count)
     identity = [column for column in drawn.columns if column.identity]
@@ -101,7 +102,7 @@ def _drawing(columns: list[Column], *, tight: bool = False) -> Drawing:
     return drawing
 
 
-def _hanging(console: Console, text: Text) -> None:
+def hanging(console: Console, text: Text) -> None:
     """Wrapped lines are indented below the first word."""
     indent = text.plain.index("  ") + 2
     lines = text.wrap(console, max(20, console.width - indent))

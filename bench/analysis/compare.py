@@ -1,0 +1,266 @@
+"""What changed from a baseline to a candidate, cell by cell?"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from bench import BenchError
+from bench.analysis import environment
+from bench.analysis.change import Change, change, judged_together
+from bench.analysis.doubt import Doubt
+from bench.analysis.metrics import METRICS
+from bench.analysis.trials import PARTS, Identity, Trial
+
+JUDGED: Final = (
+    "p50",
+    "p90",
+    "p99",
+    "p999",
+    "service_p50",
+    "service_p90",
+    "service_p99",
+    "service_p999",
+    "requests_per_second",
+    "inferences_per_second",
+    "error_share",
+    "accuracy",
+    "cpu_per_request",
+)
+"""What a comparison looks at, unless told otherwise."""
+COMPARABLE: Final = ("version", "batch", "build", "server", "model", "load")
+"""The parts of an identity that trials can be compared by."""
+EXPECTED: Final[dict[str, tuple[str, ...]]] = {
+    "version": ("model files", "payload"),
+    "batch": ("payload",),
+    "model": ("model files", "payload", "model"),
+    "load": ("load processes",),
+    "server": ("server", "TLS", "model files"),
+    "build": ("server", "TLS", "model files"),
+}
+"""Facts of the environment that differ because of what is compared."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A candidate beside its baseline: equal but for what is compared."""
+
+    before: Identity
+    after: Identity
+    varied: tuple[str, ...]
+    """Parts of the identity in which they differ; none: two measurements of the same."""
+    changes: list[Change]
+    trials: tuple[int, int]
+    paired: bool
+    doubts: list[Doubt]
+    """Of the trials, and of differences between their environments."""
+
+    @property
+    def title(self) -> str:
+        """Such as `version 1 -> version 2 (batch 8, 16 users)`."""
+        same = self.after.words(
+            part for part in ("version", "batch", "server", "load") if part not in self.varied
+        )
+        if not self.varied:
+            return same
+        return f"{self.before.words(self.varied)} → {self.after.words(self.varied)} ({same})"
+
+
+@dataclass(frozen=True)
+class Comparisons:
+    """Everything that two sets of trials allow to compare."""
+
+    found: list[Comparison]
+    unmatched: list[tuple[str, Identity]]
+    """What only one side measured, and which: `baseline` or `candidate`."""
+
+    @property
+    def changes(self) -> list[Change]:
+        """All changes of all comparisons."""
+        return [each for comparison in self.found for each in comparison.changes]
+
+
+def compare(
+    before: Sequence[Trial],
+    after: Sequence[Trial],
+    *,
+    metrics: Iterable[str] = JUDGED,
+    tolerances: Mapping[str, float] | None = None,
+) -> Comparisons:
+    """Match what both sides measured and judge the changes together.
+
+    What all trials of one side have otherwise than all of the other (version, build, ...) is what is compared.
+    Raises BenchError where the baseline is not one thing.
+    """
+    old, new = _grouped(before), _grouped(after)
+    varied = _varied(old, new)
+    bases: dict[Identity, Identity] = {}
+    for identity in old:
+        if bases.setdefault(identity.without(*varied), identity) != identity:
+            parts = ", ".join(varied)
+            raise BenchError(
+                f"the baseline differs in {parts} itself: give one of them, or compare with --by"
+            )
+    found, unmatched = [], []
+    for identity, trials in new.items():
+        base = bases.get(identity.without(*varied))
+        if base is None:
+            unmatched.append(("candidate", identity))
+        else:
+            sides = (base, old[base]), (identity, trials)
+            found.append(_comparison(*sides, varied, metrics=tuple(metrics), tolerances=tolerances or {}))
+    compared = {comparison.before for comparison in found}
+    unmatched += [("baseline", identity) for identity in old if identity not in compared]
+    return Comparisons(_together(found), unmatched)
+
+
+def compare_by(
+    trials: Sequence[Trial],
+    part: str,
+    *,
+    baseline: str | None = None,
+    metrics: Iterable[str] = JUDGED,
+    tolerances: Mapping[str, float] | None = None,
+) -> Comparisons:
+    """Compare what one set of trials holds by one part of its identity: each value with the baseline, or the least.
+
+    Raises BenchError where all trials have the same value, or none the baseline's.
+    """
+    values = sorted(
+        {getattr(trial.identity, part) for trial in trials}, key=lambda value: (value is None, value)
+    )
+    named = {str(value): value for value in values}
+    if baseline is not None and baseline not in named:
+        raise BenchError(f"--baseline {baseline}: {part} is one of {', '.join(named)}")
+    if len(values) < 2:
+        raise BenchError(
+            f"--by {part}: all trials have the same ({', '.join(named) or 'none'}); nothing to compare"
+        )
+    chosen = named[baseline] if baseline is not None else values[0]
+    base = [trial for trial in trials if getattr(trial.identity, part) == chosen]
+    found: list[Comparison] = []
+    unmatched: list[tuple[str, Identity]] = []
+    for value in values:
+        if value == chosen:
+            continue
+        others = [trial for trial in trials if getattr(trial.identity, part) == value]
+        step = compare(base, others, metrics=metrics, tolerances=tolerances)
+        found += step.found
+        unmatched += step.unmatched
+    return Comparisons(_together(found), unmatched)
+
+
+def _grouped(trials: Sequence[Trial]) -> dict[Identity, list[Trial]]:
+    groups: dict[Identity, list[Trial]] = {}
+    for trial in trials:
+        groups.setdefault(trial.identity, []).append(trial)
+    return groups
+
+
+def _varied(old: Iterable[Identity], new: Iterable[Identity]) -> tuple[str, ...]:
+    """The parts of which no value is on both sides."""
+    before, after = list(old), list(new)
+    return tuple(
+        part for part in PARTS if not {getattr(i, part) for i in before} & {getattr(i, part) for i in after}
+    )
+
+
+def _comparison(
+    baseline: tuple[Identity, list[Trial]],
+    candidate: tuple[Identity, list[Trial]],
+    varied: tuple[str, ...],
+    *,
+    metrics: tuple[str, ...],
+    tolerances: Mapping[str, float],
+) -> Comparison:
+    (base, before), (identity, after) = baseline, candidate
+    pairs = _pairs(before, after)
+    first, second = ([a for a, _ in pairs], [b for _, b in pairs]) if pairs else (before, after)
+    changes = [
+        change(
+            METRICS[name],
+            [trial.values[name] for trial in first],
+            [trial.values[name] for trial in second],
+            paired=bool(pairs),
+            tolerance=tolerances.get(name),
+        )
+        for name in metrics
+        if not _tells_nothing_new(name, [*first, *second], batch_varied="batch" in varied)
+    ]
+    return Comparison(
+        before=base,
+        after=identity,
+        varied=varied,
+        changes=changes,
+        trials=(len(first), len(second)),
+        paired=bool(pairs),
+        doubts=_doubts(first, "baseline")
+        + _doubts(second, "candidate")
+        + _surroundings(first, second, varied),
+    )
+
+
+def _pairs(before: list[Trial], after: list[Trial]) -> list[tuple[Trial, Trial]]:
+    """Trials of the same block of the same experiment; nothing unless at least two blocks hold both."""
+    by_block = {trial.block: trial for trial in before if trial.block is not None}
+    pairs = [(by_block[trial.block], trial) for trial in after if trial.block in by_block]
+    return pairs if len(pairs) > 1 else []
+
+
+def _tells_nothing_new(name: str, trials: list[Trial], *, batch_varied: bool) -> bool:
+    """Whether a metric was measured nowhere, or is another one's in other words.
+
+    In a closed loop service time is latency, and at one batch size examples are requests: judging the same twice
+    would only cost certainty.
+    """
+    values = [trial.values[name] for trial in trials]
+    if not any(math.isfinite(value) for value in values):
+        return True
+    if name.startswith("service_"):
+        return values == [trial.values[name.removeprefix("service_")] for trial in trials]
+    return name == "inferences_per_second" and not batch_varied
+
+
+def _doubts(trials: list[Trial], side: str) -> list[Doubt]:
+    """Each kind of doubt once, with the number of trials that share it."""
+    found: dict[str, list[Doubt]] = {}
+    for trial in trials:
+        for doubt in {each.check: each for each in trial.doubts}.values():
+            found.setdefault(doubt.check, []).append(doubt)
+    return [
+        Doubt(check, f"{side}, {len(same)} of {len(trials)} trials: {same[0].reason}", same[0].remedy)
+        for check, same in found.items()
+    ]
+
+
+def _surroundings(before: list[Trial], after: list[Trial], varied: tuple[str, ...]) -> list[Doubt]:
+    expected = frozenset(title for part in varied for title in EXPECTED.get(part, ()))
+    found: dict[str, Doubt] = {}
+    for trial in [*before[1:], *after]:
+        for doubt in environment.differences(before[0].manifest, trial.manifest, expected):
+            title = doubt.reason.split(" differs", 1)[0]
+            launched = title.startswith("server") and ("server" in varied or "build" in varied)
+            if not launched:
+                found.setdefault(title, doubt)
+    return list(found.values())
+
+
+def _together(found: list[Comparison]) -> list[Comparison]:
+    """All changes of all comparisons, judged as one family."""
+    changes = judged_together([each for comparison in found for each in comparison.changes])
+    judged, start = [], 0
+    for comparison in found:
+        end = start + len(comparison.changes)
+        judged.append(
+            Comparison(
+                comparison.before,
+                comparison.after,
+                comparison.varied,
+                changes[start:end],
+                comparison.trials,
+                comparison.paired,
+                comparison.doubts,
+            )
+        )
+        start = end
+    return judged

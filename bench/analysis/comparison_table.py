@@ -1,0 +1,172 @@
+"""How are changes told: as a table, as sentences, as JSON?"""
+
+import math
+from typing import Any
+
+from bench.analysis import quantities
+from bench.analysis.change import CONFIDENCE, Change
+from bench.analysis.compare import Comparison, Comparisons
+from bench.analysis.metrics import Metric
+from bench.analysis.table import Column, Table, escaped
+from bench.analysis.trials import PARTS
+
+VERDICTS = {"better": "better", "worse": "WORSE", "same": "same", "unknown": "unknown"}
+
+
+def value_text(metric: Metric, value: float) -> str:
+    """A value of a metric with its unit."""
+    if metric.unit == "s":
+        return quantities.duration(value)
+    if metric.unit == "1/s":
+        return f"{quantities.rate(value)}/s" if math.isfinite(value) else quantities.ABSENT
+    return quantities.accuracy(value) if metric.better == "higher" else quantities.share(value)
+
+
+def size_text(metric: Metric, size: float) -> str:
+    """A change such as `+12.3 %`, or of shares `+0.4 pt` (percentage points)."""
+    if not math.isfinite(size):
+        return quantities.ABSENT
+    percent = 100 * (size - 1) if metric.ratio else 100 * size
+    digits = 2 if abs(percent) < 1 else 1 if abs(percent) < 100 else 0
+    return f"{percent:+,.{digits}f} {'%' if metric.ratio else 'pt'}"
+
+
+def interval_text(each: Change) -> str:
+    """Such as `+1.2 … +3.4 %`."""
+    if not (math.isfinite(each.low) and math.isfinite(each.high)):
+        return quantities.ABSENT
+    low, high = size_text(each.metric, each.low), size_text(each.metric, each.high)
+    return f"{low.rpartition(' ')[0]} … {high}"
+
+
+def remark(each: Change) -> str:
+    """What is to be said of a verdict that is none."""
+    if each.reason:
+        return each.reason
+    if each.verdict != "unknown" or each.estimate is None:
+        return ""
+    if each.needed is None:
+        return "no number of trials would decide: the change is at the edge of the tolerance"
+    more = max(1, each.needed - each.estimate.trials)
+    return f"about {more} more trial{'s' if more > 1 else ''} each would decide"
+
+
+def remarks(comparison: Comparison) -> list[str]:
+    """Remarks with the metrics that they hold for."""
+    told: dict[str, list[str]] = {}
+    for each in comparison.changes:
+        if text := remark(each):
+            told.setdefault(text, []).append(each.metric.name)
+    return [f"{', '.join(names)}: {text}" for text, names in told.items()]
+
+
+def changes_table(comparison: Comparison) -> Table:
+    """A row for each metric."""
+    rows = comparison.changes
+    calm = [False] * len(rows)
+    columns = [
+        Column("metric", True, [each.metric.name for each in rows], calm),
+        Column("baseline", False, [value_text(each.metric, each.before) for each in rows], calm),
+        Column("candidate", False, [value_text(each.metric, each.after) for each in rows], calm),
+        Column("change", False, [size_text(each.metric, each.size) for each in rows], calm),
+        Column(f"{CONFIDENCE:.0%} interval", False, [interval_text(each) for each in rows], calm),
+        Column("verdict", False, [VERDICTS[e.verdict] for e in rows], [e.verdict == "worse" for e in rows]),
+    ]
+    return Table(columns, [], [])
+
+
+def how(comparison: Comparison) -> str:
+    """How many trials were compared in which way."""
+    first, second = comparison.trials
+    if comparison.paired:
+        return f"{first} pairs of interleaved trials"
+    return f"{first} and {second} trials, not interleaved"
+
+
+def summary(found: Comparisons) -> str:
+    """The answer in a sentence."""
+    told: dict[str, list[str]] = {}
+    candidates = [comparison.after for comparison in found.found]
+    differ = [part for part in PARTS if len({getattr(each, part) for each in candidates}) > 1]
+    for comparison in found.found:
+        for each in comparison.changes:
+            text = f"{each.metric.name} {size_text(each.metric, each.size)}"
+            if differ:
+                text += f" ({comparison.after.words(differ)})"
+            told.setdefault(each.verdict, []).append(text)
+    parts = [f"{verdict}: {_few(told[verdict])}" for verdict in ("worse", "better") if verdict in told]
+    parts += [f"{verdict}: {len(told[verdict])}" for verdict in ("same", "unknown") if verdict in told]
+    return "; ".join(parts) or "nothing to compare"
+
+
+def _few(texts: list[str], most: int = 6) -> str:
+    return ", ".join(texts[:most]) + (f" and {len(texts) - most} more" if len(texts) > most else "")
+
+
+def plain(found: Comparisons) -> dict[str, Any]:
+    """Every number for programs: durations in seconds, unknown ones as None."""
+    return {
+        "schema": 1,
+        "confidence": CONFIDENCE,
+        "comparisons": [
+            {
+                "baseline": comparison.before._asdict(),
+                "candidate": comparison.after._asdict(),
+                "varied": list(comparison.varied),
+                "trials": list(comparison.trials),
+                "paired": comparison.paired,
+                "doubts": [doubt._asdict() for doubt in comparison.doubts],
+                "changes": [plain_change(each) for each in comparison.changes],
+            }
+            for comparison in found.found
+        ],
+        "unmatched": [{"side": side, **identity._asdict()} for side, identity in found.unmatched],
+    }
+
+
+def plain_change(each: Change) -> dict[str, Any]:
+    """One change for programs."""
+    ends = each.bootstrap or (math.nan, math.nan)
+    numbers = {
+        "before": each.before,
+        "after": each.after,
+        "size": each.size,
+        "low": each.low,
+        "high": each.high,
+        "bootstrap_low": ends[0],
+        "bootstrap_high": ends[1],
+    }
+    return {
+        "metric": each.metric.name,
+        "told_as": "ratio" if each.metric.ratio else "difference",
+        **{name: value if math.isfinite(value) else None for name, value in numbers.items()},
+        "tolerance": each.tolerance,
+        "verdict": each.verdict,
+        "p": each.p,
+        "method": each.estimate.method if each.estimate else None,
+        "needed": each.needed,
+        "reason": each.reason,
+    }
+
+
+def markdown(found: Comparisons) -> str:
+    """Tables in GitHub's Markdown."""
+    parts = [f"**{escaped(summary(found))}**"]
+    for comparison in found.found:
+        drawn = changes_table(comparison)
+        head = "| " + " | ".join(column.title for column in drawn.columns) + " |"
+        rule = "|" + "|".join(" --- " if column.identity else " ---: " for column in drawn.columns) + "|"
+        rows = zip(*(column.texts for column in drawn.columns), strict=True)
+        lines = [head, rule, *("| " + " | ".join(map(escaped, row)) + " |" for row in rows)]
+        parts += [f"{escaped(comparison.title)}: {how(comparison)}", "\n".join(lines)]
+        if told := remarks(comparison):
+            parts.append("\n".join(f"- {escaped(text)}" for text in told))
+        if comparison.doubts:
+            parts.append("\n".join(f"- doubt: {escaped(str(doubt))}" for doubt in comparison.doubts))
+    if found.unmatched:
+        parts.append(
+            "\n".join(
+                f"- only the {side} measured {escaped(i.words(i._fields))}" for side, i in found.unmatched
+            )
+        )
+    return "\n\n".join(parts) + "\n"

@@ -1,0 +1,147 @@
+"""Which trials are there, and which of them measured the same thing?
+
+The unit that is repeated is the trial, a whole run: requests of one run share its luck. A cell of a run is one trial
+of what its identity says.
+"""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from bench import BenchError
+from bench.analysis.cells import Cell, cells, described
+from bench.analysis.checks import doubts
+from bench.analysis.doubt import Doubt
+from bench.analysis.metrics import METRICS
+from bench.run import Run, Unreadable
+
+
+class Identity(NamedTuple):
+    """What was measured, under which load."""
+
+    scenario: str
+    request: str
+    server: str
+    build: str
+    model: str
+    version: int | None
+    batch: int
+    load: str
+
+    def without(self, *names: str) -> "Identity":
+        """With some parts blanked out, so that what differs in them alone is equal."""
+        blanks: dict[str, Any] = {
+            name: (None if name == "version" else 0 if name == "batch" else "") for name in names
+        }
+        return self._replace(**blanks)
+
+    def words(self, names: Iterable[str]) -> str:
+        """Some parts in words, such as `version 2, batch 8`."""
+        told = []
+        for name in names:
+            value = getattr(self, name)
+            if value not in (None, "", 0) or name == "version":
+                shown = "?" if value is None else value
+                told.append(
+                    f"{name} {shown}" if name in ("version", "batch", "model", "request") else str(shown)
+                )
+        return ", ".join(told)
+
+
+PARTS: Final = Identity._fields
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What one run measured of one thing."""
+
+    identity: Identity
+    values: dict[str, float]
+    """Every metric by name; nan: not measured, or not supported by the number of samples."""
+    block: tuple[str, int] | None
+    """The folder of the experiment and the block in it: trials of one block followed each other closely, in random order."""
+    path: Path
+    started: str
+    doubts: list[Doubt]
+    manifest: dict[str, Any]
+    answered: int
+    requests: int
+
+
+@dataclass(frozen=True)
+class Trials:
+    """Trials of some runs, and what could not be read."""
+
+    trials: list[Trial]
+    unreadable: list[Unreadable]
+    empty: list[Path]
+    """Runs without a request."""
+
+    def by_identity(self) -> dict[Identity, list[Trial]]:
+        """The trials of each thing, in the order in which they began."""
+        found: dict[Identity, list[Trial]] = {}
+        for trial in self.trials:
+            found.setdefault(trial.identity, []).append(trial)
+        return found
+
+
+def read_trials(runs: Iterable[Run | Unreadable]) -> Trials:
+    """Read runs one after the other, in the order in which they began; files of one are let go of before the next."""
+    found = Trials([], [], [])
+    for run in runs:
+        if isinstance(run, Unreadable):
+            found.unreadable.append(run)
+            continue
+        try:
+            trials = _trials(Run.open(run.path))
+        except BenchError as error:
+            found.unreadable.append(Unreadable(run.path, str(error)))
+            continue
+        found.trials.extend(trials)
+        if not trials:
+            found.empty.append(run.path)
+    found.trials.sort(key=lambda trial: (trial.started, str(trial.path)))
+    return found
+
+
+def _trials(run: Run) -> list[Trial]:
+    of_run = doubts(run)
+    experiment = run.manifest.get("experiment") or {}
+    block = experiment.get("block")
+    return [
+        Trial(
+            identity=_identity(cell, run),
+            values={name: metric.of(cell) for name, metric in METRICS.items()},
+            block=(str(run.path.resolve().parent), int(block)) if block is not None else None,
+            path=run.path,
+            started=str(run.manifest.get("started") or ""),
+            doubts=of_run,
+            manifest=run.manifest,
+            answered=cell.answered.requests,
+            requests=cell.requests,
+        )
+        for cell in cells(run)
+    ]
+
+
+def _identity(cell: Cell, run: Run) -> Identity:
+    words = described(run)
+    target = run.manifest.get("target") or {}
+    trial = (run.manifest.get("experiment") or {}).get("cell") or {}
+    return Identity(
+        scenario=words["scenario"],
+        request=cell.name,
+        server=words["server"],
+        build=str(trial.get("build") or target.get("build") or ""),
+        model=str(trial.get("model") or target.get("model") or ""),
+        version=cell.version,
+        batch=cell.batch,
+        load=words["load"],
+    )
+
+
+def known(trials: Iterable[Trial], metric: str) -> list[float]:
+    """The values of a metric in those trials that have one."""
+    return [trial.values[metric] for trial in trials if math.isfinite(trial.values[metric])]

@@ -1,0 +1,66 @@
+"""Campaigns of trials with a known truth: noise between trials, drift of the machine, a known change."""
+
+from pathlib import Path
+
+import numpy as np
+
+from bench.analysis.doubt import Doubt
+from bench.analysis.metrics import METRICS
+from bench.analysis.trials import Identity, Trial
+
+BASE = Identity("mnist", "Predict", "embedded", "", "mnist", 1, 8, "16 users")
+
+
+def trial(
+    identity: Identity,
+    values: dict[str, float],
+    *,
+    block: int | None = None,
+    doubts: tuple[Doubt, ...] = (),
+    manifest: dict[str, object] | None = None,
+    number: int = 0,
+) -> Trial:
+    """A trial with these values; what is not given is nan."""
+    return Trial(
+        identity=identity,
+        values=dict.fromkeys(METRICS, float("nan")) | values,
+        block=None if block is None else ("experiment", block),
+        path=Path(f"results/{number:03}"),
+        started=f"2026-03-01T12:00:{number:02}",
+        doubts=list(doubts),
+        manifest=manifest or {},
+        answered=10_000,
+        requests=10_000,
+    )
+
+
+def campaign(
+    rng: np.random.Generator,
+    *,
+    trials: int,
+    change: float = 1.0,
+    noise: float = 0.01,
+    drift: float = 0.0,
+    interleaved: bool = True,
+    metrics: tuple[str, ...] = ("p50",),
+) -> tuple[list[Trial], list[Trial]]:
+    """Trials of a baseline, and of a candidate `change` times as slow.
+
+    The machine becomes slower by `drift` from the first trial to the last; interleaved trials stand in blocks of
+    two in random order, others all after those of the baseline.
+    """
+    other = BASE._replace(version=2)
+    before, after = [], []
+    for block in range(trials):
+        sides = [(BASE, before, 1.0), (other, after, change)]
+        order = rng.permutation(2)
+        for position, side in enumerate(order):
+            identity, held, factor = sides[side]
+            at = 2 * block + position if interleaved else block + trials * side
+            slower = 1 + drift * at / (2 * trials)
+            values = {
+                name: 0.002 * factor * slower * float(np.exp(noise * rng.standard_normal()))
+                for name in metrics
+            }
+            held.append(trial(identity, values, block=block if interleaved else None, number=at))
+    return before, after
