@@ -14,10 +14,12 @@ A part that would be negative shows that the two sides did not measure the same 
 the parts do not add up to the client's latency any more: that is the check.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from bench.analysis.doubt import Doubt
+from bench.chunk import Key
 from bench.run import Run
 
 TOLERANCE: Final = 0.02
@@ -63,7 +65,8 @@ def split(run: Run) -> Split | None:
     if growth is None or min(growth.values()) < 0 or not growth["request_count"]:
         return None
     whole = run.within(*run.seconds)
-    latency, lag, service = (whole.histogram(kind) for kind in ("latency", "lag", "service"))
+    counted = _counted(run)
+    latency, lag, service = (whole.histogram(kind, counted) for kind in ("latency", "lag", "service"))
     if not latency.count:
         return None
     handler = growth["request_seconds"] / growth["request_count"]
@@ -83,6 +86,14 @@ def split(run: Run) -> Split | None:
         mean=latency.mean,
         parts=tuple(Part(name, max(0.0, seconds)) for name, seconds in parts),
     )
+
+
+def _counted(run: Run) -> Callable[[Key], bool]:
+    """Whether the server's counters, which are of one model, hold what the client recorded under a key."""
+    model = (run.manifest.get("server_counters") or {}).get("model")
+    asked = (run.manifest.get("target") or {}).get("asked") or {}
+    others = {name for name, said in asked.items() if model is not None and said.get("model") != model}
+    return lambda key: key.outcome == "OK" and key.name not in others
 
 
 def check(run: Run) -> list[Doubt]:

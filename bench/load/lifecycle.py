@@ -132,6 +132,9 @@ class FirstProcess:
     def _begin(self) -> None:
         options = read_options(self.environment.parsed_options)
         target, pools = self._prepare(options)
+        counters = self.server.metrics if self.server and target.kind == "embedded" else None
+        if counters and options.watched.metrics is None:
+            options = replace(options, watched=replace(options.watched, metrics=counters))
         if target.warning:
             log.warning("%s", target.warning)
         scenario = Path(self.environment.locustfile or "scenario").stem

@@ -56,4 +56,4 @@ class Counted:
         except BenchError as error:
             log.warning("%s", error)
             end = None
-        return {"url": self.url, "before": self.start, "after": end}
+        return {"url": self.url, "model": self.model, "before": self.start, "after": end}

@@ -13,6 +13,8 @@ from bench import BenchError
 from bench.load.options import Options
 from bench.wire import messages
 
+METRICS_PATH = "/monitoring/prometheus/metrics"
+
 
 @dataclass(frozen=True)
 class Served:
@@ -75,6 +77,12 @@ class Site:
         path.write_text(str(config_of(models)))
         labels = ["--allow_version_labels_for_unavailable_models"] if any(m.labels for m in models) else []
         return ["--model_config_file", str(path), *labels]
+
+    def monitored(self) -> list[str]:
+        """Arguments of `bench serve` for a REST port and the counters of a Prometheus page on it."""
+        path = self.folder / "monitoring.config"
+        path.write_text(f'prometheus_config {{ enable: true path: "{METRICS_PATH}" }}')
+        return ["--monitoring_config_file", str(path), "--rest_api_port=0"]
 
 
 def exported(

@@ -11,7 +11,7 @@ from google.protobuf import text_format
 
 from bench import BenchError
 from bench.load.options import Asked, Options
-from bench.load.site import Site
+from bench.load.site import METRICS_PATH, Site
 from bench.load.sources import Source
 from bench.payload import Pool
 from bench.sample import outcome
@@ -59,6 +59,9 @@ class EmbeddedServer:
             self._stack = stack.pop_all()
         self.address: str = server.address
         self.rest = server.rest
+        counted = "--monitoring_config_file" in arguments and self.rest
+        self.metrics = f"http://{self.rest}{METRICS_PATH}" if counted else None
+        """URL of its counters, where the scenario wants them."""
         self.pid: int = server.pid
         say(f"embedded server is ready at {self.address}")
 

@@ -6,7 +6,18 @@ The manifest names the question; each module here knows the answer to one, from 
 from collections.abc import Callable
 from typing import Final
 
-from bench.analysis.answers import apis, batches, bound, drift, neighbours, overload, rollout, spike, versions
+from bench.analysis.answers import (
+    apis,
+    batches,
+    bound,
+    drift,
+    neighbours,
+    overhead,
+    overload,
+    rollout,
+    spike,
+    versions,
+)
 from bench.analysis.answers.answer import Answer
 from bench.run import Run
 
@@ -18,6 +29,7 @@ ANSWERS: Final[dict[str, Callable[[Run], list[Answer]]]] = {
     "bound": bound.answer,
     "drift": drift.answer,
     "neighbours": neighbours.answer,
+    "overhead": overhead.answer,
     "overload": overload.answer,
     "rollout": rollout.answer,
     "spike": spike.answer,

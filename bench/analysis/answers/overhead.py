@@ -1,0 +1,73 @@
+"""How much of a request's time is the model's, the server's and the network's?"""
+
+from typing import Final
+
+from bench.analysis import quantities
+from bench.analysis.answers.answer import Answer, medians, ratio, times
+from bench.analysis.answers.bound import server_cores
+from bench.analysis.cells import Cell, cells
+from bench.analysis.reconciliation import split
+from bench.run import Run
+
+IDLE: Final = "null"
+"""The name of the requests to the model that computes nothing."""
+
+
+def answer(run: Run) -> list[Answer]:
+    """Client's and server's view of the model that computes nothing and of the other one."""
+    by_name = {cell.name: cell for cell in cells(run) if cell.answered.requests}
+    other = next((name for name in by_name if name != IDLE), None)
+    if IDLE not in by_name or other is None:
+        return []
+    return [
+        found
+        for found in (
+            _client(run, by_name[IDLE], by_name[other]),
+            _server(run),
+            _cpu(run, list(by_name.values())),
+        )
+        if found is not None
+    ]
+
+
+def _client(run: Run, idle: Cell, computing: Cell) -> Answer:
+    bare, whole = idle.service.percentile(50.0), computing.service.percentile(50.0)
+    change = ratio(medians(run.steady, idle.name), medians(run.steady, computing.name))
+    duration = quantities.duration
+    return Answer(
+        f"the client waits {duration(bare)} (median) for a model that computes nothing and {duration(whole)} for {computing.name}, "
+        f"{times(change)}: {duration(whole - bare)} are the model's, the rest is network and server",
+        {"null_p50": bare, "model_p50": whole, "inference": whole - bare},
+    )
+
+
+def _server(run: Run) -> Answer | None:
+    """Means over the whole run, from the server's counters before and after it."""
+    seen = split(run)
+    if seen is None:
+        return None
+    pre_post, runtime = (
+        seen.seconds("server pre/post"),
+        seen.seconds("runtime") + seen.seconds("batching queue"),
+    )
+    outside = seen.seconds("wire and gRPC")
+    duration = quantities.duration
+    return Answer(
+        f"of {duration(seen.mean)} (mean) that a client waits, the server counts {duration(pre_post + runtime)} as request_latency "
+        f"and {duration(runtime)} of that as runtime_latency: {duration(pre_post)} are its own handling, "
+        f"{duration(outside)} are network, kernel and HTTP/2 on both sides",
+        {"request_latency": pre_post + runtime, "runtime_latency": runtime, "outside": outside},
+    )
+
+
+def _cpu(run: Run, measured: list[Cell]) -> Answer | None:
+    used = server_cores(run.steady)
+    rate = sum(cell.answered.requests / cell.duration for cell in measured if cell.duration)
+    if used is None or not rate:
+        return None
+    each = used / rate
+    return Answer(
+        f"the server spends {quantities.duration(each)} of CPU time on a request, of both kinds on average: "
+        f"{quantities.rate(1 / each)} a second for each core",
+        {"server_cpu_per_request": each},
+    )
