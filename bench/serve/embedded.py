@@ -152,9 +152,9 @@ def _signals(drain: Callable[[], None]) -> Iterator[None]:
         log.info("%s: answering the calls in flight", signal.Signals(number).name)
         drain()
 
-    before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    asked = (signal.SIGTERM, signal.SIGINT)
+    for number in asked:
+        signal.signal(number, handle)
+    yield
+    for number in asked:  # a second one, as from a launcher that also closes our input, must not cut the end short
+        signal.signal(number, signal.SIG_IGN)
