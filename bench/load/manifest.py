@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from bench.load import machine
+from bench.load import ceiling, machine
 from bench.load.options import Options
 from bench.load.sources import Source, open_schedules
 from bench.load.target import Target
@@ -42,6 +42,7 @@ def describe(
             "metadata_keys": [key for key, _ in options.metadata],
         },
         "load": _load(environment, options, pools),
+        "ceiling": _ceiling(environment, options, pools),
         "seed": options.seed,
         "payload": {_name(source): _payload(pool) for source, pool in pools.items()},
         "model": {"path": str(target.model_path), "sha256": tree_hash(target.model_path)}
@@ -51,6 +52,25 @@ def describe(
         "machine": machine.facts(),
         "git": machine.git_facts(Path.cwd()),
     }
+
+
+def _ceiling(environment: Any, options: Options, pools: Mapping[Source, Pool]) -> dict[str, Any] | None:
+    """What this machine's load processes can send of these requests, by `bench calibrate`; None: it is not known.
+
+    It has not been measured over TLS, nor for processes that may be on other machines.
+    """
+    parsed = environment.parsed_options
+    processes = getattr(parsed, "processes", None) or 1
+    if options.tls is not None or (
+        getattr(parsed, "master", False) and not getattr(parsed, "processes", None)
+    ):
+        return None
+    largest = max((len(pool.messages[0]) for pool in pools.values()), default=0)
+    found = ceiling.ceiling(options.transport, options.connections, largest)
+    if found is None:
+        return None
+    each = found.requests_per_second
+    return {"requests_per_second": each * processes, "each": each, "measured": found.measured}
 
 
 def shared(texts: Iterable[str]) -> str:

@@ -1,0 +1,80 @@
+"""`bench calibrate`: measure what this machine can send, for later runs to compare themselves with."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+
+@click.command(context_settings={"max_content_width": 110})
+@click.option(
+    "--batch-size", type=click.IntRange(1), default=1, show_default=True, help="Examples in each request."
+)
+@click.option(
+    "--transport",
+    type=click.Choice(["native", "grpcio"]),
+    default="native",
+    show_default=True,
+    help="HTTP/2 client.",
+)
+@click.option(
+    "--connections",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Connections of the load process.",
+)
+@click.option(
+    "--scenario",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    metavar="FILE",
+    help="Send the requests of this scenario instead of MNIST digits.",
+)
+@click.option(
+    "--seconds",
+    type=click.IntRange(2),
+    default=4,
+    show_default=True,
+    help="Length of each of the seven runs.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print every number as JSON, durations in seconds.")
+def calibrate(
+    *, batch_size: int, transport: str, connections: int, scenario: Path | None, seconds: int, as_json: bool
+) -> int:
+    """Measure what one load process of this machine can send, against a server that answers at once.
+
+    Takes under a minute; leave the machine alone meanwhile. The result is kept with the machine's fingerprint:
+    later runs with requests of about this size doubt themselves when they come near the ceiling.
+    """
+    from bench.load import ceiling
+    from bench.load.calibrate import Subject
+    from bench.load.calibrate import calibrate as measure
+
+    subject = Subject(transport, connections, batch_size, scenario)
+    found = measure(subject, lambda text: click.echo(f"measuring: {text}", err=True), seconds=seconds)
+    path = ceiling.save(found)
+    if as_json:
+        click.echo(json.dumps({**found.to_dict(), "kept": str(path)}, indent=1))
+    else:
+        _show(found)
+        click.echo(f"kept in {path}", err=True)
+    return 0
+
+
+def _show(found: Any) -> None:
+    batch = "" if found.batch == 1 else f" of {found.batch} examples"
+    click.echo(f"requests of {found.request_bytes:,} bytes{batch}, {found.transport}, one load process")
+    click.echo(
+        f"  floor     one user alone: p50 {found.floor_p50 * 1e6:.0f} us, p99 {found.floor_p99 * 1e6:.0f} us"
+    )
+    click.echo(
+        f"  ceiling   {found.requests_per_second:,.0f} requests/s with {found.users} users, "
+        f"{found.cpu_per_request * 1e6:.1f} us of CPU each; "
+        f"the load process used {found.load_cpu:.0%} of a core, the server {found.server_cpu:.0%}"
+    )
+    for lag in found.lags:
+        click.echo(
+            f"  open loop {lag.rate:,.0f}/s: lag p50 {lag.p50 * 1e6:.0f} us, p99 {lag.p99 * 1e6:.0f} us, "
+            f"{lag.achieved:.2%} sent, {lag.cpu:.0%} of a core"
+        )

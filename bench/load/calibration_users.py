@@ -1,0 +1,68 @@
+"""Which users find out what this machine can send? The locustfile of `bench calibrate`; made to be run by it.
+
+They send what the scenario named by BENCH_CALIBRATE sends (MNIST digits without one) to a server that answers at
+once: Closed as fast as they can, Open when requests are due.
+"""
+
+import importlib.util
+import os
+from pathlib import Path
+from typing import Any, ClassVar
+
+from bench import BenchError, mnist
+from bench.load.options import Options
+from bench.load.users import ArrivalUser, PredictUser
+from bench.payload import Pool
+
+
+def _digits(options: Options) -> Pool:
+    digits = mnist.load("test", options.mnist)
+    return Pool.mnist(digits.images, digits.labels, **options.asked.request(), seed=options.seed)
+
+
+def _payload_of(path: Path) -> Any:
+    """The `payload` of the first user class in a scenario's file. Raises BenchError where there is none."""
+    spec = importlib.util.spec_from_file_location("calibrated_scenario", path)
+    if spec is None or spec.loader is None:
+        raise BenchError(f"{path}: not a Python file; name a scenario")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    for value in vars(module).values():
+        own = (
+            isinstance(value, type) and issubclass(value, PredictUser) and value.__module__ == module.__name__
+        )
+        if own and not value.abstract:
+            return value.payload
+    raise BenchError(
+        f"{path}: no user class with a payload in it; name a scenario of PredictUser or ArrivalUser"
+    )
+
+
+_scenario = os.environ.get("BENCH_CALIBRATE")
+_payload = _payload_of(Path(_scenario)) if _scenario else _digits
+
+
+def _one(options: Options) -> Pool:
+    """The requests of the scenario; the first kind of them where it has several."""
+    found = _payload(options)
+    return found if isinstance(found, Pool) else next(iter(found.values()))
+
+
+class Closed(PredictUser):
+    """As fast as the server answers."""
+
+    @classmethod
+    def payload(cls, options: Options) -> Pool:
+        """What the scenario sends."""
+        return _one(options)
+
+
+class Open(ArrivalUser):
+    """At a rate."""
+
+    schedule: ClassVar[str] = "poisson:1000"
+
+    @classmethod
+    def payload(cls, options: Options) -> Pool:
+        """What the scenario sends."""
+        return _one(options)

@@ -1,0 +1,120 @@
+"""What can this machine send at all, as `bench calibrate` found out, and which run does that concern?"""
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from bench import BenchError
+from bench.load import machine
+from bench.load.site import cache_folder
+
+SIMILAR: Final = 0.25
+"""A payload whose size differs by this share costs about the same."""
+SOFTWARE: Final = ("serving-bench", "locust", "gevent", "numpy", "protobuf")
+"""A calibration made with another version of these is out of date, as is one of another Python."""
+
+
+@dataclass(frozen=True)
+class Lag:
+    """How punctually requests left at a rate."""
+
+    rate: float
+    achieved: float
+    """Share of the requests due that were sent."""
+    p50: float
+    p99: float
+    cpu: float
+    """Share of a core that the load process used."""
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What one load process on this machine can do; durations in seconds."""
+
+    measured: str
+    """When, in UTC."""
+    fingerprint: str
+    software: Mapping[str, str | None]
+    transport: str
+    connections: int
+    batch: int
+    request_bytes: int
+    floor_p50: float
+    """Service time of a single user: the least that this machine can report."""
+    floor_p99: float
+    requests_per_second: float
+    users: int
+    """With which that many were reached."""
+    cpu_per_request: float
+    load_cpu: float
+    """Share of a core that the load process used at the ceiling."""
+    server_cpu: float
+    """The same of the server: whichever is near 1 is what limits."""
+    lags: tuple[Lag, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON values, as `from_dict` reads it."""
+        return {**asdict(self), "software": dict(self.software), "lags": [asdict(lag) for lag in self.lags]}
+
+    @classmethod
+    def from_dict(cls, said: Mapping[str, Any]) -> "Calibration":
+        """The calibration that `to_dict` described. Raises TypeError or KeyError for what is none."""
+        return cls(**{**said, "lags": tuple(Lag(**lag) for lag in said["lags"])})
+
+
+def save(calibration: Calibration) -> Path:
+    """Keep a calibration in the user's cache, in place of an older one of the same subject. Raises BenchError."""
+    folder = _folder()
+    subject = (
+        calibration.fingerprint,
+        calibration.transport,
+        calibration.connections,
+        calibration.request_bytes,
+    )
+    path = folder / ("-".join(map(str, subject)) + ".json")
+    temporary = path.with_suffix(f".{os.getpid()}")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(json.dumps(calibration.to_dict(), indent=1) + "\n")
+        temporary.replace(path)
+    except OSError as error:
+        raise BenchError(
+            f"{path}: {error.strerror}; the calibration cannot be kept, set XDG_CACHE_HOME"
+        ) from error
+    return path
+
+
+def known() -> Iterator[Calibration]:
+    """All calibrations of this machine with today's software; files that hold none are passed over."""
+    fingerprint, today = machine.facts()["fingerprint"], software()
+    for path in sorted(_folder().glob("*.json")):
+        try:
+            found = Calibration.from_dict(json.loads(path.read_text()))
+        except (OSError, ValueError, TypeError, KeyError):
+            continue
+        if found.fingerprint == fingerprint and dict(found.software) == today:
+            yield found
+
+
+def ceiling(transport: str, connections: int, request_bytes: int) -> Calibration | None:
+    """The calibration nearest to what a run sends; None where none is near."""
+    near = [
+        found
+        for found in known()
+        if (found.transport, found.connections) == (transport, connections)
+        and abs(found.request_bytes - request_bytes) <= SIMILAR * request_bytes
+    ]
+    return min(near, key=lambda found: abs(found.request_bytes - request_bytes), default=None)
+
+
+def _folder() -> Path:
+    return cache_folder() / "calibration"
+
+
+def software() -> dict[str, str | None]:
+    """The versions on which a calibration depends."""
+    facts = machine.facts()
+    return {"python": facts["python"], **{name: facts["packages"][name] for name in SOFTWARE}}
