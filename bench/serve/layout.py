@@ -3,7 +3,8 @@
 A client sends the same request again and again with other pixels. Protobuf is read from front to back, so when
 all bytes but the payload of one length-delimited field are equal, the message is equal but for that field: the
 model, signature, shape and everything that was validated need not be worked out again. The payload of
-`tensor_content`, and of packed floating-point fields, is the tensor's memory. This spares 7 us of 8 for a request of one image.
+`tensor_content`, and of packed floating-point fields, is the tensor's memory. This spares 7 us of 8 for a request
+of one image.
 """
 
 import math
