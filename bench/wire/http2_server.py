@@ -10,6 +10,7 @@ owner reads on while answers wait for the client's windows: the WINDOW_UPDATE th
 """
 
 import struct
+from collections import deque
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
@@ -42,6 +43,7 @@ _NO_TABLE: Final = b"\x20"
 _OPENING: Final = b"\x88" + literal(b"content-type", b"application/grpc")
 _OK: Final = literal(b"grpc-status", b"0")
 _MOST_REFUSALS: Final = 256
+_MOST_CANCELLED: Final = 1024
 
 
 class Request(NamedTuple):
@@ -84,9 +86,9 @@ class ServerConnection(Connection):
         extra = {} if most_streams is None else {frames.MAX_CONCURRENT_STREAMS: most_streams}
         super().__init__(stream_window=stream_window, connection_window=connection_window, extra=extra)
         self.out.append(self._greeting)
-        self.cancelled: list[int] = []
-        """Streams that the client reset before their answer; for the owner to read and empty. Answers to them are
-        dropped in any case."""
+        self.cancelled: deque[int] = deque(maxlen=_MOST_CANCELLED)
+        """Streams that the client reset before their answer, the latest only, for an owner that wants to stop working
+        on them. Answers to them are dropped in any case."""
         self.draining = False
         """GOAWAY was sent or received: no further requests will come."""
         self._streams: dict[int, _Incoming] = {}

@@ -156,16 +156,16 @@ class Link:
             return
         data = b"".join(out)
         ends = connection.take_ends()
-        if self._session is not None:
-            data = self._session.encrypt(data)
         # Read before the call: the kernel may run the server on this core first, and the call then returns
         # when the answer is there (7 us were seen between a late stamp and the answer, of 180 in truth).
         now = time.perf_counter()
         try:
+            if self._session is not None:
+                data = self._session.encrypt(data)
             count = self._sock.send(data)
         except (BlockingIOError, InterruptedError):
             count = 0
-        except OSError as problem:
+        except OSError as problem:  # ssl.SSLError is one, as after the server has ended the session
             out.clear()
             self.break_off(f"connection lost: {problem.strerror or problem}")
             return

@@ -173,7 +173,7 @@ def test_a_deadline_ends_the_call_here_and_there(server: Server, channel: Channe
     reply = channel.call(ECHO, b"", timeout=0.05)
     assert (reply.status, reply.details, reply.message) == (4, "Deadline Exceeded", b"")
     assert 0.05 <= reply.done - start < 5
-    until(lambda: server.peers[0].connection.cancelled == [1])
+    until(lambda: list(server.peers[0].connection.cancelled) == [1])
     assert channel.in_flight == 0
 
 
@@ -200,7 +200,7 @@ def test_killing_a_greenlet_cancels_its_call(server: Server, channel: Channel) -
     until(lambda: server.requests)
     user.kill()
     assert channel.in_flight == 0
-    until(lambda: server.peers[0].connection.cancelled == [1])
+    until(lambda: list(server.peers[0].connection.cancelled) == [1])
     server.answer = echo
     assert channel.call(ECHO, b"next").message == b"next"
 
@@ -405,6 +405,38 @@ def test_unix_sockets_are_spoken(tmp_path: Path) -> None:
         channel = Channel(server.address)
         assert channel.call(ECHO, b"x" * 1_000_000).message == b"x" * 1_000_000
         channel.close()
+
+
+def test_a_server_that_accepts_and_says_nothing_hangs_no_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    listener = socket.create_server(("127.0.0.1", 0))
+    address = f"127.0.0.1:{listener.getsockname()[1]}"
+    channel = Channel(address)
+    assert channel.call(ECHO, b"", timeout=0.05).status == 4
+    assert channel.in_flight == 0
+    channel.close()
+    monkeypatch.setattr("bench.wire.client._DIAL_LIMIT", 0.1)
+    channel = Channel(address)
+    reply = channel.call(ECHO, b"")
+    assert reply.status == 14
+    assert "no HTTP/2 SETTINGS within 0.1 s" in reply.details
+    channel.close()
+    listener.close()
+
+
+def test_a_channel_may_be_closed_at_any_moment(server: Server) -> None:
+    """While it connects, from a callback in the hub, while calls wait for their first connection."""
+    channel = Channel(server.address)
+    waiting = later(channel)
+    gevent.sleep(0)
+    channel.close()
+    assert waiting.get(timeout=5).status == 1
+    channel = Channel(server.address)
+    channel.connect(5)
+    replies: list[Reply] = []
+    other = later(channel, b"other")
+    channel.start(ECHO, b"x", lambda reply: (replies.append(reply), channel.close()))
+    assert other.get(timeout=5).status in (0, 1)
+    until(lambda: replies and not server.peers)
 
 
 def test_an_unknown_transport_is_named() -> None:
