@@ -1,0 +1,67 @@
+"""Every block holds every cell once, in an order that the seed decides."""
+
+from collections import Counter
+from pathlib import Path
+
+from bench.config.experiment import Experiment, Load, Model
+from bench.config.servers import Declared, Embedded
+from bench.experiment.plan import Trial, cells, predicted_seconds, sessions, trials
+
+SERVERS = [Declared(name, Path("servers.toml"), Embedded(kind="embedded")) for name in ("a", "b", "c")]
+
+
+def experiment(seed: int = 1, blocks: int = 4) -> Experiment:
+    return Experiment(
+        scenario="s.py",
+        servers=["a", "b", "c"],
+        models={"mnist": Model(versions=[1, 2]), "other": Model()},
+        batch_sizes=[1, 8],
+        loads=[Load(users=2), Load(users=8)],
+        trials=blocks,
+        seed=seed,
+    )
+
+
+def test_cells_are_all_combinations() -> None:
+    every = cells(experiment(), SERVERS)
+    assert len(set(every)) == len(every) == 3 * (2 + 1) * 2 * 2
+    assert {cell.version for cell in every if cell.model == "other"} == {None}
+
+
+def test_each_block_holds_each_cell_once() -> None:
+    planned = trials(experiment(), SERVERS)
+    assert [trial.number for trial in planned] == list(range(1, len(planned) + 1))
+    for block in range(1, 5):
+        own = [trial.cell for trial in planned if trial.block == block]
+        assert Counter(own) == Counter(cells(experiment(), SERVERS))
+        assert len({trial.seed for trial in planned if trial.block == block}) == 1
+
+
+def test_orders_differ_from_block_to_block_and_follow_the_seed() -> None:
+    planned = trials(experiment(), SERVERS)
+    assert planned == trials(experiment(), SERVERS)
+    assert planned != trials(experiment(seed=2), SERVERS)
+    orders = {tuple(t.cell for t in planned if t.block == block) for block in range(1, 5)}
+    assert len(orders) == 4
+
+
+def test_a_server_is_started_once_a_block() -> None:
+    planned = trials(experiment(), SERVERS)
+    started = [(session.block, session.server) for session in sessions(planned)]
+    assert sorted(started) == [(block, name) for block in range(1, 5) for name in "abc"]
+    assert [trial for session in sessions(planned) for trial in session.trials] == planned
+
+
+def test_trials_survive_their_way_through_json() -> None:
+    planned = trials(experiment(), SERVERS)
+    assert [Trial.of(trial.plain()) for trial in planned] == planned
+
+
+def test_the_prediction_counts_loads_and_starts() -> None:
+    planned = trials(experiment(blocks=1), SERVERS)
+    kinds = dict.fromkeys("abc", "embedded")
+    longer = predicted_seconds(planned, 20, kinds) - predicted_seconds(planned, 10, kinds)
+    assert longer == 10 * len(planned)
+    assert predicted_seconds(planned, 10, kinds) > predicted_seconds(
+        planned, 10, dict.fromkeys("abc", "remote")
+    )

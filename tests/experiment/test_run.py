@@ -1,0 +1,187 @@
+"""Experiments from beginning to end: what is measured, what fails, what a kill leaves and --resume makes of it."""
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from bench import BenchError
+from bench.analysis.reconciliation import check, split
+from bench.experiment.folder import Ended, Folder
+from bench.run import Run
+from tests.experiment.experiments import (
+    ROOT,
+    bench_run,
+    command,
+    manifests,
+    only_folder,
+    processes_with,
+    write,
+)
+
+KILLS = 3
+"""In each run of the tests; the instants are random, with a fixed seed."""
+
+
+def test_every_cell_is_measured_in_every_block(tmp_path: Path) -> None:
+    path = write(tmp_path)
+    done = bench_run(path)
+    assert done.returncode == 0, done.stderr
+    folder = only_folder(path)
+    said = manifests(folder)
+    assert [m["experiment"]["trial"] for m in said] == [t.number for t in folder.trials] == [1, 2, 3, 4]
+    for trial, manifest in zip(folder.trials, said, strict=True):
+        experiment = manifest["experiment"]
+        assert experiment["name"] == "small"
+        assert experiment["cell"] == trial.cell._asdict()
+        assert (experiment["block"], experiment["seed"]) == (trial.block, 1)
+        assert manifest["seed"] == trial.seed
+        assert manifest["load"]["batch"] == trial.cell.batch
+        server = experiment["server"]
+        assert server["kind"] == "embedded"
+        assert len(server["models"]["mnist"]["1"]) == 64
+        assert server["available"] == {"mnist": [1]}
+        assert {row["source"] for row in telemetry(folder, trial.number)} >= {"worker 0", "machine", "server"}
+    assert {m["experiment"]["cell"]["build"] for m in said} == {"synthetic", "other"}
+    assert "4 of 4 trials measured" in done.stderr
+    assert (folder.path / "servers").is_dir()
+
+
+def test_client_and_server_agree(tmp_path: Path) -> None:
+    path = write(tmp_path, servers='["other"]')
+    assert bench_run(path, "--trials", "1").returncode == 0
+    folder = only_folder(path)
+    run = Run.open(folder.run_of(folder.trials[0]) or Path())
+    found = split(run)
+    assert found is not None
+    assert found.requests == found.server_requests == run.manifest["counts"]["recorded"]
+    assert check(run) == []
+
+
+def test_what_fails_is_recorded_and_the_rest_goes_on(tmp_path: Path) -> None:
+    path = write(tmp_path, 'servers_if_available = ["nowhere"]', servers='["broken", "quick"]')
+    done = bench_run(path)
+    assert done.returncode == 3
+    assert "left out: nowhere: no executable no_such_executable" in done.stderr
+    folder = only_folder(path)
+    ended = folder.ended()
+    by_server = {t.number: t.cell.server for t in folder.trials}
+    assert {by_server[number]: each.outcome for number, each in ended.items()} == {
+        "broken": "failed",
+        "quick": "measured",
+    }
+    assert all(
+        "servers.broken: ended with exit code 1" in (e.reason or "") for e in ended.values() if e.reason
+    )
+    # a failed trial is no missing one; --retry makes it one
+    again = bench_run(folder.path, "--resume")
+    assert again.returncode == 3
+    assert len((folder.path / "trials.jsonl").read_text().splitlines()) == 4
+    assert bench_run(folder.path, "--resume", "--retry").returncode == 3
+    assert len((folder.path / "trials.jsonl").read_text().splitlines()) == 6
+
+
+def test_a_server_that_dies_fails_its_trial_only(tmp_path: Path) -> None:
+    path = write(tmp_path, "batch_sizes = [1, 2]", servers='["quick"]')
+    with subprocess.Popen(
+        command(path, "--trials", "1"), cwd=ROOT, stderr=subprocess.PIPE, text=True
+    ) as process:
+        folder = wait_for(lambda: next(iter((tmp_path / "results").glob("*/experiment.json")), None)).parent
+        wait_for(lambda: next(folder.glob("*-b1t001/manifest.json"), None))
+        for pid in processes_with(f"{folder}/servers/"):
+            os.kill(pid, signal.SIGKILL)
+        _, errors = process.communicate(timeout=100)
+    assert process.returncode == 3, errors
+    ended = Folder.open(folder).ended()
+    assert [ended[number].outcome for number in (1, 2)] == ["failed", "measured"]
+    assert "the server ended with exit code -9" in (ended[1].reason or "")
+    assert list((folder / "failed").glob("*-b1t001"))
+
+
+def test_kill_and_resume_give_the_trials_of_an_undisturbed_run(tmp_path: Path) -> None:
+    """Kill -9 at random instants until the experiment is through."""
+    path = write(tmp_path, "batch_sizes = [1, 4]", servers='["quick"]')
+    rng = random.Random(6)
+    for kill in range(KILLS):
+        arguments = ["--resume"] if kill else []
+        with subprocess.Popen(command(path, *arguments), cwd=ROOT, stderr=subprocess.DEVNULL) as process:
+            wait_for(lambda: next(iter((tmp_path / "results").glob("*/experiment.json")), None))
+            try:
+                process.wait(rng.uniform(0.2, 4.0))
+            except subprocess.TimeoutExpired:
+                process.send_signal(signal.SIGKILL)
+    done = bench_run(path, "--resume")
+    assert done.returncode == 0, done.stderr
+    folder = only_folder(path)
+    assert [m["experiment"]["trial"] for m in manifests(folder)] == [1, 2, 3, 4]
+    assert all(m["state"] == "finished" for m in manifests(folder))
+    assert {number: each.outcome for number, each in folder.ended().items()} == dict.fromkeys(
+        (1, 2, 3, 4), "measured"
+    )
+    wait_for(lambda: not processes_with(str(tmp_path)))
+
+
+def test_a_changed_experiment_is_not_gone_on_with(tmp_path: Path) -> None:
+    path = write(tmp_path, servers='["quick"]')
+    assert bench_run(path, "--trials", "1").returncode == 0
+    text = path.read_text()
+    path.write_text(text.replace("users = 2", "users = 3"))
+    done = bench_run(path, "--resume")
+    assert done.returncode == 2
+    assert "was changed since" in done.stderr
+    path.write_text(text)
+    assert bench_run(path, "--resume").returncode == 0
+
+
+def test_a_dry_run_prints_the_plan_and_starts_nothing(tmp_path: Path) -> None:
+    path = write(tmp_path, "batch_sizes = [1, 4]")
+    done = bench_run(path, "--dry-run")
+    assert done.returncode == 0
+    assert "2 blocks, 4 starts of a server, 1 s of load a trial, seed 1: about" in done.stdout
+    assert done.stdout.count("synthetic") == 4
+    assert not (tmp_path / "results").exists()
+
+
+def test_two_at_once_do_not_work_on_one_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bench.experiment.folder._LOCK_SECONDS", 0.1)
+    first, second = (Folder(tmp_path, {"plan": []}) for _ in range(2))
+    with first.locked(), pytest.raises(BenchError, match="another `bench run` works on it"), second.locked():
+        pass
+    with second.locked():
+        pass
+
+
+def test_a_trial_counts_when_its_run_is_finished_whatever_the_journal_says(tmp_path: Path) -> None:
+    path = write(tmp_path, servers='["quick"]')
+    assert bench_run(path, "--trials", "1").returncode == 0
+    folder = only_folder(path)
+    journal = folder.path / "trials.jsonl"
+    journal.write_text('{"number": 1, "outc')  # the machine went down
+    run = folder.run_of(folder.trials[0])
+    assert run is not None
+    folder.tidy()
+    assert folder.ended() == {1: Ended(1, "measured", None, run.name)}
+    assert journal.read_text() == ""
+    folder.note(Ended(1, "measured", None, run.name))
+    shutil.rmtree(run)
+    assert folder.ended() == {}
+
+
+def telemetry(folder: Folder, number: int) -> list[dict[str, object]]:
+    run = folder.run_of(folder.trials[number - 1])
+    assert run is not None
+    return [json.loads(line) for line in (run / "telemetry.jsonl").read_text().splitlines()]
+
+
+def wait_for(found, seconds: float = 60.0):  # type: ignore[no-untyped-def]  # whatever the caller looks for
+    give_up = time.monotonic() + seconds
+    while not (result := found()):
+        assert time.monotonic() < give_up
+        time.sleep(0.02)
+    return result
