@@ -70,12 +70,14 @@ def _incomplete(run: Run) -> list[Doubt]:
     whole = run.within(*run.seconds)
     kept = sum(t.requests for (key, _), t in whole.tallies.items() if key.outcome != UNSENT)
     unsent = sum(t.requests for (key, _), t in whole.tallies.items() if key.outcome == UNSENT)
+    # what failed before a byte left, as while the server is down, has an outcome of its own and was not sent
+    failed_here = counts.get("unsent", unsent) - unsent
     found = []
-    if sent is not None and sent != kept:
+    if sent is not None and sent + failed_here != kept:
         found.append(
             Doubt(
                 "incomplete",
-                f"{sent:,} requests were sent and {kept:,} are recorded",
+                f"{sent:,} requests were sent and {kept - failed_here:,} are recorded",
                 "run it again with fewer requests per load process; samples were lost on their way",
             )
         )

@@ -15,7 +15,7 @@ from locust.runners import STATE_RUNNING, STATE_SPAWNING, MasterRunner, WorkerRu
 
 from bench import BenchError
 from bench.choices import FILE
-from bench.load import distribution, session
+from bench.load import distribution, session, verdict
 from bench.load.manifest import describe
 from bench.load.options import Options, add_arguments, read_options
 from bench.load.server_side import Counted, beside, watched_pid
@@ -268,6 +268,10 @@ class FirstProcess:
         log.info(
             "%s: %d requests sent%s, %d recorded", writer.path, counts["sent"], unsent, counts["recorded"]
         )
+        doubts = verdict.doubts_of(writer.path)
+        if doubts is not None:
+            writer.update(doubts=doubts)
+            verdict.tell(writer.path, doubts)
 
     def _on_quit(self, **_: Any) -> None:
         server, self.server = self.server, None

@@ -59,6 +59,9 @@ def test_sent_recorded_and_answered_are_the_same_number(
     assert (samples["sent"] >= samples["due"]).all()
     assert (samples["done"] > samples["sent"]).all()
     assert int(run.counts["requests"].sum()) == len(samples)
+    told = [line for line in done.output.splitlines() if "doubt: " in line]
+    assert [d["reason"] in line for d, line in zip(run.manifest["doubts"], told, strict=True)]
+    assert any(doubt["check"] == "short" for doubt in run.manifest["doubts"]), "3 s are too short"
 
 
 def test_versions_and_batches_as_asked(server: launch.Server, tmp_path: Path) -> None:
