@@ -10,13 +10,14 @@ from bench.analysis.plot import (
     Picture,
     Points,
     against,
+    by_version,
     heatmap,
     height_for,
     over_time,
     percentile_curves,
 )
 from bench.analysis.report import Line, Report, RunReport, labels
-from bench.analysis.timeline import timeline
+from bench.analysis.timeline import Timeline, timeline
 from bench.histogram import Sparse
 from bench.run import Run
 
@@ -137,6 +138,17 @@ def _throughput_latency(rows: list[Row]) -> Iterator[Picture]:
         yield Picture("p99-by-throughput", caption, draw, height_for([line.label for line in lines]))
 
 
+def _rates(run: RunReport, seen: Timeline) -> list[tuple[str, list[float]]]:
+    """Requests answered per second in each interval of the timeline, by model version."""
+    first, width = int(seen.starts[0]), seen.width
+    counts: dict[int, list[float]] = {}
+    for (key, second), tally in Run.open(run.path).tallies.items():
+        if key.outcome == "OK" and key.version is not None:
+            of_version = counts.setdefault(key.version, [0.0] * len(seen.starts))
+            of_version[(second - first) // width] += tally.requests / width
+    return [(f"version {version}", counts[version]) for version in sorted(counts)]
+
+
 def _courses(name: str, run: RunReport, *, alone: bool) -> Iterator[Picture]:
     if not run.lines:
         return
@@ -150,4 +162,7 @@ def _courses(name: str, run: RunReport, *, alone: bool) -> Iterator[Picture]:
     course = f"Course{of}: a point each {each}; p99 where the answers support it."
     heat = f"Latency over time{of}: how many answers had which latency."
     yield Picture(stem, course, over_time(seen), 4.2, course=True)
+    if len({line.version for line in run.lines if line.version is not None}) > 1:
+        versions = f"Answers by model version over time{of}; dotted: the run's events."
+        yield Picture(f"{stem}-versions", versions, by_version(_rates(run, seen), seen), course=True)
     yield Picture(f"{stem}-heat", heat, heatmap(seen), 4.2, course=True)

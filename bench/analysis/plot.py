@@ -161,6 +161,32 @@ def over_time(seen: Timeline) -> Callable[[Figure], None]:
     return draw
 
 
+def by_version(rates: Sequence[tuple[str, Sequence[float]]], seen: Timeline) -> Callable[[Figure], None]:
+    """Answers per second of each model version, one upon the other, with events marked.
+
+    rates: label and requests answered in each interval of the timeline, per second.
+    """
+
+    def draw(figure: Figure) -> None:
+        axes = figure.subplots()
+        edges = np.append(seen.starts, seen.starts[-1] + seen.width)
+        below = np.zeros(len(seen.starts))
+        for at, (label, values) in enumerate(rates):
+            top = below + np.asarray(values)
+            colour = SERIES[at % len(SERIES)]
+            axes.stairs(top, edges, baseline=below, fill=True, color=colour, alpha=0.85, label=label)
+            below = top
+        axes.set_ylim(0, None)
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: rate(value)))
+        axes.set_title("requests answered per second, by model version")
+        axes.set_xlabel("seconds since the start of the run")
+        _mark(axes, seen, named=False)
+        if len(rates) <= MOST_CURVES:
+            axes.legend(loc="lower right", ncols=min(4, len(rates)))
+
+    return draw
+
+
 def heatmap(seen: Timeline) -> Callable[[Figure], None]:
     """How many answers had which latency when: several modes, stalls and their ends show here."""
 
