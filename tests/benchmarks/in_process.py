@@ -1,0 +1,77 @@
+"""What does a request cost without a network? Run: python -m tests.benchmarks.in_process [FOLDER]
+
+FOLDER holds the models `null` and `mnist` as the scenarios export them. Prints microseconds for each request of one
+image, taken in turn: understanding and answering it without any model, with the model that computes nothing, and
+with softmax; all in one thread of this process, through the server's own code.
+"""
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from bench import mnist
+from bench.payload import Pool
+from bench.serve import models
+from bench.serve.metrics import Metrics
+from bench.serve.options import Options
+from bench.serve.prediction import Predictions
+from bench.serve.services import Services
+from bench.wire import messages
+
+ROUNDS, REQUESTS = 15, 500
+
+
+def main() -> None:
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "serving-bench" / "models"
+    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else cache
+    config = "".join(
+        f'config {{ name: "{name}" base_path: "{folder / name}" model_platform: "tensorflow" }}'
+        for name in ("null", "mnist")
+    )
+    path = Path(os.environ.get("TMPDIR", "/tmp")) / f"in-process-{os.getpid()}.config"  # noqa: S108 - a path of this process's own
+    path.write_text(f"model_config_list {{ {config} }}")
+    metrics = Metrics()
+    digits = mnist.load("test")
+    try:
+        with models.serving(Options(model_config_file=str(path)), metrics) as repository:
+            predictions = Predictions(repository)
+            services = Services(repository, predictions, metrics)
+            pools = {
+                name: Pool.mnist(digits.images, digits.labels, model=name).messages[:REQUESTS]
+                for name in ("null", "mnist")
+            }
+            scores = np.zeros((1, 10), np.float32)
+
+            def bare() -> None:
+                for message in pools["null"]:
+                    predictions.answer(predictions.prepare(message), {"scores": scores})
+
+            def asked(name: str) -> Callable[[], None]:
+                def run() -> None:
+                    for message in pools[name]:
+                        services.handle_rpc(messages.PREDICT, message)
+
+                return run
+
+            ways = {"no model": bare, "null": asked("null"), "softmax": asked("mnist")}
+            taken: dict[str, list[float]] = {name: [] for name in ways}
+            for _ in range(ROUNDS):
+                for name, way in ways.items():
+                    start = time.perf_counter()
+                    way()
+                    taken[name].append((time.perf_counter() - start) / REQUESTS)
+    finally:
+        path.unlink()
+    for name, seconds in taken.items():
+        best = min(seconds)
+        print(
+            f"{name:10} {best * 1e6:8.2f} us best, {np.median(seconds) * 1e6:8.2f} us median, {1 / best:10,.0f}/s"
+        )
+
+
+if __name__ == "__main__":
+    main()
