@@ -10,8 +10,10 @@ from rich.console import Console
 from bench import BenchError
 from bench.analysis.report import Report, plain
 from bench.analysis.report import report as read_report
+from bench.analysis.summary import repeated, summary
 from bench.analysis.table import as_csv, markdown
-from bench.cli.tables import show_report
+from bench.analysis.trials import read_trials
+from bench.cli.tables import show_report, show_table
 from bench.run import find_runs
 
 
@@ -51,11 +53,24 @@ def report(
     elif as_table:
         click.echo(as_csv(found), nl=False)
     else:
-        show_report(Console(file=sys.stdout, highlight=False), found)
+        console = Console(file=sys.stdout, highlight=False)
+        _show_experiments(console, paths)
+        show_report(console, found)
         return 0
     for each in found.unreadable:
         click.echo(f"bench: left out: {each.reason}", err=True)
     return 0
+
+
+def _show_experiments(console: Console, paths: tuple[Path, ...]) -> None:
+    """The cells of experiments, their trials taken together, where there are any."""
+    trials = read_trials(find_runs(paths))
+    if repeated(trials):
+        cells = summary(trials)
+        show_table(console, cells)
+        for note in cells.notes:
+            console.print(note, style="dim")
+        console.print()
 
 
 def _refuse_nothing(found: Report, paths: tuple[Path, ...]) -> None:
