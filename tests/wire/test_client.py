@@ -3,6 +3,7 @@
 import gc
 import os
 import socket
+import struct
 import subprocess
 import sys
 import time
@@ -328,6 +329,47 @@ def test_one_stream_at_a_time_is_respected() -> None:
         assert most == 1
         assert [request.message for request in server.requests] == [b"%d" % n for n in range(20)]
         channel.close()
+
+
+def test_calls_wait_their_turn_on_several_full_connections() -> None:
+    def answer(peer: Peer, request: Request) -> None:
+        gevent.spawn_later(0.001, finish, peer, request)
+
+    def finish(peer: Peer, request: Request) -> None:
+        echo(peer, request)
+        peer.flush()
+
+    with serving(answer, most_streams=1) as server:
+        channel = Channel(server.address, connections=2)
+        until(lambda: len(channel._ready) == 2)
+        calls = [later(channel, b"%d" % n) for n in range(20)]
+        assert [call.get(timeout=10).message for call in calls] == [b"%d" % n for n in range(20)]
+        assert [len(peer.requests) for peer in server.peers] == [10, 10]
+        channel.close()
+
+
+def test_a_connection_that_breaks_while_we_send_fails_its_calls(server: Server, channel: Channel) -> None:
+    sock = server.peers[0].sock
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    sock.close()  # a reset, which we have not read when we send
+    reply = channel.call(ECHO, b"x")
+    assert reply.status == 14
+    assert "connection lost" in reply.details
+    assert channel.call(ECHO, b"again").message == b"again"
+
+
+def test_a_drained_connection_is_closed_when_its_last_call_is_given_up(
+    server: Server, channel: Channel
+) -> None:
+    server.answer = silence
+    old = server.peers[0]
+    call = later(channel, timeout=0.2)
+    until(lambda: server.requests)
+    old.connection.shut_down()
+    old.flush()
+    until(lambda: server.accepted == 2)
+    assert call.get(timeout=5).status == 4
+    until(lambda: old not in server.peers)
 
 
 def test_several_connections_share_the_calls(server: Server) -> None:

@@ -64,6 +64,15 @@ def test_a_trusted_server_is_called_over_tls(server: Server, files: Certificates
     assert answer(Channel(server.address, tls=TLS(ca=files.ca)), content) == (0, "", content)
 
 
+def test_more_than_the_kernel_takes_at_once_passes_through_tls(server: Server, files: Certificates) -> None:
+    channel = Channel(server.address, tls=TLS(ca=files.ca))
+    channel.connect(5)
+    calls = [gevent.spawn(channel.call, ECHO, bytes([n]) * 8_000_000) for n in range(4)]
+    assert [call.get(timeout=30).message for call in calls] == [bytes([n]) * 8_000_000 for n in range(4)]
+    assert channel.sent_calls == 4
+    channel.close()
+
+
 def test_many_calls_pass_through_tls(server: Server, files: Certificates) -> None:
     channel = Channel(server.address, tls=TLS(ca=files.ca))
     channel.connect(5)

@@ -228,6 +228,11 @@ def test_a_ping_is_answered_and_unknown_frames_are_ignored() -> None:
         assert end.closed is None
 
 
+def test_a_connection_window_below_the_protocols_first_is_refused() -> None:
+    with pytest.raises(ValueError, match="65535"):
+        ClientConnection("test:1", connection_window=1000)
+
+
 def test_a_stream_window_overflow_ends_the_connection() -> None:
     client = settled_client()
     asked(client, bytes(100_000))

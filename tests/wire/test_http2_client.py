@@ -71,6 +71,9 @@ def test_a_method_that_no_header_can_carry_is_refused(path: str) -> None:
         (opened(1) + data(1, b"\x02" + message(b"a") + b"\0\0", frames.PADDED) + closed(1), 0, ""),
         (opened(1) + data(1, b"") + data(1, message(b"a")) + data(1, b"") + closed(1), 0, ""),
         (opened(1, block((":status", "103"))) + opened(1) + data(1, message(b"a")) + closed(1), 0, ""),
+        (frame(HEADERS, 0, 1, OPENING[:9]) + frame(frames.CONTINUATION, 4, 1, OPENING[9:]) + data(1, message(b"a"))
+         + frame(HEADERS, 1, 1, OK[:4]) + frame(frames.CONTINUATION, 4, 1, OK[4:]), 0, ""),
+        (frame(HEADERS, 12, 1, b"\x01" + OPENING + b"\0") + data(1, message(b"a")) + closed(1), 0, ""),
         (opened(1, block((":status", "200"), ("content-type", "application/grpc+proto"), ("grpc-encoding", "gzip")))
          + data(1, message(gzip.compress(b"a", mtime=0), 1)) + closed(1), 0, ""),
         (closed(1, block((":status", "200"), ("content-type", "application/grpc"), ("grpc-status", "5"),
@@ -136,6 +139,14 @@ def test_a_server_that_ignores_the_window_ends_the_connection() -> None:
     client.take()
     body = b"\0" + (2**20).to_bytes(4, "big") + bytes(65_531)
     assert client.receive(opened(1) + frames.frame(DATA, 0, 1, body)) == [exchange]
+    assert "FLOW_CONTROL_ERROR" in exchange.details
+
+
+def test_a_server_that_ignores_the_connection_window_ends_the_connection() -> None:
+    client = settled_client(connection_window=65_535)
+    exchange = asked(client)
+    client.take()
+    assert client.receive(opened(1) + data(1, message(bytes(70_000)))) == [exchange]
     assert "FLOW_CONTROL_ERROR" in exchange.details
 
 

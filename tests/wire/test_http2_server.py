@@ -225,6 +225,29 @@ def test_other_protocols_are_turned_away(greeting: bytes) -> None:
     assert read_frames(server.take())[-1][0] == frames.GOAWAY
 
 
+def test_a_client_that_ignores_the_window_ends_the_connection() -> None:
+    server = settled_server(stream_window=1000)
+    server.receive(frame(frames.SETTINGS, frames.ACK, 0))
+    server.take()
+    server.receive(opened(1) + frame(DATA, 0, 1, bytes(1001)))
+    assert server.closed is not None
+    assert "FLOW_CONTROL_ERROR" in server.closed
+
+
+def test_memory_is_bounded_whatever_errors_are_answered() -> None:
+    server = settled_server()
+    for n in range(1000):
+        stream = 2 * n + 1
+        server.receive(opened(stream) + body(stream))
+        server.respond(stream, 13, f"error {n}")
+        assert len(read_frames(server.take())) == 1
+    assert len(server._closings) <= 256
+    for n in range(1000, 3000):
+        server.receive(opened(2 * n + 1) + body(2 * n + 1) + rst_stream(2 * n + 1, CANCEL))
+    assert len(server.cancelled) <= 1024
+    assert server.in_flight == 0
+
+
 def test_shutting_down_lets_what_has_come_finish() -> None:
     server, client = settled_server(), settled_client()
     first = asked(client)
