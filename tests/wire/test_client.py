@@ -69,6 +69,7 @@ def test_many_calls_at_once_get_their_own_answers(channel: Channel) -> None:
 
 def test_calls_of_one_turn_leave_in_one_send(server: Server, channel: Channel) -> None:
     reads: list[int] = []
+    channel.call(ECHO, b"")  # by now the server has read our acknowledgement of its SETTINGS too
     peer = server.peers[0]
     inner = peer.connection.receive
     peer.connection.receive = lambda data: (reads.append(len(data)), inner(data))[1]  # type: ignore[method-assign]
