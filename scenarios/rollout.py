@@ -20,6 +20,8 @@ option("--warmup", "0", "warm-up records in each version that is placed")
 option("--watched", "", "model folder of the server at --host, which holds version 1 (and 2 to flip)")
 option("--server-path", "", "how the server calls that folder, where it calls it otherwise")
 
+BASELINE_SECONDS = 3.0
+
 
 class Mnist(ArrivalUser):
     """Digits at a steady rate, while the versions that answer them change."""
@@ -54,7 +56,7 @@ class Mnist(ArrivalUser):
         own, model = stage.options.own, stage.options.asked.model
         watched = Path(own["watched"]) if own["watched"] else stage.site.folder / "mnist"
         rollout = Rollout(stage, model, watched, own["server-path"] or str(watched))
-        stage.wait(float(own["settle"]))
+        stage.wait(max(BASELINE_SECONDS, float(own["settle"])))
         for done, like in enumerate(islice(cycle((2, 1)), int(own["swaps"]))):
             if own["how"] == "place":
                 rollout.place(trained(stage.site) / str(like), done + 2)

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from bench.analysis.answers import numbers
 from bench.analysis.cells import Cell, cpu_cores, observations
 from bench.analysis.sample_size import supported
 from bench.histogram import Histogram
@@ -136,6 +137,7 @@ METRICS: Final[dict[str, Metric]] = {
             for q in PERCENTILES
         ),
         Metric("cpu_per_request", "s", "lower", cpu_per_request, "CPU time of the server per request", 0.05),
+        *(Metric(each.name, each.unit, each.better, numbers.of(each), each.text) for each in numbers.NUMBERS),
     )
 }
 """All metrics by name: the only place that knows which way is better."""

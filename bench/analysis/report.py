@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from bench import BenchError
-from bench.analysis.answers import Answer, answers
+from bench.analysis.answers.answer import Answer
+from bench.analysis.answers.questions import answers
 from bench.analysis.cells import Cell, cells, described
 from bench.analysis.checks import doubts
 from bench.analysis.doubt import Doubt

@@ -45,7 +45,7 @@ class PredictUser(User):  # type: ignore[misc]  # locust ships no types
     over_rest: ClassVar[Collection[str]] = ()
     """Names of the requests that go to the server's REST API."""
     question: ClassVar[str] = ""
-    """Which question the report answers beside its table: a name in `bench.analysis.answers.ANSWERS`, or none."""
+    """Which question the report answers beside its table: a name in `bench.analysis.answers.questions.ANSWERS`, or none."""
     keep_choices: ClassVar[bool] = False
     """Keep which class each example was given, so that the report can compare models example by example."""
     script: ClassVar[Any] = None

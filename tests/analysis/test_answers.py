@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from bench import BenchError
-from bench.analysis.answers import answers
 from bench.analysis.answers.answer import ratio, unpaired
+from bench.analysis.answers.questions import answers
 from bench.analysis.answers.versions import Pair, compare, gap
 from bench.choices import FILE, UNSEEN, Choices
 from tests.recorded import requests, seconds, write

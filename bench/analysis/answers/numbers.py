@@ -1,0 +1,82 @@
+"""Which numbers of the answers may a limit be set on?
+
+They are of a whole run; each of its cells has the same. An answer may read all samples of a run, so it is kept.
+"""
+
+import math
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+from typing import Final, Literal, NamedTuple
+
+from bench.analysis.cells import Cell
+from bench.recording import MANIFEST
+from bench.run import Run
+
+
+class Number(NamedTuple):
+    """A number of an answer, as a metric."""
+
+    name: str
+    unit: Literal["s", "1/s", "share"]
+    better: Literal["lower", "higher"]
+    question: str
+    text: str
+
+
+NUMBERS: Final = (
+    Number(
+        "unattributed_share", "share", "lower", "rollout", "rollout: share of the answers without a version"
+    ),
+    Number("until_all", "s", "lower", "rollout", "rollout: until the new version answers everything, median"),
+    Number(
+        "excursion_height_max",
+        "s",
+        "lower",
+        "rollout",
+        "rollout: highest p99 of 0.1 s after a change of version",
+    ),
+    Number(
+        "excursion_seconds_max", "s", "lower", "rollout", "rollout: longest that latency rose after a change"
+    ),
+    Number("cold_start", "s", "lower", "rollout", "rollout: slowest of a version's first answers, median"),
+    Number("accuracy_gap", "share", "higher", "versions", "versions: least gain in accuracy over the first"),
+    Number("recovery_seconds", "s", "lower", "spike", "spike: until requests are as quick as before it"),
+    Number("borne_rate", "1/s", "higher", "overload", "overload: highest rate answered within the deadline"),
+    Number("inference", "s", "lower", "overhead", "overhead: the model's part of the median service time"),
+    Number("outside", "s", "lower", "overhead", "overhead: network, kernel and HTTP/2, mean"),
+)
+
+
+def of(number: Number) -> Callable[[Cell], float]:
+    """The number in the answer of a cell's run; nan where the run does not ask its question, or has no answer."""
+
+    def value(cell: Cell) -> float:
+        if cell.run.manifest.get("question") != number.question:
+            return math.nan
+        try:
+            written = (cell.run.path / MANIFEST).stat().st_mtime_ns
+        except FileNotFoundError:  # the run was removed since it was read
+            return math.nan
+        return _values(cell.run.path, written).get(number.name, math.nan)
+
+    return value
+
+
+@lru_cache(maxsize=64)
+def _values(path: Path, written: int) -> dict[str, float]:
+    """Of several answers that have a number of the same name, the worst counts."""
+    from bench.analysis.answers.questions import (
+        answers,
+    )  # its modules need the metrics, of which these numbers are some
+
+    better = {number.name: number.better for number in NUMBERS}
+    found: dict[str, float] = {}
+    for answer in answers(Run.open(path)):
+        for name, value in answer.values.items():
+            if name not in better:
+                continue
+            worst = max if better[name] == "lower" else min
+            known = math.nan if value is None else value
+            found[name] = known if name not in found or math.isnan(known) else worst(found[name], known)
+    return found

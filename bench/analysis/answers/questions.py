@@ -1,0 +1,41 @@
+"""What is the answer to the question that a scenario asks?
+
+The manifest names the question; each module here knows the answer to one, from the run folder alone.
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+from bench.analysis.answers import (
+    apis,
+    batches,
+    bound,
+    drift,
+    neighbours,
+    overhead,
+    overload,
+    rollout,
+    spike,
+    versions,
+)
+from bench.analysis.answers.answer import Answer
+from bench.run import Run
+
+ANSWERS: Final[dict[str, Callable[[Run], list[Answer]]]] = {
+    "apis": apis.answer,
+    "batches": batches.answer,
+    "bound": bound.answer,
+    "drift": drift.answer,
+    "neighbours": neighbours.answer,
+    "overhead": overhead.answer,
+    "overload": overload.answer,
+    "rollout": rollout.answer,
+    "spike": spike.answer,
+    "versions": versions.answer,
+}
+
+
+def answers(run: Run) -> list[Answer]:
+    """What the run's scenario wanted to know; nothing where it asks none of these questions. Raises BenchError."""
+    asked = ANSWERS.get(str(run.manifest.get("question") or ""))
+    return asked(run) if asked is not None and run.tallies else []
