@@ -134,12 +134,11 @@ class Runner:
         return self._run(prepared.group, prepared.inputs, prepared.rows)
 
     def _run(self, group: Group, inputs: dict[str, Array], rows: int) -> Mapping[str, Array]:
-        handle = group.handle
-        start = time.perf_counter()
+        handle, pace = group.handle, traits(group).pace
+        start, began = time.perf_counter(), pace.clock()
         outputs = handle.servable.run(group.signature, inputs, group.outputs)
-        seconds = time.perf_counter() - start
-        traits(group).pace.learn(rows, seconds)
-        self._runtime.series((handle.name, "Predict", "TF1")).add(seconds * 1e6)
+        pace.learn(rows, pace.clock() - began)
+        self._runtime.series((handle.name, "Predict", "TF1")).add((time.perf_counter() - start) * 1e6)
         return outputs
 
 

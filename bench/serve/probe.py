@@ -5,7 +5,7 @@ model is loaded: random examples alone and together, and beside one that is all 
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -42,6 +42,11 @@ _INTEGERS: Final = {
 }
 
 
+Clock = Callable[[], float]
+"""Seconds. Where a run does all its work in the calling thread, that thread's processor time is the better clock:
+time spent waiting for a busy processor or for the interpreter would make a quick model look slow."""
+
+
 class Pace:
     """How long runs of a signature take: tried out at load, learnt further from every run.
 
@@ -49,13 +54,15 @@ class Pace:
     lost update makes an estimate older, not wrong.
     """
 
-    __slots__ = ("per_row", "shortest")
+    __slots__ = ("clock", "per_row", "shortest")
 
     _WEIGHT: Final = 0.2
     """Of the newest run, if it had at least `_TELLING` rows; less of smaller ones, which say little of a row."""
     _TELLING: Final = 32
 
-    def __init__(self, shortest: float | None) -> None:
+    def __init__(self, shortest: float | None, clock: Clock = time.perf_counter) -> None:
+        self.clock = clock
+        """What runs are timed with."""
         self.shortest = shortest
         """Seconds of the shortest run; None: there was none."""
         self.per_row = 0.0
@@ -98,7 +105,7 @@ class Runnable(Protocol):
     ) -> dict[str, Array]: ...
 
 
-def examine(servable: Runnable, name: str) -> Traits:
+def examine(servable: Runnable, name: str, clock: Clock = time.perf_counter) -> Traits:
     """Run made-up examples through the signature; one that they do not suit counts as not batchable."""
     signature = servable.signatures[name]
     outputs = sorted(signature.outputs)
@@ -110,20 +117,30 @@ def examine(servable: Runnable, name: str) -> Traits:
         alone = [servable.run(name, one, outputs), servable.run(name, two, outputs)]
         mixed = {alias: np.concatenate([one[alias], _spoilt(one[alias]), two[alias]]) for alias in one}
         together = servable.run(name, mixed, outputs)
-        pace = _pace(servable, name, one, outputs)
+        pace = _pace(servable, name, one, outputs, clock)
     except Refusal:
         return untried()
     return Traits(all(_same_rows(alone, together[alias], alias) for alias in outputs), pace)
 
 
-def _pace(servable: Runnable, name: str, one: Mapping[str, Array], outputs: Sequence[str]) -> Pace:
-    pace = Pace(min(_timed(servable, name, one, outputs) for _ in range(3)))
-    pace.per_row = pace.shortest or 0.0  # where more is not tried, a row may cost as much as a run
+def _pace(
+    servable: Runnable, name: str, one: Mapping[str, Array], outputs: Sequence[str], clock: Clock
+) -> Pace:
+    def shortest(inputs: Mapping[str, Array]) -> float:
+        servable.run(name, inputs, outputs)  # the first run of a shape builds its kernels
+        times = []
+        for _ in range(3):
+            start = clock()
+            servable.run(name, inputs, outputs)
+            times.append(clock() - start)
+        return min(times)
+
+    alone = shortest(one)
+    pace = Pace(alone, clock)
+    pace.per_row = alone  # where more is not tried, a row may cost as much as a run
     if pace.expected(_MANY) < _LONGEST_TRIAL:
         many = {alias: np.repeat(array, _MANY, axis=0) for alias, array in one.items()}
-        servable.run(name, many, outputs)  # the first run of a shape builds its kernels
-        seconds = min(_timed(servable, name, many, outputs) for _ in range(3))
-        pace.per_row = max(0.0, seconds - (pace.shortest or 0.0)) / _MANY
+        pace.per_row = max(0.0, shortest(many) - alone) / _MANY
     return pace
 
 
@@ -175,9 +192,3 @@ def _same_rows(alone: list[dict[str, Array]], together: Array, alias: str) -> bo
         # different batch sizes may take different kernels: equal to rounding, not bit for bit
         return bool(np.allclose(expected, found, rtol=1e-4, atol=1e-5, equal_nan=True))
     return bool(np.array_equal(expected, found))
-
-
-def _timed(servable: Runnable, name: str, inputs: Mapping[str, Array], outputs: Sequence[str]) -> float:
-    start = time.perf_counter()
-    servable.run(name, inputs, outputs)
-    return time.perf_counter() - start

@@ -55,8 +55,8 @@ class Seen:
     wrong: int = 0
     versions: list[int] = field(default_factory=list)
     """In the order in which they were first seen."""
-    backwards: int = 0
-    """Answers of a version older than one that had answered a request sent earlier."""
+    answered: list[tuple[int, float, int]] = field(default_factory=list)
+    """(number, instant, version) of every right-looking answer."""
     latencies: list[float] = field(default_factory=list)
 
 
@@ -79,10 +79,9 @@ class Driver:
         self.started: list[float] = []
         """By number of the call: when it was sent or, in an open loop, due. The n-th call is on stream 2n + 1."""
         self.seen = Seen()
-        self._unchecked: list[tuple[int, bytes]] = []
+        self._unchecked: list[tuple[int, bytes, float]] = []
         self._checkers: dict[int, Checker] = {}
         self._references = None if ask.references is None else np.load(ask.references)
-        self._highest = 0
 
     def start(self, due: float) -> None:
         number = len(self.started)
@@ -104,7 +103,7 @@ class Driver:
             seen.latencies.append(now - started[number])
             seen.statuses[exchange.status] += 1
             if exchange.status == 0:
-                self._unchecked.append((number, exchange.message))
+                self._unchecked.append((number, exchange.message, now))
         if len(self._unchecked) >= CHECK_AT_ONCE:
             self.check()
         return len(done)
@@ -113,8 +112,8 @@ class Driver:
         """Is each answer the one to its own question, by the version that it names?"""
         if not self._unchecked:
             return
-        numbers = [number % len(self.pool.messages) for number, _ in self._unchecked]
-        replies = [reply for _, reply in self._unchecked]
+        numbers = [number % len(self.pool.messages) for number, _, _ in self._unchecked]
+        replies = [reply for _, reply, _ in self._unchecked]
         checked = self._checker(0).check(replies, numbers)
         for version in np.unique(checked.version).tolist():
             if version not in self.seen.versions:
@@ -125,10 +124,21 @@ class Driver:
                 self.seen.wrong += int(part.mismatched.sum())
             else:
                 self.seen.wrong += int(checked.mismatched[rows].sum())
-        for version in checked.version.tolist():
-            self.seen.backwards += version < self._highest
-            self._highest = max(self._highest, version)
+        self.seen.answered += [
+            (number, now, version)
+            for (number, _, now), version in zip(self._unchecked, checked.version.tolist(), strict=True)
+        ]
         self._unchecked.clear()
+
+    def outdated(self) -> int:
+        """Answers by a version although a newer one had answered before the request was sent."""
+        numbers, instants, versions = (np.array(part) for part in zip(*self.seen.answered, strict=True))
+        order = np.argsort(instants, kind="stable")
+        newest = np.maximum.accumulate(versions[order])
+        sent = np.array(self.started)[numbers]
+        before = np.searchsorted(instants[order], sent)  # answers that had come when it was sent
+        known = np.concatenate([[0], newest])[before]
+        return int((versions < known).sum())
 
     def _checker(self, version: int) -> Checker:
         key = version and 1 + version % 2
@@ -218,7 +228,7 @@ def main(ask: Ask) -> dict[str, Any]:
         "errors": {str(status): count for status, count in seen.statuses.items() if status},
         "wrong": seen.wrong,
         "versions": seen.versions,
-        "backwards": seen.backwards,
+        "outdated": driver.outdated(),
         "latency": dict(zip(("p50", "p99", "p999", "max"), points, strict=True)),
     }
 
