@@ -43,6 +43,7 @@ def describe(
         },
         "load": _load(environment, options, pools),
         "ceiling": _ceiling(environment, options, pools),
+        "options": dict(options.own),
         "seed": options.seed,
         "payload": {_name(source): _payload(pool) for source, pool in pools.items()},
         "model": {"path": str(target.model_path), "sha256": tree_hash(target.model_path)}

@@ -91,6 +91,10 @@ class Options:
     experiment: dict[str, Any] | None
     """What the manifest says of the experiment that this run is a trial of."""
 
+    def own_seconds(self, name: str) -> float:
+        """The value of a scenario's own option as seconds. Raises BenchError where it is none."""
+        return _seconds(f"--{name}", self.own[name])
+
 
 def add_arguments(parser: Any) -> None:
     """Register the options with Locust's parser, not in a group of theirs: its web form would leave them out."""

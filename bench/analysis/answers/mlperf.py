@@ -1,0 +1,171 @@
+"""Does a run keep MLPerf's rules for its scenario, and what is then its result?
+
+The rules are those of MLPerf Inference's LoadGen (mlcommons/inference, loadgen/results.cc, and the rules' table of
+scenarios): a least duration, a latency claim that the number of queries supports at 99 % confidence (see
+`bench.analysis.sample_size`), in Server the bound kept, in Offline enough samples; and, as every query has to be
+answered, no failure. Neither the data sets nor the closed division's other rules are checked: the result is
+comparable with other runs of this tool, and not a submission.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from bench.analysis import quantities
+from bench.analysis.answers.answer import Answer
+from bench.analysis.sample_size import claimable_percentile, samples_needed
+from bench.histogram import Histogram
+from bench.run import Run
+from bench.sample import UNSENT
+
+MIN_DURATION: Final = 600.0
+"""Seconds of load that the rules ask for."""
+OFFLINE_SAMPLES: Final = 24_576
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a run did from its first request to its last: LoadGen knows no warm-up."""
+
+    latency: Histogram
+    """Of the queries answered OK."""
+    queries: int
+    """Queries that were due."""
+    samples: int
+    """Examples in those that were answered."""
+    failed: int
+    unsent: int
+    duration: float
+    bound: float | None
+    """Seconds within which an answer is asked for."""
+    min_duration: float
+
+    @property
+    def answered(self) -> int:
+        """Queries answered OK."""
+        return self.queries - self.failed - self.unsent
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A scenario's result and what makes it invalid."""
+
+    text: str
+    values: dict[str, float | None]
+    faults: list[str]
+
+
+def answer(run: Run) -> list[Answer]:
+    """VALID or INVALID with the scenario's result; the scenario is the name of the user class."""
+    load = run.manifest.get("load") or {}
+    scenario = next((name for name in load.get("user_classes") or [] if name in SCENARIOS), None)
+    if scenario is None:
+        return []
+    seen = _seen(run)
+    verdict = SCENARIOS[scenario](seen)
+    faults = _common_faults(run, seen) + verdict.faults
+    state = "INVALID" if faults else "VALID"
+    text = f"{state}, {scenario}: {'; '.join([verdict.text, *faults])}"
+    common: dict[str, float | None] = {
+        "valid": 0.0 if faults else 1.0,
+        "queries": float(seen.queries),
+        "duration": seen.duration,
+    }
+    return [Answer(text, common | verdict.values)]
+
+
+def _seen(run: Run) -> Seen:
+    whole = run.within(*run.seconds)
+    tallies = [(key, tally) for (key, _), tally in whole.tallies.items()]
+    queries = sum(tally.requests for _, tally in tallies)
+    answered = sum(tally.requests for key, tally in tallies if key.outcome == "OK")
+    unsent = sum(tally.requests for key, tally in tallies if key.outcome == UNSENT)
+    options = run.manifest.get("options") or {}
+    return Seen(
+        latency=whole.histogram("latency"),
+        queries=queries,
+        samples=sum(tally.examples for key, tally in tallies if key.outcome == "OK"),
+        failed=queries - answered - unsent,
+        unsent=unsent,
+        duration=whole.duration,
+        bound=_seconds(options.get("latency-bound")),
+        min_duration=_seconds(options.get("min-duration")) or MIN_DURATION,
+    )
+
+
+def _common_faults(run: Run, seen: Seen) -> list[str]:
+    faults = [] if run.finished else ["the run was not finished"]
+    if seen.failed:
+        faults.append(f"{seen.failed:,} of {seen.queries:,} queries failed")
+    if seen.unsent:
+        faults.append(f"{seen.unsent:,} of {seen.queries:,} queries were due and not sent")
+    # the last second that was begun counts
+    if seen.duration < seen.min_duration:
+        asked = f"{seen.min_duration:g} s are asked for"
+        faults.append(f"it lasted {seen.duration:.1f} s and {asked}")
+    return faults
+
+
+def _stream(seen: Seen, percentile: float) -> Verdict:
+    """SingleStream and MultiStream: the percentile that may be claimed."""
+    claimed = claimable_percentile(percentile, seen.answered)
+    if claimed is None:
+        needed = samples_needed(percentile, 1)
+        return Verdict(
+            "no latency can be claimed",
+            {"latency": None},
+            [f"{seen.answered:,} queries do not support p{percentile:g}, {needed:,} do"],
+        )
+    value = seen.latency.percentile(claimed)
+    text = f"p{percentile:g} is at most {quantities.duration(value)} at 99 % confidence, by {seen.answered:,} queries"
+    return Verdict(text, {"latency": value}, [])
+
+
+def _single_stream(seen: Seen) -> Verdict:
+    return _stream(seen, 90.0)
+
+
+def _multi_stream(seen: Seen) -> Verdict:
+    return _stream(seen, 99.0)
+
+
+def _server(seen: Seen) -> Verdict:
+    """Server: queries/s at which 99 % of them are answered within the bound."""
+    rate = seen.answered / seen.duration if seen.duration else 0.0
+    if seen.bound is None:
+        return Verdict(f"{quantities.rate(rate)} queries/s", {"rate": rate}, ["no latency bound was given"])
+    p99, over = seen.latency.percentile(99.0), seen.latency.above(seen.bound)
+    text = (
+        f"{quantities.rate(rate)} queries/s, p99 {quantities.duration(p99)} of "
+        f"{quantities.duration(seen.bound)} allowed"
+    )
+    faults = []
+    needed = samples_needed(99.0, over)
+    if not p99 <= seen.bound:
+        faults.append("the bound is not kept: lower the rate")
+    elif seen.answered < needed:
+        faults.append(
+            f"{over:,} of {seen.answered:,} queries took longer than the bound: "
+            f"{needed - seen.answered:,} more within it are needed for the claim"
+        )
+    return Verdict(text, {"rate": rate, "p99": p99, "over": float(over)}, faults)
+
+
+def _offline(seen: Seen) -> Verdict:
+    """Offline: samples/s."""
+    rate = seen.samples / seen.duration if seen.duration else 0.0
+    few = seen.samples < OFFLINE_SAMPLES
+    faults = [f"{seen.samples:,} samples, {OFFLINE_SAMPLES:,} are asked for"] if few else []
+    return Verdict(f"{quantities.rate(rate)} samples/s", {"samples_per_second": rate}, faults)
+
+
+SCENARIOS: Final[dict[str, Callable[[Seen], Verdict]]] = {
+    "SingleStream": _single_stream,
+    "MultiStream": _multi_stream,
+    "Server": _server,
+    "Offline": _offline,
+}
+
+
+def _seconds(text: Any) -> float | None:
+    return float(str(text).removesuffix("s")) if text else None

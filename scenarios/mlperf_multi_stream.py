@@ -1,0 +1,22 @@
+"""How quickly are eight images together classified, by MLPerf's rules for MultiStream?"""
+
+from bench import mnist
+from bench.load.options import Options, defaults, option
+from bench.load.users import PredictUser
+from bench.payload import Pool
+
+defaults(users=1, spawn_rate=1, run_time="10m10s", batch_size="8")
+option("--min-duration", "600", "seconds of load that make a run valid")
+
+
+class MultiStream(PredictUser):
+    """One query of eight images at a time; the result is the latency that 99 % of them keep, claimed at 99 % confidence."""
+
+    question = "mlperf"
+
+    @classmethod
+    def payload(cls, options: Options) -> Pool:
+        """Digits of the test set."""
+        options.own_seconds("min-duration")
+        digits = mnist.load("test", options.mnist)
+        return Pool.mnist(digits.images, digits.labels, **options.asked.request(), seed=options.seed)

@@ -1,0 +1,22 @@
+"""How many images per second are classified when all are there from the start, by MLPerf's rules for Offline?"""
+
+from bench import mnist
+from bench.load.options import Options, defaults, option
+from bench.load.users import PredictUser
+from bench.payload import Pool
+
+defaults(users=8, spawn_rate=8, run_time="10m10s", batch_size="256")
+option("--min-duration", "600", "seconds of load that make a run valid")
+
+
+class Offline(PredictUser):
+    """Large batches, always some of them under way; the result is samples per second."""
+
+    question = "mlperf"
+
+    @classmethod
+    def payload(cls, options: Options) -> Pool:
+        """Digits of the test set."""
+        options.own_seconds("min-duration")
+        digits = mnist.load("test", options.mnist)
+        return Pool.mnist(digits.images, digits.labels, **options.asked.request(), seed=options.seed)

@@ -1,0 +1,25 @@
+"""Which rate of queries does a server bear within a latency bound, by MLPerf's rules for Server?"""
+
+from bench import mnist
+from bench.load.options import Options, defaults, option
+from bench.load.users import ArrivalUser
+from bench.payload import Pool
+
+defaults(users=1, spawn_rate=1, run_time="10m10s")
+option("--latency-bound", "0.015", "seconds within which 99 % of the queries have to be answered")
+option("--min-duration", "600", "seconds of load that make a run valid")
+
+
+class Server(ArrivalUser):
+    """Queries that arrive at random, at the rate that --schedule says; 99 % of them have to keep the bound."""
+
+    question = "mlperf"
+    schedule = "poisson:1000"
+
+    @classmethod
+    def payload(cls, options: Options) -> Pool:
+        """Digits of the test set."""
+        options.own_seconds("latency-bound")
+        options.own_seconds("min-duration")
+        digits = mnist.load("test", options.mnist)
+        return Pool.mnist(digits.images, digits.labels, **options.asked.request(), seed=options.seed)

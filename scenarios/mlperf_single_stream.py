@@ -1,0 +1,22 @@
+"""How quickly is one image after the other classified, by MLPerf's rules for SingleStream?"""
+
+from bench import mnist
+from bench.load.options import Options, defaults, option
+from bench.load.users import PredictUser
+from bench.payload import Pool
+
+defaults(users=1, spawn_rate=1, run_time="10m10s")
+option("--min-duration", "600", "seconds of load that make a run valid")
+
+
+class SingleStream(PredictUser):
+    """One query at a time; the result is the latency that 90 % of them keep, claimed at 99 % confidence."""
+
+    question = "mlperf"
+
+    @classmethod
+    def payload(cls, options: Options) -> Pool:
+        """Digits of the test set."""
+        options.own_seconds("min-duration")
+        digits = mnist.load("test", options.mnist)
+        return Pool.mnist(digits.images, digits.labels, **options.asked.request(), seed=options.seed)
