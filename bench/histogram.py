@@ -164,6 +164,13 @@ class Histogram:
         ranks = [nearest_rank(q, int(cumulative[-1])) for q in qs]
         return highest_ns(at[np.searchsorted(cumulative, ranks)]) / 1e9
 
+    def of_rank(self, rank: int) -> float:
+        """The duration of a rank, from 1, in seconds: the upper end of its bucket. Raises IndexError beyond the count."""
+        at = int(np.searchsorted(np.cumsum(self._counts), rank))
+        if not 0 < rank or at == BUCKETS:
+            raise IndexError(f"rank {rank} of {self.count}")
+        return float(highest_ns([at])[0]) / 1e9
+
     def above(self, seconds: float) -> int:
         """How many durations lie in buckets above the bucket of this one."""
         return int(self._counts[int(bucket(nanoseconds([seconds]))[0]) + 1 :].sum())

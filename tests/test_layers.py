@@ -37,6 +37,7 @@ ALLOWED: dict[str, set[str]] = {
     "samples": {"chunk"},
     "warmup": set(),
     "recording": {"histogram", "chunk", "hlog", "samples", "jsonl"},
+    "baseline": {"recording"},
     "contents": {"histogram", "chunk", "hlog", "samples", "recording", "jsonl"},
     "run": {"histogram", "chunk", "hlog", "samples", "recording", "contents", "warmup"},
     "picture": {"mnist"},

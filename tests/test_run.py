@@ -339,10 +339,13 @@ def test_the_manifest_decides_on_the_warm_up(
     assert run.steady.seconds[0] == np.ceil(seconds)
 
 
-def test_a_short_run_is_taken_whole(tmp_path: Path) -> None:
-    run = write(tmp_path, settling(5))
-    assert run.warm_up == ("none: too short to tell", 0.0, True)
-    assert run.steady.seconds == run.seconds
+@pytest.mark.parametrize(
+    ("length", "rule", "cut"), [(2, "none: too short", 0), (5, "first tenth", 1), (19, "first tenth", 2)]
+)
+def test_a_short_run_loses_its_first_tenth(tmp_path: Path, length: int, rule: str, cut: int) -> None:
+    run = write(tmp_path, settling(length), stopped=float(length))
+    assert run.warm_up == (rule, cut, True)
+    assert run.steady.seconds == (cut, length)
 
 
 def test_the_duration_is_that_of_the_load(tmp_path: Path) -> None:

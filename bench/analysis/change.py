@@ -3,18 +3,15 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Final, Literal
+from typing import Literal
 
 from bench.analysis import intervals
-from bench.analysis.intervals import Estimate
+from bench.analysis.intervals import CONFIDENCE, ERROR_RATE, Estimate
 from bench.analysis.metrics import Metric
 
-Verdict = Literal["better", "worse", "same", "unknown"]
+__all__ = ["CONFIDENCE", "ERROR_RATE", "Change", "Verdict", "change", "judged_together"]
 
-ERROR_RATE: Final = 0.01
-"""Probability of a false "worse", and of a false "better", in all that is judged together."""
-CONFIDENCE: Final = 1 - 2 * ERROR_RATE
-"""Of the intervals: one side of each is judged with ERROR_RATE."""
+Verdict = Literal["better", "worse", "same", "unknown"]
 
 
 @dataclass(frozen=True)

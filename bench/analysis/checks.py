@@ -20,7 +20,7 @@ from bench.warmup import trend
 TREND_P: Final = 0.002
 TREND_CHANGE: Final = 0.10
 """A trend is doubted when it is no chance and moves rate or median latency by this share of the median."""
-STEADY_SECONDS: Final = 5.0
+STEADY_SECONDS: Final = 3.0
 """A shorter steady part shows neither a trend nor the pauses that come every few seconds."""
 ERROR_SHARE: Final = 0.01
 ROLLOUT: Final = "rollout"

@@ -92,6 +92,31 @@ def compare(
     What all trials of one side have otherwise than all of the other (version, build, ...) is what is compared.
     Raises BenchError where the baseline is not one thing.
     """
+    matches, unmatched = match(before, after)
+    found = [_comparison(each, tuple(metrics), tolerances or {}) for each in matches]
+    return Comparisons(_together(found), unmatched)
+
+
+@dataclass(frozen=True)
+class Match:
+    """Trials of a baseline and of a candidate that measured the same, but for what is compared."""
+
+    base: Identity
+    identity: Identity
+    varied: tuple[str, ...]
+    before: list[Trial]
+    after: list[Trial]
+    paired: bool
+    """Whether before[i] and after[i] are of one block."""
+
+    @property
+    def surroundings(self) -> list[Doubt]:
+        """Doubts about what differs between the trials beside what is compared."""
+        return _surroundings(self.before, self.after, self.varied)
+
+
+def match(before: Sequence[Trial], after: Sequence[Trial]) -> tuple[list[Match], list[tuple[str, Identity]]]:
+    """The cells that both sides measured, and those that one measured alone. Raises BenchError (see `compare`)."""
     old, new = _grouped(before), _grouped(after)
     varied = _varied(old, new)
     bases: dict[Identity, Identity] = {}
@@ -106,12 +131,12 @@ def compare(
         base = bases.get(identity.without(*varied))
         if base is None:
             unmatched.append(("candidate", identity))
-        else:
-            sides = (base, old[base]), (identity, trials)
-            found.append(_comparison(*sides, varied, metrics=tuple(metrics), tolerances=tolerances or {}))
-    compared = {comparison.before for comparison in found}
-    unmatched += [("baseline", identity) for identity in old if identity not in compared]
-    return Comparisons(_together(found), unmatched)
+            continue
+        pairs = _pairs(old[base], trials)
+        first, second = ([a for a, _ in pairs], [b for _, b in pairs]) if pairs else (old[base], trials)
+        found.append(Match(base, identity, varied, first, second, bool(pairs)))
+    used = {each.base for each in found}
+    return found, unmatched + [("baseline", identity) for identity in old if identity not in used]
 
 
 def compare_by(
@@ -165,38 +190,27 @@ def _varied(old: Iterable[Identity], new: Iterable[Identity]) -> tuple[str, ...]
     )
 
 
-def _comparison(
-    baseline: tuple[Identity, list[Trial]],
-    candidate: tuple[Identity, list[Trial]],
-    varied: tuple[str, ...],
-    *,
-    metrics: tuple[str, ...],
-    tolerances: Mapping[str, float],
-) -> Comparison:
-    (base, before), (identity, after) = baseline, candidate
-    pairs = _pairs(before, after)
-    first, second = ([a for a, _ in pairs], [b for _, b in pairs]) if pairs else (before, after)
+def _comparison(pair: Match, metrics: tuple[str, ...], tolerances: Mapping[str, float]) -> Comparison:
+    first, second = pair.before, pair.after
     changes = [
         change(
             METRICS[name],
             [trial.values[name] for trial in first],
             [trial.values[name] for trial in second],
-            paired=bool(pairs),
+            paired=pair.paired,
             tolerance=tolerances.get(name),
         )
         for name in metrics
-        if not _tells_nothing_new(name, [*first, *second], batch_varied="batch" in varied)
+        if not _tells_nothing_new(name, [*first, *second], batch_varied="batch" in pair.varied)
     ]
     return Comparison(
-        before=base,
-        after=identity,
-        varied=varied,
+        before=pair.base,
+        after=pair.identity,
+        varied=pair.varied,
         changes=changes,
         trials=(len(first), len(second)),
-        paired=bool(pairs),
-        doubts=_doubts(first, "baseline")
-        + _doubts(second, "candidate")
-        + _surroundings(first, second, varied),
+        paired=pair.paired,
+        doubts=doubts_of(first, "baseline") + doubts_of(second, "candidate") + pair.surroundings,
     )
 
 
@@ -221,7 +235,7 @@ def _tells_nothing_new(name: str, trials: list[Trial], *, batch_varied: bool) ->
     return name == "inferences_per_second" and not batch_varied
 
 
-def _doubts(trials: list[Trial], side: str) -> list[Doubt]:
+def doubts_of(trials: Sequence[Trial], side: str) -> list[Doubt]:
     """Each kind of doubt once, with the number of trials that share it."""
     found: dict[str, list[Doubt]] = {}
     for trial in trials:

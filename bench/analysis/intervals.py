@@ -7,15 +7,18 @@ whether that assumption matters.
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 import numpy as np
-from scipy.special import (
-    betaincinv,
-    stdtr,
-    stdtrit,
-)  # scipy.stats holds the same behind half a second of import
 
+# scipy.stats holds the same behind half a second of import
+from scipy.special import bdtr, betaincinv, stdtr, stdtrit
+
+ERROR_RATE: Final = 0.01
+"""Probability of a false "worse" or "broken", and of a false "better" or "kept", in all that is judged together."""
+CONFIDENCE: Final = 1 - 2 * ERROR_RATE
+"""Of the intervals: one side of each is judged with ERROR_RATE."""
 RESAMPLES: Final = 4000
 MOST_TRIALS: Final = 500
 """More trials than this are never proposed."""
@@ -118,6 +121,44 @@ def trials_to_decide(estimate: Estimate, bounds: Sequence[float], confidence: fl
         if float(stdtrit(freedom, (1 + confidence) / 2)) * estimate.spread / math.sqrt(count) < distance:
             return count
     return None
+
+
+@lru_cache(maxsize=4096)
+def ranks(q: float, count: int, confidence: float) -> tuple[int | None, int | None]:
+    """The ranks, from 1, of the samples between which the q-th percentile of all lies with this confidence.
+
+    Distribution-free (David and Nagaraja, "Order statistics", 7.1), for independent samples; None where so few
+    bound it on that side by none.
+    """
+    tail = (1 - confidence) / 2
+    share = q / 100
+
+    def first(target: float) -> int:
+        """The least k with P(Binomial(count, share) <= k) >= target."""
+        low, high = -1, count
+        while high - low > 1:
+            middle = (low + high) // 2
+            if bdtr(float(middle), count, share) >= target:
+                high = middle
+            else:
+                low = middle
+        return high
+
+    # below the percentile lie at least `low` samples, and at most `high` - 1, each with probability 1 - tail
+    low, high = first(tail), first(1 - tail) + 1
+    return (low or None), (high if high <= count else None)
+
+
+def batch_means(values: Sequence[float], confidence: float) -> tuple[float, float]:
+    """Interval of the mean of a steady series: Student's t on the means of 10 batches; unbounded of less than 10 values.
+
+    Neighbouring values resemble each other; means of batches do so less (Law, "Simulation modeling", 9.5.3).
+    """
+    size = len(values) // 10
+    if not size:
+        return -math.inf, math.inf
+    batches = np.asarray(values[len(values) - 10 * size :], dtype=np.float64).reshape(10, size).mean(axis=1)
+    return alone(batches.tolist()).interval(confidence)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

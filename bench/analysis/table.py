@@ -180,6 +180,7 @@ def markdown(report: Report) -> str:
 
 def escaped(text: str) -> str:
     """Text as it is, in Markdown tables too."""
+    text = " ".join(text.split())
     for character in "\\|<>`*_":
         text = text.replace(character, "\\" + character)
     return text

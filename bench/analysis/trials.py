@@ -11,10 +11,13 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from bench import BenchError
+from bench.analysis import intervals
 from bench.analysis.cells import Cell, cells, described
 from bench.analysis.checks import doubts
 from bench.analysis.doubt import Doubt
-from bench.analysis.metrics import METRICS
+from bench.analysis.intervals import CONFIDENCE
+from bench.analysis.metrics import METRICS, PERCENTILES, label
+from bench.histogram import Histogram
 from bench.run import Run, Unreadable
 
 
@@ -60,6 +63,8 @@ class Trial:
     identity: Identity
     values: dict[str, float]
     """Every metric by name; nan: not measured, or not supported by the number of samples."""
+    ends: dict[str, tuple[float, float]]
+    """Ends of the interval around a value that the trial by itself allows, for percentiles and rates."""
     block: tuple[str, int] | None
     """The folder of the experiment and the block in it: trials of one block followed each other closely, in random order."""
     path: Path
@@ -114,6 +119,7 @@ def _trials(run: Run) -> list[Trial]:
         Trial(
             identity=_identity(cell, run),
             values={name: metric.of(cell) for name, metric in METRICS.items()},
+            ends=_ends(cell),
             block=(str(run.path.resolve().parent), int(block)) if block is not None else None,
             path=run.path,
             started=str(run.manifest.get("started") or ""),
@@ -124,6 +130,32 @@ def _trials(run: Run) -> list[Trial]:
         )
         for cell in cells(run)
     ]
+
+
+def _ends(cell: Cell) -> dict[str, tuple[float, float]]:
+    found = {}
+    for prefix, histogram in (("", cell.latency), ("service_", cell.service), ("lag_", cell.lag)):
+        for q in PERCENTILES:
+            found[prefix + label(q)] = _between(histogram, q)
+    requests: dict[int, int] = {}
+    for (key, second), tally in cell.run.tallies.items():
+        if key in cell.keys and key.outcome == "OK":
+            requests[second] = requests.get(second, 0) + tally.requests
+    first, end = cell.run.window or cell.run.seconds
+    whole = [float(requests.get(second, 0)) for second in range(first, end - 1) if cell.run.holds(second)]
+    low, high = intervals.batch_means(whole, CONFIDENCE)
+    found["requests_per_second"] = (low, high)
+    found["inferences_per_second"] = (low * cell.batch, high * cell.batch)
+    return found
+
+
+def _between(histogram: Histogram, q: float) -> tuple[float, float]:
+    count = histogram.count
+    low, high = intervals.ranks(q, count, CONFIDENCE)
+    return (
+        -math.inf if low is None else histogram.of_rank(low),
+        math.inf if high is None else histogram.of_rank(high),
+    )
 
 
 def _identity(cell: Cell, run: Run) -> Identity:

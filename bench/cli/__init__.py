@@ -22,6 +22,8 @@ VERBS: dict[str, tuple[str, str]] = {
     "calibrate": ("bench.cli.calibrate", "Measure what this machine can send, for runs to compare with."),
     "report": ("bench.cli.report", "Show what runs measured: terminal table, HTML page, JSON."),
     "compare": ("bench.cli.compare", "Compare trials: ratios with intervals and verdicts."),
+    "gate": ("bench.cli.gate", "Hold runs to limits: kept, broken, or not decidable."),
+    "baseline": ("bench.cli.baseline", "Renew and show the runs that gates compare with."),
 }
 """Verb -> module that holds a click command of the verb's name, and its line in `bench --help`."""
 

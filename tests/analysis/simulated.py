@@ -19,11 +19,13 @@ def trial(
     doubts: tuple[Doubt, ...] = (),
     manifest: dict[str, object] | None = None,
     number: int = 0,
+    ends: dict[str, tuple[float, float]] | None = None,
 ) -> Trial:
     """A trial with these values; what is not given is nan."""
     return Trial(
         identity=identity,
         values=dict.fromkeys(METRICS, float("nan")) | values,
+        ends=ends or {},
         block=None if block is None else ("experiment", block),
         path=Path(f"results/{number:03}"),
         started=f"2026-03-01T12:00:{number:02}",

@@ -20,7 +20,7 @@ from tests.recorded import requests, write
 def seconds_of_load(seed: int, length: int = 12, **changed: object) -> list[Chunk]:
     return [
         Chunk.of(
-            **requests(100 * seed + i, count=500, rate=500, start=float(i), **changed), keep_samples=False
+            **requests(100 * seed + i, count=400, rate=400, start=float(i), **changed), keep_samples=False
         )
         for i in range(length)
     ]

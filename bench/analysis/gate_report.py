@@ -1,0 +1,180 @@
+"""How is a gate's judgement told to people, to continuous integration and to programs?"""
+
+import math
+from typing import Any
+from xml.etree import ElementTree
+
+from bench.analysis.comparison_table import size_text, value_text
+from bench.analysis.gate import Judgement, finite
+from bench.analysis.intervals import CONFIDENCE
+from bench.analysis.limit import Finding
+from bench.analysis.quantities import ABSENT
+from bench.analysis.table import Column, Table, escaped
+from bench.analysis.trials import PARTS
+
+
+def judgement_table(judged: Judgement) -> Table:
+    """A row for each limit and cell."""
+    rows = judged.findings
+    calm = [False] * len(rows)
+    cells = _cells(judged)
+    columns = [
+        Column("limit", True, [name(each) for each in rows], calm),
+        *([Column("cell", True, cells, calm)] if any(cells) else []),
+        Column("measured", False, [measured_text(each) for each in rows], calm),
+        Column("allowed", False, [allowed_text(each) for each in rows], calm),
+        Column(f"{CONFIDENCE:.0%} interval", False, [interval_text(each) for each in rows], calm),
+        Column("outcome", False, [each.outcome for each in rows], [each.outcome != "kept" for each in rows]),
+    ]
+    return Table(columns, [], [])
+
+
+def name(finding: Finding) -> str:
+    """The metric, and whether it is compared with the baseline."""
+    return f"{finding.limit.metric.name}{' vs baseline' if finding.limit.relative else ''}"
+
+
+def _cells(judged: Judgement) -> list[str]:
+    """In what the cells differ, and what is asked for where none was measured."""
+    known = [each.identity for each in judged.findings if each.identity is not None]
+    differ = [part for part in PARTS if len({getattr(i, part) for i in known}) > 1]
+    return [
+        each.identity.words(differ) if each.identity is not None else each.limit.words
+        for each in judged.findings
+    ]
+
+
+def measured_text(finding: Finding) -> str:
+    """The value, or the change of a relative limit."""
+    if not math.isfinite(finding.measured):
+        return ABSENT
+    metric = finding.limit.metric
+    return (
+        size_text(metric, finding.measured)
+        if finding.limit.relative
+        else value_text(metric, finding.measured)
+    )
+
+
+def allowed_text(finding: Finding) -> str:
+    """The bound with its direction."""
+    limit = finding.limit
+    sign = "≤" if limit.metric.better == "lower" else "≥"
+    if not limit.relative:
+        return f"{sign} {value_text(limit.metric, limit.bound)}"
+    if finding.identity is None or not math.isfinite(finding.measured):
+        return f"{limit.bound:.2%} worse"
+    return f"{sign} {size_text(limit.metric, finding.allowed)}"
+
+
+def interval_text(finding: Finding) -> str:
+    """Its two ends, open where nothing bounds it."""
+    if finding.low == finding.high or not (math.isfinite(finding.low) or math.isfinite(finding.high)):
+        return ABSENT
+    metric = finding.limit.metric
+    ends = [
+        (size_text if finding.limit.relative else value_text)(metric, end) if math.isfinite(end) else "?"
+        for end in (finding.low, finding.high)
+    ]
+    return " … ".join(ends)
+
+
+def remarks(judged: Judgement) -> list[str]:
+    """Why limits are not decided, and what would decide them."""
+    told: dict[str, list[str]] = {}
+    for finding, cell in zip(judged.findings, _cells(judged), strict=True):
+        if finding.outcome == "unknown":
+            text = finding.how
+            if finding.needed is not None:
+                text += f"; about {finding.needed} trials in all would decide"
+            told.setdefault(text, []).append(f"{name(finding)}{f' ({cell})' if cell else ''}")
+    return [f"{', '.join(names)}: {text}" for text, names in told.items()]
+
+
+def plain(judged: Judgement) -> dict[str, Any]:
+    """Everything for programs: durations in seconds."""
+    return {
+        "schema": 1,
+        "code": judged.code,
+        "verdict": judged.verdict,
+        "confidence": CONFIDENCE,
+        "trials": judged.trials,
+        "findings": [_plain(finding) for finding in judged.findings],
+        "doubts": [doubt._asdict() for doubt in judged.doubts],
+        "accepted_doubts": [doubt._asdict() for doubt in judged.accepted],
+    }
+
+
+def _plain(finding: Finding) -> dict[str, Any]:
+    return {
+        "limit": finding.limit.dotted,
+        "metric": finding.limit.metric.name,
+        "relative": finding.limit.relative,
+        "cell": finding.identity._asdict() if finding.identity is not None else None,
+        "asked_for": finding.limit.words,
+        "outcome": finding.outcome,
+        "measured": finite(finding.measured),
+        "low": finite(finding.low),
+        "high": finite(finding.high),
+        "allowed": finding.allowed,
+        "how": finding.how,
+        "needed": finding.needed,
+    }
+
+
+def markdown(judged: Judgement) -> str:
+    """For a pull request's comment or a job's summary."""
+    drawn = judgement_table(judged)
+    head = "| " + " | ".join(column.title for column in drawn.columns) + " |"
+    rule = "|" + "|".join(" --- " if column.identity else " ---: " for column in drawn.columns) + "|"
+    rows = zip(*(column.texts for column in drawn.columns), strict=True)
+    parts = [f"**Gate {escaped(judged.verdict)}**"]
+    parts.append("\n".join([head, rule, *("| " + " | ".join(map(escaped, row)) + " |" for row in rows)]))
+    told = [f"- doubt: {escaped(str(doubt))}" for doubt in judged.doubts]
+    told += [f"- accepted doubt: {escaped(str(doubt))}" for doubt in judged.accepted]
+    told += [f"- {escaped(text)}" for text in remarks(judged)]
+    if told:
+        parts.append("\n".join(told))
+    return "\n\n".join(parts) + "\n"
+
+
+def junit(judged: Judgement, suite: str) -> str:
+    """JUnit's XML: a test case for each limit; what is not decidable, and each doubt, is an error."""
+    root = ElementTree.Element("testsuite", name=suite)
+    for finding, cell in zip(judged.findings, _cells(judged), strict=True):
+        title = f"{finding.limit.dotted}{f' ({cell})' if cell else ''}"
+        case = ElementTree.SubElement(root, "testcase", classname=suite, name=title)
+        text = f"{measured_text(finding)} measured, {allowed_text(finding)} allowed, {interval_text(finding)}; {finding.how}"
+        if finding.outcome == "BROKEN":
+            ElementTree.SubElement(case, "failure", message=text)
+        elif finding.outcome == "unknown":
+            ElementTree.SubElement(case, "error", message=text)
+    for doubt in judged.doubts:
+        case = ElementTree.SubElement(root, "testcase", classname=suite, name=f"believable: {doubt.check}")
+        ElementTree.SubElement(case, "error", message=str(doubt))
+    root.set("tests", str(len(judged.findings) + len(judged.doubts)))
+    root.set("failures", str(sum(each.outcome == "BROKEN" for each in judged.findings)))
+    root.set("errors", str(sum(each.outcome == "unknown" for each in judged.findings) + len(judged.doubts)))
+    ElementTree.indent(root)
+    return '<?xml version="1.0" encoding="UTF-8"?>\n' + ElementTree.tostring(root, encoding="unicode") + "\n"
+
+
+def annotations(judged: Judgement) -> list[str]:
+    """GitHub's workflow commands ("Workflow commands for GitHub Actions", error and warning)."""
+    lines = []
+    for finding, cell in zip(judged.findings, _cells(judged), strict=True):
+        if finding.outcome == "kept":
+            continue
+        level = "error" if finding.outcome == "BROKEN" else "warning"
+        text = f"{measured_text(finding)} measured, {allowed_text(finding)} allowed ({interval_text(finding)}); {finding.how}"
+        lines.append(_command(level, f"{finding.outcome}: {name(finding)} {cell}".strip(), text))
+    return lines + [_command("warning", f"doubt: {doubt.check}", str(doubt)) for doubt in judged.doubts]
+
+
+def _command(level: str, title: str, text: str) -> str:
+    def quoted(value: str, more: str = "") -> str:
+        for character in "%\r\n" + more:
+            value = value.replace(character, f"%{ord(character):02X}")
+        return value
+
+    return f"::{level} title={quoted(title, ':,')}::{quoted(text)}"

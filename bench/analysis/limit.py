@@ -1,0 +1,240 @@
+"""Is one limit kept, broken, or can it not be told?"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+from bench import BenchError
+from bench.analysis import intervals
+from bench.analysis.change import change
+from bench.analysis.intervals import CONFIDENCE, ERROR_RATE, Estimate
+from bench.analysis.metrics import METRICS, Metric
+from bench.analysis.trials import Identity, Trial
+from bench.config.limits import Bound, Where
+from bench.config.reading import nearest
+
+Outcome = Literal["kept", "BROKEN", "unknown"]
+
+SUFFIXES: Final = {"_ms": 1e-3, "_us": 1e-6, "_s": 1.0}
+PROPORTIONS: Final = ("error_share", "mismatch_share")
+"""Shares of requests that are judged by their counts: even in a single run."""
+
+
+@dataclass(frozen=True)
+class Limit:
+    """A bound of a metric, in seconds, 1/s or as a share; relative ones are shares of the baseline's."""
+
+    metric: Metric
+    bound: float
+    relative: bool
+    where: Where
+    dotted: str
+
+    @property
+    def words(self) -> str:
+        """Where it holds: `version 2, batch 32`; empty: everywhere."""
+        said = {
+            name: value for name in Where.model_fields if (value := getattr(self.where, name)) is not None
+        }
+        return ", ".join(f"{name} {value}" for name, value in said.items())
+
+    def holds_for(self, identity: Identity) -> bool:
+        """Whether a cell is one of those that the limit is for."""
+        where = self.where
+        return (
+            (where.server is None or where.server in (identity.server, identity.build))
+            and where.version in (None, identity.version)
+            and where.batch in (None, identity.batch)
+            and where.load in (None, identity.load)
+            and where.request in (None, identity.request)
+        )
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What became of a limit in one cell."""
+
+    limit: Limit
+    identity: Identity | None
+    """None: no cell was measured that the limit is for."""
+    outcome: Outcome
+    measured: float
+    """Of a relative limit the change: a ratio, or a difference of shares. nan: unknown."""
+    low: float
+    high: float
+    """Ends of the interval of `measured`; equal to it where it is an exact count, infinite where unknown."""
+    allowed: float
+    """In the measure of `measured`."""
+    p_broken: float
+    """Evidence that the limit is broken."""
+    how: str
+    """How it was judged, or why it could not be."""
+    needed: int | None = None
+    """Trials in all that would probably decide."""
+
+
+def resolved(bound: Bound, path: Path) -> Limit:
+    """A limit by its metric. Raises BenchError for a metric that there is none, or a bound that cannot be."""
+    name, factor = bound.name, 1.0
+    if name not in METRICS and not bound.relative:
+        for suffix, seconds in SUFFIXES.items():
+            metric = METRICS.get(name.removesuffix(suffix))
+            if name.endswith(suffix) and metric is not None and metric.unit == "s":
+                name, factor = metric.name, seconds
+                break
+    if name not in METRICS:
+        known = [f"{m.name}_ms" if m.unit == "s" and not bound.relative else m.name for m in METRICS.values()]
+        raise BenchError(
+            f"{path}: {bound.dotted}: unknown metric{nearest(bound.name, known)}; known are {', '.join(known)}"
+        )
+    metric = METRICS[name]
+    if metric.unit == "s" and not bound.relative and factor == 1.0 and not bound.name.endswith("_s"):
+        raise BenchError(
+            f"{path}: {bound.dotted} = {bound.value:g}: without a unit; write {name}_ms, {name}_us or {name}_s"
+        )
+    if metric.unit == "share" and not bound.relative and bound.value > 1:
+        raise BenchError(f"{path}: {bound.dotted} = {bound.value:g}: a share from 0 to 1 is expected")
+    return Limit(metric, bound.value * factor, bound.relative, bound.where, bound.dotted)
+
+
+def judge_absolute(limit: Limit, identity: Identity, trials: Sequence[Trial]) -> Finding:
+    """Judge the trials of a cell against a bound.
+
+    Several trials: by Student's t of their values (of durations and rates on logarithms). A single one: shares of
+    requests by their counts, percentiles by the number of requests beyond the bound (see `sample_size`), both of
+    which take requests for independent; anything else by its value alone.
+    """
+    metric = limit.metric
+    if metric.name in PROPORTIONS:
+        return _by_counts(limit, identity, trials)
+    values = [trial.values[metric.name] for trial in trials]
+    missing = sum(not math.isfinite(value) for value in values)
+    if missing:
+        return _unknown(
+            limit, identity, f"not measured in {missing} of {len(values)} trials, or too few answers for it"
+        )
+    if len(values) == 1:
+        return _single(limit, identity, trials[0], values[0])
+    scale = math.log if metric.ratio and min(values) > 0 and limit.bound > 0 else float
+    back = math.exp if scale is math.log else float
+    estimate = intervals.alone([scale(value) for value in values])
+    bound = scale(limit.bound)
+    above, below = estimate.p_above(bound), estimate.p_below(bound)
+    p_broken, p_kept = (above, below) if metric.better == "lower" else (below, above)
+    low, high = estimate.interval(CONFIDENCE)
+    return Finding(
+        limit,
+        identity,
+        _outcome(p_broken, _kept_exactly(limit, estimate, bound, p_kept)),
+        back(estimate.mean),
+        _safe(back, low),
+        _safe(back, high),
+        limit.bound,
+        p_broken,
+        estimate.method,
+        intervals.trials_to_decide(estimate, [bound], CONFIDENCE),
+    )
+
+
+def judge_relative(
+    limit: Limit, identity: Identity, before: Sequence[Trial], after: Sequence[Trial], *, paired: bool
+) -> Finding:
+    """Judge how much worse than its baseline a cell is: not kept unless the whole interval is within the bound."""
+    name = limit.metric.name
+    found = change(
+        limit.metric,
+        [trial.values[name] for trial in before],
+        [trial.values[name] for trial in after],
+        paired=paired,
+        tolerance=limit.bound,
+    )
+    if found.estimate is None or found.reason:
+        return _unknown(limit, identity, found.reason)
+    estimate = found.estimate
+    scaled = math.log1p(limit.bound) if limit.metric.ratio else limit.bound
+    lower = limit.metric.better == "lower"
+    p_broken = estimate.p_above(scaled) if lower else estimate.p_below(-scaled)
+    p_kept = estimate.p_below(scaled) if lower else estimate.p_above(-scaled)
+    kept = _kept_exactly(limit, estimate, scaled if lower else -scaled, p_kept)
+    return Finding(
+        limit,
+        identity,
+        _outcome(p_broken, kept),
+        found.size,
+        found.low,
+        found.high,
+        found.bounds[1] if lower else found.bounds[0],
+        p_broken,
+        estimate.method,
+        intervals.trials_to_decide(estimate, [scaled if lower else -scaled], CONFIDENCE),
+    )
+
+
+def not_measured(limit: Limit, reason: str) -> Finding:
+    """A limit without a cell."""
+    return Finding(limit, None, "unknown", math.nan, -math.inf, math.inf, limit.bound, 1.0, reason)
+
+
+def _unknown(limit: Limit, identity: Identity, reason: str) -> Finding:
+    return Finding(limit, identity, "unknown", math.nan, -math.inf, math.inf, limit.bound, 1.0, reason)
+
+
+def _outcome(p_broken: float, kept: bool) -> Outcome:
+    return "BROKEN" if p_broken <= ERROR_RATE else "kept" if kept else "unknown"
+
+
+def _kept_exactly(limit: Limit, estimate: Estimate, bound: float, p_kept: float) -> bool:
+    """Whether the bound is kept: what is equal to it in all trials keeps it too."""
+    if estimate.freedom > 0 and estimate.error == 0:
+        return estimate.mean <= bound if limit.metric.better == "lower" else estimate.mean >= bound
+    return p_kept <= ERROR_RATE
+
+
+def _safe(back: object, value: float) -> float:
+    return math.exp(value) if back is math.exp and value < 700 else value if back is float else math.inf
+
+
+def _by_counts(limit: Limit, identity: Identity, trials: Sequence[Trial]) -> Finding:
+    """A share of requests: the interval of Clopper and Pearson over the requests of all trials."""
+    whole = sum(trial.requests if limit.metric.name == "error_share" else trial.answered for trial in trials)
+    if not whole:
+        return _unknown(limit, identity, "no request was answered")
+    part = round(sum(_counted(trial, limit.metric.name) for trial in trials))
+    low, high = intervals.proportion(part, whole, CONFIDENCE)
+    outcome: Outcome = "BROKEN" if low > limit.bound else "kept" if high <= limit.bound else "unknown"
+    if limit.bound == 0 and part == 0:
+        outcome = (
+            "kept"  # no number of requests shows that there never is one: none was asked for, none there was
+        )
+    how = f"{part:,} of {whole:,} requests"
+    # evidence as a one-sided p: found by the interval that just touches the bound
+    p_broken = 0.0 if outcome == "BROKEN" else 1.0
+    return Finding(limit, identity, outcome, part / whole, low, high, limit.bound, p_broken, how)
+
+
+def _counted(trial: Trial, name: str) -> float:
+    whole = trial.requests if name == "error_share" else trial.answered
+    share = trial.values[name]
+    return share * whole if math.isfinite(share) else 0.0
+
+
+def _single(limit: Limit, identity: Identity, trial: Trial, value: float) -> Finding:
+    """One run: by the interval that it allows by itself, where it does, else by its value."""
+    lower = limit.metric.better == "lower"
+    if limit.metric.name not in trial.ends:
+        low, high, how = value, value, "one trial: its value, without an interval"
+    else:
+        low, high = trial.ends[limit.metric.name]
+        how = f"one trial of {trial.answered:,} answers: what it shows by itself"
+    best, worst = (low, high) if lower else (high, low)
+    outcome: Outcome = (
+        "BROKEN" if not _within(limit, best) else "kept" if _within(limit, worst) else "unknown"
+    )
+    p_broken = 0.0 if outcome == "BROKEN" else 1.0
+    return Finding(limit, identity, outcome, value, low, high, limit.bound, p_broken, how)
+
+
+def _within(limit: Limit, value: float) -> bool:
+    return value <= limit.bound if limit.metric.better == "lower" else value >= limit.bound

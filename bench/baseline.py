@@ -1,0 +1,72 @@
+"""Which runs do later ones have to match, and how are they kept?
+
+A baseline is a folder of run folders without their samples: small enough to be committed beside the code.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Final
+
+from bench import BenchError
+from bench.recording import COUNTS, EVENTS, HISTOGRAMS, MANIFEST, TELEMETRY
+
+FOLDER: Final = Path("results/baseline")
+KEPT: Final = (MANIFEST, HISTOGRAMS, COUNTS, EVENTS, TELEMETRY)
+
+
+def put(run: Path, folder: Path) -> Path:
+    """Copy a run into a baseline folder; it appears there as a whole. Raises BenchError."""
+    target = _place(run, folder)
+    temporary = folder / f".{target.name}.{os.getpid()}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        temporary.mkdir()
+        try:
+            for name in KEPT:
+                if (run / name).is_file():
+                    shutil.copyfile(run / name, temporary / name)
+            _keep_no_paths(temporary / MANIFEST)
+            if target.exists():
+                shutil.rmtree(target)
+            temporary.rename(target)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+    except OSError as error:
+        raise BenchError(f"{target}: {error.strerror}; the baseline is as it was") from error
+    return target
+
+
+def _place(run: Path, folder: Path) -> Path:
+    """The run's name, unless another run has it there: two machines may start runs in the same second."""
+    number, target = 1, folder / run.resolve().name
+    while target.exists() and _started(target) != _started(run):
+        number += 1
+        target = folder / f"{run.resolve().name}-{number}"
+    return target
+
+
+def _started(run: Path) -> Any:
+    return json.loads((run / MANIFEST).read_bytes()).get("started")
+
+
+def remove(runs: Iterable[Path]) -> None:
+    """Take runs out of a baseline. Raises BenchError."""
+    for run in runs:
+        try:
+            shutil.rmtree(run)
+        except OSError as error:
+            raise BenchError(f"{run}: {error.strerror}; remove it by hand") from error
+
+
+def _keep_no_paths(manifest: Path) -> None:
+    """A baseline is published with the code: the user's folders are nobody's business."""
+    said: dict[str, Any] = json.loads(manifest.read_bytes())
+    model = said.get("model")
+    if isinstance(model, dict):
+        model.pop("path", None)
+    said.pop("command", None)
+    manifest.write_text(json.dumps(said, indent=1) + "\n")

@@ -1,0 +1,77 @@
+"""`bench baseline`: renew and show the runs that gates compare with."""
+
+import sys
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from bench import BenchError
+from bench import baseline as kept
+from bench.analysis.compare import doubts_of
+from bench.analysis.gate import UNDECIDED
+from bench.analysis.report import report
+from bench.analysis.trials import read_trials
+from bench.cli.tables import show_report
+from bench.run import find_runs
+
+_FOLDER = click.option(
+    "--folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=kept.FOLDER,
+    show_default=True,
+    metavar="DIR",
+)
+
+
+@click.group()
+def baseline() -> None:
+    """The runs that later ones must match: results/baseline, to be committed."""
+
+
+@baseline.command(name="set")
+@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--accept", multiple=True, metavar="DOUBT", help="Take runs with this doubt too; may be given again."
+)
+@_FOLDER
+def set_(paths: tuple[Path, ...], accept: tuple[str, ...], folder: Path) -> int:
+    """Take runs as the baseline of what they measured; samples are left out.
+
+    PATHS are run folders or folders of them. Baseline runs of the same cells are replaced. Runs in doubt are
+    refused with exit code 3.
+    """
+    new = read_trials(find_runs(paths))
+    if new.unreadable:
+        raise BenchError(new.unreadable[0].reason)
+    if not new.trials or new.empty:
+        named = new.empty[0] if new.empty else ", ".join(map(str, paths))
+        raise BenchError(f"{named}: no request in it; a baseline must have measured something")
+    doubts = [doubt for doubt in doubts_of(new.trials, "baseline") if doubt.check not in accept]
+    if doubts:
+        for doubt in doubts:
+            click.echo(f"bench: {doubt}", err=True)
+        click.echo(f"bench: not taken; to take it in spite of that: --accept '{doubts[0].check}'", err=True)
+        return UNDECIDED
+    cells = set(new.by_identity())
+    old = read_trials(find_runs([folder])) if folder.is_dir() else read_trials([])
+    replaced = {trial.path for trial in old.trials if trial.identity in cells}
+    runs = dict.fromkeys(trial.path for trial in new.trials)
+    taken = [kept.put(run, folder) for run in runs]
+    kept.remove(path for path in replaced if path not in taken and path.exists())
+    gone = len(replaced - set(taken))
+    click.echo(
+        f"{folder}: {len(taken)} run{'s' * (len(taken) > 1)} of {len(cells)} cell{'s' * (len(cells) > 1)} taken, {gone} replaced"
+    )
+    return 0
+
+
+@baseline.command()
+@_FOLDER
+def show(folder: Path) -> int:
+    """Show the baseline as bench report does."""
+    found = report(find_runs([folder]))
+    if not found.runs:
+        raise BenchError(f"{folder}: no baseline; record one with: bench baseline set RUN")
+    show_report(Console(file=sys.stdout, highlight=False), found)
+    return 0

@@ -1,0 +1,282 @@
+"""Gates: kept, broken, or not decidable, and never open without reason."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+from bench import BenchError
+from bench.analysis import gate_report, intervals
+from bench.analysis.doubt import Doubt
+from bench.analysis.gate import Judgement, LimitsFile, gate
+from bench.analysis.trials import Trial, Trials, read_trials
+from bench.chunk import Chunk
+from bench.run import Unreadable, find_runs
+from tests.analysis.simulated import BASE, campaign, trial
+from tests.recorded import requests, write
+
+
+def limits(tmp_path: Path, text: str) -> LimitsFile:
+    path = tmp_path / "limits.toml"
+    path.write_text(text)
+    return LimitsFile.read(path)
+
+
+def several(**values: list[float]) -> Trials:
+    length = len(next(iter(values.values())))
+    return Trials(
+        [trial(BASE, {name: of[i] for name, of in values.items()}, number=i) for i in range(length)], [], []
+    )
+
+
+def codes(judged: Judgement) -> tuple[int, list[str]]:
+    return judged.code, [finding.outcome for finding in judged.findings]
+
+
+@pytest.mark.parametrize(
+    ("text", "values", "expected"),
+    [
+        ("p99_ms = 25", {"p99": [0.020, 0.021, 0.019]}, (0, ["kept"])),
+        ("p99_ms = 25", {"p99": [0.030, 0.031, 0.029]}, (1, ["BROKEN"])),
+        ("p99_ms = 25", {"p99": [0.020, 0.030, 0.024]}, (3, ["unknown"])),
+        ("p99_ms = 25", {"p99": [0.025, 0.025, 0.025]}, (0, ["kept"])),
+        ("requests_per_second = 100", {"requests_per_second": [120, 121, 119]}, (0, ["kept"])),
+        ("requests_per_second = 100", {"requests_per_second": [80, 81, 79]}, (1, ["BROKEN"])),
+        ("accuracy = 0.9", {"accuracy": [0.93, 0.93]}, (0, ["kept"])),
+        ("accuracy = 0.9", {"accuracy": [0.62, 0.62]}, (1, ["BROKEN"])),
+        ("accuracy = 0.9", {"accuracy": [0.93]}, (0, ["kept"])),
+        ("p99_ms = 25", {"p99": [0.02, math.nan]}, (3, ["unknown"])),
+        ("p99_ms = 25", {"p50": [0.02, 0.02]}, (3, ["unknown"])),
+        ("cpu_per_request_ms = 1", {"p50": [0.02]}, (3, ["unknown"])),
+        (
+            "p99_ms = 25\naccuracy = 0.9",
+            {"p99": [0.02, 0.02], "accuracy": [0.5, 0.5]},
+            (1, ["kept", "BROKEN"]),
+        ),
+        ("p99_ms = 25\naccuracy = 0.9", {"p99": [0.02, 0.02]}, (3, ["kept", "unknown"])),
+    ],
+)
+def test_absolute_limits(tmp_path: Path, text: str, values: dict[str, list[float]], expected: object) -> None:
+    assert codes(gate(limits(tmp_path, "[limits]\n" + text), several(**values))) == expected
+
+
+@pytest.mark.parametrize(
+    ("ends", "expected"),
+    [((0.018, 0.022), (0, ["kept"])), ((0.018, 0.027), (3, ["unknown"])), ((0.026, 0.03), (1, ["BROKEN"]))],
+)
+def test_a_single_trial_is_judged_by_what_it_shows_itself(
+    tmp_path: Path, ends: tuple[float, float], expected: object
+) -> None:
+    alone = Trials([trial(BASE, {"p99": 0.02}, ends={"p99": ends})], [], [])
+    assert codes(gate(limits(tmp_path, "[limits]\np99_ms = 25"), alone)) == expected
+
+
+def test_errors_are_judged_by_their_counts(tmp_path: Path) -> None:
+    file = limits(tmp_path, "[limits]\nerror_share = 0.001")
+    # 10,000 requests: 0 failed, or 50; of 1,000 none is too few for a thousandth
+    assert codes(gate(file, several(error_share=[0.0])))[0] == 0
+    assert codes(gate(file, several(error_share=[0.005])))[0] == 1
+    assert codes(gate(file, several(error_share=[0.0011])))[0] == 3
+    few = trial(BASE, {"error_share": 0.0})
+    few = Trial(**{**few.__dict__, "requests": 1000})
+    assert codes(gate(file, Trials([few], [], [])))[0] == 3
+    none = limits(tmp_path, "[limits]\nerror_share = 0")
+    assert codes(gate(none, several(error_share=[0.0])))[0] == 0
+    assert codes(gate(none, several(error_share=[0.0001])))[0] == 1
+
+
+def compared(
+    change: float, noise: float = 0.01, trials: int = 8, seed: int = 1, **changed: Any
+) -> tuple[Trials, Trials]:
+    before, after = campaign(
+        np.random.default_rng(seed), trials=trials, change=change, noise=noise, **changed
+    )
+    return Trials(after, [], []), Trials(before, [], [])
+
+
+@pytest.mark.parametrize(
+    ("change", "noise", "expected"),
+    [(1.0, 0.005, 0), (0.8, 0.005, 0), (1.10, 0.005, 1), (1.05, 0.03, 3), (1.0, 0.1, 3)],
+)
+def test_limits_against_a_baseline(tmp_path: Path, change: float, noise: float, expected: int) -> None:
+    file = limits(tmp_path, "[worse_than_baseline]\np50 = 0.05")
+    assert gate(file, *compared(change, noise)).code == expected
+
+
+def test_one_trial_on_a_side_is_never_enough_for_a_baseline(tmp_path: Path) -> None:
+    judged = gate(limits(tmp_path, "[worse_than_baseline]\np50 = 0.05"), *compared(0.5, trials=1))
+    assert codes(judged) == (3, ["unknown"])
+    assert "two and more" in judged.findings[0].how
+
+
+def test_a_missing_baseline_is_bad_input(tmp_path: Path) -> None:
+    file = limits(tmp_path, "[worse_than_baseline]\np50 = 0.05")
+    for baseline in (None, Trials([], [], [])):
+        with pytest.raises(BenchError, match="bench baseline set"):
+            gate(file, several(p50=[0.1, 0.1]), baseline)
+
+
+def test_a_cell_that_is_missing_on_a_side_is_not_decidable(tmp_path: Path) -> None:
+    file = limits(tmp_path, "[worse_than_baseline]\np50 = 0.05")
+    candidate = [trial(BASE._replace(batch=b), {"p50": 0.001}, number=i) for i in range(3) for b in (8, 32)]
+    baseline = [trial(BASE, {"p50": 0.001}, number=i) for i in range(3)]
+    judged = gate(file, Trials(candidate, [], []), Trials(baseline, [], []))
+    assert codes(judged) == (3, ["kept", "unknown"])
+    other = limits(tmp_path, "[[cells]]\nbatch = 64\nlimits = { p50_ms = 2 }")
+    judged = gate(other, Trials(candidate, [], []))
+    assert codes(judged) == (3, ["unknown"])
+    assert "no cell was measured" in judged.findings[0].how
+
+
+@pytest.mark.parametrize(
+    ("where", "count"),
+    [
+        ("version = 1", 2),
+        ("batch = 32", 1),
+        ('server = "embedded"', 2),
+        ('load = "16 users"', 2),
+        ('server = "x"', 0),
+    ],
+)
+def test_limits_of_some_cells(tmp_path: Path, where: str, count: int) -> None:
+    cells = [trial(BASE._replace(batch=b), {"p50": 0.001}, number=i) for i in range(2) for b in (8, 32)]
+    judged = gate(limits(tmp_path, f"[[cells]]\n{where}\nlimits = {{ p50_ms = 2 }}"), Trials(cells, [], []))
+    assert sum(finding.identity is not None for finding in judged.findings) == count
+
+
+def test_a_doubted_run_is_never_released(tmp_path: Path) -> None:
+    doubt = Doubt("client saturated", "a load process used 99% of a core", "use more")
+    doubted = Trials([trial(BASE, {"p99": 0.01}, doubts=(doubt,), number=i) for i in range(3)], [], [])
+    judged = gate(limits(tmp_path, "[limits]\np99_ms = 25"), doubted)
+    assert codes(judged) == (3, ["kept"])
+    assert judged.verdict.startswith("not believable: 1 doubt")
+    broken = gate(limits(tmp_path, "[limits]\np99_ms = 1"), doubted)
+    assert broken.code == 3
+    accepted = gate(limits(tmp_path, 'accept = ["client saturated"]\n[limits]\np99_ms = 25'), doubted)
+    assert accepted.code == 0
+    assert [each.check for each in accepted.accepted] == ["client saturated"]
+
+
+def test_doubts_of_the_baseline_and_of_other_surroundings_count(tmp_path: Path) -> None:
+    file = limits(tmp_path, "[worse_than_baseline]\np50 = 0.05")
+    candidate, baseline = compared(1.0, 0.003)
+    assert gate(file, candidate, baseline).code == 0
+    baseline.trials[0].doubts.append(Doubt("short", "too short", "run longer"))
+    assert gate(file, candidate, baseline).code == 3
+    candidate, baseline = compared(1.0, 0.003)
+    for each in candidate.trials:
+        each.manifest["machine"] = {"cpu_model": "other"}
+    assert gate(file, candidate, baseline).code == 3
+
+
+def test_what_could_not_be_read_or_is_empty_counts(tmp_path: Path) -> None:
+    file = limits(tmp_path, "[limits]\np99_ms = 25")
+    good = several(p99=[0.01, 0.01]).trials
+    assert gate(file, Trials(good, [], [])).code == 0
+    assert gate(file, Trials(good, [Unreadable(Path("x"), "x: no JSON")], [])).code == 3
+    assert gate(file, Trials(good, [], [Path("y")])).code == 3
+    assert gate(file, Trials([], [], [Path("y")])).code == 3
+    assert gate(file, Trials([], [], [])).code == 3
+
+
+def test_runs_that_are_empty_failed_or_unfinished_are_not_released(tmp_path: Path) -> None:
+    file = limits(tmp_path, "[limits]\np99_ms = 1000\nerror_share = 1")
+    results = tmp_path / "results"
+    good = [
+        Chunk.of(**requests(i, count=600, rate=600, start=float(i)), keep_samples=False) for i in range(8)
+    ]
+    failed = [
+        Chunk.of(**requests(i, count=600, rate=600, start=float(i), errors=1.0), keep_samples=False)
+        for i in range(8)
+    ]
+    cases = {"good": (good, True), "empty": ([], True), "failed": (failed, True), "unfinished": (good, False)}
+    found = {}
+    for name, (chunks, finish) in cases.items():
+        run = write(results, chunks, note=name, finish=finish)
+        found[name] = gate(file, read_trials(find_runs([run.path]))).code
+    assert found == {"good": 0, "empty": 3, "failed": 3, "unfinished": 3}
+
+
+@pytest.mark.parametrize("noise", [0.003, 0.03])
+def test_equal_things_rarely_break_a_gate(tmp_path: Path, noise: float) -> None:
+    """1,000 gates on equal things, each with four relative limits without tolerance."""
+    metrics = ("p50", "p90", "p99", "requests_per_second")
+    file = limits(tmp_path, "[worse_than_baseline]\n" + "\n".join(f"{name} = 0.0" for name in metrics))
+    broken = 0
+    for seed in range(1000):
+        candidate, baseline = compared(1.0, noise, 5, seed, metrics=metrics)
+        broken += gate(file, candidate, baseline).code == 1
+    assert broken < 18  # 10 are allowed; 18 happen by chance in 1 % of such tests
+
+
+def test_regressions_are_found_with_enough_trials(tmp_path: Path) -> None:
+    file = limits(tmp_path, "[worse_than_baseline]\np50 = 0.02")
+    found = [gate(file, *compared(1.05, 0.01, 12, seed)).code for seed in range(200)]
+    assert found.count(1) >= 0.95 * 200
+    assert 0 not in found
+
+
+def test_ranks_hold_the_percentile_as_often_as_they_say() -> None:
+    rng = np.random.default_rng(1)
+    truth = -math.log(1 - 0.99)
+    inside = 0
+    for _ in range(1000):
+        values = np.sort(rng.exponential(size=2000))
+        low, high = intervals.ranks(99.0, 2000, 0.98)
+        assert low is not None
+        assert high is not None
+        inside += values[low - 1] <= truth <= values[high - 1]
+    assert 0.97 <= inside / 1000 <= 0.995
+    assert intervals.ranks(99.0, 458, 0.98)[1] is None
+    assert intervals.ranks(99.0, 459, 0.98)[1] == 459
+
+
+def test_batch_means_of_a_steady_series_cover_its_mean() -> None:
+    rng = np.random.default_rng(2)
+    inside = 0
+    for _ in range(500):
+        noise = rng.standard_normal(301)
+        series = 100 + noise[1:] + 0.5 * noise[:-1]  # neighbours are related
+        low, high = intervals.batch_means(series.tolist(), 0.95)
+        inside += low <= 100 <= high
+    assert 0.92 <= inside / 500 <= 0.97
+    assert intervals.batch_means([1.0] * 9, 0.95) == (-math.inf, math.inf)
+
+
+@pytest.fixture
+def mixed(tmp_path: Path) -> Judgement:
+    file = limits(
+        tmp_path, "[limits]\np99_ms = 25\naccuracy = 0.9\n[[cells]]\nbatch = 64\nlimits = { p50_ms = 1 }"
+    )
+    odd = Doubt("odd <&>", "100 % odd: x,y\nz", "look")
+    cells = [
+        trial(BASE, {"p99": 0.03 + 0.0001 * i, "accuracy": 0.93}, number=i, doubts=(odd,) if i else ())
+        for i in range(3)
+    ]
+    return gate(file, Trials(cells, [], []))
+
+
+def test_every_form_tells_the_same(mixed: Judgement) -> None:
+    told = json.loads(json.dumps(gate_report.plain(mixed), allow_nan=False))
+    assert [each["outcome"] for each in told["findings"]] == ["BROKEN", "kept", "unknown"]
+    assert told["code"] == 3
+    root = ElementTree.fromstring(gate_report.junit(mixed, "mnist").split("\n", 1)[1])  # noqa: S314  # made here
+    assert (root.get("tests"), root.get("failures"), root.get("errors")) == ("4", "1", "2")
+    assert len(root.findall("testcase/failure")) == 1
+    assert len(root.findall("testcase/error")) == 2
+    table = gate_report.markdown(mixed)
+    assert table.count("\n| p99 |") == 1
+    assert "100 % odd: x,y z; look" in table
+    drawn = gate_report.judgement_table(mixed)
+    assert next(c.texts for c in drawn.columns if c.title == "outcome") == ["BROKEN", "kept", "unknown"]
+
+
+def test_annotations_are_one_line_each(mixed: Judgement) -> None:
+    lines = gate_report.annotations(mixed)
+    assert [line.split(" ", 1)[0] for line in lines] == ["::error", "::warning", "::warning"]
+    assert all("\n" not in line for line in lines)
+    assert "100 %25 odd: x,y%0Az" in lines[2]

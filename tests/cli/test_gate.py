@@ -1,0 +1,166 @@
+"""`bench gate` and `bench baseline` as continuous integration calls them."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bench.chunk import Chunk
+from tests.recorded import requests, write
+
+RELATIVE = "[worse_than_baseline]\np50 = 0.10\n"
+
+
+def bench(*arguments: str | Path, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "bench", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+        cwd=cwd,
+        env=os.environ | {"COLUMNS": "100"} | environment,
+    )
+
+
+def campaign(root: Path, service: float, trials: int = 3, **manifest: object) -> Path:
+    for number in range(trials):
+        chunks = [
+            Chunk.of(
+                **requests(
+                    100 * number + i,
+                    count=600,
+                    rate=600,
+                    start=float(i),
+                    service=service * (1 + 0.002 * number),
+                ),
+                keep_samples=False,
+            )
+            for i in range(8)
+        ]
+        write(root, chunks, note=f"t{number}", **manifest)
+    return root
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkout with a baseline, an equal and a slower candidate."""
+    root = tmp_path_factory.mktemp("checkout")
+    campaign(root / "old", 0.002)
+    campaign(root / "same", 0.002)
+    campaign(root / "slow", 0.003)
+    (root / "scenarios").mkdir()
+    (root / "scenarios" / "mnist.toml").write_text(RELATIVE)
+    assert bench("baseline", "set", "old", cwd=root).returncode == 0
+    return root
+
+
+def test_kept_and_broken(place: Path) -> None:
+    same, slow = bench("gate", "same", cwd=place), bench("gate", "slow", cwd=place)
+    assert (same.returncode, slow.returncode) == (0, 1)
+    assert "kept: 1 kept" in same.stdout
+    assert "BROKEN" in slow.stdout
+    assert max(map(len, slow.stdout.splitlines())) <= 100
+
+
+def test_files_for_others(place: Path, tmp_path: Path) -> None:
+    files = ["--junit", tmp_path / "j.xml", "--markdown", tmp_path / "m.md", "--json", tmp_path / "r.json"]
+    done = bench("gate", "slow", *files, cwd=place, GITHUB_ACTIONS="true")
+    assert done.returncode == 1
+    assert "<failure" in (tmp_path / "j.xml").read_text()
+    assert json.loads((tmp_path / "r.json").read_text())["code"] == 1
+    assert done.stdout.count("::error title=") == 1
+    bench("gate", "same", *files, cwd=place)
+    assert (tmp_path / "m.md").read_text().count("**Gate") == 2  # a summary grows
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "text"),
+    [
+        (["gate", "nowhere"], 2, "nowhere: does not exist"),
+        (["gate", "same", "--limits", "none.toml"], 2, "none.toml: no such file"),
+        (["gate", "same", "--baseline", "none"], 2, "none: no baseline there"),
+        (["gate", "same", "--limits", "typo.toml"], 2, "did you mean p50"),
+        (["gate", "same", "--limits", "nan.toml"], 2, "a finite number"),
+        (["gate", "same", "--junit", "no/where.xml"], 2, "no/where.xml: No such file"),
+        (["gate", "same", "--limits", "other_cell.toml"], 3, "no cell was measured"),
+        (["gate", "one"], 3, "one trial on a side"),
+        (["gate", "cut"], 3, "was not finished"),
+        (["gate", "empty", "--limits", "absolute.toml"], 3, "no request"),
+        (["gate", "elsewhere"], 3, "CPU differs"),
+        (["gate"], 2, "Missing argument"),
+    ],
+)
+def test_never_open_without_reason(place: Path, arguments: list[str], code: int, text: str) -> None:
+    for name, content in {
+        "typo.toml": "[worse_than_baseline]\np5 = 0.1\n",
+        "nan.toml": "[limits]\np50_ms = nan\n",
+        "other_cell.toml": "[[cells]]\nbatch = 512\nlimits = { p50_ms = 9 }\n",
+        "absolute.toml": "[limits]\np50_ms = 9\n",
+    }.items():
+        (place / name).write_text(content)
+    if not (place / "one").exists():
+        campaign(place / "one", 0.002, 1)
+        campaign(place / "elsewhere", 0.002, machine={"cpu_model": "another"})
+        write(place / "empty", [])
+        write(place / "cut", [Chunk.of(**requests(1, count=5000, rate=600))], finish=False)
+    done = bench(*arguments, cwd=place)
+    assert done.returncode == code, done.stdout + done.stderr
+    assert text in " ".join((done.stdout + done.stderr).split())
+    if code == 2:
+        assert done.stdout == ""
+
+
+def test_a_baseline_is_renewed_cell_by_cell(tmp_path: Path) -> None:
+    campaign(tmp_path / "one", 0.002)
+    campaign(tmp_path / "two", 0.002, 2)
+    campaign(tmp_path / "other", 0.002, 1, load={"kind": "closed", "users": 99})
+    folder = tmp_path / "results" / "baseline"
+    assert "3 runs of 1 cell taken, 0 replaced" in bench("baseline", "set", "one", cwd=tmp_path).stdout
+    assert "1 run of 1 cell taken, 0 replaced" in bench("baseline", "set", "other", cwd=tmp_path).stdout
+    assert "2 runs of 1 cell taken" in bench("baseline", "set", "two", cwd=tmp_path).stdout
+    kept = sorted(p.name for p in folder.iterdir())
+    assert len(kept) == 3
+    assert not list(folder.rglob("samples*"))
+    shown = bench("baseline", "show", cwd=tmp_path)
+    assert shown.returncode == 0
+    assert "99 users" in shown.stdout
+
+
+def test_a_baseline_in_doubt_is_refused(tmp_path: Path) -> None:
+    write(tmp_path / "cut", [Chunk.of(**requests(1, count=5000, rate=600))], finish=False)
+    refused = bench("baseline", "set", "cut", cwd=tmp_path)
+    assert refused.returncode == 3
+    assert "not finished" in refused.stderr
+    assert not (tmp_path / "results").exists()
+    assert bench("baseline", "set", "cut", "--accept", "unfinished", cwd=tmp_path).returncode == 0
+    for arguments in (["baseline", "set", "nowhere"], ["baseline", "show", "--folder", "nowhere"]):
+        done = bench(*arguments, cwd=tmp_path)
+        assert done.returncode == 2
+        assert len(done.stderr.splitlines()) == 1
+
+
+def test_compare_as_it_is_typed(place: Path) -> None:
+    done = bench("compare", "old", "slow", "--metric", "p50", cwd=place)
+    assert done.returncode == 0
+    assert "worse: p50 +" in done.stdout
+    assert bench("compare", "old", "slow", "--metric", "p50", "--check", cwd=place).returncode == 1
+    assert (
+        bench(
+            "compare", "old", "same", "--metric", "p50", "--tolerance", "0.2", "--check", cwd=place
+        ).returncode
+        == 0
+    )
+    assert json.loads(bench("compare", "old", "slow", "--json", cwd=place).stdout)["comparisons"]
+    for arguments in (
+        ["old"],
+        ["old", "nowhere"],
+        ["old", "--by", "batch"],
+        ["old", "slow", "--metric", "p5"],
+    ):
+        failed = bench("compare", *arguments, cwd=place)
+        assert failed.returncode == 2
+        assert failed.stdout == ""

@@ -1,0 +1,93 @@
+"""Limits files: what they may hold, and one line for what they may not."""
+
+from pathlib import Path
+
+import pytest
+
+from bench import BenchError
+from bench.analysis.gate import LimitsFile
+from bench.config.limits import read_limits
+
+
+def write(path: Path, text: str) -> Path:
+    file = path / "limits.toml"
+    file.write_text(text)
+    return file
+
+
+def test_all_limits_in_order_with_where_they_hold(tmp_path: Path) -> None:
+    path = write(
+        tmp_path,
+        """
+        accept = ["short"]
+        [limits]
+        p99_ms = 25
+        accuracy = 0.9
+        [worse_than_baseline]
+        p50 = 0.03
+        [[cells]]
+        version = 2
+        batch = 32
+        limits = { p999_us = 40_000 }
+        """,
+    )
+    said, bounds = read_limits(path)
+    assert said.accept == ["short"]
+    assert [bound.dotted for bound in bounds] == [
+        "limits.p99_ms",
+        "limits.accuracy",
+        "worse_than_baseline.p50",
+        "cells[0].limits.p999_us",
+    ]
+    limits = LimitsFile.read(path).limits
+    assert [(each.metric.name, each.bound, each.relative) for each in limits] == [
+        ("p99", 0.025, False),
+        ("accuracy", 0.9, False),
+        ("p50", 0.03, True),
+        ("p999", pytest.approx(0.04), False),
+    ]
+    assert limits[3].words == "version 2, batch 32"
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "no limit in it"),
+        ("[limits]\np98_ms = 3", r"limits\.p98_ms: unknown metric, did you mean p9"),
+        ("[limits]\np99 = 3", r"limits\.p99 = 3: without a unit; write p99_ms"),
+        ("[limits]\np99_ms = nan", r"p99_ms = nan: a finite number from 0 on"),
+        ("[limits]\np99_ms = -1", r"p99_ms = -1: a finite number from 0 on"),
+        ("[limits]\np99_ms = inf", r"p99_ms = inf: a finite"),
+        ('[limits]\np99_ms = "3"', r"limits\.p99_ms"),
+        ("[limits]\nerror_share_ms = 3", "unknown metric"),
+        ("[limits]\naccuracy = 95", r"accuracy = 95: a share from 0 to 1"),
+        (
+            "[worse_than_baseline]\np99_ms = 0.1",
+            r"worse_than_baseline\.p99_ms: unknown metric, did you mean p99",
+        ),
+        ("[limit]\np99_ms = 3", r"limit = .*: unknown key, did you mean limits\?"),
+        (
+            "[[cells]]\nverison = 2\nlimits = { p99_ms = 3 }",
+            r"verison = 2: unknown key, did you mean version\?",
+        ),
+        ("[[cells]]\nversion = '2'\nlimits = { p99_ms = 3 }", r"version = \"2\": a whole number"),
+        ("[limits\np99_ms = 3", "no TOML"),
+    ],
+)
+def test_what_is_wrong_is_named(tmp_path: Path, text: str, reason: str) -> None:
+    path = write(tmp_path, text)
+    with pytest.raises(BenchError, match=reason) as error:
+        LimitsFile.read(path)
+    assert str(path) in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(BenchError, match="no such file"):
+        LimitsFile.read(tmp_path / "limits.toml")
+
+
+def test_the_limits_beside_the_scenarios_can_be_read() -> None:
+    for path in (Path(__file__).parents[2] / "scenarios").glob("*.toml"):
+        if "[limits]" in path.read_text():
+            assert LimitsFile.read(path).limits
