@@ -54,6 +54,7 @@ def answer(run: Run) -> list[Answer]:
         "swaps": float(len(changes)),
         "failed": float(failed),
         "unattributed": float(unattributed),
+        "unattributed_share": unattributed / total if total else None,
     }
     found = [Answer(told, counted)]
     if not changes:
