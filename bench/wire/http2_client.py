@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from bench.wire import frames, unary
+from bench.wire.answers import likeness, take
 from bench.wire.exchange import Exchange
 from bench.wire.frames import (
     CANCEL,
@@ -80,6 +81,9 @@ class ClientConnection(Connection):
             *unary.metadata_fields(metadata),
         ]
         self._encoder = HeaderEncoder(_request_packer)
+        self._opening = b""  # the block that opened a response last
+        self._likeness = likeness(b"", b"")
+        self._opening_word = -1  # of a plain answer's first frame; -1: none is known
         self._decoder: HeaderDecoder[ResponseBlock] = HeaderDecoder(unary.read_response_block, LARGEST_LIST)
 
     @property
@@ -199,6 +203,14 @@ class ClientConnection(Connection):
         bodies, done = self._outflow.bodies, self._done
         while end - at >= 9:
             word, flags, stream = unpack(data, at)
+            if word == self._opening_word and flags == 4 and not bodies and self._partial is None:
+                ended, size = take(self._likeness, data, at, streams, done, largest=self._whole)
+                if ended > at:
+                    at = ended
+                    self._credit -= size
+                    if self._credit < self._low:
+                        self._renew_window()
+                    continue
             start = at + 9
             size = word >> 8
             kind = word & 0xFF
@@ -229,7 +241,10 @@ class ClientConnection(Connection):
             elif kind == HEADERS:
                 if flags & _SPECIAL == 4:
                     payload = data[start:at]
-                    block = known.get(payload) or self._decoder.decode(payload)
+                    block = known.get(payload)
+                    if block is None:
+                        block = self._decoder.decode(payload)
+                        self._opening_word = -1  # the same bytes may have another meaning from now on
                     exchange = streams.get(stream)
                     if exchange is None or (block.refusal is not None and exchange.encoding is None):
                         self._heading(stream & LARGEST_STREAM, flags, block)
@@ -237,7 +252,11 @@ class ClientConnection(Connection):
                         exchange.status = 0
                         del streams[stream]
                         done.append(exchange)
+                        if payload in known and self._opening in known:
+                            self._likeness = likeness(self._opening, payload)
+                            self._opening_word = self._likeness.opening_word
                     elif flags == 4 and exchange.encoding is None:
+                        self._opening = payload
                         exchange.encoding = block.encoding
                         exchange.awaits = True
                         exchange.credit = self._stream_window
@@ -250,6 +269,7 @@ class ClientConnection(Connection):
         return at
 
     def _block(self, stream: int, flags: int, block: bytes) -> None:
+        self._opening_word = -1
         self._heading(stream, flags, self._decoder.decode(block))
 
     def _heading(self, stream: int, flags: int, block: ResponseBlock) -> None:

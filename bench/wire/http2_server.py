@@ -110,6 +110,15 @@ class ServerConnection(Connection):
         """Requests that are arriving or not answered yet."""
         return len(self._streams)
 
+    @property
+    def arriving(self) -> int:
+        """Bytes of requests that are not complete yet: what a client that never ends them makes us keep."""
+        return sum(incoming.size for incoming in self._streams.values() if incoming.parts)
+
+    def awaits(self, stream: int) -> bool:
+        """Whether the client still waits for the answer to this request. May be asked from any thread."""
+        return stream in self._streams
+
     def receive(self, data: bytes) -> list[Request]:
         """Handle what was read; gives the requests that it completed, in the order of their ends."""
         self._feed(data)

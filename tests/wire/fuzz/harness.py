@@ -11,6 +11,7 @@ from bench.wire import frames
 from bench.wire.exchange import Exchange, RequestHead
 from bench.wire.http2_client import ClientConnection
 from bench.wire.http2_server import ServerConnection
+from tests.wire.wires import GREETING, answer_frames
 
 LARGEST = 100_000  # bytes of one message
 HEADS = [RequestHead("/t.Test/Echo"), RequestHead("/t.Test/Other", 1.0, [("x-id", "7")])]
@@ -58,6 +59,8 @@ def attack_client(choice: int, cut: int, data: bytes) -> None:
         client.request(exchange)
     ended: list[Exchange] = []
     cancelled = []
+    if choice & 128:  # a plain answer has shown what they look like
+        ended += client.receive(GREETING + answer_frames(1, b"first"))
     for number, part in enumerate(pieces(data, cut)):
         ended += client.receive(part)
         if choice & 32 and number == 1 and client.cancel(started[2]):
