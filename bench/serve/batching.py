@@ -37,6 +37,9 @@ class Asker(Protocol):
     def refuse(self, call: int, refusal: Refusal) -> None:
         """The call ends with a status other than OK."""
 
+    def wants(self, call: int) -> bool:
+        """Whether anybody still waits for the answer. May be asked from any thread."""
+
 
 class Call(NamedTuple):
     """A well-formed request that waits for its execution."""
@@ -78,12 +81,13 @@ def deliver(outcome: Outcome) -> None:
 
 
 def expired(calls: Sequence[Call]) -> tuple[list[Call], list[Call]]:
-    """The calls that are still wanted, and those whose deadline has passed."""
+    """The calls that are still wanted, and those whose deadline has passed or whose client has gone."""
     now = time.monotonic()
     wanted: list[Call] = []
     late: list[Call] = []
     for call in calls:
-        (wanted if call.deadline is None or call.deadline > now else late).append(call)
+        in_time = call.deadline is None or call.deadline > now
+        (wanted if in_time and call.asker.wants(call.number) else late).append(call)
     return wanted, late
 
 
@@ -197,7 +201,7 @@ class Continuous:
 
     def _run_here(self, group: Group, calls: list[Call]) -> None:
         for part in self._parts(group, deque(calls)):
-            deliver(self._executed(group, part))
+            deliver(Outcome(part, self._runner.together(group, part)))
 
     def _parts(self, group: Group, calls: deque[Call]) -> list[list[Call]]:
         parts = []
@@ -215,7 +219,7 @@ class Continuous:
         return part
 
     def _executed(self, group: Group, calls: list[Call]) -> Outcome:
-        wanted, late = expired(calls) if any(call.deadline is not None for call in calls) else (calls, [])
+        wanted, late = expired(calls)
         results: list[bytes | Refusal] = []
         if wanted:
             results = self._runner.together(group, wanted)

@@ -33,7 +33,7 @@ class Calls:
         executor: Executor,
         handle_rpc: HandleRpc,
         post: Post,
-        most: int | None,
+        most: int,
     ) -> None:
         self.in_flight = 0
         self._prepare = predictions.prepare
@@ -47,7 +47,7 @@ class Calls:
 
     def take(self, asker: Asker, requests: list[Request]) -> None:
         """Requests have been read."""
-        if self._most is not None and (room := self._most - self.in_flight) < len(requests):
+        if (room := self._most - self.in_flight) < len(requests):
             room = max(room, 0)
             self.in_flight += len(requests)
             for request in requests[room:]:

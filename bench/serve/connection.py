@@ -4,7 +4,7 @@ import socket
 import ssl
 import time
 from collections.abc import Callable
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 from bench.serve.loop import READ, WRITE, Loop
 from bench.serve.outbox import Outbox
@@ -14,6 +14,8 @@ from bench.wire.http2_server import Request, ServerConnection
 _READ_SIZE: Final = 1 << 18
 _UNSENT_LIMIT: Final = 4 << 20
 """Bytes that the kernel would not take, from which no further requests are read from this client."""
+_LOOK_AFTER: Final = 16 << 20
+"""Bytes read after which it is looked at how much of that waits for its end."""
 _UNREAD_LIMIT: Final = 64 << 20
 """Bytes of answers that a client's flow-control windows keep here, from which it is cut off."""
 STALL_SECONDS: Final = 60.0
@@ -73,7 +75,14 @@ class GrpcConnection:
     """One client. All methods belong to the I/O thread."""
 
     def __init__(
-        self, sock: socket.socket, loop: Loop, owner: Owner, http: ServerConnection, secure: Secure | None
+        self,
+        sock: socket.socket,
+        loop: Loop,
+        owner: Owner,
+        http: ServerConnection,
+        secure: Secure | None,
+        *,
+        most_arriving: int,
     ) -> None:
         self.http = http
         self.closing = False
@@ -83,9 +92,11 @@ class GrpcConnection:
         self._sock: socket.socket | None = sock
         self._loop = loop
         self._owner = owner
+        self._most_arriving = most_arriving
         self._secure = secure
         self._outbox = Outbox(sock)
         self._lingering = False
+        self._read_since = 0
         self._events = READ
         # bound once: these are used for every read and every answer
         self._recv: Callable[[int], bytes] = sock.recv
@@ -105,6 +116,9 @@ class GrpcConnection:
         self._owner.answered()
         if not self.queued:
             self._owner.dirty(self)
+
+    def wants(self, call: int) -> bool:
+        return self.http.awaits(call)
 
     @property
     def idle(self) -> bool:
@@ -208,9 +222,18 @@ class GrpcConnection:
         if not data:
             self.close("closed by the client")
             return
-        requests = self.http.receive(data)
+        http = self.http
+        requests = http.receive(data)
         if requests:
             self._owner.take(self, requests)
+        if http.cancelled:
+            http.cancelled.clear()  # the executor asks `wants` before it runs what has waited
+        self._read_since += len(data)
+        if self._read_since > _LOOK_AFTER:
+            self._read_since = 0
+            if http.arriving > self._most_arriving:
+                self.close(f"the client keeps requests of {http.arriving} bytes unfinished")
+                return
         if (self.http.out or self.http.closed is not None) and not self.queued:
             self._owner.dirty(self)
 
@@ -232,9 +255,18 @@ class GrpcConnection:
 
 
 def of(
-    sock: socket.socket, loop: Loop, owner: Owner, context: ssl.SSLContext | None, **limits: Any
+    sock: socket.socket,
+    loop: Loop,
+    owner: Owner,
+    context: ssl.SSLContext | None,
+    *,
+    most_streams: int,
+    largest_message: int,
 ) -> GrpcConnection:
-    """A connection on a freshly accepted socket. `limits` are those of `ServerConnection`."""
+    """A connection on a freshly accepted socket.
+
+    `largest_message` is also what requests that have not ended may take together.
+    """
     sock.setblocking(False)
     if sock.family != socket.AF_UNIX:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -245,4 +277,5 @@ def of(
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 4)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(STALL_SECONDS * 1000))
     secure = None if context is None else Secure(context)
-    return GrpcConnection(sock, loop, owner, ServerConnection(**limits), secure)
+    http = ServerConnection(most_streams=most_streams, largest_message=largest_message)
+    return GrpcConnection(sock, loop, owner, http, secure, most_arriving=largest_message + _LOOK_AFTER)

@@ -70,9 +70,9 @@ class Options:
     processes: int = _flag(1, "server processes that share the port through SO_REUSEPORT")
     shared_port: bool = _flag(False, "let other processes listen on the same port (SO_REUSEPORT)")
     exit_with_parent: bool = _flag(False, "end when standard input closes")
-    max_message_bytes: int = _flag(2**31 - 1, "largest request")
+    max_message_bytes: int = _flag(1 << 28, "largest request (the original: 2147483647)")
     max_connections: int = _flag(20_000, "connections at once; further ones are closed")
-    max_in_flight: int | None = _flag(None, "calls in flight at once; further ones get RESOURCE_EXHAUSTED")
+    max_in_flight: int = _flag(65_536, "calls in flight at once; further ones get RESOURCE_EXHAUSTED")
     drain_seconds: float = _flag(10.0, "time for calls in flight to end after SIGTERM")
 
     # a server with known behaviour

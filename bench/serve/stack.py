@@ -1,6 +1,5 @@
 """Which parts stand between a request and a model, and how are they put together?"""
 
-import sys
 from typing import Any
 
 from bench.serve.batching import Continuous, Executor, Runner
@@ -75,8 +74,8 @@ def _executor(
     return Continuous(predictions, runner, loop.post, batched=options.batching), runner.execute
 
 
-def _most_in_flight(options: Options) -> int | None:
+def _most_in_flight(options: Options) -> int:
     if options.grpc_max_threads is None:
         return options.max_in_flight
     # one thread of the original always polls, so one call less than there are threads can run
-    return min(options.max_in_flight or sys.maxsize, max(1, options.grpc_max_threads - 1))
+    return min(options.max_in_flight, max(1, options.grpc_max_threads - 1))

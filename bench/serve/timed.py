@@ -17,7 +17,7 @@ from typing import Any, Final
 import numpy as np
 
 from bench import BenchError
-from bench.serve.batching import Call, Outcome, Post, deliver
+from bench.serve.batching import Call, Outcome, Post, deliver, expired
 from bench.serve.metrics import Metrics
 from bench.serve.prediction import Group, Predictions, Prepared, divide, divisible, stack
 from bench.serve.servable import Code, Refusal
@@ -218,10 +218,9 @@ class Timed:
         return max(0.0, min(due) - time.monotonic()) if due else None
 
     def _run(self, group: Group, batch: list[_Task]) -> None:
-        now = time.monotonic()
         queuing = self._metrics.queuing_latency.series(("",))
         queuing.extend([(time.perf_counter() - task.enqueued) * 1e6 for task in batch])
-        late = [task for task in batch if task.call is not None and (task.call.deadline or now) < now]
+        late = [task for task in batch if task.call is not None and expired([task.call])[1]]
         wanted = [task for task in batch if task not in late] if late else batch
         exceeded = Refusal(Code.RESOURCE_EXHAUSTED, "Run() timeout exceeded while waiting in batching queue")
         self._finish(late, [exceeded] * len(late))

@@ -58,6 +58,8 @@ class Client:
     def __init__(self) -> None:
         self.answers: dict[int, Array] = {}
         self.refusals: dict[int, Refusal] = {}
+        self.gone: set[int] = set()
+        """Calls that it has cancelled."""
 
     def respond(self, call: int, message: bytes) -> None:
         tensor = PredictResponse.FromString(message).outputs["y"]
@@ -66,6 +68,9 @@ class Client:
 
     def refuse(self, call: int, refusal: Refusal) -> None:
         self.refusals[call] = refusal
+
+    def wants(self, call: int) -> bool:
+        return call not in self.gone
 
     @property
     def done(self) -> int:

@@ -146,6 +146,12 @@ class RawClient:
         )
         return frames.frame(frames.HEADERS, frames.END_HEADERS, stream, block) + data
 
+    @staticmethod
+    def renumbered(call: bytes, stream: int) -> bytes:
+        """The same call, of HEADERS and one DATA frame, on another stream."""
+        number, second = stream.to_bytes(4, "big"), frames.HEAD_SIZE + int.from_bytes(call[:3], "big")
+        return call[:5] + number + call[9 : second + 5] + number + call[second + 9 :]
+
     def await_taken(self) -> None:
         """Return when the server has handled everything that was sent: it answers a PING in its turn."""
         self.sock.sendall(frames.frame(frames.PING, 0, 0, b"in turn?"))

@@ -123,10 +123,13 @@ def test_batches_are_bounded(made: Made) -> None:
 
 
 def test_what_nobody_waits_for_any_more_is_not_run(made: Made) -> None:
-    bench, executor = made()
+    bench, executor = made(Rows(seconds=1.0))
     executor.submit(bench.call(1, deadline=time.monotonic() - 1))
     executor.submit(bench.call(2, deadline=time.monotonic() + 60))
+    executor.submit(bench.call(3))
+    bench.client.gone.add(3)
     executor.flush()
+    bench.settle(1)
     assert bench.model.batches == [[2.0]]
     assert bench.client.refusals[1].code is Code.DEADLINE_EXCEEDED
     assert bench.client.answers[2].item() == 4.0

@@ -122,6 +122,36 @@ def test_a_client_that_never_reads_is_bounded_and_harms_nobody(echo: Server) -> 
             assert through.unary_unary(messages.PREDICT)(b"me", timeout=LONG) == b"me"
 
 
+def test_a_client_that_ends_no_request_is_cut_off() -> None:
+    with launch.embedded(["--backend=null", "--echo", "--max-message-bytes=10000000"]) as server:
+        before = resident(server.pid)
+        with RawClient(server.address) as hoarder:
+            with pytest.raises((ConnectionError, TimeoutError)):
+                for number in range(4000):
+                    hoarder.ask(2 * number + 1, bytes(100_000), whole=False)
+            assert number < 1000, "it was not cut off"
+        assert resident(server.pid) - before < 100 * MEGABYTE
+        with channel(server.address) as through:
+            assert through.unary_unary(messages.PREDICT)(b"me", timeout=LONG) == b"me"
+
+
+def test_calls_that_are_taken_back_at_once_cost_no_memory(server: Server) -> None:
+    """Streams opened and reset in a row, as in the "rapid reset" attack (CVE-2023-44487)."""
+    call, before = RawClient.call(1, images(DIGIT)), resident(server.pid)
+    with RawClient(server.address) as client:
+        for start in range(0, 40_000, 1000):
+            client.sock.sendall(
+                b"".join(
+                    RawClient.renumbered(call, 2 * number + 1)
+                    + frames.rst_stream(2 * number + 1, frames.CANCEL)
+                    for number in range(start, start + 1000)
+                )
+            )
+        client.await_taken()
+    assert resident(server.pid) - before < 30 * MEGABYTE
+    assert answers(server.address)
+
+
 def test_a_client_that_opens_no_window_is_cut_off(echo: Server) -> None:
     before = resident(echo.pid)
     with RawClient(echo.address, settings={frames.INITIAL_WINDOW_SIZE: 0}) as miser:
