@@ -125,8 +125,7 @@ def test_verdicts(metric: object, before: list[float], after: list[float], verdi
     if (
         not all(map(math.isfinite, before + after))
         or min(map(len, (before, after))) < 2
-        or (0.0 in after[:1]
-        and metric is RATE)
+        or (0.0 in after[:1] and metric is RATE)
     ):
         assert found.reason
 
