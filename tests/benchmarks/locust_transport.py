@@ -19,7 +19,16 @@ from tests.benchmarks.clients import ROOT, Outcome
 from tests.benchmarks.transport import server
 from tests.wire.certificates import issue
 
-HEADINGS = ("users", "client", "requests/s", "CPU us/request", "mean us", "times stock", "errors")
+HEADINGS = (
+    "users",
+    "client",
+    "requests/s",
+    "CPU us/request",
+    "mean us",
+    "times stock",
+    "times less CPU",
+    "errors",
+)
 
 
 def locust(kind: str, address: str, users: int, seconds: float, cpu: int, tls: Path | None) -> Outcome:
@@ -58,17 +67,19 @@ def locust(kind: str, address: str, users: int, seconds: float, cpu: int, tls: P
 
 def rows(users: int, outcomes: dict[str, list[Outcome]]) -> Iterator[tuple[str, ...]]:
     rates = {kind: statistics.median(o.requests / o.seconds for o in many) for kind, many in outcomes.items()}
+    costs = {kind: statistics.median(o.cpu / o.requests for o in many) for kind, many in outcomes.items()}
     for kind, many in outcomes.items():
-        cost = statistics.median(o.cpu / o.requests for o in many) * 1e6
         mean = statistics.median(o.mean for o in many) * 1e6
         ratio = f"{rates[kind] / rates['stock']:.1f}" if "stock" in rates else "-"
+        less = f"{costs['stock'] / costs[kind]:.1f}" if "stock" in rates else "-"
         yield (
             str(users),
             kind,
             f"{rates[kind]:,.0f}",
-            f"{cost:.1f}",
+            f"{costs[kind] * 1e6:.1f}",
             f"{mean:,.0f}",
             ratio,
+            less,
             str(sum(o.errors for o in many)),
         )
 

@@ -29,6 +29,7 @@ HEADINGS = (
     "CPU us/request",
     "mean us",
     "times grpcio",
+    "times less CPU",
     "errors",
 )
 
@@ -81,19 +82,21 @@ def compare(chosen: dict[str, Client], load: Load, rounds: int) -> dict[str, lis
 
 def rows(in_flight: int, batch: int, outcomes: dict[str, list[Outcome]]) -> Iterator[tuple[str, ...]]:
     rates = {name: statistics.median(o.requests / o.seconds for o in many) for name, many in outcomes.items()}
+    costs = {name: statistics.median(o.cpu / o.requests for o in many) for name, many in outcomes.items()}
     for name, many in outcomes.items():
-        cost = statistics.median(o.cpu / o.requests for o in many) * 1e6
         mean = statistics.median(o.mean for o in many) * 1e6
         ratio = f"{rates[name] / rates['grpcio']:.1f}" if "grpcio" in rates else "-"
+        less = f"{costs['grpcio'] / costs[name]:.1f}" if "grpcio" in rates else "-"
         errors = sum(o.errors for o in many)
         yield (
             str(in_flight),
             str(batch),
             name,
             f"{rates[name]:,.0f}",
-            f"{cost:.1f}",
+            f"{costs[name] * 1e6:.1f}",
             f"{mean:,.0f}",
             ratio,
+            less,
             str(errors),
         )
 
