@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Final, Literal, NamedTuple
 
 from bench.analysis.cells import Cell
-from bench.recording import MANIFEST
 from bench.run import Run
 
 
@@ -54,18 +53,18 @@ def of(number: Number) -> Callable[[Cell], float]:
     def value(cell: Cell) -> float:
         if cell.run.manifest.get("question") != number.question:
             return math.nan
-        try:
-            written = (cell.run.path / MANIFEST).stat().st_mtime_ns
-        except FileNotFoundError:  # the run was removed since it was read
-            return math.nan
-        return _values(cell.run.path, written).get(number.name, math.nan)
+        started = str(cell.run.manifest.get("started"))
+        return _values(cell.run.path, started, cell.run.finished).get(number.name, math.nan)
 
     return value
 
 
 @lru_cache(maxsize=64)
-def _values(path: Path, written: int) -> dict[str, float]:
-    """Of several answers that have a number of the same name, the worst counts."""
+def _values(path: Path, started: str, finished: bool) -> dict[str, float]:
+    """Of several answers that have a number of the same name, the worst counts.
+
+    started, finished: of the run, so that one that goes on, or is replaced by another, is read anew.
+    """
     from bench.analysis.answers.questions import (
         answers,
     )  # its modules need the metrics, of which these numbers are some
