@@ -44,6 +44,12 @@ CLOCK_ROUNDS = 5
 """Round trips of which the shortest gives the clock offset."""
 
 
+def total(workers: list[dict[str, Any]]) -> dict[str, int]:
+    """The counts of all workers together; of one that was lost, what is known: the records that came."""
+    counted = [w | {"sent": w["recorded"], "unsent": 0} if w["lost"] else w for w in workers]
+    return {key: sum(w[key] for w in counted) for key in ("sent", "unsent", "recorded")}
+
+
 class Worker:
     """A load process that gets its orders from a master and ships its records to it."""
 

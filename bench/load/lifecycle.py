@@ -40,6 +40,15 @@ from bench.recording import RunWriter
 
 log = logging.getLogger("bench")
 
+INTERRUPTED = 130
+"""Exit code of a program that Ctrl-C ended before it had begun."""
+LAST_ANSWER_SECONDS = 2.0
+"""A user whom Locust takes out of the load may wait this long for its last answer; its call is given up then.
+
+Locust's own default is 0: users that ramp down would leave requests without an answer, which look like errors.
+`--stop-timeout` goes before it.
+"""
+
 
 def register() -> None:
     """Listen to Locust's events; called once, when a scenario imports `bench.load.users`."""
@@ -96,9 +105,14 @@ class FirstProcess:
             self._on_quit()
             print(f"bench: {error}", file=sys.stderr)
             raise SystemExit(2) from None
+        except KeyboardInterrupt:
+            self._on_quit()
+            raise SystemExit(INTERRUPTED) from None
         except BaseException:
             self._on_quit()
             raise
+        if not self.environment.stop_timeout:
+            self.environment.stop_timeout = LAST_ANSWER_SECONDS
         events.test_start.add_listener(self._on_test_start)
         events.test_stopping.add_listener(self._on_test_stopping)
         events.test_stop.add_listener(self._on_test_stop)
@@ -258,7 +272,7 @@ class FirstProcess:
             choices = self.workers.choices() if self.workers else None
         if choices is not None:
             writer.attach(FILE, choices.to_bytes())
-        counts = {key: sum(w[key] or 0 for w in workers) for key in ("sent", "unsent", "recorded")}
+        counts = distribution.total(workers)
         conductor, self.conductor = self.conductor, None
         arrivals = {"arrivals": conductor.described()} if conductor else {}
         if self._counted is not None:
@@ -268,10 +282,10 @@ class FirstProcess:
         log.info(
             "%s: %d requests sent%s, %d recorded", writer.path, counts["sent"], unsent, counts["recorded"]
         )
-        doubts = verdict.doubts_of(writer.path)
-        if doubts is not None:
-            writer.update(doubts=doubts)
-            verdict.tell(writer.path, doubts)
+        report = verdict.read(writer.path)
+        if report is not None:
+            writer.update(doubts=report["doubts"])
+            verdict.tell(writer.path, report)
 
     def _on_quit(self, **_: Any) -> None:
         server, self.server = self.server, None

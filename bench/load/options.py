@@ -186,8 +186,10 @@ def read_options(parsed: Any) -> Options:
     label = str(parsed.version_label or "").strip()
     if version and label:
         raise BenchError(f"--model-version {version} --version-label {label}: give one of the two")
+    if not str(parsed.model_name).strip():
+        raise BenchError("--model-name is empty: give the name that the server has for the model")
     asked = Asked(
-        model=str(parsed.model_name),
+        model=str(parsed.model_name).strip(),
         version=_whole("--model-version", version, 0) if version else None,
         label=label or None,
         signature=str(parsed.signature),

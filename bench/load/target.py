@@ -20,7 +20,7 @@ from bench.wire import messages
 from bench.wire.client import Channel, open_channel
 
 CONNECT_SECONDS = 5.0
-NOT_FOUND, UNIMPLEMENTED, UNAVAILABLE = 5, 12, 14
+DEADLINE_EXCEEDED, NOT_FOUND, UNIMPLEMENTED, UNAVAILABLE = 4, 5, 12, 14
 
 
 @dataclass(frozen=True)
@@ -137,9 +137,13 @@ def connect(address: str, options: Options, *, connections: int) -> Channel:
 
 def address_of(host: str) -> str:
     """The `host:port` in what a user gives as --host; Locust users are used to write a scheme before it."""
-    for scheme in ("grpc://", "http://", "https://", "grpcs://"):
-        host = host.removeprefix(scheme)
-    host = host.rstrip("/")
+    for scheme in ("https://", "grpcs://"):
+        if host.startswith(scheme):
+            plain = host.removeprefix(scheme)
+            raise BenchError(
+                f"--host {host}: a scheme does not turn encryption on: --host {plain} --grpc-tls"
+            )
+    host = host.removeprefix("grpc://").removeprefix("http://").strip().rstrip("/")
     if not host:
         raise BenchError("--host is empty: give HOST:PORT, such as localhost:8500")
     if host.startswith("unix:") or host.rsplit(":", 1)[-1].isdigit():
@@ -156,10 +160,9 @@ def _ask_metadata(channel: Channel, address: str, asked: Asked, own: EmbeddedSer
         request.model_spec.version_label = asked.label
     reply = channel.call(messages.GET_MODEL_METADATA, request.SerializeToString(), CONNECT_SECONDS)
     kind = "embedded" if own else "remote"
-    if reply.status == UNAVAILABLE:
-        raise BenchError(
-            f"--host {address}: {reply.details or 'nobody answers'}; is the server running there?"
-        )
+    if reply.status in (UNAVAILABLE, DEADLINE_EXCEEDED):
+        problem = reply.details if reply.status == UNAVAILABLE else f"no answer within {CONNECT_SECONDS:g} s"
+        raise BenchError(f"--host {address}: {problem or 'nobody answers'}; is a gRPC server running there?")
     if reply.status == NOT_FOUND or "version label" in reply.details:
         raise BenchError(_unknown_model(channel, address, asked, reply.details))
     if reply.status:

@@ -9,14 +9,15 @@ import logging
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 log = logging.getLogger("bench")
 
 READ_SECONDS = 120.0
 
 
-def doubts_of(run: Path) -> list[dict[str, str]] | None:
-    """The doubts of a finished run, each with `check`, `reason` and `remedy`; None where they could not be had."""
+def read(run: Path) -> dict[str, Any] | None:
+    """What `bench report --json` says of a run; None where it could not be had."""
     command = [sys.executable, "-m", "bench", "report", str(run), "--json"]
     try:
         # a session of its own: Ctrl-C ends the load test, not the reading of what it has measured
@@ -31,15 +32,35 @@ def doubts_of(run: Path) -> list[dict[str, str]] | None:
         log.warning("%s: not checked: %s", run, reason)
         return None
     (report,) = json.loads(done.stdout)["runs"]
-    doubts: list[dict[str, str]] = report["doubts"]
-    return doubts
+    found: dict[str, Any] = report
+    return found
 
 
-def tell(run: Path, doubts: list[dict[str, str]]) -> None:
-    """Say what speaks against a run, or that nothing does."""
+def tell(run: Path, report: dict[str, Any]) -> None:
+    """Say what a run has measured, and what speaks against believing it."""
+    for line in report["lines"]:
+        log.info("%s", _measured(line))
+    doubts = report["doubts"]
     for doubt in doubts:
         log.warning("doubt: %s; %s", doubt["reason"], doubt["remedy"])
     log.info("%s: %s; read it with: bench report %s", run, _summary(len(doubts)), run)
+
+
+def _measured(line: dict[str, Any]) -> str:
+    """Locust's own table rounds to whole milliseconds; this one does not."""
+    version = "" if line["version"] is None else f" version {line['version']}"
+    parts = [f"{line['name']}{version} batch {line['batch']}: {line['requests_per_second']:,.0f} req/s"]
+    for name in ("p50", "p99"):
+        if line.get(name) is not None:
+            parts.append(f"{name} {_duration(line[name])}")
+    parts.append(f"errors {line['error_share']:.2%}" if line["error_share"] else "no errors")
+    if line.get("accuracy") is not None:
+        parts.append(f"accuracy {line['accuracy']:.4f}")
+    return ", ".join(parts)
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds * 1e6:,.0f} us" if seconds < 0.01 else f"{seconds * 1e3:,.1f} ms"
 
 
 def _summary(count: int) -> str:

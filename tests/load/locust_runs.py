@@ -74,14 +74,14 @@ def locust(results: Path, *arguments: str, scenario: str = "scenarios/mnist.py")
     return finish(start(results, *arguments, scenario=scenario), results)
 
 
-def wait_for_folder(results: Path, process: "subprocess.Popen[str]") -> Path:
-    """The folder of the run that a Locust process is making, once it has samples in it."""
+def wait_for_folder(results: Path, process: "subprocess.Popen[str]", *, workers: int = 1) -> Path:
+    """The folder of the run that a Locust process is making, once that many workers have samples in it."""
     give_up = time.monotonic() + SECONDS
     while time.monotonic() < give_up:
         assert process.poll() is None, process.communicate()[0]
-        for shard in results.glob("*/samples/*"):
-            if shard.stat().st_size > 10_000:
-                return shard.parents[1]
+        for folder in results.glob("*/samples"):
+            if sum(shard.stat().st_size > 10_000 for shard in folder.iterdir()) >= workers:
+                return folder.parent
         time.sleep(0.02)
     raise AssertionError("no samples were written")
 

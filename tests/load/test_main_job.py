@@ -115,7 +115,7 @@ def test_a_server_that_refuses_every_call_is_a_finished_run(tmp_path: Path) -> N
 def test_a_worker_that_dies_is_told_and_its_samples_are_kept(server: launch.Server, tmp_path: Path) -> None:
     arguments = ["--host", server.address, "-u", "4", "-r", "4", "-t", "6s", "--processes", "2"]
     process = start(tmp_path, *arguments)
-    folder = wait_for_folder(tmp_path, process)
+    folder = wait_for_folder(tmp_path, process, workers=2)
     victim = psutil.Process(process.pid).children()[0]
     os.kill(victim.pid, signal.SIGKILL)
     done = finish(process, tmp_path)
@@ -127,6 +127,9 @@ def test_a_worker_that_dies_is_told_and_its_samples_are_kept(server: launch.Serv
     by_worker = run.samples["worker"].value_counts()
     assert by_worker[lost["worker"]] == lost["recorded"]
     assert by_worker[kept["worker"]] == kept["recorded"] == kept["sent"]
+    checks = {doubt["check"] for doubt in run.manifest["doubts"]}
+    assert "lost worker" in checks
+    assert "incomplete" not in checks, "what is known of the lost one was sent"
 
 
 def test_no_samples_keeps_the_counts(server: launch.Server, tmp_path: Path) -> None:
@@ -172,6 +175,7 @@ def test_kill_9_leaves_a_readable_unfinished_run(server: launch.Server, tmp_path
     ("arguments", "named"),
     [
         (["--host", "127.0.0.1:1"], "127.0.0.1:1"),
+        (["--host", "https://127.0.0.1:8500"], "--grpc-tls"),
         (["--model-name", "nope"], "nope"),
         (["--model-version", "99"], "99"),
         (["--version-label", "stable"], "stable"),

@@ -55,6 +55,7 @@ def test_metadata_is_read_from_the_environment(monkeypatch: pytest.MonkeyPatch) 
     [
         (["--model-version", "two"], "--model-version two: a whole number"),
         (["--model-version", "1", "--version-label", "stable"], "give one of the two"),
+        (["--model-name="], "--model-name is empty"),
         (["--batch-size", "0"], "--batch-size 0: a whole number from 1"),
         (["--connections", "-1"], "--connections -1"),
         (["--deadline", "0"], "--deadline 0: a number of seconds above 0"),
