@@ -24,6 +24,8 @@ VERBS: dict[str, tuple[str, str]] = {
     "compare": ("bench.cli.compare", "Compare trials: ratios with intervals and verdicts."),
     "gate": ("bench.cli.gate", "Hold runs to limits: kept, broken, or not decidable."),
     "baseline": ("bench.cli.baseline", "Renew and show the runs that gates compare with."),
+    "history": ("bench.cli.history", "Find the run since which a metric is better or worse."),
+    "plot": ("bench.cli.plot", "Draw the pictures of a report as files."),
 }
 """Verb -> module that holds a click command of the verb's name, and its line in `bench --help`."""
 

@@ -1,0 +1,69 @@
+"""`bench plot` and `bench history` as they are typed."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bench.chunk import Chunk
+from tests.recorded import requests, write
+
+
+def bench(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "bench", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("results")
+    for number in range(12):
+        service = 0.003 if number >= 7 else 0.002
+        chunks = [
+            Chunk.of(
+                **requests(100 * number + i, count=300, rate=300, start=float(i), service=service),
+                keep_samples=False,
+            )
+            for i in range(4)
+        ]
+        write(root, chunks, note=f"n{number:02}", started=f"2026-03-{number + 1:02}T12:00:00+00:00")
+    return root
+
+
+@pytest.mark.parametrize(("kind", "start"), [("png", b"\x89PNG"), ("svg", b"<?xml"), ("pdf", b"%PDF")])
+def test_pictures_become_files(results: Path, tmp_path: Path, kind: str, start: bytes) -> None:
+    done = bench("plot", results, "--out", tmp_path / "new", "--format", kind, "--only", "percentile")
+    assert done.returncode == 0
+    (path,) = map(Path, done.stdout.splitlines())
+    assert path == tmp_path / "new" / f"latency-by-percentile.{kind}"
+    assert path.read_bytes().startswith(start)
+
+
+@pytest.mark.parametrize(
+    "arguments", [["nowhere"], ["RESULTS", "--only", "weather"], ["RESULTS", "--out", "/dev/null/x"]]
+)
+def test_nothing_drawn_is_code_2_and_one_line(results: Path, arguments: list[str]) -> None:
+    done = bench("plot", *(str(results) if each == "RESULTS" else each for each in arguments))
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == (2 if arguments == ["nowhere"] else 1)
+    assert done.stdout == ""
+
+
+def test_history_names_the_first_worse_run(results: Path) -> None:
+    done = bench("history", results, "--metric", "p50")
+    assert done.returncode == 0
+    assert "1 changes" in done.stdout
+    told = json.loads(bench("history", results, "--metric", "p50", "--json").stdout)
+    assert [Path(point["first_run"]).name.endswith("n07") for point in told] == [True]
+    assert told[0]["worse"] is True
+    for arguments in (["nowhere"], [str(results), "--metric", "p5"]):
+        failed = bench("history", *arguments)
+        assert failed.returncode == 2
+        assert failed.stdout == ""
