@@ -21,17 +21,14 @@ class Deadlines(Generic[Call]):
         self._heads: list[
             tuple[float, float]
         ] = []  # (not later than the first expiry of the queue, its limit)
-        self._listed: set[float] = set()
 
     def add(self, call: Call, now: float, limit: float) -> Queue[Call]:
         """Let a call expire `limit` seconds from now; delete it from the returned queue when it ends before."""
         queue = self._queues.get(limit)
         if queue is None:
             queue = self._queues[limit] = {}
-        queue[call] = now + limit
-        if limit not in self._listed:
-            self._listed.add(limit)
             heapq.heappush(self._heads, (now + limit, limit))
+        queue[call] = now + limit
         return queue
 
     def next(self) -> float | None:
@@ -54,7 +51,6 @@ class Deadlines(Generic[Call]):
                 del queue[call]
             gone.extend(due)
             if head is None:
-                self._listed.discard(limit)
                 del self._queues[limit]
             else:
                 heapq.heappush(self._heads, (head, limit))
