@@ -22,7 +22,7 @@ RUNS = {
     "test_multi_model_compares_with_and_without_the_neighbour": "multi_model -t 11s",
     "test_spike_tells_the_recovery": "spike --schedule spike:100x5@3s+2s -t 8s",
     "test_soak_tells_drift_and_memory": "soak --schedule poisson:100 -t 14s",
-    "test_overload_tells_what_is_borne_and_what_becomes_of_the_rest": "overload --schedule steps:5,1000/3s -t 6s",
+    "test_overload_tells_what_is_borne_and_what_becomes_of_the_rest": "overload --schedule steps:20,1000/3s -t 6s",
     "test_keras_vgg16_in_small": "keras_vgg16 --image-size 32 --width 0.05 -t 2s",
     "test_grpc_and_rest_give_the_same_answers": "grpc_vs_rest -t 4s --model-version 2",
     "test_overhead_splits_the_time": "overhead -t 4s",

@@ -1,0 +1,103 @@
+"""REST requests say the same as the gRPC ones, and whatever a server answers becomes a recorded reply."""
+
+import json
+import re
+import socket
+from pathlib import Path
+
+import gevent
+import numpy as np
+import pytest
+
+from bench import BenchError, mnist
+from bench.load.rest import RestConnection, with_rest
+from bench.payload import Pool
+from bench.serve import launch
+from bench.wire.messages import PredictResponse
+
+
+def parsed(request: bytes) -> tuple[str, dict[str, object]]:
+    head, _, body = request.partition(b"\r\n\r\n")
+    length = re.search(rb"Content-Length: (\d+)", head)
+    assert length is not None
+    assert int(length[1]) == len(body)
+    return head.split(b"\r\n")[0].decode(), json.loads(body)
+
+
+def test_numbers_arrive_as_they_were() -> None:
+    rng = np.random.default_rng(5)
+    values = (rng.normal(size=(7, 33)) * 10.0 ** rng.integers(-30, 30, (7, 33))).astype(np.float32)
+    pool = with_rest(Pool.of({"x": values}, None, output="y", model="m", batch=7, size=1))
+    assert pool.over_rest is not None
+    assert pool.rows is not None
+    line, body = parsed(pool.over_rest[0])
+    assert line == "POST /v1/models/m:predict HTTP/1.1"
+    sent = np.array(body["instances"], np.float64).astype(np.float32)
+    assert sent.tobytes() == values[pool.rows[0]].tobytes()
+
+
+def test_several_inputs_versions_and_labels() -> None:
+    examples = {"user": np.arange(4), "on": np.array([True, False, True, False])}
+    pool = with_rest(Pool.of(examples, None, output="y", model="m", version=3, batch=2, size=1))
+    assert pool.over_rest is not None
+    assert pool.rows is not None
+    line, body = parsed(pool.over_rest[0])
+    assert line == "POST /v1/models/m/versions/3:predict HTTP/1.1"
+    assert body["instances"] == [{"user": int(row), "on": row % 2 == 0} for row in pool.rows[0]]
+    labelled = with_rest(Pool.of(examples, None, output="y", model="m", label="canary", size=1))
+    assert labelled.over_rest is not None
+    assert parsed(labelled.over_rest[0])[0] == "POST /v1/models/m/labels/canary:predict HTTP/1.1"
+
+
+def test_texts_are_refused() -> None:
+    with pytest.raises(BenchError, match="only numbers and booleans"):
+        with_rest(Pool.of({"x": np.array(["a", "b"])}, None, output="y", model="m"))
+
+
+def test_a_real_server_answers_and_refuses(models: Path) -> None:
+    digits = mnist.load("test")
+    request = {"labels": digits.labels, "output": "scores", "size": 4}
+    right = with_rest(
+        Pool.of({"images": digits.images}, model="mnist", signature="predict_images", **request)
+    )
+    wrong = with_rest(Pool.of({"images": digits.images}, model="nobody", **request))
+    assert right.over_rest is not None
+    assert wrong.over_rest is not None
+    arguments = ["--model_name=mnist", f"--model_base_path={models / 'mnist'}", "--rest_api_port=0"]
+    with launch.embedded(arguments) as server:
+        assert server.rest is not None
+        connection = RestConnection(server.rest, "scores", "mnist", None)
+        reply = connection.ask(right.over_rest[0], 10)
+        assert (reply.status, reply.details) == (0, "")
+        assert connection.sent == reply.sent
+        assert reply.sent < reply.done
+        scores = PredictResponse.FromString(reply.message).outputs["scores"]
+        assert [dim.size for dim in scores.tensor_shape.dim] == [1, 10]
+        refused = connection.ask(wrong.over_rest[0], 10)
+        assert refused.status == 5
+        assert "nobody" in refused.details
+        assert connection.ask(right.over_rest[1], 10).status == 0, "the connection goes on"
+    assert connection.ask(right.over_rest[0], 10).status == 14
+    connection.close()
+
+
+def test_silence_and_nonsense_are_replies_too() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        host, port = listener.getsockname()[:2]
+        connection = RestConnection(f"{host}:{port}", "y", "m", None)
+        assert connection.ask(b"GET / HTTP/1.1\r\n\r\n", 0.1).status == 4
+
+        def answer(raw: bytes) -> None:
+            accepted = gevent.get_hub().threadpool.apply(listener.accept)[0]
+            with accepted:
+                accepted.sendall(raw)
+
+        answer(b"")  # to the first, which gave up
+        for raw, status in (
+            (b"HTTP/1.1 200 OK\r\n\r\n", 14),
+            (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}", 13),
+        ):
+            answering = gevent.spawn(answer, raw)
+            assert connection.ask(b"GET / HTTP/1.1\r\n\r\n", 10).status == status
+            answering.get()
+            connection.close()
