@@ -20,6 +20,7 @@ from typing import Any, Final
 import numpy as np
 
 from bench.serve.probe import Traits, examine, untried
+from bench.serve.purity import pure_signatures
 from bench.serve.servable import Code, Refusal
 from bench.serve.tensors import storage_of, type_name
 from bench.wire.messages import SignatureDef
@@ -31,31 +32,6 @@ Array = np.ndarray[Any, Any]
 _POOL_WORTHWHILE: Final = 2e-3
 """Seconds for 32 examples in one thread from which a pool of threads is tried; below, it only costs."""
 _POOL_MUST_GAIN: Final = 0.8
-
-_HARMLESS: Final = frozenset(
-    (
-        *(
-            "VarHandleOp",
-            "_VarHandlesOp",
-            "ReadVariableOp",
-            "ResourceGather",
-            "ResourceGatherNd",
-            "Variable",
-            "VariableV2",
-        ),
-        *("PartitionedCall", "StatefulPartitionedCall", "If", "While", "Case", "Assert"),
-        *(
-            "HashTable",
-            "HashTableV2",
-            "LookupTableFind",
-            "LookupTableFindV2",
-            "MutableHashTableV2",
-            "LookupTableSizeV2",
-            "NoOp",
-        ),
-    )
-)
-"""Ops registered as stateful whose result depends on nothing but inputs and loaded variables."""
 
 
 @dataclass(frozen=True)
@@ -212,7 +188,7 @@ def _open(path: Path, options: SessionOptions, intra: int, inter: int, threads: 
         session.close()
         raise
     servable = TensorFlowServable(session, dict(meta.signature_def), threads)
-    pure = _pure_signatures(meta)
+    pure = pure_signatures(meta, _is_stateful)
     clock = time.thread_time if (intra, inter) == (1, -1) else time.perf_counter
     servable.traits = {
         name: examine(servable, name, clock) if name in pure else untried() for name in servable.signatures
@@ -257,53 +233,11 @@ class _refusing:  # noqa: N801 - reads as a block: "with _refusing():"
             raise Refusal(Code.INVALID_ARGUMENT, str(error)) from error
 
 
-def _pure_signatures(meta: Any) -> set[str]:
-    """Names of the signatures without side effects and without randomness: only these may be probed or batched."""
+def _is_stateful(op: str) -> bool:
     from tensorflow.python.framework import op_def_registry
 
-    functions = {function.signature.name: function.node_def for function in meta.graph_def.library.function}
-    nodes = {node.name: node for node in meta.graph_def.node}
-
-    @functools.cache
-    def pure_op(op: str) -> bool:
-        definition = op_def_registry.get(op)
-        return op in functions or op in _HARMLESS or (definition is not None and not definition.is_stateful)
-
-    def reachable(names: list[str]) -> list[Any]:
-        seen: dict[str, Any] = {}
-        waiting = names
-        while waiting:
-            name = waiting.pop().lstrip("^").partition(":")[0]
-            if name in nodes and name not in seen:
-                seen[name] = nodes[name]
-                waiting.extend(nodes[name].input)
-        return list(seen.values())
-
-    def pure(start: list[Any]) -> bool:
-        waiting, called = list(start), set()
-        while waiting:
-            node = waiting.pop()
-            if not pure_op(node.op):
-                return False
-            for name in _functions_called(node):
-                if name in functions and name not in called:
-                    called.add(name)
-                    waiting.extend(functions[name])
-        return True
-
-    return {
-        name
-        for name, signature in meta.signature_def.items()
-        if pure(reachable([output.name for output in signature.outputs.values()]))
-    }
-
-
-def _functions_called(node: Any) -> list[str]:
-    names = [node.op]
-    for attribute in node.attr.values():
-        names.append(attribute.func.name)
-        names.extend(function.name for function in attribute.list.func)
-    return names
+    definition = op_def_registry.get(op)
+    return definition is None or bool(definition.is_stateful)
 
 
 def _numpy_dtype(dtype: int) -> np.dtype[Any]:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from bench import __version__
-from bench.serve import front, models, ports, web
+from bench.serve import front, http1, models, ports, web
 from bench.serve import settings as settings_files
 from bench.serve.front import Front
 from bench.serve.loop import Loop
@@ -137,8 +137,8 @@ def _end_at_last(seconds: float) -> None:
     last.start()
 
 
-def _web_limits(options: Options) -> web.Limits:
-    return web.Limits(
+def _web_limits(options: Options) -> http1.Limits:
+    return http1.Limits(
         threads=options.rest_api_num_threads,
         seconds=options.rest_api_timeout_in_ms / 1e3,
         connections=options.max_connections,
@@ -156,5 +156,7 @@ def _signals(drain: Callable[[], None]) -> Iterator[None]:
     for number in asked:
         signal.signal(number, handle)
     yield
-    for number in asked:  # a second one, as from a launcher that also closes our input, must not cut the end short
+    for (
+        number
+    ) in asked:  # a second one, as from a launcher that also closes our input, must not cut the end short
         signal.signal(number, signal.SIG_IGN)

@@ -77,12 +77,12 @@ class Loop:
     def post(self, call: Callback) -> None:
         """Call soon, in the loop's thread; may be used from any thread."""
         self._posted.append(call)
-        os.eventfd_write(self._wake, 1)
+        self._ring()
 
     def stop(self) -> None:
         """Return from `run` after the present turn; may be used from any thread and from signal handlers."""
         self._stopping = True
-        os.eventfd_write(self._wake, 1)
+        self._ring()
 
     def run(self) -> None:
         """Take turns until `stop`."""
@@ -99,7 +99,8 @@ class Loop:
     def close(self) -> None:
         """Free the descriptors; `run` has returned."""
         self._epoll.close()
-        os.close(self._wake)
+        wake, self._wake = self._wake, -1
+        os.close(wake)
 
     def _wait(self) -> list[tuple[int, int]]:
         if self._posted:
@@ -131,6 +132,10 @@ class Loop:
             call = heapq.heappop(timers)[2].call
             if call is not None:
                 call()
+
+    def _ring(self) -> None:
+        if self._wake >= 0:  # a thread may still be at work when the loop has ended
+            os.eventfd_write(self._wake, 1)
 
     def _drain_wake(self, _mask: int) -> None:
         os.eventfd_read(self._wake)

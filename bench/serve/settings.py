@@ -4,7 +4,7 @@ import ssl
 from pathlib import Path
 from typing import NamedTuple
 
-from bench.serve import service_time, timed, tls
+from bench.serve import batching_parameters, service_time, tls
 from bench.serve.options import Options
 from bench.serve.rest import PROMETHEUS_PATH
 from bench.serve.textproto import MonitoringConfig
@@ -15,7 +15,7 @@ class Settings(NamedTuple):
     """What has been read and parsed, except for the models' configuration."""
 
     tls: ssl.SSLContext | None
-    batching: timed.Parameters | None
+    batching: batching_parameters.Parameters | None
     """Of the original's batching; None: continuous batching."""
     prometheus_path: str | None
     """None: no metrics page."""
@@ -28,7 +28,7 @@ def read(options: Options) -> Settings:
     batching = None
     if options.enable_batching:
         path = options.batching_parameters_file
-        batching = timed.parameters(Path(path) if path else None)
+        batching = batching_parameters.parameters(Path(path) if path else None)
     return Settings(
         tls.context(Path(options.ssl_config_file)) if options.ssl_config_file else None,
         batching,

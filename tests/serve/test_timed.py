@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from bench import BenchError
+from bench.serve.batching_parameters import Parameters, parameters
 from bench.serve.servable import Code, Refusal
-from bench.serve.timed import Parameters, Timed, parameters
+from bench.serve.timed import Timed
 from tests.serve.batches import POISON, Bench, Rows
 
 Made = Callable[..., tuple[Bench, Timed]]
