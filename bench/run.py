@@ -16,6 +16,7 @@ from bench import BenchError, hlog, samples
 from bench.chunk import Chunk, Key, Tally
 from bench.contents import RecordedFiles
 from bench.histogram import Histogram
+from bench.manifest_shape import misfit
 from bench.recording import COUNTS, HISTOGRAMS, MANIFEST, SAMPLES, SCHEMA, SHARDS, RunWriter
 from bench.warmup import mser
 
@@ -108,6 +109,9 @@ class Run:
             raise BenchError(
                 f"{path / MANIFEST}: schema {schema}, {SCHEMA} is known; use a newer serving-bench"
             )
+        wrong = misfit(manifest)
+        if wrong is not None:
+            raise BenchError(f"{path / MANIFEST}: {wrong}; restore the file or delete the run")
         return cls(path, manifest, files=RecordedFiles(path, finished=manifest.get("state") == "finished"))
 
     @property
@@ -294,7 +298,7 @@ class Run:
 def find_runs(paths: Iterable[Path]) -> list[Run | Unreadable]:
     """Every run in the paths: run folders, or folders of them. Nothing that looks like a run is left out."""
     found: list[Run | Unreadable] = []
-    for path in paths:
+    for path in dict.fromkeys(paths):  # one that is given twice is one run
         if not path.exists():
             found.append(Unreadable(path, f"{path}: does not exist"))
         elif not path.is_dir() or _looks_like_run(path):

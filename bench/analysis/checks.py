@@ -89,6 +89,15 @@ def _incomplete(run: Run) -> list[Doubt]:
                 "the files were damaged or changed: run it again",
             )
         )
+    held = whole.histogram("latency", lambda _: True).count
+    if held != kept:
+        found.append(
+            Doubt(
+                "damaged",
+                f"the histograms hold {held:,} of {kept:,} requests: the percentiles are not those of the run",
+                "histograms.hlog was damaged or changed: restore it or run again",
+            )
+        )
     return found
 
 

@@ -193,6 +193,9 @@ def heatmap(seen: Timeline) -> Callable[[Figure], None]:
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
         ends = np.append(seen.starts, seen.starts[-1] + seen.width)
+        if not seen.heat.any():
+            axes.set_title("latency over time: no answers in the histograms")
+            return
         counts = np.ma.masked_equal(seen.heat, 0)
         mesh = axes.pcolormesh(
             ends, seen.heat_edges, counts, norm="log", cmap=_heat_colours(), rasterized=True

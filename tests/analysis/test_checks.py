@@ -67,6 +67,13 @@ def test_samples_that_are_missing(tmp_path: Path, counts: dict[str, int], expect
         assert "requests were sent and" in str(found[0])
 
 
+def test_cut_histograms_are_not_taken_for_the_whole_run(tmp_path: Path) -> None:
+    run = write(tmp_path, chunks())
+    log = run.path / "histograms.hlog"
+    log.write_bytes(log.read_bytes()[: log.stat().st_size // 2])
+    assert "damaged" in names(doubts(Run.open(run.path)))
+
+
 def test_what_was_never_sent_is_not_missing(tmp_path: Path) -> None:
     made = chunks(unsent=0.005)
     unsent = sum(

@@ -1,0 +1,43 @@
+"""Has a manifest the types that its readers rely on?
+
+Only what is read is looked at: manifests may hold more, and older ones less.
+"""
+
+from typing import Any, Final
+
+_NUMBER: Final = (int, float)
+_SHAPES: Final[dict[str, tuple[type, ...]]] = {
+    "state": (str,),
+    "started": (str,),
+    "scenario": (str,),
+    "note": (str,),
+    "stopped": _NUMBER,
+    "load": (dict,),
+    "target": (dict,),
+    "machine": (dict,),
+    "payload": (dict,),
+    "model": (dict,),
+    "git": (dict,),
+    "span": (dict,),
+    "counts": (dict,),
+    "workers": (list,),
+    "doubts": (list,),
+}
+_OF_NUMBERS: Final = ("span", "counts")
+_NEEDED: Final = ("state", "started", "scenario")
+
+
+def misfit(manifest: dict[str, Any]) -> str | None:
+    """What is wrong with a manifest, as `key value: what would be right`; None where it can be read."""
+    for key in _NEEDED:
+        if not isinstance(manifest.get(key), str):
+            return f"{key} {manifest.get(key)!r}: a text is expected"
+    for key, types in _SHAPES.items():
+        value = manifest.get(key)
+        if value is not None and (not isinstance(value, types) or isinstance(value, bool)):
+            return f"{key} {value!r}: {' or '.join(t.__name__ for t in types)} is expected"
+    for key in _OF_NUMBERS:
+        for name, value in (manifest.get(key) or {}).items():
+            if value is not None and not isinstance(value, _NUMBER):
+                return f"{key}.{name} {value!r}: a number is expected"
+    return None
