@@ -20,6 +20,8 @@ from bench.serve.tensors import Array
 
 INLINE_SECONDS: Final = 5e-4
 """Longest run that is done in the I/O thread: other connections wait for it."""
+TURN_SECONDS: Final = 2e-3
+"""Longest that several of them may take together."""
 MOST_EXAMPLES: Final = 1024
 """Examples in one run; throughput has long ceased to grow there, while latency and memory would."""
 _ALONE: Final = untried()
@@ -115,23 +117,32 @@ class Runner:
             rows = sum(prepared.rows for prepared in batch)
             try:
                 outputs = self._run(group, stack(batch), rows)
-            except Refusal:
+            except (Refusal, MemoryError):
                 return [self.alone(prepared) for prepared in batch]
             if divisible(batch, outputs):
-                return list(self._predictions.answer_all(batch, outputs))
+                return self._answers(batch, outputs)
         return [self.alone(prepared) for prepared in batch]
 
     def alone(self, prepared: Prepared) -> bytes | Refusal:
         """The answer to one request; its version is released."""
         try:
             outputs = self.execute(prepared)
-        except Refusal as refusal:
+        except MemoryError:
+            refusal = Refusal(
+                Code.RESOURCE_EXHAUSTED, "the server has not the memory that this request takes"
+            )
             self._predictions.give_up(prepared, refusal)
             return refusal
+        except Refusal as refused:
+            self._predictions.give_up(prepared, refused)
+            return refused
+        return self._answers([prepared], outputs)[0]
+
+    def _answers(self, batch: Sequence[Prepared], outputs: Mapping[str, Array]) -> list[bytes | Refusal]:
         try:
-            return self._predictions.answer(prepared, outputs)
-        except Refusal as refusal:
-            return refusal
+            return list(self._predictions.answer_all(batch, outputs))
+        except Refusal as refusal:  # an output that no response can hold
+            return [refusal] * len(batch)
 
     def execute(self, prepared: Prepared) -> Mapping[str, Array]:
         """The outputs of one request, in the calling thread; its version stays held. Raises Refusal."""
@@ -173,8 +184,7 @@ class Continuous:
             return
         waiting, self._waiting = self._waiting, {}
         for group, calls in waiting.items():
-            seconds = traits(group).pace.expected(self._together(group, calls))
-            if seconds < INLINE_SECONDS and group not in self._slow:
+            if group not in self._slow and self._is_quick(group, calls):
                 self._run_here(group, calls)
             else:
                 self._hand_over(group, calls)
@@ -190,11 +200,12 @@ class Continuous:
         self._waiting.clear()
         deliver(refuse_all(self._predictions, left, Refusal(Code.UNAVAILABLE, "the server is shutting down")))
 
-    def _together(self, group: Group, calls: Sequence[Call]) -> int:
-        """Rows of the largest run that these calls will make."""
-        if not self._may_share(group):
-            return max(call.prepared.rows for call in calls)
-        return min(sum(call.prepared.rows for call in calls), MOST_EXAMPLES)
+    def _is_quick(self, group: Group, calls: Sequence[Call]) -> bool:
+        """Whether the I/O thread can do all of it without keeping other connections waiting."""
+        rows = sum(call.prepared.rows for call in calls)
+        runs = -(-rows // MOST_EXAMPLES) if self._may_share(group) else len(calls)
+        seconds = traits(group).pace.expected(-(-rows // runs)) if runs else 0.0
+        return seconds < INLINE_SECONDS and runs * seconds < TURN_SECONDS
 
     def _may_share(self, group: Group) -> bool:
         return self._batched and group.batched and traits(group).rows_independent
