@@ -167,7 +167,7 @@ class Histogram:
     def of_rank(self, rank: int) -> float:
         """The duration of a rank, from 1, in seconds: the upper end of its bucket. Raises IndexError beyond the count."""
         at = int(np.searchsorted(np.cumsum(self._counts), rank))
-        if not 0 < rank or at == BUCKETS:
+        if rank <= 0 or at == BUCKETS:
             raise IndexError(f"rank {rank} of {self.count}")
         return float(highest_ns([at])[0]) / 1e9
 
