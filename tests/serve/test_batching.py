@@ -1,6 +1,6 @@
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -176,6 +176,33 @@ def test_what_has_not_begun_at_the_end_is_refused(made: Made) -> None:
     bench.make_posted()
     assert bench.client.done == 22
     assert {refusal.code for refusal in bench.client.refusals.values()} <= {Code.UNAVAILABLE}
+
+
+class Forgetful(Rows):
+    """Leaves its output out where a row holds 7, and has no memory for 8."""
+
+    def run(
+        self, signature: str, inputs: Mapping[str, np.ndarray], outputs: Sequence[str]
+    ) -> dict[str, np.ndarray]:
+        found = super().run(signature, inputs, outputs)
+        if (inputs["x"] == 8).any():
+            raise MemoryError
+        return {} if (inputs["x"] == 7).any() else found
+
+
+def test_a_model_that_breaks_its_word_costs_only_the_calls_of_its_run(made: Made) -> None:
+    bench, executor = made(Forgetful())
+    for values in ((1, 2), (7, 3), (8, 4)):
+        for value in values:
+            executor.submit(bench.call(value))
+        executor.flush()
+    codes = {number: refusal.code for number, refusal in bench.client.refusals.items()}
+    assert codes == {3: Code.UNKNOWN, 4: Code.UNKNOWN, 5: Code.RESOURCE_EXHAUSTED}
+    assert {number: answer.item() for number, answer in bench.client.answers.items()} == {
+        1: 2.0,
+        2: 4.0,
+        6: 8.0,
+    }
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
