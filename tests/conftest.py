@@ -1,11 +1,15 @@
 """What several rooms' tests need: an unpatched standard library, and the two MNIST versions."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+# Started in the background of a shell, this process ignores Ctrl-C, and so would all that the tests start and interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Importing Locust replaces sockets, threads and sleeping by gevent's in the whole process. Tests of other rooms run
 # in this process too; those of Locust itself start real Locust processes, which must not see the variable.
