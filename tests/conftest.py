@@ -14,7 +14,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 # Importing Locust replaces sockets, threads and sleeping by gevent's in the whole process. Tests of other rooms run
 # in this process too; those of Locust itself start real Locust processes, which must not see the variable.
 os.environ["LOCUST_SKIP_MONKEY_PATCH"] = "1"
-import locust  # noqa: F401  # for its side effect only
+import locust  # noqa: E402, F401  # after the variable, for its side effect only
 
 del os.environ["LOCUST_SKIP_MONKEY_PATCH"]
 
