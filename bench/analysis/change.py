@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Literal
 
 from bench.analysis import intervals
@@ -27,8 +28,6 @@ class Change:
     low: float
     """Ends of the interval around `size`."""
     high: float
-    bootstrap: tuple[float, float] | None
-    """The same interval by resampling the trials; None of fewer than three."""
     verdict: Verdict
     tolerance: float
     p: float
@@ -40,6 +39,16 @@ class Change:
     """Trials in all (of each side) that would probably decide; None where decided, or no number would do."""
     reason: str
     """Why nothing can be said; empty where something can."""
+    sides: tuple[list[float], list[float]] = field(default=([], []), repr=False)
+    """The values of the trials, on logarithms where the metric is told as a ratio."""
+
+    @cached_property
+    def bootstrap(self) -> tuple[float, float] | None:
+        """The interval by resampling the trials, beside Student's; None of fewer than three."""
+        if self.estimate is None or self.estimate.trials < 3:
+            return None
+        low, high = intervals.bootstrap(*self.sides, CONFIDENCE, pairs=self.paired)
+        return _size(self.metric, low), _size(self.metric, high)
 
     @property
     def bounds(self) -> tuple[float, float]:
@@ -65,15 +74,11 @@ def change(
     margin = metric.tolerance if tolerance is None else tolerance
     reason = _no_reason_to_judge(metric, before, after)
     if reason:
-        return Change(metric, _centre(metric, before), _centre(metric, after), math.nan, -math.inf, math.inf, None,
+        return Change(metric, _centre(metric, before), _centre(metric, after), math.nan, -math.inf, math.inf,
                       "unknown", margin, 1.0, paired, None, None, reason)  # fmt: skip
     first, second = _scaled(metric, before), _scaled(metric, after)
     estimate = intervals.paired(first, second) if paired else intervals.unpaired(first, second)
     low, high = estimate.interval(CONFIDENCE)
-    resampled = None
-    if estimate.trials >= 3:
-        ends = intervals.bootstrap(first, second, CONFIDENCE, pairs=paired)
-        resampled = (_size(metric, ends[0]), _size(metric, ends[1]))
     p_worse, p_better = _evidence(metric, estimate, margin)
     verdict = _verdict(metric, estimate, margin, p_worse, p_better)
     return Change(
@@ -83,7 +88,6 @@ def change(
         size=_size(metric, estimate.mean),
         low=_size(metric, low),
         high=_size(metric, high),
-        bootstrap=resampled,
         verdict=verdict,
         tolerance=margin,
         p=min(1.0, 2 * min(p_worse, p_better)),
@@ -91,6 +95,7 @@ def change(
         estimate=estimate,
         needed=_needed(metric, estimate, margin, 1) if verdict == "unknown" else None,
         reason="" if estimate.freedom else f"{estimate.method}: two and more show how trials differ",
+        sides=(first, second),
     )
 
 

@@ -112,7 +112,7 @@ class Match:
     @property
     def surroundings(self) -> list[Doubt]:
         """Doubts about what differs between the trials beside what is compared."""
-        return _surroundings(self.before, self.after, self.varied)
+        return _surroundings(self)
 
 
 def match(before: Sequence[Trial], after: Sequence[Trial]) -> tuple[list[Match], list[tuple[str, Identity]]]:
@@ -247,14 +247,24 @@ def doubts_of(trials: Sequence[Trial], side: str) -> list[Doubt]:
     ]
 
 
-def _surroundings(before: list[Trial], after: list[Trial], varied: tuple[str, ...]) -> list[Doubt]:
-    expected = frozenset(title for part in varied for title in EXPECTED.get(part, ()))
+def _surroundings(pair: Match) -> list[Doubt]:
+    """A doubt for each fact that matters, differs, and is not what is compared.
+
+    Interleaved trials are compared within their block: each block has its own seed and so its own payload. Others as
+    two sets.
+    """
+    expected = frozenset(title for part in pair.varied for title in EXPECTED.get(part, ()))
+    servers_differ = bool({"server", "build"} & set(pair.varied))
+    groups = (
+        [[(a,), (b,)] for a, b in zip(pair.before, pair.after, strict=True)]
+        if pair.paired
+        else [[pair.before, pair.after]]
+    )
     found: dict[str, Doubt] = {}
-    for trial in [*before[1:], *after]:
-        for doubt in environment.differences(before[0].manifest, trial.manifest, expected):
-            title = doubt.reason.split(" differs", 1)[0]
-            launched = title.startswith("server") and ("server" in varied or "build" in varied)
-            if not launched:
+    for before, after in groups:
+        manifests = [[trial.manifest for trial in side] for side in (before, after)]
+        for title, doubt in environment.differences(*manifests).items():
+            if title not in expected and not (servers_differ and title.startswith("server")):
                 found.setdefault(title, doubt)
     return list(found.values())
 

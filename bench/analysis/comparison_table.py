@@ -69,7 +69,7 @@ def changes_table(comparison: Comparison) -> Table:
         Column("baseline", False, [value_text(each.metric, each.before) for each in rows], calm),
         Column("candidate", False, [value_text(each.metric, each.after) for each in rows], calm),
         Column("change", False, [size_text(each.metric, each.size) for each in rows], calm),
-        Column(f"{CONFIDENCE:.0%} interval", False, [interval_text(each) for each in rows], calm),
+        Column(f"{100 * CONFIDENCE:.3g} % interval", False, [interval_text(each) for each in rows], calm),
         Column("verdict", False, [VERDICTS[e.verdict] for e in rows], [e.verdict == "worse" for e in rows]),
     ]
     return Table(columns, [], [])

@@ -1,7 +1,7 @@
 """In which surroundings was a run made, and in what do those of two runs differ?"""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from bench.analysis.doubt import Doubt
@@ -25,7 +25,19 @@ TARGET: Final = {
 }
 LOAD: Final = {"transport": "transport", "connections": "connections", "processes": "load processes"}
 LAUNCHED: Final = frozenset(
-    {"kind", "build", "version", "image", "digest", "flags", "environment", "cpus", "sha256"}
+    {
+        "kind",
+        "build",
+        "version",
+        "image",
+        "image_digests",
+        "settings",
+        "environment",
+        "devices",
+        "onednn",
+        "xla",
+        "cpu_features",
+    }
 )
 """Facts of a server that an experiment started, which decide what it can do."""
 MATTERS: Final = frozenset(
@@ -67,35 +79,50 @@ def facts(manifest: Mapping[str, Any]) -> dict[str, str]:
         found["payload"] = _payload(payload)
     if isinstance(git, dict) and git.get("commit"):
         found["commit"] = git["commit"][:12] + (" with changes" if git.get("dirty") else "")
-    found |= _launched((manifest.get("experiment") or {}).get("server") or {})
+    found |= _launched(manifest.get("experiment") or {})
     packages = (manifest.get("machine") or {}).get("packages") or {}
     found |= {f"package {name}": version for name, version in packages.items()}
     found["seed"] = manifest.get("seed")
     return {title: _text(value) for title, value in found.items() if value is not None}
 
 
-def differences(
-    before: Mapping[str, Any], after: Mapping[str, Any], varied: frozenset[str] = frozenset()
-) -> list[Doubt]:
-    """A doubt for each fact that matters and differs, except those in `varied`, which are what is compared."""
-    old, new = facts(before), facts(after)
-    return [
-        Doubt(
+def differences(before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any]]) -> dict[str, Doubt]:
+    """A doubt for each fact that matters and has other values in the runs of one side than in those of the other."""
+    old, new = (_values(side) for side in (before, after))
+    return {
+        title: Doubt(
             "environment",
-            f"{title} differs: {old.get(title, 'unknown')} and {new.get(title, 'unknown')}",
+            f"{title} differs: {_named(old.get(title))} and {_named(new.get(title))}",
             "measure both in turn on one machine, with everything else equal",
         )
         for title in old | new
         if (title in MATTERS or title.startswith(("package ", "server ")))
-        and title not in varied
         and old.get(title) != new.get(title)
-    ]
+    }
 
 
-def _launched(server: Mapping[str, Any]) -> dict[str, Any]:
-    """What an experiment knows of a server that it started."""
-    titles = {"kind": "server", "build": "server build", "version": "server version", "image": "server image"}
+def _values(manifests: Sequence[Mapping[str, Any]]) -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {}
+    for manifest in manifests:
+        for title, value in facts(manifest).items():
+            found.setdefault(title, set()).add(value)
+    return found
+
+
+def _named(values: set[str] | None) -> str:
+    return (
+        "unknown" if values is None else ", ".join(sorted(values)[:3]) + (", ..." if len(values) > 3 else "")
+    )
+
+
+def _launched(experiment: Mapping[str, Any]) -> dict[str, Any]:
+    """What an experiment knows of a server that it started, and of the model that it asked for."""
+    server, cell = experiment.get("server") or {}, experiment.get("cell") or {}
+    titles = {"kind": "server", "build": "server build"}
     found = {titles.get(name, f"server {name}"): value for name, value in server.items() if name in LAUNCHED}
+    hashes = (server.get("models") or {}).get(cell.get("model")) or {}
+    version = hashes.get(str(cell.get("version"))) or ("".join(hashes.values()) if len(hashes) == 1 else None)
+    found["model files"] = version[:16] if version else None
     return {title: value for title, value in found.items() if value not in (None, "", [], {})}
 
 

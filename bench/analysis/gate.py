@@ -48,6 +48,8 @@ class Judgement:
     accepted: list[Doubt]
     """In spite of which verdicts are given, as the limits file says."""
     trials: int
+    rate: float = ERROR_RATE
+    """How often a limit is falsely called broken, or kept."""
 
     @property
     def code(self) -> int:
@@ -71,8 +73,10 @@ class Judgement:
         return f"{names[self.code]}: {told or 'no limit was judged'}"
 
 
-def gate(limits: LimitsFile, candidate: Trials, baseline: Trials | None = None) -> Judgement:
-    """Judge every limit in every cell that it is for.
+def gate(
+    limits: LimitsFile, candidate: Trials, baseline: Trials | None = None, rate: float = ERROR_RATE
+) -> Judgement:
+    """Judge every limit in every cell that it is for; `rate`: how often a limit is falsely called broken, or kept.
 
     Raises BenchError where a relative limit has no baseline at all; a cell that is missing in it is not decidable.
     """
@@ -80,33 +84,31 @@ def gate(limits: LimitsFile, candidate: Trials, baseline: Trials | None = None) 
         raise BenchError(
             f"{limits.path}: worse_than_baseline needs a baseline; record one with: bench baseline set RUN"
         )
-    findings = [finding for limit in limits.limits for finding in _judge(limit, candidate, baseline)]
+    findings = [finding for limit in limits.limits for finding in _judge(limit, candidate, baseline, rate)]
     doubts = _doubts(limits, candidate, baseline)
     return Judgement(
-        findings=_together(findings),
+        findings=_together(findings, rate),
         doubts=[doubt for doubt in doubts if doubt.check not in limits.accept],
         accepted=[doubt for doubt in doubts if doubt.check in limits.accept],
         trials=len({trial.path for trial in candidate.trials}),
+        rate=rate,
     )
 
 
-def _judge(limit: Limit, candidate: Trials, baseline: Trials | None) -> list[Finding]:
+def _judge(limit: Limit, candidate: Trials, baseline: Trials | None, rate: float) -> list[Finding]:
     if limit.relative and baseline is not None:
-        found = _judge_relative(limit, candidate.trials, baseline.trials)
+        found = _judge_relative(limit, candidate.trials, baseline.trials, rate)
     else:
         cells = candidate.by_identity()
-        found = [judge_absolute(limit, i, trials) for i, trials in cells.items() if limit.holds_for(i)]
+        found = [judge_absolute(limit, i, trials, rate) for i, trials in cells.items() if limit.holds_for(i)]
     return found or [not_measured(limit, "no cell was measured that it is for")]
 
 
-def _judge_relative(limit: Limit, candidate: Sequence[Trial], baseline: Sequence[Trial]) -> list[Finding]:
-    # both sides of a cell must be what the limit is for, unless that is what differs
+def _judge_relative(
+    limit: Limit, candidate: Sequence[Trial], baseline: Sequence[Trial], rate: float
+) -> list[Finding]:
     matches, alone = match(baseline, candidate)
-    found = [
-        judge_relative(limit, each.identity, each.before, each.after, paired=each.paired)
-        for each in matches
-        if limit.holds_for(each.identity)
-    ]
+    found = [judge_relative(limit, each, rate) for each in matches if limit.holds_for(each.identity)]
     missing = [identity for side, identity in alone if side == "candidate" and limit.holds_for(identity)]
     return found + [_without_baseline(limit, identity) for identity in missing]
 
@@ -115,7 +117,7 @@ def _without_baseline(limit: Limit, identity: Identity) -> Finding:
     return replace(not_measured(limit, "the baseline did not measure this cell"), identity=identity)
 
 
-def _together(findings: list[Finding]) -> list[Finding]:
+def _together(findings: list[Finding], rate: float) -> list[Finding]:
     """Limits that are broken are called so where that is sure even among so many.
 
     "kept" needs no correction: all must be shown to be kept for the gate to open.
@@ -127,7 +129,7 @@ def _together(findings: list[Finding]) -> list[Finding]:
             outcome="unknown",
             how=f"{finding.how}; broken by itself, not surely among so many limits",
         )
-        if finding.outcome == "BROKEN" and p > ERROR_RATE
+        if finding.outcome == "BROKEN" and p > rate
         else finding
         for finding, p in zip(findings, adjusted, strict=True)
     ]

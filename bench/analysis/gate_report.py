@@ -6,7 +6,6 @@ from xml.etree import ElementTree
 
 from bench.analysis.comparison_table import size_text, value_text
 from bench.analysis.gate import Judgement, finite
-from bench.analysis.intervals import CONFIDENCE
 from bench.analysis.limit import Finding
 from bench.analysis.quantities import ABSENT
 from bench.analysis.table import Column, Table, escaped
@@ -23,7 +22,12 @@ def judgement_table(judged: Judgement) -> Table:
         *([Column("cell", True, cells, calm)] if any(cells) else []),
         Column("measured", False, [measured_text(each) for each in rows], calm),
         Column("allowed", False, [allowed_text(each) for each in rows], calm),
-        Column(f"{CONFIDENCE:.0%} interval", False, [interval_text(each) for each in rows], calm),
+        Column(
+            f"{100 * (1 - 2 * judged.rate):.3g} % interval",
+            False,
+            [interval_text(each) for each in rows],
+            calm,
+        ),
         Column("outcome", False, [each.outcome for each in rows], [each.outcome != "kept" for each in rows]),
     ]
     return Table(columns, [], [])
@@ -97,7 +101,7 @@ def plain(judged: Judgement) -> dict[str, Any]:
         "schema": 1,
         "code": judged.code,
         "verdict": judged.verdict,
-        "confidence": CONFIDENCE,
+        "confidence": 1 - 2 * judged.rate,
         "trials": judged.trials,
         "findings": [_plain(finding) for finding in judged.findings],
         "doubts": [doubt._asdict() for doubt in judged.doubts],

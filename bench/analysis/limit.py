@@ -9,7 +9,8 @@ from typing import Final, Literal
 from bench import BenchError
 from bench.analysis import intervals
 from bench.analysis.change import change
-from bench.analysis.intervals import CONFIDENCE, ERROR_RATE, Estimate
+from bench.analysis.compare import Match
+from bench.analysis.intervals import ERROR_RATE, Estimate
 from bench.analysis.metrics import METRICS, Metric
 from bench.analysis.trials import Identity, Trial
 from bench.config.limits import Bound, Where
@@ -99,8 +100,10 @@ def resolved(bound: Bound, path: Path) -> Limit:
     return Limit(metric, bound.value * factor, bound.relative, bound.where, bound.dotted)
 
 
-def judge_absolute(limit: Limit, identity: Identity, trials: Sequence[Trial]) -> Finding:
-    """Judge the trials of a cell against a bound.
+def judge_absolute(
+    limit: Limit, identity: Identity, trials: Sequence[Trial], rate: float = ERROR_RATE
+) -> Finding:
+    """Judge the trials of a cell against a bound, "kept" and "broken" each false with probability `rate`.
 
     Several trials: by Student's t of their values (of durations and rates on logarithms). A single one: shares of
     requests by their counts, percentiles by the number of requests beyond the bound (see `sample_size`), both of
@@ -108,7 +111,7 @@ def judge_absolute(limit: Limit, identity: Identity, trials: Sequence[Trial]) ->
     """
     metric = limit.metric
     if metric.name in PROPORTIONS:
-        return _by_counts(limit, identity, trials)
+        return _by_counts(limit, identity, trials, 1 - 2 * rate)
     values = [trial.values[metric.name] for trial in trials]
     missing = sum(not math.isfinite(value) for value in values)
     if missing:
@@ -123,52 +126,46 @@ def judge_absolute(limit: Limit, identity: Identity, trials: Sequence[Trial]) ->
     bound = scale(limit.bound)
     above, below = estimate.p_above(bound), estimate.p_below(bound)
     p_broken, p_kept = (above, below) if metric.better == "lower" else (below, above)
-    low, high = estimate.interval(CONFIDENCE)
+    low, high = estimate.interval(1 - 2 * rate)
     return Finding(
         limit,
         identity,
-        _outcome(p_broken, _kept_exactly(limit, estimate, bound, p_kept)),
+        _outcome(p_broken, _kept(limit, estimate, bound, p_kept, rate), rate),
         back(estimate.mean),
         _safe(back, low),
         _safe(back, high),
         limit.bound,
         p_broken,
         estimate.method,
-        intervals.trials_to_decide(estimate, [bound], CONFIDENCE),
+        intervals.trials_to_decide(estimate, [bound], 1 - 2 * rate),
     )
 
 
-def judge_relative(
-    limit: Limit, identity: Identity, before: Sequence[Trial], after: Sequence[Trial], *, paired: bool
-) -> Finding:
+def judge_relative(limit: Limit, found: Match, rate: float = ERROR_RATE) -> Finding:
     """Judge how much worse than its baseline a cell is: not kept unless the whole interval is within the bound."""
-    name = limit.metric.name
-    found = change(
-        limit.metric,
-        [trial.values[name] for trial in before],
-        [trial.values[name] for trial in after],
-        paired=paired,
-        tolerance=limit.bound,
-    )
-    if found.estimate is None or found.reason:
-        return _unknown(limit, identity, found.reason)
-    estimate = found.estimate
-    scaled = math.log1p(limit.bound) if limit.metric.ratio else limit.bound
+    sides = [[trial.values[limit.metric.name] for trial in side] for side in (found.before, found.after)]
+    seen = change(limit.metric, *sides, paired=found.paired, tolerance=limit.bound)
+    estimate = seen.estimate
+    if estimate is None or seen.reason:
+        return _unknown(limit, found.identity, seen.reason)
     lower = limit.metric.better == "lower"
-    p_broken = estimate.p_above(scaled) if lower else estimate.p_below(-scaled)
-    p_kept = estimate.p_below(scaled) if lower else estimate.p_above(-scaled)
-    kept = _kept_exactly(limit, estimate, scaled if lower else -scaled, p_kept)
+    margin = math.log1p(limit.bound) if limit.metric.ratio else limit.bound
+    bound = margin if lower else -margin
+    above, below = estimate.p_above(bound), estimate.p_below(bound)
+    p_broken, p_kept = (above, below) if lower else (below, above)
+    back = math.exp if limit.metric.ratio else float
+    low, high = estimate.interval(1 - 2 * rate)
     return Finding(
         limit,
-        identity,
-        _outcome(p_broken, kept),
-        found.size,
-        found.low,
-        found.high,
-        found.bounds[1] if lower else found.bounds[0],
+        found.identity,
+        _outcome(p_broken, _kept(limit, estimate, bound, p_kept, rate), rate),
+        seen.size,
+        _safe(back, low),
+        _safe(back, high),
+        back(bound),
         p_broken,
         estimate.method,
-        intervals.trials_to_decide(estimate, [scaled if lower else -scaled], CONFIDENCE),
+        intervals.trials_to_decide(estimate, [bound], 1 - 2 * rate),
     )
 
 
@@ -181,35 +178,32 @@ def _unknown(limit: Limit, identity: Identity, reason: str) -> Finding:
     return Finding(limit, identity, "unknown", math.nan, -math.inf, math.inf, limit.bound, 1.0, reason)
 
 
-def _outcome(p_broken: float, kept: bool) -> Outcome:
-    return "BROKEN" if p_broken <= ERROR_RATE else "kept" if kept else "unknown"
+def _outcome(p_broken: float, kept: bool, rate: float) -> Outcome:
+    return "BROKEN" if p_broken <= rate else "kept" if kept else "unknown"
 
 
-def _kept_exactly(limit: Limit, estimate: Estimate, bound: float, p_kept: float) -> bool:
+def _kept(limit: Limit, estimate: Estimate, bound: float, p_kept: float, rate: float) -> bool:
     """Whether the bound is kept: what is equal to it in all trials keeps it too."""
     if estimate.freedom > 0 and estimate.error == 0:
         return estimate.mean <= bound if limit.metric.better == "lower" else estimate.mean >= bound
-    return p_kept <= ERROR_RATE
+    return p_kept <= rate
 
 
 def _safe(back: object, value: float) -> float:
     return math.exp(value) if back is math.exp and value < 700 else value if back is float else math.inf
 
 
-def _by_counts(limit: Limit, identity: Identity, trials: Sequence[Trial]) -> Finding:
+def _by_counts(limit: Limit, identity: Identity, trials: Sequence[Trial], confidence: float) -> Finding:
     """A share of requests: the interval of Clopper and Pearson over the requests of all trials."""
     whole = sum(trial.requests if limit.metric.name == "error_share" else trial.answered for trial in trials)
     if not whole:
         return _unknown(limit, identity, "no request was answered")
     part = round(sum(_counted(trial, limit.metric.name) for trial in trials))
-    low, high = intervals.proportion(part, whole, CONFIDENCE)
+    low, high = intervals.proportion(part, whole, confidence)
     outcome: Outcome = "BROKEN" if low > limit.bound else "kept" if high <= limit.bound else "unknown"
     if limit.bound == 0 and part == 0:
-        outcome = (
-            "kept"  # no number of requests shows that there never is one: none was asked for, none there was
-        )
+        outcome = "kept"  # no number of requests shows that there never is one; here there was none
     how = f"{part:,} of {whole:,} requests"
-    # evidence as a one-sided p: found by the interval that just touches the bound
     p_broken = 0.0 if outcome == "BROKEN" else 1.0
     return Finding(limit, identity, outcome, part / whole, low, high, limit.bound, p_broken, how)
 

@@ -91,7 +91,7 @@ def test_files_for_others(place: Path, tmp_path: Path) -> None:
         (["gate", "cut"], 3, "was not finished"),
         (["gate", "empty", "--limits", "absolute.toml"], 3, "no request"),
         (["gate", "elsewhere"], 3, "CPU differs"),
-        (["gate"], 2, "Missing argument"),
+        (["gate"], 2, "name the runs to judge"),
     ],
 )
 def test_never_open_without_reason(place: Path, arguments: list[str], code: int, text: str) -> None:

@@ -1,0 +1,119 @@
+"""`bench gate --run` and `--self-test`, with real servers and real load."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bench.chunk import Chunk
+from tests.experiment import experiments
+from tests.recorded import requests
+from tests.recorded import write as write_run
+
+# two trials of a second on a busy machine: what is tested is the way, not the measuring
+LIMITS = """
+accept = ["short", "client held up", "client paused", "client saturated", "errors", "unsteady", "behind"]
+[worse_than_baseline]
+p50 = 0.5
+"""
+
+
+def bench(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "bench", "gate", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=150,
+        cwd=cwd,
+        env=os.environ | {"COLUMNS": "100"},
+    )
+
+
+def test_a_slower_server_breaks_the_gate_with_few_blocks(tmp_path: Path) -> None:
+    experiment = experiments.write(tmp_path)
+    experiment.with_suffix(".limits.toml").write_text(LIMITS)
+    done = bench(
+        "--run",
+        experiment,
+        "--budget",
+        "75",
+        "--results",
+        tmp_path / "results",
+        "--json",
+        tmp_path / "r.json",
+        cwd=tmp_path,
+    )
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "candidates against server quick" in done.stderr
+    told = json.loads((tmp_path / "r.json").read_text())
+    (finding,) = told["findings"]
+    assert finding["outcome"] == "BROKEN"
+    assert 2 < finding["measured"] < 4  # 1 ms and 3 ms of service time
+    assert finding["cell"]["server"] == "other"
+    (folder,) = (tmp_path / "results").iterdir()
+    runs = list(folder.glob("*/manifest.json"))
+    assert len(runs) == 2 * told["trials"]
+    assert len(runs) < 2 * 12
+    # the folder is an experiment's like any other
+    compared = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "bench",
+            "compare",
+            str(folder),
+            "--by",
+            "server",
+            "--baseline",
+            "quick",
+            "--json",
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert json.loads(compared.stdout)["comparisons"][0]["paired"] is True
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["--budget", "3"], "are the least; give"),
+        (["--by", "version"], "one version only"),
+        (["--baseline", "nobody"], "server is one of quick, other"),
+        (["--limits", "none.toml"], "none.toml: no such file"),
+    ],
+)
+def test_what_cannot_be_run_is_one_line(tmp_path: Path, arguments: list[str], text: str) -> None:
+    experiment = experiments.write(tmp_path)
+    experiment.with_suffix(".limits.toml").write_text(LIMITS)
+    done = bench("--run", experiment, *arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    assert text in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert not (tmp_path / "results").exists()
+
+
+def test_runs_or_an_experiment(tmp_path: Path) -> None:
+    assert bench(cwd=tmp_path).returncode == 2
+    assert bench("results", "--run", "x.toml", cwd=tmp_path).returncode == 2
+
+
+def test_the_self_test_prints_its_table(tmp_path: Path) -> None:
+    done = bench("--self-test", cwd=tmp_path)
+    assert done.returncode == 0
+    assert "kept" in done.stdout.splitlines()[-1]
+    for number in range(9):
+        chunks = [
+            Chunk.of(**requests(100 * number + i, count=300, rate=300, start=float(i)), keep_samples=False)
+            for i in range(4)
+        ]
+        write_run(tmp_path / "runs", chunks)
+    recorded = bench("--self-test", "runs", cwd=tmp_path)
+    assert "self-test on 9 trials" in recorded.stdout
+    assert recorded.returncode in (0, 1)
+    assert bench("--self-test", "nowhere", cwd=tmp_path).returncode == 2
