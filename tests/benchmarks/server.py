@@ -12,6 +12,7 @@ import os
 import resource
 import shutil
 import socket
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -141,14 +142,39 @@ def references(folder: Path, server: Server, batch: int) -> str:
 
 
 def latency(folder: Path, seconds: float) -> None:
-    """Open loop at half of what 64 in flight reach."""
-    with served(folder, all_versions=True) as server:
+    """Open loop at half of what 64 in flight reach, and at 10,000/s.
+
+    In turn with the null backend, which shows how long the machine itself lets requests wait.
+    """
+    with served(folder, all_versions=True) as server, null_server() as other:
         right = references(folder, server, 1)
         print(HEAD)
         found = measured("64 in flight", server, in_flight=64, seconds=seconds, references=right)
-        half = found["requests"] / found["seconds"] / 2
-        for rate in (half, 10_000.0):
-            measured(f"Poisson {rate:,.0f}/s", server, rate=rate, seconds=seconds, references=right)
+        for rate in (found["requests"] / found["seconds"] / 2, 10_000.0):
+            worst: dict[str, list[float]] = {"TensorFlow": [], "null": []}
+            for _ in range(5):
+                mine = measured(
+                    f"TensorFlow {rate:,.0f}/s", server, rate=rate, seconds=seconds / 2, references=right
+                )
+                theirs = measured(f"null {rate:,.0f}/s", other, rate=rate, seconds=seconds / 2)
+                worst["TensorFlow"].append(mine["latency"]["p99"])
+                worst["null"].append(theirs["latency"]["p99"])
+            for name, points in worst.items():
+                low, middle = min(points) * 1e6, statistics.median(points) * 1e6
+                print(f"{name} at {rate:,.0f}/s: p99 {middle:,.0f} us, median of 5; the best {low:,.0f} us")
+
+
+@contextlib.contextmanager
+def null_server() -> Iterator[Server]:
+    """The null backend on the server's processor."""
+    own = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {SERVER})
+    with contextlib.ExitStack() as stack:
+        try:
+            server = stack.enter_context(launch.embedded(["--backend=null"]))
+        finally:
+            os.sched_setaffinity(0, own)
+        yield server
 
 
 def batch(folder: Path, seconds: float) -> None:
@@ -188,13 +214,7 @@ def batching(folder: Path, seconds: float) -> None:
 def null(folder: Path, seconds: float) -> None:
     """Canned replies under h2load."""
     request = write_request(folder, pool_of(Ask("")).messages[0])
-    own = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {SERVER})
-    with contextlib.ExitStack() as stack:
-        try:
-            server = stack.enter_context(launch.embedded(["--backend=null"]))
-        finally:
-            os.sched_setaffinity(0, own)
+    with null_server() as server:
         for in_flight in (64, 16, 1, 64):
             before = cpu_seconds(server.pid)
             found = run_h2load(Load(server.address, request, in_flight, max(1.0, seconds), CLIENT))
@@ -318,7 +338,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as made:
         folder = models(Path(made))
         for part in arguments.part or PARTS:
-            print(f"\n{part}: {PARTS[part].__doc__}")
+            print(f"\n{part}: {(PARTS[part].__doc__ or str()).splitlines()[0]}")
             PARTS[part](folder, arguments.seconds)
     for failure in failures:
         print(f"FAILED {failure}")
