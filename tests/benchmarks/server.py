@@ -338,7 +338,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as made:
         folder = models(Path(made))
         for part in arguments.part or PARTS:
-            print(f"\n{part}: {(PARTS[part].__doc__ or str()).splitlines()[0]}")
+            print(f"\n{part}: {(PARTS[part].__doc__ or '').splitlines()[0]}")
             PARTS[part](folder, arguments.seconds)
     for failure in failures:
         print(f"FAILED {failure}")
