@@ -20,7 +20,7 @@ from bench.warmup import trend
 TREND_P: Final = 0.002
 TREND_CHANGE: Final = 0.10
 """A trend is doubted when it is no chance and moves rate or median latency by this share of the median."""
-STEADY_SECONDS: Final = 3.0
+STEADY_SECONDS: Final = 2.5
 """A shorter steady part shows neither a trend nor the pauses that come every few seconds."""
 ERROR_SHARE: Final = 0.01
 ROLLOUT: Final = "rollout"
@@ -125,7 +125,7 @@ def _unsteady(run: Run) -> list[Doubt]:
     steady = run.steady
     if steady.duration < STEADY_SECONDS:
         text = f"the steady part lasts {steady.duration:.1f} s only"
-        return [Doubt("short", text, f"run longer: {STEADY_SECONDS:.0f} s after the warm-up at the least")]
+        return [Doubt("short", text, f"run longer: {STEADY_SECONDS:g} s after the warm-up at the least")]
     found = []
     for what, series in zip(("requests/s", "median latency"), steady.rate_and_latency(), strict=True):
         seen = trend(series)

@@ -17,7 +17,7 @@ from bench import BenchError, __version__
 from bench.analysis import environment, quantities
 from bench.analysis.pictures import pictures
 from bench.analysis.plot import BAD, INK, SERIES, SHADE, svg
-from bench.analysis.report import Line, Report, RunReport, labels
+from bench.analysis.report import Line, Report, RunReport, doubts_told, labels
 from bench.analysis.sample_size import CONFIDENCE
 from bench.analysis.table import Table, parts_table, table
 
@@ -35,9 +35,8 @@ def write_page(path: Path, report: Report) -> None:
 
 def render_page(report: Report) -> str:
     """The page as text."""
-    names = labels(report.runs)
     drawn, parts = table(report), parts_table(report)
-    doubtful = [(name, doubt) for name, run in zip(names, report.runs, strict=True) for doubt in run.doubts]
+    doubtful = doubts_told(report)
     tiles = _tiles(report)
     measured = [] if tiles else [("Measured", drawn, _rows(drawn))]
     template = jinja2.Environment(

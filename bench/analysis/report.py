@@ -132,6 +132,22 @@ def labels(runs: list[RunReport]) -> list[str]:
     return [name if named.count(name) == 1 else run.name for name, run in zip(named, runs, strict=True)]
 
 
+def doubts_told(report: Report) -> list[tuple[str, Doubt]]:
+    """Each doubt with the runs that it is about; what several runs share is told once, in the words of the first."""
+    found: dict[str, list[tuple[str, Doubt]]] = {}
+    for name, run in zip(labels(report.runs), report.runs, strict=True):
+        for doubt in run.doubts:
+            found.setdefault(doubt.check, []).append((name, doubt))
+    told = []
+    for same in found.values():
+        names = list(dict.fromkeys(name for name, _ in same))
+        if len(names) < 3:
+            told += same
+            continue
+        told.append((f"{names[0]} and {len(names) - 1} more runs", same[0][1]))
+    return told
+
+
 def plain(report: Report) -> dict[str, Any]:
     """Every number of the report for programs: durations in seconds, nan as None."""
     return {

@@ -12,7 +12,7 @@ from typing import Final
 from bench.analysis import quantities
 from bench.analysis.metrics import PERCENTILES, label
 from bench.analysis.quantities import Unit
-from bench.analysis.report import Line, Report, RunReport, labels, plain
+from bench.analysis.report import Line, Report, RunReport, doubts_told, labels, plain
 from bench.analysis.sample_size import samples_needed
 
 
@@ -165,11 +165,9 @@ def markdown(report: Report) -> str:
     ]
     if answered:
         parts.append("Answers:\n\n" + "\n".join(answered))
-    doubtful = [(name, run) for name, run in zip(labels(report.runs), report.runs, strict=True) if run.doubts]
+    doubtful = doubts_told(report)
     if doubtful:
-        lines = [
-            f"- **{escaped(name)}**: {escaped(str(doubt))}" for name, run in doubtful for doubt in run.doubts
-        ]
+        lines = [f"- **{escaped(name)}**: {escaped(str(doubt))}" for name, doubt in doubtful]
         parts.append("Doubts:\n\n" + "\n".join(lines))
     if report.unreadable:
         parts.append(

@@ -6,7 +6,7 @@ from rich.measure import Measurement
 from rich.table import Table as Drawing
 from rich.text import Text
 
-from bench.analysis.report import Report, labels
+from bench.analysis.report import Report, doubts_told, labels
 from bench.analysis.table import Column, Table, table
 
 MOST_LINES = 30
@@ -31,8 +31,7 @@ def show_report(console: Console, report: Report) -> None:
             f"{doubt.reason}; ",
             (doubt.remedy, "dim"),
         )
-        for name, run in zip(labels(report.runs), report.runs, strict=True)
-        for doubt in run.doubts
+        for name, doubt in doubts_told(report)
     ]
     told += [Text.assemble(("left out  ", "red"), each.reason) for each in report.unreadable]
     for text in told[:MOST_LINES]:

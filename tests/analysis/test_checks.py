@@ -186,8 +186,8 @@ def test_a_run_that_did_not_settle(tmp_path: Path) -> None:
 
 
 def test_a_run_that_is_too_short(tmp_path: Path) -> None:
-    assert names(doubts(write(tmp_path, chunks(4)))) == ["short"]
-    assert doubts(write(tmp_path, chunks(6))) == []
+    assert names(doubts(write(tmp_path, chunks(3)))) == ["short"]
+    assert doubts(write(tmp_path, chunks(4))) == []
 
 
 def test_a_warm_up_is_no_trend(tmp_path: Path) -> None:

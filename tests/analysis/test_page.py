@@ -72,15 +72,19 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Report:
 
 
 @pytest.fixture(scope="module")
-def outline(found: Report) -> Outline:
+def page(found: Report) -> str:
+    return render_page(found)
+
+
+@pytest.fixture(scope="module")
+def outline(page: str) -> Outline:
     parser = Outline()
-    parser.feed(render_page(found))
+    parser.feed(page)
     assert parser.open == []
     return parser
 
 
-def test_nothing_comes_from_elsewhere(found: Report) -> None:
-    page = render_page(found)
+def test_nothing_comes_from_elsewhere(page: str) -> None:
     addresses = set(re.findall(r"(?:https?:)?//[\w./#-]+", re.sub(r'xmlns(?::\w+)?="[^"]*"', "", page)))
     # names of vocabularies in the pictures' metadata are no addresses that a browser loads
     assert {
@@ -126,9 +130,9 @@ def luminance(colour: str) -> float:
 
 
 @pytest.mark.parametrize("scheme", [0, 1])
-def test_colours_have_contrast_in_light_and_dark(found: Report, scheme: int) -> None:
+def test_colours_have_contrast_in_light_and_dark(page: str, scheme: int) -> None:
     """WCAG 2.2: 4.5 for text, 3 for lines in pictures."""
-    styles = re.findall(r":root \{([^}]*)\}", render_page(found))
+    styles = re.findall(r":root \{([^}]*)\}", page)
     colours = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6})", styles[scheme]))
 
     def contrast(ink: str, paper: str) -> float:
@@ -151,13 +155,12 @@ def test_the_page_has_every_cell_of_the_table(found: Report, outline: Outline) -
             assert text in texts, column.title
 
 
-def test_what_others_wrote_is_shown_and_not_obeyed(found: Report, outline: Outline) -> None:
-    assert "&lt;v1&amp;b1&gt;" in render_page(found)
+def test_what_others_wrote_is_shown_and_not_obeyed(page: str, outline: Outline) -> None:
+    assert "&lt;v1&amp;b1&gt;" in page
     assert not [tag for tag, _, _ in outline.elements if tag.startswith("v1")]
 
 
-def test_doubts_and_what_is_left_out_stand_before_the_numbers(found: Report) -> None:
-    page = render_page(found)
+def test_doubts_and_what_is_left_out_stand_before_the_numbers(page: str) -> None:
     doubts, measured = page.index('class="doubts"'), page.index("<h2>Measured</h2>")
     assert doubts < page.index("the run was not finished") < measured
     assert doubts < page.index("broken/manifest.json: no JSON") < measured
@@ -174,8 +177,8 @@ def test_a_single_run_shows_its_numbers_large(tmp_path: Path) -> None:
     assert "<h2>Measured</h2>" not in page
 
 
-def test_pages_are_equal_whenever_they_are_made(found: Report) -> None:
-    assert render_page(found) == render_page(found)
+def test_pages_are_equal_whenever_they_are_made(found: Report, page: str) -> None:
+    assert render_page(found) == page
 
 
 def test_nothing_measured_is_a_page_too(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from bench.analysis.cells import cells
 from bench.analysis.metrics import METRICS
-from bench.analysis.report import labels, plain, report
+from bench.analysis.report import doubts_told, labels, plain, report
 from bench.analysis.table import as_csv, markdown, parts_table, table
 from bench.chunk import Chunk
 from bench.run import Run, find_runs
@@ -127,3 +127,14 @@ def test_a_run_of_two_versions_has_two_lines(tmp_path: Path) -> None:
     (run,) = report(find_runs([tmp_path])).runs
     assert [line.version for line in run.lines] == [1, 2]
     assert "version" in [column.title for column in parts_table(report(find_runs([tmp_path]))).columns]
+
+
+def test_a_doubt_that_many_runs_share_is_told_once(tmp_path: Path) -> None:
+    for number in range(4):
+        write(tmp_path, seconds_of_load(number, length=2), note=f"n{number}")
+    write(tmp_path, seconds_of_load(9, errors=0.5), note="bad")
+    told = doubts_told(report(find_runs([tmp_path])))
+    assert [(name, doubt.check) for name, doubt in told] == [
+        ("n0 and 3 more runs", "short"),
+        ("bad", "errors"),
+    ]

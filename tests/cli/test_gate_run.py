@@ -40,7 +40,7 @@ def test_a_slower_server_breaks_the_gate_with_few_blocks(tmp_path: Path) -> None
         "--run",
         experiment,
         "--budget",
-        "75",
+        "55",
         "--results",
         tmp_path / "results",
         "--json",
