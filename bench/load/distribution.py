@@ -21,7 +21,7 @@ from typing import Any
 
 import gevent
 from gevent.event import Event
-from locust.runners import STATE_MISSING
+from locust.runners import STATE_INIT, STATE_MISSING
 
 from bench import BenchError
 from bench.choices import Choices
@@ -69,6 +69,10 @@ class Worker:
         self.runner.register_message("bench-origin", self._on_origin)
         self.runner.register_message("bench-plan", self._on_plan)
         self.runner.register_message("bench-drain", lambda **_: self._stop(), concurrent=True)
+        if (
+            self.runner.worker_state != STATE_INIT
+        ):  # the test started while Locust was still making this worker
+            self._on_test_start()
 
     def _on_test_start(self, **_: Any) -> None:
         try:
@@ -130,10 +134,10 @@ class Worker:
         load = session.peek(self.environment)
         if load is None or load.draining:
             return
+        load.drain()  # before anything that lets the loop turn: it would send what came due in the meantime
         telemetry, self._telemetry = self._telemetry, None
         if telemetry is not None:
             telemetry.stop()
-        load.drain()
         session.end(self.environment)
         load.close()
         choices = load.choices()

@@ -28,6 +28,8 @@ from bench.wire.messages import PREDICT
 
 FLUSH_SECONDS = 0.25
 PAUSE_SECONDS = 0.001
+ARRIVE_SECONDS = 5.0
+"""Users wait this long for their session; they wait in vain where a test was refused and is about to be stopped."""
 DRAIN_SECONDS = 15.0
 """At the end of a test answers are waited for this long at the most, whatever the deadline."""
 
@@ -258,6 +260,17 @@ def current(environment: Any) -> Session:
 def peek(environment: Any) -> Session | None:
     """The session of the test that runs in this process; None where none runs."""
     return _sessions.get(id(environment))
+
+
+def arrive(environment: Any) -> Session | None:
+    """The session of the test that runs in this process, waited for; None where none comes: it was refused.
+
+    Where a test runs already when a worker connects, Locust starts users there before it is ready itself.
+    """
+    with gevent.Timeout(ARRIVE_SECONDS, False):
+        while peek(environment) is None:
+            gevent.sleep(0.02)
+    return peek(environment)
 
 
 def begin(environment: Any, session: Session) -> None:

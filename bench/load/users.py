@@ -73,7 +73,7 @@ class PredictUser(User):  # type: ignore[misc]  # locust ships no types
 
     def on_start(self) -> None:
         """Join the session of this process. Called by Locust in the user's own greenlet."""
-        load = session.peek(self.environment)
+        load = session.arrive(self.environment)
         self._session = load
         if load is None:  # the test was refused and its reason told; raising here would be logged as an error
             return
@@ -166,7 +166,7 @@ class ArrivalUser(PredictUser):
     def on_start(self) -> None:
         """Join the session of this process. Called by Locust in the user's own greenlet."""
         self._stopped = Event()
-        load = session.peek(self.environment)
+        load = session.arrive(self.environment)
         self._session = load
         if load is not None:
             load.wait_ready()

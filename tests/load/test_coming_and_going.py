@@ -1,0 +1,172 @@
+"""Users and load processes that come and go while an open loop runs: by the web form, late, or killed."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.parse
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bench.run import Run
+from bench.schedule import Constant, times
+from bench.serve import launch
+from tests.load.locust_runs import ROOT, manifest
+
+SECONDS = 60
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[launch.Server]:
+    """Answers at once."""
+    with launch.embedded(["--backend", "null"]) as launched:
+        yield launched
+
+
+Start = Callable[..., "subprocess.Popen[bytes]"]
+
+
+@pytest.fixture
+def started(tmp_path: Path) -> Iterator[Start]:
+    """Starts Locust processes of the open-loop scenario; those that still run in the end are killed."""
+    processes = []
+
+    def start(*arguments: str) -> "subprocess.Popen[bytes]":
+        scenario = ["-f", str(ROOT / "scenarios/mnist_open.py"), "--only-summary"]
+        with (tmp_path / f"log-{len(processes)}").open("wb") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "locust", *scenario, *arguments],
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                cwd=ROOT,
+                start_new_session=True,
+            )
+        processes.append(process)
+        return process
+
+    yield start
+    for process in processes:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    for log in sorted(tmp_path.glob("log-*")):
+        print(f"--- {log.name}\n{log.read_text()}")  # shown where the test failed
+
+
+def free_port() -> str:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return str(probe.getsockname()[1])
+
+
+def wait_for(what: Callable[[], Any]) -> Any:
+    """What is true at last. Raises AssertionError when it does not become so."""
+    give_up = time.monotonic() + SECONDS
+    while time.monotonic() < give_up:
+        found = what()
+        if found:
+            return found
+        time.sleep(0.05)
+    raise AssertionError(f"waited {SECONDS} s in vain")
+
+
+def run_folder(results: Path) -> Path | None:
+    folders = list(results.iterdir()) if results.is_dir() else []
+    return folders[0] if folders else None
+
+
+def sources(folder: Path) -> set[str]:
+    path = folder / "telemetry.jsonl"
+    text = path.read_text() if path.exists() else ""
+    return {f"worker {number}" for number in range(4) if f'"source":"worker {number}"' in text}
+
+
+def check_plan(run: Run) -> None:
+    """Every request was due when the plan of users says; none is missing, none twice."""
+    plan = run.manifest["arrivals"]["MnistOpen"]
+    due = np.sort(run.samples["due"].to_numpy()) - plan["begin"]
+    at = [begin for begin, _ in plan["users"]] + [np.inf]
+    for (begin, users), end in zip(plan["users"], at[1:], strict=True):
+        inside = due[(due >= begin - 1e-9) & (due < end - 1e-9)]
+        if not users:
+            assert len(inside) == 0
+        elif len(inside) > 1:
+            assert np.abs(np.diff(inside) - 0.01 / users).max() < 1e-8
+
+
+def test_the_web_form_sets_the_rate_through_the_users(
+    server: launch.Server, tmp_path: Path, started: Start
+) -> None:
+    port = free_port()
+    results = tmp_path / "results"
+    web = ["--web-host", "127.0.0.1", "--web-port", port]
+    started(*web, "--host", server.address, "--results", str(results), "--schedule", "constant:100")
+
+    def ask(path: str, **form: str) -> bool:
+        content = urllib.parse.urlencode(form).encode() if path != "/" else None
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", content, timeout=30) as page:
+                return bool(page.status == 200)
+        except OSError:
+            return False
+
+    wait_for(lambda: ask("/"))
+    assert ask("/swarm", user_count="1", spawn_rate="10", host=server.address)
+    folder = wait_for(lambda: run_folder(results))
+    wait_for(lambda: len(sources(folder)) == 1)
+    time.sleep(1)  # of load, at the first rate
+    assert ask("/swarm", user_count="3", spawn_rate="10", host=server.address)
+    time.sleep(2)  # of load, at the second
+    assert ask("/stop")
+    wait_for(lambda: manifest(folder)["state"] == "finished")
+    run = Run.open(folder)
+    assert [users for _, users in run.manifest["arrivals"]["MnistOpen"]["users"]] == [1, 3]
+    check_plan(run)
+
+
+def test_a_late_worker_takes_its_share_and_a_killed_one_leaves_its_own_to_others(
+    server: launch.Server, tmp_path: Path, started: Start
+) -> None:
+    port = free_port()
+    results = tmp_path / "results"
+    options = ["--results", str(results), "--schedule", "constant:100"]
+    limits = ["-u", "4", "-r", "4", "-t", "24s", "--host", server.address]
+    bind = ["--master-bind-host", "127.0.0.1", "--master-bind-port", port]
+    master = started(
+        "--master", "--headless", "--enable-rebalancing", "--expect-workers", "1", *bind, *limits, *options
+    )
+    join = ["--worker", "--master-host", "127.0.0.1", "--master-port", port]
+    first = started(*join)
+    folder = wait_for(lambda: run_folder(results))
+    wait_for(lambda: len(sources(folder)) == 1)
+    started(*join)
+    wait_for(lambda: len(sources(folder)) == 2)
+    time.sleep(1.5)  # of load by both
+    os.killpg(first.pid, signal.SIGKILL)
+    master.wait(timeout=SECONDS)
+    run = Run.open(folder)
+    assert run.finished
+    workers = {worker["worker"]: worker for worker in run.manifest["workers"]}
+    assert workers[0]["lost"]
+    assert not workers[1]["lost"]
+    assert workers[1]["late_plans"] == 0
+    begin = run.manifest["arrivals"]["MnistOpen"]["begin"]
+    samples = run.samples
+    last_of_first = samples.loc[samples["worker"] == 0, "due"].max()
+    by_both = samples[samples["due"] < last_of_first]
+    assert set(by_both["worker"]) == {0, 1}
+    # before the first was killed, both sent the one sequence without a gap
+    whole = np.concatenate([*times(Constant(100), 0, 1, 60.0, seed=1, users=4, salt="MnistOpen")])
+    due = by_both["due"].to_numpy() - begin
+    assert np.abs(np.sort(due) - whole[: len(due)]).max() < 1e-8
+    # in the end the second sends everything
+    end = samples[samples["due"] > samples["due"].max() - 2]
+    assert set(end["worker"]) == {1}
+    assert np.abs(np.diff(np.sort(end["due"])) - 0.0025).max() < 1e-8
