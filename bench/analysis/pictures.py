@@ -1,10 +1,11 @@
 """Which pictures answer the questions that a set of runs raises?"""
 
 import math
-from collections.abc import Iterator
-from typing import Final
+from collections.abc import Callable, Iterator
+from typing import Any, Final
 
 from bench import BenchError
+from bench.analysis import intervals
 from bench.analysis.plot import (
     MOST_CURVES,
     Picture,
@@ -62,17 +63,28 @@ def _line_in_words(line: Line) -> str:
     return f"{line.name} {version} b{line.batch}"
 
 
+PARTS: Final[dict[str, Callable[[RunReport, Line], float | str | None]]] = {
+    "scenario": lambda run, line: run.scenario,
+    "server": lambda run, line: run.server,
+    "request": lambda run, line: line.name,
+    "version": lambda run, line: line.version,
+    "batch": lambda run, line: line.batch,
+    "load": lambda run, line: run.load,
+}
+"""What lines may differ in."""
+COMPARED: Final = {"batch": "examples in a request", "version": "model version", "server": "server"}
+
+
 def _comparisons(rows: list[Row]) -> Iterator[Picture]:
-    """Throughput and latency over batch size and over version, where they differ; one over the other for loads."""
-    if len({line.batch for _, _, line in rows}) > 1:
-        yield from _both(rows, "batch", "examples in a request")
-    if len({line.version for _, _, line in rows if line.version is not None}) > 1:
-        yield from _both(rows, "version", "model version")
+    """Throughput and latency over batch size, version and server, where they differ; one over the other for loads."""
+    for over, axis in COMPARED.items():
+        if len({PARTS[over](run, line) for _, run, line in rows} - {None}) > 1:
+            yield from _over(rows, over, axis)
     if len({run.load for _, run, _ in rows}) > 1:
         yield from _throughput_latency(rows)
 
 
-def _both(rows: list[Row], over: str, axis: str) -> Iterator[Picture]:
+def _over(rows: list[Row], over: str, axis: str) -> Iterator[Picture]:
     metrics = [
         ("inferences_per_second", "examples per second", False),
         ("p50", "median latency", True),
@@ -82,41 +94,52 @@ def _both(rows: list[Row], over: str, axis: str) -> Iterator[Picture]:
         lines = _grouped(rows, over, metric)
         if any(line.y for line in lines):
             caption = f"{title[0].upper()}{title[1:]} against {axis}; each line is what is otherwise equal."
+            if any(line.low for line in lines):
+                caption += " Points are geometric means of trials, bars their 95 % intervals."
             draw = against(lines, title=title, over=axis, seconds=seconds, logarithmic=over == "batch")
             height = height_for([line.label for line in lines])
             yield Picture(f"{metric.replace('_', '-')}-by-{over}", caption, draw, height)
 
 
 def _grouped(rows: list[Row], over: str, metric: str) -> list[Points]:
-    """One line for each server, load and what else differs; several trials of a point are averaged."""
-    keys = {"batch": lambda line: line.batch, "version": lambda line: line.version}
-    other = "version" if over == "batch" else "batch"
-    several = {
-        "server": len({run.server for _, run, _ in rows}) > 1,
-        "scenario": len({run.scenario for _, run, _ in rows}) > 1,
-        "load": len({run.load for _, run, _ in rows}) > 1,
-        "name": len({line.name for _, _, line in rows}) > 1,
-        other: len({keys[other](line) for _, _, line in rows}) > 1,
-    }
-    groups: dict[str, dict[float, list[float]]] = {}
+    """One line for each server, load and what else differs; trials of a point are taken together."""
+    differ = [
+        part
+        for part, of in PARTS.items()
+        if part != over and len({of(run, line) for _, run, line in rows}) > 1
+    ]
+    groups: dict[str, dict[Any, list[float]]] = {}
     for _, run, line in rows:
-        at, value = keys[over](line), line.values[metric]
-        if at is None or math.isnan(value):
+        at, value = PARTS[over](run, line), line.values[metric]
+        if at is None or not math.isfinite(value) or value <= 0:
             continue
         words = [
-            run.scenario if several["scenario"] else "",
-            run.server if several["server"] else "",
-            line.name if several["name"] else "",
-            f"{other} {keys[other](line)}" if several[other] else "",
-            run.load if several["load"] else "",
+            f"{part} {of}" if part in ("batch", "version") else str(of)
+            for part in differ
+            for of in [PARTS[part](run, line)]
         ]
-        groups.setdefault(" ".join(filter(None, words)), {}).setdefault(float(at), []).append(value)
-    found = []
-    for label, points in groups.items():
-        xs = sorted(points)
-        ys = [sum(points[x]) / len(points[x]) for x in xs]
-        found.append(Points(label, [f"{x:g}" for x in xs] if over == "version" else xs, ys))
-    return found
+        groups.setdefault(" ".join(words), {}).setdefault(at, []).append(value)
+    return [_line_of(label, points, words=over != "batch") for label, points in groups.items()]
+
+
+def _line_of(label: str, points: dict[Any, list[float]], *, words: bool) -> Points:
+    xs = sorted(points)
+    estimates = [intervals.alone([math.log(value) for value in points[x]]) for x in xs]
+    ends = [estimate.interval(0.95) for estimate in estimates]
+    middle = [math.exp(estimate.mean) for estimate in estimates]
+    several = any(estimate.freedom > 0 for estimate in estimates)
+
+    def end(at: int, side: int) -> float:
+        # a point of one trial has no interval: its bar has no length
+        return math.exp(ends[at][side]) if estimates[at].freedom > 0 else middle[at]
+
+    return Points(
+        label,
+        [str(x) for x in xs] if words else [float(x) for x in xs],
+        middle,
+        low=[end(at, 0) for at in range(len(xs))] if several else None,
+        high=[end(at, 1) for at in range(len(xs))] if several else None,
+    )
 
 
 def _throughput_latency(rows: list[Row]) -> Iterator[Picture]:

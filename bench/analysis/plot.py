@@ -67,6 +67,9 @@ class Points:
     label: str
     x: Sequence[float] | Sequence[str]
     y: Sequence[float]
+    low: Sequence[float] | None = None
+    """Ends of the intervals around y."""
+    high: Sequence[float] | None = None
 
 
 @dataclass(frozen=True)
@@ -134,10 +137,11 @@ def percentile_curves(curves: Sequence[tuple[str, Sparse]]) -> Callable[[Figure]
 
 
 def over_time(seen: Timeline) -> Callable[[Figure], None]:
-    """Rate above, p50 and p99 of latency below, with warm-up and events marked."""
+    """Rate, p50 and p99 of latency, and where it was observed the use of cores; warm-up and events are marked."""
 
     def draw(figure: Figure) -> None:
-        above, below = figure.subplots(2, 1, sharex=True, height_ratios=(2, 3))
+        heights = (2, 3, 2) if seen.cores else (2, 3)
+        above, below, *rest = figure.subplots(len(heights), 1, sharex=True, height_ratios=heights)
         middle = seen.starts + seen.width / 2
         above.plot(middle, seen.answered, color=SERIES[0], label="answered")
         if np.nansum(seen.failed):
@@ -154,8 +158,10 @@ def over_time(seen: Timeline) -> Callable[[Figure], None]:
         _time_axis(below)
         below.legend(loc="best", ncols=2)
         below.set_title("latency")
-        below.set_xlabel("seconds since the start of the run")
-        for axes in (above, below):
+        for axes in rest:
+            _draw_cores(axes, seen)
+        (rest or [below])[-1].set_xlabel("seconds since the start of the run")
+        for axes in (above, below, *rest):
             _mark(axes, seen, named=axes is below)
 
     return draw
@@ -185,6 +191,15 @@ def by_version(rates: Sequence[tuple[str, Sequence[float]]], seen: Timeline) -> 
             axes.legend(loc="lower right", ncols=min(4, len(rates)))
 
     return draw
+
+
+def _draw_cores(axes: Axes, seen: Timeline) -> None:
+    for (name, (instants, cores)), colour in zip(seen.cores.items(), SERIES[2:], strict=False):
+        axes.plot(instants, cores, color=colour, label=name)
+    axes.set_ylim(0, None)
+    axes.yaxis.set_major_locator(MaxNLocator(3))
+    axes.legend(loc="best", ncols=2)
+    axes.set_title("cores busy")
 
 
 def heatmap(seen: Timeline) -> Callable[[Figure], None]:
@@ -222,6 +237,8 @@ def against(
         axes = figure.subplots()
         for line, colour, marker in zip(lines, SERIES, "osD^vPX*", strict=False):
             axes.plot(line.x, line.y, marker=marker, markersize=5, color=colour, label=line.label)
+            if line.low is not None and line.high is not None:
+                axes.vlines(line.x, line.low, line.high, color=colour, linewidth=1.4, alpha=0.7)
         axes.set_title(title)
         axes.set_xlabel(over)
         if logarithmic:

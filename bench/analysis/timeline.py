@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Final
 
 import numpy as np
 
+from bench.analysis.cells import observations
 from bench.analysis.metrics import supported_percentile
 from bench.analysis.sample_size import samples_needed
 from bench.chunk import Key
@@ -41,6 +43,8 @@ class Timeline:
     warm_up: float
     """Seconds of the run that its steady part leaves out."""
     events: list[dict[str, Any]]
+    cores: dict[str, tuple[list[float], list[float]]]
+    """Instants and cores kept busy until then, of the server and of the load processes together."""
 
 
 def timeline(run: Run) -> Timeline:
@@ -73,7 +77,25 @@ def timeline(run: Run) -> Timeline:
         heat=heat,
         warm_up=first + run.warm_up.seconds if run.warm_up.seconds else 0.0,
         events=run.events,
+        cores=_cores(whole),
     )
+
+
+def _cores(run: Run) -> dict[str, tuple[list[float], list[float]]]:
+    found: dict[str, tuple[list[float], list[float]]] = {}
+    for source, name in (("server", "server"), ("worker", "load")):
+        by_instant: dict[float, float] = {}
+        for rows in observations(run, source).values():
+            seen = [
+                (float(r["time"]), float(r["cpu_seconds"])) for r in rows if r.get("cpu_seconds") is not None
+            ]
+            for (before, spent), (now, more) in pairwise(seen):
+                if now > before:
+                    at = round(now)
+                    by_instant[at] = by_instant.get(at, 0.0) + (more - spent) / (now - before)
+        if len(by_instant) > 1:
+            found[name] = (sorted(by_instant), [by_instant[at] for at in sorted(by_instant)])
+    return found
 
 
 def _width(answered: Floats) -> int:
