@@ -56,7 +56,7 @@ class Tally(NamedTuple):
     """Examples whose answer was compared with its label."""
     correct: int
     mismatched: int
-    """Requests answered OK, yet not by the model, version or shape that was asked for."""
+    """Requests answered OK, yet not by the model, version or shape that was asked for, or not as before."""
 
     def plus(self, other: "Tally") -> "Tally":
         """The sum, field by field."""
@@ -86,7 +86,7 @@ class Columns(NamedTuple):
     correct: NDArray[np.int32]
     """Examples answered with their label; UNKNOWN where nothing was checked."""
     mismatched: NDArray[np.bool_]
-    """Answered OK, yet not by the model, version or shape that was asked for."""
+    """Answered OK, yet not by the model, version or shape that was asked for, or not as before."""
 
     def where(self, rows: NDArray[np.bool_] | Ints) -> "Columns":
         """Some of the rows, by mask or by position."""

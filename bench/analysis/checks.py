@@ -163,8 +163,9 @@ def _wrong_answers(run: Run) -> list[Doubt]:
         found.append(
             Doubt(
                 "wrong answers",
-                f"{mismatched:,} answers were not by the model and version asked for, or not of the shape of the question",
-                "compare the server's configuration with what the run asks for",
+                f"{mismatched:,} answers were not by the model and version asked for, not of the shape of the question, "
+                "or not what the same question got before",
+                "compare the server's configuration with what the run asks for, and its answers with an idle server's",
             )
         )
     asked = (run.manifest.get("target") or {}).get("version_asked")

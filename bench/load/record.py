@@ -38,7 +38,7 @@ class Rows(NamedTuple):
     correct: NDArray[np.int32]
     """Examples answered with their label; -1 where nothing was checked."""
     mismatched: NDArray[np.bool_]
-    """Answered OK, yet not by the model, version or shape that was asked for."""
+    """Answered OK, yet not by the model, version or shape that was asked for, or not as before."""
 
 
 @dataclass

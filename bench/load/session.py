@@ -16,6 +16,7 @@ from bench.chunk import Chunk
 from bench.load.arrivals import Arrivals, Lane
 from bench.load.options import Options
 from bench.load.record import Recorder, Rows
+from bench.load.references import References
 from bench.load.rest import RestConnection
 from bench.load.sources import Source, open_schedules
 from bench.load.statistics import show_in_locust
@@ -67,7 +68,13 @@ class Session:
             source: Recorder(
                 source.name,
                 pool,
-                Checker(pool, pool.output, pool.version, keep_choices=source.user.keep_choices),
+                Checker(
+                    pool,
+                    pool.output,
+                    pool.version,
+                    references=References(len(pool)) if source.user.repeatable else None,
+                    keep_choices=source.user.keep_choices,
+                ),
             )
             for source, pool in pools.items()
         }

@@ -46,6 +46,8 @@ class PredictUser(User):  # type: ignore[misc]  # locust ships no types
     """Names of the requests that go to the server's REST API."""
     question: ClassVar[str] = ""
     """Which question the report answers beside its table: a name in `bench.analysis.answers.questions.ANSWERS`, or none."""
+    repeatable: ClassVar[bool] = True
+    """A version answers a message the same way each time, which is checked; False for a model that draws lots."""
     keep_choices: ClassVar[bool] = False
     """Keep which class each example was given, so that the report can compare models example by example."""
     script: ClassVar[Any] = None

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from google.protobuf.message import DecodeError
 
-from bench import BenchError
+from bench.load.references import References
 from bench.load.reply_layout import Layout, learn
 from bench.payload import Pool, array_of
 from bench.wire.messages import PredictResponse
@@ -32,7 +32,7 @@ class Checked(NamedTuple):
     """Examples answered rightly, 0 in an unreadable answer; UNKNOWN where nobody said what is right."""
     mismatched: npt.NDArray[np.bool_]
     """Not an answer to what was asked: unreadable, of another model or version, without the output or with
-    another number of examples, or with other values than the reference."""
+    another number of examples, or with other values than the same message got before."""
 
 
 class _Answers(NamedTuple):
@@ -47,9 +47,8 @@ class _Answers(NamedTuple):
 class Checker:
     """Compares answers with what the pool expects.
 
-    An example is right when the greatest of its values in `output` stands at its label. Where references are
-    given (see `references`), an answer has to have the values of its own message's reference; without labels,
-    examples with those values are the right ones.
+    An example is right when the greatest of its values in `output` stands at its label. With references, an answer
+    has to have the values that its message got from that version before.
     """
 
     def __init__(
@@ -58,11 +57,10 @@ class Checker:
         output: str,
         expect_version: int | None,
         *,
-        references: npt.NDArray[Any] | None = None,
-        tolerance: float = 1e-5,
+        references: References | None = None,
         keep_choices: bool = False,
     ) -> None:
-        """references: [messages, batch, ...]. tolerance: absolute, and relative to the reference.
+        """references: None where a message may get other values each time.
 
         keep_choices: note which class was given to each example, in `choices`.
         """
@@ -71,8 +69,6 @@ class Checker:
         self._version = expect_version if expect_version is not None else pool.version
         self._classes = 0 if pool.labels is None else int(pool.labels.max()) + 1
         self._references = references
-        self._knows = pool.labels is not None or references is not None
-        self._tolerance = tolerance
         self._layouts: dict[int, list[Layout]] = {}
         self._patience = _TRIES
         self.choices: npt.NDArray[np.int32] | None = None
@@ -88,7 +84,7 @@ class Checker:
         count = len(replies)
         checked = Checked(
             version=np.full(count, UNKNOWN, np.int64),
-            correct=np.full(count, 0 if self._knows else UNKNOWN, np.int32),
+            correct=np.full(count, UNKNOWN if self._pool.labels is None else 0, np.int32),
             mismatched=np.ones(count, np.bool_),
         )
         asked = np.array(indices, np.int64)
@@ -188,11 +184,8 @@ class Checker:
         wanted = model == self._pool.model and (self._version is None or version == self._version)
         checked.mismatched[rows] = not wanted
         messages = asked[rows]
-        if self._references is not None:
-            same = self._same(values, self._references[messages])
-            checked.mismatched[rows] |= ~same.all(axis=1)
-            if self._pool.labels is None:
-                checked.correct[rows] = same.sum(axis=1)
+        if self._references is not None and wanted:
+            checked.mismatched[rows] = ~self._references.same(version, messages, values).all(axis=1)
         if self._pool.labels is not None:
             checked.correct[rows] = _right(values, self._pool.labels[messages])
         if self.choices is not None and self._pool.rows is not None:
@@ -202,17 +195,6 @@ class Checker:
         if not self._classes:
             return True
         return values.ndim == 3 and values.shape[2] >= self._classes and values.dtype.kind in "fiub"
-
-    def _same(self, values: npt.NDArray[Any], expected: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
-        """[answers, batch]: whether all values of the example are those of the reference."""
-        if expected.shape != values.shape or (expected.dtype.kind == "O") != (values.dtype.kind == "O"):
-            return np.zeros(values.shape[:2], np.bool_)
-        if values.dtype.kind in "fc":
-            same = np.isclose(values, expected, rtol=self._tolerance, atol=self._tolerance, equal_nan=True)
-        else:
-            same = np.asarray(values == expected, np.bool_)
-        examples: npt.NDArray[np.bool_] = same.all(axis=tuple(range(2, same.ndim)))
-        return examples
 
 
 def _right(values: npt.NDArray[Any], labels: npt.NDArray[np.int64]) -> npt.NDArray[np.int32]:
@@ -227,19 +209,3 @@ def _right(values: npt.NDArray[Any], labels: npt.NDArray[np.int64]) -> npt.NDArr
         right &= ~np.isnan(flat).any(axis=1)
     counts: npt.NDArray[np.int32] = right.reshape(answers, batch).sum(axis=1, dtype=np.int32)
     return counts
-
-
-def references(replies: Sequence[bytes], output: str) -> npt.NDArray[Any]:
-    """The values of `output` in the replies of an idle server to each message of a pool: [messages, batch, ...].
-
-    Raises BenchError for a reply that has no such output.
-    """
-    arrays = []
-    for index, reply in enumerate(replies):
-        try:
-            arrays.append(array_of(PredictResponse.FromString(reply).outputs[output]))
-        except (DecodeError, ValueError) as error:
-            raise BenchError(f"reference answer {index}: no usable output {output!r} ({error})") from error
-    if len({(array.shape, array.dtype) for array in arrays}) > 1:
-        raise BenchError(f"reference answers: output {output!r} has another shape from message to message")
-    return np.stack(arrays)

@@ -1,4 +1,4 @@
-"""Is every run of a disturbed client doubted, and no other? Run: python -m tests.benchmarks.disturbed_clients [ROUNDS]
+"""Is every run of a disturbed client doubted, and for the right reason? Run: python -m tests.benchmarks.disturbed_clients [ROUNDS]
 
 Each round runs an open loop against the null backend four times: paused with SIGSTOP, throttled to a fifth of a core,
 offered twice its ceiling, and left alone at half the ceiling. Prints the doubts of each. The ceiling is measured first.
@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 from bench.analysis.checks import doubts
 from bench.run import Run
@@ -20,13 +21,23 @@ from bench.serve import launch
 from tests.load.locust_runs import ROOT, locust
 
 SECONDS = 8
-CLIENT = {
-    "client saturated", "client starved", "client delayed", "client paused",
-    "near the ceiling", "behind", "not achieved", "host steals time",
-}  # fmt: skip
-"""Doubts that speak of the load process and not of the server."""
+LIMITS = Path("/sys/fs/cgroup/cpu")
+"""Control groups (version 1), where a process of root may make one."""
 
 Disturb = Callable[[int, threading.Event], None]
+
+
+class Case(NamedTuple):
+    """A disturbance, and the doubts that name it."""
+
+    name: str
+    rate: float
+    disturb: Disturb
+    right: frozenset[str]
+    """One of these has to be found; none: no doubt at all may be."""
+
+    def judged_rightly(self, found: set[str]) -> bool:
+        return bool(found & self.right) if self.right else not found
 
 
 def alone(pid: int, ended: threading.Event) -> None:
@@ -35,20 +46,56 @@ def alone(pid: int, ended: threading.Event) -> None:
 
 def paused(pid: int, ended: threading.Event) -> None:
     """Stop it for half a second in the middle."""
-    if not ended.wait(5.0):
+    if not ended.wait(6.0):
         os.kill(pid, signal.SIGSTOP)
         time.sleep(0.5)
         os.kill(pid, signal.SIGCONT)
 
 
 def throttled(pid: int, ended: threading.Event) -> None:
-    """Let it run 20 ms of every 100, as a control group's limit of a fifth of a core does."""
-    ended.wait(2.5)
+    """Let it run 20 ms of every 100: by a control group's limit, or by signals where none can be made."""
+    ended.wait(3.0)
+    group = LIMITS / f"serving-bench-{os.getpid()}"
+    try:
+        group.mkdir(exist_ok=True)
+        (group / "cpu.cfs_period_us").write_text("100000")
+        (group / "cpu.cfs_quota_us").write_text("20000")
+    except OSError:
+        throttled_by_signals(pid, ended)
+        return
+    try:
+        (group / "cgroup.procs").write_text(str(pid))
+        ended.wait()
+        (LIMITS / "cgroup.procs").write_text(str(pid))
+    except ProcessLookupError:
+        pass  # it has ended by itself
+    finally:
+        for left in map(int, (group / "cgroup.procs").read_text().split()):  # what it has started meanwhile
+            (LIMITS / "cgroup.procs").write_text(str(left))
+        group.rmdir()
+
+
+def throttled_by_signals(pid: int, ended: threading.Event) -> None:
     while not ended.is_set():
         os.kill(pid, signal.SIGSTOP)
         ended.wait(0.08)
         os.kill(pid, signal.SIGCONT)
         ended.wait(0.02)
+
+
+def cases(ceiling: float) -> list[Case]:
+    return [
+        Case("paused 0.5 s", 1000, paused, frozenset({"client paused"})),
+        # a rate that needs more than a fifth of a core
+        Case("a fifth of a core", ceiling / 4, throttled, frozenset({"client held up", "client paused"})),
+        Case(
+            "twice the ceiling",
+            2 * ceiling,
+            alone,
+            frozenset({"client saturated", "near the ceiling", "not achieved"}),
+        ),
+        Case("half the ceiling", ceiling / 2, alone, frozenset()),
+    ]
 
 
 def measure(server: launch.Server, folder: Path, rate: float, disturb: Disturb) -> Run:
@@ -93,20 +140,15 @@ def main(rounds: int) -> int:
     with launch.embedded(["--backend", "null"]) as server, tempfile.TemporaryDirectory() as folder:
         most = ceiling(server, Path(folder) / "ceiling")
         print(f"ceiling {most:,.0f}/s")
-        cases: list[tuple[str, float, Disturb, bool]] = [
-            ("paused 0.5 s", 1000, paused, True),
-            ("a fifth of a core", 1000, throttled, True),
-            ("twice the ceiling", 2 * most, alone, True),
-            ("half the ceiling", most / 2, alone, False),
-        ]
         for number in range(rounds):
-            for name, rate, disturb, expected in cases:
-                run = measure(server, Path(folder) / f"{number}-{name.replace(' ', '-')}", rate, disturb)
-                found = sorted({doubt.check for doubt in doubts(run)})
-                right = bool(CLIENT & set(found)) == expected
+            for case in cases(most):
+                results = Path(folder) / f"{number}-{case.name.replace(' ', '-')}"
+                told = doubts(measure(server, results, case.rate, case.disturb))
+                right = case.judged_rightly({doubt.check for doubt in told})
                 wrong += not right
+                reasons = "; ".join(f"{doubt.check}: {doubt.reason}" for doubt in told)
                 print(
-                    f"{number:>2} {name:<18} {', '.join(found) or 'no doubt'}{'' if right else '   WRONG'}",
+                    f"{number:>2} {case.name:<18} {'right' if right else 'WRONG'}  {reasons or 'no doubt'}",
                     flush=True,
                 )
     print(f"{wrong} of {4 * rounds} runs judged wrongly")
