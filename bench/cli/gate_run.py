@@ -5,6 +5,7 @@ or one is broken, or the budget is spent; looking again and again costs no error
 """
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import click
 
 from bench import BenchError
 from bench.analysis.gate import UNDECIDED, Judgement, LimitsFile, gate
-from bench.analysis.sequential import LEAST, Look, looks
+from bench.analysis.sequential import LEAST, Look, Looks
 from bench.analysis.trials import Trial, Trials, read_trials
 from bench.cli.gate import VARIED
 from bench.cli.run_display import Lines
@@ -20,7 +21,7 @@ from bench.experiment.beginning import Prepared, begin, prepare
 from bench.experiment.folder import Folder
 from bench.experiment.plan import cells, predicted_seconds
 from bench.experiment.runner import Runner
-from bench.experiment.trial import Generator
+from bench.experiment.trial import Local
 from bench.run import find_runs
 
 
@@ -55,30 +56,47 @@ def run_until_decided(
     """Run blocks of the experiment and judge them; gives the last judgement. Raises BenchError."""
     one = prepare(experiment, {"trials": 1})
     sides = _sides(one, by, baseline, experiment)
-    most = _blocks(one, budget)
-    if most < LEAST:
-        seconds = _block_seconds(one)
+    seconds = _block_seconds(one)
+    if budget < LEAST * seconds:
         raise BenchError(
             f"--budget {budget:g}: a block takes {seconds:.0f} s, and {LEAST} are the least; give {LEAST * seconds:.0f} s"
         )
-    prepared = prepare(experiment, {"trials": most})
+    # as many as would fit if nothing but the load took time; how many do shows on the way
+    load = len(one.plan) * one.study.experiment.seconds
+    prepared = prepare(experiment, {"trials": int(budget // load)})
     folder = begin(prepared, results, "gate")
-    plan, started = folder.trials, time.monotonic()
-    servers = {server.name: server for server in prepared.servers}
     display = Lines()
-    judged: Judgement | None = None
-    with folder.locked() as lock, display.showing(len(plan), 0, budget):
-        for look in looks(most):
-            folder.trials = [trial for trial in plan if trial.block <= look.blocks]
-            Runner(prepared.study, servers, folder, Generator(), display).run(lock)
-            judged = _judge(folder, sides, limits, look)
-            click.echo(f"after {look.blocks} of at most {most} blocks: {judged.verdict}", err=True)
-            late = time.monotonic() - started > budget
-            if judged.code != UNDECIDED or judged.doubts or late:
-                break
+    with folder.locked() as lock, display.showing(len(folder.trials), 0, budget):
+        runner = Runner(
+            prepared.study, {server.name: server for server in prepared.servers}, folder, Local(), display
+        )
+        judged = _run_blocks(runner, lock, budget, lambda look: _judge(folder, sides, limits, look))
     if judged is None:
         raise BenchError(f"{experiment}: nothing was judged")
     return judged, folder, sides
+
+
+def _run_blocks(
+    runner: Runner, lock: int, budget: float, judge: Callable[[Look], Judgement]
+) -> Judgement | None:
+    """Run block by block until a look decides, a doubt makes all further blocks useless, or the budget is spent."""
+    plan, began, coming = runner.folder.trials, time.monotonic(), Looks()
+    most, longest, used = max(trial.block for trial in plan), 0.0, 0.0
+    for block in range(1, most + 1):
+        runner.folder.trials = [trial for trial in plan if trial.block <= block]
+        runner.run(lock)
+        before, used = used, time.monotonic() - began
+        longest = max(longest, used - before)
+        last = block == most or used + longest > budget
+        look = coming.after(block, used / budget, last=last)
+        if look is not None:
+            judged = judge(look)
+            click.echo(f"after {block} blocks, {used:.0f} of {budget:g} s: {judged.verdict}", err=True)
+            if judged.code != UNDECIDED or judged.doubts or last:
+                return judged
+        elif last:
+            return None
+    return None
 
 
 def _judge(folder: Folder, sides: Sides, limits: LimitsFile, look: Look) -> Judgement:
@@ -109,7 +127,3 @@ def _sides(prepared: Prepared, by: str | None, baseline: str | None, file: Path)
 def _block_seconds(one: Prepared) -> float:
     kinds = {server.name: server.spec.kind for server in one.servers}
     return predicted_seconds(one.plan, one.study.experiment.seconds, kinds)
-
-
-def _blocks(one: Prepared, budget: float) -> int:
-    return int(budget // _block_seconds(one))

@@ -15,9 +15,10 @@ from bench import BenchError
 from bench.cli.run_display import Lines, Screen, duration
 from bench.experiment.beginning import Prepared, begin, prepare, resume
 from bench.experiment.folder import Ended, Folder
+from bench.experiment.master import Master
 from bench.experiment.plan import predicted_seconds, sessions
 from bench.experiment.runner import Runner
-from bench.experiment.trial import Generator
+from bench.experiment.trial import Generator, Local
 
 NOT_ALL = 3
 """Exit code where trials failed: what is there does not decide what was asked."""
@@ -32,12 +33,11 @@ NOT_ALL = 3
 @click.option("--retry", is_flag=True, help="With --resume: run failed trials again too.")
 @click.option("--trials", type=click.IntRange(1), help="Trials of each cell, instead of the file's.")
 @click.option("--seconds", type=click.IntRange(1), help="Load of each trial, instead of the file's.")
-@click.option("--workers", type=click.IntRange(1), default=1, help="Load processes on this machine.")
+@click.option("--workers", type=click.IntRange(1), help="Load processes on this machine; default: 1.")
 @click.option(
-    "--remote-workers",
-    type=click.IntRange(1),
-    metavar="N",
-    help="Locust workers on other machines, which connect to each trial's master.",
+    "--master",
+    metavar="HOST:PORT",
+    help="Let a Locust that runs already make the load, with all its workers: its web interface.",
 )
 @click.option("--results", type=click.Path(path_type=Path), default=Path("results"), show_default=True)
 @click.option("--note", help="A word in the results folder's name.")
@@ -49,8 +49,8 @@ def run(
     retry: bool,
     trials: int | None,
     seconds: int | None,
-    workers: int,
-    remote_workers: int | None,
+    workers: int | None,
+    master: str | None,
     results: Path,
     note: str | None,
 ) -> int:
@@ -64,29 +64,30 @@ def run(
     bench run scenarios/experiments/batch_sizes.toml --dry-run
     bench run scenarios/experiments/batch_sizes.toml
     bench report results/20260101T120000Z-batch_sizes
+    bench run scenarios/experiments/batch_sizes.toml --master localhost:8089
     """
-    if remote_workers and workers > 1:
-        raise click.UsageError("--workers and --remote-workers: give one of the two")
+    if master and workers:
+        raise click.UsageError("--workers and --master: give one of the two; a master has workers of its own")
     if retry and not go_on:
         raise click.UsageError("--retry goes with --resume")
     overrides = {name: value for name, value in (("trials", trials), ("seconds", seconds)) if value}
+    begun: Folder | None = None
     if go_on:
         if overrides or note:
             raise click.UsageError("--resume goes on as it was begun: leave --trials, --seconds, --note out")
-        prepared, folder = resume(experiment, results)
+        prepared, begun = resume(experiment, results)
+    elif experiment.is_dir():
+        raise click.UsageError(f"{experiment} is a folder: name an experiment file, or add --resume")
     else:
-        if experiment.is_dir():
-            raise click.UsageError(f"{experiment} is a folder: name an experiment file, or add --resume")
         prepared = prepare(experiment, overrides)
-        if dry_run:
-            _show_plan(Console(file=sys.stdout, highlight=False), prepared)
-            return 0
-        folder = begin(prepared, results, note)
     if dry_run:
-        _show_left(folder, prepared)
+        if begun is None:
+            _show_plan(Console(file=sys.stdout, highlight=False), prepared)
+        else:
+            _show_left(begun, prepared)
         return 0
-    generator = Generator(workers=workers, remote=remote_workers or 0)
-    return _run(prepared, folder, generator, retry=retry)
+    generator = Master.at(master, prepared.study) if master else Local(workers or 1)
+    return _run(prepared, begun or begin(prepared, results, note), generator, retry=retry)
 
 
 def _run(prepared: Prepared, folder: Folder, generator: Generator, *, retry: bool) -> int:

@@ -6,6 +6,7 @@
     servers/           configuration files and log of each start of a server
     failed/            run folders of trials that failed
     interrupted/       run folders of trials that were broken off
+    .fetched/          a run folder on its way from another machine
     lock               held by the process that works on it, and by all that it has started
 
 A trial counts as measured when a finished run folder says that it is this trial: a kill between the end of a run and
@@ -16,6 +17,7 @@ import fcntl
 import json
 import os
 import re
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,7 +32,7 @@ from bench.jsonl import json_line, json_lines
 from bench.recording import MANIFEST
 
 SCHEMA: Final = 1
-DESCRIPTION, JOURNAL, LOCK = "experiment.json", "trials.jsonl", "lock"
+DESCRIPTION, JOURNAL, LOCK, FETCHED = "experiment.json", "trials.jsonl", "lock", ".fetched"
 _LOCK_SECONDS: Final = 30.0
 """What a killed `bench run` had started is gone within seconds."""
 
@@ -143,6 +145,7 @@ class Folder:
                 os.truncate(journal, raw.rfind(b"\n") + 1)
         for left in self.path.glob(".b*t*.*"):
             left.unlink()
+        shutil.rmtree(self.path / FETCHED, ignore_errors=True)
         measured = set(self._finished_runs().values())
         for path in self._runs():
             if path not in measured:

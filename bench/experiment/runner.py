@@ -12,8 +12,9 @@ from bench import BenchError
 from bench.config.experiment import MNIST, Study
 from bench.config.servers import Declared, Started
 from bench.experiment.folder import Ended, Folder
+from bench.experiment.order import Order
 from bench.experiment.plan import Session, Trial, sessions
-from bench.experiment.trial import Failed, Generator, Glance, run_trial
+from bench.experiment.trial import Failed, Generator, Glance
 from bench.load.manifest import tree_hash
 from bench.load.site import exported
 from bench.serve.launching import facts
@@ -87,16 +88,8 @@ class Runner:
     def _trial(self, trial: Trial, declared: Declared, server: Running, lock: int) -> None:
         began = time.monotonic()
         try:
-            run = run_trial(
-                self.study,
-                trial,
-                server,
-                self.folder,
-                facts=self._facts(declared, server),
-                generator=self.generator,
-                lock=lock,
-                show=self.display.glance,
-            )
+            order = Order(self.study, trial, server, self._facts(declared, server))
+            run = self.generator.run(order, self.folder, lock, self.display.glance)
         except (Failed, BenchError) as error:
             self._fail(trial, str(error), time.monotonic() - began)
             return

@@ -1,0 +1,220 @@
+"""How is a Locust that runs already, with its workers, made to run a trial?
+
+It is steered as a person steers it, through its web interface (locust/web.py: POST /swarm and /stop), and its run
+folders are fetched there (`bench.load.published`): master and workers may be on other machines.
+"""
+
+import contextlib
+import http.client
+import json
+import shutil
+import tarfile
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from bench import BenchError
+from bench.config.experiment import Study
+from bench.config.reading import nearest
+from bench.experiment.folder import FETCHED, Folder
+from bench.experiment.order import Option, Order
+from bench.experiment.trial import Failed, Glance, check_recorded, check_server
+
+_LOOK_SECONDS: Final = 0.5
+_ANSWER_SECONDS: Final = 20.0
+"""For a short answer of the master, which may be busy."""
+_END_SECONDS: Final = 150.0
+"""Until the end of a test is written down: Locust waits 60 s for its workers, then they are asked for their records."""
+_BEGIN_SECONDS: Final = 30.0
+"""Until a test records. It ends by itself so long after its time, if nobody is there any more to stop it."""
+_IDLE_SECONDS: Final = 60.0
+"""Until all workers are ready again, beyond what may be left of a test that nobody stopped."""
+_HERE: Final = ("127.0.0.1", "localhost", "::1")
+
+
+@dataclass(frozen=True)
+class Master:
+    """A Locust with a web interface, that runs the experiment's scenario."""
+
+    url: str
+    workers: int | None
+    """Load processes that it had in the beginning; None: it makes the load itself."""
+
+    @classmethod
+    def at(cls, address: str, study: Study) -> "Master":
+        """The one at HOST:PORT or at a URL. Raises BenchError where it cannot run the experiment."""
+        url = (address if "://" in address else f"http://{address}").rstrip("/")
+        if not url.startswith(("http://", "https://")):
+            raise BenchError(f"--master {address}: HOST:PORT or a URL that begins with http:// is expected")
+        if study.experiment.cpus is not None:
+            raise BenchError(
+                f"{study.file}: cpus = {study.experiment.cpus!r}: the load processes of --master {address} run "
+                "already; leave the key out"
+            )
+        master = cls(url, None)
+        try:
+            told = master._told()
+        except Failed as error:
+            raise BenchError(f"--master {address}: {error}") from None
+        if told["scenario"] != study.scenario.stem:
+            raise BenchError(
+                f"--master {address}: it runs {told['scenario']}, {study.file} wants {study.scenario.stem}; "
+                f"start it with locust --master -f {study.scenario}"
+            )
+        for name in study.experiment.options:
+            known = [each.replace("_", "-") for each in told["options"]]
+            plain = name.replace("_", "-")
+            if plain not in known:
+                raise BenchError(f"{study.file}: options.{name}: unknown to {address}{nearest(plain, known)}")
+        if told["workers"] == 0:
+            raise BenchError(
+                f"--master {address}: it has no workers that are ready; start some with locust --worker "
+                f"-f {study.scenario} --master-host HOST, or wait for the end of its test"
+            )
+        return cls(url, told["workers"])
+
+    def run(self, order: Order, folder: Folder, lock: int, show: Callable[[Glance], None]) -> Path:
+        """As `bench.experiment.trial.Generator.run`; the folder that is fetched says which trial it is."""
+        before = self._idle(order)
+        form = self._form(order)
+        answer = json.loads(self._ask("/swarm", form))
+        if not answer.get("success"):
+            raise Failed(f"{self.url} does not start: {answer.get('message')}")
+        try:
+            name = self._watch(order, before, show)
+        finally:
+            self._ask("/stop", {}, seconds=_END_SECONDS)
+        told = self._told()
+        self._check_refused(told, before)
+        check_server(order)
+        if not any(run["name"] == name and run["finished"] for run in told["runs"]):
+            raise Failed(f"{self.url} did not finish the run {name}; see its log")
+        return self._fetch(name, order, folder)
+
+    def _idle(self, order: Order) -> dict[str, Any]:
+        """What it tells when no test runs there and all its workers are ready. Raises Failed."""
+        give_up = time.monotonic() + order.seconds + _BEGIN_SECONDS + _IDLE_SECONDS
+        while True:
+            told = self._told()
+            idle = told["state"] in ("ready", "stopped")
+            if idle and (self.workers is None or told["workers"] >= self.workers):
+                return told
+            if time.monotonic() > give_up:
+                raise Failed(
+                    f"{self.url} has {told['workers']} of {self.workers} workers ready"
+                    if idle
+                    else f"{self.url} is {told['state']}: somebody else's test runs there"
+                )
+            time.sleep(_LOOK_SECONDS / 5)
+
+    def _form(self, order: Order) -> dict[str, str]:
+        """What a person would fill in. All options each time: Locust remembers those of the test before."""
+        options = order.options()
+        if (
+            urllib.parse.urlsplit(self.url).hostname not in _HERE
+        ):  # processes of this machine are none of its own
+            options |= {"server-pid": None, "server-container": None}
+        return {
+            "user_count": str(order.users),
+            "spawn_rate": str(order.users),
+            "run_time": f"{order.seconds + _BEGIN_SECONDS:.0f}s",
+            "host": order.server.address,
+            **{name.replace("-", "_"): _text(value) for name, value in options.items()},
+        }
+
+    def _watch(self, order: Order, before: dict[str, Any], show: Callable[[Glance], None]) -> str:
+        """Wait until the load has lasted as long as it should; gives the run's name. Raises Failed."""
+        known = {run["name"] for run in before["runs"]}
+        started, running = time.monotonic(), None
+        while True:
+            told, now = self._told(), time.monotonic()
+            self._check_refused(told, before)
+            check_server(order)
+            new = [run for run in told["runs"] if run["name"] not in known]
+            if running is None and new and told["state"] == "running":  # all users are there, on all workers
+                running = now
+            if running is None and now - started > _BEGIN_SECONDS:
+                raise Failed(f"{self.url} did not begin within {_BEGIN_SECONDS:g} s; see its log")
+            if running is not None and now - running >= order.seconds:
+                return str(new[-1]["name"])
+            if new and new[-1]["finished"]:
+                raise Failed(f"somebody stopped the test at {self.url}")
+            show(Glance(order.trial, now - started, *self._seen()))
+            left = _LOOK_SECONDS / 5 if running is None else running + order.seconds - time.monotonic()
+            time.sleep(max(0.0, min(_LOOK_SECONDS, left)))
+
+    def _check_refused(self, told: dict[str, Any], before: dict[str, Any]) -> None:
+        refused = told["refused"][len(before["refused"]) :]
+        if refused:
+            raise Failed(f"{self.url} refuses: {refused[-1]}")
+
+    def _seen(self) -> tuple[float | None, float | None]:
+        """Rate and p99 of the test that runs, rounded as Locust does for watching."""
+        told = json.loads(self._ask("/stats/requests"))
+        whole = told["stats"][-1]
+        if not whole["num_requests"]:
+            return None, None
+        return whole["current_rps"], whole["response_time_percentile_0.99"] / 1e3
+
+    def _fetch(self, name: str, order: Order, folder: Folder) -> Path:
+        """Put the run's folder into the experiment's, whole or not at all. Raises Failed."""
+        place = folder.path / FETCHED
+        shutil.rmtree(place, ignore_errors=True)
+        path = f"/bench/runs/{urllib.parse.quote(name)}"
+        with (
+            self._opened(path, None, _END_SECONDS) as archive,
+            tarfile.open(fileobj=archive, mode="r|") as packed,
+        ):
+            packed.extractall(place, filter="data")
+        manifest = place / name / "manifest.json"
+        said = json.loads(manifest.read_text())
+        said["experiment"] = json.loads(json.dumps(order.described(), default=str))
+        said["load"]["run_time"] = order.seconds  # Locust was told a longer one, and stopped
+        manifest.write_text(json.dumps(said, indent=1) + "\n")
+        target = folder.path / name
+        (place / name).rename(target)
+        place.rmdir()
+        check_recorded(target, f"see the log of {self.url}")
+        return target
+
+    def _told(self) -> dict[str, Any]:
+        try:
+            told: dict[str, Any] = json.loads(self._ask("/bench/runs"))
+        except ValueError:
+            raise Failed(
+                f"{self.url} does not tell what it runs: it wants a login, or is no Locust of this package"
+            ) from None
+        return told
+
+    def _ask(self, path: str, form: dict[str, str] | None = None, seconds: float = _ANSWER_SECONDS) -> bytes:
+        """Raises Failed where it does not answer."""
+        with self._opened(path, form, seconds) as answer:
+            body: bytes = answer.read()
+            return body
+
+    @contextlib.contextmanager
+    def _opened(self, path: str, form: dict[str, str] | None, seconds: float) -> Iterator[Any]:
+        content = None if form is None else urllib.parse.urlencode(form).encode()
+        try:
+            # the scheme is checked in `at`
+            with urllib.request.urlopen(self.url + path, content, timeout=seconds) as answer:  # noqa: S310
+                yield answer
+        except urllib.error.HTTPError as error:
+            missing = error.code == http.HTTPStatus.NOT_FOUND
+            hint = "; does it run a scenario of this package?" if missing else ""
+            raise Failed(f"{self.url}{path}: {error.code} {error.reason}{hint}") from None
+        except (OSError, http.client.HTTPException, tarfile.TarError) as error:
+            reason = getattr(error, "reason", None) or error
+            raise Failed(f"{self.url}{path}: no answer ({reason})") from None
+
+
+def _text(value: Option) -> str:
+    """As Locust reads a form: an empty text where an option is not given."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return "" if value is None else str(value)

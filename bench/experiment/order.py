@@ -1,0 +1,78 @@
+"""What is Locust told of a trial, and what does the manifest say of it?"""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from bench.config.experiment import Study
+from bench.experiment.plan import Trial, load_of
+from bench.serve.launching.running import Running
+from bench.wire.dial import TLS
+
+Option = str | int | float | bool | None
+
+
+class Order(NamedTuple):
+    """A trial that is to be run on a server."""
+
+    study: Study
+    trial: Trial
+    server: Running
+    facts: Mapping[str, Any]
+    """What the manifest says of the server."""
+
+    @property
+    def seconds(self) -> int:
+        """How long the load lasts."""
+        return self.study.experiment.seconds
+
+    @property
+    def users(self) -> int:
+        """Locust's users, all of which start at once."""
+        return load_of(self.study.experiment, self.trial.cell).users
+
+    def options(self) -> dict[str, Option]:
+        """The scenario's options by their names without dashes; None: as if the option was not given."""
+        experiment, cell = self.study.experiment, self.trial.cell
+        schedule = load_of(experiment, cell).schedule
+        own = {name.replace("_", "-"): value for name, value in experiment.options.items()}
+        return {
+            "model-name": cell.model,
+            "model-version": cell.version,
+            "signature": experiment.models[cell.model].signature,
+            "batch-size": cell.batch,
+            "deadline": experiment.deadline,
+            "seed": self.trial.seed,
+            "note": self.trial.id,
+            "schedule": None if schedule == "closed" else schedule,
+            "no-samples": not experiment.samples,
+            "server-pid": self.server.pid,
+            "server-container": self.server.container,
+            "server-metrics": self.server.metrics,
+            "metadata": ",".join(f"{key}={variable}" for key, variable in self.server.metadata.items())
+            or None,
+            **_tls(self.server.tls),
+            **own,
+        }
+
+    def described(self) -> dict[str, Any]:
+        """What the manifest says of the experiment."""
+        return {
+            "name": self.study.name,
+            "cell": self.trial.cell._asdict(),
+            "block": self.trial.block,
+            "trial": self.trial.number,
+            "seed": self.study.experiment.seed,
+            "server": dict(self.facts),
+        }
+
+
+def _tls(tls: TLS | None) -> dict[str, Option]:
+    files = {
+        "grpc-tls-ca": tls and tls.ca,
+        "grpc-tls-cert": tls and tls.certificate,
+        "grpc-tls-key": tls and tls.key,
+        "grpc-tls-server-name": tls and tls.server_name,
+    }
+    return {"grpc-tls": tls is not None} | {
+        name: None if value is None else str(value) for name, value in files.items()
+    }

@@ -1,0 +1,88 @@
+"""What does a program get to know that runs tests through Locust's web interface? (`bench run --master`)
+
+Locust's own routes start and stop a test and tell how it goes. Beside them:
+
+    GET /bench/runs            scenario, options, state and load processes of this Locust; its runs; refused tests
+    GET /bench/runs/<name>     the folder of a run that is finished, as a tar archive
+
+Only folders that this process has written since it was started are given away.
+"""
+
+import tarfile
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from locust.runners import MasterRunner
+
+_PIECE: Final = 1 << 20
+"""Bytes of an archive that are sent at once."""
+
+
+@dataclass
+class _Published:
+    path: Path
+    note: str | None
+    finished: bool = False
+
+
+class Published:
+    """The runs of this process, in the order in which they began."""
+
+    def __init__(self, environment: Any, runner: Any) -> None:
+        self._environment, self._runner = environment, runner
+        self._runs: dict[str, _Published] = {}
+        self._refused: list[str] = []
+
+    def offer(self, web: Any) -> None:
+        """Add the routes to Locust's web interface, with the login that it asks for."""
+        prefix = str(self._environment.parsed_options.web_base_path or "").rstrip("/")
+        for path, name, view in (
+            ("/bench/runs", "bench_runs", self._told),
+            ("/bench/runs/<name>", "bench_run", self._archive),
+        ):
+            web.app.add_url_rule(prefix + path, name, web.auth_required_if_enabled(view))
+
+    def begin(self, path: Path, note: str | None) -> None:
+        """A run has begun to record."""
+        self._runs[path.name] = _Published(path, note)
+
+    def finish(self, path: Path) -> None:
+        """Its folder is whole."""
+        self._runs[path.name].finished = True
+
+    def refuse(self, reason: str) -> None:
+        """A test was ended because something has to be mended."""
+        self._refused.append(reason)
+
+    def _told(self) -> dict[str, Any]:
+        parsed = self._environment.parsed_options
+        master = isinstance(self._runner, MasterRunner)
+        return {
+            "scenario": Path(self._environment.locustfile or "scenario").stem,
+            "options": sorted(vars(parsed)),
+            "state": self._runner.state,
+            # those that have just stopped are not ready yet, and would be left out of the next test
+            "workers": len(self._runner.clients.ready) if master else None,
+            "runs": [
+                {"name": name, "note": run.note, "finished": run.finished} for name, run in self._runs.items()
+            ],
+            "refused": self._refused,
+        }
+
+    def _archive(self, name: str) -> Any:
+        run = self._runs.get(name)
+        if run is None or not run.finished:
+            return f"no finished run {name}", 404
+        return _pieces(run.path), 200, {"Content-Type": "application/x-tar"}
+
+
+def _pieces(folder: Path) -> Iterator[bytes]:
+    with tempfile.TemporaryFile() as file:
+        with tarfile.open(fileobj=file, mode="w") as archive:
+            archive.add(folder, arcname=folder.name)
+        file.seek(0)
+        while piece := file.read(_PIECE):
+            yield piece

@@ -1,0 +1,150 @@
+"""Experiments whose load a Locust makes that runs already, with workers of its own."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench import BenchError
+from bench.config.experiment import read_experiment
+from bench.experiment.folder import Folder
+from bench.experiment.master import Master
+from bench.experiment.order import Order
+from bench.experiment.plan import trials
+from bench.experiment.trial import Failed
+from bench.run import Run
+from bench.serve.launching.binary import free_port
+from bench.serve.launching.running import Running
+from tests.experiment.experiments import ROOT, bench_run, manifests, only_folder, write
+
+WORKERS = 2
+SECONDS = 60
+
+
+@pytest.fixture(scope="module")
+def master(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """host:port of the web interface of a Locust master with two workers."""
+    place = tmp_path_factory.mktemp("master")
+    port, web = free_port(), free_port()
+    # its own server is never asked: every trial names one
+    own = ["--host", "127.0.0.1:1", "--results", str(place / "results"), "--stop-timeout", "1"]
+    bind = ["--master-bind-host", "127.0.0.1", "--master-bind-port", str(port)]
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(
+            locust(
+                place / "master.log",
+                "--master",
+                *bind,
+                "--web-host",
+                "127.0.0.1",
+                "--web-port",
+                str(web),
+                *own,
+            )
+        )
+        for number in range(WORKERS):
+            join = ["--worker", "--master-host", "127.0.0.1", "--master-port", str(port)]
+            stack.enter_context(locust(place / f"worker{number}.log", *join))
+        give_up = time.monotonic() + SECONDS
+        while told(web).get("workers") != WORKERS:
+            assert time.monotonic() < give_up, (place / "master.log").read_text()
+            time.sleep(0.1)
+        yield f"127.0.0.1:{web}"
+    print((place / "master.log").read_text())  # shown where a test failed
+
+
+@contextlib.contextmanager
+def locust(log: Path, *arguments: str) -> Iterator[None]:
+    command = [sys.executable, "-m", "locust", "-f", str(ROOT / "scenarios" / "mnist.py"), *arguments]
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=output, cwd=ROOT, start_new_session=True)
+    try:
+        yield
+        assert process.poll() is None, log.read_text()  # it stays through all trials
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def told(web: int) -> dict[str, Any]:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{web}/bench/runs", timeout=10) as answer:
+            found: dict[str, Any] = json.loads(answer.read())
+            return found
+    except OSError:  # nobody listens yet
+        return {}
+
+
+def test_one_master_and_its_workers_make_the_load_of_all_trials(tmp_path: Path, master: str) -> None:
+    path = write(tmp_path, "batch_sizes = [1, 4]", servers='["quick"]')
+    done = bench_run(path, "--master", master, "--trials", "1")
+    assert done.returncode == 0, done.stderr
+    folder = only_folder(path)
+    said = manifests(folder)
+    assert [m["experiment"]["cell"] for m in said] == [t.cell._asdict() for t in folder.trials]
+    # what one trial is told does not stay for the next one
+    assert [m["load"]["batch"] for m in said] == [t.cell.batch for t in folder.trials]
+    assert [m["load"]["run_time"] for m in said] == [1, 1]
+    assert len({frozenset(w["id"] for w in m["workers"]) for m in said}) == 1
+    for manifest, ended in zip(said, folder.ended().values(), strict=True):
+        assert [w["recorded"] > 0 and not w["lost"] for w in manifest["workers"]] == [True] * WORKERS
+        assert manifest["experiment"]["server"]["name"] == "quick"
+        run = Run.open(folder.path / str(ended.folder))
+        assert run.finished
+        assert run.manifest["stopped"] > 1.0
+        assert {f"worker {n}" for n in range(WORKERS)} <= {row["source"] for row in run.telemetry}
+    assert not (folder.path / ".fetched").exists()
+
+
+def test_a_trial_that_the_master_refuses_is_told_with_its_reason(tmp_path: Path, master: str) -> None:
+    path = write(tmp_path, 'options = { mnist = "nowhere" }', servers='["quick"]')
+    study = read_experiment(path)
+    (trial, *_) = trials(study.experiment, study.servers)
+    server = Running("127.0.0.1:1", ended=lambda: None, log_text=lambda: "")
+    with pytest.raises(Failed, match=rf"http://{master} refuses: .*nowhere"):
+        Master.at(master, study).run(
+            Order(study, trial, server, {}), Folder(tmp_path, {"plan": []}), 0, lambda _: None
+        )
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ('options = { transpot = "grpcio" }', r"options\.transpot: unknown to .*, did you mean transport\?"),
+        ('cpus = "0"', "cpus = '0': the load processes of --master .* run already; leave the key out"),
+    ],
+)
+def test_what_a_master_cannot_do_is_said_before_anything_starts(
+    tmp_path: Path, master: str, text: str, reason: str
+) -> None:
+    with pytest.raises(BenchError, match=reason):
+        Master.at(master, read_experiment(write(tmp_path, text)))
+
+
+def test_a_master_of_another_scenario_is_refused(tmp_path: Path, master: str) -> None:
+    path = write(tmp_path)
+    path.write_text(path.read_text().replace("mnist.py", "overhead.py"))
+    with pytest.raises(
+        BenchError, match=r"it runs mnist, .*small\.toml wants overhead; start it with locust"
+    ):
+        Master.at(master, read_experiment(path))
+
+
+def test_no_master_at_all(tmp_path: Path) -> None:
+    study = read_experiment(write(tmp_path))
+    address = f"127.0.0.1:{free_port()}"
+    with pytest.raises(
+        BenchError, match=rf"--master {address}: http://{address}/bench/runs: no answer \("
+    ) as error:
+        Master.at(address, study)
+    assert "\n" not in str(error.value)
