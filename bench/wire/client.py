@@ -17,6 +17,7 @@ from bench.wire.deadlines import Deadlines, Queue
 from bench.wire.dial import TLS, Address, ConnectError, client_context, dial
 from bench.wire.exchange import Exchange, RequestHead
 from bench.wire.http2_client import ClientConnection
+from bench.wire.keepalive import Keepalive
 from bench.wire.link import Link
 
 USER_AGENT: Final = f"serving-bench/{__version__}"
@@ -24,6 +25,7 @@ USER_AGENT: Final = f"serving-bench/{__version__}"
 _DIAL_LIMIT: Final = (
     20.0  # seconds for one attempt, name look-up and TLS included: gRPC's least connect timeout
 )
+_ALL_FAILED: Final = "failed to connect to all addresses; last error: "  # gRPC's words
 _FIRST_PAUSE: Final = 0.1  # seconds; gRPC's 1 s would make a server's restart look longer than it was
 _LONGEST_PAUSE: Final = 5.0
 _PAUSE_GROWTH: Final = 1.6
@@ -84,6 +86,7 @@ class Channel:
         metadata: Sequence[tuple[str, str]] = (),
         largest_message: int = unary.LARGEST_MESSAGE,
         user_agent: str = USER_AGENT,
+        keepalive: Keepalive | None = None,
     ) -> None:
         """`metadata` goes with each call. Raises BenchError for an unusable address or TLS file, ValueError for
         metadata that no header can carry."""
@@ -95,6 +98,7 @@ class Channel:
         unary.metadata_fields(self._metadata)
         self._largest = largest_message
         self._user_agent = user_agent
+        self._keepalive = keepalive
         self._hub = get_hub()
         self._links: set[Link] = set()  # also those that only finish what they have begun
         self._ready: list[Link] = []
@@ -123,9 +127,10 @@ class Channel:
     def connect(self, timeout: float) -> None:
         """Wait until a connection is up; raises BenchError with address and reason after `timeout` seconds."""
         if not self._up.wait(timeout):
-            reason = self._failure or f"{self._address.text}: no answer"
+            reason = (self._failure or "no answer").removeprefix(_ALL_FAILED)
             raise BenchError(
-                f"no connection within {timeout:g} s: {reason}: start the server or correct the address"
+                f"no connection within {timeout:g} s to {self._address.text} "
+                f"({reason.removeprefix(f'{self._address.text}: ')}); start the server or correct the address"
             )
 
     def call(
@@ -357,7 +362,7 @@ class Channel:
             metadata=self._metadata,
             largest_message=self._largest,
         )
-        link = Link(sock, session, connection, self._deliver, self._changed)
+        link = Link(sock, session, connection, self._deliver, self._changed, keepalive=self._keepalive)
         self._links.add(link)
         link.open()
         try:
@@ -375,7 +380,7 @@ class Channel:
         """An attempt to connect has failed: unless another connection is up, nothing is left to wait for."""
         if self._ready or self._closed:
             return
-        self._failure = f"failed to connect to all addresses; last error: {reason}"
+        self._failure = _ALL_FAILED + reason
         waiting, self._waiting = self._waiting, {}
         for call in waiting:
             self._end_soon(call, unary.UNAVAILABLE, self._failure)

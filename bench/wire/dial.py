@@ -16,6 +16,7 @@ _SOCKET: Final[Any] = gevent.monkey.get_original(
     "socket", "socket"
 )  # unpatched: the links wait in the loop themselves
 _READ: Final = 65_536
+_RECORD: Final = 16_384  # bytes that one record carries at most (RFC 8446, 5.1)
 _HOST: Final = re.compile(r"[^\s/:\[\]@]+")
 
 
@@ -109,9 +110,11 @@ class Session:
         if received:
             self._incoming.write(received)
         parts: list[bytes] = []
-        while True:
+        tls, incoming = self._tls, self._incoming
+        # Asking first is cheaper than the exception that ends reading otherwise, which remains for records that have come in part.
+        while incoming.pending or tls.pending():
             try:
-                part = self._tls.read(_READ)
+                part = tls.read(_RECORD)
             except ssl.SSLWantReadError:
                 break
             except ssl.SSLZeroReturnError:
@@ -153,7 +156,9 @@ def dial(
         try:
             targets = _resolve(address)
         except OSError as failure:
-            raise ConnectError(f"{address.text}: {failure.strerror or failure}") from failure
+            raise ConnectError(
+                f"{address.text}: the name {address.host} is not found ({failure.strerror or failure})"
+            ) from failure
         start = turn % len(targets)
         for family, where in targets[start:] + targets[:start]:
             sock = gevent.socket.socket(family, gevent.socket.SOCK_STREAM)

@@ -82,6 +82,10 @@ class Connection(ABC):
         """Bytes of messages that wait for the peer's windows: what a peer that reads nothing makes us keep."""
         return self._outflow.held
 
+    def ping(self) -> None:
+        """Ask the peer for a sign of life; it has to answer at once."""
+        self.out.append(frames.frame(PING, 0, 0, b"alive?\0\0"))
+
     def take(self) -> bytes:
         """All bytes to send now, joined; empties `out`."""
         joined = b"".join(self.out)

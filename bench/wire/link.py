@@ -17,6 +17,7 @@ from gevent.hub import get_hub
 from bench.wire.dial import Session
 from bench.wire.exchange import Exchange
 from bench.wire.http2_client import ClientConnection
+from bench.wire.keepalive import Keepalive, Watch
 
 _READABLE, _WRITABLE = 1, 2
 _READ: Final = 129_024  # below the size from which malloc maps and unmaps memory for each read (13 us of 70)
@@ -32,6 +33,8 @@ class Link:
         connection: ClientConnection,
         deliver: Callable[[Any, float], None],
         changed: Callable[["Link"], None],
+        *,
+        keepalive: Keepalive | None = None,
     ) -> None:
         """`deliver` gets each exchange that ended and the instant of the read; `changed` is told of `connection`'s
         first SETTINGS, its draining, its returned exchanges, its end."""
@@ -43,6 +46,10 @@ class Link:
         self.lost: str | None = None
         """Why the link is gone; None: it is up, or coming up."""
         self.sent_calls = 0
+        self.heard = time.perf_counter()
+        """When something was read last, on the clock of `time.perf_counter`."""
+        self._keepalive = keepalive
+        self._watch: Watch | None = None
         self._sock = sock
         self._session = session
         self._deliver = deliver
@@ -61,6 +68,8 @@ class Link:
         """Greet the server and start reading."""
         self._reader.start(self._on_readable)
         self.schedule()
+        if self._keepalive is not None:
+            self._watch = Watch(self, self._keepalive)
         if self._session is not None:
             self._run_callback(self._on_handshake_rest)
 
@@ -127,6 +136,7 @@ class Link:
             self._on_bytes(data, now)
 
     def _on_bytes(self, data: bytes, now: float) -> None:
+        self.heard = now
         connection, deliver = self.connection, self._deliver
         self._scheduled = True  # what the woken users send leaves below, without another callback
         for call in connection.receive(data):
@@ -217,6 +227,8 @@ class Link:
         for watcher in (self._reader, self._writer):
             watcher.stop()
             watcher.close()
+        if self._watch is not None:
+            self._watch.stop()
         self._sock.close()
         self.opened.set()
         self.leaving.set()

@@ -14,8 +14,10 @@ from bench import BenchError
 from bench.wire import unary
 from bench.wire.client import USER_AGENT, Reply
 from bench.wire.dial import TLS, Address
+from bench.wire.keepalive import Keepalive
 
 _HEALTH: Final = "/grpc.health.v1.Health/Check"
+_REASON_SECONDS: Final = 1.0
 _prepared: set[str] = set()
 
 
@@ -73,6 +75,7 @@ class Channel:
         metadata: Sequence[tuple[str, str]] = (),
         largest_message: int = unary.LARGEST_MESSAGE,
         user_agent: str = USER_AGENT,
+        keepalive: Keepalive | None = None,
     ) -> None:
         """As `client.Channel`; raises BenchError for an unusable address or TLS file."""
         _prepare()
@@ -90,6 +93,9 @@ class Channel:
             ("grpc.primary_user_agent", user_agent),
             ("grpc.use_local_subchannel_pool", 1),  # otherwise channels to one address share a connection
         ]
+        if keepalive is not None:
+            options.append(("grpc.keepalive_time_ms", round(keepalive.every * 1000)))
+            options.append(("grpc.keepalive_timeout_ms", round(keepalive.limit * 1000)))
         if tls is not None and tls.server_name:
             options.append(("grpc.ssl_target_name_override", tls.server_name))
         credentials = None if tls is None else _credentials(tls)
@@ -116,9 +122,14 @@ class Channel:
         # connection block the thread, and with it the event loop, where `threading` is not monkey-patched.
         reply = self.call(_HEALTH, b"", timeout, wait=True)
         self._sent_calls -= 1  # a question of ours, none of the caller's
+        if reply.status == unary.DEADLINE_EXCEEDED:  # one that does not wait is told why
+            reply = self.call(_HEALTH, b"", _REASON_SECONDS)
+            self._sent_calls -= 1
         if reply.status in (unary.DEADLINE_EXCEEDED, unary.UNAVAILABLE):
-            problem = f"no connection within {timeout:g} s: {self._address.text}: {reply.details}"
-            raise BenchError(f"{problem}: start the server or correct the address")
+            raise BenchError(
+                f"no connection within {timeout:g} s to {self._address.text} ({reply.details}); start the "
+                "server or correct the address"
+            )
 
     def call(
         self,

@@ -64,10 +64,10 @@ def test_conformance(trials: Trials, transport: str, server: str, tls: bool, nam
 
 
 @pytest.fixture(scope="module")
-def null_server(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def null_server() -> Path:
     if (reason := missing("grpc++")) is not None:
         pytest.skip(reason)
-    return build(tmp_path_factory.mktemp("null_server"))
+    return build()
 
 
 @pytest.mark.parametrize("size", [0, 100, 70_000])

@@ -1,0 +1,81 @@
+"""How is a server noticed that has vanished while calls wait for it? (PING, RFC 9113, 6.7; gRPC's keepalive)"""
+
+import time
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from gevent.hub import get_hub
+
+from bench.wire.http2_client import ClientConnection
+
+
+@dataclass(frozen=True)
+class Keepalive:
+    """When to ask a silent server whether it is still there. Seconds.
+
+    gRPC servers hang up (GOAWAY "too_many_pings") on clients that ask oftener than they permit, which is every
+    300 s unless they are configured otherwise: so nothing is asked by default, as in gRPC.
+    """
+
+    every: float
+    """Ask after so long without a byte from the server while calls are under way; without calls nothing is asked."""
+    limit: float = 20.0
+    """Without a byte for so long after the question the connection is given up, its calls end as UNAVAILABLE."""
+
+    def __post_init__(self) -> None:
+        for name, seconds in (("every", self.every), ("limit", self.limit)):
+            if not 0 < seconds < float("inf"):
+                raise ValueError(f"keepalive {name} {seconds}: a number of seconds above 0 is expected")
+
+
+class Watched(Protocol):
+    """The connection that is watched: `link.Link`."""
+
+    connection: ClientConnection
+    heard: float
+
+    def schedule(self) -> None: ...
+    def break_off(self, reason: str) -> None: ...
+
+
+class Watch:
+    """Watches one connection; costs a timer, and nothing for each call."""
+
+    def __init__(self, link: Watched, keepalive: Keepalive) -> None:
+        self._link = link
+        self._keepalive = keepalive
+        self._idle = 0.0  # the last look at which no call was under way
+        self._asked: float | None = None
+        self._timer: Any = None
+        self._look_in(keepalive.every)
+
+    def stop(self) -> None:
+        """Look no more."""
+        if self._timer is not None:
+            self._timer.stop()
+            self._timer.close()
+            self._timer = None
+
+    def _look_in(self, seconds: float) -> None:
+        self.stop()
+        self._timer = get_hub().loop.timer(max(seconds, 0.001), ref=False)
+        self._timer.start(self._look)
+
+    def _look(self) -> None:
+        now, link, keepalive = time.perf_counter(), self._link, self._keepalive
+        if self._asked is not None and link.heard < self._asked:
+            left = self._asked + keepalive.limit - now
+            if left <= 0:
+                link.break_off(f"connection lost: no answer to a PING within {keepalive.limit:g} s")
+            else:
+                self._look_in(left)
+            return
+        self._asked = None
+        if not link.connection.in_flight:
+            self._idle = now
+        left = max(link.heard, self._idle) + keepalive.every - now
+        if left <= 0:
+            link.connection.ping()
+            link.schedule()
+            self._asked, left = now, keepalive.limit
+        self._look_in(left)
