@@ -17,6 +17,7 @@ from bench.serve.prediction import Group, Predictions, Prepared, divisible, stac
 from bench.serve.probe import Traits, untried
 from bench.serve.servable import Code, Refusal
 from bench.serve.tensors import Array
+from bench.serve.unforeseen import unforeseen
 
 INLINE_SECONDS: Final = 5e-4
 """Longest run that is done in the I/O thread: other connections wait for it."""
@@ -105,7 +106,7 @@ class Runner:
 
     def __init__(self, predictions: Predictions, metrics: Metrics) -> None:
         self._predictions = predictions
-        self._runtime = metrics.runtime_latency
+        self._runs = metrics.graph_runs
 
     def together(self, group: Group, calls: Sequence[Call]) -> list[bytes | Refusal]:
         """One run for all; where that fails, or its outputs cannot be divided, one for each.
@@ -113,36 +114,33 @@ class Runner:
         So a request that the model refuses fails alone and its mates are answered.
         """
         batch = [call.prepared for call in calls]
-        if len(batch) > 1:
-            rows = sum(prepared.rows for prepared in batch)
-            try:
-                outputs = self._run(group, stack(batch), rows)
-            except (Refusal, MemoryError):
-                return [self.alone(prepared) for prepared in batch]
+        if len(batch) == 1:
+            return [self.alone(batch[0])]
+        unexpected = None
+        try:
+            outputs = self._run(group, stack(batch), sum(prepared.rows for prepared in batch))
             if divisible(batch, outputs):
-                return self._answers(batch, outputs)
-        return [self.alone(prepared) for prepared in batch]
+                self._predictions.ran(batch)
+                return self._predictions.answer_all(batch, outputs)
+        except Refusal:
+            pass
+        except Exception as error:  # noqa: BLE001 - nothing has been answered or released yet: each gets its own run
+            unexpected = error
+        results = [self.alone(prepared) for prepared in batch]
+        if unexpected is not None and not any(isinstance(result, Refusal) for result in results):
+            unforeseen(unexpected, "a run of several requests")  # else it has been logged with its request
+        return results
 
     def alone(self, prepared: Prepared) -> bytes | Refusal:
         """The answer to one request; its version is released."""
         try:
             outputs = self.execute(prepared)
-        except MemoryError:
-            refusal = Refusal(
-                Code.RESOURCE_EXHAUSTED, "the server has not the memory that this request takes"
-            )
+        except Exception as error:  # noqa: BLE001 - whoever asked waits for an answer
+            refusal = error if isinstance(error, Refusal) else unforeseen(error, "a run of the model")
             self._predictions.give_up(prepared, refusal)
             return refusal
-        except Refusal as refused:
-            self._predictions.give_up(prepared, refused)
-            return refused
-        return self._answers([prepared], outputs)[0]
-
-    def _answers(self, batch: Sequence[Prepared], outputs: Mapping[str, Array]) -> list[bytes | Refusal]:
-        try:
-            return list(self._predictions.answer_all(batch, outputs))
-        except Refusal as refusal:  # an output that no response can hold
-            return [refusal] * len(batch)
+        self._predictions.ran([prepared])
+        return self._predictions.answer_all([prepared], outputs)[0]
 
     def execute(self, prepared: Prepared) -> Mapping[str, Array]:
         """The outputs of one request, in the calling thread; its version stays held. Raises Refusal."""
@@ -150,10 +148,10 @@ class Runner:
 
     def _run(self, group: Group, inputs: dict[str, Array], rows: int) -> Mapping[str, Array]:
         handle, pace = group.handle, traits(group).pace
-        start, began = time.perf_counter(), pace.clock()
+        began = pace.clock()
         outputs = handle.servable.run(group.signature, inputs, group.outputs)
         pace.learn(rows, pace.clock() - began)
-        self._runtime.series((handle.name, "Predict", "TF1")).add((time.perf_counter() - start) * 1e6)
+        self._runs.add(())
         return outputs
 
 

@@ -8,6 +8,7 @@ from typing import Final
 from bench.serve.batching import Asker, Call, Executor, Post
 from bench.serve.prediction import Predictions
 from bench.serve.servable import Code, Refusal
+from bench.serve.unforeseen import unforeseen
 from bench.wire import messages
 from bench.wire.http2_server import Request
 
@@ -34,13 +35,17 @@ class Calls:
         handle_rpc: HandleRpc,
         post: Post,
         most: int,
+        *,
+        waiting: frozenset[str] = frozenset(),
     ) -> None:
+        """`waiting`: paths of further methods that do not return at once."""
         self.in_flight = 0
         self._prepare = predictions.prepare
         self._submit = executor.submit
         self._handle_rpc = handle_rpc
         self._post = post
         self._most = most
+        self._waiting = _WAITING_METHODS | waiting
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="call")
         # a reload may wait for ever, for a directory that stays empty: it must not use up the other threads
         self._reload = ThreadPoolExecutor(1, thread_name_prefix="reload")
@@ -62,6 +67,8 @@ class Calls:
                     prepared = self._prepare(request.message)
                 except Refusal as refusal:
                     asker.refuse(request.stream, refusal)
+                except Exception as error:  # noqa: BLE001 - what was read with it is answered all the same
+                    asker.refuse(request.stream, unforeseen(error, "a Predict request"))
                 else:
                     deadline = None if timeout is None else time.monotonic() + timeout
                     self._submit(Call(prepared, asker, request.stream, deadline))
@@ -78,7 +85,7 @@ class Calls:
         self._reload.shutdown(wait=False, cancel_futures=True)
 
     def _other(self, asker: Asker, request: Request) -> None:
-        if request.path not in _WAITING_METHODS:
+        if request.path not in self._waiting:
             _finish(asker, request.stream, self._answer(request))
             return
         pool = self._reload if request.path == messages.RELOAD_CONFIG else self._threads
@@ -93,6 +100,8 @@ class Calls:
             return self._handle_rpc(request.path, request.message, request.timeout)
         except Refusal as refusal:
             return refusal
+        except Exception as error:  # noqa: BLE001 - whoever asked waits for an answer
+            return unforeseen(error, request.path)
 
 
 def _finish(asker: Asker, stream: int, answer: bytes | Refusal) -> None:

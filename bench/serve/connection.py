@@ -9,6 +9,7 @@ from typing import Final, Protocol
 from bench.serve.loop import READ, WRITE, Loop
 from bench.serve.outbox import Outbox
 from bench.serve.servable import Refusal
+from bench.serve.unforeseen import unforeseen
 from bench.wire.http2_server import Request, ServerConnection
 
 # malloc maps and unmaps memory for a larger read: of 64 x 100 kB in flight each request cost 115 us instead of 28
@@ -107,7 +108,10 @@ class GrpcConnection:
     # the interface of batching.Asker
 
     def respond(self, call: int, message: bytes) -> None:
-        self._respond(call, 0, "", message)
+        try:
+            self._respond(call, 0, "", message)
+        except Exception as error:  # noqa: BLE001 - the clients of the same batch still wait for their answers
+            self._fail(error)
         self._owner.answered()
         if not self.queued:
             self._owner.dirty(self)
@@ -143,6 +147,12 @@ class GrpcConnection:
         self.queued = False
         if self._sock is None:
             return
+        try:
+            self._flush()
+        except Exception as error:  # noqa: BLE001 - other connections have something to send too
+            self._fail(error)
+
+    def _flush(self) -> None:
         secure = self._secure
         data = self.http.take() if secure is None or secure.shaken else b""
         if secure is not None:
@@ -192,15 +202,25 @@ class GrpcConnection:
             self.close(f"the client has read nothing for {STALL_SECONDS:g} s")
 
     def _on_event(self, mask: int) -> None:
-        if mask & WRITE:
-            try:
-                self._outbox.resume()
-            except OSError as error:
-                self.close(str(error))
-                return
-            self._owner.dirty(self)
-        if mask & ~WRITE and self._sock is not None:
-            self._read()
+        try:
+            if mask & WRITE:
+                self._write()
+            if mask & ~WRITE and self._sock is not None:
+                self._read()
+        except Exception as error:  # noqa: BLE001 - what this client has sent must not touch the others
+            self._fail(error)
+
+    def _fail(self, error: Exception) -> None:
+        """An error of ours: where the connection stands is not known any more, so it ends."""
+        self.close(str(unforeseen(error, "a connection")))
+
+    def _write(self) -> None:
+        try:
+            self._outbox.resume()
+        except OSError as error:
+            self.close(str(error))
+            return
+        self._owner.dirty(self)
 
     def _read(self) -> None:
         try:

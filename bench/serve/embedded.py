@@ -4,6 +4,7 @@ import contextlib
 import json
 import logging
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -11,7 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from bench import __version__
-from bench.serve import front, http1, models, ports, web
+from bench.serve import front, http1, models, ports, siblings, web
 from bench.serve import settings as settings_files
 from bench.serve.front import Front
 from bench.serve.loop import Loop
@@ -36,14 +37,20 @@ def serve(options: Options) -> int:
     settings = settings_files.read(options)
     taken = ports.bind(options)
     if options.exit_with_parent:
-        threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
+        end = threading.Thread(
+            target=end_with_parent, args=(options.remove_with_parent,), name="parent", daemon=True
+        )
+        end.start()
     try:
         loop = Loop()
         if options.backend == "null":
             return _Server(options, taken, loop, None, settings).run()
         metrics = Metrics()
-        with models.serving(options, metrics) as repository:
-            stack = Stack(options, settings, repository, metrics, loop)
+        with (
+            models.serving(options, metrics) as repository,
+            siblings.joined(options.siblings_folder) as others,
+        ):
+            stack = Stack(options, settings, repository, metrics, loop, siblings=others)
             return _Server(options, taken, loop, stack, settings).run()
     finally:
         taken.close()
@@ -98,6 +105,7 @@ class _Server:
             "socket": self._options.grpc_socket_path or None,
             "pid": os.getpid(),
             "backend": self._options.backend,
+            "max_message_bytes": self._options.max_message_bytes,
         }
         if self._stack is not None:
             ready |= self._stack.facts()
@@ -114,14 +122,16 @@ class _Server:
         self._loop.post(lambda: self._front.drain(self._options.drain_seconds, self._loop.stop))
 
 
-def _end_with_parent() -> None:
-    """When standard input closes, whoever started this process is gone or wants it to end.
+def end_with_parent(folder: str) -> None:
+    """When standard input closes, whoever started this process is gone or wants it to end, and needs no folder.
 
     Before the server is ready that kills it; afterwards it drains.
     """
     with contextlib.suppress(OSError):
         while os.read(0, 4096):
             pass
+    if folder:
+        shutil.rmtree(folder, ignore_errors=True)
     os.kill(os.getpid(), signal.SIGTERM)
 
 

@@ -10,6 +10,7 @@ from typing import Final, Protocol
 import h11
 
 from bench.serve.loop import READ, WRITE, Loop, Timer
+from bench.serve.unforeseen import unforeseen
 
 _READ_SIZE: Final = 1 << 18
 _IDLE_SECONDS: Final = 120.0
@@ -88,7 +89,8 @@ class HttpConnection:
         self._last_seen = time.monotonic()
         self._idle = web.loop.call_at(self._last_seen + _IDLE_SECONDS, self._close_if_idle)
         sock.setblocking(False)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if sock.family != socket.AF_UNIX:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         web.loop.register(sock.fileno(), READ, self._on_event)
 
     @property
@@ -115,10 +117,14 @@ class HttpConnection:
         self._web.gone(self)
 
     def _on_event(self, mask: int) -> None:
-        if mask & WRITE:
-            self._send(b"")
-        if mask & ~WRITE and self._sock is not None:
-            self._read()
+        try:
+            if mask & WRITE:
+                self._send(b"")
+            if mask & ~WRITE and self._sock is not None:
+                self._read()
+        except Exception as error:  # noqa: BLE001 - what this client has sent must not touch the others
+            unforeseen(error, "an HTTP connection")
+            self.close()
 
     def _read(self) -> None:
         assert self._sock is not None  # noqa: S101 - the caller has looked: for the type checker

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from bench.serve.servable import Code, Loader, Refusal, Servable
 from bench.serve.states import Version
+from bench.serve.unforeseen import unforeseen
 
 T = TypeVar("T")
 
@@ -58,3 +59,5 @@ def outcome(action: Callable[[], T]) -> T | Refusal:
         return refusal
     except (OSError, MemoryError, ValueError, RuntimeError) as error:
         return Refusal(Code.UNKNOWN, f"{type(error).__name__}: {error}")
+    except Exception as error:  # noqa: BLE001 - the thread that keeps the versions must go on
+        return unforeseen(error, "loading or unloading")

@@ -13,6 +13,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
+from bench.serve.unforeseen import unforeseen
+
 READ: Final = select.EPOLLIN
 WRITE: Final = select.EPOLLOUT
 _EVENTS_PER_TURN: Final = 256
@@ -91,10 +93,13 @@ class Loop:
                 # an earlier event of this turn may have closed the descriptor
                 on_event = self._on_event.get(descriptor)
                 if on_event is not None:
-                    on_event(mask)
+                    try:
+                        on_event(mask)
+                    except Exception as error:  # noqa: BLE001 - one client's event must not end the others
+                        unforeseen(error, "an event")
             self._call_due()
             for call in self.after_turn:
-                call()
+                _make(call)
 
     def close(self) -> None:
         """Free the descriptors; `run` has returned."""
@@ -123,7 +128,7 @@ class Loop:
 
     def _call_due(self) -> None:
         while self._posted:
-            self._posted.popleft()()
+            _make(self._posted.popleft())
         timers = self._timers
         if not timers:
             return
@@ -131,7 +136,7 @@ class Loop:
         while timers and timers[0][0] <= now:
             call = heapq.heappop(timers)[2].call
             if call is not None:
-                call()
+                _make(call)
 
     def _ring(self) -> None:
         if self._wake >= 0:  # a thread may still be at work when the loop has ended
@@ -139,3 +144,11 @@ class Loop:
 
     def _drain_wake(self, _mask: int) -> None:
         os.eventfd_read(self._wake)
+
+
+def _make(call: Callback) -> None:
+    """Make a call; its error is logged and ends nothing else."""
+    try:
+        call()
+    except Exception as error:  # noqa: BLE001 - the loop serves everybody
+        unforeseen(error, "a call of the loop")

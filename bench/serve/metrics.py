@@ -5,9 +5,10 @@ cheap where it matters: a batch of answers is one addition and one list extensio
 when somebody reads them.
 """
 
+import json
 import re
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 import numpy as np
@@ -19,6 +20,11 @@ _PENDING: Final = 1024
 """Numbers kept before they are put into buckets: a pause of 0.1 ms; 16,384 at once were one of 2 ms."""
 
 Labels = tuple[str, ...]
+Tally = Sequence[float]
+"""What a series has counted, so that two tallies add up number by number: of a counter its number, of a histogram
+its buckets and the sum of what was observed."""
+Read = dict[str, dict[Labels, Tally]]
+"""By metric, by label values."""
 
 
 def exponential(start: float, growth: float, count: int) -> tuple[float, ...]:
@@ -50,12 +56,15 @@ class Counter:
         with self._lock:
             return sum(self._counts.values())
 
-    def lines(self) -> list[str]:
+    def read(self) -> dict[Labels, Tally]:
+        """The tally of each series."""
         with self._lock:
-            return [
-                f"{_exported(self.name)}{_braces(self.labels, v)} {n}"
-                for v, n in sorted(self._counts.items())
-            ]
+            return {values: [count] for values, count in self._counts.items()}
+
+    def lines(self, read: Mapping[Labels, Tally]) -> list[str]:
+        """Prometheus text of what was read."""
+        name = _exported(self.name)
+        return [f"{name}{_braces(self.labels, values)} {count}" for values, (count,) in sorted(read.items())]
 
 
 class Series:
@@ -113,13 +122,21 @@ class Sampler:
                 found = self._series.setdefault(values, Series(self._bounds))
         return found
 
-    def lines(self) -> list[str]:
-        name = _exported(self.name)
+    def read(self) -> dict[Labels, Tally]:
+        """The tally of each series."""
         with self._lock:
-            all_series = sorted(self._series.items())
-        lines = []
+            all_series = list(self._series.items())
+        read: dict[Labels, Tally] = {}
         for values, series in all_series:
             buckets, total = series.read()
+            read[values] = [*buckets.tolist(), total]
+        return read
+
+    def lines(self, read: Mapping[Labels, Tally]) -> list[str]:
+        """Prometheus text of what was read."""
+        name = _exported(self.name)
+        lines = []
+        for values, (*buckets, total) in sorted(read.items()):
             below = np.cumsum(buckets)
             bounds = [*(f"{bound:g}" for bound in self._bounds), "+Inf"]
             for bound, count in zip(bounds, below, strict=True):
@@ -145,6 +162,7 @@ class Metrics:
         self.runtime_latency = Sampler(
             f"{serving}/runtime_latency", ("model_name", "API", "runtime"), _LATENCY
         )
+        self.graph_runs = Counter("/tensorflow/core/graph_runs")
         self.example_counts = Sampler(f"{serving}/request_example_counts", ("model",), exponential(1, 2, 15))
         self.example_count_total = Counter(f"{serving}/request_example_count_total", ("model",))
         self.warmup_latency = Sampler(f"{serving}/model_warmup_latency", ("model_path", "status"), _LATENCY)
@@ -167,12 +185,51 @@ class Metrics:
         """The sum over all series of a counter by its name, 0 for a name that is none."""
         return next((m.total for m in self.every() if m.name == name and isinstance(m, Counter)), 0)
 
-    def page(self) -> str:
-        """Prometheus text format; a metric without samples shows its TYPE line only."""
+    def read(self) -> Read:
+        """The tallies of all metrics."""
+        return {metric.name: metric.read() for metric in self.every()}
+
+    def page(self, read: Read | None = None) -> str:
+        """Prometheus text format; a metric without samples shows its TYPE line only.
+
+        `read`: what is shown; None: the tallies of this process.
+        """
+        read = self.read() if read is None else read
         lines = []
         for metric in self.every():
-            lines += [f"# TYPE {_exported(metric.name)} {metric.kind}", *metric.lines()]
+            lines += [
+                f"# TYPE {_exported(metric.name)} {metric.kind}",
+                *metric.lines(read.get(metric.name, {})),
+            ]
         return "\n".join(lines) + "\n"
+
+
+def summed(several: Iterable[Read]) -> Read:
+    """The sums of what was read in several processes."""
+    total: Read = {}
+    for read in several:
+        for name, series in read.items():
+            sums = total.setdefault(name, {})
+            for values, tally in series.items():
+                before = sums.get(values)
+                sums[values] = (
+                    tally if before is None else [a + b for a, b in zip(before, tally, strict=True)]
+                )
+    return total
+
+
+def encoded(read: Read) -> bytes:
+    """What was read, as bytes for another process."""
+    rows = {
+        name: [[list(values), tally] for values, tally in series.items()] for name, series in read.items()
+    }
+    return json.dumps(rows).encode()
+
+
+def decoded(text: bytes) -> Read:
+    """What `encoded` has made bytes of."""
+    rows = json.loads(text)
+    return {name: {tuple(values): tally for values, tally in series} for name, series in rows.items()}
 
 
 def _exported(name: str) -> str:

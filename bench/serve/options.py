@@ -69,7 +69,11 @@ class Options:
     # operation
     processes: int = _flag(1, "server processes that share the port through SO_REUSEPORT")
     shared_port: bool = _flag(False, "let other processes listen on the same port (SO_REUSEPORT)")
+    siblings_folder: str = _flag(
+        "", "where the processes of one server meet; --processes sets it", placeholder="DIR"
+    )
     exit_with_parent: bool = _flag(False, "end when standard input closes")
+    remove_with_parent: str = _flag("", "a folder to remove then", placeholder="DIR")
     max_message_bytes: int = _flag(1 << 28, "largest request (the original: 2147483647)")
     max_connections: int = _flag(20_000, "connections at once; further ones are closed")
     max_in_flight: int = _flag(65_536, "calls in flight at once; further ones get RESOURCE_EXHAUSTED")
@@ -127,6 +131,14 @@ class Options:
         }
 
 
+_NOT_HERE: Final = "this server does not have it; use the original for that"
+_INSTEAD: Final = {
+    "platform_config_file": "this server does not read it; say the same with --enable_batching "
+    "--batching_parameters_file, --tensorflow_intra_op_parallelism, --tensorflow_inter_op_parallelism, "
+    "--enable_model_warmup and --saved_model_tags",
+}
+"""What to use in the place of flags that are not built."""
+
 _CHOICES: Final = {
     "backend": ("tensorflow", "synthetic", "null"),
     "device": ("auto", "cpu", "gpu"),
@@ -139,9 +151,7 @@ def check(options: Options) -> None:
     for each in dataclasses.fields(Options):
         value = getattr(options, each.name)
         if each.metadata["help"] == "not supported" and value != each.default:
-            raise BenchError(
-                f"--{each.name}={value}: this server does not have it; use the original for that"
-            )
+            raise BenchError(f"--{each.name}={value}: {_INSTEAD.get(each.name, _NOT_HERE)}")
         if each.name in _CHOICES and value not in _CHOICES[each.name]:
             raise BenchError(f"--{each.name} {value}: choose {', '.join(_CHOICES[each.name])}")
         if each.name.endswith("_rate") and not 0 <= value <= 1:

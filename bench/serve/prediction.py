@@ -19,6 +19,7 @@ from bench.serve.repository import Repository
 from bench.serve.response import Responses
 from bench.serve.servable import Code, Handle, Refusal
 from bench.serve.tensors import MAX_FILLED, Array, Unreadable, decode
+from bench.serve.unforeseen import unforeseen
 from bench.wire.messages import PredictRequest
 
 __all__ = ["Group", "Predictions", "Prepared", "divide", "divisible", "stack"]
@@ -68,34 +69,64 @@ class Predictions:
         return Prepared(*grouped(handle, signature, inputs, outputs), inputs, b"", layout.NOWHERE)
 
     def answer(self, prepared: Prepared, outputs: Mapping[str, Array]) -> bytes:
-        """The serialised PredictResponse for the outputs of this request alone; releases the version."""
-        return self.answer_all([prepared], outputs)[0]
+        """The serialised PredictResponse for the outputs of this request alone; releases the version.
+
+        Raises `Refusal` where no response can hold the outputs.
+        """
+        result = self.answer_all([prepared], outputs)[0]
+        if isinstance(result, Refusal):
+            raise result
+        return result
 
     def give_up(self, prepared: Prepared, refusal: Refusal) -> None:
         """The request ends with a refusal: release its version and count it."""
-        prepared.group.handle.release()
-        self._metrics.request_count.add((prepared.group.handle.name, refusal.code.name))
+        self.end([prepared], [refusal])
 
-    def answer_all(self, batch: Sequence[Prepared], outputs: Mapping[str, Array]) -> list[bytes]:
-        """The serialised PredictResponses to requests that were run as one; releases their versions.
+    def answer_all(self, batch: Sequence[Prepared], outputs: Mapping[str, Array]) -> list[bytes | Refusal]:
+        """`serialise` and `end` in one go, for requests that are answered at once."""
+        results = self.serialise(batch, outputs)
+        self.end(batch, results)
+        return results
 
-        `outputs` are those of `stack(batch)`; whether they can be told apart is what `divisible` says.
+    def serialise(self, batch: Sequence[Prepared], outputs: Mapping[str, Array]) -> list[bytes | Refusal]:
+        """The PredictResponse to each of the requests that were run as one, or why it can have none.
+
+        `outputs` are those of `stack(batch)`; whether they can be told apart is what `divisible` says. The
+        versions stay held.
         """
-        group = batch[0].group
         try:
-            answers = self._responses.all(group, batch, outputs)
-        except Refusal as refusal:
-            self._metrics.request_count.add((group.handle.name, refusal.code.name), len(batch))
-            raise
-        finally:
-            for _ in batch:
-                group.handle.release()
+            return [*self._responses.all(batch[0].group, batch, outputs)]
+        except Exception as error:  # noqa: BLE001 - one output that cannot be written must not cost the others
+            if len(batch) == 1:
+                return [error if isinstance(error, Refusal) else unforeseen(error, "a response")]
+        parts = divide(batch, outputs)
+        return [self.serialise([one], part)[0] for one, part in zip(batch, parts, strict=True)]
+
+    def ran(self, batch: Sequence[Prepared]) -> None:
+        """The model's run for these requests has succeeded now: count it for each, with its wait for the run."""
         now = perf_counter()
-        self._metrics.request_count.add((group.handle.name, "OK"), len(batch))
-        self._metrics.request_latency.series((group.handle.name, "Predict", "GRPC")).extend(
+        self._metrics.runtime_latency.series((batch[0].group.handle.name, "Predict", "TF1")).extend(
             [(now - prepared.started) * 1e6 for prepared in batch]
         )
-        return answers
+
+    def end(self, batch: Sequence[Prepared], results: Sequence[bytes | Refusal]) -> None:
+        """These requests of one version are answered now: release it, and count what became of them."""
+        handle, metrics = batch[0].group.handle, self._metrics
+        for _ in batch:
+            handle.release()
+        refused = [result.code.name for result in results if isinstance(result, Refusal)]
+        if refused:
+            for code in refused:
+                metrics.request_count.add((handle.name, code))
+            answered = zip(batch, results, strict=True)
+            batch = [prepared for prepared, result in answered if not isinstance(result, Refusal)]
+            if not batch:
+                return
+        now = perf_counter()
+        metrics.request_count.add((handle.name, "OK"), len(batch))
+        metrics.request_latency.series((handle.name, "Predict", "GRPC")).extend(
+            [(now - prepared.started) * 1e6 for prepared in batch]
+        )
 
     def _parse(self, request: bytes) -> Prepared:
         try:
@@ -106,6 +137,9 @@ class Predictions:
             return self._checked(request, message)
         except Refusal as refusal:
             self._metrics.request_count.add((message.model_spec.name, refusal.code.name))
+            raise
+        except Exception:
+            self._metrics.request_count.add((message.model_spec.name, Code.INTERNAL.name))
             raise
 
     def _checked(self, request: bytes, message: Any) -> Prepared:

@@ -1,7 +1,8 @@
 """How do several server processes share one port?
 
 Each has a socket of its own on the port (SO_REUSEPORT): the kernel deals out connections, not calls. A client with
-one connection is served by one process.
+one connection is served by one process. What concerns them all they settle among themselves: see
+`bench.serve.together`.
 """
 
 import dataclasses
@@ -11,12 +12,14 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from queue import SimpleQueue
 from typing import Any, Final
 
 from bench import BenchError
 from bench.serve import ports
+from bench.serve.embedded import end_with_parent
 from bench.serve.options import Options
 
 log = logging.getLogger(__name__)
@@ -36,7 +39,8 @@ def serve(options: Options) -> int:
     # taken but never listened on: the port is known, and stays ours, before the first child has loaded its model
     taken = ports.bind(dataclasses.replace(options, shared_port=True))
     try:
-        return _run(options, taken)
+        with tempfile.TemporaryDirectory(prefix="serving-bench-", ignore_cleanup_errors=True) as folder:
+            return _run(dataclasses.replace(options, siblings_folder=folder), taken)
     finally:
         taken.close()
 
@@ -53,7 +57,7 @@ def _run(options: Options, taken: ports.Ports) -> int:
         for number in (*_ENDING, signal.SIGCHLD):
             signal.signal(number, lambda number, _frame: signals.put(number))
         if options.exit_with_parent:
-            threading.Thread(target=_end_with_parent, daemon=True).start()
+            threading.Thread(target=end_with_parent, args=(options.remove_with_parent,), daemon=True).start()
         ready = facts[0] | {"pid": os.getpid(), "processes": [child.pid for child in children]}
         print(json.dumps(ready), flush=True)
         return _wait(children, signals)
@@ -69,7 +73,8 @@ def _arguments(options: Options, taken: ports.Ports) -> list[str]:
     }
     if taken.rest is not None:
         flags["rest_api_port"] = taken.rest.getsockname()[1]
-    del flags["processes"]
+    for name in ("processes", "remove_with_parent"):  # what the process above them sees to
+        flags.pop(name, None)
     return [
         f"--{name}={str(value).lower() if isinstance(value, bool) else value}"
         for name, value in flags.items()
@@ -111,9 +116,3 @@ def _stop(children: "list[subprocess.Popen[bytes]]", seconds: float) -> None:
         for stream in (child.stdin, child.stdout):
             if stream is not None:
                 stream.close()
-
-
-def _end_with_parent() -> None:
-    while os.read(0, 4096):
-        pass
-    os.kill(os.getpid(), signal.SIGTERM)

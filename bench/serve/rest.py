@@ -18,7 +18,8 @@ from bench.serve.metrics import Metrics
 from bench.serve.prediction import DEFAULT_SIGNATURE, Predictions
 from bench.serve.repository import Repository
 from bench.serve.servable import Code, Refusal
-from bench.serve.services import Execute, Services, run_alone
+from bench.serve.services import Services
+from bench.serve.unforeseen import unforeseen
 from bench.wire import messages
 
 PROMETHEUS_PATH: Final = "/monitoring/prometheus/metrics"
@@ -80,7 +81,8 @@ class Rest:
         services: Services,
         metrics: Metrics,
         *,
-        execute: Execute = run_alone,
+        model_status: Callable[[Any], Any] | None = None,
+        page: Callable[[], str] | None = None,
         prometheus_path: str | None = None,
         cors: bool = False,
     ) -> None:
@@ -88,14 +90,21 @@ class Rest:
         self._predictions = predictions
         self._services = services
         self._metrics = metrics
-        self._execute = execute
+        # where several processes are one server, these two are not this process's own
+        self._model_status = model_status or services.model_status
+        self._page = page or metrics.page
         self._prometheus_path = prometheus_path
         """None: no metrics are shown."""
         self._cors = cors
 
     def answer(self, method: str, target: str, headers: Mapping[str, str], body: bytes) -> Answer:
         """The response to a request; header names are in lower case, `target` is the path with its query."""
-        answer = self._answer(method, target, headers, body)
+        try:
+            answer = self._answer(method, target, headers, body)
+        except Refusal as refusal:
+            answer = _error(refusal)
+        except Exception as error:  # noqa: BLE001 - whoever asked waits for an answer
+            answer = _error(unforeseen(error, f"{method} {target}"))
         return answer._replace(headers=answer.headers | _CORS) if self._cors else answer
 
     def _answer(self, method: str, target: str, headers: Mapping[str, str], body: bytes) -> Answer:
@@ -106,7 +115,7 @@ class Rest:
             if target != self._prometheus_path:
                 text = f"Unexpected path: {target}. Should be {self._prometheus_path}"
                 return Answer(400, dict(_PLAIN), text.encode())
-            return Answer(200, dict(_PLAIN), self._metrics.page().encode())
+            return Answer(200, dict(_PLAIN), self._page().encode())
         if not target.lower().startswith("/v1/"):
             return Answer(404, {"Content-Type": "text/html"}, _NOT_FOUND.encode())
         try:
@@ -143,6 +152,9 @@ class Rest:
         except Refusal as refusal:
             self._metrics.request_count.add((name, refusal.code.name))
             raise
+        except Exception:
+            self._metrics.request_count.add((name, Code.INTERNAL.name))
+            raise
         self._metrics.request_count.add((name, "OK"))
         self._metrics.request_latency.series((name, api, "REST")).add((perf_counter() - started) * 1e6)
         return text
@@ -160,7 +172,7 @@ class Rest:
                 )
             asked = json_inputs.read(document, signature.inputs)
             self._predictions.allow(signature)
-            outputs = self._execute(self._predictions.bind(handle, name, asked.inputs))
+            outputs = self._services.run("Predict", handle, name, asked.inputs)
             return json_outputs.tensors(outputs, asked.format)
 
     def _classify(self, spec: Any, body: bytes) -> str:
@@ -184,7 +196,7 @@ class Rest:
 
     def _status(self, spec: Any) -> str:
         spec.ClearField("version_label")
-        response = self._services.model_status(messages.GetModelStatusRequest(model_spec=spec))
+        response = self._model_status(messages.GetModelStatusRequest(model_spec=spec))
         text: str = json_format.MessageToJson(
             response, always_print_fields_with_no_presence=True, preserving_proto_field_name=True, indent=1
         )

@@ -4,6 +4,7 @@ All of them are unary: a method path and a serialised request in, a serialised r
 threads of its own; methods that run a model or wait for one to load do so in the calling thread.
 """
 
+import functools
 from collections.abc import Callable, Mapping
 from time import perf_counter
 from typing import Any, Final
@@ -90,11 +91,33 @@ class Services:
     def _predict(self, request: bytes, _timeout: float | None) -> bytes:
         prepared = self._predictions.prepare(request)
         try:
-            outputs = self._execute(prepared)
-        except Refusal as refusal:
+            outputs = self._timed("Predict", prepared)
+        except Exception as error:
+            refusal = error if isinstance(error, Refusal) else Refusal(Code.INTERNAL, str(error))
             self._predictions.give_up(prepared, refusal)
             raise
         return self._predictions.answer(prepared, outputs)
+
+    def run(
+        self,
+        api: str | None,
+        handle: Handle,
+        signature: str,
+        inputs: dict[str, Array],
+        outputs: tuple[str, ...] = (),
+    ) -> Mapping[str, Array]:
+        """The outputs (none named: all) of a held version for these inputs.
+
+        `api`: under which the run's latency is counted; None: it is not, as the original does for MultiInference.
+        """
+        return self._timed(api, self._predictions.bind(handle, signature, inputs, outputs))
+
+    def _timed(self, api: str | None, prepared: Prepared) -> Mapping[str, Array]:
+        outputs = self._execute(prepared)
+        if api is not None:
+            took = (perf_counter() - prepared.started) * 1e6
+            self._metrics.runtime_latency.series((prepared.handle.name, api, "TF1")).add(took)
+        return outputs
 
     def _classify(self, request: bytes, _timeout: float | None) -> bytes:
         return _bytes(self.classify(_parsed(messages.ClassificationRequest, request), "GRPC"))
@@ -106,7 +129,9 @@ class Services:
         """The ClassificationResponse to a ClassificationRequest; `entrypoint` is `GRPC` or `REST`."""
 
         def answer(handle: Handle) -> classification.Answered:
-            return classification.classify(handle, request, self._run, self._check_method_name)
+            return classification.classify(handle, request, run, self._check_method_name)
+
+        run = functools.partial(self.run, "Classify")
 
         return self._counted(request, "Classify" if entrypoint == "GRPC" else "classify", entrypoint, answer)
 
@@ -114,7 +139,9 @@ class Services:
         """The RegressionResponse to a RegressionRequest; `entrypoint` is `GRPC` or `REST`."""
 
         def answer(handle: Handle) -> classification.Answered:
-            return classification.regress(handle, request, self._run, self._check_method_name)
+            return classification.regress(handle, request, run, self._check_method_name)
+
+        run = functools.partial(self.run, "Regress")
 
         return self._counted(request, "Regress" if entrypoint == "GRPC" else "regress", entrypoint, answer)
 
@@ -131,6 +158,9 @@ class Services:
         except Refusal as refusal:
             self._metrics.request_count.add((name, refusal.code.name))
             raise
+        except Exception:
+            self._metrics.request_count.add((name, Code.INTERNAL.name))
+            raise
         self._metrics.request_count.add((name, "OK"))
         latency = (perf_counter() - started) * 1e6
         self._metrics.request_latency.series((name, api, entrypoint)).add(latency)
@@ -142,15 +172,11 @@ class Services:
         asked = _parsed(messages.MultiInferenceRequest, request)
         spec = asked.tasks[0].model_spec if asked.tasks else messages.ModelSpec()
         with self._repository.acquire(spec) as handle:
-            answered = classification.multi_inference(handle, asked, self._run)
+            run = functools.partial(self.run, None)
+            answered = classification.multi_inference(handle, asked, run)
         self._metrics.example_counts.series((handle.name,)).add(answered.examples)
         self._metrics.example_count_total.add((handle.name,), answered.examples)
         return _bytes(answered.response)
-
-    def _run(
-        self, handle: Handle, signature: str, inputs: dict[str, Array], outputs: tuple[str, ...]
-    ) -> Mapping[str, Array]:
-        return self._execute(self._predictions.bind(handle, signature, inputs, outputs))
 
     def _get_model_metadata(self, request: bytes, _timeout: float | None) -> bytes:
         return _bytes(self.model_metadata(_parsed(messages.GetModelMetadataRequest, request)))

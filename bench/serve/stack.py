@@ -12,16 +12,26 @@ from bench.serve.repository import Repository
 from bench.serve.rest import Rest
 from bench.serve.services import Execute, Services
 from bench.serve.settings import Settings
+from bench.serve.siblings import Siblings
 from bench.serve.synthetic import Delays
 from bench.serve.timed import Timed
+from bench.serve.together import WAITING_METHODS, Together
 
 
 class Stack:
     """Semantics and execution of one server, as its options want them."""
 
     def __init__(
-        self, options: Options, settings: Settings, repository: Repository, metrics: Metrics, loop: Loop
+        self,
+        options: Options,
+        settings: Settings,
+        repository: Repository,
+        metrics: Metrics,
+        loop: Loop,
+        *,
+        siblings: Siblings | None = None,
     ) -> None:
+        """siblings: the processes that are one server with this one; None: it is alone."""
         self._predictions = Predictions(
             repository,
             metrics=metrics,
@@ -37,17 +47,24 @@ class Stack:
             check_method_name=options.enable_signature_method_name_check,
             health=options.enable_grpc_healthcheck_service,
         )
+        together = None if siblings is None else Together(siblings, self.services, metrics)
         self.rest = Rest(
             repository,
             self._predictions,
             self.services,
             metrics,
-            execute=execute,
+            model_status=None if together is None else together.model_status,
+            page=None if together is None else together.page,
             prometheus_path=settings.prometheus_path,
             cors=options.rest_api_enable_cors_support,
         )
         self.calls = Calls(
-            self._predictions, self.executor, self.services.handle_rpc, loop.post, _most_in_flight(options)
+            self._predictions,
+            self.executor,
+            (together or self.services).handle_rpc,
+            loop.post,
+            _most_in_flight(options),
+            waiting=frozenset() if together is None else WAITING_METHODS,
         )
 
     def facts(self) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from bench.serve.prediction import Predictions, Prepared
 from bench.serve.servable import Code, Refusal
 from bench.serve.service_time import Plan, Queue, slowness
 from bench.serve.tensors import storage_of, type_name
+from bench.serve.unforeseen import unforeseen
 from bench.wire.messages import SignatureDef, types_pb2
 
 INPUT: Final = "images"
@@ -125,8 +126,8 @@ class Delays:
         """See `batching.Executor`."""
         arrival = time.monotonic()
         due = self._due(arrival)
-        outcome = Outcome([call], [self._result(call.prepared)])
-        self._loop.call_at(due, lambda: self._reply(outcome, arrival, due))
+        result = self._result(call.prepared)
+        self._loop.call_at(due, lambda: self._reply(call, result, arrival, due))
 
     def execute(self, prepared: Prepared) -> Mapping[str, Array]:
         """The outputs of a request, at its instant, in the calling thread; its version stays held. Raises Refusal."""
@@ -155,10 +156,9 @@ class Delays:
     def _result(self, prepared: Prepared) -> bytes | Refusal:
         try:
             outputs = self._outputs(prepared)
-        except Refusal as refusal:
-            self._predictions.give_up(prepared, refusal)
-            return refusal
-        return self._predictions.answer(prepared, outputs)
+        except Exception as error:  # noqa: BLE001 - whoever asked waits for an answer
+            return error if isinstance(error, Refusal) else unforeseen(error, "a run of the model")
+        return self._predictions.serialise([prepared], outputs)[0]
 
     def _outputs(self, prepared: Prepared) -> Mapping[str, Array]:
         wrong = self._wrong_rate > 0 and self._wrong.random() < self._wrong_rate
@@ -169,8 +169,12 @@ class Delays:
             return {alias: np.roll(scores, 1, axis=-1) for alias, scores in outputs.items()}
         return outputs
 
-    def _reply(self, outcome: Outcome, arrival: float, due: float) -> None:
-        deliver(outcome)
+    def _reply(self, call: Call, result: bytes | Refusal, arrival: float, due: float) -> None:
+        # the time until now is the model's, as far as the server's own counters can tell
+        if not isinstance(result, Refusal):
+            self._predictions.ran([call.prepared])
+        self._predictions.end([call.prepared], [result])
+        deliver(Outcome([call], [result]))
         if self._log is not None:
             self._log.write(arrival, due, time.monotonic())
 

@@ -19,6 +19,7 @@ from bench.serve.metrics import Metrics
 from bench.serve.prediction import Group, Predictions, Prepared, divide, divisible, stack
 from bench.serve.servable import Code, Refusal
 from bench.serve.tensors import Array
+from bench.serve.unforeseen import unforeseen
 
 Outputs = Mapping[str, Array]
 
@@ -166,35 +167,36 @@ class Timed:
         self._finish(late, [exceeded] * len(late))
         if wanted:
             results = self._results(group, wanted)
-            # as the original counts it: for each request, the wait for its batch included
-            now = time.perf_counter()
-            runtime = self._metrics.runtime_latency.series((group.handle.name, "Predict", "TF1"))
-            ran = zip(wanted, results, strict=True)
-            runtime.extend([(now - task.enqueued) * 1e6 for task, r in ran if not isinstance(r, Refusal)])
+            ended = zip(wanted, results, strict=True)
+            # threads that wait for their outputs count for themselves, under their own API
+            ran = [t.prepared for t, r in ended if t.call is not None and not isinstance(r, Refusal)]
+            if ran:
+                self._predictions.ran(ran)
             self._finish(wanted, results)
 
     def _results(self, group: Group, batch: list[_Task]) -> Sequence[Outputs | Refusal]:
         prepared = [task.prepared for task in batch]
-        outputs = self._outputs(group, stack(prepared), sum(each.rows for each in prepared))
-        if not isinstance(outputs, Refusal):
+        try:
+            outputs = self._outputs(group, stack(prepared), sum(each.rows for each in prepared))
             refusal = _indivisible(prepared, outputs)
             if refusal is None:
                 return divide(prepared, outputs)
-            outputs = refusal
-        if len(batch) == 1:
-            return [outputs]
-        return [result for task in batch for result in self._results(group, [task])]
+        except Refusal as refused:
+            refusal = refused
+        except Exception as error:  # noqa: BLE001 - the batch's thread must go on, and each request gets an answer
+            refusal = unforeseen(error, "a batch") if len(batch) == 1 else None
+        if len(batch) > 1:
+            return [result for task in batch for result in self._results(group, [task])]
+        assert refusal is not None  # noqa: S101 - of a batch of one it was kept: for the type checker
+        return [refusal]
 
-    def _outputs(self, group: Group, inputs: dict[str, Array], rows: int) -> Outputs | Refusal:
+    def _outputs(self, group: Group, inputs: dict[str, Array], rows: int) -> Outputs:
         """One run, or several where the batch is larger than a run may be; padded to an allowed size."""
         size = self._parameters.execution_size
         parts: list[Outputs] = []
-        try:
-            for start in range(0, max(rows, 1), size):
-                part = {alias: array[start : start + size] for alias, array in inputs.items()}
-                parts.append(self._padded_run(group, part, min(size, rows - start)))
-        except Refusal as refusal:
-            return refusal
+        for start in range(0, max(rows, 1), size):
+            part = {alias: array[start : start + size] for alias, array in inputs.items()}
+            parts.append(self._padded_run(group, part, min(size, rows - start)))
         if len(parts) == 1:
             return parts[0]
         return {alias: np.concatenate([part[alias] for part in parts]) for alias in group.outputs}
@@ -212,6 +214,7 @@ class Timed:
         self._metrics.padding_size.series((str(allowed),)).add(allowed - rows)
         handle = group.handle
         outputs = handle.servable.run(group.signature, inputs, group.outputs)
+        self._metrics.graph_runs.add(())
         if allowed == rows:
             return outputs
         return {
@@ -245,10 +248,7 @@ class Timed:
         if isinstance(result, Refusal):
             self._predictions.give_up(prepared, result)
             return result
-        try:
-            return self._predictions.answer(prepared, result)
-        except Refusal as refusal:
-            return refusal
+        return self._predictions.answer_all([prepared], result)[0]
 
 
 _UNBATCHABLE: Final = "Batching Run() input tensors must have "

@@ -52,6 +52,20 @@ class Rows:
         """There is nothing to free."""
 
 
+BUG, LIST = 13.0, 14.0
+
+
+class Buggy(Rows):
+    """Has a bug that one number brings out, and another one that makes an output no array."""
+
+    def run(self, name: str, inputs: Mapping[str, Array], outputs: Sequence[str]) -> dict[str, Array]:
+        if (inputs["x"] == BUG).any():
+            raise KeyError("a bug")
+        if (inputs["x"] == LIST).any():
+            return dict.fromkeys(outputs, inputs["x"].tolist())
+        return super().run(name, inputs, outputs)
+
+
 class Client:
     """Remembers what became of its calls."""
 

@@ -229,3 +229,19 @@ def test_batched_answers_are_those_given_alone(made: Made, turns: list[list[list
         assert {number: refusal.text for number, refusal in one.refusals.items()} == {
             number: refusal.text for number, refusal in other.refusals.items()
         }
+
+
+def test_the_runtime_is_counted_for_each_request_with_its_wait(made: Made) -> None:
+    """As the original does under batching; how many runs that took is another counter."""
+    bench, executor = made()
+    first = bench.call(0)
+    executor.submit(first)
+    for value in range(1, 10):
+        executor.submit(bench.call(value))
+    executor.submit(bench.call(POISON))
+    before = time.perf_counter()
+    executor.flush()
+    buckets, total = bench.metrics.runtime_latency.series(("m", "Predict", "TF1")).read()
+    assert buckets.sum() == 10
+    assert total / 1e6 >= before - first.prepared.started
+    assert bench.metrics.graph_runs.total == 10  # one by one, after the poison had spoilt the run together

@@ -50,6 +50,7 @@ def started(*arguments: str) -> "subprocess.CompletedProcess[str]":
         ),
         (["--backend=null", "--batching_parameters_file=x"], "--batching_parameters_file"),
         (["--backend=null", "--use_alts_credentials"], "does not have it"),
+        (["--backend=null", "--platform_config_file=x"], "--batching_parameters_file"),
         (["--backend=null", "--grpc_socket_path=/no/such/folder/socket"], "--grpc_socket_path"),
         (["--model_config_file=/no/such/file"], "/no/such/file: cannot be read"),
     ],
@@ -196,11 +197,17 @@ def test_new_clients_are_refused_while_draining() -> None:
     process.communicate()
 
 
-def test_it_ends_when_whoever_started_it_is_killed() -> None:
+@pytest.mark.parametrize("processes", [1, 2])
+def test_it_ends_when_whoever_started_it_is_killed(processes: int, tmp_path: Path) -> None:
+    """And what the launcher had written for it goes with it."""
+    folder = tmp_path / "of the launcher"
+    folder.mkdir()
+    (folder / "models.config").touch()
+    flags = ["--backend=null", f"--processes={processes}", f"--remove_with_parent={folder}"]
     script = (
         "import sys, time\n"
         "from bench.serve import launch\n"
-        "with launch.embedded(['--backend=null']) as server:\n"
+        f"with launch.embedded({flags}) as server:\n"
         "    print(server.pid, flush=True)\n"
         "    time.sleep(600)\n"
     )
@@ -208,8 +215,10 @@ def test_it_ends_when_whoever_started_it_is_killed() -> None:
         assert launcher.stdout is not None
         pid = int(launcher.stdout.readline())
         os.kill(pid, 0)
+        assert folder.is_dir()
         launcher.kill()
     eventually(lambda: not _alive(pid))
+    assert not folder.exists()
 
 
 def _alive(pid: int) -> bool:

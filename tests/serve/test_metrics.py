@@ -70,7 +70,7 @@ def test_bucket_bounds_are_the_originals(name: str, bounds: list[float]) -> None
 def test_label_values_are_escaped() -> None:
     counter = Counter("/a/b", ("model",))
     counter.add(('a"b\\c\nd',))
-    assert counter.lines() == [':a:b{model="a\\"b\\\\c\\nd"} 1']
+    assert counter.lines(counter.read()) == [':a:b{model="a\\"b\\\\c\\nd"} 1']
 
 
 def test_a_client_cannot_make_series_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,9 +80,10 @@ def test_a_client_cannot_make_series_without_end(monkeypatch: pytest.MonkeyPatch
         counter.add((f"model{number}", "NOT_FOUND"))
         sampler.series((f"model{number}",)).add(0.5)
     assert counter.total == 20
-    assert len(counter.lines()) == 6
-    assert f'/c{{model="{OTHER}",status="NOT_FOUND"}} 15'.replace("/", ":") in counter.lines()
-    assert sum(line.startswith(":s_count") for line in sampler.lines()) == 6
+    lines = counter.lines(counter.read())
+    assert len(lines) == 6
+    assert f'/c{{model="{OTHER}",status="NOT_FOUND"}} 15'.replace("/", ":") in lines
+    assert sum(line.startswith(":s_count") for line in sampler.lines(sampler.read())) == 6
 
 
 def test_many_numbers_are_folded_as_they_come() -> None:
@@ -122,3 +123,13 @@ def test_totals_by_name() -> None:
     assert metrics.total("/tensorflow/serving/request_count") == 5
     assert metrics.total("/tensorflow/serving/request_latency") == 0
     assert metrics.total("/nowhere") == 0
+
+
+def test_the_sums_of_several_processes_are_one_page() -> None:
+    first, second, both = Metrics(), Metrics(), Metrics()
+    for metrics, model, numbers in ((first, "a", [5.0, 30.0]), (second, "a", [1e9]), (second, "b", [7.0])):
+        for each in (metrics, both):
+            each.request_count.add((model, "OK"), len(numbers))
+            each.request_latency.series((model, "Predict", "GRPC")).extend(numbers)
+    read = module.summed([module.decoded(module.encoded(each.read())) for each in (first, second)])
+    assert first.page(read) == both.page()

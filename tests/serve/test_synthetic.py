@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 import urllib.request
 from pathlib import Path
 
@@ -124,6 +125,22 @@ def test_few_workers_make_a_queue(tmp_path: Path) -> None:
         free[0] = max(at, free[0]) + 0.005
         assert done == pytest.approx(free[0], abs=1e-9)
     assert due.max() - arrival.min() >= 0.02
+
+
+def test_the_servers_own_counters_hold_the_service_times(tmp_path: Path) -> None:
+    monitoring = tmp_path / "monitoring.config"
+    monitoring.write_text("prometheus_config { enable: true }")
+    flags = ["--backend=synthetic", "--service-time=constant(30ms)", "--rest_api_port=0"]
+    with launch.embedded([*flags, f"--monitoring_config_file={monitoring}"]) as server:
+        outcomes(server.address, 5)
+        with urllib.request.urlopen(f"http://{server.rest}/monitoring/prometheus/metrics") as page:
+            text = page.read().decode()
+    for metric in ("request", "runtime"):
+        total, count = (
+            float(re.search(rf":{metric}_latency_{what}{{.*}} (.+)", text)[1]) for what in ("sum", "count")
+        )
+        assert count == 5
+        assert total / count >= 30_000
 
 
 def _until_answered(client: RawClient, count: int) -> list[tuple[int, int, int, bytes]]:

@@ -26,7 +26,6 @@ def embedded(server: Declared, models: Sequence[Served], folder: Path) -> Iterat
     if how.flags.get("backend") == "synthetic" and any(model.path is None for model in models):
         del given["model_config_file"]  # its model is in no folder
         given["model_name"] = models[0].name
-    several = int(how.flags.get("processes", 1)) > 1
     arguments = how.arguments(rest_api_port=0, **given)
     # TensorFlow's own words about devices and XLA are facts of the run
     environment = {"TF_CPP_MIN_LOG_LEVEL": "0", **how.environment}
@@ -58,8 +57,7 @@ def embedded(server: Declared, models: Sequence[Served], folder: Path) -> Iterat
                 pid=started.pid,
                 ended=ended,
                 log_text=started.log_text,
-                # each process counts for itself, and the kernel decides which one answers
-                metrics=None if several or not started.rest else f"http://{started.rest}{files.METRICS_PATH}",
+                metrics=None if not started.rest else f"http://{started.rest}{files.METRICS_PATH}",
                 facts=known,
             )
         finally:

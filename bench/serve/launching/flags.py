@@ -31,7 +31,9 @@ _SET_BY: Final = {flag: key for key, flag in _PLAIN.items()} | {
     "xla_cpu_compilation_enabled": "xla",
     "xla_gpu_compilation_enabled": "xla",
     "exit_with_parent": "the launch",
+    "remove_with_parent": "the launch",
     "shared_port": "flags.processes",
+    "siblings_folder": "flags.processes",
 }
 """Flags that `flags` must not hold, and what sets them."""
 

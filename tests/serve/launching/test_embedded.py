@@ -1,6 +1,7 @@
 """This package's own server as a file declares it, and a server that runs already."""
 
 import os
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -29,12 +30,14 @@ def test_it_serves_with_its_settings_until_the_block_ends(
     assert (tmp_path / "a" / "server.log").stat().st_size
 
 
-def test_several_processes_have_no_counters_of_their_own(
+def test_several_processes_show_their_counters_as_one_server(
     declare: Declare, models: list[Served], tmp_path: Path
 ) -> None:
     text = f'kind = "embedded"\nflags = {{ {QUICK}, processes = 2 }}'
     with launched(declare(text), models, tmp_path) as server:
-        assert server.metrics is None
+        assert server.metrics is not None
+        with urllib.request.urlopen(server.metrics, timeout=20) as page:
+            assert "# TYPE :tensorflow:serving:request_count counter" in page.read().decode()
 
 
 @pytest.mark.parametrize(
