@@ -1,7 +1,7 @@
 """What can the embedded server do on one core? Run: python -m tests.benchmarks.server [PART ...]
 
 Server on processor 0, client on processor 1, MNIST softmax SavedModels executed by TensorFlow, every answer checked
-against the model's own answer to the same digit. PARTs: throughput latency batch null swap mixed idle batching.
+against the model's own answer to the same digit. PARTs: throughput latency batch null batching swap reload mixed idle.
 Prints a table for each; exit code 1 where an answer was wrong or a call failed.
 """
 
@@ -23,9 +23,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import grpc
+
 from bench.serve import launch
 from bench.serve.launch import Server
-from bench.wire import frames
+from bench.wire import frames, messages
 from tests.benchmarks.asking import Ask, gather, pool_of
 from tests.benchmarks.clients import Load, write_request
 from tests.benchmarks.clients import h2load as run_h2load
@@ -43,10 +45,14 @@ def models(folder: Path) -> Path:
 
 
 @contextlib.contextmanager
-def served(folder: Path, *flags: str, all_versions: bool = False, pinned: bool = True) -> Iterator[Server]:
-    """The server, on its processor, with the newest version of `folder`/mnist, or with all of them."""
+def served(
+    folder: Path, *flags: str, all_versions: bool = False, first: int | None = None, pinned: bool = True
+) -> Iterator[Server]:
+    """The server, on its processor, with the newest version of `folder`/mnist, with all of them, or with one."""
     config = folder / "models.config"
     policy = "model_version_policy { all {} }" if all_versions else ""
+    if first is not None:
+        policy = f"model_version_policy {{ specific {{ versions: {first} }} }}"
     config.write_text(
         f'model_config_list {{ config {{ name: "mnist" base_path: "{folder / "mnist"}" '
         f'model_platform: "tensorflow" {policy} }} }}'
@@ -234,31 +240,64 @@ def swap(folder: Path, seconds: float, swaps: int = 100) -> None:
     rolling = folder / "rolling"
     _publish(folder, rolling, 1)
     flags = ["--file_system_poll_wait_seconds=0.05"]
-    with served(rolling, *flags) as server, ThreadPoolExecutor(1) as pool:
-        before, used = megabytes(server.pid), cpu_seconds(server.pid)
-        asking = pool.submit(
-            ask, address=server.address, rate=10_000.0, seconds=0.6 * swaps, references=right
-        )
-        time.sleep(1.5)
-        memory = []
-        for version in range(2, swaps + 2):
-            began = time.monotonic()
+    with served(rolling, *flags) as server:
+
+        def swap_to(version: int) -> None:
             _publish(folder, rolling, version)
             _until_logged(server, f"model mnist version {version} available")
             shutil.rmtree(rolling / "mnist" / str(version - 1))
+
+        _changed_under_load("swaps", server, right, swap_to, swaps)
+
+
+def reload(folder: Path, seconds: float, reloads: int = 100) -> None:
+    """Another configuration a few times a second under 10,000 requests/s: the next version, and a model that comes and goes."""
+    with served(folder, all_versions=True) as server:
+        right = references(folder, server, 1)
+    listed = folder / "listed"
+    for version in range(1, reloads + 2):
+        _publish(folder, listed, version)
+    with served(listed, first=1) as server, grpc.insecure_channel(server.address) as channel:
+        call = channel.unary_unary(messages.RELOAD_CONFIG)
+
+        def reload_to(version: int) -> None:
+            request = messages.ReloadConfigRequest()
+            models = request.config.model_config_list.config
+            for name in ("mnist", "other")[: 1 + version % 2]:
+                model = models.add(name=name, base_path=str(listed / "mnist"), model_platform="tensorflow")
+                model.model_version_policy.specific.versions.append(version)
+            call(request.SerializeToString(), timeout=20)
+            _until_logged(server, f"model mnist version {version} available")
+
+        _changed_under_load("reloads", server, right, reload_to, reloads)
+
+
+def _changed_under_load(
+    name: str, server: Server, right: str, change_to: Callable[[int], None], count: int
+) -> None:
+    """Bring versions 2, 3, ... into service, one after the other, under 10,000 requests/s."""
+    before, used, memory = megabytes(server.pid), cpu_seconds(server.pid), []
+    with ThreadPoolExecutor(1) as pool:
+        asking = pool.submit(
+            ask, address=server.address, rate=10_000.0, seconds=0.6 * count, references=right
+        )
+        time.sleep(1.5)
+        for version in range(2, count + 2):
+            began = time.monotonic()
+            change_to(version)
             memory.append(megabytes(server.pid))
             time.sleep(max(0.0, 0.4 - (time.monotonic() - began)))
         found = asking.result()
-        print(HEAD)
-        row(f"{swaps} swaps", server, used, found)
-        tenth = memory[swaps // 10 - 1]
-        print(
-            f"versions answered: {len(found['versions'])} of {swaps + 1}, in order: "
-            f"{found['versions'] == sorted(found['versions'])}, answers by an outdated version: "
-            f"{found['outdated']}; memory {before:.0f} MB, {tenth:.0f} MB after a tenth, {memory[-1]:.0f} MB at the end"
-        )
-        if found["outdated"] or found["versions"] != sorted(found["versions"]):
-            failures.append("versions did not follow each other")
+    print(HEAD)
+    row(f"{count} {name}", server, used, found)
+    tenth = memory[count // 10 - 1]
+    print(
+        f"versions answered: {len(found['versions'])} of {count + 1}, in order: "
+        f"{found['versions'] == sorted(found['versions'])}, answers by an outdated version: "
+        f"{found['outdated']}; memory {before:.0f} MB, {tenth:.0f} MB after a tenth, {memory[-1]:.0f} MB at the end"
+    )
+    if found["outdated"] or found["versions"] != sorted(found["versions"]):
+        failures.append("versions did not follow each other")
 
 
 def _publish(folder: Path, rolling: Path, version: int) -> None:
@@ -324,7 +363,7 @@ def idle(folder: Path, seconds: float, count: int = 10_000) -> None:
 
 
 PARTS: dict[str, Callable[[Path, float], None]] = {
-    each.__name__: each for each in (throughput, latency, batch, null, batching, swap, mixed, idle)
+    each.__name__: each for each in (throughput, latency, batch, null, batching, swap, reload, mixed, idle)
 }
 
 

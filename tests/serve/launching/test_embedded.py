@@ -36,7 +36,7 @@ def test_several_processes_show_their_counters_as_one_server(
     text = f'kind = "embedded"\nflags = {{ {QUICK}, processes = 2 }}'
     with launched(declare(text), models, tmp_path) as server:
         assert server.metrics is not None
-        with urllib.request.urlopen(server.metrics, timeout=20) as page:
+        with urllib.request.urlopen(server.metrics, timeout=20) as page:  # noqa: S310 - our own server
             assert "# TYPE :tensorflow:serving:request_count counter" in page.read().decode()
 
 
