@@ -19,6 +19,7 @@ from bench.analysis.pictures import pictures
 from bench.analysis.plot import BAD, INK, SERIES, SHADE, svg
 from bench.analysis.report import Line, Report, RunReport, doubts_told, labels
 from bench.analysis.sample_size import CONFIDENCE
+from bench.analysis.summary import summary
 from bench.analysis.table import Table, parts_table, table
 
 MOST_DOUBTS: Final = 40
@@ -39,6 +40,9 @@ def render_page(report: Report) -> str:
     doubtful = doubts_told(report)
     tiles = _tiles(report)
     measured = [] if tiles else [("Measured", drawn, _rows(drawn))]
+    if report.groups:
+        together = summary(report.groups)
+        measured.insert(0, ("Trials taken together", together, _rows(together)))
     template = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,

@@ -12,8 +12,11 @@ from bench.analysis.answers.questions import answers
 from bench.analysis.cells import Cell, cells, described
 from bench.analysis.checks import doubts
 from bench.analysis.doubt import Doubt
+from bench.analysis.groups import Group, Member, groups
+from bench.analysis.groups import plain as plain_group
 from bench.analysis.metrics import METRICS, PERCENTILES, label
 from bench.analysis.sample_size import samples_needed
+from bench.analysis.trials import Identity, block_of, identity_of
 from bench.histogram import Sparse
 from bench.run import Run, Unreadable, WarmUp
 
@@ -33,6 +36,8 @@ class Line:
     outcomes: dict[str, int]
     latency: Sparse = field(repr=False)
     """Latencies of the requests answered OK."""
+    identity: Identity = field(repr=False)
+    """What trials of the same have in common."""
 
     @property
     def unsupported(self) -> list[float]:
@@ -60,6 +65,8 @@ class RunReport:
     answers: list[Answer]
     """To the question that the scenario asks, where it asks one."""
     manifest: dict[str, Any] = field(repr=False)
+    block: tuple[str, int] | None
+    """The experiment that it is a trial of, and the block in it."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +80,15 @@ class Report:
     def unsupported(self) -> list[float]:
         """The percentiles that are missing in some line for want of samples."""
         return sorted({q for run in self.runs for line in run.lines for q in line.unsupported})
+
+    @property
+    def groups(self) -> list[Group]:
+        """The trials of each cell of experiments, taken together; none where nothing was measured twice."""
+        return groups(
+            Member(line.identity, run.block, line.values, bool(run.doubts))
+            for run in self.runs
+            for line in run.lines
+        )
 
 
 def report(found: Iterable[Run | Unreadable]) -> Report:
@@ -101,14 +117,15 @@ def _report(run: Run) -> RunReport:
         **described(run),
         seconds=run.steady.duration,
         warm_up=run.warm_up,
-        lines=[_line(cell) for cell in cells(run)],
+        lines=[_line(cell, run) for cell in cells(run)],
         doubts=doubts(run),
         answers=answers(run),
         manifest=run.manifest,
+        block=block_of(run),
     )
 
 
-def _line(cell: Cell) -> Line:
+def _line(cell: Cell, run: Run) -> Line:
     return Line(
         name=cell.name,
         version=cell.version,
@@ -118,6 +135,7 @@ def _line(cell: Cell) -> Line:
         answered=cell.answered.requests,
         outcomes=cell.outcomes,
         latency=cell.latency.sparse(),
+        identity=identity_of(cell, run),
     )
 
 
@@ -154,6 +172,7 @@ def plain(report: Report) -> dict[str, Any]:
         "schema": 1,
         "units": {"durations": "s", "rates": "1/s", "shares": "0 to 1"},
         "runs": [_plain_run(run) for run in report.runs],
+        "cells": [plain_group(group) for group in report.groups],
         "unreadable": [{"path": str(each.path), "reason": each.reason} for each in report.unreadable],
     }
 

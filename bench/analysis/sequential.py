@@ -1,13 +1,16 @@
 """When may a gate look at trials that are still coming in, without being wrong more often for it?
 
 Who looks after every block until something is significant finds something in the end. So the error rate is spent
-piece by piece: look l at n of at most N blocks may use alpha * (f(n_l / N) - f(n_(l-1) / N)) with f(t) = t**2, a
-spending function of Kim and DeMets (1987, "Design and analysis of group sequential tests based on the type I error
-spending rate function", Biometrika 74), which keeps most of it for later, when there is more to see. The pieces add
-up to alpha, so by Bonferroni's inequality all looks together are wrong with at most that probability, however much
-they have in common.
+piece by piece: a look when the share t of the budget is used may spend alpha * (f(t) - f(t of the look before)) with
+f(t) = t**2, a spending function of Kim and DeMets (1987, "Design and analysis of group sequential tests based on the
+type I error spending rate function", Biometrika 74), which keeps most of it for later, when there is more to see. The
+pieces add up to alpha, so by Bonferroni's inequality all looks together are wrong with at most that probability,
+however much they have in common. The share may be one of blocks or one of time (Lan and DeMets 1989, "Group
+sequential procedures: calendar versus information time", Statistics in Medicine 8): when a look comes must only not
+depend on what was seen.
 """
 
+from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from bench.analysis.intervals import ERROR_RATE
@@ -28,14 +31,32 @@ class Look(NamedTuple):
     """The error rate that this look may use."""
 
 
+@dataclass
+class Looks:
+    """The looks of a gate whose blocks are as many as a budget turns out to allow."""
+
+    alpha: float = ERROR_RATE
+    _next: int = FIRST
+    _used: float = 0.0
+
+    def after(self, blocks: int, used: float, *, last: bool) -> Look | None:
+        """The look that is due after so many blocks, with this share of the budget used; None: go on without one.
+
+        last: whether no further block fits into the budget; what is left of the error rate is then spent.
+        """
+        if not (blocks >= self._next or (last and blocks >= LEAST)):
+            return None
+        share = 1.0 if last else min(1.0, used)
+        rate = self.alpha * (share**2 - self._used**2)
+        if rate <= 0:
+            return None
+        self._used = share
+        self._next = max(blocks + 1, round(blocks * GROWTH))
+        return Look(blocks, rate)
+
+
 def looks(most: int, alpha: float = ERROR_RATE) -> list[Look]:
     """The looks of a gate that runs at most so many blocks; none where these are fewer than LEAST."""
-    found: list[Look] = []
-    blocks = min(FIRST, most)
-    while most >= LEAST:
-        before = found[-1].blocks if found else 0
-        found.append(Look(blocks, alpha * ((blocks / most) ** 2 - (before / most) ** 2)))
-        if blocks == most:
-            break
-        blocks = min(most, max(blocks + 1, round(blocks * GROWTH)))
-    return found
+    coming = Looks(alpha)
+    found = (coming.after(blocks, blocks / most, last=blocks == most) for blocks in range(1, most + 1))
+    return [look for look in found if look is not None]

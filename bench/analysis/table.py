@@ -46,7 +46,7 @@ class Table:
 
 Row = tuple[RunReport, Line]
 
-NO_LINE: Final = Line("–", None, 0, {}, 0, 0, {}, latency=None)  # type: ignore[arg-type]  # stands for a run without requests; its histogram is never asked for
+NO_LINE: Final = Line("–", None, 0, {}, 0, 0, {}, latency=None, identity=None)  # type: ignore[arg-type]  # stands for a run without requests; neither is ever asked for
 
 
 def table(report: Report) -> Table:
@@ -146,18 +146,10 @@ def _notes(report: Report) -> list[str]:
     return notes
 
 
-def markdown(report: Report) -> str:
-    """The table, the doubts and what could not be read, in GitHub's Markdown."""
-    drawn = table(report)
-    parts = []
-    if drawn.shared:
-        parts.append(" · ".join(f"{title} **{escaped(text)}**" for title, text in drawn.shared))
-    if drawn.columns[0].texts:
-        head = "| " + " | ".join(column.title for column in drawn.columns) + " |"
-        rule = "|" + "|".join(" --- " if column.identity else " ---: " for column in drawn.columns) + "|"
-        rows = zip(*(column.texts for column in drawn.columns), strict=True)
-        parts.append("\n".join([head, rule, *("| " + " | ".join(map(escaped, row)) + " |" for row in rows)]))
-    parts += [f"{escaped(note)}" for note in drawn.notes]
+def markdown(report: Report, together: Table | None = None) -> str:
+    """The table, the doubts and what could not be read, in GitHub's Markdown; before it that of trials taken together."""
+    parts = _in_markdown(together) if together is not None else []
+    parts += _in_markdown(table(report))
     answered = [
         f"- {escaped(f'{name}: ' if len(report.runs) > 1 else '')}{escaped(answer.text)}"
         for name, run in zip(labels(report.runs), report.runs, strict=True)
@@ -174,6 +166,19 @@ def markdown(report: Report) -> str:
             "Not readable:\n\n" + "\n".join(f"- {escaped(each.reason)}" for each in report.unreadable)
         )
     return "\n\n".join(parts) + "\n"
+
+
+def _in_markdown(drawn: Table) -> list[str]:
+    """Paragraphs: what all rows share, the table, its notes."""
+    parts = []
+    if drawn.shared:
+        parts.append(" · ".join(f"{title} **{escaped(text)}**" for title, text in drawn.shared))
+    if drawn.columns[0].texts:
+        head = "| " + " | ".join(column.title for column in drawn.columns) + " |"
+        rule = "|" + "|".join(" --- " if column.identity else " ---: " for column in drawn.columns) + "|"
+        rows = zip(*(column.texts for column in drawn.columns), strict=True)
+        parts.append("\n".join([head, rule, *("| " + " | ".join(map(escaped, row)) + " |" for row in rows)]))
+    return parts + [escaped(note) for note in drawn.notes]
 
 
 def escaped(text: str) -> str:

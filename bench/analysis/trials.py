@@ -40,11 +40,18 @@ class Identity(NamedTuple):
         }
         return self._replace(**blanks)
 
+    @property
+    def telling(self) -> tuple[str, ...]:
+        """Its parts, without a build that is only the server's name again."""
+        return tuple(part for part in self._fields if part != "build" or self.build != self.server)
+
     def words(self, names: Iterable[str]) -> str:
         """Some parts in words, such as `version 2, batch 8`."""
         told = []
         for name in names:
             value = getattr(self, name)
+            if name == "build" and "build" not in self.telling:
+                continue
             if value not in (None, "", 0) or name == "version":
                 shown = "?" if value is None else value
                 told.append(
@@ -113,14 +120,12 @@ def read_trials(runs: Iterable[Run | Unreadable]) -> Trials:
 
 def _trials(run: Run) -> list[Trial]:
     of_run = doubts(run)
-    experiment = run.manifest.get("experiment") or {}
-    block = experiment.get("block")
     return [
         Trial(
-            identity=_identity(cell, run),
+            identity=identity_of(cell, run),
             values={name: metric.of(cell) for name, metric in METRICS.items()},
             ends=_ends(cell),
-            block=(str(run.path.resolve().parent), int(block)) if block is not None else None,
+            block=block_of(run),
             path=run.path,
             started=str(run.manifest.get("started") or ""),
             doubts=of_run,
@@ -158,7 +163,14 @@ def _between(histogram: Histogram, q: float) -> tuple[float, float]:
     )
 
 
-def _identity(cell: Cell, run: Run) -> Identity:
+def block_of(run: Run) -> tuple[str, int] | None:
+    """The experiment that a run is a trial of, by its folder, and the block in it; None: of none."""
+    block = (run.manifest.get("experiment") or {}).get("block")
+    return None if block is None else (str(run.path.resolve().parent), int(block))
+
+
+def identity_of(cell: Cell, run: Run) -> Identity:
+    """What a cell of a run measured."""
     words = described(run)
     target = run.manifest.get("target") or {}
     trial = (run.manifest.get("experiment") or {}).get("cell") or {}

@@ -71,15 +71,14 @@ def run_until_decided(
             prepared.study, {server.name: server for server in prepared.servers}, folder, Local(), display
         )
         judged = _run_blocks(runner, lock, budget, lambda look: _judge(folder, sides, limits, look))
-    if judged is None:
-        raise BenchError(f"{experiment}: nothing was judged")
     return judged, folder, sides
 
 
-def _run_blocks(
-    runner: Runner, lock: int, budget: float, judge: Callable[[Look], Judgement]
-) -> Judgement | None:
-    """Run block by block until a look decides, a doubt makes all further blocks useless, or the budget is spent."""
+def _run_blocks(runner: Runner, lock: int, budget: float, judge: Callable[[Look], Judgement]) -> Judgement:
+    """Run block by block until a look decides, a doubt makes all further blocks useless, or the budget is spent.
+
+    Raises BenchError where it does not suffice for two blocks.
+    """
     plan, began, coming = runner.folder.trials, time.monotonic(), Looks()
     most, longest, used = max(trial.block for trial in plan), 0.0, 0.0
     for block in range(1, most + 1):
@@ -95,8 +94,10 @@ def _run_blocks(
             if judged.code != UNDECIDED or judged.doubts or last:
                 return judged
         elif last:
-            return None
-    return None
+            break
+    raise BenchError(
+        f"--budget {budget:g}: a block took {longest:.0f} s, and {LEAST} are the least; give {1.2 * LEAST * longest:.0f} s"
+    )
 
 
 def _judge(folder: Folder, sides: Sides, limits: LimitsFile, look: Look) -> Judgement:

@@ -10,9 +10,8 @@ from rich.console import Console
 from bench import BenchError
 from bench.analysis.report import Report, plain
 from bench.analysis.report import report as read_report
-from bench.analysis.summary import repeated, summary
+from bench.analysis.summary import summary
 from bench.analysis.table import as_csv, markdown
-from bench.analysis.trials import read_trials
 from bench.cli.tables import show_report, show_table
 from bench.run import find_runs
 
@@ -49,12 +48,12 @@ def report(
     if as_json:
         click.echo(json.dumps(plain(found), indent=1))
     elif as_markdown:
-        click.echo(markdown(found), nl=False)
+        click.echo(markdown(found, summary(found.groups) if found.groups else None), nl=False)
     elif as_table:
         click.echo(as_csv(found), nl=False)
     else:
         console = Console(file=sys.stdout, highlight=False)
-        _show_experiments(console, paths)
+        _show_experiments(console, found)
         show_report(console, found)
         return 0
     for each in found.unreadable:
@@ -62,11 +61,10 @@ def report(
     return 0
 
 
-def _show_experiments(console: Console, paths: tuple[Path, ...]) -> None:
+def _show_experiments(console: Console, found: Report) -> None:
     """The cells of experiments, their trials taken together, where there are any."""
-    trials = read_trials(find_runs(paths))
-    if repeated(trials):
-        cells = summary(trials)
+    if found.groups:
+        cells = summary(found.groups)
         show_table(console, cells)
         for note in cells.notes:
             console.print(note, style="dim")

@@ -12,7 +12,7 @@ from bench.analysis.error_rates import Outcomes, _neighbours, replay, simulated
 from bench.analysis.gate import LimitsFile, gate
 from bench.analysis.intervals import ERROR_RATE
 from bench.analysis.metrics import METRICS
-from bench.analysis.sequential import FIRST, LEAST, looks
+from bench.analysis.sequential import FIRST, LEAST, Looks, looks
 from bench.analysis.trials import Trials
 from tests.analysis.simulated import campaign
 
@@ -29,6 +29,28 @@ def test_looks_end_at_the_budget_and_spend_no_more_than_there_is(most: int) -> N
     assert blocks == sorted(set(blocks))
     assert all(look.rate > 0 for look in found)
     assert math.fsum(look.rate for look in found) == pytest.approx(ERROR_RATE)
+
+
+def test_a_budget_of_time_is_spent_to_its_end_and_no_further() -> None:
+    """Blocks of uneven length: how many there will be is not known beforehand."""
+    rng = np.random.default_rng(3)
+    for _ in range(50):
+        seconds = np.cumsum(rng.uniform(5, 15, 60))
+        fitting = int(np.searchsorted(seconds, 120.0))
+        coming = Looks()
+        found = [
+            coming.after(block, seconds[block - 1] / 120.0, last=block == fitting)
+            for block in range(1, fitting + 1)
+        ]
+        rates = [look.rate for look in found if look is not None]
+        assert math.fsum(rates) == pytest.approx(ERROR_RATE)
+        assert min(rates) > 0
+        assert found[-1] is not None
+        assert found[:3] == [None] * 3
+    # whatever the clock says, what was spent is not spent again
+    late = Looks()
+    assert late.after(4, 1.5, last=False) == (4, ERROR_RATE)
+    assert late.after(8, 1.7, last=True) is None
 
 
 def test_looking_again_and_again_does_not_break_a_gate_on_equal_things(tmp_path: Path) -> None:

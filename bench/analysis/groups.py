@@ -1,0 +1,100 @@
+"""Which measurements are trials of one cell of an experiment, and what do they say together?
+
+The geometric mean over the trials with the 95 % interval of Student's t on logarithms: the unit of replication is the
+trial.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
+
+from bench.analysis.intervals import alone
+from bench.analysis.metrics import METRICS
+from bench.analysis.trials import Identity
+
+CONFIDENCE: Final = 0.95
+
+
+class Member(NamedTuple):
+    """One measurement, which may be a trial of an experiment."""
+
+    identity: Identity
+    block: tuple[str, int] | None
+    """The experiment and the block in it; None: of no experiment."""
+    values: Mapping[str, float]
+    doubted: bool
+
+
+@dataclass(frozen=True)
+class Group:
+    """The trials of one thing."""
+
+    identity: Identity
+    trials: list[Member]
+
+    @property
+    def doubted(self) -> bool:
+        """Whether any of them is."""
+        return any(trial.doubted for trial in self.trials)
+
+    def known(self, metric: str) -> list[float]:
+        """The values of a metric in those trials that have one."""
+        found = (trial.values.get(metric, math.nan) for trial in self.trials)
+        return [value for value in found if math.isfinite(value)]
+
+    def estimate(self, metric: str) -> tuple[float, float, float]:
+        """See `mean_and_interval`."""
+        return mean_and_interval(self.known(metric))
+
+
+def groups(members: Iterable[Member]) -> list[Group]:
+    """What trials of experiments measured, in the order of its parts; nothing where nothing was measured twice."""
+    found: dict[Identity, list[Member]] = {}
+    for member in members:
+        if member.block is not None:
+            found.setdefault(member.identity, []).append(member)
+    if all(len(own) < 2 for own in found.values()):
+        return []
+    return [Group(identity, found[identity]) for identity in sorted(found, key=_order)]
+
+
+def mean_and_interval(values: Sequence[float]) -> tuple[float, float, float]:
+    """The geometric mean of positive values and the ends of its interval; nan and infinite ends where unknown."""
+    if not values or min(values) <= 0:
+        return math.nan, -math.inf, math.inf
+    estimate = alone([math.log(value) for value in values])
+    low, high = estimate.interval(CONFIDENCE)
+    return math.exp(estimate.mean), math.exp(low), math.exp(high) if math.isfinite(high) else math.inf
+
+
+def plain(group: Group) -> dict[str, Any]:
+    """Ready for JSON: durations in seconds, None for what is not known; metrics that no trial has are left out."""
+    metrics: dict[str, dict[str, Any]] = {}
+    for name in METRICS:
+        known = group.known(name)
+        if known:
+            mean, low, high = group.estimate(name)
+            metrics[name] = {
+                "trials": len(known),
+                "mean": _finite(mean),
+                "low": _finite(low) if len(known) > 1 else None,
+                "high": _finite(high),
+            }
+    return {
+        **group.identity._asdict(),
+        "trials": len(group.trials),
+        "doubted": sum(trial.doubted for trial in group.trials),
+        "confidence": CONFIDENCE,
+        "metrics": metrics,
+    }
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _order(identity: Identity) -> tuple[tuple[bool, object], ...]:
+    return tuple(
+        (value is not None, value if isinstance(value, int) else str(value or "")) for value in identity
+    )
