@@ -18,7 +18,8 @@ class Keepalive:
     """
 
     every: float
-    """Ask after so long without a byte from the server while calls are under way; without calls nothing is asked."""
+    """Ask after so long without a byte from the server while calls are under way, at most twice as long where they
+    began in silence; without calls nothing is asked."""
     limit: float = 20.0
     """Without a byte for so long after the question the connection is given up, its calls end as UNAVAILABLE."""
 
@@ -44,7 +45,8 @@ class Watch:
     def __init__(self, link: Watched, keepalive: Keepalive) -> None:
         self._link = link
         self._keepalive = keepalive
-        self._idle = 0.0  # the last look at which no call was under way
+        self._idle = True  # no call was under way at the last look
+        self._since = 0.0  # the first look at which one was
         self._asked: float | None = None
         self._timer: Any = None
         self._look_in(keepalive.every)
@@ -71,10 +73,13 @@ class Watch:
                 self._look_in(left)
             return
         self._asked = None
-        if not link.connection.in_flight:
-            self._idle = now
-        left = max(link.heard, self._idle) + keepalive.every - now
-        if left <= 0:
+        was_idle, self._idle = self._idle, not link.connection.in_flight
+        if was_idle:  # what is under way now has not been for long
+            self._since = now
+        left = max(link.heard, self._since) + keepalive.every - now
+        if self._idle:
+            left = keepalive.every
+        elif left <= 0:
             link.connection.ping()
             link.schedule()
             self._asked, left = now, keepalive.limit

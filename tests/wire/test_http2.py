@@ -129,7 +129,7 @@ FRAMES = st.lists(st.composite(random_frames)(), max_size=12).map(b"".join)
 
 
 @given(FRAMES, st.integers(1, 50), st.booleans())
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_no_frames_crash_or_hang_a_client(data: bytes, size: int, settled: bool) -> None:
     client = settled_client() if settled else ClientConnection("test:1")
     exchanges = [asked(client, b"x" * 70_000), asked(client), asked(client)]
@@ -146,7 +146,7 @@ def test_no_frames_crash_or_hang_a_client(data: bytes, size: int, settled: bool)
 
 
 @given(FRAMES, st.integers(1, 50), st.booleans())
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_no_frames_crash_or_hang_a_server(data: bytes, size: int, settled: bool) -> None:
     server = settled_server() if settled else ServerConnection()
     if settled:

@@ -1,6 +1,7 @@
 """Is a server noticed that has vanished, and one that only takes its time left alone?"""
 
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import gevent
 import gevent.event
@@ -9,7 +10,7 @@ import pytest
 from bench.wire import frames
 from bench.wire.client import Channel
 from bench.wire.http2_server import Request
-from bench.wire.keepalive import Keepalive
+from bench.wire.keepalive import Keepalive, Watch
 from tests.wire.calls import ECHO, later
 from tests.wire.servers import Peer, Server, echo, silence, until
 from tests.wire.wires import read_frames
@@ -68,11 +69,24 @@ def test_a_server_that_has_vanished_ends_its_calls(server: Server, channel: Chan
 
 
 def test_nothing_is_asked_while_no_call_is_under_way(server: Server, channel: Channel) -> None:
+    assert channel.call(ECHO, b"x").message == b"x"
     pings = Pings(server)
-    for _ in range(5):
-        assert channel.call(ECHO, b"x").message == b"x"
-        gevent.sleep(0.05)  # more than twice as long as a call may be silent
+    gevent.sleep(0.1)  # five times as long as a call may be silent
     assert pings.count == 0
+
+
+def test_a_call_that_begins_in_silence_gets_its_time_first() -> None:
+    connection = SimpleNamespace(in_flight=0, asked=0)
+    connection.ping = lambda: setattr(connection, "asked", connection.asked + 1)
+    link = SimpleNamespace(connection=connection, heard=0.0, schedule=lambda: None)
+    watch = Watch(link, Keepalive(1e-6))  # type: ignore[arg-type]  # as much of a link as it looks at
+    watch._look()
+    connection.in_flight = 1
+    watch._look()
+    assert connection.asked == 0
+    watch._look()
+    assert connection.asked == 1
+    watch.stop()
 
 
 def test_without_keepalive_nothing_is_asked(server: Server) -> None:
