@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 from bench.serve.batching import Asker, Call, Executor, Post
+from bench.serve.health import WATCH, Health, Watcher
 from bench.serve.prediction import Predictions
 from bench.serve.servable import Code, Refusal
 from bench.serve.unforeseen import unforeseen
@@ -36,21 +37,23 @@ class Calls:
         post: Post,
         most: int,
         *,
+        health: Health | None = None,
         waiting: frozenset[str] = frozenset(),
     ) -> None:
-        """`waiting`: paths of further methods that do not return at once."""
+        """health: whom to give those that watch it; None: there is none. `waiting`: paths of further methods that do not return at once."""
         self.in_flight = 0
         self._prepare = predictions.prepare
         self._submit = executor.submit
         self._handle_rpc = handle_rpc
         self._post = post
         self._most = most
+        self._health = health
         self._waiting = _WAITING_METHODS | waiting
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="call")
         # a reload may wait for ever, for a directory that stays empty: it must not use up the other threads
         self._reload = ThreadPoolExecutor(1, thread_name_prefix="reload")
 
-    def take(self, asker: Asker, requests: list[Request]) -> None:
+    def take(self, asker: Watcher, requests: list[Request]) -> None:
         """Requests have been read."""
         if (room := self._most - self.in_flight) < len(requests):
             room = max(room, 0)
@@ -84,7 +87,10 @@ class Calls:
         self._threads.shutdown(wait=True, cancel_futures=True)
         self._reload.shutdown(wait=False, cancel_futures=True)
 
-    def _other(self, asker: Asker, request: Request) -> None:
+    def _other(self, asker: Watcher, request: Request) -> None:
+        if request.path == WATCH and self._health is not None:
+            self._health.watch(asker, request.stream, request.message)
+            return
         if request.path not in self._waiting:
             _finish(asker, request.stream, self._answer(request))
             return

@@ -105,7 +105,7 @@ class GrpcConnection:
         self._respond = http.respond
         loop.register(sock.fileno(), READ, self._on_event)
 
-    # the interface of batching.Asker
+    # the interface of health.Watcher
 
     def respond(self, call: int, message: bytes) -> None:
         try:
@@ -121,6 +121,10 @@ class GrpcConnection:
         self._owner.answered()
         if not self.queued:
             self._owner.dirty(self)
+
+    def push(self, call: int, message: bytes) -> None:
+        self.http.push(call, message)
+        self._owner.dirty(self)
 
     def wants(self, call: int) -> bool:
         return self.http.awaits(call)

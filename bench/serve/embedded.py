@@ -117,9 +117,12 @@ class _Server:
 
     def _drain(self) -> None:
         """Begin to end. Called from any thread and from signal handlers."""
-        if self._stack is not None:
-            self._stack.services.draining = True
-        self._loop.post(lambda: self._front.drain(self._options.drain_seconds, self._loop.stop))
+        self._loop.post(self._begin_drain)
+
+    def _begin_drain(self) -> None:
+        if self._stack is not None and self._stack.health is not None:
+            self._stack.health.drain()
+        self._front.drain(self._options.drain_seconds, self._loop.stop)
 
 
 def end_with_parent(folder: str) -> None:

@@ -1,4 +1,4 @@
-"""What does each method of PredictionService, ModelService and Health answer?
+"""What does each method of PredictionService and ModelService answer, and Health's Check?
 
 All of them are unary: a method path and a serialised request in, a serialised response out. No sockets, no
 threads of its own; methods that run a model or wait for one to load do so in the calling thread.
@@ -12,29 +12,15 @@ from typing import Any, Final
 from google.protobuf.message import DecodeError
 
 from bench.serve import classification
+from bench.serve.health import CHECK, Health
 from bench.serve.metrics import Metrics
 from bench.serve.prediction import Predictions, Prepared
 from bench.serve.repository import Repository
-from bench.serve.schema import message_classes
 from bench.serve.servable import Code, Handle, Refusal
 from bench.serve.tensors import Array
 from bench.wire import messages
 
-HEALTH_CHECK: Final = "/grpc.health.v1.Health/Check"
-
 _SIGNATURES: Final = "signature_def"
-_HEALTHY: Final = frozenset(("", "ModelService", "PredictionService"))
-"""The names that the original knows: short ones, and SERVING whatever the models do (reference, section 11)."""
-_SERVING: Final = 1
-_NOT_SERVING: Final = 2
-
-_health = message_classes(
-    "serving_bench.health",
-    # grpc.health.v1; the status is an enum there, which is an int32 on the wire
-    {"HealthCheckRequest": [(1, "service", "string")], "HealthCheckResponse": [(1, "status", "int32")]},
-)
-HealthCheckRequest: Final = _health["HealthCheckRequest"]
-HealthCheckResponse: Final = _health["HealthCheckResponse"]
 
 Execute = Callable[[Prepared], Mapping[str, Array]]
 """Runs one prepared request and returns its outputs; raises `Refusal`; leaves its version held."""
@@ -56,15 +42,14 @@ class Services:
         *,
         execute: Execute = run_alone,
         check_method_name: bool = False,
-        health: bool = False,
+        health: Health | None = None,
     ) -> None:
+        """health: None where the server does not tell it."""
         self._repository = repository
         self._predictions = predictions
         self._metrics = metrics
         self._execute = execute
         self._check_method_name = check_method_name
-        self.draining = False
-        """Whether Health says NOT_SERVING."""
         self._methods: dict[str, Callable[[bytes, float | None], bytes]] = {
             messages.PREDICT: self._predict,
             messages.CLASSIFY: self._classify,
@@ -74,8 +59,8 @@ class Services:
             messages.GET_MODEL_STATUS: self._get_model_status,
             messages.RELOAD_CONFIG: self._reload_config,
         }
-        if health:
-            self._methods[HEALTH_CHECK] = self._check
+        if health is not None:
+            self._methods[CHECK] = lambda request, _timeout: health.check(request)
 
     def handle_rpc(self, path: str, request: bytes, timeout: float | None = None) -> bytes:
         """The serialised response of the method at `path`, e.g. `messages.PREDICT`.
@@ -234,12 +219,6 @@ class Services:
         for name in asked.metric_names:
             response.metric.add(name=name, int64_value_increase=self._metrics.total(name) - before[name])
         return _bytes(response)
-
-    def _check(self, request: bytes, _timeout: float | None) -> bytes:
-        service = _parsed(HealthCheckRequest, request).service
-        if service not in _HEALTHY:
-            raise Refusal(Code.NOT_FOUND, "")
-        return _bytes(HealthCheckResponse(status=_NOT_SERVING if self.draining else _SERVING))
 
 
 def _parsed(message: Any, request: bytes) -> Any:

@@ -4,6 +4,7 @@ from typing import Any
 
 from bench.serve.batching import Continuous, Executor, Runner
 from bench.serve.calls import Calls
+from bench.serve.health import Health
 from bench.serve.loop import Loop
 from bench.serve.metrics import Metrics
 from bench.serve.options import Options
@@ -39,13 +40,14 @@ class Stack:
             as_content=options.enable_serialization_as_tensor_content,
         )
         self.executor, execute = _executor(options, settings, self._predictions, metrics, loop)
+        self.health = Health() if options.enable_grpc_healthcheck_service else None
         self.services = Services(
             repository,
             self._predictions,
             metrics,
             execute=execute,
             check_method_name=options.enable_signature_method_name_check,
-            health=options.enable_grpc_healthcheck_service,
+            health=self.health,
         )
         together = None if siblings is None else Together(siblings, self.services, metrics)
         self.rest = Rest(
@@ -64,6 +66,7 @@ class Stack:
             (together or self.services).handle_rpc,
             loop.post,
             _most_in_flight(options),
+            health=self.health,
             waiting=frozenset() if together is None else WAITING_METHODS,
         )
 

@@ -1,4 +1,4 @@
-"""How does a server take unary gRPC requests from one HTTP/2 connection, as bytes?
+"""How does a server take gRPC requests of one message each from one HTTP/2 connection, as bytes?
 
     connection = ServerConnection()
     for request in connection.receive(sock.recv(65536)):
@@ -62,7 +62,7 @@ class Request(NamedTuple):
 class _Incoming:
     """A stream between its HEADERS and its answer."""
 
-    __slots__ = ("complete", "credit", "head", "parts", "size")
+    __slots__ = ("complete", "credit", "head", "parts", "pushed", "size")
 
     def __init__(self, head: RequestBlock, credit: int) -> None:
         self.head = head
@@ -70,6 +70,8 @@ class _Incoming:
         self.parts: list[bytes] | None = None
         self.size = 0
         self.complete = False
+        self.pushed: int | None = None
+        """Bytes of DATA that `push` has given to the stream; None: not even its opening has been sent."""
 
 
 class ServerConnection(Connection):
@@ -134,7 +136,13 @@ class ServerConnection(Connection):
         if incoming is None:
             return
         opening = self._opening
-        if status:
+        if incoming.pushed is not None:
+            self._outflow.drop(stream)
+            block = self._closing(status, details)
+            self.out.append(
+                frames.headers(stream, block, end_stream=True, largest=self._outflow.largest_frame)
+            )
+        elif status:
             block = opening + self._closing(status, details)
             self.out.append(
                 frames.headers(stream, block, end_stream=True, largest=self._outflow.largest_frame)
@@ -168,6 +176,23 @@ class ServerConnection(Connection):
                 self._opened()
         if not incoming.complete:
             self.out.append(frames.rst_stream(stream, NO_ERROR))  # answered early: the rest is not wanted
+
+    def push(self, stream: int, message: bytes) -> None:
+        """Send a message of a response that goes on, as of a server-streaming method; `respond` ends it, with a
+        status and without a message. What still waits for the client's windows then is dropped.
+        """
+        incoming = self._streams.get(stream)
+        if incoming is None:
+            return
+        if incoming.pushed is None:
+            incoming.pushed = 0
+            self.out.append(frames.frame(HEADERS, 4, stream, self._opening))
+            self._opened()
+        if stream in self._outflow.bodies:
+            return  # a client that has not taken the message before does not get this one
+        self._outflow.send(stream, message, b"", spent=incoming.pushed)
+        self._outflow.sent.clear()
+        incoming.pushed += len(message) + PREFIX.size
 
     def shut_down(self) -> None:
         """Announce that no further requests are taken; those that have come are still to be answered."""

@@ -51,9 +51,12 @@ class Outflow:
         self.held = 0
         """Bytes of the messages that wait for the peer's windows, each counted whole until its last byte left."""
 
-    def send(self, stream: int, message: bytes, closing: bytes | None) -> None:
-        """Send a new stream's message as the windows permit; `closing` follows it (None: END_STREAM on its DATA)."""
-        body = _Body(stream, message, closing, self._first)
+    def send(self, stream: int, message: bytes, closing: bytes | None, *, spent: int = 0) -> None:
+        """Send a new stream's message as the windows permit; `closing` follows it (None: END_STREAM on its DATA).
+
+        `spent`: bytes of the stream's window that messages before this one have taken.
+        """
+        body = _Body(stream, message, closing, self._first - spent)
         if not self._advance(body):
             self.bodies[stream] = body
             self.held += body.size

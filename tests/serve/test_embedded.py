@@ -310,14 +310,6 @@ def test_methods_that_do_not_exist() -> None:
         assert refusal(through, b"", "/grpc.health.v1.Health/Check") == ("UNIMPLEMENTED", "")
 
 
-def test_health_where_it_is_asked_for() -> None:
-    with (
-        launch.embedded(["--backend=synthetic", "--enable_grpc_healthcheck_service"]) as server,
-        channel(server.address) as through,
-    ):
-        assert through.unary_unary("/grpc.health.v1.Health/Check")(b"", timeout=LONG) == b"\x08\x01"
-
-
 def test_threads_answer_what_may_take_long() -> None:
     """A reload that waits for a model that never comes must not keep the server from answering others."""
     with launch.embedded(["--backend=synthetic"]) as server, channel(server.address) as through:

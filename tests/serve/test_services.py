@@ -7,12 +7,13 @@ import pytest
 from google.protobuf import text_format
 
 from bench.serve import model_config
+from bench.serve.health import CHECK, Health
 from bench.serve.loading import Options
 from bench.serve.metrics import Metrics
 from bench.serve.prediction import Predictions, Prepared
 from bench.serve.repository import Repository
 from bench.serve.servable import Code, Refusal
-from bench.serve.services import HEALTH_CHECK, HealthCheckRequest, HealthCheckResponse, Services, run_alone
+from bench.serve.services import Services, run_alone
 from bench.serve.states import State
 from bench.wire import messages
 from tests.serve.numpy_models import FLOAT, SIGNATURES, STRING, load, signature, write
@@ -65,37 +66,9 @@ def test_a_run_that_fails_gives_the_version_back_and_is_counted(repository: Repo
     assert not any(handle.held for handle in repository.serving.versions.values())
 
 
-def test_health_is_there_only_where_asked(repository: Repository) -> None:
-    service, _ = services(repository)
-    with pytest.raises(Refusal) as caught:
-        service.handle_rpc(HEALTH_CHECK, b"")
-    assert (caught.value.code, caught.value.text) == (Code.UNIMPLEMENTED, "")
-
-
-def test_health_while_draining(repository: Repository) -> None:
-    service, _ = services(repository, health=True)
-
-    def status() -> int:
-        answer = service.handle_rpc(
-            HEALTH_CHECK, HealthCheckRequest(service="ModelService").SerializeToString()
-        )
-        number: int = HealthCheckResponse.FromString(answer).status
-        return number
-
-    assert status() == 1
-    service.draining = True
-    assert status() == 2
-
-
-def test_health_messages_are_those_of_grpc() -> None:
-    """Field numbers of grpc.health.v1 (health.proto)."""
-    assert HealthCheckRequest(service="a").SerializeToString() == b"\x0a\x01a"
-    assert HealthCheckResponse(status=1).SerializeToString() == b"\x08\x01"
-
-
 @pytest.mark.parametrize("path", ["", "/", "/tensorflow.serving.PredictionService/predict", "Predict"])
 def test_unknown_paths(repository: Repository, path: str) -> None:
-    service, _ = services(repository, health=True)
+    service, _ = services(repository, health=Health())
     with pytest.raises(Refusal) as caught:
         service.handle_rpc(path, b"")
     assert (caught.value.code, caught.value.text) == (Code.UNIMPLEMENTED, "")
@@ -111,11 +84,11 @@ def test_unknown_paths(repository: Repository, path: str) -> None:
         messages.GET_MODEL_METADATA,
         messages.GET_MODEL_STATUS,
         messages.RELOAD_CONFIG,
-        HEALTH_CHECK,
+        CHECK,
     ],
 )
 def test_bytes_that_are_no_message(repository: Repository, path: str) -> None:
-    service, _ = services(repository, health=True)
+    service, _ = services(repository, health=Health())
     with pytest.raises(Refusal) as caught:
         service.handle_rpc(path, b"\x07\xff")
     assert (caught.value.code, caught.value.text) == (Code.INTERNAL, "")

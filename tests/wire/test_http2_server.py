@@ -280,3 +280,44 @@ def test_a_lost_connection_drops_everything() -> None:
     server.respond(1, message=b"x")
     assert server.take() == b""
     assert server.receive(opened(3) + body(3)) == []
+
+
+def test_a_response_of_several_messages() -> None:
+    server = settled_server()
+    (request,) = server.receive(opened(1) + body(1))
+    server.take()
+    server.push(request.stream, b"first")
+    server.push(request.stream, b"second")
+    assert server.awaits(1)
+    server.respond(request.stream, 14, "the end")
+    sent = server.take()
+    assert [(kind, flags) for kind, flags, _, _ in read_frames(sent)] == [
+        (HEADERS, 4), (DATA, 0), (DATA, 0), (HEADERS, 5)
+    ]  # fmt: skip
+    assert [payload for kind, _, _, payload in read_frames(sent) if kind == DATA] == [
+        message(b"first"),
+        message(b"second"),
+    ]
+    opening, trailers = fields_of(sent)
+    assert opening == {":status": "200", "content-type": "application/grpc"}
+    assert trailers == {"grpc-status": "14", "grpc-message": "the end"}
+    assert server.in_flight == 0
+    server.push(request.stream, b"late")
+    assert server.take() == b""
+
+
+def test_messages_stay_within_the_streams_window() -> None:
+    server = settled_server()
+    server.receive(frames.settings({frames.INITIAL_WINDOW_SIZE: 12}))
+    (request,) = server.receive(opened(1) + body(1))
+    server.take()
+    server.push(request.stream, b"12345")
+    server.push(request.stream, b"1234")
+    server.push(request.stream, b"never")
+    assert sum(len(payload) for kind, _, _, payload in read_frames(server.take()) if kind == DATA) == 12
+    server.receive(frames.window_update(1, 7))
+    assert [payload for kind, _, _, payload in read_frames(server.take()) if kind == DATA] == [
+        message(b"1234")[2:]
+    ]
+    server.respond(request.stream, 1)
+    assert [kind for kind, *_ in read_frames(server.take())] == [HEADERS]
