@@ -12,6 +12,7 @@ from bench import BenchError
 from bench.schedule import Schedule, parse
 from bench.schedule.text import FORMS
 from bench.wire.dial import TLS
+from bench.wire.keepalive import Keepalive
 
 PREDICT_SIGNATURE = "predict_images"
 
@@ -90,6 +91,8 @@ class Options:
     watched: Watched
     experiment: dict[str, Any] | None
     """What the manifest says of the experiment that this run is a trial of."""
+    keepalive: Keepalive | None = None
+    """When a silent server is asked for a sign of life."""
 
     def own_seconds(self, name: str) -> float:
         """The value of a scenario's own option as seconds. Raises BenchError where it is none."""
@@ -118,6 +121,12 @@ def add_arguments(parser: Any) -> None:
     )
     option(
         "--transport", default="native", choices=["native", "grpcio"], help="HTTP/2 client (default: native)"
+    )
+    option(
+        "--keepalive",
+        default="",
+        metavar="SECONDS",
+        help="ask a server that is silent for so long while calls wait whether it is there (default: never)",
     )
     option("--connections", default="1", metavar="N", help="connections of each load process (default: 1)")
     option(
@@ -223,6 +232,7 @@ def read_options(parsed: Any) -> Options:
             metrics=str(parsed.server_metrics) or None,
         ),
         experiment=_experiment(str(parsed.experiment)) if parsed.experiment else None,
+        keepalive=Keepalive(_seconds("--keepalive", parsed.keepalive)) if parsed.keepalive else None,
     )
 
 

@@ -8,6 +8,7 @@ from locust.argument_parser import get_parser
 
 from bench import BenchError
 from bench.load.options import add_arguments, read_options
+from bench.wire.keepalive import Keepalive
 
 
 def parsed(*arguments: str) -> Any:
@@ -28,6 +29,7 @@ def test_defaults() -> None:
     assert options.asked.deadline == 10
     assert options.transport == "native"
     assert options.tls is None
+    assert options.keepalive is None
     assert options.keep_samples
 
 
@@ -41,6 +43,10 @@ def test_the_web_form_sends_text() -> None:
     options = read_options(SimpleNamespace(**form))
     assert (options.asked.version, options.asked.batch, options.asked.deadline) == (3, 32, 0.5)
     assert not options.keep_samples
+
+
+def test_a_silent_server_is_asked_where_wanted() -> None:
+    assert read_options(parsed("--keepalive", "30")).keepalive == Keepalive(30.0)
 
 
 def test_metadata_is_read_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -60,6 +66,7 @@ def test_metadata_is_read_from_the_environment(monkeypatch: pytest.MonkeyPatch) 
         (["--connections", "-1"], "--connections -1"),
         (["--deadline", "0"], "--deadline 0: a number of seconds above 0"),
         (["--deadline", "inf"], "--deadline inf"),
+        (["--keepalive", "0"], "--keepalive 0: a number of seconds above 0"),
         (["--note", "no spaces"], "--note 'no spaces'"),
         (["--metadata", "authorization"], "KEY=VARIABLE"),
         (["--metadata", "authorization=BENCH_NO_SUCH"], "BENCH_NO_SUCH is not set"),
