@@ -125,7 +125,12 @@ def look(
 def connect(address: str, options: Options, *, connections: int) -> Channel:
     """An open channel to the target. Raises BenchError where nobody listens."""
     channel: Channel = open_channel(
-        options.transport, address, connections=connections, tls=options.tls, metadata=options.metadata
+        options.transport,
+        address,
+        connections=connections,
+        tls=options.tls,
+        metadata=options.metadata,
+        keepalive=options.keepalive,
     )
     try:
         channel.connect(CONNECT_SECONDS)
