@@ -2,19 +2,22 @@
 
 The counters of the server (manifest `server_counters`, written by the load process before and after the run) are
 compared with the client's records of the whole run. On a server that nobody else uses, its OK requests have grown by
-the client's. The mean latency is split at the points where somebody measures:
+the client's. Five means are measured, each by somebody else: the client's lag and service time, the server's
+request_latency, runtime_latency and queuing_latency. They split the latency; three parts are remainders:
 
-    client queue     due -> handed to the kernel          the client's lag
-    wire and gRPC    sent -> handler, handler -> done     service time - the server's request_latency
-    server pre/post  within the handler, without the run  request_latency - runtime_latency
+    client queue     due -> handed to the kernel          lag
+    wire and gRPC    sent -> handler, handler -> done     remainder: service time - request_latency
+    server pre/post  within the handler, without the run  remainder: request_latency - runtime_latency
     batching queue   waiting for a batch                  queuing_latency
-    runtime          the model's run                      runtime_latency - queuing_latency
+    runtime          the model's run                      remainder: runtime_latency - queuing_latency
 
-A part that would be negative shows that the two sides did not measure the same requests. It counts as nothing, and then
-the parts do not add up to the client's latency any more: that is the check.
+So the parts add up whatever was measured, and their sum alone proves nothing. What can be wrong shows where a stretch
+is longer than the one that contains it: as the service time contains request_latency, that contains runtime_latency,
+and that queuing_latency. Such a remainder is negative. It counts as nothing, and the parts add up to more than the
+latency; from 2 % on that is a doubt, which names the two.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
@@ -24,6 +27,8 @@ from bench.run import Run
 
 TOLERANCE: Final = 0.02
 """Share of the mean latency by which the sum of the parts may be off."""
+_ROUNDING: Final = 5e-6
+"""Share by which a sum on a Prometheus page may be off: it has six digits."""
 
 
 class Part(NamedTuple):
@@ -56,35 +61,70 @@ class Split:
         return next(part.seconds for part in self.parts if part.name == name)
 
 
+@dataclass(frozen=True)
+class _Means:
+    """What client and server measured of a mean request, in seconds."""
+
+    requests: int
+    latency: float
+    lag: float
+    service: float
+    request: float
+    runtime: float
+    queue: float
+    rounding: float
+    """By which the server's may be off, since its page rounds sums."""
+
+
 def split(run: Run) -> Split | None:
-    """Where the time went; None where the server's counters are not known, or nothing was answered.
+    """Where the time went; None where the server's counters are not known, fell, or hold other requests too.
 
     Raises BenchError where the run's files are damaged.
     """
     growth = _growth(run)
-    if growth is None or min(growth.values()) < 0 or not growth["request_count"]:
+    if growth is None or min(growth.values()) < 0 or growth.get("other_count"):
         return None
-    whole = run.within(*run.seconds)
-    counted = _counted(run)
-    latency, lag, service = (whole.histogram(kind, counted) for kind in ("latency", "lag", "service"))
-    if not latency.count:
+    means = _means(run, growth)
+    if means is None:
         return None
-    handler = growth["request_seconds"] / growth["request_count"]
-    # a run that serves several requests may be counted once: then this is the mean of the runs
-    runtime = growth["runtime_seconds"] / growth["runtime_count"] if growth["runtime_count"] else 0.0
-    queue = growth["queue_seconds"] / growth["queue_count"] if growth["queue_count"] else 0.0
     parts = (
-        ("client queue", lag.mean),
-        ("wire and gRPC", service.mean - handler),
-        ("server pre/post", handler - runtime),
-        ("batching queue", queue),
-        ("runtime", runtime - queue),
+        ("client queue", means.lag),
+        ("wire and gRPC", means.service - means.request),
+        ("server pre/post", means.request - means.runtime),
+        ("batching queue", means.queue),
+        ("runtime", means.runtime - means.queue),
     )
     return Split(
-        requests=latency.count,
+        requests=means.requests,
         server_requests=round(growth["ok"]),
-        mean=latency.mean,
+        mean=means.latency,
         parts=tuple(Part(name, max(0.0, seconds)) for name, seconds in parts),
+    )
+
+
+def _means(run: Run, growth: Mapping[str, float]) -> _Means | None:
+    """None where nothing was answered, or the server measured nothing."""
+    whole, counted = run.within(*run.seconds), _counted(run)
+    latency, lag, service = (whole.histogram(kind, counted) for kind in ("latency", "lag", "service"))
+    if not latency.count or not growth["request_count"]:
+        return None
+
+    def mean(name: str) -> float:
+        # a run that serves several requests may be counted once: then this is the mean of the runs
+        count = growth[f"{name}_count"]
+        return growth[f"{name}_seconds"] / count if count else 0.0
+
+    told = run.manifest["server_counters"]
+    sums = sum(told[when]["request_seconds"] for when in ("before", "after"))
+    return _Means(
+        requests=latency.count,
+        latency=latency.mean,
+        lag=lag.mean,
+        service=service.mean,
+        request=mean("request"),
+        runtime=mean("runtime"),
+        queue=mean("queue"),
+        rounding=_ROUNDING * sums / growth["request_count"],
     )
 
 
@@ -109,23 +149,52 @@ def check(run: Run) -> list[Doubt]:
     if fallen:
         text = f"the server's counters fell during the run ({', '.join(fallen)}): it was started anew"
         return [Doubt("restarted", text, "run it again undisturbed")]
-    answered = run.within(*run.seconds).histogram("latency").count
-    if answered != round(growth["ok"]):
-        text = f"{answered:,} requests were answered OK, the server counts {round(growth['ok']):,}"
-        return [
-            Doubt("not reconciled", text, "see that nobody else uses the server, and that no proxy answers")
-        ]
-    found = split(run)
-    if found is None or found.off <= TOLERANCE:
-        return []
-    text = f"the parts of the latency add up to {1 + _signed(found):.0%} of it"
-    return [
-        Doubt("not reconciled", text, "compare client and server clocks and counters: one of them is wrong")
+    return [*_counts(run, growth), *_containments(run, growth)]
+
+
+def _counts(run: Run, growth: Mapping[str, float]) -> Iterator[Doubt]:
+    """Doubts where client and server have not counted the same requests."""
+    answered = run.within(*run.seconds).histogram("latency", _counted(run)).count
+    ok = round(growth["ok"])
+    if answered != ok:
+        text = f"{answered:,} requests were answered OK, the server counts {ok:,}"
+        remedy = "see that nobody else uses the server, and that no proxy answers"
+        yield Doubt("not reconciled", text, remedy)
+    if "other_count" not in growth:  # of a run from before they were counted
+        return
+    measured = round(growth["request_count"] + growth["other_count"])
+    if measured != ok:
+        text = f"the server counts {ok:,} requests answered OK, and has measured the latency of {measured:,}"
+        yield Doubt("not reconciled", text, "do not trust its latencies: its counters contradict each other")
+
+
+def _containments(run: Run, growth: Mapping[str, float]) -> Iterator[Doubt]:
+    """Doubts where a stretch of a request's way is longer than the one that contains it."""
+    means = None if growth.get("other_count") else _means(run, growth)
+    if means is None:
+        return
+    nested = [
+        ("the server says that a request takes it", "the client waits", means.request, means.service),
+        ("the server says that the model takes", "a whole request", means.runtime, means.request),
     ]
+    if growth["queue_count"] <= growth["runtime_count"]:  # else requests to other models wait there too
+        nested.append(
+            ("the server says that a request waits", "waiting and the model take", means.queue, means.runtime)
+        )
+    for inner, outer, contained, containing in nested:
+        beyond = contained - containing
+        if beyond > TOLERANCE * means.latency + means.rounding:
+            text = (
+                f"{inner} {_ms(contained)}, {outer} {_ms(containing)} (means): "
+                f"the parts of the latency add up to {1 + beyond / means.latency:.0%} of it"
+            )
+            yield Doubt(
+                "not reconciled", text, "compare client and server clocks and counters: one of them is wrong"
+            )
 
 
-def _signed(found: Split) -> float:
-    return sum(part.seconds for part in found.parts) / found.mean - 1
+def _ms(seconds: float) -> str:
+    return f"{seconds * 1e3:.3g} ms"
 
 
 def _growth(run: Run) -> dict[str, float] | None:

@@ -38,8 +38,9 @@ _OF_SERVER: Final = {
 def fetch(url: str, model: str, seconds: float = SECONDS) -> Values:
     """The counters of a model's Predict calls over gRPC, as they stand now.
 
-    `ok` and `failed` requests, `request_`, `runtime_` and `queue_` `seconds` and `count`, `batches`; 0 for what has not
-    been counted yet. Raises BenchError where the page cannot be had.
+    `ok` and `failed` requests, `request_`, `runtime_` and `queue_` `seconds` and `count`, `other_count` for calls that
+    were answered otherwise (REST, Classify), `batches`; 0 for what has not been counted yet. Raises BenchError where
+    the page cannot be had.
     """
     if not url.startswith(("http://", "https://")):
         raise BenchError(f"--server-metrics {url}: a URL that begins with http:// or https:// is expected")
@@ -57,7 +58,9 @@ def fetch(url: str, model: str, seconds: float = SECONDS) -> Values:
 
 def counters(page: str, model: str) -> Values:
     """The same, of a page's text."""
-    values: dict[str, float] = dict.fromkeys(("ok", "failed", *_OF_MODEL.values(), *_OF_SERVER.values()), 0.0)
+    values: dict[str, float] = dict.fromkeys(
+        ("ok", "failed", "other_count", *_OF_MODEL.values(), *_OF_SERVER.values()), 0.0
+    )
     for name, labels, number in _rows(page):
         if name == "request_count" and labels.get("model_name") == model:
             values["ok" if labels.get("status") == "OK" else "failed"] += number
@@ -65,6 +68,8 @@ def counters(page: str, model: str) -> Values:
             values[_OF_SERVER[name]] += number
         elif name in _OF_MODEL and _is_predict(labels, model):
             values[_OF_MODEL[name]] += number
+        elif name == "request_latency_count" and labels.get("model_name") == model:
+            values["other_count"] += number
     return {name: value / 1e6 if name.endswith("_seconds") else value for name, value in values.items()}
 
 

@@ -20,6 +20,10 @@ flags = { backend = "synthetic", service_time = "constant(1ms)" }
 kind = "embedded"
 flags = { backend = "synthetic", service_time = "constant(3ms)" }
 
+[servers.pair]
+kind = "embedded"
+flags = { backend = "synthetic", service_time = "constant(1ms)", processes = 2 }
+
 [servers.broken]
 kind = "binary"
 path = "/bin/false"

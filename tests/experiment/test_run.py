@@ -53,8 +53,8 @@ def test_every_cell_is_measured_in_every_block(tmp_path: Path) -> None:
     assert (folder.path / "servers").is_dir()
 
 
-def test_client_and_server_agree(tmp_path: Path) -> None:
-    path = write(tmp_path, servers='["other"]')
+def test_client_and_server_agree_also_where_several_processes_serve(tmp_path: Path) -> None:
+    path = write(tmp_path, "options = { connections = 4 }", servers='["pair"]')
     assert bench_run(path, "--trials", "1").returncode == 0
     folder = only_folder(path)
     run = Run.open(folder.run_of(folder.trials[0]) or Path())
