@@ -28,6 +28,8 @@ class Outcome(NamedTuple):
     """Processor seconds of the client for these requests."""
     mean: float
     """Seconds from a request's start to its answer."""
+    server_cpu: float | None = None
+    """Processor seconds of the server in the meantime."""
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,9 @@
 """How fast is Locust on the native transport, beside stock Locust on grpcio? Run: python -m tests.benchmarks.locust_transport
 
-Whole Locust processes against the C++ null server, one processor each, in turn. `native` is scenarios/mnist.py:
+Whole Locust processes against a server that does no work, one processor each, in turn. `native` is scenarios/mnist.py:
 answers are parsed and checked, samples and histograms recorded. `grpcio` is the same scenario with --transport grpcio.
 `stock` is Locust on grpcio as its documentation shows it, the message reused, nothing recorded but Locust's statistics.
+`h2load`, a client in C, is no Locust: it shows how long the same server takes for the same number of requests in flight.
 """
 
 import argparse
@@ -13,10 +14,12 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
-from tests.benchmarks.clients import ROOT, Outcome
-from tests.benchmarks.transport import server
+from tests.benchmarks.clients import ROOT, Client, Load, Outcome, h2load, write_request
+from tests.benchmarks.null_servers import SERVERS, default
+from tests.benchmarks.transport import busy, compare, mnist_request
 from tests.wire.certificates import issue
 
 HEADINGS = (
@@ -27,11 +30,12 @@ HEADINGS = (
     "mean us",
     "times stock",
     "times less CPU",
+    "server busy",
     "errors",
 )
 
 
-def locust(kind: str, address: str, users: int, seconds: float, cpu: int, tls: Path | None) -> Outcome:
+def locust(kind: str, load: Load) -> Outcome:
     """One Locust process, from its first user to its last."""
     with tempfile.TemporaryDirectory() as folder:
         meter = Path(folder) / "meter.json"
@@ -45,15 +49,16 @@ def locust(kind: str, address: str, users: int, seconds: float, cpu: int, tls: P
             "--headless",
             "--only-summary",
         ]
-        command += ["-u", str(users), "-r", str(users), "-t", f"{seconds:g}s", "--host", address]
+        users = str(load.in_flight)
+        command += ["-u", users, "-r", users, "-t", f"{load.seconds:g}s", "--host", load.address]
         environment = {**os.environ, "METER": str(meter), "PYTHONPATH": str(ROOT)}
         if kind != "stock":
             command += ["--transport", kind, "--results", folder]
-            command += ["--grpc-tls-ca", str(tls / "ca.pem")] if tls else []
-        elif tls:
-            environment["METER_CA"] = str(tls / "ca.pem")
+            command += ["--grpc-tls-ca", str(load.tls / "ca.pem")] if load.tls else []
+        elif load.tls:
+            environment["METER_CA"] = str(load.tls / "ca.pem")
         done = subprocess.run(
-            ["taskset", "-c", str(cpu), *command],
+            ["taskset", "-c", str(load.cpu), *command],
             cwd=ROOT,
             env=environment,
             capture_output=True,
@@ -63,6 +68,12 @@ def locust(kind: str, address: str, users: int, seconds: float, cpu: int, tls: P
         if not meter.exists():
             raise SystemExit(f"{' '.join(command)}: exit code {done.returncode}\n{done.stderr}")
         return Outcome(**json.loads(meter.read_text()))
+
+
+CLIENTS: dict[str, Client] = {
+    **{kind: partial(locust, kind) for kind in ("native", "stock", "grpcio")},
+    "h2load": h2load,
+}
 
 
 def rows(users: int, outcomes: dict[str, list[Outcome]]) -> Iterator[tuple[str, ...]]:
@@ -80,6 +91,7 @@ def rows(users: int, outcomes: dict[str, list[Outcome]]) -> Iterator[tuple[str, 
             f"{mean:,.0f}",
             ratio,
             less,
+            busy(many),
             str(sum(o.errors for o in many)),
         )
 
@@ -94,26 +106,29 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--clients", nargs="+", default=["native", "stock", "grpcio"])
+    parser.add_argument("--clients", nargs="+", default=["native", "stock", "grpcio"], choices=list(CLIENTS))
     parser.add_argument("--users", nargs="+", type=int, default=[1, 64])
     parser.add_argument("--seconds", type=float, default=5)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--tls", action="store_true")
+    parser.add_argument(
+        "--server", choices=SERVERS, default=default(), help="null: bench serve --backend null"
+    )
     asked = parser.parse_args()
     processors = sorted(os.sched_getaffinity(0))
     if len(processors) < 2:
         raise SystemExit("two processors are needed: one for the server, one for Locust")
     table: list[tuple[str, ...]] = []
-    with tempfile.TemporaryDirectory() as folder:
-        tls = Path(folder) if asked.tls else None
-        issue(Path(folder))
-        with server(Path(folder), processors[0], tls=asked.tls) as address:
+    with tempfile.TemporaryDirectory() as made:
+        folder = Path(made)
+        tls = folder if asked.tls else None
+        issue(folder)
+        request = write_request(folder, mnist_request(1))
+        chosen = {kind: CLIENTS[kind] for kind in asked.clients}
+        with SERVERS[asked.server](folder, processors[0], asked.tls) as target:
             for users in asked.users:
-                outcomes: dict[str, list[Outcome]] = {kind: [] for kind in asked.clients}
-                for _ in range(asked.rounds):
-                    for kind, many in outcomes.items():
-                        many.append(locust(kind, address, users, asked.seconds, processors[1], tls))
-                table += rows(users, outcomes)
+                load = Load(target.address, request, users, asked.seconds, processors[1], tls)
+                table += rows(users, compare(chosen, load, asked.rounds, target))
     show(table)
 
 

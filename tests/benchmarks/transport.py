@@ -11,15 +11,15 @@ import statistics
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 
 from bench import mnist
 from bench.payload import Pool
-from bench.serve.null import canned_reply
 from tests.benchmarks.clients import Client, Load, Outcome, cpp, h2load, k6, python, write_request
+from tests.benchmarks.null_servers import SERVERS, Target, default
 from tests.wire.certificates import issue
-from tests.wire.native import build, missing, running
+from tests.wire.native import build, missing
 
 HEADINGS = (
     "in flight",
@@ -30,11 +30,12 @@ HEADINGS = (
     "mean us",
     "times grpcio",
     "times less CPU",
+    "server busy",
     "errors",
 )
 
 
-def clients(names: list[str], folder: Path, tls: bool) -> dict[str, Client]:
+def clients(names: list[str], tls: bool) -> dict[str, Client]:
     """Those that are asked for and there; says which are missing."""
     available: dict[str, Client] = {"native": python("native"), "grpcio": python("grpcio")}
     if shutil.which("h2load"):
@@ -44,27 +45,11 @@ def clients(names: list[str], folder: Path, tls: bool) -> dict[str, Client]:
         if shutil.which("k6"):
             available["k6"] = k6
         if missing("grpc++") is None:
-            available["c++"] = cpp(build(folder, Path(__file__).with_name("cpp_client.cc")))
+            available["c++"] = cpp(build(Path(__file__).with_name("cpp_client.cc")))
     for name in names:
         if name not in available:
             print(f"{name}: not installed, or without TLS here; left out", file=sys.stderr)
     return {name: available[name] for name in names if name in available}
-
-
-@contextmanager
-def server(folder: Path, cpu: int, *, tls: bool) -> Iterator[str]:
-    """The C++ server where it can be built, else our own; the address."""
-    reply = folder / "reply"
-    reply.write_bytes(canned_reply())
-    if (reason := missing("grpc++")) is None:
-        command = [str(build(folder)), "0", str(reply), *([str(folder / "server.pem")] if tls else [])]
-    elif tls:
-        raise SystemExit(f"{reason}: without it there is no server for TLS")
-    else:
-        print(f"{reason}: measuring against our own server", file=sys.stderr)
-        command = [sys.executable, "-m", "tests.wire.peer", "own"]
-    with running(["taskset", "-c", str(cpu), *command]) as port:
-        yield f"127.0.0.1:{port}"
 
 
 def mnist_request(batch: int) -> bytes:
@@ -72,12 +57,20 @@ def mnist_request(batch: int) -> bytes:
     return Pool.mnist(digits.images, digits.labels, batch=batch, size=1, seed=1).messages[0]
 
 
-def compare(chosen: dict[str, Client], load: Load, rounds: int) -> dict[str, list[Outcome]]:
+def compare(chosen: dict[str, Client], load: Load, rounds: int, server: Target) -> dict[str, list[Outcome]]:
     outcomes: dict[str, list[Outcome]] = {name: [] for name in chosen}
     for _ in range(rounds):
         for name, client in chosen.items():
-            outcomes[name].append(client(load))
+            before = server.cpu()
+            outcome = client(load)
+            outcomes[name].append(outcome._replace(server_cpu=server.cpu() - before))
     return outcomes
+
+
+def busy(outcomes: list[Outcome]) -> str:
+    """The server's share of its processor: near 100 % it is the server that limits, whatever the client could do."""
+    shares = [o.server_cpu / o.seconds for o in outcomes if o.server_cpu is not None]
+    return f"{statistics.median(shares):.0%}" if shares else "-"
 
 
 def rows(in_flight: int, batch: int, outcomes: dict[str, list[Outcome]]) -> Iterator[tuple[str, ...]]:
@@ -97,6 +90,7 @@ def rows(in_flight: int, batch: int, outcomes: dict[str, list[Outcome]]) -> Iter
             f"{mean:,.0f}",
             ratio,
             less,
+            busy(many),
             str(errors),
         )
 
@@ -122,6 +116,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=2)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--tls", action="store_true", help="over TLS, for the clients that can")
+    parser.add_argument(
+        "--server", choices=SERVERS, default=default(), help="null: bench serve --backend null"
+    )
     return parser.parse_args()
 
 
@@ -133,16 +130,21 @@ def main() -> None:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         issue(folder)
-        chosen = clients(asked.clients, folder, asked.tls)
-        address = stack.enter_context(server(folder, processors[0], tls=asked.tls))
+        chosen = clients(asked.clients, asked.tls)
+        target = stack.enter_context(SERVERS[asked.server](folder, processors[0], asked.tls))
         table: list[tuple[str, ...]] = []
         for batch in asked.batch:
             request = write_request(folder, mnist_request(batch))
             for in_flight in asked.in_flight:
                 load = Load(
-                    address, request, in_flight, asked.seconds, processors[1], folder if asked.tls else None
+                    target.address,
+                    request,
+                    in_flight,
+                    asked.seconds,
+                    processors[1],
+                    folder if asked.tls else None,
                 )
-                table += rows(in_flight, batch, compare(chosen, load, asked.rounds))
+                table += rows(in_flight, batch, compare(chosen, load, asked.rounds, target))
         show(table)
 
 
