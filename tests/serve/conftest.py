@@ -1,0 +1,49 @@
+"""What the tests of predictions and of repositories share."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from bench.serve import model_config
+from bench.serve.loading import Options
+from bench.serve.prediction import Predictions
+from bench.serve.repository import Repository
+from bench.serve.servable import Loader
+from tests.serve.numpy_models import load, write
+from tests.serve.versions import QUICK, Start
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Repository]:
+    path = tmp_path_factory.mktemp("m")
+    write(path, 7, 2.0)
+    repository = Repository(load, Options(poll_wait=0.0))
+    repository.start(model_config.single("m", path))
+    repository.wait_until_ready(20)
+    yield repository
+    repository.stop()
+
+
+@pytest.fixture
+def predictions(repository: Repository) -> Iterator[Predictions]:
+    """Each test has to release whatever it prepared."""
+    yield Predictions(repository)
+    held = [handle.held for handle in repository.serving.versions.values()]
+    assert held == [0], "a request still holds its version"
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """Starts repositories and stops them."""
+    started: list[Repository] = []
+
+    def begin(of: Any, loader: Loader = load, options: Options = QUICK) -> Repository:
+        repository = Repository(loader, options)
+        started.append(repository)
+        repository.start(of)
+        return repository
+
+    yield begin
+    for repository in started:
+        repository.stop()
