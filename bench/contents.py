@@ -46,6 +46,10 @@ class RecordedFiles:
 
     def _read_tallies(self) -> Tallies:
         found: Tallies = {}
+        if not (self.path / COUNTS).exists():
+            raise BenchError(
+                f"{self.path / COUNTS}: missing, with what was counted: restore the file, or delete the run"
+            )
         for row in json_lines(self.path / COUNTS):
             try:
                 cell = Key(row["name"], row["version"], row["batch"], row["outcome"]), int(row["second"])

@@ -14,6 +14,8 @@ from bench.wire.messages import PredictRequest, TensorProto, types_pb2
 
 POOL_BYTES: Final = 32 * 2**20
 """A pool takes no more memory than this, unless its size is given."""
+LARGEST_REQUEST: Final = 2**31 - 1 - 4096
+"""Bytes of examples; protobuf and gRPC end at 2^31 - 1, the rest is for names and shapes."""
 LEAST_MESSAGES: Final = 16
 """At large batches so many different messages are made, even where fewer would hold every example."""
 
@@ -286,7 +288,13 @@ def _count(examples: Mapping[str, npt.NDArray[Any]], labels: npt.NDArray[np.int6
 
 
 def _size(examples: Mapping[str, npt.NDArray[Any]], count: int, batch: int) -> int:
-    per_message = batch * sum(_bytes_per_example(array) for array in examples.values())
+    each = sum(_bytes_per_example(array) for array in examples.values())
+    per_message = batch * each
+    if per_message > LARGEST_REQUEST:
+        raise BenchError(
+            f"batch {batch}: a request of {per_message:.3g} bytes; no message holds more than {LARGEST_REQUEST}: "
+            f"take at most {int(LARGEST_REQUEST / each)} examples"
+        )
     wanted = max(math.ceil(count / batch), LEAST_MESSAGES)
     return max(1, min(wanted, int(POOL_BYTES / max(per_message, 1))))
 

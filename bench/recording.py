@@ -21,6 +21,7 @@ SCHEMA, the version of this layout: 1, the first.
 import json
 import logging
 import os
+import shutil
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -77,9 +78,14 @@ class RunWriter:
             "note": note,
         }
         writer = cls(path, head | manifest)
-        writer._append(HISTOGRAMS, hlog.header(started).encode())
-        writer._append(COUNTS, b"")
-        writer._write_manifest()
+        try:
+            writer._append(HISTOGRAMS, hlog.header(started).encode())
+            writer._append(COUNTS, b"")
+            writer._write_manifest()
+        except BenchError:
+            writer.abandon()
+            shutil.rmtree(path, ignore_errors=True)  # nothing was measured yet
+            raise
         return writer
 
     def append(self, worker: int, chunk: Chunk) -> None:
@@ -122,13 +128,23 @@ class RunWriter:
         The run is finished before the packing: should that fail, the samples are read from their shards.
         """
         self._flush(before=None)
-        for descriptor in self._files.values():
-            os.fsync(descriptor)
-            os.close(descriptor)
-        self._files.clear()
+        for name, descriptor in self._files.items():
+            try:
+                os.fsync(descriptor)
+            except OSError as error:
+                raise BenchError(
+                    f"{self.path / name}: {error.strerror}; the run cannot be recorded"
+                ) from error
+        self.abandon()
         self.update(state="finished", span=self._span._asdict() if self._span else None, **fields)
         if (self.path / SHARDS).is_dir():
             self._pack()
+
+    def abandon(self) -> None:
+        """Close the files: a folder that was not finished stays as it is, and says so."""
+        for descriptor in self._files.values():
+            os.close(descriptor)
+        self._files.clear()
 
     def _pack(self) -> None:
         # A process of its own, and a group of its own: pyarrow's memory and its minute of work for an hour's samples
@@ -176,6 +192,7 @@ class RunWriter:
                 os.fsync(file.fileno())
             temporary.replace(self.path / MANIFEST)
         except OSError as error:
+            temporary.unlink(missing_ok=True)
             raise BenchError(
                 f"{self.path / MANIFEST}: {error.strerror}; the run cannot be recorded"
             ) from error

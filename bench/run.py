@@ -301,7 +301,9 @@ def find_runs(paths: Iterable[Path]) -> list[Run | Unreadable]:
     for path in dict.fromkeys(paths):  # one that is given twice is one run
         if not path.exists():
             found.append(Unreadable(path, f"{path}: does not exist"))
-        elif not path.is_dir() or _looks_like_run(path):
+        elif not path.is_dir():
+            found.append(Unreadable(path, f"{path}: a file; give the folder of a run, or a folder of runs"))
+        elif _looks_like_run(path):
             found.append(_open(path))
         else:
             found += [

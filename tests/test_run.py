@@ -266,6 +266,16 @@ def test_runs_are_found_in_folders_and_by_name(tmp_path: Path, run: Run) -> None
     (missing,) = find_runs([tmp_path / "nowhere"])
     assert isinstance(missing, Unreadable)
     assert missing.reason.endswith("does not exist")
+    (file,) = find_runs([tmp_path / "notes.txt"])
+    assert isinstance(file, Unreadable)
+    assert file.reason == f"{file.path}: a file; give the folder of a run, or a folder of runs"
+
+
+def test_missing_counts_are_named_with_a_remedy(tmp_path: Path) -> None:
+    found = write(tmp_path, [Chunk.of(**PARTS[0])])
+    (found.path / "counts.jsonl").unlink()
+    with pytest.raises(BenchError, match=r"counts\.jsonl: missing, .*restore the file, or delete the run"):
+        _ = Run.open(found.path).tallies
 
 
 def test_a_results_folder_that_cannot_be_used_is_named(tmp_path: Path) -> None:

@@ -2,7 +2,9 @@
 
 import contextlib
 import ctypes
+import fcntl
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,6 +15,7 @@ from bench import BenchError
 
 _AT_FDCWD: Final = -100
 _RENAME_EXCHANGE: Final = 2
+_TEMPORARY: Final = re.compile(r"\.\d+\.exporting-(\d+)")
 
 
 class VersionExists(BenchError):  # noqa: N818 - a BenchError like all others
@@ -56,12 +59,14 @@ class Destination:
         """
         self.check()
         temporary = self.path.parent / f".{self.version}.exporting-{os.getpid()}"
-        try:  # from before the folder is made: an interrupt may come right after it
+        with contextlib.ExitStack() as stack:
+            # from before the folder is made: an interrupt may come right after it
+            stack.callback(shutil.rmtree, temporary, ignore_errors=True)  # what failed, or what was replaced
             _make_empty(temporary)
+            stack.callback(os.close, _hold(temporary))
+            _sweep(self.path.parent)
             yield temporary
             self._place(temporary)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)  # what failed, or what was replaced
 
     def _place(self, temporary: Path) -> None:
         if self.force and self.path.is_dir():
@@ -84,6 +89,42 @@ def _make_empty(folder: Path) -> None:
         raise BenchError(
             f"{folder.parent}: cannot write there ({error.strerror}); name another folder"
         ) from error
+
+
+def _hold(folder: Path) -> int:
+    """A descriptor with a lock on the folder, which ends with this process, whatever ends that."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    with contextlib.suppress(OSError):  # a file system without locks: leftovers stay there
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    return descriptor
+
+
+def _sweep(parent: Path) -> None:
+    """Remove what killed exports have left.
+
+    The process id alone would not tell: exports in other containers may write here, whose processes are not seen.
+    """
+    for leftover in parent.glob(".*.exporting-*"):
+        named = _TEMPORARY.fullmatch(leftover.name)
+        if named is None or _runs(int(named[1])):
+            continue
+        with contextlib.suppress(OSError):  # locked: somebody is writing it; or it is gone in this moment
+            descriptor = os.open(leftover, os.O_RDONLY)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(leftover, ignore_errors=True)
+            finally:
+                os.close(descriptor)
+
+
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # somebody else's
+        return True
+    return True
 
 
 def _exchange(new: Path, old: Path) -> None:

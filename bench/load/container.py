@@ -4,7 +4,7 @@ from typing import Any
 
 import docker
 import gevent
-from docker.errors import DockerException
+from docker.errors import DockerException, NotFound
 
 from bench import BenchError
 from bench.load.telemetry import Values
@@ -20,9 +20,16 @@ class ContainerProbe:
         try:
             self._client = docker.from_env()
             self._container = self._client.containers.get(name)
+        except NotFound:
+            self._client.close()
+            raise BenchError(
+                f"--server-container {name}: Docker knows no such container; `docker ps` lists those that run"
+            ) from None
         except DockerException as error:
-            reason = " ".join(str(error).split())
-            raise BenchError(f"--server-container {name}: Docker does not show it ({reason})") from None
+            raise BenchError(
+                f"--server-container {name}: Docker does not answer ({_reason(error)}); is it running, and may "
+                "this user ask it?"
+            ) from None
         self._newest: Values = {}
         self._fetching: gevent.Greenlet | None = None
 
@@ -45,6 +52,15 @@ class ContainerProbe:
         except DockerException:  # the container is gone, or Docker is busy: the row stays empty
             return
         self._newest = usage(said)
+
+
+def _reason(error: BaseException) -> str:
+    """The system's own words at the bottom of an error that others were made from."""
+    below = error.__cause__ or error.__context__
+    if below is not None:
+        return _reason(below)
+    text = error.strerror if isinstance(error, OSError) else None
+    return " ".join((text or str(error)).split())
 
 
 def usage(said: Any) -> Values:

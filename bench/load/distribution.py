@@ -21,6 +21,7 @@ from typing import Any
 
 import gevent
 from gevent.event import Event
+from locust.rpc.protocol import Message
 from locust.runners import STATE_INIT, STATE_MISSING
 
 from bench import BenchError
@@ -75,11 +76,13 @@ class Worker:
             self._on_test_start()
 
     def _on_test_start(self, **_: Any) -> None:
+        session.expect(self.environment)
         try:
             options = read_options(self.environment.parsed_options)
             pools = make_pools(self.environment.user_classes, options)
             load = Session(self.environment, address_of(self.environment.host), options, pools, self._ship)
         except BenchError as error:
+            session.refuse(self.environment)
             self.runner.send_message("bench-refused", {"reason": str(error)})
             return
         self._best, self._rounds = None, 0
@@ -175,6 +178,8 @@ class Workers:
         self._refused: Callable[[str], None] | None = None
         self._observe: Callable[..., None] | None = None
         self._changed = Event()
+        self._left_out: set[str] = set()
+        """Workers whose records are left out, and who have been told so."""
         self.runner.register_message("bench-hello", self._on_hello)
         self.runner.register_message("bench-chunk", self._on_chunk)
         self.runner.register_message("bench-drained", self._on_drained)
@@ -269,11 +274,25 @@ class Workers:
     def _on_chunk(self, msg: Any, **_: Any) -> None:
         known = self._known.get(msg.node_id)
         if known is None or self._keep is None:
-            log.warning("records of worker %s came after the end of the test and are left out", msg.node_id)
+            self._leave_out(msg.node_id)
             return
         chunk = Chunk.from_bytes(msg.data["chunk"])
         known.recorded += len(chunk)
         self._keep(known.number, chunk)
+
+    def _leave_out(self, client: str) -> None:
+        """Records that belong to no test of ours: told once, and a worker that is not ours either is sent home."""
+        if client in self._left_out:
+            return
+        self._left_out.add(client)
+        if client in self._known or client in self.runner.clients:
+            log.warning("worker %s: records that came after the end of the test are left out", client)
+            return
+        log.warning(
+            "worker %s still sends load for another master, which is gone: it is told to quit, its records are left out",
+            client,
+        )
+        self.runner.server.send_to_client(Message("quit", None, client))
 
     def _on_drained(self, msg: Any, **_: Any) -> None:
         known = self._known.get(msg.node_id)

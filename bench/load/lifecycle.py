@@ -1,7 +1,6 @@
 """What happens when Locust starts, stops and ends a test: target, run folder, last words?"""
 
 import logging
-import signal
 import sys
 import time
 from collections.abc import Mapping
@@ -15,13 +14,17 @@ from locust.runners import STATE_RUNNING, STATE_SPAWNING, MasterRunner, WorkerRu
 
 from bench import BenchError
 from bench.choices import FILE
-from bench.load import distribution, session, verdict
+from bench.load import distribution, parent, session, verdict
+from bench.load.form_answers import FormAnswers
+from bench.load.interrupts import INTERRUPTED, Interrupts, hide_interrupt
 from bench.load.manifest import describe
 from bench.load.options import Options, add_arguments, read_options
-from bench.load.server_side import Counted, beside, watched_pid
+from bench.load.published import Published
+from bench.load.run_folder import RunFolder
+from bench.load.server_side import Counted, beside, look_beside, watched_pid
 from bench.load.session import Session
 from bench.load.site import Site
-from bench.load.sources import Source, make_pools, open_schedules
+from bench.load.sources import Source, make_pools, open_schedules, refuse_larger
 from bench.load.stage import Script, Stage, script_of
 from bench.load.streams import Conductor, Counts
 from bench.load.target import EmbeddedServer, Target, address_of, asked_by, look
@@ -40,8 +43,6 @@ from bench.recording import RunWriter
 
 log = logging.getLogger("bench")
 
-INTERRUPTED = 130
-"""Exit code of a program that Ctrl-C ended before it had begun."""
 LAST_ANSWER_SECONDS = 2.0
 """A user whom Locust takes out of the load may wait this long for its last answer; its call is given up then.
 
@@ -52,26 +53,27 @@ Locust's own default is 0: users that ramp down would leave requests without an 
 
 def register() -> None:
     """Listen to Locust's events; called once, when a scenario imports `bench.load.users`."""
+    hide_interrupt()
+    parent.bind_forks()
     locust.events.init_command_line_parser.add_listener(lambda parser, **_: add_arguments(parser))
     locust.events.init.add_listener(_on_init)
 
 
-def _on_init(environment: Any, runner: Any, **_: Any) -> None:
-    _take_interrupts_in_main()
-    if isinstance(runner, WorkerRunner):
-        distribution.Worker(environment).listen()
+def _on_init(environment: Any, runner: Any, web_ui: Any = None, **_: Any) -> None:
+    parent.release_forks()
+    first = runner is not None and not isinstance(runner, WorkerRunner)
+    # a master interrupts its workers too, and speaks for all
+    interrupts = Interrupts(log.warning if first else lambda _: None)
+    environment.events.quitting.add_listener(interrupts.ending)
+    if first:
+        process = FirstProcess(environment, runner)
+        process.listen()
+        if web_ui is not None:
+            process.form.listen(web_ui)
+            process.published.offer(web_ui)
     elif runner is not None:
-        FirstProcess(environment, runner).listen()
-
-
-def _take_interrupts_in_main() -> None:
-    """Let Ctrl-C end the test in order.
-
-    Python raises KeyboardInterrupt in whatever greenlet runs at that moment, under load a user or the one that
-    writes the results; Locust waits for it in its main greenlet, which is the one that calls this.
-    """
-    main = gevent.getcurrent()
-    gevent.signal_handler(signal.SIGINT, lambda: main.throw(KeyboardInterrupt))
+        parent.watch_parent()
+        distribution.Worker(environment).listen()
 
 
 class FirstProcess:
@@ -81,7 +83,7 @@ class FirstProcess:
         self.environment, self.runner = environment, runner
         self.headless = bool(environment.parsed_options.headless)
         self.server: EmbeddedServer | None = None
-        self.writer: RunWriter | None = None
+        self.writer: RunFolder | None = None
         self.conductor: Conductor | None = None
         self.script: Script | None = None
         self.telemetry: Telemetry | None = None
@@ -89,6 +91,8 @@ class FirstProcess:
         self._origin = 0.0
         self._stopped: float | None = None
         self.workers = distribution.Workers(environment) if isinstance(runner, MasterRunner) else None
+        self.published = Published(environment, runner)
+        self.form = FormAnswers(runner)
 
     def listen(self) -> None:
         """Get everything ready that the load needs; a wrong option ends Locust here with one line and code 2."""
@@ -127,16 +131,23 @@ class FirstProcess:
         return replace(target, pid=own.pid if own else watched_pid(options))
 
     def _on_test_start(self, **_: Any) -> None:
+        session.expect(self.environment)
         try:
             self._begin()
         except BenchError as error:
+            session.refuse(self.environment)
             self._refuse(str(error))
+        else:
+            self.form.tell(None)
 
     def _prepare(self, options: Options) -> tuple[Target, dict[Source, Pool]]:
         """Everything that can be wrong with the options shows here, before anything is written or sent."""
         RunWriter.check_root(options.results)
         pools = make_pools(self.environment.user_classes, options)
         target = self._target(options, pools)
+        look_beside(options)
+        if self.server is not None and target.kind == "embedded":
+            refuse_larger(pools, self.server.largest_request)
         if any(pool.over_rest for pool in pools.values()) and self._rest(target, options) is None:
             raise BenchError(
                 "--rest: this scenario asks over REST too; give HOST:PORT of the server's REST API"
@@ -154,9 +165,13 @@ class FirstProcess:
         scenario = Path(self.environment.locustfile or "scenario").stem
         manifest = describe(self.environment, options, target, pools)
         self._counted = Counted.before(options)
-        self.writer = writer = RunWriter.create(options.results, scenario, options.note, manifest)
+        self._stopped = None
+        self.writer = writer = RunFolder(
+            RunWriter.create(options.results, scenario, options.note, manifest), self._give_up
+        )
+        self.published.begin(writer.path, options.note)
         log.info("recording into %s", writer.path)
-        self._origin, self._stopped = time.perf_counter(), None
+        self._origin = time.perf_counter()
         writer.update(clock_origin=self._origin)
         if self.workers is None:
             load = Session(
@@ -232,9 +247,19 @@ class FirstProcess:
     def _refuse(self, reason: str) -> None:
         """End the test that is about to start: somebody found what the user has to mend."""
         log.error("%s", reason)
+        self.published.refuse(reason)
         if self.headless:
             self.environment.process_exit_code = 2
-        gevent.spawn(self._stop_when_started)
+        gevent.spawn(self._stop_when_started).link_value(lambda _: self.form.tell(reason))
+
+    def _give_up(self, reason: str) -> None:
+        """End the test that runs: it cannot be recorded any more."""
+        if self._stopped is None:
+            self._refuse(reason)
+            return
+        log.error("%s", reason)
+        if self.headless:
+            self.environment.process_exit_code = 2
 
     def _stop_when_started(self) -> None:
         """Locust cannot be stopped from within the start of a test, and ignores it before the first user."""
@@ -277,7 +302,8 @@ class FirstProcess:
         arrivals = {"arrivals": conductor.described()} if conductor else {}
         if self._counted is not None:
             writer.update(server_counters=self._counted.after())
-        writer.finish(workers=workers, counts=counts, stopped=self._stopped, **arrivals)
+        if not writer.finish(workers=workers, counts=counts, stopped=self._stopped, **arrivals):
+            return
         unsent = f" and {counts['unsent']} that failed unsent" if counts["unsent"] else ""
         log.info(
             "%s: %d requests sent%s, %d recorded", writer.path, counts["sent"], unsent, counts["recorded"]
@@ -286,6 +312,7 @@ class FirstProcess:
         if report is not None:
             writer.update(doubts=report["doubts"])
             verdict.tell(writer.path, report)
+        self.published.finish(writer.path)
 
     def _on_quit(self, **_: Any) -> None:
         server, self.server = self.server, None

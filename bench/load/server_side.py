@@ -35,6 +35,12 @@ def beside(options: Options) -> list[Probe]:
     return probes
 
 
+def look_beside(options: Options) -> None:
+    """Raise BenchError where `beside` will, before anything is written."""
+    for probe in beside(options):
+        probe.close()
+
+
 @dataclass(frozen=True)
 class Counted:
     """The server's counters at the start of a run."""

@@ -15,6 +15,7 @@ from bench.choices import UNSEEN, Choices
 from bench.chunk import Chunk
 from bench.load.arrivals import Arrivals, Lane
 from bench.load.options import Options
+from bench.load.parent import orphaned
 from bench.load.record import Recorder, Rows
 from bench.load.references import References
 from bench.load.rest import RestConnection
@@ -30,9 +31,11 @@ from bench.wire.messages import PREDICT
 FLUSH_SECONDS = 0.25
 PAUSE_SECONDS = 0.001
 ARRIVE_SECONDS = 5.0
-"""Users wait this long for their session; they wait in vain where a test was refused and is about to be stopped."""
+"""Users wait this long for their session."""
 DRAIN_SECONDS = 15.0
 """At the end of a test answers are waited for this long at the most, whatever the deadline."""
+ORPHAN_SECONDS = 1.0
+"""And this long by a worker whose parent was killed."""
 
 Sink = Callable[[Chunk], None]
 
@@ -188,7 +191,8 @@ class Session:
         """Let no user send any more and wait for the answers that are still to come, then record them."""
         self.draining = True
         self.ended = min([engine.stop() for engine in self._engines.values()], default=time.perf_counter())
-        give_up = time.perf_counter() + min(self.deadline, DRAIN_SECONDS)
+        patience = ORPHAN_SECONDS if orphaned() else DRAIN_SECONDS
+        give_up = time.perf_counter() + min(self.deadline, patience)
         while self.channel.in_flight and time.perf_counter() < give_up:
             gevent.sleep(0.002)
 
@@ -206,8 +210,7 @@ class Session:
         if self._origin is None:
             return
         for recorder in self._recorders.values():
-            rows = recorder.take()
-            if rows is not None:
+            for rows in recorder.take():
                 self._give_way()
                 show_in_locust(self.environment, recorder, rows)
                 self._give_way()
@@ -257,6 +260,8 @@ class Session:
 
 
 _sessions: dict[int, Session] = {}
+_refused: set[int] = set()
+"""Environments whose test has been refused: no session will come."""
 
 
 def current(environment: Any) -> Session:
@@ -275,9 +280,19 @@ def arrive(environment: Any) -> Session | None:
     Where a test runs already when a worker connects, Locust starts users there before it is ready itself.
     """
     with gevent.Timeout(ARRIVE_SECONDS, False):
-        while peek(environment) is None:
+        while peek(environment) is None and id(environment) not in _refused:
             gevent.sleep(0.02)
     return peek(environment)
+
+
+def expect(environment: Any) -> None:
+    """A test has started: its session comes, or it will be refused."""
+    _refused.discard(id(environment))
+
+
+def refuse(environment: Any) -> None:
+    """No session will come for the test that has just started: its users need not wait."""
+    _refused.add(id(environment))
 
 
 def begin(environment: Any, session: Session) -> None:

@@ -1,18 +1,21 @@
 """What does the embedded server serve, and where do its models come from?"""
 
 import fcntl
+import hashlib
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from bench import BenchError
 from bench.load.options import Options
 from bench.wire import messages
 
+LOOK_SECONDS = 0.1
 METRICS_PATH = "/monitoring/prometheus/metrics"
 
 
@@ -95,13 +98,13 @@ def exported(
 ) -> Path:
     """The folder of a model's versions, made by `bench export` with these flags where they are missing.
 
-    kept: the folder below the cache; models that differ in their flags alone need different ones.
-    Raises BenchError where the export fails.
+    kept: the folder below the cache; a folder in it stands for the flags and for the exporter, so that another
+    exporter makes models anew. Raises BenchError where the export fails.
     """
-    folder = cache_folder() / kept
+    folder = cache_folder() / kept / fingerprint(flags)
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # another load test may be exporting at this moment
+        _take(lock, lambda: say(f"waiting for another program that exports {model} into {folder}"))
         for number in (None,) if "--pair" in flags else tuple(versions):
             wanted = tuple(versions) if number is None else (number,)
             if all((folder / model / str(each) / "saved_model.pb").is_file() for each in wanted):
@@ -109,6 +112,39 @@ def exported(
             which = [] if number is None else ["--version", str(number)]
             _export(folder, model, [*which, *flags], say)
     return folder / model
+
+
+def fingerprint(flags: Sequence[str]) -> str:
+    """Of everything that decides what an export makes: its flags, the files that they name, its code, the digits.
+
+    The code holds network, steps, seed and learning rate as far as the flags do not. 5 ms.
+    """
+    package = Path(__file__).parents[1]
+    digest = hashlib.sha256()
+    for path in (*sorted((package / "export").glob("*.py")), package / "mnist.py", package / "mnist_5k.npz"):
+        digest.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
+    for flag in flags:
+        digest.update(flag.encode() + b"\0")
+        named = Path(flag)
+        if named.is_file():  # weights are hundreds of megabytes: not read for this
+            about = named.stat()
+            digest.update(f"{about.st_size} {about.st_mtime_ns}".encode() + b"\0")
+    return digest.hexdigest()[:12]
+
+
+def _take(lock: IO[str], wait: Callable[[], None]) -> None:
+    """Lock a file; `wait` is called once where somebody else has locked it, who is then waited for."""
+    told = False
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if not told:
+                wait()
+                told = True
+            time.sleep(LOOK_SECONDS)  # a call that blocks would keep Ctrl-C from the event loop
+        else:
+            return
 
 
 def _export(folder: Path, model: str, flags: Sequence[str], say: Callable[[str], None]) -> None:

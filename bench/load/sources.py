@@ -43,6 +43,18 @@ def make_pools(user_classes: Iterable[Any], options: Options) -> dict[Source, Po
     }
 
 
+def refuse_larger(pools: Mapping[Source, Pool], limit: int) -> None:
+    """Raise BenchError for requests of more bytes than the server accepts: it would refuse every one of them."""
+    for source, pool in pools.items():
+        size = max(map(len, pool.messages))
+        if size > limit:
+            each = size / pool.batch
+            raise BenchError(
+                f"--batch-size {pool.batch}: a request {source.name} has {size:,} bytes, the embedded server takes "
+                f"{limit:,}: at most {int(limit / each):,} examples; or give --host of a server that takes more"
+            )
+
+
 def _by_name(user: Any, options: Options, *, alone: bool) -> Mapping[str, Pool]:
     """The pools of a user class by the names of their requests."""
     payload = user.payload(options)

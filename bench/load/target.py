@@ -55,7 +55,9 @@ class EmbeddedServer:
             self.site = Site(options, say, Path(folder))
             arguments = wanted(self.site)
             say("starting the embedded server")
-            server = stack.enter_context(launch.embedded(arguments))
+            # should this process be killed, the server is the one that is left to tidy up
+            tidy = ["--remove_with_parent", folder]
+            server = stack.enter_context(launch.embedded([*arguments, *tidy]))
             self._stack = stack.pop_all()
         self.address: str = server.address
         self.rest = server.rest
@@ -63,6 +65,8 @@ class EmbeddedServer:
         self.metrics = f"http://{self.rest}{METRICS_PATH}" if counted else None
         """URL of its counters, where the scenario wants them."""
         self.pid: int = server.pid
+        self.largest_request: int = server.ready["max_message_bytes"]
+        """Bytes of a message that it accepts."""
         say(f"embedded server is ready at {self.address}")
 
     def _models(self) -> dict[str, Path]:

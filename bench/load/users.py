@@ -11,6 +11,7 @@ from locust import User
 from locust.exception import StopUser
 from locust.user.task import LOCUST_STATE_STOPPING
 
+from bench import BenchError
 from bench.load import lifecycle, session
 from bench.load.options import Options
 from bench.load.record import Recorder
@@ -54,6 +55,8 @@ class PredictUser(User):  # type: ignore[misc]  # locust ships no types
     """What the scenario does beside the load, such as changing the server: a classmethod that takes a
     `bench.load.stage.Stage`, called in the first process when the test begins."""
 
+    _session: session.Session | None = None
+
     @classmethod
     def payload(cls, options: Options) -> Pool | Mapping[str, Pool]:
         """The requests to send with the answers to expect; called once in each load process.
@@ -61,7 +64,11 @@ class PredictUser(User):  # type: ignore[misc]  # locust ships no types
         Several pools by name are recorded apart from each other. Those with equal seed and size hold the same
         examples, which each user sends in the same order to all of them.
         """
-        raise NotImplementedError(f"{cls.__name__}.payload: return a bench.payload.Pool")
+        raise BenchError(
+            f"{cls.__name__}: it has no payload; give it what to send, such as: @classmethod / def payload(cls, "
+            "options): / return Pool.of({'images': images}, labels, output='scores', **options.asked.request()) "
+            "(scenarios/mnist.py is a whole one)"
+        )
 
     @classmethod
     def server(cls, site: Site) -> list[str]:

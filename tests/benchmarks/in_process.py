@@ -1,12 +1,11 @@
-"""What does a request cost without a network? Run: python -m tests.benchmarks.in_process [FOLDER]
+"""What does a request cost without a network? Run: python -m tests.benchmarks.in_process
 
-FOLDER holds the models `null` and `mnist` as the scenarios export them. Prints microseconds for each request of one
+Exports the models `null` and `mnist` as the scenarios do, where they are missing. Prints microseconds for each request of one
 image, taken in turn: understanding and answering it without any model, with the model that computes nothing, and
 with softmax; all in one thread of this process, through the server's own code.
 """
 
 import os
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from bench import mnist
+from bench.load.site import exported
 from bench.payload import Pool
 from bench.serve import models
 from bench.serve.metrics import Metrics
@@ -26,11 +26,13 @@ ROUNDS, REQUESTS = 15, 500
 
 
 def main() -> None:
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "serving-bench" / "models"
-    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else cache
+    folders = {
+        "null": exported("null", ["--arch", "null"], versions=(1,), say=print),
+        "mnist": exported("mnist", ["--pair"], versions=(1, 2), say=print),
+    }
     config = "".join(
-        f'config {{ name: "{name}" base_path: "{folder / name}" model_platform: "tensorflow" }}'
-        for name in ("null", "mnist")
+        f'config {{ name: "{name}" base_path: "{folder}" model_platform: "tensorflow" }}'
+        for name, folder in folders.items()
     )
     path = Path(os.environ.get("TMPDIR", "/tmp")) / f"in-process-{os.getpid()}.config"  # noqa: S108 - a path of this process's own
     path.write_text(f"model_config_list {{ {config} }}")

@@ -196,8 +196,18 @@ def test_nobody_listening_is_one_line(verb: list[str]) -> None:
         taken.bind(("127.0.0.1", 0))  # bound and not listening: connections are refused
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         line = refused(*verb, "--host", address, "--timeout", "0.3")
-        assert address in line
+        assert f"no connection within 0.3 s to {address} (" in line
         assert "Connection refused" in line
+        assert line.endswith("; start the server or correct the address\n")
+
+
+@pytest.mark.parametrize("transport", ["native", "grpcio"])
+def test_an_address_of_nobody_is_told_with_the_reason(transport: str) -> None:
+    asked = ["--transport", transport, "--timeout", "0.3", "--host"]
+    assert "Connection refused" in refused("status", *asked, "127.0.0.1:1")
+    line = refused("status", *asked, "nosuch.invalid:8500")  # RFC 2606: never a name
+    assert "to nosuch.invalid:8500 (" in line
+    assert ("the name nosuch.invalid is not found" if transport == "native" else "nosuch.invalid") in line
 
 
 def test_who_does_not_speak_grpc_is_one_line() -> None:

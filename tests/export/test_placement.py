@@ -65,6 +65,40 @@ def test_a_failed_replacement_leaves_the_old_version(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "m").iterdir()] == ["1"]
 
 
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from bench.export.placement import Destination
+with Destination(Path(sys.argv[1]), "m", 1).writing() as folder:
+    (folder / "part").write_text("x")
+    print(folder, flush=True)
+    sys.stdin.readline()
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_what_a_killed_export_left_is_swept_by_the_next_one_and_what_is_written_is_not(
+    tmp_path: Path,
+) -> None:
+    command = [sys.executable, "-c", KILLED, str(tmp_path)]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    leftover = Path(process.stdout.readline().strip())
+    write(Destination(tmp_path, "m", 2), "x")
+    assert (leftover / "part").is_file(), "its export still runs"
+    hidden = leftover.with_name(
+        ".1.exporting-999999999"
+    )  # a process that is not seen here, such as a container's
+    leftover.rename(hidden)
+    write(Destination(tmp_path, "m", 3), "x")
+    assert (hidden / "part").is_file(), "it is locked"
+    hidden.rename(leftover)
+    process.communicate("die\n")
+    assert (leftover / "part").is_file()
+    write(Destination(tmp_path, "m", 4), "x")
+    assert sorted(path.name for path in (tmp_path / "m").iterdir()) == ["2", "3", "4"]
+
+
 def test_an_existing_version_is_kept_without_force(tmp_path: Path) -> None:
     write(Destination(tmp_path, "m", 1), "old")
     with pytest.raises(VersionExists, match=r"m/1: version exists; --force replaces it"):

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,25 +39,33 @@ class Finished:
 def command(results: Path, *arguments: str, scenario: str = "scenarios/mnist.py") -> list[str]:
     base = [sys.executable, "-m", "locust", "-f", str(ROOT / scenario), "--headless", "--only-summary"]
     if "--processes" in arguments:  # Locust's own port would be taken by another test, or by a user's Locust
-        port = str(_free_port())
+        port = str(free_port())
         base += ["--master-port", port, "--master-bind-port", port]
     return [*base, "--results", str(results), *arguments]
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         number: int = probe.getsockname()[1]
     return number
 
 
-def start(results: Path, *arguments: str, scenario: str = "scenarios/mnist.py") -> "subprocess.Popen[str]":
+def start(
+    results: Path,
+    *arguments: str,
+    scenario: str = "scenarios/mnist.py",
+    before: Sequence[str] = (),
+    environment: Mapping[str, str] | None = None,
+) -> "subprocess.Popen[str]":
+    """A Locust process in a process group of its own. before: a command that starts the command after it."""
     return subprocess.Popen(
-        command(results, *arguments, scenario=scenario),
+        [*before, *command(results, *arguments, scenario=scenario)],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         cwd=ROOT,
         start_new_session=True,
+        env={**os.environ, **(environment or {})},
     )
 
 
@@ -68,6 +77,12 @@ def finish(process: "subprocess.Popen[str]", results: Path) -> Finished:
         output, _ = process.communicate()
         raise AssertionError(f"locust did not end within {SECONDS} s:\n{output}") from None
     return Finished(process.returncode, output, results)
+
+
+def interrupt(process: "subprocess.Popen[str]", results: Path) -> Finished:
+    """Ctrl-C for the whole group, as in a terminal."""
+    os.killpg(process.pid, signal.SIGINT)
+    return finish(process, results)
 
 
 def locust(results: Path, *arguments: str, scenario: str = "scenarios/mnist.py") -> Finished:

@@ -11,7 +11,7 @@ import pytest
 
 from bench.run import Run
 from bench.serve import launch
-from tests.load.locust_runs import finish, locust, manifest, start, wait_for_folder
+from tests.load.locust_runs import interrupt, locust, manifest, start, wait_for_folder
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,7 @@ def test_sent_recorded_and_answered_are_the_same_number(
 ) -> None:
     before = answered(server)
     several = ["--processes", "2"] if processes > 1 else []
-    done = locust(tmp_path, "--host", server.address, "-u", "8", "-r", "8", "-t", "3s", *several)
+    done = locust(tmp_path, "--host", server.address, "-u", "8", "-r", "8", "-t", "2s", *several)
     assert done.code == 0, done.output
     run = done.run()
     assert run.finished
@@ -61,7 +61,7 @@ def test_sent_recorded_and_answered_are_the_same_number(
     assert int(run.counts["requests"].sum()) == len(samples)
     told = [line for line in done.output.splitlines() if "doubt: " in line]
     assert [d["reason"] in line for d, line in zip(run.manifest["doubts"], told, strict=True)]
-    assert any(doubt["check"] == "short" for doubt in run.manifest["doubts"]), "3 s are too short"
+    assert any(doubt["check"] == "short" for doubt in run.manifest["doubts"]), "2 s are too short"
 
 
 def test_versions_and_batches_as_asked(server: launch.Server, tmp_path: Path) -> None:
@@ -77,7 +77,7 @@ def test_versions_and_batches_as_asked(server: launch.Server, tmp_path: Path) ->
 
 
 def test_the_embedded_server_starts_and_ends_with_the_run(tmp_path: Path) -> None:
-    done = locust(tmp_path, "-u", "4", "-r", "4", "-t", "2s")
+    done = locust(tmp_path, "-u", "4", "-r", "4", "-t", "1s")
     assert done.code == 0, done.output
     assert done.run().manifest["target"]["kind"] == "embedded"
     assert done.run().manifest["model"]["sha256"]
@@ -87,10 +87,12 @@ def test_the_embedded_server_starts_and_ends_with_the_run(tmp_path: Path) -> Non
 def test_a_server_that_dies_leaves_a_finished_run_with_errors(models: Path, tmp_path: Path) -> None:
     arguments = ["--model_name", "mnist", "--model_base_path", str(models / "mnist")]
     with launch.embedded(arguments) as own:
-        process = start(tmp_path, "--host", own.address, "-u", "4", "-r", "4", "-t", "5s")
-        wait_for_folder(tmp_path, process)
+        process = start(tmp_path, "--host", own.address, "-u", "4", "-r", "4")
+        folder = wait_for_folder(tmp_path, process)
         os.kill(own.pid, signal.SIGKILL)
-        done = finish(process, tmp_path)
+        while (Run.open(folder).samples["status"] == 0).all():
+            assert process.poll() is None, process.communicate()[0]
+        done = interrupt(process, tmp_path)
     run = done.run()
     assert run.finished, done.output
     assert done.code == 1, "Locust's own exit code for a run with failures"
@@ -113,12 +115,12 @@ def test_a_server_that_refuses_every_call_is_a_finished_run(tmp_path: Path) -> N
 
 
 def test_a_worker_that_dies_is_told_and_its_samples_are_kept(server: launch.Server, tmp_path: Path) -> None:
-    arguments = ["--host", server.address, "-u", "4", "-r", "4", "-t", "6s", "--processes", "2"]
+    arguments = ["--host", server.address, "-u", "4", "-r", "4", "--processes", "2"]
     process = start(tmp_path, *arguments)
     folder = wait_for_folder(tmp_path, process, workers=2)
     victim = psutil.Process(process.pid).children()[0]
     os.kill(victim.pid, signal.SIGKILL)
-    done = finish(process, tmp_path)
+    done = interrupt(process, tmp_path)
     run = Run.open(folder)
     assert run.finished, done.output
     lost, kept = sorted(run.manifest["workers"], key=lambda worker: not worker["lost"])
@@ -140,10 +142,10 @@ def test_no_samples_keeps_the_counts(server: launch.Server, tmp_path: Path) -> N
 
 
 def test_a_load_process_stays_small(server: launch.Server, tmp_path: Path) -> None:
-    process = start(tmp_path, "--host", server.address, "-u", "64", "-r", "64", "-t", "3s")
+    process = start(tmp_path, "--host", server.address, "-u", "64", "-r", "64")
     wait_for_folder(tmp_path, process)
     resident = psutil.Process(process.pid).memory_info().rss
-    done = finish(process, tmp_path)
+    done = interrupt(process, tmp_path)
     assert done.code == 0, done.output
     assert resident < 120e6
 
@@ -152,8 +154,7 @@ def test_a_load_process_stays_small(server: launch.Server, tmp_path: Path) -> No
 def test_ctrl_c_finishes_the_run(server: launch.Server, tmp_path: Path, processes: list[str]) -> None:
     process = start(tmp_path, "--host", server.address, "-u", "4", "-r", "4", *processes)
     wait_for_folder(tmp_path, process)
-    os.killpg(process.pid, signal.SIGINT)
-    done = finish(process, tmp_path)
+    done = interrupt(process, tmp_path)
     run = done.run()
     assert run.finished, done.output
     assert run.manifest["counts"]["recorded"] == len(run.samples) > 0
@@ -181,6 +182,8 @@ def test_kill_9_leaves_a_readable_unfinished_run(server: launch.Server, tmp_path
         (["--version-label", "stable"], "stable"),
         (["--signature", "nosuch"], "predict_images"),
         (["--batch-size", "0"], "--batch-size 0"),
+        (["--batch-size", "800000"], "--batch-size 800000"),
+        (["--server-container", "no-such-container"], "--server-container no-such-container: Docker"),
         (["--mnist", "/nonexistent"], "/nonexistent"),
         (["--deadline", "never"], "--deadline never"),
         (["--note", "a/b"], "--note"),

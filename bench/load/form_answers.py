@@ -1,0 +1,51 @@
+"""How does the user of Locust's web form learn that the test was refused, and why?
+
+Locust answers the form as soon as it has asked its runner for a test, before anybody has looked at the options. Here
+the answer waits until the test has begun or been refused; the form shows the text of one that was not a success.
+"""
+
+from typing import Any, Final
+
+import gevent
+from flask import Response, g, jsonify, request
+from gevent.event import AsyncResult
+from locust.runners import STATE_RUNNING, STATE_SPAWNING, MasterRunner
+
+START_SECONDS: Final = 60.0
+"""A test that has neither begun nor been refused after this long is told as begun, as Locust would."""
+
+
+class FormAnswers:
+    """The answers of the route with which Locust's web interface starts a test."""
+
+    def __init__(self, runner: Any) -> None:
+        self._runner = runner
+        self._asked: AsyncResult[str | None] = AsyncResult()
+
+    def listen(self, web: Any) -> None:
+        """Wait in Locust's web interface."""
+        web.app.before_request(self._before)
+        web.app.after_request(self._after)
+
+    def tell(self, refusal: str | None) -> None:
+        """The test that was asked for has begun, or was refused for this reason and is over."""
+        self._asked.set(refusal)
+
+    def _before(self) -> None:
+        if request.method != "POST" or not request.path.endswith("/swarm"):
+            return
+        running = self._runner.state in (STATE_SPAWNING, STATE_RUNNING)  # only its users are changed then
+        alone = isinstance(self._runner, MasterRunner) and not self._runner.worker_count  # nothing will start
+        if not running and not alone:
+            self._asked = g.bench_asked = AsyncResult()
+
+    def _after(self, answer: Response) -> Response:
+        asked = g.get("bench_asked")
+        said = answer.get_json(silent=True) if asked is not None else None
+        if asked is None or not isinstance(said, dict) or not said.get("success"):
+            return answer
+        try:
+            refusal = asked.get(timeout=START_SECONDS)
+        except gevent.Timeout:
+            return answer
+        return answer if refusal is None else jsonify({**said, "success": False, "message": refusal})

@@ -1,0 +1,71 @@
+"""What do Ctrl-C, SIGTERM and a closed terminal do to a load process?
+
+All three end the test in order. Another one while the run is being written is warned of; a third leaves at once, with
+the run unfinished and readable.
+"""
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any
+
+import gevent
+
+INTERRUPTED = 130
+"""Exit code of a program that Ctrl-C has ended."""
+
+
+def hide_interrupt() -> None:
+    """Ctrl-C where nobody takes it, as while modules are imported, ends the process without a traceback."""
+    show = sys.excepthook
+
+    def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        if issubclass(kind, KeyboardInterrupt):
+            print("bench: interrupted", file=sys.stderr)
+        else:
+            show(kind, error, trace)
+
+    sys.excepthook = hook
+
+
+class Interrupts:
+    """The signals of one load process, taken over from where Locust makes its runner."""
+
+    def __init__(self, say: Callable[[str], object]) -> None:
+        """Called in Locust's main greenlet, which is the one that waits for KeyboardInterrupt.
+
+        say: takes what the user is told. Python raises it in whatever greenlet runs at that moment: under load a user, or the one that writes results.
+        """
+        self._say = say
+        self._main = gevent.getcurrent()
+        self._ending = self._warned = False
+        gevent.signal_handler(signal.SIGINT, self._interrupt)
+        # Locust ends a test twice at once when SIGTERM comes, in two greenlets that get into each other's way, and
+        # installs that after all of its events. The loop asks the system for a signal only when it has its first
+        # listener, so that whoever asks after that decides: this does, and Locust's listener never hears of it.
+        gevent.signal_handler(signal.SIGTERM, self._interrupt)
+        signal.signal(signal.SIGTERM, _as_interrupt)
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup leaves it
+            signal.signal(signal.SIGHUP, _as_interrupt)
+
+    def ending(self, **_: Any) -> None:
+        """The test ends already: what Ctrl-C asks for is under way. A listener of Locust's `quitting`."""
+        self._ending = True
+
+    def _interrupt(self) -> None:
+        if not self._ending:
+            self._ending = True
+            self._main.throw(KeyboardInterrupt)
+        elif not self._warned:
+            self._warned = True
+            self._say("the run is being written; Ctrl-C again leaves it unfinished")
+        else:
+            self._say("left unfinished")
+            sys.stdout.flush()
+            os._exit(INTERRUPTED)  # what runs at the end of Python would wait for the other processes
+
+
+def _as_interrupt(*_: Any) -> None:
+    os.kill(os.getpid(), signal.SIGINT)

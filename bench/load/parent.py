@@ -1,0 +1,73 @@
+"""How does a worker that Locust forked end when the process that forked it is gone, even if that was killed?
+
+Locust's own workers notice a lost master after a minute, and send their load until then. What they have measured
+since goes nowhere: the master was the one who wrote it down.
+"""
+
+import ctypes
+import os
+import signal
+
+import gevent
+
+_PR_SET_PDEATHSIG = 1  # prctl(2), Linux
+LOOK_SECONDS = 0.5
+"""Elsewhere the parent is looked for so often."""
+
+
+class _Forks:
+    """What is known of the forks of this process."""
+
+    bound = False
+    """Whether processes that are forked now shall end with this one."""
+    maker: int = os.getpid()
+    """The process that forks next, or has forked last."""
+    parent: int | None = None
+    """Who forked this process; None: nobody that it has to end with."""
+    prctl = getattr(ctypes.CDLL(None), "prctl", None)
+
+
+def bind_forks() -> None:
+    """From now on processes that are forked end with this one: they get SIGTERM when it is gone.
+
+    Called before Locust forks its workers, and as early as that: connecting to the master, which comes before any
+    of Locust's events, takes a worker minutes where the master is gone.
+    """
+    _Forks.bound = True
+    os.register_at_fork(before=_note_maker, after_in_child=_follow)
+
+
+def release_forks() -> None:
+    """Processes that are forked from now on are no workers, and may outlive this one."""
+    _Forks.bound = False
+
+
+def watch_parent() -> None:
+    """Look for the parent now and again, on systems that do not tell of its death."""
+    if _Forks.parent is not None and _Forks.prctl is None:
+        gevent.spawn(_watch)
+
+
+def orphaned() -> bool:
+    """Whether the process that forked this worker is gone."""
+    return _Forks.parent is not None and os.getppid() != _Forks.parent
+
+
+def _note_maker() -> None:
+    _Forks.maker = os.getpid()
+
+
+def _follow() -> None:
+    if not _Forks.bound:
+        return
+    _Forks.parent = _Forks.maker
+    if _Forks.prctl is not None:
+        _Forks.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if orphaned():  # it died before it was said that this matters
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _watch() -> None:
+    while not orphaned():
+        gevent.sleep(LOOK_SECONDS)
+    os.kill(os.getpid(), signal.SIGTERM)

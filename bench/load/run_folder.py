@@ -1,0 +1,56 @@
+"""What becomes of a run whose folder cannot be written any more, as on a full disk?"""
+
+from collections.abc import Callable
+from typing import Any
+
+from bench import BenchError
+from bench.chunk import Chunk
+from bench.recording import RunWriter
+
+
+class RunFolder:
+    """A run folder that is written until the first write fails; then the user is told once, and nothing more is tried.
+
+    What is there stays readable and says that it is unfinished.
+    """
+
+    def __init__(self, writer: RunWriter, failed: Callable[[str], None]) -> None:
+        """failed: called once, with the reason and the remedy."""
+        self._writer, self._failed = writer, failed
+        self.path = writer.path
+        self.broken = False
+
+    def append(self, worker: int, chunk: Chunk) -> None:
+        """Take in what a load process sent."""
+        self._try(self._writer.append, worker, chunk)
+
+    def update(self, **fields: Any) -> None:
+        """Set fields of the manifest."""
+        self._try(self._writer.update, **fields)
+
+    def event(self, time: float, kind: str, text: str, **values: float | str) -> None:
+        """Note what happened, in seconds of the run."""
+        self._try(self._writer.event, time, kind, text, **values)
+
+    def telemetry(self, time: float, **values: float | str | None) -> None:
+        """Note an observation, in seconds of the run."""
+        self._try(self._writer.telemetry, time, **values)
+
+    def attach(self, name: str, content: bytes) -> None:
+        """Put one more file into the folder."""
+        self._try(self._writer.attach, name, content)
+
+    def finish(self, **fields: Any) -> bool:
+        """Write what is left and say that the run is finished. False where it is not, since a write has failed."""
+        self._try(self._writer.finish, **fields)
+        return not self.broken
+
+    def _try(self, write: Callable[..., None], *values: Any, **named: Any) -> None:
+        if self.broken:
+            return
+        try:
+            write(*values, **named)
+        except BenchError as error:
+            self.broken = True
+            self._writer.abandon()
+            self._failed(f"{error}; make room there, or name another folder with --results")

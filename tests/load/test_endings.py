@@ -1,0 +1,256 @@
+"""Load processes that end in other ways than by themselves: what they leave behind, and what they tell."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from bench.run import Run
+from bench.serve import launch
+from tests.load.locust_runs import finish, free_port, locust, manifest, start, wait_for_folder
+
+SECONDS = 60
+
+SCENARIO = '''
+"""A closed loop that starts a null server of its own."""
+import time
+from bench import mnist
+from bench.load.users import PredictUser
+from bench.payload import Pool
+
+class Quick(PredictUser):
+    @classmethod
+    def payload(cls, options):
+        digits = mnist.load("test")
+        return Pool.mnist(digits.images, digits.labels, **options.asked.request(), seed=options.seed)
+
+    @classmethod
+    def server(cls, site):
+        site.serving()
+        {more}
+        return ["--backend", "null"]
+'''
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[launch.Server]:
+    """Answers at once."""
+    with launch.embedded(["--backend", "null"]) as launched:
+        yield launched
+
+
+@pytest.fixture
+def scenario(tmp_path: Path) -> Callable[[str], str]:
+    """Writes the scenario, with one more line that is executed before its server starts."""
+
+    def write(more: str = "pass") -> str:
+        path = tmp_path / "quick.py"
+        path.write_text(SCENARIO.replace("{more}", more))
+        return str(path)
+
+    return write
+
+
+@pytest.fixture
+def temporary(tmp_path: Path) -> Path:
+    """Where the processes of a test have their temporary files."""
+    folder = tmp_path / "tmp"
+    folder.mkdir()
+    return folder
+
+
+def ended(process: psutil.Process) -> bool:
+    """Whether it is gone, or waits only for somebody to ask how it ended."""
+    try:
+        return process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+def wait_for(what: Callable[[], object], seconds: float = SECONDS) -> None:
+    give_up = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < give_up, f"waited {seconds} s in vain"
+        time.sleep(0.05)
+
+
+def test_workers_end_with_a_killed_master_without_a_word(server: launch.Server, tmp_path: Path) -> None:
+    process = start(tmp_path, "--host", server.address, "-u", "4", "-r", "4", "--processes", "2")
+    folder = wait_for_folder(tmp_path, process, workers=2)
+    workers = psutil.Process(process.pid).children()
+    os.kill(process.pid, signal.SIGKILL)
+    wait_for(lambda: all(map(ended, workers)), seconds=20)  # Locust's own would go on for 60 s
+    assert "Traceback" not in process.communicate()[0]
+    run = Run.open(folder)
+    assert not run.finished
+    assert set(run.samples["worker"]) == {0, 1}
+
+
+PARENT = """
+import os, sys, time
+from bench.load import parent
+if sys.argv[1] == "silent":
+    parent._Forks.prctl = None  # as on systems that do not tell of a parent's death
+parent.bind_forks()
+if os.fork():
+    time.sleep(60)
+import gevent
+parent.release_forks()
+parent.watch_parent()
+print(os.getpid(), flush=True)
+gevent.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("system", ["linux", "silent"])
+def test_a_fork_ends_with_its_parent_wherever_it_stands(system: str) -> None:
+    if system == "linux" and sys.platform != "linux":
+        pytest.skip("prctl is Linux's")
+    command = [sys.executable, "-c", PARENT, system]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        child = psutil.Process(int(process.stdout.readline()))
+        process.kill()
+        wait_for(lambda: ended(child), seconds=20)
+
+
+def test_a_worker_of_a_killed_master_is_sent_home_by_the_next_one(
+    server: launch.Server, tmp_path: Path
+) -> None:
+    port = str(free_port())
+    bind = ["--master", "--expect-workers", "1", "--master-bind-port", port]
+    load = ["--host", server.address, "-u", "2", "-r", "2"]
+    join = ["--worker", "--master-port", port]
+    first = start(tmp_path / "first", *bind, *load)
+    stray = start(tmp_path / "worker", *join)
+    wait_for_folder(tmp_path / "first", first)
+    os.kill(first.pid, signal.SIGKILL)
+    first.communicate()
+    second = start(tmp_path / "second", *bind, *load)
+    worker = start(tmp_path / "worker", *join)
+    wait_for_folder(tmp_path / "second", second)
+    assert finish(stray, tmp_path / "worker").code == 0
+    os.kill(second.pid, signal.SIGINT)
+    done = finish(second, tmp_path / "second")
+    finish(worker, tmp_path / "worker")
+    assert done.output.count("still sends load for another master") == 1, done.output
+    assert "came after the end" not in done.output
+    run = done.run()
+    assert set(run.samples["worker"]) == {0}
+    assert run.manifest["counts"]["recorded"] == len(run.samples)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_nothing_is_left_of_the_embedded_server(
+    tmp_path: Path, temporary: Path, scenario: Callable[[str], str], number: signal.Signals
+) -> None:
+    results, environment = tmp_path / "results", {"TMPDIR": str(temporary)}
+    process = start(results, "-u", "2", "-r", "2", scenario=scenario(), environment=environment)
+    folder = wait_for_folder(results, process)
+    assert list(temporary.glob("serving-bench-*/models.config"))
+    server = psutil.Process(manifest(folder)["target"]["pid"])
+    os.kill(process.pid, number)
+    done = finish(process, results)
+    wait_for(lambda: ended(server), seconds=20)
+    assert list(temporary.glob("serving-bench-*")) == []
+    assert "Traceback" not in done.output
+    assert Run.open(folder).finished == (number != signal.SIGKILL), done.output
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+def test_nothing_is_left_where_the_test_has_not_begun(
+    tmp_path: Path, temporary: Path, scenario: Callable[[str], str], number: signal.Signals
+) -> None:
+    waiting = scenario('print("here", flush=True); time.sleep(60)')
+    process = start(tmp_path / "results", scenario=waiting, environment={"TMPDIR": str(temporary)})
+    assert process.stdout is not None
+    while process.stdout.readline() != "here\n":
+        assert process.poll() is None
+    os.killpg(process.pid, number)
+    done = finish(process, tmp_path / "results")
+    assert (done.code, done.folders) == (130, [])
+    assert "Traceback" not in done.output
+    assert list(temporary.glob("serving-bench-*")) == []
+
+
+def test_ctrl_c_during_the_imports_shows_no_traceback(tmp_path: Path) -> None:
+    path = tmp_path / "slow.py"
+    path.write_text(
+        'import time\nfrom bench.load.users import PredictUser\nprint("here", flush=True)\ntime.sleep(60)\n'
+    )
+    process = start(tmp_path / "results", scenario=str(path))
+    assert process.stdout is not None
+    while process.stdout.readline() != "here\n":
+        assert process.poll() is None
+    os.killpg(process.pid, signal.SIGINT)
+    done = finish(process, tmp_path / "results")
+    assert done.code in (130, -signal.SIGINT)
+    assert done.output.strip().splitlines()[-1] == "bench: interrupted"
+    assert "Traceback" not in done.output
+
+
+def test_ctrl_c_again_and_again_leaves_a_readable_folder(tmp_path: Path) -> None:
+    hanging = ["--backend", "synthetic", "--model_name", "mnist", "--service-time", "constant(60s)"]
+    with launch.embedded([*hanging, "--drain_seconds", "0"]) as server:
+        process = start(tmp_path, "--host", server.address, "-u", "2", "-r", "2", "--deadline", "30")
+        wait_for(lambda: list(tmp_path.glob("*/telemetry.jsonl")))
+        while process.poll() is None:
+            os.killpg(process.pid, signal.SIGINT)
+            time.sleep(0.3)
+        done = finish(process, tmp_path)
+    assert done.code == 130
+    assert "Traceback" not in done.output
+    assert done.output.count("Ctrl-C again leaves it unfinished") == 1
+    assert not done.run().finished
+
+
+LIMITED = """
+import os, resource, sys
+resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+
+
+@pytest.mark.parametrize("processes", [[], ["--processes", "2"]])
+def test_a_run_that_cannot_be_written_any_more_ends_with_one_line(
+    server: launch.Server, tmp_path: Path, processes: list[str]
+) -> None:
+    """A file that may not grow stands for a full disk: the system refuses to write in both cases."""
+    limited = [sys.executable, "-c", LIMITED]
+    arguments = ["--host", server.address, "-u", "8", "-r", "8", *processes]
+    done = finish(start(tmp_path, *arguments, before=limited), tmp_path)
+    assert done.code == 2, done.output
+    told = [line for line in done.output.splitlines() if "cannot be recorded" in line]
+    assert len(told) == 1, done.output
+    assert re.search(r"ERROR/bench: \S+: File too large; .*--results", told[0])
+    assert "Traceback" not in done.output
+    run = done.run()
+    assert not run.finished
+    assert len(run.samples) > 100
+    shown = subprocess.run(
+        [sys.executable, "-m", "bench", "report", str(run.path), "--json"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert json.loads(shown.stdout)["runs"]
+
+
+def test_a_scenario_without_a_payload_is_told_what_to_write(server: launch.Server, tmp_path: Path) -> None:
+    path = tmp_path / "empty.py"
+    path.write_text("from bench.load.users import PredictUser\nclass Empty(PredictUser):\n    pass\n")
+    done = locust(tmp_path / "results", "--host", server.address, scenario=str(path))
+    assert done.code == 2
+    (told,) = [line for line in done.output.splitlines() if line.startswith("bench: ")]
+    assert "Empty: it has no payload" in told
+    assert "def payload(cls, options)" in told
+    assert "Traceback" not in done.output
+    assert done.folders == []
