@@ -15,6 +15,7 @@ from bench.analysis.doubt import Doubt
 from bench.analysis.groups import Group, Member, groups
 from bench.analysis.groups import plain as plain_group
 from bench.analysis.metrics import METRICS, PERCENTILES, label
+from bench.analysis.reconciliation import Split, split
 from bench.analysis.sample_size import samples_needed
 from bench.analysis.trials import Identity, block_of, identity_of
 from bench.histogram import Sparse
@@ -67,6 +68,8 @@ class RunReport:
     manifest: dict[str, Any] = field(repr=False)
     block: tuple[str, int] | None
     """The experiment that it is a trial of, and the block in it."""
+    split: Split | None
+    """Where the time of its requests went, if its server told."""
 
 
 @dataclass(frozen=True)
@@ -122,6 +125,7 @@ def _report(run: Run) -> RunReport:
         answers=answers(run),
         manifest=run.manifest,
         block=block_of(run),
+        split=split(run),
     )
 
 
@@ -191,7 +195,18 @@ def _plain_run(run: RunReport) -> dict[str, Any]:
         "warm_up": run.warm_up._asdict(),
         "doubts": [doubt._asdict() for doubt in run.doubts],
         "answers": [answer._asdict() for answer in run.answers],
+        "split": None if run.split is None else _plain_split(run.split),
         "lines": [_plain_line(line) for line in run.lines],
+    }
+
+
+def _plain_split(split: Split) -> dict[str, Any]:
+    parts = {part.name: part.seconds for part in split.parts}
+    return {
+        "requests": split.requests,
+        "server_requests": split.server_requests,
+        "mean": split.mean,
+        "parts": parts,
     }
 
 

@@ -146,10 +146,14 @@ def _notes(report: Report) -> list[str]:
     return notes
 
 
-def markdown(report: Report, together: Table | None = None) -> str:
-    """The table, the doubts and what could not be read, in GitHub's Markdown; before it that of trials taken together."""
+def markdown(report: Report, together: Table | None = None, split: Table | None = None) -> str:
+    """The table, the doubts and what could not be read, in GitHub's Markdown.
+
+    `together`: trials taken together, told first; `split`: where the time went.
+    """
     parts = _in_markdown(together) if together is not None else []
     parts += _in_markdown(table(report))
+    parts += _in_markdown(split) if split is not None else []
     answered = [
         f"- {escaped(f'{name}: ' if len(report.runs) > 1 else '')}{escaped(answer.text)}"
         for name, run in zip(labels(report.runs), report.runs, strict=True)

@@ -10,6 +10,7 @@ from rich.console import Console
 from bench import BenchError
 from bench.analysis.report import Report, plain
 from bench.analysis.report import report as read_report
+from bench.analysis.split_table import split_table
 from bench.analysis.summary import summary
 from bench.analysis.table import as_csv, markdown
 from bench.cli.tables import show_report, show_table
@@ -48,7 +49,8 @@ def report(
     if as_json:
         click.echo(json.dumps(plain(found), indent=1))
     elif as_markdown:
-        click.echo(markdown(found, summary(found.groups) if found.groups else None), nl=False)
+        together = summary(found.groups) if found.groups else None
+        click.echo(markdown(found, together, split_table(found)), nl=False)
     elif as_table:
         click.echo(as_csv(found), nl=False)
     else:

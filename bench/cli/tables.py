@@ -7,10 +7,13 @@ from rich.table import Table as Drawing
 from rich.text import Text
 
 from bench.analysis.report import Report, doubts_told, labels
+from bench.analysis.split_table import TITLE, split_table
 from bench.analysis.table import Column, Table, table
 
 MOST_LINES = 30
 """Doubts and unreadable runs that are told one by one."""
+MOST_SPLITS = 16
+"""Rows of the table that says where the time goes; more are in the page and in --json."""
 
 
 def show_report(console: Console, report: Report) -> None:
@@ -20,6 +23,12 @@ def show_report(console: Console, report: Report) -> None:
         show_table(console, drawn)
     for note in drawn.notes:
         console.print(Text(note, style="dim"))
+    split = split_table(report)
+    if split is not None and len(split.columns[0].texts) <= MOST_SPLITS:
+        console.print(Text(TITLE))
+        show_table(console, split)
+        for note in split.notes:
+            console.print(Text(note, style="dim"))
     for name, run in zip(labels(report.runs), report.runs, strict=True):
         for answer in run.answers:
             who = f"{name}: " if len(report.runs) > 1 else ""

@@ -1,6 +1,7 @@
 """Client and server are held against each other: counts, and where the time of a request went."""
 
 import contextlib
+import io
 import json
 import re
 import threading
@@ -11,9 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from bench.analysis.doubt import Doubt
+from bench.analysis.page import render_page
 from bench.analysis.reconciliation import TOLERANCE, check, split
+from bench.analysis.report import plain, report
+from bench.analysis.split_table import TITLE, split_table
+from bench.analysis.table import markdown
+from bench.cli.tables import show_report
 from bench.config.servers import read_servers
 from bench.load.counters import counters
 from bench.load.site import exported
@@ -229,6 +236,41 @@ def test_disagreement_is_a_doubt(
         assert doubt.check == name
         assert reason in doubt.reason
         assert doubt.remedy
+
+
+def test_every_form_of_a_report_tells_the_parts(recorded: Path) -> None:
+    found = report([told(recorded, **AGREEING)])
+    expected = {
+        "mean ms": "10.0",
+        "client queue ms": "1.00",
+        "wire and gRPC ms": "5.00",
+        "server pre/post ms": "1.00",
+        "batching queue ms": "1.00",
+        "runtime ms": "2.00",
+    }
+    drawn = split_table(found)
+    assert drawn is not None
+    assert {column.title: column.texts[0] for column in drawn.columns} == expected
+    row = "| " + " | ".join(expected.values()) + " |"
+    assert row in markdown(found, None, drawn)
+    console = Console(file=io.StringIO(), width=120)
+    show_report(console, found)
+    assert isinstance(console.file, io.StringIO)
+    lines = [line.split() for line in console.file.getvalue().splitlines()]
+    assert list(expected.values()) in lines
+    page = render_page(found)
+    assert f"<h2>{TITLE}</h2>" in page
+    assert all(f'data-title="{title}" class="number">{text}</td>' in page for title, text in expected.items())
+    (run,) = plain(found)["runs"]
+    assert run["split"]["parts"]["wire and gRPC"] == pytest.approx(0.005, abs=1e-5)
+    assert (run["split"]["requests"], run["split"]["server_requests"]) == (20, 20)
+
+
+def test_without_counters_no_form_tells_parts(recorded: Path) -> None:
+    found = report([Run.open(recorded)])
+    assert split_table(found) is None
+    assert TITLE not in render_page(found)
+    assert plain(found)["runs"][0]["split"] is None
 
 
 def test_a_rounded_page_is_no_disagreement(recorded: Path) -> None:
