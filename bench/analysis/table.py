@@ -206,7 +206,9 @@ def as_csv(report: Report) -> str:
     ]
     file = io.StringIO()
     titles = list(
-        dict.fromkeys(title for line in lines for title in line if title not in ("outcomes", "unsupported"))
+        dict.fromkeys(
+            title for line in lines for title in line if title not in ("outcomes", "unsupported", "split")
+        )
     )
     writer = csv.DictWriter(file, titles, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
