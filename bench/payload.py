@@ -293,7 +293,7 @@ def _size(examples: Mapping[str, npt.NDArray[Any]], count: int, batch: int) -> i
     if per_message > LARGEST_REQUEST:
         raise BenchError(
             f"batch {batch}: a request of {per_message:.3g} bytes; no message holds more than {LARGEST_REQUEST}: "
-            f"take at most {int(LARGEST_REQUEST / each)} examples"
+            f"take at most {int(LARGEST_REQUEST / each)} examples (--batch-size)"
         )
     wanted = max(math.ceil(count / batch), LEAST_MESSAGES)
     return max(1, min(wanted, int(POOL_BYTES / max(per_message, 1))))

@@ -36,7 +36,8 @@ class Interrupts:
     def __init__(self, say: Callable[[str], object]) -> None:
         """Called in Locust's main greenlet, which is the one that waits for KeyboardInterrupt.
 
-        say: takes what the user is told. Python raises it in whatever greenlet runs at that moment: under load a user, or the one that writes results.
+        Python raises it in whatever greenlet runs at that moment: under load a user, or the one that writes results.
+        say: takes what the user is told.
         """
         self._say = say
         self._main = gevent.getcurrent()

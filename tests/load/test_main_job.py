@@ -182,7 +182,7 @@ def test_kill_9_leaves_a_readable_unfinished_run(server: launch.Server, tmp_path
         (["--version-label", "stable"], "stable"),
         (["--signature", "nosuch"], "predict_images"),
         (["--batch-size", "0"], "--batch-size 0"),
-        (["--batch-size", "800000"], "--batch-size 800000"),
+        (["--batch-size", "800000"], "batch 800000"),
         (["--server-container", "no-such-container"], "--server-container no-such-container: Docker"),
         (["--mnist", "/nonexistent"], "/nonexistent"),
         (["--deadline", "never"], "--deadline never"),
