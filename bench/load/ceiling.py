@@ -1,6 +1,7 @@
 """What can this machine send at all, as `bench calibrate` found out, and which run does that concern?"""
 
 import json
+import math
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -46,6 +47,7 @@ class Calibration:
     """Service time of a single user: the least that this machine can report."""
     floor_p99: float
     requests_per_second: float
+    """Of a closed loop."""
     users: int
     """With which that many were reached."""
     cpu_per_request: float
@@ -54,6 +56,19 @@ class Calibration:
     server_cpu: float
     """The same of the server: whichever is near 1 is what limits."""
     lags: tuple[Lag, ...]
+
+    @property
+    def open_per_second(self) -> float:
+        """Requests/s of an open loop for which a core is just enough; nan where none was measured.
+
+        Users that wait are answered, and ask again, many at once; arrivals come one by one, which costs twice as
+        much. So this is what the busiest open loop sent, divided by the share of a core that it used.
+        """
+        if not self.lags:
+            return math.nan
+        busiest = max(self.lags, key=lambda lag: lag.rate)
+        sent = busiest.rate * busiest.achieved
+        return min(self.requests_per_second, sent / busiest.cpu) if busiest.cpu > 0 else math.nan
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON values, as `from_dict` reads it."""

@@ -1,6 +1,7 @@
 """What must a run folder say of itself, so that its numbers can be understood and compared later?"""
 
 import hashlib
+import math
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -71,6 +72,8 @@ def _ceiling(environment: Any, options: Options, pools: Mapping[Source, Pool]) -
     if found is None:
         return None
     each = found.requests_per_second
+    if open_schedules(environment.user_classes, options) and not math.isnan(found.open_per_second):
+        each = found.open_per_second
     return {"requests_per_second": each * processes, "each": each, "measured": found.measured}
 
 

@@ -20,6 +20,9 @@ SETTLE_ROWS = 256
 SETTLE_BYTES = 4_000_000
 """The same for large answers, so that what waits for its check stays small."""
 
+TAKE_ROWS = 4096
+"""So many leave for the run folder at once: counting them holds the loop for a millisecond."""
+
 Floats = NDArray[np.float64]
 
 
@@ -115,13 +118,20 @@ class Recorder:
         self._rows.append(Rows(due, sent, done, status, version, correct, mismatched))
         self.recorded += len(status)
 
-    def take(self) -> Rows | None:
-        """All rows since the last call, checked; None where there are none."""
+    def take(self) -> list[Rows]:
+        """All rows since the last call, checked, in pieces of some TAKE_ROWS."""
         self.settle()
         rows, self._rows = self._rows, []
-        if not rows:
-            return None
-        return rows[0] if len(rows) == 1 else Rows(*map(np.concatenate, zip(*rows, strict=True)))
+        pieces: list[Rows] = []
+        piece: list[Rows] = []
+        length = 0
+        for part in rows:
+            piece.append(part)
+            length += len(part.status)
+            if length >= TAKE_ROWS:
+                pieces.append(_joined(piece))
+                piece, length = [], 0
+        return [*pieces, _joined(piece)] if piece else pieces
 
     def _renew(self) -> None:
         self._pending = pending = Pending()
@@ -147,3 +157,7 @@ class Recorder:
             )
             version[where], correct[where], mismatched[where] = checked
         return version, correct, mismatched
+
+
+def _joined(parts: list[Rows]) -> Rows:
+    return parts[0] if len(parts) == 1 else Rows(*map(np.concatenate, zip(*parts, strict=True)))

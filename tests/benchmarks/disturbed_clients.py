@@ -1,7 +1,8 @@
-"""Is every run of a disturbed client doubted, and for the right reason? Run: python -m tests.benchmarks.disturbed_clients [ROUNDS]
+"""Is every run of a disturbed client doubted, and for the right reason? Run: python -m tests.benchmarks.disturbed_clients [ROUNDS [CEILING]]
 
 Each round runs an open loop against the null backend four times: paused with SIGSTOP, throttled to a fifth of a core,
-offered twice its ceiling, and left alone at half the ceiling. Prints the doubts of each. The ceiling is measured first.
+offered twice its ceiling, and left alone at half the ceiling. Prints the doubts of each. The ceiling, requests/s of an
+open loop that fill a core, is measured first unless it is given.
 """
 
 import os
@@ -15,8 +16,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from bench.analysis.cells import cpu_cores, observations
 from bench.analysis.checks import doubts
 from bench.run import Run
+from bench.sample import UNSENT
 from bench.serve import launch
 from tests.load.locust_runs import ROOT, locust
 
@@ -98,10 +101,12 @@ def cases(ceiling: float) -> list[Case]:
     ]
 
 
-def measure(server: launch.Server, folder: Path, rate: float, disturb: Disturb) -> Run:
+def measure(
+    server: launch.Server, folder: Path, rate: float, disturb: Disturb, seconds: int = SECONDS
+) -> Run:
     """One run of the open-loop scenario."""
     scenario = ["-f", str(ROOT / "scenarios/mnist_open.py"), "--headless", "--only-summary"]
-    options = ["--host", server.address, "-t", f"{SECONDS}s", "--results", str(folder)]
+    options = ["--host", server.address, "-t", f"{seconds}s", "--results", str(folder)]
     process = subprocess.Popen(
         [
             sys.executable,
@@ -120,7 +125,7 @@ def measure(server: launch.Server, folder: Path, rate: float, disturb: Disturb) 
     disturber = threading.Thread(target=disturb, args=(process.pid, ended))
     disturber.start()
     # the disturbance ends with the load, so that the process can write its results
-    threading.Timer(SECONDS + 1.5, ended.set).start()
+    threading.Timer(seconds + 1.5, ended.set).start()
     process.wait()
     ended.set()
     disturber.join()
@@ -129,16 +134,24 @@ def measure(server: launch.Server, folder: Path, rate: float, disturb: Disturb) 
 
 
 def ceiling(server: launch.Server, folder: Path) -> float:
-    """Requests/s of a closed loop of 64 users."""
-    done = locust(folder, "--host", server.address, "-u", "64", "-r", "64", "-t", "5s", "--no-samples")
+    """Requests/s of an open loop, as `bench calibrate` finds it: half a closed loop's, by the use of the core."""
+    done = locust(
+        folder / "closed", "--host", server.address, "-u", "64", "-r", "64", "-t", "4s", "--no-samples"
+    )
     run = done.run()
-    return sum(tally.requests for tally in run.tallies.values()) / run.duration
+    half = sum(tally.requests for tally in run.tallies.values()) / run.duration / 2
+    steady = measure(server, folder / "open", half, alone, seconds=4).steady
+    cores = [cpu_cores(rows) for rows in observations(steady, "worker").values()]
+    sent = (
+        sum(t.requests for (key, _), t in steady.tallies.items() if key.outcome != UNSENT) / steady.duration
+    )
+    return sent / (cores[0] or 1.0)
 
 
-def main(rounds: int) -> int:
+def main(rounds: int, known: float | None) -> int:
     wrong = 0
     with launch.embedded(["--backend", "null"]) as server, tempfile.TemporaryDirectory() as folder:
-        most = ceiling(server, Path(folder) / "ceiling")
+        most = known or ceiling(server, Path(folder) / "ceiling")
         print(f"ceiling {most:,.0f}/s")
         for number in range(rounds):
             for case in cases(most):
@@ -156,4 +169,4 @@ def main(rounds: int) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(int(sys.argv[1]) if len(sys.argv) > 1 else 5))
+    sys.exit(main(int((sys.argv[1:] or ["5"])[0]), float(sys.argv[2]) if len(sys.argv) > 2 else None))

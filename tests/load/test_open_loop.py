@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from bench.run import Run
-from bench.schedule import Open, Poisson, message_indices, times
+from bench.schedule import Open, Poisson, times
 from bench.schedule.rates import Floats
 from bench.serve import launch
-from tests.load.locust_runs import locust
+from tests.load.locust_runs import Finished, finish, locust, start
 
 OPEN = "scenarios/mnist_open.py"
 SEED = 1
@@ -45,55 +45,79 @@ def planned(schedule: Open, count: int, users: int) -> Floats:
     return whole[:count]
 
 
-@pytest.mark.parametrize("processes", [1, 2])
 def test_what_is_sent_is_the_schedule_in_any_number_of_processes(
-    server: launch.Server, tmp_path: Path, processes: int
+    server: launch.Server, tmp_path: Path
 ) -> None:
-    several = ["--processes", str(processes)] if processes > 1 else []
-    arguments = ["--host", server.address, "-u", "3", "-r", "3", "-t", "4s", "--schedule", "poisson:200"]
-    done = locust(tmp_path, *arguments, *several, scenario=OPEN)
-    assert done.code == 0, done.output
-    run = done.run()
-    samples, due = run.samples, due_times(run)
-    assert run.manifest["arrivals"]["MnistOpen"]["users"] == [[0.0, 3]], done.output
-    assert len(due) > 500
-    assert np.abs(due - planned(Poisson(200), len(due), users=3)).max() < 1e-8
-    counts = run.manifest["counts"]
-    assert counts["sent"] == counts["recorded"] == len(samples)
-    assert [worker["late_plans"] for worker in run.manifest["workers"]] == [0] * processes
-    assert set(samples["worker"]) == set(range(processes))
-    assert (samples["sent"] >= samples["due"]).all()
-    assert (samples["status"] == 0).all()
-    assert run.manifest["load"]["kind"] == "poisson"
-    assert run.manifest["load"]["schedule"] == {"kind": "poisson", "rate": 200.0}
-    # workers hear a little later than the master that the test stops
-    assert -0.2 < run.manifest["stopped"] - samples["due"].max() < 0.5
-    expected = {f"worker {i}" for i in range(processes)}
-    assert expected <= {row["source"] for row in run.telemetry}
+    arguments = ["--host", server.address, "-u", "3", "-r", "3", "-t", "3s", "--schedule", "poisson:200"]
+    for processes, done in in_any_number_of_processes(tmp_path, *arguments, scenario=OPEN):
+        assert done.code == 0, done.output
+        run = done.run()
+        samples = run.samples
+        assert run.manifest["arrivals"]["MnistOpen"]["users"] == [[0.0, 3]], done.output
+        assert set(samples["worker"]) == set(range(processes))
+        assert_beginnings_of_the_shares(run, Poisson(200), users=3)
+        counts = run.manifest["counts"]
+        assert counts["sent"] == counts["recorded"] == len(samples) > 500
+        assert [worker["late_plans"] for worker in run.manifest["workers"]] == [0] * processes
+        assert (samples["sent"] >= samples["due"]).all()
+        assert (samples["status"] == 0).all()
+        assert run.manifest["load"]["kind"] == "poisson"
+        assert run.manifest["load"]["schedule"] == {"kind": "poisson", "rate": 200.0}
+        expected = {f"worker {i}" for i in range(processes)}
+        assert expected <= {row["source"] for row in run.telemetry}
 
 
-def test_digits_are_sent_in_the_order_that_the_seed_decides(tmp_path: Path) -> None:
-    with slow_server(1) as server:
-        arguments = ["--host", server.address, "-t", "2s", "--schedule", "constant:300", "--seed", "7"]
-        done = locust(tmp_path, *arguments, scenario=OPEN)
-    assert done.code == 0, done.output
-    samples = done.run().samples
-    assert (samples["correct"] == 1).all(), "the synthetic server knows every digit of the test set"
-    order = message_indices(np.arange(len(samples)), 1000, 7, "MnistOpen")
-    assert len(np.unique(order)) == min(1000, len(samples))
+def assert_beginnings_of_the_shares(run: Run, schedule: Open, users: int) -> None:
+    """Each process has sent its own arrivals from the first on, without a gap; no arrival is sent by two.
+
+    Processes hear that a test stops some milliseconds apart: only up to the first of them is the schedule whole.
+    """
+    due, workers = due_times(run), run.samples["worker"].to_numpy()
+    plan = planned(schedule, 2 * len(due), users)
+    owners: set[int] = set()
+    ends = []
+    for worker in np.unique(workers):
+        mine = np.sort(due[workers == worker])
+        numbers = np.abs(plan[:, np.newaxis] - mine[np.newaxis, :]).argmin(axis=0)
+        streams = set((numbers % users).tolist())
+        assert not owners & streams
+        owners |= streams
+        share = plan[np.isin(np.arange(len(plan)) % users, list(streams))]
+        assert np.abs(mine - share[: len(mine)]).max() < 1e-8
+        ends.append(share[len(mine)])
+    assert owners == set(range(users))
+    whole = plan[plan < min(ends)]
+    assert np.abs(np.sort(due)[: len(whole)] - whole).max() < 1e-8
+    stopped = run.manifest["stopped"] - run.manifest["arrivals"]["MnistOpen"]["begin"]
+    assert all(-0.5 < stopped - end < 0.5 for end in ends)
+
+
+def in_any_number_of_processes(
+    results: Path, *arguments: str, scenario: str
+) -> Iterator[tuple[int, Finished]]:
+    """The same load from one process and from two, at the same time; gives the number of processes."""
+    several = {1: [], 2: ["--processes", "2"]}
+    started = {
+        count: start(results / str(count), *arguments, *more, scenario=scenario)
+        for count, more in several.items()
+    }
+    ended = {count: finish(process, results / str(count)) for count, process in started.items()}
+    yield from ended.items()
 
 
 def test_a_slow_server_does_not_hold_the_load_back(tmp_path: Path) -> None:
     with slow_server(300) as server:
-        arguments = ["--host", server.address, "-t", "3s", "--schedule", "constant:200"]
+        arguments = ["--host", server.address, "-t", "2s", "--schedule", "constant:300", "--seed", "7"]
         done = locust(tmp_path, *arguments, scenario=OPEN)
     assert done.code == 0, done.output
     run = done.run()
     samples, due = run.samples, due_times(run)
-    assert np.abs(np.diff(due) - 0.005).max() < 1e-8
+    assert np.abs(np.diff(due) - 1 / 300).max() < 1e-8
     assert (samples["done"] - samples["due"] >= 0.3).all()
-    assert len(samples) > 400
+    assert len(samples) > 300
     assert (samples["status"] == 0).all(), "answers are waited for at the end"
+    assert (samples["correct"] == 1).all(), "the synthetic server knows every digit of the test set"
+    assert not samples["mismatched"].any()
 
 
 def test_beyond_the_cap_requests_are_recorded_as_unsent(tmp_path: Path) -> None:
@@ -102,7 +126,7 @@ def test_beyond_the_cap_requests_are_recorded_as_unsent(tmp_path: Path) -> None:
             "--host",
             server.address,
             "-t",
-            "3s",
+            "2s",
             "--schedule",
             "constant:100",
             "--max-in-flight",
@@ -127,36 +151,34 @@ from scenarios.mnist_open import MnistOpen
 class Stairs(LoadTestShape):
     def tick(self):
         t = self.get_run_time()
-        return (1, 10) if t < 2 else (4, 10) if t < 5 else (2, 10) if t < 8 else None
+        return (1, 10) if t < 1.5 else (4, 10) if t < 3.5 else (2, 10) if t < 5.5 else None
 """
 
 
-@pytest.mark.parametrize("processes", [1, 2])
-def test_a_load_shape_sets_the_rate_through_the_users(
-    server: launch.Server, tmp_path: Path, processes: int
-) -> None:
+def test_a_load_shape_sets_the_rate_through_the_users(server: launch.Server, tmp_path: Path) -> None:
     scenario = tmp_path / "stairs.py"
     scenario.write_text(SHAPE)
-    several = ["--processes", str(processes)] if processes > 1 else []
-    arguments = ["--host", server.address, "--schedule", "constant:100", *several]
-    done = locust(tmp_path / "results", *arguments, scenario=str(scenario))
-    assert done.code == 0, done.output
-    run = done.run()
-    users = run.manifest["arrivals"]["MnistOpen"]["users"]
-    assert [count for _, count in users][:3] == [1, 4, 2]
-    due, changes = due_times(run), [at for at, _ in users]
-    for (begin, count), end in zip(users[:3], [*changes[1:3], float(due[-1])], strict=True):
-        inside = due[(due >= begin) & (due < end)]
-        assert np.abs(np.diff(inside) - 0.01 / count).max() < 1e-8
-        assert len(inside) == pytest.approx((end - begin) * 100 * count, abs=1.5)
-    assert run.manifest["load"]["shape"] == "Stairs"
+    arguments = ["--host", server.address, "--schedule", "constant:100"]
+    for _, done in in_any_number_of_processes(tmp_path, *arguments, scenario=str(scenario)):
+        assert done.code == 0, done.output
+        run = done.run()
+        users = run.manifest["arrivals"]["MnistOpen"]["users"]
+        assert [count for _, count in users][:3] == [1, 4, 2]
+        due, changes = due_times(run), [at for at, _ in users]
+        # two processes end some milliseconds apart, with the arrivals of one of them missing
+        last = float(due[-1]) - 0.2
+        for (begin, count), end in zip(users[:3], [*changes[1:3], last], strict=True):
+            inside = due[(due >= begin) & (due < end)]
+            assert np.abs(np.diff(inside) - 0.01 / count).max() < 1e-8
+            assert len(inside) == pytest.approx((end - begin) * 100 * count, abs=1.5)
+        assert run.manifest["load"]["shape"] == "Stairs"
 
 
 def test_a_trace_is_replayed_with_its_batches(server: launch.Server, tmp_path: Path) -> None:
     trace = tmp_path / "trace.csv"
     rows = [(i / 100, 1 if i % 4 else 8) for i in range(150)]
     trace.write_text("time,batch\n" + "".join(f"{at},{batch}\n" for at, batch in rows))
-    arguments = ["--host", server.address, "-u", "2", "-r", "2", "-t", "4s", "--schedule", f"trace:{trace}"]
+    arguments = ["--host", server.address, "-u", "2", "-r", "2", "-t", "3s", "--schedule", f"trace:{trace}"]
     done = locust(tmp_path / "results", *arguments, scenario=OPEN)
     assert done.code == 0, done.output
     run = done.run()
@@ -175,21 +197,23 @@ def test_closed_loop_users_think(server: launch.Server, tmp_path: Path) -> None:
     assert run.manifest["load"]["schedule"] == {"kind": "closed", "think": 0.1}
 
 
-@pytest.mark.parametrize(
-    ("scenario", "schedule", "told"),
-    [
-        (OPEN, "closed", "--schedule closed: MnistOpen sends without waiting"),
-        ("scenarios/mnist.py", "poisson:10", "closed-loop users only"),
-        (OPEN, "poisson:fast", "--schedule: schedule 'poisson:fast': poisson:1000 is the form"),
-        (OPEN, "trace:/nonexistent.csv", "--schedule: trace /nonexistent.csv"),
-    ],
-)
-def test_schedules_that_do_not_fit_are_one_line_and_code_2(
-    server: launch.Server, tmp_path: Path, scenario: str, schedule: str, told: str
-) -> None:
-    done = locust(tmp_path, "--host", server.address, "--schedule", schedule, "-t", "1s", scenario=scenario)
-    assert done.code == 2, done.output
-    lines = [line for line in done.output.splitlines() if line.startswith("bench:")]
-    assert len(lines) == 1
-    assert told in lines[0]
-    assert done.folders == []
+UNFIT = [
+    (OPEN, "closed", "--schedule closed: MnistOpen sends without waiting"),
+    ("scenarios/mnist.py", "poisson:10", "closed-loop users only"),
+    (OPEN, "poisson:fast", "--schedule: schedule 'poisson:fast': poisson:1000 is the form"),
+    (OPEN, "trace:/nonexistent.csv", "--schedule: trace /nonexistent.csv"),
+]
+
+
+def test_schedules_that_do_not_fit_are_one_line_and_code_2(server: launch.Server, tmp_path: Path) -> None:
+    started = [
+        start(tmp_path, "--host", server.address, "--schedule", schedule, "-t", "1s", scenario=scenario)
+        for scenario, schedule, _ in UNFIT
+    ]
+    for process, (_, _, told) in zip(started, UNFIT, strict=True):
+        done = finish(process, tmp_path)
+        assert done.code == 2, done.output
+        lines = [line for line in done.output.splitlines() if line.startswith("bench:")]
+        assert len(lines) == 1
+        assert told in lines[0]
+    assert not tmp_path.exists() or list(tmp_path.iterdir()) == []

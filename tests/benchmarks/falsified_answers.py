@@ -1,0 +1,60 @@
+"""Is one false answer in 10,000 found in a run of 100,000? Run: python -m tests.benchmarks.falsified_answers [SECONDS]
+
+A proxy before the synthetic server, whose answers are the digits' labels, flips an answer, swaps two answers, or names
+another version; once it does nothing. Prints what it falsified, what the run counts, and the run's doubts about it.
+"""
+
+import sys
+import tempfile
+from pathlib import Path
+
+from bench.analysis.checks import doubts
+from bench.serve import launch
+from tests.load.falsifier import Kind, falsifier
+from tests.load.locust_runs import locust
+
+EVERY, REQUESTS = 10_000, 100_000
+ABOUT_ANSWERS = {"wrong answers", "version change", "other version"}
+
+
+def main(seconds: int) -> int:
+    kinds: list[tuple[Kind, ...]] = [("flip",), ("swap",), ("stale",), ()]
+    missed = 0
+    for kind in kinds:
+        arguments = ["--backend", "synthetic", "--model_name", "mnist"]
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            launch.embedded(arguments) as server,
+            falsifier(server.address, EVERY if kind else 10**9, kind or ("flip",)) as proxy,
+        ):
+            done = locust(
+                Path(folder),
+                "--host",
+                proxy.address,
+                "-u",
+                "64",
+                "-r",
+                "64",
+                "-t",
+                f"{seconds}s",
+                "--no-samples",
+            )
+            assert done.code == 0, done.output
+            run = done.run()
+            whole = run.within(*run.seconds)
+            requests = sum(tally.requests for tally in whole.tallies.values())
+            mismatched = sum(tally.mismatched for tally in whole.tallies.values())
+            found = [doubt for doubt in doubts(run) if doubt.check in ABOUT_ANSWERS]
+        right = bool(found) == bool(kind) and requests >= REQUESTS
+        missed += not right
+        told = "; ".join(f"{doubt.check}: {doubt.reason}" for doubt in found) or "no doubt about the answers"
+        print(
+            f"{kind[0] if kind else 'honest':<6} {requests:,} requests, {sum(proxy.falsified.values())} falsified, "
+            f"{mismatched} counted{'' if right else '  WRONG'}\n       {told}",
+            flush=True,
+        )
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(int(sys.argv[1]) if len(sys.argv) > 1 else 15))
