@@ -103,7 +103,7 @@ def cells(run: Run) -> list[Cell]:
     for key, _ in steady.tallies:
         groups.setdefault((key.name, key.batch), set()).add(key)
     found = []
-    for (name, batch), keys in sorted(groups.items(), key=lambda group: (_natural(group[0][0]), group[0][1])):
+    for (name, batch), keys in sorted(groups.items(), key=lambda group: (natural(group[0][0]), group[0][1])):
         its = steady.in_turn(name)
         versions = sorted({key.version for key in keys if key.version is not None})
         if len(versions) <= 1:
@@ -118,7 +118,7 @@ def cells(run: Run) -> list[Cell]:
     return found
 
 
-def _natural(name: str) -> list[str | int]:
+def natural(name: str) -> list[str | int]:
     """A key by which `batch 2` stands before `batch 16`."""
     return [int(part) if part.isdigit() else part for part in re.split(r"([0-9]+)", name)]
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
+from bench.analysis.cells import natural
 from bench.analysis.intervals import alone
 from bench.analysis.metrics import METRICS
 from bench.analysis.trials import Identity
@@ -96,5 +97,6 @@ def _finite(value: float) -> float | None:
 
 def _order(identity: Identity) -> tuple[tuple[bool, object], ...]:
     return tuple(
-        (value is not None, value if isinstance(value, int) else str(value or "")) for value in identity
+        (value is not None, value if isinstance(value, int) else natural(str(value or "")))
+        for value in identity
     )

@@ -6,7 +6,7 @@ setting, also inside the pictures.
 
 import math
 import shlex
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,14 +15,18 @@ from markupsafe import Markup
 
 from bench import BenchError, __version__
 from bench.analysis import environment, quantities
+from bench.analysis.best import best_answers
 from bench.analysis.pictures import pictures
 from bench.analysis.plot import BAD, INK, SERIES, SHADE, svg
-from bench.analysis.report import Line, Report, RunReport, doubts_told, labels
+from bench.analysis.report import Report, doubts_told, labels
 from bench.analysis.sample_size import CONFIDENCE
+from bench.analysis.split_table import TITLE, split_table
 from bench.analysis.summary import summary
 from bench.analysis.table import Table, parts_table, table
 
 MOST_DOUBTS: Final = 40
+Rows = list[list[dict[str, Any]]]
+"""What stands in each cell of each row of a table."""
 
 
 def write_page(path: Path, report: Report) -> None:
@@ -39,10 +43,9 @@ def render_page(report: Report) -> str:
     drawn, parts = table(report), parts_table(report)
     doubtful = doubts_told(report)
     tiles = _tiles(report)
-    measured = [] if tiles else [("Measured", drawn, _rows(drawn))]
-    if report.groups:
-        together = summary(report.groups)
-        measured.insert(0, ("Trials taken together", together, _rows(together)))
+    single = [] if tiles else [("Measured", drawn, _rows(drawn))]
+    single += [("Parts of latency", parts, _rows(parts)), *_split(report)]
+    together = summary(report.groups) if report.groups else None
     template = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -55,9 +58,11 @@ def render_page(report: Report) -> str:
         heading=_heading(report),
         subtitle=_subtitle(report),
         table=drawn,
-        tables=[*measured, ("Parts of latency", parts, _rows(parts))],
+        # of an experiment the cells are the result, and its single runs the details
+        tables=single if together is None else [("Trials taken together", together, _rows(together))],
+        details=[] if together is None else single,
         tiles=tiles,
-        answers=_answers(report),
+        answers=best_answers(report),
         several=len(report.runs) > 1,
         doubtful=doubtful[:MOST_DOUBTS],
         more_doubts=max(0, len(doubtful) - MOST_DOUBTS),
@@ -66,6 +71,11 @@ def render_page(report: Report) -> str:
         methods=_methods(report),
         environment=_environment(report),
     )
+
+
+def _split(report: Report) -> list[tuple[str, Table, Rows]]:
+    drawn = split_table(report)
+    return [] if drawn is None else [(TITLE, drawn, _rows(drawn))]
 
 
 def _galleries(report: Report) -> list[tuple[str, list[dict[str, str]]]]:
@@ -95,7 +105,8 @@ def _heading(report: Report) -> str:
         values = lines[0].values
         rate, p99 = quantities.rate(values["requests_per_second"]), quantities.duration(values["p99"])
         return f"{what}: {rate} requests/s" + (f", p99 {p99}" if math.isfinite(values["p99"]) else "")
-    return f"{what}: {len(report.runs)} run{'s' if len(report.runs) != 1 else ''}"
+    runs = f"{len(report.runs)} run{'s' if len(report.runs) != 1 else ''}"
+    return f"{what}: {len(report.groups)} cells, {runs}" if report.groups else f"{what}: {runs}"
 
 
 def _subtitle(report: Report) -> str:
@@ -111,7 +122,7 @@ def _subtitle(report: Report) -> str:
     return " · ".join(part for part in parts if part)
 
 
-def _rows(drawn: Table) -> list[list[dict[str, Any]]]:
+def _rows(drawn: Table) -> Rows:
     if not drawn.columns:
         return []
     return [
@@ -144,40 +155,6 @@ def _tiles(report: Report) -> list[dict[str, Any]]:
     doubts = len(report.runs[0].doubts)
     tiles.append(("doubts", str(doubts) if doubts else "none", doubts > 0))
     return [{"title": title, "text": text, "alarm": alarm} for title, text, alarm in tiles]
-
-
-def _answers(report: Report) -> list[str]:
-    """To the questions of the scenarios; else which of several lines is best in what, a doubted one named as such."""
-    rows = [(n, r, line) for n, r in zip(labels(report.runs), report.runs, strict=True) for line in r.lines]
-    given = [
-        f"{name}: {answer.text}" if len(report.runs) > 1 else answer.text
-        for name, run in zip(labels(report.runs), report.runs, strict=True)
-        for answer in run.answers
-    ]
-    if given or len(rows) < 2:
-        return given
-    best: list[tuple[str, str, Any, Callable[[float], str]]] = [
-        ("Most inferences per second", "inferences_per_second", max, quantities.rate),
-        ("Lowest median latency", "p50", min, quantities.duration),
-        ("Lowest p99 of latency", "p99", min, quantities.duration),
-    ]
-    found = []
-    for title, metric, choose, text in best:
-        known = [
-            (line.values[metric], name, run, line)
-            for name, run, line in rows
-            if math.isfinite(line.values[metric])
-        ]
-        if known:
-            value, name, run, line = choose(known, key=lambda row: row[0])
-            doubted = ", which is in doubt" if run.doubts else ""
-            found.append(f"{title}: {text(value)}, {name} ({_in_words(run, line)}){doubted}")
-    return found
-
-
-def _in_words(run: RunReport, line: Line) -> str:
-    version = "" if line.version is None else f", version {line.version}"
-    return f"{run.server}{version}, batch {line.batch}, {run.load}"
 
 
 def _methods(report: Report) -> list[tuple[str, str]]:

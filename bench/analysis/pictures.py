@@ -1,11 +1,12 @@
 """Which pictures answer the questions that a set of runs raises?"""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
 from bench import BenchError
 from bench.analysis import intervals
+from bench.analysis.groups import mean_and_interval
 from bench.analysis.plot import (
     MOST_CURVES,
     Picture,
@@ -19,7 +20,7 @@ from bench.analysis.plot import (
 )
 from bench.analysis.report import Line, Report, RunReport, labels
 from bench.analysis.timeline import Timeline, timeline
-from bench.histogram import Sparse
+from bench.histogram import Histogram, Sparse
 from bench.run import Run
 
 MOST_TIMELINES: Final = 8
@@ -39,12 +40,11 @@ def pictures(report: Report) -> Iterator[Picture]:
     if not rows:
         return
     curves = _curves(rows)
-    left = f" (of the first {MOST_CURVES} of {len(rows)} lines)" if len(rows) > MOST_CURVES else ""
-    caption = f"Latency by percentile, as far as the number of answers supports it{left}."
+    caption = f"Latency by percentile, as far as the number of answers supports it{_left_out(curves)}."
     yield Picture(
         "latency-by-percentile",
         caption,
-        percentile_curves(curves),
+        percentile_curves(curves[:MOST_CURVES]),
         height_for([label for label, _ in curves]),
     )
     yield from _comparisons(rows)
@@ -52,10 +52,24 @@ def pictures(report: Report) -> Iterator[Picture]:
         yield from _courses(name, run, alone=len(report.runs) == 1)
 
 
+def _left_out(lines: Sequence[object]) -> str:
+    return f" (the first {MOST_CURVES} of {len(lines)} lines)" if len(lines) > MOST_CURVES else ""
+
+
 def _curves(rows: list[Row]) -> list[tuple[str, Sparse]]:
-    shown = rows[:MOST_CURVES]
-    several = len({id(run) for _, run, _ in shown}) < len(shown)
-    return [(f"{name} {_line_in_words(line)}" if several else name, line.latency) for name, _, line in shown]
+    """A curve for each line; for each cell of an experiment where there are trials, of all their answers."""
+    together: dict[str, list[Sparse]] = {}
+    several = len({id(run) for _, run, _ in rows}) < len(rows)
+    differ = _differing(rows)
+    for name, run, line in rows:
+        label = f"{name} {_line_in_words(line)}" if several else name
+        if run.block is not None:
+            label = _words(differ, run, line) or name
+        together.setdefault(label, []).append(line.latency)
+    return [
+        (label, Histogram.sum(parts).sparse() if len(parts) > 1 else parts[0])
+        for label, parts in together.items()
+    ]
 
 
 def _line_in_words(line: Line) -> str:
@@ -93,32 +107,51 @@ def _over(rows: list[Row], over: str, axis: str) -> Iterator[Picture]:
     for metric, title, seconds in metrics:
         lines = _grouped(rows, over, metric)
         if any(line.y for line in lines):
-            caption = f"{title[0].upper()}{title[1:]} against {axis}; each line is what is otherwise equal."
-            if any(line.low for line in lines):
-                caption += " Points are geometric means of trials, bars their 95 % intervals."
-            draw = against(lines, title=title, over=axis, seconds=seconds, logarithmic=over == "batch")
+            caption = (
+                f"{title[0].upper()}{title[1:]} against {axis}; each line is what is otherwise equal"
+                f"{_left_out(lines)}.{_explained(lines)}"
+            )
+            draw = against(
+                lines,
+                title=title,
+                over=axis,
+                seconds=seconds,
+                logarithmic=over == "batch",
+                ordered=over != "server",
+            )
             height = height_for([line.label for line in lines])
             yield Picture(f"{metric.replace('_', '-')}-by-{over}", caption, draw, height)
 
 
-def _grouped(rows: list[Row], over: str, metric: str) -> list[Points]:
-    """One line for each server, load and what else differs; trials of a point are taken together."""
-    differ = [
+def _explained(lines: Sequence[Points]) -> str:
+    if not any(line.low for line in lines):
+        return ""
+    return " Points are geometric means of trials, bars their 95 % intervals."
+
+
+def _differing(rows: list[Row], *without: str) -> list[str]:
+    """The parts in which lines differ."""
+    return [
         part
         for part, of in PARTS.items()
-        if part != over and len({of(run, line) for _, run, line in rows}) > 1
+        if part not in without and len({of(run, line) for _, run, line in rows}) > 1
     ]
+
+
+def _words(parts: Sequence[str], run: RunReport, line: Line) -> str:
+    told = ((part, PARTS[part](run, line)) for part in parts)
+    return " ".join(f"{part} {of}" if part in ("batch", "version") else str(of) for part, of in told)
+
+
+def _grouped(rows: list[Row], over: str, metric: str) -> list[Points]:
+    """One line for each server, load and what else differs; trials of a point are taken together."""
+    differ = _differing(rows, over)
     groups: dict[str, dict[Any, list[float]]] = {}
     for _, run, line in rows:
         at, value = PARTS[over](run, line), line.values[metric]
         if at is None or not math.isfinite(value) or value <= 0:
             continue
-        words = [
-            f"{part} {of}" if part in ("batch", "version") else str(of)
-            for part in differ
-            for of in [PARTS[part](run, line)]
-        ]
-        groups.setdefault(" ".join(words), {}).setdefault(at, []).append(value)
+        groups.setdefault(_words(differ, run, line), {}).setdefault(at, []).append(value)
     return [_line_of(label, points, words=over != "batch") for label, points in groups.items()]
 
 
@@ -143,22 +176,43 @@ def _line_of(label: str, points: dict[Any, list[float]], *, words: bool) -> Poin
 
 
 def _throughput_latency(rows: list[Row]) -> Iterator[Picture]:
-    """p99 over requests/s, one point a load: where a server bends."""
-    groups: dict[str, list[tuple[float, float]]] = {}
+    """p99 over requests/s, a line for each server and a point for each load: where a server bends."""
+    lines = _bends(rows)
+    batches = sorted({line.batch for _, _, line in rows})
+    if len(lines) <= MOST_CURVES or len(batches) == 1:
+        parts = [("p99-by-throughput", "", lines)]
+    else:  # a picture for each batch size, so that no server is left out
+        parts = [
+            (f"p99-by-throughput-batch-{batch}", f", batch {batch}", _bends(own))
+            for batch in batches
+            for own in [[row for row in rows if row[2].batch == batch]]
+        ]
+    for name, of, shown in parts:
+        if shown:
+            title = f"p99 of latency{of}"
+            draw = against(shown, title=title, over="requests answered per second", seconds=True)
+            caption = (
+                f"{title[0].upper()}{title[1:]}, against throughput: a point for each load"
+                f"{_left_out(shown)}.{_explained(shown)}"
+            )
+            yield Picture(name, caption, draw, height_for([line.label for line in shown]))
+
+
+def _bends(rows: list[Row]) -> list[Points]:
+    """Lines of two and more loads; trials of a load are taken together."""
+    differ = _differing(rows, "load")
+    groups: dict[str, dict[str, list[tuple[float, float]]]] = {}
     for _, run, line in rows:
-        x, y = line.values["requests_per_second"], line.values["p99"]
-        if math.isfinite(x) and math.isfinite(y):
-            label = f"{run.server} v{line.version} b{line.batch}"
-            groups.setdefault(label, []).append((x, y))
-    lines = [
-        Points(label, [x for x, _ in sorted(points)], [y for _, y in sorted(points)])
-        for label, points in groups.items()
-        if len(points) > 1
-    ]
-    if lines:
-        draw = against(lines, title="p99 of latency", over="requests answered per second", seconds=True)
-        caption = "p99 of latency against throughput, a point for each load."
-        yield Picture("p99-by-throughput", caption, draw, height_for([line.label for line in lines]))
+        rate, p99 = line.values["requests_per_second"], line.values["p99"]
+        if math.isfinite(rate) and math.isfinite(p99) and rate > 0 and p99 > 0:
+            label = _words(differ, run, line) or run.server
+            groups.setdefault(label, {}).setdefault(run.load, []).append((rate, p99))
+    found = []
+    for label, loads in groups.items():
+        points = {mean_and_interval([x for x, _ in own])[0]: [y for _, y in own] for own in loads.values()}
+        if len(points) > 1:
+            found.append(_line_of(label, points, words=False))
+    return found
 
 
 def _rates(run: RunReport, seen: Timeline) -> list[tuple[str, list[float]]]:

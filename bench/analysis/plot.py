@@ -146,8 +146,9 @@ def over_time(seen: Timeline) -> Callable[[Figure], None]:
         above.plot(middle, seen.answered, color=SERIES[0], label="answered")
         if np.nansum(seen.failed):
             above.plot(middle, seen.failed, color=BAD, label="failed")
-            above.legend(loc="best", ncols=2)
-        above.set_ylim(0, None)
+            _legend_above(above)
+        # with room for the names of what is marked
+        above.set_ylim(0, 1.3 * float(np.nanmax(seen.answered, initial=1.0)))
         above.yaxis.set_major_locator(MaxNLocator(4))
         above.yaxis.set_major_formatter(FuncFormatter(lambda value, _: rate(value)))
         above.set_title("requests per second")
@@ -156,13 +157,13 @@ def over_time(seen: Timeline) -> Callable[[Figure], None]:
             below.plot(middle, seen.p99, color=SERIES[1], label="p99")
         below.set_yscale("log")
         _time_axis(below)
-        below.legend(loc="best", ncols=2)
+        _legend_above(below)
         below.set_title("latency")
         for axes in rest:
             _draw_cores(axes, seen)
         (rest or [below])[-1].set_xlabel("seconds since the start of the run")
         for axes in (above, below, *rest):
-            _mark(axes, seen, named=axes is below)
+            _mark(axes, seen, named=axes is above)
 
     return draw
 
@@ -188,7 +189,8 @@ def by_version(rates: Sequence[tuple[str, Sequence[float]]], seen: Timeline) -> 
         axes.set_xlabel("seconds since the start of the run")
         _mark(axes, seen, named=False)
         if len(rates) <= MOST_CURVES:
-            axes.legend(loc="lower right", ncols=min(4, len(rates)))
+            labels = [label for label, _ in rates]
+            figure.legend(loc="outside lower center", ncols=_legend_columns(labels), fontsize=10)
 
     return draw
 
@@ -198,7 +200,7 @@ def _draw_cores(axes: Axes, seen: Timeline) -> None:
         axes.plot(instants, cores, color=colour, label=name)
     axes.set_ylim(0, None)
     axes.yaxis.set_major_locator(MaxNLocator(3))
-    axes.legend(loc="best", ncols=2)
+    _legend_above(axes)
     axes.set_title("cores busy")
 
 
@@ -229,18 +231,35 @@ def heatmap(seen: Timeline) -> Callable[[Figure], None]:
 
 
 def against(
-    lines: Sequence[Points], *, title: str, over: str, seconds: bool, logarithmic: bool = False
+    lines: Sequence[Points],
+    *,
+    title: str,
+    over: str,
+    seconds: bool,
+    logarithmic: bool = False,
+    ordered: bool = True,
 ) -> Callable[[Figure], None]:
-    """A metric over batch size, version or rate: one line for each server or model. `seconds`: y is a duration."""
+    """A metric over batch size, version, server or rate: one line for each of what else differs.
+
+    seconds: y is a duration. ordered: what lies between two x has a meaning.
+    """
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
-        for line, colour, marker in zip(lines, SERIES, "osD^vPX*", strict=False):
-            axes.plot(line.x, line.y, marker=marker, markersize=5, color=colour, label=line.label)
+        words = list(dict.fromkeys(str(x) for line in lines for x in line.x if isinstance(x, str)))
+        shown = lines[:MOST_CURVES]
+        for at, (line, colour, marker) in enumerate(zip(shown, SERIES, "osD^vPX*", strict=False)):
+            x = _places(line.x, words, at, len(shown))
+            # between servers there is nothing: a thin line only leads the eye
+            width = 0.6 if words and not ordered else 1.6
+            axes.plot(x, line.y, marker=marker, markersize=5, linewidth=width, color=colour, label=line.label)
             if line.low is not None and line.high is not None:
-                axes.vlines(line.x, line.low, line.high, color=colour, linewidth=1.4, alpha=0.7)
+                axes.vlines(x, line.low, line.high, color=colour, linewidth=1.4, alpha=0.7)
         axes.set_title(title)
         axes.set_xlabel(over)
+        if words:
+            axes.set_xticks(range(len(words)), words)
+            axes.set_xlim(-0.5, len(words) - 0.5)
         if logarithmic:
             axes.set_xscale("log", base=2)
             ticks = sorted({float(x) for line in lines for x in line.x})
@@ -250,11 +269,19 @@ def against(
             axes.set_yscale("log")
             _time_axis(axes)
         else:
-            axes.set_ylim(0, None)
+            axes.set_ylim(0, 1.08 * max((y for line in shown for y in line.high or line.y), default=1.0))
             axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: rate(value)))
-        _legend(figure, axes, [line.label for line in lines][:MOST_CURVES])
+        _legend(figure, axes, [line.label for line in shown])
 
     return draw
+
+
+def _places(
+    values: Sequence[float] | Sequence[str], words: Sequence[str], line: int, lines: int
+) -> list[float]:
+    """Where points stand: words beside each other, the lines of one word a little apart, so that intervals show."""
+    apart = (line - (lines - 1) / 2) * min(0.08, 0.6 / lines)
+    return [words.index(x) + apart if isinstance(x, str) else float(x) for x in values]
 
 
 def _curve(histogram: Sparse) -> tuple[Any, Any]:
@@ -281,8 +308,9 @@ def _heat_colours() -> Colormap:
 def _time_axis(axes: Axes) -> None:
     """Durations with their units on a logarithmic axis, some ticks even where it spans less than a power of ten."""
     low, high = axes.get_ylim()
-    narrow = low > 0 and math.log10(high / low) < 2.2
-    axes.yaxis.set_major_locator(LogLocator(10, subs=(1, 2, 5) if narrow else (1,)))
+    ratio = high / low if low > 0 else math.inf
+    subs = range(1, 10) if ratio < 4 else (1, 2, 5) if ratio < 150 else (1,)
+    axes.yaxis.set_major_locator(LogLocator(10, subs=tuple(subs)))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _round_duration(value)))
     axes.yaxis.set_minor_formatter(NullFormatter())
 
@@ -301,7 +329,7 @@ def _mark(axes: Axes, seen: Timeline, *, named: bool) -> None:
         time = float(event.get("time", 0.0))
         axes.axvline(time, color=BAD, linewidth=1, linestyle=":")
         if named:
-            _annotate(axes, str(event.get("kind", "")), time, 0.1, BAD)
+            _annotate(axes, str(event.get("kind", "")), time, 0.16, BAD)
 
 
 def _annotate(axes: Axes, text: str, x: float, y: float, colour: str) -> None:
@@ -316,6 +344,11 @@ def _legend(figure: Figure, axes: Axes, labels: Sequence[str]) -> None:
         axes.legend(loc="best")
     elif len(labels) > FEW_LINES:
         figure.legend(loc="outside lower center", ncols=_legend_columns(labels), fontsize=10)
+
+
+def _legend_above(axes: Axes) -> None:
+    """Right of the title: in the picture it would hide lines or the names of events."""
+    axes.legend(loc="lower right", bbox_to_anchor=(1.0, 0.97), ncols=2, borderaxespad=0.0)
 
 
 def _legend_columns(labels: Sequence[str]) -> int:

@@ -1,0 +1,188 @@
+"""Which pictures are drawn of an experiment, and what stands in them."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.collections import LineCollection
+from matplotlib.figure import Figure
+from matplotlib.patches import StepPatch
+
+from bench.analysis.pictures import pictures
+from bench.analysis.plot import MOST_CURVES, Picture, Points, against, svg
+from bench.analysis.report import Report, report
+from bench.analysis.timeline import timeline
+from bench.chunk import Chunk
+from bench.run import Run, RunWriter, find_runs
+from tests.recorded import requests, write
+
+SERVERS = {"onednn": 0.002, "plain": 0.0024, "docker": 0.0017}
+BATCHES = (1, 8, 64)
+BLOCKS = 3
+
+
+@pytest.fixture(scope="module")
+def experiment(tmp_path_factory: pytest.TempPathFactory) -> Report:
+    """Three servers, three batch sizes and two loads in three blocks."""
+    root = tmp_path_factory.mktemp("experiment")
+    number = 0
+    for block in range(BLOCKS):
+        for server, base in SERVERS.items():
+            for batch in BATCHES:
+                for users in (4, 16):
+                    number += 1
+                    cell = {"server": server, "batch": batch, "load": f"{users} users", "version": 2}
+                    part = requests(
+                        number,
+                        count=200 * users,
+                        rate=100 * users,
+                        service=base * (1 + batch / 100) * (1 + users / 50),
+                        batch=batch,
+                    )
+                    write(
+                        root,
+                        [Chunk.of(**part, keep_samples=False)],
+                        note=f"t{number:02}",
+                        started=f"2026-03-01T12:{block:02}:{number:02}+00:00",
+                        load={"kind": "closed", "users": users},
+                        experiment={"name": "x", "cell": cell, "block": block, "trial": number},
+                    )
+    return report(find_runs([root]))
+
+
+@pytest.fixture(scope="module")
+def drawn(experiment: Report) -> dict[str, Picture]:
+    return {picture.name: picture for picture in pictures(experiment)}
+
+
+def figure_of(picture: Picture) -> Figure:
+    figure = Figure()
+    picture.draw(figure)
+    return figure
+
+
+def bars(figure: Figure) -> list[tuple[float, float]]:
+    """The ends of all vertical bars."""
+    found = [each for each in figure.axes[0].collections if isinstance(each, LineCollection)]
+    return [(segment[0][1], segment[1][1]) for each in found for segment in each.get_segments()]
+
+
+def test_every_comparison_has_its_pictures(drawn: dict[str, Picture]) -> None:
+    assert {"p50-by-batch", "p99-by-batch", "inferences-per-second-by-batch"} <= set(drawn)
+    assert {"p50-by-server", "p99-by-server", "inferences-per-second-by-server"} <= set(drawn)
+    assert not any("by-version" in name for name in drawn)
+
+
+def test_points_are_means_of_trials_with_their_intervals(
+    experiment: Report, drawn: dict[str, Picture]
+) -> None:
+    figure = figure_of(drawn["p50-by-batch"])
+    ends = bars(figure)
+    assert len(ends) == len(experiment.groups) == len(SERVERS) * len(BATCHES) * 2
+    for group in experiment.groups:
+        mean, low, high = group.estimate("p50")
+        assert any(math.isclose(a, low) and math.isclose(b, high) for a, b in ends)
+        lines = [line for line in figure.axes[0].lines if group.identity.server in str(line.get_label())]
+        assert any(np.isclose(np.asarray(line.get_ydata(), dtype=float), mean).any() for line in lines)
+    assert "95 % intervals" in drawn["p50-by-batch"].caption
+
+
+def test_single_runs_have_no_intervals(tmp_path: Path) -> None:
+    for batch in (1, 8):
+        write(tmp_path, [Chunk.of(**requests(batch, batch=batch))], note=f"b{batch}")
+    found = {picture.name: picture for picture in pictures(report(find_runs([tmp_path])))}
+    assert bars(figure_of(found["p50-by-batch"])) == []
+    assert "interval" not in found["p50-by-batch"].caption
+
+
+def test_servers_stand_beside_each_other_by_name(drawn: dict[str, Picture]) -> None:
+    (axes,) = figure_of(drawn["p99-by-server"]).axes
+    assert [text.get_text() for text in axes.get_xticklabels()] == sorted(SERVERS)
+    lines = axes.lines[: len(BATCHES) * 2]
+    first = [np.asarray(line.get_xdata(), dtype=float)[0] for line in lines]
+    assert len(set(first)) == len(lines)  # a little apart, so that intervals do not hide each other
+    assert max(map(abs, first)) < 0.5
+
+
+def test_throughput_and_latency_leave_no_server_out(drawn: dict[str, Picture]) -> None:
+    """Nine lines of server and batch size are more than a picture holds: one for each batch size."""
+    names = [name for name in drawn if name.startswith("p99-by-throughput")]
+    assert names == [f"p99-by-throughput-batch-{batch}" for batch in BATCHES]
+    for name in names:
+        (axes,) = figure_of(drawn[name]).axes
+        assert {str(line.get_label()) for line in axes.lines} == set(SERVERS)
+        for line in axes.lines:
+            rates = np.asarray(line.get_xdata(), dtype=float)
+            assert len(rates) == 2  # a point for each load
+            assert 3 < rates[1] / rates[0] < 5
+
+
+def test_curves_are_of_all_answers_of_a_cell(experiment: Report, drawn: dict[str, Picture]) -> None:
+    picture = drawn["latency-by-percentile"]
+    assert f"the first {MOST_CURVES} of {len(experiment.groups)} lines" in picture.caption
+    (axes,) = figure_of(picture).axes
+    labels = [str(line.get_label()) for line in axes.lines]
+    assert len(labels) == MOST_CURVES
+    assert labels[0] == "onednn batch 1 4 users"
+    # three trials of 800 answers support more than one does
+    furthest = float(np.asarray(axes.lines[0].get_xdata(), dtype=float)[-1])
+    assert 800 / 4.6 < furthest < 2400 / 4.5
+
+
+def test_more_lines_than_colours_are_told() -> None:
+    lines = [Points(f"server {n}", [1.0, 2.0], [0.001 * (n + 1)] * 2) for n in range(MOST_CURVES + 3)]
+    figure = Figure()
+    against(lines, title="p99", over="requests", seconds=True)(figure)
+    assert len(figure.axes[0].lines) == MOST_CURVES
+
+
+def rollout(root: Path) -> Run:
+    """Versions that take turns, with events, and the use of cores."""
+    writer = RunWriter.create(root, "rollout", None, {"load": {"kind": "closed", "users": 16}})
+    total = 0
+    for second in range(20):
+        part = requests(second, count=500, rate=500, start=float(second), version=1 + second // 10)
+        chunk = Chunk.of(**part, keep_samples=False)
+        writer.append(0, chunk)
+        total += len(chunk)
+        writer.telemetry(float(second), source="server 12", cpu_seconds=1.5 * second)
+        writer.telemetry(float(second), source="worker 0", cpu_seconds=0.25 * second)
+        writer.telemetry(float(second), source="worker 1", cpu_seconds=0.5 * second)
+    writer.event(10.0, "swap", "version 2 answers")
+    writer.finish(counts={"sent": total, "unsent": 0, "recorded": total})
+    return Run.open(writer.path)
+
+
+def test_cores_of_all_load_processes_are_added_up(tmp_path: Path) -> None:
+    seen = timeline(rollout(tmp_path))
+    assert seen.cores["server"][1] == pytest.approx([1.5] * 19)
+    assert seen.cores["load"][1] == pytest.approx([0.75] * 19)
+    assert seen.cores["load"][0] == [float(second) for second in range(1, 20)]
+
+
+def test_the_course_marks_events_and_shows_cores(tmp_path: Path) -> None:
+    found = {picture.name: picture for picture in pictures(report(find_runs([rollout(tmp_path).path])))}
+    assert {"course", "course-versions", "course-heat", "p50-by-version"} <= set(found)
+    figure = figure_of(found["course"])
+    assert [axes.get_title(loc="left") or axes.get_title() for axes in figure.axes] == [
+        "requests per second",
+        "latency",
+        "cores busy",
+    ]
+    for axes in figure.axes:
+        assert any(list(line.get_xdata()) == [10.0, 10.0] for line in axes.lines)
+    named = [text.get_text() for axes in figure.axes for text in axes.texts]
+    assert named.count("swap") == 1
+    assert "swap" in svg(found["course"])
+    (versions,) = figure_of(found["course-versions"]).axes
+    assert sum(isinstance(patch, StepPatch) for patch in versions.patches) == 2
+    heat = figure_of(found["course-heat"]).axes[0]
+    assert heat.collections
+
+
+def test_without_telemetry_there_are_no_cores(tmp_path: Path) -> None:
+    found = {
+        p.name: p for p in pictures(report(find_runs([write(tmp_path, [Chunk.of(**requests(1))]).path])))
+    }
+    assert len(figure_of(found["course"]).axes) == 2
