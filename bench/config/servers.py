@@ -187,6 +187,14 @@ class Docker(Started):
         "GPUs that the container sees.",
         '"all"',
     )
+
+    @field_validator("gpus")
+    @classmethod
+    def _some(cls, gpus: str | int | list[str] | None) -> str | int | list[str] | None:
+        if gpus == [] or (isinstance(gpus, int) and gpus < 1):
+            raise ValueError('"all", a number of GPUs from 1 on or a list of device ids is expected')
+        return gpus
+
     memory: str | None = key(
         None,
         'a size such as "512m" or "4g"',

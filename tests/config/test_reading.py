@@ -63,6 +63,7 @@ LOADS = "loads = [{ users = 2 }]\n"
             'servers.a.memory = "4 GB": a size such as "512m"',
         ),
         ('kind = "docker"\nimage = "x:1"\ngpus = "some"', 'servers.a.gpus = "some": "all", a number of GPUs'),
+        ('kind = "docker"\nimage = "x:1"\ngpus = 0', 'servers.a.gpus = 0: "all", a number of GPUs from 1 on'),
         (
             'kind = "remote"\naddress = "h:1"\nxla = true',
             "kind remote cannot do that (embedded, binary, docker",

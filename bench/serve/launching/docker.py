@@ -72,9 +72,21 @@ def _client() -> Any:
         client.ping()
     except DockerException as error:
         where = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")
-        reason = " ".join(str(error).split())
-        raise BenchError(f"no Docker answers at {where} ({reason}); start it, or set DOCKER_HOST") from None
+        raise BenchError(
+            f"no Docker answers at {where} ({_reason(error)}); start it, or set DOCKER_HOST"
+        ) from None
     return client
+
+
+def _reason(error: BaseException) -> str:
+    """What the innermost of the exceptions says that wrap each other, as causes or as arguments."""
+    while True:
+        inner = [each for each in (error.__cause__, *error.args) if isinstance(each, BaseException)]
+        if not inner:
+            break
+        error = inner[0]
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return " ".join(text.split())
 
 
 def _image(client: Any, server: Declared, spec: Docker) -> Any:
@@ -82,10 +94,9 @@ def _image(client: Any, server: Declared, spec: Docker) -> Any:
         return client.images.get(spec.image)
     if spec.pull == "never":
         raise server.refusal("image", spec.image, 'not on this machine, and pull = "never"')
-    repository, _, tag = spec.image.rpartition(":")
-    if not repository or "/" in tag:
-        repository, tag = spec.image, "latest"
-    return client.images.pull(repository, tag=tag)
+    return client.images.pull(
+        spec.image
+    )  # knows registries with ports, digests, and "latest" where no tag stands
 
 
 def _create(

@@ -14,7 +14,7 @@ import threading
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import parse_qs, urlparse
+from urllib.parse import parse_qs, unquote, urlparse
 
 VERSION = {"ApiVersion": "1.44", "MinAPIVersion": "1.24", "Version": "27.0.0", "Os": "linux", "Arch": "amd64"}
 IMAGE = {
@@ -148,7 +148,7 @@ def serve(engine: Engine) -> ThreadingHTTPServer:
             length = int(self.headers.get("Content-Length") or 0)
             body = json.loads(self.rfile.read(length) or b"{}") if length else {}
             url = urlparse(self.path)
-            path = re.sub(r"^/v[\d.]+", "", url.path)
+            path = re.sub(r"^/v[\d.]+", "", unquote(url.path))
             query = {name: values[0] for name, values in parse_qs(url.query).items()}
             engine.calls.append(f"{self.command} {path}")
             self._answer(*respond(engine, self.command, path, query, body))
@@ -169,7 +169,8 @@ def respond(engine: Engine, method: str, path: str, query: dict[str, str], body:
     if path == "/info":
         return 200, {"Runtimes": {name: {"path": name} for name in engine.runtimes}}
     if path == "/images/create":
-        image = f"{query['fromImage']}:{query['tag']}"
+        sign = "@" if query["tag"].startswith("sha256:") else ":"
+        image = f"{query['fromImage']}{sign}{query['tag']}"
         engine.images.add(image)
         engine.pulled.append(image)
         return 200, {"status": "done"}

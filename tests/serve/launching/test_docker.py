@@ -75,6 +75,18 @@ def test_gpus_are_asked_for(declare: Declare, models: list[Served], tmp_path: Pa
         assert (request["Count"], request["Capabilities"]) == (-1, [["gpu"]])
 
 
+def test_an_image_of_a_digest_and_some_of_the_gpus(
+    declare: Declare, models: list[Served], tmp_path: Path, engine: Engine
+) -> None:
+    image = "registry.example:5000/serving@sha256:" + "c" * 64
+    text = f'kind = "docker"\nimage = "{image}"\ngpus = ["0", "GPU-fef8089b"]\nflags = {{ {QUICK} }}'
+    with launched(declare(text), models, tmp_path):
+        assert engine.pulled == [image]
+        (container,) = engine.containers.values()
+        (request,) = container.config["HostConfig"]["DeviceRequests"]
+        assert (request["Count"], request["DeviceIDs"]) == (0, ["0", "GPU-fef8089b"])
+
+
 def test_an_image_that_is_missing_is_fetched_or_refused(
     declare: Declare, models: list[Served], tmp_path: Path, engine: Engine
 ) -> None:
