@@ -91,8 +91,8 @@ def run(
 
 
 def _run(prepared: Prepared, folder: Folder, generator: Generator, *, retry: bool) -> int:
-    for name, reason in prepared.left_out.items():
-        click.echo(f"left out: {name}: {reason}", err=True)
+    for line in _left_out(prepared):
+        click.echo(line, err=True)
     console = Console(stderr=True, highlight=False)
     servers = {server.name: server for server in prepared.servers}
     kinds = {name: server.spec.kind for name, server in servers.items()}
@@ -153,6 +153,15 @@ def _ended_in_order() -> Iterator[None]:
             signal.signal(number, handler)
 
 
+def _left_out(prepared: Prepared) -> list[str]:
+    """Which servers are left out, those with the same reason together."""
+    reasons = dict.fromkeys(prepared.left_out.values())
+    return [
+        f"left out: {', '.join(name for name, why in prepared.left_out.items() if why == reason)}: {reason}"
+        for reason in reasons
+    ]
+
+
 def _show_plan(console: Console, prepared: Prepared) -> None:
     experiment = prepared.study.experiment
     table = Table(title=f"{prepared.study.name}: {len(prepared.plan)} trials", title_justify="left")
@@ -165,8 +174,8 @@ def _show_plan(console: Console, prepared: Prepared) -> None:
             str(trial.block), cell.server, cell.build, cell.model, version, str(cell.batch), cell.load
         )
     console.print(table)
-    for name, reason in prepared.left_out.items():
-        console.print(f"left out: {name}: {reason}")
+    for line in _left_out(prepared):
+        console.print(line)
     kinds = {server.name: server.spec.kind for server in prepared.servers}
     seconds = predicted_seconds(prepared.plan, experiment.seconds, kinds)
     launches = len(list(sessions(prepared.plan)))

@@ -13,9 +13,9 @@ from typing import Any, Final, NamedTuple
 from bench.config.experiment import Experiment, Load, Model
 from bench.config.servers import Declared
 
-TRIAL_SECONDS: Final = 2.5
-"""What a trial takes beyond its load: the start of Locust, 1.3 s, and its end (two cores, no samples kept)."""
-LAUNCH_SECONDS: Final = {"embedded": 5.0, "binary": 5.0, "docker": 8.0}
+TRIAL_SECONDS: Final = 1.3
+"""What a trial takes beyond its load: the start and end of Locust (1.0 s on two idle cores, no samples kept)."""
+LAUNCH_SECONDS: Final = {"embedded": 4.0, "binary": 5.0, "docker": 8.0}
 """Until a server's models answer, and its end."""
 
 

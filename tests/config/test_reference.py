@@ -2,12 +2,14 @@
 
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from bench.config import reference
-from bench.config.experiment import read_experiment
-from bench.config.servers import KINDS, read_servers
+from bench.config.experiment import Experiment, Load, Model, read_experiment
+from bench.config.reading import Table
+from bench.config.servers import KINDS, Batching, Server, Started, Tls, read_servers
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "configuration.md"
@@ -38,6 +40,19 @@ def test_every_key_of_every_kind_stands_on_the_page() -> None:
     for table in {*KINDS.values(), *(table for table, _ in reference.TABLES.values())}:
         for name in table.model_fields:
             assert f"| `{name}` |" in text
+
+
+def test_every_table_that_a_file_may_hold_stands_on_the_page() -> None:
+    pending: list[Any] = [Experiment, *KINDS.values()]
+    found: set[type[Table]] = set()
+    while pending:
+        kind = pending.pop()
+        pending += getattr(kind, "__args__", ())
+        if isinstance(kind, type) and issubclass(kind, Table) and kind not in found:
+            found.add(kind)
+            pending += [field.annotation for field in kind.model_fields.values()]
+    assert {Batching, Tls, Model, Load} < found
+    assert found == {table for table, _ in reference.TABLES.values()} - {Server, Started}
 
 
 def test_the_files_on_the_page_and_in_the_examples_are_accepted(tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 from collections import Counter
 from pathlib import Path
 
+import pytest
+
 from bench.config.experiment import Experiment, Load, Model
 from bench.config.servers import Declared, Embedded
 from bench.experiment.plan import Trial, cells, predicted_seconds, sessions, trials
@@ -61,7 +63,7 @@ def test_the_prediction_counts_loads_and_starts() -> None:
     planned = trials(experiment(blocks=1), SERVERS)
     kinds = dict.fromkeys("abc", "embedded")
     longer = predicted_seconds(planned, 20, kinds) - predicted_seconds(planned, 10, kinds)
-    assert longer == 10 * len(planned)
+    assert longer == pytest.approx(10 * len(planned))
     assert predicted_seconds(planned, 10, kinds) > predicted_seconds(
         planned, 10, dict.fromkeys("abc", "remote")
     )
