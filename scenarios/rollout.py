@@ -16,7 +16,8 @@ defaults(users=1, spawn_rate=1)
 option("--how", "place", "place (in the watched directory), flip (a label) or rollback (by configuration)")
 option("--swaps", "2", "changes of the version, one after the other; the run ends after the last")
 option("--settle", "3", "seconds before the first change, and after each")
-option("--warmup", "0", "warm-up records in each version that is placed")
+option("--arch", "softmax", "network of the embedded server's versions: softmax or cnn")
+option("--warmup", "0", "warm-up records in each of its versions")
 option("--watched", "", "model folder of the server at --host, which holds version 1 (and 2 to flip)")
 option("--server-path", "", "how the server calls that folder, where it calls it otherwise")
 
@@ -32,8 +33,10 @@ class Mnist(ArrivalUser):
     @classmethod
     def payload(cls, options: Options) -> Pool:
         """Digits for whatever version is served; for a label where labels are flipped."""
+        if (how := options.own["how"]) not in ("place", "flip", "rollback"):
+            raise BenchError(f"--how {how}: place, flip or rollback is expected")
         digits = mnist.load("test", options.mnist)
-        label = "stable" if options.own["how"] == "flip" else options.asked.label
+        label = "stable" if how == "flip" else options.asked.label
         request = options.asked.request() | {"label": label}
         return Pool.mnist(digits.images, digits.labels, **request, seed=options.seed)
 
@@ -62,16 +65,15 @@ class Mnist(ArrivalUser):
                 rollout.place(trained(stage.site) / str(like), done + 2)
             elif own["how"] == "flip":
                 rollout.flip("stable", like, [1, 2])
-            elif own["how"] == "rollback":
-                rollout.pin(like)
             else:
-                raise BenchError(f"--how {own['how']}: place, flip or rollback is expected")
+                rollout.pin(like)
             stage.wait(float(own["settle"]))
 
 
 def trained(site: Site) -> Path:
-    """Versions 1 and 2, with as many warm-up records as asked for."""
-    records = site.options.own["warmup"]
-    if records == "0":
+    """Versions 1 and 2, of the network and with as many warm-up records as asked for."""
+    arch, records = site.options.own["arch"], site.options.own["warmup"]
+    if (arch, records) == ("softmax", "0"):
         return site.mnist()
-    return site.exported("mnist", "--pair", "--warmup", records, versions=(1, 2), kept=f"warmup-{records}")
+    flags = ("--pair", "--arch", arch, "--warmup", records)
+    return site.exported("mnist", *flags, versions=(1, 2), kept=f"{arch}-warmup-{records}")

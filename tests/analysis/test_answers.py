@@ -92,7 +92,7 @@ def test_an_excursion_of_known_height_and_length(tmp_path: Path) -> None:
     with (run.path / "events.jsonl").open("a") as events:
         events.write('{"time": 5.0, "kind": "swap", "text": "version 2", "version": 2}\n')
     told, change, excursion, cold = answers(run)
-    assert told.values == {"swaps": 1, "failed": 0, "unattributed": 0, "unattributed_share": 0}
+    assert told.values == {"swaps": 1, "failed": 0, "unsent": 0, "unattributed": 0, "unattributed_share": 0}
     assert change.values["until_first_answer"] == pytest.approx(0.05, abs=0.01)
     assert excursion.values["excursion_seconds"] == pytest.approx(0.3, abs=0.15)
     assert excursion.values["excursion_height"] == pytest.approx(0.05 * np.exp(0.05 * 2.3), rel=0.1)

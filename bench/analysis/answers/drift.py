@@ -30,7 +30,12 @@ def answer(run: Run) -> list[Answer]:
     found = [
         Answer(
             f"median latency {moved}: the last {third} seconds against the first {third} {times(change)}",
-            {"p50_drift": change.value, "p50_drift_low": change.low, "p50_drift_high": change.high},
+            {
+                "p50_drift": change.value,
+                "p50_drift_low": change.low,
+                "p50_drift_high": change.high,
+                "p50_growth": max(0.0, change.low - 1),
+            },
         )
     ]
     sources = dict.fromkeys(str(row["source"]) for row in run.telemetry if row.get("memory") is not None)
@@ -64,5 +69,6 @@ def _memory(run: Run, source: str) -> Answer | None:
             f"{name}_memory_bytes": begun,
             f"{name}_memory_growth_per_hour": hourly if certain else 0.0,
             f"{name}_memory_trend_p": seen.p,
+            "memory_growth": seen.change if certain else 0.0,
         },
     )

@@ -41,6 +41,12 @@ NUMBERS: Final = (
     Number("cold_start", "s", "lower", "rollout", "rollout: slowest of a version's first answers, median"),
     Number("accuracy_gap", "share", "higher", "versions", "versions: least gain in accuracy over the first"),
     Number("recovery_seconds", "s", "lower", "spike", "spike: until requests are as quick as before it"),
+    Number(
+        "p50_growth", "share", "lower", "drift", "drift: certain growth of the median latency within the run"
+    ),
+    Number(
+        "memory_growth", "share", "lower", "drift", "drift: certain growth of a process's memory in the run"
+    ),
     Number("borne_rate", "1/s", "higher", "overload", "overload: highest rate answered within the deadline"),
     Number("inference", "s", "lower", "overhead", "overhead: the model's part of the median service time"),
     Number("outside", "s", "lower", "overhead", "overhead: network, kernel and HTTP/2, mean"),

@@ -1,5 +1,6 @@
 """How much of what was asked was answered in time, at which rate did that end, and what became of the rest?"""
 
+from itertools import takewhile
 from typing import Final
 
 from bench.analysis import quantities
@@ -28,7 +29,8 @@ def answer(run: Run) -> list[Answer]:
     seen = [(rate * users, counted) for rate, counted in zip(steps, outcomes, strict=True) if counted]
     if not seen:
         return []
-    borne = [rate for rate, counted in seen if _share(counted, "OK") >= IN_TIME]
+    climbing = sorted(seen, key=lambda step: step[0])
+    borne = [rate for rate, _ in takewhile(lambda step: _share(step[1], "OK") >= IN_TIME, climbing)]
     deadline = quantities.duration(float(load["deadline"]))
     rates = ", ".join(f"{rate:g}/s {quantities.share(_share(counted, 'OK'))}" for rate, counted in seen)
     most = f"{max(borne):g}/s" if borne else f"less than {seen[0][0]:g}/s"

@@ -17,6 +17,7 @@ from bench.analysis.answers.windows import (
     windows,
 )
 from bench.run import Run
+from bench.sample import UNSENT
 
 FIRST: Final = 100
 """Answers of a new version that are looked at for the cost of its cold start."""
@@ -43,16 +44,20 @@ def answer(run: Run) -> list[Answer]:
     changes = [event for event in run.events if event.get("kind") == "swap"]
     whole = run.within(*run.seconds)
     total = sum(tally.requests for tally in whole.tallies.values())
-    failed = sum(tally.requests for (key, _), tally in whole.tallies.items() if key.outcome != "OK")
+    unsent = sum(tally.requests for (key, _), tally in whole.tallies.items() if key.outcome == UNSENT)
+    answered = sum(tally.requests for (key, _), tally in whole.tallies.items() if key.outcome == "OK")
+    failed = total - unsent - answered
     unattributed = sum(
         tally.requests
         for (key, _), tally in whole.tallies.items()
         if key.outcome == "OK" and key.version is None
     )
-    told = f"{len(changes)} changes of the version: {failed:,} of {total:,} requests failed, {unattributed:,} answers without a version"
+    told = f"{len(changes)} changes of the version: {failed:,} of {total - unsent:,} requests failed, {unattributed:,} answers without a version"
+    told += f"; {unsent:,} more were never sent" if unsent else ""
     counted: dict[str, float | None] = {
         "swaps": float(len(changes)),
         "failed": float(failed),
+        "unsent": float(unsent),
         "unattributed": float(unattributed),
         "unattributed_share": unattributed / total if total else None,
     }

@@ -1,0 +1,54 @@
+"""What do a run's answers and its limits say, for the tests of this folder?"""
+
+from pathlib import Path
+
+from bench.analysis.answers.answer import Answer
+from bench.analysis.gate import Judgement, LimitsFile, gate
+from bench.analysis.trials import read_trials
+from bench.run import Run
+from tests.load.locust_runs import ROOT
+
+
+def values(found: list[Answer]) -> dict[str, float | None]:
+    return {name: value for answer in found for name, value in answer.values.items()}
+
+
+def known(found: dict[str, float | None], name: str) -> float:
+    value = found[name]
+    assert value is not None, f"{name} in {found}"
+    return value
+
+
+def unsent(run: Run) -> int:
+    """Requests that the load process itself did not come to send."""
+    return int(run.manifest["counts"]["unsent"])
+
+
+def hold_to_limits(asked: str, run: Run, folder: Path) -> None:
+    """The limits beside the scenario are kept, and with one that nothing can keep they are broken.
+
+    As `bench gate` judges; that the load was short, and the machine shared, is no matter here.
+    """
+    beside = ROOT / "scenarios" / f"{asked.split(maxsplit=1)[0]}.toml"
+    judged = _judged(beside, run)
+    # what a busy load process did not come to send counts as an error, of which the server knows nothing
+    excused = {"error_share"} if unsent(run) else set()
+    assert [found for found in _broken(judged) if found[0] not in excused] == []
+    assert judged.findings
+    unkept = folder / beside.name
+    text = beside.read_text()
+    assert text.count("\n[limits]\n") == 1
+    unkept.write_text(text.replace("\n[limits]\n", "\n[limits]\np50_us = 0.001\n"))
+    assert {name for name, *_ in _broken(_judged(unkept, run))} - excused == {"p50"}
+
+
+def _judged(limits: Path, run: Run) -> Judgement:
+    return gate(LimitsFile.read(limits), read_trials([run]))
+
+
+def _broken(judged: Judgement) -> list[tuple[str, str, object, str]]:
+    return [
+        (found.limit.metric.name, str(found.identity), found.measured, found.how)
+        for found in judged.findings
+        if found.outcome == "BROKEN"
+    ]
