@@ -28,6 +28,7 @@ def split_table(report: Report) -> Table | None:
             rows.setdefault(who, []).append(run.split)
     if not rows:
         return None
+    rows = dict(sorted(rows.items(), key=lambda row: [_number_or_text(text) for text in row[0]]))
     titles = ("run", "server", "request", "version", "batch", "load")
     identity = [
         Column(title, True, list(texts), [False] * len(rows))
@@ -35,6 +36,11 @@ def split_table(report: Report) -> Table | None:
     ]
     told = list(rows.values())
     return Table([column for column in identity if len(set(column.texts)) > 1] + _measured(told), [], [NOTE])
+
+
+def _number_or_text(text: str) -> tuple[int, str]:
+    """A key by which 2 stands before 16."""
+    return (int(text), "") if text.isdecimal() else (-1, text)
 
 
 def _measured(rows: Sequence[Sequence[Split]]) -> list[Column]:

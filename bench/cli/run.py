@@ -134,7 +134,18 @@ def _conclude(folder: Folder) -> int:
     click.echo(f"{folder.path}: {len(ended) - len(failed)} of {len(folder.trials)} trials measured", err=True)
     if len(ended) > len(failed):
         click.echo(f"show them with: bench report {folder.path}", err=True)
+        part = _varied(folder)
+        if part is not None:
+            click.echo(f"compare them with: bench compare {folder.path} --by {part}", err=True)
     return NOT_ALL if failed else 0
+
+
+def _varied(folder: Folder) -> str | None:
+    """What the experiment compares first of all; None: nothing, or batch sizes only."""
+    for part in ("server", "version", "model", "load"):
+        if len({getattr(trial.cell, part) for trial in folder.trials}) > 1:
+            return part
+    return None
 
 
 @contextlib.contextmanager
