@@ -82,9 +82,9 @@ class Master:
         """As `bench.experiment.trial.Generator.run`; the folder that is fetched says which trial it is."""
         before = self._idle(order)
         form = self._form(order)
-        answer = json.loads(self._ask("/swarm", form))
+        answer = json.loads(self._ask("/swarm", form, seconds=_END_SECONDS))  # once the test has begun
         if not answer.get("success"):
-            raise Failed(f"{self.url} does not start: {answer.get('message')}")
+            raise Failed(f"{self.url} refuses: {answer.get('message')}")
         try:
             name = self._watch(order, before, show)
         finally:
