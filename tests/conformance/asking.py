@@ -13,7 +13,7 @@ from typing import Any
 import grpc
 from google.protobuf import text_format
 
-from bench.serve.services import HEALTH_CHECK, HealthCheckRequest, HealthCheckResponse
+from bench.serve.health import CHECK, HealthCheckRequest, HealthCheckResponse
 from bench.wire import messages
 
 CASES = Path(__file__).with_name("cases")
@@ -43,7 +43,7 @@ METHODS: Mapping[str, tuple[str, Any, Any]] = {
         messages.ReloadConfigRequest,
         messages.ReloadConfigResponse,
     ),
-    "Health": (HEALTH_CHECK, HealthCheckRequest, HealthCheckResponse),
+    "Health": (CHECK, HealthCheckRequest, HealthCheckResponse),
 }
 
 

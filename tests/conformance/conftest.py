@@ -1,7 +1,6 @@
 """Against which server do the cases run: one of our own that is started here, or the one named by `--target`?"""
 
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -28,10 +27,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 @pytest.fixture(scope="session")
-def conformance_models(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder that `tests.conformance.models` writes, with the mnist that other tests use too."""
+def conformance_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that `tests.conformance.models` writes."""
     folder = tmp_path_factory.mktemp("conformance") / "models"
-    shutil.copytree(models / "mnist", folder / "mnist")
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
     command = [sys.executable, "-m", "tests.conformance.models", str(folder)]
     done = subprocess.run(command, check=False, env=environment, capture_output=True, text=True)

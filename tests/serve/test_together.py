@@ -99,14 +99,10 @@ def test_a_reload_reaches_every_process(server: Server, tmp_path: Path) -> None:
 
 
 def test_nothing_is_left_behind() -> None:
-    def folders() -> set[Path]:
-        return set(Path(tempfile.gettempdir()).glob("serving-bench-*/*.sock"))
-
-    before = folders()
-    with launch.embedded(["--backend=synthetic", "--processes=2"]):
-        own = folders() - before
-        assert len(own) == 2
-    assert not any(path.parent.exists() for path in own)
+    with tempfile.TemporaryDirectory() as folder:
+        with launch.embedded(["--backend=synthetic", "--processes=2"], environment={"TMPDIR": folder}):
+            assert len(list(Path(folder).glob("serving-bench-*/*.sock"))) == 2
+        assert not list(Path(folder).iterdir())
 
 
 def test_a_process_that_does_not_answer_is_no_wrong_sum(tmp_path: Path) -> None:
