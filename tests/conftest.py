@@ -1,5 +1,6 @@
-"""What several rooms' tests need: an unpatched standard library, and the two MNIST versions."""
+"""What several rooms' tests need: an unpatched standard library, and trained models."""
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -19,10 +20,34 @@ import locust  # noqa: E402, F401  # after the variable, for its side effect onl
 del os.environ["LOCUST_SKIP_MONKEY_PATCH"]
 
 
+EXPORTS = (
+    "--model mnist --pair",
+    "--model flat --version 5 --steps 200 --flat",
+    "--keras vgg16 --model vgg --version 3 --image-size 32 --width 0.02",
+)
+"""`bench export`, several times in one process: most of an export's time is TensorFlow's start."""
+EXPORTER = """
+import sys
+from bench.cli.export import export
+
+for arguments in sys.argv[2:]:
+    export.main([sys.argv[1], *arguments.split()], standalone_mode=False)
+"""
+
+
 @pytest.fixture(scope="session")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with MNIST versions 1 (one training step) and 2 (a thousand), made by `bench export`."""
-    folder = tmp_path_factory.mktemp("models")
-    command = [sys.executable, "-m", "bench", "export", str(folder), "--model", "mnist", "--pair"]
-    subprocess.run(command, check=True, capture_output=True)
+    """A folder with MNIST versions 1 (one training step) and 2 (a thousand), a flat MNIST and a small VGG16.
+
+    Nobody writes into it: pytest's processes share it.
+    """
+    root = tmp_path_factory.getbasetemp()
+    root = root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
+    folder, made = root / "models", root / "models.made"
+    with (root / "models.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not made.exists():
+            command = [sys.executable, "-c", EXPORTER, str(folder), *EXPORTS]
+            subprocess.run(command, check=True, capture_output=True)
+            made.touch()
     return folder

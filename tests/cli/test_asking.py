@@ -18,34 +18,19 @@ from bench.serve import launch
 DIGITS = mnist.load("test")
 COUNT = 12
 
-MODELS = """
-import sys
-from pathlib import Path
-from bench.export.applications import Application, export_application
-from bench.export.digits import export_digits
-from bench.export.networks import Recipe
-from bench.export.placement import Destination
-
-models = Path(sys.argv[1])
-export_digits(Destination(models, "flat", 5), Recipe(steps=200, flat=True))
-export_application(Destination(models, "vgg", 3), Application(image_size=32, width=0.02))
-"""
-
 
 @pytest.fixture(scope="module")
 def host(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A server with MNIST versions 1 (label `old`) and 2, a flat MNIST and a small VGG16."""
-    more = tmp_path_factory.mktemp("more")
-    subprocess.run([sys.executable, "-c", MODELS, str(more)], check=True, capture_output=True)
     entries = [
         f'config {{ name: "mnist" base_path: "{models}/mnist" model_platform: "tensorflow" '
         'model_version_policy { all {} } version_labels { key: "old" value: 1 } }'
     ]
     entries += [
-        f'config {{ name: "{name}" base_path: "{more}/{name}" model_platform: "tensorflow" }}'
+        f'config {{ name: "{name}" base_path: "{models}/{name}" model_platform: "tensorflow" }}'
         for name in ("flat", "vgg")
     ]
-    config = more / "models.config"
+    config = tmp_path_factory.mktemp("more") / "models.config"
     config.write_text("model_config_list {\n" + "\n".join(entries) + "\n}\n")
     flags = ["--model_config_file", str(config), "--allow_version_labels_for_unavailable_models=true"]
     with launch.embedded(flags) as server:

@@ -26,10 +26,10 @@ def answer(run: Run) -> list[Answer]:
     change = unpaired(medians[:third], medians[-third:]) if third else None
     if change is None:
         return [Answer("the steady part is too short to show a drift; run longer (-t)", {})]
-    moved = "no drift found" if change.low <= 1 <= change.high else "drifted"
+    moved = "no drift found" if change.low <= 1 <= change.high else "rose" if change.value > 1 else "fell"
     found = [
         Answer(
-            f"median latency {moved}: the last {third} seconds against the first {third} {times(change)}",
+            f"median latency: {moved}, the last {third} seconds against the first {third} {times(change)}",
             {
                 "p50_drift": change.value,
                 "p50_drift_low": change.low,

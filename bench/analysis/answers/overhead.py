@@ -35,7 +35,7 @@ def _client(run: Run, idle: Cell, computing: Cell) -> Answer:
     change = ratio(medians(run.steady, idle.name), medians(run.steady, computing.name))
     duration = quantities.duration
     return Answer(
-        f"the client waits {duration(bare)} (median) for a model that computes nothing and {duration(whole)} for {computing.name}, "
+        f"the client waits {duration(bare)} (median) for a model that computes nothing and {duration(whole)} for {computing.name}, which does, "
         f"{times(change)}: {duration(whole - bare)} are the model's, the rest is network and server",
         {"null_p50": bare, "model_p50": whole, "inference": whole - bare},
     )

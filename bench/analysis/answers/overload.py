@@ -32,11 +32,11 @@ def answer(run: Run) -> list[Answer]:
     climbing = sorted(seen, key=lambda step: step[0])
     borne = [rate for rate, _ in takewhile(lambda step: _share(step[1], "OK") >= IN_TIME, climbing)]
     deadline = quantities.duration(float(load["deadline"]))
-    rates = ", ".join(f"{rate:g}/s {quantities.share(_share(counted, 'OK'))}" for rate, counted in seen)
+    rates = ", ".join(f"{quantities.share(_share(counted, 'OK'))} at {rate:g}/s" for rate, counted in seen)
     most = f"{max(borne):g}/s" if borne else f"less than {seen[0][0]:g}/s"
     found = [
         Answer(
-            f"answered within {deadline}: {rates}; the server bears {most}",
+            f"answered within {deadline}: {rates}; so the server bears {most}",
             {"borne_rate": max(borne) if borne else None}
             | {f"in_time_{rate:g}": _share(counted, "OK") for rate, counted in seen},
         )

@@ -8,6 +8,7 @@ from bench.analysis import quantities
 from bench.analysis.answers.answer import Answer
 from bench.analysis.answers.windows import SETTLING, WINDOW, requests_of, threshold_of, windows
 from bench.run import Run
+from bench.sample import UNSENT
 
 CALM: Final = 10
 """Windows in a row without a slow one, from which on the server has recovered."""
@@ -31,7 +32,9 @@ def answer(run: Run) -> list[Answer]:
         return [Answer("the run is too short to see the load before, during and after the spike", {})]
     threshold = threshold_of(before)
     recovery = _recovery(after > threshold)
-    failed = sum(tally.requests for (key, _), tally in run.tallies.items() if key.outcome != "OK")
+    failed = sum(
+        tally.requests for (key, _), tally in run.tallies.items() if key.outcome not in ("OK", UNSENT)
+    )
     usual, height = float(np.median(before)), float(np.median(during))
     duration = quantities.duration
     told = "it had not recovered at the end of the run"
@@ -40,7 +43,7 @@ def answer(run: Run) -> list[Answer]:
     elif recovery is not None:
         told = f"it recovered {duration(recovery)} after the spike"
     text = (
-        f"at {schedule['factor']:g} times the load the p99 of 0.1 s was {duration(height)} (median; {duration(float(during.max()))} at most) "
+        f"at {schedule['factor']:g} times the load the p99 of each 0.1 s was {duration(height)} (median; {duration(float(during.max()))} at most) "
         f"instead of {duration(usual)}; {told} (p99 below {duration(threshold)} for {CALM * WINDOW:g} s); {failed:,} requests failed"
     )
     values = {
