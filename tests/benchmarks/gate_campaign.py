@@ -154,7 +154,8 @@ def judge(folders: Sequence[Path]) -> None:
 
     by_side: dict[str, dict[Any, Any]] = {}
     trials = read_trials(find_runs(folders))
-    for trial in trials.trials:
+    whole = [trial for trial in trials.trials if trial.manifest.get("state") == "finished"]
+    for trial in whole:
         by_side.setdefault(trial.identity.server, {})[trial.block] = trial
     base = by_side.pop("base")
     print(f"unreadable or empty: {len(trials.unreadable) + len(trials.empty)} of {len(trials.trials)} trials")
@@ -168,13 +169,12 @@ def judge(folders: Sequence[Path]) -> None:
         path.write_text(LIMITS)
         limits = LimitsFile.read(path)
     for name, found in sides.items():
-        _print_gates(
-            f"{name}: live gates", [_gate(limits, found.part(each)) for each in _gates(limits, found)]
-        )
+        _print_gates(f"{name}: live gates", _gates(limits, found))
         rng, length = random.Random(7), len(found.before)
         if length > BLOCKS:
             drawn = (found.part(sorted(rng.sample(range(length), BLOCKS))) for _ in range(1000))
-            _print_gates(f"{name}: drawn gates", [_gate(limits, each) for each in drawn])
+            ended = (_gate(limits, each) for each in drawn)
+            _print_gates(f"{name}: drawn gates", (each for each in ended if each is not None))
     _print_comparisons(sides["equal"])
 
 
@@ -196,32 +196,33 @@ class Ended(NamedTuple):
     code: int
     blocks: int
     broken: frozenset[str]
+    doubts: frozenset[str]
 
 
-def _gate(limits: Any, sides: Sides) -> Ended:
-    """A gate that looks as `bench gate --run` does, with so many blocks at the most."""
+def _gate(limits: Any, sides: Sides) -> Ended | None:
+    """A gate that looks as `bench gate --run` does, at BLOCKS at the most; None: the pairs end before it does."""
     from bench.analysis.gate import UNDECIDED, gate
     from bench.analysis.sequential import looks
     from bench.analysis.trials import Trials
 
-    ended = Ended(UNDECIDED, 0, frozenset())
-    for blocks, rate in looks(len(sides.before)):
+    for blocks, rate in looks(BLOCKS):
+        if blocks > len(sides.before):
+            return None
         before, after = (Trials(side[:blocks], [], []) for side in sides)
         judged = gate(limits, after, before, rate)
         broken = frozenset(f.limit.metric.name for f in judged.findings if f.outcome == "BROKEN")
-        ended = Ended(judged.code, blocks, broken)
-        if judged.code != UNDECIDED or judged.doubts:
-            break
-    return ended
+        ended = Ended(judged.code, blocks, broken, frozenset(doubt.check for doubt in judged.doubts))
+        if judged.code != UNDECIDED or judged.doubts or blocks == BLOCKS:
+            return ended
+    return None
 
 
-def _gates(limits: Any, sides: Sides) -> Iterator[range]:
-    """Places of the pairs of gates that follow each other: each begins where the one before has ended."""
+def _gates(limits: Any, sides: Sides) -> Iterator[Ended]:
+    """Gates that follow each other: each begins where the one before has ended."""
     first = 0
-    while first + BLOCKS <= len(sides.before):
-        places = range(first, first + BLOCKS)
-        yield places
-        first += _gate(limits, sides.part(places)).blocks
+    while (ended := _gate(limits, sides.part(range(first, len(sides.before))))) is not None:
+        yield ended
+        first += ended.blocks
 
 
 def _print_gates(title: str, ended: Iterable[Ended]) -> None:
@@ -230,11 +231,12 @@ def _print_gates(title: str, ended: Iterable[Ended]) -> None:
     found = list(ended)
     codes = Counter(each.code for each in found)
     broken = Counter(metric for each in found for metric in each.broken)
+    doubts = Counter(check for each in found for check in each.doubts)
     blocks = sorted(each.blocks for each in found)
     low, high = proportion(codes[1], len(found), 0.95)
     print(
         f"{title}: {len(found)}, broken {codes[1]} = {codes[1] / max(1, len(found)):.1%} ({low:.1%} ... {high:.1%}), "
-        f"kept {codes[0]}, undecided {codes[3]}; by {dict(broken)}; "
+        f"kept {codes[0]}, undecided {codes[3]}; by {dict(broken)}; doubts {dict(doubts)}; "
         f"blocks needed: {blocks[len(blocks) // 2] if blocks else '-'} in the middle, {blocks[-1] if blocks else '-'} at most"
     )
 

@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 
 from bench.chunk import Chunk
+from tests.cli.inside import bench
 from tests.recorded import requests, write
 
 RELATIVE = "[worse_than_baseline]\np50 = 0.10\n"
 
 
-def bench(*arguments: str | Path, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+def process(*arguments: str | Path, cwd: Path) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
         [sys.executable, "-m", "bench", *map(str, arguments)],
         capture_output=True,
@@ -22,7 +23,7 @@ def bench(*arguments: str | Path, cwd: Path, **environment: str) -> subprocess.C
         check=False,
         timeout=60,
         cwd=cwd,
-        env=os.environ | {"COLUMNS": "100"} | environment,
+        env=os.environ | {"COLUMNS": "100"},
     )
 
 
@@ -59,7 +60,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_kept_and_broken(place: Path) -> None:
-    same, slow = bench("gate", "same", cwd=place), bench("gate", "slow", cwd=place)
+    same, slow = process("gate", "same", cwd=place), process("gate", "slow", cwd=place)
     assert (same.returncode, slow.returncode) == (0, 1)
     assert "kept: 1 kept" in same.stdout
     assert "BROKEN" in slow.stdout
@@ -91,6 +92,15 @@ def test_files_for_others(place: Path, tmp_path: Path) -> None:
         (["gate", "cut"], 3, "was not finished"),
         (["gate", "empty", "--limits", "absolute.toml"], 3, "no request"),
         (["gate", "elsewhere"], 3, "CPU differs"),
+        (["gate", "failed", "--limits", "absolute.toml"], 3, "of the requests failed"),
+        (["gate", "failed"], 3, "not measured in 1 of 1 trials"),
+        (["gate", "same", "--limits", "absolute_typo.toml"], 2, "did you mean p50"),
+        (["gate", "same", "--limits", "no_unit.toml"], 2, "without a unit"),
+        (["gate", "same", "--limits", "no_limit.toml"], 2, "no limit in it"),
+        (["gate", "same", "--limits", "too_far_out.toml"], 3, "too few answers"),
+        (["gate", "same", "--limits", "other_question.toml"], 3, "not measured in 3 of 3 trials"),
+        (["gate", "same", "--limits", "other_cell_relative.toml"], 3, "no cell was measured"),
+        (["gate", "saturated"], 3, "client saturated"),
         (["gate"], 2, "name the runs to judge"),
     ],
 )
@@ -100,11 +110,25 @@ def test_never_open_without_reason(place: Path, arguments: list[str], code: int,
         "nan.toml": "[limits]\np50_ms = nan\n",
         "other_cell.toml": "[[cells]]\nbatch = 512\nlimits = { p50_ms = 9 }\n",
         "absolute.toml": "[limits]\np50_ms = 9\n",
+        "absolute_typo.toml": "[limits]\np5_ms = 9\n",
+        "no_unit.toml": "[limits]\np50 = 9\n",
+        "no_limit.toml": "accept = []\n",
+        "too_far_out.toml": "[limits]\np999_ms = 900\n",
+        "other_question.toml": "[limits]\nrecovery_seconds_s = 9\n",
+        "other_cell_relative.toml": "[[cells]]\nversion = 7\nworse_than_baseline = { p50 = 0.5 }\n",
     }.items():
         (place / name).write_text(content)
     if not (place / "one").exists():
         campaign(place / "one", 0.002, 1)
         campaign(place / "elsewhere", 0.002, machine={"cpu_model": "another"})
+        said = {
+            "check": "client saturated",
+            "reason": "client saturated: 99 % of a core",
+            "remedy": "use more",
+        }
+        campaign(place / "saturated", 0.002, doubts=[said])
+        failing = Chunk.of(**requests(1, count=5000, rate=600, errors=1.0), keep_samples=False)
+        write(place / "failed", [failing])
         write(place / "empty", [])
         write(place / "cut", [Chunk.of(**requests(1, count=5000, rate=600))], finish=False)
     done = bench(*arguments, cwd=place)

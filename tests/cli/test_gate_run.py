@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from bench.chunk import Chunk
+from tests.cli.inside import bench
 from tests.experiment import experiments
 from tests.recorded import requests
 from tests.recorded import write as write_run
@@ -21,9 +22,9 @@ p50 = 0.5
 """
 
 
-def bench(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
+def process(*arguments: str | Path, cwd: Path) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
-        [sys.executable, "-m", "bench", "gate", *map(str, arguments)],
+        [sys.executable, "-m", "bench", *map(str, arguments)],
         capture_output=True,
         text=True,
         check=False,
@@ -36,7 +37,8 @@ def bench(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]
 def test_a_slower_server_breaks_the_gate_with_few_blocks(tmp_path: Path) -> None:
     experiment = experiments.write(tmp_path)
     experiment.with_suffix(".limits.toml").write_text(LIMITS)
-    done = bench(
+    done = process(
+        "gate",
         "--run",
         experiment,
         "--budget",
@@ -59,23 +61,7 @@ def test_a_slower_server_breaks_the_gate_with_few_blocks(tmp_path: Path) -> None
     assert len(runs) == 2 * told["trials"]
     assert len(runs) < 2 * 12
     # the folder is an experiment's like any other
-    compared = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "bench",
-            "compare",
-            str(folder),
-            "--by",
-            "server",
-            "--baseline",
-            "quick",
-            "--json",
-        ],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    compared = bench("compare", folder, "--by", "server", "--baseline", "quick", "--json", cwd=tmp_path)
     assert json.loads(compared.stdout)["comparisons"][0]["paired"] is True
 
 
@@ -91,7 +77,7 @@ def test_a_slower_server_breaks_the_gate_with_few_blocks(tmp_path: Path) -> None
 def test_what_cannot_be_run_is_one_line(tmp_path: Path, arguments: list[str], text: str) -> None:
     experiment = experiments.write(tmp_path)
     experiment.with_suffix(".limits.toml").write_text(LIMITS)
-    done = bench("--run", experiment, *arguments, cwd=tmp_path)
+    done = bench("gate", "--run", experiment, *arguments, cwd=tmp_path)
     assert done.returncode == 2
     assert text in done.stderr
     assert len(done.stderr.splitlines()) == 1
@@ -99,12 +85,12 @@ def test_what_cannot_be_run_is_one_line(tmp_path: Path, arguments: list[str], te
 
 
 def test_runs_or_an_experiment(tmp_path: Path) -> None:
-    assert bench(cwd=tmp_path).returncode == 2
-    assert bench("results", "--run", "x.toml", cwd=tmp_path).returncode == 2
+    assert bench("gate", cwd=tmp_path).returncode == 2
+    assert bench("gate", "results", "--run", "x.toml", cwd=tmp_path).returncode == 2
 
 
 def test_the_self_test_prints_its_table(tmp_path: Path) -> None:
-    done = bench("--self-test", cwd=tmp_path)
+    done = bench("gate", "--self-test", cwd=tmp_path)
     assert done.returncode == 0
     assert "kept" in done.stdout.splitlines()[-1]
     for number in range(9):
@@ -113,7 +99,7 @@ def test_the_self_test_prints_its_table(tmp_path: Path) -> None:
             for i in range(4)
         ]
         write_run(tmp_path / "runs", chunks)
-    recorded = bench("--self-test", "runs", cwd=tmp_path)
+    recorded = bench("gate", "--self-test", "runs", cwd=tmp_path)
     assert "self-test on 9 trials" in recorded.stdout
     assert recorded.returncode in (0, 1)
-    assert bench("--self-test", "nowhere", cwd=tmp_path).returncode == 2
+    assert bench("gate", "--self-test", "nowhere", cwd=tmp_path).returncode == 2

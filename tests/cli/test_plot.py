@@ -2,23 +2,17 @@
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from bench.chunk import Chunk
+from tests.cli import inside
 from tests.recorded import requests, write
 
 
-def bench(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "bench", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
+def bench(*arguments: str | Path) -> "subprocess.CompletedProcess[str]":
+    return inside.bench(*arguments, cwd=Path.cwd())
 
 
 @pytest.fixture(scope="module")

@@ -1,26 +1,18 @@
 """`bench report` as it is typed: tables that fit, exit codes, pages."""
 
 import json
-import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from bench.chunk import Chunk
+from tests.cli import inside
 from tests.recorded import requests, write
 
 
-def bench(*arguments: str | Path, columns: int = 80) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "bench", "report", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-        env=os.environ | {"COLUMNS": str(columns)},
-    )
+def bench(*arguments: str | Path, columns: int = 80) -> "subprocess.CompletedProcess[str]":
+    return inside.bench("report", *arguments, cwd=Path.cwd(), COLUMNS=str(columns))
 
 
 @pytest.fixture(scope="module")
