@@ -201,14 +201,13 @@ def test_runs_that_are_empty_failed_or_unfinished_are_not_released(tmp_path: Pat
     assert found == {"good": 0, "empty": 3, "failed": 3, "unfinished": 3}
 
 
-@pytest.mark.parametrize("noise", [0.003, 0.03])
-def test_equal_things_rarely_break_a_gate(tmp_path: Path, noise: float) -> None:
-    """1,000 gates on equal things, each with four relative limits without tolerance."""
+def test_equal_things_rarely_break_a_gate(tmp_path: Path) -> None:
+    """1,000 gates on equal things of two noises, each with four relative limits without tolerance."""
     metrics = ("p50", "p90", "p99", "requests_per_second")
     file = limits(tmp_path, "[worse_than_baseline]\n" + "\n".join(f"{name} = 0.0" for name in metrics))
     broken = 0
     for seed in range(1000):
-        candidate, baseline = compared(1.0, noise, 5, seed, metrics=metrics)
+        candidate, baseline = compared(1.0, (0.003, 0.03)[seed % 2], 5, seed, metrics=metrics)
         broken += gate(file, candidate, baseline).code == 1
     assert broken < 18  # 10 are allowed; 18 happen by chance in 1 % of such tests
 
