@@ -76,12 +76,29 @@ def page(found: Report) -> str:
     return render_page(found)
 
 
-@pytest.fixture(scope="module")
-def outline(page: str) -> Outline:
+def parsed(page: str) -> Outline:
     parser = Outline()
     parser.feed(page)
     assert parser.open == []
     return parser
+
+
+@pytest.fixture(scope="module")
+def outline(page: str) -> Outline:
+    return parsed(page)
+
+
+@pytest.fixture(scope="module")
+def experiment(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The page of two servers in three blocks of an experiment."""
+    root = tmp_path_factory.mktemp("experiment")
+    for block in (1, 2, 3):
+        for server, service in (("onednn", 0.002), ("plain", 0.001 * (2 + block))):
+            cell = {"server": server, "build": server, "load": "8 users"}
+            said = {"cell": cell, "block": block, "trial": block}
+            part = requests(block, count=2000, rate=500, service=service)
+            write(root, [Chunk.of(**part, keep_samples=False)], note=f"{server}-{block}", experiment=said)
+    return render_page(report(find_runs([root])))
 
 
 def test_nothing_comes_from_elsewhere(page: str) -> None:
@@ -95,8 +112,20 @@ def test_nothing_comes_from_elsewhere(page: str) -> None:
     assert not re.search(r"(?:src|href)=\"(?!#|data:)", page)
 
 
-def test_the_page_keeps_the_rules_of_accessibility(outline: Outline) -> None:
+def test_of_an_experiment_the_cells_come_first(experiment: str) -> None:
+    together, pictures_, single = (
+        experiment.index(text) for text in ("Trials taken together", "<h2>Pictures", "<h2>Each run")
+    )
+    assert together < pictures_ < single < experiment.index("<summary>Measured: 6 rows")
+    # the best of the means: the quickest single trial of `plain` would have had 3 ms
+    assert re.search(r"Lowest median latency: [12]\.\d+ ms, mean of 3 trials \(onednn\)", experiment)
+    assert "mnist: 2 cells, 6 runs" in experiment
+
+
+@pytest.mark.parametrize("which", ["page", "experiment"])
+def test_the_page_keeps_the_rules_of_accessibility(request: pytest.FixtureRequest, which: str) -> None:
     """WCAG 2 criteria that can be decided from the text: language, title, headings, tables, pictures, names, focus."""
+    outline = parsed(request.getfixturevalue(which))
     assert outline.named("html")[0][1]["lang"] == "en"
     assert outline.named("title")[0][2]
     headings = [int(tag[1]) for tag, _, _ in outline.named("h1", "h2", "h3")]
