@@ -175,7 +175,8 @@ def dial(
                 return plain, session
             except (OSError, ConnectError) as failure:  # ssl.SSLError is an OSError
                 reason = (failure.strerror or failure) if isinstance(failure, OSError) else failure
-                problem = f"{address.text} ({_shown(where)}): {reason}"
+                tried = "" if _shown(where) == address.host else f" ({_shown(where)})"
+                problem = f"{address.text}{tried}: {reason}"
             finally:
                 sock.close()
     raise ConnectError(problem)

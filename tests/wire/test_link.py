@@ -10,6 +10,7 @@ import grpc
 import pytest
 
 from bench.wire.client import Channel, Reply
+from tests.wire.calls import ECHO, later
 
 METHOD = "/test.Echo/Call"
 
@@ -38,6 +39,9 @@ class WatchedSocket:
         self.entered.append(time.perf_counter())
         return int(self._sock.send(data[: self._most]))
 
+    def sendmsg(self, pieces: list[Any]) -> int:
+        return self.send(b"".join(pieces))
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self._sock, name)
 
@@ -60,3 +64,28 @@ def test_a_call_is_stamped_before_the_kernel_gets_its_last_bytes(address: str, m
     assert request[-1] - reply.sent >= 0
     if len(request) > 1:
         assert reply.sent > request[-2], "the instant of the last piece, not of the first"
+
+
+@pytest.mark.parametrize("size", [100_000, 20_000])
+def test_messages_that_the_kernel_takes_in_parts_arrive_whole_with_their_instants(
+    channel: Channel, size: int
+) -> None:
+    """The larger ones go to the kernel piece by piece, without being joined."""
+    assert channel.call(ECHO, b"first").status == 0  # what greets the server is out of the way
+    (link,) = channel._links
+    link._sock = watched = WatchedSocket(link._sock, size * 3 // 10)
+    contents = [bytes([n]) * size for n in range(3)]
+    calls = [later(channel, content) for content in (*contents, b"small", *contents)]
+    replies = [call.get(timeout=10) for call in calls]
+    assert [reply.message for reply in replies] == [*contents, b"small", *contents]
+    for reply, part in zip(replies, (3, 6, 10, 10, 13, 16, 20), strict=True):  # that holds its last byte
+        assert reply.sent is not None
+        assert watched.entered[part - 1] < reply.sent <= watched.entered[part]
+    assert link._rest == []
+    assert link._left == 0
+
+
+def test_more_pieces_than_one_call_into_the_kernel_takes_arrive(channel: Channel) -> None:
+    contents = [bytes([n % 256]) * (40_000 if n % 50 == 49 else n % 9) for n in range(1500)]
+    calls = [later(channel, content) for content in contents]
+    assert [call.get(timeout=20).message for call in calls] == contents
