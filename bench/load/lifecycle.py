@@ -71,6 +71,8 @@ def _on_init(environment: Any, runner: Any, web_ui: Any = None, **_: Any) -> Non
         if web_ui is not None:
             process.form.listen(web_ui)
             process.published.offer(web_ui)
+            if process.server is not None:  # Locust announced the form before that server was started
+                log.info("the web form opens now")
     elif runner is not None:
         parent.watch_parent()
         distribution.Worker(environment).listen()
@@ -91,6 +93,7 @@ class FirstProcess:
         self._origin = 0.0
         self._stopped: float | None = None
         self.workers = distribution.Workers(environment) if isinstance(runner, MasterRunner) else None
+        self._last_words: tuple[Path, dict[str, Any]] | None = None
         self.published = Published(environment, runner)
         self.form = FormAnswers(runner)
 
@@ -311,10 +314,19 @@ class FirstProcess:
         report = verdict.read(writer.path)
         if report is not None:
             writer.update(doubts=report["doubts"])
-            verdict.tell(writer.path, report)
+            self._last_words = (writer.path, report)
+            if not self.headless:
+                self._tell()
         self.published.finish(writer.path)
 
+    def _tell(self) -> None:
+        """Say what the last test has measured: headless after Locust's own tables, whose milliseconds are whole."""
+        words, self._last_words = self._last_words, None
+        if words is not None:
+            verdict.tell(*words)
+
     def _on_quit(self, **_: Any) -> None:
+        self._tell()
         server, self.server = self.server, None
         if server is not None:
             server.stop()

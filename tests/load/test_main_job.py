@@ -59,6 +59,8 @@ def test_sent_recorded_and_answered_are_the_same_number(
     assert (samples["sent"] >= samples["due"]).all()
     assert (samples["done"] > samples["sent"]).all()
     assert int(run.counts["requests"].sum()) == len(samples)
+    tables, summary = done.output.index("Response time percentiles"), done.output.index(" req/s, p50 ")
+    assert tables < summary, "whole milliseconds are not the last that is seen"
     told = [line for line in done.output.splitlines() if "doubt: " in line]
     assert [d["reason"] in line for d, line in zip(run.manifest["doubts"], told, strict=True)]
     assert any(doubt["check"] == "short" for doubt in run.manifest["doubts"]), "2 s are too short"
