@@ -35,12 +35,19 @@ class Change:
     paired: bool
     estimate: Estimate | None
     """On logarithms, of metrics that are told as ratios; None where nothing can be said."""
-    needed: int | None
-    """Trials in all (of each side) that would probably decide; None where decided, or no number would do."""
     reason: str
     """Why nothing can be said; empty where something can."""
     sides: tuple[list[float], list[float]] = field(default=([], []), repr=False)
     """The values of the trials, on logarithms where the metric is told as a ratio."""
+    family: int = 1
+    """How many changes are judged together."""
+
+    @cached_property
+    def needed(self) -> int | None:
+        """Trials in all (of each side) that would probably decide; None where decided, or no number would do."""
+        if self.verdict != "unknown" or self.estimate is None:
+            return None
+        return _needed(self.metric, self.estimate, self.tolerance, self.family)
 
     @cached_property
     def bootstrap(self) -> tuple[float, float] | None:
@@ -75,7 +82,7 @@ def change(
     reason = _no_reason_to_judge(metric, before, after)
     if reason:
         return Change(metric, _centre(metric, before), _centre(metric, after), math.nan, -math.inf, math.inf,
-                      "unknown", margin, 1.0, paired, None, None, reason)  # fmt: skip
+                      "unknown", margin, 1.0, paired, None, reason)  # fmt: skip
     first, second = _scaled(metric, before), _scaled(metric, after)
     estimate = intervals.paired(first, second) if paired else intervals.unpaired(first, second)
     low, high = estimate.interval(CONFIDENCE)
@@ -93,7 +100,6 @@ def change(
         p=min(1.0, 2 * min(p_worse, p_better)),
         paired=paired,
         estimate=estimate,
-        needed=_needed(metric, estimate, margin, 1) if verdict == "unknown" else None,
         reason="" if estimate.freedom else f"{estimate.method}: two and more show how trials differ",
         sides=(first, second),
     )
@@ -111,10 +117,7 @@ def judged_together(changes: Sequence[Change]) -> list[Change]:
 def _corrected(each: Change, p: float, family: int) -> Change:
     sure = each.verdict not in ("worse", "better") or p <= 2 * ERROR_RATE
     verdict: Verdict = each.verdict if sure else "unknown"
-    needed = None
-    if verdict == "unknown" and each.estimate is not None:
-        needed = _needed(each.metric, each.estimate, each.tolerance, family)
-    return replace(each, p=p, verdict=verdict, needed=needed)
+    return replace(each, p=p, verdict=verdict, family=family)
 
 
 def _no_reason_to_judge(metric: Metric, before: Sequence[float], after: Sequence[float]) -> str:
