@@ -32,7 +32,7 @@ class _Body:
 class Outflow:
     """Sends messages as DATA frames, first come first served, never more than the peer allows.
 
-    A message is cut by memoryview: however small the windows, each byte is copied once, when the chunks are joined.
+    A message is cut by memoryview: however small the windows, each byte is copied at most once, when the chunks are joined.
     Frames are put onto `out`, which belongs to the connection.
     """
 

@@ -31,8 +31,7 @@ ROOT = Path(__file__).parents[2]
 METHOD = "/t.Test/Echo"
 LIMITS = (0.005, 0.02, 0.1, 0.5, 2.0, None)  # seconds; each is varied by a random factor
 GROWTH = 5.0  # MB that memory may grow after the first tenth of the calls
-PAD = bytes(300)
-LARGE = 300  # times the request: an answer of about 90 kB
+LARGE = 92_400  # bytes of a large answer, at least
 
 
 def fate(number: int) -> str:
@@ -49,6 +48,10 @@ def fate(number: int) -> str:
     return "echoed"
 
 
+def enlarged(message: bytes) -> bytes:
+    return message * max(2, LARGE // len(message))
+
+
 def answer(peer: Peer, request: Request) -> None:
     number, connection = int.from_bytes(request.message[:8], "big"), peer.connection
     match fate(number):
@@ -62,7 +65,7 @@ def answer(peer: Peer, request: Request) -> None:
             connection._streams.pop(request.stream, None)
             connection.out.append(frames.rst_stream(request.stream, frames.REFUSED_STREAM))
         case "large":
-            connection.respond(request.stream, message=request.message * LARGE)
+            connection.respond(request.stream, message=enlarged(request.message))
         case _:
             connection.respond(request.stream, message=request.message)
 
@@ -118,7 +121,7 @@ class Restarts:
 class Soak:
     """Counts what becomes of each call."""
 
-    def __init__(self, channel: Channel, calls: int, in_flight: int, rng: random.Random) -> None:
+    def __init__(self, channel: Channel, calls: int, in_flight: int, rng: random.Random, *, pad: int) -> None:
         self.channel = channel
         self.statuses: Counter[int] = Counter()
         self.wrong: list[str] = []
@@ -127,6 +130,7 @@ class Soak:
         """Calls that failed while there was no connection; they do not count."""
         self._paused = 0
         self._calls = calls
+        self._pad = bytes(pad)
         self._rng = rng
         self._open: set[int] = set()
         self._in_flight = in_flight
@@ -140,9 +144,9 @@ class Soak:
         self.statuses[reply.status] += 1
         if reply.sent is None:
             self.unsent += 1
-        message = number.to_bytes(8, "big") + PAD
+        message = number.to_bytes(8, "big") + self._pad
         if fate(number) == "large":
-            message *= LARGE
+            message = enlarged(message)
         if reply.status == 0 and reply.message != message:
             self.wrong.append(f"call {number} got another's answer: {reply.message[:8]!r}")
         if reply.details.startswith("number ") and reply.details != f"number {number}":
@@ -163,7 +167,7 @@ class Soak:
                     limit *= 0.5 + rng.random()
                 elif fate(number) == "ignored":
                     limit = 1.0
-                start(METHOD, number.to_bytes(8, "big") + PAD, partial(self._ended, number), limit)
+                start(METHOD, number.to_bytes(8, "big") + self._pad, partial(self._ended, number), limit)
             self._room.clear()
             self._room.wait()
 
@@ -189,6 +193,7 @@ def main() -> None:
     parser.add_argument("--in-flight", type=int, default=300)
     parser.add_argument("--connections", type=int, default=2)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--pad", type=int, default=300, help="bytes of each request beside its number")
     parser.add_argument(
         "--steady", action="store_true", help="no restarts: a plain run for the memory figure"
     )
@@ -201,7 +206,7 @@ def main() -> None:
     restarts = Restarts(rng)
     channel = Channel(f"127.0.0.1:{restarts.port}", connections=asked.connections)
     channel.connect(10)
-    soak = Soak(channel, asked.calls, asked.in_flight, random.Random(asked.seed))
+    soak = Soak(channel, asked.calls, asked.in_flight, random.Random(asked.seed), pad=asked.pad)
     chaos = None if asked.steady else gevent.spawn(restarts.run)
     begin, cpu = time.perf_counter(), time.process_time()
     load = gevent.spawn(soak.run)
