@@ -71,8 +71,14 @@ class Recorder:
         self.unsent = 0
         """Of the calls recorded, those of which no byte left this process."""
         self._rows: list[Rows] = []
+        self._taken = 0
         self._bytes = 0
         self._renew()
+
+    @property
+    def waiting(self) -> int:
+        """Calls that have ended and were not taken yet."""
+        return self.recorded - self._taken + len(self._pending.replies)
 
     def add(self, due: float | None, index: int, reply: Reply) -> None:
         """Record a call that has ended. `index`: its message in the pool; `due`: when it should have been sent,
@@ -122,6 +128,7 @@ class Recorder:
         """All rows since the last call, checked, in pieces of some TAKE_ROWS."""
         self.settle()
         rows, self._rows = self._rows, []
+        self._taken = self.recorded
         pieces: list[Rows] = []
         piece: list[Rows] = []
         length = 0

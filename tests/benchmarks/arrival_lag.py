@@ -3,12 +3,13 @@
 An open loop of Poisson arrivals on one core, the null backend on the other. For each rate: the lag, the rate that was
 achieved, whether the due instants are the schedule's to the bit (seconds of the run are kept as whole nanoseconds),
 and Kolmogorov-Smirnov tests of the instants at which requests left: these against the plan's expected count, which is
-uniform, and the gaps between them against the exponential distribution.
+uniform, and the gaps between them against the exponential distribution. Then the lag of a process that only sleeps.
 """
 
 import os
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import numpy as np
@@ -64,6 +65,20 @@ def row(rate: float, run: Run) -> tuple[str, ...]:
     )
 
 
+def bare(rate: float, seconds: int) -> tuple[str, ...]:
+    """The least that is possible here: this process sleeps until each instant and does nothing else."""
+    due = planned(rate, seconds) + time.perf_counter() + 0.01
+    lag = np.empty(len(due))
+    for number, at in enumerate(due.tolist()):
+        left = at - time.perf_counter()
+        if left > 0:
+            time.sleep(left)
+        lag[number] = time.perf_counter() - at
+    p50, p99, p999 = np.percentile(lag[due - due[0] > WARM_SECONDS] * 1e3, [50, 99, 99.9])
+    shown = (f"{rate:,.0f}, bare sleep", f"{len(due):,}", "", f"{p50:.3f}", f"{p99:.3f}", f"{p999:.3f}")
+    return (*shown, "", "", "", "")
+
+
 HEADINGS = (
     "rate/s", "sent", "as planned", "lag p50 ms", "p99 ms", "p99.9 ms", "achieved",
     "KS instants D (p)", "KS gaps D (p)", "core used",
@@ -78,6 +93,7 @@ def main(seconds: int, rates: list[float]) -> None:
         os.sched_setaffinity(0, processors[1:])  # what is started from here on inherits it
         for number, rate in enumerate(rates):
             table.append(row(rate, measure(server.address, rate, seconds, Path(folder) / str(number))))
+        table += [bare(rate, seconds) for rate in dict.fromkeys(rates)]
     for line in table:
         print("| " + " | ".join(line) + " |")
 

@@ -50,21 +50,28 @@ def test_what_is_sent_is_the_schedule_in_any_number_of_processes(
 ) -> None:
     arguments = ["--host", server.address, "-u", "3", "-r", "3", "-t", "3s", "--schedule", "poisson:200"]
     for processes, done in in_any_number_of_processes(tmp_path, *arguments, scenario=OPEN):
-        assert done.code == 0, done.output
         run = done.run()
         samples = run.samples
+        assert_sent_until_the_stop(run, done)
         assert run.manifest["arrivals"]["MnistOpen"]["users"] == [[0.0, 3]], done.output
         assert set(samples["worker"]) == set(range(processes))
         assert_beginnings_of_the_shares(run, Poisson(200), users=3)
         counts = run.manifest["counts"]
-        assert counts["sent"] == counts["recorded"] == len(samples) > 500
+        assert counts["sent"] + counts["unsent"] == counts["recorded"] == len(samples) > 500
         assert [worker["late_plans"] for worker in run.manifest["workers"]] == [0] * processes
-        assert (samples["sent"] >= samples["due"]).all()
-        assert (samples["status"] == 0).all()
+        assert (samples["sent"].dropna() >= samples["due"][samples["sent"].notna()]).all()
         assert run.manifest["load"]["kind"] == "poisson"
         assert run.manifest["load"]["schedule"] == {"kind": "poisson", "rate": 200.0}
         expected = {f"worker {i}" for i in range(processes)}
         assert expected <= {row["source"] for row in run.telemetry}
+
+
+def assert_sent_until_the_stop(run: Run, done: Finished) -> None:
+    """All is answered; but where Locust takes long to stop, what is due meanwhile is told as unsent."""
+    unsent = run.samples["status"].isna()
+    assert done.code == (1 if unsent.any() else 0), done.output
+    assert (run.samples["status"].dropna() == 0).all()
+    assert (run.samples["due"][unsent] > run.manifest["stopped"] - 1.0).all()
 
 
 def assert_beginnings_of_the_shares(run: Run, schedule: Open, users: int) -> None:
@@ -109,14 +116,14 @@ def test_a_slow_server_does_not_hold_the_load_back(tmp_path: Path) -> None:
     with slow_server(300) as server:
         arguments = ["--host", server.address, "-t", "2s", "--schedule", "constant:300", "--seed", "7"]
         done = locust(tmp_path, *arguments, scenario=OPEN)
-    assert done.code == 0, done.output
     run = done.run()
     samples, due = run.samples, due_times(run)
+    assert_sent_until_the_stop(run, done)
     assert np.abs(np.diff(due) - 1 / 300).max() < 1e-8
-    assert (samples["done"] - samples["due"] >= 0.3).all()
-    assert len(samples) > 300
-    assert (samples["status"] == 0).all(), "answers are waited for at the end"
-    assert (samples["correct"] == 1).all(), "the synthetic server knows every digit of the test set"
+    answered = samples[samples["status"] == 0]
+    assert (answered["done"] - answered["due"] >= 0.3).all()
+    assert len(answered) > 300, "answers are waited for at the end"
+    assert (answered["correct"] == 1).all(), "the synthetic server knows every digit of the test set"
     assert not samples["mismatched"].any()
 
 
@@ -160,8 +167,8 @@ def test_a_load_shape_sets_the_rate_through_the_users(server: launch.Server, tmp
     scenario.write_text(SHAPE)
     arguments = ["--host", server.address, "--schedule", "constant:100"]
     for _, done in in_any_number_of_processes(tmp_path, *arguments, scenario=str(scenario)):
-        assert done.code == 0, done.output
         run = done.run()
+        assert_sent_until_the_stop(run, done)
         users = run.manifest["arrivals"]["MnistOpen"]["users"]
         assert [count for _, count in users][:3] == [1, 4, 2]
         due, changes = due_times(run), [at for at, _ in users]

@@ -1,0 +1,66 @@
+"""The scenarios of MNIST without a part of the recording; a locustfile for `recording_cost`.
+
+WITHOUT is `nothing`, `checking` (answers are recorded unseen) or `recording` (answers are thrown away as they come).
+Writes {requests, cpu, seconds} of the load process as JSON to the file that METER names.
+"""
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from locust import events
+
+from bench.load import session
+from bench.load.record import Recorder
+from bench.load.validate import UNKNOWN, Checked, Checker
+from scenarios.mnist import Mnist
+from scenarios.mnist_open import MnistOpen
+
+__all__ = ["Mnist", "MnistOpen"]
+
+WITHOUT = os.environ["WITHOUT"]
+WARM_SECONDS = 1.5
+_counted: dict[str, float] = {}
+
+
+def _unseen(self: Checker, replies: list[bytes], indices: list[int]) -> Checked:
+    count = len(replies)
+    return Checked(
+        np.full(count, UNKNOWN, np.int64), np.full(count, UNKNOWN, np.int32), np.zeros(count, np.bool_)
+    )
+
+
+if WITHOUT == "checking":
+    Checker.check = _unseen  # type: ignore[method-assign]  # what is measured is its absence
+elif WITHOUT == "recording":
+    Recorder.add = lambda self, due, index, reply: None  # type: ignore[method-assign]  # as above
+
+
+@events.init.add_listener
+def _on_init(environment: Any, **_: Any) -> None:
+    # before the project's own listener of this event, which ends the session
+    environment.events.test_start.add_listener(lambda **_: _begin_later(environment))
+    environment.events.test_stopping._handlers.insert(0, lambda **_: _end(environment))
+
+
+def _begin_later(environment: Any) -> None:
+    from gevent import spawn_later
+
+    def begin() -> None:
+        _counted.update(
+            sent=session.current(environment).sent, cpu=time.process_time(), clock=time.perf_counter()
+        )
+
+    spawn_later(WARM_SECONDS, begin)
+
+
+def _end(environment: Any) -> None:
+    measured = {
+        "requests": session.current(environment).sent - _counted["sent"],
+        "cpu": time.process_time() - _counted["cpu"],
+        "seconds": time.perf_counter() - _counted["clock"],
+    }
+    Path(os.environ["METER"]).write_text(json.dumps(measured))
