@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import click
 
@@ -23,6 +24,9 @@ from bench.experiment.plan import cells, predicted_seconds
 from bench.experiment.runner import Runner
 from bench.experiment.trial import Local
 from bench.run import find_runs
+
+LEAST_OVERHEAD: Final = 1.5
+"""Seconds that no trial can do without beyond its load: Locust's start and end."""
 
 
 @dataclass(frozen=True)
@@ -61,9 +65,9 @@ def run_until_decided(
         raise BenchError(
             f"--budget {budget:g}: a block takes {seconds:.0f} s, and {LEAST} are the least; give {LEAST * seconds:.0f} s"
         )
-    # as many as would fit if nothing but the load took time; how many do shows on the way
-    load = len(one.plan) * one.study.experiment.seconds
-    prepared = prepare(experiment, {"trials": int(budget // load)})
+    # as many as would fit on a quick machine; how many do shows on the way
+    quickest = len(one.plan) * (one.study.experiment.seconds + LEAST_OVERHEAD)
+    prepared = prepare(experiment, {"trials": max(LEAST, int(budget // quickest))})
     folder = begin(prepared, results, "gate")
     display = Lines()
     with folder.locked() as lock, display.showing(len(folder.trials), 0, budget):
