@@ -104,7 +104,10 @@ def _drawing(columns: list[Column], *, tight: bool = False) -> Drawing:
     )
     for column in columns:
         title = column.title.replace(" ", "\n") if tight else column.title
-        drawing.add_column(title, justify="left" if column.identity else "right", no_wrap=not column.identity)
+        # a Text: in a str "[ms]" would be a style
+        drawing.add_column(
+            Text(title), justify="left" if column.identity else "right", no_wrap=not column.identity
+        )
     for at in range(len(columns[0].texts)):
         drawing.add_row(*(Text(c.texts[at], style="yellow" if c.alarms[at] else "") for c in columns))
     return drawing
