@@ -63,7 +63,7 @@ HEAVY: dict[str, tuple[str, ...]] = {
     "tensorflow_serving": ("wire.messages",),
     "keras": ("export",),
     "grpc": ("wire.reference",),
-    "gevent": ("wire.client", "wire.dial", "wire.link", "wire.reference", "load"),
+    "gevent": ("wire.client", "wire.dial", "wire.keepalive", "wire.link", "wire.reference", "load"),
     "locust": ("load",),
     "hpack": ("wire",),
     "matplotlib": ("analysis.plot",),
