@@ -111,6 +111,7 @@ def _run(prepared: Prepared, folder: Folder, generator: Generator, *, retry: boo
             try:
                 runner.run(lock, again=lambda ended: retry and ended.outcome == "failed")
             except KeyboardInterrupt:
+                folder.tidy()  # reports would take what was broken off for a trial
                 raise _Interrupted(folder) from None
     return _conclude(folder)
 
