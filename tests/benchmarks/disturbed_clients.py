@@ -2,7 +2,7 @@
 
 Each round runs an open loop against the null backend four times: paused with SIGSTOP, throttled to a fifth of a core,
 offered twice its ceiling, and left alone at half the ceiling. Prints the doubts of each. The ceiling, requests/s of an
-open loop that fill a core, is measured first unless it is given.
+open loop that fill a core, is measured first unless it is given. The server and the load process have a core each.
 """
 
 import os
@@ -151,6 +151,9 @@ def ceiling(server: launch.Server, folder: Path) -> float:
 def main(rounds: int, known: float | None) -> int:
     wrong = 0
     with launch.embedded(["--backend", "null"]) as server, tempfile.TemporaryDirectory() as folder:
+        processors = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(server.pid, processors[:1])
+        os.sched_setaffinity(0, processors[1:])  # what is started from here on inherits it
         most = known or ceiling(server, Path(folder) / "ceiling")
         print(f"ceiling {most:,.0f}/s")
         for number in range(rounds):
