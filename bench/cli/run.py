@@ -22,6 +22,8 @@ from bench.experiment.trial import Generator, Local
 
 NOT_ALL = 3
 """Exit code where trials failed: what is there does not decide what was asked."""
+INTERRUPTED = 130
+"""Exit code after Ctrl-C."""
 
 
 @click.command()
@@ -112,18 +114,9 @@ def _run(prepared: Prepared, folder: Folder, generator: Generator, *, retry: boo
                 runner.run(lock, again=lambda ended: retry and ended.outcome == "failed")
             except KeyboardInterrupt:
                 folder.tidy()  # reports would take what was broken off for a trial
-                raise _Interrupted(folder) from None
+                click.echo(f"bench: interrupted; go on with: bench run {folder.path} --resume", err=True)
+                return INTERRUPTED
     return _conclude(folder)
-
-
-class _Interrupted(click.ClickException):
-    exit_code = 130
-
-    def __init__(self, folder: Folder) -> None:
-        super().__init__(f"interrupted; go on with: bench run {folder.path} --resume")
-
-    def show(self, file: object = None) -> None:
-        click.echo(f"bench: {self.message}", err=True)
 
 
 def _conclude(folder: Folder) -> int:

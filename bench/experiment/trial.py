@@ -18,8 +18,8 @@ from bench.supervision import supervised
 _LOOK_SECONDS: Final = 0.5
 _SPARE_SECONDS: Final = 60.0
 """Beyond load and deadline, for Locust's own start and end on a busy machine."""
-_GRACE_SECONDS: Final = 1.0
-"""A trial that is broken off is not used: Locust need not end in order."""
+_GRACE_SECONDS: Final = 0.0
+"""A trial that is broken off must not end in order: its run would be finished, and count as measured."""
 
 
 @dataclass(frozen=True)

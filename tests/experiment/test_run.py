@@ -133,8 +133,24 @@ def test_kill_and_resume_give_the_trials_of_an_undisturbed_run(tmp_path: Path) -
     assert len(numbers) == 2 * blocks
     assert [m["experiment"]["trial"] for m in manifests(folder)] == numbers
     assert all(m["state"] == "finished" for m in manifests(folder))
+    assert all(m["stopped"] > 0.9 for m in manifests(folder))  # none was cut short
     assert {each.outcome for each in folder.ended().values()} == {"measured"}
     wait_for(lambda: not processes_with(str(tmp_path)))
+
+
+def test_a_trial_that_is_broken_off_is_none(tmp_path: Path) -> None:
+    path = write(tmp_path, servers='["quick"]')
+    with subprocess.Popen(
+        command(path, "--seconds", "60"), cwd=ROOT, stderr=subprocess.PIPE, text=True
+    ) as process:
+        wait_for(lambda: next((tmp_path / "results").glob("*/*-b1t001/histograms.hlog"), None))
+        process.send_signal(signal.SIGTERM)
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    folder = only_folder(path)
+    assert f"go on with: bench run {folder.path} --resume" in errors
+    assert folder.ended() == {}
+    assert len(list((folder.path / "interrupted").glob("*-b1t001"))) == 1
 
 
 def test_a_changed_experiment_is_not_gone_on_with(measured: Path) -> None:
