@@ -8,6 +8,7 @@ from typing import Any
 
 import gevent
 import gevent.socket
+from gevent.lock import RLock
 from gevent.server import StreamServer
 
 from bench.wire.http2_server import Request, ServerConnection
@@ -31,15 +32,19 @@ class Peer:
         self.sock = sock
         self.connection = ServerConnection(**server.options)
         self.requests: list[Request] = []
+        self._sending = RLock()
 
     def flush(self) -> None:
-        if data := self.connection.take():
-            self.sock.sendall(data)
+        # answers may come from greenlets of their own, and a large one waits half sent: bytes leave in turn
+        with self._sending:
+            while data := self.connection.take():
+                self.sock.sendall(data)
 
     def send(self, data: bytes) -> None:
         """Send raw bytes after what the connection has to say."""
-        self.flush()
-        self.sock.sendall(data)
+        with self._sending:
+            self.flush()
+            self.sock.sendall(data)
 
     def run(self) -> None:
         self.flush()
