@@ -11,6 +11,8 @@ import pytest
 
 # Started in the background of a shell, this process ignores Ctrl-C, and so would all that the tests start and interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+# The same under nohup, which ignores the end of the terminal.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # Importing Locust replaces sockets, threads and sleeping by gevent's in the whole process. Tests of other rooms run
 # in this process too; those of Locust itself start real Locust processes, which must not see the variable.

@@ -85,6 +85,9 @@ def _near_the_ceiling(run: Run) -> list[Doubt]:
     share = rate / float(ceiling)
     if share <= CEILING_SHARE:
         return []
+    if share > 1:
+        text = f"{rate:,.0f} requests/s are more than the {float(ceiling):,.0f} that calibration says can be sent"
+        return [Doubt("near the ceiling", text, "calibrate again with nothing else running: bench calibrate")]
     text = f"{rate:,.0f} requests/s are {share:.0%} of what this machine was measured to send at all"
     return [Doubt("near the ceiling", text, MORE_PROCESSES)]
 

@@ -78,4 +78,4 @@ def _show(found: Any) -> None:
             f"  open loop {lag.rate:,.0f}/s: lag p50 {lag.p50 * 1e6:.0f} us, p99 {lag.p99 * 1e6:.0f} us, "
             f"{lag.achieved:.2%} sent, {lag.cpu:.0%} of a core"
         )
-    click.echo(f"  ceiling   {found.open_per_second:,.0f} requests/s of an open loop, by its use of the core")
+    click.echo(f"  ceiling   {found.open_per_second:,.0f} requests/s of an open loop leave in time")

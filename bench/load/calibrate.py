@@ -27,7 +27,7 @@ from bench.serve import launch
 USERS: Final = (16, 64, 256)
 """Closed-loop users that look for the ceiling."""
 RATES: Final = (1_000.0, 10_000.0)
-"""Requests/s at which the lag is measured, where they are below the ceiling, besides half the ceiling."""
+"""Requests/s at which the lag is measured, where they are below the ceiling, besides a quarter of the ceiling of waiting users."""
 SETTLE_SECONDS: Final = 1
 """Left out of each run's beginning: connections, caches and code are cold."""
 
@@ -60,7 +60,7 @@ def calibrate(subject: Subject, say: Callable[[str], None], *, seconds: int = 4)
         best = max(tries, key=lambda each: each.rate)
         lags = []
         possible = [rate for rate in RATES if rate < best.rate]
-        for rate in sorted({*possible, round(best.rate / 2, -2)}):
+        for rate in sorted({*possible, round(best.rate / 4, -2)}):
             say(f"open loop, {rate:,.0f}/s")
             lags.append(bench.open(rate))
     return Calibration(

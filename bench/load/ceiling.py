@@ -14,6 +14,10 @@ from bench.load.site import cache_folder
 
 SIMILAR: Final = 0.25
 """A payload whose size differs by this share costs about the same."""
+PUNCTUAL: Final = 0.85
+"""Share of a core beyond which the reader of a run doubts that its load process was punctual."""
+LEAST_POWER: Final = 0.3
+"""Of the rate, with which the use of a core grows: less is noise of the measurement."""
 SOFTWARE: Final = ("serving-bench", "locust", "gevent", "numpy", "protobuf")
 """A calibration made with another version of these is out of date, as is one of another Python."""
 
@@ -59,16 +63,24 @@ class Calibration:
 
     @property
     def open_per_second(self) -> float:
-        """Requests/s of an open loop for which a core is just enough; nan where none was measured.
+        """Requests/s of an open loop that leave the load process in time; nan where too little was measured.
 
-        Users that wait are answered, and ask again, many at once; arrivals come one by one, which costs twice as
-        much. So this is what the busiest open loop sent, divided by the share of a core that it used.
+        Beyond PUNCTUAL of a core a process has no time left to be punctual. Users that wait are answered, and ask
+        again, many at once; arrivals come one by one, and the fewer come together, the more each costs: the use of
+        the core grows as a power of the rate, which the two measured rates nearest to PUNCTUAL tell.
         """
-        if not self.lags:
+        loads = sorted(
+            (lag.rate * lag.achieved, lag.cpu) for lag in self.lags if lag.achieved and lag.cpu > 0
+        )
+        if not loads:
             return math.nan
-        busiest = max(self.lags, key=lambda lag: lag.rate)
-        sent = busiest.rate * busiest.achieved
-        return min(self.requests_per_second, sent / busiest.cpu) if busiest.cpu > 0 else math.nan
+        above = next((at for at, (_, cpu) in enumerate(loads) if cpu > PUNCTUAL), len(loads) - 1)
+        rate, cpu = loads[above]
+        power = 1.0
+        if above and loads[above - 1][0] < rate:
+            lower, less = loads[above - 1]
+            power = min(max(math.log(cpu / less) / math.log(rate / lower), LEAST_POWER), 1.0)
+        return min(self.requests_per_second, rate * math.pow(PUNCTUAL / cpu, 1 / power))
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON values, as `from_dict` reads it."""

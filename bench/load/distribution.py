@@ -59,6 +59,9 @@ class Worker:
         self._best: tuple[float, float] | None = None
         self._rounds = 0
         self._telemetry: Telemetry | None = None
+        self._silent = Event()
+        """Set while no last words are being said."""
+        self._silent.set()
 
     def listen(self) -> None:
         """Take part in Locust's events and in the messages above."""
@@ -136,7 +139,16 @@ class Worker:
     def _stop(self) -> None:
         load = session.peek(self.environment)
         if load is None or load.draining:
+            # the master and Ctrl-C may both have asked: who comes second leaves when the last words are said
+            self._silent.wait(GOODBYE_SECONDS)
             return
+        self._silent.clear()
+        try:
+            self._say_last_words(load)
+        finally:
+            self._silent.set()
+
+    def _say_last_words(self, load: Session) -> None:
         load.drain()  # before anything that lets the loop turn: it would send what came due in the meantime
         telemetry, self._telemetry = self._telemetry, None
         if telemetry is not None:

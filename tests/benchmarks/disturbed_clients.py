@@ -1,8 +1,8 @@
 """Is every run of a disturbed client doubted, and for the right reason? Run: python -m tests.benchmarks.disturbed_clients [ROUNDS [CEILING]]
 
 Each round runs an open loop against the null backend four times: paused with SIGSTOP, throttled to a fifth of a core,
-offered twice its ceiling, and left alone at half the ceiling. Prints the doubts of each. The ceiling, requests/s of an
-open loop that fill a core, is measured first unless it is given. The server and the load process have a core each.
+offered twice its ceiling, and left alone at half the ceiling. Prints the doubts of each. The ceiling of an open loop is
+calibrated first unless it is given. The server and the load process have a core each.
 """
 
 import os
@@ -16,12 +16,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from bench.analysis.cells import cpu_cores, observations
 from bench.analysis.checks import doubts
+from bench.load.calibrate import Subject, calibrate
 from bench.run import Run
-from bench.sample import UNSENT
 from bench.serve import launch
-from tests.load.locust_runs import ROOT, locust
+from tests.load.locust_runs import ROOT
 
 SECONDS = 8
 LIMITS = Path("/sys/fs/cgroup/cpu")
@@ -133,28 +132,13 @@ def measure(
     return Run.open(found)
 
 
-def ceiling(server: launch.Server, folder: Path) -> float:
-    """Requests/s of an open loop, as `bench calibrate` finds it: half a closed loop's, by the use of the core."""
-    done = locust(
-        folder / "closed", "--host", server.address, "-u", "64", "-r", "64", "-t", "4s", "--no-samples"
-    )
-    run = done.run()
-    half = sum(tally.requests for tally in run.tallies.values()) / run.duration / 2
-    steady = measure(server, folder / "open", half, alone, seconds=4).steady
-    cores = [cpu_cores(rows) for rows in observations(steady, "worker").values()]
-    sent = (
-        sum(t.requests for (key, _), t in steady.tallies.items() if key.outcome != UNSENT) / steady.duration
-    )
-    return sent / (cores[0] or 1.0)
-
-
 def main(rounds: int, known: float | None) -> int:
     wrong = 0
     with launch.embedded(["--backend", "null"]) as server, tempfile.TemporaryDirectory() as folder:
+        most = known or calibrate(Subject(), print, seconds=3).open_per_second
         processors = sorted(os.sched_getaffinity(0))
         os.sched_setaffinity(server.pid, processors[:1])
         os.sched_setaffinity(0, processors[1:])  # what is started from here on inherits it
-        most = known or ceiling(server, Path(folder) / "ceiling")
         print(f"ceiling {most:,.0f}/s")
         for number in range(rounds):
             for case in cases(most):

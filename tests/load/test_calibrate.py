@@ -1,6 +1,7 @@
 """bench.load.calibrate and .ceiling: what this machine can send, found once and compared with later."""
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from click.testing import CliRunner
 
 from bench import BenchError
 from bench.analysis.checks import doubts
+from bench.analysis.client import CPU_SHARE
 from bench.cli.calibrate import calibrate as command
 from bench.load import calibrate as measuring
 from bench.load import ceiling, machine
@@ -124,7 +126,7 @@ def test_the_verb_prints_and_keeps_what_it_measured(tmp_path: Path) -> None:
     assert 0 < found.floor_p50 <= found.floor_p99 < 1
     assert found.requests_per_second > 100
     assert found.cpu_per_request == pytest.approx(found.load_cpu / found.requests_per_second)
-    assert found.lags[0].rate == pytest.approx(found.requests_per_second / 2, abs=51)
+    assert found.lags[0].rate == pytest.approx(found.requests_per_second / 4, abs=51)
     assert found.lags[0].achieved > 0
 
 
@@ -149,13 +151,16 @@ def test_later_runs_know_the_ceiling_and_doubt_themselves_near_it(tmp_path: Path
 
 
 def test_an_open_loop_has_a_ceiling_of_its_own(tmp_path: Path) -> None:
-    half_a_core, all_of_it = Lag(20_000.0, 1.0, 30e-6, 120e-6, 0.5), Lag(25_000.0, 0.8, 0.1, 1.0, 1.0)
-    assert known(lags=(known().lags[0], half_a_core)).open_per_second == pytest.approx(40_000)
-    assert known(lags=(half_a_core, all_of_it)).open_per_second == pytest.approx(20_000)
-    assert known(lags=(replace(half_a_core, cpu=0.1),)).open_per_second == 50_000, (
-        "no more than a closed loop"
-    )
-    ceiling.save(known(lags=(replace(half_a_core, rate=100.0, cpu=1.0),)))
+    assert ceiling.PUNCTUAL == CPU_SHARE
+    at_10k, at_40k = Lag(10_000.0, 1.0, 30e-6, 120e-6, 0.40), Lag(40_000.0, 1.0, 30e-6, 120e-6, 0.80)
+    at_90k = Lag(90_000.0, 0.8, 0.1, 1.0, 1.0)
+    # four times the rate costs twice as much: a power of one half
+    assert known(lags=(at_10k, at_40k)).open_per_second == pytest.approx(40_000 * (0.85 / 0.80) ** 2)
+    assert 40_000 < known(lags=(at_10k, at_40k, at_90k)).open_per_second < 72_000
+    assert known(lags=(at_10k,)).open_per_second == pytest.approx(10_000 * 0.85 / 0.40)
+    assert known(lags=(replace(at_10k, cpu=0.1),)).open_per_second == 50_000, "no more than a closed loop"
+    assert math.isnan(known(lags=()).open_per_second)
+    ceiling.save(known(lags=(replace(at_10k, rate=100.0, cpu=0.85),)))
     with launch.embedded(["--backend", "null"]) as server:
         arguments = ["--host", server.address, "--schedule", "poisson:80", "-t", "2s"]
         run = locust(tmp_path / "results", *arguments, scenario="scenarios/mnist_open.py").run()
@@ -176,6 +181,6 @@ def test_the_table_speaks_of_everything(capsys: pytest.CaptureFixture[str]) -> N
         "15.0 us",
         "1,000/s",
         "p99 120 us",
-        "16,667",
+        "14,167",
     ):
         assert text in shown
