@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from bench import __version__
-from bench.serve import front, http1, models, ports, siblings, web
+from bench.serve import allocation, front, http1, models, ports, siblings, web
 from bench.serve import settings as settings_files
 from bench.serve.front import Front
 from bench.serve.loop import Loop
@@ -34,6 +34,7 @@ def serve(options: Options) -> int:
 
     Raises BenchError where the server cannot start: nothing was served then.
     """
+    allocation.keep_freed_memory()
     settings = settings_files.read(options)
     taken = ports.bind(options)
     if options.exit_with_parent:
