@@ -145,7 +145,7 @@ def _words(parts: Sequence[str], run: RunReport, line: Line) -> str:
 
 def _grouped(rows: list[Row], over: str, metric: str) -> list[Points]:
     """One line for each server, load and what else differs; trials of a point are taken together."""
-    differ = _differing(rows, over)
+    differ = [part for part in _differing(rows, over) if not _says_the_same(rows, part, over)]
     groups: dict[str, dict[Any, list[float]]] = {}
     for _, run, line in rows:
         at, value = PARTS[over](run, line), line.values[metric]
@@ -153,6 +153,12 @@ def _grouped(rows: list[Row], over: str, metric: str) -> list[Points]:
             continue
         groups.setdefault(_words(differ, run, line), {}).setdefault(at, []).append(value)
     return [_line_of(label, points, words=over != "batch") for label, points in groups.items()]
+
+
+def _says_the_same(rows: list[Row], part: str, over: str) -> bool:
+    """Whether each value of one goes with one of the other, as where requests are named after their batch size."""
+    values = [(PARTS[part](run, line), PARTS[over](run, line)) for _, run, line in rows]
+    return len(set(values)) == len({one for one, _ in values}) == len({other for _, other in values})
 
 
 def _line_of(label: str, points: dict[Any, list[float]], *, words: bool) -> Points:

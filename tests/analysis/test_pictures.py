@@ -96,6 +96,15 @@ def test_single_runs_have_no_intervals(tmp_path: Path) -> None:
     assert "interval" not in found["p50-by-batch"].caption
 
 
+def test_requests_named_after_their_batch_are_points_of_one_line(tmp_path: Path) -> None:
+    parts = [requests(batch, batch=batch, names=(f"batch {batch}",)) for batch in BATCHES]
+    write(tmp_path, [Chunk.of(**part, keep_samples=False) for part in parts])
+    drawn = {picture.name: picture for picture in pictures(report(find_runs([tmp_path])))}
+    axes = figure_of(drawn["inferences-per-second-by-batch"]).axes[0]
+    (line,) = axes.lines
+    assert list(line.get_xdata()) == list(BATCHES)
+
+
 def test_servers_stand_beside_each_other_by_name(drawn: dict[str, Picture]) -> None:
     (axes,) = figure_of(drawn["p99-by-server"]).axes
     assert [text.get_text() for text in axes.get_xticklabels()] == sorted(SERVERS)
