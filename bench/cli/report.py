@@ -79,6 +79,9 @@ def _refuse_nothing(found: Report, paths: tuple[Path, ...]) -> None:
     if found.unreadable:
         more = f" (and {len(found.unreadable) - 1} more)" if len(found.unreadable) > 1 else ""
         raise BenchError(found.unreadable[0].reason + more)
-    raise BenchError(
-        f"{', '.join(map(str, paths))}: no run in it; record one with locust -f scenarios/mnist.py"
-    )
+    given = ", ".join(map(str, paths))
+    for path in paths:
+        for below in sorted(path.iterdir(), reverse=True):  # results/ with nothing but experiments in it
+            if below.is_dir() and find_runs([below]):
+                raise BenchError(f"{given}: no run in it, but in folders of it: bench report {below}")
+    raise BenchError(f"{given}: no run in it; record one with locust -f scenarios/mnist.py")

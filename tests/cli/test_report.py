@@ -87,3 +87,14 @@ def test_a_page_is_written(results: Path, tmp_path: Path) -> None:
     done = bench(results, "--html", tmp_path / "page.html")
     assert done.returncode == 0
     assert (tmp_path / "page.html").read_text().startswith("<!doctype html>")
+
+
+def test_a_folder_of_experiments_says_where_the_runs_are(tmp_path: Path) -> None:
+    experiment = tmp_path / "experiment"
+    experiment.mkdir()
+    write(experiment, [Chunk.of(**requests(1), keep_samples=False)])
+    done = bench(tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.splitlines() == [
+        f"bench: {tmp_path}: no run in it, but in folders of it: bench report {experiment}"
+    ]
