@@ -24,8 +24,8 @@ CEILING_SHARE: Final = 0.70
 LAG_P99: Final = 0.001
 LAG_TO_SERVICE: Final = 0.10
 """Lag (p99) may be this share of the median service time..."""
-LAG_RESOLUTION: Final = 0.0005
-"""...unless it is below what a load process achieves at half of its ceiling (p99 0.34 to 0.46 ms were measured)."""
+LAG_RESOLUTION: Final = 0.0003
+"""...unless it is below what sending on time can achieve at all (p99, in an unloaded process)."""
 ACHIEVED_SHARE: Final = 0.99
 CLOCK_BOUND: Final = 0.001
 """Seconds by which the clock of a load process may be off the master's before series do not line up."""
