@@ -1,6 +1,7 @@
 """Which ways of asking are there, what does each say of itself, and which rate does it ask for?"""
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import KW_ONLY, dataclass, field, fields
 from itertools import accumulate
@@ -33,16 +34,16 @@ class Closed:
 
 
 @dataclass(frozen=True)
-class Rated:
+class Rated(ABC):
     """Part common to schedules with a rate: subclasses say which, and whether arrivals are spaced evenly."""
 
     kind: ClassVar[str]
     _: KW_ONLY
     even: bool = False
 
+    @abstractmethod
     def rates(self) -> RateFunction:
         """The rate over time that one user asks for."""
-        raise NotImplementedError
 
     @property
     def duration(self) -> float | None:

@@ -1,30 +1,15 @@
 """`bench gate` and `bench baseline` as continuous integration calls them."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from bench.chunk import Chunk
-from tests.cli.inside import bench
+from tests.cli.inside import bench, process
 from tests.recorded import requests, write
 
 RELATIVE = "[worse_than_baseline]\np50 = 0.10\n"
-
-
-def process(*arguments: str | Path, cwd: Path) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [sys.executable, "-m", "bench", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-        cwd=cwd,
-        env=os.environ | {"COLUMNS": "100"},
-    )
 
 
 def campaign(root: Path, service: float, trials: int = 3, **manifest: object) -> Path:

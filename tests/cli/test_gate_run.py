@@ -1,15 +1,12 @@
 """`bench gate --run` and `--self-test`, with real servers and real load."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from bench.chunk import Chunk
-from tests.cli.inside import bench
+from tests.cli.inside import bench, process
 from tests.experiment import experiments
 from tests.recorded import requests
 from tests.recorded import write as write_run
@@ -20,18 +17,6 @@ accept = ["short", "client held up", "client paused", "client saturated", "error
 [worse_than_baseline]
 p50 = 0.5
 """
-
-
-def process(*arguments: str | Path, cwd: Path) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [sys.executable, "-m", "bench", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=240,
-        cwd=cwd,
-        env=os.environ | {"COLUMNS": "100"},
-    )
 
 
 def test_a_slower_server_breaks_the_gate_with_few_blocks(tmp_path: Path) -> None:
