@@ -1,5 +1,7 @@
 """How many requests does a rate ask for until an instant, and at which instant is the n-th due?"""
 
+import math
+from bisect import bisect_right
 from collections.abc import Sequence
 from typing import Final, Protocol
 
@@ -15,7 +17,8 @@ class RateFunction(Protocol):
     The inverse carries a process of rate 1 over to the varying rate: if u are the instants of a Poisson process of
     rate 1, `instant(u)` are those of a Poisson process with this rate (Cinlar, Introduction to Stochastic
     Processes, 4.7: time change). Each element of a result depends on its own argument only, so that it does not
-    matter how a sequence is cut into pieces.
+    matter how a sequence is cut into pieces. `expected_at` and `instant_at` are the same, to the bit, for a single
+    number: arrays of one element cost ten times as much.
     """
 
     def rate(self, t: Floats) -> Floats:
@@ -27,6 +30,14 @@ class RateFunction(Protocol):
         ...
 
     def instant(self, count: Floats) -> Floats:
+        """The first instant until which more than `count` requests are expected; inf where that never happens."""
+        ...
+
+    def expected_at(self, t: float) -> float:
+        """Requests from 0 until t seconds."""
+        ...
+
+    def instant_at(self, count: float) -> float:
         """The first instant until which more than `count` requests are expected; inf where that never happens."""
         ...
 
@@ -42,6 +53,10 @@ class PiecewiseLinear:
         lengths = np.diff(self._starts)
         counts = lengths * (self._rates[:-1] + self._slopes[:-1] * lengths / 2)
         self._expected = np.concatenate([[0.0], np.cumsum(counts)])
+        self._pieces = [
+            array.tolist() for array in (self._starts, self._expected, self._rates, self._slopes)
+        ]  # single numbers are quicker from lists
+        self._constant = float(self._rates[0]) if len(self._rates) == 1 and not self._slopes[0] else 0.0
 
     def rate(self, t: Floats) -> Floats:
         """Requests per second at t seconds."""
@@ -57,6 +72,8 @@ class PiecewiseLinear:
 
     def instant(self, count: Floats) -> Floats:
         """The inverse of `expected`; inf where that many requests never come."""
+        if self._constant:  # the usual case: equal to what follows, to the bit
+            return count / self._constant
         i, left = self._piece(self._expected, count)
         rate, slope = self._rates[i], self._slopes[i]
         # the root of slope/2 x^2 + rate x = left in the form that does not cancel for slopes near 0
@@ -65,6 +82,25 @@ class PiecewiseLinear:
             into = np.where(left > 0, 2 * left / (rate + reached), 0.0)
         result: Floats = self._starts[i] + into
         return result
+
+    def expected_at(self, t: float) -> float:
+        """Requests from 0 until t seconds."""
+        starts, expected, rates, slopes = self._pieces
+        i = bisect_right(starts, t) - 1
+        into = t - starts[i]
+        reached: float = expected[i] + into * (rates[i] + slopes[i] * into / 2)
+        return reached
+
+    def instant_at(self, count: float) -> float:
+        """The inverse of `expected_at`; inf where that many requests never come."""
+        starts, expected, rates, slopes = self._pieces
+        i = bisect_right(expected, count) - 1
+        left = count - expected[i]
+        if left <= 0:
+            return float(starts[i])
+        reached = math.sqrt(max(rates[i] * rates[i] + 2 * slopes[i] * left, 0.0))
+        total = rates[i] + reached
+        return float(starts[i] + 2 * left / total) if total else math.inf
 
     @staticmethod
     def _piece(borders: Floats, value: Floats) -> tuple[NDArray[np.intp], Floats]:
@@ -106,6 +142,14 @@ class Sinusoidal:
         left = np.ascontiguousarray(np.minimum(count - periods * each, self._at_knots[-1]))
         result: Floats = periods * self._period + self._solve(left)
         return result
+
+    def expected_at(self, t: float) -> float:
+        """Requests from 0 until t seconds."""
+        return float(self.expected(np.array([t]))[0])
+
+    def instant_at(self, count: float) -> float:
+        """The inverse of `expected_at`."""
+        return float(self.instant(np.array([count]))[0])
 
     def _within(self, t: Floats) -> Floats:
         """Requests from 0 until t, within the first period."""

@@ -120,7 +120,7 @@ class RatedSequence:
             raise ValueError(f"users change at {at}, arrivals are generated until {self._until}")
         if users == self._users:
             return
-        self._reached, self._by_one = self._expected(at), self._expected_by_one(at)
+        self._reached, self._by_one = self._expected(at), self._rates.expected_at(at)
         self._users = users
 
     def before(self, until: float) -> Floats:
@@ -138,14 +138,11 @@ class RatedSequence:
         """About when, in seconds, that many more arrivals will be due; inf: never."""
         if not self._users:
             return math.inf
-        wanted = self._expected_by_one(self._until) + arrivals / self._users
-        return float(self._rates.instant(np.array([wanted]))[0])
+        wanted = self._rates.expected_at(self._until) + arrivals / self._users
+        return self._rates.instant_at(wanted)
 
     def _expected(self, at: float) -> float:
-        return self._reached + self._users * (self._expected_by_one(at) - self._by_one)
-
-    def _expected_by_one(self, at: float) -> float:
-        return float(self._rates.expected(np.array([at]))[0])
+        return self._reached + self._users * (self._rates.expected_at(at) - self._by_one)
 
 
 class TraceSequence:

@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from bench import BenchError
 from bench.schedule import Closed, Constant, Poisson, Ramp, Schedule, Sine, Spike, Steps, from_dict, parse
+from bench.schedule.rates import PiecewiseLinear
 from bench.schedule.schedules import Rated
 from tests.schedule.examples import RATED, rated
 
@@ -57,6 +59,23 @@ def test_instant_is_the_inverse_of_expected(schedule: Rated) -> None:
     instants = rates.instant(counts)
     assert (np.diff(instants) >= 0).all()
     assert np.abs(rates.expected(instants) - counts).max() < 1e-6
+
+
+@given(rated)
+@settings(max_examples=150, deadline=None)
+def test_single_numbers_give_the_same_bits_as_arrays(schedule: Rated) -> None:
+    rates = schedule.rates()
+    at = np.linspace(0, 70, 337)
+    assert [rates.expected_at(t) for t in at.tolist()] == rates.expected(at).tolist()
+    counts = np.linspace(0, 1.1 * float(rates.expected_at(60.0)), 211)
+    assert [rates.instant_at(count) for count in counts.tolist()] == rates.instant(counts).tolist()
+
+
+@given(st.floats(0.01, 1e6), st.floats(0, 1e9))
+def test_a_constant_takes_a_short_cut_to_the_same_bits(rate: float, count: float) -> None:
+    quick = PiecewiseLinear([0], [rate], [0])
+    thorough = PiecewiseLinear([0, 1e300], [rate, rate], [0, 0])
+    assert quick.instant(np.array([count])) == thorough.instant(np.array([count]))
 
 
 def test_what_never_comes_is_due_never() -> None:
