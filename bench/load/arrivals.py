@@ -50,12 +50,18 @@ class Lane(NamedTuple):
     """Called with due instant and number of the message."""
 
 
-class Starter(Protocol):
-    """The part of a channel that an engine needs; see `bench.wire.client.Channel.start`."""
+class Sender(Protocol):
+    """The part of a channel that an engine needs; see `bench.wire.client.Channel`."""
 
-    def __call__(
+    def start(
         self, method: str, message: bytes, on_reply: Callable[[Reply], Any], timeout: float | None, /
-    ) -> Any: ...
+    ) -> Any:
+        """Start a call and return at once."""
+        ...
+
+    def flush(self) -> None:
+        """Send what was started."""
+        ...
 
 
 class Arrivals:
@@ -67,7 +73,7 @@ class Arrivals:
 
     def __init__(
         self,
-        start: Starter,
+        channel: Sender,
         method: str,
         lanes: Sequence[Lane],
         schedule: Open,
@@ -78,7 +84,7 @@ class Arrivals:
         cap: int,
     ) -> None:
         """lanes: one, or for a trace one for each of its kinds. cap: requests of this engine in flight at most."""
-        self._start, self._method, self._deadline, self._cap = start, method, deadline, cap
+        self._channel, self._method, self._deadline, self._cap = channel, method, deadline, cap
         self._lanes = lanes
         self._codes = schedule.codes if isinstance(schedule, Trace) else None
         self._ordinals = (
@@ -154,7 +160,7 @@ class Arrivals:
         """Start what is due and set the timer for what comes next. Runs in the hub."""
         now = perf_counter()
         window, i = self._window, self._next
-        start, method, deadline, on_reply = self._start, self._method, self._deadline, self._on_reply
+        start, method, deadline, on_reply = self._channel.start, self._method, self._deadline, self._on_reply
         due = now
         for _ in range(BURST):
             if i == len(window):
@@ -175,6 +181,7 @@ class Arrivals:
             else:
                 self._drop(due, index, lane)
         self._next = i
+        self._channel.flush()
         self._timer.set(due)
 
     def _on_reply(

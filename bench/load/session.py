@@ -230,7 +230,7 @@ class Session:
         kinds = len(schedule.kinds) if isinstance(schedule, Trace) else 1
         recorders = [self._recorders[Source(user, kind, user.request_name)] for kind in range(kinds)]
         return Arrivals(
-            self.channel.start,
+            self.channel,
             PREDICT,
             [Lane(each.pool.messages, each.add, each.add_unsent) for each in recorders],
             schedule,

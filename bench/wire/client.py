@@ -22,9 +22,7 @@ from bench.wire.link import Link
 
 USER_AGENT: Final = f"serving-bench/{__version__}"
 
-_DIAL_LIMIT: Final = (
-    20.0  # seconds for one attempt, name look-up and TLS included: gRPC's least connect timeout
-)
+_DIAL_LIMIT: Final = 20.0  # seconds, name look-up and TLS included: gRPC's least connect timeout
 _ALL_FAILED: Final = "failed to connect to all addresses; last error: "  # gRPC's words
 _FIRST_PAUSE: Final = 0.1  # seconds; gRPC's 1 s would make a server's restart look longer than it was
 _LONGEST_PAUSE: Final = 5.0
@@ -175,6 +173,11 @@ class Channel:
             self._limit(call, head.limit)
         self._dispatch(call)
         return call
+
+    def flush(self) -> None:
+        """Send in the hub what was started in this turn of the loop, sooner than by itself at the turn's end."""
+        for link in tuple(self._ready):
+            link.flush()
 
     def close(self) -> None:
         """End all connections; calls under way end as CANCELLED."""

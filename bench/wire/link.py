@@ -100,6 +100,11 @@ class Link:
             self._scheduled = True
             self._run_callback(self._flush)
 
+    def flush(self) -> None:
+        """Send now what was to leave at the end of this turn of the loop."""
+        if self._scheduled:
+            self._flush()
+
     def close(self) -> list[Exchange]:
         """Take leave of the server, without waiting for anything; gives the calls that were under way."""
         if self.lost is not None:

@@ -182,6 +182,9 @@ class Channel:
         call._greenlet = gevent.spawn(self._run, call, method, message, timeout, metadata)
         return call
 
+    def flush(self) -> None:
+        """Nothing is to be done: grpcio sends each call at once."""
+
     def close(self) -> None:
         """End all connections; calls under way end as CANCELLED."""
         self._closed = True

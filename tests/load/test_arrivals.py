@@ -17,9 +17,10 @@ SEED = 5
 
 
 class Server:
-    """Answers at once, or keeps the calls until it is told to answer them."""
+    """Answers at once what has been flushed, or keeps the calls until it is told to answer them."""
 
     def __init__(self) -> None:
+        self.started: list[tuple[bytes, Callable[[Reply], Any]]] = []
         self.messages: list[bytes] = []
         self.waiting: list[Callable[[Reply], Any]] = []
         self.answering = True
@@ -27,8 +28,13 @@ class Server:
     def start(
         self, method: str, message: bytes, on_reply: Callable[[Reply], Any], timeout: float | None
     ) -> None:
-        self.messages.append(message)
-        self.waiting.append(on_reply)
+        self.started.append((message, on_reply))
+
+    def flush(self) -> None:
+        for message, on_reply in self.started:
+            self.messages.append(message)
+            self.waiting.append(on_reply)
+        self.started.clear()
         if self.answering:
             self.answer()
 
@@ -63,7 +69,7 @@ class Load:
     def __init__(self, schedule: Open, *, cap: int = 10_000, lanes: int = 1) -> None:
         self.server, self.notes = Server(), [Notes() for _ in range(lanes)]
         self.engine = Arrivals(
-            self.server.start,
+            self.server,
             "/method",
             [notes.lane(MESSAGES) for notes in self.notes],
             schedule,

@@ -46,6 +46,30 @@ def test_calls_of_one_turn_leave_in_one_send(server: Server, channel: Channel) -
     assert len(reads) == 1
 
 
+def test_flush_sends_at_once_what_would_leave_at_the_end_of_the_turn(
+    server: Server, channel: Channel
+) -> None:
+    reads: list[int] = []
+    channel.call(ECHO, b"")
+    peer, inner = server.peers[0], server.peers[0].connection.receive
+    peer.connection.receive = lambda data: (reads.append(len(data)), inner(data))[1]  # type: ignore[method-assign]
+    ended: list[Reply] = []
+    counted: list[int] = []
+
+    def start_two_and_flush() -> None:  # in one turn of the loop
+        for _ in range(2):
+            channel.start(ECHO, b"x" * 100, ended.append)
+            counted.append(channel.sent_calls)
+        channel.flush()
+        counted.append(channel.sent_calls)
+        channel.flush()
+
+    gevent.get_hub().loop.run_callback(start_two_and_flush)
+    until(lambda: len(ended) == 2)
+    assert counted == [1, 1, 3]
+    assert len(reads) == 1
+
+
 def test_sent_is_the_instant_of_the_last_byte(server: Server) -> None:
     """A server that stops reading holds a large request in the kernel's buffers and ours."""
     gate = gevent.event.Event()
