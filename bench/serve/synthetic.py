@@ -98,7 +98,11 @@ class Delays:
         self._error_rate, self._wrong_rate = options.error_rate, options.wrong_answer_rate
         # one stream of random numbers for each purpose: a rate that changes leaves the service times as they were
         self._times, self._errors, self._wrong = (random.Random(f"{options.seed}/{name}") for name in "tew")  # noqa: S311 - reproducible, no secrets
-        self._log = _CallLog(options.call_log) if options.call_log else None
+        self._log = None
+        if options.call_log:
+            self._log = log = _CallLog(options.call_log)
+            # in the loop's first turn everything is put together: what is added then comes last, after the sending
+            loop.post(lambda: loop.after_turn.append(log.stamp))
         self._options = options
         self._waiting = 0
         self.origin = time.monotonic()
@@ -176,25 +180,37 @@ class Delays:
         self._predictions.end([call.prepared], [result])
         deliver(Outcome([call], [result]))
         if self._log is not None:
-            self._log.write(arrival, due, time.monotonic())
+            self._log.write(arrival, due)
 
 
 class _CallLog:
     """Three float64 for each call: when it arrived, when its reply was due, when it was given to the socket."""
 
     def __init__(self, path: str) -> None:
+        self._leaving: list[tuple[float, float]] = []
+        """Calls whose replies leave at the end of this turn of the loop."""
         self._pending = array.array("d")
         try:
             self._file: IO[bytes] = Path(path).open("wb")  # noqa: SIM115 - open for as long as the server runs
         except OSError as error:
             raise BenchError(f"--call-log {path}: cannot be written: {error.strerror}") from None
 
-    def write(self, arrival: float, due: float, replied: float) -> None:
-        self._pending.extend((arrival, due, replied))
+    def write(self, arrival: float, due: float) -> None:
+        self._leaving.append((arrival, due))
+
+    def stamp(self) -> None:
+        """All replies of this turn have been sent, which takes milliseconds where hundreds are due at once."""
+        if not self._leaving:
+            return
+        now = time.monotonic()
+        for arrival, due in self._leaving:
+            self._pending.extend((arrival, due, now))
+        self._leaving.clear()
         if len(self._pending) >= _LOG_CHUNK:
             self._flush()
 
     def close(self) -> None:
+        self.stamp()
         self._flush()
         self._file.close()
 

@@ -3,6 +3,7 @@
 import json
 import random
 import re
+import time
 import urllib.request
 from pathlib import Path
 
@@ -110,6 +111,25 @@ def test_holds_follow_the_printed_schedule(tmp_path: Path) -> None:
     phases = due[due > 0.2] % 0.2
     assert (phases >= 0.06 - 1e-6).all(), "a reply was due within a hold"
     assert (replied >= due).all()
+
+
+def test_what_is_released_at_once_is_said_to_leave_when_all_of_it_has_been_made(tmp_path: Path) -> None:
+    log = tmp_path / "calls"
+    flags = [
+        "--backend=synthetic",
+        "--service-time=constant(1ms)",
+        "--stall=190ms/200ms",
+        f"--call-log={log}",
+    ]
+    with launch.embedded(flags) as server, RawClient(server.address) as client:
+        until_hold = server.ready["synthetic"]["stall"]["first"] - time.monotonic()
+        time.sleep(max(0.0, until_hold + 0.01))
+        client.ask_all([images(DIGITS.images[:1])] * 64)
+        assert sum(kind == 0 for kind, *_ in _until_answered(client, 64)) == 64
+    _arrival, due, replied = np.fromfile(log).reshape(-1, 3).T
+    together = max((replied[due == instant] for instant in np.unique(due)), key=len)
+    assert len(together) > 16
+    assert len(np.unique(together)) == 1
 
 
 def test_few_workers_make_a_queue(tmp_path: Path) -> None:
