@@ -98,11 +98,7 @@ class Delays:
         self._error_rate, self._wrong_rate = options.error_rate, options.wrong_answer_rate
         # one stream of random numbers for each purpose: a rate that changes leaves the service times as they were
         self._times, self._errors, self._wrong = (random.Random(f"{options.seed}/{name}") for name in "tew")  # noqa: S311 - reproducible, no secrets
-        self._log = None
-        if options.call_log:
-            self._log = log = _CallLog(options.call_log)
-            # in the loop's first turn everything is put together: what is added then comes last, after the sending
-            loop.post(lambda: loop.after_turn.append(log.stamp))
+        self._log = _CallLog(options.call_log) if options.call_log else None
         self._options = options
         self._waiting = 0
         self.origin = time.monotonic()
@@ -150,7 +146,9 @@ class Delays:
         return due
 
     def flush(self) -> None:
-        """See `batching.Executor`: replies leave by the loop's timers."""
+        """See `batching.Executor`: replies are made by the loop's timers, and leave right after this."""
+        if self._log is not None:
+            self._log.stamp()
 
     def close(self) -> None:
         """See `batching.Executor`."""
@@ -199,7 +197,10 @@ class _CallLog:
         self._leaving.append((arrival, due))
 
     def stamp(self) -> None:
-        """All replies of this turn have been sent, which takes milliseconds where hundreds are due at once."""
+        """All replies of this turn are made, which takes milliseconds where hundreds are due at once, and leave now.
+
+        Not after the sending: the kernel may run the client first.
+        """
         if not self._leaving:
             return
         now = time.monotonic()
