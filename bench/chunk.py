@@ -4,23 +4,19 @@ numpy only: load processes import neither pandas nor pyarrow.
 """
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, NamedTuple, Self
+from typing import Final, NamedTuple, Self
 from urllib.parse import quote, unquote
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from bench.columns import NEVER, UNKNOWN, Columns, packed, unpacked
 from bench.histogram import BUCKETS, Ints, Sparse, bucket
 from bench.sample import outcome
 
-NEVER: Final = np.iinfo(np.int64).min
-"""Stands in `Columns.lag` and `.service` for a request that was never sent: it has neither."""
-UNKNOWN: Final = -1
-"""Stands in status (never sent), version (none named) and correct (not checked)."""
 KINDS: Final = ("latency", "service", "lag")
-_MAGIC: Final = b"BCK1"
+_MAGIC: Final = b"BCK2"
 
 
 class Key(NamedTuple):
@@ -63,49 +59,6 @@ class Tally(NamedTuple):
         return Tally(*(a + b for a, b in zip(self, other, strict=True)))
 
 
-class Columns(NamedTuple):
-    """Requests as columns of equal length. Whole nanoseconds, so that nothing is rounded twice.
-
-    sent = due + lag and done = sent + service: kept as differences, since these are small numbers, which take
-    a third of the space of three instants when they are packed.
-    """
-
-    name: NDArray[np.int32]
-    """Index into `Chunk.names`."""
-    batch: NDArray[np.int32]
-    due: Ints
-    """Since the start of the run."""
-    lag: Ints
-    """NEVER where nothing was sent."""
-    service: Ints
-    """NEVER where nothing was sent."""
-    status: NDArray[np.int16]
-    """gRPC status code; UNKNOWN where nothing was sent."""
-    version: Ints
-    """Model version that answered; UNKNOWN where the answer names none."""
-    correct: NDArray[np.int32]
-    """Examples answered with their label; UNKNOWN where nothing was checked."""
-    mismatched: NDArray[np.bool_]
-    """Answered OK, yet not by the model, version or shape that was asked for, or not as before."""
-
-    def where(self, rows: NDArray[np.bool_] | Ints) -> "Columns":
-        """Some of the rows, by mask or by position."""
-        arrays: tuple[NDArray[Any], ...] = self
-        return Columns(*(array[rows] for array in arrays))
-
-    @classmethod
-    def concatenated(cls, parts: Sequence["Columns"]) -> "Columns":
-        """The rows of all parts, one after the other."""
-        columns: list[tuple[NDArray[Any], ...]] = list(zip(*parts, strict=True))
-        return Columns(*(np.concatenate(arrays) for arrays in columns))
-
-
-_DTYPES: Final[tuple[np.dtype[Any], ...]] = tuple(
-    map(np.dtype, ("<i4", "<i4", "<i8", "<i8", "<i8", "<i2", "<i8", "<i4", "?"))
-)
-_ROW_BYTES: Final = sum(dtype.itemsize for dtype in _DTYPES)
-
-
 class Span(NamedTuple):
     """From when to when requests were sent and answered, in seconds of the run."""
 
@@ -131,8 +84,10 @@ class Chunk:
     """Requests that have ended since the last flush: counts and histograms, and the requests themselves if kept."""
 
     names: list[str]
-    columns: Columns | None
-    """None: only counts and histograms are kept."""
+    requests: Columns | bytes | None
+    """As columns where they were counted, packed where they came from elsewhere; None: only counts and histograms."""
+    rows: int = 0
+    """How many requests are kept."""
     tallies: dict[tuple[Key, int], Tally] = field(default_factory=dict)
     """By key and second of the run (of the due instant)."""
     histograms: dict[tuple[Key, int], tuple[Sparse, Sparse, Sparse]] = field(default_factory=dict)
@@ -187,7 +142,7 @@ class Chunk:
     @classmethod
     def count(cls, names: list[str], columns: Columns, *, keep_samples: bool = True) -> Self:
         """Count columns into tallies and histograms."""
-        chunk = cls(list(names), columns if keep_samples else None)
+        chunk = cls(list(names), columns if keep_samples else None, len(columns.due) if keep_samples else 0)
         if len(columns.due):
             chunk.span = _span(columns)
             keys, group, seconds = _groups(chunk.names, columns)
@@ -203,8 +158,19 @@ class Chunk:
         """How many requests were counted."""
         return sum(tally.requests for tally in self.tallies.values())
 
+    @property
+    def columns(self) -> Columns | None:
+        """The requests; None where they are not kept. Raises ValueError on packed ones that are damaged."""
+        return unpacked(self.requests, self.rows) if isinstance(self.requests, bytes) else self.requests
+
+    def packed(self) -> bytes | None:
+        """The requests as few bytes, ordered by due and in whole microseconds; None where they are not kept."""
+        if isinstance(self.requests, Columns):
+            self.requests = packed(self.requests)
+        return self.requests
+
     def to_bytes(self) -> bytes:
-        """Magic, length and JSON of a header, then the arrays' bytes, little-endian."""
+        """Magic, length and JSON of a header, then the histograms' arrays, little-endian, and the packed requests."""
         cells = list(self.tallies)
         parts: list[bytes] = []
         lengths = []
@@ -212,9 +178,11 @@ class Chunk:
             for sparse in self.histograms.get(cell, ()):
                 lengths.append(len(sparse.indices))
                 parts += [sparse.indices.astype("<i4").tobytes(), sparse.counts.astype("<i8").tobytes()]
+        requests = self.packed()
         header = {
             "names": self.names,
-            "rows": None if self.columns is None else len(self.columns.due),
+            "rows": None if requests is None else self.rows,
+            "packed": len(requests or b""),
             "span": self.span,
             "cells": [
                 [*key, second, (key, second) in self.histograms, *self.tallies[key, second]]
@@ -222,23 +190,22 @@ class Chunk:
             ],
             "buckets": lengths,
         }
-        if self.columns is not None:
-            parts.append(column_bytes(self.columns))
         text = json.dumps(header, separators=(",", ":")).encode()
-        return b"".join([_MAGIC, len(text).to_bytes(4, "little"), text, *parts])
+        return b"".join([_MAGIC, len(text).to_bytes(4, "little"), text, *parts, requests or b""])
 
     @classmethod
     def from_bytes(cls, raw: bytes) -> Self:
-        """What `to_bytes` wrote. Raises ValueError on anything else; executes nothing that it reads."""
+        """What `to_bytes` wrote, its requests still packed. Raises ValueError on anything else; executes nothing."""
         if raw[:4] != _MAGIC or len(raw) < 8:
             raise ValueError("no chunk of records")
         start = 8 + int.from_bytes(raw[4:8], "little")
         header = json.loads(raw[8:start])
         rows = header["rows"]
-        expected = start + 12 * sum(header["buckets"]) + (rows or 0) * _ROW_BYTES
+        expected = start + 12 * sum(header["buckets"]) + header["packed"]
         if len(raw) != expected:
             raise ValueError(f"a chunk of records has {len(raw)} bytes, {expected} are expected")
-        chunk = cls(header["names"], None, span=Span(*header["span"]) if header["span"] else None)
+        chunk = cls(header["names"], None, rows or 0)
+        chunk.span = Span(*header["span"]) if header["span"] else None
         lengths = iter(header["buckets"])
         for name, version, batch, status, second, timed, *tally in header["cells"]:
             cell = Key(name, version, batch, status), second
@@ -253,23 +220,8 @@ class Chunk:
                     start += 12 * length
                 chunk.histograms[cell] = (parts[0], parts[1], parts[2])
         if rows is not None:
-            chunk.columns = read_columns(raw, rows, start)
+            chunk.requests = raw[start:]
         return chunk
-
-
-def column_bytes(columns: Columns) -> bytes:
-    """The columns' bytes one after the other, little-endian."""
-    arrays: tuple[NDArray[Any], ...] = columns
-    return b"".join(c.astype(d, copy=False).tobytes() for c, d in zip(arrays, _DTYPES, strict=True))
-
-
-def read_columns(raw: bytes, rows: int, start: int) -> Columns:
-    """`rows` rows that `column_bytes` wrote, from byte `start` on."""
-    arrays: list[NDArray[Any]] = []
-    for dtype in _DTYPES:
-        arrays.append(np.frombuffer(raw, dtype, rows, start))
-        start += rows * dtype.itemsize
-    return Columns(*arrays)
 
 
 def _span(columns: Columns) -> Span:

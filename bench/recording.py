@@ -15,7 +15,7 @@ A key is request name, model version, batch and outcome (bench.chunk.Key). Files
 manifest and the Parquet file are replaced in one step: whatever kills the writer leaves a folder that can be read
 and that says it is not finished. The last second or two of its histograms may then be missing.
 
-SCHEMA, the version of this layout: 1, the first.
+SCHEMA, the version of this layout: 1, the first; 2, single requests in whole microseconds instead of nanoseconds.
 """
 
 import json
@@ -35,7 +35,7 @@ from bench.jsonl import json_line
 
 log = logging.getLogger("bench")
 
-SCHEMA: Final = 1
+SCHEMA: Final = 2
 MANIFEST, HISTOGRAMS, COUNTS, SAMPLES = "manifest.json", "histograms.hlog", "counts.jsonl", "samples.parquet"
 EVENTS, TELEMETRY, SHARDS = "events.jsonl", "telemetry.jsonl", "samples"
 
@@ -90,7 +90,7 @@ class RunWriter:
 
     def append(self, worker: int, chunk: Chunk) -> None:
         """Take in what a load process sent. Raises BenchError when the disk refuses it."""
-        if chunk.columns is not None and len(chunk.columns.due):
+        if chunk.rows:
             self._append(f"{SHARDS}/{worker}{samples.ROWS_SUFFIX}", samples.record_bytes(chunk))
         if chunk.span is not None:
             self._span = chunk.span.with_(self._span)

@@ -9,6 +9,9 @@ from bench.chunk import Chunk
 from bench.run import Run, RunWriter
 from bench.sample import UNSENT
 
+KEPT = 0.501e-6
+"""Seconds by which due, lag and service of a sample may differ from what was: they are whole microseconds."""
+
 
 def requests(
     seed: int = 1,

@@ -7,7 +7,8 @@ from collections import defaultdict
 import numpy as np
 import pytest
 
-from bench.chunk import Chunk, Columns, Key, Span, Tally
+from bench.chunk import Chunk, Key, Span, Tally
+from bench.columns import NEVER, Columns
 from bench.histogram import Histogram
 from bench.sample import outcome
 from tests.recorded import requests
@@ -82,17 +83,39 @@ def test_the_journey_changes_nothing() -> None:
         assert len(arrived) == len(chunk) == 5000
         assert arrived.to_bytes() == raw
         assert (arrived.columns is None) == (not keep)
-    assert len(Chunk.of(**MIXED, keep_samples=False).to_bytes()) < 0.8 * len(Chunk.of(**MIXED).to_bytes())
+    kept, counted = (len(Chunk.of(**MIXED, keep_samples=keep).to_bytes()) for keep in (True, False))
+    assert 3 < (kept - counted) / 5000 < 6
 
 
-def test_instants_come_back_to_the_nanosecond() -> None:
-    columns = Chunk.from_bytes(Chunk.of(**MIXED).to_bytes()).columns
+def test_requests_come_back_in_order_and_to_half_a_microsecond() -> None:
+    shuffled = np.random.default_rng(3).permutation(5000)
+    rows = {key: value if key == "names" else value[shuffled] for key, value in MIXED.items()}
+    chunk = Chunk.of(**rows)
+    before = chunk.columns
+    assert isinstance(before, Columns)
+    before = before.where(np.argsort(before.due, kind="stable"))
+    after = Chunk.from_bytes(chunk.to_bytes()).columns
+    assert isinstance(after, Columns)
+    sent = ~np.isnan(MIXED["sent"][np.argsort(MIXED["due"], kind="stable")])
+    assert (after.service == NEVER).tolist() == (~sent).tolist()
+    assert np.array_equal(after.lag == NEVER, after.service == NEVER)
+    assert np.abs(after.due - before.due).max() <= 500
+    assert np.abs(after.lag - before.lag)[sent].max() <= 500
+    assert np.abs(after.service - before.service)[sent].max() <= 500
+    for name in ("name", "batch", "status", "version", "correct", "mismatched"):
+        assert np.array_equal(getattr(after, name), getattr(before, name))
+        assert getattr(after, name).dtype == getattr(before, name).dtype
+
+
+def test_unsent_and_early_requests_come_back() -> None:
+    rows = requests(1, count=4)
+    rows |= {"due": [-0.0000015, 0.2, 0.1, 0.1], "sent": [-0.0000015, np.nan, 0.09, 0.1]}
+    rows |= {"done": [3000.0, np.nan, 0.2, 0.3]}
+    columns = Chunk.from_bytes(Chunk.of(**rows).to_bytes()).columns
     assert isinstance(columns, Columns)
-    sent = ~np.isnan(MIXED["sent"])
-    assert np.array_equal(columns.due, np.rint(MIXED["due"] * 1e9))
-    assert np.array_equal((columns.due + columns.lag)[sent], np.rint(MIXED["sent"][sent] * 1e9))
-    done = columns.due + columns.lag + columns.service
-    assert np.array_equal(done[sent], np.rint(MIXED["done"][sent] * 1e9))
+    assert columns.due.tolist() == [-1000, 100_000_000, 100_000_000, 200_000_000]
+    assert columns.lag.tolist() == [0, -10_000_000, 0, NEVER]
+    assert columns.service.tolist() == [3_000_000_002_000, 110_000_000, 200_000_000, NEVER]
 
 
 def test_chunks_of_two_halves_add_up_to_the_whole() -> None:

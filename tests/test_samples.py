@@ -1,9 +1,11 @@
 """Samples on disk: packed in windows of time, small, and refused when damaged."""
 
+import zlib
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
@@ -13,7 +15,7 @@ from tests.recorded import requests
 
 
 def write_shards(folder: Path, parts: list[tuple[int, Chunk]]) -> None:
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     for worker, chunk in parts:
         with (folder / f"{worker}.rows").open("ab") as file:
             file.write(samples.record_bytes(chunk))
@@ -43,7 +45,7 @@ def test_windows_cover_every_request_once_and_in_order(
     assert len(sizes) > 5
     assert max(sizes) < 3 * 700
     assert packed["due"].is_monotonic_increasing
-    by = ["due", "sent", "worker"]
+    by = ["due", "sent", "done", "worker"]
     before, packed = (t.astype({"name": str}).sort_values(by, ignore_index=True) for t in (before, packed))
     pd.testing.assert_frame_equal(packed, before)
     assert not (tmp_path / "samples").exists()
@@ -67,8 +69,13 @@ def test_a_request_takes_few_bytes(tmp_path: Path) -> None:
     count = 100_000
     open_loop = requests(1, count=count, rate=10_000, lag=2e-5, service=0.002)
     closed = open_loop | {"sent": open_loop["due"]}
-    for name, rows, limit in (("open", open_loop, 8.2), ("closed", closed, 6.2)):
-        write_shards(tmp_path / name, [(0, Chunk.of(**rows))])
+    for name, rows, limit in (("open", open_loop, 3.6), ("closed", closed, 2.85)):
+        parts = [
+            Chunk.of(**{k: v if k == "names" else v[at : at + 2500] for k, v in rows.items()})
+            for at in range(0, count, 2500)
+        ]
+        write_shards(tmp_path / name, [(0, part) for part in parts])
+        assert (tmp_path / name / "0.rows").stat().st_size / count < limit
         target = tmp_path / f"{name}.parquet"
         samples.pack(tmp_path / name, target)
         assert target.stat().st_size / count < limit
@@ -89,3 +96,26 @@ def test_a_record_with_a_wrong_checksum_ends_the_reading(tmp_path: Path) -> None
     raw[len(raw) // 3 + 100] ^= 1
     path.write_bytes(raw)
     assert len(list(samples.read_shards(path.parent))) == 1
+
+
+def test_files_of_schema_1_are_read_in_their_nanoseconds(tmp_path: Path) -> None:
+    write_shards(tmp_path / "samples", [(0, Chunk.of(**requests(1, count=500, lag=1e-5, unsent=0.1)))])
+    samples.pack(tmp_path / "samples", tmp_path / "new.parquet")
+    table = pq.read_table(tmp_path / "new.parquet")
+    for name in ("due", "lag", "service"):
+        place = table.schema.get_field_index(name)
+        field = table.schema.field(name)
+        table = table.set_column(place, field, pc.multiply(table[name], 1000))
+    old = table.replace_schema_metadata({"units": "nanoseconds; sent = due + lag, done = sent + service"})
+    pq.write_table(old, tmp_path / "old.parquet")
+    pd.testing.assert_frame_equal(read(tmp_path / "old.parquet"), read(tmp_path / "new.parquet"))
+
+
+def test_records_of_schema_1_are_refused_in_one_line(tmp_path: Path) -> None:
+    write_shards(tmp_path, [(0, Chunk.of(**requests(1, count=10)))])
+    path = tmp_path / "0.rows"
+    body = b"BCK1" + path.read_bytes()[12:]
+    path.write_bytes(len(body).to_bytes(4, "little") + zlib.crc32(body).to_bytes(4, "little") + body)
+    with pytest.raises(BenchError, match=r"0\.rows: .*another version of serving-bench wrote it") as raised:
+        list(samples.read_shards(tmp_path))
+    assert "\n" not in str(raised.value)

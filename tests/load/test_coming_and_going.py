@@ -19,6 +19,7 @@ import pytest
 from bench.run import Run
 from bench.serve import launch
 from tests.load.locust_runs import ROOT, manifest
+from tests.recorded import KEPT
 
 SECONDS = 60
 
@@ -95,11 +96,11 @@ def check_plan(run: Run, until: float = np.inf) -> None:
     due = due[due < until] - plan["begin"]
     at = [begin for begin, _ in plan["users"]] + [np.inf]
     for (begin, users), end in zip(plan["users"], at[1:], strict=True):
-        inside = due[(due >= begin - 1e-9) & (due < end - 1e-9)]
+        inside = due[(due >= begin - KEPT) & (due < end - KEPT)]
         if not users:
             assert len(inside) == 0
         elif len(inside) > 1:
-            assert np.abs(np.diff(inside) - 0.01 / users).max() < 1e-8
+            assert np.abs(np.diff(inside) - 0.01 / users).max() < 2 * KEPT
 
 
 def sent_alone(folder: Path, worker: int) -> bool:
@@ -109,7 +110,7 @@ def sent_alone(folder: Path, worker: int) -> bool:
         return False
     end = samples[samples["due"] > samples["due"].max() - 1]
     gaps = np.diff(np.sort(end["due"]))
-    return set(end["worker"]) == {worker} and len(gaps) > 300 and bool(np.abs(gaps - 0.0025).max() < 1e-8)
+    return set(end["worker"]) == {worker} and len(gaps) > 300 and bool(np.abs(gaps - 0.0025).max() < 2 * KEPT)
 
 
 def test_the_web_form_sets_the_rate_through_the_users(
