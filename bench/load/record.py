@@ -1,27 +1,30 @@
 """How does each answered call become a row, at a price that the load does not feel?"""
 
+import itertools
 import time
 from array import array
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.load.validate import Checker
+from bench.load.validate import UNKNOWN, Checker
 from bench.payload import Pool
 from bench.sample import outcome
 from bench.wire.client import Reply
 
 CANCELLED = 1
-SETTLE_ROWS = 256
-"""Answers are checked this many at a time: few enough to hold the loop for some 100 us only."""
+SETTLE_ROWS = 128
+"""Answers that are not known yet are read this many at a time: few enough to hold the loop for some 100 us only."""
 SETTLE_BYTES = 4_000_000
 """The same for large answers, so that what waits for its check stays small."""
 
 TAKE_ROWS = 4096
 """So many leave for the run folder at once: counting them holds the loop for a millisecond."""
+_NUMBERS: Final = 4
+"""Of each call: due, sent, done and the number of its message."""
 
 Floats = NDArray[np.float64]
 
@@ -43,22 +46,30 @@ class Rows(NamedTuple):
     mismatched: NDArray[np.bool_]
     """Answered OK, yet not by the model, version or shape that was asked for, or not as before."""
 
+    def part(self, start: int, end: int) -> "Rows":
+        """The rows from `start` to before `end`."""
+        columns: tuple[NDArray[Any], ...] = self
+        return Rows(*(column[start:end] for column in columns))
+
 
 @dataclass
-class Pending:
-    """Calls that have ended and are not checked yet, in the order in which they ended."""
+class _Unknown:
+    """Calls that failed, and answers that nobody has read yet, in the order in which they ended."""
 
-    instants: "array[float]" = field(default_factory=lambda: array("d"))
-    statuses: "array[int]" = field(default_factory=lambda: array("h"))
+    rows: list[int] = field(default_factory=list)
+    """Their places among all that ended."""
+    statuses: list[int] = field(default_factory=list)
     indices: list[int] = field(default_factory=list)
-    replies: list[bytes] = field(default_factory=list)
+    messages: list[bytes] = field(default_factory=list)
+    bytes: int = 0
 
 
 class Recorder:
     """Takes the calls of one request name in one process.
 
-    `add` is on the timed path and only appends; checking, counting and columns happen in `settle`, for
-    hundreds of calls at once (0.3 us a call on the path; 1 us a call later).
+    `add` is on the timed path: it appends four numbers, and compares the answer with the one to the same message that
+    was read and found right before. Most are equal to the byte, and nothing else is asked of them; the others are
+    checked in `settle`, many at once.
     """
 
     def __init__(self, name: str, pool: Pool, checker: Checker) -> None:
@@ -72,13 +83,13 @@ class Recorder:
         """Of the calls recorded, those of which no byte left this process."""
         self._rows: list[Rows] = []
         self._taken = 0
-        self._bytes = 0
+        self._known = checker.known
         self._renew()
 
     @property
     def waiting(self) -> int:
         """Calls that have ended and were not taken yet."""
-        return self.recorded - self._taken + len(self._pending.replies)
+        return self.recorded - self._taken + len(self._numbers) // _NUMBERS
 
     def add(self, due: float | None, index: int, reply: Reply) -> None:
         """Record a call that has ended. `index`: its message in the pool; `due`: when it should have been sent,
@@ -87,16 +98,15 @@ class Recorder:
         if sent is None:  # given up before a byte left, as while the server is down
             sent = done
             self.unsent += 1
-        self._extend((sent if due is None else due, sent, done))
-        self._add_status(status)
-        self._add_index(index)
-        self._add_reply(message)
-        if status:
-            self.errors[f"{outcome(status)}: {details}"] += 1
-        if len(message) > 4096:
-            self._bytes += len(message)
-        if len(self._pending.replies) >= SETTLE_ROWS or self._bytes > SETTLE_BYTES:
-            self.settle()
+        note = self._note
+        note(sent if due is None else due)
+        note(sent)
+        note(done)
+        note(index)
+        if status or message != self._known[index]:
+            self._look_at(index, status, message)
+            if status:
+                self.errors[f"{outcome(status)}: {details}"] += 1
 
     def add_cancelled(self, due: float | None, index: int, sent: float | None) -> None:
         """Record a call that its user gave up because Locust ends the user."""
@@ -104,67 +114,75 @@ class Recorder:
 
     def add_unsent(self, due: float, index: int) -> None:
         """Record a request that was due and could not be sent."""
-        self._extend((due, np.nan, np.nan))
-        self._add_status(-1)
-        self._add_index(index)
-        self._add_reply(b"")
+        self._numbers.extend((due, np.nan, np.nan, index))
+        self._look_at(index, UNKNOWN, b"")
         self.unsent += 1
         self.errors["UNSENT: the cap on requests in flight was reached"] += 1
 
     def settle(self) -> None:
         """Check what has ended since the last time and keep it as columns."""
-        pending = self._pending
-        if not pending.replies:
+        if not self._numbers:
             return
+        numbers = np.frombuffer(self._numbers, dtype=np.float64).reshape(-1, _NUMBERS)
+        unknown = self._unknown
         self._renew()
-        instants = np.frombuffer(pending.instants, dtype=np.float64).reshape(-1, 3)
-        due, sent, done = instants.T
-        status = np.frombuffer(pending.statuses, dtype=np.int16)
-        version, correct, mismatched = self._check(status, pending)
-        self._rows.append(Rows(due, sent, done, status, version, correct, mismatched))
-        self.recorded += len(status)
+        due, sent, done = numbers.T[:3]
+        index = numbers[:, 3].astype(np.int64)
+        # looked up before the check, which may learn other answers to the same messages
+        rows = Rows(
+            due,
+            sent,
+            done,
+            status=np.zeros(len(index), np.int16),
+            version=self.checker.known_version[index],
+            correct=self.checker.known_correct[index],
+            mismatched=np.zeros(len(index), np.bool_),
+        )
+        if unknown.rows:
+            self._check(unknown, rows)
+        self._rows.append(rows)
+        self.recorded += len(index)
 
     def take(self) -> list[Rows]:
-        """All rows since the last call, checked, in pieces of some TAKE_ROWS."""
+        """All rows since the last call, checked, in even pieces of at most TAKE_ROWS."""
         self.settle()
-        rows, self._rows = self._rows, []
+        parts, self._rows = self._rows, []
         self._taken = self.recorded
-        pieces: list[Rows] = []
-        piece: list[Rows] = []
-        length = 0
-        for part in rows:
-            piece.append(part)
-            length += len(part.status)
-            if length >= TAKE_ROWS:
-                pieces.append(_joined(piece))
-                piece, length = [], 0
-        return [*pieces, _joined(piece)] if piece else pieces
+        if not parts:
+            return []
+        whole = parts[0] if len(parts) == 1 else Rows(*map(np.concatenate, zip(*parts, strict=True)))
+        count = len(whole.status)
+        pieces = -(-count // TAKE_ROWS)
+        bounds = [count * piece // pieces for piece in range(pieces + 1)]
+        return [whole.part(start, end) for start, end in itertools.pairwise(bounds)]
 
     def _renew(self) -> None:
-        self._pending = pending = Pending()
-        self._bytes = 0
-        self._extend = pending.instants.extend
-        self._add_status = pending.statuses.append
-        self._add_index = pending.indices.append
-        self._add_reply = pending.replies.append
+        self._numbers = array("d")
+        self._unknown = _Unknown()
+        self._note = self._numbers.append
 
-    def _check(self, status: NDArray[np.int16], pending: Pending) -> tuple[Any, Any, Any]:
-        answered = status == 0
-        if answered.all():
-            checked = self.checker.check(pending.replies, pending.indices)
-            return checked.version, checked.correct, checked.mismatched
-        count = len(status)
-        version = np.full(count, -1, dtype=np.int64)
-        correct = np.full(count, -1, dtype=np.int32)
-        mismatched = np.zeros(count, dtype=bool)
-        where = np.flatnonzero(answered)
-        if len(where):
-            checked = self.checker.check(
-                [pending.replies[i] for i in where], [pending.indices[i] for i in where]
-            )
-            version[where], correct[where], mismatched[where] = checked
-        return version, correct, mismatched
+    def _look_at(self, index: int, status: int, message: bytes) -> None:
+        """Note that the newest call has failed, or that its answer has to be read."""
+        unknown = self._unknown
+        unknown.rows.append(len(self._numbers) // _NUMBERS - 1)
+        unknown.statuses.append(status)
+        unknown.indices.append(index)
+        unknown.messages.append(message)
+        unknown.bytes += len(message)
+        if len(unknown.rows) >= SETTLE_ROWS or unknown.bytes > SETTLE_BYTES:
+            self.settle()
 
-
-def _joined(parts: list[Rows]) -> Rows:
-    return parts[0] if len(parts) == 1 else Rows(*map(np.concatenate, zip(*parts, strict=True)))
+    def _check(self, unknown: _Unknown, rows: Rows) -> None:
+        """Fill in the rows of what was not known."""
+        where = np.array(unknown.rows)
+        status = np.array(unknown.statuses, np.int16)
+        rows.status[where] = status
+        answered = np.flatnonzero(status == 0)
+        if len(answered) < len(where):
+            rows.version[where] = UNKNOWN
+            rows.correct[where] = UNKNOWN
+        if len(answered):
+            at = answered.tolist()
+            checked = self.checker.check([unknown.messages[i] for i in at], [unknown.indices[i] for i in at])
+            where = where[answered]
+            rows.version[where], rows.correct[where], rows.mismatched[where] = checked

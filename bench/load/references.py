@@ -41,6 +41,10 @@ class _Answers:
         no = np.zeros(kept, np.bool_)
         return cls(np.zeros((kept, *like.shape[1:]), like.dtype), no, no.copy())
 
+    def takes(self, values: npt.NDArray[Any]) -> bool:
+        """Whether answers, [answers, batch, ...], have the type and shape of these."""
+        return self.values.shape[1:] == values.shape[1:] and self.values.dtype == values.dtype
+
 
 class References:
     """The answer to each message of a pool by each model version: the first one that came.
@@ -63,7 +67,7 @@ class References:
         becomes one, and counts as the same.
         """
         answers = self._of(version, values)
-        alike = answers.values.shape[1:] == values.shape[1:] and answers.values.dtype == values.dtype
+        alike = answers.takes(values)
         kept = len(answers.known)
         if alike and kept == self._messages:
             return self._compare(answers, messages, values)
@@ -74,6 +78,16 @@ class References:
         else:  # outputs may have another shape from message to message, not from answer to answer
             same[rows] = ~answers.confirmed[messages[rows], np.newaxis]
         return same
+
+    def settled(self, version: int | None, messages: Indices, values: npt.NDArray[Any]) -> Bools:
+        """[answers]: whether what `same` said of an answer holds for good: its reference will not be replaced, or it
+        will never have one."""
+        answers = self._of(version, values)
+        if not answers.takes(values):
+            return np.zeros(len(values), np.bool_)
+        kept = len(answers.known)
+        settled: Bools = answers.confirmed[np.minimum(messages, kept - 1)] | (messages >= kept)
+        return settled
 
     def _of(self, version: int | None, values: npt.NDArray[Any]) -> _Answers:
         answers = self._versions.get(version)

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from google.protobuf.message import DecodeError
 
-from bench.load.references import References
+from bench.load.references import KEPT_BYTES, References
 from bench.load.reply_layout import Layout, learn
 from bench.payload import Pool, array_of
 from bench.wire.messages import PredictResponse
@@ -33,6 +33,15 @@ class Checked(NamedTuple):
     mismatched: npt.NDArray[np.bool_]
     """Not an answer to what was asked: unreadable, of another model or version, without the output or with
     another number of examples, or with other values than the same message got before."""
+
+
+class _Judged(NamedTuple):
+    """The same, and whether each right answer will be right whenever it comes again."""
+
+    version: npt.NDArray[np.int64]
+    correct: npt.NDArray[np.int32]
+    mismatched: npt.NDArray[np.bool_]
+    settled: npt.NDArray[np.bool_]
 
 
 class _Answers(NamedTuple):
@@ -71,6 +80,14 @@ class Checker:
         self._references = references
         self._layouts: dict[int, list[Layout]] = {}
         self._patience = _TRIES
+        self.known: list[bytes | None] = [None] * len(pool)
+        """For each message of the pool an answer that was read and found right: one that equals it to the byte is as
+        right, and needs no check. None where there is none."""
+        self.known_version = np.full(len(pool), UNKNOWN, np.int64)
+        """[messages]: the version that gave the known answer."""
+        self.known_correct = np.full(len(pool), UNKNOWN, np.int32)
+        """[messages]: `Checked.correct` of the known answer."""
+        self._known_bytes = 0
         self.choices: npt.NDArray[np.int32] | None = None
         """[examples]: the class that the newest answer gives to each, UNKNOWN before; None: not kept."""
         if keep_choices and pool.rows is not None and pool.labels is not None:
@@ -82,10 +99,11 @@ class Checker:
         Replies are serialised PredictResponses of calls that ended with OK. Never raises for what a server sent.
         """
         count = len(replies)
-        checked = Checked(
+        checked = _Judged(
             version=np.full(count, UNKNOWN, np.int64),
             correct=np.full(count, UNKNOWN if self._pool.labels is None else 0, np.int32),
             mismatched=np.ones(count, np.bool_),
+            settled=np.zeros(count, np.bool_),
         )
         asked = np.array(indices, np.int64)
         lengths = np.fromiter(map(len, replies), np.int64, count)
@@ -94,14 +112,29 @@ class Checker:
             most = max(1, _CACHED_BYTES // max(length, 1))
             for part in (rows[start : start + most] for start in range(0, len(rows), most)):
                 self._check_group([replies[row] for row in part.tolist()], part, asked, checked)
-        return checked
+        if self.choices is None:  # else each answer is read, since the newest choice is kept
+            self._learn_answers(replies, asked, checked)
+        return Checked(checked.version, checked.correct, checked.mismatched)
+
+    def _learn_answers(
+        self, replies: Sequence[bytes], asked: npt.NDArray[np.int64], checked: _Judged
+    ) -> None:
+        """Remember the answers that will be found right whenever they come again."""
+        for row in np.flatnonzero(checked.settled & ~checked.mismatched).tolist():
+            index, reply = int(asked[row]), replies[row]
+            more = len(reply) - len(self.known[index] or b"")
+            if self._known_bytes + more <= KEPT_BYTES:
+                self._known_bytes += more
+                self.known[index] = reply
+                self.known_version[index] = checked.version[row]
+                self.known_correct[index] = checked.correct[row]
 
     def _check_group(
         self,
         replies: Sequence[bytes],
         rows: npt.NDArray[np.int64],
         asked: npt.NDArray[np.int64],
-        checked: Checked,
+        checked: _Judged,
     ) -> None:
         """Replies of one length, which are the given rows of all: by the layouts known, then by new ones."""
         length = len(replies[0])
@@ -146,13 +179,13 @@ class Checker:
         matrix: npt.NDArray[np.uint8],
         rows: npt.NDArray[np.int64],
         asked: npt.NDArray[np.int64],
-        checked: Checked,
+        checked: _Judged,
     ) -> None:
         answers = _Answers(layout.model, layout.version, layout.values(matrix))
         self._judge(answers, rows, asked, checked)
 
     def _check_one(
-        self, reply: bytes, rows: npt.NDArray[np.int64], asked: npt.NDArray[np.int64], checked: Checked
+        self, reply: bytes, rows: npt.NDArray[np.int64], asked: npt.NDArray[np.int64], checked: _Judged
     ) -> None:
         try:
             response = PredictResponse.FromString(reply)
@@ -175,7 +208,7 @@ class Checker:
         answers: _Answers,
         rows: npt.NDArray[np.int64],
         asked: npt.NDArray[np.int64],
-        checked: Checked,
+        checked: _Judged,
     ) -> None:
         model, version, values = answers
         checked.version[rows] = UNKNOWN if version is None else version
@@ -186,6 +219,9 @@ class Checker:
         messages = asked[rows]
         if self._references is not None and wanted:
             checked.mismatched[rows] = ~self._references.same(version, messages, values).all(axis=1)
+            checked.settled[rows] = self._references.settled(version, messages, values)
+        else:
+            checked.settled[rows] = True
         if self._pool.labels is not None:
             checked.correct[rows] = _right(values, self._pool.labels[messages])
         if self.choices is not None and self._pool.rows is not None:

@@ -1,0 +1,174 @@
+"""What is recorded of each call is what a check of every answer by itself says, though most are known and not read."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bench.load import record, validate
+from bench.load.record import Recorder, Rows
+from bench.load.references import References
+from bench.load.validate import UNKNOWN, Checker
+from bench.payload import Pool
+from bench.wire.client import Reply
+from tests.load.test_validate import CLASSES, pool_of, reply_with, scores_for
+
+
+def checker_of(pool: Pool, **options: Any) -> Checker:
+    return Checker(pool, "scores", options.pop("version", None), references=References(len(pool)), **options)
+
+
+def taken(recorder: Recorder) -> Rows:
+    return Rows(*(np.concatenate(columns) for columns in zip(*recorder.take(), strict=True)))
+
+
+class Reads:
+    """Counts the answers that a checker reads."""
+
+    def __init__(self, checker: Checker) -> None:
+        self.count = 0
+        self._check = checker.check
+        checker.check = self.check  # type: ignore[method-assign]  # it is watched, not replaced
+
+    def check(self, replies: Any, indices: Any) -> Any:
+        self.count += len(replies)
+        return self._check(replies, indices)
+
+
+def answers(pool: Pool, version: int) -> list[bytes]:
+    assert pool.labels is not None
+    rng = np.random.default_rng(version)
+    return [reply_with(scores_for(labels, rng), version=version) for labels in pool.labels]
+
+
+def falsified(pool: Pool, replies: list[bytes], count: int) -> tuple[list[int], list[Reply], set[int]]:
+    """Many answers in random order after two rounds of right ones, a few of them falsified; these places."""
+    rng = np.random.default_rng(5)
+    indices = [*range(len(pool)), *range(len(pool)), *rng.integers(len(pool), size=count).tolist()]
+    wrong = set((2 * len(pool) + rng.choice(count, 40, replace=False)).tolist())
+    sent: list[Reply] = []
+    for place, index in enumerate(indices):
+        message = replies[index]
+        if place in wrong:
+            other = scores_for((pool.labels[index] + 1) % CLASSES, rng)  # type: ignore[index]  # it has labels
+            message = [reply_with(other, version=1), replies[(index + 1) % len(pool)], b"", b"rubbish"][
+                place % 4
+            ]
+        sent.append(Reply(0, "", message, float(place), place + 0.5))
+    return indices, sent, wrong
+
+
+def test_a_few_falsified_answers_are_found_among_thousands_that_are_known() -> None:
+    pool = pool_of()
+    indices, replies, wrong = falsified(pool, answers(pool, 1), 5000)
+    recorder = Recorder("Predict", pool, checker_of(pool))
+    reads = Reads(recorder.checker)
+    rows = []
+    for place, (index, reply) in enumerate(zip(indices, replies, strict=True)):
+        recorder.add(None, index, reply)
+        if place in (len(pool) - 1, 2 * len(pool) - 1):
+            rows += recorder.take()
+    rows += recorder.take()
+    whole = Rows(*(np.concatenate(columns) for columns in zip(*rows, strict=True)))
+    assert set(np.flatnonzero(whole.mismatched).tolist()) == wrong
+    assert whole.sent.tolist() == [reply.sent for reply in replies]
+    assert reads.count == 2 * len(pool) + len(wrong)
+    every = checker_of(pool)
+    for _ in range(2):
+        every.check([reply.message for reply in replies[:40]], indices[:40])
+    checked = every.check([reply.message for reply in replies], indices)
+    for found, expected in zip((whole.version, whole.correct, whole.mismatched), checked, strict=True):
+        assert found.tolist() == expected.tolist()
+
+
+def test_answers_that_were_known_when_they_came_keep_their_version() -> None:
+    pool = pool_of()
+    old, new = answers(pool, 1), answers(pool, 2)
+    recorder = Recorder("Predict", pool, checker_of(pool))
+    order = [0, 0, 0, 0, 0, 0, 0, 0]
+    versions = [1, 1, 1, 2, 2, 1, 2, 2]
+    for index, version in zip(order, versions, strict=True):
+        recorder.add(None, index, Reply(0, "", (old if version == 1 else new)[index], 0.0, 1.0))
+        if version == 2:
+            recorder.settle()
+    rows = taken(recorder)
+    assert rows.version.tolist() == versions
+    assert not rows.mismatched.any()
+    assert (rows.correct == 1).all()
+
+
+def test_a_first_answer_is_not_known_before_a_second_agrees() -> None:
+    """Else the right answers after a first wrong one would be called wrong for good."""
+    pool = pool_of()
+    right = answers(pool, 1)
+    recorder = Recorder("Predict", pool, checker_of(pool))
+    for message in (right[1], right[0], right[0], right[0], right[0], right[1]):
+        recorder.add(None, 0, Reply(0, "", message, 0.0, 1.0))
+        recorder.settle()
+    assert taken(recorder).mismatched.tolist() == [False, True, False, False, False, True]
+
+
+def test_failed_and_unsent_calls_among_known_answers() -> None:
+    pool = pool_of()
+    right = answers(pool, 1)
+    recorder = Recorder("Predict", pool, checker_of(pool))
+    for index in (0, 0):
+        recorder.add(None, index, Reply(0, "", right[index], 0.0, 1.0))
+        recorder.settle()
+    recorder.add(0.5, 0, Reply(14, "down", b"", 1.0, 2.0))
+    recorder.add(0.5, 0, Reply(13, "an answer, and then a failure", right[0], 1.0, 2.0))
+    recorder.add_unsent(0.6, 0)
+    recorder.add_cancelled(None, 0, None)
+    recorder.add(0.7, 0, Reply(0, "", right[0], 1.0, 2.0))
+    assert recorder.waiting == 7
+    rows = taken(recorder)
+    assert recorder.waiting == 0
+    assert rows.status.tolist() == [0, 0, 14, 13, -1, 1, 0]
+    assert rows.version.tolist() == [1, 1, -1, -1, -1, -1, 1]
+    assert rows.correct.tolist() == [1, 1, -1, -1, -1, -1, 1]
+    assert not rows.mismatched.any()
+    assert rows.due[2:5].tolist() == [0.5, 0.5, 0.6]
+    assert np.isnan(rows.sent[4])
+    assert recorder.unsent == 2
+    assert sum(recorder.errors.values()) == 4
+
+
+def test_pieces_are_even_and_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(record, "TAKE_ROWS", 100)
+    pool = pool_of()
+    right = answers(pool, 1)
+    recorder = Recorder("Predict", pool, checker_of(pool))
+    assert recorder.take() == []
+    for place in range(1001):
+        recorder.add(None, place % len(pool), Reply(0, "", right[place % len(pool)], float(place), 0.0))
+    pieces = recorder.take()
+    assert {len(piece.status) for piece in pieces} == {91}
+    assert np.concatenate([piece.sent for piece in pieces]).tolist() == list(range(1001))
+    assert recorder.recorded == 1001
+
+
+def test_where_the_newest_choice_is_kept_every_answer_is_read() -> None:
+    pool = pool_of()
+    assert pool.rows is not None
+    right = answers(pool, 1)
+    checker = checker_of(pool, keep_choices=True)
+    recorder = Recorder("Predict", pool, checker)
+    reads = Reads(checker)
+    for message in (right[0], right[0], right[0], right[1], right[0]):
+        recorder.add(None, 0, Reply(0, "", message, 0.0, 1.0))
+        recorder.settle()
+    assert reads.count == 5
+    assert pool.labels is not None
+    assert checker.choices is not None
+    assert checker.choices[pool.rows[0, 0]] == pool.labels[0, 0]
+
+
+def test_known_answers_take_no_more_memory_than_they_may(monkeypatch: pytest.MonkeyPatch) -> None:
+    pool = pool_of()
+    right = answers(pool, 1)
+    monkeypatch.setattr(validate, "KEPT_BYTES", 3 * len(right[0]))
+    checker = checker_of(pool)
+    for _ in range(3):
+        assert not checker.check(right, list(range(len(pool)))).mismatched.any()
+    assert sum(known is not None for known in checker.known) == 3
+    assert (checker.known_version[3:] == UNKNOWN).all()
