@@ -221,6 +221,8 @@ class Session:
                 self._give_way()
                 chunk = self._chunk(recorder, rows, self._origin)
                 self._give_way()
+                chunk.packed()
+                self._give_way()
                 self._sink(chunk)
                 self.recorded += len(rows.status)
 

@@ -1,0 +1,91 @@
+"""What does the server answer to some of the messages while it is idle, one at a time, before the load begins?
+
+These answers are the references for those under load: a server that mixes up the rows of a batch in the same way each
+time gives one answer to a message again and again, and yet not the one that it gives to a caller who is alone.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+
+from bench.load.options import Options
+from bench.load.sources import Source
+from bench.load.target import connect
+from bench.load.validate import Checker
+from bench.payload import Pool
+from bench.wire.client import Channel
+from bench.wire.messages import PREDICT
+
+SECONDS: Final = 0.5
+"""For all messages together, after which no further one is asked: a large model is slow."""
+BYTES: Final = 2**20
+"""Of answers for each kind of request: they go to all load processes."""
+TWICE: Final = 2
+"""A message is asked so often: what two answers agree on is a reference that no later one replaces."""
+
+
+class Answered(NamedTuple):
+    """Answers of the idle server to a pool's messages, in the order in which they were asked; sent between processes."""
+
+    indices: tuple[int, ...] = ()
+    """Of the messages in their pool."""
+    answers: tuple[bytes, ...] = ()
+
+    def prime(self, checker: Checker) -> None:
+        """Let answers be compared with these; they are neither counted nor kept as choices."""
+        choices, checker.choices = checker.choices, None
+        for turn in range(TWICE):
+            if self.indices[turn::TWICE]:
+                checker.check(self.answers[turn::TWICE], self.indices[turn::TWICE])
+        checker.choices = choices
+
+
+def ask(address: str, options: Options, pools: Mapping[Source, Pool]) -> list[Answered]:
+    """The answers to `options.references` messages of each pool, as many as there is time for.
+
+    None of a pool whose answers may differ from time to time, or that is asked over REST; nor after an error: what the
+    server answers to the load is what is measured. Raises BenchError where nobody listens.
+    """
+    asked: list[Answered] = []
+    channel = connect(address, options, connections=1)
+    try:
+        until = time.perf_counter() + SECONDS
+        for source, pool in pools.items():
+            wanted = options.references if source.user.repeatable and not pool.over_rest else 0
+            order = np.random.default_rng(options.seed).permutation(len(pool.messages))[:wanted]
+            asked.append(_ask_in_turn(channel, pool, order.tolist(), until, options.asked.deadline))
+    finally:
+        channel.close()
+    return asked
+
+
+def _ask_in_turn(
+    channel: Channel, pool: Pool, order: Sequence[int], until: float, deadline: float
+) -> Answered:
+    answers: list[bytes] = []
+    size = 0
+    for index in (index for index in order for _ in range(TWICE)):
+        left = until - time.perf_counter()
+        if left <= 0 or size > BYTES:
+            break
+        reply = channel.call(PREDICT, pool.messages[index], min(deadline, left))
+        if reply.status:
+            break
+        answers.append(reply.message)
+        size += len(reply.message)
+    whole = len(answers) // TWICE
+    return Answered(
+        tuple(index for index in order[:whole] for _ in range(TWICE)), tuple(answers[: whole * TWICE])
+    )
+
+
+def sent(answered: Sequence[Answered]) -> list[Any]:
+    """As a message holds it."""
+    return [list(each) for each in answered]
+
+
+def received(message: Sequence[Any]) -> list[Answered]:
+    """What `sent` made."""
+    return [Answered(tuple(indices), tuple(answers)) for indices, answers in message]
