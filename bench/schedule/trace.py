@@ -14,6 +14,8 @@ from bench import BenchError
 
 TIME_COLUMNS = ("time", "due")
 """Columns that may hold the instants; `due` is what our own samples.parquet calls it."""
+_PER_SECOND = {b"nanoseconds": 1e9, b"microseconds": 1e6}
+"""Units in which our own samples.parquet keeps `due`, as its metadata say."""
 
 
 class Kind(NamedTuple):
@@ -127,9 +129,13 @@ def _read_parquet(path: Path) -> dict[str, Column]:
         with pyarrow.parquet.ParquetFile(path) as file:
             names = [name for name in file.schema_arrow.names if name in wanted]
             table = file.read(columns=names)
-        return {name: _plain(table.column(name)) for name in names}
+        columns = {name: _plain(table.column(name)) for name in names}
     except pyarrow.ArrowException as error:
         raise BenchError(f"trace {path}: not a Parquet file with such columns ({error})") from error
+    unit, _, _ = (table.schema.metadata or {}).get(b"units", b"").partition(b";")
+    if unit in _PER_SECOND and "due" in columns:
+        columns["due"] = np.asarray(columns["due"]) / _PER_SECOND[unit]
+    return columns
 
 
 def _plain(column: Any) -> Column:

@@ -9,7 +9,9 @@ import pyarrow.parquet
 import pytest
 
 from bench import BenchError
+from bench.chunk import Chunk
 from bench.schedule import Kind, Trace, from_dict, parse
+from tests.recorded import KEPT, requests, write
 
 
 def written(folder: Path, text: str) -> Path:
@@ -57,6 +59,13 @@ def test_parquet_with_numbers_or_times_and_gaps(tmp_path: Path) -> None:
     instants = np.array(["2024-05-01T12:00:00.5", "2024-05-01T12:00:00"], dtype="datetime64[us]")
     pyarrow.parquet.write_table(pyarrow.table({"time": instants}), path)
     assert Trace.read(path).instants.tolist() == [0.0, 0.5]
+
+
+def test_the_samples_of_a_run_are_replayed_in_their_own_time(tmp_path: Path) -> None:
+    rows = requests(1, count=300, rate=100, start=2.0)
+    run = write(tmp_path, [Chunk.of(**rows)])
+    trace = Trace.read(run.path / "samples.parquet")
+    assert np.allclose(trace.instants, rows["due"] - rows["due"][0], rtol=0, atol=2 * KEPT)
 
 
 def test_parquet_columns_that_hold_no_instants(tmp_path: Path) -> None:
