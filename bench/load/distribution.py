@@ -2,7 +2,8 @@
 
 Messages, on Locust's own connection between worker and master:
 
-- `bench-hello` (worker: its clock) is answered by `bench-origin` (master: its clock, the start of the run);
+- `bench-hello` (worker: its clock) is answered by `bench-origin` (master: its clock, the start of the run, the first
+  time also what the idle server has answered);
   the half of the round trip bounds the error of the clock offset so found.
 - `bench-chunk`: a quarter second of one worker's records, as bytes.
 - `bench-users` (worker: its open-loop users) is answered, some time later and to all workers, by `bench-plan`:
@@ -27,7 +28,8 @@ from locust.runners import STATE_INIT, STATE_MISSING
 from bench import BenchError
 from bench.choices import Choices
 from bench.chunk import Chunk
-from bench.load import session
+from bench.load import idle, session
+from bench.load.idle import Answered
 from bench.load.options import read_options
 from bench.load.session import Session
 from bench.load.sources import make_pools
@@ -58,6 +60,7 @@ class Worker:
         self.environment, self.runner = environment, environment.runner
         self._best: tuple[float, float] | None = None
         self._rounds = 0
+        self._answered: list[Answered] = []
         self._telemetry: Telemetry | None = None
         self._silent = Event()
         """Set while no last words are being said."""
@@ -94,7 +97,7 @@ class Worker:
         self._say_hello()
 
     def _say_hello(self) -> None:
-        self.runner.send_message("bench-hello", {"clock": time.perf_counter()})
+        self.runner.send_message("bench-hello", {"clock": time.perf_counter(), "round": self._rounds})
 
     def _on_origin(self, msg: Any, **_: Any) -> None:
         now = time.perf_counter()
@@ -105,11 +108,14 @@ class Worker:
         offset = msg.data["echo"] + bound - msg.data["clock"]  # this clock minus the master's
         if self._best is None or bound < self._best[0]:
             self._best = (bound, offset)
+        if msg.data["answered"] is not None:
+            self._answered = idle.received(msg.data["answered"])
         self._rounds += 1
         if self._rounds < CLOCK_ROUNDS:
             self._say_hello()
             return
         load.index, load.count = msg.data["index"], msg.data["count"]
+        load.refer(self._answered)
         load.clock_bound = self._best[0]
         load.rest = msg.data["rest"]
         load.start_clock(msg.data["origin"] + self._best[1])
@@ -186,6 +192,8 @@ class Workers:
         self._origin = 0.0
         self.rest: str | None = None
         """The server's REST API, for workers that ask there."""
+        self.answered: list[Answered] = []
+        """By the idle server, which all workers compare with."""
         self._keep: Callable[[int, Chunk], None] | None = None
         self._refused: Callable[[str], None] | None = None
         self._observe: Callable[..., None] | None = None
@@ -278,6 +286,7 @@ class Workers:
             "clock": time.perf_counter(),
             "origin": self._origin,
             "rest": self.rest,
+            "answered": None if msg.data["round"] else idle.sent(self.answered),
             "index": known.number,
             "count": max(self.runner.worker_count, len(self._known)),
         }

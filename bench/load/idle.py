@@ -19,7 +19,7 @@ from bench.wire.client import Channel
 from bench.wire.messages import PREDICT
 
 SECONDS: Final = 0.5
-"""For all messages together, after which no further one is asked: a large model is slow."""
+"""For all messages together, after which no further one is asked, and for each: a large model is slow."""
 BYTES: Final = 2**20
 """Of answers for each kind of request: they go to all load processes."""
 TWICE: Final = 2
@@ -67,10 +67,9 @@ def _ask_in_turn(
     answers: list[bytes] = []
     size = 0
     for index in (index for index in order for _ in range(TWICE)):
-        left = until - time.perf_counter()
-        if left <= 0 or size > BYTES:
+        if time.perf_counter() > until or size > BYTES:
             break
-        reply = channel.call(PREDICT, pool.messages[index], min(deadline, left))
+        reply = channel.call(PREDICT, pool.messages[index], min(deadline, SECONDS))
         if reply.status:
             break
         answers.append(reply.message)

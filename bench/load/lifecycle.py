@@ -14,7 +14,7 @@ from locust.runners import STATE_RUNNING, STATE_SPAWNING, MasterRunner, WorkerRu
 
 from bench import BenchError
 from bench.choices import FILE
-from bench.load import distribution, parent, session, verdict
+from bench.load import distribution, idle, parent, session, verdict
 from bench.load.form_answers import FormAnswers
 from bench.load.interrupts import INTERRUPTED, Interrupts, hide_interrupt
 from bench.load.manifest import describe
@@ -93,6 +93,8 @@ class FirstProcess:
         self._origin = 0.0
         self._stopped: float | None = None
         self.workers = distribution.Workers(environment) if isinstance(runner, MasterRunner) else None
+        self._answered: list[idle.Answered] | None = None
+        """What the idle server has answered for the test that is about to start; None: it has not been asked."""
         self._last_words: tuple[Path, dict[str, Any]] | None = None
         self.published = Published(environment, runner)
         self.form = FormAnswers(runner)
@@ -106,8 +108,9 @@ class FirstProcess:
             if not self.environment.host:
                 self.server = EmbeddedServer(self.environment.user_classes, options, log.info)
                 self.environment.host = self.server.address
-            if self.headless:
-                self._prepare(options)
+            if self.headless:  # before the time that the load lasts is counted
+                target, pools = self._prepare(options)
+                self._answered = idle.ask(target.address, options, pools)
         except BenchError as error:
             self._on_quit()
             print(f"bench: {error}", file=sys.stderr)
@@ -165,6 +168,9 @@ class FirstProcess:
             options = replace(options, watched=replace(options.watched, metrics=counters))
         if target.warning:
             log.warning("%s", target.warning)
+        answered, self._answered = self._answered, None
+        if answered is None:
+            answered = idle.ask(target.address, options, pools)
         scenario = Path(self.environment.locustfile or "scenario").stem
         manifest = describe(self.environment, options, target, pools)
         self._counted = Counted.before(options)
@@ -181,10 +187,11 @@ class FirstProcess:
                 self.environment, target.address, options, pools, lambda chunk: writer.append(0, chunk)
             )
             load.rest = self._rest(target, options)
+            load.refer(answered)
             load.start_clock(self._origin)
             session.begin(self.environment, load)
         else:
-            self.workers.rest = self._rest(target, options)
+            self.workers.rest, self.workers.answered = self._rest(target, options), answered
             self.workers.begin(self._origin, writer.append, self._refuse, writer.telemetry)
         self._watch(target, options)
         self._conduct(options)

@@ -86,6 +86,8 @@ class Options:
     """When requests are due; None: as the scenario says."""
     max_in_flight: int
     """Requests under way at most, of each open-loop user class in each load process."""
+    references: int
+    """Messages of each kind that the idle server is asked before the load, to compare its answers under load with."""
     own: Mapping[str, str]
     """The options that the scenario has itself (see `option`), by name without dashes before it."""
     watched: Watched
@@ -168,6 +170,12 @@ def add_arguments(parser: Any) -> None:
         help="open loop: requests under way at most in each load process; what is due beyond them is recorded as unsent (default: 10000)",
     )
     option(
+        "--references",
+        default="64",
+        metavar="N",
+        help="messages that the idle server is asked before the load (half a second at most): answers under load are compared with these; 0: with each other only (default: 64)",
+    )
+    option(
         "--rest",
         default="",
         metavar="HOST:PORT",
@@ -222,6 +230,7 @@ def read_options(parsed: Any) -> Options:
         keep_samples=not _truth(parsed.no_samples),
         schedule=_schedule(str(parsed.schedule or "").strip()),
         max_in_flight=_whole("--max-in-flight", parsed.max_in_flight, 1),
+        references=_whole("--references", parsed.references, 0),
         own={
             name.lstrip("-"): str(getattr(parsed, name.lstrip("-").replace("-", "_")) or "").strip()
             for name in _own

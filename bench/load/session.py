@@ -5,7 +5,7 @@ import inspect
 import itertools
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import gevent
@@ -15,6 +15,7 @@ from gevent.event import Event
 from bench.choices import UNSEEN, Choices
 from bench.chunk import Chunk
 from bench.load.arrivals import Arrivals, Lane
+from bench.load.idle import Answered
 from bench.load.options import Options
 from bench.load.parent import orphaned
 from bench.load.record import Recorder, Rows
@@ -122,6 +123,11 @@ class Session:
         """
         late = sum(engine.late_divisions for engine in self._engines.values())
         return {"sent": self.sent, "unsent": self.unsent, "recorded": self.recorded, "late_plans": late}
+
+    def refer(self, answered: Sequence[Answered]) -> None:
+        """Compare answers with those of the idle server, by the order of the pools."""
+        for recorder, each in zip(self._recorders.values(), answered, strict=True):
+            each.prime(recorder.checker)
 
     def start_clock(self, origin: float) -> None:
         """Say when the run started, on this process's clock; users wait for it."""

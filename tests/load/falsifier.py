@@ -22,17 +22,17 @@ class Falsifier:
     """Falsifies every so many-th answer of all connections; what goes to the server passes as it is.
 
     flip: another class is the most probable. swap: two callers get each other's answer. stale: another version's
-    name. Each answer has to lie in one DATA frame, as those of a few kilobytes do.
+    name. Each answer has to lie in one DATA frame, as those of a few kilobytes do. The first `honest` pass as they are.
     """
 
-    def __init__(self, target: str, every: int, kinds: tuple[Kind, ...]) -> None:
+    def __init__(self, target: str, every: int, kinds: tuple[Kind, ...], honest: int = 0) -> None:
         host, _, port = target.rpartition(":")
         self._target, self._every, self._kinds = (host, int(port)), every, kinds
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
         self.falsified = dict.fromkeys(("flip", "swap", "stale"), 0)
         """Answers by the way in which they were falsified; of swapped ones, those that differ from the right one."""
-        self._answers = 0
+        self._answers = -honest
         self._sockets = [self._listener]
         self._counting = threading.Lock()
         threading.Thread(target=self._accept, daemon=True).start()
@@ -106,7 +106,7 @@ class Falsifier:
         with self._counting:
             self._answers += 1
             turn, left = divmod(self._answers, self._every)
-        if left:
+        if left or turn <= 0:
             return None
         kind = self._kinds[turn % len(self._kinds)]
         if kind == "swap":
@@ -149,9 +149,9 @@ def _stale(message: bytearray) -> bytes:
 
 
 @contextmanager
-def falsifier(target: str, every: int, kinds: tuple[Kind, ...]) -> Iterator[Falsifier]:
+def falsifier(target: str, every: int, kinds: tuple[Kind, ...], honest: int = 0) -> Iterator[Falsifier]:
     """A falsifier before a server for the length of the block."""
-    proxy = Falsifier(target, every, kinds)
+    proxy = Falsifier(target, every, kinds, honest)
     try:
         yield proxy
     finally:

@@ -103,7 +103,10 @@ def ask_open(setting: Setting, folder: Path, tolerance: Tolerance = STRICT) -> t
         # half a second passes before the schedule starts
         limit = ["--host", server.address, "-t", str(math.ceil(setting.seconds + 0.6))]
         schedule = ["--schedule", f"constant:{setting.rate:g}"]
-        done = locust(folder / "open", *limit, *schedule, scenario="scenarios/mnist_open.py")
+        # the server's log is to hold nothing but the load
+        done = locust(
+            folder / "open", *limit, *schedule, "--references", "0", scenario="scenarios/mnist_open.py"
+        )
     return compare(setting, done.run(), log, first_hold, tolerance), done.run()
 
 

@@ -30,6 +30,7 @@ def test_defaults() -> None:
     assert options.transport == "native"
     assert options.tls is None
     assert options.keepalive is None
+    assert options.references == 64
     assert options.keep_samples
 
 
@@ -66,6 +67,7 @@ def test_metadata_is_read_from_the_environment(monkeypatch: pytest.MonkeyPatch) 
         (["--connections", "-1"], "--connections -1"),
         (["--deadline", "0"], "--deadline 0: a number of seconds above 0"),
         (["--deadline", "inf"], "--deadline inf"),
+        (["--references", "-1"], "--references -1: a whole number from 0 on"),
         (["--keepalive", "0"], "--keepalive 0: a number of seconds above 0"),
         (["--note", "no spaces"], "--note 'no spaces'"),
         (["--metadata", "authorization"], "KEY=VARIABLE"),
