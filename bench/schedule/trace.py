@@ -134,7 +134,7 @@ def _read_parquet(path: Path) -> dict[str, Column]:
         raise BenchError(f"trace {path}: not a Parquet file with such columns ({error})") from error
     unit, _, _ = (table.schema.metadata or {}).get(b"units", b"").partition(b";")
     if unit in _PER_SECOND and "due" in columns:
-        columns["due"] = np.asarray(columns["due"]) / _PER_SECOND[unit]
+        columns["due"] = np.asarray(columns["due"]) / _PER_SECOND[unit]  # type: ignore[assignment]  # arrays are no Sequence
     return columns
 
 

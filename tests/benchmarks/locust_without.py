@@ -1,7 +1,8 @@
 """The scenarios of MNIST without a part of the recording; a locustfile for `recording_cost`.
 
-WITHOUT is `nothing`, `checking` (answers are recorded unseen) or `recording` (answers are thrown away as they come).
-Writes {requests, cpu, seconds} of the load process as JSON to the file that METER names.
+WITHOUT is `nothing`, `checking` (answers are recorded unseen), `checking in turns` (in every other second of the run,
+beginning with the second one) or `recording` (answers are thrown away as they come). Writes {requests, cpu, seconds} of
+the load process as JSON to the file that METER names.
 """
 
 import json
@@ -10,6 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from gevent import sleep, spawn, spawn_later
 from locust import events
 
 from bench.load import session
@@ -38,7 +40,27 @@ def _add_unseen(self: Recorder, due: float | None, index: int, reply: Reply) -> 
     note(index)
 
 
-if WITHOUT == "checking":
+_add = Recorder.add
+_seen = True
+
+
+def _add_in_turns(self: Recorder, due: float | None, index: int, reply: Reply) -> None:
+    (_add if _seen else _add_unseen)(self, due, index, reply)
+
+
+def _take_turns(load: session.Session) -> None:
+    """Look at answers in even seconds of the run only."""
+    global _seen  # a function that is called for every answer reads it
+    load.wait_ready()
+    while True:
+        now = time.perf_counter() - load.run_time(0.0)
+        _seen = int(now) % 2 == 0
+        sleep(1 - now % 1)
+
+
+if WITHOUT == "checking in turns":
+    Recorder.add = _add_in_turns  # type: ignore[method-assign]  # what is measured is what differs
+elif WITHOUT == "checking":
     Recorder.add = _add_unseen  # type: ignore[method-assign]  # what is measured is its absence
 elif WITHOUT == "recording":
     Recorder.add = lambda self, due, index, reply: None  # type: ignore[method-assign]  # as above
@@ -52,14 +74,14 @@ def _on_init(environment: Any, **_: Any) -> None:
 
 
 def _begin_later(environment: Any) -> None:
-    from gevent import spawn_later
-
     def begin() -> None:
         _counted.update(
             sent=session.current(environment).sent, cpu=time.process_time(), clock=time.perf_counter()
         )
 
     spawn_later(WARM_SECONDS, begin)
+    if WITHOUT == "checking in turns":
+        spawn(_take_turns, session.current(environment))
 
 
 def _end(environment: Any) -> None:
