@@ -67,9 +67,9 @@ class _Unknown:
 class Recorder:
     """Takes the calls of one request name in one process.
 
-    `add` is on the timed path: it appends four numbers, and compares the answer with the one to the same message that
-    was read and found right before. Most are equal to the byte, and nothing else is asked of them; the others are
-    checked in `settle`, many at once.
+    `add` is on the timed path: it appends four numbers, and compares the answer with those to the same message that
+    were read and found right before. Most equal one of them to the byte, and nothing else is asked of them (0.3 us);
+    the others are checked in `settle`, many at once (1 us).
     """
 
     def __init__(self, name: str, pool: Pool, checker: Checker) -> None:
@@ -103,7 +103,7 @@ class Recorder:
         note(sent)
         note(done)
         note(index)
-        if status or message != self._known[index]:
+        if status or message not in self._known[index]:
             self._look_at(index, status, message)
             if status:
                 self.errors[f"{outcome(status)}: {details}"] += 1

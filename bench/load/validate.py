@@ -19,6 +19,9 @@ _MOST_LAYOUTS: Final = 32
 """Kept for each length, the newest: a rollout brings a new version now and then."""
 _CACHED_BYTES: Final = 2**18
 """So much is looked at together: what leaves the processor's caches takes twice as long."""
+_MOST_KNOWN: Final = 4
+"""Answers to a message that are known at a time: a server that executes several requests together gives some, which
+differ in their last digits."""
 _TRIES: Final = 32
 """So many layouts are learned in a row without one that fits a later reply; then replies are parsed instead."""
 
@@ -80,13 +83,13 @@ class Checker:
         self._references = references
         self._layouts: dict[int, list[Layout]] = {}
         self._patience = _TRIES
-        self.known: list[bytes | None] = [None] * len(pool)
-        """For each message of the pool an answer that was read and found right: one that equals it to the byte is as
-        right, and needs no check. None where there is none."""
+        self.known: list[tuple[bytes, ...]] = [()] * len(pool)
+        """For each message of the pool answers that were read and found right: one that equals any of them to the byte
+        is as right, and needs no check. All of them are of the newest version seen."""
         self.known_version = np.full(len(pool), UNKNOWN, np.int64)
-        """[messages]: the version that gave the known answer."""
+        """[messages]: the version that gave the known answers."""
         self.known_correct = np.full(len(pool), UNKNOWN, np.int32)
-        """[messages]: `Checked.correct` of the known answer."""
+        """[messages]: `Checked.correct` of each of the known answers."""
         self._known_bytes = 0
         self.choices: npt.NDArray[np.int32] | None = None
         """[examples]: the class that the newest answer gives to each, UNKNOWN before; None: not kept."""
@@ -122,12 +125,18 @@ class Checker:
         """Remember the answers that will be found right whenever they come again."""
         for row in np.flatnonzero(checked.settled & ~checked.mismatched).tolist():
             index, reply = int(asked[row]), replies[row]
-            more = len(reply) - len(self.known[index] or b"")
-            if self._known_bytes + more <= KEPT_BYTES:
-                self._known_bytes += more
-                self.known[index] = reply
-                self.known_version[index] = checked.version[row]
-                self.known_correct[index] = checked.correct[row]
+            version, correct = checked.version[row], checked.correct[row]
+            known = self.known[index]
+            if reply in known:
+                continue
+            alike = version == self.known_version[index] and correct == self.known_correct[index]
+            kept = known[: _MOST_KNOWN - 1] if alike else ()
+            size = sum(map(len, kept)) + len(reply) - sum(map(len, known))
+            if self._known_bytes + size <= KEPT_BYTES:
+                self._known_bytes += size
+                self.known[index] = (reply, *kept)
+                self.known_version[index] = version
+                self.known_correct[index] = correct
 
     def _check_group(
         self,

@@ -4,8 +4,8 @@ The load process on one core, the null backend on the other; in turn with everyt
 without any recording (no check, histogram, sample, statistics). Prints CPU microseconds of the whole process for each
 request and their differences: medians over the rounds, of differences within a round. p99 with and without the check
 comes from a fourth run of each round, in which answers are looked at in every other second, since it differs by more
-from run to run than by the check; the seconds of all rounds are taken together. FILE: rounds measured before, to which
-these are added.
+from run to run than by the check: medians of the single seconds' p99. FILE: rounds measured before, to which these are
+added.
 """
 
 import json
@@ -13,11 +13,11 @@ import os
 import subprocess
 import sys
 import tempfile
+from itertools import chain
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
-from bench.histogram import Histogram
 from bench.run import Run, find_runs
 from bench.serve import launch
 from tests.load.locust_runs import ROOT
@@ -36,10 +36,10 @@ class Measured(NamedTuple):
 
     cpu: list[float]
     """Seconds for each request, by kind."""
-    seen: str
-    """Latencies of the seconds in which answers were looked at, encoded."""
-    unseen: str
-    """And of the others."""
+    seen: list[float]
+    """p99 in seconds of each second in which answers were looked at."""
+    unseen: list[float]
+    """And of each of the others."""
 
 
 def ask(address: str, load: list[str], without: str, seconds: int, folder: Path) -> float:
@@ -71,8 +71,8 @@ def measure(address: str, load: list[str], number: int, seconds: int, folder: Pa
     assert isinstance(run, Run)
     last = run.seconds[1] - 1
     series = [each for each in run.series("latency") if WARM_SECONDS <= each[0] < last]
-    seen, unseen = (Histogram.sum(h for second, h in series if second % 2 == turn) for turn in (0, 1))
-    return Measured([cpu[kind] for kind in KINDS], seen.encode(), unseen.encode())
+    seen, unseen = ([h.percentile(99) for second, h in series if second % 2 == turn] for turn in (0, 1))
+    return Measured([cpu[kind] for kind in KINDS], seen, unseen)
 
 
 def main(rounds: int, seconds: int, known: Path | None) -> None:
@@ -106,8 +106,8 @@ def main(rounds: int, seconds: int, known: Path | None) -> None:
 def show(title: str, rounds: list[Measured]) -> None:
     whole, unchecked, none = zip(*(measured.cpu for measured in rounds), strict=True)
     seen, unseen = (
-        Histogram.sum(map(Histogram.decode, texts)).percentile(99) * 1e3
-        for texts in ([m.seen for m in rounds], [m.unseen for m in rounds])
+        median(chain.from_iterable(p99)) * 1e3
+        for p99 in ([m.seen for m in rounds], [m.unseen for m in rounds])
     )
     costs = (median(a - b for a, b in zip(whole, less, strict=True)) for less in (none, unchecked))
     cells = [f"{len(rounds)}", *(f"{median(cpu) * 1e6:.2f}" for cpu in (whole, unchecked, none))]

@@ -108,6 +108,25 @@ def test_a_first_answer_is_not_known_before_a_second_agrees() -> None:
     assert taken(recorder).mismatched.tolist() == [False, True, False, False, False, True]
 
 
+def test_answers_that_differ_in_their_last_digits_are_known_too() -> None:
+    pool = pool_of()
+    assert pool.labels is not None
+    scores = scores_for(pool.labels[0], np.random.default_rng(1))
+    variants = [reply_with(scores + np.float32(1e-5 * step)) for step in range(6)]
+    recorder = Recorder("Predict", pool, checker_of(pool))
+    reads = Reads(recorder.checker)
+    for message in (*variants, *variants[:4], *variants[2:], *variants[2:]):
+        recorder.add(None, 0, Reply(0, "", message, 0.0, 1.0))
+        recorder.settle()
+    # the first has to be confirmed; at the end the newest four are known
+    assert set(recorder.checker.known[0]) == set(variants[2:])
+    assert reads.count < 6 + 4 + 4
+    rows = taken(recorder)
+    assert not rows.mismatched.any()
+    recorder.add(None, 0, Reply(0, "", reply_with(scores + np.float32(1e-2)), 0.0, 1.0))
+    assert taken(recorder).mismatched.tolist() == [True]
+
+
 def test_failed_and_unsent_calls_among_known_answers() -> None:
     pool = pool_of()
     right = answers(pool, 1)
@@ -170,5 +189,5 @@ def test_known_answers_take_no_more_memory_than_they_may(monkeypatch: pytest.Mon
     checker = checker_of(pool)
     for _ in range(3):
         assert not checker.check(right, list(range(len(pool)))).mismatched.any()
-    assert sum(known is not None for known in checker.known) == 3
+    assert sum(len(known) for known in checker.known) == 3
     assert (checker.known_version[3:] == UNKNOWN).all()
