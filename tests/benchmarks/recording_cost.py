@@ -25,6 +25,8 @@ from tests.load.locust_runs import ROOT
 KINDS = ("nothing", "checking", "recording")
 TURNS = "checking in turns"
 WARM_SECONDS = 2
+TURN_SECONDS = 30
+"""Of the run in which answers are looked at in every other second: single seconds' p99 differ by a third."""
 LOADS = {
     "closed, 64 users": ["Mnist", "-u", "64", "-r", "64"],
     "open, 10,000/s": ["MnistOpen", "--schedule", "poisson:10000"],
@@ -66,7 +68,7 @@ def measure(address: str, load: list[str], number: int, seconds: int, folder: Pa
     cpu = {}
     for kind in KINDS if number % 2 == 0 else reversed(KINDS):
         cpu[kind] = ask(address, load, kind, seconds, folder / kind)
-    ask(address, load, TURNS, 2 * seconds + WARM_SECONDS, folder / TURNS)
+    ask(address, load, TURNS, TURN_SECONDS + WARM_SECONDS, folder / TURNS)
     (run,) = find_runs([folder / TURNS / "results"])
     assert isinstance(run, Run)
     last = run.seconds[1] - 1
