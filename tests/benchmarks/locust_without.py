@@ -1,8 +1,9 @@
-"""The scenarios of MNIST without a part of the recording; a locustfile for `recording_cost`.
+"""The scenarios of MNIST, recorded in some seconds only or in part; a locustfile for `recording_cost`.
 
-WITHOUT is `nothing`, `checking` (answers are recorded unseen), `checking in turns` (in every other second of the run,
-beginning with the second one) or `recording` (answers are thrown away as they come). Writes {requests, cpu, seconds} of
-the load process as JSON to the file that METER names.
+The seconds of a run go round: with everything; `checking` left out, where answers are recorded without a look at them;
+`recording` left out, where they are thrown away as they come. All that a second has recorded is flushed at its end. Each
+second's kind, number in the run, requests, and CPU seconds of the load process are written as JSON to the file that
+METER names.
 """
 
 import json
@@ -11,7 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from gevent import sleep, spawn, spawn_later
+from gevent import sleep, spawn
 from locust import events
 
 from bench.load import session
@@ -22,9 +23,8 @@ from scenarios.mnist_open import MnistOpen
 
 __all__ = ["Mnist", "MnistOpen"]
 
-WITHOUT = os.environ["WITHOUT"]
-WARM_SECONDS = 1.5
-_counted: dict[str, float] = {}
+KINDS = ("nothing", "checking", "recording")
+_turns: list[tuple[str, int, int, float]] = []
 
 
 def _add_unseen(self: Recorder, due: float | None, index: int, reply: Reply) -> None:
@@ -40,54 +40,43 @@ def _add_unseen(self: Recorder, due: float | None, index: int, reply: Reply) -> 
     note(index)
 
 
+def _throw_away(self: Recorder, due: float | None, index: int, reply: Reply) -> None:
+    pass
+
+
+ADDS = {"nothing": Recorder.add, "checking": _add_unseen, "recording": _throw_away}
 _add = Recorder.add
-_seen = True
 
 
 def _add_in_turns(self: Recorder, due: float | None, index: int, reply: Reply) -> None:
-    (_add if _seen else _add_unseen)(self, due, index, reply)
+    _add(self, due, index, reply)
+
+
+Recorder.add = _add_in_turns  # type: ignore[method-assign]  # what is measured is the difference between the turns
 
 
 def _take_turns(load: session.Session) -> None:
-    """Look at answers in even seconds of the run only."""
-    global _seen  # a function that is called for every answer reads it
+    global _add  # a function that is called for every answer reads it
     load.wait_ready()
-    while True:
-        now = time.perf_counter() - load.run_time(0.0)
-        _seen = int(now) % 2 == 0
-        sleep(1 - now % 1)
-
-
-if WITHOUT == "checking in turns":
-    Recorder.add = _add_in_turns  # type: ignore[method-assign]  # what is measured is what differs
-elif WITHOUT == "checking":
-    Recorder.add = _add_unseen  # type: ignore[method-assign]  # what is measured is its absence
-elif WITHOUT == "recording":
-    Recorder.add = lambda self, due, index, reply: None  # type: ignore[method-assign]  # as above
+    sleep(1 - (time.perf_counter() - load.run_time(0.0)) % 1)
+    while not load.draining:
+        second = round(time.perf_counter() - load.run_time(0.0))
+        kind = KINDS[second % len(KINDS)]
+        _add = ADDS[kind]
+        sent, cpu = load.sent, time.process_time()
+        sleep(max(0.0, load.run_time(second + 0.99) - time.perf_counter()))
+        load.flush()
+        if not load.draining:
+            _turns.append((kind, second, load.sent - sent, time.process_time() - cpu))
+        sleep(max(0.0, load.run_time(second + 1) - time.perf_counter()))
 
 
 @events.init.add_listener
 def _on_init(environment: Any, **_: Any) -> None:
     # before the project's own listener of this event, which ends the session
-    environment.events.test_start.add_listener(lambda **_: _begin_later(environment))
-    environment.events.test_stopping._handlers.insert(0, lambda **_: _end(environment))
-
-
-def _begin_later(environment: Any) -> None:
-    def begin() -> None:
-        _counted.update(
-            sent=session.current(environment).sent, cpu=time.process_time(), clock=time.perf_counter()
-        )
-
-    spawn_later(WARM_SECONDS, begin)
-    if WITHOUT == "checking in turns":
-        spawn(_take_turns, session.current(environment))
-
-
-def _end(environment: Any) -> None:
-    measured = {
-        "requests": session.current(environment).sent - _counted["sent"],
-        "cpu": time.process_time() - _counted["cpu"],
-        "seconds": time.perf_counter() - _counted["clock"],
-    }
-    Path(os.environ["METER"]).write_text(json.dumps(measured))
+    environment.events.test_start.add_listener(
+        lambda **_: spawn(lambda: _take_turns(session.current(environment)))
+    )
+    environment.events.test_stopping._handlers.insert(
+        0, lambda **_: Path(os.environ["METER"]).write_text(json.dumps(_turns))
+    )

@@ -1,11 +1,11 @@
 """What does recording cost the load process? Run: python -m tests.benchmarks.recording_cost [ROUNDS [SECONDS [FILE]]]
 
-The load process on one core, the null backend on the other; in turn with everything, without the check of answers and
-without any recording (no check, histogram, sample, statistics). Prints CPU microseconds of the whole process for each
-request and their differences: medians over the rounds, of differences within a round. p99 with and without the check
-comes from a fourth run of each round, in which answers are looked at in every other second, since it differs by more
-from run to run than by the check: medians of the single seconds' p99. FILE: rounds measured before, to which these are
-added.
+The load process on one core, the null backend on the other. From run to run a load process differs by more than what
+recording costs, so the kinds take turns within each run, second by second: with everything, without the check of
+answers, and without any recording (no check, histogram, sample, statistics; see `locust_without`). Prints medians over
+these seconds: CPU microseconds of the whole process for each request, their differences within three seconds that
+follow each other, and p99 of the latency with and without the check; in brackets the standard errors of the
+differences and of the ratio, the latter by resampling. FILE: seconds measured before, to which these are added.
 """
 
 import json
@@ -13,119 +13,116 @@ import os
 import subprocess
 import sys
 import tempfile
-from itertools import chain
+from collections.abc import Callable
 from pathlib import Path
-from statistics import median
 from typing import NamedTuple
+
+import numpy as np
 
 from bench.run import Run, find_runs
 from bench.serve import launch
 from tests.load.locust_runs import ROOT
 
-KINDS = ("nothing", "checking", "recording")
-TURNS = "checking in turns"
-WARM_SECONDS = 2
-TURN_SECONDS = 30
-"""Of the run in which answers are looked at in every other second: single seconds' p99 differ by a third."""
 LOADS = {
     "closed, 64 users": ["Mnist", "-u", "64", "-r", "64"],
     "open, 10,000/s": ["MnistOpen", "--schedule", "poisson:10000"],
 }
+WARM_SECONDS = 3
+KINDS = 3
 
 
-class Measured(NamedTuple):
-    """One round of one load."""
+class Cycle(NamedTuple):
+    """Three seconds that follow each other: with everything, without check, without recording."""
 
     cpu: list[float]
-    """Seconds for each request, by kind."""
-    seen: list[float]
-    """p99 in seconds of each second in which answers were looked at."""
-    unseen: list[float]
-    """And of each of the others."""
+    """Seconds for each request."""
+    p99: list[float]
+    """Seconds; of the first two."""
 
 
-def ask(address: str, load: list[str], without: str, seconds: int, folder: Path) -> float:
-    """Run a load; gives its CPU seconds for each request."""
+def measure(address: str, load: list[str], seconds: int, folder: Path) -> list[Cycle]:
+    """One run."""
     folder.mkdir()
     meter = folder / "meter.json"
     command = [sys.executable, "-m", "locust", "-f", str(ROOT / "tests/benchmarks/locust_without.py"), *load]
-    command += ["--headless", "--only-summary", "--host", address, "-t", f"{seconds + 2}s"]
+    command += ["--headless", "--only-summary", "--host", address, "-t", f"{seconds + WARM_SECONDS + 1}s"]
     done = subprocess.run(
         [*command, "--results", str(folder / "results")],
-        env={**os.environ, "WITHOUT": without, "METER": str(meter), "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "METER": str(meter), "PYTHONPATH": str(ROOT)},
         cwd=ROOT,
         capture_output=True,
         text=True,
         check=False,
     )
     assert meter.exists(), done.stdout + done.stderr
-    said = json.loads(meter.read_text())
-    return float(said["cpu"] / said["requests"])
-
-
-def measure(address: str, load: list[str], number: int, seconds: int, folder: Path) -> Measured:
-    """One round."""
-    cpu = {}
-    for kind in KINDS if number % 2 == 0 else reversed(KINDS):
-        cpu[kind] = ask(address, load, kind, seconds, folder / kind)
-    ask(address, load, TURNS, TURN_SECONDS + WARM_SECONDS, folder / TURNS)
-    (run,) = find_runs([folder / TURNS / "results"])
+    (run,) = find_runs([folder / "results"])
     assert isinstance(run, Run)
-    last = run.seconds[1] - 1
-    series = [each for each in run.series("latency") if WARM_SECONDS <= each[0] < last]
-    seen, unseen = ([h.percentile(99) for second, h in series if second % 2 == turn] for turn in (0, 1))
-    return Measured([cpu[kind] for kind in KINDS], seen, unseen)
+    p99 = {second: histogram.percentile(99) for second, histogram in run.series("latency")}
+    turns = {second: cpu / requests for _, second, requests, cpu in json.loads(meter.read_text())}
+    whole = [first for first in turns if first % KINDS == 0 and first >= WARM_SECONDS and first + 2 in turns]
+    return [
+        Cycle([turns[first + turn] for turn in range(KINDS)], [p99[first], p99[first + 1]]) for first in whole
+    ]
 
 
 def main(rounds: int, seconds: int, known: Path | None) -> None:
     processors = sorted(os.sched_getaffinity(0))
-    found: dict[str, list[Measured]] = {title: [] for title in LOADS}
+    found: dict[str, list[Cycle]] = {title: [] for title in LOADS}
     if known is not None and known.exists():
         for line in known.read_text().splitlines():
-            title, measured = json.loads(line)
-            found[title].append(Measured(*measured))
+            title, cycles = json.loads(line)
+            found[title] += [Cycle(*cycle) for cycle in cycles]
     with launch.embedded(["--backend", "null"]) as server, tempfile.TemporaryDirectory() as name:
         os.sched_setaffinity(server.pid, processors[:1])
         os.sched_setaffinity(0, processors[1:])  # what is started from here on inherits it
         for number in range(rounds):
             for title, load in LOADS.items():
-                folder = Path(name) / f"{load[0]}-{number}"
-                folder.mkdir()
-                # rounds that were measured before decide on the order, too
-                found[title].append(measure(server.address, load, len(found[title]), seconds, folder))
+                cycles = measure(server.address, load, seconds, Path(name) / f"{load[0]}-{number}")
+                found[title] += cycles
                 if known is not None:
                     with known.open("a") as file:
-                        file.write(json.dumps([title, found[title][-1]]) + "\n")
+                        file.write(json.dumps([title, cycles]) + "\n")
     print(
-        "| load | rounds | CPU us/request | without check | without recording | recording costs | check costs "
-        "| p99 ms | p99 without check | ratio |"
+        "| load | seconds of each kind | us a request | without check | without recording | recording costs "
+        "| check costs | p99 ms | p99 without check | ratio |"
     )
     print("|---|" + "---:|" * 9)
-    for title, of_load in found.items():
-        show(title, of_load)
+    for title, cycles in found.items():
+        show(title, cycles)
 
 
-def show(title: str, rounds: list[Measured]) -> None:
-    whole, unchecked, none = zip(*(measured.cpu for measured in rounds), strict=True)
-    seen, unseen = (
-        median(chain.from_iterable(p99)) * 1e3
-        for p99 in ([m.seen for m in rounds], [m.unseen for m in rounds])
-    )
-    costs = (median(a - b for a, b in zip(whole, less, strict=True)) for less in (none, unchecked))
-    cells = [f"{len(rounds)}", *(f"{median(cpu) * 1e6:.2f}" for cpu in (whole, unchecked, none))]
-    cells += [
-        *(f"{cost * 1e6:.2f}" for cost in costs),
-        f"{seen:.3f}",
-        f"{unseen:.3f}",
-        f"{seen / unseen:.3f}",
-    ]
+def show(title: str, cycles: list[Cycle]) -> None:
+    cpu = np.array([cycle.cpu for cycle in cycles]) * 1e6
+    p99 = np.array([cycle.p99 for cycle in cycles]) * 1e3
+
+    def ratio(of: "np.ndarray[tuple[int, int], np.dtype[np.float64]]") -> float:
+        seen, unseen = np.median(of, axis=0)
+        return float(seen / unseen)
+
+    def difference(of: "np.ndarray[tuple[int, int], np.dtype[np.float64]]") -> float:
+        return float(np.median(of[:, 0] - of[:, 1]))
+
+    cells = [f"{len(cycles)}", *(f"{value:.2f}" for value in np.median(cpu, axis=0))]
+    cells += [with_error(difference, cpu[:, [0, 2]], 2), with_error(difference, cpu[:, :2], 2)]
+    cells += [*(f"{value:.3f}" for value in np.median(p99, axis=0)), with_error(ratio, p99, 3)]
     print(f"| {title} | {' | '.join(cells)} |", flush=True)
+
+
+def with_error(
+    of: "Callable[[np.ndarray[tuple[int, int], np.dtype[np.float64]]], float]",
+    values: "np.ndarray[tuple[int, int], np.dtype[np.float64]]",
+    digits: int,
+) -> str:
+    """A figure of some rows, and the standard deviation that it has when rows are drawn again."""
+    rng = np.random.default_rng(1)
+    again = [of(values[rng.integers(len(values), size=len(values))]) for _ in range(1000)]
+    return f"{of(values):.{digits}f} ({np.std(again):.{digits}f})"
 
 
 if __name__ == "__main__":
     asked = sys.argv[1:]
     main(
         int((asked or ["3"])[0]),
-        int((asked[1:] or ["4"])[0]),
+        int((asked[1:] or ["30"])[0]),
         Path(asked[2]) if len(asked) > 2 else None,
     )

@@ -127,6 +127,17 @@ def test_answers_that_differ_in_their_last_digits_are_known_too() -> None:
     assert taken(recorder).mismatched.tolist() == [True]
 
 
+def test_a_wrong_answer_is_wrong_each_time_it_comes() -> None:
+    pool = pool_of()
+    right = answers(pool, 1)
+    recorder = Recorder("Predict", pool, checker_of(pool))
+    foreign = reply_with(scores_for(pool.labels[0], np.random.default_rng(1)), version=1, model="other")  # type: ignore[index]  # it has labels
+    for message in (right[0], right[0], *[right[1]] * 4, *[foreign] * 4, right[0]):
+        recorder.add(None, 0, Reply(0, "", message, 0.0, 1.0))
+        recorder.settle()
+    assert taken(recorder).mismatched.tolist() == [False] * 2 + [True] * 8 + [False]
+
+
 def test_failed_and_unsent_calls_among_known_answers() -> None:
     pool = pool_of()
     right = answers(pool, 1)
