@@ -1,6 +1,6 @@
 """The scenarios of MNIST, recorded in some seconds only or in part; a locustfile for `recording_cost`.
 
-The seconds of a run go round: with everything; `checking` left out, where answers are recorded without a look at them;
+The seconds of a run go there and back: with everything; `checking` left out, where answers are recorded without a look at them;
 `recording` left out, where they are thrown away as they come. All that a second has recorded is flushed at its end. Each
 second's kind, number in the run, requests, and CPU seconds of the load process are written as JSON to the file that
 METER names.
@@ -61,7 +61,9 @@ def _take_turns(load: session.Session) -> None:
     sleep(1 - (time.perf_counter() - load.run_time(0.0)) % 1)
     while not load.draining:
         second = round(time.perf_counter() - load.run_time(0.0))
-        kind = KINDS[second % len(KINDS)]
+        cycle, turn = divmod(second, len(KINDS))
+        # there and back, since some of a second's work is done in the next
+        kind = KINDS[turn if cycle % 2 else -1 - turn]
         _add = ADDS[kind]
         sent, cpu = load.sent, time.process_time()
         sleep(max(0.0, load.run_time(second + 0.99) - time.perf_counter()))

@@ -1,11 +1,11 @@
-"""What does recording cost the load process? Run: python -m tests.benchmarks.recording_cost [ROUNDS [SECONDS [FILE]]]
+"""What does recording cost the load process? Run: python -m tests.benchmarks.recording_cost [ROUNDS [SECONDS [FILE [LOAD]]]]
 
 The load process on one core, the null backend on the other. From run to run a load process differs by more than what
 recording costs, so the kinds take turns within each run, second by second: with everything, without the check of
 answers, and without any recording (no check, histogram, sample, statistics; see `locust_without`). Prints medians over
 these seconds: CPU microseconds of the whole process for each request, their differences within three seconds that
 follow each other, and p99 of the latency with and without the check; in brackets the standard errors of the
-differences and of the ratio, the latter by resampling. FILE: seconds measured before, to which these are added.
+differences and of the ratio, the latter by resampling. FILE: seconds measured before, to which these are added. LOAD: closed or open; both where it is not given.
 """
 
 import json
@@ -28,7 +28,8 @@ LOADS = {
     "open, 10,000/s": ["MnistOpen", "--schedule", "poisson:10000"],
 }
 WARM_SECONDS = 3
-KINDS = 3
+KINDS = ("nothing", "checking", "recording")
+"""What is left out."""
 
 
 class Cycle(NamedTuple):
@@ -58,14 +59,21 @@ def measure(address: str, load: list[str], seconds: int, folder: Path) -> list[C
     (run,) = find_runs([folder / "results"])
     assert isinstance(run, Run)
     p99 = {second: histogram.percentile(99) for second, histogram in run.series("latency")}
-    turns = {second: cpu / requests for _, second, requests, cpu in json.loads(meter.read_text())}
-    whole = [first for first in turns if first % KINDS == 0 and first >= WARM_SECONDS and first + 2 in turns]
+    turns = {
+        (second // len(KINDS), kind): (second, cpu / requests)
+        for kind, second, requests, cpu in json.loads(meter.read_text())
+        if second >= WARM_SECONDS
+    }
+    cycles = [[turns.get((number, kind)) for kind in KINDS] for number in sorted({at for at, _ in turns})]
+    whole = [[turn for turn in cycle if turn is not None] for cycle in cycles]
     return [
-        Cycle([turns[first + turn] for turn in range(KINDS)], [p99[first], p99[first + 1]]) for first in whole
+        Cycle([cpu for _, cpu in cycle], [p99[second] for second, _ in cycle[:2]])
+        for cycle in whole
+        if len(cycle) == len(KINDS)
     ]
 
 
-def main(rounds: int, seconds: int, known: Path | None) -> None:
+def main(rounds: int, seconds: int, known: Path | None, only: str) -> None:
     processors = sorted(os.sched_getaffinity(0))
     found: dict[str, list[Cycle]] = {title: [] for title in LOADS}
     if known is not None and known.exists():
@@ -76,7 +84,7 @@ def main(rounds: int, seconds: int, known: Path | None) -> None:
         os.sched_setaffinity(server.pid, processors[:1])
         os.sched_setaffinity(0, processors[1:])  # what is started from here on inherits it
         for number in range(rounds):
-            for title, load in LOADS.items():
+            for title, load in ((title, load) for title, load in LOADS.items() if title.startswith(only)):
                 cycles = measure(server.address, load, seconds, Path(name) / f"{load[0]}-{number}")
                 found[title] += cycles
                 if known is not None:
@@ -88,7 +96,8 @@ def main(rounds: int, seconds: int, known: Path | None) -> None:
     )
     print("|---|" + "---:|" * 9)
     for title, cycles in found.items():
-        show(title, cycles)
+        if cycles:
+            show(title, cycles)
 
 
 def show(title: str, cycles: list[Cycle]) -> None:
@@ -125,4 +134,5 @@ if __name__ == "__main__":
         int((asked or ["3"])[0]),
         int((asked[1:] or ["30"])[0]),
         Path(asked[2]) if len(asked) > 2 else None,
+        (asked[3:] or [""])[0],
     )
