@@ -95,6 +95,8 @@ class Checker:
         """[examples]: the class that the newest answer gives to each, UNKNOWN before; None: not kept."""
         if keep_choices and pool.rows is not None and pool.labels is not None:
             self.choices = np.full(int(pool.rows.max()) + 1, UNKNOWN, np.int32)
+        self._reads_each = self.choices is not None
+        """The newest choice is kept, so that no answer is known beforehand."""
 
     def check(self, replies: Sequence[bytes], indices: Sequence[int]) -> Checked:
         """What each reply is; `indices`: the message in the pool that each of them answers.
@@ -115,7 +117,7 @@ class Checker:
             most = max(1, _CACHED_BYTES // max(length, 1))
             for part in (rows[start : start + most] for start in range(0, len(rows), most)):
                 self._check_group([replies[row] for row in part.tolist()], part, asked, checked)
-        if self.choices is None:  # else each answer is read, since the newest choice is kept
+        if not self._reads_each:
             self._learn_answers(replies, asked, checked)
         return Checked(checked.version, checked.correct, checked.mismatched)
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from bench.load import record, validate
+from bench.load.idle import Answered
 from bench.load.record import Recorder, Rows
 from bench.load.references import References
 from bench.load.validate import UNKNOWN, Checker
@@ -191,6 +192,23 @@ def test_where_the_newest_choice_is_kept_every_answer_is_read() -> None:
     assert pool.labels is not None
     assert checker.choices is not None
     assert checker.choices[pool.rows[0, 0]] == pool.labels[0, 0]
+
+
+def test_the_idle_servers_answers_are_references_and_no_choices() -> None:
+    pool = pool_of()
+    assert pool.rows is not None and pool.labels is not None
+    right = answers(pool, 1)
+    checker = checker_of(pool, keep_choices=True)
+    idle = Answered((0, 0, 1, 1), (right[0], right[0], right[1], right[1]))
+    idle.prime(checker)
+    assert checker.choices is not None
+    assert (checker.choices == UNKNOWN).all()
+    recorder = Recorder("Predict", pool, checker)
+    other = reply_with(scores_for(pool.labels[1], np.random.default_rng(9)), version=1)
+    for index, message in ((0, right[0]), (1, other), (1, other)):
+        recorder.add(None, index, Reply(0, "", message, 0.0, 1.0))
+    assert taken(recorder).mismatched.tolist() == [False, True, True]
+    assert checker.choices[pool.rows[0, 0]] != UNKNOWN
 
 
 def test_known_answers_take_no_more_memory_than_they_may(monkeypatch: pytest.MonkeyPatch) -> None:
