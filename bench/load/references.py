@@ -100,10 +100,14 @@ class References:
     def _compare(self, answers: _Answers, messages: Indices, values: npt.NDArray[Any]) -> Bools:
         known = answers.known[messages]
         if not known.all():
-            new = messages[~known]
+            new = np.flatnonzero(~known)
             # the last of several answers to one message stays, and the others are compared with it
-            answers.values[new] = values[~known]
-            answers.known[new] = True
+            _, back = np.unique(messages[new][::-1], return_index=True)
+            last = new[len(new) - 1 - back]
+            answers.values[messages[last]] = values[last]
+            answers.known[messages[last]] = True
+            known[new] = True
+            known[last] = False
         same = equal(values, answers.values[messages], self._tolerance)
         agreed = same.all(axis=1)
         answers.confirmed[messages[agreed & known]] = True
