@@ -1,6 +1,6 @@
 """The scenarios of MNIST, recorded in some seconds only or in part; a locustfile for `recording_cost`.
 
-The seconds of a run go there and back: with everything; `checking` left out, where answers are recorded without a look at them;
+In each three seconds of a run, in random order: with everything; `checking` left out, where answers are recorded without a look at them;
 `recording` left out, where they are thrown away as they come. All that a second has recorded is flushed at its end. Each
 second's kind, number in the run, requests, and CPU seconds of the load process are written as JSON to the file that
 METER names.
@@ -8,6 +8,7 @@ METER names.
 
 import json
 import os
+import random
 import time
 from pathlib import Path
 from typing import Any
@@ -62,8 +63,8 @@ def _take_turns(load: session.Session) -> None:
     while not load.draining:
         second = round(time.perf_counter() - load.run_time(0.0))
         cycle, turn = divmod(second, len(KINDS))
-        # there and back, since some of a second's work is done in the next
-        kind = KINDS[turn if cycle % 2 else -1 - turn]
+        # by chance, since some of a second's work is done in the next
+        kind = random.Random(cycle).sample(KINDS, len(KINDS))[turn]
         _add = ADDS[kind]
         sent, cpu = load.sent, time.process_time()
         sleep(max(0.0, load.run_time(second + 0.99) - time.perf_counter()))

@@ -1,7 +1,7 @@
 """What does recording cost the load process? Run: python -m tests.benchmarks.recording_cost [ROUNDS [SECONDS [FILE [LOAD]]]]
 
 The load process on one core, the null backend on the other. From run to run a load process differs by more than what
-recording costs, so the kinds take turns within each run, second by second: with everything, without the check of
+recording costs, so the kinds take turns within each run, second by second, in random order: with everything, without the check of
 answers, and without any recording (no check, histogram, sample, statistics; see `locust_without`). Prints medians over
 these seconds: CPU microseconds of the whole process for each request, their differences within three seconds that
 follow each other, and p99 of the latency with and without the check; in brackets the standard errors of the

@@ -2,8 +2,8 @@
 
 import socket
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Literal
 
 from bench.wire.messages import PredictResponse
@@ -52,7 +52,7 @@ class Falsifier:
             for sock in (client, server):
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             for work in (self._pass_on, self._pass_back):
-                threading.Thread(target=work, args=(client, server), daemon=True).start()
+                threading.Thread(target=_until_lost, args=(work, client, server), daemon=True).start()
 
     def _pass_on(self, client: socket.socket, server: socket.socket) -> None:
         while data := _received(client):
@@ -72,8 +72,6 @@ class Falsifier:
                 client.sendall(out)
                 out.clear()
                 continue
-            except OSError:
-                return
             if not data:
                 return
             rest += data
@@ -117,6 +115,14 @@ class Falsifier:
             out[place.start + PREFIX : place.stop] = false
             self.falsified[kind] += 1
         return None
+
+
+def _until_lost(
+    work: Callable[[socket.socket, socket.socket], None], client: socket.socket, server: socket.socket
+) -> None:
+    """Pass on until either side has closed its end."""
+    with suppress(OSError):
+        work(client, server)
 
 
 def _received(sock: socket.socket) -> bytes:
