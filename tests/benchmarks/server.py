@@ -1,7 +1,8 @@
 """What can the embedded server do on one core? Run: python -m tests.benchmarks.server [PART ...]
 
-Server on processor 0, client on processor 1, MNIST softmax SavedModels executed by TensorFlow, every answer checked
-against the model's own answer to the same digit. PARTs: throughput latency batch null batching swap reload mixed idle.
+Server on processor 0, client on processor 1 (or as --processors says), MNIST softmax SavedModels executed by
+TensorFlow, every answer checked against the model's own answer to the same digit.
+PARTs: throughput latency batch null batching swap reload mixed idle.
 Prints a table for each; exit code 1 where an answer was wrong or a call failed.
 """
 
@@ -373,7 +374,12 @@ def main() -> None:
     )
     parser.add_argument("part", nargs="*", choices=[*PARTS, []], help="default: all")
     parser.add_argument("--seconds", type=float, default=3.0, help="of each measurement")
+    parser.add_argument(
+        "--processors", type=int, nargs=2, default=(0, 1), help="the server's and the client's"
+    )
     arguments = parser.parse_args()
+    global SERVER, CLIENT
+    SERVER, CLIENT = arguments.processors
     with tempfile.TemporaryDirectory() as made:
         folder = models(Path(made))
         for part in arguments.part or PARTS:
