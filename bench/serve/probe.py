@@ -23,6 +23,10 @@ _MANY: Final = 32
 """Rows of the runs that tell what a row costs."""
 _LONGEST_TRIAL: Final = 2.0
 """Seconds that such a run may be expected to take at most."""
+_ACCUSTOMED: Final = 128
+"""Up to so many rows, every size is run once..."""
+_ACCUSTOM_SECONDS: Final = 0.1
+"""...as long as all of these together take no longer than this."""
 
 _FLOATS: Final = {
     types_pb2.DT_FLOAT: np.float32,
@@ -141,7 +145,23 @@ def _pace(
     if pace.expected(_MANY) < _LONGEST_TRIAL:
         many = {alias: np.repeat(array, _MANY, axis=0) for alias, array in one.items()}
         pace.per_row = max(0.0, shortest(many) - alone) / _MANY
+    _accustom(servable, name, one, outputs, pace)
     return pace
+
+
+def _accustom(
+    servable: Runnable, name: str, one: Mapping[str, Array], outputs: Sequence[str], pace: Pace
+) -> None:
+    """Run every small size once: the first run of each builds kernels, for 0.2 ms in which callers would wait."""
+    until = time.perf_counter() + _ACCUSTOM_SECONDS
+    for rows in range(1, _ACCUSTOMED + 1):
+        if time.perf_counter() + pace.expected(rows) > until:
+            return
+        several = {alias: np.repeat(array, rows, axis=0) for alias, array in one.items()}
+        try:
+            servable.run(name, several, outputs)
+        except Refusal:  # it takes no more at a time
+            return
 
 
 def made_up(signature: SignatureDef, examples: int, rng: np.random.Generator) -> dict[str, Array] | None:

@@ -113,6 +113,21 @@ def test_a_row_is_tried_in_number_only_where_that_is_quick() -> None:
     assert pace.expected(10) == 11.0
 
 
+def test_a_quick_model_has_run_every_small_size_before_it_serves() -> None:
+    quick = Model(lambda x: x)
+    examine(quick, "f", lambda: 0.0)  # on a busy machine, too
+    assert {shape[0] for shape in quick.seen} >= set(range(1, 129))
+
+
+def test_a_model_that_takes_few_rows_at_a_time_is_still_batched() -> None:
+    def few(x: Array) -> Array:
+        if len(x) > 40:
+            raise Refusal(Code.INVALID_ARGUMENT, "at most 40 rows")
+        return x
+
+    assert examine(Model(few), "f").rows_independent
+
+
 def test_pace_learns_what_a_run_and_what_a_row_costs() -> None:
     pace = Pace(None)
     assert pace.expected(1) == float("inf")
