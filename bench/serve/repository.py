@@ -10,7 +10,7 @@ import logging
 import threading
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from bench import BenchError
 from bench.serve import model_config
@@ -19,8 +19,12 @@ from bench.serve.policy import aspired, versions_in
 from bench.serve.servable import Code, Handle, Loader, Refusal, Servable
 from bench.serve.serving import Serving
 from bench.serve.states import History, State, Status, Version, next_unload
+from bench.serve.unforeseen import unforeseen
 
 log = logging.getLogger(__name__)
+
+_RECOVERY_SECONDS: Final = 0.5
+"""Between an error of ours and the next look at the directories, so that one that lasts does not fill the log."""
 
 
 class Repository:
@@ -140,6 +144,8 @@ class Repository:
                 self.reload(model_config.read_models(path))
             except (BenchError, Refusal) as error:
                 log.error("the model config is left as it is: %s", error)
+            except Exception as error:  # noqa: BLE001 - the next look may be better
+                unforeseen(error, "a look at the model config")
 
     # everything below runs with self._changed held, unless it says otherwise
 
@@ -194,6 +200,17 @@ class Repository:
 
     def _keep(self) -> None:
         """The thread that brings what is loaded in line with disk and configuration. Takes the lock itself."""
+        while not self._stopping:
+            try:
+                self._bring_in_line()
+            except Exception as error:  # noqa: BLE001 - without this thread no version would ever come or go again
+                unforeseen(error, "the watch over the versions")
+                with self._changed:
+                    self._changed.wait_for(lambda: self._stopping, _RECOVERY_SECONDS)
+                    self._look, self._settle = self._options.poll_wait >= 0, True
+
+    def _bring_in_line(self) -> None:
+        """Whenever something has changed or it is time to look, until the end. Takes the lock itself."""
         wait = self._options.poll_wait
         due: float | None = None
         while True:

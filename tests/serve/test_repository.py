@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from bench.serve import repository as repository_module
 from bench.serve.loading import Options
 from bench.serve.repository import Repository
 from bench.serve.servable import Code, Refusal
@@ -63,6 +64,28 @@ def test_the_new_version_is_available_before_the_old_one_goes(tmp_path: Path, st
     assert states(repository) == {2: State.AVAILABLE, 1: State.END}
     assert served(repository) == 2
     assert gate.loaded[1].closed and not gate.loaded[2].closed
+
+
+def test_an_unforeseen_error_of_the_watch_is_logged_and_the_next_look_goes_on(
+    tmp_path: Path, start: Start, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    write(tmp_path, 1, 1.0)
+    repository = start(config(("m", tmp_path, "")))
+    repository.wait_until_ready(LIMIT)
+    look, failed = repository_module.versions_in, threading.Event()
+
+    def fail_once(path: Path) -> Any:
+        if not failed.is_set():
+            failed.set()
+            raise RuntimeError("nobody has thought of this")
+        return look(path)
+
+    monkeypatch.setattr(repository_module, "versions_in", fail_once)
+    write(tmp_path, 2, 2.0)
+    assert failed.wait(LIMIT)
+    assert repository.wait_for("m", 2, State.AVAILABLE, LIMIT)
+    (told,) = [record.message for record in caplog.records if "nobody has thought of this" in record.message]
+    assert "the watch over the versions" in told
 
 
 def test_a_held_version_stays_until_it_is_released(tmp_path: Path, start: Start) -> None:
