@@ -4,6 +4,7 @@ numpy only: load processes import neither pandas nor pyarrow.
 """
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple, Self
 from urllib.parse import quote, unquote
@@ -17,6 +18,13 @@ from bench.sample import outcome
 
 KINDS: Final = ("latency", "service", "lag")
 _MAGIC: Final = b"BCK2"
+
+Pause = Callable[[], object]
+"""Called between two pieces of work of some 0.2 ms each: a load process sends and reads meanwhile."""
+
+
+def no_pause() -> None:
+    """Where nobody waits."""
 
 
 class Key(NamedTuple):
@@ -110,6 +118,7 @@ class Chunk:
         correct: ArrayLike,
         mismatched: ArrayLike | None = None,
         keep_samples: bool = True,
+        pause: Pause = no_pause,
     ) -> Self:
         """A chunk of requests given as columns of equal length.
 
@@ -137,10 +146,13 @@ class Chunk:
         lengths = {len(column) for column in columns}
         if len(lengths) != 1:
             raise ValueError(f"columns of lengths {sorted(lengths)}: equal lengths are expected")
-        return cls.count(names, columns, keep_samples=keep_samples)
+        pause()
+        return cls.count(names, columns, keep_samples=keep_samples, pause=pause)
 
     @classmethod
-    def count(cls, names: list[str], columns: Columns, *, keep_samples: bool = True) -> Self:
+    def count(
+        cls, names: list[str], columns: Columns, *, keep_samples: bool = True, pause: Pause = no_pause
+    ) -> Self:
         """Count columns into tallies and histograms."""
         chunk = cls(list(names), columns if keep_samples else None, len(columns.due) if keep_samples else 0)
         if len(columns.due):
@@ -151,7 +163,7 @@ class Chunk:
                 for g in range(len(keys) * len(seconds))
             ]
             chunk.tallies = _tallies(columns, group, cells)
-            chunk.histograms = _histograms(columns, group, cells)
+            chunk.histograms = _histograms(columns, group, cells, pause)
         return chunk
 
     def __len__(self) -> int:
@@ -287,16 +299,17 @@ def _tallies(columns: Columns, group: Ints, cells: list[tuple[Key, int]]) -> dic
 
 
 def _histograms(
-    columns: Columns, group: Ints, cells: list[tuple[Key, int]]
+    columns: Columns, group: Ints, cells: list[tuple[Key, int]], pause: Pause
 ) -> dict[tuple[Key, int], tuple[Sparse, Sparse, Sparse]]:
     ended = columns.service != NEVER
     if not ended.all():
         group = group[ended]
         columns = columns._replace(lag=columns.lag[ended], service=columns.service[ended])
-    latency, service, lag = (
-        _split(group * BUCKETS + bucket(values), len(cells))
-        for values in (columns.lag + columns.service, columns.service, columns.lag)
-    )
+    found = []
+    for values in (columns.lag + columns.service, columns.service, columns.lag):
+        pause()
+        found.append(_split(group * BUCKETS + bucket(values), len(cells)))
+    latency, service, lag = found
     return {cell: (latency[g], service[g], lag[g]) for g, cell in enumerate(cells) if len(latency[g].indices)}
 
 

@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from bench import BenchError, hlog, samples
-from bench.chunk import KINDS, Chunk, Key, Span, Tally
+from bench.chunk import KINDS, Chunk, Key, Pause, Span, Tally, no_pause
 from bench.histogram import Sparse
 from bench.jsonl import json_line
 
@@ -88,8 +88,9 @@ class RunWriter:
             raise
         return writer
 
-    def append(self, worker: int, chunk: Chunk) -> None:
-        """Take in what a load process sent. Raises BenchError when the disk refuses it."""
+    def append(self, worker: int, chunk: Chunk, pause: Pause = no_pause) -> None:
+        """Take in what a load process sent; not to be called again before it returns. Raises BenchError when the
+        disk refuses it."""
         if chunk.rows:
             self._append(f"{SHARDS}/{worker}{samples.ROWS_SUFFIX}", samples.record_bytes(chunk))
         if chunk.span is not None:
@@ -103,7 +104,7 @@ class RunWriter:
         if newest > self._newest:
             self._newest = newest
             # Slower workers still report on the second before: waiting for them makes one line of it, not many.
-            self._flush(before=newest - 1)
+            self._flush(before=newest - 1, pause=pause)
 
     def update(self, **fields: Any) -> None:
         """Set fields of the manifest."""
@@ -155,7 +156,7 @@ class RunWriter:
             reason = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
             log.warning("%s: the samples stay unpacked in %s/ (%s)", self.path, SHARDS, reason)
 
-    def _flush(self, before: int | None) -> None:
+    def _flush(self, before: int | None, pause: Pause = no_pause) -> None:
         """Write counts and histograms of the seconds before `before`; of all where that is None."""
         ready = [cell for cell in self._tallies if before is None or cell[1] < before]
         counts, intervals = [], []
@@ -164,6 +165,7 @@ class RunWriter:
             counts.append(json_line({"second": second, **key._asdict(), **tally._asdict()}))
             parts = self._histograms.pop((key, second), [])
             for kind, of_kind in zip(KINDS, zip(*parts, strict=True), strict=False):
+                pause()
                 intervals.append(hlog.line(key, kind, second, hlog.add(list(of_kind))))
         if ready:
             self._append(HISTOGRAMS, "".join(intervals).encode())

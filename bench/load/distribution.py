@@ -27,7 +27,7 @@ from locust.runners import STATE_INIT, STATE_MISSING
 
 from bench import BenchError
 from bench.choices import Choices
-from bench.chunk import Chunk
+from bench.chunk import Chunk, Pause
 from bench.load import idle, session
 from bench.load.idle import Answered
 from bench.load.options import read_options
@@ -139,7 +139,7 @@ class Worker:
         if load is not None and not load.draining:
             load.follow(Plan.of(msg.data))
 
-    def _ship(self, chunk: Chunk) -> None:
+    def _ship(self, chunk: Chunk, pause: Pause) -> None:
         self.runner.send_message("bench-chunk", {"chunk": chunk.to_bytes()})
 
     def _stop(self) -> None:

@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -183,9 +184,7 @@ class FirstProcess:
         self._origin = time.perf_counter()
         writer.update(clock_origin=self._origin)
         if self.workers is None:
-            load = Session(
-                self.environment, target.address, options, pools, lambda chunk: writer.append(0, chunk)
-            )
+            load = Session(self.environment, target.address, options, pools, partial(writer.append, 0))
             load.rest = self._rest(target, options)
             load.refer(answered)
             load.start_clock(self._origin)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from bench import BenchError
-from bench.chunk import Chunk
+from bench.chunk import Chunk, Pause, no_pause
 from bench.recording import RunWriter
 
 
@@ -20,9 +20,9 @@ class RunFolder:
         self.path = writer.path
         self.broken = False
 
-    def append(self, worker: int, chunk: Chunk) -> None:
+    def append(self, worker: int, chunk: Chunk, pause: Pause = no_pause) -> None:
         """Take in what a load process sent."""
-        self._try(self._writer.append, worker, chunk)
+        self._try(self._writer.append, worker, chunk, pause)
 
     def update(self, **fields: Any) -> None:
         """Set fields of the manifest."""
