@@ -94,8 +94,9 @@ class FirstProcess:
         self._origin = 0.0
         self._stopped: float | None = None
         self.workers = distribution.Workers(environment) if isinstance(runner, MasterRunner) else None
-        self._answered: list[idle.Answered] | None = None
-        """What the idle server has answered for the test that is about to start; None: it has not been asked."""
+        self._ready: tuple[dict[Source, Pool], list[idle.Answered]] | None = None
+        """What the test that is about to start sends, and what the idle server answered to some of it; None: to be
+        made when it starts."""
         self._last_words: tuple[Path, dict[str, Any]] | None = None
         self.published = Published(environment, runner)
         self.form = FormAnswers(runner)
@@ -111,7 +112,7 @@ class FirstProcess:
                 self.environment.host = self.server.address
             if self.headless:  # before the time that the load lasts is counted
                 target, pools = self._prepare(options)
-                self._answered = idle.ask(target.address, options, pools)
+                self._ready = pools, idle.ask(target.address, options, pools)
         except BenchError as error:
             self._on_quit()
             print(f"bench: {error}", file=sys.stderr)
@@ -147,10 +148,16 @@ class FirstProcess:
         else:
             self.form.tell(None)
 
-    def _prepare(self, options: Options) -> tuple[Target, dict[Source, Pool]]:
-        """Everything that can be wrong with the options shows here, before anything is written or sent."""
+    def _prepare(
+        self, options: Options, pools: dict[Source, Pool] | None = None
+    ) -> tuple[Target, dict[Source, Pool]]:
+        """Everything that can be wrong with the options shows here, before anything is written or sent.
+
+        pools: made before, with the same options.
+        """
         RunWriter.check_root(options.results)
-        pools = make_pools(self.environment.user_classes, options)
+        if pools is None:
+            pools = make_pools(self.environment.user_classes, options)
         target = self._target(options, pools)
         look_beside(options)
         if self.server is not None and target.kind == "embedded":
@@ -163,13 +170,13 @@ class FirstProcess:
 
     def _begin(self) -> None:
         options = read_options(self.environment.parsed_options)
-        target, pools = self._prepare(options)
+        (known, answered), self._ready = self._ready or (None, None), None
+        target, pools = self._prepare(options, known)
         counters = self.server.metrics if self.server and target.kind == "embedded" else None
         if counters and options.watched.metrics is None:
             options = replace(options, watched=replace(options.watched, metrics=counters))
         if target.warning:
             log.warning("%s", target.warning)
-        answered, self._answered = self._answered, None
         if answered is None:
             answered = idle.ask(target.address, options, pools)
         scenario = Path(self.environment.locustfile or "scenario").stem
