@@ -1,5 +1,6 @@
 """What is known of one request, in which units, and how is it laid out in columns?"""
 
+from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 STATUS_NAMES: Final = (
@@ -26,6 +27,8 @@ STATUS_NAMES: Final = (
 UNSENT: Final = "UNSENT"
 """Outcome of a request that was due and never sent, because the cap on requests in flight was reached."""
 
+_PER_SECOND: Final = {b"nanoseconds": 1e9, b"microseconds": 1e6}
+
 
 class Sample(NamedTuple):
     """One request as it happened.
@@ -51,6 +54,15 @@ class Sample(NamedTuple):
     """Model version that answered; None: unknown."""
     correct: int | None
     """Examples of the batch answered with their label; None: not checked."""
+
+
+def stored_per_second(metadata: Mapping[bytes, bytes] | None) -> float | None:
+    """How many of the units in which a run's samples.parquet keeps its instants make a second.
+
+    metadata: of the file's schema, which begin their `units` with the unit; None where they do not: it is another file.
+    """
+    unit, _, _ = (metadata or {}).get(b"units", b"").partition(b";")
+    return _PER_SECOND.get(unit)
 
 
 def outcome(status: int | None) -> str:

@@ -30,6 +30,7 @@ import numpy as np
 from bench import BenchError
 from bench.chunk import Chunk
 from bench.columns import NEVER, STEP_NS, UNKNOWN, Columns
+from bench.sample import stored_per_second
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -204,7 +205,6 @@ def _window(records: list[_Record], first: int, last: int) -> list[Table]:
     return tables
 
 
-_UNITS: Final = {"nanoseconds": 1e9, "microseconds": 1e6}
 _ENCODING: Final[dict[str, Any]] = {
     "compression": "zstd",
     "compression_level": 13,  # below it, runs are looked for where there are none: 3 % more bytes in half the time
@@ -279,8 +279,9 @@ def _frame(table: Any) -> "pd.DataFrame":
     import pandas as pd
     import pyarrow as pa
 
-    unit, _, _ = (table.schema.metadata or {}).get(b"units", b"").decode().partition(";")
-    per_second = _UNITS[unit]
+    per_second = stored_per_second(table.schema.metadata)
+    if per_second is None:
+        raise pa.ArrowInvalid("its metadata do not say in which units it keeps instants")
     due = table["due"].to_numpy()
     lag, service = (table[name].to_numpy().astype(np.float64) for name in ("lag", "service"))  # null: nan
     nullable = {pa.int16(): pd.Int16Dtype(), pa.int32(): pd.Int32Dtype(), pa.int64(): pd.Int64Dtype()}

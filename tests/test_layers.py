@@ -38,7 +38,7 @@ ALLOWED: dict[str, set[str]] = {
     "supervisor": set(),
     "supervision": {"supervisor"},
     "hlog": {"histogram", "chunk", "jsonl"},
-    "samples": {"chunk", "columns"},
+    "samples": {"sample", "chunk", "columns"},
     "warmup": set(),
     "recording": {"histogram", "chunk", "hlog", "samples", "jsonl"},
     "baseline": {"recording"},

@@ -111,6 +111,16 @@ def test_files_of_schema_1_are_read_in_their_nanoseconds(tmp_path: Path) -> None
     pd.testing.assert_frame_equal(read(tmp_path / "old.parquet"), read(tmp_path / "new.parquet"))
 
 
+def test_a_file_that_does_not_name_its_units_is_refused_in_one_line(tmp_path: Path) -> None:
+    write_shards(tmp_path / "samples", [(0, Chunk.of(**requests(1, count=10)))])
+    path = tmp_path / "samples.parquet"
+    samples.pack(tmp_path / "samples", path)
+    pq.write_table(pq.read_table(path).replace_schema_metadata(None), path)
+    with pytest.raises(BenchError, match=r"samples\.parquet: .*in which units.*delete it") as raised:
+        read(path)
+    assert "\n" not in str(raised.value)
+
+
 def test_records_of_schema_1_are_refused_in_one_line(tmp_path: Path) -> None:
     write_shards(tmp_path, [(0, Chunk.of(**requests(1, count=10)))])
     path = tmp_path / "0.rows"

@@ -22,7 +22,7 @@ SETTLE_BYTES = 4_000_000
 """The same for large answers, so that what waits for its check stays small."""
 
 TAKE_ROWS = 4096
-"""So many leave for the run folder at once: counting them holds the loop for a millisecond."""
+"""So many leave for the run folder at once at the most, with pauses: no step of it is to hold the loop for long."""
 _NUMBERS: Final = 4
 """Of each call: due, sent, done and the number of its message."""
 

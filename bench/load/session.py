@@ -32,7 +32,7 @@ from bench.wire.messages import PREDICT
 
 FLUSH_SECONDS = 0.25
 FLUSH_ROWS, FLUSH_LATEST = 1000, 0.9
-"""A flush holds the loop for 0.3 ms, however few records leave: few wait for more, up to so many seconds."""
+"""A flush costs 0.4 ms, however few records leave: few wait for more, up to so many seconds."""
 PAUSE_SECONDS = 0.001
 ARRIVE_SECONDS = 5.0
 """Users wait this long for their session."""

@@ -11,11 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench import BenchError
+from bench.sample import stored_per_second
 
 TIME_COLUMNS = ("time", "due")
 """Columns that may hold the instants; `due` is what our own samples.parquet calls it."""
-_PER_SECOND = {b"nanoseconds": 1e9, b"microseconds": 1e6}
-"""Units in which our own samples.parquet keeps `due`, as its metadata say."""
 
 
 class Kind(NamedTuple):
@@ -132,9 +131,9 @@ def _read_parquet(path: Path) -> dict[str, Column]:
         columns = {name: _plain(table.column(name)) for name in names}
     except pyarrow.ArrowException as error:
         raise BenchError(f"trace {path}: not a Parquet file with such columns ({error})") from error
-    unit, _, _ = (table.schema.metadata or {}).get(b"units", b"").partition(b";")
-    if unit in _PER_SECOND and "due" in columns:
-        columns["due"] = np.asarray(columns["due"]) / _PER_SECOND[unit]  # type: ignore[assignment]  # arrays are no Sequence
+    per_second = stored_per_second(table.schema.metadata)
+    if per_second is not None and "due" in columns:
+        columns["due"] = np.asarray(columns["due"]) / per_second  # type: ignore[assignment]  # arrays are no Sequence
     return columns
 
 

@@ -88,6 +88,29 @@ def test_an_unforeseen_error_of_the_watch_is_logged_and_the_next_look_goes_on(
     assert "the watch over the versions" in told
 
 
+def test_an_unforeseen_error_of_the_look_at_the_config_is_logged_and_the_next_one_counts(
+    tmp_path: Path, start: Start, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    for model in ("m", "n"):
+        write(tmp_path / model, 1, 1.0)
+    repository = start(config(("m", tmp_path / "m", "")))
+    repository.wait_until_ready(LIMIT)
+    found = iter([RuntimeError("nobody has thought of this")])
+
+    def fail_once(_path: Path) -> Any:
+        for error in found:
+            raise error
+        return config(("m", tmp_path / "m", ""), ("n", tmp_path / "n", ""))
+
+    monkeypatch.setattr(repository_module.model_config, "read_models", fail_once)
+    repository.follow(tmp_path / "models", 0.02)
+    assert repository.wait_for("n", 1, State.AVAILABLE, LIMIT)
+    assert any(
+        "a look at the model config" in record.message and "nobody has thought" in record.message
+        for record in caplog.records
+    )
+
+
 def test_a_held_version_stays_until_it_is_released(tmp_path: Path, start: Start) -> None:
     gate = Gate()
     gate.open(1, 2)
