@@ -13,11 +13,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple, Protocol
 
 from bench.serve.metrics import Metrics
-from bench.serve.prediction import Group, Predictions, Prepared, divisible, stack
+from bench.serve.prediction import Group, Predictions, Prepared, PreparedBurst, divisible, stack
 from bench.serve.probe import Traits, untried
 from bench.serve.servable import Code, Refusal
 from bench.serve.tensors import Array
 from bench.serve.unforeseen import unforeseen
+from bench.wire.bursts import Alike
 
 INLINE_SECONDS: Final = 5e-4
 """Longest run that is done in the I/O thread: other connections wait for it."""
@@ -37,6 +38,9 @@ class Asker(Protocol):
     def respond(self, call: int, message: bytes) -> None:
         """The call succeeded; `message` is the serialised response."""
 
+    def respond_all(self, calls: range, messages: Alike) -> None:
+        """Several calls succeeded; `messages` are their serialised responses."""
+
     def refuse(self, call: int, refusal: Refusal) -> None:
         """The call ends with a status other than OK."""
 
@@ -54,6 +58,23 @@ class Call(NamedTuple):
     """Instant of `time.monotonic` after which nobody waits for the answer; None: no limit."""
 
 
+class CallBurst(NamedTuple):
+    """Requests of one client that came in a row and wait for their execution."""
+
+    prepared: PreparedBurst
+    asker: Asker
+    numbers: range
+    deadline: float | None
+    """As in `Call`, of all of them."""
+
+    def each(self) -> list[Call]:
+        """The calls one by one; they take this one's place."""
+        return [
+            Call(prepared, self.asker, number, self.deadline)
+            for prepared, number in zip(self.prepared.each(), self.numbers, strict=True)
+        ]
+
+
 class Outcome(NamedTuple):
     """What became of some calls: a message or a refusal for each."""
 
@@ -66,6 +87,9 @@ class Executor(Protocol):
 
     def submit(self, call: Call) -> None:
         """Take a call. I/O thread only."""
+
+    def submit_burst(self, burst: CallBurst) -> None:
+        """Take calls that came in a row. I/O thread only."""
 
     def flush(self) -> None:
         """The events of a turn of the loop have been read: execute what may be executed. I/O thread only."""
@@ -131,6 +155,35 @@ class Runner:
             unforeseen(unexpected, "a run of several requests")  # else it has been logged with its request
         return results
 
+    def bursts(self, group: Group, bursts: Sequence[CallBurst], calls: Sequence[Call]) -> bool:
+        """One run for calls that came in rows and for others, which are answered.
+
+        False where the run fails, or its outputs cannot be divided: nothing is answered or released then.
+        """
+        several = [burst.prepared for burst in bursts]
+        batch = [call.prepared for call in calls]
+        everybody: list[Prepared | PreparedBurst] = [*several, *batch]
+        try:
+            outputs = self._run(group, stack(everybody), sum(prepared.rows for prepared in everybody))
+            if not divisible(everybody, outputs):
+                return False
+            answers = self._predictions.answer_bursts(several, outputs)
+        except Refusal:
+            return False
+        except Exception as error:  # noqa: BLE001 - as in `together`
+            unforeseen(error, "a run of requests in a row")
+            return False
+        if answers is None:
+            return False
+        for burst, messages in zip(bursts, answers, strict=True):
+            burst.asker.respond_all(burst.numbers, messages)
+        if batch:
+            at = sum(prepared.rows for prepared in several)
+            self._predictions.ran(batch)
+            rest = {alias: array[at:] for alias, array in outputs.items()}
+            deliver(Outcome(calls, self._predictions.answer_all(batch, rest)))
+        return True
+
     def alone(self, prepared: Prepared) -> bytes | Refusal:
         """The answer to one request; its version is released."""
         try:
@@ -164,6 +217,7 @@ class Continuous:
         self._post = post
         self._batched = batched
         self._waiting: dict[Group, list[Call]] = {}
+        self._bursts: dict[Group, list[CallBurst]] = {}
         self._slow: dict[Group, deque[Call]] = {}
         self._changed = threading.Condition()
         self._closing = False
@@ -177,7 +231,12 @@ class Continuous:
         else:
             waiting.append(call)
 
+    def submit_burst(self, burst: CallBurst) -> None:
+        self._bursts.setdefault(burst.prepared.group, []).append(burst)
+
     def flush(self) -> None:
+        if self._bursts:
+            self._flush_bursts()
         if not self._waiting:
             return
         waiting, self._waiting = self._waiting, {}
@@ -186,6 +245,17 @@ class Continuous:
                 self._run_here(group, calls)
             else:
                 self._hand_over(group, calls)
+
+    def _flush_bursts(self) -> None:
+        """Run what came in rows as one, with what else waits; where that cannot be, call by call."""
+        bursts, self._bursts = self._bursts, {}
+        for group, several in bursts.items():
+            calls = self._waiting.pop(group, [])
+            everybody: list[Call | CallBurst] = [*several, *calls]
+            fits = sum(call.prepared.rows for call in everybody) <= MOST_EXAMPLES
+            quick = group not in self._slow and self._may_share(group) and self._is_quick(group, everybody)
+            if not (fits and quick and self._runner.bursts(group, several, calls)):
+                self._waiting[group] = [*(call for burst in several for call in burst.each()), *calls]
 
     def close(self) -> None:
         with self._changed:
@@ -198,7 +268,7 @@ class Continuous:
         self._waiting.clear()
         deliver(refuse_all(self._predictions, left, Refusal(Code.UNAVAILABLE, "the server is shutting down")))
 
-    def _is_quick(self, group: Group, calls: Sequence[Call]) -> bool:
+    def _is_quick(self, group: Group, calls: Sequence[Call | CallBurst]) -> bool:
         """Whether the I/O thread can do all of it without keeping other connections waiting."""
         rows = sum(call.prepared.rows for call in calls)
         runs = -(-rows // MOST_EXAMPLES) if self._may_share(group) else len(calls)

@@ -5,13 +5,14 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
-from bench.serve.batching import Asker, Call, Executor, Post
+from bench.serve.batching import Asker, Call, CallBurst, Executor, Post
 from bench.serve.health import WATCH, Health, Watcher
 from bench.serve.prediction import Predictions
 from bench.serve.servable import Code, Refusal
 from bench.serve.unforeseen import unforeseen
 from bench.wire import messages
-from bench.wire.http2_server import Request
+from bench.wire.bursts import Burst
+from bench.wire.unary import Request
 
 HandleRpc = Callable[[str, bytes, float | None], bytes]
 """(method path, serialised request, seconds to wait at most) -> serialised response; raises Refusal."""
@@ -44,6 +45,8 @@ class Calls:
         self.in_flight = 0
         self._prepare = predictions.prepare
         self._submit = executor.submit
+        self._prepare_burst = predictions.prepare_burst
+        self._submit_burst = executor.submit_burst
         self._handle_rpc = handle_rpc
         self._post = post
         self._most = most
@@ -78,9 +81,22 @@ class Calls:
             else:
                 self._other(asker, request)
 
-    def answered(self) -> None:
-        """A call has got its answer."""
-        self.in_flight -= 1
+    def take_burst(self, asker: Watcher, burst: Burst) -> None:
+        """Requests have been read that came in a row."""
+        head, count = burst.head, len(burst.streams)
+        prepared = None
+        if head.path == messages.PREDICT and self.in_flight + count <= self._most:
+            prepared = self._prepare_burst(burst.messages)
+        if prepared is None:
+            self.take(asker, burst.each())
+            return
+        self.in_flight += count
+        deadline = None if head.timeout is None else time.monotonic() + head.timeout
+        self._submit_burst(CallBurst(prepared, asker, burst.streams, deadline))
+
+    def answered(self, count: int = 1) -> None:
+        """Calls have got their answers."""
+        self.in_flight -= count
 
     def close(self) -> None:
         """End the threads; calls that have not begun are dropped."""

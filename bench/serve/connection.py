@@ -10,10 +10,12 @@ from bench.serve.loop import READ, WRITE, Loop
 from bench.serve.outbox import Outbox
 from bench.serve.servable import Refusal
 from bench.serve.unforeseen import unforeseen
-from bench.wire.http2_server import Request, ServerConnection
+from bench.wire.bursts import Alike, Burst
+from bench.wire.http2_server import ServerConnection
+from bench.wire.unary import Request
 
 # malloc maps and unmaps memory for a larger read: of 64 x 100 kB in flight each request cost 115 us instead of 28
-_READ_SIZE: Final = 129_024
+_READ_SIZE: Final = 258_048
 _UNSENT_LIMIT: Final = 4 << 20
 """Bytes that the kernel would not take, from which no further requests are read from this client."""
 _LOOK_AFTER: Final = 16 << 20
@@ -31,8 +33,11 @@ class Owner(Protocol):
     def take(self, connection: "GrpcConnection", requests: list[Request]) -> None:
         """Complete requests have come."""
 
-    def answered(self) -> None:
-        """A call has been answered or refused."""
+    def take_burst(self, connection: "GrpcConnection", burst: Burst) -> None:
+        """Complete requests have come in a row."""
+
+    def answered(self, count: int = 1) -> None:
+        """Calls have been answered or refused."""
 
     def dirty(self, connection: "GrpcConnection") -> None:
         """The connection has something to send: `flush` it at the end of the turn."""
@@ -113,6 +118,15 @@ class GrpcConnection:
         except Exception as error:  # noqa: BLE001 - the clients of the same batch still wait for their answers
             self._fail(error)
         self._owner.answered()
+        if not self.queued:
+            self._owner.dirty(self)
+
+    def respond_all(self, calls: range, messages: Alike) -> None:
+        try:
+            self.http.respond_all(calls, messages)
+        except Exception as error:  # noqa: BLE001 - as in `respond`
+            self._fail(error)
+        self._owner.answered(len(calls))
         if not self.queued:
             self._owner.dirty(self)
 
@@ -251,6 +265,10 @@ class GrpcConnection:
         requests = http.receive(data)
         if requests:
             self._owner.take(self, requests)
+        if http.bursts:
+            for burst in http.bursts:
+                self._owner.take_burst(self, burst)
+            http.bursts.clear()
         if http.cancelled:
             http.cancelled.clear()  # the executor asks `wants` before it runs what has waited
         self._read_since += len(data)
@@ -302,5 +320,5 @@ def of(
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 4)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(STALL_SECONDS * 1000))
     secure = None if context is None else Secure(context)
-    http = ServerConnection(most_streams=most_streams, largest_message=largest_message)
+    http = ServerConnection(most_streams=most_streams, largest_message=largest_message, take_bursts=True)
     return GrpcConnection(sock, loop, owner, http, secure, most_arriving=largest_message + _LOOK_AFTER)

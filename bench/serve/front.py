@@ -12,7 +12,8 @@ from typing import Final, Protocol
 from bench.serve import connection
 from bench.serve.connection import GrpcConnection
 from bench.serve.loop import READ, Loop, Timer
-from bench.wire.http2_server import Request
+from bench.wire.bursts import Burst
+from bench.wire.unary import Request
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +29,8 @@ class Calls(Protocol):
     """Where requests go."""
 
     def take(self, connection: GrpcConnection, requests: list[Request]) -> None: ...
-    def answered(self) -> None: ...
+    def take_burst(self, connection: GrpcConnection, burst: Burst) -> None: ...
+    def answered(self, count: int = 1) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,7 @@ class Front:
         self._refused = 0
         # the per-request way is one call shorter than through a method of ours
         self.take = calls.take
+        self.take_burst = calls.take_burst
         self.answered = calls.answered
         loop.call_at(time.monotonic() + _SWEEP_SECONDS, self._sweep)
 

@@ -15,6 +15,7 @@ import numpy as np
 from google.protobuf.message import DecodeError
 
 from bench.serve.tensors import STORAGES
+from bench.wire.bursts import Bytes
 from bench.wire.messages import PredictRequest
 
 NOWHERE: Final = slice(0, 0)
@@ -44,6 +45,16 @@ class Layout(NamedTuple):
     """Where the tensor's memory lies between them."""
     group: Any
     rows: int
+
+    def fits(self, requests: Bytes) -> bool:
+        """Whether all of them, [requests, bytes] of this layout's length, begin and end so."""
+        for part, columns in (
+            (self.prefix, requests[:, : self.span.start]),
+            (self.suffix, requests[:, self.span.stop :]),
+        ):
+            if part and not (columns == np.frombuffer(part, np.uint8)).all():
+                return False
+        return True
 
 
 Layouts = MutableMapping[int, tuple[Layout, ...]]

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from typing import Final
 
 from bench.serve.batching import Asker
-from bench.wire.http2_server import Request
+from bench.wire.bursts import Alike, Burst
 from bench.wire.messages import PredictResponse, types_pb2
+from bench.wire.unary import Request
 
 _CLASSES: Final = 10
 
@@ -29,7 +30,15 @@ class NullCalls:
             for request in requests:
                 respond(request.stream, reply)
 
-    def answered(self) -> None:
+    def take_burst(self, asker: Asker, burst: Burst) -> None:
+        """See `front.Calls`."""
+        messages = burst.messages
+        if self._reply is None:
+            asker.respond_all(burst.streams, Alike(b"", messages, b""))
+        else:
+            asker.respond_all(burst.streams, Alike(self._reply, messages[:, :0], b""))
+
+    def answered(self, count: int = 1) -> None:
         """See `front.Calls`."""
 
     def close(self) -> None:

@@ -14,15 +14,16 @@ from google.protobuf.message import DecodeError
 
 from bench.serve import layout
 from bench.serve.metrics import Metrics
-from bench.serve.prepared import Group, Prepared, divide, divisible, grouped, stack
+from bench.serve.prepared import Group, Prepared, PreparedBurst, divide, divisible, grouped, stack
 from bench.serve.repository import Repository
 from bench.serve.response import Responses
 from bench.serve.servable import Code, Handle, Refusal
 from bench.serve.tensors import MAX_FILLED, Array, Unreadable, decode
 from bench.serve.unforeseen import unforeseen
+from bench.wire.bursts import Alike, Bytes
 from bench.wire.messages import PredictRequest
 
-__all__ = ["Group", "Predictions", "Prepared", "divide", "divisible", "stack"]
+__all__ = ["Group", "Predictions", "Prepared", "PreparedBurst", "divide", "divisible", "stack"]
 
 DEFAULT_SIGNATURE: Final = "serving_default"
 METHODS: Final = ("tensorflow/serving/predict", "tensorflow/serving/classify", "tensorflow/serving/regress")
@@ -59,6 +60,22 @@ class Predictions:
                 group.handle.release()
                 break
         return self._parse(request)
+
+    def prepare_burst(self, requests: Bytes) -> PreparedBurst | None:
+        """As `prepare`, for serialised requests of one length, [requests, bytes], that have one known layout.
+
+        None: they have to be prepared one by one.
+        """
+        serving = self._repository.serving
+        for known in serving.layouts.get(requests.shape[1], ()):
+            group: Group = known.group
+            if group.in_rows and known.fits(requests):
+                group.handle.hold()
+                if serving is self._repository.serving:
+                    return PreparedBurst(group, known.rows, requests, known.span)
+                group.handle.release()  # the versions have changed in between
+                break
+        return None
 
     def bind(
         self, handle: Handle, signature: str, inputs: dict[str, Array], outputs: tuple[str, ...] = ()
@@ -101,6 +118,28 @@ class Predictions:
                 return [error if isinstance(error, Refusal) else unforeseen(error, "a response")]
         parts = divide(batch, outputs)
         return [self.serialise([one], part)[0] for one, part in zip(batch, parts, strict=True)]
+
+    def answer_bursts(
+        self, batch: Sequence[PreparedBurst], outputs: Mapping[str, Array]
+    ) -> list[Alike] | None:
+        """The PredictResponses to requests that came in rows; releases the versions.
+
+        `outputs` begin with theirs. None: they have to be answered one by one, and still hold their versions.
+        """
+        group, metrics = batch[0].group, self._metrics
+        name = group.handle.name
+        answers = self._responses.in_rows(group, batch, outputs)
+        if answers is None:
+            group.in_rows = False
+            return None
+        now = perf_counter()
+        waited = [each for burst in batch for each in [(now - burst.started) * 1e6] * burst.count]
+        for _ in batch:
+            group.handle.release()
+        metrics.runtime_latency.series((name, "Predict", "TF1")).extend(waited)
+        metrics.request_latency.series((name, "Predict", "GRPC")).extend(waited)
+        metrics.request_count.add((name, "OK"), len(waited))
+        return answers
 
     def ran(self, batch: Sequence[Prepared]) -> None:
         """The model's run for these requests has succeeded now: count it for each, with its wait for the run."""

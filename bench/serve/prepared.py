@@ -8,6 +8,7 @@ import numpy as np
 
 from bench.serve.servable import Handle
 from bench.serve.tensors import Array, delimited
+from bench.wire.bursts import Bytes
 from bench.wire.messages import ModelSpec, PredictResponse
 
 _MAX_GROUPS: Final = 256
@@ -22,7 +23,7 @@ class Group:
     There is one object for each combination, so that a group can be compared by identity and be a dict's key.
     """
 
-    __slots__ = ("batched", "feeds", "handle", "heads", "outputs", "row_items", "signature", "tail")
+    __slots__ = ("batched", "feeds", "handle", "heads", "in_rows", "outputs", "signature", "tail")
 
     def __init__(
         self,
@@ -39,6 +40,8 @@ class Group:
         self.outputs = outputs
         self.batched = batched
         """Whether all inputs have one size in dimension 0; where not, a request can only be run alone."""
+        self.in_rows = batched and len(outputs) == 1
+        """Whether the answers to a `PreparedBurst` can be cut from the output's memory, as far as is known."""
         self.heads: dict[Any, bytes] = {}
         spec = ModelSpec(name=handle.name, signature_name=signature)
         spec.version.value = handle.version
@@ -92,6 +95,43 @@ class Prepared:
         self.group.handle.release()
 
 
+class PreparedBurst:
+    """Well-formed requests of one group that came in a row; together they hold their model version once.
+
+    What runs and answers a `Prepared` reads `group`, `rows`, `inputs` and `memory` of either.
+    """
+
+    __slots__ = ("_messages", "_span", "count", "group", "rows", "started")
+
+    def __init__(self, group: Group, rows: int, messages: Bytes, span: slice) -> None:
+        """rows: of each; messages: [requests, bytes]; span: where the only input's memory lies in each."""
+        self.group = group
+        self.count = len(messages)
+        self.rows = rows * self.count
+        """Of all together."""
+        self._messages = messages
+        self._span = span
+        self.started = perf_counter()
+
+    @property
+    def inputs(self) -> dict[str, Array]:
+        """Array by input alias; read-only arrays."""
+        alias, dtype, inner = self.group.feeds[0]
+        return {alias: np.frombuffer(self.memory, dtype).reshape(self.rows, *inner)}
+
+    @property
+    def memory(self) -> bytes:
+        """The values of the only input, one request's behind the other's."""
+        return self._messages[:, self._span].tobytes()
+
+    def each(self) -> list[Prepared]:
+        """The requests one by one; each of them holds the version then, and this does not any more."""
+        for _ in range(self.count - 1):
+            self.group.handle.hold()
+        rows = self.rows // self.count
+        return [Prepared(self.group, rows, None, message.tobytes(), self._span) for message in self._messages]
+
+
 def grouped(
     handle: Handle, signature: str, inputs: Mapping[str, Array], outputs: tuple[str, ...]
 ) -> tuple[Group, int]:
@@ -110,7 +150,7 @@ def grouped(
     return group, 1 if rows is None else rows
 
 
-def stack(batch: Sequence[Prepared]) -> dict[str, Array]:
+def stack(batch: Sequence[Prepared | PreparedBurst]) -> dict[str, Array]:
     """The inputs of requests of one batched group, one below the other: array by alias, sum of rows in dimension 0."""
     group = batch[0].group
     if len(batch) == 1:
@@ -125,7 +165,7 @@ def stack(batch: Sequence[Prepared]) -> dict[str, Array]:
     }
 
 
-def divisible(batch: Sequence[Prepared], outputs: Mapping[str, Array]) -> bool:
+def divisible(batch: Sequence[Prepared | PreparedBurst], outputs: Mapping[str, Array]) -> bool:
     """Whether each output has a row for each row that was put in, so that it can be divided."""
     rows = sum(prepared.rows for prepared in batch)
     return all(array.ndim > 0 and array.shape[0] == rows for array in outputs.values())

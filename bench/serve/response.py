@@ -11,9 +11,10 @@ from typing import Any, Final
 
 import numpy as np
 
-from bench.serve.prepared import Group, Prepared, divide
+from bench.serve.prepared import Group, Prepared, PreparedBurst, divide
 from bench.serve.servable import Code, Refusal
 from bench.serve.tensors import Array, delimited, encode, head
+from bench.wire.bursts import Alike
 from bench.wire.messages import PredictResponse
 
 _MAX_HEADS: Final = 256
@@ -64,6 +65,28 @@ class Responses:
             end = at + prepared.rows * size
             answers.append(start + memory[at:end] + tail)
             at = end
+        return answers
+
+    def in_rows(
+        self, group: Group, batch: Sequence[PreparedBurst], outputs: Mapping[str, Array]
+    ) -> list[Alike] | None:
+        """The answers to requests that came in rows.
+
+        `outputs` begin with theirs. None where the answers are not pieces of the only output's memory.
+        """
+        alias = group.outputs[0]
+        array = outputs.get(alias)
+        if array is None:
+            return None
+        answers, at = [], 0
+        for burst in batch:
+            rows = burst.rows // burst.count
+            head = self._head(group, alias, array.dtype, (rows, *array.shape[1:]))
+            if head is None:
+                return None
+            values = np.ascontiguousarray(array[at : at + burst.rows]).view(np.uint8).reshape(burst.count, -1)
+            at += burst.rows
+            answers.append(Alike(head, values, group.tail))
         return answers
 
     def one(self, group: Group, outputs: Mapping[str, Array]) -> bytes:

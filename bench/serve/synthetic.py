@@ -16,7 +16,7 @@ from typing import IO, Any, Final
 import numpy as np
 
 from bench import BenchError, mnist
-from bench.serve.batching import Call, Outcome, deliver
+from bench.serve.batching import Call, CallBurst, Outcome, deliver
 from bench.serve.loop import Loop
 from bench.serve.options import Options
 from bench.serve.prediction import Predictions, Prepared
@@ -144,6 +144,11 @@ class Delays:
         if self._plan.stall is not None:
             due = self.origin + self._plan.stall.released(due - self.origin)
         return due
+
+    def submit_burst(self, burst: CallBurst) -> None:
+        """See `batching.Executor`."""
+        for call in burst.each():
+            self.submit(call)
 
     def flush(self) -> None:
         """See `batching.Executor`: replies are made by the loop's timers, and leave right after this."""

@@ -13,7 +13,7 @@ from typing import Final
 
 import numpy as np
 
-from bench.serve.batching import Call, Outcome, Post, deliver, expired
+from bench.serve.batching import Call, CallBurst, Outcome, Post, deliver, expired
 from bench.serve.batching_parameters import Parameters
 from bench.serve.metrics import Metrics
 from bench.serve.prediction import Group, Predictions, Prepared, divide, divisible, stack
@@ -73,6 +73,11 @@ class Timed:
         except Refusal as refusal:
             self._predictions.give_up(call.prepared, refusal)
             call.asker.refuse(call.number, refusal)
+
+    def submit_burst(self, burst: CallBurst) -> None:
+        """See `batching.Executor`."""
+        for call in burst.each():
+            self.submit(call)
 
     def flush(self) -> None:
         """See `batching.Executor`: batches leave by their own clock."""

@@ -9,12 +9,12 @@ Requests may be answered in any order and at any later time; what gathers in `ou
 owner reads on while answers wait for the client's windows: the WINDOW_UPDATE that frees them is in what it reads.
 """
 
-import struct
+import sys
 from collections import deque
-from collections.abc import Callable
-from typing import Final, NamedTuple
+from typing import Final
 
 from bench.wire import frames, unary
+from bench.wire.bursts import Alike, Burst, Finder
 from bench.wire.frames import (
     DATA,
     END_STREAM,
@@ -30,33 +30,15 @@ from bench.wire.frames import (
     REFUSED_STREAM,
     ProtocolError,
 )
-from bench.wire.header_blocks import HeaderDecoder, literal
+from bench.wire.header_blocks import HeaderDecoder
 from bench.wire.http2 import LARGEST_LIST, OWN_FRAME, Connection
-from bench.wire.unary import PREFIX, MessageError, RequestBlock
+from bench.wire.replies import Replies
+from bench.wire.unary import PREFIX, MessageError, Request, RequestBlock
 
 _SPECIAL: Final = frames.PADDED | frames.END_HEADERS | frames.PRIORITISED
 
-# Our blocks are literals and the static table's ":status 200": they leave the client's dynamic table alone, so each
-# may stand anywhere. The first one declares our use of it, a size of 0, which a client that announced less than
-# 4,096 bytes insists on (RFC 7541, 4.2).
-_NO_TABLE: Final = b"\x20"
-_OPENING: Final = b"\x88" + literal(b"content-type", b"application/grpc")
-_OK: Final = literal(b"grpc-status", b"0")
-_MOST_REFUSALS: Final = 256
+_LOOK_AGAIN: Final = 2048
 _MOST_CANCELLED: Final = 1024
-
-
-class Request(NamedTuple):
-    """A complete unary request."""
-
-    stream: int
-    """What `respond` has to be given."""
-    path: str
-    metadata: tuple[tuple[str, str], ...]
-    """Header fields that are neither HTTP/2's nor gRPC's; -bin values in base64."""
-    message: bytes
-    timeout: float | None
-    """Seconds that the client grants, from the arrival on; None: no limit."""
 
 
 class _Incoming:
@@ -64,12 +46,12 @@ class _Incoming:
 
     __slots__ = ("complete", "credit", "head", "parts", "pushed", "size")
 
-    def __init__(self, head: RequestBlock, credit: int) -> None:
+    def __init__(self, head: RequestBlock, credit: int, *, complete: bool = False) -> None:
         self.head = head
         self.credit = credit
         self.parts: list[bytes] | None = None
         self.size = 0
-        self.complete = False
+        self.complete = complete
         self.pushed: int | None = None
         """Bytes of DATA that `push` has given to the stream; None: not even its opening has been sent."""
 
@@ -84,7 +66,9 @@ class ServerConnection(Connection):
         largest_message: int = unary.LARGEST_MESSAGE,
         stream_window: int = LARGEST_WINDOW,
         connection_window: int = LARGEST_WINDOW,
+        take_bursts: bool = False,
     ) -> None:
+        """take_bursts: the owner takes requests that come in a row from `bursts`; they are not given by `receive`."""
         extra = {} if most_streams is None else {frames.MAX_CONCURRENT_STREAMS: most_streams}
         super().__init__(stream_window=stream_window, connection_window=connection_window, extra=extra)
         self.out.append(self._greeting)
@@ -93,6 +77,12 @@ class ServerConnection(Connection):
         on them. Answers to them are dropped in any case."""
         self.draining = False
         """GOAWAY was sent or received: no further requests will come."""
+        self.bursts: list[Burst] = []
+        """What has come in rows since the owner last emptied this list."""
+        self._finder = Finder()
+        # Reads of up to so many bytes are not searched for rows: in as many there was none. That holds for a while.
+        self._row_bytes = 0 if take_bursts else sys.maxsize
+        self._look_again = LARGEST_STREAM
         self._streams: dict[int, _Incoming] = {}
         self._requests: list[Request] = []
         self._most_streams = 2**32 if most_streams is None else most_streams
@@ -101,10 +91,7 @@ class ServerConnection(Connection):
         self._last = 0
         self._refuse_above = LARGEST_STREAM
         self._greeted = False  # the preface has not come
-        self._opening = _NO_TABLE + _OPENING
-        self._closings: dict[tuple[int, str], bytes] = {}
-        self._pack_opening = _response_packer(self._opening)
-        self._pack_closing = struct.Struct(f">IBI{len(_OK)}s").pack
+        self._replies = Replies()
         self._decoder: HeaderDecoder[RequestBlock] = HeaderDecoder(unary.read_request_block, LARGEST_LIST)
 
     @property
@@ -135,47 +122,41 @@ class ServerConnection(Connection):
         incoming = self._streams.pop(stream, None)
         if incoming is None:
             return
-        opening = self._opening
+        outflow, replies = self._outflow, self._replies
         if incoming.pushed is not None:
-            self._outflow.drop(stream)
-            block = self._closing(status, details)
-            self.out.append(
-                frames.headers(stream, block, end_stream=True, largest=self._outflow.largest_frame)
-            )
+            outflow.drop(stream)
+            self.out.append(replies.closing(stream, outflow.largest_frame, status, details))
         elif status:
-            block = opening + self._closing(status, details)
-            self.out.append(
-                frames.headers(stream, block, end_stream=True, largest=self._outflow.largest_frame)
-            )
-            self._opened()
+            self.out.append(replies.refusal(stream, outflow.largest_frame, status, details))
         else:
-            length, outflow = len(message), self._outflow
-            size = length + 5
+            size = len(message) + PREFIX.size
             if size <= outflow.quick and size <= outflow.window:
                 outflow.window -= size
-                self.out += (
-                    self._pack_opening(
-                        len(opening) << 8 | HEADERS,
-                        4,
-                        stream,
-                        opening,
-                        size << 8 | DATA,
-                        0,
-                        stream,
-                        0,
-                        length,
-                    ),
-                    message,
-                    self._pack_closing(len(_OK) << 8 | HEADERS, 5, stream, _OK),
-                )
+                self.out += replies.plain(stream, message)
             else:
-                self.out.append(frames.frame(HEADERS, 4, stream, opening))
-                outflow.send(stream, message, self._pack_closing(len(_OK) << 8 | HEADERS, 5, stream, _OK))
+                self.out.append(replies.opening(stream))
+                outflow.send(stream, message, replies.closing(stream, outflow.largest_frame))
                 outflow.sent.clear()
-            if opening is not _OPENING:
-                self._opened()
         if not incoming.complete:
             self.out.append(frames.rst_stream(stream, NO_ERROR))  # answered early: the rest is not wanted
+
+    def respond_all(self, streams: range, messages: Alike) -> None:
+        """Answer several requests, as `respond` does one by one with status 0."""
+        outflow, open_streams = self._outflow, self._streams
+        size = messages.length + PREFIX.size
+        if (
+            self._replies.opened
+            and size <= outflow.quick
+            and size * len(streams) <= outflow.window
+            and all(map(open_streams.__contains__, streams))
+        ):
+            for stream in streams:
+                del open_streams[stream]
+            outflow.window -= size * len(streams)
+            self.out.append(self._replies.many(streams, messages))
+        else:
+            for stream, message in zip(streams, messages.each(), strict=True):
+                self.respond(stream, message=message)
 
     def push(self, stream: int, message: bytes) -> None:
         """Send a message of a response that goes on, as of a server-streaming method; `respond` ends it, with a
@@ -185,9 +166,10 @@ class ServerConnection(Connection):
         if incoming is None:
             return
         if incoming.pushed is None:
+            # an entry of its own: the requests of a burst share one
+            incoming = self._streams[stream] = _Incoming(incoming.head, incoming.credit, complete=True)
             incoming.pushed = 0
-            self.out.append(frames.frame(HEADERS, 4, stream, self._opening))
-            self._opened()
+            self.out.append(self._replies.opening(stream))
         if stream in self._outflow.bodies:
             return  # a client that has not taken the message before does not get this one
         self._outflow.send(stream, message, b"", spent=incoming.pushed)
@@ -207,26 +189,6 @@ class ServerConnection(Connection):
             self.closed = reason
         self._streams.clear()
 
-    def _opened(self) -> None:
-        """The first block has been sent: from now on without the declaration of the table's size."""
-        if self._opening is not _OPENING:
-            self._opening = _OPENING
-            self._pack_opening = _response_packer(_OPENING)
-
-    def _closing(self, status: int, details: str) -> bytes:
-        key = (status, details)
-        closing = self._closings.get(key)
-        if closing is None:
-            closing = literal(b"grpc-status", b"%d" % status)
-            if details:
-                closing += literal(b"grpc-message", unary.percent_encoded(details))
-            if status == unary.UNIMPLEMENTED:
-                closing += literal(b"grpc-accept-encoding", b"identity,gzip")
-            if len(self._closings) >= _MOST_REFUSALS:
-                self._closings.clear()
-            self._closings[key] = closing
-        return closing
-
     def _open(self, data: bytes) -> int:
         at = 0
         if not self._greeted:
@@ -244,6 +206,9 @@ class ServerConnection(Connection):
             return at
         # The loop that every request passes, twice as a rule: what is not an undivided request goes elsewhere.
         end, unpack, streams, known = len(data), HEAD.unpack_from, self._streams, self._decoder.known
+        if self._last > self._look_again:
+            self._row_bytes, self._look_again = 0, LARGEST_STREAM
+        row_bytes = self._row_bytes
         while end - at >= 9:
             word, flags, stream = unpack(data, at)
             start = at + 9
@@ -277,6 +242,11 @@ class ServerConnection(Connection):
                 else:
                     self._divided(flags, stream & LARGEST_STREAM, data[start:at])
             elif kind == HEADERS:
+                if end - before > row_bytes:
+                    if behind := self._row(data, before):
+                        at = behind
+                        continue
+                    row_bytes = end
                 if flags & _SPECIAL == 4:
                     block = data[start:at]
                     self._heading(
@@ -287,6 +257,29 @@ class ServerConnection(Connection):
             else:
                 self._other(kind, flags, stream & LARGEST_STREAM, data[start:at])
         return at
+
+    def _row(self, data: bytes, at: int) -> int:
+        """Take the requests that come in a row from `at` on; gives where they end, 0 where there is no row."""
+        found = self._finder.find(
+            data,
+            at,
+            self._decoder.known,
+            above=self._last,
+            most=0 if self.draining else self._most_streams - len(self._streams),
+            largest=min(OWN_FRAME, self._whole),
+        )
+        if found is None:
+            self._row_bytes, self._look_again = len(data) - at, self._last + _LOOK_AGAIN
+            return 0
+        burst, end = found
+        self._credit -= len(burst.streams) * (burst.messages.shape[1] + PREFIX.size)
+        if self._credit < self._low:
+            self._renew_window()
+        self._last = burst.streams[-1]
+        incoming = _Incoming(burst.head, self._stream_window, complete=True)
+        self._streams.update(dict.fromkeys(burst.streams, incoming))
+        self.bursts.append(burst)
+        return end
 
     def _block(self, stream: int, flags: int, block: bytes) -> None:
         self._heading(stream, flags, self._decoder.decode(block))
@@ -319,10 +312,8 @@ class ServerConnection(Connection):
     def _decline_http(self, stream: int, head: RequestBlock, *, ended: bool) -> None:
         """Answer what is not gRPC with 405 or, as the protocol document asks, 415."""
         http = b"405" if head.method != "POST" else b"415"
-        block = (_NO_TABLE if self._opening is not _OPENING else b"") + literal(b":status", http)
         del self._streams[stream]
-        self.out.append(frames.frame(HEADERS, 5, stream, block))
-        self._opened()
+        self.out.append(self._replies.declined(stream, http))
         if not ended:
             self.out.append(frames.rst_stream(stream, NO_ERROR))
 
@@ -391,8 +382,3 @@ class ServerConnection(Connection):
     def _end(self, code: int, text: str) -> None:
         super()._end(code, text)
         self._streams.clear()
-
-
-def _response_packer(opening: bytes) -> Callable[..., bytes]:
-    """HEADERS, the header of DATA and the length prefix packed in one go around an opening block of this length."""
-    return struct.Struct(f">IBI{len(opening)}sIBIBI").pack

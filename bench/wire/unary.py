@@ -228,6 +228,19 @@ def read_request_block(fields: Sequence[tuple[bytes, bytes]]) -> RequestBlock:
     )
 
 
+class Request(NamedTuple):
+    """A complete unary request."""
+
+    stream: int
+    """What `respond` has to be given."""
+    path: str
+    metadata: tuple[tuple[str, str], ...]
+    """Header fields that are neither HTTP/2's nor gRPC's; -bin values in base64."""
+    message: bytes
+    timeout: float | None
+    """Seconds that the client grants, from the arrival on; None: no limit."""
+
+
 def one_message(body: bytes, encoding: bytes, largest: int) -> bytes:
     """The single message of a unary body; raises MessageError where there is none, more than one, or a broken one."""
     if not body:

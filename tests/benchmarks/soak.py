@@ -24,7 +24,7 @@ import gevent.event
 
 from bench.wire import frames
 from bench.wire.client import Channel, Reply
-from bench.wire.http2_server import Request
+from bench.wire.unary import Request
 from tests.wire.servers import Peer, Server
 
 ROOT = Path(__file__).parents[2]

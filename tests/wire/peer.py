@@ -121,8 +121,7 @@ def run_own(folder: Path | None) -> None:
     import gevent
     import gevent.os
 
-    from bench.wire.http2_server import Request
-    from bench.wire.unary import binary_value
+    from bench.wire.unary import Request, binary_value
     from tests.wire.certificates import Certificates
     from tests.wire.servers import Peer, Server
 

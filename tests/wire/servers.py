@@ -11,7 +11,8 @@ import gevent.socket
 from gevent.lock import RLock
 from gevent.server import StreamServer
 
-from bench.wire.http2_server import Request, ServerConnection
+from bench.wire.http2_server import ServerConnection
+from bench.wire.unary import Request
 
 Answer = Callable[["Peer", Request], None]
 

@@ -14,7 +14,7 @@ import pytest
 
 from bench import BenchError
 from bench.wire.client import Channel, Reply, open_channel
-from bench.wire.http2_server import Request
+from bench.wire.unary import Request
 from tests.wire.calls import ECHO, later
 from tests.wire.servers import Peer, Server, echo, serving, silence, until
 

@@ -12,7 +12,7 @@ from gevent.server import StreamServer
 from bench import BenchError
 from bench.wire import frames
 from bench.wire.client import Channel
-from bench.wire.http2_server import Request
+from bench.wire.unary import Request
 from tests.wire.calls import ECHO, later
 from tests.wire.servers import Peer, Server, echo, serving, silence, until
 

@@ -26,7 +26,8 @@ from bench.wire.frames import (
     frame,
 )
 from bench.wire.http2_client import ClientConnection
-from bench.wire.http2_server import Request, ServerConnection
+from bench.wire.http2_server import ServerConnection
+from bench.wire.unary import Request
 from tests.wire.wires import (
     OPENING,
     answer_frames,

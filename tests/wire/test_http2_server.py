@@ -16,7 +16,8 @@ from bench.wire.frames import (
     frame,
     rst_stream,
 )
-from bench.wire.http2_server import Request, ServerConnection
+from bench.wire.http2_server import ServerConnection
+from bench.wire.unary import Request
 from tests.wire.wires import asked, message, read_frames, settled_client, settled_server
 
 Fields = list[tuple[str, str]]
@@ -241,7 +242,7 @@ def test_memory_is_bounded_whatever_errors_are_answered() -> None:
         server.receive(opened(stream) + body(stream))
         server.respond(stream, 13, f"error {n}")
         assert len(read_frames(server.take())) == 1
-    assert len(server._closings) <= 256
+    assert len(server._replies._closings) <= 256
     for n in range(1000, 3000):
         server.receive(opened(2 * n + 1) + body(2 * n + 1) + rst_stream(2 * n + 1, CANCEL))
     assert len(server.cancelled) <= 1024

@@ -9,8 +9,8 @@ import pytest
 
 from bench.wire import frames
 from bench.wire.client import Channel
-from bench.wire.http2_server import Request
 from bench.wire.keepalive import Keepalive, Watch
+from bench.wire.unary import Request
 from tests.wire.calls import ECHO, later
 from tests.wire.servers import Peer, Server, echo, silence, until
 from tests.wire.wires import read_frames

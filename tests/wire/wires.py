@@ -6,7 +6,8 @@ from bench.wire import frames
 from bench.wire.exchange import Exchange, RequestHead
 from bench.wire.header_blocks import literal
 from bench.wire.http2_client import ClientConnection
-from bench.wire.http2_server import Request, ServerConnection
+from bench.wire.http2_server import ServerConnection
+from bench.wire.unary import Request
 
 Cut = Callable[[bytes], Iterator[bytes]]
 Frame = tuple[int, int, int, bytes]  # type, flags, stream, payload
