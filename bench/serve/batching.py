@@ -264,6 +264,8 @@ class Continuous:
         for thread in self._threads:
             thread.join()
         left = [call for queue in (self._slow, self._waiting) for calls in queue.values() for call in calls]
+        left += [call for bursts in self._bursts.values() for burst in bursts for call in burst.each()]
+        self._bursts.clear()
         self._slow.clear()
         self._waiting.clear()
         deliver(refuse_all(self._predictions, left, Refusal(Code.UNAVAILABLE, "the server is shutting down")))

@@ -78,7 +78,8 @@ class Finder:
         self,
         data: bytes,
         at: int,
-        known: dict[bytes, RequestBlock],
+        block: bytes,
+        head: RequestBlock,
         *,
         above: int,
         most: int,
@@ -86,24 +87,22 @@ class Finder:
     ) -> tuple[Burst, int] | None:
         """The row of requests that begins with the HEADERS frame at `at`, and where the next frame begins.
 
-        None where there are not `SHORTEST` of them. `known`: the meanings of header blocks. `above`: the last stream
+        None where there are not `SHORTEST` of them. `block`: that frame's, and what it means. `above`: the last stream
         before them. `most`: take no more. `largest`: bytes of one DATA frame.
         """
-        word, _flags, stream = HEAD.unpack_from(data, at)
-        start, second = at + HEAD_SIZE, at + HEAD_SIZE + (word >> 8)
-        front = second - at + HEAD_SIZE + PREFIX.size
-        if len(data) - at < front or second - start > _LARGEST_BLOCK:
+        front = HEAD_SIZE + len(block) + HEAD_SIZE + PREFIX.size
+        if len(data) - at < front or len(block) > _LARGEST_BLOCK:
             return None
+        second = at + HEAD_SIZE + len(block)
         size: int = HEAD.unpack_from(data, second)[0] >> 8
         stride = front - PREFIX.size + size
         count = min((len(data) - at) // stride, most, LONGEST)
         if count < SHORTEST or not PREFIX.size <= size <= largest:
             return None
-        block = data[start:second]
-        head = known.get(block)
-        # the second look spares most of those who repeat nothing the table
-        if head is None or not _opens_grpc(head) or data[start + stride : second + stride] != block:
+        # the second block spares most of those who repeat nothing the table
+        if not _opens_grpc(head) or not data.startswith(block, at + stride + HEAD_SIZE):
             return None
+        _word, _flags, stream = HEAD.unpack_from(data, at)
         streams = range(stream, stream + 2 * count, 2)
         if not stream & 1 or stream <= above or streams[-1] > LARGEST_STREAM:
             return None

@@ -242,28 +242,30 @@ class ServerConnection(Connection):
                 else:
                     self._divided(flags, stream & LARGEST_STREAM, data[start:at])
             elif kind == HEADERS:
-                if end - before > row_bytes:
-                    if behind := self._row(data, before):
-                        at = behind
-                        continue
-                    row_bytes = end
                 if flags & _SPECIAL == 4:
                     block = data[start:at]
-                    self._heading(
-                        stream & LARGEST_STREAM, flags, known.get(block) or self._decoder.decode(block)
-                    )
+                    meaning = known.get(block)
+                    if meaning is None:
+                        meaning = self._decoder.decode(block)
+                    elif end - before > row_bytes:
+                        if behind := self._row(data, before, block, meaning):
+                            at = behind
+                            continue
+                        row_bytes = end
+                    self._heading(stream & LARGEST_STREAM, flags, meaning)
                 else:
                     self._headers(flags, stream & LARGEST_STREAM, data[start:at])
             else:
                 self._other(kind, flags, stream & LARGEST_STREAM, data[start:at])
         return at
 
-    def _row(self, data: bytes, at: int) -> int:
+    def _row(self, data: bytes, at: int, block: bytes, head: RequestBlock) -> int:
         """Take the requests that come in a row from `at` on; gives where they end, 0 where there is no row."""
         found = self._finder.find(
             data,
             at,
-            self._decoder.known,
+            block,
+            head,
             above=self._last,
             most=0 if self.draining else self._most_streams - len(self._streams),
             largest=min(OWN_FRAME, self._whole),

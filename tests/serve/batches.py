@@ -1,20 +1,21 @@
 """A model that tells in which batches it was run, and clients that remember their answers."""
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from bench.serve import model_config
-from bench.serve.batching import Call
+from bench.serve.batching import Call, CallBurst, Continuous
 from bench.serve.loading import Options
 from bench.serve.metrics import Metrics
 from bench.serve.prediction import Predictions
 from bench.serve.probe import Pace, Traits
 from bench.serve.repository import Repository
 from bench.serve.servable import Code, Handle, Refusal
+from bench.wire.bursts import Alike
 from bench.wire.messages import PredictRequest, PredictResponse, types_pb2
 from tests.serve.numpy_models import FLOAT, signature
 
@@ -72,6 +73,8 @@ class Client:
     def __init__(self) -> None:
         self.answers: dict[int, Array] = {}
         self.refusals: dict[int, Refusal] = {}
+        self.rows: list[int] = []
+        """How many calls were answered together, each time."""
         self.gone: set[int] = set()
         """Calls that it has cancelled."""
 
@@ -79,6 +82,11 @@ class Client:
         tensor = PredictResponse.FromString(message).outputs["y"]
         shape = [dim.size for dim in tensor.tensor_shape.dim]
         self.answers[call] = np.array(tensor.float_val, np.float32).reshape(shape)
+
+    def respond_all(self, calls: range, messages: Alike) -> None:
+        self.rows.append(len(calls))
+        for call, message in zip(calls, messages.each(), strict=True):
+            self.respond(call, message)
 
     def refuse(self, call: int, refusal: Refusal) -> None:
         self.refusals[call] = refusal
@@ -89,6 +97,10 @@ class Client:
     @property
     def done(self) -> int:
         return len(self.answers) + len(self.refusals)
+
+
+Made = Callable[..., tuple["Bench", Continuous]]
+"""(model, batched=True) -> a bench and an executor that are closed at the end of the test."""
 
 
 class Bench:
@@ -116,6 +128,23 @@ class Bench:
         self, *values: float, shape: tuple[int, ...] | None = None, deadline: float | None = None
     ) -> Call:
         """A call with one row for each value (or of another shape)."""
+        self._number += 1
+        return Call(
+            self.predictions.prepare(self.request(values, shape)), self.client, self._number, deadline
+        )
+
+    def burst(self, *values: float, width: int = 4, deadline: float | None = None) -> CallBurst:
+        """A call for each value, in a row; each has one row of so many columns, which all hold the value."""
+        requests = [self.request((value,) * width, (1, width)) for value in values]
+        self.predictions.prepare(requests[0]).release()  # so that the layout is known
+        table = np.frombuffer(b"".join(requests), np.uint8).reshape(len(requests), -1)
+        prepared = self.predictions.prepare_burst(table)
+        assert prepared is not None
+        numbers = range(self._number + 1, self._number + 1 + len(values))
+        self._number += len(values)
+        return CallBurst(prepared, self.client, numbers, deadline)
+
+    def request(self, values: Sequence[float], shape: tuple[int, ...] | None) -> bytes:
         request = PredictRequest()
         request.model_spec.name = "m"
         tensor = request.inputs["x"]
@@ -125,10 +154,8 @@ class Bench:
         for size in array.shape:
             tensor.tensor_shape.dim.add(size=size)
         tensor.tensor_content = array.tobytes()
-        self._number += 1
-        return Call(
-            self.predictions.prepare(request.SerializeToString()), self.client, self._number, deadline
-        )
+        serialised: bytes = request.SerializeToString()
+        return serialised
 
     def settle(self, count: int) -> None:
         """Wait for so many calls of `post`, and make them."""

@@ -1,15 +1,18 @@
 """What the tests of predictions and of repositories share."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bench.serve import model_config
+from bench.serve.batching import Continuous, Runner
 from bench.serve.loading import Options
 from bench.serve.prediction import Predictions
 from bench.serve.repository import Repository
 from bench.serve.servable import Loader
+from tests.serve.batches import Bench, Made, Rows
 from tests.serve.numpy_models import load, write
 from tests.serve.versions import QUICK, Start
 
@@ -47,3 +50,25 @@ def start() -> Iterator[Start]:
     yield begin
     for repository in started:
         repository.stop()
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Iterator[Made]:
+    benches: list[tuple[Bench, Continuous]] = []
+
+    def make(model: Rows | None = None, *, batched: bool = True) -> tuple[Bench, Continuous]:
+        folder = tmp_path / str(len(benches))
+        folder.mkdir()
+        bench = Bench(model or Rows(), folder)
+        executor = Continuous(
+            bench.predictions, Runner(bench.predictions, bench.metrics), bench.post, batched=batched
+        )
+        benches.append((bench, executor))
+        return bench, executor
+
+    yield make
+    for bench, executor in benches:
+        executor.close()
+        bench.make_posted()
+        assert bench.handle().held == 0, "a call still holds its version"
+        bench.repository.stop()

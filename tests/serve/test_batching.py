@@ -1,40 +1,15 @@
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bench.serve.batching import MOST_EXAMPLES, Continuous, Runner
+from bench.serve.batching import MOST_EXAMPLES
 from bench.serve.servable import Code
-from tests.serve.batches import POISON, Bench, Rows
-
-Made = Callable[..., tuple[Bench, Continuous]]
-
-
-@pytest.fixture
-def made(tmp_path: Path) -> Iterator[Made]:
-    benches: list[tuple[Bench, Continuous]] = []
-
-    def make(model: Rows | None = None, *, batched: bool = True) -> tuple[Bench, Continuous]:
-        folder = tmp_path / str(len(benches))
-        folder.mkdir()
-        bench = Bench(model or Rows(), folder)
-        executor = Continuous(
-            bench.predictions, Runner(bench.predictions, bench.metrics), bench.post, batched=batched
-        )
-        benches.append((bench, executor))
-        return bench, executor
-
-    yield make
-    for bench, executor in benches:
-        executor.close()
-        bench.make_posted()
-        assert bench.handle().held == 0, "a call still holds its version"
-        bench.repository.stop()
+from tests.serve.batches import POISON, Made, Rows
 
 
 def test_everything_that_waits_runs_as_one(made: Made) -> None:

@@ -8,6 +8,7 @@ mutated payload does not hide everything behind it.
 import struct
 
 from bench.wire import frames
+from bench.wire.bursts import Alike
 from bench.wire.exchange import Exchange, RequestHead
 from bench.wire.http2_client import ClientConnection
 from bench.wire.http2_server import ServerConnection
@@ -82,9 +83,14 @@ def attack_client(choice: int, cut: int, data: bytes) -> None:
 
 def attack_server(choice: int, cut: int, data: bytes) -> None:
     window = 70_000 if choice & 8 else frames.LARGEST_WINDOW
+    most = 40 if choice & 64 else 4
     server = ServerConnection(
-        most_streams=4, largest_message=LARGEST, stream_window=window, connection_window=window
-    )  # fmt: skip
+        most_streams=most,
+        largest_message=LARGEST,
+        stream_window=window,
+        connection_window=window,
+        take_bursts=bool(choice & 64),
+    )
     if choice & 2:
         server.receive(frames.PREFACE + frames.settings({}) + frames.frame(frames.SETTINGS, 1, 0))
     open_requests = []
@@ -96,9 +102,12 @@ def attack_server(choice: int, cut: int, data: bytes) -> None:
                 server.respond(request.stream, len(request.message) % 17, "wärum % not")
             else:
                 server.respond(request.stream, message=request.message * 3)
+        for burst in server.bursts:
+            server.respond_all(burst.streams, Alike(b"", burst.messages, b"!"))
+        server.bursts.clear()
     for request in open_requests:
         server.respond(request.stream, message=bytes(20_000))
-    if server.in_flight > 4:
+    if server.in_flight > most:
         raise AssertionError("more streams than allowed")
     if server.closed is None:
         server.shut_down()

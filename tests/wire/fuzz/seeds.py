@@ -35,6 +35,8 @@ def seeds() -> list[bytes]:
     found += [b"\x02\x00" + answers, b"\x00\x05" + answers, b"\x02\x03" + divided, b"\x42\x00" + divided]
     plain = answer_frames(3, b"second") + answer_frames(5, b"third" * 10)
     found += [b"\x82\x00" + plain, b"\x80\x00" + plain + answers, b"\xa2\x05" + plain]
+    rows = b"".join(opened(stream) + body(stream) for stream in range(1, 45, 2))
+    found += [b"\x43\x00" + rows, b"\x43\x00" + rows[:300] + b"\xff" + rows[301:], b"\x4b\x64" + rows]
     for _, data, _ in VIOLATIONS:
         if len(data) < 1000:
             found += [b"\x02\x00" + data, b"\x03\x00" + data]
