@@ -30,6 +30,9 @@ _LARGEST_BLOCK: Final = 512
 Bytes = np.ndarray[Any, np.dtype[np.uint8]]
 
 
+_NONE: Final[Bytes] = np.zeros((0, 0), np.uint8)
+
+
 class Burst(NamedTuple):
     """Complete unary requests with one header block and messages of one length."""
 
@@ -69,9 +72,11 @@ class Alike(NamedTuple):
 class Finder:
     """Finds rows in what one connection reads."""
 
+    __slots__ = ("_expected", "_like")
+
     def __init__(self) -> None:
         self._like: tuple[bytes, int] = b"", 0
-        self._expected: Bytes = np.zeros((0, 0), np.uint8)
+        self._expected: Bytes = _NONE
         """[requests, bytes]: what stands in front of the messages of a row like the last one."""
 
     def find(

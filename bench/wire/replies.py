@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 
 from bench.wire import frames, unary
-from bench.wire.bursts import Alike, number_frames
+from bench.wire.bursts import Alike, Bytes, number_frames
 from bench.wire.frames import DATA, HEAD_SIZE, HEADERS
 from bench.wire.header_blocks import literal
 from bench.wire.unary import PREFIX
@@ -39,13 +39,15 @@ _PACK_CLOSING: Final = struct.Struct(f">IBI{len(_OK)}s").pack
 class Replies:
     """The answers of one connection."""
 
+    __slots__ = ("_closings", "_opening", "_pack_opening", "_row", "_row_of", "opened")
+
     def __init__(self) -> None:
         self.opened = False
         """The first block has been made: the following ones come without the declaration of the table's size."""
         self._opening = _NO_TABLE + _OPENING
         self._pack_opening = _opening_packer(self._opening)
         self._closings: dict[tuple[int, str], bytes] = {}
-        self._row = np.zeros(0, np.uint8)
+        self._row: Bytes | None = None
         self._row_of: tuple[bytes, int, bytes] | None = None
 
     def plain(self, stream: int, message: bytes) -> tuple[bytes, bytes, bytes]:
@@ -65,11 +67,12 @@ class Replies:
         """
         head, middle, tail = messages
         count, size = middle.shape
-        if self._row_of != (head, size, tail):
-            row = b"".join(self.plain(0, head + bytes(size) + tail))
-            self._row, self._row_of = np.frombuffer(row, np.uint8), (head, size, tail)
-        table = np.empty((count, len(self._row)), np.uint8)
-        table[:] = self._row
+        row = self._row
+        if row is None or self._row_of != (head, size, tail):
+            row = np.frombuffer(b"".join(self.plain(0, head + bytes(size) + tail)), np.uint8)
+            self._row, self._row_of = row, (head, size, tail)
+        table = np.empty((count, len(row)), np.uint8)
+        table[:] = row
         number_frames(table, streams, 0, _DATA_AT, _MESSAGE_AT + messages.length)
         at = _MESSAGE_AT + len(head)
         table[:, at : at + size] = middle
