@@ -50,7 +50,8 @@ class Front:
         self._limits = limits
         self._context = context
         self._listeners: list[socket.socket] = []
-        self._connections: set[GrpcConnection] = set()
+        self._connections: dict[GrpcConnection, Timer] = {}
+        """With the look at whether the client has opened HTTP/2: it would keep the connection's memory."""
         self._dirty: list[GrpcConnection] = []
         self._drained: Callable[[], None] | None = None
         self._drain_limit: Timer | None = None
@@ -90,7 +91,9 @@ class Front:
 
     def gone(self, each: GrpcConnection, reason: str) -> None:
         """See `connection.Owner`."""
-        self._connections.discard(each)
+        expecting = self._connections.pop(each, None)
+        if expecting is not None:
+            expecting.cancel()
         log.debug("connection ended: %s", reason)
 
     def drain(self, seconds: float, done: Callable[[], None]) -> None:
@@ -127,9 +130,11 @@ class Front:
                 most_streams=_MOST_STREAMS,
                 largest_message=self._limits.message_bytes,
             )
-            self._connections.add(each)
+            self._connections[each] = self._loop.call_at(
+                time.monotonic() + _GREETING_SECONDS,
+                lambda each=each: _expect_opened(each),  # type: ignore[misc]  # a default binds the value
+            )
             self.dirty(each)
-            self._loop.call_at(time.monotonic() + _GREETING_SECONDS, lambda each=each: _expect_opened(each))  # type: ignore[misc]  # a default binds the value
 
     def _refuse(self, sock: socket.socket) -> None:
         if not self._refused:
