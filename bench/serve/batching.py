@@ -251,11 +251,21 @@ class Continuous:
         bursts, self._bursts = self._bursts, {}
         for group, several in bursts.items():
             calls = self._waiting.pop(group, [])
-            everybody: list[Call | CallBurst] = [*several, *calls]
-            fits = sum(call.prepared.rows for call in everybody) <= MOST_EXAMPLES
-            quick = group not in self._slow and self._may_share(group) and self._is_quick(group, everybody)
-            if not (fits and quick and self._runner.bursts(group, several, calls)):
-                self._waiting[group] = [*(call for burst in several for call in burst.each()), *calls]
+            quick = (
+                group not in self._slow
+                and self._may_share(group)
+                and self._is_quick(group, [*several, *calls])
+            )
+            apart: list[Call] = []
+            for part, rows in _bounded(several):
+                # the last run takes the other calls along
+                along = calls if part[-1] is several[-1] and rows + _rows(calls) <= MOST_EXAMPLES else []
+                if not (quick and rows <= MOST_EXAMPLES and self._runner.bursts(group, part, along)):
+                    apart += [call for burst in part for call in burst.each()]
+                elif along:
+                    calls = []
+            if apart or calls:
+                self._waiting[group] = [*apart, *calls]
 
     def close(self) -> None:
         with self._changed:
@@ -272,7 +282,7 @@ class Continuous:
 
     def _is_quick(self, group: Group, calls: Sequence[Call | CallBurst]) -> bool:
         """Whether the I/O thread can do all of it without keeping other connections waiting."""
-        rows = sum(call.prepared.rows for call in calls)
+        rows = _rows(calls)
         runs = -(-rows // MOST_EXAMPLES) if self._may_share(group) else len(calls)
         seconds = traits(group).pace.expected(-(-rows // runs)) if runs else 0.0
         return seconds < INLINE_SECONDS and runs * seconds < TURN_SECONDS
@@ -342,3 +352,19 @@ def traits(group: Group) -> Traits:
     """What is known of the group's signature in its version."""
     found: Traits = getattr(group.handle.servable, "traits", {}).get(group.signature, _ALONE)
     return found
+
+
+def _rows(calls: Sequence[Call | CallBurst]) -> int:
+    return sum(call.prepared.rows for call in calls)
+
+
+def _bounded(several: Sequence[CallBurst]) -> list[tuple[list[CallBurst], int]]:
+    """What may run together, and its rows: at most `MOST_EXAMPLES`, unless one alone has more."""
+    parts: list[tuple[list[CallBurst], int]] = []
+    for burst in several:
+        rows = burst.prepared.rows
+        if parts and parts[-1][1] + rows <= MOST_EXAMPLES:
+            parts[-1] = [*parts[-1][0], burst], parts[-1][1] + rows
+        else:
+            parts.append(([burst], rows))
+    return parts

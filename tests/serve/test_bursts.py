@@ -96,9 +96,24 @@ def test_batches_are_bounded(made: Made) -> None:
     bench, executor = made()
     for _ in range(5):
         executor.submit_burst(bench.burst(*[1.0] * 250))
+    executor.submit(single(bench, 7.0))
+    executor.submit_burst(bench.burst(*[2.0] * 700))
+    executor.submit_burst(bench.burst(*[3.0] * (MOST_EXAMPLES + 1)))
     executor.flush()
-    assert [len(batch) for batch in bench.model.batches] == [MOST_EXAMPLES, 5 * 250 - MOST_EXAMPLES]
-    assert len(bench.client.answers) == 5 * 250
+    assert [len(batch) for batch in bench.model.batches] == [1000, 950, MOST_EXAMPLES, 2]
+    assert len(bench.client.answers) == 5 * 250 + 1 + 700 + MOST_EXAMPLES + 1
+    assert bench.client.rows == [250] * 5 + [700]
+    assert bench.client.answers[1251].ravel().tolist() == [14.0] * 4
+
+
+def test_other_calls_run_with_the_last_of_several_rows(made: Made) -> None:
+    bench, executor = made()
+    for value in (1.0, 2.0):
+        executor.submit_burst(bench.burst(*[value] * 600))
+    executor.submit(single(bench, 7.0))
+    executor.flush()
+    assert [len(batch) for batch in bench.model.batches] == [600, 601]
+    assert bench.client.answers[1201].ravel().tolist() == [14.0] * 4
 
 
 def test_a_slow_model_runs_them_in_a_thread_and_skips_what_nobody_wants(made: Made) -> None:
