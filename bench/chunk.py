@@ -16,8 +16,15 @@ from bench.columns import NEVER, UNKNOWN, Columns, packed, unpacked
 from bench.histogram import BUCKETS, Ints, Sparse, bucket
 from bench.sample import outcome
 
-KINDS: Final = ("latency", "service", "lag")
-_MAGIC: Final = b"BCK2"
+KINDS: Final = ("latency", "service", "lag", "mismatched")
+"""What there are histograms of: three durations of all requests that were sent, and the latency of those among them that
+were mismatched (see `Tally`), so that the others can be told from them."""
+_MAGIC: Final = b"BCK3"
+_WITHOUT_COUNTS: Final = b"BCK2"
+"""Of records written before there was a fourth kind, which are read where they hold no histograms."""
+
+Kinds = tuple[Sparse, Sparse, Sparse, Sparse]
+"""Histograms in the order of KINDS."""
 
 Pause = Callable[[], object]
 """Called between two pieces of work of some 0.2 ms each: a load process sends and reads meanwhile."""
@@ -98,8 +105,8 @@ class Chunk:
     """How many requests are kept."""
     tallies: dict[tuple[Key, int], Tally] = field(default_factory=dict)
     """By key and second of the run (of the due instant)."""
-    histograms: dict[tuple[Key, int], tuple[Sparse, Sparse, Sparse]] = field(default_factory=dict)
-    """Latency, service time and lag, by key and second; what was never sent has none."""
+    histograms: dict[tuple[Key, int], Kinds] = field(default_factory=dict)
+    """By key and second; what was never sent has none."""
     span: Span | None = None
     """None: no requests."""
 
@@ -208,10 +215,12 @@ class Chunk:
     @classmethod
     def from_bytes(cls, raw: bytes) -> Self:
         """What `to_bytes` wrote, its requests still packed. Raises ValueError on anything else; executes nothing."""
-        if raw[:4] != _MAGIC or len(raw) < 8:
+        if raw[:4] not in (_MAGIC, _WITHOUT_COUNTS) or len(raw) < 8:
             raise ValueError("no chunk of records")
         start = 8 + int.from_bytes(raw[4:8], "little")
         header = json.loads(raw[8:start])
+        if raw[:4] != _MAGIC and header["cells"]:
+            raise ValueError("a chunk of records with counts by another version")
         rows = header["rows"]
         expected = start + 12 * sum(header["buckets"]) + header["packed"]
         if len(raw) != expected:
@@ -230,7 +239,7 @@ class Chunk:
                     counts = np.frombuffer(raw, "<i8", length, start + 4 * length).astype(np.int64)
                     parts.append(Sparse(indices, counts))
                     start += 12 * length
-                chunk.histograms[cell] = (parts[0], parts[1], parts[2])
+                chunk.histograms[cell] = (parts[0], parts[1], parts[2], parts[3])
         if rows is not None:
             chunk.requests = raw[start:]
         return chunk
@@ -300,17 +309,29 @@ def _tallies(columns: Columns, group: Ints, cells: list[tuple[Key, int]]) -> dic
 
 def _histograms(
     columns: Columns, group: Ints, cells: list[tuple[Key, int]], pause: Pause
-) -> dict[tuple[Key, int], tuple[Sparse, Sparse, Sparse]]:
+) -> dict[tuple[Key, int], Kinds]:
     ended = columns.service != NEVER
     if not ended.all():
         group = group[ended]
-        columns = columns._replace(lag=columns.lag[ended], service=columns.service[ended])
+        columns = columns.where(ended)
     found = []
     for values in (columns.lag + columns.service, columns.service, columns.lag):
         pause()
         found.append(_split(group * BUCKETS + bucket(values), len(cells)))
     latency, service, lag = found
-    return {cell: (latency[g], service[g], lag[g]) for g, cell in enumerate(cells) if len(latency[g].indices)}
+    wrong = columns.mismatched
+    mismatched = [_NONE] * len(cells)
+    if wrong.any():
+        waited = (columns.lag + columns.service)[wrong]
+        mismatched = _split(group[wrong] * BUCKETS + bucket(waited), len(cells))
+    return {
+        cell: (latency[g], service[g], lag[g], mismatched[g])
+        for g, cell in enumerate(cells)
+        if len(latency[g].indices)
+    }
+
+
+_NONE: Final = Sparse(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64))
 
 
 def _split(places: Ints, groups: int) -> list[Sparse]:

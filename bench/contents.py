@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from bench import BenchError, hlog, samples
-from bench.chunk import KINDS, Chunk, Key, Tally
-from bench.histogram import Sparse, encode
+from bench.chunk import KINDS, Chunk, Key, Kinds, Tally
+from bench.histogram import encode
 from bench.jsonl import DAMAGED, json_lines
 from bench.recording import COUNTS, EVENTS, HISTOGRAMS, SHARDS, TELEMETRY
 
@@ -64,7 +64,7 @@ class RecordedFiles:
         if self.finished or not samples.shards(self.path / SHARDS):
             return None
         tallies: Tallies = {}
-        histograms: dict[tuple[Key, int], list[tuple[Sparse, Sparse, Sparse]]] = {}
+        histograms: dict[tuple[Key, int], list[Kinds]] = {}
         try:
             for table in samples.read_shards(self.path / SHARDS):
                 chunk = Chunk.count(table.names, table.columns, keep_samples=False)
@@ -75,8 +75,9 @@ class RecordedFiles:
         except FileNotFoundError:  # the run was finished and packed in this moment
             return None
         intervals = [
-            hlog.Interval(key, kind, second, encode(hlog.add(list(of_kind))).encode())
+            hlog.Interval(key, kind, second, encode(whole).encode())
             for (key, second), parts in sorted(histograms.items(), key=lambda item: item[0][1])
             for kind, of_kind in zip(KINDS, zip(*parts, strict=True), strict=True)
+            if len((whole := hlog.add(list(of_kind))).indices)
         ]
         return hlog.IntervalLog(self.path / SHARDS, intervals), tallies

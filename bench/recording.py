@@ -3,7 +3,8 @@
 A run is a folder, `<UTC start>-<scenario>[-<note>]`:
 
     manifest.json     what was measured, with what, on what; "state" is "running" until the load has ended
-    histograms.hlog   latency, service time and lag, by second of the run and key (bench.hlog)
+    histograms.hlog   latency, service time and lag, and the latency of mismatched answers, by second of the run and
+                      key (bench.hlog)
     counts.jsonl      requests, examples, checked, correct, mismatched, by second of the run and key
     samples/          requests, one file a load process (bench.samples), while the run lasts
     samples.parquet   the same afterwards; neither exists where samples are not kept
@@ -15,7 +16,8 @@ A key is request name, model version, batch and outcome (bench.chunk.Key). Files
 manifest and the Parquet file are replaced in one step: whatever kills the writer leaves a folder that can be read
 and that says it is not finished. The last second or two of its histograms may then be missing.
 
-SCHEMA, the version of this layout: 1, the first; 2, single requests in whole microseconds instead of nanoseconds.
+SCHEMA, the version of this layout: 1, the first; 2, single requests in whole microseconds instead of nanoseconds; 3,
+histograms of mismatched answers.
 """
 
 import json
@@ -29,13 +31,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from bench import BenchError, hlog, samples
-from bench.chunk import KINDS, Chunk, Key, Pause, Span, Tally, no_pause
-from bench.histogram import Sparse
+from bench.chunk import KINDS, Chunk, Key, Kinds, Pause, Span, Tally, no_pause
 from bench.jsonl import json_line
 
 log = logging.getLogger("bench")
 
-SCHEMA: Final = 2
+SCHEMA: Final = 3
 MANIFEST, HISTOGRAMS, COUNTS, SAMPLES = "manifest.json", "histograms.hlog", "counts.jsonl", "samples.parquet"
 EVENTS, TELEMETRY, SHARDS = "events.jsonl", "telemetry.jsonl", "samples"
 
@@ -48,7 +49,7 @@ class RunWriter:
         self.manifest = manifest
         self._files: dict[str, int] = {}
         self._tallies: dict[tuple[Key, int], Tally] = {}
-        self._histograms: dict[tuple[Key, int], list[tuple[Sparse, Sparse, Sparse]]] = {}
+        self._histograms: dict[tuple[Key, int], list[Kinds]] = {}
         self._newest = 0
         self._span: Span | None = None
 
@@ -166,7 +167,9 @@ class RunWriter:
             parts = self._histograms.pop((key, second), [])
             for kind, of_kind in zip(KINDS, zip(*parts, strict=True), strict=False):
                 pause()
-                intervals.append(hlog.line(key, kind, second, hlog.add(list(of_kind))))
+                whole = hlog.add(list(of_kind))
+                if len(whole.indices):
+                    intervals.append(hlog.line(key, kind, second, whole))
         if ready:
             self._append(HISTOGRAMS, "".join(intervals).encode())
             self._append(COUNTS, b"".join(counts))

@@ -7,7 +7,7 @@ from collections import defaultdict
 import numpy as np
 import pytest
 
-from bench.chunk import Chunk, Key, Span, Tally
+from bench.chunk import KINDS, Chunk, Key, Span, Tally
 from bench.columns import NEVER, Columns
 from bench.histogram import Histogram
 from bench.sample import outcome
@@ -52,6 +52,8 @@ def plain_loop(
             durations[key, second, "latency"].append(instants[2] - instants[0])
             durations[key, second, "service"].append(instants[2] - instants[1])
             durations[key, second, "lag"].append(instants[1] - instants[0])
+            if wrong:
+                durations[key, second, "mismatched"].append(instants[2] - instants[0])
     return dict(tallies), durations
 
 
@@ -63,7 +65,8 @@ def test_counts_and_histograms_are_those_of_a_plain_loop() -> None:
     found = {
         (key, second, kind): Histogram.sum([sparse])
         for (key, second), of_kinds in chunk.histograms.items()
-        for kind, sparse in zip(("latency", "service", "lag"), of_kinds, strict=True)
+        for kind, sparse in zip(KINDS, of_kinds, strict=True)
+        if len(sparse.indices)
     }
     assert set(found) == set(durations)
     for cell, values in durations.items():
@@ -147,7 +150,7 @@ def test_a_tag_holds_any_name_and_none_of_what_it_may_not(name: str) -> None:
 
 def test_nothing_but_whole_chunks_is_read() -> None:
     raw = Chunk.of(**requests(1, count=50)).to_bytes()
-    for damaged in (b"", raw[:-1], raw + b"x", b"PK" + raw[2:], raw[:6]):
+    for damaged in (b"", raw[:-1], raw + b"x", b"PK" + raw[2:], raw[:6], b"BCK2" + raw[4:]):
         with pytest.raises(ValueError, match="chunk"):
             Chunk.from_bytes(damaged)
 

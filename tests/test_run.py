@@ -115,7 +115,7 @@ def test_a_window_holds_its_seconds_only(run: Run) -> None:
 
 def test_the_manifest_says_what_it_was(run: Run) -> None:
     assert run.finished
-    assert run.manifest["schema"] == 2
+    assert run.manifest["schema"] == 3
     assert run.manifest["counts"]["recorded"] == 5000
     assert run.manifest["span"]["last_due"] == pytest.approx(joined("due").max())
     assert run.name.endswith("Z-mnist-a")
@@ -257,7 +257,7 @@ def test_what_cannot_be_packed_stays_readable(tmp_path: Path, caplog: pytest.Log
         ("{", "no JSON"),
         ("[]", "no schema"),
         ("{}", "no schema"),
-        ('{"schema": 99}', "schema 99, 2 is known; use a newer"),
+        ('{"schema": 99}', "schema 99, 3 is known; use a newer"),
         (None, r"no manifest\.json"),
     ],
 )

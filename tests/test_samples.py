@@ -121,6 +121,15 @@ def test_a_file_that_does_not_name_its_units_is_refused_in_one_line(tmp_path: Pa
     assert "\n" not in str(raised.value)
 
 
+def test_records_of_schema_2_are_read(tmp_path: Path) -> None:
+    write_shards(tmp_path, [(0, Chunk.of(**requests(1, count=10)))])
+    path = tmp_path / "0.rows"
+    body = b"BCK2" + path.read_bytes()[12:]
+    path.write_bytes(len(body).to_bytes(4, "little") + zlib.crc32(body).to_bytes(4, "little") + body)
+    (table,) = samples.read_shards(tmp_path)
+    assert len(table.columns.due) == 10
+
+
 def test_records_of_schema_1_are_refused_in_one_line(tmp_path: Path) -> None:
     write_shards(tmp_path, [(0, Chunk.of(**requests(1, count=10)))])
     path = tmp_path / "0.rows"
