@@ -42,7 +42,7 @@ class Key(NamedTuple):
     """Model version that answered; None: unknown."""
     batch: int
     outcome: str
-    """Name of a gRPC status, or UNSENT."""
+    """Name of a gRPC status, UNSENT or CANCELLED_BY_CLIENT."""
 
     def tag(self, kind: str) -> str:
         """`name|version|batch|outcome|kind`, the name percent-encoded: a tag holds no comma, space or line end."""
@@ -130,7 +130,7 @@ class Chunk:
         """A chunk of requests given as columns of equal length.
 
         due, sent and done are seconds since the start of the run (nan in sent or done: never sent); status is a
-        gRPC code or -1 where nothing was sent; version and correct are -1 where unknown.
+        gRPC code, -1 where nothing was sent or -2 where this client cancelled the call; version and correct are -1 where unknown.
         """
         due_ns = np.rint(np.asarray(due, dtype=np.float64) * 1e9).astype(np.int64)
         sent, done = np.asarray(sent, dtype=np.float64), np.asarray(done, dtype=np.float64)

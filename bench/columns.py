@@ -33,7 +33,7 @@ class Columns(NamedTuple):
     service: Ints
     """NEVER where nothing was sent."""
     status: NDArray[np.int16]
-    """gRPC status code; UNKNOWN where nothing was sent."""
+    """gRPC status code, or `bench.sample.CANCELLED_STATUS`; UNKNOWN where nothing was sent."""
     version: Ints
     """Model version that answered; UNKNOWN where the answer names none."""
     correct: NDArray[np.int32]

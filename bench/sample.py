@@ -27,6 +27,12 @@ STATUS_NAMES: Final = (
 UNSENT: Final = "UNSENT"
 """Outcome of a request that was due and never sent, because the cap on requests in flight was reached."""
 
+CANCELLED_BY_CLIENT: Final = "CANCELLED_BY_CLIENT"
+"""Outcome of a request that this load generator gave up before the request timeout, as when a user is taken out of the
+load: never an error of the server. Its latency is the time that it had waited, which is less than it would have taken."""
+CANCELLED_STATUS: Final = -2
+"""Stands for it where other requests have their gRPC status code."""
+
 _PER_SECOND: Final = {b"nanoseconds": 1e9, b"microseconds": 1e6}
 
 
@@ -49,7 +55,7 @@ class Sample(NamedTuple):
     done: float | None
     """Seconds at which its last response frame was read; None: never sent."""
     status: int | None
-    """gRPC status code; None: never sent."""
+    """gRPC status code, or CANCELLED_STATUS; None: never sent."""
     version: int | None
     """Model version that answered; None: unknown."""
     correct: int | None
@@ -69,4 +75,6 @@ def outcome(status: int | None) -> str:
     """The name of a status code, `UNSENT` for None; codes outside the specification become `STATUS_<n>`."""
     if status is None:
         return UNSENT
+    if status == CANCELLED_STATUS:
+        return CANCELLED_BY_CLIENT
     return STATUS_NAMES[status] if 0 <= status < len(STATUS_NAMES) else f"STATUS_{status}"

@@ -7,7 +7,7 @@ import numpy as np
 
 from bench.chunk import Chunk
 from bench.run import Run, RunWriter
-from bench.sample import UNSENT
+from bench.sample import CANCELLED_STATUS, UNSENT
 
 KEPT = 0.501e-6
 """Seconds by which due, lag and service of a sample may differ from what was: they are whole microseconds."""
@@ -24,6 +24,7 @@ def requests(
     lag: float = 0.0,
     errors: float = 0.0,
     unsent: float = 0.0,
+    cancelled: float = 0.0,
     batch: int = 1,
     version: int = 2,
     accuracy: float = 0.9,
@@ -37,6 +38,8 @@ def requests(
     done = sent + service * np.exp(rng.normal(0.0, spread, count))
     status = np.where(rng.random(count) < errors, 14, 0)
     never = rng.random(count) < unsent
+    if cancelled:
+        status = np.where(rng.random(count) < cancelled, CANCELLED_STATUS, status)
     return {
         "names": list(names),
         "name_codes": rng.integers(0, len(names), count),

@@ -18,6 +18,7 @@ from bench import BenchError
 from bench.chunk import Chunk
 from bench.histogram import Histogram, nearest_rank
 from bench.run import Run, RunWriter, Unreadable, find_runs
+from bench.sample import CANCELLED_BY_CLIENT, CANCELLED_STATUS
 from tests.recorded import KEPT, requests, write
 
 PARTS = [
@@ -101,6 +102,22 @@ def test_counts_are_those_of_the_samples(run: Run) -> None:
     by_second = counts.groupby("second")["requests"].sum()
     expected = table.groupby(table["due"].astype(int)).size()
     assert by_second.to_dict() == expected.to_dict()
+
+
+def test_cancelled_calls_keep_an_outcome_and_their_time_in_every_file(tmp_path: Path) -> None:
+    part = requests(7, count=500, errors=0.1, unsent=0.1, cancelled=0.2)
+    run = write(tmp_path, [Chunk.from_bytes(Chunk.of(**part).to_bytes())])
+    cancelled = (part["status"] == CANCELLED_STATUS) & ~np.isnan(part["sent"])
+    table = run.samples
+    assert (table["status"] == -2).sum() == cancelled.sum() > 50
+    rows = table[(table["status"] == -2).fillna(False)]
+    waited = part["done"][cancelled] - part["due"][cancelled]
+    np.testing.assert_allclose(rows["done"] - rows["due"], waited, atol=2 * KEPT, rtol=0)
+    counts = run.counts
+    assert counts.loc[counts["outcome"] == CANCELLED_BY_CLIENT, "requests"].sum() == cancelled.sum()
+    kept = run.histogram("latency", lambda key: key.outcome == CANCELLED_BY_CLIENT)
+    assert kept.count == cancelled.sum()
+    assert kept.percentile(100) == pytest.approx(waited.max(), rel=0.001)
 
 
 def test_a_window_holds_its_seconds_only(run: Run) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 from bench.chunk import Key, Tally
 from bench.histogram import Histogram
 from bench.run import Run
-from bench.sample import UNSENT
+from bench.sample import CANCELLED_BY_CLIENT, UNSENT
 
 NOTHING = Tally(0, 0, 0, 0, 0)
 
@@ -60,8 +60,13 @@ class Cell:
 
     @property
     def failed(self) -> int:
-        """Requests that were due and not answered OK."""
-        return self.requests - self.outcomes.get("OK", 0)
+        """Requests that were due and not answered OK, without those that this client cancelled."""
+        return self.requests - self.outcomes.get("OK", 0) - self.cancelled
+
+    @property
+    def cancelled(self) -> int:
+        """Requests that this client cancelled while it waited for their answers."""
+        return self.outcomes.get(CANCELLED_BY_CLIENT, 0)
 
     @property
     def unsent(self) -> int:

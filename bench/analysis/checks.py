@@ -14,7 +14,7 @@ from bench.analysis.cells import Cell, cells
 from bench.analysis.doubt import Doubt
 from bench.analysis.sample_size import samples_needed
 from bench.run import Run
-from bench.sample import UNSENT
+from bench.sample import CANCELLED_BY_CLIENT, UNSENT
 from bench.warmup import trend
 
 TREND_P: Final = 0.002
@@ -141,10 +141,11 @@ def _unsteady(run: Run) -> list[Doubt]:
 
 
 def _errors(run: Run) -> list[Doubt]:
-    """Over the whole run: errors in the warm-up count as well."""
+    """Over the whole run: errors in the warm-up count as well, calls that this client cancelled never do."""
     outcomes: dict[str, int] = {}
     for (key, _), tally in run.within(*run.seconds).tallies.items():
-        outcomes[key.outcome] = outcomes.get(key.outcome, 0) + tally.requests
+        if key.outcome != CANCELLED_BY_CLIENT:
+            outcomes[key.outcome] = outcomes.get(key.outcome, 0) + tally.requests
     total, answered = sum(outcomes.values()), outcomes.pop("OK", 0)
     if not total or (total - answered) / total <= ERROR_SHARE:
         return []

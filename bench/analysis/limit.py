@@ -195,7 +195,7 @@ def _safe(back: object, value: float) -> float:
 
 def _by_counts(limit: Limit, identity: Identity, trials: Sequence[Trial], confidence: float) -> Finding:
     """A share of requests: the interval of Clopper and Pearson over the requests of all trials."""
-    whole = sum(trial.requests if limit.metric.name == "error_share" else trial.answered for trial in trials)
+    whole = sum(_whole(trial, limit.metric.name) for trial in trials)
     if not whole:
         return _unknown(limit, identity, "no request was answered")
     part = round(sum(_counted(trial, limit.metric.name) for trial in trials))
@@ -208,10 +208,13 @@ def _by_counts(limit: Limit, identity: Identity, trials: Sequence[Trial], confid
     return Finding(limit, identity, outcome, part / whole, low, high, limit.bound, p_broken, how)
 
 
+def _whole(trial: Trial, name: str) -> int:
+    return trial.requests - trial.cancelled if name == "error_share" else trial.answered
+
+
 def _counted(trial: Trial, name: str) -> float:
-    whole = trial.requests if name == "error_share" else trial.answered
     share = trial.values[name]
-    return share * whole if math.isfinite(share) else 0.0
+    return share * _whole(trial, name) if math.isfinite(share) else 0.0
 
 
 def _single(limit: Limit, identity: Identity, trial: Trial, value: float) -> Finding:

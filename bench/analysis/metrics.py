@@ -112,8 +112,8 @@ METRICS: Final[dict[str, Metric]] = {
             "error_share",
             "share",
             "lower",
-            lambda cell: share(cell.failed, cell.requests),
-            "share of the requests due that were not answered OK",
+            lambda cell: share(cell.failed, cell.requests - cell.cancelled),
+            "share of the requests due that were not answered OK, without those that this client cancelled",
             0.001,
         ),
         Metric(

@@ -14,6 +14,7 @@ from bench.analysis.metrics import PERCENTILES, label
 from bench.analysis.quantities import Unit
 from bench.analysis.report import Line, Report, RunReport, doubts_told, labels, plain
 from bench.analysis.sample_size import samples_needed
+from bench.sample import CANCELLED_BY_CLIENT
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,7 @@ def _measured(rows: list[Row]) -> list[Column]:
             "errors",
             rows,
             lambda line: quantities.share(line.values.get("error_share")),
-            lambda line: line.answered < line.requests,
+            lambda line: line.values.get("error_share", 0.0) > 0,
         ),
         _column("accuracy", rows, lambda line: quantities.accuracy(line.values.get("accuracy"))),
     ]
@@ -143,6 +144,9 @@ def _notes(report: Report) -> list[str]:
     if report.unsupported:
         needs = ", ".join(f"p{q:g} needs {samples_needed(q):,}" for q in report.unsupported)
         notes.append(f"{quantities.ABSENT} too few answers for the percentile: {needs}")
+    cancelled = sum(line.outcomes.get(CANCELLED_BY_CLIENT, 0) for run in report.runs for line in run.lines)
+    if cancelled:
+        notes.append(f"cancelled by the load generator, in no error share: {cancelled:,} requests")
     return notes
 
 

@@ -13,6 +13,7 @@ from bench.analysis.sample_size import samples_needed
 from bench.chunk import Key
 from bench.histogram import BUCKETS, Floats, Histogram, Ints, bucket, nanoseconds
 from bench.run import Run
+from bench.sample import CANCELLED_BY_CLIENT
 
 WIDTHS: Final = (1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600)
 """Seconds that may be drawn as one point."""
@@ -53,7 +54,8 @@ def timeline(run: Run) -> Timeline:
     first, end = run.seconds
     counts = {True: np.zeros(end - first), False: np.zeros(end - first)}
     for (key, second), tally in whole.tallies.items():
-        counts[key.outcome == "OK"][second - first] += tally.requests
+        if key.outcome != CANCELLED_BY_CLIENT:
+            counts[key.outcome == "OK"][second - first] += tally.requests
     width = _width(counts[True])
     starts = np.arange(first, max(end, first + 1), width, dtype=np.float64)
     lengths = np.minimum(starts + width, max(first + whole.duration, first + 1e-9)) - starts

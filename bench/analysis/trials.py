@@ -80,6 +80,8 @@ class Trial:
     manifest: dict[str, Any]
     answered: int
     requests: int
+    cancelled: int = 0
+    """Requests that the load generator cancelled: in no error share."""
 
 
 @dataclass(frozen=True)
@@ -132,6 +134,7 @@ def _trials(run: Run) -> list[Trial]:
             manifest=run.manifest,
             answered=cell.answered.requests,
             requests=cell.requests,
+            cancelled=cell.cancelled,
         )
         for cell in cells(run)
     ]

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from bench.load.validate import UNKNOWN, Checker
 from bench.payload import Pool
-from bench.sample import outcome
+from bench.sample import CANCELLED_STATUS, outcome
 from bench.wire.client import Reply
+from bench.wire.unary import CANCELLED
 
-CANCELLED = 1
 SETTLE_ROWS = 128
 """Answers that are not known yet are read this many at a time: few enough to hold the loop for some 100 us only."""
 SETTLE_BYTES = 4_000_000
@@ -38,7 +38,7 @@ class Rows(NamedTuple):
     """nan: never sent."""
     done: Floats
     status: NDArray[np.int16]
-    """gRPC status code; -1 where nothing was sent."""
+    """gRPC status code; -1 where nothing was sent, -2 where this client cancelled the call."""
     version: NDArray[np.int64]
     """-1 where the answer names none."""
     correct: NDArray[np.int32]
@@ -50,6 +50,11 @@ class Rows(NamedTuple):
         """The rows from `start` to before `end`."""
         columns: tuple[NDArray[Any], ...] = self
         return Rows(*(column[start:end] for column in columns))
+
+    def where(self, mask: NDArray[np.bool_]) -> "Rows":
+        """Those of the rows for which the mask is true."""
+        columns: tuple[NDArray[Any], ...] = self
+        return Rows(*(column[mask] for column in columns))
 
 
 @dataclass
@@ -81,6 +86,7 @@ class Recorder:
         self.recorded = 0
         self.unsent = 0
         """Of the calls recorded, those of which no byte left this process."""
+        self._closing = False
         self._rows: list[Rows] = []
         self._taken = 0
         self._known = checker.known
@@ -104,13 +110,19 @@ class Recorder:
         note(done)
         note(index)
         if status or message not in self._known[index]:
+            if status == CANCELLED and self._closing:
+                status = CANCELLED_STATUS
             self._look_at(index, status, message)
-            if status:
+            if status and status != CANCELLED_STATUS:
                 self.errors[f"{outcome(status)}: {details}"] += 1
 
     def add_cancelled(self, due: float | None, index: int, sent: float | None) -> None:
         """Record a call that its user gave up because Locust ends the user."""
-        self.add(due, index, Reply(CANCELLED, "the user was stopped", b"", sent, time.perf_counter()))
+        self.add(due, index, Reply(CANCELLED_STATUS, "", b"", sent, time.perf_counter()))
+
+    def close(self) -> None:
+        """From now on calls end as CANCELLED because their channel is closed, not because the server says so."""
+        self._closing = True
 
     def add_unsent(self, due: float, index: int) -> None:
         """Record a request that was due and could not be sent."""

@@ -211,6 +211,8 @@ class Session:
         """Cancel what is in flight, flush, and leave nothing behind."""
         self._closing.set()
         self._flusher.join()  # a kill in the middle of a flush would lose what it holds
+        for recorder in self._recorders.values():
+            recorder.close()
         self.channel.close()
         gc.unfreeze()
         gevent.sleep(0)  # users whose calls were cancelled record them

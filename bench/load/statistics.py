@@ -7,7 +7,7 @@ import numpy as np
 from locust import stats
 
 from bench.load.record import Recorder, Rows
-from bench.sample import outcome
+from bench.sample import CANCELLED_STATUS, outcome
 
 METHOD = "gRPC"
 
@@ -16,8 +16,12 @@ def show_in_locust(environment: Any, recorder: Recorder, rows: Rows) -> None:
     """Enter calls into Locust's statistics; fire its request event for each where somebody listens to it.
 
     One event a call costs 4 us, a third of all that a call costs; entering hundreds at once costs 0.2 us each.
-    Response times are latencies (done - due) in milliseconds with Locust's bucketing.
+    Response times are latencies (done - due) in milliseconds with Locust's bucketing. Calls that this client cancelled
+    are left out, as Locust's own clients leave out what a user that is stopped was waiting for.
     """
+    cancelled = rows.status == CANCELLED_STATUS
+    if cancelled.any():
+        rows = rows.where(~cancelled)
     if len(environment.events.request._handlers) > _own_handlers(environment):
         _fire_each(environment, recorder, rows)
     else:

@@ -11,6 +11,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from bench.sample import CANCELLED_BY_CLIENT
+
 log = logging.getLogger("bench")
 
 READ_SECONDS = 120.0
@@ -54,6 +56,9 @@ def _measured(line: dict[str, Any]) -> str:
         if line.get(name) is not None:
             parts.append(f"{name} {_duration(line[name])}")
     parts.append(f"errors {line['error_share']:.2%}" if line["error_share"] else "no errors")
+    cancelled = line["outcomes"].get(CANCELLED_BY_CLIENT)
+    if cancelled:
+        parts.append(f"{cancelled:,} cancelled by this client")
     if line.get("accuracy") is not None:
         parts.append(f"accuracy {line['accuracy']:.4f}")
     return ", ".join(parts)

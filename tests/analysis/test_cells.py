@@ -67,6 +67,18 @@ def test_failures_belong_to_the_only_version(tmp_path: Path) -> None:
     assert cell.requests == 1000
 
 
+def test_what_the_client_cancelled_is_no_error(tmp_path: Path) -> None:
+    part = requests(1, count=2000, rate=200, errors=0.1, unsent=0.1, cancelled=0.3)
+    run = write(tmp_path, [Chunk.of(**part)])
+    (cell,) = cells(run)
+    first, end = cell.run.window or (0, 0)
+    due, status = part["due"], np.where(np.isnan(part["sent"]), -1, part["status"])
+    status = status[(due >= first) & (due < end)]
+    assert cell.cancelled == (status == -2).sum() > 0
+    assert cell.failed == (status == -1).sum() + (status > 0).sum()
+    assert METRICS["error_share"].of(cell) == cell.failed / (len(status) - cell.cancelled)
+
+
 def test_failures_of_several_versions_are_a_cell_of_their_own(tmp_path: Path) -> None:
     parts = [Chunk.of(**requests(v, errors=0.2, version=v, start=float(v))) for v in (1, 2)]
     found = cells(write(tmp_path, parts))

@@ -84,6 +84,9 @@ def test_errors_are_judged_by_their_counts(tmp_path: Path) -> None:
     few = trial(BASE, {"error_share": 0.0})
     few = Trial(**{**few.__dict__, "requests": 1000})
     assert codes(gate(file, Trials([few], [], [])))[0] == 3
+    cancelled = Trial(**{**trial(BASE, {"error_share": 0.0}).__dict__, "cancelled": 9900})
+    finding = gate(file, Trials([cancelled], [], [])).findings[0]
+    assert finding.high == pytest.approx(1 - 0.01 ** (1 / 100)), "none of the 100 others failed"
     none = limits(tmp_path, "[limits]\nerror_share = 0")
     assert codes(gate(none, several(error_share=[0.0])))[0] == 0
     assert codes(gate(none, several(error_share=[0.0001])))[0] == 1

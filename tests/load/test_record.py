@@ -1,5 +1,6 @@
 """What is recorded of each call is what a check of every answer by itself says, though most are known and not read."""
 
+import time
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from bench.load.record import Recorder, Rows
 from bench.load.references import References
 from bench.load.validate import UNKNOWN, Checker
 from bench.payload import Pool
+from bench.sample import CANCELLED_STATUS
 from bench.wire.client import Reply
 from tests.load.test_validate import CLASSES, pool_of, reply_with, scores_for
 
@@ -109,6 +111,21 @@ def test_a_first_answer_is_not_known_before_a_second_agrees() -> None:
     assert taken(recorder).mismatched.tolist() == [False, True, False, False, False, True]
 
 
+def test_calls_that_we_cancel_are_apart_from_those_that_the_server_cancels() -> None:
+    recorder = Recorder("Predict", pool_of(), checker_of(pool_of()))
+    recorder.add(2.0, 0, Reply(1, "CANCELLED", b"", 2.5, 3.0))
+    before = time.perf_counter()
+    recorder.add_cancelled(1.0, 0, 1.5)
+    recorder.close()
+    recorder.add(2.0, 0, Reply(1, "the channel was closed", b"", 2.5, 9.0))
+    recorder.add(2.0, 0, Reply(14, "the connection was lost", b"", 2.5, 9.0))
+    rows = taken(recorder)
+    assert rows.status.tolist() == [1, CANCELLED_STATUS, CANCELLED_STATUS, 14]
+    assert before <= rows.done[1] <= time.perf_counter()
+    assert (rows.done - rows.due)[2] == 7.0, "it had waited for so long"
+    assert set(recorder.errors) == {"CANCELLED: CANCELLED", "UNAVAILABLE: the connection was lost"}
+
+
 def test_answers_that_differ_in_their_last_digits_are_known_too() -> None:
     pool = pool_of()
     assert pool.labels is not None
@@ -154,14 +171,14 @@ def test_failed_and_unsent_calls_among_known_answers() -> None:
     assert recorder.waiting == 7
     rows = taken(recorder)
     assert recorder.waiting == 0
-    assert rows.status.tolist() == [0, 0, 14, 13, -1, 1, 0]
+    assert rows.status.tolist() == [0, 0, 14, 13, -1, CANCELLED_STATUS, 0]
     assert rows.version.tolist() == [1, 1, -1, -1, -1, -1, 1]
     assert rows.correct.tolist() == [1, 1, -1, -1, -1, -1, 1]
     assert not rows.mismatched.any()
     assert rows.due[2:5].tolist() == [0.5, 0.5, 0.6]
     assert np.isnan(rows.sent[4])
     assert recorder.unsent == 2
-    assert sum(recorder.errors.values()) == 4
+    assert sum(recorder.errors.values()) == 3, "what we cancelled is none"
 
 
 def test_pieces_are_even_and_whole(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ from bench.load.record import Recorder, Rows
 from bench.load.statistics import METHOD, show_in_locust
 from bench.load.validate import Checker
 from bench.payload import Pool
+from bench.sample import CANCELLED_STATUS
 
 
 @pytest.fixture(scope="module")
@@ -84,3 +85,18 @@ def test_a_listener_sees_each_call(recorder: Recorder) -> None:
     assert [e for _, _, e in heard if e] == ["UNAVAILABLE"] * 5
     assert environment.stats.total.num_requests == 50
     assert environment.stats.total.num_failures == 5
+
+
+@pytest.mark.parametrize("listened", [False, True])
+def test_what_this_client_cancelled_is_no_failure_for_locust(recorder: Recorder, listened: bool) -> None:
+    environment = Environment()
+    environment.create_local_runner()
+    if listened:
+        environment.events.request.add_listener(lambda **_: None)
+    some = rows(50, 5)
+    some.status[40:] = CANCELLED_STATUS
+    show_in_locust(environment, recorder, some)
+    assert (environment.stats.total.num_requests, environment.stats.total.num_failures) == (40, 5)
+    some.status[:] = CANCELLED_STATUS
+    show_in_locust(environment, recorder, some)
+    assert environment.stats.total.num_requests == 40

@@ -16,7 +16,7 @@ from bench.analysis.answers.answer import Answer
 from bench.analysis.sample_size import claimable_percentile, samples_needed
 from bench.histogram import Histogram
 from bench.run import Run
-from bench.sample import UNSENT
+from bench.sample import CANCELLED_BY_CLIENT, UNSENT
 
 MIN_DURATION: Final = 600.0
 """Seconds of load that the rules ask for."""
@@ -35,6 +35,8 @@ class Seen:
     """Examples in those that were answered."""
     failed: int
     unsent: int
+    cancelled: int
+    """Queries that the load generator gave up while they waited for their answers."""
     duration: float
     bound: float | None
     """Seconds within which an answer is asked for."""
@@ -43,7 +45,7 @@ class Seen:
     @property
     def answered(self) -> int:
         """Queries answered OK."""
-        return self.queries - self.failed - self.unsent
+        return self.queries - self.failed - self.unsent - self.cancelled
 
 
 @dataclass(frozen=True)
@@ -80,13 +82,15 @@ def _seen(run: Run) -> Seen:
     queries = sum(tally.requests for _, tally in tallies)
     answered = sum(tally.requests for key, tally in tallies if key.outcome == "OK")
     unsent = sum(tally.requests for key, tally in tallies if key.outcome == UNSENT)
+    cancelled = sum(tally.requests for key, tally in tallies if key.outcome == CANCELLED_BY_CLIENT)
     options = run.manifest.get("options") or {}
     return Seen(
         latency=whole.histogram("latency"),
         queries=queries,
         samples=sum(tally.examples for key, tally in tallies if key.outcome == "OK"),
-        failed=queries - answered - unsent,
+        failed=queries - answered - unsent - cancelled,
         unsent=unsent,
+        cancelled=cancelled,
         duration=whole.duration,
         bound=_seconds(options.get("latency-bound")),
         min_duration=_seconds(options.get("min-duration")) or MIN_DURATION,
@@ -99,6 +103,8 @@ def _common_faults(run: Run, seen: Seen) -> list[str]:
         faults.append(f"{seen.failed:,} of {seen.queries:,} queries failed")
     if seen.unsent:
         faults.append(f"{seen.unsent:,} of {seen.queries:,} queries were due and not sent")
+    if seen.cancelled:
+        faults.append(f"{seen.cancelled:,} of {seen.queries:,} queries were cancelled by the load generator")
     # the last second that was begun counts
     if seen.duration < seen.min_duration:
         asked = f"{seen.min_duration:g} s are asked for"

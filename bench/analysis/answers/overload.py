@@ -6,6 +6,7 @@ from typing import Final
 from bench.analysis import quantities
 from bench.analysis.answers.answer import Answer
 from bench.run import Run
+from bench.sample import CANCELLED_BY_CLIENT
 
 IN_TIME: Final = 0.99
 """A rate is borne when at least this share is answered within the deadline."""
@@ -22,6 +23,8 @@ def answer(run: Run) -> list[Answer]:
     outcomes: list[dict[str, int]] = [{} for _ in steps]
     for (key, second), tally in run.within(*run.seconds).tallies.items():
         number = int((second + 0.5 - begun[0]) // each)
+        if key.outcome == CANCELLED_BY_CLIENT:  # whether it would have been answered in time is not known
+            continue
         # seconds that belong to two steps belong to neither
         if 0 <= number < len(steps) and (second - begun[0]) // each == (second + 0.999 - begun[0]) // each:
             outcomes[number][key.outcome] = outcomes[number].get(key.outcome, 0) + tally.requests

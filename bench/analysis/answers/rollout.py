@@ -17,7 +17,7 @@ from bench.analysis.answers.windows import (
     windows,
 )
 from bench.run import Run
-from bench.sample import UNSENT
+from bench.sample import CANCELLED_BY_CLIENT, UNSENT
 
 FIRST: Final = 100
 """Answers of a new version that are looked at for the cost of its cold start."""
@@ -46,7 +46,8 @@ def answer(run: Run) -> list[Answer]:
     total = sum(tally.requests for tally in whole.tallies.values())
     unsent = sum(tally.requests for (key, _), tally in whole.tallies.items() if key.outcome == UNSENT)
     answered = sum(tally.requests for (key, _), tally in whole.tallies.items() if key.outcome == "OK")
-    failed = total - unsent - answered
+    cancelled = sum(t.requests for (key, _), t in whole.tallies.items() if key.outcome == CANCELLED_BY_CLIENT)
+    failed = total - unsent - answered - cancelled
     unattributed = sum(
         tally.requests
         for (key, _), tally in whole.tallies.items()

@@ -8,7 +8,7 @@ from bench.analysis import quantities
 from bench.analysis.answers.answer import Answer
 from bench.analysis.answers.windows import SETTLING, WINDOW, requests_of, threshold_of, windows
 from bench.run import Run
-from bench.sample import UNSENT
+from bench.sample import CANCELLED_BY_CLIENT, UNSENT
 
 CALM: Final = 10
 """Windows in a row without a slow one, from which on the server has recovered."""
@@ -33,7 +33,9 @@ def answer(run: Run) -> list[Answer]:
     threshold = threshold_of(before)
     recovery = _recovery(after > threshold)
     failed = sum(
-        tally.requests for (key, _), tally in run.tallies.items() if key.outcome not in ("OK", UNSENT)
+        tally.requests
+        for (key, _), tally in run.tallies.items()
+        if key.outcome not in ("OK", UNSENT, CANCELLED_BY_CLIENT)
     )
     usual, height = float(np.median(before)), float(np.median(during))
     duration = quantities.duration
