@@ -1,7 +1,11 @@
 """The command's frame: help, exit codes, one line for what the user can fix."""
 
+import os
 import subprocess
 import sys
+from pathlib import Path
+
+import pytest
 
 
 def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -37,3 +41,68 @@ def test_what_the_user_can_fix_is_one_line(tmp_path: object) -> None:
     assert done.returncode == 2
     assert len(done.stderr.strip().splitlines()) == 1
     assert "nowhere" in done.stderr
+
+
+CRASHING = """
+import sys
+from unittest import mock
+import bench.cli, {module}
+with mock.patch('{module}.{name}', side_effect={error}):
+    bench.cli.main(sys.argv[1:])
+"""
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "error", "arguments"),
+    [
+        ("bench.cli.report", "find_runs", "KeyError('cpu_seconds')", ["report", "."]),
+        ("bench.cli.gate", "find_runs", "AssertionError", ["gate", "."]),
+        ("bench.cli.compare", "find_runs", "ImportError('numpy')", ["compare", ".", "."]),
+        ("bench.cli.baseline", "find_runs", "OSError(28, 'disk')", ["baseline", "set", "."]),
+        ("bench.cli.history", "find_runs", "MemoryError", ["history", "."]),
+        ("bench.cli.verbs", "importlib.import_module", "RecursionError", ["status"]),
+        ("bench.cli.output", "lasting_streams", "ValueError", ["report"]),
+    ],
+)
+def test_a_crash_has_a_code_of_its_own(module: str, name: str, error: str, arguments: list[str]) -> None:
+    code = CRASHING.format(module=module, name=name, error=error)
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 70, done.stderr
+    assert error.partition("(")[0] in done.stderr
+
+
+def test_what_cannot_even_be_imported_is_a_crash() -> None:
+    code = "import sys; sys.modules['click'] = None; from bench.cli import main; main(['gate', '.'])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 70
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize(
+    ("arguments", "code"), [(["--help"], 0), (["report", "nowhere"], 2), (["status", "--bad"], 2)]
+)
+def test_a_closed_pipe_changes_no_exit_code(arguments: list[str], code: int, unbuffered: str) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
+        [sys.executable, "-m", "bench", *arguments],
+        stdout=writing,
+        stderr=writing,
+        check=False,
+        timeout=60,
+        env=os.environ | {"PYTHONUNBUFFERED": unbuffered},
+    )
+    os.close(writing)
+    assert done.returncode == code
+
+
+def test_streams_that_are_closed_or_full() -> None:
+    def code(redirections: str) -> int:
+        command = f'"$0" -m bench --help {redirections}'
+        return subprocess.run(["sh", "-c", command, sys.executable], check=False, timeout=60).returncode
+
+    assert code(">&- 2>&-") == 0
+    if Path("/dev/full").exists():
+        assert code(">/dev/full 2>&-") == 2  # what was asked for was not written

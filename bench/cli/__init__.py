@@ -1,16 +1,18 @@
-"""Which verbs has `bench`, and with which exit code does each of them end?
+"""The command `bench`: its verbs and its exit codes.
 
-Exit codes: 0 done or kept, 1 a limit is broken, 2 bad usage or input, 3 not believable or not decidable.
-A verb's module is imported only when that verb runs.
+Exit codes: 0 done or pass, 1 FAIL (a limit is broken), 2 bad usage or input, 3 inconclusive or measurement invalid,
+70 a crash of this program (EX_SOFTWARE of sysexits.h), 130 after Ctrl-C. Code 1 is a verdict and nothing else.
 """
 
-import importlib
+import contextlib
+import io
 import sys
-from typing import Any
+import traceback
+from typing import Final
 
-import click
+from bench import BenchError
 
-from bench import BenchError, __version__
+CRASH: Final = 70
 
 VERBS: dict[str, tuple[str, str]] = {
     "export": ("bench.cli.export", "Train and export MNIST models as SavedModels."),
@@ -22,7 +24,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "calibrate": ("bench.cli.calibrate", "Measure what this machine can send, for runs to compare with."),
     "report": ("bench.cli.report", "Show what runs measured: terminal table, HTML page, JSON."),
     "compare": ("bench.cli.compare", "Compare trials: ratios with intervals and verdicts."),
-    "gate": ("bench.cli.gate", "Hold runs to limits: kept, broken, or not decidable."),
+    "gate": ("bench.cli.gate", "Check runs against limits: pass, FAIL or inconclusive."),
     "baseline": ("bench.cli.baseline", "Renew and show the runs that gates compare with."),
     "history": ("bench.cli.history", "Find the run since which a metric is better or worse."),
     "plot": ("bench.cli.plot", "Draw the pictures of a report as files."),
@@ -30,45 +32,40 @@ VERBS: dict[str, tuple[str, str]] = {
 """Verb -> module that holds a click command of the verb's name, and its line in `bench --help`."""
 
 
-class _Verbs(click.Group):
-    """A click group that imports a verb's module when the verb is used."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(VERBS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in VERBS:
-            return None
-        module = importlib.import_module(VERBS[cmd_name][0])
-        command: click.Command = getattr(module, cmd_name)
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Verbs"):
-            formatter.write_dl([(verb, text) for verb, (_, text) in VERBS.items()])
-
-
-@click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, prog_name="serving-bench")
-def verbs() -> None:
-    """Measure model servers: which version, batch size or build is faster, by how much, how sure are we.
-
-    \b
-    Drive load with Locust:  locust -f scenarios/mnist.py --headless -u 64 -r 64 -t 30s
-    Read what it measured:   bench report results/
-    """
-
-
 def main(arguments: list[str] | None = None) -> None:
     """Run `bench` and leave the process with its exit code; `BenchError` is one line on stderr and code 2."""
+    code = CRASH
     try:
-        code: Any = verbs.main(args=arguments, prog_name="bench", standalone_mode=False)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(2)
-    except click.Abort:
-        sys.exit(130)
+        # even what cannot be imported must not end with 1, which would mean that a limit is broken
+        from bench.cli.output import lasting_streams
+
+        with lasting_streams():
+            code = _guarded(arguments)
+    except BenchError as error:  # of the output itself
+        code = 2
+        _complain(f"bench: {error}")
+    except Exception:  # noqa: BLE001 - whatever it is has this code
+        code = CRASH
+        _complain(traceback.format_exc())
+    sys.exit(code)
+
+
+def _guarded(arguments: list[str] | None) -> int:
+    try:
+        from bench.cli.verbs import run
+
+        return run(arguments)
     except BenchError as error:
-        click.echo(f"bench: {error}", err=True)
-        sys.exit(2)
-    sys.exit(code if isinstance(code, int) else 0)
+        _complain(f"bench: {error}")
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    except Exception:  # noqa: BLE001 - as above
+        _complain(traceback.format_exc())
+        _complain(f"bench: a fault of serving-bench itself, no verdict on a run (exit code {CRASH})")
+        return CRASH
+
+
+def _complain(text: str) -> None:
+    with contextlib.suppress(OSError):  # where standard error cannot be written, the exit code still tells
+        print(text.rstrip(), file=sys.stderr or io.StringIO())

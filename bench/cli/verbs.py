@@ -1,0 +1,53 @@
+"""The command group of `bench`: a verb's module is imported only when that verb runs."""
+
+import importlib
+
+import click
+
+from bench import __version__
+from bench.cli import VERBS
+
+
+class _Verbs(click.Group):
+    """A click group that imports a verb's module when the verb is used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in VERBS:
+            return None
+        module = importlib.import_module(VERBS[cmd_name][0])
+        command: click.Command = getattr(module, cmd_name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Verbs"):
+            formatter.write_dl([(verb, text) for verb, (_, text) in VERBS.items()])
+
+
+@click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="serving-bench")
+def verbs() -> None:
+    """Measure model servers: which version, batch size or build is faster, by how much, how sure are we.
+
+    \b
+    Drive load with Locust:  locust -f scenarios/mnist.py --headless -u 64 -r 64 -t 30s
+    Read what it measured:   bench report results/
+    """
+
+
+def run(arguments: list[str] | None) -> int:
+    """The exit code of a command line; what the user can mend is told on standard error, with code 2."""
+    try:
+        code = verbs.main(args=arguments, prog_name="bench", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        return 2
+    except click.Abort:
+        return 130
+    if code is None:
+        return 0
+    if not isinstance(code, int):
+        raise TypeError(f"a verb returned {code!r}, which is no exit code")
+    return code
