@@ -32,7 +32,7 @@ ALLOWED: dict[str, set[str]] = {
     "chunk": {"sample", "histogram", "columns"},
     "mnist": {"sample"},
     "config": {"sample", "schedule", "config"},
-    "payload": {"mnist", "wire.messages"},
+    "payload": {"payload", "wire.dtypes", "wire.messages"},
     "jsonl": set(),
     "choices": set(),
     "supervisor": set(),

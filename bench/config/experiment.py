@@ -58,7 +58,9 @@ class Model(Table):
         "Versions to compare; none: the latest.",
         "[1, 2]",
     )
-    signature: str = key("predict_images", "a signature's name", "What is called.", '"serving_default"')
+    signature: str | None = key(
+        None, "a signature's name", "What is called; default: the scenario's.", '"serving_default"'
+    )
 
     @field_validator("versions")
     @classmethod

@@ -179,7 +179,7 @@ class Master:
         target = folder.path / name
         (place / name).rename(target)
         place.rmdir()
-        check_recorded(target, f"see the log of {self.url}")
+        check_recorded(target, order, f"see the log of {self.url}")
         return target
 
     def _told(self) -> dict[str, Any]:

@@ -13,6 +13,8 @@ from bench.experiment.folder import Folder
 from bench.experiment.live import Live
 from bench.experiment.order import Option, Order
 from bench.experiment.plan import Trial
+from bench.jsonl import json_lines
+from bench.recording import COUNTS, MANIFEST
 from bench.supervision import supervised
 
 _LOOK_SECONDS: Final = 0.5
@@ -91,7 +93,7 @@ def _finished(folder: Folder, order: Order, code: int | None, tail: str) -> Path
     check_server(order)
     if run is None or folder.ended().get(order.trial.number) is None:
         raise Failed(f"Locust ended with exit code {code}: {tail}")
-    check_recorded(run, tail)
+    check_recorded(run, order, tail)
     return run
 
 
@@ -102,11 +104,23 @@ def check_server(order: Order) -> None:
         raise Failed(f"the server {how}")
 
 
-def check_recorded(run: Path, tail: str) -> None:
-    """Raises Failed where a run holds no request; `tail` tells what else is known of it."""
-    said = json.loads((run / "manifest.json").read_text())
-    if not (said.get("counts") or {}).get("recorded"):
+def check_recorded(run: Path, order: Order, tail: str) -> None:
+    """Raises Failed where a run holds no request, or others than planned; `tail` tells what else is known of it."""
+    manifest = json.loads((run / MANIFEST).read_text())
+    if not (manifest.get("counts") or {}).get("recorded"):
         raise Failed(f"no request was recorded: {tail}")
+    cell = order.trial.cell
+    asked = {name: each for name, each in manifest["target"]["asked"].items() if each["model"] == cell.model}
+    if not asked:
+        raise Failed(f"model {cell.model} was planned, and {manifest['target']['model']} was asked for")
+    if cell.version is None:
+        return
+    versions = {each["version"] for each in asked.values()}
+    versions |= {
+        row["version"] for row in json_lines(run / COUNTS) if row["name"] in asked and row["outcome"] == "OK"
+    } - {None}
+    if others := sorted(map(str, versions - {cell.version})):
+        raise Failed(f"version {cell.version} was planned, and {', '.join(others)} was asked for or answered")
 
 
 def _live(folder: Folder, trial: Trial) -> Live | None:

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from bench import BenchError
+from bench.payload import Asked
 from bench.schedule import Schedule, parse
 from bench.schedule.text import FORMS
 from bench.wire.dial import TLS
 from bench.wire.keepalive import Keepalive
 
-PREDICT_SIGNATURE = "predict_images"
+MODEL = "mnist"
 
 _own: dict[str, tuple[str, str]] = {}
 """Options that the scenario has asked for: name -> default and help."""
@@ -29,29 +30,6 @@ def option(name: str, default: str, help: str) -> None:
 def defaults(**values: Any) -> None:
     """Let the scenario's load be this where the command line says nothing, such as users=8, run_time="30s"."""
     _defaults.update({"num_users" if name == "users" else name: value for name, value in values.items()})
-
-
-@dataclass(frozen=True)
-class Asked:
-    """Which model is asked for, and how: the part of the options that goes into every request."""
-
-    model: str
-    version: int | None
-    label: str | None
-    signature: str
-    batch: int
-    deadline: float
-    """Seconds until a call is given up with DEADLINE_EXCEEDED."""
-
-    def request(self) -> dict[str, Any]:
-        """What each request says, as the arguments of `bench.payload.Pool`."""
-        return {
-            "model": self.model,
-            "version": self.version,
-            "label": self.label,
-            "signature": self.signature,
-            "batch": self.batch,
-        }
 
 
 @dataclass(frozen=True)
@@ -108,11 +86,18 @@ def add_arguments(parser: Any) -> None:
         environment = "BENCH_" + name.lstrip("-").upper().replace("-", "_")
         parser.add_argument(name, env_var=environment, **settings)
 
-    option("--model-name", default="mnist", help="model to ask for (default: mnist)")
+    option(
+        "--model-name", default="", metavar="NAME", help="model to ask for (default: the scenario's, mnist)"
+    )
     option("--model-version", default="", metavar="N", help="version number (default: the server's latest)")
     option("--version-label", default="", metavar="LABEL", help="version label instead of a number")
-    option("--signature", default=PREDICT_SIGNATURE, help=f"signature to call (default: {PREDICT_SIGNATURE})")
-    option("--batch-size", default="1", metavar="N", help="examples in each request (default: 1)")
+    option(
+        "--signature",
+        default="",
+        metavar="NAME",
+        help="signature to call (default: the scenario's; predict_images for digits, else serving_default)",
+    )
+    option("--batch-size", default="", metavar="N", help="examples in each request (default: 1)")
     option("--deadline", default="10", metavar="SECONDS", help="give a call up after this long (default: 10)")
     option("--seed", default="1", metavar="N", help="seed of everything random (default: 1)")
     option(
@@ -199,20 +184,7 @@ def add_arguments(parser: Any) -> None:
 
 def read_options(parsed: Any) -> Options:
     """Check Locust's parsed options. Raises BenchError naming option, value and what would be right."""
-    version = str(parsed.model_version or "").strip()
-    label = str(parsed.version_label or "").strip()
-    if version and label:
-        raise BenchError(f"--model-version {version} --version-label {label}: give one of the two")
-    if not str(parsed.model_name).strip():
-        raise BenchError("--model-name is empty: give the name that the server has for the model")
-    asked = Asked(
-        model=str(parsed.model_name).strip(),
-        version=_whole("--model-version", version, 0) if version else None,
-        label=label or None,
-        signature=str(parsed.signature),
-        batch=_whole("--batch-size", parsed.batch_size, 1),
-        deadline=_seconds("--deadline", parsed.deadline),
-    )
+    asked = _asked(parsed)
     note = str(parsed.note or "").strip()
     if note and not all(c.isalnum() or c in "._-" for c in note):
         raise BenchError(f"--note {note!r}: letters, digits, '.', '_' and '-' only, since it names a folder")
@@ -242,6 +214,31 @@ def read_options(parsed: Any) -> Options:
         ),
         experiment=_experiment(str(parsed.experiment)) if parsed.experiment else None,
         keepalive=Keepalive(_seconds("--keepalive", parsed.keepalive)) if parsed.keepalive else None,
+    )
+
+
+def _asked(parsed: Any) -> Asked:
+    texts = {
+        name: str(getattr(parsed, option) or "").strip()
+        for name, option in (
+            ("model", "model_name"),
+            ("version", "model_version"),
+            ("label", "version_label"),
+            ("signature", "signature"),
+            ("batch", "batch_size"),
+        )
+    }
+    version, label = texts["version"], texts["label"]
+    if version and label:
+        raise BenchError(f"--model-version {version} --version-label {label}: give one of the two")
+    return Asked(
+        model=texts["model"] or MODEL,
+        version=_whole("--model-version", version, 0) if version else None,
+        label=label or None,
+        signature=texts["signature"],
+        batch=_whole("--batch-size", texts["batch"] or "1", 1),
+        deadline=_seconds("--deadline", parsed.deadline),
+        given=frozenset(name for name, text in texts.items() if text),
     )
 
 

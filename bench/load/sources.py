@@ -2,12 +2,12 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple, NoReturn
 
 from bench import BenchError
 from bench.load.options import Options
 from bench.load.rest import with_rest
-from bench.payload import Pool
+from bench.payload import Asked, Pool
 from bench.schedule import Closed, Open, Schedule, Trace, parse
 
 
@@ -35,12 +35,74 @@ def make_pools(user_classes: Iterable[Any], options: Options) -> dict[Source, Po
             f"--schedule {options.schedule}: this scenario has closed-loop users only; "
             "run one with open-loop users, such as scenarios/mnist_open.py"
         )
+    pools: dict[Source, Pool] = {}
+    asked: dict[Source, Asked] = {}
+    for user in asking:
+        for code, each in enumerate(_for_each_kind(opened.get(user), options)):
+            for name, pool in _by_name(user, each, alone=user in opened).items():
+                pools[Source(user, code, name)] = pool
+                asked[Source(user, code, name)] = each.asked
     return {
-        Source(user, code, name): pool
-        for user in asking
-        for code, each in enumerate(_for_each_kind(opened.get(user), options))
-        for name, pool in _by_name(user, each, alone=user in opened).items()
+        source: with_rest(pool) if source.name in source.user.over_rest else pool
+        for source, pool in as_asked(pools, asked).items()
     }
+
+
+def as_asked(pools: Mapping[Source, Pool], asked: Mapping[Source, Asked]) -> dict[Source, Pool]:
+    """The pools with the version, label and signature that the command line, an experiment or a trace asks for.
+
+    A payload that leaves them open gets them. Held to it are the pools of the model that is asked for; where nobody
+    names a model, those of the only one that there is. Raises BenchError for a payload that names something else.
+    """
+    made = {}
+    for source, pool in pools.items():
+        each = asked[source]
+        models = {other.model for kin, other in pools.items() if kin.kind == source.kind}
+        given = sorted(each.given & _OPTIONS.keys(), key=list(_OPTIONS).index)
+        if "model" in given and each.model not in models:
+            _refuse(source, "model", each.model, pool.model)
+        named = each.model if each.model in models else pool.model
+        if given and each.model not in models and len(models) > 1:
+            raise BenchError(
+                f"{_OPTIONS[given[0]]}: of which model? --model-name names one of {', '.join(sorted(models))}"
+            )
+        made[source] = _held_to(source, pool, each) if pool.model == named else pool
+    return made
+
+
+_OPTIONS: Final = {
+    "model": "--model-name",
+    "version": "--model-version",
+    "label": "--version-label",
+    "signature": "--signature",
+    "batch": "--batch-size",
+}
+
+
+def _held_to(source: Source, pool: Pool, asked: Asked) -> Pool:
+    version, label, signature = pool.version, pool.label, pool.signature
+    for name in ("version", "label"):
+        wanted = getattr(asked, name)
+        if name not in asked.given or wanted == getattr(pool, name):
+            continue
+        if pool.version is not None or pool.label is not None:
+            other = f"version {pool.version}" if pool.label is None else f"label {pool.label}"
+            _refuse(source, name, wanted, other)
+        version, label = asked.version, asked.label
+    if "signature" in asked.given and asked.signature != signature:
+        if signature:
+            _refuse(source, "signature", asked.signature, signature)
+        signature = asked.signature
+    if "batch" in asked.given and asked.batch != pool.batch:
+        _refuse(source, "batch", asked.batch, f"{pool.batch} example{'s' * (pool.batch > 1)}")
+    return pool.asking(version=version, label=label, signature=signature)
+
+
+def _refuse(source: Source, name: str, wanted: object, sent: str) -> NoReturn:
+    raise BenchError(
+        f"{_OPTIONS[name]} {wanted}: the requests {source.name} of {source.user.__name__}.payload ask for {sent}; "
+        "give its pool **options.asked.request() instead, or leave the option (the key of the experiment) out"
+    )
 
 
 def refuse_larger(pools: Mapping[Source, Pool], limit: int) -> None:
@@ -57,15 +119,24 @@ def refuse_larger(pools: Mapping[Source, Pool], limit: int) -> None:
 
 def _by_name(user: Any, options: Options, *, alone: bool) -> Mapping[str, Pool]:
     """The pools of a user class by the names of their requests."""
-    payload = user.payload(options)
+    payload: Any = user.payload(options)
     if isinstance(payload, Pool):
         payload = {user.request_name: payload}
+    elif not isinstance(payload, Mapping) or not payload:
+        raise BenchError(
+            f"{user.__name__}.payload gives a {type(payload).__name__}; a Pool, or a dict of them by name, is expected"
+        )
     elif alone:
         raise BenchError(
             f"{user.__name__}.payload: pools by name; users that do not wait for answers send one kind of "
             "requests, so make a class of each"
         )
-    return {name: with_rest(pool) if name in user.over_rest else pool for name, pool in payload.items()}
+    for name, pool in payload.items():
+        if not isinstance(pool, Pool):
+            raise BenchError(
+                f"{user.__name__}.payload: {name!r} is a {type(pool).__name__}; a Pool is expected, as Pool.of makes it"
+            )
+    return dict(payload)
 
 
 def open_schedules(user_classes: Iterable[Any], options: Options) -> dict[Any, Open]:
@@ -95,5 +166,6 @@ def _for_each_kind(schedule: Open | None, options: Options) -> Iterator[Options]
         return
     for kind in schedule.kinds:
         said = {name: value for name, value in kind._asdict().items() if value is not None}
-        asked = replace(options.asked, **said)
+        given = (options.asked.given - {"label"} if "version" in said else options.asked.given) | said.keys()
+        asked = replace(options.asked, **said, given=frozenset(given))
         yield replace(options, asked=replace(asked, label=None) if "version" in said else asked)

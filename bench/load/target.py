@@ -10,10 +10,10 @@ from typing import Any
 from google.protobuf import text_format
 
 from bench import BenchError
-from bench.load.options import Asked, Options
+from bench.load.options import Options
 from bench.load.site import METRICS_PATH, Site
 from bench.load.sources import Source
-from bench.payload import Pool
+from bench.payload import Asked, Pool
 from bench.sample import outcome
 from bench.serve import launch
 from bench.wire import messages

@@ -22,7 +22,8 @@ import numpy as np
 from bench.serve.probe import Traits, examine, untried
 from bench.serve.purity import pure_signatures
 from bench.serve.servable import Code, Refusal
-from bench.serve.tensors import storage_of, type_name
+from bench.serve.tensors import storage_of
+from bench.wire.dtypes import type_name
 from bench.wire.messages import SignatureDef
 
 log = logging.getLogger(__name__)

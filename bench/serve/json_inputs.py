@@ -12,7 +12,8 @@ import numpy as np
 from bench.serve.json_outputs import COLUMN, ROW
 from bench.serve.json_text import fits, is_bytes, malformed, shown, to_bytes, type_of
 from bench.serve.servable import Code, Refusal
-from bench.serve.tensors import MAX_RANK, STORAGES, Array, type_name
+from bench.serve.tensors import MAX_RANK, Array
+from bench.wire.dtypes import STORAGES, type_name
 from bench.wire.messages import types_pb2
 
 _INT32: Final = (-(1 << 31), (1 << 31) - 1)

@@ -12,7 +12,8 @@ import numpy as np
 
 from bench.serve.json_text import decimals, string
 from bench.serve.servable import Code, Refusal
-from bench.serve.tensors import Array, storage_of, type_name
+from bench.serve.tensors import Array, storage_of
+from bench.wire.dtypes import type_name
 from bench.wire.messages import types_pb2
 
 ROW: Final = "predictions"

@@ -14,8 +14,8 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from google.protobuf.message import DecodeError
 
-from bench.serve.tensors import STORAGES
 from bench.wire.bursts import Bytes
+from bench.wire.dtypes import STORAGES
 from bench.wire.messages import PredictRequest
 
 NOWHERE: Final = slice(0, 0)

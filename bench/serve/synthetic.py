@@ -22,8 +22,9 @@ from bench.serve.options import Options
 from bench.serve.prediction import Predictions, Prepared
 from bench.serve.servable import Code, Refusal
 from bench.serve.service_time import Plan, Queue, slowness
-from bench.serve.tensors import storage_of, type_name
+from bench.serve.tensors import storage_of
 from bench.serve.unforeseen import unforeseen
+from bench.wire.dtypes import type_name
 from bench.wire.messages import SignatureDef, types_pb2
 
 INPUT: Final = "images"

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from bench.serve.tensors import STORAGES
 from bench.wire import messages
+from bench.wire.dtypes import STORAGES
 from tests.conformance.asking import Target
 from tests.conformance.models import DTYPES
 

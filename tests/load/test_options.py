@@ -8,6 +8,7 @@ from locust.argument_parser import get_parser
 
 from bench import BenchError
 from bench.load.options import add_arguments, read_options
+from bench.payload import Asked
 from bench.wire.keepalive import Keepalive
 
 
@@ -19,14 +20,7 @@ def parsed(*arguments: str) -> Any:
 
 def test_defaults() -> None:
     options = read_options(parsed())
-    assert options.asked.request() == {
-        "model": "mnist",
-        "version": None,
-        "label": None,
-        "signature": "predict_images",
-        "batch": 1,
-    }
-    assert options.asked.deadline == 10
+    assert options.asked == Asked("mnist", None, None, "", 1, 10.0)
     assert options.transport == "native"
     assert options.tls is None
     assert options.keepalive is None
@@ -62,7 +56,6 @@ def test_metadata_is_read_from_the_environment(monkeypatch: pytest.MonkeyPatch) 
     [
         (["--model-version", "two"], "--model-version two: a whole number"),
         (["--model-version", "1", "--version-label", "stable"], "give one of the two"),
-        (["--model-name="], "--model-name is empty"),
         (["--batch-size", "0"], "--batch-size 0: a whole number from 1"),
         (["--connections", "-1"], "--connections -1"),
         (["--deadline", "0"], "--deadline 0: a number of seconds above 0"),

@@ -6,7 +6,8 @@ import pytest
 from bench.serve.prepared import Group
 from bench.serve.response import Responses
 from bench.serve.servable import Handle
-from bench.serve.tensors import STORAGES, encode
+from bench.serve.tensors import encode
+from bench.wire.dtypes import STORAGES
 from bench.wire.messages import PredictResponse, TensorProto
 from tests.serve.numpy_models import Factor
 

@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.serve.servable import Code, Refusal
-from bench.serve.tensors import STORAGES, Unreadable, decode, encode, head, type_name
+from bench.serve.tensors import Unreadable, decode, encode, head
+from bench.wire.dtypes import STORAGES, type_name
 from bench.wire.messages import TensorProto, types_pb2
 
 

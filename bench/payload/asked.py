@@ -1,0 +1,37 @@
+"""Which model, version, signature and batch size the command line asks for."""
+
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Final
+
+
+class Unset(Enum):
+    """The type of UNSET."""
+
+    UNSET = "unset"
+
+
+UNSET: Final = Unset.UNSET
+"""An argument that was not given, where None is a value."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Which model is asked for, and how: the part of the options that goes into every request."""
+
+    model: str
+    version: int | None
+    label: str | None
+    signature: str
+    """"": the scenario's."""
+    batch: int
+    deadline: float
+    """Seconds until a call is given up with DEADLINE_EXCEEDED."""
+    given: AbstractSet[str] = frozenset()
+    """Which of model, version, label, signature and batch the command line or an experiment names: these are sent, or
+    the run is refused."""
+
+    def request(self) -> dict[str, Any]:
+        """What each request says, as arguments of `bench.payload.Pool.of`; arguments beside them go before it."""
+        return {"asked": self}

@@ -1,0 +1,286 @@
+"""Pools of requests that are made before the load starts, with the answers that are right."""
+
+import hashlib
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from bench import BenchError
+from bench.payload.arrays import Value, array_from, bytes_per_example, count_of, labels_from
+from bench.payload.asked import UNSET, Asked, Unset
+from bench.payload.tensors import predict_request
+from bench.wire.messages import PredictRequest
+
+POOL_BYTES: Final = 32 * 2**20
+"""A pool takes no more memory than this, unless its size is given."""
+LARGEST_REQUEST: Final = 2**31 - 1 - 4096
+"""Bytes of examples; protobuf and gRPC end at 2^31 - 1, the rest is for names and shapes."""
+LEAST_MESSAGES: Final = 16
+"""At large batches so many different messages are made, even where fewer would hold every example."""
+ARGMAX, THRESHOLD, EQUAL = "argmax", "threshold", "equal"
+RULES: Final = (ARGMAX, THRESHOLD, EQUAL)
+"""How an output is compared with labels, as docs/your-own-model.md states it."""
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Serialised PredictRequests, made once before the load starts, with the labels of their examples.
+
+    Equal arguments give equal bytes. Users walk through a pool by `sequence`.
+    """
+
+    messages: tuple[bytes, ...] = field(repr=False)
+    labels: npt.NDArray[Any] | None = field(repr=False)
+    """[messages, batch], int64 or object (bytes); None: it is not known which answer is right."""
+    batch: int
+    """Examples in each message."""
+    output: str
+    """The output that is compared with the labels."""
+    model: str
+    version: int | None
+    seed: int
+    sha256: str
+    """Of the messages, each with its length before it."""
+    rows: npt.NDArray[np.int64] | None = field(default=None, repr=False)
+    """[messages, batch]: which of the examples stand in each message; None: not known."""
+    over_rest: tuple[bytes, ...] | None = field(default=None, repr=False)
+    """The messages as HTTP requests, for those that are asked over REST."""
+    label: str | None = None
+    signature: str = ""
+    """"": the server's default, `serving_default`."""
+    compare: str | None = None
+    """One of RULES; None: the one that fits the output (`bench.load.validate`)."""
+    threshold: float = 0.5
+    """Above it a score means label 1, by the rule `threshold`."""
+    by_row: bool = True
+    """All inputs have the examples in their first dimension, so that each row of the request can stand alone."""
+
+    @classmethod
+    def mnist(
+        cls,
+        images: npt.NDArray[np.float32],
+        labels: npt.NDArray[np.int64],
+        *,
+        asked: Asked | None = None,
+        model: str | None = None,
+        version: int | Unset | None = UNSET,
+        label: str | Unset | None = UNSET,
+        signature: str | None = None,
+        batch: int | None = None,
+        seed: int = 0,
+        size: int | None = None,
+    ) -> Self:
+        """Requests for digits (images [N, 28, 28, 1], labels [N]) as input `images`, answered by `scores`."""
+        if signature is None:
+            signature = (asked and asked.signature) or "predict_images"
+        return cls.of(
+            {"images": images},
+            labels,
+            output="scores",
+            asked=asked,
+            model=model or (asked.model if asked else "mnist"),
+            version=version,
+            label=label,
+            signature=signature,
+            batch=batch,
+            seed=seed,
+            size=size,
+            compare=ARGMAX,
+        )
+
+    @classmethod
+    def of(
+        cls,
+        examples: Mapping[str, Value],
+        labels: Sequence[Any] | npt.NDArray[Any] | None,
+        *,
+        output: str,
+        asked: Asked | None = None,
+        model: str | None = None,
+        version: int | Unset | None = UNSET,
+        label: str | Unset | None = UNSET,
+        signature: str | None = None,
+        batch: int | None = None,
+        seed: int = 0,
+        size: int | None = None,
+        constant: Mapping[str, Value] | None = None,
+        batched: bool = True,
+        compare: str | None = None,
+        threshold: float = 0.5,
+        outputs: Sequence[str] = (),
+    ) -> Self:
+        """Requests for any model.
+
+        examples: input name -> [N, ...], of any numeric dtype, bool, bytes or str. constant: input name -> what
+        every request holds as it is, whatever the batch: a scalar, a vector. batched: False for a model whose inputs
+        have no batch dimension: each request holds one example as it is.
+
+        labels: [N], or None. compare: how `output` is compared with them. "argmax": the greatest of an example's
+        values stands at the index that the label says. "threshold": the example's one value is above `threshold`
+        where the label is 1, and not where it is 0. "equal": the example's one value is the label, a number or a
+        text. None: "argmax" for several values, "threshold" for one floating-point number, else "equal".
+
+        asked: what the command line says (`**options.asked.request()`); model, version, label, signature and batch
+        go before it. outputs: those that the answer should hold, with `output` among them; none: all.
+
+        size: messages in the pool; None takes so many that each example occurs, within POOL_BYTES. Examples are
+        drawn without repetition until all were drawn, then again: a pool whose size times batch is a multiple of N
+        holds each equally often. Raises BenchError for inputs that do not fit each other.
+        """
+        if not isinstance(examples, Mapping):
+            raise BenchError(
+                f"examples of type {type(examples).__name__}: a dict is expected, such as {{'images': images}}"
+            )
+        arrays = {name: array_from(value) for name, value in examples.items()}
+        constants = {name: array_from(value) for name, value in (constant or {}).items()}
+        if twice := sorted(arrays.keys() & constants.keys()):
+            raise BenchError(f"input {twice[0]!r} is given as examples and as constant; give one of the two")
+        expected = labels_from(labels, compare, RULES)
+        count = count_of(arrays, constants, expected)
+        model = model or (asked.model if asked else None)
+        if not model:
+            raise BenchError("no model is named: model='NAME', or **options.asked.request()")
+        version, label = _pinned(asked, version, label)
+        signature = (asked.signature if asked else "") if signature is None else signature
+        batch = _batch(batch, asked, batched=batched)
+        if outputs and output not in outputs:
+            raise BenchError(
+                f"outputs {', '.join(outputs)}: without {output!r}, which is compared; add it to outputs"
+            )
+        if size is None:
+            size = _size(arrays, constants, count, batch)
+        elif size < 1:
+            raise BenchError(f"size {size}: a pool has at least one message")
+        rows = _drawn(count, batch, size, seed)
+        messages = tuple(
+            predict_request(
+                {name: array[chosen if batched else chosen[0]] for name, array in arrays.items()} | constants,
+                model=model,
+                signature=signature,
+                version=version,
+                label=label,
+                outputs=outputs,
+            ).SerializeToString(deterministic=True)
+            for chosen in rows
+        )
+        return cls(
+            messages,
+            None if expected is None else expected[rows],
+            batch,
+            output,
+            model,
+            version,
+            seed,
+            _sha256(messages),
+            rows if arrays else None,
+            label=label,
+            signature=signature,
+            compare=compare,
+            threshold=threshold,
+            by_row=batched and not constants,
+        )
+
+    def asking(self, *, version: int | None, label: str | None, signature: str) -> Self:
+        """The same requests for another version, label or signature."""
+        if (version, label, signature) == (self.version, self.label, self.signature):
+            return self
+        messages = []
+        for each in self.messages:
+            request = PredictRequest.FromString(each)
+            spec = request.model_spec
+            spec.ClearField("version_choice")
+            if version is not None:
+                spec.version.value = version
+            if label is not None:
+                spec.version_label = label
+            spec.signature_name = signature
+            messages.append(request.SerializeToString(deterministic=True))
+        return replace(
+            self,
+            messages=tuple(messages),
+            sha256=_sha256(messages),
+            version=version,
+            label=label,
+            signature=signature,
+        )
+
+    def __len__(self) -> int:
+        return len(self.messages)
+
+    def sequence(self, stream: int) -> Iterator[int]:
+        """Indices of the messages that user number `stream` sends, endlessly.
+
+        Depends on the seed and the stream only, so that the order is the same in however many processes the
+        users live. Each user visits all messages before one comes again: a walk with a stride of its own that
+        has no common divisor with the size, which needs no memory per user.
+        """
+        size = len(self.messages)
+        rng = np.random.default_rng((self.seed, stream))
+        index = int(rng.integers(size))
+        stride = int(rng.integers(1, size + 1))
+        while math.gcd(stride, size) != 1:
+            stride = int(rng.integers(1, size + 1))
+        while True:
+            yield index
+            index = (index + stride) % size
+
+
+def _pinned(
+    asked: Asked | None, version: int | Unset | None, label: str | Unset | None
+) -> tuple[int | None, str | None]:
+    """Version and label of a pool: what is given goes before what was asked for."""
+    named = (asked.version, asked.label) if asked else (None, None)
+    if isinstance(version, Unset):
+        version = named[0] if isinstance(label, Unset) or label is None else None
+    if isinstance(label, Unset):
+        label = named[1] if version is None else None
+    return version, label
+
+
+def _batch(batch: int | None, asked: Asked | None, *, batched: bool) -> int:
+    if batch is None:
+        batch = asked.batch if asked else 1
+    if batch < 1:
+        raise BenchError(f"batch {batch}: a request has at least one example")
+    if not batched and batch > 1:
+        raise BenchError(f"batch {batch}: a model without batch dimension (batched=False) takes 1 example")
+    return batch
+
+
+def _drawn(count: int, batch: int, size: int, seed: int) -> npt.NDArray[np.int64]:
+    """[size, batch]: which examples each message holds."""
+    rng = np.random.default_rng(seed)
+    passes = math.ceil(size * batch / count)
+    drawn = np.concatenate([rng.permutation(count) for _ in range(passes)])[: size * batch]
+    return drawn.reshape(size, batch)
+
+
+def _size(
+    arrays: Mapping[str, npt.NDArray[Any]],
+    constants: Mapping[str, npt.NDArray[Any]],
+    count: int,
+    batch: int,
+) -> int:
+    if not arrays:
+        return 1
+    each = sum(bytes_per_example(array) for array in arrays.values())
+    per_message = batch * each + sum(bytes_per_example(array[np.newaxis]) for array in constants.values())
+    if per_message > LARGEST_REQUEST:
+        raise BenchError(
+            f"batch {batch}: a request of {per_message:.3g} bytes; no message holds more than {LARGEST_REQUEST}: "
+            f"take at most {int(LARGEST_REQUEST / each)} examples (--batch-size)"
+        )
+    wanted = max(math.ceil(count / batch), LEAST_MESSAGES)
+    return max(1, min(wanted, int(POOL_BYTES / max(per_message, 1))))
+
+
+def _sha256(messages: Sequence[bytes]) -> str:
+    digest = hashlib.sha256()
+    for message in messages:
+        digest.update(len(message).to_bytes(8, "little"))
+        digest.update(message)
+    return digest.hexdigest()

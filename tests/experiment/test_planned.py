@@ -1,0 +1,60 @@
+"""A trial measures the version and batch that the experiment plans, or fails in one line (issue 13)."""
+
+from pathlib import Path
+
+from bench.run import Run
+from tests.experiment.experiments import bench_run, only_folder, write
+
+SCENARIO = """
+import numpy as np
+from bench.load.users import PredictUser
+from bench.payload import Pool
+
+class Own(PredictUser):
+    @classmethod
+    def payload(cls, options):
+        images = np.zeros((4, 28, 28, 1), np.float32)
+        return Pool.of({"images": images}, None, output="scores", model="mnist", <more>)
+"""
+
+
+def experiment(folder: Path, more: str, text: str) -> Path:
+    path = write(folder, text, servers='["quick"]')
+    scenario = folder / "own.py"
+    scenario.write_text(SCENARIO.replace("<more>", more))
+    whole = path.read_text().replace("versions = [1]", "versions = [1, 2]")
+    path.write_text("\n".join([f'scenario = "{scenario}"', *whole.splitlines()[1:]]) + "\n")
+    return path
+
+
+def test_a_payload_that_names_no_version_is_sent_to_the_planned_one(tmp_path: Path) -> None:
+    path = experiment(tmp_path, "batch=options.asked.batch", "batch_sizes = [2]")
+    done = bench_run(path, "--trials", "1")
+    assert done.returncode == 0, done.stderr
+    folder = only_folder(path)
+    for trial in folder.trials:
+        run = Run.open(folder.run_of(trial) or Path())
+        assert set(run.counts["version"].dropna()) == {trial.cell.version}
+        assert set(run.counts["batch"]) == {2}
+        (asked,) = run.manifest["target"]["asked"].values()
+        assert asked["version"] == trial.cell.version
+
+
+def test_a_payload_that_names_another_version_fails_those_trials(tmp_path: Path) -> None:
+    path = experiment(tmp_path, "version=2", "")
+    done = bench_run(path, "--trials", "1")
+    assert done.returncode == 3, done.stderr
+    folder = only_folder(path)
+    ended = folder.ended()
+    versions = {trial.number: trial.cell.version for trial in folder.trials}
+    assert {versions[n]: each.outcome for n, each in ended.items()} == {1: "failed", 2: "measured"}
+    (reason,) = (each.reason for each in ended.values() if each.outcome == "failed")
+    assert "--model-version 1: the requests Predict of Own.payload ask for version 2" in str(reason)
+
+
+def test_a_payload_of_another_batch_size_fails(tmp_path: Path) -> None:
+    path = experiment(tmp_path, "batch=1", "batch_sizes = [4]")
+    done = bench_run(path, "--trials", "1")
+    assert done.returncode == 3, done.stderr
+    assert {each.outcome for each in only_folder(path).ended().values()} == {"failed"}
+    assert "--batch-size 4" in done.stderr
