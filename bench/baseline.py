@@ -10,8 +10,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
-from bench import BenchError
+from bench import BenchError, checksums
 from bench.recording import COUNTS, EVENTS, HISTOGRAMS, MANIFEST, TELEMETRY
+from bench.run import Run
 
 FOLDER: Final = Path("results/baseline")
 KEPT: Final = (MANIFEST, HISTOGRAMS, COUNTS, EVENTS, TELEMETRY)
@@ -28,7 +29,8 @@ def put(run: Path, folder: Path) -> Path:
             for name in KEPT:
                 if (run / name).is_file():
                     shutil.copyfile(run / name, temporary / name)
-            _keep_no_paths(temporary / MANIFEST)
+            _adapt(temporary / MANIFEST, Run.open(run).altered)
+            checksums.seal(temporary)
             if target.exists():
                 shutil.rmtree(target)
             temporary.rename(target)
@@ -62,11 +64,18 @@ def remove(runs: Iterable[Path]) -> None:
             raise BenchError(f"{run}: {error.strerror}; remove it by hand") from error
 
 
-def _keep_no_paths(manifest: Path) -> None:
-    """A baseline is published with the code: the user's folders are nobody's business."""
+def _adapt(manifest: Path, altered: list[str]) -> None:
+    """Take out the user's folders, since a baseline is published with the code, and keep what was wrong with the files.
+
+    The copy gets checksums of its own: what was altered before would no longer show.
+    """
     said: dict[str, Any] = json.loads(manifest.read_bytes())
     model = said.get("model")
     if isinstance(model, dict):
         model.pop("path", None)
     said.pop("command", None)
+    if altered:
+        reason = f"files were not as they were when the run ended: {', '.join(altered)}"
+        noted = {"check": "files changed", "reason": reason, "remedy": "run it again"}
+        said["doubts"] = [*(said.get("doubts") or []), noted]
     manifest.write_text(json.dumps(said, indent=1) + "\n")

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 _NUMBER: Final = (int, float)
 _SHAPES: Final[dict[str, tuple[type, ...]]] = {
+    "run_id": (str,),
     "state": (str,),
     "started": (str,),
     "scenario": (str,),

@@ -11,6 +11,7 @@ A run is a folder, `<UTC start>-<scenario>[-<note>]`:
     events.jsonl      what happened during the run: time, kind, text
     telemetry.jsonl   what was observed beside the requests, a line an observation
     answers.npz       which class each example was given, where the scenario asks for it (bench.choices)
+    SHA256SUMS        checksums of all these, written when the run has ended (bench.checksums)
 
 A key is request name, model version, batch and outcome (bench.chunk.Key). Files are only appended to, the
 manifest and the Parquet file are replaced in one step: whatever kills the writer leaves a folder that can be read
@@ -23,6 +24,7 @@ histograms of mismatched answers.
 import json
 import logging
 import os
+import secrets
 import shutil
 import subprocess
 import sys
@@ -30,7 +32,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from bench import BenchError, hlog, samples
+from bench import BenchError, checksums, hlog, samples
 from bench.chunk import KINDS, Chunk, Key, Kinds, Pause, Span, Tally, no_pause
 from bench.jsonl import json_line
 
@@ -52,6 +54,7 @@ class RunWriter:
         self._histograms: dict[tuple[Key, int], list[Kinds]] = {}
         self._newest = 0
         self._span: Span | None = None
+        self._sealed = False
 
     @staticmethod
     def check_root(root: Path) -> None:
@@ -73,6 +76,9 @@ class RunWriter:
         path = _make_folder(root, "-".join(filter(None, (f"{started:%Y%m%dT%H%M%SZ}", scenario, note))))
         head = {
             "schema": SCHEMA,
+            "run_id": secrets.token_hex(
+                16
+            ),  # a copy of the run is known by it, whatever its folder is called
             "state": "running",
             "started": started.isoformat(),
             "scenario": scenario,
@@ -125,7 +131,7 @@ class RunWriter:
         self._append(name, content)
 
     def finish(self, **fields: Any) -> None:
-        """Write what is left, say that the run is finished, and pack the samples into one Parquet file.
+        """Write what is left, say that the run is finished, pack the samples into one Parquet file, and seal all files.
 
         The run is finished before the packing: should that fail, the samples are read from their shards.
         """
@@ -141,12 +147,23 @@ class RunWriter:
         self.update(state="finished", span=self._span._asdict() if self._span else None, **fields)
         if (self.path / SHARDS).is_dir():
             self._pack()
+        self._seal()
 
     def abandon(self) -> None:
         """Close the files: a folder that was not finished stays as it is, and says so."""
         for descriptor in self._files.values():
             os.close(descriptor)
         self._files.clear()
+
+    def _seal(self, *names: str) -> None:
+        """Write the checksums of all files, or anew those of some. Raises BenchError."""
+        try:
+            checksums.seal(self.path, names or None)
+        except OSError as error:
+            raise BenchError(
+                f"{self.path / checksums.FILE}: {error.strerror}; the run cannot be recorded"
+            ) from error
+        self._sealed = True
 
     def _pack(self) -> None:
         # A process of its own, and a group of its own: pyarrow's memory and its minute of work for an hour's samples
@@ -186,6 +203,8 @@ class RunWriter:
                 rest = rest[os.write(self._files[name], rest) :]
         except OSError as error:
             raise BenchError(f"{self.path / name}: {error.strerror}; the run cannot be recorded") from error
+        if self._sealed:
+            self._seal(name)
 
     def _write_manifest(self) -> None:
         temporary = self.path / f".{MANIFEST}.{os.getpid()}"
@@ -201,6 +220,8 @@ class RunWriter:
             raise BenchError(
                 f"{self.path / MANIFEST}: {error.strerror}; the run cannot be recorded"
             ) from error
+        if self._sealed:
+            self._seal(MANIFEST)
 
 
 def _make_folder(root: Path, name: str) -> Path:

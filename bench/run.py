@@ -4,6 +4,7 @@ Reads the folder that `bench.recording` writes; its layout is described there. F
 for, and only as far as they are whole.
 """
 
+import hashlib
 import json
 import math
 from collections.abc import Callable, Iterable, Iterator
@@ -12,12 +13,23 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from bench import BenchError, hlog, samples
+from bench import BenchError, checksums, hlog, samples
+from bench.choices import FILE as CHOICES
 from bench.chunk import Chunk, Key, Tally
 from bench.contents import RecordedFiles
 from bench.histogram import Histogram
 from bench.manifest_shape import misfit
-from bench.recording import COUNTS, HISTOGRAMS, MANIFEST, SAMPLES, SCHEMA, SHARDS, RunWriter
+from bench.recording import (
+    COUNTS,
+    EVENTS,
+    HISTOGRAMS,
+    MANIFEST,
+    SAMPLES,
+    SCHEMA,
+    SHARDS,
+    TELEMETRY,
+    RunWriter,
+)
 from bench.warmup import mser
 
 if TYPE_CHECKING:
@@ -118,6 +130,28 @@ class Run:
     def name(self) -> str:
         """The folder's name."""
         return self.path.resolve().name
+
+    @cached_property
+    def id(self) -> str:
+        """What tells the run from every other, and a copy of it not.
+
+        Of a run from before there were random ids: a checksum of when it began and what it counted.
+        """
+        known = self.manifest.get("run_id")
+        if known:
+            return str(known)
+        counted = self.path / COUNTS
+        content = counted.read_bytes() if counted.is_file() else str(self.path.resolve()).encode()
+        return hashlib.sha256(str(self.manifest.get("started")).encode() + content).hexdigest()[:32]
+
+    @cached_property
+    def altered(self) -> list[str]:
+        """Which files are not as they were when the run ended; nothing is known of runs from before there were ids."""
+        if not self.finished or not (self.manifest.get("run_id") or (self.path / checksums.FILE).exists()):
+            return []
+        return checksums.altered(
+            self.path, (MANIFEST, HISTOGRAMS, COUNTS, SAMPLES, EVENTS, TELEMETRY, CHOICES)
+        )
 
     @property
     def finished(self) -> bool:

@@ -1,10 +1,12 @@
 """Runs with known contents, written with the real writer: what the tests of reading and judging runs start from."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from bench import checksums
 from bench.chunk import Chunk
 from bench.run import Run, RunWriter
 from bench.sample import CANCELLED_STATUS, UNSENT
@@ -83,3 +85,12 @@ def write(
         unsent = sum(tally.requests for (key, _), tally in tallies if key.outcome == UNSENT)
         writer.finish(counts={"sent": recorded - unsent, "unsent": unsent, "recorded": recorded})
     return Run.open(writer.path)
+
+
+def edit(run: Path, **fields: Any) -> None:
+    """Write other things into a run's manifest, as if it had been recorded so; None takes a key out."""
+    manifest = json.loads((run / "manifest.json").read_text()) | fields
+    kept = {name: value for name, value in manifest.items() if value is not None}
+    (run / "manifest.json").write_text(json.dumps(kept))
+    if (run / checksums.FILE).exists():
+        checksums.seal(run, ["manifest.json"])

@@ -37,7 +37,7 @@ def _best_lines(rows: list[tuple[str, RunReport, Line]]) -> list[str]:
         known = [row for row in known if math.isfinite(row[0])]
         if known:
             value, name, run, line = choose(known, key=lambda row: row[0])
-            doubted = ", which is in doubt" if run.doubts else ""
+            doubted = ", with warnings" if run.doubts else ""
             found.append(f"{title}: {text(value)}, {name} ({_in_words(run, line)}){doubted}")
     return found
 
@@ -51,7 +51,7 @@ def _best_cells(cells: list[Group]) -> list[str]:
         known = [row for row in known if math.isfinite(row[0])]
         if known:
             value, cell = choose(known, key=lambda row: row[0])
-            doubted = ", of which some trials are in doubt" if cell.doubted else ""
+            doubted = ", some of them with warnings" if cell.doubted else ""
             words = cell.identity.words(parts)
             found.append(
                 f"{title}: {text(value)}, mean of {len(cell.known(metric))} trials ({words}){doubted}"

@@ -55,6 +55,19 @@ def _unfinished(run: Run) -> list[Doubt]:
     ]
 
 
+def _altered(run: Run) -> list[Doubt]:
+    if not run.altered:
+        return []
+    more = f" and {len(run.altered) - 3} more" if len(run.altered) > 3 else ""
+    return [
+        Doubt(
+            "files changed",
+            f"files are not as they were when the run ended: {', '.join(run.altered[:3])}{more}",
+            "restore the folder from where it was copied, or run it again",
+        )
+    ]
+
+
 def _empty(run: Run) -> list[Doubt]:
     if run.tallies:
         return []
@@ -228,6 +241,7 @@ def _too_few_samples(run: Run, percentiles: Iterable[float]) -> list[Doubt]:
 
 CHECKS: Final[tuple[Callable[[Run], list[Doubt]], ...]] = (
     _unfinished,
+    _altered,
     _empty,
     _incomplete,
     _lost_workers,

@@ -162,7 +162,7 @@ def markdown(found: Comparisons) -> str:
         if told := remarks(comparison):
             parts.append("\n".join(f"- {escaped(text)}" for text in told))
         if comparison.doubts:
-            parts.append("\n".join(f"- doubt: {escaped(str(doubt))}" for doubt in comparison.doubts))
+            parts.append("\n".join(f"- warning: {escaped(str(doubt))}" for doubt in comparison.doubts))
     if found.unmatched:
         parts.append(
             "\n".join(

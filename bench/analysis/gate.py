@@ -7,7 +7,7 @@ from pathlib import Path
 
 from bench import BenchError
 from bench.analysis.compare import doubts_of, match
-from bench.analysis.doubt import Doubt
+from bench.analysis.doubt import Doubt, check_accepted
 from bench.analysis.intervals import ERROR_RATE, holm
 from bench.analysis.limit import Finding, Limit, judge_absolute, judge_relative, not_measured, resolved
 from bench.analysis.trials import Identity, Trial, Trials
@@ -23,6 +23,8 @@ class LimitsFile:
     path: Path
     limits: list[Limit]
     accept: frozenset[str]
+    failed_share: float = 0.0
+    """Share of a cell's trials that may have failed."""
 
     @classmethod
     def read(cls, path: Path) -> "LimitsFile":
@@ -30,7 +32,10 @@ class LimitsFile:
         said, bounds = read_limits(path)
         if not bounds:
             raise BenchError(f"{path}: no limit in it; such as: [limits] p99_ms = 25")
-        return cls(path, [resolved(bound, path) for bound in bounds], frozenset(said.accept))
+        check_accepted(said.accept, f"{path}: accept")
+        return cls(
+            path, [resolved(bound, path) for bound in bounds], frozenset(said.accept), said.failed_share
+        )
 
     @property
     def relative(self) -> bool:

@@ -134,8 +134,8 @@ def markdown(judged: Judgement) -> str:
     rows = zip(*(column.texts for column in drawn.columns), strict=True)
     parts = [f"**Gate {escaped(judged.verdict)}**"]
     parts.append("\n".join([head, rule, *("| " + " | ".join(map(escaped, row)) + " |" for row in rows)]))
-    told = [f"- doubt: {escaped(str(doubt))}" for doubt in judged.doubts]
-    told += [f"- accepted doubt: {escaped(str(doubt))}" for doubt in judged.accepted]
+    told = [f"- warning: {escaped(str(doubt))}" for doubt in judged.doubts]
+    told += [f"- accepted warning: {escaped(str(doubt))}" for doubt in judged.accepted]
     told += [f"- {escaped(text)}" for text in remarks(judged)]
     if told:
         parts.append("\n".join(told))
@@ -143,7 +143,7 @@ def markdown(judged: Judgement) -> str:
 
 
 def junit(judged: Judgement, suite: str) -> str:
-    """JUnit's XML: a test case for each limit; what is not decidable, and each doubt, is an error."""
+    """JUnit's XML: a test case for each limit; what is not decidable, and each warning, is an error."""
     root = ElementTree.Element("testsuite", name=suite)
     for finding, cell in zip(judged.findings, _cells(judged), strict=True):
         title = f"{finding.limit.dotted}{f' ({cell})' if cell else ''}"
@@ -154,7 +154,7 @@ def junit(judged: Judgement, suite: str) -> str:
         elif finding.outcome == "unknown":
             ElementTree.SubElement(case, "error", message=text)
     for doubt in judged.doubts:
-        case = ElementTree.SubElement(root, "testcase", classname=suite, name=f"believable: {doubt.check}")
+        case = ElementTree.SubElement(root, "testcase", classname=suite, name=f"no warning: {doubt.check}")
         ElementTree.SubElement(case, "error", message=str(doubt))
     root.set("tests", str(len(judged.findings) + len(judged.doubts)))
     root.set("failures", str(sum(each.outcome == "BROKEN" for each in judged.findings)))
@@ -172,7 +172,7 @@ def annotations(judged: Judgement) -> list[str]:
         level = "error" if finding.outcome == "BROKEN" else "warning"
         text = f"{measured_text(finding)} measured, {allowed_text(finding)} allowed ({interval_text(finding)}); {finding.how}"
         lines.append(_command(level, f"{finding.outcome}: {name(finding)} {cell}".strip(), text))
-    return lines + [_command("warning", f"doubt: {doubt.check}", str(doubt)) for doubt in judged.doubts]
+    return lines + [_command("warning", f"warning: {doubt.check}", str(doubt)) for doubt in judged.doubts]
 
 
 def _command(level: str, title: str, text: str) -> str:

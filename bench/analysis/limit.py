@@ -21,6 +21,8 @@ Outcome = Literal["kept", "BROKEN", "unknown"]
 SUFFIXES: Final = {"_ms": 1e-3, "_us": 1e-6, "_s": 1.0}
 PROPORTIONS: Final = ("error_share", "mismatch_share")
 """Shares of requests that are judged by their counts: even in a single run."""
+BELOW_ZERO: Final = ("accuracy_gap",)
+"""What is better the higher it is and can be below 0: of the others, a bound of 0 is no limit."""
 
 
 @dataclass(frozen=True)
@@ -95,9 +97,25 @@ def resolved(bound: Bound, path: Path) -> Limit:
         raise BenchError(
             f"{path}: {bound.dotted} = {bound.value:g}: without a unit; write {name}_ms, {name}_us or {name}_s"
         )
-    if metric.unit == "share" and not bound.relative and bound.value > 1:
-        raise BenchError(f"{path}: {bound.dotted} = {bound.value:g}: a share from 0 to 1 is expected")
+    _check_share(bound, metric, path)
+    if not bound.relative and metric.better == "higher" and bound.value == 0 and name not in BELOW_ZERO:
+        raise BenchError(
+            f"{path}: {bound.dotted} = 0: every run keeps that; leave it out, or write what is needed"
+        )
     return Limit(metric, bound.value * factor, bound.relative, bound.where, bound.dotted)
+
+
+def _check_share(bound: Bound, metric: Metric, path: Path) -> None:
+    """Raises BenchError for a share that may be meant as another one, and a unit that the metric has not."""
+    if bound.relative:
+        return
+    if metric.unit != "share":
+        if bound.percent:
+            raise BenchError(f'{path}: {bound.dotted} = "{100 * bound.value:g} %": {metric.name} is no share')
+    elif bound.value > 1:
+        raise BenchError(f"{path}: {bound.dotted} = {bound.value:g}: a share from 0 to 1 is expected")
+    elif bound.value == 1 and not bound.percent:
+        raise BenchError(f'{path}: {bound.dotted} = 1: write "1 %" or "100 %", as it is meant')
 
 
 def judge_absolute(

@@ -153,7 +153,7 @@ def _tiles(report: Report) -> list[dict[str, Any]]:
     if math.isfinite(values["accuracy"]):
         tiles.append(("accuracy", quantities.accuracy(values["accuracy"]), False))
     doubts = len(report.runs[0].doubts)
-    tiles.append(("doubts", str(doubts) if doubts else "none", doubts > 0))
+    tiles.append(("warnings", str(doubts) if doubts else "none", doubts > 0))
     return [{"title": title, "text": text, "alarm": alarm} for title, text, alarm in tiles]
 
 

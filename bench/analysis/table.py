@@ -106,7 +106,7 @@ def _measured(rows: list[Row]) -> list[Column]:
         _column("accuracy", rows, lambda line: quantities.accuracy(line.values.get("accuracy"))),
     ]
     doubts = [str(len(run.doubts)) if run.doubts else "none" for run, _ in rows]
-    return [*columns, Column("doubts", False, doubts, [bool(run.doubts) for run, _ in rows])]
+    return [*columns, Column("warnings", False, doubts, [bool(run.doubts) for run, _ in rows])]
 
 
 def _parts(rows: list[Row]) -> list[Column]:
@@ -151,7 +151,7 @@ def _notes(report: Report) -> list[str]:
 
 
 def markdown(report: Report, together: Table | None = None, split: Table | None = None) -> str:
-    """The table, the doubts and what could not be read, in GitHub's Markdown.
+    """The table, the warnings and what could not be read, in GitHub's Markdown.
 
     `together`: trials taken together, told first; `split`: where the time went.
     """
@@ -168,7 +168,7 @@ def markdown(report: Report, together: Table | None = None, split: Table | None 
     doubtful = doubts_told(report)
     if doubtful:
         lines = [f"- **{escaped(name)}**: {escaped(str(doubt))}" for name, doubt in doubtful]
-        parts.append("Doubts:\n\n" + "\n".join(lines))
+        parts.append("Warnings:\n\n" + "\n".join(lines))
     if report.unreadable:
         parts.append(
             "Not readable:\n\n" + "\n".join(f"- {escaped(each.reason)}" for each in report.unreadable)

@@ -9,6 +9,7 @@ from rich.console import Console
 from bench import BenchError
 from bench import baseline as kept
 from bench.analysis.compare import doubts_of
+from bench.analysis.doubt import check_accepted
 from bench.analysis.gate import UNDECIDED
 from bench.analysis.report import report
 from bench.analysis.trials import read_trials
@@ -32,15 +33,16 @@ def baseline() -> None:
 @baseline.command(name="set")
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
-    "--accept", multiple=True, metavar="DOUBT", help="Take runs with this doubt too; may be given again."
+    "--accept", multiple=True, metavar="WARNING", help="Take runs with this warning too; may be given again."
 )
 @_FOLDER
 def set_(paths: tuple[Path, ...], accept: tuple[str, ...], folder: Path) -> int:
     """Take runs as the baseline of what they measured; samples are left out.
 
-    PATHS are run folders or folders of them. Baseline runs of the same cells are replaced. Runs in doubt are
-    refused with exit code 3.
+    PATHS are run folders or folders of them. Baseline runs of the same cells are replaced. Runs with warnings
+    are refused with exit code 3.
     """
+    check_accepted(accept, "--accept")
     new = read_trials(find_runs(paths))
     if new.unreadable:
         raise BenchError(new.unreadable[0].reason)

@@ -16,7 +16,7 @@ from bench.analysis.compare import compare as compare_sides
 from bench.analysis.metrics import METRICS
 from bench.analysis.ranking import pareto, ranking
 from bench.analysis.trials import Identity, Trial, Trials, read_trials
-from bench.cli.tables import hanging, show_table
+from bench.cli.tables import hanging, show_table, warning
 from bench.config.reading import nearest
 from bench.run import find_runs
 
@@ -35,7 +35,9 @@ RANKED = ("inferences_per_second", "p99")
 @click.option(
     "--tolerance", type=click.FloatRange(0), metavar="SHARE", help="Smaller changes are none (0.02: 2 %)."
 )
-@click.option("--check", is_flag=True, help="End with code 1 if anything is worse, 3 if unknown or in doubt.")
+@click.option(
+    "--check", is_flag=True, help="End with code 1 if anything is worse, 3 if inconclusive or with warnings."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print every number as JSON.")
 @click.option("--markdown", "as_markdown", is_flag=True, help="Print tables as Markdown.")
 def compare(
@@ -127,7 +129,7 @@ def _show(console: Console, found: Comparisons, trials: Trials) -> None:
         for text in told.remarks(comparison):
             hanging(console, Text.assemble(("unknown  ", "yellow"), text))
         for doubt in comparison.doubts:
-            hanging(console, Text.assemble(("doubt  ", "yellow"), f"{doubt.reason}; ", (doubt.remedy, "dim")))
+            hanging(console, warning(doubt))
     for side, identity in found.unmatched:
         hanging(
             console,

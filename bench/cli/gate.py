@@ -17,7 +17,7 @@ from bench.analysis import gate_report as told
 from bench.analysis.gate import Judgement, LimitsFile
 from bench.analysis.gate import gate as judge
 from bench.analysis.trials import Trials, read_trials
-from bench.cli.tables import hanging, show_table
+from bench.cli.tables import hanging, show_table, warning
 from bench.run import find_runs
 
 VARIED: Final = ("version", "build", "server", "model")
@@ -189,9 +189,9 @@ def _show(console: Console, judged: Judgement) -> None:
     for text in told.remarks(judged):
         hanging(console, Text.assemble(("unknown  ", "yellow"), text))
     for doubt in judged.doubts:
-        hanging(console, Text.assemble(("doubt  ", "yellow"), f"{doubt.reason}; ", (doubt.remedy, "dim")))
+        hanging(console, warning(doubt))
     for doubt in judged.accepted:
-        hanging(console, Text.assemble(("accepted  ", "dim"), doubt.reason))
+        hanging(console, warning(doubt, title="accepted"))
 
 
 def _write(

@@ -6,18 +6,19 @@ from rich.measure import Measurement
 from rich.table import Table as Drawing
 from rich.text import Text
 
+from bench.analysis.doubt import Doubt
 from bench.analysis.report import Report, doubts_told, labels
 from bench.analysis.split_table import TITLE, split_table
 from bench.analysis.table import Column, Table, table
 
 MOST_LINES = 30
-"""Doubts and unreadable runs that are told one by one."""
+"""Warnings and unreadable runs that are shown one by one."""
 MOST_SPLITS = 16
 """Rows of the table that says where the time goes; more are in the page and in --json."""
 
 
 def show_report(console: Console, report: Report) -> None:
-    """The table of a report, then the doubts and what could not be read."""
+    """The table of a report, then the warnings and what could not be read."""
     drawn = table(report)
     if report.runs:
         show_table(console, drawn)
@@ -34,21 +35,21 @@ def show_report(console: Console, report: Report) -> None:
             who = f"{name}: " if len(report.runs) > 1 else ""
             hanging(console, Text.assemble(("answer  ", "green"), (who, "bold"), answer.text))
     told = [
-        Text.assemble(
-            ("doubt  ", "yellow"),
-            (f"{name}: " if len(report.runs) > 1 else "", "bold"),
-            f"{doubt.reason}; ",
-            (doubt.remedy, "dim"),
-        )
-        for name, doubt in doubts_told(report)
+        warning(doubt, f"{name}: " if len(report.runs) > 1 else "") for name, doubt in doubts_told(report)
     ]
     told += [Text.assemble(("left out  ", "red"), each.reason) for each in report.unreadable]
     for text in told[:MOST_LINES]:
         hanging(console, text)
     if len(told) > MOST_LINES:
         console.print(
-            Text(f"and {len(told) - MOST_LINES} more doubts or runs left out: see --json", style="yellow")
+            Text(f"and {len(told) - MOST_LINES} more warnings or runs left out: see --json", style="yellow")
         )
+
+
+def warning(doubt: Doubt, who: str = "", title: str = "warning") -> Text:
+    """A warning as a line, with the name by which it is accepted."""
+    remedy = (f"; {doubt.remedy}" if doubt.remedy else "", "dim")
+    return Text.assemble((f"{title}  ", "yellow"), (who, "bold"), doubt.reason, remedy, f"  [{doubt.check}]")
 
 
 def show_table(console: Console, drawn: Table) -> None:

@@ -1,12 +1,16 @@
-"""Which limits must be kept, as a user writes them beside a scenario? (limits files)"""
+"""Limits files: what runs are checked against, as a user writes it beside a scenario."""
 
 import math
+import re
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from pydantic import field_validator
 
 from bench.config.reading import Table, checked, key, read_toml
+
+_PERCENT: Final = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*%\s*")
+_UNITS: Final = 'a finite number from 0 on is expected, or a share such as "5 %"'
 
 
 class Where(Table):
@@ -22,25 +26,34 @@ class Where(Table):
 class Bounds(Where):
     """Limits for all cells, or for those that the table names."""
 
-    limits: dict[str, int | float] = key(
+    limits: dict[str, int | float | str] = key(
         {},
         "metrics with the most, or of rates and accuracy the least, that is allowed",
         "Absolute limits; durations end in _s, _ms or _us.",
-        "{ p99_ms = 25, error_share = 0.001, accuracy = 0.9 }",
+        '{ p99_ms = 25, error_share = "0.1 %", accuracy = 0.9 }',
     )
-    worse_than_baseline: dict[str, int | float] = key(
+    worse_than_baseline: dict[str, int | float | str] = key(
         {},
         "metrics with the share by which they may be worse than the baseline's",
-        "Relative limits: 0.05 allows 5 %; of error_share and mismatch_share, so many points.",
-        "{ p50 = 0.03, p99 = 0.10, requests_per_second = 0.03 }",
+        'Relative limits: "5 %" or 0.05; of error_share and mismatch_share, so many points.',
+        '{ p50 = "3 %", p99 = "10 %", requests_per_second = "3 %" }',
     )
 
     @field_validator("limits", "worse_than_baseline")
     @classmethod
-    def _finite(cls, bounds: dict[str, int | float]) -> dict[str, int | float]:
+    def _finite(cls, bounds: dict[str, int | float | str]) -> dict[str, int | float | str]:
         for name, bound in bounds.items():
-            if isinstance(bound, bool) or not math.isfinite(bound) or bound < 0:
-                raise ValueError(f"{name} = {bound}: a finite number from 0 on is expected")
+            _number(bound, name)
+        return bounds
+
+    @field_validator("worse_than_baseline")
+    @classmethod
+    def _meant(cls, bounds: dict[str, int | float | str]) -> dict[str, int | float | str]:
+        for name, bound in bounds.items():
+            if not isinstance(bound, str) and bound >= 1:
+                raise ValueError(
+                    f'{name} = {bound:g}: allows {bound:.0%}; write "{bound:g} %" or "{100 * bound:g} %", as it is meant'
+                )
         return bounds
 
 
@@ -49,9 +62,15 @@ class Limits(Bounds):
 
     accept: list[str] = key(
         [],
-        "a list of names of doubts, as reports call them",
-        "Doubts in spite of which a verdict is given.",
+        "a list of names of warnings, as reports show them",
+        "Warnings in spite of which a verdict is given.",
         '["client saturated"]',
+    )
+    failed_trials: int | float | str = key(
+        0,
+        "a share of trials from 0 on and below 1",
+        "Share of a cell's trials that may have failed.",
+        '"10 %"',
     )
     cells: list[Bounds] = key(
         [],
@@ -59,6 +78,30 @@ class Limits(Bounds):
         "Further limits for some cells.",
         "[{ batch = 32, limits = { p99_ms = 40 } }]",
     )
+
+    @field_validator("failed_trials")
+    @classmethod
+    def _share(cls, share: float | str) -> float | str:
+        if _number(share, "failed_trials") >= 1:
+            raise ValueError(f'failed_trials = {share}: a share below 1 is expected, such as "10 %"')
+        return share
+
+    @property
+    def failed_share(self) -> float:
+        """The share of a cell's trials that may have failed."""
+        return _number(self.failed_trials, "failed_trials")
+
+
+def _number(bound: float | str, name: str) -> float:
+    """A bound as a number: "5 %" is 0.05. Raises ValueError."""
+    if isinstance(bound, str):
+        percent = _PERCENT.fullmatch(bound)
+        if percent is None:
+            raise ValueError(f'{name} = "{bound}": {_UNITS}')
+        return float(percent[1]) / 100
+    if isinstance(bound, bool) or not math.isfinite(bound) or bound < 0:
+        raise ValueError(f"{name} = {bound}: {_UNITS}")
+    return float(bound)
 
 
 class Bound(NamedTuple):
@@ -71,6 +114,8 @@ class Bound(NamedTuple):
     relative: bool
     dotted: str
     """Where it stands in the file."""
+    percent: bool
+    """Whether it is written with a unit, as "5 %"."""
 
 
 def read_limits(path: Path) -> tuple[Limits, list[Bound]]:
@@ -83,5 +128,6 @@ def read_limits(path: Path) -> tuple[Limits, list[Bound]]:
         for kind in ("limits", "worse_than_baseline"):
             for name, value in getattr(table, kind).items():
                 relative = kind == "worse_than_baseline"
-                found.append(Bound(table, name, float(value), relative, f"{prefix}{kind}.{name}"))
+                number, dotted = _number(value, name), f"{prefix}{kind}.{name}"
+                found.append(Bound(table, name, number, relative, dotted, isinstance(value, str)))
     return limits, found

@@ -18,12 +18,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from bench import BenchError
+from bench import BenchError, checksums
 from bench.config.experiment import Study
 from bench.config.reading import nearest
 from bench.experiment.folder import FETCHED, Folder
 from bench.experiment.order import Option, Order
 from bench.experiment.trial import Failed, Glance, check_recorded, check_server
+from bench.recording import MANIFEST
+from bench.run import Run
 
 _LOOK_SECONDS: Final = 0.5
 _ANSWER_SECONDS: Final = 20.0
@@ -171,11 +173,16 @@ class Master:
             tarfile.open(fileobj=archive, mode="r|") as packed,
         ):
             packed.extractall(place, filter="data")
-        manifest = place / name / "manifest.json"
+        damaged = Run.open(place / name).altered
+        if damaged:
+            raise Failed(f"{self.url}: the run was damaged on its way: {', '.join(damaged)}")
+        manifest = place / name / MANIFEST
         said = json.loads(manifest.read_text())
         said["experiment"] = json.loads(json.dumps(order.described(), default=str))
         said["load"]["run_time"] = order.seconds  # Locust was told a longer one, and stopped
         manifest.write_text(json.dumps(said, indent=1) + "\n")
+        if (place / name / checksums.FILE).exists():
+            checksums.seal(place / name, [MANIFEST])
         target = folder.path / name
         (place / name).rename(target)
         place.rmdir()

@@ -44,7 +44,7 @@ def tell(run: Path, report: dict[str, Any]) -> None:
         log.info("%s", _measured(line))
     doubts = report["doubts"]
     for doubt in doubts:
-        log.warning("doubt: %s; %s", doubt["reason"], doubt["remedy"])
+        log.warning("%s; %s [%s]", doubt["reason"], doubt["remedy"], doubt["check"])
     log.info("%s: %s; read it with: bench report %s", run, _summary(len(doubts)), run)
 
 
@@ -69,4 +69,4 @@ def _duration(seconds: float) -> str:
 
 
 def _summary(count: int) -> str:
-    return {0: "no doubts", 1: "1 doubt"}.get(count, f"{count} doubts")
+    return {0: "no warnings", 1: "1 warning"}.get(count, f"{count} warnings")

@@ -1,17 +1,19 @@
 """Each doubt appears for its reason, and a good run has none."""
 
-import json
+import ast
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+import bench
 from bench.analysis.checks import doubts
-from bench.analysis.doubt import Doubt
+from bench.analysis.doubt import KNOWN, Doubt
 from bench.chunk import Chunk
 from bench.run import Run, RunWriter
-from tests.recorded import requests, write
+from tests.recorded import edit, requests, write
 
 SECONDS = 30
 OPEN = {"kind": "poisson", "rate": 100.0, "users": 4}
@@ -59,8 +61,7 @@ def test_an_empty_run(tmp_path: Path) -> None:
 )
 def test_samples_that_are_missing(tmp_path: Path, counts: dict[str, int], expected: list[str]) -> None:
     run = write(tmp_path, chunks())
-    manifest = run.manifest | {"counts": counts}
-    (run.path / "manifest.json").write_text(json.dumps(manifest))
+    edit(run.path, counts=counts)
     found = doubts(Run.open(run.path))
     assert names(found) == expected
     if expected and counts["sent"]:
@@ -81,9 +82,7 @@ def test_what_was_never_sent_is_not_missing(tmp_path: Path) -> None:
     )
     assert unsent > 0
     run = write(tmp_path, made, load=OPEN)
-    (run.path / "manifest.json").write_text(
-        json.dumps(run.manifest | {"counts": {"sent": 12_000 - unsent, "recorded": 12_000}})
-    )
+    edit(run.path, counts={"sent": 12_000 - unsent, "recorded": 12_000})
     assert doubts(Run.open(run.path)) == []
 
 
@@ -253,3 +252,58 @@ def test_doubts_noted_while_the_run_lasted_are_kept(tmp_path: Path) -> None:
     noted = [{"check": "errors", "reason": "noted", "remedy": "look"}, {"reason": "old"}, "rubbish"]
     found = doubts(write(tmp_path, chunks(errors=0.5), doubts=noted))
     assert found == [Doubt("errors", "noted", "look"), Doubt("noted", "old", "")]
+
+
+@pytest.mark.parametrize(
+    ("damage", "named"),
+    [
+        (lambda run: (run / "telemetry.jsonl").write_text("{}"), "telemetry.jsonl added"),
+        (lambda run: (run / "counts.jsonl").write_text(""), "counts.jsonl changed"),
+        (lambda run: (run / "SHA256SUMS").unlink(), "SHA256SUMS missing"),
+        (lambda run: (run / "SHA256SUMS").write_text(""), "SHA256SUMS damaged"),
+        (lambda run: (run / "SHA256SUMS").write_text("0  ../../etc/passwd"), "SHA256SUMS damaged"),
+        (lambda run: (run / "manifest.json").write_text((run / "manifest.json").read_text() + " "), "manifest.json ch"),
+    ],
+)  # fmt: skip
+def test_files_that_are_not_as_they_were(
+    tmp_path: Path, damage: Callable[[Path], object], named: str
+) -> None:
+    run = write(tmp_path, chunks())
+    assert run.altered == []
+    damage(run.path)
+    again = Run.open(run.path)
+    assert any(each.startswith(named) for each in again.altered), again.altered
+    assert "files changed" in names(doubts(again))
+
+
+def test_what_the_writer_adds_after_the_end_is_sealed_too(tmp_path: Path) -> None:
+    writer = RunWriter.create(tmp_path, "mnist", None, {})
+    writer.append(0, chunks()[0])
+    writer.finish()
+    writer.update(doubts=[])
+    writer.event(3.0, "note", "something")
+    writer.abandon()
+    (writer.path / "notes of mine.txt").write_text("nothing that is read")
+    assert Run.open(writer.path).altered == []
+    (writer.path / "events.jsonl").unlink()
+    assert Run.open(writer.path).altered == ["events.jsonl missing"]
+
+
+def test_runs_from_before_there_were_checksums_are_as_they_were(tmp_path: Path) -> None:
+    run = write(tmp_path, chunks())
+    (run.path / "SHA256SUMS").unlink()
+    edit(run.path, run_id=None)
+    old = Run.open(run.path)
+    assert (old.altered, doubts(old)) == ([], [])
+    assert old.id == Run.open(run.path.rename(tmp_path / "renamed")).id != run.id
+
+
+def test_every_warning_has_a_known_name() -> None:
+    """A name that is not in the list could not be accepted."""
+    used = set()
+    for path in Path(bench.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Doubt" and node.args:
+                used |= {node.args[0].value} if isinstance(node.args[0], ast.Constant) else set()
+    assert len(used) > 20
+    assert used <= KNOWN

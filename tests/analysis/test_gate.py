@@ -187,7 +187,7 @@ def test_what_could_not_be_read_or_is_empty_counts(tmp_path: Path) -> None:
 
 
 def test_runs_that_are_empty_failed_or_unfinished_are_not_released(tmp_path: Path) -> None:
-    file = limits(tmp_path, "[limits]\np99_ms = 1000\nerror_share = 1")
+    file = limits(tmp_path, '[limits]\np99_ms = 1000\nerror_share = "100 %"')
     results = tmp_path / "results"
     good = [
         Chunk.of(**requests(i, count=600, rate=600, start=float(i)), keep_samples=False) for i in range(8)

@@ -202,7 +202,7 @@ def test_a_single_run_shows_its_numbers_large(tmp_path: Path) -> None:
     )
     page = render_page(report(find_runs([tmp_path])))
     assert page.count('class="tile"') == 8
-    assert "No doubts" in page
+    assert "No warnings" in page
     assert "<h2>Measured</h2>" not in page
 
 

@@ -73,12 +73,12 @@ def test_the_table_names_what_all_rows_share_once(results: Path) -> None:
         "load": "16 users",
     }
     assert [column.title for column in drawn.columns] == [
-        "run", "version", "batch", "req/s", "inf/s", "p50 ms", "p90 ms", "p99 ms", "p99.9 ms", "errors", "accuracy", "doubts",
+        "run", "version", "batch", "req/s", "inf/s", "p50 ms", "p90 ms", "p99 ms", "p99.9 ms", "errors", "accuracy", "warnings",
     ]  # fmt: skip
     by_title = {column.title: column for column in drawn.columns}
     assert by_title["run"].texts == ["one", "two", "cut", "empty"]
-    assert by_title["doubts"].texts[:2] == ["none", "none"]
-    assert by_title["doubts"].alarms == [False, False, True, True]
+    assert by_title["warnings"].texts[:2] == ["none", "none"]
+    assert by_title["warnings"].alarms == [False, False, True, True]
     assert by_title["errors"].alarms == [False, True, False, False]
     assert by_title["p99 ms"].texts[3] == "–"
     assert by_title["p99.9 ms"].texts[2] == "–"

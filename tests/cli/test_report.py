@@ -37,7 +37,7 @@ def test_every_number_is_shown_at_every_width(results: Path, columns: int) -> No
     assert done.returncode == 0
     assert max(map(len, done.stdout.splitlines())) <= columns
     assert "…" not in done.stdout
-    for title in ("version", "batch", "req/s", "inf/s", "p50", "p99.9", "errors", "accuracy", "doubts"):
+    for title in ("version", "batch", "req/s", "inf/s", "p50", "p99.9", "errors", "accuracy", "warnings"):
         assert title in done.stdout
     for note in ("v1-b1", "v1-b32", "v2-b1", "v2-b32"):
         assert note in done.stdout

@@ -58,7 +58,26 @@ def test_all_limits_in_order_with_where_they_hold(tmp_path: Path) -> None:
         ("[limits]\np99_ms = nan", r"p99_ms = nan: a finite number from 0 on"),
         ("[limits]\np99_ms = -1", r"p99_ms = -1: a finite number from 0 on"),
         ("[limits]\np99_ms = inf", r"p99_ms = inf: a finite"),
-        ('[limits]\np99_ms = "3"', r"limits\.p99_ms"),
+        ('[limits]\np99_ms = "3"', r'p99_ms = "3": a finite number'),
+        ('[limits]\np99_ms = "3 %"', r'limits\.p99_ms = "3 %": p99 is no share'),
+        ('[limits]\nerror_share = "3 ms"', r'error_share = "3 ms": a finite number'),
+        ('[limits]\nerror_share = "120 %"', r"error_share = 1\.2: a share from 0 to 1"),
+        ("[limits]\nerror_share = 1", r'error_share = 1: write "1 %" or "100 %"'),
+        ("[limits]\naccuracy = 1.0", r'accuracy = 1: write "1 %" or "100 %"'),
+        ("[limits]\naccuracy = 0", r"accuracy = 0: every run keeps that"),
+        ("[limits]\nrequests_per_second = 0", r"requests_per_second = 0: every run keeps that"),
+        ("[worse_than_baseline]\np50 = 5", r'p50 = 5: allows 500%; write "5 %" or "500 %"'),
+        ("[worse_than_baseline]\np50 = 1", r'p50 = 1: allows 100%; write "1 %"'),
+        ("[worse_than_baseline]\nerror_share = 1.0", r"error_share = 1: allows 100%"),
+        ('[worse_than_baseline]\np50 = "-5 %"', r'p50 = "-5 %": a finite number'),
+        ('[worse_than_baseline]\np50 = "5 ms"', r'p50 = "5 ms": a finite number'),
+        ("[[cells]]\nworse_than_baseline = { p50 = 3 }", r"cells\..*p50 = 3: allows 300%"),
+        ("failed_trials = 1\n[limits]\np99_ms = 3", r"failed_trials = 1: a share below 1"),
+        ('failed_trials = "100 %"\n[limits]\np99_ms = 3', r"failed_trials = 100 %: a share below 1"),
+        (
+            'accept = ["client satured"]\n[limits]\np99_ms = 3',
+            r"accept 'client satured': no warning has this name, did you mean client saturated",
+        ),
         ("[limits]\nerror_share_ms = 3", "unknown metric"),
         ("[limits]\naccuracy = 95", r"accuracy = 95: a share from 0 to 1"),
         (
@@ -80,6 +99,26 @@ def test_what_is_wrong_is_named(tmp_path: Path, text: str, reason: str) -> None:
         LimitsFile.read(path)
     assert str(path) in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_shares_with_a_unit(tmp_path: Path) -> None:
+    path = write(
+        tmp_path,
+        """
+        failed_trials = "10 %"
+        [limits]
+        error_share = "0.5 %"
+        mismatch_share = "100 %"
+        accuracy = "100 %"
+        accuracy_gap = 0
+        [worse_than_baseline]
+        p50 = "5 %"
+        p99 = "150%"
+        """,
+    )
+    read = LimitsFile.read(path)
+    assert [each.bound for each in read.limits] == [0.005, 1.0, 1.0, 0.0, 0.05, 1.5]
+    assert read.failed_share == 0.1
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

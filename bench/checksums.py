@@ -1,0 +1,82 @@
+"""Checksums of a run's files, written when the run ends: against accidents and honest mistakes, no signature.
+
+The file is that of `sha256sum`: `cd RUN && sha256sum -c SHA256SUMS` checks it without this package.
+"""
+
+import hashlib
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+
+FILE: Final = "SHA256SUMS"
+
+
+def seal(folder: Path, names: Iterable[str] | None = None) -> None:
+    """Write the checksums of all files of a finished run; of some files only, where the rest is sealed already.
+
+    Raises OSError.
+    """
+    sums = {} if names is None else _read(folder)
+    for name in _files(folder) if names is None else names:
+        sums[name] = _sum(folder / name)
+    temporary = folder / f".{FILE}.{os.getpid()}"
+    try:
+        temporary.write_text("".join(f"{sums[name]}  {name}\n" for name in sorted(sums)))
+        temporary.replace(folder / FILE)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def altered(folder: Path, readable: Iterable[str]) -> list[str]:
+    """What is not as it was when the run ended, such as `counts.jsonl changed`.
+
+    readable: names of files that would be read if they were there: one of them that has no checksum was added.
+    """
+    try:
+        sums = _read(folder)
+    except FileNotFoundError:
+        return [f"{FILE} missing"]
+    except (OSError, ValueError):
+        return [f"{FILE} damaged"]
+    found = []
+    for name, expected in sums.items():
+        try:
+            same = _sum(folder / name) == expected
+        except FileNotFoundError:
+            found.append(f"{name} missing")
+        except OSError as error:
+            found.append(f"{name} not readable ({error.strerror})")
+        else:
+            if not same:
+                found.append(f"{name} changed")
+    # an empty folder of shards is left where samples were packed: only files count
+    added = [name for name in readable if name not in sums and (folder / name).is_file()]
+    return found + [f"{name} added" for name in added]
+
+
+def _files(folder: Path) -> list[str]:
+    return [
+        str(path.relative_to(folder))
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != FILE and not path.name.startswith(".")
+    ]
+
+
+def _read(folder: Path) -> dict[str, str]:
+    """Checksum by name. Raises OSError, and ValueError for what is no such file."""
+    sums = {}
+    for line in (folder / FILE).read_text(encoding="utf-8").splitlines():
+        digest, separator, name = line.partition("  ")
+        # the folder may be somebody else's: nothing outside of it is looked at
+        if not separator or not name or Path(name).is_absolute() or ".." in Path(name).parts:
+            raise ValueError(line)
+        sums[name] = digest
+    if not sums:
+        raise ValueError("empty")
+    return sums
+
+
+def _sum(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
