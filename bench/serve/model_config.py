@@ -57,34 +57,45 @@ def _place_of(path: Path, platform: str) -> str:
     return f"{line}:{found.start() - text.rfind(chr(10), 0, found.start())}: "
 
 
+def check(config: Any, stored: Any) -> None:
+    """Check a ModelServerConfig by itself and against the one stored before it, which may never have been applied.
+
+    A stored model without a platform makes the original refuse every later configuration. Raises `Refusal`.
+    """
+    listed = list(config.model_config_list.config)
+    _unique_and_absolute(listed)
+    platforms = {model.name: _platform(model) for model in stored.model_config_list.config}
+    for model in listed:
+        before = platforms.get(model.name)
+        if before is not None and before != (platform := _platform(model)):
+            _refuse(
+                f"Illegal to change a model's platform. For model {model.name} platform was {before} "
+                f"and new platform requested is {platform}"
+            )
+
+
 def accepted(
     config: Any, current: Models, available: Callable[[str, int], bool], labels_for_unavailable: bool
 ) -> dict[str, Any]:
-    """The models of a ModelServerConfig that may follow `current`, by name.
+    """The models of a checked ModelServerConfig that may follow `current`, by name.
 
     `available(model, version)` says whether a version serves now; a label may only point to one that does, unless
     `labels_for_unavailable` and the label is new or keeps its version. Raises `Refusal`.
     """
     listed = list(config.model_config_list.config)
-    _unique_and_absolute(listed)
-    models = {model.name: _with_platform(model) for model in listed}
-    for name, model in models.items():
-        before = current.get(name)
-        if before is not None and before.model_platform != model.model_platform:
-            _refuse(
-                f"Illegal to change a model's platform. For model {name} platform was {before.model_platform} "
-                f"and new platform requested is {model.model_platform}"
-            )
-    for name, model in models.items():
-        before = dict(current[name].version_labels) if name in current else {}
+    for model in listed:
+        before = dict(current[model.name].version_labels) if model.name in current else {}
         for label, version in sorted(model.version_labels.items()):
-            if available(name, version) or (labels_for_unavailable and before.get(label, version) == version):
+            if available(model.name, version) or (
+                labels_for_unavailable and before.get(label, version) == version
+            ):
                 continue
             raise Refusal(
                 Code.FAILED_PRECONDITION,
-                f"Request to assign label to version {version} of model {name}, "
+                f"Request to assign label to version {version} of model {model.name}, "
                 "which is not currently available for inference",
             )
+    models = {model.name: _with_platform(model) for model in listed}
     for name, model in models.items():
         if name not in current and model.model_platform != PLATFORM:
             _refuse(f"Model {name} requests unsupported platform {model.model_platform}")
@@ -106,8 +117,8 @@ def _unique_and_absolute(listed: list[Any]) -> None:
             )
 
 
-def _with_platform(model: Any) -> Any:
-    """The ModelConfig with its platform spelled out, whichever of the two fields named it."""
+def _platform(model: Any) -> str:
+    """The platform of a ModelConfig, whichever of the two fields names it. Raises `Refusal`."""
     if model.model_type and model.model_platform:
         _refuse(
             "Illegal setting both ModelServerConfig::model_type (deprecated) and "
@@ -118,11 +129,17 @@ def _with_platform(model: Any) -> Any:
             "Illegal setting neither ModelServerConfig::model_type (deprecated) nor "
             f"ModelServerConfig::model_platform, model name is {model.name}"
         )
+    if model.model_type:
+        return PLATFORM if model.model_type == 1 else "other"
+    return str(model.model_platform)
+
+
+def _with_platform(model: Any) -> Any:
+    """The ModelConfig with its platform spelled out. Raises `Refusal`."""
     known = ModelConfig()
     known.CopyFrom(model)
-    if model.model_type:
-        known.model_platform = PLATFORM if model.model_type == 1 else "other"
-        known.ClearField("model_type")
+    known.model_platform = _platform(model)
+    known.ClearField("model_type")
     return known
 
 

@@ -20,6 +20,7 @@ from bench.serve.servable import Code, Handle, Loader, Refusal, Servable
 from bench.serve.serving import Serving
 from bench.serve.states import History, State, Status, Version, next_unload
 from bench.serve.unforeseen import unforeseen
+from bench.wire.messages import ModelServerConfig
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +37,8 @@ class Repository:
         self._changed = threading.Condition()
         self._history = History()
         self._models: dict[str, Any] = {}
+        self._stored = ModelServerConfig()
+        """The last config that passed `model_config.check`, applied or not, as the original keeps it."""
         self._look = False
         """Whether the directories should be looked at, without waiting for the next poll."""
         self._settle = False
@@ -153,6 +156,8 @@ class Repository:
         def available(name: str, number: int) -> bool:
             return (name, number) in self.serving.versions
 
+        model_config.check(config, self._stored)
+        self._stored = config
         return model_config.accepted(config, self._models, available, self._options.labels_for_unavailable)
 
     def _apply(self, models: dict[str, Any]) -> None:
@@ -195,7 +200,7 @@ class Repository:
             raise Refusal(
                 Code.UNKNOWN,
                 f"{len(broken)} {noun}(s) did not become available: "
-                f"{{{''.join(f'{version} due to error: {version.error}}}, ' for version in broken)}}}",
+                f"{{{''.join(f'{{{version} due to error: {version.error}}}, ' for version in broken)}}}",
             )
 
     def _keep(self) -> None:

@@ -63,6 +63,13 @@ _NOT_FOUND: Final = (
 )
 
 
+_MOST_DIGITS: Final = 19  # of 2**63 - 1
+
+
+class _NoVersion(Exception):  # noqa: N818 - an answer to somebody else's mistake
+    """A version in the path is no signed 64-bit number: the original answers 400 without a body."""
+
+
 class Answer(NamedTuple):
     """An HTTP response."""
 
@@ -120,6 +127,8 @@ class Rest:
             return Answer(404, {"Content-Type": "text/html"}, _NOT_FOUND.encode())
         try:
             text = self._text(method, target, _unpacked(headers, body))
+        except _NoVersion:
+            return Answer(400, dict(_JSON), b"")
         except Refusal as refusal:
             return _error(refusal)
         except RecursionError:
@@ -230,10 +239,10 @@ def _plain(message: Any) -> dict[str, Any]:
 def _model_spec(path: re.Match[str]) -> Any:
     spec = messages.ModelSpec(name=unquote(path["name"]))
     if path["version"] is not None:
-        number = int(path["version"])
-        if number >= 1 << 63:
-            raise _invalid(f"Failed to convert version: {path['version']} to numeric.")
-        spec.version.value = number
+        digits = path["version"].lstrip("0") or "0"
+        if len(digits) > _MOST_DIGITS or int(digits) >= 1 << 63:
+            raise _NoVersion
+        spec.version.value = int(digits)
     elif path["label"] is not None:
         spec.version_label = unquote(path["label"])
     return spec

@@ -161,7 +161,8 @@ def check_rest(case: Mapping[str, Any], target: Target) -> None:
     if case.get("gzip"):
         body = gzip.compress(body or b"")
         headers["Content-Encoding"] = "gzip"
-    page = target.fetch(case.get("method", "POST"), case["target"], headers, body)
+    path = case["target"].replace("{digits}", "9" * case.get("digits", 0))
+    page = target.fetch(case.get("method", "POST"), path, headers, body)
     assert page.status == case["status"], page
     text = page.body.decode()
     if "text" in case:

@@ -1,13 +1,21 @@
-"""Against which server do the cases run: one of our own that is started here, or the one named by `--target`?"""
+"""The server that the cases run against: one of our own that is started here, or the one named by `--target`.
+
+    pytest tests/conformance --target HOST:PORT --rest-target HOST:PORT --target-version 2.14.1
+
+runs them against another server, which serves the models that `python -m tests.conformance.models FOLDER` writes, and
+prints what was equal, what differed and what was skipped, with the reason.
+"""
 
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
+from packaging.specifiers import SpecifierSet
 
 from bench.serve import launch
 
@@ -24,6 +32,51 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--target", help="host:port of a running server's gRPC port, with the models of models.py"
     )
     group.addoption("--rest-target", help="host:port of its REST port")
+    group.addoption(
+        "--target-version", help="version of TensorFlow Serving that it runs: cases of others are skipped"
+    )
+
+
+def skip_unless_it_holds(config: pytest.Config, case: Mapping[str, Any]) -> None:
+    """Skip a case that the named server need not or must not be asked.
+
+    `versions` of a case are those of the original that it holds for (PEP 440; all where it has none); `spoils` says
+    why a server is of no use afterwards.
+    """
+    if not config.getoption("--target", None):
+        return
+    if "spoils" in case:
+        pytest.skip(f"would spoil the server: {case['spoils']}")
+    version = config.getoption("--target-version")
+    if version and not SpecifierSet(case.get("versions", "")).contains(version):
+        pytest.skip(f"holds for {case['versions']}, the server is {version}")
+    if "target" in case and not config.getoption("--rest-target"):
+        pytest.skip("no --rest-target")
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """Print a table of the cases that were equal, different and skipped, where a server was named."""
+    if not config.getoption("--target", None):
+        return
+    stats = terminalreporter.stats
+    terminalreporter.section(f"conformance of {config.getoption('--target')}")
+    for title, outcome in (
+        ("equal", "passed"),
+        ("different", "failed"),
+        ("no answer", "error"),
+        ("skipped", "skipped"),
+    ):
+        reports = stats.get(outcome, [])
+        terminalreporter.write_line(f"{title:10} {len(reports):4}")
+        for report in reports if outcome != "passed" else []:
+            name = report.nodeid.partition("::")[2]
+            why = report.longrepr[2] if outcome == "skipped" else _last_line(report)
+            terminalreporter.write_line(f"    {name}: {str(why).removeprefix('Skipped: ')}")
+
+
+def _last_line(report: Any) -> str:
+    crash = getattr(report.longrepr, "reprcrash", None)
+    return crash.message.splitlines()[0] if crash else str(report.longrepr).splitlines()[-1]
 
 
 @pytest.fixture(scope="session")

@@ -127,7 +127,7 @@ def test_the_life_of_a_server(own: tuple[Target, Path]) -> None:
     code, details = reload(target, model("half_plus_two", half), model("bad", folder / "bad"))
     assert code == "UNKNOWN"
     assert details.startswith(
-        "1 model(s) did not become available: {{name: bad version: 7} due to error: NOT_FOUND: Specified file path"
+        "1 model(s) did not become available: {{{name: bad version: 7} due to error: NOT_FOUND: Specified file path"
     )
 
     # an empty list unloads everything

@@ -6,45 +6,48 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.serve.json_text import decimals, is_bytes, parsed, shown, string, to_bytes, type_of
-from bench.serve.servable import Refusal
+from bench.serve.json_text import decimals, is_bytes, parsed, shown, to_bytes, type_of
+from bench.serve.servable import Code, Refusal
 
 
 @pytest.mark.parametrize(
-    "body,reason",
+    "body",
     [
-        (b"", "The document is empty"),
-        (b" \n", "The document is empty. at offset: 2"),
-        (b"nul", "Invalid value. at offset: 0"),
-        (b"  hello", "Invalid value. at offset: 2"),
-        (b"{", "Missing a name for object member. at offset: 1"),
-        (b"{a: 1}", "Missing a name for object member. at offset: 1"),
-        (b'{"a" 1}', "Missing a colon after a name of object member. at offset: 5"),
-        (b'{"a": 1 "b"}', "Missing a comma or } after an object member. at offset: 8"),
-        (b'{"a": [1 2]}', "Missing a comma or ] after an array element. at offset: 9"),
-        (b'{"a": "]}", "b": [{"c": 1} 2]}', "Missing a comma or ] after an array element. at offset: 27"),
-        (b'{"a": "x', "Missing a closing quotation mark in string. at offset: 6"),
-        (b'{"a": "\\q"}', "Invalid escape character in string. at offset: 7"),
-        (b'{"a": "\\uZZZZ"}', "Incorrect hex digit after \\u escape in string. at offset: 8"),
-        (b'{"a": "\x01"}', "Invalid encoding in string. at offset: 7"),
-        (b'{"a": ' + b"1" * 5000 + b"}", "Number too big to be stored in double. at offset: 0"),
-        (b'{"a": ' + b"[" * 100_000, "Terminate parsing due to Handler error. at offset: 0"),
+        b"",
+        b" \n",
+        b"nul",
+        b"{",
+        b"{a: 1}",
+        b'{"a" 1}',
+        b'{"a": 1 "b"}',
+        b'{"a": [1 2]}',
+        b'{"a": "x',
+        b'{"a": "\\q"}',
+        b'{"a": "\\uZZZZ"}',
+        b'{"a": "\\ud800"}',
+        b'{"a": "\x01"}',
+        b'{"a": "\xff"}',
+        b'{"a": 1,}',
+        b'{"a": 1} trailing',
+        b'{"a": 1}{}',
+        b'{"a": ' + b"1" * 5000 + b"}",
+        b'{"a": ' + b"[" * 100_000,
+        b"[1]",
+        b"1",
     ],
 )
-def test_reasons_are_rapidjsons(body: bytes, reason: str) -> None:
+def test_what_is_no_object_is_refused(body: bytes) -> None:
     with pytest.raises(Refusal) as caught:
         parsed(body)
-    assert caught.value.text == f"JSON Parse error: {reason}"
+    assert caught.value.code is Code.INVALID_ARGUMENT
 
 
-def test_what_follows_the_object_is_ignored() -> None:
-    assert parsed(b' {"a": 1} trailing') == {"a": 1}
-
-
-def test_bytes_that_are_no_text_survive_in_strings() -> None:
-    value = parsed(b'{"a": "\xff\xc3\xa4"}')["a"]
-    assert to_bytes(value) == b"\xff\xc3\xa4"
-    assert string(b"\xff\xc3\xa4").encode("utf-8", "surrogateescape") == b'"\xff\xc3\xa4"'
+def test_values_are_read_as_the_original_reads_them() -> None:
+    assert parsed(b' {"a": [1, 18446744073709551615, 1.5, true, null, "\xc3\xa4"]}\n') == {
+        "a": [1, 2**64 - 1, 1.5, True, None, "ä"]
+    }
+    assert parsed(b'{"a": 18446744073709551616}') == {"a": 2.0**64}
+    assert [math.isnan(x) or x for x in parsed(b'{"a": [NaN, -Infinity]}')["a"]] == [True, -math.inf]
 
 
 @pytest.mark.parametrize(

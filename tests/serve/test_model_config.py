@@ -21,6 +21,7 @@ def _accepted(
     text: str, before: str = "", available: tuple[int, ...] = (1,), lenient: bool = False
 ) -> dict[str, object]:
     current = model_config.accepted(_config(before), {}, lambda _n, _v: True, False)
+    model_config.check(_config(text), _config(before))
     return model_config.accepted(_config(text), current, lambda _name, version: version in available, lenient)
 
 
@@ -54,6 +55,16 @@ def test_refused(text: str, before: str, expected: str) -> None:
     with pytest.raises(Refusal) as caught:
         _accepted(text, before)
     assert (caught.value.code, caught.value.text) == (Code.INVALID_ARGUMENT, expected)
+
+
+def test_a_stored_model_without_platform_refuses_every_later_config() -> None:
+    """As the original, which stores a config before it looks at the platforms of new models."""
+    without = _config(_model("", name="a"))
+    model_config.check(without, _config(_model()))
+    with pytest.raises(Refusal, match="model name is a"):
+        model_config.accepted(without, {}, lambda _n, _v: True, False)
+    with pytest.raises(Refusal, match="model name is a"):
+        model_config.check(_config(_model()), without)
 
 
 def test_duplicates_are_found_before_paths_and_those_before_platforms() -> None:

@@ -49,7 +49,7 @@ class TestReload:
             repository.reload(config(("m", tmp_path, "")), LIMIT)
         assert caught.value.code is Code.UNKNOWN
         assert caught.value.text == (
-            "1 model(s) did not become available: {{name: m version: 1} due to error: "
+            "1 model(s) did not become available: {{{name: m version: 1} due to error: "
             f"NOT_FOUND: no factor in {tmp_path / '1'}}}, }}"
         )
 

@@ -219,7 +219,7 @@ def test_readiness_waits_for_each_model_and_reports_a_failed_one(tmp_path: Path,
         repository.wait_until_ready(LIMIT)
     assert caught.value.code is Code.UNKNOWN
     assert caught.value.text == (
-        "1 servable(s) did not become available: {{name: b version: 7} due to error: "
+        "1 servable(s) did not become available: {{{name: b version: 7} due to error: "
         f"NOT_FOUND: no factor in {tmp_path / 'b' / '7'}}}, }}"
     )
 

@@ -28,10 +28,9 @@ def embedded(server: Declared, models: Sequence[Served], folder: Path) -> Iterat
         given["model_name"] = models[0].name
     arguments = how.arguments(rest_api_port=0, **given)
     # TensorFlow's own words about devices and XLA are facts of the run
-    environment = {"TF_CPP_MIN_LOG_LEVEL": "0", **how.environment}
     cpus = () if spec.cpus is None else cpu_numbers(spec.cpus)
     with launch.embedded(
-        arguments, ready_seconds=spec.ready_seconds, environment=environment, cpus=cpus
+        arguments, ready_seconds=spec.ready_seconds, environment=how.environment, cpus=cpus
     ) as started:
 
         def ended() -> str | None:

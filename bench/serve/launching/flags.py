@@ -72,7 +72,8 @@ def settings(server: Declared) -> Settings:
     flags: dict[str, Flag] = {
         flag: value for name, flag in _PLAIN.items() if (value := getattr(spec, name)) is not None
     }
-    environment = dict(spec.environment)
+    # an inherited level must not empty the log from which a failed start is explained
+    environment = {"TF_CPP_MIN_LOG_LEVEL": "0", **spec.environment}
     flags |= _batching(server, spec)
     if spec.xla:
         flags |= _xla(spec)
