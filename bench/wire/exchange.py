@@ -31,6 +31,7 @@ class Exchange:
         "details",
         "encoding",
         "head",
+        "length",
         "message",
         "parts",
         "request",
@@ -55,6 +56,8 @@ class Exchange:
         """The answer's only message; None on errors."""
         self.encoding: bytes | None = None
         """grpc-encoding of the response; None: the response has not been opened."""
+        self.length: int | None = None
+        """content-length of the response; None: not announced."""
         self.awaits = False
         """Whether the response has been opened and nothing of its body has come."""
         self.parts: list[bytes] | None = None
@@ -97,6 +100,12 @@ class Exchange:
         """Take the block that ends the response; every case, of which the connection handles the plain one itself."""
         if block.status is None and block.refusal is not None and self.encoding is None:
             self.fail(*block.refusal)
+        elif self.encoding is not None and block.closing is not None:
+            self.fail(unary.INTERNAL, f"the server sent malformed trailers: {block.closing}")
+        elif self.encoding is None and block.malformed:
+            self.fail(*(block.refusal or (unary.INTERNAL, "the server sent a malformed header block")))
+        elif (length := block.length if self.encoding is None else self.length) not in (None, self.size):
+            self.fail(unary.INTERNAL, f"the server announced {length} bytes of content and sent {self.size}")
         elif block.status is None:
             self.fail(unary.UNKNOWN, "the server ended the call without grpc-status")
         elif block.status != unary.OK:

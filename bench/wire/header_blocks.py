@@ -11,13 +11,15 @@ from typing import Final, Generic, TypeVar
 
 import hpack
 
-from bench.wire.frames import COMPRESSION_ERROR, ProtocolError
+from bench.wire.frames import COMPRESSION_ERROR, ENHANCE_YOUR_CALM, ProtocolError
 
 Field = tuple[bytes, bytes]
 Meaning = TypeVar("Meaning")
 
 _OWN_TABLE: Final = 4096  # the encoder's table, whatever more the peer would allow (RFC 7541's first size)
 _MOST_BLOCKS: Final = 4096
+_MOST_REMEMBERED: Final = 1 << 20  # bytes of decoded fields
+_MOST_RESIZES: Final = 2  # RFC 7541, 4.2: the least size in between, and the last
 _LONGEST_BLOCK: Final = 1024  # longer ones carry something unique, such as a stack trace in grpc-message
 
 
@@ -89,6 +91,8 @@ class HeaderDecoder(Generic[Meaning]):
     def __init__(self, interpret: Callable[[list[Field]], Meaning], largest_list: int) -> None:
         self._decoder = hpack.Decoder(max_header_list_size=largest_list)
         self._interpret = interpret
+        self._largest = largest_list
+        self._remembered = 0
         self.known: dict[bytes, Meaning] = {}
         """Meanings by block, for a look-up without a call; a miss has to go through `decode`."""
 
@@ -97,6 +101,13 @@ class HeaderDecoder(Generic[Meaning]):
         known = self.known.get(block)
         if known is not None:
             return known
+        # both before hpack sees the block: a mebibyte of changes of the table's size would take seconds
+        if len(block) > self._largest:
+            raise ProtocolError(ENHANCE_YOUR_CALM, f"a header block of more than {self._largest} bytes")
+        if _resizes(block) > _MOST_RESIZES:
+            raise ProtocolError(
+                COMPRESSION_ERROR, "a header block with more than two changes of the table's size"
+            )
         table = self._decoder.header_table
         before = _state(table)
         try:
@@ -108,11 +119,30 @@ class HeaderDecoder(Generic[Meaning]):
         meaning = self._interpret(fields)
         if not _same(before, _state(table)):
             self.known.clear()
+            self._remembered = 0
         elif len(block) <= _LONGEST_BLOCK:
-            if len(self.known) >= _MOST_BLOCKS:
+            # a few bytes may stand for a whole table: what is remembered is charged by what it decodes to
+            size = len(block) + sum(len(name) + len(value) + 32 for name, value in fields)
+            self._remembered += size
+            if len(self.known) >= _MOST_BLOCKS or self._remembered > _MOST_REMEMBERED:
                 self.known.clear()
-            self.known[block] = meaning
+                self._remembered = size
+            if size <= _MOST_REMEMBERED:
+                self.known[block] = meaning
         return meaning
+
+
+def _resizes(block: bytes) -> int:
+    """How many changes of the table's size open a block, at most one more than allowed (RFC 7541, 6.3)."""
+    at = count = 0
+    while count <= _MOST_RESIZES and at < len(block) and block[at] & 0xE0 == 0x20:
+        count += 1
+        if block[at] & 0x1F == 0x1F:
+            at += 1
+            while at < len(block) and block[at] & 0x80:
+                at += 1
+        at += 1
+    return count
 
 
 def literal(name: bytes, value: bytes) -> bytes:

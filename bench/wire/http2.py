@@ -6,7 +6,7 @@ ends the connection: `closed` then tells why, and `out` ends with a GOAWAY that 
 """
 
 from abc import ABC, abstractmethod
-from typing import Final
+from typing import Any, Final
 
 from bench.wire import frames
 from bench.wire.frames import (
@@ -65,6 +65,8 @@ class Connection(ABC):
         self._need = HEAD_SIZE
         self._greeted = True
         self._partial: Partial | None = None
+        self._streams: dict[int, Any] = {}
+        """What is under way, by stream; the role says what that is."""
         self._greeting = frames.settings(
             {
                 frames.HEADER_TABLE_SIZE: 0,
@@ -207,7 +209,7 @@ class Connection(ABC):
         increment = frames.word(payload)
         if increment == 0:
             raise ProtocolError(PROTOCOL_ERROR, "a WINDOW_UPDATE of 0")
-        self._outflow.grant(stream, increment)
+        self._outflow.grant(stream, increment, awaited=stream in self._streams)
 
     def _settings(self, flags: int, stream: int, payload: bytes) -> None:
         if stream:

@@ -248,14 +248,14 @@ class ClientConnection(Connection):
                     exchange = streams.get(stream)
                     if exchange is None or (block.refusal is not None and exchange.encoding is None):
                         self._heading(stream & LARGEST_STREAM, flags, block)
-                    elif flags == 5 and block.status == 0 and exchange.message is not None and not bodies:
+                    elif flags == 5 and block.plain_end and exchange.message is not None and not bodies:
                         exchange.status = 0
                         del streams[stream]
                         done.append(exchange)
                         if payload in known and self._opening in known:
                             self._likeness = likeness(self._opening, payload)
                             self._opening_word = self._likeness.opening_word
-                    elif flags == 4 and exchange.encoding is None:
+                    elif flags == 4 and exchange.encoding is None and block.length is None:
                         self._opening = payload
                         exchange.encoding = block.encoding
                         exchange.awaits = True
@@ -283,10 +283,11 @@ class ClientConnection(Connection):
         elif exchange.encoding is None:
             if block.refusal is None:
                 exchange.encoding = block.encoding
-                exchange.awaits = True
+                exchange.awaits = block.length is None  # else the body is counted, in parts
+                exchange.length = block.length
                 exchange.credit = self._stream_window
-            elif not block.informational:
-                self._refuse(exchange, *block.refusal)
+            elif not block.informational or block.malformed:
+                self._refuse(exchange, *block.refusal, PROTOCOL_ERROR if block.malformed else CANCEL)
         else:
             self._refuse(exchange, unary.INTERNAL, "the server sent trailers that do not end the stream")
 
@@ -319,10 +320,10 @@ class ClientConnection(Connection):
             self.out.append(frames.rst_stream(stream, NO_ERROR))
         self._done.append(exchange)
 
-    def _refuse(self, exchange: Exchange, status: int, details: str) -> None:
+    def _refuse(self, exchange: Exchange, status: int, details: str, code: int = CANCEL) -> None:
         """We end the exchange with this status, and the stream with it."""
         exchange.fail(status, details)
-        self._abandon(exchange.stream, CANCEL)
+        self._abandon(exchange.stream, code)
         self._done.append(exchange)
 
     def _abandon(self, stream: int, code: int) -> None:

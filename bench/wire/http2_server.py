@@ -28,10 +28,12 @@ from bench.wire.frames import (
     PREFACE,
     PROTOCOL_ERROR,
     REFUSED_STREAM,
+    STREAM_CLOSED,
     ProtocolError,
 )
 from bench.wire.header_blocks import HeaderDecoder
 from bench.wire.http2 import LARGEST_LIST, OWN_FRAME, Connection
+from bench.wire.incoming import EndedEarly, FieldBudget, Incoming
 from bench.wire.replies import Replies
 from bench.wire.unary import PREFIX, MessageError, Request, RequestBlock
 
@@ -39,21 +41,6 @@ _SPECIAL: Final = frames.PADDED | frames.END_HEADERS | frames.PRIORITISED
 
 _LOOK_AGAIN: Final = 2048
 _MOST_CANCELLED: Final = 1024
-
-
-class _Incoming:
-    """A stream between its HEADERS and its answer."""
-
-    __slots__ = ("complete", "credit", "head", "parts", "pushed", "size")
-
-    def __init__(self, head: RequestBlock, credit: int, *, complete: bool = False) -> None:
-        self.head = head
-        self.credit = credit
-        self.parts: list[bytes] | None = None
-        self.size = 0
-        self.complete = complete
-        self.pushed: int | None = None
-        """Bytes of DATA that `push` has given to the stream; None: not even its opening has been sent."""
 
 
 class ServerConnection(Connection):
@@ -83,7 +70,9 @@ class ServerConnection(Connection):
         # Reads of up to so many bytes are not searched for rows: in as many there was none. That holds for a while.
         self._row_bytes = 0 if take_bursts else sys.maxsize
         self._look_again = LARGEST_STREAM
-        self._streams: dict[int, _Incoming] = {}
+        self._streams: dict[int, Incoming] = {}
+        self._ended = EndedEarly()
+        self._fields = FieldBudget()
         self._requests: list[Request] = []
         self._most_streams = 2**32 if most_streams is None else most_streams
         self._largest = largest_message
@@ -137,8 +126,10 @@ class ServerConnection(Connection):
                 self.out.append(replies.opening(stream))
                 outflow.send(stream, message, replies.closing(stream, outflow.largest_frame))
                 outflow.sent.clear()
+        if outflow.early:
+            outflow.early.pop(stream, None)
         if not incoming.complete:
-            self.out.append(frames.rst_stream(stream, NO_ERROR))  # answered early: the rest is not wanted
+            self._end_early(stream, NO_ERROR)  # answered early: the rest is not wanted
 
     def respond_all(self, streams: range, messages: Alike) -> None:
         """Answer several requests, as `respond` does one by one with status 0."""
@@ -167,7 +158,7 @@ class ServerConnection(Connection):
             return
         if incoming.pushed is None:
             # an entry of its own: the requests of a burst share one
-            incoming = self._streams[stream] = _Incoming(incoming.head, incoming.credit, complete=True)
+            incoming = self._streams[stream] = Incoming(incoming.head, incoming.credit, complete=True)
             incoming.pushed = 0
             self.out.append(self._replies.opening(stream))
         if stream in self._outflow.bodies:
@@ -278,7 +269,7 @@ class ServerConnection(Connection):
         if self._credit < self._low:
             self._renew_window()
         self._last = burst.streams[-1]
-        incoming = _Incoming(burst.head, self._stream_window, complete=True)
+        incoming = Incoming(burst.head, self._stream_window, complete=True)
         self._streams.update(dict.fromkeys(burst.streams, incoming))
         self.bursts.append(burst)
         return end
@@ -291,25 +282,41 @@ class ServerConnection(Connection):
         if not stream % 2:
             raise ProtocolError(PROTOCOL_ERROR, f"HEADERS on stream {stream}, which is not a client's")
         if stream <= self._last:
-            incoming = self._streams.get(stream)
-            if incoming is not None and not incoming.complete:
-                if not flags & END_STREAM:
-                    self._reject(stream, PROTOCOL_ERROR)
-                else:
-                    self._complete(stream, incoming)
+            self._trailers(stream, flags, head)
             return
         self._last = stream
         if stream > self._refuse_above or len(self._streams) >= self._most_streams:
-            self.out.append(frames.rst_stream(stream, REFUSED_STREAM))
+            self._end_early(stream, REFUSED_STREAM)
             return
-        if head.malformed is not None:
-            self.out.append(frames.rst_stream(stream, PROTOCOL_ERROR))
+        if head.malformed is not None or (head.length and flags & END_STREAM):
+            self._end_early(stream, PROTOCOL_ERROR)
             return
-        self._streams[stream] = incoming = _Incoming(head, self._stream_window)
+        self._fields.charge(head, self._streams)
+        self._streams[stream] = incoming = Incoming(head, self._stream_window)
+        if head.length is not None:
+            incoming.parts = []  # so that its body is counted
         if head.method != "POST" or not head.content_type.startswith("application/grpc"):
             self._decline_http(stream, head, ended=bool(flags & END_STREAM))
         elif flags & END_STREAM:
             self._complete(stream, incoming)
+
+    def _trailers(self, stream: int, flags: int, head: RequestBlock) -> None:
+        """A header block for a stream that is not new."""
+        incoming = self._streams.get(stream)
+        if incoming is None:
+            if stream not in self._ended:
+                raise ProtocolError(PROTOCOL_ERROR, f"HEADERS on stream {stream} after stream {self._last}")
+        elif incoming.complete:
+            self._reject(stream, STREAM_CLOSED)
+        elif not flags & END_STREAM or head.malformed_trailers is not None:
+            self._reject(stream, PROTOCOL_ERROR)
+        else:
+            self._complete(stream, incoming)
+
+    def _end_early(self, stream: int, code: int) -> None:
+        """End a stream that the client has not ended."""
+        self.out.append(frames.rst_stream(stream, code))
+        self._ended.add(stream)
 
     def _decline_http(self, stream: int, head: RequestBlock, *, ended: bool) -> None:
         """Answer what is not gRPC with 405 or, as the protocol document asks, 415."""
@@ -317,7 +324,7 @@ class ServerConnection(Connection):
         del self._streams[stream]
         self.out.append(self._replies.declined(stream, http))
         if not ended:
-            self.out.append(frames.rst_stream(stream, NO_ERROR))
+            self._end_early(stream, NO_ERROR)
 
     def _divided(self, flags: int, stream: int, payload: bytes) -> None:
         """DATA that is not an undivided request: a part of one, padded, compressed, unexpected."""
@@ -326,7 +333,9 @@ class ServerConnection(Connection):
             if stream == 0 or self._idle(stream):
                 raise ProtocolError(PROTOCOL_ERROR, f"DATA for stream {stream}, which was never open")
             if incoming is not None:
-                self._reject(stream, frames.STREAM_CLOSED)
+                self._reject(stream, STREAM_CLOSED)
+            elif stream not in self._ended:
+                self._end_early(stream, STREAM_CLOSED)
             return
         incoming.credit -= len(payload)
         if incoming.credit < -self._slack:
@@ -346,11 +355,14 @@ class ServerConnection(Connection):
             text = f"a request of more than {self._largest} bytes"
             self.respond(stream, unary.RESOURCE_EXHAUSTED, text)
 
-    def _complete(self, stream: int, incoming: _Incoming) -> None:
+    def _complete(self, stream: int, incoming: Incoming) -> None:
         incoming.complete = True
         body = b"".join(incoming.parts or ())
         incoming.parts = None
         head = incoming.head
+        if head.length is not None and head.length != len(body):
+            self._reject(stream, PROTOCOL_ERROR)
+            return
         try:
             message = unary.one_message(body, head.encoding, self._largest)
         except MessageError as problem:
@@ -362,7 +374,7 @@ class ServerConnection(Connection):
         """End a stream by our own decision; an answer to it will be dropped."""
         del self._streams[stream]
         self.cancelled.append(stream)
-        self.out.append(frames.rst_stream(stream, code))
+        self._end_early(stream, code)
 
     def _idle(self, stream: int) -> bool:
         return stream % 2 == 0 or stream > self._last

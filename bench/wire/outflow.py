@@ -48,6 +48,8 @@ class Outflow:
         self._first = DEFAULT_WINDOW
         self.bodies: dict[int, _Body] = {}
         """What waits for windows, by stream, the oldest first."""
+        self.early: dict[int, int] = {}
+        """What the peer granted to streams whose message is not there yet."""
         self.held = 0
         """Bytes of the messages that wait for the peer's windows, each counted whole until its last byte left."""
 
@@ -56,21 +58,25 @@ class Outflow:
 
         `spent`: bytes of the stream's window that messages before this one have taken.
         """
-        body = _Body(stream, message, closing, self._first - spent)
+        body = _Body(stream, message, closing, self._first - spent + self.early.pop(stream, 0))
         if not self._advance(body):
             self.bodies[stream] = body
             self.held += body.size
 
     def drop(self, stream: int) -> bool:
         """Forget what is left of a stream's message; False where nothing was left."""
+        self.early.pop(stream, None)
         body = self.bodies.pop(stream, None)
         if body is None:
             return False
         self.held -= body.size
         return True
 
-    def grant(self, stream: int, increment: int) -> None:
-        """A WINDOW_UPDATE by the peer; `pump` has to follow. Raises ProtocolError beyond 2^31 - 1."""
+    def grant(self, stream: int, increment: int, *, awaited: bool = False) -> None:
+        """A WINDOW_UPDATE by the peer; `pump` has to follow. Raises ProtocolError beyond 2^31 - 1.
+
+        `awaited`: the stream is open and its message will come.
+        """
         if stream == 0:
             self.window += increment
             if self.window > LARGEST_WINDOW:
@@ -78,6 +84,10 @@ class Outflow:
         elif (body := self.bodies.get(stream)) is not None:
             body.window += increment
             if body.window > LARGEST_WINDOW:
+                raise ProtocolError(FLOW_CONTROL_ERROR, f"the window of stream {stream} exceeds 2^31 - 1")
+        elif awaited:
+            granted = self.early[stream] = self.early.get(stream, 0) + increment
+            if self._first + granted > LARGEST_WINDOW:
                 raise ProtocolError(FLOW_CONTROL_ERROR, f"the window of stream {stream} exceeds 2^31 - 1")
 
     def resize(self, first_window: int) -> None:
@@ -88,6 +98,8 @@ class Outflow:
                 raise ProtocolError(
                     FLOW_CONTROL_ERROR, f"the window of stream {body.stream} exceeds 2^31 - 1"
                 )
+        if self.early and first_window + max(self.early.values()) > LARGEST_WINDOW:
+            raise ProtocolError(FLOW_CONTROL_ERROR, "the window of a stream exceeds 2^31 - 1")
         self._first = first_window
         self.quick = min(self._first, self.largest_frame)
 

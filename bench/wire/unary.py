@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
-from bench.wire import frames
+from bench.wire import field_rules, frames
 from bench.wire.header_blocks import literal
 
 OK: Final = 0
@@ -95,10 +95,12 @@ def read_timeout(text: bytes) -> float | None:
 
 
 def percent_encoded(text: str) -> bytes:
-    """A grpc-message: bytes outside printable ASCII, and the per cent sign, as %XX of their UTF-8."""
+    """A grpc-message: bytes outside printable ASCII, the per cent sign, and blanks at the ends as %XX of their UTF-8."""
+    raw = text.encode("utf-8", "replace")
+    start, end = len(raw) - len(raw.lstrip(b" ")), len(raw.rstrip(b" "))
     return b"".join(
-        bytes((byte,)) if 0x20 <= byte <= 0x7E and byte != 0x25 else b"%%%02X" % byte
-        for byte in text.encode("utf-8", "replace")
+        bytes((byte,)) if 0x20 <= byte <= 0x7E and byte != 0x25 and start <= at < end else b"%%%02X" % byte
+        for at, byte in enumerate(raw)
     )
 
 
@@ -153,16 +155,27 @@ class ResponseBlock(NamedTuple):
     status: int | None
     """grpc-status; None: absent, as in a block that opens a response."""
     details: str
+    closing: str | None
+    """Why the block cannot end a response that was opened; None: it can."""
+    plain_end: bool
+    """It can, and says OK."""
+    malformed: bool
+    """No response may open like this: `refusal` says why."""
+    length: int | None
+    """content-length; None: not announced."""
 
 
 def read_response_block(fields: Sequence[tuple[bytes, bytes]]) -> ResponseBlock:
     """Interpret a block of a response, opening or closing; later fields of the same name win."""
     named = dict(fields)
+    problem, closing = field_rules.response_problem(fields), field_rules.trailers_problem(fields)
     http = named.get(b":status", b"")
     content = named.get(b"content-type", b"")
     details = percent_decoded(named.get(b"grpc-message", b""))
     refusal = None
-    if http != b"200":
+    if problem is not None and (closing is not None or http):
+        refusal = (INTERNAL, f"the server sent a malformed header block: {problem}")
+    elif http != b"200":
         shown = http.decode("ascii", "replace") or "missing"
         refusal = (_STATUS_OF_HTTP.get(http, UNKNOWN), f"the server answered with HTTP status {shown}")
     elif not content.startswith(b"application/grpc"):
@@ -179,6 +192,10 @@ def read_response_block(fields: Sequence[tuple[bytes, bytes]]) -> ResponseBlock:
         encoding=named.get(b"grpc-encoding", b"identity"),
         status=status,
         details=details,
+        closing=closing,
+        plain_end=closing is None and status == OK,
+        malformed=problem is not None,
+        length=None if problem is not None else field_rules.content_length(fields),
     )
 
 
@@ -194,28 +211,27 @@ class RequestBlock(NamedTuple):
     metadata: tuple[tuple[str, str], ...]
     """Every field that is neither HTTP/2's nor gRPC's own."""
     malformed: str | None
-    """Why the stream has to be reset; None: well formed."""
+    """Why the block cannot open a request; None: it can."""
+    malformed_trailers: str | None
+    """Why the block cannot end a request; None: it can."""
+    length: int | None
+    """content-length; None: not announced."""
+    cost: int
+    """Bytes that the decoded fields take, each with the 32 of RFC 9113, 6.5.2."""
 
 
 def read_request_block(fields: Sequence[tuple[bytes, bytes]]) -> RequestBlock:
     """Interpret the block that opens a request (RFC 9113, 8.3; gRPC "Requests")."""
-    pseudo = {name: value for name, value in fields if name.startswith(b":")}
     named = dict(fields)
-    malformed = None
-    if sum(name.startswith(b":") for name, _ in fields) != len(pseudo) or any(
-        name.lower() != name for name, _ in fields
-    ):
-        malformed = "repeated pseudo-header fields or upper-case names"
-    elif b":path" not in pseudo or b":method" not in pseudo:
-        malformed = "no :path or :method"
+    malformed = field_rules.request_problem(fields)
     timeout = None
     if (text := named.get(b"grpc-timeout")) is not None:
         timeout = read_timeout(text)
         if timeout is None:
             malformed = "a malformed grpc-timeout"
     return RequestBlock(
-        method=pseudo.get(b":method", b"").decode("latin-1"),
-        path=pseudo.get(b":path", b"").decode("latin-1"),
+        method=named.get(b":method", b"").decode("latin-1"),
+        path=named.get(b":path", b"").decode("latin-1"),
         content_type=named.get(b"content-type", b"").decode("latin-1"),
         encoding=named.get(b"grpc-encoding", b"identity"),
         timeout=timeout,
@@ -225,6 +241,9 @@ def read_request_block(fields: Sequence[tuple[bytes, bytes]]) -> RequestBlock:
             if not name.startswith((b":", b"grpc-")) and name not in _RESERVED
         ),
         malformed=malformed,
+        malformed_trailers=field_rules.trailers_problem(fields),
+        length=None if malformed is not None else field_rules.content_length(fields),
+        cost=sum(len(name) + len(value) + 32 for name, value in fields),
     )
 
 

@@ -30,9 +30,8 @@ REQUEST = [
 def block(*extra: tuple[str, str], without: str = "") -> bytes:
     coder = hpack.Encoder()
     coder.header_table_size = 0
-    return coder.encode(
-        [field for field in REQUEST if field[0] not in {without, *(name for name, _ in extra)}] + list(extra)
-    )
+    fields = [field for field in REQUEST if field[0] not in {without, *(name for name, _ in extra)}]
+    return coder.encode(sorted(fields + list(extra), key=lambda field: not field[0].startswith(":")))
 
 
 def opened(stream: int, opening: bytes | None = None, flags: int = 4) -> bytes:

@@ -128,8 +128,9 @@ def test_a_request_block_is_understood() -> None:
         ]
     )  # fmt: skip
     assert block == unary.RequestBlock(
-        "POST", "/a/B", "application/grpc+proto", b"gzip", 2.0, (("x-id", "7"),), None
-    )
+        "POST", "/a/B", "application/grpc+proto", b"gzip", 2.0, (("x-id", "7"),), None,
+        "the pseudo-header field :method", None, 453,
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize(

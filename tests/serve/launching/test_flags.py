@@ -33,7 +33,7 @@ def test_keys_become_the_flags_of_the_kind(
     declare: Declare, text: str, flags: dict[str, object], environment: dict[str, str]
 ) -> None:
     found = settings(declare(text))
-    assert (found.flags, found.environment) == (flags, environment)
+    assert (found.flags, found.environment) == (flags, {"TF_CPP_MIN_LOG_LEVEL": "0", **environment})
 
 
 @pytest.mark.parametrize(
