@@ -10,7 +10,7 @@ Messages, on Locust's own connection between worker and master:
   which arrivals are whose, from when on (see `bench.load.streams`).
 - `bench-telemetry`: what a worker observed of itself in a second.
 - `bench-drain` asks a worker to send nothing more, to wait for its last answers and to flush; the worker
-  says `bench-drained` with its counts, after its last chunk (the connection keeps the order).
+  says `bench-drained` with its counts, after its last chunk (the connection keeps the order). `bench-hurry` ends that wait.
 - `bench-refused`: a worker that cannot take part, and why.
 """
 
@@ -39,8 +39,9 @@ from bench.load.telemetry import LoopDelayProbe, ProcessProbe, Telemetry, Values
 
 log = logging.getLogger("bench")
 
-GOODBYE_SECONDS = 20.0
-"""The master waits this long for the last records of its workers; a worker waits 15 s for its last answers."""
+WAITING = "waiting for %s, up to %g s (request timeout, --deadline); Ctrl-C ends at once"
+GOODBYE_SECONDS = 5.0
+"""The master waits so much longer for the last records of its workers than those wait for their last answers."""
 LEAVING_SECONDS = 2.0
 """And this long for those that have left Locust already: a Ctrl-C ends workers and master at once."""
 CLOCK_ROUNDS = 5
@@ -70,12 +71,13 @@ class Worker:
         """Take part in Locust's events and in the messages above."""
         events = self.environment.events
         events.test_start.add_listener(self._on_test_start)
-        events.test_stopping.add_listener(lambda **_: self._stop())
+        events.test_stopping.add_listener(lambda **_: self._stop(wait=False))
         # fired in reverse order: our last words leave before Locust's own "quit", upon which the master may stop
         events.quitting.add_listener(lambda **_: self._stop())
         self.runner.register_message("bench-origin", self._on_origin)
         self.runner.register_message("bench-plan", self._on_plan)
         self.runner.register_message("bench-drain", lambda **_: self._stop(), concurrent=True)
+        self.runner.register_message("bench-hurry", lambda **_: session.hurry(self.environment))
         if (
             self.runner.worker_state != STATE_INIT
         ):  # the test started while Locust was still making this worker
@@ -117,7 +119,7 @@ class Worker:
         load.index, load.count = msg.data["index"], msg.data["count"]
         load.refer(self._answered)
         load.clock_bound = self._best[0]
-        load.rest = msg.data["rest"]
+        load.rest.address = msg.data["rest"]
         load.start_clock(msg.data["origin"] + self._best[1])
         source = f"worker {load.index}"
         start = load.run_time(0.0)
@@ -142,11 +144,16 @@ class Worker:
     def _ship(self, chunk: Chunk, pause: Pause) -> None:
         self.runner.send_message("bench-chunk", {"chunk": chunk.to_bytes()})
 
-    def _stop(self) -> None:
+    def _stop(self, *, wait: bool = True) -> None:
+        """Say the last words of a test, once. wait: where they are being said already, until that is done.
+
+        The master, Locust and Ctrl-C may all have asked for them. Locust asks in the greenlet that reads the master's
+        messages, which must not wait.
+        """
         load = session.peek(self.environment)
         if load is None or load.draining:
-            # the master and Ctrl-C may both have asked: who comes second leaves when the last words are said
-            self._silent.wait(GOODBYE_SECONDS)
+            if wait:
+                self._silent.wait()
             return
         self._silent.clear()
         try:
@@ -197,6 +204,8 @@ class Workers:
         self._keep: Callable[[int, Chunk], None] | None = None
         self._refused: Callable[[str], None] | None = None
         self._observe: Callable[..., None] | None = None
+        self._deadline = 0.0
+        self._awaiting = self._hurried = False
         self._changed = Event()
         self._left_out: set[str] = set()
         """Workers whose records are left out, and who have been told so."""
@@ -213,12 +222,15 @@ class Workers:
         keep: Callable[[int, Chunk], None],
         refused: Callable[[str], None],
         observe: Callable[..., None],
+        deadline: float,
     ) -> None:
         """Start a test at `origin` on this process's clock.
 
         `keep(worker, chunk)` takes the records; `observe(time, **values)` what workers observe of themselves.
+        deadline: seconds after which workers give up calls.
         """
         self._known.clear()
+        self._deadline, self._hurried = deadline, False
         self._origin, self._keep, self._refused, self._observe = origin, keep, refused, observe
 
     def arriving(self) -> Counts:
@@ -237,15 +249,38 @@ class Workers:
             if known.number == number and client in self.runner.clients:
                 self.runner.send_message("bench-plan", plan._asdict(), client_id=client)
 
+    def drain(self) -> None:
+        """Ask all workers to send nothing more, and for their last records."""
+        for client in set(self.runner.clients):
+            self.runner.send_message("bench-drain", client_id=client)
+
+    def hurry(self) -> bool:
+        """Have workers wait no longer for their last answers; False where nobody waits for them."""
+        if not self._awaiting or self._hurried:
+            return False
+        self._hurried = True
+        for client in set(self.runner.clients):
+            self.runner.send_message("bench-hurry", client_id=client)
+        self._changed.set()
+        return True
+
     def finish(self) -> list[dict[str, Any]]:
-        """Ask all for their last records, wait for them, and tell what each contributed.
+        """Wait for the last records of all workers, and tell what each contributed.
 
         A worker that says nothing within the bound, or has left before, is told as `lost`.
         """
-        for client in set(self.runner.clients):
-            self.runner.send_message("bench-drain", client_id=client)
-        self._wait_for_last_words(GOODBYE_SECONDS, only_connected=True)
-        self._wait_for_last_words(LEAVING_SECONDS, only_connected=False)
+        self._awaiting = True
+        begun = time.perf_counter()
+        if not self._last_words_within(session.TELL_SECONDS, only_connected=True):
+            log.info(WAITING, "the last answers of the load processes", self._deadline)
+            patience = self._deadline + session.DEADLINE_MARGIN + GOODBYE_SECONDS
+            while not self._hurried and time.perf_counter() < begun + patience:
+                if self._last_words_within(session.TELL_SECONDS, only_connected=True):
+                    break
+        if self._hurried:
+            self._last_words_within(GOODBYE_SECONDS, only_connected=True)
+        self._last_words_within(LEAVING_SECONDS, only_connected=False)
+        self._awaiting = False
         self._keep = None
         return [
             {
@@ -266,7 +301,9 @@ class Workers:
         parts = [known.choices for known in self._known.values() if known.choices is not None]
         return Choices.merged(parts) if parts else None
 
-    def _wait_for_last_words(self, seconds: float, *, only_connected: bool) -> None:
+    def _last_words_within(self, seconds: float, *, only_connected: bool) -> bool:
+        """Wait for the last words of all workers; False where some have not said them."""
+
         def expected(client: str) -> bool:
             node = self.runner.clients.get(client)
             return not only_connected or (node is not None and node.state != STATE_MISSING)
@@ -278,6 +315,7 @@ class Workers:
             while missing():
                 self._changed.clear()
                 self._changed.wait(0.5)  # a worker that leaves in between is no event here
+        return not missing()
 
     def _on_hello(self, msg: Any, **_: Any) -> None:
         known = self._known.setdefault(msg.node_id, _Known(len(self._known)))

@@ -1,7 +1,7 @@
 """What do Ctrl-C, SIGTERM and a closed terminal do to a load process?
 
-All three end the test in order. Another one while the run is being written is warned of; a third leaves at once, with
-the run unfinished and readable.
+All three end the test in order: nothing more is sent, and what is in flight is waited for. Another one ends that wait. One
+while the run is being written is warned of, and the next leaves at once, with the run unfinished and readable.
 """
 
 import os
@@ -33,13 +33,15 @@ def hide_interrupt() -> None:
 class Interrupts:
     """The signals of one load process, taken over from where Locust makes its runner."""
 
-    def __init__(self, say: Callable[[str], object]) -> None:
+    def __init__(self, say: Callable[[str], object], hurry: Callable[[], bool], *, first: bool) -> None:
         """Called in Locust's main greenlet, which is the one that waits for KeyboardInterrupt.
 
         Python raises it in whatever greenlet runs at that moment: under load a user, or the one that writes results.
-        say: takes what the user is told.
+        say: takes what the user is told. hurry: ends the wait for the last answers; False where nobody waits.
+        first: this process decides when the test ends; a worker, which gets its master's Ctrl-C too, may wait already
+        when its first one comes.
         """
-        self._say = say
+        self._say, self._hurry, self._first = say, hurry, first
         self._main = gevent.getcurrent()
         self._ending = self._warned = False
         gevent.signal_handler(signal.SIGINT, self._interrupt)
@@ -56,14 +58,16 @@ class Interrupts:
         self._ending = True
 
     def _interrupt(self) -> None:
-        if not self._ending:
+        if (self._first or self._ending) and self._hurry():
+            self._say("ended at once: what has no answer yet is recorded as cancelled by the load generator")
+        elif not self._ending:
             self._ending = True
             self._main.throw(KeyboardInterrupt)
         elif not self._warned:
             self._warned = True
-            self._say("the run is being written; Ctrl-C again leaves it unfinished")
+            self._say("the run is being written and checked; Ctrl-C again leaves at once")
         else:
-            self._say("left unfinished")
+            self._say("left before that was done")
             sys.stdout.flush()
             os._exit(INTERRUPTED)  # what runs at the end of Python would wait for the other processes
 

@@ -3,7 +3,7 @@
 import logging
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Any
 
 import gevent
 import locust
+from gevent.event import Event
 from locust.runners import STATE_RUNNING, STATE_SPAWNING, MasterRunner, WorkerRunner
 
 from bench import BenchError
@@ -44,13 +45,6 @@ from bench.recording import RunWriter
 
 log = logging.getLogger("bench")
 
-LAST_ANSWER_SECONDS = 2.0
-"""A user whom Locust takes out of the load may wait this long for its last answer; its call is given up then.
-
-Locust's own default is 0: users that ramp down would leave requests without an answer, which look like errors.
-`--stop-timeout` goes before it.
-"""
-
 
 def register() -> None:
     """Listen to Locust's events; called once, when a scenario imports `bench.load.users`."""
@@ -64,10 +58,13 @@ def _on_init(environment: Any, runner: Any, web_ui: Any = None, **_: Any) -> Non
     parent.release_forks()
     first = runner is not None and not isinstance(runner, WorkerRunner)
     # a master interrupts its workers too, and speaks for all
-    interrupts = Interrupts(log.warning if first else lambda _: None)
+    hurry: Callable[[], bool] = partial(session.hurry, environment)
+    process = FirstProcess(environment, runner) if first else None
+    if process is not None and process.workers is not None:
+        hurry = process.workers.hurry
+    interrupts = Interrupts(log.warning if first else lambda _: None, hurry, first=first)
     environment.events.quitting.add_listener(interrupts.ending)
-    if first:
-        process = FirstProcess(environment, runner)
+    if process is not None:
         process.listen()
         if web_ui is not None:
             process.form.listen(web_ui)
@@ -97,6 +94,9 @@ class FirstProcess:
         self._ready: tuple[dict[Source, Pool], list[idle.Answered]] | None = None
         """What the test that is about to start sends, and what the idle server answered to some of it; None: to be
         made when it starts."""
+        self._written = Event()
+        """Set while no run is being finished."""
+        self._written.set()
         self._last_words: tuple[Path, dict[str, Any]] | None = None
         self.published = Published(environment, runner)
         self.form = FormAnswers(runner)
@@ -105,6 +105,7 @@ class FirstProcess:
         """Get everything ready that the load needs; a wrong option ends Locust here with one line and code 2."""
         events = self.environment.events
         events.quit.add_listener(self._on_quit)
+        events.quitting.add_listener(self._on_quitting)
         try:
             options = read_options(self.environment.parsed_options)
             if not self.environment.host:
@@ -123,8 +124,6 @@ class FirstProcess:
         except BaseException:
             self._on_quit()
             raise
-        if not self.environment.stop_timeout:
-            self.environment.stop_timeout = LAST_ANSWER_SECONDS
         events.test_start.add_listener(self._on_test_start)
         events.test_stopping.add_listener(self._on_test_stopping)
         events.test_stop.add_listener(self._on_test_stop)
@@ -192,13 +191,15 @@ class FirstProcess:
         writer.update(clock_origin=self._origin)
         if self.workers is None:
             load = Session(self.environment, target.address, options, pools, partial(writer.append, 0))
-            load.rest = self._rest(target, options)
+            load.rest.address = self._rest(target, options)
             load.refer(answered)
             load.start_clock(self._origin)
             session.begin(self.environment, load)
         else:
             self.workers.rest, self.workers.answered = self._rest(target, options), answered
-            self.workers.begin(self._origin, writer.append, self._refuse, writer.telemetry)
+            self.workers.begin(
+                self._origin, writer.append, self._refuse, writer.telemetry, options.asked.deadline
+            )
         self._watch(target, options)
         self._conduct(options)
         self._act(options, target)
@@ -285,10 +286,15 @@ class FirstProcess:
         (self.runner.quit if self.headless else self.runner.stop)()
 
     def _on_test_stopping(self, **_: Any) -> None:
+        if self._stopped is not None:  # Ctrl-C while the last answers are waited for
+            return
         self._stopped = time.perf_counter() - self._origin
         load = session.peek(self.environment)
+        if self.workers is not None:
+            self.workers.drain()  # before Locust stops them: they could not be told anything until they have stopped
         if load is not None:
-            load.drain()  # before anything that lets the loop turn: it would send what came due in the meantime
+            # before anything that lets the loop turn: it would send what came due in the meantime
+            load.drain(lambda waiting: log.info(distribution.WAITING, f"{waiting} answers", load.deadline))
             if load.ended is not None:
                 self._stopped = load.ended - self._origin
         script, self.script = self.script, None
@@ -303,7 +309,15 @@ class FirstProcess:
     def _on_test_stop(self, **_: Any) -> None:
         writer, self.writer = self.writer, None
         if writer is None:
+            self._written.wait()  # by the greenlet that stopped the test before Ctrl-C did
             return
+        self._written.clear()
+        try:
+            self._write(writer)
+        finally:
+            self._written.set()
+
+    def _write(self, writer: RunFolder) -> None:
         load = session.end(self.environment)
         if load is not None:
             load.close()
@@ -337,6 +351,13 @@ class FirstProcess:
         words, self._last_words = self._last_words, None
         if words is not None:
             verdict.tell(*words)
+
+    def _on_quitting(self, **_: Any) -> None:
+        """Stop the test before Locust looks for failures, which decide its exit code, and not after."""
+        if isinstance(self.runner, MasterRunner):
+            self.runner.stop(send_stop_to_client=False)
+        else:
+            self.runner.stop()
 
     def _on_quit(self, **_: Any) -> None:
         self._tell()

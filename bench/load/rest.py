@@ -12,8 +12,10 @@ from typing import Any, Final
 import gevent
 import numpy as np
 from gevent import socket
+from gevent.pool import Group
 
 from bench import BenchError
+from bench.load.record import Recorder
 from bench.payload import Pool, array_of, tensor_of
 from bench.wire.client import Reply
 from bench.wire.messages import PredictRequest, PredictResponse
@@ -88,26 +90,40 @@ class RestConnection:
     def __post_init__(self) -> None:
         self._socket: Any = None
         self.sent: float | None = None
-        """When the newest request was handed to the kernel; None: it was not."""
+        """When the newest request was handed to the kernel; None: it was not, or not all of it."""
+        self._received = bytearray()
+        self._give_up = 0.0
 
     def ask(self, message: bytes, seconds: float) -> Reply:
         """Send one HTTP request and wait for its answer, as a PredictResponse; never raises for what a server does."""
-        self.sent = None
+        self.sent, self._received, self._give_up = None, bytearray(), time.perf_counter() + seconds
+        return self._finish(message)
+
+    def resume(self) -> Reply:
+        """Go on waiting for the answer to a request that was sent by a greenlet that has been killed since."""
+        return self._finish(None)
+
+    def _finish(self, message: bytes | None) -> Reply:
+        limit = gevent.Timeout(max(self._give_up - time.perf_counter(), 0.0))
         try:
-            with gevent.Timeout(seconds):
-                if self._socket is None:
-                    self._connect()
-                self.sent = time.perf_counter()
-                self._socket.sendall(message)
+            with limit:
+                if message is not None:
+                    if self._socket is None:
+                        self._connect()
+                    self._socket.sendall(message)
+                    self.sent = time.perf_counter()
                 status, body, done = self._read()
-        except gevent.Timeout:
+        except gevent.Timeout as expired:
             self.close()
+            if expired is not limit:  # of the scenario's own
+                raise
             return Reply(DEADLINE_EXCEEDED, "Deadline Exceeded", b"", self.sent, time.perf_counter())
         except (OSError, ValueError) as error:
             self.close()
             return Reply(UNAVAILABLE, f"{self.address}: {error}", b"", self.sent, time.perf_counter())
-        except gevent.GreenletExit:  # the answer may still come: the connection is of no use any more
-            self.close()
+        except gevent.GreenletExit:
+            if self.sent is None:
+                self.close()
             raise
         if status != 200:
             return Reply(_CODES.get(status, UNKNOWN), body.decode(errors="replace"), b"", self.sent, done)
@@ -129,7 +145,7 @@ class RestConnection:
 
     def _read(self) -> tuple[int, bytes, float]:
         """Status, body and the instant of the last byte. Raises OSError or ValueError."""
-        received = self._receive()
+        received = self._received
         while (end := received.find(b"\r\n\r\n")) < 0:
             received += self._receive()
         lines = received[:end].decode("latin-1").split("\r\n")
@@ -137,14 +153,12 @@ class RestConnection:
         if "content-length" not in headers:
             raise ValueError("an HTTP answer without Content-Length")
         size = end + 4 + int(headers["content-length"])
-        parts, count = [received], len(received)
-        while count < size:
-            parts.append(self._receive())
-            count += len(parts[-1])
+        while len(received) < size:
+            received += self._receive()
         done = time.perf_counter()
         if headers.get("connection", "").lower() == "close":
             self.close()
-        return int(lines[0].split()[1]), b"".join(parts)[end + 4 : size], done
+        return int(lines[0].split()[1]), bytes(received[end + 4 : size]), done
 
     def _receive(self) -> bytes:
         piece: bytes = self._socket.recv(_READ)
@@ -163,3 +177,63 @@ class RestConnection:
         response.outputs[self.output].CopyFrom(tensor_of(np.array(rows, np.float32)))
         raw: bytes = response.SerializeToString()
         return raw
+
+
+class RestCalls:
+    """The calls of one load process over REST: counted, and waited for when their user is gone."""
+
+    def __init__(self, address: str | None, deadline: float) -> None:
+        """address: host:port of the server's REST API; None: nobody asks there."""
+        self.address, self._deadline = address, deadline
+        self.sent = 0
+        """Requests handed to the kernel."""
+        self.in_flight = 0
+        """Requests that have not ended."""
+        self._closed = False
+        self._left_behind = Group()
+
+    def connection(self, pool: Pool) -> RestConnection:
+        """A connection of a user's own."""
+        if self.address is None:
+            raise RuntimeError("the test began without a REST port, although it asks over REST")
+        return RestConnection(self.address, pool.output, pool.model, pool.version)
+
+    def ask(self, connection: RestConnection, message: bytes, recorder: Recorder, index: int) -> int:
+        """Send a request, wait for its answer and record it; gives its gRPC status code."""
+        self.in_flight += 1
+        try:
+            reply = connection.ask(message, self._deadline)
+        except gevent.GreenletExit:
+            if connection.sent is None or self._closed:
+                self._cancel(connection, recorder, index)
+            else:
+                self._left_behind.spawn(self._resume, connection, recorder, index)
+            raise
+        except BaseException:
+            self._cancel(connection, recorder, index)
+            raise
+        return self._ended(reply, recorder, index)
+
+    def close(self) -> None:
+        """Give up what is in flight, also what users do who are killed from now on."""
+        self._closed = True
+        self._left_behind.kill()
+
+    def _resume(self, connection: RestConnection, recorder: Recorder, index: int) -> None:
+        try:
+            self._ended(connection.resume(), recorder, index)
+        except gevent.GreenletExit:
+            self._cancel(connection, recorder, index)
+        connection.close()
+
+    def _ended(self, reply: Reply, recorder: Recorder, index: int) -> int:
+        self.in_flight -= 1
+        self.sent += reply.sent is not None
+        recorder.add(None, index, reply)
+        return reply.status
+
+    def _cancel(self, connection: RestConnection, recorder: Recorder, index: int) -> None:
+        connection.close()
+        self.in_flight -= 1
+        self.sent += connection.sent is not None
+        recorder.add_cancelled(None, index, connection.sent)

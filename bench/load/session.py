@@ -20,7 +20,7 @@ from bench.load.options import Options
 from bench.load.parent import orphaned
 from bench.load.record import Recorder, Rows
 from bench.load.references import References
-from bench.load.rest import RestConnection
+from bench.load.rest import RestCalls
 from bench.load.sources import Source, open_schedules
 from bench.load.statistics import show_in_locust
 from bench.load.streams import Plan
@@ -36,10 +36,14 @@ FLUSH_ROWS, FLUSH_LATEST = 1000, 0.9
 PAUSE_SECONDS = 0.001
 ARRIVE_SECONDS = 5.0
 """Users wait this long for their session."""
-DRAIN_SECONDS = 15.0
-"""At the end of a test answers are waited for this long at the most, whatever the deadline."""
+DEADLINE_MARGIN = 1.0
+"""At the end of a test answers are waited for so much longer than the request timeout, which ends calls before."""
 ORPHAN_SECONDS = 1.0
-"""And this long by a worker whose parent was killed."""
+"""And this long altogether by a worker whose parent was killed."""
+TELL_SECONDS = 0.5
+"""Whoever waits for longer at the end of a test says so."""
+CANCEL_SECONDS = 2.0
+"""A transport may take so long to end the calls of a closed channel."""
 
 Sink = Callable[[Chunk, Pause], None]
 
@@ -66,10 +70,8 @@ class Session:
         self.clock_bound = 0.0
         """Seconds by which this process's times may be off the master's."""
         self.recorded = 0
-        self.rest = options.rest
-        """host:port of the server's REST API, where it is known."""
-        self.rest_sent = 0
-        """Requests handed to the kernel over REST."""
+        self.rest = RestCalls(options.rest, self.deadline)
+        self._awaiting = self._hurried = False
         self._sink = sink
         self._recorders = {
             source: Recorder(
@@ -109,7 +111,7 @@ class Session:
     @property
     def sent(self) -> int:
         """Calls whose bytes were handed to the kernel."""
-        return self.channel.sent_calls + self.rest_sent
+        return self.channel.sent_calls + self.rest.sent
 
     @property
     def unsent(self) -> int:
@@ -145,12 +147,6 @@ class Session:
             for source, recorder in self._recorders.items()
             if source.user is user_class and not source.kind
         }
-
-    def rest_connection(self, pool: Pool) -> RestConnection:
-        """A connection to the server's REST API, whose port is known when a scenario asks there."""
-        if self.rest is None:
-            raise RuntimeError("the test began without a REST port, although it asks over REST")
-        return RestConnection(self.rest, pool.output, pool.model, pool.version)
 
     def choices(self) -> Choices | None:
         """Which classes the answers gave, by request name; None where no user class keeps them."""
@@ -198,14 +194,34 @@ class Session:
         """A number that no other user of this test has, in any process."""
         return next(self._streams) * self.count + self.index
 
-    def drain(self) -> None:
-        """Let no user send any more and wait for the answers that are still to come, then record them."""
+    @property
+    def in_flight(self) -> int:
+        """Calls that have not ended."""
+        return self.channel.in_flight + self.rest.in_flight
+
+    def drain(self, tell: Callable[[int], object] = lambda _: None) -> None:
+        """Let no user send any more and wait for the answers that are still to come, up to the request timeout.
+
+        tell: called once with their number, where that takes longer than a moment.
+        """
         self.draining = True
-        self.ended = min([engine.stop() for engine in self._engines.values()], default=time.perf_counter())
-        patience = ORPHAN_SECONDS if orphaned() else DRAIN_SECONDS
-        give_up = time.perf_counter() + min(self.deadline, patience)
-        while self.channel.in_flight and time.perf_counter() < give_up:
+        now = time.perf_counter()
+        self.ended = min([engine.stop() for engine in self._engines.values()], default=now)
+        give_up = now + (ORPHAN_SECONDS if orphaned() else self.deadline + DEADLINE_MARGIN)
+        patient = now + TELL_SECONDS
+        self._awaiting = True
+        while self.in_flight and now < give_up and not self._hurried:
+            if now > patient:
+                patient = give_up
+                tell(self.in_flight)
             gevent.sleep(0.002)
+            now = time.perf_counter()
+        self._awaiting = False
+
+    def hurry(self) -> bool:
+        """Wait no longer for the last answers; False where nobody waits."""
+        self._hurried = self._hurried or self._awaiting
+        return self._awaiting
 
     def close(self) -> None:
         """Cancel what is in flight, flush, and leave nothing behind."""
@@ -213,9 +229,13 @@ class Session:
         self._flusher.join()  # a kill in the middle of a flush would lose what it holds
         for recorder in self._recorders.values():
             recorder.close()
+        self.rest.close()
         self.channel.close()
         gc.unfreeze()
-        gevent.sleep(0)  # users whose calls were cancelled record them
+        gevent.sleep(0)  # calls that were cancelled are recorded
+        give_up = time.perf_counter() + CANCEL_SECONDS
+        while self.in_flight and time.perf_counter() < give_up:
+            gevent.sleep(0.002)
         self.flush()
 
     def flush(self) -> None:
@@ -303,6 +323,12 @@ def arrive(environment: Any) -> Session | None:
         while peek(environment) is None and id(environment) not in _refused:
             gevent.sleep(0.02)
     return peek(environment)
+
+
+def hurry(environment: Any) -> bool:
+    """Wait no longer for the last answers of the test that runs in this process; False where nobody waits."""
+    load = peek(environment)
+    return load is not None and load.hurry()
 
 
 def expect(environment: Any) -> None:

@@ -1,10 +1,11 @@
 """How do Locust users ask a model server, and what does a scenario have to say of its own?"""
 
 from collections.abc import Collection, Iterator, Mapping
+from functools import partial
 from itertools import cycle
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
-from gevent import GreenletExit, getcurrent, sleep
+from gevent import getcurrent, sleep
 from gevent.event import Event
 from gevent.hub import get_hub
 from locust import User
@@ -56,6 +57,15 @@ class PredictUser(User):  # type: ignore[misc]  # locust ships no types
     `bench.load.stage.Stage`, called in the first process when the test begins."""
 
     _session: session.Session | None = None
+    _state: str | None = None
+    _cp_last_run: float = 0.0
+    _cp_last_wait_time: float = 0.0
+
+    def __new__(cls, environment: Any = None, *_: Any, **__: Any) -> Self:
+        """What Locust's own `__init__` sets, for classes whose `__init__` does not call it."""
+        user: Self = super().__new__(cls)
+        user.environment = environment
+        return user
 
     @classmethod
     def payload(cls, options: Options) -> Pool | Mapping[str, Pool]:
@@ -77,21 +87,39 @@ class PredictUser(User):  # type: ignore[misc]  # locust ships no types
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        if not cls.tasks:
-            cls.tasks = [PredictUser._ask]
+        # Locust adds the tasks of a class to those of its bases
+        own = [task for task in cls.tasks if task is not PredictUser._ask]
+        cls.tasks = own or [PredictUser._ask]
 
-    def on_start(self) -> None:
-        """Join the session of this process. Called by Locust in the user's own greenlet."""
+    def run(self) -> None:
+        """Take part in the session of this process for as long as Locust runs this user, in the user's own greenlet.
+
+        Here, since most classes have an `on_start` and `on_stop` of their own that do not call ours, as Locust's
+        are empty.
+        """
         load = session.arrive(self.environment)
         self._session = load
         if load is None:  # the test was refused and its reason told; raising here would be logged as an error
             return
         load.wait_ready()
+        self._join(load)
+        try:
+            super().run()
+        except StopUser:  # of a call in `on_stop`: nothing more is sent
+            pass
+        finally:
+            self._leave(load)
+
+    def _join(self, load: session.Session) -> None:
+        """Get ready to send."""
         stream = load.next_stream()
         recorders = load.recorders(type(self))
         self._lanes = {name: (each, each.pool.sequence(stream)) for name, each in recorders.items()}
         self._rest: dict[str, RestConnection] = {}
         self._next_lane = self._in_turn(load).__next__
+
+    def _leave(self, load: session.Session) -> None:
+        """Leave the session."""
 
     def _in_turn(self, load: session.Session) -> Iterator[tuple[Recorder, Iterator[int]]]:
         """The recorder and the order of messages of each request that is sent without a name."""
@@ -108,7 +136,7 @@ class PredictUser(User):  # type: ignore[misc]  # locust ships no types
         name: of the pool, where `payload` gives several; None: whose turn it is.
         """
         load = self._session
-        if load is None:
+        if load is None or load.draining or self._state == LOCUST_STATE_STOPPING:
             raise StopUser
         recorder, order = self._next_lane() if name is None else self._lanes[name]
         index = next(order)
@@ -117,9 +145,10 @@ class PredictUser(User):  # type: ignore[misc]  # locust ships no types
         call = load.channel.start(PREDICT, recorder.pool.messages[index], getcurrent().switch, load.deadline)
         try:
             reply: Reply = get_hub().switch()
-        except GreenletExit:  # Locust takes this user out of the load
-            call.cancel()
-            recorder.add_cancelled(None, index, call.sent)
+        except (
+            BaseException
+        ):  # Locust takes this user out of the load: its last answer is waited for without it
+            call.hand_over(partial(recorder.add, None, index))
             raise
         recorder.add(None, index, reply)
         return reply.status
@@ -128,16 +157,8 @@ class PredictUser(User):  # type: ignore[misc]  # locust ships no types
         """The same over the REST API, on a connection of this user's own."""
         connection = self._rest.get(recorder.name)
         if connection is None:
-            connection = self._rest[recorder.name] = load.rest_connection(recorder.pool)
-        try:
-            reply = connection.ask(message, load.deadline)
-        except GreenletExit:
-            load.rest_sent += connection.sent is not None
-            recorder.add_cancelled(None, index, connection.sent)
-            raise
-        load.rest_sent += reply.sent is not None
-        recorder.add(None, index, reply)
-        return reply.status
+            connection = self._rest[recorder.name] = load.rest.connection(recorder.pool)
+        return load.rest.ask(connection, message, recorder, index)
 
     def _ask(self) -> None:
         """The task of a user that has none of its own."""
@@ -145,15 +166,13 @@ class PredictUser(User):  # type: ignore[misc]  # locust ships no types
             self._ask_on_and_on()
         elif self.predict() == UNAVAILABLE:
             sleep(DOWN_SECONDS)
-        if self._session is None or self._session.draining:
-            raise StopUser
 
     def _ask_on_and_on(self) -> None:
         """All requests of a user without a wait time; Locust's task loop would cost 6 us between two of them."""
         load = self._session
         schedule = load.options.schedule if load is not None else None
         think = schedule.think if isinstance(schedule, Closed) else 0.0
-        while load is not None and not load.draining and self._state != LOCUST_STATE_STOPPING:
+        while True:
             if self.predict() == UNAVAILABLE:
                 sleep(DOWN_SECONDS)
             if think:
@@ -172,19 +191,14 @@ class ArrivalUser(PredictUser):
     schedule: ClassVar[str | Open] = "poisson:100"
     """As `--schedule` takes it, which goes before it."""
 
-    def on_start(self) -> None:
-        """Join the session of this process. Called by Locust in the user's own greenlet."""
+    def _join(self, load: session.Session) -> None:
+        """Be counted by the engine."""
         self._stopped = Event()
-        load = session.arrive(self.environment)
-        self._session = load
-        if load is not None:
-            load.wait_ready()
-            load.join(type(self))
+        load.join(type(self))
 
-    def on_stop(self) -> None:
-        """Leave the session. Called by Locust in the user's own greenlet."""
-        if self._session is not None:
-            self._session.leave(type(self))
+    def _leave(self, load: session.Session) -> None:
+        """Be counted no more."""
+        load.leave(type(self))
 
     def stop(self, force: bool = False) -> bool:
         """End this user; Locust's own `stop`, which a user that waits for nothing else would not notice."""
