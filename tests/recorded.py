@@ -1,5 +1,6 @@
 """Runs with known contents, written with the real writer: what the tests of reading and judging runs start from."""
 
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ from bench.chunk import Chunk
 from bench.run import Run, RunWriter
 from bench.sample import CANCELLED_STATUS, UNSENT
 
+PIDS = itertools.count(1000)
+"""Each run has started its own server, and so is a session of its own."""
 KEPT = 0.501e-6
 """Seconds by which due, lag and service of a sample may differ from what was: they are whole microseconds."""
 
@@ -72,7 +75,13 @@ def write(
 ) -> Run:
     """A run folder in `root`, its chunks sent by workers 0 and 1 in turn."""
     described: dict[str, Any] = {
-        "target": {"address": "127.0.0.1:8500", "kind": "embedded", "model": "mnist", "version": 2},
+        "target": {
+            "address": "127.0.0.1:8500",
+            "kind": "embedded",
+            "model": "mnist",
+            "version": 2,
+            "pid": next(PIDS),
+        },
         "load": {"kind": "closed", "users": 16, "batch": 1, "processes": 1},
         "seed": 1,
     }

@@ -1,4 +1,4 @@
-"""By how much did a metric change between two sets of trials, and is that sure?"""
+"""The change of a metric between two sets of trials, with its interval and verdict."""
 
 import math
 from collections.abc import Sequence
@@ -9,6 +9,7 @@ from typing import Literal
 from bench.analysis import intervals
 from bench.analysis.intervals import CONFIDENCE, ERROR_RATE, Estimate
 from bench.analysis.metrics import Metric
+from bench.analysis.needed import Needed, trials_needed
 
 __all__ = ["CONFIDENCE", "ERROR_RATE", "Change", "Verdict", "change", "judged_together"]
 
@@ -39,15 +40,15 @@ class Change:
     """Why nothing can be said; empty where something can."""
     sides: tuple[list[float], list[float]] = field(default=([], []), repr=False)
     """The values of the trials, on logarithms where the metric is told as a ratio."""
-    family: int = 1
-    """How many changes are judged together."""
+    confidence: float = CONFIDENCE
+    """Of the interval, which is the one that decides: wider where several changes are judged together."""
 
     @cached_property
-    def needed(self) -> int | None:
-        """Trials in all (of each side) that would probably decide; None where decided, or no number would do."""
+    def needed(self) -> Needed | None:
+        """Trials in all (of each side) that would probably decide; None where decided, or it cannot be told."""
         if self.verdict != "unknown" or self.estimate is None:
             return None
-        return _needed(self.metric, self.estimate, self.tolerance, self.family)
+        return trials_needed(self.estimate, _margins(self.metric, self.tolerance), self.confidence)
 
     @cached_property
     def bootstrap(self) -> tuple[float, float] | None:
@@ -71,12 +72,17 @@ def change(
     after: Sequence[float],
     *,
     paired: bool,
+    later: Sequence[bool] | None = None,
+    sessions: tuple[Sequence[str], Sequence[str]] | None = None,
     tolerance: float | None = None,
+    rate: float = ERROR_RATE,
 ) -> Change:
     """Judge one metric by itself; `judged_together` corrects what several of them say.
 
     before, after: the metric in each trial, nan where it is unknown; of equal length and in the order of the blocks
-    where they are paired.
+    where they are paired. later: of pairs, whether the candidate ran behind the baseline. sessions: of others, the
+    session of each; the mean of a session is then one value, since its trials share its luck (Kalibera and Jones 2013,
+    "Rigorous benchmarking in reasonable time"). rate: of false verdicts.
     """
     margin = metric.tolerance if tolerance is None else tolerance
     reason = _no_reason_to_judge(metric, before, after)
@@ -84,10 +90,12 @@ def change(
         return Change(metric, _centre(metric, before), _centre(metric, after), math.nan, -math.inf, math.inf,
                       "unknown", margin, 1.0, paired, None, reason)  # fmt: skip
     first, second = _scaled(metric, before), _scaled(metric, after)
-    estimate = intervals.paired(first, second) if paired else intervals.unpaired(first, second)
-    low, high = estimate.interval(CONFIDENCE)
+    if sessions is not None:
+        first, second = _means(first, sessions[0]), _means(second, sessions[1])
+    estimate = estimated(metric, first, second, paired=paired, later=later, lend=sessions is not None)
+    low, high = estimate.interval(1 - 2 * rate)
     p_worse, p_better = _evidence(metric, estimate, margin)
-    verdict = _verdict(metric, estimate, margin, p_worse, p_better)
+    verdict = _verdict(metric, estimate, margin, (p_worse, p_better), rate)
     return Change(
         metric=metric,
         before=_centre(metric, before),
@@ -102,22 +110,45 @@ def change(
         estimate=estimate,
         reason="" if estimate.freedom else f"{estimate.method}: two and more show how trials differ",
         sides=(first, second),
+        confidence=1 - 2 * rate,
     )
 
 
-def judged_together(changes: Sequence[Change]) -> list[Change]:
+def estimated(
+    metric: Metric,
+    before: Sequence[float],
+    after: Sequence[float],
+    *,
+    paired: bool,
+    later: Sequence[bool] | None = None,
+    lend: bool = False,
+) -> Estimate:
+    """after - before; robust but for shares, of which the odd trial that is not 0 is what is looked for."""
+    robust = metric.unit != "share"
+    if paired:
+        return intervals.paired(before, after, later=later, robust=robust)
+    return intervals.unpaired(before, after, robust=robust, lend=lend)
+
+
+def judged_together(changes: Sequence[Change], rate: float = ERROR_RATE) -> list[Change]:
     """The same changes; "worse" and "better" are kept where they are sure even among so many.
 
-    "same" needs no correction: that all of several are the same is claimed only if each is shown to be.
+    "same" needs no correction: that all of several are the same is claimed only if each is shown to be. The interval
+    of each is the one that decides: corrected but for "same".
     """
-    adjusted = intervals.holm([each.p for each in changes])
-    return [_corrected(each, p, len(changes)) for each, p in zip(changes, adjusted, strict=True)]
+    p_values = [each.p for each in changes]
+    rates = intervals.deciding_rates(p_values, 2 * rate)
+    adjusted = intervals.holm(p_values)
+    return [_corrected(*each, rate) for each in zip(changes, adjusted, rates, strict=True)]
 
 
-def _corrected(each: Change, p: float, family: int) -> Change:
-    sure = each.verdict not in ("worse", "better") or p <= 2 * ERROR_RATE
+def _corrected(each: Change, p: float, own: float, rate: float) -> Change:
+    sure = each.verdict not in ("worse", "better") or p <= 2 * rate
     verdict: Verdict = each.verdict if sure else "unknown"
-    return replace(each, p=p, verdict=verdict, family=family)
+    if each.estimate is None or verdict == "same":
+        return replace(each, p=p, verdict=verdict)
+    low, high = (_size(each.metric, end) for end in each.estimate.interval(1 - own))
+    return replace(each, p=p, verdict=verdict, low=low, high=high, confidence=1 - own)
 
 
 def _no_reason_to_judge(metric: Metric, before: Sequence[float], after: Sequence[float]) -> str:
@@ -136,6 +167,14 @@ def _no_reason_to_judge(metric: Metric, before: Sequence[float], after: Sequence
 
 def _scaled(metric: Metric, values: Sequence[float]) -> list[float]:
     return [math.log(value) for value in values] if metric.ratio else list(values)
+
+
+def _means(values: Sequence[float], sessions: Sequence[str]) -> list[float]:
+    """The mean of each session, in the order of their first trials."""
+    found: dict[str, list[float]] = {}
+    for value, session in zip(values, sessions, strict=True):
+        found.setdefault(session, []).append(value)
+    return [math.fsum(own) / len(own) for own in found.values()]
 
 
 def _size(metric: Metric, scaled: float) -> float:
@@ -165,18 +204,15 @@ def _evidence(metric: Metric, estimate: Estimate, tolerance: float) -> tuple[flo
 
 
 def _verdict(
-    metric: Metric, estimate: Estimate, tolerance: float, p_worse: float, p_better: float
+    metric: Metric, estimate: Estimate, tolerance: float, evidence: tuple[float, float], rate: float
 ) -> Verdict:
+    p_worse, p_better = evidence
     low, high = _margins(metric, tolerance)
-    if p_worse <= ERROR_RATE:
+    if p_worse <= rate:
         return "worse"
-    if p_better <= ERROR_RATE:
+    if p_better <= rate:
         return "better"
     if estimate.freedom > 0 and estimate.error == 0:
         return "same" if low <= estimate.mean <= high else "unknown"
-    inside = max(estimate.p_above(low), estimate.p_below(high)) <= ERROR_RATE
+    inside = max(estimate.p_above(low), estimate.p_below(high)) <= rate
     return "same" if inside else "unknown"
-
-
-def _needed(metric: Metric, estimate: Estimate, tolerance: float, family: int) -> int | None:
-    return intervals.trials_to_decide(estimate, _margins(metric, tolerance), 1 - 2 * ERROR_RATE / family)

@@ -9,6 +9,7 @@ from bench import BenchError
 from bench.analysis import environment
 from bench.analysis.change import Change, change, judged_together
 from bench.analysis.doubt import Doubt
+from bench.analysis.intervals import LENDERS
 from bench.analysis.metrics import METRICS
 from bench.analysis.trials import PARTS, Identity, Trial
 
@@ -111,8 +112,25 @@ class Match:
 
     @property
     def surroundings(self) -> list[Doubt]:
-        """Doubts about what differs between the trials beside what is compared."""
-        return _surroundings(self)
+        """Doubts about what differs between the trials beside what is compared, and about what they rest on."""
+        return _surroundings(self) + _of_one_session(self)
+
+    @property
+    def later(self) -> list[bool] | None:
+        """Of pairs, whether the candidate's trial ran behind the baseline's."""
+        if not self.paired:
+            return None
+        return [b.started > a.started for a, b in zip(self.before, self.after, strict=True)]
+
+    @property
+    def sessions(self) -> tuple[list[str], list[str]] | None:
+        """Of trials that were not interleaved, the session of each; None where they are the unit themselves."""
+        sides = [[trial.session or str(trial.path) for trial in side] for side in (self.before, self.after)]
+        fewer, more = sorted(sides, key=lambda side: len(set(side)))
+        lent = len(set(more)) >= LENDERS and len(fewer) > 1
+        if self.paired or (len(set(fewer)) == 1 and not lent):
+            return None
+        return sides[0], sides[1]
 
 
 def match(before: Sequence[Trial], after: Sequence[Trial]) -> tuple[list[Match], list[tuple[str, Identity]]]:
@@ -198,6 +216,8 @@ def _comparison(pair: Match, metrics: tuple[str, ...], tolerances: Mapping[str, 
             [trial.values[name] for trial in first],
             [trial.values[name] for trial in second],
             paired=pair.paired,
+            later=pair.later,
+            sessions=pair.sessions,
             tolerance=tolerances.get(name),
         )
         for name in metrics
@@ -267,6 +287,21 @@ def _surroundings(pair: Match) -> list[Doubt]:
             if title not in expected and not (servers_differ and title.startswith("server")):
                 found.setdefault(title, doubt)
     return list(found.values())
+
+
+def _of_one_session(pair: Match) -> list[Doubt]:
+    """A doubt about a baseline of one start of server and load: nothing in it shows how starts differ."""
+    count = len({trial.session or str(trial.path) for trial in pair.before})
+    if pair.paired or count > 1:
+        return []
+    return [
+        Doubt(
+            "one session",
+            "the baseline is of one session (start of server and load): how sessions differ is not known",
+            "measure it in two more sessions and take these with bench baseline add, or run both sides "
+            "interleaved with bench gate --run",
+        )
+    ]
 
 
 def _together(found: list[Comparison]) -> list[Comparison]:

@@ -1,15 +1,19 @@
 """How are changes told: as a table, as sentences, as JSON?"""
 
 import math
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, Final
 
 from bench.analysis import quantities
 from bench.analysis.change import CONFIDENCE, Change
 from bench.analysis.compare import Comparison, Comparisons
 from bench.analysis.metrics import Metric
+from bench.analysis.needed import Needed
 from bench.analysis.table import Column, Table, escaped
 from bench.analysis.trials import PARTS
 
+FURTHEST: Final = 10.0
+"""Factor beyond which the end of an interval is not told."""
 VERDICTS = {"better": "better", "worse": "WORSE", "same": "same", "unknown": "unknown"}
 
 
@@ -35,8 +39,15 @@ def interval_text(each: Change) -> str:
     """Such as `+1.2 … +3.4 %`."""
     if not (math.isfinite(each.low) and math.isfinite(each.high)):
         return quantities.ABSENT
-    low, high = size_text(each.metric, each.low), size_text(each.metric, each.high)
+    low, high = (end_text(each.metric, end) for end in (each.low, each.high))
     return f"{low.rpartition(' ')[0]} … {high}"
+
+
+def end_text(metric: Metric, end: float) -> str:
+    """An end of an interval of a change; beyond a factor of ten its exact place says nothing."""
+    if metric.ratio and not 1 / FURTHEST <= end <= FURTHEST:
+        return "< -90 %" if end < 1 else "> +900 %"
+    return size_text(metric, end)
 
 
 def remark(each: Change) -> str:
@@ -46,9 +57,30 @@ def remark(each: Change) -> str:
     if each.verdict != "unknown" or each.estimate is None:
         return ""
     if each.needed is None:
-        return "no number of trials would decide: the change is at the edge of the tolerance"
-    more = max(1, each.needed - each.estimate.trials)
-    return f"about {more} more trial{'s' if more > 1 else ''} each would decide"
+        return "more than 500 trials would be needed: they differ too much, or the change is at the edge of the tolerance"
+    return needed_text(each.needed)
+
+
+def needed_text(needed: Needed) -> str:
+    """Such as `8 to 30 trials in all would decide`."""
+    if needed.about is not None:
+        return f"about {needed.about} trials in all would decide"
+    if needed.most is None:
+        return f"at least {needed.least} trials in all would be needed"
+    return f"{needed.least} to {needed.most} trials in all would decide"
+
+
+def plain_needed(needed: Needed | None) -> dict[str, int | None]:
+    """For JSON: trials in all that would decide, and the range in which nine tenths of the possible truths lie."""
+    if needed is None:
+        return {"needed": None, "needed_low": None, "needed_high": None}
+    return {"needed": needed.about, "needed_low": needed.least, "needed_high": needed.most}
+
+
+def confidence_text(confidences: Iterable[float]) -> str:
+    """The title of a column of intervals: each is the one that decided."""
+    told = sorted({f"{100 * confidence:.3g}" for confidence in confidences}, key=float)
+    return f"{' to '.join(dict.fromkeys((told[0], told[-1])))} % interval" if told else "interval"
 
 
 def remarks(comparison: Comparison) -> list[str]:
@@ -69,7 +101,12 @@ def changes_table(comparison: Comparison) -> Table:
         Column("baseline", False, [value_text(each.metric, each.before) for each in rows], calm),
         Column("candidate", False, [value_text(each.metric, each.after) for each in rows], calm),
         Column("change", False, [size_text(each.metric, each.size) for each in rows], calm),
-        Column(f"{100 * CONFIDENCE:.3g} % interval", False, [interval_text(each) for each in rows], calm),
+        Column(
+            confidence_text([each.confidence for each in rows]),
+            False,
+            [interval_text(each) for each in rows],
+            calm,
+        ),
         Column("verdict", False, [VERDICTS[e.verdict] for e in rows], [e.verdict == "worse" for e in rows]),
     ]
     return Table(columns, [], [])
@@ -144,7 +181,8 @@ def plain_change(each: Change) -> dict[str, Any]:
         "verdict": each.verdict,
         "p": each.p,
         "method": each.estimate.method if each.estimate else None,
-        "needed": each.needed,
+        "confidence": each.confidence,
+        **plain_needed(each.needed),
         "reason": each.reason,
     }
 

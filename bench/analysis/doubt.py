@@ -26,6 +26,7 @@ KNOWN: Final = frozenset(
         "not achieved",
         "not reconciled",
         "nothing measured",
+        "one session",
         "other version",
         "restarted",
         "short",

@@ -8,7 +8,7 @@ from pathlib import Path
 from bench import BenchError
 from bench.analysis.compare import doubts_of, match
 from bench.analysis.doubt import Doubt, check_accepted
-from bench.analysis.intervals import ERROR_RATE, holm
+from bench.analysis.intervals import ERROR_RATE, deciding_rates, holm
 from bench.analysis.limit import Finding, Limit, judge_absolute, judge_relative, not_measured, resolved
 from bench.analysis.trials import Identity, Trial, Trials
 from bench.config.limits import read_limits
@@ -125,19 +125,20 @@ def _without_baseline(limit: Limit, identity: Identity) -> Finding:
 def _together(findings: list[Finding], rate: float) -> list[Finding]:
     """Limits that are broken are called so where that is sure even among so many.
 
-    "kept" needs no correction: all must be shown to be kept for the gate to open.
+    "kept" needs no correction: all must be shown to be kept for the gate to open. Each has the interval that decides.
     """
-    adjusted = holm([finding.p_broken for finding in findings])
+    p_values = [finding.p_broken for finding in findings]
     return [
-        replace(
-            finding,
-            outcome="unknown",
-            how=f"{finding.how}; broken by itself, not surely among so many limits",
-        )
-        if finding.outcome == "BROKEN" and p > rate
-        else finding
-        for finding, p in zip(findings, adjusted, strict=True)
+        _corrected(*each, rate)
+        for each in zip(findings, holm(p_values), deciding_rates(p_values, rate), strict=True)
     ]
+
+
+def _corrected(finding: Finding, p: float, own: float, rate: float) -> Finding:
+    if finding.outcome == "BROKEN" and p > rate:
+        how = f"{finding.how}; broken by itself, not surely among so many limits"
+        finding = replace(finding, outcome="unknown", how=how)
+    return finding if finding.outcome == "kept" else finding.at(1 - 2 * own)
 
 
 def _doubts(limits: LimitsFile, candidate: Trials, baseline: Trials | None) -> list[Doubt]:

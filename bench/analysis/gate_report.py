@@ -4,7 +4,15 @@ import math
 from typing import Any
 from xml.etree import ElementTree
 
-from bench.analysis.comparison_table import size_text, value_text
+from bench.analysis.comparison_table import (
+    FURTHEST,
+    confidence_text,
+    end_text,
+    needed_text,
+    plain_needed,
+    size_text,
+    value_text,
+)
 from bench.analysis.gate import Judgement, finite
 from bench.analysis.limit import Finding
 from bench.analysis.quantities import ABSENT
@@ -23,7 +31,7 @@ def judgement_table(judged: Judgement) -> Table:
         Column("measured", False, [measured_text(each) for each in rows], calm),
         Column("allowed", False, [allowed_text(each) for each in rows], calm),
         Column(
-            f"{100 * (1 - 2 * judged.rate):.3g} % interval",
+            confidence_text([each.confidence for each in rows]),
             False,
             [interval_text(each) for each in rows],
             calm,
@@ -75,12 +83,17 @@ def interval_text(finding: Finding) -> str:
     """Its two ends, open where nothing bounds it."""
     if finding.low == finding.high or not (math.isfinite(finding.low) or math.isfinite(finding.high)):
         return ABSENT
+    return " … ".join(_end_text(finding, end) for end in (finding.low, finding.high))
+
+
+def _end_text(finding: Finding, end: float) -> str:
     metric = finding.limit.metric
-    ends = [
-        (size_text if finding.limit.relative else value_text)(metric, end) if math.isfinite(end) else "?"
-        for end in (finding.low, finding.high)
-    ]
-    return " … ".join(ends)
+    if not math.isfinite(end):
+        return "?"
+    if finding.limit.relative:
+        return end_text(metric, end)
+    far = metric.ratio and not 1 / FURTHEST <= end / (finding.measured or 1.0) <= FURTHEST
+    return "?" if far else value_text(metric, end)
 
 
 def remarks(judged: Judgement) -> list[str]:
@@ -90,7 +103,7 @@ def remarks(judged: Judgement) -> list[str]:
         if finding.outcome == "unknown":
             text = finding.how
             if finding.needed is not None:
-                text += f"; about {finding.needed} trials in all would decide"
+                text += f"; {needed_text(finding.needed)}"
             told.setdefault(text, []).append(f"{name(finding)}{f' ({cell})' if cell else ''}")
     return [f"{', '.join(names)}: {text}" for text, names in told.items()]
 
@@ -122,7 +135,8 @@ def _plain(finding: Finding) -> dict[str, Any]:
         "high": finite(finding.high),
         "allowed": finding.allowed,
         "how": finding.how,
-        "needed": finding.needed,
+        "confidence": finding.confidence,
+        **plain_needed(finding.needed),
     }
 
 

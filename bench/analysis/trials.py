@@ -8,16 +8,14 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 
 from bench import BenchError
-from bench.analysis import intervals
 from bench.analysis.cells import Cell, cells, described
 from bench.analysis.checks import doubts
 from bench.analysis.doubt import Doubt
-from bench.analysis.intervals import CONFIDENCE
-from bench.analysis.metrics import METRICS, PERCENTILES, label
-from bench.histogram import Histogram
+from bench.analysis.metrics import METRICS
+from bench.analysis.within_run import WithinRun
 from bench.run import Run, Unreadable
 
 
@@ -63,6 +61,16 @@ class Identity(NamedTuple):
 PARTS: Final = Identity._fields
 
 
+class OneRun(Protocol):
+    """What a run shows of itself: `WithinRun`."""
+
+    def interval(self, metric: str, confidence: float) -> tuple[float, float] | None:
+        """Ends around the value of a metric; None: nothing is known."""
+
+    def independent(self, metric: str, confidence: float) -> float:
+        """As how many independent requests its requests count."""
+
+
 @dataclass(frozen=True)
 class Trial:
     """What one run measured of one thing."""
@@ -70,8 +78,6 @@ class Trial:
     identity: Identity
     values: dict[str, float]
     """Every metric by name; nan: not measured, or not supported by the number of samples."""
-    ends: dict[str, tuple[float, float]]
-    """Ends of the interval around a value that the trial by itself allows, for percentiles and rates."""
     block: tuple[str, int] | None
     """The folder of the experiment and the block in it: trials of one block followed each other closely, in random order."""
     path: Path
@@ -82,6 +88,12 @@ class Trial:
     requests: int
     cancelled: int = 0
     """Requests that the load generator cancelled: in no error share."""
+    within: OneRun | None = None
+    """What it shows of itself, where it is the only one."""
+    examples: int = 0
+    """Different examples that were checked; 0: not known."""
+    session: str = ""
+    """Names the start of server and load that it is of; empty: one of its own."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +138,6 @@ def _trials(run: Run) -> list[Trial]:
         Trial(
             identity=identity_of(cell, run),
             values={name: metric.of(cell) for name, metric in METRICS.items()},
-            ends=_ends(cell),
             block=block_of(run),
             path=run.path,
             started=str(run.manifest.get("started") or ""),
@@ -135,35 +146,37 @@ def _trials(run: Run) -> list[Trial]:
             answered=cell.answered.requests,
             requests=cell.requests,
             cancelled=cell.cancelled,
+            within=WithinRun(run.path, place),
+            examples=_examples(cell),
+            session=session_of(run),
         )
-        for cell in cells(run)
+        for place, cell in enumerate(cells(run))
     ]
 
 
-def _ends(cell: Cell) -> dict[str, tuple[float, float]]:
-    found = {}
-    for prefix, histogram in (("", cell.latency), ("service_", cell.service), ("lag_", cell.lag)):
-        for q in PERCENTILES:
-            found[prefix + label(q)] = _between(histogram, q)
-    requests: dict[int, int] = {}
-    for (key, second), tally in cell.run.tallies.items():
-        if key in cell.keys and key.outcome == "OK":
-            requests[second] = requests.get(second, 0) + tally.requests
-    first, end = cell.run.window or cell.run.seconds
-    whole = [float(requests.get(second, 0)) for second in range(first, end - 1) if cell.run.holds(second)]
-    low, high = intervals.batch_means(whole, CONFIDENCE)
-    found["requests_per_second"] = (low, high)
-    found["inferences_per_second"] = (low * cell.batch, high * cell.batch)
-    return found
+def _examples(cell: Cell) -> int:
+    """Different examples among those that were checked: the pool's, where so many were sent."""
+    payload = cell.run.manifest.get("payload") or {}
+    pool = payload.get(cell.name) or (next(iter(payload.values())) if len(payload) == 1 else {})
+    known = pool.get("examples") or pool.get("messages", 0) * pool.get("batch", 0)
+    return min(cell.answered.checked, known) if known else cell.answered.checked
 
 
-def _between(histogram: Histogram, q: float) -> tuple[float, float]:
-    count = histogram.count
-    low, high = intervals.ranks(q, count, CONFIDENCE)
-    return (
-        -math.inf if low is None else histogram.of_rank(low),
-        math.inf if high is None else histogram.of_rank(high),
-    )
+def session_of(run: Run) -> str:
+    """The start of server and load that a run is of: of an experiment a block of a server, else a server's process.
+
+    Where the server's process is not known, it is the hour before which or after which no other run may have been.
+    """
+    experiment = run.manifest.get("experiment") or {}
+    if experiment.get("block") is not None:
+        server = (experiment.get("cell") or {}).get("server", "")
+        return f"{experiment.get('name')} {run.path.resolve().parent.name} {experiment['block']} {server}"
+    target = run.manifest.get("target") or {}
+    host = (run.manifest.get("machine") or {}).get("hostname", "")
+    started = str(run.manifest.get("started") or "")
+    if target.get("pid") is not None:
+        return f"{host} {target.get('address')} {target['pid']} {started[:10]}"
+    return f"{host} {target.get('address')} {started[:13]}"
 
 
 def block_of(run: Run) -> tuple[str, int] | None:

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from bench.load import ceiling, machine
 from bench.load.options import Options
 from bench.load.sources import Source, open_schedules
@@ -146,4 +148,5 @@ def _payload(pool: Pool) -> dict[str, Any]:
         "messages": len(pool.messages),
         "bytes": len((pool.over_rest or pool.messages)[0]),
         "batch": pool.batch,
+        "examples": None if pool.rows is None else len(np.unique(pool.rows)),
     }

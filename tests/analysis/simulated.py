@@ -1,6 +1,7 @@
 """Campaigns of trials with a known truth: noise between trials, drift of the machine, a known change."""
 
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -9,6 +10,18 @@ from bench.analysis.metrics import METRICS
 from bench.analysis.trials import Identity, Trial
 
 BASE = Identity("mnist", "Predict", "embedded", "", "mnist", 1, 8, "16 users")
+
+
+class Shown(NamedTuple):
+    """What a run shows of itself: the same interval at any confidence."""
+
+    ends: dict[str, tuple[float, float]]
+
+    def interval(self, metric: str, confidence: float) -> tuple[float, float] | None:
+        return self.ends.get(metric)
+
+    def independent(self, metric: str, confidence: float) -> float:
+        return 10_000.0
 
 
 def trial(
@@ -20,12 +33,13 @@ def trial(
     manifest: dict[str, object] | None = None,
     number: int = 0,
     ends: dict[str, tuple[float, float]] | None = None,
+    session: str = "",
+    examples: int = 10_000,
 ) -> Trial:
     """A trial with these values; what is not given is nan."""
     return Trial(
         identity=identity,
         values=dict.fromkeys(METRICS, float("nan")) | values,
-        ends=ends or {},
         block=None if block is None else ("experiment", block),
         path=Path(f"results/{number:03}"),
         started=f"2026-03-01T12:00:{number:02}",
@@ -33,6 +47,9 @@ def trial(
         manifest=manifest or {},
         answered=10_000,
         requests=10_000,
+        within=None if ends is None else Shown(ends),
+        examples=examples,
+        session=session or f"{number} {identity}",
     )
 
 

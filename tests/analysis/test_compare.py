@@ -14,6 +14,7 @@ from bench.analysis.compare import compare, compare_by
 from bench.analysis.comparison_table import changes_table, markdown, plain, remarks, summary
 from bench.analysis.doubt import Doubt
 from bench.analysis.metrics import METRICS
+from bench.analysis.needed import count_needed, trials_needed
 from bench.analysis.ranking import pareto, ranking
 from bench.analysis.trials import read_trials
 from bench.chunk import Chunk
@@ -171,23 +172,34 @@ def test_judging_several_together_asks_for_more() -> None:
     assert {each.verdict for each in together} == {"unknown"}
     assert together[0].p == pytest.approx(min(1.0, 40 * single.p))
     assert together[0].needed is not None
-    assert together[0].needed > 4
+    assert together[0].needed.least > 4
+    # the interval that is shown is the one that decides
+    assert single.low > 1.02 >= together[0].low
+    assert together[0].confidence == pytest.approx(1 - 0.02 / 40)
     assert judged_together([single])[0].verdict == "worse"
 
 
-def test_the_trials_that_are_said_to_decide_do() -> None:
+def test_the_range_of_trials_that_would_decide_holds_the_truth() -> None:
+    """Nine in ten ranges hold the number that a known change and a known spread need."""
     rng = np.random.default_rng(6)
-    decided = 0
-    for _ in range(200):
-        before, after = campaign(rng, trials=4, change=1.05, noise=0.015)
-        found = change(P50, [t.values["p50"] for t in before], [t.values["p50"] for t in after], paired=True)
-        if found.verdict != "unknown" or found.needed is None or not 4 < found.needed < 40:
-            decided += 1
-            continue
-        more = campaign(rng, trials=found.needed, change=1.05, noise=0.015)
-        again = change(P50, *([t.values["p50"] for t in side] for side in more), paired=True)
-        decided += again.verdict != "unknown"
-    assert decided > 0.65 * 200
+    margin = math.log(1.02)
+    held = told = 0
+    for trials in (4, 12, 30):
+        for _ in range(80):
+            size, spread = math.log(rng.uniform(0.95, 1.06)), rng.choice([0.01, 0.03])
+            estimate = intervals.paired(
+                [0.0] * trials, rng.normal(size, spread, trials).tolist(), robust=True
+            )
+            needed = trials_needed(estimate, (-margin, margin), 0.98)
+            if needed is None:
+                continue
+            distance = np.array([min(abs(size - margin), abs(size + margin))])
+            truth = max(trials + 1, int(count_needed(np.array([spread]), distance, 0.98)[0]))
+            told += 1
+            held += needed.least <= truth and (needed.most is None or truth <= needed.most)
+            assert needed.about is None or needed.least <= needed.about <= (needed.most or 0)
+    assert told > 100
+    assert held >= 0.9 * told
 
 
 def test_what_differs_is_what_is_compared() -> None:

@@ -1,0 +1,268 @@
+"""How sure a single run is of its own percentiles, shares and rates.
+
+Requests of one run are no independent witnesses: a stall hits all that are due while it lasts, and a queue that is long
+stays long for a while. What n requests tell is what n / inflation independent ones would. The inflation is the variance
+of the number of requests beyond the percentile, estimated by overlapping batch means over contiguous seconds (Meketon
+and Schmeiser 1984), relative to that of independent requests. Batches of several lengths are tried, up to a fifth of the
+run, and the one that says least is believed: short batches do not see what lasts long. Student's t pays for the few
+batches. Counts of each second suffice, so it works for runs without samples.
+
+Whatever is different in the next run does not show in this one: an interval speaks of this run only.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import numpy as np
+from scipy.special import bdtrik, betainc, betaincinv, ndtri, stdtrit
+
+from bench.analysis.cells import Cell, cells
+from bench.analysis.intervals import Floats
+from bench.analysis.metrics import PERCENTILES, label
+from bench.chunk import Key, Tally
+from bench.histogram import Histogram
+from bench.run import Run
+from bench.sample import CANCELLED_BY_CLIENT
+
+FEWEST_SECONDS: Final = 5
+"""Of shorter runs nothing is known of what lasts for seconds."""
+FEWEST_BATCHES: Final = 5
+SLOW_PARTS: Final = 20
+RESEMBLANCE: Final = 0.4
+"""Lag-1 autocorrelation of the parts from which on a run counts as drifting: of 20 independent ones 1 in 30 has it."""
+MOST_LIKENESS: Final = 0.9
+
+
+def effective(part: Floats, whole: Floats, confidence: float) -> float:
+    """As how many independent requests those of a run count, for the share of `part` in `whole` by second.
+
+    0 where the run is too short to tell. The price of few batches is in it, for an interval of this confidence.
+    """
+    seconds, total = len(whole), float(whole.sum())
+    if seconds < FEWEST_SECONDS or not total:
+        return 0.0
+    share = float(part.sum()) / total
+    independent = total * share * (1 - share)
+    if not independent:
+        return total
+    return total / max(1.0, _variance(part - share * whole, confidence) / independent)
+
+
+def _variance(residuals: Floats, confidence: float) -> float:
+    """Of the sum of a series around 0, as a normal interval of this confidence would have to know it."""
+    seconds = len(residuals)
+    sums = np.concatenate([[0.0], np.cumsum(residuals)])
+    tail = (1 + confidence) / 2
+    largest, length = 0.0, 1
+    while length * FEWEST_BATCHES <= seconds:
+        batches = sums[length:] - sums[:-length]
+        # its expectation for independent values is the variance of the whole sum (Meketon and Schmeiser, 2)
+        scale = seconds / length * seconds / (seconds - length) / len(batches)
+        freedom = 1.5 * (seconds / length - 1)
+        price = (float(stdtrit(freedom, tail)) / float(ndtri(tail))) ** 2
+        largest = max(largest, price * scale * float((batches**2).sum()))
+        length = max(length + 1, round(1.4 * length))
+    return max(largest, _slow(residuals, tail))
+
+
+def _slow(residuals: Floats, tail: float) -> float:
+    """The same where neighbouring parts of the run resemble each other: as of a first-order autoregression; else 0.
+
+    What changes as slowly as the run is long has shown less of its range than it has.
+    """
+    count = min(SLOW_PARTS, len(residuals))
+    parts = np.array([part.sum() for part in np.array_split(residuals, count)])
+    power = float((parts**2).sum())
+    if not power:
+        return 0.0
+    seen = float((parts[1:] * parts[:-1]).sum()) / power
+    if seen < RESEMBLANCE:
+        return 0.0
+    likeness = min(MOST_LIKENESS, seen + (1 + 3 * seen) / count)  # its bias (Marriott and Pope 1954)
+    stretch = (1 + likeness) / (1 - likeness)
+    price = (float(stdtrit(max(1.0, (count - 1) / stretch), tail)) / float(ndtri(tail))) ** 2
+    return price * stretch * power * count / (count - 1)
+
+
+def shares(share: float, count: float, confidence: float) -> tuple[float, float]:
+    """Interval of a share seen in so many independent requests (Clopper and Pearson, for any number above 0)."""
+    if count <= 0:
+        return 0.0, 1.0
+    tail = (1 - confidence) / 2
+    hit, missed = share * count, (1 - share) * count
+    low = float(betaincinv(hit, missed + 1, tail)) if hit > 0 else 0.0
+    high = float(betaincinv(hit + 1, missed, 1 - tail)) if missed > 0 else 1.0
+    return low, high
+
+
+def ranks(q: float, count: int, independent: float, confidence: float) -> tuple[int | None, int | None]:
+    """The ranks, from 1, between which the q-th percentile lies; None where so few bound it on that side by none."""
+    tail, share = (1 - confidence) / 2, q / 100
+    if independent <= 0:
+        return None, None
+    # below the percentile lie so many of the independent requests, continued between whole numbers
+    low, high = (float(bdtrik(end, independent, share)) / independent * count for end in (tail, 1 - tail))
+    bounded_below = independent * math.log1p(-share) <= math.log(tail)
+    bounded_above = independent * math.log(share) <= math.log(tail)
+    return (
+        max(1, math.floor(low)) if bounded_below and low >= 0 else None,
+        min(count, math.ceil(high) + 1) if bounded_above and high >= 0 else None,
+    )
+
+
+def evidence(share: float, count: float, bound: float) -> tuple[float, float]:
+    """Evidence that the truth is above a bound, and that it is below: the p of what `shares` gives; (1, 1) of nothing."""
+    if count <= 0 or not math.isfinite(share):
+        return 1.0, 1.0
+    hit, missed = share * count, (1 - share) * count
+    above = float(betainc(hit, missed + 1, bound)) if hit > 0 else 1.0
+    below = 1 - float(betainc(hit + 1, missed, bound)) if missed > 0 else 1.0
+    return above, below
+
+
+def independent_of(counts: Sequence[tuple[float, int]], each: Sequence[float]) -> float:
+    """As how many independent requests those of several trials count: also trials that differ tell less.
+
+    counts: the part and the whole of each trial. each: as how many its own requests count.
+    """
+    part, whole = (sum(column) for column in zip(*counts, strict=True))
+    share = part / whole
+    if len(counts) < 2 or not 0 < share < 1:
+        return float(sum(each))
+    apart = sum((of - share * total) ** 2 for of, total in counts) * len(counts) / (len(counts) - 1)
+    return float(min(sum(each), whole / max(1.0, apart / (whole * share * (1 - share)))))
+
+
+def normal(confidence: float) -> float:
+    """Half the width of a two-sided interval in standard deviations."""
+    return float(ndtri((1 + confidence) / 2))
+
+
+def least_rate(excluded: Callable[[float], bool]) -> float:
+    """The least error rate of each side at which an interval, given its confidence, excludes something; 1: none does."""
+    low, high = 1e-6, 0.25
+    if not excluded(1 - 2 * high):
+        return 1.0
+    if excluded(1 - 2 * low):
+        return low
+    for _ in range(14):
+        middle = math.sqrt(low * high)
+        low, high = (low, middle) if excluded(1 - 2 * middle) else (middle, high)
+    return high
+
+
+class Seconds(NamedTuple):
+    """Of each second of a run's steady part."""
+
+    part: Floats
+    """Requests of the kind that is looked for."""
+    whole: Floats
+
+
+@dataclass(frozen=True)
+class WithinRun:
+    """What one cell of a run shows of itself; read when it is asked for, since most runs are one of several trials."""
+
+    path: Path
+    place: int
+    """The cell's place among those of its run."""
+
+    def interval(self, metric: str, confidence: float) -> tuple[float, float] | None:
+        """Ends around a percentile, a rate, a mean or a share; None of other metrics."""
+        if metric in _PERCENTILE_OF:
+            return self._percentile(metric, confidence)
+        if metric in ("requests_per_second", "inferences_per_second"):
+            series = self._answered * (self._cell.batch if metric[0] == "i" else 1)
+            return _mean(series, np.ones(len(series)), confidence)
+        if metric == "mean":
+            return _mean(*self._sums, confidence)
+        return None
+
+    def independent(self, metric: str, confidence: float) -> float:
+        """As how many independent requests its requests count for a share; all of them where none is of the part."""
+        return effective(*self._shares(metric), confidence)
+
+    @cached_property
+    def _cell(self) -> Cell:
+        return cells(Run.open(self.path))[self.place]
+
+    @cached_property
+    def _numbers(self) -> list[int]:
+        """The whole seconds of the steady part."""
+        run = self._cell.run
+        first, end = run.window or run.seconds
+        last = end if run.duration >= sum(map(run.holds, range(first, end))) - 0.05 else end - 1
+        return [second for second in range(first, last) if run.holds(second)]
+
+    def _by_second(self, of: Callable[[Key, Tally], float]) -> Floats:
+        found: dict[int, float] = {}
+        for (key, second), tally in self._cell.run.tallies.items():
+            if key in self._cell.keys:
+                found[second] = found.get(second, 0.0) + of(key, tally)
+        return np.array([found.get(second, 0.0) for second in self._numbers])
+
+    @cached_property
+    def _answered(self) -> Floats:
+        return self._by_second(lambda key, tally: tally.requests if key.outcome == "OK" else 0)
+
+    def _shares(self, metric: str) -> Seconds:
+        if metric == "mismatch_share":
+            return Seconds(self._by_second(lambda _, tally: tally.mismatched), self._answered)
+        whole = self._by_second(lambda key, t: 0 if key.outcome == CANCELLED_BY_CLIENT else t.requests)
+        return Seconds(whole - self._answered, whole)
+
+    @cached_property
+    def _sums(self) -> tuple[Floats, Floats]:
+        """Sum and number of the latencies of each second."""
+        each = dict(self._cell.run.series("latency", self._cell.keep))
+        empty = Histogram()
+        rows = [each.get(second, empty) for second in self._numbers]
+        counts = np.array([float(row.count) for row in rows])
+        means = np.array([row.mean if row.count else 0.0 for row in rows])
+        return means * counts, counts
+
+    def _percentile(self, metric: str, confidence: float) -> tuple[float, float]:
+        kind, q = _PERCENTILE_OF[metric]
+        histogram = self._histogram(kind)
+        if not histogram.count:
+            return -math.inf, math.inf
+        independent = effective(*self._beyond(kind, histogram.percentile(q)), confidence)
+        low, high = ranks(q, histogram.count, independent, confidence)
+        return (
+            -math.inf if low is None else histogram.of_rank(low),
+            math.inf if high is None else histogram.of_rank(high),
+        )
+
+    def _histogram(self, kind: str) -> Histogram:
+        found: Histogram = getattr(self._cell, kind)
+        return found
+
+    @lru_cache(maxsize=64)  # noqa: B019  # a run's few percentiles, for as long as it is judged
+    def _beyond(self, kind: str, seconds: float) -> Seconds:
+        each = {
+            second: (float(histogram.above(seconds)), float(histogram.count))
+            for second, histogram in self._cell.run.series(kind, self._cell.keep)
+        }
+        rows = np.array([each.get(second, (0.0, 0.0)) for second in self._numbers]).reshape(-1, 2)
+        return Seconds(rows[:, 0], rows[:, 1])
+
+
+_PERCENTILE_OF: Final = {
+    prefix + label(q): (kind, q)
+    for prefix, kind in (("", "latency"), ("service_", "service"), ("lag_", "lag"))
+    for q in PERCENTILES
+}
+
+
+def _mean(sums: Floats, counts: Floats, confidence: float) -> tuple[float, float]:
+    """Interval of the mean of what adds up to these sums; unbounded of a run that is too short."""
+    total = float(counts.sum())
+    if len(counts) < FEWEST_SECONDS or not total:
+        return -math.inf, math.inf
+    mean = float(sums.sum()) / total
+    half = normal(confidence) * math.sqrt(_variance(sums - mean * counts, confidence)) / total
+    return mean - half, mean + half

@@ -1,0 +1,215 @@
+"""Disturbed trials, sessions, order effects and single runs: intervals that say how sure one may be."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bench.analysis import intervals, within_run
+from bench.analysis.change import change
+from bench.analysis.compare import compare
+from bench.analysis.gate import LimitsFile, gate
+from bench.analysis.metrics import METRICS
+from bench.analysis.trials import Trials, read_trials
+from bench.chunk import Chunk
+from bench.run import find_runs
+from tests.analysis.simulated import BASE, trial
+from tests.recorded import requests, write
+
+P50 = METRICS["p50"]
+NEW = BASE._replace(version=2)
+
+
+def disturbed(rng: np.random.Generator, trials: int, change: float) -> list[float]:
+    """1 % noise; one trial in eight takes 1.5 times as long."""
+    hits = np.where(rng.random(trials) < 1 / 8, 1.5, 1.0)
+    return [float(value) for value in 0.002 * change * hits * np.exp(0.01 * rng.standard_normal(trials))]
+
+
+def test_one_hit_trial_in_eight_neither_makes_nor_hides_a_change() -> None:
+    rng = np.random.default_rng(1)
+
+    def worse(pairs: int, size: float, campaigns: int) -> float:
+        found = [
+            change(P50, disturbed(rng, pairs, 1.0), disturbed(rng, pairs, size), paired=True).verdict
+            for _ in range(campaigns)
+        ]
+        return found.count("worse") / campaigns
+
+    assert worse(12, 1.05, 500) >= 0.62  # 0.69 in 20,000
+    assert worse(12, 1.0, 500) <= 0.01
+    assert worse(8, 1.0, 500) <= 0.01
+
+
+@pytest.mark.parametrize("count", [8, 12, 20])
+def test_the_trimmed_mean_is_as_sure_as_it_says_of_normal_values(count: int) -> None:
+    rng = np.random.default_rng(count)
+    wrong = 0
+    for _ in range(2000):
+        low, high = intervals.mean_of(rng.standard_normal(count), robust=True).interval(0.9)
+        wrong += not low <= 0 <= high
+    assert 0.08 <= wrong / 2000 <= 0.12
+
+
+def test_what_is_mostly_equal_is_not_trimmed_to_certainty() -> None:
+    before, after = [1.0] * 10, [1.0] * 8 + [1.2, 1.3]
+    assert change(P50, before, after, paired=True).verdict == "unknown"
+
+
+def test_an_effect_of_the_order_cancels_out() -> None:
+    """The first of each pair takes 5 % longer."""
+    rng = np.random.default_rng(2)
+    later = [at % 2 == 0 for at in range(10)]
+    verdicts = {1.0: [], 1.05: []}
+    for size, found in verdicts.items():
+        for _ in range(200):
+            noise = np.exp(0.01 * rng.standard_normal((2, 10)))
+            before = 0.002 * noise[0] * np.where(later, 1.05, 1.0)
+            after = 0.002 * size * noise[1] * np.where(later, 1.0, 1.05)
+            each = change(P50, before.tolist(), after.tolist(), paired=True, later=later)
+            assert each.estimate is not None
+            found.append(each.verdict)
+    assert verdicts[1.05].count("worse") >= 180
+    assert verdicts[1.0].count("worse") <= 4
+    without = change(P50, before.tolist(), after.tolist(), paired=True)
+    assert each.estimate.error < without.estimate.error / 2  # type: ignore[union-attr]
+
+
+def sessions(rng: np.random.Generator, count: int, each: int, version: int, spread: float = 0.03) -> list:
+    found = []
+    for session in range(count):
+        luck = spread * rng.standard_normal()
+        for number in range(each):
+            value = 0.002 * math.exp(luck + 0.005 * rng.standard_normal())
+            found.append(
+                trial(
+                    BASE._replace(version=version),
+                    {"p50": value},
+                    number=100 * version + 10 * session + number,
+                    session=f"{version} {session}",
+                )
+            )
+    return found
+
+
+def test_the_session_is_the_unit_of_a_committed_baseline() -> None:
+    rng = np.random.default_rng(3)
+    held = 0
+    for _ in range(500):
+        (found,) = compare(sessions(rng, 3, 3, 1), sessions(rng, 3, 3, 2), metrics=["p50"]).found
+        held += found.changes[0].low <= 1.0 <= found.changes[0].high
+        assert found.doubts == []
+    assert held >= 0.97 * 500  # 98 % is the truth
+
+
+def test_a_new_session_differs_as_those_of_the_baseline_do() -> None:
+    rng = np.random.default_rng(4)
+    held = 0
+    for _ in range(500):
+        (found,) = compare(sessions(rng, 4, 3, 1), sessions(rng, 1, 3, 2), metrics=["p50"]).found
+        held += found.changes[0].low <= 1.0 <= found.changes[0].high
+    assert held >= 0.97 * 500
+
+
+def test_a_baseline_of_one_session_passes_no_gate(tmp_path: Path) -> None:
+    (tmp_path / "limits.toml").write_text("[worse_than_baseline]\np50 = 0.5\n")
+    rng = np.random.default_rng(5)
+    candidate, baseline = sessions(rng, 3, 2, 2), sessions(rng, 1, 6, 1)
+    judged = gate(
+        LimitsFile.read(tmp_path / "limits.toml"), Trials(candidate, [], []), Trials(baseline, [], [])
+    )
+    assert judged.code == 3
+    assert [doubt.check for doubt in judged.doubts] == ["one session"]
+    assert "bench baseline add" in judged.doubts[0].remedy
+
+
+def by_second(part: np.ndarray, seconds: int) -> within_run.Seconds:
+    each = np.array_split(part, seconds)
+    return within_run.Seconds(
+        np.array([float(of.sum()) for of in each]), np.array([float(len(of)) for of in each])
+    )
+
+
+def test_independent_requests_count_nearly_as_many_as_they_are() -> None:
+    rng = np.random.default_rng(6)
+    inflation = [
+        30_000 / within_run.effective(*by_second(rng.random(30_000) < 0.01, 30), 0.98) for _ in range(100)
+    ]
+    assert 1.0 <= np.median(inflation) < 3.5
+
+
+def test_requests_of_one_stall_are_no_independent_witnesses() -> None:
+    beyond = np.zeros(30_000, dtype=bool)
+    beyond[12_000:12_400] = True
+    assert within_run.effective(*by_second(beyond, 30), 0.98) < 300
+    assert within_run.effective(*by_second(beyond[:3000], 3), 0.98) == 0.0
+
+
+def test_a_run_of_correlated_requests_holds_its_percentiles() -> None:
+    """M/M/1 at 80 %: rank intervals of independent requests held the truth in 24 %."""
+    rng = np.random.default_rng(7)
+    rate, mu, seconds, runs = 300.0, 375.0, 30, 200
+    held = 0
+    count = int(rate * seconds)
+    wait = np.maximum(0.0, rng.exponential(1 / (mu - rate), runs) - rng.exponential(1 / mu, runs))
+    latency = np.empty((count, runs))
+    for at in range(count):
+        service = rng.exponential(1 / mu, runs)
+        latency[at] = wait + service
+        wait = np.maximum(0.0, latency[at] - rng.exponential(1 / rate, runs))
+    truth = math.log(10) / (mu - rate)
+    for run in latency.T:
+        ordered = np.sort(run)
+        part = by_second(run > ordered[int(0.9 * count) - 1], seconds)
+        low, high = within_run.ranks(90, count, within_run.effective(*part, 0.98), 0.98)
+        held += (low is None or ordered[low - 1] <= truth) and (high is None or truth <= ordered[high - 1])
+    assert held >= 0.94 * runs
+
+
+def test_ranks_hold_the_percentile_as_often_as_they_say() -> None:
+    rng = np.random.default_rng(1)
+    truth = -math.log(1 - 0.99)
+    inside = 0
+    for _ in range(1000):
+        values = np.sort(rng.exponential(size=2000))
+        low, high = within_run.ranks(99.0, 2000, 2000, 0.98)
+        assert low is not None
+        assert high is not None
+        inside += values[low - 1] <= truth <= values[high - 1]
+    assert 0.97 <= inside / 1000 <= 0.995
+    assert within_run.ranks(99.0, 458, 458, 0.98)[1] is None
+    assert within_run.ranks(99.0, 459, 459, 0.98)[1] == 459
+
+
+def test_a_run_folder_shows_how_sure_it_is(tmp_path: Path) -> None:
+    chunks = [
+        Chunk.of(
+            **requests(i, count=500, rate=500, start=float(i), service=0.05 if i == 20 else 0.002),
+            keep_samples=False,
+        )
+        for i in range(30)
+    ]
+    write(tmp_path / "one", chunks)
+    calm = [
+        Chunk.of(**requests(i, count=500, rate=500, start=float(i)), keep_samples=False) for i in range(30)
+    ]
+    write(tmp_path / "two", calm)
+    for name, sure in (("one", False), ("two", True)):
+        (only,) = read_trials(find_runs([tmp_path / name])).trials
+        assert only.within is not None
+        for metric in ("p50", "service_p50", "mean", "requests_per_second"):
+            low, high = only.within.interval(metric, 0.98) or (math.nan, math.nan)
+            assert low < only.values[metric] < high
+        bounded = math.isfinite((only.within.interval("p99", 0.98) or (0, 0))[1])
+        assert bounded == sure  # one slow second is one witness, however many requests it had
+        assert only.within.independent("error_share", 0.98) > 0
+        assert only.within.interval("accuracy", 0.98) is None
+
+
+def test_the_same_examples_again_tell_nothing_new_of_accuracy(tmp_path: Path) -> None:
+    (tmp_path / "limits.toml").write_text("[limits]\naccuracy = 0.90\n")
+    limits = LimitsFile.read(tmp_path / "limits.toml")
+    for examples, code in ((500, 3), (10_000, 0)):
+        cells = [trial(BASE, {"accuracy": 0.91}, number=i, examples=examples) for i in range(3)]
+        assert gate(limits, Trials(cells, [], [])).code == code
