@@ -40,6 +40,8 @@ from bench.load.telemetry import LoopDelayProbe, ProcessProbe, Telemetry, Values
 log = logging.getLogger("bench")
 
 WAITING = "waiting for %s, up to %g s (request timeout, --deadline); Ctrl-C ends at once"
+TARGET = "bench_target"
+"""Among the parsed options, which Locust sends to its workers: the address that the master has looked at."""
 GOODBYE_SECONDS = 5.0
 """The master waits so much longer for the last records of its workers than those wait for their last answers."""
 LEAVING_SECONDS = 2.0
@@ -52,6 +54,11 @@ def total(workers: list[dict[str, Any]]) -> dict[str, int]:
     """The counts of all workers together; of one that was lost, what is known: the records that came."""
     counted = [w | {"sent": w["recorded"], "unsent": 0} if w["lost"] else w for w in workers]
     return {key: sum(w[key] for w in counted) for key in ("sent", "unsent", "recorded")}
+
+
+def _classes(environment: Any) -> list[str]:
+    """The names of the user classes that send requests of ours."""
+    return sorted(user.__name__ for user in environment.user_classes if hasattr(user, "payload"))
 
 
 class Worker:
@@ -88,7 +95,9 @@ class Worker:
         try:
             options = read_options(self.environment.parsed_options)
             pools = make_pools(self.environment.user_classes, options)
-            load = Session(self.environment, address_of(self.environment.host), options, pools, self._ship)
+            parsed = self.environment.parsed_options
+            address = address_of(getattr(parsed, TARGET, None) or self.environment.host or "")
+            load = Session(self.environment, address, options, pools, self._ship)
         except BenchError as error:
             session.refuse(self.environment)
             self.runner.send_message("bench-refused", {"reason": str(error)})
@@ -99,7 +108,8 @@ class Worker:
         self._say_hello()
 
     def _say_hello(self) -> None:
-        self.runner.send_message("bench-hello", {"clock": time.perf_counter(), "round": self._rounds})
+        said = {"clock": time.perf_counter(), "round": self._rounds, "classes": _classes(self.environment)}
+        self.runner.send_message("bench-hello", said)
 
     def _on_origin(self, msg: Any, **_: Any) -> None:
         now = time.perf_counter()
@@ -318,6 +328,13 @@ class Workers:
         return not missing()
 
     def _on_hello(self, msg: Any, **_: Any) -> None:
+        theirs, ours = msg.data["classes"], _classes(self.environment)
+        if theirs != ours and self._refused is not None:
+            self._refused(
+                f"a worker has the user classes {', '.join(theirs) or 'none'} and the master has {', '.join(ours)}: "
+                "start all of them with the same locustfile and the same classes"
+            )
+            return
         known = self._known.setdefault(msg.node_id, _Known(len(self._known)))
         answer = {
             "echo": msg.data["clock"],

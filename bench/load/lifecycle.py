@@ -3,30 +3,37 @@
 import logging
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import gevent
-import locust
 from gevent.event import Event
-from locust.runners import STATE_RUNNING, STATE_SPAWNING, MasterRunner, WorkerRunner
+from locust.runners import STATE_RUNNING, STATE_SPAWNING, MasterRunner
 
 from bench import BenchError
 from bench.choices import FILE
-from bench.load import distribution, idle, parent, session, verdict
+from bench.load import distribution, idle, session, verdict
 from bench.load.form_answers import FormAnswers
-from bench.load.interrupts import INTERRUPTED, Interrupts, hide_interrupt
+from bench.load.interrupts import INTERRUPTED
 from bench.load.manifest import describe
-from bench.load.options import Options, add_arguments, read_options
+from bench.load.options import Options, read_options
 from bench.load.published import Published
 from bench.load.run_folder import RunFolder
 from bench.load.server_side import Counted, beside, look_beside, watched_pid
 from bench.load.session import Session
 from bench.load.site import Site
-from bench.load.sources import Source, make_pools, open_schedules, refuse_larger
+from bench.load.sources import (
+    Source,
+    host_of,
+    make_pools,
+    open_schedules,
+    refuse_larger,
+    refuse_other_waits,
+    refuse_untagged,
+)
 from bench.load.stage import Script, Stage, script_of
 from bench.load.streams import Conductor, Counts
 from bench.load.target import EmbeddedServer, Target, address_of, asked_by, look
@@ -45,35 +52,8 @@ from bench.recording import RunWriter
 
 log = logging.getLogger("bench")
 
-
-def register() -> None:
-    """Listen to Locust's events; called once, when a scenario imports `bench.load.users`."""
-    hide_interrupt()
-    parent.bind_forks()
-    locust.events.init_command_line_parser.add_listener(lambda parser, **_: add_arguments(parser))
-    locust.events.init.add_listener(_on_init)
-
-
-def _on_init(environment: Any, runner: Any, web_ui: Any = None, **_: Any) -> None:
-    parent.release_forks()
-    first = runner is not None and not isinstance(runner, WorkerRunner)
-    # a master interrupts its workers too, and speaks for all
-    hurry: Callable[[], bool] = partial(session.hurry, environment)
-    process = FirstProcess(environment, runner) if first else None
-    if process is not None and process.workers is not None:
-        hurry = process.workers.hurry
-    interrupts = Interrupts(log.warning if first else lambda _: None, hurry, first=first)
-    environment.events.quitting.add_listener(interrupts.ending)
-    if process is not None:
-        process.listen()
-        if web_ui is not None:
-            process.form.listen(web_ui)
-            process.published.offer(web_ui)
-            if process.server is not None:  # Locust announced the form before that server was started
-                log.info("the web form opens now")
-    elif runner is not None:
-        parent.watch_parent()
-        distribution.Worker(environment).listen()
+INVALID = 3
+"""Exit code of a run that has measured nothing."""
 
 
 class FirstProcess:
@@ -82,6 +62,10 @@ class FirstProcess:
     def __init__(self, environment: Any, runner: Any) -> None:
         self.environment, self.runner = environment, runner
         self.headless = bool(environment.parsed_options.headless)
+        self._class_host: str | None = None
+        """The target that the user classes name, where Locust was given none."""
+        self._measured = False
+        """Whether any run has recorded a request that had ended."""
         self.server: EmbeddedServer | None = None
         self.writer: RunFolder | None = None
         self.conductor: Conductor | None = None
@@ -108,9 +92,13 @@ class FirstProcess:
         events.quitting.add_listener(self._on_quitting)
         try:
             options = read_options(self.environment.parsed_options)
-            if not self.environment.host:
+            self._class_host = None if self.environment.host else host_of(self.environment.user_classes)
+            self.environment._filter_tasks_by_tags()  # as Locust does when the test starts
+            refuse_untagged(self.environment.user_classes)
+            if not self.environment.host and not self._class_host:
                 self.server = EmbeddedServer(self.environment.user_classes, options, log.info)
-                self.environment.host = self.server.address
+                if all(hasattr(user, "payload") for user in self.environment.user_classes):
+                    self.environment.host = self.server.address  # shown in the web form
             if self.headless:  # before the time that the load lasts is counted
                 target, pools = self._prepare(options)
                 self._ready = pools, idle.ask(target.address, options, pools)
@@ -124,20 +112,23 @@ class FirstProcess:
         except BaseException:
             self._on_quit()
             raise
-        events.test_start.add_listener(self._on_test_start)
+        events.test_start.add_listener(self.begin)
         events.test_stopping.add_listener(self._on_test_stopping)
         events.test_stop.add_listener(self._on_test_stop)
 
     def _target(self, options: Options, pools: Mapping[Source, Pool]) -> Target:
         """The server at the host that is set; the embedded one where none is (an emptied field of the web form)."""
-        if not self.environment.host and self.server is not None:
-            self.environment.host = self.server.address
-        own = self.server if self.server and self.environment.host == self.server.address else None
-        address = address_of(self.environment.host or "")
+        host = self.environment.host or self._class_host
+        if not host and self.server is not None:
+            host = self.server.address
+        own = self.server if self.server and host == self.server.address else None
+        address = address_of(host or "")
+        setattr(self.environment.parsed_options, distribution.TARGET, address)
         target = look(address, options, asked_by(pools, options), own=own)
         return replace(target, pid=own.pid if own else watched_pid(options))
 
-    def _on_test_start(self, **_: Any) -> None:
+    def begin(self, **_: Any) -> None:
+        """Begin a run; a listener of Locust's `test_start`."""
         session.expect(self.environment)
         try:
             self._begin()
@@ -146,6 +137,13 @@ class FirstProcess:
             self._refuse(str(error))
         else:
             self.form.tell(None)
+
+    def end(self) -> None:
+        """End what still runs when the program ends."""
+        if self.writer is not None:
+            self._on_test_stopping()
+            self._on_test_stop()
+        self._on_quit()
 
     def _prepare(
         self, options: Options, pools: dict[Source, Pool] | None = None
@@ -157,6 +155,7 @@ class FirstProcess:
         RunWriter.check_root(options.results)
         if pools is None:
             pools = make_pools(self.environment.user_classes, options)
+        refuse_other_waits(self.environment.user_classes, options.schedule)
         target = self._target(options, pools)
         look_beside(options)
         if self.server is not None and target.kind == "embedded":
@@ -267,6 +266,8 @@ class FirstProcess:
         self.published.refuse(reason)
         if self.headless:
             self.environment.process_exit_code = 2
+        if self.runner is None:
+            raise SystemExit(2)
         gevent.spawn(self._stop_when_started).link_value(lambda _: self.form.tell(reason))
 
     def _give_up(self, reason: str) -> None:
@@ -327,6 +328,7 @@ class FirstProcess:
             choices = self.workers.choices() if self.workers else None
         if choices is not None:
             writer.attach(FILE, choices.to_bytes())
+        self._measured = self._measured or writer.measured
         counts = distribution.total(workers)
         conductor, self.conductor = self.conductor, None
         arrivals = {"arrivals": conductor.described()} if conductor else {}
@@ -358,6 +360,9 @@ class FirstProcess:
             self.runner.stop(send_stop_to_client=False)
         else:
             self.runner.stop()
+        if self.headless and not self._measured and self.environment.process_exit_code is None:
+            log.error("nothing was measured: no request has ended; see the warnings and errors above")
+            self.environment.process_exit_code = INVALID
 
     def _on_quit(self, **_: Any) -> None:
         self._tell()

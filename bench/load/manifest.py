@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from locust import User
 
 from bench.load import ceiling, machine
 from bench.load.options import Options
@@ -124,6 +125,9 @@ def _when(environment: Any, options: Options) -> dict[str, Any]:
     """`kind` of the load, and the schedule of each open-loop user; one that all have stands alone."""
     opened = open_schedules(environment.user_classes, options)
     if not opened:
+        waiting = [user.__name__ for user in environment.user_classes if _waits(user)]
+        if options.schedule is None and waiting:  # how long, only their code knows
+            return {"kind": "closed", "schedule": {"kind": "closed", "think": None, "wait_time": waiting}}
         return {"kind": "closed", "schedule": (options.schedule or Closed()).to_dict()}
     said = {user.__name__: schedule.to_dict() for user, schedule in opened.items()}
     first = next(iter(said.values()))
@@ -134,6 +138,11 @@ def _when(environment: Any, options: Options) -> dict[str, Any]:
         if alone
         else {"kind": "mixed", "schedules": said, **limit}
     )
+
+
+def _waits(user: Any) -> bool:
+    """Whether users of a class think for as long as their class says."""
+    return hasattr(user, "payload") and user.wait_time is not User.wait_time
 
 
 def _name(source: Source) -> str:

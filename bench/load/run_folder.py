@@ -6,6 +6,7 @@ from typing import Any
 from bench import BenchError
 from bench.chunk import Chunk, Pause, no_pause
 from bench.recording import RunWriter
+from bench.sample import CANCELLED_BY_CLIENT, UNSENT
 
 
 class RunFolder:
@@ -19,9 +20,14 @@ class RunFolder:
         self._writer, self._failed = writer, failed
         self.path = writer.path
         self.broken = False
+        self.measured = False
+        """Whether any request has ended."""
 
     def append(self, worker: int, chunk: Chunk, pause: Pause = no_pause) -> None:
         """Take in what a load process sent."""
+        self.measured = self.measured or any(
+            key.outcome not in (UNSENT, CANCELLED_BY_CLIENT) for key, _ in chunk.tallies
+        )
         self._try(self._writer.append, worker, chunk, pause)
 
     def update(self, **fields: Any) -> None:

@@ -36,6 +36,8 @@ FLUSH_ROWS, FLUSH_LATEST = 1000, 0.9
 PAUSE_SECONDS = 0.001
 ARRIVE_SECONDS = 5.0
 """Users wait this long for their session."""
+READY_SECONDS = 60.0
+"""And this long for the master's answer."""
 DEADLINE_MARGIN = 1.0
 """At the end of a test answers are waited for so much longer than the request timeout, which ends calls before."""
 ORPHAN_SECONDS = 1.0
@@ -136,9 +138,9 @@ class Session:
         self._origin = origin
         self._ready.set()
 
-    def wait_ready(self) -> None:
-        """Wait until the clock is known: a worker learns it from the master."""
-        self._ready.wait()
+    def wait_ready(self) -> bool:
+        """Wait until the clock is known: a worker learns it from the master. False where it does not."""
+        return bool(self._ready.wait(READY_SECONDS))
 
     def recorders(self, user_class: type) -> dict[str, Recorder]:
         """The recorders of a user class in this process, by the names of its requests."""

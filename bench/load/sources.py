@@ -169,3 +169,47 @@ def _for_each_kind(schedule: Open | None, options: Options) -> Iterator[Options]
         given = (options.asked.given - {"label"} if "version" in said else options.asked.given) | said.keys()
         asked = replace(options.asked, **said, given=frozenset(given))
         yield replace(options, asked=replace(asked, label=None) if "version" in said else asked)
+
+
+def host_of(user_classes: Iterable[Any]) -> str | None:
+    """The target that the user classes name, as Locust's do: their `host`; None where none does.
+
+    Raises BenchError where they name several: one run measures one target.
+    """
+    named = {user.host: user.__name__ for user in user_classes if hasattr(user, "payload") and user.host}
+    if len(named) > 1:
+        told = ", ".join(f"{name} {host}" for host, name in named.items())
+        raise BenchError(
+            f"host: the user classes name several targets ({told}), a run measures one; run each class by itself, "
+            "or give --host, which goes before them"
+        )
+    return next(iter(named), None)
+
+
+def refuse_untagged(user_classes: Iterable[Any]) -> None:
+    """Raise BenchError for a class of which `--tags` and `--exclude-tags` have left no task."""
+    for user in user_classes:
+        if hasattr(user, "payload") and not user.tasks:
+            raise BenchError(
+                f"--tags, --exclude-tags: they leave {user.__name__} without a task; tag one (a class without tasks of "
+                "its own has none that is tagged), or leave the options out"
+            )
+
+
+def refuse_other_waits(user_classes: Iterable[Any], schedule: Schedule | None) -> None:
+    """Raise BenchError for a think time given on the command line and a task set that has a wait time of its own."""
+    if not isinstance(schedule, Closed):
+        return
+    for user in user_classes:
+        for name in _task_sets_that_wait(user.tasks) if hasattr(user, "payload") else ():
+            raise BenchError(
+                f"--schedule {schedule}: {name} has a wait_time of its own, which would go before it; leave one of them out"
+            )
+
+
+def _task_sets_that_wait(tasks: Iterable[Any]) -> Iterator[str]:
+    for task in tasks:
+        if isinstance(task, type):
+            if "wait_time" in vars(task):
+                yield task.__name__
+            yield from _task_sets_that_wait(getattr(task, "tasks", ()))

@@ -13,7 +13,7 @@ from locust.exception import StopUser
 from locust.user.task import LOCUST_STATE_STOPPING
 
 from bench import BenchError
-from bench.load import lifecycle, session
+from bench.load import attach, session
 from bench.load.options import Options
 from bench.load.record import Recorder
 from bench.load.rest import RestConnection
@@ -27,14 +27,14 @@ UNAVAILABLE = 14
 DOWN_SECONDS = 0.01
 """A user whose server is down asks again after this long; an immediate refusal would spin the loop."""
 
-lifecycle.register()
+attach.register()
 
 
 class PredictUser(User):  # type: ignore[misc]  # locust ships no types
     """Closed loop: each user sends its next request as soon as it has the answer to the last one.
 
     A scenario subclasses it and says in `payload` what is sent. With a `wait_time` the user thinks between two
-    requests. A subclass with tasks of its own calls `predict` in them.
+    requests (or tasks); `--schedule closed:SECONDS` goes before it. A subclass with tasks of its own calls `predict` in them.
     """
 
     abstract = True
@@ -56,6 +56,7 @@ class PredictUser(User):  # type: ignore[misc]  # locust ships no types
     """What the scenario does beside the load, such as changing the server: a classmethod that takes a
     `bench.load.stage.Stage`, called in the first process when the test begins."""
 
+    wait_time: Any
     _session: session.Session | None = None
     _state: str | None = None
     _cp_last_run: float = 0.0
@@ -97,11 +98,15 @@ class PredictUser(User):  # type: ignore[misc]  # locust ships no types
         Here, since most classes have an `on_start` and `on_stop` of their own that do not call ours, as Locust's
         are empty.
         """
+        attach.take_part(self.environment)
         load = session.arrive(self.environment)
-        self._session = load
-        if load is None:  # the test was refused and its reason told; raising here would be logged as an error
+        # where the test was refused, its reason was told; raising here would be logged as an error
+        if load is None or not load.wait_ready():
             return
-        load.wait_ready()
+        self._session = load
+        schedule = load.options.schedule
+        if isinstance(schedule, Closed):  # the command line goes before the class, as with --host
+            self.wait_time = lambda: schedule.think
         self._join(load)
         try:
             super().run()
@@ -162,16 +167,18 @@ class PredictUser(User):  # type: ignore[misc]  # locust ships no types
 
     def _ask(self) -> None:
         """The task of a user that has none of its own."""
-        if type(self).wait_time is User.wait_time:
-            self._ask_on_and_on()
+        if self._session is None:
+            raise StopUser
+        schedule = self._session.options.schedule
+        if isinstance(schedule, Closed):
+            self._ask_on_and_on(schedule.think)
+        elif type(self).wait_time is User.wait_time:
+            self._ask_on_and_on(0.0)
         elif self.predict() == UNAVAILABLE:
             sleep(DOWN_SECONDS)
 
-    def _ask_on_and_on(self) -> None:
+    def _ask_on_and_on(self, think: float) -> None:
         """All requests of a user without a wait time; Locust's task loop would cost 6 us between two of them."""
-        load = self._session
-        schedule = load.options.schedule if load is not None else None
-        think = schedule.think if isinstance(schedule, Closed) else 0.0
         while True:
             if self.predict() == UNAVAILABLE:
                 sleep(DOWN_SECONDS)

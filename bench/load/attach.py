@@ -1,0 +1,79 @@
+"""Take part in the tests of Locust environments: those of its command line, and of programs that use it as a library."""
+
+import atexit
+import logging
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Final
+
+import locust
+from gevent.lock import RLock
+from locust.argument_parser import get_parser
+from locust.runners import WorkerRunner
+
+from bench.load import distribution, parent, session
+from bench.load.interrupts import Interrupts, hide_interrupt
+from bench.load.lifecycle import FirstProcess
+from bench.load.options import add_arguments
+
+log = logging.getLogger("bench")
+
+_attached: Final[dict[int, Any]] = {}
+"""Environments that we take part in, by their ids."""
+_attaching: Final = RLock()
+
+
+def register() -> None:
+    """Listen to Locust's events; called once, when a scenario imports `bench.load.users`."""
+    hide_interrupt()
+    parent.bind_forks()
+    locust.events.init_command_line_parser.add_listener(lambda parser, **_: add_arguments(parser))
+    locust.events.init.add_listener(_on_init)
+
+
+def _on_init(environment: Any, runner: Any, web_ui: Any = None, **_: Any) -> None:
+    parent.release_forks()
+    if runner is None:  # `run_single_user`: there are no user classes yet
+        return
+    if not any(hasattr(user, "payload") for user in environment.user_classes):
+        return  # nothing of ours is sent
+    _attached[id(environment)] = environment
+    first = runner is not None and not isinstance(runner, WorkerRunner)
+    # a master interrupts its workers too, and speaks for all
+    hurry: Callable[[], bool] = partial(session.hurry, environment)
+    process = FirstProcess(environment, runner) if first else None
+    if process is not None and process.workers is not None:
+        hurry = process.workers.hurry
+    interrupts = Interrupts(log.warning if first else lambda _: None, hurry, first=first)
+    environment.events.quitting.add_listener(interrupts.ending)
+    if process is not None:
+        process.listen()
+        if web_ui is not None:
+            process.form.listen(web_ui)
+            process.published.offer(web_ui)
+            if process.server is not None:  # Locust announced the form before that server was started
+                log.info("the web form opens now")
+    elif runner is not None:
+        parent.watch_parent()
+        distribution.Worker(environment).listen()
+
+
+def take_part(environment: Any) -> None:
+    """Take part in the test of an environment that Locust's command line has not made: Locust as a library.
+
+    Called by its first user, since Locust's event of a new environment is fired by its command line only. Options are
+    the environment's parsed ones, else the defaults and BENCH_* variables.
+    """
+    with _attaching:
+        if id(environment) in _attached:
+            return
+        _attached[id(environment)] = environment
+        if environment.parsed_options is None:
+            environment.parsed_options = get_parser(default_config_files=[]).parse_args([])
+        if isinstance(environment.runner, WorkerRunner):
+            distribution.Worker(environment).listen()
+            return
+        process = FirstProcess(environment, environment.runner)
+        process.listen()
+        process.begin()
+        atexit.register(process.end)  # `run_single_user` never stops a test, nor does every program
