@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,7 +81,11 @@ class Options:
 
 
 def add_arguments(parser: Any) -> None:
-    """Register the options with Locust's parser, not in a group of theirs: its web form would leave them out."""
+    """Register the options with Locust's parser, not in a group of theirs: its web form would leave them out.
+
+    A plugin that has an option of the same name, before or after, ends Locust with one line and code 2.
+    """
+    _guard(parser)
 
     def option(name: str, **settings: Any) -> None:
         environment = "BENCH_" + name.lstrip("-").upper().replace("-", "_")
@@ -180,6 +185,28 @@ def add_arguments(parser: Any) -> None:
         option(name, default=default, metavar="VALUE", help=f"{text} (default: {default or 'none'})")
     parser.set_defaults(**_defaults)
     option("--no-samples", default=False, action="store_true", help="keep histograms only, not every request")
+
+
+def _guard(parser: Any) -> None:
+    """Have a parser refuse a second option of one name in one line: Locust would log a traceback and go on without it."""
+    add, add_group = parser.add_argument, parser.add_argument_group
+
+    def add_argument(*names: str, **settings: Any) -> Any:
+        try:
+            return add(*names, **settings)
+        except argparse.ArgumentError as error:
+            print(
+                f"bench: {error}; rename the option in the locustfile or plugin that adds it too",
+                file=sys.stderr,
+            )
+            raise SystemExit(2) from None
+
+    def add_argument_group(*names: Any, **settings: Any) -> Any:
+        group = add_group(*names, **settings)
+        _guard(group)
+        return group
+
+    parser.add_argument, parser.add_argument_group = add_argument, add_argument_group
 
 
 def read_options(parsed: Any) -> Options:

@@ -96,6 +96,7 @@ class Channel:
             ("grpc.max_receive_message_length", largest_message),
             ("grpc.max_send_message_length", -1),
             ("grpc.primary_user_agent", user_agent),
+            ("grpc.enable_http_proxy", 0),  # as the native transport: a proxy would be measured too
             ("grpc.use_local_subchannel_pool", 1),  # otherwise channels to one address share a connection
         ]
         if keepalive is not None:
