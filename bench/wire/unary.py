@@ -281,14 +281,23 @@ def one_message(body: bytes, encoding: bytes, largest: int) -> bytes:
     return decompressed(content, encoding, largest)
 
 
+_USUAL_RATIO: Final = 100
+_ALWAYS_UNPACKED: Final = 4 << 20
+
+
 def decompressed(content: bytes, encoding: bytes, largest: int) -> bytes:
-    """A gzip message's content, at most `largest` bytes of it; other encodings are refused with MessageError."""
+    """A gzip message's content; other encodings are refused with MessageError.
+
+    At most `largest` bytes, and no more than 4 MiB or a hundred times what was sent: who unpacks a message unpacks
+    nothing else meanwhile, and zeros shrink to a thousandth.
+    """
     if encoding != b"gzip":
         shown = encoding.decode("ascii", "replace")
         raise MessageError(
             INTERNAL if encoding == b"identity" else UNIMPLEMENTED,
             f"a compressed message with grpc-encoding {shown!r}: only gzip is understood",
         )
+    largest = min(largest, max(_ALWAYS_UNPACKED, _USUAL_RATIO * len(content)))
     inflate = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
     try:
         message = inflate.decompress(content, largest + 1)
