@@ -334,7 +334,12 @@ class FirstProcess:
         arrivals = {"arrivals": conductor.described()} if conductor else {}
         if self._counted is not None:
             writer.update(server_counters=self._counted.after())
-        if not writer.finish(workers=workers, counts=counts, stopped=self._stopped, **arrivals):
+        took_part = {**writer.manifest["load"], "processes": len(workers)}
+        if self.workers is not None and (idle_ones := self.workers.idle()):
+            took_part["idle_processes"] = idle_ones
+        if not writer.finish(
+            workers=workers, counts=counts, stopped=self._stopped, load=took_part, **arrivals
+        ):
             return
         unsent = f" and {counts['unsent']} that failed unsent" if counts["unsent"] else ""
         log.info(

@@ -181,6 +181,9 @@ def test_a_late_worker_takes_its_share_and_a_killed_one_leaves_its_own_to_others
     assert run.finished
     workers = {worker["worker"]: worker for worker in run.manifest["workers"]}
     assert workers[0]["lost"]
+    assert workers[1]["joined"] > 1
+    assert run.manifest["load"]["processes"] == 2
+    assert "load processes" in {doubt["check"] for doubt in run.manifest["doubts"]}
     assert not workers[1]["lost"]
     assert workers[1]["late_plans"] == 0
     samples = run.samples
