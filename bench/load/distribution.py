@@ -52,12 +52,6 @@ CLOCK_ROUNDS = 5
 """Round trips of which the shortest gives the clock offset."""
 
 
-def total(workers: list[dict[str, Any]]) -> dict[str, int]:
-    """The counts of all workers together; of one that was lost, what is known: the records that came."""
-    counted = [w | {"sent": w["recorded"], "unsent": 0} if w["lost"] else w for w in workers]
-    return {key: sum(w[key] for w in counted) for key in ("sent", "unsent", "recorded")}
-
-
 def _classes(environment: Any) -> list[str]:
     """The names of the user classes that send requests of ours."""
     return sorted(user.__name__ for user in environment.user_classes if hasattr(user, "payload"))
@@ -356,6 +350,7 @@ class Workers:
         if known is None:
             return
         known.sent, known.unsent = msg.data["sent"], msg.data["unsent"]
+        known.retries, known.addresses = msg.data["retries"], msg.data["addresses"]
         known.late_plans = msg.data["late_plans"]
         if msg.data["choices"] is not None:
             known.choices = Choices.from_bytes(msg.data["choices"])

@@ -14,6 +14,8 @@ class KnownWorker:
     sent: int | None = None
     """None until it has said its last word."""
     unsent: int | None = None
+    retries: int | None = None
+    addresses: dict[str, int] = field(default_factory=dict)
     recorded: int = 0
     clock_bound: float | None = None
     finished: bool = False
@@ -33,6 +35,8 @@ class KnownWorker:
             "id": client,
             "sent": self.sent,
             "unsent": self.unsent,
+            "retries": self.retries,
+            "addresses": self.addresses,
             "recorded": self.recorded,
             "late_plans": self.late_plans,
             "clock_bound": self.clock_bound,

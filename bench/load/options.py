@@ -13,8 +13,9 @@ from bench import BenchError
 from bench.payload import Asked
 from bench.schedule import Schedule, parse
 from bench.schedule.text import FORMS
-from bench.wire.dial import TLS
+from bench.wire.dial import TLS, Address, authority_of
 from bench.wire.keepalive import Keepalive
+from bench.wire.unary import metadata_fields
 
 MODEL = "mnist"
 
@@ -74,6 +75,8 @@ class Options:
     """What the manifest says of the experiment that this run is a trial of."""
     keepalive: Keepalive | None = None
     """When a silent server is asked for a sign of life."""
+    authority: str | None = None
+    """The :authority of the calls; None: it follows from the address, or from the name that the certificate carries."""
 
     def own_seconds(self, name: str) -> float:
         """The value of a scenario's own option as seconds. Raises BenchError where it is none."""
@@ -133,6 +136,12 @@ def add_arguments(parser: Any) -> None:
     option("--grpc-tls-cert", default="", metavar="PEM", help="client certificate (with --grpc-tls-key)")
     option("--grpc-tls-key", default="", metavar="PEM", help="client key", include_in_web_ui=False)
     option("--grpc-tls-server-name", default="", metavar="NAME", help="name that the certificate must carry")
+    option(
+        "--authority",
+        default="",
+        metavar="NAME",
+        help="name of the virtual host to call, as for Istio, Knative or an ingress (default: the address)",
+    )
     option(
         "--metadata",
         default="",
@@ -225,7 +234,7 @@ def read_options(parsed: Any) -> Options:
         mnist=Path(parsed.mnist) if parsed.mnist else None,
         results=Path(parsed.results),
         note=note or None,
-        rest=str(parsed.rest or "").strip() or None,
+        rest=_rest(str(parsed.rest or "").strip()),
         keep_samples=not _truth(parsed.no_samples),
         schedule=_schedule(str(parsed.schedule or "").strip()),
         max_in_flight=_whole("--max-in-flight", parsed.max_in_flight, 1),
@@ -241,6 +250,7 @@ def read_options(parsed: Any) -> Options:
         ),
         experiment=_experiment(str(parsed.experiment)) if parsed.experiment else None,
         keepalive=Keepalive(_seconds("--keepalive", parsed.keepalive)) if parsed.keepalive else None,
+        authority=authority_of(str(parsed.authority).strip()) if parsed.authority else None,
     )
 
 
@@ -267,6 +277,13 @@ def _asked(parsed: Any) -> Asked:
         deadline=_seconds("--deadline", parsed.deadline),
         given=frozenset(name for name, text in texts.items() if text),
     )
+
+
+def _rest(text: str) -> str | None:
+    try:
+        return Address.parse(text).text if text else None
+    except BenchError as error:
+        raise BenchError(f"--rest: {error}") from error
 
 
 def _experiment(path: str) -> dict[str, Any]:
@@ -331,7 +348,8 @@ def tls_of(parsed: Any) -> TLS | None:
 
 
 def metadata_of(text: str) -> tuple[tuple[str, str], ...]:
-    """Pairs for each call, from KEY=VARIABLE,...; raises BenchError for a variable that is not set."""
+    """Pairs for each call, from KEY=VARIABLE,...; raises BenchError for a variable that is not set, a key that is
+    reserved and a value that no header can carry."""
     pairs = []
     for item in filter(None, (part.strip() for part in text.split(","))):
         key, equals, variable = item.partition("=")
@@ -343,5 +361,9 @@ def metadata_of(text: str) -> tuple[tuple[str, str], ...]:
             raise BenchError(
                 f"--metadata {item}: the environment variable {variable} is not set; export it first"
             )
+        try:
+            metadata_fields([(key, os.environ[variable])])
+        except ValueError as problem:
+            raise BenchError(f"--metadata {item}: {problem}") from None
         pairs.append((key.lower(), os.environ[variable]))
     return tuple(pairs)

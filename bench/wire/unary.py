@@ -50,7 +50,13 @@ _STATUS_OF_HTTP: Final = {
     b"503": UNAVAILABLE,
     b"504": UNAVAILABLE,
 }
-_RESERVED: Final = frozenset((b"te", b"content-type", b"user-agent", b"host", b"connection"))
+_RESERVED: Final = frozenset(
+    (
+        *(b"te", b"content-type", b"user-agent", b"host"),
+        *(b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"),
+    )
+)
+"""The protocol's own names, and those of one connection, which HTTP/2 forbids (RFC 9113, 8.2.2)."""
 _NAME: Final = re.compile(r"[0-9a-z_.-]+")
 _ESCAPE: Final = re.compile(rb"%([0-9A-Fa-f]{2})")
 
@@ -117,6 +123,8 @@ def metadata_fields(metadata: Iterable[tuple[str, str]]) -> list[tuple[bytes, by
     fields = []
     for name, value in metadata:
         lower = name.lower()
+        if lower in ("host", ":authority"):
+            raise ValueError(f"metadata name {name!r} is reserved: --authority NAME sets it")
         if not _NAME.fullmatch(lower) or lower.startswith("grpc-") or lower.encode() in _RESERVED:
             raise ValueError(
                 f"metadata name {name!r} is reserved or holds characters that a header cannot carry"
@@ -126,6 +134,11 @@ def metadata_fields(metadata: Iterable[tuple[str, str]]) -> list[tuple[bytes, by
             raise ValueError(
                 f"metadata value of {name!r} is not printable ASCII: use a name ending in -bin and base64"
             )
+        if lower.endswith("-bin"):
+            try:
+                binary_value(text)
+            except ValueError:
+                raise ValueError(f"metadata value of {name!r} is not base64, as -bin asks for") from None
         fields.append((lower.encode(), text.encode()))
     return fields
 
