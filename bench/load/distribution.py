@@ -48,6 +48,9 @@ LEAVING_SECONDS = 2.0
 """And this long for those that have left Locust already: a Ctrl-C ends workers and master at once."""
 AT_ONCE_SECONDS = 1.0
 """A worker that leaves so shortly before the master ends the test does it for the same reason."""
+TOGETHER_SECONDS = 10.0
+"""An open loop waits so long at the most for the users of all workers: the first arrivals are then those of the plan,
+however long each worker takes to make its requests."""
 CLOCK_ROUNDS = 5
 """Round trips of which the shortest gives the clock offset."""
 
@@ -127,6 +130,8 @@ class Worker:
         load.clock_bound = self._best[0]
         load.rest.address = msg.data["rest"]
         load.start_clock(msg.data["origin"] + self._best[1])
+        # the master waits for it; the users who waited for the clock have joined by then
+        gevent.spawn(self._tell_users)
         source = f"worker {load.index}"
         start = load.run_time(0.0)
         self._telemetry = Telemetry(
@@ -196,6 +201,8 @@ class Workers:
         self._deadline = 0.0
         self._awaiting = self._hurried = self._draining = False
         self._changed = Event()
+        self._absent: set[str] = set()
+        """Workers that were there when the test began and have not told of their users yet."""
         self._left_out: set[str] = set()
         """Workers whose records are left out, and who have been told so."""
         self.runner.register_message("bench-hello", self._on_hello)
@@ -220,17 +227,26 @@ class Workers:
         """
         self._known.clear()
         self._deadline, self._hurried, self._draining = deadline, False, False
+        self._absent = set(self.runner.clients)
         self._origin, self._keep, self._refused, self._observe = origin, keep, refused, observe
 
     def arriving(self) -> Counts:
-        """Open-loop users of all workers that are connected: user class -> worker -> users."""
+        """Open-loop users of all workers that are connected: user class -> worker -> users.
+
+        Empty while workers that take part from the beginning have not told of theirs.
+        """
+        if any(map(self._connected, self._absent)) and time.perf_counter() < self._origin + TOGETHER_SECONDS:
+            return {}
         found: dict[str, dict[int, int]] = {}
         for client, known in self._known.items():
-            node = self.runner.clients.get(client)
-            there = node is not None and node.state != STATE_MISSING
+            there = self._connected(client)
             for name, users in known.arriving.items():
                 found.setdefault(name, {})[known.number] = users if there else 0
         return found
+
+    def _connected(self, client: str) -> bool:
+        node = self.runner.clients.get(client)
+        return node is not None and node.state != STATE_MISSING
 
     def tell(self, number: int, plan: Plan) -> None:
         """Send a plan to a worker."""
@@ -287,8 +303,7 @@ class Workers:
         """Wait for the last words of all workers; False where some have not said them."""
 
         def expected(client: str) -> bool:
-            node = self.runner.clients.get(client)
-            return not only_connected or (node is not None and node.state != STATE_MISSING)
+            return not only_connected or self._connected(client)
 
         def missing() -> bool:
             return any(not known.finished and expected(client) for client, known in self._known.items())
@@ -372,6 +387,7 @@ class Workers:
         known = self._known.get(msg.node_id)
         if known is not None:
             known.arriving = msg.data
+            self._absent.discard(msg.node_id)
 
     def _on_telemetry(self, msg: Any, **_: Any) -> None:
         if self._observe is not None and self._keep is not None:
