@@ -181,6 +181,18 @@ class Histogram:
         at = np.flatnonzero(self._counts)
         return float(np.average(middle_ns(at), weights=self._counts[at])) / 1e9 if len(at) else math.nan
 
+    @property
+    def standard_deviation(self) -> float:
+        """In seconds, of all that was recorded (not of a sample: divided by the count); nan if empty."""
+        at = np.flatnonzero(self._counts)
+        if not len(at):
+            return math.nan
+        middles, weights = middle_ns(at), self._counts[at]
+        return (
+            math.sqrt(np.average((middles - np.average(middles, weights=weights)) ** 2, weights=weights))
+            / 1e9
+        )
+
     def sparse(self) -> Sparse:
         """The buckets that are not empty."""
         indices = np.flatnonzero(self._counts)

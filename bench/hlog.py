@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from bench import BenchError
 from bench.chunk import Key
-from bench.histogram import Histogram, Sparse, decode, encode, highest_ns, nearest_rank
+from bench.histogram import Histogram, Sparse, decode, encode, highest_ns, middle_ns, nearest_rank
 from bench.jsonl import DAMAGED
 
 LINES_KEPT = 600
@@ -53,6 +53,24 @@ class Interval(NamedTuple):
     kind: str
     second: int
     payload: bytes
+
+
+class Brief(NamedTuple):
+    """Some durations, in seconds."""
+
+    quick: float
+    """Their tenth percentile."""
+    median: float
+    total: float
+    """Their sum."""
+
+
+def _brief(histogram: Sparse) -> Brief:
+    indices, counts = histogram
+    cumulative = np.cumsum(counts)
+    ranks = [nearest_rank(q, int(cumulative[-1])) for q in (10, 50)]
+    quick, median = (highest_ns(indices[np.searchsorted(cumulative, ranks)]) / 1e9).tolist()
+    return Brief(quick, median, float(middle_ns(indices) @ counts) / 1e9)
 
 
 class IntervalLog:
@@ -112,18 +130,16 @@ class IntervalLog:
         return Histogram.sum(histogram for _, histogram in self.decoded())
 
     def medians(self) -> dict[int, float]:
-        """The median of each second, in seconds, in order; quicker than by way of whole histograms."""
+        """The median of each second, in seconds, in order."""
+        return {second: found.median for second, found in self.by_second_briefly().items()}
+
+    def by_second_briefly(self) -> "dict[int, Brief]":
+        """What each second held, in order; quicker than by way of whole histograms."""
         parts: dict[int, list[Sparse]] = {}
         for interval, histogram in self.decoded():
             if len(histogram.indices):
                 parts.setdefault(interval.second, []).append(histogram)
-        found = {}
-        for second, histograms in sorted(parts.items()):
-            indices, counts = add(histograms)
-            cumulative = np.cumsum(counts)
-            rank = nearest_rank(50, int(cumulative[-1]))
-            found[second] = float(highest_ns(indices[np.searchsorted(cumulative, rank)])) / 1e9
-        return found
+        return {second: _brief(add(histograms)) for second, histograms in sorted(parts.items())}
 
     def by_second(self) -> Iterator[tuple[int, Histogram]]:
         """The sum of the histograms of each second, in order; one at a time, since a histogram takes 270 kB."""

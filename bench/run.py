@@ -13,6 +13,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+import numpy as np
+
 from bench import BenchError, checksums, hlog, samples
 from bench.choices import FILE as CHOICES
 from bench.chunk import Chunk, Key, Tally
@@ -30,7 +32,7 @@ from bench.recording import (
     TELEMETRY,
     RunWriter,
 )
-from bench.warmup import mser
+from bench.warmup import Seconds, transient
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,10 +40,7 @@ if TYPE_CHECKING:
 __all__ = ["Chunk", "Run", "RunWriter", "Unreadable", "WarmUp", "find_runs"]
 
 
-AUTOMATIC: Final = "mser-5"
-SHORT: Final = "first tenth"
-LONG_ENOUGH: Final = 20
-"""Seconds from which on the rule is applied: in ten it cuts half of every tenth run that has no warm-up at all."""
+AUTOMATIC: Final = "transient at the start"
 CONSTANT_LOADS: Final = ("closed", "constant", "poisson")
 """Kinds of load that do not change while they last; warm-up and trend can be judged in them only."""
 PARTIAL: Final = 0.05
@@ -54,7 +53,7 @@ class WarmUp(NamedTuple):
     rule: str
     seconds: float
     settled: bool = True
-    """False: the rule would have cut even later, had it been allowed to."""
+    """False: the transient was not over when a warm-up has to end."""
 
 
 class Turn(NamedTuple):
@@ -179,7 +178,7 @@ class Run:
 
     @cached_property
     def warm_up(self) -> WarmUp:
-        """What is left out of the beginning: as the manifest says, else by the rule of `bench.warmup.mser`."""
+        """What is left out of the beginning: as the manifest says, else by the rule of `bench.warmup`."""
         said = self.manifest.get("warmup") or {}
         rule, given = said.get("rule", AUTOMATIC), said.get("seconds")
         if given is not None:
@@ -188,17 +187,15 @@ class Run:
             return WarmUp(str(rule), 0.0)
         if not self.constant_load:
             return WarmUp("none: the load changes by plan", 0.0)
-        series = self.rate_and_latency()
-        length = len(series[0])
-        if length < LONG_ENOUGH:
-            return (
-                WarmUp(SHORT, float(math.ceil(length / 10))) if length > 2 else WarmUp("none: too short", 0.0)
-            )
-        known = [cut for cut in map(mser, series) if cut is not None]
-        if not known:
-            return WarmUp("none: no answer in it", 0.0)
-        latest = max(known, key=lambda cut: cut.at)
-        return WarmUp(AUTOMATIC, float(latest.at), all(cut.settled for cut in known))
+        settling = transient(self._by_second())
+        return WarmUp(AUTOMATIC, float(settling.at), settling.settled)
+
+    @property
+    def cut(self) -> "Run":
+        """The warm-up that the steady part leaves out; an empty window where nothing is."""
+        first, _ = self.seconds
+        window = self.steady.window or (first, first)
+        return self.within(first, window[0])
 
     @property
     def steady(self) -> "Run":
@@ -230,6 +227,28 @@ class Run:
             rates.append(float(counts.get(second, 0)))
             latencies.append(medians.get(second, latencies[-1] if latencies else math.nan))
         return rates, latencies
+
+    def _by_second(self) -> Seconds:
+        """Load and latency of the whole seconds."""
+        first, end = self.window or self.seconds
+        begun = (self.manifest.get("span") or {}).get("first_due") or 0.0
+        seconds = range(first, math.floor(min(float(end), self._ended) + PARTIAL))
+        answered = self.log.select(lambda i: i.kind == "latency" and _answered(i.key)).by_second_briefly()
+        load: dict[int, float] = {}
+        if (self.manifest.get("load") or {}).get("kind", "closed") == "closed":
+            # by Little's law as many are under way as the time adds up to that requests take in a second
+            each = self.log.select(lambda i: i.kind == "latency").by_second_briefly()
+            load = {second: found.total for second, found in each.items()}
+        else:
+            for (_, second), tally in self.tallies.items():
+                load[second] = load.get(second, 0.0) + tally.requests
+        covered = [max(1e-3, min(1.0, second + 1 - begun)) for second in seconds]
+        none = hlog.Brief(math.nan, math.nan, 0.0)
+        return Seconds(
+            np.array([load.get(second, 0.0) / part for second, part in zip(seconds, covered, strict=True)]),
+            np.array([answered.get(second, none).quick for second in seconds]),
+            np.array([answered.get(second, none).median for second in seconds]),
+        )
 
     @cached_property
     def log(self) -> hlog.IntervalLog:

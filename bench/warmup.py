@@ -1,73 +1,144 @@
-"""When did a run settle, and did it stay settled?
+"""How long a run's transient at the start lasts, and whether the rest of it has a trend.
 
-Both questions are put to a series of numbers in equal intervals, such as the mean latency of each second.
+Warm-up is a monotone transient at the start, nothing else: whole seconds, from the first on, in which the load is still
+growing or every request takes longer than in the rest of the run, each less so than the one before. A stall, a drift or a
+state that changes later is none of this and stays in the numbers.
 """
 
 import math
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-BATCH: Final = 5
-"""Observations averaged before the rule is applied: the 5 in MSER-5."""
 FEWEST: Final = 8
-"""A series shorter than this cannot be judged."""
+"""A series shorter than this cannot be tested for a trend."""
 TREND_POINTS: Final = 20
 """A series is averaged down to this many points before it is tested for a trend: neighbours resemble each other,
 and the test takes its points for independent."""
+MOST_SHARE: Final = 0.2
+MOST_SECONDS: Final = 10
+"""Warm-up lasts the lesser of this share of the run and these seconds at the most."""
+SPREADS: Final = 4.0
+"""Robust standard deviations of the rest by which a second differs from it, before it counts as different..."""
+LEAST_SHARE: Final = 0.05
+"""...and this share of its median: of series that hardly vary."""
+
+P99_FACTOR: Final = 10.0
+LONGEST_FACTOR: Final = 3.0
+FAILED_SHARE: Final = 0.001
+FAILED_FACTOR: Final = 3.0
+
+Floats = NDArray[np.float64]
 
 
-MOST_CHANGE: Final = 10.0
-"""A series that begins at next to nothing has no ratio that says more than this."""
+class Seconds(NamedTuple):
+    """A run, whole second by whole second from its beginning on; nan where nothing was answered."""
+
+    load: Floats
+    """What the run asks of the server: requests due per second, or requests under way in a closed loop."""
+    quick: Floats
+    """A low percentile of latency: the server was slow all the time if it is high, for a moment if it is not."""
+    median: Floats
+    """Of latency."""
+
+
+class Part(NamedTuple):
+    """What the warm-up, or the rest, of a run was like; durations in seconds."""
+
+    median: float
+    p99: float
+    """inf: more than 1 % got no answer."""
+    longest: float
+    """The slowest answer."""
+    failed: float
+    """Share of the requests that got no answer."""
 
 
 class Settling(NamedTuple):
     """Where the warm-up ends."""
 
     at: int
-    """Observations to leave out."""
+    """Seconds to leave out."""
     settled: bool
-    """False: the best cut is the latest one that was allowed, so the series was still changing there."""
+    """False: the run was still on its way where a warm-up has to end."""
 
 
 class Trend(NamedTuple):
     """How a series moves from its beginning to its end."""
 
     change: float
-    """The fitted line's last value over its first, minus 1; between -1 and MOST_CHANGE (Theil-Sen)."""
+    """Growth over the whole length as a share of the median, by the Theil-Sen slope."""
     p: float
     """Probability of so clear a direction by chance (Mann-Kendall test, two-sided)."""
 
 
-def batch_size(length: int) -> int:
-    """5 as in MSER-5, less where a series is so short that fewer than 10 batches would be left."""
-    return max(1, min(BATCH, length // 10))
+def most_seconds(length: float) -> int:
+    """The longest warm-up that a run of so many seconds may have."""
+    return math.floor(min(MOST_SHARE * length, MOST_SECONDS) + 1e-9)
 
 
-def mser(series: ArrayLike) -> Settling | None:
-    """The observations to leave out by the marginal standard error rule, at most half; None: too short to tell.
+def transient(seconds: Seconds) -> Settling:
+    """The whole seconds at the beginning that are a transient; none of a run that is too short to have a rest."""
+    most = most_seconds(len(seconds.median))
+    if not most:
+        return Settling(0, settled=True)
+    # one second more than may be cut shows whether the transient is over by then
+    growing = _leading(-seconds.load, most)
+    slow = min(_leading(seconds.median, most), _throughout(seconds, most))
+    lasts = max(growing, slow)
+    return Settling(min(lasts, most), settled=lasts <= most)
 
-    Of batch means x[0..n), the cut d <= n/2 with the least sum((x[d:] - mean)**2) / (n - d)**2: beyond it, what
-    is left out would cost more precision than the bias that it removes. (White 1997, "An effective truncation
-    heuristic for bias reduction in simulation output", Simulation 69; batches of 5: Spratt 1998.)
+
+def _throughout(seconds: Seconds, most: int) -> int:
+    """In how many of the first seconds the quickest requests were slower too, and not only those that a stall held."""
+    quick, median = (_centre(series[most:]) for series in (seconds.quick, seconds.median))
+    if not (quick > 0 and median > 0):
+        return 0
+    for at in range(min(most + 1, len(seconds.median))):
+        # of a transient both rise by about the same factor, of a stall within a second the median alone
+        if not seconds.quick[at] / quick >= math.sqrt(max(1.0, seconds.median[at] / median)):
+            return at
+    return most + 1
+
+
+def _centre(values: Floats) -> float:
+    known = values[np.isfinite(values)]
+    return float(np.median(known)) if len(known) else math.nan
+
+
+def excess(warm_up: Part, rest: Part) -> Literal["slow", "failed"] | None:
+    """What a transient does not explain in a warm-up: requests that stood still, or failed; None: nothing.
+
+    A transient makes all requests slower by some factor, the slowest as well. So the p99 of ten times the rest's, or a
+    slowest request beyond three times that factor of the rest's slowest, is of a stall or of a server that was not ready.
     """
-    values = np.asarray(series, dtype=np.float64)
-    if len(values) < FEWEST or not np.isfinite(values).all():
+    if warm_up.failed > max(FAILED_SHARE, FAILED_FACTOR * rest.failed):
+        return "failed"
+    if not math.isfinite(warm_up.longest) or not math.isfinite(rest.longest):
         return None
-    size = batch_size(len(values))
-    batches = len(values) // size
-    # what does not fill a batch is left over at the beginning, where it is cut first
-    over = len(values) - batches * size
-    means = values[over:].reshape(batches, size).mean(axis=1)
-    # centred, so that the difference of squares below loses no digits
-    means = means - means.mean()
-    left = batches - np.arange(batches // 2 + 1)
-    sums = np.cumsum(means[::-1])[::-1][: len(left)]
-    squares = np.cumsum(means[::-1] ** 2)[::-1][: len(left)]
-    spread = np.maximum(squares - sums**2 / left, 0.0) / left**2
-    cut = int(np.argmin(spread))
-    return Settling(over + cut * size if cut else 0, settled=cut < len(left) - 1)
+    slower = max(1.0, warm_up.median / rest.median) if rest.median > 0 else 1.0
+    stands = warm_up.longest > LONGEST_FACTOR * slower * rest.longest
+    return "slow" if stands or warm_up.p99 > P99_FACTOR * rest.p99 else None
+
+
+def _leading(values: Floats, most: int) -> int:
+    """How many of the first values, up to most + 1, lie above the rest and fall towards it, each at most as high as the
+    one before, give or take the spread of the rest."""
+    rest = values[most:]
+    rest = rest[np.isfinite(rest)]
+    if len(rest) < 3:
+        return 0
+    centre = float(np.median(rest))
+    spread = SPREADS * 1.4826 * float(np.median(np.abs(rest - centre)))
+    share = max(LEAST_SHARE, spread / abs(centre)) if centre else LEAST_SHARE
+    above = centre + max(spread, LEAST_SHARE * abs(centre))
+    before = math.inf
+    for at, value in enumerate(values[: most + 1].tolist()):
+        if not above < value <= before + share * abs(value):
+            return at
+        before = min(before, value)
+    return most + 1
 
 
 def trend(series: ArrayLike) -> Trend | None:
@@ -79,22 +150,23 @@ def trend(series: ArrayLike) -> Trend | None:
     later, earlier = np.tril_indices(len(values), -1)
     difference = values[later] - values[earlier]
     slope = float(np.median(difference / (later - earlier)))
-    places = np.arange(len(values))
-    level = float(np.median(values - slope * places))
-    # the line may leave the values' own range where they turn: it says nothing there
-    first, last = np.clip([level, level + slope * places[-1]], values.min(), values.max())
-    change = min(float(last / first) - 1, MOST_CHANGE) if first > 0 else (MOST_CHANGE if last > 0 else 0.0)
+    middle = float(np.median(values))
+    change = (
+        slope * (len(values) - 1) / abs(middle)
+        if middle
+        else (math.copysign(math.inf, slope) if slope else 0.0)
+    )
     return Trend(change, _mann_kendall(values, int(np.sign(difference).sum())))
 
 
-def _thinned(values: NDArray[np.float64]) -> NDArray[np.float64]:
+def _thinned(values: Floats) -> Floats:
     size = max(1, len(values) // TREND_POINTS)
     whole = len(values) // size * size
-    means: NDArray[np.float64] = values[len(values) - whole :].reshape(-1, size).mean(axis=1)
+    means: Floats = values[len(values) - whole :].reshape(-1, size).mean(axis=1)
     return means
 
 
-def _mann_kendall(values: NDArray[np.float64], s: int) -> float:
+def _mann_kendall(values: Floats, s: int) -> float:
     """Two-sided p of the statistic s, by its normal approximation with ties and continuity corrected."""
     n = len(values)
     ties = np.unique(values, return_counts=True)[1]

@@ -4,11 +4,12 @@ A cell is what one run measured for one request name, batch size and model versi
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
+from bench.analysis.population import Population
 from bench.chunk import Key, Tally
 from bench.histogram import Histogram
 from bench.run import Run
@@ -88,6 +89,22 @@ class Cell:
         """sent - due of the requests answered OK."""
         return self._histogram("lag")
 
+    @cached_property
+    def due(self) -> Population:
+        """All requests that were due, by latency: what limits, comparisons and headlines are about."""
+        return population(self.run, self.keys)
+
+    @cached_property
+    def sent_services(self) -> Population:
+        """All requests that were sent, by service time."""
+        return population(self.run, self.keys, "service")
+
+    @cached_property
+    def lags(self) -> Population:
+        """All requests that were due, by lag; those never sent are later than any other."""
+        lag = self.run.histogram("lag", lambda key: key in self.keys and key.outcome != UNSENT)
+        return Population(lag.sparse(), lost=self.unsent)
+
     @property
     def keep(self) -> Callable[[Key], bool]:
         """Whether a key's answers belong to the cell: for `Run.series`."""
@@ -95,6 +112,29 @@ class Cell:
 
     def _histogram(self, kind: str) -> Histogram:
         return self.run.histogram(kind, self.keep)
+
+
+def population(run: Run, keys: Container[Key], kind: Literal["latency", "service"] = "latency") -> Population:
+    """The requests of some keys in the window of a run: by latency all that were due, by service time all that were sent.
+
+    The only place that decides who is counted, and as what. Raises BenchError where the run's files are damaged.
+    """
+    outcomes: dict[str, int] = {}
+    mismatched = 0
+    for (key, _), tally in run.tallies.items():
+        if key in keys:
+            outcomes[key.outcome] = outcomes.get(key.outcome, 0) + tally.requests
+            mismatched += tally.mismatched if key.outcome == "OK" else 0
+    wrong = run.histogram("mismatched", lambda key: key in keys and key.outcome == "OK")
+    cancelled = run.histogram(kind, lambda key: key in keys and key.outcome == CANCELLED_BY_CLIENT)
+    lost = sum(outcomes.values()) - outcomes.get("OK", 0) - outcomes.get(CANCELLED_BY_CLIENT, 0)
+    return Population(
+        run.histogram(kind, lambda key: key in keys and key.outcome == "OK").sparse(),
+        # run folders of schema 2 counted wrong answers and did not say how long they took
+        mismatched=wrong.sparse() if wrong.count == mismatched else None,
+        cancelled=cancelled.sparse(),
+        lost=lost if kind == "latency" else lost - outcomes.get(UNSENT, 0),
+    )
 
 
 def cells(run: Run) -> list[Cell]:

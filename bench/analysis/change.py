@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from bench.analysis import intervals
 from bench.analysis.intervals import CONFIDENCE, ERROR_RATE, Estimate
@@ -85,7 +85,11 @@ def change(
     "Rigorous benchmarking in reasonable time"). rate: of false verdicts.
     """
     margin = metric.tolerance if tolerance is None else tolerance
-    reason = _no_reason_to_judge(metric, before, after)
+    endless = _endless(metric, before, after)
+    reason = endless.text or _no_reason_to_judge(metric, before, after)
+    if endless.verdict != "unknown":
+        return Change(metric, _centre(metric, before), _centre(metric, after), endless.size, endless.size,
+                      endless.size, endless.verdict, margin, 0.0, paired, None, reason)  # fmt: skip
     if reason:
         return Change(metric, _centre(metric, before), _centre(metric, after), math.nan, -math.inf, math.inf,
                       "unknown", margin, 1.0, paired, None, reason)  # fmt: skip
@@ -151,6 +155,32 @@ def _corrected(each: Change, p: float, own: float, rate: float) -> Change:
     return replace(each, p=p, verdict=verdict, low=low, high=high, confidence=1 - own)
 
 
+class _Endless(NamedTuple):
+    """What percentiles say that fall among requests without an answer: no mean can be formed with them."""
+
+    text: str = ""
+    verdict: Verdict = "unknown"
+    size: float = math.nan
+
+
+def _endless(metric: Metric, before: Sequence[float], after: Sequence[float]) -> _Endless:
+    """Worse where only the candidate has most of its trials without a number for this reason, better the other way round."""
+    first, second = (sum(value == math.inf for value in side) for side in (before, after))
+    if not first + second or metric.better == "higher":
+        return _Endless()
+    text = (
+        f"not reached in {first} of {len(before)} trials of the baseline and {second} of {len(after)} of the "
+        "candidate: too many requests got no answer there"
+    )
+    if any(math.isnan(value) for value in (*before, *after)):
+        return _Endless(text)
+    if not first and 2 * second > len(after):
+        return _Endless(text, "worse", math.inf)
+    if not second and 2 * first > len(before):
+        return _Endless(text, "better", 0.0)
+    return _Endless(text)
+
+
 def _no_reason_to_judge(metric: Metric, before: Sequence[float], after: Sequence[float]) -> str:
     for values, side in ((before, "baseline"), (after, "candidate")):
         if not values:
@@ -184,6 +214,8 @@ def _size(metric: Metric, scaled: float) -> float:
 
 
 def _centre(metric: Metric, values: Sequence[float]) -> float:
+    if values and all(value == math.inf for value in values):
+        return math.inf
     if not values or not all(math.isfinite(value) for value in values):
         return math.nan
     if not metric.ratio:

@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterable
 from typing import Final
 
 from bench.analysis import client, reconciliation
-from bench.analysis.cells import Cell, cells
+from bench.analysis.cells import Cell, cells, population
 from bench.analysis.doubt import Doubt
 from bench.analysis.sample_size import samples_needed
 from bench.run import Run
 from bench.sample import CANCELLED_BY_CLIENT, UNSENT
-from bench.warmup import trend
+from bench.warmup import Part, excess, trend
 
 TREND_P: Final = 0.002
 TREND_CHANGE: Final = 0.10
@@ -23,8 +23,6 @@ TREND_CHANGE: Final = 0.10
 STEADY_SECONDS: Final = 2.5
 """A shorter steady part shows neither a trend nor the pauses that come every few seconds."""
 ERROR_SHARE: Final = 0.01
-JOIN_SECONDS: Final = 1.0
-"""Load processes join a test within so many seconds of each other, and leave it within as many."""
 ROLLOUT: Final = "rollout"
 """The question of a run that changes the server's versions itself."""
 
@@ -134,28 +132,39 @@ def _lost_workers(run: Run) -> list[Doubt]:
     ]
 
 
-def _partly_there(run: Run) -> list[Doubt]:
-    """Load processes that came after the others, left before them, or sent nothing, for the load that was planned."""
-    workers = [w for w in run.manifest.get("workers") or [] if isinstance(w, dict)]
-    stopped = float(run.manifest.get("stopped") or 0.0)
-    found = [
-        f"load process {w.get('worker', '?')} left {float(w['left']):.1f} s after the start, {stopped - float(w['left']):.1f} s "
-        "before the end"
-        for w in workers
-        if w.get("left") is not None and stopped - float(w["left"]) > JOIN_SECONDS
+def _warm_up(run: Run) -> list[Doubt]:
+    """What is cut must be a transient: requests that stood still or failed there are not."""
+    if not run.tallies or not run.warm_up.seconds:
+        return []
+    cut, rest = warm_up_part(run.cut), warm_up_part(run.steady)
+    beyond = excess(cut, rest)
+    if beyond is None:
+        return []
+    text = (
+        f"{cut.failed:.1%} of the requests in it got no answer, {rest.failed:.1%} of the rest"
+        if beyond == "failed"
+        else f"its slowest request took {_ms(cut.longest)} and its p99 {_ms(cut.p99)}, {_ms(rest.longest)} and "
+        f"{_ms(rest.p99)} in the rest"
+    )
+    return [
+        Doubt(
+            "warm-up",
+            f"the warm-up, {run.warm_up.seconds:g} s that are left out, is no mere transient: {text}",
+            "let the server become ready, and send it some requests, before the run; or count it: --warm-up 0",
+        )
     ]
-    joined = [float(w.get("joined") or 0.0) for w in workers]
-    begun = max(min(joined, default=0.0) + JOIN_SECONDS, run.steady.seconds[0] if run.tallies else 0.0)
-    found += [
-        f"load process {w.get('worker', '?')} joined {at:.1f} s after the start"
-        for w, at in zip(workers, joined, strict=True)
-        if at > begun
-    ]
-    idle = (run.manifest.get("load") or {}).get("idle_processes")
-    if idle:
-        found.append(f"{idle} load processes were connected and sent nothing")
-    remedy = "start all load processes before the load and end them after it (--expect-workers); run it again"
-    return [Doubt("load processes", text, remedy) for text in found]
+
+
+def warm_up_part(run: Run) -> Part:
+    """What a window of a run was like, all its requests together."""
+    requests = population(run, {key for key, _ in run.tallies})
+    answered = run.histogram("latency")
+    lost = requests.lost / requests.count if requests.count else 0.0
+    return Part(answered.percentile(50), requests.bounds(99)[0], answered.percentile(100), lost)
+
+
+def _ms(seconds: float) -> str:
+    return "not reached" if seconds == math.inf else f"{seconds * 1e3:,.3g} ms"
 
 
 def _unsteady(run: Run) -> list[Doubt]:
@@ -166,6 +175,9 @@ def _unsteady(run: Run) -> list[Doubt]:
         text = f"the steady part lasts {steady.duration:.1f} s only"
         return [Doubt("short", text, f"run longer: {STEADY_SECONDS:g} s after the warm-up at the least")]
     found = []
+    if not run.warm_up.settled:
+        text = f"load or latency had not settled after {run.warm_up.seconds:g} s, the longest that is left out as warm-up"
+        found.append(Doubt("unsteady", text, "run longer, or give the warm-up: --warm-up SECONDS"))
     for what, series in zip(("requests/s", "median latency"), steady.rate_and_latency(), strict=True):
         seen = trend(series)
         if seen is not None and seen.p < TREND_P and abs(seen.change) > TREND_CHANGE:
@@ -173,7 +185,7 @@ def _unsteady(run: Run) -> list[Doubt]:
                 Doubt(
                     "unsteady",
                     f"{what} changed by {seen.change:+.0%} within the steady part",
-                    "run longer, or give a longer warm-up",
+                    "run longer, or give the warm-up: --warm-up SECONDS",
                 )
             )
     return found
@@ -191,7 +203,9 @@ def _errors(run: Run) -> list[Doubt]:
     most = max(outcomes, key=lambda outcome: outcomes[outcome])
     text = f"{(total - answered) / total:.1%} of the requests failed, most with {most}"
     return [
-        Doubt("errors", text, "latencies are those of the rest: find the reason in the server's log first")
+        Doubt(
+            "errors", text, "they count as slower than any answer: find the reason in the server's log first"
+        )
     ]
 
 
@@ -256,12 +270,12 @@ def _too_few_samples(run: Run, percentiles: Iterable[float]) -> list[Doubt]:
     return [
         Doubt(
             "too few samples",
-            f"{cell.answered.requests:,} answers do not support p{q:g}, {samples_needed(q):,} do",
+            f"{cell.requests:,} requests do not support p{q:g}, {samples_needed(q):,} do",
             "run longer, or with more load",
         )
         for q in percentiles
         for cell in found
-        if math.isfinite(q) and cell.answered.requests < samples_needed(q)
+        if math.isfinite(q) and cell.requests < samples_needed(q)
     ]
 
 
@@ -271,8 +285,8 @@ CHECKS: Final[tuple[Callable[[Run], list[Doubt]], ...]] = (
     _empty,
     _incomplete,
     _lost_workers,
-    _partly_there,
     *client.CHECKS,
+    _warm_up,
     _unsteady,
     _errors,
     _wrong_answers,

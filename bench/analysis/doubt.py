@@ -21,7 +21,6 @@ KNOWN: Final = frozenset(
         "files changed",
         "incomplete",
         "lost worker",
-        "load processes",
         "missing cells",
         "near the ceiling",
         "not achieved",
@@ -38,6 +37,7 @@ KNOWN: Final = frozenset(
         "unreadable",
         "unsteady",
         "version change",
+        "warm-up",
         "wrong answers",
     }
 )

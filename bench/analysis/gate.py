@@ -8,8 +8,9 @@ from pathlib import Path
 from bench import BenchError
 from bench.analysis.compare import doubts_of, match
 from bench.analysis.doubt import Doubt, check_accepted
+from bench.analysis.finding import Finding, Limit
 from bench.analysis.intervals import ERROR_RATE, deciding_rates, holm
-from bench.analysis.limit import Finding, Limit, judge_absolute, judge_relative, not_measured, resolved
+from bench.analysis.limit import judge_absolute, judge_relative, not_measured, resolved
 from bench.analysis.trials import Identity, Trial, Trials
 from bench.config.limits import read_limits
 

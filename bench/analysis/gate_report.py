@@ -13,9 +13,9 @@ from bench.analysis.comparison_table import (
     size_text,
     value_text,
 )
+from bench.analysis.finding import Finding
 from bench.analysis.gate import Judgement, finite
-from bench.analysis.limit import Finding
-from bench.analysis.quantities import ABSENT
+from bench.analysis.quantities import ABSENT, NOT_REACHED
 from bench.analysis.table import Column, Table, escaped
 from bench.analysis.trials import PARTS
 
@@ -58,6 +58,8 @@ def _cells(judged: Judgement) -> list[str]:
 
 def measured_text(finding: Finding) -> str:
     """The value, or the change of a relative limit."""
+    if finding.measured == math.inf and not finding.limit.relative:
+        return NOT_REACHED
     if not math.isfinite(finding.measured):
         return ABSENT
     metric = finding.limit.metric

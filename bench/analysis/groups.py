@@ -40,13 +40,17 @@ class Group:
         return any(trial.doubted for trial in self.trials)
 
     def known(self, metric: str) -> list[float]:
-        """The values of a metric in those trials that have one."""
+        """The values of a metric in those trials that have one; inf where a percentile was not reached."""
         found = (trial.values.get(metric, math.nan) for trial in self.trials)
-        return [value for value in found if math.isfinite(value)]
+        return [value for value in found if not math.isnan(value)]
 
     def estimate(self, metric: str) -> tuple[float, float, float]:
-        """See `mean_and_interval`."""
-        return mean_and_interval(self.known(metric))
+        """See `mean_and_interval`; the arithmetic mean of shares that are best when they are 0."""
+        return mean_and_interval(self.known(metric), logarithms=self.logarithms(metric))
+
+    def logarithms(self, metric: str) -> bool:
+        """Whether the mean of a metric is the geometric one: there is none of what is 0 in a trial."""
+        return METRICS[metric].ratio and min(self.known(metric), default=0.0) > 0
 
 
 def groups(members: Iterable[Member]) -> list[Group]:
@@ -60,8 +64,19 @@ def groups(members: Iterable[Member]) -> list[Group]:
     return [Group(identity, found[identity]) for identity in sorted(found, key=_order)]
 
 
-def mean_and_interval(values: Sequence[float]) -> tuple[float, float, float]:
-    """The geometric mean of positive values and the ends of its interval; nan and infinite ends where unknown."""
+def mean_and_interval(values: Sequence[float], *, logarithms: bool = True) -> tuple[float, float, float]:
+    """The mean of values that are not negative, and the ends of its interval; nan and infinite ends where unknown.
+
+    logarithms: the geometric mean, of values above 0; else the arithmetic one, with an interval that ends at 0.
+
+    inf where it is so in any trial: a percentile that was not reached there is slower than any that was.
+    """
+    if values and max(values) == math.inf:
+        return math.inf, -math.inf, math.inf
+    if values and not logarithms:
+        estimate = alone(values)
+        low, high = estimate.interval(CONFIDENCE)
+        return estimate.mean, max(0.0, low) if math.isfinite(low) else low, high
     if not values or min(values) <= 0:
         return math.nan, -math.inf, math.inf
     estimate = alone([math.log(value) for value in values])
@@ -81,6 +96,8 @@ def plain(group: Group) -> dict[str, Any]:
                 "mean": _finite(mean),
                 "low": _finite(low) if len(known) > 1 else None,
                 "high": _finite(high),
+                "mean_of": "logarithms" if group.logarithms(name) else "values",
+                "not_reached": sum(value == math.inf for value in known),
             }
     return {
         **group.identity._asdict(),

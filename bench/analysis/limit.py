@@ -1,27 +1,25 @@
 """Is one limit kept, broken, or can it not be told?"""
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 from bench import BenchError
 from bench.analysis import intervals, within_run
 from bench.analysis.change import change
 from bench.analysis.compare import Match
+from bench.analysis.finding import Finding, Limit, Outcome, judged, outcome_of, unknown
 from bench.analysis.intervals import ERROR_RATE, Estimate
-from bench.analysis.metrics import METRICS, Metric
-from bench.analysis.needed import Needed, trials_needed
+from bench.analysis.limit_of_share import PROPORTIONS, by_counts, by_examples
+from bench.analysis.metrics import GOODPUT, GOODPUT_RATE, METRICS, Metric
+from bench.analysis.needed import trials_needed
+from bench.analysis.population import NOT_DETERMINED
 from bench.analysis.trials import Identity, Trial
-from bench.config.limits import Bound, Where
+from bench.config.limits import Bound
 from bench.config.reading import nearest
 
-Outcome = Literal["kept", "BROKEN", "unknown"]
-
 SUFFIXES: Final = {"_ms": 1e-3, "_us": 1e-6, "_s": 1.0}
-PROPORTIONS: Final = ("error_share", "mismatch_share")
-"""Shares of requests that are judged by their counts: even in a single run."""
 BELOW_ZERO: Final = ("accuracy_gap",)
 """What is better the higher it is and can be below 0: of the others, a bound of 0 is no limit."""
 BETWEEN_RUNS: Final = 0.05
@@ -29,70 +27,6 @@ BETWEEN_RUNS: Final = 0.05
 
 On an idle machine runs differed by 0.4 % in p50 and 1.3 % in p99, with busy neighbours by 20 % and more.
 """
-
-
-@dataclass(frozen=True)
-class Limit:
-    """A bound of a metric, in seconds, 1/s or as a share; relative ones are shares of the baseline's."""
-
-    metric: Metric
-    bound: float
-    relative: bool
-    where: Where
-    dotted: str
-
-    @property
-    def words(self) -> str:
-        """Where it holds: `version 2, batch 32`; empty: everywhere."""
-        said = {
-            name: value for name in Where.model_fields if (value := getattr(self.where, name)) is not None
-        }
-        return ", ".join(f"{name} {value}" for name, value in said.items())
-
-    def holds_for(self, identity: Identity) -> bool:
-        """Whether a cell is one of those that the limit is for."""
-        where = self.where
-        return (
-            (where.server is None or where.server in (identity.server, identity.build))
-            and where.version in (None, identity.version)
-            and where.batch in (None, identity.batch)
-            and where.load in (None, identity.load)
-            and where.request in (None, identity.request)
-        )
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What became of a limit in one cell."""
-
-    limit: Limit
-    identity: Identity | None
-    """None: no cell was measured that the limit is for."""
-    outcome: Outcome
-    measured: float
-    """Of a relative limit the change: a ratio, or a difference of shares. nan: unknown."""
-    low: float
-    high: float
-    """Ends of the interval of `measured`; equal to it where it is an exact count, infinite where unknown."""
-    allowed: float
-    """In the measure of `measured`."""
-    p_broken: float
-    """Evidence that the limit is broken."""
-    how: str
-    """How it was judged, or why it could not be."""
-    needed: Needed | None = None
-    """Trials in all that would probably decide."""
-    interval: Callable[[float], tuple[float, float]] | None = field(default=None, repr=False, compare=False)
-    """The interval of a confidence; None: there is none."""
-    confidence: float = intervals.CONFIDENCE
-    """Of the interval from `low` to `high`, which is the one that decides."""
-
-    def at(self, confidence: float) -> "Finding":
-        """With the interval of another confidence."""
-        if self.interval is None:
-            return self
-        low, high = self.interval(confidence)
-        return replace(self, low=low, high=high, confidence=confidence)
 
 
 def resolved(bound: Bound, path: Path) -> Limit:
@@ -119,7 +53,12 @@ def resolved(bound: Bound, path: Path) -> Limit:
         raise BenchError(
             f"{path}: {bound.dotted} = 0: every run keeps that; leave it out, or write what is needed"
         )
-    return Limit(metric, bound.value * factor, bound.relative, bound.where, bound.dotted)
+    within = bound.within if name in (GOODPUT, GOODPUT_RATE) else None
+    if name in (GOODPUT, GOODPUT_RATE) and within is None:
+        raise BenchError(
+            f"{path}: {bound.dotted}: within how long? write goodput_ms = 20 above [limits] (milliseconds)"
+        )
+    return Limit(metric, bound.value * factor, bound.relative, bound.where, bound.dotted, within)
 
 
 def _check_share(bound: Bound, metric: Metric, path: Path) -> None:
@@ -146,27 +85,24 @@ def judge_absolute(
     """
     metric = limit.metric
     if metric.name in PROPORTIONS:
-        return _by_counts(limit, identity, trials, rate)
+        return by_counts(limit, identity, trials, rate)
     if metric.name == "accuracy" and all(trial.examples for trial in trials):
-        return _by_examples(limit, identity, trials, rate)
-    values = [trial.values[metric.name] for trial in trials]
-    missing = sum(not math.isfinite(value) for value in values)
-    if missing:
-        return _unknown(
-            limit, identity, f"not measured in {missing} of {len(values)} trials, or too few answers for it"
-        )
-    if len(values) == 1:
+        return by_examples(limit, identity, trials, rate)
+    values = [limit.of(trial) for trial in trials]
+    if len(values) == 1 and (math.isfinite(values[0]) or _bounded(limit, trials[0])):
         return _single(limit, identity, trials[0], rate)
+    if not all(math.isfinite(value) for value in values):
+        return _without_numbers(limit, identity, trials, values)
     scale = math.log if metric.ratio and min(values) > 0 and limit.bound > 0 else float
     back = math.exp if scale is math.log else float
     estimate = intervals.alone([scale(value) for value in values])
     bound = scale(limit.bound)
     above, below = estimate.p_above(bound), estimate.p_below(bound)
     p_broken, p_kept = (above, below) if metric.better == "lower" else (below, above)
-    return _found(
+    return judged(
         limit,
         identity,
-        outcome=_outcome(p_broken, _kept(limit, estimate, bound, p_kept, rate), rate),
+        outcome=outcome_of(p_broken, _kept(limit, estimate, bound, p_kept, rate), rate),
         measured=back(estimate.mean),
         interval=lambda confidence: _ends(back, estimate.interval(confidence)),
         p_broken=p_broken,
@@ -178,7 +114,7 @@ def judge_absolute(
 
 def judge_relative(limit: Limit, found: Match, rate: float = ERROR_RATE) -> Finding:
     """Judge how much worse than its baseline a cell is: not kept unless the whole interval is within the bound."""
-    sides = [[trial.values[limit.metric.name] for trial in side] for side in (found.before, found.after)]
+    sides = [[limit.of(trial) for trial in side] for side in (found.before, found.after)]
     seen = change(
         limit.metric,
         *sides,
@@ -188,18 +124,22 @@ def judge_relative(limit: Limit, found: Match, rate: float = ERROR_RATE) -> Find
         tolerance=limit.bound,
     )
     estimate = seen.estimate
+    if estimate is None and seen.verdict == "worse":
+        return Finding(
+            limit, found.identity, "BROKEN", math.inf, math.inf, math.inf, 1 + limit.bound, 0.0, seen.reason
+        )
     if estimate is None or seen.reason:
-        return _unknown(limit, found.identity, seen.reason)
+        return unknown(limit, found.identity, seen.reason)
     lower = limit.metric.better == "lower"
     margin = math.log1p(limit.bound) if limit.metric.ratio else limit.bound
     bound = margin if lower else -margin
     above, below = estimate.p_above(bound), estimate.p_below(bound)
     p_broken, p_kept = (above, below) if lower else (below, above)
     back = math.exp if limit.metric.ratio else float
-    return _found(
+    return judged(
         limit,
         found.identity,
-        outcome=_outcome(p_broken, _kept(limit, estimate, bound, p_kept, rate), rate),
+        outcome=outcome_of(p_broken, _kept(limit, estimate, bound, p_kept, rate), rate),
         measured=seen.size,
         interval=lambda confidence: _ends(back, estimate.interval(confidence)),
         p_broken=p_broken,
@@ -210,17 +150,35 @@ def judge_relative(limit: Limit, found: Match, rate: float = ERROR_RATE) -> Find
     )
 
 
+def _without_numbers(
+    limit: Limit, identity: Identity, trials: Sequence[Trial], values: Sequence[float]
+) -> Finding:
+    """Trials in some of which a metric is no number: broken where most percentiles fall among requests without an answer,
+    which is no matter of chance; else unknown."""
+    endless = sum(value == math.inf for value in values)
+    reason = _missing_text(limit.metric.name, trials, values)
+    if limit.metric.better == "lower" and 2 * endless > len(values):
+        return Finding(limit, identity, "BROKEN", math.inf, math.inf, math.inf, limit.bound, 0.0, reason)
+    return unknown(limit, identity, reason)
+
+
+def _missing_text(name: str, trials: Sequence[Trial], values: Sequence[float]) -> str:
+    """In how many trials a metric is no number, and why in the first of them."""
+    missing = [trial for trial, value in zip(trials, values, strict=True) if not math.isfinite(value)]
+    known = next((trial.reasons[name].text for trial in missing if name in trial.reasons), "")
+    where = "" if len(trials) == 1 else f" in {len(missing)} of {len(trials)} trials"
+    return f"{known}{where}" if known else f"not measured{where}, or too few answers for it"
+
+
+def _bounded(limit: Limit, trial: Trial) -> bool:
+    """Whether a percentile that is not determined has bounds all the same."""
+    why = trial.reasons.get(limit.metric.name)
+    return why is not None and why.reason == NOT_DETERMINED
+
+
 def not_measured(limit: Limit, reason: str) -> Finding:
     """A limit without a cell."""
     return Finding(limit, None, "unknown", math.nan, -math.inf, math.inf, limit.bound, 1.0, reason)
-
-
-def _unknown(limit: Limit, identity: Identity, reason: str) -> Finding:
-    return Finding(limit, identity, "unknown", math.nan, -math.inf, math.inf, limit.bound, 1.0, reason)
-
-
-def _outcome(p_broken: float, kept: bool, rate: float) -> Outcome:
-    return "BROKEN" if p_broken <= rate else "kept" if kept else "unknown"
 
 
 def _kept(limit: Limit, estimate: Estimate, bound: float, p_kept: float, rate: float) -> bool:
@@ -228,37 +186,6 @@ def _kept(limit: Limit, estimate: Estimate, bound: float, p_kept: float, rate: f
     if estimate.freedom > 0 and estimate.error == 0:
         return estimate.mean <= bound if limit.metric.better == "lower" else estimate.mean >= bound
     return p_kept <= rate
-
-
-def _found(
-    limit: Limit,
-    identity: Identity,
-    *,
-    outcome: Outcome,
-    measured: float,
-    interval: Callable[[float], tuple[float, float]],
-    p_broken: float,
-    how: str,
-    rate: float,
-    allowed: float | None = None,
-    needed: Needed | None = None,
-) -> Finding:
-    confidence = 1 - 2 * rate
-    low, high = interval(confidence)
-    return Finding(
-        limit,
-        identity,
-        outcome,
-        measured,
-        low,
-        high,
-        limit.bound if allowed is None else allowed,
-        p_broken,
-        how,
-        needed,
-        interval,
-        confidence,
-    )
 
 
 def _ends(back: object, interval: tuple[float, float]) -> tuple[float, float]:
@@ -269,74 +196,16 @@ def _ends(back: object, interval: tuple[float, float]) -> tuple[float, float]:
     return low, high
 
 
-def _by_counts(limit: Limit, identity: Identity, trials: Sequence[Trial], rate: float) -> Finding:
-    """A share of requests, of as many as are independent (see `within_run`)."""
-    name = limit.metric.name
-    counts = [(_counted(trial, name), _whole(trial, name)) for trial in trials]
-    part, whole = round(sum(part for part, _ in counts)), sum(whole for _, whole in counts)
-    if not whole:
-        return _unknown(limit, identity, "no request was answered")
-    independent = within_run.independent_of(
-        counts, [whole if t.within is None else t.within.independent(name, 1 - 2 * rate) for t, (_, whole) in
-                 zip(trials, counts, strict=True)]
-    )  # fmt: skip
-    how = f"{part:,} of {whole:,} requests"
-    if independent < 0.9 * whole:
-        how += f", which tell as much as {independent:,.0f} independent ones would"
-    return _by_share(limit, identity, part / whole, independent, how=how, rate=rate)
-
-
-def _by_examples(limit: Limit, identity: Identity, trials: Sequence[Trial], rate: float) -> Finding:
-    """The accuracy, of as many different examples as were sent: the same one again tells nothing new."""
-    weights = [trial.answered for trial in trials]
-    share = sum(w * trial.values["accuracy"] for w, trial in zip(weights, trials, strict=True)) / max(
-        1, sum(weights)
-    )
-    examples = max(trial.examples for trial in trials)
-    if not math.isfinite(share):
-        return _unknown(limit, identity, "not measured in every trial")
-    return _by_share(limit, identity, share, examples, how=f"on {examples:,} different examples", rate=rate)
-
-
-def _by_share(
-    limit: Limit, identity: Identity, share: float, independent: float, *, how: str, rate: float
-) -> Finding:
-    above, below = within_run.evidence(share, independent, limit.bound)
-    lower = limit.metric.better == "lower"
-    p_broken, p_kept = (above, below) if lower else (below, above)
-    # no number of requests shows that there never is one; here there was none
-    kept = p_kept <= rate or (share == limit.bound and limit.bound == (0.0 if lower else 1.0))
-    return _found(
-        limit,
-        identity,
-        outcome=_outcome(p_broken, kept, rate),
-        measured=share,
-        interval=lambda confidence: within_run.shares(share, independent, confidence),
-        p_broken=p_broken,
-        how=how,
-        rate=rate,
-    )
-
-
-def _whole(trial: Trial, name: str) -> int:
-    return trial.requests - trial.cancelled if name == "error_share" else trial.answered
-
-
-def _counted(trial: Trial, name: str) -> float:
-    share = trial.values[name]
-    return share * _whole(trial, name) if math.isfinite(share) else 0.0
-
-
 def _single(limit: Limit, identity: Identity, trial: Trial, rate: float) -> Finding:
     """One run: by the interval that it allows by itself, widened by what runs are assumed to differ; else unknown."""
-    name, value = limit.metric.name, trial.values[limit.metric.name]
+    name, value = limit.metric.name, limit.of(trial)
     within = trial.within
     if within is None or within.interval(name, 0.5) is None:
         return _alone(limit, identity, value)
 
     def interval(confidence: float) -> tuple[float, float]:
         low, high = within.interval(name, confidence) or (-math.inf, math.inf)
-        if not limit.metric.ratio or value <= 0:
+        if not limit.metric.ratio or not value > 0:
             return low, high
         luck = BETWEEN_RUNS * within_run.normal(confidence)
         return _widened(value, low, -luck), _widened(value, high, luck)
@@ -347,10 +216,10 @@ def _single(limit: Limit, identity: Identity, trial: Trial, rate: float) -> Find
     lower = limit.metric.better == "lower"
     best, worst = (0, 1) if lower else (1, 0)
     p_broken = within_run.least_rate(lambda confidence: beyond(confidence, best))
-    return _found(
+    return judged(
         limit,
         identity,
-        outcome=_outcome(p_broken, not beyond(1 - 2 * rate, worst), rate),
+        outcome=outcome_of(p_broken, not beyond(1 - 2 * rate, worst), rate),
         measured=value,
         interval=interval,
         p_broken=p_broken,

@@ -22,7 +22,7 @@ from bench.analysis.report import Report, doubts_told, labels
 from bench.analysis.sample_size import CONFIDENCE
 from bench.analysis.split_table import TITLE, split_table
 from bench.analysis.summary import summary
-from bench.analysis.table import Table, parts_table, table
+from bench.analysis.table import Table, parts_table, table, warm_ups
 
 MOST_DOUBTS: Final = 40
 Rows = list[list[dict[str, Any]]]
@@ -104,7 +104,7 @@ def _heading(report: Report) -> str:
     if len(lines) == 1:
         values = lines[0].values
         rate, p99 = quantities.rate(values["requests_per_second"]), quantities.duration(values["p99"])
-        return f"{what}: {rate} requests/s" + (f", p99 {p99}" if math.isfinite(values["p99"]) else "")
+        return f"{what}: {rate} requests/s" + ("" if math.isnan(values["p99"]) else f", p99 {p99}")
     runs = f"{len(report.runs)} run{'s' if len(report.runs) != 1 else ''}"
     return f"{what}: {len(report.groups)} cells, {runs}" if report.groups else f"{what}: {runs}"
 
@@ -147,7 +147,13 @@ def _tiles(report: Report) -> list[dict[str, Any]]:
         tiles.append(("inferences/s", quantities.rate(values["inferences_per_second"]), False))
     tiles += [
         (f"{title} latency", quantities.duration(values[name]), False)
-        for name, title in (("p50", "p50"), ("p90", "p90"), ("p99", "p99"), ("p999", "p99.9"))
+        for name, title in (
+            ("p50", "p50"),
+            ("p90", "p90"),
+            ("p95", "p95"),
+            ("p99", "p99"),
+            ("p999", "p99.9"),
+        )
     ]
     tiles.append(("errors", quantities.share(values["error_share"]), values["error_share"] > 0))
     if math.isfinite(values["accuracy"]):
@@ -159,22 +165,15 @@ def _tiles(report: Report) -> list[dict[str, Any]]:
 
 def _methods(report: Report) -> list[tuple[str, str]]:
     rules = sorted({run.warm_up.rule for run in report.runs})
-    cuts = [run.warm_up.seconds for run in report.runs]
     commands = {shlex.join(map(str, run.manifest.get("command") or [])) for run in report.runs} - {""}
-    cut = (
-        f"{min(cuts):g} s"
-        if cuts and min(cuts) == max(cuts)
-        else f"{min(cuts):g} to {max(cuts):g} s"
-        if cuts
-        else "–"
-    )
     facts = [
-        ("latency", "from the instant at which a request was due to the last byte of its answer; of requests answered OK"),
+        ("latency", "from the instant at which a request was due to the last byte of its answer; of all requests due: one without an "
+                    "answer counts as slower than any"),
         ("service time", "from the instant at which a request was handed to the kernel to the last byte of its answer"),
-        ("percentiles", "nearest rank, of histograms with at most 0.1 % error; shown only where the number of answers "
+        ("percentiles", "nearest rank, of histograms with at most 0.1 % error; shown only where the number of requests "
                         f"supports a claim with {CONFIDENCE:.0%} confidence"),
         ("rates", "requests answered OK, and the examples in them, per second of steady load"),
-        ("warm-up", f"left out: {cut} (rule: {', '.join(rules) or '–'})"),
+        ("warm-up", f"{'; '.join(warm_ups(report)) or 'nothing left out'} (rule: {', '.join(rules) or '–'})"),
     ]  # fmt: skip
     if len(commands) == 1:
         facts.append(("command", commands.pop()))

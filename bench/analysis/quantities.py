@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 ABSENT: Final = "–"
+NOT_REACHED: Final = "not reached"
+"""Of a percentile that falls among requests without an answer."""
 
 
 class Unit(NamedTuple):
@@ -31,6 +33,8 @@ def fitting_unit(seconds: Iterable[float]) -> Unit:
 
 def duration(seconds: float | None, unit: Unit | None = None) -> str:
     """Three significant digits; with the unit's name unless one is given: `1.23 ms`, or `1.23` in milliseconds."""
+    if seconds == math.inf:
+        return NOT_REACHED
     if seconds is None or not math.isfinite(seconds):
         return ABSENT
     fitting = unit or fitting_unit([seconds])

@@ -9,12 +9,13 @@ from typing import Any
 from bench import BenchError
 from bench.analysis.answers.answer import Answer
 from bench.analysis.answers.questions import answers
-from bench.analysis.cells import Cell, cells, described
+from bench.analysis.cells import Cell, cells, described, population
 from bench.analysis.checks import doubts
 from bench.analysis.doubt import Doubt
 from bench.analysis.groups import Group, Member, groups
 from bench.analysis.groups import plain as plain_group
-from bench.analysis.metrics import METRICS, PERCENTILES, label
+from bench.analysis.metrics import PERCENTILES, label, reasons_of, share, values_of
+from bench.analysis.population import Reason
 from bench.analysis.reconciliation import Split, split
 from bench.analysis.sample_size import samples_needed
 from bench.analysis.trials import Identity, block_of, identity_of
@@ -30,7 +31,8 @@ class Line:
     version: int | None
     batch: int
     values: dict[str, float]
-    """Every metric by name, in seconds, 1/s or as a share; nan: not measured, or too few samples."""
+    """Every metric by name, in seconds, 1/s or as a share; nan: not measured, not determined, or too few samples; inf: a
+    percentile that falls among requests without an answer."""
     requests: int
     """Requests due in the steady part."""
     answered: int
@@ -39,11 +41,24 @@ class Line:
     """Latencies of the requests answered OK."""
     identity: Identity = field(repr=False)
     """What trials of the same have in common."""
+    reasons: dict[str, Reason] = field(default_factory=dict)
+    """Why percentiles are no numbers, by metric."""
 
     @property
     def unsupported(self) -> list[float]:
-        """The percentiles that so few answers say nothing of."""
-        return [q for q in PERCENTILES if 0 < self.answered < samples_needed(q)]
+        """The percentiles that so few requests say nothing of."""
+        return [q for q in PERCENTILES if 0 < self.requests < samples_needed(q)]
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """The requests that were due in the warm-up of a run, all together."""
+
+    requests: int
+    p50: float
+    p99: float
+    """inf: more than 1 % of them got no answer; nan: nothing was answered, or it is not determined."""
+    error_share: float
 
 
 @dataclass(frozen=True)
@@ -61,6 +76,8 @@ class RunReport:
     seconds: float
     """Duration of the steady part."""
     warm_up: WarmUp
+    left_out: LeftOut | None
+    """What the warm-up was like; None where nothing is left out."""
     lines: list[Line]
     doubts: list[Doubt]
     answers: list[Answer]
@@ -70,10 +87,6 @@ class RunReport:
     """The experiment that it is a trial of, and the block in it."""
     split: Split | None
     """Where the time of its requests went, if its server told."""
-    retries: int | None
-    """Further attempts by the transport; None: not known."""
-    addresses: dict[str, int]
-    """Requests sent, by the server's addresses where they are known."""
 
 
 @dataclass(frozen=True)
@@ -98,8 +111,11 @@ class Report:
         )
 
 
-def report(found: Iterable[Run | Unreadable]) -> Report:
-    """Read runs one after the other. What cannot be read is told, and keeps nothing else from being read."""
+def report(found: Iterable[Run | Unreadable], within: float | None = None) -> Report:
+    """Read runs one after the other. What cannot be read is told, and keeps nothing else from being read.
+
+    within: seconds within which goodput wants an answer.
+    """
     runs: list[RunReport] = []
     unreadable: list[Unreadable] = []
     for run in found:
@@ -108,13 +124,13 @@ def report(found: Iterable[Run | Unreadable]) -> Report:
             continue
         try:
             # opened anew, so that what is read of it is let go of before the next
-            runs.append(_report(Run.open(run.path)))
+            runs.append(_report(Run.open(run.path), within))
         except BenchError as error:
             unreadable.append(Unreadable(run.path, str(error)))
     return Report(sorted(runs, key=lambda run: (run.started, run.name)), unreadable)
 
 
-def _report(run: Run) -> RunReport:
+def _report(run: Run, within: float | None) -> RunReport:
     return RunReport(
         path=run.path,
         name=run.name,
@@ -124,28 +140,42 @@ def _report(run: Run) -> RunReport:
         **described(run),
         seconds=run.steady.duration,
         warm_up=run.warm_up,
-        lines=[_line(cell, run) for cell in cells(run)],
+        left_out=_left_out(run.cut) if run.warm_up.seconds else None,
+        lines=[_line(cell, run, within) for cell in cells(run)],
         doubts=doubts(run),
         answers=answers(run),
         manifest=run.manifest,
         block=block_of(run),
         split=split(run),
-        retries=(run.manifest.get("counts") or {}).get("retries"),
-        addresses=(run.manifest.get("counts") or {}).get("addresses") or {},
     )
 
 
-def _line(cell: Cell, run: Run) -> Line:
+def _left_out(cut: Run) -> LeftOut | None:
+    requests = population(cut, {key for key, _ in cut.tallies})
+    if not requests.count:
+        return None
+    cancelled = int(requests.cancelled.counts.sum())
+    return LeftOut(
+        requests.count,
+        requests.percentile(50),
+        requests.percentile(99),
+        share(requests.lost, requests.count - cancelled),
+    )
+
+
+def _line(cell: Cell, run: Run, within: float | None) -> Line:
+    values = values_of(cell, within)
     return Line(
         name=cell.name,
         version=cell.version,
         batch=cell.batch,
-        values={name: metric.of(cell) for name, metric in METRICS.items()},
+        values=values,
         requests=cell.requests,
         answered=cell.answered.requests,
         outcomes=cell.outcomes,
         latency=cell.latency.sparse(),
         identity=identity_of(cell, run),
+        reasons=reasons_of(cell, values),
     )
 
 
@@ -198,13 +228,25 @@ def _plain_run(run: RunReport) -> dict[str, Any]:
         "server": run.server,
         "load": run.load,
         "seconds": run.seconds,
-        "warm_up": run.warm_up._asdict(),
+        "warm_up": run.warm_up._asdict() | _plain_left_out(run.left_out),
         "doubts": [doubt._asdict() for doubt in run.doubts],
         "answers": [answer._asdict() for answer in run.answers],
         "split": None if run.split is None else _plain_split(run.split),
-        "retries": run.retries,
-        "addresses": run.addresses,
         "lines": [_plain_line(line) for line in run.lines],
+    }
+
+
+def _plain_left_out(left_out: LeftOut | None) -> dict[str, Any]:
+    if left_out is None:
+        return {}
+    return {
+        name: value if math.isfinite(value) else None
+        for name, value in (
+            ("requests", left_out.requests),
+            ("p50", left_out.p50),
+            ("p99", left_out.p99),
+            ("error_share", left_out.error_share),
+        )
     }
 
 
@@ -227,5 +269,6 @@ def _plain_line(line: Line) -> dict[str, Any]:
         "answered": line.answered,
         "outcomes": line.outcomes,
         "unsupported": [label(q) for q in line.unsupported],
-        **{name: None if math.isnan(value) else value for name, value in line.values.items()},
+        "reasons": {name: why._asdict() for name, why in line.reasons.items()},
+        **{name: value if math.isfinite(value) else None for name, value in line.values.items()},
     }

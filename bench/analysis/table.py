@@ -5,12 +5,14 @@ Terminal, Markdown, HTML and CSV show the same table; only how it is drawn diffe
 
 import csv
 import io
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
 from bench.analysis import quantities
-from bench.analysis.metrics import PERCENTILES, label
+from bench.analysis.metrics import GOODPUT, GOODPUT_RATE, PERCENTILES, label
+from bench.analysis.population import NOT_DETERMINED, NOT_REACHED, percent
 from bench.analysis.quantities import Unit
 from bench.analysis.report import Line, Report, RunReport, doubts_told, labels, plain
 from bench.analysis.sample_size import samples_needed
@@ -45,6 +47,9 @@ class Table:
     """What the table leaves out, and why."""
 
 
+MOST_UNANSWERED: Final = 4
+"""Lines with unanswered requests that have a note each."""
+
 Row = tuple[RunReport, Line]
 
 NO_LINE: Final = Line("–", None, 0, {}, 0, 0, {}, latency=None, identity=None)  # type: ignore[arg-type]  # stands for a run without requests; neither is ever asked for
@@ -56,7 +61,8 @@ def table(report: Report) -> Table:
 
 
 def parts_table(report: Report) -> Table:
-    """What latency consists of: service time, and the lag with which requests were sent."""
+    """Latency of the answered requests in its moments, and what it consists of: service time, and the lag with which
+    requests were sent."""
     return _table(report, _parts, brief=True)
 
 
@@ -105,12 +111,21 @@ def _measured(rows: list[Row]) -> list[Column]:
         ),
         _column("accuracy", rows, lambda line: quantities.accuracy(line.values.get("accuracy"))),
     ]
+    if any(not math.isnan(line.values.get(GOODPUT, math.nan)) for _, line in rows):
+        columns += [
+            _column("goodput", rows, lambda line: quantities.share(line.values.get(GOODPUT))),
+            _column("good/s", rows, lambda line: quantities.rate(line.values.get(GOODPUT_RATE))),
+        ]
     doubts = [str(len(run.doubts)) if run.doubts else "none" for run, _ in rows]
     return [*columns, Column("warnings", False, doubts, [bool(run.doubts) for run, _ in rows])]
 
 
 def _parts(rows: list[Row]) -> list[Column]:
-    columns = []
+    unit = quantities.fitting_unit(line.values.get("mean", float("nan")) for _, line in rows)
+    columns = [
+        _column(f"{name} {unit.name}", rows, _metric_text(name, unit))
+        for name in ("mean", "std", "min", "max")
+    ]
     for kind in ("service", "lag"):
         unit = quantities.fitting_unit(line.values.get(f"{kind}_p50", float("nan")) for _, line in rows)
         for q in PERCENTILES:
@@ -143,27 +158,56 @@ def _notes(report: Report) -> list[str]:
     notes = []
     if report.unsupported:
         needs = ", ".join(f"p{q:g} needs {samples_needed(q):,}" for q in report.unsupported)
-        notes.append(f"{quantities.ABSENT} too few answers for the percentile: {needs}")
+        notes.append(f"{quantities.ABSENT} too few requests for the percentile: {needs}")
+    notes += _unanswered(report) + warm_ups(report)
     cancelled = sum(line.outcomes.get(CANCELLED_BY_CLIENT, 0) for run in report.runs for line in run.lines)
     if cancelled:
         notes.append(f"cancelled by the load generator, in no error share: {cancelled:,} requests")
-    for name, run in zip(labels(report.runs), report.runs, strict=True):
-        notes += [f"{name}: {text}" if len(report.runs) > 1 else text for text in _attempts(run)]
     return notes
 
 
-def _attempts(run: RunReport) -> list[str]:
-    """How the requests reached the server, where that is not plain."""
-    texts = []
-    if run.retries:
-        texts.append(
-            f"{run.retries:,} times the transport sent a request again that the server had given back; "
-            "the latency includes it"
-        )
-    if len(run.addresses) > 1:
-        each = ", ".join(f"{address} {count:,}" for address, count in run.addresses.items())
-        texts.append(f"requests by address: {each}")
-    return texts
+def warm_ups(report: Report) -> list[str]:
+    """What is left out as warm-up, and what it was like: of several runs the most of each."""
+    found = [(run.warm_up.seconds, run.left_out) for run in report.runs if run.left_out is not None]
+    if not found:
+        return []
+    seconds = [each for each, _ in found]
+    span = (
+        f"{min(seconds):g} s" if min(seconds) == max(seconds) else f"{min(seconds):g} to {max(seconds):g} s"
+    )
+    runs = f" of {len(found)} runs" if len(report.runs) > 1 else ""
+    most = " at most" if len(found) > 1 else ""
+    p99 = max(
+        (part.p99 for _, part in found if part is not None and not math.isnan(part.p99)), default=math.nan
+    )
+    errors = max(
+        (part.error_share for _, part in found if part is not None and not math.isnan(part.error_share)),
+        default=math.nan,
+    )
+    return [
+        f"warm-up left out: the first {span}{runs}; its p99{most} {quantities.duration(p99)}, "
+        f"its errors{most} {quantities.share(errors)}"
+    ]
+
+
+def _unanswered(report: Report) -> list[str]:
+    """Which percentiles are no numbers for want of answers, and what those of the answered requests alone are."""
+    found = []
+    for name, run in zip(labels(report.runs), report.runs, strict=True):
+        for line in run.lines:
+            lost = line.requests - line.answered - line.outcomes.get(CANCELLED_BY_CLIENT, 0)
+            why = {each.text for each in (line.reasons.get(label(q)) for q in PERCENTILES)
+                   if each is not None and each.reason in (NOT_REACHED, NOT_DETERMINED)}  # fmt: skip
+            if not lost and not why:
+                continue
+            who = f"{name}: " if len(report.runs) > 1 else f"{line.name}: " if len(run.lines) > 1 else ""
+            texts = sorted(why) or [
+                f"{percent(lost / line.requests)} got no answer and count as slower than any"
+            ]
+            answered = quantities.duration(line.values["answered_p99"])
+            found.append(f"{who}{'; '.join(texts)}; p99 of the answered requests alone: {answered}")
+    more = [f"the same of {len(found) - MOST_UNANSWERED} more"] if len(found) > MOST_UNANSWERED else []
+    return found[:MOST_UNANSWERED] + more
 
 
 def markdown(report: Report, together: Table | None = None, split: Table | None = None) -> str:
@@ -227,7 +271,10 @@ def as_csv(report: Report) -> str:
     file = io.StringIO()
     titles = list(
         dict.fromkeys(
-            title for line in lines for title in line if title not in ("outcomes", "unsupported", "split")
+            title
+            for line in lines
+            for title in line
+            if title not in ("outcomes", "unsupported", "split", "reasons")
         )
     )
     writer = csv.DictWriter(file, titles, extrasaction="ignore", lineterminator="\n")

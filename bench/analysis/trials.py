@@ -6,7 +6,7 @@ of what its identity says.
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -14,7 +14,8 @@ from bench import BenchError
 from bench.analysis.cells import Cell, cells, described
 from bench.analysis.checks import doubts
 from bench.analysis.doubt import Doubt
-from bench.analysis.metrics import METRICS
+from bench.analysis.metrics import reasons_of, values_of
+from bench.analysis.population import NO_REQUESTS, Population, Reason
 from bench.analysis.within_run import WithinRun
 from bench.run import Run, Unreadable
 
@@ -67,8 +68,8 @@ class OneRun(Protocol):
     def interval(self, metric: str, confidence: float) -> tuple[float, float] | None:
         """Ends around the value of a metric; None: nothing is known."""
 
-    def independent(self, metric: str, confidence: float) -> float:
-        """As how many independent requests its requests count."""
+    def independent(self, metric: str, confidence: float, answered_within: float | None = None) -> float:
+        """As how many independent requests its requests count; goodput: answered within so many seconds."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,12 @@ class Trial:
     """What it shows of itself, where it is the only one."""
     examples: int = 0
     """Different examples that were checked; 0: not known."""
+    due: Population = field(default=Population(NO_REQUESTS), repr=False)
+    """All requests that were due in the steady part."""
+    duration: float = math.nan
+    """Seconds of the steady part."""
+    reasons: dict[str, Reason] = field(default_factory=dict)
+    """Why metrics are no numbers, where that is known."""
     session: str = ""
     """Names the start of server and load that it is of; empty: one of its own."""
 
@@ -113,15 +120,18 @@ class Trials:
         return found
 
 
-def read_trials(runs: Iterable[Run | Unreadable]) -> Trials:
-    """Read runs one after the other, in the order in which they began; files of one are let go of before the next."""
+def read_trials(runs: Iterable[Run | Unreadable], answered_within: float | None = None) -> Trials:
+    """Read runs one after the other, in the order in which they began; files of one are let go of before the next.
+
+    answered_within: seconds within which goodput wants an answer.
+    """
     found = Trials([], [], [])
     for run in runs:
         if isinstance(run, Unreadable):
             found.unreadable.append(run)
             continue
         try:
-            trials = _trials(Run.open(run.path))
+            trials = _trials(Run.open(run.path), answered_within)
         except BenchError as error:
             found.unreadable.append(Unreadable(run.path, str(error)))
             continue
@@ -132,12 +142,12 @@ def read_trials(runs: Iterable[Run | Unreadable]) -> Trials:
     return found
 
 
-def _trials(run: Run) -> list[Trial]:
+def _trials(run: Run, answered_within: float | None) -> list[Trial]:
     of_run = doubts(run)
     return [
         Trial(
             identity=identity_of(cell, run),
-            values={name: metric.of(cell) for name, metric in METRICS.items()},
+            values=values,
             block=block_of(run),
             path=run.path,
             started=str(run.manifest.get("started") or ""),
@@ -148,9 +158,14 @@ def _trials(run: Run) -> list[Trial]:
             cancelled=cell.cancelled,
             within=WithinRun(run.path, place),
             examples=_examples(cell),
+            due=cell.due,
+            duration=cell.duration,
+            reasons=reasons_of(cell, values),
             session=session_of(run),
         )
-        for place, cell in enumerate(cells(run))
+        for place, (cell, values) in enumerate(
+            (cell, values_of(cell, answered_within)) for cell in cells(run)
+        )
     ]
 
 

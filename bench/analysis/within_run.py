@@ -22,7 +22,7 @@ from scipy.special import bdtrik, betainc, betaincinv, ndtri, stdtrit
 
 from bench.analysis.cells import Cell, cells
 from bench.analysis.intervals import Floats
-from bench.analysis.metrics import PERCENTILES, label
+from bench.analysis.metrics import METRICS, Percentile
 from bench.chunk import Key, Tally
 from bench.histogram import Histogram
 from bench.run import Run
@@ -173,8 +173,9 @@ class WithinRun:
 
     def interval(self, metric: str, confidence: float) -> tuple[float, float] | None:
         """Ends around a percentile, a rate, a mean or a share; None of other metrics."""
-        if metric in _PERCENTILE_OF:
-            return self._percentile(metric, confidence)
+        percentile = METRICS[metric].percentile
+        if percentile is not None:
+            return self._percentile(percentile, confidence)
         if metric in ("requests_per_second", "inferences_per_second"):
             series = self._answered * (self._cell.batch if metric[0] == "i" else 1)
             return _mean(series, np.ones(len(series)), confidence)
@@ -182,8 +183,13 @@ class WithinRun:
             return _mean(*self._sums, confidence)
         return None
 
-    def independent(self, metric: str, confidence: float) -> float:
-        """As how many independent requests its requests count for a share; all of them where none is of the part."""
+    def independent(self, metric: str, confidence: float, answered_within: float | None = None) -> float:
+        """As how many independent requests its requests count for a share; all of them where none is of the part.
+
+        answered_within: seconds within which goodput wants an answer.
+        """
+        if answered_within is not None:
+            return effective(*self._good(answered_within), confidence)
         return effective(*self._shares(metric), confidence)
 
     @cached_property
@@ -215,6 +221,17 @@ class WithinRun:
         whole = self._by_second(lambda key, t: 0 if key.outcome == CANCELLED_BY_CLIENT else t.requests)
         return Seconds(whole - self._answered, whole)
 
+    def _good(self, seconds: float) -> Seconds:
+        """Requests that were answered rightly within so many seconds, of all that were due."""
+        right = np.zeros(len(self._numbers))
+        for kind, sign in (("latency", 1), ("mismatched", -1)):
+            each = dict(self._cell.run.series(kind, self._cell.keep))
+            within = {
+                second: histogram.count - histogram.above(seconds) for second, histogram in each.items()
+            }
+            right += sign * np.array([float(within.get(second, 0)) for second in self._numbers])
+        return Seconds(right, self._by_second(lambda _, tally: tally.requests))
+
     @cached_property
     def _sums(self) -> tuple[Floats, Floats]:
         """Sum and number of the latencies of each second."""
@@ -225,37 +242,29 @@ class WithinRun:
         means = np.array([row.mean if row.count else 0.0 for row in rows])
         return means * counts, counts
 
-    def _percentile(self, metric: str, confidence: float) -> tuple[float, float]:
-        kind, q = _PERCENTILE_OF[metric]
-        histogram = self._histogram(kind)
-        if not histogram.count:
+    def _percentile(self, percentile: Percentile, confidence: float) -> tuple[float, float]:
+        requests = percentile.of(self._cell)
+        if not requests.count:
             return -math.inf, math.inf
-        independent = effective(*self._beyond(kind, histogram.percentile(q)), confidence)
-        low, high = ranks(q, histogram.count, independent, confidence)
+        independent = effective(*self._beyond(percentile, requests.bounds(percentile.q)[0]), confidence)
+        low, high = ranks(percentile.q, requests.count, independent, confidence)
         return (
-            -math.inf if low is None else histogram.of_rank(low),
-            math.inf if high is None else histogram.of_rank(high),
+            -math.inf if low is None else requests.of_rank(low)[0],
+            math.inf if high is None else requests.of_rank(high)[1],
         )
 
-    def _histogram(self, kind: str) -> Histogram:
-        found: Histogram = getattr(self._cell, kind)
-        return found
-
     @lru_cache(maxsize=64)  # noqa: B019  # a run's few percentiles, for as long as it is judged
-    def _beyond(self, kind: str, seconds: float) -> Seconds:
-        each = {
-            second: (float(histogram.above(seconds)), float(histogram.count))
-            for second, histogram in self._cell.run.series(kind, self._cell.keep)
+    def _beyond(self, percentile: Percentile, seconds: float) -> Seconds:
+        """Requests that took longer, or have no answer, of all that the percentile is of."""
+        counted = percentile.counted
+        within = {
+            second: float(histogram.count - (0 if seconds == math.inf else histogram.above(seconds)))
+            for second, histogram in self._cell.run.series(
+                percentile.kind, lambda key: key in self._cell.keys and counted.recorded(key.outcome)
+            )
         }
-        rows = np.array([each.get(second, (0.0, 0.0)) for second in self._numbers]).reshape(-1, 2)
-        return Seconds(rows[:, 0], rows[:, 1])
-
-
-_PERCENTILE_OF: Final = {
-    prefix + label(q): (kind, q)
-    for prefix, kind in (("", "latency"), ("service_", "service"), ("lag_", "lag"))
-    for q in PERCENTILES
-}
+        whole = self._by_second(lambda key, tally: tally.requests if counted.all(key.outcome) else 0)
+        return Seconds(whole - np.array([within.get(second, 0.0) for second in self._numbers]), whole)
 
 
 def _mean(sums: Floats, counts: Floats, confidence: float) -> tuple[float, float]:

@@ -28,18 +28,30 @@ from bench.run import find_runs
 @click.option("--json", "as_json", is_flag=True, help="Print every number as JSON, durations in seconds.")
 @click.option("--markdown", "as_markdown", is_flag=True, help="Print the table as Markdown.")
 @click.option("--csv", "as_table", is_flag=True, help="Print every number as CSV, durations in seconds.")
+@click.option(
+    "--goodput-ms",
+    type=click.FloatRange(0, min_open=True),
+    metavar="X",
+    help="Show goodput too: share and rate of the requests answered rightly within X milliseconds.",
+)
 def report(
-    paths: tuple[Path, ...], html: Path | None, as_json: bool, as_markdown: bool, as_table: bool
+    *,
+    paths: tuple[Path, ...],
+    html: Path | None,
+    as_json: bool,
+    as_markdown: bool,
+    as_table: bool,
+    goodput_ms: float | None,
 ) -> int:
     """Show what runs measured. PATHS: run folders, or folders of them (default: results).
 
-    Numbers are those of the steady part: the warm-up is left out. Latency is done - due, of the requests
-    answered OK; a percentile that the number of answers cannot support is not shown. Exit code 0, or 2 where
-    nothing could be read.
+    Numbers are those of the steady part: the warm-up is left out. Latency is done - due, of all requests that were
+    due: one without an answer counts as slower than any. A percentile that the number of requests cannot support is
+    not shown. Exit code 0, or 2 where nothing could be read.
     """
     if as_json + as_markdown + as_table > 1:
         raise BenchError("--json, --markdown and --csv each print to standard output: give one of them")
-    found = read_report(find_runs(paths))
+    found = read_report(find_runs(paths), None if goodput_ms is None else goodput_ms / 1e3)
     _refuse_nothing(found, paths)
     if html is not None:
         from bench.analysis.page import write_page

@@ -38,6 +38,14 @@ class Bounds(Where):
         'Relative limits: "5 %" or 0.05; of error_share and mismatch_share, so many points.',
         '{ p50 = "3 %", p99 = "10 %", requests_per_second = "3 %" }',
     )
+    goodput_ms: int | float | None = key(
+        None,
+        "a number of milliseconds above 0",
+        "Within how long an answer counts for goodput and goodput_rate; of [[cells]] the file's where it is left out.",
+        "20",
+        gt=0,
+        allow_inf_nan=False,
+    )
 
     @field_validator("limits", "worse_than_baseline")
     @classmethod
@@ -116,6 +124,8 @@ class Bound(NamedTuple):
     """Where it stands in the file."""
     percent: bool
     """Whether it is written with a unit, as "5 %"."""
+    within: float | None = None
+    """Seconds within which goodput wants an answer."""
 
 
 def read_limits(path: Path) -> tuple[Limits, list[Bound]]:
@@ -125,9 +135,11 @@ def read_limits(path: Path) -> tuple[Limits, list[Bound]]:
     tables += [(f"cells[{number}].", table) for number, table in enumerate(limits.cells)]
     found = []
     for prefix, table in tables:
+        bound_ms = limits.goodput_ms if table.goodput_ms is None else table.goodput_ms
+        within = None if bound_ms is None else bound_ms / 1e3
         for kind in ("limits", "worse_than_baseline"):
             for name, value in getattr(table, kind).items():
                 relative = kind == "worse_than_baseline"
                 number, dotted = _number(value, name), f"{prefix}{kind}.{name}"
-                found.append(Bound(table, name, number, relative, dotted, isinstance(value, str)))
+                found.append(Bound(table, name, number, relative, dotted, isinstance(value, str), within))
     return limits, found

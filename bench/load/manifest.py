@@ -43,10 +43,10 @@ def describe(
                 for name, each in target.asked.items()
             },
             "tls": options.tls is not None,
-            "authority": options.authority,
             "metadata_keys": [key for key, _ in options.metadata],
         },
         "load": _load(environment, options, pools),
+        **({} if options.warm_up is None else {"warmup": {"rule": "given", "seconds": options.warm_up}}),
         "ceiling": _ceiling(environment, options, pools),
         "options": dict(options.own),
         "seed": options.seed,

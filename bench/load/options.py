@@ -3,7 +3,6 @@
 import argparse
 import json
 import os
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +12,8 @@ from bench import BenchError
 from bench.payload import Asked
 from bench.schedule import Schedule, parse
 from bench.schedule.text import FORMS
-from bench.wire.dial import TLS, Address, authority_of
+from bench.wire.dial import TLS
 from bench.wire.keepalive import Keepalive
-from bench.wire.unary import metadata_fields
 
 MODEL = "mnist"
 
@@ -73,10 +71,10 @@ class Options:
     watched: Watched
     experiment: dict[str, Any] | None
     """What the manifest says of the experiment that this run is a trial of."""
+    warm_up: float | None = None
+    """Seconds that are left out of the numbers; None: a transient at the start, where there is one."""
     keepalive: Keepalive | None = None
     """When a silent server is asked for a sign of life."""
-    authority: str | None = None
-    """The :authority of the calls; None: it follows from the address, or from the name that the certificate carries."""
 
     def own_seconds(self, name: str) -> float:
         """The value of a scenario's own option as seconds. Raises BenchError where it is none."""
@@ -84,11 +82,7 @@ class Options:
 
 
 def add_arguments(parser: Any) -> None:
-    """Register the options with Locust's parser, not in a group of theirs: its web form would leave them out.
-
-    A plugin that has an option of the same name, before or after, ends Locust with one line and code 2.
-    """
-    _guard(parser)
+    """Register the options with Locust's parser, not in a group of theirs: its web form would leave them out."""
 
     def option(name: str, **settings: Any) -> None:
         environment = "BENCH_" + name.lstrip("-").upper().replace("-", "_")
@@ -137,12 +131,6 @@ def add_arguments(parser: Any) -> None:
     option("--grpc-tls-key", default="", metavar="PEM", help="client key", include_in_web_ui=False)
     option("--grpc-tls-server-name", default="", metavar="NAME", help="name that the certificate must carry")
     option(
-        "--authority",
-        default="",
-        metavar="NAME",
-        help="name of the virtual host to call, as for Istio, Knative or an ingress (default: the address)",
-    )
-    option(
         "--metadata",
         default="",
         metavar="KEY=VARIABLE,...",
@@ -180,6 +168,12 @@ def add_arguments(parser: Any) -> None:
         metavar="HOST:PORT",
         help="REST port of the server at --host, for scenarios that ask over REST too",
     )
+    option(
+        "--warm-up",
+        default="",
+        metavar="SECONDS",
+        help="leave so many seconds at the start out of the numbers, 0: none (default: a transient, a fifth of the run and 10 s at most)",
+    )
     option("--note", default="", metavar="TEXT", help="a word in the result folder's name")
     option("--server-pid", default="", metavar="PID", help="observe this server process on this machine")
     option("--server-container", default="", metavar="ID", help="observe this Docker container")
@@ -194,28 +188,6 @@ def add_arguments(parser: Any) -> None:
         option(name, default=default, metavar="VALUE", help=f"{text} (default: {default or 'none'})")
     parser.set_defaults(**_defaults)
     option("--no-samples", default=False, action="store_true", help="keep histograms only, not every request")
-
-
-def _guard(parser: Any) -> None:
-    """Have a parser refuse a second option of one name in one line: Locust would log a traceback and go on without it."""
-    add, add_group = parser.add_argument, parser.add_argument_group
-
-    def add_argument(*names: str, **settings: Any) -> Any:
-        try:
-            return add(*names, **settings)
-        except argparse.ArgumentError as error:
-            print(
-                f"bench: {error}; rename the option in the locustfile or plugin that adds it too",
-                file=sys.stderr,
-            )
-            raise SystemExit(2) from None
-
-    def add_argument_group(*names: Any, **settings: Any) -> Any:
-        group = add_group(*names, **settings)
-        _guard(group)
-        return group
-
-    parser.add_argument, parser.add_argument_group = add_argument, add_argument_group
 
 
 def read_options(parsed: Any) -> Options:
@@ -234,7 +206,7 @@ def read_options(parsed: Any) -> Options:
         mnist=Path(parsed.mnist) if parsed.mnist else None,
         results=Path(parsed.results),
         note=note or None,
-        rest=_rest(str(parsed.rest or "").strip()),
+        rest=str(parsed.rest or "").strip() or None,
         keep_samples=not _truth(parsed.no_samples),
         schedule=_schedule(str(parsed.schedule or "").strip()),
         max_in_flight=_whole("--max-in-flight", parsed.max_in_flight, 1),
@@ -249,8 +221,8 @@ def read_options(parsed: Any) -> Options:
             metrics=str(parsed.server_metrics) or None,
         ),
         experiment=_experiment(str(parsed.experiment)) if parsed.experiment else None,
+        warm_up=_seconds("--warm-up", parsed.warm_up, least=0.0) if parsed.warm_up else None,
         keepalive=Keepalive(_seconds("--keepalive", parsed.keepalive)) if parsed.keepalive else None,
-        authority=authority_of(str(parsed.authority).strip()) if parsed.authority else None,
     )
 
 
@@ -277,13 +249,6 @@ def _asked(parsed: Any) -> Asked:
         deadline=_seconds("--deadline", parsed.deadline),
         given=frozenset(name for name, text in texts.items() if text),
     )
-
-
-def _rest(text: str) -> str | None:
-    try:
-        return Address.parse(text).text if text else None
-    except BenchError as error:
-        raise BenchError(f"--rest: {error}") from error
 
 
 def _experiment(path: str) -> dict[str, Any]:
@@ -319,13 +284,15 @@ def _whole(option: str, value: Any, least: int) -> int:
     return number
 
 
-def _seconds(option: str, value: Any) -> float:
+def _seconds(option: str, value: Any, least: float | None = None) -> float:
+    """least: the least that is allowed; None: anything above 0."""
     try:
         seconds = float(str(value).removesuffix("s"))
     except ValueError:
-        seconds = 0.0
-    if not 0 < seconds < float("inf"):
-        raise BenchError(f"{option} {value}: a number of seconds above 0 is expected, such as 2.5")
+        seconds = -1.0
+    if not (0 if least is None else least) <= seconds < float("inf") or (least is None and not seconds):
+        allowed = "above 0" if least is None else f">= {least:g}"
+        raise BenchError(f"{option} {value}: a number of seconds {allowed} is expected, such as 2.5")
     return seconds
 
 
@@ -348,8 +315,7 @@ def tls_of(parsed: Any) -> TLS | None:
 
 
 def metadata_of(text: str) -> tuple[tuple[str, str], ...]:
-    """Pairs for each call, from KEY=VARIABLE,...; raises BenchError for a variable that is not set, a key that is
-    reserved and a value that no header can carry."""
+    """Pairs for each call, from KEY=VARIABLE,...; raises BenchError for a variable that is not set."""
     pairs = []
     for item in filter(None, (part.strip() for part in text.split(","))):
         key, equals, variable = item.partition("=")
@@ -361,9 +327,5 @@ def metadata_of(text: str) -> tuple[tuple[str, str], ...]:
             raise BenchError(
                 f"--metadata {item}: the environment variable {variable} is not set; export it first"
             )
-        try:
-            metadata_fields([(key, os.environ[variable])])
-        except ValueError as problem:
-            raise BenchError(f"--metadata {item}: {problem}") from None
         pairs.append((key.lower(), os.environ[variable]))
     return tuple(pairs)

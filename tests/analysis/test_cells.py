@@ -31,21 +31,31 @@ def test_metrics_are_those_of_the_samples(tmp_path: Path) -> None:
     seconds = max(run.samples["due"].max(), run.samples["done"].max()) - max(first, run.samples["due"].min())
     rank = nearest_rank(99, len(latency))
     expected = {
-        "p99": latency[rank - 1],
-        "service_p50": np.sort(answered["done"] - answered["sent"])[nearest_rank(50, len(latency)) - 1],
-        "lag_p99": np.sort(answered["sent"] - answered["due"])[rank - 1],
+        "answered_p99": latency[rank - 1],
+        "p50": latency[nearest_rank(50, len(table)) - 1],
+        "p99": math.inf,
+        "service_p50": np.sort(answered["done"] - answered["sent"])[
+            nearest_rank(50, table["sent"].notna().sum()) - 1
+        ],
         "mean": latency.mean(),
         "requests_per_second": len(answered) / seconds,
         "inferences_per_second": 8 * len(answered) / seconds,
+        "std": latency.std(),
+        "min": latency.min(),
+        "max": latency.max(),
         "error_share": 1 - len(answered) / len(table),
         "accuracy": answered["correct"].sum() / (8 * len(answered)),
         "mismatch_share": 0.0,
     }
-    rounded = {"p99": 2 * KEPT, "service_p50": KEPT, "lag_p99": KEPT}  # in the samples
+    rounded = {
+        "answered_p99": 2 * KEPT,
+        "p50": 2 * KEPT,
+        "service_p50": KEPT,
+        "min": 2 * KEPT,
+    }  # in the samples
     for name, value in expected.items():
-        assert METRICS[name].of(cell) == pytest.approx(value, abs=0.001 * value + rounded.get(name, 0.0)), (
-            name
-        )
+        within = 0.001 * value + rounded.get(name, 0.0) if math.isfinite(value) else None
+        assert METRICS[name].of(cell) == pytest.approx(value, abs=within), name
     assert cell.unsent == (table["sent"].isna()).sum()
     assert math.isnan(METRICS["cpu_per_request"].of(cell))
 
@@ -89,7 +99,7 @@ def test_failures_of_several_versions_are_a_cell_of_their_own(tmp_path: Path) ->
     ]
     assert sum(cell.requests for cell in found) == 2000
     assert METRICS["error_share"].of(found[2]) == 1.0
-    assert math.isnan(METRICS["p50"].of(found[2]))
+    assert METRICS["p50"].of(found[2]) == math.inf
 
 
 def test_names_and_batch_sizes_are_apart(tmp_path: Path) -> None:
@@ -103,7 +113,8 @@ def test_a_server_that_refuses_everything(tmp_path: Path) -> None:
     assert cell.version == 2  # asked for
     assert METRICS["error_share"].of(cell) == 1.0
     assert METRICS["requests_per_second"].of(cell) == 0.0
-    for name in ("p50", "mean", "accuracy", "mismatch_share", "cpu_per_request"):
+    assert METRICS["p50"].of(cell) == METRICS["service_p99"].of(cell) == math.inf
+    for name in ("answered_p50", "mean", "accuracy", "mismatch_share", "cpu_per_request"):
         assert math.isnan(METRICS[name].of(cell)), name
 
 

@@ -94,32 +94,6 @@ def test_a_lost_load_process(tmp_path: Path) -> None:
     assert "25%" in found.reason
 
 
-@pytest.mark.parametrize(
-    ("second", "idle", "expected"),
-    [
-        ({"joined": 0.4, "left": None}, None, []),
-        (
-            {"joined": 0.4, "left": 7.25},
-            None,
-            ["load process 1 left 7.2 s after the start, 12.8 s before the end"],
-        ),
-        ({"joined": 6.0, "left": None}, None, ["load process 1 joined 6.0 s after the start"]),
-        ({"joined": 0.4, "left": None}, 2, ["2 load processes were connected and sent nothing"]),
-    ],
-)
-def test_load_processes_that_were_there_for_a_part_of_the_run(
-    tmp_path: Path, second: dict[str, Any], idle: int | None, expected: list[str]
-) -> None:
-    workers = [
-        {"worker": 0, "recorded": 9, "joined": 0.1, "left": None},
-        {"worker": 1, "recorded": 9} | second,
-    ]
-    load = {"kind": "closed", "users": 16} | ({"idle_processes": idle} if idle else {})
-    found = doubts(write(tmp_path, chunks(), workers=workers, load=load, stopped=20.0))
-    assert [doubt.reason for doubt in found] == expected
-    assert {doubt.check for doubt in found} <= {"load processes"}
-
-
 def test_clocks_that_are_not_known(tmp_path: Path) -> None:
     def bounds(*seconds: float) -> list[dict[str, float]]:
         return [{"worker": i, "clock_bound": bound} for i, bound in enumerate(seconds)]
@@ -214,22 +188,50 @@ def test_a_run_that_did_not_settle(tmp_path: Path) -> None:
 
 
 def test_a_run_that_is_too_short(tmp_path: Path) -> None:
-    assert names(doubts(write(tmp_path, chunks(3)))) == ["short"]
+    assert names(doubts(write(tmp_path, chunks(2)))) == ["short"]
     assert doubts(write(tmp_path, chunks(4))) == []
 
 
 def test_a_warm_up_is_no_trend(tmp_path: Path) -> None:
-    run = write(tmp_path, chunks(60, service=lambda s: 0.02 if s < 5 else 0.002))
-    assert run.warm_up.seconds >= 5
+    run = write(tmp_path, chunks(60, service=lambda s: 0.012 if s < 5 else 0.002))
+    assert run.warm_up.seconds == 5
     assert doubts(run) == []
 
 
+def test_what_is_no_transient_in_the_warm_up(tmp_path: Path) -> None:
+    """Users that arrive, and in the second second of them a stall: few requests, all of them held."""
+
+    def arriving(second: int) -> dict[str, Any]:
+        return {"count": 400 * min(4, 1 + second) // 4, "service": 0.002}
+
+    calm = [arriving(second) for second in range(40)]
+    run = write(tmp_path, chunks(40, count=lambda s: calm[s]["count"]))
+    assert run.warm_up.seconds == 3
+    assert doubts(run) == []
+    held = chunks(40, count=lambda s: calm[s]["count"])
+    rows = requests(1, count=200, start=1.0)
+    due = 1 + np.linspace(0, 1, 200, endpoint=False)
+    done = np.where(np.arange(200) < 4, due + 0.7, due + 0.002)
+    held[1] = Chunk.of(**rows | {"due": due, "sent": due, "done": done}, keep_samples=False)
+    (found,) = doubts(write(tmp_path, held, warmup={"rule": "given", "seconds": 3}))
+    assert found.check == "warm-up"
+    failing = chunks(40, errors=lambda s: 0.05 if s == 0 else 0.0)
+    (found,) = doubts(write(tmp_path, failing, warmup={"rule": "given", "seconds": 1}))
+    assert found.check == "warm-up"
+
+
+def test_a_run_that_does_not_settle_in_time(tmp_path: Path) -> None:
+    run = write(tmp_path, chunks(60, service=lambda s: 0.02 - 0.001 * s if s < 14 else 0.002))
+    assert run.warm_up.seconds == 10
+    assert "unsteady" in names(doubts(run))
+
+
 def test_too_few_samples_for_what_is_claimed(tmp_path: Path) -> None:
-    run = write(tmp_path, chunks(10))  # 4,000, of which the first second is left out
+    run = write(tmp_path, chunks(10))
     assert doubts(run, percentiles=[50, 99]) == []
     (found,) = doubts(run, percentiles=[50, 99, 99.9])
     assert found.check == "too few samples"
-    assert "3,600 answers do not support p99.9, 4,603 do" in found.reason
+    assert "4,000 requests do not support p99.9, 4,603 do" in found.reason
 
 
 def test_errors(tmp_path: Path) -> None:
@@ -241,7 +243,7 @@ def test_errors(tmp_path: Path) -> None:
     early = write(
         tmp_path, chunks(errors=lambda s: 1.0 if s < 3 else 0.0), warmup={"rule": "seconds", "seconds": 3}
     )
-    assert names(doubts(early)) == ["errors"]
+    assert names(doubts(early)) == ["warm-up", "errors"]
     assert "errors" in names(doubts(write(tmp_path, chunks(errors=1.0))))
     assert doubts(write(tmp_path, chunks(cancelled=0.3, errors=0.004))) == []
     assert names(doubts(write(tmp_path, chunks(cancelled=0.9, errors=0.2)))) == ["errors"]

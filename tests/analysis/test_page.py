@@ -201,7 +201,7 @@ def test_a_single_run_shows_its_numbers_large(tmp_path: Path) -> None:
         [Chunk.of(**requests(i, count=500, rate=500, start=float(i)), keep_samples=False) for i in range(12)],
     )
     page = render_page(report(find_runs([tmp_path])))
-    assert page.count('class="tile"') == 8
+    assert page.count('class="tile"') == 9
     assert "No warnings" in page
     assert "<h2>Measured</h2>" not in page
 

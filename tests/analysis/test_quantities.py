@@ -21,7 +21,8 @@ from bench.analysis.quantities import MICROSECONDS, MILLISECONDS, SECONDS
         (0.0, "0 ms"),
         (math.nan, "–"),
         (None, "–"),
-        (math.inf, "–"),
+        (math.inf, "not reached"),
+        (-math.inf, "–"),
     ],
 )
 def test_a_duration_has_the_unit_that_fits(seconds: float | None, text: str) -> None:

@@ -1,48 +1,181 @@
-"""The script in the docs recomputes the report's numbers from the samples."""
+"""Every number of `bench report --json` is recomputed from samples.parquet; so does the script in the docs."""
 
 import json
+import math
 import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+from scipy import stats
 
 from bench.chunk import Chunk
+from bench.run import Run
+from tests.analysis.recomputed import PERCENTILES, lines
+from tests.load.locust_runs import locust
 from tests.recorded import requests, write
 
 DOCS = Path(__file__).parents[2] / "docs" / "reading-results.md"
+WITHIN = 0.0025
+OPEN = {"kind": "poisson", "rate": 300.0, "users": 1}
+KINDS: dict[str, dict[str, Any]] = {
+    "closed": {"load": {"kind": "closed", "users": 16}},
+    "open": {"lag": 1e-4, "load": OPEN},
+    "errors": {"errors": 0.004, "mismatched": 0.01, "names": ("a", "b")},
+    "many errors": {"errors": 0.2, "batch": 8},
+    "unsent": {"lag": 1e-4, "unsent": 0.008, "load": OPEN},
+    "deadline": {"deadline": 0.0035, "load": OPEN},
+    "cancelled": {"cancelled": 0.3, "errors": 0.01, "unsent": 0.002},
+    "few cancelled": {"cancelled": 0.001, "late": 0.9, "batch": 4},
+    "a warm-up": {"slow": 2},
+}
+"""By name, what is special about a run."""
+
+
+def record(root: Path, name: str) -> Path:
+    """12 s, by load processes 0 and 1 in turn; requests that take longer than the deadline end there with code 4."""
+    said = dict(KINDS[name])
+    load, deadline, late, slow = (said.pop(key, None) for key in ("load", "deadline", "late", "slow"))
+    parts = []
+    for second in range(12):
+        usual = 0.006 if slow and second < slow else 0.002
+        rows = requests(second, count=300, rate=330, start=float(second), **({"service": usual} | said))
+        if deadline:
+            over = rows["done"] > rows["due"] + deadline
+            rows["done"] = np.where(over, rows["due"] + deadline, rows["done"])
+            rows["status"] = np.where(over, 4, rows["status"])
+            rows["correct"] = np.where(over, -1, rows["correct"])
+        if late:
+            rows["done"] = np.where(rows["status"] == -2, rows["due"] + late, rows["done"])
+        parts.append(Chunk.of(**rows))
+    return write(root, parts, note=name.replace(" ", "-"), **({"load": load} if load else {})).path
+
+
+def reported(*paths: Path) -> dict[str, Any]:
+    command = [
+        sys.executable,
+        "-m",
+        "bench",
+        "report",
+        *map(str, paths),
+        "--json",
+        "--goodput-ms",
+        str(WITHIN * 1e3),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def check(run: dict[str, Any]) -> None:
+    """Hold each number of a run against the one from its samples."""
+    expected = lines(Path(run["path"]), run["warm_up"]["seconds"], WITHIN)
+    told = {(line["name"], line["batch"]): line for line in run["lines"]}
+    assert set(told) == set(expected)
+    for key, line in told.items():
+        for name, value in expected[key].items():
+            where = f"{run['run']} {key} {name}"
+            if isinstance(value, tuple):
+                percentile(line, name, value, where)
+            elif isinstance(value, dict | int):
+                assert line[name] == value, where
+            elif math.isnan(value):
+                assert line[name] is None, where
+            else:
+                assert line[name] == pytest.approx(value, rel=0.0015, abs=2e-6), where
+        assert line["unsupported"] == [name for name in PERCENTILES if math.isnan(expected[key][name][0])]
+
+
+def percentile(line: dict[str, Any], name: str, ends: tuple[float, float], where: str) -> None:
+    least, most = ends
+    why = line["reasons"].get(name, {}).get("reason")
+    if math.isnan(least):
+        assert (line[name], why) == (None, "too few samples"), where
+    elif least == math.inf:
+        assert (line[name], why) == (None, "not reached"), where
+    elif line[name] is None:  # cancelled requests might be on either side of it
+        assert why == "not determined", where
+        assert most > least, where
+    else:
+        assert why is None, where
+        for end in ends:
+            assert line[name] == pytest.approx(end, rel=0.0015, abs=2e-6), where
+
+
+def test_every_number_is_that_of_the_samples(tmp_path: Path) -> None:
+    found = reported(*(record(tmp_path, name) for name in KINDS))
+    assert len(found["runs"]) == len(KINDS)
+    for run in found["runs"]:
+        check(run)
+    by_note = {run["note"]: run["lines"][0] for run in found["runs"]}
+    assert by_note["many-errors"]["reasons"]["p90"]["reason"] == "not reached"
+    assert by_note["many-errors"]["p50"] > by_note["many-errors"]["answered_p50"]
+    assert by_note["deadline"]["p99"] is None
+    assert by_note["deadline"]["answered_p99"] < 0.0036
+    assert by_note["cancelled"]["reasons"]["p50"]["reason"] == "not determined"
+    assert by_note["few-cancelled"]["p99"] is not None, "those that were cancelled had waited for longer"
+    assert {run["note"]: run["warm_up"]["seconds"] for run in found["runs"]}["a-warm-up"] == 2
+    part = next(run for run in found["runs"] if run["note"] == "a-warm-up")["warm_up"]
+    table = Run.open(Path(next(run for run in found["runs"] if run["note"] == "a-warm-up")["path"])).samples
+    early = np.sort((table["done"] - table["due"])[table["due"] < 2])
+    assert (part["requests"], part["error_share"]) == (len(early), 0.0)
+    assert part["p99"] == pytest.approx(early[math.ceil(0.99 * len(early)) - 1], rel=0.0015)
+
+
+def test_a_distributed_run_from_its_samples(tmp_path: Path) -> None:
+    done = locust(tmp_path, "--processes", "2", "-u", "8", "-r", "8", "-t", "3s")
+    assert done.code == 0, done.output
+    (run,) = reported(done.run().path)["runs"]
+    assert set(done.run().samples["worker"]) == {0, 1}
+    check(run)
+
+
+def test_means_over_trials_from_those_of_the_runs(tmp_path: Path) -> None:
+    for block in range(3):
+        parts = [
+            Chunk.of(**requests(100 * block + i, count=300, rate=300, start=float(i), errors=0.003 * (block > 0)),
+                     keep_samples=False)
+            for i in range(5)
+        ]  # fmt: skip
+        write(tmp_path, parts, experiment={"cell": {"server": "a"}, "block": block})
+    found = reported(tmp_path)
+    (cell,) = found["cells"]
+    for name, told in cell["metrics"].items():
+        values = np.array([run["lines"][0][name] for run in found["runs"]], dtype=float)
+        shares = name in ("error_share", "mismatch_share") or min(values) <= 0
+        assert told["mean_of"] == ("values" if shares else "logarithms"), name
+        scaled = values if shares else np.log(values)
+        half = stats.t.ppf(0.975, 2) * scaled.std(ddof=1) / math.sqrt(3)
+        ends = [scaled.mean() - half, scaled.mean(), scaled.mean() + half]
+        low, mean, high = [max(0.0, ends[0]), *ends[1:]] if shares else np.exp(ends)
+        assert (told["low"], told["mean"], told["high"]) == pytest.approx(
+            (low, mean, high), rel=1e-9, abs=1e-12
+        )
+    errors = cell["metrics"]["error_share"]
+    assert min(run["lines"][0]["error_share"] for run in found["runs"]) == 0
+    assert errors["mean"] > 0
+    assert cell["metrics"]["mismatch_share"]["mean"] == 0.0
 
 
 def test_the_script_of_the_docs_gives_the_reports_numbers(tmp_path: Path) -> None:
     code = re.search(r"```python\n(.*?)```", DOCS.read_text(), re.DOTALL)
     assert code is not None
     (tmp_path / "recompute.py").write_text(code[1])
-    chunks = [
-        Chunk.of(
-            **requests(i, count=500, rate=500, start=float(i), lag=1e-4, errors=0.02, unsent=0.01, batch=4)
-        )
-        for i in range(14)
-    ]
-    run = write(tmp_path, chunks)
-    told = subprocess.run(
-        [sys.executable, "-m", "bench", "report", str(run.path), "--json"],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    (report,) = json.loads(told.stdout)["runs"]
-    warm_up = report["warm_up"]["seconds"]
-    assert warm_up > 0
+    KINDS["docs"] = {"lag": 1e-4, "errors": 0.004, "unsent": 0.004, "batch": 4}
+    (report,) = reported(record(tmp_path, "docs"))["runs"]
     done = subprocess.run(
-        [sys.executable, str(tmp_path / "recompute.py"), str(run.path), str(warm_up)],
+        [sys.executable, str(tmp_path / "recompute.py"), report["path"], str(report["warm_up"]["seconds"])],
         capture_output=True,
         text=True,
         check=True,
     )
     recomputed = {name: float(value) for name, value in (line.split() for line in done.stdout.splitlines())}
     (line,) = report["lines"]
-    for ours, theirs in {"p50": "p50", "p90": "p90", "p99": "p99", "p99.9": "p999"}.items():
+    for ours, theirs in {"p50": "p50", "p90": "p90", "p95": "p95", "p99": "p99"}.items():
         assert recomputed[ours] == pytest.approx(line[theirs], rel=0.001)
     assert recomputed["accuracy"] == pytest.approx(line["accuracy"])
     assert recomputed["answered"] == line["answered"]
+    assert recomputed["due"] == line["requests"]

@@ -59,6 +59,8 @@ def test_programs_get_the_ends_of_the_intervals() -> None:
         "mean": pytest.approx(50.0),
         "low": None,
         "high": None,
+        "mean_of": "logarithms",
+        "not_reached": 0,
     }
     assert (many["batch"], many["trials"], many["doubted"]) == (16, 2, 2)
     # logarithms that differ by ln 2: standard error ln(2) / 2, t(0.975, 1) = 12.706205

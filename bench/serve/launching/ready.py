@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
 from bench import BenchError
 from bench.inspection import Inquiry, Refused, VersionState, status
@@ -25,14 +25,12 @@ def wait_available(
     tail: Callable[[], str],
     tls: TLS | None = None,
     metadata: Mapping[str, str] | None = None,
-    authority: str | None = None,
 ) -> dict[str, list[int]]:
     """Ask GetModelStatus until every needed version is AVAILABLE; gives the available versions of each model.
 
     metadata: key -> value. Raises NotReady when the server ends, when a version ends with an error, or when the time
     is over, each with the end of the log.
     """
-    options = {"tls": tls, "metadata": tuple((metadata or {}).items()), "authority": authority}
     deadline = time.monotonic() + seconds
     missing, patience = "it did not answer", _FIRST_ATTEMPT
     while time.monotonic() < deadline:
@@ -40,7 +38,7 @@ def wait_available(
         if how is not None:
             raise NotReady(how)
         try:
-            found = _ask(address, models, patience, options)
+            found = _ask(address, models, patience, tls, tuple((metadata or {}).items()))
         except Refused as refused:
             found, missing = {}, str(refused)
         except BenchError as error:  # nobody listens yet
@@ -59,10 +57,11 @@ def _ask(
     address: str,
     models: Sequence[Served],
     patience: float,
-    options: Mapping[str, Any],
+    tls: TLS | None,
+    metadata: tuple[tuple[str, str], ...],
 ) -> dict[str, list[VersionState]]:
     # a channel for each attempt: one that renewed its connection by itself would pause longer and longer
-    channel = Channel(address, **options)
+    channel = Channel(address, tls=tls, metadata=metadata)
     try:
         channel.connect(patience)
         return {
