@@ -24,7 +24,6 @@ _SHAPES: Final[dict[str, tuple[type, ...]]] = {
     "workers": (list,),
     "doubts": (list,),
 }
-_OF_NUMBERS: Final = ("span", "counts")
 _NEEDED: Final = ("state", "started", "scenario")
 
 
@@ -37,8 +36,17 @@ def misfit(manifest: dict[str, Any]) -> str | None:
         value = manifest.get(key)
         if value is not None and (not isinstance(value, types) or isinstance(value, bool)):
             return f"{key} {value!r}: {' or '.join(t.__name__ for t in types)} is expected"
-    for key in _OF_NUMBERS:
-        for name, value in (manifest.get(key) or {}).items():
+    counts = manifest.get("counts") or {}
+    addresses = counts.get("addresses") or {}
+    if not isinstance(addresses, dict):
+        return f"counts.addresses {addresses!r}: dict is expected"
+    tables = {
+        "span": manifest.get("span") or {},
+        "counts": {name: value for name, value in counts.items() if name != "addresses"},
+        "counts.addresses": addresses,
+    }
+    for key, table in tables.items():
+        for name, value in table.items():
             if value is not None and not isinstance(value, _NUMBER):
                 return f"{key}.{name} {value!r}: a number is expected"
     return None

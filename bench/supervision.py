@@ -51,6 +51,13 @@ class Supervised:
         if self._supervisor.stdout is not None:
             self._supervisor.stdout.close()
 
+    def log_text(self) -> str:
+        """All that it has printed."""
+        try:
+            return self.log.read_text(errors="replace")
+        except OSError:
+            return ""
+
     def log_tail(self, lines: int = 12) -> str:
         """The last lines of what it has printed, in one line."""
         return tail(self.log, lines)

@@ -55,6 +55,10 @@ class Part(NamedTuple):
     """Share of the requests that got no answer."""
 
 
+MOST_CHANGE: Final = 10.0
+"""A series that begins at next to nothing has no ratio that says more than this."""
+
+
 class Settling(NamedTuple):
     """Where the warm-up ends."""
 
@@ -68,7 +72,7 @@ class Trend(NamedTuple):
     """How a series moves from its beginning to its end."""
 
     change: float
-    """Growth over the whole length as a share of the median, by the Theil-Sen slope."""
+    """The fitted line's last value over its first, minus 1; between -1 and MOST_CHANGE (Theil-Sen)."""
     p: float
     """Probability of so clear a direction by chance (Mann-Kendall test, two-sided)."""
 
@@ -150,12 +154,11 @@ def trend(series: ArrayLike) -> Trend | None:
     later, earlier = np.tril_indices(len(values), -1)
     difference = values[later] - values[earlier]
     slope = float(np.median(difference / (later - earlier)))
-    middle = float(np.median(values))
-    change = (
-        slope * (len(values) - 1) / abs(middle)
-        if middle
-        else (math.copysign(math.inf, slope) if slope else 0.0)
-    )
+    places = np.arange(len(values))
+    level = float(np.median(values - slope * places))
+    # the line may leave the values' own range where they turn: it says nothing there
+    first, last = np.clip([level, level + slope * places[-1]], values.min(), values.max())
+    change = min(float(last / first) - 1, MOST_CHANGE) if first > 0 else (MOST_CHANGE if last > 0 else 0.0)
     return Trend(change, _mann_kendall(values, int(np.sign(difference).sum())))
 
 

@@ -13,7 +13,9 @@ GOOD = {"state": "finished", "started": "2026-01-01T00:00:00+00:00", "scenario":
 
 def test_what_the_writer_writes_fits(tmp_path: Path) -> None:
     writer = RunWriter.create(tmp_path, "mnist", None, {"load": {}, "note": None})
-    writer.finish(counts={"sent": 0, "recorded": 0}, stopped=1.5)
+    writer.finish(
+        counts={"sent": 0, "recorded": 0, "retries": None, "addresses": {"10.0.0.1:8500": 3}}, stopped=1.5
+    )
     assert misfit(writer.manifest) is None
 
 
@@ -24,6 +26,8 @@ def test_what_the_writer_writes_fits(tmp_path: Path) -> None:
         ({"span": [1]}, "span [1]: dict"),
         ({"span": {"first_due": "x"}}, "span.first_due 'x': a number"),
         ({"counts": {"sent": "x"}}, "counts.sent 'x': a number"),
+        ({"counts": {"addresses": [1]}}, "counts.addresses [1]: dict"),
+        ({"counts": {"addresses": {"10.0.0.1:8500": "x"}}}, "counts.addresses.10.0.0.1:8500 'x': a number"),
         ({"stopped": "never"}, "stopped 'never'"),
         ({"note": ["x"]}, "note ['x']: str"),
         ({"machine": "pc"}, "machine 'pc': dict"),

@@ -86,11 +86,25 @@ def test_a_trend_is_found_with_its_size(length: int) -> None:
     rng = np.random.default_rng(3)
     found = trend(1 + 0.3 * np.arange(length) / length + 0.03 * rng.standard_normal(length))
     assert found is not None
-    assert found.change == pytest.approx(0.3 / 1.15, abs=0.06)
+    assert found.change == pytest.approx(0.3, abs=0.06)
     assert found.p < 0.001
     falling = trend(-np.arange(length) / length + 2)
     assert falling is not None
-    assert falling.change < -0.5
+    assert falling.change == pytest.approx(-0.5, abs=0.05)
+
+
+def test_a_change_is_a_ratio_of_what_was_there_and_never_below_nothing() -> None:
+    # a median latency that falls from 100 to 1 within a third of the run: the slope times the length is beyond -100 %
+    decay = 1 + 99 * np.exp(-np.arange(60) / 8)
+    found = trend(decay)
+    assert found is not None
+    assert -1 < found.change < -0.5
+    rising = trend(decay[::-1])
+    assert rising is not None
+    assert 1 < rising.change <= 10
+    from_nothing = trend(np.maximum(0.0, np.arange(60) - 20.0))
+    assert from_nothing is not None
+    assert 1 < from_nothing.change <= 10
 
 
 @pytest.mark.parametrize("length", LENGTHS)

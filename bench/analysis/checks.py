@@ -23,6 +23,8 @@ TREND_CHANGE: Final = 0.10
 STEADY_SECONDS: Final = 2.5
 """A shorter steady part shows neither a trend nor the pauses that come every few seconds."""
 ERROR_SHARE: Final = 0.01
+JOIN_SECONDS: Final = 1.0
+"""Load processes join a test within so many seconds of each other, and leave it within as many."""
 ROLLOUT: Final = "rollout"
 """The question of a run that changes the server's versions itself."""
 
@@ -130,6 +132,30 @@ def _lost_workers(run: Run) -> list[Doubt]:
             "run it again, watching memory",
         )
     ]
+
+
+def _partly_there(run: Run) -> list[Doubt]:
+    """Load processes that came after the others, left before them, or sent nothing, for the load that was planned."""
+    workers = [w for w in run.manifest.get("workers") or [] if isinstance(w, dict)]
+    stopped = float(run.manifest.get("stopped") or 0.0)
+    found = [
+        f"load process {w.get('worker', '?')} left {float(w['left']):.1f} s after the start, {stopped - float(w['left']):.1f} s "
+        "before the end"
+        for w in workers
+        if w.get("left") is not None and stopped - float(w["left"]) > JOIN_SECONDS
+    ]
+    joined = [float(w.get("joined") or 0.0) for w in workers]
+    begun = max(min(joined, default=0.0) + JOIN_SECONDS, run.steady.seconds[0] if run.tallies else 0.0)
+    found += [
+        f"load process {w.get('worker', '?')} joined {at:.1f} s after the start"
+        for w, at in zip(workers, joined, strict=True)
+        if at > begun
+    ]
+    idle = (run.manifest.get("load") or {}).get("idle_processes")
+    if idle:
+        found.append(f"{idle} load processes were connected and sent nothing")
+    remedy = "start all load processes before the load and end them after it (--expect-workers); run it again"
+    return [Doubt("load processes", text, remedy) for text in found]
 
 
 def _warm_up(run: Run) -> list[Doubt]:
@@ -285,6 +311,7 @@ CHECKS: Final[tuple[Callable[[Run], list[Doubt]], ...]] = (
     _empty,
     _incomplete,
     _lost_workers,
+    _partly_there,
     *client.CHECKS,
     _warm_up,
     _unsteady,

@@ -21,6 +21,7 @@ KNOWN: Final = frozenset(
         "files changed",
         "incomplete",
         "lost worker",
+        "load processes",
         "missing cells",
         "near the ceiling",
         "not achieved",

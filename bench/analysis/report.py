@@ -87,6 +87,10 @@ class RunReport:
     """The experiment that it is a trial of, and the block in it."""
     split: Split | None
     """Where the time of its requests went, if its server told."""
+    retries: int | None
+    """Further attempts by the transport; None: not known."""
+    addresses: dict[str, int]
+    """Requests sent, by the server's addresses where they are known."""
 
 
 @dataclass(frozen=True)
@@ -147,6 +151,8 @@ def _report(run: Run, within: float | None) -> RunReport:
         manifest=run.manifest,
         block=block_of(run),
         split=split(run),
+        retries=(run.manifest.get("counts") or {}).get("retries"),
+        addresses=(run.manifest.get("counts") or {}).get("addresses") or {},
     )
 
 
@@ -232,6 +238,8 @@ def _plain_run(run: RunReport) -> dict[str, Any]:
         "doubts": [doubt._asdict() for doubt in run.doubts],
         "answers": [answer._asdict() for answer in run.answers],
         "split": None if run.split is None else _plain_split(run.split),
+        "retries": run.retries,
+        "addresses": run.addresses,
         "lines": [_plain_line(line) for line in run.lines],
     }
 

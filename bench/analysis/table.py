@@ -163,7 +163,23 @@ def _notes(report: Report) -> list[str]:
     cancelled = sum(line.outcomes.get(CANCELLED_BY_CLIENT, 0) for run in report.runs for line in run.lines)
     if cancelled:
         notes.append(f"cancelled by the load generator, in no error share: {cancelled:,} requests")
+    for name, run in zip(labels(report.runs), report.runs, strict=True):
+        notes += [f"{name}: {text}" if len(report.runs) > 1 else text for text in _attempts(run)]
     return notes
+
+
+def _attempts(run: RunReport) -> list[str]:
+    """How the requests reached the server, where that is not plain."""
+    texts = []
+    if run.retries:
+        texts.append(
+            f"{run.retries:,} times the transport sent a request again that the server had given back; "
+            "the latency includes it"
+        )
+    if len(run.addresses) > 1:
+        each = ", ".join(f"{address} {count:,}" for address, count in run.addresses.items())
+        texts.append(f"requests by address: {each}")
+    return texts
 
 
 def warm_ups(report: Report) -> list[str]:

@@ -34,6 +34,7 @@ _OPTIONS: Final = (
     click.option("--grpc-tls-cert", type=_PEM, help="Client certificate, with --grpc-tls-key."),
     click.option("--grpc-tls-key", type=_PEM, help="Client key."),
     click.option("--grpc-tls-server-name", help="Name that the server's certificate must carry."),
+    click.option("--authority", help="Name of the virtual host to call.  [default: the address]"),
     click.option(
         "--metadata",
         "pairs",
@@ -63,6 +64,7 @@ def inquiry(
     timeout: float,
     transport: str,
     pairs: str,
+    authority: str | None,
     model: str,
     version: int | None = None,
     label: str | None = None,
@@ -73,7 +75,11 @@ def inquiry(
         raise BenchError(f"--version {version} --label {label}: give one of the two")
     address = address_of(host)
     channel = open_channel(
-        transport, address, tls=tls_of(SimpleNamespace(**tls)), metadata=metadata_of(pairs)
+        transport,
+        address,
+        tls=tls_of(SimpleNamespace(**tls)),
+        metadata=metadata_of(pairs),
+        authority=authority,
     )
     try:
         channel.connect(timeout)

@@ -11,8 +11,9 @@ from bench import baseline as kept
 from bench.analysis.compare import doubts_of
 from bench.analysis.doubt import check_accepted
 from bench.analysis.gate import UNDECIDED
+from bench.analysis.intervals import LENDERS
 from bench.analysis.report import report
-from bench.analysis.trials import read_trials
+from bench.analysis.trials import Identity, read_trials
 from bench.cli.tables import show_report
 from bench.run import find_runs
 
@@ -30,18 +31,38 @@ def baseline() -> None:
     """The runs that later ones must match: results/baseline, to be committed."""
 
 
+_ACCEPT = click.option(
+    "--accept", multiple=True, metavar="NAME", help="Take runs with this warning too; may be given again."
+)
+
+
 @baseline.command(name="set")
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option(
-    "--accept", multiple=True, metavar="WARNING", help="Take runs with this warning too; may be given again."
-)
+@_ACCEPT
 @_FOLDER
 def set_(paths: tuple[Path, ...], accept: tuple[str, ...], folder: Path) -> int:
     """Take runs as the baseline of what they measured; samples are left out.
 
-    PATHS are run folders or folders of them. Baseline runs of the same cells are replaced. Runs with warnings
-    are refused with exit code 3.
+    PATHS are run folders or folders of them. Baseline runs of the same cells are replaced. Runs with warnings are
+    refused with exit code 3.
     """
+    return _take(paths, accept, folder, replacing=True)
+
+
+@baseline.command()
+@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
+@_ACCEPT
+@_FOLDER
+def add(paths: tuple[Path, ...], accept: tuple[str, ...], folder: Path) -> int:
+    """Add runs of another session to the baseline of what they measured.
+
+    A session is one start of server and load. Comparisons that are not interleaved take the session as the unit: three
+    and more show how sessions differ. PATHS and exit codes as of `bench baseline set`.
+    """
+    return _take(paths, accept, folder, replacing=False)
+
+
+def _take(paths: tuple[Path, ...], accept: tuple[str, ...], folder: Path, *, replacing: bool) -> int:
     check_accepted(accept, "--accept")
     new = read_trials(find_runs(paths))
     if new.unreadable:
@@ -57,7 +78,7 @@ def set_(paths: tuple[Path, ...], accept: tuple[str, ...], folder: Path) -> int:
         return UNDECIDED
     cells = set(new.by_identity())
     old = read_trials(find_runs([folder])) if folder.is_dir() else read_trials([])
-    replaced = {trial.path for trial in old.trials if trial.identity in cells}
+    replaced = {trial.path for trial in old.trials if trial.identity in cells and replacing}
     runs = dict.fromkeys(trial.path for trial in new.trials)
     taken = [kept.put(run, folder) for run in runs]
     kept.remove(path for path in replaced if path not in taken and path.exists())
@@ -65,7 +86,20 @@ def set_(paths: tuple[Path, ...], accept: tuple[str, ...], folder: Path) -> int:
     click.echo(
         f"{folder}: {len(taken)} run{'s' * (len(taken) > 1)} of {len(cells)} cell{'s' * (len(cells) > 1)} taken, {gone} replaced"
     )
+    _tell_sessions(folder, cells)
     return 0
+
+
+def _tell_sessions(folder: Path, cells: set[Identity]) -> None:
+    """How many sessions the baseline has; a warning where one cannot show how they differ."""
+    there = read_trials(find_runs([folder])).by_identity()
+    fewest = min(len({trial.session for trial in there.get(identity, [])}) for identity in cells)
+    if fewest < LENDERS:
+        click.echo(
+            f"bench: warning: {fewest} session{'s' * (fewest > 1)} in it: {LENDERS} show how sessions (starts of server "
+            "and load) differ; measure again and take the runs with: bench baseline add RUN",
+            err=True,
+        )
 
 
 @baseline.command()

@@ -112,7 +112,13 @@ class Experiment(Table):
     loads: list[Load] = key(
         ..., "at least one table [[loads]]", "Loads to compare.", "[{ users = 8 }]", min_length=1
     )
-    trials: int = key(3, "a whole number from 1 on", "Trials of each cell, one in each block.", "5", ge=1)
+    trials: int = key(
+        12,
+        "a whole number from 1 on",
+        "Trials of each cell, one in each block; 12 decide 2 % where trials differ by 1 %.",
+        "5",
+        ge=1,
+    )
     seconds: int = key(10, "a whole number of seconds from 1 on", "Load of each trial.", "7", ge=1)
     seed: int = key(1, "a whole number from 0 on", "Decides orders and payloads.", "1", ge=0)
     deadline: float = key(10.0, "a number of seconds above 0", "When a call is given up.", "2.5", gt=0)

@@ -35,7 +35,7 @@ def key(default: Any, allowed: str, text: str, example: str, **limits: Any) -> A
 def read_toml(path: Path) -> dict[str, Any]:
     """The file's tables. Raises BenchError for a file that is missing or no TOML, with line and column."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise BenchError(f"{path}: no such file{_similar_file(path)}") from None
     except (OSError, UnicodeDecodeError) as error:

@@ -10,6 +10,8 @@ from pydantic import field_validator
 
 from bench import BenchError
 from bench.config.reading import Table, checked, key, nearest, read_toml, refusal, unknown
+from bench.wire.dial import authority_of
+from bench.wire.unary import metadata_fields
 
 Flag = bool | int | float | str
 
@@ -225,12 +227,35 @@ class Remote(Server):
         "Encrypt the connection.",
         '{ ca = "ca.pem" }',
     )
+    authority: str | None = key(
+        None,
+        "a host name or host:port",
+        "Name of the virtual host to call (`:authority`), as for Istio, Knative or an ingress.",
+        '"mnist.default.example.com"',
+    )
     metadata: dict[str, str] = key(
         {},
         "a table of metadata keys and the environment variables that hold their values",
         "Metadata of each call; values come from the environment, so that no secret stands in a file.",
         '{ authorization = "SERVING_TOKEN" }',
     )
+
+    @field_validator("authority")
+    @classmethod
+    def _host(cls, name: str | None) -> str | None:
+        if name is not None:
+            try:
+                authority_of(name)
+            except BenchError:
+                raise ValueError("a host name or host:port is expected") from None
+        return name
+
+    @field_validator("metadata")
+    @classmethod
+    def _sendable(cls, variables: dict[str, str]) -> dict[str, str]:
+        metadata_fields((name, "") for name in variables)
+        return variables
+
     metrics: str | None = key(
         None,
         "the URL of its Prometheus page",

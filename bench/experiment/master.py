@@ -12,7 +12,6 @@ import tarfile
 import time
 import urllib.error
 import urllib.parse
-import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +25,7 @@ from bench.experiment.order import Option, Order
 from bench.experiment.trial import Failed, Glance, check_recorded, check_server
 from bench.recording import MANIFEST
 from bench.run import Run
+from bench.wire.direct import open_url
 
 _LOOK_SECONDS: Final = 0.5
 _ANSWER_SECONDS: Final = 20.0
@@ -208,8 +208,7 @@ class Master:
     def _opened(self, path: str, form: dict[str, str] | None, seconds: float) -> Iterator[Any]:
         content = None if form is None else urllib.parse.urlencode(form).encode()
         try:
-            # the scheme is checked in `at`
-            with urllib.request.urlopen(self.url + path, content, timeout=seconds) as answer:  # noqa: S310
+            with open_url(self.url + path, content, timeout=seconds) as answer:
                 yield answer
         except urllib.error.HTTPError as error:
             missing = error.code == http.HTTPStatus.NOT_FOUND

@@ -50,6 +50,7 @@ class Order(NamedTuple):
             "server-metrics": self.server.metrics,
             "metadata": ",".join(f"{key}={variable}" for key, variable in self.server.metadata.items())
             or None,
+            "authority": self.server.authority,
             **_tls(self.server.tls),
             **own,
         }

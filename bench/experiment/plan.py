@@ -1,17 +1,19 @@
 """Which trials does an experiment consist of, in which order, and how long will they take?
 
 Every block holds each cell once, so that a drift of the machine hits all cells alike. In a block the servers come in a
-random order, and so do the cells of each server: a server is started once a block, which is the expensive part, and a
-block is a start of each server (a split-plot design). The orders depend on the seed and the block alone.
+balanced order, and so do the cells of each server (see `balance`): each is equally often in each position, so that what
+comes first and is slower for it is no cell in particular. A server is started once a block, which is the expensive part,
+and a block is a start of each server (a split-plot design). The orders depend on the seed and the block alone.
 """
 
-import random
+import math
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import Any, Final, NamedTuple
 
 from bench.config.experiment import Experiment, Load, Model
 from bench.config.servers import Declared
+from bench.experiment.balance import order
 
 TRIAL_SECONDS: Final = 1.3
 """What a trial takes beyond its load: the start and end of Locust (1.0 s on two idle cores, no samples kept)."""
@@ -90,14 +92,13 @@ def trials(experiment: Experiment, servers: Sequence[Declared]) -> list[Trial]:
     """All trials in the order in which they are run."""
     every = cells(experiment, servers)
     planned: list[Trial] = []
+    names = [server.name for server in servers]
     for block in range(1, experiment.trials + 1):
-        rng = random.Random(f"{experiment.seed}/{block}")  # noqa: S311 - an order, no secret
-        order = [server.name for server in servers]
-        rng.shuffle(order)
-        for name in order:
+        for name in order(names, block - 1, f"{experiment.seed}/servers"):
             own = [cell for cell in every if cell.server == name]
-            rng.shuffle(own)
-            for cell in own:
+            # another row each time that both orders would come together again: each cell comes to each place of a block
+            row = block - 1 + (block - 1) // math.lcm(len(names), len(own))
+            for cell in order(own, row, f"{experiment.seed}/{name}"):
                 planned.append(Trial(block, len(planned) + 1, cell, experiment.seed + block - 1))
     return planned
 

@@ -1,6 +1,7 @@
 """How is one trial run: one Locust test in a fresh process, watched until its end?"""
 
 import json
+import re
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -22,6 +23,12 @@ _SPARE_SECONDS: Final = 60.0
 """Beyond load and deadline, for Locust's own start and end on a busy machine."""
 _GRACE_SECONDS: Final = 0.0
 """A trial that is broken off must not end in order: its run would be finished, and count as measured."""
+
+
+_OURS: Final = re.compile(r"^(?:bench: |\[[^\]]*\] \S+/(?:ERROR|CRITICAL)/bench: )(.+)", re.MULTILINE)
+_LOGGED: Final = re.compile(r"^\[[^\]]*\] \S+/(?:ERROR|CRITICAL)/[\w.]+: (.*\S)", re.MULTILINE)
+_USAGE: Final = re.compile(r"^\S*locust\S*: error: (.+)", re.MULTILINE)
+_RAISED: Final = re.compile(r"^(?:[\w.]+(?:Error|Exception|Exit)\b.*)", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -80,8 +87,8 @@ class Local:
                     live = live or _live(folder, trial)
                     rate, p99 = live.look() if live else (None, None)
                     show(Glance(trial, elapsed, rate, p99))
-                tail = process.log_tail(4)
-            return _finished(folder, order, process.code, tail)
+                why = reason(process.log_text()) or process.log_tail(4)
+            return _finished(folder, order, process.code, why)
         finally:
             said.unlink()
             log.unlink()
@@ -95,6 +102,19 @@ def _finished(folder: Folder, order: Order, code: int | None, tail: str) -> Path
         raise Failed(f"Locust ended with exit code {code}: {tail}")
     check_recorded(run, order, tail)
     return run
+
+
+def reason(log: str) -> str | None:
+    """What a Locust process says of the end of its test, in one line; None where it names no cause.
+
+    Its last lines are tables. The cause stands above them: our own line, else the first error that was logged, else the
+    last exception.
+    """
+    for pattern in (_OURS, _LOGGED, _USAGE):
+        if matches := pattern.findall(log):
+            return str(matches[0]).strip()
+    raised: list[str] = _RAISED.findall(log)
+    return raised[-1].strip() if raised else None
 
 
 def check_server(order: Order) -> None:

@@ -8,6 +8,7 @@ from docker.errors import DockerException, NotFound
 
 from bench import BenchError
 from bench.load.telemetry import Values
+from bench.wire.direct import no_proxies
 
 
 class ContainerProbe:
@@ -18,7 +19,9 @@ class ContainerProbe:
     def __init__(self, name: str) -> None:
         """Raises BenchError where Docker does not know the container."""
         try:
-            self._client = docker.from_env()
+            with no_proxies():
+                self._client = docker.from_env()
+            self._client.api.trust_env = False
             self._container = self._client.containers.get(name)
         except NotFound:
             self._client.close()

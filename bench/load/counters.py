@@ -7,7 +7,6 @@ are of successful calls only, in microseconds there and in seconds here. The pag
 
 import re
 import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from typing import Final
 
@@ -15,6 +14,7 @@ import gevent
 
 from bench import BenchError
 from bench.load.telemetry import Values
+from bench.wire.direct import open_url
 
 SECONDS: Final = 3.0
 """For one reading before and after a run."""
@@ -45,7 +45,7 @@ def fetch(url: str, model: str, seconds: float = SECONDS) -> Values:
     if not url.startswith(("http://", "https://")):
         raise BenchError(f"--server-metrics {url}: a URL that begins with http:// or https:// is expected")
     try:
-        with urllib.request.urlopen(url, timeout=seconds) as answer:  # noqa: S310 - the scheme is checked above
+        with open_url(url, timeout=seconds) as answer:
             page = answer.read().decode(errors="replace")
     except (urllib.error.URLError, OSError, ValueError) as error:
         reason = getattr(error, "reason", None) or error

@@ -17,7 +17,6 @@ Messages, on Locust's own connection between worker and master:
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 import gevent
@@ -30,6 +29,7 @@ from bench.choices import Choices
 from bench.chunk import Chunk, Pause
 from bench.load import idle, session
 from bench.load.idle import Answered
+from bench.load.known_worker import KnownWorker
 from bench.load.options import read_options
 from bench.load.session import Session
 from bench.load.sources import make_pools
@@ -46,14 +46,13 @@ GOODBYE_SECONDS = 5.0
 """The master waits so much longer for the last records of its workers than those wait for their last answers."""
 LEAVING_SECONDS = 2.0
 """And this long for those that have left Locust already: a Ctrl-C ends workers and master at once."""
+AT_ONCE_SECONDS = 1.0
+"""A worker that leaves so shortly before the master ends the test does it for the same reason."""
+TOGETHER_SECONDS = 10.0
+"""An open loop waits so long at the most for the users of all workers: the first arrivals are then those of the plan,
+however long each worker takes to make its requests."""
 CLOCK_ROUNDS = 5
 """Round trips of which the shortest gives the clock offset."""
-
-
-def total(workers: list[dict[str, Any]]) -> dict[str, int]:
-    """The counts of all workers together; of one that was lost, what is known: the records that came."""
-    counted = [w | {"sent": w["recorded"], "unsent": 0} if w["lost"] else w for w in workers]
-    return {key: sum(w[key] for w in counted) for key in ("sent", "unsent", "recorded")}
 
 
 def _classes(environment: Any) -> list[str]:
@@ -131,6 +130,8 @@ class Worker:
         load.clock_bound = self._best[0]
         load.rest.address = msg.data["rest"]
         load.start_clock(msg.data["origin"] + self._best[1])
+        # the master waits for it; the users who waited for the clock have joined by then
+        gevent.spawn(self._tell_users)
         source = f"worker {load.index}"
         start = load.run_time(0.0)
         self._telemetry = Telemetry(
@@ -183,29 +184,12 @@ class Worker:
         self.runner.send_message("bench-drained", {**load.counts(), **said})
 
 
-@dataclass
-class _Known:
-    """What the master knows of one worker."""
-
-    number: int
-    sent: int | None = None
-    """None until it has said its last word."""
-    unsent: int | None = None
-    recorded: int = 0
-    clock_bound: float | None = None
-    finished: bool = False
-    late_plans: int = 0
-    choices: Choices | None = None
-    arriving: dict[str, int] = field(default_factory=dict)
-    """Its open-loop users, by user class."""
-
-
 class Workers:
     """The master's side: clocks answered, records taken in, last words waited for."""
 
     def __init__(self, environment: Any) -> None:
         self.environment, self.runner = environment, environment.runner
-        self._known: dict[str, _Known] = {}
+        self._known: dict[str, KnownWorker] = {}
         self._origin = 0.0
         self.rest: str | None = None
         """The server's REST API, for workers that ask there."""
@@ -215,8 +199,10 @@ class Workers:
         self._refused: Callable[[str], None] | None = None
         self._observe: Callable[..., None] | None = None
         self._deadline = 0.0
-        self._awaiting = self._hurried = False
+        self._awaiting = self._hurried = self._draining = False
         self._changed = Event()
+        self._absent: set[str] = set()
+        """Workers that were there when the test began and have not told of their users yet."""
         self._left_out: set[str] = set()
         """Workers whose records are left out, and who have been told so."""
         self.runner.register_message("bench-hello", self._on_hello)
@@ -240,18 +226,27 @@ class Workers:
         deadline: seconds after which workers give up calls.
         """
         self._known.clear()
-        self._deadline, self._hurried = deadline, False
+        self._deadline, self._hurried, self._draining = deadline, False, False
+        self._absent = set(self.runner.clients)
         self._origin, self._keep, self._refused, self._observe = origin, keep, refused, observe
 
     def arriving(self) -> Counts:
-        """Open-loop users of all workers that are connected: user class -> worker -> users."""
+        """Open-loop users of all workers that are connected: user class -> worker -> users.
+
+        Empty while workers that take part from the beginning have not told of theirs.
+        """
+        if any(map(self._connected, self._absent)) and time.perf_counter() < self._origin + TOGETHER_SECONDS:
+            return {}
         found: dict[str, dict[int, int]] = {}
         for client, known in self._known.items():
-            node = self.runner.clients.get(client)
-            there = node is not None and node.state != STATE_MISSING
+            there = self._connected(client)
             for name, users in known.arriving.items():
                 found.setdefault(name, {})[known.number] = users if there else 0
         return found
+
+    def _connected(self, client: str) -> bool:
+        node = self.runner.clients.get(client)
+        return node is not None and node.state != STATE_MISSING
 
     def tell(self, number: int, plan: Plan) -> None:
         """Send a plan to a worker."""
@@ -261,6 +256,7 @@ class Workers:
 
     def drain(self) -> None:
         """Ask all workers to send nothing more, and for their last records."""
+        self._draining = True
         for client in set(self.runner.clients):
             self.runner.send_message("bench-drain", client_id=client)
 
@@ -292,19 +288,11 @@ class Workers:
         self._last_words_within(LEAVING_SECONDS, only_connected=False)
         self._awaiting = False
         self._keep = None
-        return [
-            {
-                "worker": known.number,
-                "id": client,
-                "sent": known.sent,
-                "unsent": known.unsent,
-                "recorded": known.recorded,
-                "late_plans": known.late_plans,
-                "clock_bound": known.clock_bound,
-                "lost": not known.finished,
-            }
-            for client, known in self._known.items()
-        ]
+        return [known.described(client) for client, known in self._known.items()]
+
+    def idle(self) -> int:
+        """Load processes that are connected and have taken no part in the test, such as one that came too late."""
+        return sum(client not in self._known for client in self.runner.clients)
 
     def choices(self) -> Choices | None:
         """Which classes the answers to all workers gave; None where they are not kept."""
@@ -315,8 +303,7 @@ class Workers:
         """Wait for the last words of all workers; False where some have not said them."""
 
         def expected(client: str) -> bool:
-            node = self.runner.clients.get(client)
-            return not only_connected or (node is not None and node.state != STATE_MISSING)
+            return not only_connected or self._connected(client)
 
         def missing() -> bool:
             return any(not known.finished and expected(client) for client, known in self._known.items())
@@ -335,7 +322,10 @@ class Workers:
                 "start all of them with the same locustfile and the same classes"
             )
             return
-        known = self._known.setdefault(msg.node_id, _Known(len(self._known)))
+        known = self._known.get(msg.node_id)
+        if known is None:
+            joined = time.perf_counter() - self._origin
+            known = self._known[msg.node_id] = KnownWorker(len(self._known), joined=joined)
         answer = {
             "echo": msg.data["clock"],
             "clock": time.perf_counter(),
@@ -375,20 +365,29 @@ class Workers:
         if known is None:
             return
         known.sent, known.unsent = msg.data["sent"], msg.data["unsent"]
+        known.retries, known.addresses = msg.data["retries"], msg.data["addresses"]
         known.late_plans = msg.data["late_plans"]
         if msg.data["choices"] is not None:
             known.choices = Choices.from_bytes(msg.data["choices"])
         known.clock_bound, known.finished = msg.data["clock_bound"], True
+        if not self._draining:
+            known.left = time.perf_counter() - self._origin
+            gevent.spawn_later(AT_ONCE_SECONDS, self._tell_left, known)
         if known.recorded != msg.data["recorded"]:
             log.warning(
                 "worker %d says %d records, %d came", known.number, msg.data["recorded"], known.recorded
             )
         self._changed.set()
 
+    def _tell_left(self, known: KnownWorker) -> None:
+        if not self._draining:  # else Ctrl-C reached the worker a moment sooner
+            log.warning("load process %d left %.1f s after the start", known.number, known.left)
+
     def _on_users(self, msg: Any, **_: Any) -> None:
         known = self._known.get(msg.node_id)
         if known is not None:
             known.arriving = msg.data
+            self._absent.discard(msg.node_id)
 
     def _on_telemetry(self, msg: Any, **_: Any) -> None:
         if self._observe is not None and self._keep is not None:

@@ -47,6 +47,7 @@ from bench.load.telemetry import (
     Values,
     gpus,
 )
+from bench.load.totals import total
 from bench.payload import Pool
 from bench.recording import RunWriter
 
@@ -329,16 +330,27 @@ class FirstProcess:
         if choices is not None:
             writer.attach(FILE, choices.to_bytes())
         self._measured = self._measured or writer.measured
-        counts = distribution.total(workers)
+        counts = total(workers)
         conductor, self.conductor = self.conductor, None
         arrivals = {"arrivals": conductor.described()} if conductor else {}
         if self._counted is not None:
             writer.update(server_counters=self._counted.after())
-        if not writer.finish(workers=workers, counts=counts, stopped=self._stopped, **arrivals):
+        took_part = {**writer.manifest["load"], "processes": len(workers)}
+        if self.workers is not None and (idle_ones := self.workers.idle()):
+            took_part["idle_processes"] = idle_ones
+        if not writer.finish(
+            workers=workers, counts=counts, stopped=self._stopped, load=took_part, **arrivals
+        ):
             return
         unsent = f" and {counts['unsent']} that failed unsent" if counts["unsent"] else ""
+        again = f" (and {counts['retries']} again)" if counts["retries"] else ""
         log.info(
-            "%s: %d requests sent%s, %d recorded", writer.path, counts["sent"], unsent, counts["recorded"]
+            "%s: %d requests sent%s%s, %d recorded",
+            writer.path,
+            counts["sent"],
+            again,
+            unsent,
+            counts["recorded"],
         )
         report = verdict.read(writer.path)
         if report is not None:

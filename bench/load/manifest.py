@@ -43,6 +43,7 @@ def describe(
                 for name, each in target.asked.items()
             },
             "tls": options.tls is not None,
+            "authority": options.authority,
             "metadata_keys": [key for key, _ in options.metadata],
         },
         "load": _load(environment, options, pools),

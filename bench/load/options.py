@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +13,9 @@ from bench import BenchError
 from bench.payload import Asked
 from bench.schedule import Schedule, parse
 from bench.schedule.text import FORMS
-from bench.wire.dial import TLS
+from bench.wire.dial import TLS, Address, authority_of
 from bench.wire.keepalive import Keepalive
+from bench.wire.unary import metadata_fields
 
 MODEL = "mnist"
 
@@ -75,6 +77,8 @@ class Options:
     """Seconds that are left out of the numbers; None: a transient at the start, where there is one."""
     keepalive: Keepalive | None = None
     """When a silent server is asked for a sign of life."""
+    authority: str | None = None
+    """The :authority of the calls; None: it follows from the address, or from the name that the certificate carries."""
 
     def own_seconds(self, name: str) -> float:
         """The value of a scenario's own option as seconds. Raises BenchError where it is none."""
@@ -82,7 +86,11 @@ class Options:
 
 
 def add_arguments(parser: Any) -> None:
-    """Register the options with Locust's parser, not in a group of theirs: its web form would leave them out."""
+    """Register the options with Locust's parser, not in a group of theirs: its web form would leave them out.
+
+    A plugin that has an option of the same name, before or after, ends Locust with one line and code 2.
+    """
+    _guard(parser)
 
     def option(name: str, **settings: Any) -> None:
         environment = "BENCH_" + name.lstrip("-").upper().replace("-", "_")
@@ -130,6 +138,12 @@ def add_arguments(parser: Any) -> None:
     option("--grpc-tls-cert", default="", metavar="PEM", help="client certificate (with --grpc-tls-key)")
     option("--grpc-tls-key", default="", metavar="PEM", help="client key", include_in_web_ui=False)
     option("--grpc-tls-server-name", default="", metavar="NAME", help="name that the certificate must carry")
+    option(
+        "--authority",
+        default="",
+        metavar="NAME",
+        help="name of the virtual host to call, as for Istio, Knative or an ingress (default: the address)",
+    )
     option(
         "--metadata",
         default="",
@@ -190,6 +204,28 @@ def add_arguments(parser: Any) -> None:
     option("--no-samples", default=False, action="store_true", help="keep histograms only, not every request")
 
 
+def _guard(parser: Any) -> None:
+    """Have a parser refuse a second option of one name in one line: Locust would log a traceback and go on without it."""
+    add, add_group = parser.add_argument, parser.add_argument_group
+
+    def add_argument(*names: str, **settings: Any) -> Any:
+        try:
+            return add(*names, **settings)
+        except argparse.ArgumentError as error:
+            print(
+                f"bench: {error}; rename the option in the locustfile or plugin that adds it too",
+                file=sys.stderr,
+            )
+            raise SystemExit(2) from None
+
+    def add_argument_group(*names: Any, **settings: Any) -> Any:
+        group = add_group(*names, **settings)
+        _guard(group)
+        return group
+
+    parser.add_argument, parser.add_argument_group = add_argument, add_argument_group
+
+
 def read_options(parsed: Any) -> Options:
     """Check Locust's parsed options. Raises BenchError naming option, value and what would be right."""
     asked = _asked(parsed)
@@ -206,7 +242,7 @@ def read_options(parsed: Any) -> Options:
         mnist=Path(parsed.mnist) if parsed.mnist else None,
         results=Path(parsed.results),
         note=note or None,
-        rest=str(parsed.rest or "").strip() or None,
+        rest=_rest(str(parsed.rest or "").strip()),
         keep_samples=not _truth(parsed.no_samples),
         schedule=_schedule(str(parsed.schedule or "").strip()),
         max_in_flight=_whole("--max-in-flight", parsed.max_in_flight, 1),
@@ -223,6 +259,7 @@ def read_options(parsed: Any) -> Options:
         experiment=_experiment(str(parsed.experiment)) if parsed.experiment else None,
         warm_up=_seconds("--warm-up", parsed.warm_up, least=0.0) if parsed.warm_up else None,
         keepalive=Keepalive(_seconds("--keepalive", parsed.keepalive)) if parsed.keepalive else None,
+        authority=authority_of(str(parsed.authority).strip()) if parsed.authority else None,
     )
 
 
@@ -249,6 +286,13 @@ def _asked(parsed: Any) -> Asked:
         deadline=_seconds("--deadline", parsed.deadline),
         given=frozenset(name for name, text in texts.items() if text),
     )
+
+
+def _rest(text: str) -> str | None:
+    try:
+        return Address.parse(text).text if text else None
+    except BenchError as error:
+        raise BenchError(f"--rest: {error}") from error
 
 
 def _experiment(path: str) -> dict[str, Any]:
@@ -315,7 +359,8 @@ def tls_of(parsed: Any) -> TLS | None:
 
 
 def metadata_of(text: str) -> tuple[tuple[str, str], ...]:
-    """Pairs for each call, from KEY=VARIABLE,...; raises BenchError for a variable that is not set."""
+    """Pairs for each call, from KEY=VARIABLE,...; raises BenchError for a variable that is not set, a key that is
+    reserved and a value that no header can carry."""
     pairs = []
     for item in filter(None, (part.strip() for part in text.split(","))):
         key, equals, variable = item.partition("=")
@@ -327,5 +372,9 @@ def metadata_of(text: str) -> tuple[tuple[str, str], ...]:
             raise BenchError(
                 f"--metadata {item}: the environment variable {variable} is not set; export it first"
             )
+        try:
+            metadata_fields([(key, os.environ[variable])])
+        except ValueError as problem:
+            raise BenchError(f"--metadata {item}: {problem}") from None
         pairs.append((key.lower(), os.environ[variable]))
     return tuple(pairs)

@@ -4,8 +4,10 @@ POST /v1/models/NAME[/versions/N | /labels/L]:predict with row-format JSON (Tens
 on a connection of each user, kept open; only as much of the protocol as such answers need.
 """
 
+import itertools
 import json
 import time
+from collections import Counter
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -18,7 +20,9 @@ from bench import BenchError
 from bench.load.record import Recorder
 from bench.payload import Pool, array_of, tensor_of
 from bench.wire.client import Reply
+from bench.wire.dial import Address, ConnectError
 from bench.wire.messages import PredictRequest, PredictResponse
+from bench.wire.open import connect_first
 
 _CODES: Final = {
     400: 3,
@@ -75,54 +79,75 @@ def _json_rows(array: "np.ndarray[Any, Any]") -> list[Any]:
     raise BenchError(f"an input of dtype {array.dtype}: only numbers and booleans are sent over REST here")
 
 
+class Dropped(OSError):  # noqa: N818  # it is caught here, and never shown
+    """The server closed a connection that was kept open before it answered anything: as when its time-out crosses us."""
+
+
 @dataclass
 class RestConnection:
-    """One connection to a REST port, opened when it is first needed and again after a failure."""
+    """One connection to a REST port, opened when it is first needed and again after a failure.
+
+    A request that meets the end of a kept connection goes once more on a new one.
+    """
 
     address: str
-    """host:port"""
+    """host:port; BenchError for others."""
     output: str
     """What the answers' values are called; REST does not say."""
     model: str
     version: int | None
     """That was asked for by number: an answer over REST names none."""
+    turn: int = 0
+    """Which of several addresses is tried first."""
 
     def __post_init__(self) -> None:
+        self._address = Address.parse(self.address)
         self._socket: Any = None
+        self._kept = False  # the connection has brought an answer
         self.sent: float | None = None
-        """When the newest request was handed to the kernel; None: it was not, or not all of it."""
+        """When the last byte of the newest request was handed to the kernel, for the first time; None: it was not."""
+        self.waiting = False
+        """Whether the newest request is whole on its way, so that `resume` may wait for its answer."""
+        self.retries = 0
+        """Requests that went again."""
+        self.where = ""
+        """The server's address, such as 10.0.0.1:8501, that the newest request went to first."""
+        self._message = b""
         self._received = bytearray()
         self._give_up = 0.0
 
     def ask(self, message: bytes, seconds: float) -> Reply:
         """Send one HTTP request and wait for its answer, as a PredictResponse; never raises for what a server does."""
-        self.sent, self._received, self._give_up = None, bytearray(), time.perf_counter() + seconds
-        return self._finish(message)
+        self.sent, self._message, self._give_up = None, message, time.perf_counter() + seconds
+        return self._finish(begun=False)
 
     def resume(self) -> Reply:
         """Go on waiting for the answer to a request that was sent by a greenlet that has been killed since."""
-        return self._finish(None)
+        return self._finish(begun=True)
 
-    def _finish(self, message: bytes | None) -> Reply:
+    def _finish(self, *, begun: bool) -> Reply:
         limit = gevent.Timeout(max(self._give_up - time.perf_counter(), 0.0))
         try:
             with limit:
-                if message is not None:
-                    if self._socket is None:
-                        self._connect()
-                    self._socket.sendall(message)
-                    self.sent = time.perf_counter()
-                status, body, done = self._read()
+                try:
+                    if not begun:
+                        self._begin()
+                    status, body, done = self._read()
+                except Dropped:
+                    self.close()
+                    self.retries += 1
+                    self._begin()
+                    status, body, done = self._read()
         except gevent.Timeout as expired:
             self.close()
             if expired is not limit:  # of the scenario's own
                 raise
             return Reply(DEADLINE_EXCEEDED, "Deadline Exceeded", b"", self.sent, time.perf_counter())
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, ConnectError) as error:
             self.close()
             return Reply(UNAVAILABLE, f"{self.address}: {error}", b"", self.sent, time.perf_counter())
         except gevent.GreenletExit:
-            if self.sent is None:
+            if not self.waiting:
                 self.close()
             raise
         if status != 200:
@@ -138,10 +163,30 @@ class RestConnection:
             self._socket.close()
             self._socket = None
 
-    def _connect(self) -> None:
-        host, _, port = self.address.rpartition(":")
-        self._socket = socket.create_connection((host.strip("[]"), int(port)))
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    def _begin(self) -> None:
+        """Send the newest request, on a new connection where there is none."""
+        self.waiting, self._received = False, bytearray()
+        if self._socket is None:
+            self._socket, place = connect_first(self._address, self.turn)
+            self._kept = False
+            self.where = self.where if self.sent is not None else place.text
+        rest = memoryview(self._message)
+        try:
+            while True:
+                now = time.perf_counter()
+                count = self._socket.send(rest)
+                if count == len(rest):
+                    break
+                rest = rest[count:]
+                socket.wait_write(self._socket.fileno())
+        except OSError as problem:
+            raise self._lost(problem) from None
+        self.waiting = True
+        if self.sent is None:
+            self.sent = now
+
+    def _lost(self, problem: OSError) -> OSError:
+        return Dropped(*problem.args) if self._kept and not self._received else problem
 
     def _read(self) -> tuple[int, bytes, float]:
         """Status, body and the instant of the last byte. Raises OSError or ValueError."""
@@ -156,14 +201,18 @@ class RestConnection:
         while len(received) < size:
             received += self._receive()
         done = time.perf_counter()
-        if headers.get("connection", "").lower() == "close":
+        self._kept, self.waiting = True, False
+        if "close" in headers.get("connection", "").lower() or lines[0].startswith("HTTP/1.0"):
             self.close()
         return int(lines[0].split()[1]), bytes(received[end + 4 : size]), done
 
     def _receive(self) -> bytes:
-        piece: bytes = self._socket.recv(_READ)
+        try:
+            piece: bytes = self._socket.recv(_READ)
+        except OSError as problem:
+            raise self._lost(problem) from None
         if not piece:
-            raise OSError("the server closed the connection")
+            raise self._lost(OSError("the server closed the connection"))
         return piece
 
     def _response(self, body: bytes) -> bytes:
@@ -182,11 +231,15 @@ class RestConnection:
 class RestCalls:
     """The calls of one load process over REST: counted, and waited for when their user is gone."""
 
-    def __init__(self, address: str | None, deadline: float) -> None:
-        """address: host:port of the server's REST API; None: nobody asks there."""
+    def __init__(self, address: str | None, deadline: float, turn: int = 0) -> None:
+        """address: host:port of the server's REST API; None: nobody asks there. turn: which of several addresses the
+        first connection begins with."""
         self.address, self._deadline = address, deadline
-        self.sent = 0
-        """Requests handed to the kernel."""
+        self.addresses: Counter[str] = Counter()
+        """Requests handed to the kernel, by the server's addresses."""
+        self.retries = 0
+        """Requests that went again."""
+        self._turns = itertools.count(turn)
         self.in_flight = 0
         """Requests that have not ended."""
         self._closed = False
@@ -196,7 +249,7 @@ class RestCalls:
         """A connection of a user's own."""
         if self.address is None:
             raise RuntimeError("the test began without a REST port, although it asks over REST")
-        return RestConnection(self.address, pool.output, pool.model, pool.version)
+        return RestConnection(self.address, pool.output, pool.model, pool.version, next(self._turns))
 
     def ask(self, connection: RestConnection, message: bytes, recorder: Recorder, index: int) -> int:
         """Send a request, wait for its answer and record it; gives its gRPC status code."""
@@ -204,7 +257,7 @@ class RestCalls:
         try:
             reply = connection.ask(message, self._deadline)
         except gevent.GreenletExit:
-            if connection.sent is None or self._closed:
+            if not connection.waiting or self._closed:
                 self._cancel(connection, recorder, index)
             else:
                 self._left_behind.spawn(self._resume, connection, recorder, index)
@@ -212,7 +265,7 @@ class RestCalls:
         except BaseException:
             self._cancel(connection, recorder, index)
             raise
-        return self._ended(reply, recorder, index)
+        return self._ended(connection, reply, recorder, index)
 
     def close(self) -> None:
         """Give up what is in flight, also what users do who are killed from now on."""
@@ -221,19 +274,25 @@ class RestCalls:
 
     def _resume(self, connection: RestConnection, recorder: Recorder, index: int) -> None:
         try:
-            self._ended(connection.resume(), recorder, index)
+            self._ended(connection, connection.resume(), recorder, index)
         except gevent.GreenletExit:
             self._cancel(connection, recorder, index)
         connection.close()
 
-    def _ended(self, reply: Reply, recorder: Recorder, index: int) -> int:
-        self.in_flight -= 1
-        self.sent += reply.sent is not None
+    def _ended(self, connection: RestConnection, reply: Reply, recorder: Recorder, index: int) -> int:
+        self._count(connection)
         recorder.add(None, index, reply)
         return reply.status
 
     def _cancel(self, connection: RestConnection, recorder: Recorder, index: int) -> None:
         connection.close()
-        self.in_flight -= 1
-        self.sent += connection.sent is not None
+        self._count(connection)
         recorder.add_cancelled(None, index, connection.sent)
+
+    def _count(self, connection: RestConnection) -> None:
+        """Count the newest request of a connection, which has ended."""
+        self.in_flight -= 1
+        if connection.sent is not None:
+            self.addresses[connection.where] += 1
+        self.retries += connection.retries
+        connection.retries = 0

@@ -1,6 +1,6 @@
 """What becomes of a run whose folder cannot be written any more, as on a full disk?"""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from bench import BenchError
@@ -22,6 +22,11 @@ class RunFolder:
         self.broken = False
         self.measured = False
         """Whether any request has ended."""
+
+    @property
+    def manifest(self) -> Mapping[str, Any]:
+        """What it says of itself so far."""
+        return self._writer.manifest
 
     def append(self, worker: int, chunk: Chunk, pause: Pause = no_pause) -> None:
         """Take in what a load process sent."""

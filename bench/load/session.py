@@ -62,7 +62,9 @@ class Session:
         self.environment = environment
         self.options = options
         self.deadline = options.asked.deadline
-        self.channel = connect(address, options, connections=options.connections)
+        # the addresses of a name are taken in turn by the connections of all load processes
+        turn = max(0, getattr(environment.runner, "worker_index", 0)) * options.connections
+        self.channel = connect(address, options, connections=options.connections, turn=turn)
         self.draining = False
         """True from the moment the test stops: users send nothing more."""
         self.ended: float | None = None
@@ -72,7 +74,7 @@ class Session:
         self.clock_bound = 0.0
         """Seconds by which this process's times may be off the master's."""
         self.recorded = 0
-        self.rest = RestCalls(options.rest, self.deadline)
+        self.rest = RestCalls(options.rest, self.deadline, turn)
         self._awaiting = self._hurried = False
         self._sink = sink
         self._recorders = {
@@ -112,21 +114,31 @@ class Session:
 
     @property
     def sent(self) -> int:
-        """Calls whose bytes were handed to the kernel."""
-        return self.channel.sent_calls + self.rest.sent
+        """Requests whose last byte was handed to the kernel; one that had to be sent again counts once."""
+        return self.channel.sent_calls + self.rest.addresses.total()
 
     @property
     def unsent(self) -> int:
         """Calls that were recorded although no byte of them left."""
         return sum(recorder.unsent for recorder in self._recorders.values())
 
-    def counts(self) -> dict[str, int]:
+    def counts(self) -> dict[str, Any]:
         """What this process did; recorded = sent + unsent unless something was lost.
 
+        retries: further attempts of requests that a server gave back or that met the end of a connection; None where
+        the transport does not say. addresses: the requests sent, by the server's addresses where they are known.
         late_plans: changes of users that it learned of too late to send the same arrivals as planned.
         """
         late = sum(engine.late_divisions for engine in self._engines.values())
-        return {"sent": self.sent, "unsent": self.unsent, "recorded": self.recorded, "late_plans": late}
+        retries = self.channel.retries
+        return {
+            "sent": self.sent,
+            "retries": None if retries is None else retries + self.rest.retries,
+            "unsent": self.unsent,
+            "recorded": self.recorded,
+            "addresses": dict(self.channel.addresses + self.rest.addresses),
+            "late_plans": late,
+        }
 
     def refer(self, answered: Sequence[Answered]) -> None:
         """Compare answers with those of the idle server, by the order of the pools."""

@@ -2,18 +2,23 @@
 
 import fcntl
 import hashlib
+import logging
 import os
+import stat
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Final
 
 from bench import BenchError
 from bench.load.options import Options
 from bench.wire import messages
+
+log = logging.getLogger("bench")
 
 LOOK_SECONDS = 0.1
 METRICS_PATH = "/monitoring/prometheus/metrics"
@@ -159,5 +164,45 @@ def _export(folder: Path, model: str, flags: Sequence[str], say: Callable[[str],
 
 
 def cache_folder() -> Path:
-    """Where what can be made again is kept between runs (XDG base directory specification)."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "serving-bench"
+    """Where what can be made again is kept between runs (XDG base directory specification).
+
+    Without a home that can be written, a folder of this user's own below the system's temporary ones, which is said once.
+    """
+    folder: Path | None = None
+    try:
+        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "serving-bench"
+        folder.mkdir(parents=True, exist_ok=True)
+        problem = "" if os.access(folder, os.W_OK | os.X_OK) else f"{folder}: not writable"
+    except (OSError, RuntimeError) as error:  # RuntimeError: no HOME, and nobody knows this user
+        problem = f"{folder}: {error.strerror}" if isinstance(error, OSError) else f"HOME: {error}"
+    if not problem and folder is not None:
+        return folder
+    other = _temporary_cache()
+    if other not in _told:
+        _told.add(other)
+        log.warning(
+            "%s; models and calibrations are kept in %s instead: set XDG_CACHE_HOME for another folder",
+            problem,
+            other,
+        )
+    return other
+
+
+_told: Final[set[Path]] = set()
+
+
+def _temporary_cache() -> Path:
+    """The same folder each time, if it is this user's alone; models of somebody else would be executed."""
+    folder = Path(tempfile.gettempdir()) / f"serving-bench-{os.getuid()}"
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        about = folder.lstat()
+        if stat.S_ISDIR(about.st_mode) and about.st_uid == os.getuid() and not about.st_mode & 0o022:
+            return folder
+    except OSError as error:
+        raise BenchError(
+            f"{folder}: {error.strerror}; set XDG_CACHE_HOME to a folder that can be written"
+        ) from None
+    raise BenchError(
+        f"{folder}: not this user's own folder; set XDG_CACHE_HOME to a folder that can be written"
+    )

@@ -126,8 +126,8 @@ def look(
     return replace(first, version=first.version if same else None, warning=warning, asked=asked)
 
 
-def connect(address: str, options: Options, *, connections: int) -> Channel:
-    """An open channel to the target. Raises BenchError where nobody listens."""
+def connect(address: str, options: Options, *, connections: int, turn: int = 0) -> Channel:
+    """An open channel to the target; `turn`: as for `Channel`. Raises BenchError where nobody listens."""
     channel: Channel = open_channel(
         options.transport,
         address,
@@ -135,6 +135,8 @@ def connect(address: str, options: Options, *, connections: int) -> Channel:
         tls=options.tls,
         metadata=options.metadata,
         keepalive=options.keepalive,
+        authority=options.authority,
+        turn=turn,
     )
     try:
         channel.connect(CONNECT_SECONDS)

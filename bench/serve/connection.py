@@ -114,25 +114,24 @@ class GrpcConnection:
 
     def respond(self, call: int, message: bytes) -> None:
         try:
-            self._respond(call, 0, "", message)
+            if self._respond(call, 0, "", message):
+                self._owner.answered()
         except Exception as error:  # noqa: BLE001 - the clients of the same batch still wait for their answers
             self._fail(error)
-        self._owner.answered()
         if not self.queued:
             self._owner.dirty(self)
 
     def respond_all(self, calls: range, messages: Alike) -> None:
         try:
-            self.http.respond_all(calls, messages)
+            self._owner.answered(self.http.respond_all(calls, messages))
         except Exception as error:  # noqa: BLE001 - as in `respond`
             self._fail(error)
-        self._owner.answered(len(calls))
         if not self.queued:
             self._owner.dirty(self)
 
     def refuse(self, call: int, refusal: Refusal) -> None:
-        self._respond(call, refusal.code, refusal.details)
-        self._owner.answered()
+        if self._respond(call, refusal.code, refusal.details):
+            self._owner.answered()
         if not self.queued:
             self._owner.dirty(self)
 
@@ -191,6 +190,7 @@ class GrpcConnection:
         if sock is None:
             return
         self.http.lose(reason)
+        self._release()
         self._loop.unregister(sock.fileno())
         sock.close()
         self._outbox.clear()
@@ -218,6 +218,12 @@ class GrpcConnection:
         """Close the connection if the client has taken nothing for long."""
         if self._outbox.size and now - self._outbox.progress > STALL_SECONDS:
             self.close(f"the client has read nothing for {STALL_SECONDS:g} s")
+
+    def _release(self) -> None:
+        """Calls that nobody waits for any more make room for others."""
+        released, self.http.released = self.http.released, 0
+        if released:
+            self._owner.answered(released)
 
     def _on_event(self, mask: int) -> None:
         try:
@@ -269,8 +275,8 @@ class GrpcConnection:
             for burst in http.bursts:
                 self._owner.take_burst(self, burst)
             http.bursts.clear()
-        if http.cancelled:
-            http.cancelled.clear()  # the executor asks `wants` before it runs what has waited
+        if http.released:
+            self._release()  # the executor asks `wants` before it runs what has waited
         self._read_since += len(data)
         if self._read_since > _LOOK_AFTER:
             self._read_since = 0

@@ -160,6 +160,11 @@ class HttpConnection:
                 self._finish()
                 return
             if isinstance(event, h11.Request):
+                if {b"transfer-encoding", b"content-length"} <= {name for name, _ in event.headers}:
+                    # RFC 9112, 6.1: what a proxy in between takes for the end of the request may be another place
+                    self._respond(Plain(400, b'{"error": "both Transfer-Encoding and Content-Length"}'))
+                    self._finish()
+                    return
                 self._request, self._size = event, 0
                 self._parts.clear()
                 if self._http.they_are_waiting_for_100_continue:

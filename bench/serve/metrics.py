@@ -8,13 +8,14 @@ when somebody reads them.
 import json
 import re
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 import numpy as np
 
 _MAX_SERIES: Final = 1000
-"""Series of one metric; model names come from clients, and further ones share the series of OTHER."""
+"""Series of one metric; names that clients invent beyond these share the series of OTHER, models that are served
+always have their own."""
 OTHER: Final = "OTHER"
 _PENDING: Final = 1024
 """Numbers kept before they are put into buckets: a pause of 0.1 ms; 16,384 at once were one of 2 ms."""
@@ -32,21 +33,30 @@ def exponential(start: float, growth: float, count: int) -> tuple[float, ...]:
     return tuple(start * growth**power for power in range(count))
 
 
+Served = Callable[[Labels], bool]
+"""Whether label values begin with the name of a model that is served."""
+
+
+def _nobody(_values: Labels) -> bool:
+    return False
+
+
 class Counter:
     """A number for each combination of label values that only grows."""
 
     kind: Final = "counter"
 
-    def __init__(self, name: str, labels: Labels = ()) -> None:
+    def __init__(self, name: str, labels: Labels = (), served: Served = _nobody) -> None:
         self.name = name
         self.labels = labels
+        self._served = served
         self._lock = threading.Lock()
         self._counts: dict[Labels, int] = {}
 
     def add(self, values: Labels, count: int = 1) -> None:
         """Add to the series of these label values."""
         with self._lock:
-            if values not in self._counts and len(self._counts) >= _MAX_SERIES:
+            if values not in self._counts and len(self._counts) >= _MAX_SERIES and not self._served(values):
                 values = (OTHER, *values[1:])
             self._counts[values] = self._counts.get(values, 0) + count
 
@@ -105,9 +115,10 @@ class Sampler:
 
     kind: Final = "histogram"
 
-    def __init__(self, name: str, labels: Labels, bounds: Sequence[float]) -> None:
+    def __init__(self, name: str, labels: Labels, bounds: Sequence[float], served: Served = _nobody) -> None:
         self.name = name
         self.labels = labels
+        self._served = served
         self._bounds = bounds
         self._lock = threading.Lock()
         self._series: dict[Labels, Series] = {}
@@ -117,7 +128,11 @@ class Sampler:
         found = self._series.get(values)
         if found is None:
             with self._lock:
-                if values not in self._series and len(self._series) >= _MAX_SERIES:
+                if (
+                    values not in self._series
+                    and len(self._series) >= _MAX_SERIES
+                    and not self._served(values)
+                ):
                     values = (OTHER, *values[1:])
                 found = self._series.setdefault(values, Series(self._bounds))
         return found
@@ -153,18 +168,26 @@ class Metrics:
     """The metrics of one server process. Times are microseconds."""
 
     def __init__(self) -> None:
+        self.serves: Callable[[str], bool] = lambda _name: False
+        """Whether a name is that of a model of this server; for whoever knows to set."""
+
+        def served(values: Labels) -> bool:
+            return self.serves(values[0])
+
         serving = "/tensorflow/serving"
         batching = f"{serving}/batching_session"
-        self.request_count = Counter(f"{serving}/request_count", ("model_name", "status"))
+        self.request_count = Counter(f"{serving}/request_count", ("model_name", "status"), served)
         self.request_latency = Sampler(
-            f"{serving}/request_latency", ("model_name", "API", "entrypoint"), _LATENCY
+            f"{serving}/request_latency", ("model_name", "API", "entrypoint"), _LATENCY, served
         )
         self.runtime_latency = Sampler(
-            f"{serving}/runtime_latency", ("model_name", "API", "runtime"), _LATENCY
+            f"{serving}/runtime_latency", ("model_name", "API", "runtime"), _LATENCY, served
         )
         self.graph_runs = Counter("/tensorflow/core/graph_runs")
-        self.example_counts = Sampler(f"{serving}/request_example_counts", ("model",), exponential(1, 2, 15))
-        self.example_count_total = Counter(f"{serving}/request_example_count_total", ("model",))
+        self.example_counts = Sampler(
+            f"{serving}/request_example_counts", ("model",), exponential(1, 2, 15), served
+        )
+        self.example_count_total = Counter(f"{serving}/request_example_count_total", ("model",), served)
         self.warmup_latency = Sampler(f"{serving}/model_warmup_latency", ("model_path", "status"), _LATENCY)
         self.warmup_records = Counter(f"{serving}/model_warmup_records_read", ("model_path", "status"))
         self.queuing_latency = Sampler(
@@ -179,7 +202,8 @@ class Metrics:
 
     def every(self) -> list[Counter | Sampler]:
         """All metrics, by name."""
-        return sorted(vars(self).values(), key=lambda metric: metric.name)
+        metrics = (each for each in vars(self).values() if isinstance(each, Counter | Sampler))
+        return sorted(metrics, key=lambda metric: metric.name)
 
     def total(self, name: str) -> int:
         """The sum over all series of a counter by its name, 0 for a name that is none."""

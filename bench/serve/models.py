@@ -40,6 +40,7 @@ def serving(options: Options, metrics: Metrics) -> Iterator[Repository]:
                 labels_for_unavailable=options.allow_version_labels_for_unavailable_models,
             ),
         )
+        metrics.serves = repository.serves
         cleanup.callback(repository.stop)
         try:
             repository.start(config)

@@ -171,6 +171,10 @@ def check(options: Options) -> None:
         value = getattr(options, name)
         if value is not None and value < 1:
             raise BenchError(f"--{name} {value}: at least 1")
+    if options.backend == "null" and options.rest_api_port is not None:
+        raise BenchError(
+            "--rest_api_port: the null backend has no REST API; leave it out, or --backend synthetic"
+        )
     if options.batching_parameters_file and not options.enable_batching:
         raise BenchError("--batching_parameters_file is set without --enable_batching: set both or neither")
     parallelism = (

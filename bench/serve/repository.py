@@ -90,6 +90,10 @@ class Repository:
         with self._changed:
             return [v.status() for v in self._history.of(name) if number is None or v.number == number]
 
+    def serves(self, name: str) -> bool:
+        """Whether a model of this name is configured."""
+        return name in self._models
+
     def models(self) -> list[str]:
         """Names of the configured models."""
         with self._changed:

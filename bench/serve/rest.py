@@ -5,7 +5,6 @@ A pure function of method, target, headers and body; sockets belong to others (r
 
 import json
 import re
-import zlib
 from collections.abc import Callable, Mapping
 from time import perf_counter
 from typing import Any, Final, NamedTuple
@@ -13,9 +12,10 @@ from urllib.parse import unquote
 
 from google.protobuf import json_format
 
-from bench.serve import json_examples, json_inputs, json_outputs, json_text
+from bench.serve import json_outputs, json_requests, json_text
+from bench.serve.json_process import INLINE, INLINE_VALUES, JsonProcesses
 from bench.serve.metrics import Metrics
-from bench.serve.prediction import DEFAULT_SIGNATURE, Predictions
+from bench.serve.prediction import Predictions
 from bench.serve.repository import Repository
 from bench.serve.servable import Code, Refusal
 from bench.serve.services import Services
@@ -23,9 +23,6 @@ from bench.serve.unforeseen import unforeseen
 from bench.wire import messages
 
 PROMETHEUS_PATH: Final = "/monitoring/prometheus/metrics"
-
-_MAX_UNPACKED: Final = 1 << 28
-"""Bytes that a compressed request body may unpack to."""
 
 _STATUS: Final = {
     Code.OK: 200,
@@ -78,6 +75,23 @@ class Answer(NamedTuple):
     body: bytes
 
 
+class Body:
+    """The body of a request, which is unpacked and read only where it is needed."""
+
+    def __init__(self, content: bytes, headers: Mapping[str, str]) -> None:
+        self.content = content
+        self.gzip = headers.get("content-encoding", "").lower() == "gzip"
+
+    def document(self, *, inline: bool) -> dict[str, Any] | None:
+        """The JSON object in it; None where it is too large to be read here, unless `inline`. Raises `Refusal`."""
+        content = self.content
+        if self.gzip:
+            content = json_requests.unpacked(content, most=INLINE)
+            if len(content) <= INLINE or inline:
+                content = json_requests.unpacked(self.content)
+        return json_text.parsed(content) if inline or len(content) <= INLINE else None
+
+
 class Rest:
     """The REST API of one server."""
 
@@ -92,7 +106,10 @@ class Rest:
         page: Callable[[], str] | None = None,
         prometheus_path: str | None = None,
         cors: bool = False,
+        processes: JsonProcesses | None = None,
     ) -> None:
+        """processes: where large JSON is read and written; None: here."""
+        self._processes = processes
         self._repository = repository
         self._predictions = predictions
         self._services = services
@@ -126,7 +143,7 @@ class Rest:
         if not target.lower().startswith("/v1/"):
             return Answer(404, {"Content-Type": "text/html"}, _NOT_FOUND.encode())
         try:
-            text = self._text(method, target, _unpacked(headers, body))
+            text = self._text(method, target, Body(body, headers))
         except _NoVersion:
             return Answer(400, dict(_JSON), b"")
         except Refusal as refusal:
@@ -135,7 +152,7 @@ class Rest:
             return _error(_invalid("the JSON of the request is nested too deeply"))
         return Answer(200, dict(_JSON), text.encode("utf-8", "surrogateescape"))
 
-    def _text(self, method: str, target: str, body: bytes) -> str:
+    def _text(self, method: str, target: str, body: Body) -> str:
         call = _CALL.fullmatch(target) if method == "POST" else None
         if call is not None:
             spec = _model_spec(call)
@@ -168,40 +185,43 @@ class Rest:
         self._metrics.request_latency.series((name, api, "REST")).add((perf_counter() - started) * 1e6)
         return text
 
-    def _predict(self, spec: Any, body: bytes) -> str:
-        document = json_text.parsed(body)
-        name = _signature_name(document) or DEFAULT_SIGNATURE
+    def _predict(self, spec: Any, body: Body) -> str:
+        processes, document = self._processes, body.document(inline=self._processes is None)
         with self._repository.acquire(spec) as handle:
-            signature = handle.servable.signatures.get(name)
-            if signature is None:
-                raise _invalid(f'Serving signature name: "{name}" not found in signature def')
-            if not signature.inputs:
-                raise _invalid(
-                    f"Failed to get input map for signature: {_signature_name(document) or 'DEFAULT'}"
-                )
-            asked = json_inputs.read(document, signature.inputs)
-            self._predictions.allow(signature)
+            signatures = handle.servable.signatures
+            if document is None and processes is not None:
+                name, asked = processes.predict(body.content, body.gzip, signatures)
+            else:
+                name, asked = json_requests.predict(document or {}, signatures)
+            self._predictions.allow(signatures[name])
             outputs = self._services.run("Predict", handle, name, asked.inputs)
-            return json_outputs.tensors(outputs, asked.format)
+        values = sum(array.size for array in outputs.values())
+        if processes is not None and values > INLINE_VALUES:
+            return processes.tensors(outputs, asked.format)
+        return json_outputs.tensors(outputs, asked.format)
 
-    def _classify(self, spec: Any, body: bytes) -> str:
+    def _classify(self, spec: Any, body: Body) -> str:
         request = messages.ClassificationRequest(model_spec=spec)
         self._fill(request, body)
         return json_outputs.classifications(self._services.classify(request, "REST").result)
 
-    def _regress(self, spec: Any, body: bytes) -> str:
+    def _regress(self, spec: Any, body: Body) -> str:
         request = messages.RegressionRequest(model_spec=spec)
         self._fill(request, body)
         return json_outputs.regressions(self._services.regress(request, "REST").result)
 
-    def _fill(self, request: Any, body: bytes) -> None:
+    def _fill(self, request: Any, body: Body) -> None:
         try:
-            document = json_text.parsed(body)
-            request.model_spec.signature_name = _signature_name(document)
-            json_examples.read(document, request.input)
+            document = body.document(inline=self._processes is None)
+            if document is None and self._processes is not None:
+                name, given = self._processes.examples(body.content, body.gzip)
+            else:
+                name, given = json_requests.examples(document or {})
         except Refusal as refusal:
             self._metrics.request_count.add((request.model_spec.name, refusal.code.name))
             raise
+        request.model_spec.signature_name = name
+        request.input.CopyFrom(given)
 
     def _status(self, spec: Any) -> str:
         spec.ClearField("version_label")
@@ -246,28 +266,6 @@ def _model_spec(path: re.Match[str]) -> Any:
     elif path["label"] is not None:
         spec.version_label = unquote(path["label"])
     return spec
-
-
-def _signature_name(document: Mapping[str, Any]) -> str:
-    name = document.get("signature_name", "")
-    if not isinstance(name, str):
-        raise json_text.malformed(
-            document, "not formatted correctly. 'signature_name' key must be a string value."
-        )
-    return name
-
-
-def _unpacked(headers: Mapping[str, str], body: bytes) -> bytes:
-    if headers.get("content-encoding", "").lower() != "gzip":
-        return body
-    unpacker = zlib.decompressobj(wbits=31)
-    try:
-        unpacked = unpacker.decompress(body, _MAX_UNPACKED)
-    except zlib.error as error:
-        raise _invalid(f"the gzip body of the request is broken: {error}") from None
-    if unpacker.unconsumed_tail:
-        raise _invalid(f"the gzip body of the request unpacks to more than {_MAX_UNPACKED} bytes")
-    return unpacked
 
 
 def _invalid(text: str) -> Refusal:

@@ -5,6 +5,7 @@ from typing import Any
 from bench.serve.batching import Continuous, Executor, Runner
 from bench.serve.calls import Calls
 from bench.serve.health import Health
+from bench.serve.json_process import JsonProcesses
 from bench.serve.loop import Loop
 from bench.serve.metrics import Metrics
 from bench.serve.options import Options
@@ -49,6 +50,7 @@ class Stack:
             check_method_name=options.enable_signature_method_name_check,
             health=self.health,
         )
+        self._processes = JsonProcesses(options.rest_api_timeout_in_ms / 1e3)
         together = None if siblings is None else Together(siblings, self.services, metrics)
         self.rest = Rest(
             repository,
@@ -59,6 +61,7 @@ class Stack:
             page=None if together is None else together.page,
             prometheus_path=settings.prometheus_path,
             cors=options.rest_api_enable_cors_support,
+            processes=self._processes,
         )
         self.calls = Calls(
             self._predictions,
@@ -78,6 +81,7 @@ class Stack:
         """End the threads."""
         self.executor.close()
         self.calls.close()
+        self._processes.close()
 
 
 def _executor(

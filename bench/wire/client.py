@@ -1,8 +1,8 @@
 """How does a greenlet call a gRPC server at the speed of a native client?"""
 
-import random
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any, Final, NamedTuple
 
@@ -14,19 +14,16 @@ from gevent.hub import get_hub
 from bench import BenchError, __version__
 from bench.wire import unary
 from bench.wire.deadlines import Deadlines, Queue
-from bench.wire.dial import TLS, Address, ConnectError, client_context, dial
+from bench.wire.dial import TLS, Address, authority_of, client_context
 from bench.wire.exchange import Exchange, RequestHead
-from bench.wire.http2_client import ClientConnection
+from bench.wire.keep import keep
 from bench.wire.keepalive import Keepalive
 from bench.wire.link import Link
+from bench.wire.open import Opener
 
 USER_AGENT: Final = f"serving-bench/{__version__}"
 
-_DIAL_LIMIT: Final = 20.0  # seconds, name look-up and TLS included: gRPC's least connect timeout
 _ALL_FAILED: Final = "failed to connect to all addresses; last error: "  # gRPC's words
-_FIRST_PAUSE: Final = 0.1  # seconds; gRPC's 1 s would make a server's restart look longer than it was
-_LONGEST_PAUSE: Final = 5.0
-_PAUSE_GROWTH: Final = 1.6
 _MOST_HEADS: Final = 4096
 _new: Final = tuple.__new__  # Reply(...) takes 0.34 us instead of 0.21
 _SHORTEST_TIMER: Final = 0.001  # seconds; the loop counts in milliseconds
@@ -41,7 +38,8 @@ class Reply(NamedTuple):
     message: bytes
     """Empty on errors."""
     sent: float | None
-    """When the last byte of the request was handed to the kernel; None: never, as while the server is down."""
+    """When the last byte of the request was handed to the kernel, for the first time if it had to be sent again; None:
+    never, as while the server is down."""
     done: float
     """When the last frame of the answer was read, or the call was given up."""
 
@@ -60,11 +58,18 @@ class Call(Exchange):
         self._link: Link | None = None
         self._queue: Queue[Call] | None = None
 
-    def cancel(self) -> None:
-        """Give the call up: the server is told, `on_reply` will not run. Nothing happens where it has ended."""
+    def cancel(self) -> float | None:
+        """Give the call up: the server is told, `on_reply` will not run. Nothing happens where it has ended.
+
+        Gives when its last byte was handed to the kernel; None: it was not, and it does not count as sent.
+        """
+        sent = self.sent
         if self._on_reply is not None:
             self._on_reply = None
             self._channel._forget(self)
+            if sent is None:
+                self.sent = time.perf_counter()  # what of it leaves later is not counted
+        return sent
 
     def hand_over(self, on_reply: Callable[[Reply], Any]) -> None:
         """Let `on_reply` learn how the call ends, in place of the one before. Nothing happens where it has ended."""
@@ -88,23 +93,33 @@ class Channel:
         largest_message: int = unary.LARGEST_MESSAGE,
         user_agent: str = USER_AGENT,
         keepalive: Keepalive | None = None,
+        authority: str | None = None,
+        turn: int = 0,
     ) -> None:
-        """`metadata` goes with each call. Raises BenchError for an unusable address or TLS file, ValueError for
-        metadata that no header can carry."""
-        self._address = Address.parse(address)
-        self._context = None if tls is None else client_context(tls)
-        self._server_name = (tls and tls.server_name) or self._address.host or "localhost"
-        self._authority = self._address.authority if tls is None or not tls.server_name else tls.server_name
-        self._metadata = tuple(metadata)
-        unary.metadata_fields(self._metadata)
-        self._largest = largest_message
-        self._user_agent = user_agent
-        self._keepalive = keepalive
+        """Where the address is a name for several, the connections take them in turn, the first number `turn`.
+
+        `metadata` goes with each call; `authority` stands for the :authority that follows from address and TLS.
+        Raises BenchError for an unusable address, authority or TLS file, ValueError for metadata that no header can
+        carry.
+        """
+        self._address = where = Address.parse(address)
+        server_name = tls and tls.server_name
+        unary.metadata_fields(metadata)
+        self._opener = Opener(
+            where,
+            authority=authority_of(authority) if authority else server_name or where.authority,
+            context=None if tls is None else client_context(tls),
+            server_name=server_name or where.host or "localhost",
+            user_agent=user_agent,
+            metadata=tuple(metadata),
+            largest_message=largest_message,
+            keepalive=keepalive,
+        )
         self._hub = get_hub()
         self._links: set[Link] = set()  # also those that only finish what they have begun
         self._ready: list[Link] = []
         self._turn = 0
-        self._waiting: dict[Call, None] = {}  # for a first connection
+        self._waiting: dict[Call, bool] = {}  # for a connection; True: for another attempt
         self._failure: str | None = None  # of the last attempt; None: there is hope
         self._closed = False
         self._up = Event()
@@ -112,8 +127,9 @@ class Channel:
         self._deadlines: Deadlines[Call] = Deadlines()
         self._timer = self._hub.loop.timer(0, ref=False)
         self._timer_due = float("inf")
-        self._past_calls = 0
-        self._keepers = [gevent.spawn(self._keep, number) for number in range(connections)]
+        self._past_addresses: Counter[str] = Counter()
+        self._keepers = [gevent.spawn(self._keep, turn + number) for number in range(connections)]
+        self.retries = 0  # further attempts of calls that a server gave back unprocessed
 
     @property
     def in_flight(self) -> int:
@@ -122,8 +138,16 @@ class Channel:
 
     @property
     def sent_calls(self) -> int:
-        """Calls whose bytes have gone to the kernel; one that a server refused and that went again counts twice."""
-        return self._past_calls + sum(link.sent_calls for link in self._links)
+        """Calls whose last byte has gone to the kernel before they ended; one that went again counts once."""
+        return self.addresses.total()
+
+    @property
+    def addresses(self) -> Counter[str]:
+        """The same by the server's addresses, such as 10.0.0.1:8500: where a call went first."""
+        sent = self._past_addresses.copy()
+        for link in self._links:
+            sent[link.address] += link.sent_calls
+        return sent
 
     def connect(self, timeout: float) -> None:
         """Wait until a connection is up; raises BenchError with address and reason after `timeout` seconds."""
@@ -219,7 +243,7 @@ class Channel:
         elif ready:
             link = self._next_link(ready)
         elif self._failure is None:
-            self._waiting[call] = None
+            self._waiting[call] = False
             return
         else:
             self._end_soon(call, unary.CANCELLED if self._closed else unary.UNAVAILABLE, self._failure)
@@ -288,8 +312,11 @@ class Channel:
         if on_reply is None:
             return
         call._on_reply = call._link = None
+        sent = call.sent
+        if sent is None:
+            call.sent = now  # what of it leaves later is not counted
         try:
-            on_reply(_new(Reply, (call.status or 0, call.details, call.message or b"", call.sent, now)))
+            on_reply(_new(Reply, (call.status or 0, call.details, call.message or b"", sent, now)))
         except BaseException:  # noqa: BLE001  # whatever the owner raises, the other calls of this read go on
             self._hub.handle_error(on_reply, *sys.exc_info())
 
@@ -301,7 +328,7 @@ class Channel:
     def _changed(self, link: Link) -> None:
         """A link came up, is about to leave, gave calls back, or was lost."""
         connection = link.connection
-        if self._closed:
+        if self._closed or link not in self._links:
             return
         if link.lost is not None or connection.draining:
             if link in self._ready:
@@ -315,69 +342,42 @@ class Channel:
             self._failure = None
             self._up.set()
             waiting, self._waiting = self._waiting, {}
-            for call in waiting:
-                self._dispatch(call)
+            for call, again in waiting.items():
+                self._dispatch_late(call, again)
         returned, connection.returned = connection.returned, []
         for exchange in returned:
             if exchange._on_reply is not None:
+                again = exchange.stream > 0  # else it still waited for its turn
                 exchange.renew()
-                self._dispatch(exchange)
+                exchange._link = None
+                self._dispatch_late(exchange, again)
         if link.lost is not None:
             self._retire(link)
+
+    def _dispatch_late(self, call: Call, again: bool) -> None:
+        """The same for a call that had to wait or has been given back; `again`: it was under way before."""
+        self._dispatch(call)
+        if again and call._link is not None:
+            self.retries += 1
+        elif again and call in self._waiting:
+            self._waiting[call] = True
 
     def _retire(self, link: Link) -> None:
         if link in self._links:
             self._links.remove(link)
-            self._past_calls += link.sent_calls
+            self._past_addresses[link.address] += link.sent_calls
         if link in self._ready:
             self._ready.remove(link)
 
-    def _keep(self, number: int) -> None:
-        """Keep one connection up: a greenlet for each."""
-        pause, short_lived = _FIRST_PAUSE, 0
-        while True:
-            try:
-                link = self._connect(number)
-            except ConnectError as problem:
-                self._fail(str(problem))
-            else:
-                up = time.perf_counter()
-                link.leaving.wait()
-                if time.perf_counter() - up > pause:
-                    pause, short_lived = _FIRST_PAUSE, 0
-                    continue
-                short_lived += 1
-                if short_lived == 1:  # once is an accident; a server that always hangs up gets pauses
-                    continue
-                self._fail(
-                    f"{self._address.text}: {link.lost or 'the server sent GOAWAY'}, right after connecting"
-                )
-            gevent.sleep(pause * random.uniform(0.8, 1.2))  # noqa: S311  # no secret
-            pause = min(pause * _PAUSE_GROWTH, _LONGEST_PAUSE)
+    def _keep(self, turn: int) -> None:
+        def connect() -> Link:
+            return self._opener.open(turn, self._deliver, self._changed)
 
-    def _connect(self, number: int) -> Link:
-        """A link that is ready for calls; raises ConnectError."""
-        sock, session = dial(self._address, self._context, self._server_name, number, _DIAL_LIMIT)
-        connection = ClientConnection(
-            self._authority,
-            scheme="http" if self._context is None else "https",
-            user_agent=self._user_agent,
-            metadata=self._metadata,
-            largest_message=self._largest,
-        )
-        link = Link(sock, session, connection, self._deliver, self._changed, keepalive=self._keepalive)
-        self._links.add(link)
-        link.open()
-        try:
-            if not link.opened.wait(_DIAL_LIMIT):
-                raise ConnectError(f"{self._address.text}: no HTTP/2 SETTINGS within {_DIAL_LIMIT:g} s")
-            if link.lost is not None:
-                raise ConnectError(f"{self._address.text}: {link.lost}")
-        except BaseException:
-            self._retire(link)
-            link.close()
-            raise
-        return link
+        def admit(link: Link) -> None:
+            self._links.add(link)
+            self._changed(link)
+
+        keep(connect, admit, self._fail, self._address.text)
 
     def _fail(self, reason: str) -> None:
         """An attempt to connect has failed: unless another connection is up, nothing is left to wait for."""

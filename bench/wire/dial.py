@@ -1,23 +1,19 @@
-"""How does a target's address become a connected socket that speaks HTTP/2?"""
+"""Addresses, and TLS between a socket and an HTTP/2 connection."""
 
 import re
 import ssl
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import gevent
-import gevent.monkey
-import gevent.socket
-
 from bench import BenchError
 
-_SOCKET: Final[Any] = gevent.monkey.get_original(
-    "socket", "socket"
-)  # unpatched: the links wait in the loop themselves
 _READ: Final = 65_536
 _RECORD: Final = 16_384  # bytes that one record carries at most (RFC 8446, 5.1)
+_RECORD_HEAD: Final = 5  # bytes: type, version, length (RFC 8446, 5.1)
 _HOST: Final = re.compile(r"[^\s/:\[\]@]+")
+_AUTHORITY: Final = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]+)(:[0-9]{1,5})?")
 
 
 @dataclass(frozen=True)
@@ -69,6 +65,15 @@ class Address:
         if self.path:
             return "localhost"
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def authority_of(name: str) -> str:
+    """A name for :authority, checked: host or host:port (RFC 9113, 8.3.1). Raises BenchError."""
+    if not _AUTHORITY.fullmatch(name):
+        raise BenchError(
+            f"--authority {name!r}: expected a host name or host:port, such as model.example.com"
+        )
+    return name
 
 
 class ConnectError(Exception):
@@ -125,6 +130,19 @@ class Session:
         return b"".join(parts)
 
 
+def in_records(records: bytes, plain: Sequence[int]) -> list[int]:
+    """Where in the records of one `encrypt` the record ends that holds the last byte before each plain offset.
+
+    `plain` ends with the number of bytes that were encrypted. Records of TLS itself may stand before theirs.
+    """
+    ends, at = [], 0
+    while at < len(records):
+        at += _RECORD_HEAD + int.from_bytes(records[at + 3 : at + 5], "big")
+        ends.append(at)
+    first = len(ends) - -(-plain[-1] // _RECORD)
+    return [ends[max(first + -(-offset // _RECORD) - 1, 0)] for offset in plain]
+
+
 def client_context(tls: TLS) -> ssl.SSLContext:
     """A context that verifies the server; raises BenchError for files that cannot be used."""
     try:
@@ -141,62 +159,3 @@ def client_context(tls: TLS) -> ssl.SSLContext:
         raise BenchError(f"{tls.key}: a client key without a client certificate: give both")
     context.set_alpn_protocols(["h2"])
     return context
-
-
-def dial(
-    address: Address, context: ssl.SSLContext | None, server_name: str, turn: int, timeout: float
-) -> tuple[Any, Session | None]:
-    """A connected non-blocking socket and its TLS session; blocks the greenlet for at most `timeout` seconds.
-
-    The addresses that a name stands for are tried in turn, starting with number `turn`, so that several connections
-    spread over them. Raises ConnectError.
-    """
-    problem = "no addresses"
-    with gevent.Timeout(timeout, ConnectError(f"{address.text}: no connection within {timeout:g} s")):
-        try:
-            targets = _resolve(address)
-        except OSError as failure:
-            raise ConnectError(
-                f"{address.text}: the name {address.host} is not found ({failure.strerror or failure})"
-            ) from failure
-        start = turn % len(targets)
-        for family, where in targets[start:] + targets[:start]:
-            sock = gevent.socket.socket(family, gevent.socket.SOCK_STREAM)
-            try:
-                sock.connect(where)
-                if family != gevent.socket.AF_UNIX:
-                    _tune(sock)
-                session = None
-                if context is not None:
-                    session = Session(context, server_name)
-                    session.shake_hands(sock)
-                plain = _SOCKET(fileno=sock.detach())
-                plain.setblocking(False)
-                return plain, session
-            except (OSError, ConnectError) as failure:  # ssl.SSLError is an OSError
-                reason = (failure.strerror or failure) if isinstance(failure, OSError) else failure
-                tried = "" if _shown(where) == address.host else f" ({_shown(where)})"
-                problem = f"{address.text}{tried}: {reason}"
-            finally:
-                sock.close()
-    raise ConnectError(problem)
-
-
-def _resolve(address: Address) -> list[tuple[int, Any]]:
-    if address.path:
-        return [(gevent.socket.AF_UNIX, address.path)]
-    found = gevent.socket.getaddrinfo(address.host, address.port, 0, gevent.socket.SOCK_STREAM)
-    return [(family, where) for family, _, _, _, where in found]
-
-
-def _shown(where: Any) -> str:
-    return where if isinstance(where, str) else str(where[0])
-
-
-def _tune(sock: Any) -> None:
-    sock.setsockopt(gevent.socket.IPPROTO_TCP, gevent.socket.TCP_NODELAY, 1)
-    # A host that vanished while we wait for its answers is noticed after 40 s.
-    sock.setsockopt(gevent.socket.SOL_SOCKET, gevent.socket.SO_KEEPALIVE, 1)
-    for option, value in (("TCP_KEEPIDLE", 20), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 4)):
-        if hasattr(gevent.socket, option):
-            sock.setsockopt(gevent.socket.IPPROTO_TCP, getattr(gevent.socket, option), value)

@@ -45,7 +45,8 @@ class Exchange:
     def __init__(self, head: RequestHead, request: bytes) -> None:
         self.head = head
         self.request = request
-        self.retried = False
+        self.retried = 0
+        """How often a server gave it back unprocessed."""
         self.sent: float | None = None
         """When its last byte was handed to the kernel, on the clock of whoever does the sending; None: never."""
         self.stream = 0

@@ -37,6 +37,7 @@ from bench.wire.header_blocks import HeaderDecoder, HeaderEncoder
 from bench.wire.http2 import LARGEST_LIST, OWN_FRAME, Connection
 from bench.wire.unary import PREFIX, ResponseBlock
 
+_MOST_RETURNS: Final = 5  # by GOAWAY: proxies that end connections after 50 calls give some back twice
 _SPECIAL: Final = frames.PADDED | frames.END_HEADERS | frames.PRIORITISED
 
 
@@ -64,6 +65,8 @@ class ClientConnection(Connection):
         self.returned: list[Any] = []
         self.draining = False
         """No further request may start here: the server said so or the stream ids are used up."""
+        self.leaves_in_order = False
+        """Whether the server said so without naming an error."""
         self._streams: dict[int, Exchange] = {}
         self._waiting: OrderedDict[Exchange, None] = OrderedDict()
         self._done: list[Exchange] = []
@@ -173,12 +176,9 @@ class ClientConnection(Connection):
             self._note_sent()
 
     def _note_sent(self) -> None:
-        sent = self._outflow.sent
+        sent, streams = self._outflow.sent, self._streams
         if sent:
-            # Several may have ended in one go: all are noted as ending with the last, at most one flush too late.
-            self.finishing.extend(
-                (len(self.out), self._streams[stream]) for stream in sent if stream in self._streams
-            )
+            self.finishing.extend((chunks, streams[stream]) for stream, chunks in sent if stream in streams)
             sent.clear()
 
     def _start_waiting(self) -> None:
@@ -349,23 +349,23 @@ class ClientConnection(Connection):
         self._outflow.drop(stream)
         if code == REFUSED_STREAM and not exchange.retried:
             # RFC 9113, 8.7: surely not processed. Once only, as gRPC's transparent retries, lest it circle for ever.
-            exchange.retried = True
+            exchange.retried += 1
             self.returned.append(exchange)
             return
         exchange.fail(unary.status_of_reset(code), f"the server reset the stream: {frames.error_name(code)}")
         self._done.append(exchange)
 
     def _peer_leaves(self, last_stream: int, code: int, text: str) -> None:
-        self.draining = True
+        self.draining, self.leaves_in_order = True, code == NO_ERROR
         for stream in [stream for stream in self._streams if stream > last_stream]:
             exchange = self._streams.pop(stream)
             self._outflow.drop(stream)
-            if exchange.retried:
+            if exchange.retried >= _MOST_RETURNS:
                 details = f"the server is going away: {frames.error_name(code)} {text}".rstrip()
                 exchange.fail(unary.UNAVAILABLE, details)
                 self._done.append(exchange)
             else:
-                exchange.retried = True
+                exchange.retried += 1
                 self.returned.append(exchange)
         self._return_waiting()
 

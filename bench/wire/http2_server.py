@@ -10,7 +10,6 @@ owner reads on while answers wait for the client's windows: the WINDOW_UPDATE th
 """
 
 import sys
-from collections import deque
 from typing import Final
 
 from bench.wire import frames, unary
@@ -38,9 +37,7 @@ from bench.wire.replies import Replies
 from bench.wire.unary import PREFIX, MessageError, Request, RequestBlock
 
 _SPECIAL: Final = frames.PADDED | frames.END_HEADERS | frames.PRIORITISED
-
 _LOOK_AGAIN: Final = 2048
-_MOST_CANCELLED: Final = 1024
 
 
 class ServerConnection(Connection):
@@ -59,13 +56,12 @@ class ServerConnection(Connection):
         extra = {} if most_streams is None else {frames.MAX_CONCURRENT_STREAMS: most_streams}
         super().__init__(stream_window=stream_window, connection_window=connection_window, extra=extra)
         self.out.append(self._greeting)
-        self.cancelled: deque[int] = deque(maxlen=_MOST_CANCELLED)
-        """Streams that the client reset before their answer, the latest only, for an owner that wants to stop working
-        on them. Answers to them are dropped in any case."""
+        self.released = 0
+        """Requests given to the owner that need no answer any more, since it last set this to 0."""
         self.draining = False
-        """GOAWAY was sent or received: no further requests will come."""
+        """GOAWAY was sent or received."""
         self.bursts: list[Burst] = []
-        """What has come in rows since the owner last emptied this list."""
+        """Rows since the owner last emptied this list."""
         self._finder = Finder()
         # Reads of up to so many bytes are not searched for rows: in as many there was none. That holds for a while.
         self._row_bytes = 0 if take_bursts else sys.maxsize
@@ -103,14 +99,14 @@ class ServerConnection(Connection):
         requests, self._requests = self._requests, []
         return requests
 
-    def respond(self, stream: int, status: int = 0, details: str = "", message: bytes = b"") -> None:
+    def respond(self, stream: int, status: int = 0, details: str = "", message: bytes = b"") -> bool:
         """Answer a request: with `message` if the status is 0, else with trailers only that carry `details`.
 
-        Nothing happens where the client has reset the stream or the connection has ended meanwhile.
+        False where the client has reset the stream or the connection has ended meanwhile: nothing happens then.
         """
         incoming = self._streams.pop(stream, None)
         if incoming is None:
-            return
+            return False
         outflow, replies = self._outflow, self._replies
         if incoming.pushed is not None:
             outflow.drop(stream)
@@ -130,9 +126,10 @@ class ServerConnection(Connection):
             outflow.early.pop(stream, None)
         if not incoming.complete:
             self._end_early(stream, NO_ERROR)  # answered early: the rest is not wanted
+        return True
 
-    def respond_all(self, streams: range, messages: Alike) -> None:
-        """Answer several requests, as `respond` does one by one with status 0."""
+    def respond_all(self, streams: range, messages: Alike) -> int:
+        """Answer several requests, as `respond` does one by one with status 0; how many were still awaited."""
         outflow, open_streams = self._outflow, self._streams
         size = messages.length + PREFIX.size
         if (
@@ -145,9 +142,11 @@ class ServerConnection(Connection):
                 del open_streams[stream]
             outflow.window -= size * len(streams)
             self.out.append(self._replies.many(streams, messages))
-        else:
-            for stream, message in zip(streams, messages.each(), strict=True):
-                self.respond(stream, message=message)
+            return len(streams)
+        respond = self.respond
+        return sum(
+            respond(stream, message=message) for stream, message in zip(streams, messages.each(), strict=True)
+        )
 
     def push(self, stream: int, message: bytes) -> None:
         """Send a message of a response that goes on, as of a server-streaming method; `respond` ends it, with a
@@ -178,7 +177,7 @@ class ServerConnection(Connection):
         """The connection broke: nothing under way can be answered any more."""
         if self.closed is None:
             self.closed = reason
-        self._streams.clear()
+        self._release_all()
 
     def _open(self, data: bytes) -> int:
         at = 0
@@ -372,8 +371,7 @@ class ServerConnection(Connection):
 
     def _reject(self, stream: int, code: int) -> None:
         """End a stream by our own decision; an answer to it will be dropped."""
-        del self._streams[stream]
-        self.cancelled.append(stream)
+        self.released += self._streams.pop(stream).complete
         self._end_early(stream, code)
 
     def _idle(self, stream: int) -> bool:
@@ -384,8 +382,8 @@ class ServerConnection(Connection):
 
     def _reset(self, stream: int, code: int) -> None:
         self._outflow.drop(stream)
-        if self._streams.pop(stream, None) is not None:
-            self.cancelled.append(stream)
+        if (incoming := self._streams.pop(stream, None)) is not None:
+            self.released += incoming.complete
 
     def _peer_leaves(self, last_stream: int, code: int, text: str) -> None:
         self.draining = True
@@ -395,4 +393,8 @@ class ServerConnection(Connection):
 
     def _end(self, code: int, text: str) -> None:
         super()._end(code, text)
+        self._release_all()
+
+    def _release_all(self) -> None:
+        self.released += sum(each.complete for each in self._streams.values())
         self._streams.clear()

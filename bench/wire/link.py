@@ -14,7 +14,7 @@ from typing import Any, Final
 from gevent.event import Event
 from gevent.hub import get_hub
 
-from bench.wire.dial import Session
+from bench.wire.dial import Session, in_records
 from bench.wire.exchange import Exchange
 from bench.wire.http2_client import ClientConnection
 from bench.wire.keepalive import Keepalive, Watch
@@ -37,18 +37,25 @@ class Link:
         deliver: Callable[[Any, float], None],
         changed: Callable[["Link"], None],
         *,
+        address: str = "",
         keepalive: Keepalive | None = None,
     ) -> None:
-        """`deliver` gets each exchange that ended and the instant of the read; `changed` is told of `connection`'s
-        first SETTINGS, its draining, its returned exchanges, its end."""
+        """`deliver` gets each exchange that ended and the instant of the read, and gives it a `sent` where it has none:
+        bytes of it that leave later count for nothing. `changed` is told of `connection`'s first SETTINGS, its
+        draining, its returned exchanges, its end."""
         self.connection = connection
+        self.address = address
+        """Where it leads to."""
         self.opened = Event()
         """Set when the server's SETTINGS have come, and when the link is lost."""
         self.leaving = Event()
         """Set when no further call may start here: the link is lost, or finishes what it has begun."""
         self.lost: str | None = None
         """Why the link is gone; None: it is up, or coming up."""
+        self.answered = False
+        """Whether the server has ended a call here."""
         self.sent_calls = 0
+        """Requests whose last byte went to the kernel here, before anywhere else; one that ended before is not counted."""
         self.heard = time.perf_counter()
         """When something was read last, on the clock of `time.perf_counter`."""
         self._keepalive = keepalive
@@ -146,10 +153,13 @@ class Link:
         self.heard = now
         connection, deliver = self.connection, self._deliver
         self._scheduled = True  # what the woken users send leaves below, without another callback
-        for call in connection.receive(data):
+        ended = connection.receive(data)
+        for call in ended:
             deliver(call, now)
         if self.lost is not None:
             return
+        if ended and connection.closed is None:
+            self.answered = True
         if connection.draining or connection.returned or connection.closed or not self.opened.is_set():
             self._notice()
         self._flush()
@@ -192,16 +202,18 @@ class Link:
             self.break_off(f"connection lost: {problem.strerror or problem}")
             return
         if count == size:
+            known = 0
             for _, call in ends:
-                call.sent = now
-            self.sent_calls += len(ends)
+                if call.sent is None:
+                    call.sent = now
+                else:  # an attempt of a request that was sent before, or has ended meanwhile
+                    known += 1
+            self.sent_calls += len(ends) - known
         else:
-            if self._session is None:
-                reached = list(itertools.accumulate(map(len, out)))
-                marks = ((size - reached[chunks - 1], call) for chunks, call in ends)
-            else:  # records do not end where calls do: all are stamped when the last byte has gone
-                marks = ((0, call) for _, call in ends)
-            self._marks.extend(marks)
+            reached = list(itertools.accumulate(map(len, out)))
+            if data is not None and self._session is not None:
+                reached = in_records(bytes(data), reached)
+            self._marks.extend((size - reached[chunks - 1], call) for chunks, call in ends)
             self._rest, self._left = _after(out if data is None else [data], count), size - count
             self._stamp(now)
             self._writer.start(self._on_writable)
@@ -229,8 +241,10 @@ class Link:
         """Stamp the calls whose last byte has gone with the instant at which it was handed over."""
         left, marks = self._left, self._marks
         while marks and marks[0][0] >= left:
-            marks.popleft()[1].sent = now
-            self.sent_calls += 1
+            call = marks.popleft()[1]
+            if call.sent is None:
+                call.sent = now
+                self.sent_calls += 1
 
     def _drop(self, reason: str) -> None:
         self.lost = reason

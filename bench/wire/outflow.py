@@ -43,8 +43,9 @@ class Outflow:
         self.largest_frame = DEFAULT_FRAME
         self.quick = DEFAULT_FRAME
         """Up to this size, and within `window`, a new stream's body may leave as one frame without coming here."""
-        self.sent: list[int] = []
-        """Streams whose last byte has been put onto `out` since the owner last emptied this list."""
+        self.sent: list[tuple[int, int]] = []
+        """(stream, chunks in `out` that end with its last byte) of what has been put onto `out` whole, in that order,
+        since the owner last emptied this list."""
         self._first = DEFAULT_WINDOW
         self.bodies: dict[int, _Body] = {}
         """What waits for windows, by stream, the oldest first."""
@@ -142,5 +143,5 @@ class Outflow:
             if last:
                 if body.closing is not None:
                     self.out.append(body.closing)
-                self.sent.append(body.stream)
+                self.sent.append((body.stream, len(self.out)))
                 return True

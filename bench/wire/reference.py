@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
@@ -13,7 +14,7 @@ from gevent.hub import get_hub
 from bench import BenchError
 from bench.wire import unary
 from bench.wire.client import USER_AGENT, Reply
-from bench.wire.dial import TLS, Address
+from bench.wire.dial import TLS, Address, authority_of
 from bench.wire.keepalive import Keepalive
 
 _HEALTH: Final = "/grpc.health.v1.Health/Check"
@@ -42,13 +43,19 @@ class Call:
         self._channel = channel
         self._on_reply: Callable[[Reply], Any] | None = on_reply
         self._greenlet: gevent.Greenlet | None = None
+        self.sent: float | None = None
+        """When it was given to grpcio."""
 
-    def cancel(self) -> None:
-        """Give the call up: the server is told, `on_reply` will not run. Nothing happens where it has ended."""
+    def cancel(self) -> float | None:
+        """Give the call up: the server is told, `on_reply` will not run. Nothing happens where it has ended.
+
+        Gives when it was given to grpcio; None: it was not, and it does not count as sent.
+        """
         if self._on_reply is not None:
             self._on_reply = None
             if self._greenlet is not None:
                 self._greenlet.kill(block=False)
+        return self.sent
 
     def hand_over(self, on_reply: Callable[[Reply], Any]) -> None:
         """Let `on_reply` learn how the call ends, in place of the one before. Nothing happens where it has ended."""
@@ -81,8 +88,10 @@ class Channel:
         largest_message: int = unary.LARGEST_MESSAGE,
         user_agent: str = USER_AGENT,
         keepalive: Keepalive | None = None,
+        authority: str | None = None,
+        turn: int = 0,
     ) -> None:
-        """As `client.Channel`; raises BenchError for an unusable address or TLS file."""
+        """As `client.Channel`, but grpcio chooses among several addresses, whatever `turn` says; raises BenchError for an unusable address or TLS file."""
         _prepare()
         self._address = Address.parse(address)
         self._metadata = _metadata(metadata)
@@ -96,11 +105,14 @@ class Channel:
             ("grpc.max_receive_message_length", largest_message),
             ("grpc.max_send_message_length", -1),
             ("grpc.primary_user_agent", user_agent),
+            ("grpc.enable_http_proxy", 0),  # as the native transport: a proxy would be measured too
             ("grpc.use_local_subchannel_pool", 1),  # otherwise channels to one address share a connection
         ]
         if keepalive is not None:
             options.append(("grpc.keepalive_time_ms", round(keepalive.every * 1000)))
             options.append(("grpc.keepalive_timeout_ms", round(keepalive.limit * 1000)))
+        if authority:
+            options.append(("grpc.default_authority", authority_of(authority)))
         if tls is not None and tls.server_name:
             options.append(("grpc.ssl_target_name_override", tls.server_name))
         credentials = None if tls is None else _credentials(tls)
@@ -120,6 +132,16 @@ class Channel:
     def sent_calls(self) -> int:
         """Calls that were given to grpcio."""
         return self._sent_calls
+
+    @property
+    def retries(self) -> None:
+        """grpcio sends again what a server gave back, and does not say so."""
+        return
+
+    @property
+    def addresses(self) -> Counter[str]:
+        """Nothing is known: grpcio does not say which address it took."""
+        return Counter()
 
     def connect(self, timeout: float) -> None:
         """Wait until a connection is up; raises BenchError with the address after `timeout` seconds."""
@@ -204,6 +226,7 @@ class Channel:
         timeout: float | None,
         metadata: Sequence[tuple[str, str]],
     ) -> None:
+        call.sent = None if self._closed else time.perf_counter()
         call._deliver(self.call(method, message, timeout, metadata))
 
 

@@ -50,7 +50,13 @@ _STATUS_OF_HTTP: Final = {
     b"503": UNAVAILABLE,
     b"504": UNAVAILABLE,
 }
-_RESERVED: Final = frozenset((b"te", b"content-type", b"user-agent", b"host", b"connection"))
+_RESERVED: Final = frozenset(
+    (
+        *(b"te", b"content-type", b"user-agent", b"host"),
+        *(b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"),
+    )
+)
+"""The protocol's own names, and those of one connection, which HTTP/2 forbids (RFC 9113, 8.2.2)."""
 _NAME: Final = re.compile(r"[0-9a-z_.-]+")
 _ESCAPE: Final = re.compile(rb"%([0-9A-Fa-f]{2})")
 
@@ -117,6 +123,8 @@ def metadata_fields(metadata: Iterable[tuple[str, str]]) -> list[tuple[bytes, by
     fields = []
     for name, value in metadata:
         lower = name.lower()
+        if lower in ("host", ":authority"):
+            raise ValueError(f"metadata name {name!r} is reserved: --authority NAME sets it")
         if not _NAME.fullmatch(lower) or lower.startswith("grpc-") or lower.encode() in _RESERVED:
             raise ValueError(
                 f"metadata name {name!r} is reserved or holds characters that a header cannot carry"
@@ -126,6 +134,11 @@ def metadata_fields(metadata: Iterable[tuple[str, str]]) -> list[tuple[bytes, by
             raise ValueError(
                 f"metadata value of {name!r} is not printable ASCII: use a name ending in -bin and base64"
             )
+        if lower.endswith("-bin"):
+            try:
+                binary_value(text)
+            except ValueError:
+                raise ValueError(f"metadata value of {name!r} is not base64, as -bin asks for") from None
         fields.append((lower.encode(), text.encode()))
     return fields
 
@@ -281,14 +294,23 @@ def one_message(body: bytes, encoding: bytes, largest: int) -> bytes:
     return decompressed(content, encoding, largest)
 
 
+_USUAL_RATIO: Final = 100
+_ALWAYS_UNPACKED: Final = 4 << 20
+
+
 def decompressed(content: bytes, encoding: bytes, largest: int) -> bytes:
-    """A gzip message's content, at most `largest` bytes of it; other encodings are refused with MessageError."""
+    """A gzip message's content; other encodings are refused with MessageError.
+
+    At most `largest` bytes, and no more than 4 MiB or a hundred times what was sent: who unpacks a message unpacks
+    nothing else meanwhile, and zeros shrink to a thousandth.
+    """
     if encoding != b"gzip":
         shown = encoding.decode("ascii", "replace")
         raise MessageError(
             INTERNAL if encoding == b"identity" else UNIMPLEMENTED,
             f"a compressed message with grpc-encoding {shown!r}: only gzip is understood",
         )
+    largest = min(largest, max(_ALWAYS_UNPACKED, _USUAL_RATIO * len(content)))
     inflate = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
     try:
         message = inflate.decompress(content, largest + 1)

@@ -94,6 +94,32 @@ def test_a_lost_load_process(tmp_path: Path) -> None:
     assert "25%" in found.reason
 
 
+@pytest.mark.parametrize(
+    ("second", "idle", "expected"),
+    [
+        ({"joined": 0.4, "left": None}, None, []),
+        (
+            {"joined": 0.4, "left": 7.25},
+            None,
+            ["load process 1 left 7.2 s after the start, 12.8 s before the end"],
+        ),
+        ({"joined": 6.0, "left": None}, None, ["load process 1 joined 6.0 s after the start"]),
+        ({"joined": 0.4, "left": None}, 2, ["2 load processes were connected and sent nothing"]),
+    ],
+)
+def test_load_processes_that_were_there_for_a_part_of_the_run(
+    tmp_path: Path, second: dict[str, Any], idle: int | None, expected: list[str]
+) -> None:
+    workers = [
+        {"worker": 0, "recorded": 9, "joined": 0.1, "left": None},
+        {"worker": 1, "recorded": 9} | second,
+    ]
+    load = {"kind": "closed", "users": 16} | ({"idle_processes": idle} if idle else {})
+    found = doubts(write(tmp_path, chunks(), workers=workers, load=load, stopped=20.0))
+    assert [doubt.reason for doubt in found] == expected
+    assert {doubt.check for doubt in found} <= {"load processes"}
+
+
 def test_clocks_that_are_not_known(tmp_path: Path) -> None:
     def bounds(*seconds: float) -> list[dict[str, float]]:
         return [{"worker": i, "clock_bound": bound} for i, bound in enumerate(seconds)]

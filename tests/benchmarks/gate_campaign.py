@@ -4,7 +4,7 @@
     python -m tests.benchmarks.gate_campaign judge FOLDER...
 
 `record` keeps one Locust process and four synthetic servers up - a baseline, its equal, one with a median service
-time 5 % longer, one with a p99 10 % higher - and lets them take turns in blocks of short trials, in random order. The
+time 5 % longer, one with a p99 10 % higher - and lets them take turns in blocks of short trials, in a balanced order. The
 servers draw the same random numbers, and requests are due at the same instants of each trial: what differs between
 two sides is what was put in, and what the machine did. `judge` cuts the blocks into gates and comparisons that share
 no trial, and judges each as `bench gate --run` and `bench compare` would; then it draws 1,000 of each from the same
@@ -22,6 +22,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final, NamedTuple
+
+from bench.experiment.balance import order
 
 MEDIAN, SIGMA, TAIL = 0.020, 0.3, 1.10
 NORMAL_99 = 2.3263479
@@ -113,24 +115,23 @@ class Generator:
         locust.events.init.fire(environment=self._environment, runner=self._runner, web_ui=None)
 
     def block(self, number: int) -> None:
-        """A trial of each side, in an order that depends on the number alone."""
-        order = sorted(self._addresses)
-        random.Random(number).shuffle(order)  # an order, no secret
-        for position, side in enumerate(order):
-            self._trial(side, number, len(order) * (number - 1) + position + 1)
+        """A trial of each side, in a balanced order that depends on the number alone."""
+        sides = order(sorted(self._addresses), number - 1, "gate campaign")
+        for position, side in enumerate(sides):
+            self._trial(side, number, len(sides) * (number - 1) + position + 1)
 
     def _trial(self, side: str, block: int, number: int) -> None:
         cell = {"server": side, "build": "synthetic", "model": "mnist", "version": 1, "batch": 1, "load": ""}
         said = {"name": "gate_campaign", "cell": cell, "block": block, "trial": number, "seed": 1}
-        order = self._folder / ".trial.json"
-        order.write_text(json.dumps(said | {"server": {"name": side, "kind": "embedded"}}))
+        said_to = self._folder / ".trial.json"
+        said_to.write_text(json.dumps(said | {"server": {"name": side, "kind": "embedded"}}))
         options = self._environment.parsed_options
-        options.experiment, options.note = str(order), f"b{block}t{number:04}"
+        options.experiment, options.note = str(said_to), f"b{block}t{number:04}"
         self._environment.host = options.host = self._addresses[side]
         self._runner.start(1, 1)
         time.sleep(TRIAL_SECONDS)  # how long it lasts is the trial's definition
         self._runner.stop()
-        order.unlink()
+        said_to.unlink()
 
 
 class Sides(NamedTuple):

@@ -139,6 +139,26 @@ def test_a_baseline_is_renewed_cell_by_cell(tmp_path: Path) -> None:
     assert "99 users" in shown.stdout
 
 
+def test_sessions_are_added_to_a_baseline(tmp_path: Path) -> None:
+    folder = tmp_path / "results" / "baseline"
+    (tmp_path / "limits.toml").write_text(RELATIVE)
+    one_server = {"address": "127.0.0.1:8500", "kind": "remote", "model": "mnist", "version": 2, "pid": 7}
+    campaign(tmp_path / "one", 0.002, target=one_server)
+    campaign(tmp_path / "new", 0.002)
+    first = bench("baseline", "set", "one", cwd=tmp_path)
+    assert "1 session in it" in first.stderr
+    gated = ("gate", "new", "--limits", "limits.toml", "--json", "g.json")
+    assert bench(*gated, cwd=tmp_path).returncode == 3
+    doubts = json.loads((tmp_path / "g.json").read_text())["doubts"]
+    assert [doubt["check"] for doubt in doubts] == ["one session"]
+    for pid in (8, 9):
+        campaign(tmp_path / f"at{pid}", 0.002, 2, target=one_server | {"pid": pid})
+        added = bench("baseline", "add", f"at{pid}", cwd=tmp_path)
+    assert added.stderr == ""
+    assert len(list(folder.iterdir())) == 3 + 2 + 2
+    assert bench(*gated, cwd=tmp_path).returncode == 0
+
+
 def test_a_baseline_in_doubt_is_refused(tmp_path: Path) -> None:
     write(tmp_path / "cut", [Chunk.of(**requests(1, count=5000, rate=600))], finish=False)
     refused = bench("baseline", "set", "cut", cwd=tmp_path)

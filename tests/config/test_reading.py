@@ -6,6 +6,7 @@ import pytest
 
 from bench import BenchError
 from bench.config.experiment import read_experiment
+from bench.config.reading import read_toml
 from bench.config.servers import Batching, Embedded, Remote, cpu_numbers, read_servers
 
 
@@ -163,3 +164,9 @@ def test_cpu_lists_are_read() -> None:
     assert cpu_numbers("0") == {0}
     with pytest.raises(ValueError, match="are expected"):
         cpu_numbers("3-1")
+
+
+def test_a_byte_order_mark_is_no_part_of_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "servers.toml"
+    path.write_bytes(b"\xef\xbb\xbf[servers.plain]\r\nkind = 'embedded'\r\n")
+    assert read_toml(path) == {"servers": {"plain": {"kind": "embedded"}}}

@@ -1,4 +1,8 @@
-"""Starts real Locust processes for the tests of the load tower, and finds what they left."""
+"""Starts real Locust processes for the tests of the load tower, and finds what they left.
+
+How long a machine takes for some requests is no matter of these tests: a load that is to be looked at ends when enough of
+it is recorded (`until_recorded`), not after some seconds.
+"""
 
 import json
 import os
@@ -7,15 +11,21 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+import numpy as np
 
 from bench.run import Run
+from tests.recorded import KEPT
 
 ROOT = Path(__file__).parents[2]
-SECONDS = 90
+SECONDS = 120
+"""After this long a test gives up: none waits for it unless something is broken."""
+
+Found = TypeVar("Found")
 
 
 @dataclass
@@ -89,16 +99,83 @@ def locust(results: Path, *arguments: str, scenario: str = "scenarios/mnist.py")
     return finish(start(results, *arguments, scenario=scenario), results)
 
 
-def wait_for_folder(results: Path, process: "subprocess.Popen[str]", *, workers: int = 1) -> Path:
-    """The folder of the run that a Locust process is making, once that many workers have samples in it."""
+def until_recorded(
+    process: "subprocess.Popen[str]", results: Path, requests: int, *, workers: int = 1
+) -> Finished:
+    """A load that is ended as soon as so many of its requests are recorded, some of each worker."""
+    interrupt_when_recorded(process, results, requests, workers=workers)
+    return finish(process, results)
+
+
+def interrupt_when_recorded(
+    process: "subprocess.Popen[str]", results: Path, requests: int, *, workers: int = 1
+) -> None:
+    """Ctrl-C for the first process of a load, as soon as so many of its requests are recorded, some of each worker."""
+
+    def enough(folder: Path) -> bool:
+        samples = Run.open(folder).samples
+        return len(samples) >= requests and samples["worker"].nunique() >= workers
+
+    wait_for(lambda: enough(folder) if (folder := run_folder(results)) else False, process)
+    os.kill(process.pid, signal.SIGINT)
+
+
+def wait_for(what: Callable[[], Found], process: "subprocess.Popen[str] | None" = None) -> Found:
+    """What is true at last. Raises AssertionError when it does not become so, or when the process has ended before."""
     give_up = time.monotonic() + SECONDS
     while time.monotonic() < give_up:
-        assert process.poll() is None, process.communicate()[0]
+        found = what()
+        if found:
+            return found
+        assert process is None or process.poll() is None, process.communicate()[0]
+        time.sleep(0.05)
+    raise AssertionError(f"waited {SECONDS} s in vain")
+
+
+def run_folder(results: Path) -> Path | None:
+    """The folder of the first run, once its manifest is there."""
+    return next((path.parent for path in results.glob("*/manifest.json")), None)
+
+
+def at_rate(folder: Path, rate: float) -> bool:
+    """Whether 40 requests of the latest seconds of a run follow each other as a constant rate wants it.
+
+    Not the last ones: the records of several workers come some time apart.
+    """
+    due = np.sort(Run.open(folder).samples["due"].to_numpy())
+    fits = np.abs(np.diff(due[due > due[-1:].sum() - 3]) - 1 / rate) < 2 * KEPT
+    return len(fits) >= 40 and bool(np.convolve(fits, np.ones(40), "valid").max() == 40)
+
+
+def check_plan(run: Run, user_class: str, rate: float, until: float = np.inf) -> None:
+    """Every request before a second of the run was due when the plan of users says, of whom each has the rate.
+
+    None is missing and none is there twice.
+    """
+    plan = run.manifest["arrivals"][user_class]
+    due = np.sort(run.samples["due"].to_numpy())
+    due = due[due < until] - plan["begin"]
+    at = [begin for begin, _ in plan["users"]] + [np.inf]
+    for (begin, users), end in zip(plan["users"], at[1:], strict=True):
+        inside = due[(due >= begin - KEPT) & (due < end - KEPT)]
+        if not users:
+            assert len(inside) == 0
+        elif len(inside) > 1:
+            assert np.abs(np.diff(inside) - 1 / (rate * users)).max() < 2 * KEPT
+
+
+def wait_for_folder(results: Path, process: "subprocess.Popen[str]", *, workers: int = 1) -> Path:
+    """The folder of the run that a Locust process is making, once that many workers have samples in it."""
+
+    def found() -> Path | None:
         for folder in results.glob("*/samples"):
             if sum(shard.stat().st_size > 10_000 for shard in folder.iterdir()) >= workers:
                 return folder.parent
-        time.sleep(0.02)
-    raise AssertionError("no samples were written")
+        return None
+
+    folder = wait_for(found, process)
+    assert folder is not None
+    return folder
 
 
 def manifest(folder: Path) -> dict[str, Any]:

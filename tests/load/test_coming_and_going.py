@@ -6,7 +6,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -18,7 +17,7 @@ import pytest
 
 from bench.run import Run
 from bench.serve import launch
-from tests.load.locust_runs import ROOT, manifest
+from tests.load.locust_runs import ROOT, at_rate, check_plan, manifest, run_folder, wait_for
 from tests.recorded import KEPT
 
 SECONDS = 60
@@ -67,40 +66,16 @@ def free_port() -> str:
         return str(probe.getsockname()[1])
 
 
-def wait_for(what: Callable[[], Any]) -> Any:
-    """What is true at last. Raises AssertionError when it does not become so."""
-    give_up = time.monotonic() + SECONDS
-    while time.monotonic() < give_up:
-        found = what()
-        if found:
-            return found
-        time.sleep(0.05)
-    raise AssertionError(f"waited {SECONDS} s in vain")
-
-
-def run_folder(results: Path) -> Path | None:
-    folders = list(results.iterdir()) if results.is_dir() else []
-    return folders[0] if folders else None
-
-
 def sources(folder: Path) -> set[str]:
     path = folder / "telemetry.jsonl"
     text = path.read_text() if path.exists() else ""
     return {f"worker {number}" for number in range(4) if f'"source":"worker {number}"' in text}
 
 
-def check_plan(run: Run, until: float = np.inf) -> None:
-    """Every request before a second of the run was due when the plan of users says; none is missing, none twice."""
-    plan = run.manifest["arrivals"]["MnistOpen"]
-    due = np.sort(run.samples["due"].to_numpy())
-    due = due[due < until] - plan["begin"]
-    at = [begin for begin, _ in plan["users"]] + [np.inf]
-    for (begin, users), end in zip(plan["users"], at[1:], strict=True):
-        inside = due[(due >= begin - KEPT) & (due < end - KEPT)]
-        if not users:
-            assert len(inside) == 0
-        elif len(inside) > 1:
-            assert np.abs(np.diff(inside) - 0.01 / users).max() < 2 * KEPT
+def seconds_together(folder: Path) -> float:
+    """For how long, of what is recorded, workers 0 and 1 have both sent."""
+    due = Run.open(folder).samples.groupby("worker")["due"]
+    return float(due.max().min() - due.min().max()) if due.ngroups == 2 else 0.0
 
 
 def sent_alone(folder: Path, worker: int) -> bool:
@@ -145,14 +120,15 @@ def test_the_web_form_sets_the_rate_through_the_users(
     assert ask("/swarm", batch_size="1", user_count="1", spawn_rate="10", host=server.address)
     folder = wait_for(lambda: run_folder(results))
     wait_for(lambda: len(sources(folder)) == 1)
-    time.sleep(1)  # of load, at the first rate
+    wait_for(lambda: at_rate(folder, 100))
     assert ask("/swarm", user_count="3", spawn_rate="10", host=server.address)
-    time.sleep(2)  # of load, at the second
+    wait_for(lambda: at_rate(folder, 300))
     assert ask("/stop")
     wait_for(lambda: manifest(folder)["state"] == "finished")
     run = Run.open(folder)
-    assert [users for _, users in run.manifest["arrivals"]["MnistOpen"]["users"]] == [1, 3]
-    check_plan(run)
+    planned = [users for _, users in run.manifest["arrivals"]["MnistOpen"]["users"]]
+    assert planned in ([1, 3], [1, 2, 3])  # a slow machine takes its time between two users
+    check_plan(run, "MnistOpen", 100)
 
 
 def test_a_late_worker_takes_its_share_and_a_killed_one_leaves_its_own_to_others(
@@ -172,7 +148,7 @@ def test_a_late_worker_takes_its_share_and_a_killed_one_leaves_its_own_to_others
     wait_for(lambda: len(sources(folder)) == 1)
     started(*join)
     wait_for(lambda: len(sources(folder)) == 2)
-    time.sleep(2)  # of load by both
+    wait_for(lambda: seconds_together(folder) > 1.5)
     os.killpg(first.pid, signal.SIGKILL)
     wait_for(lambda: sent_alone(folder, 1))
     os.killpg(master.pid, signal.SIGINT)
@@ -181,6 +157,9 @@ def test_a_late_worker_takes_its_share_and_a_killed_one_leaves_its_own_to_others
     assert run.finished
     workers = {worker["worker"]: worker for worker in run.manifest["workers"]}
     assert workers[0]["lost"]
+    assert workers[1]["joined"] > 1
+    assert run.manifest["load"]["processes"] == 2
+    assert "load processes" in {doubt["check"] for doubt in run.manifest["doubts"]}
     assert not workers[1]["lost"]
     assert workers[1]["late_plans"] == 0
     samples = run.samples
@@ -188,6 +167,6 @@ def test_a_late_worker_takes_its_share_and_a_killed_one_leaves_its_own_to_others
     known = samples.loc[samples["worker"] == 0, "due"].max() - 1
     assert set(samples.loc[samples["due"] < known, "worker"]) == {0, 1}
     # before the first was killed, both sent the one sequence without a gap
-    check_plan(run, until=known)
+    check_plan(run, "MnistOpen", 100, until=known)
     # in the end the second sends everything
     assert sent_alone(folder, 1)

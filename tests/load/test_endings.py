@@ -94,6 +94,27 @@ def test_workers_end_with_a_killed_master_without_a_word(server: launch.Server, 
     assert set(run.samples["worker"]) == {0, 1}
 
 
+def test_a_worker_that_leaves_in_order_before_the_end_is_reported(
+    server: launch.Server, tmp_path: Path
+) -> None:
+    process = start(tmp_path, "--host", server.address, "-u", "4", "-r", "4", "--processes", "2")
+    folder = wait_for_folder(tmp_path, process, workers=2)
+    leaving = psutil.Process(process.pid).children()[0]
+    leaving.send_signal(signal.SIGTERM)
+    assert process.stdout is not None
+    while "left" not in process.stdout.readline():  # a second after it has left
+        assert process.poll() is None
+    os.kill(process.pid, signal.SIGINT)
+    finish(process, tmp_path)
+    run = Run.open(folder)
+    assert run.manifest["load"]["processes"] == 2
+    workers = run.manifest["workers"]
+    assert [worker["lost"] for worker in workers] == [False, False]
+    (left,) = [worker["left"] for worker in workers if worker["left"] is not None]
+    assert 0 < left < run.manifest["stopped"] - 1
+    assert "load processes" in {doubt["check"] for doubt in run.manifest["doubts"]}
+
+
 PARENT = """
 import os, sys, time
 from bench.load import parent

@@ -1,7 +1,7 @@
 """Open-loop scenarios with real processes: Locust sends what the schedule says, in however many of them."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,17 @@ from bench.run import Run
 from bench.schedule import Open, Poisson, times
 from bench.schedule.rates import Floats
 from bench.serve import launch
-from tests.load.locust_runs import Finished, finish, locust, start
+from tests.load.locust_runs import (
+    Finished,
+    at_rate,
+    check_plan,
+    finish,
+    interrupt_when_recorded,
+    run_folder,
+    start,
+    until_recorded,
+    wait_for,
+)
 from tests.recorded import KEPT
 
 OPEN = "scenarios/mnist_open.py"
@@ -49,8 +59,8 @@ def planned(schedule: Open, count: int, users: int) -> Floats:
 def test_what_is_sent_is_the_schedule_in_any_number_of_processes(
     server: launch.Server, tmp_path: Path
 ) -> None:
-    arguments = ["--host", server.address, "-u", "3", "-r", "3", "-t", "3s", "--schedule", "poisson:200"]
-    for processes, done in in_any_number_of_processes(tmp_path, *arguments, scenario=OPEN):
+    arguments = ["--host", server.address, "-u", "3", "-r", "3", "--schedule", "poisson:200"]
+    for processes, done in in_any_number_of_processes(tmp_path, *arguments, requests=600):
         run = done.run()
         samples = run.samples
         assert_sent_until_the_stop(run, done)
@@ -58,7 +68,7 @@ def test_what_is_sent_is_the_schedule_in_any_number_of_processes(
         assert set(samples["worker"]) == set(range(processes))
         assert_beginnings_of_the_shares(run, Poisson(200), users=3)
         counts = run.manifest["counts"]
-        assert counts["sent"] + counts["unsent"] == counts["recorded"] == len(samples) > 500
+        assert counts["sent"] + counts["unsent"] == counts["recorded"] == len(samples) >= 600
         assert [worker["late_plans"] for worker in run.manifest["workers"]] == [0] * processes
         assert (samples["sent"].dropna() >= samples["due"][samples["sent"].notna()]).all()
         assert run.manifest["load"]["kind"] == "poisson"
@@ -68,11 +78,16 @@ def test_what_is_sent_is_the_schedule_in_any_number_of_processes(
 
 
 def assert_sent_until_the_stop(run: Run, done: Finished) -> None:
-    """All is answered; but where Locust takes long to stop, what is due meanwhile is told as unsent."""
-    unsent = run.samples["status"].isna()
+    """All is answered; but what comes due while a process is being held up at the stop may be unsent, and is the last."""
+    samples = run.samples
+    unsent = samples["status"].isna()
     assert done.code == (1 if unsent.any() else 0), done.output
-    assert (run.samples["status"].dropna() == 0).all()
-    assert (run.samples["due"][unsent] > run.manifest["stopped"] - 1.0).all()
+    assert (samples["status"].dropna() == 0).all()
+    for _, each in samples.groupby("worker"):
+        first_unsent = each["due"][
+            each["status"].isna()
+        ].min()  # NaN where all were sent, which nothing is above
+        assert not (each["due"][each["status"].notna()] > first_unsent).any()
 
 
 def assert_beginnings_of_the_shares(run: Run, schedule: Open, users: int) -> None:
@@ -87,7 +102,8 @@ def assert_beginnings_of_the_shares(run: Run, schedule: Open, users: int) -> Non
     for worker in np.unique(workers):
         mine = np.sort(due[workers == worker])
         numbers = np.abs(plan[:, np.newaxis] - mine[np.newaxis, :]).argmin(axis=0)
-        streams = set((numbers % users).tolist())
+        # two arrivals within a microsecond may be taken for each other here; below, each is compared with its own
+        streams = set(np.flatnonzero(np.bincount(numbers % users) > len(mine) / 10).tolist())
         assert not owners & streams
         owners |= streams
         share = plan[np.isin(np.arange(len(plan)) % users, list(streams))]
@@ -96,89 +112,121 @@ def assert_beginnings_of_the_shares(run: Run, schedule: Open, users: int) -> Non
     assert owners == set(range(users))
     whole = plan[plan < min(ends)]
     assert np.abs(np.sort(due)[: len(whole)] - whole).max() < KEPT
+    # the load is said to have ended between the last arrival that was recorded and the first that was not; workers hear
+    # of it after that, but before long
     stopped = run.manifest["stopped"] - run.manifest["arrivals"]["MnistOpen"]["begin"]
-    assert all(-0.5 < stopped - end < 0.5 for end in ends)
+    assert all(end >= stopped - KEPT for end in ends)
+    if len(ends) == 1:
+        assert due.max() < stopped + KEPT
+    assert max(ends) < stopped + 5
 
 
 def in_any_number_of_processes(
-    results: Path, *arguments: str, scenario: str
+    results: Path,
+    *arguments: str,
+    scenario: str = OPEN,
+    requests: int = 0,
+    meanwhile: Callable[[list[Path]], None] | None = None,
 ) -> Iterator[tuple[int, Finished]]:
-    """The same load from one process and from two, at the same time; gives the number of processes."""
+    """The same load from one process and from two, at the same time; gives the number of processes.
+
+    It ends after so many requests, or by itself: then `meanwhile` is called with the run folders.
+    """
     several = {1: [], 2: ["--processes", "2"]}
     started = {
         count: start(results / str(count), *arguments, *more, scenario=scenario)
         for count, more in several.items()
     }
-    ended = {count: finish(process, results / str(count)) for count, process in started.items()}
-    yield from ended.items()
+    if meanwhile is not None:
+        meanwhile(
+            [wait_for(lambda c=count: run_folder(results / str(c)), started[count]) for count in started]
+        )
+    for count, process in started.items():
+        if requests:
+            interrupt_when_recorded(process, results / str(count), requests, workers=count)
+    yield from [(count, finish(process, results / str(count))) for count, process in started.items()]
 
 
 def test_a_slow_server_does_not_hold_the_load_back(tmp_path: Path) -> None:
     with slow_server(300) as server:
-        arguments = ["--host", server.address, "-t", "2s", "--schedule", "constant:300", "--seed", "7"]
-        done = locust(tmp_path, *arguments, scenario=OPEN)
+        arguments = ["--host", server.address, "--schedule", "constant:300", "--seed", "7"]
+        done = until_recorded(start(tmp_path, *arguments, scenario=OPEN), tmp_path, 300)
     run = done.run()
     samples, due = run.samples, due_times(run)
     assert_sent_until_the_stop(run, done)
     assert np.abs(np.diff(due) - 1 / 300).max() < 2 * KEPT
     answered = samples[samples["status"] == 0]
     assert (answered["done"] - answered["due"] >= 0.3).all()
-    assert len(answered) > 300, "answers are waited for at the end"
+    assert len(answered) >= 300, "answers are waited for at the end"
     assert (answered["correct"] == 1).all(), "the synthetic server knows every digit of the test set"
     assert not samples["mismatched"].any()
 
 
 def test_beyond_the_cap_requests_are_recorded_as_unsent(tmp_path: Path) -> None:
     with slow_server(200) as server:
-        arguments = [
-            "--host",
-            server.address,
-            "-t",
-            "2s",
-            "--schedule",
-            "constant:100",
-            "--max-in-flight",
-            "5",
-        ]
-        done = locust(tmp_path, *arguments, scenario=OPEN)
+        arguments = ["--host", server.address, "--schedule", "constant:100", "--max-in-flight", "5"]
+        done = until_recorded(start(tmp_path, *arguments, scenario=OPEN), tmp_path, 150)
     assert done.code == 1, "Locust counts what was not sent among the failures"
     run = done.run()
     samples, due = run.samples, due_times(run)
     assert np.abs(np.diff(due) - 0.01).max() < 2 * KEPT, "nothing is missing"
     unsent = samples["status"].isna()
-    assert 0.6 < unsent.mean() < 0.9, "5 in flight for 0.2 s each are 25/s of 100/s"
+    assert unsent.mean() > 0.6, (
+        "5 in flight for 0.2 s each are 25/s of 100/s, or fewer where the machine is slow"
+    )
     assert samples.loc[unsent, ["sent", "done"]].isna().all(axis=None)
     assert run.manifest["counts"]["unsent"] == unsent.sum()
-    assert run.manifest["counts"]["sent"] == (~unsent).sum()
+    assert run.manifest["counts"]["sent"] == (~unsent).sum() >= 10, "room is used again"
+    sent, answered = np.sort(samples["sent"].dropna()), np.sort(samples["done"].dropna())
+    assert (answered[:-5] <= sent[5:]).all(), "each waited until fewer than 5 were in flight"
 
 
 SHAPE = """
+from pathlib import Path
 from locust import LoadTestShape
 from scenarios.mnist_open import MnistOpen
 
 class Stairs(LoadTestShape):
     def tick(self):
-        t = self.get_run_time()
-        return (1, 10) if t < 1.5 else (4, 10) if t < 3.5 else (2, 10) if t < 5.5 else None
+        users = int(Path({users!r}).read_text())
+        return (users, 10) if users else None
 """
 
 
 def test_a_load_shape_sets_the_rate_through_the_users(server: launch.Server, tmp_path: Path) -> None:
-    scenario = tmp_path / "stairs.py"
-    scenario.write_text(SHAPE)
+    scenario, users, steps = tmp_path / "stairs.py", tmp_path / "users", [1, 4, 3]
+    scenario.write_text(SHAPE.format(users=str(users)))
+
+    def step(number: int) -> None:
+        (tmp_path / "next").write_text(str(number))
+        (tmp_path / "next").rename(users)
+
+    # of four users on two processes, those of one look like two: three cannot be mistaken
+    def go_up_and_down(folders: list[Path]) -> None:
+        for number in steps:
+            step(number)
+            for folder in folders:
+                wait_for(lambda at=folder, rate=100.0 * number: at_rate(at, rate))
+        step(0)
+
+    step(steps[0])
     arguments = ["--host", server.address, "--schedule", "constant:100"]
-    for _, done in in_any_number_of_processes(tmp_path, *arguments, scenario=str(scenario)):
+    for processes, done in in_any_number_of_processes(
+        tmp_path, *arguments, scenario=str(scenario), meanwhile=go_up_and_down
+    ):
         run = done.run()
         assert_sent_until_the_stop(run, done)
-        users = run.manifest["arrivals"]["MnistOpen"]["users"]
-        assert [count for _, count in users][:3] == [1, 4, 2]
-        due, changes = due_times(run), [at for at, _ in users]
+        planned_users = [count for _, count in run.manifest["arrivals"]["MnistOpen"]["users"]]
+        up = planned_users.index(4)
+        assert planned_users[0] == 1
+        assert planned_users[: up + 1] == sorted(planned_users[: up + 1]), (
+            "numbers in between count where they stay"
+        )
+        down = planned_users[up : planned_users.index(3, up) + 1]
+        assert down == sorted(down, reverse=True)
         # two processes end some milliseconds apart, with the arrivals of one of them missing
-        last = float(due[-1]) - 0.2
-        for (begin, count), end in zip(users[:3], [*changes[1:3], last], strict=True):
-            inside = due[(due >= begin - KEPT) & (due < end - KEPT)]
-            assert np.abs(np.diff(inside) - 0.01 / count).max() < 2 * KEPT
-            assert len(inside) == pytest.approx((end - begin) * 100 * count, abs=1.5)
+        check_plan(run, "MnistOpen", 100, until=run.samples.groupby("worker")["due"].max().min())
+        assert [worker["late_plans"] for worker in run.manifest["workers"]] == [0] * processes
         assert run.manifest["load"]["shape"] == "Stairs"
 
 
@@ -186,8 +234,9 @@ def test_a_trace_is_replayed_with_its_batches(server: launch.Server, tmp_path: P
     trace = tmp_path / "trace.csv"
     rows = [(i / 100, 1 if i % 4 else 8) for i in range(150)]
     trace.write_text("time,batch\n" + "".join(f"{at},{batch}\n" for at, batch in rows))
-    arguments = ["--host", server.address, "-u", "2", "-r", "2", "-t", "3s", "--schedule", f"trace:{trace}"]
-    done = locust(tmp_path / "results", *arguments, scenario=OPEN)
+    arguments = ["--host", server.address, "-u", "2", "-r", "2", "--schedule", f"trace:{trace}"]
+    results = tmp_path / "results"
+    done = until_recorded(start(results, *arguments, scenario=OPEN), results, len(rows))
     assert done.code == 0, done.output
     run = done.run()
     assert np.allclose(due_times(run), [at for at, _ in rows], rtol=0, atol=KEPT)
@@ -196,11 +245,11 @@ def test_a_trace_is_replayed_with_its_batches(server: launch.Server, tmp_path: P
 
 
 def test_closed_loop_users_think(server: launch.Server, tmp_path: Path) -> None:
-    arguments = ["--host", server.address, "-u", "2", "-r", "2", "-t", "2s", "--schedule", "closed:100ms"]
-    done = locust(tmp_path, *arguments)
+    arguments = ["--host", server.address, "-u", "2", "-r", "2", "--schedule", "closed:100ms"]
+    done = until_recorded(start(tmp_path, *arguments, scenario="scenarios/mnist.py"), tmp_path, 10)
     assert done.code == 0, done.output
     run = done.run()
-    assert 4 < len(run.samples) <= 2 * 21
+    assert 10 <= len(run.samples) <= 2 * (run.manifest["stopped"] / 0.1 + 1)
     assert run.manifest["load"]["kind"] == "closed"
     assert run.manifest["load"]["schedule"] == {"kind": "closed", "think": 0.1}
 

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from locust.argument_parser import get_parser
+from locust.argument_parser import get_empty_argument_parser, get_parser
 
 from bench import BenchError
 from bench.load.options import add_arguments, read_options
@@ -16,6 +16,23 @@ def parsed(*arguments: str) -> Any:
     parser = get_parser(default_config_files=[])
     add_arguments(parser)
     return parser.parse_args(list(arguments))
+
+
+@pytest.mark.parametrize("name", ["--seed", "--model-name"])
+@pytest.mark.parametrize("order", ["before", "after", "in a group"])
+def test_an_option_that_a_plugin_has_too_is_one_line(
+    name: str, order: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    parser = get_empty_argument_parser(default_config_files=[])
+    with pytest.raises(SystemExit) as ended:
+        if order == "before":
+            parser.add_argument(name)
+        add_arguments(parser)
+        (parser.add_argument_group("plugin") if order == "in a group" else parser).add_argument(name)
+    assert ended.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("bench: ")
+    assert name in line
 
 
 def test_defaults() -> None:

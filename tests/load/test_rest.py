@@ -3,11 +3,16 @@
 import json
 import re
 import socket
+import struct
+import time
 from pathlib import Path
 
 import gevent
+import gevent.event
+import gevent.socket
 import numpy as np
 import pytest
+from gevent.server import StreamServer
 
 from bench import BenchError, mnist
 from bench.load.rest import RestConnection, with_rest
@@ -101,3 +106,98 @@ def test_silence_and_nonsense_are_replies_too() -> None:
             assert connection.ask(b"GET / HTTP/1.1\r\n\r\n", 10).status == status
             answering.get()
             connection.close()
+
+
+ANSWER = b"HTTP/1.1 429 Busy\r\nContent-Length: 1\r\n\r\n."
+
+
+@pytest.mark.parametrize("ending", ["end", "reset"])
+@pytest.mark.parametrize("crossing", [False, True], ids=["between requests", "while one is on its way"])
+def test_the_end_of_a_kept_connection_fails_no_request(ending: str, crossing: bool) -> None:
+    requests = []
+
+    def answer(sock: gevent.socket.socket, _: object) -> None:
+        requests.append(sock.recv(1000))
+        sock.sendall(ANSWER)
+        if crossing:
+            requests.append(sock.recv(1000))
+        if ending == "reset":
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        sock.close()
+        closed.set()
+
+    closed = gevent.event.Event()
+    server = StreamServer(("127.0.0.1", 0), answer)
+    server.start()
+    connection = RestConnection(f"127.0.0.1:{server.server_port}", "y", "m", None)
+    instants = []
+    for number in range(4):
+        reply = connection.ask(b"request %d" % number, 5)
+        assert (reply.status, reply.details) == (8, ".")
+        assert reply.sent is not None
+        instants.append((reply.sent, reply.done))
+        crossing or closed.wait(5)
+        closed.clear()
+    assert all(sent < done for sent, done in instants)
+    assert connection.retries == 3
+    assert len(requests) == (7 if crossing else 4)
+    assert connection.where == f"127.0.0.1:{server.server_port}"
+    connection.close()
+    server.stop(timeout=0)
+
+
+@pytest.mark.parametrize("head", [b"HTTP/1.1 429 Busy\r\nConnection: Close", b"HTTP/1.0 429 Busy"])
+def test_a_connection_that_the_server_says_it_ends_needs_no_retry(head: bytes) -> None:
+    def answer(sock: gevent.socket.socket, _: object) -> None:
+        sock.recv(1000)
+        sock.sendall(head + b"\r\nContent-Length: 1\r\n\r\n.")
+
+    server = StreamServer(("127.0.0.1", 0), answer)
+    server.start()
+    connection = RestConnection(f"127.0.0.1:{server.server_port}", "y", "m", None)
+    assert [connection.ask(b"x", 5).status for _ in range(3)] == [8, 8, 8]
+    assert connection.retries == 0
+    connection.close()
+    server.stop(timeout=0)
+
+
+def test_a_server_that_never_answers_gets_each_request_once() -> None:
+    requests = []
+
+    def hang_up(sock: gevent.socket.socket, _: object) -> None:
+        requests.append(sock.recv(1000))
+
+    server = StreamServer(("127.0.0.1", 0), hang_up)
+    server.start()
+    connection = RestConnection(f"127.0.0.1:{server.server_port}", "y", "m", None)
+    for _ in range(2):
+        reply = connection.ask(b"x", 5)
+        assert reply.status == 14
+        assert reply.sent is not None
+    assert (connection.retries, len(requests)) == (0, 2)
+    connection.close()
+    server.stop(timeout=0)
+
+
+def test_a_large_request_is_sent_when_its_last_byte_is() -> None:
+    """The server takes its time: the request is on its way until it has read nearly all of it."""
+    reads = []
+
+    def answer(sock: gevent.socket.socket, _: object) -> None:
+        gevent.sleep(0.1)
+        left = size
+        while left:
+            reads.append((time.perf_counter(), left))
+            left -= len(sock.recv(min(left, 1_000_000)))
+        sock.sendall(ANSWER)
+
+    size = 30_000_000
+    server = StreamServer(("127.0.0.1", 0), answer)
+    server.start()
+    connection = RestConnection(f"127.0.0.1:{server.server_port}", "y", "m", None)
+    reply = connection.ask(bytes(size), 20)
+    assert reply.status == 8
+    assert reply.sent is not None
+    assert reads[0][0] < reply.sent < reply.done
+    connection.close()
+    server.stop(timeout=0)

@@ -348,3 +348,21 @@ def test_memory_stays_flat_over_connections_and_calls(echo: Server) -> None:
     for _ in range(5):
         round_of_calls()
     assert resident(echo.pid) - before < MEGABYTE / 2, f"grew in {time.monotonic() - started:.1f} s"
+
+
+def test_calls_that_were_cancelled_make_room_at_once() -> None:
+    flags = ["--backend=synthetic", "--service-time=constant(60s)", "--workers=1", "--max-in-flight=2"]
+    with launch.embedded(flags) as server, channel(server.address) as through:
+        call = through.unary_unary(messages.PREDICT)
+
+        def code(seconds: float) -> grpc.StatusCode:
+            with pytest.raises(grpc.RpcError) as ended:
+                call(images(DIGIT), timeout=seconds)
+            return ended.value.code()
+
+        waiting = [call.future(images(DIGIT), timeout=LONG) for _ in range(2)]
+        assert code(LONG) is grpc.StatusCode.RESOURCE_EXHAUSTED
+        for each in waiting:
+            each.cancel()
+        # an answer takes a minute: whoever gets none within a moment was taken in
+        eventually(lambda: code(0.05) is grpc.StatusCode.DEADLINE_EXCEEDED)

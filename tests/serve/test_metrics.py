@@ -133,3 +133,17 @@ def test_the_sums_of_several_processes_are_one_page() -> None:
             each.request_latency.series((model, "Predict", "GRPC")).extend(numbers)
     read = module.summed([module.decoded(module.encoded(each.read())) for each in (first, second)])
     assert first.page(read) == both.page()
+
+
+def test_a_served_model_keeps_its_own_series_whatever_names_clients_invent() -> None:
+    metrics = Metrics()
+    metrics.serves = {"real"}.__contains__
+    for number in range(20_000):
+        metrics.request_count.add((f"invented {number}", "NOT_FOUND"))
+        metrics.request_latency.series((f"invented {number}", "Predict", "GRPC")).add(1.0)
+    metrics.request_count.add(("real", "OK"))
+    metrics.request_latency.series(("real", "Predict", "GRPC")).add(1.0)
+    counts = metrics.request_count.read()
+    assert counts["real", "OK"] == [1]
+    assert len(counts) < 1100
+    assert ("real", "Predict", "GRPC") in metrics.request_latency.read()

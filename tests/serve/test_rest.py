@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.serve import json_inputs, json_outputs, model_config, rest
+from bench.serve import json_inputs, json_outputs, json_requests, model_config
 from bench.serve.loading import Options
 from bench.serve.metrics import Metrics
 from bench.serve.prediction import Predictions
@@ -64,7 +64,7 @@ class TestBodies:
     def test_a_body_may_not_unpack_without_end(
         self, repository: Repository, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(rest, "_MAX_UNPACKED", 1000)
+        monkeypatch.setattr(json_requests, "LARGEST_UNPACKED", 1000)
         answer = post(repository, gzip.compress(b" " * 100_000), {"content-encoding": "gzip"})
         assert answer.status == 400
         assert json.loads(answer.body)["error"].endswith("unpacks to more than 1000 bytes")

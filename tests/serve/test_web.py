@@ -97,6 +97,16 @@ def test_a_request_of_http_1_0_is_answered_and_closed(server: Server) -> None:
     assert raw(server, b"GET /v1/models/default HTTP/1.0\r\n\r\n").startswith(b"HTTP/1.1 200 ")
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_body_with_two_lengths_is_refused(server: Server, order: int) -> None:
+    """RFC 9112, 6.1: a proxy in between may see another end of the request."""
+    lengths = [b"Content-Length: 5\r\n", b"Transfer-Encoding: chunked\r\n"][::order]
+    request = (
+        b"POST /v1/models/default:predict HTTP/1.1\r\nHost: x\r\n" + b"".join(lengths) + b"\r\n0\r\n\r\n"
+    )
+    assert raw(server, request).startswith(b"HTTP/1.1 400")
+
+
 @pytest.mark.parametrize(
     "garbage",
     [

@@ -168,7 +168,7 @@ def test_a_deadline_ends_the_call_here_and_there(server: Server, channel: Channe
     reply = channel.call(ECHO, b"", timeout=0.05)
     assert (reply.status, reply.details, reply.message) == (4, "Deadline Exceeded", b"")
     assert 0.05 <= reply.done - start < 5
-    until(lambda: list(server.peers[0].connection.cancelled) == [1])
+    until(lambda: server.peers[0].connection.released == 1)
     assert channel.in_flight == 0
 
 
@@ -195,7 +195,7 @@ def test_killing_a_greenlet_cancels_its_call(server: Server, channel: Channel) -
     until(lambda: server.requests)
     user.kill()
     assert channel.in_flight == 0
-    until(lambda: list(server.peers[0].connection.cancelled) == [1])
+    until(lambda: server.peers[0].connection.released == 1)
     server.answer = echo
     assert channel.call(ECHO, b"next").message == b"next"
 

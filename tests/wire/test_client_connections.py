@@ -2,19 +2,27 @@
 
 import socket
 import struct
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
 
 import gevent
 import gevent.event
 import gevent.socket
+import hpack
 import pytest
 from gevent.server import StreamServer
 
 from bench import BenchError
 from bench.wire import frames
 from bench.wire.client import Channel
+from bench.wire.dial import TLS, authority_of
+from bench.wire.header_blocks import literal
 from bench.wire.unary import Request
 from tests.wire.calls import ECHO, later
+from tests.wire.certificates import issue
 from tests.wire.servers import Peer, Server, echo, serving, silence, until
+from tests.wire.wires import OPENING, answer_frames, read_frames
 
 
 def free_port() -> int:
@@ -196,7 +204,7 @@ def test_a_server_that_accepts_and_says_nothing_hangs_no_call(monkeypatch: pytes
     assert channel.call(ECHO, b"", timeout=0.05).status == 4
     assert channel.in_flight == 0
     channel.close()
-    monkeypatch.setattr("bench.wire.client._DIAL_LIMIT", 0.1)
+    monkeypatch.setattr("bench.wire.open.ATTEMPT_SECONDS", 0.1)
     channel = Channel(address)
     reply = channel.call(ECHO, b"")
     assert reply.status == 14
@@ -211,3 +219,170 @@ def test_unknown_names_are_reported() -> None:
     assert reply.status == 14
     assert "no-such-host.invalid:1" in reply.details
     channel.close()
+
+
+class Shutter:
+    """An echo server that ends its connections after some answers, in order (GOAWAY) or not."""
+
+    def __init__(self, answers: int, *, in_order: bool) -> None:
+        self._answers, self._in_order = answers, in_order
+
+    def __call__(self, peer: Peer, request: Request) -> None:
+        if len(peer.requests) > self._answers:
+            return  # unprocessed, as what comes behind a GOAWAY
+        echo(peer, request)
+        if len(peer.requests) < self._answers:
+            return
+        if self._in_order:
+            peer.connection.out.append(frames.goaway(request.stream, frames.NO_ERROR))
+        peer.flush()
+        peer.sock.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.mark.parametrize("in_order", [True, False], ids=["GOAWAY", "end"])
+@pytest.mark.parametrize("answers", [1, 3])
+def test_connections_that_serve_and_end_at_once_fail_no_call(in_order: bool, answers: int) -> None:
+    """Such as behind nginx with keepalive_requests, of which each lives for some milliseconds."""
+    with serving(Shutter(answers, in_order=in_order)) as server:
+        channel = Channel(server.address)
+        for number in range(60):
+            assert channel.call(ECHO, b"%d" % number, 10).message == b"%d" % number
+            begun = (number + 1) // answers + 1
+            until(lambda begun=begun: len(channel._ready) == 1 and server.accepted == begun)
+        assert channel.sent_calls == 60
+        assert channel.retries == 0
+        channel.close()
+
+
+def test_what_many_callers_have_sent_behind_the_last_call_of_a_connection_goes_again() -> None:
+    with serving(Shutter(10, in_order=True)) as server:
+        channel = Channel(server.address)
+        channel.connect(5)
+        calls = [later(channel, b"%d" % number, 10) for number in range(45)]
+        assert [call.get(timeout=10).message for call in calls] == [b"%d" % number for number in range(45)]
+        assert channel.sent_calls == 45
+        assert channel.addresses == {server.address: 45}
+        assert channel.retries == 35 + 25 + 15 + 5
+        assert len(server.requests) == 45 + channel.retries
+        channel.close()
+
+
+def test_a_server_that_ends_each_connection_in_order_before_it_serves_fails_no_call(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Peer.run
+
+    def leave(peer: Peer) -> None:
+        if server.accepted <= 5:
+            peer.flush()
+            peer.send(frames.goaway(0, frames.NO_ERROR))
+            while peer.sock.recv(65_536):
+                pass
+        else:
+            run(peer)
+
+    monkeypatch.setattr(Peer, "run", leave)
+    channel = Channel(server.address)
+    assert channel.call(ECHO, b"x", 10).message == b"x"
+    channel.close()
+
+
+def test_a_server_that_hangs_up_on_every_call_gets_pauses(server: Server, channel: Channel) -> None:
+    server.answer = lambda peer, _: peer.sock.shutdown(socket.SHUT_RDWR)
+    for _ in range(3):
+        assert channel.call(ECHO, b"").status == 14
+    assert server.accepted <= 3
+    until(lambda: channel._failure is not None)
+    assert "right after connecting" in channel.call(ECHO, b"").details
+
+
+def test_a_refused_call_counts_once_with_its_first_instant(server: Server, channel: Channel) -> None:
+    def refuse_first(peer: Peer, request: Request) -> None:
+        if len(server.requests) == 1:
+            gevent.sleep(0.05)
+            peer.connection.out.append(frames.rst_stream(request.stream, frames.REFUSED_STREAM))
+        else:
+            echo(peer, request)
+
+    server.answer = refuse_first
+    reply = channel.call(ECHO, b"x", 10)
+    assert reply.message == b"x"
+    assert reply.sent is not None
+    assert reply.done - reply.sent >= 0.05, "the retry is the caller's time"
+    assert (channel.sent_calls, channel.retries, len(server.requests)) == (1, 1, 2)
+
+
+def test_a_call_that_is_given_up_before_its_bytes_leave_is_not_sent(server: Server, channel: Channel) -> None:
+    call = channel.start(ECHO, b"x", lambda _: None)
+    assert call.cancel() is None
+    assert channel.call(ECHO, b"y").message == b"y"
+    assert channel.sent_calls == 1
+    sent = channel.start(ECHO, b"z", lambda _: None)
+    channel.flush()
+    assert sent.cancel() is not None
+    assert channel.sent_calls == 2
+
+
+@pytest.mark.parametrize("window", [65_535, 2**30], ids=["held back by windows", "held back by the kernel"])
+def test_a_call_that_is_answered_before_it_is_complete_is_not_sent(window: int) -> None:
+    """As a server does that takes no messages of that size: it knows at the first bytes."""
+
+    def refuse(sock: Any, _: Any) -> None:
+        sock.sendall(frames.settings({frames.INITIAL_WINDOW_SIZE: window}) + frames.window_update(0, window))
+        seen = b""
+        while frames.PREFACE not in seen or len(seen) < 20_000:
+            seen += sock.recv(10_000)
+        sock.sendall(frames.frame(frames.HEADERS, 5, 1, OPENING + literal(b"grpc-status", b"8")))
+        answered.wait()
+        while sock.recv(2**20):
+            pass
+
+    answered = gevent.event.Event()
+    server = StreamServer(("127.0.0.1", 0), refuse)
+    server.start()
+    channel = Channel(f"127.0.0.1:{server.server_port}")
+    reply = channel.call(ECHO, bytes(30_000_000), 10)
+    answered.set()
+    (link,) = channel._links
+    until(lambda: not link._rest)
+    assert (reply.status, reply.sent, channel.sent_calls) == (8, None, 0)
+    channel.close()
+    server.stop(timeout=0)
+
+
+@pytest.mark.parametrize("tls_name", [None, "model.test"])
+@pytest.mark.parametrize("authority", [None, "mnist.default.example.com"])
+def test_the_authority_is_the_chosen_name(
+    tmp_path: Path, tls_name: str | None, authority: str | None
+) -> None:
+    """Also beside another name for the server's certificate."""
+    files = issue(tmp_path)
+    heads: list[dict[bytes, bytes]] = []
+
+    def read(sock: Any, _: Any) -> None:
+        sock.sendall(frames.settings({}))
+        data = b""
+        while part := sock.recv(65_536):
+            data += part
+            with suppress(AssertionError, struct.error):  # a frame is still on its way
+                for kind, _flags, stream, payload in read_frames(data):
+                    if kind == frames.HEADERS and not heads:
+                        heads.append(dict(hpack.Decoder().decode(payload, raw=True)))
+                        sock.sendall(answer_frames(stream, b"x"))
+
+    secure = {"ssl_context": files.server_context()} if tls_name else {}
+    server = StreamServer(("127.0.0.1", 0), read, **secure)
+    server.start()
+    address = f"127.0.0.1:{server.server_port}"
+    tls = TLS(ca=files.ca, server_name=tls_name) if tls_name else None
+    channel = Channel(address, tls=tls, authority=authority)
+    assert channel.call(ECHO, b"x", 10).status == 0
+    assert heads[0][b":authority"].decode() == (authority or tls_name or address)
+    channel.close()
+    server.stop(timeout=0)
+
+
+@pytest.mark.parametrize("name", ["", " ", "a b", "http://x", "x/y", "x@y", "x:", "größer", "x\r\ny"])
+def test_other_authorities_are_refused(name: str) -> None:
+    with pytest.raises(BenchError, match="--authority"):
+        authority_of(name)

@@ -230,18 +230,22 @@ def test_a_graceful_goaway_comes_in_two_steps() -> None:
     assert client.receive(answer_frames(1, b"a")) == [first]
 
 
-@pytest.mark.parametrize("refusal", [rst_stream(1, REFUSED_STREAM), goaway(0, frames.NO_ERROR)])
-def test_a_refused_call_goes_again_once_only(refusal: bytes) -> None:
-    client = settled_client()
-    exchange = asked(client)
-    client.take()
-    assert client.receive(refusal) == []
-    assert client.returned == [exchange]
-    exchange.renew()
-    again = settled_client()
-    again.request(exchange)
-    again.take()
-    assert again.receive(refusal) == [exchange]
+@pytest.mark.parametrize(
+    ("refusal", "most"), [(rst_stream(1, REFUSED_STREAM), 1), (goaway(0, frames.NO_ERROR), 5)]
+)
+def test_a_refused_call_goes_again_a_few_times_only(refusal: bytes, most: int) -> None:
+    exchange = Exchange(RequestHead("/t.Test/Echo"), b"question")
+    for _ in range(most):
+        client = settled_client()
+        client.request(exchange)
+        client.take()
+        assert client.receive(refusal) == []
+        assert client.returned == [exchange]
+        exchange.renew()
+    last = settled_client()
+    last.request(exchange)
+    last.take()
+    assert last.receive(refusal) == [exchange]
     assert exchange.status == 14
 
 

@@ -25,7 +25,7 @@ def test_what_fits_leaves_at_once_as_one_frame() -> None:
     outflow = Outflow(out)
     outflow.send(1, b"hello", None)
     assert read_frames(b"".join(out)) == [(frames.DATA, frames.END_STREAM, 1, message(b"hello"))]
-    assert outflow.sent == [1]
+    assert outflow.sent == [(1, len(out))]
 
 
 def test_the_closing_follows_the_last_byte() -> None:
@@ -36,7 +36,7 @@ def test_the_closing_follows_the_last_byte() -> None:
     outflow.grant(0, 5), outflow.grant(1, 5)
     outflow.pump()
     assert b"".join(out).endswith(b"CLOSE")
-    assert outflow.sent == [1]
+    assert outflow.sent == [(1, len(out))]
 
 
 def test_the_oldest_message_leaves_first_when_the_connection_is_the_limit() -> None:
@@ -125,4 +125,4 @@ def test_windows_are_kept_and_messages_arrive_whole(seed: int) -> None:
     for stream, body in sent(out).items():
         bodies[stream] = bodies.get(stream, b"") + body
     assert bodies == {stream: message(content) for stream, content in contents.items()}
-    assert sorted(outflow.sent) == sorted(contents)
+    assert sorted(stream for stream, _ in outflow.sent) == sorted(contents)

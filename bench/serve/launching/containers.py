@@ -15,6 +15,8 @@ from typing import Any, Final
 import docker
 from docker.errors import DockerException, NotFound
 
+from bench.wire.direct import no_proxies
+
 _GUARD_SECONDS: Final = 30.0
 
 
@@ -51,11 +53,19 @@ def local_pid(container: Any) -> int | None:
     return pid if pid and str(container.id) in groups else None
 
 
+def client_of_docker() -> Any:
+    """A client of the Docker that the environment names, past its proxies. Raises DockerException."""
+    with no_proxies():
+        client = docker.from_env()
+    client.api.trust_env = False
+    return client
+
+
 def main(name: str) -> int:
     """Wait for the end of standard input, then remove the container."""
     while os.read(0, 4096):
         pass
-    client = docker.from_env()
+    client = client_of_docker()
     try:
         client.containers.get(name).remove(force=True)
     except NotFound:

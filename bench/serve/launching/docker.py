@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-import docker as sdk
 from docker.errors import DockerException, ImageNotFound, NotFound
 from docker.types import DeviceRequest, Mount
 
@@ -68,7 +67,7 @@ def docker(server: Declared, models: Sequence[Served], folder: Path) -> Iterator
 
 def _client() -> Any:
     try:
-        client = sdk.from_env()
+        client = containers.client_of_docker()
         client.ping()
     except DockerException as error:
         where = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")

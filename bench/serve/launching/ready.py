@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 from bench import BenchError
 from bench.inspection import Inquiry, Refused, VersionState, status
@@ -25,12 +25,14 @@ def wait_available(
     tail: Callable[[], str],
     tls: TLS | None = None,
     metadata: Mapping[str, str] | None = None,
+    authority: str | None = None,
 ) -> dict[str, list[int]]:
     """Ask GetModelStatus until every needed version is AVAILABLE; gives the available versions of each model.
 
     metadata: key -> value. Raises NotReady when the server ends, when a version ends with an error, or when the time
     is over, each with the end of the log.
     """
+    options = {"tls": tls, "metadata": tuple((metadata or {}).items()), "authority": authority}
     deadline = time.monotonic() + seconds
     missing, patience = "it did not answer", _FIRST_ATTEMPT
     while time.monotonic() < deadline:
@@ -38,7 +40,7 @@ def wait_available(
         if how is not None:
             raise NotReady(how)
         try:
-            found = _ask(address, models, patience, tls, tuple((metadata or {}).items()))
+            found = _ask(address, models, patience, options)
         except Refused as refused:
             found, missing = {}, str(refused)
         except BenchError as error:  # nobody listens yet
@@ -57,11 +59,10 @@ def _ask(
     address: str,
     models: Sequence[Served],
     patience: float,
-    tls: TLS | None,
-    metadata: tuple[tuple[str, str], ...],
+    options: Mapping[str, Any],
 ) -> dict[str, list[VersionState]]:
     # a channel for each attempt: one that renewed its connection by itself would pause longer and longer
-    channel = Channel(address, tls=tls, metadata=metadata)
+    channel = Channel(address, **options)
     try:
         channel.connect(patience)
         return {

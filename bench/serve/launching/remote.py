@@ -9,6 +9,7 @@ from bench.config.servers import Declared, Remote
 from bench.serve.launching.binary import client_tls
 from bench.serve.launching.ready import wait_available
 from bench.serve.launching.running import Running, Served
+from bench.wire.unary import metadata_fields
 
 
 @contextlib.contextmanager
@@ -25,6 +26,7 @@ def remote(server: Declared, models: Sequence[Served], folder: Path) -> Iterator
         tail=lambda: "its log is where it runs",
         tls=tls,
         metadata=_metadata(server, spec),
+        authority=spec.authority,
     )
     yield Running(
         address=spec.address,
@@ -33,6 +35,7 @@ def remote(server: Declared, models: Sequence[Served], folder: Path) -> Iterator
         metrics=spec.metrics,
         tls=tls,
         metadata=spec.metadata,
+        authority=spec.authority,
         facts={"address": spec.address, "available": available},
     )
 
@@ -44,5 +47,9 @@ def _metadata(server: Declared, spec: Remote) -> dict[str, str]:
             raise server.refusal(
                 f"metadata.{name}", variable, "this environment variable is not set; export it first"
             )
-        values[name.lower()] = os.environ[variable]
+        value = values[name.lower()] = os.environ[variable]
+        try:
+            metadata_fields([(name, value)])
+        except ValueError as problem:
+            raise server.refusal(f"metadata.{name}", variable, str(problem)) from None
     return values

@@ -37,6 +37,8 @@ class Running:
     tls: TLS | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
     """Metadata of each call: key -> environment variable with the value."""
+    authority: str | None = None
+    """The :authority of the calls; None: it follows from the address."""
     facts: Mapping[str, Any] = field(default_factory=dict)
     """What it really is, ready for JSON."""
 

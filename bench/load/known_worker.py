@@ -1,0 +1,46 @@
+"""What the master of a distributed test knows of one load process."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from bench.choices import Choices
+
+
+@dataclass
+class KnownWorker:
+    """What the master knows of one worker."""
+
+    number: int
+    sent: int | None = None
+    """None until it has said its last word."""
+    unsent: int | None = None
+    retries: int | None = None
+    addresses: dict[str, int] = field(default_factory=dict)
+    recorded: int = 0
+    clock_bound: float | None = None
+    finished: bool = False
+    late_plans: int = 0
+    joined: float = 0.0
+    """Seconds of the run at which it reported for the first time."""
+    left: float | None = None
+    """Seconds at which it said its last word without having been asked for it, as after SIGTERM; None: it stayed."""
+    choices: Choices | None = None
+    arriving: dict[str, int] = field(default_factory=dict)
+    """Its open-loop users, by user class."""
+
+    def described(self, client: str) -> dict[str, Any]:
+        """What the manifest says of it."""
+        return {
+            "worker": self.number,
+            "id": client,
+            "sent": self.sent,
+            "unsent": self.unsent,
+            "retries": self.retries,
+            "addresses": self.addresses,
+            "recorded": self.recorded,
+            "late_plans": self.late_plans,
+            "clock_bound": self.clock_bound,
+            "joined": self.joined,
+            "left": self.left,
+            "lost": not self.finished,
+        }

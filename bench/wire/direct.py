@@ -1,0 +1,31 @@
+"""HTTP to servers under test and to programs on this machine, past the proxies that the environment names.
+
+A proxy cannot reach this machine's loopback, and would be measured with a server. Where only a proxy leads to a
+server's pages, BENCH_HTTP_PROXY names it.
+"""
+
+import contextlib
+import os
+import urllib.request
+from collections.abc import Iterator
+from typing import Any, Final
+
+PROXY: Final = "BENCH_HTTP_PROXY"
+_NAMES: Final = ("http_proxy", "https_proxy", "all_proxy")
+
+
+def open_url(url: str, content: bytes | None = None, *, timeout: float) -> Any:
+    """What `urllib.request.urlopen` gives for a URL whose scheme the caller has checked, and the errors that it raises."""
+    proxy = os.environ.get(PROXY)
+    handler = urllib.request.ProxyHandler({"http": proxy, "https": proxy} if proxy else {})
+    return urllib.request.build_opener(handler).open(url, content, timeout=timeout)
+
+
+@contextlib.contextmanager
+def no_proxies() -> Iterator[None]:
+    """Hide the environment's proxies from what is made in the block, such as a client that connects at once."""
+    hidden = {name: os.environ.pop(name) for name in list(os.environ) if name.lower() in _NAMES}
+    try:
+        yield
+    finally:
+        os.environ.update(hidden)

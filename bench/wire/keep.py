@@ -1,0 +1,49 @@
+"""Keep a connection up: again at once where it has served calls, after growing pauses where none comes about."""
+
+import random
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+import gevent
+
+from bench.wire.dial import ConnectError
+from bench.wire.link import Link
+
+_FIRST_PAUSE: Final = 0.1  # seconds; gRPC's 1 s would make a server's restart look longer than it was
+_LONGEST_PAUSE: Final = 5.0
+_PAUSE_GROWTH: Final = 1.6
+_JITTER: Final = 0.2
+_BREATH: Final = (
+    0.01  # seconds between connections that a server ends in order before it has answered any call
+)
+
+
+def keep(
+    connect: Callable[[], Link], admit: Callable[[Link], Any], fail: Callable[[str], Any], name: str
+) -> None:
+    """Run for ever, in a greenlet of its own: whatever goes wrong, it tries again.
+
+    `admit` gets each link, `fail` why there will be none for a while; `name`: of the address.
+    """
+    pause, fruitless = _FIRST_PAUSE, 0
+    while True:
+        try:
+            link = connect()
+        except Exception as problem:  # noqa: BLE001  # without its keeper the connection would never come back
+            fail(str(problem) if isinstance(problem, ConnectError) else f"{name}: {problem!r}")
+        else:
+            up = time.perf_counter()
+            admit(link)
+            link.leaving.wait()
+            fruitless += 1
+            if link.answered or time.perf_counter() - up > pause:
+                pause, fruitless = _FIRST_PAUSE, 0
+            if fruitless < 2:  # once is an accident; a server that always hangs up gets pauses
+                continue
+            if link.connection.leaves_in_order:
+                gevent.sleep(_BREATH)
+                continue
+            fail(f"{name}: {link.lost or 'the server sent GOAWAY'}, right after connecting")
+        gevent.sleep(pause * random.uniform(1 - _JITTER, 1 + _JITTER))  # noqa: S311  # no secret
+        pause = min(pause * _PAUSE_GROWTH, _LONGEST_PAUSE)

@@ -1,0 +1,255 @@
+"""Do both transports fare alike whatever stands between client and server? Run: python -m tests.benchmarks.connections
+
+Runs the same Locust command with `--transport native` and `--transport grpcio` in each situation, and prints how many
+requests ended how, what the report warns of, and whether the shares of the outcomes are the same within 1 %.
+Needs nginx and haproxy; a situation whose program is missing is left out. SITUATION... runs those alone.
+"""
+
+import argparse
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from bench.analysis.checks import doubts
+from bench.run import Run
+from bench.serve import launch
+from tests.load.locust_runs import command
+from tests.wire.certificates import Certificates, issue
+from tests.wire.native import running
+from tests.wire.proxies import free_port, haproxy, missing, nginx
+
+ROOT = Path(__file__).parents[2]
+SECONDS = 4
+EXPECTED = {
+    "short",
+    "unsteady",
+    "client saturated",
+    "few samples",
+    "client busy",
+    "client delayed",
+    "starved",
+}
+"""Warnings about this short run on this machine, not about the connections."""
+
+
+class Place(NamedTuple):
+    """Where the load goes, and what else Locust is told."""
+
+    address: str
+    options: tuple[str, ...] = ()
+    during: Callable[[], None] | None = None
+    """What happens in the middle of the load."""
+
+
+Situation = Callable[[Certificates, Path], contextlib.AbstractContextManager[Place]]
+SITUATIONS: dict[str, tuple[str | None, Situation]] = {}
+
+
+def situation(name: str, needs: str | None = None) -> Callable[[Situation], Situation]:
+    def add(make: Situation) -> Situation:
+        SITUATIONS[name] = (needs, make)
+        return make
+
+    return add
+
+
+def behind_nginx(name: str, rules: str, *options: str) -> None:
+    @contextlib.contextmanager
+    def make(files: Certificates, folder: Path) -> Iterator[Place]:
+        with model_server() as server, nginx(server, rules) as address:
+            yield Place(address, options)
+
+    situation(name, "nginx")(make)
+
+
+@contextlib.contextmanager
+def model_server(port: int = 0) -> Iterator[str]:
+    arguments = ["--backend", "null", "--port", str(port)]
+    with launch.embedded(arguments) as server:
+        yield server.address
+
+
+@contextlib.contextmanager
+def peer(kind: str, *rest: str) -> Iterator[str]:
+    with running([sys.executable, "-m", "tests.wire.peer", kind, *rest]) as port:
+        yield f"127.0.0.1:{port}"
+
+
+behind_nginx("nginx, stock", "")
+behind_nginx("nginx, keepalive_requests 50, 1 user", "keepalive_requests 50;", "-u", "1")
+behind_nginx("nginx, keepalive_requests 50", "keepalive_requests 50;")
+behind_nginx("nginx, keepalive_requests 200", "keepalive_requests 200;")
+behind_nginx("nginx, keepalive_requests 1000", "keepalive_requests 1000;")
+behind_nginx("nginx, keepalive_timeout 1s", "keepalive_timeout 1s;", "--schedule", "closed:1", "-u", "4")
+
+
+@situation("grpc server, max_connection_age 0.3 s")
+@contextlib.contextmanager
+def aging(files: Certificates, folder: Path) -> Iterator[Place]:
+    with peer("grpcio-aging") as address:
+        yield Place(address)
+
+
+@situation("grpc server, max_concurrent_streams 3")
+@contextlib.contextmanager
+def streams(files: Certificates, folder: Path) -> Iterator[Place]:
+    with peer("grpcio-three") as address:
+        yield Place(address)
+
+
+@situation("two addresses, the first dead")
+@contextlib.contextmanager
+def two(files: Certificates, folder: Path) -> Iterator[Place]:
+    # a dual-stack name of which only one family has a listener
+    with model_server() as server:
+        yield Place(f"localhost:{server.rsplit(':', 1)[1]}")
+
+
+@situation("server restart")
+@contextlib.contextmanager
+def restart(files: Certificates, folder: Path) -> Iterator[Place]:
+    port = free_port()
+    servers = [start_server(port)]
+
+    def again() -> None:
+        servers[-1].terminate()
+        servers[-1].wait()
+        servers.append(start_server(port))
+
+    try:
+        yield Place(f"127.0.0.1:{port}", during=again)
+    finally:
+        servers[-1].terminate()
+        servers[-1].wait()
+
+
+@situation("TLS")
+@contextlib.contextmanager
+def tls(files: Certificates, folder: Path) -> Iterator[Place]:
+    with model_server() as server, nginx(server, "keepalive_requests 1000;", pem=files.server) as address:
+        yield Place(address, ("--grpc-tls-ca", str(files.ca)))
+
+
+@situation("unix socket", "nginx")
+@contextlib.contextmanager
+def unix(files: Certificates, folder: Path) -> Iterator[Place]:
+    with model_server() as server, nginx(server, "", path=folder / "socket") as address:
+        yield Place(address)
+
+
+@situation("haproxy, silent connections end after 1 s", "haproxy")
+@contextlib.contextmanager
+def silent(files: Certificates, folder: Path) -> Iterator[Place]:
+    with model_server() as server, haproxy(server, client="1s") as address:
+        yield Place(address, ("--schedule", "closed:1", "-u", "4"))
+
+
+@situation("nginx chooses by :authority", "nginx")
+@contextlib.contextmanager
+def authority(files: Certificates, folder: Path) -> Iterator[Place]:
+    rules = 'if ($host != "mnist.example.com") { return 421; }'
+    with model_server() as server, nginx(server, rules) as address:
+        yield Place(address, ("--authority", "mnist.example.com"))
+
+
+def start_server(port: int) -> "subprocess.Popen[bytes]":
+    line = [sys.executable, "-m", "bench", "serve", "--backend", "null", "--port", str(port)]
+    process = subprocess.Popen(line, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    assert process.stdout
+    process.stdout.readline()
+    return process
+
+
+class Outcome(NamedTuple):
+    """What a run says."""
+
+    outcomes: Counter[str]
+    sent: int
+    retries: int | None
+    warnings: list[str]
+
+    @property
+    def shares(self) -> dict[str, float]:
+        return {name: count / self.outcomes.total() for name, count in self.outcomes.items()}
+
+
+def run(place: Place, transport: str, seconds: int) -> Outcome:
+    with tempfile.TemporaryDirectory() as name:
+        users = () if "-u" in place.options else ("-u", "16")
+        line = command(Path(name), "--host", place.address, "--transport", transport, "-r", "100", *users)
+        line += ["-t", f"{seconds}s", "--exit-code-on-error", "0", "--references", "0", *place.options]
+        process = subprocess.Popen(
+            line,
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        if place.during is not None:
+            threading.Timer(seconds / 2, place.during).start()
+        try:
+            output, _ = process.communicate(timeout=seconds + 60)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+        folders = list(Path(name).iterdir())
+        if not folders:
+            raise SystemExit(f"no run: {output}")
+        found = Run.open(folders[0])
+        outcomes: Counter[str] = Counter()
+        for (key, _), tally in found.within(*found.seconds).tallies.items():
+            outcomes[key.outcome] += tally.requests
+        counts = found.manifest["counts"]
+        warned = sorted({doubt.check for doubt in doubts(found)} - EXPECTED)
+        return Outcome(outcomes, counts["sent"], counts.get("retries"), warned)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("situations", nargs="*", metavar="SITUATION", help="of the table (default: all)")
+    parser.add_argument("--seconds", type=int, default=SECONDS)
+    asked = parser.parse_args()
+    print("| situation | transport | outcomes | sent | retries | warnings | same within 1 % |")
+    print("|---|---|---|---:|---:|---|---|", flush=True)
+    with tempfile.TemporaryDirectory() as name:
+        files = issue(Path(name))
+        for title, (needed, make) in SITUATIONS.items():
+            if asked.situations and title not in asked.situations:
+                continue
+            if needed is not None and (reason := missing(needed)) is not None:
+                print(f"| {title} | | left out: {reason} | | | | |")
+                continue
+            both: list[Outcome] = []
+            for transport in ("native", "grpcio"):
+                with tempfile.TemporaryDirectory() as folder, make(files, Path(folder)) as place:
+                    both.append(run(place, transport, asked.seconds))
+                one = both[-1]
+                told = ", ".join(f"{n} {count:,}" for n, count in one.outcomes.most_common())
+                same = ""
+                if len(both) == 2:
+                    names = {*both[0].shares, *both[1].shares}
+                    apart = max(abs(both[0].shares.get(n, 0) - both[1].shares.get(n, 0)) for n in names)
+                    same = "yes" if apart <= 0.01 else f"NO: {apart:.1%} apart"
+                retries = "-" if one.retries is None else f"{one.retries:,}"
+                warned = ", ".join(one.warnings) or "none"
+                print(
+                    f"| {title} | {transport} | {told} | {one.sent:,} | {retries} | {warned} | {same} |",
+                    flush=True,
+                )
+                time.sleep(0.1)
+
+
+if __name__ == "__main__":
+    main()
