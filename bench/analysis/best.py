@@ -1,11 +1,12 @@
-"""What is the answer of a report in a few sentences: which is best in what?"""
+"""The answer of a report in a few sentences: the best in each respect, where its trials show that."""
 
 import math
 from collections.abc import Callable
 from typing import Any, Final
 
 from bench.analysis import quantities
-from bench.analysis.groups import Group
+from bench.analysis.groups import Group, Member
+from bench.analysis.ranking import shown_worse
 from bench.analysis.report import Line, Report, RunReport, labels
 from bench.analysis.trials import PARTS
 
@@ -15,6 +16,8 @@ BEST: Final[tuple[tuple[str, str, Any, Callable[[float], str]], ...]] = (
     ("Lowest p99 of latency", "p99", min, quantities.duration),
 )
 """Title, metric, which is best, and how it is written."""
+MOST_LOADS: Final = 3
+"""Of more loads, the table and the pictures tell."""
 
 
 def best_answers(report: Report) -> list[str]:
@@ -27,36 +30,66 @@ def best_answers(report: Report) -> list[str]:
     ]
     if given or len(rows) < 2:
         return given
-    return _best_cells(report.groups) if report.groups else _best_lines(rows)
+    return best_cells(report.groups) if report.groups else _best_lines(rows)
 
 
 def _best_lines(rows: list[tuple[str, RunReport, Line]]) -> list[str]:
+    """Of single runs, by their values alone, under one load."""
+    if len({run.load for _, run, _ in rows}) > 1:
+        return []
     found = []
     for title, metric, choose, text in BEST:
         known = [(line.values[metric], name, run, line) for name, run, line in rows]
         known = [row for row in known if math.isfinite(row[0])]
-        if known:
+        if len(known) > 1:
             value, name, run, line = choose(known, key=lambda row: row[0])
             doubted = ", with warnings" if run.doubts else ""
-            found.append(f"{title}: {text(value)}, {name} ({_in_words(run, line)}){doubted}")
+            found.append(
+                f"{title} in one run each: {text(value)}, {name} ({_in_words(run, line)}){doubted}; other runs may differ"
+            )
     return found
 
 
-def _best_cells(cells: list[Group]) -> list[str]:
-    """The best of the means of trials: the best single trial would be the luckiest."""
+def best_cells(cells: list[Group]) -> list[str]:
+    """The best of the means of trials under each load, and what cannot be told from it."""
+    loads = list(dict.fromkeys(cell.identity.load for cell in cells))
+    found = []
+    for load in loads if len(loads) <= MOST_LOADS else ():
+        under = [cell for cell in cells if cell.identity.load == load]
+        found += [f"{line} at {load}" if len(loads) > 1 else line for line in _best_under_a_load(under)]
+    return found
+
+
+def _best_under_a_load(cells: list[Group]) -> list[str]:
     parts = [part for part in PARTS if len({getattr(cell.identity, part) for cell in cells}) > 1]
     found = []
     for title, metric, choose, text in BEST:
         known = [(cell.estimate(metric)[0], cell) for cell in cells]
         known = [row for row in known if math.isfinite(row[0])]
-        if known:
-            value, cell = choose(known, key=lambda row: row[0])
-            doubted = ", some of them with warnings" if cell.doubted else ""
-            words = cell.identity.words(parts)
-            found.append(
-                f"{title}: {text(value)}, mean of {len(cell.known(metric))} trials ({words}){doubted}"
+        if len(known) < 2:
+            continue
+        value, best = choose(known, key=lambda row: row[0])
+        others = [cell for _, cell in known if cell is not best]
+        alike = [
+            cell
+            for cell in others
+            if not shown_worse(_with(best, metric), _with(cell, metric), metric, len(known))
+        ]
+        doubted = ", some of them with warnings" if best.doubted else ""
+        words = best.identity.words(parts)
+        line = f"{title}: {text(value)}, mean of {len(best.known(metric))} trials ({words}){doubted}"
+        if len(alike) == len(others):
+            line += "; the trials tell it from no other"
+        elif alike:
+            line += (
+                f"; not told apart from {' and '.join(f'({cell.identity.words(parts)})' for cell in alike)}"
             )
+        found.append(line)
     return found
+
+
+def _with(cell: Group, metric: str) -> list[Member]:
+    return [trial for trial in cell.trials if math.isfinite(trial.values.get(metric, math.nan))]
 
 
 def _in_words(run: RunReport, line: Line) -> str:

@@ -15,6 +15,8 @@ from bench.analysis.metrics import METRICS
 from bench.analysis.trials import Identity
 
 CONFIDENCE: Final = 0.95
+FEWEST: Final = 4
+"""Trials from which on their mean has an interval; of fewer, their least and greatest value are shown."""
 
 
 class Member(NamedTuple):
@@ -69,17 +71,22 @@ def mean_and_interval(values: Sequence[float], *, logarithms: bool = True) -> tu
 
     logarithms: the geometric mean, of values above 0; else the arithmetic one, with an interval that ends at 0.
 
+    Of 2 and 3 values the ends are the least and the greatest: an interval of so few is as wide as it is meaningless.
     inf where it is so in any trial: a percentile that was not reached there is slower than any that was.
     """
     if values and max(values) == math.inf:
         return math.inf, -math.inf, math.inf
     if values and not logarithms:
         estimate = alone(values)
+        if 1 < len(values) < FEWEST:
+            return estimate.mean, min(values), max(values)
         low, high = estimate.interval(CONFIDENCE)
         return estimate.mean, max(0.0, low) if math.isfinite(low) else low, high
     if not values or min(values) <= 0:
         return math.nan, -math.inf, math.inf
     estimate = alone([math.log(value) for value in values])
+    if 1 < len(values) < FEWEST:
+        return math.exp(estimate.mean), min(values), max(values)
     low, high = estimate.interval(CONFIDENCE)
     return math.exp(estimate.mean), math.exp(low), math.exp(high) if math.isfinite(high) else math.inf
 
@@ -98,6 +105,7 @@ def plain(group: Group) -> dict[str, Any]:
                 "high": _finite(high),
                 "mean_of": "logarithms" if group.logarithms(name) else "values",
                 "not_reached": sum(value == math.inf for value in known),
+                "ends": "interval" if len(known) >= FEWEST else "range",
             }
     return {
         **group.identity._asdict(),

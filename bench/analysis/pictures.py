@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
 from bench import BenchError
-from bench.analysis import intervals
 from bench.analysis.groups import mean_and_interval
 from bench.analysis.plot import (
     MOST_CURVES,
@@ -126,7 +125,7 @@ def _over(rows: list[Row], over: str, axis: str) -> Iterator[Picture]:
 def _explained(lines: Sequence[Points]) -> str:
     if not any(line.low for line in lines):
         return ""
-    return " Points are geometric means of trials, bars their 95 % intervals."
+    return " Points are geometric means of trials, bars their 95 % intervals, of fewer than 4 their range."
 
 
 def _differing(rows: list[Row], *without: str) -> list[str]:
@@ -163,14 +162,13 @@ def _says_the_same(rows: list[Row], part: str, over: str) -> bool:
 
 def _line_of(label: str, points: dict[Any, list[float]], *, words: bool) -> Points:
     xs = sorted(points)
-    estimates = [intervals.alone([math.log(value) for value in points[x]]) for x in xs]
-    ends = [estimate.interval(0.95) for estimate in estimates]
-    middle = [math.exp(estimate.mean) for estimate in estimates]
-    several = any(estimate.freedom > 0 for estimate in estimates)
+    ends = [mean_and_interval(points[x]) for x in xs]
+    middle = [mean for mean, _, _ in ends]
+    several = any(len(points[x]) > 1 for x in xs)
 
     def end(at: int, side: int) -> float:
         # a point of one trial has no interval: its bar has no length
-        return math.exp(ends[at][side]) if estimates[at].freedom > 0 else middle[at]
+        return ends[at][1 + side] if len(points[xs[at]]) > 1 else middle[at]
 
     return Points(
         label,

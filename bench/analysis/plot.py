@@ -230,6 +230,10 @@ def heatmap(seen: Timeline) -> Callable[[Figure], None]:
     return draw
 
 
+BEYOND: Final = 1.5
+"""Factor by which a logarithmic axis reaches beyond its points."""
+
+
 def against(
     lines: Sequence[Points],
     *,
@@ -265,11 +269,14 @@ def against(
             ticks = sorted({float(x) for line in lines for x in line.x})
             axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
             axes.minorticks_off()
+        # the axis follows the points: the interval of few trials may reach over many powers of ten
+        least, most = (end((y for line in shown for y in line.y), default=1.0) for end in (min, max))
         if seconds:
             axes.set_yscale("log")
+            axes.set_ylim(least / BEYOND, most * BEYOND)
             _time_axis(axes)
         else:
-            axes.set_ylim(0, 1.08 * max((y for line in shown for y in line.high or line.y), default=1.0))
+            axes.set_ylim(0, 1.15 * most)
             axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: rate(value)))
         _legend(figure, axes, [line.label for line in shown])
 

@@ -1,12 +1,25 @@
 """Which of several is best, which cannot be told apart, and which are worth having at all?"""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from bench.analysis.change import change, judged_together
 from bench.analysis.intervals import alone
 from bench.analysis.metrics import METRICS
 from bench.analysis.trials import Identity, Trial, known
+
+
+class Measured(Protocol):
+    """A trial, as far as it is ranked."""
+
+    @property
+    def block(self) -> tuple[str, int] | None:
+        """The experiment and the block in it."""
+
+    @property
+    def values(self) -> Mapping[str, float]:
+        """Every metric by name."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +43,7 @@ def ranking(groups: dict[Identity, list[Trial]], metric: str) -> list[Place]:
     leader: Identity | None = None
     rank = 0
     for at, identity in enumerate(order):
-        if leader is None or _worse(measured[leader], measured[identity], metric, len(order)):
+        if leader is None or shown_worse(measured[leader], measured[identity], metric, len(order)):
             leader, rank = identity, at + 1
         places.append(Place(rank, identity, centre[identity], len(measured[identity])))
     return places
@@ -56,7 +69,7 @@ def _mean(values: Sequence[float]) -> float:
     return alone(values).mean
 
 
-def _worse(leader: list[Trial], other: list[Trial], metric: str, compared: int) -> bool:
+def shown_worse(leader: Sequence[Measured], other: Sequence[Measured], metric: str, compared: int) -> bool:
     """Whether the other is shown to be worse, with the error rate of all that are ranked."""
     blocks = {trial.block: trial for trial in leader if trial.block is not None}
     pairs = [(blocks[trial.block], trial) for trial in other if trial.block in blocks]

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from bench.analysis import quantities
-from bench.analysis.groups import CONFIDENCE, Group
+from bench.analysis.groups import CONFIDENCE, FEWEST, Group
 from bench.analysis.metrics import METRICS
 from bench.analysis.quantities import ABSENT, Unit
 from bench.analysis.table import Column, Table
@@ -27,24 +27,32 @@ def summary(rows: Sequence[Group]) -> Table:
     trials = [str(len(row.trials)) for row in rows]
     kept.append(Column("trials", False, trials, [row.doubted for row in rows]))
     kept += [_measured(name, rows) for name in SHOWN]
-    note = f"geometric mean over the trials, ± half the {CONFIDENCE:.0%} interval (Student's t on logarithms)"
+    note = (
+        f"geometric mean over the trials, ± half the {CONFIDENCE:.0%} interval (Student's t on logarithms); "
+        f"of fewer than {FEWEST} trials (least … greatest)"
+    )
     return Table(kept, [(title, text or "") for title, text in shared], [note])
 
 
 def _measured(name: str, rows: Sequence[Group]) -> Column:
     found = [row.estimate(name) for row in rows]
+    counts = [len(row.known(name)) for row in rows]
     durations = METRICS[name].unit == "s"
     unit = quantities.fitting_unit([mean for mean, _, _ in found]) if durations else None
-    texts = [_shown(mean, low, high, unit) for mean, low, high in found]
+    texts = [_shown(*each, unit, count) for each, count in zip(found, counts, strict=True)]
     title = _TITLES.get(name, name) + (f" [{unit.name}]" if unit else "")
     return Column(title, False, texts, [False] * len(texts))
 
 
-def _shown(mean: float, low: float, high: float, unit: Unit | None) -> str:
-    text = quantities.duration(mean, unit) if unit else quantities.rate(mean)
+def _shown(mean: float, low: float, high: float, unit: Unit | None, trials: int) -> str:
+    def text(value: float) -> str:
+        return quantities.duration(value, unit) if unit else quantities.rate(value)
+
     if not math.isfinite(high) or not math.isfinite(mean) or low <= 0:
-        return text
-    return f"{text} ±{math.sqrt(high / low) - 1:.1%}"
+        return text(mean)
+    if trials < FEWEST:
+        return f"{text(mean)} ({text(low)} … {text(high)})"
+    return f"{text(mean)} ±{math.sqrt(high / low) - 1:.1%}"
 
 
 def _text(value: object) -> str:

@@ -3,8 +3,11 @@
 import math
 
 import pytest
+from matplotlib.figure import Figure
 
+from bench.analysis import best
 from bench.analysis.groups import Member, groups, mean_and_interval, plain
+from bench.analysis.plot import Points, against
 from bench.analysis.summary import summary
 from bench.analysis.trials import Identity
 
@@ -24,11 +27,17 @@ def trial(batch: int, block: int | None, rate: float) -> Member:
 
 
 def test_the_interval_is_students_t_on_logarithms() -> None:
-    # logarithms 1, 2, 3: mean 2, standard error 1/sqrt(3), t(0.975, 2) = 4.302653
-    mean, low, high = mean_and_interval([math.e, math.e**2, math.e**3])
-    assert mean == pytest.approx(math.e**2)
-    half = 4.302653 / math.sqrt(3)
-    assert (low, high) == pytest.approx((math.exp(2 - half), math.exp(2 + half)), rel=1e-5)
+    # logarithms 1, 2, 3, 4: mean 2.5, standard error sqrt(5/3)/2, t(0.975, 3) = 3.182446
+    mean, low, high = mean_and_interval([math.e**power for power in (1, 2, 3, 4)])
+    assert mean == pytest.approx(math.e**2.5)
+    half = 3.182446 * math.sqrt(5 / 3) / 2
+    assert (low, high) == pytest.approx((math.exp(2.5 - half), math.exp(2.5 + half)), rel=1e-5)
+
+
+def test_fewer_than_four_trials_have_a_range() -> None:
+    """Student's t of two values that differ by 1 % reaches from 2.2 to 2.9; of two that differ more, to the stars."""
+    assert mean_and_interval([1.0, 4.0]) == (pytest.approx(2.0), 1.0, 4.0)
+    assert mean_and_interval([1.0, 2.0, 4.0]) == (pytest.approx(2.0), 1.0, 4.0)
 
 
 def test_one_trial_tells_nothing_of_its_error() -> None:
@@ -45,7 +54,7 @@ def test_cells_come_in_the_order_of_their_numbers() -> None:
     columns = {column.title: column.texts for column in table.columns}
     assert columns["batch"] == ["2", "16", "128"]
     assert columns["trials"] == ["2", "2", "2"]
-    assert columns["requests/s"][0].startswith("141 ±")
+    assert columns["requests/s"][0].startswith("141 (100 … 200)")
     assert columns["p99 [ms]"] == ["–", "–", "–"]
     assert ("load", "4 users") in table.shared
 
@@ -61,19 +70,47 @@ def test_programs_get_the_ends_of_the_intervals() -> None:
         "high": None,
         "mean_of": "logarithms",
         "not_reached": 0,
+        "ends": "range",
     }
     assert (many["batch"], many["trials"], many["doubted"]) == (16, 2, 2)
-    # logarithms that differ by ln 2: standard error ln(2) / 2, t(0.975, 1) = 12.706205
-    half = 12.706205 * math.log(2) / 2
     measured = many["metrics"]["requests_per_second"]
-    mean = math.sqrt(100.0 * 200.0)
-    assert measured["mean"] == pytest.approx(mean)
-    assert (measured["low"], measured["high"]) == pytest.approx(
-        (mean / math.exp(half), mean * math.exp(half)), rel=1e-5
-    )
+    assert measured["mean"] == pytest.approx(math.sqrt(100.0 * 200.0))
+    assert (measured["low"], measured["high"], measured["ends"]) == (100.0, 200.0, "range")
+    four = plain(groups([trial(16, block, 100.0 + block) for block in range(4)])[0])
+    assert four["metrics"]["requests_per_second"]["ends"] == "interval"
     assert "p99" not in many["metrics"]
 
 
 def test_single_runs_are_no_experiment() -> None:
     assert groups([trial(1, None, 1.0), trial(1, None, 2.0)]) == []
     assert groups([trial(1, 1, 1.0), trial(2, 1, 2.0)]) == []
+
+
+def member(server: str, block: int, p99: float, load: str = "4 users") -> Member:
+    identity = Identity("mnist", "Predict", server, server, "mnist", 2, 1, load)
+    return Member(identity, ("folder", block), {"p99": p99}, doubted=False)
+
+
+def test_best_is_only_what_the_trials_show_under_one_load() -> None:
+    rows = [member("quick", block, 1.0 + 0.01 * block) for block in range(4)]
+    rows += [member("alike", block, 1.02 + 0.01 * (3 - block)) for block in range(4)]
+    clear = [member("slow", block, 2.0 + 0.01 * block) for block in range(4)]
+    (line,) = best.best_cells(groups(rows + clear))
+    assert "(quick)" in line
+    assert "not told apart from (alike)" in line
+    (line,) = best.best_cells(groups(rows))
+    assert "no other" in line
+    (line,) = best.best_cells(groups(rows[:4] + clear))
+    assert line.endswith("(quick)")
+    other = [member("quick", block, 0.1, "1 user") for block in range(4)]
+    assert best.best_cells(groups(clear + other)) == []  # nothing else under the same load
+
+
+def test_axes_follow_the_points_and_not_the_bars() -> None:
+    wild = Points("two trials", [1.0, 8.0], [0.002, 0.004], low=[1e-10, 1e-9], high=[1e5, 1e6])
+    for seconds in (True, False):
+        figure = Figure()
+        against([wild], title="p99", over="batch", seconds=seconds)(figure)
+        low, high = figure.axes[0].get_ylim()
+        assert low >= 0.0 if not seconds else low > 0.001
+        assert high < 0.01

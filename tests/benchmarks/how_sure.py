@@ -1,0 +1,315 @@
+"""Shares of wrong and of right verdicts, for kinds of noise and ways to measure, on simulated and recorded trials.
+
+    python -m tests.benchmarks.how_sure FILE [--campaigns N] [--recorded FOLDER...]
+
+Each way of comparing meets each kind of noise N times with equal sides, with a candidate that is 5 % slower and with one
+as slow as just allowed (2 %); what `bench compare` and `bench gate` use judges them. FILE keeps what was counted, line by
+line, and the program goes on where it was interrupted: seeds are those of the cells of the table. Single runs are series
+of requests, whose interval is that which a gate shows for the median and p90; the others are values of trials.
+
+- false FAIL: equal sides, called worse (single run: the limit is 10 % above the truth)
+- false pass: 5 % slower where 2 % is allowed, called same (single run: the limit is 10 % below the truth)
+- coverage: the interval at 98 % holds the truth
+- power: 5 % slower, called worse (single run: the limit is half or twice the truth, decided rightly)
+"""
+
+import json
+import math
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+
+from bench.analysis import within_run
+from bench.analysis.change import Change, change
+from bench.analysis.intervals import mean_of, proportion
+from bench.analysis.limit import BETWEEN_RUNS
+from bench.analysis.metrics import METRICS
+
+Rng = np.random.Generator
+P50: Final = METRICS["p50"]
+PAIRS: Final = 12
+SESSIONS: Final = 3
+EACH: Final = 3
+"""Trials of a session."""
+SLOWER: Final = 1.05
+RATE: Final = 200
+SECONDS: Final = 40
+"""Of a single run: requests a second, and seconds in its steady part."""
+
+
+class Counts(NamedTuple):
+    """What became of the campaigns of a cell of the table."""
+
+    campaigns: int = 0
+    false_fail: int = 0
+    false_pass: int = 0
+    covered: int = 0
+    found: int = 0
+
+
+class Noise(NamedTuple):
+    """A kind of noise: of trials in the order in which they run, and of the requests of one run."""
+
+    name: str
+    trials: Callable[[Rng, int], Any]
+    """Logarithms by which so many trials, in a row, are off."""
+    session: float = 0.0
+    """Standard deviation between sessions."""
+    order: float = 0.0
+    """By how much the first trial of a block is slower."""
+    run: Callable[[Rng], Any] | None = None
+    """[SECONDS, RATE] durations of one run, by the second; None: quiet requests, whose run is off as a trial is."""
+    sample: Callable[[Rng], Any] | None = None
+    """Many durations of its long run, for the truth; None: as of `run`."""
+
+
+def _quiet(rng: Rng) -> Any:
+    return 0.002 * np.exp(0.3 * rng.standard_normal((SECONDS, RATE)))
+
+
+def _autoregressive(rng: Rng, count: int, likeness: float, spread: float) -> Any:
+    values = np.empty(count)
+    value = rng.standard_normal()
+    for at in range(count):
+        values[at] = value
+        value = likeness * value + math.sqrt(1 - likeness**2) * rng.standard_normal()
+    return spread * values
+
+
+def _queue(rng: Rng) -> Any:
+    """M/M/1 at 80 %, in requests as they come: those of a second vary a little in number, which is left out."""
+    mu = RATE / 0.8
+    service = rng.exponential(1 / mu, SECONDS * RATE)
+    gaps = rng.exponential(1 / RATE, SECONDS * RATE)
+    found = np.empty(SECONDS * RATE)
+    wait = max(0.0, rng.exponential(1 / (mu - RATE)) - rng.exponential(1 / mu))
+    for at in range(SECONDS * RATE):
+        found[at] = wait + service[at]
+        wait = max(0.0, found[at] - gaps[at])
+    return found.reshape(SECONDS, RATE)
+
+
+def _stalls(rng: Rng) -> Any:
+    """Every 5 s, by chance, the server stands still for 0.2 to 0.5 s."""
+    due = (np.arange(SECONDS * RATE) + 0.5) / RATE
+    found = _quiet(rng).ravel()
+    for start in rng.uniform(-1, SECONDS, rng.poisson((SECONDS + 1) / 5)):
+        end = start + rng.uniform(0.2, 0.5)
+        held = (due >= start) & (due < end)
+        found[held] = np.maximum(found[held], end - due[held])
+    return found.reshape(SECONDS, RATE)
+
+
+def _drifting(rng: Rng) -> Any:
+    """A level that wanders by 5 %, like itself for 10 s."""
+    level = _autoregressive(rng, SECONDS, math.exp(-1 / 10), 0.05)
+    return _quiet(rng) * np.exp(level)[:, None]
+
+
+def _normal(spread: float) -> Callable[[Rng, int], Any]:
+    return lambda rng, count: spread * rng.standard_normal(count)
+
+
+def _hit(rng: Rng, count: int) -> Any:
+    return _normal(0.01)(rng, count) + np.where(rng.random(count) < 1 / 8, math.log(1.5), 0.0)
+
+
+def _drift(rng: Rng, count: int) -> Any:
+    return _normal(0.01)(rng, count) + 0.05 * np.sin(
+        2 * np.pi * (rng.random() + np.arange(count) / max(count, 24))
+    )
+
+
+NOISES: Final = (
+    Noise("quiet machine: 1 %", _normal(0.01)),
+    Noise("busy machine: 3 %", _normal(0.03)),
+    Noise("heavy tails (Student's t of 2, 1 %)", lambda rng, count: 0.01 * rng.standard_t(2, count)),
+    Noise("one trial in eight 50 % slower", _hit),
+    Noise("the machine drifts by 5 %", _drift),
+    Noise("neighbours alike (AR 0.7, 3 %)", lambda rng, count: _autoregressive(rng, count, 0.7, 0.03)),
+    Noise("the first of a block is 5 % slower", _normal(0.01), order=0.05),
+    Noise("sessions differ by 3 %", _normal(0.005), session=0.03),
+    Noise("luck of the run: 5 %", _normal(0.05)),
+    Noise("two states of the machine, 10 % apart", lambda rng, count: 0.1 * (rng.random(count) < 0.5)),
+    Noise("a queue, M/M/1 at 80 %", _normal(0.01), run=_queue),
+    Noise("random stalls within a run", _normal(0.01), run=_stalls),
+    Noise("slow drift within a run", _normal(0.01), run=_drifting),
+)
+
+
+def paired(noise: Noise, rng: Rng, size: float) -> Change:
+    """12 blocks of both sides in balanced order."""
+    off = np.asarray(noise.trials(rng, 2 * PAIRS)).reshape(PAIRS, 2)
+    later = [at % 2 == 0 for at in range(PAIRS)]
+    luck = noise.session * rng.standard_normal((PAIRS, 2))  # each block starts its servers
+    values = np.exp(off + luck + np.array([noise.order, 0.0]))
+    before = [float(row[0 if late else 1]) for row, late in zip(values, later, strict=True)]
+    after = [size * float(row[1 if late else 0]) for row, late in zip(values, later, strict=True)]
+    return change(P50, before, after, paired=True, later=later)
+
+
+def baseline(noise: Noise, rng: Rng, size: float) -> Change:
+    """3 sessions of 3 trials recorded before, 3 of the candidate later: no trial of one follows one of the other."""
+    sides = []
+    for factor in (1.0, size):
+        values = []
+        for _ in range(SESSIONS):
+            off = np.asarray(noise.trials(rng, EACH)) + noise.session * rng.standard_normal()
+            off[0] += noise.order
+            values += [factor * math.exp(value) for value in off]
+        sides.append(values)
+    names = [f"{at // EACH}" for at in range(SESSIONS * EACH)]
+    return change(P50, *sides, paired=False, sessions=(names, names))
+
+
+def _compared(way: Callable[[Noise, Rng, float], Change]) -> Callable[[Noise, Rng, int], Counts]:
+    def count(noise: Noise, rng: Rng, campaigns: int) -> Counts:
+        false_fail = false_pass = covered = found = 0
+        for _ in range(campaigns):
+            equal, slower = way(noise, rng, 1.0), way(noise, rng, SLOWER)
+            false_fail += equal.verdict == "worse"
+            false_pass += slower.verdict in ("same", "better")
+            low, high = (equal.estimate or slower.estimate).interval(0.98)  # type: ignore[union-attr]
+            covered += low <= 0 <= high
+            found += slower.verdict == "worse"
+        return Counts(campaigns, false_fail, false_pass, covered, found)
+
+    return count
+
+
+def single(noise: Noise, rng: Rng, campaigns: int) -> Counts:
+    """The interval of one run's p90, as a gate shows it, against limits around the truth."""
+    make = noise.run or _quiet
+    truth = _truth(noise)
+    false_fail = false_pass = covered = found = 0
+    for _ in range(campaigns):
+        durations = make(rng)
+        if noise.run is None:  # the whole run is off, as a trial is
+            durations = durations * math.exp(
+                float(np.asarray(noise.trials(rng, 1))[0]) + noise.session * rng.standard_normal()
+            )
+        low, high = _interval(durations)
+        false_fail += low > 1.1 * truth
+        false_pass += high <= truth / 1.1
+        covered += low <= truth <= high
+        found += high <= 2 * truth and low > truth / 2
+    return Counts(campaigns, false_fail, false_pass, covered, found)
+
+
+Q: Final = 90.0
+
+
+def _interval(durations: Any) -> tuple[float, float]:
+    """Of a run's p90, the interval of `bench.analysis.limit`, from the counts of its seconds."""
+    ordered = np.sort(durations.ravel())
+    count = len(ordered)
+    value = float(ordered[math.ceil(Q / 100 * count) - 1])
+    beyond = (durations > value).sum(axis=1).astype(float)
+    independent = within_run.effective(beyond, np.full(SECONDS, float(RATE)), 0.98)
+    low, high = within_run.ranks(Q, count, independent, 0.98)
+    luck = BETWEEN_RUNS * within_run.normal(0.98)
+    return (
+        -math.inf if low is None else value * math.exp(-math.hypot(math.log(ordered[low - 1] / value), luck)),
+        math.inf if high is None else value * math.exp(math.hypot(math.log(ordered[high - 1] / value), luck)),
+    )
+
+
+_TRUTHS: dict[str, float] = {}
+
+
+def _truth(noise: Noise) -> float:
+    """The p90 of all runs: of a queue by formula, else of 400 runs."""
+    if noise.name not in _TRUTHS:
+        make, rng = noise.run or _quiet, np.random.default_rng(99)
+        if noise.run is _queue:
+            _TRUTHS[noise.name] = math.log(10) / (RATE / 0.8 - RATE)
+        else:
+            off = 0.0 if noise.run else mean_of(noise.trials(rng, 100_000), robust=True).mean
+            runs = np.concatenate([make(rng)[:, ::4].ravel() for _ in range(400)])
+            _TRUTHS[noise.name] = float(np.quantile(runs, Q / 100)) * math.exp(off)
+    return _TRUTHS[noise.name]
+
+
+WAYS: Final[dict[str, Callable[[Noise, Rng, int], Counts]]] = {
+    "single run": single,
+    "committed baseline, 3 sessions a side": _compared(baseline),
+    "paired, 12 blocks": _compared(paired),
+}
+"""A column each. Ways that need more than values of trials add themselves here."""
+
+
+def recorded(folders: Sequence[Path], campaigns: int) -> Iterator[tuple[str, str, Counts]]:
+    """The same of trials of one thing that were recorded on this machine, neighbours as pairs."""
+    from bench.analysis.error_rates import replay
+    from bench.analysis.trials import read_trials
+    from bench.run import find_runs
+
+    groups = read_trials(find_runs(folders)).by_identity()
+    trials = max(groups.values(), key=len)
+    for metric in ("p50", "p99"):
+        values = [trial.values[metric] for trial in trials]
+        pairs = min(PAIRS, len(values) // 2)
+        counted = [
+            replay(metric, values, injected=size, pairs=pairs, campaigns=campaigns) for size in (1.0, SLOWER)
+        ]
+        equal, slower = (each.verdicts for each in counted)
+        counts = Counts(campaigns, equal["worse"], slower["same"] + slower["better"], -1, slower["worse"])
+        yield f"recorded: {metric} of {len(values)} trials, {pairs} blocks", "paired, 12 blocks", counts
+
+
+def main(file: Path, campaigns: int, folders: Sequence[Path]) -> None:
+    """Count what is not in the file yet, then print the table."""
+    rows: list[dict[str, Any]] = []
+    if file.exists():
+        rows = [json.loads(line) for line in file.read_text().splitlines()]
+    done = {(row["noise"], row["way"]) for row in rows if row["campaigns"] >= campaigns}
+    for number, noise in enumerate(NOISES):
+        for place, (way, count) in enumerate(WAYS.items()):
+            if (noise.name, way) not in done:
+                _keep(file, noise.name, way, count(noise, np.random.default_rng([number, place]), campaigns))
+    if folders:
+        for name, way, counts in recorded(folders, campaigns):
+            if (name, way) not in done:
+                _keep(file, name, way, counts)
+    show([json.loads(line) for line in file.read_text().splitlines()])
+
+
+def _keep(file: Path, noise: str, way: str, counts: Counts) -> None:
+    with file.open("a") as kept:
+        kept.write(json.dumps({"noise": noise, "way": way, **counts._asdict()}) + "\n")
+
+
+def show(rows: Sequence[dict[str, Any]]) -> None:
+    """As a table of Markdown: a line for each noise, a column for each way."""
+    ways = list(dict.fromkeys([*WAYS, *(row["way"] for row in rows)]))
+    print(f"| false FAIL / false pass / coverage / power, % | {' | '.join(ways)} |")
+    print("|---|" + "---:|" * len(ways))
+    for noise in dict.fromkeys(row["noise"] for row in rows):
+        own = {row["way"]: row for row in rows if row["noise"] == noise}
+        print(f"| {noise} | {' | '.join(_cell(own[way]) if way in own else '–' for way in ways)} |")
+    whole = max(row["campaigns"] for row in rows)
+    low, high = proportion(round(0.01 * whole), whole, 0.95)
+    print(f"\n{whole:,} campaigns each: a share of 1 % has the 95 % interval {low:.1%} to {high:.1%}.")
+
+
+def _cell(row: dict[str, Any]) -> str:
+    names = ("false_fail", "false_pass", "covered", "found")
+    return " / ".join(_share(row[name], row["campaigns"]) for name in names)
+
+
+def _share(count: int, whole: int) -> str:
+    return "–" if count < 0 else f"{100 * count / whole:.1f}"
+
+
+if __name__ == "__main__":
+    from argparse import ArgumentParser
+
+    parser = ArgumentParser()
+    parser.add_argument("file", type=Path)
+    parser.add_argument("--campaigns", type=int, default=1000)
+    parser.add_argument("--recorded", type=Path, nargs="*", default=[])
+    told = parser.parse_args(sys.argv[1:])
+    main(told.file, told.campaigns, told.recorded)
