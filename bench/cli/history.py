@@ -1,4 +1,4 @@
-"""`bench history`: since when is it slower?"""
+"""`bench history`: find the runs with which a metric changed."""
 
 import json
 import sys
@@ -11,9 +11,10 @@ from rich.text import Text
 from bench import BenchError
 from bench.analysis.change import change
 from bench.analysis.comparison_table import size_text, value_text
-from bench.analysis.history import FEWEST, ChangePoint
+from bench.analysis.history import FALSE_SHARE, ChangePoint, points_of
 from bench.analysis.history import history as find_changes
 from bench.analysis.metrics import METRICS
+from bench.analysis.step import FEWEST
 from bench.analysis.trials import Trials, read_trials
 from bench.cli.tables import hanging
 from bench.config.reading import nearest
@@ -27,11 +28,17 @@ WATCHED = ("p50", "p99", "requests_per_second", "error_share", "accuracy", "cpu_
 @click.option(
     "--metric", "metrics", multiple=True, metavar="NAME", help="Look only at this; may be given again."
 )
+@click.option(
+    "--least",
+    metavar="SHARE",
+    callback=lambda _context, _parameter, text: None if text is None else _share(text),
+    help='Report changes above this size, such as "5%"; default: the tolerance of each metric (2 % for p50).',
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the changes as JSON.")
-def history(*, paths: tuple[Path, ...], metrics: tuple[str, ...], as_json: bool) -> int:
+def history(*, paths: tuple[Path, ...], metrics: tuple[str, ...], least: float | None, as_json: bool) -> int:
     """Find the runs with which a metric changed, over runs of the same thing in the order of time.
 
-    PATHS: run folders, or folders of them.
+    PATHS: run folders, or folders of them. The trials of one experiment count as one point.
     """
     for name in metrics:
         if name not in METRICS:
@@ -43,12 +50,24 @@ def history(*, paths: tuple[Path, ...], metrics: tuple[str, ...], as_json: bool)
         click.echo(f"bench: left out: {each.reason}", err=True)
     if not trials.trials:
         raise BenchError(f"{', '.join(map(str, paths))}: no run in it; name a folder of runs")
-    found = find_changes(trials.by_identity(), metrics or WATCHED)
+    found = find_changes(trials.by_identity(), metrics or WATCHED, least=least)
     if as_json:
         click.echo(json.dumps([_plain(point) for point in found], indent=1))
     else:
         _show(Console(file=sys.stdout, highlight=False), found, trials)
     return 0
+
+
+def _share(text: str) -> float:
+    """Read "5%" or 0.05 as a share."""
+    number, percent, rest = text.partition("%")
+    try:
+        value = float(number) / (100 if percent else 1)
+    except ValueError:
+        value = -1.0
+    if rest or not 0 <= value < 1:
+        raise click.BadParameter(f'{text}: expected a share such as "5%" or 0.05')
+    return value
 
 
 def _plain(point: ChangePoint) -> dict[str, object]:
@@ -66,7 +85,7 @@ def _plain(point: ChangePoint) -> dict[str, object]:
 
 def _show(console: Console, found: list[ChangePoint], trials: Trials) -> None:
     groups = trials.by_identity()
-    few = sum(len(own) < 2 * FEWEST for own in groups.values())
+    few = sum(max(len(points_of(own, name)) for name in METRICS) < 2 * FEWEST for own in groups.values())
     console.print(
         Text(f"{len(trials.trials)} trials of {len(groups)} cells, {len(found)} changes", style="bold")
     )
@@ -77,5 +96,16 @@ def _show(console: Console, found: list[ChangePoint], trials: Trials) -> None:
         values = f"({value_text(point.metric, point.before)} to {value_text(point.metric, point.after)}) "
         cell = point.identity.words(("server", "version", "batch", "load"))
         hanging(console, Text.assemble(verdict, text, (values, "dim"), f"since {point.first.path}: {cell}"))
+    if found:
+        console.print(
+            Text(
+                f"of the series with a change, {FALSE_SHARE:.0%} are expected to be false alarms", style="dim"
+            )
+        )
     if few:
-        console.print(Text(f"{few} cells with fewer than {2 * FEWEST} trials tell nothing", style="dim"))
+        console.print(
+            Text(
+                f"{few} cells were measured fewer than {2 * FEWEST} times (an experiment counts once): too few to find a change",
+                style="dim",
+            )
+        )

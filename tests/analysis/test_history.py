@@ -1,35 +1,48 @@
 """Change points of series whose truth is known."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from bench.analysis.history import FEWEST, _strongest, change_points, history
+from bench.analysis.history import accepted, change_points, history, points_of
+from bench.analysis.step import FEWEST, PHI, Floats, strongest_steps
 from tests.analysis.simulated import BASE, trial
+from tests.benchmarks.history_errors import NOISES
 
 
-def plain_strength(values: "np.ndarray[tuple[int], np.dtype[np.float64]]", first: int, last: int) -> float:
-    """The paper's formula with loops."""
-    stretch, rest = values[first:last], np.concatenate([values[:first], values[last:]])
-    n, m = len(stretch), len(rest)
-    across = np.mean([abs(x - y) for x in stretch for y in rest])
-    inside = [np.mean([abs(s[i] - s[j]) for i in range(len(s)) for j in range(i)]) for s in (stretch, rest)]
-    return float(n * m / (n + m) * (2 * across - sum(inside)))
+def plain_statistic(values: Floats, first: int, last: int, phi: float) -> tuple[float, float]:
+    """Residual sums of squares without and with a shift in a stretch, by least squares on the AR(1) covariance."""
+    count = len(values)
+    distance = np.abs(np.subtract.outer(np.arange(count), np.arange(count)))
+    inverse = np.linalg.inv(phi**distance / (1 - phi * phi))
+    inside = (np.arange(count) >= first) & (np.arange(count) < last)
+
+    def residual(design: Floats) -> float:
+        fit = np.linalg.solve(design.T @ inverse @ design, design.T @ inverse @ values)
+        rest = values - design @ fit
+        return float(rest @ inverse @ rest) * (1 - phi * phi) ** (-1 / count)
+
+    ones = np.ones((count, 1))
+    return residual(ones), residual(np.column_stack([ones, inside]))
 
 
-def test_the_strongest_stretch_is_the_one_of_the_formula() -> None:
+def test_the_statistic_is_that_of_generalised_least_squares() -> None:
     rng = np.random.default_rng(1)
-    for _ in range(5):
-        values = rng.normal(size=int(rng.integers(8, 15)))
-        count = len(values)
-        strengths = [
-            plain_strength(values, first, last)
-            for first in range(count)
+    for count in (6, 9, 14):
+        values = rng.normal(size=count)
+        stretches = [
+            (first, last)
+            for first in range(FEWEST, count)
             for last in range(first + FEWEST, count + 1)
-            if count - (last - first) >= FEWEST and not 0 < first < FEWEST and not 0 < count - last < FEWEST
+            if not 0 < count - last < FEWEST
         ]
-        first, last, strength = _strongest(np.abs(values[:, None] - values[None, :]))
-        assert strength == pytest.approx(max(strengths))
-        assert strength == pytest.approx(plain_strength(values, first, last))
+        sums = [[plain_statistic(values, *each, phi) for phi in PHI] for each in stretches]
+        without = min(of_phi[0] for of_phi in sums[0])
+        statistics = [count * np.log(without / min(shifted for _, shifted in each)) for each in sums]
+        found, first, last = strongest_steps(values[None, :])
+        assert found[0] == pytest.approx(max(statistics))
+        assert (first[0], last[0]) == stretches[int(np.argmax(statistics))]
 
 
 def test_changes_are_found_where_they_are() -> None:
@@ -52,10 +65,63 @@ def test_what_was_mended_soon_is_found_too() -> None:
     assert found >= 8
 
 
-def test_chance_is_rarely_called_a_change() -> None:
+@pytest.mark.parametrize("noise", ["independent", "AR(1) 0.7", "log-normal, sd 1", "one run in 8 hit"])
+def test_chance_is_called_a_change_in_one_of_20_series_at_the_most(noise: str) -> None:
     rng = np.random.default_rng(3)
-    wrong = sum(bool(change_points(rng.lognormal(0, 0.1, 24), seed=seed)) for seed in range(50))
-    assert wrong <= 4  # 1 expected at the most
+    wrong = sum(bool(change_points(NOISES[noise](rng, 30))) for _ in range(80))
+    assert wrong <= 8  # 5 % of 80 is 4; more than 8 come by chance once in 50 times
+
+
+def test_a_step_of_5_percent_at_1_percent_noise_is_found_19_times_in_20() -> None:
+    rng = np.random.default_rng(8)
+    found = 0
+    for _ in range(40):
+        values = np.concatenate([rng.normal(1.0, 0.01, 15), rng.normal(1.05, 0.01, 15)])
+        found += any(abs(at - 15) <= 1 for at, _ in change_points(values))
+    assert found >= 38
+
+
+def test_many_metrics_and_cells_without_a_change_are_judged_together() -> None:
+    rng = np.random.default_rng(9)
+    names = ["p50", "p99", "requests_per_second", "accuracy"]
+    alarms = 0
+    for _ in range(10):
+        groups = {
+            BASE._replace(batch=batch): [
+                trial(BASE, {name: float(np.exp(0.1 * rng.standard_normal())) for name in names}, number=at)
+                for at in range(24)
+            ]
+            for batch in range(5)
+        }
+        alarms += bool(history(groups, names))
+    assert alarms <= 2
+    assert accepted([0.001, 0.02, 0.5, 0.9]) == pytest.approx(0.02)
+    assert accepted([0.02, 0.03, 0.5, 0.9]) == 0.0
+
+
+@pytest.mark.parametrize(("step", "least", "changes"), [(1.015, None, 0), (1.015, 0.01, 1), (1.05, None, 1)])
+def test_changes_below_the_least_size_are_not_reported(
+    step: float, least: float | None, changes: int
+) -> None:
+    rng = np.random.default_rng(10)
+    values = 0.002 * np.exp(0.001 * rng.standard_normal(40)) * np.where(np.arange(40) < 20, 1.0, step)
+    trials = [trial(BASE, {"p50": float(value)}, number=at) for at, value in enumerate(values)]
+    assert len(history({BASE: trials}, ["p50"], least=least)) == changes
+
+
+def test_trials_of_one_experiment_are_one_point() -> None:
+    """Eight trials each of six experiments, which differ by the day's luck: six points, not 48."""
+    rng = np.random.default_rng(12)
+    trials = [
+        trial(
+            BASE, {"p50": 0.002 * day * float(np.exp(0.001 * rng.standard_normal()))}, number=8 * number + at
+        )
+        for number, day in enumerate(np.exp(0.1 * rng.standard_normal(6)))
+        for at in range(8)
+    ]
+    grouped = [replace(each, block=(f"experiment {at // 8}", at % 8)) for at, each in enumerate(trials)]
+    assert [len(point) for point in points_of(grouped, "p50")] == [8] * 6
+    assert history({BASE: grouped}, ["p50"]) == []
 
 
 def test_one_wild_run_is_no_change() -> None:

@@ -1,0 +1,113 @@
+"""Error rates of `bench history`: false alarms under ten kinds of noise, and steps that are found, by simulation.
+
+python -m tests.benchmarks.history_errors            the two tables, about 3 min
+python -m tests.benchmarks.history_errors --table    the quantiles of `bench.analysis.step.CHANCE`, about 10 min
+"""
+
+import sys
+from collections.abc import Callable, Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.analysis.history import change_points
+from bench.analysis.intervals import proportion
+from bench.analysis.step import LARGEST, LEVELS, limited, strongest_steps
+
+Floats = NDArray[np.float64]
+Noise = Callable[[np.random.Generator, int], Floats]
+
+SIZES = (6, 7, 8, 10, 12, 15, 20, 25, 30, 40, 60, 90, LARGEST)
+SERIES = 20_000
+PARTS = 100
+
+
+def autoregressive(phi: float) -> Noise:
+    """Stationary AR(1) with standard deviation 1."""
+
+    def noise(rng: np.random.Generator, count: int) -> Floats:
+        values = rng.standard_normal(count)
+        for at in range(1, count):
+            values[at] = phi * values[at - 1] + np.sqrt(1 - phi * phi) * values[at]
+        return values
+
+    return noise
+
+
+def hit(rng: np.random.Generator, count: int) -> Floats:
+    """One run in eight is disturbed."""
+    return rng.standard_normal(count) + 20 * (rng.random(count) < 1 / 8)
+
+
+def two_states(rng: np.random.Generator, count: int) -> Floats:
+    """Each run is by chance in one of two states, 6 standard deviations apart."""
+    return rng.standard_normal(count) + 6 * (rng.random(count) < 0.5)
+
+
+NOISES: dict[str, Noise] = {
+    "independent": autoregressive(0.0),
+    "AR(1) 0.3": autoregressive(0.3),
+    "AR(1) 0.5": autoregressive(0.5),
+    "AR(1) 0.7": autoregressive(0.7),
+    "AR(1) 0.8": autoregressive(0.8),
+    "AR(1) 0.9": autoregressive(0.9),
+    "log-normal, sd 1": lambda rng, count: rng.lognormal(0, 1, count),
+    "Student t, 3 df": lambda rng, count: rng.standard_t(3, count),
+    "one run in 8 hit": hit,
+    "two states": two_states,
+}
+
+
+def chance_table() -> Iterator[str]:
+    """The lines of CHANCE."""
+    for count in SIZES:
+        rows = []
+        for phi in (0.7, 0.9):
+            rng = np.random.default_rng([count, int(100 * phi)])
+            found = []
+            for _ in range(PARTS):
+                series = rng.standard_normal((SERIES // PARTS, count))
+                for at in range(1, count):
+                    series[:, at] = phi * series[:, at - 1] + np.sqrt(1 - phi * phi) * series[:, at]
+                found.append(strongest_steps(limited(series))[0])
+            rows.append(np.quantile(np.concatenate(found), [1 - level for level in LEVELS]))
+        yield f"    {count}: ({', '.join(f'{value:.2f}' for value in np.max(rows, axis=0))}),"
+
+
+def main() -> None:
+    """Print one of the tables."""
+    if "--table" in sys.argv:
+        for line in chance_table():
+            print(line, flush=True)
+        return
+    series = 1000
+    print(
+        f"False alarms at 5 %, {series} series each (95 % interval)\n\n| noise | 12 runs | 30 runs | 60 runs |"
+    )
+    print("|---|---|---|---|")
+    for name, noise in NOISES.items():
+        cells = []
+        for count in (12, 30, 60):
+            rng = np.random.default_rng(1)
+            wrong = sum(bool(change_points(noise(rng, count))) for _ in range(series))
+            low, high = proportion(wrong, series, 0.95)
+            cells.append(f"{wrong / series:.1%} ({low:.1%} to {high:.1%})")
+        print(f"| {name} | {' | '.join(cells)} |", flush=True)
+    print(f"\n+5 % at 1 % noise found within 2 runs of its place, {series} series each\n")
+    print("| runs | in the middle | last sixth |\n|---|---|---|")
+    for count in (12, 20, 30, 60):
+        cells = []
+        for at in (count // 2, count - max(3, count // 6)):
+            rng = np.random.default_rng(2)
+            found = 0
+            for _ in range(series):
+                values = 0.01 * rng.standard_normal(count)
+                values[at:] += np.log(1.05)
+                found += any(abs(place - at) <= 2 for place, _ in change_points(values))
+            low, high = proportion(found, series, 0.95)
+            cells.append(f"{found / series:.1%} ({low:.1%} to {high:.1%})")
+        print(f"| {count} | {' | '.join(cells)} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
