@@ -1,15 +1,19 @@
 """Answers to the scenarios' questions, on runs and counts whose truth is known."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from bench import BenchError
-from bench.analysis.answers.answer import ratio, unpaired
+from bench.analysis.answers.answer import Answer, ratio, unpaired
+from bench.analysis.answers.batches import knee_of
 from bench.analysis.answers.questions import answers
 from bench.analysis.answers.versions import Pair, compare, gap
 from bench.choices import FILE, UNSEEN, Choices
+from bench.run import Run
+from tests.benchmarks.history_errors import NOISES
 from tests.recorded import requests, seconds, write
 
 
@@ -57,8 +61,8 @@ def test_ratios_hold_the_truth_19_times_in_20() -> None:
         other = unpaired(np.exp(rng.normal(0, 0.2, 9)), 1.1 * np.exp(rng.normal(0, 0.4, 14)))
         assert other is not None
         held_unpaired.append(other.low <= 1.1 <= other.high)
-    assert 0.93 <= np.mean(held_paired) <= 0.97
-    assert 0.93 <= np.mean(held_unpaired) <= 0.97
+    assert 0.93 <= np.mean(held_paired) <= 0.98
+    assert 0.93 <= np.mean(held_unpaired) <= 0.98
     assert ratio({1: 1.0, 2: 1.0}, {1: 1.0, 2: 1.0}) is None
 
 
@@ -151,7 +155,149 @@ def test_batches_are_judged_by_the_seconds_of_their_turns(tmp_path: Path) -> Non
     (answer,) = answers(run)
     assert answer.values["best_batch"] == 32
     assert answer.values["best_inferences_per_second"] == pytest.approx(1600)
-    assert "1.00 ms instead of 1.00 ms" in answer.text
+    assert answer.values["knee_batch"] is None  # throughput was still rising at the largest batch
+
+
+@pytest.mark.parametrize(
+    ("rates", "knee"),
+    [
+        ({1: 100, 8: 700, 64: 1000}, None),  # the best is the largest
+        ({1: 100, 8: 700, 60: 990, 64: 1000}, None),  # 60 and 64 are no doubling
+        ({1: 100, 8: 700, 32: 990, 64: 1000}, 32),
+        ({1: 100, 8: 950, 32: 1000, 64: 600}, 8),
+        ({1: 100, 2: 99}, 1),
+    ],
+)
+def test_a_knee_is_told_only_where_throughput_was_seen_to_level_off(
+    rates: dict[int, float], knee: int | None
+) -> None:
+    assert knee_of(rates) == knee
+
+
+def test_batches_that_were_never_sent_leave_the_knee_open(tmp_path: Path) -> None:
+    """Planned are 1 to 512; the run ends before 128."""
+    parts = []
+    for number, batch in enumerate((1, 32, 64)):
+        part = requests(number, count=300, rate=100.0, batch=batch, names=(f"batch {batch}",))
+        due = 3.0 * number + np.arange(300) / 100.0
+        parts.append(part | {"due": due, "sent": due, "done": due + 0.001})
+    names = [f"batch {batch}" for batch in (1, 32, 64, 128, 512)]
+    load = {"kind": "closed", "users": 4, "turns": {"names": names, "seconds": 3}}
+    run = write(tmp_path, seconds(*parts), question="batches", load=load, stopped=9.0)
+    (answer,) = answers(run)
+    assert answer.values["knee_batch"] is None
+    assert "batch 128, batch 512" in answer.text
+
+
+def known(answer: Answer, name: str) -> float:
+    value = answer.values[name]
+    assert value is not None
+    return value
+
+
+@pytest.mark.parametrize(("lasting", "hourly"), [(20, None), (800, 40e6)])
+def test_growth_of_memory_is_not_extrapolated_from_seconds(
+    tmp_path: Path, lasting: int, hourly: float | None
+) -> None:
+    """100 MB and 40 MB more in an hour; in 20 s as much as in 800 s."""
+    rate = 40e6 / 3600 * 800 / lasting
+    run = write(
+        tmp_path, seconds(requests(count=lasting, rate=1.0)), question="drift", stopped=float(lasting)
+    )
+    with (run.path / "telemetry.jsonl").open("a") as rows:
+        for at in range(lasting):
+            rows.write(json.dumps({"time": at, "source": "server", "memory": 100e6 + rate * at}) + "\n")
+    memory = answers(Run.open(run.path))[-1]
+    assert known(memory, "memory_growth") > 0.02
+    found = memory.values["server_memory_growth_per_hour"]
+    assert found == (None if hourly is None else pytest.approx(hourly, rel=0.2))
+
+
+def overloaded(tmp_path: Path, lost: dict[int, str]) -> Answer:
+    """Steps of 4 s at 100, 200 and 400/s; of the steps named, half fail in the way given."""
+    parts = []
+    for number, rate in enumerate((100, 200, 400)):
+        part = requests(number, count=4 * rate, rate=float(rate))
+        due = 4.0 * number + np.arange(4 * rate) / rate
+        half = (np.arange(4 * rate) % 2 == 0) & (rate in lost)
+        never = half & (lost.get(rate) == "UNSENT")
+        parts.append(
+            part
+            | {
+                "due": due,
+                "sent": np.where(never, np.nan, due),
+                "done": np.where(never, np.nan, due + 0.002),
+                "status": np.where(half & ~never, 8, 0),
+            }
+        )
+    schedule = {"kind": "steps", "steps": [100, 200, 400], "each": 4}
+    load = {"kind": "steps", "users": 1, "deadline": 1.0, "schedule": schedule}
+    arrivals = {"Overload": {"begin": 0.0, "users": [[0, 1]]}}
+    run = write(tmp_path, seconds(*parts), question="overload", load=load, arrivals=arrivals, stopped=12.0)
+    return answers(run)[0]
+
+
+@pytest.mark.parametrize(
+    ("lost", "sustained", "told"),
+    [
+        ({}, 400, "at least 400/s"),
+        ({400: "RESOURCE_EXHAUSTED"}, 200, "200/s and not 400/s"),
+        ({400: "UNSENT"}, 200, "cannot be told"),
+        ({100: "RESOURCE_EXHAUSTED"}, None, "less than 100/s"),
+    ],
+)
+def test_the_rate_that_is_sustained_is_bounded_by_what_was_sent(
+    tmp_path: Path, lost: dict[int, str], sustained: float | None, told: str
+) -> None:
+    found = overloaded(tmp_path, lost)
+    assert found.values["borne_rate"] == sustained
+    assert told in found.text
+
+
+def test_a_spike_whose_requests_fail_at_once_has_no_quick_answers(tmp_path: Path) -> None:
+    """From second 4 to 6 all requests are refused within 0.1 ms."""
+    parts = [
+        requests(1, count=4000, rate=1000, spread=0.05),
+        requests(2, count=2000, rate=1000, start=4.0, service=0.0001, errors=1.0),
+        requests(3, count=3500, rate=1000, start=6.1, spread=0.05),
+    ]
+    schedule = {"kind": "spike", "rate": 1000, "factor": 5, "at": 4, "lasting": 2}
+    load = {"kind": "spike", "users": 1, "schedule": schedule}
+    arrivals = {"Spike": {"begin": 0.0, "users": [[0, 1]]}}
+    (answer,) = answers(write(tmp_path, seconds(*parts), question="spike", load=load, arrivals=arrivals))
+    assert answer.values["spike_p99"] is None
+    assert "not reached" in answer.text
+
+
+@pytest.mark.parametrize(("turns", "told"), [(1, False), (3, True)])
+def test_a_neighbour_that_came_once_is_not_told_from_drift(tmp_path: Path, turns: int, told: bool) -> None:
+    """The neighbour is there in the second half of each turn of 12 s, in which the model is twice as slow."""
+    parts = []
+    for number in range(2 * turns):
+        start, busy = 6.0 * number, number % 2 == 1
+        service = 0.004 if busy else 0.002
+        parts.append(
+            requests(number, count=590, rate=100, start=start, service=service, spread=0.05, names=("a",))
+        )
+        if busy:
+            parts.append(requests(number, count=590, rate=100, start=start, names=("b",)))
+    run = write(tmp_path, seconds(*parts), question="neighbours", warmup=0.0)
+    found = next(each for each in answers(run) if each.text.startswith("a "))
+    assert ("a is slower" in found.text) == told
+    assert ("cannot be compared" in found.text) == (not told)
+
+
+def test_intervals_allow_for_seconds_that_resemble_each_other() -> None:
+    """AR(1) of 0.7: as if each second were three to six; Student's t on all of them holds the truth in 60 %."""
+    rng = np.random.default_rng(4)
+    noise = NOISES["AR(1) 0.7"]
+    held = []
+    for _ in range(400):
+        before, after = (dict(enumerate(np.exp(0.05 * noise(rng, 60)))) for _ in range(2))
+        found = ratio(before, {second: 1.1 * value for second, value in after.items()})
+        assert found is not None
+        held.append(found.low <= 1.1 <= found.high)
+    assert 0.91 <= np.mean(held) <= 0.99
 
 
 def test_a_run_without_a_question_has_no_answer(tmp_path: Path) -> None:

@@ -1,15 +1,18 @@
-"""What does an answer consist of, and how are ratios of latencies told with their uncertainty?"""
+"""Answers, and ratios of latencies with intervals that allow for autocorrelation between neighbouring seconds."""
 
 import math
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import stdtrit  # scipy.stats holds the same behind an import of half a second
 
 from bench.run import Run
 
 CONFIDENCE: Final = 0.95
+
+Floats = NDArray[np.float64]
 
 
 class Answer(NamedTuple):
@@ -20,11 +23,13 @@ class Answer(NamedTuple):
 
 
 class Interval(NamedTuple):
-    """An estimate and the interval that holds the truth with CONFIDENCE."""
+    """An estimate and the interval that holds the truth with CONFIDENCE, within the run that it was measured in."""
 
     value: float
     low: float
     high: float
+    seconds: int = 0
+    """How many seconds it rests on; 0: on something else."""
 
 
 def medians(run: Run, name: str) -> dict[int, float]:
@@ -36,43 +41,58 @@ def medians(run: Run, name: str) -> dict[int, float]:
 def ratio(before: dict[int, float], after: dict[int, float]) -> Interval | None:
     """after / before, compared second by second: what disturbs a second disturbs both.
 
-    Student's t on the logarithms of the ratios; None of fewer than three seconds that both have.
+    Student's t on the logarithms of the ratios, of which as many count as are independent; None of fewer than three
+    seconds that both have.
     """
     shared = sorted(before.keys() & after.keys())
     if len(shared) < 3:
         return None
     logs = np.log([after[second] / before[second] for second in shared])
-    return geometric_mean(logs)
+    middle, count = float(logs.mean()), independent(logs)
+    margin = float(stdtrit(count - 1, (1 + CONFIDENCE) / 2)) * float(logs.std(ddof=1)) / math.sqrt(count)
+    return Interval(math.exp(middle), math.exp(middle - margin), math.exp(middle + margin), len(logs))
 
 
-def geometric_mean(logs: "np.ndarray[tuple[int, ...], np.dtype[np.float64]]") -> Interval:
-    """exp of the mean of two logarithms or more, with its interval."""
-    middle = float(logs.mean())
-    quantile = float(stdtrit(len(logs) - 1, (1 + CONFIDENCE) / 2))
-    margin = quantile * float(logs.std(ddof=1)) / math.sqrt(len(logs))
-    return Interval(math.exp(middle), math.exp(middle - margin), math.exp(middle + margin))
+def independent(values: Floats) -> float:
+    """How many independent values say as much about the mean as these do, if they are AR(1): n (1 - r) / (1 + r).
+
+    r: autocorrelation at lag 1, corrected for its bias (Kendall 1954, "Note on bias in the estimation of
+    autocorrelation", Biometrika 41), not below 0; from r = 0.9 on it cannot be told. At least 1.5 of two.
+    """
+    count = len(values)
+    rest = values - values.mean()
+    square = float(rest @ rest)
+    if square <= 0 or count < 3:
+        return float(count)
+    r = float(rest[1:] @ rest[:-1]) / square
+    r = min(max(0.0, r + (1 + 3 * r) / count), 0.9)
+    return max(1.5, count * (1 - r) / (1 + r))
 
 
 def times(interval: Interval | None) -> str:
     """Such as `×1.02 (0.99 to 1.05)`."""
     if interval is None:
         return "not compared, too few seconds"
-    return f"×{interval.value:.2f} ({interval.low:.2f} to {interval.high:.2f})"
+    basis = f" in {interval.seconds} s" if interval.seconds else ""
+    return f"×{interval.value:.2f} ({interval.low:.2f} to {interval.high:.2f}{basis})"
 
 
 def unpaired(before: Sequence[float], after: Sequence[float]) -> Interval | None:
     """after / before, as geometric means of values at different times; None of fewer than three of either.
 
-    Welch's t on the logarithms, with the degrees of freedom of Satterthwaite.
+    Welch's t on the logarithms, with the degrees of freedom of Satterthwaite; of each side as many values count as are
+    independent. before, after: in the order of time.
     """
     if min(len(before), len(after)) < 3:
         return None
     logs = [np.log(values) for values in (before, after)]
-    errors = [float(each.var(ddof=1)) / len(each) for each in logs]
+    counts = [independent(each) for each in logs]
+    errors = [float(each.var(ddof=1)) / count for each, count in zip(logs, counts, strict=True)]
     middle = float(logs[1].mean() - logs[0].mean())
     total = sum(errors)
+    seconds = len(before) + len(after)
     if total == 0:
-        return Interval(math.exp(middle), math.exp(middle), math.exp(middle))
-    freedom = total**2 / sum(error**2 / (len(each) - 1) for error, each in zip(errors, logs, strict=True))
+        return Interval(math.exp(middle), math.exp(middle), math.exp(middle), seconds)
+    freedom = total**2 / sum(error**2 / (count - 1) for error, count in zip(errors, counts, strict=True))
     margin = float(stdtrit(freedom, (1 + CONFIDENCE) / 2)) * math.sqrt(total)
-    return Interval(math.exp(middle), math.exp(middle - margin), math.exp(middle + margin))
+    return Interval(math.exp(middle), math.exp(middle - margin), math.exp(middle + margin), seconds)

@@ -15,7 +15,10 @@ def answer(run: Run) -> list[Answer]:
     names = [name for name in asked if name in known]
     if len(names) < 2:
         return []
-    sizes = dict(zip(asked, (each["bytes"] for each in payload.values()), strict=False))
+    # the payload's keys are `User, name`, or `User` alone where it has one kind of requests
+    sizes = {
+        name: each["bytes"] for name in asked for key, each in payload.items() if key.endswith(f", {name}")
+    }
     first, *others = names
     found = []
     for other in others:
@@ -23,7 +26,7 @@ def answer(run: Run) -> list[Answer]:
         tails = [METRICS["p99"].of(known[name]) for name in (first, other)]
         text = (
             f"{other} against {first}, request by request in turn: median latency {times(change)}, "
-            f"p99 {quantities.duration(tails[1])} instead of {quantities.duration(tails[0])}"
+            f"p99 {quantities.duration(tails[1])} instead of {quantities.duration(tails[0])} (of this run alone, without an interval)"
         )
         if first in sizes and other in sizes:
             text += f", {sizes[other]:,} bytes in a request instead of {sizes[first]:,}"

@@ -1,4 +1,4 @@
-"""Which batch size pays, and what does an image cost the server?"""
+"""Which batch size pays, and what an image costs the server."""
 
 import math
 from collections.abc import Callable
@@ -6,13 +6,15 @@ from itertools import pairwise
 from typing import Final
 
 from bench.analysis import quantities
-from bench.analysis.answers.answer import Answer
-from bench.analysis.cells import Cell, cells
+from bench.analysis.answers.answer import Answer, unpaired
+from bench.analysis.cells import Cell, cells, natural
 from bench.analysis.metrics import METRICS
 from bench.run import Run
 
 KNEE: Final = 0.9
 """The knee is the smallest batch that reaches this share of the best throughput."""
+DOUBLING: Final = 2
+"""A knee is one where throughput was seen to stay: up to a batch so many times as large."""
 
 
 def answer(run: Run) -> list[Answer]:
@@ -22,24 +24,94 @@ def answer(run: Run) -> list[Answer]:
         return []
     rates = {batch: METRICS["inferences_per_second"].of(cell) for batch, cell in by_batch.items()}
     best = max(rates, key=lambda batch: rates[batch])
-    knee = min(batch for batch, rate in rates.items() if rate >= KNEE * rates[best])
-    least = min(by_batch)
+    least, largest = min(by_batch), max(by_batch)
+    missing = _not_measured(run)
+    knee = None if missing else knee_of(rates)
+    text = (
+        f"most images per second of the measured batches {', '.join(map(str, sorted(by_batch)))}: "
+        f"{quantities.rate(rates[best])} at batch {best}, {rates[best] / rates[least]:.1f} times as many as at batch {least}"
+        f"{_rivals(by_batch, best)}; {_turns(run)}"
+    )
+    if missing:
+        text += f"; where the knee is cannot be told: no answers for {', '.join(missing)}, run longer (-t)"
+    elif knee is None:
+        text += (
+            f"; where the knee is cannot be told: throughput was not seen to level off over a doubling "
+            f"up to batch {largest}, measure larger batches"
+        )
+    else:
+        below = max((batch for batch in by_batch if batch < knee), default=None)
+        between = f"above batch {below} and at most at" if below else "at most at"
+        text += f"; the knee, {KNEE:.0%} of that, is {between} batch {knee}{_latency(by_batch[knee], by_batch[least])}"
     found = [
         Answer(
-            f"most images per second: {quantities.rate(rates[best])} at batch {best}, {rates[best] / rates[least]:.1f} times "
-            f"as many as at batch {least}; the knee, {KNEE:.0%} of that, is at batch {knee}"
-            f"{_latency(by_batch[knee], by_batch[least])}",
-            {"best_batch": float(best), "knee_batch": float(knee), "best_inferences_per_second": rates[best]},
+            text,
+            {
+                "best_batch": float(best),
+                "knee_batch": None if knee is None else float(knee),
+                "best_inferences_per_second": rates[best],
+            },
         )
     ]
     costs = {batch: server_cpu(cell) for batch, cell in sorted(by_batch.items())}
     if all(math.isnan(cost) for cost in costs.values()):
         return found
-    told = ", ".join(f"batch {batch} {quantities.duration(cost)}" for batch, cost in costs.items())
+    shown = ", ".join(f"batch {batch} {quantities.duration(cost)}" for batch, cost in costs.items())
     values = {
         f"server_cpu_batch_{batch}": None if math.isnan(cost) else cost for batch, cost in costs.items()
     }
-    return [*found, Answer(f"the server's CPU time for an image: {told}", values)]
+    return [*found, Answer(f"the server's CPU time for an image: {shown}", values)]
+
+
+def knee_of(rates: dict[int, float]) -> int | None:
+    """The smallest batch with KNEE of the best rate; None unless the rate stayed so high up to a DOUBLING of it."""
+    enough = KNEE * max(rates.values())
+    knee = min(batch for batch, rate in rates.items() if rate >= enough)
+    above = [batch for batch in rates if batch >= DOUBLING * knee]
+    return knee if above else None
+
+
+def _not_measured(run: Run) -> list[str]:
+    """Names of requests that the scenario has and that were never answered."""
+    turns = ((run.manifest.get("load") or {}).get("turns") or {}).get("names") or []
+    asked = (run.manifest.get("target") or {}).get("asked") or {}
+    answered = {key.name for (key, _) in run.tallies if key.outcome == "OK"}
+    return sorted({*turns, *asked} - answered, key=natural)
+
+
+def _turns(run: Run) -> str:
+    """What the rates rest on."""
+    turns = (run.manifest.get("load") or {}).get("turns") or {}
+    if not turns:
+        return f"all of them in the same {run.steady.duration:.0f} s"
+    seconds, names = int(turns["seconds"]), turns["names"]
+    first, end = run.seconds
+    rounds = (end - first) / (seconds * len(names))
+    if rounds < 2:
+        return f"each had one turn of {seconds} s, at a time of its own: what the machine did in it counts as well"
+    return f"each had {rounds:.0f} turns of {seconds} s"
+
+
+def _rivals(by_batch: dict[int, Cell], best: int) -> str:
+    """The batches whose rates cannot be told apart from the best one's."""
+    series = {batch: _by_second(cell) for batch, cell in by_batch.items()}
+    rivals = [
+        str(batch)
+        for batch in sorted(by_batch)
+        if batch != best
+        and ((change := unpaired(series[batch], series[best])) is None or change.low <= 1 < change.high)
+    ]
+    return f" (not told apart from batch {', '.join(rivals)})" if rivals else ""
+
+
+def _by_second(cell: Cell) -> list[float]:
+    """Examples answered in each second of a cell's turns that was not cut off."""
+    counted: dict[int, int] = {}
+    for (key, second), tally in cell.run.tallies.items():
+        if key in cell.keys and key.outcome == "OK" and cell.run.holds(second):
+            counted[second] = counted.get(second, 0) + tally.examples
+    last = (cell.run.window or cell.run.seconds)[1] - 1
+    return [float(number) for second, number in sorted(counted.items()) if second < last and number]
 
 
 def _latency(knee: Cell, least: Cell) -> str:
@@ -55,7 +127,9 @@ def server_cpu(cell: Cell) -> float:
     nan where the server was not observed in one of them.
     """
     run = cell.run
-    rows = [row for row in run.telemetry if row.get("source") == "server"]
+    rows = [
+        row for row in run.telemetry if row.get("source") == "server" and row.get("cpu_seconds") is not None
+    ]
     spent, answered = 0.0, 0
     examples: dict[int, int] = {}
     for (key, second), tally in run.tallies.items():

@@ -1,11 +1,11 @@
-"""What keeps a server from answering more: its cores, or what travels to it?"""
+"""Whether the server's cores are what keeps it from answering more."""
 
 from itertools import pairwise
 from typing import Final
 
 from bench.analysis import quantities
 from bench.analysis.answers.answer import Answer
-from bench.analysis.cells import cells
+from bench.analysis.cells import cells, cpu_cores, observations
 from bench.analysis.metrics import METRICS
 from bench.run import Run
 
@@ -30,14 +30,26 @@ def answer(run: Run) -> list[Answer]:
         text += f" of {cores}" if cores else ""
         text += f", {quantities.duration(used / examples)} for an image" if examples else ""
         if cores:
-            bound = "bound by computing" if used > BUSY * cores else "not bound by its cores alone"
-            text += f": {bound}"
+            text += f": {_bound(run, used, int(cores))}"
     values = {
         "server_cores": used,
         "bytes_per_second": rate * size if size else None,
         "server_cpu_per_image": used / examples if used is not None and examples else None,
     }
     return [Answer(text, values)]
+
+
+def _bound(run: Run, used: float, cores: int) -> str:
+    """What the server's cores allow to say."""
+    if used > BUSY * cores:
+        return "bound by computing"
+    load = run.manifest.get("load") or {}
+    if (load.get("schedule") or load).get("kind", "closed") != "closed":
+        return "what bounds it cannot be told, the load was given and not the most that it can answer"
+    beside = sum(cpu_cores(rows) or 0.0 for rows in observations(run.steady, "worker").values())
+    if used + beside > BUSY * cores:
+        return f"with {beside:.2f} cores of the load processes the machine is used up, so its own bound cannot be told"
+    return "its cores were not all used; more users, or its settings, may make it answer more"
 
 
 def server_cores(run: Run) -> float | None:

@@ -1,4 +1,4 @@
-"""Did latency or memory grow while the load stayed the same?"""
+"""Growth of latency and memory while the load stayed the same."""
 
 from typing import Final
 
@@ -12,6 +12,8 @@ CERTAIN: Final = 0.01
 GROWTH: Final = 0.01
 """And when it makes a difference of so much within the run: caches fill up a little for long."""
 MEGABYTE: Final = 1e6
+HOURLY_SECONDS: Final = 600.0
+"""What grew in less time than this is not extrapolated to an hour: caches and pools fill in the first minutes."""
 
 
 def answer(run: Run) -> list[Answer]:
@@ -53,21 +55,27 @@ def _memory(run: Run, source: str) -> Answer | None:
     if seen is None:
         return None
     begun = rows[0][1]
-    growth = seen.change * begun
-    hourly = growth / (rows[-1][0] - rows[0][0]) * 3600
+    growth, lasting = seen.change * begun, rows[-1][0] - rows[0][0]
     certain = seen.p < CERTAIN and seen.change > GROWTH
+    long_enough = lasting >= HOURLY_SECONDS
+    hourly = (growth / lasting * 3600 if certain else 0.0) if long_enough else None
     told = (
-        f"grew by {quantities.significant(growth / MEGABYTE)} MB, {quantities.significant(hourly / MEGABYTE)} MB an hour"
+        f"grew by {quantities.significant(growth / MEGABYTE)} MB"
         if certain
         else f"no growth above {GROWTH:.0%} found"
     )
+    told += f" in {lasting:.0f} s"
+    if hourly:
+        told += f", {quantities.significant(hourly / MEGABYTE)} MB an hour if it goes on like this"
     told += f", {quantities.significant(begun / MEGABYTE)} MB after the warm-up"
+    if not long_enough:
+        told += f"; whether it grows for hours cannot be told from less than {HOURLY_SECONDS:g} s (-t)"
     name = source.replace(" ", "_")
     return Answer(
         f"memory of {source}: {told}",
         {
             f"{name}_memory_bytes": begun,
-            f"{name}_memory_growth_per_hour": hourly if certain else 0.0,
+            f"{name}_memory_growth_per_hour": hourly,
             f"{name}_memory_trend_p": seen.p,
             "memory_growth": seen.change if certain else 0.0,
         },

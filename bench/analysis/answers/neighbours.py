@@ -1,4 +1,4 @@
-"""Is one model slower while its neighbour on the same server is asked?"""
+"""Latency of one model while its neighbour on the same server is sent requests, and while it is not."""
 
 from typing import Final
 
@@ -13,6 +13,8 @@ from bench.run import Run
 BUSY: Final = 0.5
 """A second is the neighbour's when it is asked at least this share of what it is asked in its median second."""
 FEWEST: Final = 3
+STRETCHES: Final = 2
+"""Times that the neighbour has to come and go: after a single change a drift of the machine looks the same."""
 
 
 def answer(run: Run) -> list[Answer]:
@@ -47,8 +49,9 @@ def _compared(run: Run, name: str, other: str, busy: set[int], alone: set[int]) 
         [value for second, value in by_second.items() if second in busy],
     )
     p99_alone, p99_busy = (_p99(run, name, seconds) for seconds in (alone, busy))
-    if change is None:
-        verdict = "cannot be compared"
+    stretches = min(_stretches(busy), _stretches(alone))
+    if change is None or stretches < STRETCHES:
+        verdict = "cannot be compared (the neighbour came and went too seldom to tell it from drift)"
     elif change.low > 1:
         verdict = "is slower"
     elif change.high < 1:
@@ -58,7 +61,7 @@ def _compared(run: Run, name: str, other: str, busy: set[int], alone: set[int]) 
     text = (
         f"{name} {verdict} while {other} is asked: median latency {times(change)}, "
         f"p99 {quantities.duration(p99_busy)} instead of {quantities.duration(p99_alone)} "
-        f"({len(busy)} seconds with {other}, {len(alone)} without)"
+        f"({len(busy)} seconds with {other} in {_stretches(busy)} stretches, {len(alone)} without in {_stretches(alone)})"
     )
     values = {
         "p50_ratio": change.value if change else None,
@@ -68,6 +71,11 @@ def _compared(run: Run, name: str, other: str, busy: set[int], alone: set[int]) 
         "p99_beside": p99_busy,
     }
     return Answer(text, values)
+
+
+def _stretches(seconds: set[int]) -> int:
+    """Of seconds that follow each other."""
+    return sum(second - 1 not in seconds for second in seconds)
 
 
 def _p99(run: Run, name: str, seconds: set[int]) -> float:

@@ -34,9 +34,14 @@ def _client(run: Run, idle: Cell, computing: Cell) -> Answer:
     bare, whole = idle.service.percentile(50.0), computing.service.percentile(50.0)
     change = ratio(medians(run.steady, idle.name), medians(run.steady, computing.name))
     duration = quantities.duration
+    if change is None or change.low <= 1:
+        part = "the model's part cannot be told from this difference"
+    else:
+        low, high = bare * (change.low - 1), bare * (change.high - 1)
+        part = f"{duration(whole - bare)} are the model's ({duration(low)} to {duration(high)}), the rest is network and server"
     return Answer(
         f"the client waits {duration(bare)} (median) for a model that computes nothing and {duration(whole)} for {computing.name}, which does, "
-        f"{times(change)}: {duration(whole - bare)} are the model's, the rest is network and server",
+        f"{times(change)}: {part}",
         {"null_p50": bare, "model_p50": whole, "inference": whole - bare},
     )
 
@@ -53,7 +58,7 @@ def _server(run: Run) -> Answer | None:
     outside = seen.seconds("wire and gRPC")
     duration = quantities.duration
     return Answer(
-        f"of {duration(seen.mean)} (mean) that a client waits, the server counts {duration(pre_post + runtime)} as request_latency "
+        f"of {duration(seen.mean)} (mean of the whole run, warm-up included) that a client waits, the server counts {duration(pre_post + runtime)} as request_latency "
         f"and {duration(runtime)} of that as runtime_latency: {duration(pre_post)} are its own handling, "
         f"{duration(outside)} are network, kernel and HTTP/2 on both sides",
         {"request_latency": pre_post + runtime, "runtime_latency": runtime, "outside": outside},

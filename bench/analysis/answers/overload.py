@@ -1,4 +1,4 @@
-"""How much of what was asked was answered in time, at which rate did that end, and what became of the rest?"""
+"""Share of the requests answered in time at each step of the rate, and what became of the rest."""
 
 from itertools import takewhile
 from typing import Final
@@ -6,10 +6,12 @@ from typing import Final
 from bench.analysis import quantities
 from bench.analysis.answers.answer import Answer
 from bench.run import Run
-from bench.sample import CANCELLED_BY_CLIENT
+from bench.sample import CANCELLED_BY_CLIENT, UNSENT
 
 IN_TIME: Final = 0.99
-"""A rate is borne when at least this share is answered within the deadline."""
+"""A rate is sustained when at least this share is answered within the deadline."""
+LOST_HERE: Final = 0.01
+"""Share of a step that the load processes may fail to send: beyond it the step says nothing about the server."""
 
 
 def answer(run: Run) -> list[Answer]:
@@ -33,14 +35,25 @@ def answer(run: Run) -> list[Answer]:
     if not seen:
         return []
     climbing = sorted(seen, key=lambda step: step[0])
-    borne = [rate for rate, _ in takewhile(lambda step: _share(step[1], "OK") >= IN_TIME, climbing)]
+    sustained = [rate for rate, _ in takewhile(lambda step: _share(step[1], "OK") >= IN_TIME, climbing)]
     deadline = quantities.duration(float(load["deadline"]))
     rates = ", ".join(f"{quantities.share(_share(counted, 'OK'))} at {rate:g}/s" for rate, counted in seen)
-    most = f"{max(borne):g}/s" if borne else f"less than {seen[0][0]:g}/s"
+    ended = climbing[len(sustained)] if len(sustained) < len(climbing) else None
+    if ended is None:
+        most = f"so the server sustains at least {climbing[-1][0]:g}/s, the highest rate that was sent"
+    elif _share(ended[1], UNSENT) > LOST_HERE:
+        most = (
+            f"what the server sustains cannot be told: {quantities.share(_share(ended[1], UNSENT))} of {ended[0]:g}/s "
+            "was not sent, use more load processes (--processes)"
+        )
+    elif sustained:
+        most = f"so the server sustains {sustained[-1]:g}/s and not {ended[0]:g}/s"
+    else:
+        most = f"so the server sustains less than {ended[0]:g}/s"
     found = [
         Answer(
-            f"answered within {deadline}: {rates}; so the server bears {most}",
-            {"borne_rate": max(borne) if borne else None}
+            f"answered within {deadline}: {rates}; {most} (one step of {each:g} s for each rate)",
+            {"borne_rate": sustained[-1] if sustained else None}
             | {f"in_time_{rate:g}": _share(counted, "OK") for rate, counted in seen},
         )
     ]

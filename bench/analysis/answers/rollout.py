@@ -12,6 +12,8 @@ from bench.analysis.answers.windows import (
     WINDOW,
     Floats,
     Requests,
+    in_words,
+    reached,
     requests_of,
     threshold_of,
     windows,
@@ -79,7 +81,7 @@ def swaps(requests: Requests, changes: list[tuple[float, int]], threshold: float
     ends = [at for at, _ in changes[1:]] + [float(requests.due[-1])]
     found = []
     for (at, version), end in zip(changes, ends, strict=True):
-        mine = (requests.due >= at) & (requests.due < end) & np.isfinite(requests.done)
+        mine = (requests.due >= at) & (requests.due < end) & requests.ok
         new = mine & (requests.version == version)
         old = mine & (requests.version != version) & (requests.version >= 0)
         # answers that were under way when the change was asked for belong to it as well
@@ -105,6 +107,9 @@ def _felt(requests: Requests, changes: list[tuple[float, int]]) -> list[Answer]:
         ]
     usual = float(np.median(baseline))
     threshold = threshold_of(baseline)
+    if not np.isfinite(threshold):
+        text = "what the changes did to latency cannot be told: requests failed in the seconds before the first already"
+        return [Answer(text, {})]
     slow_before = WINDOW * int(np.count_nonzero(baseline > threshold))
     seen = swaps(requests, changes, threshold)
     heights, slow = np.array([s.height for s in seen]), np.array([s.slow for s in seen])
@@ -115,19 +120,19 @@ def _felt(requests: Requests, changes: list[tuple[float, int]]) -> list[Answer]:
     felt = int(np.count_nonzero(slow))
     if felt:
         excursion = (
-            f"latency rose at {felt} of {len(seen)} changes: the slowest 0.1 s had a p99 of {duration(_median(heights))} "
-            f"(median over the changes; {duration(float(np.nanmax(heights)))} at most) instead of {duration(usual)}, and it stayed above "
+            f"latency rose at {felt} of {len(seen)} changes: the slowest 0.1 s had a p99 of {in_words(_median(heights))} "
+            f"(median of {len(seen)} changes; {in_words(float(np.nanmax(heights)))} at most) instead of {duration(usual)}, and it stayed above "
             f"{duration(threshold)} for {duration(_median(slow))} ({duration(float(slow.max()))} at most)"
         )
     else:
         excursion = (
             f"no excursion found: no 0.1 s had a p99 above {duration(threshold)}, twice the baseline's 95th percentile "
-            f"(highest {duration(float(np.nanmax(heights)))}, usual {duration(usual)})"
+            f"(highest {in_words(float(np.nanmax(heights)))}, usual {duration(usual)}, over {len(seen)} changes)"
         )
     return [
         Answer(
             f"the new version answers first after {duration(_median(firsts))} and everything after {duration(_median(whole))} "
-            f"(medians; {duration(float(np.nanmax(whole)))} at most)",
+            f"(medians of {len(seen)} changes; {duration(float(np.nanmax(whole)))} at most)",
             {"until_first_answer": _median(firsts), "until_all": _median(whole)},
         ),
         Answer(
@@ -136,20 +141,20 @@ def _felt(requests: Requests, changes: list[tuple[float, int]]) -> list[Answer]:
                 "baseline_p99": usual,
                 "threshold": threshold,
                 "baseline_slow_seconds": slow_before,
-                "excursion_height": _median(heights),
-                "excursion_height_max": float(np.nanmax(heights)),
+                "excursion_height": reached(_median(heights)),
+                "excursion_height_max": reached(float(np.nanmax(heights))),
                 "excursion_seconds": _median(slow),
                 "excursion_seconds_max": float(slow.max()),
             },
         ),
         Answer(
-            f"cold start: the slowest of the new version's first {FIRST} answers took {duration(_median(cold))} "
-            f"(median; {duration(float(np.nanmax(cold)))} at most)",
+            f"cold start: the slowest of the new version's first {FIRST} answers took {in_words(_median(cold))} "
+            f"(median of {len(seen)} changes; {in_words(float(np.nanmax(cold)))} at most)",
             {"cold_start": _median(cold), "cold_start_max": float(np.nanmax(cold))},
         ),
     ]
 
 
 def _median(values: Floats) -> float:
-    known = values[np.isfinite(values)]
+    known = values[~np.isnan(values)]
     return float(np.median(known)) if len(known) else float("nan")

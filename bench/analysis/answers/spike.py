@@ -1,4 +1,4 @@
-"""How slow did requests become under a spike, and how long after it were they as quick as before?"""
+"""Latency under a spike, and the time after it until requests are as quick as before."""
 
 from typing import Final
 
@@ -6,7 +6,15 @@ import numpy as np
 
 from bench.analysis import quantities
 from bench.analysis.answers.answer import Answer
-from bench.analysis.answers.windows import SETTLING, WINDOW, requests_of, threshold_of, windows
+from bench.analysis.answers.windows import (
+    SETTLING,
+    WINDOW,
+    in_words,
+    reached,
+    requests_of,
+    threshold_of,
+    windows,
+)
 from bench.run import Run
 from bench.sample import CANCELLED_BY_CLIENT, UNSENT
 
@@ -31,6 +39,9 @@ def answer(run: Run) -> list[Answer]:
     if len(before) < CALM or not len(during) or len(after) < CALM:
         return [Answer("the run is too short to see the load before, during and after the spike", {})]
     threshold = threshold_of(before)
+    if not np.isfinite(threshold):
+        text = "what the spike did cannot be told: requests failed in the seconds before it already"
+        return [Answer(text, {})]
     recovery = _recovery(after > threshold)
     failed = sum(
         tally.requests
@@ -45,13 +56,14 @@ def answer(run: Run) -> list[Answer]:
     elif recovery is not None:
         told = f"it recovered {duration(recovery)} after the spike"
     text = (
-        f"at {schedule['factor']:g} times the load the p99 of each 0.1 s was {duration(height)} (median; {duration(float(during.max()))} at most) "
-        f"instead of {duration(usual)}; {told} (p99 below {duration(threshold)} for {CALM * WINDOW:g} s); {failed:,} requests failed"
+        f"at {schedule['factor']:g} times the load the p99 of each 0.1 s was {in_words(height)} (median; {in_words(float(during.max()))} at most) "
+        f"instead of {in_words(usual)}; {told} (p99 below {in_words(threshold)} for {CALM * WINDOW:g} s); {failed:,} requests failed; "
+        "by one spike, another may differ"
     )
     values = {
         "baseline_p99": usual,
-        "spike_p99": height,
-        "spike_p99_max": float(during.max()),
+        "spike_p99": reached(height),
+        "spike_p99_max": reached(float(during.max())),
         "threshold": threshold,
         "recovery_seconds": recovery,
         "failed": float(failed),

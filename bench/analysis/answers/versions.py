@@ -1,4 +1,4 @@
-"""Does one version classify better than another, do they agree, and is it as fast?"""
+"""Accuracy, agreement and latency of versions that got the same examples in turn."""
 
 import math
 from typing import Final, NamedTuple
@@ -73,7 +73,7 @@ def _compared(run: Run, choices: Choices, first: str, other: str) -> Answer:
     text = (
         f"{other} against {first}, on the same {pair.examples:,} examples: {verdict}, {is_:.4f} against {was:.4f}: "
         f"{found.value:+.4f} (95 %: {found.low:+.4f} to {found.high:+.4f}); same class for {quantities.share(agreed)} "
-        f"of them; median latency {times(speed)}"
+        f"of them; median latency {times(speed)}, asked in turn by the same users: their requests per second are equal by design"
     )
     values = {
         "examples": float(pair.examples),

@@ -1,4 +1,4 @@
-"""How slow were requests in each tenth of a second, and from when on is that slow?"""
+"""p99 of each tenth of a second, and from when on it counts as slow."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -6,8 +6,10 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.analysis import quantities
 from bench.histogram import nearest_rank
 from bench.run import Run
+from bench.sample import CANCELLED_STATUS
 
 WINDOW: Final = 0.1
 """Seconds; each window has a p99 of its own."""
@@ -27,31 +29,49 @@ class Requests:
     done: Floats
     version: NDArray[np.int64]
     """-1: none named, or not answered."""
+    ok: NDArray[np.bool_]
+    """Whether they were answered OK."""
 
     @property
     def latency(self) -> Floats:
-        """Seconds; nan of what was not answered."""
-        return self.done - self.due
+        """Seconds; inf of what failed or was not sent: slower than any answer, however soon the error came."""
+        return np.where(self.ok, self.done - self.due, np.inf)
 
 
 def requests_of(run: Run) -> Requests:
     """The requests of a run; none where samples were not kept. Raises BenchError."""
     frame = run.samples
+    # what was cut off at the end of the run is neither answered nor failed
+    frame = frame[(frame["status"] != CANCELLED_STATUS).fillna(True)]
     return Requests(
         frame["due"].to_numpy(np.float64),
         frame["done"].to_numpy(np.float64, na_value=np.nan),
         frame["version"].fillna(-1).to_numpy(np.int64),
+        (frame["status"] == 0).fillna(False).to_numpy(np.bool_),
     )
 
 
 def windows(requests: Requests, begin: float, end: float) -> Floats:
-    """p99 of latency of each whole window from `begin` to `end` that has answers, in seconds."""
-    inside = (requests.due >= begin) & (requests.due < end) & np.isfinite(requests.done)
+    """p99 of latency of each whole window from `begin` to `end` in which requests were due, in seconds.
+
+    inf where more than 1 % of them got no answer.
+    """
+    inside = (requests.due >= begin) & (requests.due < end)
     latency = requests.latency[inside]
     number = ((requests.due[inside] - begin) / WINDOW).astype(np.int64)
     cuts = np.flatnonzero(np.diff(number)) + 1
     parts = np.split(latency, cuts) if len(latency) else []
     return np.array([np.sort(part)[nearest_rank(99.0, len(part)) - 1] for part in parts])
+
+
+def in_words(p99: float) -> str:
+    """A p99 of windows, which is inf where it falls among requests without an answer."""
+    return "not reached (no answer)" if np.isposinf(p99) else quantities.duration(p99)
+
+
+def reached(p99: float) -> float | None:
+    """For a program: None where a p99 falls among requests without an answer."""
+    return None if np.isposinf(p99) else p99
 
 
 def threshold_of(baseline: Floats) -> float:
