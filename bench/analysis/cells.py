@@ -230,4 +230,4 @@ def offered_rate(load: dict[str, Any]) -> float | None:
     schedule = load.get("schedule") or load
     if schedule.get("kind") not in ("constant", "poisson") or not schedule.get("rate"):
         return None
-    return float(schedule["rate"]) * int(load.get("users") or 1)
+    return float(schedule["rate"]) * int(load.get("users") or 1) * float(load.get("share", 1))

@@ -69,6 +69,11 @@ VARIED: Final = ("version", "build", "server", "model")
     help="With --run.",
 )
 @click.option(
+    "--duet",
+    is_flag=True,
+    help="With --run: both servers are up, and the same requests go to them in turn.",
+)
+@click.option(
     "--results",
     type=click.Path(path_type=Path),
     default=Path("results"),
@@ -89,6 +94,7 @@ def gate(
     experiment: Path | None,
     by: str | None,
     budget: float,
+    duet: bool,
     results: Path,
     testing: bool,
 ) -> int:
@@ -110,7 +116,7 @@ def gate(
     if experiment is not None:
         limits = LimitsFile.read(limits_file or _beside(experiment))
         value = str(baseline_path) if baseline_path else None
-        judged = _run(experiment, limits, by=by, baseline=value, budget=budget, results=results)
+        judged = _run(experiment, limits, by=by, baseline=value, budget=budget, results=results, duet=duet)
     else:
         limits, judged = _judge_runs(paths, limits_file, baseline_path)
     _write(judged, limits, junit=junit, markdown=markdown, as_json=as_json)

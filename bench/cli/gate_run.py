@@ -20,7 +20,7 @@ from bench.cli.gate import VARIED
 from bench.cli.run_display import Lines
 from bench.experiment.beginning import Prepared, begin, prepare
 from bench.experiment.folder import Folder
-from bench.experiment.plan import cells, predicted_seconds
+from bench.experiment.plan import cells
 from bench.experiment.runner import Runner
 from bench.experiment.trial import Local
 from bench.run import find_runs
@@ -56,18 +56,19 @@ def run_until_decided(
     baseline: str | None,
     budget: float,
     results: Path,
+    duet: bool = False,
 ) -> tuple[Judgement, Folder, Sides]:
     """Run blocks of the experiment and judge them; gives the last judgement. Raises BenchError."""
-    one = prepare(experiment, {"trials": 1})
+    one = prepare(experiment, {"trials": 1}, duet=duet)
     sides = _sides(one, by, baseline, experiment)
-    seconds = _block_seconds(one)
+    seconds = one.seconds(one.plan)
     if budget < LEAST * seconds:
         raise BenchError(
             f"--budget {budget:g}: a block takes {seconds:.0f} s, and {LEAST} are the least; give {LEAST * seconds:.0f} s"
         )
     # as many as would fit on a quick machine; how many do shows on the way
-    quickest = len(one.plan) * (one.study.experiment.seconds + LEAST_OVERHEAD)
-    prepared = prepare(experiment, {"trials": max(LEAST, int(budget // quickest))})
+    quickest = len(one.plan) // (2 if duet else 1) * (one.study.experiment.seconds + LEAST_OVERHEAD)
+    prepared = prepare(experiment, {"trials": max(LEAST, int(budget // quickest))}, duet=duet)
     folder = begin(prepared, results, "gate")
     display = Lines()
     with folder.locked() as lock, display.showing(len(folder.trials), 0, budget):
@@ -89,7 +90,8 @@ def _run_blocks(runner: Runner, lock: int, budget: float, judge: Callable[[Look]
         runner.folder.trials = [trial for trial in plan if trial.block <= block]
         runner.run(lock)
         before, used = used, time.monotonic() - began
-        longest = max(longest, used - before)
+        alone, runner.alone_seconds = runner.alone_seconds, 0.0
+        longest = max(longest, used - before - alone)
         last = block == most or used + longest > budget
         look = coming.after(block, used / budget, last=last)
         if look is not None:
@@ -127,8 +129,3 @@ def _sides(prepared: Prepared, by: str | None, baseline: str | None, file: Path)
     if baseline is not None and baseline not in values[by]:
         raise BenchError(f"--baseline {baseline}: {by} is one of {', '.join(values[by])}")
     return Sides(by, baseline or values[by][0])
-
-
-def _block_seconds(one: Prepared) -> float:
-    kinds = {server.name: server.spec.kind for server in one.servers}
-    return predicted_seconds(one.plan, one.study.experiment.seconds, kinds)

@@ -14,9 +14,10 @@ from rich.table import Table
 from bench import BenchError
 from bench.cli.run_display import Lines, Screen, duration
 from bench.experiment.beginning import Prepared, begin, prepare, resume
+from bench.experiment.duet import Interference, starts
 from bench.experiment.folder import Ended, Folder
 from bench.experiment.master import Master
-from bench.experiment.plan import predicted_seconds, sessions
+from bench.experiment.plan import sessions
 from bench.experiment.runner import Runner
 from bench.experiment.trial import Generator, Local
 
@@ -41,6 +42,11 @@ INTERRUPTED = 130
     metavar="HOST:PORT",
     help="Let a Locust that runs already make the load, with all its workers: its web interface.",
 )
+@click.option(
+    "--duet",
+    is_flag=True,
+    help="Measure two conditions at the same time: both servers are up, the same requests go to them in turn.",
+)
 @click.option("--results", type=click.Path(path_type=Path), default=Path("results"), show_default=True)
 @click.option("--note", help="A word in the results folder's name.")
 def run(
@@ -53,6 +59,7 @@ def run(
     seconds: int | None,
     workers: int | None,
     master: str | None,
+    duet: bool,
     results: Path,
     note: str | None,
 ) -> int:
@@ -70,18 +77,22 @@ def run(
     """
     if master and workers:
         raise click.UsageError("--workers and --master: give one of the two; a master has workers of its own")
+    if duet and (master or (workers or 1) > 1):
+        raise click.UsageError("--duet: one load process sends to both; leave --workers and --master out")
     if retry and not go_on:
         raise click.UsageError("--retry goes with --resume")
     overrides = {name: value for name, value in (("trials", trials), ("seconds", seconds)) if value}
     begun: Folder | None = None
     if go_on:
-        if overrides or note:
-            raise click.UsageError("--resume goes on as it was begun: leave --trials, --seconds, --note out")
+        if overrides or note or duet:
+            raise click.UsageError(
+                "--resume goes on as it was begun: leave --trials, --seconds, --note, --duet out"
+            )
         prepared, begun = resume(experiment, results)
     elif experiment.is_dir():
         raise click.UsageError(f"{experiment} is a folder: name an experiment file, or add --resume")
     else:
-        prepared = prepare(experiment, overrides)
+        prepared = prepare(experiment, overrides, duet=duet)
     if dry_run:
         if begun is None:
             _show_plan(Console(file=sys.stdout, highlight=False), prepared)
@@ -97,13 +108,12 @@ def _run(prepared: Prepared, folder: Folder, generator: Generator, *, retry: boo
         click.echo(line, err=True)
     console = Console(stderr=True, highlight=False)
     servers = {server.name: server for server in prepared.servers}
-    kinds = {name: server.spec.kind for name, server in servers.items()}
     with folder.locked() as lock, _ended_in_order():
         folder.tidy()
         before = folder.ended()
         count = sum(1 for each in before.values() if not (retry and each.outcome == "failed"))
         left = [t for t in folder.trials if t.number not in before]
-        seconds = predicted_seconds(left, prepared.study.experiment.seconds, kinds)
+        seconds = prepared.seconds(left)
         click.echo(
             f"{folder.path}: {len(folder.trials)} trials, {count} done, {duration(seconds)} to go", err=True
         )
@@ -126,6 +136,9 @@ def _conclude(folder: Folder) -> int:
     for each in failed:
         click.echo(f"failed: {by_number[each.number].cell.title()}: {each.reason}", err=True)
     click.echo(f"{folder.path}: {len(ended) - len(failed)} of {len(folder.trials)} trials measured", err=True)
+    interference = Interference.read(folder.path)
+    for text in interference.warnings if interference else []:
+        click.echo(f"warning: {text}", err=True)
     if len(ended) > len(failed):
         click.echo(f"show them with: bench report {folder.path}", err=True)
         part = _varied(folder)
@@ -181,9 +194,8 @@ def _show_plan(console: Console, prepared: Prepared) -> None:
     console.print(table)
     for line in _left_out(prepared):
         console.print(line)
-    kinds = {server.name: server.spec.kind for server in prepared.servers}
-    seconds = predicted_seconds(prepared.plan, experiment.seconds, kinds)
-    launches = len(list(sessions(prepared.plan)))
+    seconds = prepared.seconds(prepared.plan)
+    launches = starts(prepared.plan) if prepared.duet else len(list(sessions(prepared.plan)))
     console.print(
         f"{experiment.trials} blocks, {launches} starts of a server, {experiment.seconds} s of load a trial, "
         f"seed {experiment.seed}: about {duration(seconds)}"
@@ -193,8 +205,7 @@ def _show_plan(console: Console, prepared: Prepared) -> None:
 def _show_left(folder: Folder, prepared: Prepared) -> None:
     ended: dict[int, Ended] = folder.ended()
     left = [trial for trial in folder.trials if trial.number not in ended]
-    kinds = {server.name: server.spec.kind for server in prepared.servers}
-    seconds = predicted_seconds(left, prepared.study.experiment.seconds, kinds)
+    seconds = prepared.seconds(left)
     for trial in left:
         click.echo(f"block {trial.block}: {trial.cell.title()}")
     click.echo(f"{len(left)} of {len(folder.trials)} trials to go: about {duration(seconds)}")

@@ -1,6 +1,6 @@
 """Is an experiment begun anew or gone on with, and with which servers?"""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -8,8 +8,10 @@ from bench import BenchError
 from bench.config.experiment import Study, read_experiment
 from bench.config.reading import checked
 from bench.config.servers import Declared
+from bench.experiment.duet import duet_trials
+from bench.experiment.duet import predicted_seconds as duet_seconds
 from bench.experiment.folder import DESCRIPTION, Folder
-from bench.experiment.plan import Trial, trials
+from bench.experiment.plan import Trial, predicted_seconds, trials
 from bench.experiment.runner import description, digest
 from bench.serve.launching.kinds import check, lacking
 
@@ -23,9 +25,17 @@ class Prepared(NamedTuple):
     left_out: dict[str, str]
     """Servers of `servers_if_available` that are not, and what is missing."""
     overrides: dict[str, Any]
+    duet: bool = False
+    """Whether its two conditions are measured at the same time."""
+
+    def seconds(self, trials: Sequence[Trial]) -> float:
+        """How long trials of it should take."""
+        kinds = {server.name: server.spec.kind for server in self.servers}
+        predict = duet_seconds if self.duet else predicted_seconds
+        return predict(trials, self.study.experiment.seconds, kinds)
 
 
-def prepare(path: Path, overrides: Mapping[str, Any]) -> Prepared:
+def prepare(path: Path, overrides: Mapping[str, Any], *, duet: bool = False) -> Prepared:
     """Read an experiment and plan it; `overrides` replace keys of the file. Raises BenchError."""
     study = overridden(read_experiment(path), overrides)
     left_out: dict[str, str] = {}
@@ -38,7 +48,8 @@ def prepare(path: Path, overrides: Mapping[str, Any]) -> Prepared:
             left_out[server.name] = reason
     for server in servers:
         check(server)
-    return Prepared(study, servers, trials(study.experiment, servers), left_out, dict(overrides))
+    plan = duet_trials(study.experiment, servers, path) if duet else trials(study.experiment, servers)
+    return Prepared(study, servers, plan, left_out, dict(overrides), duet)
 
 
 def begin(prepared: Prepared, results: Path, note: str | None) -> Folder:
@@ -46,7 +57,11 @@ def begin(prepared: Prepared, results: Path, note: str | None) -> Folder:
     study = prepared.study
     name = "-".join(filter(None, (study.name, note)))
     said = description(study, prepared.plan, prepared.servers)
-    left_out = {"left_out": prepared.left_out, "overrides": prepared.overrides}
+    left_out = {
+        "left_out": prepared.left_out,
+        "overrides": prepared.overrides,
+        **({"duet": True} if prepared.duet else {}),
+    }
     return Folder.create(results, name, {**said, **left_out})
 
 
@@ -66,7 +81,9 @@ def resume(path: Path, results: Path) -> tuple[Prepared, Folder]:
             f"{said['file']}: it or its servers file was changed since {folder.path} was begun; "
             "undo that, or begin anew without --resume"
         )
-    return Prepared(study, servers, folder.trials, said["left_out"], said["overrides"]), folder
+    return Prepared(
+        study, servers, folder.trials, said["left_out"], said["overrides"], bool(said.get("duet"))
+    ), folder
 
 
 def overridden(study: Study, overrides: Mapping[str, Any]) -> Study:

@@ -5,16 +5,18 @@ import hashlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Final, Protocol
 
 from bench import BenchError
 from bench.config.experiment import MNIST, Study
 from bench.config.servers import Declared, Started
+from bench.experiment import duet
 from bench.experiment.folder import Ended, Folder
 from bench.experiment.order import Order
 from bench.experiment.plan import Session, Trial, sessions
-from bench.experiment.trial import Failed, Generator, Glance
+from bench.experiment.trial import Failed, Generator, Glance, Local
 from bench.load.manifest import tree_hash
 from bench.load.site import exported
 from bench.serve.launching import facts
@@ -49,6 +51,8 @@ class Runner:
     display: Display
     _models: list[Served] = field(default_factory=list)
     _hashes: dict[str, dict[str, str]] = field(default_factory=dict)
+    alone_seconds: float = 0.0
+    """What measuring the interference of a duet took."""
 
     def run(self, lock: int, *, again: Callable[[Ended], bool] = lambda _: False) -> None:
         """Run every trial that has not ended yet, or has and is to be run `again`.
@@ -60,6 +64,9 @@ class Runner:
         if not missing:
             return
         self._find_models()
+        if self.folder.description.get("duet"):
+            self._run_duets({trial.number for trial in missing}, lock)
+            return
         for session in sessions(missing):
             left = list(session.trials)
             starts = 0
@@ -94,6 +101,78 @@ class Runner:
             self._fail(trial, str(error), time.monotonic() - began)
             return
         self._note(trial, Ended(trial.number, "measured", None, run.name), time.monotonic() - began)
+
+    def _run_duets(self, missing: set[int], lock: int) -> None:
+        """Run the pairs of which a trial is missing, both trials anew."""
+        left = [pair for pair in duet.pairs(self.folder.trials) if missing & {trial.number for trial in pair}]
+        for pair in left:
+            for trial in pair:
+                run = self.folder.run_of(trial)
+                if run is not None:
+                    self.folder.set_aside(run, "interrupted")
+        for block, own in groupby(left, key=lambda pair: pair[0].block):
+            of_block, starts = list(own), 0
+            while of_block:
+                starts += 1
+                of_block = self._duets(block, of_block, starts, lock)
+
+    def _duets(self, block: int, pairs: list[duet.Pair], start: int, lock: int) -> list[duet.Pair]:
+        """Start the servers and run pairs until all are done or a server has ended; gives those that are left."""
+        servers: dict[str, Running] = {}
+        with contextlib.ExitStack() as stack:
+            for name in dict.fromkeys(trial.cell.server for trial in pairs[0]):
+                place = self.folder.path / "servers" / f"b{block}-{name}-{start}"
+                self.display.say(f"block {block}: starting {name}")
+                try:
+                    servers[name] = stack.enter_context(
+                        launched(self.servers[name], self._models, place, [lock])
+                    )
+                except BenchError as error:
+                    for trial in (trial for pair in pairs for trial in pair):
+                        self._fail(trial, str(error), 0.0)
+                    return []
+            for number, pair in enumerate(pairs):
+                self._duet(pair, servers, lock)
+                if any(server.ended() is not None for server in servers.values()):
+                    return pairs[number + 1 :]
+        return []
+
+    def _duet(self, pair: duet.Pair, servers: Mapping[str, Running], lock: int) -> None:
+        began = time.monotonic()
+        show = self.display.glance
+        try:
+            if not isinstance(self.generator, Local):
+                raise Failed("a duet is run by one load process on this machine")
+            first, second = (
+                Order(
+                    self.study,
+                    trial,
+                    servers[trial.cell.server],
+                    self._facts(self.servers[trial.cell.server], servers[trial.cell.server]),
+                )
+                for trial in pair
+            )
+            alone = []
+            if not (self.folder.path / duet.INTERFERENCE).exists():
+                for order in (first, second):
+                    self.display.say(f"alone, for the interference: {order.trial.cell.title()}")
+                    run = self.generator.run(order, self.folder, lock, show)
+                    alone.append(self.folder.set_aside(run, duet.ALONE))
+                self.alone_seconds = time.monotonic() - began
+            self.generator.run(first, self.folder, lock, show, partner=second)
+            runs = [self.folder.run_of(trial) for trial in pair]
+            together = [run for run in runs if run is not None]
+            if alone:
+                found = duet.Interference.of(pair, alone, together)
+                found.write(self.folder.path)
+                for text in found.warnings:
+                    self.display.say(f"warning: {text}")
+        except (Failed, BenchError) as error:
+            for trial in pair:
+                self._fail(trial, str(error), time.monotonic() - began)
+            return
+        for trial, run in zip(pair, together, strict=True):
+            self._note(trial, Ended(trial.number, "measured", None, run.name), time.monotonic() - began)
 
     def _fail(self, trial: Trial, reason: str, seconds: float) -> None:
         run = self.folder.run_of(trial)

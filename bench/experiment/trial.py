@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from bench.config.servers import cpu_numbers
 from bench.experiment.folder import Folder
@@ -64,14 +64,28 @@ class Local:
 
     workers: int = 1
 
-    def run(self, order: Order, folder: Folder, lock: int, show: Callable[[Glance], None]) -> Path:
-        """As `Generator.run`."""
+    def run(
+        self,
+        order: Order,
+        folder: Folder,
+        lock: int,
+        show: Callable[[Glance], None],
+        partner: Order | None = None,
+    ) -> Path:
+        """As `Generator.run`. partner: the trial that the same load process makes in turn with it, in a duet."""
         trial, experiment = order.trial, order.study.experiment
         said = folder.path / f".{trial.id}.json"
         said.write_text(json.dumps(order.described(), default=str))
+        files = [said]
         log = folder.path / f".{trial.id}.log"
         log.unlink(missing_ok=True)
         command = [*_command(order), "--experiment", str(said), "--results", str(folder.path)]
+        if partner is not None:
+            other, duet = (folder.path / f".{partner.trial.id}{suffix}" for suffix in (".json", ".duet.json"))
+            other.write_text(json.dumps(partner.described(), default=str))
+            duet.write_text(json.dumps(_differing(partner, other)))
+            command += ["--duet", str(duet)]
+            files += [other, duet]
         if self.workers > 1:
             command += ["--processes", str(self.workers)]
         limit = order.seconds + experiment.deadline + _SPARE_SECONDS
@@ -88,10 +102,12 @@ class Local:
                     rate, p99 = live.look() if live else (None, None)
                     show(Glance(trial, elapsed, rate, p99))
                 why = reason(process.log_text()) or process.log_tail(4)
+            if partner is not None:
+                _finished(folder, partner, process.code, why)
             return _finished(folder, order, process.code, why)
         finally:
-            said.unlink()
-            log.unlink()
+            for file in (*files, log):
+                file.unlink()
 
 
 def _finished(folder: Folder, order: Order, code: int | None, tail: str) -> Path:
@@ -161,6 +177,12 @@ def _command(order: Order) -> list[str]:
         *(sys.executable, "-m", "locust", "-f", str(order.study.scenario), "--headless", "--only-summary"),
         *(argument for name, value in options.items() for argument in _argument(name, value)),
     ]
+
+
+def _differing(order: Order, described: Path) -> dict[str, Any]:
+    """Locust's options for the second trial of a duet, by their names in Python."""
+    options = {"host": order.server.address, "experiment": str(described), **order.options()}
+    return {name.replace("-", "_"): "" if value is None else value for name, value in options.items()}
 
 
 def _argument(name: str, value: Option) -> Sequence[str]:

@@ -40,6 +40,16 @@ class Division(NamedTuple):
     """How many follow each other from there, the first included."""
 
 
+class Part(NamedTuple):
+    """Every how-manieth arrival an engine sends, and which of them."""
+
+    number: int
+    of: int
+
+
+WHOLE: Final = Part(0, 1)
+
+
 class Lane(NamedTuple):
     """What one kind of arrival sends and who takes note of it."""
 
@@ -82,8 +92,13 @@ class Arrivals:
         salt: str = "",
         deadline: float | None,
         cap: int,
+        part: Part = WHOLE,
     ) -> None:
-        """lanes: one, or for a trace one for each of its kinds. cap: requests of this engine in flight at most."""
+        """lanes: one, or for a trace one for each of its kinds. cap: requests of this engine in flight at most.
+
+        part: of the arrivals of these users, which engines of one process share in turn.
+        """
+        self._part = part
         self._channel, self._method, self._deadline, self._cap = channel, method, deadline, cap
         self._lanes = lanes
         self._codes = schedule.codes if isinstance(schedule, Trace) else None
@@ -206,6 +221,8 @@ class Arrivals:
         first, due = self._sequence.count, self._sequence.before(end)
         mine = self._division
         where = held(first, len(due), mine.first, mine.held, mine.users)
+        if self._part.of > 1:
+            where = where[(first + where) % self._part.of == self._part.number]
         self._window = self._arrivals(first + where, due[where] + self._origin)
         self._next = 0
         self._generated = end
@@ -214,7 +231,8 @@ class Arrivals:
         """Due instant, message and lane of arrivals that are known by their numbers in the global order."""
         if self._codes is None:
             lane = self._lanes[0]
-            indices = message_indices(numbers, len(lane.messages), self._seed, self._salt)
+            # in all parts the same messages in the same order
+            indices = message_indices(numbers // self._part.of, len(lane.messages), self._seed, self._salt)
             return list(zip(due.tolist(), indices.tolist(), repeat(lane)))
         codes, ordinals = self._codes[numbers], self._ordinals[numbers]
         indices = np.empty(len(numbers), dtype=np.int64)

@@ -15,7 +15,8 @@ from locust.runners import STATE_RUNNING, STATE_SPAWNING, MasterRunner
 
 from bench import BenchError
 from bench.choices import FILE
-from bench.load import distribution, idle, session, verdict
+from bench.load import distribution, duet, idle, session, verdict
+from bench.load.arrivals import WHOLE, Part
 from bench.load.form_answers import FormAnswers
 from bench.load.interrupts import INTERRUPTED
 from bench.load.manifest import describe
@@ -76,6 +77,9 @@ class FirstProcess:
         self._origin = 0.0
         self._stopped: float | None = None
         self.workers = distribution.Workers(environment) if isinstance(runner, MasterRunner) else None
+        self._second: duet.Prepared | None = None
+        self.arm: duet.SecondArm | None = None
+        """The second server of a duet, while a test runs."""
         self._ready: tuple[dict[Source, Pool], list[idle.Answered]] | None = None
         """What the test that is about to start sends, and what the idle server answered to some of it; None: to be
         made when it starts."""
@@ -96,6 +100,7 @@ class FirstProcess:
             self._class_host = None if self.environment.host else host_of(self.environment.user_classes)
             self.environment._filter_tasks_by_tags()  # as Locust does when the test starts
             refuse_untagged(self.environment.user_classes)
+            self._second = duet.prepare(self.environment)
             if not self.environment.host and not self._class_host:
                 self.server = EmbeddedServer(self.environment.user_classes, options, log.info)
                 if all(hasattr(user, "payload") for user in self.environment.user_classes):
@@ -179,7 +184,12 @@ class FirstProcess:
         if answered is None:
             answered = idle.ask(target.address, options, pools)
         scenario = Path(self.environment.locustfile or "scenario").stem
+        second = self._second
+        if second is not None and second.one_server:
+            options, target = duet.unwatched(options, target)
         manifest = describe(self.environment, options, target, pools)
+        if second is not None:
+            manifest = duet.described(manifest, 1, shared=second.one_server)
         self._counted = Counted.before(options)
         self._stopped = None
         self.writer = writer = RunFolder(
@@ -190,10 +200,16 @@ class FirstProcess:
         self._origin = time.perf_counter()
         writer.update(clock_origin=self._origin)
         if self.workers is None:
-            load = Session(self.environment, target.address, options, pools, partial(writer.append, 0))
+            part = WHOLE if second is None else Part(0, duet.ARMS)
+            load = Session(
+                self.environment, target.address, options, pools, partial(writer.append, 0), part=part
+            )
             load.rest.address = self._rest(target, options)
             load.refer(answered)
             load.start_clock(self._origin)
+            if second is not None:
+                self.arm = duet.SecondArm(self.environment, second, self._origin, self._give_up)
+                load.partner = self.arm.load
             session.begin(self.environment, load)
         else:
             self.workers.rest, self.workers.answered = self._rest(target, options), answered
@@ -206,7 +222,7 @@ class FirstProcess:
 
     def _watch(self, target: Target, options: Options) -> None:
         """Observe this process, the machine and, where it runs here, the server."""
-        writer, origin = self.writer, self._origin
+        writer, origin, arm = self.writer, self._origin, self.arm
         probes: list[Probe | None] = [MachineProbe(), gpus()]
         if self.workers is None:
             probes += [ProcessProbe("worker 0"), LoopDelayProbe("worker 0")]
@@ -219,6 +235,8 @@ class FirstProcess:
         def note(at: float, source: str, values: Values) -> None:
             if writer is not None:
                 writer.telemetry(at - origin, source=source, **values)
+            if arm is not None and source.partition(" ")[0] in duet.SHARED:
+                arm.observe(at, source, values)
 
         self.telemetry = Telemetry([probe for probe in probes if probe is not None], note)
 
@@ -307,6 +325,8 @@ class FirstProcess:
         telemetry, self.telemetry = self.telemetry, None
         if telemetry is not None:
             telemetry.stop()
+        if self.arm is not None:
+            self.arm.stop_observing()
 
     def _on_test_stop(self, **_: Any) -> None:
         writer, self.writer = self.writer, None
@@ -335,6 +355,8 @@ class FirstProcess:
         arrivals = {"arrivals": conductor.described()} if conductor else {}
         if self._counted is not None:
             writer.update(server_counters=self._counted.after())
+        arm, self.arm = self.arm, None
+        checked = arm.finish(self._stopped, arrivals) if arm is not None else None
         took_part = {**writer.manifest["load"], "processes": len(workers)}
         if self.workers is not None and (idle_ones := self.workers.idle()):
             took_part["idle_processes"] = idle_ones
@@ -342,22 +364,15 @@ class FirstProcess:
             workers=workers, counts=counts, stopped=self._stopped, load=took_part, **arrivals
         ):
             return
-        unsent = f" and {counts['unsent']} that failed unsent" if counts["unsent"] else ""
-        again = f" (and {counts['retries']} again)" if counts["retries"] else ""
-        log.info(
-            "%s: %d requests sent%s%s, %d recorded",
-            writer.path,
-            counts["sent"],
-            again,
-            unsent,
-            counts["recorded"],
-        )
+        log.info("%s: %s", writer.path, verdict.counted(counts))
         report = verdict.read(writer.path)
         if report is not None:
             writer.update(doubts=report["doubts"])
             self._last_words = (writer.path, report)
             if not self.headless:
                 self._tell()
+        if checked is not None:
+            checked.join()
         self.published.finish(writer.path)
 
     def _tell(self) -> None:

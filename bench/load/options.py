@@ -198,6 +198,7 @@ def add_arguments(parser: Any) -> None:
         help="read the server's counters on its Prometheus page before, during and after the run",
     )
     option("--experiment", default="", metavar="JSON", help=argparse.SUPPRESS, include_in_web_ui=False)
+    option("--duet", default="", metavar="JSON", help=argparse.SUPPRESS, include_in_web_ui=False)
     for name, (default, text) in _own.items():
         option(name, default=default, metavar="VALUE", help=f"{text} (default: {default or 'none'})")
     parser.set_defaults(**_defaults)

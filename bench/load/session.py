@@ -14,7 +14,7 @@ from gevent.event import Event
 
 from bench.choices import UNSEEN, Choices
 from bench.chunk import Chunk, Pause
-from bench.load.arrivals import Arrivals, Lane
+from bench.load.arrivals import WHOLE, Arrivals, Lane, Part
 from bench.load.idle import Answered
 from bench.load.options import Options
 from bench.load.parent import orphaned
@@ -57,8 +57,19 @@ class Session:
     """
 
     def __init__(
-        self, environment: Any, address: str, options: Options, pools: Mapping[Source, Pool], sink: Sink
+        self,
+        environment: Any,
+        address: str,
+        options: Options,
+        pools: Mapping[Source, Pool],
+        sink: Sink,
+        *,
+        part: Part = WHOLE,
     ) -> None:
+        """part: of the open-loop arrivals, where another session of this process sends the rest (`partner`)."""
+        self.partner: Session | None = None
+        """Of the second arm of a duet: users send to this session and to that one in turn."""
+        self._part = part
         self.environment = environment
         self.options = options
         self.deadline = options.asked.deadline
@@ -197,6 +208,8 @@ class Session:
         for division in plan.divisions[self._heeded[plan.user_class] :]:
             engine.divide(division)
         self._heeded[plan.user_class] = len(plan.divisions)
+        if self.partner is not None:
+            self.partner.follow(plan)
 
     def run_time(self, seconds: float) -> float:
         """The instant, on this process's clock, so many seconds after the start of the run; its clock is known."""
@@ -210,17 +223,17 @@ class Session:
 
     @property
     def in_flight(self) -> int:
-        """Calls that have not ended."""
-        return self.channel.in_flight + self.rest.in_flight
+        """Calls that have not ended, in a duet those of both arms."""
+        beside = self.partner.in_flight if self.partner is not None else 0
+        return self.channel.in_flight + self.rest.in_flight + beside
 
     def drain(self, tell: Callable[[int], object] = lambda _: None) -> None:
         """Let no user send any more and wait for the answers that are still to come, up to the request timeout.
 
         tell: called once with their number, where that takes longer than a moment.
         """
-        self.draining = True
+        self._halt()
         now = time.perf_counter()
-        self.ended = min([engine.stop() for engine in self._engines.values()], default=now)
         give_up = now + (ORPHAN_SECONDS if orphaned() else self.deadline + DEADLINE_MARGIN)
         patient = now + TELL_SECONDS
         self._awaiting = True
@@ -236,6 +249,12 @@ class Session:
         """Wait no longer for the last answers; False where nobody waits."""
         self._hurried = self._hurried or self._awaiting
         return self._awaiting
+
+    def _halt(self) -> None:
+        self.draining = True
+        self.ended = min([engine.stop() for engine in self._engines.values()], default=time.perf_counter())
+        if self.partner is not None:
+            self.partner._halt()
 
     def close(self) -> None:
         """Cancel what is in flight, flush, and leave nothing behind."""
@@ -285,6 +304,7 @@ class Session:
             salt=user.__name__,
             deadline=self.deadline,
             cap=self.options.max_in_flight,
+            part=self._part,
         )
 
     def _flush_regularly(self) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterator, Mapping
 from functools import partial
 from itertools import cycle
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 from gevent import getcurrent, sleep
 from gevent.event import Event
@@ -13,7 +13,7 @@ from locust.exception import StopUser
 from locust.user.task import LOCUST_STATE_STOPPING
 
 from bench import BenchError
-from bench.load import attach, session
+from bench.load import attach, duet, session
 from bench.load.options import Options
 from bench.load.record import Recorder
 from bench.load.rest import RestConnection
@@ -28,6 +28,14 @@ DOWN_SECONDS = 0.01
 """A user whose server is down asks again after this long; an immediate refusal would spin the loop."""
 
 attach.register()
+
+
+class Lane(NamedTuple):
+    """Where a user's request of one name goes, who records it, and the order of its messages."""
+
+    load: session.Session
+    recorder: Recorder
+    order: Iterator[int]
 
 
 class PredictUser(User):  # type: ignore[misc]  # locust ships no types
@@ -118,22 +126,28 @@ class PredictUser(User):  # type: ignore[misc]  # locust ships no types
     def _join(self, load: session.Session) -> None:
         """Get ready to send."""
         stream = load.next_stream()
-        recorders = load.recorders(type(self))
-        self._lanes = {name: (each, each.pool.sequence(stream)) for name, each in recorders.items()}
+        lanes: dict[str, list[Lane]] = {}
+        for arm in filter(None, (load, load.partner)):
+            for name, each in arm.recorders(type(self)).items():
+                lanes.setdefault(name, []).append(Lane(arm, each, each.pool.sequence(stream)))
+        self._named = {name: duet.alternating(arms, stream) for name, arms in lanes.items()}
         self._rest: dict[str, RestConnection] = {}
         self._next_lane = self._in_turn(load).__next__
 
     def _leave(self, load: session.Session) -> None:
         """Leave the session."""
 
-    def _in_turn(self, load: session.Session) -> Iterator[tuple[Recorder, Iterator[int]]]:
-        """The recorder and the order of messages of each request that is sent without a name."""
-        lanes = list(self._lanes.values())
-        if self.turn_seconds is None:
-            yield from cycle(lanes)
-        else:
+    def _in_turn(self, load: session.Session) -> Iterator[Lane]:
+        """The lane of each request that is sent without a name."""
+        named = list(self._named.values())
+        if self.turn_seconds is not None:
             while True:
-                yield lanes[load.turn(self.turn_seconds, len(lanes))]
+                yield next(named[load.turn(self.turn_seconds, len(named))])
+        elif load.partner is None:
+            yield from cycle([next(lane) for lane in named])
+        for lane in cycle(named):
+            yield next(lane)
+            yield next(lane)
 
     def predict(self, name: str | None = None) -> int:
         """Send the next request of the pool, wait for its answer and record it; gives the gRPC status code.
@@ -143,7 +157,7 @@ class PredictUser(User):  # type: ignore[misc]  # locust ships no types
         load = self._session
         if load is None or load.draining or self._state == LOCUST_STATE_STOPPING:
             raise StopUser
-        recorder, order = self._next_lane() if name is None else self._lanes[name]
+        load, recorder, order = self._next_lane() if name is None else next(self._named[name])
         index = next(order)
         if recorder.pool.over_rest is not None:
             return self._predict_rest(load, recorder, recorder.pool.over_rest[index], index)

@@ -8,6 +8,7 @@ import json
 import logging
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,13 @@ def read(run: Path) -> dict[str, Any] | None:
     (report,) = json.loads(done.stdout)["runs"]
     found: dict[str, Any] = report
     return found
+
+
+def counted(counts: Mapping[str, int]) -> str:
+    """The counts of a run in words."""
+    unsent = f" and {counts['unsent']} that failed unsent" if counts["unsent"] else ""
+    again = f" (and {counts['retries']} again)" if counts["retries"] else ""
+    return f"{counts['sent']} requests sent{again}{unsent}, {counts['recorded']} recorded"
 
 
 def tell(run: Path, report: dict[str, Any]) -> None:

@@ -9,7 +9,7 @@ import gevent
 import numpy as np
 import pytest
 
-from bench.load.arrivals import BURST, Arrivals, Division, Lane
+from bench.load.arrivals import BURST, WHOLE, Arrivals, Division, Lane, Part
 from bench.schedule import Constant, Open, Poisson, Steps, Trace, message_indices, times
 from bench.wire.client import Reply
 
@@ -66,7 +66,7 @@ MESSAGES = [str(number).encode() for number in range(7)]
 class Load:
     """An engine with all that it needs."""
 
-    def __init__(self, schedule: Open, *, cap: int = 10_000, lanes: int = 1) -> None:
+    def __init__(self, schedule: Open, *, cap: int = 10_000, lanes: int = 1, part: Part = WHOLE) -> None:
         self.server, self.notes = Server(), [Notes() for _ in range(lanes)]
         self.engine = Arrivals(
             self.server,
@@ -76,6 +76,7 @@ class Load:
             seed=SEED,
             deadline=None,
             cap=cap,
+            part=part,
         )
 
     def begin(self, *divisions: Division, ago: float = 0.0) -> float:
@@ -107,6 +108,25 @@ def loads() -> Iterator[list[Load]]:
 
 def planned(schedule: Open, until: float, stream: int = 0, streams: int = 1, users: int = 1) -> Any:
     return np.concatenate([np.empty(0), *times(schedule, stream, streams, until, seed=SEED, users=users)])
+
+
+def test_two_parts_share_a_schedule_in_turn_and_send_the_same_messages(loads: list[Load]) -> None:
+    schedule = Poisson(2000)
+    parts = [Load(schedule, part=Part(number, 2)) for number in range(2)]
+    loads += parts
+    origins = []
+    for load in parts:
+        origins.append(load.begin(Division(0.0, 3, 0, 3)))
+    for load in parts:
+        load.wait(200)
+    plan = planned(schedule, 1.0, users=3)
+    for number, load in enumerate(parts):
+        recorded = sorted(load.notes[0].added + load.notes[0].unsent)[:200]
+        due = np.array([due for due, _ in recorded]) - origins[number]
+        assert np.allclose(due, plan[number::2][:200], rtol=0, atol=1e-9)
+        assert [index for _, index in recorded] == message_indices(
+            np.arange(200), len(MESSAGES), SEED
+        ).tolist()
 
 
 @pytest.mark.parametrize("schedule", [Constant(2000), Poisson(2000), Steps((500, 3000), each=0.1)], ids=str)

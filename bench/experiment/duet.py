@@ -1,0 +1,135 @@
+"""Duets: two conditions up at once, whose trials are run in pairs by one load process.
+
+A block is a start of the servers, and holds a pair for each batch size and load. The pairs are trials like others, two
+run folders of one block, so that they are reported, compared and gated as those of any experiment.
+"""
+
+import json
+import random
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from bench import BenchError
+from bench.config.experiment import Experiment
+from bench.config.servers import Declared
+from bench.experiment.plan import LAUNCH_SECONDS, TRIAL_SECONDS, Cell, Trial, cells
+from bench.run import Run
+
+INTERFERENCE: Final = "interference.json"
+ALONE: Final = "alone"
+"""Folder of the runs in which each condition was alone."""
+DISTURBED: Final = 1.25
+"""A median latency that is so many times as long, or as short, beside the other one is worth a warning."""
+TOLERANCE: Final = 0.05
+"""So is a ratio between the two that differs by more from the one that they have alone."""
+_COMPARED: Final = ("server", "model", "version")
+
+Pair = tuple[Trial, Trial]
+
+
+def duet_trials(experiment: Experiment, servers: Sequence[Declared], file: Path) -> list[Trial]:
+    """The plan of a duet: pairs of trials that follow each other. Raises BenchError unless two conditions differ in one
+    thing."""
+    every = cells(experiment, servers)
+    part = _compared(every, file)
+    by_rest: dict[tuple[object, ...], list[Cell]] = {}
+    for cell in every:
+        rest = tuple(getattr(cell, each) for each in ("server", "model", "version") if each != part)
+        by_rest.setdefault((*rest, cell.batch, cell.load), []).append(cell)
+    planned: list[Trial] = []
+    for block in range(1, experiment.trials + 1):
+        rng = random.Random(f"{experiment.seed}/{block}")  # noqa: S311 - an order, no secret
+        duets = list(by_rest.values())
+        rng.shuffle(duets)
+        for duet in duets:
+            # each condition is started and served first in every second block
+            for cell in duet if (block + experiment.seed) % 2 else duet[::-1]:
+                planned.append(Trial(block, len(planned) + 1, cell, experiment.seed + block - 1))
+    return planned
+
+
+def _compared(every: Sequence[Cell], file: Path) -> str:
+    values = {part: list(dict.fromkeys(getattr(cell, part) for cell in every)) for part in _COMPARED}
+    varied = {part: found for part, found in values.items() if len(found) > 1}
+    if len(varied) == 1:
+        ((part, found),) = varied.items()
+        if len(found) == 2:
+            return part
+    differing = ", ".join(f"{len(found)} {part}s" for part, found in varied.items()) or "one condition"
+    raise BenchError(
+        f"{file}: --duet compares two conditions that differ in server, model or version; here are {differing}: "
+        "leave two in the file, or run it without --duet"
+    )
+
+
+def pairs(planned: Sequence[Trial]) -> list[Pair]:
+    """The trials of a duet's plan, two by two."""
+    return list(zip(planned[::2], planned[1::2], strict=True))
+
+
+def predicted_seconds(planned: Sequence[Trial], seconds: float, kinds: dict[str, str]) -> float:
+    """How long a duet should take. kinds: server -> kind."""
+    blocks = {trial.block for trial in planned}
+    launches = len(blocks) * sum(
+        LAUNCH_SECONDS.get(kinds[name], 1.0) for name in {trial.cell.server for trial in planned}
+    )
+    alone = 2 if planned and 1 in blocks else 0
+    return (len(planned) // 2 + alone) * (seconds + TRIAL_SECONDS) + launches
+
+
+def starts(planned: Sequence[Trial]) -> int:
+    """Starts of a server in a duet's plan."""
+    return len({(trial.block, trial.cell.server) for trial in planned})
+
+
+class Interference(NamedTuple):
+    """Median latencies of two conditions, each alone and in the duet, in seconds."""
+
+    cells: tuple[str, str]
+    alone: tuple[float, float]
+    together: tuple[float, float]
+
+    @classmethod
+    def of(cls, pair: Pair, alone: Sequence[Path], together: Sequence[Path]) -> "Interference":
+        """Read from run folders. Raises BenchError."""
+        first, second = (trial.cell.title() for trial in pair)
+        a, b, c, d = (_median(path) for path in (*alone, *together))
+        return cls((first, second), (a, b), (c, d))
+
+    @property
+    def warnings(self) -> list[str]:
+        """What keeps the duet from standing for each condition alone."""
+        found = []
+        for name, alone, together in zip(self.cells, self.alone, self.together, strict=True):
+            ratio = together / alone
+            if not 1 / DISTURBED < ratio < DISTURBED:
+                found.append(
+                    f"interference: {name} has a median latency of {together * 1e3:.3g} ms beside the other and "
+                    f"{alone * 1e3:.3g} ms alone (measured once): latencies of the duet are for comparing the two, not for "
+                    "limits in milliseconds"
+                )
+        apart, beside = (each[1] / each[0] for each in (self.alone, self.together))
+        if abs(beside / apart - 1) > TOLERANCE:
+            found.append(
+                f"interference: {self.cells[1]} takes x{apart:.3f} of {self.cells[0]} where each is alone (measured once, so "
+                f"noise of the machine is in it) and x{beside:.3f} in the duet: on a quiet machine check it without --duet"
+            )
+        return found
+
+    def write(self, folder: Path) -> None:
+        """Keep it beside the runs of the experiment."""
+        (folder / INTERFERENCE).write_text(json.dumps(self._asdict(), indent=1) + "\n")
+
+    @classmethod
+    def read(cls, folder: Path) -> "Interference | None":
+        """What an experiment's folder holds; None where it was not measured."""
+        try:
+            plain: dict[str, Any] = json.loads((folder / INTERFERENCE).read_text())
+            return cls(**{name: tuple(value) for name, value in plain.items()})
+        except (OSError, ValueError, TypeError):
+            return None
+
+
+def _median(path: Path) -> float:
+    return Run.open(path).steady.histogram("latency").percentile(50.0)

@@ -1,0 +1,171 @@
+"""Duet: a second server, or a second version, that gets the same requests from the same load process, in turn.
+
+Noise of the machine then hits both alike. `bench run --duet` starts the test: Locust's own options are for the first
+arm, and what differs for the second lies in a file named with --duet. Each arm is recorded in a run folder of its own,
+which is read as any other; both say in `duet` that they are halves of one load.
+"""
+
+import copy
+import json
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from itertools import repeat
+from pathlib import Path
+from typing import Any, Final, NamedTuple, TypeVar
+
+import gevent
+
+from bench import BenchError
+from bench.load import idle, verdict
+from bench.load.arrivals import Part
+from bench.load.manifest import describe
+from bench.load.options import Options, Watched, read_options
+from bench.load.run_folder import RunFolder
+from bench.load.server_side import Counted, beside, watched_pid
+from bench.load.session import Session
+from bench.load.sources import Source, make_pools, open_schedules
+from bench.load.target import Target, address_of, asked_by, look
+from bench.load.telemetry import Probe, ServerProbe, Telemetry, Values
+from bench.payload import Pool
+from bench.recording import RunWriter
+from bench.schedule import Trace
+
+ARMS: Final = 2
+SHARED: Final = frozenset({"worker", "machine", "gpu", "master"})
+"""Sources of observations that are about both arms."""
+
+_Any = TypeVar("_Any")
+
+
+class Prepared(NamedTuple):
+    """The second arm, looked at and ready to be sent requests."""
+
+    options: Options
+    target: Target
+    pools: dict[Source, Pool]
+    answered: list[idle.Answered]
+    manifest: dict[str, Any]
+    """Made before the load begins: a busy machine takes its time for it."""
+
+    @property
+    def one_server(self) -> bool:
+        """Whether both arms are models or versions of one server."""
+        return bool(self.manifest["duet"]["one_server"])
+
+
+def alternating(arms: Sequence[_Any], stream: int) -> Iterator[_Any]:
+    """Each arm once in every round, which of two comes first by chance: neither is always the second."""
+    if len(arms) == 1:
+        return repeat(arms[0])
+    return _alternating(arms, random.Random(stream))  # noqa: S311 - an order, no secret
+
+
+def _alternating(arms: Sequence[_Any], rng: random.Random) -> Iterator[_Any]:
+    while True:
+        yield from arms if rng.random() < 0.5 else arms[::-1]
+
+
+def prepare(environment: Any) -> Prepared | None:
+    """Look at the second arm; None where there is none. Raises BenchError for what the user has to mend."""
+    path = environment.parsed_options.duet
+    if not path:
+        return None
+    parsed = copy.copy(environment.parsed_options)
+    if not parsed.headless or any(getattr(parsed, name, None) for name in ("master", "worker", "processes")):
+        raise BenchError("--duet: one headless load process sends to both; `bench run --duet` starts it")
+    vars(parsed).update(_described(Path(path)))
+    options = read_options(parsed)
+    pools = make_pools(environment.user_classes, options)
+    if any(pool.over_rest for pool in pools.values()):
+        raise BenchError("--duet: this scenario sends over REST too; a duet is for gRPC only")
+    if any(isinstance(each, Trace) for each in open_schedules(environment.user_classes, options).values()):
+        raise BenchError(
+            "--duet: a trace has one sequence of requests; give --schedule poisson:RATE or constant:RATE"
+        )
+    if any(getattr(user, "script", None) for user in environment.user_classes):
+        raise BenchError("--duet: this scenario changes its server while it runs; run it without --duet")
+    target = look(address_of(parsed.host), options, asked_by(pools, options))
+    answered = idle.ask(target.address, options, pools)
+    target = replace(target, pid=watched_pid(options))
+    shared = address_of(environment.host or "") == target.address
+    if shared:
+        options, target = unwatched(options, target)
+    manifest = described(describe(environment, options, target, pools), 2, shared=shared)
+    return Prepared(options, target, pools, answered, manifest)
+
+
+def _described(path: Path) -> dict[str, Any]:
+    try:
+        described = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise BenchError(f"--duet {path}: no JSON file ({error}); `bench run --duet` writes it") from None
+    if not isinstance(described, dict):
+        raise BenchError(f"--duet {path}: expected a JSON object; `bench run --duet` writes it")
+    return described
+
+
+def unwatched(options: Options, target: Target) -> tuple[Options, Target]:
+    """Without the observation of the server: where both arms are one, whose work it does cannot be told."""
+    return replace(options, watched=Watched()), replace(target, pid=None)
+
+
+def described(manifest: Mapping[str, Any], number: int, *, shared: bool) -> dict[str, Any]:
+    """The manifest of one arm: of the load and of what this machine can send, each arm has its half."""
+    load, ceiling = dict(manifest["load"]), manifest["ceiling"]
+    if load["kind"] != "closed":
+        load["share"] = 1 / ARMS
+    if ceiling:
+        ceiling = ceiling | {name: ceiling[name] / ARMS for name in ("requests_per_second", "each")}
+    return {**manifest, "load": load, "ceiling": ceiling, "duet": {"arm": number, "one_server": shared}}
+
+
+class SecondArm:
+    """The second arm during one test: its session, its run folder and what is observed of its server."""
+
+    def __init__(self, environment: Any, prepared: Prepared, origin: float, failed: Any) -> None:
+        """origin: of the run, on perf_counter's clock. failed: called with the reason when the folder cannot be written."""
+        options, target = prepared.options, prepared.target
+        self._counted = Counted.before(options)
+        scenario = Path(environment.locustfile or "scenario").stem
+        writer = RunWriter.create(options.results, scenario, options.note, prepared.manifest)
+        self._writer = RunFolder(writer, failed)
+        self._writer.update(clock_origin=origin)
+        self.load = Session(
+            environment,
+            target.address,
+            options,
+            prepared.pools,
+            partial(self._writer.append, 0),
+            part=Part(1, ARMS),
+        )
+        self.load.refer(prepared.answered)
+        self.load.start_clock(origin)
+        self._origin = origin
+        probes: list[Probe] = [] if target.pid is None else [ServerProbe(target.pid)]
+        self._telemetry = Telemetry([*probes, *beside(options)], self.observe)
+
+    def observe(self, at: float, source: str, values: Values) -> None:
+        """Note an observation, of this arm's server or of what both share. at: on perf_counter's clock."""
+        self._writer.telemetry(at - self._origin, source=source, **values)
+
+    def stop_observing(self) -> None:
+        """The load has ended."""
+        self._telemetry.stop()
+
+    def finish(self, stopped: float | None, arrivals: Mapping[str, Any]) -> "gevent.Greenlet[..., Any]":
+        """Write the end of the run; gives what checks it meanwhile."""
+        self.load.close()
+        workers = [{"worker": 0, **self.load.counts(), "lost": False}]
+        if self._counted is not None:
+            self._writer.update(server_counters=self._counted.after())
+        finished = self._writer.finish(
+            workers=workers, counts=self.load.counts(), stopped=stopped, **arrivals
+        )
+        return gevent.spawn(self._check, finished)
+
+    def _check(self, finished: bool) -> None:
+        report = verdict.read(self._writer.path) if finished else None
+        if report is not None:
+            self._writer.update(doubts=report["doubts"])

@@ -1,0 +1,171 @@
+"""How often `bench gate --run --duet` is right on a busy machine: +5 % of service time, and nothing, beside endless loops.
+
+    python -m tests.benchmarks.duet_campaign FOLDER [TIMES]          TIMES gates of each kind, 3 min each; resumable
+    python -m tests.benchmarks.duet_campaign FOLDER --simulate       gates on restarts drawn from those of the campaign
+
+Two embedded servers answer from `--backend synthetic` with a constant service time; the second one takes as long (A/A), or
+5 % longer. Two processes that loop without end keep both cores of a machine of two busy meanwhile. The simulation draws
+with replacement from the restarts that were measured, of each kind by itself, and decides as a gate does.
+"""
+
+import contextlib
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from bench.analysis.change import change
+from bench.analysis.intervals import proportion
+from bench.analysis.metrics import METRICS
+from bench.analysis.sequential import Looks
+from bench.analysis.trials import read_trials
+from bench.experiment.duet import pairs
+from bench.experiment.folder import Folder
+from bench.run import find_runs
+
+ROOT = Path(__file__).parents[2]
+BUDGET = 180
+SERVICE = 2.0
+KINDS = {"nothing": 1.0, "+5 %": 1.05}
+LOOPS = 2
+DRAWS = 2000
+EXPERIMENT = """scenario = "{root}/scenarios/mnist.py"
+servers = ["baseline", "candidate"]
+loads = [{{ users = 2 }}]
+seconds = {seconds}
+samples = false
+[models.mnist]
+versions = [1]
+"""
+SERVER = """[servers.{name}]
+kind = "embedded"
+flags = {{ backend = "synthetic", service_time = "constant({service:g}ms)" }}
+"""
+LIMITS = """accept = ["client saturated", "client held up", "client paused", "unsteady", "not settled", "stolen time",
+          "near the ceiling", "short", "one session"]
+[worse_than_baseline]
+p50 = "2 %"
+"""
+SECONDS = 5
+
+
+@contextlib.contextmanager
+def busy_neighbours() -> Iterator[None]:
+    """Endless loops, while the block lasts."""
+    loops = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(LOOPS)]
+    try:
+        yield
+    finally:
+        for loop in loops:
+            loop.kill()
+            loop.wait()
+
+
+def gate(folder: Path, kind: str, number: int) -> dict[str, object]:
+    """Run a gate; gives its exit code and the ratio of each restart."""
+    place = folder / f"{'aa' if kind == 'nothing' else 'slower'}-{number:03}"
+    place.mkdir(parents=True, exist_ok=True)
+    names = {"baseline": SERVICE, "candidate": SERVICE * KINDS[kind]}
+    (place / "servers.toml").write_text("".join(SERVER.format(name=n, service=s) for n, s in names.items()))
+    experiment = place / "duet.toml"
+    experiment.write_text(EXPERIMENT.format(root=ROOT, seconds=SECONDS))
+    (place / "duet.limits.toml").write_text(LIMITS)
+    command = [sys.executable, "-m", "bench", "gate", "--run", str(experiment), "--duet", "--by", "server"]
+    command += ["--budget", str(BUDGET), "--results", str(place / "results")]
+    with busy_neighbours():
+        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    (place / "output.txt").write_text(done.stdout + done.stderr)
+    return {"kind": kind, "number": number, "code": done.returncode, "ratios": ratios(place / "results")}
+
+
+def ratios(results: Path) -> list[float]:
+    """p50 of the candidate / p50 of the baseline, of each restart."""
+    found = []
+    for path in sorted(results.glob("*/experiment.json")):
+        folder = Folder.open(path.parent)
+        by_server = {
+            (trial.block, trial.identity.server): trial.values["p50"]
+            for trial in read_trials(find_runs([folder.path])).trials
+        }
+        for first, _ in pairs(folder.trials):
+            block = (str(folder.path.resolve()), first.block)
+            with contextlib.suppress(KeyError):
+                found.append(by_server[block, "candidate"] / by_server[block, "baseline"])
+    return found
+
+
+def campaign(folder: Path, times: int) -> None:
+    """Run what is missing of the campaign and show what there is."""
+    journal = folder / "campaign.jsonl"
+    folder.mkdir(parents=True, exist_ok=True)
+    known = _known(folder)
+    for number in range(times):
+        for kind in KINDS:
+            if not any(row["kind"] == kind and row["number"] == number for row in known):
+                row = gate(folder, kind, number)
+                known.append(row)
+                with journal.open("a") as file:
+                    file.write(json.dumps(row) + "\n")
+                _show([row])
+    print()
+    _show(known)
+
+
+def _known(folder: Path) -> list[dict[str, object]]:
+    journal = folder / "campaign.jsonl"
+    return [json.loads(line) for line in journal.read_text().splitlines()] if journal.is_file() else []
+
+
+def _show(rows: list[dict[str, object]]) -> None:
+    for kind in KINDS:
+        own = [row for row in rows if row["kind"] == kind]
+        if not own:
+            continue
+        failed = sum(row["code"] == 1 for row in own)
+        low, high = proportion(failed, len(own), 0.95)
+        every = np.log([ratio for row in own for ratio in row["ratios"]])  # type: ignore[attr-defined]
+        print(
+            f"{kind}: FAIL in {failed} of {len(own)} ({low:.0%} to {high:.0%}), passed {sum(r['code'] == 0 for r in own)}; "
+            f"{len(every)} restarts, ratio of p50 x{np.exp(np.median(every)):.4f}, sd of its logarithm {every.std(ddof=1):.4f}",
+            flush=True,
+        )
+
+
+def simulate(folder: Path) -> None:
+    """Gates on restarts drawn from the campaign's, with as many blocks as its gates had time for."""
+    rows = _known(folder)
+    blocks = int(np.median([len(row["ratios"]) for row in rows]))  # type: ignore[arg-type]
+    for kind in KINDS:
+        pool = np.array([ratio for row in rows if row["kind"] == kind for ratio in row["ratios"]])  # type: ignore[attr-defined]
+        rng = np.random.default_rng(1)
+        worse = sum(decided(rng.choice(pool, blocks)) for _ in range(DRAWS))
+        low, high = proportion(worse, DRAWS, 0.95)
+        print(
+            f"{kind}: FAIL in {worse / DRAWS:.1%} ({low:.1%} to {high:.1%}) of {DRAWS} gates of {blocks} restarts, "
+            f"drawn from {len(pool)}"
+        )
+
+
+def decided(drawn: "np.ndarray[tuple[int, ...], np.dtype[np.float64]]") -> bool:
+    """Whether a gate with these restarts, one after the other, calls the candidate worse by more than 2 %."""
+    coming = Looks()
+    for count in range(1, len(drawn) + 1):
+        look = coming.after(count, count / len(drawn), last=count == len(drawn))
+        if look is None:
+            continue
+        found = change(
+            METRICS["p50"], [1.0] * count, drawn[:count].tolist(), paired=True, tolerance=0.02, rate=look.rate
+        )
+        if found.verdict in ("worse", "better", "same"):
+            return found.verdict == "worse"
+    return False
+
+
+if __name__ == "__main__":
+    if "--simulate" in sys.argv:
+        simulate(Path(sys.argv[1]))
+    else:
+        campaign(Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 1)
