@@ -109,6 +109,8 @@ class Chunk:
     """By key and second; what was never sent has none."""
     span: Span | None = None
     """None: no requests."""
+    failures: dict[tuple[str, str, str], int] = field(default_factory=dict)
+    """How often requests of a name failed with an outcome and a text; bounded, see `bench.load.failures`."""
 
     @classmethod
     def of(
@@ -203,6 +205,7 @@ class Chunk:
             "rows": None if requests is None else self.rows,
             "packed": len(requests or b""),
             "span": self.span,
+            "failures": [[*kind, times] for kind, times in self.failures.items()],
             "cells": [
                 [*key, second, (key, second) in self.histograms, *self.tallies[key, second]]
                 for key, second in cells
@@ -227,6 +230,9 @@ class Chunk:
             raise ValueError(f"a chunk of records has {len(raw)} bytes, {expected} are expected")
         chunk = cls(header["names"], None, rows or 0)
         chunk.span = Span(*header["span"]) if header["span"] else None
+        chunk.failures = {
+            (name, status, text): times for name, status, text, times in header.get("failures", ())
+        }
         lengths = iter(header["buckets"])
         for name, version, batch, status, second, timed, *tally in header["cells"]:
             cell = Key(name, version, batch, status), second

@@ -8,7 +8,7 @@ from bench import BenchError, hlog, samples
 from bench.chunk import KINDS, Chunk, Key, Kinds, Tally
 from bench.histogram import encode
 from bench.jsonl import DAMAGED, json_lines
-from bench.recording import COUNTS, EVENTS, HISTOGRAMS, SHARDS, TELEMETRY
+from bench.recording import COUNTS, ERRORS, EVENTS, HISTOGRAMS, SHARDS, TELEMETRY
 
 Tallies = dict[tuple[Key, int], Tally]
 
@@ -38,6 +38,15 @@ class RecordedFiles:
     def events(self) -> list[dict[str, Any]]:
         """All events. Raises BenchError."""
         return list(json_lines(self.path / EVENTS))
+
+    @cached_property
+    def errors(self) -> list[dict[str, Any]]:
+        """The first texts of each request name and outcome, the most frequent first. Raises BenchError."""
+        rows = {
+            (row.get("name"), row.get("outcome"), row.get("text")): row
+            for row in json_lines(self.path / ERRORS)
+        }
+        return sorted(rows.values(), key=lambda row: -int(row.get("count", 0)))
 
     @cached_property
     def telemetry(self) -> list[dict[str, Any]]:

@@ -10,6 +10,7 @@ A run is a folder, `<UTC start>-<scenario>[-<note>]`:
     samples.parquet   the same afterwards; neither exists where samples are not kept
     events.jsonl      what happened during the run: time, kind, text
     telemetry.jsonl   what was observed beside the requests, a line an observation
+    errors.jsonl      the first texts of each outcome: name, outcome, text and count; the last line of a text counts
     answers.npz       which class each example was given, where the scenario asks for it (bench.choices)
     SHA256SUMS        checksums of all these, written when the run has ended (bench.checksums)
 
@@ -28,6 +29,7 @@ import secrets
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -41,6 +43,10 @@ log = logging.getLogger("bench")
 SCHEMA: Final = 3
 MANIFEST, HISTOGRAMS, COUNTS, SAMPLES = "manifest.json", "histograms.hlog", "counts.jsonl", "samples.parquet"
 EVENTS, TELEMETRY, SHARDS = "events.jsonl", "telemetry.jsonl", "samples"
+ERRORS: Final = "errors.jsonl"
+MOST_TEXTS: Final = 20
+"""Of each request name and outcome; what comes after them is counted without its text."""
+OTHERS: Final = "(other texts)"
 
 
 class RunWriter:
@@ -52,6 +58,7 @@ class RunWriter:
         self._files: dict[str, int] = {}
         self._tallies: dict[tuple[Key, int], Tally] = {}
         self._histograms: dict[tuple[Key, int], list[Kinds]] = {}
+        self._failures: dict[tuple[str, str, str], int] = {}
         self._newest = 0
         self._span: Span | None = None
         self._sealed = False
@@ -102,6 +109,8 @@ class RunWriter:
             self._append(f"{SHARDS}/{worker}{samples.ROWS_SUFFIX}", samples.record_bytes(chunk))
         if chunk.span is not None:
             self._span = chunk.span.with_(self._span)
+        for (name, outcome, text), times in chunk.failures.items():
+            self._count_failures(name, outcome, text, times)
         for cell, tally in chunk.tallies.items():
             known = self._tallies.get(cell)
             self._tallies[cell] = tally if known is None else known.plus(tally)
@@ -112,6 +121,22 @@ class RunWriter:
             self._newest = newest
             # Slower workers still report on the second before: waiting for them makes one line of it, not many.
             self._flush(before=newest - 1, pause=pause)
+
+    def _count_failures(self, name: str, outcome: str, text: str, times: int) -> None:
+        """Count a text; a new one is written at once, so that a killed run tells its reasons too."""
+        known = self._failures
+        if (name, outcome, text) not in known and sum(k[:2] == (name, outcome) for k in known) >= MOST_TEXTS:
+            text = OTHERS
+        new = (name, outcome, text) not in known
+        known[name, outcome, text] = known.get((name, outcome, text), 0) + times
+        if new:
+            self._write_failures([(name, outcome, text)])
+
+    def _write_failures(self, kinds: Iterable[tuple[str, str, str]]) -> None:
+        fields = ("name", "outcome", "text", "count")
+        lines = [json_line(dict(zip(fields, (*kind, self._failures[kind]), strict=True))) for kind in kinds]
+        if lines:
+            self._append(ERRORS, b"".join(lines))
 
     def update(self, **fields: Any) -> None:
         """Set fields of the manifest."""
@@ -136,6 +161,7 @@ class RunWriter:
         The run is finished before the packing: should that fail, the samples are read from their shards.
         """
         self._flush(before=None)
+        self._write_failures(self._failures)
         for name, descriptor in self._files.items():
             try:
                 os.fsync(descriptor)

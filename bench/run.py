@@ -295,6 +295,11 @@ class Run:
         return self._files.events
 
     @property
+    def errors(self) -> list[dict[str, Any]]:
+        """The first error texts of the whole run: name, outcome, text and count, the most frequent first."""
+        return self._files.errors
+
+    @property
     def telemetry(self) -> list[dict[str, Any]]:
         """What was observed beside the requests."""
         return self._files.telemetry

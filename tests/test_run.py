@@ -120,6 +120,27 @@ def test_cancelled_calls_keep_an_outcome_and_their_time_in_every_file(tmp_path: 
     assert kept.percentile(100) == pytest.approx(waited.max(), rel=0.001)
 
 
+def test_the_first_texts_of_failures_are_kept_with_counts_also_by_a_killed_run(tmp_path: Path) -> None:
+    def chunk(**failures: int) -> Chunk:
+        made = Chunk.of(**requests(7, count=10))
+        made.failures = {("Predict", "INVALID_ARGUMENT", text): times for text, times in failures.items()}
+        return Chunk.from_bytes(made.to_bytes())
+
+    many = {f"text{number}": 1 for number in range(30)}
+    for finish in (True, False):
+        run = write(tmp_path, [chunk(one=2), chunk(one=3, two=9), chunk(**many)], finish=finish)
+        counted = {row["text"]: row["count"] for row in run.errors}
+        assert {row["outcome"] for row in run.errors} == {"INVALID_ARGUMENT"}
+        assert counted["text0"] == 1
+        assert len(counted) == 21
+        if finish:
+            assert counted["one"] == 5
+            assert counted["two"] == 9
+            assert counted["(other texts)"] == 12
+            assert run.errors[0]["text"] == "(other texts)", "the most frequent first"
+    assert write(tmp_path, [Chunk.of(**requests(7, count=10))]).errors == []
+
+
 def test_a_window_holds_its_seconds_only(run: Run) -> None:
     inside = (joined("due") >= 2) & (joined("due") < 4) & answered()
     part = run.within(2, 4)

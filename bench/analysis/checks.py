@@ -23,6 +23,8 @@ TREND_CHANGE: Final = 0.10
 STEADY_SECONDS: Final = 2.5
 """A shorter steady part shows neither a trend nor the pauses that come every few seconds."""
 ERROR_SHARE: Final = 0.01
+TEXT_LENGTH: Final = 200
+"""Characters of an error's text in a warning."""
 JOIN_SECONDS: Final = 1.0
 """Load processes join a test within so many seconds of each other, and leave it within as many."""
 ROLLOUT: Final = "rollout"
@@ -227,12 +229,20 @@ def _errors(run: Run) -> list[Doubt]:
     if not total or (total - answered) / total <= ERROR_SHARE:
         return []
     most = max(outcomes, key=lambda outcome: outcomes[outcome])
-    text = f"{(total - answered) / total:.1%} of the requests failed, most with {most}"
+    told = next((row.get("text") for row in run.errors if row.get("outcome") == most), None)
+    said = f' ("{printable(str(told))}")' if told else ""
+    text = f"{(total - answered) / total:.1%} of the requests failed, most with {most}{said}"
     return [
         Doubt(
             "errors", text, "they count as slower than any answer: find the reason in the server's log first"
         )
     ]
+
+
+def printable(text: str) -> str:
+    """The beginning of a text from a run folder, which may be anybody's, in one line that no terminal obeys."""
+    line = "".join(c if c.isprintable() else " " for c in text)
+    return line if len(line) <= TEXT_LENGTH else line[:TEXT_LENGTH] + "..."
 
 
 def _wrong_answers(run: Run) -> list[Doubt]:

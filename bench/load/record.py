@@ -3,19 +3,20 @@
 import itertools
 import time
 from array import array
-from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.load.failures import Failures, Kind
 from bench.load.validate import UNKNOWN, Checker
 from bench.payload import Pool
-from bench.sample import CANCELLED_STATUS, outcome
+from bench.sample import CANCELLED_STATUS
 from bench.wire.client import Reply
 from bench.wire.unary import CANCELLED
 
+CAP_REACHED: Final = "the cap on requests in flight was reached"
 SETTLE_ROWS = 128
 """Answers that are not known yet are read this many at a time: few enough to hold the loop for some 100 us only."""
 SETTLE_BYTES = 4_000_000
@@ -81,8 +82,7 @@ class Recorder:
         self.name = name
         self.pool = pool
         self.checker = checker
-        self.errors: Counter[str] = Counter()
-        """Failures since the last `take`, by `STATUS: details`."""
+        self.failures = Failures()
         self.recorded = 0
         self.unsent = 0
         """Of the calls recorded, those of which no byte left this process."""
@@ -114,7 +114,7 @@ class Recorder:
                 status = CANCELLED_STATUS
             self._look_at(index, status, message)
             if status and status != CANCELLED_STATUS:
-                self.errors[f"{outcome(status)}: {details}"] += 1
+                self.failures.add(status, details)
 
     def add_cancelled(self, due: float | None, index: int, sent: float | None) -> None:
         """Record a call that its user gave up because Locust ends the user."""
@@ -129,7 +129,7 @@ class Recorder:
         self._numbers.extend((due, np.nan, np.nan, index))
         self._look_at(index, UNKNOWN, b"")
         self.unsent += 1
-        self.errors["UNSENT: the cap on requests in flight was reached"] += 1
+        self.failures.add(None, CAP_REACHED)
 
     def settle(self) -> None:
         """Check what has ended since the last time and keep it as columns."""
@@ -198,3 +198,36 @@ class Recorder:
             checked = self.checker.check([unknown.messages[i] for i in at], [unknown.indices[i] for i in at])
             where = where[answered]
             rows.version[where], rows.correct[where], rows.mismatched[where] = checked
+
+
+class Heard(NamedTuple):
+    """What a listener of Locust's request event wants to know of a call beside its row."""
+
+    length: int
+    """Bytes of the answer."""
+    failure: Kind | None
+    """None: it was answered."""
+
+
+class HeardRecorder(Recorder):
+    """A recorder that keeps more of each call, where somebody listens to Locust's request event."""
+
+    def __init__(self, name: str, pool: Pool, checker: Checker) -> None:
+        super().__init__(name, pool, checker)
+        self._heard: list[Heard] = []
+
+    def add(self, due: float | None, index: int, reply: Reply) -> None:
+        """As `Recorder.add`."""
+        failure = self.failures.kind(reply.status, reply.details) if reply.status else None
+        self._heard.append(Heard(len(reply.message), failure))
+        super().add(due, index, reply)
+
+    def add_unsent(self, due: float, index: int) -> None:
+        """As `Recorder.add_unsent`."""
+        self._heard.append(Heard(0, self.failures.kind(None, CAP_REACHED)))
+        super().add_unsent(due, index)
+
+    def heard(self, count: int) -> list[Heard]:
+        """Of the next calls that `take` has given."""
+        found, self._heard = self._heard[:count], self._heard[count:]
+        return found

@@ -18,11 +18,11 @@ from bench.load.arrivals import WHOLE, Arrivals, Lane, Part
 from bench.load.idle import Answered
 from bench.load.options import Options
 from bench.load.parent import orphaned
-from bench.load.record import Recorder, Rows
+from bench.load.record import HeardRecorder, Recorder, Rows
 from bench.load.references import References
 from bench.load.rest import RestCalls
 from bench.load.sources import Source, open_schedules
-from bench.load.statistics import show_in_locust
+from bench.load.statistics import listened, show_in_locust
 from bench.load.streams import Plan
 from bench.load.target import connect
 from bench.load.validate import Checker
@@ -88,8 +88,10 @@ class Session:
         self.rest = RestCalls(options.rest, self.deadline, turn)
         self._awaiting = self._hurried = False
         self._sink = sink
+        make = HeardRecorder if listened(environment) else Recorder
+        self._url = f"grpc://{address}{PREDICT}"
         self._recorders = {
-            source: Recorder(
+            source: make(
                 source.name,
                 pool,
                 Checker(
@@ -276,11 +278,15 @@ class Session:
         if self._origin is None:
             return
         for recorder in self._recorders.values():
-            for rows in recorder.take():
+            parts = recorder.take()
+            failed = recorder.failures.take()
+            for rows in parts:
                 self._give_way()
-                show_in_locust(self.environment, recorder, rows)
+                show_in_locust(self.environment, recorder, rows, failed, self._url)
                 self._give_way()
                 chunk = self._chunk(recorder, rows, self._origin)
+                chunk.failures = {(recorder.name, *kind): times for kind, times in failed.items()}
+                failed = Counter()  # told with the first part
                 self._give_way()
                 chunk.packed()
                 self._give_way()

@@ -1,40 +1,46 @@
 """How do Locust's own statistics, charts and request listeners see calls that are recorded in bulk?"""
 
+import math
 import time
+from collections import Counter
 from typing import Any
 
 import numpy as np
 from locust import stats
 
-from bench.load.record import Recorder, Rows
-from bench.sample import CANCELLED_STATUS, outcome
+from bench.load.failures import CallError, Kind
+from bench.load.record import HeardRecorder, Recorder, Rows
+from bench.sample import CANCELLED_STATUS
 
 METHOD = "gRPC"
 
 
-def show_in_locust(environment: Any, recorder: Recorder, rows: Rows) -> None:
+def show_in_locust(
+    environment: Any, recorder: Recorder, rows: Rows, failures: Counter[Kind], url: str
+) -> None:
     """Enter calls into Locust's statistics; fire its request event for each where somebody listens to it.
 
     One event a call costs 4 us, a third of all that a call costs; entering hundreds at once costs 0.2 us each.
     Response times are latencies (done - due) in milliseconds with Locust's bucketing. Calls that this client cancelled
     are left out, as Locust's own clients leave out what a user that is stopped was waiting for.
+
+    failures: of the rows, for the statistics. url: of the method, for listeners.
     """
     cancelled = rows.status == CANCELLED_STATUS
+    if isinstance(recorder, HeardRecorder):
+        _fire_each(environment, recorder, rows, cancelled.tolist(), url)
+        return
     if cancelled.any():
         rows = rows.where(~cancelled)
-    if len(environment.events.request._handlers) > _own_handlers(environment):
-        _fire_each(environment, recorder, rows)
-    else:
-        _enter(environment.stats, recorder, rows)
-    recorder.errors.clear()
+    _enter(environment.stats, recorder, rows, failures)
 
 
-def _own_handlers(environment: Any) -> int:
-    """Listeners that only enter a call into the statistics: one for each runner of the environment."""
-    return sum(h.__module__ == "locust.runners" for h in environment.events.request._handlers)
+def listened(environment: Any) -> bool:
+    """Whether anybody listens to Locust's request event but its runner, which only enters calls into the statistics."""
+    return any(h.__module__ != "locust.runners" for h in environment.events.request._handlers)
 
 
-def _enter(request_stats: Any, recorder: Recorder, rows: Rows) -> None:
+def _enter(request_stats: Any, recorder: Recorder, rows: Rows, failed: Counter[Kind]) -> None:
     latency_ms = (rows.done - rows.due) * 1e3
     latency_ms = latency_ms[~np.isnan(latency_ms)]
     count, failures = len(rows.status), int(np.count_nonzero(rows.status))
@@ -54,7 +60,8 @@ def _enter(request_stats: Any, recorder: Recorder, rows: Rows) -> None:
             part.response_times[float(value)] += int(times)
     request_stats.total.extend(part)
     request_stats.entries[(recorder.name, METHOD)].extend(part)
-    for text, times in recorder.errors.items():
+    for (status, details), times in failed.items():
+        text = str(CallError(status, details))
         key = stats.StatsError.create_key(METHOD, recorder.name, text)
         error = request_stats.errors.setdefault(key, stats.StatsError(METHOD, recorder.name, text))
         error.occurrences += times
@@ -67,14 +74,25 @@ def _rounded(latency_ms: np.ndarray[Any, np.dtype[np.float64]]) -> np.ndarray[An
     return rounded
 
 
-def _fire_each(environment: Any, recorder: Recorder, rows: Rows) -> None:
-    for due, done, status in zip(rows.due.tolist(), rows.done.tolist(), rows.status.tolist(), strict=True):
-        unsent = status < 0
+def _fire_each(
+    environment: Any, recorder: HeardRecorder, rows: Rows, cancelled: list[bool], url: str
+) -> None:
+    """As Locust's own clients do, with `start_time` by the wall clock and an exception that tells status and details."""
+    wall = time.time() - time.perf_counter()
+    each = zip(
+        rows.due.tolist(), rows.done.tolist(), recorder.heard(len(rows.status)), cancelled, strict=True
+    )
+    for due, done, heard, ours in each:
+        if ours:
+            continue
         environment.events.request.fire(
             request_type=METHOD,
             name=recorder.name,
-            response_time=None if unsent else (done - due) * 1e3,
-            response_length=0,
-            exception=outcome(None if unsent else status) if status else None,
+            response_time=None if math.isnan(done) else (done - due) * 1e3,
+            response_length=heard.length,
+            response=None,
+            exception=None if heard.failure is None else CallError(*heard.failure),
             context={},
+            start_time=wall + due,
+            url=url,
         )

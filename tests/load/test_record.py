@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from bench.load import record, validate
+from bench.load.failures import MOST_TEXTS, OTHERS
 from bench.load.idle import Answered
 from bench.load.record import Recorder, Rows
 from bench.load.references import References
@@ -123,7 +124,10 @@ def test_calls_that_we_cancel_are_apart_from_those_that_the_server_cancels() -> 
     assert rows.status.tolist() == [1, CANCELLED_STATUS, CANCELLED_STATUS, 14]
     assert before <= rows.done[1] <= time.perf_counter()
     assert (rows.done - rows.due)[2] == 7.0, "it had waited for so long"
-    assert set(recorder.errors) == {"CANCELLED: CANCELLED", "UNAVAILABLE: the connection was lost"}
+    assert set(recorder.failures.take()) == {
+        ("CANCELLED", "CANCELLED"),
+        ("UNAVAILABLE", "the connection was lost"),
+    }
 
 
 def test_answers_that_differ_in_their_last_digits_are_known_too() -> None:
@@ -178,7 +182,7 @@ def test_failed_and_unsent_calls_among_known_answers() -> None:
     assert rows.due[2:5].tolist() == [0.5, 0.5, 0.6]
     assert np.isnan(rows.sent[4])
     assert recorder.unsent == 2
-    assert sum(recorder.errors.values()) == 3, "what we cancelled is none"
+    assert sum(recorder.failures.take().values()) == 3, "what we cancelled is none"
 
 
 def test_pieces_are_even_and_whole(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -237,3 +241,21 @@ def test_known_answers_take_no_more_memory_than_they_may(monkeypatch: pytest.Mon
         assert not checker.check(right, list(range(len(pool)))).mismatched.any()
     assert sum(len(known) for known in checker.known) == 3
     assert (checker.known_version[3:] == UNKNOWN).all()
+
+
+def test_texts_of_failures_are_few_short_and_harmless() -> None:
+    recorder = Recorder("Predict", pool_of(), checker_of(pool_of()))
+    recorder.add(0.0, 0, Reply(13, "\x1b[2J\r\n" + "x" * 10_000, b"", 0.0, 1.0))
+    for number in range(100):
+        recorder.add(0.0, 0, Reply(3, f"request {number} is wrong", b"", 0.0, 1.0))
+        recorder.add(0.0, 0, Reply(14, "down", b"", 0.0, 1.0))
+    counted = recorder.failures.take()
+    assert counted["UNAVAILABLE", "down"] == 100
+    assert counted["INVALID_ARGUMENT", "request 0 is wrong"] == 1
+    assert counted["INVALID_ARGUMENT", OTHERS] == 100 - MOST_TEXTS
+    assert len(counted) == 1 + 1 + MOST_TEXTS + 1
+    (long,) = [text for status, text in counted if status == "INTERNAL"]
+    assert long.startswith("\\x1b[2J\\r\\nxxx")
+    assert len(long) < 520
+    recorder.add(0.0, 0, Reply(14, "down", b"", 0.0, 1.0))
+    assert recorder.failures.take() == {("UNAVAILABLE", "down"): 1}, "what was taken is not counted again"

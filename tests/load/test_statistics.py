@@ -1,15 +1,23 @@
 """Entering calls into Locust's statistics in bulk gives what entering each of them would give."""
 
+import time
+from collections import Counter
+from typing import Any
+
 import numpy as np
 import pytest
 from locust.env import Environment
 
 from bench import mnist
-from bench.load.record import Recorder, Rows
-from bench.load.statistics import METHOD, show_in_locust
+from bench.load.failures import CallError
+from bench.load.record import HeardRecorder, Recorder, Rows
+from bench.load.statistics import METHOD, listened, show_in_locust
 from bench.load.validate import Checker
 from bench.payload import Pool
 from bench.sample import CANCELLED_STATUS
+from bench.wire.client import Reply
+
+URL = "grpc://127.0.0.1:8500/tensorflow.serving.PredictionService/Predict"
 
 
 @pytest.fixture(scope="module")
@@ -34,8 +42,7 @@ def test_bulk_equals_one_by_one(recorder: Recorder) -> None:
     bulk.create_local_runner()
     single.create_local_runner()
     some = rows(500, 20)
-    recorder.errors["UNAVAILABLE: down"] = 20
-    show_in_locust(bulk, recorder, some)
+    show_in_locust(bulk, recorder, some, Counter({("UNAVAILABLE", "down"): 20}), URL)
     for due, done, status in zip(some.due, some.done, some.status, strict=True):
         single.events.request.fire(
             request_type=METHOD,
@@ -56,47 +63,71 @@ def test_bulk_equals_one_by_one(recorder: Recorder) -> None:
         assert sum(ours.num_reqs_per_sec.values()) == sum(theirs.num_reqs_per_sec.values())
         assert sum(ours.response_times.values()) == sum(theirs.response_times.values())
     assert [e.occurrences for e in bulk.stats.errors.values()] == [20]
-    assert not recorder.errors
 
 
 def test_percentiles_keep_their_microseconds(recorder: Recorder) -> None:
     environment = Environment()
     environment.create_local_runner()
     some = rows(2000, 0)
-    show_in_locust(environment, recorder, some)
+    show_in_locust(environment, recorder, some, Counter(), URL)
     truth = float(np.quantile((some.done - some.due) * 1e3, 0.5, method="inverted_cdf"))
     shown = environment.stats.total.get_response_time_percentile(0.5)
     assert 0.1 < truth < 10
     assert shown == pytest.approx(truth, rel=0.06), "two significant digits"
 
 
-def test_a_listener_sees_each_call(recorder: Recorder) -> None:
+def test_a_listener_gets_what_locusts_own_clients_give() -> None:
     environment = Environment()
     environment.create_local_runner()
-    heard: list[tuple[str, float, object]] = []
+    assert not listened(environment)
+    heard: list[dict[str, Any]] = []
+    environment.events.request.add_listener(lambda **said: heard.append(said))
+    assert listened(environment)
+    digits = mnist.load("test")
+    pool = Pool.mnist(digits.images[:10], digits.labels[:10], size=10)
+    recorder = HeardRecorder("Predict", pool, Checker(pool, pool.output, pool.version))
+    now, wall = time.perf_counter(), time.time()
+    recorder.add(now, 0, Reply(3, "input size\nmismatch", b"", now + 1, now + 2))
+    recorder.add(None, 0, Reply(0, "", b"12345", now, now + 0.5))
+    recorder.add_cancelled(now, 0, now)
+    recorder.add_unsent(now, 0)
+    recorder.add(now, 0, Reply(14, "", b"", now, now + 3))
+    for rows in recorder.take():
+        show_in_locust(environment, recorder, rows, recorder.failures.take(), URL)
+    assert [each["response_time"] and round(each["response_time"]) for each in heard] == [
+        2000,
+        500,
+        None,
+        3000,
+    ]
+    assert [each["response_length"] for each in heard] == [0, 5, 0, 0]
+    assert all(isinstance(each["exception"], CallError) for each in (heard[0], *heard[2:]))
+    assert heard[1]["exception"] is None
+    assert [heard[0]["exception"].status, heard[0]["exception"].details] == [
+        "INVALID_ARGUMENT",
+        "input size\\nmismatch",
+    ]
+    assert str(heard[3]["exception"]) == "UNAVAILABLE"
+    for each in heard:
+        assert each["start_time"] == pytest.approx(wall, abs=1)
+        assert (each["name"], each["request_type"], each["url"]) == ("Predict", METHOD, URL)
+        assert each["context"] == {}
+    assert (environment.stats.total.num_requests, environment.stats.total.num_failures) == (4, 3)
+    assert environment.stats.total.total_content_length == 5
+    assert {str(error.error) for error in environment.stats.errors.values()} == {
+        "INVALID_ARGUMENT: input size\\nmismatch",
+        "UNSENT: the cap on requests in flight was reached",
+        "UNAVAILABLE",
+    }
 
-    @environment.events.request.add_listener
-    def on_request(name: str, response_time: float, exception: object, **_: object) -> None:
-        heard.append((name, response_time, exception))
 
-    some = rows(50, 5)
-    show_in_locust(environment, recorder, some)
-    assert len(heard) == 50
-    assert [e for _, _, e in heard if e] == ["UNAVAILABLE"] * 5
-    assert environment.stats.total.num_requests == 50
-    assert environment.stats.total.num_failures == 5
-
-
-@pytest.mark.parametrize("listened", [False, True])
-def test_what_this_client_cancelled_is_no_failure_for_locust(recorder: Recorder, listened: bool) -> None:
+def test_what_this_client_cancelled_is_no_failure_for_locust(recorder: Recorder) -> None:
     environment = Environment()
     environment.create_local_runner()
-    if listened:
-        environment.events.request.add_listener(lambda **_: None)
     some = rows(50, 5)
     some.status[40:] = CANCELLED_STATUS
-    show_in_locust(environment, recorder, some)
+    show_in_locust(environment, recorder, some, Counter(), URL)
     assert (environment.stats.total.num_requests, environment.stats.total.num_failures) == (40, 5)
     some.status[:] = CANCELLED_STATUS
-    show_in_locust(environment, recorder, some)
+    show_in_locust(environment, recorder, some, Counter(), URL)
     assert environment.stats.total.num_requests == 40

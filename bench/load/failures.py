@@ -1,0 +1,65 @@
+"""The first error texts of each status, with counts: bounded, and safe to show."""
+
+from collections import Counter
+from typing import Final
+
+from bench.sample import outcome
+
+MOST_TEXTS: Final = 10
+"""Of each status in each load process; what comes after them is counted without its text."""
+LONGEST: Final = 500
+"""Characters of a text."""
+OTHERS: Final = "(other texts)"
+
+Kind = tuple[str, str]
+"""Status and text."""
+
+
+class CallError(Exception):
+    """Why a call failed, as listeners of Locust's request event get it."""
+
+    def __init__(self, status: str, details: str) -> None:
+        super().__init__(f"{status}: {details}" if details else status)
+        self.status, self.details = status, details
+
+    def __repr__(self) -> str:
+        """What Locust's table of failures shows."""
+        return str(self)
+
+
+class Failures:
+    """Counts the failures of one request name in one load process by status and text."""
+
+    def __init__(self) -> None:
+        self.since: Counter[Kind] = Counter()
+        """Those since the last `take`."""
+        self._known: dict[tuple[int, str], Kind] = {}
+        self._texts: Counter[int] = Counter()
+
+    def add(self, status: int | None, details: str) -> None:
+        """Count a failure."""
+        self.since[self.kind(status, details)] += 1
+
+    def kind(self, status: int | None, details: str) -> Kind:
+        """Under which text a failure is counted."""
+        code = -1 if status is None else status
+        found = self._known.get((code, details))
+        if found is None:
+            name = outcome(status)
+            if self._texts[code] >= MOST_TEXTS:
+                return name, OTHERS
+            self._texts[code] += 1
+            found = self._known[code, details] = name, shown(details)
+        return found
+
+    def take(self) -> Counter[Kind]:
+        """The counts since the last call."""
+        counted, self.since = self.since, Counter()
+        return counted
+
+
+def shown(text: str) -> str:
+    """The beginning of a text that comes from a server, control characters and the like escaped."""
+    part = text[:LONGEST]
+    escaped = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in part)
+    return escaped[:LONGEST] + ("..." if len(text) > LONGEST or len(escaped) > LONGEST else "")
