@@ -24,7 +24,7 @@ import gevent.event
 
 from bench.wire import frames
 from bench.wire.client import Channel, Reply
-from bench.wire.unary import Request
+from bench.wire.unary import DEADLINE_EXCEEDED, Request
 from tests.wire.servers import Peer, Server
 
 ROOT = Path(__file__).parents[2]
@@ -127,7 +127,9 @@ class Soak:
         self.wrong: list[str] = []
         self.started = 0
         self.unsent = 0
-        """Calls that failed while there was no connection; they do not count."""
+        """Calls that ended before their last byte had left, as while there was no connection; they do not count."""
+        self.unsent_late = 0
+        """Those of them whose deadline passed: their bytes may have left behind it."""
         self._paused = 0
         self._calls = calls
         self._pad = bytes(pad)
@@ -144,6 +146,7 @@ class Soak:
         self.statuses[reply.status] += 1
         if reply.sent is None:
             self.unsent += 1
+            self.unsent_late += reply.status == DEADLINE_EXCEEDED
         message = number.to_bytes(8, "big") + self._pad
         if fate(number) == "large":
             message = enlarged(message)

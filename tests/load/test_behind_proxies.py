@@ -1,0 +1,52 @@
+"""Runs behind a proxy that ends its connections: nothing counts as lost, and retries and addresses are told."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bench.analysis.checks import doubts
+from bench.serve import launch
+from tests.cli.inside import bench
+from tests.load.locust_runs import locust
+from tests.wire.proxies import needs, nginx
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    with (
+        launch.embedded(["--backend", "null"]) as server,
+        nginx(server.address, "keepalive_requests 20;") as behind,
+    ):
+        yield behind
+
+
+@needs("nginx")
+@pytest.mark.parametrize(
+    ("scenario", "options"),
+    [
+        ("scenarios/mnist.py", ("-u", "32", "-r", "100", "--processes", "2")),
+        ("scenarios/mnist_open.py", ("-u", "1", "--schedule", "poisson:1500")),
+    ],
+    ids=["closed loop, two processes", "open loop"],
+)
+def test_retries_are_no_lost_requests(
+    address: str, tmp_path: Path, scenario: str, options: tuple[str, ...]
+) -> None:
+    arguments = ["--host", address, "--references", "0", "-t", "2s", *options]
+    done = locust(tmp_path, *arguments, scenario=scenario)
+    run = done.run()
+    counts = run.manifest["counts"]
+    assert "incomplete" not in {doubt.check for doubt in doubts(run)}, done.output
+    assert counts["retries"] > 0
+    assert counts["sent"] + counts["unsent"] == counts["recorded"] == len(run.samples)
+    assert counts["addresses"] == {address: counts["sent"]}
+    assert sum(worker["retries"] for worker in run.manifest["workers"]) == counts["retries"]
+    samples = run.samples[run.samples["status"] == 0]
+    assert (samples["done"] > samples["sent"]).all()
+    assert (
+        json.loads(bench("report", run.path, "--json", cwd=tmp_path).stdout)["runs"][0]["retries"]
+        == counts["retries"]
+    )
+    assert f"{counts['retries']:,} times" in bench("report", run.path, cwd=tmp_path).stdout
