@@ -9,6 +9,7 @@ import argparse
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -16,12 +17,16 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent import futures
 from pathlib import Path
 from typing import NamedTuple
+
+import grpc
 
 from bench.analysis.checks import doubts
 from bench.run import Run
 from bench.serve import launch
+from bench.serve.null import canned_reply
 from tests.load.locust_runs import command
 from tests.wire.certificates import Certificates, issue
 from tests.wire.native import running
@@ -48,6 +53,8 @@ class Place(NamedTuple):
     options: tuple[str, ...] = ()
     during: Callable[[], None] | None = None
     """What happens in the middle of the load."""
+    before: tuple[str, ...] = ()
+    """A command that starts Locust."""
 
 
 Situation = Callable[[Certificates, Path], contextlib.AbstractContextManager[Place]]
@@ -72,16 +79,32 @@ def behind_nginx(name: str, rules: str, *options: str) -> None:
 
 
 @contextlib.contextmanager
-def model_server(port: int = 0) -> Iterator[str]:
-    arguments = ["--backend", "null", "--port", str(port)]
+def model_server(bind: str = "127.0.0.1") -> Iterator[str]:
+    arguments = ["--backend", "null", "--bind", bind]
     with launch.embedded(arguments) as server:
         yield server.address
 
 
 @contextlib.contextmanager
-def peer(kind: str, *rest: str) -> Iterator[str]:
-    with running([sys.executable, "-m", "tests.wire.peer", kind, *rest]) as port:
+def grpcio_server(**options: int) -> Iterator[str]:
+    """A Predict on gRPC's own server, with channel arguments such as max_connection_age_ms."""
+    settings = [f"{name}={value}" for name, value in options.items()]
+    with running([sys.executable, "-m", "tests.benchmarks.connections", "--serve", *settings]) as port:
         yield f"127.0.0.1:{port}"
+
+
+def serve(settings: list[str]) -> None:
+    options = [(f"grpc.{name}", int(value)) for name, _, value in (each.partition("=") for each in settings)]
+    server = grpc.server(futures.ThreadPoolExecutor(8), options=options)
+    reply = canned_reply()
+    predict = grpc.unary_unary_rpc_method_handler(lambda _message, _context: reply)
+    service = "tensorflow.serving.PredictionService"
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, {"Predict": predict}),))
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    print(port, flush=True)
+    sys.stdin.read()
+    os._exit(0)
 
 
 behind_nginx("nginx, stock", "")
@@ -95,23 +118,45 @@ behind_nginx("nginx, keepalive_timeout 1s", "keepalive_timeout 1s;", "--schedule
 @situation("grpc server, max_connection_age 0.3 s")
 @contextlib.contextmanager
 def aging(files: Certificates, folder: Path) -> Iterator[Place]:
-    with peer("grpcio-aging") as address:
+    with grpcio_server(max_connection_age_ms=300, max_connection_age_grace_ms=2000) as address:
         yield Place(address)
 
 
 @situation("grpc server, max_concurrent_streams 3")
 @contextlib.contextmanager
 def streams(files: Certificates, folder: Path) -> Iterator[Place]:
-    with peer("grpcio-three") as address:
+    with grpcio_server(max_concurrent_streams=3) as address:
         yield Place(address)
 
 
-@situation("two addresses, the first dead")
+def named(folder: Path, *hosts: str) -> tuple[str, ...]:
+    """Start a command that knows models.test as these addresses, by an /etc/hosts of its own; for root."""
+    file = folder / "hosts"
+    file.write_text("127.0.0.1 localhost\n" + "".join(f"{host} models.test\n" for host in hosts))
+    script = 'mount --bind "$1" /etc/hosts && shift && exec "$@"'
+    return ("unshare", "--mount", "sh", "-c", script, "sh", str(file))
+
+
+@situation("two addresses, the first refuses")
 @contextlib.contextmanager
-def two(files: Certificates, folder: Path) -> Iterator[Place]:
-    # a dual-stack name of which only one family has a listener
-    with model_server() as server:
-        yield Place(f"localhost:{server.rsplit(':', 1)[1]}")
+def refusing(files: Certificates, folder: Path) -> Iterator[Place]:
+    with model_server("127.0.0.2") as server:
+        port = server.rsplit(":", 1)[1]
+        yield Place(f"models.test:{port}", before=named(folder, "127.0.0.1", "127.0.0.2"))
+
+
+@situation("two addresses, the first swallows SYNs")
+@contextlib.contextmanager
+def swallowing(files: Certificates, folder: Path) -> Iterator[Place]:
+    with model_server("127.0.0.2") as server, socket.socket() as mute, contextlib.ExitStack() as stack:
+        port = int(server.rsplit(":", 1)[1])
+        mute.bind(("127.0.0.1", port))
+        mute.listen(0)
+        for _ in range(3):
+            filler = stack.enter_context(socket.socket())
+            filler.setblocking(False)
+            filler.connect_ex(("127.0.0.1", port))
+        yield Place(f"models.test:{port}", before=named(folder, "127.0.0.1", "127.0.0.2"))
 
 
 @situation("server restart")
@@ -188,7 +233,7 @@ def run(place: Place, transport: str, seconds: int) -> Outcome:
         line = command(Path(name), "--host", place.address, "--transport", transport, "-r", "100", *users)
         line += ["-t", f"{seconds}s", "--exit-code-on-error", "0", "--references", "0", *place.options]
         process = subprocess.Popen(
-            line,
+            [*place.before, *line],
             cwd=ROOT,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -220,7 +265,11 @@ def main() -> None:
     )
     parser.add_argument("situations", nargs="*", metavar="SITUATION", help="of the table (default: all)")
     parser.add_argument("--seconds", type=int, default=SECONDS)
+    parser.add_argument("--serve", nargs="*", metavar="NAME=VALUE", help=argparse.SUPPRESS)
     asked = parser.parse_args()
+    if asked.serve is not None:
+        serve(asked.serve)
+        return
     print("| situation | transport | outcomes | sent | retries | warnings | same within 1 % |")
     print("|---|---|---|---:|---:|---|---|", flush=True)
     with tempfile.TemporaryDirectory() as name:

@@ -34,7 +34,7 @@ def address() -> Iterator[str]:
 def test_retries_are_no_lost_requests(
     address: str, tmp_path: Path, scenario: str, options: tuple[str, ...]
 ) -> None:
-    arguments = ["--host", address, "--references", "0", "-t", "2s", *options]
+    arguments = ["--host", address, "--references", "0", "-t", "4s", *options]
     done = locust(tmp_path, *arguments, scenario=scenario)
     run = done.run()
     counts = run.manifest["counts"]
