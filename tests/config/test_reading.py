@@ -139,6 +139,7 @@ def test_servers_are_read_as_they_are_written(servers: Path) -> None:
         '[servers.a]\nkind = "embedded"\nbuild = "xla"\nxla = true\nflags = { processes = 2 }\n'
         "batching = { max_batch_size = 64, batch_timeout_micros = 5000 }\n"
         '[servers.b]\nkind = "kubernetes"\naddress = "h:8500"\ntls = true\nmetadata = { authorization = "TOKEN" }\n'
+        'authority = "mnist.default.example.com"\n'
     )
     a, b = read_servers(servers).values()
     assert isinstance(a.spec, Embedded)
@@ -149,6 +150,24 @@ def test_servers_are_read_as_they_are_written(servers: Path) -> None:
     assert (a.spec.batching.max_batch_size, a.spec.batching.batch_timeout_micros) == (64, 5000)
     assert isinstance(b.spec, Remote)
     assert (b.spec.kind, b.spec.address, b.spec.tls) == ("kubernetes", "h:8500", True)
+    assert b.spec.authority == "mnist.default.example.com"
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        *((f'metadata = {{ {name} = "HOME" }}', "is reserved") for name in ("host", "te", "grpc-timeout")),
+        *((f'authority = "{name}"', "a host name or host:port") for name in ("", "a b", "http://x")),
+    ],
+)
+def test_metadata_and_authorities_that_cannot_be_sent_are_refused(
+    servers: Path, line: str, told: str
+) -> None:
+    servers.write_text(f'[servers.b]\nkind = "remote"\naddress = "h:8500"\n{line}\n')
+    with pytest.raises(BenchError, match=r"^[^\n]+$") as refused:
+        read_servers(servers)
+    assert line.split(maxsplit=1)[0] in str(refused.value)
+    assert told in str(refused.value)
 
 
 def test_an_experiment_knows_its_files_beside_it(experiment: Path) -> None:

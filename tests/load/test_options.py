@@ -61,6 +61,15 @@ def test_a_silent_server_is_asked_where_wanted() -> None:
     assert read_options(parsed("--keepalive", "30")).keepalive == Keepalive(30.0)
 
 
+def test_an_authority_is_read() -> None:
+    assert read_options(parsed()).authority is None
+    assert (
+        read_options(parsed("--authority", "mnist.default.example.com")).authority
+        == "mnist.default.example.com"
+    )
+    assert read_options(parsed("--authority", "h:80", "--grpc-tls-server-name", "x")).authority == "h:80"
+
+
 def test_metadata_is_read_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TOKEN", "Bearer secret")
     monkeypatch.setenv("TEAM", "serving")
@@ -82,6 +91,19 @@ def test_metadata_is_read_from_the_environment(monkeypatch: pytest.MonkeyPatch) 
         (["--note", "no spaces"], "--note 'no spaces'"),
         (["--metadata", "authorization"], "KEY=VARIABLE"),
         (["--metadata", "authorization=BENCH_NO_SUCH"], "BENCH_NO_SUCH is not set"),
+        (
+            ["--metadata", "host=HOME"],
+            "--metadata host=HOME: metadata name 'host' is reserved: --authority NAME",
+        ),
+        (["--metadata", ":authority=HOME"], "is reserved: --authority NAME"),
+        *(
+            (["--metadata", f"{name}=HOME"], f"--metadata {name}=HOME: metadata name '{name}' is reserved")
+            for name in ("grpc-timeout", "te", "content-type", "TE", "connection", "transfer-encoding", "a b")
+        ),
+        (["--metadata", "x-bin=PWD"], "is not base64"),
+        (["--authority", "http://x"], "--authority 'http://x': expected a host name or host:port"),
+        (["--authority", "a b"], "--authority 'a b'"),
+        (["--rest", "nowhere"], "--rest: address 'nowhere': expected host:port"),
         (["--grpc-tls-ca", "/nowhere.pem"], "/nowhere.pem: no such file"),
     ],
 )
