@@ -8,7 +8,7 @@ from pathlib import Path
 from bench.analysis.checks import doubts
 from bench.serve import launch
 from tests.load.falsifier import falsifier
-from tests.load.locust_runs import locust
+from tests.load.locust_runs import start, until_recorded
 
 EVERY = 200
 
@@ -19,7 +19,8 @@ def test_falsified_answers_are_counted_and_doubted(tmp_path: Path) -> None:
         launch.embedded(arguments) as server,
         falsifier(server.address, EVERY, ("flip", "swap", "stale")) as proxy,
     ):
-        done = locust(tmp_path, "--host", proxy.address, "-u", "8", "-r", "8", "-t", "2s")
+        process = start(tmp_path, "--host", proxy.address, "-u", "8", "-r", "8")
+        done = until_recorded(process, tmp_path, 20 * EVERY)
         falsified = dict(proxy.falsified)
     assert done.code == 0, done.output
     assert all(falsified.values()), "enough answers for each kind"
@@ -36,9 +37,9 @@ def test_falsified_answers_are_counted_and_doubted(tmp_path: Path) -> None:
 def test_an_honest_server_is_not_accused(tmp_path: Path) -> None:
     arguments = ["--backend", "synthetic", "--model_name", "mnist", "--service-time", "constant(1ms)"]
     with launch.embedded(arguments) as server, falsifier(server.address, 10**9, ("flip",)) as proxy:
-        done = locust(tmp_path, "--host", proxy.address, "-u", "8", "-r", "8", "-t", "1s")
+        done = until_recorded(start(tmp_path, "--host", proxy.address, "-u", "8", "-r", "8"), tmp_path, 500)
     assert done.code == 0, done.output
     run = done.run()
-    assert len(run.samples) > 100
+    assert len(run.samples) >= 500
     assert not run.samples["mismatched"].any()
     assert not {"wrong answers", "version change"} & {doubt.check for doubt in doubts(run)}

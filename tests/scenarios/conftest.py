@@ -1,15 +1,19 @@
 """Starts the scenarios that a module's tests are about, two at a time: each is a Locust process with a server.
 
-A module says in RUNS which scenario each of its tests looks at, and with which arguments.
+A module says in RUNS which scenario each of its tests looks at, and with which arguments. `-t` are seconds of load that
+is recorded, however late a busy machine begins with it; REQUESTS may ask for so many requests, too.
 """
 
+import os
+import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
 from bench.run import Run
-from tests.load.locust_runs import Finished, locust
+from tests.load.locust_runs import SECONDS, Finished, finish, run_folder, start, wait_for
 from tests.scenarios.answered import unsent
 
 
@@ -22,16 +26,37 @@ def started(
     everything = any(name not in request.module.RUNS for name in wanted)  # such as the test of the limits
     with ThreadPoolExecutor(2) as pool:
 
-        def start(asked: str) -> Future[Finished]:
-            scenario, *arguments = asked.split()
-            folder = tmp_path_factory.mktemp("results")
-            return pool.submit(locust, folder, *arguments, scenario=f"scenarios/{scenario}.py")
+        def begin(name: str, asked: str) -> Future[Finished]:
+            requests = getattr(request.module, "REQUESTS", {}).get(name, 1)
+            return pool.submit(load, tmp_path_factory.mktemp("results"), asked, requests)
 
         runs = {
-            name: start(asked) for name, asked in request.module.RUNS.items() if everything or name in wanted
+            name: begin(name, asked)
+            for name, asked in request.module.RUNS.items()
+            if everything or name in wanted
         }
         yield runs.__getitem__
         pool.shutdown(cancel_futures=True)
+
+
+def load(results: Path, asked: str, requests: int) -> Finished:
+    """A scenario's Locust process: until its script is through, or enough of its load is recorded."""
+    scenario, *arguments = asked.split()
+    if "-t" not in arguments:
+        return finish(start(results, *arguments, scenario=f"scenarios/{scenario}.py"), results)
+    place = arguments.index("-t") + 1
+    seconds = int(arguments[place].removesuffix("s"))
+    arguments[place] = f"{seconds + SECONDS}s"
+    process = start(results, *arguments, scenario=f"scenarios/{scenario}.py")
+
+    def enough() -> bool:
+        folder = run_folder(results)
+        samples = Run.open(folder).samples if folder else ()
+        return len(samples) >= requests and bool(samples["due"].max() >= seconds - 0.8)
+
+    wait_for(enough, process)
+    os.kill(process.pid, signal.SIGINT)
+    return finish(process, results)
 
 
 @pytest.fixture

@@ -21,6 +21,7 @@ RUNS = {
     "test_keras_vgg16_in_small": "keras_vgg16 --image-size 32 --width 0.05 -t 2s",
     "test_mnist_in_a_closed_loop": "mnist -u 4 -r 4 -t 2s",
 }
+REQUESTS = {"test_versions_finds_the_gap_and_none_between_copies": 12_000}
 
 
 def test_batch_sizes_take_turns(run: Run) -> None:
@@ -28,7 +29,7 @@ def test_batch_sizes_take_turns(run: Run) -> None:
     for name, of_name in run.samples.groupby("name"):
         turn = ["batch 1", "batch 64"].index(name)
         # a request that is chosen at the very end of a turn may be due a moment later
-        assert (seconds[of_name.index] // 3 == turn).mean() > 0.999
+        assert (seconds[of_name.index] // 3 % 2 == turn).mean() > 0.999
     found = values(answers(run))
     assert found["best_batch"] == 64
     assert known(found, "server_cpu_batch_64") < known(found, "server_cpu_batch_1")
@@ -49,7 +50,7 @@ def test_versions_finds_the_gap_and_none_between_copies(run: Run) -> None:
         assert known(answer.values, "accuracy_gap_low") > 0.3
         assert known(answer.values, "agreement") < 0.8
     examples = known(newer.values, "examples")
-    assert examples > 900, "a busy machine does not come to ask about all 1,000"
+    assert examples > 900, "users choose by chance, and not all of the 1,000 yet"
     more = right["version 2"] - right["version 1"]
     assert newer.values["accuracy_gap"] == pytest.approx(more / examples, abs=0.01)
     assert known(stable.values, "accuracy_gap_low") < 0 < known(stable.values, "accuracy_gap_high")
