@@ -7,6 +7,7 @@ for, and only as far as they are whole.
 import hashlib
 import json
 import math
+import traceback
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -351,6 +352,16 @@ class Run:
         frames = list(self.sample_frames()) or [samples.empty_frame()]
         table = pd.concat(frames, ignore_index=True)
         return table.sort_values("due", ignore_index=True, kind="stable")
+
+
+def broken(path: Path, error: Exception) -> str:
+    """One line about a run whose files hold something else than what this version writes, and where it showed."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    where = f"{Path(last.filename).name}:{last.lineno}"
+    return (
+        f"{path}: cannot be read: {type(error).__name__}: {error} ({where}); its files were damaged or changed, or this is "
+        "an error of serving-bench: restore them, or report it with the folder"
+    )
 
 
 def find_runs(paths: Iterable[Path]) -> list[Run | Unreadable]:

@@ -68,7 +68,17 @@ ALLOWED: dict[str, set[str]] = {
     "export": GROUND | {"wire.messages", "export"},
     "experiment": GROUND
     | {"checksums", "load", "serve", "wire", "experiment", "supervision", "jsonl", "recording"},
-    "analysis": {"sample", "histogram", "chunk", "run", "choices", "warmup", "config", "analysis"},
+    "analysis": {
+        "sample",
+        "histogram",
+        "chunk",
+        "run",
+        "schedule",
+        "choices",
+        "warmup",
+        "config",
+        "analysis",
+    },
     "cli": {""},
     "__main__": {"cli"},
     "__init__": set(),

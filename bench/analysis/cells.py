@@ -3,10 +3,12 @@
 A cell is what one run measured for one request name, batch size and model version in its steady part.
 """
 
+import math
 import re
 from collections.abc import Callable, Container
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import Any, Literal
 
 from bench.analysis.population import Population
@@ -179,7 +181,7 @@ def observations(run: Run, source: str) -> dict[str, list[dict[str, Any]]]:
     found: dict[str, list[dict[str, Any]]] = {}
     for row in run.telemetry:
         name = str(row.get("source", ""))
-        if name.partition(" ")[0] == source and first <= float(row["time"]) <= end:
+        if name.partition(" ")[0] == source and first <= float(row.get("time", math.nan)) <= end:
             found.setdefault(name, []).append(row)
     return found
 
@@ -189,14 +191,27 @@ def values(rows: list[dict[str, Any]], name: str) -> list[float]:
     return [float(row[name]) for row in rows if row.get(name) is not None]
 
 
-def cpu_cores(rows: list[dict[str, Any]]) -> float | None:
-    """Cores kept busy between the first and the last observation of a source; None where that is not known."""
+def cpu_steps(rows: list[dict[str, Any]]) -> list[tuple[float, float, float]]:
+    """Between observations of a source that know it: when each stretch began and ended, and its seconds of CPU time.
+
+    What is missing in an observation is passed over, and so is a count that fell, as of a process that was started anew.
+    """
     seen = [
-        (float(row["time"]), float(row["cpu_seconds"])) for row in rows if row.get("cpu_seconds") is not None
+        (float(row["time"]), float(row["cpu_seconds"]))
+        for row in rows
+        if row.get("time") is not None and row.get("cpu_seconds") is not None
     ]
-    if len(seen) < 2 or seen[-1][0] <= seen[0][0]:
-        return None
-    return (seen[-1][1] - seen[0][1]) / (seen[-1][0] - seen[0][0])
+    return [
+        (begun, ended, after - before)
+        for (begun, before), (ended, after) in pairwise(seen)
+        if ended > begun and after >= before
+    ]
+
+
+def cpu_cores(rows: list[dict[str, Any]]) -> float | None:
+    """Cores kept busy between the observations of a source; None where that is not known."""
+    steps = cpu_steps(rows)
+    return sum(spent for *_, spent in steps) / sum(end - begin for begin, end, _ in steps) if steps else None
 
 
 def described(run: Run) -> dict[str, str]:

@@ -1,11 +1,13 @@
 """Was the load generator equal to its task, or did it measure itself?"""
 
+import math
 from collections.abc import Callable
 from statistics import mean, median
-from typing import Final
+from typing import Any, Final
 
 from bench.analysis.cells import cpu_cores, observations, offered_rate, values
 from bench.analysis.doubt import Doubt
+from bench.analysis.planned import CHANCE, planned
 from bench.run import Run
 from bench.sample import UNSENT
 
@@ -117,17 +119,26 @@ def _behind(run: Run) -> list[Doubt]:
             )
     due = sum(tally.requests for tally in steady.tallies.values())
     unsent = sum(tally.requests for (key, _), tally in steady.tallies.items() if key.outcome == UNSENT)
-    offered = offered_rate(load)
-    wanted = max(float(due), offered * steady.duration if offered else 0.0)
+    wanted = max(float(due), _planned(steady, load))
     if wanted and (due - unsent) / wanted < ACHIEVED_SHARE:
         found.append(
             Doubt(
                 "not achieved",
-                f"{(due - unsent) / wanted:.1%} of the offered load was sent",
+                f"{(due - unsent) / wanted:.1%} of the planned requests were sent",
                 "lower the rate, raise the cap on requests in flight, or use more load processes (--processes)",
             )
         )
     return found
+
+
+def _planned(run: Run, load: dict[str, Any]) -> float:
+    """Requests that the schedule wanted; where it cannot be drawn again, as few as chance allows of its mean."""
+    known = planned(run)
+    if known is not None:
+        return known
+    mean = (offered_rate(load) or 0.0) * run.duration
+    poisson = (load.get("schedule") or load).get("kind") == "poisson"
+    return mean - (CHANCE * math.sqrt(mean) if poisson else 0.0)
 
 
 CHECKS: Final[tuple[Callable[[Run], list[Doubt]], ...]] = (_clocks, _saturated, _near_the_ceiling, _behind)

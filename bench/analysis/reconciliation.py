@@ -19,14 +19,18 @@ latency; from 2 % on that is a doubt, which names the two.
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Final, NamedTuple
 
 from bench.analysis.doubt import Doubt
 from bench.chunk import Key
 from bench.run import Run
+from bench.sample import CANCELLED_BY_CLIENT
 
 TOLERANCE: Final = 0.02
 """Share of the mean latency by which the sum of the parts may be off."""
+GIVEN_UP: Final = ("DEADLINE_EXCEEDED", "CANCELLED", CANCELLED_BY_CLIENT, "UNAVAILABLE")
+"""Outcomes of requests that the server may have answered, and counted, when nobody waited any more."""
 _ROUNDING: Final = 5e-6
 """Share by which a sum on a Prometheus page may be off: it has six digits."""
 
@@ -156,16 +160,56 @@ def _counts(run: Run, growth: Mapping[str, float]) -> Iterator[Doubt]:
     """Doubts where client and server have not counted the same requests."""
     answered = run.within(*run.seconds).histogram("latency", _counted(run)).count
     ok = round(growth["ok"])
-    if answered != ok:
-        text = f"{answered:,} requests were answered OK, the server counts {ok:,}"
-        remedy = "see that nobody else uses the server, and that no proxy answers"
-        yield Doubt("not reconciled", text, remedy)
+    outcomes = _outcomes(run)
+    # what was sent and not waited for may have been answered all the same, as may what was sent once more
+    more = sum(outcomes.get(outcome, 0) for outcome in GIVEN_UP) + _retries(run)
+    if ok < answered:
+        signs = _signs_of_a_restart(run, outcomes)
+        text = f"{answered:,} requests were answered OK, the server counts only {ok:,}"
+        if signs:
+            yield Doubt(
+                "restarted", f"{text}: it was started anew ({'; '.join(signs)})", "run it again undisturbed"
+            )
+        else:
+            remedy = "see its log for a start during the run, and that no proxy or other server answers"
+            yield Doubt("not reconciled", text, remedy)
+    elif ok > answered + more:
+        given_up = f" and {more:,} given up or sent again" if more else ""
+        text = f"{answered:,} requests were answered OK{given_up}, the server counts {ok:,}"
+        yield Doubt("not reconciled", text, "see that nobody else uses the server")
     if "other_count" not in growth:  # of a run from before they were counted
         return
     measured = round(growth["request_count"] + growth["other_count"])
     if measured != ok:
         text = f"the server counts {ok:,} requests answered OK, and has measured the latency of {measured:,}"
         yield Doubt("not reconciled", text, "do not trust its latencies: its counters contradict each other")
+
+
+def _outcomes(run: Run) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for (key, _), tally in run.within(*run.seconds).tallies.items():
+        found[key.outcome] = found.get(key.outcome, 0) + tally.requests
+    return found
+
+
+def _retries(run: Run) -> int:
+    return int((run.manifest.get("counts") or {}).get("retries") or 0)
+
+
+def _signs_of_a_restart(run: Run, outcomes: Mapping[str, int]) -> list[str]:
+    """What speaks for it that the server ended and came back: its counters alone do not, where they began at 0."""
+    signs = []
+    if outcomes.get("UNAVAILABLE"):
+        signs.append(f"{outcomes['UNAVAILABLE']:,} requests found no server or lost it")
+    gone = [row for row in run.telemetry if row.get("source") == "server" and row.get("processes") == 0]
+    if gone:
+        signs.append(f"its process had ended at {float(gone[0].get('time') or 0):.1f} s")
+    counted = [
+        row["ok"] for row in run.telemetry if row.get("source") == "counters" and row.get("ok") is not None
+    ]
+    if any(after < before for before, after in pairwise(counted)):
+        signs.append("its counters fell while the load lasted")
+    return signs
 
 
 def _containments(run: Run, growth: Mapping[str, float]) -> Iterator[Doubt]:

@@ -20,7 +20,7 @@ from bench.analysis.reconciliation import Split, split
 from bench.analysis.sample_size import samples_needed
 from bench.analysis.trials import Identity, block_of, identity_of
 from bench.histogram import Sparse
-from bench.run import Run, Unreadable, WarmUp
+from bench.run import Run, Unreadable, WarmUp, broken
 
 
 @dataclass(frozen=True)
@@ -131,6 +131,8 @@ def report(found: Iterable[Run | Unreadable], within: float | None = None) -> Re
             runs.append(_report(Run.open(run.path), within))
         except BenchError as error:
             unreadable.append(Unreadable(run.path, str(error)))
+        except Exception as error:  # noqa: BLE001 - one run must not keep the others from being shown
+            unreadable.append(Unreadable(run.path, broken(run.path, error)))
     return Report(sorted(runs, key=lambda run: (run.started, run.name)), unreadable)
 
 

@@ -2,12 +2,11 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any, Final
 
 import numpy as np
 
-from bench.analysis.cells import observations
+from bench.analysis.cells import cpu_steps, observations
 from bench.analysis.metrics import supported_percentile
 from bench.analysis.sample_size import samples_needed
 from bench.chunk import Key
@@ -88,13 +87,9 @@ def _cores(run: Run) -> dict[str, tuple[list[float], list[float]]]:
     for source, name in (("server", "server"), ("worker", "load")):
         by_instant: dict[float, float] = {}
         for rows in observations(run, source).values():
-            seen = [
-                (float(r["time"]), float(r["cpu_seconds"])) for r in rows if r.get("cpu_seconds") is not None
-            ]
-            for (before, spent), (now, more) in pairwise(seen):
-                if now > before:
-                    at = round(now)
-                    by_instant[at] = by_instant.get(at, 0.0) + (more - spent) / (now - before)
+            for begun, ended, spent in cpu_steps(rows):
+                at = round(ended)
+                by_instant[at] = by_instant.get(at, 0.0) + spent / (ended - begun)
         if len(by_instant) > 1:
             found[name] = (sorted(by_instant), [by_instant[at] for at in sorted(by_instant)])
     return found

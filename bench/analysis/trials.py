@@ -17,7 +17,7 @@ from bench.analysis.doubt import Doubt
 from bench.analysis.metrics import reasons_of, values_of
 from bench.analysis.population import NO_REQUESTS, Population, Reason
 from bench.analysis.within_run import WithinRun
-from bench.run import Run, Unreadable
+from bench.run import Run, Unreadable, broken
 
 
 class Identity(NamedTuple):
@@ -134,6 +134,9 @@ def read_trials(runs: Iterable[Run | Unreadable], answered_within: float | None 
             trials = _trials(Run.open(run.path), answered_within)
         except BenchError as error:
             found.unreadable.append(Unreadable(run.path, str(error)))
+            continue
+        except Exception as error:  # noqa: BLE001 - one run must not keep the others from being judged
+            found.unreadable.append(Unreadable(run.path, broken(run.path, error)))
             continue
         found.trials.extend(trials)
         if not trials:

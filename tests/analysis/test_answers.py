@@ -11,6 +11,7 @@ from bench.analysis.answers.answer import Answer, ratio, unpaired
 from bench.analysis.answers.batches import knee_of
 from bench.analysis.answers.questions import answers
 from bench.analysis.answers.versions import Pair, compare, gap
+from bench.analysis.cells import cpu_cores
 from bench.choices import FILE, UNSEEN, Choices
 from bench.run import Run
 from tests.benchmarks.history_errors import NOISES
@@ -298,6 +299,27 @@ def test_intervals_allow_for_seconds_that_resemble_each_other() -> None:
         assert found is not None
         held.append(found.low <= 1.1 <= found.high)
     assert 0.91 <= np.mean(held) <= 0.99
+
+
+def test_observations_without_cpu_seconds_are_passed_over(tmp_path: Path) -> None:
+    """As of a server that did not answer for a moment, or whose process is not known."""
+    parts = []
+    for second in range(12):
+        batch, name = ((1, "batch 1"), (32, "batch 32"))[second // 3 % 2]
+        parts.append(requests(second, count=50, rate=60, start=float(second), batch=batch, names=(name,)))
+    load = {"kind": "closed", "users": 4, "turns": {"names": ["batch 1", "batch 32"], "seconds": 3}}
+    run = write(tmp_path, seconds(*parts), question="batches", load=load, stopped=12.0)
+    rows: list[dict[str, object]] = [
+        {"time": at + 0.0, "source": "server", "cpu_seconds": 0.5 * at} for at in range(13)
+    ]
+    rows[5] = {"time": 5.0, "source": "server"}
+    rows[8] = {"time": 8.0, "source": "server", "cpu_seconds": None}
+    rows.append({"source": "server", "cpu_seconds": 9.0})
+    (run.path / "telemetry.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    _, costs = answers(Run.open(run.path))
+    assert costs.values["server_cpu_batch_1"] == pytest.approx(0.5 / 50, rel=0.05)
+    assert costs.values["server_cpu_batch_32"] == pytest.approx(0.5 / 50 / 32, rel=0.05)
+    assert [cpu_cores([row for row in rows if "time" in row])] == [pytest.approx(0.5)]
 
 
 def test_a_run_without_a_question_has_no_answer(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from rich.console import Console
 
@@ -20,6 +21,7 @@ from bench.analysis.reconciliation import TOLERANCE, check, split
 from bench.analysis.report import plain, report
 from bench.analysis.split_table import TITLE, split_table
 from bench.analysis.table import markdown
+from bench.chunk import Chunk
 from bench.cli.tables import show_report
 from bench.config.servers import read_servers
 from bench.load.counters import counters
@@ -29,6 +31,7 @@ from bench.serve.launching.kinds import launched
 from bench.serve.launching.running import Served
 from tests.analysis.delay_line import delay_line
 from tests.load.locust_runs import locust
+from tests.recorded import requests, write
 
 TIMEOUT, HOLD = 0.1, 0.05
 """Seconds. Twenty times what has to be found at the least, so that a busy machine does not matter; the true sizes are
@@ -193,7 +196,7 @@ SUM = "(means): the parts of the latency add up to"
         (
             AGREEING | {"ok": 19},
             OFF,
-            ["20 requests were answered OK, the server counts 19", "counts 19 requests"],
+            ["20 requests were answered OK, the server counts only 19", "counts 19 requests"],
         ),
         (
             AGREEING | {"request_count": 19},
@@ -236,6 +239,46 @@ def test_disagreement_is_a_doubt(
         assert doubt.check == name
         assert reason in doubt.reason
         assert doubt.remedy
+
+
+def unanswered(root: Path, status: int, **manifest: Any) -> Path:
+    """The run of `recorded`, and 5 requests that ended otherwise."""
+    rows = requests(1, count=25, rate=10) | {"status": np.where(np.arange(25) < 20, 0, status)}
+    return write(root, [Chunk.of(**rows, keep_samples=False)], scenario="unanswered", **manifest).path
+
+
+@pytest.mark.parametrize(
+    ("status", "counted", "name"),
+    [
+        (4, 20, None),
+        (4, 23, None),  # the server answered three that the client had given up
+        (4, 25, None),
+        (4, 26, OFF),
+        (-2, 25, None),
+        (3, 20, None),
+        (3, 21, OFF),  # what the server refused it has not answered
+        (14, 23, None),
+        (14, 12, "restarted"),  # it was fresh before the run, so no counter fell
+        (4, 12, OFF),
+    ],
+)
+def test_what_the_client_gave_up_may_have_been_answered(
+    tmp_path: Path, status: int, counted: int, name: str | None
+) -> None:
+    fresh = dict.fromkeys(BEFORE, 0.0)
+    after = fresh | {"ok": counted, "request_count": counted, "runtime_count": counted}
+    path = unanswered(tmp_path, status, server_counters={"url": "http://h", "before": fresh, "after": after})
+    assert [doubt.check for doubt in check(Run.open(path))] == ([name] if name else [])
+
+
+def test_a_request_that_was_sent_again_may_count_twice(tmp_path: Path) -> None:
+    fresh = dict.fromkeys(BEFORE, 0.0)
+    after = fresh | {"ok": 22, "request_count": 22, "runtime_count": 22}
+    path = unanswered(tmp_path, 3, server_counters={"url": "http://h", "before": fresh, "after": after})
+    said = json.loads((path / "manifest.json").read_text())
+    said["counts"]["retries"] = 2
+    (path / "manifest.json").write_text(json.dumps(said))
+    assert check(Run.open(path)) == []
 
 
 def test_every_form_of_a_report_tells_the_parts(recorded: Path) -> None:

@@ -2,12 +2,11 @@
 
 import math
 from collections.abc import Callable
-from itertools import pairwise
 from typing import Final
 
 from bench.analysis import quantities
 from bench.analysis.answers.answer import Answer, unpaired
-from bench.analysis.cells import Cell, cells, natural
+from bench.analysis.cells import Cell, cells, cpu_steps, natural
 from bench.analysis.metrics import METRICS
 from bench.run import Run
 
@@ -135,10 +134,10 @@ def server_cpu(cell: Cell) -> float:
     for (key, second), tally in run.tallies.items():
         if key in cell.keys and key.outcome == "OK":
             examples[second] = examples.get(second, 0) + tally.examples
-    for before, after in pairwise(rows):
-        second = math.floor((before["time"] + after["time"]) / 2)
+    for begun, ended, seconds in cpu_steps(rows):
+        second = math.floor((begun + ended) / 2)
         if not run.holds(second) or second not in examples:
             continue
-        spent += (after["cpu_seconds"] - before["cpu_seconds"]) / (after["time"] - before["time"])
+        spent += seconds / (ended - begun)
         answered += examples[second]
     return spent / answered if answered else math.nan

@@ -1,6 +1,5 @@
 """Whether the server's cores are what keeps it from answering more."""
 
-from itertools import pairwise
 from typing import Final
 
 from bench.analysis import quantities
@@ -54,11 +53,6 @@ def _bound(run: Run, used: float, cores: int) -> str:
 
 def server_cores(run: Run) -> float | None:
     """CPU seconds that the server used per second in the window of a run; None where it was not observed."""
-    first, end = run.window or run.seconds
-    rows = [row for row in run.telemetry if row.get("source") == "server" and first <= row["time"] <= end]
-    spent = [
-        (after["cpu_seconds"] - before["cpu_seconds"], after["time"] - before["time"])
-        for before, after in pairwise(rows)
-        if before.get("cpu_seconds") is not None and after.get("cpu_seconds") is not None
-    ]
-    return sum(cpu for cpu, _ in spent) / sum(time for _, time in spent) if spent else None
+    known = [cpu_cores(rows) for rows in observations(run, "server").values()]
+    found = [cores for cores in known if cores is not None]
+    return sum(found) if found else None
