@@ -9,7 +9,7 @@ from bench import BenchError
 from bench.analysis import environment
 from bench.analysis.change import Change, change, judged_together
 from bench.analysis.doubt import Doubt
-from bench.analysis.intervals import LENDERS
+from bench.analysis.intervals import ERROR_RATE, LENDERS
 from bench.analysis.metrics import METRICS
 from bench.analysis.trials import PARTS, Identity, Trial
 
@@ -94,8 +94,8 @@ def compare(
     Raises BenchError where the baseline is not one thing.
     """
     matches, unmatched = match(before, after)
-    found = [_comparison(each, tuple(metrics), tolerances or {}) for each in matches]
-    return Comparisons(_together(found), unmatched)
+    found = [_comparison(each, tuple(metrics), tolerances or {}, ERROR_RATE) for each in matches]
+    return Comparisons(_together(found, ERROR_RATE), unmatched)
 
 
 @dataclass(frozen=True)
@@ -164,10 +164,12 @@ def compare_by(
     baseline: str | None = None,
     metrics: Iterable[str] = JUDGED,
     tolerances: Mapping[str, float] | None = None,
+    rate: float = ERROR_RATE,
 ) -> Comparisons:
     """Compare what one set of trials holds by one part of its identity: each value with the baseline, or the least.
 
-    Raises BenchError where all trials have the same value, or none the baseline's.
+    rate: of false verdicts, of all comparisons together. Raises BenchError where all trials have the same value, or none
+    the baseline's.
     """
     values = sorted(
         {getattr(trial.identity, part) for trial in trials}, key=lambda value: (value is None, value)
@@ -187,10 +189,11 @@ def compare_by(
         if value == chosen:
             continue
         others = [trial for trial in trials if getattr(trial.identity, part) == value]
-        step = compare(base, others, metrics=metrics, tolerances=tolerances)
-        found += step.found
-        unmatched += step.unmatched
-    return Comparisons(_together(found), unmatched)
+        matches, alone = match(base, others)
+        # judged once, with all others: to correct each step and then all of them would be to correct twice
+        found += [_comparison(each, tuple(metrics), tolerances or {}, rate) for each in matches]
+        unmatched += alone
+    return Comparisons(_together(found, rate), unmatched)
 
 
 def _grouped(trials: Sequence[Trial]) -> dict[Identity, list[Trial]]:
@@ -208,7 +211,9 @@ def _varied(old: Iterable[Identity], new: Iterable[Identity]) -> tuple[str, ...]
     )
 
 
-def _comparison(pair: Match, metrics: tuple[str, ...], tolerances: Mapping[str, float]) -> Comparison:
+def _comparison(
+    pair: Match, metrics: tuple[str, ...], tolerances: Mapping[str, float], rate: float
+) -> Comparison:
     first, second = pair.before, pair.after
     changes = [
         change(
@@ -219,6 +224,7 @@ def _comparison(pair: Match, metrics: tuple[str, ...], tolerances: Mapping[str, 
             later=pair.later,
             sessions=pair.sessions,
             tolerance=tolerances.get(name),
+            rate=rate,
         )
         for name in metrics
         if not _tells_nothing_new(name, [*first, *second], batch_varied="batch" in pair.varied)
@@ -304,9 +310,9 @@ def _of_one_session(pair: Match) -> list[Doubt]:
     ]
 
 
-def _together(found: list[Comparison]) -> list[Comparison]:
+def _together(found: list[Comparison], rate: float) -> list[Comparison]:
     """All changes of all comparisons, judged as one family."""
-    changes = judged_together([each for comparison in found for each in comparison.changes])
+    changes = judged_together([each for comparison in found for each in comparison.changes], rate)
     judged, start = [], 0
     for comparison in found:
         end = start + len(comparison.changes)

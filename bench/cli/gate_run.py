@@ -4,18 +4,15 @@ Baseline and candidate are cells of one experiment, interleaved in blocks. Block
 or one is broken, or the budget is spent; looking again and again costs no error (see `bench.analysis.sequential`).
 """
 
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import click
-
 from bench import BenchError
 from bench.analysis.gate import UNDECIDED, Judgement, LimitsFile, gate
-from bench.analysis.sequential import LEAST, Look, Looks
+from bench.analysis.sequential import LEAST, Look
 from bench.analysis.trials import Trial, Trials, read_trials
+from bench.cli.blocks import Seen, run_blocks
 from bench.cli.gate import VARIED
 from bench.cli.run_display import Lines
 from bench.experiment.beginning import Prepared, begin, prepare
@@ -75,40 +72,15 @@ def run_until_decided(
         runner = Runner(
             prepared.study, {server.name: server for server in prepared.servers}, folder, Local(), display
         )
-        judged = _run_blocks(runner, lock, budget, lambda look: _judge(folder, sides, limits, look))
+        judged = run_blocks(runner, lock, budget, lambda look: _judge(folder, sides, limits, look))
     return judged, folder, sides
 
 
-def _run_blocks(runner: Runner, lock: int, budget: float, judge: Callable[[Look], Judgement]) -> Judgement:
-    """Run block by block until a look decides, a doubt makes all further blocks useless, or the budget is spent.
-
-    Raises BenchError where it does not suffice for two blocks.
-    """
-    plan, began, coming = runner.folder.trials, time.monotonic(), Looks()
-    most, longest, used = max(trial.block for trial in plan), 0.0, 0.0
-    for block in range(1, most + 1):
-        runner.folder.trials = [trial for trial in plan if trial.block <= block]
-        runner.run(lock)
-        before, used = used, time.monotonic() - began
-        alone, runner.alone_seconds = runner.alone_seconds, 0.0
-        longest = max(longest, used - before - alone)
-        last = block == most or used + longest > budget
-        look = coming.after(block, used / budget, last=last)
-        if look is not None:
-            judged = judge(look)
-            click.echo(f"after {block} blocks, {used:.0f} of {budget:g} s: {judged.verdict}", err=True)
-            if judged.code != UNDECIDED or judged.doubts or last:
-                return judged
-        elif last:
-            break
-    raise BenchError(
-        f"--budget {budget:g}: a block took {longest:.0f} s, and {LEAST} are the least; give {1.2 * LEAST * longest:.0f} s"
-    )
-
-
-def _judge(folder: Folder, sides: Sides, limits: LimitsFile, look: Look) -> Judgement:
+def _judge(folder: Folder, sides: Sides, limits: LimitsFile, look: Look) -> Seen[Judgement]:
     candidate, base = sides.split(read_trials(find_runs([folder.path])))
-    return gate(limits, candidate, base, look.rate)
+    judged = gate(limits, candidate, base, look.rate)
+    # a doubt makes all further blocks useless
+    return Seen(judged, judged.verdict, judged.code != UNDECIDED or bool(judged.doubts))
 
 
 def _sides(prepared: Prepared, by: str | None, baseline: str | None, file: Path) -> Sides:

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench import BenchError
+from bench.cli.blocks import MOST_BLOCKS, compared, run_blocks
 from bench.cli.run_display import Lines, Screen, duration
 from bench.experiment.beginning import Prepared, begin, prepare, resume
 from bench.experiment.duet import Interference, starts
@@ -23,6 +24,8 @@ from bench.experiment.trial import Generator, Local
 
 NOT_ALL = 3
 """Exit code where trials failed: what is there does not decide what was asked."""
+DECIDED_BY = ("server", "version", "model", "batch")
+"""What `--until-decided` compares: the first of these that differs."""
 INTERRUPTED = 130
 """Exit code after Ctrl-C."""
 
@@ -36,6 +39,11 @@ INTERRUPTED = 130
 @click.option("--retry", is_flag=True, help="With --resume: run failed trials again too.")
 @click.option("--trials", type=click.IntRange(1), help="Trials of each cell, instead of the file's.")
 @click.option("--seconds", type=click.IntRange(1), help="Load of each trial, instead of the file's.")
+@click.option(
+    "--until-decided",
+    is_flag=True,
+    help=f"Add blocks until p50, p99 and requests/s of what is compared are decided; at most --trials ({MOST_BLOCKS}).",
+)
 @click.option("--workers", type=click.IntRange(1), help="Load processes on this machine; default: 1.")
 @click.option(
     "--master",
@@ -57,6 +65,7 @@ def run(
     retry: bool,
     trials: int | None,
     seconds: int | None,
+    until_decided: bool,
     workers: int | None,
     master: str | None,
     duet: bool,
@@ -81,6 +90,9 @@ def run(
         raise click.UsageError("--duet: one load process sends to both; leave --workers and --master out")
     if retry and not go_on:
         raise click.UsageError("--retry goes with --resume")
+    if until_decided and (go_on or dry_run):
+        raise click.UsageError("--until-decided goes without --resume and --dry-run")
+    trials = trials or (MOST_BLOCKS if until_decided else None)
     overrides = {name: value for name, value in (("trials", trials), ("seconds", seconds)) if value}
     begun: Folder | None = None
     if go_on:
@@ -100,10 +112,26 @@ def run(
             _show_left(begun, prepared)
         return 0
     generator = Master.at(master, prepared.study) if master else Local(workers or 1)
-    return _run(prepared, begun or begin(prepared, results, note), generator, retry=retry)
+    part = _to_decide(prepared, experiment) if until_decided else None
+    return _run(prepared, begun or begin(prepared, results, note), generator, retry=retry, part=part)
 
 
-def _run(prepared: Prepared, folder: Folder, generator: Generator, *, retry: bool) -> int:
+def _to_decide(prepared: Prepared, experiment: Path) -> str:
+    """The part of the cells that is compared. Raises BenchError where nothing is."""
+    part = next(
+        (each for each in DECIDED_BY if len({getattr(t.cell, each) for t in prepared.plan}) > 1), None
+    )
+    if part is None:
+        raise BenchError(
+            f"{experiment}: --until-decided compares one of {', '.join(DECIDED_BY)}, and none of them differs; "
+            "name two of them in the file"
+        )
+    return part
+
+
+def _run(
+    prepared: Prepared, folder: Folder, generator: Generator, *, retry: bool, part: str | None = None
+) -> int:
     for line in _left_out(prepared):
         click.echo(line, err=True)
     console = Console(stderr=True, highlight=False)
@@ -121,7 +149,10 @@ def _run(prepared: Prepared, folder: Folder, generator: Generator, *, retry: boo
         with display.showing(len(folder.trials), count, seconds):
             runner = Runner(prepared.study, servers, folder, generator, display)
             try:
-                runner.run(lock, again=lambda ended: retry and ended.outcome == "failed")
+                if part is not None:
+                    run_blocks(runner, lock, None, lambda look: compared(folder, part, look))
+                else:
+                    runner.run(lock, again=lambda ended: retry and ended.outcome == "failed")
             except KeyboardInterrupt:
                 folder.tidy()  # reports would take what was broken off for a trial
                 click.echo(f"bench: interrupted; go on with: bench run {folder.path} --resume", err=True)

@@ -247,6 +247,29 @@ def test_by_a_part_of_the_identity() -> None:
         compare_by(trials, "batch")
 
 
+def test_all_comparisons_are_corrected_once() -> None:
+    """Three versions against the first: six changes are judged as a family of six, not of two and then of six."""
+    rng = np.random.default_rng(12)
+    trials = [
+        trial(
+            BASE._replace(version=v),
+            {
+                m: 0.002 * (1.06 if v == 2 else 1) * math.exp(0.01 * rng.standard_normal())
+                for m in ("p50", "p90")
+            },
+            block=i,
+        )
+        for i in range(5)
+        for v in (1, 2, 3, 4)
+    ]
+    found = compare_by(trials, "version", metrics=["p50", "p90"]).changes
+    alone = [change(e.metric, *(np.exp(side).tolist() for side in e.sides), paired=True).p for e in found]
+    assert [each.p for each in found] == pytest.approx(intervals.holm(alone))
+    for each in found:
+        beyond = each.low > 1.02 if each.metric is P50 else each.low > 1.03
+        assert beyond == (each.verdict == "worse")
+
+
 def test_doubts_and_other_surroundings_are_told() -> None:
     hot = {"machine": {"cpu_model": "A", "governor": "performance"}, "payload": {"sha256": "1" * 64}}
     cold = {"machine": {"cpu_model": "B", "governor": "performance"}, "payload": {"sha256": "2" * 64}}

@@ -213,3 +213,10 @@ def wait_for(found, seconds: float = 60.0):  # type: ignore[no-untyped-def]  # w
         assert time.monotonic() < give_up
         time.sleep(0.02)
     return result
+
+
+def test_what_nothing_differs_in_cannot_be_decided(tmp_path: Path) -> None:
+    refused = bench_run(write(tmp_path, servers='["quick"]'), "--until-decided")
+    assert refused.returncode == 2
+    assert "none of them differs" in refused.stderr
+    assert not (tmp_path / "results").exists()

@@ -1,0 +1,68 @@
+"""Blocks of trials until a look at them decides: of a gate, and of an experiment."""
+
+import time
+from collections.abc import Callable, Iterable
+from typing import Final, Generic, NamedTuple, TypeVar
+
+import click
+
+from bench import BenchError
+from bench.analysis.compare import Comparisons, compare_by
+from bench.analysis.comparison_table import summary
+from bench.analysis.sequential import LEAST, Look, Looks
+from bench.analysis.trials import read_trials
+from bench.experiment.folder import Folder
+from bench.experiment.runner import Runner
+from bench.run import find_runs
+
+Judged = TypeVar("Judged")
+DECIDING: Final = ("p50", "p99", "requests_per_second")
+"""What `bench run --until-decided` waits for."""
+MOST_BLOCKS: Final = 60
+"""Of `bench run --until-decided`, unless told otherwise."""
+
+
+class Seen(NamedTuple, Generic[Judged]):
+    """What a look gave."""
+
+    judged: Judged
+    verdict: str
+    over: bool
+    """Whether further blocks are of no use."""
+
+
+def run_blocks(
+    runner: Runner, lock: int, budget: float | None, look_at: Callable[[Look], Seen[Judged]]
+) -> Judged:
+    """Run block by block until a look decides, or the budget of seconds (None: the plan) is spent.
+
+    Raises BenchError where it does not suffice for two blocks.
+    """
+    plan, began, coming = runner.folder.trials, time.monotonic(), Looks()
+    most, longest, used = max(trial.block for trial in plan), 0.0, 0.0
+    for block in range(1, most + 1):
+        runner.folder.trials = [trial for trial in plan if trial.block <= block]
+        runner.run(lock)
+        before, used = used, time.monotonic() - began
+        alone, runner.alone_seconds = runner.alone_seconds, 0.0
+        longest = max(longest, used - before - alone)
+        last = block == most or (budget is not None and used + longest > budget)
+        look = coming.after(block, block / most if budget is None else used / budget, last=last)
+        if look is not None:
+            seen = look_at(look)
+            of = "" if budget is None else f", {used:.0f} of {budget:g} s"
+            click.echo(f"after {block} blocks{of}: {seen.verdict}", err=True)
+            if seen.over or last:
+                return seen.judged
+        elif last:
+            break
+    raise BenchError(
+        f"--budget {budget or 0:g}: a block took {longest:.0f} s, and {LEAST} are the least; give {1.2 * LEAST * longest:.0f} s"
+    )
+
+
+def compared(folder: Folder, part: str, look: Look, metrics: Iterable[str] = DECIDING) -> Seen[Comparisons]:
+    """The comparisons by a part of the cells, over where none is unknown."""
+    found = compare_by(read_trials(find_runs([folder.path])).trials, part, metrics=metrics, rate=look.rate)
+    over = all(each.verdict != "unknown" for each in found.changes)
+    return Seen(found, summary(found), over)
