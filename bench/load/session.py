@@ -269,7 +269,7 @@ class Session:
         gc.unfreeze()
         gevent.sleep(0)  # calls that were cancelled are recorded
         give_up = time.perf_counter() + CANCEL_SECONDS
-        while self.in_flight and time.perf_counter() < give_up:
+        while self.channel.in_flight + self.rest.in_flight and time.perf_counter() < give_up:
             gevent.sleep(0.002)
         self.flush()
 

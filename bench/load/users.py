@@ -164,9 +164,8 @@ class PredictUser(User):  # type: ignore[misc]  # locust ships no types
         call = load.channel.start(PREDICT, recorder.pool.messages[index], getcurrent().switch, load.deadline)
         try:
             reply: Reply = get_hub().switch()
-        except (
-            BaseException
-        ):  # Locust takes this user out of the load: its last answer is waited for without it
+        except BaseException:
+            # Locust takes this user out of the load, or its task gives up: the answer is waited for without it
             call.hand_over(partial(recorder.add, None, index))
             raise
         recorder.add(None, index, reply)
