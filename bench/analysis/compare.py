@@ -296,16 +296,24 @@ def _surroundings(pair: Match) -> list[Doubt]:
 
 
 def _of_one_session(pair: Match) -> list[Doubt]:
-    """A doubt about a baseline of one start of server and load: nothing in it shows how starts differ."""
-    count = len({trial.session or str(trial.path) for trial in pair.before})
-    if pair.paired or count > 1:
+    """A doubt about a side of one start of server and load: nothing in it shows how starts differ.
+
+    A candidate of one borrows that from a baseline of several; one trial alone is no verdict anyway.
+    """
+    if pair.paired:
         return []
+    before, after = (
+        len({trial.session or str(trial.path) for trial in side}) for side in (pair.before, pair.after)
+    )
+    alone = "baseline" if before == 1 else "candidate" if after == 1 < len(pair.after) else None
+    if alone is None or (alone == "candidate" and before >= LENDERS):
+        return []
+    take = " and take these with bench baseline add" if alone == "baseline" else ""
     return [
         Doubt(
             "one session",
-            "the baseline is of one session (start of server and load): how sessions differ is not known",
-            "measure it in two more sessions and take these with bench baseline add, or run both sides "
-            "interleaved with bench gate --run",
+            f"the {alone} is of one session (start of server and load): how sessions differ is not known",
+            f"measure it in two more sessions{take}, or run both sides interleaved with bench gate --run",
         )
     ]
 

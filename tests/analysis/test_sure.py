@@ -112,16 +112,23 @@ def test_a_new_session_differs_as_those_of_the_baseline_do() -> None:
     assert held >= 0.97 * 500
 
 
-def test_a_baseline_of_one_session_passes_no_gate(tmp_path: Path) -> None:
-    (tmp_path / "limits.toml").write_text("[worse_than_baseline]\np50 = 0.5\n")
+@pytest.mark.parametrize(
+    ("before", "after", "alone"),
+    [(1, 3, "baseline"), (1, 1, "baseline"), (2, 1, "candidate"), (3, 1, None), (2, 2, None)],
+)
+def test_a_side_of_one_session_passes_no_gate(
+    tmp_path: Path, before: int, after: int, alone: str | None
+) -> None:
+    (tmp_path / "limits.toml").write_text("[worse_than_baseline]\np50 = '900 %'\n")
     rng = np.random.default_rng(5)
-    candidate, baseline = sessions(rng, 3, 2, 2), sessions(rng, 1, 6, 1)
-    judged = gate(
-        LimitsFile.read(tmp_path / "limits.toml"), Trials(candidate, [], []), Trials(baseline, [], [])
-    )
-    assert judged.code == 3
-    assert [doubt.check for doubt in judged.doubts] == ["one session"]
-    assert "bench baseline add" in judged.doubts[0].remedy
+    candidate, baseline = sessions(rng, after, 6 // after, 2), sessions(rng, before, 6 // before, 1)
+    limits = LimitsFile.read(tmp_path / "limits.toml")
+    judged = gate(limits, Trials(candidate, [], []), Trials(baseline, [], []))
+    assert [doubt.check for doubt in judged.doubts] == ([] if alone is None else ["one session"])
+    assert judged.code == (0 if alone is None else 3)
+    if alone is not None:
+        assert f"the {alone} is of one session" in judged.doubts[0].reason
+        assert ("bench baseline add" in judged.doubts[0].remedy) == (alone == "baseline")
 
 
 def by_second(part: np.ndarray, seconds: int) -> within_run.Seconds:
