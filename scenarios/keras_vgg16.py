@@ -10,7 +10,7 @@ from bench.payload import Pool
 defaults(users=2, spawn_rate=2, run_time="30s", model_name="vgg16")
 option("--image-size", "224", "rows and columns of an image")
 option("--width", "0.25", "factor on the filters of the embedded server's VGG16; 1 is the whole network")
-option("--weights", "", "Keras weights file for the whole network; random weights take as long")
+option("--weights", "", "Keras weights file for the whole network; random weights take as long", private=True)
 
 
 class KerasVgg16(PredictUser):

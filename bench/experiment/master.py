@@ -7,6 +7,7 @@ folders are fetched there (`bench.load.published`): master and workers may be on
 import contextlib
 import http.client
 import json
+import os
 import shutil
 import tarfile
 import time
@@ -25,7 +26,7 @@ from bench.experiment.order import Option, Order
 from bench.experiment.trial import Failed, Glance, check_recorded, check_server
 from bench.recording import MANIFEST
 from bench.run import Run
-from bench.wire.direct import open_url
+from bench.wire.direct import TOKEN_HEADER, TOKEN_VARIABLE, open_url
 
 _LOOK_SECONDS: Final = 0.5
 _ANSWER_SECONDS: Final = 20.0
@@ -208,7 +209,9 @@ class Master:
     def _opened(self, path: str, form: dict[str, str] | None, seconds: float) -> Iterator[Any]:
         content = None if form is None else urllib.parse.urlencode(form).encode()
         try:
-            with open_url(self.url + path, content, timeout=seconds) as answer:
+            token = os.environ.get(TOKEN_VARIABLE)
+            headers = {TOKEN_HEADER: token} if token else {}
+            with open_url(self.url + path, content, timeout=seconds, headers=headers) as answer:
                 yield answer
         except urllib.error.HTTPError as error:
             missing = error.code == http.HTTPStatus.NOT_FOUND

@@ -15,6 +15,7 @@ from bench.load import distribution, parent, session
 from bench.load.interrupts import Interrupts, hide_interrupt
 from bench.load.lifecycle import FirstProcess
 from bench.load.options import add_arguments
+from bench.load.web_guard import WebGuard
 
 log = logging.getLogger("bench")
 
@@ -50,6 +51,9 @@ def _on_init(environment: Any, runner: Any, web_ui: Any = None, **_: Any) -> Non
         process.listen()
         if web_ui is not None:
             process.form.listen(web_ui)
+            WebGuard(environment).listen(
+                web_ui
+            )  # last: what follows Locust's answer is done before the form waits
             process.published.offer(web_ui)
             if process.server is not None:  # Locust announced the form before that server was started
                 log.info("the web form opens now")

@@ -3,13 +3,13 @@
 import argparse
 import json
 import os
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bench import BenchError
+from bench.load.clashes import one_name_once
 from bench.payload import Asked
 from bench.schedule import Schedule, parse
 from bench.schedule.text import FORMS
@@ -19,14 +19,19 @@ from bench.wire.unary import metadata_fields
 
 MODEL = "mnist"
 
-_own: dict[str, tuple[str, str]] = {}
-"""Options that the scenario has asked for: name -> default and help."""
+_own: dict[str, tuple[str, str, bool]] = {}
+"""Options that the scenario has asked for: name -> default, help, private."""
+PRIVATE: set[str] = set()
+"""Options that name files, variables, URLs or processes, as attributes of what is parsed: the web form has none of them."""
 _defaults: dict[str, Any] = {}
 
 
-def option(name: str, default: str, help: str) -> None:
-    """Give the scenario an option of its own; its value is in `Options.own`. Called as the scenario is imported."""
-    _own[name] = (default, help)
+def option(name: str, default: str, help: str, *, private: bool = False) -> None:
+    """Give the scenario an option of its own; its value is in `Options.own`. Called as the scenario is imported.
+
+    `private`: it names a file, a variable or a URL, and can be set on the command line only, not in the web form.
+    """
+    _own[name] = (default, help, private)
 
 
 def defaults(**values: Any) -> None:
@@ -90,11 +95,14 @@ def add_arguments(parser: Any) -> None:
 
     A plugin that has an option of the same name, before or after, ends Locust with one line and code 2.
     """
-    _guard(parser)
+    one_name_once(parser)
 
-    def option(name: str, **settings: Any) -> None:
-        environment = "BENCH_" + name.lstrip("-").upper().replace("-", "_")
-        parser.add_argument(name, env_var=environment, **settings)
+    def option(name: str, *, private: bool = False, **settings: Any) -> None:
+        plain = name.lstrip("-").replace("-", "_")
+        if private:
+            PRIVATE.add(plain)
+            settings["include_in_web_ui"] = False
+        parser.add_argument(name, env_var=f"BENCH_{plain.upper()}", **settings)
 
     option(
         "--model-name", default="", metavar="NAME", help="model to ask for (default: the scenario's, mnist)"
@@ -112,6 +120,7 @@ def add_arguments(parser: Any) -> None:
     option("--seed", default="1", metavar="N", help="seed of everything random (default: 1)")
     option(
         "--mnist",
+        private=True,
         default="",
         metavar="DIR",
         help="IDX files or PNG folders to send instead of the bundled digits",
@@ -131,12 +140,19 @@ def add_arguments(parser: Any) -> None:
     )
     option(
         "--grpc-tls-ca",
+        private=True,
         default="",
         metavar="PEM",
         help="trust this CA instead of the system's (implies --grpc-tls)",
     )
-    option("--grpc-tls-cert", default="", metavar="PEM", help="client certificate (with --grpc-tls-key)")
-    option("--grpc-tls-key", default="", metavar="PEM", help="client key", include_in_web_ui=False)
+    option(
+        "--grpc-tls-cert",
+        private=True,
+        default="",
+        metavar="PEM",
+        help="client certificate (with --grpc-tls-key)",
+    )
+    option("--grpc-tls-key", private=True, default="", metavar="PEM", help="client key")
     option("--grpc-tls-server-name", default="", metavar="NAME", help="name that the certificate must carry")
     option(
         "--authority",
@@ -146,12 +162,14 @@ def add_arguments(parser: Any) -> None:
     )
     option(
         "--metadata",
+        private=True,
         default="",
         metavar="KEY=VARIABLE,...",
         help="metadata sent with each call; values are read from environment variables, so that no secret is recorded",
     )
     option(
         "--results",
+        private=True,
         default="results",
         metavar="DIR",
         help="folder that gets one folder a run (default: results)",
@@ -189,42 +207,41 @@ def add_arguments(parser: Any) -> None:
         help="leave so many seconds at the start out of the numbers, 0: none (default: a transient, a fifth of the run and 10 s at most)",
     )
     option("--note", default="", metavar="TEXT", help="a word in the result folder's name")
-    option("--server-pid", default="", metavar="PID", help="observe this server process on this machine")
-    option("--server-container", default="", metavar="ID", help="observe this Docker container")
+    option(
+        "--server-pid",
+        private=True,
+        default="",
+        metavar="PID",
+        help="observe this server process on this machine",
+    )
+    option("--server-container", private=True, default="", metavar="ID", help="observe this Docker container")
     option(
         "--server-metrics",
+        private=True,
         default="",
         metavar="URL",
         help="read the server's counters on its Prometheus page before, during and after the run",
     )
-    option("--experiment", default="", metavar="JSON", help=argparse.SUPPRESS, include_in_web_ui=False)
-    option("--duet", default="", metavar="JSON", help=argparse.SUPPRESS, include_in_web_ui=False)
-    for name, (default, text) in _own.items():
-        option(name, default=default, metavar="VALUE", help=f"{text} (default: {default or 'none'})")
-    parser.set_defaults(**_defaults)
+    for name in ("--experiment", "--duet"):
+        option(name, private=True, default="", metavar="JSON", help=argparse.SUPPRESS)
+    option(
+        "--web-names",
+        private=True,
+        default="",
+        metavar="NAME,...",
+        help="host names under which the web form is reached, such as that of a proxy before it",
+    )
+    for name, (default, text, private) in _own.items():
+        option(
+            name,
+            private=private,
+            default=default,
+            metavar="VALUE",
+            help=f"{text} (default: {default or 'none'})",
+        )
+    # Locust listens on all interfaces otherwise, for browsers and for workers
+    parser.set_defaults(web_host="127.0.0.1", master_bind_host="127.0.0.1", **_defaults)
     option("--no-samples", default=False, action="store_true", help="keep histograms only, not every request")
-
-
-def _guard(parser: Any) -> None:
-    """Have a parser refuse a second option of one name in one line: Locust would log a traceback and go on without it."""
-    add, add_group = parser.add_argument, parser.add_argument_group
-
-    def add_argument(*names: str, **settings: Any) -> Any:
-        try:
-            return add(*names, **settings)
-        except argparse.ArgumentError as error:
-            print(
-                f"bench: {error}; rename the option in the locustfile or plugin that adds it too",
-                file=sys.stderr,
-            )
-            raise SystemExit(2) from None
-
-    def add_argument_group(*names: Any, **settings: Any) -> Any:
-        group = add_group(*names, **settings)
-        _guard(group)
-        return group
-
-    parser.add_argument, parser.add_argument_group = add_argument, add_argument_group
 
 
 def read_options(parsed: Any) -> Options:

@@ -75,7 +75,7 @@ class Published:
     def _archive(self, name: str) -> Any:
         run = self._runs.get(name)
         if run is None or not run.finished:
-            return f"no finished run {name}", 404
+            return "no finished run of this name\n", 404, {"Content-Type": "text/plain; charset=utf-8"}
         return _pieces(run.path), 200, {"Content-Type": "application/x-tar"}
 
 

@@ -7,18 +7,24 @@ server's pages, BENCH_HTTP_PROXY names it.
 import contextlib
 import os
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 PROXY: Final = "BENCH_HTTP_PROXY"
+TOKEN_HEADER: Final = "X-Bench-Token"  # noqa: S105 - the name of a header
+TOKEN_VARIABLE: Final = "BENCH_WEB_TOKEN"  # noqa: S105 - the name of a variable
+"""A program that sends this variable's value to a Locust that has the same may set every option there."""
 _NAMES: Final = ("http_proxy", "https_proxy", "all_proxy")
 
 
-def open_url(url: str, content: bytes | None = None, *, timeout: float) -> Any:
+def open_url(
+    url: str, content: bytes | None = None, *, timeout: float, headers: Mapping[str, str] | None = None
+) -> Any:
     """What `urllib.request.urlopen` gives for a URL whose scheme the caller has checked, and the errors that it raises."""
+    request = urllib.request.Request(url, content, dict(headers or {}))  # noqa: S310 - as said above
     proxy = os.environ.get(PROXY)
     handler = urllib.request.ProxyHandler({"http": proxy, "https": proxy} if proxy else {})
-    return urllib.request.build_opener(handler).open(url, content, timeout=timeout)
+    return urllib.request.build_opener(handler).open(request, timeout=timeout)
 
 
 @contextlib.contextmanager

@@ -30,6 +30,14 @@ WORKERS = 2
 SECONDS = 60
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _token() -> Iterator[None]:
+    """Known to the master and to `bench run`, which sets options that no form may set."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BENCH_WEB_TOKEN", "a secret of the tests")
+        yield
+
+
 @pytest.fixture(scope="module")
 def master(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """host:port of the web interface of a Locust master with two workers."""

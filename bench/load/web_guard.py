@@ -1,0 +1,166 @@
+"""Guard Locust's web interface: who may ask it, and which options may be set there.
+
+Locust's own interface answers any Host, lets any page of any site read and start tests, and sets every option that is
+named in a form, hidden ones too. Here
+
+- the Host has to be an address, this machine's name or one of `--web-names` (against DNS rebinding);
+- whatever changes something has to come from a page of this interface, or from no page at all (against CSRF);
+- a form sets the options that it shows, and none that names a file, an environment variable or a URL;
+- the host cannot be changed where secrets of the command line would go there.
+
+A program that sends the value of the environment variable BENCH_WEB_TOKEN, where this process has one, may set every
+option: `bench run --master` does.
+"""
+
+import hmac
+import ipaddress
+import os
+import socket
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from flask import Response, g, jsonify, request
+from locust.argument_parser import ui_extra_args_dict
+
+from bench.load.options import PRIVATE
+from bench.wire.direct import TOKEN_HEADER, TOKEN_VARIABLE
+
+_CHANGING: Final = ("/stop", "/stats/reset")
+"""Paths that change something although they are fetched with GET."""
+_FIELDS: Final = frozenset(
+    ("user_count", "spawn_rate", "host", "run_time", "user_classes", "shape_class", "profile")
+)
+_SECRETS: Final = ("metadata", "grpc_tls_key")
+
+
+class WebGuard:
+    """Looks at each request before Locust does."""
+
+    def __init__(self, environment: Any) -> None:
+        parsed = environment.parsed_options
+        self._environment = environment
+        self._prefix = str(parsed.web_base_path or "").rstrip("/")
+        self._given = {name: getattr(parsed, name) for name in PRIVATE}
+        self._schedule, self._rest = _text(parsed.schedule), _text(parsed.rest)
+        names = (
+            *str(parsed.web_names or "").split(","),
+            socket.gethostname(),
+            socket.getfqdn(),
+            parsed.web_host,
+        )
+        self._names = {str(name).strip().lower() for name in names if name} | {"localhost"}
+
+    def listen(self, web: Any) -> None:
+        """Ask before every request, and answer without Locust's permission for other sites."""
+        web.app.before_request(self._before)
+        web.app.after_request(self._after)
+        web.app.wsgi_app = _for_this_site_only(web.app.wsgi_app)
+
+    def _before(self) -> Response | None:
+        trusted = _has_token()
+        if not self._known_host(request.host):
+            return _refused(
+                f"unknown host {request.host}: start Locust with --web-names NAME for a name of yours"
+            )
+        if trusted:
+            return None
+        path = request.path.removeprefix(self._prefix)
+        if (request.method not in ("GET", "HEAD", "OPTIONS") or path in _CHANGING) and not _same_site():
+            return _refused("a page of another site asked for this")
+        if request.method == "POST" and path == "/swarm":
+            return self._swarm()
+        return None
+
+    def _known_host(self, host: str) -> bool:
+        name = (urlsplit(f"//{host}").hostname or "").lower()
+        return name in self._names or name.endswith(".localhost") or _is_address(name)
+
+    def _swarm(self) -> Response | None:
+        """Refuse a form that sets what comes from the command line only."""
+        form, shown = request.form, ui_extra_args_dict()
+        for name in form:
+            if name in self._given:
+                if form[name] not in ("", _text(self._given[name])):
+                    return _not_started(f"{_option(name)} names a file, a variable or a URL")
+            elif name not in _FIELDS and name not in shown:
+                return _not_started(f"{_option(name[:64])} is not in the web form")
+        if "trace:" in form.get("schedule", "") and form["schedule"] != self._schedule:
+            return _not_started("--schedule trace:FILE names a file")
+        secret = next((name for name in _SECRETS if self._given.get(name)), None)
+        elsewhere = form.get("host") not in (None, "", self._environment.host) or (
+            form.get("rest", "") not in ("", self._rest)
+        )
+        if secret is not None and elsewhere:
+            return _not_started(f"{_option(secret)} was given for {self._environment.host}, another host")
+        g.bench_form = True
+        return None
+
+    def _after(self, answer: Response) -> Response:
+        if g.get("bench_form"):  # Locust takes an empty field for a new value
+            for name, value in self._given.items():
+                setattr(self._environment.parsed_options, name, value)
+        return answer
+
+
+def _for_this_site_only(application: Any) -> Any:
+    """Take back the permission for pages of other sites, which Locust gives to all."""
+
+    def guarded(environ: Any, start_response: Any) -> Any:
+        def start(status: str, headers: list[tuple[str, str]], *rest: Any) -> Any:
+            kept = [pair for pair in headers if not pair[0].lower().startswith("access-control-")]
+            kept += [
+                ("X-Content-Type-Options", "nosniff"),
+                ("Content-Security-Policy", "frame-ancestors 'self'"),
+            ]
+            return start_response(status, kept, *rest)
+
+        return application(environ, start)
+
+    return guarded
+
+
+def _same_site() -> bool:
+    """Whether a page of this interface, or no page, made the request. Browsers name the site in one of three ways."""
+    fetched = request.headers.get("Sec-Fetch-Site")
+    if fetched is not None and fetched not in ("same-origin", "none"):
+        return False
+    for name in ("Origin", "Referer"):
+        source = request.headers.get(name)
+        if source is not None:
+            return urlsplit(source).netloc == request.host
+    return True
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+def _has_token() -> bool:
+    token = os.environ.get(TOKEN_VARIABLE, "")
+    return bool(token) and hmac.compare_digest(token.encode(), request.headers.get(TOKEN_HEADER, "").encode())
+
+
+def _refused(text: str) -> Response:
+    return Response(text + "\n", 403, content_type="text/plain; charset=utf-8")
+
+
+def _not_started(reason: str) -> Response:
+    """As Locust tells its form that a test cannot begin."""
+    return jsonify(
+        {
+            "success": False,
+            "message": f"{reason}: give it on Locust's command line (`bench run --master` may set it where both have {TOKEN_VARIABLE})",
+        }
+    )
+
+
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def _text(value: Any) -> str:
+    return "" if value is None else str(value)
