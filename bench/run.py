@@ -17,28 +17,18 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import numpy as np
 
 from bench import BenchError, checksums, hlog, samples
-from bench.choices import FILE as CHOICES
 from bench.chunk import Chunk, Key, Tally
 from bench.contents import RecordedFiles
+from bench.finding import READ, places
 from bench.histogram import Histogram
 from bench.manifest_shape import misfit
-from bench.recording import (
-    COUNTS,
-    EVENTS,
-    HISTOGRAMS,
-    MANIFEST,
-    SAMPLES,
-    SCHEMA,
-    SHARDS,
-    TELEMETRY,
-    RunWriter,
-)
+from bench.recording import COUNTS, MANIFEST, SAMPLES, SCHEMA, SHARDS, RunWriter
 from bench.warmup import Seconds, transient
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Chunk", "Run", "RunWriter", "Unreadable", "WarmUp", "find_runs"]
+__all__ = ["Chunk", "Experiment", "Found", "Run", "RunWriter", "Unreadable", "WarmUp", "find_runs"]
 
 
 AUTOMATIC: Final = "transient at the start"
@@ -149,9 +139,7 @@ class Run:
         """Which files are not as they were when the run ended; nothing is known of runs from before there were ids."""
         if not self.finished or not (self.manifest.get("run_id") or (self.path / checksums.FILE).exists()):
             return []
-        return checksums.altered(
-            self.path, (MANIFEST, HISTOGRAMS, COUNTS, SAMPLES, EVENTS, TELEMETRY, CHOICES)
-        )
+        return checksums.altered(self.path, READ)
 
     @property
     def finished(self) -> bool:
@@ -364,20 +352,32 @@ def broken(path: Path, error: Exception) -> str:
     )
 
 
-def find_runs(paths: Iterable[Path]) -> list[Run | Unreadable]:
-    """Every run in the paths: run folders, or folders of them. Nothing that looks like a run is left out."""
-    found: list[Run | Unreadable] = []
-    for path in dict.fromkeys(paths):  # one that is given twice is one run
-        if not path.exists():
-            found.append(Unreadable(path, f"{path}: does not exist"))
-        elif not path.is_dir():
-            found.append(Unreadable(path, f"{path}: a file; give the folder of a run, or a folder of runs"))
-        elif _looks_like_run(path):
-            found.append(_open(path))
-        else:
-            found += [
-                _open(below) for below in sorted(path.iterdir()) if below.is_dir() and _looks_like_run(below)
-            ]
+@dataclass(frozen=True)
+class Experiment:
+    """An experiment's folder; `bench.journal` reads it."""
+
+    path: Path
+    whole: bool
+    """False: only some of its runs were named."""
+
+
+Found = Run | Unreadable | Experiment
+
+
+def find_runs(paths: Iterable[Path], apart: Path | None = None) -> list[Found]:
+    """Every run in the paths, which are run folders or folders of them, however deep, and every experiment.
+
+    What cannot be read, or holds nothing, is named as `Unreadable`. apart: a folder, such as the baseline, that is
+    passed over where it lies in one of the paths.
+    """
+    found: list[Found] = []
+    for place in places(paths, apart):
+        if place.kind == "run":
+            found.append(_open(place.path))
+            continue
+        whole = place.kind == "experiment"
+        nothing = place.kind == "nothing"
+        found.append(Unreadable(place.path, place.reason) if nothing else Experiment(place.path, whole))
     return found
 
 
@@ -386,7 +386,3 @@ def _open(path: Path) -> Run | Unreadable:
         return Run.open(path)
     except BenchError as error:
         return Unreadable(path, str(error))
-
-
-def _looks_like_run(path: Path) -> bool:
-    return any((path / name).exists() for name in (MANIFEST, HISTOGRAMS, COUNTS, SAMPLES, SHARDS))

@@ -35,6 +35,8 @@ ALLOWED: dict[str, set[str]] = {
     "config": {"sample", "schedule", "config", "wire.dial", "wire.unary"},
     "payload": {"payload", "wire.dtypes", "wire.messages"},
     "jsonl": set(),
+    "journal": {"jsonl"},
+    "finding": {"choices", "checksums", "journal", "recording"},
     "choices": set(),
     "supervisor": set(),
     "supervision": {"supervisor"},
@@ -46,6 +48,7 @@ ALLOWED: dict[str, set[str]] = {
     "contents": {"histogram", "chunk", "hlog", "samples", "recording", "jsonl"},
     "manifest_shape": set(),
     "run": {
+        "finding",
         "choices",
         "checksums",
         "manifest_shape",
@@ -67,9 +70,10 @@ ALLOWED: dict[str, set[str]] = {
     "serve": GROUND | {"wire", "serve", "supervision", "inspection"},
     "export": GROUND | {"wire.messages", "export"},
     "experiment": GROUND
-    | {"checksums", "load", "serve", "wire", "experiment", "supervision", "jsonl", "recording"},
+    | {"checksums", "journal", "load", "serve", "wire", "experiment", "supervision", "jsonl", "recording"},
     "analysis": {
         "sample",
+        "journal",
         "histogram",
         "chunk",
         "run",

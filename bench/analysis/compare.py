@@ -2,11 +2,11 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, field
+from typing import Any, Final
 
 from bench import BenchError
-from bench.analysis import environment
+from bench.analysis import conditions, environment
 from bench.analysis.change import Change, change, judged_together
 from bench.analysis.doubt import Doubt
 from bench.analysis.intervals import ERROR_RATE, LENDERS
@@ -29,17 +29,8 @@ JUDGED: Final = (
     "cpu_per_request",
 )
 """What a comparison looks at, unless told otherwise."""
-COMPARABLE: Final = ("version", "batch", "build", "server", "model", "load")
-"""The parts of an identity that trials can be compared by."""
-EXPECTED: Final[dict[str, tuple[str, ...]]] = {
-    "version": ("model files", "payload"),
-    "batch": ("payload",),
-    "model": ("model files", "payload", "model"),
-    "load": ("load processes",),
-    "server": ("server", "TLS", "model files"),
-    "build": ("server", "TLS", "model files"),
-}
-"""Facts of the environment that differ because of what is compared."""
+COMPARABLE: Final = ("version", "batch", "build", "server", "model", "load", "commit")
+"""What one set of trials can be compared by."""
 
 
 @dataclass(frozen=True)
@@ -87,13 +78,13 @@ def compare(
     *,
     metrics: Iterable[str] = JUDGED,
     tolerances: Mapping[str, float] | None = None,
+    by: Iterable[str] = (),
 ) -> Comparisons:
     """Match what both sides measured and judge the changes together.
 
-    What all trials of one side have otherwise than all of the other (version, build, ...) is what is compared.
-    Raises BenchError where the baseline is not one thing.
+    by: what may differ between the sides; see `match`, which raises BenchError.
     """
-    matches, unmatched = match(before, after)
+    matches, unmatched = match(before, after, by)
     found = [_comparison(each, tuple(metrics), tolerances or {}, ERROR_RATE) for each in matches]
     return Comparisons(_together(found, ERROR_RATE), unmatched)
 
@@ -109,6 +100,10 @@ class Match:
     after: list[Trial]
     paired: bool
     """Whether before[i] and after[i] are of one block."""
+    by: tuple[str, ...] = ()
+    """What may differ."""
+    unpaired: list[Trial] = field(default_factory=list)
+    """Trials without a partner in their block, where others have one: they are in neither side."""
 
     @property
     def surroundings(self) -> list[Doubt]:
@@ -133,28 +128,64 @@ class Match:
         return sides[0], sides[1]
 
 
-def match(before: Sequence[Trial], after: Sequence[Trial]) -> tuple[list[Match], list[tuple[str, Identity]]]:
-    """The cells that both sides measured, and those that one measured alone. Raises BenchError (see `compare`)."""
+def match(
+    before: Sequence[Trial], after: Sequence[Trial], by: Iterable[str] = ()
+) -> tuple[list[Match], list[tuple[str, Identity]]]:
+    """The cells that both sides measured, and those that one measured alone.
+
+    by: what may differ between the sides; without it the one of version, build, server and commit that does. Raises
+    BenchError where anything else differs, within a side too, and where a run is there twice.
+    """
+    conditions.check_distinct({"baseline": before, "candidate": after})
+    for side, trials in (("baseline", before), ("candidate", after)):
+        conditions.check_homogeneous(trials, side, one_commit=False)
+    may_differ = conditions.declared(before, after, by)
     old, new = _grouped(before), _grouped(after)
-    varied = _varied(old, new)
     bases: dict[Identity, Identity] = {}
     for identity in old:
-        if bases.setdefault(identity.without(*varied), identity) != identity:
-            parts = ", ".join(varied)
+        if bases.setdefault(conditions.stripped(identity, may_differ), identity) != identity:
+            parts = ", ".join(may_differ)
             raise BenchError(
                 f"the baseline differs in {parts} itself: give one of them, or compare with --by"
             )
     found, unmatched = [], []
     for identity, trials in new.items():
-        base = bases.get(identity.without(*varied))
+        base = bases.get(conditions.stripped(identity, may_differ))
         if base is None:
             unmatched.append(("candidate", identity))
-            continue
-        pairs = _pairs(old[base], trials)
-        first, second = ([a for a, _ in pairs], [b for _, b in pairs]) if pairs else (old[base], trials)
-        found.append(Match(base, identity, varied, first, second, bool(pairs)))
+        else:
+            found.append(_match(base, identity, old[base], trials, may_differ))
+    if not found and old and new:
+        raise conditions.refused(_different_cells(old, new, may_differ), may_differ)
+    for each in found:
+        conditions.check_alike(each.before, each.after, may_differ, paired=each.paired)
     used = {each.base for each in found}
     return found, unmatched + [("baseline", identity) for identity in old if identity not in used]
+
+
+def _match(
+    base: Identity, identity: Identity, before: list[Trial], after: list[Trial], by: tuple[str, ...]
+) -> Match:
+    varied = tuple(part for part in PARTS if getattr(base, part) != getattr(identity, part))
+    pairs = _pairs(before, after)
+    if not pairs:
+        return Match(base, identity, varied, before, after, False, by)
+    first, second = [a for a, _ in pairs], [b for _, b in pairs]
+    used = {id(trial) for trial in (*first, *second)}
+    left = [trial for trial in (*before, *after) if id(trial) not in used]
+    return Match(base, identity, varied, first, second, True, by, left)
+
+
+def _different_cells(old: Iterable[Identity], new: Iterable[Identity], by: tuple[str, ...]) -> list[str]:
+    """In which parts no cell of one side is like one of the other, beside what may differ."""
+    sides = [[conditions.stripped(identity, by) for identity in side] for side in (old, new)]
+    values = {part: [{str(getattr(i, part)) for i in side} for side in sides] for part in PARTS}
+    disjoint = {part: both for part, both in values.items() if not both[0] & both[1]}
+    return [
+        f"{part}: {', '.join(sorted(first)[:3])} and {', '.join(sorted(second)[:3])}"
+        for part, (first, second) in (disjoint or values).items()
+        if first != second
+    ] or ["no cell of one is a cell of the other"]
 
 
 def compare_by(
@@ -165,14 +196,15 @@ def compare_by(
     metrics: Iterable[str] = JUDGED,
     tolerances: Mapping[str, float] | None = None,
     rate: float = ERROR_RATE,
+    also: Iterable[str] = (),
 ) -> Comparisons:
     """Compare what one set of trials holds by one part of its identity: each value with the baseline, or the least.
 
-    rate: of false verdicts, of all comparisons together. Raises BenchError where all trials have the same value, or none
-    the baseline's.
+    rate: of false verdicts, of all comparisons together; also: what else may differ. Raises BenchError where all trials
+    have the same value, or none the baseline's; see also `match`.
     """
     values = sorted(
-        {getattr(trial.identity, part) for trial in trials}, key=lambda value: (value is None, value)
+        {compared_value(trial, part) for trial in trials}, key=lambda value: (value is None, value)
     )
     named = {str(value): value for value in values}
     if baseline is not None and baseline not in named:
@@ -182,18 +214,23 @@ def compare_by(
             f"--by {part}: all trials have the same ({', '.join(named) or 'none'}); nothing to compare"
         )
     chosen = named[baseline] if baseline is not None else values[0]
-    base = [trial for trial in trials if getattr(trial.identity, part) == chosen]
+    base = [trial for trial in trials if compared_value(trial, part) == chosen]
     found: list[Comparison] = []
     unmatched: list[tuple[str, Identity]] = []
     for value in values:
         if value == chosen:
             continue
-        others = [trial for trial in trials if getattr(trial.identity, part) == value]
-        matches, alone = match(base, others)
+        others = [trial for trial in trials if compared_value(trial, part) == value]
+        matches, alone = match(base, others, (part, *also))
         # judged once, with all others: to correct each step and then all of them would be to correct twice
         found += [_comparison(each, tuple(metrics), tolerances or {}, rate) for each in matches]
         unmatched += alone
     return Comparisons(_together(found, rate), unmatched)
+
+
+def compared_value(trial: Trial, part: str) -> Any:
+    """What a trial is compared by."""
+    return conditions.commit(trial) if part == "commit" else getattr(trial.identity, part)
 
 
 def _grouped(trials: Sequence[Trial]) -> dict[Identity, list[Trial]]:
@@ -201,14 +238,6 @@ def _grouped(trials: Sequence[Trial]) -> dict[Identity, list[Trial]]:
     for trial in trials:
         groups.setdefault(trial.identity, []).append(trial)
     return groups
-
-
-def _varied(old: Iterable[Identity], new: Iterable[Identity]) -> tuple[str, ...]:
-    """The parts of which no value is on both sides."""
-    before, after = list(old), list(new)
-    return tuple(
-        part for part in PARTS if not {getattr(i, part) for i in before} & {getattr(i, part) for i in after}
-    )
 
 
 def _comparison(
@@ -236,7 +265,10 @@ def _comparison(
         changes=changes,
         trials=(len(first), len(second)),
         paired=pair.paired,
-        doubts=doubts_of(first, "baseline") + doubts_of(second, "candidate") + pair.surroundings,
+        doubts=doubts_of(first, "baseline")
+        + doubts_of(second, "candidate")
+        + pair.surroundings
+        + unpaired(pair),
     )
 
 
@@ -279,8 +311,6 @@ def _surroundings(pair: Match) -> list[Doubt]:
     Interleaved trials are compared within their block: each block has its own seed and so its own payload. Others as
     two sets.
     """
-    expected = frozenset(title for part in pair.varied for title in EXPECTED.get(part, ()))
-    servers_differ = bool({"server", "build"} & set(pair.varied))
     groups = (
         [[(a,), (b,)] for a, b in zip(pair.before, pair.after, strict=True)]
         if pair.paired
@@ -290,7 +320,7 @@ def _surroundings(pair: Match) -> list[Doubt]:
     for before, after in groups:
         manifests = [[trial.manifest for trial in side] for side in (before, after)]
         for title, doubt in environment.differences(*manifests).items():
-            if title not in expected and not (servers_differ and title.startswith("server")):
+            if not conditions.brought(title, pair.by) and not _checked(title, before, after):
                 found.setdefault(title, doubt)
     return list(found.values())
 
@@ -314,6 +344,25 @@ def _of_one_session(pair: Match) -> list[Doubt]:
             "one session",
             f"the {alone} is of one session (start of server and load): how sessions differ is not known",
             f"measure it in two more sessions{take}, or run both sides interleaved with bench gate --run",
+        )
+    ]
+
+
+def _checked(title: str, *sides: Sequence[Trial]) -> bool:
+    """Whether both sides know a condition: they are alike in it, or would have been refused."""
+    return all(any(title in conditions.conditions(trial.manifest) for trial in side) for side in sides)
+
+
+def unpaired(pair: Match) -> list[Doubt]:
+    """A warning about trials that are in no pair, though others are."""
+    if not pair.unpaired:
+        return []
+    count, used = len(pair.unpaired), len(pair.before)
+    return [
+        Doubt(
+            "unpaired trials",
+            f"{count} of {count + 2 * used} trials have no partner in their block and are left out of {used} pairs",
+            "go on with the experiment: bench run FOLDER --resume",
         )
     ]
 

@@ -83,7 +83,7 @@ def facts(manifest: Mapping[str, Any]) -> dict[str, str]:
     packages = (manifest.get("machine") or {}).get("packages") or {}
     found |= {f"package {name}": version for name, version in packages.items()}
     found["seed"] = manifest.get("seed")
-    return {title: _text(value) for title, value in found.items() if value is not None}
+    return {title: text(value) for title, value in found.items() if value is not None}
 
 
 def differences(before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any]]) -> dict[str, Doubt]:
@@ -99,6 +99,20 @@ def differences(before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str
         if (title in MATTERS or title.startswith(("package ", "server ")))
         and old.get(title) != new.get(title)
     }
+
+
+def mixed(manifests: Sequence[Mapping[str, Any]], side: str) -> list[Doubt]:
+    """A warning for each fact of the machine and its packages in which the runs of one side differ."""
+    titles = {*MACHINE.values()} & MATTERS
+    return [
+        Doubt(
+            "environment",
+            f"{side}: {title} differs between its runs: {_named(values)}",
+            "measure all on one machine",
+        )
+        for title, values in _values(manifests).items()
+        if len(values) > 1 and (title in titles or title.startswith("package "))
+    ]
 
 
 def _values(manifests: Sequence[Mapping[str, Any]]) -> dict[str, set[str]]:
@@ -136,5 +150,5 @@ def _payload(payload: Mapping[str, Any]) -> str | None:
     return " ".join(hashes) or None
 
 
-def _text(value: Any) -> str:
+def text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)

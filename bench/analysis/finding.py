@@ -44,7 +44,8 @@ class Limit:
         """Whether a cell is one of those that the limit is for."""
         where = self.where
         return (
-            (where.server is None or where.server in (identity.server, identity.build))
+            where.scenario in (None, identity.scenario)
+            and (where.server is None or where.server in (identity.server, identity.build))
             and where.version in (None, identity.version)
             and where.batch in (None, identity.batch)
             and where.load in (None, identity.load)

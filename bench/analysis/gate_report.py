@@ -13,8 +13,9 @@ from bench.analysis.comparison_table import (
     size_text,
     value_text,
 )
+from bench.analysis.failures import Failures
 from bench.analysis.finding import Finding
-from bench.analysis.gate import Judgement, finite
+from bench.analysis.gate import WORDS, Judgement, finite
 from bench.analysis.quantities import ABSENT, NOT_REACHED
 from bench.analysis.table import Column, Table, escaped
 from bench.analysis.trials import PARTS
@@ -36,7 +37,12 @@ def judgement_table(judged: Judgement) -> Table:
             [interval_text(each) for each in rows],
             calm,
         ),
-        Column("outcome", False, [each.outcome for each in rows], [each.outcome != "kept" for each in rows]),
+        Column(
+            "outcome",
+            False,
+            [WORDS[each.outcome] for each in rows],
+            [each.outcome != "kept" for each in rows],
+        ),
     ]
     return Table(columns, [], [])
 
@@ -119,8 +125,22 @@ def plain(judged: Judgement) -> dict[str, Any]:
         "confidence": 1 - 2 * judged.rate,
         "trials": judged.trials,
         "findings": [_plain(finding) for finding in judged.findings],
+        "failed_trials": [_plain_failures(each) for each in judged.failures],
+        "left_out": judged.left_out,
         "doubts": [doubt._asdict() for doubt in judged.doubts],
         "accepted_doubts": [doubt._asdict() for doubt in judged.accepted],
+    }
+
+
+def _plain_failures(each: Failures) -> dict[str, Any]:
+    return {
+        "cell": each.identity._asdict(),
+        "failed": len(each.failed),
+        "trials": each.trials,
+        "allowed": each.allowed,
+        "broken": each.broken,
+        "reasons": [failed.reason for failed in each.failed],
+        "paths": [str(failed.path) for failed in each.failed],
     }
 
 
@@ -150,7 +170,8 @@ def markdown(judged: Judgement) -> str:
     rows = zip(*(column.texts for column in drawn.columns), strict=True)
     parts = [f"**Gate {escaped(judged.verdict)}**"]
     parts.append("\n".join([head, rule, *("| " + " | ".join(map(escaped, row)) + " |" for row in rows)]))
-    told = [f"- warning: {escaped(str(doubt))}" for doubt in judged.doubts]
+    told = [f"- {'FAIL' if each.broken else 'failed'}: {escaped(each.text)}" for each in judged.failures]
+    told += [f"- warning: {escaped(str(doubt))}" for doubt in judged.doubts]
     told += [f"- accepted warning: {escaped(str(doubt))}" for doubt in judged.accepted]
     told += [f"- {escaped(text)}" for text in remarks(judged)]
     if told:
@@ -169,11 +190,16 @@ def junit(judged: Judgement, suite: str) -> str:
             ElementTree.SubElement(case, "failure", message=text)
         elif finding.outcome == "unknown":
             ElementTree.SubElement(case, "error", message=text)
+    for each in judged.failures:
+        case = ElementTree.SubElement(root, "testcase", classname=suite, name="failed trials")
+        if each.broken:
+            ElementTree.SubElement(case, "failure", message=each.text)
     for doubt in judged.doubts:
         case = ElementTree.SubElement(root, "testcase", classname=suite, name=f"no warning: {doubt.check}")
         ElementTree.SubElement(case, "error", message=str(doubt))
-    root.set("tests", str(len(judged.findings) + len(judged.doubts)))
-    root.set("failures", str(sum(each.outcome == "BROKEN" for each in judged.findings)))
+    failed = sum(each.broken for each in judged.failures)
+    root.set("tests", str(len(judged.findings) + len(judged.failures) + len(judged.doubts)))
+    root.set("failures", str(failed + sum(each.outcome == "BROKEN" for each in judged.findings)))
     root.set("errors", str(sum(each.outcome == "unknown" for each in judged.findings) + len(judged.doubts)))
     ElementTree.indent(root)
     return '<?xml version="1.0" encoding="UTF-8"?>\n' + ElementTree.tostring(root, encoding="unicode") + "\n"
@@ -187,7 +213,8 @@ def annotations(judged: Judgement) -> list[str]:
             continue
         level = "error" if finding.outcome == "BROKEN" else "warning"
         text = f"{measured_text(finding)} measured, {allowed_text(finding)} allowed ({interval_text(finding)}); {finding.how}"
-        lines.append(_command(level, f"{finding.outcome}: {name(finding)} {cell}".strip(), text))
+        lines.append(_command(level, f"{WORDS[finding.outcome]}: {name(finding)} {cell}".strip(), text))
+    lines += [_command("error", "FAIL: failed trials", each.text) for each in judged.failures if each.broken]
     return lines + [_command("warning", f"warning: {doubt.check}", str(doubt)) for doubt in judged.doubts]
 
 

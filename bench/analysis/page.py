@@ -66,7 +66,7 @@ def render_page(report: Report) -> str:
         several=len(report.runs) > 1,
         doubtful=doubtful[:MOST_DOUBTS],
         more_doubts=max(0, len(doubtful) - MOST_DOUBTS),
-        unreadable=report.unreadable,
+        missing=report.missing,
         galleries=_galleries(report),
         methods=_methods(report),
         environment=_environment(report),

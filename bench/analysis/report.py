@@ -18,9 +18,9 @@ from bench.analysis.metrics import PERCENTILES, label, reasons_of, share, values
 from bench.analysis.population import Reason
 from bench.analysis.reconciliation import Split, split
 from bench.analysis.sample_size import samples_needed
-from bench.analysis.trials import Identity, block_of, identity_of
+from bench.analysis.trials import FailedTrial, Identity, block_of, identity_of, read_journals
 from bench.histogram import Sparse
-from bench.run import Run, Unreadable, WarmUp, broken
+from bench.run import Experiment, Found, Run, Unreadable, WarmUp, broken
 
 
 @dataclass(frozen=True)
@@ -99,6 +99,19 @@ class Report:
 
     runs: list[RunReport]
     unreadable: list[Unreadable]
+    failed: list[FailedTrial] = field(default_factory=list)
+    """Trials of experiments that gave no run, or one in which every request failed."""
+    not_run: list[Identity] = field(default_factory=list)
+    """What experiments planned and no trial of which has ended."""
+
+    @property
+    def missing(self) -> list[tuple[str, str]]:
+        """What was found and gave no line: a word for it, and which it is with the reason."""
+        return [
+            *(("failed", str(each)) for each in self.failed),
+            *(("not run", each.words(each._fields)) for each in self.not_run),
+            *(("left out", each.reason) for each in self.unreadable),
+        ]
 
     @property
     def unsupported(self) -> list[float]:
@@ -115,25 +128,42 @@ class Report:
         )
 
 
-def report(found: Iterable[Run | Unreadable], within: float | None = None) -> Report:
-    """Read runs one after the other. What cannot be read is told, and keeps nothing else from being read.
+def report(found: Iterable[Found], within: float | None = None) -> Report:
+    """Read runs one after the other. What cannot be read is named, and keeps nothing else from being read.
 
     within: seconds within which goodput wants an answer.
     """
     runs: list[RunReport] = []
     unreadable: list[Unreadable] = []
+    experiments: list[Experiment] = []
+    known: dict[str, Path] = {}
     for run in found:
         if isinstance(run, Unreadable):
             unreadable.append(run)
             continue
+        if isinstance(run, Experiment):
+            experiments.append(run)
+            continue
         try:
             # opened anew, so that what is read of it is let go of before the next
-            runs.append(_report(Run.open(run.path), within))
+            opened = Run.open(run.path)
+            first = known.setdefault(opened.id, run.path)
+            if first != run.path:
+                unreadable.append(Unreadable(run.path, f"{run.path}: a copy of {first}, which is shown"))
+                continue
+            runs.append(_report(opened, within))
         except BenchError as error:
             unreadable.append(Unreadable(run.path, str(error)))
         except Exception as error:  # noqa: BLE001 - one run must not keep the others from being shown
             unreadable.append(Unreadable(run.path, broken(run.path, error)))
-    return Report(sorted(runs, key=lambda run: (run.started, run.name)), unreadable)
+    cells_run = [(run.path, run.manifest) for run in runs]
+    journals = read_journals(experiments, cells_run)
+    return Report(
+        sorted(runs, key=lambda run: (run.started, run.name)),
+        unreadable + journals.unreadable,
+        journals.failed,
+        journals.not_run,
+    )
 
 
 def _report(run: Run, within: float | None) -> RunReport:
@@ -221,6 +251,11 @@ def plain(report: Report) -> dict[str, Any]:
         "units": {"durations": "s", "rates": "1/s", "shares": "0 to 1"},
         "runs": [_plain_run(run) for run in report.runs],
         "cells": [plain_group(group) for group in report.groups],
+        "failed_trials": [
+            {**each.identity._asdict(), "reason": each.reason, "path": str(each.path)}
+            for each in report.failed
+        ],
+        "not_run": [identity._asdict() for identity in report.not_run],
         "unreadable": [{"path": str(each.path), "reason": each.reason} for each in report.unreadable],
     }
 

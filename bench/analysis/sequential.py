@@ -29,6 +29,8 @@ class Look(NamedTuple):
     blocks: int
     rate: float
     """The error rate that this look may use."""
+    last: bool = False
+    """Whether no block follows it."""
 
 
 @dataclass
@@ -52,7 +54,7 @@ class Looks:
             return None
         self._used = share
         self._next = max(blocks + 1, round(blocks * GROWTH))
-        return Look(blocks, rate)
+        return Look(blocks, rate, last)
 
 
 def looks(most: int, alpha: float = ERROR_RATE) -> list[Look]:

@@ -245,10 +245,9 @@ def markdown(report: Report, together: Table | None = None, split: Table | None 
     if doubtful:
         lines = [f"- **{escaped(name)}**: {escaped(str(doubt))}" for name, doubt in doubtful]
         parts.append("Warnings:\n\n" + "\n".join(lines))
-    if report.unreadable:
-        parts.append(
-            "Not readable:\n\n" + "\n".join(f"- {escaped(each.reason)}" for each in report.unreadable)
-        )
+    if report.missing:
+        lines = [f"- **{word}**: {escaped(text)}" for word, text in report.missing]
+        parts.append("Not measured:\n\n" + "\n".join(lines))
     return "\n\n".join(parts) + "\n"
 
 

@@ -4,8 +4,9 @@ The unit that is repeated is the trial, a whole run: requests of one run share i
 of what its identity says.
 """
 
+import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Protocol
@@ -17,7 +18,9 @@ from bench.analysis.doubt import Doubt
 from bench.analysis.metrics import reasons_of, values_of
 from bench.analysis.population import NO_REQUESTS, Population, Reason
 from bench.analysis.within_run import WithinRun
-from bench.run import Run, Unreadable, broken
+from bench.journal import FAILED, Journal, experiment_of
+from bench.run import Experiment, Found, Run, Unreadable, broken
+from bench.sample import CANCELLED_BY_CLIENT, UNSENT
 
 
 class Identity(NamedTuple):
@@ -102,6 +105,25 @@ class Trial:
     session: str = ""
     """Names the start of server and load that it is of; empty: one of its own."""
 
+    run_id: str = ""
+    """The same in every copy of the run; empty: not known."""
+
+
+@dataclass(frozen=True)
+class FailedTrial:
+    """A trial that gave nothing to measure: evidence against what it was a trial of."""
+
+    identity: Identity
+    """As it was planned; the request's name is not known of a trial that never sent one."""
+    block: tuple[str, int] | None
+    reason: str
+    path: Path
+    """The experiment, or the run in which every request failed."""
+
+    def __str__(self) -> str:
+        parts = (part for part in PARTS if part not in ("scenario", "build"))
+        return f"{self.identity.words(parts)}: {self.reason} ({self.path})"
+
 
 @dataclass(frozen=True)
 class Trials:
@@ -111,6 +133,11 @@ class Trials:
     unreadable: list[Unreadable]
     empty: list[Path]
     """Runs without a request."""
+    failed: list[FailedTrial] = field(default_factory=list)
+    not_run: list[Identity] = field(default_factory=list)
+    """What an experiment planned and no trial of which has ended."""
+    left_out: list[str] = field(default_factory=list)
+    """What was found and is not judged, in words."""
 
     def by_identity(self) -> dict[Identity, list[Trial]]:
         """The trials of each thing, in the order in which they began."""
@@ -120,18 +147,28 @@ class Trials:
         return found
 
 
-def read_trials(runs: Iterable[Run | Unreadable], answered_within: float | None = None) -> Trials:
+def read_trials(runs: Iterable[Found], answered_within: float | None = None) -> Trials:
     """Read runs one after the other, in the order in which they began; files of one are let go of before the next.
 
     answered_within: seconds within which goodput wants an answer.
     """
     found = Trials([], [], [])
+    experiments: list[Experiment] = []
+    named: list[tuple[Path, Mapping[str, Any]]] = []
     for run in runs:
         if isinstance(run, Unreadable):
             found.unreadable.append(run)
             continue
+        if isinstance(run, Experiment):
+            experiments.append(run)
+            continue
+        if run.path.absolute().parent.name == FAILED and experiment_of(run.path) is not None:
+            named.append(
+                (run.path, run.manifest)
+            )  # what it measured until it failed is no trial: see the journal
+            continue
         try:
-            trials = _trials(Run.open(run.path), answered_within)
+            trials, failed = _trials(Run.open(run.path), answered_within)
         except BenchError as error:
             found.unreadable.append(Unreadable(run.path, str(error)))
             continue
@@ -139,13 +176,101 @@ def read_trials(runs: Iterable[Run | Unreadable], answered_within: float | None 
             found.unreadable.append(Unreadable(run.path, broken(run.path, error)))
             continue
         found.trials.extend(trials)
-        if not trials:
+        found.failed.extend(failed)
+        if not trials and not failed:
             found.empty.append(run.path)
+    measured = [(trial.path, trial.manifest) for trial in found.trials]
+    journals = read_journals(experiments, measured, named)
+    found.unreadable.extend(journals.unreadable)
+    found.failed.extend(journals.failed)
+    found.not_run.extend(journals.not_run)
     found.trials.sort(key=lambda trial: (trial.started, str(trial.path)))
     return found
 
 
-def _trials(run: Run, answered_within: float | None) -> list[Trial]:
+class Journals(NamedTuple):
+    """What experiments tell beside their runs."""
+
+    failed: list[FailedTrial]
+    not_run: list[Identity]
+    unreadable: list[Unreadable]
+
+
+def read_journals(
+    experiments: Iterable[Experiment],
+    measured: Iterable[tuple[Path, Mapping[str, Any]]],
+    others: Iterable[tuple[Path, Mapping[str, Any]]] = (),
+) -> Journals:
+    """The failed trials of experiments, and what they have not run.
+
+    measured, others: paths and manifests of runs that were measured, and of failed ones. Of an experiment of which
+    only some runs were named, the trials of their cells count.
+    """
+    found = Journals([], [], [])
+    ran = [(experiment_of(path), _cell_key(manifest)) for path, manifest in measured]
+    ran_or_failed = ran + [(experiment_of(path), _cell_key(manifest)) for path, manifest in others]
+    for experiment in experiments:
+        try:
+            journal = Journal.read(experiment.path)
+        except BenchError as error:
+            found.unreadable.append(Unreadable(experiment.path, str(error)))
+            continue
+        home = experiment.path.resolve()
+        named = {cell for folder, cell in ran_or_failed if folder is not None and folder.resolve() == home}
+        for planned, end in journal.failed:
+            if experiment.whole or _cell_key(planned._asdict()) in named:
+                block = (str(home), planned.block)
+                where = experiment.path / end.folder if end.folder else experiment.path
+                found.failed.append(
+                    FailedTrial(_planned(planned.cell, journal), block, end.reason or "", where)
+                )
+        if experiment.whole:
+            done = {cell for folder, cell in ran if folder is not None and folder.resolve() == home}
+            done |= {_cell_key(planned._asdict()) for planned, _ in journal.failed}
+            every = {_cell_key(planned._asdict()): planned.cell for planned in journal.planned}
+            found.not_run.extend(_planned(cell, journal) for key, cell in every.items() if key not in done)
+    return found
+
+
+def _cell_key(trial: Mapping[str, Any]) -> str:
+    """Equal for trials of one planned cell: of a plan's entry, or of a run's manifest."""
+    cell = trial.get("cell") or (trial.get("experiment") or {}).get("cell")
+    return json.dumps(cell, sort_keys=True, default=str)
+
+
+def _planned(cell: Mapping[str, Any], journal: Journal) -> Identity:
+    return Identity(
+        scenario=journal.scenario,
+        request="",
+        server=str(cell.get("server") or ""),
+        build=str(cell.get("build") or ""),
+        model=str(cell.get("model") or ""),
+        version=cell.get("version"),
+        batch=int(cell.get("batch") or 0),
+        load=str(cell.get("load") or ""),
+    )
+
+
+def _trials(run: Run, answered_within: float | None) -> tuple[list[Trial], list[FailedTrial]]:
+    """What a run measured, and of what every request failed."""
+    found = cells(run)
+    answering = {(cell.name, cell.batch) for cell in found if cell.answered.requests}
+    failed = {id(cell) for cell in found if (cell.name, cell.batch) not in answering and _errors(cell)}
+    answered = [(place, cell) for place, cell in enumerate(found) if id(cell) not in failed]
+    return _measured(answered, run, answered_within), [
+        FailedTrial(identity_of(cell, run), block_of(run), f"every request failed: {_errors(cell)}", run.path)
+        for cell in found
+        if id(cell) in failed
+    ]
+
+
+def _errors(cell: Cell) -> str:
+    """The outcomes that speak against the server, such as `812 x UNAVAILABLE`; empty: there are none."""
+    own = ("OK", UNSENT, CANCELLED_BY_CLIENT)
+    return ", ".join(f"{count:,} x {name}" for name, count in cell.outcomes.items() if name not in own)
+
+
+def _measured(found: list[tuple[int, Cell]], run: Run, answered_within: float | None) -> list[Trial]:
     of_run = doubts(run)
     return [
         Trial(
@@ -158,6 +283,7 @@ def _trials(run: Run, answered_within: float | None) -> list[Trial]:
             manifest=run.manifest,
             answered=cell.answered.requests,
             requests=cell.requests,
+            run_id=run.id,
             cancelled=cell.cancelled,
             within=WithinRun(run.path, place),
             examples=_examples(cell),
@@ -166,9 +292,7 @@ def _trials(run: Run, answered_within: float | None) -> list[Trial]:
             reasons=reasons_of(cell, values),
             session=session_of(run),
         )
-        for place, (cell, values) in enumerate(
-            (cell, values_of(cell, answered_within)) for cell in cells(run)
-        )
+        for place, cell, values in ((place, cell, values_of(cell, answered_within)) for place, cell in found)
     ]
 
 

@@ -9,6 +9,7 @@ from rich.console import Console
 from bench import BenchError
 from bench import baseline as kept
 from bench.analysis.compare import doubts_of
+from bench.analysis.conditions import check_distinct, check_homogeneous
 from bench.analysis.doubt import check_accepted
 from bench.analysis.gate import UNDECIDED
 from bench.analysis.intervals import LENDERS
@@ -64,12 +65,17 @@ def add(paths: tuple[Path, ...], accept: tuple[str, ...], folder: Path) -> int:
 
 def _take(paths: tuple[Path, ...], accept: tuple[str, ...], folder: Path, *, replacing: bool) -> int:
     check_accepted(accept, "--accept")
-    new = read_trials(find_runs(paths))
+    new = read_trials(find_runs(paths, apart=folder))
     if new.unreadable:
         raise BenchError(new.unreadable[0].reason)
+    if new.failed:
+        click.echo(f"bench: not taken: a trial failed: {new.failed[0]}", err=True)
+        return UNDECIDED
     if not new.trials or new.empty:
         named = new.empty[0] if new.empty else ", ".join(map(str, paths))
         raise BenchError(f"{named}: no request in it; a baseline must have measured something")
+    check_distinct({"baseline": new.trials})
+    check_homogeneous(new.trials, "baseline", one_commit=False)
     doubts = [doubt for doubt in doubts_of(new.trials, "baseline") if doubt.check not in accept]
     if doubts:
         for doubt in doubts:

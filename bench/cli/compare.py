@@ -11,8 +11,10 @@ from rich.text import Text
 
 from bench import BenchError
 from bench.analysis import comparison_table as told
-from bench.analysis.compare import COMPARABLE, Comparison, Comparisons, compare_by
+from bench.analysis import conditions
+from bench.analysis.compare import COMPARABLE, Comparison, Comparisons, compare_by, compared_value
 from bench.analysis.compare import compare as compare_sides
+from bench.analysis.conditions import DECLARABLE
 from bench.analysis.metrics import METRICS
 from bench.analysis.ranking import pareto, ranking
 from bench.analysis.trials import Identity, Trial, Trials, read_trials
@@ -25,7 +27,17 @@ RANKED = ("inferences_per_second", "p99")
 
 @click.command()
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--by", type=click.Choice(COMPARABLE), help="Compare what the paths hold by this part of it.")
+@click.option(
+    "--by",
+    type=click.Choice(DECLARABLE),
+    multiple=True,
+    help="What differs between the sides; may be given again. Of one path, its runs are compared by the first.",
+)
+@click.option(
+    "--latest",
+    is_flag=True,
+    help="Compare only runs like the newest one of each side: its commit, model, server and load.",
+)
 @click.option(
     "--baseline", metavar="VALUE", help="With --by: the value to compare with (default: the least)."
 )
@@ -43,7 +55,8 @@ RANKED = ("inferences_per_second", "p99")
 def compare(
     *,
     paths: tuple[Path, ...],
-    by: str | None,
+    by: tuple[str, ...],
+    latest: bool,
     baseline: str | None,
     metrics: tuple[str, ...],
     tolerance: float | None,
@@ -52,6 +65,9 @@ def compare(
     as_markdown: bool,
 ) -> int:
     """Compare trials: BASE CANDIDATE..., or with --by the parts of one set of runs.
+
+    Nothing else than what --by names may differ between them; without --by the one of version, build, server and
+    commit that does.
 
     PATHS are run folders or folders of them; several runs of the same thing are its trials. Two trials each are the
     least that shows how trials differ. Trials of one experiment are compared block by block.
@@ -63,18 +79,21 @@ def compare(
     }
     if metrics:
         options["metrics"] = _known(metrics)
-    if by:
-        trials = _read(paths)
-        found = compare_by(trials.trials, by, baseline=baseline, **options)
+    sides = [_read((path,), latest=latest) for path in paths] if len(paths) > 1 and not baseline else []
+    if by and not (sides and _is_baseline(sides, by)):
+        if by[0] not in COMPARABLE:
+            raise BenchError(f"--by {by[0]}: one set of runs is compared by {', '.join(COMPARABLE)}")
+        trials = _read(paths, latest=latest)
+        found = compare_by(trials.trials, by[0], baseline=baseline, also=by[1:], **options)
     else:
-        found, trials = _sides(paths, baseline, options)
+        found, trials = _sides(paths, sides, baseline, by, options)
     if as_json:
         click.echo(json.dumps(told.plain(found), indent=1))
     elif as_markdown:
         click.echo(told.markdown(found), nl=False)
     else:
         _show(Console(file=sys.stdout, highlight=False), found, trials)
-    return _code(found) if check else 0
+    return _code(found, trials) if check else 0
 
 
 def _known(metrics: tuple[str, ...]) -> tuple[str, ...]:
@@ -86,39 +105,60 @@ def _known(metrics: tuple[str, ...]) -> tuple[str, ...]:
     return metrics
 
 
-def _read(paths: tuple[Path, ...]) -> Trials:
+def _is_baseline(sides: list[Trials], by: tuple[str, ...]) -> bool:
+    """Whether the first path is a side of its own: what it holds by the first part is in no other path."""
+    first, *others = ({compared_value(trial, by[0]) for trial in side.trials} for side in sides)
+    return by[0] not in COMPARABLE or not any(first & other for other in others)
+
+
+def _read(paths: tuple[Path, ...], *, latest: bool = False) -> Trials:
     trials = read_trials(find_runs(paths))
     for each in trials.unreadable:
         click.echo(f"bench: left out: {each.reason}", err=True)
     for path in trials.empty:
         click.echo(f"bench: left out: {path}: no request was recorded in its steady part", err=True)
+    for failed in trials.failed:
+        click.echo(f"bench: failed: {failed}", err=True)
+    for identity in trials.not_run:
+        click.echo(f"bench: not run: {identity.words(identity._fields)}", err=True)
     if not trials.trials:
         raise BenchError(
             f"{', '.join(map(str, paths))}: no trial in it; name run folders, or a folder of them"
         )
+    trials = conditions.selected(trials, latest=latest)
+    for text in trials.left_out:
+        click.echo(f"bench: left out: {text}", err=True)
     return trials
 
 
 def _sides(
-    paths: tuple[Path, ...], baseline: str | None, options: dict[str, Any]
+    paths: tuple[Path, ...],
+    sides: list[Trials],
+    baseline: str | None,
+    by: tuple[str, ...],
+    options: dict[str, Any],
 ) -> tuple[Comparisons, Trials]:
     if baseline is not None:
         raise BenchError(f"--baseline {baseline}: only with --by; without it the first path is the baseline")
-    if len(paths) < 2:
+    if not sides:
         raise BenchError(
             f"{paths[0]}: nothing to compare it with; name a candidate, or what differs with --by"
         )
-    before = _read(paths[:1])
+    before, *candidates = sides
+    conditions.check_distinct({str(path): side.trials for path, side in zip(paths, sides, strict=True)})
     found: list[Comparison] = []
     unmatched: list[tuple[str, Identity]] = []
-    everything = list(before.trials)
-    for path in paths[1:]:
-        after = _read((path,))
-        everything += after.trials
-        step = compare_sides(before.trials, after.trials, **options)
+    for after in candidates:
+        step = compare_sides(before.trials, after.trials, by=by, **options)
         found += step.found
         unmatched += step.unmatched
-    return Comparisons(found, unmatched), Trials(everything, [], [])
+    return Comparisons(found, unmatched), Trials(
+        [trial for side in sides for trial in side.trials],
+        [each for side in sides for each in side.unreadable],
+        [path for side in sides for path in side.empty],
+        [each for side in sides for each in side.failed],
+        [identity for side in sides for identity in side.not_run],
+    )
 
 
 def _show(console: Console, found: Comparisons, trials: Trials) -> None:
@@ -176,8 +216,9 @@ def _show_ranking(console: Console, groups: dict[Identity, list[Trial]]) -> None
     )
 
 
-def _code(found: Comparisons) -> int:
-    if any(comparison.doubts for comparison in found.found) or not found.changes:
+def _code(found: Comparisons, trials: Trials) -> int:
+    incomplete = trials.failed or trials.not_run or trials.unreadable or trials.empty
+    if any(comparison.doubts for comparison in found.found) or not found.changes or incomplete:
         return 3
     verdicts = {each.verdict for each in found.changes}
     return 1 if "worse" in verdicts else 3 if "unknown" in verdicts or found.unmatched else 0

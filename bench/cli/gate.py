@@ -1,4 +1,4 @@
-"""`bench gate`: may this be released?"""
+"""`bench gate`: check runs against limits, and end with a verdict for continuous integration."""
 
 import json
 import os
@@ -8,20 +8,22 @@ from pathlib import Path
 from typing import Any, Final
 
 import click
+from click.core import ParameterSource
 from rich.console import Console
 from rich.text import Text
 
 from bench import BenchError
 from bench import baseline as kept
 from bench.analysis import gate_report as told
+from bench.analysis.conditions import DECLARABLE, selected
 from bench.analysis.gate import Judgement, LimitsFile
 from bench.analysis.gate import gate as judge
 from bench.analysis.trials import Trials, read_trials
 from bench.cli.tables import hanging, show_table, warning
 from bench.run import find_runs
 
-VARIED: Final = ("version", "build", "server", "model")
-"""What a candidate can differ in from the baseline within one experiment."""
+ONLY_WITH_RUN: Final = ("budget", "results", "duet")
+ONLY_WITHOUT_RUN: Final = ("latest", "revision")
 
 
 @click.command()
@@ -58,8 +60,15 @@ VARIED: Final = ("version", "build", "server", "model")
     help="Run baseline and candidate until it is decided.",
 )
 @click.option(
-    "--by", type=click.Choice(VARIED), help="With --run: what differs between baseline and candidate."
+    "--by",
+    type=click.Choice(DECLARABLE),
+    multiple=True,
+    help="What differs between baseline and candidate; may be given again. Default: the one of version, build, server and commit that does.",
 )
+@click.option(
+    "--latest", is_flag=True, help="Judge only runs like the newest one: its commit, model, server and load."
+)
+@click.option("--commit", "revision", metavar="REV", help="Judge only runs of this commit.")
 @click.option(
     "--budget",
     type=click.FloatRange(1),
@@ -92,21 +101,27 @@ def gate(
     markdown: Path | None,
     as_json: Path | None,
     experiment: Path | None,
-    by: str | None,
+    by: tuple[str, ...],
+    latest: bool,
+    revision: str | None,
     budget: float,
     duet: bool,
     results: Path,
     testing: bool,
 ) -> int:
-    """Hold runs to their limits. PATHS: run folders or folders of them, the trials of what is to be released.
+    """Check runs against limits. PATHS: run folders or folders of them, the trials of what is to be released.
+
+    Runs may differ from those of the baseline only in what --by names. Failed trials, missing cells, copies of runs
+    and files that were changed never pass.
 
     With --run EXPERIMENT, the first server or version of the experiment is the baseline (or --baseline VALUE) and the
-    others are candidates; blocks of trials are added until all limits are kept, one is broken, or the budget is spent.
+    others are candidates; blocks of trials are added until all limits pass, one fails, or the budget is spent.
 
     With --self-test, PATHS hold many trials of one thing (none: simulated ones), which are compared with each other.
 
-    Exit codes: 0 all limits are kept, 1 a limit is broken, 2 bad usage or input, 3 not believable or not decidable.
+    Exit codes: 0 pass, 1 FAIL, 2 bad usage or input, 3 inconclusive or measurement invalid, 70 a crash of this program.
     """
+    _check_usage(with_run=experiment is not None, testing=testing)
     if testing:
         from bench.cli.self_test import self_test
 
@@ -114,17 +129,34 @@ def gate(
     if (experiment is None) == (not paths):
         raise click.UsageError("name the runs to judge, or an experiment with --run")
     if experiment is not None:
+        if len(by) > 1:
+            raise click.UsageError("--by: with --run one thing differs between the sides")
         limits = LimitsFile.read(limits_file or _beside(experiment))
         value = str(baseline_path) if baseline_path else None
-        judged = _run(experiment, limits, by=by, baseline=value, budget=budget, results=results, duet=duet)
+        only = by[0] if by else None
+        judged = _run(experiment, limits, by=only, baseline=value, budget=budget, results=results, duet=duet)
     else:
-        limits, judged = _judge_runs(paths, limits_file, baseline_path)
+        limits, judged = _judge_runs(paths, limits_file, baseline_path, by, latest=latest, revision=revision)
     _write(judged, limits, junit=junit, markdown=markdown, as_json=as_json)
     _show(Console(file=sys.stdout, highlight=False), judged)
     if os.environ.get("GITHUB_ACTIONS") == "true":
         for line in told.annotations(judged):
             click.echo(line)
     return judged.code
+
+
+def _check_usage(*, with_run: bool, testing: bool) -> None:
+    """Raise UsageError for an option that would do nothing."""
+    context = click.get_current_context()
+    given = {
+        name for name in context.params if context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+    }
+    names = {parameter.name: parameter.opts[0] for parameter in context.command.params}
+    for name in ONLY_WITHOUT_RUN if with_run else ONLY_WITH_RUN:
+        if name in given:
+            raise click.UsageError(f"{names[name]} goes {'without' if with_run else 'with'} --run")
+    if testing and (others := given - {"testing", "paths"}):
+        raise click.UsageError(f"--self-test takes no {names[min(others)]}")
 
 
 def _run(experiment: Path, limits: LimitsFile, **options: Any) -> Judgement:
@@ -146,20 +178,44 @@ def _beside(experiment: Path) -> Path:
 
 
 def _judge_runs(
-    paths: tuple[Path, ...], limits_file: Path | None, baseline_path: Path | None
+    paths: tuple[Path, ...],
+    limits_file: Path | None,
+    baseline_path: Path | None,
+    by: tuple[str, ...],
+    *,
+    latest: bool,
+    revision: str | None,
 ) -> tuple[LimitsFile, Judgement]:
-    candidate = read_trials(find_runs(paths))
-    if not candidate.trials and not candidate.empty:
+    kept_apart = baseline_path or kept.FOLDER
+    candidate = read_trials(find_runs(paths, apart=kept_apart))
+    if not candidate.trials and not candidate.empty and not candidate.failed:
         reason = candidate.unreadable[0].reason if candidate.unreadable else f"{paths[0]}: no run in it"
         raise BenchError(reason)
+    candidate = selected(candidate, latest=latest, revision=revision)
     limits = LimitsFile.read(limits_file or _beside_the_scenario(candidate, paths))
     baseline = _baseline(baseline_path) if limits.relative or baseline_path else None
-    return limits, judge(limits, candidate, baseline)
+    if baseline is None and by:
+        raise click.UsageError(f"--by {by[0]}: there is no baseline; name one with --baseline")
+    if baseline is not None and latest:
+        baseline = selected(baseline, latest=True)
+    if baseline is not None:
+        _of_the_same_scenarios(baseline, candidate, limits)
+    return limits, judge(limits, candidate, baseline, by=by)
+
+
+def _of_the_same_scenarios(baseline: Trials, candidate: Trials, limits: LimitsFile) -> None:
+    """Leave cells of other scenarios out where the limits are those of the candidate's scenario."""
+    scenarios = {trial.identity.scenario for trial in candidate.trials}
+    others = [trial for trial in baseline.trials if trial.identity.scenario not in scenarios]
+    if others and len(others) < len(baseline.trials) and {limits.path.stem} == scenarios:
+        baseline.trials[:] = [trial for trial in baseline.trials if trial.identity.scenario in scenarios]
+        baseline.left_out.append(f"{len(others)} trials of other scenarios in the baseline")
 
 
 def _beside_the_scenario(candidate: Trials, paths: tuple[Path, ...]) -> Path:
     """The limits file of the runs' scenario. Raises BenchError where there is none, or more than one scenario."""
-    scenarios = sorted({trial.identity.scenario for trial in candidate.trials})
+    identities = [trial.identity for trial in candidate.trials] + [each.identity for each in candidate.failed]
+    scenarios = sorted({identity.scenario for identity in identities})
     if len(scenarios) != 1:
         raise BenchError(f"{paths[0]}: {len(scenarios)} scenarios in it; name the limits with --limits FILE")
     commands = [trial.manifest.get("command") or [] for trial in candidate.trials]
@@ -193,7 +249,10 @@ def _show(console: Console, judged: Judgement) -> None:
     if judged.findings:
         show_table(console, told.judgement_table(judged))
     for text in told.remarks(judged):
-        hanging(console, Text.assemble(("unknown  ", "yellow"), text))
+        hanging(console, Text.assemble(("inconclusive  ", "yellow"), text))
+    for each in judged.failures:
+        style = "bold red" if each.broken else "yellow"
+        hanging(console, Text.assemble(("FAIL  " if each.broken else "failed  ", style), each.text))
     for doubt in judged.doubts:
         hanging(console, warning(doubt))
     for doubt in judged.accepted:

@@ -11,9 +11,8 @@ from typing import Final
 from bench import BenchError
 from bench.analysis.gate import UNDECIDED, Judgement, LimitsFile, gate
 from bench.analysis.sequential import LEAST, Look
-from bench.analysis.trials import Trial, Trials, read_trials
+from bench.analysis.trials import FailedTrial, Trial, Trials, read_trials
 from bench.cli.blocks import Seen, run_blocks
-from bench.cli.gate import VARIED
 from bench.cli.run_display import Lines
 from bench.experiment.beginning import Prepared, begin, prepare
 from bench.experiment.folder import Folder
@@ -22,6 +21,9 @@ from bench.experiment.runner import Runner
 from bench.experiment.trial import Local
 from bench.run import find_runs
 
+VARIED: Final = ("version", "build", "server", "model")
+"""What the cells of an experiment may differ in where --by names nothing; of --by also `ALSO`."""
+ALSO: Final = ("batch", "load")
 LEAST_OVERHEAD: Final = 1.5
 """Seconds that no trial can do without beyond its load: Locust's start and end."""
 
@@ -41,8 +43,14 @@ class Sides:
                 t for t in trials.trials if (str(getattr(t.identity, self.part)) == self.baseline) == baseline
             ]
 
-        # what was left out is told once, with the candidate's
-        return Trials(side(False), trials.unreadable, trials.empty), Trials(side(True), [], [])
+        def failed(baseline: bool) -> list[FailedTrial]:
+            return [
+                t for t in trials.failed if (str(getattr(t.identity, self.part)) == self.baseline) == baseline
+            ]
+
+        # what was left out is told once, with the candidate's; what is not run yet comes in later blocks
+        candidate = Trials(side(False), trials.unreadable, trials.empty, failed(False))
+        return candidate, Trials(side(True), [], [], failed(True))
 
 
 def run_until_decided(
@@ -72,13 +80,16 @@ def run_until_decided(
         runner = Runner(
             prepared.study, {server.name: server for server in prepared.servers}, folder, Local(), display
         )
-        judged = run_blocks(runner, lock, budget, lambda look: _judge(folder, sides, limits, look))
+        most = max(trial.block for trial in folder.trials)
+        judged = run_blocks(runner, lock, budget, lambda look: _judge(folder, sides, limits, look, most))
     return judged, folder, sides
 
 
-def _judge(folder: Folder, sides: Sides, limits: LimitsFile, look: Look) -> Seen[Judgement]:
+def _judge(folder: Folder, sides: Sides, limits: LimitsFile, look: Look, most: int) -> Seen[Judgement]:
     candidate, base = sides.split(read_trials(find_runs([folder.path])))
-    judged = gate(limits, candidate, base, look.rate)
+    # a share of failed trials that is allowed is one of all trials, of which some are still to come
+    planned = look.blocks if look.last else most
+    judged = gate(limits, candidate, base, look.rate, by=(sides.part,), planned=planned)
     # a doubt makes all further blocks useless
     return Seen(judged, judged.verdict, judged.code != UNDECIDED or bool(judged.doubts))
 
@@ -86,7 +97,9 @@ def _judge(folder: Folder, sides: Sides, limits: LimitsFile, look: Look) -> Seen
 def _sides(prepared: Prepared, by: str | None, baseline: str | None, file: Path) -> Sides:
     """What differs between baseline and candidate, and the baseline's value: the first in the file. Raises BenchError."""
     every = cells(prepared.study.experiment, prepared.servers)
-    values = {part: list(dict.fromkeys(str(getattr(cell, part)) for cell in every)) for part in VARIED}
+    values = {
+        part: list(dict.fromkeys(str(getattr(cell, part)) for cell in every)) for part in (*VARIED, *ALSO)
+    }
     if by is None:
         different = [part for part in VARIED if len(values[part]) > 1]
         # each server has its build: of the two, the server is the one with a name
@@ -96,6 +109,8 @@ def _sides(prepared: Prepared, by: str | None, baseline: str | None, file: Path)
                 f"{file}: {', '.join(different) or 'nothing'} differs; say what is compared with --by"
             )
         by = different[0]
+    if by not in values:
+        raise BenchError(f"--by {by}: with --run one of {', '.join(values)} differs between the sides")
     if len(values[by]) < 2:
         raise BenchError(f"{file}: --by {by}: one {by} only; a baseline and a candidate are needed")
     if baseline is not None and baseline not in values[by]:

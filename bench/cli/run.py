@@ -16,11 +16,12 @@ from bench.cli.blocks import MOST_BLOCKS, compared, run_blocks
 from bench.cli.run_display import Lines, Screen, duration
 from bench.experiment.beginning import Prepared, begin, prepare, resume
 from bench.experiment.duet import Interference, starts
-from bench.experiment.folder import Ended, Folder
+from bench.experiment.folder import Folder
 from bench.experiment.master import Master
 from bench.experiment.plan import sessions
 from bench.experiment.runner import Runner
 from bench.experiment.trial import Generator, Local
+from bench.journal import Ended
 
 NOT_ALL = 3
 """Exit code where trials failed: what is there does not decide what was asked."""

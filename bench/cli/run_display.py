@@ -8,9 +8,9 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
-from bench.experiment.folder import Ended
 from bench.experiment.plan import Trial
 from bench.experiment.trial import Glance
+from bench.journal import Ended
 
 
 class _Clock:

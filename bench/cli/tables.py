@@ -1,5 +1,7 @@
 """How does a table look in a terminal, wide or narrow?"""
 
+from collections.abc import Iterable
+
 from rich import box
 from rich.console import Console
 from rich.measure import Measurement
@@ -10,6 +12,7 @@ from bench.analysis.doubt import Doubt
 from bench.analysis.report import Report, doubts_told, labels
 from bench.analysis.split_table import TITLE, split_table
 from bench.analysis.table import Column, Table, table
+from bench.analysis.trials import FailedTrial
 
 MOST_LINES = 30
 """Warnings and unreadable runs that are shown one by one."""
@@ -37,13 +40,18 @@ def show_report(console: Console, report: Report) -> None:
     told = [
         warning(doubt, f"{name}: " if len(report.runs) > 1 else "") for name, doubt in doubts_told(report)
     ]
-    told += [Text.assemble(("left out  ", "red"), each.reason) for each in report.unreadable]
+    told += [Text.assemble((f"{word}  ", "red"), text) for word, text in report.missing]
     for text in told[:MOST_LINES]:
         hanging(console, text)
     if len(told) > MOST_LINES:
         console.print(
             Text(f"and {len(told) - MOST_LINES} more warnings or runs left out: see --json", style="yellow")
         )
+
+
+def failed_trials(failed: Iterable[FailedTrial]) -> list[Text]:
+    """A line for each failed trial, with its reason."""
+    return [Text.assemble(("failed  ", "red"), str(each)) for each in failed]
 
 
 def warning(doubt: Doubt, who: str = "", title: str = "warning") -> Text:

@@ -16,6 +16,7 @@ _UNITS: Final = 'a finite number from 0 on is expected, or a share such as "5 %"
 class Where(Table):
     """Which cells a table of limits is for: all where nothing is said."""
 
+    scenario: str | None = key(None, "a scenario's name", "Only runs of this scenario.", '"mnist"')
     server: str | None = key(None, "a server's name or build", "Only this server.", '"embedded"')
     version: int | None = key(None, "a whole number from 0 on", "Only this model version.", "2", ge=0)
     batch: int | None = key(None, "a whole number from 1 on", "Only this batch size.", "32", ge=1)

@@ -10,9 +10,10 @@ from bench.config.reading import checked
 from bench.config.servers import Declared
 from bench.experiment.duet import duet_trials
 from bench.experiment.duet import predicted_seconds as duet_seconds
-from bench.experiment.folder import DESCRIPTION, Folder
+from bench.experiment.folder import Folder
 from bench.experiment.plan import Trial, predicted_seconds, trials
 from bench.experiment.runner import description, digest
+from bench.journal import DESCRIPTION
 from bench.serve.launching.kinds import check, lacking
 
 

@@ -21,32 +21,20 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
 from bench import BenchError
 from bench.experiment.plan import Trial
+from bench.journal import DESCRIPTION, JOURNAL, Ended
 from bench.jsonl import json_line, json_lines
 from bench.recording import MANIFEST
 
 SCHEMA: Final = 1
-DESCRIPTION, JOURNAL, LOCK, FETCHED = "experiment.json", "trials.jsonl", "lock", ".fetched"
+LOCK, FETCHED = "lock", ".fetched"
 _LOCK_SECONDS: Final = 30.0
 """What a killed `bench run` had started is gone within seconds."""
-
-
-@dataclass(frozen=True)
-class Ended:
-    """How a trial ended."""
-
-    number: int
-    outcome: str
-    """`measured` or `failed`."""
-    reason: str | None
-    folder: str | None
-    """Its run folder, relative to the experiment's."""
 
 
 class Folder:

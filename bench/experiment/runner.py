@@ -13,10 +13,11 @@ from bench import BenchError
 from bench.config.experiment import MNIST, Study
 from bench.config.servers import Declared, Started
 from bench.experiment import duet
-from bench.experiment.folder import Ended, Folder
+from bench.experiment.folder import Folder
 from bench.experiment.order import Order
 from bench.experiment.plan import Session, Trial, sessions
 from bench.experiment.trial import Failed, Generator, Glance, Local
+from bench.journal import Ended
 from bench.load.manifest import tree_hash
 from bench.load.site import exported
 from bench.serve.launching import facts

@@ -1,6 +1,7 @@
 """Comparisons whose truth is known: intervals that cover it, verdicts that are rarely wrong, pairs that cancel drift."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -286,10 +287,14 @@ def test_doubts_and_other_surroundings_are_told() -> None:
     assert any("candidate, 2 of 3 trials: requests left late" in text for text in told)
     assert any("CPU differs: A and B" in text for text in told)
     assert not any("payload" in text for text in told)  # another version is asked for in other bytes
-    batches = compare(
-        before, [trial(BASE, {"p50": 0.002}, manifest=cold | {"machine": hot["machine"]})], metrics=["p50"]
-    )
-    assert any("payload differs" in str(doubt) for doubt in batches.found[0].doubts)
+    other = [trial(BASE, {"p50": 0.002}, manifest=cold | {"machine": hot["machine"]}, number=9)]
+    with pytest.raises(BenchError, match="payload: 1111111111111111 and 2222222222222222"):
+        compare(before, other, metrics=["p50"])
+    sown = [
+        replace(each, manifest=each.manifest | {"seed": 7}) for each in other
+    ]  # drawn anew: not the same pool
+    (drawn,) = compare(before, sown, metrics=["p50"]).found
+    assert any("payload differs" in str(doubt) for doubt in drawn.doubts)
 
 
 def test_equal_numbers_are_not_judged_twice() -> None:
@@ -297,7 +302,8 @@ def test_equal_numbers_are_not_judged_twice() -> None:
     before = [trial(BASE, values, number=i) for i in range(3)]
     (found,) = compare(before, [trial(BASE._replace(version=2), values, number=i) for i in range(3)]).found
     assert [each.metric.name for each in found.changes] == ["p50", "requests_per_second"]
-    (batch,) = compare(before, [trial(BASE._replace(batch=16), values, number=i) for i in range(3)]).found
+    larger = [trial(BASE._replace(batch=16), values, number=i) for i in range(3)]
+    (batch,) = compare(before, larger, by=["batch"]).found
     assert "inferences_per_second" in [each.metric.name for each in batch.changes]
 
 

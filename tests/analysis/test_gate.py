@@ -164,7 +164,7 @@ def test_a_doubted_run_is_never_released(tmp_path: Path) -> None:
     doubted = Trials([trial(BASE, {"p99": 0.01}, doubts=(doubt,), number=i) for i in range(3)], [], [])
     judged = gate(limits(tmp_path, "[limits]\np99_ms = 25"), doubted)
     assert codes(judged) == (3, ["kept"])
-    assert judged.verdict.startswith("not believable: 1 doubt")
+    assert judged.verdict == "measurement invalid: 1 pass, 1 warning"
     broken = gate(limits(tmp_path, "[limits]\np99_ms = 1"), doubted)
     assert broken.code == 3
     accepted = gate(limits(tmp_path, 'accept = ["client saturated"]\n[limits]\np99_ms = 25'), doubted)
@@ -209,7 +209,7 @@ def test_runs_that_are_empty_failed_or_unfinished_are_not_released(tmp_path: Pat
     for name, (chunks, finish) in cases.items():
         run = write(results, chunks, note=name, finish=finish)
         found[name] = gate(file, read_trials(find_runs([run.path]))).code
-    assert found == {"good": 0, "empty": 3, "failed": 3, "unfinished": 3}
+    assert found == {"good": 0, "empty": 3, "failed": 1, "unfinished": 3}
 
 
 def test_equal_things_rarely_break_a_gate(tmp_path: Path) -> None:
@@ -255,7 +255,7 @@ def test_every_form_tells_the_same(mixed: Judgement) -> None:
     assert table.count("\n| p99 |") == 1
     assert "100 % odd: x,y z; look" in table
     drawn = gate_report.judgement_table(mixed)
-    assert next(c.texts for c in drawn.columns if c.title == "outcome") == ["BROKEN", "kept", "unknown"]
+    assert next(c.texts for c in drawn.columns if c.title == "outcome") == ["FAIL", "pass", "inconclusive"]
 
 
 def test_annotations_are_one_line_each(mixed: Judgement) -> None:

@@ -1,6 +1,7 @@
 """`bench report` as it is typed: tables that fit, exit codes, pages."""
 
 import json
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -89,12 +90,36 @@ def test_a_page_is_written(results: Path, tmp_path: Path) -> None:
     assert (tmp_path / "page.html").read_text().startswith("<!doctype html>")
 
 
-def test_a_folder_of_experiments_says_where_the_runs_are(tmp_path: Path) -> None:
-    experiment = tmp_path / "experiment"
-    experiment.mkdir()
-    write(experiment, [Chunk.of(**requests(1), keep_samples=False)])
-    done = bench(tmp_path)
-    assert done.returncode == 2
-    assert done.stderr.splitlines() == [
-        f"bench: {tmp_path}: no run in it, but in folders of it: bench report {experiment}"
+def test_what_lies_deeper_is_shown_and_what_failed_is_named(tmp_path: Path) -> None:
+    experiment = tmp_path / "results" / "experiment"
+    experiment.mkdir(parents=True)
+    cells = [
+        {"server": name, "build": name, "model": "mnist", "version": 2, "batch": 1, "load": "16 users"}
+        for name in ("quick", "crashing", "later")
     ]
+    plan = [{"block": 1, "number": n, "seed": 1, "cell": cell} for n, cell in enumerate(cells)]
+    (experiment / "experiment.json").write_text(json.dumps({"plan": plan, "scenario": "scenarios/mnist.py"}))
+    ended = {"number": 1, "outcome": "failed", "reason": "the server ended with signal 11", "folder": None}
+    (experiment / "trials.jsonl").write_text(json.dumps(ended) + "\n")
+    run = write(
+        experiment,
+        [Chunk.of(**requests(1), keep_samples=False)],
+        experiment={"name": "x", "block": 1, "trial": 0, "cell": cells[0]},
+    )
+    shutil.copytree(run.path, tmp_path / "results" / "zcopy")
+    (tmp_path / "results" / "lost").mkdir()
+    told = json.loads(bench(tmp_path / "results", "--json").stdout)
+    assert [each["run"] for each in told["runs"]] == [run.name]
+    assert [(each["server"], each["reason"]) for each in told["failed_trials"]] == [
+        ("crashing", "the server ended with signal 11")
+    ]
+    assert [each["server"] for each in told["not_run"]] == ["later"]
+    left_out = {Path(each["path"]).name: each["reason"] for each in told["unreadable"]}
+    assert set(left_out) == {"zcopy", "lost"}
+    for arguments in ((), ("--markdown",), ("--csv",), ("--html", tmp_path / "page.html")):
+        done = bench(tmp_path / "results", *arguments)
+        shown = done.stdout + done.stderr
+        page = tmp_path / "page.html"
+        shown += page.read_text() if page.exists() else ""
+        for text in ("signal 11", "later", "an empty folder", "a copy of"):
+            assert text in " ".join(shown.split()), arguments

@@ -13,7 +13,8 @@ import pytest
 
 from bench import BenchError
 from bench.analysis.reconciliation import check, split
-from bench.experiment.folder import Ended, Folder
+from bench.experiment.folder import Folder
+from bench.journal import Ended
 from bench.run import Run
 from tests.experiment.experiments import (
     ROOT,

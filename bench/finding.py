@@ -1,0 +1,79 @@
+"""Run folders and experiments below the paths that a user names: nothing that is there is passed over in silence."""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from bench import checksums
+from bench.choices import FILE as CHOICES
+from bench.journal import ASIDE, DESCRIPTION, experiment_of
+from bench.recording import COUNTS, EVENTS, HISTOGRAMS, MANIFEST, SAMPLES, SHARDS, TELEMETRY
+
+READ = (MANIFEST, HISTOGRAMS, COUNTS, SAMPLES, EVENTS, TELEMETRY, CHOICES)
+"""Files of a run that are read where they are there."""
+SIGNS = (MANIFEST, HISTOGRAMS, COUNTS, SAMPLES, SHARDS, TELEMETRY, checksums.FILE)
+"""Each of these shows that a folder was a run's, even where the others are lost."""
+
+
+class Place(NamedTuple):
+    """A folder that was found."""
+
+    path: Path
+    kind: Literal["run", "experiment", "part of an experiment", "nothing"]
+    reason: str = ""
+    """Of a place with nothing in it."""
+
+
+def places(paths: Iterable[Path], apart: Path | None = None) -> list[Place]:
+    """What lies in the paths, each place once; `apart` is passed over where it lies in one of them."""
+    found: dict[str, Place] = {}
+    for path in paths:
+        for place in _in(path, None if apart is None else apart.resolve()):
+            found.setdefault(os.path.abspath(place.path), place)  # noqa: PTH100 - a link is a place of its own
+    for place in list(found.values()):
+        experiment = experiment_of(place.path) if place.kind == "run" else None
+        if experiment is not None:
+            part = Place(experiment, "part of an experiment")
+            found.setdefault(os.path.abspath(experiment), part)  # noqa: PTH100 - as above
+    return list(found.values())
+
+
+def _in(path: Path, apart: Path | None) -> list[Place]:
+    if not path.exists():
+        return [Place(path, "nothing", f"{path}: does not exist")]
+    if not path.is_dir():
+        return [Place(path, "nothing", f"{path}: a file; give the folder of a run, or a folder of runs")]
+    if _looks_like_run(path):
+        return [Place(path, "run")]
+    try:
+        found = _below(path, apart, (path.resolve(),))
+    except OSError as error:
+        return [Place(path, "nothing", f"{path}: {error.strerror}; check the permissions")]
+    nothing = f"{path}: no run in it; record one with: locust -f scenarios/mnist.py"
+    return found or [Place(path, "nothing", nothing)]
+
+
+def _below(path: Path, apart: Path | None, above: tuple[Path, ...]) -> list[Place]:
+    found: list[Place] = []
+    experiment = (path / DESCRIPTION).is_file()
+    if experiment:
+        found.append(Place(path, "experiment"))
+    for below in sorted(path.iterdir()):
+        if below.name.startswith(".") or not below.is_dir() or (experiment and below.name in ASIDE):
+            continue
+        real = below.resolve()
+        if real in above or real == apart:  # a link back up would never end
+            continue
+        if _looks_like_run(below):
+            found.append(Place(below, "run"))
+        elif any(below.iterdir()):
+            found += _below(below, apart, (*above, real))
+        else:
+            reason = f"{below}: an empty folder; what was in it is lost, or remove it"
+            found.append(Place(below, "nothing", reason))
+    return found
+
+
+def _looks_like_run(path: Path) -> bool:
+    return any((path / name).exists() for name in SIGNS)
