@@ -113,8 +113,11 @@ class Channel:
             options.append(("grpc.keepalive_timeout_ms", round(keepalive.limit * 1000)))
         if authority:
             options.append(("grpc.default_authority", authority_of(authority)))
-        if tls is not None and tls.server_name:
-            options.append(("grpc.ssl_target_name_override", tls.server_name))
+        if tls is not None and (
+            tls.server_name or authority
+        ):  # the authority would be the name that is verified
+            name = tls.server_name or self._address.host or "localhost"
+            options.append(("grpc.ssl_target_name_override", name))
         credentials = None if tls is None else _credentials(tls)
         self._channels = [
             grpc.insecure_channel(target, options)

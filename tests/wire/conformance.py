@@ -14,6 +14,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from bench.wire.dial import TLS
 
 Case = Callable[[Any], None]
 CASES: dict[str, Case] = {}
+TARGET: list[tuple[str, str, TLS | None]] = []
 DETAILS = "Modell «größer» nicht gefunden: 100 % ☃ 𝄞"
 TEST_SERVICE = "/t.Test/"
 
@@ -166,6 +168,15 @@ def instants_are_in_order(channel: Any) -> None:
 
 
 @case
+def an_authority_is_no_name_of_a_certificate(channel: Any) -> None:
+    transport, address, tls = TARGET[-1]
+    nameless = tls and replace(tls, server_name=None)
+    other = open_channel(transport, address, tls=nameless, authority="mnist.default.example.com")
+    equal(other.call(TEST_SERVICE + "Echo", b"x", 10.0)[:3], (0, "", b"x"))
+    other.close()
+
+
+@case
 def closing_cancels(channel: Any) -> None:  # the last case: it uses up the channel
     user = gevent.spawn(channel.call, TEST_SERVICE + "Sleep", b"", None, [("seconds", "5")])
     gevent.sleep(0.05)
@@ -181,6 +192,7 @@ def run(transport: str, address: str, folder: Path | None) -> dict[str, str | No
         if folder is None
         else TLS(ca=folder / "ca.pem", certificate=folder / "client.pem", server_name="model.test")
     )
+    TARGET.append((transport, address, tls))
     channel = open_channel(transport, address, tls=tls, metadata=[("x-channel", "every call")])
     channel.connect(10)
     results: dict[str, str | None] = {}
