@@ -83,7 +83,7 @@ class Trial:
     values: dict[str, float]
     """Every metric by name; nan: not measured, or not supported by the number of samples."""
     block: tuple[str, int] | None
-    """The folder of the experiment and the block in it: trials of one block followed each other closely, in random order."""
+    """The folder of the experiment and the block in it: trials of one block followed each other closely, in a balanced order."""
     path: Path
     started: str
     doubts: list[Doubt]
