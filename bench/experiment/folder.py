@@ -33,6 +33,8 @@ from bench.recording import MANIFEST
 
 SCHEMA: Final = 1
 LOCK, FETCHED = "lock", ".fetched"
+_RUN_NAME: Final = re.compile(r".+-b\d+t\d+(-\d+)?")
+"""Of a trial's run folder, which ends with the trial's id."""
 _LOCK_SECONDS: Final = 30.0
 """What a killed `bench run` had started is gone within seconds."""
 
@@ -135,9 +137,10 @@ class Folder:
             left.unlink()
         shutil.rmtree(self.path / FETCHED, ignore_errors=True)
         measured = set(self._finished_runs().values())
-        for path in self._runs():
-            if path not in measured:
-                self.set_aside(path, "interrupted")
+        # one that was killed before it had written its manifest is known by its name alone
+        named = {p for p in self.path.iterdir() if p.is_dir() and _RUN_NAME.fullmatch(p.name)}
+        for path in sorted({*self._runs(), *named} - measured):
+            self.set_aside(path, "interrupted")
 
     def set_aside(self, run: Path, where: str) -> Path:
         """Move a run folder to where reports do not look."""

@@ -148,8 +148,8 @@ def main() -> int:
     parser.add_argument("--loops", type=int, default=2, help="endless loops beside it")
     parser.add_argument("--cpus", default="", help="cores that the suite may use, such as 0 or 0,1")
     parser.add_argument("--quota", type=float, default=None, help="processor time that it may use, in cores")
-    parser.add_argument("pytest", nargs="*", help="further options for pytest, after --")
-    arguments = parser.parse_args()
+    own, _, further = " ".join(sys.argv[1:]).partition(" -- ")
+    arguments = parser.parse_args(own.split(), argparse.Namespace(pytest=further.split()))
     arguments.folder.mkdir(parents=True, exist_ok=True)
     record = arguments.folder / "runs.jsonl"
     rows = [json.loads(line) for line in record.read_text().splitlines()] if record.exists() else []

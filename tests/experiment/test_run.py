@@ -203,6 +203,19 @@ def test_a_trial_counts_when_its_run_is_finished_whatever_the_journal_says(
     assert set(folder.ended()) == {2}
 
 
+def test_a_run_that_was_killed_before_its_manifest_is_put_aside(tmp_path: Path, measured: Path) -> None:
+    place = tmp_path / "copy"
+    shutil.copytree(only_folder(measured).path, place)
+    folder = Folder.open(place)
+    killed = folder.run_of(folder.trials[0]) or Path()
+    (killed / "manifest.json").unlink()
+    folder.tidy()
+    assert not killed.exists()
+    assert (place / "interrupted" / killed.name).is_dir()
+    assert set(folder.ended()) == {2}
+    assert (place / "servers").is_dir()
+
+
 def telemetry(folder: Folder, number: int) -> list[dict[str, object]]:
     run = folder.run_of(folder.trials[number - 1])
     assert run is not None
