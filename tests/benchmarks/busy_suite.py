@@ -13,6 +13,7 @@ import argparse
 import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -150,6 +151,9 @@ def main() -> int:
     parser.add_argument("--quota", type=float, default=None, help="processor time that it may use, in cores")
     own, _, further = " ".join(sys.argv[1:]).partition(" -- ")
     arguments = parser.parse_args(own.split(), argparse.Namespace(pytest=further.split()))
+    signal.signal(
+        signal.SIGTERM, lambda *_: sys.exit(143)
+    )  # the loops end with this program, whoever ends it
     arguments.folder.mkdir(parents=True, exist_ok=True)
     record = arguments.folder / "runs.jsonl"
     rows = [json.loads(line) for line in record.read_text().splitlines()] if record.exists() else []
