@@ -1,11 +1,13 @@
-"""How does a picture from anywhere become an input like those that a model was trained on?"""
+"""Pictures from anywhere as inputs like those that a model was trained on."""
 
+import struct
+import warnings
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from bench import BenchError
 from bench.mnist import SIZE
@@ -27,8 +29,9 @@ def read(path: Path, rows: int, columns: int, channels: int) -> Floats:
     size already, cut out, resized and centred as MNIST's digits were. Anything else is resized only.
     A linear model that knows 95 % of MNIST's digits knows 90 % of them drawn large on a page. Raises BenchError.
     """
-    picture = _opened(path)
-    if (rows, columns, channels) == (SIZE, SIZE, 1):
+    digits = (rows, columns, channels) == (SIZE, SIZE, 1)
+    picture = _opened(path, drawing=digits)
+    if digits:
         return _like_mnist(_grey(picture))[..., np.newaxis]
     if channels not in (1, 3):
         raise BenchError(f"{path}: the model wants {channels} channels; pictures have 1 (grey) or 3 (RGB)")
@@ -38,25 +41,52 @@ def read(path: Path, rows: int, columns: int, channels: int) -> Floats:
     return np.asarray(resized, np.float32).reshape(rows, columns, channels) / np.float32(255)
 
 
-def _opened(path: Path) -> Image.Image:
-    """The picture without transparency: what is transparent is white, as on paper."""
+def _opened(path: Path, *, drawing: bool) -> Image.Image:
+    """The picture the right way up, without transparency: what is transparent is white, as on paper.
+
+    drawing: it is black where white would hide what is drawn in a light colour.
+    """
     try:
-        with Image.open(path, formats=["PNG", "JPEG"]) as picture:
+        with (
+            warnings.catch_warnings(action="ignore"),  # of damaged EXIF, which does no harm
+            Image.open(path, formats=["PNG", "JPEG"]) as picture,
+        ):
             if picture.width * picture.height > _MOST_PIXELS:
                 raise BenchError(
                     f"{path}: {picture.width}×{picture.height} pixels are too many; make it smaller"
                 )
             picture.load()
-            if picture.has_transparency_data:
-                coloured = picture.convert("RGBA")
-                return Image.alpha_composite(Image.new("RGBA", coloured.size, "white"), coloured).convert(
-                    "RGB"
-                )
-            return picture.copy()
+            whole = _upright(picture)
     except FileNotFoundError as error:
         raise BenchError(f"{path}: no such file") from error
     except (UnidentifiedImageError, OSError, SyntaxError) as error:  # Pillow: SyntaxError for a broken PNG
         raise BenchError(f"{path}: not a readable PNG or JPEG picture") from error
+    return _on_paper(whole, drawing=drawing) if whole.has_transparency_data else whole
+
+
+def _upright(picture: Image.Image) -> Image.Image:
+    """As EXIF's Orientation says that it is to be seen; as it is where EXIF is damaged."""
+    try:
+        return ImageOps.exif_transpose(picture)
+    except (ValueError, TypeError, KeyError, ZeroDivisionError, SyntaxError, struct.error):
+        return picture.copy()
+
+
+def _on_paper(picture: Image.Image, *, drawing: bool) -> Image.Image:
+    if picture.mode.startswith("I"):  # Pillow cuts 16 bits off at 255 when it converts them
+        values = np.array(picture)
+        hidden = values == picture.info["transparency"]
+        light = drawing and not hidden.all() and bool(values[~hidden].mean() > 32767)
+        values[hidden] = 0 if light else 65535
+        return Image.fromarray(values)
+    coloured = picture.convert("RGBA")
+    paper = "white"
+    if drawing:
+        alpha = np.asarray(coloured.getchannel("A"), np.float64)
+        seen = np.asarray(coloured.convert("RGB").convert("L"), np.float64)
+        if alpha.any() and (seen * alpha).sum() / alpha.sum() > 127:
+            paper = "black"
+    return Image.alpha_composite(Image.new("RGBA", coloured.size, paper), coloured).convert("RGB")
 
 
 def _grey(picture: Image.Image) -> Floats:

@@ -51,6 +51,55 @@ def test_what_is_transparent_is_paper(tmp_path: Path) -> None:
     np.testing.assert_allclose(picture.read(saved(tmp_path, ink), 28, 28, 1), DIGITS.images[3], atol=0.01)
 
 
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("suffix", ["png", "jpg"])
+def test_a_picture_is_seen_the_way_up_that_exif_says(tmp_path: Path, suffix: str, orientation: int) -> None:
+    """Issue 13: a phone held upright writes its sensor's rows and says in EXIF how to turn them."""
+    turned = {
+        1: None,
+        2: Image.Transpose.FLIP_LEFT_RIGHT,
+        3: Image.Transpose.ROTATE_180,
+        4: Image.Transpose.FLIP_TOP_BOTTOM,
+        5: Image.Transpose.TRANSPOSE,
+        6: Image.Transpose.ROTATE_90,  # EXIF 6 is turned by 270 degrees to be seen
+        7: Image.Transpose.TRANSVERSE,
+        8: Image.Transpose.ROTATE_270,
+    }[orientation]
+    stored = drawn(3) if turned is None else drawn(3).transpose(turned)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = tmp_path / f"digit.{suffix}"
+    stored.save(path, exif=exif, **({"quality": 100} if suffix == "jpg" else {}))
+    np.testing.assert_allclose(picture.read(path, 28, 28, 1), DIGITS.images[3], atol=0.05)
+
+
+def test_damaged_exif_does_not_hide_a_picture(tmp_path: Path) -> None:
+    path = tmp_path / "digit.jpg"
+    drawn(3).save(path, exif=b"Exif\x00\x00MM\x00*\x00\x00\xff\xff", quality=100)
+    np.testing.assert_allclose(picture.read(path, 28, 28, 1), DIGITS.images[3], atol=0.05)
+
+
+@pytest.mark.parametrize("ink", [0, 255], ids=["dark", "light"])
+@pytest.mark.parametrize("mode", ["LA", "RGBA", "I;16"])
+def test_ink_of_any_colour_is_seen_on_nothing(tmp_path: Path, mode: str, ink: int) -> None:
+    shape = drawn(3)
+    path = tmp_path / "ink.png"
+    if mode == "I;16":
+        deep = np.asarray(shape, np.uint16) * 257 if ink else 65535 - np.asarray(shape, np.uint16) * 257
+        Image.fromarray(deep).save(path, transparency=0 if ink else 65535)
+    else:
+        picture_of_ink = Image.new("LA", (28, 28), ink)
+        picture_of_ink.putalpha(shape)
+        picture_of_ink.convert(mode).save(path)
+    np.testing.assert_allclose(picture.read(path, 28, 28, 1), DIGITS.images[3], atol=0.01)
+
+
+def test_what_is_transparent_is_white_for_models_of_colours(tmp_path: Path) -> None:
+    path = tmp_path / "logo.png"
+    Image.new("RGBA", (8, 8), (255, 0, 0, 0)).save(path)
+    assert (picture.read(path, 4, 4, 3) == 1).all()
+
+
 def test_sixteen_bits_are_not_cut_off(tmp_path: Path) -> None:
     deep = Image.fromarray(np.asarray(drawn(3), np.uint16) * 257)
     np.testing.assert_allclose(picture.read(saved(tmp_path, deep), 28, 28, 1), DIGITS.images[3], atol=1e-5)

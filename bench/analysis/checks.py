@@ -13,6 +13,7 @@ from bench.analysis import client, reconciliation
 from bench.analysis.cells import Cell, cells, population
 from bench.analysis.doubt import Doubt
 from bench.analysis.sample_size import samples_needed
+from bench.protocol.hints import THREADS, hint
 from bench.run import Run
 from bench.sample import CANCELLED_BY_CLIENT, UNSENT
 from bench.warmup import Part, excess, trend
@@ -232,11 +233,26 @@ def _errors(run: Run) -> list[Doubt]:
     told = next((row.get("text") for row in run.errors if row.get("outcome") == most), None)
     said = f' ("{printable(str(told))}")' if told else ""
     text = f"{(total - answered) / total:.1%} of the requests failed, most with {most}{said}"
-    return [
-        Doubt(
-            "errors", text, "they count as slower than any answer: find the reason in the server's log first"
-        )
-    ]
+    return [Doubt("errors", text, _remedy(run, most, str(told or "")))]
+
+
+def _remedy(run: Run, status: str, details: str) -> str:
+    """What helps against an error that a server is known for; else where to look."""
+    known = hint(status, details)
+    if known is None:
+        return "they count as slower than any answer: find the reason in the server's log first"
+    if known.key != THREADS:
+        return f"{known.cause}: {known.remedy}"
+    users = (run.manifest.get("load") or {}).get("users")
+    cores = (run.manifest.get("machine") or {}).get("logical_cores")
+    threads = 64
+    while users and threads < 2 * users:
+        threads *= 2
+    here = f", {4 * cores} on a server with the {cores} cores of this machine" if cores else ""
+    return (
+        f"if it is a TensorFlow Serving, its --grpc_max_threads (4 x cores{here}) is less than the calls in flight"
+        f"{f' ({users} users)' if users else ''}: start it with --grpc_max_threads={threads}; its log does not show it"
+    )
 
 
 def printable(text: str) -> str:
@@ -250,14 +266,7 @@ def _wrong_answers(run: Run) -> list[Doubt]:
     found = []
     mismatched = sum(tally.mismatched for tally in whole.tallies.values())
     if mismatched:
-        found.append(
-            Doubt(
-                "wrong answers",
-                f"{mismatched:,} answers were not by the model and version asked for, not of the shape of the question, "
-                "or not what the same question got before",
-                "compare the server's configuration with what the run asks for, and its answers with an idle server's",
-            )
-        )
+        found += _by_cause(run, mismatched)
     asked = (run.manifest.get("target") or {}).get("version_asked")
     by_name: dict[str, set[int]] = {}
     for key, _ in whole.tallies:
@@ -285,6 +294,48 @@ def _wrong_answers(run: Run) -> list[Doubt]:
                 "ask for one version (--model-version), or keep the model folder still",
             )
         )
+    return found
+
+
+_CAUSES: Final = {
+    "unreadable": ("could not be read", "find out what answers there"),
+    "model": ("were of another model than asked for", "compare the server's configuration with the payload"),
+    "version": (
+        "were of another version than asked for",
+        "compare the server's configuration with what the run asks for",
+    ),
+    "missing output": (
+        "lacked the output",
+        "name one of the outputs that `bench metadata` shows in the payload",
+    ),
+    "dtype": ("had another dtype than expected", "compare the output with what `bench metadata` shows"),
+    "shape": ("had another shape than expected", "compare the output with what `bench metadata` shows"),
+    "values": (
+        "were not what the same request got before",
+        "compare them with an idle server's; a model that draws lots sets repeatable = False",
+    ),
+}
+"""Cause in the manifest's `wrong_answers` -> what is said of such answers, and the remedy."""
+
+
+def _by_cause(run: Run, mismatched: int) -> list[Doubt]:
+    """A warning for each cause of wrong answers."""
+    counts: dict[str, int] = {}
+    examples: dict[str, str] = {}
+    for causes in (run.manifest.get("wrong_answers") or {}).values():
+        for cause, row in causes.items():
+            counts[cause] = counts.get(cause, 0) + int(row["count"])
+            examples.setdefault(cause, " ".join(str(row["example"]).split()))
+    found = [
+        Doubt("wrong answers", f"{count:,} answers {_CAUSES[cause][0]}: {examples[cause]}", _CAUSES[cause][1])
+        for cause, count in sorted(counts.items(), key=lambda item: -item[1])
+        if cause in _CAUSES
+    ]
+    unnamed = mismatched - sum(count for cause, count in counts.items() if cause in _CAUSES)
+    if unnamed > 0:
+        text = f"{unnamed:,} answers were wrong; the run does not say by which check"
+        remedy = "run it again, and see its `wrong_answers` in manifest.json"
+        found.append(Doubt("wrong answers", text, remedy))
     return found
 
 

@@ -8,9 +8,9 @@ from typing import Any, Final
 import click
 
 from bench import BenchError
-from bench.inspection import Inquiry
 from bench.load.options import metadata_of, tls_of
 from bench.load.target import address_of
+from bench.target.inquiry import Inquiry
 from bench.wire.client import open_channel
 
 _PEM: Final = click.Path(exists=True, dir_okay=False)

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from bench.cli.asking import asks_a_server, inquiry, picks_a_version
-from bench.inspection import Tensor, describe
+from bench.target.inquiry import describe
 
 
 @click.command(context_settings={"max_content_width": 110})
@@ -31,8 +31,5 @@ def metadata(model: str, as_json: bool, **server: Any) -> None:
         click.echo(f"  {name} ({signature.method or 'no method'})")
         for kind, tensors in (("input", signature.inputs), ("output", signature.outputs)):
             for alias, tensor in tensors.items():
-                click.echo(f"    {kind:<6} {alias}: {tensor.dtype} {_shape(tensor)}")
-
-
-def _shape(tensor: Tensor) -> str:
-    return "of any shape" if tensor.shape is None else str(list(tensor.shape))
+                optional = " (optional)" if kind == "input" and alias in signature.optional else ""
+                click.echo(f"    {kind:<6} {alias}: {tensor}{optional}")

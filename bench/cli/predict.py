@@ -7,8 +7,8 @@ from typing import Any
 import click
 
 from bench.cli.asking import asks_a_server, inquiry, picks_a_version
-from bench.single_shot import Prediction, question
-from bench.single_shot import predict as ask
+from bench.target.single_shot import Prediction, question
+from bench.target.single_shot import predict as ask
 
 
 @click.command(context_settings={"max_content_width": 110})
@@ -28,6 +28,8 @@ def predict(
     """
     with inquiry(**server) as asked:
         how = question(asked, signature, output)
+        if how.note:
+            click.echo(how.note, err=True)
         seen = []
         for path in pictures:
             seen.append(ask(asked, how, path))

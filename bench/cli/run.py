@@ -3,6 +3,7 @@
 import contextlib
 import signal
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
@@ -14,26 +15,37 @@ from rich.table import Table
 from bench import BenchError
 from bench.cli.blocks import MOST_BLOCKS, compared, run_blocks
 from bench.cli.run_display import Lines, Screen, duration
+from bench.config.servers import Remote
 from bench.experiment.beginning import Prepared, begin, prepare, resume
 from bench.experiment.duet import Interference, starts
 from bench.experiment.folder import Folder
 from bench.experiment.master import Master
 from bench.experiment.plan import sessions
+from bench.experiment.preflight import refused
 from bench.experiment.runner import Runner
 from bench.experiment.trial import Generator, Local
 from bench.journal import Ended
+from bench.serve.launching.kinds import launched
+from bench.serve.launching.running import Served
 
 NOT_ALL = 3
 """Exit code where trials failed: what is there does not decide what was asked."""
 DECIDED_BY = ("server", "version", "model", "batch")
 """What `--until-decided` compares: the first of these that differs."""
+BAD_INPUT = 2
+"""Exit code of --dry-run where a cell cannot be measured."""
 INTERRUPTED = 130
 """Exit code after Ctrl-C."""
 
 
 @click.command()
 @click.argument("experiment", type=click.Path(exists=True, path_type=Path))
-@click.option("--dry-run", is_flag=True, help="Print the plan with its predicted duration; start nothing.")
+@click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Print the plan with its predicted duration; start nothing, but look whether the payloads fit the plan and "
+    "servers that run already.",
+)
 @click.option(
     "--resume", "go_on", is_flag=True, help="Go on with the newest run of EXPERIMENT, or with that folder."
 )
@@ -111,7 +123,7 @@ def run(
             _show_plan(Console(file=sys.stdout, highlight=False), prepared)
         else:
             _show_left(begun, prepared)
-        return 0
+        return _dry_preflight(prepared)
     generator = Master.at(master, prepared.study) if master else Local(workers or 1)
     part = _to_decide(prepared, experiment) if until_decided else None
     return _run(prepared, begun or begin(prepared, results, note), generator, retry=retry, part=part)
@@ -232,6 +244,22 @@ def _show_plan(console: Console, prepared: Prepared) -> None:
         f"{experiment.trials} blocks, {launches} starts of a server, {experiment.seconds} s of load a trial, "
         f"seed {experiment.seed}: about {duration(seconds)}"
     )
+
+
+def _dry_preflight(prepared: Prepared) -> int:
+    """Hold the payloads against the plan, and against the servers that run already; gives the exit code."""
+    study = prepared.study
+    running = {server.name: server for server in prepared.servers if isinstance(server.spec, Remote)}
+    started = [trial for trial in prepared.plan if trial.cell.server not in running]
+    reasons = refused(study, started, None) if started else {}
+    models = [Served(name, None, tuple(model.versions)) for name, model in study.experiment.models.items()]
+    for name, server in running.items():
+        trials = [trial for trial in prepared.plan if trial.cell.server == name]
+        with tempfile.TemporaryDirectory() as place, launched(server, models, Path(place), []) as found:
+            reasons |= refused(study, trials, found)
+    for cell, reason in reasons.items():
+        click.echo(f"refused: {cell.title()}: {reason}", err=True)
+    return BAD_INPUT if reasons else 0
 
 
 def _show_left(folder: Folder, prepared: Prepared) -> None:

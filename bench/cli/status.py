@@ -6,8 +6,8 @@ from typing import Any
 import click
 
 from bench.cli.asking import asks_a_server, inquiry
-from bench.inspection import VersionState
-from bench.inspection import status as ask
+from bench.target.inquiry import VersionState
+from bench.target.inquiry import status as ask
 
 
 @click.command(context_settings={"max_content_width": 110})

@@ -32,27 +32,13 @@ class Order(NamedTuple):
 
     def options(self) -> dict[str, Option]:
         """The scenario's options by their names without dashes; None: as if the option was not given."""
-        experiment, cell = self.study.experiment, self.trial.cell
-        schedule = load_of(experiment, cell).schedule
-        own = {name.replace("_", "-"): value for name, value in experiment.options.items()}
         return {
-            "model-name": cell.model,
-            "model-version": cell.version,
-            "signature": experiment.models[cell.model].signature,
-            "batch-size": cell.batch,
-            "deadline": experiment.deadline,
-            "seed": self.trial.seed,
-            "note": self.trial.id,
-            "schedule": None if schedule == "closed" else schedule,
-            "no-samples": not experiment.samples,
+            **cell_options(self.study, self.trial),
+            **server_options(self.server),
             "server-pid": self.server.pid,
             "server-container": self.server.container,
             "server-metrics": self.server.metrics,
-            "metadata": ",".join(f"{key}={variable}" for key, variable in self.server.metadata.items())
-            or None,
-            "authority": self.server.authority,
-            **_tls(self.server.tls),
-            **own,
+            **_own(self.study),
         }
 
     def described(self) -> dict[str, Any]:
@@ -65,6 +51,34 @@ class Order(NamedTuple):
             "seed": self.study.experiment.seed,
             "server": dict(self.facts),
         }
+
+
+def cell_options(study: Study, trial: Trial) -> dict[str, Option]:
+    """What a trial's cell says, and what is the same for all."""
+    experiment, cell = study.experiment, trial.cell
+    schedule = load_of(experiment, cell).schedule
+    return {
+        "model-name": cell.model,
+        "model-version": cell.version,
+        "signature": experiment.models[cell.model].signature,
+        "batch-size": cell.batch,
+        "deadline": experiment.deadline,
+        "seed": trial.seed,
+        "note": trial.id,
+        "schedule": None if schedule == "closed" else schedule,
+        "no-samples": not experiment.samples,
+        **_own(study),
+    }
+
+
+def server_options(server: Running) -> dict[str, Option]:
+    """How a server is called."""
+    pairs = ",".join(f"{key}={variable}" for key, variable in server.metadata.items())
+    return {"metadata": pairs or None, "authority": server.authority, **_tls(server.tls)}
+
+
+def _own(study: Study) -> dict[str, Option]:
+    return {name.replace("_", "-"): value for name, value in study.experiment.options.items()}
 
 
 def _tls(tls: TLS | None) -> dict[str, Option]:

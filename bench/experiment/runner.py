@@ -15,7 +15,8 @@ from bench.config.servers import Declared, Started
 from bench.experiment import duet
 from bench.experiment.folder import Folder
 from bench.experiment.order import Order
-from bench.experiment.plan import Session, Trial, sessions
+from bench.experiment.plan import Cell, Session, Trial, sessions
+from bench.experiment.preflight import refused
 from bench.experiment.trial import Failed, Generator, Glance, Local
 from bench.journal import Ended
 from bench.load.manifest import tree_hash
@@ -50,6 +51,8 @@ class Runner:
     folder: Folder
     generator: Generator
     display: Display
+    _refused: dict[str, dict[Cell, str]] = field(default_factory=dict)
+    """By server: cells that its preflight has refused, and why."""
     _models: list[Served] = field(default_factory=list)
     _hashes: dict[str, dict[str, str]] = field(default_factory=dict)
     alone_seconds: float = 0.0
@@ -87,7 +90,14 @@ class Runner:
                 for trial in trials:
                     self._fail(trial, str(error), 0.0)
                 return []
+            if isinstance(self.generator, Local) and declared.name not in self._refused:
+                planned = [each for each in self.folder.trials if each.cell.server == declared.name]
+                self._refused[declared.name] = refused(self.study, planned, server)
+            reasons = self._refused.get(declared.name, {})
             for number, trial in enumerate(trials):
+                if trial.cell in reasons:
+                    self._fail(trial, reasons[trial.cell], 0.0)
+                    continue
                 self._trial(trial, declared, server, lock)
                 if server.ended() is not None:
                     return trials[number + 1 :]

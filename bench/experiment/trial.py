@@ -175,7 +175,7 @@ def _command(order: Order) -> list[str]:
     }
     return [
         *(sys.executable, "-m", "locust", "-f", str(order.study.scenario), "--headless", "--only-summary"),
-        *(argument for name, value in options.items() for argument in _argument(name, value)),
+        *(argument for name, value in options.items() for argument in arguments_of(name, value)),
     ]
 
 
@@ -185,7 +185,8 @@ def _differing(order: Order, described: Path) -> dict[str, Any]:
     return {name.replace("-", "_"): "" if value is None else value for name, value in options.items()}
 
 
-def _argument(name: str, value: Option) -> Sequence[str]:
+def arguments_of(name: str, value: Option) -> Sequence[str]:
+    """An option as it stands on a command line."""
     if value is None:
         return []
     if isinstance(value, bool):

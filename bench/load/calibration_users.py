@@ -51,6 +51,8 @@ def _one(options: Options) -> Pool:
 class Closed(PredictUser):
     """As fast as the server answers."""
 
+    preflight = False  # the null server has no model
+
     @classmethod
     def payload(cls, options: Options) -> Pool:
         """What the scenario sends."""
@@ -59,6 +61,8 @@ class Closed(PredictUser):
 
 class Open(ArrivalUser):
     """At a rate."""
+
+    preflight = False
 
     schedule: ClassVar[str] = "poisson:1000"
 

@@ -2,9 +2,8 @@
 
 Messages, on Locust's own connection between worker and master:
 
-- `bench-hello` (worker: its clock) is answered by `bench-origin` (master: its clock, the start of the run, the first
-  time also what the idle server has answered);
-  the half of the round trip bounds the error of the clock offset so found.
+- `bench-hello` (worker: its clock) is answered by `bench-origin` (master: its clock, the start of the run, first also
+  the idle server's answers); half of the round trip bounds the error of the clock offset so found.
 - `bench-chunk`: a quarter second of one worker's records, as bytes.
 - `bench-users` (worker: its open-loop users) is answered, some time later and to all workers, by `bench-plan`:
   which arrivals are whose, from when on (see `bench.load.streams`).
@@ -28,11 +27,12 @@ from bench import BenchError
 from bench.choices import Choices
 from bench.chunk import Chunk, Pause
 from bench.load import idle, session
+from bench.load.causes import Causes, merged
 from bench.load.idle import Answered
 from bench.load.known_worker import KnownWorker
 from bench.load.options import read_options
 from bench.load.session import Session
-from bench.load.sources import make_pools
+from bench.load.sources import make_pools, sending_classes
 from bench.load.streams import Counts, Plan
 from bench.load.target import address_of
 from bench.load.telemetry import LoopDelayProbe, ProcessProbe, Telemetry, Values
@@ -53,11 +53,6 @@ TOGETHER_SECONDS = 10.0
 however long each worker takes to make its requests."""
 CLOCK_ROUNDS = 5
 """Round trips of which the shortest gives the clock offset."""
-
-
-def _classes(environment: Any) -> list[str]:
-    """The names of the user classes that send requests of ours."""
-    return sorted(user.__name__ for user in environment.user_classes if hasattr(user, "payload"))
 
 
 class Worker:
@@ -107,7 +102,11 @@ class Worker:
         self._say_hello()
 
     def _say_hello(self) -> None:
-        said = {"clock": time.perf_counter(), "round": self._rounds, "classes": _classes(self.environment)}
+        said = {
+            "clock": time.perf_counter(),
+            "round": self._rounds,
+            "classes": sending_classes(self.environment),
+        }
         self.runner.send_message("bench-hello", said)
 
     def _on_origin(self, msg: Any, **_: Any) -> None:
@@ -179,9 +178,9 @@ class Worker:
             telemetry.stop()
         session.end(self.environment)
         load.close()
-        choices = load.choices()
+        choices, wrong = load.choices(), load.wrong_answers()
         said = {"clock_bound": load.clock_bound, "choices": choices.to_bytes() if choices else None}
-        self.runner.send_message("bench-drained", {**load.counts(), **said})
+        self.runner.send_message("bench-drained", {**load.counts(), **said, "wrong_answers": wrong})
 
 
 class Workers:
@@ -191,8 +190,9 @@ class Workers:
         self.environment, self.runner = environment, environment.runner
         self._known: dict[str, KnownWorker] = {}
         self._origin = 0.0
-        self.rest: str | None = None
-        """The server's REST API, for workers that ask there."""
+        self.rest: str | None = None  # the server's REST API
+        self.wrong_answers: Causes = {}
+        """By request name and cause, of all workers that have said their last words."""
         self.answered: list[Answered] = []
         """By the idle server, which all workers compare with."""
         self._keep: Callable[[int, Chunk], None] | None = None
@@ -220,12 +220,12 @@ class Workers:
         observe: Callable[..., None],
         deadline: float,
     ) -> None:
-        """Start a test at `origin` on this process's clock.
+        """Start a test at `origin` on this process's clock, with a request timeout (`deadline`).
 
         `keep(worker, chunk)` takes the records; `observe(time, **values)` what workers observe of themselves.
-        deadline: seconds after which workers give up calls.
         """
         self._known.clear()
+        self.wrong_answers = {}
         self._deadline, self._hurried, self._draining = deadline, False, False
         self._absent = set(self.runner.clients)
         self._origin, self._keep, self._refused, self._observe = origin, keep, refused, observe
@@ -315,7 +315,7 @@ class Workers:
         return not missing()
 
     def _on_hello(self, msg: Any, **_: Any) -> None:
-        theirs, ours = msg.data["classes"], _classes(self.environment)
+        theirs, ours = msg.data["classes"], sending_classes(self.environment)
         if theirs != ours and self._refused is not None:
             self._refused(
                 f"a worker has the user classes {', '.join(theirs) or 'none'} and the master has {', '.join(ours)}: "
@@ -367,6 +367,7 @@ class Workers:
         known.sent, known.unsent = msg.data["sent"], msg.data["unsent"]
         known.retries, known.addresses = msg.data["retries"], msg.data["addresses"]
         known.late_plans = msg.data["late_plans"]
+        self.wrong_answers = merged([self.wrong_answers, msg.data["wrong_answers"]])
         if msg.data["choices"] is not None:
             known.choices = Choices.from_bytes(msg.data["choices"])
         known.clock_bound, known.finished = msg.data["clock_bound"], True

@@ -22,11 +22,12 @@ from bench.load import idle, verdict
 from bench.load.arrivals import Part
 from bench.load.manifest import describe
 from bench.load.options import Options, Watched, read_options
+from bench.load.preflight import look, show
 from bench.load.run_folder import RunFolder
 from bench.load.server_side import Counted, beside, watched_pid
 from bench.load.session import Session
 from bench.load.sources import Source, make_pools, open_schedules
-from bench.load.target import Target, address_of, asked_by, look
+from bench.load.target import Target, address_of
 from bench.load.telemetry import Probe, ServerProbe, Telemetry, Values
 from bench.payload import Pool
 from bench.recording import RunWriter
@@ -86,8 +87,9 @@ def prepare(environment: Any) -> Prepared | None:
         )
     if any(getattr(user, "script", None) for user in environment.user_classes):
         raise BenchError("--duet: this scenario changes its server while it runs; run it without --duet")
-    target = look(address_of(parsed.host), options, asked_by(pools, options))
-    answered = idle.ask(target.address, options, pools)
+    target = look(address_of(parsed.host), options, pools)
+    show(target)
+    answered = idle.ask(target, options, pools)
     target = replace(target, pid=watched_pid(options))
     shared = address_of(environment.host or "") == target.address
     if shared:
@@ -161,7 +163,10 @@ class SecondArm:
         if self._counted is not None:
             self._writer.update(server_counters=self._counted.after())
         finished = self._writer.finish(
-            workers=workers, counts=self.load.counts(), stopped=stopped, **arrivals
+            workers=workers,
+            counts=self.load.counts(),
+            stopped=stopped,
+            **{**arrivals, "wrong_answers": self.load.wrong_answers()},
         )
         return gevent.spawn(self._check, finished)
 

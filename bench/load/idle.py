@@ -12,8 +12,8 @@ import numpy as np
 
 from bench.load.options import Options
 from bench.load.sources import Source
-from bench.load.target import connect
-from bench.load.validate import Checker
+from bench.load.target import Target, connect
+from bench.load.validate import Checker, Declared
 from bench.payload import Pool
 from bench.wire.client import Channel
 from bench.wire.messages import PREDICT
@@ -32,26 +32,32 @@ class Answered(NamedTuple):
     indices: tuple[int, ...] = ()
     """Of the messages in their pool."""
     answers: tuple[bytes, ...] = ()
+    declared: Declared | None = None
+    """What the signature declares of the pool's output."""
 
     def prime(self, checker: Checker) -> None:
         """Let answers be compared with these; they are neither counted nor kept as choices."""
+        checker.declared = self.declared
         choices, checker.choices = checker.choices, None
         for turn in range(TWICE):
             if self.indices[turn::TWICE]:
                 checker.check(self.answers[turn::TWICE], self.indices[turn::TWICE])
         checker.choices = choices
+        checker.causes.clear()
+        checker.examples.clear()
 
 
-def ask(address: str, options: Options, pools: Mapping[Source, Pool]) -> list[Answered]:
+def ask(target: Target, options: Options, pools: Mapping[Source, Pool]) -> list[Answered]:
     """The answers to `options.references` messages of each pool, as many as there is time for.
 
     None of a pool whose answers may differ from time to time, or that is asked over REST; nor after an error: what the
     server answers to the load is what is measured. Raises BenchError where nobody listens.
     """
+    declared = [target.declared.get(source) for source in pools]
     if not options.references:
-        return [Answered()] * len(pools)
+        return [Answered(declared=each) for each in declared]
     asked: list[Answered] = []
-    channel = connect(address, options, connections=1)
+    channel = connect(target.address, options, connections=1)
     try:
         until = time.perf_counter() + SECONDS
         for source, pool in pools.items():
@@ -60,7 +66,7 @@ def ask(address: str, options: Options, pools: Mapping[Source, Pool]) -> list[An
             asked.append(_ask_in_turn(channel, pool, order.tolist(), until, options.asked.deadline))
     finally:
         channel.close()
-    return asked
+    return [each._replace(declared=output) for each, output in zip(asked, declared, strict=True)]
 
 
 def _ask_in_turn(
@@ -89,4 +95,11 @@ def sent(answered: Sequence[Answered]) -> list[Any]:
 
 def received(message: Sequence[Any]) -> list[Answered]:
     """What `sent` made."""
-    return [Answered(tuple(indices), tuple(answers)) for indices, answers in message]
+    return [Answered(tuple(indices), tuple(answers), _declared(told)) for indices, answers, told in message]
+
+
+def _declared(told: Sequence[Any] | None) -> Declared | None:
+    if told is None:
+        return None
+    version, dtype, shape = told
+    return Declared(version, dtype, None if shape is None else tuple(shape))

@@ -21,6 +21,7 @@ from bench.load.form_answers import FormAnswers
 from bench.load.interrupts import INTERRUPTED
 from bench.load.manifest import describe
 from bench.load.options import Options, read_options
+from bench.load.preflight import answer_cells, look, look_over_rest, show
 from bench.load.published import Published
 from bench.load.run_folder import RunFolder
 from bench.load.server_side import Counted, beside, look_beside, watched_pid
@@ -37,7 +38,7 @@ from bench.load.sources import (
 )
 from bench.load.stage import Script, Stage, script_of
 from bench.load.streams import Conductor, Counts
-from bench.load.target import EmbeddedServer, Target, address_of, asked_by, look
+from bench.load.target import EmbeddedServer, Target, address_of
 from bench.load.telemetry import (
     LoopDelayProbe,
     MachineProbe,
@@ -80,7 +81,7 @@ class FirstProcess:
         self._second: duet.Prepared | None = None
         self.arm: duet.SecondArm | None = None
         """The second server of a duet, while a test runs."""
-        self._ready: tuple[dict[Source, Pool], list[idle.Answered]] | None = None
+        self._ready: tuple[Target, dict[Source, Pool], list[idle.Answered]] | None = None
         """What the test that is about to start sends, and what the idle server answered to some of it; None: to be
         made when it starts."""
         self._written = Event()
@@ -97,6 +98,7 @@ class FirstProcess:
         events.quitting.add_listener(self._on_quitting)
         try:
             options = read_options(self.environment.parsed_options)
+            answer_cells(self.environment, options.preflight)
             self._class_host = None if self.environment.host else host_of(self.environment.user_classes)
             self.environment._filter_tasks_by_tags()  # as Locust does when the test starts
             refuse_untagged(self.environment.user_classes)
@@ -107,7 +109,7 @@ class FirstProcess:
                     self.environment.host = self.server.address  # shown in the web form
             if self.headless:  # before the time that the load lasts is counted
                 target, pools = self._prepare(options)
-                self._ready = pools, idle.ask(target.address, options, pools)
+                self._ready = target, pools, idle.ask(target, options, pools)
         except BenchError as error:
             self._on_quit()
             print(f"bench: {error}", file=sys.stderr)
@@ -122,15 +124,18 @@ class FirstProcess:
         events.test_stopping.add_listener(self._on_test_stopping)
         events.test_stop.add_listener(self._on_test_stop)
 
+    def _host(self) -> str | None:
+        """The host of the command line, the form or the classes; else the embedded server's address."""
+        host: str | None = self.environment.host or self._class_host
+        return self.server.address if not host and self.server is not None else host
+
     def _target(self, options: Options, pools: Mapping[Source, Pool]) -> Target:
         """The server at the host that is set; the embedded one where none is (an emptied field of the web form)."""
-        host = self.environment.host or self._class_host
-        if not host and self.server is not None:
-            host = self.server.address
+        host = self._host()
         own = self.server if self.server and host == self.server.address else None
         address = address_of(host or "")
         setattr(self.environment.parsed_options, distribution.TARGET, address)
-        target = look(address, options, asked_by(pools, options), own=own)
+        target = look(address, options, pools, own=own)
         return replace(target, pid=own.pid if own else watched_pid(options))
 
     def begin(self, **_: Any) -> None:
@@ -151,38 +156,30 @@ class FirstProcess:
             self._on_test_stop()
         self._on_quit()
 
-    def _prepare(
-        self, options: Options, pools: dict[Source, Pool] | None = None
-    ) -> tuple[Target, dict[Source, Pool]]:
-        """Everything that can be wrong with the options shows here, before anything is written or sent.
-
-        pools: made before, with the same options.
-        """
+    def _prepare(self, options: Options) -> tuple[Target, dict[Source, Pool]]:
+        """Everything that can be wrong with the options shows here, before anything is written or measured."""
         RunWriter.check_root(options.results)
-        if pools is None:
-            pools = make_pools(self.environment.user_classes, options)
+        pools = make_pools(self.environment.user_classes, options)
         refuse_other_waits(self.environment.user_classes, options.schedule)
+        if self.server is not None and self._host() == self.server.address:
+            refuse_larger(pools, self.server.largest_request)
         target = self._target(options, pools)
         look_beside(options)
-        if self.server is not None and target.kind == "embedded":
-            refuse_larger(pools, self.server.largest_request)
-        if any(pool.over_rest for pool in pools.values()) and self._rest(target, options) is None:
-            raise BenchError(
-                "--rest: this scenario asks over REST too; give HOST:PORT of the server's REST API"
-            )
+        look_over_rest(self._rest(target, options), options, pools)
         return target, pools
 
     def _begin(self) -> None:
         options = read_options(self.environment.parsed_options)
-        (known, answered), self._ready = self._ready or (None, None), None
-        target, pools = self._prepare(options, known)
+        ready, self._ready = self._ready, None
+        if ready is None:
+            target, pools = self._prepare(options)
+            answered = idle.ask(target, options, pools)
+        else:
+            target, pools, answered = ready
         counters = self.server.metrics if self.server and target.kind == "embedded" else None
         if counters and options.watched.metrics is None:
             options = replace(options, watched=replace(options.watched, metrics=counters))
-        if target.warning:
-            log.warning("%s", target.warning)
-        if answered is None:
-            answered = idle.ask(target.address, options, pools)
+        show(target)
         scenario = Path(self.environment.locustfile or "scenario").stem
         second = self._second
         if second is not None and second.one_server:
@@ -344,9 +341,11 @@ class FirstProcess:
         if load is not None:
             load.close()
             workers, choices = [{"worker": 0, **load.counts(), "lost": False}], load.choices()
+            wrong = load.wrong_answers()
         else:
             workers = self.workers.finish() if self.workers else []
             choices = self.workers.choices() if self.workers else None
+            wrong = self.workers.wrong_answers if self.workers else {}
         if choices is not None:
             writer.attach(FILE, choices.to_bytes())
         self._measured = self._measured or writer.measured
@@ -360,8 +359,9 @@ class FirstProcess:
         took_part = {**writer.manifest["load"], "processes": len(workers)}
         if self.workers is not None and (idle_ones := self.workers.idle()):
             took_part["idle_processes"] = idle_ones
+        arrivals["wrong_answers"] = wrong
         if not writer.finish(
-            workers=workers, counts=counts, stopped=self._stopped, load=took_part, **arrivals
+            workers=workers, counts=counts, **arrivals, stopped=self._stopped, load=took_part
         ):
             return
         log.info("%s: %s", writer.path, verdict.counted(counts))

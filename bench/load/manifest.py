@@ -159,5 +159,7 @@ def _payload(pool: Pool) -> dict[str, Any]:
         "messages": len(pool.messages),
         "bytes": len((pool.over_rest or pool.messages)[0]),
         "batch": pool.batch,
+        "output": pool.output,
+        "labels": None if pool.labels is None else pool.compare or "by the output",
         "examples": None if pool.rows is None else len(np.unique(pool.rows)),
     }

@@ -76,6 +76,8 @@ class Options:
     own: Mapping[str, str]
     """The options that the scenario has itself (see `option`), by name without dashes before it."""
     watched: Watched
+    preflight: Path | None
+    """Cells that `bench run` wants looked at, instead of a load."""
     experiment: dict[str, Any] | None
     """What the manifest says of the experiment that this run is a trial of."""
     warm_up: float | None = None
@@ -222,7 +224,7 @@ def add_arguments(parser: Any) -> None:
         metavar="URL",
         help="read the server's counters on its Prometheus page before, during and after the run",
     )
-    for name in ("--experiment", "--duet"):
+    for name in ("--experiment", "--duet", "--preflight"):
         option(name, private=True, default="", metavar="JSON", help=argparse.SUPPRESS)
     option(
         "--web-names",
@@ -274,6 +276,7 @@ def read_options(parsed: Any) -> Options:
             container=str(parsed.server_container) or None,
             metrics=str(parsed.server_metrics) or None,
         ),
+        preflight=Path(parsed.preflight) if parsed.preflight else None,
         experiment=_experiment(str(parsed.experiment)) if parsed.experiment else None,
         warm_up=_seconds("--warm-up", parsed.warm_up, least=0.0) if parsed.warm_up else None,
         keepalive=Keepalive(_seconds("--keepalive", parsed.keepalive)) if parsed.keepalive else None,

@@ -1,4 +1,4 @@
-"""Does a question get the answer that it got before?
+"""Comparison of each answer with the earlier answers to the same message.
 
 A server that flips an answer now and then, mixes up the rows of a batch, or gives two callers each other's answer
 passes every look at a single answer. It does not pass the comparison with the other answers to the same message: a
@@ -6,12 +6,14 @@ run sends each message of its pool many times.
 """
 
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
+import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 
+Array = npt.NDArray[Any]
 Bools = npt.NDArray[np.bool_]
 Indices = npt.NDArray[np.int64]
 
@@ -27,23 +29,48 @@ KEPT_VERSIONS: Final = 4
 class _Answers:
     """The answer of one version to each message."""
 
-    values: npt.NDArray[Any]
-    """[messages, batch, ...]"""
+    values: Array
+    """[messages, ...]: those of the shape and dtype that the first answer had."""
     known: Bools
     """[messages]: whether there is one."""
     confirmed: Bools
     """[messages]: whether it was given twice."""
+    odd: Bools
+    """[messages]: whether it is in `others`."""
+    room: int
+    """Bytes that `others` may still take."""
+    others: dict[int, Array] = field(default_factory=dict)
+    """Answers of other shapes: an output may have one for each message, such as the boxes found on a picture."""
 
     @classmethod
-    def none(cls, messages: int, like: npt.NDArray[Any]) -> "_Answers":
-        """Room for answers like these, [answers, batch, ...]."""
+    def none(cls, messages: int, like: Array) -> "_Answers":
+        """Room for answers like these, [answers, ...]."""
         kept = min(messages, max(1, KEPT_BYTES // max(1, like[:1].nbytes)))
         no = np.zeros(kept, np.bool_)
-        return cls(np.zeros((kept, *like.shape[1:]), like.dtype), no, no.copy())
+        return cls(np.zeros((kept, *like.shape[1:]), like.dtype), no, no.copy(), no.copy(), KEPT_BYTES)
 
-    def takes(self, values: npt.NDArray[Any]) -> bool:
-        """Whether answers, [answers, batch, ...], have the type and shape of these."""
+    def takes(self, values: Array) -> bool:
+        """Whether answers, [answers, ...], have the dtype and shape of `values`."""
         return self.values.shape[1:] == values.shape[1:] and self.values.dtype == values.dtype
+
+    def of(self, message: int) -> Array:
+        """The answer to a message, [...]."""
+        return self.others[message] if self.odd[message] else np.asarray(self.values[message])
+
+    def put(self, message: int, value: Array) -> None:
+        """Keep the answer to a message, [...], as far as there is room for it."""
+        before = self.others.pop(message, None)
+        self.room += 0 if before is None else before.nbytes
+        self.odd[message] = not self.takes(value[np.newaxis])
+        if not self.odd[message]:
+            self.values[message] = value
+        elif value.nbytes <= self.room:
+            self.room -= value.nbytes
+            self.others[message] = value.copy()
+        else:
+            self.odd[message] = self.known[message] = False
+            return
+        self.known[message] = True
 
 
 class References:
@@ -54,42 +81,41 @@ class References:
     """
 
     def __init__(self, messages: int, *, tolerance: float = TOLERANCE) -> None:
-        """messages: in the pool. tolerance: absolute, and relative to the reference; numbers that are not floats
-        and texts have to be equal."""
+        """messages: in the pool. tolerance: absolute, and relative to the reference, widened for dtypes of less
+        precision; numbers that are not floats and texts have to be equal."""
         self._messages = messages
         self._tolerance = tolerance
         self._versions: OrderedDict[int | None, _Answers] = OrderedDict()
 
-    def same(self, version: int | None, messages: Indices, values: npt.NDArray[Any]) -> Bools:
-        """[answers, batch]: whether all values of the example are those that its message got before.
+    def same(self, version: int | None, messages: Indices, values: Array) -> Bools:
+        """[answers]: whether an answer has the shape and all values that its message got before.
 
-        messages: which of the pool each of the answers, [answers, batch, ...], is to. What has no reference yet
-        becomes one, and counts as the same.
+        messages: which of the pool each of the answers, [answers, ...], is to. What has no reference yet becomes one,
+        and counts as the same.
         """
         answers = self._of(version, values)
-        alike = answers.takes(values)
         kept = len(answers.known)
-        if alike and kept == self._messages:
+        alike = answers.takes(values)
+        if alike and kept == self._messages and not answers.others:
             return self._compare(answers, messages, values)
-        same = np.ones(values.shape[:2], np.bool_)
-        rows = np.flatnonzero(messages < kept)
-        if alike:
+        same = np.ones(len(values), np.bool_)
+        single = (messages < kept) & (answers.odd[np.minimum(messages, kept - 1)] | (not alike))
+        rows = np.flatnonzero((messages < kept) & ~single)
+        if len(rows):
             same[rows] = self._compare(answers, messages[rows], values[rows])
-        else:  # outputs may have another shape from message to message, not from answer to answer
-            same[rows] = ~answers.confirmed[messages[rows], np.newaxis]
+        for row in np.flatnonzero(single).tolist():
+            same[row] = self._compare_one(answers, int(messages[row]), np.asarray(values[row]))
         return same
 
-    def settled(self, version: int | None, messages: Indices, values: npt.NDArray[Any]) -> Bools:
+    def settled(self, version: int | None, messages: Indices, values: Array) -> Bools:
         """[answers]: whether what `same` said of an answer holds for good: its reference will not be replaced, or it
         will never have one."""
         answers = self._of(version, values)
-        if not answers.takes(values):
-            return np.zeros(len(values), np.bool_)
         kept = len(answers.known)
         settled: Bools = answers.confirmed[np.minimum(messages, kept - 1)] | (messages >= kept)
         return settled
 
-    def _of(self, version: int | None, values: npt.NDArray[Any]) -> _Answers:
+    def _of(self, version: int | None, values: Array) -> _Answers:
         answers = self._versions.get(version)
         if answers is None:
             answers = self._versions[version] = _Answers.none(self._messages, values)
@@ -97,7 +123,8 @@ class References:
                 self._versions.popitem(last=False)
         return answers
 
-    def _compare(self, answers: _Answers, messages: Indices, values: npt.NDArray[Any]) -> Bools:
+    def _compare(self, answers: _Answers, messages: Indices, values: Array) -> Bools:
+        """Answers that have the shape of `answers.values`, as have their references, if there are any."""
         known = answers.known[messages]
         if not known.all():
             new = np.flatnonzero(~known)
@@ -109,18 +136,55 @@ class References:
             known[new] = True
             known[last] = False
         same = equal(values, answers.values[messages], self._tolerance)
-        agreed = same.all(axis=1)
-        answers.confirmed[messages[agreed & known]] = True
-        if not agreed.all():
-            doubtful = ~agreed & ~answers.confirmed[messages]
+        answers.confirmed[messages[same & known]] = True
+        if not same.all():
+            doubtful = ~same & ~answers.confirmed[messages]
             answers.values[messages[doubtful]] = values[doubtful]
         return same
 
+    def _compare_one(self, answers: _Answers, message: int, value: Array) -> bool:
+        if not answers.known[message]:
+            answers.put(message, value)
+            return True
+        before = answers.of(message)
+        alike = before.shape == value.shape and before.dtype == value.dtype
+        if alike and bool(equal(value[np.newaxis], before[np.newaxis], self._tolerance)[0]):
+            answers.confirmed[message] = True
+            return True
+        if not answers.confirmed[message]:
+            answers.put(message, value)
+        return False
 
-def equal(values: npt.NDArray[Any], expected: npt.NDArray[Any], tolerance: float) -> Bools:
-    """[answers, batch]: whether all values of an example are the expected ones; both [answers, batch, ...]."""
+
+def equal(values: Array, expected: Array, tolerance: float) -> Bools:
+    """[answers]: whether all values of an answer are the expected ones; both [answers, ...]."""
     same: Bools = np.asarray(values == expected, np.bool_)
     # answers are mostly the same to the bit, which is seen in a third of the time
-    if not same.all() and values.dtype.kind in "fc":
-        same = np.asarray(np.isclose(values, expected, rtol=tolerance, atol=tolerance, equal_nan=True))
-    return np.asarray(same.all(axis=tuple(range(2, same.ndim))))
+    if not same.all():
+        widened = wide(values)
+        if widened.dtype.kind in "fc":
+            limit = max(tolerance, 2 * _epsilon(values.dtype))
+            same = np.asarray(np.isclose(widened, wide(expected), rtol=limit, atol=limit, equal_nan=True))
+    return np.asarray(same.reshape(len(values), -1).all(axis=1))
+
+
+def wide(values: Array) -> Array:
+    """Values of a dtype that numpy itself knows: bfloat16, float8 and half as float32, int4 as int8."""
+    dtype = values.dtype
+    if dtype.names:
+        return values.view(dtype[0])
+    if dtype.kind == "V" or (dtype.kind == "f" and dtype.itemsize < 4):
+        whole = dtype in _SMALL_INTEGERS
+        return values.astype(np.int8 if whole else np.float32)
+    return values
+
+
+_SMALL_INTEGERS: Final = {
+    np.dtype(kind) for kind in (ml_dtypes.int2, ml_dtypes.int4, ml_dtypes.uint2, ml_dtypes.uint4)
+}
+
+
+def _epsilon(dtype: np.dtype[Any]) -> float:
+    """The step between 1 and the next number of a floating-point dtype."""
+    finfo: Any = ml_dtypes.finfo  # untyped
+    return float(finfo(dtype).eps)

@@ -1,9 +1,11 @@
-"""How is the same request asked over TensorFlow Serving's REST API, and its answer recorded like any other?
+"""Requests over TensorFlow Serving's REST API, with answers recorded like any other.
 
-POST /v1/models/NAME[/versions/N | /labels/L]:predict with row-format JSON (TensorFlow Serving, "RESTful API"). HTTP/1.1
+POST /v1/models/NAME[/versions/N | /labels/L]:predict with row-format JSON, or with column format
+where an input is no column of examples (TensorFlow Serving, "RESTful API"). HTTP/1.1
 on a connection of each user, kept open; only as much of the protocol as such answers need.
 """
 
+import base64
 import itertools
 import json
 import time
@@ -19,6 +21,7 @@ from gevent.pool import Group
 from bench import BenchError
 from bench.load.record import Recorder
 from bench.payload import Pool, array_of, tensor_of
+from bench.payload.tensors import as_bytes
 from bench.wire.client import Reply
 from bench.wire.dial import Address, ConnectError
 from bench.wire.messages import PredictRequest, PredictResponse
@@ -45,38 +48,30 @@ _READ: Final = 65536
 
 def with_rest(pool: Pool) -> Pool:
     """The pool with its messages as HTTP requests too. Raises BenchError for what JSON cannot say."""
-    return replace(pool, over_rest=tuple(_http(PredictRequest.FromString(each)) for each in pool.messages))
+    requests = (PredictRequest.FromString(each) for each in pool.messages)
+    return replace(pool, over_rest=tuple(_http(each, by_row=pool.by_row) for each in requests))
 
 
-def _http(request: Any) -> bytes:
+def _http(request: Any, *, by_row: bool) -> bytes:
     spec = request.model_spec
     pinned = f"/versions/{spec.version.value}" if spec.HasField("version") else ""
     pinned = f"/labels/{spec.version_label}" if spec.version_label else pinned
-    columns = {name: _json_rows(array_of(tensor)) for name, tensor in request.inputs.items()}
-    rows: list[Any] = (
-        next(iter(columns.values()))
-        if len(columns) == 1
-        else [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
-    )
-    body = json.dumps(
-        {"signature_name": spec.signature_name, "instances": rows}, separators=(",", ":")
-    ).encode()
+    columns = {name: _json_values(array_of(tensor)) for name, tensor in request.inputs.items()}
+    if not by_row:
+        asked: dict[str, Any] = {"inputs": columns}
+    elif len(columns) == 1:
+        asked = {"instances": next(iter(columns.values()))}
+    else:
+        rows = zip(*columns.values(), strict=True)
+        asked = {"instances": [dict(zip(columns, row, strict=True)) for row in rows]}
+    if spec.signature_name:
+        asked = {"signature_name": spec.signature_name, **asked}
+    body = json.dumps(asked, separators=(",", ":")).encode()
     head = (
         f"POST /v1/models/{spec.name}{pinned}:predict HTTP/1.1\r\nHost: model-server\r\n"
         f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
     )
     return head.encode() + body
-
-
-def _json_rows(array: "np.ndarray[Any, Any]") -> list[Any]:
-    """The rows as JSON values; numbers with as few digits as tell them apart in their own precision."""
-    if array.dtype.kind == "f":
-        values, places = np.unique(array, return_inverse=True)
-        shortest = np.array([float(str(value)) for value in values], np.float64)
-        return list(shortest[places].reshape(array.shape).tolist())
-    if array.dtype.kind in "iub":
-        return list(array.tolist())
-    raise BenchError(f"an input of dtype {array.dtype}: only numbers and booleans are sent over REST here")
 
 
 class Dropped(OSError):  # noqa: N818  # it is caught here, and never shown
@@ -92,11 +87,8 @@ class RestConnection:
 
     address: str
     """host:port; BenchError for others."""
-    output: str
-    """What the answers' values are called; REST does not say."""
-    model: str
-    version: int | None
-    """That was asked for by number: an answer over REST names none."""
+    pool: Pool
+    """What is asked: an answer over REST names neither model nor version, and its only output not either."""
     turn: int = 0
     """Which of several addresses is tried first."""
 
@@ -216,14 +208,19 @@ class RestConnection:
         return piece
 
     def _response(self, body: bytes) -> bytes:
-        rows = json.loads(body)["predictions"]
-        if rows and isinstance(rows[0], dict):
-            rows = [row[self.output] for row in rows]
+        answer, output = json.loads(body), self.pool.output
+        by_row = self.pool.by_row
+        values = answer["predictions" if by_row else "outputs"]
+        if by_row and values and isinstance(values[0], dict) and "b64" not in values[0]:
+            values = [row[output] for row in values] if all(output in row for row in values) else None
+        elif not by_row and isinstance(values, dict) and "b64" not in values:
+            values = values.get(output)
         response = PredictResponse()
-        response.model_spec.name = self.model
-        if self.version is not None:
-            response.model_spec.version.value = self.version
-        response.outputs[self.output].CopyFrom(tensor_of(np.array(rows, np.float32)))
+        response.model_spec.name = self.pool.model
+        if self.pool.version is not None:
+            response.model_spec.version.value = self.pool.version
+        if values is not None:
+            response.outputs[output].CopyFrom(tensor_of(_array(values)))
         raw: bytes = response.SerializeToString()
         return raw
 
@@ -249,7 +246,7 @@ class RestCalls:
         """A connection of a user's own."""
         if self.address is None:
             raise RuntimeError("the test began without a REST port, although it asks over REST")
-        return RestConnection(self.address, pool.output, pool.model, pool.version, next(self._turns))
+        return RestConnection(self.address, pool, next(self._turns))
 
     def ask(self, connection: RestConnection, message: bytes, recorder: Recorder, index: int) -> int:
         """Send a request, wait for its answer and record it; gives its gRPC status code."""
@@ -296,3 +293,32 @@ class RestCalls:
             self.addresses[connection.where] += 1
         self.retries += connection.retries
         connection.retries = 0
+
+
+def _array(values: Any) -> "np.ndarray[Any, Any]":
+    """JSON's numbers as float32 or int64, texts and `{"b64": ...}` as bytes; raises ValueError for uneven rows."""
+    array = np.array(values)
+    if array.dtype.kind == "f":
+        return array.astype(np.float32)
+    if array.dtype.kind == "U":
+        return array.astype(object)
+    if array.dtype.kind == "O":  # TensorFlow Serving writes bytes as {"b64": "..."}
+        plain = [base64.b64decode(each["b64"]) for each in array.ravel().tolist()]
+        array = np.array([*plain, None], object)[:-1].reshape(array.shape)
+    return array
+
+
+def _json_values(array: "np.ndarray[Any, Any]") -> Any:
+    """The values as JSON has them; numbers with as few digits as tell them apart in their own precision."""
+    if array.dtype.kind in "SUO":
+        flat = [{"b64": base64.b64encode(as_bytes(each)).decode()} for each in array.ravel().tolist()]
+        return np.array([*flat, None], object)[:-1].reshape(array.shape).tolist()
+    if array.dtype.kind == "V":
+        array = array.astype(np.float32)
+    if array.dtype.kind == "f":
+        values, places = np.unique(array, return_inverse=True)
+        shortest = np.array([float(str(value)) for value in values], np.float64)
+        return shortest[places].reshape(array.shape).tolist()
+    if array.dtype.kind in "iub":
+        return array.tolist()
+    raise BenchError(f"an input of dtype {array.dtype}: JSON has no such numbers; ask over gRPC only")

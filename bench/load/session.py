@@ -15,6 +15,7 @@ from gevent.event import Event
 from bench.choices import UNSEEN, Choices
 from bench.chunk import Chunk, Pause
 from bench.load.arrivals import WHOLE, Arrivals, Lane, Part
+from bench.load.causes import Causes, causes_of
 from bench.load.idle import Answered
 from bench.load.options import Options
 from bench.load.parent import orphaned
@@ -185,6 +186,10 @@ class Session:
                 labels[pool.rows] = pool.labels
                 parts.append(Choices(labels, {recorder.name: chosen}))
         return Choices.merged(parts) if parts else None
+
+    def wrong_answers(self) -> Causes:
+        """Wrong answers by request name and cause."""
+        return causes_of(self._recorders.values())
 
     def turn(self, seconds: int, count: int) -> int:
         """Whose turn of `count` it is now, where each lasts so many seconds and the first begins with the run."""

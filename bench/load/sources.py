@@ -213,3 +213,8 @@ def _task_sets_that_wait(tasks: Iterable[Any]) -> Iterator[str]:
             if "wait_time" in vars(task):
                 yield task.__name__
             yield from _task_sets_that_wait(getattr(task, "tasks", ()))
+
+
+def sending_classes(environment: Any) -> list[str]:
+    """The names of the user classes that send requests of ours."""
+    return sorted(user.__name__ for user in environment.user_classes if hasattr(user, "payload"))

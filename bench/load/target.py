@@ -1,4 +1,4 @@
-"""Which server is asked, and will it understand the questions?"""
+"""The server that a load is sent to, started here or not, and connections to it."""
 
 import contextlib
 import tempfile
@@ -13,14 +13,14 @@ from bench import BenchError
 from bench.load.options import Options
 from bench.load.site import METRICS_PATH, Site
 from bench.load.sources import Source
+from bench.load.validate import Declared
 from bench.payload import Asked, Pool
-from bench.sample import outcome
 from bench.serve import launch
+from bench.target.preflight import DEFAULT_SIGNATURE
 from bench.wire import messages
 from bench.wire.client import Channel, open_channel
 
 CONNECT_SECONDS = 5.0
-DEADLINE_EXCEEDED, NOT_FOUND, UNIMPLEMENTED, UNAVAILABLE = 4, 5, 12, 14
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,12 @@ class Target:
     """The version that answered when none was asked for; None where the server does not tell."""
     model_path: Path | None = None
     """The SavedModel's folder, where it is known."""
-    warning: str | None = None
-    """Why the look failed, although the server answers."""
+    notes: tuple[str, ...] = ()
+    """What the server does not do, and need not."""
+    warnings: tuple[str, ...] = ()
+    """Why a first request failed, although the load can begin."""
+    declared: Mapping[Source, Declared] = field(default_factory=dict)
+    """What the signature declares of each pool's output, where the server tells."""
     pid: int | None = None
     """The server's process, where it was started here."""
     asked: Mapping[str, Asked] = field(default_factory=dict)
@@ -88,42 +92,19 @@ class EmbeddedServer:
 
 
 def asked_by(pools: Mapping[Source, Pool], options: Options) -> dict[str, Asked]:
-    """What the requests of each name ask for, by the first message of each pool (of a trace's first kind)."""
+    """What the requests of each name ask for (of a trace, those of its first kind)."""
     found = {}
     for source, pool in pools.items():
         if source.kind:
             continue
-        spec = messages.PredictRequest.FromString(pool.messages[0]).model_spec
         found[source.name] = replace(
             options.asked,
-            model=spec.name,
-            version=spec.version.value if spec.HasField("version") else None,
-            label=spec.version_label or None,
-            signature=spec.signature_name or "serving_default",
+            model=pool.model,
+            version=pool.version,
+            label=pool.label,
+            signature=pool.signature or DEFAULT_SIGNATURE,
         )
     return found
-
-
-def look(
-    address: str, options: Options, asked: Mapping[str, Asked], *, own: EmbeddedServer | None = None
-) -> Target:
-    """Connect and ask the server for the models' signatures, so that wrong options show before the load starts.
-
-    asked: what the requests of each name ask for. own: the server that was started here.
-
-    Raises BenchError for what the user can fix: an address where nobody listens, an unknown model, version,
-    label or signature. A server that refuses to answer for other reasons is still a target: what it answers
-    to the load is what is measured.
-    """
-    channel = connect(address, options, connections=1)
-    try:
-        found = {each: _ask_metadata(channel, address, each, own) for each in asked.values()}
-    finally:
-        channel.close()
-    first = next(iter(found.values()))
-    same = len({target.version for target in found.values()}) == 1
-    warning = next((target.warning for target in found.values() if target.warning), None)
-    return replace(first, version=first.version if same else None, warning=warning, asked=asked)
 
 
 def connect(address: str, options: Options, *, connections: int, turn: int = 0) -> Channel:
@@ -160,48 +141,3 @@ def address_of(host: str) -> str:
     if host.startswith("unix:") or host.rsplit(":", 1)[-1].isdigit():
         return host
     return f"{host}:8500"
-
-
-def _ask_metadata(channel: Channel, address: str, asked: Asked, own: EmbeddedServer | None) -> Target:
-    request = messages.GetModelMetadataRequest(metadata_field=["signature_def"])
-    request.model_spec.name = asked.model
-    if asked.version is not None:
-        request.model_spec.version.value = asked.version
-    if asked.label is not None:
-        request.model_spec.version_label = asked.label
-    reply = channel.call(messages.GET_MODEL_METADATA, request.SerializeToString(), CONNECT_SECONDS)
-    kind = "embedded" if own else "remote"
-    if reply.status in (UNAVAILABLE, DEADLINE_EXCEEDED):
-        problem = reply.details if reply.status == UNAVAILABLE else f"no answer within {CONNECT_SECONDS:g} s"
-        raise BenchError(f"--host {address}: {problem or 'nobody answers'}; is a gRPC server running there?")
-    if reply.status == NOT_FOUND or "version label" in reply.details:
-        raise BenchError(_unknown_model(channel, address, asked, reply.details))
-    if reply.status:
-        known = reply.status == UNIMPLEMENTED  # a server that only predicts
-        text = f"{address} answers {outcome(reply.status)} when asked for the model: {reply.details}"
-        return Target(address, kind, asked.version, warning=None if known else text)
-    answer = messages.GetModelMetadataResponse.FromString(reply.message)
-    if "signature_def" not in answer.metadata:
-        return Target(address, kind, asked.version)
-    signatures = messages.SignatureDefMap.FromString(answer.metadata["signature_def"].value).signature_def
-    if asked.signature not in signatures:
-        names = ", ".join(sorted(name for name in signatures if not name.startswith("__")))
-        raise BenchError(f"--signature {asked.signature}: model {asked.model} at {address} has {names}")
-    version = int(answer.model_spec.version.value)
-    path = own.model_path(asked.model, version) if own else None
-    return Target(address, kind, version, model_path=path)
-
-
-def _unknown_model(channel: Channel, address: str, asked: Asked, details: str) -> str:
-    request = messages.GetModelStatusRequest()
-    request.model_spec.name = asked.model
-    reply = channel.call(messages.GET_MODEL_STATUS, request.SerializeToString(), CONNECT_SECONDS)
-    if reply.status:
-        return f"--model-name {asked.model}: {address} does not serve it ({details}); check the name and the server's configuration"
-    statuses = messages.GetModelStatusResponse.FromString(reply.message).model_version_status
-    available = sorted(s.version for s in statuses if s.state == messages.ModelVersionStatus.AVAILABLE)
-    option = f"--version-label {asked.label}" if asked.label else f"--model-version {asked.version}"
-    there = ", ".join(map(str, available)) or "none"
-    return (
-        f"{option}: not served by {address} ({details}); versions of {asked.model} available there: {there}"
-    )

@@ -58,6 +58,9 @@ class PredictUser(User):  # type: ignore[misc]  # locust ships no types
     """Which question the report answers beside its table: a name in `bench.analysis.answers.questions.ANSWERS`, or none."""
     repeatable: ClassVar[bool] = True
     """A version answers a message the same way each time, which is checked; False for a model that draws lots."""
+    preflight: ClassVar[bool] = True
+    """Before the load one request of each pool is sent, and what no load would find right is refused; False where just
+    that is to be measured."""
     keep_choices: ClassVar[bool] = False
     """Keep which class each example was given, so that the report can compare models example by example."""
     script: ClassVar[Any] = None

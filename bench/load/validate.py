@@ -1,5 +1,6 @@
-"""Is this answer right? Asked off the timed path, for many answers at once."""
+"""Checks of answers, many at once and off the timed path: each failed one is counted by its cause."""
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
@@ -7,9 +8,12 @@ import numpy as np
 import numpy.typing as npt
 from google.protobuf.message import DecodeError
 
+from bench.load.label_rules import LabelRule, Unfit
 from bench.load.references import KEPT_BYTES, References
 from bench.load.reply_layout import Layout, learn
 from bench.payload import Pool, array_of
+from bench.protocol.signatures import Tensor, dtype_name
+from bench.wire.dtypes import storage_number
 from bench.wire.messages import PredictResponse
 
 UNKNOWN: Final = -1
@@ -34,8 +38,17 @@ class Checked(NamedTuple):
     correct: npt.NDArray[np.int32]
     """Examples answered rightly, 0 in an unreadable answer; UNKNOWN where nobody said what is right."""
     mismatched: npt.NDArray[np.bool_]
-    """Not an answer to what was asked: unreadable, of another model or version, without the output or with
-    another number of examples, or with other values than the same message got before."""
+    """Not an answer to what was asked; `Checker.causes` counts why."""
+
+
+class Declared(NamedTuple):
+    """What the signature of one version declares of the output."""
+
+    version: int
+    dtype: int
+    """DataType; 0: not to be compared, as over REST, where JSON has none."""
+    shape: tuple[int, ...] | None
+    """As `bench.protocol.signatures.Tensor.shape`."""
 
 
 class _Judged(NamedTuple):
@@ -51,6 +64,7 @@ class _Answers(NamedTuple):
     """Readable answers of one model and version."""
 
     model: str
+    """Empty: the answer names none."""
     version: int | None
     values: npt.NDArray[Any]
     """[answers, *shape of the output]"""
@@ -59,8 +73,9 @@ class _Answers(NamedTuple):
 class Checker:
     """Compares answers with what the pool expects.
 
-    An example is right when the greatest of its values in `output` stands at its label. With references, an answer
-    has to have the values that its message got from that version before.
+    An answer fails by the first of these causes that holds: `unreadable`, `model`, `version`, `missing output`,
+    `dtype`, `shape` (other than the signature declares, or not to be compared with labels), `values` (other than its
+    message got from that version before). Which examples are right is `bench.load.label_rules`' to say.
     """
 
     def __init__(
@@ -79,7 +94,13 @@ class Checker:
         self._pool = pool
         self._output = output
         self._version = expect_version if expect_version is not None else pool.version
-        self._classes = 0 if pool.labels is None else int(pool.labels.max()) + 1
+        self._rule = None if pool.labels is None else LabelRule(pool)
+        self.declared: Declared | None = None
+        """None: the server does not tell."""
+        self.causes: Counter[str] = Counter()
+        """Answers that failed, by cause."""
+        self.examples: dict[str, str] = {}
+        """What the first of each cause was."""
         self._references = references
         self._layouts: dict[int, list[Layout]] = {}
         self._patience = _TRIES
@@ -93,7 +114,8 @@ class Checker:
         self._known_bytes = 0
         self.choices: npt.NDArray[np.int32] | None = None
         """[examples]: the class that the newest answer gives to each, UNKNOWN before; None: not kept."""
-        if keep_choices and pool.rows is not None and pool.labels is not None:
+        numbered = pool.labels is not None and pool.labels.dtype.kind == "i"
+        if keep_choices and pool.rows is not None and numbered:
             self.choices = np.full(int(pool.rows.max()) + 1, UNKNOWN, np.int32)
         self._reads_each = self.choices is not None
         """The newest choice is kept, so that no answer is known beforehand."""
@@ -107,7 +129,7 @@ class Checker:
         checked = _Judged(
             version=np.full(count, UNKNOWN, np.int64),
             correct=np.full(count, UNKNOWN if self._pool.labels is None else 0, np.int32),
-            mismatched=np.ones(count, np.bool_),
+            mismatched=np.zeros(count, np.bool_),
             settled=np.zeros(count, np.bool_),
         )
         asked = np.array(indices, np.int64)
@@ -201,16 +223,21 @@ class Checker:
         try:
             response = PredictResponse.FromString(reply)
         except DecodeError:
+            self._fail(checked, rows, "unreadable", "the answer is no PredictResponse")
             return
         spec = response.model_spec
         version = spec.version.value if spec.HasField("version") else None
         if version is not None:
             checked.version[rows] = version
+        self._of_another(spec.name, version, rows, checked)
         if self._output not in response.outputs:
+            names = ", ".join(sorted(response.outputs)) or "none"
+            self._fail(checked, rows, "missing output", f"no output {self._output!r}; the answer has {names}")
             return
         try:
             values = array_of(response.outputs[self._output])
-        except ValueError:
+        except ValueError as error:
+            self._fail(checked, rows, "unreadable", f"output {self._output!r} is unreadable: {error}")
             return
         self._judge(_Answers(spec.name, version, values[np.newaxis]), rows, asked, checked)
 
@@ -223,36 +250,69 @@ class Checker:
     ) -> None:
         model, version, values = answers
         checked.version[rows] = UNKNOWN if version is None else version
-        if values.ndim < 2 or values.shape[1] != self._pool.batch or not self._has_classes(values):
+        other = self._of_another(model, version, rows, checked)
+        if not other and not self._as_declared(version, values, rows, checked):
             return
-        wanted = model == self._pool.model and (self._version is None or version == self._version)
-        checked.mismatched[rows] = not wanted
         messages = asked[rows]
-        if self._references is not None and wanted:
-            checked.mismatched[rows] = ~self._references.same(version, messages, values).all(axis=1)
-            checked.settled[rows] = self._references.settled(version, messages, values)
-        else:
+        if self._rule is not None:
+            try:
+                compared = self._rule.compare(values, messages)
+            except Unfit as unfit:
+                self._fail(checked, rows, unfit.cause, str(unfit))
+                return
+            checked.correct[rows] = compared.right.sum(axis=1, dtype=np.int32)
+            if self.choices is not None and self._pool.rows is not None:
+                self.choices[self._pool.rows[messages]] = compared.chosen
+        if self._references is None or other:
             checked.settled[rows] = True
-        if self._pool.labels is not None:
-            checked.correct[rows] = _right(values, self._pool.labels[messages])
-        if self.choices is not None and self._pool.rows is not None:
-            self.choices[self._pool.rows[messages]] = values.argmax(axis=2)
+            return
+        same = self._references.same(version, messages, values)
+        checked.settled[rows] = self._references.settled(version, messages, values)
+        if not same.all():
+            text = "a request got another answer than the same request before"
+            self._fail(checked, rows[~same], "values", text)
 
-    def _has_classes(self, values: npt.NDArray[Any]) -> bool:
-        if not self._classes:
+    def _of_another(
+        self, model: str, version: int | None, rows: npt.NDArray[np.int64], checked: _Judged
+    ) -> bool:
+        """Whether the answers are of another model or version than asked for; one that names neither may be right."""
+        if not model and version is None:
+            return False
+        if model and model != self._pool.model:
+            self._fail(checked, rows, "model", f"model {model!r} answered instead of {self._pool.model!r}")
             return True
-        return values.ndim == 3 and values.shape[2] >= self._classes and values.dtype.kind in "fiub"
+        if self._version is None or version == self._version:
+            return False
+        which = "a version without a number" if version is None else f"version {version}"
+        self._fail(checked, rows, "version", f"{which} answered instead of version {self._version}")
+        return True
 
+    def _as_declared(
+        self,
+        version: int | None,
+        values: npt.NDArray[Any],
+        rows: npt.NDArray[np.int64],
+        checked: _Judged,
+    ) -> bool:
+        """Whether dtype and shape are those of the signature, if that is known of this version."""
+        declared = self.declared
+        if declared is None or version not in (None, declared.version):
+            return True
+        dtype = storage_number(values.dtype)
+        if declared.dtype not in (0, dtype):
+            text = f"is {dtype_name(dtype)}, the signature declares {dtype_name(declared.dtype)}"
+            self._fail(checked, rows, "dtype", f"output {self._output!r} {text}")
+            return False
+        if not Tensor("", declared.shape).takes(values.shape[1:]):
+            text = f"has shape {list(values.shape[1:])}, the signature declares {list(declared.shape or ())}"
+            self._fail(checked, rows, "shape", f"output {self._output!r} {text}")
+            return False
+        return True
 
-def _right(values: npt.NDArray[Any], labels: npt.NDArray[np.int64]) -> npt.NDArray[np.int32]:
-    """Right examples in each answer: values [answers, batch, classes], labels [answers, batch] -> [answers].
-
-    An example with nan among its values is wrong.
-    """
-    answers, batch, classes = values.shape
-    flat = values.reshape(-1, classes)
-    right = flat.argmax(axis=1) == labels.ravel()
-    if values.dtype.kind == "f" and flat.size and np.isnan(flat.min()):
-        right &= ~np.isnan(flat).any(axis=1)
-    counts: npt.NDArray[np.int32] = right.reshape(answers, batch).sum(axis=1, dtype=np.int32)
-    return counts
+    def _fail(self, checked: _Judged, rows: npt.NDArray[np.int64], cause: str, text: str) -> None:
+        """Count answers that have not failed by an earlier cause."""
+        new = rows[~checked.mismatched[rows]]
+        if len(new):
+            self.causes[cause] += len(new)
+            self.examples.setdefault(cause, text)
+            checked.mismatched[new] = True

@@ -92,6 +92,18 @@ def type_name(enum: int) -> str:
     return name.removeprefix("DT_").lower()
 
 
+def storage_number(dtype: "np.dtype[Any]") -> int:
+    """The DataType number of a numpy dtype; 0 (DT_INVALID) for one that no TensorProto holds."""
+    storage = STORAGE_OF.get(dtype)
+    return 0 if storage is None else storage.enum
+
+
+def dtype_number(name: str) -> int:
+    """The DataType number of a dtype's lower-case name such as `float`; 0 (DT_INVALID) for one that is not known."""
+    known: dict[str, int] = dict(types_pb2.DataType.items())
+    return known.get(f"DT_{name.upper()}", 0)
+
+
 def strings_of(content: bytes, count: int) -> "np.ndarray[Any, Any]":
     """TensorFlow's string list encoding: `count` varint lengths, then the strings without gaps.
 

@@ -361,3 +361,44 @@ def test_every_warning_has_a_known_name() -> None:
                 used |= {node.args[0].value} if isinstance(node.args[0], ast.Constant) else set()
     assert len(used) > 20
     assert used <= KNOWN
+
+
+def test_wrong_answers_are_named_by_their_causes(tmp_path: Path) -> None:
+    """Issue 13: one sentence named five causes."""
+    causes = {
+        "Predict": {
+            "version": {"count": 9, "example": "version 7 answered instead of version 6"},
+            "shape": {"count": 1, "example": "output 'y' has shape [1]"},
+        },
+        "Other": {"version": {"count": 1, "example": "version 8 answered"}},
+    }
+    run = write(tmp_path, chunks(mismatched=0.001), wrong_answers=causes)
+    count = sum(tally.mismatched for tally in run.tallies.values())
+    found = [each for each in doubts(run) if each.check == "wrong answers"]
+    assert [each.reason.split(" ", 1)[0] for each in found] == [
+        "10",
+        "1",
+        *([str(count - 11)] if count > 11 else []),
+    ]
+    assert "version 7 answered instead of version 6" in found[0].reason
+    assert "output 'y' has shape [1]" in found[1].reason
+    assert len({each.remedy for each in found}) == len(found)
+
+
+def test_a_full_thread_pool_is_named_with_the_flag_and_a_number(tmp_path: Path) -> None:
+    """Issue 13: with 16 users on 2 cores TensorFlow Serving refuses a third of the calls, and its log is silent."""
+    refused = chunks(errors=0.4)
+    for chunk in refused:
+        chunk.tallies = {
+            (key._replace(outcome="RESOURCE_EXHAUSTED") if key.outcome != "OK" else key, second): tally
+            for (key, second), tally in chunk.tallies.items()
+        }
+        chunk.histograms = {
+            (key._replace(outcome="RESOURCE_EXHAUSTED") if key.outcome != "OK" else key, second): three
+            for (key, second), three in chunk.histograms.items()
+        }
+    run = write(tmp_path, refused, load={"kind": "closed", "users": 100})
+    (found,) = (each for each in doubts(run) if each.check == "errors")
+    assert "most with RESOURCE_EXHAUSTED" in found.reason
+    assert "--grpc_max_threads=256" in found.remedy
+    assert "100 users" in found.remedy

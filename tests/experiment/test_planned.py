@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from bench.run import Run
+from bench.serve import launch
 from tests.experiment.experiments import bench_run, only_folder, write
 
 SCENARIO = """
@@ -48,6 +49,7 @@ def test_a_payload_that_names_another_version_fails_those_trials(tmp_path: Path)
     ended = folder.ended()
     versions = {trial.number: trial.cell.version for trial in folder.trials}
     assert {versions[n]: each.outcome for n, each in ended.items()} == {1: "failed", 2: "measured"}
+    assert len(list(folder.path.glob("*/manifest.json"))) == 1, "refused before its trial began"
     (reason,) = (each.reason for each in ended.values() if each.outcome == "failed")
     assert "--model-version 1: the requests Predict of Own.payload ask for version 2" in str(reason)
 
@@ -58,3 +60,28 @@ def test_a_payload_of_another_batch_size_fails(tmp_path: Path) -> None:
     assert done.returncode == 3, done.stderr
     assert {each.outcome for each in only_folder(path).ended().values()} == {"failed"}
     assert "--batch-size 4" in done.stderr
+
+
+def test_a_dry_run_holds_the_payload_against_the_plan(tmp_path: Path) -> None:
+    path = experiment(tmp_path, "version=2", "")
+    done = bench_run(path, "--dry-run")
+    assert done.returncode == 2
+    assert "4 trials" in done.stdout, "the plan is shown all the same"
+    (line,) = (line for line in done.stderr.splitlines() if line.startswith("refused: "))
+    assert "version 1" in line
+    assert "--model-version 1: the requests Predict of Own.payload ask for version 2" in line
+
+
+def test_a_dry_run_looks_at_servers_that_run_already(tmp_path: Path) -> None:
+    """Issue 13: a misnamed input was a night of failing calls."""
+    path = experiment(tmp_path, "", "")
+    (tmp_path / "own.py").write_text((tmp_path / "own.py").read_text().replace('"images":', '"image":'))
+    arguments = ["--backend", "synthetic", "--model_name", "mnist", "--service-time", "constant(1ms)"]
+    with launch.embedded(arguments) as server:
+        (tmp_path / "servers.toml").write_text(
+            f'[servers.quick]\nkind = "remote"\naddress = "{server.address}"\n'
+        )
+        path.write_text(path.read_text().replace("versions = [1, 2]", "versions = []"))
+        done = bench_run(path, "--dry-run")
+    assert done.returncode == 2, done.stderr
+    assert "input 'image' is sent, the signature has images" in done.stderr

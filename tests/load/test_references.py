@@ -1,5 +1,6 @@
 """A question that gets another answer than before is noticed."""
 
+import ml_dtypes
 import numpy as np
 import pytest
 from hypothesis import example, given, settings
@@ -17,7 +18,7 @@ def truth(seed: int = 1) -> np.ndarray:
 
 
 def wrong(found: References, version: int | None, messages: np.ndarray, values: np.ndarray) -> list[int]:
-    return np.flatnonzero(~found.same(version, messages, values).all(axis=1)).tolist()
+    return np.flatnonzero(~found.same(version, messages, values)).tolist()
 
 
 @settings(max_examples=100, deadline=None)
@@ -40,15 +41,14 @@ def test_one_wrong_answer_is_found_wherever_it_stands(seed: int, at_once: int, v
     assert told in ((1, 2, 3) if early else (len(victims),))
 
 
-def test_the_wrong_example_of_a_batch_is_named() -> None:
+def test_one_wrong_value_of_one_example_is_found() -> None:
     right, found = truth(), References(MESSAGES)
     every = np.arange(MESSAGES)
     for _ in range(2):
         assert found.same(1, every, right).all()
     bad = right.copy()
     bad[3, 1, 4] += 0.5
-    same = found.same(1, every, bad)
-    assert np.argwhere(~same).tolist() == [[3, 1]]
+    assert wrong(found, 1, every, bad) == [3]
 
 
 def test_versions_have_answers_of_their_own() -> None:
@@ -85,6 +85,48 @@ def test_outputs_may_have_a_shape_for_each_message_but_keep_it() -> None:
         assert wrong(found, 1, np.array([0]), long) == []
         assert wrong(found, 1, np.array([1]), short) == []
     assert wrong(found, 1, np.array([0]), short) == [0]
+
+
+def test_each_message_may_have_as_many_values_as_it_likes() -> None:
+    """Indices of the boxes found, [k]: a k for each message, none at all for some."""
+    found = References(6)
+    answers = [np.arange(k, dtype=np.int64) for k in (2, 0, 2, 5, 0, 1)]
+    for _ in range(3):
+        for index, values in enumerate(answers):
+            assert wrong(found, 1, np.array([index]), values[np.newaxis]) == []
+    assert found.settled(1, np.arange(6), np.zeros((6, 2), np.int64)).all()
+    for index, other in ((0, 3), (1, 1), (3, 2), (5, 0)):
+        assert wrong(found, 1, np.array([index]), np.arange(other, dtype=np.int64)[np.newaxis]) == [0]
+    flipped = answers[3][::-1].copy()
+    assert wrong(found, 1, np.array([3]), flipped[np.newaxis]) == [0]
+    assert wrong(found, 1, np.array([3]), answers[3].astype(np.int32)[np.newaxis]) == [0]
+
+
+def test_scalars_and_empty_answers_are_compared() -> None:
+    found, every = References(3), np.arange(3)
+    for _ in range(2):
+        assert wrong(found, 1, every, np.array([1.0, 2.0, 3.0], np.float32)) == []
+    assert wrong(found, 1, every, np.array([1.0, 2.5, 3.0], np.float32)) == [1]
+    nothing = References(3)
+    for _ in range(2):
+        assert wrong(nothing, 1, every, np.zeros((3, 0, 4), np.float32)) == []
+
+
+@pytest.mark.parametrize(
+    "dtype", ["bfloat16", "float16", "float8_e5m2", "float8_e4m3fn", "int4", "uint8", "bool", "complex64"]
+)
+def test_every_dtype_is_compared_with_its_own_precision(dtype: str) -> None:
+    kind = np.dtype(getattr(ml_dtypes, dtype, None) or dtype)
+    found, every = References(2), np.arange(2)
+    right = np.array([[0, 1, 1], [1, 0, 1]]).astype(kind)
+    for _ in range(2):
+        assert wrong(found, 1, every, right) == []
+    other = right.copy()
+    other[1, 1] = kind.type(1)
+    assert wrong(found, 1, every, other) == [1]
+    if kind.name in ("bfloat16", "float16"):
+        step = float(ml_dtypes.finfo(kind).eps)
+        assert wrong(found, 1, every, (right.astype(np.float32) * (1 + step)).astype(kind)) == []
 
 
 def test_large_answers_are_compared_as_far_as_memory_goes(monkeypatch: pytest.MonkeyPatch) -> None:

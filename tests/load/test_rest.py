@@ -16,7 +16,7 @@ from gevent.server import StreamServer
 
 from bench import BenchError, mnist
 from bench.load.rest import RestConnection, with_rest
-from bench.payload import Pool
+from bench.payload import Pool, array_of
 from bench.serve import launch
 from bench.wire.messages import PredictResponse
 
@@ -27,6 +27,10 @@ def parsed(request: bytes) -> tuple[str, dict[str, object]]:
     assert length is not None
     assert int(length[1]) == len(body)
     return head.split(b"\r\n")[0].decode(), json.loads(body)
+
+
+def asking_for(output: str, model: str) -> Pool:
+    return Pool.of({"x": np.zeros((1, 1))}, None, output=output, model=model)
 
 
 def test_numbers_arrive_as_they_were() -> None:
@@ -54,9 +58,51 @@ def test_several_inputs_versions_and_labels() -> None:
     assert parsed(labelled.over_rest[0])[0] == "POST /v1/models/m/labels/canary:predict HTTP/1.1"
 
 
-def test_texts_are_refused() -> None:
-    with pytest.raises(BenchError, match="only numbers and booleans"):
-        with_rest(Pool.of({"x": np.array(["a", "b"])}, None, output="y", model="m"))
+def test_texts_are_sent_as_bytes_and_what_json_has_not_is_refused() -> None:
+    pool = with_rest(Pool.of({"x": np.array(["ä", "b"])}, None, output="y", model="m", batch=2, size=1))
+    assert pool.over_rest is not None
+    body = parsed(pool.over_rest[0])[1]
+    assert sorted(each["b64"] for each in body["instances"]) == ["Yg==", "w6Q="]
+    with pytest.raises(BenchError, match="dtype complex64: JSON has no such numbers"):
+        with_rest(Pool.of({"x": np.zeros(2, np.complex64)}, None, output="y", model="m"))
+
+
+def test_constants_are_sent_column_by_column() -> None:
+    pool = with_rest(
+        Pool.of({"x": np.ones((2, 3), np.float32)}, None, output="y", model="m", batch=2, constant={"t": 0.5})
+    )
+    assert pool.over_rest is not None
+    assert parsed(pool.over_rest[0])[1] == {"inputs": {"t": 0.5, "x": [[1.0] * 3] * 2}}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "body", "values"),
+    [
+        ({}, {"predictions": [[0.25, 1]]}, np.array([[0.25, 1]], np.float32)),
+        ({}, {"predictions": [7]}, np.array([7])),
+        ({}, {"predictions": [{"y": 1.5, "z": 2}]}, np.array([1.5], np.float32)),
+        ({}, {"predictions": ["cat"]}, np.array([b"cat"], object)),
+        ({}, {"predictions": [{"b64": "AP8="}]}, np.array([b"\x00\xff"], object)),
+        ({}, {"predictions": [{"z": 2}]}, None),
+        ({"constant": {"t": 1.0}}, {"outputs": [[1.5]]}, np.array([[1.5]], np.float32)),
+        ({"constant": {"t": 1.0}}, {"outputs": {"y": [3, 4], "z": 1}}, np.array([3, 4])),
+        ({"constant": {"t": 1.0}}, {"outputs": 2.5}, np.array(2.5, np.float32)),
+        ({"constant": {"t": 1.0}}, {"outputs": {"z": 1}}, None),
+    ],
+)
+def test_answers_become_tensors_of_any_kind(
+    arguments: dict[str, object], body: dict[str, object], values: np.ndarray | None
+) -> None:
+    pool = Pool.of({"x": np.zeros((1, 1))}, None, output="y", model="m", version=3, **arguments)  # type: ignore[arg-type]
+    raw = RestConnection("localhost:1", pool)._response(json.dumps(body).encode())
+    response = PredictResponse.FromString(raw)
+    assert (response.model_spec.name, response.model_spec.version.value) == ("m", 3)
+    if values is None:
+        assert not response.outputs
+    else:
+        found = array_of(response.outputs["y"])
+        assert found.tolist() == values.tolist()
+        assert found.dtype == values.dtype
 
 
 def test_a_real_server_answers_and_refuses(models: Path) -> None:
@@ -71,7 +117,7 @@ def test_a_real_server_answers_and_refuses(models: Path) -> None:
     arguments = ["--model_name=mnist", f"--model_base_path={models / 'mnist'}", "--rest_api_port=0"]
     with launch.embedded(arguments) as server:
         assert server.rest is not None
-        connection = RestConnection(server.rest, "scores", "mnist", None)
+        connection = RestConnection(server.rest, asking_for("scores", "mnist"))
         reply = connection.ask(right.over_rest[0], 10)
         assert (reply.status, reply.details) == (0, "")
         assert connection.sent == reply.sent
@@ -89,7 +135,7 @@ def test_a_real_server_answers_and_refuses(models: Path) -> None:
 def test_silence_and_nonsense_are_replies_too() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         host, port = listener.getsockname()[:2]
-        connection = RestConnection(f"{host}:{port}", "y", "m", None)
+        connection = RestConnection(f"{host}:{port}", asking_for("y", "m"))
         assert connection.ask(b"GET / HTTP/1.1\r\n\r\n", 0.1).status == 4
 
         def answer(raw: bytes) -> None:
@@ -129,7 +175,7 @@ def test_the_end_of_a_kept_connection_fails_no_request(ending: str, crossing: bo
     closed = gevent.event.Event()
     server = StreamServer(("127.0.0.1", 0), answer)
     server.start()
-    connection = RestConnection(f"127.0.0.1:{server.server_port}", "y", "m", None)
+    connection = RestConnection(f"127.0.0.1:{server.server_port}", asking_for("y", "m"))
     instants = []
     for number in range(4):
         reply = connection.ask(b"request %d" % number, 5)
@@ -154,7 +200,7 @@ def test_a_connection_that_the_server_says_it_ends_needs_no_retry(head: bytes) -
 
     server = StreamServer(("127.0.0.1", 0), answer)
     server.start()
-    connection = RestConnection(f"127.0.0.1:{server.server_port}", "y", "m", None)
+    connection = RestConnection(f"127.0.0.1:{server.server_port}", asking_for("y", "m"))
     assert [connection.ask(b"x", 5).status for _ in range(3)] == [8, 8, 8]
     assert connection.retries == 0
     connection.close()
@@ -169,7 +215,7 @@ def test_a_server_that_never_answers_gets_each_request_once() -> None:
 
     server = StreamServer(("127.0.0.1", 0), hang_up)
     server.start()
-    connection = RestConnection(f"127.0.0.1:{server.server_port}", "y", "m", None)
+    connection = RestConnection(f"127.0.0.1:{server.server_port}", asking_for("y", "m"))
     for _ in range(2):
         reply = connection.ask(b"x", 5)
         assert reply.status == 14
@@ -194,7 +240,7 @@ def test_a_large_request_is_sent_when_its_last_byte_is() -> None:
     size = 30_000_000
     server = StreamServer(("127.0.0.1", 0), answer)
     server.start()
-    connection = RestConnection(f"127.0.0.1:{server.server_port}", "y", "m", None)
+    connection = RestConnection(f"127.0.0.1:{server.server_port}", asking_for("y", "m"))
     reply = connection.ask(bytes(size), 20)
     assert reply.status == 8
     assert reply.sent is not None

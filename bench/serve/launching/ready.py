@@ -5,8 +5,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from bench import BenchError
-from bench.inspection import Inquiry, Refused, VersionState, status
 from bench.serve.launching.running import NotReady, Served
+from bench.target.inquiry import Inquiry, Refused, VersionState, status
 from bench.wire.client import Channel
 from bench.wire.dial import TLS
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from bench import BenchError
-from bench.inspection import Inquiry, status
 from bench.serve.launching.kinds import launched
 from bench.serve.launching.running import Served
+from bench.target.inquiry import Inquiry, status
 from bench.wire.client import Channel
 from tests.serve.launching.conftest import QUICK, ROOT, Declare, gone
 

@@ -1,4 +1,4 @@
-"""What does a model answer to one picture?"""
+"""One picture put to a model, and its answer."""
 
 import math
 from dataclasses import dataclass, replace
@@ -9,10 +9,12 @@ import numpy as np
 import numpy.typing as npt
 
 from bench import BenchError, picture
-from bench.inspection import Inquiry, Refused, Tensor, describe
 from bench.mnist import SIZE
 from bench.payload import array_of, predict_request
+from bench.protocol.signatures import Tensor
 from bench.sample import STATUS_NAMES
+from bench.target.inquiry import Inquiry, Refused, describe
+from bench.target.preflight import named
 from bench.wire import messages
 
 Floats = npt.NDArray[np.float32]
@@ -46,6 +48,8 @@ class Question:
     """The input is one row of pixels for each picture."""
     output: str
     """Whose values are the scores."""
+    note: str | None = None
+    """What the server does not tell."""
 
 
 _USUAL: Final = Question("predict_images", "images", (SIZE, SIZE, 1), flat=False, output="scores")
@@ -59,16 +63,17 @@ def question(inquiry: Inquiry, signature: str | None, output: str | None) -> Que
     Raises BenchError for a signature without pictures.
     """
     try:
-        signatures = describe(inquiry).signatures
+        description = describe(inquiry)
     except Refused as refused:
         if refused.status != _UNIMPLEMENTED:
             raise
-        return replace(_USUAL, signature=signature or _USUAL.signature, output=output or _USUAL.output)
-    name = signature or (_USUAL.signature if _USUAL.signature in signatures else "serving_default")
-    if name not in signatures:
-        shown = ", ".join(each for each in signatures if not each.startswith("__")) or "none"
-        raise BenchError(f"--signature {name}: model {inquiry.model} at {inquiry.host} has {shown}")
-    chosen = signatures[name]
+        note = f"{inquiry.host} does not tell the signatures of {inquiry.model} ({refused.reason}): asked as for MNIST"
+        usual = replace(_USUAL, signature=signature or _USUAL.signature, output=output or _USUAL.output)
+        return replace(usual, note=note)
+    name = signature or (
+        _USUAL.signature if _USUAL.signature in description.signatures else "serving_default"
+    )
+    chosen = named(inquiry, description, name)
     where = f"{inquiry.host}, model {inquiry.model}, signature {name}"
     if len(chosen.inputs) != 1:
         raise BenchError(

@@ -1,4 +1,4 @@
-"""What does a server say of itself and its models?"""
+"""Questions to a server about itself and its models, and what it answers."""
 
 from dataclasses import dataclass
 from typing import Any, Final
@@ -6,17 +6,13 @@ from typing import Any, Final
 from google.protobuf.message import DecodeError
 
 from bench import BenchError
-from bench.sample import outcome
+from bench.protocol.hints import explained, hint
+from bench.protocol.signatures import Signature, signatures_of
+from bench.sample import STATUS_NAMES, outcome
 from bench.wire import messages
 from bench.wire.client import Channel
 
-_REMEDIES: Final = {
-    "UNAVAILABLE": "is the server running there?",
-    "UNIMPLEMENTED": "is this the gRPC port of a TensorFlow Serving?",
-    "DEADLINE_EXCEEDED": "--timeout gives it longer",
-    "NOT_FOUND": "`bench status` shows the versions of a model",
-    "FAILED_PRECONDITION": "`bench metadata` shows the signatures of a model",
-}
+_UNIMPLEMENTED: Final = STATUS_NAMES.index("UNIMPLEMENTED")
 
 
 @dataclass(frozen=True)
@@ -41,7 +37,7 @@ class Inquiry:
         """
         reply = self.channel.call(method, request.SerializeToString(), self.timeout)
         if reply.status or reply.sent is None:
-            raise Refused(f"{self.host}, model {self.model}", method, reply.status, reply.details)
+            raise Refused(f"{self.host}, model {self.model}", reply.status, reply.details)
         try:
             return response.FromString(reply.message), reply.done - reply.sent
         except DecodeError as error:
@@ -60,13 +56,12 @@ class Inquiry:
 class Refused(BenchError):  # noqa: N818 - a BenchError like all others
     """The server answered with an error."""
 
-    def __init__(self, where: str, method: str, status: int, details: str) -> None:
-        name = outcome(status)
-        lost = name == "NOT_FOUND" and method == messages.GET_MODEL_STATUS
-        remedy = "check the name and the server's configuration" if lost else _REMEDIES.get(name)
-        said = " ".join(details.split()) or "no details"
-        super().__init__(f"{where}: {name}: {said}" + (f"; {remedy}" if remedy else ""))
+    def __init__(self, where: str, status: int, details: str) -> None:
+        known = hint(outcome(status), details)
+        text = explained(outcome(status), details)
+        super().__init__(f"{where}: {text}" + (f"; {known.remedy}" if known else ""))
         self.status = status
+        self.reason = text
 
 
 @dataclass(frozen=True)
@@ -79,24 +74,6 @@ class VersionState:
     code: str
     """OK, or the status with which loading failed."""
     message: str
-
-
-@dataclass(frozen=True)
-class Tensor:
-    """An input or output of a signature."""
-
-    dtype: str
-    shape: tuple[int, ...] | None
-    """-1: any; None: even the number of dimensions is not fixed."""
-
-
-@dataclass(frozen=True)
-class Signature:
-    """What a model can be asked, as its SavedModel says."""
-
-    method: str
-    inputs: dict[str, Tensor]
-    outputs: dict[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -128,30 +105,10 @@ def describe(inquiry: Inquiry) -> Description:
     request = messages.GetModelMetadataRequest(metadata_field=["signature_def"])
     inquiry.name_model(request.model_spec)
     response = inquiry.call(messages.GET_MODEL_METADATA, request, messages.GetModelMetadataResponse)
+    if "signature_def" not in response.metadata:
+        raise Refused(f"{inquiry.host}, model {inquiry.model}", _UNIMPLEMENTED, "no signatures in the answer")
     found = messages.SignatureDefMap.FromString(response.metadata["signature_def"].value).signature_def
     return Description(
         version=response.model_spec.version.value,
-        signatures={
-            name: Signature(
-                found[name].method_name, _tensors(found[name].inputs), _tensors(found[name].outputs)
-            )
-            for name in sorted(found)
-        },
+        signatures=signatures_of(found),
     )
-
-
-def _tensors(infos: Any) -> dict[str, Tensor]:
-    return {
-        name: Tensor(_dtype_name(infos[name].dtype), _shape(infos[name].tensor_shape))
-        for name in sorted(infos)
-    }
-
-
-def _dtype_name(number: int) -> str:
-    """`float` for DT_FLOAT; `type 99` for one that this client does not know."""
-    known = messages.types_pb2.DataType.values()
-    return messages.types_pb2.DataType.Name(number)[3:].lower() if number in known else f"type {number}"
-
-
-def _shape(shape: Any) -> tuple[int, ...] | None:
-    return None if shape.unknown_rank else tuple(dim.size for dim in shape.dim)

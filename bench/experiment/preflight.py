@@ -1,0 +1,45 @@
+"""Preflight of an experiment: which cells would measure nothing, or something else than planned?
+
+One Locust process loads the scenario, makes the payload of each cell and holds it against the cell and, where a server
+runs, against the server, as each trial does before its load.
+"""
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from bench.config.experiment import Study
+from bench.experiment.order import cell_options, server_options
+from bench.experiment.plan import Cell, Trial
+from bench.experiment.trial import arguments_of
+from bench.serve.launching.running import Running
+
+_SECONDS: Final = 120.0
+"""For all cells together; the trials say themselves what could not be said in this time."""
+
+
+def refused(study: Study, trials: Sequence[Trial], server: Running | None) -> dict[Cell, str]:
+    """The cells that cannot be measured, with the reason; server: None for the scenario's payloads alone.
+
+    A scenario that cannot be loaded refuses nothing here: its trials show the reason.
+    """
+    by_cell = {trial.cell: trial for trial in trials}
+    with tempfile.TemporaryDirectory(prefix="serving-bench-") as folder:
+        cells = Path(folder) / "cells.json"
+        cells.write_text(json.dumps([cell_options(study, trial) for trial in by_cell.values()]))
+        command = [sys.executable, "-m", "locust", "-f", str(study.scenario), "--headless"]
+        command += ["--preflight", str(cells), "--results", folder]
+        if server is not None:
+            command += ["--host", server.address]
+            for name, value in server_options(server).items():
+                command += arguments_of(name, value)
+        try:
+            subprocess.run(command, capture_output=True, check=False, timeout=_SECONDS)
+            reasons = json.loads(cells.with_suffix(".answer").read_text())
+        except (OSError, ValueError, subprocess.TimeoutExpired):
+            return {}
+    return {cell: reason for cell, reason in zip(by_cell, reasons, strict=True) if reason is not None}

@@ -1,0 +1,156 @@
+"""Preflight of a load: one request of each pool is sent and its answer checked before anything is measured."""
+
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from bench import BenchError
+from bench.load.options import Options, read_options
+from bench.load.rest import RestConnection
+from bench.load.sources import Source, make_pools
+from bench.load.target import CONNECT_SECONDS, EmbeddedServer, Target, address_of, asked_by, connect
+from bench.load.validate import Checker, Declared
+from bench.payload import Pool
+from bench.protocol.hints import explained, hint
+from bench.sample import outcome
+from bench.target.inquiry import Inquiry
+from bench.target.preflight import Found, Preflight
+from bench.wire.dtypes import dtype_number
+
+log = logging.getLogger("bench")
+
+_NEVER_RIGHT = ("INVALID_ARGUMENT", "NOT_FOUND", "FAILED_PRECONDITION", "UNIMPLEMENTED", "UNAVAILABLE")
+
+
+def look(
+    address: str, options: Options, pools: Mapping[Source, Pool], *, own: EmbeddedServer | None = None
+) -> Target:
+    """Connect, compare the requests with the models' signatures, and send one of each pool.
+
+    own: the server that was started here. Raises BenchError for what the user can mend, as
+    `bench.target.preflight.Preflight.check` does, and for answers that no load would find right: of another version
+    than asked for, without the output, or not to be compared with the labels. A server that refuses a request for other
+    reasons is still a target: what it answers to the load is what is measured.
+    """
+    channel = connect(address, options, connections=1)
+    preflight = Preflight()
+    found: dict[Source, Found] = {}
+    try:
+        for source, pool in pools.items():
+            if not getattr(source.user, "preflight", True):
+                found[source] = Found(None, None, None, (), ())
+                continue
+            inquiry = Inquiry(channel, address, pool.model, pool.version, pool.label, CONNECT_SECONDS)
+            found[source] = preflight.check(inquiry, pool.messages[0], pool.output, options.asked.deadline)
+    finally:
+        channel.close()
+    declared = {source: each for source in pools if (each := _declared(found[source], pools[source]))}
+    warnings = [line for each in found.values() for line in each.warnings]
+    for source, pool in pools.items():
+        answer = found[source].answer
+        if answer is not None:
+            warnings += _checked(f"{address}, requests {source.name}", pool, answer, declared.get(source))
+    versions = {each.version for each in found.values()}
+    version = next(iter(versions)) if len(versions) == 1 else None
+    return Target(
+        address,
+        "embedded" if own else "remote",
+        version,
+        model_path=_model_path(own, pools, found),
+        notes=tuple(dict.fromkeys(line for each in found.values() for line in each.notes)),
+        warnings=tuple(dict.fromkeys(warnings)),
+        declared=declared,
+        asked=asked_by(pools, options),
+    )
+
+
+def show(target: Target) -> None:
+    """What was found and stops no load."""
+    for note in target.notes:
+        log.info("%s", note)
+    for warning in target.warnings:
+        log.warning("%s", warning)
+
+
+def look_over_rest(rest: str | None, options: Options, pools: Mapping[Source, Pool]) -> None:
+    """Send one request of each pool that is asked over REST. Raises BenchError where it is refused or not right."""
+    for source, pool in pools.items():
+        if pool.over_rest is None:
+            continue
+        if rest is None:
+            raise BenchError(
+                "--rest: this scenario asks over REST too; give HOST:PORT of the server's REST API"
+            )
+        connection = RestConnection(rest, pool)
+        try:
+            reply = connection.ask(pool.over_rest[0], options.asked.deadline)
+        finally:
+            connection.close()
+        where = f"--rest {rest}, requests {source.name}"
+        code = outcome(reply.status)
+        if code in _NEVER_RIGHT:
+            known = hint(code, reply.details)
+            remedy = f"; {known.remedy}" if known else ""
+            raise BenchError(
+                f"{where}: a first request was answered {explained(code, reply.details)}{remedy}"
+            )
+        if not reply.status:
+            _checked(where, pool, reply.message, None)
+
+
+def answer_cells(environment: Any, path: Path | None) -> None:
+    """Look at each cell of an experiment as if it was to be measured, and write why not: a list of texts and nulls.
+
+    Ends the program, unless path is None. path: a JSON file with the options of each cell; beside it comes `.answer`. Without a host, payloads are made and
+    held against the options, and that is all.
+    """
+    if path is None:
+        return
+    reasons: list[str | None] = []
+    plain = vars(environment.parsed_options)
+    for cell in json.loads(path.read_text()):
+        changed = {name.replace("-", "_"): "" if value is None else value for name, value in cell.items()}
+        try:
+            options = read_options(SimpleNamespace(**(plain | changed)))
+            pools = make_pools(environment.user_classes, options)
+            if environment.host:
+                look(address_of(environment.host), options, pools)
+        except BenchError as error:
+            reasons.append(str(error))
+        else:
+            reasons.append(None)
+    path.with_suffix(".answer").write_text(json.dumps(reasons))
+    raise SystemExit(0)
+
+
+def _declared(found: Found, pool: Pool) -> Declared | None:
+    signature = found.signature
+    if signature is None or found.version is None or pool.output not in signature.outputs:
+        return None
+    tensor = signature.outputs[pool.output]
+    dtype = 0 if pool.over_rest is not None else dtype_number(tensor.dtype)
+    return Declared(found.version, dtype, tensor.shape)
+
+
+def _checked(where: str, pool: Pool, answer: bytes, declared: Declared | None) -> list[str]:
+    """Warnings about an answer. Raises BenchError where none of its kind would count as right."""
+    checker = Checker(replace(pool, rows=None), pool.output, pool.version)
+    checker.check([answer], [0])
+    for cause, text in checker.examples.items():
+        if cause != "unreadable":
+            raise BenchError(f"{where}: {text}")
+    checker.declared = declared
+    checker.check([answer], [0])
+    return [f"{where}: {text}" for text in checker.examples.values()]
+
+
+def _model_path(
+    own: EmbeddedServer | None, pools: Mapping[Source, Pool], found: Mapping[Source, Found]
+) -> Path | None:
+    """The SavedModel's folder of the first pool, where its server was started here."""
+    source = next(iter(pools))
+    return own.model_path(pools[source].model, found[source].version) if own else None

@@ -1,0 +1,1 @@
+"""One-off questions to a server: status, metadata, predictions, and whether a load would be understood."""

@@ -1,0 +1,136 @@
+"""Preflight: will a server understand the requests of a load, and is it asked for what it has?
+
+Signatures are compared with a request, and one request is sent. What the user can mend is refused in one line; what a
+server may answer differently later, such as RESOURCE_EXHAUSTED, is only told.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, Final, NamedTuple
+
+from bench import BenchError
+from bench.protocol.hints import explained, hint
+from bench.protocol.signatures import Signature, differences, public
+from bench.sample import STATUS_NAMES, outcome
+from bench.target.inquiry import Description, Inquiry, Refused, describe, status
+from bench.wire import messages
+
+DEFAULT_SIGNATURE: Final = "serving_default"
+_MENDABLE: Final = ("INVALID_ARGUMENT", "NOT_FOUND", "FAILED_PRECONDITION", "UNIMPLEMENTED", "OUT_OF_RANGE")
+"""What a server answers to a request that it will answer in the same way each time."""
+_SAME_EACH_TIME: Final = ("message size", "exception")
+"""Further ones, by the keys of their hints."""
+_LABEL: Final = "version label"
+_NOBODY: Final = ("UNAVAILABLE", "DEADLINE_EXCEEDED")
+
+
+class Found(NamedTuple):
+    """What a preflight has found, where the load can begin."""
+
+    version: int | None
+    """The version that the metadata are of; None: the server does not tell."""
+    signature: Signature | None
+    """None: the server does not tell."""
+    answer: bytes | None
+    """The PredictResponse to the one request; None: it failed."""
+    notes: tuple[str, ...]
+    """What the server does not do, and need not."""
+    warnings: tuple[str, ...]
+
+
+@dataclass
+class Preflight:
+    """Questions to one server about several kinds of requests; the signatures of a model are fetched once."""
+
+    _told: dict[tuple[Any, ...], Description | Refused] = field(default_factory=dict)
+
+    def check(self, inquiry: Inquiry, message: bytes, output: str, timeout: float) -> Found:
+        """Whether a serialised PredictRequest for the inquiry's model would be answered with the output.
+
+        timeout: of that request, in seconds.
+
+        Raises BenchError for what the user can mend: nobody listens; an unknown model, version, label or signature;
+        inputs, dtypes or outputs that the signature has not; a request that the server refuses as invalid.
+        """
+        request = messages.PredictRequest.FromString(message)
+        notes: list[str] = []
+        warnings: list[str] = []
+        description = self._description(inquiry, notes, warnings)
+        signature, found = None, []
+        name = request.model_spec.signature_name or DEFAULT_SIGNATURE
+        where = f"{inquiry.host}, model {inquiry.model}"
+        if description is not None:
+            signature = named(inquiry, description, name)
+            where += f" version {description.version}, signature {name}"
+            found = differences(signature, request, output)
+        reply = inquiry.channel.call(messages.PREDICT, message, timeout)
+        code = outcome(reply.status)
+        known = hint(code, reply.details) if reply.status else None
+        same_each_time = code in _MENDABLE or (known is not None and known.key in _SAME_EACH_TIME)
+        if same_each_time or (reply.status and any(each.fatal for each in found)):
+            shown = "; ".join(each.text for each in found) or (
+                known.remedy if known else "correct the payload"
+            )
+            raise BenchError(
+                f"{where}: {shown} (a first request was answered {explained(code, reply.details)})"
+            )
+        if reply.status:
+            remedy = f"; {known.remedy}" if known else ""
+            warnings.append(f"{where}: a first request was answered {explained(code, reply.details)}{remedy}")
+            return Found(_version(description), signature, None, tuple(notes), tuple(warnings))
+        warnings += [f"{where}: {each.text}; the server accepts it" for each in found]
+        return Found(_version(description), signature, reply.message, tuple(notes), tuple(warnings))
+
+    def _description(self, inquiry: Inquiry, notes: list[str], warnings: list[str]) -> Description | None:
+        key = inquiry.model, inquiry.version, inquiry.label
+        if key in self._told:
+            told = self._told[key]
+            return None if isinstance(told, Refused) else told
+        try:
+            told = describe(inquiry)
+        except Refused as refused:
+            told = refused
+            code = STATUS_NAMES[refused.status] if refused.status < len(STATUS_NAMES) else ""
+            if code in _NOBODY:
+                raise BenchError(
+                    f"--host {inquiry.host}: {refused.reason}; is a gRPC server running there?"
+                ) from None
+            if code == "NOT_FOUND" or _LABEL in refused.reason:
+                raise BenchError(unknown_model(inquiry, refused.reason)) from None
+            text = f"{inquiry.host} does not tell the signatures of {inquiry.model} ({refused.reason})"
+            (notes if code == "UNIMPLEMENTED" else warnings).append(
+                f"{text}: inputs and outputs are not compared with them"
+            )
+        self._told[key] = told
+        return None if isinstance(told, Refused) else told
+
+
+def named(inquiry: Inquiry, description: Description, name: str) -> Signature:
+    """The signature of this name. Raises BenchError with those that there are."""
+    if name not in description.signatures:
+        raise BenchError(
+            f"--signature {name}: model {inquiry.model} at {inquiry.host} has {public(description.signatures)}"
+        )
+    return description.signatures[name]
+
+
+def unknown_model(inquiry: Inquiry, details: str) -> str:
+    """What there is instead of a model, version or label that the server does not know."""
+    try:
+        states = status(Inquiry(inquiry.channel, inquiry.host, inquiry.model, timeout=inquiry.timeout))
+    except BenchError:
+        return (
+            f"--model-name {inquiry.model}: {inquiry.host} does not serve it ({details}); "
+            "check the name and the server's configuration"
+        )
+    available = sorted(each.version for each in states if each.state == "AVAILABLE")
+    option = (
+        f"--version-label {inquiry.label}"
+        if inquiry.label is not None
+        else f"--model-version {inquiry.version}"
+    )
+    there = ", ".join(map(str, available)) or "none"
+    return f"{option}: not served by {inquiry.host} ({details}); versions of {inquiry.model} available there: {there}"
+
+
+def _version(description: Description | None) -> int | None:
+    return None if description is None else description.version

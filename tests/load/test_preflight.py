@@ -1,0 +1,158 @@
+"""Before a load: what the user can mend is one line, and what a foreign server does otherwise is no reason to stop."""
+
+from dataclasses import replace
+from typing import Any
+
+import grpc
+import ml_dtypes
+import numpy as np
+import pytest
+from locust.argument_parser import get_parser
+
+from bench import BenchError
+from bench.load.options import Options, add_arguments, read_options
+from bench.load.preflight import look
+from bench.load.sources import Source
+from bench.load.target import Target
+from bench.payload import Pool
+from tests.foreign import Arrays, Foreign, serving
+
+USERS = type("Own", (), {"over_rest": ()})
+
+
+def options(*arguments: str) -> Options:
+    parser = get_parser(default_config_files=[])
+    add_arguments(parser)
+    return read_options(parser.parse_args(list(arguments)))
+
+
+def looked_at(foreign: Foreign, *pools: Pool, arguments: tuple[str, ...] = ()) -> Target:
+    sources = {Source(USERS, 0, f"Predict {number}"): pool for number, pool in enumerate(pools)}
+    with serving(foreign) as address:
+        return look(address, options(*arguments), sources)
+
+
+def scores(inputs: Arrays) -> Arrays:
+    rows = len(inputs["x"])
+    return {"y": np.tile(np.array([[0.25, 0.75]], np.float32), (rows, 1)), "n": np.array(rows, np.int64)}
+
+
+OWN = Foreign(
+    {"x": ("float", (-1, 3)), "t": ("float", ()), "k": ("int32", ())},
+    {"y": ("float", (-1, 2)), "n": ("int64", ())},
+    scores,
+    optional=("k",),
+)
+X = np.zeros((4, 3), np.float32)
+
+
+def pool(x: Any = X, labels: Any = None, **more: Any) -> Pool:
+    name, constant = more.pop("input", "x"), more.pop("constant", {"t": 0.5})
+    arguments = {"output": "y", "model": "own", "constant": constant, **more}
+    return Pool.of({name: x}, labels, **arguments)
+
+
+@pytest.mark.parametrize("transport", ["native", "grpcio"])
+def test_a_server_that_understands_is_looked_at_once_per_kind(transport: str) -> None:
+    own = replace(OWN, calls=[])
+    arguments = ("--transport", transport)
+    target = looked_at(own, pool(), pool(batch=2, labels=[1, 1, 0, 1]), arguments=arguments)
+    assert (target.version, target.warnings, target.notes) == (7, (), ())
+    assert [each.shape for each in target.declared.values()] == [(-1, 2)] * 2
+    assert [call["x"].shape for call in own.calls] == [(1, 3), (2, 3)]
+    assert own.calls[0]["t"].shape == (), "a scalar"
+
+
+@pytest.mark.parametrize(
+    ("made", "text"),
+    [
+        (
+            pool(input="xs"),
+            r"input 'xs' is sent, the signature has k, t, x; input 'x' \(float \[-1, 3\]\) is missing",
+        ),
+        (pool(constant={}), r"input 't' \(float \[\]\) is missing"),
+        (pool(constant={"t": 1}), "input 't' is sent as int32, the signature declares float"),
+        (pool(X.astype(np.float64)), "input 'x' is sent as double, the signature declares float"),
+        (pool(X.astype(ml_dtypes.bfloat16)), "input 'x' is sent as bfloat16, the signature declares float"),
+        (pool(output="score"), "no output 'score'; the answer has n, y"),
+        (pool(outputs=["y", "z"]), "output 'z' is wanted"),
+        (pool(version=6), "version 7 answered instead of version 6"),
+        (pool(model="other"), "--model-name other: .* does not serve it"),
+        (pool(signature="rank"), "--signature rank: model own at .* has serving_default"),
+        (pool(labels=[0, 5, 0, 0]), "needs a value for each class"),
+        (pool(labels=[1, 0, 0, 0], compare="threshold"), "has 2 values for each example"),
+        (pool(labels=[1, 0, 0, 0], output="n", batch=2), r"output 'n' has shape \[\]"),
+    ],
+)
+def test_what_the_user_can_mend_is_one_line(made: Pool, text: str) -> None:
+    """Issue 13: a misnamed input was 17,432 failing calls."""
+    with pytest.raises(BenchError, match=text) as refused:
+        looked_at(OWN, made)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        pool(constant={"t": 0.5, "k": 3}),
+        pool(labels=[1, 1, 1, 1]),
+        pool(output="n", batch=3),
+        pool(output="n", labels=[1, 1, 1, 1]),
+        pool(outputs=["y"]),
+    ],
+    ids=["optional", "labels", "scalar output", "ids", "filtered"],
+)
+def test_what_is_right_is_accepted(made: Pool) -> None:
+    assert looked_at(OWN, made).warnings == ()
+
+
+def test_another_shape_is_told_where_the_server_takes_it_and_refused_where_not() -> None:
+    wide = pool(np.zeros((4, 5), np.float32))
+    (warning,) = looked_at(OWN, wide).warnings
+    assert (
+        "input 'x' is sent with shape [1, 5], the signature declares float [-1, 3]; the server accepts it"
+        in warning
+    )
+    strict = replace(OWN, refusal=(grpc.StatusCode.INVALID_ARGUMENT, "Matrix size-incompatible"))
+    with pytest.raises(BenchError, match=r"with shape \[1, 5\].* Matrix size-incompatible"):
+        looked_at(strict, wide)
+
+
+def test_answers_unlike_the_signature_are_told() -> None:
+    odd = replace(OWN, answer=lambda inputs: {"y": np.zeros((len(inputs["x"]), 9), np.float32)})
+    (warning,) = looked_at(odd, pool()).warnings
+    assert "output 'y' has shape [1, 9], the signature declares [-1, 2]" in warning
+
+
+@pytest.mark.parametrize("names_itself", [True, False])
+def test_a_server_without_metadata_is_told_once_and_used(names_itself: bool) -> None:
+    foreign = replace(OWN, tells=False, names_itself=names_itself)
+    target = looked_at(foreign, pool(), pool(batch=2), pool(version=7))
+    assert (target.version, target.warnings, target.declared) == (None, (), {})
+    assert len(target.notes) <= 2, "one for each model and version"
+    assert "does not tell the signatures of own (UNIMPLEMENTED" in target.notes[0]
+    with pytest.raises(BenchError, match="input size does not match signature"):
+        looked_at(foreign, pool(input="xs"))
+
+
+@pytest.mark.parametrize(
+    ("status", "details", "refused"),
+    [
+        (grpc.StatusCode.RESOURCE_EXHAUSTED, "", False),
+        (grpc.StatusCode.UNAVAILABLE, "try later", False),
+        (grpc.StatusCode.INTERNAL, "", False),
+        (grpc.StatusCode.RESOURCE_EXHAUSTED, "Received message larger than max (9 vs. 4)", True),
+        (grpc.StatusCode.FAILED_PRECONDITION, "no", True),
+        (grpc.StatusCode.UNIMPLEMENTED, "", True),
+    ],
+)
+def test_only_what_stays_so_is_refused(status: grpc.StatusCode, details: str, refused: bool) -> None:
+    foreign = replace(OWN, refusal=(status, details))
+    if refused:
+        with pytest.raises(BenchError, match=status.name):
+            looked_at(foreign, pool())
+    else:
+        (warning,) = looked_at(foreign, pool()).warnings
+        assert status.name in warning
+    with pytest.raises(BenchError, match=r"input 'x' .* is missing"):
+        looked_at(foreign, pool(input="xs"))
