@@ -76,8 +76,7 @@ class Options:
     own: Mapping[str, str]
     """The options that the scenario has itself (see `option`), by name without dashes before it."""
     watched: Watched
-    preflight: Path | None
-    """Cells that `bench run` wants looked at, instead of a load."""
+    preflight: Path | None  # cells that `bench run` wants looked at, instead of a load
     experiment: dict[str, Any] | None
     """What the manifest says of the experiment that this run is a trial of."""
     warm_up: float | None = None
