@@ -9,7 +9,7 @@ import pytest
 from bench.analysis.checks import doubts
 from bench.serve import launch
 from tests.cli.inside import bench
-from tests.load.locust_runs import locust
+from tests.load.locust_runs import start, until_recorded
 from tests.wire.proxies import needs, nginx
 
 
@@ -34,8 +34,8 @@ def address() -> Iterator[str]:
 def test_retries_are_no_lost_requests(
     address: str, tmp_path: Path, scenario: str, options: tuple[str, ...]
 ) -> None:
-    arguments = ["--host", address, "--references", "0", "-t", "4s", *options]
-    done = locust(tmp_path, *arguments, scenario=scenario)
+    process = start(tmp_path, "--host", address, "--references", "0", *options, scenario=scenario)
+    done = until_recorded(process, tmp_path, 1_000, workers=2 if "--processes" in options else 1)
     run = done.run()
     counts = run.manifest["counts"]
     assert "incomplete" not in {doubt.check for doubt in doubts(run)}, done.output
