@@ -7,6 +7,7 @@ trial.
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from bench.analysis.cells import natural
@@ -35,6 +36,8 @@ class Group:
 
     identity: Identity
     trials: list[Member]
+    experiment: str = ""
+    """Name of the experiment's folder: trials of several are not averaged."""
 
     @property
     def doubted(self) -> bool:
@@ -57,13 +60,16 @@ class Group:
 
 def groups(members: Iterable[Member]) -> list[Group]:
     """What trials of experiments measured, in the order of its parts; nothing where nothing was measured twice."""
-    found: dict[Identity, list[Member]] = {}
+    found: dict[tuple[str, Identity], list[Member]] = {}
     for member in members:
         if member.block is not None:
-            found.setdefault(member.identity, []).append(member)
+            found.setdefault((member.block[0], member.identity), []).append(member)
     if all(len(own) < 2 for own in found.values()):
         return []
-    return [Group(identity, found[identity]) for identity in sorted(found, key=_order)]
+    return [
+        Group(key[1], found[key], Path(key[0]).name)
+        for key in sorted(found, key=lambda key: (key[0], _order(key[1])))
+    ]
 
 
 def mean_and_interval(values: Sequence[float], *, logarithms: bool = True) -> tuple[float, float, float]:
@@ -109,6 +115,7 @@ def plain(group: Group) -> dict[str, Any]:
             }
     return {
         **group.identity._asdict(),
+        "experiment": group.experiment,
         "trials": len(group.trials),
         "doubted": sum(trial.doubted for trial in group.trials),
         "confidence": CONFIDENCE,

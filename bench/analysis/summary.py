@@ -22,6 +22,9 @@ def summary(rows: Sequence[Group]) -> Table:
         for part in PARTS
         if any(part in row.identity.telling for row in rows)
     ]
+    experiments = [row.experiment for row in rows]
+    if len(set(experiments)) > 1:
+        columns.insert(0, Column("experiment", True, experiments, [False] * len(rows)))
     shared = [(c.title, c.same) for c in columns if c.same not in (None, ABSENT) and len(rows) > 1]
     kept = [column for column in columns if column.same is None or len(rows) == 1]
     trials = [str(len(row.trials)) for row in rows]

@@ -59,6 +59,15 @@ def test_cells_come_in_the_order_of_their_numbers() -> None:
     assert ("load", "4 users") in table.shared
 
 
+def test_trials_of_two_experiments_are_not_averaged() -> None:
+    first = [trial(2, block, 100.0) for block in (1, 2)]
+    second = [each._replace(block=("results/other", block)) for block, each in enumerate(first)]
+    table = summary(groups(first + second))
+    columns = {column.title: column.texts for column in table.columns}
+    assert columns["experiment"] == ["folder", "other"]
+    assert columns["trials"] == ["2", "2"]
+
+
 def test_programs_get_the_ends_of_the_intervals() -> None:
     found = groups([trial(16, 1, 100.0), trial(16, 2, 200.0), trial(2, 1, 50.0)])
     few, many = (plain(group) for group in found)
