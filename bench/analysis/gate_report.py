@@ -64,7 +64,7 @@ def _cells(judged: Judgement) -> list[str]:
 
 def measured_text(finding: Finding) -> str:
     """The value, or the change of a relative limit."""
-    if finding.measured == math.inf and not finding.limit.relative:
+    if finding.measured == math.inf:
         return NOT_REACHED
     if not math.isfinite(finding.measured):
         return ABSENT

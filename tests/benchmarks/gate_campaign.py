@@ -102,6 +102,7 @@ class Generator:
         self._folder, self._addresses = folder, addresses
         options = get_parser().parse_args([
             *("--results", str(folder), "--schedule", f"constant:{RATE}", "--no-samples"),
+            *("--warm-up", "1"),
             *("--model-version", "1", "--host", next(iter(addresses.values()))),
         ])  # fmt: skip
         self._environment: Any = Environment(

@@ -82,7 +82,7 @@ def test_files_for_others(place: Path, tmp_path: Path) -> None:
         (["gate", "same", "--limits", "absolute_typo.toml"], 2, "did you mean p"),
         (["gate", "same", "--limits", "no_unit.toml"], 2, "without a unit"),
         (["gate", "same", "--limits", "no_limit.toml"], 2, "no limit in it"),
-        (["gate", "same", "--limits", "too_far_out.toml"], 3, "do not support p99.9"),
+        (["gate", "few", "--limits", "too_far_out.toml"], 3, "do not support p99.9"),
         (["gate", "same", "--limits", "other_question.toml"], 3, "not measured in 3 of 3 trials"),
         (["gate", "same", "--limits", "other_cell_relative.toml"], 3, "no cell was measured"),
         (["gate", "saturated"], 3, "client saturated"),
@@ -115,6 +115,7 @@ def test_never_open_without_reason(place: Path, arguments: list[str], code: int,
         failing = Chunk.of(**requests(1, count=5000, rate=600, errors=1.0), keep_samples=False)
         write(place / "failed", [failing])
         write(place / "empty", [])
+        write(place / "few", [Chunk.of(**requests(1, count=3000, rate=600), keep_samples=False)])
         write(place / "cut", [Chunk.of(**requests(1, count=5000, rate=600))], finish=False)
     done = bench(*arguments, cwd=place)
     assert done.returncode == code, done.stdout + done.stderr
