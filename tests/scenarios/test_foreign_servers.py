@@ -37,8 +37,21 @@ ROWS = 50
 def run_own(folder: Path, address: str, payload: str, *more: str) -> Finished:
     scenario = folder / "own.py"
     scenario.write_text(SCENARIO.replace("<payload>", payload))
+    seconds = (
+        "5s" if "--processes" in more else "1s"
+    )  # a busy machine takes its time to start the users of workers
     return locust(
-        folder / "results", "--host", address, "-u", "2", "-r", "2", "-t", "1s", *more, scenario=str(scenario)
+        folder / "results",
+        "--host",
+        address,
+        "-u",
+        "2",
+        "-r",
+        "2",
+        "-t",
+        seconds,
+        *more,
+        scenario=str(scenario),
     )
 
 
