@@ -10,7 +10,7 @@ from bench.analysis import conditions, environment
 from bench.analysis.change import Change, change, judged_together
 from bench.analysis.doubt import Doubt
 from bench.analysis.intervals import ERROR_RATE, LENDERS
-from bench.analysis.metrics import METRICS
+from bench.analysis.metrics import GOODPUT_RATE, METRICS
 from bench.analysis.trials import PARTS, Identity, Trial
 
 JUDGED: Final = (
@@ -29,6 +29,7 @@ JUDGED: Final = (
     "cpu_per_request",
 )
 """What a comparison looks at, unless told otherwise."""
+RATES: Final = ("requests_per_second", "inferences_per_second", GOODPUT_RATE)
 COMPARABLE: Final = ("version", "batch", "build", "server", "model", "load", "commit")
 """What one set of trials can be compared by."""
 
@@ -104,6 +105,14 @@ class Match:
     """What may differ."""
     unpaired: list[Trial] = field(default_factory=list)
     """Trials without a partner in their block, where others have one: they are in neither side."""
+
+    def equal_by_design(self, name: str) -> bool:
+        """Whether a metric says nothing about the two, since the same users sent to both in turn."""
+        return (
+            name in RATES
+            and self.paired
+            and any(_in_turn(*pair) for pair in zip(self.before, self.after, strict=True))
+        )
 
     @property
     def surroundings(self) -> list[Doubt]:
@@ -257,6 +266,7 @@ def _comparison(
         )
         for name in metrics
         if not _tells_nothing_new(name, [*first, *second], batch_varied="batch" in pair.varied)
+        and not pair.equal_by_design(name)
     ]
     return Comparison(
         before=pair.base,
@@ -273,10 +283,23 @@ def _comparison(
 
 
 def _pairs(before: list[Trial], after: list[Trial]) -> list[tuple[Trial, Trial]]:
-    """Trials of the same block of the same experiment; nothing unless at least two blocks hold both."""
-    by_block = {trial.block: trial for trial in before if trial.block is not None}
-    pairs = [(by_block[trial.block], trial) for trial in after if trial.block in by_block]
+    """Trials of the same run, or block of the same experiment; nothing unless there are two pairs at least."""
+    together = {trial.block or trial.path: trial for trial in before}
+    pairs = [
+        (together[trial.block or trial.path], trial)
+        for trial in after
+        if (trial.block or trial.path) in together
+    ]
     return pairs if len(pairs) > 1 else []
+
+
+def _in_turn(trial: Trial, other: Trial) -> bool:
+    """Whether the same users of a closed loop sent to both, request by request: both got equally many."""
+    load = trial.manifest.get("load") or {}
+    if (load.get("schedule") or load).get("kind", "closed") != "closed" or load.get("turns"):
+        return False
+    duet = trial.manifest.get("duet") and other.manifest.get("duet") and trial.block == other.block
+    return trial.path == other.path or bool(duet)
 
 
 def _tells_nothing_new(name: str, trials: list[Trial], *, batch_varied: bool) -> bool:

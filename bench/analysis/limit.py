@@ -114,6 +114,8 @@ def judge_absolute(
 
 def judge_relative(limit: Limit, found: Match, rate: float = ERROR_RATE) -> Finding:
     """Judge how much worse than its baseline a cell is: not kept unless the whole interval is within the bound."""
+    if found.equal_by_design(limit.metric.name):
+        return unknown(limit, found.identity, "the same users sent to both in turn: equal by design")
     sides = [[limit.of(trial) for trial in side] for side in (found.before, found.after)]
     seen = change(
         limit.metric,

@@ -11,13 +11,14 @@ from scipy import stats
 from bench import BenchError
 from bench.analysis import intervals
 from bench.analysis.change import ERROR_RATE, change, judged_together
-from bench.analysis.compare import compare, compare_by
+from bench.analysis.compare import compare, compare_by, match
 from bench.analysis.comparison_table import changes_table, markdown, plain, remarks, summary
 from bench.analysis.doubt import Doubt
+from bench.analysis.limit import Limit, judge_relative
 from bench.analysis.metrics import METRICS
 from bench.analysis.needed import count_needed, trials_needed
 from bench.analysis.ranking import pareto, ranking
-from bench.analysis.trials import read_trials
+from bench.analysis.trials import Trial, read_trials
 from bench.chunk import Chunk
 from bench.run import find_runs
 from tests.analysis.simulated import BASE, campaign, trial
@@ -394,3 +395,41 @@ def test_trials_are_read_from_run_folders(tmp_path: Path) -> None:
 
 def test_the_error_rate_is_the_one_that_is_promised() -> None:
     assert ERROR_RATE <= 0.01
+
+
+@pytest.mark.parametrize(
+    ("manifest", "one_run", "judged"),
+    [
+        ({"load": {"kind": "closed"}, "duet": {"arm": 1}}, False, False),
+        ({"load": {"kind": "poisson"}, "duet": {"arm": 1}}, False, True),
+        ({"load": {"kind": "closed"}}, False, True),
+        ({"load": {"kind": "closed"}}, True, False),
+        ({"load": {"kind": "closed", "turns": {"names": ["a", "b"], "seconds": 3}}}, True, True),
+    ],
+)
+def test_throughput_of_what_the_same_users_sent_in_turn_is_not_judged(
+    manifest: dict[str, object], one_run: bool, judged: bool
+) -> None:
+    """In a closed loop both get equally many requests, however slow one of them is."""
+    sides: list[list[Trial]] = []
+    for version, p50 in ((1, 0.002), (2, 0.003)):
+        identity = BASE._replace(version=version)
+        values = {"p50": p50, "requests_per_second": 1000.0}
+        sides.append(
+            [
+                trial(
+                    identity,
+                    values,
+                    block=None if one_run else at,
+                    manifest=manifest,
+                    number=at + (0 if one_run else 10 * version),
+                )
+                for at in range(4)
+            ]
+        )
+    (found,) = compare(*sides, metrics=["p50", "requests_per_second"]).found
+    assert found.paired
+    assert [each.metric.name for each in found.changes] == ["p50", "requests_per_second"][: 1 + judged]
+    (pair,) = match(*sides)[0]
+    limit = Limit(METRICS["requests_per_second"], 0.05, True, None, "worse_than_baseline.requests_per_second")
+    assert (judge_relative(limit, pair).outcome == "unknown") == (not judged)
