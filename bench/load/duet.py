@@ -15,10 +15,8 @@ from itertools import repeat
 from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeVar
 
-import gevent
-
 from bench import BenchError
-from bench.load import idle, verdict
+from bench.load import idle
 from bench.load.arrivals import Part
 from bench.load.manifest import describe
 from bench.load.options import Options, Watched, read_options
@@ -156,21 +154,11 @@ class SecondArm:
         """The load has ended."""
         self._telemetry.stop()
 
-    def finish(self, stopped: float | None, arrivals: Mapping[str, Any]) -> "gevent.Greenlet[..., Any]":
-        """Write the end of the run; gives what checks it meanwhile."""
+    def finish(self, stopped: float | None, arrivals: Mapping[str, Any]) -> None:
+        """Write the end of the run. What speaks against it shows when it is read: checking it here takes a process."""
         self.load.close()
         workers = [{"worker": 0, **self.load.counts(), "lost": False}]
         if self._counted is not None:
             self._writer.update(server_counters=self._counted.after())
-        finished = self._writer.finish(
-            workers=workers,
-            counts=self.load.counts(),
-            stopped=stopped,
-            **{**arrivals, "wrong_answers": self.load.wrong_answers()},
-        )
-        return gevent.spawn(self._check, finished)
-
-    def _check(self, finished: bool) -> None:
-        report = verdict.read(self._writer.path) if finished else None
-        if report is not None:
-            self._writer.update(doubts=report["doubts"])
+        ends = {**arrivals, "wrong_answers": self.load.wrong_answers()}
+        self._writer.finish(workers=workers, counts=self.load.counts(), stopped=stopped, **ends)

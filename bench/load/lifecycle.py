@@ -355,7 +355,8 @@ class FirstProcess:
         if self._counted is not None:
             writer.update(server_counters=self._counted.after())
         arm, self.arm = self.arm, None
-        checked = arm.finish(self._stopped, arrivals) if arm is not None else None
+        if arm is not None:
+            arm.finish(self._stopped, arrivals)
         took_part = {**writer.manifest["load"], "processes": len(workers)}
         if self.workers is not None and (idle_ones := self.workers.idle()):
             took_part["idle_processes"] = idle_ones
@@ -371,8 +372,6 @@ class FirstProcess:
             self._last_words = (writer.path, report)
             if not self.headless:
                 self._tell()
-        if checked is not None:
-            checked.join()
         self.published.finish(writer.path)
 
     def _tell(self) -> None:
