@@ -9,6 +9,7 @@ from bench import BenchError
 from bench.analysis import conditions, environment
 from bench.analysis.change import Change, change, judged_together
 from bench.analysis.doubt import Doubt
+from bench.analysis.in_time import Values, in_time, is_duet
 from bench.analysis.intervals import ERROR_RATE, LENDERS
 from bench.analysis.metrics import GOODPUT_RATE, METRICS
 from bench.analysis.trials import PARTS, Identity, Trial
@@ -112,6 +113,19 @@ class Match:
             name in RATES
             and self.paired
             and any(_in_turn(*pair) for pair in zip(self.before, self.after, strict=True))
+        )
+
+    def stretches(self, name: str) -> Values | None:
+        """Of the only pair of a duet, a metric in stretches of time; None of others."""
+        alone = len(self.before) == len(self.after) == 1
+        return in_time(self.before[0], self.after[0], name) if alone else None
+
+    def sides(self, name: str) -> Values:
+        """A metric of baseline and candidate, by trials or stretches of time."""
+        found = self.stretches(name)
+        return found or (
+            [trial.values[name] for trial in self.before],
+            [trial.values[name] for trial in self.after],
         )
 
     @property
@@ -256,9 +270,8 @@ def _comparison(
     changes = [
         change(
             METRICS[name],
-            [trial.values[name] for trial in first],
-            [trial.values[name] for trial in second],
-            paired=pair.paired,
+            *pair.sides(name),
+            paired=pair.paired or pair.stretches(name) is not None,
             later=pair.later,
             sessions=pair.sessions,
             tolerance=tolerances.get(name),
@@ -298,8 +311,7 @@ def _in_turn(trial: Trial, other: Trial) -> bool:
     load = trial.manifest.get("load") or {}
     if (load.get("schedule") or load).get("kind", "closed") != "closed" or load.get("turns"):
         return False
-    duet = trial.manifest.get("duet") and other.manifest.get("duet") and trial.block == other.block
-    return trial.path == other.path or bool(duet)
+    return trial.path == other.path or is_duet(trial, other)
 
 
 def _tells_nothing_new(name: str, trials: list[Trial], *, batch_varied: bool) -> bool:

@@ -116,11 +116,12 @@ def judge_relative(limit: Limit, found: Match, rate: float = ERROR_RATE) -> Find
     """Judge how much worse than its baseline a cell is: not kept unless the whole interval is within the bound."""
     if found.equal_by_design(limit.metric.name):
         return unknown(limit, found.identity, "the same users sent to both in turn: equal by design")
-    sides = [[limit.of(trial) for trial in side] for side in (found.before, found.after)]
+    stretches = found.stretches(limit.metric.name)
+    sides = stretches or [[limit.of(trial) for trial in side] for side in (found.before, found.after)]
     seen = change(
         limit.metric,
         *sides,
-        paired=found.paired,
+        paired=found.paired or stretches is not None,
         later=found.later,
         sessions=found.sessions,
         tolerance=limit.bound,

@@ -301,9 +301,11 @@ def test_doubts_and_other_surroundings_are_told() -> None:
 def test_equal_numbers_are_not_judged_twice() -> None:
     values = {"p50": 0.002, "service_p50": 0.002, "requests_per_second": 10.0, "inferences_per_second": 80.0}
     before = [trial(BASE, values, number=i) for i in range(3)]
-    (found,) = compare(before, [trial(BASE._replace(version=2), values, number=i) for i in range(3)]).found
+    (found,) = compare(
+        before, [trial(BASE._replace(version=2), values, number=3 + i) for i in range(3)]
+    ).found
     assert [each.metric.name for each in found.changes] == ["p50", "requests_per_second"]
-    larger = [trial(BASE._replace(batch=16), values, number=i) for i in range(3)]
+    larger = [trial(BASE._replace(batch=16), values, number=6 + i) for i in range(3)]
     (batch,) = compare(before, larger, by=["batch"]).found
     assert "inferences_per_second" in [each.metric.name for each in batch.changes]
 

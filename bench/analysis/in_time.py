@@ -1,0 +1,83 @@
+"""The trials of one pair of a duet, compared in short stretches of time.
+
+One start of the servers gives one value of each side, which says nothing of its error. Both sides of a duet are measured
+at the same time, so that its stretches are pairs. They are as long as it takes for neighbours not to resemble each other.
+What the next start of the servers would give does not show: `compare` warns that there is one session.
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+import numpy as np
+
+from bench.analysis.cells import Cell, cells
+from bench.analysis.trials import Trial
+from bench.histogram import Histogram
+from bench.run import Run
+
+SHORTEST: Final = 2
+"""Seconds of a stretch."""
+FEWEST: Final = 5
+RESEMBLANCE: Final = 0.2
+"""Autocorrelation, corrected for its bias, above which stretches are made longer."""
+MEDIANS: Final = ("p50", "service_p50")
+"""Metrics that short stretches support."""
+
+Values = tuple[list[float], list[float]]
+
+
+def is_duet(first: Trial, second: Trial) -> bool:
+    """Whether two trials were measured at the same time by one load process."""
+    duet = first.manifest.get("duet") and second.manifest.get("duet")
+    return bool(duet) and first.block is not None and first.block == second.block
+
+
+def in_time(first: Trial, second: Trial, metric: str) -> Values | None:
+    """A median of both in stretches of the same seconds; None where the run is too short, or requests failed."""
+    if metric not in MEDIANS or not is_duet(first, second) or first.requests != first.answered:
+        return None
+    if second.requests != second.answered:
+        return None
+    kind = "service" if metric.startswith("service") else "latency"
+    return stretches(_by_second(first, kind), _by_second(second, kind))
+
+
+def stretches(first: Mapping[int, Histogram], second: Mapping[int, Histogram]) -> Values | None:
+    """Medians of both in stretches of the seconds that both have, as short as independence allows; None: too few."""
+    seconds = sorted(first.keys() & second.keys())
+    length = SHORTEST
+    while len(seconds) >= FEWEST * length:
+        parts = [seconds[at : at + length] for at in range(0, len(seconds) - length + 1, length)]
+        before, after = (
+            [Histogram.sum(side[at] for at in part).percentile(50.0) for part in parts]
+            for side in (first, second)
+        )
+        if resemblance(np.log(after) - np.log(before)) <= RESEMBLANCE:
+            return before, after
+        length *= 2
+    return None
+
+
+def resemblance(values: "np.ndarray[tuple[int, ...], np.dtype[np.float64]]") -> float:
+    """Autocorrelation at lag 1, corrected for its bias (Kendall 1954)."""
+    rest = values - values.mean()
+    square = float(rest @ rest)
+    if not square:
+        return 0.0
+    r = float(rest[1:] @ rest[:-1]) / square
+    return r + (1 + 3 * r) / len(values)
+
+
+def _by_second(trial: Trial, kind: str) -> dict[int, Histogram]:
+    cell = _cell(trial)
+    return dict(cell.run.series(kind, cell.keep))
+
+
+def _cell(trial: Trial) -> Cell:
+    run = Run.open(trial.path)
+    return next(
+        cell
+        for cell in cells(run)
+        if (cell.name, cell.version, cell.batch)
+        == (trial.identity.request, trial.identity.version, trial.identity.batch)
+    )
