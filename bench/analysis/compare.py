@@ -9,9 +9,9 @@ from bench import BenchError
 from bench.analysis import conditions, environment
 from bench.analysis.change import Change, change, judged_together
 from bench.analysis.doubt import Doubt
-from bench.analysis.in_time import Values, in_time, is_duet
+from bench.analysis.in_time import Values, equal_by_design, of_only_pair, together
 from bench.analysis.intervals import ERROR_RATE, LENDERS
-from bench.analysis.metrics import GOODPUT_RATE, METRICS
+from bench.analysis.metrics import METRICS
 from bench.analysis.trials import PARTS, Identity, Trial
 
 JUDGED: Final = (
@@ -30,7 +30,6 @@ JUDGED: Final = (
     "cpu_per_request",
 )
 """What a comparison looks at, unless told otherwise."""
-RATES: Final = ("requests_per_second", "inferences_per_second", GOODPUT_RATE)
 COMPARABLE: Final = ("version", "batch", "build", "server", "model", "load", "commit")
 """What one set of trials can be compared by."""
 
@@ -109,24 +108,13 @@ class Match:
 
     def equal_by_design(self, name: str) -> bool:
         """Whether a metric says nothing about the two, since the same users sent to both in turn."""
-        return (
-            name in RATES
-            and self.paired
-            and any(_in_turn(*pair) for pair in zip(self.before, self.after, strict=True))
-        )
+        return self.paired and equal_by_design(self.before, self.after, name)
 
-    def stretches(self, name: str) -> Values | None:
-        """Of the only pair of a duet, a metric in stretches of time; None of others."""
-        alone = len(self.before) == len(self.after) == 1
-        return in_time(self.before[0], self.after[0], name) if alone else None
-
-    def sides(self, name: str) -> Values:
-        """A metric of baseline and candidate, by trials or stretches of time."""
-        found = self.stretches(name)
-        return found or (
-            [trial.values[name] for trial in self.before],
-            [trial.values[name] for trial in self.after],
-        )
+    def sides(self, name: str) -> tuple[Values, bool]:
+        """A metric of baseline and candidate, and whether the values are pairs: trials, or stretches of one duet."""
+        found = of_only_pair(self.before, self.after, name)
+        trials = [t.values[name] for t in self.before], [t.values[name] for t in self.after]
+        return (found, True) if found else (trials, self.paired)
 
     @property
     def surroundings(self) -> list[Doubt]:
@@ -270,8 +258,8 @@ def _comparison(
     changes = [
         change(
             METRICS[name],
-            *pair.sides(name),
-            paired=pair.paired or pair.stretches(name) is not None,
+            *sides,
+            paired=paired,
             later=pair.later,
             sessions=pair.sessions,
             tolerance=tolerances.get(name),
@@ -280,6 +268,7 @@ def _comparison(
         for name in metrics
         if not _tells_nothing_new(name, [*first, *second], batch_varied="batch" in pair.varied)
         and not pair.equal_by_design(name)
+        for sides, paired in [pair.sides(name)]
     ]
     return Comparison(
         before=pair.base,
@@ -297,21 +286,9 @@ def _comparison(
 
 def _pairs(before: list[Trial], after: list[Trial]) -> list[tuple[Trial, Trial]]:
     """Trials of the same run, or block of the same experiment; nothing unless there are two pairs at least."""
-    together = {trial.block or trial.path: trial for trial in before}
-    pairs = [
-        (together[trial.block or trial.path], trial)
-        for trial in after
-        if (trial.block or trial.path) in together
-    ]
+    known = {together(trial): trial for trial in before}
+    pairs = [(known[together(trial)], trial) for trial in after if together(trial) in known]
     return pairs if len(pairs) > 1 else []
-
-
-def _in_turn(trial: Trial, other: Trial) -> bool:
-    """Whether the same users of a closed loop sent to both, request by request: both got equally many."""
-    load = trial.manifest.get("load") or {}
-    if (load.get("schedule") or load).get("kind", "closed") != "closed" or load.get("turns"):
-        return False
-    return trial.path == other.path or is_duet(trial, other)
 
 
 def _tells_nothing_new(name: str, trials: list[Trial], *, batch_varied: bool) -> bool:

@@ -5,12 +5,14 @@ at the same time, so that its stretches are pairs. They are as long as it takes 
 What the next start of the servers would give does not show: `compare` warns that there is one session.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Final
 
 import numpy as np
 
 from bench.analysis.cells import Cell, cells
+from bench.analysis.metrics import GOODPUT_RATE
 from bench.analysis.trials import Trial
 from bench.histogram import Histogram
 from bench.run import Run
@@ -20,26 +22,48 @@ SHORTEST: Final = 2
 FEWEST: Final = 5
 RESEMBLANCE: Final = 0.2
 """Autocorrelation, corrected for its bias, above which stretches are made longer."""
+RATES: Final = ("requests_per_second", "inferences_per_second", GOODPUT_RATE)
 MEDIANS: Final = ("p50", "service_p50")
 """Metrics that short stretches support."""
 
 Values = tuple[list[float], list[float]]
 
 
-def is_duet(first: Trial, second: Trial) -> bool:
-    """Whether two trials were measured at the same time by one load process."""
+def together(trial: Trial) -> tuple[str, int] | Path:
+    """What trials have in common that noise of the machine meets alike: the block of an experiment, or the run."""
+    return trial.block or trial.path
+
+
+def equal_by_design(before: Sequence[Trial], after: Sequence[Trial], metric: str) -> bool:
+    """Whether pairs of trials have equal rates because the same users of a closed loop sent to both, request by request."""
+    return metric in RATES and any(_in_turn(*pair) for pair in zip(before, after, strict=True))
+
+
+def _in_turn(trial: Trial, other: Trial) -> bool:
+    load = trial.manifest.get("load") or {}
+    if (load.get("schedule") or load).get("kind", "closed") != "closed" or load.get("turns"):
+        return False
+    return trial.path == other.path or _is_duet(trial, other)
+
+
+def _is_duet(first: Trial, second: Trial) -> bool:
     duet = first.manifest.get("duet") and second.manifest.get("duet")
     return bool(duet) and first.block is not None and first.block == second.block
 
 
-def in_time(first: Trial, second: Trial, metric: str) -> Values | None:
-    """A median of both in stretches of the same seconds; None where the run is too short, or requests failed."""
-    if metric not in MEDIANS or not is_duet(first, second) or first.requests != first.answered:
+def of_only_pair(before: Sequence[Trial], after: Sequence[Trial], metric: str) -> Values | None:
+    """A median in stretches of the same seconds, where both sides are one pair of a duet.
+
+    None where they are more or another, the run is too short, or requests failed.
+    """
+    if len(before) != 1 or len(after) != 1 or metric not in MEDIANS or not _is_duet(before[0], after[0]):
         return None
-    if second.requests != second.answered:
+    both = (before[0], after[0])
+    if any(trial.requests != trial.answered for trial in both):
         return None
     kind = "service" if metric.startswith("service") else "latency"
-    return stretches(_by_second(first, kind), _by_second(second, kind))
+    first, second = (_by_second(trial, kind) for trial in both)
+    return stretches(first, second)
 
 
 def stretches(first: Mapping[int, Histogram], second: Mapping[int, Histogram]) -> Values | None:

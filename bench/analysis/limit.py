@@ -10,6 +10,7 @@ from bench.analysis import intervals, within_run
 from bench.analysis.change import change
 from bench.analysis.compare import Match
 from bench.analysis.finding import Finding, Limit, Outcome, judged, outcome_of, unknown
+from bench.analysis.in_time import of_only_pair
 from bench.analysis.intervals import ERROR_RATE, Estimate
 from bench.analysis.limit_of_share import PROPORTIONS, by_counts, by_examples
 from bench.analysis.metrics import GOODPUT, GOODPUT_RATE, METRICS, Metric
@@ -116,7 +117,7 @@ def judge_relative(limit: Limit, found: Match, rate: float = ERROR_RATE) -> Find
     """Judge how much worse than its baseline a cell is: not kept unless the whole interval is within the bound."""
     if found.equal_by_design(limit.metric.name):
         return unknown(limit, found.identity, "the same users sent to both in turn: equal by design")
-    stretches = found.stretches(limit.metric.name)
+    stretches = of_only_pair(found.before, found.after, limit.metric.name)
     sides = stretches or [[limit.of(trial) for trial in side] for side in (found.before, found.after)]
     seen = change(
         limit.metric,
