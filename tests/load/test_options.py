@@ -100,14 +100,17 @@ def test_metadata_is_read_from_the_environment(monkeypatch: pytest.MonkeyPatch) 
             (["--metadata", f"{name}=HOME"], f"--metadata {name}=HOME: metadata name '{name}' is reserved")
             for name in ("grpc-timeout", "te", "content-type", "TE", "connection", "transfer-encoding", "a b")
         ),
-        (["--metadata", "x-bin=PWD"], "is not base64"),
+        (["--metadata", "x-bin=NO_BASE64"], "is not base64"),
         (["--authority", "http://x"], "--authority 'http://x': expected a host name or host:port"),
         (["--authority", "a b"], "--authority 'a b'"),
         (["--rest", "nowhere"], "--rest: address 'nowhere': expected host:port"),
         (["--grpc-tls-ca", "/nowhere.pem"], "/nowhere.pem: no such file"),
     ],
 )
-def test_wrong_values_are_told_with_what_would_be_right(arguments: list[str], told: str) -> None:
+def test_wrong_values_are_told_with_what_would_be_right(
+    arguments: list[str], told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NO_BASE64", "not base64!")
     with pytest.raises(BenchError, match=r"^[^\n]+$") as refused:
         read_options(parsed(*arguments))
     assert told in str(refused.value)
