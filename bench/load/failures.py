@@ -3,6 +3,7 @@
 from collections import Counter
 from typing import Final
 
+from bench.protocol.hints import hint
 from bench.sample import outcome
 
 MOST_TEXTS: Final = 10
@@ -19,7 +20,10 @@ class CallError(Exception):
     """Why a call failed, as listeners of Locust's request event get it."""
 
     def __init__(self, status: str, details: str) -> None:
-        super().__init__(f"{status}: {details}" if details else status)
+        known = None if details else hint(status)
+        super().__init__(
+            f"{status}: {details}" if details else f"{status}: {known.cause}" if known else status
+        )
         self.status, self.details = status, details
 
     def __repr__(self) -> str:

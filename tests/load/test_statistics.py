@@ -131,3 +131,10 @@ def test_what_this_client_cancelled_is_no_failure_for_locust(recorder: Recorder)
     some.status[:] = CANCELLED_STATUS
     show_in_locust(environment, recorder, some, Counter(), URL)
     assert environment.stats.total.num_requests == 40
+
+
+def test_an_error_without_details_is_shown_with_its_known_cause() -> None:
+    """As TensorFlow Serving refuses calls beyond --grpc_max_threads."""
+    assert "--grpc_max_threads" in str(CallError("RESOURCE_EXHAUSTED", ""))
+    assert str(CallError("RESOURCE_EXHAUSTED", "quota")) == "RESOURCE_EXHAUSTED: quota"
+    assert str(CallError("DATA_LOSS", "")) == "DATA_LOSS"
