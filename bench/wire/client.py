@@ -14,7 +14,7 @@ from gevent.hub import get_hub
 from bench import BenchError, __version__
 from bench.wire import unary
 from bench.wire.deadlines import Deadlines, Queue
-from bench.wire.dial import TLS, Address, authority_of, client_context
+from bench.wire.dial import TLS, Address, authority_of, client_context, no_connection
 from bench.wire.exchange import Exchange, RequestHead
 from bench.wire.keep import keep
 from bench.wire.keepalive import Keepalive
@@ -121,7 +121,7 @@ class Channel:
         self._turn = 0
         self._waiting: dict[Call, bool] = {}  # for a connection; True: for another attempt
         self._failure: str | None = None  # of the last attempt; None: there is hope
-        self._closed = False
+        self._closed = self._untrusted = False
         self._up = Event()
         self._heads: dict[Hashable, RequestHead] = {}
         self._deadlines: Deadlines[Call] = Deadlines()
@@ -150,12 +150,10 @@ class Channel:
         return sent
 
     def connect(self, timeout: float) -> None:
-        """Wait until a connection is up; raises BenchError with address and reason after `timeout` seconds."""
-        if not self._up.wait(timeout):
+        """Wait until a connection is up. Raises BenchError after `timeout` seconds, at once for a certificate."""
+        if not self._up.wait(timeout) or not self._ready:
             place, reason = self._address.text, (self._failure or "no answer").removeprefix(_ALL_FAILED)
-            reason = reason.removeprefix(f"{place}: ")
-            remedy = "start the server or correct the address"
-            raise BenchError(f"no connection within {timeout:g} s to {place} ({reason}); {remedy}")
+            raise no_connection(place, reason.removeprefix(f"{place}: "), timeout, untrusted=self._untrusted)
 
     def call(
         self,
@@ -379,11 +377,13 @@ class Channel:
 
         keep(connect, admit, self._fail, self._address.text)
 
-    def _fail(self, reason: str) -> None:
+    def _fail(self, reason: str, untrusted: bool) -> None:
         """An attempt to connect has failed: unless another connection is up, nothing is left to wait for."""
         if self._ready or self._closed:
             return
-        self._failure = _ALL_FAILED + reason
+        self._failure, self._untrusted = _ALL_FAILED + reason, untrusted
+        if untrusted:
+            self._up.set()  # wakes `connect`: no further attempt will help
         waiting, self._waiting = self._waiting, {}
         for call in waiting:
             self._end_soon(call, unary.UNAVAILABLE, self._failure)

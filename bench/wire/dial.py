@@ -77,7 +77,24 @@ def authority_of(name: str) -> str:
 
 
 class ConnectError(Exception):
-    """No connection came about; the text says with whom and why."""
+    """No connection came about; the text says with whom and why.
+
+    `untrusted`: the server is there, and its certificate does not verify; trying again will not help.
+    """
+
+    def __init__(self, text: str, *, untrusted: bool = False) -> None:
+        super().__init__(text)
+        self.untrusted = untrusted
+
+
+def no_connection(place: str, reason: str, seconds: float, *, untrusted: bool) -> BenchError:
+    """What to tell, with the remedy, where no connection has come about."""
+    if untrusted:
+        remedy = "trust its CA with --grpc-tls-ca, or name it as its certificate does: --grpc-tls-server-name"
+        return BenchError(f"no connection to {place} ({reason}); {remedy}")
+    return BenchError(
+        f"no connection within {seconds:g} s to {place} ({reason}); start the server or correct the address"
+    )
 
 
 class Session:

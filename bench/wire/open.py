@@ -122,7 +122,10 @@ def first(attempts: Sequence[Callable[[], T]], discard: Callable[[T], Any]) -> T
             for result in ended.get_nowait()[0]:
                 discard(result)
     more = f"; and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
-    raise ConnectError("; ".join(_reason(problem) for problem in problems[:_SHOWN]) + more)
+    raise ConnectError(
+        "; ".join(_reason(problem) for problem in problems[:_SHOWN]) + more,
+        untrusted=all(isinstance(problem, ConnectError) and problem.untrusted for problem in problems),
+    )
 
 
 def connect_first(address: Address, turn: int = 0) -> tuple[Any, Place]:
@@ -204,7 +207,10 @@ def _race(address: Address, turn: int, attempt: Callable[[Place], T], discard: C
             return attempt(place)
         except (OSError, ValueError, ConnectError) as problem:  # ssl.SSLError is an OSError
             where = "" if place.host in (address.host, address.path) else f" ({place.host})"
-            raise ConnectError(f"{address.text}{where}: {_reason(problem)}") from problem
+            raise ConnectError(
+                f"{address.text}{where}: {_reason(problem)}",
+                untrusted=isinstance(problem, ssl.SSLCertVerificationError),
+            ) from problem
 
     return first([partial(named, place) for place in places], discard)
 

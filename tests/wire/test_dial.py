@@ -88,6 +88,19 @@ def test_an_unknown_authority_is_refused(server: Server, files: Certificates) ->
         assert "certificate verify failed" in details.lower().replace("_", " ")
 
 
+@pytest.mark.parametrize("server_name", [None, "other.test"])
+def test_waiting_for_an_untrusted_server_ends_at_once_with_the_remedy(
+    server: Server, files: Certificates, server_name: str | None
+) -> None:
+    channel = Channel(server.address, tls=TLS(ca=files.ca if server_name else None, server_name=server_name))
+    with (
+        gevent.Timeout(30),
+        pytest.raises(BenchError, match=r"certificate.*--grpc-tls-ca.*--grpc-tls-server-name"),
+    ):
+        channel.connect(1000)
+    channel.close()
+
+
 def test_a_certificate_for_another_name_is_refused_unless_the_name_is_given(
     server: Server, files: Certificates
 ) -> None:

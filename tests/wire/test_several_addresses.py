@@ -9,10 +9,12 @@ from typing import Any
 
 import gevent
 import gevent.socket
+import numpy as np
 import pytest
 from gevent.server import StreamServer
 
 from bench.load.rest import RestConnection
+from bench.payload import Pool
 from bench.wire import open as opening
 from bench.wire.client import Channel
 from bench.wire.dial import Address, ConnectError
@@ -230,7 +232,8 @@ def test_rest_tries_the_addresses_in_the_same_way(names: Names) -> None:
     names("127.0.0.9", "127.0.0.10")
     server = StreamServer(("127.0.0.10", 0), answer)
     server.start()
-    connection = RestConnection(f"{NAME}:{server.server_port}", "y", "m", None)
+    pool = Pool.of({"x": np.zeros((1, 1))}, None, output="y", model="m")
+    connection = RestConnection(f"{NAME}:{server.server_port}", pool)
     assert connection.ask(b"x", 5).status == 8
     assert connection.where == f"127.0.0.10:{server.server_port}"
     server.stop(timeout=0)
