@@ -118,7 +118,7 @@ def test_a_listener_gets_what_locusts_own_clients_give() -> None:
     assert {str(error.error) for error in environment.stats.errors.values()} == {
         "INVALID_ARGUMENT: input size\\nmismatch",
         "UNSENT: the cap on requests in flight was reached",
-        "UNAVAILABLE",
+        "UNAVAILABLE: the server cannot be reached, or ended the connection",
     }
 
 
