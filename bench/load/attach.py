@@ -9,7 +9,7 @@ from typing import Any, Final
 import locust
 from gevent.lock import RLock
 from locust.argument_parser import get_parser
-from locust.runners import WorkerRunner
+from locust.runners import MasterRunner, WorkerRunner
 
 from bench.load import distribution, parent, session
 from bench.load.interrupts import Interrupts, hide_interrupt
@@ -65,8 +65,9 @@ def _on_init(environment: Any, runner: Any, web_ui: Any = None, **_: Any) -> Non
 def take_part(environment: Any) -> None:
     """Take part in the test of an environment that Locust's command line has not made: Locust as a library.
 
-    Called by its first user, since Locust's event of a new environment is fired by its command line only. Options are
-    the environment's parsed ones, else the defaults and BENCH_* variables.
+    Called by its first user, since Locust's event of a new environment is fired by its command line only. A master has
+    no users: its program calls this before it starts the test. Options are the environment's parsed ones, else the
+    defaults and BENCH_* variables.
     """
     with _attaching:
         if id(environment) in _attached:
@@ -75,9 +76,16 @@ def take_part(environment: Any) -> None:
         if environment.parsed_options is None:
             environment.parsed_options = get_parser(default_config_files=[]).parse_args([])
         if isinstance(environment.runner, WorkerRunner):
+            if not hasattr(environment.parsed_options, distribution.TARGET):
+                log.error(
+                    "the master of this worker records nothing: its program has to call "
+                    "bench.load.attach.take_part(environment) before it starts the test"
+                )
+                raise SystemExit(2)
             distribution.Worker(environment).listen()
             return
         process = FirstProcess(environment, environment.runner)
         process.listen()
-        process.begin()
+        if not isinstance(environment.runner, MasterRunner):  # a master's test starts later
+            process.begin()
         atexit.register(process.end)  # `run_single_user` never stops a test, nor does every program

@@ -99,17 +99,17 @@ class FirstProcess:
         try:
             options = read_options(self.environment.parsed_options)
             answer_cells(self.environment, options.preflight)
-            self._class_host = None if self.environment.host else host_of(self.environment.user_classes)
+            self._class_host = host_of(self.environment)
             self.environment._filter_tasks_by_tags()  # as Locust does when the test starts
             refuse_untagged(self.environment.user_classes)
             self._second = duet.prepare(self.environment)
             if not self.environment.host and not self._class_host:
                 self.server = EmbeddedServer(self.environment.user_classes, options, log.info)
-                if all(hasattr(user, "payload") for user in self.environment.user_classes):
-                    self.environment.host = self.server.address  # shown in the web form
+                alone = all(hasattr(user, "payload") for user in self.environment.user_classes)
+                if alone and not self.headless:  # shown in the web form
+                    self.environment.host = self.server.address
             if self.headless:  # before the time that the load lasts is counted
-                target, pools = self._prepare(options)
-                self._ready = target, pools, idle.ask(target, options, pools)
+                self._ready = self._prepare(options)
         except BenchError as error:
             self._on_quit()
             print(f"bench: {error}", file=sys.stderr)
@@ -156,7 +156,7 @@ class FirstProcess:
             self._on_test_stop()
         self._on_quit()
 
-    def _prepare(self, options: Options) -> tuple[Target, dict[Source, Pool]]:
+    def _prepare(self, options: Options) -> tuple[Target, dict[Source, Pool], list[idle.Answered]]:
         """Everything that can be wrong with the options shows here, before anything is written or measured."""
         RunWriter.check_root(options.results)
         pools = make_pools(self.environment.user_classes, options)
@@ -166,16 +166,17 @@ class FirstProcess:
         target = self._target(options, pools)
         look_beside(options)
         look_over_rest(self._rest(target, options), options, pools)
-        return target, pools
+        return target, pools, idle.ask(target, options, pools)
 
     def _begin(self) -> None:
         options = read_options(self.environment.parsed_options)
         ready, self._ready = self._ready, None
-        if ready is None:
-            target, pools = self._prepare(options)
-            answered = idle.ask(target, options, pools)
-        else:
-            target, pools, answered = ready
+        if (
+            ready is not None
+        ):  # a listener of the locustfile, called after ours, may have named another target
+            self._class_host = host_of(self.environment)
+            ready = ready if address_of(self._host() or "") == ready[0].address else None
+        target, pools, answered = ready or self._prepare(options)
         counters = self.server.metrics if self.server and target.kind == "embedded" else None
         if counters and options.watched.metrics is None:
             options = replace(options, watched=replace(options.watched, metrics=counters))

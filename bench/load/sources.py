@@ -171,12 +171,15 @@ def _for_each_kind(schedule: Open | None, options: Options) -> Iterator[Options]
         yield replace(options, asked=replace(asked, label=None) if "version" in said else asked)
 
 
-def host_of(user_classes: Iterable[Any]) -> str | None:
-    """The target that the user classes name, as Locust's do: their `host`; None where none does.
+def host_of(environment: Any) -> str | None:
+    """The target that the user classes name, as Locust's do: their `host`; None where none does or Locust has a host.
 
     Raises BenchError where they name several: one run measures one target.
     """
-    named = {user.host: user.__name__ for user in user_classes if hasattr(user, "payload") and user.host}
+    if environment.host:
+        return None
+    sending = [user for user in environment.user_classes if hasattr(user, "payload")]
+    named = {user.host: user.__name__ for user in sending if user.host}
     if len(named) > 1:
         told = ", ".join(f"{name} {host}" for host, name in named.items())
         raise BenchError(

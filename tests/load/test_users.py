@@ -129,6 +129,42 @@ def test_the_host_of_a_class_is_the_target_and_others_keep_theirs(
     assert stopped(done) == {"Closed", "Opened"}
 
 
+LATER = (
+    HEAD
+    + """
+from locust import events
+
+class A(Digits, PredictUser):
+    @classmethod
+    def server(cls, site):
+        return ["--backend", "null"]
+
+@events.WHEN.add_listener
+def name_the_target(environment, **_):
+    WHAT.host = "HOST"
+"""
+)
+
+
+@pytest.mark.parametrize(
+    ("when", "what", "more"),
+    [
+        ("init", "environment", []),
+        ("init", "A", ["--processes", "1"]),
+        ("test_start", "environment", []),
+    ],
+)
+def test_a_target_that_a_listener_names_is_the_one_that_is_measured(
+    server: launch.Server, tmp_path: Path, when: str, what: str, more: list[str]
+) -> None:
+    scenario = written(tmp_path, LATER.replace("WHEN", when).replace("WHAT", what), server)
+    done = locust(tmp_path / "results", "-t", "2s", *more, scenario=scenario)
+    assert done.code == 0, done.output
+    run = done.run()
+    assert run.manifest["target"]["address"] == server.address
+    assert run.manifest["counts"]["addresses"].keys() == {server.address}
+
+
 TWO_HOSTS = (
     "class A(Digits, PredictUser):\n    host = 'a:1'\nclass B(Digits, PredictUser):\n    host = 'b:1'\n"
 )
@@ -207,6 +243,64 @@ else:
     run_single_user(A)
 """
 )
+
+
+DISTRIBUTED = (
+    HEAD
+    + """
+class A(Digits, PredictUser):
+    pass
+
+from bench.load import attach
+from locust.env import Environment
+role, port, taking_part = sys.argv[1], int(sys.argv[2]), sys.argv[3] == "True"
+if role == "worker":
+    Environment(user_classes=[A]).create_worker_runner("127.0.0.1", port).greenlet.join()
+else:
+    environment = Environment(user_classes=[A], host="HOST")
+    master = environment.create_master_runner("127.0.0.1", port)
+    if taking_part:
+        attach.take_part(environment)
+    while not master.clients.ready:
+        gevent.sleep(0.02)
+    master.start(2, spawn_rate=2)
+    while master.clients and environment.stats.total.num_requests < 50:
+        gevent.sleep(0.05)
+    master.quit()
+"""
+)
+
+
+@pytest.mark.parametrize("taking_part", [True, False])
+def test_a_master_of_a_program_takes_part_or_its_worker_says_what_is_missing(
+    server: launch.Server, tmp_path: Path, taking_part: bool
+) -> None:
+    scenario, port = written(tmp_path, DISTRIBUTED, server), str(free_port())
+    master, worker = (
+        subprocess.Popen(
+            [sys.executable, scenario, role, port, str(taking_part)],
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for role in ("master", "worker")
+    )
+    told, _ = worker.communicate(timeout=SECONDS)
+    if not taking_part:
+        master.kill()
+    said, _ = master.communicate(timeout=SECONDS)
+    if not taking_part:
+        assert worker.returncode == 2, told
+        assert "Traceback" not in told
+        assert "bench.load.attach.take_part(environment)" in told
+        assert not (tmp_path / "results").exists()
+        return
+    assert (master.returncode, worker.returncode) == (0, 0), said + told
+    (folder,) = (tmp_path / "results").iterdir()
+    run = Run.open(folder)
+    assert run.finished
+    assert run.manifest["counts"]["sent"] == run.manifest["counts"]["recorded"] >= 50
 
 
 @pytest.mark.parametrize("use", ["environment", "run_single_user"])
