@@ -3,15 +3,18 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Final, Literal
 
 from bench.analysis import intervals
 from bench.analysis.metrics import Metric, goodput
 from bench.analysis.needed import Needed
+from bench.analysis.population import percent
 from bench.analysis.trials import Identity, Trial
 from bench.config.limits import Where
 
 Outcome = Literal["kept", "BROKEN", "unknown"]
+MEANS: Final = ("mean", "std")
+"""What no number can be given of where requests got no answer: these took longer than any, nobody knows how long."""
 
 
 @dataclass(frozen=True)
@@ -27,10 +30,24 @@ class Limit:
     """Seconds within which goodput wants an answer; None: of other metrics."""
 
     def of(self, trial: Trial) -> float:
-        """What a trial measured."""
+        """What a trial measured; of durations over all requests due, unless the metric's name says otherwise."""
+        name = self.metric.name
         if self.answered_within is not None:
-            return goodput(trial.due, trial.duration, self.answered_within)[self.metric.name]
-        return trial.values[self.metric.name]
+            return goodput(trial.due, trial.duration, self.answered_within)[name]
+        if name == "max" and trial.due.count:
+            return trial.due.percentile(100)
+        return math.nan if name in MEANS and trial.due.unanswered else trial.values[name]
+
+    def why_not(self, trial: Trial) -> str:
+        """Why that is no number; empty: not known."""
+        name, due = self.metric.name, trial.due
+        if name in trial.reasons:
+            return trial.reasons[name].text
+        if name == "max" and due.count:
+            return due.why_not(100).text
+        if name in MEANS and due.unanswered:
+            return f"{percent(due.unanswered / due.count)} got no answer, and nobody knows how long they would have taken: limit a percentile or goodput"
+        return ""
 
     @property
     def words(self) -> str:

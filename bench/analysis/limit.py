@@ -160,16 +160,16 @@ def _without_numbers(
     """Trials in some of which a metric is no number: broken where most percentiles fall among requests without an answer,
     which is no matter of chance; else unknown."""
     endless = sum(value == math.inf for value in values)
-    reason = _missing_text(limit.metric.name, trials, values)
+    reason = _missing_text(limit, trials, values)
     if limit.metric.better == "lower" and 2 * endless > len(values):
         return Finding(limit, identity, "BROKEN", math.inf, math.inf, math.inf, limit.bound, 0.0, reason)
     return unknown(limit, identity, reason)
 
 
-def _missing_text(name: str, trials: Sequence[Trial], values: Sequence[float]) -> str:
+def _missing_text(limit: Limit, trials: Sequence[Trial], values: Sequence[float]) -> str:
     """In how many trials a metric is no number, and why in the first of them."""
     missing = [trial for trial, value in zip(trials, values, strict=True) if not math.isfinite(value)]
-    known = next((trial.reasons[name].text for trial in missing if name in trial.reasons), "")
+    known = next((text for trial in missing if (text := limit.why_not(trial))), "")
     where = "" if len(trials) == 1 else f" in {len(missing)} of {len(trials)} trials"
     return f"{known}{where}" if known else f"not measured{where}, or too few answers for it"
 

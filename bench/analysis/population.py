@@ -49,6 +49,11 @@ class Population:
         """Requests in all."""
         return int(self.answered.counts.sum()) + int(self.cancelled.counts.sum()) + self.lost
 
+    @property
+    def unanswered(self) -> int:
+        """Requests without an answer, those that this client cancelled among them."""
+        return self.lost + int(self.cancelled.counts.sum())
+
     def of_rank(self, rank: int) -> tuple[float, float]:
         """Bounds in seconds of the duration of a rank, from 1; infinite among the requests without an answer.
 

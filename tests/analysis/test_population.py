@@ -95,6 +95,15 @@ def record(root: Path, **changed: Any) -> Path:
         ({"lose_above": 0.0148}, "[limits]\nservice_p99_ms = 25", "BROKEN"),
         ({"lose_above": 0.0148}, "[limits]\nanswered_p99_ms = 25", "kept"),
         ({"lose_above": 0.0148}, "[limits]\np50_ms = 15", "kept"),
+        # the greatest and the mean of what was answered are no bound of what was not
+        ({}, "[limits]\nmax_ms = 16", "kept"),
+        ({"lose_above": 0.0148}, "[limits]\nmax_ms = 16", "BROKEN"),
+        ({"cancel_above": 0.0145, "waited": 0.05}, "[limits]\nmax_ms = 60", "unknown"),
+        ({"cancel_above": 0.0145, "waited": 0.05}, "[limits]\nmax_ms = 16", "unknown"),
+        ({}, "[limits]\nmean_ms = 15", "kept"),
+        ({"lose_above": 0.0148}, "[limits]\nmean_ms = 15", "unknown"),
+        ({"cancel_above": 0.0145, "waited": 0.001}, "[limits]\nmean_ms = 15", "unknown"),
+        ({"lose_above": 0.0148}, "[limits]\nstd_ms = 9", "unknown"),
         # cancelled after 50 ms: slower than the limit; after 1 ms: nobody knows
         ({"cancel_above": 0.0145, "waited": 0.05}, "[limits]\np99_ms = 25", "BROKEN"),
         ({"cancel_above": 0.0145, "waited": 0.001}, "[limits]\np99_ms = 25", "unknown"),
