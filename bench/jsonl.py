@@ -1,6 +1,7 @@
 """How is a file of JSON lines written and read when its writer may be killed at any moment?"""
 
 import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -8,6 +9,19 @@ from typing import Any, Final
 from bench import BenchError
 
 DAMAGED: Final = "the file was damaged or written by something else: delete the run, or restore the file"
+
+
+def json_text(value: Any, indent: int | None = 1) -> str:
+    """A value as JSON that every program reads: null for nan and infinity, which JSON does not have."""
+    return json.dumps(_finite(value), indent=indent, allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {name: _finite(each) for name, each in value.items()}
+    return [_finite(each) for each in value] if isinstance(value, list | tuple) else value
 
 
 def json_line(row: dict[str, Any]) -> bytes:

@@ -1,10 +1,11 @@
 """`bench calibrate`: measure what this machine can send, for later runs to compare themselves with."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import click
+
+from bench.jsonl import json_text
 
 
 @click.command(context_settings={"max_content_width": 110})
@@ -55,7 +56,7 @@ def calibrate(
     found = measure(subject, lambda text: click.echo(f"measuring: {text}", err=True), seconds=seconds)
     path = ceiling.save(found)
     if as_json:
-        click.echo(json.dumps({**found.to_dict(), "kept": str(path)}, indent=1))
+        click.echo(json_text({**found.to_dict(), "kept": str(path)}))
     else:
         _show(found)
         click.echo(f"kept in {path}", err=True)

@@ -1,6 +1,5 @@
 """`bench gate`: check runs against limits, and end with a verdict for continuous integration."""
 
-import json
 import os
 import sys
 from itertools import pairwise
@@ -20,6 +19,7 @@ from bench.analysis.gate import Judgement, LimitsFile
 from bench.analysis.gate import gate as judge
 from bench.analysis.trials import Trials, read_trials
 from bench.cli.tables import hanging, show_table, warning
+from bench.jsonl import json_text
 from bench.run import find_runs
 
 ONLY_WITH_RUN: Final = ("budget", "results", "duet")
@@ -267,7 +267,7 @@ def _write(
     if markdown is not None:  # a job's summary grows
         _put(markdown, told.markdown(judged), append=True)
     if as_json is not None:
-        _put(as_json, json.dumps(told.plain(judged), indent=1) + "\n")
+        _put(as_json, json_text(told.plain(judged)) + "\n")
 
 
 def _put(path: Path, text: str, *, append: bool = False) -> None:

@@ -1,6 +1,5 @@
 """`bench history`: find the runs with which a metric changed."""
 
-import json
 import sys
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from bench.analysis.step import FEWEST
 from bench.analysis.trials import Trials, read_trials
 from bench.cli.tables import hanging
 from bench.config.reading import nearest
+from bench.jsonl import json_text
 from bench.run import find_runs
 
 WATCHED = ("p50", "p99", "requests_per_second", "error_share", "accuracy", "cpu_per_request")
@@ -52,7 +52,7 @@ def history(*, paths: tuple[Path, ...], metrics: tuple[str, ...], least: float |
         raise BenchError(f"{', '.join(map(str, paths))}: no run in it; name a folder of runs")
     found = find_changes(trials.by_identity(), metrics or WATCHED, least=least)
     if as_json:
-        click.echo(json.dumps([_plain(point) for point in found], indent=1))
+        click.echo(json_text([_plain(point) for point in found]))
     else:
         _show(Console(file=sys.stdout, highlight=False), found, trials)
     return 0

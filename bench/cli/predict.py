@@ -1,12 +1,12 @@
 """`bench predict`: ask a server which digits are on pictures."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import click
 
 from bench.cli.asking import asks_a_server, inquiry, picks_a_version
+from bench.jsonl import json_text
 from bench.target.single_shot import Prediction, question
 from bench.target.single_shot import predict as ask
 
@@ -36,7 +36,7 @@ def predict(
             if not as_json:
                 click.echo(_line(seen[-1]))
     if as_json:
-        click.echo(json.dumps([_record(each) for each in seen], indent=2))
+        click.echo(json_text([_record(each) for each in seen], indent=2))
 
 
 def _line(seen: Prediction) -> str:

@@ -1,6 +1,5 @@
 """`bench report`: show what runs measured."""
 
-import json
 import sys
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from bench.analysis.split_table import split_table
 from bench.analysis.summary import summary
 from bench.analysis.table import as_csv, markdown
 from bench.cli.tables import show_report, show_table
+from bench.jsonl import json_text
 from bench.run import find_runs
 
 
@@ -59,7 +59,7 @@ def report(
         write_page(html, found)
         click.echo(f"written: {html}", err=True)
     if as_json:
-        click.echo(json.dumps(plain(found), indent=1))
+        click.echo(json_text(plain(found)))
     elif as_markdown:
         together = summary(found.groups) if found.groups else None
         click.echo(markdown(found, together, split_table(found)), nl=False)

@@ -1,5 +1,6 @@
 """MLPerf's rules on runs whose truth is known, and on real ones."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 from bench.analysis.answers.answer import Answer
 from bench.analysis.answers.questions import answers
 from bench.serve import launch
+from tests.cli.inside import bench
 from tests.load.locust_runs import locust
 from tests.recorded import requests, seconds, write
 
@@ -129,3 +131,15 @@ def test_an_option_that_is_no_number_is_told_before_the_load(tmp_path: Path) -> 
     done = locust(tmp_path, *arguments, scenario="scenarios/mlperf_server.py")
     assert done.code == 2
     assert "bench: --latency-bound quick: a number of seconds" in done.output
+
+
+def test_what_is_not_known_is_null_in_json(tmp_path: Path) -> None:
+    """JSON has no nan: other programs refuse a file that holds one."""
+    judged(tmp_path, "Server", requests(1, count=1000, errors=1.0), latency_bound="0.01")
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(constant)
+
+    shown = bench("report", str(tmp_path), "--json", cwd=tmp_path)
+    (run,) = json.loads(shown.stdout, parse_constant=refuse)["runs"]
+    assert run["answers"][0]["values"]["p99"] is None
