@@ -1,7 +1,7 @@
 """How are changes told: as a table, as sentences, as JSON?"""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from bench.analysis import quantities
@@ -140,8 +140,8 @@ def _few(texts: list[str], most: int = 6) -> str:
     return ", ".join(texts[:most]) + (f" and {len(texts) - most} more" if len(texts) > most else "")
 
 
-def plain(found: Comparisons) -> dict[str, Any]:
-    """Every number for programs: durations in seconds, unknown ones as None."""
+def plain(found: Comparisons, missing: Sequence[tuple[str, str]] = ()) -> dict[str, Any]:
+    """Every number for programs: durations in seconds, unknown ones as None; missing: what gave no trial."""
     return {
         "schema": 1,
         "confidence": CONFIDENCE,
@@ -158,6 +158,7 @@ def plain(found: Comparisons) -> dict[str, Any]:
             for comparison in found.found
         ],
         "unmatched": [{"side": side, **identity._asdict()} for side, identity in found.unmatched],
+        "missing": [{"what": word, "reason": text} for word, text in missing],
     }
 
 
@@ -187,8 +188,8 @@ def plain_change(each: Change) -> dict[str, Any]:
     }
 
 
-def markdown(found: Comparisons) -> str:
-    """Tables in GitHub's Markdown."""
+def markdown(found: Comparisons, missing: Sequence[tuple[str, str]] = ()) -> str:
+    """Tables in GitHub's Markdown; missing: what gave no trial."""
     parts = [f"**{escaped(summary(found))}**"]
     for comparison in found.found:
         drawn = changes_table(comparison)
@@ -207,4 +208,6 @@ def markdown(found: Comparisons) -> str:
                 f"- only the {side} measured {escaped(i.words(i._fields))}" for side, i in found.unmatched
             )
         )
+    if missing:
+        parts.append("\n".join(f"- {word}: {escaped(text)}" for word, text in missing))
     return "\n\n".join(parts) + "\n"

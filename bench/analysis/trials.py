@@ -139,6 +139,17 @@ class Trials:
     left_out: list[str] = field(default_factory=list)
     """What was found and is not judged, in words."""
 
+    @property
+    def missing(self) -> list[tuple[str, str]]:
+        """What was found and gave no trial: a word for it, and which it is with the reason."""
+        return [
+            *(("failed", str(each)) for each in self.failed),
+            *(("not run", each.words(each._fields)) for each in self.not_run),
+            *(("left out", each.reason) for each in self.unreadable),
+            *(("left out", f"{path}: no request was recorded in its steady part") for path in self.empty),
+            *(("left out", text) for text in self.left_out),
+        ]
+
     def by_identity(self) -> dict[Identity, list[Trial]]:
         """The trials of each thing, in the order in which they began."""
         found: dict[Identity, list[Trial]] = {}

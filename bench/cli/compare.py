@@ -1,6 +1,5 @@
 """`bench compare`: which is faster, by how much, how sure is that?"""
 
-import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from bench.analysis.ranking import pareto, ranking
 from bench.analysis.trials import Identity, Trial, Trials, read_trials
 from bench.cli.tables import hanging, show_table, warning
 from bench.config.reading import nearest
+from bench.jsonl import json_text
 from bench.run import find_runs
 
 RANKED = ("inferences_per_second", "p99")
@@ -88,9 +88,9 @@ def compare(
     else:
         found, trials = _sides(paths, sides, baseline, by, options)
     if as_json:
-        click.echo(json.dumps(told.plain(found), indent=1))
+        click.echo(json_text(told.plain(found, trials.missing)))
     elif as_markdown:
-        click.echo(told.markdown(found), nl=False)
+        click.echo(told.markdown(found, trials.missing), nl=False)
     else:
         _show(Console(file=sys.stdout, highlight=False), found, trials)
     return _code(found, trials) if check else 0
@@ -113,14 +113,8 @@ def _is_baseline(sides: list[Trials], by: tuple[str, ...]) -> bool:
 
 def _read(paths: tuple[Path, ...], *, latest: bool = False) -> Trials:
     trials = read_trials(find_runs(paths))
-    for each in trials.unreadable:
-        click.echo(f"bench: left out: {each.reason}", err=True)
-    for path in trials.empty:
-        click.echo(f"bench: left out: {path}: no request was recorded in its steady part", err=True)
-    for failed in trials.failed:
-        click.echo(f"bench: failed: {failed}", err=True)
-    for identity in trials.not_run:
-        click.echo(f"bench: not run: {identity.words(identity._fields)}", err=True)
+    for word, text in trials.missing:
+        click.echo(f"bench: {word}: {text}", err=True)
     if not trials.trials:
         raise BenchError(
             f"{', '.join(map(str, paths))}: no trial in it; name run folders, or a folder of them"
@@ -158,6 +152,7 @@ def _sides(
         [path for side in sides for path in side.empty],
         [each for side in sides for each in side.failed],
         [identity for side in sides for identity in side.not_run],
+        [text for side in sides for text in side.left_out],
     )
 
 

@@ -524,3 +524,16 @@ def test_a_crash_within_a_gate_is_no_verdict(
     monkeypatch.setattr("bench.analysis.gate.judge_absolute", lambda *_: 1 // 0)
     assert bench("gate", "new", "--limits", "absolute.toml", cwd=tmp_path).returncode == 70
     assert process("gate", "nowhere", cwd=tmp_path).returncode == 2
+
+
+@pytest.mark.parametrize("form", ["--json", "--markdown"])
+def test_comparisons_list_what_gave_no_trial(form: str, tmp_path: Path, recorded: Path) -> None:
+    """In every form: a table in a pull request has no standard error beside it."""
+    place = Checkout(tmp_path, recorded)
+    place.runs("base")
+    place.experiment("new", ("fine", "half failed"), ("other", "not run"))
+    (place.runs("new", count=1)[0] / "manifest.json").unlink()
+    done = bench("compare", "base", "new", "--by", "server", form, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    shown = " ".join(done.stdout.split()).replace("\\", "")
+    assert "signal 11" in shown and "not run" in shown and "manifest.json" in shown
