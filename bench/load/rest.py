@@ -19,6 +19,7 @@ from gevent import socket
 from gevent.pool import Group
 
 from bench import BenchError
+from bench.load.http_answers import read_answer
 from bench.load.record import Recorder
 from bench.payload import Pool, array_of, tensor_of
 from bench.payload.tensors import as_bytes
@@ -78,6 +79,10 @@ class Dropped(OSError):  # noqa: N818  # it is caught here, and never shown
     """The server closed a connection that was kept open before it answered anything: as when its time-out crosses us."""
 
 
+class _Late(Exception):  # noqa: N818  # as above
+    """The request timeout has passed while an answer is read."""
+
+
 @dataclass
 class RestConnection:
     """One connection to a REST port, opened when it is first needed and again after a failure.
@@ -135,9 +140,12 @@ class RestConnection:
             if expired is not limit:  # of the scenario's own
                 raise
             return Reply(DEADLINE_EXCEEDED, "Deadline Exceeded", b"", self.sent, time.perf_counter())
-        except (OSError, ValueError, ConnectError) as error:
+        except _Late:
             self.close()
-            return Reply(UNAVAILABLE, f"{self.address}: {error}", b"", self.sent, time.perf_counter())
+            return Reply(DEADLINE_EXCEEDED, "Deadline Exceeded", b"", self.sent, time.perf_counter())
+        except Exception as error:  # noqa: BLE001  # whatever comes back: the request has left and needs an outcome
+            self.close()
+            return Reply(UNAVAILABLE, f"{self.address}: {_said(error)}", b"", self.sent, time.perf_counter())
         except gevent.GreenletExit:
             if not self.waiting:
                 self.close()
@@ -146,8 +154,8 @@ class RestConnection:
             return Reply(_CODES.get(status, UNKNOWN), body.decode(errors="replace"), b"", self.sent, done)
         try:
             return Reply(0, "", self._response(body), self.sent, done)
-        except (ValueError, KeyError, BenchError) as error:
-            return Reply(INTERNAL, f"not an answer to a prediction: {error}", b"", self.sent, done)
+        except Exception as error:  # noqa: BLE001  # as above: JSON can be anything
+            return Reply(INTERNAL, f"not an answer to a prediction: {_said(error)}", b"", self.sent, done)
 
     def close(self) -> None:
         """Leave nothing behind."""
@@ -182,28 +190,24 @@ class RestConnection:
 
     def _read(self) -> tuple[int, bytes, float]:
         """Status, body and the instant of the last byte. Raises OSError or ValueError."""
-        received = self._received
-        while (end := received.find(b"\r\n\r\n")) < 0:
-            received += self._receive()
-        lines = received[:end].decode("latin-1").split("\r\n")
-        headers = {k.strip().lower(): v.strip() for k, _, v in (line.partition(":") for line in lines[1:])}
-        if "content-length" not in headers:
-            raise ValueError("an HTTP answer without Content-Length")
-        size = end + 4 + int(headers["content-length"])
-        while len(received) < size:
-            received += self._receive()
+        answer = read_answer(self._received, self._receive)
         done = time.perf_counter()
         self._kept, self.waiting = True, False
-        if "close" in headers.get("connection", "").lower() or lines[0].startswith("HTTP/1.0"):
+        if not answer.kept:
             self.close()
-        return int(lines[0].split()[1]), bytes(received[end + 4 : size]), done
+        return answer.status, answer.body, done
 
-    def _receive(self) -> bytes:
+    def _receive(self, most: int = _READ) -> bytes:
+        """What has come, at most so many bytes; nothing at the end of a connection within an answer."""
+        if (
+            time.perf_counter() > self._give_up
+        ):  # a server that never pauses gives the loop no turn to notice it
+            raise _Late
         try:
-            piece: bytes = self._socket.recv(_READ)
+            piece: bytes = self._socket.recv(most)
         except OSError as problem:
             raise self._lost(problem) from None
-        if not piece:
+        if not piece and not self._received:
             raise self._lost(OSError("the server closed the connection"))
         return piece
 
@@ -293,6 +297,12 @@ class RestCalls:
             self.addresses[connection.where] += 1
         self.retries += connection.retries
         connection.retries = 0
+
+
+def _said(error: Exception) -> str:
+    """The text of an expected error; with its type that of another."""
+    expected = isinstance(error, OSError | ValueError | ConnectError | BenchError)
+    return str(error) if expected else f"{type(error).__name__}: {error}"
 
 
 def _array(values: Any) -> "np.ndarray[Any, Any]":

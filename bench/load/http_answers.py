@@ -1,0 +1,82 @@
+"""Read the answer to a REST request, however the server frames it, within bounds."""
+
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+import h11
+
+LARGEST_HEAD: Final = 65_536
+LARGEST_BODY: Final = 1 << 28
+_STEP: Final = 4096
+"""Bytes read at once of an answer in chunks, which may be of one byte each."""
+
+
+class Answer(NamedTuple):
+    """An HTTP response."""
+
+    status: int
+    body: bytes
+    kept: bool
+    """Whether the connection can carry another request."""
+
+
+def read_answer(received: bytearray, receive: Callable[[int], bytes]) -> Answer:
+    """Read one response to a POST; `received` holds what has come, `receive` gives up to so many bytes more, b"" at the end.
+
+    Raises ValueError for what is no HTTP, for more than LARGEST_HEAD bytes of headers and LARGEST_BODY of content, and
+    OSError where the connection ends within it.
+    """
+    start = 0
+    while (end := received.find(b"\r\n\r\n", start)) < 0:
+        if len(received) > LARGEST_HEAD:
+            raise ValueError(f"more than {LARGEST_HEAD} bytes of headers")
+        start = max(0, len(received) - 3)
+        received += _more(receive)
+    lines = received[:end].decode("latin-1").split("\r\n")
+    headers = {k.strip().lower(): v.strip() for k, _, v in (line.partition(":") for line in lines[1:])}
+    length, status = headers.get("content-length", ""), lines[0][9:12]
+    plain = length.isdigit() and len(length) < 12 and "transfer-encoding" not in headers
+    if not (
+        plain and lines[0].startswith(("HTTP/1.1 ", "HTTP/1.0 ")) and status.isdigit() and status >= "200"
+    ):
+        return _any_answer(received, receive)
+    size = end + 4 + int(length)
+    if int(length) > LARGEST_BODY:
+        raise ValueError(f"an answer of {length} bytes, at most {LARGEST_BODY} are read")
+    while len(received) < size:
+        received += _more(receive)
+    closes = "close" in headers.get("connection", "").lower() or lines[0].startswith("HTTP/1.0")
+    return Answer(int(status), bytes(received[end + 4 : size]), not closes)
+
+
+def _any_answer(received: bytearray, receive: Callable[[int], bytes]) -> Answer:
+    """Chunked answers, those that end with the connection, and those that 1xx responses precede."""
+    reader = h11.Connection(h11.CLIENT, max_incomplete_event_size=LARGEST_HEAD)
+    reader.send(
+        h11.Request(method="POST", target="/", headers=[("Host", "model-server"), ("Content-Length", "0")])
+    )
+    reader.send(h11.EndOfMessage())
+    status, body = 0, bytearray()
+    try:
+        reader.receive_data(bytes(received))
+        while not isinstance(event := reader.next_event(), h11.EndOfMessage):
+            if event is h11.NEED_DATA:
+                reader.receive_data(receive(_STEP))
+            elif isinstance(event, h11.Response):
+                status = event.status_code
+            elif isinstance(event, h11.Data):
+                body += event.data
+                if len(body) > LARGEST_BODY:
+                    raise ValueError(f"more than {LARGEST_BODY} bytes of content")
+            elif isinstance(event, h11.ConnectionClosed):
+                raise OSError("the server closed the connection")
+    except h11.RemoteProtocolError as error:
+        raise ValueError(f"not an HTTP answer: {error}") from None
+    return Answer(status, bytes(body), reader.their_state is h11.DONE)
+
+
+def _more(receive: Callable[[int], bytes]) -> bytes:
+    piece = receive(LARGEST_HEAD)
+    if not piece:
+        raise OSError("the server closed the connection")
+    return piece
