@@ -18,7 +18,7 @@ from bench.analysis.doubt import Doubt
 from bench.analysis.metrics import reasons_of, values_of
 from bench.analysis.population import NO_REQUESTS, Population, Reason
 from bench.analysis.within_run import WithinRun
-from bench.journal import FAILED, Journal, experiment_of
+from bench.journal import FAILED, JOURNAL, Journal, experiment_of
 from bench.run import Experiment, Found, Run, Unreadable, broken
 from bench.sample import CANCELLED_BY_CLIENT, UNSENT
 
@@ -236,11 +236,36 @@ def read_journals(
                     FailedTrial(_planned(planned.cell, journal), block, end.reason or "", where)
                 )
         if experiment.whole:
+            here = [
+                manifest
+                for path, manifest in (*measured, *others)
+                if (folder := experiment_of(path)) is not None and folder.resolve() == home
+            ]
+            found.unreadable.extend(_gone(journal, here))
             done = {cell for folder, cell in ran if folder is not None and folder.resolve() == home}
             done |= {_cell_key(planned._asdict()) for planned, _ in journal.failed}
             every = {_cell_key(planned._asdict()): planned.cell for planned in journal.planned}
             found.not_run.extend(_planned(cell, journal) for key, cell in every.items() if key not in done)
     return found
+
+
+def _gone(journal: Journal, manifests: Iterable[Mapping[str, Any]]) -> list[Unreadable]:
+    """Runs that a journal names and that are not there, and a journal that is not there beside runs."""
+    present = {(manifest.get("experiment") or {}).get("trial") for manifest in manifests}
+    if present and not journal.ended and not (journal.path / JOURNAL).exists():
+        text = f"{journal.path / JOURNAL}: not there: whether trials failed is not known; restore it"
+        return [Unreadable(journal.path, text)]
+    return [
+        Unreadable(
+            journal.path / end.folder,
+            f"{journal.path / end.folder}: trial {number} was measured and its run is not there; restore it, or measure it again: bench run --resume",
+        )
+        for number, end in {end.number: end for end in journal.ended}.items()
+        if end.outcome == "measured"
+        and end.folder
+        and number not in present
+        and not (journal.path / end.folder).is_dir()
+    ]
 
 
 def _cell_key(trial: Mapping[str, Any]) -> str:

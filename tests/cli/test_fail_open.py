@@ -289,6 +289,18 @@ def run_again(place: Checkout) -> list[str]:
     return ["new", "--limits", "absolute.toml"]
 
 
+def without_a_run(place: Checkout) -> list[str]:
+    """The slow trial of an experiment is deleted."""
+    folder = place.experiment("new", ("fine", "good"), ("other", "good"))
+    shutil.rmtree(min(path for path in folder.iterdir() if path.is_dir()))
+    return ["new", "--limits", "absolute.toml"]
+
+
+def without_a_journal(place: Checkout) -> list[str]:
+    (place.experiment("new", ("fine", "half failed")) / "trials.jsonl").unlink()
+    return ["new", "--limits", "absolute.toml"]
+
+
 def unpaired(place: Checkout) -> list[str]:
     folder = place.experiment("new", ("a", "good"), ("b", "good"))
     for block in (7, 8, 9):
@@ -416,6 +428,8 @@ CASES: dict[str, tuple[Callable[[Checkout], list[str]], int, str]] = {
     "slow runs two folders deeper": (deeper, 3, "inconclusive"),
     "an empty folder among the runs": (an_empty_folder, 3, "[unreadable]"),
     "an empty folder beside the runs": (an_empty_path, 3, "[unreadable]"),
+    "a run of the experiment is deleted": (without_a_run, 3, "its run is not there"),
+    "the journal of the experiment is deleted": (without_a_journal, 3, "whether trials failed is not known"),
     "slow trials without a partner": (unpaired, 3, "[unpaired trials]"),
     # damaged and edited
     "a warm-up edited in": (absolute(warm_up), 2, "warm-up: 3 s, by rule"),
