@@ -17,9 +17,9 @@ from bench.analysis.plot import (
     over_time,
     percentile_curves,
 )
+from bench.analysis.population import Population
 from bench.analysis.report import Line, Report, RunReport, labels
 from bench.analysis.timeline import Timeline, timeline
-from bench.histogram import Histogram, Sparse
 from bench.run import Run
 
 MOST_TIMELINES: Final = 8
@@ -39,7 +39,10 @@ def pictures(report: Report) -> Iterator[Picture]:
     if not rows:
         return
     curves = _curves(rows)
-    caption = f"Latency by percentile, as far as the number of answers supports it{_left_out(curves)}."
+    caption = (
+        "Latency by percentile of all requests due, as far as their number supports it; where a curve ends earlier, the "
+        f"rest got no answer{_left_out(curves)}."
+    )
     yield Picture(
         "latency-by-percentile",
         caption,
@@ -55,19 +58,18 @@ def _left_out(lines: Sequence[object]) -> str:
     return f" (the first {MOST_CURVES} of {len(lines)} lines)" if len(lines) > MOST_CURVES else ""
 
 
-def _curves(rows: list[Row]) -> list[tuple[str, Sparse]]:
-    """A curve for each line; for each cell of an experiment where there are trials, of all their answers."""
-    together: dict[str, list[Sparse]] = {}
+def _curves(rows: list[Row]) -> list[tuple[str, Population]]:
+    """A curve for each line; for each cell of an experiment where there are trials, of all their requests."""
+    together: dict[str, list[Population]] = {}
     several = len({id(run) for _, run, _ in rows}) < len(rows)
     differ = _differing(rows)
     for name, run, line in rows:
         label = f"{name} {_line_in_words(line)}" if several else name
         if run.block is not None:
             label = _words(differ, run, line) or name
-        together.setdefault(label, []).append(line.latency)
+        together.setdefault(label, []).append(line.due)
     return [
-        (label, Histogram.sum(parts).sparse() if len(parts) > 1 else parts[0])
-        for label, parts in together.items()
+        (label, Population.sum(parts) if len(parts) > 1 else parts[0]) for label, parts in together.items()
     ]
 
 

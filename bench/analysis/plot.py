@@ -19,10 +19,11 @@ from matplotlib.colors import Colormap, ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
+from bench.analysis.population import Population
 from bench.analysis.quantities import duration, rate
 from bench.analysis.sample_size import samples_needed
 from bench.analysis.timeline import Timeline
-from bench.histogram import Sparse, highest_ns
+from bench.histogram import highest_ns
 
 SERIES: Final = ("#0b6fb8", "#c2570c", "#0a8f68", "#a8458f", "#8a7300", "#3b8fc2", "#7a5bd0", "#6b6f76")
 """Distinguishable for the colour-blind (after Okabe and Ito), with contrast on white and on near-black."""
@@ -110,14 +111,14 @@ def render(picture: Picture, kind: str, *, dpi: int = 200) -> bytes:
     return file.getvalue()
 
 
-def percentile_curves(curves: Sequence[tuple[str, Sparse]]) -> Callable[[Figure], None]:
-    """Latency over percentile, the percentile as 1 / (1 - q) on a logarithmic axis, as far as samples support it."""
+def percentile_curves(curves: Sequence[tuple[str, Population]]) -> Callable[[Figure], None]:
+    """Latency over percentile of all requests due, as 1 / (1 - q) on a logarithmic axis, as far as samples support it."""
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
         furthest = 10.0
-        for (label, histogram), colour in zip(curves, SERIES, strict=False):
-            rank, latency = _curve(histogram)
+        for (label, requests), colour in zip(curves, SERIES, strict=False):
+            rank, latency = _curve(requests)
             if len(rank):
                 axes.step(rank, latency, where="post", label=label, color=colour)
                 furthest = max(furthest, float(rank[-1]))
@@ -158,7 +159,7 @@ def over_time(seen: Timeline) -> Callable[[Figure], None]:
         below.set_yscale("log")
         _time_axis(below)
         _legend_above(below)
-        below.set_title("latency")
+        below.set_title("latency of answered requests")
         for axes in rest:
             _draw_cores(axes, seen)
         (rest or [below])[-1].set_xlabel("seconds since the start of the run")
@@ -291,12 +292,16 @@ def _places(
     return [words.index(x) + apart if isinstance(x, str) else float(x) for x in values]
 
 
-def _curve(histogram: Sparse) -> tuple[Any, Any]:
-    """1 / (1 - q) and latency in seconds of each step of the distribution that the samples support."""
-    cumulative = np.cumsum(histogram.counts)
+def _curve(requests: Population) -> tuple[Any, Any]:
+    """1 / (1 - q) and latency in seconds of each step of the distribution that the samples support.
+
+    Requests without an answer are slower than any: the curve ends before them.
+    """
+    answered = requests.answered
+    cumulative = np.cumsum(answered.counts)
     if not len(cumulative):
         return np.empty(0), np.empty(0)
-    count = int(cumulative[-1])
+    count = requests.count
     before = np.concatenate(([0], cumulative[:-1]))
     rank = count / (count - before)
     # beyond 1 - q = 4.6 / n not even the slowest answer is a bound (see sample_size)
@@ -304,7 +309,7 @@ def _curve(histogram: Sparse) -> tuple[Any, Any]:
     # points closer than an eightieth of a decade are one on paper
     apart = np.diff(np.floor(np.log10(rank) * 80), prepend=-1) > 0
     shown = (rank <= max(furthest, 1.0)) & apart
-    return rank[shown], highest_ns(histogram.indices[shown]) / 1e9
+    return rank[shown], highest_ns(answered.indices[shown]) / 1e9
 
 
 def _heat_colours() -> Colormap:

@@ -15,11 +15,10 @@ from bench.analysis.doubt import Doubt
 from bench.analysis.groups import Group, Member, groups
 from bench.analysis.groups import plain as plain_group
 from bench.analysis.metrics import PERCENTILES, label, reasons_of, share, values_of
-from bench.analysis.population import Reason
+from bench.analysis.population import Population, Reason
 from bench.analysis.reconciliation import Split, split
 from bench.analysis.sample_size import samples_needed
 from bench.analysis.trials import FailedTrial, Identity, block_of, identity_of, read_journals
-from bench.histogram import Sparse
 from bench.run import Experiment, Found, Run, Unreadable, WarmUp, broken
 
 
@@ -37,8 +36,8 @@ class Line:
     """Requests due in the steady part."""
     answered: int
     outcomes: dict[str, int]
-    latency: Sparse = field(repr=False)
-    """Latencies of the requests answered OK."""
+    due: Population = field(repr=False)
+    """All requests due, by latency."""
     identity: Identity = field(repr=False)
     """What trials of the same have in common."""
     reasons: dict[str, Reason] = field(default_factory=dict)
@@ -211,7 +210,7 @@ def _line(cell: Cell, run: Run, within: float | None) -> Line:
         requests=cell.requests,
         answered=cell.answered.requests,
         outcomes=cell.outcomes,
-        latency=cell.latency.sparse(),
+        due=cell.due,
         identity=identity_of(cell, run),
         reasons=reasons_of(cell, values),
     )

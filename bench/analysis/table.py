@@ -52,7 +52,7 @@ MOST_UNANSWERED: Final = 4
 
 Row = tuple[RunReport, Line]
 
-NO_LINE: Final = Line("–", None, 0, {}, 0, 0, {}, latency=None, identity=None)  # type: ignore[arg-type]  # stands for a run without requests; neither is ever asked for
+NO_LINE: Final = Line("–", None, 0, {}, 0, 0, {}, due=None, identity=None)  # type: ignore[arg-type]  # stands for a run without requests; neither is ever asked for
 
 
 def table(report: Report) -> Table:

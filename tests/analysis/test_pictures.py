@@ -139,6 +139,20 @@ def test_curves_are_of_all_answers_of_a_cell(experiment: Report, drawn: dict[str
     assert 800 / 4.6 < furthest < 2400 / 4.5
 
 
+def test_a_curve_ends_where_requests_got_no_answer(tmp_path: Path) -> None:
+    """It is over all requests due, as the table is: p50 of these is p62.5 of the answered ones."""
+    part = requests(1, count=10_000, rate=5000)
+    part["status"] = np.where(np.arange(10_000) % 5 == 0, 14, 0)
+    run = write(tmp_path, [Chunk.of(**part)])
+    found = report([run])
+    (line,) = found.runs[0].lines
+    picture = next(iter(pictures(found)))
+    (axes,) = figure_of(picture).axes
+    ranks, latency = (np.asarray(data, dtype=float) for data in axes.lines[0].get_data())
+    assert ranks[-1] < 1 / 0.2 <= 1.05 * ranks[-1]
+    assert latency[np.searchsorted(ranks, 2.0) - 1] == pytest.approx(line.values["p50"], rel=0.02)
+
+
 def test_more_lines_than_colours_are_told() -> None:
     lines = [Points(f"server {n}", [1.0, 2.0], [0.001 * (n + 1)] * 2) for n in range(MOST_CURVES + 3)]
     figure = Figure()
@@ -176,7 +190,7 @@ def test_the_course_marks_events_and_shows_cores(tmp_path: Path) -> None:
     figure = figure_of(found["course"])
     assert [axes.get_title(loc="left") or axes.get_title() for axes in figure.axes] == [
         "requests per second",
-        "latency",
+        "latency of answered requests",
         "cores busy",
     ]
     for axes in figure.axes:
