@@ -10,6 +10,7 @@ import itertools
 import json
 import time
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -47,13 +48,18 @@ UNKNOWN, DEADLINE_EXCEEDED, INTERNAL, UNAVAILABLE = 2, 4, 13, 14
 _READ: Final = 65536
 
 
-def with_rest(pool: Pool) -> Pool:
-    """The pool with its messages as HTTP requests too. Raises BenchError for what JSON cannot say."""
+def with_rest(pool: Pool, host: str | None = None, metadata: Iterable[tuple[str, str]] = ()) -> Pool:
+    """The pool with its messages as HTTP requests too. Raises BenchError for what JSON cannot say.
+
+    host: the virtual host that is called; metadata: further headers.
+    """
+    fields = [("Host", host or "model-server"), *metadata, ("Content-Type", "application/json")]
+    head = "".join(f"{name}: {value}\r\n" for name, value in fields)
     requests = (PredictRequest.FromString(each) for each in pool.messages)
-    return replace(pool, over_rest=tuple(_http(each, by_row=pool.by_row) for each in requests))
+    return replace(pool, over_rest=tuple(_http(each, head, by_row=pool.by_row) for each in requests))
 
 
-def _http(request: Any, *, by_row: bool) -> bytes:
+def _http(request: Any, fields: str, *, by_row: bool) -> bytes:
     spec = request.model_spec
     pinned = f"/versions/{spec.version.value}" if spec.HasField("version") else ""
     pinned = f"/labels/{spec.version_label}" if spec.version_label else pinned
@@ -69,8 +75,7 @@ def _http(request: Any, *, by_row: bool) -> bytes:
         asked = {"signature_name": spec.signature_name, **asked}
     body = json.dumps(asked, separators=(",", ":")).encode()
     head = (
-        f"POST /v1/models/{spec.name}{pinned}:predict HTTP/1.1\r\nHost: model-server\r\n"
-        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        f"POST /v1/models/{spec.name}{pinned}:predict HTTP/1.1\r\n{fields}Content-Length: {len(body)}\r\n\r\n"
     )
     return head.encode() + body
 

@@ -23,7 +23,7 @@ from bench.load.record import HeardRecorder, Recorder, Rows
 from bench.load.references import References
 from bench.load.rest import RestCalls
 from bench.load.sources import Source, open_schedules
-from bench.load.statistics import listened, show_in_locust
+from bench.load.statistics import called, listened, show_in_locust
 from bench.load.streams import Plan
 from bench.load.target import connect
 from bench.load.validate import Checker
@@ -90,7 +90,7 @@ class Session:
         self._awaiting = self._hurried = False
         self._sink = sink
         make = HeardRecorder if listened(environment) else Recorder
-        self._url = f"grpc://{address}{PREDICT}"
+        self._address = address
         self._recorders = {
             source: make(
                 source.name,
@@ -287,7 +287,8 @@ class Session:
             failed = recorder.failures.take()
             for rows in parts:
                 self._give_way()
-                show_in_locust(self.environment, recorder, rows, failed, self._url)
+                url, method = called(recorder, self._address, self.rest.address)
+                show_in_locust(self.environment, recorder, rows, failed, url, method=method)
                 self._give_way()
                 chunk = self._chunk(recorder, rows, self._origin)
                 chunk.failures = {(recorder.name, *kind): times for kind, times in failed.items()}

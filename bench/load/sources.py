@@ -42,8 +42,11 @@ def make_pools(user_classes: Iterable[Any], options: Options) -> dict[Source, Po
             for name, pool in _by_name(user, each, alone=user in opened).items():
                 pools[Source(user, code, name)] = pool
                 asked[Source(user, code, name)] = each.asked
+    # REST is not encrypted: a secret that is to be encrypted is not sent there
+    metadata = () if options.tls else options.metadata
+    host = options.authority or (None if (options.rest or "").startswith("unix:") else options.rest)
     return {
-        source: with_rest(pool) if source.name in source.user.over_rest else pool
+        source: with_rest(pool, host, metadata) if source.name in source.user.over_rest else pool
         for source, pool in as_asked(pools, asked).items()
     }
 

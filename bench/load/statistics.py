@@ -11,12 +11,19 @@ from locust import stats
 from bench.load.failures import CallError, Kind
 from bench.load.record import HeardRecorder, Recorder, Rows
 from bench.sample import CANCELLED_STATUS
+from bench.wire.messages import PREDICT
 
-METHOD = "gRPC"
+METHOD, REST_METHOD = "gRPC", "POST"
 
 
 def show_in_locust(
-    environment: Any, recorder: Recorder, rows: Rows, failures: Counter[Kind], url: str
+    environment: Any,
+    recorder: Recorder,
+    rows: Rows,
+    failures: Counter[Kind],
+    url: str,
+    *,
+    method: str = METHOD,
 ) -> None:
     """Enter calls into Locust's statistics; fire its request event for each where somebody listens to it.
 
@@ -24,15 +31,24 @@ def show_in_locust(
     Response times are latencies (done - due) in milliseconds with Locust's bucketing. Calls that this client cancelled
     are left out, as Locust's own clients leave out what a user that is stopped was waiting for.
 
-    failures: of the rows, for the statistics. url: of the method, for listeners.
+    failures: of the rows, for the statistics. url: of the method, for listeners. method: Locust's type of the requests.
     """
     cancelled = rows.status == CANCELLED_STATUS
     if isinstance(recorder, HeardRecorder):
-        _fire_each(environment, recorder, rows, cancelled.tolist(), url)
+        _fire_each(environment, recorder, rows, cancelled.tolist(), url, method=method)
         return
     if cancelled.any():
         rows = rows.where(~cancelled)
-    _enter(environment.stats, recorder, rows, failures)
+    _enter(environment.stats, recorder, rows, failures, method)
+
+
+def called(recorder: Recorder, address: str, rest: str | None) -> tuple[str, str]:
+    """URL and method of a recorder's requests; address: of gRPC calls, rest: of REST."""
+    requests = recorder.pool.over_rest
+    if requests is None:
+        return f"grpc://{address}{PREDICT}", METHOD
+    path = requests[0].split(b" ", 2)[1].decode()
+    return f"http://{rest}{path}", REST_METHOD
 
 
 def listened(environment: Any) -> bool:
@@ -40,12 +56,12 @@ def listened(environment: Any) -> bool:
     return any(h.__module__ != "locust.runners" for h in environment.events.request._handlers)
 
 
-def _enter(request_stats: Any, recorder: Recorder, rows: Rows, failed: Counter[Kind]) -> None:
+def _enter(request_stats: Any, recorder: Recorder, rows: Rows, failed: Counter[Kind], method: str) -> None:
     latency_ms = (rows.done - rows.due) * 1e3
     latency_ms = latency_ms[~np.isnan(latency_ms)]
     count, failures = len(rows.status), int(np.count_nonzero(rows.status))
     now = time.time()
-    part = stats.StatsEntry(request_stats, recorder.name, METHOD)
+    part = stats.StatsEntry(request_stats, recorder.name, method)
     part.num_requests, part.num_failures = count, failures
     part.num_none_requests = count - len(latency_ms)
     part.last_request_timestamp = now
@@ -59,11 +75,11 @@ def _enter(request_stats: Any, recorder: Recorder, rows: Rows, failed: Counter[K
         for value, times in zip(*np.unique(_rounded(latency_ms), return_counts=True), strict=True):
             part.response_times[float(value)] += int(times)
     request_stats.total.extend(part)
-    request_stats.entries[(recorder.name, METHOD)].extend(part)
+    request_stats.entries[(recorder.name, method)].extend(part)
     for (status, details), times in failed.items():
         text = str(CallError(status, details))
-        key = stats.StatsError.create_key(METHOD, recorder.name, text)
-        error = request_stats.errors.setdefault(key, stats.StatsError(METHOD, recorder.name, text))
+        key = stats.StatsError.create_key(method, recorder.name, text)
+        error = request_stats.errors.setdefault(key, stats.StatsError(method, recorder.name, text))
         error.occurrences += times
 
 
@@ -75,7 +91,7 @@ def _rounded(latency_ms: np.ndarray[Any, np.dtype[np.float64]]) -> np.ndarray[An
 
 
 def _fire_each(
-    environment: Any, recorder: HeardRecorder, rows: Rows, cancelled: list[bool], url: str
+    environment: Any, recorder: HeardRecorder, rows: Rows, cancelled: list[bool], url: str, *, method: str
 ) -> None:
     """As Locust's own clients do, with `start_time` by the wall clock and an exception that tells status and details."""
     wall = time.time() - time.perf_counter()
@@ -86,7 +102,7 @@ def _fire_each(
         if ours:
             continue
         environment.events.request.fire(
-            request_type=METHOD,
+            request_type=method,
             name=recorder.name,
             response_time=None if math.isnan(done) else (done - due) * 1e3,
             response_length=heard.length,

@@ -69,7 +69,7 @@ def _number(text: str, flag: str) -> float:
 
 def _empirical(path: Path, flag: str) -> Draw:
     try:
-        lines = path.read_text().split("\n")
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise BenchError(f"{flag} file:{path}: cannot be read: {error}") from error
     times = [duration(line, f"{path}:{number}") for number, line in enumerate(lines, 1) if line.strip()]

@@ -6,6 +6,7 @@ import re
 import socket
 import struct
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import gevent
@@ -14,11 +15,15 @@ import gevent.socket
 import numpy as np
 import pytest
 from gevent.server import StreamServer
+from locust.argument_parser import get_parser
 
 from bench import BenchError, mnist
+from bench.load.options import Options, add_arguments, read_options
 from bench.load.rest import RestConnection, with_rest
+from bench.load.sources import make_pools
 from bench.payload import Pool, array_of
 from bench.serve import launch
+from bench.wire.dial import TLS
 from bench.wire.messages import PredictResponse
 
 
@@ -57,6 +62,32 @@ def test_several_inputs_versions_and_labels() -> None:
     labelled = with_rest(Pool.of(examples, None, output="y", model="m", label="canary", size=1))
     assert labelled.over_rest is not None
     assert parsed(labelled.over_rest[0])[0] == "POST /v1/models/m/labels/canary:predict HTTP/1.1"
+
+
+def test_the_virtual_host_and_the_metadata_are_headers() -> None:
+    class Own:
+        over_rest = ("Predict",)
+        request_name = "Predict"
+
+        @staticmethod
+        def payload(options: Options) -> Pool:
+            return Pool.of({"x": np.zeros((1, 1))}, None, output="y", model="m")
+
+    parser = get_parser(default_config_files=[])
+    add_arguments(parser)
+    plain = read_options(parser.parse_args([]))
+    for authority, rest, host in (
+        ("models.example", "10.0.0.1:8501", "models.example"),
+        (None, "10.0.0.1:8501", "10.0.0.1:8501"),
+        (None, "unix:/tmp/rest", "model-server"),
+    ):
+        asked = replace(plain, authority=authority, rest=rest, metadata=(("x-route", "canary"),))
+        (pool,) = make_pools([Own], asked).values()
+        assert pool.over_rest is not None
+        head = pool.over_rest[0].partition(b"\r\n\r\n")[0].decode().split("\r\n")
+        (encrypted,) = make_pools([Own], replace(asked, tls=TLS())).values()
+        assert b"canary" not in (encrypted.over_rest or (b"canary",))[0], "a secret goes nowhere unencrypted"
+        assert head[1:4] == [f"Host: {host}", "x-route: canary", "Content-Type: application/json"]
 
 
 def test_texts_are_sent_as_bytes_and_what_json_has_not_is_refused() -> None:

@@ -11,11 +11,13 @@ from locust.env import Environment
 from bench import mnist
 from bench.load.failures import CallError
 from bench.load.record import HeardRecorder, Recorder, Rows
-from bench.load.statistics import METHOD, listened, show_in_locust
+from bench.load.rest import with_rest
+from bench.load.statistics import METHOD, called, listened, show_in_locust
 from bench.load.validate import Checker
 from bench.payload import Pool
 from bench.sample import CANCELLED_STATUS
 from bench.wire.client import Reply
+from bench.wire.messages import PREDICT
 
 URL = "grpc://127.0.0.1:8500/tensorflow.serving.PredictionService/Predict"
 
@@ -63,6 +65,26 @@ def test_bulk_equals_one_by_one(recorder: Recorder) -> None:
         assert sum(ours.num_reqs_per_sec.values()) == sum(theirs.num_reqs_per_sec.values())
         assert sum(ours.response_times.values()) == sum(theirs.response_times.values())
     assert [e.occurrences for e in bulk.stats.errors.values()] == [20]
+
+
+def test_rest_requests_are_shown_as_what_they_are(recorder: Recorder) -> None:
+    environment = Environment()
+    environment.create_local_runner()
+    pool = with_rest(Pool.of({"x": np.zeros((1, 1))}, None, output="y", model="m", version=2))
+    for make, port in ((Recorder, "a:1"), (HeardRecorder, "b:2")):
+        if make is HeardRecorder:
+            heard: list[dict[str, Any]] = []
+            environment.events.request.add_listener(lambda heard=heard, **said: heard.append(said))
+        over_rest = make("Predict", pool, Checker(pool, pool.output, pool.version))
+        over_rest.add(0.0, 0, Reply(14, "down", b"", 0.0, 1.0))
+        (each,) = over_rest.take()
+        url, method = called(over_rest, "server:8500", port)
+        show_in_locust(environment, over_rest, each, over_rest.failures.take(), url, method=method)
+    assert environment.stats.get("Predict", "POST").num_requests == 2
+    assert [(each["request_type"], each["url"]) for each in heard] == [
+        ("POST", "http://b:2/v1/models/m/versions/2:predict")
+    ]
+    assert called(recorder, "server:8500", None) == (f"grpc://server:8500{PREDICT}", METHOD)
 
 
 def test_percentiles_keep_their_microseconds(recorder: Recorder) -> None:
