@@ -28,6 +28,9 @@ of any false alarm."""
 LEVEL: Final = 0.04
 """At which it is judged: in simulated AR(1) noise of 0.7 to 0.9 the p of `chance` is up to a fifth too small."""
 
+NOT_REACHED: Final = 10.0
+"""As this multiple of the greatest value counts a percentile that was not reached."""
+
 
 @dataclass(frozen=True)
 class ChangePoint:
@@ -59,11 +62,17 @@ class _Series:
     values: Floats
     least: float
     """Changes up to this size are not reported: a share of the value, or points of a share."""
+    greatest: float
+    """Of the values that were reached; those beyond stand for percentiles that were not."""
 
     @property
     def scaled(self) -> Floats:
         """On logarithms where ratios count: a change of 10 % is as far whether values are large or small."""
         return np.log(self.values) if self._relative else self.values
+
+    def level(self, value: float) -> float:
+        """A level as it is told: inf where it was not reached."""
+        return value if value <= self.greatest else math.inf
 
     @property
     def _relative(self) -> bool:
@@ -80,6 +89,8 @@ def history(
     groups: Mapping[Identity, Sequence[Trial]], metrics: Sequence[str], *, least: float | None = None
 ) -> list[ChangePoint]:
     """The changes of all cells and metrics, in the order of time; trials without a value are passed over.
+
+    A percentile that was not reached is a value: it is worse than any that was.
 
     least: size of the smallest change to report, as a share; None: each metric's own tolerance.
     """
@@ -126,10 +137,10 @@ def change_points(values: Sequence[float] | Floats, *, certain: float = LEVEL) -
 
 
 def points_of(trials: Sequence[Trial], metric: str) -> list[list[Trial]]:
-    """The trials that have a value, those of one experiment together; in the order of time."""
+    """The trials that have a value (inf: not reached), those of one experiment together; in the order of time."""
     found: dict[str, list[Trial]] = {}
     for trial in trials:
-        if math.isfinite(trial.values[metric]):
+        if not math.isnan(trial.values[metric]):
             found.setdefault(trial.block[0] if trial.block else str(trial.path), []).append(trial)
     return list(found.values())
 
@@ -140,10 +151,12 @@ def _series(
     """None where there are too few points, or all are equal: nothing can be found there."""
     points = points_of(trials, metric.name)
     values = np.array([np.median([trial.values[metric.name] for trial in point]) for point in points])
-    if len(values) < 2 * FEWEST or values.min() == values.max():
+    reached = values[np.isfinite(values)]
+    if len(values) < 2 * FEWEST or values.min() == values.max() or not len(reached):
         return None
+    values = np.minimum(values, NOT_REACHED * reached.max())
     size = metric.tolerance if least is None else least
-    return _Series(metric, identity, [point[0] for point in points], values, size)
+    return _Series(metric, identity, [point[0] for point in points], values, size, float(reached.max()))
 
 
 def _first_p(scaled: Floats) -> float:
@@ -171,6 +184,8 @@ def _change_points(series: _Series, certain: float) -> list[ChangePoint]:
             break
         del found[min(small, key=lambda number: sizes[number])]  # its neighbours become one level
     return [
-        ChangePoint(series.metric, series.identity, series.firsts[at], before, after, p)
+        ChangePoint(
+            series.metric, series.identity, series.firsts[at], series.level(before), series.level(after), p
+        )
         for (at, p), (before, after) in zip(found, itertools.pairwise(levels()), strict=True)
     ]

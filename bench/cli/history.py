@@ -46,8 +46,8 @@ def history(*, paths: tuple[Path, ...], metrics: tuple[str, ...], least: float |
                 f"--metric {name}: unknown{nearest(name, METRICS)}; known are {', '.join(METRICS)}"
             )
     trials = read_trials(find_runs(paths))
-    for each in trials.unreadable:
-        click.echo(f"bench: left out: {each.reason}", err=True)
+    for word, text in trials.missing:
+        click.echo(f"bench: {word}: {text}", err=True)
     if not trials.trials:
         raise BenchError(f"{', '.join(map(str, paths))}: no run in it; name a folder of runs")
     found = find_changes(trials.by_identity(), metrics or WATCHED, least=least)

@@ -155,3 +155,21 @@ def test_the_first_worse_run_is_named() -> None:
         ("p50", "018", True),
     ]
     assert found[1].after / found[1].before == pytest.approx(1.2, rel=0.02)
+
+
+def test_a_percentile_that_is_not_reached_any_more_is_worse() -> None:
+    """More than 1 % of the requests got no answer from trial 12 on, and from 24 on they did again."""
+    rng = np.random.default_rng(7)
+    trials = [
+        trial(
+            BASE,
+            {"p99": np.inf if 12 <= number < 24 else 0.004 * float(np.exp(0.01 * rng.standard_normal()))},
+            number=number,
+        )
+        for number in range(36)
+    ]
+    broke, mended = history({BASE: trials}, ["p99"])
+    assert (broke.first.path.name, broke.worse, broke.after) == ("012", True, np.inf)
+    assert (mended.first.path.name, mended.worse, mended.before) == ("024", False, np.inf)
+    assert broke.before == pytest.approx(0.004, rel=0.02)
+    assert history({BASE: [replace(each, values={"p99": np.inf}) for each in trials]}, ["p99"]) == []

@@ -551,3 +551,5 @@ def test_comparisons_list_what_gave_no_trial(form: str, tmp_path: Path, recorded
     assert done.returncode == 0, done.stderr
     shown = " ".join(done.stdout.split()).replace("\\", "")
     assert "signal 11" in shown and "not run" in shown and "manifest.json" in shown
+    told = bench("history", "base", "new", cwd=tmp_path).stderr
+    assert "signal 11" in told and "not run" in told and "manifest.json" in told
