@@ -16,6 +16,7 @@ from bench.analysis.intervals import ERROR_RATE, deciding_rates, holm
 from bench.analysis.limit import judge_absolute, judge_relative, not_measured, resolved
 from bench.analysis.trials import PARTS, Identity, Trials
 from bench.config.limits import read_limits
+from bench.journal import experiment_of
 
 KEPT, BROKEN, UNDECIDED = 0, 1, 3
 WORDS: Final = {"kept": "pass", "BROKEN": "FAIL", "unknown": "inconclusive"}
@@ -213,7 +214,7 @@ def _doubts(
     limits: LimitsFile, candidate: Trials, baseline: Trials | None, matches: list[Match]
 ) -> list[Doubt]:
     found = doubts_of(candidate.trials, "candidate") if candidate.trials or candidate.failed else [_NOTHING]
-    found += _left_out(candidate, "candidate")
+    found += _left_out(candidate, "candidate") + _torn_out(candidate)
     found += environment.mixed([trial.manifest for trial in candidate.trials], "candidate")
     if baseline is None:
         return found
@@ -239,6 +240,19 @@ def _left_out(trials: Trials, side: str) -> list[Doubt]:
         Doubt("empty", f"{side}: {path}: no request in its steady part", "run it again")
         for path in trials.empty
     ]
+
+
+def _torn_out(candidate: Trials) -> list[Doubt]:
+    """A warning about trials that lie beside no plan of their experiment: which of its trials failed is not known."""
+    runs = {
+        trial.path
+        for trial in candidate.trials
+        if trial.manifest.get("experiment") and experiment_of(trial.path) is None
+    }
+    if not runs:
+        return []
+    text = f"candidate: {len(runs)} trials lie outside of their experiment's folder: whether others failed is not known"
+    return [Doubt("failed trials", text, "name them where they were measured, or the whole experiment")]
 
 
 def finite(value: float) -> float | None:

@@ -301,6 +301,15 @@ def without_a_journal(place: Checkout) -> list[str]:
     return ["new", "--limits", "absolute.toml"]
 
 
+def moved_out(place: Checkout) -> list[str]:
+    """The runs of a crashing server, without what tells that it crashed."""
+    folder = place.experiment("old", ("fine", "half failed"))
+    (place.path / "new").mkdir()
+    for run in [path for path in folder.iterdir() if path.is_dir()]:
+        run.rename(place.path / "new" / run.name)
+    return ["new", "--limits", "absolute.toml"]
+
+
 def unpaired(place: Checkout) -> list[str]:
     folder = place.experiment("new", ("a", "good"), ("b", "good"))
     for block in (7, 8, 9):
@@ -429,6 +438,7 @@ CASES: dict[str, tuple[Callable[[Checkout], list[str]], int, str]] = {
     "an empty folder among the runs": (an_empty_folder, 3, "[unreadable]"),
     "an empty folder beside the runs": (an_empty_path, 3, "[unreadable]"),
     "a run of the experiment is deleted": (without_a_run, 3, "its run is not there"),
+    "measured runs moved out of an experiment": (moved_out, 3, "whether others failed is not known"),
     "the journal of the experiment is deleted": (without_a_journal, 3, "whether trials failed is not known"),
     "slow trials without a partner": (unpaired, 3, "[unpaired trials]"),
     # damaged and edited
