@@ -273,12 +273,16 @@ def escaped(text: str) -> str:
 
 
 def as_csv(report: Report) -> str:
-    """A row for each line of the report: all numbers, unrounded, durations in seconds; nothing where none is known."""
+    """A row for each line of the report: all numbers, unrounded, durations in seconds; nothing where none is known.
+
+    inf: a percentile that falls among requests without an answer, so that nobody averages the others alone.
+    """
     lines = [
         {
             **{k: v for k, v in run.items() if not isinstance(v, dict | list)},
             "doubts": len(run["doubts"]),
             **line,
+            **{k: "inf" for k, why in line.get("reasons", {}).items() if why["reason"] == NOT_REACHED},
         }
         for run in plain(report)["runs"]
         for line in run["lines"] or [{}]

@@ -6,6 +6,7 @@ import json
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from bench.analysis.cells import cells
@@ -141,3 +142,12 @@ def test_a_doubt_that_many_runs_share_is_told_once(tmp_path: Path) -> None:
         ("n0 and 3 more runs", "short"),
         ("bad", "errors"),
     ]
+
+
+def test_csv_says_inf_where_a_percentile_was_not_reached(tmp_path: Path) -> None:
+    """An empty cell would be passed over by a mean; one for want of samples stays empty."""
+    part = requests(1, count=2000)
+    part["status"] = np.where(np.arange(2000) % 20 == 0, 14, 0)
+    (row,) = csv.DictReader(io.StringIO(as_csv(report([write(tmp_path, [Chunk.of(**part)])]))))
+    assert (float(row["p99"]), row["p999"]) == (math.inf, "")
+    assert 0 < float(row["p90"]) < float(row["answered_p99"]) < math.inf
