@@ -90,7 +90,7 @@ class Session:
         self._awaiting = self._hurried = False
         self._sink = sink
         make = HeardRecorder if listened(environment) else Recorder
-        self._address = address
+        self.address = address
         self._recorders = {
             source: make(
                 source.name,
@@ -287,7 +287,7 @@ class Session:
             failed = recorder.failures.take()
             for rows in parts:
                 self._give_way()
-                url, method = called(recorder, self._address, self.rest.address)
+                url, method = called(recorder, self.address, self.rest.address)
                 show_in_locust(self.environment, recorder, rows, failed, url, method=method)
                 self._give_way()
                 chunk = self._chunk(recorder, rows, self._origin)

@@ -1,7 +1,9 @@
 """How do Locust users ask a model server, and what does a scenario have to say of its own?"""
 
+import logging
 from collections.abc import Collection, Iterator, Mapping
-from functools import partial
+from contextlib import suppress
+from functools import cache, partial
 from itertools import cycle
 from typing import Any, ClassVar, NamedTuple, Self
 
@@ -18,6 +20,7 @@ from bench.load.options import Options
 from bench.load.record import Recorder
 from bench.load.rest import RestConnection
 from bench.load.site import Served, Site
+from bench.load.target import address_of
 from bench.payload import Pool
 from bench.schedule import Closed, Open
 from bench.wire.client import Reply
@@ -26,6 +29,8 @@ from bench.wire.messages import PREDICT
 UNAVAILABLE = 14
 DOWN_SECONDS = 0.01
 """A user whose server is down asks again after this long; an immediate refusal would spin the loop."""
+
+log = logging.getLogger("bench")
 
 attach.register()
 
@@ -36,6 +41,28 @@ class Lane(NamedTuple):
     load: session.Session
     recorder: Recorder
     order: Iterator[int]
+
+
+def _elsewhere(user: Any, load: session.Session) -> bool:
+    """Whether a user names a target of its own, as an attribute of the object; what Locust was given goes before it."""
+    host = vars(user).get("host")
+    if not host or user.environment.host:
+        return False
+    with suppress(BenchError):
+        if address_of(host) == load.address:
+            return False
+    _tell_elsewhere(type(user).__name__, host, load.address)
+    return True
+
+
+@cache
+def _tell_elsewhere(name: str, host: str, address: str) -> None:
+    log.error(
+        "a user of %s sets its own host to %s, the run measures %s: it sends nothing; set host on the class, or give --host",
+        name,
+        host,
+        address,
+    )
 
 
 class PredictUser(User):  # type: ignore[misc]  # locust ships no types
@@ -113,6 +140,8 @@ class PredictUser(User):  # type: ignore[misc]  # locust ships no types
         load = session.arrive(self.environment)
         # where the test was refused, its reason was told; raising here would be logged as an error
         if load is None or not load.wait_ready():
+            return
+        if _elsewhere(self, load):
             return
         self._session = load
         schedule = load.options.schedule

@@ -175,6 +175,10 @@ WAITING = (
     "class Thinks(TaskSet):\n    wait_time = constant(3)\n    @task\n    def one(self):\n        self.user.predict()\n"
     "class A(Digits, PredictUser):\n    tasks = [Thinks]\n"
 )
+SELF = (
+    "class A(Digits, PredictUser):\n    def __init__(self, environment):\n        self.host = 'a:1'\n"
+    "    @classmethod\n    def server(cls, site):\n        return ['--backend', 'null']\n"
+)
 IDLE = "class A(Digits, PredictUser):\n    @task\n    def nothing(self):\n        gevent.sleep(0.1)\n"
 
 
@@ -190,6 +194,12 @@ IDLE = "class A(Digits, PredictUser):\n    @task\n    def nothing(self):\n      
             "--schedule closed:1s: Thinks has a wait_time",
         ),
         (IDLE, ["--host", "HOST"], 3, "nothing was measured"),
+        (
+            SELF,
+            ["-u", "2", "-r", "2"],
+            3,
+            "a user of A sets its own host to a:1, the run measures 127.0.0.1:",
+        ),
     ],
 )
 def test_what_measures_nothing_says_so_and_does_not_end_with_0(
