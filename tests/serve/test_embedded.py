@@ -104,9 +104,15 @@ def test_a_busy_port_is_refused_even_where_it_could_be_shared(share: int) -> Non
 def test_the_rest_port_is_looked_at_too() -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
-        done = started("--backend=null", "--port=0", f"--rest_api_port={port}")
+        done = started("--backend=synthetic", "--port=0", f"--rest_api_port={port}")
     assert done.returncode == 2
     assert f"--rest_api_port {port}" in done.stderr
+
+
+def test_a_rest_port_of_the_null_backend_is_refused() -> None:
+    done = started("--backend=null", "--port=0", "--rest_api_port=0")
+    assert done.returncode == 2
+    assert "--rest_api_port" in done.stderr
 
 
 def test_flags_come_with_blank_or_equals_sign_underscore_or_dash() -> None:

@@ -102,9 +102,10 @@ def test_memory_is_given_back() -> None:
     body = b'{"instances":[' + b"1," * 4_000_000 + b"1]}"
     processes.predict(body, False, signature())
     listed = subprocess.run(
-        ["ps", "-o", "rss=", "--ppid", str(os.getpid())], capture_output=True, text=True, check=False
+        ["ps", "-o", "rss=,args=", "--ppid", str(os.getpid())], capture_output=True, text=True, check=False
     )
-    children = [size for size in listed.stdout.split() if int(size) > 400_000]
+    readers = [line.split() for line in listed.stdout.splitlines() if "json_process" in line]
+    children = [size for size, *_ in readers if int(size) > 400_000]
     assert not children
     processes.close()
 

@@ -88,7 +88,7 @@ def agree(pair: Pair, parts: list[bytes]) -> int:
         assert all_of(bursts, some) == sorted(every)
         assert all(len(burst.streams) >= SHORTEST for burst in bursts)
         in_rows, one_by_one = pair
-        for fact in ("closed", "in_flight", "arriving", "cancelled", "draining"):
+        for fact in ("closed", "in_flight", "arriving", "released", "draining"):
             assert getattr(in_rows, fact) == getattr(one_by_one, fact), fact
         assert in_rows.take() == one_by_one.take()
         answer(in_rows, bursts, some)
