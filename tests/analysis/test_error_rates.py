@@ -12,7 +12,7 @@ from bench.analysis.error_rates import Outcomes, _neighbours, replay, simulated
 from bench.analysis.gate import LimitsFile, gate
 from bench.analysis.intervals import ERROR_RATE
 from bench.analysis.metrics import METRICS
-from bench.analysis.sequential import FIRST, LEAST, Looks, looks
+from bench.analysis.sequential import FIRST, LEAST, Look, Looks, looks
 from bench.analysis.trials import Trials
 from tests.analysis.simulated import campaign
 
@@ -49,7 +49,7 @@ def test_a_budget_of_time_is_spent_to_its_end_and_no_further() -> None:
         assert found[:3] == [None] * 3
     # whatever the clock says, what was spent is not spent again
     late = Looks()
-    assert late.after(4, 1.5, last=False) == (4, ERROR_RATE)
+    assert late.after(4, 1.5, last=False) == Look(4, ERROR_RATE, last=False)
     assert late.after(8, 1.7, last=True) is None
 
 
@@ -62,7 +62,7 @@ def test_looking_again_and_again_does_not_break_a_gate_on_equal_things(tmp_path:
         before, after = campaign(np.random.default_rng(seed), trials=12, noise=0.01)
         codes = [
             gate(limits, Trials(after[:n], [], []), Trials(before[:n], [], []), rate).code
-            for n, rate in looks(12)
+            for n, rate, _ in looks(12)
         ]
         broken += 1 in codes
         values = [[math.log(t.values["p50"]) for t in side] for side in (before, after)]
@@ -87,7 +87,7 @@ def test_a_gate_decides_early_where_it_can(tmp_path: Path) -> None:
     needed = []
     for seed in range(100):
         before, after = campaign(np.random.default_rng(seed), trials=12, noise=0.01, change=1.10)
-        for n, rate in looks(12):
+        for n, rate, _ in looks(12):
             if gate(limits, Trials(after[:n], [], []), Trials(before[:n], [], []), rate).code == 1:
                 needed.append(n)
                 break

@@ -207,7 +207,7 @@ def _gate(limits: Any, sides: Sides) -> Ended | None:
     from bench.analysis.sequential import looks
     from bench.analysis.trials import Trials
 
-    for blocks, rate in looks(BLOCKS):
+    for blocks, rate, _ in looks(BLOCKS):
         if blocks > len(sides.before):
             return None
         before, after = (Trials(side[:blocks], [], []) for side in sides)
