@@ -316,10 +316,18 @@ def test_unreadable_manifests_are_named_with_a_remedy(
 
 
 def test_runs_are_found_in_folders_and_by_name(tmp_path: Path, run: Run) -> None:
-    (tmp_path / "baseline").mkdir()
     (tmp_path / "notes.txt").touch()
-    assert find_runs([tmp_path]) == []
-    assert [found.path for found in find_runs([run.path, run.path.parent])] == [run.path, run.path]
+    baseline = tmp_path / "baseline"
+    for apart, reason in (
+        (None, f"{tmp_path}: no run in it; record one with: locust -f scenarios/mnist.py"),
+        (None, f"{baseline}: an empty folder; what was in it is lost, or remove it"),
+        (baseline, f"{tmp_path}: no run in it; record one with: locust -f scenarios/mnist.py"),
+    ):
+        (nothing,) = find_runs([tmp_path], apart)
+        assert isinstance(nothing, Unreadable)
+        assert nothing.reason == reason
+        baseline.mkdir(exist_ok=True)
+    assert [found.path for found in find_runs([run.path, run.path.parent])] == [run.path], "each once"
     (missing,) = find_runs([tmp_path / "nowhere"])
     assert isinstance(missing, Unreadable)
     assert missing.reason.endswith("does not exist")
