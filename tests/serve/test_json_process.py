@@ -1,5 +1,6 @@
 """Large JSON is read in another process: equal to what is read here, bounded, and never in the way of others."""
 
+import contextlib
 import gzip
 import json
 import os
@@ -98,21 +99,21 @@ def test_what_is_hostile_is_refused_and_the_next_is_served(processes: JsonProces
 
 
 def test_memory_is_given_back() -> None:
-    processes = JsonProcesses(60.0)
     body = b'{"instances":[' + b"1," * 4_000_000 + b"1]}"
-    processes.predict(body, False, signature())
-    listed = subprocess.run(
-        ["ps", "-o", "rss=,args=", "--ppid", str(os.getpid())], capture_output=True, text=True, check=False
-    )
+    with contextlib.closing(JsonProcesses(60.0)) as processes:
+        processes.predict(body, False, signature())
+        listed = subprocess.run(
+            ["ps", "-o", "rss=,args=", "--ppid", str(os.getpid())],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
     readers = [line.split() for line in listed.stdout.splitlines() if "json_process" in line]
     children = [size for size, *_ in readers if int(size) > 400_000]
     assert not children
-    processes.close()
 
 
 def test_a_task_that_takes_too_long_ends() -> None:
-    processes = JsonProcesses(0.05)
-    with pytest.raises(Refusal) as caught:
+    with contextlib.closing(JsonProcesses(0.05)) as processes, pytest.raises(Refusal) as caught:
         processes.predict(b'{"instances":[' + b"1," * 8_000_000 + b"1]}", False, signature())
     assert caught.value.code in {Code.DEADLINE_EXCEEDED, Code.UNAVAILABLE}
-    processes.close()
