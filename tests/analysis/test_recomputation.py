@@ -133,8 +133,9 @@ def test_a_distributed_run_from_its_samples(tmp_path: Path) -> None:
     check(run)
 
 
-def test_means_over_trials_from_those_of_the_runs(tmp_path: Path) -> None:
-    for block in range(3):
+@pytest.mark.parametrize(("blocks", "ends"), [(3, "range"), (4, "interval")])
+def test_means_over_trials_from_those_of_the_runs(tmp_path: Path, blocks: int, ends: str) -> None:
+    for block in range(blocks):
         parts = [
             Chunk.of(**requests(100 * block + i, count=300, rate=300, start=float(i), errors=0.003 * (block > 0)),
                      keep_samples=False)
@@ -148,12 +149,15 @@ def test_means_over_trials_from_those_of_the_runs(tmp_path: Path) -> None:
         shares = name in ("error_share", "mismatch_share") or min(values) <= 0
         assert told["mean_of"] == ("values" if shares else "logarithms"), name
         scaled = values if shares else np.log(values)
-        half = stats.t.ppf(0.975, 2) * scaled.std(ddof=1) / math.sqrt(3)
-        ends = [scaled.mean() - half, scaled.mean(), scaled.mean() + half]
-        low, mean, high = [max(0.0, ends[0]), *ends[1:]] if shares else np.exp(ends)
+        half = stats.t.ppf(0.975, blocks - 1) * scaled.std(ddof=1) / math.sqrt(blocks)
+        expected = np.array([scaled.mean() - half, scaled.mean(), scaled.mean() + half])
+        low, mean, high = expected if shares else np.exp(expected)
+        if ends == "range":  # of so few trials there is no interval worth the name
+            low, high = min(values), max(values)
+        assert (told["ends"], told["trials"]) == (ends, blocks), name
         assert (told["low"], told["mean"], told["high"]) == pytest.approx(
-            (low, mean, high), rel=1e-9, abs=1e-12
-        )
+            (max(0.0, low) if shares else low, mean, high), rel=1e-9, abs=1e-12
+        ), name
     errors = cell["metrics"]["error_share"]
     assert min(run["lines"][0]["error_share"] for run in found["runs"]) == 0
     assert errors["mean"] > 0
