@@ -103,7 +103,7 @@ def ask_open(setting: Setting, folder: Path, tolerance: Tolerance = STRICT) -> t
         # half a second passes before the schedule starts
         limit = ["--host", server.address, "-t", str(math.ceil(setting.seconds + 0.6))]
         schedule = ["--schedule", f"constant:{setting.rate:g}"]
-        # the server's log is to hold nothing but the load
+        # the server's log is to hold nothing but the preflight's one request and the load
         done = locust(
             folder / "open", *limit, *schedule, "--references", "0", scenario="scenarios/mnist_open.py"
         )
@@ -124,8 +124,10 @@ def compare(setting: Setting, run: Run, log: Path, first_hold: float, tolerance:
     due = np.sort(run.samples.dropna(subset="sent")["due"].to_numpy()) + run.manifest["clock_origin"]
     formula = np.sort(setting.latencies(due, first_hold))
     calls = np.fromfile(log).reshape(-1, 3)
-    # one connection: the server reads the requests in the order in which they were due
-    replied = calls[np.argsort(calls[:, 0], kind="stable"), 2]
+    # one connection: after the preflight's, the server reads the requests in the order in which they were due
+    first, *_ = order = np.argsort(calls[:, 0], kind="stable")
+    assert calls[first, 2] < due[0], "answered before the load began"
+    replied = calls[order[1:], 2]
     assert len(replied) == len(due)
     server = np.sort(replied - due)
     jump = 100 * float(np.mean(formula <= setting.service + 1e-9))

@@ -230,17 +230,19 @@ def test_a_load_shape_sets_the_rate_through_the_users(server: launch.Server, tmp
         assert run.manifest["load"]["shape"] == "Stairs"
 
 
-def test_a_trace_is_replayed_with_its_batches(server: launch.Server, tmp_path: Path) -> None:
+def test_a_trace_is_replayed_with_its_batches(tmp_path: Path) -> None:
     trace = tmp_path / "trace.csv"
     rows = [(i / 100, 1 if i % 4 else 8) for i in range(150)]
     trace.write_text("time,batch\n" + "".join(f"{at},{batch}\n" for at, batch in rows))
-    arguments = ["--host", server.address, "-u", "2", "-r", "2", "--schedule", f"trace:{trace}"]
     results = tmp_path / "results"
-    done = until_recorded(start(results, *arguments, scenario=OPEN), results, len(rows))
+    with slow_server(1) as server:  # of as many rows as the request: the null server's reply has always one
+        arguments = ["--host", server.address, "-u", "2", "-r", "2", "--schedule", f"trace:{trace}"]
+        done = until_recorded(start(results, *arguments, scenario=OPEN), results, len(rows))
     assert done.code == 0, done.output
     run = done.run()
     assert np.allclose(due_times(run), [at for at, _ in rows], rtol=0, atol=KEPT)
     assert run.samples["batch"].tolist() == [batch for _, batch in rows]
+    assert (run.samples["correct"] == run.samples["batch"]).all(), "labels go with their examples in each batch"
     assert {pool["batch"] for pool in run.manifest["payload"].values()} == {1, 8}
 
 
