@@ -242,7 +242,9 @@ def test_a_trace_is_replayed_with_its_batches(tmp_path: Path) -> None:
     run = done.run()
     assert np.allclose(due_times(run), [at for at, _ in rows], rtol=0, atol=KEPT)
     assert run.samples["batch"].tolist() == [batch for _, batch in rows]
-    assert (run.samples["correct"] == run.samples["batch"]).all(), "labels go with their examples in each batch"
+    assert (run.samples["correct"] == run.samples["batch"]).all(), (
+        "labels go with their examples in each batch"
+    )
     assert {pool["batch"] for pool in run.manifest["payload"].values()} == {1, 8}
 
 
