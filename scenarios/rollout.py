@@ -18,12 +18,7 @@ option("--swaps", "2", "changes of the version, one after the other; the run end
 option("--settle", "3", "seconds before the first change, and after each")
 option("--arch", "softmax", "network of the embedded server's versions: softmax or cnn")
 option("--warmup", "0", "warm-up records in each of its versions")
-option(
-    "--watched",
-    "",
-    "model folder of the server at --host, which holds version 1 (and 2 to flip)",
-    private=True,
-)
+option("--watched", "", "model folder of the server at --host, with version 1 (and 2 to flip)", private=True)
 option("--server-path", "", "how the server calls that folder, where it calls it otherwise", private=True)
 
 BASELINE_SECONDS = 3.0
