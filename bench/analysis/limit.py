@@ -16,7 +16,8 @@ from bench.analysis.limit_of_share import PROPORTIONS, by_counts, by_examples
 from bench.analysis.metrics import GOODPUT, GOODPUT_RATE, METRICS, Metric
 from bench.analysis.needed import trials_needed
 from bench.analysis.population import NOT_DETERMINED
-from bench.analysis.trials import Identity, Trial
+from bench.analysis.trials import Identity, OneRun, Trial
+from bench.analysis.within_run import FEWEST_SECONDS
 from bench.config.limits import Bound
 from bench.config.reading import nearest
 
@@ -227,9 +228,18 @@ def _single(limit: Limit, identity: Identity, trial: Trial, rate: float) -> Find
         measured=value,
         interval=interval,
         p_broken=p_broken,
-        how=f"one run: no statement beyond this run; that runs differ by {BETWEEN_RUNS:.0%} is assumed, more runs show it",
+        how=_how_single(within),
         rate=rate,
     )
+
+
+def _how_single(within: OneRun) -> str:
+    if within.seconds < FEWEST_SECONDS:
+        return (
+            f"one run, with {within.seconds} whole seconds of it: how much it varies does not show in fewer than "
+            f"{FEWEST_SECONDS}; measure for longer"
+        )
+    return f"one run: no statement beyond this run; that runs differ by {BETWEEN_RUNS:.0%} is assumed, more runs show it"
 
 
 def _alone(limit: Limit, identity: Identity, value: float) -> Finding:

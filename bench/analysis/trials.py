@@ -68,6 +68,10 @@ PARTS: Final = Identity._fields
 class OneRun(Protocol):
     """What a run shows of itself: `WithinRun`."""
 
+    @property
+    def seconds(self) -> int:
+        """Whole seconds of its steady part."""
+
     def interval(self, metric: str, confidence: float) -> tuple[float, float] | None:
         """Ends around the value of a metric; None: nothing is known."""
 

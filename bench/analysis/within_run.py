@@ -171,6 +171,11 @@ class WithinRun:
     place: int
     """The cell's place among those of its run."""
 
+    @property
+    def seconds(self) -> int:
+        """Whole seconds of its steady part; fewer than FEWEST_SECONDS show nothing."""
+        return len(self._numbers)
+
     def interval(self, metric: str, confidence: float) -> tuple[float, float] | None:
         """Ends around a percentile, a rate, a mean or a share; None of other metrics."""
         percentile = METRICS[metric].percentile

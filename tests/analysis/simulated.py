@@ -16,6 +16,7 @@ class Shown(NamedTuple):
     """What a run shows of itself: the same interval at any confidence."""
 
     ends: dict[str, tuple[float, float]]
+    seconds: int = 60
 
     def interval(self, metric: str, confidence: float) -> tuple[float, float] | None:
         return self.ends.get(metric)

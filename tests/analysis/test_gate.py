@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -14,9 +15,10 @@ from bench.analysis import gate_report
 from bench.analysis.doubt import Doubt
 from bench.analysis.gate import Judgement, LimitsFile, gate
 from bench.analysis.trials import Trial, Trials, read_trials
+from bench.analysis.within_run import FEWEST_SECONDS
 from bench.chunk import Chunk
 from bench.run import Unreadable, find_runs
-from tests.analysis.simulated import BASE, campaign, trial
+from tests.analysis.simulated import BASE, Shown, campaign, trial
 from tests.recorded import requests, write
 
 
@@ -81,6 +83,15 @@ def test_a_single_trial_is_judged_by_what_it_shows_itself(
     judged = gate(limits(tmp_path, "[limits]\np99_ms = 25"), alone)
     assert codes(judged) == expected
     assert "no statement beyond this run" in judged.findings[0].how
+
+
+def test_a_single_trial_that_is_too_short_says_so(tmp_path: Path) -> None:
+    short = replace(
+        trial(BASE, {"p99": 0.031}), within=Shown({"p99": (-math.inf, math.inf)}, seconds=FEWEST_SECONDS - 1)
+    )
+    judged = gate(limits(tmp_path, "[limits]\np99_ms = 25"), Trials([short], [], []))
+    assert codes(judged) == (3, ["unknown"])
+    assert "measure for longer" in judged.findings[0].how
 
 
 def test_errors_are_judged_by_their_counts(tmp_path: Path) -> None:
