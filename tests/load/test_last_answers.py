@@ -88,25 +88,36 @@ def test_users_that_are_taken_away_leave_no_call_without_its_answer(
     assert "waiting for" in done.output
 
 
+UNASKED = """
+from scenarios import mnist
+
+class Unasked(mnist.Mnist):
+    preflight = False
+"""
+"""Of a server that hangs, a preflight would wait for the first answer before the load begins."""
+
+
 @pytest.mark.parametrize(("ended", "processes"), [("by Ctrl-C", ["--processes", "2"]), ("by --run-time", [])])
 def test_ctrl_c_while_answers_are_waited_for_ends_at_once(
     tmp_path: Path, ended: str, processes: list[str]
 ) -> None:
+    path, results = tmp_path / "unasked.py", tmp_path / "results"
+    path.write_text(UNASKED)
     hanging = ["--backend=synthetic", "--model_name=mnist", "--service-time=constant(100s)"]
     with launch.embedded([*hanging, "--drain_seconds=0"]) as server:
         limits = ["-t", "5s"] if ended == "by --run-time" else []
         load = ["--host", server.address, "-u", "3", "-r", "3", "--deadline", "300", "--references", "0"]
-        process = start(tmp_path, *load, *limits, *processes)
-        wait_for(lambda: list(tmp_path.glob("*/telemetry.jsonl")))
+        process = start(results, *load, *limits, *processes, scenario=str(path))
+        wait_for(lambda: list(results.glob("*/telemetry.jsonl")))
         if not limits:
-            wait_for(lambda: telemetry_of_users(tmp_path))
+            wait_for(lambda: telemetry_of_users(results))
             time.sleep(1)  # users start a moment after that
             os.killpg(process.pid, signal.SIGINT)
         assert process.stdout is not None
         while "waiting for" not in process.stdout.readline():
             assert process.poll() is None
         os.killpg(process.pid, signal.SIGINT)
-        done = finish(process, tmp_path)
+        done = finish(process, results)
     run = done.run()
     assert run.finished, done.output
     assert outcomes(done) == {CANCELLED_BY_CLIENT: 3}
