@@ -84,7 +84,8 @@ class WebGuard:
                     return _not_started(f"{_option(name)} names a file, a variable or a URL")
             elif name not in _FIELDS and name not in shown:
                 return _not_started(f"{_option(name[:64])} is not in the web form")
-        if "trace:" in form.get("schedule", "") and form["schedule"] != self._schedule:
+        schedule = form.get("schedule", "")  # whose reader takes any case, and blanks
+        if "trace" in schedule.lower() and schedule != self._schedule:
             return _not_started("--schedule trace:FILE names a file")
         secret = next((name for name in _SECRETS if self._given.get(name)), None)
         elsewhere = form.get("host") not in (None, "", self._environment.host) or (

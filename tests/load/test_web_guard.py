@@ -103,6 +103,7 @@ PRIVATE = {
     "a process of the machine": {"server_pid": "1"},
     "a container of the machine": {"server_container": "x"},
     "a file as schedule": {"schedule": "trace:/etc/passwd"},
+    "a file as schedule, spelt otherwise": {"schedule": " Trace :/etc/passwd"},
     "names of its own": {"web_names": "evil.test"},
     "an option of Locust's that is not in the form": {"csv_prefix": "/tmp/stats"},  # noqa: S108
     "the file that Locust logs into": {"logfile": "/tmp/log"},  # noqa: S108
