@@ -11,9 +11,10 @@ from gevent.lock import RLock
 from locust.argument_parser import get_parser
 from locust.runners import MasterRunner, WorkerRunner
 
-from bench.load import distribution, parent, session
+from bench.load import parent, session
 from bench.load.interrupts import Interrupts, hide_interrupt
 from bench.load.lifecycle import FirstProcess
+from bench.load.locust_glue.worker import TARGET, Worker
 from bench.load.options import add_arguments
 from bench.load.web_guard import WebGuard
 
@@ -59,7 +60,7 @@ def _on_init(environment: Any, runner: Any, web_ui: Any = None, **_: Any) -> Non
                 log.info("the web form opens now")
     elif runner is not None:
         parent.watch_parent()
-        distribution.Worker(environment).listen()
+        Worker(environment).listen()
 
 
 def take_part(environment: Any) -> None:
@@ -76,13 +77,13 @@ def take_part(environment: Any) -> None:
         if environment.parsed_options is None:
             environment.parsed_options = get_parser(default_config_files=[]).parse_args([])
         if isinstance(environment.runner, WorkerRunner):
-            if not hasattr(environment.parsed_options, distribution.TARGET):
+            if not hasattr(environment.parsed_options, TARGET):
                 log.error(
                     "the master of this worker records nothing: its program has to call "
                     "bench.load.attach.take_part(environment) before it starts the test"
                 )
                 raise SystemExit(2)
-            distribution.Worker(environment).listen()
+            Worker(environment).listen()
             return
         process = FirstProcess(environment, environment.runner)
         process.listen()

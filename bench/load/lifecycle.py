@@ -15,10 +15,12 @@ from locust.runners import STATE_RUNNING, STATE_SPAWNING, MasterRunner
 
 from bench import BenchError
 from bench.choices import FILE
-from bench.load import distribution, duet, idle, session, verdict
+from bench.load import duet, idle, session, verdict
 from bench.load.arrivals import WHOLE, Part
 from bench.load.form_answers import FormAnswers
 from bench.load.interrupts import INTERRUPTED
+from bench.load.locust_glue.worker import TARGET
+from bench.load.locust_glue.workers import WAITING, Workers
 from bench.load.manifest import describe
 from bench.load.options import Options, read_options
 from bench.load.preflight import answer_cells, look, look_over_rest, show
@@ -77,7 +79,7 @@ class FirstProcess:
         self._counted: Counted | None = None
         self._origin = 0.0
         self._stopped: float | None = None
-        self.workers = distribution.Workers(environment) if isinstance(runner, MasterRunner) else None
+        self.workers = Workers(environment) if isinstance(runner, MasterRunner) else None
         self._second: duet.Prepared | None = None
         self.arm: duet.SecondArm | None = None
         """The second server of a duet, while a test runs."""
@@ -134,7 +136,7 @@ class FirstProcess:
         host = self._host()
         own = self.server if self.server and host == self.server.address else None
         address = address_of(host or "")
-        setattr(self.environment.parsed_options, distribution.TARGET, address)
+        setattr(self.environment.parsed_options, TARGET, address)
         target = look(address, options, pools, own=own)
         return replace(target, pid=own.pid if own else watched_pid(options))
 
@@ -312,7 +314,7 @@ class FirstProcess:
             self.workers.drain()  # before Locust stops them: they could not be told anything until they have stopped
         if load is not None:
             # before anything that lets the loop turn: it would send what came due in the meantime
-            load.drain(lambda waiting: log.info(distribution.WAITING, f"{waiting} answers", load.deadline))
+            load.drain(lambda waiting: log.info(WAITING, f"{waiting} answers", load.deadline))
             if load.ended is not None:
                 self._stopped = load.ended - self._origin
         script, self.script = self.script, None

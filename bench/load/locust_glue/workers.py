@@ -1,17 +1,4 @@
-"""How do records and clocks of worker processes come together in the master's one run folder?
-
-Messages, on Locust's own connection between worker and master:
-
-- `bench-hello` (worker: its clock) is answered by `bench-origin` (master: its clock, the start of the run, first also
-  the idle server's answers); half of the round trip bounds the error of the clock offset so found.
-- `bench-chunk`: a quarter second of one worker's records, as bytes.
-- `bench-users` (worker: its open-loop users) is answered, some time later and to all workers, by `bench-plan`:
-  which arrivals are whose, from when on (see `bench.load.streams`).
-- `bench-telemetry`: what a worker observed of itself in a second.
-- `bench-drain` asks a worker to send nothing more, to wait for its last answers and to flush; the worker
-  says `bench-drained` with its counts, after its last chunk (the connection keeps the order). `bench-hurry` ends that wait.
-- `bench-refused`: a worker that cannot take part, and why.
-"""
+"""The master's side of a distributed test: records and clocks of its workers come together in one run folder."""
 
 import logging
 import time
@@ -21,27 +8,20 @@ from typing import Any
 import gevent
 from gevent.event import Event
 from locust.rpc.protocol import Message
-from locust.runners import STATE_INIT, STATE_MISSING
+from locust.runners import STATE_MISSING
 
-from bench import BenchError
 from bench.choices import Choices
-from bench.chunk import Chunk, Pause
+from bench.chunk import Chunk
 from bench.load import idle, session
 from bench.load.causes import Causes, merged
 from bench.load.idle import Answered
-from bench.load.known_worker import KnownWorker
-from bench.load.options import read_options
-from bench.load.session import Session
-from bench.load.sources import make_pools, sending_classes
+from bench.load.locust_glue.known_worker import KnownWorker
+from bench.load.sources import sending_classes
 from bench.load.streams import Counts, Plan
-from bench.load.target import address_of
-from bench.load.telemetry import LoopDelayProbe, ProcessProbe, Telemetry, Values
 
 log = logging.getLogger("bench")
 
 WAITING = "waiting for %s, up to %g s (request timeout, --deadline); Ctrl-C ends at once"
-TARGET = "bench_target"
-"""Among the parsed options, which Locust sends to its workers: the address that the master has looked at."""
 GOODBYE_SECONDS = 5.0
 """The master waits so much longer for the last records of its workers than those wait for their last answers."""
 LEAVING_SECONDS = 2.0
@@ -51,136 +31,6 @@ AT_ONCE_SECONDS = 1.0
 TOGETHER_SECONDS = 10.0
 """An open loop waits so long at the most for the users of all workers: the first arrivals are then those of the plan,
 however long each worker takes to make its requests."""
-CLOCK_ROUNDS = 5
-"""Round trips of which the shortest gives the clock offset."""
-
-
-class Worker:
-    """A load process that gets its orders from a master and ships its records to it."""
-
-    def __init__(self, environment: Any) -> None:
-        self.environment, self.runner = environment, environment.runner
-        self._best: tuple[float, float] | None = None
-        self._rounds = 0
-        self._answered: list[Answered] = []
-        self._telemetry: Telemetry | None = None
-        self._silent = Event()
-        """Set while no last words are being said."""
-        self._silent.set()
-
-    def listen(self) -> None:
-        """Take part in Locust's events and in the messages above."""
-        events = self.environment.events
-        events.test_start.add_listener(self._on_test_start)
-        events.test_stopping.add_listener(lambda **_: self._stop(wait=False))
-        # fired in reverse order: our last words leave before Locust's own "quit", upon which the master may stop
-        events.quitting.add_listener(lambda **_: self._stop())
-        self.runner.register_message("bench-origin", self._on_origin)
-        self.runner.register_message("bench-plan", self._on_plan)
-        self.runner.register_message("bench-drain", lambda **_: self._stop(), concurrent=True)
-        self.runner.register_message("bench-hurry", lambda **_: session.hurry(self.environment))
-        if (
-            self.runner.worker_state != STATE_INIT
-        ):  # the test started while Locust was still making this worker
-            self._on_test_start()
-
-    def _on_test_start(self, **_: Any) -> None:
-        session.expect(self.environment)
-        try:
-            options = read_options(self.environment.parsed_options)
-            pools = make_pools(self.environment.user_classes, options)
-            parsed = self.environment.parsed_options
-            address = address_of(getattr(parsed, TARGET, None) or self.environment.host or "")
-            load = Session(self.environment, address, options, pools, self._ship)
-        except BenchError as error:
-            session.refuse(self.environment)
-            self.runner.send_message("bench-refused", {"reason": str(error)})
-            return
-        self._best, self._rounds = None, 0
-        load.on_users = self._tell_users
-        session.begin(self.environment, load)
-        self._say_hello()
-
-    def _say_hello(self) -> None:
-        said = {
-            "clock": time.perf_counter(),
-            "round": self._rounds,
-            "classes": sending_classes(self.environment),
-        }
-        self.runner.send_message("bench-hello", said)
-
-    def _on_origin(self, msg: Any, **_: Any) -> None:
-        now = time.perf_counter()
-        load = session.peek(self.environment)
-        if load is None:
-            return
-        bound = (now - msg.data["echo"]) / 2
-        offset = msg.data["echo"] + bound - msg.data["clock"]  # this clock minus the master's
-        if self._best is None or bound < self._best[0]:
-            self._best = (bound, offset)
-        if msg.data["answered"] is not None:
-            self._answered = idle.received(msg.data["answered"])
-        self._rounds += 1
-        if self._rounds < CLOCK_ROUNDS:
-            self._say_hello()
-            return
-        load.index, load.count = msg.data["index"], msg.data["count"]
-        load.refer(self._answered)
-        load.clock_bound = self._best[0]
-        load.rest.address = msg.data["rest"]
-        load.start_clock(msg.data["origin"] + self._best[1])
-        # the master waits for it; the users who waited for the clock have joined by then
-        gevent.spawn(self._tell_users)
-        source = f"worker {load.index}"
-        start = load.run_time(0.0)
-        self._telemetry = Telemetry(
-            [ProcessProbe(source), LoopDelayProbe(source)],
-            lambda at, source, values: self._report(at - start, source, values),
-        )
-
-    def _report(self, at: float, source: str, values: Values) -> None:
-        self.runner.send_message("bench-telemetry", {"time": at, "source": source, "values": values})
-
-    def _tell_users(self) -> None:
-        load = session.peek(self.environment)
-        if load is not None:
-            self.runner.send_message("bench-users", dict(load.arriving))
-
-    def _on_plan(self, msg: Any, **_: Any) -> None:
-        load = session.peek(self.environment)
-        if load is not None and not load.draining:
-            load.follow(Plan.of(msg.data))
-
-    def _ship(self, chunk: Chunk, pause: Pause) -> None:
-        self.runner.send_message("bench-chunk", {"chunk": chunk.to_bytes()})
-
-    def _stop(self, *, wait: bool = True) -> None:
-        """Say the last words of a test, once. wait: where they are being said already, until that is done.
-
-        The master, Locust and Ctrl-C may all have asked for them. Locust asks in the greenlet that reads the master's
-        messages, which must not wait.
-        """
-        load = session.peek(self.environment)
-        if load is None or load.draining:
-            if wait:
-                self._silent.wait()
-            return
-        self._silent.clear()
-        try:
-            self._say_last_words(load)
-        finally:
-            self._silent.set()
-
-    def _say_last_words(self, load: Session) -> None:
-        load.drain()  # before anything that lets the loop turn: it would send what came due in the meantime
-        telemetry, self._telemetry = self._telemetry, None
-        if telemetry is not None:
-            telemetry.stop()
-        session.end(self.environment)
-        load.close()
-        choices, wrong = load.choices(), load.wrong_answers()
-        said = {"clock_bound": load.clock_bound, "choices": choices.to_bytes() if choices else None}
-        self.runner.send_message("bench-drained", {**load.counts(), **said, "wrong_answers": wrong})
 
 
 class Workers:

@@ -1,0 +1,152 @@
+"""A worker's side of a distributed test."""
+
+import time
+from typing import Any
+
+import gevent
+from gevent.event import Event
+from locust.runners import STATE_INIT
+
+from bench import BenchError
+from bench.chunk import Chunk, Pause
+from bench.load import idle, session
+from bench.load.idle import Answered
+from bench.load.options import read_options
+from bench.load.session import Session
+from bench.load.sources import make_pools, sending_classes
+from bench.load.streams import Plan
+from bench.load.target import address_of
+from bench.load.telemetry import LoopDelayProbe, ProcessProbe, Telemetry, Values
+
+TARGET = "bench_target"
+"""Among the parsed options, which Locust sends to its workers: the address that the master has looked at."""
+CLOCK_ROUNDS = 5
+"""Round trips of which the shortest gives the clock offset."""
+
+
+class Worker:
+    """A load process that gets its orders from a master and ships its records to it."""
+
+    def __init__(self, environment: Any) -> None:
+        self.environment, self.runner = environment, environment.runner
+        self._best: tuple[float, float] | None = None
+        self._rounds = 0
+        self._answered: list[Answered] = []
+        self._telemetry: Telemetry | None = None
+        self._silent = Event()
+        """Set while no last words are being said."""
+        self._silent.set()
+
+    def listen(self) -> None:
+        """Take part in Locust's events and in the messages above."""
+        events = self.environment.events
+        events.test_start.add_listener(self._on_test_start)
+        events.test_stopping.add_listener(lambda **_: self._stop(wait=False))
+        # fired in reverse order: our last words leave before Locust's own "quit", upon which the master may stop
+        events.quitting.add_listener(lambda **_: self._stop())
+        self.runner.register_message("bench-origin", self._on_origin)
+        self.runner.register_message("bench-plan", self._on_plan)
+        self.runner.register_message("bench-drain", lambda **_: self._stop(), concurrent=True)
+        self.runner.register_message("bench-hurry", lambda **_: session.hurry(self.environment))
+        if (
+            self.runner.worker_state != STATE_INIT
+        ):  # the test started while Locust was still making this worker
+            self._on_test_start()
+
+    def _on_test_start(self, **_: Any) -> None:
+        session.expect(self.environment)
+        try:
+            options = read_options(self.environment.parsed_options)
+            pools = make_pools(self.environment.user_classes, options)
+            parsed = self.environment.parsed_options
+            address = address_of(getattr(parsed, TARGET, None) or self.environment.host or "")
+            load = Session(self.environment, address, options, pools, self._ship)
+        except BenchError as error:
+            session.refuse(self.environment)
+            self.runner.send_message("bench-refused", {"reason": str(error)})
+            return
+        self._best, self._rounds = None, 0
+        load.on_users = self._tell_users
+        session.begin(self.environment, load)
+        self._say_hello()
+
+    def _say_hello(self) -> None:
+        said = {
+            "clock": time.perf_counter(),
+            "round": self._rounds,
+            "classes": sending_classes(self.environment),
+        }
+        self.runner.send_message("bench-hello", said)
+
+    def _on_origin(self, msg: Any, **_: Any) -> None:
+        now = time.perf_counter()
+        load = session.peek(self.environment)
+        if load is None:
+            return
+        bound = (now - msg.data["echo"]) / 2
+        offset = msg.data["echo"] + bound - msg.data["clock"]  # this clock minus the master's
+        if self._best is None or bound < self._best[0]:
+            self._best = (bound, offset)
+        if msg.data["answered"] is not None:
+            self._answered = idle.received(msg.data["answered"])
+        self._rounds += 1
+        if self._rounds < CLOCK_ROUNDS:
+            self._say_hello()
+            return
+        load.index, load.count = msg.data["index"], msg.data["count"]
+        load.refer(self._answered)
+        load.clock_bound = self._best[0]
+        load.rest.address = msg.data["rest"]
+        load.start_clock(msg.data["origin"] + self._best[1])
+        # the master waits for it; the users who waited for the clock have joined by then
+        gevent.spawn(self._tell_users)
+        source = f"worker {load.index}"
+        start = load.run_time(0.0)
+        self._telemetry = Telemetry(
+            [ProcessProbe(source), LoopDelayProbe(source)],
+            lambda at, source, values: self._report(at - start, source, values),
+        )
+
+    def _report(self, at: float, source: str, values: Values) -> None:
+        self.runner.send_message("bench-telemetry", {"time": at, "source": source, "values": values})
+
+    def _tell_users(self) -> None:
+        load = session.peek(self.environment)
+        if load is not None:
+            self.runner.send_message("bench-users", dict(load.arriving))
+
+    def _on_plan(self, msg: Any, **_: Any) -> None:
+        load = session.peek(self.environment)
+        if load is not None and not load.draining:
+            load.follow(Plan.of(msg.data))
+
+    def _ship(self, chunk: Chunk, pause: Pause) -> None:
+        self.runner.send_message("bench-chunk", {"chunk": chunk.to_bytes()})
+
+    def _stop(self, *, wait: bool = True) -> None:
+        """Say the last words of a test, once. wait: where they are being said already, until that is done.
+
+        The master, Locust and Ctrl-C may all have asked for them. Locust asks in the greenlet that reads the master's
+        messages, which must not wait.
+        """
+        load = session.peek(self.environment)
+        if load is None or load.draining:
+            if wait:
+                self._silent.wait()
+            return
+        self._silent.clear()
+        try:
+            self._say_last_words(load)
+        finally:
+            self._silent.set()
+
+    def _say_last_words(self, load: Session) -> None:
+        load.drain()  # before anything that lets the loop turn: it would send what came due in the meantime
+        telemetry, self._telemetry = self._telemetry, None
+        if telemetry is not None:
+            telemetry.stop()
+        session.end(self.environment)
+        load.close()
+        choices, wrong = load.choices(), load.wrong_answers()
+        said = {"clock_bound": load.clock_bound, "choices": choices.to_bytes() if choices else None}
+        self.runner.send_message("bench-drained", {**load.counts(), **said, "wrong_answers": wrong})
