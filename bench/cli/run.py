@@ -3,7 +3,6 @@
 import contextlib
 import signal
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
@@ -25,8 +24,7 @@ from bench.experiment.preflight import refused
 from bench.experiment.runner import Runner
 from bench.experiment.trial import Generator, Local
 from bench.journal import Ended
-from bench.serve.launching.kinds import launched
-from bench.serve.launching.running import Served
+from bench.serve.launching.remote import described
 
 NOT_ALL = 3
 """Exit code where trials failed: what is there does not decide what was asked."""
@@ -252,11 +250,9 @@ def _dry_preflight(prepared: Prepared) -> int:
     running = {server.name: server for server in prepared.servers if isinstance(server.spec, Remote)}
     started = [trial for trial in prepared.plan if trial.cell.server not in running]
     reasons = refused(study, started, None) if started else {}
-    models = [Served(name, None, tuple(model.versions)) for name, model in study.experiment.models.items()]
     for name, server in running.items():
         trials = [trial for trial in prepared.plan if trial.cell.server == name]
-        with tempfile.TemporaryDirectory() as place, launched(server, models, Path(place), []) as found:
-            reasons |= refused(study, trials, found)
+        reasons |= refused(study, trials, described(server))
     for cell, reason in reasons.items():
         click.echo(f"refused: {cell.title()}: {reason}", err=True)
     return BAD_INPUT if reasons else 0

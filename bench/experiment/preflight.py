@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from bench import BenchError
 from bench.config.experiment import Study
 from bench.experiment.order import cell_options, server_options
 from bench.experiment.plan import Cell, Trial
@@ -25,7 +26,7 @@ _SECONDS: Final = 120.0
 def refused(study: Study, trials: Sequence[Trial], server: Running | None) -> dict[Cell, str]:
     """The cells that cannot be measured, with the reason; server: None for the scenario's payloads alone.
 
-    A scenario that cannot be loaded refuses nothing here: its trials show the reason.
+    Raises BenchError where Locust does not come so far, as with a scenario that cannot be loaded.
     """
     by_cell = {trial.cell: trial for trial in trials}
     with tempfile.TemporaryDirectory(prefix="serving-bench-") as folder:
@@ -38,8 +39,12 @@ def refused(study: Study, trials: Sequence[Trial], server: Running | None) -> di
             for name, value in server_options(server).items():
                 command += arguments_of(name, value)
         try:
-            subprocess.run(command, capture_output=True, check=False, timeout=_SECONDS)
+            done = subprocess.run(command, capture_output=True, check=False, timeout=_SECONDS)
+        except subprocess.TimeoutExpired:
+            raise BenchError(f"{study.scenario}: the preflight took longer than {_SECONDS:g} s") from None
+        try:
             reasons = json.loads(cells.with_suffix(".answer").read_text())
-        except (OSError, ValueError, subprocess.TimeoutExpired):
-            return {}
+        except (OSError, ValueError):
+            last = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
+            raise BenchError(f"{study.scenario}: the preflight did not get through: {last}") from None
     return {cell: reason for cell, reason in zip(by_cell, reasons, strict=True) if reason is not None}

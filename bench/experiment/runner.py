@@ -92,7 +92,9 @@ class Runner:
                 return []
             if isinstance(self.generator, Local) and declared.name not in self._refused:
                 planned = [each for each in self.folder.trials if each.cell.server == declared.name]
-                self._refused[declared.name] = refused(self.study, planned, server)
+                self._refused[declared.name] = {}
+                with contextlib.suppress(BenchError):  # the trials themselves will show why
+                    self._refused[declared.name] = refused(self.study, planned, server)
             reasons = self._refused.get(declared.name, {})
             for number, trial in enumerate(trials):
                 if trial.cell in reasons:

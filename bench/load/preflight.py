@@ -19,6 +19,7 @@ from bench.protocol.hints import explained, hint
 from bench.sample import outcome
 from bench.target.inquiry import Inquiry
 from bench.target.preflight import Found, Preflight
+from bench.wire.dial import NoServer
 from bench.wire.dtypes import dtype_number
 
 log = logging.getLogger("bench")
@@ -111,18 +112,21 @@ def answer_cells(environment: Any, path: Path | None) -> None:
     if path is None:
         return
     reasons: list[str | None] = []
+    nobody: str | None = None
     plain = vars(environment.parsed_options)
     for cell in json.loads(path.read_text()):
         changed = {name.replace("-", "_"): "" if value is None else value for name, value in cell.items()}
         try:
             options = read_options(SimpleNamespace(**(plain | changed)))
             pools = make_pools(environment.user_classes, options)
-            if environment.host:
+            if environment.host and nobody is None:
                 look(address_of(environment.host), options, pools)
+        except NoServer as error:
+            nobody = str(error)
         except BenchError as error:
             reasons.append(str(error))
-        else:
-            reasons.append(None)
+            continue
+        reasons.append(nobody)
     path.with_suffix(".answer").write_text(json.dumps(reasons))
     raise SystemExit(0)
 

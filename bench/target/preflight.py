@@ -13,6 +13,7 @@ from bench.protocol.signatures import Signature, differences, public
 from bench.sample import STATUS_NAMES, outcome
 from bench.target.inquiry import Description, Inquiry, Refused, describe, status
 from bench.wire import messages
+from bench.wire.dial import NoServer
 
 DEFAULT_SIGNATURE: Final = "serving_default"
 _MENDABLE: Final = ("INVALID_ARGUMENT", "NOT_FOUND", "FAILED_PRECONDITION", "UNIMPLEMENTED", "OUT_OF_RANGE")
@@ -91,7 +92,7 @@ class Preflight:
             told = refused
             code = STATUS_NAMES[refused.status] if refused.status < len(STATUS_NAMES) else ""
             if code in _NOBODY:
-                raise BenchError(
+                raise NoServer(
                     f"--host {inquiry.host}: {refused.reason}; is a gRPC server running there?"
                 ) from None
             if code == "NOT_FOUND" or _LABEL in refused.reason:

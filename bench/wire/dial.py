@@ -87,12 +87,16 @@ class ConnectError(Exception):
         self.untrusted = untrusted
 
 
-def no_connection(place: str, reason: str, seconds: float, *, untrusted: bool) -> BenchError:
+class NoServer(BenchError):  # noqa: N818  # a BenchError like all others
+    """Nobody answers at an address."""
+
+
+def no_connection(place: str, reason: str, seconds: float, *, untrusted: bool = False) -> NoServer:
     """What to tell, with the remedy, where no connection has come about."""
     if untrusted:
         remedy = "trust its CA with --grpc-tls-ca, or name it as its certificate does: --grpc-tls-server-name"
-        return BenchError(f"no connection to {place} ({reason}); {remedy}")
-    return BenchError(
+        return NoServer(f"no connection to {place} ({reason}); {remedy}")
+    return NoServer(
         f"no connection within {seconds:g} s to {place} ({reason}); start the server or correct the address"
     )
 

@@ -14,7 +14,7 @@ from gevent.hub import get_hub
 from bench import BenchError
 from bench.wire import unary
 from bench.wire.client import USER_AGENT, Reply
-from bench.wire.dial import TLS, Address, authority_of
+from bench.wire.dial import TLS, Address, authority_of, no_connection
 from bench.wire.keepalive import Keepalive
 
 _HEALTH: Final = "/grpc.health.v1.Health/Check"
@@ -156,10 +156,7 @@ class Channel:
             reply = self.call(_HEALTH, b"", _REASON_SECONDS)
             self._sent_calls -= 1
         if reply.status in (unary.DEADLINE_EXCEEDED, unary.UNAVAILABLE):
-            raise BenchError(
-                f"no connection within {timeout:g} s to {self._address.text} ({reply.details}); start the "
-                "server or correct the address"
-            )
+            raise no_connection(self._address.text, reply.details, timeout)
 
     def call(
         self,

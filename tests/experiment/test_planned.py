@@ -5,6 +5,7 @@ from pathlib import Path
 from bench.run import Run
 from bench.serve import launch
 from tests.experiment.experiments import bench_run, only_folder, write
+from tests.wire.proxies import free_port
 
 SCENARIO = """
 import numpy as np
@@ -85,3 +86,35 @@ def test_a_dry_run_looks_at_servers_that_run_already(tmp_path: Path) -> None:
         done = bench_run(path, "--dry-run")
     assert done.returncode == 2, done.stderr
     assert "input 'image' is sent, the signature has images" in done.stderr
+
+
+def test_a_dry_run_waits_for_no_server_and_no_version(tmp_path: Path) -> None:
+    """It waited `ready_seconds` for each remote server that lacked a version, 120 by default."""
+    path = experiment(tmp_path, "", "")
+    arguments = ["--backend", "synthetic", "--model_name", "mnist", "--service-time", "constant(1ms)"]
+    with launch.embedded(arguments) as server:
+        places = {"quick": server.address, "gone": f"127.0.0.1:{free_port()}"}
+        tables = [
+            f'[servers.{name}]\nkind = "remote"\naddress = "{address}"\nready_seconds = 1e6\n'
+            for name, address in places.items()
+        ]
+        (tmp_path / "servers.toml").write_text("\n".join(tables))
+        path.write_text(path.read_text().replace('servers = ["quick"]', 'servers = ["quick", "gone"]'))
+        done = bench_run(path, "--dry-run")
+    assert done.returncode == 2, done.stderr
+    lines = sorted(line for line in done.stderr.splitlines() if line.startswith("refused: "))
+    gone, quick = lines[:2], lines[2:]
+    assert all(f"to {places['gone']}" in line and "no connection" in line for line in gone)
+    assert len(gone) == 2
+    (only,) = quick
+    assert f"--model-version 2: not served by {server.address}" in only
+    assert only.endswith("versions of mnist available there: 1")
+
+
+def test_a_dry_run_of_a_scenario_that_cannot_be_loaded_says_so(tmp_path: Path) -> None:
+    path = experiment(tmp_path, "", "")
+    (tmp_path / "own.py").write_text("import no_such_module\n")
+    done = bench_run(path, "--dry-run")
+    assert done.returncode == 2
+    assert "own.py: the preflight did not get through: " in done.stderr
+    assert "no_such_module" in done.stderr

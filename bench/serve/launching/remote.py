@@ -3,6 +3,7 @@
 import contextlib
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from bench.config.servers import Declared, Remote
@@ -17,26 +18,34 @@ def remote(server: Declared, models: Sequence[Served], folder: Path) -> Iterator
     """Wait until its models are available; nothing is started or stopped. Raises BenchError."""
     spec = server.spec
     assert isinstance(spec, Remote)  # noqa: S101 - for the type checker
-    tls = client_tls(spec.tls, server)
+    there = described(server)
     available = wait_available(
         spec.address,
         models,
         seconds=spec.ready_seconds,
         ended=lambda: None,
         tail=lambda: "its log is where it runs",
-        tls=tls,
+        tls=there.tls,
         metadata=_metadata(server, spec),
         authority=spec.authority,
     )
-    yield Running(
+    yield replace(there, facts={"address": spec.address, "available": available})
+
+
+def described(server: Declared) -> Running:
+    """The server as its file describes it, which nobody has looked at. Raises BenchError."""
+    spec = server.spec
+    assert isinstance(spec, Remote)  # noqa: S101 - for the type checker
+    _metadata(server, spec)
+    return Running(
         address=spec.address,
         ended=lambda: None,
         log_text=str,
         metrics=spec.metrics,
-        tls=tls,
+        tls=client_tls(spec.tls, server),
         metadata=spec.metadata,
         authority=spec.authority,
-        facts={"address": spec.address, "available": available},
+        facts={"address": spec.address},
     )
 
 
