@@ -20,11 +20,13 @@ GROUND = {
     "run",
     "warmup",
     "choices",
+    "wording",
 }
 
 ALLOWED: dict[str, set[str]] = {
     # the first entry that a module's name starts with decides; names are rooms or modules below `bench`
     "sample": set(),
+    "wording": set(),
     "schedule": {"sample", "schedule"},
     "histogram": {"sample"},
     "packing": set(),
@@ -81,6 +83,7 @@ ALLOWED: dict[str, set[str]] = {
         "schedule",
         "choices",
         "warmup",
+        "wording",
         "config",
         "analysis",
     },

@@ -17,6 +17,7 @@ from bench.protocol.hints import THREADS, hint
 from bench.run import Run
 from bench.sample import CANCELLED_BY_CLIENT, UNSENT
 from bench.warmup import Part, excess, trend
+from bench.wording import counted
 
 TREND_P: Final = 0.002
 TREND_CHANGE: Final = 0.10
@@ -299,9 +300,12 @@ def _wrong_answers(run: Run) -> list[Doubt]:
 
 _CAUSES: Final = {
     "unreadable": ("could not be read", "find out what answers there"),
-    "model": ("were of another model than asked for", "compare the server's configuration with the payload"),
+    "model": (
+        "came from another model than asked for",
+        "compare the server's configuration with the payload",
+    ),
     "version": (
-        "were of another version than asked for",
+        "came from another version than asked for",
         "compare the server's configuration with what the run asks for",
     ),
     "missing output": (
@@ -311,7 +315,7 @@ _CAUSES: Final = {
     "dtype": ("had another dtype than expected", "compare the output with what `bench metadata` shows"),
     "shape": ("had another shape than expected", "compare the output with what `bench metadata` shows"),
     "values": (
-        "were not what the same request got before",
+        "differed from what the same request got before",
         "compare them with an idle server's; a model that draws lots sets repeatable = False",
     ),
 }
@@ -327,13 +331,17 @@ def _by_cause(run: Run, mismatched: int) -> list[Doubt]:
             counts[cause] = counts.get(cause, 0) + int(row["count"])
             examples.setdefault(cause, " ".join(str(row["example"]).split()))
     found = [
-        Doubt("wrong answers", f"{count:,} answers {_CAUSES[cause][0]}: {examples[cause]}", _CAUSES[cause][1])
+        Doubt(
+            "wrong answers",
+            f"{counted(count, 'answer')} {_CAUSES[cause][0]}: {examples[cause]}",
+            _CAUSES[cause][1],
+        )
         for cause, count in sorted(counts.items(), key=lambda item: -item[1])
         if cause in _CAUSES
     ]
     unnamed = mismatched - sum(count for cause, count in counts.items() if cause in _CAUSES)
     if unnamed > 0:
-        text = f"{unnamed:,} answers were wrong; the run does not say by which check"
+        text = f"{counted(unnamed, 'wrong answer')}; the run does not say by which check"
         remedy = "run it again, and see its `wrong_answers` in manifest.json"
         found.append(Doubt("wrong answers", text, remedy))
     return found

@@ -11,6 +11,7 @@ from bench.analysis.metrics import Metric
 from bench.analysis.needed import Needed
 from bench.analysis.table import Column, Table, escaped
 from bench.analysis.trials import PARTS
+from bench.wording import counted
 
 FURTHEST: Final = 10.0
 """Factor beyond which the end of an interval is not told."""
@@ -116,8 +117,8 @@ def how(comparison: Comparison) -> str:
     """How many trials were compared in which way."""
     first, second = comparison.trials
     if comparison.paired:
-        return f"{first} pairs of interleaved trials"
-    return f"{first} and {second} trials, not interleaved"
+        return f"{counted(first, 'pair')} of interleaved trials"
+    return f"{first} and {counted(second, 'trial')}, not interleaved"
 
 
 def summary(found: Comparisons) -> str:

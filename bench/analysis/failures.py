@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bench.analysis.trials import FailedTrial, Identity, Trial, Trials
+from bench.wording import counted
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Failures:
         parts = (part for part in Identity._fields if part not in ("scenario", "build"))
         count, cell = len(self.failed), self.identity.words(parts)
         first = self.failed[0]
-        return f"{cell}: {count} of {self.trials} trials failed: {first.reason} ({first.path})"
+        return f"{cell}: {count} of {counted(self.trials, 'trial')} failed: {first.reason} ({first.path})"
 
 
 def failures(trials: Trials, allowed: float, planned: int = 0) -> list[Failures]:

@@ -17,6 +17,7 @@ from bench.analysis.limit import judge_absolute, judge_relative, not_measured, r
 from bench.analysis.trials import PARTS, Identity, Trials
 from bench.config.limits import read_limits
 from bench.journal import experiment_of
+from bench.wording import counted
 
 KEPT, BROKEN, UNDECIDED = 0, 1, 3
 WORDS: Final = {"kept": "pass", "BROKEN": "FAIL", "unknown": "inconclusive"}
@@ -93,7 +94,7 @@ class Judgement:
             else (0, 0)
         )
         if failed:
-            parts.append(f"{failed} of {whole} trials failed")
+            parts.append(f"{failed} of {counted(whole, 'trial')} failed")
         parts += [f"left out: {each}" for each in self.left_out]
         names = {KEPT: "pass", BROKEN: "FAIL", UNDECIDED: "inconclusive"}
         name = "measurement invalid" if self.doubts and self.code == UNDECIDED else names[self.code]

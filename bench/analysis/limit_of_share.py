@@ -9,6 +9,7 @@ from bench.analysis import within_run
 from bench.analysis.finding import Finding, Limit, judged, outcome_of, unknown
 from bench.analysis.metrics import GOODPUT
 from bench.analysis.trials import Identity, Trial
+from bench.wording import counted
 
 PROPORTIONS: Final = ("error_share", "mismatch_share", GOODPUT)
 """Shares of requests that are judged by their counts: even in a single run."""
@@ -50,7 +51,7 @@ def _by_part(
         counts,
         [_independent(limit, trial, all_, 1 - 2 * rate) for trial, all_ in zip(trials, whole, strict=True)],
     )
-    how = f"{part:,} of {total:,} requests"
+    how = f"{part:,} of {counted(total, 'request')}"
     if independent < 0.9 * total:
         how += f", which tell as much as {independent:,.0f} independent ones would"
     return _by_share(limit, identity, part / total, independent, how=how, rate=rate)

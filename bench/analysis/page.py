@@ -23,6 +23,7 @@ from bench.analysis.sample_size import CONFIDENCE
 from bench.analysis.split_table import TITLE, split_table
 from bench.analysis.summary import summary
 from bench.analysis.table import Table, parts_table, table, warm_ups
+from bench.wording import counted
 
 MOST_DOUBTS: Final = 40
 Rows = list[list[dict[str, Any]]]
@@ -105,8 +106,8 @@ def _heading(report: Report) -> str:
         values = lines[0].values
         rate, p99 = quantities.rate(values["requests_per_second"]), quantities.duration(values["p99"])
         return f"{what}: {rate} requests/s" + ("" if math.isnan(values["p99"]) else f", p99 {p99}")
-    runs = f"{len(report.runs)} run{'s' if len(report.runs) != 1 else ''}"
-    return f"{what}: {len(report.groups)} cells, {runs}" if report.groups else f"{what}: {runs}"
+    runs = counted(len(report.runs), "run")
+    return f"{what}: {counted(len(report.groups), 'cell')}, {runs}" if report.groups else f"{what}: {runs}"
 
 
 def _subtitle(report: Report) -> str:
@@ -116,7 +117,7 @@ def _subtitle(report: Report) -> str:
     requests = sum(line.requests for run in report.runs for line in run.lines)
     parts = [
         when,
-        f"{requests:,} requests in {quantities.significant(seconds)} s of steady load",
+        f"{counted(requests, 'request')} in {quantities.significant(seconds)} s of steady load",
         f"serving-bench {__version__}",
     ]
     return " · ".join(part for part in parts if part)

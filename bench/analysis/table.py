@@ -17,6 +17,7 @@ from bench.analysis.quantities import Unit
 from bench.analysis.report import Line, Report, RunReport, doubts_told, labels, plain
 from bench.analysis.sample_size import samples_needed
 from bench.sample import CANCELLED_BY_CLIENT
+from bench.wording import counted
 
 
 @dataclass(frozen=True)
@@ -162,7 +163,7 @@ def _notes(report: Report) -> list[str]:
     notes += _unanswered(report) + warm_ups(report)
     cancelled = sum(line.outcomes.get(CANCELLED_BY_CLIENT, 0) for run in report.runs for line in run.lines)
     if cancelled:
-        notes.append(f"cancelled by the load generator, in no error share: {cancelled:,} requests")
+        notes.append(f"cancelled by the load generator, in no error share: {counted(cancelled, 'request')}")
     for name, run in zip(labels(report.runs), report.runs, strict=True):
         notes += [f"{name}: {text}" if len(report.runs) > 1 else text for text in _attempts(run)]
     return notes
@@ -173,7 +174,7 @@ def _attempts(run: RunReport) -> list[str]:
     texts = []
     if run.retries:
         texts.append(
-            f"{run.retries:,} times the transport sent a request again that the server had given back; "
+            f"{counted(run.retries, 'time')} the transport sent a request again that the server had given back; "
             "the latency includes it"
         )
     if len(run.addresses) > 1:
@@ -191,7 +192,7 @@ def warm_ups(report: Report) -> list[str]:
     span = (
         f"{min(seconds):g} s" if min(seconds) == max(seconds) else f"{min(seconds):g} to {max(seconds):g} s"
     )
-    runs = f" of {len(found)} runs" if len(report.runs) > 1 else ""
+    runs = f" of {counted(len(found), 'run')}" if len(report.runs) > 1 else ""
     most = " at most" if len(found) > 1 else ""
     p99 = max(
         (part.p99 for _, part in found if part is not None and not math.isnan(part.p99)), default=math.nan

@@ -14,6 +14,7 @@ from bench.analysis.trials import read_trials
 from bench.experiment.folder import Folder
 from bench.experiment.runner import Runner
 from bench.run import find_runs
+from bench.wording import counted
 
 Judged = TypeVar("Judged")
 DECIDING: Final = ("p50", "p99", "requests_per_second")
@@ -51,7 +52,7 @@ def run_blocks(
         if look is not None:
             seen = look_at(look)
             of = "" if budget is None else f", {used:.0f} of {budget:g} s"
-            click.echo(f"after {block} blocks{of}: {seen.verdict}", err=True)
+            click.echo(f"after {counted(block, 'block')}{of}: {seen.verdict}", err=True)
             if seen.over or last:
                 return seen.judged
         elif last:

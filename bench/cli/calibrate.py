@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from bench.jsonl import json_text
+from bench.wording import counted
 
 
 @click.command(context_settings={"max_content_width": 110})
@@ -70,7 +71,7 @@ def _show(found: Any) -> None:
         f"  floor     one user alone: p50 {found.floor_p50 * 1e6:.0f} us, p99 {found.floor_p99 * 1e6:.0f} us"
     )
     click.echo(
-        f"  ceiling   {found.requests_per_second:,.0f} requests/s with {found.users} users, "
+        f"  ceiling   {found.requests_per_second:,.0f} requests/s with {counted(found.users, 'user')}, "
         f"{found.cpu_per_request * 1e6:.1f} us of CPU each; "
         f"the load process used {found.load_cpu:.0%} of a core, the server {found.server_cpu:.0%}"
     )

@@ -21,6 +21,7 @@ from bench.analysis.trials import Trials, read_trials
 from bench.cli.tables import hanging, show_table, warning
 from bench.jsonl import json_text
 from bench.run import find_runs
+from bench.wording import counted
 
 ONLY_WITH_RUN: Final = ("budget", "results", "duet")
 ONLY_WITHOUT_RUN: Final = ("latest", "revision")
@@ -209,7 +210,7 @@ def _of_the_same_scenarios(baseline: Trials, candidate: Trials, limits: LimitsFi
     others = [trial for trial in baseline.trials if trial.identity.scenario not in scenarios]
     if others and len(others) < len(baseline.trials) and {limits.path.stem} == scenarios:
         baseline.trials[:] = [trial for trial in baseline.trials if trial.identity.scenario in scenarios]
-        baseline.left_out.append(f"{len(others)} trials of other scenarios in the baseline")
+        baseline.left_out.append(f"{counted(len(others), 'trial')} of other scenarios in the baseline")
 
 
 def _beside_the_scenario(candidate: Trials, paths: tuple[Path, ...]) -> Path:

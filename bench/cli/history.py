@@ -19,6 +19,7 @@ from bench.cli.tables import hanging
 from bench.config.reading import nearest
 from bench.jsonl import json_text
 from bench.run import find_runs
+from bench.wording import counted
 
 WATCHED = ("p50", "p99", "requests_per_second", "error_share", "accuracy", "cpu_per_request")
 
@@ -87,7 +88,10 @@ def _show(console: Console, found: list[ChangePoint], trials: Trials) -> None:
     groups = trials.by_identity()
     few = sum(max(len(points_of(own, name)) for name in METRICS) < 2 * FEWEST for own in groups.values())
     console.print(
-        Text(f"{len(trials.trials)} trials of {len(groups)} cells, {len(found)} changes", style="bold")
+        Text(
+            f"{counted(len(trials.trials), 'trial')} of {counted(len(groups), 'cell')}, {counted(len(found), 'change')}",
+            style="bold",
+        )
     )
     for point in found:
         size = change(point.metric, [point.before], [point.after], paired=False).size

@@ -25,6 +25,7 @@ from bench.experiment.runner import Runner
 from bench.experiment.trial import Generator, Local
 from bench.journal import Ended
 from bench.serve.launching.remote import described
+from bench.wording import counted
 
 NOT_ALL = 3
 """Exit code where trials failed: what is there does not decide what was asked."""
@@ -154,7 +155,8 @@ def _run(
         left = [t for t in folder.trials if t.number not in before]
         seconds = prepared.seconds(left)
         click.echo(
-            f"{folder.path}: {len(folder.trials)} trials, {count} done, {duration(seconds)} to go", err=True
+            f"{folder.path}: {counted(len(folder.trials), 'trial')}, {count} done, {duration(seconds)} to go",
+            err=True,
         )
         display = Screen(console) if console.is_terminal else Lines()
         with display.showing(len(folder.trials), count, seconds):
@@ -177,7 +179,10 @@ def _conclude(folder: Folder) -> int:
     by_number = {trial.number: trial for trial in folder.trials}
     for each in failed:
         click.echo(f"failed: {by_number[each.number].cell.title()}: {each.reason}", err=True)
-    click.echo(f"{folder.path}: {len(ended) - len(failed)} of {len(folder.trials)} trials measured", err=True)
+    click.echo(
+        f"{folder.path}: {len(ended) - len(failed)} of {counted(len(folder.trials), 'trial')} measured",
+        err=True,
+    )
     interference = Interference.read(folder.path)
     for text in interference.warnings if interference else []:
         click.echo(f"warning: {text}", err=True)
@@ -224,7 +229,9 @@ def _left_out(prepared: Prepared) -> list[str]:
 
 def _show_plan(console: Console, prepared: Prepared) -> None:
     experiment = prepared.study.experiment
-    table = Table(title=f"{prepared.study.name}: {len(prepared.plan)} trials", title_justify="left")
+    table = Table(
+        title=f"{prepared.study.name}: {counted(len(prepared.plan), 'trial')}", title_justify="left"
+    )
     for column in ("block", "server", "build", "model", "version", "batch", "load"):
         table.add_column(column, justify="right" if column in ("block", "version", "batch") else "left")
     for trial in prepared.plan:
@@ -239,7 +246,7 @@ def _show_plan(console: Console, prepared: Prepared) -> None:
     seconds = prepared.seconds(prepared.plan)
     launches = starts(prepared.plan) if prepared.duet else len(list(sessions(prepared.plan)))
     console.print(
-        f"{experiment.trials} blocks, {launches} starts of a server, {experiment.seconds} s of load a trial, "
+        f"{counted(experiment.trials, 'block')}, {counted(launches, 'start')} of a server, {experiment.seconds} s of load a trial, "
         f"seed {experiment.seed}: about {duration(seconds)}"
     )
 
@@ -264,7 +271,7 @@ def _show_left(folder: Folder, prepared: Prepared) -> None:
     seconds = prepared.seconds(left)
     for trial in left:
         click.echo(f"block {trial.block}: {trial.cell.title()}")
-    click.echo(f"{len(left)} of {len(folder.trials)} trials to go: about {duration(seconds)}")
+    click.echo(f"{len(left)} of {counted(len(folder.trials), 'trial')} to go: about {duration(seconds)}")
 
 
 __all__ = ["BenchError", "run"]

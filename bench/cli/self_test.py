@@ -14,6 +14,7 @@ from bench.analysis.table import Column, Table
 from bench.analysis.trials import read_trials
 from bench.cli.tables import show_table
 from bench.run import find_runs
+from bench.wording import counted
 
 MEASURED = ("p50", "p99", "requests_per_second")
 
@@ -63,7 +64,7 @@ def _recorded(paths: tuple[Path, ...]) -> tuple[str, dict[str, list[float]]]:
     known = {
         name: values for name, values in series.items() if all(math.isfinite(v) and v > 0 for v in values)
     }
-    return f"{len(chosen)} trials: {identity.words(identity._fields)}", known
+    return f"{counted(len(chosen), 'trial')}: {identity.words(identity._fields)}", known
 
 
 def _table(found: list[Outcomes]) -> Table:

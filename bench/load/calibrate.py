@@ -23,6 +23,7 @@ from bench.load.ceiling import Calibration, Lag, software
 from bench.run import Run
 from bench.sample import UNSENT
 from bench.serve import launch
+from bench.wording import counted
 
 USERS: Final = (16, 64, 256)
 """Closed-loop users that look for the ceiling."""
@@ -55,7 +56,7 @@ def calibrate(subject: Subject, say: Callable[[str], None], *, seconds: int = 4)
         floor_p50, floor_p99 = bench.closed(1).run.histogram("service").percentiles([50, 99]).tolist()
         tries = []
         for users in USERS:
-            say(f"{users} users")
+            say(counted(users, "user"))
             tries.append(bench.closed(users))
         best = max(tries, key=lambda each: each.rate)
         lags = []

@@ -19,6 +19,7 @@ import gevent
 
 from bench.load.arrivals import Division
 from bench.schedule import Constant, Open, Poisson, Trace
+from bench.wording import counted
 
 log = logging.getLogger("bench")
 
@@ -123,6 +124,6 @@ class Conductor:
 
 def _in_words(schedule: Open, users: int) -> str:
     if isinstance(schedule, Trace):
-        return f"{schedule}, divided among {users} users"
+        return f"{schedule}, divided among {counted(users, 'user')}"
     total = f" = {schedule.rate * users:g}/s" if isinstance(schedule, Constant | Poisson) else ""
-    return f"{users} users × {schedule}{total}"
+    return f"{counted(users, 'user')} × {schedule}{total}"

@@ -53,7 +53,8 @@ def test_nothing_drawn_is_code_2_and_one_line(results: Path, arguments: list[str
 def test_history_names_the_first_worse_run(results: Path) -> None:
     done = bench("history", results, "--metric", "p50")
     assert done.returncode == 0
-    assert "1 changes" in done.stdout
+    assert "of 1 cell, 1 change" in done.stdout
+    assert "1 changes" not in done.stdout
     told = json.loads(bench("history", results, "--metric", "p50", "--json").stdout)
     assert [Path(point["first_run"]).name.endswith("n07") for point in told] == [True]
     assert told[0]["worse"] is True

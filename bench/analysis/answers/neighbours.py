@@ -9,6 +9,7 @@ from bench.analysis.answers.answer import Answer, medians, times, unpaired
 from bench.analysis.metrics import supported_percentile
 from bench.histogram import Histogram
 from bench.run import Run
+from bench.wording import counted
 
 BUSY: Final = 0.5
 """A second is the neighbour's when it is asked at least this share of what it is asked in its median second."""
@@ -61,7 +62,7 @@ def _compared(run: Run, name: str, other: str, busy: set[int], alone: set[int]) 
     text = (
         f"{name} {verdict} while {other} is asked: median latency {times(change)}, "
         f"p99 {quantities.duration(p99_busy)} instead of {quantities.duration(p99_alone)} "
-        f"({len(busy)} seconds with {other} in {_stretches(busy)} stretches, {len(alone)} without in {_stretches(alone)})"
+        f"({counted(len(busy), 'second')} with {other} in {_stretches(busy)} stretches, {len(alone)} without in {_stretches(alone)})"
     )
     values = {
         "p50_ratio": change.value if change else None,

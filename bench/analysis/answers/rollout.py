@@ -20,6 +20,7 @@ from bench.analysis.answers.windows import (
 )
 from bench.run import Run
 from bench.sample import CANCELLED_BY_CLIENT, UNSENT
+from bench.wording import counted
 
 FIRST: Final = 100
 """Answers of a new version that are looked at for the cost of its cold start."""
@@ -55,16 +56,16 @@ def answer(run: Run) -> list[Answer]:
         for (key, _), tally in whole.tallies.items()
         if key.outcome == "OK" and key.version is None
     )
-    told = f"{len(changes)} changes of the version: {failed:,} of {total - unsent:,} requests failed, {unattributed:,} answers without a version"
+    told = f"{counted(len(changes), 'change')} of the version: {failed:,} of {counted(total - unsent, 'request')} failed, {counted(unattributed, 'answer')} without a version"
     told += f"; {unsent:,} more were never sent" if unsent else ""
-    counted: dict[str, float | None] = {
+    values: dict[str, float | None] = {
         "swaps": float(len(changes)),
         "failed": float(failed),
         "unsent": float(unsent),
         "unattributed": float(unattributed),
         "unattributed_share": unattributed / total if total else None,
     }
-    found = [Answer(told, counted)]
+    found = [Answer(told, values)]
     if not changes:
         return found
     requests = requests_of(run)
@@ -120,19 +121,19 @@ def _felt(requests: Requests, changes: list[tuple[float, int]]) -> list[Answer]:
     felt = int(np.count_nonzero(slow))
     if felt:
         excursion = (
-            f"latency rose at {felt} of {len(seen)} changes: the slowest 0.1 s had a p99 of {in_words(_median(heights))} "
-            f"(median of {len(seen)} changes; {in_words(float(np.nanmax(heights)))} at most) instead of {duration(usual)}, and it stayed above "
+            f"latency rose at {felt} of {counted(len(seen), 'change')}: the slowest 0.1 s had a p99 of {in_words(_median(heights))} "
+            f"(median of {counted(len(seen), 'change')}; {in_words(float(np.nanmax(heights)))} at most) instead of {duration(usual)}, and it stayed above "
             f"{duration(threshold)} for {duration(_median(slow))} ({duration(float(slow.max()))} at most)"
         )
     else:
         excursion = (
             f"no excursion found: no 0.1 s had a p99 above {duration(threshold)}, twice the baseline's 95th percentile "
-            f"(highest {in_words(float(np.nanmax(heights)))}, usual {duration(usual)}, over {len(seen)} changes)"
+            f"(highest {in_words(float(np.nanmax(heights)))}, usual {duration(usual)}, over {counted(len(seen), 'change')})"
         )
     return [
         Answer(
             f"the new version answers first after {duration(_median(firsts))} and everything after {duration(_median(whole))} "
-            f"(medians of {len(seen)} changes; {duration(float(np.nanmax(whole)))} at most)",
+            f"(medians of {counted(len(seen), 'change')}; {duration(float(np.nanmax(whole)))} at most)",
             {"until_first_answer": _median(firsts), "until_all": _median(whole)},
         ),
         Answer(
@@ -149,7 +150,7 @@ def _felt(requests: Requests, changes: list[tuple[float, int]]) -> list[Answer]:
         ),
         Answer(
             f"cold start: the slowest of the new version's first {FIRST} answers took {in_words(_median(cold))} "
-            f"(median of {len(seen)} changes; {in_words(float(np.nanmax(cold)))} at most)",
+            f"(median of {counted(len(seen), 'change')}; {in_words(float(np.nanmax(cold)))} at most)",
             {"cold_start": _median(cold), "cold_start_max": float(np.nanmax(cold))},
         ),
     ]
