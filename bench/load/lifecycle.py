@@ -54,7 +54,6 @@ from bench.load.telemetry import (
 from bench.load.totals import total
 from bench.payload import Pool
 from bench.recording import RunWriter
-from bench.wording import counted
 
 log = logging.getLogger("bench")
 
@@ -315,7 +314,7 @@ class FirstProcess:
             self.workers.drain()  # before Locust stops them: they could not be told anything until they have stopped
         if load is not None:
             # before anything that lets the loop turn: it would send what came due in the meantime
-            load.drain(lambda n: log.info(WAITING, counted(n, "answer"), load.deadline))
+            load.drain(lambda waiting: log.info(WAITING, waiting, load.deadline))
             if load.ended is not None:
                 self._stopped = load.ended - self._origin
         script, self.script = self.script, None

@@ -30,6 +30,7 @@ from bench.load.validate import Checker
 from bench.payload import Pool
 from bench.schedule import Open, Trace
 from bench.wire.messages import PREDICT
+from bench.wording import counted
 
 FLUSH_SECONDS = 0.25
 FLUSH_ROWS, FLUSH_LATEST = 1000, 0.9
@@ -234,10 +235,10 @@ class Session:
         beside = self.partner.in_flight if self.partner is not None else 0
         return self.channel.in_flight + self.rest.in_flight + beside
 
-    def drain(self, tell: Callable[[int], object] = lambda _: None) -> None:
+    def drain(self, tell: Callable[[str], object] = lambda _: None) -> None:
         """Let no user send any more and wait for the answers that are still to come, up to the request timeout.
 
-        tell: called once with their number, where that takes longer than a moment.
+        tell: called once with their number in words, where that takes longer than a moment.
         """
         self._halt()
         now = time.perf_counter()
@@ -247,7 +248,7 @@ class Session:
         while self.in_flight and now < give_up and not self._hurried:
             if now > patient:
                 patient = give_up
-                tell(self.in_flight)
+                tell(counted(self.in_flight, "answer"))
             gevent.sleep(0.002)
             now = time.perf_counter()
         self._awaiting = False
