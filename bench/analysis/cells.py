@@ -139,6 +139,32 @@ def population(run: Run, keys: Container[Key], kind: Literal["latency", "service
     )
 
 
+def by_second(run: Run, keys: Container[Key]) -> dict[int, Population]:
+    """The requests of some keys that were due in each second of the window of a run, by latency.
+
+    Wrong answers are not told apart. Raises BenchError where the run's files are damaged.
+    """
+    counts: dict[int, dict[str, int]] = {}
+    for (key, second), tally in run.tallies.items():
+        if key in keys:
+            outcomes = counts.setdefault(second, {})
+            outcomes[key.outcome] = outcomes.get(key.outcome, 0) + tally.requests
+    answered = dict(run.series("latency", lambda key: key in keys and key.outcome == "OK"))
+    cancelled = dict(run.series("latency", lambda key: key in keys and key.outcome == CANCELLED_BY_CLIENT))
+    nothing = Histogram()
+    return {
+        second: Population(
+            answered.get(second, nothing).sparse(),
+            mismatched=None,
+            cancelled=cancelled.get(second, nothing).sparse(),
+            lost=sum(
+                n for outcome, n in counts[second].items() if outcome not in ("OK", CANCELLED_BY_CLIENT)
+            ),
+        )
+        for second in sorted(counts)
+    }
+
+
 def cells(run: Run) -> list[Cell]:
     """The cells of a run, in the order of name, batch and version; none of a run without requests.
 

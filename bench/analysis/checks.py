@@ -237,6 +237,18 @@ def _errors(run: Run) -> list[Doubt]:
     return [Doubt("errors", text, _remedy(run, most, str(told or "")))]
 
 
+def _cancelled(run: Run) -> list[Doubt]:
+    """Calls that this client cancelled are no errors, and no answers either."""
+    tallies = run.within(*run.seconds).tallies.items()
+    cancelled = sum(tally.requests for (key, _), tally in tallies if key.outcome == CANCELLED_BY_CLIENT)
+    share = cancelled / max(1, sum(tally.requests for _, tally in tallies))
+    if share <= ERROR_SHARE:
+        return []
+    text = f"{share:.1%} of the requests were cancelled by the load generator: what would have become of them is not known"
+    remedy = "wait for the last answers, or let such calls fail sooner: --deadline SECONDS"
+    return [Doubt("cancelled", text, remedy)]
+
+
 def _remedy(run: Run, status: str, details: str) -> str:
     """What helps against an error that a server is known for; else where to look."""
     known = hint(status, details)
@@ -385,6 +397,7 @@ CHECKS: Final[tuple[Callable[[Run], list[Doubt]], ...]] = (
     _warm_up,
     _unsteady,
     _errors,
+    _cancelled,
     _wrong_answers,
     _restarted,
     reconciliation.check,

@@ -9,6 +9,7 @@ from bench.config.reading import nearest
 KNOWN: Final = frozenset(
     {
         "behind",
+        "cancelled",
         "client held up",
         "client paused",
         "client saturated",

@@ -30,10 +30,22 @@ def by_counts(limit: Limit, identity: Identity, trials: Sequence[Trial], rate: f
     if least.measured == most.measured:
         return least
     cancelled = sum(part[1] - part[0] for part in parts)
-    how = f"{least.how}; {cancelled:,} more were cancelled by the load generator before the time was over"
-    if least.outcome == most.outcome:
-        return replace(least, measured=math.nan, low=least.low, high=most.high, how=how)
-    return unknown(limit, identity, f"not determined: {how}")
+    how = f"{least.how}; {cancelled:,.0f} more were cancelled by the load generator before they were answered"
+    same = least.outcome == most.outcome
+    both = replace(
+        least,
+        outcome=least.outcome if same else "unknown",
+        measured=math.nan,
+        p_broken=max(least.p_broken, most.p_broken),
+        how=how if same else f"not determined: {how}",
+        interval=lambda confidence: _outer(least, most, confidence),
+    )
+    return both.at(both.confidence)
+
+
+def _outer(least: Finding, most: Finding, confidence: float) -> tuple[float, float]:
+    """The interval that holds the share whatever would have become of the cancelled requests."""
+    return least.at(confidence).low, most.at(confidence).high
 
 
 def _by_part(
@@ -100,7 +112,7 @@ def _by_share(
 def _whole(limit: Limit, trial: Trial) -> int:
     if limit.answered_within is not None:
         return trial.due.count
-    return trial.requests - trial.cancelled if limit.metric.name == "error_share" else trial.answered
+    return trial.requests if limit.metric.name == "error_share" else trial.answered
 
 
 def _counted(limit: Limit, trial: Trial) -> tuple[float, float] | None:
@@ -108,5 +120,8 @@ def _counted(limit: Limit, trial: Trial) -> tuple[float, float] | None:
     if limit.answered_within is not None:
         return trial.due.right_within(limit.answered_within)
     share = trial.values[limit.metric.name]
+    if limit.metric.name == "error_share":  # what was cancelled would have been answered, or have failed
+        failed = share * (trial.requests - trial.cancelled) if math.isfinite(share) else 0.0
+        return failed, failed + trial.cancelled
     part = share * _whole(limit, trial) if math.isfinite(share) else 0.0
     return part, part

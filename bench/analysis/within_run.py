@@ -223,8 +223,9 @@ class WithinRun:
     def _shares(self, metric: str) -> Seconds:
         if metric == "mismatch_share":
             return Seconds(self._by_second(lambda _, tally: tally.mismatched), self._answered)
-        whole = self._by_second(lambda key, t: 0 if key.outcome == CANCELLED_BY_CLIENT else t.requests)
-        return Seconds(whole - self._answered, whole)
+        whole = self._by_second(lambda _, tally: tally.requests)
+        unknown = self._by_second(lambda key, t: t.requests if key.outcome == CANCELLED_BY_CLIENT else 0)
+        return Seconds(whole - self._answered - unknown, whole)
 
     def _good(self, seconds: float) -> Seconds:
         """Requests that were answered rightly within so many seconds, of all that were due."""

@@ -267,7 +267,24 @@ def test_a_spike_whose_requests_fail_at_once_has_no_quick_answers(tmp_path: Path
     arrivals = {"Spike": {"begin": 0.0, "users": [[0, 1]]}}
     (answer,) = answers(write(tmp_path, seconds(*parts), question="spike", load=load, arrivals=arrivals))
     assert answer.values["spike_p99"] is None
+    assert answer.values["answered_spike_p99_max"] is None, "nothing was answered during it"
     assert "not reached" in answer.text
+
+
+def test_what_was_answered_during_a_spike_is_a_second_figure(tmp_path: Path) -> None:
+    """From second 4 to 6 one request in ten is refused, the others take 20 ms."""
+    parts = [
+        requests(1, count=4000, rate=1000, spread=0.05),
+        requests(2, count=2000, rate=1000, start=4.0, service=0.02, spread=0.05, errors=0.1),
+        requests(3, count=3500, rate=1000, start=6.1, spread=0.05),
+    ]
+    schedule = {"kind": "spike", "rate": 1000, "factor": 5, "at": 4, "lasting": 2}
+    load = {"kind": "spike", "users": 1, "schedule": schedule}
+    arrivals = {"Spike": {"begin": 0.0, "users": [[0, 1]]}}
+    (answer,) = answers(write(tmp_path, seconds(*parts), question="spike", load=load, arrivals=arrivals))
+    assert answer.values["spike_p99"] is None
+    assert answer.values["answered_spike_p99_max"] == pytest.approx(0.0225, rel=0.1)
+    assert "p99 of the answered requests alone at most 2" in answer.text
 
 
 @pytest.mark.parametrize(("turns", "told"), [(1, False), (3, True)])
@@ -286,6 +303,47 @@ def test_a_neighbour_that_came_once_is_not_told_from_drift(tmp_path: Path, turns
     found = next(each for each in answers(run) if each.text.startswith("a "))
     assert ("a is slower" in found.text) == told
     assert ("cannot be compared" in found.text) == (not told)
+
+
+def beside_a_neighbour(tmp_path: Path, share: float, status: int) -> Answer:
+    """Three turns of 12 s; while the neighbour is there, so many requests end with a status after 0.1 ms."""
+    parts = []
+    for number in range(6):
+        start, busy = 6.0 * number, number % 2 == 1
+        part = requests(number, count=590, rate=100, start=start, spread=0.05, names=("a",))
+        if busy:
+            lost = np.random.default_rng(number).random(590) < share
+            part["status"] = np.where(lost, status, 0)
+            part["done"] = np.where(lost, part["due"] + 0.0001, part["done"])
+            parts.append(requests(number, count=590, rate=100, start=start, names=("b",)))
+        parts.append(part)
+    run = write(tmp_path, seconds(*parts), question="neighbours", warmup=0.0)
+    return next(each for each in answers(run) if each.text.startswith("a "))
+
+
+@pytest.mark.parametrize("status", [14, -2])
+def test_requests_without_an_answer_are_no_quick_ones_beside_a_neighbour(tmp_path: Path, status: int) -> None:
+    few, many = beside_a_neighbour(tmp_path, 0.05, status), beside_a_neighbour(tmp_path, 0.9, status)
+    assert few.values["p99_alone"] == pytest.approx(0.00225, rel=0.02)
+    assert few.values["answered_p99_beside"] == pytest.approx(0.00225, rel=0.02)
+    assert few.values["p99_beside"] is None, (
+        "the slowest 5 % got no answer, or would have got one nobody knows when"
+    )
+    assert "p99 of the answered requests alone 2.2" in few.text
+    if status == 14:
+        assert "p99 not reached (no answer)" in few.text
+        assert known(few, "p50_ratio") > 1.001, "the median of all requests due is one of slower answers"
+    assert many.values["p50_ratio"] is None
+    assert "half of its requests got no answer" in many.text
+
+
+def test_a_drift_into_errors_is_no_drift_of_the_answered(tmp_path: Path) -> None:
+    parts = [
+        requests(i, count=100, rate=100, start=float(i), errors=0.9 if i > 20 else 0.0) for i in range(30)
+    ]
+    (latency,) = answers(write(tmp_path, seconds(*parts), question="drift"))[:1]
+    assert latency.values == {}
+    assert "no drift of the latency can be told" in latency.text
 
 
 def test_intervals_allow_for_seconds_that_resemble_each_other() -> None:

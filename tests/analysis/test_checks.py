@@ -271,8 +271,11 @@ def test_errors(tmp_path: Path) -> None:
     )
     assert names(doubts(early)) == ["warm-up", "errors"]
     assert "errors" in names(doubts(write(tmp_path, chunks(errors=1.0))))
-    assert doubts(write(tmp_path, chunks(cancelled=0.3, errors=0.004))) == []
-    assert names(doubts(write(tmp_path, chunks(cancelled=0.9, errors=0.2)))) == ["errors"]
+    assert doubts(write(tmp_path, chunks(cancelled=0.004, errors=0.004))) == []
+    (cancelled,) = doubts(write(tmp_path, chunks(cancelled=0.3, errors=0.004)))
+    assert cancelled.check == "cancelled"
+    assert "% of the requests were cancelled by the load generator" in cancelled.reason
+    assert names(doubts(write(tmp_path, chunks(cancelled=0.9, errors=0.2)))) == ["errors", "cancelled"]
 
 
 def test_answers_that_were_not_asked_for(tmp_path: Path) -> None:

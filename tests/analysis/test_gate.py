@@ -105,7 +105,12 @@ def test_errors_are_judged_by_their_counts(tmp_path: Path) -> None:
     assert codes(gate(file, Trials([few], [], [])))[0] == 3
     cancelled = Trial(**{**trial(BASE, {"error_share": 0.0}).__dict__, "cancelled": 9900})
     finding = gate(file, Trials([cancelled], [], [])).findings[0]
-    assert finding.high == pytest.approx(1 - 0.01 ** (1 / 100)), "none of the 100 others failed"
+    assert (finding.outcome, finding.low, finding.high) == ("unknown", 0.0, pytest.approx(0.99, abs=0.01))
+    assert "9,900 more were cancelled" in finding.how
+    one = Trial(**{**trial(BASE, {"error_share": 0.5}).__dict__, "cancelled": 1})
+    (found,) = gate(file, Trials([one], [], [])).findings
+    assert found.outcome == "BROKEN", "whatever would have become of it"
+    assert found.low == pytest.approx(0.488, abs=0.002)
     none = limits(tmp_path, "[limits]\nerror_share = 0")
     assert codes(gate(none, several(error_share=[0.0])))[0] == 0
     assert codes(gate(none, several(error_share=[0.0001])))[0] == 1

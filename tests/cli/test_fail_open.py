@@ -43,6 +43,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "request": {"names": ("Classify",)},
     "failing": {"errors": 1.0},
     "some errors": {"errors": 0.05},
+    "cancelled": {"cancelled": 0.3},
     "two requests": {"names": ("Predict", "Classify")},
 }
 LIMITS = {
@@ -373,6 +374,14 @@ CASES: dict[str, tuple[Callable[[Checkout], list[str]], int, str]] = {
             ["new", "--baseline", "base", "--limits", "relative.toml"],
         )[-1], 3, "[failed trials]"),
     "a planned server was never run": (tried(("fine", "good"), ("other", "not run")), 3, "[missing cells]"),
+    # calls that the load generator cancelled: nobody knows what would have become of them
+    **{
+        f"cancelled calls, with a limit on {limit}": (limited(f"[limits]\n{limit}\n", "cancelled"), 3, "[cancelled]")
+        for limit in (
+            "error_share = 0.1", "error_share = 0", "requests_per_second = 50", "accuracy = 0.5",
+            "mismatch_share = 0.1", "p50_ms = 900",
+        )
+    },
     # missing cells and limits
     "a cell of the baseline is missing": (
         lambda p: (

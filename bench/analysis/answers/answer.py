@@ -1,13 +1,14 @@
 """Answers, and ratios of latencies with intervals that allow for autocorrelation between neighbouring seconds."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtrit  # scipy.stats holds the same behind an import of half a second
 
+from bench.analysis.cells import by_second
 from bench.run import Run
 
 CONFIDENCE: Final = 0.95
@@ -32,25 +33,32 @@ class Interval(NamedTuple):
     """How many seconds it rests on; 0: on something else."""
 
 
-def medians(run: Run, name: str) -> dict[int, float]:
-    """Median latency of the requests of a name answered OK, in seconds, by second of the run."""
-    series = run.series("latency", lambda key: key.name == name and key.outcome == "OK")
-    return {second: histogram.percentile(50.0) for second, histogram in series}
+def medians(run: Run, *names: str) -> dict[int, float]:
+    """Median latency of all requests that were due of some names (none: of all), in seconds, by second of the run.
+
+    inf of a second in which half of them got no answer, nan where it is not determined.
+    """
+    keys = {key for key, _ in run.tallies if not names or key.name in names}
+    return {second: requests.percentile(50.0) for second, requests in by_second(run, keys).items()}
 
 
 def ratio(before: dict[int, float], after: dict[int, float]) -> Interval | None:
     """after / before, compared second by second: what disturbs a second disturbs both.
 
     Student's t on the logarithms of the ratios, of which as many count as are independent; None of fewer than three
-    seconds that both have.
+    seconds that both have, or where one of these has no number.
     """
     shared = sorted(before.keys() & after.keys())
-    if len(shared) < 3:
+    if len(shared) < 3 or not _numbers(each[second] for each in (before, after) for second in shared):
         return None
     logs = np.log([after[second] / before[second] for second in shared])
     middle, count = float(logs.mean()), independent(logs)
     margin = float(stdtrit(count - 1, (1 + CONFIDENCE) / 2)) * float(logs.std(ddof=1)) / math.sqrt(count)
     return Interval(math.exp(middle), math.exp(middle - margin), math.exp(middle + margin), len(logs))
+
+
+def _numbers(values: Iterable[float]) -> bool:
+    return all(math.isfinite(value) for value in values)
 
 
 def independent(values: Floats) -> float:
@@ -72,18 +80,18 @@ def independent(values: Floats) -> float:
 def times(interval: Interval | None) -> str:
     """Such as `×1.02 (0.99 to 1.05)`."""
     if interval is None:
-        return "not compared, too few seconds"
+        return "not compared, too few seconds in which half of the requests were answered"
     basis = f" in {interval.seconds} s" if interval.seconds else ""
     return f"×{interval.value:.2f} ({interval.low:.2f} to {interval.high:.2f}{basis})"
 
 
 def unpaired(before: Sequence[float], after: Sequence[float]) -> Interval | None:
-    """after / before, as geometric means of values at different times; None of fewer than three of either.
+    """after / before, as geometric means of values at different times; None of fewer than three of either, or where one is no number.
 
     Welch's t on the logarithms, with the degrees of freedom of Satterthwaite; of each side as many values count as are
     independent. before, after: in the order of time.
     """
-    if min(len(before), len(after)) < 3:
+    if min(len(before), len(after)) < 3 or not _numbers((*before, *after)):
         return None
     logs = [np.log(values) for values in (before, after)]
     counts = [independent(each) for each in logs]

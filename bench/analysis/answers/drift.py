@@ -1,9 +1,10 @@
 """Growth of latency and memory while the load stayed the same."""
 
+import math
 from typing import Final
 
 from bench.analysis import quantities
-from bench.analysis.answers.answer import Answer, times, unpaired
+from bench.analysis.answers.answer import Answer, medians, times, unpaired
 from bench.run import Run
 from bench.warmup import trend
 
@@ -19,15 +20,13 @@ HOURLY_SECONDS: Final = 600.0
 def answer(run: Run) -> list[Answer]:
     """Latency of the last third of the steady part against its first, and the trend of each process's memory."""
     steady = run.steady
-    series = {
-        second: histogram.percentile(50.0)
-        for second, histogram in steady.series("latency", lambda key: key.outcome == "OK")
-    }
+    series = list(medians(steady).values())
     third = len(series) // 3
-    medians = [series[second] for second in sorted(series)]
-    change = unpaired(medians[:third], medians[-third:]) if third else None
+    change = unpaired(series[:third], series[-third:]) if third else None
     if change is None:
-        return [Answer("the steady part is too short to show a drift; run longer (-t)", {})]
+        short = "the steady part is too short to show a drift; run longer (-t)"
+        lost = "half of the requests got no answer in some seconds: no drift of the latency can be told"
+        return [Answer(short if all(map(math.isfinite, series)) else lost, {})]
     moved = "no drift found" if change.low <= 1 <= change.high else "rose" if change.value > 1 else "fell"
     found = [
         Answer(

@@ -1,13 +1,16 @@
 """Latency of one model while its neighbour on the same server is sent requests, and while it is not."""
 
+import math
 from typing import Final
 
 import numpy as np
 
 from bench.analysis import quantities
 from bench.analysis.answers.answer import Answer, medians, times, unpaired
-from bench.analysis.metrics import supported_percentile
-from bench.histogram import Histogram
+from bench.analysis.answers.windows import in_words, reached
+from bench.analysis.cells import by_second
+from bench.analysis.population import Population
+from bench.analysis.sample_size import supported
 from bench.run import Run
 from bench.wording import counted
 
@@ -44,15 +47,20 @@ def _seconds(run: Run, name: str, other: str) -> tuple[set[int], set[int]] | Non
 
 
 def _compared(run: Run, name: str, other: str, busy: set[int], alone: set[int]) -> Answer:
-    by_second = medians(run, name)
+    median = medians(run, name)
     change = unpaired(
-        [value for second, value in by_second.items() if second in alone],
-        [value for second, value in by_second.items() if second in busy],
+        [value for second, value in median.items() if second in alone],
+        [value for second, value in median.items() if second in busy],
     )
-    p99_alone, p99_busy = (_p99(run, name, seconds) for seconds in (alone, busy))
+    due = by_second(run, {key for key, _ in run.tallies if key.name == name})
+    without, beside = (Population.sum([due[s] for s in sorted(seconds)]) for seconds in (alone, busy))
+    p99_alone, p99_busy = _p99(without), _p99(beside)
+    answered = [_p99(Population(part.answered)) for part in (without, beside)]
     stretches = min(_stretches(busy), _stretches(alone))
-    if change is None or stretches < STRETCHES:
+    if stretches < STRETCHES:
         verdict = "cannot be compared (the neighbour came and went too seldom to tell it from drift)"
+    elif change is None:
+        verdict = "cannot be compared (half of its requests got no answer in some seconds)"
     elif change.low > 1:
         verdict = "is slower"
     elif change.high < 1:
@@ -61,15 +69,22 @@ def _compared(run: Run, name: str, other: str, busy: set[int], alone: set[int]) 
         verdict = "shows no difference"
     text = (
         f"{name} {verdict} while {other} is asked: median latency {times(change)}, "
-        f"p99 {quantities.duration(p99_busy)} instead of {quantities.duration(p99_alone)} "
+        f"p99 {in_words(p99_busy)} instead of {in_words(p99_alone)} "
         f"({counted(len(busy), 'second')} with {other} in {_stretches(busy)} stretches, {len(alone)} without in {_stretches(alone)})"
     )
+    if without.unanswered or beside.unanswered:
+        text += (
+            f"; p99 of the answered requests alone {quantities.duration(answered[1])} instead of "
+            f"{quantities.duration(answered[0])}"
+        )
     values = {
         "p50_ratio": change.value if change else None,
         "p50_ratio_low": change.low if change else None,
         "p50_ratio_high": change.high if change else None,
-        "p99_alone": p99_alone,
-        "p99_beside": p99_busy,
+        "p99_alone": reached(p99_alone),
+        "p99_beside": reached(p99_busy),
+        "answered_p99_alone": reached(answered[0]),
+        "answered_p99_beside": reached(answered[1]),
     }
     return Answer(text, values)
 
@@ -79,9 +94,6 @@ def _stretches(seconds: set[int]) -> int:
     return sum(second - 1 not in seconds for second in seconds)
 
 
-def _p99(run: Run, name: str, seconds: set[int]) -> float:
-    total = Histogram()
-    for second, histogram in run.series("latency", lambda key: key.name == name and key.outcome == "OK"):
-        if second in seconds:
-            total.merge(histogram)
-    return supported_percentile(total, 99.0)
+def _p99(requests: Population) -> float:
+    """nan where there are too few requests for it, or it is not determined."""
+    return requests.percentile(99.0) if supported(99.0, requests.count) else math.nan

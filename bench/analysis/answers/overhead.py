@@ -1,11 +1,14 @@
 """How much of a request's time is the model's, the server's and the network's?"""
 
+import math
 from typing import Final
 
 from bench.analysis import quantities
 from bench.analysis.answers.answer import Answer, medians, ratio, times
 from bench.analysis.answers.bound import server_cores
+from bench.analysis.answers.windows import reached
 from bench.analysis.cells import Cell, cells
+from bench.analysis.metrics import METRICS
 from bench.analysis.reconciliation import split
 from bench.run import Run
 
@@ -31,10 +34,10 @@ def answer(run: Run) -> list[Answer]:
 
 
 def _client(run: Run, idle: Cell, computing: Cell) -> Answer:
-    bare, whole = idle.service.percentile(50.0), computing.service.percentile(50.0)
+    bare, whole = (METRICS["service_p50"].of(cell) for cell in (idle, computing))
     change = ratio(medians(run.steady, idle.name), medians(run.steady, computing.name))
     duration = quantities.duration
-    if change is None or change.low <= 1:
+    if change is None or change.low <= 1 or not math.isfinite(whole - bare):
         part = "the model's part cannot be told from this difference"
     else:
         low, high = bare * (change.low - 1), bare * (change.high - 1)
@@ -42,7 +45,7 @@ def _client(run: Run, idle: Cell, computing: Cell) -> Answer:
     return Answer(
         f"the client waits {duration(bare)} (median) for a model that computes nothing and {duration(whole)} for {computing.name}, which does, "
         f"{times(change)}: {part}",
-        {"null_p50": bare, "model_p50": whole, "inference": whole - bare},
+        {"null_p50": reached(bare), "model_p50": reached(whole), "inference": reached(whole - bare)},
     )
 
 

@@ -12,6 +12,7 @@ from bench.analysis.answers.windows import (
     WINDOW,
     Floats,
     Requests,
+    highest,
     in_words,
     reached,
     requests_of,
@@ -36,6 +37,8 @@ class Swap:
     """Until the last answer by another version; 0: there was none."""
     height: float
     """Slowest p99 of a window."""
+    answered: float
+    """The same of its answered requests alone."""
     slow: float
     """Seconds of windows that are slow."""
     cold: float
@@ -92,7 +95,8 @@ def swaps(requests: Requests, changes: list[tuple[float, int]], threshold: float
             Swap(
                 first_answer=float(requests.done[new].min()) - at if new.any() else np.nan,
                 last_of_old=max(0.0, float(requests.done[old].max()) - at) if old.any() else 0.0,
-                height=float(seen.max()) if len(seen) else np.nan,
+                height=highest(seen),
+                answered=highest(windows(requests, at - WINDOW, end, answered=True)),
                 slow=WINDOW * int(np.count_nonzero(seen > threshold)),
                 cold=float(first.max()) if len(first) else np.nan,
             )
@@ -113,6 +117,7 @@ def _felt(requests: Requests, changes: list[tuple[float, int]]) -> list[Answer]:
         return [Answer(text, {})]
     slow_before = WINDOW * int(np.count_nonzero(baseline > threshold))
     seen = swaps(requests, changes, threshold)
+    answered = np.array([s.answered for s in seen])
     heights, slow = np.array([s.height for s in seen]), np.array([s.slow for s in seen])
     firsts, lasts = np.array([s.first_answer for s in seen]), np.array([s.last_of_old for s in seen])
     cold = np.array([s.cold for s in seen])
@@ -125,6 +130,10 @@ def _felt(requests: Requests, changes: list[tuple[float, int]]) -> list[Answer]:
             f"(median of {counted(len(seen), 'change')}; {in_words(float(np.nanmax(heights)))} at most) instead of {duration(usual)}, and it stayed above "
             f"{duration(threshold)} for {duration(_median(slow))} ({duration(float(slow.max()))} at most)"
         )
+        if np.isposinf(heights).any():
+            excursion += (
+                f"; p99 of the answered requests alone at most {duration(float(np.nanmax(answered)))}"
+            )
     else:
         excursion = (
             f"no excursion found: no 0.1 s had a p99 above {duration(threshold)}, twice the baseline's 95th percentile "
@@ -144,6 +153,7 @@ def _felt(requests: Requests, changes: list[tuple[float, int]]) -> list[Answer]:
                 "baseline_slow_seconds": slow_before,
                 "excursion_height": reached(_median(heights)),
                 "excursion_height_max": reached(float(np.nanmax(heights))),
+                "answered_excursion_height_max": reached(float(np.nanmax(answered))),
                 "excursion_seconds": _median(slow),
                 "excursion_seconds_max": float(slow.max()),
             },

@@ -9,6 +9,7 @@ from bench.analysis.answers.answer import Answer
 from bench.analysis.answers.windows import (
     SETTLING,
     WINDOW,
+    highest,
     in_words,
     reached,
     requests_of,
@@ -55,6 +56,9 @@ def answer(run: Run) -> list[Answer]:
         told = "it recovered at once"
     elif recovery is not None:
         told = f"it recovered {duration(recovery)} after the spike"
+    answered = windows(requests, start, end, answered=True)
+    if np.isposinf(during).any():
+        told += f"; p99 of the answered requests alone at most {duration(highest(answered))} during it"
     text = (
         f"at {schedule['factor']:g} times the load the p99 of each 0.1 s was {in_words(height)} (median; {in_words(float(during.max()))} at most) "
         f"instead of {in_words(usual)}; {told} (p99 below {in_words(threshold)} for {CALM * WINDOW:g} s); {failed:,} requests failed; "
@@ -64,6 +68,7 @@ def answer(run: Run) -> list[Answer]:
         "baseline_p99": usual,
         "spike_p99": reached(height),
         "spike_p99_max": reached(float(during.max())),
+        "answered_spike_p99_max": reached(highest(answered)),
         "threshold": threshold,
         "recovery_seconds": recovery,
         "failed": float(failed),

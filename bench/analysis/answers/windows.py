@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 from bench.analysis import quantities
 from bench.histogram import nearest_rank
 from bench.run import Run
-from bench.sample import CANCELLED_STATUS
 
 WINDOW: Final = 0.1
 """Seconds; each window has a p99 of its own."""
@@ -34,15 +33,13 @@ class Requests:
 
     @property
     def latency(self) -> Floats:
-        """Seconds; inf of what failed or was not sent: slower than any answer, however soon the error came."""
+        """Seconds; inf of what got no answer, however soon the error came: it is slower than any answer."""
         return np.where(self.ok, self.done - self.due, np.inf)
 
 
 def requests_of(run: Run) -> Requests:
     """The requests of a run; none where samples were not kept. Raises BenchError."""
     frame = run.samples
-    # what was cut off at the end of the run is neither answered nor failed
-    frame = frame[(frame["status"] != CANCELLED_STATUS).fillna(True)]
     return Requests(
         frame["due"].to_numpy(np.float64),
         frame["done"].to_numpy(np.float64, na_value=np.nan),
@@ -51,12 +48,14 @@ def requests_of(run: Run) -> Requests:
     )
 
 
-def windows(requests: Requests, begin: float, end: float) -> Floats:
+def windows(requests: Requests, begin: float, end: float, *, answered: bool = False) -> Floats:
     """p99 of latency of each whole window from `begin` to `end` in which requests were due, in seconds.
 
-    inf where more than 1 % of them got no answer.
+    inf where more than 1 % of them got no answer. answered: of the answered ones alone.
     """
     inside = (requests.due >= begin) & (requests.due < end)
+    if answered:
+        inside &= requests.ok
     latency = requests.latency[inside]
     number = ((requests.due[inside] - begin) / WINDOW).astype(np.int64)
     cuts = np.flatnonzero(np.diff(number)) + 1
@@ -70,8 +69,13 @@ def in_words(p99: float) -> str:
 
 
 def reached(p99: float) -> float | None:
-    """For a program: None where a p99 falls among requests without an answer."""
-    return None if np.isposinf(p99) else p99
+    """For a program: None where a p99 falls among requests without an answer, or is not determined."""
+    return p99 if np.isfinite(p99) else None
+
+
+def highest(p99s: Floats) -> float:
+    """The highest p99 of windows; nan of none."""
+    return float(p99s.max()) if len(p99s) else float("nan")
 
 
 def threshold_of(baseline: Floats) -> float:
