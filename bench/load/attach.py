@@ -14,6 +14,7 @@ from locust.runners import MasterRunner, WorkerRunner
 from bench.load import parent, session
 from bench.load.interrupts import Interrupts, hide_interrupt
 from bench.load.lifecycle import FirstProcess
+from bench.load.locust_glue import link
 from bench.load.locust_glue.worker import TARGET, Worker
 from bench.load.options import add_arguments
 from bench.load.web_guard import WebGuard
@@ -29,8 +30,14 @@ def register() -> None:
     """Listen to Locust's events; called once, when a scenario imports `bench.load.users`."""
     hide_interrupt()
     parent.bind_forks()
-    locust.events.init_command_line_parser.add_listener(lambda parser, **_: add_arguments(parser))
+    link.install()
+    locust.events.init_command_line_parser.add_listener(_on_parser)
     locust.events.init.add_listener(_on_init)
+
+
+def _on_parser(parser: Any, **_: Any) -> None:
+    add_arguments(parser)
+    link.prepare(parser)
 
 
 def _on_init(environment: Any, runner: Any, web_ui: Any = None, **_: Any) -> None:

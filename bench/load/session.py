@@ -43,7 +43,7 @@ READY_SECONDS = 60.0
 DEADLINE_MARGIN = 1.0
 """At the end of a test answers are waited for so much longer than the request timeout, which ends calls before."""
 ORPHAN_SECONDS = 1.0
-"""And this long altogether by a worker whose parent was killed."""
+"""And this long altogether by a worker whose master is gone."""
 TELL_SECONDS = 0.5
 """Whoever waits for longer at the end of a test says so."""
 CANCEL_SECONDS = 2.0
@@ -78,6 +78,8 @@ class Session:
         # the addresses of a name are taken in turn by the connections of all load processes
         turn = max(0, getattr(environment.runner, "worker_index", 0)) * options.connections
         self.channel = connect(address, options, connections=options.connections, turn=turn)
+        self.abandoned = False
+        """Whether nobody takes the records any more."""
         self.draining = False
         """True from the moment the test stops: users send nothing more."""
         self.ended: float | None = None
@@ -242,7 +244,8 @@ class Session:
         """
         self._halt()
         now = time.perf_counter()
-        give_up = now + (ORPHAN_SECONDS if orphaned() else self.deadline + DEADLINE_MARGIN)
+        alone = self.abandoned or orphaned()
+        give_up = now + (ORPHAN_SECONDS if alone else self.deadline + DEADLINE_MARGIN)
         patient = now + TELL_SECONDS
         self._awaiting = True
         while self.in_flight and now < give_up and not self._hurried:

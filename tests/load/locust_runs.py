@@ -48,9 +48,6 @@ class Finished:
 
 def command(results: Path, *arguments: str, scenario: str = "scenarios/mnist.py") -> list[str]:
     base = [sys.executable, "-m", "locust", "-f", str(ROOT / scenario), "--headless", "--only-summary"]
-    if "--processes" in arguments:  # Locust's own port would be taken by another test, or by a user's Locust
-        port = str(free_port())
-        base += ["--master-port", port, "--master-bind-port", port]
     return [*base, "--results", str(results), *arguments]
 
 

@@ -1,5 +1,6 @@
 """A worker's side of a distributed test."""
 
+import logging
 import time
 from typing import Any
 
@@ -11,12 +12,15 @@ from bench import BenchError
 from bench.chunk import Chunk, Pause
 from bench.load import idle, session
 from bench.load.idle import Answered
+from bench.load.locust_glue import link
 from bench.load.options import read_options
 from bench.load.session import Session
 from bench.load.sources import make_pools, sending_classes
 from bench.load.streams import Plan
 from bench.load.target import address_of
 from bench.load.telemetry import LoopDelayProbe, ProcessProbe, Telemetry, Values
+
+log = logging.getLogger("bench")
 
 TARGET = "bench_target"
 """Among the parsed options, which Locust sends to its workers: the address that the master has looked at."""
@@ -48,10 +52,22 @@ class Worker:
         self.runner.register_message("bench-plan", self._on_plan)
         self.runner.register_message("bench-drain", lambda **_: self._stop(), concurrent=True)
         self.runner.register_message("bench-hurry", lambda **_: session.hurry(self.environment))
+        link.when_lost(self._on_lost)
         if (
             self.runner.worker_state != STATE_INIT
         ):  # the test started while Locust was still making this worker
             self._on_test_start()
+
+    def _on_lost(self, reason: str) -> None:
+        """The master is gone: nobody takes what is measured from now on."""
+        if not self.runner.greenlet:  # it ends already, as the master has asked for
+            return
+        log.error("%s", reason)
+        self.environment.process_exit_code = 2
+        load = session.peek(self.environment)
+        if load is not None:
+            load.abandoned = True
+        self.runner.quit()
 
     def _on_test_start(self, **_: Any) -> None:
         session.expect(self.environment)
