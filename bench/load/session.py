@@ -78,8 +78,7 @@ class Session:
         # the addresses of a name are taken in turn by the connections of all load processes
         turn = max(0, getattr(environment.runner, "worker_index", 0)) * options.connections
         self.channel = connect(address, options, connections=options.connections, turn=turn)
-        self.abandoned = False
-        """Whether nobody takes the records any more."""
+        self.abandoned = False  # True where nobody takes the records any more
         self.draining = False
         """True from the moment the test stops: users send nothing more."""
         self.ended: float | None = None
