@@ -269,14 +269,14 @@ class GrpcConnection:
             return
         http = self.http
         requests = http.receive(data)
+        if http.released:  # before the calls that came behind the cancellations are taken
+            self._release()  # the executor asks `wants` before it runs what has waited
         if requests:
             self._owner.take(self, requests)
         if http.bursts:
             for burst in http.bursts:
                 self._owner.take_burst(self, burst)
             http.bursts.clear()
-        if http.released:
-            self._release()  # the executor asks `wants` before it runs what has waited
         self._read_since += len(data)
         if self._read_since > _LOOK_AFTER:
             self._read_since = 0

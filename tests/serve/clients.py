@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from typing import Any
 import grpc
 import numpy as np
 
+from bench.serve.launch import Server
 from bench.wire import frames, messages
 from bench.wire.messages import PredictRequest, PredictResponse, types_pb2
 
@@ -202,6 +204,17 @@ def eventually(condition: Any, seconds: float = LONG) -> None:
     while not condition():
         assert time.monotonic() < until, "it never came to pass"
         time.sleep(0.01)
+
+
+@contextmanager
+def arriving_together(server: Server, size: int) -> Iterator[None]:
+    """What the block sends reaches the server at once: it stands still until that many bytes wait for it."""
+    os.kill(server.pid, signal.SIGSTOP)
+    try:
+        yield
+        eventually(lambda: unread(server.address) >= size)
+    finally:
+        os.kill(server.pid, signal.SIGCONT)
 
 
 def unread(address: str) -> int:

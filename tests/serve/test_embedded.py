@@ -16,7 +16,18 @@ import pytest
 from bench import __version__
 from bench.serve import launch
 from bench.wire import frames, messages
-from tests.serve.clients import LONG, RawClient, channel, eventually, images, predict, ready, refusal, serve
+from tests.serve.clients import (
+    LONG,
+    RawClient,
+    arriving_together,
+    channel,
+    eventually,
+    images,
+    predict,
+    ready,
+    refusal,
+    serve,
+)
 
 DIGIT = np.zeros((1, 28, 28, 1), np.float32)
 
@@ -284,7 +295,9 @@ def test_more_calls_than_threads_are_refused_as_by_the_original() -> None:
         channel(server.address) as through,
     ):
         call = through.unary_unary(messages.PREDICT)
-        futures = [call.future(images(DIGIT), timeout=LONG) for _ in range(8)]
+        assert predict(through, images(DIGIT))["scores"].shape == (1, 10)  # the connection stands
+        with arriving_together(server, 8 * len(images(DIGIT))):
+            futures = [call.future(images(DIGIT), timeout=LONG) for _ in range(8)]
         outcomes = [(future.code().name, future.details()) for future in futures]
         assert outcomes.count(("RESOURCE_EXHAUSTED", "Server Threadpool Exhausted")) == 5
         assert sum(code == "OK" for code, _ in outcomes) == 3
