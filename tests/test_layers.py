@@ -94,7 +94,7 @@ ALLOWED: dict[str, set[str]] = {
 
 HEAVY: dict[str, tuple[str, ...]] = {
     # package -> the only modules below `bench` that may import it
-    "tensorflow": ("serve.backend", "export", "wire.messages"),
+    "tensorflow": ("serve.runtime", "export", "wire.messages"),
     "tensorflow_serving": ("wire.messages",),
     "keras": ("export",),
     "grpc": ("wire.reference",),

@@ -6,7 +6,6 @@ image and 15 us for 32, against 330-510 us for the eager signature call. Larger 
 threads: which of the two a model gets is decided by measuring when it is loaded, unless a flag decides it.
 """
 
-import functools
 import gc
 import logging
 import os
@@ -21,6 +20,7 @@ import numpy as np
 
 from bench.serve.probe import Traits, examine, untried
 from bench.serve.purity import pure_signatures
+from bench.serve.runtime import gpus, tensorflow
 from bench.serve.servable import Code, Refusal
 from bench.serve.tensors import storage_of
 from bench.wire.dtypes import type_name
@@ -111,7 +111,7 @@ class _Call:
                 )
         try:
             results: list[Any] = self._run(*arrays)
-        except _tensorflow().errors.OpError as error:
+        except tensorflow().OpError as error:
             raise Refusal(error.error_code, error.message) from error
         except UnicodeDecodeError as error:
             # the text of an error that quotes a string which is no UTF-8; its code is lost on the way
@@ -169,22 +169,21 @@ def _with_threads(path: Path, options: SessionOptions) -> TensorFlowServable:
 
 
 def _open(path: Path, options: SessionOptions, intra: int, inter: int, threads: str) -> TensorFlowServable:
-    tf = _tensorflow()
-    v1 = tf.compat.v1
+    tf = tensorflow()
     devices = {"GPU": 0} if options.device == "cpu" else {}
-    if options.device == "gpu" and not tf.config.list_physical_devices("GPU"):
+    if options.device == "gpu" and not gpus():
         raise Refusal(Code.INVALID_ARGUMENT, "--device gpu: TensorFlow sees no GPU here; use --device cpu")
-    config = v1.ConfigProto(
+    config = tf.ConfigProto(
         intra_op_parallelism_threads=intra,
         inter_op_parallelism_threads=inter,
         device_count=devices,
         allow_soft_placement=True,
     )
-    graph = v1.Graph()
-    session = v1.Session(graph=graph, config=config)
+    graph = tf.Graph()
+    session = tf.Session(graph=graph, config=config)
     try:
         with graph.as_default(), _refusing():
-            meta = v1.saved_model.loader.load(session, list(options.tags), str(path))
+            meta = tf.load(session, list(options.tags), str(path))
     except Refusal:
         session.close()
         raise
@@ -203,10 +202,8 @@ def _session_callable(session: Any, feeds: list[str], fetches: list[str]) -> Cal
     `_make_callable_from_options` is private but has been stable since TensorFlow 1.5; the public
     `Session.run` gives the same answers at 7 times the cost.
     """
-    from tensorflow.core.protobuf import config_pb2
-
     if hasattr(session, "_make_callable_from_options"):
-        options = config_pb2.CallableOptions(feed=feeds, fetch=fetches)
+        options = tensorflow().CallableOptions(feed=feeds, fetch=fetches)
         made: Callable[..., list[Array]] = session._make_callable_from_options(options)
         return made
 
@@ -226,7 +223,7 @@ class _refusing:  # noqa: N801 - reads as a block: "with _refusing():"
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
         if error is None or isinstance(error, Refusal):
             return
-        if isinstance(error, _tensorflow().errors.OpError):
+        if isinstance(error, tensorflow().OpError):
             raise Refusal(error.error_code, error.message) from error
         if isinstance(error, RuntimeError | OSError):  # the loader: no such tags, unreadable protobuf
             raise Refusal(Code.NOT_FOUND, str(error)) from error
@@ -235,38 +232,14 @@ class _refusing:  # noqa: N801 - reads as a block: "with _refusing():"
 
 
 def _is_stateful(op: str) -> bool:
-    from tensorflow.python.framework import op_def_registry
-
-    definition = op_def_registry.get(op)
+    definition = tensorflow().op_def(op)
     return definition is None or bool(definition.is_stateful)
 
 
 def _numpy_dtype(dtype: int) -> np.dtype[Any]:
-    found: np.dtype[Any] = np.dtype(_tensorflow().as_dtype(dtype).as_numpy_dtype)
+    found: np.dtype[Any] = np.dtype(tensorflow().as_dtype(dtype).as_numpy_dtype)
     return found
 
 
 def _name_of(dtype: np.dtype[Any]) -> str:
     return type_name(storage_of(dtype).enum)
-
-
-@functools.cache
-def _tensorflow() -> Any:
-    """TensorFlow, imported when the first model is loaded: 2.5 s and 600 MB that the null backend does without."""
-    # Without this every session of the process shares the intra-op pool of the first one.
-    os.environ.setdefault("TF_OVERRIDE_GLOBAL_THREADPOOL", "1")
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    import tensorflow
-
-    tensorflow.get_logger().setLevel("ERROR")
-    # 350,000 objects that stay: looking at each of them again would make every full collection a pause of 100 ms
-    gc.collect()
-    gc.freeze()
-    return tensorflow
-
-
-def import_tensorflow() -> tuple[str, float]:
-    """TensorFlow's version and the seconds that importing it took (0 when it was there)."""
-    start = time.perf_counter()
-    version: str = _tensorflow().__version__
-    return version, time.perf_counter() - start
