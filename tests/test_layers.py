@@ -64,7 +64,7 @@ ALLOWED: dict[str, set[str]] = {
     },
     "picture": {"mnist"},
     "protocol": {"protocol", "wire.messages"},
-    "target": {"sample", "payload", "mnist", "picture", "protocol", "target", "wire"},
+    "target": {"sample", "wording", "payload", "mnist", "picture", "protocol", "target", "wire"},
     "wire.messages": set(),
     "wire.client": {"wire"},
     "wire": {"wire"},

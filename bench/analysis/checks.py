@@ -12,8 +12,8 @@ from typing import Final
 from bench.analysis import client, reconciliation, wrong_answers
 from bench.analysis.cells import Cell, cells, population
 from bench.analysis.doubt import Doubt
+from bench.analysis.error_remedies import remedy
 from bench.analysis.sample_size import samples_needed
-from bench.protocol.hints import THREADS, hint
 from bench.run import Run
 from bench.sample import CANCELLED_BY_CLIENT, UNSENT
 from bench.warmup import Part, excess, trend
@@ -231,7 +231,7 @@ def _errors(run: Run) -> list[Doubt]:
     told = next((row.get("text") for row in run.errors if row.get("outcome") == most), None)
     said = f' ("{printable(str(told))}")' if told else ""
     text = f"{(total - answered) / total:.1%} of the requests failed, most with {most}{said}"
-    return [Doubt("errors", text, _remedy(run, most, str(told or "")))]
+    return [Doubt("errors", text, remedy(run, most, str(told or "")))]
 
 
 def _cancelled(run: Run) -> list[Doubt]:
@@ -242,27 +242,8 @@ def _cancelled(run: Run) -> list[Doubt]:
     if share <= ERROR_SHARE:
         return []
     text = f"{share:.1%} of the requests were cancelled by the load generator: what would have become of them is not known"
-    remedy = "wait for the last answers, or let such calls fail sooner: --deadline SECONDS"
-    return [Doubt("cancelled", text, remedy)]
-
-
-def _remedy(run: Run, status: str, details: str) -> str:
-    """What helps against an error that a server is known for; else where to look."""
-    known = hint(status, details)
-    if known is None:
-        return "they count as slower than any answer: find the reason in the server's log first"
-    if known.key != THREADS:
-        return f"{known.cause}: {known.remedy}"
-    users = (run.manifest.get("load") or {}).get("users")
-    cores = (run.manifest.get("machine") or {}).get("logical_cores")
-    threads = 64
-    while users and threads < 2 * users:
-        threads *= 2
-    here = f", {4 * cores} on a server with the {cores} cores of this machine" if cores else ""
-    return (
-        f"if it is a TensorFlow Serving, its --grpc_max_threads (4 x cores{here}) is less than the calls in flight"
-        f"{f' ({users} users)' if users else ''}: start it with --grpc_max_threads={threads}; its log does not show it"
-    )
+    wait = "wait for the last answers, or let such calls fail sooner: --deadline SECONDS"
+    return [Doubt("cancelled", text, wait)]
 
 
 def printable(text: str) -> str:

@@ -1,5 +1,7 @@
 """Read the answer to a REST request, however the server frames it, within bounds."""
 
+import contextlib
+import json
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
@@ -47,6 +49,16 @@ def read_answer(received: bytearray, receive: Callable[[int], bytes]) -> Answer:
         received += _more(receive)
     closes = "close" in headers.get("connection", "").lower() or lines[0].startswith("HTTP/1.0")
     return Answer(int(status), bytes(received[end + 4 : size]), not closes)
+
+
+def error_text(body: bytes) -> str:
+    """What a failed request's answer says: TensorFlow Serving's `{"error": "..."}` without its JSON, others as they are."""
+    if body[:1] == b"{" and len(body) <= LARGEST_HEAD:
+        with contextlib.suppress(ValueError, RecursionError):
+            text = json.loads(body).get("error")
+            if isinstance(text, str):
+                return text
+    return body[:LARGEST_HEAD].decode(errors="replace")
 
 
 def _any_answer(received: bytearray, receive: Callable[[int], bytes]) -> Answer:

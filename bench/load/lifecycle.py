@@ -222,10 +222,10 @@ class FirstProcess:
 
     def _watch(self, target: Target, options: Options) -> None:
         """Observe this process, the machine and, where it runs here, the server."""
-        writer, origin, arm = self.writer, self._origin, self.arm
+        writer, origin, arm, load = self.writer, self._origin, self.arm, session.peek(self.environment)
         probes: list[Probe | None] = [MachineProbe(), gpus()]
-        if self.workers is None:
-            probes += [ProcessProbe("worker 0"), LoopDelayProbe("worker 0")]
+        if load is not None:
+            probes += [ProcessProbe("worker 0"), LoopDelayProbe("worker 0", lambda: load.in_flight)]
         else:
             probes += [ProcessProbe("master")]
         if target.pid is not None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from bench import BenchError
 from bench.load.options import Options, read_options
+from bench.load.patience import awaited
 from bench.load.rest import RestConnection
 from bench.load.sources import Source, make_pools
 from bench.load.target import CONNECT_SECONDS, EmbeddedServer, Target, address_of, asked_by, connect
@@ -37,8 +38,9 @@ def look(
     than asked for, without the output, or not to be compared with the labels. A server that refuses a request for other
     reasons is still a target: what it answers to the load is what is measured.
     """
-    channel = connect(address, options, connections=1)
-    preflight = Preflight()
+    with awaited(f"a connection to {address}", CONNECT_SECONDS):
+        channel = connect(address, options, connections=1)
+    preflight = Preflight(awaited)
     found: dict[Source, Found] = {}
     try:
         for source, pool in pools.items():
@@ -88,7 +90,8 @@ def look_over_rest(rest: str | None, options: Options, pools: Mapping[Source, Po
             )
         connection = RestConnection(rest, pool)
         try:
-            reply = connection.ask(pool.over_rest[0], options.asked.deadline)
+            with awaited(f"the answer of {rest} to a first request over REST", options.asked.deadline):
+                reply = connection.ask(pool.over_rest[0], options.asked.deadline)
         finally:
             connection.close()
         where = f"--rest {rest}, requests {source.name}"

@@ -20,7 +20,7 @@ from gevent import socket
 from gevent.pool import Group
 
 from bench import BenchError
-from bench.load.http_answers import read_answer
+from bench.load.http_answers import error_text, read_answer
 from bench.load.record import Recorder
 from bench.payload import Pool, array_of, tensor_of
 from bench.payload.tensors import as_bytes
@@ -156,7 +156,7 @@ class RestConnection:
                 self.close()
             raise
         if status != 200:
-            return Reply(_CODES.get(status, UNKNOWN), body.decode(errors="replace"), b"", self.sent, done)
+            return Reply(_CODES.get(status, UNKNOWN), error_text(body), b"", self.sent, done)
         try:
             return Reply(0, "", self._response(body), self.sent, done)
         except Exception as error:  # noqa: BLE001  # as above: JSON can be anything

@@ -68,21 +68,29 @@ class LoopDelayProbe:
     Looks at fixed instants, so that a loop which stood still counts once for each instant that it missed.
     """
 
-    def __init__(self, source: str) -> None:
+    def __init__(self, source: str, in_flight: Callable[[], int] = lambda: 0) -> None:
+        """in_flight: how many calls this process has under way."""
         self.source = source
+        self._in_flight, self._most = in_flight, 0
         self._delays: list[float] = []
         self._timer = Timer(self._look)
         self._due = time.perf_counter() + TICK_SECONDS
         self._timer.set(self._due)
 
     def read(self, seconds: float) -> Values:
-        """`loop_delay` (99th percentile), `loop_delay_p50` and `loop_delay_max`, in seconds."""
+        """`loop_delay` (99th percentile), `loop_delay_p50`, `loop_delay_max` in seconds; `in_flight_max` that was seen."""
         delays, self._delays = self._delays, []
         if not delays:  # the loop was blocked all the time: what is due now is as late as it can be
             delays = [max(0.0, time.perf_counter() - self._due)]
         delays.sort()
         p50, p99 = (delays[nearest_rank(q, len(delays)) - 1] for q in (50, 99))
-        return {"loop_delay": p99, "loop_delay_p50": p50, "loop_delay_max": delays[-1]}
+        most, self._most = self._most, 0
+        return {
+            "loop_delay": p99,
+            "loop_delay_p50": p50,
+            "loop_delay_max": delays[-1],
+            "in_flight_max": most,
+        }
 
     def close(self) -> None:
         """Look no more."""
@@ -90,6 +98,7 @@ class LoopDelayProbe:
 
     def _look(self) -> None:
         now = time.perf_counter()
+        self._most = max(self._most, self._in_flight())
         while self._due <= now:
             self._delays.append(now - self._due)
             self._due += TICK_SECONDS

@@ -4,8 +4,12 @@ Signatures are compared with a request, and one request is sent. What the user c
 server may answer differently later, such as RESOURCE_EXHAUSTED, is only told.
 """
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
+
+from google.protobuf.message import DecodeError
 
 from bench import BenchError
 from bench.protocol.hints import explained, hint
@@ -14,6 +18,7 @@ from bench.sample import STATUS_NAMES, outcome
 from bench.target.inquiry import Description, Inquiry, Refused, describe, status
 from bench.wire import messages
 from bench.wire.dial import NoServer
+from bench.wording import counted
 
 DEFAULT_SIGNATURE: Final = "serving_default"
 _MENDABLE: Final = ("INVALID_ARGUMENT", "NOT_FOUND", "FAILED_PRECONDITION", "UNIMPLEMENTED", "OUT_OF_RANGE")
@@ -42,6 +47,8 @@ class Found(NamedTuple):
 class Preflight:
     """Questions to one server about several kinds of requests; the signatures of a model are fetched once."""
 
+    awaited: Callable[[str, float], AbstractContextManager[None]] = lambda *_: nullcontext()
+    """Entered around each question: what is waited for, and for how many seconds at most."""
     _told: dict[tuple[Any, ...], Description | Refused] = field(default_factory=dict)
 
     def check(self, inquiry: Inquiry, message: bytes, output: str, timeout: float) -> Found:
@@ -63,7 +70,8 @@ class Preflight:
             signature = named(inquiry, description, name)
             where += f" version {description.version}, signature {name}"
             found = differences(signature, request, output)
-        reply = inquiry.channel.call(messages.PREDICT, message, timeout)
+        with self.awaited(f"the answer of {inquiry.host} to a first request of {inquiry.model}", timeout):
+            reply = inquiry.channel.call(messages.PREDICT, message, timeout)
         code = outcome(reply.status)
         known = hint(code, reply.details) if reply.status else None
         same_each_time = code in _MENDABLE or (known is not None and known.key in _SAME_EACH_TIME)
@@ -79,6 +87,8 @@ class Preflight:
             warnings.append(f"{where}: a first request was answered {explained(code, reply.details)}{remedy}")
             return Found(_version(description), signature, None, tuple(notes), tuple(warnings))
         warnings += [f"{where}: {each.text}; the server accepts it" for each in found]
+        if signature is not None:
+            notes += [f"{where}: {text}" for text in _other_rows(signature, request, reply.message, output)]
         return Found(_version(description), signature, reply.message, tuple(notes), tuple(warnings))
 
     def _description(self, inquiry: Inquiry, notes: list[str], warnings: list[str]) -> Description | None:
@@ -87,13 +97,16 @@ class Preflight:
             told = self._told[key]
             return None if isinstance(told, Refused) else told
         try:
-            told = describe(inquiry)
+            with self.awaited(f"the signatures of {inquiry.model} from {inquiry.host}", inquiry.timeout):
+                told = describe(inquiry)
         except Refused as refused:
             told = refused
             code = STATUS_NAMES[refused.status] if refused.status < len(STATUS_NAMES) else ""
             if code in _NOBODY:
+                late = f" within {inquiry.timeout:g} s" if code == "DEADLINE_EXCEEDED" else ""
                 raise NoServer(
-                    f"--host {inquiry.host}: {refused.reason}; is a gRPC server running there?"
+                    f"--host {inquiry.host}: no answer to GetModelMetadata{late} ({refused.reason}); is a gRPC "
+                    "server running there, or does it hang?"
                 ) from None
             if code == "NOT_FOUND" or _LABEL in refused.reason:
                 raise BenchError(unknown_model(inquiry, refused.reason)) from None
@@ -103,6 +116,35 @@ class Preflight:
             )
         self._told[key] = told
         return None if isinstance(told, Refused) else told
+
+
+def _other_rows(signature: Signature, request: Any, answer: bytes, output: str) -> list[str]:
+    """What to know of an output without a row for each example, which a signature neither asks for nor forbids.
+
+    Detections ([k, 4], whatever the batch) and scores that lack rows ([1, 10] for 4 examples) look the same in a
+    signature: -1 for the first size of input and output alike. So it is a note, and no such answer counts as wrong.
+    """
+    asked = {
+        request.inputs[name].tensor_shape.dim[0].size
+        for name, tensor in signature.inputs.items()
+        if name in request.inputs
+        and (tensor.shape or ())[:1] == (-1,)
+        and request.inputs[name].tensor_shape.dim
+    }
+    declared = signature.outputs.get(output)
+    if len(asked) != 1 or declared is None or (declared.shape or ())[:1] != (-1,):
+        return []
+    try:
+        sent = messages.PredictResponse.FromString(answer).outputs[output].tensor_shape.dim
+    except DecodeError:
+        return []
+    (batch,) = asked
+    if not sent or sent[0].size == batch:
+        return []
+    return [
+        f"output {output!r} has {counted(sent[0].size, 'row')} for a request of {counted(batch, 'example')}; its "
+        f"signature {list(declared.shape or ())} allows any number: whether rows are missing is not checked"
+    ]
 
 
 def named(inquiry: Inquiry, description: Description, name: str) -> Signature:

@@ -404,4 +404,4 @@ def test_a_full_thread_pool_is_named_with_the_flag_and_a_number(tmp_path: Path) 
     (found,) = (each for each in doubts(run) if each.check == "errors")
     assert "most with RESOURCE_EXHAUSTED" in found.reason
     assert "--grpc_max_threads=256" in found.remedy
-    assert "100 users" in found.remedy
+    assert "calls in flight (up to 100)" in found.remedy

@@ -1,8 +1,12 @@
 """Before a load: what the user can mend is one line, and what a foreign server does otherwise is no reason to stop."""
 
+import re
+import socket
+import threading
 from dataclasses import replace
 from typing import Any
 
+import gevent
 import grpc
 import ml_dtypes
 import numpy as np
@@ -10,6 +14,7 @@ import pytest
 from locust.argument_parser import get_parser
 
 from bench import BenchError
+from bench.load import patience
 from bench.load.options import Options, add_arguments, read_options
 from bench.load.preflight import look
 from bench.load.sources import Source
@@ -156,3 +161,69 @@ def test_only_what_stays_so_is_refused(status: grpc.StatusCode, details: str, re
         assert status.name in warning
     with pytest.raises(BenchError, match=r"input 'x' .* is missing"):
         looked_at(foreign, pool(input="xs"))
+
+
+def test_waiting_is_told_with_its_reason_and_its_end(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A hanging server was waited for in silence."""
+    monkeypatch.setattr(patience, "PATIENCE", 0.05)
+    monkeypatch.setattr("bench.load.preflight.CONNECT_SECONDS", 1.0)
+    caplog.set_level("INFO", "bench")
+    released = threading.Event()
+
+    def slow(inputs: Arrays) -> Arrays:
+        released.wait(30)
+        return scores(inputs)
+
+    def release() -> None:
+        while "first request" not in caplog.text:
+            gevent.sleep(0.01)
+        released.set()
+
+    watch = gevent.spawn(release)
+    looked_at(replace(OWN, answer=slow), pool())
+    watch.join()
+    begin, end = (line for line in caplog.messages if "first request" in line)
+    assert re.fullmatch(r"waiting for the answer of 127\S+ to a first request of own, up to 10 s", begin)
+    assert re.fullmatch(r"waited [\d.]+ s for the answer of 127\S+ to a first request of own", end)
+    caplog.clear()
+    monkeypatch.setattr("bench.load.target.CONNECT_SECONDS", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        address = f"127.0.0.1:{mute.getsockname()[1]}"
+        with pytest.raises(BenchError, match=r"no connection within 0\.5 s"):
+            look(address, options(), {Source(USERS, 0, "Predict"): pool()})
+    assert f"waiting for a connection to {address}, up to 1 s" in caplog.messages
+
+
+@pytest.mark.parametrize(
+    ("declared", "answered", "note"),
+    [
+        ((-1, 2), (4, 2), False),
+        ((-1, 2), (1, 2), True),
+        ((-1,), (5,), True),
+        ((1, -1), (1, 7), False),
+        ((), (), False),
+        (None, (1, 2), False),
+    ],
+    ids=["a row each", "rows lack", "detections", "one row by signature", "scalar", "unknown rank"],
+)
+def test_rows_that_no_signature_asks_for_are_noted_and_not_wrong(
+    declared: tuple[int, ...] | None, answered: tuple[int, ...], note: bool
+) -> None:
+    odd = replace(
+        OWN,
+        outputs={"y": ("float", declared)},
+        answer=lambda _: {"y": np.zeros(answered, np.float32)},
+    )
+    target = looked_at(odd, pool(batch=4))
+    assert target.warnings == ()
+    texts = [text for text in target.notes if "for a request of 4 examples" in text]
+    assert len(texts) == note
+    assert len(target.notes) == note
+
+
+def test_one_note_names_the_rows_and_the_signature() -> None:
+    odd = replace(OWN, answer=lambda _: {"y": np.zeros((1, 2), np.float32)})
+    (note,) = looked_at(odd, pool(batch=4)).notes
+    assert "output 'y' has 1 row for a request of 4 examples; its signature [-1, 2] allows any number" in note

@@ -93,6 +93,20 @@ def test_a_blocked_loop_is_late_for_every_instant_that_it_missed() -> None:
     assert values["loop_delay_p50"] > 0.05
 
 
+def test_the_most_calls_in_flight_of_each_reading() -> None:
+    counts = iter([2, 7, 3, *[1] * 1000])
+    seen: list[int] = []
+    probe = LoopDelayProbe("worker 0", lambda: seen.append(next(counts)) or seen[-1])
+    while len(seen) < 3:
+        gevent.sleep(0.01)
+    most = probe.read(1.0)["in_flight_max"]
+    read = len(seen)
+    while len(seen) == read:
+        gevent.sleep(0.01)
+    assert (most, probe.read(1.0)["in_flight_max"]) == (7, 1)
+    probe.close()
+
+
 def test_a_loop_that_has_not_turned_at_all_is_not_on_time() -> None:
     probe = LoopDelayProbe("worker 0")
     time.sleep(0.1)  # blocks the loop

@@ -119,7 +119,7 @@ class Worker:
         source = f"worker {load.index}"
         start = load.run_time(0.0)
         self._telemetry = Telemetry(
-            [ProcessProbe(source), LoopDelayProbe(source)],
+            [ProcessProbe(source), LoopDelayProbe(source, lambda: load.in_flight)],
             lambda at, source, values: self._report(at - start, source, values),
         )
 
