@@ -73,14 +73,14 @@ class Population:
 
     def within(self, seconds: float) -> tuple[int, int]:
         """The least and the most requests that were answered within so many seconds (to a bucket's width, 0.1 %)."""
-        answered = _within(self.answered, seconds)
-        return answered, answered + _within(self.cancelled, seconds)
+        answered = up_to(self.answered, seconds)
+        return answered, answered + up_to(self.cancelled, seconds)
 
     def right_within(self, seconds: float) -> tuple[int, int] | None:
         """The same of those answered rightly; None where wrong answers are not told apart."""
         if self.mismatched is None:
             return None
-        wrong = _within(self.mismatched, seconds)
+        wrong = up_to(self.mismatched, seconds)
         least, most = self.within(seconds)
         return least - wrong, most - wrong
 
@@ -139,7 +139,9 @@ def _of_rank(cumulated: tuple[Ints, Ints], rank: int) -> float:
     return float(highest_ns(indices[at : at + 1])[0]) / 1e9 if at < len(indices) else math.inf
 
 
-def _within(part: Sparse, seconds: float) -> int:
-    """How many lie in buckets up to the one of this duration."""
+def up_to(part: Sparse, seconds: float) -> int:
+    """How many lie in buckets up to the one of this duration, which may be inf."""
+    if seconds == math.inf:
+        return int(part.counts.sum())
     last = int(bucket(nanoseconds([seconds]))[0])
     return int(part.counts[: np.searchsorted(part.indices, last, side="right")].sum())

@@ -23,8 +23,9 @@ from scipy.special import bdtrik, betainc, betaincinv, ndtri, stdtrit
 from bench.analysis.cells import Cell, cells
 from bench.analysis.intervals import Floats
 from bench.analysis.metrics import METRICS, Percentile
+from bench.analysis.population import NO_REQUESTS, up_to
 from bench.chunk import Key, Tally
-from bench.histogram import Histogram
+from bench.histogram import Histogram, Sparse, nearest_rank
 from bench.run import Run
 from bench.sample import CANCELLED_BY_CLIENT
 
@@ -35,6 +36,8 @@ SLOW_PARTS: Final = 20
 RESEMBLANCE: Final = 0.4
 """Lag-1 autocorrelation of the parts from which on a run counts as drifting: of 20 independent ones 1 in 30 has it."""
 MOST_LIKENESS: Final = 0.9
+JUST_BELOW: Final = 0.998
+"""Of a duration: in a bucket of the histograms below its own."""
 
 
 def effective(part: Floats, whole: Floats, confidence: float) -> float:
@@ -112,6 +115,24 @@ def ranks(q: float, count: int, independent: float, confidence: float) -> tuple[
         max(1, math.floor(low)) if bounded_below and low >= 0 else None,
         min(count, math.ceil(high) + 1) if bounded_above and high >= 0 else None,
     )
+
+
+def surely_exceeded(
+    q: float, ranks: tuple[int, int], beyond: Callable[[int], "Seconds"], confidence: float
+) -> int | None:
+    """The greatest rank between two whose duration more requests exceed, for certain, than the q-th percentile allows.
+
+    beyond: the requests that took longer than that of a rank. A percentile may be far out in the one bad second of a run,
+    where it is hardly known, and yet every second may hold more requests beyond a low bound than it allows. None: no rank.
+    """
+    found, end = ranks[0] - 1, ranks[1]
+    while end - found > 1:
+        middle = (found + end) // 2
+        part, whole = beyond(middle)
+        share = float(part.sum()) / max(1.0, float(whole.sum()))
+        sure = evidence(share, effective(part, whole, confidence), 1 - q / 100)[0] <= (1 - confidence) / 2
+        found, end = (middle, end) if sure else (found, middle)
+    return found if found >= ranks[0] else None
 
 
 def evidence(share: float, count: float, bound: float) -> tuple[float, float]:
@@ -252,25 +273,49 @@ class WithinRun:
         requests = percentile.of(self._cell)
         if not requests.count:
             return -math.inf, math.inf
-        independent = effective(*self._beyond(percentile, requests.bounds(percentile.q)[0]), confidence)
+        value = requests.bounds(percentile.q)[0]
+        # where many took as long as the percentile, those beyond it are too few to show how they cluster
+        independent = min(
+            effective(*self._beyond(percentile, seconds), confidence)
+            for seconds in (value, value * JUST_BELOW)
+        )
         low, high = ranks(percentile.q, requests.count, independent, confidence)
+        exceeded = surely_exceeded(
+            percentile.q,
+            (1 if low is None else low + 1, nearest_rank(percentile.q, requests.count)),
+            lambda rank: self._beyond(percentile, requests.of_rank(rank)[0], cancelled_within=True),
+            confidence,
+        )
+        low = low if exceeded is None else exceeded
         return (
             -math.inf if low is None else requests.of_rank(low)[0],
             math.inf if high is None else requests.of_rank(high)[1],
         )
 
-    @lru_cache(maxsize=64)  # noqa: B019  # a run's few percentiles, for as long as it is judged
-    def _beyond(self, percentile: Percentile, seconds: float) -> Seconds:
-        """Requests that took longer, or have no answer, of all that the percentile is of."""
+    def _beyond(self, percentile: Percentile, seconds: float, *, cancelled_within: bool = False) -> Seconds:
+        """Requests that took longer, or have no answer, of all that the percentile is of.
+
+        cancelled_within: a cancelled one that had waited for less would have been answered at once.
+        """
         counted = percentile.counted
-        within = {
-            second: float(histogram.count - (0 if seconds == math.inf else histogram.above(seconds)))
-            for second, histogram in self._cell.run.series(
-                percentile.kind, lambda key: key in self._cell.keys and counted.recorded(key.outcome)
-            )
-        }
         whole = self._by_second(lambda key, tally: tally.requests if counted.all(key.outcome) else 0)
-        return Seconds(whole - np.array([within.get(second, 0.0) for second in self._numbers]), whole)
+        recorded = self._durations(percentile.kind, counted.recorded)
+        within = np.array([up_to(part, seconds) for part in recorded], dtype=np.float64)
+        if (
+            cancelled_within
+            and counted.all(CANCELLED_BY_CLIENT)
+            and not counted.recorded(CANCELLED_BY_CLIENT)
+        ):
+            waited = self._durations(percentile.kind, CANCELLED_BY_CLIENT.__eq__)
+            within += [up_to(part, seconds) for part in waited]
+        return Seconds(whole - within, whole)
+
+    @lru_cache(maxsize=16)  # noqa: B019  # a run's few kinds of durations, for as long as it is judged
+    def _durations(self, kind: str, outcomes: Callable[[str], bool]) -> list[Sparse]:
+        """By second, those of the outcomes to keep."""
+        series = self._cell.run.series(kind, lambda key: key in self._cell.keys and outcomes(key.outcome))
+        each = {second: histogram.sparse() for second, histogram in series}
+        return [each.get(second, NO_REQUESTS) for second in self._numbers]
 
 
 def _mean(sums: Floats, counts: Floats, confidence: float) -> tuple[float, float]:

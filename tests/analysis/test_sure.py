@@ -214,6 +214,43 @@ def test_a_run_folder_shows_how_sure_it_is(tmp_path: Path) -> None:
         assert only.within.interval("accuracy", 0.98) is None
 
 
+def clustered(seconds: int) -> list[Chunk]:
+    """Every second a stretch of requests takes 20 ms and more; in one of them some take a second."""
+    chunks = []
+    for second in range(seconds):
+        rows = requests(second, count=500, rate=500, start=float(second), spread=0.05)
+        long = np.full(500, 0.002)
+        long[:50] = 0.02 * (1 + second / 10)
+        if second == 2:
+            long[:100] = 1.0
+        chunks.append(Chunk.of(**rows | {"done": rows["due"] + long}, keep_samples=False))
+    return chunks
+
+
+@pytest.mark.parametrize(
+    ("seconds", "limit", "outcome"),
+    [
+        (6, "p99_ms = 5", "BROKEN"),  # every second holds ten times as many beyond it as are allowed
+        (12, "p99_ms = 5", "BROKEN"),
+        (4, "p99_ms = 5", "unknown"),  # nothing shows how it varies
+        (6, "p99_ms = 500", "unknown"),  # the p99 is of one bad second
+        (12, "p90_ms = 5", "unknown"),  # about as many are beyond it as are allowed
+        (12, "p50_ms = 5", "kept"),
+        (12, "p50_ms = 1", "BROKEN"),
+    ],
+)
+def test_a_limit_that_every_second_breaks_is_broken_for_certain(
+    tmp_path: Path, seconds: int, limit: str, outcome: str
+) -> None:
+    write(tmp_path / "run", clustered(seconds))
+    (tmp_path / "limits.toml").write_text(f"[limits]\n{limit}\n")
+    judged = gate(LimitsFile.read(tmp_path / "limits.toml"), read_trials(find_runs([tmp_path / "run"])))
+    (found,) = judged.findings
+    assert found.outcome == outcome, found
+    if outcome == "BROKEN":
+        assert found.low > found.allowed, "the interval that is shown is the one that decides"
+
+
 def test_the_same_examples_again_tell_nothing_new_of_accuracy(tmp_path: Path) -> None:
     (tmp_path / "limits.toml").write_text("[limits]\naccuracy = 0.90\n")
     limits = LimitsFile.read(tmp_path / "limits.toml")

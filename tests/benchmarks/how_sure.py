@@ -207,9 +207,15 @@ def _interval(durations: Any) -> tuple[float, float]:
     ordered = np.sort(durations.ravel())
     count = len(ordered)
     value = float(ordered[math.ceil(Q / 100 * count) - 1])
-    beyond = (durations > value).sum(axis=1).astype(float)
-    independent = within_run.effective(beyond, np.full(SECONDS, float(RATE)), 0.98)
-    low, high = within_run.ranks(Q, count, independent, 0.98)
+
+    def beyond(rank: int) -> within_run.Seconds:
+        part = (durations > ordered[rank - 1]).sum(axis=1)
+        return within_run.Seconds(part.astype(float), np.full(SECONDS, float(RATE)))
+
+    at = math.ceil(Q / 100 * count)
+    low, high = within_run.ranks(Q, count, within_run.effective(*beyond(at), 0.98), 0.98)
+    exceeded = within_run.surely_exceeded(Q, (1 if low is None else low + 1, at), beyond, 0.98)
+    low = low if exceeded is None else exceeded
     luck = BETWEEN_RUNS * within_run.normal(0.98)
     return (
         -math.inf if low is None else value * math.exp(-math.hypot(math.log(ordered[low - 1] / value), luck)),
