@@ -1,6 +1,8 @@
 """Who may import whom: the house's plan as data, held against the code's own import statements."""
 
 import ast
+import functools
+import graphlib
 from pathlib import Path
 
 import pytest
@@ -68,11 +70,29 @@ ALLOWED: dict[str, set[str]] = {
     "wire.messages": set(),
     "wire.client": {"wire"},
     "wire": {"wire"},
-    "load": GROUND | {"wire", "load", "protocol", "target", "serve.launch"},
-    "serve": GROUND | {"wire", "serve", "supervision", "target"},
+    "load": GROUND | {"wire", "load", "protocol", "target", "launch.server_process"},
+    "server.net": {
+        "server.net",
+        "server.options",
+        "server.refusal",
+        "server.textproto",
+        "server.unforeseen",
+        "wire",
+    },
+    "server.models": {
+        "server.models",
+        "server.refusal",
+        "server.request_layouts",
+        "server.textproto",
+        "server.unforeseen",
+        "wire.messages",
+    },
+    "server.execution": {"server", "wire", "mnist"},
+    "server": {"server", "wire"},
+    "launch": {"launch", "config", "server.options", "server.textproto", "supervision", "target", "wire"},
     "export": GROUND | {"wire.messages", "export"},
     "experiment": GROUND
-    | {"checksums", "journal", "load", "serve", "wire", "experiment", "supervision", "jsonl", "recording"},
+    | {"checksums", "journal", "load", "launch", "wire", "experiment", "supervision", "jsonl", "recording"},
     "analysis": {
         "protocol.hints",
         "sample",
@@ -94,17 +114,17 @@ ALLOWED: dict[str, set[str]] = {
 
 HEAVY: dict[str, tuple[str, ...]] = {
     # package -> the only modules below `bench` that may import it
-    "tensorflow": ("serve.runtime", "export", "wire.messages"),
+    "tensorflow": ("server.execution.runtime", "export", "wire.messages"),
     "tensorflow_serving": ("wire.messages",),
     "keras": ("export",),
-    "grpc": ("wire.reference",),
+    "grpc": ("wire.grpcio_client",),
     "gevent": (
         "wire.client",
         "wire.keep",
         "wire.open",
         "wire.keepalive",
         "wire.link",
-        "wire.reference",
+        "wire.grpcio_client",
         "load",
     ),
     "locust": ("load",),
@@ -118,10 +138,11 @@ HEAVY: dict[str, tuple[str, ...]] = {
     "rich": ("cli", "analysis.report"),
     "psutil": ("load",),
     "pydantic": ("config",),
-    "docker": ("serve.launching.docker", "serve.launching.containers", "load.container"),
+    "docker": ("launch.docker", "launch.containers", "load.container"),
 }
 
 
+@functools.cache
 def modules() -> dict[str, Path]:
     names = {}
     for path in sorted(BENCH.rglob("*.py")):
@@ -131,7 +152,8 @@ def modules() -> dict[str, Path]:
     return names
 
 
-def imports(path: Path) -> set[str]:
+@functools.cache
+def imports(path: Path) -> frozenset[str]:
     """Every module that the file imports, wherever in it the statement stands."""
     found: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text())):
@@ -142,7 +164,7 @@ def imports(path: Path) -> set[str]:
             assert node.module
             found.add(node.module)
             found |= {f"{node.module}.{alias.name}" for alias in node.names}
-    return found
+    return frozenset(found)
 
 
 def below(name: str, rooms: set[str] | tuple[str, ...]) -> bool:
@@ -162,8 +184,40 @@ def test_imports_follow_the_plan(name: str) -> None:
         target = imported.removeprefix("bench.")
         while target not in known and "." in target:
             target = target.rpartition(".")[0]  # a name in a module
-        if target in known and target not in {"wire", "load", "serve", "analysis", "cli"}:
+        if target in known and target not in {"wire", "load", "server", "launch", "analysis", "cli"}:
             assert below(target, rule_of(name)), f"bench.{name} must not import bench.{target}"
+
+
+def imported_modules(name: str) -> set[str]:
+    """The modules below `bench` that this one imports, without the packages that they lie in."""
+    known, targets = modules(), set()
+    for imported in imports(known[name]):
+        target = imported.removeprefix("bench.")
+        while imported.startswith("bench.") and target not in known and "." in target:
+            target = target.rpartition(".")[0]
+        if target in known and known[target].name != "__init__.py":
+            targets.add(target)
+    return targets
+
+
+@pytest.mark.parametrize(
+    "package", ["", *sorted(name for name, path in modules().items() if path.stem == "__init__")]
+)
+def test_no_cycles_among_the_parts_of_a_package(package: str) -> None:
+    """Counting imports inside functions, too."""
+    if package == "__init__":
+        return
+    depth = len(package.split(".")) if package else 0
+    inside = [name for name in modules() if not package or name.startswith(package + ".")]
+    graph: dict[str, set[str]] = {}
+    for name in inside:
+        part = name.split(".")[depth]
+        graph.setdefault(part, set()).update(
+            target.split(".")[depth] for target in imported_modules(name) if target in inside
+        )
+    for part, others in graph.items():
+        others.discard(part)
+    graphlib.TopologicalSorter(graph).prepare()
 
 
 @pytest.mark.parametrize("package", HEAVY)

@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 
 from bench.analysis import intervals
 from bench.analysis.intervals import CONFIDENCE, ERROR_RATE, Estimate
-from bench.analysis.metrics import Metric
+from bench.analysis.metric import Metric
 from bench.analysis.needed import Needed, trials_needed
 
 __all__ = ["CONFIDENCE", "ERROR_RATE", "Change", "Verdict", "change", "judged_together"]

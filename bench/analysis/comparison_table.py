@@ -7,7 +7,7 @@ from typing import Any, Final
 from bench.analysis import quantities
 from bench.analysis.change import CONFIDENCE, Change
 from bench.analysis.compare import Comparison, Comparisons
-from bench.analysis.metrics import Metric
+from bench.analysis.metric import Metric
 from bench.analysis.needed import Needed
 from bench.analysis.table import Column, Table, escaped
 from bench.analysis.trials import PARTS

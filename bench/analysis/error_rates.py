@@ -14,7 +14,8 @@ import numpy as np
 
 from bench.analysis import intervals
 from bench.analysis.change import change
-from bench.analysis.metrics import METRICS, Metric
+from bench.analysis.metric import Metric
+from bench.analysis.metrics import METRICS
 
 INJECTED: Final = (1.0, 1.02, 1.05, 1.10)
 """Ratios put into the candidate, to the bad side."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
 from bench.analysis import intervals
-from bench.analysis.metrics import Metric, goodput
+from bench.analysis.metric import Metric, goodput
 from bench.analysis.needed import Needed
 from bench.analysis.population import percent
 from bench.analysis.trials import Identity, Trial

@@ -16,7 +16,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.analysis.metrics import METRICS, Metric
+from bench.analysis.metric import Metric
+from bench.analysis.metrics import METRICS
 from bench.analysis.step import FEWEST, LARGEST, by_permutation, chance, strongest_step
 from bench.analysis.trials import Identity, Trial
 

@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 
 from bench.analysis.cells import Cell, cells
-from bench.analysis.metrics import GOODPUT_RATE
+from bench.analysis.metric import GOODPUT_RATE
 from bench.analysis.trials import Trial
 from bench.histogram import Histogram
 from bench.run import Run

@@ -13,7 +13,8 @@ from bench.analysis.finding import Finding, Limit, Outcome, judged, outcome_of, 
 from bench.analysis.in_time import of_only_pair
 from bench.analysis.intervals import ERROR_RATE, Estimate
 from bench.analysis.limit_of_share import PROPORTIONS, by_counts, by_examples
-from bench.analysis.metrics import GOODPUT, GOODPUT_RATE, METRICS, Metric
+from bench.analysis.metric import GOODPUT, GOODPUT_RATE, Metric
+from bench.analysis.metrics import METRICS
 from bench.analysis.needed import trials_needed
 from bench.analysis.population import NOT_DETERMINED
 from bench.analysis.trials import Identity, OneRun, Trial

@@ -7,7 +7,7 @@ from typing import Final
 
 from bench.analysis import within_run
 from bench.analysis.finding import Finding, Limit, judged, outcome_of, unknown
-from bench.analysis.metrics import GOODPUT
+from bench.analysis.metric import GOODPUT
 from bench.analysis.trials import Identity, Trial
 from bench.wording import counted
 

@@ -14,7 +14,8 @@ from bench.analysis.checks import doubts
 from bench.analysis.doubt import Doubt
 from bench.analysis.groups import Group, Member, groups
 from bench.analysis.groups import plain as plain_group
-from bench.analysis.metrics import PERCENTILES, label, reasons_of, share, values_of
+from bench.analysis.metric import PERCENTILES, label, share
+from bench.analysis.metrics import reasons_of, values_of
 from bench.analysis.population import Population, Reason
 from bench.analysis.reconciliation import Split, split
 from bench.analysis.sample_size import samples_needed

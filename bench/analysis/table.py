@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from bench.analysis import quantities
-from bench.analysis.metrics import GOODPUT, GOODPUT_RATE, PERCENTILES, label
+from bench.analysis.metric import GOODPUT, GOODPUT_RATE, PERCENTILES, label
 from bench.analysis.population import NOT_DETERMINED, NOT_REACHED, percent
 from bench.analysis.quantities import Unit
 from bench.analysis.report import Line, Report, RunReport, doubts_told, labels, plain

@@ -7,7 +7,7 @@ from typing import Any, Final
 import numpy as np
 
 from bench.analysis.cells import cpu_steps, observations
-from bench.analysis.metrics import supported_percentile
+from bench.analysis.metric import supported_percentile
 from bench.analysis.sample_size import samples_needed
 from bench.chunk import Key
 from bench.histogram import BUCKETS, Floats, Histogram, Ints, bucket, nanoseconds

@@ -22,7 +22,8 @@ from scipy.special import bdtrik, betainc, betaincinv, ndtri, stdtrit
 
 from bench.analysis.cells import Cell, cells
 from bench.analysis.intervals import Floats
-from bench.analysis.metrics import METRICS, Percentile
+from bench.analysis.metric import Percentile
+from bench.analysis.metrics import METRICS
 from bench.analysis.population import NO_REQUESTS, up_to
 from bench.chunk import Key, Tally
 from bench.histogram import Histogram, Sparse, nearest_rank

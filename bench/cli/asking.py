@@ -11,7 +11,7 @@ from bench import BenchError
 from bench.load.options import metadata_of, tls_of
 from bench.load.target import address_of
 from bench.target.inquiry import Inquiry
-from bench.wire.client import open_channel
+from bench.wire.transports import open_channel
 
 _PEM: Final = click.Path(exists=True, dir_okay=False)
 

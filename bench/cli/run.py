@@ -24,7 +24,7 @@ from bench.experiment.preflight import refused
 from bench.experiment.runner import Runner
 from bench.experiment.trial import Generator, Local
 from bench.journal import Ended
-from bench.serve.launching.remote import described
+from bench.launch.remote import described
 from bench.wording import counted
 
 NOT_ALL = 3

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from bench import __version__
-from bench.serve.options import Options, check
+from bench.server.options import Options, check
 
 
 def _declared(each: "dataclasses.Field[Any]", kind: Any) -> Callable[[Any], Any]:
@@ -52,11 +52,11 @@ def serve(show_version: bool, **flags: Any) -> int:
     if show_version:
         _print_versions(options)
         return 0
-    from bench.serve import embedded, logs, processes
+    from bench.server import logs, process, processes
 
     check(options)
     logs.configure(options.log_format)
-    return processes.serve(options) if options.processes > 1 else embedded.serve(options)
+    return processes.serve(options) if options.processes > 1 else process.serve(options)
 
 
 def _print_versions(options: Options) -> None:

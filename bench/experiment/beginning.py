@@ -14,7 +14,7 @@ from bench.experiment.folder import Folder
 from bench.experiment.plan import Trial, predicted_seconds, trials
 from bench.experiment.runner import description, digest
 from bench.journal import DESCRIPTION
-from bench.serve.launching.kinds import check, lacking
+from bench.launch.kinds import check, lacking
 
 
 class Prepared(NamedTuple):

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from bench.config.experiment import Study
 from bench.experiment.plan import Trial, load_of
-from bench.serve.launching.running import Running
+from bench.launch.running import Running
 from bench.wire.dial import TLS
 
 Option = str | int | float | bool | None

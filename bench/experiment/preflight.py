@@ -17,7 +17,7 @@ from bench.config.experiment import Study
 from bench.experiment.order import cell_options, server_options
 from bench.experiment.plan import Cell, Trial
 from bench.experiment.trial import arguments_of
-from bench.serve.launching.running import Running
+from bench.launch.running import Running
 
 _SECONDS: Final = 120.0
 """For all cells together; the trials say themselves what could not be said in this time."""

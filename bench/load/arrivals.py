@@ -14,7 +14,7 @@ from bench.load.pacing import Timer
 from bench.schedule import Open, held, message_indices, open_sequence
 from bench.schedule.rates import Floats
 from bench.schedule.trace import Trace
-from bench.wire.client import Reply
+from bench.wire.reply import Reply
 
 WINDOW_SECONDS: Final = 0.1
 """Instants are generated at most so far ahead, and a change of users takes so long to be heeded."""

@@ -18,11 +18,11 @@ from typing import Any, Final
 import psutil
 
 from bench import BenchError
+from bench.launch import server_process
 from bench.load import machine
 from bench.load.ceiling import Calibration, Lag, software
 from bench.run import Run
 from bench.sample import UNSENT
-from bench.serve import launch
 from bench.wording import counted
 
 USERS: Final = (16, 64, 256)
@@ -50,7 +50,7 @@ def calibrate(subject: Subject, say: Callable[[str], None], *, seconds: int = 4)
     Raises BenchError where the scenario cannot be run.
     """
     server_flags = ["--backend", "null", "--reply_examples", str(subject.batch)]
-    with launch.embedded(server_flags) as server, tempfile.TemporaryDirectory() as folder:
+    with server_process.embedded(server_flags) as server, tempfile.TemporaryDirectory() as folder:
         bench = _Bench(subject, server, Path(folder), seconds)
         say("one user alone")
         floor_p50, floor_p99 = bench.closed(1).run.histogram("service").percentiles([50, 99]).tolist()
@@ -100,7 +100,7 @@ class _Bench:
     """Runs Locust against the null server."""
 
     subject: Subject
-    server: launch.Server
+    server: server_process.Server
     folder: Path
     seconds: int
 

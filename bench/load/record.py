@@ -13,7 +13,7 @@ from bench.load.failures import Failures, Kind
 from bench.load.validate import UNKNOWN, Checker
 from bench.payload import Pool
 from bench.sample import CANCELLED_STATUS
-from bench.wire.client import Reply
+from bench.wire.reply import Reply
 from bench.wire.unary import CANCELLED
 
 CAP_REACHED: Final = "the cap on requests in flight was reached"

@@ -24,10 +24,10 @@ from bench.load.http_answers import error_text, read_answer
 from bench.load.record import Recorder
 from bench.payload import Pool, array_of, tensor_of
 from bench.payload.tensors import as_bytes
-from bench.wire.client import Reply
 from bench.wire.dial import Address, ConnectError
 from bench.wire.messages import PredictRequest, PredictResponse
 from bench.wire.open import connect_first
+from bench.wire.reply import Reply
 
 _CODES: Final = {
     400: 3,

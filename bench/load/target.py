@@ -10,15 +10,16 @@ from typing import Any
 from google.protobuf import text_format
 
 from bench import BenchError
+from bench.launch import server_process
 from bench.load.options import Options
 from bench.load.site import METRICS_PATH, Site
 from bench.load.sources import Source
 from bench.load.validate import Declared
 from bench.payload import Asked, Pool
-from bench.serve import launch
 from bench.target.preflight import DEFAULT_SIGNATURE
 from bench.wire import messages
-from bench.wire.client import Channel, open_channel
+from bench.wire.client import Channel
+from bench.wire.transports import open_channel
 
 CONNECT_SECONDS = 5.0
 
@@ -61,7 +62,7 @@ class EmbeddedServer:
             say("starting the embedded server")
             # should this process be killed, the server is the one that is left to tidy up
             tidy = ["--remove_with_parent", folder]
-            server = stack.enter_context(launch.embedded([*arguments, *tidy]))
+            server = stack.enter_context(server_process.embedded([*arguments, *tidy]))
             self._stack = stack.pop_all()
         self.address: str = server.address
         self.rest = server.rest

@@ -23,8 +23,8 @@ from bench.load.site import Served, Site
 from bench.load.target import address_of
 from bench.payload import Pool
 from bench.schedule import Closed, Open
-from bench.wire.client import Reply
 from bench.wire.messages import PREDICT
+from bench.wire.reply import Reply
 
 UNAVAILABLE = 14
 DOWN_SECONDS = 0.01

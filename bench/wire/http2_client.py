@@ -16,8 +16,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from bench.wire import frames, unary
-from bench.wire.answers import likeness, take
 from bench.wire.exchange import Exchange
+from bench.wire.fast_replies import likeness, take
 from bench.wire.frames import (
     CANCEL,
     DATA,

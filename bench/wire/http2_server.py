@@ -13,7 +13,6 @@ import sys
 from typing import Final
 
 from bench.wire import frames, unary
-from bench.wire.bursts import Alike, Burst, Finder
 from bench.wire.frames import (
     DATA,
     END_STREAM,
@@ -34,6 +33,7 @@ from bench.wire.header_blocks import HeaderDecoder
 from bench.wire.http2 import LARGEST_LIST, OWN_FRAME, Connection
 from bench.wire.incoming import EndedEarly, FieldBudget, Incoming
 from bench.wire.replies import Replies
+from bench.wire.request_rows import Alike, Burst, Finder
 from bench.wire.unary import PREFIX, MessageError, Request, RequestBlock
 
 _SPECIAL: Final = frames.PADDED | frames.END_HEADERS | frames.PRIORITISED

@@ -12,9 +12,9 @@ from typing import Final
 import numpy as np
 
 from bench.wire import frames, unary
-from bench.wire.bursts import Alike, Bytes, number_frames
 from bench.wire.frames import DATA, HEAD_SIZE, HEADERS
 from bench.wire.header_blocks import literal
+from bench.wire.request_rows import Alike, Bytes, number_frames
 from bench.wire.unary import PREFIX
 
 _NO_TABLE: Final = b"\x20"

@@ -10,7 +10,7 @@ import pytest
 
 from bench.analysis.answers.answer import Answer
 from bench.analysis.answers.questions import answers
-from bench.serve import launch
+from bench.launch import server_process
 from tests.cli.inside import bench
 from tests.load.locust_runs import locust
 from tests.recorded import requests, seconds, write
@@ -101,9 +101,9 @@ def test_it_has_to_last_and_to_end(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[launch.Server]:
+def server() -> Iterator[server_process.Server]:
     """Answers with the digit's label after 2 ms."""
-    with launch.embedded(["--backend", "synthetic", "--model_name", "mnist"]) as launched:
+    with server_process.embedded(["--backend", "synthetic", "--model_name", "mnist"]) as launched:
         yield launched
 
 
@@ -117,7 +117,7 @@ def server() -> Iterator[launch.Server]:
     ],
 )
 def test_the_scenarios_end_with_a_verdict(
-    server: launch.Server, tmp_path: Path, scenario: str, arguments: list[str], expected: str
+    server: server_process.Server, tmp_path: Path, scenario: str, arguments: list[str], expected: str
 ) -> None:
     limits = ["--host", server.address, "-t", "4s", "--min-duration", "3"]
     done = locust(tmp_path, *limits, *arguments, scenario=f"scenarios/mlperf_{scenario}.py")

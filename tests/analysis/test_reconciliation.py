@@ -24,11 +24,11 @@ from bench.analysis.table import markdown
 from bench.chunk import Chunk
 from bench.cli.tables import show_report
 from bench.config.servers import read_servers
+from bench.launch.kinds import launched
+from bench.launch.running import Running, Served
 from bench.load.counters import counters
 from bench.load.site import exported
 from bench.run import Run
-from bench.serve.launching.kinds import launched
-from bench.serve.launching.running import Running, Served
 from tests.analysis.delay_line import delay_line
 from tests.load.locust_runs import locust
 from tests.recorded import requests, write

@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import kstest
 
+from bench.launch import server_process
 from bench.run import Run
 from bench.schedule import Poisson, times
 from bench.schedule.rates import Floats
-from bench.serve import launch
 from tests.load.locust_runs import locust
 
 SCENARIO = "scenarios/mnist_open.py"
@@ -88,7 +88,7 @@ HEADINGS = (
 def main(seconds: int, rates: list[float]) -> None:
     processors = sorted(os.sched_getaffinity(0))
     table = [HEADINGS, tuple("---:" for _ in HEADINGS)]
-    with launch.embedded(["--backend", "null"]) as server, tempfile.TemporaryDirectory() as folder:
+    with server_process.embedded(["--backend", "null"]) as server, tempfile.TemporaryDirectory() as folder:
         os.sched_setaffinity(server.pid, processors[:1])
         os.sched_setaffinity(0, processors[1:])  # what is started from here on inherits it
         for number, rate in enumerate(rates):

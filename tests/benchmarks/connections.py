@@ -24,9 +24,9 @@ from typing import NamedTuple
 import grpc
 
 from bench.analysis.checks import doubts
+from bench.launch import server_process
 from bench.run import Run
-from bench.serve import launch
-from bench.serve.null import canned_reply
+from bench.server.api.null import canned_reply
 from tests.load.locust_runs import command
 from tests.wire.certificates import Certificates, issue
 from tests.wire.native import running
@@ -76,7 +76,7 @@ def behind_nginx(name: str, rules: str, *options: str) -> None:
 @contextlib.contextmanager
 def model_server(bind: str = "127.0.0.1") -> Iterator[str]:
     arguments = ["--backend", "null", "--bind", bind]
-    with launch.embedded(arguments) as server:
+    with server_process.embedded(arguments) as server:
         yield server.address
 
 

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bench.analysis.checks import doubts
+from bench.launch import server_process
 from bench.load.calibrate import Subject, calibrate
 from bench.run import Run
-from bench.serve import launch
 from tests.load.locust_runs import ROOT
 
 SECONDS = 8
@@ -101,7 +101,7 @@ def cases(ceiling: float) -> list[Case]:
 
 
 def measure(
-    server: launch.Server, folder: Path, rate: float, disturb: Disturb, seconds: int = SECONDS
+    server: server_process.Server, folder: Path, rate: float, disturb: Disturb, seconds: int = SECONDS
 ) -> Run:
     """One run of the open-loop scenario."""
     scenario = ["-f", str(ROOT / "scenarios/mnist_open.py"), "--headless", "--only-summary"]
@@ -134,7 +134,7 @@ def measure(
 
 def main(rounds: int, known: float | None) -> int:
     wrong = 0
-    with launch.embedded(["--backend", "null"]) as server, tempfile.TemporaryDirectory() as folder:
+    with server_process.embedded(["--backend", "null"]) as server, tempfile.TemporaryDirectory() as folder:
         most = known or calibrate(Subject(), print, seconds=3).open_per_second
         processors = sorted(os.sched_getaffinity(0))
         os.sched_setaffinity(server.pid, processors[:1])

@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 from bench.analysis.checks import doubts
-from bench.serve import launch
+from bench.launch import server_process
 from tests.load.falsifier import Kind, falsifier
 from tests.load.locust_runs import locust
 
@@ -24,7 +24,7 @@ def main(seconds: int) -> int:
         arguments = ["--backend", "synthetic", "--model_name", "mnist"]
         with (
             tempfile.TemporaryDirectory() as folder,
-            launch.embedded(arguments) as server,
+            server_process.embedded(arguments) as server,
             falsifier(server.address, EVERY if kind else 10**9, kind or ("flip",)) as proxy,
         ):
             done = locust(

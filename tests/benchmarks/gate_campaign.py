@@ -57,8 +57,8 @@ def record(folder: Path, seconds: float, sides: Sequence[str]) -> None:
     began = time.monotonic()
     from bench.load.users import PredictUser  # noqa: F401  # gevent has to patch the standard library first
     from bench.config.servers import read_servers  # isort: skip
-    from bench.serve.launching.kinds import launched  # isort: skip
-    from bench.serve.launching.running import Served  # isort: skip
+    from bench.launch.kinds import launched  # isort: skip
+    from bench.launch.running import Served  # isort: skip
 
     folder.mkdir(parents=True, exist_ok=True)
     done = [json.loads(path.read_text())["experiment"]["block"] for path in folder.glob("*/manifest.json")]

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from bench.analysis.reconciliation import Split, split
 from bench.config.servers import read_servers
+from bench.launch.kinds import launched
+from bench.launch.running import Served
 from bench.load.site import exported
-from bench.serve.launching.kinds import launched
-from bench.serve.launching.running import Served
 from tests.analysis.delay_line import delay_line
 from tests.load.locust_runs import locust
 

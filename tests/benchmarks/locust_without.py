@@ -18,7 +18,7 @@ from locust import events
 
 from bench.load import session
 from bench.load.record import Recorder
-from bench.wire.client import Reply
+from bench.wire.reply import Reply
 from scenarios.mnist import Mnist
 from scenarios.mnist_open import MnistOpen
 

@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 from google.protobuf import text_format
 
-from bench.serve import launch
-from bench.serve.null import canned_reply
-from bench.serve.textproto import SSLConfig
+from bench.launch import server_process
+from bench.server.api.null import canned_reply
+from bench.server.textproto import SSLConfig
 from tests.wire.native import build, missing, started
 
 
@@ -53,7 +53,7 @@ def null(folder: Path, cpu: int, tls: bool) -> Iterator[Target]:
         config = folder / "ssl.config"
         config.write_text(text_format.MessageToString(SSLConfig(server_key=pem, server_cert=pem)))
         arguments += ["--ssl_config_file", str(config)]
-    with launch.embedded(arguments, cpus=[cpu]) as server:
+    with server_process.embedded(arguments, cpus=[cpu]) as server:
         yield Target(server.address, server.pid)
 
 

@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 
 from bench.payload import predict_request
-from bench.serve import model_config
-from bench.serve.loading import Options
-from bench.serve.prediction import Predictions, stack
-from bench.serve.repository import Repository
+from bench.server.api.prediction import Predictions, stack
+from bench.server.models import model_config
+from bench.server.models.loading import Options
+from bench.server.models.repository import Repository
 from bench.wire.messages import PredictRequest, PredictResponse
-from tests.serve.numpy_models import load, write
+from tests.server.numpy_models import load, write
 
 ROUNDS = 7
 REQUESTS = 256

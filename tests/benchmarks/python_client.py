@@ -25,8 +25,8 @@ def drive(
 ) -> dict[str, Any]:
     import gevent
 
-    from bench.wire.client import open_channel
     from bench.wire.dial import TLS
+    from bench.wire.transports import open_channel
 
     tls = None if folder is None else TLS(ca=folder / "ca.pem")
     channel = open_channel(transport, address, tls=tls)

@@ -19,8 +19,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from bench.launch import server_process
 from bench.run import Run, find_runs
-from bench.serve import launch
 from tests.load.locust_runs import ROOT
 
 LOADS = {
@@ -80,7 +80,7 @@ def main(rounds: int, seconds: int, known: Path | None, only: str) -> None:
         for line in known.read_text().splitlines():
             title, cycles = json.loads(line)
             found[title] += [Cycle(*cycle) for cycle in cycles]
-    with launch.embedded(["--backend", "null"]) as server, tempfile.TemporaryDirectory() as name:
+    with server_process.embedded(["--backend", "null"]) as server, tempfile.TemporaryDirectory() as name:
         os.sched_setaffinity(server.pid, processors[:1])
         os.sched_setaffinity(0, processors[1:])  # what is started from here on inherits it
         for number in range(rounds):

@@ -26,8 +26,8 @@ from typing import Any
 
 import grpc
 
-from bench.serve import launch
-from bench.serve.launch import Server
+from bench.launch import server_process
+from bench.launch.server_process import Server
 from bench.wire import frames, messages
 from tests.benchmarks.asking import Ask, gather, pool_of
 from tests.benchmarks.clients import Load, write_request
@@ -61,7 +61,7 @@ def served(
     own = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {SERVER} if pinned else own)
     try:
-        launched = launch.embedded([f"--model_config_file={config}", *flags])
+        launched = server_process.embedded([f"--model_config_file={config}", *flags])
         server = launched.__enter__()
     finally:
         os.sched_setaffinity(0, own)
@@ -180,7 +180,7 @@ def null_server() -> Iterator[Server]:
     os.sched_setaffinity(0, {SERVER})
     with contextlib.ExitStack() as stack:
         try:
-            server = stack.enter_context(launch.embedded(["--backend=null"]))
+            server = stack.enter_context(server_process.embedded(["--backend=null"]))
         finally:
             os.sched_setaffinity(0, own)
         yield server

@@ -23,7 +23,8 @@ import gevent
 import gevent.event
 
 from bench.wire import frames
-from bench.wire.client import Channel, Reply
+from bench.wire.client import Channel
+from bench.wire.reply import Reply
 from bench.wire.unary import DEADLINE_EXCEEDED, Request
 from tests.wire.servers import Peer, Server
 

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from bench import mnist
-from bench.serve import launch
+from bench.launch import server_process
 
 DIGITS = mnist.load("test")
 COUNT = 12
@@ -33,7 +33,7 @@ def host(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str
     config = tmp_path_factory.mktemp("more") / "models.config"
     config.write_text("model_config_list {\n" + "\n".join(entries) + "\n}\n")
     flags = ["--model_config_file", str(config), "--allow_version_labels_for_unavailable_models=true"]
-    with launch.embedded(flags) as server:
+    with server_process.embedded(flags) as server:
         yield server.address
 
 

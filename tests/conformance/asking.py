@@ -13,7 +13,7 @@ from typing import Any
 import grpc
 from google.protobuf import text_format
 
-from bench.serve.health import CHECK, HealthCheckRequest, HealthCheckResponse
+from bench.server.api.health import CHECK, HealthCheckRequest, HealthCheckResponse
 from bench.wire import messages
 
 CASES = Path(__file__).with_name("cases")

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from packaging.specifiers import SpecifierSet
 
-from bench.serve import launch
+from bench.launch import server_process
 
 pytest.register_assert_rewrite("tests.conformance.asking")
 
@@ -112,7 +112,7 @@ def target(request: pytest.FixtureRequest) -> Iterator[Target]:
             yield reached
         return
     models = request.getfixturevalue("conformance_models")
-    with launch.embedded(arguments(models)) as server, Target(server.address, server.rest) as reached:
+    with server_process.embedded(arguments(models)) as server, Target(server.address, server.rest) as reached:
         await_versions(reached)
         yield reached
 
@@ -128,7 +128,7 @@ def batching_target(
     parameters = tmp_path_factory.mktemp("batching") / "batching.config"
     parameters.write_text("max_batch_size { value: 4 } batch_timeout_micros { value: 1000 }\n")
     flags = [*arguments(models), "--enable_batching=true", f"--batching_parameters_file={parameters}"]
-    with launch.embedded(flags) as server, Target(server.address, server.rest) as reached:
+    with server_process.embedded(flags) as server, Target(server.address, server.rest) as reached:
         await_versions(reached)
         yield reached
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from bench.serve import launch
+from bench.launch import server_process
 from tests.conformance.asking import Target, cases, check_rest, check_rpc
 from tests.conformance.conftest import arguments, await_versions, skip_unless_it_holds
 
@@ -43,7 +43,10 @@ def test_models(case: dict[str, Any], target: Target) -> None:
 @pytest.mark.parametrize("case", [c for c in cases("models.toml") if "spoils" in c], ids=_named)
 def test_what_spoils_a_server(case: dict[str, Any], conformance_models: Path) -> None:
     """Each on a server of its own."""
-    with launch.embedded(arguments(conformance_models)) as server, Target(server.address, None) as target:
+    with (
+        server_process.embedded(arguments(conformance_models)) as server,
+        Target(server.address, None) as target,
+    ):
         await_versions(target)
         check_rpc(case, target)
 

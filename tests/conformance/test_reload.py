@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from google.protobuf import text_format
 
-from bench.serve import launch
+from bench.launch import server_process
 from bench.wire import messages
 from tests.conformance.asking import Target
 from tests.conformance.conftest import LIMIT, arguments, await_versions
@@ -27,7 +27,7 @@ def own(
     text = (folder / "models.config").read_text().replace(str(conformance_models), str(folder))
     (folder / "models.config").write_text(text)
     flags = [*arguments(folder), "--file_system_poll_wait_seconds=0.05"]
-    with launch.embedded(flags) as server, Target(server.address, server.rest) as target:
+    with server_process.embedded(flags) as server, Target(server.address, server.rest) as target:
         await_versions(target)
         yield target, folder
 
@@ -161,7 +161,7 @@ def test_the_config_file_is_read_again(tmp_path: Path) -> None:
 
     publish("first")
     flags = ["--backend=synthetic", f"--model_config_file={file}", "--model_config_file_poll_wait_seconds=1"]
-    with launch.embedded(flags) as server, Target(server.address, None) as target:
+    with server_process.embedded(flags) as server, Target(server.address, None) as target:
         assert target.versions("first") == {1: "AVAILABLE"}
         publish("second")
         until(

@@ -21,9 +21,9 @@ from bench.experiment.master import Master
 from bench.experiment.order import Order
 from bench.experiment.plan import trials
 from bench.experiment.trial import Failed
+from bench.launch.binary import free_port
+from bench.launch.running import Running
 from bench.run import Run
-from bench.serve.launching.binary import free_port
-from bench.serve.launching.running import Running
 from tests.experiment.experiments import ROOT, bench_run, manifests, only_folder, write
 
 WORKERS = 2

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
+from bench.launch import server_process
 from bench.run import Run
-from bench.serve import launch
 from tests.experiment.experiments import bench_run, only_folder, write
 from tests.wire.proxies import free_port
 
@@ -78,7 +78,7 @@ def test_a_dry_run_looks_at_servers_that_run_already(tmp_path: Path) -> None:
     path = experiment(tmp_path, "", "")
     (tmp_path / "own.py").write_text((tmp_path / "own.py").read_text().replace('"images":', '"image":'))
     arguments = ["--backend", "synthetic", "--model_name", "mnist", "--service-time", "constant(1ms)"]
-    with launch.embedded(arguments) as server:
+    with server_process.embedded(arguments) as server:
         (tmp_path / "servers.toml").write_text(
             f'[servers.quick]\nkind = "remote"\naddress = "{server.address}"\n'
         )
@@ -92,7 +92,7 @@ def test_a_dry_run_waits_for_no_server_and_no_version(tmp_path: Path) -> None:
     """It waited `ready_seconds` for each remote server that lacked a version, 120 by default."""
     path = experiment(tmp_path, "", "")
     arguments = ["--backend", "synthetic", "--model_name", "mnist", "--service-time", "constant(1ms)"]
-    with launch.embedded(arguments) as server:
+    with server_process.embedded(arguments) as server:
         places = {"quick": server.address, "gone": f"127.0.0.1:{free_port()}"}
         tables = [
             f'[servers.{name}]\nkind = "remote"\naddress = "{address}"\nready_seconds = 1e6\n'

@@ -13,7 +13,7 @@ import pytest
 from bench import BenchError, mnist
 from bench.export.digits import PAIR, Warmup
 from bench.payload import array_of
-from bench.serve import tfrecord
+from bench.server import tfrecord
 from bench.wire.messages import PredictionLog, SavedModel, types_pb2
 
 EXPORTS = """

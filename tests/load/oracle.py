@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.histogram import nearest_rank
+from bench.launch import server_process
 from bench.run import Run
-from bench.serve import launch
 from tests.load.locust_runs import locust
 
 Floats = NDArray[np.float64]
@@ -84,14 +84,14 @@ class Row(NamedTuple):
 
 
 @contextmanager
-def stalling(setting: Setting, log: Path | None = None) -> Iterator[launch.Server]:
+def stalling(setting: Setting, log: Path | None = None) -> Iterator[server_process.Server]:
     """The server of a setting."""
     arguments = ["--backend", "synthetic", "--model_name", "mnist"]
     arguments += ["--service-time", f"constant({setting.service * 1e6:.0f}us)"]
     arguments += ["--stall", f"{setting.hold * 1e3:.0f}ms/{setting.every * 1e3:.0f}ms"]
     if log is not None:
         arguments += ["--call-log", str(log)]
-    with launch.embedded(arguments) as server:
+    with server_process.embedded(arguments) as server:
         yield server
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from bench.load.arrivals import BURST, WHOLE, Arrivals, Division, Lane, Part
 from bench.schedule import Constant, Open, Poisson, Steps, Trace, message_indices, times
-from bench.wire.client import Reply
+from bench.wire.reply import Reply
 
 SEED = 5
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bench.analysis.checks import doubts
-from bench.serve import launch
+from bench.launch import server_process
 from tests.cli.inside import bench
 from tests.load.locust_runs import start, until_recorded
 from tests.wire.proxies import needs, nginx
@@ -16,7 +16,7 @@ from tests.wire.proxies import needs, nginx
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
     with (
-        launch.embedded(["--backend", "null"]) as server,
+        server_process.embedded(["--backend", "null"]) as server,
         nginx(server.address, "keepalive_requests 20;") as behind,
     ):
         yield behind

@@ -13,11 +13,11 @@ from bench import BenchError
 from bench.analysis.checks import doubts
 from bench.analysis.client import CPU_SHARE
 from bench.cli.calibrate import calibrate as command
+from bench.launch import server_process
 from bench.load import calibrate as measuring
 from bench.load import ceiling, machine
 from bench.load.calibrate import Subject, calibrate
 from bench.load.ceiling import Calibration, Lag
-from bench.serve import launch
 from tests.load.locust_runs import locust
 
 
@@ -139,7 +139,7 @@ def test_a_scenario_that_cannot_be_run_is_one_line(tmp_path: Path) -> None:
 
 def test_later_runs_know_the_ceiling_and_doubt_themselves_near_it(tmp_path: Path) -> None:
     ceiling.save(known(requests_per_second=40.0))
-    with launch.embedded(["--backend", "null"]) as server:
+    with server_process.embedded(["--backend", "null"]) as server:
         done = locust(tmp_path / "results", "--host", server.address, "-u", "1", "-t", "1s")
     run = done.run()
     assert run.manifest["ceiling"] == {
@@ -161,7 +161,7 @@ def test_an_open_loop_has_a_ceiling_of_its_own(tmp_path: Path) -> None:
     assert known(lags=(replace(at_10k, cpu=0.1),)).open_per_second == 50_000, "no more than a closed loop"
     assert math.isnan(known(lags=()).open_per_second)
     ceiling.save(known(lags=(replace(at_10k, rate=100.0, cpu=0.85),)))
-    with launch.embedded(["--backend", "null"]) as server:
+    with server_process.embedded(["--backend", "null"]) as server:
         arguments = ["--host", server.address, "--schedule", "poisson:80", "-t", "2s"]
         run = locust(tmp_path / "results", *arguments, scenario="scenarios/mnist_open.py").run()
     assert run.manifest["ceiling"]["each"] == pytest.approx(100)

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bench.launch import server_process
 from bench.run import Run
-from bench.serve import launch
 from tests.load.locust_runs import ROOT, at_rate, check_plan, manifest, run_folder, wait_for
 from tests.recorded import KEPT
 
@@ -24,9 +24,9 @@ SECONDS = 60
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[launch.Server]:
+def server() -> Iterator[server_process.Server]:
     """Answers at once."""
-    with launch.embedded(["--backend", "null"]) as launched:
+    with server_process.embedded(["--backend", "null"]) as launched:
         yield launched
 
 
@@ -89,7 +89,7 @@ def sent_alone(folder: Path, worker: int) -> bool:
 
 
 def test_the_web_form_sets_the_rate_through_the_users(
-    server: launch.Server, tmp_path: Path, started: Start
+    server: server_process.Server, tmp_path: Path, started: Start
 ) -> None:
     port = free_port()
     results = tmp_path / "results"
@@ -132,7 +132,7 @@ def test_the_web_form_sets_the_rate_through_the_users(
 
 
 def test_a_late_worker_takes_its_share_and_a_killed_one_leaves_its_own_to_others(
-    server: launch.Server, tmp_path: Path, started: Start
+    server: server_process.Server, tmp_path: Path, started: Start
 ) -> None:
     port = free_port()
     results = tmp_path / "results"

@@ -13,8 +13,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from bench.launch import server_process
 from bench.run import Run
-from bench.serve import launch
 from tests.load.locust_runs import finish, free_port, locust, manifest, start, wait_for_folder
 
 SECONDS = 60
@@ -41,9 +41,9 @@ class Quick(PredictUser):
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[launch.Server]:
+def server() -> Iterator[server_process.Server]:
     """Answers at once."""
-    with launch.embedded(["--backend", "null"]) as launched:
+    with server_process.embedded(["--backend", "null"]) as launched:
         yield launched
 
 
@@ -82,7 +82,9 @@ def wait_for(what: Callable[[], object], seconds: float = SECONDS) -> None:
         time.sleep(0.05)
 
 
-def test_workers_end_with_a_killed_master_without_a_word(server: launch.Server, tmp_path: Path) -> None:
+def test_workers_end_with_a_killed_master_without_a_word(
+    server: server_process.Server, tmp_path: Path
+) -> None:
     process = start(tmp_path, "--host", server.address, "-u", "4", "-r", "4", "--processes", "2")
     folder = wait_for_folder(tmp_path, process, workers=2)
     workers = psutil.Process(process.pid).children()
@@ -95,7 +97,7 @@ def test_workers_end_with_a_killed_master_without_a_word(server: launch.Server, 
 
 
 def test_a_worker_that_leaves_in_order_before_the_end_is_reported(
-    server: launch.Server, tmp_path: Path
+    server: server_process.Server, tmp_path: Path
 ) -> None:
     process = start(tmp_path, "--host", server.address, "-u", "4", "-r", "4", "--processes", "2")
     folder = wait_for_folder(tmp_path, process, workers=2)
@@ -143,7 +145,9 @@ def test_a_fork_ends_with_its_parent_wherever_it_stands(system: str) -> None:
         wait_for(lambda: ended(child), seconds=20)
 
 
-def test_workers_that_joined_a_master_end_when_it_is_killed(server: launch.Server, tmp_path: Path) -> None:
+def test_workers_that_joined_a_master_end_when_it_is_killed(
+    server: server_process.Server, tmp_path: Path
+) -> None:
     port = str(free_port())
     token = {"BENCH_WORKER_TOKEN": "a secret of the tests"}
     bind = ["--master", "--expect-workers", "2", "--master-bind-port", port]
@@ -218,7 +222,7 @@ def test_ctrl_c_during_the_imports_shows_no_traceback(tmp_path: Path) -> None:
 
 def test_ctrl_c_again_and_again_leaves_a_readable_folder(tmp_path: Path) -> None:
     hanging = ["--backend", "synthetic", "--model_name", "mnist", "--service-time", "constant(60s)"]
-    with launch.embedded([*hanging, "--drain_seconds", "0"]) as server:
+    with server_process.embedded([*hanging, "--drain_seconds", "0"]) as server:
         process = start(tmp_path, "--host", server.address, "-u", "2", "-r", "2", "--deadline", "30")
         wait_for(lambda: list(tmp_path.glob("*/telemetry.jsonl")))
         while process.poll() is None:
@@ -240,7 +244,7 @@ os.execv(sys.argv[1], sys.argv[1:])
 
 @pytest.mark.parametrize("processes", [[], ["--processes", "2"]])
 def test_a_run_that_cannot_be_written_any_more_ends_with_one_line(
-    server: launch.Server, tmp_path: Path, processes: list[str]
+    server: server_process.Server, tmp_path: Path, processes: list[str]
 ) -> None:
     """A file that may not grow stands for a full disk: the system refuses to write in both cases."""
     limited = [sys.executable, "-c", LIMITED]
@@ -263,7 +267,9 @@ def test_a_run_that_cannot_be_written_any_more_ends_with_one_line(
     assert json.loads(shown.stdout)["runs"]
 
 
-def test_a_scenario_without_a_payload_is_told_what_to_write(server: launch.Server, tmp_path: Path) -> None:
+def test_a_scenario_without_a_payload_is_told_what_to_write(
+    server: server_process.Server, tmp_path: Path
+) -> None:
     path = tmp_path / "empty.py"
     path.write_text("from bench.load.users import PredictUser\nclass Empty(PredictUser):\n    pass\n")
     done = locust(tmp_path / "results", "--host", server.address, scenario=str(path))

@@ -6,7 +6,7 @@
 from pathlib import Path
 
 from bench.analysis.checks import doubts
-from bench.serve import launch
+from bench.launch import server_process
 from tests.load.falsifier import falsifier
 from tests.load.locust_runs import start, until_recorded
 
@@ -16,7 +16,7 @@ EVERY = 200
 def test_falsified_answers_are_counted_and_doubted(tmp_path: Path) -> None:
     arguments = ["--backend", "synthetic", "--model_name", "mnist", "--service-time", "constant(1ms)"]
     with (
-        launch.embedded(arguments) as server,
+        server_process.embedded(arguments) as server,
         falsifier(server.address, EVERY, ("flip", "swap", "stale")) as proxy,
     ):
         process = start(tmp_path, "--host", proxy.address, "-u", "8", "-r", "8")
@@ -36,7 +36,7 @@ def test_falsified_answers_are_counted_and_doubted(tmp_path: Path) -> None:
 
 def test_an_honest_server_is_not_accused(tmp_path: Path) -> None:
     arguments = ["--backend", "synthetic", "--model_name", "mnist", "--service-time", "constant(1ms)"]
-    with launch.embedded(arguments) as server, falsifier(server.address, 10**9, ("flip",)) as proxy:
+    with server_process.embedded(arguments) as server, falsifier(server.address, 10**9, ("flip",)) as proxy:
         done = until_recorded(start(tmp_path, "--host", proxy.address, "-u", "8", "-r", "8"), tmp_path, 500)
     assert done.code == 0, done.output
     run = done.run()

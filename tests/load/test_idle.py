@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from bench.analysis.checks import doubts
+from bench.launch import server_process
 from bench.load.idle import TWICE, Answered, received, sent
-from bench.serve import launch
 from tests.load.falsifier import falsifier
 from tests.load.locust_runs import start, until_recorded
 
@@ -21,7 +21,7 @@ def mismatched(folder: Path, references: int, *more: str) -> tuple[float, set[st
     """The share of answers that are not as before, and the doubts, where all answers under load are false alike."""
     honest = METADATA + TWICE * references
     with (
-        launch.embedded(SERVER) as server,
+        server_process.embedded(SERVER) as server,
         falsifier(server.address, 1, ("flip",), honest) as proxy,
     ):
         asked = ["--host", proxy.address, "--batch-size", "10", "--references", str(references)]

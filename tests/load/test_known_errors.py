@@ -17,7 +17,7 @@ from bench.load.rest import RestConnection
 from bench.payload import Pool
 from bench.protocol.hints import hint
 from bench.sample import outcome
-from bench.wire.client import open_channel
+from bench.wire.transports import open_channel
 from tests.protocol.test_hints import OBSERVED
 
 HTTP = {

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from bench.launch import server_process
 from bench.sample import CANCELLED_BY_CLIENT
-from bench.serve import launch
 from tests.load.locust_runs import SECONDS, Finished, finish, locust, start
 from tests.load.test_endings import wait_for
 
@@ -55,10 +55,10 @@ class Down(LoadTestShape):
 
 
 @pytest.fixture(scope="module")
-def slow() -> Iterator[launch.Server]:
+def slow() -> Iterator[server_process.Server]:
     """Takes 1.2 s for each answer."""
     taking = ["--backend=synthetic", "--model_name=mnist", "--service-time=constant(1200ms)"]
-    with launch.embedded([*taking, "--drain_seconds=0", "--rest_api_port=0"]) as launched:
+    with server_process.embedded([*taking, "--drain_seconds=0", "--rest_api_port=0"]) as launched:
         yield launched
 
 
@@ -69,7 +69,7 @@ def outcomes(done: Finished) -> dict[str, int]:
 
 @pytest.mark.parametrize("transport", ["native", "grpcio"])
 def test_users_that_are_taken_away_leave_no_call_without_its_answer(
-    slow: launch.Server, tmp_path: Path, transport: str
+    slow: server_process.Server, tmp_path: Path, transport: str
 ) -> None:
     path = tmp_path / "slow.py"
     path.write_text(SHAPE)
@@ -104,7 +104,7 @@ def test_ctrl_c_while_answers_are_waited_for_ends_at_once(
     path, results = tmp_path / "unasked.py", tmp_path / "results"
     path.write_text(UNASKED)
     hanging = ["--backend=synthetic", "--model_name=mnist", "--service-time=constant(100s)"]
-    with launch.embedded([*hanging, "--drain_seconds=0"]) as server:
+    with server_process.embedded([*hanging, "--drain_seconds=0"]) as server:
         limits = ["-t", "5s"] if ended == "by --run-time" else []
         load = ["--host", server.address, "-u", "3", "-r", "3", "--deadline", "300", "--references", "0"]
         process = start(results, *load, *limits, *processes, scenario=str(path))

@@ -10,13 +10,13 @@ from pathlib import Path
 import psutil
 import pytest
 
+from bench.launch import server_process
 from bench.run import Run
-from bench.serve import launch
 from tests.load.locust_runs import interrupt, locust, manifest, start, until_recorded, wait_for_folder
 
 
 @pytest.fixture(scope="module")
-def server(models: Path) -> Iterator[launch.Server]:
+def server(models: Path) -> Iterator[server_process.Server]:
     """Versions 1 and 2 of MNIST, REST beside gRPC for its counters."""
     config = models / "all.config"
     config.write_text(
@@ -26,11 +26,11 @@ def server(models: Path) -> Iterator[launch.Server]:
     monitoring = models / "monitoring.config"
     monitoring.write_text("prometheus_config { enable: true }")
     arguments = ["--model_config_file", str(config), "--rest_api_port", "0"]
-    with launch.embedded([*arguments, "--monitoring_config_file", str(monitoring)]) as launched:
+    with server_process.embedded([*arguments, "--monitoring_config_file", str(monitoring)]) as launched:
         yield launched
 
 
-def answered(server: launch.Server) -> int:
+def answered(server: server_process.Server) -> int:
     """OK answers to Predict that the server has counted."""
     url = f"http://{server.rest}/monitoring/prometheus/metrics"
     with urllib.request.urlopen(url, timeout=10) as page:
@@ -41,7 +41,7 @@ def answered(server: launch.Server) -> int:
 
 @pytest.mark.parametrize("processes", [1, 2])
 def test_sent_recorded_and_answered_are_the_same_number(
-    server: launch.Server, tmp_path: Path, processes: int
+    server: server_process.Server, tmp_path: Path, processes: int
 ) -> None:
     before = answered(server)
     several = ["--processes", "2"] if processes > 1 else []
@@ -70,7 +70,7 @@ def test_sent_recorded_and_answered_are_the_same_number(
     assert any(doubt["check"] == "short" for doubt in run.manifest["doubts"]), "2 s are too short"
 
 
-def test_versions_and_batches_as_asked(server: launch.Server, tmp_path: Path) -> None:
+def test_versions_and_batches_as_asked(server: server_process.Server, tmp_path: Path) -> None:
     arguments = ["--host", server.address, "-u", "2", "-r", "2", "--model-version", "1", "--batch-size", "32"]
     done = until_recorded(start(tmp_path, *arguments, "--note", "v1"), tmp_path, 20)
     assert done.code == 0, done.output
@@ -92,7 +92,7 @@ def test_the_embedded_server_starts_and_ends_with_the_run(tmp_path: Path) -> Non
 
 def test_a_server_that_dies_leaves_a_finished_run_with_errors(models: Path, tmp_path: Path) -> None:
     arguments = ["--model_name", "mnist", "--model_base_path", str(models / "mnist")]
-    with launch.embedded(arguments) as own:
+    with server_process.embedded(arguments) as own:
         process = start(tmp_path, "--host", own.address, "-u", "4", "-r", "4")
         folder = wait_for_folder(tmp_path, process)
         os.kill(own.pid, signal.SIGKILL)
@@ -110,7 +110,7 @@ def test_a_server_that_dies_leaves_a_finished_run_with_errors(models: Path, tmp_
 
 def test_a_server_that_refuses_every_call_is_a_finished_run(tmp_path: Path) -> None:
     refusing = ["--backend", "synthetic", "--service-time", "constant(1ms)", "--error-rate", "1"]
-    with launch.embedded([*refusing, "--model_name", "mnist"]) as own:
+    with server_process.embedded([*refusing, "--model_name", "mnist"]) as own:
         done = until_recorded(start(tmp_path, "--host", own.address, "-u", "2", "-r", "2"), tmp_path, 10)
     run = done.run()
     assert run.finished, done.output
@@ -120,7 +120,9 @@ def test_a_server_that_refuses_every_call_is_a_finished_run(tmp_path: Path) -> N
     assert "Traceback" not in done.output
 
 
-def test_a_worker_that_dies_is_told_and_its_samples_are_kept(server: launch.Server, tmp_path: Path) -> None:
+def test_a_worker_that_dies_is_told_and_its_samples_are_kept(
+    server: server_process.Server, tmp_path: Path
+) -> None:
     arguments = ["--host", server.address, "-u", "4", "-r", "4", "--processes", "2"]
     process = start(tmp_path, *arguments)
     folder = wait_for_folder(tmp_path, process, workers=2)
@@ -140,14 +142,14 @@ def test_a_worker_that_dies_is_told_and_its_samples_are_kept(server: launch.Serv
     assert "incomplete" not in checks, "what is known of the lost one was sent"
 
 
-def test_no_samples_keeps_the_counts(server: launch.Server, tmp_path: Path) -> None:
+def test_no_samples_keeps_the_counts(server: server_process.Server, tmp_path: Path) -> None:
     done = locust(tmp_path, "--host", server.address, "-u", "2", "-r", "2", "-t", "1s", "--no-samples")
     run = done.run()
     assert not (run.path / "samples.parquet").exists()
     assert run.histogram("latency").count == run.manifest["counts"]["sent"] > 0
 
 
-def test_a_load_process_stays_small(server: launch.Server, tmp_path: Path) -> None:
+def test_a_load_process_stays_small(server: server_process.Server, tmp_path: Path) -> None:
     process = start(tmp_path, "--host", server.address, "-u", "64", "-r", "64")
     wait_for_folder(tmp_path, process)
     resident = psutil.Process(process.pid).memory_info().rss
@@ -157,7 +159,7 @@ def test_a_load_process_stays_small(server: launch.Server, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("processes", [[], ["--processes", "2"]])
-def test_ctrl_c_finishes_the_run(server: launch.Server, tmp_path: Path, processes: list[str]) -> None:
+def test_ctrl_c_finishes_the_run(server: server_process.Server, tmp_path: Path, processes: list[str]) -> None:
     process = start(tmp_path, "--host", server.address, "-u", "4", "-r", "4", *processes)
     wait_for_folder(tmp_path, process)
     done = interrupt(process, tmp_path)
@@ -167,7 +169,7 @@ def test_ctrl_c_finishes_the_run(server: launch.Server, tmp_path: Path, processe
     assert "Traceback" not in done.output
 
 
-def test_kill_9_leaves_a_readable_unfinished_run(server: launch.Server, tmp_path: Path) -> None:
+def test_kill_9_leaves_a_readable_unfinished_run(server: server_process.Server, tmp_path: Path) -> None:
     process = start(tmp_path, "--host", server.address, "-u", "4", "-r", "4")
     folder = wait_for_folder(tmp_path, process)
     os.killpg(process.pid, signal.SIGKILL)
@@ -199,7 +201,7 @@ def test_kill_9_leaves_a_readable_unfinished_run(server: launch.Server, tmp_path
     ],
 )
 def test_wrong_options_are_one_line_and_code_2(
-    server: launch.Server, tmp_path: Path, arguments: list[str], named: str
+    server: server_process.Server, tmp_path: Path, arguments: list[str], named: str
 ) -> None:
     host = [] if "--host" in arguments else ["--host", server.address]
     done = locust(tmp_path, *host, "-u", "1", "-t", "1s", *arguments)

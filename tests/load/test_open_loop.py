@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bench.launch import server_process
 from bench.run import Run
 from bench.schedule import Open, Poisson, times
 from bench.schedule.rates import Floats
-from bench.serve import launch
 from tests.load.locust_runs import (
     Finished,
     at_rate,
@@ -29,16 +29,16 @@ SEED = 1
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[launch.Server]:
+def server() -> Iterator[server_process.Server]:
     """Answers at once, always the same."""
-    with launch.embedded(["--backend", "null"]) as launched:
+    with server_process.embedded(["--backend", "null"]) as launched:
         yield launched
 
 
-def slow_server(milliseconds: int) -> "contextlib.AbstractContextManager[launch.Server]":
+def slow_server(milliseconds: int) -> "contextlib.AbstractContextManager[server_process.Server]":
     """Answers every request with the digit's label after so long."""
     service_time = f"constant({milliseconds}ms)"
-    return launch.embedded(
+    return server_process.embedded(
         ["--backend", "synthetic", "--model_name", "mnist", "--service-time", service_time]
     )
 
@@ -57,7 +57,7 @@ def planned(schedule: Open, count: int, users: int) -> Floats:
 
 
 def test_what_is_sent_is_the_schedule_in_any_number_of_processes(
-    server: launch.Server, tmp_path: Path
+    server: server_process.Server, tmp_path: Path
 ) -> None:
     arguments = ["--host", server.address, "-u", "3", "-r", "3", "--schedule", "poisson:200"]
     for processes, done in in_any_number_of_processes(tmp_path, *arguments, requests=600):
@@ -193,7 +193,7 @@ class Stairs(LoadTestShape):
 """
 
 
-def test_a_load_shape_sets_the_rate_through_the_users(server: launch.Server, tmp_path: Path) -> None:
+def test_a_load_shape_sets_the_rate_through_the_users(server: server_process.Server, tmp_path: Path) -> None:
     scenario, users, steps = tmp_path / "stairs.py", tmp_path / "users", [1, 4, 3]
     scenario.write_text(SHAPE.format(users=str(users)))
 
@@ -248,7 +248,7 @@ def test_a_trace_is_replayed_with_its_batches(tmp_path: Path) -> None:
     assert {pool["batch"] for pool in run.manifest["payload"].values()} == {1, 8}
 
 
-def test_closed_loop_users_think(server: launch.Server, tmp_path: Path) -> None:
+def test_closed_loop_users_think(server: server_process.Server, tmp_path: Path) -> None:
     arguments = ["--host", server.address, "-u", "2", "-r", "2", "--schedule", "closed:100ms"]
     done = until_recorded(start(tmp_path, *arguments, scenario="scenarios/mnist.py"), tmp_path, 10)
     assert done.code == 0, done.output
@@ -266,7 +266,9 @@ UNFIT = [
 ]
 
 
-def test_schedules_that_do_not_fit_are_one_line_and_code_2(server: launch.Server, tmp_path: Path) -> None:
+def test_schedules_that_do_not_fit_are_one_line_and_code_2(
+    server: server_process.Server, tmp_path: Path
+) -> None:
     started = [
         start(tmp_path, "--host", server.address, "--schedule", schedule, "-t", "1s", scenario=scenario)
         for scenario, schedule, _ in UNFIT

@@ -14,7 +14,7 @@ from bench.load.references import References
 from bench.load.validate import UNKNOWN, Checker
 from bench.payload import Pool
 from bench.sample import CANCELLED_STATUS
-from bench.wire.client import Reply
+from bench.wire.reply import Reply
 from tests.load.test_validate import CLASSES, pool_of, reply_with, scores_for
 
 

@@ -18,11 +18,11 @@ from gevent.server import StreamServer
 from locust.argument_parser import get_parser
 
 from bench import BenchError, mnist
+from bench.launch import server_process
 from bench.load.options import Options, add_arguments, read_options
 from bench.load.rest import RestConnection, with_rest
 from bench.load.sources import make_pools
 from bench.payload import Pool, array_of
-from bench.serve import launch
 from bench.wire.dial import TLS
 from bench.wire.messages import PredictResponse
 
@@ -147,7 +147,7 @@ def test_a_real_server_answers_and_refuses(models: Path) -> None:
     assert right.over_rest is not None
     assert wrong.over_rest is not None
     arguments = ["--model_name=mnist", f"--model_base_path={models / 'mnist'}", "--rest_api_port=0"]
-    with launch.embedded(arguments) as server:
+    with server_process.embedded(arguments) as server:
         assert server.rest is not None
         connection = RestConnection(server.rest, asking_for("scores", "mnist"))
         reply = connection.ask(right.over_rest[0], 10)

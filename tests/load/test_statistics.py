@@ -16,8 +16,8 @@ from bench.load.statistics import METHOD, called, listened, show_in_locust
 from bench.load.validate import Checker
 from bench.payload import Pool
 from bench.sample import CANCELLED_STATUS
-from bench.wire.client import Reply
 from bench.wire.messages import PREDICT
+from bench.wire.reply import Reply
 
 URL = "grpc://127.0.0.1:8500/tensorflow.serving.PredictionService/Predict"
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from bench.launch import server_process
 from bench.run import Run
-from bench.serve import launch
 from tests.load.locust_runs import SECONDS, Finished, finish, free_port, locust, start
 
 HEAD = """
@@ -82,13 +82,13 @@ class Web(FastHttpUser):
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[launch.Server]:
+def server() -> Iterator[server_process.Server]:
     """Answers at once."""
-    with launch.embedded(["--backend", "null"]) as launched:
+    with server_process.embedded(["--backend", "null"]) as launched:
         yield launched
 
 
-def written(tmp_path: Path, text: str, server: launch.Server) -> str:
+def written(tmp_path: Path, text: str, server: server_process.Server) -> str:
     path = tmp_path / "scenario.py"
     path.write_text(text.replace("HOST", server.address))
     return str(path)
@@ -99,7 +99,7 @@ def stopped(done: Finished) -> set[str]:
 
 
 def test_classes_without_super_take_part_and_the_command_line_sets_their_think_time(
-    server: launch.Server, tmp_path: Path
+    server: server_process.Server, tmp_path: Path
 ) -> None:
     load = ["--host", server.address, "--schedule", "closed:0.05", "-u", "4", "-r", "4", "-t", "3s"]
     done = locust(tmp_path / "results", *load, scenario=written(tmp_path, KINDS, server))
@@ -117,7 +117,7 @@ def test_classes_without_super_take_part_and_the_command_line_sets_their_think_t
 
 
 def test_the_host_of_a_class_is_the_target_and_others_keep_theirs(
-    server: launch.Server, tmp_path: Path
+    server: server_process.Server, tmp_path: Path
 ) -> None:
     scenario = written(tmp_path, HOSTS, server)
     done = locust(tmp_path / "results", "-u", "3", "-r", "3", "-t", "3s", scenario=scenario)
@@ -155,7 +155,7 @@ def name_the_target(environment, **_):
     ],
 )
 def test_a_target_that_a_listener_names_is_the_one_that_is_measured(
-    server: launch.Server, tmp_path: Path, when: str, what: str, more: list[str]
+    server: server_process.Server, tmp_path: Path, when: str, what: str, more: list[str]
 ) -> None:
     scenario = written(tmp_path, LATER.replace("WHEN", when).replace("WHAT", what), server)
     done = locust(tmp_path / "results", "-t", "2s", *more, scenario=scenario)
@@ -203,7 +203,7 @@ IDLE = "class A(Digits, PredictUser):\n    @task\n    def nothing(self):\n      
     ],
 )
 def test_what_measures_nothing_says_so_and_does_not_end_with_0(
-    server: launch.Server, tmp_path: Path, text: str, arguments: list[str], code: int, told: str
+    server: server_process.Server, tmp_path: Path, text: str, arguments: list[str], code: int, told: str
 ) -> None:
     scenario = written(tmp_path, HEAD + text, server)
     arguments = [each.replace("HOST", server.address) for each in arguments]
@@ -212,7 +212,7 @@ def test_what_measures_nothing_says_so_and_does_not_end_with_0(
     assert done.output.count(told) == 1, done.output
 
 
-def test_a_worker_with_another_locustfile_is_refused(server: launch.Server, tmp_path: Path) -> None:
+def test_a_worker_with_another_locustfile_is_refused(server: server_process.Server, tmp_path: Path) -> None:
     port = str(free_port())
     ours, theirs = written(tmp_path, KINDS, server), tmp_path / "other.py"
     theirs.write_text(HEAD + IDLE)
@@ -283,7 +283,7 @@ else:
 
 @pytest.mark.parametrize("taking_part", [True, False])
 def test_a_master_of_a_program_takes_part_or_its_worker_says_what_is_missing(
-    server: launch.Server, tmp_path: Path, taking_part: bool
+    server: server_process.Server, tmp_path: Path, taking_part: bool
 ) -> None:
     scenario, port = written(tmp_path, DISTRIBUTED, server), str(free_port())
     master, worker = (
@@ -314,7 +314,7 @@ def test_a_master_of_a_program_takes_part_or_its_worker_says_what_is_missing(
 
 
 @pytest.mark.parametrize("use", ["environment", "run_single_user"])
-def test_locust_as_a_library_records_its_run(server: launch.Server, tmp_path: Path, use: str) -> None:
+def test_locust_as_a_library_records_its_run(server: server_process.Server, tmp_path: Path, use: str) -> None:
     scenario = written(tmp_path, LIBRARY, server)
     done = subprocess.run(
         [sys.executable, scenario, use],

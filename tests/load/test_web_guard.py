@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from bench.serve import launch
+from bench.launch import server_process
 from tests.load.locust_runs import ROOT, free_port
-from tests.serve.clients import eventually
+from tests.server.clients import eventually
 
 SECRET = "sesame-4711"  # noqa: S105 - of the tests
 TOKEN = "a token of the tests"  # noqa: S105
@@ -56,7 +56,7 @@ class Form:
 @pytest.fixture(scope="module")
 def form(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Form]:
     place = tmp_path_factory.mktemp("form")
-    with launch.embedded(
+    with server_process.embedded(
         ["--backend=synthetic", "--service-time=constant(0ms)", "--model_name=mnist"]
     ) as server:
         port = free_port()

@@ -8,8 +8,8 @@ import pytest
 
 from bench.analysis.answers.questions import answers
 from bench.choices import Choices
+from bench.launch import server_process
 from bench.run import Run
-from bench.serve import launch
 from tests.load.locust_runs import ROOT, Finished, locust
 from tests.scenarios.answered import hold_to_limits, known, values
 
@@ -75,7 +75,7 @@ def test_grpc_and_rest_give_the_same_answers(run: Run) -> None:
 
 
 def test_rest_without_its_port_is_told_before_the_load(tmp_path: Path) -> None:
-    with launch.embedded(["--backend", "synthetic", "--model_name", "mnist"]) as server:
+    with server_process.embedded(["--backend", "synthetic", "--model_name", "mnist"]) as server:
         done = locust(tmp_path, "--host", server.address, "-t", "1s", scenario="scenarios/grpc_vs_rest.py")
     assert done.code == 2, done.output
     assert "bench: --rest: this scenario asks over REST too" in done.output

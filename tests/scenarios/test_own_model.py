@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.serve import launch
+from bench.launch import server_process
 from tests.load.locust_runs import ROOT, locust
 
 EXPORT = """
@@ -43,7 +43,7 @@ def test_the_example_has_under_15_lines_and_runs(recommender: Path, tmp_path: Pa
     scenario = tmp_path / "recommender.py"
     scenario.write_text(example())
     arguments = ["--model_name", "recommender", "--model_base_path", str(recommender)]
-    with launch.embedded(arguments) as server:
+    with server_process.embedded(arguments) as server:
         asked = ["--host", server.address, "-u", "4", "-r", "4", "-t", "2s", "--batch-size", "8"]
         done = locust(tmp_path / "results", *asked, scenario=str(scenario))
     assert done.code == 0, done.output

@@ -2,7 +2,8 @@
 
 import gevent
 
-from bench.wire.client import Channel, Reply
+from bench.wire.client import Channel
+from bench.wire.reply import Reply
 
 ECHO = "/t.Test/Echo"
 

@@ -20,8 +20,8 @@ from typing import Any
 
 import gevent
 
-from bench.wire.client import open_channel
 from bench.wire.dial import TLS
+from bench.wire.transports import open_channel
 
 Case = Callable[[Any], None]
 CASES: dict[str, Case] = {}

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.wire import frames, http2_client
-from bench.wire.answers import likeness, take
 from bench.wire.exchange import Exchange, RequestHead
+from bench.wire.fast_replies import likeness, take
 from bench.wire.frames import DATA, HEADERS, frame
 from bench.wire.http2_client import ClientConnection
 from tests.wire.wires import OK, OPENING, answer_frames, asked, message, settled_client

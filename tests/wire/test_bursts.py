@@ -10,12 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.wire import frames
-from bench.wire.bursts import LONGEST, SHORTEST, Alike, Burst
 from bench.wire.exchange import Exchange, RequestHead
 from bench.wire.frames import DATA, HEADERS, LARGEST_STREAM, PING, RST_STREAM, WINDOW_UPDATE, frame
 from bench.wire.header_blocks import literal
 from bench.wire.http2_client import ClientConnection
 from bench.wire.http2_server import ServerConnection
+from bench.wire.request_rows import LONGEST, SHORTEST, Alike, Burst
 from bench.wire.unary import Request
 from tests.wire.wires import OK, message, read_frames, settled_server
 

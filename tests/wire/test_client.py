@@ -13,7 +13,9 @@ import gevent.socket
 import pytest
 
 from bench import BenchError
-from bench.wire.client import Channel, Reply, open_channel
+from bench.wire.client import Channel
+from bench.wire.reply import Reply
+from bench.wire.transports import open_channel
 from bench.wire.unary import Request
 from tests.wire.calls import ECHO, later
 from tests.wire.servers import Peer, Server, echo, serving, silence, until

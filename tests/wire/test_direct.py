@@ -8,12 +8,12 @@ from collections.abc import Iterator
 import pytest
 
 from bench import BenchError
+from bench.launch import server_process
 from bench.load.container import ContainerProbe
 from bench.load.counters import fetch
-from bench.serve import launch
-from bench.wire.client import open_channel
 from bench.wire.direct import PROXY, open_url
 from bench.wire.messages import GET_MODEL_STATUS, GetModelStatusRequest
+from bench.wire.transports import open_channel
 
 NOBODY = "http://127.0.0.1:9"
 
@@ -66,7 +66,7 @@ def test_a_proxy_that_the_user_names_is_used(address: str, monkeypatch: pytest.M
 @pytest.mark.usefixtures("address")
 @pytest.mark.parametrize("transport", ["native", "grpcio"])
 def test_calls_are_made_directly(transport: str) -> None:
-    with launch.embedded(["--backend", "null"]) as server:
+    with server_process.embedded(["--backend", "null"]) as server:
         channel = open_channel(transport, server.address)
         try:
             channel.connect(20)

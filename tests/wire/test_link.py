@@ -9,7 +9,8 @@ import gevent
 import grpc
 import pytest
 
-from bench.wire.client import Channel, Reply
+from bench.wire.client import Channel
+from bench.wire.reply import Reply
 from tests.wire.calls import ECHO, later
 
 METHOD = "/test.Echo/Call"

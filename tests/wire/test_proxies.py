@@ -6,8 +6,9 @@ from pathlib import Path
 import gevent
 import pytest
 
-from bench.wire.client import Channel, Reply
+from bench.wire.client import Channel
 from bench.wire.dial import TLS
+from bench.wire.reply import Reply
 from tests.wire.calls import ECHO
 from tests.wire.certificates import issue
 from tests.wire.proxies import haproxy, needs, nginx

@@ -3,7 +3,7 @@
 from bench.analysis import quantities
 from bench.analysis.answers.answer import Answer, medians, ratio, times
 from bench.analysis.cells import cells
-from bench.analysis.metrics import METRICS
+from bench.analysis.metric import CELL_METRICS
 from bench.run import Run
 
 
@@ -23,7 +23,7 @@ def answer(run: Run) -> list[Answer]:
     found = []
     for other in others:
         change = ratio(medians(run.steady, first), medians(run.steady, other))
-        tails = [METRICS["p99"].of(known[name]) for name in (first, other)]
+        tails = [CELL_METRICS["p99"].of(known[name]) for name in (first, other)]
         text = (
             f"{other} against {first}, request by request in turn: median latency {times(change)}, "
             f"p99 {quantities.duration(tails[1])} instead of {quantities.duration(tails[0])} (of this run alone, without an interval)"

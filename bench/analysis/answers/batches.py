@@ -7,7 +7,7 @@ from typing import Final
 from bench.analysis import quantities
 from bench.analysis.answers.answer import Answer, unpaired
 from bench.analysis.cells import Cell, cells, cpu_steps, natural
-from bench.analysis.metrics import METRICS
+from bench.analysis.metric import CELL_METRICS
 from bench.run import Run
 
 KNEE: Final = 0.9
@@ -21,7 +21,7 @@ def answer(run: Run) -> list[Answer]:
     by_batch = {cell.batch: cell for cell in cells(run) if cell.answered.examples and cell.duration}
     if len(by_batch) < 2:
         return []
-    rates = {batch: METRICS["inferences_per_second"].of(cell) for batch, cell in by_batch.items()}
+    rates = {batch: CELL_METRICS["inferences_per_second"].of(cell) for batch, cell in by_batch.items()}
     best = max(rates, key=lambda batch: rates[batch])
     least, largest = min(by_batch), max(by_batch)
     missing = _not_measured(run)
@@ -114,7 +114,7 @@ def _by_second(cell: Cell) -> list[float]:
 
 
 def _latency(knee: Cell, least: Cell) -> str:
-    of: Callable[[Cell], float] = METRICS["p50"].of
+    of: Callable[[Cell], float] = CELL_METRICS["p50"].of
     if not math.isfinite(of(knee)):
         return ""
     return f", where the median request takes {quantities.duration(of(knee))} instead of {quantities.duration(of(least))}"

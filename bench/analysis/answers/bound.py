@@ -5,7 +5,7 @@ from typing import Final
 from bench.analysis import quantities
 from bench.analysis.answers.answer import Answer
 from bench.analysis.cells import cells, cpu_cores, observations
-from bench.analysis.metrics import METRICS
+from bench.analysis.metric import CELL_METRICS
 from bench.run import Run
 
 BUSY: Final = 0.8
@@ -19,8 +19,8 @@ def answer(run: Run) -> list[Answer]:
     cores = (run.manifest.get("machine") or {}).get("usable_cores")
     sizes = [each["bytes"] for each in (run.manifest.get("payload") or {}).values()]
     size = sizes[0] if len(sizes) == 1 else None
-    rate = sum(METRICS["requests_per_second"].of(cell) for cell in cells(run))
-    examples = sum(METRICS["inferences_per_second"].of(cell) for cell in cells(run))
+    rate = sum(CELL_METRICS["requests_per_second"].of(cell) for cell in cells(run))
+    examples = sum(CELL_METRICS["inferences_per_second"].of(cell) for cell in cells(run))
     text = f"{quantities.rate(examples)} images per second"
     if size:
         text += f", {quantities.significant(rate * size / 1e6)} MB/s in requests of {quantities.significant(size / 1e3)} kB"

@@ -8,7 +8,7 @@ from bench.analysis.answers.answer import Answer, medians, ratio, times
 from bench.analysis.answers.bound import server_cores
 from bench.analysis.answers.windows import reached
 from bench.analysis.cells import Cell, cells
-from bench.analysis.metrics import METRICS
+from bench.analysis.metric import CELL_METRICS
 from bench.analysis.reconciliation import split
 from bench.run import Run
 
@@ -34,7 +34,7 @@ def answer(run: Run) -> list[Answer]:
 
 
 def _client(run: Run, idle: Cell, computing: Cell) -> Answer:
-    bare, whole = (METRICS["service_p50"].of(cell) for cell in (idle, computing))
+    bare, whole = (CELL_METRICS["service_p50"].of(cell) for cell in (idle, computing))
     change = ratio(medians(run.steady, idle.name), medians(run.steady, computing.name))
     duration = quantities.duration
     if change is None or change.low <= 1 or not math.isfinite(whole - bare):

@@ -8,10 +8,10 @@ mutated payload does not hide everything behind it.
 import struct
 
 from bench.wire import frames
-from bench.wire.bursts import Alike
 from bench.wire.exchange import Exchange, RequestHead
 from bench.wire.http2_client import ClientConnection
 from bench.wire.http2_server import ServerConnection
+from bench.wire.request_rows import Alike
 from tests.wire.wires import GREETING, answer_frames
 
 LARGEST = 100_000  # bytes of one message

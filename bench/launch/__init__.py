@@ -1,0 +1,1 @@
+"""Start a declared server, wait until it is ready, describe it and always stop it."""

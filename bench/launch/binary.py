@@ -1,0 +1,166 @@
+"""How is a tensorflow_model_server executable run, watched and always ended?
+
+Its flags and ways are those of TensorFlow Serving's model_servers/main.cc: `--flag=value` only; an unknown flag is
+printed and ignored, which is an error here; exit code 255 after a failed start.
+"""
+
+import contextlib
+import re
+import shutil
+import socket
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+from bench import BenchError
+from bench.config.servers import Binary, Declared, Tls, cpu_numbers
+from bench.launch import facts, files
+from bench.launch.flags import settings
+from bench.launch.ready import wait_available
+from bench.launch.running import NotReady, Running, Served
+from bench.supervision import Supervised, supervised, tail
+from bench.wire.dial import TLS
+
+_ATTEMPTS: Final = 3
+"""A port that was free may be taken by another program before the server has it."""
+_TAKEN: Final = re.compile(r"Address already in use|Failed to BuildAndStart gRPC server|cannot be used")
+_UNKNOWN: Final = re.compile(r"unknown argument: *(\S+)")
+
+
+def executable(server: Declared) -> str:
+    """The path of what is executed. Raises BenchError where there is none."""
+    spec = server.spec
+    assert isinstance(spec, Binary)  # noqa: S101 - for the type checker
+    found = shutil.which(spec.path)
+    if found is None:
+        raise server.refusal(
+            "path", spec.path, "no such executable; give its path, or install tensorflow-model-server"
+        )
+    return str(Path(found).absolute())
+
+
+@contextlib.contextmanager
+def binary(
+    server: Declared, models: Sequence[Served], folder: Path, keep_open: Sequence[int] = ()
+) -> Iterator[Running]:
+    """Run it for the length of the block; files of its configuration and its log are kept in `folder`.
+
+    `keep_open`: as `bench.supervision.supervised`. Raises BenchError where it cannot be started.
+    """
+    spec = server.spec
+    assert isinstance(spec, Binary)  # noqa: S101 - for the type checker
+    program = executable(server)
+    if spec.port and not _free(spec.port):
+        raise server.refusal("port", spec.port, "another program listens there; 0 takes a free port")
+    for attempt in range(_ATTEMPTS):
+        stack = contextlib.ExitStack()
+        with stack:
+            try:
+                running = stack.enter_context(_started(server, program, models, folder, keep_open))
+            except NotReady as error:
+                if spec.port or attempt + 1 == _ATTEMPTS or not _TAKEN.search(str(error)):
+                    raise
+                continue
+            yield running
+            return
+
+
+@contextlib.contextmanager
+def _started(
+    server: Declared, program: str, models: Sequence[Served], folder: Path, keep_open: Sequence[int]
+) -> Iterator[Running]:
+    spec = server.spec
+    assert isinstance(spec, Binary)  # noqa: S101 - for the type checker
+    how = settings(server)
+    port, rest = spec.port or free_port(), free_port()
+    given = files.write(folder, models, how.batching)
+    if spec.ssl_config_file:
+        given["ssl_config_file"] = str((server.file.parent / spec.ssl_config_file).resolve())
+    arguments = how.arguments(
+        port=port,
+        rest_api_port=rest,
+        # two servers on one port would each get a share of the connections, unnoticed
+        grpc_channel_arguments="grpc.so_reuseport=0",
+        # a broken version would be tried again for five minutes
+        max_num_load_retries=0,
+        **given,
+    )
+    log = folder / "server.log"
+    log.unlink(missing_ok=True)
+    with supervised(
+        [program, *arguments],
+        log=log,
+        grace=spec.stop_seconds,
+        environment=how.environment,
+        cpus=() if spec.cpus is None else cpu_numbers(spec.cpus),
+        keep_open=keep_open,
+    ) as process:
+        tls = client_tls(spec.tls, server)
+        available = wait_available(
+            f"127.0.0.1:{port}",
+            models,
+            seconds=spec.ready_seconds,
+            ended=lambda: _how_it_ended(process),
+            tail=lambda: tail(log),
+            tls=tls,
+        )
+        text = log.read_text(errors="replace")
+        unknown = _UNKNOWN.search(text)
+        if unknown is not None:
+            raise server.refusal(
+                "flags", unknown[1], f"{program} does not know this flag and would ignore it; leave it out"
+            )
+        yield Running(
+            address=f"127.0.0.1:{port}",
+            ended=lambda: _how_it_ended(process),
+            log_text=lambda: log.read_text(errors="replace"),
+            pid=process.pid,
+            metrics=f"http://127.0.0.1:{rest}{files.METRICS_PATH}",
+            tls=tls,
+            facts={
+                "version": facts.binary_version(program),
+                "executable": program,
+                "arguments": arguments,
+                "available": available,
+                **facts.of_log(text),
+            },
+        )
+
+
+def client_tls(tls: Tls | bool | None, server: Declared) -> TLS | None:
+    """The client's side of a server's TLS, paths relative to the servers file. Raises BenchError."""
+    if not tls:
+        return None
+    if tls is True:
+        return TLS()
+    paths: dict[str, Path | None] = {}
+    for name in ("ca", "certificate", "key"):
+        given = getattr(tls, name)
+        paths[name] = None if given is None else (server.file.parent / given).resolve()
+        if given is not None and not paths[name].is_file():  # type: ignore[union-attr]  # it is not None here
+            raise server.refusal(f"tls.{name}", given, "no such file; a PEM file is expected")
+    if (paths["certificate"] is None) != (paths["key"] is None):
+        raise BenchError(f"{server.file}: servers.{server.name}.tls: certificate and key go together")
+    return TLS(**paths, server_name=tls.server_name)
+
+
+def free_port() -> int:
+    """A TCP port of the loopback interface that nobody uses at this moment."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+def _free(port: int) -> bool:
+    with socket.socket() as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # one in TIME_WAIT is free
+        try:
+            sock.bind(("0.0.0.0", port))  # noqa: S104 - the interface on which the server listens; closed at once
+        except OSError:
+            return False
+        return True
+
+
+def _how_it_ended(process: Supervised) -> str | None:
+    code = process.code
+    return None if code is None else f"ended with exit code {code}: {process.log_tail()}"

@@ -1,0 +1,210 @@
+"""How is a container of a TensorFlow Serving image run, watched and always removed?"""
+
+import contextlib
+import json
+import os
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from docker.errors import DockerException, ImageNotFound, NotFound
+from docker.types import DeviceRequest, Mount
+
+from bench import BenchError
+from bench.config.servers import Declared, Docker
+from bench.launch import containers, facts, files
+from bench.launch.flags import settings
+from bench.launch.ready import wait_available
+from bench.launch.running import Running, Served
+
+_GRPC: Final = "8500/tcp"
+_REST: Final = "8501/tcp"
+_CONFIG: Final = "/serving-bench"
+_LABEL: Final = "serving-bench"
+
+
+def lacking(server: Declared) -> str | None:
+    """What this machine lacks for the server; None: nothing."""
+    spec = server.spec
+    assert isinstance(spec, Docker)  # noqa: S101 - for the type checker
+    try:
+        client = _client()
+    except BenchError as error:
+        return str(error)
+    try:
+        if spec.gpus is not None and "nvidia" not in (client.info().get("Runtimes") or {}):
+            return "Docker has no nvidia runtime here"
+    except DockerException as error:
+        return f"Docker does not tell what it has ({error})"
+    finally:
+        client.close()
+    return None
+
+
+@contextlib.contextmanager
+def docker(server: Declared, models: Sequence[Served], folder: Path) -> Iterator[Running]:
+    """Run it for the length of the block; files of its configuration and its log are kept in `folder`.
+
+    Raises BenchError where it cannot be started.
+    """
+    spec = server.spec
+    assert isinstance(spec, Docker)  # noqa: S101 - for the type checker
+    client = _client()
+    try:
+        image = _image(client, server, spec)
+        name = f"serving-bench-{server.name}-{os.getpid()}-{os.urandom(4).hex()}"
+        with containers.removed_afterwards(name, folder / "container.log"):
+            container = _create(client, server, spec, models, folder=folder, name=name)
+            yield from _run(server, spec, models, container=container, image=image, folder=folder)
+    except DockerException as error:
+        raise BenchError(
+            f"{server.file}: servers.{server.name}: Docker refuses: {' '.join(str(error).split())}"
+        ) from None
+    finally:
+        client.close()
+
+
+def _client() -> Any:
+    try:
+        client = containers.client_of_docker()
+        client.ping()
+    except DockerException as error:
+        where = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")
+        raise BenchError(
+            f"no Docker answers at {where} ({_reason(error)}); start it, or set DOCKER_HOST"
+        ) from None
+    return client
+
+
+def _reason(error: BaseException) -> str:
+    """What the innermost of the exceptions says that wrap each other, as causes or as arguments."""
+    while True:
+        inner = [each for each in (error.__cause__, *error.args) if isinstance(each, BaseException)]
+        if not inner:
+            break
+        error = inner[0]
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return " ".join(text.split())
+
+
+def _image(client: Any, server: Declared, spec: Docker) -> Any:
+    with contextlib.suppress(ImageNotFound):
+        return client.images.get(spec.image)
+    if spec.pull == "never":
+        raise server.refusal("image", spec.image, 'not on this machine, and pull = "never"')
+    return client.images.pull(
+        spec.image
+    )  # knows registries with ports, digests, and "latest" where no tag stands
+
+
+def _create(
+    client: Any, server: Declared, spec: Docker, models: Sequence[Served], *, folder: Path, name: str
+) -> Any:
+    how = settings(server)
+    given = files.write(
+        folder,
+        models,
+        how.batching,
+        seen=lambda path: f"{_CONFIG}/{path.name}",
+        base_path=lambda model: f"/models/{model.name}",
+    )
+    arguments = how.arguments(port=8500, rest_api_port=8501, max_num_load_retries=0, **given)
+    mounts = [Mount(_CONFIG, str(folder.resolve()), type="bind", read_only=True)]
+    mounts += [
+        Mount(f"/models/{model.name}", str(model.path), type="bind", read_only=True)
+        for model in models
+        if model.path is not None
+    ]
+    mounts += [
+        Mount(target, str((server.file.parent / source).resolve()), type="bind", read_only=True)
+        for source, target in spec.mounts.items()
+    ]
+    return client.containers.create(
+        spec.image,
+        name=name,
+        # the image's own entrypoint is a shell that passes no signal on
+        entrypoint=[spec.executable],
+        command=arguments,
+        ports={_GRPC: ("127.0.0.1", None), _REST: ("127.0.0.1", None)},
+        mounts=mounts,
+        environment=how.environment,
+        cpuset_cpus=spec.cpus,
+        mem_limit=spec.memory,
+        device_requests=_gpus(spec),
+        labels={_LABEL: server.name},
+        init=True,
+    )
+
+
+def _gpus(spec: Docker) -> list[Any]:
+    if spec.gpus is None:
+        return []
+    capabilities = [["gpu"]]
+    if isinstance(spec.gpus, list):
+        return [DeviceRequest(device_ids=spec.gpus, capabilities=capabilities)]
+    return [DeviceRequest(count=-1 if spec.gpus == "all" else spec.gpus, capabilities=capabilities)]
+
+
+def _run(
+    server: Declared, spec: Docker, models: Sequence[Served], *, container: Any, image: Any, folder: Path
+) -> Iterator[Running]:
+    container.start()
+
+    def log() -> str:
+        try:
+            return str(container.logs(tail=2000).decode(errors="replace"))
+        except DockerException:  # it is gone, with its log
+            return ""
+
+    def tail() -> str:
+        return " | ".join([line.strip() for line in log().splitlines() if line.strip()][-12:])
+
+    def ended() -> str | None:
+        try:
+            container.reload()
+        except NotFound:
+            return "its container was removed"
+        state = container.attrs["State"]
+        if state.get("Running"):
+            return None
+        return f"ended with exit code {state.get('ExitCode')}: {tail()}"
+
+    try:
+        container.reload()
+        address = _address(container, _GRPC) or _fail(server, ended() or "it has no port")
+        available = wait_available(address, models, seconds=spec.ready_seconds, ended=ended, tail=tail)
+        text = log()
+        unknown = re.search(r"unknown argument: *(\S+)", text)
+        if unknown is not None:
+            raise server.refusal("flags", unknown[1], f"{spec.image} does not know this flag and ignores it")
+        rest = _address(container, _REST)
+        yield Running(
+            address=address,
+            ended=ended,
+            log_text=log,
+            pid=containers.local_pid(container),
+            container=str(container.id),
+            metrics=f"http://{rest}{files.METRICS_PATH}" if rest else None,
+            facts={
+                "image": spec.image,
+                "image_id": image.id,
+                "image_digests": image.attrs.get("RepoDigests") or [],
+                "arguments": json.loads(json.dumps(container.attrs.get("Args") or [])),
+                "available": available,
+                **facts.of_log(text),
+            },
+        )
+    finally:
+        (folder / "server.log").write_text(log())
+        with contextlib.suppress(NotFound):
+            container.remove(force=True)
+
+
+def _address(container: Any, port: str) -> str | None:
+    bound = (container.attrs.get("NetworkSettings") or {}).get("Ports", {}).get(port)
+    return f"{bound[0]['HostIp']}:{bound[0]['HostPort']}" if bound else None
+
+
+def _fail(server: Declared, reason: str) -> str:
+    raise BenchError(f"{server.file}: servers.{server.name}: {reason}")

@@ -1,0 +1,65 @@
+"""Which way leads to a server of which kind?"""
+
+import contextlib
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+from bench import BenchError
+from bench.config.servers import Binary, Declared, Docker, Embedded
+from bench.launch.binary import binary
+from bench.launch.embedded import embedded
+from bench.launch.flags import settings
+from bench.launch.remote import remote
+from bench.launch.running import Running, Served
+
+
+@contextlib.contextmanager
+def launched(
+    server: Declared, models: Sequence[Served], folder: Path, keep_open: Sequence[int] = ()
+) -> Iterator[Running]:
+    """The server, with all its models available, for the length of the block.
+
+    `folder` gets its configuration files and its log. Raises BenchError where it cannot be had.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with contextlib.ExitStack() as stack:
+        try:
+            running = stack.enter_context(_of_kind(server, models, folder, keep_open))
+        except BenchError as error:
+            where = f"{server.file}: servers.{server.name}"
+            text = str(error)
+            raise BenchError(text if text.startswith(where) else f"{where}: {text}") from None
+        yield running
+
+
+def _of_kind(
+    server: Declared, models: Sequence[Served], folder: Path, keep_open: Sequence[int]
+) -> AbstractContextManager[Running]:
+    if isinstance(server.spec, Embedded):
+        return embedded(server, models, folder)
+    if isinstance(server.spec, Binary):
+        return binary(server, models, folder, keep_open)
+    if isinstance(server.spec, Docker):
+        from bench.launch.docker import docker
+
+        return docker(server, models, folder)
+    return remote(server, models, folder)
+
+
+def check(server: Declared) -> None:
+    """Raise BenchError for what shows without starting anything: flags, combinations, what a kind cannot do."""
+    if isinstance(server.spec, (Embedded, Binary, Docker)):
+        settings(server)
+
+
+def lacking(server: Declared) -> str | None:
+    """What this machine lacks for the server; None: nothing that would be known beforehand."""
+    if isinstance(server.spec, Binary):
+        return None if shutil.which(server.spec.path) else f"no executable {server.spec.path}"
+    if isinstance(server.spec, Docker):
+        from bench.launch.docker import lacking as docker_lacking
+
+        return docker_lacking(server)
+    return None

@@ -1,0 +1,94 @@
+"""When do all models of a server that has just been started answer?"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+from bench import BenchError
+from bench.launch.running import NotReady, Served
+from bench.target.inquiry import Inquiry, Refused, VersionState, status
+from bench.wire.client import Channel
+from bench.wire.dial import TLS
+
+_PAUSE: Final = 0.05
+_ATTEMPT_SECONDS: Final = 5.0
+_FIRST_ATTEMPT: Final = 0.2
+"""Attempts grow longer from here: nobody listens at first, and a server that has ended is to be noticed soon."""
+
+
+def wait_available(
+    address: str,
+    models: Sequence[Served],
+    *,
+    seconds: float,
+    ended: Callable[[], str | None],
+    tail: Callable[[], str],
+    tls: TLS | None = None,
+    metadata: Mapping[str, str] | None = None,
+    authority: str | None = None,
+) -> dict[str, list[int]]:
+    """Ask GetModelStatus until every needed version is AVAILABLE; gives the available versions of each model.
+
+    metadata: key -> value. Raises NotReady when the server ends, when a version ends with an error, or when the time
+    is over, each with the end of the log.
+    """
+    options = {"tls": tls, "metadata": tuple((metadata or {}).items()), "authority": authority}
+    deadline = time.monotonic() + seconds
+    missing, patience = "it did not answer", _FIRST_ATTEMPT
+    while time.monotonic() < deadline:
+        how = ended()
+        if how is not None:
+            raise NotReady(how)
+        try:
+            found = _ask(address, models, patience, options)
+        except Refused as refused:
+            found, missing = {}, str(refused)
+        except BenchError as error:  # nobody listens yet
+            found, missing = {}, str(error)
+        if found:
+            lacking = [text for model in models for text in _lacking(model, found[model.name], tail)]
+            if not lacking:
+                return {name: _available(states) for name, states in found.items()}
+            missing = ", ".join(lacking)
+        patience = min(patience * 1.2, _ATTEMPT_SECONDS)
+        time.sleep(_PAUSE)
+    raise NotReady(f"not ready after {seconds:g} s ({missing}): {tail()}")
+
+
+def _ask(
+    address: str,
+    models: Sequence[Served],
+    patience: float,
+    options: Mapping[str, Any],
+) -> dict[str, list[VersionState]]:
+    # a channel for each attempt: one that renewed its connection by itself would pause longer and longer
+    channel = Channel(address, **options)
+    try:
+        channel.connect(patience)
+        return {
+            model.name: status(Inquiry(channel, address, model.name, timeout=_ATTEMPT_SECONDS))
+            for model in models
+        }
+    finally:
+        channel.close()
+
+
+def _lacking(model: Served, states: list[VersionState], tail: Callable[[], str]) -> list[str]:
+    available = _available(states)
+    for state in states:
+        wanted = state.version in model.versions or not (model.versions or available)
+        if state.state == "END" and state.code != "OK" and wanted:
+            raise NotReady(
+                f"version {state.version} of model {model.name} cannot be loaded: "
+                f"{state.code} {' '.join(state.message.split())}: {tail()}"
+            )
+    wanted_versions = set(model.versions)
+    if wanted_versions <= set(available) and available:
+        return []
+    if not wanted_versions:
+        return [f"no version of {model.name} is available"]
+    return [f"version {version} of {model.name} is missing" for version in wanted_versions - set(available)]
+
+
+def _available(states: list[VersionState]) -> list[int]:
+    return sorted(state.version for state in states if state.state == "AVAILABLE")

@@ -1,1 +1,0 @@
-"""Servers under test: our own, and how each kind is launched."""

@@ -1,0 +1,125 @@
+"""How is a PredictResponse serialised at the price of a few copies?
+
+Serialised, a float tensor is a head that depends on its name, dtype and shape only, followed by its memory; the
+model_spec at the end depends on the version only. Heads are remembered, so that an answer is three byte strings
+joined. What comes out is what protobuf would write (tests/server/test_response.py).
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+
+from bench.server.api.prepared import Group, Prepared, PreparedBurst, divide
+from bench.server.api.tensors import Array, delimited, encode, head
+from bench.server.refusal import Code, Refusal
+from bench.wire.messages import PredictResponse
+from bench.wire.request_rows import Alike
+
+_MAX_HEADS: Final = 256
+"""Heads that are remembered for each group; past them they are forgotten and made again."""
+
+_OUTPUTS: Final = PredictResponse.DESCRIPTOR.fields_by_name["outputs"].number
+
+
+class Responses:
+    """Serialises outputs, in typed fields or as `tensor_content`."""
+
+    def __init__(self, as_content: bool) -> None:
+        self._as_content = as_content
+
+    def all(self, group: Group, batch: Sequence[Prepared], outputs: Mapping[str, Array]) -> list[bytes]:
+        """The PredictResponse to each request of a batch that was run as one."""
+        if len(batch) == 1:
+            return [self.one(group, outputs)]
+        answers = self._of_one_output(group, batch, outputs)
+        if answers is None:
+            answers = [self.one(group, part) for part in divide(batch, outputs)]
+        return answers
+
+    def _of_one_output(
+        self, group: Group, batch: Sequence[Prepared], outputs: Mapping[str, Array]
+    ) -> list[bytes] | None:
+        """The answers by cutting the memory of the only output; None where that is not possible."""
+        if len(group.outputs) != 1:
+            return None
+        alias = group.outputs[0]
+        array = outputs.get(alias)
+        if array is None:
+            return None
+        inner, dtype = array.shape[1:], array.dtype
+        size = math.prod(inner) * dtype.itemsize
+        memory = array.tobytes()
+        tail = group.tail
+        answers, at = [], 0
+        rows: int | None = None
+        start = b""
+        for prepared in batch:
+            if prepared.rows != rows:
+                rows = prepared.rows
+                known = self._head(group, alias, dtype, (rows, *inner))
+                if known is None:
+                    return None
+                start = known
+            end = at + prepared.rows * size
+            answers.append(start + memory[at:end] + tail)
+            at = end
+        return answers
+
+    def in_rows(
+        self, group: Group, batch: Sequence[PreparedBurst], outputs: Mapping[str, Array]
+    ) -> list[Alike] | None:
+        """The answers to requests that came in rows.
+
+        `outputs` begin with theirs. None where the answers are not pieces of the only output's memory.
+        """
+        alias = group.outputs[0]
+        array = outputs.get(alias)
+        if array is None:
+            return None
+        answers, at = [], 0
+        for burst in batch:
+            rows = burst.rows // burst.count
+            head = self._head(group, alias, array.dtype, (rows, *array.shape[1:]))
+            if head is None:
+                return None
+            values = np.ascontiguousarray(array[at : at + burst.rows]).view(np.uint8).reshape(burst.count, -1)
+            at += burst.rows
+            answers.append(Alike(head, values, group.tail))
+        return answers
+
+    def one(self, group: Group, outputs: Mapping[str, Array]) -> bytes:
+        """The PredictResponse with these outputs. Raises `Refusal` where one is missing."""
+        parts = []
+        for alias in group.outputs:
+            array = outputs.get(alias)
+            if array is None:
+                raise Refusal(Code.UNKNOWN, "Predict internal error")
+            start = self._head(group, alias, array.dtype, array.shape)
+            if start is None:
+                parts.append(_entry(alias, encode(array, self._as_content)))
+            else:
+                parts += (start, array.tobytes())
+        parts.append(group.tail)
+        return b"".join(parts)
+
+    def _head(self, group: Group, alias: str, dtype: np.dtype[Any], shape: tuple[int, ...]) -> bytes | None:
+        """What stands before the memory of an output of this dtype and shape in the response."""
+        key = (alias, dtype, shape, self._as_content)
+        known = group.heads.get(key)
+        if known is not None:
+            return known
+        start = head(dtype, shape, self._as_content)
+        if start is None:
+            return None
+        payload = bytes(math.prod(shape) * dtype.itemsize)
+        entry = _entry(alias, start + payload)
+        if len(group.heads) >= _MAX_HEADS:
+            group.heads.clear()
+        group.heads[key] = found = entry[: len(entry) - len(payload)]
+        return found
+
+
+def _entry(alias: str, tensor: bytes) -> bytes:
+    return delimited(_OUTPUTS, delimited(1, alias.encode()) + delimited(2, tensor))

@@ -1,0 +1,1 @@
+"""Execution of requests: batching, SavedModels and synthetic models."""

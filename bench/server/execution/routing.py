@@ -1,0 +1,134 @@
+"""Where does each call go: to the executor, answered at once, or to a thread that may wait?"""
+
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
+
+from bench.server.api.health import WATCH, Health, Watcher
+from bench.server.api.prediction import Predictions
+from bench.server.caller import Caller
+from bench.server.execution.continuous_batching import Call, CallBurst, Executor, Post
+from bench.server.refusal import Code, Refusal
+from bench.server.unforeseen import unforeseen
+from bench.wire import messages
+from bench.wire.request_rows import Burst
+from bench.wire.unary import Request
+
+HandleRpc = Callable[[str, bytes, float | None], bytes]
+"""(method path, serialised request, seconds to wait at most) -> serialised response; raises Refusal."""
+
+_WAITING_METHODS: Final = frozenset(
+    (messages.CLASSIFY, messages.REGRESS, messages.MULTI_INFERENCE, messages.RELOAD_CONFIG)
+)
+"""Methods that run a model, or wait for one to load, before they return."""
+_THREADS: Final = 8
+
+OVERLOADED: Final = Refusal(Code.RESOURCE_EXHAUSTED, "Server Threadpool Exhausted")
+"""What the original says when all its threads are busy (reference, 1.5)."""
+
+
+class Calls:
+    """Counts the calls in flight, refuses what is too many, and sends each on its way. I/O thread only."""
+
+    def __init__(
+        self,
+        predictions: Predictions,
+        executor: Executor,
+        handle_rpc: HandleRpc,
+        post: Post,
+        most: int,
+        *,
+        health: Health | None = None,
+        waiting: frozenset[str] = frozenset(),
+    ) -> None:
+        """health: whom to give those that watch it; None: there is none. `waiting`: paths of further methods that do not return at once."""
+        self.in_flight = 0
+        self._prepare = predictions.prepare
+        self._submit = executor.submit
+        self._prepare_burst = predictions.prepare_burst
+        self._submit_burst = executor.submit_burst
+        self._handle_rpc = handle_rpc
+        self._post = post
+        self._most = most
+        self._health = health
+        self._waiting = _WAITING_METHODS | waiting
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="call")
+        # a reload may wait for ever, for a directory that stays empty: it must not use up the other threads
+        self._reload = ThreadPoolExecutor(1, thread_name_prefix="reload")
+
+    def take(self, caller: Watcher, requests: list[Request]) -> None:
+        """Requests have been read."""
+        if (room := self._most - self.in_flight) < len(requests):
+            room = max(room, 0)
+            self.in_flight += len(requests)
+            for request in requests[room:]:
+                caller.refuse(request.stream, OVERLOADED)
+            requests = requests[:room]
+        else:
+            self.in_flight += len(requests)
+        for request in requests:
+            if request.path == messages.PREDICT:
+                timeout = request.timeout
+                try:
+                    prepared = self._prepare(request.message)
+                except Refusal as refusal:
+                    caller.refuse(request.stream, refusal)
+                except Exception as error:  # noqa: BLE001 - what was read with it is answered all the same
+                    caller.refuse(request.stream, unforeseen(error, "a Predict request"))
+                else:
+                    deadline = None if timeout is None else time.monotonic() + timeout
+                    self._submit(Call(prepared, caller, request.stream, deadline))
+            else:
+                self._other(caller, request)
+
+    def take_burst(self, caller: Watcher, burst: Burst) -> None:
+        """Requests have been read that came in a row."""
+        head, count = burst.head, len(burst.streams)
+        prepared = None
+        if head.path == messages.PREDICT and self.in_flight + count <= self._most:
+            prepared = self._prepare_burst(burst.messages)
+        if prepared is None:
+            self.take(caller, burst.each())
+            return
+        self.in_flight += count
+        deadline = None if head.timeout is None else time.monotonic() + head.timeout
+        self._submit_burst(CallBurst(prepared, caller, burst.streams, deadline))
+
+    def answered(self, count: int = 1) -> None:
+        """Calls have got their answers."""
+        self.in_flight -= count
+
+    def close(self) -> None:
+        """End the threads; calls that have not begun are dropped."""
+        self._threads.shutdown(wait=True, cancel_futures=True)
+        self._reload.shutdown(wait=False, cancel_futures=True)
+
+    def _other(self, caller: Watcher, request: Request) -> None:
+        if request.path == WATCH and self._health is not None:
+            self._health.watch(caller, request.stream, request.message)
+            return
+        if request.path not in self._waiting:
+            _finish(caller, request.stream, self._answer(request))
+            return
+        pool = self._reload if request.path == messages.RELOAD_CONFIG else self._threads
+        pool.submit(self._answer_later, caller, request)
+
+    def _answer_later(self, caller: Caller, request: Request) -> None:
+        answer = self._answer(request)
+        self._post(lambda: _finish(caller, request.stream, answer))
+
+    def _answer(self, request: Request) -> bytes | Refusal:
+        try:
+            return self._handle_rpc(request.path, request.message, request.timeout)
+        except Refusal as refusal:
+            return refusal
+        except Exception as error:  # noqa: BLE001 - whoever asked waits for an answer
+            return unforeseen(error, request.path)
+
+
+def _finish(caller: Caller, stream: int, answer: bytes | Refusal) -> None:
+    if isinstance(answer, Refusal):
+        caller.refuse(stream, answer)
+    else:
+        caller.respond(stream, answer)

@@ -1,0 +1,279 @@
+"""How do the bytes of one HTTP/1.1 connection become requests, one at a time, and answers bytes again?"""
+
+import socket
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+import h11
+
+from bench.server.net.loop import READ, WRITE, Loop, Timer
+from bench.server.unforeseen import unforeseen
+
+_READ_SIZE: Final = 1 << 18
+_IDLE_SECONDS: Final = 120.0
+"""A client that neither asks nor reads for so long is cut off."""
+_LINGER_SECONDS: Final = 1.0
+
+
+class Response(Protocol):
+    """What is sent back."""
+
+    @property
+    def status(self) -> int: ...
+    @property
+    def headers(self) -> dict[str, str]: ...
+    @property
+    def body(self) -> bytes: ...
+
+
+Answer = Callable[[str, str, Mapping[str, str], bytes], Response]
+"""(method, target, headers by lower-case name, body) -> response; thread-safe."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What clients may use up."""
+
+    threads: int
+    seconds: float
+    """For one request, from its last byte to the answer."""
+    connections: int
+    body_bytes: int
+
+
+@dataclass(frozen=True)
+class Plain:
+    """A response that is made here and not by the API."""
+
+    status: int
+    body: bytes = b""
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """It is JSON, as the API's errors are."""
+        return {"Content-Type": "application/json"}
+
+
+class Owner(Protocol):
+    """Whose connection it is."""
+
+    loop: Loop
+    pool: ThreadPoolExecutor
+    answer: Answer
+    limits: Limits
+
+    def gone(self, each: "HttpConnection") -> None:
+        """A connection has ended."""
+
+
+class HttpConnection:
+    """One client: one request at a time, as HTTP/1.1 has it."""
+
+    def __init__(self, sock: socket.socket, web: Owner) -> None:
+        self._sock: socket.socket | None = sock
+        self._web = web
+        self._http = h11.Connection(h11.SERVER)
+        self._request: h11.Request | None = None
+        self._parts: list[bytes] = []
+        self._size = 0
+        self._answering = 0
+        """Number of the request that is being answered; an answer to another comes too late."""
+        self._served = 0
+        self._unsent = b""
+        self._closing = False
+        self._draining = False
+        self._limit: Timer | None = None
+        self._last_seen = time.monotonic()
+        self._idle = web.loop.call_at(self._last_seen + _IDLE_SECONDS, self._close_if_idle)
+        sock.setblocking(False)
+        if sock.family != socket.AF_UNIX:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        web.loop.register(sock.fileno(), READ, self._on_event)
+
+    @property
+    def closed(self) -> bool:
+        """Whether the connection has ended."""
+        return self._sock is None
+
+    def drain(self) -> None:
+        """Close after the request that is being answered, at once if there is none."""
+        self._draining = True
+        if not self._answering and not self._unsent:
+            self.close()
+
+    def close(self) -> None:
+        """End the connection now."""
+        sock, self._sock = self._sock, None
+        if sock is None:
+            return
+        self._idle.cancel()
+        if self._limit is not None:
+            self._limit.cancel()
+        self._web.loop.unregister(sock.fileno())
+        sock.close()
+        self._web.gone(self)
+
+    def _on_event(self, mask: int) -> None:
+        try:
+            if mask & WRITE:
+                self._send(b"")
+            if mask & ~WRITE and self._sock is not None:
+                self._read()
+        except Exception as error:  # noqa: BLE001 - what this client has sent must not touch the others
+            unforeseen(error, "an HTTP connection")
+            self.close()
+
+    def _read(self) -> None:
+        assert self._sock is not None  # noqa: S101 - the caller has looked: for the type checker
+        try:
+            data = self._sock.recv(_READ_SIZE)
+        except BlockingIOError:
+            return
+        except OSError:
+            self.close()
+            return
+        if self._closing:
+            if not data:
+                self.close()
+            return
+        if not data and self._answering:
+            self.close()
+            return
+        self._touch()
+        try:
+            self._http.receive_data(data)
+        except h11.RemoteProtocolError:
+            self.close()
+            return
+        self._events()
+
+    def _events(self) -> None:
+        """Handle what has been parsed, up to a complete request."""
+        while self._sock is not None and not self._answering and not self._closing:
+            try:
+                event = self._http.next_event()
+            except h11.RemoteProtocolError as error:
+                self._respond(Plain(error.error_status_hint))
+                self._finish()
+                return
+            if isinstance(event, h11.Request):
+                if {b"transfer-encoding", b"content-length"} <= {name for name, _ in event.headers}:
+                    # RFC 9112, 6.1: what a proxy in between takes for the end of the request may be another place
+                    self._respond(Plain(400, b'{"error": "both Transfer-Encoding and Content-Length"}'))
+                    self._finish()
+                    return
+                self._request, self._size = event, 0
+                self._parts.clear()
+                if self._http.they_are_waiting_for_100_continue:
+                    self._send(self._http.send(h11.InformationalResponse(status_code=100, headers=[])) or b"")
+            elif isinstance(event, h11.Data):
+                self._size += len(event.data)
+                if self._size > self._web.limits.body_bytes:
+                    text = b'{"error": "a request body of more than %d bytes"}' % self._web.limits.body_bytes
+                    self._respond(Plain(413, text))
+                    self._finish()
+                    return
+                self._parts.append(bytes(event.data))
+            elif isinstance(event, h11.EndOfMessage):
+                self._dispatch()
+            elif isinstance(event, h11.ConnectionClosed):
+                self.close()
+            else:  # NEED_DATA, PAUSED
+                return
+
+    def _dispatch(self) -> None:
+        assert self._request is not None  # noqa: S101 - h11 gives EndOfMessage after Request: for the type checker
+        self._served += 1
+        self._answering = number = self._served
+        request, body = self._request, b"".join(self._parts)
+        self._parts.clear()
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in request.headers}
+        method, target = request.method.decode("latin-1"), request.target.decode("latin-1")
+        self._limit = self._web.loop.call_at(
+            time.monotonic() + self._web.limits.seconds, lambda: self._answered(number, _TOO_LATE)
+        )
+        self._web.pool.submit(self._work, number, method, target, headers, body)
+
+    def _work(self, number: int, method: str, target: str, headers: dict[str, str], body: bytes) -> None:
+        """In a thread of the pool."""
+        answer = self._web.answer(method, target, headers, body)
+        self._web.loop.post(lambda: self._answered(number, answer))
+
+    def _answered(self, number: int, answer: Response) -> None:
+        if self._sock is None or self._answering != number:
+            return
+        if self._limit is not None:
+            self._limit.cancel()
+        self._answering = 0
+        self._respond(answer)
+        self._touch()
+        if self.closed:  # the client had gone when the answer was sent
+            return
+        if self._draining or self._http.our_state is h11.MUST_CLOSE:
+            self._finish()
+        elif self._http.our_state is h11.DONE and self._http.their_state is h11.DONE:
+            self._http.start_next_cycle()
+            self._events()
+
+    def _respond(self, answer: Response) -> None:
+        if self._http.our_state not in {h11.IDLE, h11.SEND_RESPONSE}:
+            return
+        fields = [*answer.headers.items(), ("Content-Length", str(len(answer.body)))]
+        if self._draining or self._closing:
+            fields.append(("Connection", "close"))
+        head = self._http.send(h11.Response(status_code=answer.status, headers=fields))
+        body = self._http.send(h11.Data(data=answer.body)) if answer.body else b""
+        end = self._http.send(h11.EndOfMessage())
+        self._send(b"".join(part for part in (head, body, end) if part))
+
+    def _finish(self) -> None:
+        """Close after everything has been sent, in a way that does not lose the answer (see connection.finish)."""
+        self._closing = True
+        if self._sock is None or self._unsent:
+            return
+        try:
+            self._sock.shutdown(socket.SHUT_WR)
+        except OSError:
+            self.close()
+            return
+        self._web.loop.call_at(time.monotonic() + _LINGER_SECONDS, self.close)
+
+    def _send(self, data: bytes) -> None:
+        if self._sock is None:
+            return
+        waiting = self._unsent + data
+        try:
+            sent = self._sock.send(waiting) if waiting else 0
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            self.close()
+            return
+        before, self._unsent = self._unsent, waiting[sent:]
+        if sent:
+            self._touch()
+        if bool(before) != bool(self._unsent):
+            # nothing is read while an answer waits: a client that does not read gets no second one
+            self._web.loop.modify(self._sock.fileno(), WRITE if self._unsent else READ)
+        if self._closing and not self._unsent:
+            self._finish()
+
+    def _touch(self) -> None:
+        """The client has shown that it is there."""
+        self._last_seen = time.monotonic()
+
+    def _close_if_idle(self) -> None:
+        # one timer for each connection, set anew when it rings, and not for each request
+        until = self._last_seen + _IDLE_SECONDS
+        if self._answering:
+            until = time.monotonic() + _IDLE_SECONDS
+        if until <= time.monotonic():
+            self.close()
+        else:
+            self._idle = self._web.loop.call_at(until, self._close_if_idle)
+
+
+_TOO_LATE: Final = Plain(504, b'{\n    "error": "Timed out waiting for notification"\n}')

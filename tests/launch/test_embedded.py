@@ -1,0 +1,78 @@
+"""This package's own server as a file declares it, and a server that runs already."""
+
+import os
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from bench import BenchError
+from bench.launch.kinds import launched
+from bench.launch.running import Served
+from tests.launch.conftest import QUICK, Declare, gone
+
+
+def test_it_serves_with_its_settings_until_the_block_ends(
+    declare: Declare, models: list[Served], tmp_path: Path
+) -> None:
+    with launched(
+        declare(f'kind = "embedded"\ncpus = "0"\nflags = {{ {QUICK} }}'), models, tmp_path / "a"
+    ) as server:
+        assert server.pid is not None
+        assert os.sched_getaffinity(server.pid) == {0}
+        assert server.metrics is not None
+        assert server.facts["available"] == {"mnist": [1, 2]}
+        remote = declare(f'kind = "remote"\naddress = "{server.address}"\nmetrics = "{server.metrics}"')
+        with launched(remote, models, tmp_path / "b") as same:
+            assert (same.address, same.pid, same.metrics) == (server.address, None, server.metrics)
+    assert gone(server.pid)
+    assert os.sched_getaffinity(0) != {0} or os.cpu_count() == 1
+    assert (tmp_path / "a" / "server.log").stat().st_size
+
+
+def test_several_processes_show_their_counters_as_one_server(
+    declare: Declare, models: list[Served], tmp_path: Path
+) -> None:
+    text = f'kind = "embedded"\nflags = {{ {QUICK}, processes = 2 }}'
+    with launched(declare(text), models, tmp_path) as server:
+        assert server.metrics is not None
+        with urllib.request.urlopen(server.metrics, timeout=20) as page:  # noqa: S310 - our own server
+            assert "# TYPE :tensorflow:serving:request_count counter" in page.read().decode()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('kind = "embedded"\nflags = { backend = "sythetic" }', "choose tensorflow, synthetic"),
+        (
+            'kind = "remote"\naddress = "127.0.0.1:1"\nready_seconds = 0.5',
+            "not ready after 0.5 s (no connection",
+        ),
+        (
+            'kind = "remote"\naddress = "127.0.0.1:1"\nmetadata = { token = "NO_SUCH_VARIABLE_HERE" }',
+            'metadata.token = "NO_SUCH_VARIABLE_HERE": this environment variable is not set',
+        ),
+        (
+            'kind = "remote"\naddress = "127.0.0.1:1"\ntls = { ca = "no.pem" }',
+            'tls.ca = "no.pem": no such file',
+        ),
+    ],
+)
+def test_one_that_cannot_be_had_is_told(
+    declare: Declare, models: list[Served], tmp_path: Path, text: str, expected: str
+) -> None:
+    with pytest.raises(BenchError) as caught, launched(declare(text), models, tmp_path):
+        pass
+    assert "servers.toml: servers.it" in str(caught.value)
+    assert expected in str(caught.value)
+
+
+def test_a_missing_version_is_not_waited_for_until_the_end_of_time(declare: Declare, tmp_path: Path) -> None:
+    (tmp_path / "mnist" / "1").mkdir(parents=True)
+    text = f'kind = "embedded"\nready_seconds = 2\nflags = {{ {QUICK} }}'
+    served = [Served("mnist", tmp_path / "mnist", (1, 7))]
+    with (
+        pytest.raises(BenchError, match=r"not ready|version"),
+        launched(declare(text), served, tmp_path),
+    ):
+        pass
