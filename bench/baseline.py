@@ -1,4 +1,4 @@
-"""Which runs do later ones have to match, and how are they kept?
+"""The baseline: runs that later ones are compared with, kept in the repository.
 
 A baseline is a folder of run folders without their samples: small enough to be committed beside the code.
 """

@@ -1,4 +1,4 @@
-"""Which class did each model give to each example?
+"""The class that each model gave to each example.
 
 Written once a run, where a scenario asks for it (`answers.npz` in the run folder), so that two models can be compared
 on the same examples: what is asked a thousand times still counts once.

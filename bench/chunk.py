@@ -1,4 +1,4 @@
-"""What does a load process hand over at each flush, and how does it travel to the master?
+"""Chunks: what a load process hands over at each flush, and their form on the way to the master.
 
 numpy only: load processes import neither pandas nor pyarrow.
 """

@@ -1,4 +1,4 @@
-"""How are single requests laid out in columns, and how few bytes do they need?"""
+"""Single requests as columns, in few bytes."""
 
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple

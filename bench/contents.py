@@ -1,4 +1,4 @@
-"""What do the files of a run folder hold, each read once and as far as it is whole?"""
+"""The files of a run folder, each read once and as far as it is whole."""
 
 from functools import cached_property
 from pathlib import Path

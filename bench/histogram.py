@@ -1,4 +1,4 @@
-"""How often did each duration occur, in a form that can be merged, stored and read by other tools?
+"""Histograms of durations that can be merged, stored and read by other tools.
 
 The buckets are those of an HdrHistogram (https://hdrhistogram.github.io/HdrHistogram/) of nanoseconds from 1 ns
 to 1 h with 3 significant digits: exact up to 2,047 ns, above that at most 1/1024 = 0.098 % wide. Merging adds

@@ -1,4 +1,4 @@
-"""How do the histograms of a run lie in its interval log?
+"""The interval log of a run: its histograms in HdrHistogram's log format.
 
 The log is HdrHistogram's text format, version 1.3 with tags: one line for each key, kind and second of the run,
 

@@ -1,4 +1,4 @@
-"""How is a file of JSON lines written and read when its writer may be killed at any moment?"""
+"""Files of JSON lines whose writer may be killed at any moment."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""Has a manifest the types that its readers rely on?
+"""Types of the manifest's values.
 
 Only what is read is looked at: manifests may hold more, and older ones less.
 """

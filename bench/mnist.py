@@ -1,4 +1,4 @@
-"""Which handwritten digits are sent, and what do they show?
+"""MNIST digits and their labels.
 
 Digits come from one of three places: the 5,000 that are bundled (source and licence: mnist_5k.LICENSE.md), a folder
 with the four files of the MNIST database, or a folder of PNGs as the project mnist_png lays them out.

@@ -1,4 +1,4 @@
-"""How do columns of whole numbers fit into few bytes, at a price that a load process can pay?
+"""Columns of integers packed into few bytes, at a price that a load process can pay.
 
 Each column is written as its least value and, for the differences to it, one plane for each of their bytes: all lowest
 bytes, then all second ones, and so on, as many as the greatest difference needs. So a column of one value has no

@@ -1,4 +1,4 @@
-"""What does a run leave behind, and how is it written so that nothing can spoil it?
+"""Writer of run folders, safe against a kill at any moment.
 
 A run is a folder, `<UTC start>-<scenario>[-<note>]`:
 

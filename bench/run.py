@@ -1,4 +1,4 @@
-"""What did a run leave behind, and which of it was the steady state?
+"""Reader of run folders: a run and its steady state.
 
 Reads the folder that `bench.recording` writes; its layout is described there. Files are read when they are asked
 for, and only as far as they are whole.

@@ -1,4 +1,4 @@
-"""What is known of one request, in which units, and how is it laid out in columns?"""
+"""A sample: the fields of one request, their units and their columns."""
 
 from collections.abc import Mapping
 from typing import Final, NamedTuple

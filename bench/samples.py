@@ -1,4 +1,4 @@
-"""How do the single requests of a run lie on disk, while it lasts and afterwards?
+"""Single requests of a run on disk, while it lasts and afterwards.
 
 Instants and durations are whole microseconds: what lies below is mostly chance, which takes half of the space and no
 method packs. Whatever is reported was counted before the rounding; due, lag and service are each within 0.5 us.

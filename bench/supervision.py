@@ -1,4 +1,4 @@
-"""How does a program run so that it never outlives the one that started it?
+"""Start of a program that never outlives its parent.
 
 The parent's side of `bench.supervisor`. Standard library only.
 """

@@ -1,4 +1,4 @@
-"""How does a program end when the one that wanted it is gone, even if that was killed?
+"""The supervisor: ends a program when its parent is gone, even if that was killed.
 
 `python -m bench.supervisor '{"command": [...], "cpus": [0], "grace": 5}'` runs the command in a session of its own
 and waits for its end or for the end of its own standard input, which the system closes when the parent dies. Then the

@@ -1,4 +1,4 @@
-"""Which parts of a run are counted apart, and what was measured in each?
+"""Cells: the parts of a run that are counted apart, and their measurements.
 
 A cell is what one run measured for one request name, batch size and model version in its steady part.
 """

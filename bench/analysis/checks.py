@@ -1,4 +1,4 @@
-"""Can a run be believed?
+"""Checks of a run: warnings with their remedies.
 
 Each check looks for one reason not to; what it finds is a doubt with the remedy. No check needs more than the
 manifest, the counts, the histograms and the telemetry of one run. (What only shows beside another run, such as

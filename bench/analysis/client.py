@@ -1,4 +1,4 @@
-"""Was the load generator equal to its task, or did it measure itself?"""
+"""Checks of the load generator: whether it measured the server or itself."""
 
 import math
 from collections.abc import Callable

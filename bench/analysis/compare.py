@@ -1,4 +1,4 @@
-"""What changed from a baseline to a candidate, cell by cell?"""
+"""Comparison of a baseline with a candidate, cell by cell."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence

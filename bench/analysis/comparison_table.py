@@ -1,4 +1,4 @@
-"""How are changes told: as a table, as sentences, as JSON?"""
+"""Comparisons as a table, as sentences and as JSON."""
 
 import math
 from collections.abc import Iterable, Sequence

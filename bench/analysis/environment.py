@@ -1,4 +1,4 @@
-"""In which surroundings was a run made, and in what do those of two runs differ?"""
+"""The environment of a run, and differences between two."""
 
 import json
 from collections.abc import Mapping, Sequence

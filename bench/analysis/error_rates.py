@@ -1,4 +1,4 @@
-"""How often would comparisons be wrong on this machine, and how often would they miss what is there?
+"""Rates of wrong and missed comparisons on this machine.
 
 Recorded trials of one thing are compared with each other: whatever is found is false. Then the same with a change
 put into one side: whatever is not found is missed. Trials that follow each other form the pairs, as interleaved trials

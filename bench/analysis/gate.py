@@ -1,4 +1,4 @@
-"""May this be released: are all limits kept, and can what was measured be believed?"""
+"""The verdict of a gate: pass, FAIL or inconclusive."""
 
 import math
 from collections.abc import Sequence

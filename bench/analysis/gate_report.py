@@ -1,4 +1,4 @@
-"""How is a gate's judgement told to people, to continuous integration and to programs?"""
+"""A gate's verdict for people, for continuous integration and for programs."""
 
 import math
 from typing import Any

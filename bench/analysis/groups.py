@@ -1,4 +1,4 @@
-"""Which measurements are trials of one cell of an experiment, and what do they say together?
+"""Groups of trials of one cell of an experiment, with their estimates.
 
 The geometric mean over the trials with the 95 % interval of Student's t on logarithms: the unit of replication is the
 trial.

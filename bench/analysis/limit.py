@@ -1,4 +1,4 @@
-"""Is one limit kept, broken, or can it not be told?"""
+"""Verdict on one limit: pass, FAIL or inconclusive."""
 
 import math
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""How does a report become a page that one would send to a colleague?
+"""The report as one self-contained HTML page.
 
 One file without anything from the network: styles and pictures are in it. Colours follow the reader's light or dark
 setting, also inside the pictures.

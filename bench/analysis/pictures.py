@@ -1,4 +1,4 @@
-"""Which pictures answer the questions that a set of runs raises?"""
+"""Choice of the pictures that a set of runs calls for."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence

@@ -1,4 +1,4 @@
-"""How do results look as pictures?
+"""Drawing of results with matplotlib.
 
 The only module that imports matplotlib. Figures are made without its global state, and small: a page enlarges them,
 and on a phone they are shown as they are. Colours stand for roles, so that a page may replace them by its own.

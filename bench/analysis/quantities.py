@@ -1,4 +1,4 @@
-"""How is a number written so that people read it at a glance?
+"""Formatting of numbers with units.
 
 nan and None are always a dash: what was not measured is never shown as 0.
 """

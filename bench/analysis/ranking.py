@@ -1,4 +1,4 @@
-"""Which of several is best, which cannot be told apart, and which are worth having at all?"""
+"""Ranking of conditions: the best, those not told apart, and the Pareto front."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

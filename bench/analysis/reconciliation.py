@@ -1,4 +1,4 @@
-"""Do client and server agree on what happened, and where did the time go?
+"""Reconciliation of the client's counts and times with the server's.
 
 The counters of the server (manifest `server_counters`, written by the load process before and after the run) are
 compared with the client's records of the whole run. On a server that nobody else uses, its OK requests have grown by

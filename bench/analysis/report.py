@@ -1,4 +1,4 @@
-"""What did these runs measure, line by line?"""
+"""The lines of a report: one for each cell of each run."""
 
 import math
 from collections.abc import Iterable

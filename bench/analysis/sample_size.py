@@ -1,4 +1,4 @@
-"""How many requests does a claim about a percentile need?
+"""The number of requests that a claim about a percentile needs.
 
 The claim is "at least p % of all requests, also of those not sent, are answered within the bound". Of n requests t
 took longer. The claim is made if so few would be rare, were it just about false: if a binomial variable of n trials,

@@ -1,4 +1,4 @@
-"""When may a gate look at trials that are still coming in, without being wrong more often for it?
+"""Sequential tests: looks at trials still coming in without more false verdicts.
 
 Who looks after every block until something is significant finds something in the end. So the error rate is spent
 piece by piece: a look when the share t of the budget is used may spend alpha * (f(t) - f(t of the look before)) with

@@ -1,4 +1,4 @@
-"""Where did the time of a mean request go, run by run or cell by cell?
+"""Latency breakdown (mean) as a table, by run or by cell.
 
 The parts are those of `bench.analysis.reconciliation`; trials of the same are one row, the mean of theirs.
 """

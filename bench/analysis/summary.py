@@ -1,4 +1,4 @@
-"""What did each cell of an experiment give, over all its trials, and how sure is that, as a table?"""
+"""Averages over the trials of each cell of an experiment, as a table."""
 
 import math
 from collections.abc import Sequence

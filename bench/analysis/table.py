@@ -1,4 +1,4 @@
-"""Which columns does the table of a report have, and what stands in each of its cells?
+"""Columns of the report's table and the text of each of its cells.
 
 Terminal, Markdown, HTML and CSV show the same table; only how it is drawn differs.
 """

@@ -1,4 +1,4 @@
-"""How did rate and latency of a run change while it lasted?"""
+"""Rate and latency of a run over its time."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Which trials are there, and which of them measured the same thing?
+"""Trials: which were found, and which belong to one condition.
 
 The unit that is repeated is the trial, a whole run: requests of one run share its luck. A cell of a run is one trial
 of what its identity says.

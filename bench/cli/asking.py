@@ -1,4 +1,4 @@
-"""Which server and model does a verb ask? The options that all verbs share which ask one."""
+"""Options for server and model, shared by the verbs that send requests."""
 
 import contextlib
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""`bench compare`: which is faster, by how much, how sure is that?"""
+"""`bench compare`: which is faster, by how much, with which confidence."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""How is a gate decided with as few trials as possible, within a budget of time?
+"""A gate decided with as few trials as possible within a time budget.
 
 Baseline and candidate are cells of one experiment, interleaved in blocks. Blocks are added until every limit is kept
 or one is broken, or the budget is spent; looking again and again costs no error (see `bench.analysis.sequential`).

@@ -1,4 +1,4 @@
-"""How far is the experiment, and how does its current trial look?"""
+"""Progress of an experiment and of its current trial."""
 
 import contextlib
 import time

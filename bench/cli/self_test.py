@@ -1,4 +1,4 @@
-"""`bench gate --self-test`: how often are comparisons wrong on this machine?"""
+"""`bench gate --self-test`: the rate of wrong comparisons on this machine."""
 
 import math
 import sys

@@ -1,4 +1,4 @@
-"""`bench serve`: how are the server's flags read from a command line?"""
+"""`bench serve`: the embedded server's flags on a command line."""
 
 import dataclasses
 import typing

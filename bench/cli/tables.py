@@ -1,4 +1,4 @@
-"""How does a table look in a terminal, wide or narrow?"""
+"""Tables for terminals, wide or narrow."""
 
 from collections.abc import Iterable
 

@@ -1,1 +1,1 @@
-"""Which servers and experiments does a user describe in files, as typed and checked values?"""
+"""Files that users write, as typed and checked values."""

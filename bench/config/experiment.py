@@ -1,4 +1,4 @@
-"""What is to be compared with what, under which load and how often? (experiment files)"""
+"""Experiment files: conditions, loads and trials."""
 
 import re
 from pathlib import Path

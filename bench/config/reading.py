@@ -1,4 +1,4 @@
-"""How does a TOML file become a checked value, and what is said about one that is wrong?
+"""TOML files as checked values, with one clear line for each mistake.
 
 Every complaint names file, key, value and what is allowed; a misspelt key is answered with the nearest right one.
 """

@@ -1,4 +1,4 @@
-"""Which keys do the configuration files have? As Markdown tables, from the declarations themselves.
+"""Reference tables of the configuration files, generated from their declarations.
 
 `python -m bench.config.reference docs/configuration.md` puts them between the page's markers.
 """

@@ -1,4 +1,4 @@
-"""Which servers are there, of which kind, and how are they built and set up? (servers.toml)"""
+"""Server declarations (servers.toml): kind, build, place and settings."""
 
 import os
 import re

@@ -1,1 +1,1 @@
-"""How do servers, models, versions, batch sizes and loads become trials, run one after the other and resumable?"""
+"""Experiments: servers, models, versions, batch sizes and loads as trials that can be resumed."""

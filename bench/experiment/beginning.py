@@ -1,4 +1,4 @@
-"""Is an experiment begun anew or gone on with, and with which servers?"""
+"""Start or resumption of an experiment, with its servers."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What lies in an experiment's folder, and which trials are still missing?
+"""The folder of an experiment, and its missing trials.
 
     experiment.json    the experiment, its servers and its plan, as they were when it began
     trials.jsonl       how each trial ended: a line a trial, appended; a later line goes before an earlier one

@@ -1,4 +1,4 @@
-"""How fast does a trial go that is still running?"""
+"""Current rate and latency of a running trial."""
 
 import re
 from pathlib import Path

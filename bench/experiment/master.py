@@ -1,4 +1,4 @@
-"""How is a Locust that runs already, with its workers, made to run a trial?
+"""Trials run by a Locust master that is already up, with its workers.
 
 It is steered as a person steers it, through its web interface (locust/web.py: POST /swarm and /stop), and its run
 folders are fetched there (`bench.load.published`): master and workers may be on other machines.

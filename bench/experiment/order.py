@@ -1,4 +1,4 @@
-"""What is Locust told of a trial, and what does the manifest say of it?"""
+"""Locust's arguments for a trial, and what the manifest records of it."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple

@@ -1,4 +1,4 @@
-"""Which trials does an experiment consist of, in which order, and how long will they take?
+"""The trials of an experiment, their order and their duration.
 
 Every block holds each cell once, so that a drift of the machine hits all cells alike. In a block the servers come in a
 balanced order, and so do the cells of each server (see `balance`): each is equally often in each position, so that what

@@ -1,4 +1,4 @@
-"""Preflight of an experiment: which cells would measure nothing, or something else than planned?
+"""Preflight of an experiment: cells that would measure nothing, or something else than planned.
 
 One Locust process loads the scenario, makes the payload of each cell and holds it against the cell and, where a server
 runs, against the server, as each trial does before its load.

@@ -1,4 +1,4 @@
-"""How are the missing trials of an experiment run, whatever fails on the way?"""
+"""Runs the missing trials of an experiment, whatever fails on the way."""
 
 import contextlib
 import hashlib

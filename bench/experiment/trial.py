@@ -1,4 +1,4 @@
-"""How is one trial run: one Locust test in a fresh process, watched until its end?"""
+"""One trial: a Locust test in a fresh process, watched until its end."""
 
 import json
 import re

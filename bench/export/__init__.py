@@ -1,1 +1,1 @@
-"""How do trained models get on disk as SavedModels that a model server can load?"""
+"""Export of trained models as SavedModels."""

@@ -1,4 +1,4 @@
-"""How does a Keras application become a version that a server can load?"""
+"""Export of Keras applications."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""How does a digit reader get from MNIST into a version directory?"""
+"""Training and export of a digit classifier."""
 
 import hashlib
 from collections.abc import Callable, Iterator

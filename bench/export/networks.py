@@ -1,4 +1,4 @@
-"""Which networks read digits, and how are they trained?"""
+"""Networks that classify digits, and their training."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""How does a version appear in a directory that a server watches, whole or not at all?"""
+"""Atomic placement of a version in a directory that a server watches."""
 
 import contextlib
 import ctypes

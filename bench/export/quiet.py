@@ -1,4 +1,4 @@
-"""How is TensorFlow imported without its remarks on the terminal?"""
+"""Import of TensorFlow without its output on the terminal."""
 
 import os
 import sys

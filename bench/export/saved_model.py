@@ -1,4 +1,4 @@
-"""What is in an exported version besides the graph, and is what lies on disk what was trained?"""
+"""Files of an exported version beside the graph, and the check that it equals what was trained."""
 
 import contextlib
 import json

@@ -1,4 +1,4 @@
-"""How is a tensorflow_model_server executable run, watched and always ended?
+"""Start, watch and end a tensorflow_model_server executable.
 
 Its flags and ways are those of TensorFlow Serving's model_servers/main.cc: `--flag=value` only; an unknown flag is
 printed and ignored, which is an error here; exit code 255 after a failed start.

@@ -1,4 +1,4 @@
-"""How does a container end when the process that started it is gone, even if that was killed?
+"""End of a container when the process that started it is gone, even if that was killed.
 
 `python -m bench.launch.containers NAME` waits for the end of its standard input and then removes the
 container of that name, if there is one.

@@ -1,4 +1,4 @@
-"""How is a container of a TensorFlow Serving image run, watched and always removed?"""
+"""Start, watch and remove a container of a TensorFlow Serving image."""
 
 import contextlib
 import json

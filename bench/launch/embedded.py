@@ -1,4 +1,4 @@
-"""How is this package's own server started as a file declares it?"""
+"""Start of the embedded server as a file declares it."""
 
 import contextlib
 from collections.abc import Iterator, Sequence

@@ -1,4 +1,4 @@
-"""What is a server really: which version, devices, CPU instructions?"""
+"""Facts about a server: version, devices, CPU instructions."""
 
 import re
 import subprocess

@@ -1,4 +1,4 @@
-"""Which configuration files does a server get, in protobuf text format?"""
+"""Configuration files for a server, in protobuf text format."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Which flags and environment variables does a declared server get?
+"""Flags and environment variables for a declared server.
 
 The first-class keys of servers.toml, in the flags of each kind. What a kind cannot do is an error, never ignored.
 """

@@ -1,4 +1,4 @@
-"""Which way leads to a server of which kind?"""
+"""The launcher for each kind of server."""
 
 import contextlib
 import shutil

@@ -1,4 +1,4 @@
-"""When do all models of a server that has just been started answer?"""
+"""Wait until all models of a started server answer."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence

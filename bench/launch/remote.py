@@ -1,4 +1,4 @@
-"""How is a server described that runs already, such as one in Kubernetes?"""
+"""A server that is already running elsewhere, such as in Kubernetes."""
 
 import contextlib
 import os

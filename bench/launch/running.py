@@ -1,4 +1,4 @@
-"""What is known of a server that runs, and how is it told from one that has ended?"""
+"""A running server: its facts, and whether it has ended."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""How is a server under test started, found ready and always stopped again?
+"""Start a server under test in a process of its own, wait until it is ready and always stop it.
 
 Cheap to import (standard library only) and usable under gevent's monkey patching: load processes call it.
 """

@@ -1,4 +1,4 @@
-"""How are requests sent when they are due, whether or not earlier ones have been answered?"""
+"""Open loop: requests sent when they are due, whether or not earlier ones have been answered."""
 
 from collections import deque
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""How much can this machine send at all, and what do numbers of it owe to the machine itself?
+"""Calibration: what this machine can send, and its share in measured latencies.
 
 Real Locust runs against a server that answers at once with canned bytes: one user alone gives the floor of every
 latency, many users the ceiling of requests/s, an open loop the lag at several rates. A calibration is kept with the

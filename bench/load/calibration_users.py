@@ -1,4 +1,4 @@
-"""Which users find out what this machine can send? The locustfile of `bench calibrate`; made to be run by it.
+"""The locustfile of `bench calibrate`; not meant to be run otherwise.
 
 They send what the scenario named by BENCH_CALIBRATE sends (MNIST digits without one) to a server that answers at
 once: Closed as fast as they can, Open when requests are due.

@@ -1,4 +1,4 @@
-"""What can this machine send at all, as `bench calibrate` found out, and which run does that concern?"""
+"""Calibration results, and the runs that they apply to."""
 
 import json
 import math

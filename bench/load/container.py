@@ -1,4 +1,4 @@
-"""How much CPU time and memory does a server's container use, where its processes cannot be seen from here?"""
+"""CPU time and memory of a server's container whose processes are not visible from here."""
 
 from typing import Any
 

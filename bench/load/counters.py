@@ -1,4 +1,4 @@
-"""What does the server itself count, on its Prometheus page?
+"""The server's own counters, from its Prometheus page.
 
 TensorFlow Serving's names: request_count by model and status, request_latency (from the start of the handler to its
 end), runtime_latency (the session's run, waiting for a batch included), batching_session/queuing_latency. Latencies

@@ -1,4 +1,4 @@
-"""How does the user of Locust's web form learn that the test was refused, and why?
+"""Reports a refused test to the user of Locust's web form, with the reason.
 
 Locust answers the form as soon as it has asked its runner for a test, before anybody has looked at the options. Here
 the answer waits until the test has begun or been refused; the form shows the text of one that was not a success.

@@ -1,4 +1,4 @@
-"""What does the server answer to some of the messages while it is idle, one at a time, before the load begins?
+"""Reference answers: some of the messages sent to the idle server, one at a time, before the load.
 
 These answers are the references for those under load: a server that mixes up the rows of a batch in the same way each
 time gives one answer to a message again and again, and yet not the one that it gives to a caller who is alone.

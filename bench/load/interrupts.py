@@ -1,4 +1,4 @@
-"""What do Ctrl-C, SIGTERM and a closed terminal do to a load process?
+"""Ctrl-C, SIGTERM and closed terminals in a load process.
 
 All three end the test in order: nothing more is sent, and what is in flight is waited for. Another one ends that wait. One
 while the run is being written is warned of, and the next leaves at once, with the run unfinished and readable.

@@ -1,4 +1,4 @@
-"""What happens when Locust starts, stops and ends a test: target, run folder, last words?"""
+"""Start, stop and end of a Locust test: target, run folder, summary."""
 
 import logging
 import sys

@@ -1,4 +1,4 @@
-"""On which machine, with which software and from which commit was a run made?"""
+"""The machine, software and commit of a run."""
 
 import hashlib
 import json

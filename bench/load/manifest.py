@@ -1,4 +1,4 @@
-"""What must a run folder say of itself, so that its numbers can be understood and compared later?"""
+"""The facts of a run that its manifest records."""
 
 import hashlib
 import math

@@ -1,4 +1,4 @@
-"""What can a user of a scenario set on Locust's command line and in its web form?"""
+"""Options of scenarios, on Locust's command line and in its web form."""
 
 import argparse
 import json

@@ -1,4 +1,4 @@
-"""How does something happen in gevent's loop at an instant, to 0.1 ms?
+"""Timers in gevent's loop that are exact to 0.1 ms.
 
 The loop's own timers count whole milliseconds (libev hands epoll a timeout in them): arrivals paced by
 `gevent.sleep` are 1.1 to 1.9 ms late at the 99th percentile. On Linux a timerfd wakes the loop instead, which is

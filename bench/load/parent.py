@@ -1,4 +1,4 @@
-"""How does a worker that Locust forked end when the process that forked it is gone, even if that was killed?
+"""End of a forked worker when its parent is gone, even if that was killed.
 
 Locust's own workers notice a lost master after a minute, and send their load until then. What they have measured
 since goes nowhere: the master was the one who wrote it down.

@@ -1,4 +1,4 @@
-"""What does a program get to know that runs tests through Locust's web interface? (`bench run --master`)
+"""What programs that drive Locust's web interface learn of a test (`bench run --master`).
 
 Locust's own routes start and stop a test and tell how it goes. Beside them:
 

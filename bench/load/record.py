@@ -1,4 +1,4 @@
-"""How does each answered call become a row, at a price that the load does not feel?"""
+"""Recorder: each answered call becomes a row, at a price that the load does not feel."""
 
 import itertools
 import time

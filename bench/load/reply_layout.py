@@ -1,4 +1,4 @@
-"""Where in a reply's bytes are the numbers, so that hundreds of replies can be read at once?
+"""Positions of the numbers in a reply's bytes, so that hundreds of replies are read at once.
 
 Replies of one model version to requests of one batch size differ in nothing but the values of their tensors: all
 else, lengths and names and shapes, is the same bytes at the same places. Where a parser has found those places in

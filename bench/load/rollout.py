@@ -1,4 +1,4 @@
-"""How does a server get from one model version to another while it is asked? (what the script of a rollout does)"""
+"""Steps by which a server gets from one model version to another under load."""
 
 import shutil
 from dataclasses import dataclass

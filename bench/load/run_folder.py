@@ -1,4 +1,4 @@
-"""What becomes of a run whose folder cannot be written any more, as on a full disk?"""
+"""A run whose folder cannot be written any more, as on a full disk."""
 
 from collections.abc import Callable, Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""Where is the server looked at that a run measures, before, during and after it?"""
+"""Sources of the server's telemetry before, during and after a run."""
 
 import logging
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What does one load process hold during one test, and how do its records leave it?"""
+"""The state of one load process during one test, and how its records leave it."""
 
 import gc
 import inspect

@@ -1,4 +1,4 @@
-"""What does the embedded server serve, and where do its models come from?"""
+"""Models for the embedded server: where they come from, and how they are served."""
 
 import fcntl
 import hashlib

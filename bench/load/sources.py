@@ -1,4 +1,4 @@
-"""What does each user class send, and when?"""
+"""The requests of each user class, and their schedule."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""What does a scenario do to the server while its load runs, and how does the run folder learn of it?"""
+"""Changes that a scenario makes to the server during its load, recorded in the run folder."""
 
 import contextlib
 import time

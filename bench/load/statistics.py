@@ -1,4 +1,4 @@
-"""How do Locust's own statistics, charts and request listeners see calls that are recorded in bulk?"""
+"""Locust's statistics, charts and request listeners, fed with calls recorded in bulk."""
 
 import math
 import time

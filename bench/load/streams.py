@@ -1,4 +1,4 @@
-"""Which users send a schedule's arrivals, from when on, and in which process do they live?
+"""Users that send a schedule's arrivals: their number, start and process.
 
 Each open-loop user that Locust runs is one stream of its class's schedule: with U users the rate is U times the
 schedule's, and user i sends arrivals i, i + U, i + 2U, ... of the one global order. So Locust's spawning, its web

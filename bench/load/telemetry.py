@@ -1,4 +1,4 @@
-"""What did the load process, the server and the machine go through while the load ran?
+"""Telemetry of the load process, the server and the machine.
 
 A row a second and source. `cpu_seconds` counts on from row to row, memory is resident bytes, delays are seconds,
 shares are between 0 and 1. What cannot be known here is None or missing.

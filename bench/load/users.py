@@ -1,4 +1,4 @@
-"""How do Locust users ask a model server, and what does a scenario have to say of its own?"""
+"""Locust user classes for model servers."""
 
 import logging
 from collections.abc import Collection, Iterator, Mapping

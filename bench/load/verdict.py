@@ -1,4 +1,4 @@
-"""Can the run that has just ended be believed?
+"""Summary of the run that has just ended, with its warnings.
 
 The checks belong to the reading side, which a load process does not import: they run in a process of their own
 (about a second), as the packing of the samples does.

@@ -1,4 +1,4 @@
-"""When is each request due? Schedules are values: pure, frozen, written to the manifest as they are.
+"""Schedules: pure values that say when each request is due.
 
 Every open-loop schedule describes the load of one Locust user; with U users the total rate is U times as high
 (a trace excepted, which is replayed once and divided among them). All arrivals of a test form one global order,

@@ -1,4 +1,4 @@
-"""How many requests does a rate ask for until an instant, and at which instant is the n-th due?"""
+"""Arithmetic of rates: requests due until an instant, and the instant of the n-th."""
 
 import math
 from bisect import bisect_right

@@ -1,4 +1,4 @@
-"""Which ways of asking are there, what does each say of itself, and which rate does it ask for?"""
+"""The kinds of schedule, their description and their rate."""
 
 import math
 from abc import ABC, abstractmethod

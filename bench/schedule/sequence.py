@@ -1,4 +1,4 @@
-"""What is the one global order of a test's arrivals, and which of them does a stream send?"""
+"""The global order of a test's arrivals, and each stream's part of it."""
 
 import functools
 import hashlib

@@ -1,4 +1,4 @@
-"""Which schedule does a user's text mean?"""
+"""Schedules from a user's text."""
 
 import re
 from collections.abc import Callable

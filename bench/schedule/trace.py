@@ -1,4 +1,4 @@
-"""When, and for which model, did recorded traffic arrive?"""
+"""Schedules from recorded traffic."""
 
 import csv
 import hashlib

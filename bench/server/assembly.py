@@ -1,4 +1,4 @@
-"""Which parts stand between a request and a model, and how are they put together?"""
+"""Assembly of the parts between a request and a model."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What do the processes that share one port say as one server: counters, states of versions, a new configuration?
+"""Several processes on one port as one server: counters, version states, configuration.
 
 A client reaches any of them. So counters are the sums of all processes, a version has reached a state when it has
 reached it in every process, and a new configuration is applied by all before its caller is answered.

@@ -1,4 +1,4 @@
-"""How does the server log: a line of text or a line of JSON for each event?"""
+"""Log output: a line of text or of JSON for each event."""
 
 import json
 import logging

@@ -1,4 +1,4 @@
-"""How many requests of which kind were answered how fast, in TensorFlow Serving's own metrics?
+"""Request counts and latencies as TensorFlow Serving's own metrics.
 
 Names, labels and bucket bounds as the original exports them to Prometheus (reference, section 10). Counting is
 cheap where it matters: a batch of answers is one addition and one list extension; numbers are put into buckets

@@ -1,4 +1,4 @@
-"""With which flags can the embedded server be started, and what do they mean?
+"""Flags of the embedded server and their meaning.
 
 The first groups are `tensorflow_model_server`'s own flags, by their names. Each field is one flag: its default
 and its line of help stand here and nowhere else.

@@ -1,4 +1,4 @@
-"""How does the server process begin, say that it is ready, and end?"""
+"""The server process: start, readiness line and end."""
 
 import contextlib
 import json

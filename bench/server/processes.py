@@ -1,4 +1,4 @@
-"""How do several server processes share one port?
+"""Several server processes on one port.
 
 Each has a socket of its own on the port (SO_REUSEPORT): the kernel deals out connections, not calls. A client with
 one connection is served by one process. What concerns them all they settle among themselves: see

@@ -1,4 +1,4 @@
-"""Which requests differ from an earlier one in nothing but the numbers of their tensor?
+"""Requests that differ from an earlier one in nothing but the numbers of their tensor.
 
 A client sends the same request again and again with other pixels. Protobuf is read from front to back, so when
 all bytes but the payload of one length-delimited field are equal, the message is equal but for that field: the

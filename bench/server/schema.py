@@ -1,4 +1,4 @@
-"""How are protobuf messages made that no installed package describes?
+"""Protobuf messages that no installed package describes.
 
 They get a package name of our own: their full names stay free for a process that loads the originals, and
 neither text format nor wire format depends on them.

@@ -1,4 +1,4 @@
-"""What do the options mean that are more than a number: files, distributions, schedules?"""
+"""Options that are more than a number: files, distributions, schedules."""
 
 import ssl
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""How do the processes that share one port reach each other?
+"""Connections between the processes that share one port.
 
 The kernel gives a client to any of them, so each listens on a UNIX socket too, in a folder that is theirs alone:
 there the others ask it, over HTTP, what only it knows.

@@ -1,4 +1,4 @@
-"""Which models does the server begin with, and how is each of their versions loaded?"""
+"""The models that the server starts with, and how each version is loaded."""
 
 import contextlib
 import logging

@@ -1,4 +1,4 @@
-"""How are the server's configuration files, all of them protobuf text format, read?
+"""The server's configuration files in protobuf text format.
 
 `ModelServerConfig` comes from the installed message package. `BatchingParameters`, `SSLConfig` and
 `MonitoringConfig` are in no published package, so they are described here, with TensorFlow Serving's field names,

@@ -1,4 +1,4 @@
-"""How are records stored one after another in a TFRecord file?
+"""TFRecord files.
 
 Each record: length (8 bytes, little-endian), masked CRC32C of these 8 bytes, the record, masked CRC32C of it
 (tensorflow/core/lib/io/record_writer.h).

@@ -1,4 +1,4 @@
-"""What becomes of an exception that nobody has foreseen: who is told, and what does the client get?"""
+"""Unexpected exceptions: the log line and the client's status."""
 
 import logging
 import traceback

@@ -1,4 +1,4 @@
-"""How is a version made warm before the first client meets it?
+"""Warm-up of a version before its first client.
 
 The records in its `assets.extra/tf_serving_warmup_requests` are played through the server's own methods (reference,
 section 12). Any error fails the load.

@@ -1,4 +1,4 @@
-"""Preflight: will a server understand the requests of a load, and is it asked for what it has?
+"""Preflight: whether the server understands the requests of a load, and has what they name.
 
 Signatures are compared with a request, and one request is sent. What the user can mend is refused in one line; what a
 server may answer differently later, such as RESOURCE_EXHAUSTED, is only told.

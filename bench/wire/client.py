@@ -1,4 +1,4 @@
-"""How does a greenlet call a gRPC server at the speed of a native client?"""
+"""The native client: unary gRPC calls from greenlets."""
 
 import sys
 import time

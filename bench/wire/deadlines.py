@@ -1,4 +1,4 @@
-"""Which calls have run out of time, at a cost per call of one dict entry?
+"""Deadlines of calls, at the cost of one dict entry each.
 
 Calls of one load mostly have the same time limit, so they expire in the order in which they started: each limit has
 its queue, a dict from which a call that ended is deleted at once. Nothing is left behind by the millions of calls

@@ -1,4 +1,4 @@
-"""What is one unary call from the client's side: what is asked, and what has been answered so far?"""
+"""One unary call from the client's side: its request and the response so far."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""How is a plain answer recognised at one glance?
+"""Recognition of plain responses by one comparison.
 
 HEADERS, DATA with a whole message, HEADERS: a server answers every good call alike, byte for byte but for the stream's
 number and the message, and mostly in one piece. Two unpackings that are compared with the last such answer replace

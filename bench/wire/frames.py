@@ -1,4 +1,4 @@
-"""How does an HTTP/2 frame look on the wire, and what are its numbers called? (RFC 9113, sections 4, 6 and 7)"""
+"""HTTP/2 frames and their numbers (RFC 9113, sections 4, 6 and 7)."""
 
 import struct
 from typing import Final

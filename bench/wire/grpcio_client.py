@@ -1,4 +1,4 @@
-"""How do the same calls fare on grpcio, whose HTTP/2 is not ours?"""
+"""The same client on grpcio, for comparison."""
 
 import sys
 import time

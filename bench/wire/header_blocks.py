@@ -1,4 +1,4 @@
-"""How are header fields turned into HPACK blocks and back without doing it again for every request?
+"""HPACK header blocks, cached between requests.
 
 A block may be used again, or its meaning looked up by its bytes, for as long as the dynamic table (RFC 7541, 2.3.2)
 stays as it was: both directions remember blocks and forget all of them when a block changes the table. In a steady

@@ -1,4 +1,4 @@
-"""What does either end of an HTTP/2 connection do for gRPC, apart from its own role? (RFC 9113)
+"""The parts of an HTTP/2 connection that client and server share (RFC 9113).
 
 Sans-I/O: bytes go in through `receive`, bytes to send gather in `out`; there is no socket, no clock, no event loop.
 The roles are `http2_client.ClientConnection` and `http2_server.ServerConnection`. A peer that breaks the protocol

@@ -1,4 +1,4 @@
-"""How does a client make unary gRPC calls on one HTTP/2 connection, as bytes?
+"""The client's side of one HTTP/2 connection, as bytes.
 
     connection = ClientConnection("127.0.0.1:8500")
     exchange = Exchange(RequestHead("/package.Service/Method"), message)

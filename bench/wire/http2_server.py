@@ -1,4 +1,4 @@
-"""How does a server take gRPC requests of one message each from one HTTP/2 connection, as bytes?
+"""The server's side of one HTTP/2 connection, as bytes: unary gRPC requests.
 
     connection = ServerConnection()
     for request in connection.receive(sock.recv(65536)):

@@ -1,4 +1,4 @@
-"""How is a server noticed that has vanished while calls wait for it? (PING, RFC 9113, 6.7; gRPC's keepalive)"""
+"""Keepalive pings: notice of a vanished server while calls wait (RFC 9113, 6.7)."""
 
 import time
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""How do the bytes of one connection travel between gevent's loop and the kernel?
+"""Transport of one connection's bytes between gevent's loop and the kernel.
 
 All calls that become ready in one turn of the loop leave in one send; one read brings many answers, which are
 delivered right from the read callback. Everything here runs in the hub, except `submit` and `cancel`.

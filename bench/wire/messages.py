@@ -1,4 +1,4 @@
-"""How are TF Serving's messages used without loading TensorFlow?"""
+"""TensorFlow Serving's messages without loading TensorFlow."""
 
 import contextlib
 import importlib.machinery

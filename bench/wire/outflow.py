@@ -1,4 +1,4 @@
-"""How do bodies leave within the windows that the peer grants? (RFC 9113, 5.2 and 6.9)"""
+"""Flow control: bodies within the windows that the peer grants (RFC 9113, 5.2 and 6.9)."""
 
 from bench.wire.frames import (
     DATA,

@@ -1,4 +1,4 @@
-"""Which frames does a server answer a request with?
+"""The frames of a server's response.
 
 HEADERS, DATA with the whole message, HEADERS for an answer; HEADERS alone for a refusal. Our blocks are literals and
 the static table's ":status 200": they leave the client's dynamic table alone, so each may stand anywhere. The first one

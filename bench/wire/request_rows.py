@@ -1,4 +1,4 @@
-"""Which requests came in one row, and what do answers look like that leave in one?
+"""Rows of equal requests, read and answered as one table of bytes.
 
 A client that sends many requests at once repeats itself: HEADERS with the same block, DATA with a message of the same
 length, and so on, on streams that are numbered on and on. Such a row is compared with what it should be as a table of

@@ -1,4 +1,4 @@
-"""How is a unary gRPC call expressed in HTTP/2 terms? (the gRPC over HTTP/2 protocol document)"""
+"""A unary gRPC call in terms of HTTP/2 (the gRPC over HTTP/2 protocol document)."""
 
 import base64
 import binascii

@@ -1,1 +1,1 @@
-"""What is the answer to the question that a scenario asks?"""
+"""One module for each question that a scenario asks."""

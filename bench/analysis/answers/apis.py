@@ -1,4 +1,4 @@
-"""What does it cost to ask in another way?"""
+"""Cost of one API compared with another."""
 
 from bench.analysis import quantities
 from bench.analysis.answers.answer import Answer, medians, ratio, times

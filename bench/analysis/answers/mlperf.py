@@ -1,4 +1,4 @@
-"""Does a run keep MLPerf's rules for its scenario, and what is then its result?
+"""MLPerf's rules for its scenarios, and the result where a run obeys them.
 
 The rules are those of MLPerf Inference's LoadGen (mlcommons/inference, loadgen/results.cc, and the rules' table of
 scenarios): a least duration, a latency claim that the number of queries supports at 99 % confidence (see

@@ -1,4 +1,4 @@
-"""Which numbers of the answers may a limit be set on?
+"""The numbers of the answers on which a limit may be set.
 
 They are of a whole run; each of its cells has the same. An answer may read all samples of a run, so it is kept.
 """

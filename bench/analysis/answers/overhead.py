@@ -1,4 +1,4 @@
-"""How much of a request's time is the model's, the server's and the network's?"""
+"""Shares of the model, the server and the network in the time of a request."""
 
 import math
 from typing import Final

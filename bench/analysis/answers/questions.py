@@ -1,4 +1,4 @@
-"""What is the answer to the question that a scenario asks?
+"""The question of each scenario and the module that answers it.
 
 The manifest names the question; each module here knows the answer to one, from the run folder alone.
 """

@@ -1,4 +1,4 @@
-"""What did clients feel when the version changed under load, and for how long?"""
+"""Effect on clients of a change of version under load, and how long it lasted."""
 
 from dataclasses import dataclass
 from typing import Final

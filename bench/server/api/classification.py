@@ -1,4 +1,4 @@
-"""What do Classify, Regress and MultiInference make of serialized Examples and of a signature's outputs?
+"""Classify, Regress and MultiInference on serialized Examples.
 
 Rules and texts of the original (reference, 4.1 to 4.4).
 """

@@ -1,4 +1,4 @@
-"""Is the server healthy, once and from now on? (grpc.health.v1.Health)
+"""The health service, Check and Watch (grpc.health.v1.Health).
 
 Health knows the names that the original knows, short ones, and says SERVING whatever the models do (reference,
 section 11); while the server drains it says NOT_SERVING.

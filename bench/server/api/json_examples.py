@@ -1,4 +1,4 @@
-"""Which tf.Examples does the JSON of a REST classify or regress request hold?
+"""tf.Examples in the JSON of REST classify and regress requests.
 
 `{"signature_name": ..., "context": {...}, "examples": [{...}, ...]}` (reference, 9.4): whole numbers and booleans
 become int64 features, decimals float features, strings and base64 objects bytes features.

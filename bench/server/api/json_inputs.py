@@ -1,4 +1,4 @@
-"""Which tensors does the JSON of a REST predict request hold?
+"""Tensors in the JSON of REST predict requests.
 
 `{"instances": [...]}` is the row format, `{"inputs": ...}` the column format (reference, 9.3). Values take the
 dtype of the signature, the shape is that of the nesting.

@@ -1,4 +1,4 @@
-"""How are the outputs of a model written as the JSON of a REST answer?
+"""A model's outputs as the JSON of a REST response.
 
 Texts and layout are those of the original (reference, 9.3 and 9.4): four blanks of indentation, but each row of a
 row-format answer on one line.

@@ -1,4 +1,4 @@
-"""What is the fastest possible server: one that answers without looking at the question?"""
+"""The fastest possible server: it responds without reading the request."""
 
 from collections.abc import Sequence
 from typing import Final

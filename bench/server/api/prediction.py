@@ -1,4 +1,4 @@
-"""What does a PredictRequest ask for, is it well-formed, and what is the PredictResponse to it?
+"""PredictRequests checked and resolved, and their PredictResponses.
 
 Pure request semantics in TensorFlow Serving's order and words (reference, sections 2 and 3). `prepare` turns
 request bytes into a `Prepared` that holds its model version; whoever executes it may `stack` any number of

@@ -1,4 +1,4 @@
-"""What was found well-formed, and which requests may be executed together?"""
+"""Checked requests, and which of them may run as one batch."""
 
 from collections.abc import Mapping, Sequence
 from time import perf_counter

@@ -1,4 +1,4 @@
-"""How is a PredictResponse serialised at the price of a few copies?
+"""Serialization of PredictResponses in a few copies.
 
 Serialised, a float tensor is a head that depends on its name, dtype and shape only, followed by its memory; the
 model_spec at the end depends on the version only. Heads are remembered, so that an answer is three byte strings

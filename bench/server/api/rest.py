@@ -1,4 +1,4 @@
-"""What does the REST API answer to an HTTP request?
+"""The REST API.
 
 A pure function of method, target, headers and body; sockets belong to others (reference, sections 9 and 10).
 """

@@ -1,4 +1,4 @@
-"""What does each method of PredictionService and ModelService answer, and Health's Check?
+"""The methods of PredictionService and ModelService, and Health's Check.
 
 All of them are unary: a method path and a serialised request in, a serialised response out. No sockets, no
 threads of its own; methods that run a model or wait for one to load do so in the calling thread.

@@ -1,4 +1,4 @@
-"""How does a TensorProto become an array, and an array a TensorProto?
+"""TensorProto to array and back.
 
 The rules are those of TensorFlow's `Tensor::FromProto` and `Tensor::AsProtoField` (reference, 3.4 and 3.5).
 """

@@ -1,4 +1,4 @@
-"""How is a SavedModel executed, exactly as TensorFlow Serving would, at a few microseconds a call?
+"""Execution of SavedModels as TensorFlow Serving does it, at a few microseconds a call.
 
 The graph runs in a TF1-style session through a callable with fixed feeds and fetches. With one intra-op thread
 and `inter_op_parallelism_threads=-1` every op runs in the calling thread: the softmax model takes 9 us for one

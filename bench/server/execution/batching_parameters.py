@@ -1,4 +1,4 @@
-"""What does a file of BatchingParameters ask for? (reference, 7.3)"""
+"""Files of BatchingParameters (reference, 7.3)."""
 
 import os
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What is executed together, and in which thread?
+"""Continuous batching: what runs together, and in which thread.
 
 Continuous batching: everything that is waiting when the executor becomes free runs as one batch; nothing ever
 waits for a timer. Fast models run in the I/O thread between reading and writing, since handing a 15 us run to

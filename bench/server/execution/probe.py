@@ -1,4 +1,4 @@
-"""May requests of this signature share one run, and how long does a run take?
+"""Probe of a signature: whether requests may share a run, and how long a run takes.
 
 A batch may only be made of requests whose answers do not depend on their neighbours. That is tried out when a
 model is loaded: random examples alone and together, and beside one that is all NaN.

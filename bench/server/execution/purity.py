@@ -1,4 +1,4 @@
-"""Do a signature's answers depend on nothing but its inputs, and does asking leave no trace?
+"""Signatures whose outputs depend on nothing but their inputs, without side effects.
 
 Only such a signature may be tried out before clients come, or answer several requests in one run.
 """

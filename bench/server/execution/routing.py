@@ -1,4 +1,4 @@
-"""Where does each call go: to the executor, answered at once, or to a thread that may wait?"""
+"""Routing of each call: to the executor, answered at once, or to a thread that may wait."""
 
 import time
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""How long does a synthetic server take over a request, and when does it hold its replies?
+"""Service times of a synthetic server, and stalls of its replies.
 
 Pure values: seeded, without a clock. What is written on the command line is parsed here.
 """

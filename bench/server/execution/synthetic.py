@@ -1,4 +1,4 @@
-"""What does a server do whose right answers, service times, stalls and errors are known beforehand?
+"""A synthetic model whose right answers, service times, stalls and errors are known in advance.
 
 It answers the bundled MNIST digits with their labels, without a model, at instants that follow from its seed and
 from the arrivals alone: an oracle for measurements. Times are those of CLOCK_MONOTONIC.

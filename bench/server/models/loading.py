@@ -1,4 +1,4 @@
-"""How is a version loaded, how often is that tried, and what counts as a reason to give up?"""
+"""Loading of versions, with retries and reasons to give up."""
 
 import logging
 import threading

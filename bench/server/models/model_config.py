@@ -1,4 +1,4 @@
-"""Is a list of models acceptable, after the one that is served now?
+"""Checks of a list of models against the one served now.
 
 The checks of a ModelServerConfig in the original's order and words (reference, 5.2, 6.4 and 7.1).
 """

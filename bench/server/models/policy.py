@@ -1,4 +1,4 @@
-"""Which versions of a model are on disk, and which of them should be served?
+"""Versions on disk, and which of them should be served.
 
 Directory rules, version policies and label rules of the original (reference, 6.1, 6.3 and 6.4).
 """

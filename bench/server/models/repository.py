@@ -1,4 +1,4 @@
-"""Which model versions can be asked now, and how do they come and go without failing a request?
+"""Model versions that come and go without failing a request.
 
 A thread looks at the model directories and brings what is loaded in line with what should be; each version is
 loaded by a thread of its own, so that one broken version holds up nobody else. Requests read one immutable table,

@@ -1,4 +1,4 @@
-"""Which versions can be asked at this moment, and which of them does a ModelSpec mean?"""
+"""Versions that can be called now, and the one that a ModelSpec names."""
 
 from typing import Any, NamedTuple
 

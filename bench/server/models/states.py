@@ -1,4 +1,4 @@
-"""In which state is each version of each model, and what happened to it before?"""
+"""States of model versions, and their history."""
 
 import threading
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""How does memory that one large message needed serve the next one?
+"""Reuse of the memory of large messages.
 
 The C library gives blocks of some 100 kB and more back to the system as soon as they are free, and the top of its heap
 as well. A server of large messages then pays for each page of each message again: at 512 images a request (1.6 MB)

@@ -1,4 +1,4 @@
-"""How do the bytes of one client's socket become calls, and answers bytes again?"""
+"""One gRPC connection: bytes of a socket to calls, and responses to bytes."""
 
 import socket
 import ssl

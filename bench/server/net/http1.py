@@ -1,4 +1,4 @@
-"""How do the bytes of one HTTP/1.1 connection become requests, one at a time, and answers bytes again?"""
+"""One HTTP/1.1 connection: bytes to requests, one at a time, and responses to bytes."""
 
 import socket
 import time

@@ -1,4 +1,4 @@
-"""Who may connect, and how do all connections come to their end together?"""
+"""Listener: accepts connections and ends them all together."""
 
 import errno
 import logging

@@ -1,4 +1,4 @@
-"""What does the server's one I/O thread do next: read, write, a timer, or a call from another thread?
+"""The loop of the server's one I/O thread: reads, writes, timers, calls from other threads.
 
 A plain epoll loop. Timers are precise to about 0.02 ms, which synthetic service times need: `epoll_wait` counts
 whole milliseconds, `select` on the epoll descriptor counts microseconds.

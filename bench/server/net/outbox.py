@@ -1,4 +1,4 @@
-"""What has been said to a client that its socket would not take yet?"""
+"""Bytes that a client's socket would not take yet."""
 
 import socket
 import time

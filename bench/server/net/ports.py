@@ -1,4 +1,4 @@
-"""On which addresses does the server listen, and is each of them free?"""
+"""The server's addresses, and whether each is free."""
 
 import errno
 import resource

@@ -1,4 +1,4 @@
-"""How is the file of `--ssl_config_file` turned into what TLS needs?"""
+"""TLS settings from the file of `--ssl_config_file`."""
 
 import ssl
 import tempfile

@@ -1,4 +1,4 @@
-"""Who may ask REST, and in which threads is that answered?
+"""The REST listener and the threads that respond.
 
 A loop of its own in a thread of its own, so that JSON never delays a gRPC call, and further threads in which the
 requests are answered.
