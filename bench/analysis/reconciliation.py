@@ -19,6 +19,7 @@ latency; from 2 % on that is a doubt, which names the two.
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from itertools import pairwise
 from typing import Any, Final, NamedTuple
 
@@ -35,10 +36,20 @@ _ROUNDING: Final = 5e-6
 """Share by which a sum on a Prometheus page may be off: it has six digits."""
 
 
-class Part(NamedTuple):
-    """A stretch of a request's way."""
+class Stage(StrEnum):
+    """The stages of a request, in their order; each value is its name in tables and JSON."""
 
-    name: str
+    CLIENT_QUEUE = "client queue"
+    WIRE = "wire and gRPC"
+    SERVER = "server pre/post"
+    BATCHING_QUEUE = "batching queue"
+    RUNTIME = "runtime"
+
+
+class Part(NamedTuple):
+    """Time spent in one stage."""
+
+    stage: Stage
     seconds: float
     """Mean over all requests answered OK."""
 
@@ -60,9 +71,9 @@ class Split:
         """Share of the mean latency by which the sum of the parts is off."""
         return abs(sum(part.seconds for part in self.parts) - self.mean) / self.mean
 
-    def seconds(self, name: str) -> float:
-        """The part of that name."""
-        return next(part.seconds for part in self.parts if part.name == name)
+    def seconds(self, stage: Stage) -> float:
+        """Mean time in this stage."""
+        return next(part.seconds for part in self.parts if part.stage == stage)
 
 
 @dataclass(frozen=True)
@@ -92,17 +103,17 @@ def split(run: Run) -> Split | None:
     if means is None:
         return None
     parts = (
-        ("client queue", means.lag),
-        ("wire and gRPC", means.service - means.request),
-        ("server pre/post", means.request - means.runtime),
-        ("batching queue", means.queue),
-        ("runtime", means.runtime - means.queue),
+        (Stage.CLIENT_QUEUE, means.lag),
+        (Stage.WIRE, means.service - means.request),
+        (Stage.SERVER, means.request - means.runtime),
+        (Stage.BATCHING_QUEUE, means.queue),
+        (Stage.RUNTIME, means.runtime - means.queue),
     )
     return Split(
         requests=means.requests,
         server_requests=round(growth["ok"]),
         mean=means.latency,
-        parts=tuple(Part(name, max(0.0, seconds)) for name, seconds in parts),
+        parts=tuple(Part(stage, max(0.0, seconds)) for stage, seconds in parts),
     )
 
 

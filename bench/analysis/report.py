@@ -296,7 +296,7 @@ def _plain_left_out(left_out: LeftOut | None) -> dict[str, Any]:
 
 
 def _plain_split(split: Split) -> dict[str, Any]:
-    parts = {part.name: part.seconds for part in split.parts}
+    parts = {part.stage.value: part.seconds for part in split.parts}
     return {
         "requests": split.requests,
         "server_requests": split.server_requests,

@@ -53,7 +53,7 @@ def _measured(rows: Sequence[Sequence[Split]]) -> list[Column]:
         texts = [quantities.duration(value, unit) for value in shown]
         return Column(f"{title} {unit.name}", False, texts, [False] * len(rows))
 
-    names = [part.name for part in rows[0][0].parts]
+    names = [part.stage for part in rows[0][0].parts]
     parts = [[fmean(split.seconds(name) for split in splits) for splits in rows] for name in names]
     return [column("mean", means), *(column(*each) for each in zip(names, parts, strict=True))]
 

@@ -16,14 +16,14 @@ def _declared(each: "dataclasses.Field[Any]", kind: Any) -> Callable[[Any], Any]
     """A click option for a field: `--model_name`, also as `--model-name`, with `=` or a blank before its value."""
     alternatives = [argument for argument in typing.get_args(kind) if argument is not type(None)]
     names = dict.fromkeys((f"--{each.name}", f"--{each.name.replace('_', '-')}"))
-    shown = each.default is not None and each.default != "" and each.metadata["help"] != "not supported"
+    shown = each.default is not None and each.default != "" and each.metadata["supported"]
     arguments: dict[str, Any] = {
         "default": each.default,
         "type": alternatives[0] if alternatives else kind,
         "help": each.metadata["help"],
         "show_default": shown,
         "metavar": each.metadata["placeholder"],
-        "hidden": each.metadata["help"] == "not supported",
+        "hidden": not each.metadata["supported"],
     }
     if kind is bool:  # --flag, --flag=true, --flag=false
         arguments |= {"type": click.BOOL, "is_flag": False, "flag_value": True, "metavar": "[=true|false]"}

@@ -114,7 +114,7 @@ def _check_embedded(server: Declared, name: str, value: Any) -> None:
         raise server.refusal(
             f"flags.{name}", value, f"unknown flag{nearest(name, fields)}; `bench serve --help` lists them"
         )
-    if fields[name].metadata["help"] == "not supported" and value != fields[name].default:
+    if not fields[name].metadata["supported"] and value != fields[name].default:
         raise server.refusal(
             f"flags.{name}", value, "the embedded server does not have it; use kind binary or docker for that"
         )

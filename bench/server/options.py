@@ -12,7 +12,11 @@ from bench import BenchError
 
 
 def _flag(default: Any, text: str, *, placeholder: str | None = None) -> Any:
-    return field(default=default, metadata={"help": text, "placeholder": placeholder})
+    return field(default=default, metadata={"help": text, "placeholder": placeholder, "supported": True})
+
+
+def _unsupported(default: Any) -> Any:
+    return field(default=default, metadata={"help": "not supported", "placeholder": None, "supported": False})
 
 
 @dataclass(frozen=True)
@@ -109,18 +113,18 @@ class Options:
     skip_initialize_tpu: bool = _flag(False, "accepted; has no effect here")
 
     # the original's flags that would change what is measured and are not built
-    use_alts_credentials: bool = _flag(False, "not supported")
-    tensorflow_session_config_file: str = _flag("", "not supported")
-    enable_per_model_batching_parameters: bool = _flag(False, "not supported")
-    xla_cpu_compilation_enabled: bool = _flag(False, "not supported")
-    xla_gpu_compilation_enabled: bool = _flag(False, "not supported")
-    per_process_gpu_memory_fraction: float = _flag(0.0, "not supported")
-    mixed_precision: str = _flag("", "not supported")
-    prefer_tflite_model: bool = _flag(False, "not supported")
-    num_tflite_pools: int = _flag(0, "not supported")
-    num_tflite_interpreters_per_pool: int = _flag(0, "not supported")
-    thread_pool_factory_config_file: str = _flag("", "not supported")
-    platform_config_file: str = _flag("", "not supported")
+    use_alts_credentials: bool = _unsupported(False)
+    tensorflow_session_config_file: str = _unsupported("")
+    enable_per_model_batching_parameters: bool = _unsupported(False)
+    xla_cpu_compilation_enabled: bool = _unsupported(False)
+    xla_gpu_compilation_enabled: bool = _unsupported(False)
+    per_process_gpu_memory_fraction: float = _unsupported(0.0)
+    mixed_precision: str = _unsupported("")
+    prefer_tflite_model: bool = _unsupported(False)
+    num_tflite_pools: int = _unsupported(0)
+    num_tflite_interpreters_per_pool: int = _unsupported(0)
+    thread_pool_factory_config_file: str = _unsupported("")
+    platform_config_file: str = _unsupported("")
 
     def changed(self) -> dict[str, Any]:
         """The flags that differ from their defaults."""

@@ -17,7 +17,7 @@ from rich.console import Console
 
 from bench.analysis.doubt import Doubt
 from bench.analysis.page import render_page
-from bench.analysis.reconciliation import TOLERANCE, check, split
+from bench.analysis.reconciliation import TOLERANCE, Stage, check, split
 from bench.analysis.report import plain, report
 from bench.analysis.split_table import TITLE, split_table
 from bench.analysis.table import markdown
@@ -59,7 +59,7 @@ def test_an_injected_delay_shows_up_in_its_part(tmp_path: Path) -> None:
             during = [row for row in run.telemetry if row["source"] == "counters" and "ok" in row]
             counted = run.manifest["server_counters"]
             assert counted["before"]["ok"] < during[-1]["ok"] <= counted["after"]["ok"]
-            seconds = (held, found.seconds("wire and gRPC"), found.seconds("batching queue"), found.mean)
+            seconds = (held, found.seconds(Stage.WIRE), found.seconds(Stage.BATCHING_QUEUE), found.mean)
             # what waits for a processor on its way is in no part's true size, and belongs to the wire
             if seconds == pytest.approx((HOLD, held, TIMEOUT, TIMEOUT + held), rel=0.1):
                 break
@@ -177,7 +177,7 @@ def test_the_parts_add_up_to_the_latency(recorded: Path) -> None:
     run = told(recorded, **AGREEING)
     found = split(run)
     assert found is not None
-    assert {part.name: round(part.seconds * 1e3, 2) for part in found.parts} == {
+    assert {part.stage: round(part.seconds * 1e3, 2) for part in found.parts} == {
         "client queue": 1.0,
         "wire and gRPC": 5.0,
         "server pre/post": 1.0,

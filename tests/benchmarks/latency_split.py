@@ -6,7 +6,7 @@
 import tempfile
 from pathlib import Path
 
-from bench.analysis.reconciliation import Split, split
+from bench.analysis.reconciliation import Split, Stage, split
 from bench.config.servers import read_servers
 from bench.launch.kinds import launched
 from bench.launch.running import Served
@@ -44,11 +44,11 @@ def main() -> None:
     for title, found in (("proxy, 0 ms", plain), ("proxy, 2 ms", slow), ("batch timeout 5 ms", batched)):
         parts = ", ".join(f"{part.name} {part.seconds * 1e3:.3f}" for part in found.parts)
         print(f"{title}: mean {found.mean * 1e3:.3f} ms = {parts}; off by {found.off:.2%}")
-    wire = slow.seconds("wire and gRPC") - plain.seconds("wire and gRPC")
+    wire = slow.seconds(Stage.WIRE) - plain.seconds(Stage.WIRE)
     print(
         f"wire and gRPC grew by {wire / (held - none):.3f} of what the proxy added ({(held - none) * 1e3:.3f} ms)"
     )
-    print(f"batching queue is {batched.seconds('batching queue') / 0.005:.3f} of the batch timeout")
+    print(f"batching queue is {batched.seconds(Stage.BATCHING_QUEUE) / 0.005:.3f} of the batch timeout")
 
 
 if __name__ == "__main__":

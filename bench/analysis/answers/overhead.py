@@ -9,7 +9,7 @@ from bench.analysis.answers.bound import server_cores
 from bench.analysis.answers.windows import reached
 from bench.analysis.cells import Cell, cells
 from bench.analysis.metric import CELL_METRICS
-from bench.analysis.reconciliation import split
+from bench.analysis.reconciliation import Stage, split
 from bench.run import Run
 
 IDLE: Final = "null"
@@ -55,10 +55,10 @@ def _server(run: Run) -> Answer | None:
     if seen is None:
         return None
     pre_post, runtime = (
-        seen.seconds("server pre/post"),
-        seen.seconds("runtime") + seen.seconds("batching queue"),
+        seen.seconds(Stage.SERVER),
+        seen.seconds(Stage.RUNTIME) + seen.seconds(Stage.BATCHING_QUEUE),
     )
-    outside = seen.seconds("wire and gRPC")
+    outside = seen.seconds(Stage.WIRE)
     duration = quantities.duration
     return Answer(
         f"of {duration(seen.mean)} (mean of the whole run, warm-up included) that a client waits, the server counts {duration(pre_post + runtime)} as request_latency "
