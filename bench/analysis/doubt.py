@@ -20,6 +20,7 @@ KNOWN: Final = frozenset(
         "errors",
         "failed trials",
         "files changed",
+        "foreign report",
         "incomplete",
         "lost worker",
         "load processes",

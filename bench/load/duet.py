@@ -32,7 +32,7 @@ from bench.recording import RunWriter
 from bench.schedule import Trace
 
 ARMS: Final = 2
-SHARED: Final = frozenset({"worker", "machine", "gpu", "master"})
+SHARED: Final = frozenset({"worker", "machine", "gpu", "master", "load"})
 """Sources of observations that are about both arms."""
 
 _Any = TypeVar("_Any")

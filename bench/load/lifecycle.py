@@ -15,7 +15,7 @@ from locust.runners import STATE_RUNNING, STATE_SPAWNING, MasterRunner
 
 from bench import BenchError
 from bench.choices import FILE
-from bench.load import duet, idle, session, verdict
+from bench.load import duet, idle, observed, session, verdict
 from bench.load.arrivals import WHOLE, Part
 from bench.load.form_answers import FormAnswers
 from bench.load.interrupts import INTERRUPTED
@@ -41,16 +41,7 @@ from bench.load.sources import (
 from bench.load.stage import Script, Stage, script_of
 from bench.load.streams import Conductor, Counts
 from bench.load.target import EmbeddedServer, Target, address_of
-from bench.load.telemetry import (
-    LoopDelayProbe,
-    MachineProbe,
-    Probe,
-    ProcessProbe,
-    ServerProbe,
-    Telemetry,
-    Values,
-    gpus,
-)
+from bench.load.telemetry import Telemetry, Values
 from bench.load.totals import total
 from bench.payload import Pool
 from bench.recording import RunWriter
@@ -214,7 +205,12 @@ class FirstProcess:
         else:
             self.workers.rest, self.workers.answered = self._rest(target, options), answered
             self.workers.begin(
-                self._origin, writer.append, self._refuse, writer.telemetry, options.asked.deadline
+                self._origin,
+                names={source.name for source in pools},
+                keep=writer.append,
+                refused=self._refuse,
+                observe=writer.telemetry,
+                deadline=options.asked.deadline,
             )
         self._watch(target, options)
         self._conduct(options)
@@ -222,15 +218,9 @@ class FirstProcess:
 
     def _watch(self, target: Target, options: Options) -> None:
         """Observe this process, the machine and, where it runs here, the server."""
-        writer, origin, arm, load = self.writer, self._origin, self.arm, session.peek(self.environment)
-        probes: list[Probe | None] = [MachineProbe(), gpus()]
-        if load is not None:
-            probes += [ProcessProbe("worker 0"), LoopDelayProbe("worker 0", lambda: load.in_flight)]
-        else:
-            probes += [ProcessProbe("master")]
-        if target.pid is not None:
-            probes += [ServerProbe(target.pid)]
-        probes += beside(options)
+        writer, origin, arm = self.writer, self._origin, self.arm
+        load = session.peek(self.environment)
+        probes = [*observed.probes(self.runner, load, target.pid), *beside(options)]
 
         def note(at: float, source: str, values: Values) -> None:
             if writer is not None:
@@ -238,7 +228,7 @@ class FirstProcess:
             if arm is not None and source.partition(" ")[0] in duet.SHARED:
                 arm.observe(at, source, values)
 
-        self.telemetry = Telemetry([probe for probe in probes if probe is not None], note)
+        self.telemetry = Telemetry(probes, note)
 
     def _conduct(self, options: Options) -> None:
         """Let the open-loop users of all processes send one schedule."""
@@ -354,7 +344,7 @@ class FirstProcess:
         self._measured = self._measured or writer.measured
         counts = total(workers)
         conductor, self.conductor = self.conductor, None
-        arrivals = {"arrivals": conductor.described()} if conductor else {}
+        arrivals: dict[str, Any] = {"arrivals": conductor.described()} if conductor else {}
         if self._counted is not None:
             writer.update(server_counters=self._counted.after())
         arm, self.arm = self.arm, None
@@ -363,6 +353,8 @@ class FirstProcess:
         took_part = {**writer.manifest["load"], "processes": len(workers)}
         if self.workers is not None and (idle_ones := self.workers.idle()):
             took_part["idle_processes"] = idle_ones
+        if self.workers is not None and (doubts := self.workers.guard.doubts()):
+            arrivals["doubts"] = doubts
         arrivals["wrong_answers"] = wrong
         if not writer.finish(
             workers=workers, counts=counts, **arrivals, stopped=self._stopped, load=took_part

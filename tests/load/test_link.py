@@ -47,7 +47,14 @@ def make(monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
 
     yield opened
     for each in reversed(made):
-        each.close(linger=0)
+        close(each)
+
+
+def close(made: Any) -> None:
+    context = None if made.socket is None else made.socket.context
+    made.close(linger=0)
+    if context is not None:
+        context.destroy(linger=0)
 
 
 def ready(name: str) -> Message:
@@ -127,7 +134,7 @@ def test_a_worker_learns_that_its_master_is_gone(make: Make) -> None:
     client.send(ready("w"))
     with gevent.Timeout(SECONDS):
         server.recv_from_client()
-        server.close(linger=0)
+        close(server)
         assert lost.get() == f"the master at 127.0.0.1:{server.port} is gone: this load process ends"
 
 
@@ -151,7 +158,7 @@ class Relay:
     """Passes bytes on between clients and a server, until it is told to hold them back."""
 
     def __init__(self, server: int) -> None:
-        self.passing = True
+        self.passing, self.socket = True, None
         self._server = server
         self._listening = StreamServer(("127.0.0.1", 0), self._serve)
         self._listening.start()

@@ -221,8 +221,12 @@ def test_a_worker_with_another_locustfile_is_refused(server: server_process.Serv
     worker = start(tmp_path / "worker", "--worker", "--master-port", port, scenario=str(theirs))
     done = finish(master, tmp_path / "results")
     assert done.code == 2, done.output
-    assert "a worker has the user classes A and the master has Method, Own, Plain, Tasks" in done.output
-    finish(worker, tmp_path / "worker")
+    told = "a worker has the user classes A and the master has Method, Own, Plain, Tasks"
+    assert told in done.output
+    refused = finish(worker, tmp_path / "worker")
+    assert refused.code == 2, refused.output
+    assert refused.output.count(told) == 1
+    assert "Traceback" not in refused.output + done.output
 
 
 LIBRARY = (

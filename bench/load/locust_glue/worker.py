@@ -10,15 +10,15 @@ from locust.runners import STATE_INIT
 
 from bench import BenchError
 from bench.chunk import Chunk, Pause
-from bench.load import idle, session
+from bench.load import idle, observed, session
 from bench.load.idle import Answered
-from bench.load.locust_glue import link
+from bench.load.locust_glue import hello, link
 from bench.load.options import read_options
 from bench.load.session import Session
 from bench.load.sources import make_pools, sending_classes
 from bench.load.streams import Plan
 from bench.load.target import address_of
-from bench.load.telemetry import LoopDelayProbe, ProcessProbe, Telemetry, Values
+from bench.load.telemetry import Telemetry, Values
 
 log = logging.getLogger("bench")
 
@@ -37,6 +37,7 @@ class Worker:
         self._rounds = 0
         self._answered: list[Answered] = []
         self._telemetry: Telemetry | None = None
+        self._leaving = False
         self._silent = Event()
         """Set while no last words are being said."""
         self._silent.set()
@@ -52,6 +53,7 @@ class Worker:
         self.runner.register_message("bench-plan", self._on_plan)
         self.runner.register_message("bench-drain", lambda **_: self._stop(), concurrent=True)
         self.runner.register_message("bench-hurry", lambda **_: session.hurry(self.environment))
+        self.runner.register_message("bench-refused", lambda msg, **_: self._on_refused(msg.data["reason"]))
         link.when_lost(self._on_lost)
         if (
             self.runner.worker_state != STATE_INIT
@@ -62,6 +64,15 @@ class Worker:
         """The master is gone: nobody takes what is measured from now on."""
         if not self.runner.greenlet:  # it ends already, as the master has asked for
             return
+        self._end(reason)
+
+    def _on_refused(self, reason: str) -> None:
+        """This process cannot take part. Called in a greenlet of Locust's, which ends with all others."""
+        if not self._leaving:
+            self._leaving = True
+            gevent.spawn(self._end, reason)
+
+    def _end(self, reason: str) -> None:
         log.error("%s", reason)
         self.environment.process_exit_code = 2
         load = session.peek(self.environment)
@@ -91,6 +102,7 @@ class Worker:
             "clock": time.perf_counter(),
             "round": self._rounds,
             "classes": sending_classes(self.environment),
+            "versions": hello.versions(self.environment),
         }
         self.runner.send_message("bench-hello", said)
 
@@ -98,6 +110,11 @@ class Worker:
         now = time.perf_counter()
         load = session.peek(self.environment)
         if load is None:
+            return
+        if msg.data.get("messages") != hello.MESSAGES:
+            self._on_refused(
+                "the master has another version of serving-bench: start all load processes with the same"
+            )
             return
         bound = (now - msg.data["echo"]) / 2
         offset = msg.data["echo"] + bound - msg.data["clock"]  # this clock minus the master's
@@ -119,7 +136,7 @@ class Worker:
         source = f"worker {load.index}"
         start = load.run_time(0.0)
         self._telemetry = Telemetry(
-            [ProcessProbe(source), LoopDelayProbe(source, lambda: load.in_flight)],
+            observed.sending(source, self.runner, load),
             lambda at, source, values: self._report(at - start, source, values),
         )
 

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import gevent
@@ -15,6 +15,8 @@ from bench.chunk import Chunk
 from bench.load import idle, session
 from bench.load.causes import Causes, merged
 from bench.load.idle import Answered
+from bench.load.locust_glue import hello, reports
+from bench.load.locust_glue.guard import Guard
 from bench.load.locust_glue.known_worker import KnownWorker
 from bench.load.sources import sending_classes
 from bench.load.streams import Counts, Plan
@@ -53,18 +55,25 @@ class Workers:
         self._changed = Event()
         self._absent: set[str] = set()
         """Workers that were there when the test began and have not told of their users yet."""
-        self._left_out: set[str] = set()
-        """Workers whose records are left out, and who have been told so."""
-        self.runner.register_message("bench-hello", self._on_hello)
-        self.runner.register_message("bench-chunk", self._on_chunk)
-        self.runner.register_message("bench-drained", self._on_drained)
-        self.runner.register_message("bench-refused", self._on_refused)
-        self.runner.register_message("bench-users", self._on_users)
-        self.runner.register_message("bench-telemetry", self._on_telemetry)
+        self._late: set[str] = set()
+        """Workers whose records came after the end of the test."""
+        self._names: Collection[str] = ()
+        self.guard = Guard(self.runner, self._title)
+        for kind, handle in (
+            ("hello", self._on_hello),
+            ("chunk", self._on_chunk),
+            ("drained", self._on_drained),
+            ("refused", self._on_refused),
+            ("users", self._on_users),
+            ("telemetry", self._on_telemetry),
+        ):
+            self.guard.listen(f"bench-{kind}", handle)
 
     def begin(
         self,
         origin: float,
+        *,
+        names: Collection[str],
         keep: Callable[[int, Chunk], None],
         refused: Callable[[str], None],
         observe: Callable[..., None],
@@ -72,10 +81,13 @@ class Workers:
     ) -> None:
         """Start a test at `origin` on this process's clock, with a request timeout (`deadline`).
 
+        names: of the requests that are planned.
         `keep(worker, chunk)` takes the records; `observe(time, **values)` what workers observe of themselves.
         """
         self._known.clear()
         self.wrong_answers = {}
+        self.guard.begin()
+        self._names = names
         self._deadline, self._hurried, self._draining = deadline, False, False
         self._absent = set(self.runner.clients)
         self._origin, self._keep, self._refused, self._observe = origin, keep, refused, observe
@@ -164,86 +176,128 @@ class Workers:
                 self._changed.wait(0.5)  # a worker that leaves in between is no event here
         return not missing()
 
-    def _on_hello(self, msg: Any, **_: Any) -> None:
-        theirs, ours = msg.data["classes"], sending_classes(self.environment)
-        if theirs != ours and self._refused is not None:
-            self._refused(
-                f"a worker has the user classes {', '.join(theirs) or 'none'} and the master has {', '.join(ours)}: "
-                "start all of them with the same locustfile and the same classes"
+    def _title(self, client: str) -> str:
+        known = self._known.get(client)
+        return f"load process {known.number}" if known else f"client {client[:80]!r}"
+
+    def _now(self) -> float:
+        return time.perf_counter() - self._origin
+
+    def _worker(self, client: str) -> KnownWorker:
+        """Raises ReportError for a client that has not said hello."""
+        known = self._known.get(client)
+        if known is None:
+            raise reports.ReportError("it reports on a test in which it takes no part")
+        return known
+
+    def _on_hello(self, client: str, data: Any) -> None:
+        if client not in self.runner.clients:
+            raise reports.ReportError("a hello of somebody whom Locust does not know")
+        if self._refused is None:
+            return  # of a test that was over before it began
+        theirs, ours = data["classes"], sending_classes(self.environment)
+        if theirs != ours:
+            self._turn_away(
+                client,
+                f"a worker has the user classes {_listed(theirs)} and the master has {_listed(ours)}: "
+                "start all of them with the same locustfile and the same classes",
             )
             return
-        known = self._known.get(msg.node_id)
+        told = reports.table(data.get("versions", {}), "versions")
+        unlike = hello.difference(told, hello.versions(self.environment))
+        if unlike is not None:
+            self._turn_away(
+                client,
+                f"worker {client[:80]} has {unlike}: start all load processes with the same versions and locustfile",
+            )
+            return
+        clock, turn = reports.number(data["clock"], "clock"), reports.whole(data["round"], "round", 1000)
+        known = self._known.get(client)
         if known is None:
-            joined = time.perf_counter() - self._origin
-            known = self._known[msg.node_id] = KnownWorker(len(self._known), joined=joined)
+            known = self._known[client] = KnownWorker(len(self._known), joined=self._now())
         answer = {
-            "echo": msg.data["clock"],
+            "echo": clock,
             "clock": time.perf_counter(),
             "origin": self._origin,
+            "messages": hello.MESSAGES,
             "rest": self.rest,
-            "answered": None if msg.data["round"] else idle.sent(self.answered),
+            "answered": None if turn else idle.sent(self.answered),
             "index": known.number,
             "count": max(self.runner.worker_count, len(self._known)),
         }
-        self.runner.send_message("bench-origin", answer, client_id=msg.node_id)
+        self.runner.send_message("bench-origin", answer, client_id=client)
 
-    def _on_chunk(self, msg: Any, **_: Any) -> None:
-        known = self._known.get(msg.node_id)
-        if known is None or self._keep is None:
-            self._leave_out(msg.node_id)
+    def _turn_away(self, client: str, reason: str) -> None:
+        """End the test, and the worker that cannot take part."""
+        self.runner.send_message("bench-refused", {"reason": reason}, client_id=client)
+        if self._refused is not None:
+            self._refused(reason)
+
+    def _on_chunk(self, client: str, data: Any) -> None:
+        if client not in self._known and client not in self.runner.clients:
+            # a fault of a master before us, or of nobody that we know: told by name, and sent home
+            self.runner.server.send_to_client(Message("quit", None, client))
+            self._worker(client)
+        if client not in self._known or self._keep is None:
+            if client not in self._late:
+                self._late.add(client)
+                log.warning(
+                    "worker %s: records that came after the end of the test are left out", client[:80]
+                )
             return
-        chunk = Chunk.from_bytes(msg.data["chunk"])
+        known = self._known[client]
+        chunk = reports.chunk_of(data["chunk"], self._names, self._now())
+        reports.whole(
+            known.recorded + len(chunk),
+            "requests",
+            reports.MOST_PER_SECOND * (self._now() + reports.CLOCK_SECONDS),
+        )
         known.recorded += len(chunk)
         self._keep(known.number, chunk)
 
-    def _leave_out(self, client: str) -> None:
-        """Records that belong to no test of ours: told once, and a worker that is not ours either is sent home."""
-        if client in self._left_out:
-            return
-        self._left_out.add(client)
-        if client in self._known or client in self.runner.clients:
-            log.warning("worker %s: records that came after the end of the test are left out", client)
-            return
-        log.warning(
-            "worker %s still sends load for another master, which is gone: it is told to quit, its records are left out",
-            client,
-        )
-        self.runner.server.send_to_client(Message("quit", None, client))
-
-    def _on_drained(self, msg: Any, **_: Any) -> None:
-        known = self._known.get(msg.node_id)
-        if known is None:
-            return
-        known.sent, known.unsent = msg.data["sent"], msg.data["unsent"]
-        known.retries, known.addresses = msg.data["retries"], msg.data["addresses"]
-        known.late_plans = msg.data["late_plans"]
-        self.wrong_answers = merged([self.wrong_answers, msg.data["wrong_answers"]])
-        if msg.data["choices"] is not None:
-            known.choices = Choices.from_bytes(msg.data["choices"])
-        known.clock_bound, known.finished = msg.data["clock_bound"], True
+    def _on_drained(self, client: str, data: Any) -> None:
+        known, told = self._worker(client), reports.last_words(data, self._now())
+        known.sent, known.unsent = told["sent"], told["unsent"]
+        known.retries, known.addresses = told["retries"], told["addresses"]
+        known.late_plans = told["late_plans"]
+        self.wrong_answers = merged([self.wrong_answers, told["wrong_answers"]])
+        if told["choices"] is not None:
+            known.choices = Choices.from_bytes(told["choices"])
+        known.clock_bound, known.finished = told["clock_bound"], True
         if not self._draining:
-            known.left = time.perf_counter() - self._origin
+            known.left = self._now()
             gevent.spawn_later(AT_ONCE_SECONDS, self._tell_left, known)
-        if known.recorded != msg.data["recorded"]:
-            log.warning(
-                "worker %d says %d records, %d came", known.number, msg.data["recorded"], known.recorded
-            )
+        if known.recorded != told["recorded"]:
+            log.warning("worker %d says %d records, %d came", known.number, told["recorded"], known.recorded)
         self._changed.set()
 
     def _tell_left(self, known: KnownWorker) -> None:
         if not self._draining:  # else Ctrl-C reached the worker a moment sooner
             log.warning("load process %d left %.1f s after the start", known.number, known.left)
 
-    def _on_users(self, msg: Any, **_: Any) -> None:
-        known = self._known.get(msg.node_id)
-        if known is not None:
-            known.arriving = msg.data
-            self._absent.discard(msg.node_id)
+    def _on_users(self, client: str, data: Any) -> None:
+        told = reports.table(data, "users")
+        for name, users in told.items():
+            reports.whole(users, f"users of {name}", max(self.runner.target_user_count, 1))
+        self._worker(client).arriving = told
+        self._absent.discard(client)
 
-    def _on_telemetry(self, msg: Any, **_: Any) -> None:
-        if self._observe is not None and self._keep is not None:
-            self._observe(msg.data["time"], source=msg.data["source"], **msg.data["values"])
+    def _on_telemetry(self, client: str, data: Any) -> None:
+        if self._observe is None or self._keep is None:
+            return
+        source = f"worker {self._worker(client).number}"
+        if data["source"] != source:
+            raise reports.ReportError("it observes another process")
+        values = reports.table(data["values"], "values")
+        for name, value in values.items():
+            if value is not None:
+                reports.number(value, name)
+        self._observe(reports.instant(data["time"], "time", self._now()), source=source, **values)
 
-    def _on_refused(self, msg: Any, **_: Any) -> None:
-        if self._refused is not None:
-            self._refused(msg.data["reason"])
+    def _on_refused(self, client: str, data: Any) -> None:
+        if client in self.runner.clients and self._refused is not None:
+            self._refused(reports.text(data["reason"], "reason"))
+
+
+def _listed(names: Any) -> str:
+    return ", ".join(str(name)[:80] for name in names[:20]) or "none"

@@ -1,0 +1,69 @@
+"""What the first process observes while the load runs: itself, its machine, and whether all users are there."""
+
+from typing import Any
+
+from locust.runners import STATE_MISSING, MasterRunner
+
+from bench.load.session import Session
+from bench.load.telemetry import (
+    LoopDelayProbe,
+    MachineProbe,
+    Probe,
+    ProcessProbe,
+    ServerProbe,
+    Values,
+    gpus,
+)
+
+
+def probes(runner: Any, load: Session | None, server: int | None) -> list[Probe]:
+    """The probes of the process that decides on the load.
+
+    load: its own, None where its workers send. server: the process id of a server on this machine.
+    """
+    found: list[Probe | None] = [MachineProbe(), gpus(), PlannedProbe(runner)]
+    found += [ProcessProbe("master")] if load is None else sending("worker 0", runner, load)
+    found += [] if server is None else [ServerProbe(server)]
+    return [probe for probe in found if probe is not None]
+
+
+def sending(source: str, runner: Any, load: Session) -> list[Probe]:
+    """The probes of a process that sends."""
+    return [
+        ProcessProbe(source),
+        LoopDelayProbe(source, lambda: load.in_flight),
+        UsersProbe(source, runner),
+    ]
+
+
+class UsersProbe:
+    """The users that run in this process."""
+
+    def __init__(self, source: str, runner: Any) -> None:
+        self.source, self._runner = source, runner
+
+    def read(self, seconds: float) -> Values:
+        """`users`, of all user classes."""
+        return {"users": self._runner.user_count}
+
+    def close(self) -> None:
+        """There is nothing to give back."""
+
+
+class PlannedProbe:
+    """The users that are wanted, and the load processes that are there for them."""
+
+    source = "load"
+
+    def __init__(self, runner: Any) -> None:
+        self._runner = runner
+
+    def read(self, seconds: float) -> Values:
+        """`planned_users`; `workers`: load processes that are connected, where there is a master."""
+        values: Values = {"planned_users": self._runner.target_user_count}
+        if isinstance(self._runner, MasterRunner):
+            values["workers"] = sum(node.state != STATE_MISSING for node in self._runner.clients.all)
+        return values
+
+    def close(self) -> None:
+        """There is nothing to give back."""
