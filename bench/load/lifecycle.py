@@ -19,6 +19,7 @@ from bench.load import duet, idle, observed, session, verdict
 from bench.load.arrivals import WHOLE, Part
 from bench.load.form_answers import FormAnswers
 from bench.load.interrupts import INTERRUPTED
+from bench.load.locust_glue import hello
 from bench.load.locust_glue.worker import TARGET
 from bench.load.locust_glue.workers import WAITING, Workers
 from bench.load.manifest import describe
@@ -128,6 +129,7 @@ class FirstProcess:
         own = self.server if self.server and host == self.server.address else None
         address = address_of(host or "")
         setattr(self.environment.parsed_options, TARGET, address)
+        setattr(self.environment.parsed_options, hello.MASTER, hello.introduction(self.environment))
         target = look(address, options, pools, own=own)
         return replace(target, pid=own.pid if own else watched_pid(options))
 

@@ -232,10 +232,10 @@ def test_as_many_strangers_as_one_likes_fill_no_memory(site: Site) -> None:
 @pytest.mark.parametrize(
     ("name", "version", "told"),
     [
-        ("serving-bench", "0.0.1", f"serving-bench 0.0.1 (here {bench.__version__})"),
-        ("Locust", "2.40.0", "Locust 2.40.0 (here "),
-        ("messages", None, "messages of an unknown version (here "),
-        ("serving-bench", None, "serving-bench of an unknown version (here "),
+        ("serving-bench", "0.0.1", f"serving-bench 0.0.1 and the master has {bench.__version__}: "),
+        ("Locust", "2.40.0", "Locust 2.40.0 and the master has "),
+        ("messages", None, "messages of an unknown version and the master has 2"),
+        ("serving-bench", None, "serving-bench of an unknown version and the master has "),
     ],
 )
 def test_a_worker_of_another_version_is_turned_away_and_the_test_refused(
@@ -244,13 +244,23 @@ def test_a_worker_of_another_version_is_turned_away_and_the_test_refused(
     versions = hello.versions(site.environment) | {name: version}
     site.say("bench-hello", site.hello(versions=versions), "quiet")
     (reason,) = site.refused
-    assert reason.startswith("worker quiet has ")
+    assert reason.startswith("a worker has ")
     assert told in reason
     assert site.sent[-1] == ("bench-refused", {"reason": reason})
 
 
-def test_a_locustfile_is_compared_where_both_have_one() -> None:
-    ours = {"messages": "2", "locustfile": "abc"}
-    assert hello.difference({"messages": "2", "locustfile": "abd"}, ours) == "locustfile abd (here abc)"
-    assert hello.difference({"messages": "2"}, ours) is None
-    assert hello.difference(ours, {"messages": "2"}) is None
+@pytest.mark.parametrize(
+    ("theirs", "ours", "told"),
+    [
+        ({"locustfile": "abd"}, {"locustfile": "abc"}, "locustfile abd and the master has abc"),
+        ({}, {"locustfile": "abc"}, None),
+        ({"locustfile": "abd"}, {}, None),
+        ({"messages": "2"}, {}, "messages 2 and the master has of an unknown version"),
+    ],
+)
+def test_a_locustfile_is_compared_where_both_have_one(
+    theirs: dict[str, str], ours: dict[str, str], told: str | None
+) -> None:
+    reason = hello.unlike({"versions": theirs}, {"versions": ours})
+    assert (reason is None) == (told is None)
+    assert told is None or told in str(reason)

@@ -226,7 +226,8 @@ def test_a_worker_with_another_locustfile_is_refused(server: server_process.Serv
     refused = finish(worker, tmp_path / "worker")
     assert refused.code == 2, refused.output
     assert refused.output.count(told) == 1
-    assert "Traceback" not in refused.output + done.output
+    assert "Traceback" not in refused.output, refused.output
+    assert "Traceback" not in done.output, done.output
 
 
 LIBRARY = (

@@ -15,7 +15,7 @@ from bench.load.idle import Answered
 from bench.load.locust_glue import hello, link
 from bench.load.options import read_options
 from bench.load.session import Session
-from bench.load.sources import make_pools, sending_classes
+from bench.load.sources import make_pools
 from bench.load.streams import Plan
 from bench.load.target import address_of
 from bench.load.telemetry import Telemetry, Values
@@ -82,6 +82,13 @@ class Worker:
 
     def _on_test_start(self, **_: Any) -> None:
         session.expect(self.environment)
+        master = getattr(self.environment.parsed_options, hello.MASTER, {})
+        unlike = hello.unlike(hello.introduction(self.environment), master)
+        if unlike is not None:
+            self.runner.send_message("bench-refused", {"reason": unlike})
+            self.runner.start_worker = lambda *_, **__: None  # Locust would start users, of whatever classes
+            self._on_refused(unlike)
+            return
         try:
             options = read_options(self.environment.parsed_options)
             pools = make_pools(self.environment.user_classes, options)
@@ -101,8 +108,7 @@ class Worker:
         said = {
             "clock": time.perf_counter(),
             "round": self._rounds,
-            "classes": sending_classes(self.environment),
-            "versions": hello.versions(self.environment),
+            **hello.introduction(self.environment),
         }
         self.runner.send_message("bench-hello", said)
 
@@ -110,11 +116,6 @@ class Worker:
         now = time.perf_counter()
         load = session.peek(self.environment)
         if load is None:
-            return
-        if msg.data.get("messages") != hello.MESSAGES:
-            self._on_refused(
-                "the master has another version of serving-bench: start all load processes with the same"
-            )
             return
         bound = (now - msg.data["echo"]) / 2
         offset = msg.data["echo"] + bound - msg.data["clock"]  # this clock minus the master's

@@ -18,7 +18,6 @@ from bench.load.idle import Answered
 from bench.load.locust_glue import hello, reports
 from bench.load.locust_glue.guard import Guard
 from bench.load.locust_glue.known_worker import KnownWorker
-from bench.load.sources import sending_classes
 from bench.load.streams import Counts, Plan
 
 log = logging.getLogger("bench")
@@ -195,21 +194,10 @@ class Workers:
             raise reports.ReportError("a hello of somebody whom Locust does not know")
         if self._refused is None:
             return  # of a test that was over before it began
-        theirs, ours = data["classes"], sending_classes(self.environment)
-        if theirs != ours:
-            self._turn_away(
-                client,
-                f"a worker has the user classes {_listed(theirs)} and the master has {_listed(ours)}: "
-                "start all of them with the same locustfile and the same classes",
-            )
-            return
-        told = reports.table(data.get("versions", {}), "versions")
-        unlike = hello.difference(told, hello.versions(self.environment))
-        if unlike is not None:
-            self._turn_away(
-                client,
-                f"worker {client[:80]} has {unlike}: start all load processes with the same versions and locustfile",
-            )
+        reason = hello.unlike(reports.table(data, "hello"), hello.introduction(self.environment))
+        if reason is not None:
+            self.runner.send_message("bench-refused", {"reason": reason}, client_id=client)
+            self._refused(reason)
             return
         clock, turn = reports.number(data["clock"], "clock"), reports.whole(data["round"], "round", 1000)
         known = self._known.get(client)
@@ -219,19 +207,12 @@ class Workers:
             "echo": clock,
             "clock": time.perf_counter(),
             "origin": self._origin,
-            "messages": hello.MESSAGES,
             "rest": self.rest,
             "answered": None if turn else idle.sent(self.answered),
             "index": known.number,
             "count": max(self.runner.worker_count, len(self._known)),
         }
         self.runner.send_message("bench-origin", answer, client_id=client)
-
-    def _turn_away(self, client: str, reason: str) -> None:
-        """End the test, and the worker that cannot take part."""
-        self.runner.send_message("bench-refused", {"reason": reason}, client_id=client)
-        if self._refused is not None:
-            self._refused(reason)
 
     def _on_chunk(self, client: str, data: Any) -> None:
         if client not in self._known and client not in self.runner.clients:
@@ -297,7 +278,3 @@ class Workers:
     def _on_refused(self, client: str, data: Any) -> None:
         if client in self.runner.clients and self._refused is not None:
             self._refused(reports.text(data["reason"], "reason"))
-
-
-def _listed(names: Any) -> str:
-    return ", ".join(str(name)[:80] for name in names[:20]) or "none"
