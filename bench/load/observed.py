@@ -21,19 +21,16 @@ def probes(runner: Any, load: Session | None, server: int | None) -> list[Probe]
 
     load: its own, None where its workers send. server: the process id of a server on this machine.
     """
-    found: list[Probe | None] = [MachineProbe(), gpus(), PlannedProbe(runner)]
+    found: list[Probe | None] = [MachineProbe(), gpus(), PlannedProbe(runner) if runner is not None else None]
     found += [ProcessProbe("master")] if load is None else sending("worker 0", runner, load)
     found += [] if server is None else [ServerProbe(server)]
     return [probe for probe in found if probe is not None]
 
 
 def sending(source: str, runner: Any, load: Session) -> list[Probe]:
-    """The probes of a process that sends."""
-    return [
-        ProcessProbe(source),
-        LoopDelayProbe(source, lambda: load.in_flight),
-        UsersProbe(source, runner),
-    ]
+    """The probes of a process that sends. runner: None in Locust's `run_single_user`."""
+    found: list[Probe] = [ProcessProbe(source), LoopDelayProbe(source, lambda: load.in_flight)]
+    return found if runner is None else [*found, UsersProbe(source, runner)]
 
 
 class UsersProbe:
