@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bench import BenchError
 from bench.chunk import Chunk
@@ -254,25 +255,48 @@ def _arrow(tables: list[Table]) -> Any:
     columns = columns.where(order)
 
     def known(values: Any, missing: int, step: int = 1) -> Any:
-        return pa.array(values if step == 1 else values // step, mask=values == missing)
+        return _array(values if step == 1 else values // step, values != missing)
 
     return pa.Table.from_arrays(
         [
-            pa.DictionaryArray.from_arrays(
-                pa.array(np.concatenate(code)[order], pa.int32()), pa.array(names, pa.string())
-            ),
-            pa.array(columns.batch),
-            pa.array(columns.due // STEP_NS),
+            pa.DictionaryArray.from_arrays(_array(np.concatenate(code)[order]), _texts(names)),
+            _array(columns.batch),
+            _array(columns.due // STEP_NS),
             known(columns.lag, NEVER, STEP_NS),
             known(columns.service, NEVER, STEP_NS),
             known(columns.status, UNKNOWN),
             known(columns.version, UNKNOWN),
             known(columns.correct, UNKNOWN),
-            pa.array(columns.mismatched),
-            pa.array(np.concatenate(worker)[order]),
+            _array(columns.mismatched),
+            _array(np.concatenate(worker)[order]),
         ],
         schema=_schema(),
     )
+
+
+def _array(values: NDArray[Any], known: NDArray[np.bool_] | None = None) -> Any:
+    """The Arrow array of a NumPy array; null where it is not known.
+
+    `pyarrow.array` imports pandas to find out that it was given no Series: half of the packing of a short run.
+    """
+    import pyarrow as pa
+
+    def bits(flags: NDArray[np.bool_]) -> Any:
+        return pa.py_buffer(np.packbits(flags, bitorder="little"))
+
+    data = bits(values) if values.dtype == np.bool_ else pa.py_buffer(np.ascontiguousarray(values))
+    validity = None if known is None else bits(known)
+    return pa.Array.from_buffers(pa.from_numpy_dtype(values.dtype), len(values), [validity, data])
+
+
+def _texts(texts: list[str]) -> Any:
+    """The Arrow array of texts, without pandas too."""
+    import pyarrow as pa
+
+    encoded = [text.encode() for text in texts]
+    offsets = np.cumsum([0, *map(len, encoded)], dtype=np.int32)
+    parts = [None, pa.py_buffer(offsets), pa.py_buffer(b"".join(encoded))]
+    return pa.Array.from_buffers(pa.string(), len(texts), parts)
 
 
 def _frame(table: Any) -> "pd.DataFrame":

@@ -1,5 +1,7 @@
 """Samples on disk: packed in windows of time, small, and refused when damaged."""
 
+import subprocess
+import sys
 import zlib
 from pathlib import Path
 
@@ -30,7 +32,7 @@ def test_windows_cover_every_request_once_and_in_order(
 ) -> None:
     monkeypatch.setattr(samples, "WINDOW_ROWS", 700)
     parts = [
-        (i % 3, Chunk.of(**requests(i, count=250, rate=500, start=0.25 * (i // 3), names=("a", f"b{i % 2}"))))
+        (i % 3, Chunk.of(**requests(i, count=250, rate=500, start=0.25 * (i // 3), names=("a", f"ä{i % 2}"))))
         for i in range(30)
     ]
     # answered very late: its record spans the whole run
@@ -49,6 +51,17 @@ def test_windows_cover_every_request_once_and_in_order(
     before, packed = (t.astype({"name": str}).sort_values(by, ignore_index=True) for t in (before, packed))
     pd.testing.assert_frame_equal(packed, before)
     assert not (tmp_path / "samples").exists()
+
+
+def test_the_process_that_packs_does_without_pandas(tmp_path: Path) -> None:
+    write_shards(tmp_path / "samples", [(0, Chunk.of(**requests(1, count=10)))])
+    program = (
+        "import sys; from pathlib import Path; from bench import samples\n"
+        "print(samples.pack(*map(Path, sys.argv[1:])), 'pandas' in sys.modules)"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path / "samples"), str(tmp_path / "x.parquet")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == "10 False\n"
 
 
 def test_requests_of_one_instant_stay_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

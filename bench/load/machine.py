@@ -1,5 +1,6 @@
 """The machine, software and commit of a run."""
 
+import functools
 import hashlib
 import json
 import os
@@ -109,6 +110,7 @@ def _software() -> dict[str, Any]:
     }
 
 
+@functools.cache
 def _version(distribution: str) -> str | None:
     try:
         return metadata.version(distribution)
