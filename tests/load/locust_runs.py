@@ -120,12 +120,13 @@ def interrupt_when_recorded(
 def wait_for(what: Callable[[], Found], process: "subprocess.Popen[str] | None" = None) -> Found:
     """What is true at last. Raises AssertionError when it does not become so, or when the process has ended before."""
     give_up = time.monotonic() + SECONDS
-    while time.monotonic() < give_up:
+    while (began := time.monotonic()) < give_up:
         found = what()
         if found:
             return found
         assert process is None or process.poll() is None, process.communicate()[0]
-        time.sleep(0.05)
+        # looking at a run again and again takes processor time from those who make it
+        time.sleep(max(0.05, 3 * (time.monotonic() - began)))
     raise AssertionError(f"waited {SECONDS} s in vain")
 
 

@@ -237,7 +237,7 @@ def test_ctrl_c_again_and_again_leaves_a_readable_folder(tmp_path: Path) -> None
 
 LIMITED = """
 import os, resource, sys
-resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 os.execv(sys.argv[1], sys.argv[1:])
 """
 
