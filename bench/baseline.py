@@ -3,14 +3,15 @@
 A baseline is a folder of run folders without their samples: small enough to be committed beside the code.
 """
 
-import json
 import os
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from bench import BenchError, checksums
+from bench.jsonl import json_text
+from bench.manifest import Manifest
 from bench.recording import COUNTS, EVENTS, HISTOGRAMS, MANIFEST, TELEMETRY
 from bench.run import Run
 
@@ -51,8 +52,8 @@ def _place(run: Path, folder: Path) -> Path:
     return target
 
 
-def _started(run: Path) -> Any:
-    return json.loads((run / MANIFEST).read_bytes()).get("started")
+def _started(run: Path) -> str:
+    return Manifest.read(run).started
 
 
 def remove(runs: Iterable[Path]) -> None:
@@ -69,13 +70,13 @@ def _adapt(manifest: Path, altered: list[str]) -> None:
 
     The copy gets checksums of its own: what was altered before would no longer show.
     """
-    said: dict[str, Any] = json.loads(manifest.read_bytes())
+    said = dict(Manifest.read(manifest.parent).raw)
     model = said.get("model")
     if isinstance(model, dict):
-        model.pop("path", None)
+        said["model"] = {name: value for name, value in model.items() if name != "path"}
     said.pop("command", None)
     if altered:
         reason = f"files were not as they were when the run ended: {', '.join(altered)}"
         noted = {"check": "files changed", "reason": reason, "remedy": "run it again"}
         said["doubts"] = [*(said.get("doubts") or []), noted]
-    manifest.write_text(json.dumps(said, indent=1) + "\n")
+    manifest.write_text(json_text(said) + "\n")

@@ -9,7 +9,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
+from bench.files import MIB, open_file, read_file
+
 FILE: Final = "SHA256SUMS"
+LARGEST: Final = 8192 * MIB
+"""Of a file that is read to check it."""
 
 
 def seal(folder: Path, names: Iterable[str] | None = None) -> None:
@@ -66,7 +70,7 @@ def _files(folder: Path) -> list[str]:
 def _read(folder: Path) -> dict[str, str]:
     """Checksum by name. Raises OSError, and ValueError for what is no such file."""
     sums = {}
-    for line in (folder / FILE).read_text(encoding="utf-8").splitlines():
+    for line in read_file(folder / FILE, MIB).decode().splitlines():
         digest, separator, name = line.partition("  ")
         # the folder may be somebody else's: nothing outside of it is looked at
         if not separator or not name or Path(name).is_absolute() or ".." in Path(name).parts:
@@ -78,5 +82,5 @@ def _read(folder: Path) -> dict[str, str]:
 
 
 def _sum(path: Path) -> str:
-    with path.open("rb") as file:
+    with open_file(path, LARGEST) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

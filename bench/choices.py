@@ -5,6 +5,8 @@ on the same examples: what is asked a thousand times still counts once.
 """
 
 import io
+import zipfile
+import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +16,24 @@ import numpy as np
 import numpy.typing as npt
 
 from bench import BenchError
+from bench.files import MIB, read_file
 
 FILE: Final = "answers.npz"
 UNSEEN: Final = -1
+_DAMAGES: Final = (
+    OSError,
+    ValueError,
+    TypeError,
+    KeyError,
+    EOFError,
+    NotImplementedError,
+    MemoryError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+"""What numpy and zipfile raise for files that are none."""
+LARGEST: Final = 256 * MIB
+"""Bytes of the file, and of what it unpacks to."""
 
 Ints = npt.NDArray[np.int32]
 
@@ -55,19 +72,33 @@ class Choices:
     def from_bytes(cls, raw: bytes) -> Self:
         """Raises BenchError where they are no such file; runs nothing that is in it."""
         try:
+            check_size(raw)
             with np.load(io.BytesIO(raw), allow_pickle=False) as arrays:
                 names, table, labels = arrays["names"], arrays["chosen"], arrays["labels"]
+                fits = table.ndim == 2 and table.shape == (len(names), len(labels))
+                if not fits or {table.dtype.kind, labels.dtype.kind} != {"i"} or names.dtype.kind != "U":
+                    raise ValueError(f"classes {table.shape} of {len(names)} names and {labels.shape} labels")
                 return cls(labels, dict(zip(names.tolist(), table, strict=True)))
-        except (OSError, ValueError, KeyError, EOFError) as error:
+        except _DAMAGES as error:
             raise BenchError(f"{FILE}: damaged ({error}); run it again") from error
 
     @classmethod
     def of_run(cls, folder: Path) -> Self | None:
         """The choices in a run folder; None where they were not kept. Raises BenchError."""
         try:
-            return cls.from_bytes((folder / FILE).read_bytes())
+            return cls.from_bytes(read_file(folder / FILE, LARGEST))
         except FileNotFoundError:
             return None
+        except OSError as error:
+            raise BenchError(f"{folder / FILE}: {error.strerror}; run it again") from error
+
+
+def check_size(raw: bytes) -> None:
+    """Raise ValueError for an npz file that unpacks to more than LARGEST bytes, and BadZipFile for none."""
+    with zipfile.ZipFile(io.BytesIO(raw)) as archive:
+        size = sum(each.file_size for each in archive.infolist())
+    if size > LARGEST:
+        raise ValueError(f"it unpacks to {size:,} bytes, at most {LARGEST:,} are read")
 
 
 def _over(below: Ints, above: npt.NDArray[Any]) -> Ints:

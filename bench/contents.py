@@ -1,16 +1,45 @@
 """The files of a run folder, each read once and as far as it is whole."""
 
+import math
+import os
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
+
+import numpy as np
 
 from bench import BenchError, hlog, samples
 from bench.chunk import KINDS, Chunk, Key, Kinds, Tally
+from bench.columns import Columns
 from bench.histogram import encode
-from bench.jsonl import DAMAGED, json_lines
+from bench.jsonl import DAMAGED
 from bench.recording import COUNTS, ERRORS, EVENTS, HISTOGRAMS, SHARDS, TELEMETRY
+from bench.rows import Counted, Event, Failure, Observation, plain_rows, rows
 
+MOST_KEYS: Final = 1_000
+MOST_WORK: Final = 20_000_000
+MOST_SPREAD: Final = 1_000_000
 Tallies = dict[tuple[Key, int], Tally]
+
+
+def _check_size(path: Path, keys: int, cells: int) -> None:
+    """Each kind of requests is looked for in all that was counted: the product is what reading costs."""
+    if keys > MOST_KEYS or keys * cells > MOST_WORK:
+        raise BenchError(
+            f"{path}: {keys:,} kinds of requests (name, version, batch, outcome) in {cells:,} counts, at most {MOST_KEYS:,} "
+            f"kinds, and {MOST_WORK:,} for both multiplied, are read; record fewer names or a shorter run"
+        )
+
+
+def _check_spread(path: Path, columns: Columns) -> None:
+    """Counting makes a table of the kinds and seconds of a record; a load process writes one each second."""
+    seconds = len(np.unique(columns.due // 1_000_000_000))
+    kinds = math.prod(len(np.unique(part)) for part in (columns.name, columns.version, columns.batch))
+    if seconds * kinds > MOST_SPREAD:
+        raise BenchError(
+            f"{path}: a record of {kinds:,} kinds of requests in {seconds:,} seconds, at most {MOST_SPREAD:,} for both "
+            f"multiplied are read; {DAMAGED}"
+        )
 
 
 class RecordedFiles:
@@ -37,35 +66,35 @@ class RecordedFiles:
     @cached_property
     def events(self) -> list[dict[str, Any]]:
         """All events. Raises BenchError."""
-        return list(json_lines(self.path / EVENTS))
+        return plain_rows(self.path / EVENTS, Event)
 
     @cached_property
     def errors(self) -> list[dict[str, Any]]:
         """The first texts of each request name and outcome, the most frequent first. Raises BenchError."""
-        rows = {
-            (row.get("name"), row.get("outcome"), row.get("text")): row
-            for row in json_lines(self.path / ERRORS)
+        last = {
+            (row["name"], row["outcome"], row["text"]): row for row in plain_rows(self.path / ERRORS, Failure)
         }
-        return sorted(rows.values(), key=lambda row: -int(row.get("count", 0)))
+        return sorted(last.values(), key=lambda row: -int(row["count"]))
 
     @cached_property
     def telemetry(self) -> list[dict[str, Any]]:
         """All observations. Raises BenchError."""
-        return list(json_lines(self.path / TELEMETRY))
+        return plain_rows(self.path / TELEMETRY, Observation)
 
     def _read_tallies(self) -> Tallies:
         found: Tallies = {}
-        if not (self.path / COUNTS).exists():
+        if not os.path.lexists(self.path / COUNTS):
             raise BenchError(
                 f"{self.path / COUNTS}: missing, with what was counted: restore the file, or delete the run"
             )
-        for row in json_lines(self.path / COUNTS):
-            try:
-                cell = Key(row["name"], row["version"], row["batch"], row["outcome"]), int(row["second"])
-                tally = Tally(*(int(row[field]) for field in Tally._fields))
-            except (KeyError, TypeError, ValueError) as error:
-                raise BenchError(f"{self.path / COUNTS}: a line without {error}; {DAMAGED}") from error
+        keys: set[Key] = set()
+        for row in rows(self.path / COUNTS, Counted):
+            key = Key(row.name, row.version, row.batch, row.outcome)
+            tally = Tally(row.requests, row.examples, row.checked, row.correct, row.mismatched)
+            cell = key, row.second
             found[cell] = found[cell].plus(tally) if cell in found else tally
+            keys.add(key)
+            _check_size(self.path / COUNTS, len(keys), len(found))
         return found
 
     @cached_property
@@ -76,6 +105,7 @@ class RecordedFiles:
         histograms: dict[tuple[Key, int], list[Kinds]] = {}
         try:
             for table in samples.read_shards(self.path / SHARDS):
+                _check_spread(self.path / SHARDS, table.columns)
                 chunk = Chunk.count(table.names, table.columns, keep_samples=False)
                 for cell, tally in chunk.tallies.items():
                     tallies[cell] = tallies[cell].plus(tally) if cell in tallies else tally

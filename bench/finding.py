@@ -1,9 +1,9 @@
 """Run folders and experiments below the paths that a user names: nothing that is there is passed over in silence."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from bench import checksums
 from bench.choices import FILE as CHOICES
@@ -14,6 +14,11 @@ READ = (MANIFEST, HISTOGRAMS, COUNTS, SAMPLES, EVENTS, TELEMETRY, CHOICES)
 """Files of a run that are read where they are there."""
 SIGNS = (MANIFEST, HISTOGRAMS, COUNTS, SAMPLES, SHARDS, TELEMETRY, checksums.FILE)
 """Each of these shows that a folder was a run's, even where the others are lost."""
+
+
+DEEPEST: Final = 40
+MOST_FOLDERS: Final = 20_000
+"""Folders without a run of their own that are gone through."""
 
 
 class Place(NamedTuple):
@@ -40,40 +45,45 @@ def places(paths: Iterable[Path], apart: Path | None = None) -> list[Place]:
 
 
 def _in(path: Path, apart: Path | None) -> list[Place]:
-    if not path.exists():
-        return [Place(path, "nothing", f"{path}: does not exist")]
-    if not path.is_dir():
-        return [Place(path, "nothing", f"{path}: a file; give the folder of a run, or a folder of runs")]
-    if _looks_like_run(path):
-        return [Place(path, "run")]
     try:
-        found = _below(path, apart, (path.resolve(),))
+        if not path.exists():
+            return [Place(path, "nothing", f"{path}: does not exist")]
+        if not path.is_dir():
+            return [Place(path, "nothing", f"{path}: a file; give the folder of a run, or a folder of runs")]
+        if _looks_like_run(path):
+            return [Place(path, "run")]
+        found = list(_below(path, apart, {path.resolve()}))
     except OSError as error:
         return [Place(path, "nothing", f"{path}: {error.strerror}; check the permissions")]
     nothing = f"{path}: no run in it; record one with: locust -f scenarios/mnist.py"
     return found or [Place(path, "nothing", nothing)]
 
 
-def _below(path: Path, apart: Path | None, above: tuple[Path, ...]) -> list[Place]:
-    found: list[Place] = []
-    experiment = (path / DESCRIPTION).is_file()
+def _below(path: Path, apart: Path | None, seen: set[Path], depth: int = 0) -> Iterator[Place]:
+    """seen: the folders that were gone through, each once: links may lead to them again, and back up for ever."""
+    experiment = os.path.lexists(path / DESCRIPTION)
     if experiment:
-        found.append(Place(path, "experiment"))
+        yield Place(path, "experiment")
     for below in sorted(path.iterdir()):
         if below.name.startswith(".") or not below.is_dir() or (experiment and below.name in ASIDE):
             continue
         real = below.resolve()
-        if real in above or real == apart:  # a link back up would never end
+        if real == apart:
             continue
         if _looks_like_run(below):
-            found.append(Place(below, "run"))
-        elif any(below.iterdir()):
-            found += _below(below, apart, (*above, real))
+            yield Place(below, "run")
+        elif real in seen:
+            continue
+        elif not any(below.iterdir()):
+            yield Place(below, "nothing", f"{below}: an empty folder; what was in it is lost, or remove it")
+        elif depth == DEEPEST or len(seen) == MOST_FOLDERS:
+            reason = f"{below}: below {DEEPEST} folders, or after {MOST_FOLDERS:,}: not searched; name a folder nearer to the runs"
+            yield Place(below, "nothing", reason)
+            return
         else:
-            reason = f"{below}: an empty folder; what was in it is lost, or remove it"
-            found.append(Place(below, "nothing", reason))
-    return found
+            seen.add(real)
+            yield from _below(below, apart, seen, depth + 1)
 
 
 def _looks_like_run(path: Path) -> bool:
-    return any((path / name).exists() for name in SIGNS)
+    return any(os.path.lexists(path / name) for name in SIGNS)

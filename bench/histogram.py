@@ -39,6 +39,7 @@ _OUTER = struct.Struct(">II")
 _INNER = struct.Struct(">IIIIQQd")
 _OUTER_COOKIE = 0x1C849304 | 0x10
 _INNER_COOKIE = 0x1C849303 | 0x10
+_LARGEST = _INNER.size + 9 * BUCKETS
 _WORD_BYTES = 8  # 56 bits of a count; the ninth byte that the format allows is never needed
 
 
@@ -227,13 +228,17 @@ def encode(histogram: Sparse) -> str:
 
 
 def decode(texts: Sequence[str | bytes]) -> list[Sparse]:
-    """Many encoded histograms at once, which is some ten times faster than one after the other.
+    """Many encoded histograms. Raises ValueError on anything that is not one of nanoseconds with 3 significant digits."""
+    return decode_bodies([body(text) for text in texts])
 
-    Raises ValueError on anything that is not a histogram of nanoseconds with 3 significant digits.
+
+def decode_bodies(bodies: Sequence[bytes]) -> list[Sparse]:
+    """Many histograms, each as `body` unpacked it, at once: some ten times faster than one after the other.
+
+    Raises ValueError.
     """
-    if not texts:
+    if not bodies:
         return []
-    bodies = [_body(text) for text in texts]
     data = np.frombuffer(b"".join(bodies), dtype=np.uint8)
     ends = np.cumsum([len(body) for body in bodies])
     words, word_ends = _words(data, ends)
@@ -277,12 +282,13 @@ def _leb128(words: Ints) -> bytes:
     return octets[needed].tobytes()
 
 
-def _body(text: str | bytes) -> bytes:
-    """The counts' bytes of one encoded histogram, its headers checked and taken off."""
+def body(text: str | bytes) -> bytes:
+    """The counts' bytes of one encoded histogram, its headers checked and taken off. Raises ValueError."""
     try:
         outer = base64.b64decode(text, validate=True)
         cookie, length = _OUTER.unpack_from(outer)
-        inner = zlib.decompress(outer[_OUTER.size : _OUTER.size + length])
+        # bounded: a few bytes may be written so that they unpack to a thousand times as many
+        inner = zlib.decompressobj().decompress(outer[_OUTER.size : _OUTER.size + length], _LARGEST)
         inner_cookie, payload, offset, digits, lowest, _, ratio = _INNER.unpack_from(inner)
     except (binascii.Error, struct.error, zlib.error) as error:
         raise ValueError(f"no HdrHistogram: {error}") from error
@@ -292,10 +298,10 @@ def _body(text: str | bytes) -> bytes:
         raise ValueError(
             f"{digits} digits from {lowest} are stored, {DIGITS} digits from {LOWEST_NS} ns expected"
         )
-    body = inner[_INNER.size : _INNER.size + payload]
-    if len(body) != payload or (body and body[-1] & 0x80):
-        raise ValueError(f"{len(body)} of {payload} bytes of counts")
-    return body
+    counts = inner[_INNER.size : _INNER.size + payload]
+    if len(counts) != payload or (counts and counts[-1] & 0x80):
+        raise ValueError(f"{len(counts)} of {payload} bytes of counts")
+    return counts
 
 
 def _words(data: NDArray[np.uint8], ends: NDArray[np.int64]) -> tuple[Ints, Ints]:

@@ -20,9 +20,27 @@ from numpy.typing import NDArray
 
 from bench import BenchError
 from bench.chunk import Key
-from bench.histogram import Histogram, Sparse, decode, encode, highest_ns, middle_ns, nearest_rank
+from bench.files import MIB, read_file
+from bench.histogram import (
+    Histogram,
+    Sparse,
+    body,
+    decode_bodies,
+    encode,
+    highest_ns,
+    middle_ns,
+    nearest_rank,
+)
 from bench.jsonl import DAMAGED
+from bench.sample import LONGEST_RUN
 
+LARGEST = 256 * MIB
+MOST_LINES = 1_000_000
+"""Of a log: an hour of a hundred different requests."""
+SPARE, UNPACKED = 8 * MIB, 8
+"""Bytes of counts that a log's histograms may unpack to: so many, and so many times their own; theirs are at most twice as many."""
+MOST_COUNTED = 10**12
+"""In one bucket of a histogram: a million of such add up without an overflow."""
 LINES_KEPT = 600
 """Histograms of a log that is no longer are kept once they are decoded: a report asks for them several times."""
 LINES_AT_ONCE = 256
@@ -86,12 +104,12 @@ class IntervalLog:
     def read(cls, path: Path) -> "IntervalLog":
         """Read a log. Raises BenchError naming the line that is none of ours; a missing file is an empty log."""
         try:
-            raw = path.read_bytes()
+            raw = read_file(path, LARGEST)
         except FileNotFoundError:
             return cls(path, [])
         except OSError as error:
-            raise BenchError(f"{path}: {error.strerror}; check the file's permissions") from error
-        intervals = []
+            raise BenchError(f"{path}: {error.strerror}; check the file and its permissions") from error
+        intervals: list[Interval] = []
         keys: dict[bytes, tuple[Key, str]] = {}
         for number, text in enumerate(raw[: raw.rfind(b"\n") + 1].splitlines(), 1):
             if text.startswith((b"#", b'"')):
@@ -100,7 +118,12 @@ class IntervalLog:
                 tag, start, _, _, payload = text.split(b",")
                 if tag not in keys:
                     keys[tag] = Key.of_tag(tag.removeprefix(b"Tag=").decode())
-                intervals.append(Interval(*keys[tag], int(float(start)), payload))
+                second = float(start)
+                if not 0 <= second <= LONGEST_RUN:
+                    raise ValueError(f"second {second:g}, 0 to {LONGEST_RUN:,} are read")
+                if len(intervals) == MOST_LINES:
+                    raise ValueError(f"more than {MOST_LINES:,} intervals, which are read at most")
+                intervals.append(Interval(*keys[tag], int(second), payload))
             except ValueError as error:
                 raise BenchError(
                     f"{path}:{number}: no interval of a histogram log ({error}); {DAMAGED}"
@@ -113,11 +136,21 @@ class IntervalLog:
 
     def decoded(self) -> Iterator[tuple[Interval, Sparse]]:
         """Each interval with its histogram. Raises BenchError where one cannot be decoded."""
+        spare = SPARE
         for start in range(0, len(self.intervals), LINES_AT_ONCE):
             part = self.intervals[start : start + LINES_AT_ONCE]
             new = [interval.payload for interval in part if interval.payload not in self._known]
             try:
-                fresh = dict(zip(new, decode(new), strict=True))
+                unpacked = [body(payload) for payload in new]
+                spare += sum(
+                    UNPACKED * len(raw) - len(whole) for raw, whole in zip(new, unpacked, strict=True)
+                )
+                if spare < 0:
+                    raise ValueError(f"histograms that unpack to more than {UNPACKED} times their size")
+                fresh = dict(zip(new, decode_bodies(unpacked), strict=True))
+                most = max((int(each.counts.max(initial=0)) for each in fresh.values()), default=0)
+                if most > MOST_COUNTED:
+                    raise ValueError(f"a count of {most}, where at most {MOST_COUNTED} are read")
             except ValueError as error:
                 raise BenchError(f"{self.path}: {error}; {DAMAGED}") from error
             if self._keep:

@@ -1,19 +1,51 @@
 """Plan and outcome of an experiment's trials, as its folder tells them."""
 
-import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Annotated, Any, Final, NamedTuple
+
+from pydantic import AfterValidator, Field, ValidationError
 
 from bench import BenchError
-from bench.jsonl import json_lines
+from bench.jsonl import read_json
+from bench.manifest import Cell, Integer, Name, Part, Text, misfit
+from bench.rows import rows
 
 DESCRIPTION, JOURNAL = "experiment.json", "trials.jsonl"
 FAILED: Final = "failed"
 """The folder of the runs of failed trials, in the experiment's."""
+_REMEDY: Final = "restore it, or name its run folders one by one"
 ASIDE: Final = (FAILED, "interrupted", "servers", "alone")
 """Folders of an experiment that hold no trial that was measured."""
+
+
+def _beside(folder: str) -> str:
+    """A path within the experiment's folder: the journal may be somebody else's."""
+    if not folder or Path(folder).is_absolute() or ".." in Path(folder).parts or "\0" in folder:
+        raise ValueError("a folder below the experiment's is expected")
+    return folder
+
+
+class _Trial(Part):
+    number: Integer
+    block: Integer
+    cell: Cell
+
+
+class Description(Part):
+    """What an experiment planned."""
+
+    scenario: Text
+    plan: Annotated[list[_Trial], Field(max_length=100_000)]
+
+
+class _Row(Part):
+    number: Integer
+    outcome: Name
+    reason: Text | None
+    folder: Annotated[str, AfterValidator(_beside)] | None
 
 
 @dataclass(frozen=True)
@@ -50,18 +82,23 @@ class Journal:
     def read(cls, path: Path) -> "Journal":
         """Raises BenchError where the files are not those of an experiment."""
         try:
-            description = json.loads((path / DESCRIPTION).read_text())
-            planned = [
-                Planned(int(t["number"]), int(t["block"]), dict(t["cell"])) for t in description["plan"]
-            ]
-            ended = [Ended(**row) for row in json_lines(path / JOURNAL)]
-            scenario = Path(str(description["scenario"])).stem
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise BenchError(
-                f"{path}: {DESCRIPTION} or {JOURNAL} cannot be read ({type(error).__name__}: {error}); "
-                "restore them, or name its run folders one by one"
-            ) from error
-        return cls(path, scenario, planned, ended)
+            description = Description.model_validate(read_json(path / DESCRIPTION))
+        except OSError as error:
+            raise BenchError(f"{path / DESCRIPTION}: {error.strerror}; {_REMEDY}") from error
+        except ValidationError as error:
+            raise BenchError(f"{path / DESCRIPTION}: {misfit(error)}; {_REMEDY}") from None
+        except ValueError as error:
+            raise BenchError(f"{path / DESCRIPTION}: {error}; {_REMEDY}") from error
+        planned = [
+            Planned(trial.number, trial.block, trial.cell.model_dump(exclude_unset=True))
+            for trial in description.plan
+        ]
+        return cls(path, Path(description.scenario).stem, planned, cls.rows(path))
+
+    @staticmethod
+    def rows(path: Path) -> list[Ended]:
+        """How trials ended, in the order of the lines in an experiment's folder. Raises BenchError."""
+        return [Ended(row.number, row.outcome, row.reason, row.folder) for row in rows(path / JOURNAL, _Row)]
 
     @property
     def failed(self) -> list[tuple[Planned, Ended]]:
@@ -78,6 +115,6 @@ def experiment_of(run: Path) -> Path | None:
     """The folder of the experiment that a run folder lies in, also as a failed trial; None: in none."""
     parent = run.absolute().parent
     for folder in (parent, parent.parent if parent.name in ASIDE else parent):
-        if (folder / DESCRIPTION).is_file():
+        if os.path.lexists(folder / DESCRIPTION):
             return folder
     return None

@@ -7,7 +7,18 @@ from pathlib import Path
 from typing import Any, Final
 
 from bench import BenchError
+from bench.files import MIB, read_file
 
+LARGEST: Final = 128 * MIB
+"""Of a file of JSON lines: an hour of a hundred different requests takes less than half of it."""
+MOST_ROWS: Final = 1_000_000
+"""Of such a file."""
+LARGEST_DOCUMENT: Final = 16 * MIB
+"""Of a file that is one JSON value: a manifest is some kB."""
+DEEPEST: Final = 40
+"""Levels of lists and objects within each other."""
+MOST_DIGITS: Final = 19
+"""Of an integer: 64 bits hold no more."""
 DAMAGED: Final = "the file was damaged or written by something else: delete the run, or restore the file"
 
 
@@ -25,23 +36,76 @@ def _finite(value: Any) -> Any:
 
 
 def json_line(row: dict[str, Any]) -> bytes:
-    """One row as a line."""
-    return json.dumps(row, separators=(",", ":")).encode() + b"\n"
+    """One row as a line; null for nan and infinity."""
+    return json.dumps(_finite(row), separators=(",", ":"), allow_nan=False).encode() + b"\n"
+
+
+def parse_json(raw: bytes | str) -> Any:
+    """The value of a JSON text that anybody may have written. Raises ValueError, in one line.
+
+    Refused are also nan and infinity, which JSON does not have, integers beyond 64 bits and deep nesting.
+    """
+    try:
+        value = json.loads(raw, parse_constant=_no_constant, parse_int=_integer, parse_float=_number)
+    except RecursionError:
+        raise ValueError(f"nested deeper than {DEEPEST} levels") from None
+    except json.JSONDecodeError as error:
+        raise ValueError(f"no JSON ({error.msg} in line {error.lineno})") from None
+    except UnicodeDecodeError:
+        raise ValueError("no text in UTF-8") from None
+    _check_depth(value)
+    return value
+
+
+def read_json(path: Path, most: int = LARGEST_DOCUMENT) -> Any:
+    """The value in a JSON file. Raises OSError, and ValueError for what is no such value."""
+    return parse_json(read_file(path, most))
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is no number of JSON")
+
+
+def _integer(text: str) -> int:
+    if len(text.lstrip("-")) > MOST_DIGITS:
+        raise ValueError(f"a number of {len(text):,} digits, where at most {MOST_DIGITS} are read")
+    return int(text)
+
+
+def _number(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text[:30]} is beyond every number")
+    return value
+
+
+def _check_depth(value: Any) -> None:
+    level = [value]
+    for _ in range(DEEPEST):
+        level = [
+            inner
+            for each in level
+            if isinstance(each, dict | list)
+            for inner in (each.values() if isinstance(each, dict) else each)
+        ]
+        if not level:
+            return
+    raise ValueError(f"nested deeper than {DEEPEST} levels")
 
 
 def json_lines(path: Path) -> Iterator[dict[str, Any]]:
     """The lines of a file, without a last one that has no end. Raises BenchError; a missing file has none."""
     try:
-        raw = path.read_bytes()
+        raw = read_file(path, LARGEST)
     except FileNotFoundError:
         return
     except OSError as error:
-        raise BenchError(f"{path}: {error.strerror}; check the file's permissions") from error
-    for number, text in enumerate(raw[: raw.rfind(b"\n") + 1].splitlines(), 1):
+        raise BenchError(f"{path}: {error.strerror}; check the file and its permissions") from error
+    for number, text in enumerate(raw[: raw.rfind(b"\n") + 1].split(b"\n")[:-1], 1):
         try:
-            row = json.loads(text)
+            row = parse_json(text)
         except ValueError as error:
-            raise BenchError(f"{path}:{number}: no JSON ({error}); {DAMAGED}") from error
+            raise BenchError(f"{path}:{number}: {error}; {DAMAGED}") from error
         if not isinstance(row, dict):
             raise BenchError(f"{path}:{number}: no JSON object; {DAMAGED}")
         yield row

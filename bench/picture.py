@@ -10,8 +10,11 @@ import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from bench import BenchError
+from bench.files import MIB, open_file
 from bench.mnist import SIZE
 
+LARGEST: Final = 256 * MIB
+"""Bytes of a picture's file."""
 _MOST_PIXELS: Final = 50_000_000
 _INK_BOX: Final = 20
 """MNIST's digits fill a box of 20×20 and have their centre of mass in the middle of 28×28 pixels
@@ -49,7 +52,8 @@ def _opened(path: Path, *, drawing: bool) -> Image.Image:
     try:
         with (
             warnings.catch_warnings(action="ignore"),  # of damaged EXIF, which does no harm
-            Image.open(path, formats=["PNG", "JPEG"]) as picture,
+            open_file(path, LARGEST) as file,
+            Image.open(file, formats=["PNG", "JPEG"]) as picture,
         ):
             if picture.width * picture.height > _MOST_PIXELS:
                 raise BenchError(
@@ -59,8 +63,16 @@ def _opened(path: Path, *, drawing: bool) -> Image.Image:
             whole = _upright(picture)
     except FileNotFoundError as error:
         raise BenchError(f"{path}: no such file") from error
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:  # Pillow: SyntaxError for a broken PNG
-        raise BenchError(f"{path}: not a readable PNG or JPEG picture") from error
+    except Image.DecompressionBombError as error:
+        raise BenchError(f"{path}: too many pixels; make it smaller") from error
+    except (
+        UnidentifiedImageError,
+        OSError,
+        ValueError,
+        SyntaxError,
+    ) as error:  # SyntaxError: of a broken PNG
+        reason = f" ({error.strerror})" if isinstance(error, OSError) and error.strerror else ""
+        raise BenchError(f"{path}: not a readable PNG or JPEG picture{reason}") from error
     return _on_paper(whole, drawing=drawing) if whole.has_transparency_data else whole
 
 

@@ -36,7 +36,7 @@ from typing import Any, Final
 
 from bench import BenchError, checksums, hlog, samples
 from bench.chunk import KINDS, Chunk, Key, Kinds, Pause, Span, Tally, no_pause
-from bench.jsonl import json_line
+from bench.jsonl import json_line, json_text
 
 log = logging.getLogger("bench")
 
@@ -236,8 +236,7 @@ class RunWriter:
         temporary = self.path / f".{MANIFEST}.{os.getpid()}"
         try:
             with temporary.open("w") as file:
-                json.dump(self.manifest, file, indent=1, default=str)
-                file.write("\n")
+                file.write(json_text(json.loads(json.dumps(self.manifest, default=str))) + "\n")
                 file.flush()
                 os.fsync(file.fileno())
             temporary.replace(self.path / MANIFEST)

@@ -5,8 +5,8 @@ for, and only as far as they are whole.
 """
 
 import hashlib
-import json
 import math
+import os
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
@@ -19,10 +19,12 @@ import numpy as np
 from bench import BenchError, checksums, hlog, samples
 from bench.chunk import Chunk, Key, Tally
 from bench.contents import RecordedFiles
+from bench.files import read_file
 from bench.finding import READ, places
 from bench.histogram import Histogram
-from bench.manifest_shape import misfit
-from bench.recording import COUNTS, MANIFEST, SAMPLES, SCHEMA, SHARDS, RunWriter
+from bench.jsonl import LARGEST
+from bench.manifest import Manifest
+from bench.recording import COUNTS, SAMPLES, SHARDS, RunWriter
 from bench.warmup import Seconds, transient
 
 if TYPE_CHECKING:
@@ -78,7 +80,7 @@ class Run:
     """A run folder, or the part of it that lies within a window of seconds."""
 
     path: Path
-    manifest: dict[str, Any]
+    manifest: Manifest
     window: tuple[int, int] | None = None
     """Only the seconds from the first to before the second of these; None: all."""
     turn: Turn | None = None
@@ -89,32 +91,8 @@ class Run:
     @classmethod
     def open(cls, path: Path) -> "Run":
         """Raises BenchError where the folder has no manifest that this version can read."""
-        try:
-            manifest = json.loads((path / MANIFEST).read_bytes())
-        except FileNotFoundError as error:
-            raise BenchError(f"{path}: no {MANIFEST} in it; is it the folder of a run?") from error
-        except OSError as error:
-            raise BenchError(f"{path / MANIFEST}: {error.strerror}; check the permissions") from error
-        except ValueError as error:
-            told = (
-                f"{error.msg} in line {error.lineno}"
-                if isinstance(error, json.JSONDecodeError)
-                else "no text"
-            )
-            raise BenchError(
-                f"{path / MANIFEST}: no JSON ({told}); restore the file or delete the run"
-            ) from error
-        schema = manifest.get("schema") if isinstance(manifest, dict) else None
-        if not isinstance(schema, int):
-            raise BenchError(f"{path / MANIFEST}: no schema in it; it was not written by serving-bench")
-        if schema > SCHEMA:
-            raise BenchError(
-                f"{path / MANIFEST}: schema {schema}, {SCHEMA} is known; use a newer serving-bench"
-            )
-        wrong = misfit(manifest)
-        if wrong is not None:
-            raise BenchError(f"{path / MANIFEST}: {wrong}; restore the file or delete the run")
-        return cls(path, manifest, files=RecordedFiles(path, finished=manifest.get("state") == "finished"))
+        manifest = Manifest.read(path)
+        return cls(path, manifest, files=RecordedFiles(path, finished=manifest.finished))
 
     @property
     def name(self) -> str:
@@ -127,30 +105,31 @@ class Run:
 
         Of a run from before there were random ids: a checksum of when it began and what it counted.
         """
-        known = self.manifest.get("run_id")
-        if known:
-            return str(known)
-        counted = self.path / COUNTS
-        content = counted.read_bytes() if counted.is_file() else str(self.path.resolve()).encode()
-        return hashlib.sha256(str(self.manifest.get("started")).encode() + content).hexdigest()[:32]
+        if self.manifest.run_id:
+            return self.manifest.run_id
+        try:
+            content = read_file(self.path / COUNTS, LARGEST)
+        except OSError:
+            content = str(self.path.resolve()).encode()
+        return hashlib.sha256(self.manifest.started.encode(errors="replace") + content).hexdigest()[:32]
 
     @cached_property
     def altered(self) -> list[str]:
         """Which files are not as they were when the run ended; nothing is known of runs from before there were ids."""
-        if not self.finished or not (self.manifest.get("run_id") or (self.path / checksums.FILE).exists()):
+        if not self.finished or not (self.manifest.run_id or os.path.lexists(self.path / checksums.FILE)):
             return []
         return checksums.altered(self.path, READ)
 
     @property
     def finished(self) -> bool:
         """Whether the load ended and everything was written."""
-        return bool(self.manifest.get("state") == "finished")
+        return self.manifest.finished
 
     @property
     def duration(self) -> float:
         """Seconds of load in the window, with parts of seconds at the run's own beginning and end."""
         first, end = self.window or self.seconds
-        begun = (self.manifest.get("span") or {}).get("first_due") or 0.0
+        begun = self.manifest.span.first_due or 0.0
         if self.turn is not None:
             held = [second for second in range(first, end) if self.turn.holds(second)]
             return sum(max(0.0, min(s + 1.0, self._ended) - max(float(s), begun)) for s in held)
@@ -159,21 +138,19 @@ class Run:
     @property
     def _ended(self) -> float:
         """The instant at which the load ended: when it was stopped, else when the last request was due or answered."""
-        span = self.manifest.get("span") or {}
-        stopped = self.manifest.get("stopped")
+        span, stopped = self.manifest.span, self.manifest.stopped
         # after the stop, answers are still waited for: that time is no load
-        known = [span.get("last_due"), span.get("last_done") if stopped is None else stopped]
+        known = [span.last_due, span.last_done if stopped is None else stopped]
         return max((float(instant) for instant in known if instant is not None), default=math.inf)
 
     @cached_property
     def warm_up(self) -> WarmUp:
         """What is left out of the beginning: as the manifest says, else by the rule of `bench.warmup`."""
-        said = self.manifest.get("warmup") or {}
-        rule, given = said.get("rule", AUTOMATIC), said.get("seconds")
+        rule, given = self.manifest.warmup.rule or AUTOMATIC, self.manifest.warmup.seconds
         if given is not None:
-            return WarmUp(str(rule), float(given))
+            return WarmUp(rule, given)
         if rule != AUTOMATIC:
-            return WarmUp(str(rule), 0.0)
+            return WarmUp(rule, 0.0)
         if not self.constant_load:
             return WarmUp("none: the load changes by plan", 0.0)
         settling = transient(self._by_second())
@@ -195,9 +172,8 @@ class Run:
     @property
     def constant_load(self) -> bool:
         """Whether the load was planned to stay the same from beginning to end."""
-        load = self.manifest.get("load") or {}
-        changing = load.get("shape") or load.get("turns")
-        return load.get("kind", "closed") in CONSTANT_LOADS and not changing
+        load = self.manifest.load
+        return load.kind in CONSTANT_LOADS and not load.shape and load.turns is None
 
     def rate_and_latency(self) -> tuple[list[float], list[float]]:
         """Requests answered OK, and their median latency in seconds, by whole second of the window.
@@ -220,11 +196,11 @@ class Run:
     def _by_second(self) -> Seconds:
         """Load and latency of the whole seconds."""
         first, end = self.window or self.seconds
-        begun = (self.manifest.get("span") or {}).get("first_due") or 0.0
+        begun = self.manifest.span.first_due or 0.0
         seconds = range(first, math.floor(min(float(end), self._ended) + PARTIAL))
         answered = self.log.select(lambda i: i.kind == "latency" and _answered(i.key)).by_second_briefly()
         load: dict[int, float] = {}
-        if (self.manifest.get("load") or {}).get("kind", "closed") == "closed":
+        if self.manifest.load.kind == "closed":
             # by Little's law as many are under way as the time adds up to that requests take in a second
             each = self.log.select(lambda i: i.kind == "latency").by_second_briefly()
             load = {second: found.total for second, found in each.items()}
@@ -313,23 +289,22 @@ class Run:
 
     def in_turn(self, name: str) -> "Run":
         """The same run, only the seconds in which it was the turn of requests of this name; all where none take turns."""
-        turns = (self.manifest.get("load") or {}).get("turns") or {}
-        names = turns.get("names") or []
-        if name not in names:
+        turns = self.manifest.load.turns
+        if turns is None or name not in turns.names:
             return self
-        return replace(self, turn=Turn(names.index(name), len(names), int(turns["seconds"])))
+        return replace(self, turn=Turn(turns.names.index(name), len(turns.names), turns.seconds))
 
     def sample_frames(self) -> Iterator["pd.DataFrame"]:
         """All requests (of the whole run, in parts), as `bench.samples.frame` lays them out. Raises BenchError."""
         packed = self.path / SAMPLES
-        if not packed.is_file():
+        if not packed.is_file() and (not os.path.lexists(packed) or samples.shards(self.path / SHARDS)):
             try:
                 yield from map(samples.frame, samples.read_shards(self.path / SHARDS))
             except FileNotFoundError:  # packed in this moment
                 pass
             else:
                 return
-        if packed.is_file():
+        if os.path.lexists(packed):
             yield from samples.read_packed(packed)
 
     @property
@@ -386,3 +361,5 @@ def _open(path: Path) -> Run | Unreadable:
         return Run.open(path)
     except BenchError as error:
         return Unreadable(path, str(error))
+    except Exception as error:  # noqa: BLE001 - one folder must not keep the others from being read
+        return Unreadable(path, broken(path, error))

@@ -33,6 +33,9 @@ load: never an error of the server. Its latency is the time that it had waited, 
 CANCELLED_STATUS: Final = -2
 """Stands for it where other requests have their gRPC status code."""
 
+LONGEST_RUN: Final = 7 * 86_400
+"""Seconds of a run that are read: what is counted by second is gone through second by second."""
+
 _PER_SECOND: Final = {b"nanoseconds": 1e9, b"microseconds": 1e6}
 
 

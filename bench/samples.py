@@ -18,6 +18,7 @@ Both forms had nanoseconds in run folders of schema 1. Such Parquet files are re
 
 import contextlib
 import os
+import re
 import shutil
 import sys
 import zlib
@@ -31,7 +32,8 @@ from numpy.typing import NDArray
 from bench import BenchError
 from bench.chunk import Chunk
 from bench.columns import NEVER, STEP_NS, UNKNOWN, Columns
-from bench.sample import stored_per_second
+from bench.files import MIB, open_file
+from bench.sample import LONGEST_RUN, stored_per_second
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,6 +41,15 @@ if TYPE_CHECKING:
 WINDOW_ROWS: Final = 262_144
 """Requests in a row group of the Parquet file; packing holds about three times as many."""
 ROWS_SUFFIX: Final = ".rows"
+LARGEST: Final = 8192 * MIB
+"""Bytes of a Parquet file or of a load process's records."""
+LARGEST_RECORD: Final = 64 * MIB
+"""Of a record, which a load process writes at least each second."""
+MOST_GROUP_ROWS, MOST_GROUP_BYTES = 16 * WINDOW_ROWS, 512 * MIB
+SPARE_ROWS, ROWS_PER_BYTE = 1_000_000, 8
+"""Rows of a Parquet file that are read: so many, and so many for each of its bytes; a request takes about three bytes."""
+_NUMBER: Final = re.compile("[0-9]{1,4}")
+_LIMITS: Final[dict[str, Any]] = {"thrift_string_size_limit": MIB, "thrift_container_size_limit": 1_000_000}
 
 
 class Table(NamedTuple):
@@ -75,7 +86,7 @@ def read_shards(folder: Path) -> Iterator[Table]:
     """
     with contextlib.ExitStack() as stack:
         # all are opened first: what is open can be read even after it was removed
-        files = [(worker, stack.enter_context(path.open("rb"))) for worker, path in shards(folder)]
+        files = [(worker, stack.enter_context(_opened(path))) for worker, path in shards(folder)]
         for worker, file in files:
             for offset, length in _extents(file):
                 yield _read(file, offset, length, worker)
@@ -83,7 +94,9 @@ def read_shards(folder: Path) -> Iterator[Table]:
 
 def shards(folder: Path) -> list[tuple[int, Path]]:
     """Number and file of each load process whose records are not packed yet."""
-    return sorted((int(path.stem), path) for path in folder.glob("*" + ROWS_SUFFIX) if path.stem.isdigit())
+    return sorted(
+        (int(path.stem), path) for path in folder.glob("*" + ROWS_SUFFIX) if _NUMBER.fullmatch(path.stem)
+    )
 
 
 def pack(folder: Path, target: Path) -> int:
@@ -115,14 +128,25 @@ def read_packed(path: Path) -> Iterator["pd.DataFrame"]:
     import pyarrow.parquet as pq
 
     try:
-        with pq.ParquetFile(path) as file:
+        with open_file(path, LARGEST) as raw, pq.ParquetFile(raw, **_LIMITS) as file:
+            _check_rows(file.metadata, os.fstat(raw.fileno()).st_size)
             for group in range(file.num_row_groups):
                 yield _frame(file.read_row_group(group))
-    except (pa.ArrowException, OSError) as error:
-        reason = str(error).splitlines()[0]
+    except (pa.ArrowException, OSError, KeyError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())[:300]
         raise BenchError(
             f"{path}: {reason}; the file was damaged: delete it to use the histograms alone"
         ) from error
+
+
+def _check_rows(metadata: Any, size: int) -> None:
+    """Raise ValueError for what no run wrote: its rows would need more memory than a file of this size stands for."""
+    groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
+    most = SPARE_ROWS + ROWS_PER_BYTE * size
+    if metadata.num_rows > most or any(group.num_rows > MOST_GROUP_ROWS for group in groups):
+        raise ValueError(f"{metadata.num_rows:,} rows in {size:,} bytes, at most {most:,} of them are read")
+    if any(group.total_byte_size > MOST_GROUP_BYTES for group in groups):
+        raise ValueError(f"a row group that unpacks to more than {MOST_GROUP_BYTES:,} bytes")
 
 
 def frame(table: Table) -> "pd.DataFrame":
@@ -138,6 +162,18 @@ def empty_frame() -> "pd.DataFrame":
     return _frame(_schema().empty_table())
 
 
+def _opened(path: Path) -> BinaryIO:
+    """Raises FileNotFoundError, and BenchError where it is no file that can be read."""
+    try:
+        return open_file(path, LARGEST)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise BenchError(
+            f"{path}: {error.strerror}; delete the folder to use the histograms alone"
+        ) from error
+
+
 def _extents(file: BinaryIO) -> Iterator[tuple[int, int]]:
     """Where the whole records of a file lie."""
     offset = 0
@@ -145,7 +181,7 @@ def _extents(file: BinaryIO) -> Iterator[tuple[int, int]]:
         file.seek(offset)
         head = file.read(8)
         length = int.from_bytes(head[:4], "little")
-        body = file.read(length)
+        body = file.read(length) if length <= LARGEST_RECORD else b""
         if len(head) < 8 or len(body) < length or zlib.crc32(body) != int.from_bytes(head[4:], "little"):
             return
         yield offset + 8, length
@@ -157,14 +193,30 @@ def _read(file: BinaryIO, offset: int, length: int, worker: int) -> Table:
     try:
         chunk = Chunk.from_bytes(file.read(length))
         columns = chunk.columns
-    except ValueError as error:  # its bytes are those that were written: the checksum says so
+        if columns is None or not _sound(chunk.names, columns):
+            raise ValueError("a record that no load process has written")
+    except (
+        ValueError,
+        KeyError,
+        TypeError,
+        RecursionError,
+    ) as error:  # its bytes are those that were written: the checksum says so
         raise BenchError(
             f"{file.name}: {error}; another version of serving-bench wrote it: use that, or delete the folder "
             "to use the histograms alone"
         ) from error
-    if columns is None:
-        raise ValueError("a record without requests")
     return Table(chunk.names, columns, worker)
+
+
+def _sound(names: Any, columns: Columns) -> bool:
+    """Whether all rows have a name and an instant of a run."""
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        return False
+    if not len(columns.due):
+        return True
+    known = 0 <= columns.name.min() <= columns.name.max() < len(names)
+    span = LONGEST_RUN * 1_000_000_000
+    return bool(known and -span <= columns.due.min() <= columns.due.max() <= span)
 
 
 def _index(folder: Path) -> list[_Record]:

@@ -153,9 +153,9 @@ def test_a_window_holds_its_seconds_only(run: Run) -> None:
 
 def test_the_manifest_says_what_it_was(run: Run) -> None:
     assert run.finished
-    assert run.manifest["schema"] == 3
-    assert run.manifest["counts"]["recorded"] == 5000
-    assert run.manifest["span"]["last_due"] == pytest.approx(joined("due").max())
+    assert run.manifest.raw["schema"] == 3
+    assert run.manifest.raw["counts"]["recorded"] == 5000
+    assert run.manifest.raw["span"]["last_due"] == pytest.approx(joined("due").max())
     assert run.name.endswith("Z-mnist-a")
 
 
@@ -362,7 +362,7 @@ def test_damaged_counts_are_named(tmp_path: Path) -> None:
     run = write(tmp_path, [Chunk.of(**requests(1, count=10))])
     path = run.path / "counts.jsonl"
     path.write_text('{"second":0}\n' + path.read_text())
-    with pytest.raises(BenchError, match=r"counts\.jsonl: a line without 'name'"):
+    with pytest.raises(BenchError, match=r"counts\.jsonl:1: name: missing"):
         _ = Run.open(run.path).tallies
     path.write_text("no\n" + path.read_text())
     with pytest.raises(BenchError, match=r"counts\.jsonl:1: no JSON"):

@@ -14,6 +14,7 @@ from typing import Any, Literal
 from bench.analysis.population import Population
 from bench.chunk import Key, Tally
 from bench.histogram import Histogram
+from bench.manifest import Load
 from bench.run import Run
 from bench.sample import CANCELLED_BY_CLIENT, UNSENT
 
@@ -197,8 +198,7 @@ def natural(name: str) -> list[str | int]:
 
 
 def _asked(run: Run) -> int | None:
-    version = (run.manifest.get("target") or {}).get("version")
-    return version if isinstance(version, int) else None
+    return run.manifest.target.version
 
 
 def observations(run: Run, source: str) -> dict[str, list[dict[str, Any]]]:
@@ -242,33 +242,30 @@ def cpu_cores(rows: list[dict[str, Any]]) -> float | None:
 
 def described(run: Run) -> dict[str, str]:
     """Scenario, server and load of a run in a few words each: as its experiment calls them, where it is a trial."""
-    target = run.manifest.get("target") or {}
-    trial = (run.manifest.get("experiment") or {}).get("cell") or {}
-    server = target.get("kind") or "?"
+    target, trial = run.manifest.target, run.manifest.cell
+    server = target.kind or "?"
     if server == "remote":
-        server = target.get("address") or server
+        server = target.address or server
     return {
-        "scenario": str(run.manifest.get("scenario") or "?"),
-        "server": str(trial.get("server") or target.get("build") or server),
-        "load": str(trial.get("load") or load_in_words(run.manifest.get("load") or {})),
+        "scenario": run.manifest.scenario or "?",
+        "server": trial.server or target.build or server,
+        "load": trial.load or load_in_words(run.manifest.load),
     }
 
 
-def load_in_words(load: dict[str, Any]) -> str:
+def load_in_words(load: Load) -> str:
     """Such as `16 users`, `1000/s poisson` or `ramp`."""
-    schedule = load.get("schedule") or load
-    kind, users = schedule.get("kind", "closed"), load.get("users")
-    if load.get("shape"):
-        return str(load["shape"])
+    kind, users = load.plan.kind, load.users
+    if load.shape:
+        return load.shape
     if kind == "closed":
         return f"{users} users" if users else "closed"
     rate = offered_rate(load)
-    return f"{rate:g}/s {kind}" if rate else str(kind)
+    return f"{rate:g}/s {kind}" if rate else kind
 
 
-def offered_rate(load: dict[str, Any]) -> float | None:
+def offered_rate(load: Load) -> float | None:
     """Requests per second that the schedule wants; None where it is not one number."""
-    schedule = load.get("schedule") or load
-    if schedule.get("kind") not in ("constant", "poisson") or not schedule.get("rate"):
+    if load.plan.kind not in ("constant", "poisson") or not load.plan.rate:
         return None
-    return float(schedule["rate"]) * int(load.get("users") or 1) * float(load.get("share", 1))
+    return load.plan.rate * (load.users or 1) * load.share

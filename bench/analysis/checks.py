@@ -36,11 +36,7 @@ def doubts(run: Run, percentiles: Iterable[float] = ()) -> list[Doubt]:
     `percentiles` are those that a claim rests on: too few samples for one of them is a doubt. Raises BenchError
     where the run's files are damaged.
     """
-    noted = [
-        Doubt(str(row.get("check", "noted")), str(row["reason"]), str(row.get("remedy", "")))
-        for row in run.manifest.get("doubts") or []
-        if isinstance(row, dict) and "reason" in row
-    ]
+    noted = [Doubt(each.check, each.reason, each.remedy) for each in run.manifest.doubts]
     found = [doubt for check in CHECKS for doubt in check(run)] + _too_few_samples(run, percentiles)
     known = {doubt.check for doubt in noted}
     return noted + [doubt for doubt in found if doubt.check not in known]
@@ -81,13 +77,13 @@ def _incomplete(run: Run) -> list[Doubt]:
     """Requests sent, recorded and found in the run must be the same number."""
     if not run.finished:
         return []
-    counts = run.manifest.get("counts") or {}
-    sent, recorded = counts.get("sent"), counts.get("recorded")
+    counts = run.manifest.counts
+    sent, recorded = counts.sent, counts.recorded
     whole = run.within(*run.seconds)
     kept = sum(t.requests for (key, _), t in whole.tallies.items() if key.outcome != UNSENT)
     unsent = sum(t.requests for (key, _), t in whole.tallies.items() if key.outcome == UNSENT)
     # what failed before a byte left, as while the server is down, has an outcome of its own and was not sent
-    failed_here = counts.get("unsent", unsent) - unsent
+    failed_here = 0 if counts.unsent is None else counts.unsent - unsent
     found = []
     if sent is not None and sent + failed_here != kept:
         found.append(
@@ -118,14 +114,13 @@ def _incomplete(run: Run) -> list[Doubt]:
 
 
 def _lost_workers(run: Run) -> list[Doubt]:
-    workers = [w for w in run.manifest.get("workers") or [] if isinstance(w, dict)]
-    lost = [w for w in workers if w.get("lost")]
+    workers = run.manifest.workers
+    lost = [worker for worker in workers if worker.lost]
     if not lost:
         return []
-    total = sum(int(w.get("recorded") or 0) for w in workers)
-    of_lost = sum(int(w.get("recorded") or 0) for w in lost)
+    total, of_lost = (sum(worker.recorded or 0 for worker in some) for some in (workers, lost))
     share = f"{of_lost / total:.0%} of the samples come from it" if total else "it had recorded nothing"
-    names = ", ".join(str(w.get("worker", "?")) for w in lost)
+    names = ", ".join(worker.title for worker in lost)
     return [
         Doubt(
             "lost worker",
@@ -137,22 +132,21 @@ def _lost_workers(run: Run) -> list[Doubt]:
 
 def _partly_there(run: Run) -> list[Doubt]:
     """Load processes that came after the others, left before them, or sent nothing, for the load that was planned."""
-    workers = [w for w in run.manifest.get("workers") or [] if isinstance(w, dict)]
-    stopped = float(run.manifest.get("stopped") or 0.0)
+    workers, stopped = run.manifest.workers, run.manifest.stopped or 0.0
     found = [
-        f"load process {w.get('worker', '?')} left {float(w['left']):.1f} s after the start, {stopped - float(w['left']):.1f} s "
+        f"load process {worker.title} left {worker.left:.1f} s after the start, {stopped - worker.left:.1f} s "
         "before the end"
-        for w in workers
-        if w.get("left") is not None and stopped - float(w["left"]) > JOIN_SECONDS
+        for worker in workers
+        if worker.left is not None and stopped - worker.left > JOIN_SECONDS
     ]
-    joined = [float(w.get("joined") or 0.0) for w in workers]
+    joined = [worker.joined or 0.0 for worker in workers]
     begun = max(min(joined, default=0.0) + JOIN_SECONDS, run.steady.seconds[0] if run.tallies else 0.0)
     found += [
-        f"load process {w.get('worker', '?')} joined {at:.1f} s after the start"
-        for w, at in zip(workers, joined, strict=True)
+        f"load process {worker.title} joined {at:.1f} s after the start"
+        for worker, at in zip(workers, joined, strict=True)
         if at > begun
     ]
-    idle = (run.manifest.get("load") or {}).get("idle_processes")
+    idle = run.manifest.load.idle_processes
     if idle:
         found.append(f"{idle} load processes were connected and sent nothing")
     remedy = "start all load processes before the load and end them after it (--expect-workers); run it again"

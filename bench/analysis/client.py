@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable
 from statistics import mean, median
-from typing import Any, Final
+from typing import Final
 
 from bench.analysis.cells import cpu_cores, observations, offered_rate, values
 from bench.analysis.doubt import Doubt
@@ -35,8 +35,8 @@ MORE_PROCESSES: Final = "use more load processes (--processes) or another machin
 
 
 def _clocks(run: Run) -> list[Doubt]:
-    bounds = [w.get("clock_bound") for w in run.manifest.get("workers") or [] if isinstance(w, dict)]
-    worst = max((float(b) for b in bounds if b is not None), default=0.0)
+    bounds = [worker.clock_bound for worker in run.manifest.workers]
+    worst = max((bound for bound in bounds if bound is not None), default=0.0)
     if worst <= CLOCK_BOUND:
         return []
     return [
@@ -80,15 +80,15 @@ def _number(source: str) -> str:
 
 def _near_the_ceiling(run: Run) -> list[Doubt]:
     """`ceiling` in the manifest is what calibration measured on this machine, for this payload and transport."""
-    ceiling = (run.manifest.get("ceiling") or {}).get("requests_per_second")
+    ceiling = run.manifest.ceiling.requests_per_second
     if not ceiling:
         return []
     rate = _rate(run.steady)
-    share = rate / float(ceiling)
+    share = rate / ceiling
     if share <= CEILING_SHARE:
         return []
     if share > 1:
-        text = f"{rate:,.0f} requests/s are more than the {float(ceiling):,.0f} that calibration says can be sent"
+        text = f"{rate:,.0f} requests/s are more than the {ceiling:,.0f} that calibration says can be sent"
         return [Doubt("near the ceiling", text, "calibrate again with nothing else running: bench calibrate")]
     text = f"{rate:,.0f} requests/s are {share:.0%} of what this machine was measured to send at all"
     return [Doubt("near the ceiling", text, MORE_PROCESSES)]
@@ -101,8 +101,7 @@ def _rate(run: Run) -> float:
 
 def _behind(run: Run) -> list[Doubt]:
     """Did an open loop send what was due when it was due?"""
-    load = run.manifest.get("load") or {}
-    if (load.get("schedule") or load).get("kind", "closed") == "closed":
+    if run.manifest.load.closed:
         return []
     steady = run.steady
     found = []
@@ -119,7 +118,7 @@ def _behind(run: Run) -> list[Doubt]:
             )
     due = sum(tally.requests for tally in steady.tallies.values())
     unsent = sum(tally.requests for (key, _), tally in steady.tallies.items() if key.outcome == UNSENT)
-    wanted = max(float(due), _planned(steady, load))
+    wanted = max(float(due), _planned(steady))
     if wanted and (due - unsent) / wanted < ACHIEVED_SHARE:
         found.append(
             Doubt(
@@ -131,13 +130,13 @@ def _behind(run: Run) -> list[Doubt]:
     return found
 
 
-def _planned(run: Run, load: dict[str, Any]) -> float:
+def _planned(run: Run) -> float:
     """Requests that the schedule wanted; where it cannot be drawn again, as few as chance allows of its mean."""
     known = planned(run)
     if known is not None:
         return known
-    mean = (offered_rate(load) or 0.0) * run.duration
-    poisson = (load.get("schedule") or load).get("kind") == "poisson"
+    mean = (offered_rate(run.manifest.load) or 0.0) * run.duration
+    poisson = run.manifest.load.plan.kind == "poisson"
     return mean - (CHANCE * math.sqrt(mean) if poisson else 0.0)
 
 

@@ -12,6 +12,7 @@ from typing import Any, Final
 from bench import BenchError
 from bench.analysis import environment
 from bench.analysis.trials import Identity, Trial, Trials
+from bench.manifest import Manifest
 
 INFERRED: Final = ("version", "build", "server", "commit")
 """What may differ without being declared, where it is the only one of them."""
@@ -49,7 +50,7 @@ _OF_THE_MACHINE: Final = frozenset({"processes"})
 """Facts of the load that are surroundings: as many load processes as the machine needs."""
 
 
-def conditions(manifest: Mapping[str, Any]) -> dict[str, str]:
+def conditions(manifest: Manifest) -> dict[str, str]:
     """What a run's manifest says of its conditions; what it does not know is left out."""
     facts = environment.facts(manifest)
     found = {
@@ -58,23 +59,18 @@ def conditions(manifest: Mapping[str, Any]) -> dict[str, str]:
         if title in ("commit", "model files", "TLS") or (title.split()[0] == "server" and title not in _SEEN)
     }
     for part, leave in (("load", _OF_THE_MACHINE), ("options", frozenset())):
-        for name, value in (manifest.get(part) or {}).items() if isinstance(manifest.get(part), dict) else ():
+        for name, value in (manifest.raw.get(part) or {}).items():
             if name not in leave and value is not None:
                 found[f"{part}.{name}"] = environment.text(value)
-    target = manifest.get("target") or {}
+    target = manifest.raw.get("target") or {}
     for name in ("signature", "label", "metadata_keys"):
         if target.get(name) not in (None, "", []):
             found[f"target.{name}"] = environment.text(target[name])
-    sizes = [
-        (each.get("messages"), each.get("batch"))
-        for each in (manifest.get("payload") or {}).values()
-        if isinstance(each, dict)
-    ]
+    sizes = [(each.messages, each.batch) for each in manifest.payload.values()]
     if sizes:
         found["payload.messages"] = environment.text(sorted(sizes, key=str))
-    warm_up = manifest.get("warmup") or {}
-    given = warm_up.get("seconds") if isinstance(warm_up, dict) else warm_up
-    found["warm-up"] = "by rule" if given is None else f"{given} s"
+    given = manifest.warmup.seconds
+    found["warm-up"] = "by rule" if given is None else f"{given:g} s"
     return found
 
 
@@ -201,8 +197,7 @@ def of_revision(trials: Sequence[Trial], revision: str) -> list[Trial]:
     found = [
         trial
         for trial in trials
-        if len(revision) >= 4
-        and str((trial.manifest.get("git") or {}).get("commit") or "").startswith(revision)
+        if len(revision) >= 4 and (trial.manifest.git.commit or "").startswith(revision)
     ]
     if not found:
         commits = sorted({commit(trial) or "unknown" for trial in trials})
@@ -271,7 +266,7 @@ def _payloads(trials: Sequence[Trial]) -> dict[str, set[str]]:
     for trial in trials:
         sent = environment.facts(trial.manifest).get("payload")
         if sent is not None:
-            found.setdefault(str(trial.manifest.get("seed")), set()).add(sent)
+            found.setdefault(str(trial.manifest.seed), set()).add(sent)
     return found
 
 

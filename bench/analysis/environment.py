@@ -1,10 +1,11 @@
 """The environment of a run, and differences between two."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 from bench.analysis.doubt import Doubt
+from bench.manifest import InExperiment, Manifest
 
 MACHINE: Final = {
     "cpu_model": "CPU",
@@ -65,28 +66,24 @@ MATTERS: Final = frozenset(
 """Facts of which a difference between two runs puts their comparison in doubt."""
 
 
-def facts(manifest: Mapping[str, Any]) -> dict[str, str]:
+def facts(manifest: Manifest) -> dict[str, str]:
     """What a manifest says of machine, server, model, payload and software; what it does not know is left out."""
     found: dict[str, Any] = {}
     for part, titles in (("machine", MACHINE), ("target", TARGET), ("load", LOAD)):
-        said = manifest.get(part)
-        if isinstance(said, dict):
-            found |= {title: said.get(name) for name, title in titles.items()}
-    model, payload, git = (manifest.get(name) for name in ("model", "payload", "git"))
-    if isinstance(model, dict):
-        found["model files"] = str(model.get("sha256") or "")[:16] or None
-    if isinstance(payload, dict):
-        found["payload"] = _payload(payload)
-    if isinstance(git, dict) and git.get("commit"):
-        found["commit"] = git["commit"][:12] + (" with changes" if git.get("dirty") else "")
-    found |= _launched(manifest.get("experiment") or {})
-    packages = (manifest.get("machine") or {}).get("packages") or {}
-    found |= {f"package {name}": version for name, version in packages.items()}
-    found["seed"] = manifest.get("seed")
+        told = manifest.raw.get(part) or {}
+        found |= {title: told.get(name) for name, title in titles.items()}
+    found["model files"] = (manifest.model.sha256 or "")[:16] or None
+    found["payload"] = " ".join(each.sha256[:16] for each in manifest.payload.values() if each.sha256) or None
+    if manifest.git.commit:
+        found["commit"] = manifest.git.commit[:12] + (" with changes" if manifest.git.dirty else "")
+    if manifest.experiment is not None:
+        found |= _launched(manifest.experiment)
+    found |= {f"package {name}": version for name, version in manifest.machine.packages.items()}
+    found["seed"] = manifest.seed
     return {title: text(value) for title, value in found.items() if value is not None}
 
 
-def differences(before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any]]) -> dict[str, Doubt]:
+def differences(before: Sequence[Manifest], after: Sequence[Manifest]) -> dict[str, Doubt]:
     """A doubt for each fact that matters and has other values in the runs of one side than in those of the other."""
     old, new = (_values(side) for side in (before, after))
     return {
@@ -101,7 +98,7 @@ def differences(before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str
     }
 
 
-def mixed(manifests: Sequence[Mapping[str, Any]], side: str) -> list[Doubt]:
+def mixed(manifests: Sequence[Manifest], side: str) -> list[Doubt]:
     """A warning for each fact of the machine and its packages in which the runs of one side differ."""
     titles = {*MACHINE.values()} & MATTERS
     return [
@@ -115,7 +112,7 @@ def mixed(manifests: Sequence[Mapping[str, Any]], side: str) -> list[Doubt]:
     ]
 
 
-def _values(manifests: Sequence[Mapping[str, Any]]) -> dict[str, set[str]]:
+def _values(manifests: Sequence[Manifest]) -> dict[str, set[str]]:
     found: dict[str, set[str]] = {}
     for manifest in manifests:
         for title, value in facts(manifest).items():
@@ -129,25 +126,19 @@ def _named(values: set[str] | None) -> str:
     )
 
 
-def _launched(experiment: Mapping[str, Any]) -> dict[str, Any]:
+def _launched(experiment: InExperiment) -> dict[str, Any]:
     """What an experiment knows of a server that it started, and of the model that it asked for."""
-    server, cell = experiment.get("server") or {}, experiment.get("cell") or {}
+    server, cell = experiment.server, experiment.cell
     titles = {"kind": "server", "build": "server build"}
-    found = {titles.get(name, f"server {name}"): value for name, value in server.items() if name in LAUNCHED}
-    hashes = (server.get("models") or {}).get(cell.get("model")) or {}
-    version = hashes.get(str(cell.get("version"))) or ("".join(hashes.values()) if len(hashes) == 1 else None)
+    found = {
+        titles.get(name, f"server {name}"): value
+        for name, value in server.facts().items()
+        if name in LAUNCHED
+    }
+    hashes = server.models.get(cell.model or "") or {}
+    version = hashes.get(str(cell.version)) or ("".join(hashes.values()) if len(hashes) == 1 else None)
     found["model files"] = version[:16] if version else None
     return {title: value for title, value in found.items() if value not in (None, "", [], {})}
-
-
-def _payload(payload: Mapping[str, Any]) -> str | None:
-    """The hash of what is sent: of the one user class, or of each."""
-    if isinstance(payload.get("sha256"), str):
-        return str(payload["sha256"])[:16]
-    hashes = [
-        str(each["sha256"])[:16] for each in payload.values() if isinstance(each, dict) and each.get("sha256")
-    ]
-    return " ".join(hashes) or None
 
 
 def text(value: Any) -> str:

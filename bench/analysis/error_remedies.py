@@ -17,7 +17,7 @@ def remedy(run: Run, status: str, details: str) -> str:
     if known.key != THREADS:
         return f"{known.cause}: {known.remedy}"
     calls = _most_in_flight(run)
-    cores = (run.manifest.get("machine") or {}).get("logical_cores")
+    cores = run.manifest.machine.logical_cores
     threads = 64
     while calls and threads < 2 * calls:
         threads *= 2
@@ -36,7 +36,5 @@ def _most_in_flight(run: Run) -> int | None:
         if isinstance(seen, int | float) and 0 <= seen < _MOST:
             source = str(row.get("source"))
             most[source] = max(most.get(source, 0), seen)
-    load = run.manifest.get("load") or {}
-    closed = (load.get("schedule") or load).get("kind", "closed") == "closed"
-    users: int | None = load.get("users") if closed else None
+    users = run.manifest.load.users if run.manifest.load.closed else None
     return int(sum(most.values())) or users

@@ -248,7 +248,7 @@ def _torn_out(candidate: Trials) -> list[Doubt]:
     runs = {
         trial.path
         for trial in candidate.trials
-        if trial.manifest.get("experiment") and experiment_of(trial.path) is None
+        if trial.manifest.experiment and experiment_of(trial.path) is None
     }
     if not runs:
         return []

@@ -40,15 +40,18 @@ def equal_by_design(before: Sequence[Trial], after: Sequence[Trial], metric: str
 
 
 def _in_turn(trial: Trial, other: Trial) -> bool:
-    load = trial.manifest.get("load") or {}
-    if (load.get("schedule") or load).get("kind", "closed") != "closed" or load.get("turns"):
+    load = trial.manifest.load
+    if not load.closed or load.turns is not None:
         return False
     return trial.path == other.path or _is_duet(trial, other)
 
 
 def _is_duet(first: Trial, second: Trial) -> bool:
-    duet = first.manifest.get("duet") and second.manifest.get("duet")
-    return bool(duet) and first.block is not None and first.block == second.block
+    return (
+        bool(first.manifest.duet and second.manifest.duet)
+        and first.block is not None
+        and first.block == second.block
+    )
 
 
 def of_only_pair(before: Sequence[Trial], after: Sequence[Trial], metric: str) -> Values | None:

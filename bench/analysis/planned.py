@@ -1,14 +1,17 @@
 """How many requests the schedule of a run had planned: drawn again, so that chance is no fault of the generator."""
 
 import math
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
 from bench import BenchError
+from bench.manifest import Arrivals, Schedule
 from bench.run import Run
-from bench.schedule import Closed, from_dict, open_sequence
+from bench.schedule import Closed, Trace, from_dict, open_sequence
 
+MOST_DRAWN: Final = 50_000_000
+"""Arrivals that are drawn again; they take 8 bytes each."""
 CHANCE: Final = 4.0
 """Standard deviations by which a Poisson count may lie below its mean, where its arrivals cannot be drawn again."""
 
@@ -19,29 +22,30 @@ def planned(run: Run) -> float | None:
     By the schedule, the seed and the changes of users in the manifest: the same arrivals as the load processes drew,
     however many they were. None where the manifest does not say, or a trace is gone.
     """
-    load = run.manifest.get("load") or {}
-    arrivals = run.manifest.get("arrivals") or {}
-    said: dict[str, Any] = load.get("schedules") or dict.fromkeys(arrivals, load.get("schedule"))
-    classes = load.get("user_classes") or list(said)
+    load, arrivals = run.manifest.load, run.manifest.arrivals
+    said = load.schedules or (dict.fromkeys(arrivals, load.schedule) if load.schedule else {})
+    classes = load.user_classes or list(said)
     if not arrivals or set(arrivals) != set(classes) or not set(arrivals) <= set(said):
         return None
     first, end = run.window or run.seconds
-    ended = min(float(end), float(run.manifest.get("stopped") or math.inf))
+    ended = min(float(end), run.manifest.stopped or math.inf)
     try:
-        seed, span = int(run.manifest.get("seed") or 0), (float(first), ended)
+        seed, span = run.manifest.seed or 0, (float(first), ended)
         return float(sum(_of_class(said[name], seed, name, plan, span) for name, plan in arrivals.items()))
     except (BenchError, KeyError, TypeError, ValueError):
         return None
 
 
-def _of_class(said: Any, seed: int, salt: str, plan: dict[str, Any], span: tuple[float, float]) -> int:
-    schedule = from_dict(said)
+def _of_class(said: Schedule, seed: int, salt: str, plan: Arrivals, span: tuple[float, float]) -> int:
+    schedule = from_dict(said.facts())
     if isinstance(schedule, Closed):
         raise ValueError("a closed loop has no plan")
     sequence = open_sequence(schedule, seed, salt)
-    begin, last = float(plan["begin"]), span[1] - float(plan["begin"])
+    begin, last, changes = plan.begin, span[1] - plan.begin, plan.users
+    most = max((users for _, users in changes), default=0)
+    if not isinstance(schedule, Trace) and schedule.rates().expected_at(max(last, 0.0)) * most > MOST_DRAWN:
+        raise ValueError("too many arrivals to draw")
     count = 0
-    changes = [(float(at), int(users)) for at, users in plan["users"]]
     for number, (at, users) in enumerate(changes):
         sequence.set_users(at, users)
         until = changes[number + 1][0] if number + 1 < len(changes) else last

@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import pairwise
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from bench.analysis.doubt import Doubt
 from bench.chunk import Key
@@ -129,8 +129,9 @@ def _means(run: Run, growth: Mapping[str, float]) -> _Means | None:
         count = growth[f"{name}_count"]
         return growth[f"{name}_seconds"] / count if count else 0.0
 
-    told = run.manifest["server_counters"]
-    sums = sum(told[when]["request_seconds"] for when in ("before", "after"))
+    counters = run.manifest.server_counters
+    pages = [] if counters is None else [counters.before, counters.after]
+    sums = sum(page.request_seconds for page in pages if page is not None)
     return _Means(
         requests=latency.count,
         latency=latency.mean,
@@ -145,16 +146,15 @@ def _means(run: Run, growth: Mapping[str, float]) -> _Means | None:
 
 def _counted(run: Run) -> Callable[[Key], bool]:
     """Whether the server's counters, which are of one model, hold what the client recorded under a key."""
-    model = (run.manifest.get("server_counters") or {}).get("model")
-    asked = (run.manifest.get("target") or {}).get("asked") or {}
-    others = {name for name, said in asked.items() if model is not None and said.get("model") != model}
+    model = run.manifest.server_counters and run.manifest.server_counters.model
+    asked = run.manifest.target.asked
+    others = {name for name, each in asked.items() if model is not None and each.model != model}
     return lambda key: key.outcome == "OK" and key.name not in others
 
 
 def check(run: Run) -> list[Doubt]:
     """Doubts where the two sides disagree. Raises BenchError where the run's files are damaged."""
-    told = run.manifest.get("server_counters")
-    if not isinstance(told, dict) or not run.finished:
+    if run.manifest.server_counters is None or not run.finished:
         return []
     growth = _growth(run)
     if growth is None:
@@ -204,7 +204,7 @@ def _outcomes(run: Run) -> dict[str, int]:
 
 
 def _retries(run: Run) -> int:
-    return int((run.manifest.get("counts") or {}).get("retries") or 0)
+    return run.manifest.counts.retries or 0
 
 
 def _signs_of_a_restart(run: Run, outcomes: Mapping[str, int]) -> list[str]:
@@ -253,8 +253,8 @@ def _ms(seconds: float) -> str:
 
 
 def _growth(run: Run) -> dict[str, float] | None:
-    told: Any = run.manifest.get("server_counters") or {}
-    before, after = told.get("before"), told.get("after")
-    if not isinstance(before, dict) or not isinstance(after, dict):
+    told = run.manifest.server_counters
+    if told is None or told.before is None or told.after is None:
         return None
-    return {name: float(after[name]) - float(before[name]) for name in before if name in after}
+    before, after = told.before.facts(), told.after.facts()
+    return {name: after[name] - value for name, value in before.items() if name in after}

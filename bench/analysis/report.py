@@ -20,6 +20,7 @@ from bench.analysis.population import Population, Reason
 from bench.analysis.reconciliation import Split, split
 from bench.analysis.sample_size import samples_needed
 from bench.analysis.trials import FailedTrial, Identity, block_of, identity_of, read_journals
+from bench.manifest import Manifest
 from bench.run import Experiment, Found, Run, Unreadable, WarmUp, broken
 
 
@@ -82,7 +83,7 @@ class RunReport:
     doubts: list[Doubt]
     answers: list[Answer]
     """To the question that the scenario asks, where it asks one."""
-    manifest: dict[str, Any] = field(repr=False)
+    manifest: Manifest = field(repr=False)
     block: tuple[str, int] | None
     """The experiment that it is a trial of, and the block in it."""
     split: Split | None
@@ -170,8 +171,8 @@ def _report(run: Run, within: float | None) -> RunReport:
     return RunReport(
         path=run.path,
         name=run.name,
-        started=str(run.manifest.get("started") or ""),
-        note=run.manifest.get("note"),
+        started=run.manifest.started,
+        note=run.manifest.note,
         finished=run.finished,
         **described(run),
         seconds=run.steady.duration,
@@ -183,8 +184,8 @@ def _report(run: Run, within: float | None) -> RunReport:
         manifest=run.manifest,
         block=block_of(run),
         split=split(run),
-        retries=(run.manifest.get("counts") or {}).get("retries"),
-        addresses=(run.manifest.get("counts") or {}).get("addresses") or {},
+        retries=run.manifest.counts.retries,
+        addresses=run.manifest.counts.addresses,
     )
 
 

@@ -19,6 +19,7 @@ from bench.analysis.metrics import reasons_of, values_of
 from bench.analysis.population import NO_REQUESTS, Population, Reason
 from bench.analysis.within_run import WithinRun
 from bench.journal import FAILED, JOURNAL, Journal, experiment_of
+from bench.manifest import Manifest, Payload
 from bench.run import Experiment, Found, Run, Unreadable, broken
 from bench.sample import CANCELLED_BY_CLIENT, UNSENT
 
@@ -91,7 +92,7 @@ class Trial:
     path: Path
     started: str
     doubts: list[Doubt]
-    manifest: dict[str, Any]
+    manifest: Manifest
     answered: int
     requests: int
     cancelled: int = 0
@@ -169,7 +170,7 @@ def read_trials(runs: Iterable[Found], answered_within: float | None = None) -> 
     """
     found = Trials([], [], [])
     experiments: list[Experiment] = []
-    named: list[tuple[Path, Mapping[str, Any]]] = []
+    named: list[tuple[Path, Manifest]] = []
     for run in runs:
         if isinstance(run, Unreadable):
             found.unreadable.append(run)
@@ -213,8 +214,8 @@ class Journals(NamedTuple):
 
 def read_journals(
     experiments: Iterable[Experiment],
-    measured: Iterable[tuple[Path, Mapping[str, Any]]],
-    others: Iterable[tuple[Path, Mapping[str, Any]]] = (),
+    measured: Iterable[tuple[Path, Manifest]],
+    others: Iterable[tuple[Path, Manifest]] = (),
 ) -> Journals:
     """The failed trials of experiments, and what they have not run.
 
@@ -222,8 +223,10 @@ def read_journals(
     only some runs were named, the trials of their cells count.
     """
     found = Journals([], [], [])
-    ran = [(experiment_of(path), _cell_key(manifest)) for path, manifest in measured]
-    ran_or_failed = ran + [(experiment_of(path), _cell_key(manifest)) for path, manifest in others]
+    ran = [(experiment_of(path), _cell_key(manifest.cell.facts())) for path, manifest in measured]
+    ran_or_failed = ran + [
+        (experiment_of(path), _cell_key(manifest.cell.facts())) for path, manifest in others
+    ]
     for experiment in experiments:
         try:
             journal = Journal.read(experiment.path)
@@ -233,7 +236,7 @@ def read_journals(
         home = experiment.path.resolve()
         named = {cell for folder, cell in ran_or_failed if folder is not None and folder.resolve() == home}
         for planned, end in journal.failed:
-            if experiment.whole or _cell_key(planned._asdict()) in named:
+            if experiment.whole or _cell_key(planned.cell) in named:
                 block = (str(home), planned.block)
                 where = experiment.path / end.folder if end.folder else experiment.path
                 found.failed.append(
@@ -247,15 +250,15 @@ def read_journals(
             ]
             found.unreadable.extend(_gone(journal, here))
             done = {cell for folder, cell in ran if folder is not None and folder.resolve() == home}
-            done |= {_cell_key(planned._asdict()) for planned, _ in journal.failed}
-            every = {_cell_key(planned._asdict()): planned.cell for planned in journal.planned}
+            done |= {_cell_key(planned.cell) for planned, _ in journal.failed}
+            every = {_cell_key(planned.cell): planned.cell for planned in journal.planned}
             found.not_run.extend(_planned(cell, journal) for key, cell in every.items() if key not in done)
     return found
 
 
-def _gone(journal: Journal, manifests: Iterable[Mapping[str, Any]]) -> list[Unreadable]:
+def _gone(journal: Journal, manifests: Iterable[Manifest]) -> list[Unreadable]:
     """Runs that a journal names and that are not there, and a journal that is not there beside runs."""
-    present = {(manifest.get("experiment") or {}).get("trial") for manifest in manifests}
+    present = {manifest.experiment.trial if manifest.experiment else None for manifest in manifests}
     if present and not journal.ended and not (journal.path / JOURNAL).exists():
         text = f"{journal.path / JOURNAL}: not there: whether trials failed is not known; restore it"
         return [Unreadable(journal.path, text)]
@@ -272,9 +275,8 @@ def _gone(journal: Journal, manifests: Iterable[Mapping[str, Any]]) -> list[Unre
     ]
 
 
-def _cell_key(trial: Mapping[str, Any]) -> str:
+def _cell_key(cell: Mapping[str, Any]) -> str:
     """Equal for trials of one planned cell: of a plan's entry, or of a run's manifest."""
-    cell = trial.get("cell") or (trial.get("experiment") or {}).get("cell")
     return json.dumps(cell, sort_keys=True, default=str)
 
 
@@ -318,7 +320,7 @@ def _measured(found: list[tuple[int, Cell]], run: Run, answered_within: float | 
             values=values,
             block=block_of(run),
             path=run.path,
-            started=str(run.manifest.get("started") or ""),
+            started=run.manifest.started,
             doubts=of_run,
             manifest=run.manifest,
             answered=cell.answered.requests,
@@ -338,9 +340,9 @@ def _measured(found: list[tuple[int, Cell]], run: Run, answered_within: float | 
 
 def _examples(cell: Cell) -> int:
     """Different examples among those that were checked: the pool's, where so many were sent."""
-    payload = cell.run.manifest.get("payload") or {}
-    pool = payload.get(cell.name) or (next(iter(payload.values())) if len(payload) == 1 else {})
-    known = pool.get("examples") or pool.get("messages", 0) * pool.get("batch", 0)
+    payload = cell.run.manifest.payload
+    pool = payload.get(cell.name) or (next(iter(payload.values())) if len(payload) == 1 else Payload())
+    known = pool.examples or (pool.messages or 0) * (pool.batch or 0)
     return min(cell.answered.checked, known) if known else cell.answered.checked
 
 
@@ -349,35 +351,33 @@ def session_of(run: Run) -> str:
 
     Where the server's process is not known, it is the hour before which or after which no other run may have been.
     """
-    experiment = run.manifest.get("experiment") or {}
-    if experiment.get("block") is not None:
-        server = (experiment.get("cell") or {}).get("server", "")
-        return f"{experiment.get('name')} {run.path.resolve().parent.name} {experiment['block']} {server}"
-    target = run.manifest.get("target") or {}
-    host = (run.manifest.get("machine") or {}).get("hostname", "")
-    started = str(run.manifest.get("started") or "")
-    if target.get("pid") is not None:
-        return f"{host} {target.get('address')} {target['pid']} {started[:10]}"
-    return f"{host} {target.get('address')} {started[:13]}"
+    experiment, target = run.manifest.experiment, run.manifest.target
+    if experiment is not None and experiment.block is not None:
+        folder = run.path.resolve().parent.name
+        return f"{experiment.name} {folder} {experiment.block} {experiment.cell.server or ''}"
+    host = run.manifest.machine.hostname or ""
+    started = run.manifest.started
+    if target.pid is not None:
+        return f"{host} {target.address} {target.pid} {started[:10]}"
+    return f"{host} {target.address} {started[:13]}"
 
 
 def block_of(run: Run) -> tuple[str, int] | None:
     """The experiment that a run is a trial of, by its folder, and the block in it; None: of none."""
-    block = (run.manifest.get("experiment") or {}).get("block")
-    return None if block is None else (str(run.path.resolve().parent), int(block))
+    block = run.manifest.experiment.block if run.manifest.experiment else None
+    return None if block is None else (str(run.path.resolve().parent), block)
 
 
 def identity_of(cell: Cell, run: Run) -> Identity:
     """What a cell of a run measured."""
     words = described(run)
-    target = run.manifest.get("target") or {}
-    trial = (run.manifest.get("experiment") or {}).get("cell") or {}
+    target, trial = run.manifest.target, run.manifest.cell
     return Identity(
         scenario=words["scenario"],
         request=cell.name,
         server=words["server"],
-        build=str(trial.get("build") or target.get("build") or ""),
-        model=str(trial.get("model") or target.get("model") or ""),
+        build=trial.build or target.build or "",
+        model=trial.model or target.model or "",
         version=cell.version,
         batch=cell.batch,
         load=words["load"],

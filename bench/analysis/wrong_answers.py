@@ -17,7 +17,7 @@ def check(run: Run) -> list[Doubt]:
     mismatched = sum(tally.mismatched for tally in whole.tallies.values())
     if mismatched:
         found += _by_cause(run, mismatched)
-    asked = (run.manifest.get("target") or {}).get("version_asked")
+    asked = run.manifest.target.version_asked
     by_name: dict[str, set[int]] = {}
     for key, _ in whole.tallies:
         if key.version is not None:
@@ -32,9 +32,8 @@ def check(run: Run) -> list[Doubt]:
                 "compare the server's configuration with what the run asks for",
             )
         )
-    load = run.manifest.get("load") or {}
     changed = any(len(numbers) > 1 for numbers in by_name.values())
-    by_plan = (load.get("schedule") or load).get("kind") == "trace" or run.manifest.get("question") == ROLLOUT
+    by_plan = run.manifest.load.plan.kind == "trace" or run.manifest.question == ROLLOUT
     if asked is None and changed and not by_plan:
         text = f"the server changed the version it answers with: {', '.join(map(str, versions))}"
         found.append(
@@ -75,10 +74,10 @@ def _by_cause(run: Run, mismatched: int) -> list[Doubt]:
     """A warning for each cause of wrong answers."""
     counts: dict[str, int] = {}
     examples: dict[str, str] = {}
-    for causes in (run.manifest.get("wrong_answers") or {}).values():
-        for cause, row in causes.items():
-            counts[cause] = counts.get(cause, 0) + int(row["count"])
-            examples.setdefault(cause, " ".join(str(row["example"]).split()))
+    for causes in run.manifest.wrong_answers.values():
+        for cause, wrong in causes.items():
+            counts[cause] = counts.get(cause, 0) + wrong.count
+            examples.setdefault(cause, " ".join(wrong.example.split()))
     found = [
         Doubt(
             "wrong answers",

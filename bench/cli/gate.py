@@ -219,7 +219,7 @@ def _beside_the_scenario(candidate: Trials, paths: tuple[Path, ...]) -> Path:
     scenarios = sorted({identity.scenario for identity in identities})
     if len(scenarios) != 1:
         raise BenchError(f"{paths[0]}: {len(scenarios)} scenarios in it; name the limits with --limits FILE")
-    commands = [trial.manifest.get("command") or [] for trial in candidate.trials]
+    commands = [trial.manifest.command or [] for trial in candidate.trials]
     locustfiles = [
         Path(after)
         for command in commands

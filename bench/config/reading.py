@@ -7,12 +7,15 @@ import difflib
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from bench import BenchError
+from bench.files import MIB, read_file
 
+LARGEST: Final = MIB
+"""Bytes of a file that users write by hand."""
 M = TypeVar("M", bound="Table")
 
 
@@ -35,12 +38,14 @@ def key(default: Any, allowed: str, text: str, example: str, **limits: Any) -> A
 def read_toml(path: Path) -> dict[str, Any]:
     """The file's tables. Raises BenchError for a file that is missing or no TOML, with line and column."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        return tomllib.loads(read_file(path, LARGEST).decode("utf-8-sig"))
     except FileNotFoundError:
         raise BenchError(f"{path}: no such file{_similar_file(path)}") from None
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise BenchError(f"{path}: cannot be read ({reason}); a TOML file is expected") from None
+    except RecursionError:
+        raise BenchError(f"{path}: lists or tables nested too deeply for a TOML file of this kind") from None
     except tomllib.TOMLDecodeError as error:
         raise BenchError(f"{path}: no TOML: {error}; https://toml.io shows how it is written") from None
 

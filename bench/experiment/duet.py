@@ -8,12 +8,13 @@ import json
 import random
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from bench import BenchError
 from bench.config.experiment import Experiment
 from bench.config.servers import Declared
 from bench.experiment.plan import LAUNCH_SECONDS, TRIAL_SECONDS, Cell, Trial, cells
+from bench.jsonl import read_json
 from bench.run import Run
 
 INTERFERENCE: Final = "interference.json"
@@ -125,9 +126,9 @@ class Interference(NamedTuple):
     def read(cls, folder: Path) -> "Interference | None":
         """What an experiment's folder holds; None where it was not measured."""
         try:
-            plain: dict[str, Any] = json.loads((folder / INTERFERENCE).read_text())
+            plain = read_json(folder / INTERFERENCE)
             return cls(**{name: tuple(value) for name, value in plain.items()})
-        except (OSError, ValueError, TypeError):
+        except (OSError, ValueError, TypeError, AttributeError):
             return None
 
 

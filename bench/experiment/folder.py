@@ -27,9 +27,9 @@ from typing import Any, Final
 
 from bench import BenchError
 from bench.experiment.plan import Trial
-from bench.journal import DESCRIPTION, JOURNAL, Ended
-from bench.jsonl import json_line, json_lines
-from bench.recording import MANIFEST
+from bench.journal import DESCRIPTION, JOURNAL, Ended, Journal
+from bench.jsonl import json_line, read_json
+from bench.manifest import Manifest
 
 SCHEMA: Final = 1
 LOCK, FETCHED = "lock", ".fetched"
@@ -71,19 +71,25 @@ class Folder:
     def open(cls, path: Path) -> "Folder":
         """Raises BenchError where the folder holds no experiment that this version can read."""
         try:
-            description = json.loads((path / DESCRIPTION).read_text())
+            description = read_json(path / DESCRIPTION)
         except FileNotFoundError:
             raise BenchError(f"{path}: no {DESCRIPTION} in it; is it the folder of an experiment?") from None
         except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) else error
             raise BenchError(
-                f"{path / DESCRIPTION}: cannot be read ({error}); begin the experiment anew"
+                f"{path / DESCRIPTION}: cannot be read ({reason}); begin the experiment anew"
             ) from None
-        if description.get("schema") != SCHEMA:
+        schema = description.get("schema") if isinstance(description, dict) else None
+        if schema != SCHEMA:
             raise BenchError(
-                f"{path / DESCRIPTION}: schema {description.get('schema')}, {SCHEMA} is known; "
-                "use the serving-bench that began it"
+                f"{path / DESCRIPTION}: schema {schema!r:.40}, {SCHEMA} is known; use the serving-bench that began it"
             )
-        return cls(path, description)
+        try:
+            return cls(path, description)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise BenchError(
+                f"{path / DESCRIPTION}: its plan is damaged ({type(error).__name__}: {error}); begin the experiment anew"
+            ) from None
 
     @contextmanager
     def locked(self) -> Iterator[int]:
@@ -116,8 +122,8 @@ class Folder:
     def ended(self) -> dict[int, Ended]:
         """How trials ended, by number; what the journal does not know yet is taken from the run folders."""
         known: dict[int, Ended] = {}
-        for row in json_lines(self.path / JOURNAL):
-            known[row["number"]] = Ended(**row)
+        for row in Journal.rows(self.path):
+            known[row.number] = row
         measured = self._finished_runs()
         for number in list(known):
             if known[number].outcome == "measured" and number not in measured:
@@ -161,17 +167,16 @@ class Folder:
     def _finished_runs(self) -> dict[int, Path]:
         found: dict[int, Path] = {}
         for path in self._runs():
-            said = _said(path) or {}
-            number = (said.get("experiment") or {}).get("trial")
-            if said.get("state") == "finished" and isinstance(number, int):
+            said = _said(path)
+            number = said.experiment.trial if said and said.experiment else None
+            if said and said.finished and number is not None:
                 found.setdefault(number, path)
         return found
 
 
-def _said(run: Path) -> dict[str, Any] | None:
+def _said(run: Path) -> Manifest | None:
     """The manifest of a run folder; None where it is none."""
     try:
-        said: dict[str, Any] = json.loads((run / MANIFEST).read_text())
-    except (OSError, ValueError):
+        return Manifest.read(run)
+    except BenchError:
         return None
-    return said

@@ -23,7 +23,9 @@ from bench.config.experiment import Study
 from bench.config.reading import nearest
 from bench.experiment.folder import FETCHED, Folder
 from bench.experiment.order import Option, Order
+from bench.experiment.told import MOST_BYTES, told
 from bench.experiment.trial import Failed, Glance, check_recorded, check_server
+from bench.jsonl import json_text
 from bench.recording import MANIFEST
 from bench.run import Run
 from bench.wire.direct import TOKEN_HEADER, TOKEN_VARIABLE, open_url
@@ -37,6 +39,8 @@ _BEGIN_SECONDS: Final = 30.0
 """Until a test records. It ends by itself so long after its time, if nobody is there any more to stop it."""
 _IDLE_SECONDS: Final = 60.0
 """Until all workers are ready again, beyond what may be left of a test that nobody stopped."""
+MOST_FILES, MOST_UNPACKED = 10_000, 16 << 30
+"""Files, and bytes of them, that the archive of a run may hold."""
 _HERE: Final = ("127.0.0.1", "localhost", "::1")
 
 
@@ -173,37 +177,43 @@ class Master:
             self._opened(path, None, _END_SECONDS) as archive,
             tarfile.open(fileobj=archive, mode="r|") as packed,
         ):
-            packed.extractall(place, filter="data")
-        damaged = Run.open(place / name).altered
-        if damaged:
-            raise Failed(f"{self.url}: the run was damaged on its way: {', '.join(damaged)}")
+            _unpack(packed, place)
+        try:
+            fetched = Run.open(place / name)
+        except BenchError as error:
+            raise Failed(f"{self.url}: no run that can be read was sent: {error}") from None
+        if fetched.altered:
+            raise Failed(f"{self.url}: the run was damaged on its way: {', '.join(fetched.altered)}")
         manifest = place / name / MANIFEST
-        said = json.loads(manifest.read_text())
-        said["experiment"] = json.loads(json.dumps(order.described(), default=str))
-        said["load"]["run_time"] = order.seconds  # Locust was told a longer one, and stopped
-        manifest.write_text(json.dumps(said, indent=1) + "\n")
+        # Locust was told a longer time, and stopped
+        load = {**fetched.manifest.load.facts(), "run_time": order.seconds}
+        experiment = json.loads(json.dumps(order.described(), default=str))
+        manifest.write_text(
+            json_text({**fetched.manifest.raw, "load": load, "experiment": experiment}) + "\n"
+        )
         if (place / name / checksums.FILE).exists():
             checksums.seal(place / name, [MANIFEST])
         target = folder.path / name
         (place / name).rename(target)
-        place.rmdir()
+        shutil.rmtree(place)
         check_recorded(target, order, f"see the log of {self.url}")
         return target
 
     def _told(self) -> dict[str, Any]:
         try:
-            told: dict[str, Any] = json.loads(self._ask("/bench/runs"))
-        except ValueError:
+            return told(self._ask("/bench/runs"))
+        except ValueError as error:
             raise Failed(
-                f"{self.url} does not tell what it runs: it wants a login, or is no Locust of this package"
+                f"{self.url} does not tell what it runs ({error}): it wants a login, or is no Locust of this package"
             ) from None
-        return told
 
     def _ask(self, path: str, form: dict[str, str] | None = None, seconds: float = _ANSWER_SECONDS) -> bytes:
         """Raises Failed where it does not answer."""
         with self._opened(path, form, seconds) as answer:
-            body: bytes = answer.read()
-            return body
+            body: bytes = answer.read(MOST_BYTES + 1)
+        if len(body) > MOST_BYTES:
+            raise Failed(f"{self.url}{path}: an answer of more than {MOST_BYTES:,} bytes")
+        return body
 
     @contextlib.contextmanager
     def _opened(self, path: str, form: dict[str, str] | None, seconds: float) -> Iterator[Any]:
@@ -220,6 +230,16 @@ class Master:
         except (OSError, http.client.HTTPException, tarfile.TarError) as error:
             reason = getattr(error, "reason", None) or error
             raise Failed(f"{self.url}{path}: no answer ({reason})") from None
+
+
+def _unpack(packed: tarfile.TarFile, place: Path) -> None:
+    """Unpack files and folders, and nothing else, into a folder. Raises Failed for more than a run has."""
+    size = 0
+    for number, member in enumerate(packed):
+        size += member.size
+        if not (member.isfile() or member.isdir()) or number == MOST_FILES or size > MOST_UNPACKED:
+            raise Failed(f"the archive of the run holds {member.name!r:.80}, which is no part of one")
+        packed.extract(member, place, filter="data")
 
 
 def _text(value: Option) -> str:

@@ -9,13 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
 
+from bench import BenchError
 from bench.config.servers import cpu_numbers
 from bench.experiment.folder import Folder
 from bench.experiment.live import Live
 from bench.experiment.order import Option, Order
 from bench.experiment.plan import Trial
-from bench.jsonl import json_lines
-from bench.recording import COUNTS, MANIFEST
+from bench.manifest import Manifest
+from bench.recording import COUNTS
+from bench.rows import Counted, rows
 from bench.supervision import supervised
 
 _LOOK_SECONDS: Final = 0.5
@@ -142,19 +144,21 @@ def check_server(order: Order) -> None:
 
 def check_recorded(run: Path, order: Order, tail: str) -> None:
     """Raises Failed where a run holds no request, or others than planned; `tail` tells what else is known of it."""
-    manifest = json.loads((run / MANIFEST).read_text())
-    if not (manifest.get("counts") or {}).get("recorded"):
+    try:
+        manifest = Manifest.read(run)
+        counted = list(rows(run / COUNTS, Counted))
+    except BenchError as error:
+        raise Failed(str(error)) from None
+    if not manifest.counts.recorded:
         raise Failed(f"no request was recorded: {tail}")
     cell = order.trial.cell
-    asked = {name: each for name, each in manifest["target"]["asked"].items() if each["model"] == cell.model}
+    asked = {name: each for name, each in manifest.target.asked.items() if each.model == cell.model}
     if not asked:
-        raise Failed(f"model {cell.model} was planned, and {manifest['target']['model']} was asked for")
+        raise Failed(f"model {cell.model} was planned, and {manifest.target.model} was asked for")
     if cell.version is None:
         return
-    versions = {each["version"] for each in asked.values()}
-    versions |= {
-        row["version"] for row in json_lines(run / COUNTS) if row["name"] in asked and row["outcome"] == "OK"
-    } - {None}
+    versions = {each.version for each in asked.values()}
+    versions |= {row.version for row in counted if row.name in asked and row.outcome == "OK"} - {None}
     if others := sorted(map(str, versions - {cell.version})):
         raise Failed(f"version {cell.version} was planned, and {', '.join(others)} was asked for or answered")
 

@@ -9,11 +9,11 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import psutil
 
@@ -71,7 +71,7 @@ def calibrate(subject: Subject, say: Callable[[str], None], *, seconds: int = 4)
         transport=subject.transport,
         connections=subject.connections,
         batch=subject.batch,
-        request_bytes=_request_bytes(best.run.manifest),
+        request_bytes=max(payload.bytes or 0 for payload in best.run.manifest.payload.values()),
         floor_p50=floor_p50,
         floor_p99=floor_p99,
         requests_per_second=best.rate,
@@ -168,7 +168,3 @@ def _cpu(run: Run) -> float:
         return float("nan")
     spent = rows[-1]["cpu_seconds"] - rows[0]["cpu_seconds"]
     return float(spent / (rows[-1]["time"] - rows[0]["time"]))
-
-
-def _request_bytes(manifest: Mapping[str, Any]) -> int:
-    return max(int(payload["bytes"]) for payload in manifest["payload"].values())

@@ -4,11 +4,12 @@ import json
 import math
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Final
 
 from bench import BenchError
+from bench.jsonl import read_json
 from bench.load import machine
 from bench.load.site import cache_folder
 
@@ -88,8 +89,20 @@ class Calibration:
 
     @classmethod
     def from_dict(cls, said: Mapping[str, Any]) -> "Calibration":
-        """The calibration that `to_dict` described. Raises TypeError or KeyError for what is none."""
-        return cls(**{**said, "lags": tuple(Lag(**lag) for lag in said["lags"])})
+        """The calibration that `to_dict` described. Raises TypeError, KeyError or ValueError for what is none."""
+        made = cls(**{**said, "lags": tuple(Lag(**lag) for lag in said["lags"])})
+        parts: list[Calibration | Lag] = [made, *made.lags]
+        for part in parts:
+            for each in fields(part):
+                value = getattr(part, each.name)
+                expected = {int: int, float: int | float, str: str}.get(each.type)  # type: ignore[arg-type]
+                if expected is not None and (not isinstance(value, expected) or isinstance(value, bool)):
+                    raise TypeError(f"{each.name} = {value!r:.80}")
+                if expected not in (None, str) and not 0 <= value < 1e15:
+                    raise ValueError(f"{each.name} = {value!r:.80}")
+        if not isinstance(made.software, Mapping):
+            raise TypeError(f"software = {made.software!r:.80}")
+        return made
 
 
 def save(calibration: Calibration) -> Path:
@@ -119,7 +132,7 @@ def known() -> Iterator[Calibration]:
     fingerprint, today = machine.facts()["fingerprint"], software()
     for path in sorted(_folder().glob("*.json")):
         try:
-            found = Calibration.from_dict(json.loads(path.read_text()))
+            found = Calibration.from_dict(read_json(path))
         except (OSError, ValueError, TypeError, KeyError):
             continue
         if found.fingerprint == fingerprint and dict(found.software) == today:

@@ -6,7 +6,6 @@ which is read as any other; both say in `duet` that they are halves of one load.
 """
 
 import copy
-import json
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeVar
 
 from bench import BenchError
+from bench.jsonl import read_json
 from bench.load import idle
 from bench.load.arrivals import Part
 from bench.load.manifest import describe
@@ -98,7 +98,7 @@ def prepare(environment: Any) -> Prepared | None:
 
 def _described(path: Path) -> dict[str, Any]:
     try:
-        described = json.loads(path.read_text())
+        described = read_json(path)
     except (OSError, ValueError) as error:
         raise BenchError(f"--duet {path}: no JSON file ({error}); `bench run --duet` writes it") from None
     if not isinstance(described, dict):

@@ -1,7 +1,6 @@
 """Options of scenarios, on Locust's command line and in its web form."""
 
 import argparse
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import BenchError
+from bench.jsonl import read_json
 from bench.load.clashes import one_name_once
 from bench.payload import Asked
 from bench.schedule import Schedule, parse
@@ -318,7 +318,7 @@ def _rest(text: str) -> str | None:
 def _experiment(path: str) -> dict[str, Any]:
     """What `bench run` says of a trial, in a file of its own: it is too long for a command line."""
     try:
-        said = json.loads(Path(path).read_text())
+        said = read_json(Path(path))
     except (OSError, ValueError) as error:
         raise BenchError(f"--experiment {path}: no JSON file ({error}); `bench run` writes it") from None
     if not isinstance(said, dict):

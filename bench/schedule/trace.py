@@ -2,19 +2,27 @@
 
 import csv
 import hashlib
+import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, Final, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bench import BenchError
+from bench.files import MIB, read_file
 from bench.sample import stored_per_second
 
 TIME_COLUMNS = ("time", "due")
 """Columns that may hold the instants; `due` is what our own samples.parquet calls it."""
+
+
+LARGEST: Final = 512 * MIB
+"""Bytes of a trace."""
+MOST_ROWS: Final = 50_000_000
+"""Of a Parquet file, in which a column of one value takes no bytes."""
 
 
 class Kind(NamedTuple):
@@ -53,8 +61,9 @@ class Trace:
         if not 0 < speed < float("inf"):
             raise BenchError(f"trace {path}: speed {speed:g}; a finite number above 0 is expected")
         try:
-            sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-            columns = _read_parquet(path) if path.suffix == ".parquet" else _read_csv(path)
+            raw = read_file(path, LARGEST)
+            sha256 = hashlib.sha256(raw).hexdigest()
+            columns = _read_parquet(path, raw) if path.suffix == ".parquet" else _read_csv(path, raw)
         except OSError as error:
             raise BenchError(
                 f"trace {path}: cannot be read ({error.strerror}); give a CSV or Parquet file"
@@ -97,14 +106,11 @@ class Trace:
 Column = Sequence[Any]
 
 
-def _read_csv(path: Path) -> dict[str, Column]:
-    with path.open(newline="", encoding="utf-8-sig") as lines:
-        try:
-            rows = list(csv.reader(lines))
-        except (csv.Error, UnicodeDecodeError) as error:
-            raise BenchError(
-                f"trace {path}: not a CSV file ({error}); Parquet files end in .parquet"
-            ) from error
+def _read_csv(path: Path, raw: bytes) -> dict[str, Column]:
+    try:
+        rows = list(csv.reader(io.StringIO(raw.decode("utf-8-sig"), newline="")))
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise BenchError(f"trace {path}: not a CSV file ({error}); Parquet files end in .parquet") from error
     rows = [row for row in rows if row]
     if not rows:
         raise BenchError(f"trace {path}: the file is empty; its first line has to name the columns")
@@ -119,17 +125,21 @@ def _read_csv(path: Path) -> dict[str, Column]:
     )
 
 
-def _read_parquet(path: Path) -> dict[str, Column]:
+def _read_parquet(path: Path, raw: bytes) -> dict[str, Column]:
     import pyarrow
     import pyarrow.parquet
 
     wanted = {*TIME_COLUMNS, "model", "version", "batch"}
     try:
-        with pyarrow.parquet.ParquetFile(path) as file:
+        with pyarrow.parquet.ParquetFile(pyarrow.BufferReader(raw)) as file:
+            if file.metadata.num_rows > MOST_ROWS:
+                raise BenchError(
+                    f"trace {path}: {file.metadata.num_rows:,} rows, at most {MOST_ROWS:,} are read; cut it in parts"
+                )
             names = [name for name in file.schema_arrow.names if name in wanted]
             table = file.read(columns=names)
         columns = {name: _plain(table.column(name)) for name in names}
-    except pyarrow.ArrowException as error:
+    except (pyarrow.ArrowException, OSError) as error:
         raise BenchError(f"trace {path}: not a Parquet file with such columns ({error})") from error
     per_second = stored_per_second(table.schema.metadata)
     if per_second is not None and "due" in columns:

@@ -11,7 +11,10 @@ from typing import Any, Final
 from google.protobuf import text_format
 
 from bench import BenchError
+from bench.files import MIB, read_file
 from bench.server.schema import message_classes
+
+LARGEST: Final = 16 * MIB
 
 _PACKAGE: Final = "serving_bench.config"
 _MESSAGES: Final[dict[str, list[tuple[int, str, str]]]] = {
@@ -50,7 +53,7 @@ def read(path: Path, message: Any) -> Any:
     Raises `BenchError` with line and column for text that is not this message, unknown fields included.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_file(path, LARGEST).decode()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise BenchError(f"{path}: cannot be read ({reason}); name a file in protobuf text format") from None

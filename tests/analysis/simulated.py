@@ -8,8 +8,13 @@ import numpy as np
 from bench.analysis.doubt import Doubt
 from bench.analysis.metrics import METRICS
 from bench.analysis.trials import Identity, Trial
+from bench.manifest import Manifest
 
 BASE = Identity("mnist", "Predict", "embedded", "", "mnist", 1, 8, "16 users")
+
+
+NOTHING = Manifest.of({"state": "finished", "started": "2026-03-01T12:00:00", "scenario": "mnist"})
+"""The manifest of a run of which nothing else is known."""
 
 
 class Shown(NamedTuple):
@@ -45,7 +50,7 @@ def trial(
         path=Path(f"results/{number:03}"),
         started=f"2026-03-01T12:00:{number:02}",
         doubts=list(doubts),
-        manifest=manifest or {},
+        manifest=Manifest.of({**NOTHING.raw, **manifest}) if manifest else NOTHING,
         answered=10_000,
         requests=10_000,
         within=None if ends is None else Shown(ends),

@@ -10,6 +10,7 @@ from bench.analysis.cells import cells, described, load_in_words
 from bench.analysis.metrics import METRICS
 from bench.chunk import Chunk
 from bench.histogram import nearest_rank
+from bench.manifest import Load
 from bench.run import Run, RunWriter
 from tests.recorded import KEPT, requests, write
 
@@ -146,7 +147,7 @@ def test_cpu_per_request(tmp_path: Path) -> None:
     ],
 )
 def test_loads_in_words(load: dict[str, object], words: str) -> None:
-    assert load_in_words(load) == words
+    assert load_in_words(Load.model_validate(load)) == words
 
 
 def test_a_run_in_words(tmp_path: Path) -> None:

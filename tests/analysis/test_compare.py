@@ -20,6 +20,7 @@ from bench.analysis.needed import count_needed, trials_needed
 from bench.analysis.ranking import pareto, ranking
 from bench.analysis.trials import Trial, read_trials
 from bench.chunk import Chunk
+from bench.manifest import Manifest
 from bench.run import find_runs
 from tests.analysis.simulated import BASE, campaign, trial
 from tests.recorded import requests, write
@@ -292,7 +293,7 @@ def test_doubts_and_other_surroundings_are_told() -> None:
     with pytest.raises(BenchError, match="payload: 1111111111111111 and 2222222222222222"):
         compare(before, other, metrics=["p50"])
     sown = [
-        replace(each, manifest=each.manifest | {"seed": 7}) for each in other
+        replace(each, manifest=Manifest.of({**each.manifest.raw, "seed": 7})) for each in other
     ]  # drawn anew: not the same pool
     (drawn,) = compare(before, sown, metrics=["p50"]).found
     assert any("payload differs" in str(doubt) for doubt in drawn.doubts)

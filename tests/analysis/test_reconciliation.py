@@ -57,7 +57,7 @@ def test_an_injected_delay_shows_up_in_its_part(tmp_path: Path) -> None:
             assert found.off < TOLERANCE
             # the counters were read while the load ran, too
             during = [row for row in run.telemetry if row["source"] == "counters" and "ok" in row]
-            counted = run.manifest["server_counters"]
+            counted = run.manifest.raw["server_counters"]
             assert counted["before"]["ok"] < during[-1]["ok"] <= counted["after"]["ok"]
             seconds = (held, found.seconds(Stage.WIRE), found.seconds(Stage.BATCHING_QUEUE), found.mean)
             # what waits for a processor on its way is in no part's true size, and belongs to the wire
@@ -87,7 +87,7 @@ def test_a_server_that_lies_is_doubted(tmp_path: Path) -> None:
         with lying_page(server.metrics) as page:
             arguments = ["--host", server.address, "--server-metrics", page, "-u", "2", "-t", "1s"]
             run = locust(tmp_path / "results", *arguments).run()
-    answered = run.manifest["counts"]["recorded"]
+    answered = run.manifest.raw["counts"]["recorded"]
     reasons = [doubt.reason for doubt in check(run)]
     assert f"{answered:,} requests were answered OK, the server counts {answered + 1:,}" in reasons
     assert any(reason.startswith("the server says that a request takes it ") for reason in reasons)

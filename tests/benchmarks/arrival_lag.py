@@ -39,7 +39,7 @@ def planned(rate: float, until: float) -> Floats:
 
 def row(rate: float, run: Run) -> tuple[str, ...]:
     samples = run.samples.sort_values("due")
-    begin = run.manifest["arrivals"]["MnistOpen"]["begin"]
+    begin = run.manifest.raw["arrivals"]["MnistOpen"]["begin"]
     due, sent = (samples[name].to_numpy() - begin for name in ("due", "sent"))
     plan = planned(rate, due[-1] + 1.0)[: len(due)]
     lag = (sent - due)[due > WARM_SECONDS] * 1e3

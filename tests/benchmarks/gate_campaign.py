@@ -156,7 +156,7 @@ def judge(folders: Sequence[Path]) -> None:
 
     by_side: dict[str, dict[Any, Any]] = {}
     trials = read_trials(find_runs(folders))
-    whole = [trial for trial in trials.trials if trial.manifest.get("state") == "finished"]
+    whole = [trial for trial in trials.trials if trial.manifest.raw.get("state") == "finished"]
     for trial in whole:
         by_side.setdefault(trial.identity.server, {})[trial.block] = trial
     base = by_side.pop("base")

@@ -40,7 +40,7 @@ def experiment(versions: list[int], names: list[str], blocks: int = 4) -> Experi
 def arms(folder: Folder) -> tuple[Run, Run]:
     """The runs of a pair, that of the arm which was named first at first."""
     first, second = (Run.open(folder.run_of(trial) or Path()) for trial in pairs(folder.trials)[0])
-    assert (first.manifest["duet"]["arm"], second.manifest["duet"]["arm"]) == (1, 2)
+    assert (first.manifest.raw["duet"]["arm"], second.manifest.raw["duet"]["arm"]) == (1, 2)
     return first, second
 
 
@@ -103,8 +103,8 @@ def test_an_open_loop_goes_to_two_servers_in_turn(tmp_path: Path) -> None:
     assert (arm == np.arange(len(arm)) % 2).all()
     for run in (first, second):
         assert run.finished
-        assert run.manifest["counts"]["recorded"] == len(run.samples)
-        assert run.manifest["load"]["share"] == 0.5
+        assert run.manifest.raw["counts"]["recorded"] == len(run.samples)
+        assert run.manifest.raw["load"]["share"] == 0.5
         assert {row["source"] for row in run.telemetry} >= {"worker 0", "machine", "server"}
     trials = read_trials(find_runs([folder.path])).trials
     p50 = {trial.identity.server: trial.values["p50"] for trial in trials}
@@ -125,14 +125,14 @@ def test_a_closed_loop_goes_to_two_versions_of_one_server_also_after_a_kill(tmp_
     folder = only_folder(path)
     assert {each.outcome for each in folder.ended().values()} == {"measured"}
     first, second = arms(folder)
-    counts = [run.manifest["counts"]["recorded"] for run in (first, second)]
+    counts = [run.manifest.raw["counts"]["recorded"] for run in (first, second)]
     assert abs(counts[0] - counts[1]) <= 2 * 2, "each of two users is at most one round ahead with each"
     for run, trial in zip((first, second), folder.trials, strict=True):
         assert set(run.samples["version"].dropna()) == {trial.cell.version}
-        assert run.manifest["duet"]["one_server"]
+        assert run.manifest.raw["duet"]["one_server"]
         # whose work it was cannot be told
         assert "server" not in {row["source"] for row in run.telemetry}
-        assert run.manifest.get("server_counters") is None
+        assert run.manifest.raw.get("server_counters") is None
 
 
 @pytest.mark.parametrize(

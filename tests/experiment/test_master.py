@@ -109,7 +109,7 @@ def test_one_master_and_its_workers_make_the_load_of_all_trials(tmp_path: Path, 
         assert manifest["experiment"]["server"]["name"] == "quick"
         run = Run.open(folder.path / str(ended.folder))
         assert run.finished
-        assert run.manifest["stopped"] > 1.0
+        assert run.manifest.raw["stopped"] > 1.0
         assert {f"worker {n}" for n in range(WORKERS)} <= {row["source"] for row in run.telemetry}
     assert not (folder.path / ".fetched").exists()
 

@@ -38,7 +38,7 @@ def test_a_payload_that_names_no_version_is_sent_to_the_planned_one(tmp_path: Pa
         run = Run.open(folder.run_of(trial) or Path())
         assert set(run.counts["version"].dropna()) == {trial.cell.version}
         assert set(run.counts["batch"]) == {2}
-        (asked,) = run.manifest["target"]["asked"].values()
+        (asked,) = run.manifest.raw["target"]["asked"].values()
         assert asked["version"] == trial.cell.version
 
 

@@ -69,7 +69,7 @@ def test_client_and_server_agree_also_where_several_processes_serve(measured: Pa
         run = Run.open(folder.run_of(trial) or Path())
         found = split(run)
         assert found is not None
-        assert found.requests == found.server_requests == run.manifest["counts"]["recorded"]
+        assert found.requests == found.server_requests == run.manifest.raw["counts"]["recorded"]
         assert check(run) == []
 
 

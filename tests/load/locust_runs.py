@@ -150,7 +150,7 @@ def check_plan(run: Run, user_class: str, rate: float, until: float = np.inf) ->
 
     None is missing and none is there twice.
     """
-    plan = run.manifest["arrivals"][user_class]
+    plan = run.manifest.raw["arrivals"][user_class]
     due = np.sort(run.samples["due"].to_numpy())
     due = due[due < until] - plan["begin"]
     at = [begin for begin, _ in plan["users"]] + [np.inf]

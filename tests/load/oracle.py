@@ -121,7 +121,7 @@ def ask_closed(setting: Setting, folder: Path) -> Run:
 
 def compare(setting: Setting, run: Run, log: Path, first_hold: float, tolerance: Tolerance) -> list[Row]:
     """Percentiles of the run's histograms against the truth for the requests that it sent."""
-    due = np.sort(run.samples.dropna(subset="sent")["due"].to_numpy()) + run.manifest["clock_origin"]
+    due = np.sort(run.samples.dropna(subset="sent")["due"].to_numpy()) + run.manifest.raw["clock_origin"]
     formula = np.sort(setting.latencies(due, first_hold))
     calls = np.fromfile(log).reshape(-1, 3)
     # one connection: after the preflight's, the server reads the requests in the order in which they were due

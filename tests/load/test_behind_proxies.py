@@ -37,12 +37,12 @@ def test_retries_are_no_lost_requests(
     process = start(tmp_path, "--host", address, "--references", "0", *options, scenario=scenario)
     done = until_recorded(process, tmp_path, 1_000, workers=2 if "--processes" in options else 1)
     run = done.run()
-    counts = run.manifest["counts"]
+    counts = run.manifest.raw["counts"]
     assert "incomplete" not in {doubt.check for doubt in doubts(run)}, done.output
     assert counts["retries"] > 0
     assert counts["sent"] + counts["unsent"] == counts["recorded"] == len(run.samples)
     assert counts["addresses"] == {address: counts["sent"]}
-    assert sum(worker["retries"] for worker in run.manifest["workers"]) == counts["retries"]
+    assert sum(worker["retries"] for worker in run.manifest.raw["workers"]) == counts["retries"]
     samples = run.samples[run.samples["status"] == 0]
     assert (samples["done"] > samples["sent"]).all()
     assert (

@@ -142,7 +142,7 @@ def test_later_runs_know_the_ceiling_and_doubt_themselves_near_it(tmp_path: Path
     with server_process.embedded(["--backend", "null"]) as server:
         done = locust(tmp_path / "results", "--host", server.address, "-u", "1", "-t", "1s")
     run = done.run()
-    assert run.manifest["ceiling"] == {
+    assert run.manifest.raw["ceiling"] == {
         "requests_per_second": 40.0,
         "each": 40.0,
         "measured": "2024-05-01T12:00:00+00:00",
@@ -164,7 +164,7 @@ def test_an_open_loop_has_a_ceiling_of_its_own(tmp_path: Path) -> None:
     with server_process.embedded(["--backend", "null"]) as server:
         arguments = ["--host", server.address, "--schedule", "poisson:80", "-t", "2s"]
         run = locust(tmp_path / "results", *arguments, scenario="scenarios/mnist_open.py").run()
-    assert run.manifest["ceiling"]["each"] == pytest.approx(100)
+    assert run.manifest.raw["ceiling"]["each"] == pytest.approx(100)
     assert "near the ceiling" in {doubt.check for doubt in doubts(run)}
 
 

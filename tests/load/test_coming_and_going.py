@@ -126,7 +126,7 @@ def test_the_web_form_sets_the_rate_through_the_users(
     assert ask("/stop")
     wait_for(lambda: manifest(folder)["state"] == "finished")
     run = Run.open(folder)
-    planned = [users for _, users in run.manifest["arrivals"]["MnistOpen"]["users"]]
+    planned = [users for _, users in run.manifest.raw["arrivals"]["MnistOpen"]["users"]]
     assert planned in ([1, 3], [1, 2, 3])  # a slow machine takes its time between two users
     check_plan(run, "MnistOpen", 100)
 
@@ -155,11 +155,11 @@ def test_a_late_worker_takes_its_share_and_a_killed_one_leaves_its_own_to_others
     master.wait(timeout=SECONDS)
     run = Run.open(folder)
     assert run.finished
-    workers = {worker["worker"]: worker for worker in run.manifest["workers"]}
+    workers = {worker["worker"]: worker for worker in run.manifest.raw["workers"]}
     assert workers[0]["lost"]
     assert workers[1]["joined"] > 1
-    assert run.manifest["load"]["processes"] == 2
-    assert "load processes" in {doubt["check"] for doubt in run.manifest["doubts"]}
+    assert run.manifest.raw["load"]["processes"] == 2
+    assert "load processes" in {doubt["check"] for doubt in run.manifest.raw["doubts"]}
     assert not workers[1]["lost"]
     assert workers[1]["late_plans"] == 0
     samples = run.samples

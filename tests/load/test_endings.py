@@ -109,12 +109,12 @@ def test_a_worker_that_leaves_in_order_before_the_end_is_reported(
     os.kill(process.pid, signal.SIGINT)
     finish(process, tmp_path)
     run = Run.open(folder)
-    assert run.manifest["load"]["processes"] == 2
-    workers = run.manifest["workers"]
+    assert run.manifest.raw["load"]["processes"] == 2
+    workers = run.manifest.raw["workers"]
     assert [worker["lost"] for worker in workers] == [False, False]
     (left,) = [worker["left"] for worker in workers if worker["left"] is not None]
-    assert 0 < left < run.manifest["stopped"] - 1
-    assert "load processes" in {doubt["check"] for doubt in run.manifest["doubts"]}
+    assert 0 < left < run.manifest.raw["stopped"] - 1
+    assert "load processes" in {doubt["check"] for doubt in run.manifest.raw["doubts"]}
 
 
 PARENT = """
@@ -232,7 +232,7 @@ def test_ctrl_c_again_and_again_leaves_a_readable_folder(tmp_path: Path) -> None
     assert done.code == 130
     assert "Traceback" not in done.output
     assert done.output.count("Ctrl-C again leaves") == 1
-    assert done.run().manifest["state"] in ("running", "finished")
+    assert done.run().manifest.raw["state"] in ("running", "finished")
 
 
 LIMITED = """

@@ -78,11 +78,11 @@ def test_users_that_are_taken_away_leave_no_call_without_its_answer(
     assert done.code == 0, done.output
     assert set(outcomes(done)) == {"OK"}
     run = done.run()
-    counts, samples = run.manifest["counts"], run.samples
+    counts, samples = run.manifest.raw["counts"], run.samples
     assert counts["sent"] == counts["recorded"] == len(samples)
     assert set(samples["name"]) == {"closed", "rest", "forever", "opened"}
     # the users left at once, in the midst of a call, and did not hold the shape up until it had ended
-    stopped = run.manifest["stopped"]
+    stopped = run.manifest.raw["stopped"]
     lately = samples[(samples["due"] > stopped - 1) & (samples["name"] != "opened")]
     assert len(lately) <= 4
     assert "waiting for" in done.output

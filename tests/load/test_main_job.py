@@ -53,7 +53,7 @@ def test_sent_recorded_and_answered_are_the_same_number(
     run = done.run()
     assert run.finished
     samples = run.samples
-    counts = run.manifest["counts"]
+    counts = run.manifest.raw["counts"]
     assert counts["sent"] == counts["recorded"] == len(samples) == answered(server) - before - preflight
     assert len(samples) >= 500
     assert set(samples["worker"]) == set(range(processes))
@@ -66,8 +66,8 @@ def test_sent_recorded_and_answered_are_the_same_number(
     tables, summary = done.output.index("Response time percentiles"), done.output.index(" req/s, p50 ")
     assert tables < summary, "whole milliseconds are not the last that is seen"
     told = [line for line in done.output.splitlines() if re.search(r"\[[a-z ]+\]$", line)]
-    assert [d["reason"] in line for d, line in zip(run.manifest["doubts"], told, strict=True)]
-    assert any(doubt["check"] == "short" for doubt in run.manifest["doubts"]), "2 s are too short"
+    assert [d["reason"] in line for d, line in zip(run.manifest.raw["doubts"], told, strict=True)]
+    assert any(doubt["check"] == "short" for doubt in run.manifest.raw["doubts"]), "2 s are too short"
 
 
 def test_versions_and_batches_as_asked(server: server_process.Server, tmp_path: Path) -> None:
@@ -85,9 +85,9 @@ def test_versions_and_batches_as_asked(server: server_process.Server, tmp_path: 
 def test_the_embedded_server_starts_and_ends_with_the_run(tmp_path: Path) -> None:
     done = locust(tmp_path, "-u", "4", "-r", "4", "-t", "1s")
     assert done.code == 0, done.output
-    assert done.run().manifest["target"]["kind"] == "embedded"
-    assert done.run().manifest["model"]["sha256"]
-    assert not Path(f"/proc/{done.run().manifest['target']['pid']}").exists()
+    assert done.run().manifest.raw["target"]["kind"] == "embedded"
+    assert done.run().manifest.raw["model"]["sha256"]
+    assert not Path(f"/proc/{done.run().manifest.raw['target']['pid']}").exists()
 
 
 def test_a_server_that_dies_leaves_a_finished_run_with_errors(models: Path, tmp_path: Path) -> None:
@@ -105,7 +105,7 @@ def test_a_server_that_dies_leaves_a_finished_run_with_errors(models: Path, tmp_
     statuses = run.samples["status"]
     assert (statuses == 0).any()
     assert (statuses == 14).any()
-    assert run.manifest["counts"]["recorded"] == len(run.samples)
+    assert run.manifest.raw["counts"]["recorded"] == len(run.samples)
 
 
 def test_a_server_that_refuses_every_call_is_a_finished_run(tmp_path: Path) -> None:
@@ -131,13 +131,13 @@ def test_a_worker_that_dies_is_told_and_its_samples_are_kept(
     done = interrupt(process, tmp_path)
     run = Run.open(folder)
     assert run.finished, done.output
-    lost, kept = sorted(run.manifest["workers"], key=lambda worker: not worker["lost"])
+    lost, kept = sorted(run.manifest.raw["workers"], key=lambda worker: not worker["lost"])
     assert (lost["lost"], kept["lost"]) == (True, False)
     assert lost["recorded"] > 0
     by_worker = run.samples["worker"].value_counts()
     assert by_worker[lost["worker"]] == lost["recorded"]
     assert by_worker[kept["worker"]] == kept["recorded"] == kept["sent"]
-    checks = {doubt["check"] for doubt in run.manifest["doubts"]}
+    checks = {doubt["check"] for doubt in run.manifest.raw["doubts"]}
     assert "lost worker" in checks
     assert "incomplete" not in checks, "what is known of the lost one was sent"
 
@@ -146,7 +146,7 @@ def test_no_samples_keeps_the_counts(server: server_process.Server, tmp_path: Pa
     done = locust(tmp_path, "--host", server.address, "-u", "2", "-r", "2", "-t", "1s", "--no-samples")
     run = done.run()
     assert not (run.path / "samples.parquet").exists()
-    assert run.histogram("latency").count == run.manifest["counts"]["sent"] > 0
+    assert run.histogram("latency").count == run.manifest.raw["counts"]["sent"] > 0
 
 
 def test_a_load_process_stays_small(server: server_process.Server, tmp_path: Path) -> None:
@@ -165,7 +165,7 @@ def test_ctrl_c_finishes_the_run(server: server_process.Server, tmp_path: Path, 
     done = interrupt(process, tmp_path)
     run = done.run()
     assert run.finished, done.output
-    assert run.manifest["counts"]["recorded"] == len(run.samples) > 0
+    assert run.manifest.raw["counts"]["recorded"] == len(run.samples) > 0
     assert "Traceback" not in done.output
 
 

@@ -45,7 +45,7 @@ def slow_server(milliseconds: int) -> "contextlib.AbstractContextManager[server_
 
 def due_times(run: Run, user_class: str = "MnistOpen") -> Floats:
     """Due instants of all requests, in seconds since the start of the schedule."""
-    begin = run.manifest["arrivals"][user_class]["begin"]
+    begin = run.manifest.raw["arrivals"][user_class]["begin"]
     instants: Floats = run.samples["due"].to_numpy() - begin
     return instants
 
@@ -64,15 +64,15 @@ def test_what_is_sent_is_the_schedule_in_any_number_of_processes(
         run = done.run()
         samples = run.samples
         assert_sent_until_the_stop(run, done)
-        assert run.manifest["arrivals"]["MnistOpen"]["users"] == [[0.0, 3]], done.output
+        assert run.manifest.raw["arrivals"]["MnistOpen"]["users"] == [[0.0, 3]], done.output
         assert set(samples["worker"]) == set(range(processes))
         assert_beginnings_of_the_shares(run, Poisson(200), users=3)
-        counts = run.manifest["counts"]
+        counts = run.manifest.raw["counts"]
         assert counts["sent"] + counts["unsent"] == counts["recorded"] == len(samples) >= 600
-        assert [worker["late_plans"] for worker in run.manifest["workers"]] == [0] * processes
+        assert [worker["late_plans"] for worker in run.manifest.raw["workers"]] == [0] * processes
         assert (samples["sent"].dropna() >= samples["due"][samples["sent"].notna()]).all()
-        assert run.manifest["load"]["kind"] == "poisson"
-        assert run.manifest["load"]["schedule"] == {"kind": "poisson", "rate": 200.0}
+        assert run.manifest.raw["load"]["kind"] == "poisson"
+        assert run.manifest.raw["load"]["schedule"] == {"kind": "poisson", "rate": 200.0}
         expected = {f"worker {i}" for i in range(processes)}
         assert expected <= {row["source"] for row in run.telemetry if row.get("in_flight_max") is not None}
 
@@ -114,7 +114,7 @@ def assert_beginnings_of_the_shares(run: Run, schedule: Open, users: int) -> Non
     assert np.abs(np.sort(due)[: len(whole)] - whole).max() < KEPT
     # the load is said to have ended between the last arrival that was recorded and the first that was not; workers hear
     # of it after that, but before long
-    stopped = run.manifest["stopped"] - run.manifest["arrivals"]["MnistOpen"]["begin"]
+    stopped = run.manifest.raw["stopped"] - run.manifest.raw["arrivals"]["MnistOpen"]["begin"]
     assert all(end >= stopped - KEPT for end in ends)
     if len(ends) == 1:
         assert due.max() < stopped + KEPT
@@ -175,8 +175,8 @@ def test_beyond_the_cap_requests_are_recorded_as_unsent(tmp_path: Path) -> None:
         "5 in flight for 0.2 s each are 25/s of 100/s, or fewer where the machine is slow"
     )
     assert samples.loc[unsent, ["sent", "done"]].isna().all(axis=None)
-    assert run.manifest["counts"]["unsent"] == unsent.sum()
-    assert run.manifest["counts"]["sent"] == (~unsent).sum() >= 10, "room is used again"
+    assert run.manifest.raw["counts"]["unsent"] == unsent.sum()
+    assert run.manifest.raw["counts"]["sent"] == (~unsent).sum() >= 10, "room is used again"
     sent, answered = np.sort(samples["sent"].dropna()), np.sort(samples["done"].dropna())
     assert (answered[:-5] <= sent[5:]).all(), "each waited until fewer than 5 were in flight"
 
@@ -216,7 +216,7 @@ def test_a_load_shape_sets_the_rate_through_the_users(server: server_process.Ser
     ):
         run = done.run()
         assert_sent_until_the_stop(run, done)
-        planned_users = [count for _, count in run.manifest["arrivals"]["MnistOpen"]["users"]]
+        planned_users = [count for _, count in run.manifest.raw["arrivals"]["MnistOpen"]["users"]]
         up = planned_users.index(4)
         assert planned_users[0] == 1
         assert planned_users[: up + 1] == sorted(planned_users[: up + 1]), (
@@ -226,8 +226,8 @@ def test_a_load_shape_sets_the_rate_through_the_users(server: server_process.Ser
         assert down == sorted(down, reverse=True)
         # two processes end some milliseconds apart, with the arrivals of one of them missing
         check_plan(run, "MnistOpen", 100, until=run.samples.groupby("worker")["due"].max().min())
-        assert [worker["late_plans"] for worker in run.manifest["workers"]] == [0] * processes
-        assert run.manifest["load"]["shape"] == "Stairs"
+        assert [worker["late_plans"] for worker in run.manifest.raw["workers"]] == [0] * processes
+        assert run.manifest.raw["load"]["shape"] == "Stairs"
 
 
 def test_a_trace_is_replayed_with_its_batches(tmp_path: Path) -> None:
@@ -245,7 +245,7 @@ def test_a_trace_is_replayed_with_its_batches(tmp_path: Path) -> None:
     assert (run.samples["correct"] == run.samples["batch"]).all(), (
         "labels go with their examples in each batch"
     )
-    assert {pool["batch"] for pool in run.manifest["payload"].values()} == {1, 8}
+    assert {pool["batch"] for pool in run.manifest.raw["payload"].values()} == {1, 8}
 
 
 def test_closed_loop_users_think(server: server_process.Server, tmp_path: Path) -> None:
@@ -253,9 +253,9 @@ def test_closed_loop_users_think(server: server_process.Server, tmp_path: Path) 
     done = until_recorded(start(tmp_path, *arguments, scenario="scenarios/mnist.py"), tmp_path, 10)
     assert done.code == 0, done.output
     run = done.run()
-    assert 10 <= len(run.samples) <= 2 * (run.manifest["stopped"] / 0.1 + 1)
-    assert run.manifest["load"]["kind"] == "closed"
-    assert run.manifest["load"]["schedule"] == {"kind": "closed", "think": 0.1}
+    assert 10 <= len(run.samples) <= 2 * (run.manifest.raw["stopped"] / 0.1 + 1)
+    assert run.manifest.raw["load"]["kind"] == "closed"
+    assert run.manifest.raw["load"]["schedule"] == {"kind": "closed", "think": 0.1}
 
 
 UNFIT = [

@@ -105,7 +105,7 @@ def test_classes_without_super_take_part_and_the_command_line_sets_their_think_t
     done = locust(tmp_path / "results", *load, scenario=written(tmp_path, KINDS, server))
     assert done.code == 0, done.output
     run = done.run()
-    assert run.manifest["load"]["schedule"] == {"kind": "closed", "think": 0.05}
+    assert run.manifest.raw["load"]["schedule"] == {"kind": "closed", "think": 0.05}
     by_name = run.samples.groupby("name")["due"]
     assert set(by_name.groups) == {"plain", "own", "method", "tasks"}
     for name, due in by_name:
@@ -123,7 +123,7 @@ def test_the_host_of_a_class_is_the_target_and_others_keep_theirs(
     done = locust(tmp_path / "results", "-u", "3", "-r", "3", "-t", "3s", scenario=scenario)
     assert done.code == 0, done.output
     run = done.run()
-    assert run.manifest["target"]["address"] == server.address
+    assert run.manifest.raw["target"]["address"] == server.address
     assert set(run.samples["name"]) == {"closed", "opened"}
     assert "web http://127.0.0.1:1\n" in done.output
     assert stopped(done) == {"Closed", "Opened"}
@@ -161,8 +161,8 @@ def test_a_target_that_a_listener_names_is_the_one_that_is_measured(
     done = locust(tmp_path / "results", "-t", "2s", *more, scenario=scenario)
     assert done.code == 0, done.output
     run = done.run()
-    assert run.manifest["target"]["address"] == server.address
-    assert run.manifest["counts"]["addresses"].keys() == {server.address}
+    assert run.manifest.raw["target"]["address"] == server.address
+    assert run.manifest.raw["counts"]["addresses"].keys() == {server.address}
 
 
 TWO_HOSTS = (
@@ -315,7 +315,7 @@ def test_a_master_of_a_program_takes_part_or_its_worker_says_what_is_missing(
     (folder,) = (tmp_path / "results").iterdir()
     run = Run.open(folder)
     assert run.finished
-    assert run.manifest["counts"]["sent"] == run.manifest["counts"]["recorded"] >= 50
+    assert run.manifest.raw["counts"]["sent"] == run.manifest.raw["counts"]["recorded"] >= 50
 
 
 @pytest.mark.parametrize("use", ["environment", "run_single_user"])
@@ -334,6 +334,6 @@ def test_locust_as_a_library_records_its_run(server: server_process.Server, tmp_
     (folder,) = (tmp_path / "results").iterdir()
     run = Run.open(folder)
     assert run.finished
-    assert run.manifest["target"]["address"] == server.address
-    assert run.manifest["counts"]["sent"] == run.manifest["counts"]["recorded"] >= 100
+    assert run.manifest.raw["target"]["address"] == server.address
+    assert run.manifest.raw["counts"]["sent"] == run.manifest.raw["counts"]["recorded"] >= 100
     assert json.loads((folder / "manifest.json").read_text())["load"]["user_classes"] == ["A"]

@@ -29,7 +29,7 @@ def known(found: dict[str, float | None], name: str) -> float:
 
 def unsent(run: Run) -> int:
     """Requests that the load process itself did not come to send."""
-    return int(run.manifest["counts"]["unsent"])
+    return int(run.manifest.raw["counts"]["unsent"])
 
 
 def hold_to_limits(asked: str, run: Run, folder: Path) -> None:

@@ -79,6 +79,6 @@ def run(ended: Finished) -> Run:
     assert (asked["status"] == 0).all()
     assert unsent(run) == 0 or len(run.samples[run.samples["due"] > asked["due"].max()]) == unsent(run)
     assert int(run.counts["mismatched"].sum()) == 0
-    assert run.manifest["counts"]["sent"] == len(asked)
-    assert run.manifest["counts"]["recorded"] == len(run.samples)
+    assert run.manifest.raw["counts"]["sent"] == len(asked)
+    assert run.manifest.raw["counts"]["recorded"] == len(run.samples)
     return run

@@ -52,7 +52,7 @@ def test_overload_tells_what_is_borne_and_what_becomes_of_the_rest(ended: Finish
 
 
 def test_mnist_at_a_rate(run: Run) -> None:
-    assert run.manifest["load"]["kind"] == "poisson"
+    assert run.manifest.raw["load"]["kind"] == "poisson"
     due = run.samples["due"]
     assert len(due) == pytest.approx(300 * (due.max() - due.min()), rel=0.3)
     assert set(run.samples["version"]) == {2}

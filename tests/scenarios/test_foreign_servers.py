@@ -87,7 +87,7 @@ def test_outputs_without_batch_dimension_are_no_wrong_answers(
     run = done.run()
     assert len(run.samples)
     assert int(run.counts["mismatched"].sum()) == 0
-    assert run.manifest["wrong_answers"] == {}
+    assert run.manifest.raw["wrong_answers"] == {}
     assert set(run.samples["version"]) == {7}
 
 
@@ -106,7 +106,7 @@ def test_wrong_answers_under_load_are_named_by_cause(tmp_path: Path) -> None:
     odd = Foreign(NMS.inputs, NMS.outputs, late, model="nms")
     with serving(odd) as address:
         done = run_own(tmp_path, address, payload, "--references", "0", "--processes", "2")
-    causes = done.run().manifest["wrong_answers"]["Predict"]
+    causes = done.run().manifest.raw["wrong_answers"]["Predict"]
     assert list(causes) == ["missing output"]
     assert causes["missing output"]["count"] == int(done.run().counts["mismatched"].sum()) > 0
     assert "no output 'indices'; the answer has other" in causes["missing output"]["example"]
@@ -169,7 +169,7 @@ def test_the_own_model_scenario_runs_against_pythie_serving(
     assert len(run.samples)
     assert (run.samples["status"] == 0).all()
     assert (run.samples["correct"] == 5).all(), "class ids, int32 [5], are compared by equality"
-    assert run.manifest["wrong_answers"] == {}
+    assert run.manifest.raw["wrong_answers"] == {}
     assert done.output.count("does not tell the signatures") == 1
 
 

@@ -70,7 +70,7 @@ def test_grpc_and_rest_give_the_same_answers(run: Run) -> None:
     assert set(by_name.groups) == {"gRPC", "REST"}
     assert by_name["correct"].mean()["REST"] == pytest.approx(by_name["correct"].mean()["gRPC"], abs=0.05)
     (answer,) = answers(run)
-    grpc, rest = (each["bytes"] for each in run.manifest["payload"].values())
+    grpc, rest = (each["bytes"] for each in run.manifest.raw["payload"].values())
     assert f"{rest:,} bytes in a request instead of {grpc:,}" in answer.text
 
 
@@ -83,12 +83,12 @@ def test_rest_without_its_port_is_told_before_the_load(tmp_path: Path) -> None:
 
 
 def test_keras_vgg16_in_small(run: Run) -> None:
-    assert run.manifest["target"]["model"] == "vgg16"
+    assert run.manifest.raw["target"]["model"] == "vgg16"
     assert known(values(answers(run)), "bytes_per_second") > 0
 
 
 def test_mnist_in_a_closed_loop(run: Run) -> None:
-    assert run.manifest["load"]["kind"] == "closed"
+    assert run.manifest.raw["load"]["kind"] == "closed"
     assert set(run.samples["version"]) == {2}
     assert run.samples["correct"].mean() > 0.85
 

@@ -54,4 +54,4 @@ def test_the_example_has_under_15_lines_and_runs(recommender: Path, tmp_path: Pa
     assert set(run.samples["batch"]) == {8}
     assert set(run.samples["version"]) == {1}
     assert int(run.counts["mismatched"].sum()) == 0
-    assert run.manifest["target"]["model"] == "recommender"
+    assert run.manifest.raw["target"]["model"] == "recommender"

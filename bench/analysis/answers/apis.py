@@ -9,15 +9,17 @@ from bench.run import Run
 
 def answer(run: Run) -> list[Answer]:
     """Each kind of requests of the scenario against its first: latency second by second, bytes of a request."""
-    payload = run.manifest.get("payload") or {}
-    asked = list((run.manifest.get("target") or {}).get("asked") or {})
+    payload, asked = run.manifest.payload, list(run.manifest.target.asked)
     known = {cell.name: cell for cell in cells(run) if cell.answered.requests}
     names = [name for name in asked if name in known]
     if len(names) < 2:
         return []
     # the payload's keys are `User, name`, or `User` alone where it has one kind of requests
     sizes = {
-        name: each["bytes"] for name in asked for key, each in payload.items() if key.endswith(f", {name}")
+        name: each.bytes
+        for name in asked
+        for key, each in payload.items()
+        if key.endswith(f", {name}") and each.bytes is not None
     }
     first, *others = names
     found = []

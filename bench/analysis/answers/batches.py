@@ -72,18 +72,18 @@ def knee_of(rates: dict[int, float]) -> int | None:
 
 def _not_measured(run: Run) -> list[str]:
     """Names of requests that the scenario has and that were never answered."""
-    turns = ((run.manifest.get("load") or {}).get("turns") or {}).get("names") or []
-    asked = (run.manifest.get("target") or {}).get("asked") or {}
+    turns = run.manifest.load.turns
     answered = {key.name for (key, _) in run.tallies if key.outcome == "OK"}
-    return sorted({*turns, *asked} - answered, key=natural)
+    planned = {*(turns.names if turns else []), *run.manifest.target.asked}
+    return sorted(planned - answered, key=natural)
 
 
 def _turns(run: Run) -> str:
     """What the rates rest on."""
-    turns = (run.manifest.get("load") or {}).get("turns") or {}
-    if not turns:
+    turns = run.manifest.load.turns
+    if turns is None:
         return f"all of them in the same {run.steady.duration:.0f} s"
-    seconds, names = int(turns["seconds"]), turns["names"]
+    seconds, names = turns.seconds, turns.names
     first, end = run.seconds
     rounds = (end - first) / (seconds * len(names))
     if rounds < 2:

@@ -16,8 +16,8 @@ def answer(run: Run) -> list[Answer]:
     """Cores that the server used, and bytes that travelled to it, at the throughput that was reached."""
     steady = run.steady
     used = server_cores(steady)
-    cores = (run.manifest.get("machine") or {}).get("usable_cores")
-    sizes = [each["bytes"] for each in (run.manifest.get("payload") or {}).values()]
+    cores = run.manifest.machine.usable_cores
+    sizes = [each.bytes for each in run.manifest.payload.values()]
     size = sizes[0] if len(sizes) == 1 else None
     rate = sum(CELL_METRICS["requests_per_second"].of(cell) for cell in cells(run))
     examples = sum(CELL_METRICS["inferences_per_second"].of(cell) for cell in cells(run))
@@ -26,7 +26,7 @@ def answer(run: Run) -> list[Answer]:
         text += f", {quantities.significant(rate * size / 1e6)} MB/s in requests of {quantities.significant(size / 1e3)} kB"
     if used is not None:
         text += f"; the server used {used:.2f} cores"
-        text += f" of {cores}" if cores else ""
+        text += f" of {cores:g}" if cores else ""
         text += f", {quantities.duration(used / examples)} for an image" if examples else ""
         if cores:
             text += f": {_bound(run, used, int(cores))}"
@@ -42,8 +42,7 @@ def _bound(run: Run, used: float, cores: int) -> str:
     """What the server's cores allow to say."""
     if used > BUSY * cores:
         return "bound by computing"
-    load = run.manifest.get("load") or {}
-    if (load.get("schedule") or load).get("kind", "closed") != "closed":
+    if not run.manifest.load.closed:
         return "what bounds it cannot be told, the load was given and not the most that it can answer"
     beside = sum(cpu_cores(rows) or 0.0 for rows in observations(run.steady, "worker").values())
     if used + beside > BUSY * cores:

@@ -7,14 +7,17 @@ answered, no failure. Neither the data sets nor the closed division's other rule
 comparable with other runs of this tool, and not a submission.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
+from bench import BenchError
 from bench.analysis import quantities
 from bench.analysis.answers.answer import Answer
 from bench.analysis.sample_size import claimable_percentile, samples_needed
 from bench.histogram import Histogram
+from bench.recording import MANIFEST
 from bench.run import Run
 from bench.sample import CANCELLED_BY_CLIENT, UNSENT
 
@@ -59,8 +62,7 @@ class Verdict:
 
 def answer(run: Run) -> list[Answer]:
     """VALID or INVALID with the scenario's result; the scenario is the name of the user class."""
-    load = run.manifest.get("load") or {}
-    scenario = next((name for name in load.get("user_classes") or [] if name in SCENARIOS), None)
+    scenario = next((name for name in run.manifest.load.user_classes or [] if name in SCENARIOS), None)
     if scenario is None:
         return []
     seen = _seen(run)
@@ -88,7 +90,7 @@ def _seen(run: Run) -> Seen:
     answered = sum(tally.requests for key, tally in tallies if key.outcome == "OK")
     unsent = sum(tally.requests for key, tally in tallies if key.outcome == UNSENT)
     cancelled = sum(tally.requests for key, tally in tallies if key.outcome == CANCELLED_BY_CLIENT)
-    options = run.manifest.get("options") or {}
+    bound, least = (_seconds(run, name) for name in ("latency-bound", "min-duration"))
     return Seen(
         latency=whole.histogram("latency"),
         queries=queries,
@@ -97,8 +99,8 @@ def _seen(run: Run) -> Seen:
         unsent=unsent,
         cancelled=cancelled,
         duration=whole.duration,
-        bound=_seconds(options.get("latency-bound")),
-        min_duration=_seconds(options.get("min-duration")) or MIN_DURATION,
+        bound=bound,
+        min_duration=least or MIN_DURATION,
     )
 
 
@@ -178,5 +180,17 @@ SCENARIOS: Final[dict[str, Callable[[Seen], Verdict]]] = {
 }
 
 
-def _seconds(text: Any) -> float | None:
-    return float(str(text).removesuffix("s")) if text else None
+def _seconds(run: Run, option: str) -> float | None:
+    """Seconds as an option of the scenario gives them. Raises BenchError."""
+    text = run.manifest.options.get(option)
+    if not text:
+        return None
+    try:
+        seconds = float(str(text).removesuffix("s"))
+    except ValueError:
+        seconds = math.nan
+    if not 0 <= seconds < math.inf:
+        raise BenchError(
+            f"{run.path / MANIFEST}: options.{option} = {str(text)[:80]!r}: seconds are expected"
+        )
+    return seconds

@@ -57,10 +57,9 @@ def of(number: Number) -> Callable[[Cell], float]:
     """The number in the answer of a cell's run; nan where the run does not ask its question, or has no answer."""
 
     def value(cell: Cell) -> float:
-        if cell.run.manifest.get("question") != number.question:
+        if cell.run.manifest.question != number.question:
             return math.nan
-        started = str(cell.run.manifest.get("started"))
-        return _values(cell.run.path, started, cell.run.finished).get(number.name, math.nan)
+        return _values(cell.run.path, cell.run.manifest.started, cell.run.finished).get(number.name, math.nan)
 
     return value
 

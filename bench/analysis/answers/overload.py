@@ -16,12 +16,11 @@ LOST_HERE: Final = 0.01
 
 def answer(run: Run) -> list[Answer]:
     """Each step of the schedule: what was offered, what was answered, what became of the rest."""
-    load = run.manifest.get("load") or {}
-    schedule = load.get("schedule") or {}
-    begun = [float(each["begin"]) for each in (run.manifest.get("arrivals") or {}).values()]
-    if schedule.get("kind") != "steps" or not begun:
+    load = run.manifest.load
+    each, steps = load.plan.each, load.plan.steps
+    begun = [arrivals.begin for arrivals in run.manifest.arrivals.values()]
+    if load.plan.kind != "steps" or not begun or each is None or not steps or load.deadline is None:
         return []
-    each, steps = float(schedule["each"]), [float(step) for step in schedule["steps"]]
     outcomes: list[dict[str, int]] = [{} for _ in steps]
     for (key, second), tally in run.within(*run.seconds).tallies.items():
         number = int((second + 0.5 - begun[0]) // each)
@@ -30,13 +29,13 @@ def answer(run: Run) -> list[Answer]:
         # seconds that belong to two steps belong to neither
         if 0 <= number < len(steps) and (second - begun[0]) // each == (second + 0.999 - begun[0]) // each:
             outcomes[number][key.outcome] = outcomes[number].get(key.outcome, 0) + tally.requests
-    users = int(load.get("users") or 1)
+    users = load.users or 1
     seen = [(rate * users, counted) for rate, counted in zip(steps, outcomes, strict=True) if counted]
     if not seen:
         return []
     climbing = sorted(seen, key=lambda step: step[0])
     sustained = [rate for rate, _ in takewhile(lambda step: _share(step[1], "OK") >= IN_TIME, climbing)]
-    deadline = quantities.duration(float(load["deadline"]))
+    deadline = quantities.duration(load.deadline)
     rates = ", ".join(f"{quantities.share(_share(counted, 'OK'))} at {rate:g}/s" for rate, counted in seen)
     ended = climbing[len(sustained)] if len(sustained) < len(climbing) else None
     if ended is None:

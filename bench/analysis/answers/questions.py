@@ -39,5 +39,5 @@ ANSWERS: Final[dict[str, Callable[[Run], list[Answer]]]] = {
 
 def answers(run: Run) -> list[Answer]:
     """What the run's scenario wanted to know; nothing where it asks none of these questions. Raises BenchError."""
-    asked = ANSWERS.get(str(run.manifest.get("question") or ""))
+    asked = ANSWERS.get(run.manifest.question or "")
     return asked(run) if asked is not None and run.tallies else []

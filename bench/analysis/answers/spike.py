@@ -25,16 +25,15 @@ CALM: Final = 10
 
 def answer(run: Run) -> list[Answer]:
     """The p99 of tenths of a second before, during and after the spike."""
-    load = run.manifest.get("load") or {}
-    schedule = load.get("schedule") or {}
-    begun = [float(each["begin"]) for each in (run.manifest.get("arrivals") or {}).values()]
-    if schedule.get("kind") != "spike" or not begun:
+    plan = run.manifest.load.plan
+    begun = [arrivals.begin for arrivals in run.manifest.arrivals.values()]
+    if plan.kind != "spike" or not begun or plan.at is None or plan.lasting is None:
         return []
     requests = requests_of(run)
     if not len(requests.due):
         return [Answer("how long latency rose is not known: samples were not kept (--no-samples)", {})]
-    start = begun[0] + float(schedule["at"])
-    end = start + float(schedule["lasting"])
+    start = begun[0] + plan.at
+    end = start + plan.lasting
     before = windows(requests, begun[0] + SETTLING, start)
     during, after = windows(requests, start, end), windows(requests, end, float(requests.due[-1]))
     if len(before) < CALM or not len(during) or len(after) < CALM:
@@ -60,7 +59,7 @@ def answer(run: Run) -> list[Answer]:
     if np.isposinf(during).any():
         told += f"; p99 of the answered requests alone at most {duration(highest(answered))} during it"
     text = (
-        f"at {schedule['factor']:g} times the load the p99 of each 0.1 s was {in_words(height)} (median; {in_words(float(during.max()))} at most) "
+        f"at {plan.factor or 1.0:g} times the load the p99 of each 0.1 s was {in_words(height)} (median; {in_words(float(during.max()))} at most) "
         f"instead of {in_words(usual)}; {told} (p99 below {in_words(threshold)} for {CALM * WINDOW:g} s); {failed:,} requests failed; "
         "by one spike, another may differ"
     )

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from bench import BenchError
+from bench.files import MIB, read_file
 from bench.server.options import Options
 
 _UNITS: Final = {"us": 1e-6, "ms": 1e-3, "s": 1.0}
@@ -69,7 +70,7 @@ def _number(text: str, flag: str) -> float:
 
 def _empirical(path: Path, flag: str) -> Draw:
     try:
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
+        lines = read_file(path, 64 * MIB).decode("utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise BenchError(f"{flag} file:{path}: cannot be read: {error}") from error
     times = [duration(line, f"{path}:{number}") for number, line in enumerate(lines, 1) if line.strip()]

@@ -1,0 +1,384 @@
+"""What a run says of itself: the content of its `manifest.json`, checked and typed.
+
+The writer adds to it while the run lasts, so that all but the first facts may be missing. Manifests may be anybody's:
+numbers are finite and within what a run can be, and texts have a length that can be shown. What is not read here is
+kept as it is (`raw`), for what compares runs fact by fact.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Final, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, ValidationError
+
+from bench import BenchError
+from bench.jsonl import read_json
+from bench.recording import MANIFEST, SCHEMA
+from bench.sample import LONGEST_RUN
+
+RESTORE: Final = "restore the file or delete the run"
+
+EXPECTED: Final = {
+    "model_type": "an object is expected",
+    "dict_type": "an object is expected",
+    "list_type": "a list is expected",
+    "tuple_type": "a list is expected",
+    "string_type": "a text is expected",
+    "int_type": "an integer is expected",
+    "float_type": "a number is expected",
+    "bool_type": "true or false is expected",
+}
+"""pydantic's name for what is wrong -> what would be right."""
+
+Text = Annotated[str, Field(max_length=10_000)]
+Name = Annotated[str, Field(max_length=1_000)]
+Instant = Annotated[float, Field(ge=-3600, le=LONGEST_RUN)]
+"""Seconds of the run."""
+Count = Annotated[int, Field(ge=0, le=10**12)]
+Amount = Annotated[float, Field(ge=0, le=1e15)]
+Integer = Annotated[int, Field(ge=-(2**63), lt=2**63)]
+
+
+class Part(BaseModel):
+    """A table of the manifest; what else it holds is kept."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, strict=True, allow_inf_nan=False)
+
+    def facts(self) -> dict[str, Any]:
+        """Everything that it holds, as JSON values."""
+        return self.model_dump(exclude_unset=True)
+
+
+def _or_empty(value: Any) -> Any:
+    """Null stands for a table without a fact."""
+    return {} if value is None else value
+
+
+def _or_none(value: Any) -> Any:
+    """Null stands for an empty list."""
+    return [] if value is None else value
+
+
+class Asked(Part):
+    """What requests of a name ask for."""
+
+    model: Name | None = None
+    version: Integer | None = None
+    label: Name | None = None
+
+
+class Target(Part):
+    """The server that was asked."""
+
+    address: Name | None = None
+    kind: Name | None = None
+    build: Name | None = None
+    pid: Integer | None = None
+    model: Text | None = None
+    version: Integer | None = None
+    version_asked: Integer | None = None
+    asked: Annotated[dict[Name, Asked], BeforeValidator(_or_empty)] = {}
+
+
+class Turns(Part):
+    """Kinds of requests that take turns."""
+
+    names: Annotated[list[Name], Field(min_length=1, max_length=10_000)]
+    seconds: Annotated[int, Field(ge=1, le=LONGEST_RUN)]
+
+
+class Schedule(Part):
+    """When requests are due; `bench.schedule.from_dict` knows all of it."""
+
+    kind: Name = "closed"
+    rate: Amount | None = None
+    each: Annotated[float, Field(gt=0, le=LONGEST_RUN)] | None = None
+    at: Instant | None = None
+    lasting: Instant | None = None
+    factor: Amount | None = None
+    steps: Annotated[list[Amount], Field(max_length=100_000)] | None = None
+
+
+class Load(Schedule):
+    """How requests were sent. `kind` and `rate` stand here in manifests from before there were schedules."""
+
+    schedule: Schedule | None = None
+    schedules: dict[Name, Schedule] | None = None
+    users: Annotated[int, Field(ge=0, le=10**9)] | None = None
+    deadline: Amount | None = None
+    share: Annotated[float, Field(ge=0, le=1)] = 1.0
+    shape: Name | None = None
+    turns: Turns | None = None
+    idle_processes: Count | None = None
+    user_classes: Annotated[list[Name], Field(max_length=10_000)] | None = None
+
+    @property
+    def plan(self) -> Schedule:
+        """The schedule that all users have, or what is known of it."""
+        return self.schedule or self
+
+    @property
+    def closed(self) -> bool:
+        """Whether users wait for an answer before they ask again."""
+        return self.plan.kind == "closed"
+
+
+class WarmUp(Part):
+    """What to leave out of the beginning."""
+
+    rule: Name | None = None
+    seconds: Amount | None = None
+
+
+class Payload(Part):
+    """The requests of a kind."""
+
+    sha256: Name | None = None
+    messages: Count | None = None
+    bytes: Count | None = None
+    batch: Count | None = None
+    examples: Count | None = None
+
+
+class Model(Part):
+    """The model's files."""
+
+    sha256: Name | None = None
+
+
+class Cell(Part):
+    """What an experiment called it."""
+
+    server: Name | None = None
+    build: Name | None = None
+    model: Name | None = None
+    version: Integer | None = None
+    batch: Annotated[int, Field(ge=0, le=2**31)] | None = None
+    load: Name | None = None
+
+
+class LaunchedServer(Part):
+    """What an experiment knows of a server that it started."""
+
+    models: Annotated[dict[Name, dict[Name, Name]], BeforeValidator(_or_empty)] = {}
+
+
+class InExperiment(Part):
+    """The trial that a run is."""
+
+    name: Name | None = None
+    block: Integer | None = None
+    trial: Integer | None = None
+    cell: Annotated[Cell, BeforeValidator(_or_empty)] = Cell()
+    server: Annotated[LaunchedServer, BeforeValidator(_or_empty)] = LaunchedServer()
+
+
+class Machine(Part):
+    """The machine that sent the load."""
+
+    hostname: Name | None = None
+    usable_cores: Amount | None = None
+    logical_cores: Annotated[int, Field(ge=0, le=10**6)] | None = None
+    packages: Annotated[dict[Name, Name | None], BeforeValidator(_or_empty)] = {}
+
+
+class Git(Part):
+    """The checkout that it was sent from."""
+
+    commit: Name | None = None
+    dirty: bool | None = None
+
+
+class Worker(Part):
+    """A load process."""
+
+    worker: Integer | Name | None = None
+    recorded: Count | None = None
+    lost: bool | None = None
+    joined: Instant | None = None
+    left: Instant | None = None
+    clock_bound: Amount | None = None
+
+    @property
+    def title(self) -> str:
+        """Its number in words."""
+        return "?" if self.worker is None else str(self.worker)
+
+
+class Counts(Part):
+    """Requests of all load processes together."""
+
+    sent: Count | None = None
+    unsent: Count | None = None
+    recorded: Count | None = None
+    retries: Count | None = None
+    addresses: Annotated[dict[Name, Count], BeforeValidator(_or_empty)] = {}
+
+
+# JSON has lists only
+Change = Annotated[tuple[Instant, Annotated[int, Field(ge=0, le=10**9)]], Field(strict=False)]
+"""An instant, and the number of users from then on."""
+
+
+class Arrivals(Part):
+    """When an open-loop user class began, and its number of users from which instant on."""
+
+    begin: Instant
+    users: Annotated[list[Change], Field(max_length=100_000)]
+
+
+class WrongAnswers(Part):
+    """How many answers were wrong for one cause."""
+
+    count: Count
+    example: Text
+
+
+Counter = Annotated[float, Field(ge=0, le=1e18)]
+
+
+class CounterPage(Part):
+    """A server's counters at one instant; runs from before `other_count` was read lack it."""
+
+    __pydantic_extra__: dict[str, Counter]
+    ok: Counter
+    request_count: Counter
+    request_seconds: Counter
+    runtime_count: Counter
+    runtime_seconds: Counter
+    queue_count: Counter
+    queue_seconds: Counter
+
+
+class ServerCounters(Part):
+    """What the server counted before and after the run."""
+
+    model: Name | None = None
+    before: CounterPage | None = None
+    after: CounterPage | None = None
+
+
+class Warned(Part):
+    """A warning that was noted while the run lasted."""
+
+    check: Name = "noted"
+    reason: Text
+    remedy: Text = ""
+
+
+class Span(Part):
+    """From when to when requests were due and answered."""
+
+    first_due: Instant | None = None
+    last_due: Instant | None = None
+    last_done: Instant | None = None
+
+
+class Ceiling(Part):
+    """What this machine was measured to send at all."""
+
+    requests_per_second: Amount | None = None
+
+
+class Manifest(Part):
+    """A run's facts."""
+
+    state: Name
+    started: Name
+    scenario: Name
+    run_id: Name | None = None
+    note: Name | None = None
+    question: Name | None = None
+    command: Annotated[list[Text], Field(max_length=10_000)] | None = None
+    seed: Integer | None = None
+    stopped: Instant | None = None
+    target: Annotated[Target, BeforeValidator(_or_empty)] = Target()
+    load: Annotated[Load, BeforeValidator(_or_empty)] = Load()
+    warmup: Annotated[WarmUp, BeforeValidator(_or_empty)] = WarmUp()
+    ceiling: Annotated[Ceiling, BeforeValidator(_or_empty)] = Ceiling()
+    options: Annotated[dict[Name, Any], BeforeValidator(_or_empty)] = {}
+    payload: Annotated[dict[Name, Payload], BeforeValidator(_or_empty)] = {}
+    model: Annotated[Model, BeforeValidator(_or_empty)] = Model()
+    experiment: InExperiment | None = None
+    duet: dict[str, Any] | None = None
+    machine: Annotated[Machine, BeforeValidator(_or_empty)] = Machine()
+    git: Annotated[Git, BeforeValidator(_or_empty)] = Git()
+    server_counters: ServerCounters | None = None
+    workers: Annotated[list[Worker], Field(max_length=10_000), BeforeValidator(_or_none)] = []
+    counts: Annotated[Counts, BeforeValidator(_or_empty)] = Counts()
+    arrivals: Annotated[dict[Name, Arrivals], BeforeValidator(_or_empty)] = {}
+    wrong_answers: Annotated[dict[Name, dict[Name, WrongAnswers]], BeforeValidator(_or_empty)] = {}
+    doubts: Annotated[list[Warned], Field(max_length=10_000), BeforeValidator(_or_none)] = []
+    span: Annotated[Span, BeforeValidator(_or_empty)] = Span()
+    _raw: dict[str, Any] = PrivateAttr(default_factory=dict)
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """The manifest of a run folder. Raises BenchError, in one line, where this version cannot read it."""
+        path = folder / MANIFEST
+        try:
+            content = read_json(path)
+        except FileNotFoundError as error:
+            raise BenchError(f"{folder}: no {MANIFEST} in it; is it the folder of a run?") from error
+        except OSError as error:
+            raise BenchError(f"{path}: {error.strerror}; check the file and its permissions") from error
+        except ValueError as error:
+            raise BenchError(f"{path}: {error}; {RESTORE}") from error
+        schema = content.get("schema") if isinstance(content, dict) else None
+        if not isinstance(schema, int) or isinstance(schema, bool):
+            raise BenchError(f"{path}: no schema in it; it was not written by serving-bench")
+        if schema > SCHEMA:
+            raise BenchError(f"{path}: schema {schema}, {SCHEMA} is known; use a newer serving-bench")
+        return cls.of(content, path)
+
+    @classmethod
+    def of(cls, content: Mapping[str, Any], path: Path = Path(MANIFEST)) -> Self:
+        """Of a JSON object. Raises BenchError naming the key, its value and what would be right."""
+        migrated = _migrated(content)
+        try:
+            made = cls.model_validate(migrated)
+        except ValidationError as error:
+            raise BenchError(f"{path}: {misfit(error)}; {RESTORE}") from None
+        made._raw = migrated
+        return made
+
+    @property
+    def cell(self) -> Cell:
+        """What its experiment calls it; empty of a run that is no trial."""
+        return self.experiment.cell if self.experiment else Cell()
+
+    @property
+    def finished(self) -> bool:
+        """Whether the load ended and everything was written."""
+        return self.state == "finished"
+
+    @property
+    def raw(self) -> Mapping[str, Any]:
+        """The JSON object itself."""
+        return self._raw
+
+
+def misfit(error: ValidationError) -> str:
+    """The first thing that is wrong, as `key = value: what would be right`."""
+    first = error.errors(include_url=False, include_context=False)[0]
+    steps = [str(step) for step in first["loc"] if step is not None]
+    dotted = ".".join(step if len(step) <= 80 else step[:80] + "..." for step in steps)
+    if first["type"] == "missing":
+        return f"{dotted}: missing"
+    if first["type"] == "json_invalid":
+        return first["msg"]
+    value = repr(first["input"])
+    shown = value if len(value) <= 80 else value[:80] + "..."
+    expected = EXPECTED.get(first["type"]) or first["msg"][:1].lower() + first["msg"][1:]
+    return f"{dotted} = {shown}: {expected}" if dotted else f"{shown}: {expected}"
+
+
+def _migrated(content: Mapping[str, Any]) -> dict[str, Any]:
+    """The content as today's version writes it."""
+    found = dict(content)
+    payload, warm_up = found.get("payload"), found.get("warmup")
+    if isinstance(payload, dict) and isinstance(payload.get("sha256"), str):  # of one kind of requests
+        found["payload"] = {"": payload}
+    if warm_up is not None and not isinstance(warm_up, dict):  # its seconds alone
+        found["warmup"] = {"seconds": warm_up}
+    return found
