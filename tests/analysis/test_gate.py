@@ -17,6 +17,7 @@ from bench.analysis.gate import Judgement, LimitsFile, gate
 from bench.analysis.trials import Trial, Trials, read_trials
 from bench.analysis.within_run import FEWEST_SECONDS
 from bench.chunk import Chunk
+from bench.manifest import Manifest
 from bench.run import Unreadable, find_runs
 from tests.analysis.simulated import BASE, Shown, campaign, trial
 from tests.recorded import requests, write
@@ -196,7 +197,9 @@ def test_doubts_of_the_baseline_and_of_other_surroundings_count(tmp_path: Path) 
     assert gate(file, candidate, baseline).code == 3
     candidate, baseline = compared(1.0, 0.003)
     for each in candidate.trials:
-        each.manifest["machine"] = {"cpu_model": "other"}
+        object.__setattr__(
+            each, "manifest", Manifest.of({**each.manifest.raw, "machine": {"cpu_model": "other"}})
+        )
     assert gate(file, candidate, baseline).code == 3
 
 

@@ -260,7 +260,7 @@ CASES: dict[str, tuple[Damage, str]] = {
     "a name of a list": (line("counts.jsonl", name=["x"]), "counts.jsonl:1: name = ['x']"),
     "a version of a fraction": (line("counts.jsonl", version=1.5), "counts.jsonl:1: version = 1.5"),
     "a version beyond 64 bits": (line("counts.jsonl", version=2**64), "counts.jsonl:1: version = 1844"),
-    "deep counts": (text("counts.jsonl", DEEP + "\n"), "counts.jsonl:1: Invalid JSON: recursion limit"),
+    "deep counts": (text("counts.jsonl", DEEP + "\n"), "counts.jsonl:1: no JSON: recursion limit"),
     "20,000 names": (many_names, "kinds of requests"),
     # histograms
     "histograms are a pipe": (pipe("histograms.hlog"), "histograms.hlog: a named pipe"),
