@@ -196,10 +196,10 @@ def test_doubts_of_the_baseline_and_of_other_surroundings_count(tmp_path: Path) 
     baseline.trials[0].doubts.append(Doubt("short", "too short", "run longer"))
     assert gate(file, candidate, baseline).code == 3
     candidate, baseline = compared(1.0, 0.003)
-    for each in candidate.trials:
-        object.__setattr__(
-            each, "manifest", Manifest.of({**each.manifest.raw, "machine": {"cpu_model": "other"}})
-        )
+    other = {"machine": {"cpu_model": "other"}}
+    candidate.trials[:] = [
+        replace(each, manifest=Manifest.of({**each.manifest.raw, **other})) for each in candidate.trials
+    ]
     assert gate(file, candidate, baseline).code == 3
 
 
