@@ -21,8 +21,6 @@ option("--warmup", "0", "warm-up records in each of its versions")
 option("--watched", "", "model folder of the server at --host, with version 1 (and 2 to flip)", private=True)
 option("--server-path", "", "how the server calls that folder, where it calls it otherwise", private=True)
 
-BASELINE_SECONDS = 3.0
-
 
 class Mnist(ArrivalUser):
     """Digits at a steady rate, while the versions that answer them change."""
@@ -37,32 +35,35 @@ class Mnist(ArrivalUser):
             raise BenchError(f"--how {how}: place, flip or rollback is expected")
         digits = mnist.load("test", options.mnist)
         label = "stable" if how == "flip" else options.asked.label
-        request = options.asked.request() | {"label": label}
-        return Pool.mnist(digits.images, digits.labels, **request, seed=options.seed)
+        request = options.asked.request() | {"label": label, "seed": options.seed}
+        return Pool.mnist(digits.images, digits.labels, **request)
 
     @classmethod
     def server(cls, site: Site) -> list[str]:
         """A folder of its own: with version 1 for what is placed later, else with both versions."""
         how, watched = site.options.own["how"], site.folder / "mnist"
-        trained(site)
         for version in ("1",) if how == "place" else ("1", "2"):
             shutil.copytree(trained(site) / version, watched / version)
-        pinned, labels = ([1, 2], {"stable": 1}) if how == "flip" else ([1], {})
-        mine = (
-            Served("mnist", watched, latest=1) if how == "place" else Served("mnist", watched, pinned, labels)
-        )
+        pinned = {"place": [], "flip": [1, 2], "rollback": [1]}[how]
+        labels, latest = {"stable": 1} if how == "flip" else {}, 1 if how == "place" else None
+        mine = Served("mnist", watched, pinned, labels, latest)
         return [*site.serving(mine), "--file_system_poll_wait_seconds=0.1"]
+
+    @classmethod
+    def prepare(cls, stage: Stage) -> None:
+        """Begin with version 1, and train nothing while the load runs."""
+        if stage.options.own["how"] == "place":
+            trained(stage.site)
+        Rollout.of(stage).begin(stage.options.own["how"])
 
     @classmethod
     def script(cls, stage: Stage) -> None:
         """Change the version as often as asked; every second time back to the model of version 1."""
-        own, model = stage.options.own, stage.options.asked.model
-        watched = Path(own["watched"]) if own["watched"] else stage.site.folder / "mnist"
-        rollout = Rollout(stage, model, watched, own["server-path"] or str(watched))
-        stage.wait(max(BASELINE_SECONDS, float(own["settle"])))
-        for done, like in enumerate(islice(cycle((2, 1)), int(own["swaps"]))):
+        own, rollout = stage.options.own, Rollout.of(stage)
+        stage.wait(max(3.0, float(own["settle"])))  # a baseline
+        for like in islice(cycle((2, 1)), int(own["swaps"])):
             if own["how"] == "place":
-                rollout.place(trained(stage.site) / str(like), done + 2)
+                rollout.place(trained(stage.site) / str(like))
             elif own["how"] == "flip":
                 rollout.flip("stable", like, [1, 2])
             else:

@@ -29,7 +29,6 @@ from bench.load.published import Published
 from bench.load.run_folder import RunFolder
 from bench.load.server_side import Counted, beside, look_beside, watched_pid
 from bench.load.session import Session
-from bench.load.site import Site
 from bench.load.sources import (
     Source,
     host_of,
@@ -39,7 +38,7 @@ from bench.load.sources import (
     refuse_other_waits,
     refuse_untagged,
 )
-from bench.load.stage import Script, Stage, script_of
+from bench.load.stage import Script, prepare, script_of, stage_at
 from bench.load.streams import Conductor, Counts
 from bench.load.target import EmbeddedServer, Target, address_of
 from bench.load.telemetry import Telemetry, Values
@@ -158,6 +157,8 @@ class FirstProcess:
         refuse_other_waits(self.environment.user_classes, options.schedule)
         if self.server is not None and self._host() == self.server.address:
             refuse_larger(pools, self.server.largest_request)
+        place = address_of(self._host() or "")
+        prepare(self.environment.user_classes, stage_at(self.server, options, place, 0.0, lambda *_: None))
         target = self._target(options, pools)
         look_beside(options)
         look_over_rest(self._rest(target, options), options, pools)
@@ -259,9 +260,7 @@ class FirstProcess:
         act, writer = script_of(self.environment.user_classes), self.writer
         if act is None or writer is None:
             return
-        embedded = self.server is not None and target.kind == "embedded"
-        site = self.server.site if self.server and embedded else Site(options, log.info)
-        stage = Stage(options, target.address, self._origin, writer.event, site)
+        stage = stage_at(self.server, options, target.address, self._origin, writer.event)
         endless = self.headless and not self.environment.parsed_options.run_time
         self.script = Script(
             act, stage, ended=self._end_soon if endless else lambda: None, failed=self._refuse

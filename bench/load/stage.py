@@ -1,6 +1,7 @@
 """Changes that a scenario makes to the server during its load, recorded in the run folder."""
 
 import contextlib
+import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -11,10 +12,12 @@ import gevent
 from bench import BenchError
 from bench.load.options import Options
 from bench.load.site import Site
-from bench.load.target import connect
+from bench.load.target import EmbeddedServer, connect
 from bench.sample import outcome
 from bench.wire import messages
 from bench.wire.client import Channel
+
+log = logging.getLogger("bench")
 
 CALL_SECONDS = 60.0
 LOOK_SECONDS = 0.02
@@ -99,6 +102,23 @@ class Stage:
             )
         statuses = messages.GetModelStatusResponse.FromString(reply.message).model_version_status
         return {each.version: messages.ModelVersionStatus.State.Name(each.state) for each in statuses}
+
+
+def stage_at(
+    server: EmbeddedServer | None, options: Options, address: str, origin: float, note: Callable[..., None]
+) -> Stage:
+    """The stage of a test of the server at an address, which may be the embedded one."""
+    embedded = server is not None and address == server.address
+    return Stage(
+        options, address, origin, note, server.site if server and embedded else Site(options, log.info)
+    )
+
+
+def prepare(user_classes: Iterable[Any], stage: Stage) -> None:
+    """Let the scenario do what has to be done before the load begins. Raises BenchError."""
+    for user in user_classes:
+        if (make_ready := getattr(user, "prepare", None)) is not None:
+            make_ready(stage)
 
 
 class Script:

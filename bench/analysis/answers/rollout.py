@@ -68,16 +68,44 @@ def answer(run: Run) -> list[Answer]:
         "unattributed": float(unattributed),
         "unattributed_share": unattributed / total if total else None,
     }
-    found = [Answer(told, values)]
     if not changes:
-        return found
+        return [Answer(told, values)]
     requests = requests_of(run)
+    if failed and (by_version := current_versions(requests, _first_version(run))):
+        told += "; failed while a version was current: " + ", ".join(
+            f"version {version} {count:,}" for version, count in sorted(by_version.items())
+        )
+    found = [Answer(told, values)]
     if not len(requests.due):
         return [
             *found,
             Answer("how long latency rose is not known: samples were not kept (--no-samples)", {}),
         ]
     return [*found, *_felt(requests, [(float(e["time"]), int(e["version"])) for e in changes])]
+
+
+def current_versions(requests: Requests, first: int | None) -> dict[int, int]:
+    """Failed requests, which name no version, by the one that had answered last when they were due.
+
+    first: that before the first answer; None: not known, and then it is the first that answered.
+    """
+    answered = np.flatnonzero(requests.ok & (requests.version >= 0))
+    order = answered[np.argsort(requests.done[answered], kind="stable")]
+    failed = ~requests.ok & ~np.isnan(requests.done)
+    before = np.searchsorted(requests.done[order], requests.due[failed], side="right")
+    if first is None and not len(order):
+        return {}
+    beginning = first if first is not None else int(requests.version[order[0]])
+    versions, counts = np.unique(
+        np.concatenate([[beginning], requests.version[order]])[before], return_counts=True
+    )
+    return dict(zip(versions.tolist(), counts.tolist(), strict=True))
+
+
+def _first_version(run: Run) -> int | None:
+    """The version that the preflight found."""
+    version = (run.manifest.get("target") or {}).get("version")
+    return version if isinstance(version, int) else None
 
 
 def swaps(requests: Requests, changes: list[tuple[float, int]], threshold: float) -> list[Swap]:
