@@ -10,11 +10,11 @@ from locust.argument_parser import get_parser
 
 from bench import BenchError
 from bench.analysis.answers.questions import answers
+from bench.launch import server_process
 from bench.load import options, rollout
 from bench.load.rollout import Rollout
 from bench.load.site import Site
 from bench.load.stage import Stage
-from bench.serve import launch
 from tests.load.locust_runs import locust
 from tests.scenarios.answered import values
 
@@ -32,7 +32,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory, models: Path) -> Path:
 @pytest.fixture(scope="module")
 def server(watched: Path) -> Iterator[str]:
     arguments = ["--model_name=mnist", f"--model_base_path={watched}", "--file_system_poll_wait_seconds=0.1"]
-    with launch.embedded(arguments) as launched:
+    with server_process.embedded(arguments) as launched:
         yield launched.address
 
 
