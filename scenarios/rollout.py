@@ -44,7 +44,7 @@ class Mnist(ArrivalUser):
         how, watched = site.options.own["how"], site.folder / "mnist"
         for version in ("1",) if how == "place" else ("1", "2"):
             shutil.copytree(trained(site) / version, watched / version)
-        pinned = {"place": [], "flip": [1, 2], "rollback": [1]}[how]
+        pinned = {"place": [], "flip": [1, 2], "rollback": [1]}.get(how, [])
         labels, latest = {"stable": 1} if how == "flip" else {}, 1 if how == "place" else None
         mine = Served("mnist", watched, pinned, labels, latest)
         return [*site.serving(mine), "--file_system_poll_wait_seconds=0.1"]
