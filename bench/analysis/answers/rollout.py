@@ -71,7 +71,7 @@ def answer(run: Run) -> list[Answer]:
     if not changes:
         return [Answer(told, values)]
     requests = requests_of(run)
-    if failed and (by_version := current_versions(requests, _first_version(run))):
+    if failed and (by_version := current_versions(requests, run.manifest.target.version)):
         told += "; failed while a version was current: " + ", ".join(
             f"version {version} {count:,}" for version, count in sorted(by_version.items())
         )
@@ -100,12 +100,6 @@ def current_versions(requests: Requests, first: int | None) -> dict[int, int]:
         np.concatenate([[beginning], requests.version[order]])[before], return_counts=True
     )
     return dict(zip(versions.tolist(), counts.tolist(), strict=True))
-
-
-def _first_version(run: Run) -> int | None:
-    """The version that the preflight found."""
-    version = (run.manifest.get("target") or {}).get("version")
-    return version if isinstance(version, int) else None
 
 
 def swaps(requests: Requests, changes: list[tuple[float, int]], threshold: float) -> list[Swap]:
