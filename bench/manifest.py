@@ -110,6 +110,7 @@ class Load(Schedule):
     shape: Name | None = None
     turns: Turns | None = None
     idle_processes: Count | None = None
+    planned_processes: Count | None = None
     user_classes: Annotated[list[Name], Field(max_length=10_000)] | None = None
 
     @property

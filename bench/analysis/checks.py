@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from bench.analysis import client, reconciliation, wrong_answers
+from bench.analysis import attendance, client, reconciliation, wrong_answers
 from bench.analysis.cells import Cell, cells, population
 from bench.analysis.doubt import Doubt
 from bench.analysis.error_remedies import remedy
@@ -26,8 +26,6 @@ STEADY_SECONDS: Final = 2.5
 ERROR_SHARE: Final = 0.01
 TEXT_LENGTH: Final = 200
 """Characters of an error's text in a warning."""
-JOIN_SECONDS: Final = 1.0
-"""Load processes join a test within so many seconds of each other, and leave it within as many."""
 
 
 def doubts(run: Run, percentiles: Iterable[float] = ()) -> list[Doubt]:
@@ -111,46 +109,6 @@ def _incomplete(run: Run) -> list[Doubt]:
             )
         )
     return found
-
-
-def _lost_workers(run: Run) -> list[Doubt]:
-    workers = run.manifest.workers
-    lost = [worker for worker in workers if worker.lost]
-    if not lost:
-        return []
-    total, of_lost = (sum(worker.recorded or 0 for worker in some) for some in (workers, lost))
-    share = f"{of_lost / total:.0%} of the samples come from it" if total else "it had recorded nothing"
-    names = ", ".join(worker.title for worker in lost)
-    return [
-        Doubt(
-            "lost worker",
-            f"load process {names} ended before the run did; {share}",
-            "run it again, watching memory",
-        )
-    ]
-
-
-def _partly_there(run: Run) -> list[Doubt]:
-    """Load processes that came after the others, left before them, or sent nothing, for the load that was planned."""
-    workers, stopped = run.manifest.workers, run.manifest.stopped or 0.0
-    found = [
-        f"load process {worker.title} left {worker.left:.1f} s after the start, {stopped - worker.left:.1f} s "
-        "before the end"
-        for worker in workers
-        if worker.left is not None and stopped - worker.left > JOIN_SECONDS
-    ]
-    joined = [worker.joined or 0.0 for worker in workers]
-    begun = max(min(joined, default=0.0) + JOIN_SECONDS, run.steady.seconds[0] if run.tallies else 0.0)
-    found += [
-        f"load process {worker.title} joined {at:.1f} s after the start"
-        for worker, at in zip(workers, joined, strict=True)
-        if at > begun
-    ]
-    idle = run.manifest.load.idle_processes
-    if idle:
-        found.append(f"{idle} load processes were connected and sent nothing")
-    remedy = "start all load processes before the load and end them after it (--expect-workers); run it again"
-    return [Doubt("load processes", text, remedy) for text in found]
 
 
 def _warm_up(run: Run) -> list[Doubt]:
@@ -278,8 +236,7 @@ CHECKS: Final[tuple[Callable[[Run], list[Doubt]], ...]] = (
     _altered,
     _empty,
     _incomplete,
-    _lost_workers,
-    _partly_there,
+    *attendance.CHECKS,
     *client.CHECKS,
     _warm_up,
     _unsteady,

@@ -39,6 +39,7 @@ KNOWN: Final = frozenset(
         "unpaired trials",
         "unreadable",
         "unsteady",
+        "users",
         "version change",
         "warm-up",
         "wrong answers",

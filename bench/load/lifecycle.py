@@ -345,20 +345,22 @@ class FirstProcess:
         self._measured = self._measured or writer.measured
         counts = total(workers)
         conductor, self.conductor = self.conductor, None
-        arrivals: dict[str, Any] = {"arrivals": conductor.described()} if conductor else {}
+        ends: dict[str, Any] = {"arrivals": conductor.described()} if conductor else {}
         if self._counted is not None:
             writer.update(server_counters=self._counted.after())
         arm, self.arm = self.arm, None
         if arm is not None:
-            arm.finish(self._stopped, arrivals)
-        took_part = {**writer.manifest["load"], "processes": len(workers)}
-        if self.workers is not None and (idle_ones := self.workers.idle()):
-            took_part["idle_processes"] = idle_ones
+            arm.finish(self._stopped, ends)
+        took_part = self.workers.took_part() if self.workers else {"processes": 1}
         if self.workers is not None and (doubts := self.workers.guard.doubts()):
-            arrivals["doubts"] = doubts
-        arrivals["wrong_answers"] = wrong
+            ends["doubts"] = doubts
+        ends["wrong_answers"] = wrong
         if not writer.finish(
-            workers=workers, counts=counts, **arrivals, stopped=self._stopped, load=took_part
+            workers=workers,
+            counts=counts,
+            **ends,
+            stopped=self._stopped,
+            load={**writer.manifest["load"], **took_part},
         ):
             return
         log.info("%s: %s", writer.path, verdict.counted(counts))

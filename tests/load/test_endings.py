@@ -117,6 +117,48 @@ def test_a_worker_that_leaves_in_order_before_the_end_is_reported(
     assert "load processes" in {doubt["check"] for doubt in run.manifest.raw["doubts"]}
 
 
+KILLED = """
+import os, signal
+from locust import events
+from locust.runners import WorkerRunner
+from scenarios.mnist import Mnist
+
+@events.init.add_listener
+def choose(environment, runner, **_):
+    if not isinstance(runner, WorkerRunner):
+        return
+    try:
+        os.mkdir("PLACE")
+    except FileExistsError:
+        return
+    if "WHEN" == "init":
+        os.kill(os.getpid(), signal.SIGKILL)
+    environment.events.test_start.add_listener(lambda **_: os.kill(os.getpid(), signal.SIGKILL))
+"""
+
+
+def killed(tmp_path: Path, when: str) -> str:
+    """A scenario of which one worker is killed at an event of Locust's."""
+    path = tmp_path / "killed.py"
+    path.write_text(KILLED.replace("PLACE", str(tmp_path / "chosen")).replace("WHEN", when))
+    return str(path)
+
+
+def test_a_worker_that_is_killed_before_its_hello_is_missed_and_so_are_its_users(
+    server: server_process.Server, tmp_path: Path
+) -> None:
+    load = ["--host", server.address, "-u", "4", "-r", "4", "-t", "6s", "--processes", "2"]
+    done = locust(tmp_path / "results", *load, scenario=killed(tmp_path, "test_start"))
+    run = done.run()
+    assert [worker["lost"] for worker in run.manifest["workers"]] == [False, True], done.output
+    observed = [row["planned_users"] for row in run.telemetry if row["source"] == "load"]
+    assert set(observed) == {4}
+    doubts = {doubt["check"]: doubt["reason"] for doubt in run.manifest["doubts"]}
+    assert "load process 1 ended before the run did" in doubts["lost worker"]
+    assert "4 users were planned and 2 ran" in doubts["users"]
+    assert "Traceback" not in done.output
+
+
 PARENT = """
 import os, sys, time
 from bench.load import parent

@@ -194,8 +194,10 @@ def test_possible_reports_are_taken_without_a_word(site: Site) -> None:
     site.say("bench-drained", COUNTS)
     assert site.kept == [(0, 3)]
     assert site.observed == [{"source": "worker 0", "cpu_seconds": 1.0}]
-    (worker,) = site.workers.finish()
+    worker, quiet = site.workers.finish()
     assert (worker["sent"], worker["recorded"], worker["lost"]) == (3, 3, False)
+    assert (quiet["id"], quiet["lost"]) == ("quiet", True), "it got users, and has not even said hello"
+    assert site.workers.took_part() == {"processes": 2, "planned_processes": 2}
     assert site.reasons() == []
 
 

@@ -52,6 +52,8 @@ class Workers:
         self._deadline = 0.0
         self._awaiting = self._hurried = self._draining = False
         self._changed = Event()
+        self._planned: list[str] = []
+        """Workers that are to take part from the beginning."""
         self._absent: set[str] = set()
         """Workers that were there when the test began and have not told of their users yet."""
         self._late: set[str] = set()
@@ -88,7 +90,8 @@ class Workers:
         self.guard.begin()
         self._names = names
         self._deadline, self._hurried, self._draining = deadline, False, False
-        self._absent = set(self.runner.clients)
+        self._planned = [client for client in self.runner.clients if self._connected(client)]
+        self._absent = set(self._planned)
         self._origin, self._keep, self._refused, self._observe = origin, keep, refused, observe
 
     def arriving(self) -> Counts:
@@ -149,11 +152,20 @@ class Workers:
         self._last_words_within(LEAVING_SECONDS, only_connected=False)
         self._awaiting = False
         self._keep = None
+        for client in self._planned:
+            if client not in self._known:  # it has not even said hello
+                self._known[client] = KnownWorker(len(self._known))
         return [known.described(client) for client, known in self._known.items()]
 
-    def idle(self) -> int:
-        """Load processes that are connected and have taken no part in the test, such as one that came too late."""
-        return sum(client not in self._known for client in self.runner.clients)
+    def took_part(self) -> dict[str, int]:
+        """How many load processes took part in the test, and how many were to.
+
+        idle_processes: those that are connected and did not, such as one that came too late.
+        """
+        expected = getattr(self.environment.parsed_options, "expect_workers", None) or 0
+        found = {"processes": len(self._known), "planned_processes": max(expected, len(self._planned))}
+        idle_ones = sum(client not in self._known for client in self.runner.clients)
+        return found | ({"idle_processes": idle_ones} if idle_ones else {})
 
     def choices(self) -> Choices | None:
         """Which classes the answers to all workers gave; None where they are not kept."""
