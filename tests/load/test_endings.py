@@ -150,10 +150,10 @@ def test_a_worker_that_is_killed_before_its_hello_is_missed_and_so_are_its_users
     load = ["--host", server.address, "-u", "4", "-r", "4", "-t", "6s", "--processes", "2"]
     done = locust(tmp_path / "results", *load, scenario=killed(tmp_path, "test_start"))
     run = done.run()
-    assert [worker["lost"] for worker in run.manifest["workers"]] == [False, True], done.output
+    assert [worker.lost for worker in run.manifest.workers] == [False, True], done.output
     observed = [row["planned_users"] for row in run.telemetry if row["source"] == "load"]
     assert set(observed) == {4}
-    doubts = {doubt["check"]: doubt["reason"] for doubt in run.manifest["doubts"]}
+    doubts = {doubt.check: doubt.reason for doubt in run.manifest.doubts}
     assert "load process 1 ended before the run did" in doubts["lost worker"]
     assert "4 users were planned and 2 ran" in doubts["users"]
     assert "Traceback" not in done.output
