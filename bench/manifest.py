@@ -74,6 +74,8 @@ class Target(Part):
     kind: Name | None = None
     build: Name | None = None
     pid: Integer | None = None
+    started: Amount | None = None
+    """When its process began, in Unix time."""
     model: Text | None = None
     version: Integer | None = None
     version_asked: Integer | None = None
@@ -249,6 +251,8 @@ class CounterPage(Part):
     runtime_seconds: Counter
     queue_count: Counter
     queue_seconds: Counter
+    started: Counter | None = None
+    """No counter: when the process began, in Unix time, where the page tells it."""
 
 
 class ServerCounters(Part):

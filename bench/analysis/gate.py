@@ -35,9 +35,12 @@ class LimitsFile:
     """Share of a cell's trials that may have failed."""
 
     @classmethod
-    def read(cls, path: Path) -> "LimitsFile":
-        """Raises BenchError for a file without a limit, or with one that is wrong."""
-        said, bounds = read_limits(path)
+    def read(cls, path: Path, answered_within: float | None = None) -> "LimitsFile":
+        """Raises BenchError for a file without a limit, or with one that is wrong.
+
+        answered_within: seconds within which goodput wants an answer, where the file does not say it.
+        """
+        said, bounds = read_limits(path, answered_within)
         if not bounds:
             raise BenchError(f"{path}: no limit in it; such as: [limits] p99_ms = 25")
         check_accepted(said.accept, f"{path}: accept")

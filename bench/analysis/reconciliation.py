@@ -20,9 +20,9 @@ latency; from 2 % on that is a doubt, which names the two.
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from itertools import pairwise
 from typing import Final, NamedTuple
 
+from bench.analysis import restarts
 from bench.analysis.doubt import Doubt
 from bench.chunk import Key
 from bench.run import Run
@@ -154,16 +154,18 @@ def _counted(run: Run) -> Callable[[Key], bool]:
 
 def check(run: Run) -> list[Doubt]:
     """Doubts where the two sides disagree. Raises BenchError where the run's files are damaged."""
-    if run.manifest.server_counters is None or not run.finished:
+    if not run.finished:
         return []
     growth = _growth(run)
+    answered = 0 if growth is None else run.within(*run.seconds).histogram("latency", _counted(run)).count
+    anew = restarts.check(run, growth, answered)
+    if anew is not None:
+        return [anew]
+    if run.manifest.server_counters is None:
+        return []
     if growth is None:
         text = "the server did not tell its counters after the run"
         return [Doubt("not reconciled", text, "see its log: it may have ended or be stuck")]
-    fallen = [name for name, value in growth.items() if value < 0]
-    if fallen:
-        text = f"the server's counters fell during the run ({', '.join(fallen)}): it was started anew"
-        return [Doubt("restarted", text, "run it again undisturbed")]
     return [*_counts(run, growth), *_containments(run, growth)]
 
 
@@ -175,15 +177,9 @@ def _counts(run: Run, growth: Mapping[str, float]) -> Iterator[Doubt]:
     # what was sent and not waited for may have been answered all the same, as may what was sent once more
     more = sum(outcomes.get(outcome, 0) for outcome in GIVEN_UP) + _retries(run)
     if ok < answered:
-        signs = _signs_of_a_restart(run, outcomes)
         text = f"{answered:,} requests were answered OK, the server counts only {ok:,}"
-        if signs:
-            yield Doubt(
-                "restarted", f"{text}: it was started anew ({'; '.join(signs)})", "run it again undisturbed"
-            )
-        else:
-            remedy = "see its log for a start during the run, and that no proxy or other server answers"
-            yield Doubt("not reconciled", text, remedy)
+        remedy = "see its log for a start during the run, and that no proxy or other server answers"
+        yield Doubt("not reconciled", text, remedy)
     elif ok > answered + more:
         given_up = f" and {more:,} given up or sent again" if more else ""
         text = f"{answered:,} requests were answered OK{given_up}, the server counts {ok:,}"
@@ -205,22 +201,6 @@ def _outcomes(run: Run) -> dict[str, int]:
 
 def _retries(run: Run) -> int:
     return run.manifest.counts.retries or 0
-
-
-def _signs_of_a_restart(run: Run, outcomes: Mapping[str, int]) -> list[str]:
-    """What speaks for it that the server ended and came back: its counters alone do not, where they began at 0."""
-    signs = []
-    if outcomes.get("UNAVAILABLE"):
-        signs.append(f"{outcomes['UNAVAILABLE']:,} requests found no server or lost it")
-    gone = [row for row in run.telemetry if row.get("source") == "server" and row.get("processes") == 0]
-    if gone:
-        signs.append(f"its process had ended at {float(gone[0].get('time') or 0):.1f} s")
-    counted = [
-        row["ok"] for row in run.telemetry if row.get("source") == "counters" and row.get("ok") is not None
-    ]
-    if any(after < before for before, after in pairwise(counted)):
-        signs.append("its counters fell while the load lasted")
-    return signs
 
 
 def _containments(run: Run, growth: Mapping[str, float]) -> Iterator[Doubt]:
@@ -257,4 +237,5 @@ def _growth(run: Run) -> dict[str, float] | None:
     if told is None or told.before is None or told.after is None:
         return None
     before, after = told.before.facts(), told.after.facts()
-    return {name: after[name] - value for name, value in before.items() if name in after}
+    counted = [name for name in before if name in after and name != restarts.STARTED]
+    return {name: after[name] - before[name] for name in counted}

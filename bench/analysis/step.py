@@ -4,7 +4,8 @@ Model: values = level + shift inside one stretch + AR(1) noise (x[t] = phi * x[t
 of the machine, in which neighbours resemble each other, does not count as a change. The statistic is the log
 likelihood ratio of the best stretch against no stretch, both with the phi that fits best (Prais-Winsten transform;
 Davis, Huang and Yao 1995, "Testing for a change in the parameter values and order of an autoregressive model", Annals of
-Statistics 23). Outliers are limited to their neighbourhood first: one wild run is no change. A stretch may reach to
+Statistics 23), less SECOND_CUT and DRIFTING: of all places and all phi that are tried, these give chance most, and a
+single sharp step least. Outliers are limited to their neighbourhood first: one wild run is no change. A stretch may reach to
 an end; one in the middle is a change that was mended.
 
 CHANCE is simulated (tests/benchmarks/history_errors.py --table) under the worse of phi = 0.7 and 0.9; with less
@@ -26,24 +27,28 @@ LARGEST: Final = 120
 LIMIT: Final = 3.0
 """A value is limited to so many robust standard deviations around the median of itself and its four neighbours."""
 PHI: Final = (0.0, 0.15, 0.3, 0.45, 0.6, 0.75, 0.9)
+SECOND_CUT: Final = 4.0
+"""By how much clearer a stretch in the middle has to be, which chance finds in more places than one to an end."""
+DRIFTING: Final = 4.0
+"""By how much clearer a stretch has to be for each 1 of phi beside it: what still drifts there may drift on its own."""
 
 PERMUTATIONS: Final = 199
 
 LEVELS: Final = (0.5, 0.1, 0.05, 0.01, 0.001)
 CHANCE: Final[dict[int, tuple[float, ...]]] = {
-    6: (2.23, 7.30, 9.37, 14.18, 21.39),
-    7: (3.45, 9.00, 11.08, 15.87, 22.84),
-    8: (4.44, 10.08, 12.09, 16.64, 23.48),
-    10: (6.12, 11.42, 13.24, 17.39, 23.66),
-    12: (7.23, 12.32, 14.20, 18.20, 24.48),
-    15: (8.24, 13.32, 15.24, 19.57, 25.27),
-    20: (9.39, 14.59, 16.45, 20.44, 25.96),
-    25: (10.09, 15.38, 17.19, 21.26, 26.90),
-    30: (10.57, 15.80, 17.76, 22.09, 26.87),
-    40: (11.38, 16.59, 18.51, 22.81, 28.50),
-    60: (12.56, 17.63, 19.49, 23.63, 28.72),
-    90: (13.72, 18.77, 20.49, 24.76, 31.07),
-    120: (14.56, 19.71, 21.52, 25.24, 29.96),
+    6: (2.21, 7.27, 9.36, 14.18, 21.39),
+    7: (3.37, 8.95, 11.02, 15.79, 22.84),
+    8: (4.24, 9.96, 11.99, 16.47, 23.44),
+    10: (5.18, 10.78, 12.60, 16.97, 22.97),
+    12: (5.74, 11.20, 13.03, 17.28, 23.73),
+    15: (5.98, 11.59, 13.46, 17.66, 23.08),
+    20: (6.33, 12.00, 14.07, 18.40, 23.84),
+    25: (6.33, 12.00, 13.98, 18.59, 24.48),
+    30: (6.33, 11.97, 13.97, 18.54, 24.02),
+    40: (6.41, 11.80, 13.78, 18.38, 25.43),
+    60: (6.66, 11.97, 13.82, 18.41, 23.54),
+    90: (7.15, 12.29, 14.16, 18.53, 24.93),
+    120: (7.70, 12.93, 14.79, 18.68, 24.00),
 }
 """Number of values -> statistic that chance exceeds with the probabilities LEVELS."""
 
@@ -121,8 +126,9 @@ def strongest_steps(series: Floats) -> tuple[Floats, NDArray[np.int64], NDArray[
         sums[:, 1:] = white.cumsum(axis=1)
         after = np.concatenate([white, np.zeros((number, 1))], axis=1)[:, last]
         explained = white[:, first] + (1 - phi) * (sums[:, last] - sums[:, first + 1]) - phi * after
+        scale = determinant * np.exp((DRIFTING * phi + SECOND_CUT * (last < count)) / count)
         np.minimum(
-            with_step, (residual[:, None] - explained * explained / shift_square) * determinant, out=with_step
+            with_step, (residual[:, None] - explained * explained / shift_square) * scale, out=with_step
         )
     best = with_step.argmin(axis=1)
     least = np.maximum(with_step[np.arange(number), best], 1e-12 * without)

@@ -7,7 +7,7 @@ from typing import Final, Generic, NamedTuple, TypeVar
 import click
 
 from bench import BenchError
-from bench.analysis.compare import Comparisons, compare_by
+from bench.analysis.compare import compare_by, compared_value
 from bench.analysis.comparison_table import summary
 from bench.analysis.sequential import LEAST, Look, Looks
 from bench.analysis.trials import read_trials
@@ -62,8 +62,27 @@ def run_blocks(
     )
 
 
-def compared(folder: Folder, part: str, look: Look, metrics: Iterable[str] = DECIDING) -> Seen[Comparisons]:
-    """The comparisons by a part of the cells, over where none is unknown."""
-    found = compare_by(read_trials(find_runs([folder.path])).trials, part, metrics=metrics, rate=look.rate)
-    over = all(each.verdict != "unknown" for each in found.changes)
-    return Seen(found, summary(found), over)
+class Undecided(NamedTuple):
+    """What the last look at an experiment left open."""
+
+    more: list[str]
+    """Metrics that further blocks may decide."""
+    never: list[str]
+    """What no further block decides, with the reason."""
+
+
+def compared(folder: Folder, part: str, look: Look, metrics: Iterable[str] = DECIDING) -> Seen[Undecided]:
+    """The comparisons by a part of the cells, over where further blocks decide nothing."""
+    trials = read_trials(find_runs([folder.path])).trials
+    measured = {str(compared_value(trial, part)) for trial in trials}
+    missing = sorted({str(getattr(trial.cell, part)) for trial in folder.trials} - measured)
+    if missing:
+        left = Undecided([], [f"{part} {name}: no trial of it was measured" for name in missing])
+        return Seen(left, "; ".join(left.never), True)
+    found = compare_by(trials, part, metrics=metrics, rate=look.rate)
+    unknown = [each for each in found.changes if each.verdict == "unknown"]
+    left = Undecided(
+        [each.metric.name for each in unknown if each.estimate is not None],
+        [f"{each.metric.name}: {each.reason}" for each in unknown if each.estimate is None],
+    )
+    return Seen(left, summary(found), not left.more)

@@ -11,14 +11,14 @@ from rich.text import Text
 from bench import BenchError
 from bench.analysis import comparison_table as told
 from bench.analysis import conditions
-from bench.analysis.compare import COMPARABLE, Comparison, Comparisons, compare_by, compared_value
+from bench.analysis.compare import COMPARABLE, JUDGED, Comparison, Comparisons, compare_by, compared_value
 from bench.analysis.compare import compare as compare_sides
 from bench.analysis.conditions import DECLARABLE
 from bench.analysis.metrics import METRICS
 from bench.analysis.ranking import pareto, ranking
 from bench.analysis.trials import Identity, Trial, Trials, read_trials
+from bench.cli.metric_options import goodput_option, metrics_to_judge
 from bench.cli.tables import hanging, show_table, warning
-from bench.config.reading import nearest
 from bench.jsonl import json_text
 from bench.run import find_runs
 
@@ -44,6 +44,7 @@ RANKED = ("inferences_per_second", "p99")
 @click.option(
     "--metric", "metrics", multiple=True, metavar="NAME", help="Judge only this; may be given again."
 )
+@goodput_option("Judge goodput too:")
 @click.option(
     "--tolerance", type=click.FloatRange(0), metavar="SHARE", help="Smaller changes are none (0.02: 2 %)."
 )
@@ -59,6 +60,7 @@ def compare(
     latest: bool,
     baseline: str | None,
     metrics: tuple[str, ...],
+    answered_within: float | None,
     tolerance: float | None,
     check: bool,
     as_json: bool,
@@ -75,15 +77,18 @@ def compare(
     if as_json and as_markdown:
         raise BenchError("--json and --markdown both print to standard output: give one of them")
     options: dict[str, Any] = {
-        "tolerances": dict.fromkeys(METRICS, tolerance) if tolerance is not None else {}
+        "tolerances": dict.fromkeys(METRICS, tolerance) if tolerance is not None else {},
+        "metrics": metrics_to_judge(metrics, JUDGED, answered_within),
     }
-    if metrics:
-        options["metrics"] = _known(metrics)
-    sides = [_read((path,), latest=latest) for path in paths] if len(paths) > 1 and not baseline else []
+    sides = (
+        [_read((path,), answered_within, latest=latest) for path in paths]
+        if len(paths) > 1 and not baseline
+        else []
+    )
     if by and not (sides and _is_baseline(sides, by)):
         if by[0] not in COMPARABLE:
             raise BenchError(f"--by {by[0]}: one set of runs is compared by {', '.join(COMPARABLE)}")
-        trials = _read(paths, latest=latest)
+        trials = _read(paths, answered_within, latest=latest)
         found = compare_by(trials.trials, by[0], baseline=baseline, also=by[1:], **options)
     else:
         found, trials = _sides(paths, sides, baseline, by, options)
@@ -96,23 +101,14 @@ def compare(
     return _code(found, trials) if check else 0
 
 
-def _known(metrics: tuple[str, ...]) -> tuple[str, ...]:
-    for name in metrics:
-        if name not in METRICS:
-            raise BenchError(
-                f"--metric {name}: unknown{nearest(name, METRICS)}; known are {', '.join(METRICS)}"
-            )
-    return metrics
-
-
 def _is_baseline(sides: list[Trials], by: tuple[str, ...]) -> bool:
     """Whether the first path is a side of its own: what it holds by the first part is in no other path."""
     first, *others = ({compared_value(trial, by[0]) for trial in side.trials} for side in sides)
     return by[0] not in COMPARABLE or not any(first & other for other in others)
 
 
-def _read(paths: tuple[Path, ...], *, latest: bool = False) -> Trials:
-    trials = read_trials(find_runs(paths))
+def _read(paths: tuple[Path, ...], answered_within: float | None, *, latest: bool) -> Trials:
+    trials = read_trials(find_runs(paths), answered_within)
     for word, text in trials.missing:
         click.echo(f"bench: {word}: {text}", err=True)
     if not trials.trials:

@@ -18,6 +18,7 @@ from bench.analysis.conditions import DECLARABLE, selected
 from bench.analysis.gate import Judgement, LimitsFile
 from bench.analysis.gate import gate as judge
 from bench.analysis.trials import Trials, read_trials
+from bench.cli.metric_options import goodput_option
 from bench.cli.tables import hanging, show_table, warning
 from bench.jsonl import json_text
 from bench.run import find_runs
@@ -90,6 +91,7 @@ ONLY_WITHOUT_RUN: Final = ("latest", "revision")
     show_default=True,
     help="With --run.",
 )
+@goodput_option("Where the limits file does not say it, limits of goodput are of the")
 @click.option(
     "--self-test", "testing", is_flag=True, help="Show how often verdicts are wrong, on recorded trials."
 )
@@ -108,6 +110,7 @@ def gate(
     budget: float,
     duet: bool,
     results: Path,
+    answered_within: float | None,
     testing: bool,
 ) -> int:
     """Check runs against limits. PATHS: run folders or folders of them, the trials of what is to be released.
@@ -132,12 +135,14 @@ def gate(
     if experiment is not None:
         if len(by) > 1:
             raise click.UsageError("--by: with --run one thing differs between the sides")
-        limits = LimitsFile.read(limits_file or _beside(experiment))
+        limits = LimitsFile.read(limits_file or _beside(experiment), answered_within)
         value = str(baseline_path) if baseline_path else None
         only = by[0] if by else None
         judged = _run(experiment, limits, by=only, baseline=value, budget=budget, results=results, duet=duet)
     else:
-        limits, judged = _judge_runs(paths, limits_file, baseline_path, by, latest=latest, revision=revision)
+        limits, judged = _judge_runs(
+            paths, limits_file, baseline_path, by, answered_within, latest=latest, revision=revision
+        )
     _write(judged, limits, junit=junit, markdown=markdown, as_json=as_json)
     _show(Console(file=sys.stdout, highlight=False), judged)
     if os.environ.get("GITHUB_ACTIONS") == "true":
@@ -183,6 +188,7 @@ def _judge_runs(
     limits_file: Path | None,
     baseline_path: Path | None,
     by: tuple[str, ...],
+    answered_within: float | None,
     *,
     latest: bool,
     revision: str | None,
@@ -193,7 +199,7 @@ def _judge_runs(
         reason = candidate.unreadable[0].reason if candidate.unreadable else f"{paths[0]}: no run in it"
         raise BenchError(reason)
     candidate = selected(candidate, latest=latest, revision=revision)
-    limits = LimitsFile.read(limits_file or _beside_the_scenario(candidate, paths))
+    limits = LimitsFile.read(limits_file or _beside_the_scenario(candidate, paths), answered_within)
     baseline = _baseline(baseline_path) if limits.relative or baseline_path else None
     if baseline is None and by:
         raise click.UsageError(f"--by {by[0]}: there is no baseline; name one with --baseline")

@@ -15,8 +15,8 @@ from bench.analysis.history import history as find_changes
 from bench.analysis.metrics import METRICS
 from bench.analysis.step import FEWEST
 from bench.analysis.trials import Trials, read_trials
+from bench.cli.metric_options import goodput_option, metrics_to_judge
 from bench.cli.tables import hanging
-from bench.config.reading import nearest
 from bench.jsonl import json_text
 from bench.run import find_runs
 from bench.wording import counted
@@ -35,23 +35,27 @@ WATCHED = ("p50", "p99", "requests_per_second", "error_share", "accuracy", "cpu_
     callback=lambda _context, _parameter, text: None if text is None else _share(text),
     help='Report changes above this size, such as "5%"; default: the tolerance of each metric (2 % for p50).',
 )
+@goodput_option("Look at goodput too:")
 @click.option("--json", "as_json", is_flag=True, help="Print the changes as JSON.")
-def history(*, paths: tuple[Path, ...], metrics: tuple[str, ...], least: float | None, as_json: bool) -> int:
+def history(
+    *,
+    paths: tuple[Path, ...],
+    metrics: tuple[str, ...],
+    least: float | None,
+    answered_within: float | None,
+    as_json: bool,
+) -> int:
     """Find the runs with which a metric changed, over runs of the same thing in the order of time.
 
     PATHS: run folders, or folders of them. The trials of one experiment count as one point.
     """
-    for name in metrics:
-        if name not in METRICS:
-            raise BenchError(
-                f"--metric {name}: unknown{nearest(name, METRICS)}; known are {', '.join(METRICS)}"
-            )
-    trials = read_trials(find_runs(paths))
+    judged = metrics_to_judge(metrics, WATCHED, answered_within)
+    trials = read_trials(find_runs(paths), answered_within)
     for word, text in trials.missing:
         click.echo(f"bench: {word}: {text}", err=True)
     if not trials.trials:
         raise BenchError(f"{', '.join(map(str, paths))}: no run in it; name a folder of runs")
-    found = find_changes(trials.by_identity(), metrics or WATCHED, least=least)
+    found = find_changes(trials.by_identity(), judged, least=least)
     if as_json:
         click.echo(json_text([_plain(point) for point in found]))
     else:

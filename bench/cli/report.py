@@ -12,6 +12,7 @@ from bench.analysis.report import report as read_report
 from bench.analysis.split_table import split_table
 from bench.analysis.summary import summary
 from bench.analysis.table import as_csv, markdown
+from bench.cli.metric_options import goodput_option
 from bench.cli.tables import show_report, show_table
 from bench.jsonl import json_text
 from bench.run import find_runs
@@ -28,12 +29,7 @@ from bench.run import find_runs
 @click.option("--json", "as_json", is_flag=True, help="Print every number as JSON, durations in seconds.")
 @click.option("--markdown", "as_markdown", is_flag=True, help="Print the table as Markdown.")
 @click.option("--csv", "as_table", is_flag=True, help="Print every number as CSV, durations in seconds.")
-@click.option(
-    "--goodput-ms",
-    type=click.FloatRange(0, min_open=True),
-    metavar="X",
-    help="Show goodput too: share and rate of the requests answered rightly within X milliseconds.",
-)
+@goodput_option("Show goodput too:")
 def report(
     *,
     paths: tuple[Path, ...],
@@ -41,7 +37,7 @@ def report(
     as_json: bool,
     as_markdown: bool,
     as_table: bool,
-    goodput_ms: float | None,
+    answered_within: float | None,
 ) -> int:
     """Show what runs measured. PATHS: run folders, or folders of them (default: results).
 
@@ -51,7 +47,7 @@ def report(
     """
     if as_json + as_markdown + as_table > 1:
         raise BenchError("--json, --markdown and --csv each print to standard output: give one of them")
-    found = read_report(find_runs(paths), None if goodput_ms is None else goodput_ms / 1e3)
+    found = read_report(find_runs(paths), answered_within)
     _refuse_nothing(found, paths)
     if html is not None:
         from bench.analysis.page import write_page

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench import BenchError
-from bench.cli.blocks import MOST_BLOCKS, compared, run_blocks
+from bench.cli.blocks import MOST_BLOCKS, Undecided, compared, run_blocks
 from bench.cli.run_display import Lines, Screen, duration
 from bench.config.servers import Remote
 from bench.experiment.beginning import Prepared, begin, prepare, resume
@@ -28,7 +28,7 @@ from bench.launch.remote import described
 from bench.wording import counted
 
 NOT_ALL = 3
-"""Exit code where trials failed: what is there does not decide what was asked."""
+"""Exit code where trials failed, or --until-decided ends undecided: what is there does not decide what was asked."""
 DECIDED_BY = ("server", "version", "model", "batch")
 """What `--until-decided` compares: the first of these that differs."""
 BAD_INPUT = 2
@@ -88,7 +88,7 @@ def run(
 
     EXPERIMENT is a TOML file, or with --resume the folder of one that was begun. Each trial is a Locust run in a
     fresh process; all lie in one folder below --results, which `bench report` reads. Exit code 0, or 3 where a trial
-    failed; 130 after Ctrl-C, which --resume goes on from.
+    failed or --until-decided did not decide; 130 after Ctrl-C, which --resume goes on from.
 
     \b
     bench run scenarios/experiments/batch_sizes.toml --dry-run
@@ -148,6 +148,7 @@ def _run(
         click.echo(line, err=True)
     console = Console(stderr=True, highlight=False)
     servers = {server.name: server for server in prepared.servers}
+    undecided = Undecided([], [])
     with folder.locked() as lock, _ended_in_order():
         folder.tidy()
         before = folder.ended()
@@ -163,14 +164,18 @@ def _run(
             runner = Runner(prepared.study, servers, folder, generator, display)
             try:
                 if part is not None:
-                    run_blocks(runner, lock, None, lambda look: compared(folder, part, look))
+                    undecided = run_blocks(runner, lock, None, lambda look: compared(folder, part, look))
                 else:
                     runner.run(lock, again=lambda ended: retry and ended.outcome == "failed")
             except KeyboardInterrupt:
                 folder.tidy()  # reports would take what was broken off for a trial
                 click.echo(f"bench: interrupted; go on with: bench run {folder.path} --resume", err=True)
                 return INTERRUPTED
-    return _conclude(folder)
+    for text in [f"{', '.join(undecided.more)}: more trials would be needed"] if undecided.more else []:
+        click.echo(f"not decided: {text}", err=True)
+    for text in undecided.never:
+        click.echo(f"cannot be decided: {text}", err=True)
+    return _conclude(folder) or (NOT_ALL if undecided.more or undecided.never else 0)
 
 
 def _conclude(folder: Folder) -> int:

@@ -129,18 +129,21 @@ class Bound(NamedTuple):
     """Seconds within which goodput wants an answer."""
 
 
-def read_limits(path: Path) -> tuple[Limits, list[Bound]]:
-    """The file, and all its limits in order. Raises BenchError naming the key that is wrong."""
+def read_limits(path: Path, within: float | None = None) -> tuple[Limits, list[Bound]]:
+    """The file, and all its limits in order; within: seconds for goodput where the file does not say it.
+
+    Raises BenchError naming the key that is wrong.
+    """
     limits = checked(Limits, read_toml(path), path)
     tables: list[tuple[str, Bounds]] = [("", limits)]
     tables += [(f"cells[{number}].", table) for number, table in enumerate(limits.cells)]
     found = []
     for prefix, table in tables:
         bound_ms = limits.goodput_ms if table.goodput_ms is None else table.goodput_ms
-        within = None if bound_ms is None else bound_ms / 1e3
+        of_table = within if bound_ms is None else bound_ms / 1e3
         for kind in ("limits", "worse_than_baseline"):
             for name, value in getattr(table, kind).items():
                 relative = kind == "worse_than_baseline"
                 number, dotted = _number(value, name), f"{prefix}{kind}.{name}"
-                found.append(Bound(table, name, number, relative, dotted, isinstance(value, str), within))
+                found.append(Bound(table, name, number, relative, dotted, isinstance(value, str), of_table))
     return limits, found

@@ -35,11 +35,16 @@ _OF_SERVER: Final = {
 }
 
 
+_STARTED: Final = re.compile(r"^process_start_time_seconds(?:\{[^}]*\})? (\S+)$", re.MULTILINE)
+"""What Prometheus' client libraries export; TensorFlow Serving does not, a proxy or exporter beside it may."""
+
+
 def fetch(url: str, model: str, seconds: float = SECONDS) -> Values:
     """The counters of a model's Predict calls over gRPC, as they stand now.
 
     `ok` and `failed` requests, `request_`, `runtime_` and `queue_` `seconds` and `count`, `other_count` for calls that
-    were answered otherwise (REST, Classify), `batches`; 0 for what has not been counted yet. Raises BenchError where
+    were answered otherwise (REST, Classify), `batches`; `started`, the instant (Unix time) at which the process began,
+    where the page tells it; 0 for what has not been counted yet. Raises BenchError where
     the page cannot be had.
     """
     if not url.startswith(("http://", "https://")):
@@ -70,7 +75,11 @@ def counters(page: str, model: str) -> Values:
             values[_OF_MODEL[name]] += number
         elif name == "request_latency_count" and labels.get("model_name") == model:
             values["other_count"] += number
-    return {name: value / 1e6 if name.endswith("_seconds") else value for name, value in values.items()}
+    told: Values = {
+        name: value / 1e6 if name.endswith("_seconds") else value for name, value in values.items()
+    }
+    started = _STARTED.search(page)
+    return told if started is None else told | {"started": float(started[1])}
 
 
 def _is_predict(labels: dict[str, str], model: str) -> bool:

@@ -12,6 +12,7 @@ from locust import User
 
 from bench.load import ceiling, machine
 from bench.load.options import Options
+from bench.load.server_side import started_at
 from bench.load.sources import Source, open_schedules
 from bench.load.target import Target
 from bench.payload import Pool
@@ -33,6 +34,7 @@ def describe(
             "address": target.address,
             "kind": target.kind,
             "pid": target.pid,
+            "started": started_at(target.pid),
             "model": shared(each.model for each in specs),
             "version": target.version if asked is None or asked.version is None else asked.version,
             "version_asked": None if asked is None else asked.version,

@@ -22,6 +22,14 @@ def watched_pid(options: Options) -> int | None:
     return pid
 
 
+def started_at(pid: int | None) -> float | None:
+    """When a process of this machine began, in Unix time; None of none, or one that has ended."""
+    try:
+        return None if pid is None else psutil.Process(pid).create_time()
+    except psutil.Error:
+        return None
+
+
 def beside(options: Options) -> list[Probe]:
     """The probes for what the options name of the server. Raises BenchError where Docker does not know it."""
     watched = options.watched

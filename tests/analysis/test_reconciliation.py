@@ -232,7 +232,7 @@ SUM = "(means): the parts of the latency add up to"
             OFF,
             [f"the server says that a request waits 5 ms, waiting and the model take 3 ms {SUM} 120% of it"],
         ),
-        ({"ok": -5}, "restarted", ["the server's counters fell during the run (ok): it was started anew"]),
+        ({"ok": -5}, "restarted", ["the server ended, or was started anew: its counters fell (ok)"]),
         ({}, OFF, ["the server did not tell its counters after the run"]),
     ],
 )

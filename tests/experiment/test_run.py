@@ -1,5 +1,6 @@
 """Experiments from beginning to end: what is measured, what fails, what a kill leaves and --resume makes of it."""
 
+import itertools
 import json
 import os
 import random
@@ -13,6 +14,8 @@ import pytest
 
 from bench import BenchError
 from bench.analysis.reconciliation import check, split
+from bench.analysis.sequential import Look
+from bench.cli.blocks import compared
 from bench.experiment.folder import Folder
 from bench.journal import Ended
 from bench.run import Run
@@ -25,6 +28,8 @@ from tests.experiment.experiments import (
     processes_with,
     write,
 )
+from tests.recorded import requests, seconds
+from tests.recorded import write as recorded
 
 KILLS = int(os.environ.get("EXPERIMENT_KILLS", "2"))
 """In each run of the tests; the instants are random, with a fixed seed. EXPERIMENT_KILLS=20 takes two minutes."""
@@ -235,3 +240,58 @@ def test_what_nothing_differs_in_cannot_be_decided(tmp_path: Path) -> None:
     assert refused.returncode == 2
     assert "none of them differs" in refused.stderr
     assert not (tmp_path / "results").exists()
+
+
+def test_blocks_are_added_until_it_is_decided(tmp_path: Path) -> None:
+    """A real one, of two looks at the most; how sure they are depends on the machine, what follows from it does not."""
+    done = bench_run(write(tmp_path), "--until-decided", "--duet", "--trials", "2")
+    assert "after 2 blocks: " in done.stderr, done.stderr
+    assert "4 of 4 trials measured" in done.stderr
+    open_ = "not decided: " in done.stderr or "cannot be decided: " in done.stderr
+    assert done.returncode == (3 if open_ else 0), done.stderr
+    assert ("unknown" in done.stderr) == open_
+
+
+def planned(root: Path, blocks: int, **of_server: float) -> Folder:
+    """An experiment with runs of two servers: by server the median service time, 0 where none was measured; of `few` requests."""
+    plan = []
+    for number, (block, server) in enumerate(itertools.product(range(1, blocks + 1), of_server), 1):
+        cell = {
+            "server": server,
+            "build": server,
+            "model": "mnist",
+            "version": 1,
+            "batch": 1,
+            "load": "2 users",
+        }
+        plan.append({"block": block, "number": number, "seed": 1, "cell": cell})
+        if of_server[server]:
+            count = 400 if server == "few" and block == 2 else 1000
+            rows = requests(number, count=count, rate=1000, service=of_server[server])
+            said = {"name": "one", "cell": cell, "block": block, "trial": number}
+            recorded(root, seconds(rows), experiment=said)
+    root.mkdir(exist_ok=True)
+    described = {"schema": 1, "plan": plan, "scenario": "mnist"}
+    (root / "experiment.json").write_text(json.dumps(described))
+    return Folder(root, described)
+
+
+@pytest.mark.parametrize(
+    ("of_server", "more", "never"),
+    [
+        ({"quick": 0.002, "slow": 0.004}, [], []),
+        ({"quick": 0.002, "alike": 0.00201}, ["p99"], []),
+        ({"quick": 0.002, "few": 0.004}, [], ["p99: not measured in 1 of 4 trials of the baseline"]),
+        ({"quick": 0.002, "broken": 0.0}, [], ["server broken: no trial of it was measured"]),
+    ],
+)
+def test_what_no_further_block_can_decide_is_not_waited_for(
+    tmp_path: Path, of_server: dict[str, float], more: list[str], never: list[str]
+) -> None:
+    folder = planned(tmp_path / "one", 4, **of_server)
+    seen = compared(folder, "server", Look(4, 0.01), ("p50", "p99"))
+    assert set(more) <= set(seen.judged.more)
+    assert [text.startswith(begin) for text, begin in zip(seen.judged.never, never, strict=True)] == [
+        True
+    ] * len(never)
+    assert seen.over == (not more)
