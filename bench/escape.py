@@ -6,20 +6,21 @@ log, a formula of a spreadsheet, a link or a mention in Markdown.
 """
 
 import re
-import unicodedata
 from typing import Any, Final
 
 _SHORT: Final = {"\t": r"\t", "\n": r"\n", "\r": r"\r"}
-_HIDDEN: Final = frozenset({"Cc", "Cs", "Zl", "Zp"})
-"""Unicode's categories of what is no visible text; of Cf only what follows is, since scripts need the rest."""
-_REORDERING: Final = frozenset(
-    map(chr, (0x61C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A)))
-)
+_CONTROLS: Final = r"\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff"
+"""Control characters, separators of lines and paragraphs, and halves of surrogate pairs, which no file can hold."""
+_REORDERING: Final = r"\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"
 """What makes a line read in another order than it is written ("Trojan Source", CVE-2021-42574)."""
-_INVISIBLE: Final = frozenset(map(chr, (0xAD, 0x200B, 0x2060, 0x2061, 0x2062, 0x2063, 0x2064, 0xFEFF)))
+_INVISIBLE: Final = r"\u00ad\u200b\u2060-\u2064\ufeff\ufffe\uffff"
+_HIDDEN: Final = re.compile(f"[{_CONTROLS}{_REORDERING}{_INVISIBLE}]")
+_HIDDEN_IN_LINES: Final = re.compile(rf"(?![\t\n])[{_CONTROLS}{_REORDERING}{_INVISIBLE}]")
 _COMMAND: Final = re.compile(r"^(\s*):(?=:)|#(?=#\[)", re.MULTILINE)
 """How lines begin, and where else in a line, that GitHub's runner takes for commands ("Workflow commands")."""
-_MARKDOWN: Final = re.compile(r"([\\`*_{}\[\]()<>|~$!&]|^[#+=-]|(?<=^\d)[.)])")
+_MARKDOWN: Final = re.compile(
+    r"([\\`*_\[\]<>|~$]|&(?=#?\w+;)|^[#+=-](?=[#+=\s-]*(?:\s|$))|(?<=^\d)[.)](?=\s|$))"
+)
 _JOINED: Final = re.compile(r"(?<=[@#])(?=\w)|(?<=://)|(?<=\bwww)(?=\.)|(?<=\bGH)(?=-\d)", re.IGNORECASE)
 """Where GitHub's Markdown makes a mention, a reference or a link of bare text."""
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
@@ -28,23 +29,16 @@ _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\u
 
 def one_line(text: str) -> str:
     """Text in one line that no terminal obeys: what is not to be seen stands as an escape, such as `\\x1b`."""
-    if text.isascii() and text.isprintable():
-        return text
-    return "".join(_shown(character) for character in text)
+    return _HIDDEN.sub(_shown, text)
 
 
 def lines(text: str) -> str:
     """The same for text of several lines, which may be indented by tabs."""
-    if text.isascii() and text.isprintable():
-        return text
-    return "".join(c if c in "\n\t" else _shown(c) for c in text)
+    return _HIDDEN_IN_LINES.sub(_shown, text)
 
 
-def _shown(character: str) -> str:
-    hidden = character in _REORDERING or character in _INVISIBLE or unicodedata.category(character) in _HIDDEN
-    if not hidden:
-        return character
-    return _SHORT.get(character) or character.encode("unicode_escape").decode("ascii")
+def _shown(found: re.Match[str]) -> str:
+    return _SHORT.get(found[0]) or found[0].encode("unicode_escape").decode("ascii")
 
 
 def ci_log(text: str) -> str:

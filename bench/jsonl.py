@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -54,7 +55,9 @@ def parse_json(raw: bytes | str) -> Any:
     except UnicodeDecodeError:
         raise ValueError("no text in UTF-8") from None
     _check_depth(value)
-    return value
+    lone = re.search(rb"\\ud[89a-f]", raw.encode() if isinstance(raw, str) else raw, re.IGNORECASE)
+    # half of a surrogate pair, as of a file's name that is no UTF-8: no output could take it
+    return json.loads(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace")) if lone else value
 
 
 def read_json(path: Path, most: int = LARGEST_DOCUMENT) -> Any:

@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Iterable
 from typing import Final
 
+from bench import escape
 from bench.analysis import attendance, client, reconciliation, wrong_answers
 from bench.analysis.cells import Cell, cells, population
 from bench.analysis.doubt import Doubt
@@ -200,7 +201,7 @@ def _cancelled(run: Run) -> list[Doubt]:
 
 def printable(text: str) -> str:
     """The beginning of a text from a run folder, which may be anybody's, in one line that no terminal obeys."""
-    line = "".join(c if c.isprintable() else " " for c in text)
+    line = escape.one_line(text)
     return line if len(line) <= TEXT_LENGTH else line[:TEXT_LENGTH] + "..."
 
 

@@ -4,12 +4,13 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
+from bench import escape
 from bench.analysis import quantities
 from bench.analysis.change import CONFIDENCE, Change
 from bench.analysis.compare import Comparison, Comparisons
 from bench.analysis.metric import Metric
 from bench.analysis.needed import Needed
-from bench.analysis.table import Column, Table, escaped
+from bench.analysis.table import Column, Table, rows_in_markdown
 from bench.analysis.trials import PARTS
 from bench.wording import counted
 
@@ -191,24 +192,23 @@ def plain_change(each: Change) -> dict[str, Any]:
 
 def markdown(found: Comparisons, missing: Sequence[tuple[str, str]] = ()) -> str:
     """Tables in GitHub's Markdown; missing: what gave no trial."""
-    parts = [f"**{escaped(summary(found))}**"]
+    parts = [f"**{escape.markdown(summary(found))}**"]
     for comparison in found.found:
-        drawn = changes_table(comparison)
-        head = "| " + " | ".join(column.title for column in drawn.columns) + " |"
-        rule = "|" + "|".join(" --- " if column.identity else " ---: " for column in drawn.columns) + "|"
-        rows = zip(*(column.texts for column in drawn.columns), strict=True)
-        lines = [head, rule, *("| " + " | ".join(map(escaped, row)) + " |" for row in rows)]
-        parts += [f"{escaped(comparison.title)}: {how(comparison)}", "\n".join(lines)]
+        table = rows_in_markdown(changes_table(comparison).columns)
+        parts += [f"{escape.markdown(comparison.title)}: {escape.markdown(how(comparison))}", table]
         if told := remarks(comparison):
-            parts.append("\n".join(f"- {escaped(text)}" for text in told))
+            parts.append("\n".join(f"- {escape.markdown(text)}" for text in told))
         if comparison.doubts:
-            parts.append("\n".join(f"- warning: {escaped(str(doubt))}" for doubt in comparison.doubts))
+            parts.append(
+                "\n".join(f"- warning: {escape.markdown(str(doubt))}" for doubt in comparison.doubts)
+            )
     if found.unmatched:
         parts.append(
             "\n".join(
-                f"- only the {side} measured {escaped(i.words(i._fields))}" for side, i in found.unmatched
+                f"- only the {side} measured {escape.markdown(i.words(i._fields))}"
+                for side, i in found.unmatched
             )
         )
     if missing:
-        parts.append("\n".join(f"- {word}: {escaped(text)}" for word, text in missing))
+        parts.append("\n".join(f"- {word}: {escape.markdown(text)}" for word, text in missing))
     return "\n\n".join(parts) + "\n"

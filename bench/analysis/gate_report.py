@@ -4,6 +4,7 @@ import math
 from typing import Any
 from xml.etree import ElementTree
 
+from bench import escape
 from bench.analysis.comparison_table import (
     FURTHEST,
     confidence_text,
@@ -17,7 +18,7 @@ from bench.analysis.failures import Failures
 from bench.analysis.finding import Finding
 from bench.analysis.gate import WORDS, Judgement, finite
 from bench.analysis.quantities import ABSENT, NOT_REACHED
-from bench.analysis.table import Column, Table, escaped
+from bench.analysis.table import Column, Table, rows_in_markdown
 from bench.analysis.trials import PARTS
 
 
@@ -164,16 +165,13 @@ def _plain(finding: Finding) -> dict[str, Any]:
 
 def markdown(judged: Judgement) -> str:
     """For a pull request's comment or a job's summary."""
-    drawn = judgement_table(judged)
-    head = "| " + " | ".join(column.title for column in drawn.columns) + " |"
-    rule = "|" + "|".join(" --- " if column.identity else " ---: " for column in drawn.columns) + "|"
-    rows = zip(*(column.texts for column in drawn.columns), strict=True)
-    parts = [f"**Gate {escaped(judged.verdict)}**"]
-    parts.append("\n".join([head, rule, *("| " + " | ".join(map(escaped, row)) + " |" for row in rows)]))
-    told = [f"- {'FAIL' if each.broken else 'failed'}: {escaped(each.text)}" for each in judged.failures]
-    told += [f"- warning: {escaped(str(doubt))}" for doubt in judged.doubts]
-    told += [f"- accepted warning: {escaped(str(doubt))}" for doubt in judged.accepted]
-    told += [f"- {escaped(text)}" for text in remarks(judged)]
+    parts = [f"**Gate {escape.markdown(judged.verdict)}**", rows_in_markdown(judgement_table(judged).columns)]
+    told = [
+        f"- {'FAIL' if each.broken else 'failed'}: {escape.markdown(each.text)}" for each in judged.failures
+    ]
+    told += [f"- warning: {escape.markdown(str(doubt))}" for doubt in judged.doubts]
+    told += [f"- accepted warning: {escape.markdown(str(doubt))}" for doubt in judged.accepted]
+    told += [f"- {escape.markdown(text)}" for text in remarks(judged)]
     if told:
         parts.append("\n".join(told))
     return "\n\n".join(parts) + "\n"
@@ -202,7 +200,8 @@ def junit(judged: Judgement, suite: str) -> str:
     root.set("failures", str(failed + sum(each.outcome == "BROKEN" for each in judged.findings)))
     root.set("errors", str(sum(each.outcome == "unknown" for each in judged.findings) + len(judged.doubts)))
     ElementTree.indent(root)
-    return '<?xml version="1.0" encoding="UTF-8"?>\n' + ElementTree.tostring(root, encoding="unicode") + "\n"
+    document = escape.xml(ElementTree.tostring(root, encoding="unicode"))
+    return f'<?xml version="1.0" encoding="UTF-8"?>\n{document}\n'
 
 
 def annotations(judged: Judgement) -> list[str]:
@@ -213,15 +212,14 @@ def annotations(judged: Judgement) -> list[str]:
             continue
         level = "error" if finding.outcome == "BROKEN" else "warning"
         text = f"{measured_text(finding)} measured, {allowed_text(finding)} allowed ({interval_text(finding)}); {finding.how}"
-        lines.append(_command(level, f"{WORDS[finding.outcome]}: {name(finding)} {cell}".strip(), text))
-    lines += [_command("error", "FAIL: failed trials", each.text) for each in judged.failures if each.broken]
-    return lines + [_command("warning", f"warning: {doubt.check}", str(doubt)) for doubt in judged.doubts]
-
-
-def _command(level: str, title: str, text: str) -> str:
-    def quoted(value: str, more: str = "") -> str:
-        for character in "%\r\n" + more:
-            value = value.replace(character, f"%{ord(character):02X}")
-        return value
-
-    return f"::{level} title={quoted(title, ':,')}::{quoted(text)}"
+        lines.append(
+            escape.ci_command(level, f"{WORDS[finding.outcome]}: {name(finding)} {cell}".strip(), text)
+        )
+    lines += [
+        escape.ci_command("error", "FAIL: failed trials", each.text)
+        for each in judged.failures
+        if each.broken
+    ]
+    return lines + [
+        escape.ci_command("warning", f"warning: {doubt.check}", str(doubt)) for doubt in judged.doubts
+    ]

@@ -13,7 +13,7 @@ from typing import Any, Final
 import jinja2
 from markupsafe import Markup
 
-from bench import BenchError, __version__
+from bench import BenchError, __version__, escape
 from bench.analysis import environment, quantities
 from bench.analysis.best import best_answers
 from bench.analysis.pictures import pictures
@@ -34,7 +34,7 @@ def write_page(path: Path, report: Report) -> None:
     """Write the page of a report. Raises BenchError where the file cannot be written."""
     page = render_page(report)
     try:
-        path.write_text(page, encoding="utf-8")
+        path.write_text(escape.lines(page), encoding="utf-8")
     except OSError as error:
         raise BenchError(f"--html {path}: {error.strerror}; name a file in a folder that exists") from error
 

@@ -17,8 +17,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import Colormap, ListedColormap
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
+from bench import escape
 from bench.analysis.population import Population
 from bench.analysis.quantities import duration, rate
 from bench.analysis.sample_size import samples_needed
@@ -94,12 +96,19 @@ def svg(picture: Picture) -> str:
     return f'{kept} role="img" aria-label="{html.escape(picture.caption)}">{body}'
 
 
+LONGEST: Final = 90
+"""Characters of a text in a picture: names may be anybody's, and longer ones leave no room to draw in."""
+
+
 def render(picture: Picture, kind: str, *, dpi: int = 200) -> bytes:
     """The picture as the bytes of an SVG, PNG or PDF file."""
     # the salt makes names inside an SVG differ between the pictures of one page, and equal whenever it is made
-    with mpl.rc_context(_STYLE | {"svg.hashsalt": picture.name}):
+    with mpl.rc_context(_STYLE | {"svg.hashsalt": picture.name, "text.parse_math": False}):
         figure = Figure(figsize=(WIDTH, picture.height))
         picture.draw(figure)
+        for text in figure.findobj(Text):
+            shown = escape.lines(text.get_text())
+            text.set_text(shown if len(shown) <= LONGEST else shown[:LONGEST] + "...")
         file = io.BytesIO()
         figure.savefig(
             file,

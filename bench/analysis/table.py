@@ -6,10 +6,11 @@ Terminal, Markdown, HTML and CSV show the same table; only how it is drawn diffe
 import csv
 import io
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from bench import escape
 from bench.analysis import quantities
 from bench.analysis.metric import GOODPUT, GOODPUT_RATE, PERCENTILES, label
 from bench.analysis.population import NOT_DETERMINED, NOT_REACHED, percent
@@ -236,7 +237,7 @@ def markdown(report: Report, together: Table | None = None, split: Table | None 
     parts += _in_markdown(table(report))
     parts += _in_markdown(split) if split is not None else []
     answered = [
-        f"- {escaped(f'{name}: ' if len(report.runs) > 1 else '')}{escaped(answer.text)}"
+        f"- {escape.markdown(f'{name}: ' if len(report.runs) > 1 else '')}{escape.markdown(answer.text)}"
         for name, run in zip(labels(report.runs), report.runs, strict=True)
         for answer in run.answers
     ]
@@ -244,10 +245,10 @@ def markdown(report: Report, together: Table | None = None, split: Table | None 
         parts.append("Answers:\n\n" + "\n".join(answered))
     doubtful = doubts_told(report)
     if doubtful:
-        lines = [f"- **{escaped(name)}**: {escaped(str(doubt))}" for name, doubt in doubtful]
+        lines = [f"- **{escape.markdown(name)}**: {escape.markdown(str(doubt))}" for name, doubt in doubtful]
         parts.append("Warnings:\n\n" + "\n".join(lines))
     if report.missing:
-        lines = [f"- **{word}**: {escaped(text)}" for word, text in report.missing]
+        lines = [f"- **{word}**: {escape.markdown(text)}" for word, text in report.missing]
         parts.append("Not measured:\n\n" + "\n".join(lines))
     return "\n\n".join(parts) + "\n"
 
@@ -256,21 +257,18 @@ def _in_markdown(drawn: Table) -> list[str]:
     """Paragraphs: what all rows share, the table, its notes."""
     parts = []
     if drawn.shared:
-        parts.append(" · ".join(f"{title} **{escaped(text)}**" for title, text in drawn.shared))
+        parts.append(" · ".join(f"{title} **{escape.markdown(text)}**" for title, text in drawn.shared))
     if drawn.columns[0].texts:
-        head = "| " + " | ".join(column.title for column in drawn.columns) + " |"
-        rule = "|" + "|".join(" --- " if column.identity else " ---: " for column in drawn.columns) + "|"
-        rows = zip(*(column.texts for column in drawn.columns), strict=True)
-        parts.append("\n".join([head, rule, *("| " + " | ".join(map(escaped, row)) + " |" for row in rows)]))
-    return parts + [escaped(note) for note in drawn.notes]
+        parts.append(rows_in_markdown(drawn.columns))
+    return parts + [escape.markdown(note) for note in drawn.notes]
 
 
-def escaped(text: str) -> str:
-    """Text as it is, in Markdown tables too."""
-    text = " ".join(text.split())
-    for character in "\\|<>`*_":
-        text = text.replace(character, "\\" + character)
-    return text
+def rows_in_markdown(columns: Sequence[Column]) -> str:
+    """A table in GitHub's Markdown."""
+    rule = "|" + "|".join(" --- " if column.identity else " ---: " for column in columns) + "|"
+    head = "| " + " | ".join(column.title for column in columns) + " |"
+    rows = zip(*(column.texts for column in columns), strict=True)
+    return "\n".join([head, rule, *("| " + " | ".join(map(escape.markdown, row)) + " |" for row in rows)])
 
 
 def as_csv(report: Report) -> str:
@@ -299,5 +297,5 @@ def as_csv(report: Report) -> str:
     )
     writer = csv.DictWriter(file, titles, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
-    writer.writerows(lines)
+    writer.writerows({title: escape.csv_cell(value) for title, value in line.items()} for line in lines)
     return file.getvalue()

@@ -11,6 +11,7 @@ import traceback
 from typing import Final
 
 from bench import BenchError
+from bench.escape import one_line
 
 CRASH: Final = 70
 
@@ -43,7 +44,7 @@ def main(arguments: list[str] | None = None) -> None:
             code = _guarded(arguments)
     except BenchError as error:  # of the output itself
         code = 2
-        _complain(f"bench: {error}")
+        _complain(one_line(f"bench: {error}"))
     except Exception:  # noqa: BLE001 - whatever it is has this code
         code = CRASH
         _complain(traceback.format_exc())
@@ -56,7 +57,7 @@ def _guarded(arguments: list[str] | None) -> int:
 
         return run(arguments)
     except BenchError as error:
-        _complain(f"bench: {error}")
+        _complain(one_line(f"bench: {error}"))
         return 2
     except KeyboardInterrupt:
         return 130

@@ -1,10 +1,8 @@
 """`bench baseline`: renew and show the runs that gates compare with."""
 
-import sys
 from pathlib import Path
 
 import click
-from rich.console import Console
 
 from bench import BenchError
 from bench import baseline as kept
@@ -15,7 +13,9 @@ from bench.analysis.gate import UNDECIDED
 from bench.analysis.intervals import LENDERS
 from bench.analysis.report import report
 from bench.analysis.trials import Identity, read_trials
+from bench.cli.output import note
 from bench.cli.tables import show_report
+from bench.cli.terminal import console
 from bench.run import find_runs
 
 _FOLDER = click.option(
@@ -69,7 +69,7 @@ def _take(paths: tuple[Path, ...], accept: tuple[str, ...], folder: Path, *, rep
     if new.unreadable:
         raise BenchError(new.unreadable[0].reason)
     if new.failed:
-        click.echo(f"bench: not taken: a trial failed: {new.failed[0]}", err=True)
+        note(f"not taken: a trial failed: {new.failed[0]}")
         return UNDECIDED
     if not new.trials or new.empty:
         named = new.empty[0] if new.empty else ", ".join(map(str, paths))
@@ -79,8 +79,8 @@ def _take(paths: tuple[Path, ...], accept: tuple[str, ...], folder: Path, *, rep
     doubts = [doubt for doubt in doubts_of(new.trials, "baseline") if doubt.check not in accept]
     if doubts:
         for doubt in doubts:
-            click.echo(f"bench: {doubt}", err=True)
-        click.echo(f"bench: not taken; to take it in spite of that: --accept '{doubts[0].check}'", err=True)
+            note(f"{doubt}")
+        note(f"not taken; to take it in spite of that: --accept '{doubts[0].check}'")
         return UNDECIDED
     cells = set(new.by_identity())
     old = read_trials(find_runs([folder])) if folder.is_dir() else read_trials([])
@@ -115,5 +115,5 @@ def show(folder: Path) -> int:
     found = report(find_runs([folder]))
     if not found.runs:
         raise BenchError(f"{folder}: no baseline; record one with: bench baseline set RUN")
-    show_report(Console(file=sys.stdout, highlight=False), found)
+    show_report(console(), found)
     return 0

@@ -1,6 +1,5 @@
 """`bench compare`: which is faster, by how much, with which confidence."""
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,9 @@ from bench.analysis.metrics import METRICS
 from bench.analysis.ranking import pareto, ranking
 from bench.analysis.trials import Identity, Trial, Trials, read_trials
 from bench.cli.metric_options import goodput_option, metrics_to_judge
+from bench.cli.output import note
 from bench.cli.tables import hanging, show_table, warning
+from bench.cli.terminal import console
 from bench.jsonl import json_text
 from bench.run import find_runs
 
@@ -97,7 +98,7 @@ def compare(
     elif as_markdown:
         click.echo(told.markdown(found, trials.missing), nl=False)
     else:
-        _show(Console(file=sys.stdout, highlight=False), found, trials)
+        _show(console(), found, trials)
     return _code(found, trials) if check else 0
 
 
@@ -110,14 +111,14 @@ def _is_baseline(sides: list[Trials], by: tuple[str, ...]) -> bool:
 def _read(paths: tuple[Path, ...], answered_within: float | None, *, latest: bool) -> Trials:
     trials = read_trials(find_runs(paths), answered_within)
     for word, text in trials.missing:
-        click.echo(f"bench: {word}: {text}", err=True)
+        note(f"{word}: {text}")
     if not trials.trials:
         raise BenchError(
             f"{', '.join(map(str, paths))}: no trial in it; name run folders, or a folder of them"
         )
     trials = conditions.selected(trials, latest=latest)
     for text in trials.left_out:
-        click.echo(f"bench: left out: {text}", err=True)
+        note(f"left out: {text}")
     return trials
 
 

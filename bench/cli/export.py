@@ -8,9 +8,9 @@ from typing import cast
 
 import click
 from click.core import ParameterSource
-from rich.console import Console
 from rich.progress import Progress
 
+from bench.cli.terminal import console
 from bench.export.applications import VGG16, Application, export_application
 from bench.export.digits import PAIR, Exported, Warmup, export_digits, export_pair
 from bench.export.networks import ARCHS, Arch, Recipe
@@ -153,11 +153,11 @@ def _steps(count: int) -> str:
 @contextlib.contextmanager
 def _bar() -> Iterator[Bar]:
     """Progress on stderr: a bar on a terminal, a line elsewhere."""
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+    screen = console(error=True)
+    with Progress(console=screen, transient=True, disable=not screen.is_terminal) as progress:
 
         def start(title: str, steps: int) -> Callable[[int], None]:
-            if not console.is_terminal:
+            if not screen.is_terminal:
                 click.echo(f"exporting {title}: {_steps(steps)} of training", err=True)
             task = progress.add_task(title, total=steps)
             return lambda done: progress.update(task, completed=done)

@@ -1,7 +1,6 @@
 """`bench gate`: check runs against limits, and end with a verdict for continuous integration."""
 
 import os
-import sys
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
@@ -19,7 +18,9 @@ from bench.analysis.gate import Judgement, LimitsFile
 from bench.analysis.gate import gate as judge
 from bench.analysis.trials import Trials, read_trials
 from bench.cli.metric_options import goodput_option
+from bench.cli.output import IN_GITHUB, command
 from bench.cli.tables import hanging, show_table, warning
+from bench.cli.terminal import console
 from bench.jsonl import json_text
 from bench.run import find_runs
 from bench.wording import counted
@@ -144,10 +145,10 @@ def gate(
             paths, limits_file, baseline_path, by, answered_within, latest=latest, revision=revision
         )
     _write(judged, limits, junit=junit, markdown=markdown, as_json=as_json)
-    _show(Console(file=sys.stdout, highlight=False), judged)
-    if os.environ.get("GITHUB_ACTIONS") == "true":
+    _show(console(), judged)
+    if os.environ.get(IN_GITHUB) == "true":
         for line in told.annotations(judged):
-            click.echo(line)
+            command(line)
     return judged.code
 
 

@@ -1,6 +1,5 @@
 """`bench history`: find the runs with which a metric changed."""
 
-import sys
 from pathlib import Path
 
 import click
@@ -16,7 +15,9 @@ from bench.analysis.metrics import METRICS
 from bench.analysis.step import FEWEST
 from bench.analysis.trials import Trials, read_trials
 from bench.cli.metric_options import goodput_option, metrics_to_judge
+from bench.cli.output import note
 from bench.cli.tables import hanging
+from bench.cli.terminal import console
 from bench.jsonl import json_text
 from bench.run import find_runs
 from bench.wording import counted
@@ -52,14 +53,14 @@ def history(
     judged = metrics_to_judge(metrics, WATCHED, answered_within)
     trials = read_trials(find_runs(paths), answered_within)
     for word, text in trials.missing:
-        click.echo(f"bench: {word}: {text}", err=True)
+        note(f"{word}: {text}")
     if not trials.trials:
         raise BenchError(f"{', '.join(map(str, paths))}: no run in it; name a folder of runs")
     found = find_changes(trials.by_identity(), judged, least=least)
     if as_json:
         click.echo(json_text([_plain(point) for point in found]))
     else:
-        _show(Console(file=sys.stdout, highlight=False), found, trials)
+        _show(console(), found, trials)
     return 0
 
 

@@ -1,13 +1,16 @@
-"""Standard streams whose closed pipes change no exit code."""
+"""Standard streams whose closed pipes change no exit code, and on which text of others commands nothing."""
 
 import contextlib
 import io
 import os
 import sys
 from collections.abc import Iterator
-from typing import TextIO
+from typing import Final, TextIO
 
-from bench import BenchError
+from bench import BenchError, escape
+
+IN_GITHUB: Final = "GITHUB_ACTIONS"
+"""GitHub's variable: `true` where its runner reads our output."""
 
 
 class _Pipe(io.RawIOBase):
@@ -45,7 +48,8 @@ def lasting_streams() -> Iterator[None]:
     Raises BenchError where standard output cannot be written for another reason, such as a full disk.
     """
     before = sys.stdout, sys.stderr
-    sys.stdout, sys.stderr = _lasting(sys.stdout, needed=True), _lasting(sys.stderr, needed=False)
+    sys.stdout = Printable(_lasting(sys.stdout, needed=True))
+    sys.stderr = Printable(_lasting(sys.stderr, needed=False))
     try:
         yield
         sys.stdout.flush()
@@ -66,4 +70,59 @@ def _lasting(stream: TextIO | None, *, needed: bool) -> TextIO:
     stream.flush()
     buffer = io.BufferedWriter(_Pipe(descriptor, needed=needed))  # type: ignore[type-var]
     # what is printed is not held back: in a log it stands in its order beside that of other processes
-    return io.TextIOWrapper(buffer, stream.encoding, stream.errors, line_buffering=True)
+    return io.TextIOWrapper(buffer, stream.encoding, "backslashreplace", line_buffering=True)
+
+
+class Printable(io.TextIOBase):
+    """Writes to another stream what no terminal and no CI log obeys, whoever the text is from."""
+
+    encoding, errors = "utf-8", "backslashreplace"  # as click looks for them
+
+    def __init__(self, stream: TextIO, *, styled: bool = False) -> None:
+        """styled: the text is escaped already, and has styles of a terminal in it."""
+        self._stream, self._styled, self._line = stream, styled, ""
+
+    def styled(self) -> "Printable":
+        """The same stream for text with styles."""
+        return Printable(self._stream, styled=True)
+
+    def writable(self) -> bool:
+        return True
+
+    def isatty(self) -> bool:
+        return self._stream.isatty()
+
+    def fileno(self) -> int:
+        return self._stream.fileno()
+
+    def flush(self) -> None:
+        if self._line.strip():
+            self._stream.write(escape.ci_log(self._line))
+            self._line = ""
+        self._stream.flush()
+
+    def write(self, text: str) -> int:
+        shown = text if self._styled else escape.lines(text)
+        if os.environ.get(IN_GITHUB) == "true":  # how a whole line begins decides whether it is a command
+            whole, end, self._line = (self._line + shown).rpartition("\n")
+            shown = escape.ci_log(whole + end)
+        self._stream.write(shown)
+        return len(text)
+
+    def command(self, text: str) -> None:
+        """Write a line that is to be obeyed."""
+        self.flush()
+        self._stream.write(text + "\n")
+
+
+def note(text: str) -> None:
+    """A line on standard error beside the output."""
+    print(escape.one_line(f"bench: {text}"), file=sys.stderr, flush=True)
+
+
+def command(text: str) -> None:
+    """A line on standard output that the reader of a CI log obeys."""
+    if isinstance(sys.stdout, Printable):
+        sys.stdout.command(text)
+    else:
+        print(text)

@@ -8,6 +8,7 @@ from bench import BenchError
 from bench.analysis.pictures import pictures
 from bench.analysis.plot import render
 from bench.analysis.report import report
+from bench.cli.output import note
 from bench.run import find_runs
 
 
@@ -29,7 +30,7 @@ def plot(*, paths: tuple[Path, ...], out: Path, kind: str, only: str | None, dpi
     """Draw what bench report --html shows, a file for each picture. PATHS: run folders, or folders of them."""
     found = report(find_runs(paths))
     for each in found.unreadable:
-        click.echo(f"bench: left out: {each.reason}", err=True)
+        note(f"left out: {each.reason}")
     drawn = [picture for picture in pictures(found) if only is None or only in picture.name]
     if not drawn:
         what = f"no picture with {only} in its name" if only is not None and found.runs else "nothing to draw"

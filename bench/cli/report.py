@@ -1,6 +1,5 @@
 """`bench report`: show what runs measured."""
 
-import sys
 from pathlib import Path
 
 import click
@@ -13,7 +12,9 @@ from bench.analysis.split_table import split_table
 from bench.analysis.summary import summary
 from bench.analysis.table import as_csv, markdown
 from bench.cli.metric_options import goodput_option
+from bench.cli.output import note
 from bench.cli.tables import show_report, show_table
+from bench.cli.terminal import console
 from bench.jsonl import json_text
 from bench.run import find_runs
 
@@ -62,12 +63,12 @@ def report(
     elif as_table:
         click.echo(as_csv(found), nl=False)
     else:
-        console = Console(file=sys.stdout, highlight=False)
-        _show_experiments(console, found)
-        show_report(console, found)
+        screen = console()
+        _show_experiments(screen, found)
+        show_report(screen, found)
         return 0
     for word, text in found.missing:
-        click.echo(f"bench: {word}: {text}", err=True)
+        note(f"{word}: {text}")
     return 0
 
 

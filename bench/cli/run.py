@@ -2,7 +2,6 @@
 
 import contextlib
 import signal
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
@@ -13,7 +12,9 @@ from rich.table import Table
 
 from bench import BenchError
 from bench.cli.blocks import MOST_BLOCKS, Undecided, compared, run_blocks
+from bench.cli.output import note
 from bench.cli.run_display import Lines, Screen, duration
+from bench.cli.terminal import console
 from bench.config.servers import Remote
 from bench.experiment.beginning import Prepared, begin, prepare, resume
 from bench.experiment.duet import Interference, starts
@@ -119,7 +120,7 @@ def run(
         prepared = prepare(experiment, overrides, duet=duet)
     if dry_run:
         if begun is None:
-            _show_plan(Console(file=sys.stdout, highlight=False), prepared)
+            _show_plan(console(), prepared)
         else:
             _show_left(begun, prepared)
         return _dry_preflight(prepared)
@@ -146,7 +147,7 @@ def _run(
 ) -> int:
     for line in _left_out(prepared):
         click.echo(line, err=True)
-    console = Console(stderr=True, highlight=False)
+    screen = console(error=True)
     servers = {server.name: server for server in prepared.servers}
     undecided = Undecided([], [])
     with folder.locked() as lock, _ended_in_order():
@@ -159,7 +160,7 @@ def _run(
             f"{folder.path}: {counted(len(folder.trials), 'trial')}, {count} done, {duration(seconds)} to go",
             err=True,
         )
-        display = Screen(console) if console.is_terminal else Lines()
+        display = Screen(screen) if screen.is_terminal else Lines()
         with display.showing(len(folder.trials), count, seconds):
             runner = Runner(prepared.study, servers, folder, generator, display)
             try:
@@ -169,7 +170,7 @@ def _run(
                     runner.run(lock, again=lambda ended: retry and ended.outcome == "failed")
             except KeyboardInterrupt:
                 folder.tidy()  # reports would take what was broken off for a trial
-                click.echo(f"bench: interrupted; go on with: bench run {folder.path} --resume", err=True)
+                note(f"interrupted; go on with: bench run {folder.path} --resume")
                 return INTERRUPTED
     for text in [f"{', '.join(undecided.more)}: more trials would be needed"] if undecided.more else []:
         click.echo(f"not decided: {text}", err=True)

@@ -8,6 +8,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
+from bench.escape import one_line
 from bench.experiment.plan import Trial
 from bench.experiment.trial import Glance
 from bench.journal import Ended
@@ -47,7 +48,7 @@ class Lines:
         yield
 
     def say(self, text: str) -> None:
-        click.echo(text, err=True)
+        click.echo(one_line(text), err=True)
 
     def glance(self, glance: Glance) -> None:
         """Nothing: a log is not to be filled with it."""
@@ -64,10 +65,10 @@ class Screen:
 
     def __init__(self, console: Console) -> None:
         self._progress = Progress(
-            TextColumn("{task.fields[now]}"),
+            TextColumn("{task.fields[now]}", markup=False),
             BarColumn(bar_width=None),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[left]} left"),
+            TextColumn("{task.fields[left]} left", markup=False),
             console=console,
             transient=True,
         )
@@ -84,7 +85,7 @@ class Screen:
             yield
 
     def say(self, text: str) -> None:
-        self._progress.update(self._task, now=text)
+        self._progress.update(self._task, now=one_line(text))
 
     def glance(self, glance: Glance) -> None:
         now = glance.trial.cell.title()
@@ -92,7 +93,7 @@ class Screen:
             now += f": {glance.rate:,.0f}/s"
         if glance.p99 is not None:
             now += f", p99 {glance.p99 * 1e3:.2f} ms"
-        self._progress.update(self._task, now=now, left=duration(self._clock.left))
+        self._progress.update(self._task, now=one_line(now), left=duration(self._clock.left))
 
     def ended(self, trial: Trial, ended: Ended, seconds: float) -> None:
         self._clock.step()
@@ -112,4 +113,4 @@ def duration(seconds: float) -> str:
 
 def _outcome(trial: Trial, ended: Ended, seconds: float) -> str:
     what = f"block {trial.block}: {trial.cell.title()}"
-    return f"{what}: {seconds:.0f} s" if ended.reason is None else f"{what}: failed: {ended.reason}"
+    return one_line(f"{what}: {seconds:.0f} s" if ended.reason is None else f"{what}: failed: {ended.reason}")

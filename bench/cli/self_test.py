@@ -1,10 +1,8 @@
 """`bench gate --self-test`: the rate of wrong comparisons on this machine."""
 
 import math
-import sys
 from pathlib import Path
 
-from rich.console import Console
 from rich.text import Text
 
 from bench import BenchError
@@ -13,6 +11,7 @@ from bench.analysis.intervals import ERROR_RATE
 from bench.analysis.table import Column, Table
 from bench.analysis.trials import read_trials
 from bench.cli.tables import show_table
+from bench.cli.terminal import console
 from bench.run import find_runs
 from bench.wording import counted
 
@@ -21,13 +20,13 @@ MEASURED = ("p50", "p99", "requests_per_second")
 
 def self_test(paths: tuple[Path, ...]) -> int:
     """Print false and missed verdicts; code 0 where false ones are as rare as promised, else 1."""
-    console = Console(file=sys.stdout, highlight=False)
+    screen = console()
     if paths:
         source, series = _recorded(paths)
     else:
         source = "60 simulated trials with 1 % noise on a machine that drifts by 5 %"
         series = {"p50": simulated(60)}
-    console.print(Text(f"self-test on {source}", style="bold"))
+    screen.print(Text(f"self-test on {source}", style="bold"))
     found = [
         replay(metric, values, injected=injected, pairs=pairs)
         for metric, values in series.items()
@@ -39,12 +38,12 @@ def self_test(paths: tuple[Path, ...]) -> int:
         raise BenchError(
             f"{paths[0]}: fewer than {2 * min(PAIRS)} trials of one thing; record more with bench run"
         )
-    show_table(console, _table(found))
+    show_table(screen, _table(found))
     # a promise is broken when even the low end of the interval lies above it
     wrong = [
         o for o in found if o.injected == 1.0 and any(o.share(v)[1] > ERROR_RATE for v in ("worse", "better"))
     ]
-    console.print(
+    screen.print(
         Text(
             f"promised: at most {ERROR_RATE:.0%} false worse and as many false better: {'NOT kept' if wrong else 'kept'}"
         )

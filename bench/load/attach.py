@@ -11,7 +11,7 @@ from gevent.lock import RLock
 from locust.argument_parser import get_parser
 from locust.runners import MasterRunner, WorkerRunner
 
-from bench.load import parent, session
+from bench.load import log_lines, parent, session
 from bench.load.interrupts import Interrupts, hide_interrupt
 from bench.load.lifecycle import FirstProcess
 from bench.load.locust_glue import link
@@ -42,6 +42,7 @@ def _on_parser(parser: Any, **_: Any) -> None:
 
 def _on_init(environment: Any, runner: Any, web_ui: Any = None, **_: Any) -> None:
     parent.release_forks()
+    log_lines.escape_all()
     if runner is None:  # `run_single_user`: there are no user classes yet
         return
     if not any(hasattr(user, "payload") for user in environment.user_classes):

@@ -3,6 +3,7 @@
 from collections import Counter
 from typing import Final
 
+from bench.escape import one_line
 from bench.protocol.hints import hint
 from bench.sample import outcome
 
@@ -64,6 +65,5 @@ class Failures:
 
 def shown(text: str) -> str:
     """The beginning of a text that comes from a server, control characters and the like escaped."""
-    part = text[:LONGEST]
-    escaped = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in part)
+    escaped = one_line(text[:LONGEST])
     return escaped[:LONGEST] + ("..." if len(text) > LONGEST or len(escaped) > LONGEST else "")

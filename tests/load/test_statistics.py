@@ -1,15 +1,17 @@
 """Entering calls into Locust's statistics in bulk gives what entering each of them would give."""
 
 import time
+import tracemalloc
 from collections import Counter
 from typing import Any
 
 import numpy as np
 import pytest
 from locust.env import Environment
+from locust.stats import get_error_report_summary
 
 from bench import mnist
-from bench.load.failures import CallError
+from bench.load.failures import MOST_TEXTS, CallError
 from bench.load.record import HeardRecorder, Recorder, Rows
 from bench.load.rest import with_rest
 from bench.load.statistics import METHOD, called, listened, show_in_locust
@@ -161,3 +163,33 @@ def test_an_error_without_details_is_shown_with_its_known_cause() -> None:
     assert "--grpc_max_threads" in str(CallError("RESOURCE_EXHAUSTED", ""))
     assert str(CallError("RESOURCE_EXHAUSTED", "quota")) == "RESOURCE_EXHAUSTED: quota"
     assert str(CallError("DATA_LOSS", "")) == "DATA_LOSS"
+
+
+@pytest.mark.parametrize("kind", [Recorder, HeardRecorder])
+def test_memory_of_distinct_error_texts_is_bounded(recorder: Recorder, kind: type[Recorder]) -> None:
+    """A server may say something else in each of its errors: the first texts are kept, in Locust's tables too."""
+    environment = Environment()
+    environment.create_local_runner()
+    if kind is HeardRecorder:
+        environment.events.request.add_listener(lambda **_: None)
+    failing = kind("Predict", recorder.pool, Checker(recorder.pool, recorder.pool.output, 1))
+    errors = 20_000
+    tracemalloc.start()
+    try:
+        for number in range(errors):
+            details = f"\x1b[31mrequest {number} at {'x' * 200}"
+            failing.add(0.0, 0, Reply(13, details, b"", 0.0, 1.0))
+            if number % 1000 == 999:
+                for each in failing.take():
+                    show_in_locust(environment, failing, each, failing.failures.take(), URL)
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    table = [
+        row for row in get_error_report_summary(environment.stats) if "request " in row or "other" in row
+    ]
+    assert sum(error.occurrences for error in environment.stats.errors.values()) == errors
+    assert len(environment.stats.errors) == len(table) == MOST_TEXTS + 1
+    assert sum(map(len, table)) < 11 * 600
+    assert not any("\x1b" in row for row in table)
+    assert held < 1_000_000, "20,000 texts of 200 characters are 5 MB"
