@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from bench.cli.asking import asks_a_server, inquiry, picks_a_version
+from bench.escape import one_line
 from bench.target.inquiry import describe
 
 
@@ -24,12 +25,12 @@ def metadata(model: str, as_json: bool, **server: Any) -> None:
             json.dumps({"host": asked.host, "model": model, **dataclasses.asdict(description)}, indent=2)
         )
         return
-    click.echo(f"{model} version {description.version}")
+    click.echo(one_line(f"{model} version {description.version}"))
     for name, signature in description.signatures.items():
         if name.startswith("__"):  # such as __saved_model_init_op, which nobody calls
             continue
-        click.echo(f"  {name} ({signature.method or 'no method'})")
+        click.echo(one_line(f"  {name} ({signature.method or 'no method'})"))
         for kind, tensors in (("input", signature.inputs), ("output", signature.outputs)):
             for alias, tensor in tensors.items():
                 optional = " (optional)" if kind == "input" and alias in signature.optional else ""
-                click.echo(f"    {kind:<6} {alias}: {tensor}{optional}")
+                click.echo(one_line(f"    {kind:<6} {alias}: {tensor}{optional}"))

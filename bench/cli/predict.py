@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from bench.cli.asking import asks_a_server, inquiry, picks_a_version
+from bench.escape import one_line
 from bench.jsonl import json_text
 from bench.target.single_shot import Prediction, question
 from bench.target.single_shot import predict as ask
@@ -29,12 +30,12 @@ def predict(
     with inquiry(**server) as asked:
         how = question(asked, signature, output)
         if how.note:
-            click.echo(how.note, err=True)
+            click.echo(one_line(how.note), err=True)
         seen = []
         for path in pictures:
             seen.append(ask(asked, how, path))
             if not as_json:
-                click.echo(_line(seen[-1]))
+                click.echo(one_line(_line(seen[-1])))
     if as_json:
         click.echo(json_text([_record(each) for each in seen], indent=2))
 

@@ -16,6 +16,7 @@ from bench.cli.output import note
 from bench.cli.run_display import Lines, Screen, duration
 from bench.cli.terminal import console
 from bench.config.servers import Remote
+from bench.escape import one_line
 from bench.experiment.beginning import Prepared, begin, prepare, resume
 from bench.experiment.duet import Interference, starts
 from bench.experiment.folder import Folder
@@ -146,7 +147,7 @@ def _run(
     prepared: Prepared, folder: Folder, generator: Generator, *, retry: bool, part: str | None = None
 ) -> int:
     for line in _left_out(prepared):
-        click.echo(line, err=True)
+        click.echo(one_line(line), err=True)
     screen = console(error=True)
     servers = {server.name: server for server in prepared.servers}
     undecided = Undecided([], [])
@@ -173,9 +174,9 @@ def _run(
                 note(f"interrupted; go on with: bench run {folder.path} --resume")
                 return INTERRUPTED
     for text in [f"{', '.join(undecided.more)}: more trials would be needed"] if undecided.more else []:
-        click.echo(f"not decided: {text}", err=True)
+        click.echo(one_line(f"not decided: {text}"), err=True)
     for text in undecided.never:
-        click.echo(f"cannot be decided: {text}", err=True)
+        click.echo(one_line(f"cannot be decided: {text}"), err=True)
     return _conclude(folder) or (NOT_ALL if undecided.more or undecided.never else 0)
 
 
@@ -184,19 +185,19 @@ def _conclude(folder: Folder) -> int:
     failed = [each for each in ended.values() if each.outcome == "failed"]
     by_number = {trial.number: trial for trial in folder.trials}
     for each in failed:
-        click.echo(f"failed: {by_number[each.number].cell.title()}: {each.reason}", err=True)
+        click.echo(one_line(f"failed: {by_number[each.number].cell.title()}: {each.reason}"), err=True)
     click.echo(
         f"{folder.path}: {len(ended) - len(failed)} of {counted(len(folder.trials), 'trial')} measured",
         err=True,
     )
     interference = Interference.read(folder.path)
     for text in interference.warnings if interference else []:
-        click.echo(f"warning: {text}", err=True)
+        click.echo(one_line(f"warning: {text}"), err=True)
     if len(ended) > len(failed):
-        click.echo(f"show them with: bench report {folder.path}", err=True)
+        click.echo(one_line(f"show them with: bench report {folder.path}"), err=True)
         part = _varied(folder)
         if part is not None:
-            click.echo(f"compare them with: bench compare {folder.path} --by {part}", err=True)
+            click.echo(one_line(f"compare them with: bench compare {folder.path} --by {part}"), err=True)
     return NOT_ALL if failed else 0
 
 
@@ -267,7 +268,7 @@ def _dry_preflight(prepared: Prepared) -> int:
         trials = [trial for trial in prepared.plan if trial.cell.server == name]
         reasons |= refused(study, trials, described(server))
     for cell, reason in reasons.items():
-        click.echo(f"refused: {cell.title()}: {reason}", err=True)
+        click.echo(one_line(f"refused: {cell.title()}: {reason}"), err=True)
     return BAD_INPUT if reasons else 0
 
 
@@ -276,8 +277,10 @@ def _show_left(folder: Folder, prepared: Prepared) -> None:
     left = [trial for trial in folder.trials if trial.number not in ended]
     seconds = prepared.seconds(left)
     for trial in left:
-        click.echo(f"block {trial.block}: {trial.cell.title()}")
-    click.echo(f"{len(left)} of {counted(len(folder.trials), 'trial')} to go: about {duration(seconds)}")
+        click.echo(one_line(f"block {trial.block}: {trial.cell.title()}"))
+    click.echo(
+        one_line(f"{len(left)} of {counted(len(folder.trials), 'trial')} to go: about {duration(seconds)}")
+    )
 
 
 __all__ = ["BenchError", "run"]
