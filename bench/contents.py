@@ -49,9 +49,9 @@ class RecordedFiles:
     samples; they are then counted anew from the samples, where these were kept.
     """
 
-    def __init__(self, path: Path, *, finished: bool) -> None:
+    def __init__(self, path: Path, *, whole: bool) -> None:
         self.path = path
-        self.finished = finished
+        self.whole = whole
 
     @cached_property
     def log(self) -> hlog.IntervalLog:
@@ -99,7 +99,7 @@ class RecordedFiles:
 
     @cached_property
     def _recounted(self) -> tuple[hlog.IntervalLog, Tallies] | None:
-        if self.finished or not samples.shards(self.path / SHARDS):
+        if self.whole or not samples.shards(self.path / SHARDS):
             return None
         tallies: Tallies = {}
         histograms: dict[tuple[Key, int], list[Kinds]] = {}

@@ -13,7 +13,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr,
 
 from bench import BenchError
 from bench.jsonl import read_json
-from bench.recording import MANIFEST, SCHEMA
+from bench.recording import FINISHED, INTERRUPTED, MANIFEST, SCHEMA
 from bench.sample import LONGEST_RUN
 
 RESTORE: Final = "restore the file or delete the run"
@@ -354,8 +354,13 @@ class Manifest(Part):
 
     @property
     def finished(self) -> bool:
-        """Whether the load ended and everything was written."""
-        return self.state == "finished"
+        """Whether the load ended as planned and everything was written."""
+        return self.state == FINISHED
+
+    @property
+    def whole(self) -> bool:
+        """Whether everything was written, of a load that was interrupted too."""
+        return self.state in (FINISHED, INTERRUPTED)
 
     @property
     def raw(self) -> Mapping[str, Any]:

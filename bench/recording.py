@@ -2,7 +2,8 @@
 
 A run is a folder, `<UTC start>-<scenario>[-<note>]`:
 
-    manifest.json     what was measured, with what, on what; "state" is "running" until the load has ended
+    manifest.json     what was measured, with what, on what; "state" is "running" until the load has ended, then
+                      "finished", or "interrupted" where it was ended before its time
     histograms.hlog   latency, service time and lag, and the latency of mismatched answers, by second of the run and
                       key (bench.hlog)
     counts.jsonl      requests, examples, checked, correct, mismatched, by second of the run and key
@@ -44,6 +45,8 @@ SCHEMA: Final = 3
 MANIFEST, HISTOGRAMS, COUNTS, SAMPLES = "manifest.json", "histograms.hlog", "counts.jsonl", "samples.parquet"
 EVENTS, TELEMETRY, SHARDS = "events.jsonl", "telemetry.jsonl", "samples"
 ERRORS: Final = "errors.jsonl"
+FINISHED, INTERRUPTED = "finished", "interrupted"
+"""States of a run whose folder is whole."""
 MOST_TEXTS: Final = 20
 """Of each request name and outcome; what comes after them is counted without its text."""
 OTHERS: Final = "(other texts)"
@@ -155,8 +158,8 @@ class RunWriter:
         """Put one more file into the folder."""
         self._append(name, content)
 
-    def finish(self, **fields: Any) -> None:
-        """Write what is left, say that the run is finished, pack the samples into one Parquet file, and seal all files.
+    def finish(self, *, state: str = FINISHED, **fields: Any) -> None:
+        """Write what is left, say that the run is finished, or was interrupted, pack the samples into one Parquet file, and seal all files.
 
         The run is finished before the packing: should that fail, the samples are read from their shards.
         """
@@ -170,7 +173,7 @@ class RunWriter:
                     f"{self.path / name}: {error.strerror}; the run cannot be recorded"
                 ) from error
         self.abandon()
-        self.update(state="finished", span=self._span._asdict() if self._span else None, **fields)
+        self.update(state=state, span=self._span._asdict() if self._span else None, **fields)
         if (self.path / SHARDS).is_dir():
             self._pack()
         self._seal()

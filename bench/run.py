@@ -92,7 +92,7 @@ class Run:
     def open(cls, path: Path) -> "Run":
         """Raises BenchError where the folder has no manifest that this version can read."""
         manifest = Manifest.read(path)
-        return cls(path, manifest, files=RecordedFiles(path, finished=manifest.finished))
+        return cls(path, manifest, files=RecordedFiles(path, whole=manifest.whole))
 
     @property
     def name(self) -> str:
@@ -116,13 +116,15 @@ class Run:
     @cached_property
     def altered(self) -> list[str]:
         """Which files are not as they were when the run ended; nothing is known of runs from before there were ids."""
-        if not self.finished or not (self.manifest.run_id or os.path.lexists(self.path / checksums.FILE)):
+        if not self.manifest.whole or not (
+            self.manifest.run_id or os.path.lexists(self.path / checksums.FILE)
+        ):
             return []
         return checksums.altered(self.path, READ)
 
     @property
     def finished(self) -> bool:
-        """Whether the load ended and everything was written."""
+        """Whether the load ended as planned and everything was written."""
         return self.manifest.finished
 
     @property
@@ -225,7 +227,7 @@ class Run:
 
     @property
     def _files(self) -> RecordedFiles:
-        return self.files or RecordedFiles(self.path, finished=self.finished)
+        return self.files or RecordedFiles(self.path, whole=self.manifest.whole)
 
     def holds(self, second: int) -> bool:
         """Whether a second lies in the window and in the turn."""

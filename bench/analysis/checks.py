@@ -44,6 +44,10 @@ def doubts(run: Run, percentiles: Iterable[float] = ()) -> list[Doubt]:
 def _unfinished(run: Run) -> list[Doubt]:
     if run.finished:
         return []
+    if run.manifest.whole:
+        lasted = run.manifest.stopped
+        after = "" if lasted is None else f" after {lasted:.1f} s"
+        return [Doubt("interrupted", f"the run was interrupted{after}", "run it again, to its end")]
     return [
         Doubt(
             "unfinished",
@@ -74,7 +78,7 @@ def _empty(run: Run) -> list[Doubt]:
 
 def _incomplete(run: Run) -> list[Doubt]:
     """Requests sent, recorded and found in the run must be the same number."""
-    if not run.finished:
+    if not run.manifest.whole:
         return []
     counts = run.manifest.counts
     sent, recorded = counts.sent, counts.recorded

@@ -22,6 +22,7 @@ KNOWN: Final = frozenset(
         "files changed",
         "foreign report",
         "incomplete",
+        "interrupted",
         "lost worker",
         "load processes",
         "missing cells",

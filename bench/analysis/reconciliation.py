@@ -154,7 +154,7 @@ def _counted(run: Run) -> Callable[[Key], bool]:
 
 def check(run: Run) -> list[Doubt]:
     """Doubts where the two sides disagree. Raises BenchError where the run's files are damaged."""
-    if not run.finished:
+    if not run.manifest.whole:
         return []
     growth = _growth(run)
     answered = 0 if growth is None else run.within(*run.seconds).histogram("latency", _counted(run)).count

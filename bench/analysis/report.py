@@ -268,6 +268,7 @@ def _plain_run(run: RunReport) -> dict[str, Any]:
         "started": run.started,
         "note": run.note,
         "finished": run.finished,
+        "state": run.manifest.state,
         "scenario": run.scenario,
         "server": run.server,
         "load": run.load,

@@ -154,11 +154,11 @@ class SecondArm:
         """The load has ended."""
         self._telemetry.stop()
 
-    def finish(self, stopped: float | None, arrivals: Mapping[str, Any]) -> None:
+    def finish(self, state: str, stopped: float | None, arrivals: Mapping[str, Any]) -> None:
         """Write the end of the run. What speaks against it shows when it is read: checking it here takes a process."""
         self.load.close()
         workers = [{"worker": 0, **self.load.counts(), "lost": False}]
         if self._counted is not None:
             self._writer.update(server_counters=self._counted.after())
         ends = {**arrivals, "wrong_answers": self.load.wrong_answers()}
-        self._writer.finish(workers=workers, counts=self.load.counts(), stopped=stopped, **ends)
+        self._writer.finish(state=state, workers=workers, counts=self.load.counts(), stopped=stopped, **ends)

@@ -44,14 +44,21 @@ class Interrupts:
         self._say, self._hurry, self._first = say, hurry, first
         self._main = gevent.getcurrent()
         self._ending = self._warned = False
+        self._received = signal.SIGINT
+        self.ended_by: signal.Signals | None = None
+        """What ended the program, while nothing else did; None: nothing yet."""
         gevent.signal_handler(signal.SIGINT, self._interrupt)
         # Locust ends a test twice at once when SIGTERM comes, in two greenlets that get into each other's way, and
         # installs that after all of its events. The loop asks the system for a signal only when it has its first
         # listener, so that whoever asks after that decides: this does, and Locust's listener never hears of it.
         gevent.signal_handler(signal.SIGTERM, self._interrupt)
-        signal.signal(signal.SIGTERM, _as_interrupt)
+        signal.signal(signal.SIGTERM, self._as_interrupt)
         if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup leaves it
-            signal.signal(signal.SIGHUP, _as_interrupt)
+            signal.signal(signal.SIGHUP, self._as_interrupt)
+
+    def broke_off(self, *, endless: bool) -> bool:
+        """Whether a signal has ended the load before its time; Ctrl-C is how an endless one ends in order."""
+        return self.ended_by is not None and not (endless and self.ended_by == signal.SIGINT)
 
     def ending(self, **_: Any) -> None:
         """The test ends already: what Ctrl-C asks for is under way. A listener of Locust's `quitting`."""
@@ -61,7 +68,7 @@ class Interrupts:
         if (self._first or self._ending) and self._hurry():
             self._say("ended at once: what has no answer yet is recorded as cancelled by the load generator")
         elif not self._ending:
-            self._ending = True
+            self._ending, self.ended_by = True, self._received
             self._main.throw(KeyboardInterrupt)
         elif not self._warned:
             self._warned = True
@@ -71,6 +78,6 @@ class Interrupts:
             sys.stdout.flush()
             os._exit(INTERRUPTED)  # what runs at the end of Python would wait for the other processes
 
-
-def _as_interrupt(*_: Any) -> None:
-    os.kill(os.getpid(), signal.SIGINT)
+    def _as_interrupt(self, number: int, _: Any) -> None:
+        self._received = signal.Signals(number)
+        os.kill(os.getpid(), signal.SIGINT)

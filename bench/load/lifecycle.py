@@ -13,12 +13,12 @@ import gevent
 from gevent.event import Event
 from locust.runners import STATE_RUNNING, STATE_SPAWNING, MasterRunner
 
-from bench import BenchError
+from bench import BenchError, recording
 from bench.choices import FILE
 from bench.load import duet, idle, observed, session, verdict
 from bench.load.arrivals import WHOLE, Part
 from bench.load.form_answers import FormAnswers
-from bench.load.interrupts import INTERRUPTED
+from bench.load.interrupts import INTERRUPTED, Interrupts
 from bench.load.locust_glue import hello
 from bench.load.locust_glue.worker import TARGET
 from bench.load.locust_glue.workers import WAITING, Workers
@@ -39,7 +39,7 @@ from bench.load.sources import (
     refuse_untagged,
 )
 from bench.load.stage import Script, prepare, script_of, stage_at
-from bench.load.streams import Conductor, Counts
+from bench.load.streams import Conductor
 from bench.load.target import EmbeddedServer, Target, address_of
 from bench.load.telemetry import Telemetry, Values
 from bench.load.totals import total
@@ -49,7 +49,7 @@ from bench.recording import RunWriter
 log = logging.getLogger("bench")
 
 INVALID = 3
-"""Exit code of a run that has measured nothing."""
+"""Exit code of a run that has measured nothing, or not to its end."""
 
 
 class FirstProcess:
@@ -70,6 +70,8 @@ class FirstProcess:
         self._counted: Counted | None = None
         self._origin = 0.0
         self._stopped: float | None = None
+        self.interrupts: Interrupts | None = None
+        self._state = recording.FINISHED
         self.workers = Workers(environment) if isinstance(runner, MasterRunner) else None
         self._second: duet.Prepared | None = None
         self.arm: duet.SecondArm | None = None
@@ -239,17 +241,16 @@ class FirstProcess:
         if not opened:
             return
         schedules = {user.__name__: schedule for user, schedule in opened.items()}
-        workers, load = self.workers, session.peek(self.environment)
-
-        def count() -> Counts:
-            if workers is not None:
-                return workers.arriving()
-            return {name: {0: users} for name, users in load.arriving.items()} if load else {}
-
-        if workers is not None:
-            self.conductor = Conductor(schedules, self._origin, count, workers.tell)
+        load = session.peek(self.environment)
+        if self.workers is not None:
+            self.conductor = Conductor(schedules, self._origin, self.workers.arriving, self.workers.tell)
         elif load is not None:
-            self.conductor = Conductor(schedules, self._origin, count, lambda _, plan: load.follow(plan))
+            self.conductor = Conductor(
+                schedules,
+                self._origin,
+                lambda: {name: {0: users} for name, users in load.arriving.items()},
+                lambda _, plan: load.follow(plan),
+            )
 
     def _rest(self, target: Target, options: Options) -> str | None:
         embedded = self.server is not None and target.kind == "embedded"
@@ -300,6 +301,10 @@ class FirstProcess:
         if self._stopped is not None:  # Ctrl-C while the last answers are waited for
             return
         self._stopped = time.perf_counter() - self._origin
+        parsed = self.environment.parsed_options
+        endless = not (parsed.run_time or self.environment.shape_class or self.script)
+        broken = self.interrupts is not None and self.interrupts.broke_off(endless=endless)
+        self._state = recording.INTERRUPTED if broken else recording.FINISHED
         load = session.peek(self.environment)
         if self.workers is not None:
             self.workers.drain()  # before Locust stops them: they could not be told anything until they have stopped
@@ -350,17 +355,12 @@ class FirstProcess:
             writer.update(server_counters=self._counted.after())
         arm, self.arm = self.arm, None
         if arm is not None:
-            arm.finish(self._stopped, ends)
+            arm.finish(self._state, self._stopped, ends)
         took_part = self.workers.took_part() if self.workers else {"processes": 1}
-        if self.workers is not None and (doubts := self.workers.guard.doubts()):
-            ends["doubts"] = doubts
-        ends["wrong_answers"] = wrong
+        ends |= {"wrong_answers": wrong, "load": {**writer.manifest["load"], **took_part}}
+        ends |= {"doubts": self.workers.guard.doubts()} if self.workers else {}
         if not writer.finish(
-            workers=workers,
-            counts=counts,
-            **ends,
-            stopped=self._stopped,
-            load={**writer.manifest["load"], **took_part},
+            state=self._state, workers=workers, counts=counts, stopped=self._stopped, **ends
         ):
             return
         log.info("%s: %s", writer.path, verdict.counted(counts))
@@ -384,8 +384,10 @@ class FirstProcess:
             self.runner.stop(send_stop_to_client=False)
         else:
             self.runner.stop()
-        if self.headless and not self._measured and self.environment.process_exit_code is None:
-            log.error("nothing was measured: no request has ended; see the warnings and errors above")
+        valid = self._measured and self._state == recording.FINISHED
+        if self.headless and not valid and self.environment.process_exit_code is None:
+            if not self._measured:
+                log.error("nothing was measured: no request has ended; see the warnings and errors above")
             self.environment.process_exit_code = INVALID
 
     def _on_quit(self, **_: Any) -> None:

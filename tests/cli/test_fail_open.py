@@ -463,6 +463,7 @@ CASES: dict[str, tuple[Callable[[Checkout], list[str]], int, str]] = {
         absolute(lambda run: [(run / "telemetry.jsonl").touch(), *(f.unlink() for f in run.iterdir() if f.stem != "telemetry")]),
         3, "[unreadable]"),
     "not finished": (absolute(lambda run: edit(run, state="running")), 3, "[unfinished]"),
+    "interrupted": (absolute(lambda run: edit(run, state="interrupted")), 3, "[interrupted]"),
     "changed, then taken as the baseline": (damaged_then_committed, 3, "[files changed]"),
     "a warning": (absolute(noted("client saturated")), 3, "[client saturated]"),
     "a warning of another name is accepted": (

@@ -213,12 +213,24 @@ def test_workers_that_joined_a_master_end_when_it_is_killed(
     )
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_nothing_is_left_of_the_embedded_server(
-    tmp_path: Path, temporary: Path, scenario: Callable[[str], str], number: signal.Signals
+@pytest.mark.parametrize(
+    ("number", "more", "state"),
+    [
+        (signal.SIGTERM, [], "interrupted"),
+        (signal.SIGINT, ["-t", "120s"], "interrupted"),
+        (signal.SIGKILL, [], "running"),
+    ],
+)
+def test_a_run_that_is_ended_early_says_so_and_nothing_is_left_of_the_embedded_server(
+    tmp_path: Path,
+    temporary: Path,
+    scenario: Callable[[str], str],
+    number: signal.Signals,
+    more: list[str],
+    state: str,
 ) -> None:
     results, environment = tmp_path / "results", {"TMPDIR": str(temporary)}
-    process = start(results, "-u", "2", "-r", "2", scenario=scenario(), environment=environment)
+    process = start(results, "-u", "2", "-r", "2", *more, scenario=scenario(), environment=environment)
     folder = wait_for_folder(results, process)
     assert list(temporary.glob("serving-bench-*/models.config"))
     server = psutil.Process(manifest(folder)["target"]["pid"])
@@ -227,7 +239,14 @@ def test_nothing_is_left_of_the_embedded_server(
     wait_for(lambda: ended(server), seconds=20)
     assert list(temporary.glob("serving-bench-*")) == []
     assert "Traceback" not in done.output
-    assert Run.open(folder).finished == (number != signal.SIGKILL), done.output
+    run = Run.open(folder)
+    assert run.manifest.state == state, done.output
+    assert not run.finished
+    if state == "interrupted":
+        assert done.code == 3, done.output
+        assert "interrupted" in {doubt.check for doubt in run.manifest.doubts}
+        assert run.manifest.raw["counts"]["recorded"] == len(run.samples) > 0
+        assert run.altered == []
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])

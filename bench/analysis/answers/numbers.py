@@ -59,7 +59,9 @@ def of(number: Number) -> Callable[[Cell], float]:
     def value(cell: Cell) -> float:
         if cell.run.manifest.question != number.question:
             return math.nan
-        return _values(cell.run.path, cell.run.manifest.started, cell.run.finished).get(number.name, math.nan)
+        return _values(cell.run.path, cell.run.manifest.started, cell.run.manifest.whole).get(
+            number.name, math.nan
+        )
 
     return value
 
