@@ -8,7 +8,7 @@ from typing import Any, Final
 import click
 
 from bench import BenchError
-from bench.load.options import metadata_of, tls_of
+from bench.load.option_values import LARGEST_ANSWER, answer_bytes, metadata_of, tls_of
 from bench.load.target import address_of
 from bench.target.inquiry import Inquiry
 from bench.wire.transports import open_channel
@@ -34,6 +34,12 @@ _OPTIONS: Final = (
     click.option("--grpc-tls-cert", type=_PEM, help="Client certificate, with --grpc-tls-key."),
     click.option("--grpc-tls-key", type=_PEM, help="Client key."),
     click.option("--grpc-tls-server-name", help="Name that the server's certificate must carry."),
+    click.option(
+        "--max-answer-bytes",
+        type=click.IntRange(1),
+        default=LARGEST_ANSWER,
+        help="The largest answer that is read, also what a compressed one unpacks to.  [default: 64 MiB]",
+    ),
     click.option("--authority", help="Name of the virtual host to call.  [default: the address]"),
     click.option(
         "--metadata",
@@ -65,6 +71,7 @@ def inquiry(
     transport: str,
     pairs: str,
     authority: str | None,
+    max_answer_bytes: int,
     model: str,
     version: int | None = None,
     label: str | None = None,
@@ -80,6 +87,7 @@ def inquiry(
         tls=tls_of(SimpleNamespace(**tls)),
         metadata=metadata_of(pairs),
         authority=authority,
+        largest_message=answer_bytes(max_answer_bytes),
     )
     try:
         channel.connect(timeout)

@@ -5,6 +5,8 @@ end), runtime_latency (the session's run, waiting for a batch included), batchin
 are of successful calls only, in microseconds there and in seconds here. The page rounds sums to six digits.
 """
 
+import http.client
+import math
 import re
 import urllib.error
 from collections.abc import Iterator
@@ -14,10 +16,12 @@ import gevent
 
 from bench import BenchError
 from bench.load.telemetry import Values
-from bench.wire.direct import open_url
+from bench.wire.direct import read_url
 
 SECONDS: Final = 3.0
 """For one reading before and after a run."""
+LARGEST_PAGE: Final = 16 << 20
+"""Bytes of a page that is read; TensorFlow Serving's has some 100 kB for each model."""
 _PREFIX: Final = ":tensorflow:serving:"
 _LINE: Final = re.compile(r"([A-Za-z0-9_:]+)\{(.*)\} (\S+)")
 _LABEL: Final = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
@@ -50,19 +54,18 @@ def fetch(url: str, model: str, seconds: float = SECONDS) -> Values:
     if not url.startswith(("http://", "https://")):
         raise BenchError(f"--server-metrics {url}: a URL that begins with http:// or https:// is expected")
     try:
-        with open_url(url, timeout=seconds) as answer:
-            page = answer.read().decode(errors="replace")
-    except (urllib.error.URLError, OSError, ValueError) as error:
+        page = read_url(url, timeout=seconds, largest=LARGEST_PAGE).decode(errors="replace")
+        return counters(page, model)
+    except (urllib.error.URLError, http.client.HTTPException, OSError, ValueError) as error:
         reason = getattr(error, "reason", None) or error
         raise BenchError(
             f"--server-metrics {url}: no counters there ({reason}); start the server with a REST port and "
             "a monitoring config that enables Prometheus"
         ) from None
-    return counters(page, model)
 
 
 def counters(page: str, model: str) -> Values:
-    """The same, of a page's text."""
+    """The same, of a page's text. Raises ValueError for what is no number."""
     values: dict[str, float] = dict.fromkeys(
         ("ok", "failed", "other_count", *_OF_MODEL.values(), *_OF_SERVER.values()), 0.0
     )
@@ -97,7 +100,10 @@ def _rows(page: str) -> Iterator[tuple[str, dict[str, str], float]]:
             continue
         found = _LINE.fullmatch(line)
         if found is not None:
-            yield found[1].removeprefix(_PREFIX), dict(_LABEL.findall(found[2])), float(found[3])
+            number = float(found[3])
+            if not math.isfinite(number):
+                raise ValueError(f"{found[1]} is {found[3]}")
+            yield found[1].removeprefix(_PREFIX), dict(_LABEL.findall(found[2])), number
 
 
 class CountersProbe:

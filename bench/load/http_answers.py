@@ -8,9 +8,15 @@ from typing import Final, NamedTuple
 import h11
 
 LARGEST_HEAD: Final = 65_536
-LARGEST_BODY: Final = 1 << 28
 _STEP: Final = 4096
 """Bytes read at once of an answer in chunks, which may be of one byte each."""
+
+
+class TooLarge(ValueError):  # noqa: N818  # an answer, and no error of ours
+    """More content than is read."""
+
+    def __init__(self, size: str, largest: int) -> None:
+        super().__init__(f"an answer of {size} bytes exceeds the limit of {largest}")
 
 
 class Answer(NamedTuple):
@@ -22,11 +28,11 @@ class Answer(NamedTuple):
     """Whether the connection can carry another request."""
 
 
-def read_answer(received: bytearray, receive: Callable[[int], bytes]) -> Answer:
+def read_answer(received: bytearray, receive: Callable[[int], bytes], largest: int) -> Answer:
     """Read one response to a POST; `received` holds what has come, `receive` gives up to so many bytes more, b"" at the end.
 
-    Raises ValueError for what is no HTTP, for more than LARGEST_HEAD bytes of headers and LARGEST_BODY of content, and
-    OSError where the connection ends within it.
+    Raises TooLarge for more than `largest` bytes of content, ValueError for what is no HTTP and for more than LARGEST_HEAD
+    bytes of headers, and OSError where the connection ends within it.
     """
     start = 0
     while (end := received.find(b"\r\n\r\n", start)) < 0:
@@ -41,10 +47,10 @@ def read_answer(received: bytearray, receive: Callable[[int], bytes]) -> Answer:
     if not (
         plain and lines[0].startswith(("HTTP/1.1 ", "HTTP/1.0 ")) and status.isdigit() and status >= "200"
     ):
-        return _any_answer(received, receive)
+        return _any_answer(received, receive, largest)
     size = end + 4 + int(length)
-    if int(length) > LARGEST_BODY:
-        raise ValueError(f"an answer of {length} bytes, at most {LARGEST_BODY} are read")
+    if int(length) > largest:
+        raise TooLarge(length, largest)
     while len(received) < size:
         received += _more(receive)
     closes = "close" in headers.get("connection", "").lower() or lines[0].startswith("HTTP/1.0")
@@ -61,7 +67,7 @@ def error_text(body: bytes) -> str:
     return body[:LARGEST_HEAD].decode(errors="replace")
 
 
-def _any_answer(received: bytearray, receive: Callable[[int], bytes]) -> Answer:
+def _any_answer(received: bytearray, receive: Callable[[int], bytes], largest: int) -> Answer:
     """Chunked answers, those that end with the connection, and those that 1xx responses precede."""
     reader = h11.Connection(h11.CLIENT, max_incomplete_event_size=LARGEST_HEAD)
     reader.send(
@@ -78,8 +84,8 @@ def _any_answer(received: bytearray, receive: Callable[[int], bytes]) -> Answer:
                 status = event.status_code
             elif isinstance(event, h11.Data):
                 body += event.data
-                if len(body) > LARGEST_BODY:
-                    raise ValueError(f"more than {LARGEST_BODY} bytes of content")
+                if len(body) > largest:
+                    raise TooLarge(f"at least {len(body)}", largest)
             elif isinstance(event, h11.ConnectionClosed):
                 raise OSError("the server closed the connection")
     except h11.RemoteProtocolError as error:

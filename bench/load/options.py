@@ -1,7 +1,6 @@
 """Options of scenarios, on Locust's command line and in its web form."""
 
 import argparse
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,12 +9,20 @@ from typing import Any
 from bench import BenchError
 from bench.jsonl import read_json
 from bench.load.clashes import one_name_once
+from bench.load.option_values import (
+    LARGEST_ANSWER,
+    answer_bytes,
+    metadata_of,
+    seconds_of,
+    tls_of,
+    truth,
+    whole,
+)
 from bench.payload import Asked
 from bench.schedule import Schedule, parse
 from bench.schedule.text import FORMS
 from bench.wire.dial import TLS, Address, authority_of
 from bench.wire.keepalive import Keepalive
-from bench.wire.unary import metadata_fields
 
 MODEL = "mnist"
 
@@ -83,12 +90,14 @@ class Options:
     """Seconds that are left out of the numbers; None: a transient at the start, where there is one."""
     keepalive: Keepalive | None = None
     """When a silent server is asked for a sign of life."""
+    max_answer_bytes: int = LARGEST_ANSWER
+    """Bytes of an answer that is read, also of what a compressed one unpacks to."""
     authority: str | None = None
     """The :authority of the calls; None: it follows from the address, or from the name that the certificate carries."""
 
     def own_seconds(self, name: str) -> float:
         """The value of a scenario's own option as seconds. Raises BenchError where it is none."""
-        return _seconds(f"--{name}", self.own[name])
+        return seconds_of(f"--{name}", self.own[name])
 
 
 def add_arguments(parser: Any) -> None:
@@ -134,6 +143,12 @@ def add_arguments(parser: Any) -> None:
         default="",
         metavar="SECONDS",
         help="ask a server that is silent for so long while calls wait whether it is there (default: never)",
+    )
+    option(
+        "--max-answer-bytes",
+        default=str(LARGEST_ANSWER),
+        metavar="N",
+        help="the largest answer that is read, also what a compressed one unpacks to; a larger one is RESOURCE_EXHAUSTED (default: 64 MiB)",
     )
     option("--connections", default="1", metavar="N", help="connections of each load process (default: 1)")
     option(
@@ -253,32 +268,33 @@ def read_options(parsed: Any) -> Options:
         raise BenchError(f"--note {note!r}: letters, digits, '.', '_' and '-' only, since it names a folder")
     return Options(
         asked=asked,
-        seed=_whole("--seed", parsed.seed, 0),
+        seed=whole("--seed", parsed.seed, 0),
         transport=str(parsed.transport),
-        connections=_whole("--connections", parsed.connections, 1),
+        connections=whole("--connections", parsed.connections, 1),
         tls=tls_of(parsed),
         metadata=metadata_of(str(parsed.metadata or "")),
         mnist=Path(parsed.mnist) if parsed.mnist else None,
         results=Path(parsed.results),
         note=note or None,
         rest=_rest(str(parsed.rest or "").strip()),
-        keep_samples=not _truth(parsed.no_samples),
+        keep_samples=not truth(parsed.no_samples),
         schedule=_schedule(str(parsed.schedule or "").strip()),
-        max_in_flight=_whole("--max-in-flight", parsed.max_in_flight, 1),
-        references=_whole("--references", parsed.references, 0),
+        max_in_flight=whole("--max-in-flight", parsed.max_in_flight, 1),
+        references=whole("--references", parsed.references, 0),
         own={
             name.lstrip("-"): str(getattr(parsed, name.lstrip("-").replace("-", "_")) or "").strip()
             for name in _own
         },
         watched=Watched(
-            pid=_whole("--server-pid", parsed.server_pid, 1) if parsed.server_pid else None,
+            pid=whole("--server-pid", parsed.server_pid, 1) if parsed.server_pid else None,
             container=str(parsed.server_container) or None,
             metrics=str(parsed.server_metrics) or None,
         ),
         preflight=Path(parsed.preflight) if parsed.preflight else None,
         experiment=_experiment(str(parsed.experiment)) if parsed.experiment else None,
-        warm_up=_seconds("--warm-up", parsed.warm_up, least=0.0) if parsed.warm_up else None,
-        keepalive=Keepalive(_seconds("--keepalive", parsed.keepalive)) if parsed.keepalive else None,
+        warm_up=seconds_of("--warm-up", parsed.warm_up, least=0.0) if parsed.warm_up else None,
+        keepalive=Keepalive(seconds_of("--keepalive", parsed.keepalive)) if parsed.keepalive else None,
+        max_answer_bytes=answer_bytes(parsed.max_answer_bytes),
         authority=authority_of(str(parsed.authority).strip()) if parsed.authority else None,
     )
 
@@ -299,11 +315,11 @@ def _asked(parsed: Any) -> Asked:
         raise BenchError(f"--model-version {version} --version-label {label}: give one of the two")
     return Asked(
         model=texts["model"] or MODEL,
-        version=_whole("--model-version", version, 0) if version else None,
+        version=whole("--model-version", version, 0) if version else None,
         label=label or None,
         signature=texts["signature"],
-        batch=_whole("--batch-size", texts["batch"] or "1", 1),
-        deadline=_seconds("--deadline", parsed.deadline),
+        batch=whole("--batch-size", texts["batch"] or "1", 1),
+        deadline=seconds_of("--deadline", parsed.deadline),
         given=frozenset(name for name, text in texts.items() if text),
     )
 
@@ -331,70 +347,3 @@ def _schedule(text: str) -> Schedule | None:
         return parse(text) if text else None
     except BenchError as error:
         raise BenchError(f"--schedule: {error}") from error
-
-
-def _truth(value: Any) -> bool:
-    """The web form sends booleans as text."""
-    return str(value).lower() in {"true", "1", "on", "yes"}
-
-
-def _whole(option: str, value: Any, least: int) -> int:
-    try:
-        number = int(str(value))
-    except ValueError:
-        number = least - 1
-    if number < least:
-        raise BenchError(f"{option} {value}: a whole number from {least} on is expected")
-    return number
-
-
-def _seconds(option: str, value: Any, least: float | None = None) -> float:
-    """least: the least that is allowed; None: anything above 0."""
-    try:
-        seconds = float(str(value).removesuffix("s"))
-    except ValueError:
-        seconds = -1.0
-    if not (0 if least is None else least) <= seconds < float("inf") or (least is None and not seconds):
-        allowed = "above 0" if least is None else f">= {least:g}"
-        raise BenchError(f"{option} {value}: a number of seconds {allowed} is expected, such as 2.5")
-    return seconds
-
-
-def tls_of(parsed: Any) -> TLS | None:
-    """How to encrypt, from the options named --grpc-tls*; None: not at all. Raises BenchError."""
-    files = {
-        "--grpc-tls-ca": parsed.grpc_tls_ca,
-        "--grpc-tls-cert": parsed.grpc_tls_cert,
-        "--grpc-tls-key": parsed.grpc_tls_key,
-    }
-    if not (_truth(parsed.grpc_tls) or parsed.grpc_tls_server_name or any(files.values())):
-        return None
-    for option, path in files.items():
-        if path and not Path(path).is_file():
-            raise BenchError(f"{option} {path}: no such file; a PEM file is expected")
-    if bool(parsed.grpc_tls_cert) != bool(parsed.grpc_tls_key):
-        raise BenchError("--grpc-tls-cert and --grpc-tls-key go together: give both or neither")
-    ca, certificate, key = (Path(path) if path else None for path in files.values())
-    return TLS(ca=ca, certificate=certificate, key=key, server_name=parsed.grpc_tls_server_name or None)
-
-
-def metadata_of(text: str) -> tuple[tuple[str, str], ...]:
-    """Pairs for each call, from KEY=VARIABLE,...; raises BenchError for a variable that is not set, a key that is
-    reserved and a value that no header can carry."""
-    pairs = []
-    for item in filter(None, (part.strip() for part in text.split(","))):
-        key, equals, variable = item.partition("=")
-        if not key or not equals:
-            raise BenchError(
-                f"--metadata {item}: KEY=VARIABLE is expected, VARIABLE naming an environment variable"
-            )
-        if variable not in os.environ:
-            raise BenchError(
-                f"--metadata {item}: the environment variable {variable} is not set; export it first"
-            )
-        try:
-            metadata_fields([(key, os.environ[variable])])
-        except ValueError as problem:
-            raise BenchError(f"--metadata {item}: {problem}") from None
-        pairs.append((key.lower(), os.environ[variable]))
-    return tuple(pairs)

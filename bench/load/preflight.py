@@ -88,7 +88,7 @@ def look_over_rest(rest: str | None, options: Options, pools: Mapping[Source, Po
             raise BenchError(
                 "--rest: this scenario asks over REST too; give HOST:PORT of the server's REST API"
             )
-        connection = RestConnection(rest, pool)
+        connection = RestConnection(rest, pool, largest=options.max_answer_bytes)
         try:
             with awaited(f"the answer of {rest} to a first request over REST", options.asked.deadline):
                 reply = connection.ask(pool.over_rest[0], options.asked.deadline)

@@ -20,7 +20,8 @@ from gevent import socket
 from gevent.pool import Group
 
 from bench import BenchError
-from bench.load.http_answers import error_text, read_answer
+from bench.load.http_answers import TooLarge, error_text, read_answer
+from bench.load.option_values import LARGEST_ANSWER
 from bench.load.record import Recorder
 from bench.payload import Pool, array_of, tensor_of
 from bench.payload.tensors import as_bytes
@@ -44,7 +45,7 @@ _CODES: Final = {
     504: 4,
 }
 """HTTP status -> gRPC status code (google/rpc/code.proto, read backwards; 412 is FAILED_PRECONDITION)."""
-UNKNOWN, DEADLINE_EXCEEDED, INTERNAL, UNAVAILABLE = 2, 4, 13, 14
+UNKNOWN, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, INTERNAL, UNAVAILABLE = 2, 4, 8, 13, 14
 _READ: Final = 65536
 
 
@@ -101,6 +102,8 @@ class RestConnection:
     """What is asked: an answer over REST names neither model nor version, and its only output not either."""
     turn: int = 0
     """Which of several addresses is tried first."""
+    largest: int = LARGEST_ANSWER
+    """Bytes of an answer's content that is read."""
 
     def __post_init__(self) -> None:
         self._address = Address.parse(self.address)
@@ -148,6 +151,9 @@ class RestConnection:
         except _Late:
             self.close()
             return Reply(DEADLINE_EXCEEDED, "Deadline Exceeded", b"", self.sent, time.perf_counter())
+        except TooLarge as error:
+            self.close()
+            return Reply(RESOURCE_EXHAUSTED, str(error), b"", self.sent, time.perf_counter())
         except Exception as error:  # noqa: BLE001  # whatever comes back: the request has left and needs an outcome
             self.close()
             return Reply(UNAVAILABLE, f"{self.address}: {_said(error)}", b"", self.sent, time.perf_counter())
@@ -195,7 +201,7 @@ class RestConnection:
 
     def _read(self) -> tuple[int, bytes, float]:
         """Status, body and the instant of the last byte. Raises OSError or ValueError."""
-        answer = read_answer(self._received, self._receive)
+        answer = read_answer(self._received, self._receive, self.largest)
         done = time.perf_counter()
         self._kept, self.waiting = True, False
         if not answer.kept:
@@ -237,10 +243,10 @@ class RestConnection:
 class RestCalls:
     """The calls of one load process over REST: counted, and waited for when their user is gone."""
 
-    def __init__(self, address: str | None, deadline: float, turn: int = 0) -> None:
+    def __init__(self, address: str | None, deadline: float, turn: int = 0, *, largest: int) -> None:
         """address: host:port of the server's REST API; None: nobody asks there. turn: which of several addresses the
-        first connection begins with."""
-        self.address, self._deadline = address, deadline
+        first connection begins with. largest: bytes of an answer that is read."""
+        self.address, self._deadline, self._largest = address, deadline, largest
         self.addresses: Counter[str] = Counter()
         """Requests handed to the kernel, by the server's addresses."""
         self.retries = 0
@@ -255,7 +261,7 @@ class RestCalls:
         """A connection of a user's own."""
         if self.address is None:
             raise RuntimeError("the test began without a REST port, although it asks over REST")
-        return RestConnection(self.address, pool, next(self._turns))
+        return RestConnection(self.address, pool, next(self._turns), self._largest)
 
     def ask(self, connection: RestConnection, message: bytes, recorder: Recorder, index: int) -> int:
         """Send a request, wait for its answer and record it; gives its gRPC status code."""

@@ -88,7 +88,7 @@ class Session:
         self.clock_bound = 0.0
         """Seconds by which this process's times may be off the master's."""
         self.recorded = 0
-        self.rest = RestCalls(options.rest, self.deadline, turn)
+        self.rest = RestCalls(options.rest, self.deadline, turn, largest=options.max_answer_bytes)
         self._awaiting = self._hurried = False
         self._sink = sink
         make = HeardRecorder if listened(environment) else Recorder

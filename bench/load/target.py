@@ -118,6 +118,7 @@ def connect(address: str, options: Options, *, connections: int, turn: int = 0) 
         metadata=options.metadata,
         keepalive=options.keepalive,
         authority=options.authority,
+        largest_message=options.max_answer_bytes,
         turn=turn,
     )
     try:

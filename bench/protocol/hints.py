@@ -36,6 +36,17 @@ _KNOWN: Final = (
     _Known("RESOURCE_EXHAUSTED", r"^\s*$|[Tt]hread ?pool [Ee]xhausted", _THREADS),
     _Known(
         "RESOURCE_EXHAUSTED",
+        r"^an answer of .* exceeds the limit|^a decompressed message exceeds|CLIENT: Received message larger|"
+        r"^Decompressed message larger",
+        Hint(
+            "answer size",
+            "an answer is larger than this client reads",
+            "allow more with --max-answer-bytes, or let the server send less: fewer examples a request (--batch-size), "
+            "or only the outputs that are needed",
+        ),
+    ),
+    _Known(
+        "RESOURCE_EXHAUSTED",
         r"[Mm]essage (is )?larger than max|larger than the limit|max(imum)? message (size|length)",
         Hint(
             "message size",
@@ -192,6 +203,16 @@ _KNOWN: Final = (
             "service",
             "the server does not offer this call",
             "is this the gRPC port of a TensorFlow Serving? Its REST port is another",
+        ),
+    ),
+    _Known(
+        "UNAVAILABLE",
+        r"[Tt]oo[_ ]many[_ ]pings",
+        Hint(
+            "pings",
+            "the server ended the connection since keepalive pings came oftener than it permits (every 300 s by default)",
+            "leave --keepalive out, or let the server permit them: "
+            "--grpc_channel_arguments=grpc.http2.min_ping_interval_without_data_ms=N",
         ),
     ),
     _Known(

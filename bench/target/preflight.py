@@ -23,7 +23,7 @@ from bench.wording import counted
 DEFAULT_SIGNATURE: Final = "serving_default"
 _MENDABLE: Final = ("INVALID_ARGUMENT", "NOT_FOUND", "FAILED_PRECONDITION", "UNIMPLEMENTED", "OUT_OF_RANGE")
 """What a server answers to a request that it will answer in the same way each time."""
-_SAME_EACH_TIME: Final = ("message size", "exception")
+_SAME_EACH_TIME: Final = ("message size", "answer size", "exception")
 """Further ones, by the keys of their hints."""
 _LABEL: Final = "version label"
 _NOBODY: Final = ("UNAVAILABLE", "DEADLINE_EXCEEDED")

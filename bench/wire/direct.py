@@ -6,6 +6,7 @@ server's pages, BENCH_HTTP_PROXY names it.
 
 import contextlib
 import os
+import time
 import urllib.request
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
@@ -14,6 +15,7 @@ PROXY: Final = "BENCH_HTTP_PROXY"
 TOKEN_HEADER: Final = "X-Bench-Token"  # noqa: S105 - the name of a header
 TOKEN_VARIABLE: Final = "BENCH_WEB_TOKEN"  # noqa: S105 - the name of a variable
 """A program that sends this variable's value to a Locust that has the same may set every option there."""
+_PIECE: Final = 65_536
 _NAMES: Final = ("http_proxy", "https_proxy", "all_proxy")
 
 
@@ -25,6 +27,32 @@ def open_url(
     proxy = os.environ.get(PROXY)
     handler = urllib.request.ProxyHandler({"http": proxy, "https": proxy} if proxy else {})
     return urllib.request.build_opener(handler).open(request, timeout=timeout)
+
+
+def read_url(
+    url: str,
+    content: bytes | None = None,
+    *,
+    timeout: float,
+    largest: int,
+    headers: Mapping[str, str] | None = None,
+) -> bytes:
+    """The whole content of what `open_url` opens.
+
+    Raises its errors, and OSError for more than `largest` bytes and for what has not come after `timeout` seconds.
+    """
+    until = time.monotonic() + timeout
+    parts: list[bytes] = []
+    size = 0
+    with open_url(url, content, timeout=timeout, headers=headers) as answer:
+        while piece := answer.read1(_PIECE):
+            parts.append(piece)
+            size += len(piece)
+            if size > largest:
+                raise OSError(f"more than {largest} bytes")
+            if time.monotonic() > until:
+                raise TimeoutError(f"not complete after {timeout:g} s")
+    return b"".join(parts)
 
 
 @contextlib.contextmanager

@@ -65,8 +65,8 @@ class ClientConnection(Connection):
         self.returned: list[Any] = []
         self.draining = False
         """No further request may start here: the server said so or the stream ids are used up."""
-        self.leaves_in_order = False
-        """Whether the server said so without naming an error."""
+        self.farewell: str | None = None
+        """The error that the server named as it said so, empty where it named none; None: it did not say so."""
         self._streams: dict[int, Exchange] = {}
         self._waiting: OrderedDict[Exchange, None] = OrderedDict()
         self._done: list[Exchange] = []
@@ -129,9 +129,9 @@ class ClientConnection(Connection):
 
     def lose(self, reason: str) -> list[Exchange]:
         """The connection broke; gives the exchanges that were under way, now UNAVAILABLE."""
-        if self.closed is None:
-            self.closed = reason
-        return self._fail_all(unary.UNAVAILABLE, reason)
+        self.closed = self.closed or reason
+        full = f"{reason}, after GOAWAY with {self.farewell}" if self.farewell else reason
+        return self._fail_all(unary.UNAVAILABLE, full)
 
     def close(self) -> list[Exchange]:
         """Take leave (GOAWAY) and cancel what is under way; gives those exchanges, now CANCELLED."""
@@ -356,13 +356,13 @@ class ClientConnection(Connection):
         self._done.append(exchange)
 
     def _peer_leaves(self, last_stream: int, code: int, text: str) -> None:
-        self.draining, self.leaves_in_order = True, code == NO_ERROR
+        farewell = f"{frames.error_name(code)} {text}".rstrip()
+        self.draining, self.farewell = True, "" if code == NO_ERROR else farewell
         for stream in [stream for stream in self._streams if stream > last_stream]:
             exchange = self._streams.pop(stream)
             self._outflow.drop(stream)
             if exchange.retried >= _MOST_RETURNS:
-                details = f"the server is going away: {frames.error_name(code)} {text}".rstrip()
-                exchange.fail(unary.UNAVAILABLE, details)
+                exchange.fail(unary.UNAVAILABLE, f"the server is going away: {farewell}")
                 self._done.append(exchange)
             else:
                 exchange.retried += 1

@@ -43,9 +43,12 @@ def keep(
                 pause, fruitless = _FIRST_PAUSE, 0
             if fruitless < 2:  # once is an accident; a server that always hangs up gets pauses
                 continue
-            if link.connection.leaves_in_order:
+            if link.connection.farewell == "":
                 gevent.sleep(_BREATH)
                 continue
-            fail(f"{name}: {link.lost or 'the server sent GOAWAY'}, right after connecting", False)
+            fail(
+                f"{name}: {link.lost or f'the server sent GOAWAY {link.connection.farewell}'}, right after connecting",
+                False,
+            )
         gevent.sleep(pause * random.uniform(1 - _JITTER, 1 + _JITTER))  # noqa: S311  # no secret
         pause = min(pause * _PAUSE_GROWTH, _LONGEST_PAUSE)

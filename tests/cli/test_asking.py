@@ -199,3 +199,9 @@ def test_who_does_not_speak_grpc_is_one_line() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"127.0.0.1:{silent.getsockname()[1]}"
         assert address in refused("status", "--host", address, "--timeout", "0.3")
+
+
+def test_an_answer_larger_than_allowed_is_refused(host: str) -> None:
+    line = refused("status", "--host", host, "--max-answer-bytes", "3")
+    assert "RESOURCE_EXHAUSTED" in line
+    assert "allow more with --max-answer-bytes" in line

@@ -8,9 +8,11 @@ from concurrent import futures
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+import gevent.socket
 import grpc
 import numpy as np
 import pytest
+from gevent.server import StreamServer
 
 from bench.load.http_answers import error_text
 from bench.load.rest import RestConnection
@@ -120,3 +122,24 @@ def test_over_rest(rest_address: str) -> None:
 )
 def test_other_bodies_are_shown_as_they_are(body: bytes, text: str) -> None:
     assert error_text(body) == text
+
+
+@pytest.mark.parametrize("head", [b"Content-Length: 4000000000", b"Transfer-Encoding: chunked"])
+def test_an_answer_beyond_the_limit_is_refused(head: bytes) -> None:
+    def answer(sock: gevent.socket.socket, _: object) -> None:
+        sock.recv(1000)
+        sock.sendall(b"HTTP/1.1 200 OK\r\n" + head + b"\r\n\r\n")
+        with contextlib.suppress(OSError):
+            while True:
+                sock.sendall(b"ffff\r\n" + b" " * 0xFFFF + b"\r\n")
+
+    server = StreamServer(("127.0.0.1", 0), answer)
+    server.start()
+    pool = Pool.of({"x": np.zeros((1, 1))}, None, output="y", model="m")
+    connection = RestConnection(f"127.0.0.1:{server.server_port}", pool, largest=1 << 20)
+    reply = connection.ask(b"x", 30)
+    connection.close()
+    server.stop(timeout=0)
+    known = hint(outcome(reply.status), reply.details)
+    assert (outcome(reply.status), known and known.key) == ("RESOURCE_EXHAUSTED", "answer size"), reply
+    assert reply.details.endswith(f"exceeds the limit of {1 << 20}")

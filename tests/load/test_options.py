@@ -43,6 +43,20 @@ def test_defaults() -> None:
     assert options.keepalive is None
     assert options.references == 64
     assert options.keep_samples
+    assert options.max_answer_bytes == 64 << 20
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ("0", "--max-answer-bytes 0: a whole number from 1 on"),
+        ("64MiB", "--max-answer-bytes 64MiB"),
+        ("3000000000", "at most 2147483642 fit one gRPC message"),
+    ],
+)
+def test_sizes_of_answers_are_bytes(value: str, text: str) -> None:
+    with pytest.raises(BenchError, match=text):
+        read_options(parsed("--max-answer-bytes", value))
 
 
 def test_the_web_form_sends_text() -> None:

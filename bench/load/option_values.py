@@ -1,0 +1,87 @@
+"""Values of options as a command line or a web form gives them, checked."""
+
+import os
+from pathlib import Path
+from typing import Any, Final
+
+from bench import BenchError
+from bench.wire.dial import TLS
+from bench.wire.unary import LARGEST_MESSAGE, metadata_fields
+
+LARGEST_ANSWER: Final = 64 << 20
+"""Bytes of an answer that is read unless the user says otherwise; grpcio's own default is 4 MiB."""
+
+
+def truth(value: Any) -> bool:
+    """The web form sends booleans as text."""
+    return str(value).lower() in {"true", "1", "on", "yes"}
+
+
+def whole(option: str, value: Any, least: int) -> int:
+    try:
+        number = int(str(value))
+    except ValueError:
+        number = least - 1
+    if number < least:
+        raise BenchError(f"{option} {value}: a whole number from {least} on is expected")
+    return number
+
+
+def seconds_of(option: str, value: Any, least: float | None = None) -> float:
+    """least: the least that is allowed; None: anything above 0."""
+    try:
+        seconds = float(str(value).removesuffix("s"))
+    except ValueError:
+        seconds = -1.0
+    if not (0 if least is None else least) <= seconds < float("inf") or (least is None and not seconds):
+        allowed = "above 0" if least is None else f">= {least:g}"
+        raise BenchError(f"{option} {value}: a number of seconds {allowed} is expected, such as 2.5")
+    return seconds
+
+
+def tls_of(parsed: Any) -> TLS | None:
+    """How to encrypt, from the options named --grpc-tls*; None: not at all. Raises BenchError."""
+    files = {
+        "--grpc-tls-ca": parsed.grpc_tls_ca,
+        "--grpc-tls-cert": parsed.grpc_tls_cert,
+        "--grpc-tls-key": parsed.grpc_tls_key,
+    }
+    if not (truth(parsed.grpc_tls) or parsed.grpc_tls_server_name or any(files.values())):
+        return None
+    for option, path in files.items():
+        if path and not Path(path).is_file():
+            raise BenchError(f"{option} {path}: no such file; a PEM file is expected")
+    if bool(parsed.grpc_tls_cert) != bool(parsed.grpc_tls_key):
+        raise BenchError("--grpc-tls-cert and --grpc-tls-key go together: give both or neither")
+    ca, certificate, key = (Path(path) if path else None for path in files.values())
+    return TLS(ca=ca, certificate=certificate, key=key, server_name=parsed.grpc_tls_server_name or None)
+
+
+def metadata_of(text: str) -> tuple[tuple[str, str], ...]:
+    """Pairs for each call, from KEY=VARIABLE,...; raises BenchError for a variable that is not set, a key that is
+    reserved and a value that no header can carry."""
+    pairs = []
+    for item in filter(None, (part.strip() for part in text.split(","))):
+        key, equals, variable = item.partition("=")
+        if not key or not equals:
+            raise BenchError(
+                f"--metadata {item}: KEY=VARIABLE is expected, VARIABLE naming an environment variable"
+            )
+        if variable not in os.environ:
+            raise BenchError(
+                f"--metadata {item}: the environment variable {variable} is not set; export it first"
+            )
+        try:
+            metadata_fields([(key, os.environ[variable])])
+        except ValueError as problem:
+            raise BenchError(f"--metadata {item}: {problem}") from None
+        pairs.append((key.lower(), os.environ[variable]))
+    return tuple(pairs)
+
+
+def answer_bytes(value: Any) -> int:
+    """`--max-answer-bytes` as a number. Raises BenchError."""
+    number = whole("--max-answer-bytes", value, 1)
+    if number > LARGEST_MESSAGE:
+        raise BenchError(f"--max-answer-bytes {value}: at most {LARGEST_MESSAGE} fit one gRPC message")
+    return number
