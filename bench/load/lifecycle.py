@@ -23,6 +23,7 @@ from bench.load.locust_glue import hello
 from bench.load.locust_glue.worker import TARGET
 from bench.load.locust_glue.workers import WAITING, Workers
 from bench.load.manifest import describe
+from bench.load.open_files import check_open_files
 from bench.load.options import Options, read_options
 from bench.load.preflight import answer_cells, look, look_over_rest, show
 from bench.load.published import Published
@@ -156,6 +157,7 @@ class FirstProcess:
         """Everything that can be wrong with the options shows here, before anything is written or measured."""
         RunWriter.check_root(options.results)
         pools = make_pools(self.environment.user_classes, options)
+        check_open_files(options, pools, self.environment.parsed_options)
         refuse_other_waits(self.environment.user_classes, options.schedule)
         if self.server is not None and self._host() == self.server.address:
             refuse_larger(pools, self.server.largest_request)

@@ -1,5 +1,6 @@
 """A run whose folder cannot be written any more, as on a full disk."""
 
+import errno
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -64,4 +65,7 @@ class RunFolder:
         except BenchError as error:
             self.broken = True
             self._writer.abandon()
-            self._failed(f"{error}; make room there, or name another folder with --results")
+            remedy = "make room there, or name another folder with --results"
+            if getattr(error.__cause__, "errno", None) in (errno.EMFILE, errno.ENFILE):
+                remedy = "allow more open files: ulimit -n"
+            self._failed(f"{error}; {remedy}")

@@ -5,6 +5,7 @@ shares are between 0 and 1. What cannot be known here is None or missing.
 """
 
 import importlib
+import logging
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,6 +17,8 @@ from gevent.hub import get_hub
 
 from bench.histogram import nearest_rank
 from bench.load.pacing import Timer
+
+log = logging.getLogger("bench")
 
 Values = dict[str, float | None]
 
@@ -226,6 +229,7 @@ class Telemetry:
     def __init__(self, probes: Sequence[Probe], emit: Callable[[float, str, Values], Any]) -> None:
         """`emit` gets the instant of each reading on perf_counter's clock, the source, and its values."""
         self._probes, self._emit = probes, emit
+        self._failing: list[Probe] = []
         self._begun = self._last = time.perf_counter()
         self._greenlet = gevent.spawn(self._run)
 
@@ -252,7 +256,15 @@ class Telemetry:
         seconds, self._last = now - self._last, now
         rows: dict[str, Values] = {}
         for probe in self._probes:
-            rows.setdefault(probe.source, {}).update(probe.read(seconds))
+            row = rows.setdefault(probe.source, {})
+            try:
+                row.update(probe.read(seconds))
+            except (
+                OSError
+            ) as error:  # such as too many open files: the load goes on, and so do the other probes
+                if probe not in self._failing:
+                    self._failing.append(probe)
+                    log.warning("%s was not observed: %s", probe.source, error)
         for source, values in rows.items():
             self._emit(now, source, values)
 
