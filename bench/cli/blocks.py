@@ -40,12 +40,13 @@ def run_blocks(
     Raises BenchError where it does not suffice for two blocks.
     """
     plan, began, coming = runner.folder.trials, time.monotonic(), Looks()
-    most, longest, used = max(trial.block for trial in plan), 0.0, 0.0
+    most, longest, used, first = max(trial.block for trial in plan), 0.0, 0.0, 0.0
     for block in range(1, most + 1):
         runner.folder.trials = [trial for trial in plan if trial.block <= block]
         runner.run(lock)
         before, used = used, time.monotonic() - began
         alone, runner.alone_seconds = runner.alone_seconds, 0.0
+        first += alone
         longest = max(longest, used - before - alone)
         last = block == most or (budget is not None and used + longest > budget)
         look = coming.after(block, block / most if budget is None else used / budget, last=last)
@@ -58,7 +59,8 @@ def run_blocks(
         elif last:
             break
     raise BenchError(
-        f"--budget {budget or 0:g}: a block took {longest:.0f} s, and {LEAST} are the least; give {1.2 * LEAST * longest:.0f} s"
+        f"--budget {budget or 0:g}: a block took {longest:.0f} s{f', and {first:.0f} s what comes before the first' if first else ''}; "
+        f"{LEAST} are the least; give {first + 1.2 * LEAST * longest:.0f} s"
     )
 
 

@@ -1,6 +1,6 @@
 """How often `bench gate --run --duet` is right on a busy machine: +5 % of service time, and nothing, beside endless loops.
 
-    python -m tests.benchmarks.duet_campaign FOLDER [TIMES]          TIMES gates of each kind, 3 min each; resumable
+    python -m tests.benchmarks.duet_campaign FOLDER --times N        N gates of each kind, 3 min each; resumable
     python -m tests.benchmarks.duet_campaign FOLDER --simulate       gates on restarts drawn from those of the campaign
 
 Two embedded servers answer from `--backend synthetic` with a constant service time; the second one takes as long (A/A), or
@@ -8,12 +8,15 @@ Two embedded servers answer from `--backend synthetic` with a constant service t
 with replacement from the restarts that were measured, of each kind by itself, and decides as a gate does.
 """
 
+import argparse
 import contextlib
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -65,17 +68,18 @@ def busy_neighbours() -> Iterator[None]:
             loop.wait()
 
 
-def gate(folder: Path, kind: str, number: int) -> dict[str, object]:
+def gate(folder: Path, kind: str, number: int, budget: int) -> dict[str, Any]:
     """Run a gate; gives its exit code and the ratio of each restart."""
     place = folder / f"{'aa' if kind == 'nothing' else 'slower'}-{number:03}"
-    place.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(place, ignore_errors=True)  # of a gate that was interrupted
+    place.mkdir(parents=True)
     names = {"baseline": SERVICE, "candidate": SERVICE * KINDS[kind]}
     (place / "servers.toml").write_text("".join(SERVER.format(name=n, service=s) for n, s in names.items()))
     experiment = place / "duet.toml"
     experiment.write_text(EXPERIMENT.format(root=ROOT, seconds=SECONDS))
     (place / "duet.limits.toml").write_text(LIMITS)
     command = [sys.executable, "-m", "bench", "gate", "--run", str(experiment), "--duet", "--by", "server"]
-    command += ["--budget", str(BUDGET), "--results", str(place / "results")]
+    command += ["--budget", str(budget), "--results", str(place / "results")]
     with busy_neighbours():
         done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
     (place / "output.txt").write_text(done.stdout + done.stderr)
@@ -100,15 +104,15 @@ def ratios(results: Path) -> list[float]:
     return found
 
 
-def campaign(folder: Path, times: int) -> None:
+def campaign(folder: Path, times: int, budget: int = BUDGET) -> None:
     """Run what is missing of the campaign and show what there is."""
     journal = folder / "campaign.jsonl"
     folder.mkdir(parents=True, exist_ok=True)
-    known = _known(folder)
+    known = measured(folder)
     for number in range(times):
         for kind in KINDS:
             if not any(row["kind"] == kind and row["number"] == number for row in known):
-                row = gate(folder, kind, number)
+                row = gate(folder, kind, number, budget)
                 known.append(row)
                 with journal.open("a") as file:
                     file.write(json.dumps(row) + "\n")
@@ -117,19 +121,20 @@ def campaign(folder: Path, times: int) -> None:
     _show(known)
 
 
-def _known(folder: Path) -> list[dict[str, object]]:
+def measured(folder: Path) -> list[dict[str, Any]]:
+    """The gates of a campaign that have ended."""
     journal = folder / "campaign.jsonl"
     return [json.loads(line) for line in journal.read_text().splitlines()] if journal.is_file() else []
 
 
-def _show(rows: list[dict[str, object]]) -> None:
+def _show(rows: list[dict[str, Any]]) -> None:
     for kind in KINDS:
         own = [row for row in rows if row["kind"] == kind]
         if not own:
             continue
         failed = sum(row["code"] == 1 for row in own)
         low, high = proportion(failed, len(own), 0.95)
-        every = np.log([ratio for row in own for ratio in row["ratios"]])  # type: ignore[attr-defined]
+        every = np.log([ratio for row in own for ratio in row["ratios"]])
         print(
             f"{kind}: FAIL in {failed} of {len(own)} ({low:.0%} to {high:.0%}), passed {sum(r['code'] == 0 for r in own)}; "
             f"{len(every)} restarts, ratio of p50 x{np.exp(np.median(every)):.4f}, sd of its logarithm {every.std(ddof=1):.4f}",
@@ -139,12 +144,12 @@ def _show(rows: list[dict[str, object]]) -> None:
 
 def simulate(folder: Path) -> None:
     """Gates on restarts drawn from the campaign's, with as many blocks as its gates had time for."""
-    rows = _known(folder)
-    blocks = int(np.median([len(row["ratios"]) for row in rows]))  # type: ignore[arg-type]
+    rows = measured(folder)
+    blocks = int(np.median([len(row["ratios"]) for row in rows]))
     for kind in KINDS:
-        pool = np.array([ratio for row in rows if row["kind"] == kind for ratio in row["ratios"]])  # type: ignore[attr-defined]
+        pool = np.array([ratio for row in rows if row["kind"] == kind for ratio in row["ratios"]])
         rng = np.random.default_rng(1)
-        worse = sum(decided(rng.choice(pool, blocks)) for _ in range(DRAWS))
+        worse = sum(decided(rng.choice(pool, blocks)) == "worse" for _ in range(DRAWS))
         low, high = proportion(worse, DRAWS, 0.95)
         print(
             f"{kind}: FAIL in {worse / DRAWS:.1%} ({low:.1%} to {high:.1%}) of {DRAWS} gates of {blocks} restarts, "
@@ -152,8 +157,8 @@ def simulate(folder: Path) -> None:
         )
 
 
-def decided(drawn: "np.ndarray[tuple[int, ...], np.dtype[np.float64]]") -> bool:
-    """Whether a gate with these restarts, one after the other, calls the candidate worse by more than 2 %."""
+def decided(drawn: "np.ndarray[tuple[int, ...], np.dtype[np.float64]]") -> str:
+    """What a gate with these restarts, one after the other, says of a candidate that may be 2 % worse."""
     coming = Looks()
     for count in range(1, len(drawn) + 1):
         look = coming.after(count, count / len(drawn), last=count == len(drawn))
@@ -163,12 +168,26 @@ def decided(drawn: "np.ndarray[tuple[int, ...], np.dtype[np.float64]]") -> bool:
             METRICS["p50"], [1.0] * count, drawn[:count].tolist(), paired=True, tolerance=0.02, rate=look.rate
         )
         if found.verdict in ("worse", "better", "same"):
-            return found.verdict == "worse"
-    return False
+            return found.verdict
+    return "unknown"
 
 
 if __name__ == "__main__":
-    if "--simulate" in sys.argv:
-        simulate(Path(sys.argv[1]))
+    parser = argparse.ArgumentParser(
+        description="Gates with --duet on a busy machine: how often are they right?"
+    )
+    parser.add_argument(
+        "folder", type=Path, help="where gates and their journal lie; known ones are not run again"
+    )
+    parser.add_argument("--times", type=int, default=1, metavar="N", help="gates of each kind (default: 1)")
+    parser.add_argument(
+        "--budget", type=int, default=BUDGET, metavar="SECONDS", help="of a gate (default: 180)"
+    )
+    parser.add_argument(
+        "--simulate", action="store_true", help="draw gates from the restarts of the campaign"
+    )
+    told = parser.parse_args()
+    if told.simulate:
+        simulate(told.folder)
     else:
-        campaign(Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 1)
+        campaign(told.folder, told.times, told.budget)

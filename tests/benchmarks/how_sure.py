@@ -1,11 +1,15 @@
 """Shares of wrong and of right verdicts, for kinds of noise and ways to measure, on simulated and recorded trials.
 
-    python -m tests.benchmarks.how_sure FILE [--campaigns N] [--recorded FOLDER...]
+    python -m tests.benchmarks.how_sure FILE [--campaigns N] [--recorded FOLDER...] [--duet FOLDER]
 
 Each way of comparing meets each kind of noise N times with equal sides, with a candidate that is 5 % slower and with one
 as slow as just allowed (2 %); what `bench compare` and `bench gate` use judges them. FILE keeps what was counted, line by
 line, and the program goes on where it was interrupted: seeds are those of the cells of the table. Single runs are series
 of requests, whose interval is that which a gate shows for the median and p90; the others are values of trials.
+
+A duet is simulated by what a restart leaves of a kind of noise in the ratio of two servers that answer the same load in
+turn: what hits the machine hits both, what a process is lucky with does not. --duet takes the restarts of a live
+campaign (`tests.benchmarks.duet_campaign`) too, --recorded trials of one thing.
 
 - false FAIL: equal sides, called worse (single run: the limit is 10 % above the truth)
 - false pass: 5 % slower where 2 % is allowed, called same (single run: the limit is 10 % below the truth)
@@ -17,6 +21,7 @@ import json
 import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -58,6 +63,8 @@ class Noise(NamedTuple):
     """Logarithms by which so many trials, in a row, are off."""
     session: float = 0.0
     """Standard deviation between sessions."""
+    own: bool = False
+    """Whether they are those of a process, so that two servers which are up together do not share them."""
     order: float = 0.0
     """By how much the first trial of a block is slower."""
     run: Callable[[Rng], Any] | None = None
@@ -132,7 +139,7 @@ NOISES: Final = (
     Noise("neighbours alike (AR 0.7, 3 %)", lambda rng, count: _autoregressive(rng, count, 0.7, 0.03)),
     Noise("the first of a block is 5 % slower", _normal(0.01), order=0.05),
     Noise("sessions differ by 3 %", _normal(0.005), session=0.03),
-    Noise("luck of the run: 5 %", _normal(0.05)),
+    Noise("luck of the run: 5 %", _normal(0.05), own=True),
     Noise("two states of the machine, 10 % apart", lambda rng, count: 0.1 * (rng.random(count) < 0.5)),
     Noise("a queue, M/M/1 at 80 %", _normal(0.01), run=_queue),
     Noise("random stalls within a run", _normal(0.01), run=_stalls),
@@ -142,7 +149,7 @@ NOISES: Final = (
 
 def paired(noise: Noise, rng: Rng, size: float) -> Change:
     """12 blocks of both sides in balanced order."""
-    off = np.asarray(noise.trials(rng, 2 * PAIRS)).reshape(PAIRS, 2)
+    off = np.asarray(noise.trials(rng, 2 * PAIRS)).reshape(PAIRS, 2) + rng.choice(_medians(noise), (PAIRS, 2))
     later = [at % 2 == 0 for at in range(PAIRS)]
     luck = noise.session * rng.standard_normal((PAIRS, 2))  # each block starts its servers
     values = np.exp(off + luck + np.array([noise.order, 0.0]))
@@ -158,11 +165,56 @@ def baseline(noise: Noise, rng: Rng, size: float) -> Change:
         values = []
         for _ in range(SESSIONS):
             off = np.asarray(noise.trials(rng, EACH)) + noise.session * rng.standard_normal()
+            off = off + rng.choice(_medians(noise), EACH)
             off[0] += noise.order
             values += [factor * math.exp(value) for value in off]
         sides.append(values)
     names = [f"{at // EACH}" for at in range(SESSIONS * EACH)]
     return change(P50, *sides, paired=False, sessions=(names, names))
+
+
+def duet(noise: Noise, rng: Rng, size: float) -> Change:
+    """12 restarts of both servers, each of DUET_SECONDS, whose arms get requests in turn."""
+    logs = rng.choice(_in_turn(noise), PAIRS) + DUET_SPREAD * rng.standard_normal(PAIRS)
+    logs += noise.session * math.sqrt(2) * rng.standard_normal(PAIRS)
+    if noise.own:
+        own = np.asarray(noise.trials(rng, 2 * PAIRS)).reshape(PAIRS, 2)
+        logs += own[:, 1] - own[:, 0]
+    return change(P50, [1.0] * PAIRS, (size * np.exp(logs)).tolist(), paired=True)
+
+
+DUET_SECONDS: Final = 8
+DUET_SPREAD: Final = 0.002
+"""Standard deviation of the ratio over restarts on an idle machine: arms of one version differed by 0.05 and 0.2 %."""
+
+
+@lru_cache
+def _in_turn(noise: Noise) -> Any:
+    """Logarithms of the ratio of two medians, in simulated stretches of DUET_SECONDS of the same noise.
+
+    Of kinds of noise that have no run of their own: what is common to both is gone, and their requests are many.
+    """
+    if noise.run is None:
+        return np.zeros(1)
+    rng, found = np.random.default_rng(98), []
+    for _ in range(POOL):
+        run = noise.run(rng)[:DUET_SECONDS]
+        # a queue is of one server; whatever else there is meets the requests of both as they come
+        arms = (run, noise.run(rng)[:DUET_SECONDS]) if noise.run is _queue else (run[:, 0::2], run[:, 1::2])
+        found.append(math.log(float(np.median(arms[1]) / np.median(arms[0]))))
+    return np.array(found)
+
+
+@lru_cache
+def _medians(noise: Noise) -> Any:
+    """Logarithms of the medians of simulated runs of SECONDS."""
+    rng = np.random.default_rng(97)
+    return np.array(
+        [0.0] if noise.run is None else [math.log(float(np.median(noise.run(rng)))) for _ in range(POOL)]
+    )
+
+
+POOL: Final = 400
 
 
 def _compared(way: Callable[[Noise, Rng, float], Change]) -> Callable[[Noise, Rng, int], Counts]:
@@ -243,8 +295,9 @@ WAYS: Final[dict[str, Callable[[Noise, Rng, int], Counts]]] = {
     "single run": single,
     "committed baseline, 3 sessions a side": _compared(baseline),
     "paired, 12 blocks": _compared(paired),
+    "duet, 12 restarts of 8 s": _compared(duet),
 }
-"""A column each. Ways that need more than values of trials add themselves here."""
+"""A column each."""
 
 
 def recorded(folders: Sequence[Path], campaigns: int) -> Iterator[tuple[str, str, Counts]]:
@@ -266,7 +319,29 @@ def recorded(folders: Sequence[Path], campaigns: int) -> Iterator[tuple[str, str
         yield f"recorded: {metric} of {len(values)} trials, {pairs} blocks", "paired, 12 blocks", counts
 
 
-def main(file: Path, campaigns: int, folders: Sequence[Path]) -> None:
+def recorded_duet(folder: Path, campaigns: int) -> tuple[str, str, Counts]:
+    """Gates on restarts drawn from those of a live campaign, which decide as they come in."""
+    from tests.benchmarks.duet_campaign import KINDS, decided, measured
+
+    rows, rng = measured(folder), np.random.default_rng(1)
+    pools = {
+        kind: np.array([r for row in rows if row["kind"] == kind for r in row["ratios"]]) for kind in KINDS
+    }
+    blocks = int(np.median([len(row["ratios"]) for row in rows]))
+    verdicts = {
+        kind: [decided(rng.choice(pool, blocks)) for _ in range(campaigns)] for kind, pool in pools.items()
+    }
+    equal, slower = verdicts["nothing"], verdicts["+5 %"]
+    passed = slower.count("same") + slower.count("better")
+    name = f"recorded: {sum(map(len, pools.values()))} restarts beside two busy neighbours"
+    return (
+        name,
+        f"duet, {PAIRS} restarts of {DUET_SECONDS} s",
+        Counts(campaigns, equal.count("worse"), passed, -1, slower.count("worse")),
+    )
+
+
+def main(file: Path, campaigns: int, folders: Sequence[Path], duets: Path | None = None) -> None:
     """Count what is not in the file yet, then print the table."""
     rows: list[dict[str, Any]] = []
     if file.exists():
@@ -280,6 +355,10 @@ def main(file: Path, campaigns: int, folders: Sequence[Path]) -> None:
         for name, way, counts in recorded(folders, campaigns):
             if (name, way) not in done:
                 _keep(file, name, way, counts)
+    if duets is not None:
+        name, way, counts = recorded_duet(duets, campaigns)
+        if (name, way) not in done:
+            _keep(file, name, way, counts)
     show([json.loads(line) for line in file.read_text().splitlines()])
 
 
@@ -317,5 +396,6 @@ if __name__ == "__main__":
     parser.add_argument("file", type=Path)
     parser.add_argument("--campaigns", type=int, default=1000)
     parser.add_argument("--recorded", type=Path, nargs="*", default=[])
+    parser.add_argument("--duet", type=Path)
     told = parser.parse_args(sys.argv[1:])
-    main(told.file, told.campaigns, told.recorded)
+    main(told.file, told.campaigns, told.recorded, told.duet)
