@@ -19,8 +19,6 @@ from bench.wording import counted
 Judged = TypeVar("Judged")
 DECIDING: Final = ("p50", "p99", "requests_per_second")
 """What `bench run --until-decided` waits for."""
-MOST_BLOCKS: Final = 60
-"""Of `bench run --until-decided`, unless told otherwise."""
 
 
 class Seen(NamedTuple, Generic[Judged]):

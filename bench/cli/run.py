@@ -2,7 +2,7 @@
 
 import contextlib
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 
@@ -11,7 +11,6 @@ from rich.console import Console
 from rich.table import Table
 
 from bench import BenchError
-from bench.cli.blocks import MOST_BLOCKS, Undecided, compared, run_blocks
 from bench.cli.output import note
 from bench.cli.run_display import Lines, Screen, duration
 from bench.cli.terminal import console
@@ -33,6 +32,8 @@ NOT_ALL = 3
 """Exit code where trials failed, or --until-decided ends undecided: what is there does not decide what was asked."""
 DECIDED_BY = ("server", "version", "model", "batch")
 """What `--until-decided` compares: the first of these that differs."""
+MOST_BLOCKS = 60
+"""Of `--until-decided`, unless told otherwise."""
 BAD_INPUT = 2
 """Exit code of --dry-run where a cell cannot be measured."""
 INTERRUPTED = 130
@@ -150,7 +151,8 @@ def _run(
         click.echo(one_line(line), err=True)
     screen = console(error=True)
     servers = {server.name: server for server in prepared.servers}
-    undecided = Undecided([], [])
+    more: Sequence[str] = ()
+    never: Sequence[str] = ()
     with folder.locked() as lock, _ended_in_order():
         folder.tidy()
         before = folder.ended()
@@ -166,18 +168,21 @@ def _run(
             runner = Runner(prepared.study, servers, folder, generator, display)
             try:
                 if part is not None:
-                    undecided = run_blocks(runner, lock, None, lambda look: compared(folder, part, look))
+                    # what judges is imported where it is needed: half a second
+                    from bench.cli.blocks import compared, run_blocks
+
+                    more, never = run_blocks(runner, lock, None, lambda look: compared(folder, part, look))
                 else:
                     runner.run(lock, again=lambda ended: retry and ended.outcome == "failed")
             except KeyboardInterrupt:
                 folder.tidy()  # reports would take what was broken off for a trial
                 note(f"interrupted; go on with: bench run {folder.path} --resume")
                 return INTERRUPTED
-    for text in [f"{', '.join(undecided.more)}: more trials would be needed"] if undecided.more else []:
+    for text in [f"{', '.join(more)}: more trials would be needed"] if more else []:
         click.echo(one_line(f"not decided: {text}"), err=True)
-    for text in undecided.never:
+    for text in never:
         click.echo(one_line(f"cannot be decided: {text}"), err=True)
-    return _conclude(folder) or (NOT_ALL if undecided.more or undecided.never else 0)
+    return _conclude(folder) or (NOT_ALL if more or never else 0)
 
 
 def _conclude(folder: Folder) -> int:

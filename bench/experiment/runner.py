@@ -22,8 +22,7 @@ from bench.journal import Ended
 from bench.launch import facts
 from bench.launch.kinds import launched
 from bench.launch.running import Running, Served
-from bench.load.manifest import tree_hash
-from bench.load.site import exported
+from bench.load.site import exported, tree_hash
 
 _SHOWN_VARIABLES: Final = ("TF_", "XLA_", "OMP_", "KMP_", "MKL_", "CUDA_", "NVIDIA_", "MALLOC_", "LD_PRELOAD")
 """Environment variables that decide how fast a server is are recorded; others may hold secrets."""

@@ -1,6 +1,5 @@
 """The facts of a run that its manifest records."""
 
-import hashlib
 import math
 import sys
 from collections.abc import Iterable, Mapping
@@ -13,6 +12,7 @@ from locust import User
 from bench.load import ceiling, machine
 from bench.load.options import Options
 from bench.load.server_side import started_at
+from bench.load.site import tree_hash
 from bench.load.sources import Source, open_schedules
 from bench.load.target import Target
 from bench.payload import Pool
@@ -87,15 +87,6 @@ def _ceiling(environment: Any, options: Options, pools: Mapping[Source, Pool]) -
 def shared(texts: Iterable[str]) -> str:
     """The text that all are, or all that there are."""
     return ", ".join(dict.fromkeys(texts))
-
-
-def tree_hash(folder: Path) -> str:
-    """SHA-256 over the names and contents of all files below a folder, in the order of their names."""
-    digest = hashlib.sha256()
-    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
-        digest.update(str(path.relative_to(folder)).encode() + b"\0")
-        digest.update(hashlib.sha256(path.read_bytes()).digest())
-    return digest.hexdigest()
 
 
 def _load(environment: Any, options: Options, pools: Mapping[Source, Pool]) -> dict[str, Any]:

@@ -37,6 +37,15 @@ class Served:
     """Serve so many of the highest versions; None: all."""
 
 
+def tree_hash(folder: Path) -> str:
+    """SHA-256 over the names and contents of all files below a folder, in the order of their names."""
+    digest = hashlib.sha256()
+    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+        digest.update(str(path.relative_to(folder)).encode() + b"\0")
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()
+
+
 def config_of(models: Sequence[Served]) -> Any:
     """The ModelServerConfig that serves these models."""
     config = messages.ModelServerConfig()
