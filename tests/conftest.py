@@ -37,34 +37,24 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=place)
 
 
-EXPORTS = (
-    "--model mnist --pair",
-    "--model flat --version 5 --steps 200 --flat",
-    "--keras vgg16 --model vgg --version 3 --image-size 32 --width 0.02",
-)
-"""`bench export`, several times in one process: most of an export's time is TensorFlow's start."""
-EXPORTER = """
-import sys
-from bench.cli.export import export
-
-for arguments in sys.argv[2:]:
-    export.main([sys.argv[1], *arguments.split()], standalone_mode=False)
-"""
-
-
 @pytest.fixture(scope="session")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with MNIST versions 1 (one training step) and 2 (a thousand), a flat MNIST and a small VGG16.
-
-    Nobody writes into it: pytest's processes share it.
-    """
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that `tests.models` writes. Nobody else writes into it: pytest's processes share it."""
     root = tmp_path_factory.getbasetemp()
     root = root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
     folder, made = root / "models", root / "models.made"
     with (root / "models.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not made.exists():
-            command = [sys.executable, "-c", EXPORTER, str(folder), *EXPORTS]
-            subprocess.run(command, check=True, capture_output=True)
+            command = [sys.executable, "-m", "tests.models", str(folder)]
+            environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+            done = subprocess.run(command, check=False, env=environment, capture_output=True, text=True)
+            assert done.returncode == 0, done.stderr[-3000:]
             made.touch()
     return folder
+
+
+@pytest.fixture(scope="session")
+def models(written: Path) -> Path:
+    """A folder with MNIST versions 1 (one training step) and 2 (a thousand), a flat MNIST and a small VGG16."""
+    return written / "exported"

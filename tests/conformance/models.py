@@ -15,10 +15,11 @@
 | shapes | 1 | signatures whose outputs Classify, Regress or REST cannot use |
 """
 
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+
+from bench.cli.export import export
 
 DTYPES = [
     "float32",
@@ -43,13 +44,10 @@ DTYPES = [
 def main(folder: Path) -> None:
     """Write the models and the configuration files."""
     folder.mkdir(parents=True, exist_ok=True)
-    # a process of its own, at the same time: both are seconds of TensorFlow
-    with subprocess.Popen([sys.executable, "-m", "bench", "export", str(folder), "--pair"]) as export:
-        _half_plus_two(folder / "half_plus_two" / "00000123")
-        _kinds(folder / "kinds" / "1")
-        _shapes(folder / "shapes" / "1")
-    if export.returncode:
-        raise SystemExit(export.returncode)
+    export.main([str(folder), "--pair"], standalone_mode=False)
+    _half_plus_two(folder / "half_plus_two" / "00000123")
+    _kinds(folder / "kinds" / "1")
+    _shapes(folder / "shapes" / "1")
     (folder / "models.config").write_text(model_config(folder))
     (folder / "monitoring.config").write_text("prometheus_config { enable: true }\n")
 

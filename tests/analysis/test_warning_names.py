@@ -1,0 +1,18 @@
+"""The names by which warnings are accepted."""
+
+import ast
+from pathlib import Path
+
+import bench
+from bench.analysis.doubt import KNOWN
+
+
+def test_every_warning_has_a_known_name() -> None:
+    """A name that is not in the list could not be accepted."""
+    used = set()
+    for path in Path(bench.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Doubt" and node.args:
+                used |= {node.args[0].value} if isinstance(node.args[0], ast.Constant) else set()
+    assert len(used) > 20
+    assert used <= KNOWN

@@ -1,0 +1,36 @@
+"""The models that tests serve, by one process, for TensorFlow's start is most of an export: `python -m tests.models DIR`.
+
+| folder | what is in it |
+|---|---|
+| exported | MNIST versions 1 (one training step) and 2 (a thousand), a flat MNIST and a small VGG16, by `bench export` |
+| saved | those of tests.server.saved_models |
+| conformance | those of tests.conformance.models |
+"""
+
+import shutil
+import sys
+from pathlib import Path
+
+from bench.cli.export import export
+from tests.conformance import models as conformance
+from tests.server import saved_models
+
+EXPORTS = (
+    "--model mnist --pair",
+    "--model flat --version 5 --steps 200 --flat",
+    "--keras vgg16 --model vgg --version 3 --image-size 32 --width 0.02",
+)
+
+
+def main(folder: Path) -> None:
+    """Write all of them."""
+    for arguments in EXPORTS:
+        export.main([str(folder / "exported"), *arguments.split()], standalone_mode=False)
+    saved_models.main(folder / "saved")
+    # trained already, it is kept
+    shutil.copytree(folder / "exported" / "mnist", folder / "conformance" / "mnist")
+    conformance.main(folder / "conformance")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]).resolve())
