@@ -14,7 +14,7 @@ from tests.load.locust_runs import ROOT, Finished, locust
 from tests.scenarios.answered import hold_to_limits, known, values
 
 RUNS = {
-    "test_batch_sizes_take_turns": "batch_sizes --batches 1,64 -t 6s",
+    "test_batch_sizes_take_turns": "batch_sizes --batches 1,64 -u 1 -r 1 -t 6s",
     "test_versions_finds_the_gap_and_none_between_copies": "versions -t 4s",
     "test_overhead_splits_the_time": "overhead -t 4s",
     "test_grpc_and_rest_give_the_same_answers": "grpc_vs_rest -t 4s --model-version 2",
