@@ -51,6 +51,7 @@ def test_blocks_are_added_until_it_is_decided(
     runner: Any = Recorded(folder, slower)
     found = run_blocks(runner, 0, None, lambda look: compared(folder, "server", look, ["p50"]))
     assert len(folder.trials) == 2 * blocks
-    (change,) = found.changes
-    assert change.verdict == ("worse" if slower == 2.0 else "unknown")
-    assert f"after {blocks} blocks" in capsys.readouterr().err
+    assert (found.more, found.never) == ([] if slower == 2.0 else ["p50"], [])
+    shown = capsys.readouterr().err
+    assert f"after {blocks} blocks" in shown
+    assert ("worse: p50" in shown) == (slower == 2.0)
