@@ -92,6 +92,9 @@ def judge_absolute(
     if metric.name == "accuracy" and all(trial.examples for trial in trials):
         return by_examples(limit, identity, trials, rate)
     values = [limit.of(trial) for trial in trials]
+    longest = _longest_at_least(limit, trials)
+    if longest is not None:
+        return _alone(limit, identity, longest)
     if len(values) == 1 and (math.isfinite(values[0]) or _bounded(limit, trials[0])):
         return _single(limit, identity, trials[0], rate)
     if not all(math.isfinite(value) for value in values):
@@ -174,6 +177,17 @@ def _missing_text(limit: Limit, trials: Sequence[Trial], values: Sequence[float]
     known = next((text for trial in missing if (text := limit.why_not(trial))), "")
     where = "" if len(trials) == 1 else f" in {len(missing)} of {len(trials)} trials"
     return f"{known}{where}" if known else f"not measured{where}, or too few answers for it"
+
+
+def _longest_at_least(limit: Limit, trials: Sequence[Trial]) -> float | None:
+    """What the longest request of a single run took at the least, where that is beyond the limit of a maximum.
+
+    One that this client cancelled took longer than it had waited.
+    """
+    if limit.metric.name != "max" or len(trials) != 1 or not trials[0].due.count:
+        return None
+    least, most = trials[0].due.bounds(100)
+    return least if least != most and math.isfinite(least) and not _within(limit, least) else None
 
 
 def _bounded(limit: Limit, trial: Trial) -> bool:
