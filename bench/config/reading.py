@@ -38,7 +38,7 @@ def key(default: Any, allowed: str, text: str, example: str, **limits: Any) -> A
 def read_toml(path: Path) -> dict[str, Any]:
     """The file's tables. Raises BenchError for a file that is missing or no TOML, with line and column."""
     try:
-        return tomllib.loads(read_file(path, LARGEST).decode("utf-8-sig"))
+        content = tomllib.loads(read_file(path, LARGEST).decode("utf-8-sig"))
     except FileNotFoundError:
         raise BenchError(f"{path}: no such file{_similar_file(path)}") from None
     except (OSError, UnicodeDecodeError) as error:
@@ -46,8 +46,21 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise BenchError(f"{path}: cannot be read ({reason}); a TOML file is expected") from None
     except RecursionError:
         raise BenchError(f"{path}: lists or tables nested too deeply for a TOML file of this kind") from None
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:  # tomllib's own, and int's for thousands of digits
         raise BenchError(f"{path}: no TOML: {error}; https://toml.io shows how it is written") from None
+    _check_integers(content, path)
+    return content
+
+
+def _check_integers(value: Any, path: Path, *steps: str) -> None:
+    """Raise BenchError for an integer beyond 64 bits, which TOML does not have and numbers here cannot hold."""
+    if isinstance(value, dict | list):
+        for name, each in value.items() if isinstance(value, dict) else enumerate(value):
+            _check_integers(each, path, *steps, str(name))
+    elif isinstance(value, int) and not -(2**63) <= value < 2**63:
+        raise BenchError(
+            f"{path}: {'.'.join(steps)}: an integer of {value.bit_length()} bits; 64 are the most"
+        )
 
 
 def checked(table: type[M], content: Mapping[str, Any], file: Path, where: str = "") -> M:

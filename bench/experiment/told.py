@@ -14,7 +14,13 @@ MOST_BYTES: Final = 16 << 20
 
 def _folder_name(name: str) -> str:
     """A name that leads nowhere else, wherever it is joined to a path."""
-    if not name.isprintable() or name.startswith(".") or PurePath(name).name != name or "\\" in name:
+    if (
+        not name
+        or not name.isprintable()
+        or name.startswith(".")
+        or PurePath(name).name != name
+        or "\\" in name
+    ):
         raise ValueError("the name of a folder is expected")
     return name
 

@@ -21,7 +21,9 @@ from typing import Any
 import pytest
 
 from bench import checksums
+from bench.analysis.conditions import conditions
 from bench.analysis.report import report
+from bench.analysis.trials import read_trials
 from bench.chunk import Chunk
 from bench.recording import RunWriter
 from bench.run import find_runs
@@ -438,4 +440,9 @@ def test_mutated_folders_never_crash_a_reader(seed: int, good: Path, tmp_path: P
         wrong = [each.reason for each in found.unreadable if "error of serving-bench" in each.reason]
         assert not wrong, changed
         assert len(found.runs) + len(found.unreadable) == 1
+        trials = read_trials(find_runs([tmp_path]))
+        wrong = [each.reason for each in trials.unreadable if "error of serving-bench" in each.reason]
+        assert not wrong, changed
+        for trial in trials.trials:
+            conditions(trial.manifest)
         (run / name).write_text(whole[name])
