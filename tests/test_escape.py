@@ -17,7 +17,7 @@ from rich.text import Text
 from bench import escape
 from bench.cli.output import Printable
 from bench.load.failures import CallError, shown
-from bench.load.log_lines import Escaping
+from bench.load.log_lines import Escaping, complain
 
 ATTACKS = (
     "\x1b[2J\x1b]0;owned\x07", "\x9b31m", "a\x00b", "a\x08\x08b", "gate pass\r", "\u202egnp.exe", "\u2066x\u2069", "\ud800",
@@ -187,3 +187,14 @@ def tags(page: str) -> list[str]:
     parser = _Tags()
     parser.feed(page)
     return parser.found
+
+
+@quick
+@given(TEXTS)
+def test_what_ends_a_load_process_is_one_line(text: str) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.stderr", seen := io.StringIO())
+        complain(text)
+    assert seen.getvalue().count("\n") == 1
+    assert not FORBIDDEN.search(seen.getvalue())
+    assert not COMMAND.search(seen.getvalue())

@@ -1,7 +1,6 @@
 """Start, stop and end of a Locust test: target, run folder, summary."""
 
 import logging
-import sys
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -15,7 +14,7 @@ from locust.runners import STATE_RUNNING, STATE_SPAWNING, MasterRunner
 
 from bench import BenchError, recording
 from bench.choices import FILE
-from bench.load import duet, idle, observed, session, verdict
+from bench.load import duet, idle, log_lines, observed, session, verdict
 from bench.load.arrivals import WHOLE, Part
 from bench.load.form_answers import FormAnswers
 from bench.load.interrupts import INTERRUPTED, Interrupts
@@ -108,7 +107,7 @@ class FirstProcess:
                 self._ready = self._prepare(options)
         except BenchError as error:
             self._on_quit()
-            print(f"bench: {error}", file=sys.stderr)
+            log_lines.complain(error)
             raise SystemExit(2) from None
         except KeyboardInterrupt:
             self._on_quit()

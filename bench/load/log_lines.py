@@ -1,6 +1,7 @@
 """Log lines of a load process, in which text of servers and workers commands neither a terminal nor a CI log."""
 
 import logging
+import sys
 from typing import Final
 
 from bench import escape
@@ -25,6 +26,11 @@ class Escaping(logging.Filter):
         first, *rest = escape.ci_log(escape.lines(text)).split("\n")
         record.msg, record.args = "\n".join([first, *(f"    {line}" for line in rest)]), None
         return True
+
+
+def complain(reason: object) -> None:
+    """Print a line on standard error, of what ends the process before or without a log."""
+    print(escape.ci_log(escape.one_line(f"bench: {reason}")), file=sys.stderr, flush=True)
 
 
 def escape_all() -> None:

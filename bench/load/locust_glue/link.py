@@ -12,7 +12,6 @@ import logging
 import os
 import secrets
 import socket
-import sys
 import time
 from collections.abc import Callable
 from typing import Any, ClassVar, Final, NamedTuple, NoReturn, TypeVar
@@ -25,6 +24,7 @@ from zmq.utils import z85
 from zmq.utils.monitor import parse_monitor_message
 
 from bench import BenchError
+from bench.load.log_lines import complain
 
 log = logging.getLogger("bench")
 
@@ -140,7 +140,7 @@ def is_loopback(host: str) -> bool:
 
 def end(reason: str) -> NoReturn:
     """End the program with one line and exit code 2, from whatever greenlet runs."""
-    print(f"bench: {reason}", file=sys.stderr, flush=True)
+    complain(reason)
     if _Process.main is not None and gevent.getcurrent() is not _Process.main:
         _Process.main.throw(SystemExit(2))
     raise SystemExit(2)
