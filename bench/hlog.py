@@ -37,7 +37,7 @@ from bench.sample import LONGEST_RUN
 LARGEST = 256 * MIB
 MOST_LINES = 1_000_000
 """Of a log: an hour of a hundred different requests."""
-SPARE, UNPACKED = 8 * MIB, 8
+SPARE, UNPACKED = 4 * MIB, 8
 """Bytes of counts that a log's histograms may unpack to: so many, and so many times their own; theirs are at most twice as many."""
 MOST_COUNTED = 10**12
 """In one bucket of a histogram: a million of such add up without an overflow."""
