@@ -13,7 +13,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -34,6 +33,9 @@ from tests.wire.proxies import free_port, haproxy, missing, nginx
 
 ROOT = Path(__file__).parents[2]
 SECONDS = 4
+UNDER_WAY = 50
+RECORDED_SECONDS = 60
+"""For so many answers to be recorded."""
 EXPECTED = {
     *("client held up", "client paused", "client saturated", "near the ceiling", "stolen time"),
     *("short", "unsteady", "too few samples"),
@@ -47,7 +49,7 @@ class Place(NamedTuple):
     address: str
     options: tuple[str, ...] = ()
     during: Callable[[], None] | None = None
-    """What happens in the middle of the load."""
+    """What happens once the load is under way: after UNDER_WAY answers."""
     before: tuple[str, ...] = ()
     """A command that starts Locust."""
 
@@ -120,8 +122,10 @@ def aging(files: Certificates, folder: Path) -> Iterator[Place]:
 @situation("grpc server, max_concurrent_streams 3")
 @contextlib.contextmanager
 def streams(files: Certificates, folder: Path) -> Iterator[Place]:
+    # a load that fits on the whole: its server refuses streams for which it has promised room, the more the quicker
+    # one asks, so that shares of failures at full speed compare speeds
     with grpcio_server(max_concurrent_streams=3) as address:
-        yield Place(address)
+        yield Place(address, ("--schedule", "closed:0.02", "-u", "8"))
 
 
 def named(folder: Path, *hosts: str) -> tuple[str, ...]:
@@ -166,7 +170,7 @@ def restart(files: Certificates, folder: Path) -> Iterator[Place]:
         servers.append(start_server(port))
 
     try:
-        yield Place(f"127.0.0.1:{port}", during=again)
+        yield Place(f"127.0.0.1:{port}", ("--schedule", "closed:0.02", "-u", "8"), during=again)
     finally:
         servers[-1].terminate()
         servers[-1].wait()
@@ -222,6 +226,19 @@ class Outcome(NamedTuple):
         return {name: count / self.outcomes.total() for name, count in self.outcomes.items()}
 
 
+def await_answers(results: Path, process: "subprocess.Popen[str]") -> None:
+    """Until UNDER_WAY answers stand in the run folder: an earlier event would come before the load."""
+    end = time.monotonic() + RECORDED_SECONDS
+    while process.poll() is None and time.monotonic() < end:
+        folders = list(results.iterdir())
+        if folders:
+            tallies = Run.open(folders[0]).tallies
+            if sum(each.requests for (key, _), each in tallies.items() if key.outcome == "OK") >= UNDER_WAY:
+                return
+        time.sleep(0.1)
+    raise SystemExit(f"no load: {process.communicate(timeout=60)[0]}")
+
+
 def run(place: Place, transport: str, seconds: int) -> Outcome:
     with tempfile.TemporaryDirectory() as name:
         users = () if "-u" in place.options else ("-u", "16")
@@ -236,7 +253,8 @@ def run(place: Place, transport: str, seconds: int) -> Outcome:
             start_new_session=True,
         )
         if place.during is not None:
-            threading.Timer(seconds / 2, place.during).start()
+            await_answers(Path(name), process)
+            place.during()
         try:
             output, _ = process.communicate(timeout=seconds + 60)
         except subprocess.TimeoutExpired:
@@ -249,9 +267,9 @@ def run(place: Place, transport: str, seconds: int) -> Outcome:
         outcomes: Counter[str] = Counter()
         for (key, _), tally in found.within(*found.seconds).tallies.items():
             outcomes[key.outcome] += tally.requests
-        counts = found.manifest["counts"]
+        counts = found.manifest.counts
         warned = sorted({doubt.check for doubt in doubts(found)} - EXPECTED)
-        return Outcome(outcomes, counts["sent"], counts.get("retries"), warned)
+        return Outcome(outcomes, counts.sent, counts.retries, warned)
 
 
 def main() -> None:
