@@ -14,11 +14,11 @@ from locust.runners import STATE_RUNNING, STATE_SPAWNING, MasterRunner
 
 from bench import BenchError, recording
 from bench.choices import FILE
-from bench.load import duet, idle, log_lines, observed, session, verdict
+from bench.load import duet, idle, observed, session, verdict
 from bench.load.arrivals import WHOLE, Part
 from bench.load.form_answers import FormAnswers
 from bench.load.interrupts import INTERRUPTED, Interrupts
-from bench.load.locust_glue import hello
+from bench.load.locust_glue import hello, link
 from bench.load.locust_glue.worker import TARGET
 from bench.load.locust_glue.workers import WAITING, Workers
 from bench.load.manifest import describe
@@ -106,18 +106,22 @@ class FirstProcess:
             if self.headless:  # before the time that the load lasts is counted
                 self._ready = self._prepare(options)
         except BenchError as error:
-            self._on_quit()
-            log_lines.complain(error)
-            raise SystemExit(2) from None
+            self._leave(str(error))
         except KeyboardInterrupt:
             self._on_quit()
             raise SystemExit(INTERRUPTED) from None
         except BaseException:
             self._on_quit()
             raise
+        if self.workers is not None:
+            self.workers.watch_forks(self._leave if self.headless else log.error)
         events.test_start.add_listener(self.begin)
         events.test_stopping.add_listener(self._on_test_stopping)
         events.test_stop.add_listener(self._on_test_stop)
+
+    def _leave(self, reason: str) -> None:
+        self._on_quit()
+        link.end(reason)
 
     def _host(self) -> str | None:
         """The host of the command line, the form or the classes; else the embedded server's address."""

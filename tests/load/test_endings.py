@@ -121,24 +121,26 @@ KILLED = """
 import os, signal
 from locust import events
 from locust.runners import WorkerRunner
-from scenarios.mnist import Mnist
 
-@events.init.add_listener
-def choose(environment, runner, **_):
-    if not isinstance(runner, WorkerRunner):
-        return
+def die():
     try:
         os.mkdir("PLACE")
     except FileExistsError:
         return
-    if "WHEN" == "init":
-        os.kill(os.getpid(), signal.SIGKILL)
-    environment.events.test_start.add_listener(lambda **_: os.kill(os.getpid(), signal.SIGKILL))
+    os.kill(os.getpid(), signal.SIGKILL)
+
+if "WHEN" == "fork":
+    os.register_at_fork(after_in_child=die)
+else:
+    # before ours, which says hello
+    events.test_start.add_listener(lambda environment, **_: isinstance(environment.runner, WorkerRunner) and die())
+
+from scenarios.mnist import Mnist
 """
 
 
 def killed(tmp_path: Path, when: str) -> str:
-    """A scenario of which one worker is killed at an event of Locust's."""
+    """A scenario of which one worker is killed: as it is forked, or when the test starts."""
     path = tmp_path / "killed.py"
     path.write_text(KILLED.replace("PLACE", str(tmp_path / "chosen")).replace("WHEN", when))
     return str(path)
@@ -157,6 +159,18 @@ def test_a_worker_that_is_killed_before_its_hello_is_missed_and_so_are_its_users
     assert "load process 1 ended before the run did" in doubts["lost worker"]
     assert "4 users were planned and 2 ran" in doubts["users"]
     assert "Traceback" not in done.output
+
+
+def test_a_worker_that_dies_before_it_connects_ends_the_test(
+    server: server_process.Server, tmp_path: Path
+) -> None:
+    load = ["--host", server.address, "-u", "4", "-r", "4", "-t", "6s", "--processes", "2"]
+    done = locust(tmp_path / "results", *load, scenario=killed(tmp_path, "fork"))
+    assert done.code == 2, done.output
+    (told,) = [line for line in done.output.splitlines() if line.startswith("bench: ")]
+    assert told == "bench: load process 1 of 2 ended before the test began; see its messages above"
+    assert "Traceback" not in done.output
+    assert done.folders == []
 
 
 PARENT = """

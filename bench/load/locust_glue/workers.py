@@ -8,7 +8,7 @@ from typing import Any
 import gevent
 from gevent.event import Event
 from locust.rpc.protocol import Message
-from locust.runners import STATE_MISSING
+from locust.runners import STATE_INIT, STATE_MISSING
 
 from bench.choices import Choices
 from bench.chunk import Chunk
@@ -18,6 +18,7 @@ from bench.load.idle import Answered
 from bench.load.locust_glue import hello, reports
 from bench.load.locust_glue.guard import Guard
 from bench.load.locust_glue.known_worker import KnownWorker
+from bench.load.parent import watch_workers
 from bench.load.streams import Counts, Plan
 
 log = logging.getLogger("bench")
@@ -69,6 +70,19 @@ class Workers:
             ("telemetry", self._on_telemetry),
         ):
             self.guard.listen(f"bench-{kind}", handle)
+
+    def watch_forks(self, fail: Callable[[str], object]) -> None:
+        """Call `fail` with a reason when a worker that was forked here ends before the first test begins.
+
+        Locust would wait for it for ever.
+        """
+
+        def ended(number: int, count: int) -> None:
+            if self.runner.state == STATE_INIT:  # else the run tells of what it has lost
+                fail(f"load process {number} of {count} ended before the test began; see its messages above")
+
+        # Ctrl-C, which ends workers and master together, reaches some of them a moment sooner
+        watch_workers(lambda *which: gevent.spawn_later(AT_ONCE_SECONDS, ended, *which))
 
     def begin(
         self,
