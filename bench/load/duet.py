@@ -150,6 +150,11 @@ class SecondArm:
         """Note an observation, of this arm's server or of what both share. at: on perf_counter's clock."""
         self._writer.telemetry(at - self._origin, source=source, **values)
 
+    def telemetry(self, time: float, *, source: str, **values: float | None) -> None:
+        """Note what the first arm observes, where it is about both, in seconds of the run."""
+        if source.partition(" ")[0] in SHARED:
+            self._writer.telemetry(time, source=source, **values)
+
     def stop_observing(self) -> None:
         """The load has ended."""
         self._telemetry.stop()

@@ -41,7 +41,7 @@ from bench.load.sources import (
 from bench.load.stage import Script, prepare, script_of, stage_at
 from bench.load.streams import Conductor
 from bench.load.target import EmbeddedServer, Target, address_of
-from bench.load.telemetry import Telemetry, Values
+from bench.load.telemetry import Telemetry
 from bench.load.totals import total
 from bench.payload import Pool
 from bench.recording import RunWriter
@@ -228,17 +228,10 @@ class FirstProcess:
 
     def _watch(self, target: Target, options: Options) -> None:
         """Observe this process, the machine and, where it runs here, the server."""
-        writer, origin, arm = self.writer, self._origin, self.arm
         load = session.peek(self.environment)
         probes = [*observed.probes(self.runner, load, target.pid), *beside(options)]
-
-        def note(at: float, source: str, values: Values) -> None:
-            if writer is not None:
-                writer.telemetry(at - origin, source=source, **values)
-            if arm is not None and source.partition(" ")[0] in duet.SHARED:
-                arm.observe(at, source, values)
-
-        self.telemetry = Telemetry(probes, note)
+        sinks = [sink for sink in (self.writer, self.arm) if sink is not None]
+        self.telemetry = observed.observe(probes, self._origin, sinks)
 
     def _conduct(self, options: Options) -> None:
         """Let the open-loop users of all processes send one schedule."""

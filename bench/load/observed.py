@@ -1,6 +1,7 @@
 """What the first process observes while the load runs: itself, its machine, and whether all users are there."""
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 from locust.runners import STATE_MISSING, MasterRunner
 
@@ -11,6 +12,7 @@ from bench.load.telemetry import (
     Probe,
     ProcessProbe,
     ServerProbe,
+    Telemetry,
     Values,
     gpus,
 )
@@ -25,6 +27,24 @@ def probes(runner: Any, load: Session | None, server: int | None) -> list[Probe]
     found += [ProcessProbe("master")] if load is None else sending("worker 0", runner, load)
     found += [] if server is None else [ServerProbe(server)]
     return [probe for probe in found if probe is not None]
+
+
+class Sink(Protocol):
+    """Takes what was observed."""
+
+    def telemetry(self, time: float, *, source: str, **values: float | None) -> None:
+        """Note an observation, in seconds of the run."""
+        ...
+
+
+def observe(probes: Sequence[Probe], origin: float, sinks: Sequence[Sink]) -> Telemetry:
+    """Read probes from now on, for a run that began at `origin` on perf_counter's clock."""
+
+    def note(at: float, source: str, values: Values) -> None:
+        for sink in sinks:
+            sink.telemetry(at - origin, source=source, **values)
+
+    return Telemetry(probes, note)
 
 
 def sending(source: str, runner: Any, load: Session) -> list[Probe]:
