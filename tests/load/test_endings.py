@@ -152,12 +152,14 @@ def test_a_worker_that_is_killed_before_its_hello_is_missed_and_so_are_its_users
     load = ["--host", server.address, "-u", "4", "-r", "4", "-t", "6s", "--processes", "2"]
     done = locust(tmp_path / "results", *load, scenario=killed(tmp_path, "test_start"))
     run = done.run()
-    assert [worker.lost for worker in run.manifest.workers] == [False, True], done.output
-    observed = [row["planned_users"] for row in run.telemetry if row["source"] == "load"]
-    assert set(observed) == {4}
+    assert len(run.manifest.workers) == 2
+    (lost,) = [number for number, worker in enumerate(run.manifest.workers) if worker.lost]  # either of them
+    assert {row["planned_users"] for row in run.telemetry if row["source"] == "load"} == {4}
+    assert max(row.get("users", 0) for row in run.telemetry) == 2
     doubts = {doubt.check: doubt.reason for doubt in run.manifest.doubts}
-    assert "load process 1 ended before the run did" in doubts["lost worker"]
-    assert "4 users were planned and 2 ran" in doubts["users"]
+    assert f"load process {lost} ended before the run did" in doubts["lost worker"]
+    # a second after the start, a busy machine may not have begun with the two yet
+    assert re.match("4 users were planned and [012] ran", doubts["users"])
     assert "Traceback" not in done.output
 
 
