@@ -129,6 +129,24 @@ def test_the_host_of_a_class_is_the_target_and_others_keep_theirs(
     assert stopped(done) == {"Closed", "Opened"}
 
 
+def test_the_host_of_the_command_line_goes_before_that_of_a_class_on_all_load_processes(
+    server: server_process.Server, tmp_path: Path
+) -> None:
+    text = HOSTS.replace('host = "HOST"', 'host = "127.0.0.1:1"')
+    limits = ["--host", server.address, "-u", "6", "-r", "6", "-t", "3s", "--processes", "2"]
+    done = locust(tmp_path / "results", *limits, scenario=written(tmp_path, text, server))
+    assert done.code == 0, done.output
+    run = done.run()
+    assert run.manifest.raw["target"]["address"] == server.address
+    assert run.manifest.raw["counts"]["addresses"].keys() == {server.address}
+    assert set(run.samples["name"]) == {"closed", "opened"}
+    assert f"web {server.address}\n" in done.output, "as Locust does with classes that are not ours"
+    assert stopped(done) == {"Closed", "Opened"}
+    users = [(row["source"], row["users"]) for row in run.telemetry if "users" in row]
+    assert sum(max(number for source, number in users if source == f"worker {n}") for n in range(2)) == 6
+    assert {row["planned_users"] for row in run.telemetry if row["source"] == "load"} == {6}
+
+
 LATER = (
     HEAD
     + """
