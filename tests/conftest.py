@@ -25,6 +25,9 @@ del os.environ["LOCUST_SKIP_MONKEY_PATCH"]
 # Hundreds of processes import `bench`: compiled once and not in each of them, they need an eighth less processor time.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
+# their assertions show values as those of tests do, where something fails
+pytest.register_assert_rewrite("tests.load.locust_runs", "tests.scenarios.answered")
+
 LONGEST = ("load", "scenarios", "experiment", "conformance")
 """The rooms whose files take longest: begun first, so that pytest's processes end together."""
 
