@@ -26,8 +26,8 @@ from bench.load import ceiling
 from bench.picture import _opened
 from bench.run import Experiment, Run, Unreadable, find_runs
 from bench.schedule.trace import Trace
-from tests.analysis.test_untrusted_folders import DEEP, record
 from tests.cli.inside import bench
+from tests.damaged import DEEP, record
 
 CELL = {"server": "a", "build": "a", "model": "mnist", "version": 2, "batch": 1, "load": "1 users"}
 PLAN = {"schema": 1, "scenario": "mnist.py", "plan": [{"number": 1, "block": 1, "seed": 1, "cell": CELL}]}
