@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bench import BenchError
-from bench.files import MIB, open_file
+from bench.runs.files import MIB, open_file
 
 LARGEST: Final = 128 * MIB
 """Bytes of an IDX file, also of what it unpacks to; MNIST's largest holds 47 MB."""

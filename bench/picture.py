@@ -10,8 +10,8 @@ import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from bench import BenchError
-from bench.files import MIB, open_file
 from bench.mnist import SIZE
+from bench.runs.files import MIB, open_file
 
 LARGEST: Final = 256 * MIB
 """Bytes of a picture's file."""

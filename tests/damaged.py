@@ -10,8 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bench.chunk import Chunk
-from bench.recording import RunWriter
+from bench.runs.chunk import Chunk
+from bench.runs.recording import RunWriter
 from tests.recorded import requests
 
 SECONDS, RATE = 4, 100

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from bench import checksums
-from bench.chunk import Chunk
-from bench.run import Run, RunWriter
-from bench.sample import CANCELLED_STATUS, UNSENT
+from bench.runs import checksums
+from bench.runs.chunk import Chunk
+from bench.runs.run import Run, RunWriter
+from bench.runs.sample import CANCELLED_STATUS, UNSENT
 
 PIDS = itertools.count(1000)
 """Each run has started its own server, and so is a session of its own."""

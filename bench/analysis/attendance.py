@@ -6,7 +6,7 @@ from itertools import groupby
 from typing import Final, NamedTuple
 
 from bench.analysis.doubt import Doubt
-from bench.run import Run
+from bench.runs.run import Run
 
 JOIN_SECONDS: Final = 1.0
 """Load processes join a test within so many seconds of each other, and leave it within as many."""

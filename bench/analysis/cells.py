@@ -12,11 +12,11 @@ from itertools import pairwise
 from typing import Any, Literal
 
 from bench.analysis.population import Population
-from bench.chunk import Key, Tally
-from bench.histogram import Histogram
-from bench.manifest import Load
-from bench.run import Run
-from bench.sample import CANCELLED_BY_CLIENT, UNSENT
+from bench.runs.chunk import Key, Tally
+from bench.runs.histogram import Histogram
+from bench.runs.manifest import Load
+from bench.runs.run import Run
+from bench.runs.sample import CANCELLED_BY_CLIENT, UNSENT
 
 NOTHING = Tally(0, 0, 0, 0, 0)
 

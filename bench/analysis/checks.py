@@ -15,9 +15,9 @@ from bench.analysis.cells import Cell, cells, population
 from bench.analysis.doubt import Doubt
 from bench.analysis.error_remedies import remedy
 from bench.analysis.sample_size import samples_needed
-from bench.run import Run
-from bench.sample import CANCELLED_BY_CLIENT, UNSENT
-from bench.warmup import Part, excess, trend
+from bench.runs.run import Run
+from bench.runs.sample import CANCELLED_BY_CLIENT, UNSENT
+from bench.runs.warmup import Part, excess, trend
 
 TREND_P: Final = 0.002
 TREND_CHANGE: Final = 0.10

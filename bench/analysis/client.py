@@ -8,8 +8,8 @@ from typing import Final
 from bench.analysis.cells import cpu_cores, observations, offered_rate, values
 from bench.analysis.doubt import Doubt
 from bench.analysis.planned import CHANCE, planned
-from bench.run import Run
-from bench.sample import UNSENT
+from bench.runs.run import Run
+from bench.runs.sample import UNSENT
 
 CPU_SHARE: Final = 0.85
 """A load process that uses more of a core than this has no time left to be punctual."""

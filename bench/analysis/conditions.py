@@ -12,7 +12,7 @@ from typing import Any, Final
 from bench import BenchError
 from bench.analysis import environment
 from bench.analysis.trials import Identity, Trial, Trials
-from bench.manifest import Manifest
+from bench.runs.manifest import Manifest
 
 INFERRED: Final = ("version", "build", "server", "commit")
 """What may differ without being declared, where it is the only one of them."""

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from bench.analysis.doubt import Doubt
-from bench.manifest import InExperiment, Manifest
+from bench.runs.manifest import InExperiment, Manifest
 
 MACHINE: Final = {
     "cpu_model": "CPU",

@@ -3,7 +3,7 @@
 from typing import Final
 
 from bench.protocol.hints import THREADS, hint
-from bench.run import Run
+from bench.runs.run import Run
 
 _MOST: Final = 1e6
 """Calls in flight; more are no count of a load process."""

@@ -16,7 +16,7 @@ from bench.analysis.intervals import ERROR_RATE, deciding_rates, holm
 from bench.analysis.limit import judge_absolute, judge_relative, not_measured, resolved
 from bench.analysis.trials import PARTS, Identity, Trials
 from bench.config.limits import read_limits
-from bench.journal import experiment_of
+from bench.runs.journal import experiment_of
 from bench.wording import counted
 
 KEPT, BROKEN, UNDECIDED = 0, 1, 3

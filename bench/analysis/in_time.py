@@ -14,8 +14,8 @@ import numpy as np
 from bench.analysis.cells import Cell, cells
 from bench.analysis.metric import GOODPUT_RATE
 from bench.analysis.trials import Trial
-from bench.histogram import Histogram
-from bench.run import Run
+from bench.runs.histogram import Histogram
+from bench.runs.run import Run
 
 SHORTEST: Final = 2
 """Seconds of a stretch."""

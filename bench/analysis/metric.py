@@ -8,8 +8,8 @@ from typing import Final, Literal, NamedTuple
 from bench.analysis.cells import Cell, cpu_cores, observations
 from bench.analysis.population import TOO_FEW, Population, Reason
 from bench.analysis.sample_size import samples_needed, supported
-from bench.histogram import Histogram
-from bench.sample import UNSENT
+from bench.runs.histogram import Histogram
+from bench.runs.sample import UNSENT
 
 PERCENTILES: Final = (50.0, 90.0, 95.0, 99.0, 99.9)
 TOLERANCE: Final = {50.0: 0.02, 90.0: 0.03, 95.0: 0.04, 99.0: 0.05, 99.9: 0.10}

@@ -20,7 +20,7 @@ from bench.analysis.plot import (
 from bench.analysis.population import Population
 from bench.analysis.report import Line, Report, RunReport, labels
 from bench.analysis.timeline import Timeline, timeline
-from bench.run import Run
+from bench.runs.run import Run
 
 MOST_TIMELINES: Final = 8
 """Runs of which the course over time is drawn."""

@@ -6,8 +6,8 @@ from typing import Final
 import numpy as np
 
 from bench import BenchError
-from bench.manifest import Arrivals, Schedule
-from bench.run import Run
+from bench.runs.manifest import Arrivals, Schedule
+from bench.runs.run import Run
 from bench.schedule import Closed, Trace, from_dict, open_sequence
 
 MOST_DRAWN: Final = 50_000_000

@@ -25,7 +25,7 @@ from bench.analysis.population import Population
 from bench.analysis.quantities import duration, rate
 from bench.analysis.sample_size import samples_needed
 from bench.analysis.timeline import Timeline
-from bench.histogram import highest_ns
+from bench.runs.histogram import highest_ns
 
 SERIES: Final = ("#0b6fb8", "#c2570c", "#0a8f68", "#a8458f", "#8a7300", "#3b8fc2", "#7a5bd0", "#6b6f76")
 """Distinguishable for the colour-blind (after Okabe and Ito), with contrast on white and on near-black."""

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from bench.histogram import Histogram, Ints, Sparse, bucket, highest_ns, nanoseconds, nearest_rank
+from bench.runs.histogram import Histogram, Ints, Sparse, bucket, highest_ns, nanoseconds, nearest_rank
 
 NO_REQUESTS: Final = Sparse(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64))
 

@@ -24,9 +24,9 @@ from typing import Final, NamedTuple
 
 from bench.analysis import restarts
 from bench.analysis.doubt import Doubt
-from bench.chunk import Key
-from bench.run import Run
-from bench.sample import CANCELLED_BY_CLIENT
+from bench.runs.chunk import Key
+from bench.runs.run import Run
+from bench.runs.sample import CANCELLED_BY_CLIENT
 
 TOLERANCE: Final = 0.02
 """Share of the mean latency by which the sum of the parts may be off."""

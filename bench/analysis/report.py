@@ -20,8 +20,8 @@ from bench.analysis.population import Population, Reason
 from bench.analysis.reconciliation import Split, split
 from bench.analysis.sample_size import samples_needed
 from bench.analysis.trials import FailedTrial, Identity, block_of, identity_of, read_journals
-from bench.manifest import Manifest
-from bench.run import Experiment, Found, Run, Unreadable, WarmUp, broken
+from bench.runs.manifest import Manifest
+from bench.runs.run import Experiment, Found, Run, Unreadable, WarmUp, broken
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from itertools import pairwise
 from typing import Final, NamedTuple
 
 from bench.analysis.doubt import Doubt
-from bench.run import Run
+from bench.runs.run import Run
 
 STARTED: Final = "started"
 """Of the server's counters, and of the target: when its process began, in Unix time."""

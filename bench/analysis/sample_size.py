@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 from scipy.special import bdtr, bdtrik  # scipy.stats holds the same behind an import of half a second
 
-from bench.histogram import nearest_rank
+from bench.runs.histogram import nearest_rank
 
 CONFIDENCE: Final = 0.99
 """What LoadGen asks for."""

@@ -17,7 +17,7 @@ from bench.analysis.population import NOT_DETERMINED, NOT_REACHED, percent
 from bench.analysis.quantities import Unit
 from bench.analysis.report import Line, Report, RunReport, doubts_told, labels, plain
 from bench.analysis.sample_size import samples_needed
-from bench.sample import CANCELLED_BY_CLIENT
+from bench.runs.sample import CANCELLED_BY_CLIENT
 from bench.wording import counted
 
 

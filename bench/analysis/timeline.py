@@ -9,10 +9,10 @@ import numpy as np
 from bench.analysis.cells import cpu_steps, observations
 from bench.analysis.metric import supported_percentile
 from bench.analysis.sample_size import samples_needed
-from bench.chunk import Key
-from bench.histogram import BUCKETS, Floats, Histogram, Ints, bucket, nanoseconds
-from bench.run import Run
-from bench.sample import CANCELLED_BY_CLIENT
+from bench.runs.chunk import Key
+from bench.runs.histogram import BUCKETS, Floats, Histogram, Ints, bucket, nanoseconds
+from bench.runs.run import Run
+from bench.runs.sample import CANCELLED_BY_CLIENT
 
 WIDTHS: Final = (1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600)
 """Seconds that may be drawn as one point."""

@@ -18,10 +18,10 @@ from bench.analysis.doubt import Doubt
 from bench.analysis.metrics import reasons_of, values_of
 from bench.analysis.population import NO_REQUESTS, Population, Reason
 from bench.analysis.within_run import WithinRun
-from bench.journal import FAILED, JOURNAL, Journal, experiment_of
-from bench.manifest import Manifest, Payload
-from bench.run import Experiment, Found, Run, Unreadable, broken
-from bench.sample import CANCELLED_BY_CLIENT, UNSENT
+from bench.runs.journal import FAILED, JOURNAL, Journal, experiment_of
+from bench.runs.manifest import Manifest, Payload
+from bench.runs.run import Experiment, Found, Run, Unreadable, broken
+from bench.runs.sample import CANCELLED_BY_CLIENT, UNSENT
 
 
 class Identity(NamedTuple):

@@ -25,10 +25,10 @@ from bench.analysis.intervals import Floats
 from bench.analysis.metric import Percentile
 from bench.analysis.metrics import METRICS
 from bench.analysis.population import NO_REQUESTS, up_to
-from bench.chunk import Key, Tally
-from bench.histogram import Histogram, Sparse, nearest_rank
-from bench.run import Run
-from bench.sample import CANCELLED_BY_CLIENT
+from bench.runs.chunk import Key, Tally
+from bench.runs.histogram import Histogram, Sparse, nearest_rank
+from bench.runs.run import Run
+from bench.runs.sample import CANCELLED_BY_CLIENT
 
 FEWEST_SECONDS: Final = 5
 """Of shorter runs nothing is known of what lasts for seconds."""

@@ -3,7 +3,7 @@
 from typing import Final
 
 from bench.analysis.doubt import Doubt
-from bench.run import Run
+from bench.runs.run import Run
 from bench.wording import counted
 
 ROLLOUT: Final = "rollout"

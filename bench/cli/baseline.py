@@ -5,7 +5,6 @@ from pathlib import Path
 import click
 
 from bench import BenchError
-from bench import baseline as kept
 from bench.analysis.compare import doubts_of
 from bench.analysis.conditions import check_distinct, check_homogeneous
 from bench.analysis.doubt import check_accepted
@@ -16,7 +15,8 @@ from bench.analysis.trials import Identity, read_trials
 from bench.cli.output import note
 from bench.cli.tables import show_report
 from bench.cli.terminal import console
-from bench.run import find_runs
+from bench.runs import baseline as kept
+from bench.runs.run import find_runs
 
 _FOLDER = click.option(
     "--folder",

@@ -13,7 +13,7 @@ from bench.analysis.sequential import LEAST, Look, Looks
 from bench.analysis.trials import read_trials
 from bench.experiment.folder import Folder
 from bench.experiment.runner import Runner
-from bench.run import find_runs
+from bench.runs.run import find_runs
 from bench.wording import counted
 
 Judged = TypeVar("Judged")

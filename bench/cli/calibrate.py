@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from bench.jsonl import json_text
+from bench.runs.jsonl import json_text
 from bench.wording import counted
 
 

@@ -20,8 +20,8 @@ from bench.cli.metric_options import goodput_option, metrics_to_judge
 from bench.cli.output import note
 from bench.cli.tables import hanging, show_table, warning
 from bench.cli.terminal import console
-from bench.jsonl import json_text
-from bench.run import find_runs
+from bench.runs.jsonl import json_text
+from bench.runs.run import find_runs
 
 RANKED = ("inferences_per_second", "p99")
 

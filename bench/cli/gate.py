@@ -11,7 +11,6 @@ from rich.console import Console
 from rich.text import Text
 
 from bench import BenchError
-from bench import baseline as kept
 from bench.analysis import gate_report as told
 from bench.analysis.conditions import DECLARABLE, selected
 from bench.analysis.gate import Judgement, LimitsFile
@@ -21,8 +20,9 @@ from bench.cli.metric_options import goodput_option
 from bench.cli.output import IN_GITHUB, command
 from bench.cli.tables import hanging, show_table, warning
 from bench.cli.terminal import console
-from bench.jsonl import json_text
-from bench.run import find_runs
+from bench.runs import baseline as kept
+from bench.runs.jsonl import json_text
+from bench.runs.run import find_runs
 from bench.wording import counted
 
 ONLY_WITH_RUN: Final = ("budget", "results", "duet")

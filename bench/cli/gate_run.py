@@ -19,7 +19,7 @@ from bench.experiment.folder import Folder
 from bench.experiment.plan import cells
 from bench.experiment.runner import Runner
 from bench.experiment.trial import Local
-from bench.run import find_runs
+from bench.runs.run import find_runs
 
 VARIED: Final = ("version", "build", "server", "model")
 """What the cells of an experiment may differ in where --by names nothing; of --by also `ALSO`."""

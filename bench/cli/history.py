@@ -18,8 +18,8 @@ from bench.cli.metric_options import goodput_option, metrics_to_judge
 from bench.cli.output import note
 from bench.cli.tables import hanging
 from bench.cli.terminal import console
-from bench.jsonl import json_text
-from bench.run import find_runs
+from bench.runs.jsonl import json_text
+from bench.runs.run import find_runs
 from bench.wording import counted
 
 WATCHED = ("p50", "p99", "requests_per_second", "error_share", "accuracy", "cpu_per_request")

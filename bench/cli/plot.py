@@ -9,7 +9,7 @@ from bench.analysis.pictures import pictures
 from bench.analysis.plot import render
 from bench.analysis.report import report
 from bench.cli.output import note
-from bench.run import find_runs
+from bench.runs.run import find_runs
 
 
 @click.command()

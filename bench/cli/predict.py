@@ -7,7 +7,7 @@ import click
 
 from bench.cli.asking import asks_a_server, inquiry, picks_a_version
 from bench.escape import one_line
-from bench.jsonl import json_text
+from bench.runs.jsonl import json_text
 from bench.target.single_shot import Prediction, question
 from bench.target.single_shot import predict as ask
 

@@ -15,8 +15,8 @@ from bench.cli.metric_options import goodput_option
 from bench.cli.output import note
 from bench.cli.tables import show_report, show_table
 from bench.cli.terminal import console
-from bench.jsonl import json_text
-from bench.run import find_runs
+from bench.runs.jsonl import json_text
+from bench.runs.run import find_runs
 
 
 @click.command()

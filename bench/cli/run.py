@@ -24,8 +24,8 @@ from bench.experiment.plan import sessions
 from bench.experiment.preflight import refused
 from bench.experiment.runner import Runner
 from bench.experiment.trial import Generator, Local
-from bench.journal import Ended
 from bench.launch.remote import described
+from bench.runs.journal import Ended
 from bench.wording import counted
 
 NOT_ALL = 3

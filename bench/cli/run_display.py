@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from bench.escape import one_line
 from bench.experiment.plan import Trial
 from bench.experiment.trial import Glance
-from bench.journal import Ended
+from bench.runs.journal import Ended
 
 
 class _Clock:

@@ -12,7 +12,7 @@ from bench.analysis.table import Column, Table
 from bench.analysis.trials import read_trials
 from bench.cli.tables import show_table
 from bench.cli.terminal import console
-from bench.run import find_runs
+from bench.runs.run import find_runs
 from bench.wording import counted
 
 MEASURED = ("p50", "p99", "requests_per_second")

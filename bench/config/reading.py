@@ -12,7 +12,7 @@ from typing import Any, Final, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from bench import BenchError
-from bench.files import MIB, read_file
+from bench.runs.files import MIB, read_file
 
 LARGEST: Final = MIB
 """Bytes of a file that users write by hand."""

@@ -13,8 +13,8 @@ from bench.experiment.duet import predicted_seconds as duet_seconds
 from bench.experiment.folder import Folder
 from bench.experiment.plan import Trial, predicted_seconds, trials
 from bench.experiment.runner import description, digest
-from bench.journal import DESCRIPTION
 from bench.launch.kinds import check, lacking
+from bench.runs.journal import DESCRIPTION
 
 
 class Prepared(NamedTuple):

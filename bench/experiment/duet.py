@@ -14,8 +14,8 @@ from bench import BenchError
 from bench.config.experiment import Experiment
 from bench.config.servers import Declared
 from bench.experiment.plan import LAUNCH_SECONDS, TRIAL_SECONDS, Cell, Trial, cells
-from bench.jsonl import read_json
-from bench.run import Run
+from bench.runs.jsonl import read_json
+from bench.runs.run import Run
 
 INTERFERENCE: Final = "interference.json"
 ALONE: Final = "alone"

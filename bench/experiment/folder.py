@@ -27,9 +27,9 @@ from typing import Any, Final
 
 from bench import BenchError
 from bench.experiment.plan import Trial
-from bench.journal import DESCRIPTION, JOURNAL, Ended, Journal
-from bench.jsonl import json_line, read_json
-from bench.manifest import Manifest
+from bench.runs.journal import DESCRIPTION, JOURNAL, Ended, Journal
+from bench.runs.jsonl import json_line, read_json
+from bench.runs.manifest import Manifest
 
 SCHEMA: Final = 1
 LOCK, FETCHED = "lock", ".fetched"

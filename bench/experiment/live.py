@@ -4,9 +4,9 @@ import re
 from pathlib import Path
 from typing import Final
 
-from bench.chunk import Key
-from bench.histogram import Histogram, Sparse, decode
-from bench.recording import HISTOGRAMS
+from bench.runs.chunk import Key
+from bench.runs.histogram import Histogram, Sparse, decode
+from bench.runs.recording import HISTOGRAMS
 
 _SECONDS: Final = 3
 """Shown is the mean of the last seconds known: a second alone jumps about."""

@@ -18,16 +18,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from bench import BenchError, checksums
+from bench import BenchError
 from bench.config.experiment import Study
 from bench.config.reading import nearest
 from bench.experiment.folder import FETCHED, Folder
 from bench.experiment.order import Option, Order
 from bench.experiment.told import MOST_BYTES, told
 from bench.experiment.trial import Failed, Glance, check_recorded, check_server
-from bench.jsonl import json_text
-from bench.recording import MANIFEST
-from bench.run import Run
+from bench.runs import checksums
+from bench.runs.jsonl import json_text
+from bench.runs.recording import MANIFEST
+from bench.runs.run import Run
 from bench.wire.direct import TOKEN_HEADER, TOKEN_VARIABLE, open_url
 
 _LOOK_SECONDS: Final = 0.5

@@ -18,11 +18,11 @@ from bench.experiment.order import Order
 from bench.experiment.plan import Cell, Session, Trial, sessions
 from bench.experiment.preflight import refused
 from bench.experiment.trial import Failed, Generator, Glance, Local
-from bench.journal import Ended
 from bench.launch import facts
 from bench.launch.kinds import launched
 from bench.launch.running import Running, Served
 from bench.load.site import exported, tree_hash
+from bench.runs.journal import Ended
 
 _SHOWN_VARIABLES: Final = ("TF_", "XLA_", "OMP_", "KMP_", "MKL_", "CUDA_", "NVIDIA_", "MALLOC_", "LD_PRELOAD")
 """Environment variables that decide how fast a server is are recorded; others may hold secrets."""

@@ -5,8 +5,8 @@ from typing import Annotated, Any, Final
 
 from pydantic import AfterValidator, Field, ValidationError
 
-from bench.jsonl import parse_json
-from bench.manifest import Count, Name, Part, Text, misfit
+from bench.runs.jsonl import parse_json
+from bench.runs.manifest import Count, Name, Part, Text, misfit
 
 MOST_BYTES: Final = 16 << 20
 """Of a short answer."""

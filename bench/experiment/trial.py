@@ -15,9 +15,9 @@ from bench.experiment.folder import Folder
 from bench.experiment.live import Live
 from bench.experiment.order import Option, Order
 from bench.experiment.plan import Trial
-from bench.manifest import Manifest
-from bench.recording import COUNTS
-from bench.rows import Counted, rows
+from bench.runs.manifest import Manifest
+from bench.runs.recording import COUNTS
+from bench.runs.rows import Counted, rows
 from bench.supervision import supervised
 
 _LOOK_SECONDS: Final = 0.5

@@ -21,8 +21,8 @@ from bench import BenchError
 from bench.launch import server_process
 from bench.load import machine
 from bench.load.ceiling import Calibration, Lag, software
-from bench.run import Run
-from bench.sample import UNSENT
+from bench.runs.run import Run
+from bench.runs.sample import UNSENT
 from bench.wording import counted
 
 USERS: Final = (16, 64, 256)

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from bench import BenchError
-from bench.jsonl import read_json
 from bench.load import machine
 from bench.load.site import cache_folder
+from bench.runs.jsonl import read_json
 
 SIMILAR: Final = 0.25
 """A payload whose size differs by this share costs about the same."""

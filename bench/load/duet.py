@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeVar
 
 from bench import BenchError
-from bench.jsonl import read_json
 from bench.load import idle
 from bench.load.arrivals import Part
 from bench.load.manifest import describe
@@ -28,7 +27,8 @@ from bench.load.sources import Source, make_pools, open_schedules
 from bench.load.target import Target, address_of
 from bench.load.telemetry import Probe, ServerProbe, Telemetry, Values
 from bench.payload import Pool
-from bench.recording import RunWriter
+from bench.runs.jsonl import read_json
+from bench.runs.recording import RunWriter
 from bench.schedule import Trace
 
 ARMS: Final = 2

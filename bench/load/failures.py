@@ -5,7 +5,7 @@ from typing import Final
 
 from bench.escape import one_line
 from bench.protocol.hints import hint
-from bench.sample import outcome
+from bench.runs.sample import outcome
 
 MOST_TEXTS: Final = 10
 """Of each status in each load process; what comes after them is counted without its text."""

@@ -12,8 +12,7 @@ import gevent
 from gevent.event import Event
 from locust.runners import STATE_RUNNING, STATE_SPAWNING, MasterRunner
 
-from bench import BenchError, recording
-from bench.choices import FILE
+from bench import BenchError
 from bench.load import duet, idle, observed, session, verdict
 from bench.load.arrivals import WHOLE, Part
 from bench.load.form_answers import FormAnswers
@@ -44,7 +43,9 @@ from bench.load.target import EmbeddedServer, Target, address_of
 from bench.load.telemetry import Telemetry
 from bench.load.totals import total
 from bench.payload import Pool
-from bench.recording import RunWriter
+from bench.runs import recording
+from bench.runs.choices import FILE
+from bench.runs.recording import RunWriter
 
 log = logging.getLogger("bench")
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from bench import BenchError
-from bench.jsonl import read_json
 from bench.load.clashes import one_name_once
 from bench.load.option_values import (
     LARGEST_ANSWER,
@@ -19,6 +18,7 @@ from bench.load.option_values import (
     whole,
 )
 from bench.payload import Asked
+from bench.runs.jsonl import read_json
 from bench.schedule import Schedule, parse
 from bench.schedule.text import FORMS
 from bench.wire.dial import TLS, Address, authority_of

@@ -17,7 +17,7 @@ from bench.load.target import CONNECT_SECONDS, EmbeddedServer, Target, address_o
 from bench.load.validate import Checker, Declared
 from bench.payload import Pool
 from bench.protocol.hints import explained, hint
-from bench.sample import outcome
+from bench.runs.sample import outcome
 from bench.target.inquiry import Inquiry
 from bench.target.preflight import Found, Preflight
 from bench.wire.dial import NoServer

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from bench.load.failures import Failures, Kind
 from bench.load.validate import UNKNOWN, Checker
 from bench.payload import Pool
-from bench.sample import CANCELLED_STATUS
+from bench.runs.sample import CANCELLED_STATUS
 from bench.wire.reply import Reply
 from bench.wire.unary import CANCELLED
 

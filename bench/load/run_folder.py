@@ -5,9 +5,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from bench import BenchError
-from bench.chunk import Chunk, Pause, no_pause
-from bench.recording import RunWriter
-from bench.sample import CANCELLED_BY_CLIENT, UNSENT
+from bench.runs.chunk import Chunk, Pause, no_pause
+from bench.runs.recording import RunWriter
+from bench.runs.sample import CANCELLED_BY_CLIENT, UNSENT
 
 
 class RunFolder:

@@ -12,8 +12,6 @@ import gevent
 import numpy as np
 from gevent.event import Event
 
-from bench.choices import UNSEEN, Choices
-from bench.chunk import Chunk, Pause
 from bench.load.arrivals import WHOLE, Arrivals, Lane, Part
 from bench.load.causes import Causes, causes_of
 from bench.load.idle import Answered
@@ -28,6 +26,8 @@ from bench.load.streams import Plan
 from bench.load.target import connect
 from bench.load.validate import Checker
 from bench.payload import Pool
+from bench.runs.choices import UNSEEN, Choices
+from bench.runs.chunk import Chunk, Pause
 from bench.schedule import Open, Trace
 from bench.wire.messages import PREDICT
 from bench.wording import counted

@@ -13,7 +13,7 @@ from bench import BenchError
 from bench.load.options import Options
 from bench.load.site import Site
 from bench.load.target import EmbeddedServer, connect
-from bench.sample import outcome
+from bench.runs.sample import outcome
 from bench.wire import messages
 from bench.wire.client import Channel
 

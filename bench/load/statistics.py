@@ -10,7 +10,7 @@ from locust import stats
 
 from bench.load.failures import CallError, Kind
 from bench.load.record import HeardRecorder, Recorder, Rows
-from bench.sample import CANCELLED_STATUS
+from bench.runs.sample import CANCELLED_STATUS
 from bench.wire.messages import PREDICT
 
 METHOD, REST_METHOD = "gRPC", "POST"

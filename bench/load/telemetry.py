@@ -15,8 +15,8 @@ import gevent
 import psutil
 from gevent.hub import get_hub
 
-from bench.histogram import nearest_rank
 from bench.load.pacing import Timer
+from bench.runs.histogram import nearest_rank
 
 log = logging.getLogger("bench")
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from bench.sample import CANCELLED_BY_CLIENT
+from bench.runs.sample import CANCELLED_BY_CLIENT
 
 log = logging.getLogger("bench")
 

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench import BenchError
-from bench.files import MIB, read_file
-from bench.sample import stored_per_second
+from bench.runs.files import MIB, read_file
+from bench.runs.sample import stored_per_second
 
 TIME_COLUMNS = ("time", "due")
 """Columns that may hold the instants; `due` is what our own samples.parquet calls it."""

@@ -11,7 +11,7 @@ from typing import Any, Final
 from google.protobuf import text_format
 
 from bench import BenchError
-from bench.files import MIB, read_file
+from bench.runs.files import MIB, read_file
 from bench.server.schema import message_classes
 
 LARGEST: Final = 16 * MIB

@@ -8,7 +8,7 @@ from google.protobuf.message import DecodeError
 from bench import BenchError
 from bench.protocol.hints import explained, hint
 from bench.protocol.signatures import Signature, signatures_of
-from bench.sample import STATUS_NAMES, outcome
+from bench.runs.sample import STATUS_NAMES, outcome
 from bench.wire import messages
 from bench.wire.client import Channel
 

@@ -14,7 +14,7 @@ from google.protobuf.message import DecodeError
 from bench import BenchError
 from bench.protocol.hints import explained, hint
 from bench.protocol.signatures import Signature, differences, public
-from bench.sample import STATUS_NAMES, outcome
+from bench.runs.sample import STATUS_NAMES, outcome
 from bench.target.inquiry import Description, Inquiry, Refused, describe, status
 from bench.wire import messages
 from bench.wire.dial import NoServer

@@ -12,7 +12,7 @@ from bench import BenchError, picture
 from bench.mnist import SIZE
 from bench.payload import array_of, predict_request
 from bench.protocol.signatures import Tensor
-from bench.sample import STATUS_NAMES
+from bench.runs.sample import STATUS_NAMES
 from bench.target.inquiry import Inquiry, Refused, describe
 from bench.target.preflight import named
 from bench.wire import messages

@@ -8,7 +8,7 @@ import numpy as np
 from bench.analysis.doubt import Doubt
 from bench.analysis.metrics import METRICS
 from bench.analysis.trials import Identity, Trial
-from bench.manifest import Manifest
+from bench.runs.manifest import Manifest
 
 BASE = Identity("mnist", "Predict", "embedded", "", "mnist", 1, 8, "16 users")
 

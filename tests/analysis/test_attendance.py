@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from bench.analysis import attendance
-from bench.run import Run, RunWriter
+from bench.runs.run import Run, RunWriter
 from tests.recorded import requests, seconds
 
 LENGTH = 12

@@ -8,10 +8,10 @@ import pytest
 
 from bench.analysis.cells import cells, described, load_in_words
 from bench.analysis.metrics import METRICS
-from bench.chunk import Chunk
-from bench.histogram import nearest_rank
-from bench.manifest import Load
-from bench.run import Run, RunWriter
+from bench.runs.chunk import Chunk
+from bench.runs.histogram import nearest_rank
+from bench.runs.manifest import Load
+from bench.runs.run import Run, RunWriter
 from tests.recorded import KEPT, requests, write
 
 

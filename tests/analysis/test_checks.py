@@ -9,8 +9,8 @@ import pytest
 
 from bench.analysis.checks import doubts
 from bench.analysis.doubt import Doubt
-from bench.chunk import Chunk
-from bench.run import Run, RunWriter
+from bench.runs.chunk import Chunk
+from bench.runs.run import Run, RunWriter
 from tests.recorded import edit, requests, write
 
 SECONDS = 30

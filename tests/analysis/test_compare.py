@@ -17,9 +17,9 @@ from bench.analysis.limit import Limit, judge_relative
 from bench.analysis.metrics import METRICS
 from bench.analysis.ranking import pareto, ranking
 from bench.analysis.trials import Trial, read_trials
-from bench.chunk import Chunk
-from bench.manifest import Manifest
-from bench.run import find_runs
+from bench.runs.chunk import Chunk
+from bench.runs.manifest import Manifest
+from bench.runs.run import find_runs
 from tests.analysis.simulated import BASE, campaign, trial
 from tests.recorded import requests, write
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from bench.analysis.error_remedies import remedy
-from bench.run import Run, RunWriter
+from bench.runs.run import Run, RunWriter
 from tests.recorded import requests, seconds
 
 OPEN = {"kind": "open", "schedule": {"kind": "poisson", "rate": 1000.0}, "users": 1, "max_in_flight": 10000}

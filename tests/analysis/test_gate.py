@@ -16,9 +16,9 @@ from bench.analysis.doubt import Doubt
 from bench.analysis.gate import Judgement, LimitsFile, gate
 from bench.analysis.trials import Trial, Trials, read_trials
 from bench.analysis.within_run import FEWEST_SECONDS
-from bench.chunk import Chunk
-from bench.manifest import Manifest
-from bench.run import Unreadable, find_runs
+from bench.runs.chunk import Chunk
+from bench.runs.manifest import Manifest
+from bench.runs.run import Unreadable, find_runs
 from tests.analysis.simulated import BASE, Shown, campaign, trial
 from tests.recorded import requests, write
 

@@ -23,9 +23,9 @@ from bench.analysis.report import Report, plain, report
 from bench.analysis.summary import summary
 from bench.analysis.table import as_csv, markdown
 from bench.analysis.trials import read_trials
-from bench.chunk import Chunk
 from bench.cli.tables import show_report, show_table
-from bench.run import find_runs
+from bench.runs.chunk import Chunk
+from bench.runs.run import find_runs
 from tests.recorded import requests, write
 
 GOLDEN = Path(__file__).parent / "golden"

@@ -10,8 +10,8 @@ from bench.analysis.compare import compare_by
 from bench.analysis.in_time import stretches
 from bench.analysis.metrics import METRICS
 from bench.analysis.trials import read_trials
-from bench.histogram import Histogram
-from bench.run import find_runs
+from bench.runs.histogram import Histogram
+from bench.runs.run import find_runs
 from tests.benchmarks.history_errors import NOISES
 from tests.recorded import requests, seconds, write
 

@@ -15,8 +15,8 @@ from bench.analysis.plot import render, svg
 from bench.analysis.report import Report, report
 from bench.analysis.table import table
 from bench.analysis.timeline import timeline
-from bench.chunk import Chunk
-from bench.run import find_runs
+from bench.runs.chunk import Chunk
+from bench.runs.run import find_runs
 from tests.recorded import requests, write
 
 VOID = {"meta", "link", "br", "img", "input", "hr", "path", "use"}

@@ -13,8 +13,8 @@ from bench.analysis.pictures import pictures
 from bench.analysis.plot import MOST_CURVES, Picture, Points, against, svg
 from bench.analysis.report import Report, report
 from bench.analysis.timeline import timeline
-from bench.chunk import Chunk
-from bench.run import Run, RunWriter, find_runs
+from bench.runs.chunk import Chunk
+from bench.runs.run import Run, RunWriter, find_runs
 from tests.recorded import requests, write
 
 SERVERS = {"onednn": 0.002, "plain": 0.0024, "docker": 0.0017}

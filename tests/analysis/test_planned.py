@@ -8,8 +8,8 @@ import pytest
 
 from bench.analysis.client import CHECKS
 from bench.analysis.planned import planned
-from bench.chunk import Chunk
-from bench.run import Run
+from bench.runs.chunk import Chunk
+from bench.runs.run import Run
 from bench.schedule import Schedule, open_sequence, parse
 from tests.recorded import write
 

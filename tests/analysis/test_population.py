@@ -12,9 +12,9 @@ from bench.analysis.gate import LimitsFile, gate
 from bench.analysis.population import NOT_DETERMINED, NOT_REACHED, Population
 from bench.analysis.report import report
 from bench.analysis.trials import read_trials
-from bench.chunk import Chunk
-from bench.histogram import Histogram
-from bench.run import find_runs
+from bench.runs.chunk import Chunk
+from bench.runs.histogram import Histogram
+from bench.runs.run import find_runs
 from tests.recorded import requests, write
 
 

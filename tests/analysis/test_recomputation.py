@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from bench.chunk import Chunk
-from bench.run import Run
+from bench.runs.chunk import Chunk
+from bench.runs.run import Run
 from tests.analysis.recomputed import PERCENTILES, lines
 from tests.load.locust_runs import locust
 from tests.recorded import requests, write

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from bench.analysis.report import plain, report
-from bench.run import Run, find_runs
+from bench.runs.run import Run, find_runs
 from tests.analysis import recomputed_answers as anew
 from tests.recorded import requests, seconds, write
 

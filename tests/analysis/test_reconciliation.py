@@ -21,14 +21,14 @@ from bench.analysis.reconciliation import TOLERANCE, Stage, check, split
 from bench.analysis.report import plain, report
 from bench.analysis.split_table import TITLE, split_table
 from bench.analysis.table import markdown
-from bench.chunk import Chunk
 from bench.cli.tables import show_report
 from bench.config.servers import read_servers
 from bench.launch.kinds import launched
 from bench.launch.running import Running, Served
 from bench.load.counters import counters
 from bench.load.site import exported
-from bench.run import Run
+from bench.runs.chunk import Chunk
+from bench.runs.run import Run
 from tests.analysis.delay_line import delay_line
 from tests.load.locust_runs import locust
 from tests.recorded import requests, write
@@ -135,8 +135,8 @@ def recorded(tmp_path: Path) -> Path:
     """A run of 20 requests that took 10 ms each, 1 ms of it the client's own lag."""
     import numpy as np
 
-    from bench.chunk import Chunk
-    from bench.recording import RunWriter
+    from bench.runs.chunk import Chunk
+    from bench.runs.recording import RunWriter
 
     writer = RunWriter.create(tmp_path, "recorded", None, {"load": {"kind": "closed"}})
     due = np.arange(20) * 0.1

@@ -13,8 +13,8 @@ from bench.analysis.cells import cells
 from bench.analysis.metrics import METRICS
 from bench.analysis.report import doubts_told, labels, plain, report
 from bench.analysis.table import as_csv, markdown, parts_table, table
-from bench.chunk import Chunk
-from bench.run import Run, find_runs
+from bench.runs.chunk import Chunk
+from bench.runs.run import Run, find_runs
 from tests.recorded import requests, write
 
 

@@ -8,9 +8,9 @@ import pytest
 
 from bench.analysis.checks import doubts
 from bench.analysis.reconciliation import check, split
-from bench.chunk import Chunk
 from bench.load.counters import counters
-from bench.run import Run
+from bench.runs.chunk import Chunk
+from bench.runs.run import Run
 from tests.recorded import requests, write
 
 COUNTED = ("ok", "failed", "other_count", "request_count", "runtime_count", "queue_count")

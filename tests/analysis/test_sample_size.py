@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.analysis.sample_size import claimable_percentile, exceedances_allowed, samples_needed, supported
-from bench.histogram import nearest_rank
+from bench.runs.histogram import nearest_rank
 
 
 @pytest.mark.parametrize(

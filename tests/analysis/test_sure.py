@@ -12,8 +12,8 @@ from bench.analysis.compare import compare
 from bench.analysis.gate import LimitsFile, gate
 from bench.analysis.metrics import METRICS
 from bench.analysis.trials import Trials, read_trials
-from bench.chunk import Chunk
-from bench.run import find_runs
+from bench.runs.chunk import Chunk
+from bench.runs.run import find_runs
 from tests.analysis.simulated import BASE, trial
 from tests.recorded import requests, write
 

@@ -16,11 +16,11 @@ from typing import Any
 
 import pytest
 
-from bench import checksums
 from bench.analysis.conditions import conditions
 from bench.analysis.report import report
 from bench.analysis.trials import read_trials
-from bench.run import find_runs
+from bench.runs import checksums
+from bench.runs.run import find_runs
 from tests.cli.inside import bench
 from tests.damaged import (
     DEEP,

@@ -16,7 +16,7 @@ import numpy as np
 from scipy.stats import kstest
 
 from bench.launch import server_process
-from bench.run import Run
+from bench.runs.run import Run
 from bench.schedule import Poisson, times
 from bench.schedule.rates import Floats
 from tests.load.locust_runs import locust

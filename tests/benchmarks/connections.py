@@ -25,7 +25,7 @@ import grpc
 from bench import BenchError
 from bench.analysis.checks import doubts
 from bench.launch import server_process
-from bench.run import Run
+from bench.runs.run import Run
 from bench.server.api.null import canned_reply
 from tests.load.locust_runs import command
 from tests.wire.certificates import Certificates, issue

@@ -19,7 +19,7 @@ from typing import NamedTuple
 from bench.analysis.checks import doubts
 from bench.launch import server_process
 from bench.load.calibrate import Subject, calibrate
-from bench.run import Run
+from bench.runs.run import Run
 from tests.load.locust_runs import ROOT
 
 SECONDS = 8

@@ -27,7 +27,7 @@ from bench.analysis.sequential import Looks
 from bench.analysis.trials import read_trials
 from bench.experiment.duet import pairs
 from bench.experiment.folder import Folder
-from bench.run import find_runs
+from bench.runs.run import find_runs
 
 ROOT = Path(__file__).parents[2]
 BUDGET = 180

@@ -152,7 +152,7 @@ def judge(folders: Sequence[Path]) -> None:
 
     from bench.analysis.gate import LimitsFile
     from bench.analysis.trials import read_trials
-    from bench.run import find_runs
+    from bench.runs.run import find_runs
 
     by_side: dict[str, dict[Any, Any]] = {}
     trials = read_trials(find_runs(folders))

@@ -304,7 +304,7 @@ def recorded(folders: Sequence[Path], campaigns: int) -> Iterator[tuple[str, str
     """The same of trials of one thing that were recorded on this machine, neighbours as pairs."""
     from bench.analysis.error_rates import replay
     from bench.analysis.trials import read_trials
-    from bench.run import find_runs
+    from bench.runs.run import find_runs
 
     groups = read_trials(find_runs(folders)).by_identity()
     trials = max(groups.values(), key=len)

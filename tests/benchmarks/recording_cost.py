@@ -20,7 +20,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bench.launch import server_process
-from bench.run import Run, find_runs
+from bench.runs.run import Run, find_runs
 from tests.load.locust_runs import ROOT
 
 LOADS = {

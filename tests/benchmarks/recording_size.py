@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.chunk import Chunk
-from bench.recording import RunWriter
+from bench.runs.chunk import Chunk
+from bench.runs.recording import RunWriter
 
 RATE, QUARTER = 10_000.0, 0.25
 

@@ -11,8 +11,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from bench.chunk import Chunk
-from bench.run import RunWriter
+from bench.runs.chunk import Chunk
+from bench.runs.run import RunWriter
 from tests.recorded import requests, write
 
 SECONDS = 30

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.analysis.intervals import proportion
-from bench.warmup import Part, Seconds, excess, most_seconds, transient
+from bench.runs.warmup import Part, Seconds, excess, most_seconds, transient
 
 Floats = NDArray[np.float64]
 SERVICE = 0.005

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from bench import checksums
-from bench.chunk import Chunk
+from bench.runs import checksums
+from bench.runs.chunk import Chunk
 from tests.cli.checkouts import (
     KINDS,
     MANIFEST,

@@ -11,10 +11,10 @@ from xml.etree import ElementTree
 import pytest
 from markdown_it import MarkdownIt
 
-from bench import checksums
-from bench.chunk import Chunk
-from bench.recording import RunWriter
-from bench.run import Run
+from bench.runs import checksums
+from bench.runs.chunk import Chunk
+from bench.runs.recording import RunWriter
+from bench.runs.run import Run
 from tests.cli.inside import bench
 from tests.recorded import requests
 from tests.test_escape import COMMAND, FORBIDDEN, tags

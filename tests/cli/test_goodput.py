@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.chunk import Chunk
+from bench.runs.chunk import Chunk
 from tests.cli.inside import bench
 from tests.recorded import requests, write
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.chunk import Chunk
+from bench.runs.chunk import Chunk
 from tests.cli import inside
 from tests.recorded import requests, write
 

@@ -15,16 +15,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from bench import BenchError, checksums
+from bench import BenchError
 from bench.analysis.trials import read_trials
-from bench.choices import Choices
 from bench.config.limits import read_limits
 from bench.config.servers import read_servers
 from bench.experiment.folder import Folder
 from bench.experiment.told import told
 from bench.load import ceiling
 from bench.picture import _opened
-from bench.run import Experiment, Run, Unreadable, find_runs
+from bench.runs import checksums
+from bench.runs.choices import Choices
+from bench.runs.run import Experiment, Run, Unreadable, find_runs
 from bench.schedule.trace import Trace
 from tests.cli.inside import bench
 from tests.damaged import DEEP, record
@@ -148,7 +149,7 @@ def test_checksums_are_those_of_files(
 
 def parquet(path: Path, rows: int, **columns: Any) -> None:
     """A file of so many rows, whose columns of one value take next to nothing."""
-    from bench.samples import _schema
+    from bench.runs.samples import _schema
 
     schema = _schema()
     arrays = []

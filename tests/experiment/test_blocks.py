@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from bench.chunk import Chunk
 from bench.cli.blocks import compared, run_blocks
 from bench.experiment.folder import Folder
 from bench.experiment.plan import Cell, Trial
+from bench.runs.chunk import Chunk
 from tests import recorded
 
 

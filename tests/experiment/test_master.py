@@ -23,7 +23,7 @@ from bench.experiment.plan import trials
 from bench.experiment.trial import Failed
 from bench.launch.binary import free_port
 from bench.launch.running import Running
-from bench.run import Run
+from bench.runs.run import Run
 from tests.experiment.experiments import ROOT, bench_run, manifests, only_folder, write
 
 WORKERS = 2

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from bench.launch import server_process
-from bench.run import Run
+from bench.runs.run import Run
 from tests.experiment.experiments import bench_run, only_folder, write
 from tests.wire.proxies import free_port
 

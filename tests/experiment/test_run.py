@@ -17,8 +17,8 @@ from bench.analysis.reconciliation import check, split
 from bench.analysis.sequential import Look
 from bench.cli.blocks import compared
 from bench.experiment.folder import Folder
-from bench.journal import Ended
-from bench.run import Run
+from bench.runs.journal import Ended
+from bench.runs.run import Run
 from tests.experiment.experiments import (
     ROOT,
     bench_run,

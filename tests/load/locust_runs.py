@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from bench.run import Run
+from bench.runs.run import Run
 from tests.recorded import KEPT
 
 ROOT = Path(__file__).parents[2]

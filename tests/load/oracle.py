@@ -16,9 +16,9 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.histogram import nearest_rank
 from bench.launch import server_process
-from bench.run import Run
+from bench.runs.histogram import nearest_rank
+from bench.runs.run import Run
 from tests.load.locust_runs import locust
 
 Floats = NDArray[np.float64]

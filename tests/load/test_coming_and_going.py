@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from bench.launch import server_process
-from bench.run import Run
+from bench.runs.run import Run
 from tests.load.locust_runs import ROOT, at_rate, check_plan, manifest, run_folder, wait_for
 from tests.recorded import KEPT
 

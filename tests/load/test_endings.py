@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from bench.launch import server_process
-from bench.run import Run
+from bench.runs.run import Run
 from tests.load.locust_runs import finish, free_port, locust, manifest, start, wait_for_folder
 
 SECONDS = 60

@@ -18,7 +18,7 @@ from bench.load.http_answers import error_text
 from bench.load.rest import RestConnection
 from bench.payload import Pool
 from bench.protocol.hints import hint
-from bench.sample import outcome
+from bench.runs.sample import outcome
 from bench.wire.transports import open_channel
 from tests.protocol.test_hints import OBSERVED
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bench.launch import server_process
-from bench.sample import CANCELLED_BY_CLIENT
+from bench.runs.sample import CANCELLED_BY_CLIENT
 from tests.load.locust_runs import SECONDS, Finished, finish, locust, start
 from tests.load.test_endings import wait_for
 

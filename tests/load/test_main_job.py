@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from bench.launch import server_process
-from bench.run import Run
+from bench.runs.run import Run
 from tests.load.locust_runs import interrupt, locust, manifest, start, until_recorded, wait_for_folder
 
 

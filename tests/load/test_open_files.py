@@ -18,7 +18,7 @@ from bench.load.run_folder import RunFolder
 from bench.load.sources import Source
 from bench.load.telemetry import Telemetry, Values
 from bench.payload import Pool
-from bench.recording import RunWriter
+from bench.runs.recording import RunWriter
 
 POOL = Pool.of({"x": np.zeros((1, 1))}, None, output="y", model="m")
 OVER_REST = with_rest(POOL)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from bench.launch import server_process
-from bench.run import Run
+from bench.runs.run import Run
 from bench.schedule import Open, Poisson, times
 from bench.schedule.rates import Floats
 from tests.load.locust_runs import (

@@ -13,7 +13,7 @@ from bench.load.record import Recorder, Rows
 from bench.load.references import References
 from bench.load.validate import UNKNOWN, Checker
 from bench.payload import Pool
-from bench.sample import CANCELLED_STATUS
+from bench.runs.sample import CANCELLED_STATUS
 from bench.wire.reply import Reply
 from tests.load.test_validate import CLASSES, pool_of, reply_with, scores_for
 

@@ -12,10 +12,10 @@ from locust.env import Environment
 from locust.rpc import Message
 
 import bench
-from bench.chunk import Chunk, Key, Tally
-from bench.histogram import Sparse
 from bench.load.locust_glue import hello
 from bench.load.locust_glue.workers import Workers
+from bench.runs.chunk import Chunk, Key, Tally
+from bench.runs.histogram import Sparse
 
 BILLION = 1_000_000_000
 SECONDS = 10.0

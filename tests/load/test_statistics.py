@@ -17,7 +17,7 @@ from bench.load.rest import with_rest
 from bench.load.statistics import METHOD, called, listened, show_in_locust
 from bench.load.validate import Checker
 from bench.payload import Pool
-from bench.sample import CANCELLED_STATUS
+from bench.runs.sample import CANCELLED_STATUS
 from bench.wire.messages import PREDICT
 from bench.wire.reply import Reply
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bench.launch import server_process
-from bench.run import Run
+from bench.runs.run import Run
 from tests.load.locust_runs import SECONDS, Finished, finish, free_port, locust, start
 
 HEAD = """

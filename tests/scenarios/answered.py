@@ -7,7 +7,7 @@ from bench.analysis.answers.answer import Answer
 from bench.analysis.checks import doubts
 from bench.analysis.gate import BROKEN, Judgement, LimitsFile, gate
 from bench.analysis.trials import read_trials
-from bench.run import Run
+from bench.runs.run import Run
 from tests.load.locust_runs import ROOT
 
 BUSY = {"client held up", "client paused", "client saturated", "not achieved", "stolen time"}

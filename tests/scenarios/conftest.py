@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.run import Run
+from bench.runs.run import Run
 from tests.load.locust_runs import Finished, finish, run_folder, start, wait_for
 from tests.scenarios.answered import unsent
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from bench.analysis.answers.questions import answers
-from bench.choices import Choices
 from bench.launch import server_process
-from bench.run import Run
+from bench.runs.choices import Choices
+from bench.runs.run import Run
 from tests.load.locust_runs import ROOT, Finished, locust
 from tests.scenarios.answered import hold_to_limits, known, values
 

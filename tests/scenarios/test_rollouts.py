@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bench.analysis.answers.questions import answers
-from bench.run import Run
+from bench.runs.run import Run
 from tests.load.locust_runs import Finished, locust
 from tests.scenarios.answered import hold_to_limits, known, unsent, values
 

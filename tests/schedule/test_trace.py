@@ -9,7 +9,7 @@ import pyarrow.parquet
 import pytest
 
 from bench import BenchError
-from bench.chunk import Chunk
+from bench.runs.chunk import Chunk
 from bench.schedule import Kind, Trace, from_dict, parse
 from tests.recorded import KEPT, requests, write
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from bench.protocol.hints import hint
-from bench.sample import outcome
+from bench.runs.sample import outcome
 from bench.wire import frames, unary
 from bench.wire.client import Channel
 from bench.wire.keepalive import Keepalive

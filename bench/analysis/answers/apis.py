@@ -4,7 +4,7 @@ from bench.analysis import quantities
 from bench.analysis.answers.answer import Answer, medians, ratio, times
 from bench.analysis.cells import cells
 from bench.analysis.metric import CELL_METRICS
-from bench.run import Run
+from bench.runs.run import Run
 
 
 def answer(run: Run) -> list[Answer]:

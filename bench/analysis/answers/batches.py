@@ -8,7 +8,7 @@ from bench.analysis import quantities
 from bench.analysis.answers.answer import Answer, unpaired
 from bench.analysis.cells import Cell, cells, cpu_steps, natural
 from bench.analysis.metric import CELL_METRICS
-from bench.run import Run
+from bench.runs.run import Run
 
 KNEE: Final = 0.9
 """The knee is the smallest batch that reaches this share of the best throughput."""

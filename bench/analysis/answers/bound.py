@@ -6,7 +6,7 @@ from bench.analysis import quantities
 from bench.analysis.answers.answer import Answer
 from bench.analysis.cells import cells, cpu_cores, observations
 from bench.analysis.metric import CELL_METRICS
-from bench.run import Run
+from bench.runs.run import Run
 
 BUSY: Final = 0.8
 """Share of the machine's cores from which on the server counts as bound by its computing."""

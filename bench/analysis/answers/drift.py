@@ -5,8 +5,8 @@ from typing import Final
 
 from bench.analysis import quantities
 from bench.analysis.answers.answer import Answer, medians, times, unpaired
-from bench.run import Run
-from bench.warmup import trend
+from bench.runs.run import Run
+from bench.runs.warmup import trend
 
 CERTAIN: Final = 0.01
 """A trend is told when chance would make one like it less often."""

@@ -16,10 +16,10 @@ from bench import BenchError
 from bench.analysis import quantities
 from bench.analysis.answers.answer import Answer
 from bench.analysis.sample_size import claimable_percentile, samples_needed
-from bench.histogram import Histogram
-from bench.recording import MANIFEST
-from bench.run import Run
-from bench.sample import CANCELLED_BY_CLIENT, UNSENT
+from bench.runs.histogram import Histogram
+from bench.runs.recording import MANIFEST
+from bench.runs.run import Run
+from bench.runs.sample import CANCELLED_BY_CLIENT, UNSENT
 
 MIN_DURATION: Final = 600.0
 """Seconds of load that the rules ask for."""

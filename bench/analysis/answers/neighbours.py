@@ -11,7 +11,7 @@ from bench.analysis.answers.windows import in_words, reached
 from bench.analysis.cells import by_second
 from bench.analysis.population import Population
 from bench.analysis.sample_size import supported
-from bench.run import Run
+from bench.runs.run import Run
 from bench.wording import counted
 
 BUSY: Final = 0.5

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final, Literal, NamedTuple
 
 from bench.analysis.cells import Cell
-from bench.run import Run
+from bench.runs.run import Run
 
 
 class Number(NamedTuple):

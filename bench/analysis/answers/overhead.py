@@ -10,7 +10,7 @@ from bench.analysis.answers.windows import reached
 from bench.analysis.cells import Cell, cells
 from bench.analysis.metric import CELL_METRICS
 from bench.analysis.reconciliation import Stage, split
-from bench.run import Run
+from bench.runs.run import Run
 
 IDLE: Final = "null"
 """The name of the requests to the model that computes nothing."""

@@ -5,8 +5,8 @@ from typing import Final
 
 from bench.analysis import quantities
 from bench.analysis.answers.answer import Answer
-from bench.run import Run
-from bench.sample import CANCELLED_BY_CLIENT, UNSENT
+from bench.runs.run import Run
+from bench.runs.sample import CANCELLED_BY_CLIENT, UNSENT
 
 IN_TIME: Final = 0.99
 """A rate is sustained when at least this share is answered within the deadline."""

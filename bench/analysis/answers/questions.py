@@ -20,7 +20,7 @@ from bench.analysis.answers import (
     versions,
 )
 from bench.analysis.answers.answer import Answer
-from bench.run import Run
+from bench.runs.run import Run
 
 ANSWERS: Final[dict[str, Callable[[Run], list[Answer]]]] = {
     "apis": apis.answer,

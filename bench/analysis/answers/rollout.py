@@ -19,8 +19,8 @@ from bench.analysis.answers.windows import (
     threshold_of,
     windows,
 )
-from bench.run import Run
-from bench.sample import CANCELLED_BY_CLIENT, UNSENT
+from bench.runs.run import Run
+from bench.runs.sample import CANCELLED_BY_CLIENT, UNSENT
 from bench.wording import counted
 
 FIRST: Final = 100

@@ -16,8 +16,8 @@ from bench.analysis.answers.windows import (
     threshold_of,
     windows,
 )
-from bench.run import Run
-from bench.sample import CANCELLED_BY_CLIENT, UNSENT
+from bench.runs.run import Run
+from bench.runs.sample import CANCELLED_BY_CLIENT, UNSENT
 
 CALM: Final = 10
 """Windows in a row without a slow one, from which on the server has recovered."""

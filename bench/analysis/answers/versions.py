@@ -7,8 +7,8 @@ import numpy as np
 
 from bench.analysis import quantities
 from bench.analysis.answers.answer import Answer, Interval, medians, ratio, times
-from bench.choices import UNSEEN, Choices, Ints
-from bench.run import Run
+from bench.runs.choices import UNSEEN, Choices, Ints
+from bench.runs.run import Run
 
 _Z: Final = 1.959964  # 95 %, two-sided
 

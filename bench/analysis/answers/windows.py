@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.analysis import quantities
-from bench.histogram import nearest_rank
-from bench.run import Run
+from bench.runs.histogram import nearest_rank
+from bench.runs.run import Run
 
 WINDOW: Final = 0.1
 """Seconds; each window has a p99 of its own."""

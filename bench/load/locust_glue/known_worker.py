@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from bench.choices import Choices
+from bench.runs.choices import Choices
 
 
 @dataclass

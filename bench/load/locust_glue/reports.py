@@ -6,8 +6,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from bench.chunk import Chunk
-from bench.histogram import BUCKETS
+from bench.runs.chunk import Chunk
+from bench.runs.histogram import BUCKETS
 
 MOST_PER_SECOND: Final = 1_000_000
 """Requests of one load process: some fifty times what one can send."""

@@ -9,7 +9,6 @@ from gevent.event import Event
 from locust.runners import STATE_INIT
 
 from bench import BenchError
-from bench.chunk import Chunk, Pause
 from bench.load import idle, observed, session
 from bench.load.idle import Answered
 from bench.load.locust_glue import hello, link
@@ -19,6 +18,7 @@ from bench.load.sources import make_pools
 from bench.load.streams import Plan
 from bench.load.target import address_of
 from bench.load.telemetry import Telemetry, Values
+from bench.runs.chunk import Chunk, Pause
 
 log = logging.getLogger("bench")
 

@@ -10,8 +10,6 @@ from gevent.event import Event
 from locust.rpc.protocol import Message
 from locust.runners import STATE_INIT, STATE_MISSING
 
-from bench.choices import Choices
-from bench.chunk import Chunk
 from bench.load import idle, session
 from bench.load.causes import Causes, merged
 from bench.load.idle import Answered
@@ -20,6 +18,8 @@ from bench.load.locust_glue.guard import Guard
 from bench.load.locust_glue.known_worker import KnownWorker
 from bench.load.parent import watch_workers
 from bench.load.streams import Counts, Plan
+from bench.runs.choices import Choices
+from bench.runs.chunk import Chunk
 
 log = logging.getLogger("bench")
 

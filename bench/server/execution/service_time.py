@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from bench import BenchError
-from bench.files import MIB, read_file
+from bench.runs.files import MIB, read_file
 from bench.server.options import Options
 
 _UNITS: Final = {"us": 1e-6, "ms": 1e-3, "s": 1.0}

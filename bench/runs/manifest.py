@@ -12,9 +12,9 @@ from typing import Annotated, Any, Final, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, ValidationError
 
 from bench import BenchError
-from bench.jsonl import read_json
-from bench.recording import FINISHED, INTERRUPTED, MANIFEST, SCHEMA
-from bench.sample import LONGEST_RUN
+from bench.runs.jsonl import read_json
+from bench.runs.recording import FINISHED, INTERRUPTED, MANIFEST, SCHEMA
+from bench.runs.sample import LONGEST_RUN
 
 RESTORE: Final = "restore the file or delete the run"
 

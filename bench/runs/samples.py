@@ -5,7 +5,7 @@ method packs. Whatever is reported was counted before the rounding; due, lag and
 
 While it lasts: one file of records per load process, `samples/<worker>.rows`. A record is its length and CRC-32
 (two little-endian 32-bit numbers) and the bytes of a `Chunk` without counts, its requests packed as
-`bench.packing` describes; a load process flushes one at least each second. Each is appended with one write, so
+`bench.runs.packing` describes; a load process flushes one at least each second. Each is appended with one write, so
 whatever kills the process leaves all records but the last readable.
 
 Afterwards: `samples.parquet`, ordered by `due`, with whole microseconds in the columns due, lag and service.
@@ -30,10 +30,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench import BenchError
-from bench.chunk import Chunk
-from bench.columns import NEVER, STEP_NS, UNKNOWN, Columns
-from bench.files import MIB, open_file
-from bench.sample import LONGEST_RUN, stored_per_second
+from bench.runs.chunk import Chunk
+from bench.runs.columns import NEVER, STEP_NS, UNKNOWN, Columns
+from bench.runs.files import MIB, open_file
+from bench.runs.sample import LONGEST_RUN, stored_per_second
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -376,5 +376,7 @@ def _frame(table: Any) -> "pd.DataFrame":
     )
 
 
-if __name__ == "__main__":  # bench.run packs in a process of its own: python -m bench.samples FOLDER FILE
+if (
+    __name__ == "__main__"
+):  # bench.runs.run packs in a process of its own: python -m bench.runs.samples FOLDER FILE
     pack(Path(sys.argv[1]), Path(sys.argv[2]))

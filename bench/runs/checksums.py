@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
-from bench.files import MIB, open_file, read_file
+from bench.runs.files import MIB, open_file, read_file
 
 FILE: Final = "SHA256SUMS"
 LARGEST: Final = 8192 * MIB

@@ -7,10 +7,10 @@ from collections import defaultdict
 import numpy as np
 import pytest
 
-from bench.chunk import KINDS, Chunk, Key, Span, Tally
-from bench.columns import NEVER, Columns
-from bench.histogram import Histogram
-from bench.sample import outcome
+from bench.runs.chunk import KINDS, Chunk, Key, Span, Tally
+from bench.runs.columns import NEVER, Columns
+from bench.runs.histogram import Histogram
+from bench.runs.sample import outcome
 from tests.recorded import requests
 
 MIXED = requests(
@@ -179,7 +179,7 @@ def test_columns_of_unequal_length_are_refused() -> None:
 def test_a_load_process_needs_numpy_only() -> None:
     heavy = "{'pandas', 'pyarrow', 'scipy', 'matplotlib'} & set(sys.modules)"
     done = subprocess.run(
-        [sys.executable, "-c", f"import sys, bench.run; print({heavy})"],
+        [sys.executable, "-c", f"import sys, bench.runs.run; print({heavy})"],
         capture_output=True,
         text=True,
         check=True,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from bench.warmup import FEWEST, Part, Seconds, excess, transient, trend
+from bench.runs.warmup import FEWEST, Part, Seconds, excess, transient, trend
 from tests.benchmarks.warm_up import campaign
 
 LENGTHS = [20, 60, 300]

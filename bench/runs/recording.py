@@ -5,17 +5,17 @@ A run is a folder, `<UTC start>-<scenario>[-<note>]`:
     manifest.json     what was measured, with what, on what; "state" is "running" until the load has ended, then
                       "finished", or "interrupted" where it was ended before its time
     histograms.hlog   latency, service time and lag, and the latency of mismatched answers, by second of the run and
-                      key (bench.hlog)
+                      key (bench.runs.hlog)
     counts.jsonl      requests, examples, checked, correct, mismatched, by second of the run and key
-    samples/          requests, one file a load process (bench.samples), while the run lasts
+    samples/          requests, one file a load process (bench.runs.samples), while the run lasts
     samples.parquet   the same afterwards; neither exists where samples are not kept
     events.jsonl      what happened during the run: time, kind, text
     telemetry.jsonl   what was observed beside the requests, a line an observation
     errors.jsonl      the first texts of each outcome: name, outcome, text and count; the last line of a text counts
-    answers.npz       which class each example was given, where the scenario asks for it (bench.choices)
-    SHA256SUMS        checksums of all these, written when the run has ended (bench.checksums)
+    answers.npz       which class each example was given, where the scenario asks for it (bench.runs.choices)
+    SHA256SUMS        checksums of all these, written when the run has ended (bench.runs.checksums)
 
-A key is request name, model version, batch and outcome (bench.chunk.Key). Files are only appended to, the
+A key is request name, model version, batch and outcome (bench.runs.chunk.Key). Files are only appended to, the
 manifest and the Parquet file are replaced in one step: whatever kills the writer leaves a folder that can be read
 and that says it is not finished. The last second or two of its histograms may then be missing.
 
@@ -35,9 +35,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from bench import BenchError, checksums, hlog, samples
-from bench.chunk import KINDS, Chunk, Key, Kinds, Pause, Span, Tally, no_pause
-from bench.jsonl import json_line, json_text
+from bench import BenchError
+from bench.runs import checksums, hlog, samples
+from bench.runs.chunk import KINDS, Chunk, Key, Kinds, Pause, Span, Tally, no_pause
+from bench.runs.jsonl import json_line, json_text
 
 log = logging.getLogger("bench")
 
@@ -197,7 +198,13 @@ class RunWriter:
     def _pack(self) -> None:
         # A process of its own, and a group of its own: pyarrow's memory and its minute of work for an hour's samples
         # stay out of the load process, and Ctrl-C does not reach it.
-        command = [sys.executable, "-m", "bench.samples", str(self.path / SHARDS), str(self.path / SAMPLES)]
+        command = [
+            sys.executable,
+            "-m",
+            "bench.runs.samples",
+            str(self.path / SHARDS),
+            str(self.path / SAMPLES),
+        ]
         done = subprocess.run(command, capture_output=True, text=True, check=False, start_new_session=True)
         if done.returncode:
             reason = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]

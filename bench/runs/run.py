@@ -1,6 +1,6 @@
 """Reader of run folders: a run and its steady state.
 
-Reads the folder that `bench.recording` writes; its layout is described there. Files are read when they are asked
+Reads the folder that `bench.runs.recording` writes; its layout is described there. Files are read when they are asked
 for, and only as far as they are whole.
 """
 
@@ -16,16 +16,17 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
-from bench import BenchError, checksums, hlog, samples
-from bench.chunk import Chunk, Key, Tally
-from bench.contents import RecordedFiles
-from bench.files import read_file
-from bench.finding import READ, places
-from bench.histogram import Histogram
-from bench.jsonl import LARGEST
-from bench.manifest import Manifest
-from bench.recording import COUNTS, SAMPLES, SHARDS, RunWriter
-from bench.warmup import Seconds, transient
+from bench import BenchError
+from bench.runs import checksums, hlog, samples
+from bench.runs.chunk import Chunk, Key, Tally
+from bench.runs.contents import RecordedFiles
+from bench.runs.files import read_file
+from bench.runs.finding import READ, places
+from bench.runs.histogram import Histogram
+from bench.runs.jsonl import LARGEST
+from bench.runs.manifest import Manifest
+from bench.runs.recording import COUNTS, SAMPLES, SHARDS, RunWriter
+from bench.runs.warmup import Seconds, transient
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -147,7 +148,7 @@ class Run:
 
     @cached_property
     def warm_up(self) -> WarmUp:
-        """What is left out of the beginning: as the manifest says, else by the rule of `bench.warmup`."""
+        """What is left out of the beginning: as the manifest says, else by the rule of `bench.runs.warmup`."""
         rule, given = self.manifest.warmup.rule or AUTOMATIC, self.manifest.warmup.seconds
         if given is not None:
             return WarmUp(rule, given)
@@ -297,7 +298,7 @@ class Run:
         return replace(self, turn=Turn(turns.names.index(name), len(turns.names), turns.seconds))
 
     def sample_frames(self) -> Iterator["pd.DataFrame"]:
-        """All requests (of the whole run, in parts), as `bench.samples.frame` lays them out. Raises BenchError."""
+        """All requests (of the whole run, in parts), as `bench.runs.samples.frame` lays them out. Raises BenchError."""
         packed = self.path / SAMPLES
         if not packed.is_file() and (not os.path.lexists(packed) or samples.shards(self.path / SHARDS)):
             try:
@@ -331,7 +332,7 @@ def broken(path: Path, error: Exception) -> str:
 
 @dataclass(frozen=True)
 class Experiment:
-    """An experiment's folder; `bench.journal` reads it."""
+    """An experiment's folder; `bench.runs.journal` reads it."""
 
     path: Path
     whole: bool

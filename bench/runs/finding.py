@@ -5,10 +5,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final, Literal, NamedTuple
 
-from bench import checksums
-from bench.choices import FILE as CHOICES
-from bench.journal import ASIDE, DESCRIPTION, experiment_of
-from bench.recording import COUNTS, EVENTS, HISTOGRAMS, MANIFEST, SAMPLES, SHARDS, TELEMETRY
+from bench.runs import checksums
+from bench.runs.choices import FILE as CHOICES
+from bench.runs.journal import ASIDE, DESCRIPTION, experiment_of
+from bench.runs.recording import COUNTS, EVENTS, HISTOGRAMS, MANIFEST, SAMPLES, SHARDS, TELEMETRY
 
 READ = (MANIFEST, HISTOGRAMS, COUNTS, SAMPLES, EVENTS, TELEMETRY, CHOICES)
 """Files of a run that are read where they are there."""

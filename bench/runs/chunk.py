@@ -12,9 +12,9 @@ from urllib.parse import quote, unquote
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from bench.columns import NEVER, UNKNOWN, Columns, packed, unpacked
-from bench.histogram import BUCKETS, Ints, Sparse, bucket
-from bench.sample import outcome
+from bench.runs.columns import NEVER, UNKNOWN, Columns, packed, unpacked
+from bench.runs.histogram import BUCKETS, Ints, Sparse, bucket
+from bench.runs.sample import outcome
 
 KINDS: Final = ("latency", "service", "lag", "mismatched")
 """What there are histograms of: three durations of all requests that were sent, and the latency of those among them that

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bench import BenchError
-from bench.files import MIB, read_file
+from bench.runs.files import MIB, read_file
 
 FILE: Final = "answers.npz"
 UNSEEN: Final = -1

@@ -7,10 +7,10 @@ from typing import Annotated, Any, TypeVar
 from pydantic import Field, ValidationError
 
 from bench import BenchError
-from bench.files import read_file
-from bench.jsonl import DAMAGED, LARGEST, MOST_ROWS
-from bench.manifest import Count, Instant, Name, Part, Text, misfit
-from bench.sample import LONGEST_RUN
+from bench.runs.files import read_file
+from bench.runs.jsonl import DAMAGED, LARGEST, MOST_ROWS
+from bench.runs.manifest import Count, Instant, Name, Part, Text, misfit
+from bench.runs.sample import LONGEST_RUN
 
 Version = Annotated[int, Field(ge=0, lt=2**63)]
 Outcome = Annotated[str, Field(max_length=200)]

@@ -11,8 +11,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from bench import BenchError, samples
-from bench.chunk import Chunk
+from bench import BenchError
+from bench.runs import samples
+from bench.runs.chunk import Chunk
 from tests.recorded import requests
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from bench import BenchError
-from bench.files import MIB, read_file
+from bench.runs.files import MIB, read_file
 
 LARGEST: Final = 128 * MIB
 """Of a file of JSON lines: an hour of a hundred different requests takes less than half of it."""

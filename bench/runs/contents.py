@@ -8,13 +8,14 @@ from typing import Any, Final
 
 import numpy as np
 
-from bench import BenchError, hlog, samples
-from bench.chunk import KINDS, Chunk, Key, Kinds, Tally
-from bench.columns import Columns
-from bench.histogram import encode
-from bench.jsonl import DAMAGED
-from bench.recording import COUNTS, ERRORS, EVENTS, HISTOGRAMS, SHARDS, TELEMETRY
-from bench.rows import Counted, Event, Failure, Observation, plain_rows, rows
+from bench import BenchError
+from bench.runs import hlog, samples
+from bench.runs.chunk import KINDS, Chunk, Key, Kinds, Tally
+from bench.runs.columns import Columns
+from bench.runs.histogram import encode
+from bench.runs.jsonl import DAMAGED
+from bench.runs.recording import COUNTS, ERRORS, EVENTS, HISTOGRAMS, SHARDS, TELEMETRY
+from bench.runs.rows import Counted, Event, Failure, Observation, plain_rows, rows
 
 MOST_KEYS: Final = 1_000
 MOST_WORK: Final = 20_000_000

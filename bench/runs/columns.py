@@ -6,7 +6,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.packing import Ints, pack, unpack
+from bench.runs.packing import Ints, pack, unpack
 
 NEVER: Final = np.iinfo(np.int64).min
 """Stands in `Columns.lag` and `.service` for a request that was never sent: it has neither."""
@@ -33,7 +33,7 @@ class Columns(NamedTuple):
     service: Ints
     """NEVER where nothing was sent."""
     status: NDArray[np.int16]
-    """gRPC status code, or `bench.sample.CANCELLED_STATUS`; UNKNOWN where nothing was sent."""
+    """gRPC status code, or `bench.runs.sample.CANCELLED_STATUS`; UNKNOWN where nothing was sent."""
     version: Ints
     """Model version that answered; UNKNOWN where the answer names none."""
     correct: NDArray[np.int32]

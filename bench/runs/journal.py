@@ -9,9 +9,9 @@ from typing import Annotated, Any, Final, NamedTuple
 from pydantic import AfterValidator, Field, ValidationError
 
 from bench import BenchError
-from bench.jsonl import read_json
-from bench.manifest import Cell, Integer, Name, Part, Text, misfit
-from bench.rows import rows
+from bench.runs.jsonl import read_json
+from bench.runs.manifest import Cell, Integer, Name, Part, Text, misfit
+from bench.runs.rows import rows
 
 DESCRIPTION, JOURNAL = "experiment.json", "trials.jsonl"
 FAILED: Final = "failed"

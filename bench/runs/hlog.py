@@ -19,9 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench import BenchError
-from bench.chunk import Key
-from bench.files import MIB, read_file
-from bench.histogram import (
+from bench.runs.chunk import Key
+from bench.runs.files import MIB, read_file
+from bench.runs.histogram import (
     Histogram,
     Sparse,
     body,
@@ -31,8 +31,8 @@ from bench.histogram import (
     middle_ns,
     nearest_rank,
 )
-from bench.jsonl import DAMAGED
-from bench.sample import LONGEST_RUN
+from bench.runs.jsonl import DAMAGED
+from bench.runs.sample import LONGEST_RUN
 
 LARGEST = 256 * MIB
 MOST_LINES = 1_000_000

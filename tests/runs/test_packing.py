@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.packing import pack, unpack
+from bench.runs.packing import pack, unpack
 
 INT64 = np.iinfo(np.int64)
 

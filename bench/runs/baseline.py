@@ -9,11 +9,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
-from bench import BenchError, checksums
-from bench.jsonl import json_text
-from bench.manifest import Manifest
-from bench.recording import COUNTS, EVENTS, HISTOGRAMS, MANIFEST, TELEMETRY
-from bench.run import Run
+from bench import BenchError
+from bench.runs import checksums
+from bench.runs.jsonl import json_text
+from bench.runs.manifest import Manifest
+from bench.runs.recording import COUNTS, EVENTS, HISTOGRAMS, MANIFEST, TELEMETRY
+from bench.runs.run import Run
 
 FOLDER: Final = Path("results/baseline")
 KEPT: Final = (MANIFEST, HISTOGRAMS, COUNTS, EVENTS, TELEMETRY)

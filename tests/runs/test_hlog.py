@@ -8,9 +8,10 @@ import pytest
 from hdrh.histogram import HdrHistogram
 from hdrh.log import HistogramLogReader
 
-from bench import BenchError, hlog
-from bench.chunk import Key
-from bench.histogram import Histogram
+from bench import BenchError
+from bench.runs import hlog
+from bench.runs.chunk import Key
+from bench.runs.histogram import Histogram
 
 STARTED = datetime(2026, 3, 1, 12, 0, 0, 250_000, tzinfo=UTC)
 FAST, SLOW = Key("Predict", 2, 1, "OK"), Key("two words", None, 32, "UNAVAILABLE")

@@ -11,7 +11,7 @@ from hdrh.histogram import HdrHistogram
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.histogram import (
+from bench.runs.histogram import (
     BUCKETS,
     HIGHEST_NS,
     LOWEST_NS,

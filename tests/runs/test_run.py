@@ -15,10 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench import BenchError
-from bench.chunk import Chunk
-from bench.histogram import Histogram, nearest_rank
-from bench.run import Run, RunWriter, Unreadable, find_runs
-from bench.sample import CANCELLED_BY_CLIENT, CANCELLED_STATUS
+from bench.runs.chunk import Chunk
+from bench.runs.histogram import Histogram, nearest_rank
+from bench.runs.run import Run, RunWriter, Unreadable, find_runs
+from bench.runs.sample import CANCELLED_BY_CLIENT, CANCELLED_STATUS
 from tests.recorded import KEPT, requests, write
 
 PARTS = [
@@ -194,8 +194,8 @@ def test_events_and_telemetry(tmp_path: Path) -> None:
 WRITER = """
 import sys
 from pathlib import Path
-from bench.chunk import Chunk
-from bench.run import RunWriter
+from bench.runs.chunk import Chunk
+from bench.runs.run import RunWriter
 from tests.recorded import requests
 writer = RunWriter.create(Path(sys.argv[1]), "killed", None, {"seed": 1})
 chunks = [Chunk.of(**requests(i, count=300, start=0.3 * i)) for i in range(20)]

@@ -1,0 +1,1 @@
+"""Runs on disk, in both directions: writer, reader, manifest, samples and histograms."""
