@@ -5,13 +5,13 @@ from pathlib import Path
 import click
 
 from bench import BenchError
-from bench.analysis.compare import doubts_of
-from bench.analysis.conditions import check_distinct, check_homogeneous
-from bench.analysis.doubt import check_accepted
-from bench.analysis.gate import UNDECIDED
-from bench.analysis.intervals import LENDERS
-from bench.analysis.report import report
-from bench.analysis.trials import Identity, read_trials
+from bench.analysis.grouping.conditions import check_distinct, check_homogeneous
+from bench.analysis.grouping.trials import Identity, read_trials
+from bench.analysis.judging.compare import doubts_of
+from bench.analysis.judging.gate import UNDECIDED
+from bench.analysis.reading.doubt import check_accepted
+from bench.analysis.showing.report import report
+from bench.analysis.statistics.intervals import LENDERS
 from bench.cli.output import note
 from bench.cli.tables import show_report
 from bench.cli.terminal import console

@@ -7,10 +7,10 @@ from typing import Final, Generic, NamedTuple, TypeVar
 import click
 
 from bench import BenchError
-from bench.analysis.compare import compare_by, compared_value
-from bench.analysis.comparison_table import summary
-from bench.analysis.sequential import LEAST, Look, Looks
-from bench.analysis.trials import read_trials
+from bench.analysis.grouping.trials import read_trials
+from bench.analysis.judging.compare import compare_by, compared_value
+from bench.analysis.showing.comparison_table import summary
+from bench.analysis.statistics.sequential import LEAST, Look, Looks
 from bench.experiment.folder import Folder
 from bench.experiment.runner import Runner
 from bench.runs.run import find_runs

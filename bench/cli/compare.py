@@ -8,14 +8,21 @@ from rich.console import Console
 from rich.text import Text
 
 from bench import BenchError
-from bench.analysis import comparison_table as told
-from bench.analysis import conditions
-from bench.analysis.compare import COMPARABLE, JUDGED, Comparison, Comparisons, compare_by, compared_value
-from bench.analysis.compare import compare as compare_sides
-from bench.analysis.conditions import DECLARABLE
-from bench.analysis.metrics import METRICS
-from bench.analysis.ranking import pareto, ranking
-from bench.analysis.trials import Identity, Trial, Trials, read_trials
+from bench.analysis.grouping import conditions
+from bench.analysis.grouping.conditions import DECLARABLE
+from bench.analysis.grouping.metrics import METRICS
+from bench.analysis.grouping.trials import Identity, Trial, Trials, read_trials
+from bench.analysis.judging.compare import (
+    COMPARABLE,
+    JUDGED,
+    Comparison,
+    Comparisons,
+    compare_by,
+    compared_value,
+)
+from bench.analysis.judging.compare import compare as compare_sides
+from bench.analysis.judging.ranking import pareto, ranking
+from bench.analysis.showing import comparison_table as told
 from bench.cli.metric_options import goodput_option, metrics_to_judge
 from bench.cli.output import note
 from bench.cli.tables import hanging, show_table, warning

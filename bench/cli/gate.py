@@ -11,11 +11,11 @@ from rich.console import Console
 from rich.text import Text
 
 from bench import BenchError
-from bench.analysis import gate_report as told
-from bench.analysis.conditions import DECLARABLE, selected
-from bench.analysis.gate import Judgement, LimitsFile
-from bench.analysis.gate import gate as judge
-from bench.analysis.trials import Trials, read_trials
+from bench.analysis.grouping.conditions import DECLARABLE, selected
+from bench.analysis.grouping.trials import Trials, read_trials
+from bench.analysis.judging.gate import Judgement, LimitsFile
+from bench.analysis.judging.gate import gate as judge
+from bench.analysis.showing import gate_text as told
 from bench.cli.metric_options import goodput_option
 from bench.cli.output import IN_GITHUB, command
 from bench.cli.tables import hanging, show_table, warning

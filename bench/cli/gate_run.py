@@ -1,7 +1,7 @@
 """A gate decided with as few trials as possible within a time budget.
 
 Baseline and candidate are cells of one experiment, interleaved in blocks. Blocks are added until every limit is kept
-or one is broken, or the budget is spent; looking again and again costs no error (see `bench.analysis.sequential`).
+or one is broken, or the budget is spent; looking again and again costs no error (see `bench.analysis.statistics.sequential`).
 """
 
 from dataclasses import dataclass
@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Final
 
 from bench import BenchError
-from bench.analysis.gate import UNDECIDED, Judgement, LimitsFile, gate
-from bench.analysis.sequential import LEAST, Look
-from bench.analysis.trials import FailedTrial, Trial, Trials, read_trials
+from bench.analysis.grouping.trials import FailedTrial, Trial, Trials, read_trials
+from bench.analysis.judging.gate import UNDECIDED, Judgement, LimitsFile, gate
+from bench.analysis.statistics.sequential import LEAST, Look
 from bench.cli.blocks import Seen, run_blocks
 from bench.cli.run_display import Lines
 from bench.experiment.beginning import Prepared, begin, prepare

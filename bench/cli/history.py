@@ -7,13 +7,13 @@ from rich.console import Console
 from rich.text import Text
 
 from bench import BenchError
-from bench.analysis.change import change
-from bench.analysis.comparison_table import size_text, value_text
-from bench.analysis.history import FALSE_SHARE, ChangePoint, points_of
-from bench.analysis.history import history as find_changes
-from bench.analysis.metrics import METRICS
-from bench.analysis.step import FEWEST
-from bench.analysis.trials import Trials, read_trials
+from bench.analysis.grouping.metrics import METRICS
+from bench.analysis.grouping.trials import Trials, read_trials
+from bench.analysis.judging.change import change
+from bench.analysis.judging.history import FALSE_SHARE, ChangePoint, points_of
+from bench.analysis.judging.history import history as find_changes
+from bench.analysis.showing.comparison_table import size_text, value_text
+from bench.analysis.statistics.step import FEWEST
 from bench.cli.metric_options import goodput_option, metrics_to_judge
 from bench.cli.output import note
 from bench.cli.tables import hanging

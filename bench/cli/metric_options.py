@@ -6,8 +6,8 @@ from typing import Any, Final
 import click
 
 from bench import BenchError
-from bench.analysis.metric import GOODPUT, GOODPUT_RATE
-from bench.analysis.metrics import METRICS
+from bench.analysis.grouping.metrics import METRICS
+from bench.analysis.reading.metric import GOODPUT, GOODPUT_RATE
 from bench.config.reading import nearest
 
 OF_GOODPUT: Final = (GOODPUT, GOODPUT_RATE)

@@ -5,9 +5,9 @@ from pathlib import Path
 import click
 
 from bench import BenchError
-from bench.analysis.pictures import pictures
-from bench.analysis.plot import render
-from bench.analysis.report import report
+from bench.analysis.showing.pictures import pictures
+from bench.analysis.showing.plot import render
+from bench.analysis.showing.report import report
 from bench.cli.output import note
 from bench.runs.run import find_runs
 

@@ -6,11 +6,11 @@ import click
 from rich.console import Console
 
 from bench import BenchError
-from bench.analysis.report import Report, plain
-from bench.analysis.report import report as read_report
-from bench.analysis.split_table import split_table
-from bench.analysis.summary import summary
-from bench.analysis.table import as_csv, markdown
+from bench.analysis.showing.report import Report, plain
+from bench.analysis.showing.report import report as read_report
+from bench.analysis.showing.split_table import split_table
+from bench.analysis.showing.summary import summary
+from bench.analysis.showing.table import as_csv, markdown
 from bench.cli.metric_options import goodput_option
 from bench.cli.output import note
 from bench.cli.tables import show_report, show_table
@@ -51,7 +51,7 @@ def report(
     found = read_report(find_runs(paths), answered_within)
     _refuse_nothing(found, paths)
     if html is not None:
-        from bench.analysis.page import write_page
+        from bench.analysis.showing.page import write_page
 
         write_page(html, found)
         click.echo(f"written: {html}", err=True)

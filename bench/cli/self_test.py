@@ -6,10 +6,10 @@ from pathlib import Path
 from rich.text import Text
 
 from bench import BenchError
-from bench.analysis.error_rates import INJECTED, PAIRS, Outcomes, replay, simulated
-from bench.analysis.intervals import ERROR_RATE
-from bench.analysis.table import Column, Table
-from bench.analysis.trials import read_trials
+from bench.analysis.grouping.trials import read_trials
+from bench.analysis.judging.error_rates import INJECTED, PAIRS, Outcomes, replay, simulated
+from bench.analysis.showing.table import Column, Table
+from bench.analysis.statistics.intervals import ERROR_RATE
 from bench.cli.tables import show_table
 from bench.cli.terminal import console
 from bench.runs.run import find_runs

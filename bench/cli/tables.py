@@ -8,11 +8,11 @@ from rich.measure import Measurement
 from rich.table import Table as Drawing
 from rich.text import Text
 
-from bench.analysis.doubt import Doubt
-from bench.analysis.report import Report, doubts_told, labels
-from bench.analysis.split_table import TITLE, split_table
-from bench.analysis.table import Column, Table, table
-from bench.analysis.trials import FailedTrial
+from bench.analysis.grouping.trials import FailedTrial
+from bench.analysis.reading.doubt import Doubt
+from bench.analysis.showing.report import Report, doubts_told, labels
+from bench.analysis.showing.split_table import TITLE, split_table
+from bench.analysis.showing.table import Column, Table, table
 
 MOST_LINES = 30
 """Warnings and unreadable runs that are shown one by one."""

@@ -5,9 +5,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bench.analysis.doubt import Doubt
-from bench.analysis.metrics import METRICS
-from bench.analysis.trials import Identity, Trial
+from bench.analysis.grouping.metrics import METRICS
+from bench.analysis.grouping.trials import Identity, Trial
+from bench.analysis.reading.doubt import Doubt
 from bench.runs.manifest import Manifest
 
 BASE = Identity("mnist", "Predict", "embedded", "", "mnist", 1, 8, "16 users")

@@ -11,7 +11,7 @@ from bench.analysis.answers.answer import Answer, ratio, unpaired
 from bench.analysis.answers.batches import knee_of
 from bench.analysis.answers.questions import answers
 from bench.analysis.answers.versions import Pair, compare, gap
-from bench.analysis.cells import cpu_cores
+from bench.analysis.reading.cells import cpu_cores
 from bench.runs.choices import FILE, UNSEEN, Choices
 from bench.runs.run import Run
 from tests.benchmarks.history_errors import NOISES

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from bench.analysis import attendance
+from bench.analysis.reading import attendance
 from bench.runs.run import Run, RunWriter
 from tests.recorded import requests, seconds
 

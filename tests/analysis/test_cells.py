@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.analysis.cells import cells, described, load_in_words
-from bench.analysis.metrics import METRICS
+from bench.analysis.grouping.metrics import METRICS
+from bench.analysis.reading.cells import cells, described, load_in_words
 from bench.runs.chunk import Chunk
 from bench.runs.histogram import nearest_rank
 from bench.runs.manifest import Load

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from bench.analysis import intervals
-from bench.analysis.change import ERROR_RATE, change, judged_together
-from bench.analysis.compare import compare
-from bench.analysis.metrics import METRICS
-from bench.analysis.needed import count_needed, trials_needed
+from bench.analysis.grouping.metrics import METRICS
+from bench.analysis.judging.change import ERROR_RATE, change, judged_together
+from bench.analysis.judging.compare import compare
+from bench.analysis.statistics import intervals
+from bench.analysis.statistics.needed import count_needed, trials_needed
 from tests.analysis.simulated import campaign
 
 P50, RATE = METRICS["p50"], METRICS["requests_per_second"]

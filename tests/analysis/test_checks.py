@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.analysis.checks import doubts
-from bench.analysis.doubt import Doubt
+from bench.analysis.reading.checks import doubts
+from bench.analysis.reading.doubt import Doubt
 from bench.runs.chunk import Chunk
 from bench.runs.run import Run, RunWriter
 from tests.recorded import edit, requests, write

@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 
 from bench import BenchError
-from bench.analysis import intervals
-from bench.analysis.change import change
-from bench.analysis.compare import compare, compare_by, match
-from bench.analysis.comparison_table import changes_table, markdown, plain, remarks, summary
-from bench.analysis.doubt import Doubt
-from bench.analysis.limit import Limit, judge_relative
-from bench.analysis.metrics import METRICS
-from bench.analysis.ranking import pareto, ranking
-from bench.analysis.trials import Trial, read_trials
+from bench.analysis.grouping.metrics import METRICS
+from bench.analysis.grouping.trials import Trial, read_trials
+from bench.analysis.judging.change import change
+from bench.analysis.judging.compare import compare, compare_by, match
+from bench.analysis.judging.limit import Limit, judge_relative
+from bench.analysis.judging.ranking import pareto, ranking
+from bench.analysis.reading.doubt import Doubt
+from bench.analysis.showing.comparison_table import changes_table, markdown, plain, remarks, summary
+from bench.analysis.statistics import intervals
 from bench.runs.chunk import Chunk
 from bench.runs.manifest import Manifest
 from bench.runs.run import find_runs

@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.analysis.change import change
-from bench.analysis.error_rates import Outcomes, _neighbours, replay, simulated
-from bench.analysis.gate import LimitsFile, gate
-from bench.analysis.intervals import ERROR_RATE
-from bench.analysis.metrics import METRICS
-from bench.analysis.sequential import FIRST, LEAST, Look, Looks, looks
-from bench.analysis.trials import Trials
+from bench.analysis.grouping.metrics import METRICS
+from bench.analysis.grouping.trials import Trials
+from bench.analysis.judging.change import change
+from bench.analysis.judging.error_rates import Outcomes, _neighbours, replay, simulated
+from bench.analysis.judging.gate import LimitsFile, gate
+from bench.analysis.statistics.intervals import ERROR_RATE
+from bench.analysis.statistics.sequential import FIRST, LEAST, Look, Looks, looks
 from tests.analysis.simulated import campaign
 
 

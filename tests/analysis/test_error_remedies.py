@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from bench.analysis.error_remedies import remedy
+from bench.analysis.reading.error_remedies import remedy
 from bench.runs.run import Run, RunWriter
 from tests.recorded import requests, seconds
 

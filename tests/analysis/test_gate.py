@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from bench import BenchError
-from bench.analysis import gate_report
-from bench.analysis.doubt import Doubt
-from bench.analysis.gate import Judgement, LimitsFile, gate
-from bench.analysis.trials import Trial, Trials, read_trials
-from bench.analysis.within_run import FEWEST_SECONDS
+from bench.analysis.grouping.trials import Trial, Trials, read_trials
+from bench.analysis.grouping.within_run import FEWEST_SECONDS
+from bench.analysis.judging.gate import Judgement, LimitsFile, gate
+from bench.analysis.reading.doubt import Doubt
+from bench.analysis.showing import gate_text
 from bench.runs.chunk import Chunk
 from bench.runs.manifest import Manifest
 from bench.runs.run import Unreadable, find_runs
@@ -263,22 +263,22 @@ def mixed(tmp_path: Path) -> Judgement:
 
 
 def test_every_form_tells_the_same(mixed: Judgement) -> None:
-    told = json.loads(json.dumps(gate_report.plain(mixed), allow_nan=False))
+    told = json.loads(json.dumps(gate_text.plain(mixed), allow_nan=False))
     assert [each["outcome"] for each in told["findings"]] == ["BROKEN", "kept", "unknown"]
     assert told["code"] == 3
-    root = ElementTree.fromstring(gate_report.junit(mixed, "mnist").split("\n", 1)[1])  # noqa: S314  # made here
+    root = ElementTree.fromstring(gate_text.junit(mixed, "mnist").split("\n", 1)[1])  # noqa: S314  # made here
     assert (root.get("tests"), root.get("failures"), root.get("errors")) == ("4", "1", "2")
     assert len(root.findall("testcase/failure")) == 1
     assert len(root.findall("testcase/error")) == 2
-    table = gate_report.markdown(mixed)
+    table = gate_text.markdown(mixed)
     assert table.count("\n| p99 |") == 1
     assert "100 % odd: x,y z; look" in table
-    drawn = gate_report.judgement_table(mixed)
+    drawn = gate_text.judgement_table(mixed)
     assert next(c.texts for c in drawn.columns if c.title == "outcome") == ["FAIL", "pass", "inconclusive"]
 
 
 def test_annotations_are_one_line_each(mixed: Judgement) -> None:
-    lines = gate_report.annotations(mixed)
+    lines = gate_text.annotations(mixed)
     assert [line.split(" ", 1)[0] for line in lines] == ["::error", "::warning", "::warning"]
     assert all("\n" not in line for line in lines)
     assert "100 %25 odd: x,y%0Az" in lines[2]

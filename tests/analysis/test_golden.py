@@ -16,13 +16,13 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from bench.analysis.compare import compare_by
-from bench.analysis.comparison_table import markdown as comparison
-from bench.analysis.page import render_page
-from bench.analysis.report import Report, plain, report
-from bench.analysis.summary import summary
-from bench.analysis.table import as_csv, markdown
-from bench.analysis.trials import read_trials
+from bench.analysis.grouping.trials import read_trials
+from bench.analysis.judging.compare import compare_by
+from bench.analysis.showing.comparison_table import markdown as comparison
+from bench.analysis.showing.page import render_page
+from bench.analysis.showing.report import Report, plain, report
+from bench.analysis.showing.summary import summary
+from bench.analysis.showing.table import as_csv, markdown
 from bench.cli.tables import show_report, show_table
 from bench.runs.chunk import Chunk
 from bench.runs.run import find_runs
@@ -99,7 +99,7 @@ def rows(found: Report) -> str:
 def page(found: Report) -> str:
     """The tables of the page. Pictures change with the version of the library that draws them, and take their time."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("bench.analysis.page.pictures", lambda _: iter(()))
+        patch.setattr("bench.analysis.showing.page.pictures", lambda _: iter(()))
         whole = render_page(found)
     return "\n".join(re.findall(r"<table.*?</table>", whole, flags=re.DOTALL)[:3]) + "\n"
 

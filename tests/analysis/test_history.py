@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from bench.analysis.history import accepted, change_points, history, points_of
-from bench.analysis.step import DRIFTING, FEWEST, PHI, SECOND_CUT, Floats, strongest_steps
+from bench.analysis.judging.history import accepted, change_points, history, points_of
+from bench.analysis.statistics.step import DRIFTING, FEWEST, PHI, SECOND_CUT, Floats, strongest_steps
 from tests.analysis.simulated import BASE, trial
 from tests.benchmarks.history_errors import NOISES
 

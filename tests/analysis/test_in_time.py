@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.analysis.change import change
-from bench.analysis.compare import compare_by
-from bench.analysis.in_time import stretches
-from bench.analysis.metrics import METRICS
-from bench.analysis.trials import read_trials
+from bench.analysis.grouping.in_time import stretches
+from bench.analysis.grouping.metrics import METRICS
+from bench.analysis.grouping.trials import read_trials
+from bench.analysis.judging.change import change
+from bench.analysis.judging.compare import compare_by
 from bench.runs.histogram import Histogram
 from bench.runs.run import find_runs
 from tests.benchmarks.history_errors import NOISES

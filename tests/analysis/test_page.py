@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.analysis.page import render_page
-from bench.analysis.pictures import pictures
-from bench.analysis.plot import render, svg
-from bench.analysis.report import Report, report
-from bench.analysis.table import table
-from bench.analysis.timeline import timeline
+from bench.analysis.reading.timeline import timeline
+from bench.analysis.showing.page import render_page
+from bench.analysis.showing.pictures import pictures
+from bench.analysis.showing.plot import render, svg
+from bench.analysis.showing.report import Report, report
+from bench.analysis.showing.table import table
 from bench.runs.chunk import Chunk
 from bench.runs.run import find_runs
 from tests.recorded import requests, write

@@ -9,10 +9,10 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import StepPatch
 
-from bench.analysis.pictures import pictures
-from bench.analysis.plot import MOST_CURVES, Picture, Points, against, svg
-from bench.analysis.report import Report, report
-from bench.analysis.timeline import timeline
+from bench.analysis.reading.timeline import timeline
+from bench.analysis.showing.pictures import pictures
+from bench.analysis.showing.plot import MOST_CURVES, Picture, Points, against, svg
+from bench.analysis.showing.report import Report, report
 from bench.runs.chunk import Chunk
 from bench.runs.run import Run, RunWriter, find_runs
 from tests.recorded import requests, write

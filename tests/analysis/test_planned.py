@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.analysis.client import CHECKS
-from bench.analysis.planned import planned
+from bench.analysis.reading.client import CHECKS
+from bench.analysis.reading.planned import planned
 from bench.runs.chunk import Chunk
 from bench.runs.run import Run
 from bench.schedule import Schedule, open_sequence, parse

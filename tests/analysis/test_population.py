@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.analysis.gate import LimitsFile, gate
-from bench.analysis.population import NOT_DETERMINED, NOT_REACHED, Population
-from bench.analysis.report import report
-from bench.analysis.trials import read_trials
+from bench.analysis.grouping.trials import read_trials
+from bench.analysis.judging.gate import LimitsFile, gate
+from bench.analysis.reading.population import NOT_DETERMINED, NOT_REACHED, Population
+from bench.analysis.showing.report import report
 from bench.runs.chunk import Chunk
 from bench.runs.histogram import Histogram
 from bench.runs.run import find_runs

@@ -4,8 +4,8 @@ import math
 
 import pytest
 
-from bench.analysis import quantities
-from bench.analysis.quantities import MICROSECONDS, MILLISECONDS, SECONDS
+from bench.analysis import formatting
+from bench.analysis.formatting import MICROSECONDS, MILLISECONDS, SECONDS
 
 
 @pytest.mark.parametrize(
@@ -26,15 +26,15 @@ from bench.analysis.quantities import MICROSECONDS, MILLISECONDS, SECONDS
     ],
 )
 def test_a_duration_has_the_unit_that_fits(seconds: float | None, text: str) -> None:
-    assert quantities.duration(seconds) == text
+    assert formatting.duration(seconds) == text
 
 
 def test_one_unit_for_a_column() -> None:
-    assert quantities.fitting_unit([0.0002, 0.0004, 0.9]) == MICROSECONDS
-    assert quantities.fitting_unit([0.002, 0.0004, 0.9]) == MILLISECONDS
-    assert quantities.fitting_unit([2.0, math.nan]) == SECONDS
-    assert quantities.fitting_unit([math.nan, 0.0]) == MILLISECONDS
-    assert quantities.duration(0.9, MICROSECONDS) == "900,000"
+    assert formatting.fitting_unit([0.0002, 0.0004, 0.9]) == MICROSECONDS
+    assert formatting.fitting_unit([0.002, 0.0004, 0.9]) == MILLISECONDS
+    assert formatting.fitting_unit([2.0, math.nan]) == SECONDS
+    assert formatting.fitting_unit([math.nan, 0.0]) == MILLISECONDS
+    assert formatting.duration(0.9, MICROSECONDS) == "900,000"
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def test_one_unit_for_a_column() -> None:
     ],
 )
 def test_rates_have_three_digits(value: float, text: str) -> None:
-    assert quantities.rate(value) == text
+    assert formatting.rate(value) == text
 
 
 @pytest.mark.parametrize(
@@ -66,4 +66,4 @@ def test_rates_have_three_digits(value: float, text: str) -> None:
     ],
 )
 def test_a_share_is_never_rounded_to_nothing_or_to_all(value: float, text: str) -> None:
-    assert quantities.share(value) == text
+    assert formatting.share(value) == text

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bench.analysis.report import plain, report
+from bench.analysis.showing.report import plain, report
 from bench.runs.run import Run, find_runs
 from tests.analysis import recomputed_answers as anew
 from tests.recorded import requests, seconds, write

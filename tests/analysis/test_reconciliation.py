@@ -15,12 +15,12 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from bench.analysis.doubt import Doubt
-from bench.analysis.page import render_page
-from bench.analysis.reconciliation import TOLERANCE, Stage, check, split
-from bench.analysis.report import plain, report
-from bench.analysis.split_table import TITLE, split_table
-from bench.analysis.table import markdown
+from bench.analysis.reading.doubt import Doubt
+from bench.analysis.reading.reconciliation import TOLERANCE, Stage, check, split
+from bench.analysis.showing.page import render_page
+from bench.analysis.showing.report import plain, report
+from bench.analysis.showing.split_table import TITLE, split_table
+from bench.analysis.showing.table import markdown
 from bench.cli.tables import show_report
 from bench.config.servers import read_servers
 from bench.launch.kinds import launched

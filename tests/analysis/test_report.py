@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.analysis.cells import cells
-from bench.analysis.metrics import METRICS
-from bench.analysis.report import doubts_told, labels, plain, report
-from bench.analysis.table import as_csv, markdown, parts_table, table
+from bench.analysis.grouping.metrics import METRICS
+from bench.analysis.reading.cells import cells
+from bench.analysis.showing.report import doubts_told, labels, plain, report
+from bench.analysis.showing.table import as_csv, markdown, parts_table, table
 from bench.runs.chunk import Chunk
 from bench.runs.run import Run, find_runs
 from tests.recorded import requests, write

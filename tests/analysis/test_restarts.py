@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from bench.analysis.checks import doubts
-from bench.analysis.reconciliation import check, split
+from bench.analysis.reading.checks import doubts
+from bench.analysis.reading.reconciliation import check, split
 from bench.load.counters import counters
 from bench.runs.chunk import Chunk
 from bench.runs.run import Run

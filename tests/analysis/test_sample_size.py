@@ -1,4 +1,4 @@
-"""bench.analysis.sample_size: MLPerf LoadGen's early-stopping rule."""
+"""bench.analysis.statistics.sample_size: MLPerf LoadGen's early-stopping rule."""
 
 import math
 
@@ -7,7 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.analysis.sample_size import claimable_percentile, exceedances_allowed, samples_needed, supported
+from bench.analysis.statistics.sample_size import (
+    claimable_percentile,
+    exceedances_allowed,
+    samples_needed,
+    supported,
+)
 from bench.runs.histogram import nearest_rank
 
 

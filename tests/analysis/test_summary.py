@@ -5,11 +5,11 @@ import math
 import pytest
 from matplotlib.figure import Figure
 
-from bench.analysis import best
-from bench.analysis.groups import Member, groups, mean_and_interval, plain
-from bench.analysis.plot import Points, against
-from bench.analysis.summary import summary
-from bench.analysis.trials import Identity
+from bench.analysis.grouping.groups import Member, groups, mean_and_interval, plain
+from bench.analysis.grouping.trials import Identity
+from bench.analysis.showing import best
+from bench.analysis.showing.plot import Points, against
+from bench.analysis.showing.summary import summary
 
 
 def trial(batch: int, block: int | None, rate: float) -> Member:

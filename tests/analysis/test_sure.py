@@ -6,12 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.analysis import intervals, within_run
-from bench.analysis.change import change
-from bench.analysis.compare import compare
-from bench.analysis.gate import LimitsFile, gate
-from bench.analysis.metrics import METRICS
-from bench.analysis.trials import Trials, read_trials
+from bench.analysis.grouping import within_run
+from bench.analysis.grouping.metrics import METRICS
+from bench.analysis.grouping.trials import Trials, read_trials
+from bench.analysis.judging.change import change
+from bench.analysis.judging.compare import compare
+from bench.analysis.judging.gate import LimitsFile, gate
+from bench.analysis.statistics import intervals
 from bench.runs.chunk import Chunk
 from bench.runs.run import find_runs
 from tests.analysis.simulated import BASE, trial

@@ -16,9 +16,9 @@ from typing import Any
 
 import pytest
 
-from bench.analysis.conditions import conditions
-from bench.analysis.report import report
-from bench.analysis.trials import read_trials
+from bench.analysis.grouping.conditions import conditions
+from bench.analysis.grouping.trials import read_trials
+from bench.analysis.showing.report import report
 from bench.runs import checksums
 from bench.runs.run import find_runs
 from tests.cli.inside import bench

@@ -4,7 +4,7 @@ import ast
 from pathlib import Path
 
 import bench
-from bench.analysis.doubt import KNOWN
+from bench.analysis.reading.doubt import KNOWN
 
 
 def test_every_warning_has_a_known_name() -> None:

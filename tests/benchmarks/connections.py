@@ -23,7 +23,7 @@ from typing import NamedTuple
 import grpc
 
 from bench import BenchError
-from bench.analysis.checks import doubts
+from bench.analysis.reading.checks import doubts
 from bench.launch import server_process
 from bench.runs.run import Run
 from bench.server.api.null import canned_reply

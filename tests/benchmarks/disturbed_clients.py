@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from bench.analysis.checks import doubts
+from bench.analysis.reading.checks import doubts
 from bench.launch import server_process
 from bench.load.calibrate import Subject, calibrate
 from bench.runs.run import Run

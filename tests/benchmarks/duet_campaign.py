@@ -20,11 +20,11 @@ from typing import Any
 
 import numpy as np
 
-from bench.analysis.change import change
-from bench.analysis.intervals import proportion
-from bench.analysis.metrics import METRICS
-from bench.analysis.sequential import Looks
-from bench.analysis.trials import read_trials
+from bench.analysis.grouping.metrics import METRICS
+from bench.analysis.grouping.trials import read_trials
+from bench.analysis.judging.change import change
+from bench.analysis.statistics.intervals import proportion
+from bench.analysis.statistics.sequential import Looks
 from bench.experiment.duet import pairs
 from bench.experiment.folder import Folder
 from bench.runs.run import find_runs

@@ -8,7 +8,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from bench.analysis.checks import doubts
+from bench.analysis.reading.checks import doubts
 from bench.launch import server_process
 from tests.load.falsifier import Kind, falsifier
 from tests.load.locust_runs import locust

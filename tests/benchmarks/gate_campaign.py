@@ -150,8 +150,8 @@ def judge(folders: Sequence[Path]) -> None:
     """Print the shares of verdicts with their intervals."""
     import tempfile
 
-    from bench.analysis.gate import LimitsFile
-    from bench.analysis.trials import read_trials
+    from bench.analysis.grouping.trials import read_trials
+    from bench.analysis.judging.gate import LimitsFile
     from bench.runs.run import find_runs
 
     by_side: dict[str, dict[Any, Any]] = {}
@@ -203,9 +203,9 @@ class Ended(NamedTuple):
 
 def _gate(limits: Any, sides: Sides) -> Ended | None:
     """A gate that looks as `bench gate --run` does, at BLOCKS at the most; None: the pairs end before it does."""
-    from bench.analysis.gate import UNDECIDED, gate
-    from bench.analysis.sequential import looks
-    from bench.analysis.trials import Trials
+    from bench.analysis.grouping.trials import Trials
+    from bench.analysis.judging.gate import UNDECIDED, gate
+    from bench.analysis.statistics.sequential import looks
 
     for blocks, rate, _ in looks(BLOCKS):
         if blocks > len(sides.before):
@@ -228,7 +228,7 @@ def _gates(limits: Any, sides: Sides) -> Iterator[Ended]:
 
 
 def _print_gates(title: str, ended: Iterable[Ended]) -> None:
-    from bench.analysis.intervals import proportion
+    from bench.analysis.statistics.intervals import proportion
 
     found = list(ended)
     codes = Counter(each.code for each in found)
@@ -245,8 +245,8 @@ def _print_gates(title: str, ended: Iterable[Ended]) -> None:
 
 def _print_comparisons(sides: Sides) -> None:
     """A/A with a fixed number of pairs, as `bench compare` judges them."""
-    from bench.analysis.compare import compare
-    from bench.analysis.intervals import proportion
+    from bench.analysis.judging.compare import compare
+    from bench.analysis.statistics.intervals import proportion
 
     metrics = ("p50", "p90", "p99", "requests_per_second", "error_share")
 

@@ -1,7 +1,7 @@
 """Error rates of `bench history`: false alarms under ten kinds of noise, and steps that are found, by simulation.
 
 python -m tests.benchmarks.history_errors            the two tables, about 3 min
-python -m tests.benchmarks.history_errors --table    the quantiles of `bench.analysis.step.CHANCE`, about 10 min
+python -m tests.benchmarks.history_errors --table    the quantiles of `bench.analysis.statistics.step.CHANCE`, about 10 min
 """
 
 import sys
@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.analysis.history import change_points
-from bench.analysis.intervals import proportion
-from bench.analysis.step import LARGEST, LEVELS, limited, strongest_steps
+from bench.analysis.judging.history import change_points
+from bench.analysis.statistics.intervals import proportion
+from bench.analysis.statistics.step import LARGEST, LEVELS, limited, strongest_steps
 
 Floats = NDArray[np.float64]
 Noise = Callable[[np.random.Generator, int], Floats]

@@ -27,11 +27,11 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from bench.analysis import within_run
-from bench.analysis.change import Change, change
-from bench.analysis.intervals import mean_of, proportion
-from bench.analysis.limit import BETWEEN_RUNS
-from bench.analysis.metrics import METRICS
+from bench.analysis.grouping import within_run
+from bench.analysis.grouping.metrics import METRICS
+from bench.analysis.judging.change import Change, change
+from bench.analysis.judging.limit import BETWEEN_RUNS
+from bench.analysis.statistics.intervals import mean_of, proportion
 
 Rng = np.random.Generator
 P50: Final = METRICS["p50"]
@@ -255,7 +255,7 @@ Q: Final = 90.0
 
 
 def _interval(durations: Any) -> tuple[float, float]:
-    """Of a run's p90, the interval of `bench.analysis.limit`, from the counts of its seconds."""
+    """Of a run's p90, the interval of `bench.analysis.judging.limit`, from the counts of its seconds."""
     ordered = np.sort(durations.ravel())
     count = len(ordered)
     value = float(ordered[math.ceil(Q / 100 * count) - 1])
@@ -302,8 +302,8 @@ WAYS: Final[dict[str, Callable[[Noise, Rng, int], Counts]]] = {
 
 def recorded(folders: Sequence[Path], campaigns: int) -> Iterator[tuple[str, str, Counts]]:
     """The same of trials of one thing that were recorded on this machine, neighbours as pairs."""
-    from bench.analysis.error_rates import replay
-    from bench.analysis.trials import read_trials
+    from bench.analysis.grouping.trials import read_trials
+    from bench.analysis.judging.error_rates import replay
     from bench.runs.run import find_runs
 
     groups = read_trials(find_runs(folders)).by_identity()

@@ -6,7 +6,7 @@
 import tempfile
 from pathlib import Path
 
-from bench.analysis.reconciliation import Split, Stage, split
+from bench.analysis.reading.reconciliation import Split, Stage, split
 from bench.config.servers import read_servers
 from bench.launch.kinds import launched
 from bench.launch.running import Served

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.analysis.intervals import proportion
+from bench.analysis.statistics.intervals import proportion
 from bench.runs.warmup import Part, Seconds, excess, most_seconds, transient
 
 Floats = NDArray[np.float64]

@@ -280,7 +280,7 @@ def test_a_crash_within_a_gate_is_no_verdict(
     tmp_path: Path, recorded: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Checkout(tmp_path, recorded).runs("new")
-    monkeypatch.setattr("bench.analysis.gate.judge_absolute", lambda *_: 1 // 0)
+    monkeypatch.setattr("bench.analysis.judging.gate.judge_absolute", lambda *_: 1 // 0)
     assert bench("gate", "new", "--limits", "absolute.toml", cwd=tmp_path).returncode == 70
     assert process("gate", "nowhere", cwd=tmp_path).returncode == 2
 

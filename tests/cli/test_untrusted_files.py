@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from bench import BenchError
-from bench.analysis.trials import read_trials
+from bench.analysis.grouping.trials import read_trials
 from bench.config.limits import read_limits
 from bench.config.servers import read_servers
 from bench.experiment.folder import Folder

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from bench import BenchError
-from bench.analysis.gate import LimitsFile
+from bench.analysis.judging.gate import LimitsFile
 from bench.config.limits import read_limits
 
 

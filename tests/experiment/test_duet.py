@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from bench import BenchError
-from bench.analysis.trials import read_trials
+from bench.analysis.grouping.trials import read_trials
 from bench.config.experiment import Experiment, Load, Model
 from bench.config.servers import Declared, Embedded
 from bench.experiment.duet import INTERFERENCE, Interference, duet_trials, pairs

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from bench import BenchError
-from bench.analysis.reconciliation import check, split
-from bench.analysis.sequential import Look
+from bench.analysis.reading.reconciliation import check, split
+from bench.analysis.statistics.sequential import Look
 from bench.cli.blocks import compared
 from bench.experiment.folder import Folder
 from bench.runs.journal import Ended

@@ -10,8 +10,8 @@ import pytest
 from click.testing import CliRunner
 
 from bench import BenchError
-from bench.analysis.checks import doubts
-from bench.analysis.client import CPU_SHARE
+from bench.analysis.reading.checks import doubts
+from bench.analysis.reading.client import CPU_SHARE
 from bench.cli.calibrate import calibrate as command
 from bench.launch import server_process
 from bench.load import calibrate as measuring

@@ -5,7 +5,7 @@
 
 from pathlib import Path
 
-from bench.analysis.checks import doubts
+from bench.analysis.reading.checks import doubts
 from bench.launch import server_process
 from tests.load.falsifier import falsifier
 from tests.load.locust_runs import start, until_recorded

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.analysis.checks import doubts
+from bench.analysis.reading.checks import doubts
 from bench.launch import server_process
 from bench.load.idle import TWICE, Answered, received, sent
 from tests.load.falsifier import falsifier

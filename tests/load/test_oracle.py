@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.analysis.checks import doubts
-from bench.analysis.sample_size import supported
+from bench.analysis.reading.checks import doubts
+from bench.analysis.statistics.sample_size import supported
 from tests.load.oracle import Setting, Tolerance, ask_closed, ask_open
 
 BUSY = Tolerance(0.03, 3e-3)

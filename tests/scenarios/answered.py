@@ -4,9 +4,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from bench.analysis.answers.answer import Answer
-from bench.analysis.checks import doubts
-from bench.analysis.gate import BROKEN, Judgement, LimitsFile, gate
-from bench.analysis.trials import read_trials
+from bench.analysis.grouping.trials import read_trials
+from bench.analysis.judging.gate import BROKEN, Judgement, LimitsFile, gate
+from bench.analysis.reading.checks import doubts
 from bench.runs.run import Run
 from tests.load.locust_runs import ROOT
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtrit  # scipy.stats holds the same behind an import of half a second
 
-from bench.analysis.cells import by_second
+from bench.analysis.reading.cells import by_second
 from bench.runs.run import Run
 
 CONFIDENCE: Final = 0.95

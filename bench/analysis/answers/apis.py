@@ -1,9 +1,9 @@
 """Cost of one API compared with another."""
 
-from bench.analysis import quantities
+from bench.analysis import formatting
 from bench.analysis.answers.answer import Answer, medians, ratio, times
-from bench.analysis.cells import cells
-from bench.analysis.metric import CELL_METRICS
+from bench.analysis.reading.cells import cells
+from bench.analysis.reading.metric import CELL_METRICS
 from bench.runs.run import Run
 
 
@@ -28,7 +28,7 @@ def answer(run: Run) -> list[Answer]:
         tails = [CELL_METRICS["p99"].of(known[name]) for name in (first, other)]
         text = (
             f"{other} against {first}, request by request in turn: median latency {times(change)}, "
-            f"p99 {quantities.duration(tails[1])} instead of {quantities.duration(tails[0])} (of this run alone, without an interval)"
+            f"p99 {formatting.duration(tails[1])} instead of {formatting.duration(tails[0])} (of this run alone, without an interval)"
         )
         if first in sizes and other in sizes:
             text += f", {sizes[other]:,} bytes in a request instead of {sizes[first]:,}"

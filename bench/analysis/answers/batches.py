@@ -4,10 +4,10 @@ import math
 from collections.abc import Callable
 from typing import Final
 
-from bench.analysis import quantities
+from bench.analysis import formatting
 from bench.analysis.answers.answer import Answer, unpaired
-from bench.analysis.cells import Cell, cells, cpu_steps, natural
-from bench.analysis.metric import CELL_METRICS
+from bench.analysis.reading.cells import Cell, cells, cpu_steps, natural
+from bench.analysis.reading.metric import CELL_METRICS
 from bench.runs.run import Run
 
 KNEE: Final = 0.9
@@ -28,7 +28,7 @@ def answer(run: Run) -> list[Answer]:
     knee = None if missing else knee_of(rates)
     text = (
         f"most images per second of the measured batches {', '.join(map(str, sorted(by_batch)))}: "
-        f"{quantities.rate(rates[best])} at batch {best}, {rates[best] / rates[least]:.1f} times as many as at batch {least}"
+        f"{formatting.rate(rates[best])} at batch {best}, {rates[best] / rates[least]:.1f} times as many as at batch {least}"
         f"{_rivals(by_batch, best)}; {_turns(run)}"
     )
     if missing:
@@ -55,7 +55,7 @@ def answer(run: Run) -> list[Answer]:
     costs = {batch: server_cpu(cell) for batch, cell in sorted(by_batch.items())}
     if all(math.isnan(cost) for cost in costs.values()):
         return found
-    shown = ", ".join(f"batch {batch} {quantities.duration(cost)}" for batch, cost in costs.items())
+    shown = ", ".join(f"batch {batch} {formatting.duration(cost)}" for batch, cost in costs.items())
     values = {
         f"server_cpu_batch_{batch}": None if math.isnan(cost) else cost for batch, cost in costs.items()
     }
@@ -117,7 +117,7 @@ def _latency(knee: Cell, least: Cell) -> str:
     of: Callable[[Cell], float] = CELL_METRICS["p50"].of
     if not math.isfinite(of(knee)):
         return ""
-    return f", where the median request takes {quantities.duration(of(knee))} instead of {quantities.duration(of(least))}"
+    return f", where the median request takes {formatting.duration(of(knee))} instead of {formatting.duration(of(least))}"
 
 
 def server_cpu(cell: Cell) -> float:

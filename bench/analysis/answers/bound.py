@@ -2,10 +2,10 @@
 
 from typing import Final
 
-from bench.analysis import quantities
+from bench.analysis import formatting
 from bench.analysis.answers.answer import Answer
-from bench.analysis.cells import cells, cpu_cores, observations
-from bench.analysis.metric import CELL_METRICS
+from bench.analysis.reading.cells import cells, cpu_cores, observations
+from bench.analysis.reading.metric import CELL_METRICS
 from bench.runs.run import Run
 
 BUSY: Final = 0.8
@@ -21,13 +21,13 @@ def answer(run: Run) -> list[Answer]:
     size = sizes[0] if len(sizes) == 1 else None
     rate = sum(CELL_METRICS["requests_per_second"].of(cell) for cell in cells(run))
     examples = sum(CELL_METRICS["inferences_per_second"].of(cell) for cell in cells(run))
-    text = f"{quantities.rate(examples)} images per second"
+    text = f"{formatting.rate(examples)} images per second"
     if size:
-        text += f", {quantities.significant(rate * size / 1e6)} MB/s in requests of {quantities.significant(size / 1e3)} kB"
+        text += f", {formatting.significant(rate * size / 1e6)} MB/s in requests of {formatting.significant(size / 1e3)} kB"
     if used is not None:
         text += f"; the server used {used:.2f} cores"
         text += f" of {cores:g}" if cores else ""
-        text += f", {quantities.duration(used / examples)} for an image" if examples else ""
+        text += f", {formatting.duration(used / examples)} for an image" if examples else ""
         if cores:
             text += f": {_bound(run, used, int(cores))}"
     values = {

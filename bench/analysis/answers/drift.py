@@ -3,7 +3,7 @@
 import math
 from typing import Final
 
-from bench.analysis import quantities
+from bench.analysis import formatting
 from bench.analysis.answers.answer import Answer, medians, times, unpaired
 from bench.runs.run import Run
 from bench.runs.warmup import trend
@@ -59,14 +59,14 @@ def _memory(run: Run, source: str) -> Answer | None:
     long_enough = lasting >= HOURLY_SECONDS
     hourly = (growth / lasting * 3600 if certain else 0.0) if long_enough else None
     told = (
-        f"grew by {quantities.significant(growth / MEGABYTE)} MB"
+        f"grew by {formatting.significant(growth / MEGABYTE)} MB"
         if certain
         else f"no growth above {GROWTH:.0%} found"
     )
     told += f" in {lasting:.0f} s"
     if hourly:
-        told += f", {quantities.significant(hourly / MEGABYTE)} MB an hour if it goes on like this"
-    told += f", {quantities.significant(begun / MEGABYTE)} MB after the warm-up"
+        told += f", {formatting.significant(hourly / MEGABYTE)} MB an hour if it goes on like this"
+    told += f", {formatting.significant(begun / MEGABYTE)} MB after the warm-up"
     if not long_enough:
         told += f"; whether it grows for hours cannot be told from less than {HOURLY_SECONDS:g} s (-t)"
     name = source.replace(" ", "_")

@@ -2,7 +2,7 @@
 
 The rules are those of MLPerf Inference's LoadGen (mlcommons/inference, loadgen/results.cc, and the rules' table of
 scenarios): a least duration, a latency claim that the number of queries supports at 99 % confidence (see
-`bench.analysis.sample_size`), in Server the bound kept, in Offline enough samples; and, as every query has to be
+`bench.analysis.statistics.sample_size`), in Server the bound kept, in Offline enough samples; and, as every query has to be
 answered, no failure. Neither the data sets nor the closed division's other rules are checked: the result is
 comparable with other runs of this tool, and not a submission.
 """
@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from bench import BenchError
-from bench.analysis import quantities
+from bench.analysis import formatting
 from bench.analysis.answers.answer import Answer
-from bench.analysis.sample_size import claimable_percentile, samples_needed
+from bench.analysis.statistics.sample_size import claimable_percentile, samples_needed
 from bench.runs.histogram import Histogram
 from bench.runs.recording import MANIFEST
 from bench.runs.run import Run
@@ -130,7 +130,7 @@ def _stream(seen: Seen, percentile: float) -> Verdict:
             [f"{seen.answered:,} queries do not support p{percentile:g}, {needed:,} do"],
         )
     value = seen.latency.percentile(claimed)
-    text = f"p{percentile:g} is at most {quantities.duration(value)} at 99 % confidence, by {seen.answered:,} queries"
+    text = f"p{percentile:g} is at most {formatting.duration(value)} at 99 % confidence, by {seen.answered:,} queries"
     return Verdict(text, {"latency": value}, [])
 
 
@@ -146,11 +146,11 @@ def _server(seen: Seen) -> Verdict:
     """Server: queries/s at which 99 % of them are answered within the bound."""
     rate = seen.answered / seen.duration if seen.duration else 0.0
     if seen.bound is None:
-        return Verdict(f"{quantities.rate(rate)} queries/s", {"rate": rate}, ["no latency bound was given"])
+        return Verdict(f"{formatting.rate(rate)} queries/s", {"rate": rate}, ["no latency bound was given"])
     p99, over = seen.latency.percentile(99.0), seen.latency.above(seen.bound)
     text = (
-        f"{quantities.rate(rate)} queries/s, p99 {quantities.duration(p99)} of "
-        f"{quantities.duration(seen.bound)} allowed"
+        f"{formatting.rate(rate)} queries/s, p99 {formatting.duration(p99)} of "
+        f"{formatting.duration(seen.bound)} allowed"
     )
     faults = []
     needed = samples_needed(99.0, over)
@@ -169,7 +169,7 @@ def _offline(seen: Seen) -> Verdict:
     rate = seen.samples / seen.duration if seen.duration else 0.0
     few = seen.samples < OFFLINE_SAMPLES
     faults = [f"{seen.samples:,} samples, {OFFLINE_SAMPLES:,} are asked for"] if few else []
-    return Verdict(f"{quantities.rate(rate)} samples/s", {"samples_per_second": rate}, faults)
+    return Verdict(f"{formatting.rate(rate)} samples/s", {"samples_per_second": rate}, faults)
 
 
 SCENARIOS: Final[dict[str, Callable[[Seen], Verdict]]] = {

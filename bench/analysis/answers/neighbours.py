@@ -5,12 +5,12 @@ from typing import Final
 
 import numpy as np
 
-from bench.analysis import quantities
+from bench.analysis import formatting
 from bench.analysis.answers.answer import Answer, medians, times, unpaired
 from bench.analysis.answers.windows import in_words, reached
-from bench.analysis.cells import by_second
-from bench.analysis.population import Population
-from bench.analysis.sample_size import supported
+from bench.analysis.reading.cells import by_second
+from bench.analysis.reading.population import Population
+from bench.analysis.statistics.sample_size import supported
 from bench.runs.run import Run
 from bench.wording import counted
 
@@ -74,8 +74,8 @@ def _compared(run: Run, name: str, other: str, busy: set[int], alone: set[int]) 
     )
     if without.unanswered or beside.unanswered:
         text += (
-            f"; p99 of the answered requests alone {quantities.duration(answered[1])} instead of "
-            f"{quantities.duration(answered[0])}"
+            f"; p99 of the answered requests alone {formatting.duration(answered[1])} instead of "
+            f"{formatting.duration(answered[0])}"
         )
     values = {
         "p50_ratio": change.value if change else None,

@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Final, Literal, NamedTuple
 
-from bench.analysis.cells import Cell
+from bench.analysis.reading.cells import Cell
 from bench.runs.run import Run
 
 

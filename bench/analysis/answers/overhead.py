@@ -3,13 +3,13 @@
 import math
 from typing import Final
 
-from bench.analysis import quantities
+from bench.analysis import formatting
 from bench.analysis.answers.answer import Answer, medians, ratio, times
 from bench.analysis.answers.bound import server_cores
 from bench.analysis.answers.windows import reached
-from bench.analysis.cells import Cell, cells
-from bench.analysis.metric import CELL_METRICS
-from bench.analysis.reconciliation import Stage, split
+from bench.analysis.reading.cells import Cell, cells
+from bench.analysis.reading.metric import CELL_METRICS
+from bench.analysis.reading.reconciliation import Stage, split
 from bench.runs.run import Run
 
 IDLE: Final = "null"
@@ -36,7 +36,7 @@ def answer(run: Run) -> list[Answer]:
 def _client(run: Run, idle: Cell, computing: Cell) -> Answer:
     bare, whole = (CELL_METRICS["service_p50"].of(cell) for cell in (idle, computing))
     change = ratio(medians(run.steady, idle.name), medians(run.steady, computing.name))
-    duration = quantities.duration
+    duration = formatting.duration
     if change is None or change.low <= 1 or not math.isfinite(whole - bare):
         part = "the model's part cannot be told from this difference"
     else:
@@ -59,7 +59,7 @@ def _server(run: Run) -> Answer | None:
         seen.seconds(Stage.RUNTIME) + seen.seconds(Stage.BATCHING_QUEUE),
     )
     outside = seen.seconds(Stage.WIRE)
-    duration = quantities.duration
+    duration = formatting.duration
     return Answer(
         f"of {duration(seen.mean)} (mean of the whole run, warm-up included) that a client waits, the server counts {duration(pre_post + runtime)} as request_latency "
         f"and {duration(runtime)} of that as runtime_latency: {duration(pre_post)} are its own handling, "
@@ -75,7 +75,7 @@ def _cpu(run: Run, measured: list[Cell]) -> Answer | None:
         return None
     each = used / rate
     return Answer(
-        f"the server spends {quantities.duration(each)} of CPU time on a request, of both kinds on average: "
-        f"{quantities.rate(1 / each)} a second for each core",
+        f"the server spends {formatting.duration(each)} of CPU time on a request, of both kinds on average: "
+        f"{formatting.rate(1 / each)} a second for each core",
         {"server_cpu_per_request": each},
     )

@@ -3,7 +3,7 @@
 from itertools import takewhile
 from typing import Final
 
-from bench.analysis import quantities
+from bench.analysis import formatting
 from bench.analysis.answers.answer import Answer
 from bench.runs.run import Run
 from bench.runs.sample import CANCELLED_BY_CLIENT, UNSENT
@@ -35,14 +35,14 @@ def answer(run: Run) -> list[Answer]:
         return []
     climbing = sorted(seen, key=lambda step: step[0])
     sustained = [rate for rate, _ in takewhile(lambda step: _share(step[1], "OK") >= IN_TIME, climbing)]
-    deadline = quantities.duration(load.deadline)
-    rates = ", ".join(f"{quantities.share(_share(counted, 'OK'))} at {rate:g}/s" for rate, counted in seen)
+    deadline = formatting.duration(load.deadline)
+    rates = ", ".join(f"{formatting.share(_share(counted, 'OK'))} at {rate:g}/s" for rate, counted in seen)
     ended = climbing[len(sustained)] if len(sustained) < len(climbing) else None
     if ended is None:
         most = f"so the server sustains at least {climbing[-1][0]:g}/s, the highest rate that was sent"
     elif _share(ended[1], UNSENT) > LOST_HERE:
         most = (
-            f"what the server sustains cannot be told: {quantities.share(_share(ended[1], UNSENT))} of {ended[0]:g}/s "
+            f"what the server sustains cannot be told: {formatting.share(_share(ended[1], UNSENT))} of {ended[0]:g}/s "
             "was not sent, use more load processes (--processes)"
         )
     elif sustained:
@@ -64,7 +64,7 @@ def answer(run: Run) -> list[Answer]:
     total = sum(rest.values())
     if total:
         told = ", ".join(
-            f"{quantities.share(n / total)} {o}" for o, n in sorted(rest.items(), key=lambda i: -i[1])
+            f"{formatting.share(n / total)} {o}" for o, n in sorted(rest.items(), key=lambda i: -i[1])
         )
         found.append(
             Answer(

@@ -5,7 +5,7 @@ from typing import Final
 
 import numpy as np
 
-from bench.analysis import quantities
+from bench.analysis import formatting
 from bench.analysis.answers.answer import Answer
 from bench.analysis.answers.windows import (
     SETTLING,
@@ -144,7 +144,7 @@ def _felt(requests: Requests, changes: list[tuple[float, int]]) -> list[Answer]:
     firsts, lasts = np.array([s.first_answer for s in seen]), np.array([s.last_of_old for s in seen])
     cold = np.array([s.cold for s in seen])
     whole = np.fmax(firsts, lasts)
-    duration = quantities.duration
+    duration = formatting.duration
     felt = int(np.count_nonzero(slow))
     if felt:
         excursion = (

@@ -4,7 +4,7 @@ from typing import Final
 
 import numpy as np
 
-from bench.analysis import quantities
+from bench.analysis import formatting
 from bench.analysis.answers.answer import Answer
 from bench.analysis.answers.windows import (
     SETTLING,
@@ -49,7 +49,7 @@ def answer(run: Run) -> list[Answer]:
         if key.outcome not in ("OK", UNSENT, CANCELLED_BY_CLIENT)
     )
     usual, height = float(np.median(before)), float(np.median(during))
-    duration = quantities.duration
+    duration = formatting.duration
     told = "it had not recovered at the end of the run"
     if recovery == 0:
         told = "it recovered at once"

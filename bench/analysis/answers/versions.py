@@ -5,7 +5,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from bench.analysis import quantities
+from bench.analysis import formatting
 from bench.analysis.answers.answer import Answer, Interval, medians, ratio, times
 from bench.runs.choices import UNSEEN, Choices, Ints
 from bench.runs.run import Run
@@ -72,7 +72,7 @@ def _compared(run: Run, choices: Choices, first: str, other: str) -> Answer:
         verdict = f"{'more' if found.value > 0 else 'less'} accurate"
     text = (
         f"{other} against {first}, on the same {pair.examples:,} examples: {verdict}, {is_:.4f} against {was:.4f}: "
-        f"{found.value:+.4f} (95 %: {found.low:+.4f} to {found.high:+.4f}); same class for {quantities.share(agreed)} "
+        f"{found.value:+.4f} (95 %: {found.low:+.4f} to {found.high:+.4f}); same class for {formatting.share(agreed)} "
         f"of them; median latency {times(speed)}, asked in turn by the same users: their requests per second are equal by design"
     )
     values = {

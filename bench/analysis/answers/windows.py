@@ -6,7 +6,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.analysis import quantities
+from bench.analysis import formatting
 from bench.runs.histogram import nearest_rank
 from bench.runs.run import Run
 
@@ -65,7 +65,7 @@ def windows(requests: Requests, begin: float, end: float, *, answered: bool = Fa
 
 def in_words(p99: float) -> str:
     """A p99 of windows, which is inf where it falls among requests without an answer."""
-    return "not reached (no answer)" if np.isposinf(p99) else quantities.duration(p99)
+    return "not reached (no answer)" if np.isposinf(p99) else formatting.duration(p99)
 
 
 def reached(p99: float) -> float | None:

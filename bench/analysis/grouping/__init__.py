@@ -1,0 +1,1 @@
+"""Trials of a condition: metrics, spread, and what they have in common."""

@@ -1,0 +1,277 @@
+"""Under which conditions runs were made, and whether two sides are alike in all that is not declared to differ.
+
+Conditions decide what is measured: the load, the payload, the model, the server, the commit. A difference in one of
+them that nobody declared makes a comparison meaningless, and is refused. Surroundings (the machine, its packages) only
+disturb it: they are warned about, see `bench.analysis.reading.environment`.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+from bench import BenchError
+from bench.analysis.grouping.trials import Identity, Trial, Trials
+from bench.analysis.reading import environment
+from bench.runs.manifest import Manifest
+
+INFERRED: Final = ("version", "build", "server", "commit")
+"""What may differ without being declared, where it is the only one of them."""
+DECLARABLE: Final = (
+    *INFERRED,
+    "batch",
+    "model",
+    "load",
+    "protocol",
+    "request",
+    "scenario",
+    "payload",
+    "options",
+    "duration",
+)
+BRINGS: Final[dict[str, tuple[str, ...]]] = {
+    "version": ("model files", "payload", "target.label"),
+    "model": ("model files", "payload", "payload.messages", "target.signature", "target.label"),
+    "batch": ("payload", "payload.messages", "load.batch"),
+    "server": ("build", "server", "TLS"),
+    "build": ("server",),
+    "protocol": ("load.transport", "load.connections", "payload", "TLS", "server", "target.metadata_keys"),
+    "request": ("payload", "payload.messages", "target.signature", "load.turns", "load.user_classes"),
+    "scenario": ("payload", "payload.messages", "target.signature", "load", "options", "warm-up"),
+    "payload": ("payload.messages",),
+    "load": ("load",),
+    "options": ("options", "warm-up"),
+    "duration": ("load.run_time", "warm-up"),
+    "commit": (),
+}
+"""What differs because of what is declared: facts by name, or by the first word of their name."""
+_SEEN: Final = frozenset({"server devices", "server onednn", "server xla", "server cpu_features"})
+"""Facts of a server that its log and its machine tell, which may say more in one start than in the next."""
+_OF_THE_MACHINE: Final = frozenset({"processes"})
+"""Facts of the load that are surroundings: as many load processes as the machine needs."""
+
+
+def conditions(manifest: Manifest) -> dict[str, str]:
+    """What a run's manifest says of its conditions; what it does not know is left out."""
+    facts = environment.facts(manifest)
+    found = {
+        title: value
+        for title, value in facts.items()
+        if title in ("commit", "model files", "TLS") or (title.split()[0] == "server" and title not in _SEEN)
+    }
+    for part, leave in (("load", _OF_THE_MACHINE), ("options", frozenset())):
+        for name, value in (manifest.raw.get(part) or {}).items():
+            if name not in leave and value is not None:
+                found[f"{part}.{name}"] = environment.text(value)
+    target = manifest.raw.get("target") or {}
+    for name in ("signature", "label", "metadata_keys"):
+        if target.get(name) not in (None, "", []):
+            found[f"target.{name}"] = environment.text(target[name])
+    sizes = [(each.messages, each.batch) for each in manifest.payload.values()]
+    if sizes:
+        found["payload.messages"] = environment.text(sorted(sizes, key=str))
+    given = manifest.warmup.seconds
+    found["warm-up"] = "by rule" if given is None else f"{given:g} s"
+    return found
+
+
+def declared(before: Sequence[Trial], after: Sequence[Trial], by: Iterable[str] = ()) -> tuple[str, ...]:
+    """What may differ between two sides: what was declared, else the one thing that does. Raises BenchError."""
+    given = tuple(dict.fromkeys(by))
+    if given:
+        return given
+    differing = [name for name in INFERRED if _differs(before, after, name)]
+    if "server" in differing and "build" in differing:
+        differing.remove("build")  # each server has its build: the server is the one with a name
+    if len(differing) > 1:
+        named = "; ".join(_sides(before, after, name) for name in differing)
+        options = " ".join(f"--by {name}" for name in differing)
+        raise BenchError(
+            f"baseline and candidate differ in more than one thing: {named}; declare it: {options}"
+        )
+    return tuple(differing)
+
+
+def stripped(identity: Identity, by: Iterable[str]) -> Identity:
+    """An identity without what may differ."""
+    names = {part for name in by for part in (name, *BRINGS[name]) if part in Identity._fields}
+    return identity.without(*names)
+
+
+def check_alike(before: Sequence[Trial], after: Sequence[Trial], by: Sequence[str], *, paired: bool) -> None:
+    """Raise BenchError where trials of one cell differ in a condition that may not differ."""
+    different = [
+        f"{title}: {_shown(old)} and {_shown(new)}"
+        for title, old, new in unlike(before, after, paired=paired)
+        if not brought(title, by)
+    ]
+    if different:
+        raise refused(different, by)
+
+
+def refused(different: Sequence[str], by: Sequence[str]) -> BenchError:
+    """The refusal of a comparison, with the list of differences."""
+    compared = f" beside {', '.join(by)}, which is compared" if by else ""
+    names = ", ".join(DECLARABLE)
+    return BenchError(
+        f"baseline and candidate are not alike{compared}: {'; '.join(different)}; "
+        f"measure both alike, or declare what is compared with --by ({names})"
+    )
+
+
+def unlike(
+    before: Sequence[Trial], after: Sequence[Trial], *, paired: bool
+) -> list[tuple[str, set[str], set[str]]]:
+    """Conditions that both sides know and that have other values on one side than on the other."""
+    old, new = _values(before), _values(after)
+    found = [(title, old[title], new[title]) for title in old if title in new and old[title] != new[title]]
+    payloads = [_payloads(side) for side in (before, after)]
+    seeds = payloads[0].keys() & payloads[1].keys()
+    if not paired or seeds:  # each block of an experiment has its own seed, and so its own payload
+        for seed in sorted(seeds):
+            if payloads[0][seed] != payloads[1][seed]:
+                return [*found, ("payload", payloads[0][seed], payloads[1][seed])]
+    return found
+
+
+def check_homogeneous(trials: Sequence[Trial], side: str, *, one_commit: bool) -> None:
+    """Raise BenchError where trials of one cell were made under different conditions.
+
+    one_commit: all cells together must be of one commit; else each by itself.
+    """
+    groups: dict[Identity, list[Trial]] = {}
+    for trial in trials:
+        groups.setdefault(trial.identity, []).append(trial)
+    if one_commit:
+        _refuse_mixture("commit", _values(trials).get("commit", set()), side)
+    for group in groups.values():
+        for title, values in _values(group).items():
+            _refuse_mixture(title, values, side)
+        for values in _payloads(group).values():
+            _refuse_mixture("payload", values, side)
+
+
+def _refuse_mixture(title: str, values: set[str], side: str) -> None:
+    if len(values) > 1:
+        remedy = "judge the newest with --latest"
+        if title == "commit":
+            remedy += ", or those of one commit with --commit REV"
+        if side == "baseline":
+            remedy += ", or record the baseline anew with bench baseline set"
+        raise BenchError(f"{side}: its runs differ in {title}: {_shown(values)}; {remedy}")
+
+
+def check_distinct(sides: Mapping[str, Sequence[Trial]]) -> None:
+    """Raise BenchError where a run is there twice: a copy is no new measurement."""
+    seen: dict[str, tuple[str, Trial]] = {}
+    for side, trials in sides.items():
+        for trial in trials:
+            if not trial.run_id:
+                continue
+            known_side, known = seen.setdefault(trial.run_id, (side, trial))
+            if known.path.absolute() != trial.path.absolute() or known_side != side:
+                both = "" if known_side == side else f" ({known_side} and {side})"
+                raise BenchError(
+                    f"{known.path} and {trial.path}{both} are the same run ({trial.run_id[:12]}): a run counts once; "
+                    "measure again, or leave the copy out"
+                )
+
+
+def newest(trials: Sequence[Trial]) -> list[Trial]:
+    """The trials made under the conditions of the newest one, and of each cell under those of its newest."""
+    if not trials:
+        return []
+    revision = commit(max(trials, key=lambda trial: trial.started))
+    of_commit = [trial for trial in trials if commit(trial) == revision]
+    last: dict[Identity, Trial] = {}
+    for trial in sorted(of_commit, key=lambda trial: trial.started):
+        last[trial.identity] = trial
+    return [
+        trial
+        for trial in of_commit
+        if conditions(trial.manifest) == conditions(last[trial.identity].manifest)
+    ]
+
+
+def of_revision(trials: Sequence[Trial], revision: str) -> list[Trial]:
+    """The trials of a commit, by the beginning of its hash. Raises BenchError where there are none."""
+    found = [
+        trial
+        for trial in trials
+        if len(revision) >= 4 and (trial.manifest.git.commit or "").startswith(revision)
+    ]
+    if not found:
+        commits = sorted({commit(trial) or "unknown" for trial in trials})
+        raise BenchError(f"--commit {revision}: no run is of it; there are {', '.join(commits) or 'none'}")
+    return found
+
+
+def selected(trials: Trials, *, latest: bool = False, revision: str | None = None) -> Trials:
+    """Only the trials of a commit, or those like the newest; what is left out is counted. Raises BenchError.
+
+    Failed trials of an experiment go with its runs: those of one of which no run is left are left out too.
+    """
+    chosen = of_revision(trials.trials, revision) if revision else list(trials.trials)
+    chosen = newest(chosen) if latest else chosen
+    if len(chosen) == len(trials.trials):
+        return trials
+    before, after = ({trial.block[0] for trial in some if trial.block} for some in (trials.trials, chosen))
+    gone = before - after
+    failed = [each for each in trials.failed if each.block is None or each.block[0] not in gone]
+    option = " and ".join([f"--commit {revision}"] * bool(revision) + ["--latest"] * latest)
+    left_out = [f"{len(trials.trials) - len(chosen)} of {len(trials.trials)} trials, with {option}"]
+    if len(failed) < len(trials.failed):
+        left_out.append(f"{len(trials.failed) - len(failed)} failed trials, with {option}")
+    return replace(trials, trials=chosen, failed=failed, left_out=trials.left_out + left_out)
+
+
+def commit(trial: Trial) -> str | None:
+    """The commit that a trial was measured with, and whether there were changes; None: not known."""
+    return environment.facts(trial.manifest).get("commit")
+
+
+def brought(title: str, by: Sequence[str]) -> bool:
+    """Whether a fact, by its title, differs because of what is declared."""
+    names = {name for each in by for name in (each, *BRINGS[each])}
+    first = title.split(".", maxsplit=1)[0].split(maxsplit=1)[0]
+    return title in names or (first in names and title != "payload.messages")
+
+
+def _differs(before: Sequence[Trial], after: Sequence[Trial], name: str) -> bool:
+    old, new = (_of(side, name) for side in (before, after))
+    return bool(old) and bool(new) and not old & new
+
+
+def _of(trials: Sequence[Trial], name: str) -> set[str]:
+    value: Callable[[Trial], Any] = (
+        commit if name == "commit" else lambda trial: getattr(trial.identity, name)
+    )
+    return {str(known) for trial in trials if (known := value(trial)) is not None}
+
+
+def _sides(before: Sequence[Trial], after: Sequence[Trial], name: str) -> str:
+    return f"{name} {_shown(_of(before, name))} and {_shown(_of(after, name))}"
+
+
+def _values(trials: Sequence[Trial]) -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {}
+    for trial in trials:
+        for title, value in conditions(trial.manifest).items():
+            found.setdefault(title, set()).add(value)
+    return found
+
+
+def _payloads(trials: Sequence[Trial]) -> dict[str, set[str]]:
+    """Hashes of what was sent, by the seed that it was drawn with."""
+    found: dict[str, set[str]] = {}
+    for trial in trials:
+        sent = environment.facts(trial.manifest).get("payload")
+        if sent is not None:
+            found.setdefault(str(trial.manifest.seed), set()).add(sent)
+    return found
+
+
+def _shown(values: set[str]) -> str:
+    most = sorted(values)[:3]
+    return ", ".join(each if len(each) <= 60 else each[:57] + "..." for each in most) + (
+        ", ..." if len(values) > 3 else ""
+    )

@@ -1,0 +1,32 @@
+"""The table of all metrics."""
+
+import math
+from collections.abc import Mapping
+from typing import Final
+
+from bench.analysis.answers import numbers
+from bench.analysis.reading.cells import Cell
+from bench.analysis.reading.metric import CELL_METRICS, Metric, goodput
+from bench.analysis.reading.population import Reason
+
+METRICS: Final[dict[str, Metric]] = CELL_METRICS | {
+    each.name: Metric(each.name, each.unit, each.better, numbers.of(each), each.text)
+    for each in numbers.NUMBERS
+}
+"""All metrics by name: the only place that knows which way is better."""
+
+
+def values_of(cell: Cell, within: float | None = None) -> dict[str, float]:
+    """Every metric of a cell by name; goodput is of the requests answered rightly within so many seconds."""
+    values = {name: metric.of(cell) for name, metric in METRICS.items()}
+    return values if within is None else values | goodput(cell.due, cell.duration, within)
+
+
+def reasons_of(cell: Cell, values: Mapping[str, float]) -> dict[str, Reason]:
+    """Why percentiles and goodput of a cell are no numbers, by their names."""
+    found = {}
+    for name, metric in METRICS.items():
+        value = values.get(name, math.nan)
+        if metric.percentile is not None and not math.isfinite(value):
+            found[name] = metric.percentile.why_not(cell)
+    return found

@@ -1,0 +1,1 @@
+"""Comparisons, limits, gates and history."""

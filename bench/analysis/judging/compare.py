@@ -1,0 +1,401 @@
+"""Comparison of a baseline with a candidate, cell by cell."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from bench import BenchError
+from bench.analysis.grouping import conditions
+from bench.analysis.grouping.in_time import Values, equal_by_design, of_only_pair, together
+from bench.analysis.grouping.metrics import METRICS
+from bench.analysis.grouping.trials import PARTS, Identity, Trial
+from bench.analysis.judging.change import Change, change, judged_together
+from bench.analysis.reading import environment
+from bench.analysis.reading.doubt import Doubt
+from bench.analysis.statistics.intervals import ERROR_RATE, LENDERS
+
+JUDGED: Final = (
+    "p50",
+    "p90",
+    "p99",
+    "p999",
+    "service_p50",
+    "service_p90",
+    "service_p99",
+    "service_p999",
+    "requests_per_second",
+    "inferences_per_second",
+    "error_share",
+    "accuracy",
+    "cpu_per_request",
+)
+"""What a comparison looks at, unless told otherwise."""
+COMPARABLE: Final = ("version", "batch", "build", "server", "model", "load", "commit")
+"""What one set of trials can be compared by."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A candidate beside its baseline: equal but for what is compared."""
+
+    before: Identity
+    after: Identity
+    varied: tuple[str, ...]
+    """Parts of the identity in which they differ; none: two measurements of the same."""
+    changes: list[Change]
+    trials: tuple[int, int]
+    paired: bool
+    doubts: list[Doubt]
+    """Of the trials, and of differences between their environments."""
+
+    @property
+    def title(self) -> str:
+        """Such as `version 1 -> version 2 (batch 8, 16 users)`."""
+        same = self.after.words(
+            part for part in ("version", "batch", "server", "load") if part not in self.varied
+        )
+        if not self.varied:
+            return same
+        return f"{self.before.words(self.varied)} → {self.after.words(self.varied)} ({same})"
+
+
+@dataclass(frozen=True)
+class Comparisons:
+    """Everything that two sets of trials allow to compare."""
+
+    found: list[Comparison]
+    unmatched: list[tuple[str, Identity]]
+    """What only one side measured, and which: `baseline` or `candidate`."""
+
+    @property
+    def changes(self) -> list[Change]:
+        """All changes of all comparisons."""
+        return [each for comparison in self.found for each in comparison.changes]
+
+
+def compare(
+    before: Sequence[Trial],
+    after: Sequence[Trial],
+    *,
+    metrics: Iterable[str] = JUDGED,
+    tolerances: Mapping[str, float] | None = None,
+    by: Iterable[str] = (),
+) -> Comparisons:
+    """Match what both sides measured and judge the changes together.
+
+    by: what may differ between the sides; see `match`, which raises BenchError.
+    """
+    matches, unmatched = match(before, after, by)
+    found = [_comparison(each, tuple(metrics), tolerances or {}, ERROR_RATE) for each in matches]
+    return Comparisons(_together(found, ERROR_RATE), unmatched)
+
+
+@dataclass(frozen=True)
+class Match:
+    """Trials of a baseline and of a candidate that measured the same, but for what is compared."""
+
+    base: Identity
+    identity: Identity
+    varied: tuple[str, ...]
+    before: list[Trial]
+    after: list[Trial]
+    paired: bool
+    """Whether before[i] and after[i] are of one block."""
+    by: tuple[str, ...] = ()
+    """What may differ."""
+    unpaired: list[Trial] = field(default_factory=list)
+    """Trials without a partner in their block, where others have one: they are in neither side."""
+
+    def equal_by_design(self, name: str) -> bool:
+        """Whether a metric says nothing about the two, since the same users sent to both in turn."""
+        return self.paired and equal_by_design(self.before, self.after, name)
+
+    def sides(self, name: str) -> tuple[Values, bool]:
+        """A metric of baseline and candidate, and whether the values are pairs: trials, or stretches of one duet."""
+        found = of_only_pair(self.before, self.after, name)
+        trials = [t.values[name] for t in self.before], [t.values[name] for t in self.after]
+        return (found, True) if found else (trials, self.paired)
+
+    @property
+    def surroundings(self) -> list[Doubt]:
+        """Doubts about what differs between the trials beside what is compared, and about what they rest on."""
+        return _surroundings(self) + _of_one_session(self)
+
+    @property
+    def later(self) -> list[bool] | None:
+        """Of pairs, whether the candidate's trial ran behind the baseline's."""
+        if not self.paired:
+            return None
+        return [b.started > a.started for a, b in zip(self.before, self.after, strict=True)]
+
+    @property
+    def sessions(self) -> tuple[list[str], list[str]] | None:
+        """Of trials that were not interleaved, the session of each; None where they are the unit themselves."""
+        sides = [[trial.session or str(trial.path) for trial in side] for side in (self.before, self.after)]
+        fewer, more = sorted(sides, key=lambda side: len(set(side)))
+        lent = len(set(more)) >= LENDERS and len(fewer) > 1
+        if self.paired or (len(set(fewer)) == 1 and not lent):
+            return None
+        return sides[0], sides[1]
+
+
+def match(
+    before: Sequence[Trial], after: Sequence[Trial], by: Iterable[str] = ()
+) -> tuple[list[Match], list[tuple[str, Identity]]]:
+    """The cells that both sides measured, and those that one measured alone.
+
+    by: what may differ between the sides; without it the one of version, build, server and commit that does. Raises
+    BenchError where anything else differs, within a side too, and where a run is there twice.
+    """
+    conditions.check_distinct({"baseline": before, "candidate": after})
+    for side, trials in (("baseline", before), ("candidate", after)):
+        conditions.check_homogeneous(trials, side, one_commit=False)
+    may_differ = conditions.declared(before, after, by)
+    old, new = _grouped(before), _grouped(after)
+    bases: dict[Identity, Identity] = {}
+    for identity in old:
+        if bases.setdefault(conditions.stripped(identity, may_differ), identity) != identity:
+            parts = ", ".join(may_differ)
+            raise BenchError(
+                f"the baseline differs in {parts} itself: give one of them, or compare with --by"
+            )
+    found, unmatched = [], []
+    for identity, trials in new.items():
+        base = bases.get(conditions.stripped(identity, may_differ))
+        if base is None:
+            unmatched.append(("candidate", identity))
+        else:
+            found.append(_match(base, identity, old[base], trials, may_differ))
+    if not found and old and new:
+        raise conditions.refused(_different_cells(old, new, may_differ), may_differ)
+    for each in found:
+        conditions.check_alike(each.before, each.after, may_differ, paired=each.paired)
+    used = {each.base for each in found}
+    return found, unmatched + [("baseline", identity) for identity in old if identity not in used]
+
+
+def _match(
+    base: Identity, identity: Identity, before: list[Trial], after: list[Trial], by: tuple[str, ...]
+) -> Match:
+    varied = tuple(part for part in PARTS if getattr(base, part) != getattr(identity, part))
+    pairs = _pairs(before, after)
+    if not pairs:
+        return Match(base, identity, varied, before, after, False, by)
+    first, second = [a for a, _ in pairs], [b for _, b in pairs]
+    used = {id(trial) for trial in (*first, *second)}
+    left = [trial for trial in (*before, *after) if id(trial) not in used]
+    return Match(base, identity, varied, first, second, True, by, left)
+
+
+def _different_cells(old: Iterable[Identity], new: Iterable[Identity], by: tuple[str, ...]) -> list[str]:
+    """In which parts no cell of one side is like one of the other, beside what may differ."""
+    sides = [[conditions.stripped(identity, by) for identity in side] for side in (old, new)]
+    values = {part: [{str(getattr(i, part)) for i in side} for side in sides] for part in PARTS}
+    disjoint = {part: both for part, both in values.items() if not both[0] & both[1]}
+    return [
+        f"{part}: {', '.join(sorted(first)[:3])} and {', '.join(sorted(second)[:3])}"
+        for part, (first, second) in (disjoint or values).items()
+        if first != second
+    ] or ["no cell of one is a cell of the other"]
+
+
+def compare_by(
+    trials: Sequence[Trial],
+    part: str,
+    *,
+    baseline: str | None = None,
+    metrics: Iterable[str] = JUDGED,
+    tolerances: Mapping[str, float] | None = None,
+    rate: float = ERROR_RATE,
+    also: Iterable[str] = (),
+) -> Comparisons:
+    """Compare what one set of trials holds by one part of its identity: each value with the baseline, or the least.
+
+    rate: of false verdicts, of all comparisons together; also: what else may differ. Raises BenchError where all trials
+    have the same value, or none the baseline's; see also `match`.
+    """
+    values = sorted(
+        {compared_value(trial, part) for trial in trials}, key=lambda value: (value is None, value)
+    )
+    named = {str(value): value for value in values}
+    if baseline is not None and baseline not in named:
+        raise BenchError(f"--baseline {baseline}: {part} is one of {', '.join(named)}")
+    if len(values) < 2:
+        raise BenchError(
+            f"--by {part}: all trials have the same ({', '.join(named) or 'none'}); nothing to compare"
+        )
+    chosen = named[baseline] if baseline is not None else values[0]
+    base = [trial for trial in trials if compared_value(trial, part) == chosen]
+    found: list[Comparison] = []
+    unmatched: list[tuple[str, Identity]] = []
+    for value in values:
+        if value == chosen:
+            continue
+        others = [trial for trial in trials if compared_value(trial, part) == value]
+        matches, alone = match(base, others, (part, *also))
+        # judged once, with all others: to correct each step and then all of them would be to correct twice
+        found += [_comparison(each, tuple(metrics), tolerances or {}, rate) for each in matches]
+        unmatched += alone
+    return Comparisons(_together(found, rate), unmatched)
+
+
+def compared_value(trial: Trial, part: str) -> Any:
+    """What a trial is compared by."""
+    return conditions.commit(trial) if part == "commit" else getattr(trial.identity, part)
+
+
+def _grouped(trials: Sequence[Trial]) -> dict[Identity, list[Trial]]:
+    groups: dict[Identity, list[Trial]] = {}
+    for trial in trials:
+        groups.setdefault(trial.identity, []).append(trial)
+    return groups
+
+
+def _comparison(
+    pair: Match, metrics: tuple[str, ...], tolerances: Mapping[str, float], rate: float
+) -> Comparison:
+    first, second = pair.before, pair.after
+    changes = [
+        change(
+            METRICS[name],
+            *sides,
+            paired=paired,
+            later=pair.later,
+            sessions=pair.sessions,
+            tolerance=tolerances.get(name),
+            rate=rate,
+        )
+        for name in metrics
+        if not _tells_nothing_new(name, [*first, *second], batch_varied="batch" in pair.varied)
+        and not pair.equal_by_design(name)
+        for sides, paired in [pair.sides(name)]
+    ]
+    return Comparison(
+        before=pair.base,
+        after=pair.identity,
+        varied=pair.varied,
+        changes=changes,
+        trials=(len(first), len(second)),
+        paired=pair.paired,
+        doubts=doubts_of(first, "baseline")
+        + doubts_of(second, "candidate")
+        + pair.surroundings
+        + unpaired(pair),
+    )
+
+
+def _pairs(before: list[Trial], after: list[Trial]) -> list[tuple[Trial, Trial]]:
+    """Trials of the same run, or block of the same experiment; nothing unless there are two pairs at least."""
+    known = {together(trial): trial for trial in before}
+    pairs = [(known[together(trial)], trial) for trial in after if together(trial) in known]
+    return pairs if len(pairs) > 1 else []
+
+
+def _tells_nothing_new(name: str, trials: list[Trial], *, batch_varied: bool) -> bool:
+    """Whether a metric was measured nowhere, or is another one's in other words.
+
+    In a closed loop service time is latency, and at one batch size examples are requests: judging the same twice
+    would only cost certainty.
+    """
+    values = [trial.values[name] for trial in trials]
+    if not any(math.isfinite(value) for value in values):
+        return True
+    if name.startswith("service_"):
+        return values == [trial.values[name.removeprefix("service_")] for trial in trials]
+    return name == "inferences_per_second" and not batch_varied
+
+
+def doubts_of(trials: Sequence[Trial], side: str) -> list[Doubt]:
+    """Each kind of doubt once, with the number of trials that share it."""
+    found: dict[str, list[Doubt]] = {}
+    for trial in trials:
+        for doubt in {each.check: each for each in trial.doubts}.values():
+            found.setdefault(doubt.check, []).append(doubt)
+    return [
+        Doubt(check, f"{side}, {len(same)} of {len(trials)} trials: {same[0].reason}", same[0].remedy)
+        for check, same in found.items()
+    ]
+
+
+def _surroundings(pair: Match) -> list[Doubt]:
+    """A doubt for each fact that matters, differs, and is not what is compared.
+
+    Interleaved trials are compared within their block: each block has its own seed and so its own payload. Others as
+    two sets.
+    """
+    groups = (
+        [[(a,), (b,)] for a, b in zip(pair.before, pair.after, strict=True)]
+        if pair.paired
+        else [[pair.before, pair.after]]
+    )
+    found: dict[str, Doubt] = {}
+    for before, after in groups:
+        manifests = [[trial.manifest for trial in side] for side in (before, after)]
+        for title, doubt in environment.differences(*manifests).items():
+            if not conditions.brought(title, pair.by) and not _checked(title, before, after):
+                found.setdefault(title, doubt)
+    return list(found.values())
+
+
+def _of_one_session(pair: Match) -> list[Doubt]:
+    """A doubt about a side of one start of server and load: nothing in it shows how starts differ.
+
+    A candidate of one borrows that from a baseline of several; one trial alone is no verdict anyway.
+    """
+    if pair.paired:
+        return []
+    before, after = (
+        len({trial.session or str(trial.path) for trial in side}) for side in (pair.before, pair.after)
+    )
+    alone = "baseline" if before == 1 else "candidate" if after == 1 < len(pair.after) else None
+    if alone is None or (alone == "candidate" and before >= LENDERS):
+        return []
+    take = " and take these with bench baseline add" if alone == "baseline" else ""
+    return [
+        Doubt(
+            "one session",
+            f"the {alone} is of one session (start of server and load): how sessions differ is not known",
+            f"measure it in two more sessions{take}, or run both sides interleaved with bench gate --run",
+        )
+    ]
+
+
+def _checked(title: str, *sides: Sequence[Trial]) -> bool:
+    """Whether both sides know a condition: they are alike in it, or would have been refused."""
+    return all(any(title in conditions.conditions(trial.manifest) for trial in side) for side in sides)
+
+
+def unpaired(pair: Match) -> list[Doubt]:
+    """A warning about trials that are in no pair, though others are."""
+    if not pair.unpaired:
+        return []
+    count, used = len(pair.unpaired), len(pair.before)
+    return [
+        Doubt(
+            "unpaired trials",
+            f"{count} of {count + 2 * used} trials have no partner in their block and are left out of {used} pairs",
+            "go on with the experiment: bench run FOLDER --resume",
+        )
+    ]
+
+
+def _together(found: list[Comparison], rate: float) -> list[Comparison]:
+    """All changes of all comparisons, judged as one family."""
+    changes = judged_together([each for comparison in found for each in comparison.changes], rate)
+    judged, start = [], 0
+    for comparison in found:
+        end = start + len(comparison.changes)
+        judged.append(
+            Comparison(
+                comparison.before,
+                comparison.after,
+                comparison.varied,
+                changes[start:end],
+                comparison.trials,
+                comparison.paired,
+                comparison.doubts,
+            )
+        )
+        start = end
+    return judged

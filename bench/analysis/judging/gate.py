@@ -1,0 +1,265 @@
+"""The verdict of a gate: pass, FAIL or inconclusive."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Final
+
+from bench import BenchError
+from bench.analysis.grouping import conditions
+from bench.analysis.grouping.failures import Failures, failures, partners_failed
+from bench.analysis.grouping.trials import PARTS, Identity, Trials
+from bench.analysis.judging.compare import Match, doubts_of, match, unpaired
+from bench.analysis.judging.finding import Finding, Limit
+from bench.analysis.judging.limit import judge_absolute, judge_relative, not_measured, resolved
+from bench.analysis.reading import environment
+from bench.analysis.reading.doubt import Doubt, check_accepted
+from bench.analysis.statistics.intervals import ERROR_RATE, deciding_rates, holm
+from bench.config.limits import read_limits
+from bench.runs.journal import experiment_of
+from bench.wording import counted
+
+KEPT, BROKEN, UNDECIDED = 0, 1, 3
+WORDS: Final = {"kept": "pass", "BROKEN": "FAIL", "unknown": "inconclusive"}
+"""Outcomes of a limit as they are shown."""
+
+
+@dataclass(frozen=True)
+class LimitsFile:
+    """A limits file with its metrics found."""
+
+    path: Path
+    limits: list[Limit]
+    accept: frozenset[str]
+    failed_share: float = 0.0
+    """Share of a cell's trials that may have failed."""
+
+    @classmethod
+    def read(cls, path: Path, answered_within: float | None = None) -> "LimitsFile":
+        """Raises BenchError for a file without a limit, or with one that is wrong.
+
+        answered_within: seconds within which goodput wants an answer, where the file does not say it.
+        """
+        said, bounds = read_limits(path, answered_within)
+        if not bounds:
+            raise BenchError(f"{path}: no limit in it; such as: [limits] p99_ms = 25")
+        check_accepted(said.accept, f"{path}: accept")
+        return cls(
+            path, [resolved(bound, path) for bound in bounds], frozenset(said.accept), said.failed_share
+        )
+
+    @property
+    def relative(self) -> bool:
+        """Whether a baseline is needed."""
+        return any(limit.relative for limit in self.limits)
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What became of all limits."""
+
+    findings: list[Finding]
+    doubts: list[Doubt]
+    """For which no verdict counts."""
+    accepted: list[Doubt]
+    """In spite of which verdicts are given, as the limits file says."""
+    trials: int
+    rate: float = ERROR_RATE
+    """How often a limit is falsely called broken, or kept."""
+    failures: list[Failures] = field(default_factory=list)
+    """Failed trials of the candidate, by cell."""
+    left_out: list[str] = field(default_factory=list)
+    """What was found and is not judged."""
+
+    @property
+    def code(self) -> int:
+        """0 pass, 1 FAIL, 3 inconclusive or measurement invalid."""
+        if any(each.broken for each in self.failures):
+            return BROKEN
+        outcomes = {finding.outcome for finding in self.findings}
+        if self.doubts or not outcomes:
+            return UNDECIDED
+        return BROKEN if "BROKEN" in outcomes else UNDECIDED if "unknown" in outcomes else KEPT
+
+    @property
+    def verdict(self) -> str:
+        """The answer in a few words."""
+        parts = [
+            f"{number} {WORDS[outcome]}"
+            for outcome in WORDS
+            if (number := sum(f.outcome == outcome for f in self.findings))
+        ]
+        if self.doubts:
+            parts.append(f"{len(self.doubts)} warning{'s' * (len(self.doubts) > 1)}")
+        failed, whole = (
+            (sum(values) for values in zip(*((len(f.failed), f.trials) for f in self.failures), strict=True))
+            if self.failures
+            else (0, 0)
+        )
+        if failed:
+            parts.append(f"{failed} of {counted(whole, 'trial')} failed")
+        parts += [f"left out: {each}" for each in self.left_out]
+        names = {KEPT: "pass", BROKEN: "FAIL", UNDECIDED: "inconclusive"}
+        name = "measurement invalid" if self.doubts and self.code == UNDECIDED else names[self.code]
+        return f"{name}: {', '.join(parts) or 'no limit was judged'}"
+
+
+def gate(
+    limits: LimitsFile,
+    candidate: Trials,
+    baseline: Trials | None = None,
+    rate: float = ERROR_RATE,
+    *,
+    by: Sequence[str] = (),
+    planned: int = 0,
+) -> Judgement:
+    """Judge every limit in every cell that it is for; `rate`: how often a limit is falsely called broken, or kept.
+
+    by: what may differ between baseline and candidate (see `bench.analysis.judging.compare.match`); planned: trials of each
+    cell in all, where some are still to come. Raises BenchError where a relative limit has no baseline at all, and
+    where the sides are not alike; a cell that is missing on one of them makes the verdict inconclusive.
+    """
+    conditions.check_distinct({"candidate": candidate.trials})
+    conditions.check_homogeneous(candidate.trials, "candidate", one_commit=True)
+    failed = failures(candidate, limits.failed_share, planned)
+    if limits.relative and (baseline is None or not (baseline.trials or baseline.failed)):
+        raise BenchError(
+            f"{limits.path}: worse_than_baseline needs a baseline; record one with: bench baseline set RUN"
+        )
+    matches: list[Match] = []
+    alone: list[tuple[str, Identity]] = []
+    if baseline is not None and candidate.trials and baseline.trials:
+        matches, alone = match(baseline.trials, candidate.trials, by)
+    elif baseline is not None:
+        alone = [("baseline", identity) for identity in baseline.by_identity()]
+    findings = [
+        finding for limit in limits.limits for finding in _judge(limit, candidate, matches, alone, rate)
+    ]
+    doubts = _doubts(limits, candidate, baseline, matches)
+    doubts += _missing(limits, candidate, alone)
+    return Judgement(
+        findings=_together(findings, rate),
+        doubts=[doubt for doubt in doubts if doubt.check not in limits.accept],
+        accepted=[doubt for doubt in doubts if doubt.check in limits.accept],
+        trials=len({trial.path for trial in candidate.trials}),
+        rate=rate,
+        failures=failed,
+        left_out=candidate.left_out + ([] if baseline is None else baseline.left_out) + _unpaired(matches),
+    )
+
+
+def _judge(
+    limit: Limit, candidate: Trials, matches: list[Match], alone: list[tuple[str, Identity]], rate: float
+) -> list[Finding]:
+    if limit.relative:
+        found = [judge_relative(limit, each, rate) for each in matches if limit.holds_for(each.identity)]
+        missing = [identity for side, identity in alone if side == "candidate" and limit.holds_for(identity)]
+        found += [_without_baseline(limit, identity) for identity in missing]
+    else:
+        cells = candidate.by_identity()
+        found = [judge_absolute(limit, i, trials, rate) for i, trials in cells.items() if limit.holds_for(i)]
+    return found or [not_measured(limit, "no cell was measured that it is for")]
+
+
+def _missing(limits: LimitsFile, candidate: Trials, alone: list[tuple[str, Identity]]) -> list[Doubt]:
+    """A warning about cells that the baseline holds, or the experiment planned, and the candidate has not measured."""
+    of_baseline = [
+        identity
+        for side, identity in alone
+        if side == "baseline" and any(limit.holds_for(identity) for limit in limits.limits)
+    ]
+    found = []
+    for identities, whose in (
+        (of_baseline, "of the baseline"),
+        (candidate.not_run, "of the experiment's plan"),
+    ):
+        named = "; ".join(i.words(part for part in PARTS if part != "build") for i in identities[:4])
+        more = f" and {len(identities) - 4} more" if len(identities) > 4 else ""
+        if identities:
+            found.append(
+                Doubt(
+                    "missing cells",
+                    f"cells {whose} are not measured in the candidate: {named}{more}",
+                    "measure them too, or limit the file to what is measured (scenario, version, batch, ...)",
+                )
+            )
+    return found
+
+
+def _unpaired(matches: list[Match]) -> list[str]:
+    count = sum(len(each.unpaired) for each in matches)
+    return [f"{count} trial{'s' * (count > 1)} without a partner in the block"] if count else []
+
+
+def _without_baseline(limit: Limit, identity: Identity) -> Finding:
+    return replace(not_measured(limit, "the baseline did not measure this cell"), identity=identity)
+
+
+def _together(findings: list[Finding], rate: float) -> list[Finding]:
+    """Limits that are broken are called so where that is sure even among so many.
+
+    "kept" needs no correction: all must be shown to be kept for the gate to open. Each has the interval that decides.
+    """
+    p_values = [finding.p_broken for finding in findings]
+    return [
+        _corrected(*each, rate)
+        for each in zip(findings, holm(p_values), deciding_rates(p_values, rate), strict=True)
+    ]
+
+
+def _corrected(finding: Finding, p: float, own: float, rate: float) -> Finding:
+    if finding.outcome == "BROKEN" and p > rate:
+        how = f"{finding.how}; broken by itself, not surely among so many limits"
+        finding = replace(finding, outcome="unknown", how=how)
+    return finding if finding.outcome == "kept" else finding.at(1 - 2 * own)
+
+
+def _doubts(
+    limits: LimitsFile, candidate: Trials, baseline: Trials | None, matches: list[Match]
+) -> list[Doubt]:
+    found = doubts_of(candidate.trials, "candidate") if candidate.trials or candidate.failed else [_NOTHING]
+    found += _left_out(candidate, "candidate") + _torn_out(candidate)
+    found += environment.mixed([trial.manifest for trial in candidate.trials], "candidate")
+    if baseline is None:
+        return found
+    found += doubts_of(baseline.trials, "baseline") + _left_out(baseline, "baseline")
+    found += [
+        Doubt("failed trials", f"baseline: {each.text}", "find the reason, and measure the baseline again")
+        for each in failures(baseline, limits.failed_share)
+        if each.broken
+    ]
+    found += {doubt.reason: doubt for each in matches for doubt in each.surroundings}.values()
+    failed = candidate.failed + baseline.failed
+    for each in matches:
+        found += [] if partners_failed(each.unpaired, failed) else unpaired(each)
+    return found
+
+
+_NOTHING = Doubt("nothing measured", "no request was measured", "look at the run with bench report")
+
+
+def _left_out(trials: Trials, side: str) -> list[Doubt]:
+    found = [Doubt("unreadable", f"{side}: {each.reason}", "") for each in trials.unreadable]
+    return found + [
+        Doubt("empty", f"{side}: {path}: no request in its steady part", "run it again")
+        for path in trials.empty
+    ]
+
+
+def _torn_out(candidate: Trials) -> list[Doubt]:
+    """A warning about trials that lie beside no plan of their experiment: which of its trials failed is not known."""
+    runs = {
+        trial.path
+        for trial in candidate.trials
+        if trial.manifest.experiment and experiment_of(trial.path) is None
+    }
+    if not runs:
+        return []
+    text = f"candidate: {len(runs)} trials lie outside of their experiment's folder: whether others failed is not known"
+    return [Doubt("failed trials", text, "name them where they were measured, or the whole experiment")]
+
+
+def finite(value: float) -> float | None:
+    """For JSON: None for what is not known."""
+    return value if math.isfinite(value) else None

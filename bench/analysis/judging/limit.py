@@ -1,0 +1,277 @@
+"""Verdict on one limit: pass, FAIL or inconclusive."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from bench import BenchError
+from bench.analysis.grouping import within_run
+from bench.analysis.grouping.in_time import of_only_pair
+from bench.analysis.grouping.metrics import METRICS
+from bench.analysis.grouping.trials import Identity, OneRun, Trial
+from bench.analysis.grouping.within_run import FEWEST_SECONDS
+from bench.analysis.judging.change import change
+from bench.analysis.judging.compare import Match
+from bench.analysis.judging.finding import Finding, Limit, Outcome, judged, outcome_of, unknown
+from bench.analysis.judging.limit_of_share import PROPORTIONS, by_counts, by_examples
+from bench.analysis.reading.metric import GOODPUT, GOODPUT_RATE, Metric
+from bench.analysis.reading.population import NOT_DETERMINED
+from bench.analysis.statistics import intervals
+from bench.analysis.statistics.intervals import ERROR_RATE, Estimate
+from bench.analysis.statistics.needed import trials_needed
+from bench.config.limits import Bound
+from bench.config.reading import nearest
+
+SUFFIXES: Final = {"_ms": 1e-3, "_us": 1e-6, "_s": 1.0}
+BELOW_ZERO: Final = ("accuracy_gap",)
+"""What is better the higher it is and can be below 0: of the others, a bound of 0 is no limit."""
+BETWEEN_RUNS: Final = 0.05
+"""Standard deviation by which runs of one thing are taken to differ where there is one run: nothing in it shows that.
+
+On an idle machine runs differed by 0.4 % in p50 and 1.3 % in p99, with busy neighbours by 20 % and more.
+"""
+
+
+def resolved(bound: Bound, path: Path) -> Limit:
+    """A limit by its metric. Raises BenchError for a metric that there is none, or a bound that cannot be."""
+    name, factor = bound.name, 1.0
+    if name not in METRICS and not bound.relative:
+        for suffix, seconds in SUFFIXES.items():
+            metric = METRICS.get(name.removesuffix(suffix))
+            if name.endswith(suffix) and metric is not None and metric.unit == "s":
+                name, factor = metric.name, seconds
+                break
+    if name not in METRICS:
+        known = [f"{m.name}_ms" if m.unit == "s" and not bound.relative else m.name for m in METRICS.values()]
+        raise BenchError(
+            f"{path}: {bound.dotted}: unknown metric{nearest(bound.name, known)}; known are {', '.join(known)}"
+        )
+    metric = METRICS[name]
+    if metric.unit == "s" and not bound.relative and factor == 1.0 and not bound.name.endswith("_s"):
+        raise BenchError(
+            f"{path}: {bound.dotted} = {bound.value:g}: without a unit; write {name}_ms, {name}_us or {name}_s"
+        )
+    _check_share(bound, metric, path)
+    if not bound.relative and metric.better == "higher" and bound.value == 0 and name not in BELOW_ZERO:
+        raise BenchError(
+            f"{path}: {bound.dotted} = 0: every run keeps that; leave it out, or write what is needed"
+        )
+    within = bound.within if name in (GOODPUT, GOODPUT_RATE) else None
+    if name in (GOODPUT, GOODPUT_RATE) and within is None:
+        raise BenchError(
+            f"{path}: {bound.dotted}: within how long? write goodput_ms = 20 above [limits] (milliseconds)"
+        )
+    return Limit(metric, bound.value * factor, bound.relative, bound.where, bound.dotted, within)
+
+
+def _check_share(bound: Bound, metric: Metric, path: Path) -> None:
+    """Raises BenchError for a share that may be meant as another one, and a unit that the metric has not."""
+    if bound.relative:
+        return
+    if metric.unit != "share":
+        if bound.percent:
+            raise BenchError(f'{path}: {bound.dotted} = "{100 * bound.value:g} %": {metric.name} is no share')
+    elif bound.value > 1:
+        raise BenchError(f"{path}: {bound.dotted} = {bound.value:g}: a share from 0 to 1 is expected")
+    elif bound.value == 1 and not bound.percent:
+        raise BenchError(f'{path}: {bound.dotted} = 1: write "1 %" or "100 %", as it is meant')
+
+
+def judge_absolute(
+    limit: Limit, identity: Identity, trials: Sequence[Trial], rate: float = ERROR_RATE
+) -> Finding:
+    """Judge the trials of a cell against a bound, "kept" and "broken" each false with probability `rate`.
+
+    Several trials: by Student's t of their values (of durations and rates on logarithms). A single one: by what it
+    shows of itself (see `within_run`) and the assumption that runs differ by BETWEEN_RUNS. Shares of requests and the
+    accuracy: by counts, of requests as far as they are independent and of different examples.
+    """
+    metric = limit.metric
+    if metric.name in PROPORTIONS:
+        return by_counts(limit, identity, trials, rate)
+    if metric.name == "accuracy" and all(trial.examples for trial in trials):
+        return by_examples(limit, identity, trials, rate)
+    values = [limit.of(trial) for trial in trials]
+    longest = _longest_at_least(limit, trials)
+    if longest is not None:
+        return _alone(limit, identity, longest)
+    if len(values) == 1 and (math.isfinite(values[0]) or _bounded(limit, trials[0])):
+        return _single(limit, identity, trials[0], rate)
+    if not all(math.isfinite(value) for value in values):
+        return _without_numbers(limit, identity, trials, values)
+    scale = math.log if metric.ratio and min(values) > 0 and limit.bound > 0 else float
+    back = math.exp if scale is math.log else float
+    estimate = intervals.alone([scale(value) for value in values])
+    bound = scale(limit.bound)
+    above, below = estimate.p_above(bound), estimate.p_below(bound)
+    p_broken, p_kept = (above, below) if metric.better == "lower" else (below, above)
+    return judged(
+        limit,
+        identity,
+        outcome=outcome_of(p_broken, _kept(limit, estimate, bound, p_kept, rate), rate),
+        measured=back(estimate.mean),
+        interval=lambda confidence: _ends(back, estimate.interval(confidence)),
+        p_broken=p_broken,
+        how=estimate.method,
+        rate=rate,
+        needed=trials_needed(estimate, [bound], 1 - 2 * rate),
+    )
+
+
+def judge_relative(limit: Limit, found: Match, rate: float = ERROR_RATE) -> Finding:
+    """Judge how much worse than its baseline a cell is: not kept unless the whole interval is within the bound."""
+    if found.equal_by_design(limit.metric.name):
+        return unknown(limit, found.identity, "the same users sent to both in turn: equal by design")
+    stretches = of_only_pair(found.before, found.after, limit.metric.name)
+    sides = stretches or [[limit.of(trial) for trial in side] for side in (found.before, found.after)]
+    seen = change(
+        limit.metric,
+        *sides,
+        paired=found.paired or stretches is not None,
+        later=found.later,
+        sessions=found.sessions,
+        tolerance=limit.bound,
+    )
+    estimate = seen.estimate
+    if estimate is None and seen.verdict == "worse":
+        return Finding(
+            limit, found.identity, "BROKEN", math.inf, math.inf, math.inf, 1 + limit.bound, 0.0, seen.reason
+        )
+    if estimate is None or seen.reason:
+        return unknown(limit, found.identity, seen.reason)
+    lower = limit.metric.better == "lower"
+    margin = math.log1p(limit.bound) if limit.metric.ratio else limit.bound
+    bound = margin if lower else -margin
+    above, below = estimate.p_above(bound), estimate.p_below(bound)
+    p_broken, p_kept = (above, below) if lower else (below, above)
+    back = math.exp if limit.metric.ratio else float
+    return judged(
+        limit,
+        found.identity,
+        outcome=outcome_of(p_broken, _kept(limit, estimate, bound, p_kept, rate), rate),
+        measured=seen.size,
+        interval=lambda confidence: _ends(back, estimate.interval(confidence)),
+        p_broken=p_broken,
+        how=estimate.method,
+        rate=rate,
+        allowed=back(bound),
+        needed=trials_needed(estimate, [bound], 1 - 2 * rate),
+    )
+
+
+def _without_numbers(
+    limit: Limit, identity: Identity, trials: Sequence[Trial], values: Sequence[float]
+) -> Finding:
+    """Trials in some of which a metric is no number: broken where most percentiles fall among requests without an answer,
+    which is no matter of chance; else unknown."""
+    endless = sum(value == math.inf for value in values)
+    reason = _missing_text(limit, trials, values)
+    if limit.metric.better == "lower" and 2 * endless > len(values):
+        return Finding(limit, identity, "BROKEN", math.inf, math.inf, math.inf, limit.bound, 0.0, reason)
+    return unknown(limit, identity, reason)
+
+
+def _missing_text(limit: Limit, trials: Sequence[Trial], values: Sequence[float]) -> str:
+    """In how many trials a metric is no number, and why in the first of them."""
+    missing = [trial for trial, value in zip(trials, values, strict=True) if not math.isfinite(value)]
+    known = next((text for trial in missing if (text := limit.why_not(trial))), "")
+    where = "" if len(trials) == 1 else f" in {len(missing)} of {len(trials)} trials"
+    return f"{known}{where}" if known else f"not measured{where}, or too few answers for it"
+
+
+def _longest_at_least(limit: Limit, trials: Sequence[Trial]) -> float | None:
+    """What the longest request of a single run took at the least, where that is beyond the limit of a maximum.
+
+    One that this client cancelled took longer than it had waited.
+    """
+    if limit.metric.name != "max" or len(trials) != 1 or not trials[0].due.count:
+        return None
+    least, most = trials[0].due.bounds(100)
+    return least if least != most and math.isfinite(least) and not _within(limit, least) else None
+
+
+def _bounded(limit: Limit, trial: Trial) -> bool:
+    """Whether a percentile that is not determined has bounds all the same."""
+    why = trial.reasons.get(limit.metric.name)
+    return why is not None and why.reason == NOT_DETERMINED
+
+
+def not_measured(limit: Limit, reason: str) -> Finding:
+    """A limit without a cell."""
+    return Finding(limit, None, "unknown", math.nan, -math.inf, math.inf, limit.bound, 1.0, reason)
+
+
+def _kept(limit: Limit, estimate: Estimate, bound: float, p_kept: float, rate: float) -> bool:
+    """Whether the bound is kept: what is equal to it in all trials keeps it too."""
+    if estimate.freedom > 0 and estimate.error == 0:
+        return estimate.mean <= bound if limit.metric.better == "lower" else estimate.mean >= bound
+    return p_kept <= rate
+
+
+def _ends(back: object, interval: tuple[float, float]) -> tuple[float, float]:
+    low, high = (
+        math.exp(end) if back is math.exp and end < 700 else end if back is float else math.inf
+        for end in interval
+    )
+    return low, high
+
+
+def _single(limit: Limit, identity: Identity, trial: Trial, rate: float) -> Finding:
+    """One run: by the interval that it allows by itself, widened by what runs are assumed to differ; else unknown."""
+    name, value = limit.metric.name, limit.of(trial)
+    within = trial.within
+    if within is None or within.interval(name, 0.5) is None:
+        return _alone(limit, identity, value)
+
+    def interval(confidence: float) -> tuple[float, float]:
+        low, high = within.interval(name, confidence) or (-math.inf, math.inf)
+        if not limit.metric.ratio or not value > 0:
+            return low, high
+        luck = BETWEEN_RUNS * within_run.normal(confidence)
+        return _widened(value, low, -luck), _widened(value, high, luck)
+
+    def beyond(confidence: float, end: int) -> bool:
+        return not _within(limit, interval(confidence)[end])
+
+    lower = limit.metric.better == "lower"
+    best, worst = (0, 1) if lower else (1, 0)
+    p_broken = within_run.least_rate(lambda confidence: beyond(confidence, best))
+    return judged(
+        limit,
+        identity,
+        outcome=outcome_of(p_broken, not beyond(1 - 2 * rate, worst), rate),
+        measured=value,
+        interval=interval,
+        p_broken=p_broken,
+        how=_how_single(within),
+        rate=rate,
+    )
+
+
+def _how_single(within: OneRun) -> str:
+    if within.seconds < FEWEST_SECONDS:
+        return (
+            f"one run, with {within.seconds} whole seconds of it: how much it varies does not show in fewer than "
+            f"{FEWEST_SECONDS}; measure for longer"
+        )
+    return f"one run: no statement beyond this run; that runs differ by {BETWEEN_RUNS:.0%} is assumed, more runs show it"
+
+
+def _alone(limit: Limit, identity: Identity, value: float) -> Finding:
+    """A value of one run without an interval: a bound counts as broken or kept by it alone."""
+    outcome: Outcome = "kept" if _within(limit, value) else "BROKEN"
+    p_broken = 0.0 if outcome == "BROKEN" else 1.0
+    how = "one run: its value, without an interval; no statement beyond this run"
+    return Finding(limit, identity, outcome, value, value, value, limit.bound, p_broken, how)
+
+
+def _widened(value: float, end: float, luck: float) -> float:
+    """An end of an interval, further away from its value by an independent deviation of the logarithm."""
+    if not math.isfinite(end) or end <= 0:
+        return end
+    return value * math.exp(math.copysign(math.hypot(math.log(end / value), luck), luck))
+
+
+def _within(limit: Limit, value: float) -> bool:
+    return value <= limit.bound if limit.metric.better == "lower" else value >= limit.bound

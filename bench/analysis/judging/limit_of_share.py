@@ -1,0 +1,127 @@
+"""Limits of shares of requests and of the accuracy: judged by counts, which even a single run has."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final
+
+from bench.analysis.grouping import within_run
+from bench.analysis.grouping.trials import Identity, Trial
+from bench.analysis.judging.finding import Finding, Limit, judged, outcome_of, unknown
+from bench.analysis.reading.metric import GOODPUT
+from bench.wording import counted
+
+PROPORTIONS: Final = ("error_share", "mismatch_share", GOODPUT)
+"""Shares of requests that are judged by their counts: even in a single run."""
+
+
+def by_counts(limit: Limit, identity: Identity, trials: Sequence[Trial], rate: float) -> Finding:
+    """A share of requests, of as many as are independent (see `within_run`)."""
+    whole = [_whole(limit, trial) for trial in trials]
+    total = sum(whole)
+    if not total:
+        return unknown(limit, identity, "no request was answered")
+    parts = [part for part in (_counted(limit, trial) for trial in trials) if part is not None]
+    if len(parts) < len(trials):
+        return unknown(limit, identity, "a run folder of before wrong answers were told apart")
+    least, most = (
+        _by_part(limit, identity, trials, [part[end] for part in parts], whole, rate=rate) for end in (0, 1)
+    )
+    if least.measured == most.measured:
+        return least
+    cancelled = sum(part[1] - part[0] for part in parts)
+    how = f"{least.how}; {cancelled:,.0f} more were cancelled by the load generator before they were answered"
+    same = least.outcome == most.outcome
+    both = replace(
+        least,
+        outcome=least.outcome if same else "unknown",
+        measured=math.nan,
+        p_broken=max(least.p_broken, most.p_broken),
+        how=how if same else f"not determined: {how}",
+        interval=lambda confidence: _outer(least, most, confidence),
+    )
+    return both.at(both.confidence)
+
+
+def _outer(least: Finding, most: Finding, confidence: float) -> tuple[float, float]:
+    """The interval that holds the share whatever would have become of the cancelled requests."""
+    return least.at(confidence).low, most.at(confidence).high
+
+
+def _by_part(
+    limit: Limit,
+    identity: Identity,
+    trials: Sequence[Trial],
+    parts: Sequence[float],
+    whole: Sequence[int],
+    *,
+    rate: float,
+) -> Finding:
+    counts = list(zip(parts, whole, strict=True))
+    part, total = round(sum(parts)), sum(whole)
+    independent = within_run.independent_of(
+        counts,
+        [_independent(limit, trial, all_, 1 - 2 * rate) for trial, all_ in zip(trials, whole, strict=True)],
+    )
+    how = f"{part:,} of {counted(total, 'request')}"
+    if independent < 0.9 * total:
+        how += f", which tell as much as {independent:,.0f} independent ones would"
+    return _by_share(limit, identity, part / total, independent, how=how, rate=rate)
+
+
+def _independent(limit: Limit, trial: Trial, whole: int, confidence: float) -> float:
+    if trial.within is None:
+        return whole
+    if limit.answered_within is not None:
+        return trial.within.independent(limit.metric.name, confidence, limit.answered_within)
+    return trial.within.independent(limit.metric.name, confidence)
+
+
+def by_examples(limit: Limit, identity: Identity, trials: Sequence[Trial], rate: float) -> Finding:
+    """The accuracy, of as many different examples as were sent: the same one again tells nothing new."""
+    weights = [trial.answered for trial in trials]
+    share = sum(w * trial.values["accuracy"] for w, trial in zip(weights, trials, strict=True)) / max(
+        1, sum(weights)
+    )
+    examples = max(trial.examples for trial in trials)
+    if not math.isfinite(share):
+        return unknown(limit, identity, "not measured in every trial")
+    return _by_share(limit, identity, share, examples, how=f"on {examples:,} different examples", rate=rate)
+
+
+def _by_share(
+    limit: Limit, identity: Identity, share: float, independent: float, *, how: str, rate: float
+) -> Finding:
+    above, below = within_run.evidence(share, independent, limit.bound)
+    lower = limit.metric.better == "lower"
+    p_broken, p_kept = (above, below) if lower else (below, above)
+    # no number of requests shows that there never is one; here there was none
+    kept = p_kept <= rate or (share == limit.bound and limit.bound == (0.0 if lower else 1.0))
+    return judged(
+        limit,
+        identity,
+        outcome=outcome_of(p_broken, kept, rate),
+        measured=share,
+        interval=lambda confidence: within_run.shares(share, independent, confidence),
+        p_broken=p_broken,
+        how=how,
+        rate=rate,
+    )
+
+
+def _whole(limit: Limit, trial: Trial) -> int:
+    if limit.answered_within is not None:
+        return trial.due.count
+    return trial.requests if limit.metric.name == "error_share" else trial.answered
+
+
+def _counted(limit: Limit, trial: Trial) -> tuple[float, float] | None:
+    """The least and the most requests that the share counts; None: not known."""
+    if limit.answered_within is not None:
+        return trial.due.right_within(limit.answered_within)
+    share = trial.values[limit.metric.name]
+    if limit.metric.name == "error_share":  # what was cancelled would have been answered, or have failed
+        failed = share * (trial.requests - trial.cancelled) if math.isfinite(share) else 0.0
+        return failed, failed + trial.cancelled
+    part = share * _whole(limit, trial) if math.isfinite(share) else 0.0
+    return part, part

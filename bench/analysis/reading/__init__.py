@@ -1,0 +1,1 @@
+"""Runs to cells, with their metrics and warnings."""

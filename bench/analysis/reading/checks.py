@@ -1,0 +1,253 @@
+"""Checks of a run: warnings with their remedies.
+
+Each check looks for one reason not to; what it finds is a doubt with the remedy. No check needs more than the
+manifest, the counts, the histograms and the telemetry of one run. (What only shows beside another run, such as
+another machine, is `bench.analysis.reading.environment`.)
+"""
+
+import math
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from bench import escape
+from bench.analysis.reading import attendance, client, reconciliation, wrong_answers
+from bench.analysis.reading.cells import Cell, cells, population
+from bench.analysis.reading.doubt import Doubt
+from bench.analysis.reading.error_remedies import remedy
+from bench.analysis.statistics.sample_size import samples_needed
+from bench.runs.run import Run
+from bench.runs.sample import CANCELLED_BY_CLIENT, UNSENT
+from bench.runs.warmup import Part, excess, trend
+
+TREND_P: Final = 0.002
+TREND_CHANGE: Final = 0.10
+"""A trend is doubted when it is no chance and moves rate or median latency by this share of the median."""
+STEADY_SECONDS: Final = 2.5
+"""A shorter steady part shows neither a trend nor the pauses that come every few seconds."""
+ERROR_SHARE: Final = 0.01
+TEXT_LENGTH: Final = 200
+"""Characters of an error's text in a warning."""
+
+
+def doubts(run: Run, percentiles: Iterable[float] = ()) -> list[Doubt]:
+    """Every doubt about a run: those noted while it lasted, then what the checks find.
+
+    `percentiles` are those that a claim rests on: too few samples for one of them is a doubt. Raises BenchError
+    where the run's files are damaged.
+    """
+    noted = [Doubt(each.check, each.reason, each.remedy) for each in run.manifest.doubts]
+    found = [doubt for check in CHECKS for doubt in check(run)] + _too_few_samples(run, percentiles)
+    known = {doubt.check for doubt in noted}
+    return noted + [doubt for doubt in found if doubt.check not in known]
+
+
+def _unfinished(run: Run) -> list[Doubt]:
+    if run.finished:
+        return []
+    if run.manifest.whole:
+        lasted = run.manifest.stopped
+        after = "" if lasted is None else f" after {lasted:.1f} s"
+        return [Doubt("interrupted", f"the run was interrupted{after}", "run it again, to its end")]
+    return [
+        Doubt(
+            "unfinished",
+            "the run was not finished: its load process was killed or still runs",
+            "run it again",
+        )
+    ]
+
+
+def _altered(run: Run) -> list[Doubt]:
+    if not run.altered:
+        return []
+    more = f" and {len(run.altered) - 3} more" if len(run.altered) > 3 else ""
+    return [
+        Doubt(
+            "files changed",
+            f"files are not as they were when the run ended: {', '.join(run.altered[:3])}{more}",
+            "restore the folder from where it was copied, or run it again",
+        )
+    ]
+
+
+def _empty(run: Run) -> list[Doubt]:
+    if run.tallies:
+        return []
+    return [Doubt("empty", "no request was recorded", "see the log of the load processes for the reason")]
+
+
+def _incomplete(run: Run) -> list[Doubt]:
+    """Requests sent, recorded and found in the run must be the same number."""
+    if not run.manifest.whole:
+        return []
+    counts = run.manifest.counts
+    sent, recorded = counts.sent, counts.recorded
+    whole = run.within(*run.seconds)
+    kept = sum(t.requests for (key, _), t in whole.tallies.items() if key.outcome != UNSENT)
+    unsent = sum(t.requests for (key, _), t in whole.tallies.items() if key.outcome == UNSENT)
+    # what failed before a byte left, as while the server is down, has an outcome of its own and was not sent
+    failed_here = 0 if counts.unsent is None else counts.unsent - unsent
+    found = []
+    if sent is not None and sent + failed_here != kept:
+        found.append(
+            Doubt(
+                "incomplete",
+                f"{sent:,} requests were sent and {kept - failed_here:,} are recorded",
+                "run it again with fewer requests per load process; samples were lost on their way",
+            )
+        )
+    elif recorded is not None and recorded not in (kept, kept + unsent):
+        found.append(
+            Doubt(
+                "incomplete",
+                f"{recorded:,} requests were recorded and {kept + unsent:,} are in the run's files",
+                "the files were damaged or changed: run it again",
+            )
+        )
+    held = whole.histogram("latency", lambda _: True).count
+    if held != kept:
+        found.append(
+            Doubt(
+                "damaged",
+                f"the histograms hold {held:,} of {kept:,} requests: the percentiles are not those of the run",
+                "histograms.hlog was damaged or changed: restore it or run again",
+            )
+        )
+    return found
+
+
+def _warm_up(run: Run) -> list[Doubt]:
+    """What is cut must be a transient: requests that stood still or failed there are not."""
+    if not run.tallies or not run.warm_up.seconds:
+        return []
+    cut, rest = warm_up_part(run.cut), warm_up_part(run.steady)
+    beyond = excess(cut, rest)
+    if beyond is None:
+        return []
+    text = (
+        f"{cut.failed:.1%} of the requests in it got no answer, {rest.failed:.1%} of the rest"
+        if beyond == "failed"
+        else f"its slowest request took {_ms(cut.longest)} and its p99 {_ms(cut.p99)}, {_ms(rest.longest)} and "
+        f"{_ms(rest.p99)} in the rest"
+    )
+    return [
+        Doubt(
+            "warm-up",
+            f"the warm-up, {run.warm_up.seconds:g} s that are left out, is no mere transient: {text}",
+            "let the server become ready, and send it some requests, before the run; or count it: --warm-up 0",
+        )
+    ]
+
+
+def warm_up_part(run: Run) -> Part:
+    """What a window of a run was like, all its requests together."""
+    requests = population(run, {key for key, _ in run.tallies})
+    answered = run.histogram("latency")
+    lost = requests.lost / requests.count if requests.count else 0.0
+    return Part(answered.percentile(50), requests.bounds(99)[0], answered.percentile(100), lost)
+
+
+def _ms(seconds: float) -> str:
+    return "not reached" if seconds == math.inf else f"{seconds * 1e3:,.3g} ms"
+
+
+def _unsteady(run: Run) -> list[Doubt]:
+    if not run.tallies or not run.constant_load:
+        return []
+    steady = run.steady
+    if steady.duration < STEADY_SECONDS:
+        text = f"the steady part lasts {steady.duration:.1f} s only"
+        return [Doubt("short", text, f"run longer: {STEADY_SECONDS:g} s after the warm-up at the least")]
+    found = []
+    if not run.warm_up.settled:
+        text = f"load or latency had not settled after {run.warm_up.seconds:g} s, the longest that is left out as warm-up"
+        found.append(Doubt("unsteady", text, "run longer, or give the warm-up: --warm-up SECONDS"))
+    for what, series in zip(("requests/s", "median latency"), steady.rate_and_latency(), strict=True):
+        seen = trend(series)
+        if seen is not None and seen.p < TREND_P and abs(seen.change) > TREND_CHANGE:
+            found.append(
+                Doubt(
+                    "unsteady",
+                    f"{what} changed by {seen.change:+.0%} within the steady part",
+                    "run longer, or give the warm-up: --warm-up SECONDS",
+                )
+            )
+    return found
+
+
+def _errors(run: Run) -> list[Doubt]:
+    """Over the whole run: errors in the warm-up count as well, calls that this client cancelled never do."""
+    outcomes: dict[str, int] = {}
+    for (key, _), tally in run.within(*run.seconds).tallies.items():
+        if key.outcome != CANCELLED_BY_CLIENT:
+            outcomes[key.outcome] = outcomes.get(key.outcome, 0) + tally.requests
+    total, answered = sum(outcomes.values()), outcomes.pop("OK", 0)
+    if not total or (total - answered) / total <= ERROR_SHARE:
+        return []
+    most = max(outcomes, key=lambda outcome: outcomes[outcome])
+    told = next((row.get("text") for row in run.errors if row.get("outcome") == most), None)
+    said = f' ("{printable(str(told))}")' if told else ""
+    text = f"{(total - answered) / total:.1%} of the requests failed, most with {most}{said}"
+    return [Doubt("errors", text, remedy(run, most, str(told or "")))]
+
+
+def _cancelled(run: Run) -> list[Doubt]:
+    """Calls that this client cancelled are no errors, and no answers either."""
+    tallies = run.within(*run.seconds).tallies.items()
+    cancelled = sum(tally.requests for (key, _), tally in tallies if key.outcome == CANCELLED_BY_CLIENT)
+    share = cancelled / max(1, sum(tally.requests for _, tally in tallies))
+    if share <= ERROR_SHARE:
+        return []
+    text = f"{share:.1%} of the requests were cancelled by the load generator: what would have become of them is not known"
+    wait = "wait for the last answers, or let such calls fail sooner: --deadline SECONDS"
+    return [Doubt("cancelled", text, wait)]
+
+
+def printable(text: str) -> str:
+    """The beginning of a text from a run folder, which may be anybody's, in one line that no terminal obeys."""
+    line = escape.one_line(text)
+    return line if len(line) <= TEXT_LENGTH else line[:TEXT_LENGTH] + "..."
+
+
+def _restarted(run: Run) -> list[Doubt]:
+    kinds = {"restart": "restarted", "reload": "reloaded its model", "config": "changed its configuration"}
+    return [
+        Doubt(
+            "restarted",
+            f"the server {kinds[row['kind']]} at {float(row['time']):.1f} s",
+            "run it again undisturbed",
+        )
+        for row in run.events
+        if row.get("kind") in kinds
+    ][:3]
+
+
+def _too_few_samples(run: Run, percentiles: Iterable[float]) -> list[Doubt]:
+    found: list[Cell] = cells(run) if run.tallies else []
+    return [
+        Doubt(
+            "too few samples",
+            f"{cell.requests:,} requests do not support p{q:g}, {samples_needed(q):,} do",
+            "run longer, or with more load",
+        )
+        for q in percentiles
+        for cell in found
+        if math.isfinite(q) and cell.requests < samples_needed(q)
+    ]
+
+
+CHECKS: Final[tuple[Callable[[Run], list[Doubt]], ...]] = (
+    _unfinished,
+    _altered,
+    _empty,
+    _incomplete,
+    *attendance.CHECKS,
+    *client.CHECKS,
+    _warm_up,
+    _unsteady,
+    _errors,
+    _cancelled,
+    wrong_answers.check,
+    _restarted,
+    reconciliation.check,
+)

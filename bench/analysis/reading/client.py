@@ -1,0 +1,143 @@
+"""Checks of the load generator: whether it measured the server or itself."""
+
+import math
+from collections.abc import Callable
+from statistics import mean, median
+from typing import Final
+
+from bench.analysis.reading.cells import cpu_cores, observations, offered_rate, values
+from bench.analysis.reading.doubt import Doubt
+from bench.analysis.reading.planned import CHANCE, planned
+from bench.runs.run import Run
+from bench.runs.sample import UNSENT
+
+CPU_SHARE: Final = 0.85
+"""A load process that uses more of a core than this has no time left to be punctual."""
+RUN_DELAY: Final = 0.10
+"""Share of the time in which a load process may wait for a core: under a CPU limit it waits most of it."""
+LOOP_DELAY: Final = 0.010
+"""Seconds by which the event loop of a load process may be late usually (median of the seconds' 99th percentiles)."""
+LOOP_PAUSE: Final = 0.100
+"""Seconds by which it may be late in any second: what a stopped process exceeds, and no garbage collection does."""
+STEAL: Final = 0.05
+"""Share of a virtual machine's time that its host may give to others."""
+CEILING_SHARE: Final = 0.70
+"""Above this share of the machine's own measured ceiling the generator is part of what is measured."""
+LAG_P99: Final = 0.001
+LAG_TO_SERVICE: Final = 0.10
+"""Lag (p99) may be this share of the median service time..."""
+LAG_RESOLUTION: Final = 0.0003
+"""...unless it is below what sending on time can achieve at all (p99, in an unloaded process)."""
+ACHIEVED_SHARE: Final = 0.99
+CLOCK_BOUND: Final = 0.001
+"""Seconds by which the clock of a load process may be off the master's before series do not line up."""
+MORE_PROCESSES: Final = "use more load processes (--processes) or another machine for the load"
+
+
+def _clocks(run: Run) -> list[Doubt]:
+    bounds = [worker.clock_bound for worker in run.manifest.workers]
+    worst = max((bound for bound in bounds if bound is not None), default=0.0)
+    if worst <= CLOCK_BOUND:
+        return []
+    return [
+        Doubt(
+            "clocks",
+            f"the clock of a load process is known to {worst * 1e3:.1f} ms only",
+            "use load machines in one network; latencies are right, series of several workers are shifted",
+        )
+    ]
+
+
+def _saturated(run: Run) -> list[Doubt]:
+    """Had each load process the time to be punctual?"""
+    steady = run.steady
+    found = []
+    for worker, rows in observations(steady, "worker").items():
+        cpu, held, late = cpu_cores(rows), values(rows, "run_delay"), values(rows, "loop_delay")
+        if cpu is not None and cpu > CPU_SHARE:
+            text = f"load process {_number(worker)} used {cpu:.0%} of a core"
+            found.append(Doubt("client saturated", text, MORE_PROCESSES))
+        if held and mean(held) > RUN_DELAY:
+            text = f"load process {_number(worker)} waited for a core in {mean(held):.0%} of the time"
+            remedy = "leave a core to each load process, or raise its CPU limit"
+            found.append(Doubt("client held up", text, remedy))
+        if late and (median(late) > LOOP_DELAY or max(late) > LOOP_PAUSE):
+            text = (
+                f"the event loop of load process {_number(worker)} was up to {max(late) * 1e3:,.0f} ms late"
+            )
+            remedy = "leave a core to each load process, with nothing else on it"
+            found.append(Doubt("client paused", text, remedy))
+    stolen = [share for rows in observations(steady, "machine").values() for share in values(rows, "steal")]
+    if stolen and mean(stolen) > STEAL:
+        text = f"the host took {mean(stolen):.0%} of this virtual machine's time away"
+        found.append(Doubt("stolen time", text, "measure on a machine of its own"))
+    return found
+
+
+def _number(source: str) -> str:
+    return source.removeprefix("worker ")
+
+
+def _near_the_ceiling(run: Run) -> list[Doubt]:
+    """`ceiling` in the manifest is what calibration measured on this machine, for this payload and transport."""
+    ceiling = run.manifest.ceiling.requests_per_second
+    if not ceiling:
+        return []
+    rate = _rate(run.steady)
+    share = rate / ceiling
+    if share <= CEILING_SHARE:
+        return []
+    if share > 1:
+        text = f"{rate:,.0f} requests/s are more than the {ceiling:,.0f} that calibration says can be sent"
+        return [Doubt("near the ceiling", text, "calibrate again with nothing else running: bench calibrate")]
+    text = f"{rate:,.0f} requests/s are {share:.0%} of what this machine was measured to send at all"
+    return [Doubt("near the ceiling", text, MORE_PROCESSES)]
+
+
+def _rate(run: Run) -> float:
+    answered = sum(tally.requests for (key, _), tally in run.tallies.items() if key.outcome != UNSENT)
+    return answered / run.duration if run.duration > 0 else 0.0
+
+
+def _behind(run: Run) -> list[Doubt]:
+    """Did an open loop send what was due when it was due?"""
+    if run.manifest.load.closed:
+        return []
+    steady = run.steady
+    found = []
+    lag, service = (steady.histogram(kind, lambda key: True) for kind in ("lag", "service"))
+    if lag.count:
+        late, usual = lag.percentile(99), service.percentile(50)
+        if late > LAG_P99 or late > max(LAG_TO_SERVICE * usual, LAG_RESOLUTION):
+            found.append(
+                Doubt(
+                    "behind",
+                    f"requests left late: p99 of lag {late * 1e3:.2f} ms, median service time {usual * 1e3:.2f} ms",
+                    "lower the rate, or use more load processes (--processes)",
+                )
+            )
+    due = sum(tally.requests for tally in steady.tallies.values())
+    unsent = sum(tally.requests for (key, _), tally in steady.tallies.items() if key.outcome == UNSENT)
+    wanted = max(float(due), _planned(steady))
+    if wanted and (due - unsent) / wanted < ACHIEVED_SHARE:
+        found.append(
+            Doubt(
+                "not achieved",
+                f"{(due - unsent) / wanted:.1%} of the planned requests were sent",
+                "lower the rate, raise the cap on requests in flight, or use more load processes (--processes)",
+            )
+        )
+    return found
+
+
+def _planned(run: Run) -> float:
+    """Requests that the schedule wanted; where it cannot be drawn again, as few as chance allows of its mean."""
+    known = planned(run)
+    if known is not None:
+        return known
+    mean = (offered_rate(run.manifest.load) or 0.0) * run.duration
+    poisson = run.manifest.load.plan.kind == "poisson"
+    return mean - (CHANCE * math.sqrt(mean) if poisson else 0.0)
+
+
+CHECKS: Final[tuple[Callable[[Run], list[Doubt]], ...]] = (_clocks, _saturated, _near_the_ceiling, _behind)

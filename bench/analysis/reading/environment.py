@@ -1,0 +1,145 @@
+"""The environment of a run, and differences between two."""
+
+import json
+from collections.abc import Sequence
+from typing import Any, Final
+
+from bench.analysis.reading.doubt import Doubt
+from bench.runs.manifest import InExperiment, Manifest
+
+MACHINE: Final = {
+    "cpu_model": "CPU",
+    "cores": "cores",
+    "usable_cores": "usable cores",
+    "cpu_quota": "CPU quota",
+    "memory_gib": "memory, GiB",
+    "governor": "governor",
+    "kernel": "kernel",
+    "python": "Python",
+}
+TARGET: Final = {
+    "kind": "server",
+    "build": "server build",
+    "flags": "server flags",
+    "model": "model",
+    "tls": "TLS",
+}
+LOAD: Final = {"transport": "transport", "connections": "connections", "processes": "load processes"}
+LAUNCHED: Final = frozenset(
+    {
+        "kind",
+        "build",
+        "version",
+        "image",
+        "image_digests",
+        "settings",
+        "environment",
+        "devices",
+        "onednn",
+        "xla",
+        "cpu_features",
+    }
+)
+"""Facts of a server that an experiment started, which decide what it can do."""
+MATTERS: Final = frozenset(
+    {
+        "CPU",
+        "cores",
+        "usable cores",
+        "CPU quota",
+        "memory, GiB",
+        "governor",
+        "kernel",
+        "Python",
+        "server",
+        "server build",
+        "server flags",
+        "model files",
+        "payload",
+        "TLS",
+        "transport",
+        "connections",
+        "load processes",
+        "load",
+    }
+)
+"""Facts of which a difference between two runs puts their comparison in doubt."""
+
+
+def facts(manifest: Manifest) -> dict[str, str]:
+    """What a manifest says of machine, server, model, payload and software; what it does not know is left out."""
+    found: dict[str, Any] = {}
+    for part, titles in (("machine", MACHINE), ("target", TARGET), ("load", LOAD)):
+        told = manifest.raw.get(part) or {}
+        found |= {title: told.get(name) for name, title in titles.items()}
+    found["model files"] = (manifest.model.sha256 or "")[:16] or None
+    found["payload"] = " ".join(each.sha256[:16] for each in manifest.payload.values() if each.sha256) or None
+    if manifest.git.commit:
+        found["commit"] = manifest.git.commit[:12] + (" with changes" if manifest.git.dirty else "")
+    if manifest.experiment is not None:
+        found |= _launched(manifest.experiment)
+    found |= {f"package {name}": version for name, version in manifest.machine.packages.items()}
+    found["seed"] = manifest.seed
+    return {title: text(value) for title, value in found.items() if value is not None}
+
+
+def differences(before: Sequence[Manifest], after: Sequence[Manifest]) -> dict[str, Doubt]:
+    """A doubt for each fact that matters and has other values in the runs of one side than in those of the other."""
+    old, new = (_values(side) for side in (before, after))
+    return {
+        title: Doubt(
+            "environment",
+            f"{title} differs: {_named(old.get(title))} and {_named(new.get(title))}",
+            "measure both in turn on one machine, with everything else equal",
+        )
+        for title in old | new
+        if (title in MATTERS or title.startswith(("package ", "server ")))
+        and old.get(title) != new.get(title)
+    }
+
+
+def mixed(manifests: Sequence[Manifest], side: str) -> list[Doubt]:
+    """A warning for each fact of the machine and its packages in which the runs of one side differ."""
+    titles = {*MACHINE.values()} & MATTERS
+    return [
+        Doubt(
+            "environment",
+            f"{side}: {title} differs between its runs: {_named(values)}",
+            "measure all on one machine",
+        )
+        for title, values in _values(manifests).items()
+        if len(values) > 1 and (title in titles or title.startswith("package "))
+    ]
+
+
+def _values(manifests: Sequence[Manifest]) -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {}
+    for manifest in manifests:
+        for title, value in facts(manifest).items():
+            found.setdefault(title, set()).add(value)
+    return found
+
+
+def _named(values: set[str] | None) -> str:
+    return (
+        "unknown" if values is None else ", ".join(sorted(values)[:3]) + (", ..." if len(values) > 3 else "")
+    )
+
+
+def _launched(experiment: InExperiment) -> dict[str, Any]:
+    """What an experiment knows of a server that it started, and of the model that it asked for."""
+    server, cell = experiment.server, experiment.cell
+    titles = {"kind": "server", "build": "server build"}
+    found = {
+        titles.get(name, f"server {name}"): value
+        for name, value in server.facts().items()
+        if name in LAUNCHED
+    }
+    hashes = server.models.get(cell.model or "") or {}
+    version = hashes.get(str(cell.version)) or ("".join(hashes.values()) if len(hashes) == 1 else None)
+    found["model files"] = version[:16] if version else None
+    return {title: value for title, value in found.items() if value not in (None, "", [], {})}
+
+
+def text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)

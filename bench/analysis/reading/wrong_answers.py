@@ -1,0 +1,95 @@
+"""Warnings about answers: wrong ones, and ones by another version than asked for."""
+
+from typing import Final
+
+from bench.analysis.reading.doubt import Doubt
+from bench.runs.run import Run
+from bench.wording import counted
+
+ROLLOUT: Final = "rollout"
+"""The question of a run that changes the server's versions itself."""
+
+
+def check(run: Run) -> list[Doubt]:
+    """Answers of the whole run that were not what was asked for, or came from another version."""
+    whole = run.within(*run.seconds)
+    found = []
+    mismatched = sum(tally.mismatched for tally in whole.tallies.values())
+    if mismatched:
+        found += _by_cause(run, mismatched)
+    asked = run.manifest.target.version_asked
+    by_name: dict[str, set[int]] = {}
+    for key, _ in whole.tallies:
+        if key.version is not None:
+            by_name.setdefault(key.name, set()).add(key.version)
+    versions = sorted(set().union(*by_name.values()))
+    others = [version for version in versions if asked is not None and version != asked]
+    if others and not mismatched:
+        found.append(
+            Doubt(
+                "other version",
+                f"version {asked} was asked for and {', '.join(map(str, others))} answered",
+                "compare the server's configuration with what the run asks for",
+            )
+        )
+    changed = any(len(numbers) > 1 for numbers in by_name.values())
+    by_plan = run.manifest.load.plan.kind == "trace" or run.manifest.question == ROLLOUT
+    if asked is None and changed and not by_plan:
+        text = f"the server changed the version it answers with: {', '.join(map(str, versions))}"
+        found.append(
+            Doubt(
+                "version change",
+                text,
+                "ask for one version (--model-version), or keep the model folder still",
+            )
+        )
+    return found
+
+
+_CAUSES: Final = {
+    "unreadable": ("could not be read", "find out what answers there"),
+    "model": (
+        "came from another model than asked for",
+        "compare the server's configuration with the payload",
+    ),
+    "version": (
+        "came from another version than asked for",
+        "compare the server's configuration with what the run asks for",
+    ),
+    "missing output": (
+        "lacked the output",
+        "name one of the outputs that `bench metadata` shows in the payload",
+    ),
+    "dtype": ("had another dtype than expected", "compare the output with what `bench metadata` shows"),
+    "shape": ("had another shape than expected", "compare the output with what `bench metadata` shows"),
+    "values": (
+        "differed from what the same request got before",
+        "compare them with an idle server's; a model that draws lots sets repeatable = False",
+    ),
+}
+"""Cause in the manifest's `wrong_answers` -> what is said of such answers, and the remedy."""
+
+
+def _by_cause(run: Run, mismatched: int) -> list[Doubt]:
+    """A warning for each cause of wrong answers."""
+    counts: dict[str, int] = {}
+    examples: dict[str, str] = {}
+    for causes in run.manifest.wrong_answers.values():
+        for cause, wrong in causes.items():
+            counts[cause] = counts.get(cause, 0) + wrong.count
+            examples.setdefault(cause, " ".join(wrong.example.split()))
+    found = [
+        Doubt(
+            "wrong answers",
+            f"{counted(count, 'answer')} {_CAUSES[cause][0]}: {examples[cause]}",
+            _CAUSES[cause][1],
+        )
+        for cause, count in sorted(counts.items(), key=lambda item: -item[1])
+        if cause in _CAUSES
+    ]
+    unnamed = mismatched - sum(count for cause, count in counts.items() if cause in _CAUSES)
+    if unnamed > 0:
+        text = f"{counted(unnamed, 'wrong answer')}; the run does not say by which check"
+        remedy = "run it again, and see its `wrong_answers` in manifest.json"
+        found.append(Doubt("wrong answers", text, remedy))
+    return found

@@ -1,0 +1,1 @@
+"""Reports as terminal tables, HTML, Markdown, JUnit and pictures."""

@@ -1,0 +1,97 @@
+"""The answer of a report in a few sentences: the best in each respect, where its trials show that."""
+
+import math
+from collections.abc import Callable
+from typing import Any, Final
+
+from bench.analysis import formatting
+from bench.analysis.grouping.groups import Group, Member
+from bench.analysis.grouping.trials import PARTS
+from bench.analysis.judging.ranking import shown_worse
+from bench.analysis.showing.report import Line, Report, RunReport, labels
+
+BEST: Final[tuple[tuple[str, str, Any, Callable[[float], str]], ...]] = (
+    ("Most inferences per second", "inferences_per_second", max, formatting.rate),
+    ("Lowest median latency", "p50", min, formatting.duration),
+    ("Lowest p99 of latency", "p99", min, formatting.duration),
+)
+"""Title, metric, which is best, and how it is written."""
+MOST_LOADS: Final = 3
+"""Of more loads, the table and the pictures tell."""
+
+
+def best_answers(report: Report) -> list[str]:
+    """To the questions of the scenarios; else which of several lines is best in what, a doubted one named as such."""
+    rows = [(n, r, line) for n, r in zip(labels(report.runs), report.runs, strict=True) for line in r.lines]
+    given = [
+        f"{name}: {answer.text}" if len(report.runs) > 1 else answer.text
+        for name, run in zip(labels(report.runs), report.runs, strict=True)
+        for answer in run.answers
+    ]
+    if given or len(rows) < 2:
+        return given
+    return best_cells(report.groups) if report.groups else _best_lines(rows)
+
+
+def _best_lines(rows: list[tuple[str, RunReport, Line]]) -> list[str]:
+    """Of single runs, by their values alone, under one load."""
+    if len({run.load for _, run, _ in rows}) > 1:
+        return []
+    found = []
+    for title, metric, choose, text in BEST:
+        known = [(line.values[metric], name, run, line) for name, run, line in rows]
+        known = [row for row in known if math.isfinite(row[0])]
+        if len(known) > 1:
+            value, name, run, line = choose(known, key=lambda row: row[0])
+            doubted = ", with warnings" if run.doubts else ""
+            found.append(
+                f"{title} in one run each: {text(value)}, {name} ({_in_words(run, line)}){doubted}; other runs may differ"
+            )
+    return found
+
+
+def best_cells(cells: list[Group]) -> list[str]:
+    """The best of the means of trials under each load, and what cannot be told from it."""
+    loads = list(dict.fromkeys(cell.identity.load for cell in cells))
+    found = []
+    for load in loads if len(loads) <= MOST_LOADS else ():
+        under = [cell for cell in cells if cell.identity.load == load]
+        found += [f"{line} at {load}" if len(loads) > 1 else line for line in _best_under_a_load(under)]
+    return found
+
+
+def _best_under_a_load(cells: list[Group]) -> list[str]:
+    parts = [part for part in PARTS if len({getattr(cell.identity, part) for cell in cells}) > 1]
+    found = []
+    for title, metric, choose, text in BEST:
+        known = [(cell.estimate(metric)[0], cell) for cell in cells]
+        known = [row for row in known if math.isfinite(row[0])]
+        if len(known) < 2:
+            continue
+        value, best = choose(known, key=lambda row: row[0])
+        others = [cell for _, cell in known if cell is not best]
+        alike = [
+            cell
+            for cell in others
+            if not shown_worse(_with(best, metric), _with(cell, metric), metric, len(known))
+        ]
+        doubted = ", some of them with warnings" if best.doubted else ""
+        words = best.identity.words(parts)
+        line = f"{title}: {text(value)}, mean of {len(best.known(metric))} trials ({words}){doubted}"
+        if len(alike) == len(others):
+            line += "; the trials tell it from no other"
+        elif alike:
+            line += (
+                f"; not told apart from {' and '.join(f'({cell.identity.words(parts)})' for cell in alike)}"
+            )
+        found.append(line)
+    return found
+
+
+def _with(cell: Group, metric: str) -> list[Member]:
+    return [trial for trial in cell.trials if math.isfinite(trial.values.get(metric, math.nan))]
+
+
+def _in_words(run: RunReport, line: Line) -> str:
+    version = "" if line.version is None else f", version {line.version}"
+    return f"{run.server}{version}, batch {line.batch}, {run.load}"

@@ -1,0 +1,214 @@
+"""Comparisons as a table, as sentences and as JSON."""
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+from bench import escape
+from bench.analysis import formatting
+from bench.analysis.grouping.trials import PARTS
+from bench.analysis.judging.change import CONFIDENCE, Change
+from bench.analysis.judging.compare import Comparison, Comparisons
+from bench.analysis.reading.metric import Metric
+from bench.analysis.showing.table import Column, Table, rows_in_markdown
+from bench.analysis.statistics.needed import Needed
+from bench.wording import counted
+
+FURTHEST: Final = 10.0
+"""Factor beyond which the end of an interval is not told."""
+VERDICTS = {"better": "better", "worse": "WORSE", "same": "same", "unknown": "unknown"}
+
+
+def value_text(metric: Metric, value: float) -> str:
+    """A value of a metric with its unit."""
+    if metric.unit == "s":
+        return formatting.duration(value)
+    if metric.unit == "1/s":
+        return f"{formatting.rate(value)}/s" if math.isfinite(value) else formatting.ABSENT
+    return formatting.accuracy(value) if metric.better == "higher" else formatting.share(value)
+
+
+def size_text(metric: Metric, size: float) -> str:
+    """A change such as `+12.3 %`, or of shares `+0.4 pt` (percentage points)."""
+    if not math.isfinite(size):
+        return formatting.ABSENT
+    percent = 100 * (size - 1) if metric.ratio else 100 * size
+    digits = 2 if abs(percent) < 1 else 1 if abs(percent) < 100 else 0
+    return f"{percent:+,.{digits}f} {'%' if metric.ratio else 'pt'}"
+
+
+def interval_text(each: Change) -> str:
+    """Such as `+1.2 … +3.4 %`."""
+    if not (math.isfinite(each.low) and math.isfinite(each.high)):
+        return formatting.ABSENT
+    low, high = (end_text(each.metric, end) for end in (each.low, each.high))
+    return f"{low.rpartition(' ')[0]} … {high}"
+
+
+def end_text(metric: Metric, end: float) -> str:
+    """An end of an interval of a change; beyond a factor of ten its exact place says nothing."""
+    if metric.ratio and not 1 / FURTHEST <= end <= FURTHEST:
+        return "< -90 %" if end < 1 else "> +900 %"
+    return size_text(metric, end)
+
+
+def remark(each: Change) -> str:
+    """What is to be said of a verdict that is none."""
+    if each.reason:
+        return each.reason
+    if each.verdict != "unknown" or each.estimate is None:
+        return ""
+    if each.needed is None:
+        return "more than 500 trials would be needed: they differ too much, or the change is at the edge of the tolerance"
+    return needed_text(each.needed)
+
+
+def needed_text(needed: Needed) -> str:
+    """Such as `8 to 30 trials in all would decide`."""
+    if needed.about is not None:
+        return f"about {needed.about} trials in all would decide"
+    if needed.most is None:
+        return f"at least {needed.least} trials in all would be needed"
+    return f"{needed.least} to {needed.most} trials in all would decide"
+
+
+def plain_needed(needed: Needed | None) -> dict[str, int | None]:
+    """For JSON: trials in all that would decide, and the range in which nine tenths of the possible truths lie."""
+    if needed is None:
+        return {"needed": None, "needed_low": None, "needed_high": None}
+    return {"needed": needed.about, "needed_low": needed.least, "needed_high": needed.most}
+
+
+def confidence_text(confidences: Iterable[float]) -> str:
+    """The title of a column of intervals: each is the one that decided."""
+    told = sorted({f"{100 * confidence:.3g}" for confidence in confidences}, key=float)
+    return f"{' to '.join(dict.fromkeys((told[0], told[-1])))} % interval" if told else "interval"
+
+
+def remarks(comparison: Comparison) -> list[str]:
+    """Remarks with the metrics that they hold for."""
+    told: dict[str, list[str]] = {}
+    for each in comparison.changes:
+        if text := remark(each):
+            told.setdefault(text, []).append(each.metric.name)
+    return [f"{', '.join(names)}: {text}" for text, names in told.items()]
+
+
+def changes_table(comparison: Comparison) -> Table:
+    """A row for each metric."""
+    rows = comparison.changes
+    calm = [False] * len(rows)
+    columns = [
+        Column("metric", True, [each.metric.name for each in rows], calm),
+        Column("baseline", False, [value_text(each.metric, each.before) for each in rows], calm),
+        Column("candidate", False, [value_text(each.metric, each.after) for each in rows], calm),
+        Column("change", False, [size_text(each.metric, each.size) for each in rows], calm),
+        Column(
+            confidence_text([each.confidence for each in rows]),
+            False,
+            [interval_text(each) for each in rows],
+            calm,
+        ),
+        Column("verdict", False, [VERDICTS[e.verdict] for e in rows], [e.verdict == "worse" for e in rows]),
+    ]
+    return Table(columns, [], [])
+
+
+def how(comparison: Comparison) -> str:
+    """How many trials were compared in which way."""
+    first, second = comparison.trials
+    if comparison.paired:
+        return f"{counted(first, 'pair')} of interleaved trials"
+    return f"{first} and {counted(second, 'trial')}, not interleaved"
+
+
+def summary(found: Comparisons) -> str:
+    """The answer in a sentence."""
+    told: dict[str, list[str]] = {}
+    candidates = [comparison.after for comparison in found.found]
+    differ = [part for part in PARTS if len({getattr(each, part) for each in candidates}) > 1]
+    for comparison in found.found:
+        for each in comparison.changes:
+            text = f"{each.metric.name} {size_text(each.metric, each.size)}"
+            if differ:
+                text += f" ({comparison.after.words(differ)})"
+            told.setdefault(each.verdict, []).append(text)
+    parts = [f"{verdict}: {_few(told[verdict])}" for verdict in ("worse", "better") if verdict in told]
+    parts += [f"{verdict}: {len(told[verdict])}" for verdict in ("same", "unknown") if verdict in told]
+    return "; ".join(parts) or "nothing to compare"
+
+
+def _few(texts: list[str], most: int = 6) -> str:
+    return ", ".join(texts[:most]) + (f" and {len(texts) - most} more" if len(texts) > most else "")
+
+
+def plain(found: Comparisons, missing: Sequence[tuple[str, str]] = ()) -> dict[str, Any]:
+    """Every number for programs: durations in seconds, unknown ones as None; missing: what gave no trial."""
+    return {
+        "schema": 1,
+        "confidence": CONFIDENCE,
+        "comparisons": [
+            {
+                "baseline": comparison.before._asdict(),
+                "candidate": comparison.after._asdict(),
+                "varied": list(comparison.varied),
+                "trials": list(comparison.trials),
+                "paired": comparison.paired,
+                "doubts": [doubt._asdict() for doubt in comparison.doubts],
+                "changes": [plain_change(each) for each in comparison.changes],
+            }
+            for comparison in found.found
+        ],
+        "unmatched": [{"side": side, **identity._asdict()} for side, identity in found.unmatched],
+        "missing": [{"what": word, "reason": text} for word, text in missing],
+    }
+
+
+def plain_change(each: Change) -> dict[str, Any]:
+    """One change for programs."""
+    ends = each.bootstrap or (math.nan, math.nan)
+    numbers = {
+        "before": each.before,
+        "after": each.after,
+        "size": each.size,
+        "low": each.low,
+        "high": each.high,
+        "bootstrap_low": ends[0],
+        "bootstrap_high": ends[1],
+    }
+    return {
+        "metric": each.metric.name,
+        "told_as": "ratio" if each.metric.ratio else "difference",
+        **{name: value if math.isfinite(value) else None for name, value in numbers.items()},
+        "tolerance": each.tolerance,
+        "verdict": each.verdict,
+        "p": each.p,
+        "method": each.estimate.method if each.estimate else None,
+        "confidence": each.confidence,
+        **plain_needed(each.needed),
+        "reason": each.reason,
+    }
+
+
+def markdown(found: Comparisons, missing: Sequence[tuple[str, str]] = ()) -> str:
+    """Tables in GitHub's Markdown; missing: what gave no trial."""
+    parts = [f"**{escape.markdown(summary(found))}**"]
+    for comparison in found.found:
+        table = rows_in_markdown(changes_table(comparison).columns)
+        parts += [f"{escape.markdown(comparison.title)}: {escape.markdown(how(comparison))}", table]
+        if told := remarks(comparison):
+            parts.append("\n".join(f"- {escape.markdown(text)}" for text in told))
+        if comparison.doubts:
+            parts.append(
+                "\n".join(f"- warning: {escape.markdown(str(doubt))}" for doubt in comparison.doubts)
+            )
+    if found.unmatched:
+        parts.append(
+            "\n".join(
+                f"- only the {side} measured {escape.markdown(i.words(i._fields))}"
+                for side, i in found.unmatched
+            )
+        )
+    if missing:
+        parts.append("\n".join(f"- {word}: {escape.markdown(text)}" for word, text in missing))
+    return "\n\n".join(parts) + "\n"

@@ -1,0 +1,202 @@
+"""The report as one self-contained HTML page.
+
+One file without anything from the network: styles and pictures are in it. Colours follow the reader's light or dark
+setting, also inside the pictures.
+"""
+
+import math
+import shlex
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Final
+
+import jinja2
+from markupsafe import Markup
+
+from bench import BenchError, __version__, escape
+from bench.analysis import formatting
+from bench.analysis.reading import environment
+from bench.analysis.showing.best import best_answers
+from bench.analysis.showing.pictures import pictures
+from bench.analysis.showing.plot import BAD, INK, SERIES, SHADE, svg
+from bench.analysis.showing.report import Report, doubts_told, labels
+from bench.analysis.showing.split_table import TITLE, split_table
+from bench.analysis.showing.summary import summary
+from bench.analysis.showing.table import Table, parts_table, table, warm_ups
+from bench.analysis.statistics.sample_size import CONFIDENCE
+from bench.wording import counted
+
+MOST_DOUBTS: Final = 40
+Rows = list[list[dict[str, Any]]]
+"""What stands in each cell of each row of a table."""
+
+
+def write_page(path: Path, report: Report) -> None:
+    """Write the page of a report. Raises BenchError where the file cannot be written."""
+    page = render_page(report)
+    try:
+        path.write_text(escape.lines(page), encoding="utf-8")
+    except OSError as error:
+        raise BenchError(f"--html {path}: {error.strerror}; name a file in a folder that exists") from error
+
+
+def render_page(report: Report) -> str:
+    """The page as text."""
+    drawn, parts = table(report), parts_table(report)
+    doubtful = doubts_told(report)
+    tiles = _tiles(report)
+    single = [] if tiles else [("Measured", drawn, _rows(drawn))]
+    single += [("Parts of latency", parts, _rows(parts)), *_split(report)]
+    together = summary(report.groups) if report.groups else None
+    template = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    ).get_template("page.html")
+    return template.render(
+        title=f"{_heading(report)} · serving-bench",
+        heading=_heading(report),
+        subtitle=_subtitle(report),
+        table=drawn,
+        # of an experiment the cells are the result, and its single runs the details
+        tables=single if together is None else [("Trials taken together", together, _rows(together))],
+        details=[] if together is None else single,
+        tiles=tiles,
+        answers=best_answers(report),
+        several=len(report.runs) > 1,
+        doubtful=doubtful[:MOST_DOUBTS],
+        more_doubts=max(0, len(doubtful) - MOST_DOUBTS),
+        missing=report.missing,
+        galleries=_galleries(report),
+        methods=_methods(report),
+        environment=_environment(report),
+    )
+
+
+def _split(report: Report) -> list[tuple[str, Table, Rows]]:
+    drawn = split_table(report)
+    return [] if drawn is None else [(TITLE, drawn, _rows(drawn))]
+
+
+def _galleries(report: Report) -> list[tuple[str, list[dict[str, str]]]]:
+    """Comparisons, then the courses of single runs; without those that are empty."""
+    drawn: dict[bool, list[dict[str, str]]] = {False: [], True: []}
+    for picture in pictures(report):
+        markup = Markup(_themed(svg(picture)))  # noqa: S704  # made by plot.py, which escapes every text in it
+        drawn[picture.course].append({"svg": markup, "caption": picture.caption})
+    return [
+        (title, shown) for title, shown in (("Pictures", drawn[False]), ("Over time", drawn[True])) if shown
+    ]
+
+
+def _themed(picture: str) -> str:
+    """Colours by role, so that the page's light and dark styles apply inside the picture."""
+    picture = picture.replace(INK, "currentColor").replace(SHADE, "var(--shade)").replace(BAD, "var(--bad)")
+    for number, colour in enumerate(SERIES, 1):
+        picture = picture.replace(colour, f"var(--s{number})")
+    return picture
+
+
+def _heading(report: Report) -> str:
+    scenarios = sorted({run.scenario for run in report.runs})
+    lines = [line for run in report.runs for line in run.lines]
+    what = ", ".join(scenarios[:3]) + (" and others" if len(scenarios) > 3 else "")
+    if len(lines) == 1:
+        values = lines[0].values
+        rate, p99 = formatting.rate(values["requests_per_second"]), formatting.duration(values["p99"])
+        return f"{what}: {rate} requests/s" + ("" if math.isnan(values["p99"]) else f", p99 {p99}")
+    runs = counted(len(report.runs), "run")
+    return f"{what}: {counted(len(report.groups), 'cell')}, {runs}" if report.groups else f"{what}: {runs}"
+
+
+def _subtitle(report: Report) -> str:
+    days = sorted({run.started[:10] for run in report.runs if run.started})
+    when = days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}" if days else ""
+    seconds = sum(run.seconds for run in report.runs)
+    requests = sum(line.requests for run in report.runs for line in run.lines)
+    parts = [
+        when,
+        f"{counted(requests, 'request')} in {formatting.significant(seconds)} s of steady load",
+        f"serving-bench {__version__}",
+    ]
+    return " · ".join(part for part in parts if part)
+
+
+def _rows(drawn: Table) -> Rows:
+    if not drawn.columns:
+        return []
+    return [
+        [
+            {"title": c.title, "text": c.texts[at], "alarm": c.alarms[at], "identity": c.identity}
+            for c in drawn.columns
+        ]
+        for at in range(len(drawn.columns[0].texts))
+    ]
+
+
+def _tiles(report: Report) -> list[dict[str, Any]]:
+    """The numbers of a single line, large."""
+    lines = [line for run in report.runs for line in run.lines]
+    if len(lines) != 1 or len(report.runs) != 1:
+        return []
+    values = lines[0].values
+    tiles: list[tuple[str, str, bool]] = [
+        ("requests/s", formatting.rate(values["requests_per_second"]), False)
+    ]
+    if lines[0].batch > 1:
+        tiles.append(("inferences/s", formatting.rate(values["inferences_per_second"]), False))
+    tiles += [
+        (f"{title} latency", formatting.duration(values[name]), False)
+        for name, title in (
+            ("p50", "p50"),
+            ("p90", "p90"),
+            ("p95", "p95"),
+            ("p99", "p99"),
+            ("p999", "p99.9"),
+        )
+    ]
+    tiles.append(("errors", formatting.share(values["error_share"]), values["error_share"] > 0))
+    if math.isfinite(values["accuracy"]):
+        tiles.append(("accuracy", formatting.accuracy(values["accuracy"]), False))
+    doubts = len(report.runs[0].doubts)
+    tiles.append(("warnings", str(doubts) if doubts else "none", doubts > 0))
+    return [{"title": title, "text": text, "alarm": alarm} for title, text, alarm in tiles]
+
+
+def _methods(report: Report) -> list[tuple[str, str]]:
+    rules = sorted({run.warm_up.rule for run in report.runs})
+    commands = {shlex.join(map(str, run.manifest.command or [])) for run in report.runs} - {""}
+    facts = [
+        ("latency", "from the instant at which a request was due to the last byte of its answer; of all requests due: one without an "
+                    "answer counts as slower than any"),
+        ("service time", "from the instant at which a request was handed to the kernel to the last byte of its answer"),
+        ("percentiles", "nearest rank, of histograms with at most 0.1 % error; shown only where the number of requests "
+                        f"supports a claim with {CONFIDENCE:.0%} confidence"),
+        ("rates", "requests answered OK, and the examples in them, per second of steady load"),
+        ("warm-up", f"{'; '.join(warm_ups(report)) or 'nothing left out'} (rule: {', '.join(rules) or '–'})"),
+    ]  # fmt: skip
+    if len(commands) == 1:
+        facts.append(("command", commands.pop()))
+    return facts
+
+
+def _environment(report: Report) -> dict[str, Any] | None:
+    """One column where all runs agree; else a column for each set of runs that do, and the facts that differ first."""
+    groups: dict[tuple[tuple[str, str], ...], list[str]] = {}
+    for name, run in zip(labels(report.runs), report.runs, strict=True):
+        groups.setdefault(tuple(environment.facts(run.manifest).items()), []).append(name)
+    if not groups:
+        return None
+    columns = [dict(facts) for facts in groups]
+    titles = list(dict.fromkeys(title for column in columns for title in column))
+    rows = [(title, [column.get(title, formatting.ABSENT) for column in columns]) for title in titles]
+    rows.sort(key=lambda row: len(set(row[1])) == 1)
+    names = ["all runs" if len(groups) == 1 else _few(names) for names in groups.values()]
+    return {"names": names if len(report.runs) > 1 else ["this run"], "rows": rows}
+
+
+def _few(names: Iterable[str]) -> str:
+    first, *others = names
+    return f"{first} and {len(others)} more" if others else first

@@ -1,0 +1,383 @@
+"""Drawing of results with matplotlib.
+
+The only module that imports matplotlib. Figures are made without its global state, and small: a page enlarges them,
+and on a phone they are shown as they are. Colours stand for roles, so that a page may replace them by its own.
+"""
+
+import html
+import io
+import math
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import Colormap, ListedColormap
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+
+from bench import escape
+from bench.analysis.formatting import duration, rate
+from bench.analysis.reading.population import Population
+from bench.analysis.reading.timeline import Timeline
+from bench.analysis.statistics.sample_size import samples_needed
+from bench.runs.histogram import highest_ns
+
+SERIES: Final = ("#0b6fb8", "#c2570c", "#0a8f68", "#a8458f", "#8a7300", "#3b8fc2", "#7a5bd0", "#6b6f76")
+"""Distinguishable for the colour-blind (after Okabe and Ito), with contrast on white and on near-black."""
+INK, BAD, SHADE = "#010203", "#c4314b", "#808790"
+MOST_CURVES: Final = len(SERIES)
+FEW_LINES, LONG_LABEL = 3, 20
+"""Above so many lines the legend stands below the picture; above so many characters in one column."""
+WIDTH, HEIGHT = 5.2, 3.3
+"""Inches at 72 points."""
+
+# the stubs list all keys as literals: a plain dict of them is Any
+_STYLE: Final[Any] = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "serving-bench",
+    "font.size": 11.5,
+    "font.family": "sans-serif",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": SHADE,
+    "axes.labelcolor": INK,
+    "axes.titlesize": 11.5,
+    "axes.titlelocation": "left",
+    "axes.titlecolor": INK,
+    "axes.grid": True,
+    "grid.color": SHADE,
+    "grid.alpha": 0.25,
+    "grid.linewidth": 0.6,
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "legend.frameon": False,
+    "legend.fontsize": 10.5,
+    "lines.linewidth": 1.6,
+    "figure.constrained_layout.use": True,
+}
+
+
+@dataclass(frozen=True)
+class Points:
+    """A line through measured points, over numbers or over words."""
+
+    label: str
+    x: Sequence[float] | Sequence[str]
+    y: Sequence[float]
+    low: Sequence[float] | None = None
+    """Ends of the intervals around y."""
+    high: Sequence[float] | None = None
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture that can be drawn: its file name's stem, what it shows in a sentence, and how."""
+
+    name: str
+    caption: str
+    draw: Callable[[Figure], None]
+    height: float = HEIGHT
+    course: bool = False
+    """Whether it shows one run over time."""
+
+
+def svg(picture: Picture) -> str:
+    """An `<svg>` element with text as text and without a size: it fills the width that it is given."""
+    raw = render(picture, "svg").decode()
+    head, body = raw[raw.index("<svg") :].split(">", 1)
+    kept = re.sub(r' (?:width|height)="[^"]*"', "", head)
+    body = re.sub(r'<g id="[^"]*"', "<g", body)  # names of groups are the same in every picture of a page
+    return f'{kept} role="img" aria-label="{html.escape(picture.caption)}">{body}'
+
+
+LONGEST: Final = 90
+"""Characters of a text in a picture: names may be anybody's, and longer ones leave no room to draw in."""
+
+
+def render(picture: Picture, kind: str, *, dpi: int = 200) -> bytes:
+    """The picture as the bytes of an SVG, PNG or PDF file."""
+    # the salt makes names inside an SVG differ between the pictures of one page, and equal whenever it is made
+    with mpl.rc_context(_STYLE | {"svg.hashsalt": picture.name, "text.parse_math": False}):
+        figure = Figure(figsize=(WIDTH, picture.height))
+        picture.draw(figure)
+        for text in figure.findobj(Text):
+            shown = escape.lines(text.get_text())
+            text.set_text(shown if len(shown) <= LONGEST else shown[:LONGEST] + "...")
+        file = io.BytesIO()
+        figure.savefig(
+            file,
+            format=kind,
+            dpi=dpi,
+            metadata={"Date": None} if kind == "svg" else None,
+            transparent=kind == "svg",
+        )
+    return file.getvalue()
+
+
+def percentile_curves(curves: Sequence[tuple[str, Population]]) -> Callable[[Figure], None]:
+    """Latency over percentile of all requests due, as 1 / (1 - q) on a logarithmic axis, as far as samples support it."""
+
+    def draw(figure: Figure) -> None:
+        axes = figure.subplots()
+        furthest = 10.0
+        for (label, requests), colour in zip(curves, SERIES, strict=False):
+            rank, latency = _curve(requests)
+            if len(rank):
+                axes.step(rank, latency, where="post", label=label, color=colour)
+                furthest = max(furthest, float(rank[-1]))
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+        axes.set_xlim(1, furthest * 1.05)
+        shown = [q for q in (0, 50, 90, 99, 99.9, 99.99, 99.999) if 100 / (100 - q) <= furthest * 1.05]
+        axes.set_xticks([100 / (100 - q) for q in shown], [f"{q:g}" for q in shown])
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.minorticks_off()
+        _time_axis(axes)
+        axes.set_xlabel("percentile of requests")
+        axes.set_title("latency by percentile")
+        _legend(figure, axes, [label for label, _ in curves][:MOST_CURVES])
+
+    return draw
+
+
+def over_time(seen: Timeline) -> Callable[[Figure], None]:
+    """Rate, p50 and p99 of latency, and where it was observed the use of cores; warm-up and events are marked."""
+
+    def draw(figure: Figure) -> None:
+        heights = (2, 3, 2) if seen.cores else (2, 3)
+        above, below, *rest = figure.subplots(len(heights), 1, sharex=True, height_ratios=heights)
+        middle = seen.starts + seen.width / 2
+        above.plot(middle, seen.answered, color=SERIES[0], label="answered")
+        if np.nansum(seen.failed):
+            above.plot(middle, seen.failed, color=BAD, label="failed")
+            _legend_above(above)
+        # with room for the names of what is marked
+        above.set_ylim(0, 1.3 * float(np.nanmax(seen.answered, initial=1.0)))
+        above.yaxis.set_major_locator(MaxNLocator(4))
+        above.yaxis.set_major_formatter(FuncFormatter(lambda value, _: rate(value)))
+        above.set_title("requests per second")
+        below.plot(middle, seen.p50, color=SERIES[0], label="p50")
+        if np.isfinite(seen.p99).any():
+            below.plot(middle, seen.p99, color=SERIES[1], label="p99")
+        below.set_yscale("log")
+        _time_axis(below)
+        _legend_above(below)
+        below.set_title("latency of answered requests")
+        for axes in rest:
+            _draw_cores(axes, seen)
+        (rest or [below])[-1].set_xlabel("seconds since the start of the run")
+        for axes in (above, below, *rest):
+            _mark(axes, seen, named=axes is above)
+
+    return draw
+
+
+def by_version(rates: Sequence[tuple[str, Sequence[float]]], seen: Timeline) -> Callable[[Figure], None]:
+    """Answers per second of each model version, one upon the other, with events marked.
+
+    rates: label and requests answered in each interval of the timeline, per second.
+    """
+
+    def draw(figure: Figure) -> None:
+        axes = figure.subplots()
+        edges = np.append(seen.starts, seen.starts[-1] + seen.width)
+        below = np.zeros(len(seen.starts))
+        for at, (label, values) in enumerate(rates):
+            top = below + np.asarray(values)
+            colour = SERIES[at % len(SERIES)]
+            axes.stairs(top, edges, baseline=below, fill=True, color=colour, alpha=0.85, label=label)
+            below = top
+        axes.set_ylim(0, None)
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: rate(value)))
+        axes.set_title("requests answered per second, by model version")
+        axes.set_xlabel("seconds since the start of the run")
+        _mark(axes, seen, named=False)
+        if len(rates) <= MOST_CURVES:
+            labels = [label for label, _ in rates]
+            figure.legend(loc="outside lower center", ncols=_legend_columns(labels), fontsize=10)
+
+    return draw
+
+
+def _draw_cores(axes: Axes, seen: Timeline) -> None:
+    for (name, (instants, cores)), colour in zip(seen.cores.items(), SERIES[2:], strict=False):
+        axes.plot(instants, cores, color=colour, label=name)
+    axes.set_ylim(0, None)
+    axes.yaxis.set_major_locator(MaxNLocator(3))
+    _legend_above(axes)
+    axes.set_title("cores busy")
+
+
+def heatmap(seen: Timeline) -> Callable[[Figure], None]:
+    """How many answers had which latency when: several modes, stalls and their ends show here."""
+
+    def draw(figure: Figure) -> None:
+        axes = figure.subplots()
+        ends = np.append(seen.starts, seen.starts[-1] + seen.width)
+        if not seen.heat.any():
+            axes.set_title("latency over time: no answers in the histograms")
+            return
+        counts = np.ma.masked_equal(seen.heat, 0)
+        mesh = axes.pcolormesh(
+            ends, seen.heat_edges, counts, norm="log", cmap=_heat_colours(), rasterized=True
+        )
+        axes.set_yscale("log")
+        _time_axis(axes)
+        axes.grid(False)
+        axes.set_xlabel("seconds since the start of the run")
+        axes.set_title("latency over time; colour: answers")
+        bar = figure.colorbar(mesh, ax=axes, pad=0.01)
+        bar.outline.set_visible(False)
+        bar.ax.minorticks_off()
+        _mark(axes, seen, named=False)
+
+    return draw
+
+
+BEYOND: Final = 1.5
+"""Factor by which a logarithmic axis reaches beyond its points."""
+
+
+def against(
+    lines: Sequence[Points],
+    *,
+    title: str,
+    over: str,
+    seconds: bool,
+    logarithmic: bool = False,
+    ordered: bool = True,
+) -> Callable[[Figure], None]:
+    """A metric over batch size, version, server or rate: one line for each of what else differs.
+
+    seconds: y is a duration. ordered: what lies between two x has a meaning.
+    """
+
+    def draw(figure: Figure) -> None:
+        axes = figure.subplots()
+        words = list(dict.fromkeys(str(x) for line in lines for x in line.x if isinstance(x, str)))
+        shown = lines[:MOST_CURVES]
+        for at, (line, colour, marker) in enumerate(zip(shown, SERIES, "osD^vPX*", strict=False)):
+            x = _places(line.x, words, at, len(shown))
+            # between servers there is nothing: a thin line only leads the eye
+            width = 0.6 if words and not ordered else 1.6
+            axes.plot(x, line.y, marker=marker, markersize=5, linewidth=width, color=colour, label=line.label)
+            if line.low is not None and line.high is not None:
+                axes.vlines(x, line.low, line.high, color=colour, linewidth=1.4, alpha=0.7)
+        axes.set_title(title)
+        axes.set_xlabel(over)
+        if words:
+            axes.set_xticks(range(len(words)), words)
+            axes.set_xlim(-0.5, len(words) - 0.5)
+        if logarithmic:
+            axes.set_xscale("log", base=2)
+            ticks = sorted({float(x) for line in lines for x in line.x})
+            axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+            axes.minorticks_off()
+        # the axis follows the points: the interval of few trials may reach over many powers of ten
+        least, most = (end((y for line in shown for y in line.y), default=1.0) for end in (min, max))
+        if seconds:
+            axes.set_yscale("log")
+            axes.set_ylim(least / BEYOND, most * BEYOND)
+            _time_axis(axes)
+        else:
+            axes.set_ylim(0, 1.15 * most)
+            axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: rate(value)))
+        _legend(figure, axes, [line.label for line in shown])
+
+    return draw
+
+
+def _places(
+    values: Sequence[float] | Sequence[str], words: Sequence[str], line: int, lines: int
+) -> list[float]:
+    """Where points stand: words beside each other, the lines of one word a little apart, so that intervals show."""
+    apart = (line - (lines - 1) / 2) * min(0.08, 0.6 / lines)
+    return [words.index(x) + apart if isinstance(x, str) else float(x) for x in values]
+
+
+def _curve(requests: Population) -> tuple[Any, Any]:
+    """1 / (1 - q) and latency in seconds of each step of the distribution that the samples support.
+
+    Requests without an answer are slower than any: the curve ends before them.
+    """
+    answered = requests.answered
+    cumulative = np.cumsum(answered.counts)
+    if not len(cumulative):
+        return np.empty(0), np.empty(0)
+    count = requests.count
+    before = np.concatenate(([0], cumulative[:-1]))
+    rank = count / (count - before)
+    # beyond 1 - q = 4.6 / n not even the slowest answer is a bound (see sample_size)
+    furthest = count / samples_needed(99) * 100
+    # points closer than an eightieth of a decade are one on paper
+    apart = np.diff(np.floor(np.log10(rank) * 80), prepend=-1) > 0
+    shown = (rank <= max(furthest, 1.0)) & apart
+    return rank[shown], highest_ns(answered.indices[shown]) / 1e9
+
+
+def _heat_colours() -> Colormap:
+    """Viridis without its darkest part, which would vanish on a dark page."""
+    return ListedColormap(mpl.colormaps["viridis"](np.linspace(0.18, 1.0, 256)))
+
+
+def _time_axis(axes: Axes) -> None:
+    """Durations with their units on a logarithmic axis, some ticks even where it spans less than a power of ten."""
+    low, high = axes.get_ylim()
+    ratio = high / low if low > 0 else math.inf
+    subs = range(1, 10) if ratio < 4 else (1, 2, 5) if ratio < 150 else (1,)
+    axes.yaxis.set_major_locator(LogLocator(10, subs=tuple(subs)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _round_duration(value)))
+    axes.yaxis.set_minor_formatter(NullFormatter())
+
+
+def _round_duration(seconds: float) -> str:
+    return re.sub(r"\.0+(?= )|(?<=\.\d)0+(?= )", "", duration(seconds))
+
+
+def _mark(axes: Axes, seen: Timeline, *, named: bool) -> None:
+    axes.set_xlim(seen.starts[0], seen.starts[-1] + seen.width)
+    if seen.warm_up > seen.starts[0]:
+        axes.axvspan(seen.starts[0], seen.warm_up, color=SHADE, alpha=0.2, linewidth=0)
+        if named:
+            _annotate(axes, "warm-up", seen.starts[0], 0.98, SHADE)
+    for event in seen.events:
+        time = float(event.get("time", 0.0))
+        axes.axvline(time, color=BAD, linewidth=1, linestyle=":")
+        if named:
+            _annotate(axes, str(event.get("kind", "")), time, 0.16, BAD)
+
+
+def _annotate(axes: Axes, text: str, x: float, y: float, colour: str) -> None:
+    """Words right of an instant, at a share of the axes' height."""
+    place = axes.get_xaxis_transform()
+    axes.annotate(text, (x, y), (3, 0), place, "offset points", va="top", fontsize=10, color=colour)
+
+
+def _legend(figure: Figure, axes: Axes, labels: Sequence[str]) -> None:
+    """Inside for few lines, else below: a legend over the lines hides what it explains."""
+    if 1 < len(labels) <= FEW_LINES:
+        axes.legend(loc="best")
+    elif len(labels) > FEW_LINES:
+        figure.legend(loc="outside lower center", ncols=_legend_columns(labels), fontsize=10)
+
+
+def _legend_above(axes: Axes) -> None:
+    """Right of the title: in the picture it would hide lines or the names of events."""
+    axes.legend(loc="lower right", bbox_to_anchor=(1.0, 0.97), ncols=2, borderaxespad=0.0)
+
+
+def _legend_columns(labels: Sequence[str]) -> int:
+    return 2 if max(map(len, labels)) <= LONG_LABEL else 1
+
+
+def height_for(labels: Sequence[str]) -> float:
+    """Inches of a picture with a legend of these lines."""
+    shown = labels[:MOST_CURVES]
+    rows = math.ceil(len(shown) / _legend_columns(shown)) if len(shown) > FEW_LINES else 0
+    return HEIGHT + 0.24 * rows

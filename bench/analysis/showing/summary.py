@@ -1,0 +1,62 @@
+"""Averages over the trials of each cell of an experiment, as a table."""
+
+import math
+from collections.abc import Sequence
+from typing import Final
+
+from bench.analysis import formatting
+from bench.analysis.formatting import ABSENT, Unit
+from bench.analysis.grouping.groups import CONFIDENCE, FEWEST, Group
+from bench.analysis.grouping.metrics import METRICS
+from bench.analysis.grouping.trials import PARTS
+from bench.analysis.showing.table import Column, Table
+
+SHOWN: Final = ("requests_per_second", "inferences_per_second", "p50", "p99")
+_TITLES: Final = {"requests_per_second": "requests/s", "inferences_per_second": "inferences/s"}
+
+
+def summary(rows: Sequence[Group]) -> Table:
+    """A row for each group."""
+    columns = [
+        Column(part, True, [_text(getattr(row.identity, part)) for row in rows], [False] * len(rows))
+        for part in PARTS
+        if any(part in row.identity.telling for row in rows)
+    ]
+    experiments = [row.experiment for row in rows]
+    if len(set(experiments)) > 1:
+        columns.insert(0, Column("experiment", True, experiments, [False] * len(rows)))
+    shared = [(c.title, c.same) for c in columns if c.same not in (None, ABSENT) and len(rows) > 1]
+    kept = [column for column in columns if column.same is None or len(rows) == 1]
+    trials = [str(len(row.trials)) for row in rows]
+    kept.append(Column("trials", False, trials, [row.doubted for row in rows]))
+    kept += [_measured(name, rows) for name in SHOWN]
+    note = (
+        f"geometric mean over the trials, ± half the {CONFIDENCE:.0%} interval (Student's t on logarithms); "
+        f"of fewer than {FEWEST} trials (least … greatest)"
+    )
+    return Table(kept, [(title, text or "") for title, text in shared], [note])
+
+
+def _measured(name: str, rows: Sequence[Group]) -> Column:
+    found = [row.estimate(name) for row in rows]
+    counts = [len(row.known(name)) for row in rows]
+    durations = METRICS[name].unit == "s"
+    unit = formatting.fitting_unit([mean for mean, _, _ in found]) if durations else None
+    texts = [_shown(*each, unit, count) for each, count in zip(found, counts, strict=True)]
+    title = _TITLES.get(name, name) + (f" [{unit.name}]" if unit else "")
+    return Column(title, False, texts, [False] * len(texts))
+
+
+def _shown(mean: float, low: float, high: float, unit: Unit | None, trials: int) -> str:
+    def text(value: float) -> str:
+        return formatting.duration(value, unit) if unit else formatting.rate(value)
+
+    if not math.isfinite(high) or not math.isfinite(mean) or low <= 0:
+        return text(mean)
+    if trials < FEWEST:
+        return f"{text(mean)} ({text(low)} … {text(high)})"
+    return f"{text(mean)} ±{math.sqrt(high / low) - 1:.1%}"
+
+
+def _text(value: object) -> str:
+    return ABSENT if value in (None, "") else str(value)

@@ -1,0 +1,1 @@
+"""Statistics without project types: intervals, sample size, sequential tests, steps."""
