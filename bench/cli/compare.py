@@ -10,11 +10,10 @@ from rich.text import Text
 from bench import BenchError
 from bench.analysis.grouping import conditions
 from bench.analysis.grouping.conditions import DECLARABLE
-from bench.analysis.grouping.metrics import METRICS
+from bench.analysis.grouping.metrics import JUDGED, METRICS
 from bench.analysis.grouping.trials import Identity, Trial, Trials, read_trials
 from bench.analysis.judging.compare import (
     COMPARABLE,
-    JUDGED,
     Comparison,
     Comparisons,
     compare_by,

@@ -14,6 +14,22 @@ METRICS: Final[dict[str, Metric]] = CELL_METRICS | {
     for each in numbers.NUMBERS
 }
 """All metrics by name: the only place that knows which way is better."""
+JUDGED: Final = (
+    "p50",
+    "p90",
+    "p99",
+    "p999",
+    "service_p50",
+    "service_p90",
+    "service_p99",
+    "service_p999",
+    "requests_per_second",
+    "inferences_per_second",
+    "error_share",
+    "accuracy",
+    "cpu_per_request",
+)
+"""What a comparison looks at, unless told otherwise."""
 
 
 def values_of(cell: Cell, within: float | None = None) -> dict[str, float]:

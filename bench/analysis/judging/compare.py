@@ -8,29 +8,13 @@ from typing import Any, Final
 from bench import BenchError
 from bench.analysis.grouping import conditions
 from bench.analysis.grouping.in_time import Values, equal_by_design, of_only_pair, together
-from bench.analysis.grouping.metrics import METRICS
+from bench.analysis.grouping.metrics import JUDGED, METRICS
 from bench.analysis.grouping.trials import PARTS, Identity, Trial
 from bench.analysis.judging.change import Change, change, judged_together
 from bench.analysis.reading import environment
 from bench.analysis.reading.doubt import Doubt
 from bench.analysis.statistics.intervals import ERROR_RATE, LENDERS
 
-JUDGED: Final = (
-    "p50",
-    "p90",
-    "p99",
-    "p999",
-    "service_p50",
-    "service_p90",
-    "service_p99",
-    "service_p999",
-    "requests_per_second",
-    "inferences_per_second",
-    "error_share",
-    "accuracy",
-    "cpu_per_request",
-)
-"""What a comparison looks at, unless told otherwise."""
 COMPARABLE: Final = ("version", "batch", "build", "server", "model", "load", "commit")
 """What one set of trials can be compared by."""
 
