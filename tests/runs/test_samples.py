@@ -57,7 +57,7 @@ def test_windows_cover_every_request_once_and_in_order(
 def test_the_process_that_packs_does_without_pandas(tmp_path: Path) -> None:
     write_shards(tmp_path / "samples", [(0, Chunk.of(**requests(1, count=10)))])
     program = (
-        "import sys; from pathlib import Path; from bench import samples\n"
+        "import sys; from pathlib import Path; from bench.runs import samples\n"
         "print(samples.pack(*map(Path, sys.argv[1:])), 'pandas' in sys.modules)"
     )
     command = [sys.executable, "-c", program, str(tmp_path / "samples"), str(tmp_path / "x.parquet")]
