@@ -2,13 +2,16 @@
 
 import contextlib
 from collections.abc import Callable, Iterator
+from functools import partial
 from types import SimpleNamespace
 from typing import Any, Final
 
 import click
 
 from bench import BenchError
+from bench.escape import one_line
 from bench.load.option_values import LARGEST_ANSWER, answer_bytes, metadata_of, tls_of
+from bench.load.patience import awaited
 from bench.load.target import address_of
 from bench.target.inquiry import Inquiry
 from bench.wire.transports import open_channel
@@ -81,6 +84,7 @@ def inquiry(
     if version is not None and label is not None:
         raise BenchError(f"--version {version} --label {label}: give one of the two")
     address = address_of(host)
+    waiting = partial(awaited, say=lambda text: click.echo(one_line(text), err=True))
     channel = open_channel(
         transport,
         address,
@@ -90,7 +94,8 @@ def inquiry(
         largest_message=answer_bytes(max_answer_bytes),
     )
     try:
-        channel.connect(timeout)
-        yield Inquiry(channel, address, model, version, label, timeout)
+        with waiting(f"a connection to {address}", timeout):
+            channel.connect(timeout)
+        yield Inquiry(channel, address, model, version, label, timeout, waiting)
     finally:
         channel.close()

@@ -13,7 +13,7 @@ from bench.load import ceiling, machine
 from bench.load.options import Options
 from bench.load.server_side import started_at
 from bench.load.site import tree_hash
-from bench.load.sources import Source, open_schedules
+from bench.load.sources import Source, open_schedules, task_sets_that_wait
 from bench.load.target import Target
 from bench.payload import Pool
 from bench.schedule import Closed
@@ -137,7 +137,9 @@ def _when(environment: Any, options: Options) -> dict[str, Any]:
 
 def _waits(user: Any) -> bool:
     """Whether users of a class think for as long as their class says."""
-    return hasattr(user, "payload") and user.wait_time is not User.wait_time
+    if not hasattr(user, "payload"):
+        return False
+    return user.wait_time is not User.wait_time or any(task_sets_that_wait(user.tasks))
 
 
 def _name(source: Source) -> str:

@@ -1,9 +1,9 @@
-"""A line about what lets the start of a load wait."""
+"""Lines about what a program waits for."""
 
 import contextlib
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 import gevent
@@ -14,15 +14,22 @@ PATIENCE: Final = 2.0
 """Seconds in silence."""
 
 
+def _log(text: str) -> None:
+    log.info("%s", text)
+
+
 @contextlib.contextmanager
-def awaited(what: str, seconds: float) -> Iterator[None]:
-    """Log what is waited for, up to how many seconds, once it takes more than a moment; and then how long it took."""
+def awaited(what: str, seconds: float, say: Callable[[str], object] = _log) -> Iterator[None]:
+    """Say what is waited for, up to how many seconds, once it takes more than a moment; and then how long it took.
+
+    say: takes a line; the log by default.
+    """
     begun = time.perf_counter()
-    line = gevent.spawn_later(PATIENCE, log.info, "waiting for %s, up to %g s", what, seconds)
+    line = gevent.spawn_later(PATIENCE, say, f"waiting for {what}, up to {seconds:g} s")
     try:
         yield
     finally:
         late = line.ready()
         line.kill(block=False)
         if late:
-            log.info("waited %.1f s for %s", time.perf_counter() - begun, what)
+            say(f"waited {time.perf_counter() - begun:.1f} s for {what}")

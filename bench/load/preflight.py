@@ -19,13 +19,11 @@ from bench.payload import Pool
 from bench.protocol.hints import explained, hint
 from bench.runs.sample import outcome
 from bench.target.inquiry import Inquiry
-from bench.target.preflight import Found, Preflight
+from bench.target.preflight import MENDABLE, Found, Preflight
 from bench.wire.dial import NoServer
 from bench.wire.dtypes import dtype_number
 
 log = logging.getLogger("bench")
-
-_NEVER_RIGHT = ("INVALID_ARGUMENT", "NOT_FOUND", "FAILED_PRECONDITION", "UNIMPLEMENTED", "UNAVAILABLE")
 
 
 def look(
@@ -40,14 +38,16 @@ def look(
     """
     with awaited(f"a connection to {address}", CONNECT_SECONDS):
         channel = connect(address, options, connections=1)
-    preflight = Preflight(awaited)
+    preflight = Preflight()
     found: dict[Source, Found] = {}
     try:
         for source, pool in pools.items():
             if not getattr(source.user, "preflight", True):
                 found[source] = Found(None, None, None, (), ())
                 continue
-            inquiry = Inquiry(channel, address, pool.model, pool.version, pool.label, CONNECT_SECONDS)
+            inquiry = Inquiry(
+                channel, address, pool.model, pool.version, pool.label, CONNECT_SECONDS, awaited
+            )
             found[source] = preflight.check(inquiry, pool.messages[0], pool.output, options.asked.deadline)
     finally:
         channel.close()
@@ -96,7 +96,7 @@ def look_over_rest(rest: str | None, options: Options, pools: Mapping[Source, Po
             connection.close()
         where = f"--rest {rest}, requests {source.name}"
         code = outcome(reply.status)
-        if code in _NEVER_RIGHT:
+        if code in MENDABLE or code == "UNAVAILABLE":
             known = hint(code, reply.details)
             remedy = f"; {known.remedy}" if known else ""
             raise BenchError(

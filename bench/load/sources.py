@@ -42,6 +42,10 @@ def make_pools(user_classes: Iterable[Any], options: Options) -> dict[Source, Po
             for name, pool in _by_name(user, each, alone=user in opened).items():
                 pools[Source(user, code, name)] = pool
                 asked[Source(user, code, name)] = each.asked
+    for user in asking:
+        _check_over_rest(
+            user, [source.name for source in pools if source.user is user], opened=user in opened
+        )
     # REST is not encrypted: a secret that is to be encrypted is not sent there
     metadata = () if options.tls else options.metadata
     host = options.authority or (None if (options.rest or "").startswith("unix:") else options.rest)
@@ -49,6 +53,24 @@ def make_pools(user_classes: Iterable[Any], options: Options) -> dict[Source, Po
         source: with_rest(pool, host, metadata) if source.name in source.user.over_rest else pool
         for source, pool in as_asked(pools, asked).items()
     }
+
+
+def _check_over_rest(user: Any, names: Iterable[str], *, opened: bool) -> None:
+    """Raise BenchError where a class wants something sent over REST that would go over gRPC without a word."""
+    if not user.over_rest:
+        return
+    where = f"{user.__name__}.over_rest = {user.over_rest!r}"
+    if isinstance(user.over_rest, str):
+        raise BenchError(f"{where}: expected a tuple of request names, such as ({user.over_rest!r},)")
+    unknown = [name for name in user.over_rest if name not in names]
+    if unknown:
+        raise BenchError(
+            f"{where}: no requests are named {unknown[0]!r}; there are {', '.join(sorted(names))}"
+        )
+    if opened:
+        raise BenchError(
+            f"{where}: users that do not wait for answers send over gRPC only; measure REST with a closed-loop class"
+        )
 
 
 def as_asked(pools: Mapping[Source, Pool], asked: Mapping[Source, Asked]) -> dict[Source, Pool]:
@@ -207,18 +229,20 @@ def refuse_other_waits(user_classes: Iterable[Any], schedule: Schedule | None) -
     if not isinstance(schedule, Closed):
         return
     for user in user_classes:
-        for name in _task_sets_that_wait(user.tasks) if hasattr(user, "payload") else ():
+        for name in task_sets_that_wait(user.tasks) if hasattr(user, "payload") else ():
             raise BenchError(
                 f"--schedule {schedule}: {name} has a wait_time of its own, which would go before it; leave one of them out"
             )
 
 
-def _task_sets_that_wait(tasks: Iterable[Any]) -> Iterator[str]:
+def task_sets_that_wait(tasks: Iterable[Any]) -> Iterator[str]:
+    """Names of the task sets among the tasks of a user class, nested ones too, that have a wait time of their own."""
     for task in tasks:
         if isinstance(task, type):
-            if "wait_time" in vars(task):
+            own = [base for base in task.__mro__ if not base.__module__.startswith("locust.")]
+            if any("wait_time" in vars(base) for base in own):
                 yield task.__name__
-            yield from _task_sets_that_wait(getattr(task, "tasks", ()))
+            yield from task_sets_that_wait(getattr(task, "tasks", ()))
 
 
 def sending_classes(environment: Any) -> list[str]:

@@ -1,5 +1,7 @@
 """Questions to a server about itself and its models, and what it answers."""
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -25,6 +27,8 @@ class Inquiry:
     version: int | None = None
     label: str | None = None
     timeout: float = 10.0
+    awaited: Callable[[str, float], AbstractContextManager[None]] = lambda *_: nullcontext()
+    """Entered around each call: what is waited for, and for how many seconds at most."""
 
     def call(self, method: str, request: Any, response: Any) -> Any:
         """The parsed answer, of the message class `response`. Raises as `timed_call` does."""
@@ -35,7 +39,9 @@ class Inquiry:
 
         Raises BenchError with the server's own words where it refuses.
         """
-        reply = self.channel.call(method, request.SerializeToString(), self.timeout)
+        name = method.rpartition("/")[2]
+        with self.awaited(f"the answer of {self.host} to {name} for {self.model}", self.timeout):
+            reply = self.channel.call(method, request.SerializeToString(), self.timeout)
         if reply.status or reply.sent is None:
             raise Refused(f"{self.host}, model {self.model}", reply.status, reply.details)
         try:

@@ -4,9 +4,7 @@ Signatures are compared with a request, and one request is sent. What the user c
 server may answer differently later, such as RESOURCE_EXHAUSTED, is only told.
 """
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, NamedTuple
 
 from google.protobuf.message import DecodeError
@@ -21,7 +19,10 @@ from bench.wire.dial import NoServer
 from bench.wording import counted
 
 DEFAULT_SIGNATURE: Final = "serving_default"
-_MENDABLE: Final = ("INVALID_ARGUMENT", "NOT_FOUND", "FAILED_PRECONDITION", "UNIMPLEMENTED", "OUT_OF_RANGE")
+MENDABLE: Final = (
+    *("INVALID_ARGUMENT", "NOT_FOUND", "FAILED_PRECONDITION", "UNIMPLEMENTED", "OUT_OF_RANGE"),
+    *("UNAUTHENTICATED", "PERMISSION_DENIED"),
+)
 """What a server answers to a request that it will answer in the same way each time."""
 _SAME_EACH_TIME: Final = ("message size", "answer size", "exception")
 """Further ones, by the keys of their hints."""
@@ -47,8 +48,6 @@ class Found(NamedTuple):
 class Preflight:
     """Questions to one server about several kinds of requests; the signatures of a model are fetched once."""
 
-    awaited: Callable[[str, float], AbstractContextManager[None]] = lambda *_: nullcontext()
-    """Entered around each question: what is waited for, and for how many seconds at most."""
     _told: dict[tuple[Any, ...], Description | Refused] = field(default_factory=dict)
 
     def check(self, inquiry: Inquiry, message: bytes, output: str, timeout: float) -> Found:
@@ -70,11 +69,11 @@ class Preflight:
             signature = named(inquiry, description, name)
             where += f" version {description.version}, signature {name}"
             found = differences(signature, request, output)
-        with self.awaited(f"the answer of {inquiry.host} to a first request of {inquiry.model}", timeout):
+        with inquiry.awaited(f"the answer of {inquiry.host} to a first request of {inquiry.model}", timeout):
             reply = inquiry.channel.call(messages.PREDICT, message, timeout)
         code = outcome(reply.status)
         known = hint(code, reply.details) if reply.status else None
-        same_each_time = code in _MENDABLE or (known is not None and known.key in _SAME_EACH_TIME)
+        same_each_time = code in MENDABLE or (known is not None and known.key in _SAME_EACH_TIME)
         if same_each_time or (reply.status and any(each.fatal for each in found)):
             shown = "; ".join(each.text for each in found) or (
                 known.remedy if known else "correct the payload"
@@ -97,8 +96,7 @@ class Preflight:
             told = self._told[key]
             return None if isinstance(told, Refused) else told
         try:
-            with self.awaited(f"the signatures of {inquiry.model} from {inquiry.host}", inquiry.timeout):
-                told = describe(inquiry)
+            told = describe(inquiry)
         except Refused as refused:
             told = refused
             code = STATUS_NAMES[refused.status] if refused.status < len(STATUS_NAMES) else ""
@@ -159,7 +157,7 @@ def named(inquiry: Inquiry, description: Description, name: str) -> Signature:
 def unknown_model(inquiry: Inquiry, details: str) -> str:
     """What there is instead of a model, version or label that the server does not know."""
     try:
-        states = status(Inquiry(inquiry.channel, inquiry.host, inquiry.model, timeout=inquiry.timeout))
+        states = status(replace(inquiry, version=None, label=None))
     except BenchError:
         return (
             f"--model-name {inquiry.model}: {inquiry.host} does not serve it ({details}); "

@@ -52,7 +52,7 @@ _STATUS_OF_HTTP: Final = {
 }
 _RESERVED: Final = frozenset(
     (
-        *(b"te", b"content-type", b"user-agent", b"host"),
+        *(b"te", b"content-type", b"content-length", b"user-agent", b"host"),
         *(b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"),
     )
 )

@@ -7,13 +7,18 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
 from bench import mnist
+from bench.cli.asking import inquiry
 from bench.launch import server_process
+from bench.load import patience
+from bench.target.inquiry import describe
+from tests.foreign import Foreign, serving
 
 DIGITS = mnist.load("test")
 COUNT = 12
@@ -56,17 +61,23 @@ def bench(*arguments: str | Path) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(command, check=False, capture_output=True, text=True)
 
 
+def told(done: "subprocess.CompletedProcess[str]") -> str:
+    """Standard error without what a busy machine adds to it."""
+    lines = done.stderr.splitlines(keepends=True)
+    return "".join(line for line in lines if not line.startswith(("waiting for ", "waited ")))
+
+
 def said(*arguments: str | Path) -> str:
     done = bench(*arguments)
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.returncode, told(done)) == (0, "")
     return done.stdout
 
 
 def refused(*arguments: str | Path) -> str:
     done = bench(*arguments)
-    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-    assert done.stderr.startswith("bench: ")
-    return done.stderr
+    assert (done.returncode, told(done).count("\n")) == (2, 1)
+    assert told(done).startswith("bench: ")
+    return told(done)
 
 
 def test_pictures_are_recognised(host: str, pictures: list[Path]) -> None:
@@ -172,7 +183,7 @@ def test_files_that_are_no_pictures_are_named(host: str, pictures: list[Path], t
     done = bench("predict", pictures[0], text, "--host", host)
     assert done.returncode == 2
     assert len(done.stdout.splitlines()) == 1, "what was asked before is answered"
-    assert done.stderr == f"bench: {text}: not a readable PNG or JPEG picture\n"
+    assert told(done) == f"bench: {text}: not a readable PNG or JPEG picture\n"
 
 
 @pytest.mark.parametrize("verb", [["predict", "x.png"], ["status"], ["metadata"]])
@@ -184,6 +195,30 @@ def test_nobody_listening_is_one_line(verb: list[str]) -> None:
         assert f"no connection within 0.3 s to {address} (" in line
         assert "Connection refused" in line
         assert line.endswith("; start the server or correct the address\n")
+
+
+@pytest.mark.parametrize("transport", ["native", "grpcio"])
+def test_what_is_waited_for_is_told(
+    transport: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A verb waited in silence, up to --timeout."""
+    monkeypatch.setattr(patience, "PATIENCE", 0.0)
+    own = Foreign({"x": ("float", ())}, {"y": ("float", ())}, lambda inputs: inputs)
+    options: dict[str, Any] = {"pairs": "", "authority": None, "max_answer_bytes": 1 << 20}
+    tls = dict.fromkeys(("grpc_tls", "grpc_tls_ca", "grpc_tls_cert", "grpc_tls_key", "grpc_tls_server_name"))
+    with (
+        serving(own) as host,
+        inquiry(host=host, timeout=30.0, transport=transport, model="own", **options, **tls) as asked,
+    ):
+        describe(asked)
+    seen = capsys.readouterr()
+    assert seen.out == ""
+    waited = (f"a connection to {host}", f"the answer of {host} to GetModelMetadata for own")
+    lines = seen.err.splitlines()
+    assert lines[::2] == [f"waiting for {what}, up to 30 s" for what in waited]
+    assert [re.sub(r"[\d.]+ s", "? s", line, count=1) for line in lines[1::2]] == [
+        f"waited ? s for {what}" for what in waited
+    ]
 
 
 @pytest.mark.parametrize("transport", ["native", "grpcio"])

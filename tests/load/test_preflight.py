@@ -149,6 +149,8 @@ def test_a_server_without_metadata_is_told_once_and_used(names_itself: bool) -> 
         (grpc.StatusCode.RESOURCE_EXHAUSTED, "Received message larger than max (9 vs. 4)", True),
         (grpc.StatusCode.FAILED_PRECONDITION, "no", True),
         (grpc.StatusCode.UNIMPLEMENTED, "", True),
+        (grpc.StatusCode.UNAUTHENTICATED, "no token", True),
+        (grpc.StatusCode.PERMISSION_DENIED, "not yours", True),
     ],
 )
 def test_only_what_stays_so_is_refused(status: grpc.StatusCode, details: str, refused: bool) -> None:

@@ -8,6 +8,7 @@ import struct
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import gevent
 import gevent.event
@@ -73,9 +74,7 @@ def test_the_virtual_host_and_the_metadata_are_headers() -> None:
         def payload(options: Options) -> Pool:
             return Pool.of({"x": np.zeros((1, 1))}, None, output="y", model="m")
 
-    parser = get_parser(default_config_files=[])
-    add_arguments(parser)
-    plain = read_options(parser.parse_args([]))
+    plain = plain_options()
     for authority, rest, host in (
         ("models.example", "10.0.0.1:8501", "models.example"),
         (None, "10.0.0.1:8501", "10.0.0.1:8501"),
@@ -88,6 +87,35 @@ def test_the_virtual_host_and_the_metadata_are_headers() -> None:
         (encrypted,) = make_pools([Own], replace(asked, tls=TLS())).values()
         assert b"canary" not in (encrypted.over_rest or (b"canary",))[0], "a secret goes nowhere unencrypted"
         assert head[1:4] == [f"Host: {host}", "x-route: canary", "Content-Type: application/json"]
+
+
+@pytest.mark.parametrize(
+    ("names", "opened", "text"),
+    [
+        (("Rest",), False, r"Own.over_rest = \('Rest',\): no requests are named 'Rest'; there are Predict"),
+        ("Predict", False, r"Own.over_rest = 'Predict': expected a tuple"),
+        (("Predict",), True, "send over gRPC only"),
+    ],
+)
+def test_what_would_go_over_grpc_without_a_word_is_refused(names: Any, opened: bool, text: str) -> None:
+    class Own:
+        over_rest = names
+        request_name = "Predict"
+
+        @staticmethod
+        def payload(options: Options) -> Pool:
+            return asking_for("y", "m")
+
+    if opened:
+        Own.schedule = "poisson:10"  # type: ignore[attr-defined]
+    with pytest.raises(BenchError, match=text):
+        make_pools([Own], plain_options())
+
+
+def plain_options() -> Options:
+    parser = get_parser(default_config_files=[])
+    add_arguments(parser)
+    return read_options(parser.parse_args([]))
 
 
 def test_texts_are_sent_as_bytes_and_what_json_has_not_is_refused() -> None:

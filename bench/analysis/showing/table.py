@@ -79,7 +79,7 @@ def _table(report: Report, measured: Callable[[list[Row]], list[Column]], *, bri
     }
     of_line = {
         "request": lambda run, line: line.name,
-        "version": lambda run, line: formatting.ABSENT if line.version is None else str(line.version),
+        "version": lambda run, line: _version(line),
         "batch": lambda run, line: str(line.batch or formatting.ABSENT),
     }
     order = ["run", "scenario", "server", "request", "version", "batch", "load"]
@@ -97,6 +97,13 @@ def _table(report: Report, measured: Callable[[list[Row]], list[Column]], *, bri
             left_out |= set(of_line)
     kept = [column for column in columns if column.title not in left_out]
     return Table(kept + measured(rows), shared, [] if brief else _notes(report))
+
+
+def _version(line: Line) -> str:
+    """A failed request names no version: where several versions answered, such requests have a line of their own."""
+    if line.version is not None:
+        return str(line.version)
+    return "no answer" if line.requests and not line.answered else formatting.ABSENT
 
 
 def _measured(rows: list[Row]) -> list[Column]:
