@@ -46,6 +46,11 @@ def ci_log(text: str) -> str:
     return _COMMAND.sub(lambda found: f"{found[0]} ", text)
 
 
+def log_entry(text: str) -> str:
+    """One event of a log; the lines after its first are indented, so that none of them looks like another event."""
+    return ci_log(lines(text)).replace("\n", "\n    ")
+
+
 def ci_command(level: str, title: str, text: str) -> str:
     """A command of GitHub's runner that annotates a run ("Workflow commands for GitHub Actions", error and warning)."""
 

@@ -2,9 +2,12 @@
 
 import csv
 import io
+import json
 import logging
 import re
+import sys
 from html.parser import HTMLParser
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
@@ -18,6 +21,7 @@ from bench import escape
 from bench.cli.output import Printable
 from bench.load.failures import CallError, shown
 from bench.load.log_lines import Escaping, complain
+from bench.server import logs
 
 ATTACKS = (
     "\x1b[2J\x1b]0;owned\x07", "\x9b31m", "a\x00b", "a\x08\x08b", "gate pass\r", "\u202egnp.exe", "\u2066x\u2069", "\ud800",
@@ -155,14 +159,40 @@ def test_log_lines_of_load_processes(text: str) -> None:
     for record in (
         logging.LogRecord("bench", logging.WARNING, "x", 1, "the server says %s", (text,), None),
         logging.LogRecord("bench", logging.WARNING, "x", 1, f"worker {text}".replace("%", "%%"), (), None),
+        logging.LogRecord("bench", logging.ERROR, "x", 1, "failed", (), raised(text)),
     ):
         handler.handle(record)
         handler.handle(record)  # as of a second handler
     first, *rest = seen.getvalue().rstrip("\n").split("\n")
     assert first.startswith("[time] ")
-    assert all(line.startswith(("    ", "[time] ")) for line in rest)
+    assert all(line.startswith(("    ", "[time] ", "Traceback ")) for line in rest)
     assert not FORBIDDEN.search(seen.getvalue())
     assert not COMMAND.search(seen.getvalue())
+
+
+def raised(text: str) -> Any:
+    """The exc_info of an exception with this text."""
+    try:
+        raise ValueError(text)
+    except ValueError:
+        return sys.exc_info()
+
+
+@quick
+@given(TEXTS)
+def test_log_lines_of_the_server(text: str) -> None:
+    record = logging.LogRecord("bench", logging.WARNING, "x", 1, "model %s", (text,), raised(text))
+    first, *rest = logs.formatter("text").format(record).split("\n")
+    assert first.endswith(escape.ci_log(escape.one_line(f"model {text}".replace("\n", " "))))
+    assert all(line.startswith("    ") for line in rest)
+    line = logs.formatter("json").format(record)
+    assert line.isascii()
+    assert line.isprintable()
+    event = json.loads(line)
+    assert event["event"] == f"model {text}"
+    for written in ("\n".join([first, *rest]), line):
+        assert not FORBIDDEN.search(written)
+        assert not re.search(r"^\s*::", written, re.MULTILINE)
 
 
 @quick

@@ -44,7 +44,7 @@ ALLOWED: dict[str, set[str]] = {
         "wire.messages",
     },
     "server.execution": {"mnist", "runs.files", "server", "wire"},
-    "server": {"runs.files", "server", "wire"},
+    "server": {"escape", "runs.files", "server", "wire"},
     "launch": {"config", "launch", "server.options", "server.textproto", "supervision", "target", "wire"},
     "export": GROUND | {"export", "wire.messages"},
     "experiment": GROUND | {"experiment", "launch", "load", "supervision", "wire"},

@@ -12,7 +12,7 @@ _LOCUSTS: Final = ("locust.stats_logger",)
 
 
 class Escaping(logging.Filter):
-    """Makes a record's message plain text; what follows a line end in it is indented, so that it is no line of its own."""
+    """Makes a record's message and trace plain text; what follows a line end in it is indented, so that it is no line of its own."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Let every record pass."""
@@ -23,8 +23,9 @@ class Escaping(logging.Filter):
             text = record.getMessage()
         except (TypeError, ValueError):  # its arguments do not fit: logging itself says so
             return True
-        first, *rest = escape.ci_log(escape.lines(text)).split("\n")
-        record.msg, record.args = "\n".join([first, *(f"    {line}" for line in rest)]), None
+        record.msg, record.args = escape.log_entry(text), None
+        if record.exc_info:
+            record.exc_text = escape.log_entry(logging.Formatter().formatException(record.exc_info))
         return True
 
 

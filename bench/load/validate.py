@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from google.protobuf.message import DecodeError
 
+from bench.load.failures import shown
 from bench.load.label_rules import LabelRule, Unfit
 from bench.load.references import KEPT_BYTES, References
 from bench.load.reply_layout import Layout, learn
@@ -21,6 +22,11 @@ UNKNOWN: Final = -1
 
 _MOST_LAYOUTS: Final = 32
 """Kept for each length, the newest: a rollout brings a new version now and then."""
+_MOST_LENGTHS: Final = 256
+"""Of replies that layouts are kept for, the newest."""
+_MOST_VERSIONS: Final = 100
+"""Told apart in each load process: far more than a rollout brings, and few enough for the second-by-second counts of
+each. An answer that names a further one is wrong, and counted without its version."""
 _CACHED_BYTES: Final = 2**18
 """So much is looked at together: what leaves the processor's caches takes twice as long."""
 _MOST_KNOWN: Final = 4
@@ -73,9 +79,10 @@ class _Answers(NamedTuple):
 class Checker:
     """Compares answers with what the pool expects.
 
-    An answer fails by the first of these causes that holds: `unreadable`, `model`, `version`, `missing output`,
-    `dtype`, `shape` (other than the signature declares, or not to be compared with labels), `values` (other than its
-    message got from that version before). Which examples are right is `bench.load.label_rules`' to say.
+    An answer fails by the first of these causes that holds: `unreadable`, `versions` (one more than are told apart),
+    `model`, `version`, `missing output`, `dtype`, `shape` (other than the signature declares, or not to be compared
+    with labels), `values` (other than its message got from that version before). Which examples are right is
+    `bench.load.label_rules`' to say.
     """
 
     def __init__(
@@ -103,6 +110,8 @@ class Checker:
         """What the first of each cause was."""
         self._references = references
         self._layouts: dict[int, list[Layout]] = {}
+        self._versions: set[int] = set()
+        """Those that answered, as far as they are told apart."""
         self._patience = _TRIES
         self.known: list[tuple[bytes, ...]] = [()] * len(pool)
         """For each message of the pool answers that were read and found right: one that equals any of them to the byte
@@ -204,6 +213,8 @@ class Checker:
             layouts = self._layouts.setdefault(len(reply), [])
             layouts.insert(0, layout)
             del layouts[_MOST_LAYOUTS:]
+            if len(self._layouts) > _MOST_LENGTHS:
+                del self._layouts[next(iter(self._layouts))]
         return layout
 
     def _check_fitting(
@@ -227,8 +238,6 @@ class Checker:
             return
         spec = response.model_spec
         version = spec.version.value if spec.HasField("version") else None
-        if version is not None:
-            checked.version[rows] = version
         self._of_another(spec.name, version, rows, checked)
         if self._output not in response.outputs:
             names = ", ".join(sorted(response.outputs)) or "none"
@@ -249,7 +258,6 @@ class Checker:
         checked: _Judged,
     ) -> None:
         model, version, values = answers
-        checked.version[rows] = UNKNOWN if version is None else version
         other = self._of_another(model, version, rows, checked)
         if not other and not self._as_declared(version, values, rows, checked):
             return
@@ -275,9 +283,17 @@ class Checker:
     def _of_another(
         self, model: str, version: int | None, rows: npt.NDArray[np.int64], checked: _Judged
     ) -> bool:
-        """Whether the answers are of another model or version than asked for; one that names neither may be right."""
+        """Whether the answers are of another model or version than asked for, or of one version too many; one that
+        names neither may be right. Notes the version."""
         if not model and version is None:
             return False
+        if version is not None:
+            if version not in self._versions and len(self._versions) == _MOST_VERSIONS:
+                text = f"version {version} answered after {_MOST_VERSIONS} others"
+                self._fail(checked, rows, "versions", text)
+                return True
+            self._versions.add(version)
+            checked.version[rows] = version
         if model and model != self._pool.model:
             self._fail(checked, rows, "model", f"model {model!r} answered instead of {self._pool.model!r}")
             return True
@@ -314,5 +330,5 @@ class Checker:
         new = rows[~checked.mismatched[rows]]
         if len(new):
             self.causes[cause] += len(new)
-            self.examples.setdefault(cause, text)
+            self.examples.setdefault(cause, shown(text))
             checked.mismatched[new] = True

@@ -6,6 +6,7 @@ named in a form, hidden ones too. Here
 - the Host has to be an address, this machine's name or one of `--web-names` (against DNS rebinding);
 - whatever changes something has to come from a page of this interface, or from no page at all (against CSRF);
 - a form sets the options that it shows, and none that names a file, an environment variable or a URL;
+- of a user class it sets how many users there are and what they do, no other attribute;
 - the host cannot be changed where secrets of the command line would go there.
 
 A program that sends the value of the environment variable BENCH_WEB_TOKEN, where this process has one, may set every
@@ -30,6 +31,8 @@ _CHANGING: Final = ("/stop", "/stats/reset")
 _FIELDS: Final = frozenset(
     ("user_count", "spawn_rate", "host", "run_time", "user_classes", "shape_class", "profile")
 )
+_OF_A_CLASS: Final = frozenset(("user_class_name", "tasks", "weight", "fixed_count"))
+"""What the interface may set of a user class. Locust sets any attribute: a host, to which secrets would go, or a payload."""
 _SECRETS: Final = ("metadata", "grpc_tls_key")
 
 
@@ -69,6 +72,8 @@ class WebGuard:
             return _refused("a page of another site asked for this")
         if request.method == "POST" and path == "/swarm":
             return self._swarm()
+        if request.method == "POST" and path == "/user":
+            return _user_class()
         return None
 
     def _known_host(self, host: str) -> bool:
@@ -101,6 +106,15 @@ class WebGuard:
             for name, value in self._given.items():
                 setattr(self._environment.parsed_options, name, value)
         return answer
+
+
+def _user_class() -> Response | None:
+    """Refuse to set other attributes of a user class than how many users it has and what they do."""
+    settings = request.get_json(force=True, silent=True)
+    if not isinstance(settings, dict):
+        return _refused("a JSON object is expected")
+    other = sorted(set(settings) - _OF_A_CLASS)
+    return _refused(f"{other[0][:64]!r} of a user class is set in the locustfile only") if other else None
 
 
 def _for_this_site_only(application: Any) -> Any:

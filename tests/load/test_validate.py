@@ -239,5 +239,39 @@ def test_replies_that_differ_everywhere_stop_being_studied() -> None:
     assert not checked.mismatched.any()
 
 
+def test_a_new_version_in_each_answer_takes_neither_room_nor_the_names_of_others() -> None:
+    pool, rng = pool_of(), np.random.default_rng(8)
+    assert pool.labels is not None
+    replies = [reply_with(scores_for(pool.labels[0], rng), version=1000 + number) for number in range(700)]
+    checker = Checker(pool, "scores", None)
+    for part in (replies, replies[::-1]):
+        checked = checker.check(part, [0] * 700)
+        assert len(set(checked.version.tolist())) == 101
+        assert int(checked.mismatched.sum()) == 600
+        assert (checked.version[checked.mismatched] == UNKNOWN).all()
+    assert checker.causes == {"versions": 1200}
+    assert checker.examples["versions"] == "version 1100 answered after 100 others"
+
+
+def test_answers_of_ever_new_lengths_are_not_all_remembered() -> None:
+    """Two of each length, so that what was learned of the first is of use."""
+    pool = pool_of()
+    checker = Checker(pool, "scores", None)
+    for wide in range(10, 700):
+        reply = reply_with(np.arange(wide, dtype=np.float32)[np.newaxis])
+        for _ in range(2):
+            checker.check([reply], [0])
+    assert sum(map(len, checker._layouts.values())) <= 256
+
+
+def test_what_a_wrong_answer_was_is_told_in_few_words() -> None:
+    pool = pool_of()
+    checker = Checker(pool, "scores", None)
+    reply = reply_with(np.zeros((1, CLASSES), np.float32), model="\x1b]0;owned\x07" + "m" * 1_000_000)
+    assert checker.check([reply], [0]).mismatched.all()
+    assert len(checker.examples["model"]) < 600
+    assert checker.examples["model"].isprintable()
+
+
 def test_no_replies() -> None:
     assert [len(column) for column in Checker(pool_of(), "scores", None).check([], [])] == [0, 0, 0]

@@ -1,94 +1,75 @@
 """Locust's web interface against other sites and other people: what it refuses, as data, and what it still does."""
 
 import json
-import subprocess
-import sys
-import urllib.error
 import urllib.parse
-import urllib.request
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bench.launch import server_process
-from tests.load.locust_runs import ROOT, free_port
+from tests.load.locust_runs import ROOT
+from tests.load.web_form import Form, opened
 from tests.server.clients import eventually
 
 SECRET = "sesame-4711"  # noqa: S105 - of the tests
 TOKEN = "a token of the tests"  # noqa: S105
 
 
-@dataclass(frozen=True)
-class Form:
-    """A Locust with its web form."""
-
-    port: int
-    host: str
-    results: Path
-
-    def ask(
-        self, path: str, form: dict[str, str] | None = None, method: str | None = None, **headers: str
-    ) -> tuple[int, dict[str, str], str]:
-        """Status, headers and body."""
-        content = None if form is None else urllib.parse.urlencode(form).encode()
-        sent = {name.replace("_", "-"): value for name, value in headers.items()}
-        request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", content, sent, method=method)
-        try:
-            with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310 - loopback
-                return answer.status, dict(answer.headers), answer.read().decode()
-        except urllib.error.HTTPError as error:
-            with error:
-                return error.code, dict(error.headers), error.read().decode()
-
-    def swarm(self, headers: dict[str, str] | None = None, **fields: str) -> tuple[int, Any]:
-        """Status and what Locust says to a form."""
-        form = {"user_count": "1", "spawn_rate": "1", "host": self.host, "run_time": "1s"} | fields
-        status, _, body = self.ask("/swarm", form, **(headers or {}))
-        return status, json.loads(body) if status == 200 else body
-
-    def runs(self) -> list[str]:
-        return [path.name for path in self.results.iterdir()] if self.results.exists() else []
+@pytest.fixture(scope="module")
+def server() -> Iterator[server_process.Server]:
+    with server_process.embedded(
+        ["--backend=synthetic", "--service-time=constant(0ms)", "--model_name=mnist"]
+    ) as started:
+        yield started
 
 
 @pytest.fixture(scope="module")
-def form(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Form]:
+def form(server: server_process.Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Form]:
     place = tmp_path_factory.mktemp("form")
-    with server_process.embedded(
-        ["--backend=synthetic", "--service-time=constant(0ms)", "--model_name=mnist"]
-    ) as server:
-        port = free_port()
-        command = [
-            sys.executable, "-m", "locust", "-f", str(ROOT / "scenarios/mnist.py"), "--web-port", str(port),
-            "--host", server.address, "--results", str(place / "results"), "--metadata", "x-key=BENCH_SECRET",
-            "--web-names", "proxy.test", "--references", "0",
-        ]  # fmt: skip
-        environment = {
-            "BENCH_SECRET": SECRET,
-            "BENCH_WEB_TOKEN": TOKEN,
-            "PATH": "/usr/bin:/bin",
-            "HOME": str(place),
-        }
-        with (place / "log").open("w") as log:
-            # not in the repository's folder: what is safe must not hang on where Locust is started
-            process = subprocess.Popen(command, stdout=log, stderr=log, cwd=place, env=environment)
-        try:
-            made = Form(port, server.address, place / "results")
+    with opened(
+        place, server.address, "--metadata", "x-key=BENCH_SECRET", "--web-names", "proxy.test",
+        BENCH_SECRET=SECRET, BENCH_WEB_TOKEN=TOKEN,
+    ) as made:  # fmt: skip
+        yield made
 
-            def up() -> bool:
-                assert process.poll() is None, (place / "log").read_text()
-                try:
-                    return made.ask("/")[0] == 200
-                except OSError:
-                    return False
 
-            eventually(up)
-            yield made
-        finally:
-            process.terminate()
-            process.wait(60)
+@pytest.fixture(scope="module")
+def closed(server: server_process.Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Form]:
+    """A form that asks for a login."""
+    place = tmp_path_factory.mktemp("closed")
+    file = place / "closed.py"
+    file.write_text(LOGIN)
+    variables = {"BENCH_WEB_TOKEN": TOKEN, "PYTHONPATH": str(ROOT)}
+    with opened(place, server.address, "--web-login", file=file, **variables) as made:
+        yield made
+
+
+LOGIN = """
+from flask import redirect
+from flask_login import UserMixin, login_user
+from locust import events
+
+from scenarios.mnist import Mnist
+
+
+class Somebody(UserMixin):
+    def get_id(self):
+        return "somebody"
+
+
+@events.init.add_listener
+def init(environment, web_ui, **_):
+    web_ui.app.config["SECRET_KEY"] = "of the tests"
+    web_ui.login_manager.user_loader(lambda name: Somebody())
+    web_ui.auth_args = {"username_password_callback": "/come_in"}
+
+    @web_ui.app.post("/come_in")
+    def come_in():
+        login_user(Somebody())
+        return redirect("/")
+"""
 
 
 PRIVATE = {
@@ -121,6 +102,28 @@ def test_a_form_cannot_set(form: Form, fields: dict[str, str]) -> None:
     assert form.runs() == before
 
 
+OF_A_CLASS: dict[str, Any] = {
+    "a host for the secrets of the command line": {"host": "203.0.113.9:8500"},
+    "a payload": {"payload": 0},
+    "an attribute beside others": {"weight": 1, "__init__": 0},
+    "no object": [],
+    "a text": "host",
+}
+
+
+@pytest.mark.parametrize("settings", OF_A_CLASS.values(), ids=OF_A_CLASS)
+def test_nobody_sets_of_a_user_class(form: Form, settings: Any) -> None:
+    if isinstance(settings, dict):
+        settings = {"user_class_name": "Mnist", **settings}
+    assert form.ask("/user", json.dumps(settings))[0] == 403
+
+
+def test_how_many_users_a_class_has_may_be_set(form: Form) -> None:
+    name = json.loads(form.ask("/bench/runs")[2])["scenario"]
+    assert name == "mnist"
+    assert form.ask("/user", json.dumps({"user_class_name": "Mnist", "weight": 1}))[0] == 201
+
+
 FOREIGN = {
     "a page of another site": {"Origin": "https://evil.test"},
     "a page without an origin": {"Origin": "null"},
@@ -135,11 +138,14 @@ FOREIGN = {
 
 
 @pytest.mark.parametrize("headers", FOREIGN.values(), ids=FOREIGN)
-@pytest.mark.parametrize("path", ["/swarm", "/stop", "/stats/reset"])
+@pytest.mark.parametrize("path", ["/swarm", "/stop", "/stats/reset", "/user"])
 def test_who_cannot_change_anything(form: Form, path: str, headers: dict[str, str]) -> None:
     before = form.runs()
-    fields = {"user_count": "1", "spawn_rate": "1", "host": form.host} if path == "/swarm" else None
-    assert form.ask(path, fields, **headers)[0] == 403
+    bodies = {
+        "/swarm": {"user_count": "1", "spawn_rate": "1", "host": form.host},
+        "/user": json.dumps({"user_class_name": "Mnist"}),
+    }
+    assert form.ask(path, bodies.get(path), **headers)[0] == 403
     assert form.runs() == before
 
 
@@ -199,3 +205,51 @@ def test_a_program_with_the_token_may_set_everything(form: Form) -> None:
     status, answer = form.swarm({"X_Bench_Token": TOKEN}, metadata="x-other=NOT_SET_ANYWHERE")
     assert status == 200
     assert "NOT_SET_ANYWHERE is not set" in answer["message"]
+
+
+CLOSED = (
+    "/stats/requests",
+    "/bench/runs",
+    "/bench/runs/x",
+    "/logs",
+    "/exceptions",
+    "/stats/report",
+    "/swarm",
+    "/user",
+)
+
+
+@pytest.mark.parametrize("path", CLOSED)
+def test_with_a_login_nobody_else_gets_further_than_to_its_page(closed: Form, path: str) -> None:
+    bodies = {
+        "/swarm": {"user_count": "1", "spawn_rate": "1"},
+        "/user": json.dumps({"user_class_name": "Mnist"}),
+    }
+    for headers in ({}, {"X_Bench_Token": TOKEN}):
+        _, _, body = closed.ask(path, bodies.get(path), **headers)
+        assert "<html" in body
+        assert not body.startswith("{")
+    assert closed.runs() == []
+
+
+def test_who_has_logged_in_starts_tests_from_pages_of_the_form_only(closed: Form) -> None:
+    assert closed.ask("/come_in", {}, Origin="https://evil.test")[0] == 403
+    cookie = closed.cookie("/come_in", {})
+    for headers in FOREIGN.values():
+        assert closed.swarm({"Cookie": cookie, **headers})[0] == 403
+    same = {"Cookie": cookie, "Origin": f"http://127.0.0.1:{closed.port}"}
+    status, answer = closed.swarm(same, results="/tmp/elsewhere")  # noqa: S108
+    assert (status, answer["success"]) == (200, False)
+    assert closed.runs() == []
+    status, answer = closed.swarm(same)
+    assert (status, answer["success"]) == (200, True)
+
+    def runs() -> Any:
+        return json.loads(closed.ask("/bench/runs", Cookie=cookie)[2])["runs"]
+
+    eventually(lambda: [run["finished"] for run in runs()] == [True])
+    (name,) = closed.runs()
+    assert (
+        closed.ask(f"/bench/runs/{name}", Cookie=cookie, method="HEAD")[1]["Content-Type"]
+        == "application/x-tar"
+    )

@@ -56,6 +56,10 @@ _CAUSES: Final = {
         "came from another version than asked for",
         "compare the server's configuration with what the run asks for",
     ),
+    "versions": (
+        "named more versions than are told apart, and are counted without their version",
+        "find out what answers there",
+    ),
     "missing output": (
         "lacked the output",
         "name one of the outputs that `bench metadata` shows in the payload",
