@@ -22,6 +22,13 @@ from bench.runs.run import Run
 from tests.recorded import KEPT
 
 ROOT = Path(__file__).parents[2]
+UNASKED = """
+from scenarios import mnist
+
+class Unasked(mnist.Mnist):
+    preflight = False
+"""
+"""Of a server that hangs, a preflight would wait for the first answer before the load begins."""
 SECONDS = 120
 """After this long a test gives up: none waits for it unless something is broken."""
 

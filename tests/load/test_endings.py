@@ -15,7 +15,7 @@ import pytest
 
 from bench.launch import server_process
 from bench.runs.run import Run
-from tests.load.locust_runs import finish, free_port, locust, manifest, start, wait_for_folder
+from tests.load.locust_runs import UNASKED, finish, free_port, locust, manifest, start, wait_for_folder
 
 SECONDS = 60
 
@@ -298,14 +298,17 @@ def test_ctrl_c_during_the_imports_shows_no_traceback(tmp_path: Path) -> None:
 
 
 def test_ctrl_c_again_and_again_leaves_a_readable_folder(tmp_path: Path) -> None:
+    path, results = tmp_path / "unasked.py", tmp_path / "results"
+    path.write_text(UNASKED)
     hanging = ["--backend", "synthetic", "--model_name", "mnist", "--service-time", "constant(60s)"]
     with server_process.embedded([*hanging, "--drain_seconds", "0"]) as server:
-        process = start(tmp_path, "--host", server.address, "-u", "2", "-r", "2", "--deadline", "30")
-        wait_for(lambda: list(tmp_path.glob("*/telemetry.jsonl")))
+        arguments = ["--host", server.address, "-u", "2", "-r", "2", "--deadline", "30", "--references", "0"]
+        process = start(results, *arguments, scenario=str(path))
+        wait_for(lambda: list(results.glob("*/telemetry.jsonl")))
         while process.poll() is None:
             os.killpg(process.pid, signal.SIGINT)
             time.sleep(0.3)
-        done = finish(process, tmp_path)
+        done = finish(process, results)
     assert done.code == 130
     assert "Traceback" not in done.output
     assert done.output.count("Ctrl-C again leaves") == 1

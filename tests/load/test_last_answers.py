@@ -10,7 +10,7 @@ import pytest
 
 from bench.launch import server_process
 from bench.runs.sample import CANCELLED_BY_CLIENT
-from tests.load.locust_runs import SECONDS, Finished, finish, locust, start
+from tests.load.locust_runs import SECONDS, UNASKED, Finished, finish, locust, start
 from tests.load.test_endings import wait_for
 
 SHAPE = """
@@ -73,7 +73,16 @@ def test_users_that_are_taken_away_leave_no_call_without_its_answer(
 ) -> None:
     path = tmp_path / "slow.py"
     path.write_text(SHAPE)
-    arguments = ["--host", slow.address, "--rest", str(slow.rest), "--transport", transport]
+    arguments = [
+        "--host",
+        slow.address,
+        "--rest",
+        str(slow.rest),
+        "--transport",
+        transport,
+        "--references",
+        "0",
+    ]
     done = locust(tmp_path / "results", *arguments, scenario=str(path))
     assert done.code == 0, done.output
     assert set(outcomes(done)) == {"OK"}
@@ -86,15 +95,6 @@ def test_users_that_are_taken_away_leave_no_call_without_its_answer(
     lately = samples[(samples["due"] > stopped - 1) & (samples["name"] != "opened")]
     assert len(lately) <= 4
     assert "waiting for" in done.output
-
-
-UNASKED = """
-from scenarios import mnist
-
-class Unasked(mnist.Mnist):
-    preflight = False
-"""
-"""Of a server that hangs, a preflight would wait for the first answer before the load begins."""
 
 
 @pytest.mark.parametrize(("ended", "processes"), [("by Ctrl-C", ["--processes", "2"]), ("by --run-time", [])])

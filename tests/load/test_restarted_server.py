@@ -1,5 +1,6 @@
 """A server that is killed under load and comes back is said to be one, however fresh it was before."""
 
+import json
 import os
 import signal
 import urllib.request
@@ -30,7 +31,12 @@ def test_a_server_that_was_killed_and_came_back(tmp_path: Path) -> None:
             with urllib.request.urlopen(page) as said:
                 return counters(said.read().decode(), "mnist")["ok"] > 20
 
+        def missed() -> bool:
+            rows = next((tmp_path / "results").glob("*/telemetry.jsonl")).read_text().splitlines()
+            return any(json.loads(row).get("processes") == 0 for row in rows if row.endswith("}"))
+
         wait_for(answered, process)
+        wait_for(missed, process)  # telemetry looks once a second
         process.send_signal(signal.SIGINT)
         run = finish(process, tmp_path / "results").run()
     assert run.manifest.target.pid == first.pid
