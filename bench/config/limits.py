@@ -7,6 +7,7 @@ from typing import Final, NamedTuple
 
 from pydantic import field_validator
 
+from bench import BenchError
 from bench.config.reading import Table, checked, key, read_toml
 
 _PERCENT: Final = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*%\s*")
@@ -139,6 +140,10 @@ def read_limits(path: Path, within: float | None = None) -> tuple[Limits, list[B
     tables += [(f"cells[{number}].", table) for number, table in enumerate(limits.cells)]
     found = []
     for prefix, table in tables:
+        if prefix and not (table.limits or table.worse_than_baseline):
+            raise BenchError(
+                f"{path}: {prefix.rstrip('.')}: no limit in it; write limits = {{ p99_ms = 40 }} in the table itself"
+            )
         bound_ms = limits.goodput_ms if table.goodput_ms is None else table.goodput_ms
         of_table = within if bound_ms is None else bound_ms / 1e3
         for kind in ("limits", "worse_than_baseline"):

@@ -51,7 +51,7 @@ def _in(path: Path, apart: Path | None) -> list[Place]:
         if not path.is_dir():
             return [Place(path, "nothing", f"{path}: a file; give the folder of a run, or a folder of runs")]
         if _looks_like_run(path):
-            return [Place(path, "run")]
+            return [Place(path, "run"), *_within(path)]
         found = list(_below(path, apart, {path.resolve()}))
     except OSError as error:
         return [Place(path, "nothing", f"{path}: {error.strerror}; check the permissions")]
@@ -65,13 +65,20 @@ def _below(path: Path, apart: Path | None, seen: set[Path], depth: int = 0) -> I
     if experiment:
         yield Place(path, "experiment")
     for below in sorted(path.iterdir()):
-        if below.name.startswith(".") or not below.is_dir() or (experiment and below.name in ASIDE):
+        if below.name.startswith("."):
+            if _looks_like_run(below):
+                yield Place(below, "nothing", f"{below}: a hidden run; rename it, or move it away")
+            continue
+        if below.is_symlink() and not below.exists():
+            yield Place(below, "nothing", f"{below}: a link to what is not there; mend or remove it")
+        if not below.is_dir() or (experiment and below.name in ASIDE):
             continue
         real = below.resolve()
         if real == apart:
             continue
         if _looks_like_run(below):
             yield Place(below, "run")
+            yield from _within(below)
         elif real in seen:
             continue
         elif not any(below.iterdir()):
@@ -83,6 +90,13 @@ def _below(path: Path, apart: Path | None, seen: set[Path], depth: int = 0) -> I
         else:
             seen.add(real)
             yield from _below(below, apart, seen, depth + 1)
+
+
+def _within(run: Path) -> Iterator[Place]:
+    """Runs that were moved into a run's own folder, where none belongs."""
+    for below in sorted(run.iterdir()):
+        if below.is_dir() and _looks_like_run(below):
+            yield Place(below, "nothing", f"{below}: a run within another run's folder; move it beside that")
 
 
 def _looks_like_run(path: Path) -> bool:

@@ -101,6 +101,12 @@ class Journal:
         return [Ended(row.number, row.outcome, row.reason, row.folder) for row in rows(path / JOURNAL, _Row)]
 
     @property
+    def unplanned(self) -> list[Ended]:
+        """Failed trials that stand in no plan: of what they are evidence is not known."""
+        planned = {trial.number for trial in self.planned}
+        return [end for end in self.ended if end.outcome != "measured" and end.number not in planned]
+
+    @property
     def failed(self) -> list[tuple[Planned, Ended]]:
         """Every failed attempt: a trial that was run again later has failed all the same."""
         by_number = {trial.number: trial for trial in self.planned}

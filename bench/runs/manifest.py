@@ -6,6 +6,8 @@ kept as it is (`raw`), for what compares runs fact by fact.
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Final, Self
 
@@ -387,6 +389,9 @@ def _migrated(content: Mapping[str, Any]) -> dict[str, Any]:
     """The content as today's version writes it."""
     found = dict(content)
     payload, warm_up = found.get("payload"), found.get("warmup")
+    with suppress(KeyError, TypeError, ValueError, OverflowError):  # runs are ordered by these texts
+        began = datetime.fromisoformat(found["started"])
+        found["started"] = began.astimezone(UTC).isoformat() if began.utcoffset() else found["started"]
     if isinstance(payload, dict) and isinstance(payload.get("sha256"), str):  # of one kind of requests
         found["payload"] = {"": payload}
     if warm_up is not None and not isinstance(warm_up, dict):  # its seconds alone

@@ -23,7 +23,9 @@ class Shown(NamedTuple):
     ends: dict[str, tuple[float, float]]
     seconds: int = 60
 
-    def interval(self, metric: str, confidence: float) -> tuple[float, float] | None:
+    def interval(
+        self, metric: str, confidence: float, answered_within: float | None = None
+    ) -> tuple[float, float] | None:
         return self.ends.get(metric)
 
     def independent(self, metric: str, confidence: float) -> float:

@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.analysis.judging.history import change_points
+from bench.analysis.judging.history import accepted, change_points
 from bench.analysis.statistics.intervals import proportion
-from bench.analysis.statistics.step import LARGEST, LEVELS, limited, strongest_steps
+from bench.analysis.statistics.step import LARGEST, LEVELS, chance, limited, strongest_step, strongest_steps
 
 Floats = NDArray[np.float64]
 Noise = Callable[[np.random.Generator, int], Floats]
@@ -107,6 +107,24 @@ def main() -> None:
             low, high = proportion(found, series, 0.95)
             cells.append(f"{found / series:.1%} ({low:.1%} to {high:.1%})")
         print(f"| {count} | {' | '.join(cells)} |", flush=True)
+    print(f"\nThe same in the middle, judged together with other metrics, {series} series each\n")
+    print("| runs | 1 of 4 changed | 2 of 4 changed | all 4 changed |\n|---|---|---|---|")
+    for count in (20, 25, 30):
+        cells = []
+        for changed in (1, 2, 4):
+            rng = np.random.default_rng(3)
+            found = sum(_found_among(rng, count, changed, 4) for _ in range(series))
+            low, high = proportion(found, series, 0.95)
+            cells.append(f"{found / series:.1%} ({low:.1%} to {high:.1%})")
+        print(f"| {count} | {' | '.join(cells)} |", flush=True)
+
+
+def _found_among(rng: np.random.Generator, count: int, changed: int, metrics: int) -> bool:
+    """Whether a step of the first of some independent metrics is found; as many of them as `changed` have it."""
+    values = 0.01 * rng.standard_normal((metrics, count))
+    values[:changed, count // 2 :] += np.log(1.05)
+    certain = accepted([chance(count, strongest_step(each).statistic) for each in values])
+    return any(abs(at - count // 2) <= 2 for at, _ in change_points(values[0], certain=certain))
 
 
 if __name__ == "__main__":

@@ -235,7 +235,7 @@ def _compared(way: Callable[[Noise, Rng, float], Change]) -> Callable[[Noise, Rn
 def single(noise: Noise, rng: Rng, campaigns: int) -> Counts:
     """The interval of one run's p90, as a gate shows it, against limits around the truth."""
     make = noise.run or _quiet
-    truth = _truth(noise)
+    truth = truth_of(noise)
     false_fail = false_pass = covered = found = 0
     for _ in range(campaigns):
         durations = make(rng)
@@ -243,7 +243,7 @@ def single(noise: Noise, rng: Rng, campaigns: int) -> Counts:
             durations = durations * math.exp(
                 float(np.asarray(noise.trials(rng, 1))[0]) + noise.session * rng.standard_normal()
             )
-        low, high = _interval(durations)
+        low, high = interval_of_run(durations)
         false_fail += low > 1.1 * truth
         false_pass += high <= truth / 1.1
         covered += low <= truth <= high
@@ -254,19 +254,19 @@ def single(noise: Noise, rng: Rng, campaigns: int) -> Counts:
 Q: Final = 90.0
 
 
-def _interval(durations: Any) -> tuple[float, float]:
-    """Of a run's p90, the interval of `bench.analysis.judging.limit`, from the counts of its seconds."""
+def interval_of_run(durations: Any, q: float = Q) -> tuple[float, float]:
+    """Of a percentile of a run [seconds, requests], that of `bench.analysis.judging.limit`, from the counts of its seconds."""
     ordered = np.sort(durations.ravel())
     count = len(ordered)
-    value = float(ordered[math.ceil(Q / 100 * count) - 1])
+    value = float(ordered[math.ceil(q / 100 * count) - 1])
 
     def beyond(rank: int) -> within_run.Seconds:
         part = (durations > ordered[rank - 1]).sum(axis=1)
-        return within_run.Seconds(part.astype(float), np.full(SECONDS, float(RATE)))
+        return within_run.Seconds(part.astype(float), np.full(len(durations), float(RATE)))
 
-    at = math.ceil(Q / 100 * count)
-    low, high = within_run.ranks(Q, count, within_run.effective(*beyond(at), 0.98), 0.98)
-    exceeded = within_run.surely_exceeded(Q, (1 if low is None else low + 1, at), beyond, 0.98)
+    at = math.ceil(q / 100 * count)
+    low, high = within_run.ranks(q, count, within_run.effective(*beyond(at), 0.98), 0.98)
+    exceeded = within_run.surely_exceeded(q, (1 if low is None else low + 1, at), beyond, 0.98)
     low = low if exceeded is None else exceeded
     luck = BETWEEN_RUNS * within_run.normal(0.98)
     return (
@@ -278,17 +278,18 @@ def _interval(durations: Any) -> tuple[float, float]:
 _TRUTHS: dict[str, float] = {}
 
 
-def _truth(noise: Noise) -> float:
-    """The p90 of all runs: of a queue by formula, else of 400 runs."""
-    if noise.name not in _TRUTHS:
+def truth_of(noise: Noise, q: float = Q) -> float:
+    """A percentile of all runs: of a queue by formula, else of 400 runs."""
+    key = f"{noise.name} {q}"
+    if key not in _TRUTHS:
         make, rng = noise.run or _quiet, np.random.default_rng(99)
         if noise.run is _queue:
-            _TRUTHS[noise.name] = math.log(10) / (RATE / 0.8 - RATE)
+            _TRUTHS[key] = -math.log1p(-q / 100) / (RATE / 0.8 - RATE)
         else:
             off = 0.0 if noise.run else mean_of(noise.trials(rng, 100_000), robust=True).mean
             runs = np.concatenate([make(rng)[:, ::4].ravel() for _ in range(400)])
-            _TRUTHS[noise.name] = float(np.quantile(runs, Q / 100)) * math.exp(off)
-    return _TRUTHS[noise.name]
+            _TRUTHS[key] = float(np.quantile(runs, q / 100)) * math.exp(off)
+    return _TRUTHS[key]
 
 
 WAYS: Final[dict[str, Callable[[Noise, Rng, int], Counts]]] = {

@@ -47,6 +47,17 @@ from tests.cli.checkouts import (
     without_lines,
 )
 from tests.cli.inside import bench, process
+from tests.cli.odd_checkouts import (
+    a_link_to_the_baseline,
+    alone,
+    dangling,
+    moved,
+    one_of_another_version,
+    sides,
+    timed,
+    told,
+    without,
+)
 from tests.recorded import edit, requests, write
 
 
@@ -210,6 +221,62 @@ CASES: dict[str, tuple[Callable[[Checkout], list[str]], int, str]] = {
         2, "needs a baseline"),
     "a path that is not there, beside good ones": (
         typed("new", "nowhere", "--limits", "absolute.toml"), 3, "nowhere: does not exist"),
+    # where runs lie
+    "a slow run in a hidden folder": (moved(lambda new, _: new / ".slow"), 3, ".slow: a hidden run"),
+    "a slow run within another's folder": (
+        moved(lambda _, good: good[0] / "slow"), 3, "a run within another run's folder"),
+    "a link to a run that is not there": (dangling, 3, "a link to what is not there"),
+    "a link to the baseline": (a_link_to_the_baseline, 2, "same run"),
+    # when they began
+    "--latest of two commits that began at once": (
+        timed("2030-01-01T00:00:00+00:00", "2030-01-01T00:00:00+00:00", "--latest"), 2, "differ in commit"),
+    "--latest over time zones": (  # 23:30 in New York is later than 03:00 of the next day in London
+        timed("2030-01-01T23:30:00-05:00", "2030-01-02T03:00:00+00:00", "--latest"), 1, "left out: 3 of 4"),
+    "--commit of a variable that is empty": (
+        lambda p: [*typed("new", "--limits", "absolute.toml")(p), "--commit", ""], 2, "no run is of it"),
+    "a beginning that two commits share": (
+        timed("2030-01-01T00:00:00+00:00", "2030-01-01T00:00:00+00:00", "--commit", "aaab"), 2, "no run is of it"),
+    # journals
+    "a failed trial behind its measured one": (
+        told(lambda rows: [*rows, rows[0] | {"outcome": "failed", "reason": "signal 11"}]), 1, "signal 11"),
+    "a failed trial that no plan knows": (
+        told(lambda rows: [*rows, rows[0] | {"number": 99, "outcome": "failed"}]), 3, "trial 99 failed and is in no plan"),
+    "measured trials of a journal in another order, one without its folder": (
+        told(lambda rows: [*rows[::-1], rows[0] | {"number": 4, "folder": None}]), 3, "trial 4 was measured"),
+    # what one side does not know
+    "a request timeout that the baseline had not": (without("load", "deadline"), 3, "load.deadline differs: unknown"),
+    "an option that the baseline does not know": (without("options", "pool"), 3, "options.pool differs: unknown"),
+    "another HTTP/2 client": (
+        sides({"load": {"transport": "native"}}, {"load": {"transport": "grpcio"}}), 2, "load.transport"),
+    "REST against gRPC": (
+        sides({"load": {"user_classes": ["PredictUser"]}}, {"load": {"user_classes": ["RestUser"]}}), 2, "load.user_classes"),
+    "one trial of the candidate was answered by another version": (
+        one_of_another_version, 3, "the baseline did not measure this cell"),
+    # warnings, and what they are accepted for
+    "a lost load process": (
+        absolute(lambda run: edit(run, workers=[{"worker": 0, "recorded": 9, "lost": True}])), 3, "[lost worker]"),
+    "a load process whose clock is not known": (
+        absolute(lambda run: edit(run, workers=[{"worker": 0, "clock_bound": 5.0}])), 3, "[clocks]"),
+    "accepted errors among which the percentile falls": (
+        alone('accept = ["errors"]\n[limits]\np99_ms = 900\n', "some errors"), 1, "not reached"),
+    "goodput with accepted cancelled calls": (
+        alone('accept = ["cancelled"]\ngoodput_ms = 20\n[limits]\ngoodput = 0.8\n', "cancelled"), 3, "not determined"),
+    "rate of goodput with accepted cancelled calls": (
+        alone('accept = ["cancelled"]\ngoodput_ms = 20\n[limits]\ngoodput_rate = 100\n', "cancelled"), 3, "inconclusive"),
+    "a rate of goodput of one run that chance decides": (
+        alone("goodput_ms = 20\n[limits]\ngoodput_rate = 195\n"), 3, "inconclusive"),
+    "accepted is the end by an interrupt, not that of a kill": (
+        alone('accept = ["interrupted"]\n[limits]\np50_ms = 9\n', state="running"), 3, "[unfinished]"),
+    "a state that there is not": (alone("[limits]\np50_ms = 9\n", state="Finished"), 3, "[unfinished]"),
+    # limits files
+    "limits of a cell that stand behind their table": (
+        limited("[[cells]]\nbatch = 1\n[limits]\np50_ms = 9\n"), 2, "cells[0]: no limit in it"),
+    "a request in another spelling": (
+        limited('[[cells]]\nrequest = "predict"\nlimits = { p50_ms = 9 }\n'), 3, "no cell"),
+    "a table's name misspelt": (limited('[limits]\np50_ms = 9\n[worse-than-baseline]\np50 = "1 %"\n'), 2, "did you mean"),
+    "an empty value for a limit": (limited('[limits]\np50_ms = ""\n'), 2, "a finite number"),
+    "infinity": (limited("[limits]\np50_ms = inf\n"), 2, "a finite number"),
+    "not a number": (limited('[worse_than_baseline]\np50 = nan\n'), 2, "a finite number"),
 }  # fmt: skip
 
 

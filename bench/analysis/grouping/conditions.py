@@ -133,6 +133,16 @@ def unlike(
     return found
 
 
+def half_known(before: Sequence[Trial], after: Sequence[Trial]) -> dict[str, str]:
+    """Conditions that one side knows and the other does not: whether they are alike there is not known."""
+    old, new = _values(before), _values(after)
+    return {
+        title: " and ".join(_shown(side[title]) if title in side else "unknown" for side in (old, new))
+        for title in sorted(old.keys() ^ new.keys())
+        if title != "commit"
+    }
+
+
 def check_homogeneous(trials: Sequence[Trial], side: str, *, one_commit: bool) -> None:
     """Raise BenchError where trials of one cell were made under different conditions.
 
@@ -177,19 +187,30 @@ def check_distinct(sides: Mapping[str, Sequence[Trial]]) -> None:
 
 
 def newest(trials: Sequence[Trial]) -> list[Trial]:
-    """The trials made under the conditions of the newest one, and of each cell under those of its newest."""
-    if not trials:
-        return []
-    revision = commit(max(trials, key=lambda trial: trial.started))
-    of_commit = [trial for trial in trials if commit(trial) == revision]
-    last: dict[Identity, Trial] = {}
-    for trial in sorted(of_commit, key=lambda trial: trial.started):
-        last[trial.identity] = trial
+    """The trials made under the conditions of the newest one, and of each cell under those of its newest.
+
+    Of several that began at the same instant all are the newest, whatever they differ in.
+    """
+    revisions = {commit(trial) for trial in _last(trials)}
+    cells: dict[Identity, list[Trial]] = {}
+    for trial in trials:
+        if commit(trial) in revisions:
+            cells.setdefault(trial.identity, []).append(trial)
+    latest = {
+        identity: [conditions(trial.manifest) for trial in _last(of_cell)]
+        for identity, of_cell in cells.items()
+    }
     return [
         trial
-        for trial in of_commit
-        if conditions(trial.manifest) == conditions(last[trial.identity].manifest)
+        for trial in trials
+        if commit(trial) in revisions and conditions(trial.manifest) in latest[trial.identity]
     ]
+
+
+def _last(trials: Sequence[Trial]) -> list[Trial]:
+    """Those that began last."""
+    instant = max((trial.started for trial in trials), default="")
+    return [trial for trial in trials if trial.started == instant]
 
 
 def of_revision(trials: Sequence[Trial], revision: str) -> list[Trial]:
@@ -210,14 +231,14 @@ def selected(trials: Trials, *, latest: bool = False, revision: str | None = Non
 
     Failed trials of an experiment go with its runs: those of one of which no run is left are left out too.
     """
-    chosen = of_revision(trials.trials, revision) if revision else list(trials.trials)
+    chosen = list(trials.trials) if revision is None else of_revision(trials.trials, revision)
     chosen = newest(chosen) if latest else chosen
     if len(chosen) == len(trials.trials):
         return trials
     before, after = ({trial.block[0] for trial in some if trial.block} for some in (trials.trials, chosen))
     gone = before - after
     failed = [each for each in trials.failed if each.block is None or each.block[0] not in gone]
-    option = " and ".join([f"--commit {revision}"] * bool(revision) + ["--latest"] * latest)
+    option = " and ".join([f"--commit {revision}"] * (revision is not None) + ["--latest"] * latest)
     left_out = [f"{len(trials.trials) - len(chosen)} of {len(trials.trials)} trials, with {option}"]
     if len(failed) < len(trials.failed):
         left_out.append(f"{len(trials.failed) - len(failed)} failed trials, with {option}")

@@ -73,8 +73,10 @@ class OneRun(Protocol):
     def seconds(self) -> int:
         """Whole seconds of its steady part."""
 
-    def interval(self, metric: str, confidence: float) -> tuple[float, float] | None:
-        """Ends around the value of a metric; None: nothing is known."""
+    def interval(
+        self, metric: str, confidence: float, answered_within: float | None = None
+    ) -> tuple[float, float] | None:
+        """Ends around the value of a metric (rate of goodput: within so many seconds); None: nothing is known."""
 
     def independent(self, metric: str, confidence: float, answered_within: float | None = None) -> float:
         """As how many independent requests its requests count; goodput: answered within so many seconds."""
@@ -233,6 +235,10 @@ def read_journals(
         except BenchError as error:
             found.unreadable.append(Unreadable(experiment.path, str(error)))
             continue
+        found.unreadable.extend(
+            Unreadable(journal.path, f"{journal.path / JOURNAL}: trial {end.number} failed and is in no plan")
+            for end in journal.unplanned
+        )
         home = experiment.path.resolve()
         named = {cell for folder, cell in ran_or_failed if folder is not None and folder.resolve() == home}
         for planned, end in journal.failed:
@@ -264,14 +270,13 @@ def _gone(journal: Journal, manifests: Iterable[Manifest]) -> list[Unreadable]:
         return [Unreadable(journal.path, text)]
     return [
         Unreadable(
-            journal.path / end.folder,
-            f"{journal.path / end.folder}: trial {number} was measured and its run is not there; restore it, or measure it again: bench run --resume",
+            journal.path / (end.folder or ""),
+            f"{journal.path / (end.folder or '')}: trial {number} was measured and its run is not there; restore it, or measure it again: bench run --resume",
         )
         for number, end in {end.number: end for end in journal.ended}.items()
         if end.outcome == "measured"
-        and end.folder
         and number not in present
-        and not (journal.path / end.folder).is_dir()
+        and not (end.folder and (journal.path / end.folder).is_dir())
     ]
 
 

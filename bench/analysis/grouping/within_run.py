@@ -22,7 +22,7 @@ from scipy.special import bdtrik, betainc, betaincinv, ndtri, stdtrit
 
 from bench.analysis.grouping.metrics import METRICS
 from bench.analysis.reading.cells import Cell, cells
-from bench.analysis.reading.metric import Percentile
+from bench.analysis.reading.metric import GOODPUT_RATE, Percentile
 from bench.analysis.reading.population import NO_REQUESTS, up_to
 from bench.analysis.statistics.intervals import Floats
 from bench.runs.chunk import Key, Tally
@@ -198,8 +198,16 @@ class WithinRun:
         """Whole seconds of its steady part; fewer than FEWEST_SECONDS show nothing."""
         return len(self._numbers)
 
-    def interval(self, metric: str, confidence: float) -> tuple[float, float] | None:
-        """Ends around a percentile, a rate, a mean or a share; None of other metrics."""
+    def interval(
+        self, metric: str, confidence: float, answered_within: float | None = None
+    ) -> tuple[float, float] | None:
+        """Ends around a percentile, a rate or a mean; None of other metrics.
+
+        answered_within: seconds within which goodput wants an answer.
+        """
+        if metric == GOODPUT_RATE and answered_within is not None:
+            good = self._good(answered_within).part
+            return _mean(good, np.ones(len(good)), confidence)
         percentile = METRICS[metric].percentile
         if percentile is not None:
             return self._percentile(percentile, confidence)

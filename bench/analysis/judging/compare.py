@@ -319,6 +319,9 @@ def _surroundings(pair: Match) -> list[Doubt]:
         for title, doubt in environment.differences(*manifests).items():
             if not conditions.brought(title, pair.by) and not _checked(title, before, after):
                 found.setdefault(title, doubt)
+    for title, sides in conditions.half_known(pair.before, pair.after).items():
+        if title not in found and not conditions.brought(title, pair.by):
+            found[title] = environment.different(title, sides)
     return list(found.values())
 
 

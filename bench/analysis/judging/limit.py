@@ -221,11 +221,11 @@ def _single(limit: Limit, identity: Identity, trial: Trial, rate: float) -> Find
     """One run: by the interval that it allows by itself, widened by what runs are assumed to differ; else unknown."""
     name, value = limit.metric.name, limit.of(trial)
     within = trial.within
-    if within is None or within.interval(name, 0.5) is None:
+    if within is None or within.interval(name, 0.5, limit.answered_within) is None:
         return _alone(limit, identity, value)
 
     def interval(confidence: float) -> tuple[float, float]:
-        low, high = within.interval(name, confidence) or (-math.inf, math.inf)
+        low, high = within.interval(name, confidence, limit.answered_within) or (-math.inf, math.inf)
         if not limit.metric.ratio or not value > 0:
             return low, high
         luck = BETWEEN_RUNS * within_run.normal(confidence)

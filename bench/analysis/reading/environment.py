@@ -87,15 +87,20 @@ def differences(before: Sequence[Manifest], after: Sequence[Manifest]) -> dict[s
     """A doubt for each fact that matters and has other values in the runs of one side than in those of the other."""
     old, new = (_values(side) for side in (before, after))
     return {
-        title: Doubt(
-            "environment",
-            f"{title} differs: {_named(old.get(title))} and {_named(new.get(title))}",
-            "measure both in turn on one machine, with everything else equal",
-        )
+        title: different(title, f"{_named(old.get(title))} and {_named(new.get(title))}")
         for title in old | new
         if (title in MATTERS or title.startswith(("package ", "server ")))
         and old.get(title) != new.get(title)
     }
+
+
+def different(title: str, sides: str) -> Doubt:
+    """A warning about a fact that is not the same on both sides."""
+    return Doubt(
+        "environment",
+        f"{title} differs: {sides}",
+        "measure both in turn on one machine, with everything else equal",
+    )
 
 
 def mixed(manifests: Sequence[Manifest], side: str) -> list[Doubt]:
