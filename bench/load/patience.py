@@ -25,7 +25,13 @@ def awaited(what: str, seconds: float, say: Callable[[str], object] = _log) -> I
     say: takes a line; the log by default.
     """
     begun = time.perf_counter()
-    line = gevent.spawn_later(PATIENCE, say, f"waiting for {what}, up to {seconds:g} s")
+
+    def tell() -> None:
+        # not spawn_later: that counts from the loop's last turn, which may be seconds ago
+        gevent.sleep(PATIENCE)
+        say(f"waiting for {what}, up to {seconds:g} s")
+
+    line = gevent.spawn(tell)
     try:
         yield
     finally:

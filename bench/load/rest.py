@@ -156,7 +156,8 @@ class RestConnection:
             return Reply(RESOURCE_EXHAUSTED, str(error), b"", self.sent, time.perf_counter())
         except Exception as error:  # noqa: BLE001  # whatever comes back: the request has left and needs an outcome
             self.close()
-            return Reply(UNAVAILABLE, f"{self.address}: {_said(error)}", b"", self.sent, time.perf_counter())
+            reason = f"{self.address}: {_said(error).removeprefix(f'{self.address}: ')}"
+            return Reply(UNAVAILABLE, reason, b"", self.sent, time.perf_counter())
         except gevent.GreenletExit:
             if not self.waiting:
                 self.close()

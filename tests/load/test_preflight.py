@@ -3,6 +3,7 @@
 import re
 import socket
 import threading
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -196,6 +197,20 @@ def test_waiting_is_told_with_its_reason_and_its_end(
         with pytest.raises(BenchError, match=r"no connection within 0\.5 s"):
             look(address, options(), {Source(USERS, 0, "Predict"): pool()})
     assert f"waiting for a connection to {address}, up to 1 s" in caplog.messages
+
+
+def test_a_wait_is_counted_from_its_own_beginning(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """After seconds in which requests had been made, a connection was said to be waited for that came at once."""
+    monkeypatch.setattr(patience, "PATIENCE", 0.5)
+    caplog.set_level("INFO", "bench")
+    gevent.sleep(0.001)
+    time.sleep(0.6)  # the loop does not turn
+    begun = time.perf_counter()
+    with patience.awaited("something", 5.0):
+        gevent.sleep(0.01)
+    assert caplog.messages == [] or time.perf_counter() - begun > 0.5
 
 
 @pytest.mark.parametrize(

@@ -101,13 +101,12 @@ def test_what_would_go_over_grpc_without_a_word_is_refused(names: Any, opened: b
     class Own:
         over_rest = names
         request_name = "Predict"
+        schedule = "poisson:10" if opened else None
 
         @staticmethod
         def payload(options: Options) -> Pool:
             return asking_for("y", "m")
 
-    if opened:
-        Own.schedule = "poisson:10"  # type: ignore[attr-defined]
     with pytest.raises(BenchError, match=text):
         make_pools([Own], plain_options())
 
@@ -190,6 +189,11 @@ def test_a_real_server_answers_and_refuses(models: Path) -> None:
         assert connection.ask(right.over_rest[1], 10).status == 0, "the connection goes on"
     assert connection.ask(right.over_rest[0], 10).status == 14
     connection.close()
+
+
+def test_nobody_listening_is_named_once() -> None:
+    reply = RestConnection("127.0.0.1:1", asking_for("y", "m")).ask(b"", 10)
+    assert (reply.status, reply.details) == (14, "127.0.0.1:1: Connection refused")
 
 
 def test_silence_and_nonsense_are_replies_too() -> None:
