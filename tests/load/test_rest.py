@@ -192,8 +192,8 @@ def test_a_real_server_answers_and_refuses(models: Path) -> None:
 
 
 def test_nobody_listening_is_named_once() -> None:
-    reply = RestConnection("127.0.0.1:1", asking_for("y", "m")).ask(b"", 10)
-    assert (reply.status, reply.details) == (14, "127.0.0.1:1: Connection refused")
+    status, details, *_ = RestConnection("127.0.0.1:1", asking_for("y", "m")).ask(b"", 10)
+    assert (status, details) == (14, "127.0.0.1:1: Connection refused")
 
 
 def test_silence_and_nonsense_are_replies_too() -> None:
