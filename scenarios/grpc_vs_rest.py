@@ -1,10 +1,6 @@
 """What does JSON over HTTP/1.1 cost against gRPC? The same digits over both APIs, in turn."""
 
-from bench import mnist
-from bench.load.options import Options, defaults
-from bench.load.site import Site
-from bench.load.users import PredictUser
-from bench.payload import Pool
+from bench.scenario import Options, Pool, PredictUser, Site, defaults, digits
 
 defaults(users=4, spawn_rate=4, run_time="30s")
 
@@ -18,8 +14,7 @@ class GrpcVsRest(PredictUser):
     @classmethod
     def payload(cls, options: Options) -> dict[str, Pool]:
         """The same requests twice."""
-        digits = mnist.load("test", options.mnist)
-        pool = Pool.mnist(digits.images, digits.labels, **options.asked.request(), seed=options.seed)
+        pool = digits(options)
         return {"gRPC": pool, "REST": pool}
 
     @classmethod

@@ -2,10 +2,7 @@
 
 import numpy as np
 
-from bench.load.options import Options, defaults, option
-from bench.load.site import Served, Site
-from bench.load.users import PredictUser
-from bench.payload import Pool
+from bench.scenario import Options, Pool, PredictUser, Served, Site, defaults, option
 
 defaults(users=2, spawn_rate=2, run_time="30s", model_name="vgg16")
 option("--image-size", "224", "rows and columns of an image")

@@ -1,9 +1,6 @@
 """How quickly are eight images together classified, by MLPerf's rules for MultiStream?"""
 
-from bench import mnist
-from bench.load.options import Options, defaults, option
-from bench.load.users import PredictUser
-from bench.payload import Pool
+from bench.scenario import Options, Pool, PredictUser, defaults, digits, option
 
 defaults(users=1, spawn_rate=1, run_time="10m10s", batch_size="8")
 option("--min-duration", "600", "seconds of load that make a run valid")
@@ -18,5 +15,4 @@ class MultiStream(PredictUser):
     def payload(cls, options: Options) -> Pool:
         """Digits of the test set."""
         options.own_seconds("min-duration")
-        digits = mnist.load("test", options.mnist)
-        return Pool.mnist(digits.images, digits.labels, **options.asked.request(), seed=options.seed)
+        return digits(options)

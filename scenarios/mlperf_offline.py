@@ -1,9 +1,6 @@
 """How many images per second are classified when all are there from the start, by MLPerf's rules for Offline?"""
 
-from bench import mnist
-from bench.load.options import Options, defaults, option
-from bench.load.users import PredictUser
-from bench.payload import Pool
+from bench.scenario import Options, Pool, PredictUser, defaults, digits, option
 
 defaults(users=8, spawn_rate=8, run_time="10m10s", batch_size="256")
 option("--min-duration", "600", "seconds of load that make a run valid")
@@ -18,5 +15,4 @@ class Offline(PredictUser):
     def payload(cls, options: Options) -> Pool:
         """Digits of the test set."""
         options.own_seconds("min-duration")
-        digits = mnist.load("test", options.mnist)
-        return Pool.mnist(digits.images, digits.labels, **options.asked.request(), seed=options.seed)
+        return digits(options)

@@ -1,9 +1,6 @@
 """Which rate of queries does a server bear within a latency bound, by MLPerf's rules for Server?"""
 
-from bench import mnist
-from bench.load.options import Options, defaults, option
-from bench.load.users import ArrivalUser
-from bench.payload import Pool
+from bench.scenario import ArrivalUser, Options, Pool, defaults, digits, option
 
 defaults(users=1, spawn_rate=1, run_time="10m10s")
 option("--latency-bound", "0.015", "seconds within which 99 % of the queries have to be answered")
@@ -21,5 +18,4 @@ class Server(ArrivalUser):
         """Digits of the test set."""
         options.own_seconds("latency-bound")
         options.own_seconds("min-duration")
-        digits = mnist.load("test", options.mnist)
-        return Pool.mnist(digits.images, digits.labels, **options.asked.request(), seed=options.seed)
+        return digits(options)

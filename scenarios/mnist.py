@@ -1,9 +1,6 @@
 """How fast does a server classify digits when each user waits for its answer before it asks again?"""
 
-from bench import mnist
-from bench.load.options import Options
-from bench.load.users import PredictUser
-from bench.payload import Pool
+from bench.scenario import Options, Pool, PredictUser, digits
 
 
 class Mnist(PredictUser):
@@ -12,5 +9,4 @@ class Mnist(PredictUser):
     @classmethod
     def payload(cls, options: Options) -> Pool:
         """Digits of the test set, in an order that the seed decides."""
-        digits = mnist.load("test", options.mnist)
-        return Pool.mnist(digits.images, digits.labels, **options.asked.request(), seed=options.seed)
+        return digits(options)

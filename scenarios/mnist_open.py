@@ -1,9 +1,6 @@
 """How fast does a server classify digits that arrive at a rate, whether or not it keeps up?"""
 
-from bench import mnist
-from bench.load.options import Options
-from bench.load.users import ArrivalUser
-from bench.payload import Pool
+from bench.scenario import ArrivalUser, Options, Pool, digits
 
 
 class MnistOpen(ArrivalUser):
@@ -14,5 +11,4 @@ class MnistOpen(ArrivalUser):
     @classmethod
     def payload(cls, options: Options) -> Pool:
         """Digits of the test set, in an order that the seed decides."""
-        digits = mnist.load("test", options.mnist)
-        return Pool.mnist(digits.images, digits.labels, **options.asked.request(), seed=options.seed)
+        return digits(options)

@@ -1,10 +1,6 @@
 """Do two models on one server disturb each other? One is asked all the time, the other every second five seconds."""
 
-from bench import mnist
-from bench.load.options import Options, defaults
-from bench.load.site import Served, Site
-from bench.load.users import ArrivalUser
-from bench.payload import Pool
+from bench.scenario import ArrivalUser, Options, Pool, Served, Site, defaults, digits
 from bench.schedule import Steps
 
 defaults(users=2, spawn_rate=2, run_time="60s")
@@ -18,8 +14,7 @@ class Mnist(ArrivalUser):
     @classmethod
     def payload(cls, options: Options) -> Pool:
         """Digits as images [28, 28, 1]."""
-        digits = mnist.load("test", options.mnist)
-        return Pool.mnist(digits.images, digits.labels, **options.asked.request(), seed=options.seed)
+        return digits(options)
 
     @classmethod
     def server(cls, site: Site) -> list[str]:
@@ -36,6 +31,4 @@ class Mnist2(ArrivalUser):
     @classmethod
     def payload(cls, options: Options) -> Pool:
         """The same digits as rows of 784 numbers."""
-        digits = mnist.load("test", options.mnist)
-        request = options.asked.request() | {"model": "mnist2", "batch": 16}
-        return Pool.mnist(digits.images.reshape(-1, 784), digits.labels, **request, seed=options.seed)
+        return digits(options, flat=True, model="mnist2", batch=16)

@@ -1,10 +1,6 @@
 """What does the server itself cost, apart from the model? One user asks a model that computes nothing and one that does."""
 
-from bench import mnist
-from bench.load.options import Options, defaults
-from bench.load.site import Served, Site
-from bench.load.users import PredictUser
-from bench.payload import Pool
+from bench.scenario import Options, Pool, PredictUser, Served, Site, defaults, digits, mnist
 
 defaults(users=1, spawn_rate=1, run_time="30s")
 
@@ -17,13 +13,12 @@ class Overhead(PredictUser):
     @classmethod
     def payload(cls, options: Options) -> dict[str, Pool]:
         """Equal requests but for the model's name."""
-        digits = mnist.load("test", options.mnist)
+        images = mnist.load("test", options.mnist).images
         request = options.asked.request() | {"seed": options.seed}
-        computing = Pool.mnist(digits.images, digits.labels, **request)
         idle = {"model": "null", "version": None, "label": None}
         # which of its ten pixels is brightest says nothing of the digit: without labels, nothing is compared
-        null = Pool.of({"images": digits.images}, None, output="scores", **request | idle)
-        return {"null": null, "model": computing}
+        null = Pool.of({"images": images}, None, output="scores", **request | idle)
+        return {"null": null, "model": digits(options)}
 
     @classmethod
     def server(cls, site: Site) -> list[str]:

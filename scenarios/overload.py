@@ -1,10 +1,6 @@
 """What happens when more is asked than a server can do: how much is answered in time, what is refused, and how?"""
 
-from bench import mnist
-from bench.load.options import Options, defaults
-from bench.load.site import Served, Site
-from bench.load.users import ArrivalUser
-from bench.payload import Pool
+from bench.scenario import ArrivalUser, Options, Pool, Served, Site, defaults, digits
 
 defaults(users=1, spawn_rate=1, run_time="36s", batch_size="64", deadline="1")
 
@@ -18,8 +14,7 @@ class Overload(ArrivalUser):
     @classmethod
     def payload(cls, options: Options) -> Pool:
         """Digits of the test set, 64 in a request unless --batch-size says otherwise."""
-        digits = mnist.load("test", options.mnist)
-        return Pool.mnist(digits.images, digits.labels, **options.asked.request(), seed=options.seed)
+        return digits(options)
 
     @classmethod
     def server(cls, site: Site) -> list[str]:

@@ -4,13 +4,8 @@ import shutil
 from itertools import cycle, islice
 from pathlib import Path
 
-from bench import BenchError, mnist
-from bench.load.options import Options, defaults, option
-from bench.load.rollout import Rollout
-from bench.load.site import Served, Site
-from bench.load.stage import Stage
-from bench.load.users import ArrivalUser
-from bench.payload import Pool
+from bench import BenchError
+from bench.scenario import ArrivalUser, Options, Pool, Rollout, Served, Site, Stage, defaults, digits, option
 
 defaults(users=1, spawn_rate=1)
 option("--how", "place", "place (in the watched directory), flip (a label) or rollback (by configuration)")
@@ -33,10 +28,7 @@ class Mnist(ArrivalUser):
         """Digits for whatever version is served; for a label where labels are flipped."""
         if (how := options.own["how"]) not in ("place", "flip", "rollback"):
             raise BenchError(f"--how {how}: place, flip or rollback is expected")
-        digits = mnist.load("test", options.mnist)
-        label = "stable" if how == "flip" else options.asked.label
-        request = options.asked.request() | {"label": label, "seed": options.seed}
-        return Pool.mnist(digits.images, digits.labels, **request)
+        return digits(options, label="stable" if how == "flip" else options.asked.label)
 
     @classmethod
     def server(cls, site: Site) -> list[str]:

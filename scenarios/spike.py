@@ -1,9 +1,6 @@
 """How does a server take a step to five times its load, and how long does it need to recover from it?"""
 
-from bench import mnist
-from bench.load.options import Options, defaults
-from bench.load.users import ArrivalUser
-from bench.payload import Pool
+from bench.scenario import ArrivalUser, Options, Pool, defaults, digits
 
 defaults(users=1, spawn_rate=1, run_time="30s")
 
@@ -17,5 +14,4 @@ class Spike(ArrivalUser):
     @classmethod
     def payload(cls, options: Options) -> Pool:
         """Digits of the test set."""
-        digits = mnist.load("test", options.mnist)
-        return Pool.mnist(digits.images, digits.labels, **options.asked.request(), seed=options.seed)
+        return digits(options)

@@ -1,10 +1,6 @@
 """Is the new version better than the old one, and as fast? Both get the same digits, in turn."""
 
-from bench import mnist
-from bench.load.options import Options, defaults, option
-from bench.load.site import Served, Site
-from bench.load.users import PredictUser
-from bench.payload import Pool
+from bench.scenario import Options, Pool, PredictUser, Served, Site, defaults, digits, option
 
 defaults(users=8, spawn_rate=8, run_time="30s")
 option("--arms", "1,2,stable,canary", "version numbers and labels; each is compared with the first")
@@ -19,13 +15,11 @@ class Versions(PredictUser):
     @classmethod
     def payload(cls, options: Options) -> dict[str, Pool]:
         """The same digits in the same order for each arm."""
-        digits = mnist.load("test", options.mnist)
         pools = {}
         for arm in options.own["arms"].split(","):
             pin = {"version": int(arm), "label": None} if arm.isdigit() else {"version": None, "label": arm}
-            request = options.asked.request() | pin
             name = f"version {arm}" if arm.isdigit() else f"label {arm}"
-            pools[name] = Pool.mnist(digits.images, digits.labels, **request, seed=options.seed)
+            pools[name] = digits(options, **pin)
         return pools
 
     @classmethod

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 BENCH = Path(__file__).parents[1] / "bench"
+SCENARIOS = BENCH.parent / "scenarios"
 GROUND = {"escape", "mnist", "payload", "runs", "schedule", "wording", "config"}
 
 ALLOWED: dict[str, set[str]] = {
@@ -61,6 +62,7 @@ ALLOWED: dict[str, set[str]] = {
     },
     "analysis.answers": {"analysis", "runs", "wording"},
     "analysis": {"analysis", "config", "escape", "protocol.hints", "runs", "schedule", "wording"},
+    "scenario": {"load", "mnist", "payload"},
     "cli": {""},
     "__main__": {"cli"},
     "__init__": set(),
@@ -172,6 +174,16 @@ def test_no_cycles_among_the_parts_of_a_package(package: str) -> None:
     for part, others in graph.items():
         others.discard(part)
     graphlib.TopologicalSorter(graph).prepare()
+
+
+@pytest.mark.parametrize("path", sorted(SCENARIOS.glob("*.py")), ids=lambda path: path.stem)
+def test_scenarios_import_from_one_place(path: Path) -> None:
+    ours = {name for name in imports(path) if name.startswith("bench.")}
+    assert {".".join(name.split(".")[:2]) for name in ours} <= {
+        "bench.BenchError",
+        "bench.scenario",
+        "bench.schedule",
+    }
 
 
 @pytest.mark.parametrize("package", HEAVY)
