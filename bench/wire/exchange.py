@@ -61,7 +61,7 @@ class Exchange:
         """content-length of the response; None: not announced."""
         self.awaits = False
         """Whether the response has been opened and nothing of its body has come."""
-        self.parts: list[bytes] | None = None
+        self.parts: list[bytes | bytearray] | None = None
         """The response's body where it did not come in one frame."""
         self.size = 0
         """Bytes in `parts`."""
@@ -85,7 +85,7 @@ class Exchange:
                 self.size = len(parts[0])
                 self.message = None
         if content:
-            parts.append(content)
+            unary.gather(parts, content)
             self.size += len(content)
         if len(parts) > 1 and len(parts[0]) < PREFIX.size:
             parts[:] = [b"".join(parts)]

@@ -346,7 +346,7 @@ class ServerConnection(Connection):
         if incoming.parts is None:
             incoming.parts = []
         if content:
-            incoming.parts.append(content)
+            unary.gather(incoming.parts, content)
             incoming.size += len(content)
         if flags & END_STREAM:
             self._complete(stream, incoming)

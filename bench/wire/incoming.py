@@ -18,7 +18,7 @@ class Incoming:
     def __init__(self, head: RequestBlock, credit: int, *, complete: bool = False) -> None:
         self.head = head
         self.credit = credit
-        self.parts: list[bytes] | None = None
+        self.parts: list[bytes | bytearray] | None = None
         self.size = 0
         self.complete = complete
         self.pushed: int | None = None

@@ -21,7 +21,8 @@ class Keepalive:
     """Ask after so long without a byte from the server while calls are under way, at most twice as long where they
     began in silence; without calls nothing is asked."""
     limit: float = 20.0
-    """Without a byte for so long after the question the connection is given up, its calls end as UNAVAILABLE."""
+    """Without a byte for so long after the question the connection is given up, its calls end as UNAVAILABLE. As in
+    gRPC it does not delay the next question where an answer came."""
 
     def __post_init__(self) -> None:
         for name, seconds in (("every", self.every), ("limit", self.limit)):
@@ -70,7 +71,7 @@ class Watch:
             if left <= 0:
                 link.break_off(f"connection lost: no answer to a PING within {keepalive.limit:g} s")
             else:
-                self._look_in(left)
+                self._look_in(min(left, keepalive.every))  # it may answer, and fall silent again
             return
         self._asked = None
         was_idle, self._idle = self._idle, not link.connection.in_flight
@@ -82,5 +83,5 @@ class Watch:
         elif left <= 0:
             link.connection.ping()
             link.schedule()
-            self._asked, left = now, keepalive.limit
+            self._asked, left = now, min(keepalive.limit, keepalive.every)
         self._look_in(left)

@@ -273,6 +273,22 @@ class Request(NamedTuple):
     """Seconds that the client grants, from the arrival on; None: no limit."""
 
 
+_SMALL_PIECE: Final = 1024
+
+
+def gather(parts: list[bytes | bytearray], content: bytes) -> None:
+    """Add a piece of a body to those before it, so that all of them take little more memory than their content.
+
+    A piece takes about 40 bytes beside its content: 1 MiB in DATA frames of two bytes would take 25 MiB.
+    """
+    if len(content) >= _SMALL_PIECE:
+        parts.append(content)
+    elif parts and isinstance(last := parts[-1], bytearray):
+        last += content
+    else:
+        parts.append(bytearray(content))
+
+
 def one_message(body: bytes, encoding: bytes, largest: int) -> bytes:
     """The single message of a unary body; raises MessageError where there is none, more than one, or a broken one."""
     if not body:

@@ -1,6 +1,7 @@
 """Do both ends agree whatever the cuts and the windows, and does a peer that breaks the rules only end its connection?"""
 
 import random
+import tracemalloc
 
 import pytest
 from hypothesis import given, settings
@@ -28,12 +29,15 @@ from bench.wire.frames import (
 from bench.wire.http2_client import ClientConnection
 from bench.wire.http2_server import ServerConnection
 from bench.wire.unary import Request
+from tests.wire.test_http2_server import opened
 from tests.wire.wires import (
+    OK,
     OPENING,
     answer_frames,
     asked,
     converse,
     goaway_code,
+    message,
     pieces,
     read_frames,
     settled_client,
@@ -252,3 +256,26 @@ def test_large_frames_in_small_reads_are_joined_once() -> None:
     asked(client, content)
     requests = [request for part in pieces(1000)(client.take()) for request in server.receive(part)]
     assert [request.message for request in requests] == [content]
+
+
+def test_a_message_in_tiny_frames_takes_little_more_memory_than_its_size() -> None:
+    """A piece of two bytes takes 40 and more: 24 times as much as the message that it is part of."""
+    content = message(bytes(100_000))
+    tiny = b"".join(frames.frame(frames.DATA, 0, 1, content[at : at + 2]) for at in range(0, len(content), 2))
+    client, server = settled_client(), settled_server()
+    exchange = asked(client)
+    client.take()
+    server.receive(opened(1))
+    client.receive(frames.frame(frames.HEADERS, frames.END_HEADERS, 1, OPENING))
+    for end in (client, server):
+        tracemalloc.start()
+        try:
+            end.receive(tiny)
+            assert tracemalloc.get_traced_memory()[0] < 3 * len(content)
+        finally:
+            tracemalloc.stop()
+    assert exchange.size == len(content)
+    assert client.receive(frames.frame(frames.HEADERS, 5, 1, OK)) == [exchange]
+    assert exchange.message == bytes(100_000)
+    (request,) = server.receive(frames.frame(frames.DATA, frames.END_STREAM, 1, b""))
+    assert request.message == bytes(100_000)

@@ -89,6 +89,18 @@ def test_a_call_that_begins_in_silence_gets_its_time_first() -> None:
     watch.stop()
 
 
+def test_a_server_that_answers_is_asked_again_before_the_limit(server: Server) -> None:
+    """An hour to answer in does not mean an hour between questions."""
+    server.answer = silence
+    channel = Channel(server.address, keepalive=Keepalive(0.02, 3600))
+    channel.connect(5)
+    pings = Pings(server)
+    call = later(channel, b"slow")
+    until(lambda: pings.count >= 3)
+    channel.close()
+    assert call.get(timeout=5).details == "the channel was closed"
+
+
 def test_without_keepalive_nothing_is_asked(server: Server) -> None:
     server.answer = silence
     channel = Channel(server.address)
