@@ -16,20 +16,20 @@ import urllib.parse
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from bench import BenchError
 from bench.config.experiment import Study
 from bench.config.reading import nearest
 from bench.experiment.folder import FETCHED, Folder
 from bench.experiment.order import Option, Order
-from bench.experiment.told import MOST_BYTES, told
+from bench.experiment.told import MOST_BYTES, statistics, swarm, told
 from bench.experiment.trial import Failed, Glance, check_recorded, check_server
 from bench.runs import checksums
 from bench.runs.jsonl import json_text
 from bench.runs.recording import MANIFEST
 from bench.runs.run import Run
-from bench.wire.direct import TOKEN_HEADER, TOKEN_VARIABLE, open_url
+from bench.wire.direct import TOKEN_HEADER, TOKEN_VARIABLE, open_url, read_url
 
 _LOOK_SECONDS: Final = 0.5
 _ANSWER_SECONDS: Final = 20.0
@@ -42,6 +42,7 @@ _IDLE_SECONDS: Final = 60.0
 """Until all workers are ready again, beyond what may be left of a test that nobody stopped."""
 MOST_FILES, MOST_UNPACKED = 10_000, 16 << 30
 """Files, and bytes of them, that the archive of a run may hold."""
+Answer = TypeVar("Answer")
 _HERE: Final = ("127.0.0.1", "localhost", "::1")
 
 
@@ -90,9 +91,11 @@ class Master:
         """As `bench.experiment.trial.Generator.run`; the folder that is fetched says which trial it is."""
         before = self._idle(order)
         form = self._form(order)
-        answer = json.loads(self._ask("/swarm", form, seconds=_END_SECONDS))  # once the test has begun
-        if not answer.get("success"):
-            raise Failed(f"{self.url} refuses: {answer.get('message')}")
+        begun = self._checked(
+            swarm, self._ask("/swarm", form, seconds=_END_SECONDS)
+        )  # once the test has begun
+        if not begun.success:
+            raise Failed(f"{self.url} refuses: {begun.message}")
         try:
             name = self._watch(order, before, show)
         finally:
@@ -163,11 +166,11 @@ class Master:
 
     def _seen(self) -> tuple[float | None, float | None]:
         """Rate and p99 of the test that runs, rounded as Locust does for watching."""
-        told = json.loads(self._ask("/stats/requests"))
-        whole = told["stats"][-1]
-        if not whole["num_requests"]:
+        whole = self._checked(statistics, self._ask("/stats/requests")).stats[-1]
+        p99 = whole.response_time_percentile
+        if not whole.num_requests or p99 is None:
             return None, None
-        return whole["current_rps"], whole["response_time_percentile_0.99"] / 1e3
+        return whole.current_rps, p99 / 1e3
 
     def _fetch(self, name: str, order: Order, folder: Folder) -> Path:
         """Put the run's folder into the experiment's, whole or not at all. Raises Failed."""
@@ -175,7 +178,8 @@ class Master:
         shutil.rmtree(place, ignore_errors=True)
         path = f"/bench/runs/{urllib.parse.quote(name)}"
         with (
-            self._opened(path, None, _END_SECONDS) as archive,
+            self._reached(path) as headers,
+            open_url(self.url + path, timeout=_END_SECONDS, headers=headers) as archive,
             tarfile.open(fileobj=archive, mode="r|") as packed,
         ):
             _unpack(packed, place)
@@ -201,8 +205,12 @@ class Master:
         return target
 
     def _told(self) -> dict[str, Any]:
+        return self._checked(told, self._ask("/bench/runs"))
+
+    def _checked(self, read: Callable[[bytes], Answer], raw: bytes) -> Answer:
+        """What an answer says. Raises Failed for one that this package's Locust does not give."""
         try:
-            return told(self._ask("/bench/runs"))
+            return read(raw)
         except ValueError as error:
             raise Failed(
                 f"{self.url} does not tell what it runs ({error}): it wants a login, or is no Locust of this package"
@@ -210,20 +218,16 @@ class Master:
 
     def _ask(self, path: str, form: dict[str, str] | None = None, seconds: float = _ANSWER_SECONDS) -> bytes:
         """Raises Failed where it does not answer."""
-        with self._opened(path, form, seconds) as answer:
-            body: bytes = answer.read(MOST_BYTES + 1)
-        if len(body) > MOST_BYTES:
-            raise Failed(f"{self.url}{path}: an answer of more than {MOST_BYTES:,} bytes")
-        return body
+        content = None if form is None else urllib.parse.urlencode(form).encode()
+        with self._reached(path) as headers:
+            return read_url(self.url + path, content, timeout=seconds, largest=MOST_BYTES, headers=headers)
 
     @contextlib.contextmanager
-    def _opened(self, path: str, form: dict[str, str] | None, seconds: float) -> Iterator[Any]:
-        content = None if form is None else urllib.parse.urlencode(form).encode()
+    def _reached(self, path: str) -> Iterator[dict[str, str]]:
+        """Gives the headers of a request; errors of the request are raised as Failed."""
+        token = os.environ.get(TOKEN_VARIABLE)
         try:
-            token = os.environ.get(TOKEN_VARIABLE)
-            headers = {TOKEN_HEADER: token} if token else {}
-            with open_url(self.url + path, content, timeout=seconds, headers=headers) as answer:
-                yield answer
+            yield {TOKEN_HEADER: token} if token else {}
         except urllib.error.HTTPError as error:
             missing = error.code == http.HTTPStatus.NOT_FOUND
             hint = "; does it run a scenario of this package?" if missing else ""

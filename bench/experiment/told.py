@@ -1,13 +1,14 @@
 """What the master of another machine tells of itself (`bench.load.published`), checked before anything is done with it."""
 
 from pathlib import PurePath
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, TypeVar
 
 from pydantic import AfterValidator, Field, ValidationError
 
 from bench.runs.jsonl import parse_json
-from bench.runs.manifest import Count, Name, Part, Text, misfit
+from bench.runs.manifest import Amount, Count, Name, Part, Text, misfit
 
+P = TypeVar("P", bound=Part)
 MOST_BYTES: Final = 16 << 20
 """Of a short answer."""
 
@@ -40,10 +41,43 @@ class _Told(Part):
     refused: list[Text]
 
 
+class Begun(Part):
+    """Whether a test began."""
+
+    success: bool
+    message: Text | None = None
+
+
+class _Whole(Part):
+    num_requests: Count
+    current_rps: Amount = 0.0
+    response_time_percentile: Annotated[Amount | None, Field(alias="response_time_percentile_0.99")] = None
+    """Milliseconds."""
+
+
+class Statistics(Part):
+    """Locust's own statistics; the last row is of all requests together."""
+
+    stats: Annotated[list[_Whole], Field(min_length=1)]
+
+
+def swarm(raw: bytes) -> Begun:
+    """The answer to POST /swarm. Raises ValueError for what is none."""
+    return _read(Begun, raw)
+
+
+def statistics(raw: bytes) -> Statistics:
+    """The answer to GET /stats/requests. Raises ValueError for what is none."""
+    return _read(Statistics, raw)
+
+
 def told(raw: bytes) -> dict[str, Any]:
     """The answer to GET /bench/runs. Raises ValueError for what is none."""
-    content = parse_json(raw)
+    return _read(_Told, raw).facts()
+
+
+def _read(kind: type[P], raw: bytes) -> P:
     try:
-        return _Told.model_validate(content).facts()
+        return kind.model_validate(parse_json(raw))
     except ValidationError as error:
         raise ValueError(misfit(error)) from None

@@ -1,11 +1,13 @@
 """Experiments whose load a Locust makes that runs already, with workers of its own."""
 
 import contextlib
+import http.server
 import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -20,6 +22,7 @@ from bench.experiment.folder import Folder
 from bench.experiment.master import Master
 from bench.experiment.order import Order
 from bench.experiment.plan import trials
+from bench.experiment.told import statistics, swarm
 from bench.experiment.trial import Failed
 from bench.launch.binary import free_port
 from bench.launch.running import Running
@@ -156,3 +159,37 @@ def test_no_master_at_all(tmp_path: Path) -> None:
     ) as error:
         Master.at(address, study)
     assert "\n" not in str(error.value)
+
+
+def test_a_master_whose_answer_never_ends_is_left(tmp_path: Path) -> None:
+    left = threading.Event()
+
+    class Dribbling(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            with contextlib.suppress(OSError):
+                while not left.wait(0.02):
+                    self.wfile.write(b" ")
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Dribbling) as server:
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        with pytest.raises(Failed, match=r"/bench/runs: no answer \(not complete after 0\.3 s\)"):
+            Master(f"http://127.0.0.1:{server.server_address[1]}", None)._ask("/bench/runs", seconds=0.3)
+        left.set()
+        server.shutdown()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [b"", b"[]", b"null", b"<html>", b'{"success": "yes"}', b'{"stats": []}', b'{"stats": [{"num_requests": null}]}',
+     b'{"stats": [{"num_requests": 1, "current_rps": "many"}]}', b"[" * 100_000],
+)  # fmt: skip
+def test_an_answer_of_another_program_is_named(answer: bytes) -> None:
+    for read in (swarm, statistics):
+        with pytest.raises(ValueError, match=r"\S") as error:
+            read(answer)
+        assert "\n" not in str(error.value)
