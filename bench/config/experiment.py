@@ -121,7 +121,9 @@ class Experiment(Table):
     )
     seconds: int = key(10, "a whole number of seconds from 1 on", "Load of each trial.", "7", ge=1)
     seed: int = key(1, "a whole number from 0 on", "Decides orders and payloads.", "1", ge=0)
-    deadline: float = key(10.0, "a number of seconds above 0", "When a call is given up.", "2.5", gt=0)
+    deadline: float = key(
+        10.0, "a number of seconds above 0", "When a call is given up.", "2.5", gt=0, allow_inf_nan=False
+    )
     cpus: str | None = key(
         None, 'CPU numbers such as "0" or "0-3,6"', "The CPUs that the load processes may use.", '"0"'
     )

@@ -66,7 +66,12 @@ class Server(Table):
         "", "any text", "A word for how it was built, shown in reports: cpu, gpu, avx512, xla.", '"avx512"'
     )
     ready_seconds: float = key(
-        120.0, "a number of seconds above 0", "How long it may take until its models answer.", "60", gt=0
+        120.0,
+        "a number of seconds above 0",
+        "How long it may take until its models answer.",
+        "60",
+        gt=0,
+        allow_inf_nan=False,
     )
 
 
@@ -151,7 +156,12 @@ class Binary(Started):
     )
     port: int = key(0, "a port number; 0 for a free one", "gRPC port.", "8500", ge=0, le=65535)
     stop_seconds: float = key(
-        10.0, "a number of seconds above 0", "After SIGTERM and this long it is killed.", "5", gt=0
+        10.0,
+        "a number of seconds above 0",
+        "After SIGTERM and this long it is killed.",
+        "5",
+        gt=0,
+        allow_inf_nan=False,
     )
     ssl_config_file: str | None = key(
         None,
@@ -336,14 +346,16 @@ def chosen(servers: Mapping[str, Declared], names: list[str], file: Path) -> lis
 
 def cpu_numbers(text: str) -> frozenset[int]:
     """The CPUs that "0-3,6" means. Raises ValueError for other texts and for CPUs that are not there."""
+    usable = os.sched_getaffinity(0)
     numbers: set[int] = set()
     for part in text.split(","):
         found = re.fullmatch(r"(\d+)(?:-(\d+))?", part.strip())
         if found is None or (found[2] and int(found[2]) < int(found[1])):
             raise ValueError('CPU numbers such as "0" or "0-3,6" are expected')
-        numbers |= set(range(int(found[1]), int(found[2] or found[1]) + 1))
-    missing = numbers - os.sched_getaffinity(0)
-    if missing:
-        usable = ", ".join(map(str, sorted(os.sched_getaffinity(0))))
-        raise ValueError(f"this process may use the CPUs {usable} only")
+        wanted = range(int(found[1]), int(found[2] or found[1]) + 1)
+        # the ends are no measure of what is held: "0-99999999999" is a short text
+        if wanted.stop - wanted.start > len(usable) or not usable.issuperset(wanted):
+            shown = ", ".join(map(str, sorted(usable)))
+            raise ValueError(f"this process may use the CPUs {shown} only")
+        numbers.update(wanted)
     return frozenset(numbers)

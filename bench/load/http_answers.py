@@ -42,11 +42,10 @@ def read_answer(received: bytearray, receive: Callable[[int], bytes], largest: i
         received += _more(receive)
     lines = received[:end].decode("latin-1").split("\r\n")
     headers = {k.strip().lower(): v.strip() for k, _, v in (line.partition(":") for line in lines[1:])}
-    length, status = headers.get("content-length", ""), lines[0][9:12]
+    length, status = headers.get("content-length", ""), lines[0][9:13].rstrip()
     plain = length.isdigit() and len(length) < 12 and "transfer-encoding" not in headers
-    if not (
-        plain and lines[0].startswith(("HTTP/1.1 ", "HTTP/1.0 ")) and status.isdigit() and status >= "200"
-    ):
+    sound = len(status) == 3 and status.isdigit() and status >= "200"
+    if not (plain and sound and lines[0].startswith(("HTTP/1.1 ", "HTTP/1.0 "))):
         return _any_answer(received, receive, largest)
     size = end + 4 + int(length)
     if int(length) > largest:

@@ -234,7 +234,7 @@ def _whole(path: Path, name: str, column: Column) -> list[int | None]:
             continue
         try:
             number = int(value) if float(value) == int(float(value)) else least - 1
-        except (ValueError, OverflowError):
+        except (TypeError, ValueError, OverflowError):
             number = least - 1
         if number < least:
             raise BenchError(

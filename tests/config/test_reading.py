@@ -105,6 +105,8 @@ def test_a_wrong_server_is_named_with_key_value_and_what_is_allowed(
         (HEAD + LOADS + 'batch_sizes = ["2"]', 'batch_sizes.0 = "2": a list of whole numbers from 1 on'),
         (HEAD + LOADS + "batch_sizes = [2, 2]", "[2, 2]: a list of different whole numbers from 1 on"),
         (HEAD + LOADS + "trials = 0", "trials = 0: a whole number from 1 on is expected"),
+        (HEAD + LOADS + "deadline = inf", "deadline = inf: a number of seconds above 0 is expected"),
+        (HEAD + LOADS + "deadline = nan", "deadline = nan: a number of seconds above 0 is expected"),
         (HEAD + LOADS + "options = { batch_size = 2 }", "options.batch_size = 2: is set by batch_sizes"),
         (
             HEAD + LOADS + "[models.m]\nversion = [1]",
@@ -183,6 +185,9 @@ def test_cpu_lists_are_read() -> None:
     assert cpu_numbers("0") == {0}
     with pytest.raises(ValueError, match="are expected"):
         cpu_numbers("3-1")
+    for many in ("0-99999999999", "0-" + "9" * 40, "99999999999"):
+        with pytest.raises(ValueError, match="this process may use the CPUs"):
+            cpu_numbers(many)
 
 
 def test_a_byte_order_mark_is_no_part_of_the_file(tmp_path: Path) -> None:

@@ -339,6 +339,8 @@ ODD = {
     "another status": (http(b"?", b"429 Busy"), 8),
     "a status that nobody knows": (http(b"?", b"799 Odd"), 2),
     "a broken status line": (b"HTTP/1.1\r\nContent-Length: 1\r\n\r\n.", 14),
+    "a status of one digit": (http(b"?", b"4 Odd"), 14),
+    "a status of four digits": (http(b"?", b"2000 OK"), 14),
     "a status that is no number": (http(b"?", b"ok"), 14),
     "another protocol": (b"SSH-2.0-OpenSSH_9.2\r\n\r\n", 14),
     "a negative length": (b"HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\n", 14),

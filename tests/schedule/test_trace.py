@@ -81,6 +81,9 @@ def test_parquet_columns_that_hold_no_instants(tmp_path: Path) -> None:
     pyarrow.parquet.write_table(pyarrow.table({"time": [1.0, None]}), path)
     with pytest.raises(BenchError, match="time of row 2 is None"):
         Trace.read(path)
+    pyarrow.parquet.write_table(pyarrow.table({"time": [1.0, 2.0], "version": [[1], [2]]}), path)
+    with pytest.raises(BenchError, match=r"version of row 1 is \[1\]; a whole number"):
+        Trace.read(path)
 
 
 def test_manifest_and_text_name_the_same_trace(trace: Trace) -> None:

@@ -331,6 +331,16 @@ def test_tls_files_that_cannot_be_used(tmp_path: Path, text: str, complaint: str
     assert str(path) in str(refused.value)
 
 
+def test_an_authority_that_is_no_ascii_is_refused(tmp_path: Path, authority: trustme.CA) -> None:
+    from bench import BenchError
+    from bench.server.net import tls
+
+    path = ssl_config(tmp_path, authority, verify=False)
+    path.write_text(path.read_text() + 'custom_ca: "\\303\\244"\n')
+    with pytest.raises(BenchError, match="custom_ca holds no usable PEM certificates"):
+        tls.context(path)
+
+
 def test_memory_stays_flat_over_connections_and_calls(echo: Server) -> None:
     def round_of_calls() -> None:
         for _ in range(40):

@@ -188,6 +188,12 @@ def test_values_of_another_kind(kind: str, value: list[Any], text: str) -> None:
     assert caught.value.text == text
 
 
+def test_base64_objects_are_a_plain_list_too() -> None:
+    two = wanted("STRING") | {"y": TensorInfo(dtype=types_pb2.DT_FLOAT)}
+    with pytest.raises(Refusal, match="instances is a plain list, but expecting list of objects"):
+        json_inputs.read({"instances": [{"b64": "YQ=="}]}, two)
+
+
 def test_whole_numbers_at_the_limit_are_floats() -> None:
     assert json_inputs.read({"inputs": [2**24 - 1, 3.4e38]}, wanted("FLOAT")).inputs["x"].dtype == np.float32
     assert json_inputs.read({"inputs": 1e30}, wanted("FLOAT")).inputs["x"] == np.float32(1e30)

@@ -74,12 +74,12 @@ def _columns(value: Any, wanted: Mapping[str, Any]) -> dict[str, Array]:
 
 
 def _rows(instances: list[Any], wanted: Mapping[str, Any]) -> dict[str, Array]:
-    if not isinstance(instances[0], dict) and len(wanted) > 1:
+    named = _is_object(instances[0])
+    if not named and len(wanted) > 1:
         raise _invalid(
             "instances is a plain list, but expecting list of objects as multiple "
             "input tensors required as per tensorinfo_map"
         )
-    named = _is_object(instances[0])
     columns: dict[str, list[Array]] = {alias: [] for alias in wanted}
     if not named:
         alias = next(iter(wanted))

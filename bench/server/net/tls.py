@@ -29,8 +29,9 @@ def context(path: Path) -> ssl.SSLContext:
     if config.custom_ca:
         try:
             made.load_verify_locations(cadata=config.custom_ca)
-        except ssl.SSLError as error:
-            raise BenchError(f"{path}: custom_ca holds no usable PEM certificates: {error.reason}") from None
+        except (ssl.SSLError, TypeError, ValueError) as error:  # TypeError: for text that is no ASCII
+            reason = error.reason if isinstance(error, ssl.SSLError) else str(error)
+            raise BenchError(f"{path}: custom_ca holds no usable PEM certificates: {reason}") from None
     if config.client_verify:
         made.verify_mode = ssl.CERT_REQUIRED
     return made

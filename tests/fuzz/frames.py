@@ -1,4 +1,4 @@
-"""What must hold of both ends whatever bytes come; for the fuzzer, and for the replay of what it found.
+"""Fuzz both ends of a connection with frames.
 
 The first byte of an input chooses the end and how it was prepared, the second how the rest is cut into reads. What
 follows are frames for that end: HTTP/2 as it is, or (choice bit 4) with each frame's length put right, so that a

@@ -1,22 +1,13 @@
-"""Inputs to start fuzzing from: one for each kind of frame and each shape of a call, and what fuzzing has kept.
-
-python -m tests.wire.fuzz.seeds unpack FOLDER, and pack FOLDER for the way back.
-"""
-
-import base64
-import hashlib
-import sys
-from pathlib import Path
+"""Frames to start fuzzing from: one for each kind of frame and each shape of a call."""
 
 from bench.wire import frames
 from tests.wire.test_http2 import VIOLATIONS
 from tests.wire.test_http2_server import body, opened
 from tests.wire.wires import GREETING, OK, OPENING, answer_frames, asked, message, settled_client
 
-CORPUS = Path(__file__).with_name("corpus.txt")
-
 
 def seeds() -> list[bytes]:
+    """Inputs of both ends, each with one of the preparations that `frames` describes."""
     client = settled_client()
     asked(client), asked(client, bytes(1000))
     requests = client.take()
@@ -52,24 +43,3 @@ def seeds() -> list[bytes]:
             at += 9 + size
         found += [b"\x12\x00" + short, b"\x13\x00" + short, b"\x3a\x09" + short, b"\x3b\x09" + short]
     return found
-
-
-def corpus() -> list[bytes]:
-    """What fuzzing kept: each input reaches code that no other does."""
-    return [base64.b64decode(line) for line in CORPUS.read_text().split()]
-
-
-def pack(folder: Path) -> None:
-    """Make the inputs in a folder, which libFuzzer's -set_cover_merge=1 has thinned out, the corpus."""
-    inputs = sorted((path.read_bytes() for path in folder.iterdir()), key=lambda one: (len(one), one))
-    CORPUS.write_text("".join(base64.b64encode(one).decode() + "\n" for one in inputs))
-
-
-def unpack(folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    for one in [*seeds(), *corpus()]:
-        (folder / hashlib.sha256(one).hexdigest()[:16]).write_bytes(one)
-
-
-if __name__ == "__main__":
-    {"pack": pack, "unpack": unpack}[sys.argv[1]](Path(sys.argv[2]))
