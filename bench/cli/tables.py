@@ -10,7 +10,7 @@ from rich.text import Text
 
 from bench.analysis.grouping.trials import FailedTrial
 from bench.analysis.reading.doubt import Doubt
-from bench.analysis.showing.report import Report, doubts_told, labels
+from bench.analysis.showing.report import Report, doubts_told, interruptions_told, labels
 from bench.analysis.showing.split_table import TITLE, split_table
 from bench.analysis.showing.table import Column, Table, table
 
@@ -37,7 +37,8 @@ def show_report(console: Console, report: Report) -> None:
         for answer in run.answers:
             who = f"{name}: " if len(report.runs) > 1 else ""
             hanging(console, Text.assemble(("answer  ", "green"), (who, "bold"), answer.text))
-    told = [
+    told = [Text.assemble(("interrupted  ", "yellow"), each) for each in interruptions_told(report)]
+    told += [
         warning(doubt, f"{name}: " if len(report.runs) > 1 else "") for name, doubt in doubts_told(report)
     ]
     told += [Text.assemble((f"{word}  ", "red"), text) for word, text in report.missing]

@@ -221,6 +221,7 @@ class FirstProcess:
                 keep=writer.append,
                 refused=self._refuse,
                 observe=writer.telemetry,
+                note=writer.event,
                 deadline=options.asked.deadline,
             )
         self._watch(target, options)

@@ -1,12 +1,14 @@
 """A run whose folder cannot be written any more, as on a full disk."""
 
+import contextlib
 import errno
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from bench import BenchError
 from bench.runs.chunk import Chunk, Pause, no_pause
-from bench.runs.recording import RunWriter
+from bench.runs.recording import RECORDING_ENDED, RunWriter
 from bench.runs.sample import CANCELLED_BY_CLIENT, UNSENT
 
 
@@ -64,6 +66,10 @@ class RunFolder:
             write(*values, **named)
         except BenchError as error:
             self.broken = True
+            origin = self._writer.manifest.get("clock_origin")
+            if origin is not None:
+                with contextlib.suppress(BenchError):  # a line may fit where a second's records did not
+                    self._writer.event(time.perf_counter() - origin, RECORDING_ENDED, str(error))
             self._writer.abandon()
             remedy = "make room there, or name another folder with --results"
             if getattr(error.__cause__, "errno", None) in (errno.EMFILE, errno.ENFILE):

@@ -45,6 +45,8 @@ log = logging.getLogger("bench")
 SCHEMA: Final = 3
 MANIFEST, HISTOGRAMS, COUNTS, SAMPLES = "manifest.json", "histograms.hlog", "counts.jsonl", "samples.parquet"
 EVENTS, TELEMETRY, SHARDS = "events.jsonl", "telemetry.jsonl", "samples"
+WORKER_LOST, RECORDING_ENDED = "worker lost", "recording ended"
+"""Kinds of events: a load process, or the disk, failed while the load lasted."""
 ERRORS: Final = "errors.jsonl"
 FINISHED, INTERRUPTED = "finished", "interrupted"
 """States of a run whose folder is whole."""

@@ -51,6 +51,7 @@ class Site:
             keep=lambda number, chunk: self.kept.append((number, len(chunk))),
             refused=self.refused.append,
             observe=lambda at, **values: self.observed.append(values),
+            note=lambda *event: None,
             deadline=1.0,
         )
         self.say("bench-hello", self.hello())

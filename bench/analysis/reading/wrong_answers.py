@@ -33,8 +33,7 @@ def check(run: Run) -> list[Doubt]:
             )
         )
     changed = any(len(numbers) > 1 for numbers in by_name.values())
-    by_plan = run.manifest.load.plan.kind == "trace" or run.manifest.question == ROLLOUT
-    if asked is None and changed and not by_plan:
+    if asked is None and changed and not version_may_change(run):
         text = f"the server changed the version it answers with: {', '.join(map(str, versions))}"
         found.append(
             Doubt(
@@ -44,6 +43,11 @@ def check(run: Run) -> list[Doubt]:
             )
         )
     return found
+
+
+def version_may_change(run: Run) -> bool:
+    """Whether it is planned that other versions answer."""
+    return run.manifest.load.plan.kind == "trace" or run.manifest.question == ROLLOUT
 
 
 _CAUSES: Final = {

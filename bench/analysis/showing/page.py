@@ -19,7 +19,7 @@ from bench.analysis.reading import environment
 from bench.analysis.showing.best import best_answers
 from bench.analysis.showing.pictures import pictures
 from bench.analysis.showing.plot import BAD, INK, SERIES, SHADE, svg
-from bench.analysis.showing.report import Report, doubts_told, labels
+from bench.analysis.showing.report import Report, doubts_told, interruptions_told, labels
 from bench.analysis.showing.split_table import TITLE, split_table
 from bench.analysis.showing.summary import summary
 from bench.analysis.showing.table import Table, parts_table, table, warm_ups
@@ -68,6 +68,7 @@ def render_page(report: Report) -> str:
         several=len(report.runs) > 1,
         doubtful=doubtful[:MOST_DOUBTS],
         more_doubts=max(0, len(doubtful) - MOST_DOUBTS),
+        interrupted=interruptions_told(report)[:MOST_DOUBTS],
         missing=report.missing,
         galleries=_galleries(report),
         methods=_methods(report),

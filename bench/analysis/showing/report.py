@@ -16,6 +16,8 @@ from bench.analysis.grouping.trials import FailedTrial, Identity, block_of, iden
 from bench.analysis.reading.cells import Cell, cells, described, population
 from bench.analysis.reading.checks import doubts
 from bench.analysis.reading.doubt import Doubt
+from bench.analysis.reading.interruptions import Interruption, interruptions
+from bench.analysis.reading.interruptions import plain as plain_interruption
 from bench.analysis.reading.metric import PERCENTILES, label, share
 from bench.analysis.reading.population import Population, Reason
 from bench.analysis.reading.reconciliation import Split, split
@@ -81,6 +83,7 @@ class RunReport:
     """What the warm-up was like; None where nothing is left out."""
     lines: list[Line]
     doubts: list[Doubt]
+    interruptions: list[Interruption]
     answers: list[Answer]
     """To the question that the scenario asks, where it asks one."""
     manifest: Manifest = field(repr=False)
@@ -180,6 +183,7 @@ def _report(run: Run, within: float | None) -> RunReport:
         left_out=_left_out(run.cut) if run.warm_up.seconds else None,
         lines=[_line(cell, run, within) for cell in cells(run)],
         doubts=doubts(run),
+        interruptions=interruptions(run),
         answers=answers(run),
         manifest=run.manifest,
         block=block_of(run),
@@ -245,6 +249,16 @@ def doubts_told(report: Report) -> list[tuple[str, Doubt]]:
     return told
 
 
+def interruptions_told(report: Report) -> list[str]:
+    """Each interruption as a line, with the run that it is of where there are several."""
+    several = len(report.runs) > 1
+    return [
+        f"{name}: {each}" if several else str(each)
+        for name, run in zip(labels(report.runs), report.runs, strict=True)
+        for each in run.interruptions
+    ]
+
+
 def plain(report: Report) -> dict[str, Any]:
     """Every number of the report for programs: durations in seconds, nan as None."""
     return {
@@ -275,6 +289,7 @@ def _plain_run(run: RunReport) -> dict[str, Any]:
         "seconds": run.seconds,
         "warm_up": run.warm_up._asdict() | _plain_left_out(run.left_out),
         "doubts": [doubt._asdict() for doubt in run.doubts],
+        "interruptions": [plain_interruption(each) for each in run.interruptions],
         "answers": [answer._asdict() for answer in run.answers],
         "split": None if run.split is None else _plain_split(run.split),
         "retries": run.retries,

@@ -15,7 +15,15 @@ from bench.analysis import formatting
 from bench.analysis.formatting import Unit
 from bench.analysis.reading.metric import GOODPUT, GOODPUT_RATE, PERCENTILES, label
 from bench.analysis.reading.population import NOT_DETERMINED, NOT_REACHED, percent
-from bench.analysis.showing.report import Line, Report, RunReport, doubts_told, labels, plain
+from bench.analysis.showing.report import (
+    Line,
+    Report,
+    RunReport,
+    doubts_told,
+    interruptions_told,
+    labels,
+    plain,
+)
 from bench.analysis.statistics.sample_size import samples_needed
 from bench.runs.sample import CANCELLED_BY_CLIENT
 from bench.wording import counted
@@ -254,6 +262,9 @@ def markdown(report: Report, together: Table | None = None, split: Table | None 
     if doubtful:
         lines = [f"- **{escape.markdown(name)}**: {escape.markdown(str(doubt))}" for name, doubt in doubtful]
         parts.append("Warnings:\n\n" + "\n".join(lines))
+    interrupted = interruptions_told(report)
+    if interrupted:
+        parts.append("Interruptions:\n\n" + "\n".join(f"- {escape.markdown(each)}" for each in interrupted))
     if report.missing:
         lines = [f"- **{word}**: {escape.markdown(text)}" for word, text in report.missing]
         parts.append("Not measured:\n\n" + "\n".join(lines))

@@ -20,6 +20,7 @@ from bench.load.parent import watch_workers
 from bench.load.streams import Counts, Plan
 from bench.runs.choices import Choices
 from bench.runs.chunk import Chunk
+from bench.runs.recording import WORKER_LOST
 
 log = logging.getLogger("bench")
 
@@ -50,6 +51,7 @@ class Workers:
         self._keep: Callable[[int, Chunk], None] | None = None
         self._refused: Callable[[str], None] | None = None
         self._observe: Callable[..., None] | None = None
+        self._note: Callable[[float, str, str], None] | None = None
         self._deadline = 0.0
         self._awaiting = self._hurried = self._draining = False
         self._changed = Event()
@@ -74,15 +76,17 @@ class Workers:
     def watch_forks(self, fail: Callable[[str], object]) -> None:
         """Call `fail` with a reason when a worker that was forked here ends before the first test begins.
 
-        Locust would wait for it for ever.
+        Locust would wait for it for ever. One that ends while a test lasts is noted as an event of the run.
         """
 
-        def ended(number: int, count: int) -> None:
-            if self.runner.state == STATE_INIT:  # else the run tells of what it has lost
+        def ended(at: float, number: int, count: int) -> None:
+            if self.runner.state == STATE_INIT:
                 fail(f"load process {number} of {count} ended before the test began; see its messages above")
+            elif self._keep is not None and not self._draining and self._note is not None:
+                self._note(at, WORKER_LOST, f"load process {number} of {count} ended")
 
         # Ctrl-C, which ends workers and master together, reaches some of them a moment sooner
-        watch_workers(lambda *which: gevent.spawn_later(AT_ONCE_SECONDS, ended, *which))
+        watch_workers(lambda *which: gevent.spawn_later(AT_ONCE_SECONDS, ended, self._now(), *which))
 
     def begin(
         self,
@@ -92,12 +96,13 @@ class Workers:
         keep: Callable[[int, Chunk], None],
         refused: Callable[[str], None],
         observe: Callable[..., None],
+        note: Callable[[float, str, str], None],
         deadline: float,
     ) -> None:
         """Start a test at `origin` on this process's clock, with a request timeout (`deadline`).
 
         names: of the requests that are planned.
-        `keep(worker, chunk)` takes the records; `observe(time, **values)` what workers observe of themselves.
+        `keep(worker, chunk)` takes the records; `observe(time, **values)` what workers observe of themselves; `note(time, kind, text)` events.
         """
         self._known.clear()
         self.wrong_answers = {}
@@ -107,6 +112,7 @@ class Workers:
         self._planned = [client for client in self.runner.clients if self._connected(client)]
         self._absent = set(self._planned)
         self._origin, self._keep, self._refused, self._observe = origin, keep, refused, observe
+        self._note = note
 
     def arriving(self) -> Counts:
         """Open-loop users of all workers that are connected: user class -> worker -> users.

@@ -1,0 +1,234 @@
+"""Interruptions of a run: when there were no answers, failed, wrong or outdated ones, or a load process sent nothing.
+
+They are read from the single requests, since the counts know seconds only; runs that were recorded without them show
+none. A stretch without answers counts where it is long beside the run's own gaps and requests were waiting in it:
+pauses that a schedule has by plan or by chance are none.
+"""
+
+import contextlib
+import itertools
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import numpy as np
+
+from bench import BenchError
+from bench.analysis.reading.checks import printable
+from bench.analysis.reading.restarts import signs_of
+from bench.analysis.reading.wrong_answers import version_may_change
+from bench.runs.histogram import Floats
+from bench.runs.recording import RECORDING_ENDED, WORKER_LOST
+from bench.runs.run import Run
+from bench.runs.sample import CANCELLED_STATUS, outcome
+from bench.wording import counted
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+LEAST: Final = 0.2
+"""Seconds of the shortest gap that is named: garbage collection and a busy machine make shorter ones."""
+RARE: Final = 30.0
+"""A gap is named where it is so many times as long as those are in which a quarter of the run's time lies.
+
+Of Poisson arrivals that quarter lies in gaps shorter than 0.96 of the mean: a longer one has the chance e^-28.
+"""
+QUARTER: Final = 0.25
+FEWEST: Final = 50
+"""Answers from which the run's own gaps are known."""
+JOIN: Final = 0.25
+"""Seconds between two failures, or wrong answers, of one interruption."""
+EDGE: Final = 0.1
+"""Share of a gap at its begin and end in which requests and answers of the time around it may lie."""
+MOST_ROWS: Final = 5_000_000
+"""Requests of a run that are looked at one by one: about 500 MB."""
+_LOST: Final = {WORKER_LOST: "load process lost", RECORDING_ENDED: "recording ended"}
+MOST: Final = 20
+"""Interruptions that are named."""
+
+
+class Interruption(NamedTuple):
+    """A stretch of a run in which something else happened than before and after it."""
+
+    kind: str
+    """no answers, failed requests, wrong answers, outdated answers, load process paused, load process lost, recording ended."""
+    begin: float
+    """Seconds of the run."""
+    end: float
+    requests: int
+    """Those that failed, were wrong or had to wait."""
+    text: str
+
+    def __str__(self) -> str:
+        took = self.end - self.begin
+        when = f"at {self.begin:.2f} s" if took < 0.005 else f"from {self.begin:.2f} s to {self.end:.2f} s"
+        return f"{self.kind} {when} ({took:.2f} s): {self.text}"
+
+
+def interruptions(run: Run) -> list[Interruption]:
+    """Those of the whole run, by their begin, MOST at the most. Raises BenchError where its counts are damaged."""
+    whole = run.within(*run.seconds)
+    found = list(_lost(run))
+    rows = _requests(run) if _suspicious(whole) else None
+    if rows is not None:
+        silent = list(_silent(run, rows))
+        found += silent
+        found += _failed(run, rows, silent)
+        found += _wrong(rows)
+        found += _paused(rows)
+        if run.manifest.target.version_asked is None and not version_may_change(run):
+            found += _outdated(rows)
+    return sorted(found, key=lambda each: each.begin)[:MOST]
+
+
+def _requests(run: Run) -> "pd.DataFrame | None":
+    """The single requests; None where there are none, too many, or damaged ones: the counts say the rest."""
+    import pandas as pd
+
+    frames: list[pd.DataFrame] = []
+    with contextlib.suppress(BenchError):
+        for frame in run.sample_frames():
+            frames.append(frame)
+            if sum(map(len, frames)) > MOST_ROWS:
+                return None
+        rows = pd.concat(frames, ignore_index=True) if frames else None
+        return rows if rows is not None and len(rows) else None
+    return None
+
+
+def _suspicious(whole: Run) -> bool:
+    """Whether counts and histograms leave room for an interruption: of most runs no request is read."""
+    versions: dict[str, set[int]] = {}
+    for (key, _), tally in whole.tallies.items():
+        if key.outcome != "OK" or tally.mismatched:
+            return True
+        if key.version is not None:
+            versions.setdefault(key.name, set()).add(key.version)
+    slowest = whole.histogram("latency", lambda _: True)
+    return any(len(each) > 1 for each in versions.values()) or (
+        slowest.count > 0 and slowest.percentile(100) > LEAST * (0.5 - EDGE)
+    )
+
+
+def _gaps(instants: Floats) -> list[tuple[float, float]]:
+    """Begin and end of the steps that are long beside the others; instants in ascending order."""
+    steps = np.diff(instants)
+    if len(steps) < FEWEST:
+        return []
+    ordered = np.sort(steps)
+    time, usual = np.cumsum(ordered), len(steps)
+    while usual > FEWEST:  # the longest is compared with the others
+        quarter = ordered[np.searchsorted(time[: usual - 1], QUARTER * time[usual - 2])]
+        if ordered[usual - 1] < max(LEAST, RARE * quarter):
+            break
+        usual -= 1
+    at = np.flatnonzero(steps > ordered[usual - 1])
+    return [(float(instants[i]), float(instants[i + 1])) for i in at]
+
+
+def _silent(run: Run, rows: "pd.DataFrame") -> Iterator[Interruption]:
+    """Stretches in which nothing was answered although requests waited that had been sent."""
+    due, sent, done = (rows[name].to_numpy() for name in ("due", "sent", "done"))
+    ok = rows["status"].eq(0).fillna(False).to_numpy(dtype=bool)
+    left = np.isfinite(sent)
+    if not left.any():
+        return
+    usual = float(np.median((done - sent)[ok])) if ok.any() else 0.0  # the first answer cannot come sooner
+    edges = (np.nanmin(sent) + usual, np.nanmax(done))
+    for begin, end in _gaps(np.sort(np.concatenate(([edges[0]], done[ok], [edges[1]])))):
+        first, middle, last = begin + EDGE * (end - begin), (begin + end) / 2, end - EDGE * (end - begin)
+        inside = (due > first) & (due < last)
+        going_on = left & (sent > first) & (sent < middle)
+        kept_back = inside & left & (sent >= last)
+        waited = left & (sent <= first) & (done >= end)
+        if not going_on.any() and (kept_back.any() or not waited.any()):
+            continue  # nothing was to be sent, or the load process stood still
+        waiting = int((left & (sent < end) & (done >= begin)).sum())
+        text = f"{counted(waiting, 'request')} waited or failed"
+        if not going_on.any() and _loop_stood(run, begin, end):
+            text += "; the load process stood still"
+        elif (~ok & left & (done > begin) & (done < end)).any():
+            text = "; ".join([text, *signs_of(run, None).certain])
+        yield Interruption("no answers", begin, end, waiting, text)
+
+
+def _loop_stood(run: Run, begin: float, end: float) -> bool:
+    """Whether the event loop of a load process was late by most of a stretch; of a closed loop only it says so."""
+    return any(
+        str(row.get("source", "")).startswith("worker")
+        and begin <= float(row["time"]) <= end + 1.5
+        and float(row.get("loop_delay_max") or 0.0) > (end - begin) / 2
+        for row in run.telemetry
+    )
+
+
+def _stretches(rows: "pd.DataFrame") -> Iterator["pd.DataFrame"]:
+    """The rows in the order of their end, those together that follow each other closely; MOST groups at the most."""
+    ordered = rows.sort_values("done")
+    breaks = np.flatnonzero(np.diff(ordered["done"].to_numpy()) > JOIN) + 1
+    for first, after in itertools.pairwise([0, *breaks, len(ordered)][: MOST + 1]):
+        if after > first:
+            yield ordered.iloc[first:after]
+
+
+def _spanning(kind: str, rows: "pd.DataFrame", text: str) -> Interruption:
+    return Interruption(kind, float(rows["done"].iloc[0]), float(rows["done"].iloc[-1]), len(rows), text)
+
+
+def _failed(run: Run, rows: "pd.DataFrame", silent: list[Interruption]) -> Iterator[Interruption]:
+    """Stretches of failures with one status, without those of a time in which nothing was answered."""
+    status = rows["status"].fillna(0).to_numpy(dtype=np.int64)
+    failed = rows[(status != 0) & (status != CANCELLED_STATUS) & np.isfinite(rows["done"].to_numpy())]
+    for code, same in failed.groupby("status"):
+        name = outcome(int(code))
+        told = next((printable(str(row.get("text"))) for row in run.errors if row.get("outcome") == name), "")
+        for part in _stretches(same):
+            each = _spanning(
+                "failed requests", part, f"{name}, {counted(len(part), 'request')}" + (told and f': "{told}"')
+            )
+            if not any(one.begin - JOIN <= each.begin and each.end <= one.end + JOIN for one in silent):
+                yield each
+
+
+def _wrong(rows: "pd.DataFrame") -> Iterator[Interruption]:
+    for part in _stretches(rows[rows["mismatched"].to_numpy(dtype=bool)]):
+        yield _spanning(
+            "wrong answers", part, f"{counted(len(part), 'answer')} not as asked for or not as before"
+        )
+
+
+def _outdated(rows: "pd.DataFrame") -> Iterator[Interruption]:
+    """Answers by a version older than one that had answered before."""
+    for _, same in rows[rows["version"].notna()].sort_values("done").groupby("name", observed=True):
+        version = same["version"].to_numpy(dtype=np.int64)
+        newest = np.maximum.accumulate(version)
+        for part in _stretches(same[version < newest]):
+            older = sorted({int(each) for each in part["version"]})
+            text = f"{counted(len(part), 'answer')} by version {', '.join(map(str, older))} after one by {newest.max()}"
+            yield _spanning("outdated answers", part, text)
+
+
+def _paused(rows: "pd.DataFrame") -> Iterator[Interruption]:
+    """Stretches in which a load process sent nothing although requests were due."""
+    for worker, its in rows[np.isfinite(rows["sent"].to_numpy())].groupby("worker"):
+        due, sent = its["due"].to_numpy(), its["sent"].to_numpy()
+        for begin, end in _gaps(np.sort(sent)):
+            late = int(((due > begin) & (due < end) & (sent >= end)).sum())
+            if ((due > begin) & (due < (begin + end) / 2) & (sent >= end)).any():
+                text = f"load process {worker} sent nothing; {counted(late, 'request')} left late"
+                yield Interruption("load process paused", begin, end, late, text)
+
+
+def _lost(run: Run) -> Iterator[Interruption]:
+    """Load processes, or a disk, that were there no more before the load ended: from then to its end."""
+    for row in run.events:
+        kind = _LOST.get(str(row.get("kind")))
+        if kind is not None:
+            at = float(row["time"])
+            yield Interruption(
+                kind, at, max(at, run.manifest.stopped or at), 0, printable(str(row.get("text")))
+            )
+
+
+def plain(each: Interruption) -> dict[str, Any]:
+    """For programs: instants and length in seconds."""
+    return each._asdict() | {"seconds": each.end - each.begin}

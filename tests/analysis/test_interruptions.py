@@ -1,0 +1,144 @@
+"""Interruptions of runs with known faults, and of runs that have none."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bench.analysis.reading.interruptions import interruptions
+from bench.runs.chunk import Chunk
+from bench.runs.recording import WORKER_LOST, RunWriter
+from bench.runs.run import Run
+from tests.recorded import write
+
+OPEN = {"kind": "constant"}
+END = 6.0
+
+
+def steady(rate: float = 500.0, service: float = 0.01, poisson: int | None = None) -> dict[str, Any]:
+    """Arguments of `Chunk.of`: every request answered after the same time."""
+    due = np.arange(0.0, END, 1 / rate)
+    if poisson is not None:
+        due = np.cumsum(np.random.default_rng(poisson).exponential(1 / rate, int(rate * END)))
+    count = len(due)
+    return {
+        "names": ["Predict"],
+        "name_codes": np.zeros(count, dtype=int),
+        "batch": np.ones(count, dtype=int),
+        "due": due,
+        "sent": due.copy(),
+        "done": due + service,
+        "status": np.zeros(count, dtype=int),
+        "version": np.full(count, 2),
+        "correct": np.full(count, 1),
+        "mismatched": np.zeros(count, dtype=bool),
+    }
+
+
+def found(root: Path, *parts: dict[str, Any], **manifest: Any) -> list[tuple[str, float, float]]:
+    run = write(root, [Chunk.of(**part) for part in parts], load=OPEN, finish=False, **manifest)
+    return [(each.kind, round(each.begin, 2), round(each.end, 2)) for each in interruptions(run)]
+
+
+def during(part: dict[str, Any], begin: float = 2.0, end: float = 2.7) -> Any:
+    return (part["due"] >= begin) & (part["due"] < end)
+
+
+def test_a_server_that_hangs(tmp_path: Path) -> None:
+    part = steady()
+    held = (part["done"] >= 2.0) & (part["done"] < 2.7)
+    part["done"] = np.where(held, 2.7, part["done"])
+    assert found(tmp_path, part) == [("no answers", 2.0, 2.7)]
+
+
+def test_a_server_that_is_gone(tmp_path: Path) -> None:
+    """Its failures are part of the time without answers, not an interruption of their own."""
+    part = steady()
+    gone = during(part)
+    part["done"] = np.where(gone, part["sent"] + 0.001, part["done"])
+    part |= {"status": np.where(gone, 14, 0), "version": np.where(gone, -1, 2)}
+    assert found(tmp_path, part) == [("no answers", 2.01, 2.71)]
+
+
+def test_a_server_that_never_comes_back(tmp_path: Path) -> None:
+    part = steady()
+    gone = during(part, 2.0, END)
+    part |= {"status": np.where(gone, 14, 0), "version": np.where(gone, -1, 2)}
+    assert found(tmp_path, part) == [("no answers", 2.01, 6.01)]
+
+
+def test_a_server_that_answers_late_at_first(tmp_path: Path) -> None:
+    part = steady()
+    part["done"] = np.maximum(part["done"], 0.7)
+    assert found(tmp_path, part) == [("no answers", 0.01, 0.7)]
+
+
+def test_failures_beside_answers(tmp_path: Path) -> None:
+    """Two connections are lost, a second apart."""
+    part = steady()
+    lost = np.isin(np.arange(len(part["due"])), [1000, 1002, 1004, 1500])
+    part |= {"status": np.where(lost, 14, 0), "version": np.where(lost, -1, 2)}
+    assert found(tmp_path, part) == [("failed requests", 2.01, 2.02), ("failed requests", 3.01, 3.01)]
+
+
+def test_wrong_answers(tmp_path: Path) -> None:
+    part = steady()
+    part["mismatched"] = during(part)
+    assert found(tmp_path, part) == [("wrong answers", 2.01, 2.71)]
+
+
+def test_answers_by_a_version_that_had_been_replaced(tmp_path: Path) -> None:
+    part = steady()
+    part["version"] = np.where(during(part), 1, 2)
+    assert found(tmp_path / "stale", part) == [("outdated answers", 2.01, 2.71)]
+    assert found(tmp_path / "asked", part, question="rollout") == []
+    part["version"] = np.where(part["due"] < 3, 1, 2)
+    assert found(tmp_path / "newer", part) == []
+
+
+def test_a_load_process_that_stood_still(tmp_path: Path) -> None:
+    """The other one goes on; the server is not blamed, not even where both stand still."""
+    first, second = steady(), steady()
+    held = during(first)
+    first["sent"] = np.where(held, 2.7, first["sent"])
+    first["done"] = first["sent"] + 0.01
+    assert found(tmp_path / "one", first, second) == [("load process paused", 2.0, 2.7)]
+    assert found(tmp_path / "both", first, first) == [("load process paused", 2.0, 2.7)] * 2
+
+
+def test_a_load_process_that_was_lost(tmp_path: Path) -> None:
+    writer = RunWriter.create(tmp_path, "mnist", None, {"load": OPEN, "target": {}})
+    writer.append(0, Chunk.of(**steady()))
+    writer.event(2.0, WORKER_LOST, "load process 1 of 2 ended")
+    writer.update(stopped=END)
+    (each,) = interruptions(Run.open(writer.path))
+    assert (each.kind, each.begin, each.end) == ("load process lost", 2.0, END)
+
+
+@pytest.mark.parametrize("rate", [5.0, 50.0, 1000.0])
+@pytest.mark.parametrize("seed", range(5))
+def test_chance_interrupts_nothing(tmp_path: Path, rate: float, seed: int) -> None:
+    """Also where requests take as long as gaps that would be named, so that something always waits."""
+    assert found(tmp_path, steady(rate, service=0.5, poisson=seed)) == []
+
+
+def test_a_pause_by_plan_is_none(tmp_path: Path) -> None:
+    part = steady()
+    kept = ~during(part, 2.0, 4.0)
+    rest = {name: values if name == "names" else values[kept] for name, values in part.items()}
+    assert found(tmp_path, rest) == []
+
+
+def test_answers_that_come_together_are_no_interruption(tmp_path: Path) -> None:
+    """A server that answers three times a second, some hundred at once."""
+    part = steady()
+    part["done"] = np.ceil(part["done"] * 3) / 3
+    assert found(tmp_path, part) == []
+
+
+def test_most_of_a_run_without_answers(tmp_path: Path) -> None:
+    part = steady()
+    gone = during(part, 0.5, END)
+    part |= {"status": np.where(gone, 14, 0), "version": np.where(gone, -1, 2)}
+    assert found(tmp_path, part) == [("no answers", 0.51, 6.01)]
