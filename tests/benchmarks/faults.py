@@ -41,8 +41,10 @@ from tests.load.locust_runs import ROOT, Finished, finish, free_port, start
 
 AT: Final = 3.0
 """Second of the run at which a fault begins."""
+CONFIRMED: Final = 6.5
+"""By then the right answer to each of the 1,000 digits has come twice, and is known for good."""
 LASTS: Final = 0.7
-SECONDS: Final = 7
+SECONDS: Final = 4
 BEGIN_WITHIN, LENGTH_WITHIN = 0.1, 0.05
 STEPPED: Final = r"""
 #define _GNU_SOURCE
@@ -242,7 +244,7 @@ FAULTS: Final = {
     "reset": Fault(lambda scene: ended(scene, "reset"), "failed requests", proxy=True),
     "goaway": Fault(lambda scene: ended(scene, "goaway"), "failed requests", proxy=True),
     "truncated answer": Fault(lambda scene: ended(scene, "cut"), "failed requests", proxy=True),
-    "wrong answer": Fault(lambda scene: falsified(scene, "flip"), "wrong answers", proxy=True),
+    "wrong answer": Fault(lambda scene: falsified(scene, "flip"), "wrong answers", proxy=True, at=CONFIRMED),
     "stale version": Fault(lambda scene: falsified(scene, "stale"), "outdated answers", proxy=True),
     "lost worker": Fault(lost_worker, "load process lost", processes=2),
     "stopped worker": Fault(lambda s: stopped(s.workers()[0].pid), "load process paused", processes=2),
@@ -292,7 +294,7 @@ def inject(
         "--schedule",
         "constant:500",
         "-t",
-        f"{seconds}s",
+        f"{seconds + fault.at:g}s",
         "--deadline",
         "5",
     ]
@@ -336,7 +338,8 @@ def clean(load: str, target: Target, results: Path, seconds: int = 4) -> dict[st
     """A run in which nothing happens, and the interruptions that its report invents."""
     scenario, options = CLEAN[load]
     done = finish(
-        start(results, "--host", target.address, "-t", f"{seconds}s", *options, scenario=scenario), results
+        start(results, "--host", target.address, "-t", f"{seconds}s", *options, scenario=scenario),
+        results,
     )
     told = reported(done)["interruptions"]
     return {"fault": "none", "load": load, "right": not told, "others": told}

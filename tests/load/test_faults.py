@@ -10,16 +10,16 @@ from tests.load.locust_runs import finish, start, wait_for
 
 def test_wrong_answers_and_a_server_that_hung(tmp_path: Path) -> None:
     with scenery("embedded") as (server, proxy):
-        options = ["--host", proxy.address, "--schedule", "constant:200"]
+        options = ["--host", proxy.address, "--schedule", "constant:1000"]
         load = start(tmp_path, *options, scenario="scenarios/mnist_open.py")
         folder, begun = origin(tmp_path, load)
         scene = Scene(server, proxy, load, folder)
 
-        def recorded(more: float) -> int:
+        def recorded(more: int) -> None:
             since = len(Run.open(folder).samples)
-            return wait_for(lambda: len(Run.open(folder).samples) - since > more, load)
+            wait_for(lambda: len(Run.open(folder).samples) - since > more, load)
 
-        recorded(100)
+        recorded(2500)  # each digit twice: its answer is known for good
         wrong = falsified(scene, "flip")
         recorded(100)
         hung = stopped(server.pid)
