@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
 
+import gevent
 import locust
 from gevent.lock import RLock
 from locust.argument_parser import get_parser
@@ -13,7 +14,7 @@ from locust.runners import MasterRunner, WorkerRunner
 
 from bench.load import log_lines, parent, session
 from bench.load.interrupts import Interrupts, hide_interrupt
-from bench.load.lifecycle import FirstProcess
+from bench.load.lifecycle import INVALID, FirstProcess
 from bench.load.locust_glue import link
 from bench.load.locust_glue.worker import TARGET, Worker
 from bench.load.options import add_arguments
@@ -95,7 +96,15 @@ def take_part(environment: Any) -> None:
             Worker(environment).listen()
             return
         process = FirstProcess(environment, environment.runner)
-        process.listen()
-        if not isinstance(environment.runner, MasterRunner):  # a master's test starts later
-            process.begin()
+        process.library = getattr(environment, "web_ui", None) is None
+        try:
+            process.listen()
+            if not isinstance(environment.runner, MasterRunner):  # a master's test starts later
+                process.begin()
+        except BaseException as ended:
+            del _attached[id(environment)]  # the program's next test tries again
+            if isinstance(ended, gevent.GreenletExit):
+                environment.process_exit_code = INVALID
+                log.error("nothing was measured: the test was stopped before its load began")
+            raise
         atexit.register(process.end)  # `run_single_user` never stops a test, nor does every program

@@ -59,6 +59,8 @@ class FirstProcess:
     def __init__(self, environment: Any, runner: Any) -> None:
         self.environment, self.runner = environment, runner
         self.headless = bool(environment.parsed_options.headless)
+        self.library = False
+        """Whether a program runs the test by itself, without web form: what is refused ends it."""
         self._class_host: str | None = None
         """The target that the user classes name, where Locust was given none."""
         self._measured = False
@@ -146,7 +148,7 @@ class FirstProcess:
             self._begin()
         except BenchError as error:
             session.refuse(self.environment)
-            self._refuse(str(error))
+            (self._leave if self.library else self._refuse)(str(error))
         else:
             self.form.tell(None)
 

@@ -163,6 +163,40 @@ def test_a_worker_that_is_killed_before_its_hello_is_missed_and_so_are_its_users
     assert "Traceback" not in done.output
 
 
+SLOW = """
+import os
+import time
+from bench import mnist
+from bench.load.users import PredictUser
+from bench.payload import Pool
+
+FIRST = os.getpid()
+
+class Slow(PredictUser):
+    @classmethod
+    def payload(cls, options):
+        if os.getpid() != FIRST:
+            time.sleep(6)
+        digits = mnist.load("test")
+        return Pool.mnist(digits.images[:20], digits.labels[:20], **options.asked.request(), size=20)
+"""
+
+
+def test_workers_that_are_not_ready_before_the_end_are_idle_and_not_lost(
+    server: server_process.Server, tmp_path: Path
+) -> None:
+    scenario = tmp_path / "slow.py"
+    scenario.write_text(SLOW)
+    load = ["--host", server.address, "-u", "2", "-r", "2", "-t", "1s", "--processes", "2"]
+    done = locust(tmp_path / "results", *load, scenario=str(scenario))
+    assert done.code == 3, done.output
+    run = done.run()
+    doubts = [(doubt.check, doubt.reason) for doubt in run.manifest.doubts]
+    assert ("load processes", "2 load processes were planned and 0 took part") in doubts
+    assert ("load processes", "2 load processes were connected and sent nothing") in doubts
+    assert "lost worker" not in dict(doubts)
+
+
 def test_a_worker_that_dies_before_it_connects_ends_the_test(
     server: server_process.Server, tmp_path: Path
 ) -> None:

@@ -278,6 +278,30 @@ else:
 )
 
 
+REFUSED = LIBRARY.replace("    pass\n", "    over_rest = ('Predict',)\n").replace(
+    "while environment.stats.total.num_requests < 100", "for _ in range(WAITS)"
+)
+
+
+@pytest.mark.parametrize(
+    ("host", "waits", "code", "told"),
+    [
+        (None, 600, 2, "bench: --rest: this scenario asks over REST too"),
+        ("127.0.0.1:1", 5, 0, "nothing was measured: the test was stopped before its load began"),
+    ],
+)
+def test_a_program_whose_test_does_not_begin_says_why(
+    server: server_process.Server, tmp_path: Path, host: str | None, waits: int, code: int, told: str
+) -> None:
+    text = REFUSED.replace("WAITS", str(waits)).replace("HOST", host or "HOST")
+    command = [sys.executable, written(tmp_path, text, server), "environment"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=SECONDS, check=False)
+    assert done.returncode == code, done.stderr
+    assert done.stderr.count(told) == 1, done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list((tmp_path / "results").glob("*")), done.stderr
+
+
 DISTRIBUTED = (
     HEAD
     + """

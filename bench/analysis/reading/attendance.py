@@ -55,7 +55,7 @@ def _partly_there(run: Run) -> list[Doubt]:
     idle = run.manifest.load.idle_processes
     if idle:
         found.append(f"{idle} load processes were connected and sent nothing")
-    remedy = "start all load processes before the load and end them after it (--expect-workers); run it again"
+    remedy = "start all load processes before the load and end them after it (--expect-workers); run it again, for longer"
     return [Doubt("load processes", text, remedy) for text in found]
 
 

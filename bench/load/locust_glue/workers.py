@@ -173,7 +173,8 @@ class Workers:
         self._awaiting = False
         self._keep = None
         for client in self._planned:
-            if client not in self._known:  # it has not even said hello
+            # gone without even a hello; one that is still getting ready is told as idle (`took_part`)
+            if client not in self._known and not self._connected(client):
                 self._known[client] = KnownWorker(len(self._known))
         return [known.described(client) for client, known in self._known.items()]
 
