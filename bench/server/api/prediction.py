@@ -13,6 +13,7 @@ from typing import Any, Final
 from google.protobuf.message import DecodeError
 
 from bench.server import request_layouts
+from bench.server.api import field_limits
 from bench.server.api.prepared import Group, Prepared, PreparedBurst, divide, divisible, grouped, stack
 from bench.server.api.response import Responses
 from bench.server.api.tensors import MAX_FILLED, Array, Unreadable, decode
@@ -169,6 +170,7 @@ class Predictions:
         )
 
     def _parse(self, request: bytes) -> Prepared:
+        field_limits.check(PredictRequest, request)
         try:
             message = PredictRequest.FromString(request)
         except DecodeError:

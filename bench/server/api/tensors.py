@@ -59,8 +59,10 @@ def decode(tensor: Any, max_filled: int = MAX_FILLED) -> Array:
 
 
 def _shape(shape: Any) -> tuple[int, ...]:
+    if len(shape.dim) > MAX_RANK:
+        raise Unreadable(f"{len(shape.dim)} dimensions")
     sizes = tuple(dim.size for dim in shape.dim)
-    if len(sizes) > MAX_RANK or min(sizes, default=0) < 0 or math.prod(filter(None, sizes)) >= _MOST:
+    if min(sizes, default=0) < 0 or math.prod(filter(None, sizes)) >= _MOST:
         raise Unreadable(f"shape {list(sizes)}")
     return sizes
 
