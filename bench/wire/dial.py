@@ -120,6 +120,10 @@ class Session:
                 if not received:
                     raise ConnectError("the server closed the connection during the TLS handshake") from None
                 self._incoming.write(received)
+            except ssl.SSLError as problem:
+                if problem.reason != "WRONG_VERSION_NUMBER":  # no TLS record at all
+                    raise
+                raise ConnectError("the server does not speak TLS; leave --grpc-tls out") from None
             else:
                 sock.sendall(self._outgoing.read())
                 break

@@ -134,7 +134,9 @@ def test_a_server_without_alpn_is_named(files: Certificates) -> None:
 def test_plain_text_and_tls_do_not_mix(server: Server, files: Certificates) -> None:
     assert answer(Channel(server.address))[0] == 14
     with serving() as plain:
-        assert answer(Channel(plain.address, tls=TLS(ca=files.ca)))[0] == 14
+        status, details, _ = answer(Channel(plain.address, tls=TLS(ca=files.ca)))
+        assert status == 14
+        assert "the server does not speak TLS; leave --grpc-tls out" in details
 
 
 def test_a_restart_under_tls_is_survived(server: Server, files: Certificates) -> None:
