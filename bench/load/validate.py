@@ -14,6 +14,7 @@ from bench.load.references import KEPT_BYTES, References
 from bench.load.reply_layout import Layout, learn
 from bench.payload import Pool, array_of
 from bench.protocol.signatures import Tensor, dtype_name
+from bench.wire import field_limits
 from bench.wire.dtypes import storage_number
 from bench.wire.messages import PredictResponse
 
@@ -194,9 +195,15 @@ class Checker:
                 return
             matrix, rows = matrix[~fits], rows[~fits]
         while len(rows):
-            layout_found = self._learn(matrix[0].tobytes())
+            reply = matrix[0].tobytes()
+            if field_limits.too_many(PredictResponse, reply):
+                text = f"the answer has more than {field_limits.MOST_FIELDS} protobuf fields"
+                self._fail(checked, rows[:1], "unreadable", text)
+                matrix, rows = matrix[1:], rows[1:]
+                continue
+            layout_found = self._learn(reply)
             if layout_found is None:
-                self._check_one(matrix[0].tobytes(), rows[:1], asked, checked)
+                self._check_one(reply, rows[:1], asked, checked)
                 matrix, rows = matrix[1:], rows[1:]
                 continue
             fits = layout_found.fits(matrix)

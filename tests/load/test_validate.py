@@ -264,6 +264,16 @@ def test_answers_of_ever_new_lengths_are_not_all_remembered() -> None:
     assert sum(map(len, checker._layouts.values())) <= 256
 
 
+def test_an_answer_that_takes_its_parser_too_long_is_not_parsed() -> None:
+    pool, response = pool_of(), PredictResponse()
+    for number in range(60_000):
+        response.outputs[f"{number:x}"].dtype = 1
+    checker = Checker(pool, "scores", None)
+    assert checker.check([response.SerializeToString()] * 2, [0, 1]).mismatched.all()
+    assert checker.causes == {"unreadable": 2}
+    assert "protobuf fields" in checker.examples["unreadable"]
+
+
 def test_what_a_wrong_answer_was_is_told_in_few_words() -> None:
     pool = pool_of()
     checker = Checker(pool, "scores", None)

@@ -10,6 +10,9 @@ ROLLOUT: Final = "rollout"
 """The question of a run that changes the server's versions itself."""
 
 
+_MOST_LISTED: Final = 10
+
+
 def check(run: Run) -> list[Doubt]:
     """Answers of the whole run that were not what was asked for, or came from another version."""
     whole = run.within(*run.seconds)
@@ -28,13 +31,13 @@ def check(run: Run) -> list[Doubt]:
         found.append(
             Doubt(
                 "other version",
-                f"version {asked} was asked for and {', '.join(map(str, others))} answered",
+                f"version {asked} was asked for and {_listed(others)} answered",
                 "compare the server's configuration with what the run asks for",
             )
         )
     changed = any(len(numbers) > 1 for numbers in by_name.values())
     if asked is None and changed and not version_may_change(run):
-        text = f"the server changed the version it answers with: {', '.join(map(str, versions))}"
+        text = f"the server changed the version it answers with: {_listed(versions)}"
         found.append(
             Doubt(
                 "version change",
@@ -48,6 +51,12 @@ def check(run: Run) -> list[Doubt]:
 def version_may_change(run: Run) -> bool:
     """Whether it is planned that other versions answer."""
     return run.manifest.load.plan.kind == "trace" or run.manifest.question == ROLLOUT
+
+
+def _listed(versions: list[int]) -> str:
+    """The first of them in words."""
+    more = [f"{len(versions) - _MOST_LISTED} more"] if len(versions) > _MOST_LISTED else []
+    return ", ".join([*map(str, versions[:_MOST_LISTED]), *more])
 
 
 _CAUSES: Final = {

@@ -13,7 +13,6 @@ from typing import Any, Final
 from google.protobuf.message import DecodeError
 
 from bench.server import request_layouts
-from bench.server.api import field_limits
 from bench.server.api.prepared import Group, Prepared, PreparedBurst, divide, divisible, grouped, stack
 from bench.server.api.response import Responses
 from bench.server.api.tensors import MAX_FILLED, Array, Unreadable, decode
@@ -22,6 +21,7 @@ from bench.server.models.repository import Repository
 from bench.server.models.servable import Handle
 from bench.server.refusal import Code, Refusal
 from bench.server.unforeseen import unforeseen
+from bench.wire import field_limits
 from bench.wire.messages import PredictRequest
 from bench.wire.request_rows import Alike, Bytes
 
@@ -29,6 +29,13 @@ __all__ = ["Group", "Predictions", "Prepared", "PreparedBurst", "divide", "divis
 
 DEFAULT_SIGNATURE: Final = "serving_default"
 METHODS: Final = ("tensorflow/serving/predict", "tensorflow/serving/classify", "tensorflow/serving/regress")
+
+
+def check_fields(kind: Any, request: bytes) -> None:
+    """Raise `Refusal` for a serialised request of this class that takes its parser too long."""
+    if field_limits.too_many(kind, request):
+        text = f"a request of more than {field_limits.MOST_FIELDS} protobuf fields (each text is one)"
+        raise Refusal(Code.RESOURCE_EXHAUSTED, text)
 
 
 class Predictions:
@@ -170,7 +177,7 @@ class Predictions:
         )
 
     def _parse(self, request: bytes) -> Prepared:
-        field_limits.check(PredictRequest, request)
+        check_fields(PredictRequest, request)
         try:
             message = PredictRequest.FromString(request)
         except DecodeError:

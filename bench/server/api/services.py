@@ -11,9 +11,9 @@ from typing import Any, Final
 
 from google.protobuf.message import DecodeError
 
-from bench.server.api import classification, field_limits
+from bench.server.api import classification
 from bench.server.api.health import CHECK, Health
-from bench.server.api.prediction import Predictions, Prepared
+from bench.server.api.prediction import Predictions, Prepared, check_fields
 from bench.server.api.tensors import Array
 from bench.server.metrics import Metrics
 from bench.server.models.repository import Repository
@@ -223,7 +223,7 @@ class Services:
 
 
 def _parsed(message: Any, request: bytes) -> Any:
-    field_limits.check(message, request)
+    check_fields(message, request)
     try:
         return message.FromString(request)
     except DecodeError:

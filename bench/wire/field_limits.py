@@ -1,32 +1,27 @@
-"""Bounds of what parsing a request costs: the parser keeps the interpreter, so that all other callers wait for it."""
+"""Bounds of what parsing a message costs: the parser keeps the interpreter, so that all other calls wait for it."""
 
 import functools
 from collections.abc import Mapping
 from typing import Any, Final
 
-from bench.server.refusal import Code, Refusal
-
 _SMALL: Final = 65_536
 """Bytes of a message that is parsed unseen: some 3 ms at most."""
 MOST_FIELDS: Final = 200_000
-"""Protobuf fields of one request, at any depth; numbers packed together are one. 300,000 inputs in 3 MB take the parser's
+"""Protobuf fields of one message, at any depth; numbers packed together are one. 300,000 inputs in 3 MB take the parser's
 table of names 1.5 s, and more of them take longer than in proportion."""
 _VARINT, _EIGHT_BYTES, _DELIMITED, _FOUR_BYTES = 0, 1, 2, 5
 _GROUP: Final = (3, 4)
 """Begin and end of an old kind of message, which parsers pass over; what is in it is counted as if it stood outside."""
 
 
-def check(kind: Any, message: bytes) -> None:
-    """Raise `Refusal` for a serialised message of this class with more than MOST_FIELDS fields; what is no protobuf is left to its parser."""
+def too_many(kind: Any, message: bytes) -> bool:
+    """Whether a serialised message of this class has more than MOST_FIELDS fields; what is no protobuf is its parser's."""
     if len(message) <= _SMALL:
-        return
+        return False
     try:
-        left = _count(message, 0, len(message), kind.DESCRIPTOR, MOST_FIELDS)
+        return _count(message, 0, len(message), kind.DESCRIPTOR, MOST_FIELDS) < 0
     except (IndexError, ValueError):
-        return
-    if left < 0:
-        text = f"a request of more than {MOST_FIELDS} protobuf fields (values of strings are one each)"
-        raise Refusal(Code.RESOURCE_EXHAUSTED, text)
+        return False
 
 
 def _count(message: bytes, at: int, end: int, descriptor: Any, left: int) -> int:
