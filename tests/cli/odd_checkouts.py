@@ -85,6 +85,18 @@ def without(part: str, name: str) -> Callable[[Checkout], list[str]]:
     return make
 
 
+def one_without(name: str) -> Callable[[Checkout], list[str]]:
+    """Candidates, of one of which a fact of the load is not known."""
+
+    def make(place: Checkout) -> list[str]:
+        place.runs("new", count=2)
+        (run,) = place.runs("new", "good", 1)
+        edit(run, load={key: value for key, value in MANIFEST["load"].items() if key != name})
+        return ABSOLUTE
+
+    return make
+
+
 def one_of_another_version(place: Checkout) -> list[str]:
     place.runs("base")
     place.runs("new", count=2)

@@ -53,6 +53,7 @@ from tests.cli.odd_checkouts import (
     dangling,
     moved,
     one_of_another_version,
+    one_without,
     sides,
     timed,
     told,
@@ -246,6 +247,7 @@ CASES: dict[str, tuple[Callable[[Checkout], list[str]], int, str]] = {
     # what one side does not know
     "a request timeout that the baseline had not": (without("load", "deadline"), 3, "load.deadline differs: unknown"),
     "an option that the baseline does not know": (without("options", "pool"), 3, "options.pool differs: unknown"),
+    "a request timeout that one run of the candidate had not": (one_without("deadline"), 3, "of the candidate only"),
     "another HTTP/2 client": (
         sides({"load": {"transport": "native"}}, {"load": {"transport": "grpcio"}}), 2, "load.transport"),
     "REST against gRPC": (

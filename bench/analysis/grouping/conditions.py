@@ -143,6 +143,16 @@ def half_known(before: Sequence[Trial], after: Sequence[Trial]) -> dict[str, str
     }
 
 
+def partly_known(trials: Sequence[Trial]) -> list[str]:
+    """Conditions that some trials of a cell know and others do not: whether they are alike there is not known."""
+    found: set[str] = set()
+    first: dict[Identity, set[str]] = {}
+    for trial in trials:
+        known = set(conditions(trial.manifest)) - {"commit"}
+        found |= first.setdefault(trial.identity, known) ^ known
+    return sorted(found)
+
+
 def check_homogeneous(trials: Sequence[Trial], side: str, *, one_commit: bool) -> None:
     """Raise BenchError where trials of one cell were made under different conditions.
 

@@ -221,6 +221,11 @@ def _doubts(
     found = doubts_of(candidate.trials, "candidate") if candidate.trials or candidate.failed else [_NOTHING]
     found += _left_out(candidate, "candidate") + _torn_out(candidate)
     found += environment.mixed([trial.manifest for trial in candidate.trials], "candidate")
+    found += [
+        environment.different(title, f"it is known of some runs of the {side} only")
+        for side, trials in (("candidate", candidate), ("baseline", baseline))
+        for title in conditions.partly_known(trials.trials if trials else [])
+    ]
     if baseline is None:
         return found
     found += doubts_of(baseline.trials, "baseline") + _left_out(baseline, "baseline")
