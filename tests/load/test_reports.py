@@ -14,6 +14,7 @@ from locust.rpc import Message
 import bench
 from bench.load.locust_glue import hello
 from bench.load.locust_glue.workers import Workers
+from bench.runs.choices import Choices
 from bench.runs.chunk import Chunk, Key, Tally
 from bench.runs.histogram import Sparse
 
@@ -134,6 +135,7 @@ COUNTS = {
     "sent": 3, "unsent": 0, "recorded": 3, "retries": 0, "late_plans": 0, "addresses": {"127.0.0.1:1": 3},
     "clock_bound": 0.001, "choices": None, "wrong_answers": {},
 }  # fmt: skip
+CHOICES = Choices(np.zeros(3, np.int32), {"invented": np.zeros(3, np.int32)}).to_bytes()
 SEEN = {"time": 1.0, "source": "worker 0", "values": {"cpu_seconds": 1.0}}
 
 LEFT_OUT: dict[str, tuple[str, Any, str]] = {
@@ -158,6 +160,11 @@ LEFT_OUT: dict[str, tuple[str, Any, str]] = {
     "a clock of nan": ("bench-drained", COUNTS | {"clock_bound": math.nan}, "clock_bound nan"),
     "addresses as a list": ("bench-drained", COUNTS | {"addresses": [1]}, "addresses: a table"),
     "pickled choices": ("bench-drained", COUNTS | {"choices": b"\x80\x04N."}, "bench-drained"),
+    "choices that nobody plans": (
+        "bench-drained",
+        COUNTS | {"choices": CHOICES},
+        "'invented', which nobody plans",
+    ),
     "wrong answers": ("bench-drained", COUNTS | {"wrong_answers": {"x": {"y": 5}}}, "y: a table"),
     "counts that are missing": ("bench-drained", {"sent": 3}, "unsent None"),
     "more users than planned": ("bench-users", {"Digits": BILLION}, "users of Digits 1,000,000,000: "),
@@ -195,10 +202,9 @@ def test_possible_reports_are_taken_without_a_word(site: Site) -> None:
     site.say("bench-drained", COUNTS)
     assert site.kept == [(0, 3)]
     assert site.observed == [{"source": "worker 0", "cpu_seconds": 1.0}]
-    worker, quiet = site.workers.finish()
+    (worker,) = site.workers.finish()
     assert (worker["sent"], worker["recorded"], worker["lost"]) == (3, 3, False)
-    assert (quiet["id"], quiet["lost"]) == ("quiet", True), "it got users, and has not even said hello"
-    assert site.workers.took_part() == {"processes": 2, "planned_processes": 2}
+    assert site.workers.took_part() == {"processes": 1, "planned_processes": 2, "idle_processes": 1}
     assert site.reasons() == []
 
 

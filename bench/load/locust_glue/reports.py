@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from bench.runs.choices import Choices
 from bench.runs.chunk import Chunk
 from bench.runs.histogram import BUCKETS
 
@@ -120,6 +121,15 @@ def last_words(data: object, now: float) -> Mapping[str, Any]:
             whole(table(found, cause).get("count"), cause, most)
             text(found.get("example"), cause)
     return told
+
+
+def choices_of(raw: bytes, names: Collection[str]) -> Choices:
+    """The classes in a worker's last message. names: of the requests that are planned. Raises ReportError, or BenchError."""
+    choices = Choices.from_bytes(raw)
+    for name in choices.chosen:
+        if name not in names:
+            raise ReportError(f"choices of requests named {_short(name)}, which nobody plans")
+    return choices
 
 
 def _short(value: object) -> str:

@@ -276,7 +276,7 @@ class Workers:
         known.late_plans = told["late_plans"]
         self.wrong_answers = merged([self.wrong_answers, told["wrong_answers"]])
         if told["choices"] is not None:
-            known.choices = Choices.from_bytes(told["choices"])
+            known.choices = reports.choices_of(told["choices"], self._names)
         known.clock_bound, known.finished = told["clock_bound"], True
         if not self._draining:
             known.left = self._now()
