@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import io
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -181,23 +182,25 @@ def _parsed(path: Path, name: str, texts: NDArray[np.str_]) -> NDArray[np.float6
         return texts.astype(np.float64)
     except ValueError:
         pass
-    # numpy knows no zones; a log has one zone throughout, which the first instant takes away
-    bare = np.char.replace(np.char.replace(np.char.strip(texts), "Z", ""), "+00:00", "")
     try:
-        return _since_first(bare.astype("datetime64[ns]"))
+        with warnings.catch_warnings():
+            # numpy keeps no zone: it warns, and converts the time to UTC, which is what is wanted here
+            warnings.simplefilter("ignore", UserWarning)
+            return _since_first(np.char.strip(texts).astype("datetime64[ns]"))
     except ValueError as error:
         raise BenchError(
-            f"trace {path}: {name}: {error}; seconds or UTC times in ISO 8601 are expected"
+            f"trace {path}: {name}: {error}; seconds or times in ISO 8601 are expected"
         ) from error
 
 
 def _since_first(instants: NDArray[np.datetime64]) -> NDArray[np.float64]:
     # a double holds nanoseconds of a day, not those since 1970
     instants = instants.astype("datetime64[ns]")
-    if not len(instants):
-        return np.empty(0)
+    unknown = np.isnat(instants)
+    if unknown.all():
+        return np.full(len(instants), np.nan)
     seconds = (instants - np.nanmin(instants)).astype("timedelta64[ns]").astype(np.float64) / 1e9
-    return np.where(np.isnat(instants), np.nan, seconds)
+    return np.where(unknown, np.nan, seconds)
 
 
 def _floats(path: Path, name: str, array: NDArray[Any]) -> NDArray[np.float64]:

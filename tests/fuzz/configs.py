@@ -5,6 +5,7 @@ The first byte of an input chooses the reader, the rest is the file.
 
 import contextlib
 import tempfile
+import warnings
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -176,11 +177,13 @@ def attack(data: bytes) -> None:
     kind = kinds()[data[0] % len(kinds())]
     path = Path(_folder().name, "of-" + kind.name if kind.name == "servers.toml" else kind.name)
     path.write_bytes(data[1:])
-    try:
-        kind.read(path)
-    except BenchError as error:
-        if not str(error):
-            raise AssertionError("refused without a word") from error
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # protobuf's own, of octal escapes beyond a byte
+        try:
+            kind.read(path)
+        except BenchError as error:
+            if not str(error):
+                raise AssertionError("refused without a word") from error
 
 
 def seeds() -> list[bytes]:

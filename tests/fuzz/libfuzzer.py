@@ -4,6 +4,7 @@ Needs the package atheris, which is no dependency of the project. `python -m tes
 """
 
 import sys
+import warnings
 
 import atheris
 
@@ -13,5 +14,6 @@ with atheris.instrument_imports(include=["bench", "hpack", "h11", "tomllib", "go
 
 def run(target: str) -> None:
     """Fuzz, or whatever the arguments say; ends the process."""
+    warnings.simplefilter("error")  # as in the tests: a user would see it
     atheris.Setup(sys.argv, TARGETS[target].attack)
     atheris.Fuzz()

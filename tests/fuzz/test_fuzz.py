@@ -9,8 +9,8 @@ from tests.fuzz.targets import TARGETS
 
 @pytest.mark.parametrize("name", TARGETS)
 def test_the_corpus_is_withstood(name: str) -> None:
-    inputs = [*TARGETS[name].seeds(), *corpus.read(name)]
-    assert len(inputs) >= 10
+    inputs = corpus.read(name)
+    assert len(inputs) > 20
     for one in inputs:
         TARGETS[name].attack(one)
 

@@ -36,7 +36,7 @@ def test_rows_in_any_order_with_what_each_asks_for(tmp_path: Path) -> None:
 
 
 def test_dates_and_times(tmp_path: Path) -> None:
-    text = "time\n2024-05-01T12:00:00.250Z\n2024-05-01T11:59:59Z\n2024-05-01T12:00:01.000001+00:00\n"
+    text = "time\n2024-05-01T12:00:00.250Z\n2024-05-01T11:59:59Z\n2024-05-01T14:00:01.000001+02:00\n"
     assert Trace.read(written(tmp_path, text)).instants.tolist() == [0.0, 1.25, 2.000001]
 
 
@@ -111,8 +111,9 @@ def test_a_file_that_changed_is_not_the_trace_of_the_manifest(trace: Trace) -> N
         ("", "is empty"),
         ("time\n", "no rows"),
         ("when,batch\n1,2\n", "no column 'time'; it has when, batch"),
-        ("time\n1\nsoon\n", "seconds or UTC times"),
+        ("time\n1\nsoon\n", "seconds or times"),
         ("time\n1\nnan\n", "time of row 2 is 'nan'"),
+        ("time\nnat\nNaT\n", "time of row 1 is 'nat'"),
         ("time,batch\n1,2\n2\n", "row 3 has 1 fields, the header has 2"),
         ("time,batch\n1,0\n", "batch of row 1 is '0'; a whole number from 1 on"),
         ("time,batch\n1,1\n1,2.5\n", "batch of row 2 is '2.5'"),
