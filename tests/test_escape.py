@@ -19,8 +19,8 @@ from rich.text import Text
 
 from bench import escape
 from bench.cli.output import Printable
-from bench.load.failures import CallError, shown
-from bench.load.log_lines import Escaping, complain
+from bench.load.checking.failures import CallError, shown
+from bench.load.locust_glue.log_lines import Escaping, complain
 from bench.server import logs
 
 ATTACKS = (

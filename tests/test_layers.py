@@ -27,6 +27,10 @@ ALLOWED: dict[str, set[str]] = {
     "wire": {"wire"},
     "protocol": {"protocol", "wire.messages"},
     "target": {"mnist", "payload", "picture", "protocol", "runs.sample", "target", "wire", "wording"},
+    "load.checking": {"escape", "load.checking", "payload", "protocol", "runs", "wire"},
+    "load.engine": GROUND | {"load.checking", "load.engine", "load.option_values", "protocol", "wire"},
+    "load.observing": GROUND | {"load.engine", "load.observing", "load.options", "wire"},
+    "calibration": GROUND | {"calibration", "launch.server_process", "load"},
     "load": GROUND | {"launch.server_process", "load", "protocol", "target", "wire"},
     "server.net": {
         "server.net",
@@ -83,7 +87,7 @@ HEAVY: dict[str, tuple[str, ...]] = {
         "wire.grpcio_client",
         "load",
     ),
-    "locust": ("load",),
+    "locust": ("load.locust_glue", "load.users"),
     "hpack": ("wire",),
     "matplotlib": ("analysis.showing.plot",),
     "scipy": ("analysis",),
@@ -92,9 +96,9 @@ HEAVY: dict[str, tuple[str, ...]] = {
     "jinja2": ("analysis.showing.page",),
     "click": ("cli",),
     "rich": ("cli",),
-    "psutil": ("load",),
+    "psutil": ("calibration", "load"),
     "pydantic": ("config", "runs.manifest", "runs.rows", "runs.journal", "experiment.told"),
-    "docker": ("launch.docker", "launch.containers", "load.container"),
+    "docker": ("launch.docker", "launch.containers", "load.observing.container"),
 }
 
 

@@ -49,9 +49,9 @@ def calibrate(
     Takes under a minute; leave the machine alone meanwhile. The result is kept with the machine's fingerprint:
     later runs with requests of about this size doubt themselves when they come near the ceiling.
     """
+    from bench.calibration.calibrate import Subject
+    from bench.calibration.calibrate import calibrate as measure
     from bench.load import ceiling
-    from bench.load.calibrate import Subject
-    from bench.load.calibrate import calibrate as measure
 
     subject = Subject(transport, connections, batch_size, scenario)
     found = measure(subject, lambda text: click.echo(f"measuring: {text}", err=True), seconds=seconds)

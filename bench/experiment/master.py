@@ -1,7 +1,7 @@
 """Trials run by a Locust master that is already up, with its workers.
 
 It is steered as a person steers it, through its web interface (locust/web.py: POST /swarm and /stop), and its run
-folders are fetched there (`bench.load.published`): master and workers may be on other machines.
+folders are fetched there (`bench.load.locust_glue.published`): master and workers may be on other machines.
 """
 
 import contextlib

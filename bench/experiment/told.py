@@ -1,4 +1,4 @@
-"""What the master of another machine tells of itself (`bench.load.published`), checked before anything is done with it."""
+"""What the master of another machine tells of itself (`bench.load.locust_glue.published`), checked before anything is done with it."""
 
 from pathlib import PurePath
 from typing import Annotated, Any, Final, TypeVar

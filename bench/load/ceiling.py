@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from bench import BenchError
-from bench.load import machine
+from bench.load.observing import machine
 from bench.load.site import cache_folder
 from bench.runs.jsonl import read_json
 

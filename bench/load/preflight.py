@@ -9,12 +9,12 @@ from types import SimpleNamespace
 from typing import Any
 
 from bench import BenchError
+from bench.load.checking.checker import Checker, Declared
+from bench.load.engine.rest import RestConnection
 from bench.load.options import Options, read_options
 from bench.load.patience import awaited
-from bench.load.rest import RestConnection
 from bench.load.sources import Source, make_pools
 from bench.load.target import CONNECT_SECONDS, EmbeddedServer, Target, address_of, asked_by, connect
-from bench.load.validate import Checker, Declared
 from bench.payload import Pool
 from bench.protocol.hints import explained, hint
 from bench.runs.sample import outcome

@@ -5,8 +5,8 @@ from dataclasses import replace
 from typing import Any, Final, NamedTuple, NoReturn
 
 from bench import BenchError
+from bench.load.engine.rest import with_rest
 from bench.load.options import Options
-from bench.load.rest import with_rest
 from bench.payload import Asked, Pool
 from bench.schedule import Closed, Open, Schedule, Trace, parse
 

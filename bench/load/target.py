@@ -11,10 +11,10 @@ from google.protobuf import text_format
 
 from bench import BenchError
 from bench.launch import server_process
+from bench.load.checking.checker import Declared
 from bench.load.options import Options
 from bench.load.site import METRICS_PATH, Site
 from bench.load.sources import Source
-from bench.load.validate import Declared
 from bench.payload import Asked, Pool
 from bench.target.preflight import DEFAULT_SIGNATURE
 from bench.wire import messages

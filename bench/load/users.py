@@ -15,10 +15,10 @@ from locust.exception import StopUser
 from locust.user.task import LOCUST_STATE_STOPPING
 
 from bench import BenchError
-from bench.load import attach, duet, session
+from bench.load.engine.recorder import Recorder
+from bench.load.engine.rest import RestConnection
+from bench.load.locust_glue import attach, duet, session
 from bench.load.options import Options
-from bench.load.record import Recorder
-from bench.load.rest import RestConnection
 from bench.load.site import Served, Site
 from bench.load.target import address_of
 from bench.payload import Pool
@@ -236,7 +236,7 @@ class ArrivalUser(PredictUser):
 
     A scenario subclasses it, says in `payload` what is sent and in `schedule` when. Each user is a stream of its
     own: U users send U times the schedule's rate (a trace is divided among them instead). So Locust's users, spawn
-    rate and load shapes set the rate; see `bench.load.streams`.
+    rate and load shapes set the rate; see `bench.load.engine.user_plan`.
     """
 
     abstract = True

@@ -53,7 +53,7 @@ class Pool:
     signature: str = ""
     """"": the server's default, `serving_default`."""
     compare: str | None = None
-    """One of RULES; None: the one that fits the output (`bench.load.validate`)."""
+    """One of RULES; None: the one that fits the output (`bench.load.checking.checker`)."""
     threshold: float = 0.5
     """Above it a score means label 1, by the rule `threshold`."""
     by_row: bool = True

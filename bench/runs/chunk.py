@@ -110,7 +110,7 @@ class Chunk:
     span: Span | None = None
     """None: no requests."""
     failures: dict[tuple[str, str, str], int] = field(default_factory=dict)
-    """How often requests of a name failed with an outcome and a text; bounded, see `bench.load.failures`."""
+    """How often requests of a name failed with an outcome and a text; bounded, see `bench.load.checking.failures`."""
 
     @classmethod
     def of(

@@ -25,7 +25,7 @@ from bench.cli.tables import show_report
 from bench.config.servers import read_servers
 from bench.launch.kinds import launched
 from bench.launch.running import Running, Served
-from bench.load.counters import counters
+from bench.load.observing.counters import counters
 from bench.load.site import exported
 from bench.runs.chunk import Chunk
 from bench.runs.run import Run

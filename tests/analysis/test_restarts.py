@@ -8,7 +8,7 @@ import pytest
 
 from bench.analysis.reading.checks import doubts
 from bench.analysis.reading.reconciliation import check, split
-from bench.load.counters import counters
+from bench.load.observing.counters import counters
 from bench.runs.chunk import Chunk
 from bench.runs.run import Run
 from tests.recorded import requests, write

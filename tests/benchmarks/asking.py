@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 
 from bench import mnist
-from bench.load.references import equal
-from bench.load.validate import Checker
+from bench.load.checking.checker import Checker
+from bench.load.checking.references import equal
 from bench.payload import Pool, array_of
 from bench.wire import messages
 from bench.wire.exchange import Exchange, RequestHead
@@ -65,7 +65,7 @@ class Seen:
 
 
 class Right:
-    """Takes the place of `bench.load.references.References` where the right answers are known beforehand."""
+    """Takes the place of `bench.load.checking.references.References` where the right answers are known beforehand."""
 
     def __init__(self, values: np.ndarray[Any, Any]) -> None:
         """values: [messages, batch, ...]"""

@@ -8,7 +8,7 @@ import time
 import numpy as np
 
 from bench import mnist
-from bench.load.validate import Checker
+from bench.load.checking.checker import Checker
 from bench.payload import Pool, tensor_of
 from bench.wire.messages import PredictResponse
 

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bench.analysis.reading.checks import doubts
+from bench.calibration.calibrate import Subject, calibrate
 from bench.launch import server_process
-from bench.load.calibrate import Subject, calibrate
 from bench.runs.run import Run
 from tests.load.locust_runs import ROOT
 

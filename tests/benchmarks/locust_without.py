@@ -16,8 +16,8 @@ from typing import Any
 from gevent import sleep, spawn
 from locust import events
 
-from bench.load import session
-from bench.load.record import Recorder
+from bench.load.engine.recorder import Recorder
+from bench.load.locust_glue import session
 from bench.wire.reply import Reply
 from scenarios.mnist import Mnist
 from scenarios.mnist_open import MnistOpen

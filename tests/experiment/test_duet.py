@@ -14,7 +14,7 @@ from bench.config.experiment import Experiment, Load, Model
 from bench.config.servers import Declared, Embedded
 from bench.experiment.duet import INTERFERENCE, Interference, duet_trials, pairs
 from bench.experiment.folder import Folder
-from bench.load.duet import alternating
+from bench.load.locust_glue.duet import alternating
 from bench.runs.run import Run, find_runs
 from tests.experiment.experiments import ROOT, bench_run, command, only_folder, write
 from tests.experiment.test_run import wait_for

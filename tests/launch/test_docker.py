@@ -12,7 +12,7 @@ import pytest
 from bench import BenchError
 from bench.launch.kinds import lacking, launched
 from bench.launch.running import Served
-from bench.load.container import usage
+from bench.load.observing.container import usage
 from tests.launch.conftest import QUICK, ROOT, Declare
 from tests.launch.docker_api import STATS, Engine, serve
 

@@ -1,4 +1,4 @@
-"""bench.load.arrivals: everything that is due is sent or said to be unsent, exactly once, answers or not."""
+"""bench.load.engine.arrivals: everything that is due is sent or said to be unsent, exactly once, answers or not."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -9,7 +9,7 @@ import gevent
 import numpy as np
 import pytest
 
-from bench.load.arrivals import BURST, WHOLE, Arrivals, Division, Lane, Part
+from bench.load.engine.arrivals import BURST, WHOLE, Arrivals, Division, Lane, Part
 from bench.schedule import Constant, Open, Poisson, Steps, Trace, message_indices, times
 from bench.wire.reply import Reply
 

@@ -1,4 +1,4 @@
-"""bench.load.calibrate and .ceiling: what this machine can send, found once and compared with later."""
+"""bench.calibration.calibrate and .ceiling: what this machine can send, found once and compared with later."""
 
 import json
 import math
@@ -12,12 +12,13 @@ from click.testing import CliRunner
 from bench import BenchError
 from bench.analysis.reading.checks import doubts
 from bench.analysis.reading.client import CPU_SHARE
+from bench.calibration import calibrate as measuring
+from bench.calibration.calibrate import Subject, calibrate
 from bench.cli.calibrate import calibrate as command
 from bench.launch import server_process
-from bench.load import calibrate as measuring
-from bench.load import ceiling, machine
-from bench.load.calibrate import Subject, calibrate
+from bench.load import ceiling
 from bench.load.ceiling import Calibration, Lag
+from bench.load.observing import machine
 from tests.load.locust_runs import locust
 
 

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 import pytest
 
 from bench import BenchError
-from bench.load import counters
-from bench.load.counters import fetch
-from bench.load.server_side import Counted
+from bench.load.observing import counters
+from bench.load.observing.counters import fetch
+from bench.load.observing.server_side import Counted
 
 PAGES = {
     "/word": b':tensorflow:serving:request_count{model_name="m",status="OK"} many\n',

@@ -6,7 +6,7 @@ import pytest
 
 from bench.analysis.reading.checks import doubts
 from bench.launch import server_process
-from bench.load.idle import TWICE, Answered, received, sent
+from bench.load.reference_answers import TWICE, Answered, received, sent
 from tests.load.falsifier import falsifier
 from tests.load.locust_runs import start, until_recorded
 

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from gevent.server import StreamServer
 
-from bench.load.http_answers import error_text
-from bench.load.rest import RestConnection
+from bench.load.engine.http_answers import error_text
+from bench.load.engine.rest import RestConnection
 from bench.payload import Pool
 from bench.protocol.hints import hint
 from bench.runs.sample import outcome

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from bench import BenchError
-from bench.load.references import References
-from bench.load.validate import UNKNOWN, Checker, Declared
+from bench.load.checking.checker import UNKNOWN, Checker, Declared
+from bench.load.checking.references import References
 from bench.payload import Pool, tensor_of
 from bench.wire.dtypes import STORAGES
 from bench.wire.messages import PredictResponse

@@ -1,4 +1,4 @@
-"""bench.load.machine: what the manifest says of this machine."""
+"""bench.load.observing.machine: what the manifest says of this machine."""
 
 import json
 import os
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.load import machine
+from bench.load.observing import machine
 
 
 def git(folder: Path, *arguments: str) -> str:

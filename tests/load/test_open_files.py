@@ -11,12 +11,12 @@ import pytest
 from locust.argument_parser import get_parser
 
 from bench import BenchError
+from bench.load.engine.rest import with_rest
+from bench.load.observing.telemetry import Telemetry, Values
 from bench.load.open_files import check_open_files
 from bench.load.options import add_arguments, read_options
-from bench.load.rest import with_rest
 from bench.load.run_folder import RunFolder
 from bench.load.sources import Source
-from bench.load.telemetry import Telemetry, Values
 from bench.payload import Pool
 from bench.runs.recording import RunWriter
 

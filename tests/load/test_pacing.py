@@ -1,4 +1,4 @@
-"""bench.load.pacing: something happens in the loop at an instant, never before it."""
+"""bench.load.engine.timers: something happens in the loop at an instant, never before it."""
 
 import sys
 import time
@@ -10,7 +10,7 @@ import pytest
 from gevent.event import Event
 from gevent.hub import get_hub
 
-from bench.load.pacing import SPIN_SECONDS, SpinningTimer, Timer, TimerfdTimer
+from bench.load.engine.timers import SPIN_SECONDS, SpinningTimer, Timer, TimerfdTimer
 
 Kind = type[TimerfdTimer] | type[SpinningTimer]
 

@@ -6,12 +6,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.load import record, validate
-from bench.load.failures import MOST_TEXTS, OTHERS
-from bench.load.idle import Answered
-from bench.load.record import Recorder, Rows
-from bench.load.references import References
-from bench.load.validate import UNKNOWN, Checker
+from bench.load.checking.checker import UNKNOWN, Checker
+from bench.load.checking.failures import MOST_TEXTS, OTHERS
+from bench.load.checking.references import References
+from bench.load.engine.recorder import Recorder, Rows
+from bench.load.reference_answers import Answered
 from bench.payload import Pool
 from bench.runs.sample import CANCELLED_STATUS
 from bench.wire.reply import Reply
@@ -186,7 +185,7 @@ def test_failed_and_unsent_calls_among_known_answers() -> None:
 
 
 def test_pieces_are_even_and_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(record, "TAKE_ROWS", 100)
+    monkeypatch.setattr("bench.load.engine.recorder.TAKE_ROWS", 100)
     pool = pool_of()
     right = answers(pool, 1)
     recorder = Recorder("Predict", pool, checker_of(pool))
@@ -235,7 +234,7 @@ def test_the_idle_servers_answers_are_references_and_no_choices() -> None:
 def test_known_answers_take_no_more_memory_than_they_may(monkeypatch: pytest.MonkeyPatch) -> None:
     pool = pool_of()
     right = answers(pool, 1)
-    monkeypatch.setattr(validate, "KEPT_BYTES", 3 * len(right[0]))
+    monkeypatch.setattr("bench.load.checking.checker.KEPT_BYTES", 3 * len(right[0]))
     checker = checker_of(pool)
     for _ in range(3):
         assert not checker.check(right, list(range(len(pool)))).mismatched.any()

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from bench.load import references
-from bench.load.references import References
+from bench.load.checking import references
+from bench.load.checking.references import References
 
 MESSAGES, BATCH, VALUES = 20, 2, 5
 

@@ -20,8 +20,8 @@ from locust.argument_parser import get_parser
 
 from bench import BenchError, mnist
 from bench.launch import server_process
+from bench.load.engine.rest import RestConnection, with_rest
 from bench.load.options import Options, add_arguments, read_options
-from bench.load.rest import RestConnection, with_rest
 from bench.load.sources import make_pools
 from bench.payload import Pool, array_of
 from bench.wire.dial import TLS

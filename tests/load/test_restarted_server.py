@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bench.analysis.reading.reconciliation import check
 from bench.launch import server_process
-from bench.load.counters import counters
+from bench.load.observing.counters import counters
 from tests.load.locust_runs import finish, free_port, start, wait_for, wait_for_folder
 
 

@@ -11,11 +11,11 @@ from locust.env import Environment
 from locust.stats import get_error_report_summary
 
 from bench import mnist
-from bench.load.failures import MOST_TEXTS, CallError
-from bench.load.record import HeardRecorder, Recorder, Rows
-from bench.load.rest import with_rest
-from bench.load.statistics import METHOD, called, listened, show_in_locust
-from bench.load.validate import Checker
+from bench.load.checking.checker import Checker
+from bench.load.checking.failures import MOST_TEXTS, CallError
+from bench.load.engine.recorder import HeardRecorder, Recorder, Rows
+from bench.load.engine.rest import with_rest
+from bench.load.locust_glue.statistics import METHOD, called, listened, show_in_locust
 from bench.payload import Pool
 from bench.runs.sample import CANCELLED_STATUS
 from bench.wire.messages import PREDICT

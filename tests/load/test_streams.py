@@ -1,4 +1,4 @@
-"""bench.load.streams: users that come and go become plans that all processes can follow."""
+"""bench.load.engine.user_plan: users that come and go become plans that all processes can follow."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 import gevent
 import pytest
 
-from bench.load.arrivals import Division
-from bench.load.streams import GRID_SECONDS, NOTICE_SECONDS, Change, Conductor, Plan
+from bench.load.engine.arrivals import Division
+from bench.load.engine.user_plan import GRID_SECONDS, NOTICE_SECONDS, Change, Conductor, Plan
 from bench.schedule import Poisson
 
 

@@ -1,4 +1,4 @@
-"""bench.load.telemetry: what the processes and the machine went through."""
+"""bench.load.observing.telemetry: what the processes and the machine went through."""
 
 import os
 import subprocess
@@ -12,8 +12,15 @@ import gevent
 import psutil
 import pytest
 
-from bench.load import telemetry
-from bench.load.telemetry import GpuProbe, LoopDelayProbe, MachineProbe, ProcessProbe, ServerProbe, Telemetry
+from bench.load.observing import telemetry
+from bench.load.observing.telemetry import (
+    GpuProbe,
+    LoopDelayProbe,
+    MachineProbe,
+    ProcessProbe,
+    ServerProbe,
+    Telemetry,
+)
 
 FAMILY = """
 import os, sys, time
@@ -65,7 +72,7 @@ def test_waiting_for_a_core_shows_as_run_delay() -> None:
         pytest.skip("this kernel keeps no schedstat")
     core = min(os.sched_getaffinity(0))
     code = (
-        "import os, sys, time; from bench.load.telemetry import ProcessProbe; probe = ProcessProbe('worker 0');"
+        "import os, sys, time; from bench.load.observing.telemetry import ProcessProbe; probe = ProcessProbe('worker 0');"
         "end = time.process_time() + 0.3\nwhile time.process_time() < end: pass\nprint(probe.read(1.0)['run_delay'])"
     )
     pinned = [

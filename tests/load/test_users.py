@@ -350,7 +350,7 @@ def test_a_master_of_a_program_takes_part_or_its_worker_says_what_is_missing(
     if not taking_part:
         assert worker.returncode == 2, told
         assert "Traceback" not in told
-        assert "bench.load.attach.take_part(environment)" in told
+        assert "bench.load.locust_glue.attach.take_part(environment)" in told
         assert not (tmp_path / "results").exists()
         return
     assert (master.returncode, worker.returncode) == (0, 0), said + told

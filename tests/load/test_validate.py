@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench import mnist
-from bench.load.references import References
-from bench.load.validate import UNKNOWN, Checker
+from bench.load.checking.checker import UNKNOWN, Checker
+from bench.load.checking.references import References
 from bench.payload import Pool, tensor_of
 from bench.wire.messages import PredictResponse
 

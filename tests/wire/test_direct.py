@@ -9,8 +9,8 @@ import pytest
 
 from bench import BenchError
 from bench.launch import server_process
-from bench.load.container import ContainerProbe
-from bench.load.counters import fetch
+from bench.load.observing.container import ContainerProbe
+from bench.load.observing.counters import fetch
 from bench.wire.direct import PROXY, open_url
 from bench.wire.messages import GET_MODEL_STATUS, GetModelStatusRequest
 from bench.wire.transports import open_channel

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from gevent.server import StreamServer
 
-from bench.load.rest import RestConnection
+from bench.load.engine.rest import RestConnection
 from bench.payload import Pool
 from bench.wire import open as opening
 from bench.wire.client import Channel

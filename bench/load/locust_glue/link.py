@@ -24,7 +24,7 @@ from zmq.utils import z85
 from zmq.utils.monitor import parse_monitor_message
 
 from bench import BenchError
-from bench.load.log_lines import complain
+from bench.load.locust_glue.log_lines import complain
 
 log = logging.getLogger("bench")
 

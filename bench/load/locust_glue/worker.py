@@ -9,15 +9,15 @@ from gevent.event import Event
 from locust.runners import STATE_INIT
 
 from bench import BenchError
-from bench.load import idle, observed, session
-from bench.load.idle import Answered
-from bench.load.locust_glue import hello, link
+from bench.load import reference_answers
+from bench.load.engine.user_plan import Plan
+from bench.load.locust_glue import hello, link, observed, session
+from bench.load.locust_glue.session import Session
+from bench.load.observing.telemetry import Telemetry, Values
 from bench.load.options import read_options
-from bench.load.session import Session
+from bench.load.reference_answers import Answered
 from bench.load.sources import make_pools
-from bench.load.streams import Plan
 from bench.load.target import address_of
-from bench.load.telemetry import Telemetry, Values
 from bench.runs.chunk import Chunk, Pause
 
 log = logging.getLogger("bench")
@@ -122,7 +122,7 @@ class Worker:
         if self._best is None or bound < self._best[0]:
             self._best = (bound, offset)
         if msg.data["answered"] is not None:
-            self._answered = idle.received(msg.data["answered"])
+            self._answered = reference_answers.received(msg.data["answered"])
         self._rounds += 1
         if self._rounds < CLOCK_ROUNDS:
             self._say_hello()

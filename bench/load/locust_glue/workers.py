@@ -10,14 +10,14 @@ from gevent.event import Event
 from locust.rpc.protocol import Message
 from locust.runners import STATE_INIT, STATE_MISSING
 
-from bench.load import idle, session
-from bench.load.causes import Causes, merged
-from bench.load.idle import Answered
-from bench.load.locust_glue import hello, reports
+from bench.load import reference_answers
+from bench.load.engine.causes import Causes, merged
+from bench.load.engine.user_plan import Counts, Plan
+from bench.load.locust_glue import hello, reports, session
 from bench.load.locust_glue.guard import Guard
 from bench.load.locust_glue.known_worker import KnownWorker
-from bench.load.parent import watch_workers
-from bench.load.streams import Counts, Plan
+from bench.load.locust_glue.parent import watch_workers
+from bench.load.reference_answers import Answered
 from bench.runs.choices import Choices
 from bench.runs.chunk import Chunk
 from bench.runs.recording import WORKER_LOST
@@ -241,7 +241,7 @@ class Workers:
             "clock": time.perf_counter(),
             "origin": self._origin,
             "rest": self.rest,
-            "answered": None if turn else idle.sent(self.answered),
+            "answered": None if turn else reference_answers.sent(self.answered),
             "index": known.number,
             "count": max(self.runner.worker_count, len(self._known)),
         }

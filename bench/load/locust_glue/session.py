@@ -12,19 +12,19 @@ import gevent
 import numpy as np
 from gevent.event import Event
 
-from bench.load.arrivals import WHOLE, Arrivals, Lane, Part
-from bench.load.causes import Causes, causes_of
-from bench.load.idle import Answered
+from bench.load.checking.checker import Checker
+from bench.load.checking.references import References
+from bench.load.engine.arrivals import WHOLE, Arrivals, Lane, Part
+from bench.load.engine.causes import Causes, causes_of
+from bench.load.engine.recorder import HeardRecorder, Recorder, Rows
+from bench.load.engine.rest import RestCalls
+from bench.load.engine.user_plan import Plan
+from bench.load.locust_glue.parent import orphaned
+from bench.load.locust_glue.statistics import called, listened, show_in_locust
 from bench.load.options import Options
-from bench.load.parent import orphaned
-from bench.load.record import HeardRecorder, Recorder, Rows
-from bench.load.references import References
-from bench.load.rest import RestCalls
+from bench.load.reference_answers import Answered
 from bench.load.sources import Source, open_schedules
-from bench.load.statistics import called, listened, show_in_locust
-from bench.load.streams import Plan
 from bench.load.target import connect
-from bench.load.validate import Checker
 from bench.payload import Pool
 from bench.runs.choices import UNSEEN, Choices
 from bench.runs.chunk import Chunk, Pause

@@ -7,9 +7,9 @@ from typing import Any, Self
 import psutil
 
 from bench import BenchError
-from bench.load.counters import CountersProbe, fetch
+from bench.load.observing.counters import CountersProbe, fetch
+from bench.load.observing.telemetry import Probe, Values
 from bench.load.options import Options
-from bench.load.telemetry import Probe, Values
 
 log = logging.getLogger("bench")
 
@@ -35,7 +35,9 @@ def beside(options: Options) -> list[Probe]:
     watched = options.watched
     probes: list[Probe] = []
     if watched.container is not None and watched.pid is None:
-        from bench.load.container import ContainerProbe  # the Docker SDK: only where there is a container
+        from bench.load.observing.container import (
+            ContainerProbe,  # the Docker SDK: only where there is a container
+        )
 
         probes.append(ContainerProbe(watched.container))
     if watched.metrics is not None:

@@ -10,10 +10,10 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
+from bench.load.checking.checker import Checker, Declared
 from bench.load.options import Options
 from bench.load.sources import Source
 from bench.load.target import Target, connect
-from bench.load.validate import Checker, Declared
 from bench.payload import Pool
 from bench.wire.client import Channel
 from bench.wire.messages import PREDICT

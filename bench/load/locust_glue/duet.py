@@ -15,17 +15,17 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeVar
 
 from bench import BenchError
-from bench.load import idle
-from bench.load.arrivals import Part
-from bench.load.manifest import describe
+from bench.load import reference_answers
+from bench.load.engine.arrivals import Part
+from bench.load.locust_glue.manifest import describe
+from bench.load.locust_glue.session import Session
+from bench.load.observing.server_side import Counted, beside, watched_pid
+from bench.load.observing.telemetry import Probe, ServerProbe, Telemetry, Values
 from bench.load.options import Options, Watched, read_options
 from bench.load.preflight import look, show
 from bench.load.run_folder import RunFolder
-from bench.load.server_side import Counted, beside, watched_pid
-from bench.load.session import Session
 from bench.load.sources import Source, make_pools, open_schedules
 from bench.load.target import Target, address_of
-from bench.load.telemetry import Probe, ServerProbe, Telemetry, Values
 from bench.payload import Pool
 from bench.runs.jsonl import read_json
 from bench.runs.recording import RunWriter
@@ -44,7 +44,7 @@ class Prepared(NamedTuple):
     options: Options
     target: Target
     pools: dict[Source, Pool]
-    answered: list[idle.Answered]
+    answered: list[reference_answers.Answered]
     manifest: dict[str, Any]
     """Made before the load begins: a busy machine takes its time for it."""
 
@@ -87,7 +87,7 @@ def prepare(environment: Any) -> Prepared | None:
         raise BenchError("--duet: this scenario changes its server while it runs; run it without --duet")
     target = look(address_of(parsed.host), options, pools)
     show(target)
-    answered = idle.ask(target, options, pools)
+    answered = reference_answers.ask(target, options, pools)
     target = replace(target, pid=watched_pid(options))
     shared = address_of(environment.host or "") == target.address
     if shared:

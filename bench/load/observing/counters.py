@@ -15,7 +15,7 @@ from typing import Final
 import gevent
 
 from bench import BenchError
-from bench.load.telemetry import Values
+from bench.load.observing.telemetry import Values
 from bench.wire.direct import read_url
 
 SECONDS: Final = 3.0

@@ -8,10 +8,10 @@ import numpy as np
 import numpy.typing as npt
 from google.protobuf.message import DecodeError
 
-from bench.load.failures import shown
-from bench.load.label_rules import LabelRule, Unfit
-from bench.load.references import KEPT_BYTES, References
-from bench.load.reply_layout import Layout, learn
+from bench.load.checking.failures import shown
+from bench.load.checking.label_rules import LabelRule, Unfit
+from bench.load.checking.references import KEPT_BYTES, References
+from bench.load.checking.reply_layout import Layout, learn
 from bench.payload import Pool, array_of
 from bench.protocol.signatures import Tensor, dtype_name
 from bench.wire import field_limits
@@ -83,7 +83,7 @@ class Checker:
     An answer fails by the first of these causes that holds: `unreadable`, `versions` (one more than are told apart),
     `model`, `version`, `missing output`, `dtype`, `shape` (other than the signature declares, or not to be compared
     with labels), `values` (other than its message got from that version before). Which examples are right is
-    `bench.load.label_rules`' to say.
+    `bench.load.checking.label_rules`' to say.
     """
 
     def __init__(

@@ -7,7 +7,7 @@ import gevent
 from docker.errors import DockerException, NotFound
 
 from bench import BenchError
-from bench.load.telemetry import Values
+from bench.load.observing.telemetry import Values
 from bench.wire.direct import no_proxies
 
 

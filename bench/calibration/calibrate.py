@@ -19,8 +19,8 @@ import psutil
 
 from bench import BenchError
 from bench.launch import server_process
-from bench.load import machine
 from bench.load.ceiling import Calibration, Lag, software
+from bench.load.observing import machine
 from bench.runs.run import Run
 from bench.runs.sample import UNSENT
 from bench.wording import counted
@@ -132,7 +132,7 @@ class _Bench:
 
     def _locust(self, results: Path, user_class: str, arguments: Sequence[str]) -> Path:
         """The folder of a finished run. Raises BenchError with Locust's last words."""
-        users_file = Path(__file__).with_name("calibration_users.py")
+        users_file = Path(__file__).with_name("users.py")
         subject = self.subject
         command = [
             sys.executable,

@@ -5,8 +5,8 @@ from typing import Any, Protocol
 
 from locust.runners import STATE_MISSING, MasterRunner
 
-from bench.load.session import Session
-from bench.load.telemetry import (
+from bench.load.locust_glue.session import Session
+from bench.load.observing.telemetry import (
     LoopDelayProbe,
     MachineProbe,
     Probe,

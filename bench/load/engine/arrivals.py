@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.load.pacing import Timer
+from bench.load.engine.timers import Timer
 from bench.schedule import Open, held, message_indices, open_sequence
 from bench.schedule.rates import Floats
 from bench.schedule.trace import Trace

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from locust import User
 
-from bench.load import ceiling, machine
+from bench.load import ceiling
+from bench.load.observing import machine
+from bench.load.observing.server_side import started_at
 from bench.load.options import Options
-from bench.load.server_side import started_at
 from bench.load.site import tree_hash
 from bench.load.sources import Source, open_schedules, task_sets_that_wait
 from bench.load.target import Target

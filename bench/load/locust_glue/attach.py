@@ -12,13 +12,12 @@ from gevent.lock import RLock
 from locust.argument_parser import get_parser
 from locust.runners import MasterRunner, WorkerRunner
 
-from bench.load import log_lines, parent, session
-from bench.load.interrupts import Interrupts, hide_interrupt
-from bench.load.lifecycle import INVALID, FirstProcess
-from bench.load.locust_glue import link
+from bench.load.locust_glue import link, log_lines, parent, session
+from bench.load.locust_glue.interrupts import Interrupts, hide_interrupt
+from bench.load.locust_glue.lead_process import INVALID, LeadProcess
+from bench.load.locust_glue.web_guard import WebGuard
 from bench.load.locust_glue.worker import TARGET, Worker
 from bench.load.options import add_arguments
-from bench.load.web_guard import WebGuard
 
 log = logging.getLogger("bench")
 
@@ -52,7 +51,7 @@ def _on_init(environment: Any, runner: Any, web_ui: Any = None, **_: Any) -> Non
     first = runner is not None and not isinstance(runner, WorkerRunner)
     # a master interrupts its workers too, and speaks for all
     hurry: Callable[[], bool] = partial(session.hurry, environment)
-    process = FirstProcess(environment, runner) if first else None
+    process = LeadProcess(environment, runner) if first else None
     if process is not None and process.workers is not None:
         hurry = process.workers.hurry
     interrupts = Interrupts(log.warning if first else lambda _: None, hurry, first=first)
@@ -90,12 +89,12 @@ def take_part(environment: Any) -> None:
             if not hasattr(environment.parsed_options, TARGET):
                 log.error(
                     "the master of this worker records nothing: its program has to call "
-                    "bench.load.attach.take_part(environment) before it starts the test"
+                    "bench.load.locust_glue.attach.take_part(environment) before it starts the test"
                 )
                 raise SystemExit(2)
             Worker(environment).listen()
             return
-        process = FirstProcess(environment, environment.runner)
+        process = LeadProcess(environment, environment.runner)
         process.library = getattr(environment, "web_ui", None) is None
         try:
             process.listen()

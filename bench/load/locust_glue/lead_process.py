@@ -13,21 +13,23 @@ from gevent.event import Event
 from locust.runners import STATE_RUNNING, STATE_SPAWNING, MasterRunner
 
 from bench import BenchError
-from bench.load import duet, idle, observed, session, verdict
-from bench.load.arrivals import WHOLE, Part
-from bench.load.form_answers import FormAnswers
-from bench.load.interrupts import INTERRUPTED, Interrupts
-from bench.load.locust_glue import hello, link
+from bench.load import reference_answers, verdict
+from bench.load.engine.arrivals import WHOLE, Part
+from bench.load.engine.user_plan import Conductor
+from bench.load.locust_glue import duet, hello, link, observed, session
+from bench.load.locust_glue.form_answers import FormAnswers
+from bench.load.locust_glue.interrupts import INTERRUPTED, Interrupts
+from bench.load.locust_glue.manifest import describe
+from bench.load.locust_glue.published import Published
+from bench.load.locust_glue.session import Session
 from bench.load.locust_glue.worker import TARGET
 from bench.load.locust_glue.workers import WAITING, Workers
-from bench.load.manifest import describe
+from bench.load.observing.server_side import Counted, beside, look_beside, watched_pid
+from bench.load.observing.telemetry import Telemetry
 from bench.load.open_files import check_open_files
 from bench.load.options import Options, read_options
 from bench.load.preflight import answer_cells, look, look_over_rest, show
-from bench.load.published import Published
 from bench.load.run_folder import RunFolder
-from bench.load.server_side import Counted, beside, look_beside, watched_pid
-from bench.load.session import Session
 from bench.load.sources import (
     Source,
     host_of,
@@ -38,14 +40,11 @@ from bench.load.sources import (
     refuse_untagged,
 )
 from bench.load.stage import Script, prepare, script_of, stage_at
-from bench.load.streams import Conductor
 from bench.load.target import EmbeddedServer, Target, address_of
-from bench.load.telemetry import Telemetry
 from bench.load.totals import total
 from bench.payload import Pool
 from bench.runs import recording
 from bench.runs.choices import FILE
-from bench.runs.recording import RunWriter
 
 log = logging.getLogger("bench")
 
@@ -53,7 +52,7 @@ INVALID = 3
 """Exit code of a run that has measured nothing, or not to its end."""
 
 
-class FirstProcess:
+class LeadProcess:
     """The one process of a local test, or the master: owns the target, the run folder and the embedded server."""
 
     def __init__(self, environment: Any, runner: Any) -> None:
@@ -79,7 +78,7 @@ class FirstProcess:
         self._second: duet.Prepared | None = None
         self.arm: duet.SecondArm | None = None
         """The second server of a duet, while a test runs."""
-        self._ready: tuple[Target, dict[Source, Pool], list[idle.Answered]] | None = None
+        self._ready: tuple[Target, dict[Source, Pool], list[reference_answers.Answered]] | None = None
         """What the test that is about to start sends, and what the idle server answered to some of it; None: to be
         made when it starts."""
         self._written = Event()
@@ -159,9 +158,11 @@ class FirstProcess:
             self._on_test_stop()
         self._on_quit()
 
-    def _prepare(self, options: Options) -> tuple[Target, dict[Source, Pool], list[idle.Answered]]:
+    def _prepare(
+        self, options: Options
+    ) -> tuple[Target, dict[Source, Pool], list[reference_answers.Answered]]:
         """Everything that can be wrong with the options shows here, before anything is written or measured."""
-        RunWriter.check_root(options.results)
+        recording.RunWriter.check_root(options.results)
         pools = make_pools(self.environment.user_classes, options)
         check_open_files(options, pools, self.environment.parsed_options)
         refuse_other_waits(self.environment.user_classes, options.schedule)
@@ -172,7 +173,7 @@ class FirstProcess:
         target = self._target(options, pools)
         look_beside(options)
         look_over_rest(self._rest(target, options), options, pools)
-        return target, pools, idle.ask(target, options, pools)
+        return target, pools, reference_answers.ask(target, options, pools)
 
     def _begin(self) -> None:
         options = read_options(self.environment.parsed_options)
@@ -197,7 +198,7 @@ class FirstProcess:
         self._counted = Counted.before(options)
         self._stopped = None
         self.writer = writer = RunFolder(
-            RunWriter.create(options.results, scenario, options.note, manifest), self._give_up
+            recording.RunWriter.create(options.results, scenario, options.note, manifest), self._give_up
         )
         self.published.begin(writer.path, options.note)
         log.info("recording into %s", writer.path)

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from bench.load.record import Recorder
+from bench.load.engine.recorder import Recorder
 
 Causes = dict[str, dict[str, dict[str, Any]]]
 """Request name -> cause -> count, and the text of one example."""

@@ -15,7 +15,7 @@ import gevent
 import psutil
 from gevent.hub import get_hub
 
-from bench.load.pacing import Timer
+from bench.load.engine.timers import Timer
 from bench.runs.histogram import nearest_rank
 
 log = logging.getLogger("bench")

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from bench.load.references import wide
+from bench.load.checking.references import wide
 from bench.payload import Pool
 from bench.payload.pool import ARGMAX, EQUAL, THRESHOLD
 

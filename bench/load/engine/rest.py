@@ -20,9 +20,9 @@ from gevent import socket
 from gevent.pool import Group
 
 from bench import BenchError
-from bench.load.http_answers import TooLarge, error_text, read_answer
+from bench.load.engine.http_answers import TooLarge, error_text, read_answer
+from bench.load.engine.recorder import Recorder
 from bench.load.option_values import LARGEST_ANSWER
-from bench.load.record import Recorder
 from bench.payload import Pool, array_of, tensor_of
 from bench.payload.tensors import as_bytes
 from bench.wire.dial import Address, ConnectError

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from locust import stats
 
-from bench.load.failures import CallError, Kind
-from bench.load.record import HeardRecorder, Recorder, Rows
+from bench.load.checking.failures import CallError, Kind
+from bench.load.engine.recorder import HeardRecorder, Recorder, Rows
 from bench.runs.sample import CANCELLED_STATUS
 from bench.wire.messages import PREDICT
 

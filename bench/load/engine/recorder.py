@@ -9,8 +9,8 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.load.failures import Failures, Kind
-from bench.load.validate import UNKNOWN, Checker
+from bench.load.checking.checker import UNKNOWN, Checker
+from bench.load.checking.failures import Failures, Kind
 from bench.payload import Pool
 from bench.runs.sample import CANCELLED_STATUS
 from bench.wire.reply import Reply

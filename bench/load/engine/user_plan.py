@@ -17,7 +17,7 @@ from typing import Any, Final, NamedTuple
 
 import gevent
 
-from bench.load.arrivals import Division
+from bench.load.engine.arrivals import Division
 from bench.schedule import Constant, Open, Poisson, Trace
 from bench.wording import counted
 

@@ -1,0 +1,1 @@
+"""Calibration: what this machine can send."""

@@ -1,0 +1,1 @@
+"""Checks of responses, off the timed path."""

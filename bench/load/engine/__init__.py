@@ -1,0 +1,1 @@
+"""The timed path: arrivals, timers, requests and their records."""

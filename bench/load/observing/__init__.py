@@ -1,0 +1,1 @@
+"""Telemetry of machine and processes, and the server's counters."""
