@@ -14,6 +14,7 @@ runs are measured by CLOCK_MONOTONIC, which nobody can step.
 import argparse
 import ctypes
 import json
+import math
 import os
 import resource
 import signal
@@ -33,6 +34,7 @@ import psutil
 from bench.config.servers import read_servers
 from bench.launch import server_process
 from bench.launch.kinds import launched
+from bench.launch.ready import wait_available
 from bench.launch.running import Served
 from bench.wire import frames
 from bench.wire.messages import PredictResponse
@@ -117,10 +119,12 @@ class Target:
     def __init__(self, kind: str, folder: Path, stack: ExitStack) -> None:
         self._kind, self.folder, self._stack = kind, folder, stack
         self._port = free_port()
+        self.address = f"127.0.0.1:{self._port}"
         (folder / "mnist" / "2").mkdir(parents=True)
         self.pid = 0
+        self._again: list[str] = []
+        """How the executable was started."""
         self.start()
-        self.address = f"127.0.0.1:{self._port}"
 
     def start(self) -> None:
         """Start it, and wait until it is ready."""
@@ -128,6 +132,19 @@ class Target:
             flags = ["--backend=synthetic", "--service-time=constant(20ms)", f"--port={self._port}"]
             flags += ["--model_name=mnist", f"--model_base_path={self.folder / 'mnist'}"]
             self.pid = self._stack.enter_context(server_process.embedded(flags)).pid
+            return
+        if self._again:  # the launcher refuses a port that the dead one's connections still have
+            process = subprocess.Popen(self._again)
+            self._stack.callback(process.wait)
+            self._stack.callback(process.kill)
+            served = [Served("mnist", self.folder / "mnist", (2,))]
+            wait_available(
+                self.address,
+                served,
+                seconds=60,
+                ended=lambda: None if process.poll() is None else "ended",
+                tail=str,
+            )
             return
         program, declared = self.folder / "tensorflow_model_server", self.folder / "servers.toml"
         program.write_text(
@@ -144,9 +161,10 @@ class Target:
             [Served("mnist", self.folder / "mnist", (2,))],
             self.folder / "place",
         )
-        pid = self._stack.enter_context(running).pid
-        assert pid is not None
-        self.pid = pid
+        server = self._stack.enter_context(running)
+        assert server.pid is not None
+        self.pid = server.pid
+        self._again = [str(program), *server.facts["arguments"]]
 
 
 class Scene(NamedTuple):
@@ -292,9 +310,13 @@ def inject(
         "--host",
         (proxy if fault.proxy else target).address,
         "--schedule",
-        "constant:500",
+        f"constant:{500 // fault.processes}",  # each user's
+        "-u",
+        str(fault.processes),
+        "-r",
+        str(fault.processes),
         "-t",
-        f"{seconds + fault.at:g}s",
+        f"{seconds + math.ceil(fault.at)}s",
         "--deadline",
         "5",
     ]
