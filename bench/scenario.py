@@ -3,6 +3,7 @@
 from typing import Any
 
 from bench import mnist
+from bench.load.locust_glue.attach import take_part
 from bench.load.options import Options, defaults, option
 from bench.load.rollout import Rollout
 from bench.load.site import Served, Site
@@ -23,6 +24,7 @@ __all__ = [
     "digits",
     "mnist",
     "option",
+    "take_part",
 ]
 
 

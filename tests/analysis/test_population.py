@@ -111,7 +111,9 @@ def record(root: Path, **changed: Any) -> Path:
         ({"cancel_above": 0.0145, "waited": 0.001}, "[limits]\np50_ms = 15", "kept"),
         ({}, "goodput_ms = 20\n[limits]\ngoodput = 0.99", "kept"),
         ({}, "goodput_ms = 10\n[limits]\ngoodput = 0.9", "BROKEN"),
-        ({}, "goodput_ms = 20\n[limits]\ngoodput_rate = 90", "kept"),
+        ({}, "goodput_ms = 20\n[limits]\ngoodput_rate = 85", "kept"),
+        # 100/s here, but other runs of the same differ by some 5 %
+        ({}, "goodput_ms = 20\n[limits]\ngoodput_rate = 90", "unknown"),
         ({}, "goodput_ms = 10\n[limits]\ngoodput_rate = 90", "BROKEN"),
         ({"lose_above": 0.0145}, "goodput_ms = 20\n[limits]\ngoodput = 0.99", "BROKEN"),
         ({"mismatched": 0.05}, "goodput_ms = 20\n[limits]\ngoodput = 0.99", "BROKEN"),

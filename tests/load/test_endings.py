@@ -211,7 +211,7 @@ def test_a_worker_that_dies_before_it_connects_ends_the_test(
 
 PARENT = """
 import os, sys, time
-from bench.load import parent
+from bench.load.locust_glue import parent
 if sys.argv[1] == "silent":
     parent._Forks.prctl = None  # as on systems that do not tell of a parent's death
 parent.bind_forks()

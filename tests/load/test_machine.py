@@ -53,7 +53,7 @@ def test_usable_cores_follow_the_affinity_and_change_the_fingerprint() -> None:
     if len(os.sched_getaffinity(0)) < 2:
         pytest.skip("one core only: there is nothing to leave out")
     code = (
-        "import os; from bench.load import machine; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))});"
+        "import os; from bench.load.observing import machine; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))});"
         "facts = machine.facts(); print(facts['usable_cores'], facts['fingerprint'])"
     )
     said = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout

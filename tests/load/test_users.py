@@ -308,7 +308,7 @@ DISTRIBUTED = (
 class A(Digits, PredictUser):
     pass
 
-from bench.load import attach
+from bench.scenario import take_part
 from locust.env import Environment
 role, port, taking_part = sys.argv[1], int(sys.argv[2]), sys.argv[3] == "True"
 if role == "worker":
@@ -317,7 +317,7 @@ else:
     environment = Environment(user_classes=[A], host="HOST")
     master = environment.create_master_runner("127.0.0.1", port)
     if taking_part:
-        attach.take_part(environment)
+        take_part(environment)
     while not master.clients.ready:
         gevent.sleep(0.02)
     master.start(2, spawn_rate=2)
@@ -350,7 +350,7 @@ def test_a_master_of_a_program_takes_part_or_its_worker_says_what_is_missing(
     if not taking_part:
         assert worker.returncode == 2, told
         assert "Traceback" not in told
-        assert "bench.load.locust_glue.attach.take_part(environment)" in told
+        assert "bench.scenario.take_part(environment)" in told
         assert not (tmp_path / "results").exists()
         return
     assert (master.returncode, worker.returncode) == (0, 0), said + told

@@ -89,7 +89,7 @@ def take_part(environment: Any) -> None:
             if not hasattr(environment.parsed_options, TARGET):
                 log.error(
                     "the master of this worker records nothing: its program has to call "
-                    "bench.load.locust_glue.attach.take_part(environment) before it starts the test"
+                    "bench.scenario.take_part(environment) before it starts the test"
                 )
                 raise SystemExit(2)
             Worker(environment).listen()
