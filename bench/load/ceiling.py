@@ -95,7 +95,7 @@ class Calibration:
         for part in parts:
             for each in fields(part):
                 value = getattr(part, each.name)
-                expected = {int: int, float: int | float, str: str}.get(each.type)  # type: ignore[arg-type]
+                expected = {int: int, float: int | float, str: str}.get(each.type)  # type: ignore[arg-type]  # None for others
                 if expected is not None and (not isinstance(value, expected) or isinstance(value, bool)):
                     raise TypeError(f"{each.name} = {value!r:.80}")
                 if expected not in (None, str) and not 0 <= value < 1e15:

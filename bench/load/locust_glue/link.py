@@ -171,7 +171,7 @@ def _keys(host: str, port: int, option: str) -> Keys | None:
     return Keys.of(token.encode()) if token else None
 
 
-class Server(zmqrpc.BaseSocket):  # type: ignore[misc]
+class Server(zmqrpc.BaseSocket):  # type: ignore[misc]  # locust ships no types
     """A master's socket."""
 
     def __init__(self, host: str, port: int) -> None:
@@ -230,7 +230,7 @@ class Server(zmqrpc.BaseSocket):  # type: ignore[misc]
             log.warning("%s", text)
 
 
-class Client(zmqrpc.BaseSocket):  # type: ignore[misc]
+class Client(zmqrpc.BaseSocket):  # type: ignore[misc]  # as above
     """A worker's socket."""
 
     def __init__(self, host: str, port: int, identity: str) -> None:
