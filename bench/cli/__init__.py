@@ -20,7 +20,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "serve": ("bench.cli.serve", "Serve SavedModels with TensorFlow Serving's API."),
     "predict": ("bench.cli.predict", "Ask a server which digits are on pictures."),
     "status": ("bench.cli.status", "Show which versions of a model a server has, and in which states."),
-    "metadata": ("bench.cli.metadata", "Show a model's signatures, as its server tells them."),
+    "metadata": ("bench.cli.metadata", "Show a model's signatures: inputs, outputs, dtypes, shapes."),
     "run": ("bench.cli.run", "Run an experiment: servers x versions x batch sizes x loads."),
     "calibrate": ("bench.cli.calibrate", "Measure what this machine can send, for runs to compare with."),
     "report": ("bench.cli.report", "Show what runs measured: terminal table, HTML page, JSON."),

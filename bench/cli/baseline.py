@@ -80,7 +80,7 @@ def _take(paths: tuple[Path, ...], accept: tuple[str, ...], folder: Path, *, rep
     if doubts:
         for doubt in doubts:
             note(f"{doubt}")
-        note(f"not taken; to take it in spite of that: --accept '{doubts[0].check}'")
+        note(f"not saved; to save it anyway: --accept '{doubts[0].check}'")
         return UNDECIDED
     cells = set(new.by_identity())
     old = read_trials(find_runs([folder])) if folder.is_dir() else read_trials([])

@@ -196,7 +196,7 @@ def _show_ranking(console: Console, groups: dict[Identity, list[Trial]]) -> None
             Text.assemble(
                 "\n",
                 (f"Order by {METRICS[metric].text}", "bold"),
-                ("  equal numbers: not shown to differ", "dim"),
+                ("  no significant difference", "dim"),
             )
         )
         for place in ranking(groups, metric):

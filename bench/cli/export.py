@@ -25,9 +25,7 @@ Bar = Callable[[str, int], Callable[[int], None]]
 @click.option("--model", help="Name of the model, and of its folder.  [default: mnist, or that of --keras]")
 @click.option("--version", type=click.IntRange(0), help="Version to export: the number of its folder.")
 @click.option("--steps", type=click.IntRange(1), default=1000, help="Training steps of 100 images each.")
-@click.option(
-    "--pair", is_flag=True, help="Versions 1 (1 step) and 2 (1000 steps), as far as they are missing."
-)
+@click.option("--pair", is_flag=True, help="Versions 1 (1 step) and 2 (1000 steps), those that are missing.")
 @click.option(
     "--arch", type=click.Choice(ARCHS), default="softmax", help="Kind of network; null computes nothing."
 )
@@ -44,7 +42,7 @@ Bar = Callable[[str, int], Callable[[int], None]]
 @click.option(
     "--weights", type=click.Path(path_type=Path), help="With --keras: weights file.  [default: random]"
 )
-@click.option("--force", is_flag=True, help="Replace a version that is there.")
+@click.option("--force", is_flag=True, help="Replace an existing version.")
 def export(
     models_dir: Path,
     *,

@@ -92,7 +92,7 @@ ONLY_WITHOUT_RUN: Final = ("latest", "revision")
     show_default=True,
     help="With --run.",
 )
-@goodput_option("Where the limits file does not say it, limits of goodput are of the")
+@goodput_option("Unless the limits file sets it: limits of goodput mean the")
 @click.option(
     "--self-test", "testing", is_flag=True, help="Show how often verdicts are wrong, on recorded trials."
 )

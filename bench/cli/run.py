@@ -113,7 +113,7 @@ def run(
     if go_on:
         if overrides or note or duet:
             raise click.UsageError(
-                "--resume goes on as it was begun: leave --trials, --seconds, --note, --duet out"
+                "--resume continues the original plan: leave --trials, --seconds, --note, --duet out"
             )
         prepared, begun = resume(experiment, results)
     elif experiment.is_dir():
@@ -176,7 +176,7 @@ def _run(
                     runner.run(lock, again=lambda ended: retry and ended.outcome == "failed")
             except KeyboardInterrupt:
                 folder.tidy()  # reports would take what was broken off for a trial
-                note(f"interrupted; go on with: bench run {folder.path} --resume")
+                note(f"interrupted; continue with: bench run {folder.path} --resume")
                 return INTERRUPTED
     for text in [f"{', '.join(more)}: more trials would be needed"] if more else []:
         click.echo(one_line(f"not decided: {text}"), err=True)

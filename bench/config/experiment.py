@@ -16,7 +16,7 @@ MNIST: Final = "mnist"
 class Load(Table):
     """How requests arrive."""
 
-    users: int = key(1, "a whole number from 1 on", "Locust users.", "8", ge=1)
+    users: int = key(1, "an integer >= 1", "Locust users.", "8", ge=1)
     schedule: str = key(
         "closed",
         "a schedule such as closed, constant:500 or poisson:500",
@@ -66,7 +66,7 @@ class Model(Table):
     @classmethod
     def _once(cls, versions: list[int]) -> list[int]:
         if len(set(versions)) < len(versions) or any(version < 0 for version in versions):
-            raise ValueError("a list of different version numbers is expected")
+            raise ValueError("expected a list of different version numbers")
         return versions
 
 
@@ -107,22 +107,22 @@ class Experiment(Table):
         min_length=1,
     )
     batch_sizes: list[int] = key(
-        [1], "a list of whole numbers from 1 on", "Examples in each request.", "[1, 8, 64]", min_length=1
+        [1], "a list of integers >= 1", "Examples in each request.", "[1, 8, 64]", min_length=1
     )
     loads: list[Load] = key(
         ..., "at least one table [[loads]]", "Loads to compare.", "[{ users = 8 }]", min_length=1
     )
     trials: int = key(
         12,
-        "a whole number from 1 on",
+        "an integer >= 1",
         "Trials of each cell, one in each block; 12 decide 2 % where trials differ by 1 %.",
         "5",
         ge=1,
     )
-    seconds: int = key(10, "a whole number of seconds from 1 on", "Load of each trial.", "7", ge=1)
-    seed: int = key(1, "a whole number from 0 on", "Decides orders and payloads.", "1", ge=0)
+    seconds: int = key(10, "an integer >= 1 (seconds)", "Load of each trial.", "7", ge=1)
+    seed: int = key(1, "an integer >= 0", "Decides orders and payloads.", "1", ge=0)
     deadline: float = key(
-        10.0, "a number of seconds above 0", "When a call is given up.", "2.5", gt=0, allow_inf_nan=False
+        10.0, "a number > 0 (seconds)", "Request timeout.", "2.5", gt=0, allow_inf_nan=False
     )
     cpus: str | None = key(
         None, 'CPU numbers such as "0" or "0-3,6"', "The CPUs that the load processes may use.", '"0"'
@@ -146,7 +146,7 @@ class Experiment(Table):
     @classmethod
     def _batches(cls, sizes: list[int]) -> list[int]:
         if len(set(sizes)) < len(sizes) or any(size < 1 for size in sizes):
-            raise ValueError("a list of different whole numbers from 1 on is expected")
+            raise ValueError("expected a list of different integers >= 1")
         return sizes
 
     @field_validator("loads")
@@ -155,7 +155,7 @@ class Experiment(Table):
         titles = [load.title for load in loads]
         twice = sorted({title for title in titles if titles.count(title) > 1})
         if twice:
-            raise ValueError(f"{', '.join(twice)} stands there twice; give each a name")
+            raise ValueError(f"{', '.join(twice)} is a duplicate entry; give each a name")
         return loads
 
 
@@ -226,7 +226,7 @@ def _check(study: Study) -> None:
     names = experiment.servers + experiment.servers_if_available
     for name in names:
         if names.count(name) > 1:
-            raise refusal(path, "servers", names, f"{name} stands there twice")
+            raise refusal(path, "servers", names, f"{name} is a duplicate entry")
     if not study.scenario.is_file():
         raise refusal(path, "scenario", experiment.scenario, f"no such file: {study.scenario}")
     for name, model in experiment.models.items():
@@ -248,7 +248,7 @@ def _check_model(study: Study, name: str, model: Model) -> None:
     if folder is None:
         if name != MNIST:
             raise BenchError(
-                f"{study.file}: {where}.path: missing; the folder that holds the numbered versions is expected"
+                f"{study.file}: {where}.path: missing; expected the folder that holds the numbered versions"
             )
         return
     if not folder.is_dir():

@@ -11,7 +11,7 @@ from bench import BenchError
 from bench.config.reading import Table, checked, key, read_toml
 
 _PERCENT: Final = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*%\s*")
-_UNITS: Final = 'a finite number from 0 on is expected, or a share such as "5 %"'
+_UNITS: Final = 'expected a finite number >= 0, or a share such as "5 %"'
 
 
 class Where(Table):
@@ -19,8 +19,8 @@ class Where(Table):
 
     scenario: str | None = key(None, "a scenario's name", "Only runs of this scenario.", '"mnist"')
     server: str | None = key(None, "a server's name or build", "Only this server.", '"embedded"')
-    version: int | None = key(None, "a whole number from 0 on", "Only this model version.", "2", ge=0)
-    batch: int | None = key(None, "a whole number from 1 on", "Only this batch size.", "32", ge=1)
+    version: int | None = key(None, "an integer >= 0", "Only this model version.", "2", ge=0)
+    batch: int | None = key(None, "an integer >= 1", "Only this batch size.", "32", ge=1)
     load: str | None = key(None, "a load as reports call it", "Only under this load.", '"16 users"')
     request: str | None = key(None, "a request's name", "Only these requests.", '"Predict"')
 
@@ -93,7 +93,7 @@ class Limits(Bounds):
     @classmethod
     def _share(cls, share: float | str) -> float | str:
         if _number(share, "failed_trials") >= 1:
-            raise ValueError(f'failed_trials = {share}: a share below 1 is expected, such as "10 %"')
+            raise ValueError(f'failed_trials = {share}: expected a share below 1, such as "10 %"')
         return share
 
     @property

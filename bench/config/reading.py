@@ -43,7 +43,7 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise BenchError(f"{path}: no such file{_similar_file(path)}") from None
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise BenchError(f"{path}: cannot be read ({reason}); a TOML file is expected") from None
+        raise BenchError(f"{path}: cannot be read ({reason}); expected a TOML file") from None
     except RecursionError:
         raise BenchError(f"{path}: lists or tables nested too deeply for a TOML file of this kind") from None
     except ValueError as error:  # tomllib's own, and int's for thousands of digits
@@ -110,10 +110,10 @@ def _complaint(table: type[Table], error: Any, file: Path, where: str) -> str:
         return f"{file}: {dotted} = {_shown(error['input'])}: unknown key{near}; known are {', '.join(names)}"
     allowed = allowed_text(owner, name) if name in owner.model_fields else str(error["msg"])
     if error["type"] == "missing":
-        return f"{file}: {dotted}: missing; {allowed} is expected"
+        return f"{file}: {dotted}: missing; expected {allowed}"
     if error["type"] == "value_error":
         return f"{file}: {dotted} = {_shown(error['input'])}: {error['ctx']['error']}"
-    return f"{file}: {dotted} = {_shown(error['input'])}: {allowed} is expected"
+    return f"{file}: {dotted} = {_shown(error['input'])}: expected {allowed}"
 
 
 def _declaration(table: type[Table], location: list[str]) -> tuple[type[Table], str]:

@@ -19,19 +19,19 @@ Flag = bool | int | float | str
 class Batching(Table):
     """TensorFlow Serving's timed batching, by the names of its BatchingParameters."""
 
-    max_batch_size: int = key(1000, "a whole number from 1 on", "Most examples in a batch.", "64", ge=1)
+    max_batch_size: int = key(1000, "an integer >= 1", "Most examples in a batch.", "64", ge=1)
     batch_timeout_micros: int = key(
-        0, "a whole number of microseconds from 0 on", "How long a batch waits for more.", "5000", ge=0
+        0, "an integer >= 0 (microseconds)", "How long a batch waits for more.", "5000", ge=0
     )
     max_enqueued_batches: int = key(
-        10, "a whole number from 1 on", "Batches that may wait; further requests are refused.", "100", ge=1
+        10, "an integer >= 1", "Batches that may wait; further requests are refused.", "100", ge=1
     )
     num_batch_threads: int | None = key(
-        None, "a whole number from 1 on", "Batches run at once; default: the number of CPUs.", "2", ge=1
+        None, "an integer >= 1", "Batches run at once; default: the number of CPUs.", "2", ge=1
     )
     allowed_batch_sizes: list[int] = key(
         [],
-        "a list of growing whole numbers, the last equal to max_batch_size",
+        "a list of increasing integers, the last equal to max_batch_size",
         "Sizes to which batches are padded.",
         "[8, 32, 64]",
     )
@@ -40,7 +40,7 @@ class Batching(Table):
     @classmethod
     def _growing(cls, sizes: list[int]) -> list[int]:
         if sizes != sorted(set(sizes)) or (sizes and sizes[0] < 1):
-            raise ValueError("a list of growing whole numbers, the last equal to max_batch_size, is expected")
+            raise ValueError("expected a list of increasing integers, the last equal to max_batch_size")
         return sizes
 
 
@@ -67,7 +67,7 @@ class Server(Table):
     )
     ready_seconds: float = key(
         120.0,
-        "a number of seconds above 0",
+        "a number > 0 (seconds)",
         "How long it may take until its models answer.",
         "60",
         gt=0,
@@ -93,21 +93,21 @@ class Started(Server):
     )
     session_parallelism: int | None = key(
         None,
-        "a whole number from 0 on",
+        "an integer >= 0",
         "Threads within and between operations (tensorflow_session_parallelism).",
         "1",
         ge=0,
     )
     intra_op: int | None = key(
         None,
-        "a whole number from 0 on",
+        "an integer >= 0",
         "Threads within an operation (tensorflow_intra_op_parallelism).",
         "2",
         ge=0,
     )
     inter_op: int | None = key(
         None,
-        "a whole number from -1 on",
+        "an integer >= -1",
         "Threads between operations (tensorflow_inter_op_parallelism).",
         "1",
         ge=-1,
@@ -117,7 +117,7 @@ class Started(Server):
     )
     max_threads: int | None = key(
         None,
-        "a whole number from 2 on",
+        "an integer >= 2",
         "Calls at once, plus one; further ones are refused (grpc_max_threads).",
         "64",
         ge=2,
@@ -157,7 +157,7 @@ class Binary(Started):
     port: int = key(0, "a port number; 0 for a free one", "gRPC port.", "8500", ge=0, le=65535)
     stop_seconds: float = key(
         10.0,
-        "a number of seconds above 0",
+        "a number > 0 (seconds)",
         "After SIGTERM and this long it is killed.",
         "5",
         gt=0,
@@ -204,7 +204,7 @@ class Docker(Started):
     @classmethod
     def _some(cls, gpus: str | int | list[str] | None) -> str | int | list[str] | None:
         if gpus == [] or (isinstance(gpus, int) and gpus < 1):
-            raise ValueError('"all", a number of GPUs from 1 on or a list of device ids is expected')
+            raise ValueError('expected "all", a number of GPUs >= 1 or a list of device ids')
         return gpus
 
     memory: str | None = key(
@@ -257,7 +257,7 @@ class Remote(Server):
             try:
                 authority_of(name)
             except BenchError:
-                raise ValueError("a host name or host:port is expected") from None
+                raise ValueError("expected a host name or host:port") from None
         return name
 
     @field_validator("metadata")
@@ -306,7 +306,7 @@ def read_servers(path: Path) -> dict[str, Declared]:
             )
     tables = content.get("servers", {})
     if not isinstance(tables, dict) or not tables:
-        raise BenchError(f"{path}: servers: missing; at least one table [servers.NAME] is expected")
+        raise BenchError(f"{path}: servers: missing; expected at least one table [servers.NAME]")
     return {name: _declared(path, name, table) for name, table in tables.items()}
 
 
@@ -315,13 +315,13 @@ def _declared(path: Path, name: str, table: Any) -> Declared:
     if not re.fullmatch(r"[A-Za-z0-9._-]+", name):
         raise BenchError(f"{path}: {where}: letters, digits, '.', '_' and '-' only, since it names folders")
     if not isinstance(table, dict):
-        raise refusal(path, where, table, "a table is expected")
+        raise refusal(path, where, table, "expected a table")
     kind = table.get("kind")
     if kind is None:
-        raise BenchError(f"{path}: {where}.kind: missing; one of {', '.join(KINDS)} is expected")
+        raise BenchError(f"{path}: {where}.kind: missing; expected one of {', '.join(KINDS)}")
     if not isinstance(kind, str) or kind not in KINDS:
         near = nearest(str(kind), KINDS)
-        raise refusal(path, f"{where}.kind", kind, f"unknown{near}; one of {', '.join(KINDS)} is expected")
+        raise refusal(path, f"{where}.kind", kind, f"unknown{near}; expected one of {', '.join(KINDS)}")
     model = KINDS[kind]
     for each, value in table.items():
         able = [other for other, its in KINDS.items() if each in its.model_fields]
@@ -351,7 +351,7 @@ def cpu_numbers(text: str) -> frozenset[int]:
     for part in text.split(","):
         found = re.fullmatch(r"(\d+)(?:-(\d+))?", part.strip())
         if found is None or (found[2] and int(found[2]) < int(found[1])):
-            raise ValueError('CPU numbers such as "0" or "0-3,6" are expected')
+            raise ValueError('expected CPU numbers such as "0" or "0-3,6"')
         wanted = range(int(found[1]), int(found[2] or found[1]) + 1)
         # the ends are no measure of what is held: "0-99999999999" is a short text
         if wanted.stop - wanted.start > len(usable) or not usable.issuperset(wanted):

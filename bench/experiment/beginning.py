@@ -103,5 +103,5 @@ def _newest(path: Path, results: Path) -> Folder:
         if Path(folder.description["file"]).resolve() == study_file:
             found.append(folder)
     if not found:
-        raise BenchError(f"{results}: holds no run of {path} to go on with; begin it without --resume")
+        raise BenchError(f"{results}: holds no run of {path} to continue; start without --resume")
     return found[0]

@@ -59,7 +59,7 @@ class Master:
         """The one at HOST:PORT or at a URL. Raises BenchError where it cannot run the experiment."""
         url = (address if "://" in address else f"http://{address}").rstrip("/")
         if not url.startswith(("http://", "https://")):
-            raise BenchError(f"--master {address}: HOST:PORT or a URL that begins with http:// is expected")
+            raise BenchError(f"--master {address}: expected HOST:PORT or a URL that begins with http://")
         if study.experiment.cpus is not None:
             raise BenchError(
                 f"{study.file}: cpus = {study.experiment.cpus!r}: the load processes of --master {address} run "
@@ -119,7 +119,7 @@ class Master:
                 raise Failed(
                     f"{self.url} has {told['workers']} of {self.workers} workers ready"
                     if idle
-                    else f"{self.url} is {told['state']}: somebody else's test runs there"
+                    else f"{self.url} is {told['state']}: another test is running there"
                 )
             time.sleep(_LOOK_SECONDS / 5)
 
@@ -154,7 +154,7 @@ class Master:
             if running is not None and now - running >= order.seconds:
                 return str(new[-1]["name"])
             if new and new[-1]["finished"]:
-                raise Failed(f"somebody stopped the test at {self.url}")
+                raise Failed(f"the test was stopped at {self.url}")
             show(Glance(order.trial, now - started, *self._seen()))
             left = _LOOK_SECONDS / 5 if running is None else running + order.seconds - time.monotonic()
             time.sleep(max(0.0, min(_LOOK_SECONDS, left)))
@@ -213,7 +213,7 @@ class Master:
             return read(raw)
         except ValueError as error:
             raise Failed(
-                f"{self.url} does not tell what it runs ({error}): it wants a login, or is no Locust of this package"
+                f"{self.url} does not report what it runs ({error}): it requires a login, or is no Locust of this package"
             ) from None
 
     def _ask(self, path: str, form: dict[str, str] | None = None, seconds: float = _ANSWER_SECONDS) -> bytes:

@@ -22,7 +22,7 @@ def _folder_name(name: str) -> str:
         or PurePath(name).name != name
         or "\\" in name
     ):
-        raise ValueError("the name of a folder is expected")
+        raise ValueError("expected the name of a folder")
     return name
 
 

@@ -154,13 +154,13 @@ def check_recorded(run: Path, order: Order, tail: str) -> None:
     cell = order.trial.cell
     asked = {name: each for name, each in manifest.target.asked.items() if each.model == cell.model}
     if not asked:
-        raise Failed(f"model {cell.model} was planned, and {manifest.target.model} was asked for")
+        raise Failed(f"model {cell.model} was planned, and {manifest.target.model} was requested")
     if cell.version is None:
         return
     versions = {each.version for each in asked.values()}
     versions |= {row.version for row in counted if row.name in asked and row.outcome == "OK"} - {None}
     if others := sorted(map(str, versions - {cell.version})):
-        raise Failed(f"version {cell.version} was planned, and {', '.join(others)} was asked for or answered")
+        raise Failed(f"version {cell.version} was planned, and {', '.join(others)} was requested or answered")
 
 
 def _live(folder: Folder, trial: Trial) -> Live | None:

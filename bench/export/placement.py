@@ -30,7 +30,7 @@ class Destination:
     model: str
     version: int
     force: bool = False
-    """Replace a version that is there."""
+    """Replace an existing version."""
 
     def __post_init__(self) -> None:
         if not self.model or self.model != Path(self.model).name or self.model.startswith("."):

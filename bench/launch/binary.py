@@ -138,7 +138,7 @@ def client_tls(tls: Tls | bool | None, server: Declared) -> TLS | None:
         given = getattr(tls, name)
         paths[name] = None if given is None else (server.file.parent / given).resolve()
         if given is not None and not paths[name].is_file():  # type: ignore[union-attr]  # it is not None here
-            raise server.refusal(f"tls.{name}", given, "no such file; a PEM file is expected")
+            raise server.refusal(f"tls.{name}", given, "no such file; expected a PEM file")
     if (paths["certificate"] is None) != (paths["key"] is None):
         raise BenchError(f"{server.file}: servers.{server.name}.tls: certificate and key go together")
     return TLS(**paths, server_name=tls.server_name)

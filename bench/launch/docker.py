@@ -36,7 +36,7 @@ def lacking(server: Declared) -> str | None:
         if spec.gpus is not None and "nvidia" not in (client.info().get("Runtimes") or {}):
             return "Docker has no nvidia runtime here"
     except DockerException as error:
-        return f"Docker does not tell what it has ({error})"
+        return f"Docker does not report its images ({error})"
     finally:
         client.close()
     return None

@@ -95,7 +95,7 @@ def _batching(server: Declared, spec: Started) -> dict[str, Flag]:
         raise server.refusal(
             "batching",
             spec.batching,
-            f'a server of kind {spec.kind} cannot do that; "none" or a table of batching parameters is expected',
+            f'a server of kind {spec.kind} cannot do that; expected "none" or a table of batching parameters',
         )
     return {"batching": True}
 

@@ -23,7 +23,7 @@ def whole(option: str, value: Any, least: int) -> int:
     except ValueError:
         number = least - 1
     if number < least:
-        raise BenchError(f"{option} {value}: a whole number from {least} on is expected")
+        raise BenchError(f"{option} {value}: expected an integer >= {least}")
     return number
 
 
@@ -34,8 +34,8 @@ def seconds_of(option: str, value: Any, least: float | None = None) -> float:
     except ValueError:
         seconds = -1.0
     if not (0 if least is None else least) <= seconds < float("inf") or (least is None and not seconds):
-        allowed = "above 0" if least is None else f">= {least:g}"
-        raise BenchError(f"{option} {value}: a number of seconds {allowed} is expected, such as 2.5")
+        allowed = "> 0" if least is None else f">= {least:g}"
+        raise BenchError(f"{option} {value}: expected a number of seconds {allowed}, such as 2.5")
     return seconds
 
 
@@ -50,7 +50,7 @@ def tls_of(parsed: Any) -> TLS | None:
         return None
     for option, path in files.items():
         if path and not Path(path).is_file():
-            raise BenchError(f"{option} {path}: no such file; a PEM file is expected")
+            raise BenchError(f"{option} {path}: no such file; expected a PEM file")
     if bool(parsed.grpc_tls_cert) != bool(parsed.grpc_tls_key):
         raise BenchError("--grpc-tls-cert and --grpc-tls-key go together: give both or neither")
     ca, certificate, key = (Path(path) if path else None for path in files.values())
@@ -65,7 +65,7 @@ def metadata_of(text: str) -> tuple[tuple[str, str], ...]:
         key, equals, variable = item.partition("=")
         if not key or not equals:
             raise BenchError(
-                f"--metadata {item}: KEY=VARIABLE is expected, VARIABLE naming an environment variable"
+                f"--metadata {item}: expected KEY=VARIABLE, VARIABLE naming an environment variable"
             )
         if variable not in os.environ:
             raise BenchError(

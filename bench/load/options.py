@@ -115,7 +115,10 @@ def add_arguments(parser: Any) -> None:
         parser.add_argument(name, env_var=f"BENCH_{plain.upper()}", **settings)
 
     option(
-        "--model-name", default="", metavar="NAME", help="model to ask for (default: the scenario's, mnist)"
+        "--model-name",
+        default="",
+        metavar="NAME",
+        help="model name in the requests (default: the scenario's, mnist)",
     )
     option("--model-version", default="", metavar="N", help="version number (default: the server's latest)")
     option("--version-label", default="", metavar="LABEL", help="version label instead of a number")
@@ -126,7 +129,7 @@ def add_arguments(parser: Any) -> None:
         help="signature to call (default: the scenario's; predict_images for digits, else serving_default)",
     )
     option("--batch-size", default="", metavar="N", help="examples in each request (default: 1)")
-    option("--deadline", default="10", metavar="SECONDS", help="give a call up after this long (default: 10)")
+    option("--deadline", default="10", metavar="SECONDS", help="request timeout in seconds (default: 10)")
     option("--seed", default="1", metavar="N", help="seed of everything random (default: 1)")
     option(
         "--mnist",
@@ -142,7 +145,7 @@ def add_arguments(parser: Any) -> None:
         "--keepalive",
         default="",
         metavar="SECONDS",
-        help="ask a server that is silent for so long while calls wait whether it is there (default: never)",
+        help="send a keepalive ping after so many seconds without a byte from the server while calls wait (default: never)",
     )
     option(
         "--max-answer-bytes",
@@ -208,13 +211,13 @@ def add_arguments(parser: Any) -> None:
         "--references",
         default="64",
         metavar="N",
-        help="messages that the idle server is asked before the load (half a second at most): answers under load are compared with these; 0: with each other only (default: 64)",
+        help="messages sent to the idle server before the load (half a second at most): answers under load are compared with these; 0: with each other only (default: 64)",
     )
     option(
         "--rest",
         default="",
         metavar="HOST:PORT",
-        help="REST port of the server at --host, for scenarios that ask over REST too",
+        help="REST port of the server at --host, for scenarios that send over REST too",
     )
     option(
         "--warm-up",
@@ -338,7 +341,7 @@ def _experiment(path: str) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise BenchError(f"--experiment {path}: no JSON file ({error}); `bench run` writes it") from None
     if not isinstance(said, dict):
-        raise BenchError(f"--experiment {path}: a JSON object is expected; `bench run` writes it")
+        raise BenchError(f"--experiment {path}: expected a JSON object; `bench run` writes it")
     return said
 
 

@@ -86,7 +86,7 @@ def look_over_rest(rest: str | None, options: Options, pools: Mapping[Source, Po
             continue
         if rest is None:
             raise BenchError(
-                "--rest: this scenario asks over REST too; give HOST:PORT of the server's REST API"
+                "--rest: this scenario sends over REST too; give HOST:PORT of the server's REST API"
             )
         connection = RestConnection(rest, pool, largest=options.max_answer_bytes)
         try:

@@ -149,7 +149,7 @@ def _by_name(user: Any, options: Options, *, alone: bool) -> Mapping[str, Pool]:
         payload = {user.request_name: payload}
     elif not isinstance(payload, Mapping) or not payload:
         raise BenchError(
-            f"{user.__name__}.payload gives a {type(payload).__name__}; a Pool, or a dict of them by name, is expected"
+            f"{user.__name__}.payload gives a {type(payload).__name__}; expected a Pool, or a dict of them by name"
         )
     elif alone:
         raise BenchError(
@@ -159,7 +159,7 @@ def _by_name(user: Any, options: Options, *, alone: bool) -> Mapping[str, Pool]:
     for name, pool in payload.items():
         if not isinstance(pool, Pool):
             raise BenchError(
-                f"{user.__name__}.payload: {name!r} is a {type(pool).__name__}; a Pool is expected, as Pool.of makes it"
+                f"{user.__name__}.payload: {name!r} is a {type(pool).__name__}; expected a Pool, as Pool.of makes it"
             )
     return dict(payload)
 

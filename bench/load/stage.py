@@ -98,7 +98,7 @@ class Stage:
         reply = channel.call(messages.GET_MODEL_STATUS, request, CALL_SECONDS)
         if reply.status:
             raise BenchError(
-                f"{self.address} does not tell the state of {model}: {outcome(reply.status)}: {reply.details}"
+                f"{self.address} does not report the state of {model}: {outcome(reply.status)}: {reply.details}"
             )
         statuses = messages.GetModelStatusResponse.FromString(reply.message).model_version_status
         return {each.version: messages.ModelVersionStatus.State.Name(each.state) for each in statuses}

@@ -34,12 +34,12 @@ def labels_from(
 ) -> Array | None:
     """[N] as int64, or object (bytes) for texts. Raises BenchError for labels that the rule cannot be held against."""
     if compare is not None and compare not in rules:
-        raise BenchError(f"compare={compare!r}: one of {', '.join(rules)} is expected")
+        raise BenchError(f"compare={compare!r}: expected one of {', '.join(rules)}")
     if labels is None:
         return None
     array = np.asarray(labels)
     if array.ndim != 1:
-        raise BenchError(f"labels of shape {list(array.shape)}: one label for each example is expected, [N]")
+        raise BenchError(f"labels of shape {list(array.shape)}: expected one label for each example, [N]")
     if array.dtype.kind in "SUO":
         if compare not in (None, "equal"):
             raise BenchError(f"compare={compare!r} needs numbers as labels; texts are compared by 'equal'")
@@ -47,7 +47,7 @@ def labels_from(
         texts[:] = [as_bytes(value) for value in array.tolist()]
         return texts
     if array.dtype.kind not in "iub":
-        raise BenchError(f"labels of dtype {array.dtype}: whole numbers or texts are expected")
+        raise BenchError(f"labels of dtype {array.dtype}: expected integers or strings")
     numbers = array.astype(np.int64)
     if compare == "threshold" and not np.isin(numbers, (0, 1)).all():
         raise BenchError(f"compare='threshold': labels are 0 or 1, not {int(numbers.max())}")

@@ -133,7 +133,7 @@ class Pool:
         """
         if not isinstance(examples, Mapping):
             raise BenchError(
-                f"examples of type {type(examples).__name__}: a dict is expected, such as {{'images': images}}"
+                f"examples of type {type(examples).__name__}: expected a dict, such as {{'images': images}}"
             )
         arrays = {name: array_from(value) for name, value in examples.items()}
         constants = {name: array_from(value) for name, value in (constant or {}).items()}

@@ -159,7 +159,7 @@ _KNOWN: Final = (
         r"output tensor alias not found|duplicate output tensor",
         Hint(
             "outputs",
-            "an output is asked for that the signature has not",
+            "the requested output is not in the signature",
             "`bench metadata` shows the outputs",
         ),
     ),

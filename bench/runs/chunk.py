@@ -54,7 +54,7 @@ class Key(NamedTuple):
         """The key and the kind in a tag. Raises ValueError."""
         name, version, batch, status, kind = tag.split("|")
         if kind not in KINDS:
-            raise ValueError(f"kind {kind!r}: {', '.join(KINDS)} are expected")
+            raise ValueError(f"kind {kind!r}: expected {', '.join(KINDS)}")
         return cls(unquote(name), None if version == "-" else int(version), int(batch), status), kind
 
 
@@ -154,7 +154,7 @@ class Chunk:
         )
         lengths = {len(column) for column in columns}
         if len(lengths) != 1:
-            raise ValueError(f"columns of lengths {sorted(lengths)}: equal lengths are expected")
+            raise ValueError(f"columns of lengths {sorted(lengths)}: expected equal lengths")
         pause()
         return cls.count(names, columns, keep_samples=keep_samples, pause=pause)
 
@@ -227,7 +227,7 @@ class Chunk:
         rows = header["rows"]
         expected = start + 12 * sum(header["buckets"]) + header["packed"]
         if len(raw) != expected:
-            raise ValueError(f"a chunk of records has {len(raw)} bytes, {expected} are expected")
+            raise ValueError(f"a chunk of records has {len(raw)} bytes, expected {expected}")
         chunk = cls(header["names"], None, rows or 0)
         chunk.span = Span(*header["span"]) if header["span"] else None
         chunk.failures = {

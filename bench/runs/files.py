@@ -29,7 +29,7 @@ def open_file(path: Path, most: int) -> BufferedReader:
         seen = os.fstat(descriptor)
         if not stat.S_ISREG(seen.st_mode):
             kind = _KINDS.get(stat.S_IFMT(seen.st_mode), "no file")
-            raise OSError(errno.EINVAL, f"{kind}, where a file is expected", str(path))
+            raise OSError(errno.EINVAL, f"{kind}, expected a file", str(path))
         if seen.st_size > most:
             text = f"a file of {_size(seen.st_size)}, where at most {_size(most)} are read"
             raise OSError(errno.EFBIG, text, str(path))

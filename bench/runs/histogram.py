@@ -89,7 +89,7 @@ def nearest_rank(q: float, count: int) -> int:
     Exact for q as written in decimal: 99.9 % of 1,000 values is rank 999, not 1,000.
     """
     if not 0 <= q <= 100:
-        raise ValueError(f"percentile {q}: 0 to 100 is expected")
+        raise ValueError(f"percentile {q}: expected 0 to 100")
     return max(1, math.ceil(Fraction(repr(float(q))) * count / 100))
 
 
@@ -103,7 +103,7 @@ class Histogram:
         if counts is None:
             counts = np.zeros(BUCKETS, dtype=np.int64)
         if counts.shape != (BUCKETS,):
-            raise ValueError(f"{counts.shape} counts: ({BUCKETS},) is expected")
+            raise ValueError(f"{counts.shape} counts: expected ({BUCKETS},)")
         self._counts = counts
 
     @classmethod

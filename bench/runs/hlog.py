@@ -92,7 +92,7 @@ def _brief(histogram: Sparse) -> Brief:
 
 
 class IntervalLog:
-    """The intervals of a log in the order of the file; histograms are decoded when they are asked for."""
+    """The intervals of a log in the order of the file; histograms are decoded when they are required."""
 
     def __init__(self, path: Path, intervals: list[Interval], whole: "IntervalLog | None" = None) -> None:
         self.path = path

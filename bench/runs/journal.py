@@ -24,7 +24,7 @@ ASIDE: Final = (FAILED, "interrupted", "servers", "alone")
 def _beside(folder: str) -> str:
     """A path within the experiment's folder: the journal may be somebody else's."""
     if not folder or Path(folder).is_absolute() or ".." in Path(folder).parts or "\0" in folder:
-        raise ValueError("a folder below the experiment's is expected")
+        raise ValueError("expected a folder below the experiment's")
     return folder
 
 

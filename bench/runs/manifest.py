@@ -21,14 +21,14 @@ from bench.runs.sample import LONGEST_RUN
 RESTORE: Final = "restore the file or delete the run"
 
 EXPECTED: Final = {
-    "model_type": "an object is expected",
-    "dict_type": "an object is expected",
-    "list_type": "a list is expected",
-    "tuple_type": "a list is expected",
-    "string_type": "a text is expected",
-    "int_type": "an integer is expected",
-    "float_type": "a number is expected",
-    "bool_type": "true or false is expected",
+    "model_type": "expected an object",
+    "dict_type": "expected an object",
+    "list_type": "expected a list",
+    "tuple_type": "expected a list",
+    "string_type": "expected a string",
+    "int_type": "expected an integer",
+    "float_type": "expected a number",
+    "bool_type": "expected true or false",
 }
 """pydantic's name for what is wrong -> what would be right."""
 

@@ -80,5 +80,5 @@ def _inflated(content: bytes, rows: int) -> bytes:
     if len(content) != rows:  # bounded: it may be written so that it unpacks to a thousand times as much
         plane = zlib.decompressobj(_WINDOW_BITS).decompress(content, rows + 1)
     if len(plane) != rows:
-        raise ValueError(f"a plane of {len(plane)} values, {rows} are expected")
+        raise ValueError(f"a plane of {len(plane)} values, expected {rows}")
     return plane

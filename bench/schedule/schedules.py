@@ -219,7 +219,7 @@ def from_dict(said: Mapping[str, Any]) -> Schedule:
     fields = dict(said)
     kind = fields.pop("kind", None)
     if kind not in _KINDS:
-        raise BenchError(f"schedule kind {kind!r}: one of {', '.join(_KINDS)} is expected")
+        raise BenchError(f"schedule kind {kind!r}: expected one of {', '.join(_KINDS)}")
     try:
         return _KINDS[kind](**fields)
     except TypeError as error:
@@ -236,7 +236,7 @@ def _check(kind: str, *, above_0: Mapping[str, float] = _NONE, from_0: Mapping[s
         allowed = value > 0 if name in above_0 else value >= 0
         if not allowed or value == math.inf:
             least = "above 0" if name in above_0 else "not below 0"
-            raise BenchError(f"{kind}: {name} is {value:g}; a finite number {least} is expected")
+            raise BenchError(f"{kind}: {name} is {value:g}; expected a finite number {least}")
 
 
 def _number(value: float) -> str:

@@ -178,7 +178,7 @@ class TraceSequence:
 
 
 class _Even:
-    """The whole numbers from 0 on."""
+    """The integers >= 0."""
 
     def __init__(self) -> None:
         self._next = 0

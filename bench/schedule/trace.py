@@ -60,7 +60,7 @@ class Trace:
     def read(cls, path: Path, speed: float = 1.0) -> Self:
         """Read a trace. Raises BenchError naming file, row and remedy for what is none."""
         if not 0 < speed < float("inf"):
-            raise BenchError(f"trace {path}: speed {speed:g}; a finite number above 0 is expected")
+            raise BenchError(f"trace {path}: speed {speed:g}; expected a finite number > 0")
         try:
             raw = read_file(path, LARGEST)
             sha256 = hashlib.sha256(raw).hexdigest()
@@ -188,9 +188,7 @@ def _parsed(path: Path, name: str, texts: NDArray[np.str_]) -> NDArray[np.float6
             warnings.simplefilter("ignore", UserWarning)
             return _since_first(np.char.strip(texts).astype("datetime64[ns]"))
     except ValueError as error:
-        raise BenchError(
-            f"trace {path}: {name}: {error}; seconds or times in ISO 8601 are expected"
-        ) from error
+        raise BenchError(f"trace {path}: {name}: {error}; expected seconds or times in ISO 8601") from error
 
 
 def _since_first(instants: NDArray[np.datetime64]) -> NDArray[np.float64]:
@@ -241,7 +239,7 @@ def _whole(path: Path, name: str, column: Column) -> list[int | None]:
             number = least - 1
         if number < least:
             raise BenchError(
-                f"trace {path}: {name} of row {row} is {value!r}; a whole number from {least} on is expected"
+                f"trace {path}: {name} of row {row} is {value!r}; expected an integer >= {least}"
             )
         found.append(number)
     return found

@@ -137,7 +137,7 @@ class Options:
 
 _NOT_HERE: Final = "this server does not have it; use the original for that"
 _INSTEAD: Final = {
-    "platform_config_file": "this server does not read it; say the same with --enable_batching "
+    "platform_config_file": "this server does not read it; use instead --enable_batching "
     "--batching_parameters_file, --tensorflow_intra_op_parallelism, --tensorflow_inter_op_parallelism, "
     "--enable_model_warmup and --saved_model_tags",
 }

@@ -108,7 +108,7 @@ class Preflight:
                 ) from None
             if code == "NOT_FOUND" or _LABEL in refused.reason:
                 raise BenchError(unknown_model(inquiry, refused.reason)) from None
-            text = f"{inquiry.host} does not tell the signatures of {inquiry.model} ({refused.reason})"
+            text = f"{inquiry.host} does not report the signatures of {inquiry.model} ({refused.reason})"
             (notes if code == "UNIMPLEMENTED" else warnings).append(
                 f"{text}: inputs and outputs are not compared with them"
             )

@@ -67,7 +67,7 @@ def question(inquiry: Inquiry, signature: str | None, output: str | None) -> Que
     except Refused as refused:
         if refused.status != _UNIMPLEMENTED:
             raise
-        note = f"{inquiry.host} does not tell the signatures of {inquiry.model} ({refused.reason}): asked as for MNIST"
+        note = f"{inquiry.host} does not report the signatures of {inquiry.model} ({refused.reason}): requests sent as for MNIST"
         usual = replace(_USUAL, signature=signature or _USUAL.signature, output=output or _USUAL.output)
         return replace(usual, note=note)
     name = signature or (

@@ -27,7 +27,7 @@ class Keepalive:
     def __post_init__(self) -> None:
         for name, seconds in (("every", self.every), ("limit", self.limit)):
             if not 0 < seconds < float("inf"):
-                raise ValueError(f"keepalive {name} {seconds}: a number of seconds above 0 is expected")
+                raise ValueError(f"keepalive {name} {seconds}: expected a number > 0 (seconds)")
 
 
 class Watched(Protocol):

@@ -243,7 +243,7 @@ def overloaded(tmp_path: Path, lost: dict[int, str]) -> Answer:
     [
         ({}, 400, "at least 400/s"),
         ({400: "RESOURCE_EXHAUSTED"}, 200, "200/s and not 400/s"),
-        ({400: "UNSENT"}, 200, "cannot be told"),
+        ({400: "UNSENT"}, 200, "is unknown"),
         ({100: "RESOURCE_EXHAUSTED"}, None, "less than 100/s"),
     ],
 )
@@ -343,7 +343,7 @@ def test_a_drift_into_errors_is_no_drift_of_the_answered(tmp_path: Path) -> None
     ]
     (latency,) = answers(write(tmp_path, seconds(*parts), question="drift"))[:1]
     assert latency.values == {}
-    assert "no drift of the latency can be told" in latency.text
+    assert "drift of the latency is unknown" in latency.text
 
 
 def test_intervals_allow_for_seconds_that_resemble_each_other() -> None:

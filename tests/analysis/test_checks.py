@@ -155,7 +155,7 @@ def with_telemetry(root: Path, **values: Any) -> Run:
         ({}, [], ""),
         ({"cpu": lambda s, w: 0.95 if w else 0.3}, ["client saturated"], "load process 1 used 95%"),
         ({"cpu": lambda s, w: 1.0 if s == 9 else 0.5}, [], ""),
-        ({"run_delay": lambda s, w: 0.8 * (1 - w)}, ["client held up"], "load process 0 waited"),
+        ({"run_delay": lambda s, w: 0.8 * (1 - w)}, ["client held up"], "load process 0 was CPU-starved"),
         ({"loop_delay": lambda s, w: 0.02}, ["client paused"], "20 ms late"),
         (
             {"loop_delay": lambda s, w: 1.5 if (s, w) == (20, 1) else 0.001},

@@ -72,7 +72,7 @@ def test_a_server_has_to_keep_its_bound(tmp_path: Path) -> None:
 
 def test_offline_wants_enough_samples(tmp_path: Path) -> None:
     few = judged(tmp_path / "few", "Offline", requests(1, count=95, rate=9.5, batch=256), min_duration="1")
-    assert "24,320 samples, 24,576 are asked for" in few.text
+    assert "24,320 samples, 24,576 are required" in few.text
     enough = judged(tmp_path / "enough", "Offline", requests(1, count=9_500, rate=950, batch=256))
     assert enough.text.startswith("VALID, Offline")
     assert enough.values["samples_per_second"] == pytest.approx(950 * 256, rel=0.05)
@@ -95,7 +95,7 @@ def test_it_has_to_last_and_to_end(tmp_path: Path) -> None:
     part = requests(1, count=10_000)
     short = judged(tmp_path / "short", "SingleStream", part, min_duration="600")
     assert short.text.startswith("INVALID")
-    assert "600 s are asked for" in short.text
+    assert "600 s are required" in short.text
     cut = judged(tmp_path / "cut", "SingleStream", part, finish=False)
     assert "the run was not finished" in cut.text
 
@@ -130,7 +130,7 @@ def test_an_option_that_is_no_number_is_told_before_the_load(tmp_path: Path) -> 
     arguments = ["--host", "127.0.0.1:1", "--latency-bound", "quick"]
     done = locust(tmp_path, *arguments, scenario="scenarios/mlperf_server.py")
     assert done.code == 2
-    assert "bench: --latency-bound quick: a number of seconds" in done.output
+    assert "bench: --latency-bound quick: expected a number of seconds" in done.output
 
 
 def test_what_is_not_known_is_null_in_json(tmp_path: Path) -> None:

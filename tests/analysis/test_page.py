@@ -115,7 +115,7 @@ def test_nothing_comes_from_elsewhere(page: str) -> None:
 
 def test_of_an_experiment_the_cells_come_first(experiment: str) -> None:
     together, pictures_, single = (
-        experiment.index(text) for text in ("Trials taken together", "<h2>Pictures", "<h2>Each run")
+        experiment.index(text) for text in ("Averages over trials", "<h2>Pictures", "<h2>Each run")
     )
     assert together < pictures_ < single < experiment.index("<summary>Measured: 6 rows")
     # the best of the means: the quickest single trial of `plain` would have had 3 ms

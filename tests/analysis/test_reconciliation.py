@@ -90,7 +90,7 @@ def test_a_server_that_lies_is_doubted(tmp_path: Path) -> None:
     answered = run.manifest.raw["counts"]["recorded"]
     reasons = [doubt.reason for doubt in check(run)]
     assert f"{answered:,} requests were answered OK, the server counts {answered + 1:,}" in reasons
-    assert any(reason.startswith("the server says that a request takes it ") for reason in reasons)
+    assert any(reason.startswith("server: time of a request ") for reason in reasons)
 
 
 @contextlib.contextmanager
@@ -214,12 +214,12 @@ SUM = "(means): the parts of the latency add up to"
         (
             AGREEING | {"request_seconds": 0.30},
             OFF,
-            [f"the server says that a request takes it 15 ms, the client waits 9 ms {SUM} 160% of it"],
+            [f"server: time of a request 15 ms, the client waits 9 ms {SUM} 160% of it"],
         ),
         (
             AGREEING | {"request_seconds": 0.185},
             OFF,
-            [f"the server says that a request takes it 9.25 ms, the client waits 9 ms {SUM} 103% of it"],
+            [f"server: time of a request 9.25 ms, the client waits 9 ms {SUM} 103% of it"],
         ),
         (AGREEING | {"request_seconds": 0.183}, OFF, []),
         (
@@ -233,7 +233,7 @@ SUM = "(means): the parts of the latency add up to"
             [f"the server says that a request waits 5 ms, waiting and the model take 3 ms {SUM} 120% of it"],
         ),
         ({"ok": -5}, "restarted", ["the server ended, or was started anew: its counters fell (ok)"]),
-        ({}, OFF, ["the server did not tell its counters after the run"]),
+        ({}, OFF, ["the server did not report its counters after the run"]),
     ],
 )
 def test_disagreement_is_a_doubt(

@@ -36,7 +36,7 @@ HEADINGS = (
 
 
 def clients(names: list[str], tls: bool) -> dict[str, Client]:
-    """Those that are asked for and there; says which are missing."""
+    """Those that are required and there; says which are missing."""
     available: dict[str, Client] = {"native": python("native"), "grpcio": python("grpcio")}
     if shutil.which("h2load"):
         available["h2load"] = h2load

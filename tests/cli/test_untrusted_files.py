@@ -55,8 +55,8 @@ def pipe(path: Path) -> None:
 
 
 JOURNALS: dict[str, tuple[Callable[[Path], object], str]] = {
-    "a plan that is a list": (lambda p: experiment(p, [1]), "experiment.json: [1]: an object is expected"),
-    "a plan of numbers": (lambda p: experiment(p, PLAN | {"plan": [1]}), "plan.0 = 1: an object is expected"),
+    "a plan that is a list": (lambda p: experiment(p, [1]), "experiment.json: [1]: expected an object"),
+    "a plan of numbers": (lambda p: experiment(p, PLAN | {"plan": [1]}), "plan.0 = 1: expected an object"),
     "a block of a text": (
         lambda p: experiment(p, PLAN | {"plan": [{"number": 1, "block": "x", "cell": CELL}]}), "plan.0.block = 'x'"),
     "a batch of a list": (
@@ -69,7 +69,7 @@ JOURNALS: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda p: ((experiment(p) / "experiment.json").unlink(), (p / "experiment.json").mkdir()),
         "experiment.json: a folder"),
     "a journal that is a pipe": (lambda p: pipe(experiment(p) / "trials.jsonl"), "trials.jsonl: a named pipe"),
-    "a journal of lists": (lambda p: experiment(p, ended="[]\n"), "trials.jsonl:1: []: an object"),
+    "a journal of lists": (lambda p: experiment(p, ended="[]\n"), "trials.jsonl:1: []: expected an object"),
     "a journal of texts": (
         lambda p: experiment(p, ended=json.dumps(ENDED | {"number": "one"}) + "\n"), "trials.jsonl:1: number = 'one'"),
     "a journal that leads out": (
@@ -137,7 +137,7 @@ def sums(text: str) -> Callable[[Path], object]:
         (lambda run: pipe(run / checksums.FILE), f"{checksums.FILE} damaged"),
         (lambda run: os.truncate(run / checksums.FILE, 1 << 40), f"{checksums.FILE} damaged"),
         (sums("0  ../../../etc/passwd\n"), f"{checksums.FILE} damaged"),
-        (lambda run: pipe(run / "events.jsonl"), "events.jsonl not readable (a named pipe, where a file is expected)"),
+        (lambda run: pipe(run / "events.jsonl"), "events.jsonl not readable (a named pipe, expected a file)"),
         (lambda run: os.truncate(run / "events.jsonl", 1 << 40), "events.jsonl not readable (a file of 1,048,576 MiB"),
     ],
 )  # fmt: skip
@@ -290,9 +290,9 @@ TOLD: dict[str, Any] = {
             ({"runs": [{"name": name, "finished": True}]}, "runs.0.name")
             for name in ("../../etc", "/etc", "..", ".", "", "a/b", ".hidden", "a\x00b", "a\x1b[2J", "a\\b", "x" * 300, 5)
         ],
-        ({"runs": {}}, "runs = {}: a list"),
+        ({"runs": {}}, "runs = {}: expected a list"),
         ({"workers": "two"}, "workers = 'two'"),
-        ({"state": None}, "state = None: a text"),
+        ({"state": None}, "state = None: expected a string"),
         ({"refused": [5]}, "refused.0 = 5"),
     ],
 )  # fmt: skip

@@ -130,7 +130,7 @@ def test_a_closed_loop_goes_to_two_versions_of_one_server_also_after_a_kill(tmp_
     for run, trial in zip((first, second), folder.trials, strict=True):
         assert set(run.samples["version"].dropna()) == {trial.cell.version}
         assert run.manifest.raw["duet"]["one_server"]
-        # whose work it was cannot be told
+        # whose work it was is unknown
         assert "server" not in {row["source"] for row in run.telemetry}
         assert run.manifest.raw.get("server_counters") is None
 

@@ -49,7 +49,7 @@ def test_defaults() -> None:
 @pytest.mark.parametrize(
     ("value", "text"),
     [
-        ("0", "--max-answer-bytes 0: a whole number from 1 on"),
+        ("0", "--max-answer-bytes 0: expected an integer >= 1"),
         ("64MiB", "--max-answer-bytes 64MiB"),
         ("3000000000", "at most 2147483642 fit one gRPC message"),
     ],
@@ -94,14 +94,14 @@ def test_metadata_is_read_from_the_environment(monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["--model-version", "two"], "--model-version two: a whole number"),
+        (["--model-version", "two"], "--model-version two: expected an integer"),
         (["--model-version", "1", "--version-label", "stable"], "give one of the two"),
-        (["--batch-size", "0"], "--batch-size 0: a whole number from 1"),
+        (["--batch-size", "0"], "--batch-size 0: expected an integer >= 1"),
         (["--connections", "-1"], "--connections -1"),
-        (["--deadline", "0"], "--deadline 0: a number of seconds above 0"),
+        (["--deadline", "0"], "--deadline 0: expected a number of seconds > 0"),
         (["--deadline", "inf"], "--deadline inf"),
-        (["--references", "-1"], "--references -1: a whole number from 0 on"),
-        (["--keepalive", "0"], "--keepalive 0: a number of seconds above 0"),
+        (["--references", "-1"], "--references -1: expected an integer >= 0"),
+        (["--keepalive", "0"], "--keepalive 0: expected a number of seconds > 0"),
         (["--note", "no spaces"], "--note 'no spaces'"),
         (["--metadata", "authorization"], "KEY=VARIABLE"),
         (["--metadata", "authorization=BENCH_NO_SUCH"], "BENCH_NO_SUCH is not set"),

@@ -136,7 +136,7 @@ def test_a_server_without_metadata_is_told_once_and_used(names_itself: bool) -> 
     target = looked_at(foreign, pool(), pool(batch=2), pool(version=7))
     assert (target.version, target.warnings, target.declared) == (None, (), {})
     assert len(target.notes) <= 2, "one for each model and version"
-    assert "does not tell the signatures of own (UNIMPLEMENTED" in target.notes[0]
+    assert "does not report the signatures of own (UNIMPLEMENTED" in target.notes[0]
     with pytest.raises(BenchError, match="input size does not match signature"):
         looked_at(foreign, pool(input="xs"))
 

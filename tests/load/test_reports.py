@@ -145,7 +145,7 @@ LEFT_OUT: dict[str, tuple[str, Any, str]] = {
     "more examples than sent": ("bench-chunk", chunk(examples=BILLION), "examples in 3 requests of 2"),
     "more right than checked": ("bench-chunk", chunk(correct=7), "right examples 7: "),
     "more wrong than asked": ("bench-chunk", chunk(mismatched=4), "wrong answers 4: "),
-    "a request that nobody plans": ("bench-chunk", other_chunk(renamed), "'invented', which nobody plans"),
+    "a request that nobody plans": ("bench-chunk", other_chunk(renamed), "'invented', which are not planned"),
     "a second to come": ("bench-chunk", other_chunk(later), "second 1,000,000,000: "),
     "a histogram of more": ("bench-chunk", other_chunk(of_a_billion_buckets), "more than its 3 requests"),
     "a bucket beyond": ("bench-chunk", other_chunk(everywhere), "a bucket that there is not"),
@@ -158,14 +158,14 @@ LEFT_OUT: dict[str, tuple[str, Any, str]] = {
     "sent half of one": ("bench-drained", COUNTS | {"sent": 0.5}, "sent 0.5: "),
     "nobody knows how often": ("bench-drained", COUNTS | {"retries": True}, "retries True: "),
     "a clock of nan": ("bench-drained", COUNTS | {"clock_bound": math.nan}, "clock_bound nan"),
-    "addresses as a list": ("bench-drained", COUNTS | {"addresses": [1]}, "addresses: a table"),
+    "addresses as a list": ("bench-drained", COUNTS | {"addresses": [1]}, "addresses: expected a table"),
     "pickled choices": ("bench-drained", COUNTS | {"choices": b"\x80\x04N."}, "bench-drained"),
     "choices that nobody plans": (
         "bench-drained",
         COUNTS | {"choices": CHOICES},
-        "'invented', which nobody plans",
+        "'invented', which are not planned",
     ),
-    "wrong answers": ("bench-drained", COUNTS | {"wrong_answers": {"x": {"y": 5}}}, "y: a table"),
+    "wrong answers": ("bench-drained", COUNTS | {"wrong_answers": {"x": {"y": 5}}}, "y: expected a table"),
     "counts that are missing": ("bench-drained", {"sent": 3}, "unsent None"),
     "more users than planned": ("bench-users", {"Digits": BILLION}, "users of Digits 1,000,000,000: "),
     "another's observations": ("bench-telemetry", SEEN | {"source": "server"}, "another process"),
@@ -209,7 +209,7 @@ def test_possible_reports_are_taken_without_a_word(site: Site) -> None:
 
 
 STRANGERS = {
-    "hello": ("bench-hello", None, "whom Locust does not know"),
+    "hello": ("bench-hello", None, "an unknown worker"),
     "records": ("bench-chunk", chunk(), "takes no part"),
     "last words": ("bench-drained", COUNTS, "takes no part"),
     "users": ("bench-users", {"Digits": 4}, "takes no part"),

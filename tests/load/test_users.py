@@ -286,7 +286,7 @@ REFUSED = LIBRARY.replace("    pass\n", "    over_rest = ('Predict',)\n").replac
 @pytest.mark.parametrize(
     ("host", "waits", "code", "told"),
     [
-        (None, 600, 2, "bench: --rest: this scenario asks over REST too"),
+        (None, 600, 2, "bench: --rest: this scenario sends over REST too"),
         ("127.0.0.1:1", 5, 0, "nothing was measured: the test was stopped before its load began"),
     ],
 )

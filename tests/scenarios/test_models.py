@@ -78,7 +78,7 @@ def test_rest_without_its_port_is_told_before_the_load(tmp_path: Path) -> None:
     with server_process.embedded(["--backend", "synthetic", "--model_name", "mnist"]) as server:
         done = locust(tmp_path, "--host", server.address, "-t", "1s", scenario="scenarios/grpc_vs_rest.py")
     assert done.code == 2, done.output
-    assert "bench: --rest: this scenario asks over REST too" in done.output
+    assert "bench: --rest: this scenario sends over REST too" in done.output
     assert done.folders == []
 
 

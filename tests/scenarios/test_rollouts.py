@@ -57,7 +57,7 @@ def test_versions_are_rolled_back(run: Run) -> None:
 def test_a_rollout_that_cannot_be_is_refused_before_the_load(tmp_path: Path) -> None:
     done = locust(tmp_path, "--how", "sideways", scenario="scenarios/rollout.py")
     assert done.code == 2, done.output
-    assert "--how sideways: place, flip or rollback is expected" in done.output
+    assert "--how sideways: expected place, flip or rollback" in done.output
     assert "Traceback" not in done.output
     assert done.folders == []
 

@@ -82,7 +82,7 @@ def test_parquet_columns_that_hold_no_instants(tmp_path: Path) -> None:
     with pytest.raises(BenchError, match="time of row 2 is None"):
         Trace.read(path)
     pyarrow.parquet.write_table(pyarrow.table({"time": [1.0, 2.0], "version": [[1], [2]]}), path)
-    with pytest.raises(BenchError, match=r"version of row 1 is \[1\]; a whole number"):
+    with pytest.raises(BenchError, match=r"version of row 1 is \[1\]; expected an integer"):
         Trace.read(path)
 
 
@@ -115,7 +115,7 @@ def test_a_file_that_changed_is_not_the_trace_of_the_manifest(trace: Trace) -> N
         ("time\n1\nnan\n", "time of row 2 is 'nan'"),
         ("time\nnat\nNaT\n", "time of row 1 is 'nat'"),
         ("time,batch\n1,2\n2\n", "row 3 has 1 fields, the header has 2"),
-        ("time,batch\n1,0\n", "batch of row 1 is '0'; a whole number from 1 on"),
+        ("time,batch\n1,0\n", "batch of row 1 is '0'; expected an integer >= 1"),
         ("time,batch\n1,1\n1,2.5\n", "batch of row 2 is '2.5'"),
         ("time,version\n1,latest\n", "version of row 1 is 'latest'"),
     ],

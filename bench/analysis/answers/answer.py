@@ -65,7 +65,7 @@ def independent(values: Floats) -> float:
     """How many independent values say as much about the mean as these do, if they are AR(1): n (1 - r) / (1 + r).
 
     r: autocorrelation at lag 1, corrected for its bias (Kendall 1954, "Note on bias in the estimation of
-    autocorrelation", Biometrika 41), not below 0; from r = 0.9 on it cannot be told. At least 1.5 of two.
+    autocorrelation", Biometrika 41), not below 0; from r = 0.9 on it cannot be estimated. At least 1.5 of two.
     """
     count = len(values)
     rest = values - values.mean()

@@ -32,10 +32,10 @@ def answer(run: Run) -> list[Answer]:
         f"{_rivals(by_batch, best)}; {_turns(run)}"
     )
     if missing:
-        text += f"; where the knee is cannot be told: no answers for {', '.join(missing)}, run longer (-t)"
+        text += f"; the knee is unknown: no answers for {', '.join(missing)}, run longer (-t)"
     elif knee is None:
         text += (
-            f"; where the knee is cannot be told: throughput was not seen to level off over a doubling "
+            f"; the knee is unknown: throughput was not seen to level off over a doubling "
             f"up to batch {largest}, measure larger batches"
         )
     else:
@@ -87,12 +87,12 @@ def _turns(run: Run) -> str:
     first, end = run.seconds
     rounds = (end - first) / (seconds * len(names))
     if rounds < 2:
-        return f"each had one turn of {seconds} s, at a time of its own: what the machine did in it counts as well"
+        return f"each ran once, for {seconds} s, one after the other: changes of the machine count as well"
     return f"each had {rounds:.0f} turns of {seconds} s"
 
 
 def _rivals(by_batch: dict[int, Cell], best: int) -> str:
-    """The batches whose rates cannot be told apart from the best one's."""
+    """The batches whose rates cannot be distinguished from the best one's."""
     series = {batch: _by_second(cell) for batch, cell in by_batch.items()}
     rivals = [
         str(batch)
@@ -100,7 +100,7 @@ def _rivals(by_batch: dict[int, Cell], best: int) -> str:
         if batch != best
         and ((change := unpaired(series[batch], series[best])) is None or change.low <= 1 < change.high)
     ]
-    return f" (not told apart from batch {', '.join(rivals)})" if rivals else ""
+    return f" (not distinguishable from batch {', '.join(rivals)})" if rivals else ""
 
 
 def _by_second(cell: Cell) -> list[float]:

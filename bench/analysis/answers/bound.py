@@ -43,10 +43,10 @@ def _bound(run: Run, used: float, cores: int) -> str:
     if used > BUSY * cores:
         return "bound by computing"
     if not run.manifest.load.closed:
-        return "what bounds it cannot be told, the load was given and not the most that it can answer"
+        return "the bottleneck is unknown: the load was fixed below what the server can answer"
     beside = sum(cpu_cores(rows) or 0.0 for rows in observations(run.steady, "worker").values())
     if used + beside > BUSY * cores:
-        return f"with {beside:.2f} cores of the load processes the machine is used up, so its own bound cannot be told"
+        return f"with {beside:.2f} cores of the load processes the machine is fully used, so the server's own limit is unknown"
     return "its cores were not all used; more users, or its settings, may make it answer more"
 
 

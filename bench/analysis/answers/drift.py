@@ -25,7 +25,7 @@ def answer(run: Run) -> list[Answer]:
     change = unpaired(series[:third], series[-third:]) if third else None
     if change is None:
         short = "the steady part is too short to show a drift; run longer (-t)"
-        lost = "half of the requests got no answer in some seconds: no drift of the latency can be told"
+        lost = "half of the requests got no answer in some seconds: drift of the latency is unknown"
         return [Answer(short if all(map(math.isfinite, series)) else lost, {})]
     moved = "no drift found" if change.low <= 1 <= change.high else "rose" if change.value > 1 else "fell"
     found = [
@@ -65,10 +65,10 @@ def _memory(run: Run, source: str) -> Answer | None:
     )
     told += f" in {lasting:.0f} s"
     if hourly:
-        told += f", {formatting.significant(hourly / MEGABYTE)} MB an hour if it goes on like this"
+        told += f", {formatting.significant(hourly / MEGABYTE)} MB an hour at this rate"
     told += f", {formatting.significant(begun / MEGABYTE)} MB after the warm-up"
     if not long_enough:
-        told += f"; whether it grows for hours cannot be told from less than {HOURLY_SECONDS:g} s (-t)"
+        told += f"; whether it grows for hours cannot be estimated from less than {HOURLY_SECONDS:g} s (-t)"
     name = source.replace(" ", "_")
     return Answer(
         f"memory of {source}: {told}",

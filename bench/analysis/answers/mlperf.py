@@ -114,7 +114,7 @@ def _common_faults(run: Run, seen: Seen) -> list[str]:
         faults.append(f"{seen.cancelled:,} of {seen.queries:,} queries were cancelled by the load generator")
     # the last second that was begun counts
     if seen.duration < seen.min_duration:
-        asked = f"{seen.min_duration:g} s are asked for"
+        asked = f"{seen.min_duration:g} s are required"
         faults.append(f"it lasted {seen.duration:.1f} s and {asked}")
     return faults
 
@@ -168,7 +168,7 @@ def _offline(seen: Seen) -> Verdict:
     """Offline: samples/s."""
     rate = seen.samples / seen.duration if seen.duration else 0.0
     few = seen.samples < OFFLINE_SAMPLES
-    faults = [f"{seen.samples:,} samples, {OFFLINE_SAMPLES:,} are asked for"] if few else []
+    faults = [f"{seen.samples:,} samples, {OFFLINE_SAMPLES:,} are required"] if few else []
     return Verdict(f"{formatting.rate(rate)} samples/s", {"samples_per_second": rate}, faults)
 
 
@@ -190,7 +190,5 @@ def _seconds(run: Run, option: str) -> float | None:
     except ValueError:
         seconds = math.nan
     if not 0 <= seconds < math.inf:
-        raise BenchError(
-            f"{run.path / MANIFEST}: options.{option} = {str(text)[:80]!r}: seconds are expected"
-        )
+        raise BenchError(f"{run.path / MANIFEST}: options.{option} = {str(text)[:80]!r}: expected seconds")
     return seconds

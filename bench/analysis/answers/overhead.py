@@ -38,7 +38,7 @@ def _client(run: Run, idle: Cell, computing: Cell) -> Answer:
     change = ratio(medians(run.steady, idle.name), medians(run.steady, computing.name))
     duration = formatting.duration
     if change is None or change.low <= 1 or not math.isfinite(whole - bare):
-        part = "the model's part cannot be told from this difference"
+        part = "the model's part cannot be estimated from this difference"
     else:
         low, high = bare * (change.low - 1), bare * (change.high - 1)
         part = f"{duration(whole - bare)} are the model's ({duration(low)} to {duration(high)}), the rest is network and server"

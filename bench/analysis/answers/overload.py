@@ -42,7 +42,7 @@ def answer(run: Run) -> list[Answer]:
         most = f"so the server sustains at least {climbing[-1][0]:g}/s, the highest rate that was sent"
     elif _share(ended[1], UNSENT) > LOST_HERE:
         most = (
-            f"what the server sustains cannot be told: {formatting.share(_share(ended[1], UNSENT))} of {ended[0]:g}/s "
+            f"the sustained rate is unknown: {formatting.share(_share(ended[1], UNSENT))} of {ended[0]:g}/s "
             "was not sent, use more load processes (--processes)"
         )
     elif sustained:

@@ -130,12 +130,12 @@ def _felt(requests: Requests, changes: list[tuple[float, int]]) -> list[Answer]:
     baseline = windows(requests, SETTLING, changes[0][0])
     if len(baseline) < 10:
         return [
-            Answer("no excursion can be told: less than a second of baseline before the first change", {})
+            Answer("the excursion is unknown: less than a second of baseline before the first change", {})
         ]
     usual = float(np.median(baseline))
     threshold = threshold_of(baseline)
     if not np.isfinite(threshold):
-        text = "what the changes did to latency cannot be told: requests failed in the seconds before the first already"
+        text = "the effect of the changes on latency is unknown: requests failed in the seconds before the first already"
         return [Answer(text, {})]
     slow_before = WINDOW * int(np.count_nonzero(baseline > threshold))
     seen = swaps(requests, changes, threshold)

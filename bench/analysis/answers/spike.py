@@ -40,7 +40,7 @@ def answer(run: Run) -> list[Answer]:
         return [Answer("the run is too short to see the load before, during and after the spike", {})]
     threshold = threshold_of(before)
     if not np.isfinite(threshold):
-        text = "what the spike did cannot be told: requests failed in the seconds before it already"
+        text = "the effect of the spike is unknown: requests failed in the seconds before it already"
         return [Answer(text, {})]
     recovery = _recovery(after > threshold)
     failed = sum(

@@ -114,7 +114,7 @@ def refused(different: Sequence[str], by: Sequence[str]) -> BenchError:
     names = ", ".join(DECLARABLE)
     return BenchError(
         f"baseline and candidate are not alike{compared}: {'; '.join(different)}; "
-        f"measure both alike, or declare what is compared with --by ({names})"
+        f"measure both alike, or declare which with --by ({names})"
     )
 
 

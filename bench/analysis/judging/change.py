@@ -45,7 +45,7 @@ class Change:
 
     @cached_property
     def needed(self) -> Needed | None:
-        """Trials in all (of each side) that would probably decide; None where decided, or it cannot be told."""
+        """Trials in all (of each side) that would probably decide; None where decided, or unknown."""
         if self.verdict != "unknown" or self.estimate is None:
             return None
         return trials_needed(self.estimate, _margins(self.metric, self.tolerance), self.confidence)

@@ -362,7 +362,7 @@ def unpaired(pair: Match) -> list[Doubt]:
         Doubt(
             "unpaired trials",
             f"{count} of {count + 2 * used} trials have no partner in their block and are left out of {used} pairs",
-            "go on with the experiment: bench run FOLDER --resume",
+            "continue the experiment: bench run FOLDER --resume",
         )
     ]
 

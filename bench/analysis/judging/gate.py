@@ -210,7 +210,7 @@ def _together(findings: list[Finding], rate: float) -> list[Finding]:
 
 def _corrected(finding: Finding, p: float, own: float, rate: float) -> Finding:
     if finding.outcome == "BROKEN" and p > rate:
-        how = f"{finding.how}; broken by itself, not surely among so many limits"
+        how = f"{finding.how}; fails on its own, not significant among this many limits"
         finding = replace(finding, outcome="unknown", how=how)
     return finding if finding.outcome == "kept" else finding.at(1 - 2 * own)
 

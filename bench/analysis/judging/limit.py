@@ -73,7 +73,7 @@ def _check_share(bound: Bound, metric: Metric, path: Path) -> None:
         if bound.percent:
             raise BenchError(f'{path}: {bound.dotted} = "{100 * bound.value:g} %": {metric.name} is no share')
     elif bound.value > 1:
-        raise BenchError(f"{path}: {bound.dotted} = {bound.value:g}: a share from 0 to 1 is expected")
+        raise BenchError(f"{path}: {bound.dotted} = {bound.value:g}: expected a share from 0 to 1")
     elif bound.value == 1 and not bound.percent:
         raise BenchError(f'{path}: {bound.dotted} = 1: write "1 %" or "100 %", as it is meant')
 

@@ -65,7 +65,7 @@ def _by_part(
     )
     how = f"{part:,} of {counted(total, 'request')}"
     if independent < 0.9 * total:
-        how += f", which tell as much as {independent:,.0f} independent ones would"
+        how += f", which carry as much information as {independent:,.0f} independent ones would"
     return _by_share(limit, identity, part / total, independent, how=how, rate=rate)
 
 

@@ -27,7 +27,7 @@ class Place:
     """One thing's place in an order."""
 
     rank: int
-    """From 1; the same for all that cannot be told from the best of them."""
+    """From 1; the same for all that are not distinguishable from the best of them."""
     identity: Identity
     value: float
     trials: int

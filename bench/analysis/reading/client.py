@@ -58,7 +58,7 @@ def _saturated(run: Run) -> list[Doubt]:
             text = f"load process {_number(worker)} used {cpu:.0%} of a core"
             found.append(Doubt("client saturated", text, MORE_PROCESSES))
         if held and mean(held) > RUN_DELAY:
-            text = f"load process {_number(worker)} waited for a core in {mean(held):.0%} of the time"
+            text = f"load process {_number(worker)} was CPU-starved {mean(held):.0%} of the time"
             remedy = "leave a core to each load process, or raise its CPU limit"
             found.append(Doubt("client held up", text, remedy))
         if late and (median(late) > LOOP_DELAY or max(late) > LOOP_PAUSE):
@@ -88,7 +88,9 @@ def _near_the_ceiling(run: Run) -> list[Doubt]:
     if share <= CEILING_SHARE:
         return []
     if share > 1:
-        text = f"{rate:,.0f} requests/s are more than the {ceiling:,.0f} that calibration says can be sent"
+        text = (
+            f"{rate:,.0f} requests/s are more than the {ceiling:,.0f} that calibration measured as the limit"
+        )
         return [Doubt("near the ceiling", text, "calibrate again with nothing else running: bench calibrate")]
     text = f"{rate:,.0f} requests/s are {share:.0%} of what this machine was measured to send at all"
     return [Doubt("near the ceiling", text, MORE_PROCESSES)]
@@ -112,7 +114,7 @@ def _behind(run: Run) -> list[Doubt]:
             found.append(
                 Doubt(
                     "behind",
-                    f"requests left late: p99 of lag {late * 1e3:.2f} ms, median service time {usual * 1e3:.2f} ms",
+                    f"requests sent late: p99 send delay {late * 1e3:.2f} ms, median service time {usual * 1e3:.2f} ms",
                     "lower the rate, or use more load processes (--processes)",
                 )
             )

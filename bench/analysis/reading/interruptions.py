@@ -192,7 +192,7 @@ def _failed(run: Run, rows: "pd.DataFrame", silent: list[Interruption]) -> Itera
 def _wrong(rows: "pd.DataFrame") -> Iterator[Interruption]:
     for part in _stretches(rows[rows["mismatched"].to_numpy(dtype=bool)]):
         yield _spanning(
-            "wrong answers", part, f"{counted(len(part), 'answer')} not as asked for or not as before"
+            "wrong answers", part, f"{counted(len(part), 'answer')} wrong or different from before"
         )
 
 

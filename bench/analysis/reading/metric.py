@@ -201,7 +201,7 @@ CELL_METRICS: Final = {
             "share",
             "lower",
             lambda cell: share(cell.answered.mismatched, cell.answered.requests),
-            "share of the answers by another model or version, or of another shape, than asked for",
+            "share of the answers by another model or version, or of another shape, than requested",
             0.0,
         ),
         Metric(

@@ -164,7 +164,7 @@ def check(run: Run) -> list[Doubt]:
     if run.manifest.server_counters is None:
         return []
     if growth is None:
-        text = "the server did not tell its counters after the run"
+        text = "the server did not report its counters after the run"
         return [Doubt("not reconciled", text, "see its log: it may have ended or be stuck")]
     return [*_counts(run, growth), *_containments(run, growth)]
 
@@ -181,9 +181,9 @@ def _counts(run: Run, growth: Mapping[str, float]) -> Iterator[Doubt]:
         remedy = "see its log for a start during the run, and that no proxy or other server answers"
         yield Doubt("not reconciled", text, remedy)
     elif ok > answered + more:
-        given_up = f" and {more:,} given up or sent again" if more else ""
+        given_up = f" and {more:,} cancelled or sent again" if more else ""
         text = f"{answered:,} requests were answered OK{given_up}, the server counts {ok:,}"
-        yield Doubt("not reconciled", text, "see that nobody else uses the server")
+        yield Doubt("not reconciled", text, "make sure that no other client uses the server")
     if "other_count" not in growth:  # of a run from before they were counted
         return
     measured = round(growth["request_count"] + growth["other_count"])
@@ -209,7 +209,7 @@ def _containments(run: Run, growth: Mapping[str, float]) -> Iterator[Doubt]:
     if means is None:
         return
     nested = [
-        ("the server says that a request takes it", "the client waits", means.request, means.service),
+        ("server: time of a request", "the client waits", means.request, means.service),
         ("the server says that the model takes", "a whole request", means.runtime, means.request),
     ]
     if growth["queue_count"] <= growth["runtime_count"]:  # else requests to other models wait there too

@@ -31,8 +31,8 @@ def check(run: Run) -> list[Doubt]:
         found.append(
             Doubt(
                 "other version",
-                f"version {asked} was asked for and {_listed(others)} answered",
-                "compare the server's configuration with what the run asks for",
+                f"version {asked} was requested and {_listed(others)} answered",
+                "compare the server's configuration with what the run requests",
             )
         )
     changed = any(len(numbers) > 1 for numbers in by_name.values())
@@ -42,7 +42,7 @@ def check(run: Run) -> list[Doubt]:
             Doubt(
                 "version change",
                 text,
-                "ask for one version (--model-version), or keep the model folder still",
+                "name one version (--model-version), or keep the model folder still",
             )
         )
     return found
@@ -62,12 +62,12 @@ def _listed(versions: list[int]) -> str:
 _CAUSES: Final = {
     "unreadable": ("could not be read", "find out what answers there"),
     "model": (
-        "came from another model than asked for",
+        "came from another model than requested",
         "compare the server's configuration with the payload",
     ),
     "version": (
-        "came from another version than asked for",
-        "compare the server's configuration with what the run asks for",
+        "came from another version than requested",
+        "compare the server's configuration with what the run requests",
     ),
     "versions": (
         "named more versions than are told apart, and are counted without their version",
@@ -106,7 +106,7 @@ def _by_cause(run: Run, mismatched: int) -> list[Doubt]:
     ]
     unnamed = mismatched - sum(count for cause, count in counts.items() if cause in _CAUSES)
     if unnamed > 0:
-        text = f"{counted(unnamed, 'wrong answer')}; the run does not say by which check"
+        text = f"{counted(unnamed, 'wrong answer')}; the run does not record by which check"
         remedy = "run it again, and see its `wrong_answers` in manifest.json"
         found.append(Doubt("wrong answers", text, remedy))
     return found

@@ -51,7 +51,7 @@ def _best_lines(rows: list[tuple[str, RunReport, Line]]) -> list[str]:
 
 
 def best_cells(cells: list[Group]) -> list[str]:
-    """The best of the means of trials under each load, and what cannot be told from it."""
+    """The best of the means of trials under each load, and those not distinguishable from it."""
     loads = list(dict.fromkeys(cell.identity.load for cell in cells))
     found = []
     for load in loads if len(loads) <= MOST_LOADS else ():
@@ -81,9 +81,7 @@ def _best_under_a_load(cells: list[Group]) -> list[str]:
         if len(alike) == len(others):
             line += "; the trials tell it from no other"
         elif alike:
-            line += (
-                f"; not told apart from {' and '.join(f'({cell.identity.words(parts)})' for cell in alike)}"
-            )
+            line += f"; not distinguishable from {' and '.join(f'({cell.identity.words(parts)})' for cell in alike)}"
         found.append(line)
     return found
 

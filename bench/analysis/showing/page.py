@@ -61,7 +61,7 @@ def render_page(report: Report) -> str:
         subtitle=_subtitle(report),
         table=drawn,
         # of an experiment the cells are the result, and its single runs the details
-        tables=single if together is None else [("Trials taken together", together, _rows(together))],
+        tables=single if together is None else [("Averages over trials", together, _rows(together))],
         details=[] if together is None else single,
         tiles=tiles,
         answers=best_answers(report),

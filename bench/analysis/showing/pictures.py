@@ -109,7 +109,7 @@ def _over(rows: list[Row], over: str, axis: str) -> Iterator[Picture]:
         lines = _grouped(rows, over, metric)
         if any(line.y for line in lines):
             caption = (
-                f"{title[0].upper()}{title[1:]} against {axis}; each line is what is otherwise equal"
+                f"{title[0].upper()}{title[1:]} against {axis}; one line per configuration"
                 f"{_left_out(lines)}.{_explained(lines)}"
             )
             draw = against(

@@ -27,7 +27,7 @@ def samples_needed(percentile: float, exceedances: int = 0, confidence: float = 
     """
     _check(percentile, confidence)
     if exceedances < 0:
-        raise ValueError(f"{exceedances} exceedances: a count is expected")
+        raise ValueError(f"{exceedances} exceedances: expected a count")
     too_few = exceedances  # as many requests as exceedances support no claim
     enough = 2 * exceedances + 2
     while not _claimable(percentile, exceedances, enough, confidence):
@@ -78,7 +78,7 @@ def _percentile_of_rank(rank: int, samples: int) -> float:
     """A percentile whose nearest rank is this one: the middle between the rank and the one before."""
     found = 100 * (rank - 0.5) / samples
     if nearest_rank(found, samples) != rank:
-        raise ValueError(f"rank {rank} of {samples} cannot be told by a percentile")
+        raise ValueError(f"rank {rank} of {samples} cannot be given by a percentile")
     return found
 
 
@@ -92,6 +92,6 @@ def _claimable(percentile: float, exceedances: int, samples: int, confidence: fl
 
 def _check(percentile: float, confidence: float) -> None:
     if not 0 < percentile < 100:
-        raise ValueError(f"percentile {percentile}: a number between 0 and 100 is expected")
+        raise ValueError(f"percentile {percentile}: expected a number between 0 and 100")
     if not 0 < confidence < 1:
-        raise ValueError(f"confidence {confidence}: a number between 0 and 1 is expected")
+        raise ValueError(f"confidence {confidence}: expected a number between 0 and 1")

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 FEWEST: Final = 3
-"""Values on each side of a change: fewer cannot be told from chance."""
+"""Values on each side of a change: fewer cannot be distinguished from chance."""
 LARGEST: Final = 120
 """Values that are looked at in one go; CHANCE reaches so far."""
 LIMIT: Final = 3.0

@@ -261,7 +261,7 @@ class RestCalls:
     def connection(self, pool: Pool) -> RestConnection:
         """A connection of a user's own."""
         if self.address is None:
-            raise RuntimeError("the test began without a REST port, although it asks over REST")
+            raise RuntimeError("the test began without a REST port, although it sends over REST")
         return RestConnection(self.address, pool, next(self._turns), self._largest)
 
     def ask(self, connection: RestConnection, message: bytes, recorder: Recorder, index: int) -> int:
@@ -343,4 +343,4 @@ def _json_values(array: "np.ndarray[Any, Any]") -> Any:
         return shortest[places].reshape(array.shape).tolist()
     if array.dtype.kind in "iub":
         return array.tolist()
-    raise BenchError(f"an input of dtype {array.dtype}: JSON has no such numbers; ask over gRPC only")
+    raise BenchError(f"an input of dtype {array.dtype}: JSON has no such numbers; use gRPC only")

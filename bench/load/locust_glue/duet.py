@@ -107,7 +107,7 @@ def _described(path: Path) -> dict[str, Any]:
 
 
 def unwatched(options: Options, target: Target) -> tuple[Options, Target]:
-    """Without the observation of the server: where both arms are one, whose work it does cannot be told."""
+    """Without the observation of the server: where both arms are one, whose work it does is not known."""
     return replace(options, watched=Watched()), replace(target, pid=None)
 
 

@@ -70,7 +70,7 @@ class Guard:
         if client not in self._connected:
             raise ValueError("Locust does not know it")
         if not isinstance(data, dict) or not data.keys() >= _STATISTICS:
-            raise ValueError(f"a table with {', '.join(sorted(_STATISTICS))} is expected")
+            raise ValueError(f"expected a table with {', '.join(sorted(_STATISTICS))}")
 
     def _refuse(self, client: str, kind: str, error: Exception) -> None:
         if client in self._refused or len(self._refused) >= MOST:

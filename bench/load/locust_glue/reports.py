@@ -42,14 +42,14 @@ def instant(value: object, name: str, now: float) -> float:
 def number(value: object, name: str) -> float:
     """A finite number. Raises ReportError."""
     if not isinstance(value, int | float) or not math.isfinite(value):
-        raise ReportError(f"{name} {_short(value)}: a number is expected")
+        raise ReportError(f"{name} {_short(value)}: expected a number")
     return float(value)
 
 
 def table(value: object, name: str) -> dict[str, Any]:
     """A message's table with few text keys. Raises ReportError."""
     if not isinstance(value, dict) or len(value) > MOST_VALUES:
-        raise ReportError(f"{name}: a table of at most {MOST_VALUES} entries is expected")
+        raise ReportError(f"{name}: expected a table of at most {MOST_VALUES} entries")
     if not all(isinstance(key, str) and len(key) <= LONGEST_TEXT for key in value):
         raise ReportError(f"{name}: its keys are no texts")
     return value
@@ -58,7 +58,7 @@ def table(value: object, name: str) -> dict[str, Any]:
 def text(value: object, name: str) -> str:
     """A text of bounded length. Raises ReportError."""
     if not isinstance(value, str) or len(value) > LONGEST_TEXT:
-        raise ReportError(f"{name} {_short(value)}: a text is expected")
+        raise ReportError(f"{name} {_short(value)}: expected a string")
     return value
 
 
@@ -72,11 +72,11 @@ def chunk_of(raw: object, names: Collection[str], now: float) -> Chunk:
         raise ReportError(f"{len(chunk.tallies):,} kinds of requests in one message")
     for (key, second), tally in chunk.tallies.items():
         if key.name not in names:
-            raise ReportError(f"requests named {_short(key.name)}, which nobody plans")
+            raise ReportError(f"requests named {_short(key.name)}, which are not planned")
         whole(second, "second", now + CLOCK_SECONDS)
         text(key.outcome, "outcome")
         if not isinstance(key.version, int | None):
-            raise ReportError(f"version {_short(key.version)}: an integer is expected")
+            raise ReportError(f"version {_short(key.version)}: expected an integer")
         requests = whole(tally.requests, "requests", MOST_PER_SECOND)
         if tally.examples != requests * whole(key.batch, "batch", 1 << 31):
             raise ReportError(f"{_short(tally.examples)} examples in {requests:,} requests of {key.batch}")
@@ -128,7 +128,7 @@ def choices_of(raw: bytes, names: Collection[str]) -> Choices:
     choices = Choices.from_bytes(raw)
     for name in choices.chosen:
         if name not in names:
-            raise ReportError(f"choices of requests named {_short(name)}, which nobody plans")
+            raise ReportError(f"choices of requests named {_short(name)}, which are not planned")
     return choices
 
 

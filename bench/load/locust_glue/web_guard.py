@@ -69,7 +69,7 @@ class WebGuard:
             return None
         path = request.path.removeprefix(self._prefix)
         if (request.method not in ("GET", "HEAD", "OPTIONS") or path in _CHANGING) and not _same_site():
-            return _refused("a page of another site asked for this")
+            return _refused("a page of another site sent this request")
         if request.method == "POST" and path == "/swarm":
             return self._swarm()
         if request.method == "POST" and path == "/user":
@@ -112,7 +112,7 @@ def _user_class() -> Response | None:
     """Refuse to set other attributes of a user class than how many users it has and what they do."""
     settings = request.get_json(force=True, silent=True)
     if not isinstance(settings, dict):
-        return _refused("a JSON object is expected")
+        return _refused("expected a JSON object")
     other = sorted(set(settings) - _OF_A_CLASS)
     return _refused(f"{other[0][:64]!r} of a user class is set in the locustfile only") if other else None
 

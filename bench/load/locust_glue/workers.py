@@ -224,7 +224,7 @@ class Workers:
 
     def _on_hello(self, client: str, data: Any) -> None:
         if client not in self.runner.clients:
-            raise reports.ReportError("a hello of somebody whom Locust does not know")
+            raise reports.ReportError("a hello from an unknown worker")
         if self._refused is None:
             return  # of a test that was over before it began
         reason = hello.unlike(reports.table(data, "hello"), hello.introduction(self.environment))

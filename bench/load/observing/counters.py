@@ -52,7 +52,7 @@ def fetch(url: str, model: str, seconds: float = SECONDS) -> Values:
     the page cannot be had.
     """
     if not url.startswith(("http://", "https://")):
-        raise BenchError(f"--server-metrics {url}: a URL that begins with http:// or https:// is expected")
+        raise BenchError(f"--server-metrics {url}: expected a URL that begins with http:// or https://")
     try:
         page = read_url(url, timeout=seconds, largest=LARGEST_PAGE).decode(errors="replace")
         return counters(page, model)
