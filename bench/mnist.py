@@ -117,7 +117,9 @@ def _read_idx_file(path: Path, magic: int, dimensions: int) -> tuple[list[int], 
         raise BenchError(f"{path}: {len(content)} bytes are too few for a header of {header}; fetch it again")
     found, *sizes = struct.unpack_from(f">{1 + dimensions}I", content)
     if found != magic:
-        raise BenchError(f"{path}: magic number {found} instead of {magic}; not the file that its name says")
+        raise BenchError(
+            f"{path}: magic number {found} instead of {magic}; not the file that its name promises"
+        )
     values = np.frombuffer(content, np.uint8, offset=header)
     expected = int(np.prod(sizes, dtype=object))
     if values.size != expected:

@@ -27,7 +27,7 @@ class Mnist(ArrivalUser):
     def payload(cls, options: Options) -> Pool:
         """Digits for whatever version is served; for a label where labels are flipped."""
         if (how := options.own["how"]) not in ("place", "flip", "rollback"):
-            raise BenchError(f"--how {how}: place, flip or rollback is expected")
+            raise BenchError(f"--how {how}: expected place, flip or rollback")
         return digits(options, label="stable" if how == "flip" else options.asked.label)
 
     @classmethod

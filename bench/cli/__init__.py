@@ -18,7 +18,7 @@ CRASH: Final = 70
 VERBS: dict[str, tuple[str, str]] = {
     "export": ("bench.cli.export", "Train and export MNIST models as SavedModels."),
     "serve": ("bench.cli.serve", "Serve SavedModels with TensorFlow Serving's API."),
-    "predict": ("bench.cli.predict", "Ask a server which digits are on pictures."),
+    "predict": ("bench.cli.predict", "Send pictures to a server and print the digits it sees."),
     "status": ("bench.cli.status", "Show which versions of a model a server has, and in which states."),
     "metadata": ("bench.cli.metadata", "Show a model's signatures: inputs, outputs, dtypes, shapes."),
     "run": ("bench.cli.run", "Run an experiment: servers x versions x batch sizes x loads."),

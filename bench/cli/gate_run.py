@@ -105,7 +105,7 @@ def _sides(prepared: Prepared, by: str | None, baseline: str | None, file: Path)
         # each server has its build: of the two, the server is the one with a name
         different = [part for part in different if not (part == "build" and "server" in different)]
         if len(different) != 1:
-            raise BenchError(f"{file}: {', '.join(different) or 'nothing'} differs; say which with --by")
+            raise BenchError(f"{file}: {', '.join(different) or 'nothing'} differs; name it with --by")
         by = different[0]
     if by not in values:
         raise BenchError(f"--by {by}: with --run one of {', '.join(values)} differs between the sides")

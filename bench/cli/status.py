@@ -26,7 +26,7 @@ from bench.target.inquiry import status as ask
 def status(models: tuple[str, ...], as_json: bool, **server: Any) -> None:
     """Show the versions of models that a server knows, newest first, and their states.
 
-    A server tells of the models that it is asked for only: TensorFlow Serving has no call that lists them.
+    Only the models named by --model are shown: TensorFlow Serving has no call that lists them.
     """
     states = {}
     for model in models:

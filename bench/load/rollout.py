@@ -103,7 +103,7 @@ class Rollout:
 
     def pin(self, version: int) -> None:
         """Let the server serve one version alone through HandleReloadConfigRequest: a rollback."""
-        self._swap(version, "asked for by HandleReloadConfigRequest")
+        self._swap(version, "requested through HandleReloadConfigRequest")
         self._serve([version], {})
         self._alone(version)
 

@@ -125,7 +125,7 @@ def _held_to(source: Source, pool: Pool, asked: Asked) -> Pool:
 
 def _refuse(source: Source, name: str, wanted: object, sent: str) -> NoReturn:
     raise BenchError(
-        f"{_OPTIONS[name]} {wanted}: the requests {source.name} of {source.user.__name__}.payload ask for {sent}; "
+        f"{_OPTIONS[name]} {wanted}: the requests {source.name} of {source.user.__name__}.payload name {sent}; "
         "give its pool **options.asked.request() instead, or leave the option (the key of the experiment) out"
     )
 

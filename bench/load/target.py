@@ -54,7 +54,7 @@ class EmbeddedServer:
         """Raises BenchError where a model cannot be made or the server does not start."""
         wanted = next((user.server for user in user_classes if hasattr(user, "server")), None)
         if wanted is None:
-            raise BenchError("--host: no user class of the locustfile says what to serve; give HOST:PORT")
+            raise BenchError("--host: no user class of the locustfile defines what to serve; give HOST:PORT")
         with contextlib.ExitStack() as stack:
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="serving-bench-"))
             self.site = Site(options, say, Path(folder))

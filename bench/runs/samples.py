@@ -357,7 +357,7 @@ def _frame(table: Any) -> "pd.DataFrame":
 
     per_second = stored_per_second(table.schema.metadata)
     if per_second is None:
-        raise pa.ArrowInvalid("its metadata do not say in which units it keeps instants")
+        raise pa.ArrowInvalid("its metadata lack the unit of instants")
     due = table["due"].to_numpy()
     lag, service = (table[name].to_numpy().astype(np.float64) for name in ("lag", "service"))  # null: nan
     nullable = {pa.int16(): pd.Int16Dtype(), pa.int32(): pd.Int32Dtype(), pa.int64(): pd.Int64Dtype()}

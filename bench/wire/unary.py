@@ -138,7 +138,7 @@ def metadata_fields(metadata: Iterable[tuple[str, str]]) -> list[tuple[bytes, by
             try:
                 binary_value(text)
             except ValueError:
-                raise ValueError(f"metadata value of {name!r} is not base64, as -bin asks for") from None
+                raise ValueError(f"metadata value of {name!r} is not base64, as -bin requires") from None
         fields.append((lower.encode(), text.encode()))
     return fields
 

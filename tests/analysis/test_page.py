@@ -191,7 +191,7 @@ def test_what_others_wrote_is_shown_and_not_obeyed(page: str, outline: Outline) 
 
 
 def test_doubts_and_what_is_left_out_stand_before_the_numbers(page: str) -> None:
-    doubts, measured = page.index('class="doubts"'), page.index("<h2>Measured</h2>")
+    doubts, measured = page.index('class="warnings"'), page.index("<h2>Measured</h2>")
     assert doubts < page.index("the run was not finished") < measured
     assert doubts < page.index("broken/manifest.json: no JSON") < measured
 

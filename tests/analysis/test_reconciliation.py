@@ -225,12 +225,12 @@ SUM = "(means): the parts of the latency add up to"
         (
             AGREEING | {"runtime_seconds": 0.10},
             OFF,
-            [f"the server says that the model takes 5 ms, a whole request 4 ms {SUM} 110% of it"],
+            [f"server: time of the model 5 ms, a whole request 4 ms {SUM} 110% of it"],
         ),
         (
             AGREEING | {"queue_seconds": 0.10},
             OFF,
-            [f"the server says that a request waits 5 ms, waiting and the model take 3 ms {SUM} 120% of it"],
+            [f"server: time in the batching queue 5 ms, waiting and the model take 3 ms {SUM} 120% of it"],
         ),
         ({"ok": -5}, "restarted", ["the server ended, or was started anew: its counters fell (ok)"]),
         ({}, OFF, ["the server did not report its counters after the run"]),

@@ -58,7 +58,7 @@ def _compared(run: Run, name: str, other: str, busy: set[int], alone: set[int]) 
     answered = [_p99(Population(part.answered)) for part in (without, beside)]
     stretches = min(_stretches(busy), _stretches(alone))
     if stretches < STRETCHES:
-        verdict = "cannot be compared (the neighbour came and went too seldom to tell it from drift)"
+        verdict = "cannot be compared (the neighbour came and went too seldom to separate it from drift)"
     elif change is None:
         verdict = "cannot be compared (half of its requests got no answer in some seconds)"
     elif change.low > 1:
@@ -68,7 +68,7 @@ def _compared(run: Run, name: str, other: str, busy: set[int], alone: set[int]) 
     else:
         verdict = "shows no difference"
     text = (
-        f"{name} {verdict} while {other} is asked: median latency {times(change)}, "
+        f"{name} {verdict} while {other} is under load: median latency {times(change)}, "
         f"p99 {in_words(p99_busy)} instead of {in_words(p99_alone)} "
         f"({counted(len(busy), 'second')} with {other} in {_stretches(busy)} stretches, {len(alone)} without in {_stretches(alone)})"
     )

@@ -73,7 +73,7 @@ def _compared(run: Run, choices: Choices, first: str, other: str) -> Answer:
     text = (
         f"{other} against {first}, on the same {pair.examples:,} examples: {verdict}, {is_:.4f} against {was:.4f}: "
         f"{found.value:+.4f} (95 %: {found.low:+.4f} to {found.high:+.4f}); same class for {formatting.share(agreed)} "
-        f"of them; median latency {times(speed)}, asked in turn by the same users: their requests per second are equal by design"
+        f"of them; median latency {times(speed)}, called in turn by the same users: their requests per second are equal by design"
     )
     values = {
         "examples": float(pair.examples),

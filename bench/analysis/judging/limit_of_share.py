@@ -23,7 +23,7 @@ def by_counts(limit: Limit, identity: Identity, trials: Sequence[Trial], rate: f
         return unknown(limit, identity, "no request was answered")
     parts = [part for part in (_counted(limit, trial) for trial in trials) if part is not None]
     if len(parts) < len(trials):
-        return unknown(limit, identity, "a run folder of before wrong answers were told apart")
+        return unknown(limit, identity, "a run folder from before wrong answers were counted by cause")
     least, most = (
         _by_part(limit, identity, trials, [part[end] for part in parts], whole, rate=rate) for end in (0, 1)
     )

@@ -214,7 +214,7 @@ def _paused(rows: "pd.DataFrame") -> Iterator[Interruption]:
         for begin, end in _gaps(np.sort(sent)):
             late = int(((due > begin) & (due < end) & (sent >= end)).sum())
             if ((due > begin) & (due < (begin + end) / 2) & (sent >= end)).any():
-                text = f"load process {worker} sent nothing; {counted(late, 'request')} left late"
+                text = f"load process {worker} sent nothing; {counted(late, 'request')} sent late"
                 yield Interruption("load process paused", begin, end, late, text)
 
 

@@ -210,11 +210,11 @@ def _containments(run: Run, growth: Mapping[str, float]) -> Iterator[Doubt]:
         return
     nested = [
         ("server: time of a request", "the client waits", means.request, means.service),
-        ("the server says that the model takes", "a whole request", means.runtime, means.request),
+        ("server: time of the model", "a whole request", means.runtime, means.request),
     ]
     if growth["queue_count"] <= growth["runtime_count"]:  # else requests to other models wait there too
         nested.append(
-            ("the server says that a request waits", "waiting and the model take", means.queue, means.runtime)
+            ("server: time in the batching queue", "waiting and the model take", means.queue, means.runtime)
         )
     for inner, outer, contained, containing in nested:
         beyond = contained - containing

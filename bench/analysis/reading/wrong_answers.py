@@ -70,7 +70,7 @@ _CAUSES: Final = {
         "compare the server's configuration with what the run requests",
     ),
     "versions": (
-        "named more versions than are told apart, and are counted without their version",
+        "named more versions than are counted apart, and are counted without their version",
         "find out what answers there",
     ),
     "missing output": (

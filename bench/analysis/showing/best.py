@@ -79,7 +79,7 @@ def _best_under_a_load(cells: list[Group]) -> list[str]:
         words = best.identity.words(parts)
         line = f"{title}: {text(value)}, mean of {len(best.known(metric))} trials ({words}){doubted}"
         if len(alike) == len(others):
-            line += "; the trials tell it from no other"
+            line += "; not distinguishable from any other"
         elif alike:
             line += f"; not distinguishable from {' and '.join(f'({cell.identity.words(parts)})' for cell in alike)}"
         found.append(line)

@@ -12,7 +12,7 @@ from bench.analysis.reading.reconciliation import Split
 from bench.analysis.showing.report import Report, RunReport, labels
 from bench.analysis.showing.table import Column, Table
 
-TITLE: Final = "Where the time of a mean request goes"
+TITLE: Final = "Latency breakdown (mean)"
 NOTE: Final = (
     "from the server's counters, means over whole runs: client queue and batching queue are measured, the other parts "
     "are what the client's and the server's measured stretches leave between them"

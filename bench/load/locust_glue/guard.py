@@ -48,7 +48,7 @@ class Guard:
                 "check": CHECK,
                 "reason": f"a report was left out, of {reason}",
                 "remedy": "find out who reports to this master; "
-                "with BENCH_WORKER_TOKEN, or --processes, nobody else can",
+                "BENCH_WORKER_TOKEN or --processes keep others out",
             }
             for reason in self._refused.values()
         ]

@@ -282,7 +282,9 @@ class Workers:
             known.left = self._now()
             gevent.spawn_later(AT_ONCE_SECONDS, self._tell_left, known)
         if known.recorded != told["recorded"]:
-            log.warning("worker %d says %d records, %d came", known.number, told["recorded"], known.recorded)
+            log.warning(
+                "worker %d reported %d records, %d arrived", known.number, told["recorded"], known.recorded
+            )
         self._changed.set()
 
     def _tell_left(self, known: KnownWorker) -> None:

@@ -31,7 +31,7 @@ class ContainerProbe:
         except DockerException as error:
             raise BenchError(
                 f"--server-container {name}: Docker does not answer ({_reason(error)}); is it running, and may "
-                "this user ask it?"
+                "this user access it?"
             ) from None
         self._newest: Values = {}
         self._fetching: gevent.Greenlet | None = None

@@ -1,0 +1,111 @@
+"""Plain language: phrases of a dialect do not occur in texts that a user sees."""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+FORBIDDEN = {
+    r"\b(asks?|asking|asked|tells?|telling|told|says?|saying|said)\b": "send, request, report, print, state",
+    r"\b(bears?|borne)\b(?! in mind)": "sustain, sustained",
+    r"\b(BROKEN|not decidable|undecidable)\b": "FAIL, inconclusive",
+    r"\bdoubt(s|ed|ful)?\b|\b(un)?believable\b|\bnot to be believed\b": "warning, measurement invalid",
+    r"\bgive a call up\b|\bcall is given up\b": "request timeout",
+    r"\bsign of life\b|\bsilent server\b": "keepalive ping",
+    r"\bwhat is executed together\b": "batching",
+    r"\bwhere the time of a mean request goes\b": "latency breakdown (mean)",
+    r"\bwaited for a core\b": "CPU-starved",
+    r"\bleft late\b|\brequests leave late\b": "sent late, send delay",
+    r"\b(is|are) expected$|\b(is|are) expected\b(?! to)": "expected X",
+    r"\bwhole numbers? (from|of)\b": "integer >= N",
+    r"\bstands? there\b": "duplicate entry, exists",
+    r"\bHold runs\b": "Check runs against limits",
+    r"\btaken together\b": "averages over",
+    r"\bwhat is otherwise equal\b": "one line per configuration",
+    r"\bgoes? on as\b": "continues",
+    r"\bnot shown to differ\b": "no significant difference",
+    r"\b(somebody|nobody)\b": "another client, no client",
+}
+"""Regular expression -> what to write instead."""
+NARRATIVE = {pattern for pattern in FORBIDDEN if not pattern.startswith((r"\b(asks", r"\b(somebody"))}
+"""What holds for documents too, where people may ask and tell."""
+IMITATED = {"bench/server"}
+"""Folders whose texts are those of the original server."""
+KEYS = re.compile(r"[\w.\-]+")
+"""Names in programs, such as the JSON key `doubts`; they stay for readers of older results."""
+
+
+def literals(path: Path) -> Iterator[tuple[int, str]]:
+    """Line and text of each string that is no docstring, and of the docstrings that are help texts of verbs."""
+    tree = ast.parse(path.read_text())
+    docstrings = set()
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(body, list):
+            is_command = any(
+                isinstance(each, ast.Call) and "command" in ast.unparse(each.func)
+                for each in getattr(node, "decorator_list", [])
+            )
+            docstrings |= {
+                id(each.value)
+                for each in body
+                if isinstance(each, ast.Expr) and not (is_command and each is body[0])
+            }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings:
+            yield node.lineno, node.value
+
+
+def wrong(text: str, patterns: set[str]) -> list[str]:
+    return [
+        f"{match.group()!r}: write {FORBIDDEN[pattern]}"
+        for pattern in sorted(patterns)
+        if (match := re.search(pattern, text, re.IGNORECASE if pattern.islower() else 0))
+    ]
+
+
+def test_messages_of_programs() -> None:
+    found = []
+    for path in sorted([*(ROOT / "bench").rglob("*.py"), *(ROOT / "scenarios").rglob("*.py")]):
+        name = str(path.relative_to(ROOT))
+        if any(name.startswith(each) for each in IMITATED):
+            continue
+        for line, literal in literals(path):
+            if not KEYS.fullmatch(literal):
+                text = literal.replace("options.asked.", "")  # a name of the programming interface
+                found += [f"{name}:{line}: {each}" for each in wrong(text, set(FORBIDDEN))]
+    assert not found, "\n".join(found)
+
+
+PAGES = sorted(
+    [
+        *ROOT.glob("*.md"),
+        *(ROOT / "docs").rglob("*.md"),
+        *(ROOT / "bench").rglob("*.html"),
+        *(ROOT / "scenarios").rglob("*.toml"),
+    ]
+)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_pages(page: Path) -> None:
+    text = re.sub(r"`[^`\n]*`|\{[{%].*?[%}]\}", "", page.read_text())
+    found = [
+        f"{page.name}:{number}: {each}"
+        for number, line in enumerate(text.splitlines(), 1)
+        for each in wrong(line, NARRATIVE)
+    ]
+    assert not found, "\n".join(found)
+
+
+def test_forbidden_phrases_are_found(tmp_path: Path) -> None:
+    module = tmp_path / "module.py"
+    module.write_text('"""It says so."""\nfail(f"{name}: a whole number from {least} on is expected")\n')
+    assert [each for _, text in literals(module) for each in wrong(text, set(FORBIDDEN))] == [
+        "'whole number from': write integer >= N",
+        "'is expected': write expected X",
+    ]
+    assert wrong("3 kept, 1 BROKEN; Tells why", set(FORBIDDEN)) != []
