@@ -19,7 +19,7 @@ ALLOWED: dict[str, set[str]] = {
     "schedule": {"runs.files", "runs.sample", "schedule"},
     "mnist": {"runs.files", "runs.sample"},
     "picture": {"mnist", "runs.files"},
-    "payload": {"payload", "wire.dtypes", "wire.messages"},
+    "payload": {"payload", "protocol.signatures", "runs.files", "wire.dtypes", "wire.messages", "wording"},
     "config": {"config", "runs.files", "runs.sample", "schedule", "wire.dial", "wire.unary"},
     "supervisor": set(),
     "supervision": {"supervisor"},

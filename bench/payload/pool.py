@@ -4,7 +4,8 @@ import hashlib
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, Self
+from pathlib import Path
+from typing import Any, Final, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -12,8 +13,12 @@ import numpy.typing as npt
 from bench import BenchError
 from bench.payload.arrays import Value, array_from, bytes_per_example, count_of, labels_from
 from bench.payload.asked import UNSET, Asked, Unset
+from bench.payload.examples import Examples, default_output, size_of
+from bench.payload.request_files import read_requests
 from bench.payload.tensors import predict_request
+from bench.protocol.signatures import Signature
 from bench.wire.messages import PredictRequest
+from bench.wording import counted
 
 POOL_BYTES: Final = 32 * 2**20
 """A pool takes no more memory than this, unless its size is given."""
@@ -22,6 +27,7 @@ LARGEST_REQUEST: Final = 2**31 - 1 - 4096
 LEAST_MESSAGES: Final = 16
 """At large batches so many different messages are made, even where fewer would hold every example."""
 ARGMAX, THRESHOLD, EQUAL = "argmax", "threshold", "equal"
+_Pool = TypeVar("_Pool", bound="Pool")
 RULES: Final = (ARGMAX, THRESHOLD, EQUAL)
 """How an output is compared with labels, as docs/your-own-model.md states it."""
 
@@ -58,6 +64,10 @@ class Pool:
     """Above it a score means label 1, by the rule `threshold`."""
     by_row: bool = True
     """All inputs have the examples in their first dimension, so that each row of the request can stand alone."""
+    origin: str = ""
+    """Where the examples come from, for the report; empty: the scenario made them."""
+    origin_sha256: str = ""
+    """Of the file that they come from; empty: there is none."""
 
     @classmethod
     def mnist(
@@ -184,6 +194,64 @@ class Pool:
             by_row=batched and not constants,
         )
 
+    @classmethod
+    def from_examples(
+        cls, examples: Examples, declared: Signature, /, *, output: str | None = None, **request: Any
+    ) -> Self:
+        """Requests of examples that `read_requests` or `random_examples` gave for a signature.
+
+        output: compared with the labels; None: the only one. request: as for `Pool.of`. A request holds examples of
+        equal shapes. Raises BenchError as `Pool.of` does, and where too few examples have one shape for a batch.
+        """
+        output = default_output(declared, output, labelled=examples.labels is not None)
+        request = {**request, "output": output, "constant": examples.constant, "batched": examples.batched}
+        seed, batch = (
+            request.get("seed", 0),
+            _batch(request.get("batch"), request.get("asked"), batched=examples.batched),
+        )
+        size = request.pop("size", None)
+        order = np.arange(len(examples))
+        if examples.ragged:
+            each = sum(map(size_of, examples.inputs.values())) / len(order)
+            most = int(POOL_BYTES / max(each, 1)) if size is None else size * batch
+            order = np.random.default_rng(seed).permutation(len(order))[: max(most, 1)]
+        groups = examples.alike(order)
+        least = min(map(len, groups))
+        if len(groups) > 1 and least < batch:
+            raise BenchError(
+                f"batch {batch}: the examples have {len(groups)} different shapes, one of them only {counted(least, 'example')}; "
+                "a request holds examples of one shape: --batch-size 1, or examples padded to one length"
+            )
+        parts = []
+        for group in groups:
+            labels = None if examples.labels is None else examples.labels[group]
+            messages = math.ceil(len(group) / batch) if examples.ragged else size
+            parts.append(cls.of(examples.take(group), labels, size=messages, **request))
+        made = parts[0] if len(parts) == 1 else _merged(parts)
+        rows = [group[part.rows] for group, part in zip(groups, parts, strict=True) if part.rows is not None]
+        return replace(
+            made,
+            rows=np.concatenate(rows) if rows else None,
+            origin=examples.origin,
+            origin_sha256=examples.sha256,
+        )
+
+    @classmethod
+    def from_file(
+        cls,
+        path: str | Path,
+        declared: Signature,
+        /,
+        *,
+        where: str = "--requests",
+        output: str | None = None,
+        **request: Any,
+    ) -> Self:
+        """Requests of a file, as `read_requests` reads it and `from_examples` makes them."""
+        return cls.from_examples(
+            read_requests(path, declared, where=where), declared, output=output, **request
+        )
+
     def asking(self, *, version: int | None, label: str | None, signature: str) -> Self:
         """The same requests for another version, label or signature."""
         if (version, label, signature) == (self.version, self.label, self.signature):
@@ -227,6 +295,18 @@ class Pool:
         while True:
             yield index
             index = (index + stride) % size
+
+
+def _merged(parts: Sequence[_Pool]) -> _Pool:
+    """The messages of pools that ask for the same."""
+    messages = tuple(message for part in parts for message in part.messages)
+    labels = [part.labels for part in parts if part.labels is not None]
+    return replace(
+        parts[0],
+        messages=messages,
+        labels=np.concatenate(labels) if labels else None,
+        sha256=_sha256(messages),
+    )
 
 
 def _pinned(
