@@ -74,8 +74,8 @@ ALLOWED: dict[str, set[str]] = {
 
 HEAVY: dict[str, tuple[str, ...]] = {
     # package -> the only modules below `bench` that may import it
-    "tensorflow": ("server.execution.runtime", "export", "wire.messages"),
-    "tensorflow_serving": ("wire.messages",),
+    "tensorflow": ("server.execution.runtime", "export", "protocol.descriptors"),
+    "tensorflow_serving": ("protocol.descriptors",),
     "keras": ("export",),
     "grpc": ("wire.grpcio_client",),
     "gevent": (

@@ -63,7 +63,7 @@ def read(path: Path, message: Any) -> Any:
 def parse(text: str, message: Any, origin: str) -> Any:
     """The text as an instance of a message class; `origin` is what an error calls it. Raises `BenchError`."""
     try:
-        return text_format.Parse(text, message())
+        return text_format.Parse(text, message(), descriptor_pool=message.DESCRIPTOR.file.pool)
     except text_format.ParseError as error:
         line, column = error.GetLine(), error.GetColumn()
         where = "" if line is None else f"{line}:{column}: "

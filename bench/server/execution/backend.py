@@ -187,7 +187,12 @@ def _open(path: Path, options: SessionOptions, intra: int, inter: int, threads: 
     except Refusal:
         session.close()
         raise
-    servable = TensorFlowServable(session, dict(meta.signature_def), threads)
+    # TensorFlow has message classes of its own
+    signatures = {
+        name: SignatureDef.FromString(signature.SerializeToString())
+        for name, signature in meta.signature_def.items()
+    }
+    servable = TensorFlowServable(session, signatures, threads)
     pure = pure_signatures(meta, _is_stateful)
     clock = time.thread_time if (intra, inter) == (1, -1) else time.perf_counter
     servable.traits = {
