@@ -1,4 +1,4 @@
-"""The page about the files says what the code accepts."""
+"""The reference says what the code accepts."""
 
 import tomllib
 from pathlib import Path
@@ -6,18 +6,39 @@ from typing import Any
 
 import pytest
 
-from bench.config import reference
 from bench.config.experiment import Experiment, Load, Model, read_experiment
 from bench.config.reading import Table
 from bench.config.servers import KINDS, Batching, Server, Started, Tls, read_servers
+from tests import reference
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "configuration.md"
 
 
-def test_the_page_is_up_to_date() -> None:
-    text = PAGE.read_text()
-    assert text == reference.page(text), "run: python -m bench.config.reference docs/configuration.md"
+@pytest.mark.parametrize("page", reference.PAGES | {PAGE.name: None})
+def test_the_pages_are_up_to_date(page: str) -> None:
+    """Every option, key, metric, warning and outcome of the code stands in the reference."""
+    generated = {path.name: (path, text) for path, text in reference.generated().items()}
+    path, text = generated[page]
+    assert path.read_text() == text, "run: python -m tests.reference"
+
+
+def test_pages_of_the_reference_are_whole() -> None:
+    texts = {path.name: text for path, text in reference.generated().items()}
+    assert texts.keys() == {path.name for path in (ROOT / "docs" / "reference").iterdir()} | {PAGE.name}
+    for name, parts in {
+        "options.md": (
+            "`--schedule SCHEDULE`",
+            "`--metadata KEY=VARIABLE,...` *",
+            "## bench baseline add",
+            "`--limits FILE`",
+        ),
+        "metrics.md": ("`p999`", "`requests_per_second`", "`goodput`"),
+        "warnings.md": ("`client saturated`", "`not reconciled`"),
+        "limits.md": ("`accept`", "`failed_trials`", "`request`"),
+        "exit-codes.md": ("| 70 |", "`UNSENT`", "`RESOURCE_EXHAUSTED`"),
+    }.items():
+        assert not [part for part in parts if part not in texts[name]]
 
 
 @pytest.mark.parametrize("name", reference.TABLES)
