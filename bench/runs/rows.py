@@ -47,6 +47,8 @@ class Event(Part):
     kind: Name
     text: Text = ""
     version: Version | None = None
+    lasting: Annotated[float, Field(ge=0, le=LONGEST_RUN)] | None = None
+    """Seconds from then on."""
 
 
 class Observation(Part):

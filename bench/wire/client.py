@@ -27,6 +27,14 @@ _new: Final = tuple.__new__  # Reply(...) takes 0.34 us instead of 0.21
 _SHORTEST_TIMER: Final = 0.001  # seconds; the loop counts in milliseconds
 
 
+def _why(farewell: str | None) -> str:
+    return (
+        "its stream ids are used up"
+        if farewell is None
+        else f"the server sent GOAWAY {farewell or 'NO_ERROR'}"
+    )
+
+
 class Call(Exchange):
     """A call under way; made by `Channel.start`."""
 
@@ -113,6 +121,8 @@ class Channel:
         self._past_addresses: Counter[str] = Counter()
         self._keepers = [gevent.spawn(self._keep, turn + number) for number in range(connections)]
         self.retries = 0  # further attempts of calls that a server gave back unprocessed
+        self.on_left: Callable[[str], Any] = lambda reason: None
+        """Told why no further calls go through a connection that was up."""
 
     @property
     def in_flight(self) -> int:
@@ -316,6 +326,7 @@ class Channel:
                 self._ready.remove(link)
                 if not self._ready:
                     self._up.clear()
+                self.on_left(link.lost or _why(connection.farewell))
             if link.lost is None and not connection.in_flight and not connection.returned:
                 link.close()
         elif connection.settled and link not in self._ready:

@@ -100,6 +100,8 @@ class Channel:
         self._methods: dict[tuple[int, str], Any] = {}
         self._sent_calls = 0
         self._closed = False
+        self.on_left: Callable[[str], Any] = lambda reason: None
+        """Never called: grpcio does not tell of its connections."""
         target = address if not self._address.path else f"unix:{self._address.path}"
         options: list[tuple[str, Any]] = [
             ("grpc.max_receive_message_length", largest_message),

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.analysis.reading.interruptions import interruptions
+from bench.analysis.reading.interruptions import Interruption, interruptions
 from bench.runs.chunk import Chunk
-from bench.runs.recording import WORKER_LOST, RunWriter
+from bench.runs.recording import CLOCK_STEPPED, CONNECTION_ENDED, WORKER_LOST, RunWriter
 from bench.runs.run import Run
 from tests.recorded import write
 
@@ -114,6 +114,50 @@ def test_a_load_process_that_was_lost(tmp_path: Path) -> None:
     writer.update(stopped=END)
     (each,) = interruptions(Run.open(writer.path))
     assert (each.kind, each.begin, each.end) == ("load process lost", 2.0, END)
+
+
+def noted(root: Path, part: dict[str, Any], *events: tuple[Any, ...]) -> list[Interruption]:
+    """Interruptions of a run in which something was noted: time, kind, text and how long it lasted."""
+    writer = RunWriter.create(root, "mnist", None, {"load": OPEN, "target": {}})
+    writer.append(0, Chunk.of(**part))
+    for time, kind, text, *lasting in events:
+        writer.event(time, kind, text, **({"lasting": lasting[0]} if lasting else {}))
+    writer.update(stopped=END)
+    return interruptions(Run.open(writer.path))
+
+
+def test_a_stepped_clock_is_named_once_for_all_load_processes(tmp_path: Path) -> None:
+    found = noted(
+        tmp_path,
+        steady(),
+        (2.05, CLOCK_STEPPED, "by +3600.000 s in worker 1"),
+        (2.0, CLOCK_STEPPED, "by +3600.000 s in worker 0"),
+        (4.0, CLOCK_STEPPED, "by -3600.000 s in worker 0"),
+    )
+    assert [(each.kind, each.begin, each.end) for each in found] == [
+        ("wall clock stepped", 2.0, 2.05),
+        ("wall clock stepped", 4.0, 4.0),
+    ]
+    assert found[0].text == "by +3600.000 s in worker 0; by +3600.000 s in worker 1"
+
+
+def test_connections_that_a_server_ends(tmp_path: Path) -> None:
+    """By themselves they are named; not beside the failures that they caused."""
+    part = steady()
+    lost = np.arange(len(part["due"])) == 1000
+    part |= {"status": np.where(lost, 14, 0), "version": np.where(lost, -1, 2)}
+    ends = [(at, CONNECTION_ENDED, "GOAWAY", 0.1) for at in (2.01, 4.0)]
+    found = noted(tmp_path, part, *ends)
+    assert [(each.kind, round(each.begin, 2), round(each.end, 2)) for each in found] == [
+        ("failed requests", 2.01, 2.01),
+        ("connection ended", 4.0, 4.1),
+    ]
+
+
+def test_a_server_that_ends_connections_all_the_time_is_named_once(tmp_path: Path) -> None:
+    found = noted(tmp_path, steady(), *[(n / 2, CONNECTION_ENDED, "GOAWAY") for n in range(1, 10)])
+    assert [(each.kind, each.begin, each.end) for each in found] == [("connection ended", 0.5, 4.5)]
+    assert found[0].text == "GOAWAY; 9 times in all"
 
 
 @pytest.mark.parametrize("rate", [5.0, 50.0, 1000.0])

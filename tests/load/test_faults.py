@@ -4,7 +4,8 @@ import signal
 from pathlib import Path
 
 from bench.runs.run import Run
-from tests.benchmarks.faults import Scene, falsified, origin, reported, scenery, stopped
+from tests.benchmarks.faults.kinds import falsified, origin, reported, stopped
+from tests.benchmarks.faults.scenery import Scene, scenery
 from tests.load.locust_runs import finish, start, wait_for
 
 
@@ -25,7 +26,8 @@ def test_wrong_answers_and_a_server_that_hung(tmp_path: Path) -> None:
         hung = stopped(server.pid)
         recorded(100)
         load.send_signal(signal.SIGINT)
-        told = reported(finish(load, tmp_path))["interruptions"]
+        finish(load, tmp_path)
+        told = reported(folder)["interruptions"]
     for kind, (begin, end) in (("wrong answers", wrong), ("no answers", hung)):
         # what else the machine did meanwhile may be there too
         assert any(

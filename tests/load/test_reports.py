@@ -44,6 +44,7 @@ class Site:
         self.refused: list[str] = []
         self.observed: list[dict[str, Any]] = []
         self.sent: list[tuple[str, Any]] = []
+        self.noted: list[dict[str, Any]] = []
         self.runner.send_message = lambda kind, data=None, client_id=None: self.sent.append((kind, data))
         self.runner.target_user_count = 4
         self.workers.begin(
@@ -52,7 +53,7 @@ class Site:
             keep=lambda number, chunk: self.kept.append((number, len(chunk))),
             refused=self.refused.append,
             observe=lambda at, **values: self.observed.append(values),
-            note=lambda *event: None,
+            note=lambda **event: self.noted.append(event),
             deadline=1.0,
         )
         self.say("bench-hello", self.hello())
@@ -136,6 +137,7 @@ COUNTS = {
     "clock_bound": 0.001, "choices": None, "wrong_answers": {},
 }  # fmt: skip
 CHOICES = Choices(np.zeros(3, np.int32), {"invented": np.zeros(3, np.int32)}).to_bytes()
+HAPPENED = {"time": 1.0, "kind": "connection ended", "text": "one", "values": {"lasting": 0.5, "count": 2}}
 SEEN = {"time": 1.0, "source": "worker 0", "values": {"cpu_seconds": 1.0}}
 
 LEFT_OUT: dict[str, tuple[str, Any, str]] = {
@@ -171,6 +173,12 @@ LEFT_OUT: dict[str, tuple[str, Any, str]] = {
     "another's observations": ("bench-telemetry", SEEN | {"source": "server"}, "another process"),
     "memory without end": ("bench-telemetry", SEEN | {"values": {"memory": math.inf}}, "memory inf"),
     "observed in the future": ("bench-telemetry", SEEN | {"time": 1e12}, "time 1000000000000.0"),
+    "happened in the future": ("bench-event", HAPPENED | {"time": 1e12}, "time 1000000000000.0"),
+    "happened to another": ("bench-event", HAPPENED | {"kind": "worker lost"}, "no event of a load process"),
+    "happened for ever": ("bench-event", HAPPENED | {"values": {"lasting": math.inf}}, "lasting inf"),
+    "more than happens": ("bench-event", HAPPENED | {"values": {"version": 5}}, "expected lasting and count"),
+    "a book of it": ("bench-event", HAPPENED | {"text": "x" * 5000}, "expected a string"),
+    "nothing happened": ("bench-event", None, "event: expected"),
     "no observation": ("bench-telemetry", 5, "bench-telemetry"),
     "a hello without a clock": ("bench-hello", {"classes": ["Digits"]}, "bench-hello"),
     "a heartbeat that says nothing": ("heartbeat", None, "heartbeat"),
@@ -189,7 +197,7 @@ def test_an_impossible_report_of_a_worker_is_left_out_and_named(
     (reason,) = site.reasons()
     assert reason.startswith(f"a report was left out, of load process 0: {kind}: ")
     assert told in reason
-    assert (site.kept, site.observed, site.refused) == ([], [], [])
+    assert (site.kept, site.observed, site.refused, site.noted) == ([], [], [], [])
     assert "Traceback" not in caplog.text
     site.say("bench-chunk", chunk())
     assert site.kept == [(0, 3)], "what is possible is taken still"
@@ -199,7 +207,11 @@ def test_possible_reports_are_taken_without_a_word(site: Site) -> None:
     site.say("bench-users", {"Digits": 4})
     site.say("bench-chunk", chunk())
     site.say("bench-telemetry", SEEN)
+    site.say("bench-event", HAPPENED)
     site.say("bench-drained", COUNTS)
+    assert site.noted == [
+        {"time": 1.0, "kind": "connection ended", "text": "one", "lasting": 0.5, "count": 2.0}
+    ]
     assert site.kept == [(0, 3)]
     assert site.observed == [{"source": "worker 0", "cpu_seconds": 1.0}]
     (worker,) = site.workers.finish()
@@ -214,6 +226,7 @@ STRANGERS = {
     "last words": ("bench-drained", COUNTS, "takes no part"),
     "users": ("bench-users", {"Digits": 4}, "takes no part"),
     "observations": ("bench-telemetry", SEEN, "takes no part"),
+    "events": ("bench-event", HAPPENED, "takes no part"),
     "Locust's statistics": ("stats", {"stats": [], "user_count": BILLION}, "Locust does not know it"),
 }
 
@@ -231,6 +244,14 @@ def test_a_report_of_somebody_unknown_is_left_out_and_named(
     assert not any(kind == "bench-origin" for kind, _ in site.sent[1:])
 
 
+def test_events_without_end_are_left_out(site: Site) -> None:
+    for _ in range(1000):
+        site.say("bench-event", HAPPENED)
+    (reason,) = site.reasons()
+    assert "events " in reason
+    assert len(site.noted) <= 50 * (SECONDS + 2)
+
+
 def test_as_many_strangers_as_one_likes_fill_no_memory(site: Site) -> None:
     for number in range(100):
         site.say("bench-chunk", chunk(), f"stranger {number}" * 1000)
@@ -243,7 +264,7 @@ def test_as_many_strangers_as_one_likes_fill_no_memory(site: Site) -> None:
     [
         ("serving-bench", "0.0.1", f"serving-bench 0.0.1 and the master has {bench.__version__}: "),
         ("Locust", "2.40.0", "Locust 2.40.0 and the master has "),
-        ("messages", None, "messages of an unknown version and the master has 2"),
+        ("messages", None, "messages of an unknown version and the master has 3"),
         ("serving-bench", None, "serving-bench of an unknown version and the master has "),
     ],
 )

@@ -87,6 +87,22 @@ def test_goaway_moves_calls_to_a_new_connection(server: Server, channel: Channel
     until(lambda: old not in server.peers)  # the drained connection is closed
 
 
+def test_the_ends_of_connections_are_told_with_their_reason(server: Server) -> None:
+    channel = Channel(server.address, connections=2)
+    ended: list[str] = []
+    channel.on_left = ended.append
+    until(lambda: len(channel._ready) == 2)
+    server.peers[0].connection.out.append(frames.goaway(0, frames.ENHANCE_YOUR_CALM, "too_many_pings"))
+    server.peers[0].flush()
+    until(lambda: len(ended) == 1)
+    until(lambda: len(channel._ready) == 2)
+    server.drop()
+    until(lambda: len(ended) == 3)
+    channel.close()
+    assert ended[0] == "the server sent GOAWAY ENHANCE_YOUR_CALM too_many_pings"
+    assert all(reason.startswith("connection lost: ") for reason in ended[1:])
+
+
 def test_a_refused_stream_goes_again_once(server: Server, channel: Channel) -> None:
     def refuse(peer: Peer, request: Request) -> None:
         peer.connection.out.append(frames.rst_stream(request.stream, frames.REFUSED_STREAM))

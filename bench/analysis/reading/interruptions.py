@@ -1,5 +1,7 @@
 """Interruptions of a run: when there were no answers, failed, wrong or outdated ones, or a load process sent nothing.
 
+Also what was noted while the run lasted: a disk that took no more, a stepped clock, connections that a server ended.
+
 They are read from the single requests, since the counts know seconds only; runs that were recorded without them show
 none. A stretch without answers counts where it is long beside the run's own gaps and requests were waiting in it:
 pauses that a schedule has by plan or by chance are none.
@@ -17,7 +19,7 @@ from bench.analysis.reading.checks import printable
 from bench.analysis.reading.restarts import signs_of
 from bench.analysis.reading.wrong_answers import version_may_change
 from bench.runs.histogram import Floats
-from bench.runs.recording import RECORDING_ENDED, WORKER_LOST
+from bench.runs.recording import CLOCK_STEPPED, CONNECTION_ENDED, RECORDING_ENDED, WORKER_LOST
 from bench.runs.run import Run
 from bench.runs.sample import CANCELLED_STATUS, outcome
 from bench.wording import counted
@@ -44,13 +46,16 @@ MOST_ROWS: Final = 5_000_000
 _LOST: Final = {WORKER_LOST: "load process lost", RECORDING_ENDED: "recording ended"}
 MOST: Final = 20
 """Interruptions that are named."""
+OFTEN: Final = 5
+"""Stretches in which connections end, from which on that is how the server is: they are named as one."""
 
 
 class Interruption(NamedTuple):
     """A stretch of a run in which something else happened than before and after it."""
 
     kind: str
-    """no answers, failed requests, wrong answers, outdated answers, load process paused, load process lost, recording ended."""
+    """no answers, failed requests, wrong answers, outdated answers, load process paused, load process lost, recording ended,
+    wall clock stepped, connection ended."""
     begin: float
     """Seconds of the run."""
     end: float
@@ -77,6 +82,9 @@ def interruptions(run: Run) -> list[Interruption]:
         found += _paused(rows)
         if run.manifest.target.version_asked is None and not version_may_change(run):
             found += _outdated(rows)
+    found += _noted(run, CLOCK_STEPPED)
+    ended = [each for each in _noted(run, CONNECTION_ENDED) if not _within(each, found)]
+    found += [_together(ended)] if len(ended) > OFTEN else ended
     return sorted(found, key=lambda each: each.begin)[:MOST]
 
 
@@ -185,8 +193,44 @@ def _failed(run: Run, rows: "pd.DataFrame", silent: list[Interruption]) -> Itera
             each = _spanning(
                 "failed requests", part, f"{name}, {counted(len(part), 'request')}" + (told and f': "{told}"')
             )
-            if not any(one.begin - JOIN <= each.begin and each.end <= one.end + JOIN for one in silent):
+            if not _within(each, silent):
                 yield each
+
+
+def _within(each: Interruption, others: list[Interruption]) -> bool:
+    """Whether it is a part of one of the others."""
+    return any(one.begin - JOIN <= each.begin and each.end <= one.end + JOIN for one in others)
+
+
+def _together(each: list[Interruption]) -> Interruption:
+    """Those of one kind as one."""
+    first = each[0]
+    text = f"{first.text}; {counted(len(each), 'time')} in all"
+    return Interruption(first.kind, first.begin, max(one.end for one in each), 0, text)
+
+
+def _noted(run: Run, kind: str) -> list[Interruption]:
+    """What was noted as it happened; in several load processes at once it is one."""
+    rows = [
+        Interruption(
+            kind,
+            float(row["time"]),
+            float(row["time"]) + (row.get("lasting") or 0.0),
+            0,
+            printable(str(row.get("text"))),
+        )
+        for row in run.events
+        if row.get("kind") == kind
+    ]
+    found: list[Interruption] = []
+    for row in sorted(rows, key=lambda each: each.begin):
+        last = found[-1] if found else None
+        if last is None or row.begin > last.end + JOIN:
+            found.append(row)
+        else:
+            texts = dict.fromkeys([*last.text.split("; "), row.text])
+            found[-1] = last._replace(end=max(last.end, row.end), text="; ".join(list(texts)[:MOST]))
+    return found
 
 
 def _wrong(rows: "pd.DataFrame") -> Iterator[Interruption]:

@@ -96,6 +96,8 @@ def svg(picture: Picture) -> str:
     return f'{kept} role="img" aria-label="{html.escape(picture.caption)}">{body}'
 
 
+MOST_EVENTS: Final = 50
+"""That are marked in a picture."""
 LONGEST: Final = 90
 """Characters of a text in a picture: names may be anybody's, and longer ones leave no room to draw in."""
 
@@ -346,7 +348,7 @@ def _mark(axes: Axes, seen: Timeline, *, named: bool) -> None:
         axes.axvspan(seen.starts[0], seen.warm_up, color=SHADE, alpha=0.2, linewidth=0)
         if named:
             _annotate(axes, "warm-up", seen.starts[0], 0.98, SHADE)
-    for event in seen.events:
+    for event in seen.events[:MOST_EVENTS]:
         time = float(event.get("time", 0.0))
         axes.axvline(time, color=BAD, linewidth=1, linestyle=":")
         if named:

@@ -18,7 +18,9 @@ from bench import BenchError
 from bench.load import reference_answers
 from bench.load.engine.arrivals import Part
 from bench.load.locust_glue.manifest import describe
+from bench.load.locust_glue.observed import noting
 from bench.load.locust_glue.session import Session
+from bench.load.observing.incidents import ConnectionsProbe, WallClockProbe
 from bench.load.observing.server_side import Counted, beside, watched_pid
 from bench.load.observing.telemetry import Probe, ServerProbe, Telemetry, Values
 from bench.load.options import Options, Watched, read_options
@@ -34,6 +36,8 @@ from bench.schedule import Trace
 ARMS: Final = 2
 SHARED: Final = frozenset({"worker", "machine", "gpu", "master", "load"})
 """Sources of observations that are about both arms."""
+OWN: Final = "worker 0"
+"""The load process, which both arms share."""
 
 _Any = TypeVar("_Any")
 
@@ -143,12 +147,15 @@ class SecondArm:
         self.load.refer(prepared.answered)
         self.load.start_clock(origin)
         self._origin = origin
-        probes: list[Probe] = [] if target.pid is None else [ServerProbe(target.pid)]
+        note = noting(origin, self._writer)
+        probes: list[Probe] = [WallClockProbe(OWN, note), ConnectionsProbe(OWN, self.load.channel, note)]
+        probes += [] if target.pid is None else [ServerProbe(target.pid)]
         self._telemetry = Telemetry([*probes, *beside(options)], self.observe)
 
     def observe(self, at: float, source: str, values: Values) -> None:
         """Note an observation, of this arm's server or of what both share. at: on perf_counter's clock."""
-        self._writer.telemetry(at - self._origin, source=source, **values)
+        if values:
+            self._writer.telemetry(at - self._origin, source=source, **values)
 
     def telemetry(self, time: float, *, source: str, **values: float | None) -> None:
         """Note what the first arm observes, where it is about both, in seconds of the run."""

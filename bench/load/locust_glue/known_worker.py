@@ -17,6 +17,8 @@ class KnownWorker:
     retries: int | None = None
     addresses: dict[str, int] = field(default_factory=dict)
     recorded: int = 0
+    events: int = 0
+    """That it has reported."""
     clock_bound: float | None = None
     finished: bool = False
     late_plans: int = 0

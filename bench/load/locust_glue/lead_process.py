@@ -162,7 +162,7 @@ class LeadProcess:
         self, options: Options
     ) -> tuple[Target, dict[Source, Pool], list[reference_answers.Answered]]:
         """Everything that can be wrong with the options shows here, before anything is written or measured."""
-        recording.RunWriter.check_root(options.results)
+        RunFolder.check_root(options.results)
         pools = make_pools(self.environment.user_classes, options)
         check_open_files(options, pools, self.environment.parsed_options)
         refuse_other_waits(self.environment.user_classes, options.schedule)
@@ -227,16 +227,15 @@ class LeadProcess:
                 note=writer.event,
                 deadline=options.asked.deadline,
             )
-        self._watch(target, options)
+        self._watch(writer, target, options)
         self._conduct(options)
         self._act(options, target)
 
-    def _watch(self, target: Target, options: Options) -> None:
+    def _watch(self, writer: RunFolder, target: Target, options: Options) -> None:
         """Observe this process, the machine and, where it runs here, the server."""
-        load = session.peek(self.environment)
-        probes = [*observed.probes(self.runner, load, target.pid), *beside(options)]
-        sinks = [sink for sink in (self.writer, self.arm) if sink is not None]
-        self.telemetry = observed.observe(probes, self._origin, sinks)
+        load, note = session.peek(self.environment), observed.noting(self._origin, writer)
+        probes = [*observed.probes(self.runner, load, target.pid, note), *beside(options)]
+        self.telemetry = observed.observe(probes, self._origin, [writer, *filter(None, [self.arm])])
 
     def _conduct(self, options: Options) -> None:
         """Let the open-loop users of all processes send one schedule."""
@@ -307,7 +306,8 @@ class LeadProcess:
         parsed = self.environment.parsed_options
         endless = not (parsed.run_time or self.environment.shape_class or self.script)
         broken = self.interrupts is not None and self.interrupts.broke_off(endless=endless)
-        self._state = recording.INTERRUPTED if broken else recording.FINISHED
+        full = self.writer is not None and self.writer.full
+        self._state = recording.INTERRUPTED if broken or full else recording.FINISHED
         load = session.peek(self.environment)
         if self.workers is not None:
             self.workers.drain()  # before Locust stops them: they could not be told anything until they have stopped

@@ -6,6 +6,7 @@ from typing import Any, Protocol
 from locust.runners import STATE_MISSING, MasterRunner
 
 from bench.load.locust_glue.session import Session
+from bench.load.observing.incidents import ConnectionsProbe, Note, WallClockProbe
 from bench.load.observing.telemetry import (
     LoopDelayProbe,
     MachineProbe,
@@ -18,13 +19,18 @@ from bench.load.observing.telemetry import (
 )
 
 
-def probes(runner: Any, load: Session | None, server: int | None) -> list[Probe]:
+def probes(runner: Any, load: Session | None, server: int | None, note: Note) -> list[Probe]:
     """The probes of the process that decides on the load.
 
     load: its own, None where its workers send. server: the process id of a server on this machine.
     """
     found: list[Probe | None] = [MachineProbe(), gpus(), PlannedProbe(runner) if runner is not None else None]
-    found += [ProcessProbe("master")] if load is None else sending("worker 0", runner, load)
+    own = "master"
+    found += (
+        [ProcessProbe(own), WallClockProbe(own, note)]
+        if load is None
+        else sending("worker 0", runner, load, note)
+    )
     found += [] if server is None else [ServerProbe(server)]
     return [probe for probe in found if probe is not None]
 
@@ -47,9 +53,31 @@ def observe(probes: Sequence[Probe], origin: float, sinks: Sequence[Sink]) -> Te
     return Telemetry(probes, note)
 
 
-def sending(source: str, runner: Any, load: Session) -> list[Probe]:
+class Diary(Protocol):
+    """Takes what happened."""
+
+    def event(self, time: float, kind: str, text: str, **values: float | str) -> None:
+        """Note what happened, in seconds of the run."""
+        ...
+
+
+def noting(origin: float, diary: Diary) -> Note:
+    """Write incidents into the folder of a run that began at `origin` on perf_counter's clock."""
+
+    def note(at: float, kind: str, text: str, **values: float | str) -> None:
+        diary.event(at - origin, kind, text, **values)
+
+    return note
+
+
+def sending(source: str, runner: Any, load: Session, note: Note) -> list[Probe]:
     """The probes of a process that sends. runner: None in Locust's `run_single_user`."""
-    found: list[Probe] = [ProcessProbe(source), LoopDelayProbe(source, lambda: load.in_flight)]
+    found: list[Probe] = [
+        ProcessProbe(source),
+        LoopDelayProbe(source, lambda: load.in_flight),
+        WallClockProbe(source, note),
+        ConnectionsProbe(source, load.channel, note),
+    ]
     return found if runner is None else [*found, UsersProbe(source, runner)]
 
 

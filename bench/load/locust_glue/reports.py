@@ -9,6 +9,7 @@ import numpy as np
 from bench.runs.choices import Choices
 from bench.runs.chunk import Chunk
 from bench.runs.histogram import BUCKETS
+from bench.runs.recording import CLOCK_STEPPED, CONNECTION_ENDED
 
 MOST_PER_SECOND: Final = 1_000_000
 """Requests of one load process: some fifty times what one can send."""
@@ -17,6 +18,8 @@ CLOCK_SECONDS: Final = 2.0
 LONGEST_TEXT: Final = 4096
 MOST_CELLS: Final = 10_000
 """Names, versions, batch sizes, outcomes and seconds that differ within one message."""
+MOST_EVENTS: Final = 50
+"""What happens to one load process in a second: clocks and connections are told together where they are more."""
 MOST_VALUES: Final = 1024
 """Entries of what a worker observes of itself, or counts by address."""
 
@@ -100,6 +103,22 @@ def chunk_of(raw: object, names: Collection[str], now: float) -> Chunk:
             text(each, "failure")
         whole(times, "failures", most)
     return chunk
+
+
+def event(data: object, now: float) -> dict[str, Any]:
+    """What happened to a load process: time, kind, text and values. Raises ReportError."""
+    told = table(data, "event")
+    if told.get("kind") not in (CLOCK_STEPPED, CONNECTION_ENDED):
+        raise ReportError(f"kind {_short(told.get('kind'))}: no event of a load process")
+    values = table(told.get("values"), "values")
+    if values.keys() - {"lasting", "count"}:
+        raise ReportError(f"values {_short(sorted(values))}: expected lasting and count")
+    return {
+        "time": instant(told.get("time"), "time", now),
+        "kind": told["kind"],
+        "text": text(told.get("text"), "text"),
+        **{name: number(value, name) for name, value in values.items()},
+    }
 
 
 def last_words(data: object, now: float) -> Mapping[str, Any]:

@@ -1,12 +1,14 @@
 """A worker's side of a distributed test."""
 
 import logging
+import math
 import time
 from typing import Any
 
 import gevent
 from gevent.event import Event
-from locust.runners import STATE_INIT
+from locust import runners
+from locust.runners import MASTER_HEARTBEAT_TIMEOUT, STATE_INIT
 
 from bench import BenchError
 from bench.load import reference_answers
@@ -55,10 +57,21 @@ class Worker:
         self.runner.register_message("bench-hurry", lambda **_: session.hurry(self.environment))
         self.runner.register_message("bench-refused", lambda msg, **_: self._on_refused(msg.data["reason"]))
         link.when_lost(self._on_lost)
+        gevent.spawn(self._listen_for_heartbeats)
         if (
             self.runner.worker_state != STATE_INIT
         ):  # the test started while Locust was still making this worker
             self._on_test_start()
+
+    def _listen_for_heartbeats(self) -> None:
+        """Miss the master as Locust does, but by a clock that nobody can step: by its own, an hour's step is an hour's silence."""
+        runners.MASTER_HEARTBEAT_TIMEOUT = math.inf
+        heard = Event()
+        self.environment.events.heartbeat_received.add_listener(lambda **_: heard.set())
+        heard.wait()  # the first
+        while heard.wait(MASTER_HEARTBEAT_TIMEOUT):
+            heard.clear()
+        self._on_lost(f"the master has sent nothing for {MASTER_HEARTBEAT_TIMEOUT} s: this load process ends")
 
     def _on_lost(self, reason: str) -> None:
         """The master is gone: nobody takes what is measured from now on."""
@@ -137,12 +150,16 @@ class Worker:
         source = f"worker {load.index}"
         start = load.run_time(0.0)
         self._telemetry = Telemetry(
-            observed.sending(source, self.runner, load),
+            observed.sending(source, self.runner, load, observed.noting(start, self)),
             lambda at, source, values: self._report(at - start, source, values),
         )
 
     def _report(self, at: float, source: str, values: Values) -> None:
         self.runner.send_message("bench-telemetry", {"time": at, "source": source, "values": values})
+
+    def event(self, time: float, kind: str, text: str, **values: float | str) -> None:
+        """Send the master what happened, in seconds of the run."""
+        self.runner.send_message("bench-event", {"time": time, "kind": kind, "text": text, "values": values})
 
     def _tell_users(self) -> None:
         load = session.peek(self.environment)

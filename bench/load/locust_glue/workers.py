@@ -51,7 +51,7 @@ class Workers:
         self._keep: Callable[[int, Chunk], None] | None = None
         self._refused: Callable[[str], None] | None = None
         self._observe: Callable[..., None] | None = None
-        self._note: Callable[[float, str, str], None] | None = None
+        self._note: Callable[..., None] | None = None
         self._deadline = 0.0
         self._awaiting = self._hurried = self._draining = False
         self._changed = Event()
@@ -70,6 +70,7 @@ class Workers:
             ("refused", self._on_refused),
             ("users", self._on_users),
             ("telemetry", self._on_telemetry),
+            ("event", self._on_event),
         ):
             self.guard.listen(f"bench-{kind}", handle)
 
@@ -96,13 +97,13 @@ class Workers:
         keep: Callable[[int, Chunk], None],
         refused: Callable[[str], None],
         observe: Callable[..., None],
-        note: Callable[[float, str, str], None],
+        note: Callable[..., None],
         deadline: float,
     ) -> None:
         """Start a test at `origin` on this process's clock, with a request timeout (`deadline`).
 
         names: of the requests that are planned.
-        `keep(worker, chunk)` takes the records; `observe(time, **values)` what workers observe of themselves; `note(time, kind, text)` events.
+        `keep(worker, chunk)` takes the records; `observe(time, **values)` what workers observe of themselves; `note(time, kind, text, **values)` events.
         """
         self._known.clear()
         self.wrong_answers = {}
@@ -309,6 +310,14 @@ class Workers:
             if value is not None:
                 reports.number(value, name)
         self._observe(reports.instant(data["time"], "time", self._now()), source=source, **values)
+
+    def _on_event(self, client: str, data: Any) -> None:
+        if self._note is None or self._keep is None:
+            return
+        told = reports.event(data, self._now())
+        known = self._worker(client)
+        known.events = reports.whole(known.events + 1, "events", reports.MOST_EVENTS * (self._now() + 1))
+        self._note(**told)
 
     def _on_refused(self, client: str, data: Any) -> None:
         if client in self.runner.clients and self._refused is not None:
