@@ -40,7 +40,7 @@ def sizes_of(text: str, where: str = "--shape") -> dict[str, tuple[int, ...]]:
             if name in sizes:
                 raise BenchError(f"{where} {text}: {name} is given twice")
         if not name or not number.isascii() or not number.isdigit() or not 0 < int(number[:12]) < MOST_SIZE:
-            raise BenchError(f"{where} {text}: NAME=SIZE,... is expected, such as len=128 or image=224,224")
+            raise BenchError(f"{where} {text}: expected NAME=SIZE,..., such as len=128 or image=224,224")
         sizes[name] = (*sizes.get(name, ()), int(number))
     return sizes
 
@@ -87,7 +87,7 @@ def _check(signature: Signature, given: Mapping[str, Sequence[int]]) -> None:
                 f"--shape {name}: the signature has the inputs {there}; {ANY_LENGTH} is for all of them"
             )
     if len(given.get(ANY_LENGTH, (1,))) != 1 and ANY_LENGTH not in signature.inputs:
-        raise BenchError(f"--shape {ANY_LENGTH}: one size is expected, for every unknown dimension")
+        raise BenchError(f"--shape {ANY_LENGTH}: expected one size, for every unknown dimension")
 
 
 def _shape(

@@ -51,7 +51,7 @@ def read_requests(
                 json_requests.read(file, collector, signature_name)
     except (OSError, EOFError, zlib.error) as error:
         reason = getattr(error, "strerror", None) or error
-        raise BenchError(f"{where} {source}: {reason}; a file of requests is expected") from None
+        raise BenchError(f"{where} {source}: {reason}; expected a file of requests") from None
     name = "standard input" if source == STANDARD_INPUT else Path(source).name
     return collector.finish(f"{name}, {counted(collector.count, 'example')}, sha256 {sha256[:12]}", sha256)
 

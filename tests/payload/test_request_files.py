@@ -215,9 +215,9 @@ def test_numbers_beyond_a_dtype_are_refused_and_others_are_rounded(name: str, tm
     [
         ("{", "no JSON: Expecting property name"),
         ("[1]", "no JSON object"),
-        ({"instance": [ROW]}, "key 'instance': one of instances, inputs, "),
-        ({"instances": [ROW], "inputs": ROW}, "one of the keys 'instances' and 'inputs' is expected"),
-        ({"instances": []}, "key 'instances': a list of examples"),
+        ({"instance": [ROW]}, "key 'instance': expected one of instances, inputs, "),
+        ({"instances": [ROW], "inputs": ROW}, "expected one of the keys 'instances' and 'inputs'"),
+        ({"instances": []}, "key 'instances': expected a list of examples"),
         (
             {"instances": [[1]]},
             "key 'instances': values without a name, while the signature has query, features",
@@ -253,7 +253,7 @@ def test_numbers_beyond_a_dtype_are_refused_and_others_are_rounded(name: str, tm
             {"inputs": ROW, "signature_name": "other"},
             "key 'signature_name': 'other', signature rank is called",
         ),
-        ({"inputs": ROW, "label": 1.5}, "label 1.5: a whole number or a text is expected"),
+        ({"inputs": ROW, "label": 1.5}, "label 1.5: expected an integer or a string"),
         ({"inputs": ROW, "label": [1, 2]}, "label: 2 for 1 example"),
         ({"inputs": ROW, "label": 1 << 70}, "is beyond int64"),
         ({"inputs": ROW, "label": 1, "labels": [1]}, "keys 'label' and 'labels'"),

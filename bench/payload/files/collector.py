@@ -144,7 +144,7 @@ class Collector:
     def _take_labels(self, place: str, labels: Sequence[Any] | None) -> None:
         for label in labels or ():
             if not isinstance(label, int | str | bytes):
-                raise self.fail(place, f"label {shown(label)}: a whole number or a text is expected")
+                raise self.fail(place, f"label {shown(label)}: expected an integer or a string")
             if self._labels and isinstance(label, int) != isinstance(self._labels[0], int):
                 raise self.fail(
                     place, f"label {shown(label)}: the first is {shown(self._labels[0])}; numbers or texts"

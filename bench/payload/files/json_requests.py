@@ -72,15 +72,15 @@ def _json_problem(error: Exception) -> str:
 
 def _add(collector: Collector, place: str, document: Any, signature_name: str) -> None:
     if not isinstance(document, dict):
-        raise collector.fail(place, 'no JSON object: {"instances": [...]} or {"inputs": {...}} is expected')
+        raise collector.fail(place, 'no JSON object: expected {"instances": [...]} or {"inputs": {...}}')
     for key in document:
         if key not in _KEYS:
-            raise collector.fail(place, f"key {key!r}: one of {', '.join(_KEYS)} is expected")
+            raise collector.fail(place, f"key {key!r}: expected one of {', '.join(_KEYS)}")
     named = document.get("signature_name", "")
     if signature_name and named and named != signature_name:
         raise collector.fail(place, f"key 'signature_name': {named!r}, signature {signature_name} is called")
     if ("instances" in document) == ("inputs" in document):
-        raise collector.fail(place, "one of the keys 'instances' and 'inputs' is expected")
+        raise collector.fail(place, "expected one of the keys 'instances' and 'inputs'")
     if "label" in document and "labels" in document:
         raise collector.fail(place, "keys 'label' and 'labels': give one of them")
     labels = document.get("labels", document.get("label"))
@@ -111,7 +111,7 @@ def _array(collector: Collector, place: str, name: str, value: Any) -> Array:
 
 def _add_rows(collector: Collector, place: str, instances: Any, labels: list[Any] | None) -> None:
     if not isinstance(instances, list) or not instances:
-        raise collector.fail(place, "key 'instances': a list of examples is expected")
+        raise collector.fail(place, "key 'instances': expected a list of examples")
     if labels is not None and len(labels) != len(instances):
         raise collector.fail(place, f"label: {len(labels)} for {len(instances)} examples")
     named = _is_object(instances[0])

@@ -36,7 +36,7 @@ def read(file: BinaryIO, collector: Collector) -> None:
             raise collector.fail("", f"key {name!r}: {problem}") from None
     if label is not None and (label.ndim > 1 or label.dtype.kind not in "biuSU"):
         raise collector.fail(
-            "", f"label: {label.dtype} {list(label.shape)}; [N] whole numbers or texts are expected"
+            "", f"label: {label.dtype} {list(label.shape)}; expected [N] integers or strings"
         )
     if collector.by_row or collector.batched:
         collector.add("", inputs, None if label is None else np.atleast_1d(label).tolist())

@@ -160,7 +160,7 @@ def _fill(flat: list[bytes], value: Any, shape: list[int], level: int) -> None:
         except (binascii.Error, ValueError, TypeError):
             raise ValueError(f"{shown(value['b64'])} is no base64") from None
     else:
-        raise ValueError(f'{shown(value)} is no text; a string or {{"b64": "..."}} is expected')
+        raise ValueError(f'{shown(value)} is no text; expected a string or {{"b64": "..."}}')
 
 
 def is_bytes(value: Any) -> bool:
