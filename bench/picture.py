@@ -25,8 +25,8 @@ _INK: Final = 0.1
 Floats = npt.NDArray[np.float32]
 
 
-def read(path: Path, rows: int, columns: int, channels: int) -> Floats:
-    """The picture in a PNG or JPEG file as [rows, columns, channels], 0 to 1.
+def read(path: Path, rows: int | None, columns: int | None, channels: int) -> Floats:
+    """The picture in a PNG or JPEG file as [rows, columns, channels], 0 to 1. None: as many as the picture has.
 
     A single channel of 28×28 is made to look like MNIST: light ink on black and, unless the picture has that
     size already, cut out, resized and centred as MNIST's digits were. Anything else is resized only.
@@ -38,6 +38,7 @@ def read(path: Path, rows: int, columns: int, channels: int) -> Floats:
         return _like_mnist(_grey(picture))[..., np.newaxis]
     if channels not in (1, 3):
         raise BenchError(f"{path}: the model wants {channels} channels; pictures have 1 (grey) or 3 (RGB)")
+    rows, columns = rows or picture.height, columns or picture.width
     resized = picture.convert("L" if channels == 1 else "RGB").resize(
         (columns, rows), Image.Resampling.BILINEAR
     )

@@ -46,8 +46,11 @@ def as_bytes(value: object) -> bytes:
     raise BenchError(f"{value!r}: an array of objects may hold only bytes and str")
 
 
-def array_of(proto: Any) -> npt.NDArray[Any]:
-    """The numbers or bytes of a TensorProto, as servers send them: every value written out.
+def array_of(proto: Any, *, fill: int = 0) -> npt.NDArray[Any]:
+    """The numbers or bytes of a TensorProto.
+
+    fill: so many values may be missing, which then repeat the last one, or are zeros where there is none, as in
+    TensorFlow's `Tensor::FromProto`; servers write out every value.
 
     [*tensor_shape], of the numpy dtype in `bench.wire.dtypes`; object (bytes) for strings. Raises ValueError for a
     proto whose values are more or fewer than its shape says, or whose dtype has no array.
@@ -62,6 +65,10 @@ def array_of(proto: Any) -> npt.NDArray[Any]:
     content = proto.tensor_content
     if not content:
         array = field_values(proto, storage)
+        if 0 < elements - array.size <= fill:
+            last = array[-1:] if array.size else np.zeros(1, storage.dtype)
+            last = np.array([b""], object) if not array.size and storage.dtype == object else last
+            array = np.concatenate([array, np.repeat(last, elements - array.size)])
     elif storage.dtype == object:
         array = strings_of(content, elements)
     else:

@@ -11,14 +11,13 @@ from typing import Any, Final
 
 from google.protobuf.message import DecodeError
 
-from bench.server import tfrecord
 from bench.server.api.prediction import Predictions
 from bench.server.api.services import Services
 from bench.server.metrics import Metrics
 from bench.server.models.servable import Handle, Servable
 from bench.server.refusal import Code, Refusal
 from bench.server.request_layouts import Layouts
-from bench.wire import messages
+from bench.wire import messages, tfrecord
 
 log = logging.getLogger(__name__)
 
@@ -41,13 +40,14 @@ def read(path: Path) -> list[Any]:
         return []
     records: list[Any] = []
     try:
-        for record in tfrecord.records(path.read_bytes()):
-            if len(records) == MOST_RECORDS:
-                raise Refusal(
-                    Code.INVALID_ARGUMENT,
-                    f"Number of warmup records exceeds the maximum ({MOST_RECORDS}) at {path}",
-                )
-            records.append(messages.PredictionLog.FromString(record))
+        with path.open("rb") as file:
+            for record in tfrecord.records(file):
+                if len(records) == MOST_RECORDS:
+                    raise Refusal(
+                        Code.INVALID_ARGUMENT,
+                        f"Number of warmup records exceeds the maximum ({MOST_RECORDS}) at {path}",
+                    )
+                records.append(messages.PredictionLog.FromString(record))
     except tfrecord.CorruptError as error:
         raise Refusal(
             Code.DATA_LOSS, f"{error}. Please verify your warmup data is in TFRecord format."

@@ -1,6 +1,7 @@
 """Trained digit readers on disk: what TensorFlow makes, looked at without TensorFlow."""
 
 import hashlib
+import io
 import json
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import pytest
 from bench import BenchError, mnist
 from bench.export.digits import PAIR, Warmup
 from bench.payload import array_of
-from bench.server import tfrecord
+from bench.wire import tfrecord
 from bench.wire.messages import PredictionLog, SavedModel, types_pb2
 
 EXPORTS = """
@@ -143,7 +144,7 @@ def test_other_digits_are_trained_and_tested_on(exported: tuple[Path, dict[str, 
 def test_warmup_records_are_what_servers_read(exported: tuple[Path, dict[str, Any]]) -> None:
     version = exported[0] / "flat" / "7"
     content = (version / "assets.extra" / "tf_serving_warmup_requests").read_bytes()
-    logs = [PredictionLog.FromString(record) for record in tfrecord.records(content)]
+    logs = [PredictionLog.FromString(record) for record in tfrecord.records(io.BytesIO(content))]
     assert len(logs) == facts(version)["warmup_records"] == 5
     for log in logs:
         request = log.predict_log.request

@@ -17,7 +17,6 @@ from bench.config.limits import read_limits
 from bench.config.servers import read_servers
 from bench.runs.jsonl import json_text, parse_json
 from bench.schedule import Trace
-from bench.server import tfrecord
 from bench.server.execution import batching_parameters
 from bench.server.models import model_config
 from bench.server.net import tls
@@ -25,6 +24,7 @@ from bench.server.refusal import Refusal
 from bench.server.textproto import MonitoringConfig
 from bench.server.textproto import read as read_text
 from bench.server.warmup import read as read_warm_up
+from bench.wire import tfrecord
 from bench.wire.messages import ModelServerConfig
 
 _SCENARIOS = Path(__file__).parents[2] / "scenarios"

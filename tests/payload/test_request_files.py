@@ -1,5 +1,6 @@
 """Files of requests: what is read from each format, and what is refused."""
 
+import csv
 import gzip
 import hashlib
 import io
@@ -17,11 +18,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench import BenchError
-from bench.payload import Pool, array_of, read_requests
-from bench.payload.files import collector, json_requests
+from bench.payload import Pool, array_of, read_requests, tensor_of
+from bench.payload.files import collector
 from bench.payload.files.values import family
 from bench.protocol.signatures import Signature, Tensor
-from bench.wire.messages import PredictRequest
+from bench.server.api.tensors import encode
+from bench.wire import tfrecord
+from bench.wire.messages import PredictionLog, PredictRequest
 from tests.payload.signatures import (
     DTYPES,
     FEATURES,
@@ -170,9 +173,48 @@ def test_every_dtype_comes_back_from_every_format(name: str, data: st.DataObject
     values = data.draw(arrays(name, shape))
     model = signature(x=Tensor(name, (-1, *shape[1:])))
     with tempfile.TemporaryDirectory() as folder:
-        for write_as in (_as_rows, _as_columns, _as_npz):
+        for write_as in (_as_rows, _as_columns, _as_npz, _as_logs):
             path = write_as(Path(folder), values)
             assert equal(read_requests(path, model).inputs["x"], values), path.name
+
+
+@pytest.mark.parametrize("name", DTYPES)
+@settings(max_examples=8, deadline=None)
+@given(data=st.data())
+def test_every_dtype_comes_back_from_csv(name: str, data: st.DataObject) -> None:
+    shape = data.draw(st.sampled_from([(1,), (3,), (2, 1), (2, 3)]))
+    drawn = st.lists(st.text(st.sampled_from("ab ä\"',;\t\n=#\u2028"), max_size=5), min_size=6)
+    if name == "string":
+        values = np.array(
+            [text.encode() for text in data.draw(drawn)[: int(np.prod(shape))]], object
+        ).reshape(shape)
+    else:
+        values = data.draw(arrays(name, shape))
+    model = signature(x=Tensor(name, (-1, *shape[1:])))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "r.csv"
+        with path.open("w", newline="") as file:
+            writer = csv.writer(file, quoting=csv.QUOTE_ALL)
+            writer.writerow(["x"] if shape[1:] in ((), (1,)) else [f"x.{index}" for index in range(shape[1])])
+            for row in values.reshape(len(values), -1):
+                writer.writerow(each.decode() if isinstance(each, bytes) else in_json(each) for each in row)
+        assert equal(read_requests(path, model).inputs["x"], values)
+
+
+def _as_logs(folder: Path, values: np.ndarray[Any, Any]) -> Path:
+    """As TensorFlow Serving logs them; integers in their typed fields."""
+    path = folder / "logs.tfrecord"
+    with path.open("wb") as file:
+        for index in range(len(values)):
+            log = PredictionLog()
+            each = values[index : index + 1]
+            tensor = log.predict_log.request.inputs["x"]
+            if index % 2:
+                tensor.CopyFrom(tensor_of(each))
+            else:
+                tensor.ParseFromString(encode(each))
+            file.write(tfrecord.frame(log.SerializeToString()))
+    return path
 
 
 def _as_rows(folder: Path, values: np.ndarray[Any, Any]) -> Path:
@@ -380,7 +422,7 @@ def test_what_unpacks_to_more_than_is_read_is_refused(
     monkeypatch.setattr(collector, "LARGEST", 1000)
     monkeypatch.setattr("bench.payload.files.npz.LARGEST", 1000)
     monkeypatch.setattr("bench.payload.request_files.LARGEST_FILE", 10_000)
-    monkeypatch.setattr(json_requests, "LONGEST_LINE", 500)
+    monkeypatch.setattr("bench.payload.files.lines.LONGEST", 500)
     np.savez_compressed(tmp_path / "bomb.npz", features=np.zeros((100, 8), np.float32))
     with pytest.raises(BenchError, match=r"bomb\.npz: unpacks to more than"):
         read_requests(tmp_path / "bomb.npz", signature(features=FEATURES))
@@ -431,11 +473,20 @@ def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
 def test_any_bytes_are_read_or_refused_in_one_line(data: st.DataObject) -> None:
     """Of files that are damaged somewhere."""
     with tempfile.TemporaryDirectory() as folder:
-        kind = data.draw(st.sampled_from(["jsonl", "npz", "jsonl.gz"]))
+        kind = data.draw(st.sampled_from(["jsonl", "npz", "jsonl.gz", "csv", "tfrecord", "anything"]))
         path = Path(folder) / f"r.{kind}"
         if kind == "npz":
             np.savez_compressed(path, query=np.array(["red"]), features=np.zeros((1, 8)))
             content = bytearray(path.read_bytes())
+        elif kind == "csv":
+            content = bytearray(
+                b"query,features." + b",features.".join(b"%d" % i for i in range(8)) + b"\nred" + b",1" * 8
+            )
+        elif kind == "tfrecord":
+            log = PredictionLog()
+            log.predict_log.request.inputs["query"].CopyFrom(tensor_of(np.array([b"red"], object)))
+            log.predict_log.request.inputs["features"].CopyFrom(tensor_of(np.zeros((1, 8), np.float32)))
+            content = bytearray(tfrecord.frame(log.SerializeToString()))
         else:
             content = bytearray(json.dumps({"instances": [ROW, ROW], "labels": [1, 0]}).encode() + b"\n")
             content = bytearray(gzip.compress(content)) if kind == "jsonl.gz" else content
@@ -443,6 +494,8 @@ def test_any_bytes_are_read_or_refused_in_one_line(data: st.DataObject) -> None:
             at = data.draw(st.integers(0, len(content) - 1))
             content[at : at + data.draw(st.integers(0, 3))] = data.draw(st.binary(max_size=4))
         path.write_bytes(content)
+        if kind == "tfrecord" and data.draw(st.booleans()):  # damaged within an intact record
+            path.write_bytes(tfrecord.frame(bytes(content[tfrecord.HEAD : -4])))
         try:
             read_requests(path, RANKER)
         except BenchError as refused:

@@ -15,9 +15,9 @@ import pytest
 from bench import BenchError, mnist
 from bench.launch import server_process
 from bench.launch.server_process import Server
-from bench.server import tfrecord, warmup
+from bench.server import warmup
 from bench.server.refusal import Refusal
-from bench.wire import frames, messages
+from bench.wire import frames, messages, tfrecord
 from bench.wire.messages import PredictionLog, PredictRequest, PredictResponse
 from tests.server.clients import RawClient, channel, images, predict, refusal, tensor_request
 

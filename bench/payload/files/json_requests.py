@@ -12,10 +12,9 @@ import numpy as np
 
 from bench.payload.examples import Array
 from bench.payload.files.collector import Collector
+from bench.payload.files.lines import LONGEST, lines
 from bench.payload.files.values import from_json, is_bytes
 
-LONGEST_LINE: Final = 64 << 20
-"""Bytes of a line: as a list of numbers it takes some twenty times as much memory."""
 _KEYS: Final = ("instances", "inputs", "label", "labels", "signature_name")
 
 
@@ -31,21 +30,13 @@ def read(file: BinaryIO, collector: Collector, signature_name: str = "") -> None
 
 def _texts(file: BinaryIO, collector: Collector) -> Iterator[tuple[str, bytes]]:
     """The place and text of each request: of every line, or of a document whose first line is not one."""
-    number = 0
-    while line := file.readline(LONGEST_LINE + 1):
-        number += 1
-        if len(line) > LONGEST_LINE:
-            raise collector.fail(f"line {number}", f"longer than {LONGEST_LINE >> 20} MiB: give .npz instead")
+    for number, line in lines(file, collector):
         if not line.strip():
             continue
-        if (
-            not collector.count
-            and _goes_on(line)
-            and (more := file.read(LONGEST_LINE + 1 - len(line))).strip()
-        ):
-            if len(line) + len(more) > LONGEST_LINE:
+        if not collector.count and _goes_on(line) and (more := file.read(LONGEST + 1 - len(line))).strip():
+            if len(line) + len(more) > LONGEST:
                 raise collector.fail(
-                    "", f"a document of more than {LONGEST_LINE >> 20} MiB: one line a request"
+                    "", f"a document of more than {LONGEST >> 20} MiB: give one line a request"
                 )
             yield "", line + more
             return
