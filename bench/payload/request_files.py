@@ -69,7 +69,7 @@ def read_requests(
                 json_requests.read(file, collector, signature_name)
     except (OSError, EOFError, zlib.error) as error:
         reason = getattr(error, "strerror", None) or error
-        raise BenchError(f"{where} {source}: {reason}; a file of requests is expected") from None
+        raise BenchError(f"{where} {source}: {reason}; expected a file of requests") from None
     return _finished(collector, name, sha256)
 
 

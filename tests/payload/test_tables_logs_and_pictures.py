@@ -54,7 +54,10 @@ def test_headers(model: Signature, lines: tuple[str, ...], tmp_path: Path) -> No
         (("query,feature.0", "a,1"), "line 1, column 'feature.0': inputs are query, features"),
         (("query", "a"), "line 1, input 'features' (float [-1, 8]) is missing"),
         (("query,query", "a,b"), "line 1, column 'query' is there twice"),
-        (("query,features", "a,1"), "line 1, column 'features': the input is float [-1, 8]; features.0, "),
+        (
+            ("query,features", "a,1"),
+            "line 1, column 'features': the input is float [-1, 8]; expected features.0, ",
+        ),
         (
             ("query,features.0", "a,1"),
             "line 1, columns features.0 ...: 1 of them, the input is float [-1, 8]",

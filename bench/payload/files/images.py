@@ -57,7 +57,7 @@ def _input(collector: Collector) -> str:
             return name
     told = ", ".join(f"{name} ({tensor})" for name, tensor in needed.items())
     raise collector.fail(
-        "", f"a folder of pictures, while the model's inputs are {told}: one of pictures or texts is expected"
+        "", f"a folder of pictures, while the model's inputs are {told}: expected one of pictures or texts"
     )
 
 

@@ -25,7 +25,7 @@ def read(file: BinaryIO, collector: Collector, signature_name: str = "") -> None
             _add(collector, f"record {number}", record, signature_name)
     except tfrecord.CorruptError as error:
         raise collector.fail(
-            f"record {number + 1}", f"{error}; TFRecords of PredictionLog are expected"
+            f"record {number + 1}", f"{error}; expected TFRecords of PredictionLog"
         ) from None
 
 

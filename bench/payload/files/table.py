@@ -86,7 +86,7 @@ def _columns(collector: Collector, header: list[str]) -> _Table:
         if name is None:
             there = ", ".join(inputs)
             raise collector.fail(
-                "line 1", f"column {cell[:60]!r}: inputs are {there}; NAME, NAME.0 or label is expected"
+                "line 1", f"column {cell[:60]!r}: inputs are {there}; expected NAME, NAME.0 or label"
             )
         places.setdefault(name, {})[index] = place
     collector.check_names("line 1", places)
@@ -113,7 +113,7 @@ def _column(collector: Collector, name: str, places: dict[int | None, int]) -> _
         raise collector.fail("line 1", f"columns {name!r} and '{name}.0': give one of them")
     if None in places and rest not in (None, (), (1,), (-1,)):
         raise collector.fail(
-            "line 1", f"column {name!r}: the input is {tensor}; {name}.0, {name}.1, ... are expected"
+            "line 1", f"column {name!r}: the input is {tensor}; expected {name}.0, {name}.1, ..."
         )
     if None not in places and (rest is None or len(rest) != 1 or rest[0] not in (-1, len(places))):
         raise collector.fail("line 1", f"columns {name}.0 ...: {len(places)} of them, the input is {tensor}")

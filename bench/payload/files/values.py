@@ -63,7 +63,7 @@ def typed(array: Array, storage: Storage, declared: str) -> Array:
     raise ValueError(f"{shown(array.flat[0])} is {_NAMES.get(given, given)}, {declared} is declared")
 
 
-_NAMES: Final = {"int": "a whole number", "float": "a float", "bool": "a boolean", "string": "a text"}
+_NAMES: Final = {"int": "an integer", "float": "a float", "bool": "a boolean", "string": "a text"}
 
 
 def _texts(array: Array) -> Array:
