@@ -53,7 +53,8 @@ def in_json(array: np.ndarray[Any, Any]) -> Any:
         value = array.tolist()
         return _encoded(value)
     if family(array.dtype) == "float":
-        return array.astype(np.float64).tolist()
+        with np.errstate(invalid="ignore"):  # of signalling NaNs
+            return array.astype(np.float64).tolist()
     return array.astype(np.int64).tolist() if array.dtype.kind == "V" else array.tolist()
 
 
