@@ -42,6 +42,7 @@ class Stack:
         )
         self.executor, execute = _executor(options, settings, self._predictions, metrics, loop)
         self.health = Health() if options.enable_grpc_healthcheck_service else None
+        self._processes = JsonProcesses(options.rest_api_timeout_in_ms / 1e3)
         self.services = Services(
             repository,
             self._predictions,
@@ -49,8 +50,8 @@ class Stack:
             execute=execute,
             check_method_name=options.enable_signature_method_name_check,
             health=self.health,
+            processes=self._processes,
         )
-        self._processes = JsonProcesses(options.rest_api_timeout_in_ms / 1e3)
         together = None if siblings is None else Together(siblings, self.services, metrics)
         self.rest = Rest(
             repository,
@@ -71,6 +72,7 @@ class Stack:
             _most_in_flight(options),
             health=self.health,
             waiting=frozenset() if together is None else WAITING_METHODS,
+            lighten=self._processes.lightened,
         )
 
     def facts(self) -> dict[str, Any]:

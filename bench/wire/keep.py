@@ -12,7 +12,7 @@ from bench.wire.link import Link
 
 _FIRST_PAUSE: Final = 0.02  # seconds; gRPC's 1 s would make a server's restart look longer than it was
 _LONGEST_PAUSE: Final = 5.0
-_PAUSE_GROWTH: Final = 1.05  # so a pause is a twentieth of the time for which it has been down, and no outage looks longer by more
+_PAUSE_GROWTH: Final = 1.01  # so a pause is a hundredth of the time for which it has been down, and no outage looks longer by more
 _JITTER: Final = 0.2
 _BREATH: Final = (
     0.01  # seconds between connections that a server ends in order before it has answered any call

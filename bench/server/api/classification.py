@@ -3,7 +3,7 @@
 Rules and texts of the original (reference, 4.1 to 4.4).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -33,15 +33,8 @@ class Answered(NamedTuple):
     examples: int
 
 
-def examples(given: Any) -> Array:
-    """An `Input` as the object array of serialized Examples that feeds the model; the context is put before each."""
-    kind = given.WhichOneof("kind")
-    parts: list[bytes] = []
-    if kind is not None:
-        listed = getattr(given, kind)
-        # a protobuf message followed by another is their merge
-        context = listed.context.SerializeToString() if kind == "example_list_with_context" else b""
-        parts = [context + example.SerializeToString() for example in listed.examples]
+def _array(parts: Sequence[bytes]) -> Array:
+    """Serialized Examples as the object array that feeds the model."""
     if not parts:
         raise _invalid("Input is empty.")
     array = np.empty(len(parts), object)
@@ -49,15 +42,17 @@ def examples(given: Any) -> Array:
     return array
 
 
-def classify(handle: Handle, request: Any, run: Run, check_method_name: bool) -> Answered:
-    """The ClassificationResponse to a ClassificationRequest."""
+def classify(
+    handle: Handle, request: Any, examples: Sequence[bytes], run: Run, check_method_name: bool
+) -> Answered:
+    """The ClassificationResponse to a ClassificationRequest with these Examples."""
     name, signature = _signature(handle, request.model_spec, "No signature was found with the name")
     if check_method_name and signature.method_name != CLASSIFY_METHOD:
         raise _invalid(
             f"Expected classification signature method_name to be {CLASSIFY_METHOD}. Was: {signature.method_name}"
         )
     outputs = _classification_outputs(signature)
-    inputs = examples(request.input)
+    inputs = _array(examples)
     results = run(handle, name, {"inputs": inputs}, outputs)
     response = ClassificationResponse()
     _echo(handle, name, response.model_spec)
@@ -65,15 +60,17 @@ def classify(handle: Handle, request: Any, run: Run, check_method_name: bool) ->
     return Answered(response, len(inputs))
 
 
-def regress(handle: Handle, request: Any, run: Run, check_method_name: bool) -> Answered:
-    """The RegressionResponse to a RegressionRequest."""
+def regress(
+    handle: Handle, request: Any, examples: Sequence[bytes], run: Run, check_method_name: bool
+) -> Answered:
+    """The RegressionResponse to a RegressionRequest with these Examples."""
     name, signature = _signature(handle, request.model_spec, "No signature was found with the name")
     if check_method_name and signature.method_name != REGRESS_METHOD:
         raise _invalid(
             f"Expected regression signature method_name to be {REGRESS_METHOD}. Was: {signature.method_name}"
         )
     outputs = _regression_outputs(signature)
-    inputs = examples(request.input)
+    inputs = _array(examples)
     results = run(handle, name, {"inputs": inputs}, outputs)
     response = RegressionResponse()
     _echo(handle, name, response.model_spec)
@@ -81,13 +78,13 @@ def regress(handle: Handle, request: Any, run: Run, check_method_name: bool) -> 
     return Answered(response, len(inputs))
 
 
-def multi_inference(handle: Handle, request: Any, run: Run) -> Answered:
+def multi_inference(handle: Handle, request: Any, examples: Sequence[bytes], run: Run) -> Answered:
     """The MultiInferenceResponse; the handle is of the first task's model_spec.
 
     The original runs all tasks in one session run; here each runs alone, with equal results.
     """
     plans = _tasks(handle, request.tasks)
-    inputs = examples(request.input)
+    inputs = _array(examples)
     response = MultiInferenceResponse()
     for name, method, outputs in plans:
         results = run(handle, name, {"inputs": inputs}, outputs)

@@ -1,8 +1,8 @@
-"""Read and write large JSON in processes of their own.
+"""Read large requests, and write large JSON, in processes of their own.
 
 Python reads JSON with the interpreter's lock held: a body of 8 MB would keep gRPC calls waiting for 100 ms, and one
-that unpacks to 130 MB for 24 s. Here it costs them nothing but the processor; what the JSON takes in memory is bounded,
-and given back when the process ends.
+that unpacks to 130 MB for 24 s. So does protobuf's parser with integers (`packed_numbers`). Here it costs them nothing
+but the processor; what is read takes a bounded memory, which is given back when the process ends.
 
 A task is a line of JSON, {"task": ..., "sizes": [...]}, and as many blobs of those sizes; so is its outcome.
 """
@@ -21,11 +21,12 @@ import time
 from collections.abc import Mapping
 from typing import IO, Any, Final
 
-from bench.server.api import json_outputs, json_requests, json_text, tensors
+from bench.server.api import json_outputs, json_requests, json_text, packed_numbers, tensors
 from bench.server.api.json_inputs import Asked
 from bench.server.api.json_requests import Prediction
 from bench.server.api.tensors import Array
 from bench.server.refusal import Code, Refusal
+from bench.wire import messages
 from bench.wire.messages import Input, SignatureDefMap, TensorProto
 
 INLINE: Final = 32_768
@@ -34,7 +35,7 @@ INLINE_VALUES: Final = 4096
 """Values of an answer that are written there."""
 _PROCESSES: Final = 2
 _MEMORY: Final = 1 << 30
-"""Bytes that the JSON of one request may take in memory."""
+"""Bytes that one request may take in memory."""
 _RENEW_ABOVE: Final = 64 << 20
 """A process that has read more than this at once ends, and gives its memory back."""
 _NICE: Final = 10
@@ -70,6 +71,15 @@ class JsonProcesses:
         _, (text,) = self._run({"task": "tensors", "key": key, "names": list(outputs)}, blobs)
         return text.decode("utf-8", "surrogateescape")
 
+    def lightened(self, request: bytes) -> bytes:
+        """As `packed_numbers.lightened`."""
+        return self._run({"task": "lighten"}, [request])[1][0]
+
+    def split_examples(self, kind: Any, request: bytes) -> tuple[bytes, list[bytes]]:
+        """As `packed_numbers.split_examples`."""
+        _, (rest, *parts) = self._run({"task": "split", "kind": kind.DESCRIPTOR.name}, [request])
+        return rest, parts
+
     def close(self) -> None:
         """End the processes that are free; others end with this one."""
         with contextlib.suppress(queue.Empty):
@@ -81,7 +91,7 @@ class JsonProcesses:
         try:
             process = self._free.get(timeout=self._seconds)
         except queue.Empty:
-            raise Refusal(Code.UNAVAILABLE, "large JSON requests wait for others to be read") from None
+            raise Refusal(Code.UNAVAILABLE, "large requests wait for others to be read") from None
         try:
             if process is None or process.poll() is not None:
                 _end(process)
@@ -91,10 +101,10 @@ class JsonProcesses:
             _end(process)
             process = None
             if isinstance(error, TimeoutError):
-                text = f"the JSON of the request was not read within {self._seconds:g} s"
+                text = f"the request was not read within {self._seconds:g} s"
                 raise Refusal(Code.DEADLINE_EXCEEDED, text) from None
             if isinstance(error, OSError | EOFError):
-                text = f"the JSON of the request takes more than {_MEMORY >> 20} MiB of memory"
+                text = f"the request takes more than {_MEMORY >> 20} MiB of memory to be read"
                 raise Refusal(Code.RESOURCE_EXHAUSTED, text) from None
             raise
         finally:
@@ -175,6 +185,11 @@ def _done(task: Mapping[str, Any], blobs: list[bytes]) -> tuple[dict[str, Any], 
     if task["task"] == "tensors":
         text = json_outputs.tensors(_arrays(task["names"], blobs), task["key"])
         return {}, [text.encode("utf-8", "surrogateescape")]
+    if task["task"] == "lighten":
+        return {}, [packed_numbers.lightened(blobs[0])]
+    if task["task"] == "split":
+        rest, parts = packed_numbers.split_examples(getattr(messages, task["kind"]), blobs[0])
+        return {}, [rest, *parts]
     document = json_text.parsed(json_requests.unpacked(blobs[0]) if task["gzip"] else blobs[0])
     if task["task"] == "examples":
         name, given = json_requests.examples(document)

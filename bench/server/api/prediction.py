@@ -10,9 +10,8 @@ from collections.abc import Mapping, Sequence
 from time import perf_counter
 from typing import Any, Final
 
-from google.protobuf.message import DecodeError
-
 from bench.server import request_layouts
+from bench.server.api.packed_numbers import MOST_INLINE, Heavy, parsed
 from bench.server.api.prepared import Group, Prepared, PreparedBurst, divide, divisible, grouped, stack
 from bench.server.api.response import Responses
 from bench.server.api.tensors import MAX_FILLED, Array, Unreadable, decode
@@ -32,10 +31,13 @@ METHODS: Final = ("tensorflow/serving/predict", "tensorflow/serving/classify", "
 
 
 def check_fields(kind: Any, request: bytes) -> None:
-    """Raise `Refusal` for a serialised request of this class that takes its parser too long."""
-    if field_limits.too_many(kind, request):
+    """Raise `Refusal` for a serialised request of this class that takes its parser too long, `Heavy` for integers."""
+    weight = field_limits.weight(kind, request)
+    if weight.too_many:
         text = f"a request of more than {field_limits.MOST_FIELDS} protobuf fields (each text is one)"
         raise Refusal(Code.RESOURCE_EXHAUSTED, text)
+    if weight.packed > MOST_INLINE:
+        raise Heavy
 
 
 class Predictions:
@@ -57,7 +59,8 @@ class Predictions:
         self._max_filled = max_filled
 
     def prepare(self, request: bytes) -> Prepared:
-        """Parse and validate a serialised PredictRequest. Raises `Refusal`; then nothing is held."""
+        """Parse and validate a serialised PredictRequest. Raises `Refusal`, or `Heavy` for one that has to be
+        `lightened` elsewhere; then nothing is held."""
         serving = self._repository.serving
         for known in serving.layouts.get(len(request), ()):
             if request.startswith(known.prefix) and request.endswith(known.suffix):
@@ -178,10 +181,7 @@ class Predictions:
 
     def _parse(self, request: bytes) -> Prepared:
         check_fields(PredictRequest, request)
-        try:
-            message = PredictRequest.FromString(request)
-        except DecodeError:
-            raise Refusal(Code.INTERNAL, "") from None
+        message = parsed(PredictRequest, request)
         try:
             return self._checked(request, message)
         except Refusal as refusal:

@@ -14,6 +14,7 @@ from google.protobuf import json_format
 
 from bench.server.api import json_outputs, json_requests, json_text
 from bench.server.api.json_process import INLINE, INLINE_VALUES, JsonProcesses
+from bench.server.api.packed_numbers import serialised
 from bench.server.api.prediction import Predictions
 from bench.server.api.services import Services
 from bench.server.metrics import Metrics
@@ -203,12 +204,16 @@ class Rest:
     def _classify(self, spec: Any, body: Body) -> str:
         request = messages.ClassificationRequest(model_spec=spec)
         self._fill(request, body)
-        return json_outputs.classifications(self._services.classify(request, "REST").result)
+        return json_outputs.classifications(
+            self._services.classify(request, serialised(request.input), "REST").result
+        )
 
     def _regress(self, spec: Any, body: Body) -> str:
         request = messages.RegressionRequest(model_spec=spec)
         self._fill(request, body)
-        return json_outputs.regressions(self._services.regress(request, "REST").result)
+        return json_outputs.regressions(
+            self._services.regress(request, serialised(request.input), "REST").result
+        )
 
     def _fill(self, request: Any, body: Body) -> None:
         try:

@@ -5,14 +5,21 @@ threads of its own; methods that run a model or wait for one to load do so in th
 """
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from time import perf_counter
 from typing import Any, Final
 
-from google.protobuf.message import DecodeError
-
 from bench.server.api import classification
 from bench.server.api.health import CHECK, Health
+from bench.server.api.json_process import JsonProcesses
+from bench.server.api.packed_numbers import (
+    MOST_INLINE,
+    Heavy,
+    lightened,
+    parsed,
+    serialised,
+    split_examples,
+)
 from bench.server.api.prediction import Predictions, Prepared, check_fields
 from bench.server.api.tensors import Array
 from bench.server.metrics import Metrics
@@ -44,8 +51,11 @@ class Services:
         execute: Execute = run_alone,
         check_method_name: bool = False,
         health: Health | None = None,
+        processes: JsonProcesses | None = None,
     ) -> None:
-        """health: None where the server does not tell it."""
+        """health: None where the server does not tell it. processes: where requests with many integers are read; None: here."""
+        self._lightened = lightened if processes is None else processes.lightened
+        self._split_examples = split_examples if processes is None else processes.split_examples
         self._repository = repository
         self._predictions = predictions
         self._metrics = metrics
@@ -75,7 +85,10 @@ class Services:
         return method(request, timeout)
 
     def _predict(self, request: bytes, _timeout: float | None) -> bytes:
-        prepared = self._predictions.prepare(request)
+        try:
+            prepared = self._predictions.prepare(request)
+        except Heavy:
+            prepared = self._predictions.prepare(self._lightened(request))
         try:
             outputs = self._timed("Predict", prepared)
         except Exception as error:
@@ -106,26 +119,36 @@ class Services:
         return outputs
 
     def _classify(self, request: bytes, _timeout: float | None) -> bytes:
-        return _bytes(self.classify(_parsed(messages.ClassificationRequest, request), "GRPC"))
+        return _bytes(self.classify(*self._with_examples(messages.ClassificationRequest, request), "GRPC"))
 
     def _regress(self, request: bytes, _timeout: float | None) -> bytes:
-        return _bytes(self.regress(_parsed(messages.RegressionRequest, request), "GRPC"))
+        return _bytes(self.regress(*self._with_examples(messages.RegressionRequest, request), "GRPC"))
 
-    def classify(self, request: Any, entrypoint: str) -> Any:
-        """The ClassificationResponse to a ClassificationRequest; `entrypoint` is `GRPC` or `REST`."""
+    def _with_examples(self, kind: Any, request: bytes) -> tuple[Any, list[bytes]]:
+        """A request of this kind, and the serialised Examples of its `Input`."""
+        try:
+            check_fields(kind, request)
+        except Heavy:
+            request, examples = self._split_examples(kind, request)
+            return parsed(kind, request), examples
+        message = parsed(kind, request)
+        return message, serialised(message.input)
+
+    def classify(self, request: Any, examples: Sequence[bytes], entrypoint: str) -> Any:
+        """The ClassificationResponse to a ClassificationRequest with serialised Examples; `entrypoint` is `GRPC` or `REST`."""
 
         def answer(handle: Handle) -> classification.Answered:
-            return classification.classify(handle, request, run, self._check_method_name)
+            return classification.classify(handle, request, examples, run, self._check_method_name)
 
         run = functools.partial(self.run, "Classify")
 
         return self._counted(request, "Classify" if entrypoint == "GRPC" else "classify", entrypoint, answer)
 
-    def regress(self, request: Any, entrypoint: str) -> Any:
-        """The RegressionResponse to a RegressionRequest; `entrypoint` is `GRPC` or `REST`."""
+    def regress(self, request: Any, examples: Sequence[bytes], entrypoint: str) -> Any:
+        """The RegressionResponse to a RegressionRequest with serialised Examples; `entrypoint` is `GRPC` or `REST`."""
 
         def answer(handle: Handle) -> classification.Answered:
-            return classification.regress(handle, request, run, self._check_method_name)
+            return classification.regress(handle, request, examples, run, self._check_method_name)
 
         run = functools.partial(self.run, "Regress")
 
@@ -155,11 +178,11 @@ class Services:
         return answered.response
 
     def _multi_inference(self, request: bytes, _timeout: float | None) -> bytes:
-        asked = _parsed(messages.MultiInferenceRequest, request)
+        asked, examples = self._with_examples(messages.MultiInferenceRequest, request)
         spec = asked.tasks[0].model_spec if asked.tasks else messages.ModelSpec()
         with self._repository.acquire(spec) as handle:
             run = functools.partial(self.run, None)
-            answered = classification.multi_inference(handle, asked, run)
+            answered = classification.multi_inference(handle, asked, examples, run)
         self._metrics.example_counts.series((handle.name,)).add(answered.examples)
         self._metrics.example_count_total.add((handle.name,), answered.examples)
         return _bytes(answered.response)
@@ -223,11 +246,12 @@ class Services:
 
 
 def _parsed(message: Any, request: bytes) -> Any:
-    check_fields(message, request)
     try:
-        return message.FromString(request)
-    except DecodeError:
-        raise Refusal(Code.INTERNAL, "") from None
+        check_fields(message, request)
+    except Heavy:  # a list of integers where there is none of use
+        text = f"a request with more than {MOST_INLINE} bytes of integers"
+        raise Refusal(Code.RESOURCE_EXHAUSTED, text) from None
+    return parsed(message, request)
 
 
 def _bytes(response: Any) -> bytes:

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 from bench.server.api.health import WATCH, Health, Watcher
+from bench.server.api.packed_numbers import Heavy, lightened
 from bench.server.api.prediction import Predictions
 from bench.server.caller import Caller
 from bench.server.execution.continuous_batching import Call, CallBurst, Executor, Post
@@ -23,6 +24,8 @@ _WAITING_METHODS: Final = frozenset(
 )
 """Methods that run a model, or wait for one to load, before they return."""
 _THREADS: Final = 8
+_READERS: Final = 2
+"""Threads that wait for large requests to be read, by as many processes."""
 
 OVERLOADED: Final = Refusal(Code.RESOURCE_EXHAUSTED, "Server Threadpool Exhausted")
 """What the original says when all its threads are busy (reference, 1.5)."""
@@ -41,8 +44,10 @@ class Calls:
         *,
         health: Health | None = None,
         waiting: frozenset[str] = frozenset(),
+        lighten: Callable[[bytes], bytes] = lightened,
     ) -> None:
-        """health: whom to give those that watch it; None: there is none. `waiting`: paths of further methods that do not return at once."""
+        """health: whom to give those that watch it; None: there is none. `waiting`: paths of further methods that do not
+        return at once. lighten: makes another form of a Predict request with many integers, in a thread."""
         self.in_flight = 0
         self._prepare = predictions.prepare
         self._submit = executor.submit
@@ -53,7 +58,9 @@ class Calls:
         self._most = most
         self._health = health
         self._waiting = _WAITING_METHODS | waiting
+        self._lighten = lighten
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="call")
+        self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="read")
         # a reload may wait for ever, for a directory that stays empty: it must not use up the other threads
         self._reload = ThreadPoolExecutor(1, thread_name_prefix="reload")
 
@@ -74,6 +81,8 @@ class Calls:
                     prepared = self._prepare(request.message)
                 except Refusal as refusal:
                     caller.refuse(request.stream, refusal)
+                except Heavy:
+                    self._readers.submit(self._read_later, caller, request, time.monotonic())
                 except Exception as error:  # noqa: BLE001 - what was read with it is answered all the same
                     caller.refuse(request.stream, unforeseen(error, "a Predict request"))
                 else:
@@ -101,8 +110,31 @@ class Calls:
 
     def close(self) -> None:
         """End the threads; calls that have not begun are dropped."""
+        self._readers.shutdown(wait=False, cancel_futures=True)
         self._threads.shutdown(wait=True, cancel_futures=True)
         self._reload.shutdown(wait=False, cancel_futures=True)
+
+    def _read_later(self, caller: Watcher, request: Request, began: float) -> None:
+        """In a thread: have a heavy Predict request made light, and go on with it."""
+        if not caller.wants(request.stream):
+            return
+        try:
+            message = self._lighten(request.message)
+        except Exception as error:  # noqa: BLE001 - whoever asked waits for an answer
+            refusal = error if isinstance(error, Refusal) else unforeseen(error, "a Predict request")
+            self._post(lambda: caller.refuse(request.stream, refusal))
+        else:
+            self._post(lambda: self._begin(caller, request, message, began))
+
+    def _begin(self, caller: Watcher, request: Request, message: bytes, began: float) -> None:
+        try:
+            prepared = self._prepare(message)
+        except Exception as error:  # noqa: BLE001 - as above
+            refusal = error if isinstance(error, Refusal) else unforeseen(error, "a Predict request")
+            caller.refuse(request.stream, refusal)
+            return
+        deadline = None if request.timeout is None else began + request.timeout
+        self._submit(Call(prepared, caller, request.stream, deadline))
 
     def _other(self, caller: Watcher, request: Request) -> None:
         if request.path == WATCH and self._health is not None:
