@@ -10,17 +10,30 @@ import click
 
 from bench import BenchError
 from bench.escape import one_line
-from bench.load.option_values import LARGEST_ANSWER, answer_bytes, metadata_of, tls_of
+from bench.load.option_values import answer_bytes, metadata_of, tls_of
 from bench.load.patience import awaited
 from bench.load.target import address_of
+from bench.protocol.names import DEFAULT, MODULES
+from bench.protocol.registry import api_named
 from bench.target.inquiry import Inquiry
-from bench.wire.transports import open_channel
+from bench.wire.reply import LARGEST_ANSWER
+from bench.wire.transports import HTTP, open_channel
 
 _PEM: Final = click.Path(exists=True, dir_okay=False)
 
 _OPTIONS: Final = (
     click.option(
-        "--host", default="localhost:8500", show_default=True, help="HOST:PORT of the server's gRPC port."
+        "--host",
+        default="localhost",
+        show_default="localhost:8500",
+        help="HOST:PORT of the server's gRPC port.",
+    ),
+    click.option(
+        "--protocol",
+        type=click.Choice(list(MODULES)),
+        default=DEFAULT,
+        show_default=True,
+        help="Protocol of the server; over REST, --host is its REST port.",
     ),
     click.option(
         "--timeout",
@@ -70,6 +83,7 @@ def picks_a_version(command: Callable[..., Any]) -> Callable[..., Any]:
 def inquiry(
     *,
     host: str,
+    protocol: str,
     timeout: float,
     transport: str,
     pairs: str,
@@ -83,10 +97,11 @@ def inquiry(
     """A connection to the server for the length of the block. Raises BenchError where nobody listens."""
     if version is not None and label is not None:
         raise BenchError(f"--version {version} --label {label}: give one of the two")
-    address = address_of(host)
+    api = api_named(protocol)
+    address = address_of(host, api.port)
     waiting = partial(awaited, say=lambda text: click.echo(one_line(text), err=True))
     channel = open_channel(
-        transport,
+        HTTP if api.over_http else transport,
         address,
         tls=tls_of(SimpleNamespace(**tls)),
         metadata=metadata_of(pairs),
@@ -96,6 +111,6 @@ def inquiry(
     try:
         with waiting(f"a connection to {address}", timeout):
             channel.connect(timeout)
-        yield Inquiry(channel, address, model, version, label, timeout, waiting)
+        yield Inquiry(channel, address, api, model, version, label, timeout, waiting)
     finally:
         channel.close()

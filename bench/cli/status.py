@@ -7,7 +7,7 @@ import click
 
 from bench.cli.asking import asks_a_server, inquiry
 from bench.escape import one_line
-from bench.target.inquiry import VersionState
+from bench.protocol.api import VersionState
 from bench.target.inquiry import status as ask
 
 

@@ -6,9 +6,12 @@ from typing import Any, Final
 
 from bench import BenchError
 from bench.launch.running import NotReady, Served
-from bench.target.inquiry import Inquiry, Refused, VersionState, status
-from bench.wire.client import Channel
+from bench.protocol.api import Api, Refused, VersionState
+from bench.protocol.names import DEFAULT
+from bench.protocol.registry import api_named
+from bench.target.inquiry import Inquiry, status
 from bench.wire.dial import TLS
+from bench.wire.transports import HTTP, NATIVE, open_channel
 
 _PAUSE: Final = 0.05
 _ATTEMPT_SECONDS: Final = 5.0
@@ -26,12 +29,14 @@ def wait_available(
     tls: TLS | None = None,
     metadata: Mapping[str, str] | None = None,
     authority: str | None = None,
+    protocol: str = DEFAULT,
 ) -> dict[str, list[int]]:
-    """Ask GetModelStatus until every needed version is AVAILABLE; gives the available versions of each model.
+    """Ask for the models' states until every needed version is AVAILABLE; gives the available versions of each model.
 
     metadata: key -> value. Raises NotReady when the server ends, when a version ends with an error, or when the time
     is over, each with the end of the log.
     """
+    api = api_named(protocol)
     options = {"tls": tls, "metadata": tuple((metadata or {}).items()), "authority": authority}
     deadline = time.monotonic() + seconds
     missing, patience = "it did not answer", _FIRST_ATTEMPT
@@ -40,7 +45,7 @@ def wait_available(
         if how is not None:
             raise NotReady(how)
         try:
-            found = _ask(address, models, patience, options)
+            found = _ask(address, models, api, patience, options)
         except Refused as refused:
             found, missing = {}, str(refused)
         except BenchError as error:  # nobody listens yet
@@ -58,15 +63,16 @@ def wait_available(
 def _ask(
     address: str,
     models: Sequence[Served],
+    api: Api,
     patience: float,
     options: Mapping[str, Any],
 ) -> dict[str, list[VersionState]]:
     # a channel for each attempt: one that renewed its connection by itself would pause longer and longer
-    channel = Channel(address, **options)
+    channel = open_channel(HTTP if api.over_http else NATIVE, address, **options)
     try:
         channel.connect(patience)
         return {
-            model.name: status(Inquiry(channel, address, model.name, timeout=_ATTEMPT_SECONDS))
+            model.name: status(Inquiry(channel, address, api, model.name, timeout=_ATTEMPT_SECONDS))
             for model in models
         }
     finally:

@@ -24,7 +24,7 @@ def check_open_files(options: Options, pools: Mapping[Source, Pool], parsed: Any
         return
     processes = max(1, forked or 1)
     users = -(-int(getattr(parsed, "num_users", None) or 1) // processes)
-    rest = users if any(pool.over_rest is not None for pool in pools.values()) else 0
+    rest = users if any(source.api.over_http for source in pools) else 0
     needed = sum(1 for _ in Path("/dev/fd").iterdir()) + options.connections + rest + SPARE
     allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     if allowed not in (resource.RLIM_INFINITY, -1) and needed > allowed:

@@ -2,14 +2,11 @@
 
 import os
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from bench import BenchError
 from bench.wire.dial import TLS
 from bench.wire.unary import LARGEST_MESSAGE, metadata_fields
-
-LARGEST_ANSWER: Final = 64 << 20
-"""Bytes of an answer that is read unless the user says otherwise; grpcio's own default is 4 MiB."""
 
 
 def truth(value: Any) -> bool:

@@ -9,7 +9,6 @@ from typing import Any
 from bench import BenchError
 from bench.load.clashes import one_name_once
 from bench.load.option_values import (
-    LARGEST_ANSWER,
     answer_bytes,
     metadata_of,
     seconds_of,
@@ -18,11 +17,15 @@ from bench.load.option_values import (
     whole,
 )
 from bench.payload import Asked
+from bench.protocol.api import Api
+from bench.protocol.names import DEFAULT, MODULES
+from bench.protocol.registry import api_named
 from bench.runs.jsonl import read_json
 from bench.schedule import Schedule, parse
 from bench.schedule.text import FORMS
 from bench.wire.dial import TLS, Address, authority_of
 from bench.wire.keepalive import Keepalive
+from bench.wire.reply import LARGEST_ANSWER
 
 MODEL = "mnist"
 
@@ -94,6 +97,13 @@ class Options:
     """Bytes of an answer that is read, also of what a compressed one unpacks to."""
     authority: str | None = None
     """The :authority of the calls; None: it follows from the address, or from the name that the certificate carries."""
+    protocol: str = DEFAULT
+    """Name of the protocol that requests are sent by."""
+
+    @property
+    def api(self) -> Api:
+        """The protocol."""
+        return api_named(self.protocol)
 
     def own_seconds(self, name: str) -> float:
         """The value of a scenario's own option as seconds. Raises BenchError where it is none."""
@@ -137,6 +147,13 @@ def add_arguments(parser: Any) -> None:
         default="",
         metavar="DIR",
         help="IDX files or PNG folders to send instead of the bundled digits",
+    )
+    option(
+        "--protocol",
+        private=True,  # the embedded server is started for it before the form opens
+        default=DEFAULT,
+        choices=list(MODULES),
+        help=f"protocol of the server at --host (default: {DEFAULT}, TensorFlow Serving over gRPC)",
     )
     option(
         "--transport", default="native", choices=["native", "grpcio"], help="HTTP/2 client (default: native)"
@@ -267,6 +284,8 @@ def read_options(parsed: Any) -> Options:
     """Check Locust's parsed options. Raises BenchError naming option, value and what would be right."""
     asked = _asked(parsed)
     note = str(parsed.note or "").strip()
+    rest, tls, protocol = _rest(str(parsed.rest or "").strip()), tls_of(parsed), str(parsed.protocol)
+    _check_protocol(protocol, rest, tls)
     if note and not all(c.isalnum() or c in "._-" for c in note):
         raise BenchError(f"--note {note!r}: letters, digits, '.', '_' and '-' only, since it names a folder")
     return Options(
@@ -274,12 +293,12 @@ def read_options(parsed: Any) -> Options:
         seed=whole("--seed", parsed.seed, 0),
         transport=str(parsed.transport),
         connections=whole("--connections", parsed.connections, 1),
-        tls=tls_of(parsed),
+        tls=tls,
         metadata=metadata_of(str(parsed.metadata or "")),
         mnist=Path(parsed.mnist) if parsed.mnist else None,
         results=Path(parsed.results),
         note=note or None,
-        rest=_rest(str(parsed.rest or "").strip()),
+        rest=rest,
         keep_samples=not truth(parsed.no_samples),
         schedule=_schedule(str(parsed.schedule or "").strip()),
         max_in_flight=whole("--max-in-flight", parsed.max_in_flight, 1),
@@ -299,6 +318,7 @@ def read_options(parsed: Any) -> Options:
         keepalive=Keepalive(seconds_of("--keepalive", parsed.keepalive)) if parsed.keepalive else None,
         max_answer_bytes=answer_bytes(parsed.max_answer_bytes),
         authority=authority_of(str(parsed.authority).strip()) if parsed.authority else None,
+        protocol=protocol,
     )
 
 
@@ -325,6 +345,20 @@ def _asked(parsed: Any) -> Asked:
         deadline=seconds_of("--deadline", parsed.deadline),
         given=frozenset(name for name, text in texts.items() if text),
     )
+
+
+def _check_protocol(protocol: str, rest: str | None, tls: TLS | None) -> None:
+    """Raise BenchError for options that a protocol over HTTP has no use for."""
+    if not api_named(protocol).over_http:
+        return
+    if rest is not None:
+        raise BenchError(
+            f"--rest {rest}: with --protocol {protocol}, --host is the REST port; leave --rest out"
+        )
+    if tls is not None:
+        raise BenchError(
+            f"--grpc-tls: --protocol {protocol} goes over HTTP, which is not encrypted here; leave one of them out"
+        )
 
 
 def _rest(text: str) -> str | None:

@@ -4,13 +4,14 @@ import json
 import logging
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 from bench import BenchError
 from bench.load.checking.checker import Checker, Declared
-from bench.load.engine.rest import RestConnection
+from bench.load.engine.encoding import expected_of
 from bench.load.options import Options, read_options
 from bench.load.patience import awaited
 from bench.load.sources import Source, make_pools
@@ -22,6 +23,7 @@ from bench.target.inquiry import Inquiry
 from bench.target.preflight import MENDABLE, Found, Preflight
 from bench.wire.dial import NoServer
 from bench.wire.dtypes import dtype_number
+from bench.wire.http_connection import HttpConnection
 
 log = logging.getLogger("bench")
 
@@ -46,17 +48,20 @@ def look(
                 found[source] = Found(None, None, None, (), ())
                 continue
             inquiry = Inquiry(
-                channel, address, pool.model, pool.version, pool.label, CONNECT_SECONDS, awaited
+                channel, address, options.api, pool.model, pool.version, pool.label, CONNECT_SECONDS, awaited
             )
-            found[source] = preflight.check(inquiry, pool.messages[0], pool.output, options.asked.deadline)
+            found[source] = preflight.check(
+                inquiry, pool.messages[0], expected_of(pool), options.asked.deadline
+            )
     finally:
         channel.close()
-    declared = {source: each for source in pools if (each := _declared(found[source], pools[source]))}
+    declared = {source: each for source in pools if (each := _declared(found[source], source, pools[source]))}
     warnings = [line for each in found.values() for line in each.warnings]
     for source, pool in pools.items():
         answer = found[source].answer
         if answer is not None:
-            warnings += _checked(f"{address}, requests {source.name}", pool, answer, declared.get(source))
+            where = f"{address}, requests {source.name}"
+            warnings += _checked(where, pool, answer, declared.get(source), options.protocol)
     versions = {each.version for each in found.values()}
     version = next(iter(versions)) if len(versions) == 1 else None
     return Target(
@@ -80,30 +85,33 @@ def show(target: Target) -> None:
 
 
 def look_over_rest(rest: str | None, options: Options, pools: Mapping[Source, Pool]) -> None:
-    """Send one request of each pool that is asked over REST. Raises BenchError where it is refused or not right."""
+    """Send one request of each pool that is asked over REST beside the run's own protocol.
+
+    Raises BenchError where it is refused or not right.
+    """
     for source, pool in pools.items():
-        if pool.over_rest is None:
+        if not source.api.over_http or options.api.over_http:
             continue
         if rest is None:
             raise BenchError(
                 "--rest: this scenario sends over REST too; give HOST:PORT of the server's REST API"
             )
-        connection = RestConnection(rest, pool, largest=options.max_answer_bytes)
+        read = partial(source.api.read, expected=expected_of(pool))
+        connection = HttpConnection(rest, read, largest=options.max_answer_bytes)
         try:
             with awaited(f"the answer of {rest} to a first request over REST", options.asked.deadline):
-                reply = connection.ask(pool.over_rest[0], options.asked.deadline)
+                reply = connection.ask((pool.encoded or ())[0], options.asked.deadline)
         finally:
             connection.close()
         where = f"--rest {rest}, requests {source.name}"
         code = outcome(reply.status)
         if code in MENDABLE or code == "UNAVAILABLE":
-            known = hint(code, reply.details)
+            known = hint(code, reply.details, source.protocol)
             remedy = f"; {known.remedy}" if known else ""
-            raise BenchError(
-                f"{where}: a first request was answered {explained(code, reply.details)}{remedy}"
-            )
+            text = explained(code, reply.details, source.protocol)
+            raise BenchError(f"{where}: a first request was answered {text}{remedy}")
         if not reply.status:
-            _checked(where, pool, reply.message, None)
+            _checked(where, pool, reply.message, None, source.protocol)
 
 
 def answer_cells(environment: Any, path: Path | None) -> None:
@@ -121,9 +129,10 @@ def answer_cells(environment: Any, path: Path | None) -> None:
         changed = {name.replace("-", "_"): "" if value is None else value for name, value in cell.items()}
         try:
             options = read_options(SimpleNamespace(**(plain | changed)))
-            pools = make_pools(environment.user_classes, options)
-            if environment.host and nobody is None:
-                look(address_of(environment.host), options, pools)
+            place = address_of(environment.host, options.api.port) if environment.host else ""
+            pools = make_pools(environment.user_classes, options, place)
+            if place and nobody is None:
+                look(place, options, pools)
         except NoServer as error:
             nobody = str(error)
         except BenchError as error:
@@ -134,18 +143,18 @@ def answer_cells(environment: Any, path: Path | None) -> None:
     raise SystemExit(0)
 
 
-def _declared(found: Found, pool: Pool) -> Declared | None:
+def _declared(found: Found, source: Source, pool: Pool) -> Declared | None:
     signature = found.signature
     if signature is None or found.version is None or pool.output not in signature.outputs:
         return None
     tensor = signature.outputs[pool.output]
-    dtype = 0 if pool.over_rest is not None else dtype_number(tensor.dtype)
+    dtype = dtype_number(tensor.dtype) if source.api.typed else 0
     return Declared(found.version, dtype, tensor.shape)
 
 
-def _checked(where: str, pool: Pool, answer: bytes, declared: Declared | None) -> list[str]:
+def _checked(where: str, pool: Pool, answer: bytes, declared: Declared | None, protocol: str) -> list[str]:
     """Warnings about an answer. Raises BenchError where none of its kind would count as right."""
-    checker = Checker(replace(pool, rows=None), pool.output, pool.version)
+    checker = Checker(replace(pool, rows=None), pool.output, pool.version, protocol=protocol)
     checker.check([answer], [0])
     for cause, text in checker.examples.items():
         if cause != "unreadable":

@@ -16,7 +16,6 @@ from bench.load.sources import Source
 from bench.load.target import Target, connect
 from bench.payload import Pool
 from bench.wire.client import Channel
-from bench.wire.messages import PREDICT
 
 SECONDS: Final = 0.5
 """For all messages together, after which no further one is asked, and for each: a large model is slow."""
@@ -61,7 +60,7 @@ def ask(target: Target, options: Options, pools: Mapping[Source, Pool]) -> list[
     try:
         until = time.perf_counter() + SECONDS
         for source, pool in pools.items():
-            wanted = options.references if source.user.repeatable and not pool.over_rest else 0
+            wanted = options.references if source.user.repeatable and not source.api.over_http else 0
             order = np.random.default_rng(options.seed).permutation(len(pool.messages))[:wanted]
             asked.append(_ask_in_turn(channel, pool, order.tolist(), until, options.asked.deadline))
     finally:
@@ -73,11 +72,11 @@ def _ask_in_turn(
     channel: Channel, pool: Pool, order: Sequence[int], until: float, deadline: float
 ) -> Answered:
     answers: list[bytes] = []
-    size = 0
+    size, sent_messages = 0, pool.encoded or ()
     for index in (index for index in order for _ in range(TWICE)):
         if time.perf_counter() > until or size > BYTES:
             break
-        reply = channel.call(PREDICT, pool.messages[index], min(deadline, SECONDS))
+        reply = channel.call(pool.method, sent_messages[index], min(deadline, SECONDS))
         if reply.status:
             break
         answers.append(reply.message)

@@ -5,10 +5,14 @@ from dataclasses import replace
 from typing import Any, Final, NamedTuple, NoReturn
 
 from bench import BenchError
-from bench.load.engine.rest import with_rest
+from bench.load.engine.encoding import encoded
 from bench.load.options import Options
 from bench.payload import Asked, Pool
+from bench.protocol.api import Api
+from bench.protocol.names import DEFAULT, REST
+from bench.protocol.registry import api_named
 from bench.schedule import Closed, Open, Schedule, Trace, parse
+from bench.wire.http_messages import host_header
 
 
 class Source(NamedTuple):
@@ -20,10 +24,19 @@ class Source(NamedTuple):
     """Of those that the trace asks for; 0 where there is none."""
     name: str
     """Of the requests in statistics and results."""
+    protocol: str = DEFAULT
+    """Name of the protocol that they are sent by."""
+
+    @property
+    def api(self) -> Api:
+        """The protocol."""
+        return api_named(self.protocol)
 
 
-def make_pools(user_classes: Iterable[Any], options: Options) -> dict[Source, Pool]:
-    """What each user class sends, for each kind of request that a trace asks for.
+def make_pools(user_classes: Iterable[Any], options: Options, address: str = "") -> dict[Source, Pool]:
+    """What each user class sends, for each kind of request that a trace asks for, in the messages of its protocol.
+
+    address: of the server, which requests over HTTP name.
 
     Raises BenchError where the data asked for cannot be read, or the schedule does not fit the user classes, or an
     open-loop class has pools by name.
@@ -40,23 +53,27 @@ def make_pools(user_classes: Iterable[Any], options: Options) -> dict[Source, Po
     for user in asking:
         for code, each in enumerate(_for_each_kind(opened.get(user), options)):
             for name, pool in _by_name(user, each, alone=user in opened).items():
-                pools[Source(user, code, name)] = pool
-                asked[Source(user, code, name)] = each.asked
+                protocol = REST if name in getattr(user, "over_rest", ()) else options.protocol
+                source = Source(user, code, name, protocol)
+                pools[source], asked[source] = pool, each.asked
     for user in asking:
-        _check_over_rest(
-            user, [source.name for source in pools if source.user is user], opened=user in opened
-        )
-    # REST is not encrypted: a secret that is to be encrypted is not sent there
+        names = [source.name for source in pools if source.user is user]
+        _check_over_rest(user, names, options, opened=user in opened)
+    # HTTP is not encrypted: a secret that is to be encrypted is not sent there
     metadata = () if options.tls else options.metadata
-    host = options.authority or (None if (options.rest or "").startswith("unix:") else options.rest)
+    host = options.authority or host_header(address if options.api.over_http else options.rest or "")
     return {
-        source: with_rest(pool, host, metadata) if source.name in source.user.over_rest else pool
-        for source, pool in as_asked(pools, asked).items()
+        source: encoded(pool, source.api, host, metadata) for source, pool in as_asked(pools, asked).items()
     }
 
 
-def _check_over_rest(user: Any, names: Iterable[str], *, opened: bool) -> None:
+def _check_over_rest(user: Any, names: Iterable[str], options: Options, *, opened: bool) -> None:
     """Raise BenchError where a class wants something sent over REST that would go over gRPC without a word."""
+    if opened and options.api.over_http:
+        raise BenchError(
+            f"--protocol {options.protocol}: {user.__name__} does not wait for answers, and such users send over gRPC "
+            "only; measure REST with a closed-loop class"
+        )
     if not user.over_rest:
         return
     where = f"{user.__name__}.over_rest = {user.over_rest!r}"

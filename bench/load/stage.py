@@ -13,9 +13,8 @@ from bench import BenchError
 from bench.load.options import Options
 from bench.load.site import Site
 from bench.load.target import EmbeddedServer, connect
-from bench.runs.sample import outcome
-from bench.wire import messages
-from bench.wire.client import Channel
+from bench.protocol.api import Refused
+from bench.target.inquiry import Inquiry, status
 
 log = logging.getLogger("bench")
 
@@ -52,18 +51,14 @@ class Stage:
 
     def states(self, model: str) -> dict[int, str]:
         """The versions of a model that the server knows, and their states. Raises BenchError."""
-        request = messages.GetModelStatusRequest()
-        request.model_spec.name = model
-        with self._channel() as channel:
-            return self._states(channel, request.SerializeToString(), model)
+        with self._asking(model) as inquiry:
+            return self._states(inquiry)
 
     def await_states(self, model: str, wanted: Callable[[dict[int, str]], bool], seconds: float) -> None:
         """Return as soon as a model's states are as wanted. Raises BenchError when that takes too long."""
-        request = messages.GetModelStatusRequest()
-        request.model_spec.name = model
         give_up = time.perf_counter() + seconds
-        with self._channel() as channel:
-            while not wanted(states := self._states(channel, request.SerializeToString(), model)):
+        with self._asking(model) as inquiry:
+            while not wanted(states := self._states(inquiry)):
                 if time.perf_counter() > give_up:
                     told = ", ".join(f"{number} {state}" for number, state in sorted(states.items()))
                     raise BenchError(
@@ -74,34 +69,29 @@ class Stage:
 
     def reload(self, config: Any) -> None:
         """Replace the server's ModelServerConfig. Raises BenchError where it refuses."""
-        request = messages.ReloadConfigRequest(config=config)
-        with self._channel() as channel:
-            reply = channel.call(messages.RELOAD_CONFIG, request.SerializeToString(), CALL_SECONDS)
-        if reply.status:
-            raise BenchError(
-                f"{self.address} refuses the configuration: {outcome(reply.status)}: {reply.details}"
-            )
-        status = messages.ReloadConfigResponse.FromString(reply.message).status
-        if status.error_code:
-            raise BenchError(f"{self.address} refuses the configuration: {status.error_message}")
+        with self._asking("") as inquiry:
+            try:
+                self.options.api.reload(inquiry.ask, config)
+            except BenchError as error:
+                reason = error.reason if isinstance(error, Refused) else error
+                raise BenchError(f"{self.address} refuses the configuration: {reason}") from None
 
     @contextlib.contextmanager
-    def _channel(self) -> Iterator[Channel]:
+    def _asking(self, model: str) -> Iterator[Inquiry]:
         """A connection beside the load's, so that questions never stand in a queue behind it."""
         channel = connect(self.address, self.options, connections=1)
         try:
-            yield channel
+            yield Inquiry(channel, self.address, self.options.api, model, timeout=CALL_SECONDS)
         finally:
             channel.close()
 
-    def _states(self, channel: Channel, request: bytes, model: str) -> dict[int, str]:
-        reply = channel.call(messages.GET_MODEL_STATUS, request, CALL_SECONDS)
-        if reply.status:
+    def _states(self, inquiry: Inquiry) -> dict[int, str]:
+        try:
+            return {each.version: each.state for each in status(inquiry)}
+        except Refused as refused:
             raise BenchError(
-                f"{self.address} does not report the state of {model}: {outcome(reply.status)}: {reply.details}"
-            )
-        statuses = messages.GetModelStatusResponse.FromString(reply.message).model_version_status
-        return {each.version: messages.ModelVersionStatus.State.Name(each.state) for each in statuses}
+                f"{self.address} does not report the state of {inquiry.model}: {refused.reason}"
+            ) from None
 
 
 def stage_at(

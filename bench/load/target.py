@@ -16,10 +16,10 @@ from bench.load.options import Options
 from bench.load.site import METRICS_PATH, Site
 from bench.load.sources import Source
 from bench.payload import Asked, Pool
-from bench.target.preflight import DEFAULT_SIGNATURE
+from bench.protocol.names import EMBEDDED
 from bench.wire import messages
 from bench.wire.client import Channel
-from bench.wire.transports import open_channel
+from bench.wire.transports import HTTP, open_channel
 
 CONNECT_SECONDS = 5.0
 
@@ -59,13 +59,19 @@ class EmbeddedServer:
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="serving-bench-"))
             self.site = Site(options, say, Path(folder))
             arguments = wanted(self.site)
+            if options.protocol not in EMBEDDED:
+                raise BenchError(
+                    f"--protocol {options.protocol}: the embedded server does not speak it; give --host of a server that does"
+                )
+            if options.api.over_http and not any(each.startswith("--rest_api_port") for each in arguments):
+                arguments = [*arguments, "--rest_api_port=0"]
             say("starting the embedded server")
             # should this process be killed, the server is the one that is left to tidy up
             tidy = ["--remove_with_parent", folder]
             server = stack.enter_context(server_process.embedded([*arguments, *tidy]))
             self._stack = stack.pop_all()
-        self.address: str = server.address
         self.rest = server.rest
+        self.address: str = str(server.rest) if options.api.over_http else server.address
         counted = "--monitoring_config_file" in arguments and self.rest
         self.metrics = f"http://{self.rest}{METRICS_PATH}" if counted else None
         """URL of its counters, where the scenario wants them."""
@@ -103,7 +109,7 @@ def asked_by(pools: Mapping[Source, Pool], options: Options) -> dict[str, Asked]
             model=pool.model,
             version=pool.version,
             label=pool.label,
-            signature=pool.signature or DEFAULT_SIGNATURE,
+            signature=pool.signature or source.api.signature or "",
         )
     return found
 
@@ -111,7 +117,7 @@ def asked_by(pools: Mapping[Source, Pool], options: Options) -> dict[str, Asked]
 def connect(address: str, options: Options, *, connections: int, turn: int = 0) -> Channel:
     """An open channel to the target; `turn`: as for `Channel`. Raises BenchError where nobody listens."""
     channel: Channel = open_channel(
-        options.transport,
+        HTTP if options.api.over_http else options.transport,
         address,
         connections=connections,
         tls=options.tls,
@@ -129,8 +135,11 @@ def connect(address: str, options: Options, *, connections: int, turn: int = 0) 
     return channel
 
 
-def address_of(host: str) -> str:
-    """The `host:port` in what a user gives as --host; Locust users are used to write a scheme before it."""
+def address_of(host: str, port: int = 8500) -> str:
+    """The `host:port` in what a user gives as --host; Locust users are used to write a scheme before it.
+
+    port: where none is given.
+    """
     for scheme in ("https://", "grpcs://"):
         if host.startswith(scheme):
             plain = host.removeprefix(scheme)
@@ -142,4 +151,4 @@ def address_of(host: str) -> str:
         raise BenchError("--host is empty: give HOST:PORT, such as localhost:8500")
     if host.startswith("unix:") or host.rsplit(":", 1)[-1].isdigit():
         return host
-    return f"{host}:8500"
+    return f"{host}:{port}"

@@ -16,14 +16,13 @@ from locust.user.task import LOCUST_STATE_STOPPING
 
 from bench import BenchError
 from bench.load.engine.recorder import Recorder
-from bench.load.engine.rest import RestConnection
 from bench.load.locust_glue import attach, duet, session
 from bench.load.options import Options
 from bench.load.site import Served, Site
 from bench.load.target import address_of
 from bench.payload import Pool
 from bench.schedule import Closed, Open
-from bench.wire.messages import PREDICT
+from bench.wire.http_connection import HttpConnection
 from bench.wire.reply import Reply
 
 UNAVAILABLE = 14
@@ -49,7 +48,7 @@ def _elsewhere(user: Any, load: session.Session) -> bool:
     if not host or user.environment.host:
         return False
     with suppress(BenchError):
-        if address_of(host) == load.address:
+        if address_of(host, load.options.api.port) == load.address:
             return False
     _tell_elsewhere(type(user).__name__, host, load.address)
     return True
@@ -163,7 +162,7 @@ class PredictUser(User):  # type: ignore[misc]  # locust ships no types
             for name, each in arm.recorders(type(self)).items():
                 lanes.setdefault(name, []).append(Lane(arm, each, each.pool.sequence(stream)))
         self._named = {name: duet.alternating(arms, stream) for name, arms in lanes.items()}
-        self._rest: dict[str, RestConnection] = {}
+        self._connections: dict[str, HttpConnection] = {}
         self._next_lane = self._in_turn(load).__next__
 
     def _leave(self, load: session.Session) -> None:
@@ -191,9 +190,11 @@ class PredictUser(User):  # type: ignore[misc]  # locust ships no types
             raise StopUser
         load, recorder, order = self._next_lane() if name is None else next(self._named[name])
         index = next(order)
-        if recorder.pool.over_rest is not None:
-            return self._predict_rest(load, recorder, recorder.pool.over_rest[index], index)
-        call = load.channel.start(PREDICT, recorder.pool.messages[index], getcurrent().switch, load.deadline)
+        if recorder.over_http:
+            return self._predict_http(load, recorder, index)
+        call = load.channel.start(
+            recorder.method, recorder.messages[index], getcurrent().switch, load.deadline
+        )
         try:
             reply: Reply = get_hub().switch()
         except BaseException:
@@ -203,12 +204,12 @@ class PredictUser(User):  # type: ignore[misc]  # locust ships no types
         recorder.add(None, index, reply)
         return reply.status
 
-    def _predict_rest(self, load: session.Session, recorder: Recorder, message: bytes, index: int) -> int:
-        """The same over the REST API, on a connection of this user's own."""
-        connection = self._rest.get(recorder.name)
+    def _predict_http(self, load: session.Session, recorder: Recorder, index: int) -> int:
+        """The same over HTTP, on a connection of this user's own."""
+        connection = self._connections.get(recorder.name)
         if connection is None:
-            connection = self._rest[recorder.name] = load.rest.connection(recorder.pool)
-        return load.rest.ask(connection, message, recorder, index)
+            connection = self._connections[recorder.name] = load.http.connection(recorder)
+        return load.http.ask(connection, recorder.messages[index], recorder, index)
 
     def _ask(self) -> None:
         """The task of a user that has none of its own."""

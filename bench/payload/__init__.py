@@ -5,7 +5,7 @@ from bench.payload.examples import Examples
 from bench.payload.pool import LEAST_MESSAGES, POOL_BYTES, Pool
 from bench.payload.random_inputs import random_examples
 from bench.payload.request_files import read_requests
-from bench.payload.tensors import array_of, predict_request, tensor_of
+from bench.wire.tensors import array_of, predict_request, tensor_of
 
 __all__ = [
     "LEAST_MESSAGES",

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bench import BenchError
-from bench.payload.tensors import as_bytes
+from bench.wire.tensors import as_bytes
 
 Array = npt.NDArray[Any]
 Value = Array | np.generic | Sequence[Any] | float | int | bool | str | bytes

@@ -15,9 +15,9 @@ from bench.payload.arrays import Value, array_from, bytes_per_example, count_of,
 from bench.payload.asked import UNSET, Asked, Unset
 from bench.payload.examples import Examples, default_output, size_of
 from bench.payload.request_files import read_requests
-from bench.payload.tensors import predict_request
 from bench.protocol.signatures import Signature
 from bench.wire.messages import PredictRequest
+from bench.wire.tensors import predict_request
 from bench.wording import counted
 
 POOL_BYTES: Final = 32 * 2**20
@@ -36,6 +36,7 @@ RULES: Final = (ARGMAX, THRESHOLD, EQUAL)
 class Pool:
     """Serialised PredictRequests, made once before the load starts, with the labels of their examples.
 
+    They are PredictRequests whatever protocol they are sent by, so that equal pools have an equal checksum.
     Equal arguments give equal bytes. Users walk through a pool by `sequence`.
     """
 
@@ -53,8 +54,10 @@ class Pool:
     """Of the messages, each with its length before it."""
     rows: npt.NDArray[np.int64] | None = field(default=None, repr=False)
     """[messages, batch]: which of the examples stand in each message; None: not known."""
-    over_rest: tuple[bytes, ...] | None = field(default=None, repr=False)
-    """The messages as HTTP requests, for those that are asked over REST."""
+    encoded: tuple[bytes, ...] | None = field(default=None, repr=False)
+    """The messages in the form in which a protocol sends them (`bench.load.engine.encoding`)."""
+    method: str = ""
+    """By which call they are sent then."""
     label: str | None = None
     signature: str = ""
     """"": the server's default, `serving_default`."""

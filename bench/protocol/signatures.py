@@ -29,26 +29,13 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Signature:
-    """What a model can be asked, as its SavedModel says."""
+    """What a model can be asked."""
 
     method: str
     inputs: dict[str, Tensor]
     outputs: dict[str, Tensor]
     optional: tuple[str, ...] = ()
     """Inputs that have a default value: a request may leave them out."""
-
-
-def signatures_of(signature_defs: Mapping[str, Any]) -> dict[str, Signature]:
-    """The SignatureDefs of a model by name, internal ones (`__...`) too, in the order of their names."""
-    return {
-        name: Signature(
-            signature_defs[name].method_name,
-            _tensors(signature_defs[name].inputs),
-            _tensors(signature_defs[name].outputs),
-            tuple(sorted(signature_defs[name].defaults)),
-        )
-        for name in sorted(signature_defs)
-    }
 
 
 def public(signatures: Mapping[str, Signature]) -> str:
@@ -68,7 +55,7 @@ class Difference:
 
     text: str
     fatal: bool
-    """TensorFlow Serving refuses such a request; what is not fatal it may accept, such as another shape."""
+    """The server refuses such a request; what is not fatal it may accept, such as another shape."""
 
 
 def differences(signature: Signature, request: Any, output: str | None = None) -> list[Difference]:
@@ -93,14 +80,3 @@ def differences(signature: Signature, request: Any, output: str | None = None) -
     for name in sorted({*request.output_filter, *([output] if output else [])} - set(signature.outputs)):
         found.append(Difference(f"output {name!r} is wanted, the signature has {outputs}", fatal=True))
     return found
-
-
-def _tensors(infos: Any) -> dict[str, Tensor]:
-    return {
-        name: Tensor(dtype_name(infos[name].dtype), _shape(infos[name].tensor_shape))
-        for name in sorted(infos)
-    }
-
-
-def _shape(shape: Any) -> tuple[int, ...] | None:
-    return None if shape.unknown_rank else tuple(dim.size for dim in shape.dim)

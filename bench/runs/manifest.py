@@ -81,6 +81,7 @@ class Target(Part):
     model: Text | None = None
     version: Integer | None = None
     version_asked: Integer | None = None
+    protocol: Name = "tfs"  # as runs had it when there was no other
     asked: Annotated[dict[Name, Asked], BeforeValidator(_or_empty)] = {}
 
 

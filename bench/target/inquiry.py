@@ -1,28 +1,36 @@
 """Questions to a server about itself and its models, and what it answers."""
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Final
 
-from google.protobuf.message import DecodeError
-
 from bench import BenchError
-from bench.protocol.hints import explained, hint
-from bench.protocol.signatures import Signature, signatures_of
-from bench.runs.sample import STATUS_NAMES, outcome
-from bench.wire import messages
+from bench.protocol.api import (
+    Api,
+    Call,
+    Description,
+    Expected,
+    Model,
+    Refused,
+    Response,
+    Unreadable,
+    VersionState,
+)
+from bench.runs.sample import STATUS_NAMES
 from bench.wire.client import Channel
+from bench.wire.reply import Reply
 
-_UNIMPLEMENTED: Final = STATUS_NAMES.index("UNIMPLEMENTED")
+UNIMPLEMENTED: Final = STATUS_NAMES.index("UNIMPLEMENTED")
 
 
 @dataclass(frozen=True)
 class Inquiry:
-    """Whom to ask about which model, and how long to wait."""
+    """Whom to ask about which model by which protocol, and how long to wait."""
 
     channel: Channel
     host: str
+    api: Api
     model: str
     version: int | None = None
     label: str | None = None
@@ -30,91 +38,70 @@ class Inquiry:
     awaited: Callable[[str, float], AbstractContextManager[None]] = lambda *_: nullcontext()
     """Entered around each call: what is waited for, and for how many seconds at most."""
 
-    def call(self, method: str, request: Any, response: Any) -> Any:
-        """The parsed answer, of the message class `response`. Raises as `timed_call` does."""
-        return self.timed_call(method, request, response)[0]
+    @property
+    def meant(self) -> Model:
+        """Which model is asked about."""
+        return Model(self.model, self.version, self.label)
 
-    def timed_call(self, method: str, request: Any, response: Any) -> tuple[Any, float]:
-        """The parsed answer, and seconds from handing the request to the kernel to reading its last byte.
+    @property
+    def where(self) -> str:
+        """Server and model, for texts."""
+        return f"{self.host}, model {self.model}"
 
-        Raises BenchError with the server's own words where it refuses.
+    def ask(self, method: str, message: bytes) -> bytes:
+        """As `bench.protocol.api.Ask`."""
+        return self._reply(method, message).message
+
+    def predict(self, request: Any, output: str) -> tuple[Response, float]:
+        """The answer to a PredictRequest, and seconds from handing it to the kernel to reading the last byte.
+
+        output: whose values are wanted. Raises BenchError, with the server's own words where it refuses.
         """
-        name = method.rpartition("/")[2]
-        with self.awaited(f"the answer of {self.host} to {name} for {self.model}", self.timeout):
-            reply = self.channel.call(method, request.SerializeToString(), self.timeout)
-        if reply.status or reply.sent is None:
-            raise Refused(f"{self.host}, model {self.model}", reply.status, reply.details)
+        call = self.api.encode(request.SerializeToString())
+        reply = self._reply(*call)
+        expected = Expected(output, self.model, self.version)
         try:
-            return response.FromString(reply.message), reply.done - reply.sent
-        except DecodeError as error:
-            raise BenchError(
-                f"{self.host}, model {self.model}: its answer to {method} is no {response.DESCRIPTOR.name}"
-            ) from error
+            response = self.api.decode(self.api.read(reply.message, expected))
+        except Exception as error:
+            text = str(error) if isinstance(error, Unreadable) else f"the answer is no prediction ({error})"
+            raise BenchError(f"{self.where}: {text}") from error
+        return response, reply.done - (reply.sent or reply.done)
 
-    def name_model(self, spec: Any) -> None:
-        spec.name = self.model
-        if self.version is not None:
-            spec.version.value = self.version
-        if self.label is not None:
-            spec.version_label = self.label
+    def send(self, call: Call, timeout: float, what: str) -> Reply:
+        """How a call ends; what: it is, for who waits for it."""
+        with self.awaited(f"the answer of {self.host} to {what}", timeout):
+            return self.channel.call(*call, timeout)
 
-
-class Refused(BenchError):  # noqa: N818 - a BenchError like all others
-    """The server answered with an error."""
-
-    def __init__(self, where: str, status: int, details: str) -> None:
-        known = hint(outcome(status), details)
-        text = explained(outcome(status), details)
-        super().__init__(f"{where}: {text}" + (f"; {known.remedy}" if known else ""))
-        self.status = status
-        self.reason = text
-
-
-@dataclass(frozen=True)
-class VersionState:
-    """One version of a model, as GetModelStatus tells it."""
-
-    version: int
-    state: str
-    """START, LOADING, AVAILABLE, UNLOADING or END."""
-    code: str
-    """OK, or the status with which loading failed."""
-    message: str
-
-
-@dataclass(frozen=True)
-class Description:
-    """A model's signatures, with the version that they are of."""
-
-    version: int
-    signatures: dict[str, Signature]
+    def _reply(self, method: str, message: bytes) -> Reply:
+        """Raises Refused."""
+        name = method.rpartition("/")[2]
+        reply = self.send(Call(method, message), self.timeout, f"{name} for {self.model}")
+        if reply.status or reply.sent is None:
+            raise Refused(self.where, reply.status, reply.details, self.api.name)
+        return reply
 
 
 def status(inquiry: Inquiry) -> list[VersionState]:
     """All versions that the server knows of the model, as it orders them: newest first. Raises BenchError."""
-    request = messages.GetModelStatusRequest()
-    inquiry.name_model(request.model_spec)
-    response = inquiry.call(messages.GET_MODEL_STATUS, request, messages.GetModelStatusResponse)
-    return [
-        VersionState(
-            version=each.version,
-            state=messages.ModelVersionStatus.State.Name(each.state),
-            code=outcome(each.status.error_code),
-            message=each.status.error_message,
-        )
-        for each in response.model_version_status
-    ]
+    with _placed(inquiry):
+        return inquiry.api.status(inquiry.ask, inquiry.meant)
 
 
 def describe(inquiry: Inquiry) -> Description:
     """The signatures of the version that would answer. Raises BenchError."""
-    request = messages.GetModelMetadataRequest(metadata_field=["signature_def"])
-    inquiry.name_model(request.model_spec)
-    response = inquiry.call(messages.GET_MODEL_METADATA, request, messages.GetModelMetadataResponse)
-    if "signature_def" not in response.metadata:
-        raise Refused(f"{inquiry.host}, model {inquiry.model}", _UNIMPLEMENTED, "no signatures in the answer")
-    found = messages.SignatureDefMap.FromString(response.metadata["signature_def"].value).signature_def
-    return Description(
-        version=response.model_spec.version.value,
-        signatures=signatures_of(found),
-    )
+    with _placed(inquiry):
+        try:
+            return inquiry.api.describe(inquiry.ask, inquiry.meant)
+        except Unreadable as error:
+            raise Refused(inquiry.where, UNIMPLEMENTED, str(error), inquiry.api.name) from error
+
+
+@contextmanager
+def _placed(inquiry: Inquiry) -> Iterator[None]:
+    """Say of an error of the protocol which server and model it is about."""
+    try:
+        yield
+    except Refused:
+        raise
+    except BenchError as error:
+        raise BenchError(f"{inquiry.where}: {error}") from error

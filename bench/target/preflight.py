@@ -7,18 +7,16 @@ server may answer differently later, such as RESOURCE_EXHAUSTED, is only told.
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, NamedTuple
 
-from google.protobuf.message import DecodeError
-
 from bench import BenchError
+from bench.protocol.api import Api, Description, Expected, Refused
 from bench.protocol.hints import explained, hint
 from bench.protocol.signatures import Signature, differences, public
 from bench.runs.sample import STATUS_NAMES, outcome
-from bench.target.inquiry import Description, Inquiry, Refused, describe, status
+from bench.target.inquiry import Inquiry, describe, status
 from bench.wire import messages
 from bench.wire.dial import NoServer
 from bench.wording import counted
 
-DEFAULT_SIGNATURE: Final = "serving_default"
 MENDABLE: Final = (
     *("INVALID_ARGUMENT", "NOT_FOUND", "FAILED_PRECONDITION", "UNIMPLEMENTED", "OUT_OF_RANGE"),
     *("UNAUTHENTICATED", "PERMISSION_DENIED"),
@@ -38,7 +36,7 @@ class Found(NamedTuple):
     signature: Signature | None
     """None: the server does not tell."""
     answer: bytes | None
-    """The PredictResponse to the one request; None: it failed."""
+    """The answer to the one request, as the protocol's `read` gives it; None: it failed."""
     notes: tuple[str, ...]
     """What the server does not do, and need not."""
     warnings: tuple[str, ...]
@@ -50,45 +48,48 @@ class Preflight:
 
     _told: dict[tuple[Any, ...], Description | Refused] = field(default_factory=dict)
 
-    def check(self, inquiry: Inquiry, message: bytes, output: str, timeout: float) -> Found:
-        """Whether a serialised PredictRequest for the inquiry's model would be answered with the output.
+    def check(self, inquiry: Inquiry, message: bytes, expected: Expected, timeout: float) -> Found:
+        """Whether a serialised PredictRequest for the inquiry's model would be answered with the output expected.
 
         timeout: of that request, in seconds.
 
         Raises BenchError for what the user can mend: nobody listens; an unknown model, version, label or signature;
         inputs, dtypes or outputs that the signature has not; a request that the server refuses as invalid.
         """
-        request = messages.PredictRequest.FromString(message)
+        request, output, api = messages.PredictRequest.FromString(message), expected.output, inquiry.api
         notes: list[str] = []
         warnings: list[str] = []
         description = self._description(inquiry, notes, warnings)
         signature, found = None, []
-        name = request.model_spec.signature_name or DEFAULT_SIGNATURE
-        where = f"{inquiry.host}, model {inquiry.model}"
+        name = signature_of(api, request)
+        where = inquiry.where
         if description is not None:
             signature = named(inquiry, description, name)
-            where += f" version {description.version}, signature {name}"
+            where += f" version {description.version}" + (f", signature {name}" if name else "")
             found = differences(signature, request, output)
-        with inquiry.awaited(f"the answer of {inquiry.host} to a first request of {inquiry.model}", timeout):
-            reply = inquiry.channel.call(messages.PREDICT, message, timeout)
+        call = api.encode(message, by_row=expected.by_row)
+        reply = inquiry.send(call, timeout, f"a first request of {inquiry.model}")
         code = outcome(reply.status)
-        known = hint(code, reply.details) if reply.status else None
+        known = hint(code, reply.details, api.name) if reply.status else None
         same_each_time = code in MENDABLE or (known is not None and known.key in _SAME_EACH_TIME)
         if same_each_time or (reply.status and any(each.fatal for each in found)):
             shown = "; ".join(each.text for each in found) or (
                 known.remedy if known else "correct the payload"
             )
             raise BenchError(
-                f"{where}: {shown} (a first request was answered {explained(code, reply.details)})"
+                f"{where}: {shown} (a first request was answered {explained(code, reply.details, api.name)})"
             )
         if reply.status:
             remedy = f"; {known.remedy}" if known else ""
-            warnings.append(f"{where}: a first request was answered {explained(code, reply.details)}{remedy}")
+            warnings.append(
+                f"{where}: a first request was answered {explained(code, reply.details, api.name)}{remedy}"
+            )
             return Found(_version(description), signature, None, tuple(notes), tuple(warnings))
         warnings += [f"{where}: {each.text}; the server accepts it" for each in found]
+        answer = api.read(reply.message, expected)
         if signature is not None:
-            notes += [f"{where}: {text}" for text in _other_rows(signature, request, reply.message, output)]
-        return Found(_version(description), signature, reply.message, tuple(notes), tuple(warnings))
+            notes += [f"{where}: {text}" for text in _other_rows(api, signature, request, answer, output)]
+        return Found(_version(description), signature, answer, tuple(notes), tuple(warnings))
 
     def _description(self, inquiry: Inquiry, notes: list[str], warnings: list[str]) -> Description | None:
         key = inquiry.model, inquiry.version, inquiry.label
@@ -103,8 +104,8 @@ class Preflight:
             if code in _NOBODY:
                 late = f" within {inquiry.timeout:g} s" if code == "DEADLINE_EXCEEDED" else ""
                 raise NoServer(
-                    f"--host {inquiry.host}: no answer to GetModelMetadata{late} ({refused.reason}); is a gRPC "
-                    "server running there, or does it hang?"
+                    f"--host {inquiry.host}: no answer to {inquiry.api.metadata_call}{late} ({refused.reason}); is a "
+                    f"{'server' if inquiry.api.over_http else 'gRPC server'} running there, or does it hang?"
                 ) from None
             if code == "NOT_FOUND" or _LABEL in refused.reason:
                 raise BenchError(unknown_model(inquiry, refused.reason)) from None
@@ -116,7 +117,7 @@ class Preflight:
         return None if isinstance(told, Refused) else told
 
 
-def _other_rows(signature: Signature, request: Any, answer: bytes, output: str) -> list[str]:
+def _other_rows(api: Api, signature: Signature, request: Any, answer: bytes, output: str) -> list[str]:
     """What to know of an output without a row for each example, which a signature neither asks for nor forbids.
 
     Detections ([k, 4], whatever the batch) and scores that lack rows ([1, 10] for 4 examples) look the same in a
@@ -133,16 +134,22 @@ def _other_rows(signature: Signature, request: Any, answer: bytes, output: str) 
     if len(asked) != 1 or declared is None or (declared.shape or ())[:1] != (-1,):
         return []
     try:
-        sent = messages.PredictResponse.FromString(answer).outputs[output].tensor_shape.dim
-    except DecodeError:
+        response = api.decode(answer)
+        rows = response.array(output).shape[:1] if output in response.outputs else ()
+    except ValueError:
         return []
     (batch,) = asked
-    if not sent or sent[0].size == batch:
+    if not rows or rows[0] == batch:
         return []
     return [
-        f"output {output!r} has {counted(sent[0].size, 'row')} for a request of {counted(batch, 'example')}; its "
+        f"output {output!r} has {counted(rows[0], 'row')} for a request of {counted(batch, 'example')}; its "
         f"signature {list(declared.shape or ())} allows any number: whether rows are missing is not checked"
     ]
+
+
+def signature_of(api: Api, request: Any) -> str:
+    """The name of the signature that a PredictRequest is for; empty where the protocol has none."""
+    return "" if api.signature is None else request.model_spec.signature_name or api.signature
 
 
 def named(inquiry: Inquiry, description: Description, name: str) -> Signature:

@@ -3,23 +3,20 @@
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from bench import BenchError, picture
 from bench.mnist import SIZE
-from bench.payload import array_of, predict_request
+from bench.payload import predict_request
+from bench.protocol.api import Refused, Response
 from bench.protocol.signatures import Tensor
-from bench.runs.sample import STATUS_NAMES
-from bench.target.inquiry import Inquiry, Refused, describe
+from bench.target.inquiry import UNIMPLEMENTED, Inquiry, describe
 from bench.target.preflight import named
-from bench.wire import messages
 
 Floats = npt.NDArray[np.float32]
-
-_UNIMPLEMENTED: Final = STATUS_NAMES.index("UNIMPLEMENTED")
 
 
 @dataclass(frozen=True)
@@ -65,14 +62,13 @@ def question(inquiry: Inquiry, signature: str | None, output: str | None) -> Que
     try:
         description = describe(inquiry)
     except Refused as refused:
-        if refused.status != _UNIMPLEMENTED:
+        if refused.status != UNIMPLEMENTED:
             raise
         note = f"{inquiry.host} does not report the signatures of {inquiry.model} ({refused.reason}): requests sent as for MNIST"
         usual = replace(_USUAL, signature=signature or _USUAL.signature, output=output or _USUAL.output)
         return replace(usual, note=note)
-    name = signature or (
-        _USUAL.signature if _USUAL.signature in description.signatures else "serving_default"
-    )
+    usual_name = _USUAL.signature if _USUAL.signature in description.signatures else inquiry.api.signature
+    name = signature or usual_name or ""
     chosen = named(inquiry, description, name)
     where = f"{inquiry.host}, model {inquiry.model}, signature {name}"
     if len(chosen.inputs) != 1:
@@ -119,30 +115,29 @@ def predict(inquiry: Inquiry, asked: Question, path: Path) -> Prediction:
         version=inquiry.version,
         label=inquiry.label,
     )
-    response, seconds = inquiry.timed_call(messages.PREDICT, request, messages.PredictResponse)
+    response, seconds = inquiry.predict(request, asked.output)
     scores = _scores(inquiry, asked, response)
-    spec = response.model_spec
     best = int(scores.argmax())
     return Prediction(
         path=path,
         label=best,
         score=float(scores[best]),
         scores=tuple(scores.tolist()),
-        version=spec.version.value if spec.HasField("version") else None,
+        version=response.version,
         seconds=seconds,
     )
 
 
-def _scores(inquiry: Inquiry, asked: Question, response: Any) -> Floats:
+def _scores(inquiry: Inquiry, asked: Question, response: Response) -> Floats:
     """[classes]: the scores of the one picture."""
-    names = sorted(response.outputs)
+    names = response.outputs
     where = f"{inquiry.host}, model {inquiry.model}, signature {asked.signature}"
     if asked.output not in names:
         raise BenchError(
             f"{where}: no output {asked.output!r} in the answer, which has {', '.join(names) or 'none'}"
         )
     try:
-        scores = array_of(response.outputs[asked.output])
+        scores = response.array(asked.output)
     except ValueError as error:
         raise BenchError(f"{where}: output {asked.output!r} is unreadable ({error})") from error
     if scores.dtype.kind not in "fiu" or scores.size == 0:

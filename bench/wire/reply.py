@@ -5,6 +5,8 @@ from typing import Final, NamedTuple
 from bench import __version__
 
 USER_AGENT: Final = f"serving-bench/{__version__}"
+LARGEST_ANSWER: Final = 64 << 20
+"""Bytes of an answer that is read unless the user says otherwise; grpcio's own default is 4 MiB."""
 
 
 class Reply(NamedTuple):

@@ -27,6 +27,7 @@ from bench.launch.kinds import launched
 from bench.launch.running import Running, Served
 from bench.load.observing.counters import counters
 from bench.load.site import exported
+from bench.protocol.registry import api_named
 from bench.runs.chunk import Chunk
 from bench.runs.run import Run
 from tests.analysis.delay_line import delay_line
@@ -363,7 +364,7 @@ def test_a_page_of_the_original_is_read() -> None:
 :tensorflow:serving:batching_session:queuing_latency_count{thread_pool_name=""} 7
 :tensorflow:serving:batching_session:wrapped_run_count{} 4
 """
-    assert counters(page, "mnist") == {
+    assert counters(page, "mnist", api_named("tfs")) == {
         "ok": 7,
         "failed": 2,
         "request_seconds": 2.5,

@@ -9,6 +9,7 @@ import pytest
 from bench.analysis.reading.checks import doubts
 from bench.analysis.reading.reconciliation import check, split
 from bench.load.observing.counters import counters
+from bench.protocol.registry import api_named
 from bench.runs.chunk import Chunk
 from bench.runs.run import Run
 from tests.recorded import requests, write
@@ -99,5 +100,5 @@ def test_the_start_time_is_no_counter(tmp_path: Path) -> None:
 @pytest.mark.parametrize("labels", ["", '{job="a"}'])
 def test_the_page_tells_when_the_process_began(labels: str) -> None:
     page = f"# TYPE process_start_time_seconds gauge\nprocess_start_time_seconds{labels} 1.7e+09\n"
-    assert counters(page, "mnist")["started"] == 1.7e9
-    assert "started" not in counters("process_start_time_secondsx 1\n", "mnist")
+    assert counters(page, "mnist", api_named("tfs"))["started"] == 1.7e9
+    assert "started" not in counters("process_start_time_secondsx 1\n", "mnist", api_named("tfs"))

@@ -3,7 +3,7 @@
 The first byte of an input is the size of the pieces in which the rest arrives.
 """
 
-from bench.load.engine.http_answers import LARGEST_HEAD, Answer, error_text, read_answer
+from bench.wire.http_messages import LARGEST_HEAD, Answer, error_text, read_answer
 
 LARGEST = 10_000
 

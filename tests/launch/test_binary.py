@@ -13,6 +13,7 @@ import pytest
 from bench import BenchError
 from bench.launch.kinds import launched
 from bench.launch.running import Served
+from bench.protocol.registry import api_named
 from bench.target.inquiry import Inquiry, status
 from bench.wire.client import Channel
 from tests.launch.conftest import QUICK, ROOT, Declare, gone
@@ -32,7 +33,7 @@ def test_it_is_found_on_path_and_serves_until_the_block_ends(
     text = f'kind = "binary"\ncpus = "0"\nflags = {{ {QUICK} }}\nbatching = {{ max_batch_size = 8 }}'
     with launched(declare(text), models, tmp_path / "place") as server:
         channel = Channel(server.address)
-        states = status(Inquiry(channel, server.address, "mnist"))
+        states = status(Inquiry(channel, server.address, api_named("tfs"), "mnist"))
         channel.close()
         assert sorted((each.version, each.state) for each in states) == [(1, "AVAILABLE"), (2, "AVAILABLE")]
         assert server.pid is not None

@@ -11,7 +11,9 @@ from bench import BenchError
 from bench.load.observing import counters
 from bench.load.observing.counters import fetch
 from bench.load.observing.server_side import Counted
+from bench.protocol.registry import api_named
 
+TFS = api_named("tfs")
 PAGES = {
     "/word": b':tensorflow:serving:request_count{model_name="m",status="OK"} many\n',
     "/nan": b':tensorflow:serving:request_count{model_name="m",status="OK"} NaN\n',
@@ -62,16 +64,16 @@ def test_a_page_that_is_none_is_named(pages: str, path: str, reason: str) -> Non
     """Issue 15: 3.4 GB were read, and the run ended with 0."""
     seconds = 0.5 if path == "/slow" else 60
     with pytest.raises(BenchError, match=rf"--server-metrics {pages}{path}: .*{reason}") as refused:
-        fetch(pages + path, "m", seconds)
+        fetch(pages + path, "m", TFS, seconds)
     assert "\n" not in str(refused.value)
 
 
 def test_other_text_counts_nothing(pages: str) -> None:
-    assert fetch(f"{pages}/other", "m")["ok"] == 0
+    assert fetch(f"{pages}/other", "m", TFS)["ok"] == 0
 
 
 def test_after_the_run_it_is_a_warning(pages: str, caplog: pytest.LogCaptureFixture) -> None:
     """And counters that are not known, which the report names."""
-    found = Counted(f"{pages}/nan", "m", {}).after()
+    found = Counted(f"{pages}/nan", "m", TFS, {}).after()
     assert found["after"] is None
     assert "--server-metrics" in caplog.text

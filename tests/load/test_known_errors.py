@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 from gevent.server import StreamServer
 
-from bench.load.engine.http_answers import error_text
-from bench.load.engine.rest import RestConnection
 from bench.payload import Pool
 from bench.protocol.hints import hint
 from bench.runs.sample import outcome
+from bench.wire.http_messages import error_text
 from bench.wire.transports import open_channel
+from tests.load.over_rest import connection_to
 from tests.protocol.test_hints import OBSERVED
 
 HTTP = {
@@ -93,7 +93,7 @@ def test_over_grpc(grpc_address: str, transport: str) -> None:
 def test_over_rest(rest_address: str) -> None:
     """The texts begin and end as over gRPC: `{ "error": "" }` did not name grpc_max_threads."""
     pool = Pool.of({"x": np.zeros((1, 1))}, None, output="y", model="m")
-    connection = RestConnection(rest_address, pool)
+    connection = connection_to(rest_address, pool)
     seen = 0
     for status, details, key in OBSERVED:
         if status not in HTTP:  # the words of Python servers, which have no REST port
@@ -136,7 +136,7 @@ def test_an_answer_beyond_the_limit_is_refused(head: bytes) -> None:
     server = StreamServer(("127.0.0.1", 0), answer)
     server.start()
     pool = Pool.of({"x": np.zeros((1, 1))}, None, output="y", model="m")
-    connection = RestConnection(f"127.0.0.1:{server.server_port}", pool, largest=1 << 20)
+    connection = connection_to(f"127.0.0.1:{server.server_port}", pool, largest=1 << 20)
     reply = connection.ask(b"x", 30)
     connection.close()
     server.stop(timeout=0)

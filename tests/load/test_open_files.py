@@ -11,7 +11,6 @@ import pytest
 from locust.argument_parser import get_parser
 
 from bench import BenchError
-from bench.load.engine.rest import with_rest
 from bench.load.observing.telemetry import Telemetry, Values
 from bench.load.open_files import check_open_files
 from bench.load.options import add_arguments, read_options
@@ -21,28 +20,27 @@ from bench.payload import Pool
 from bench.runs.recording import RunWriter
 
 POOL = Pool.of({"x": np.zeros((1, 1))}, None, output="y", model="m")
-OVER_REST = with_rest(POOL)
 
 
 @pytest.mark.parametrize(
-    ("connections", "pool", "told", "text"),
+    ("connections", "protocol", "told", "text"),
     [
-        ("1", POOL, {"num_users": 5000}, None),
-        ("900", POOL, {"num_users": 1}, None),
-        ("2000", POOL, {"num_users": 1}, "--connections 2000: about 20"),
-        ("1", OVER_REST, {"num_users": 5000}, "5000 users over REST, each with one of its own: about 50"),
-        ("1", OVER_REST, {"num_users": 5000, "processes": 10}, None),
-        ("1", OVER_REST, {"num_users": 5000, "master": True}, None),
+        ("1", "tfs", {"num_users": 5000}, None),
+        ("900", "tfs", {"num_users": 1}, None),
+        ("2000", "tfs", {"num_users": 1}, "--connections 2000: about 20"),
+        ("1", "tfs-rest", {"num_users": 5000}, "5000 users over REST, each with one of its own: about 50"),
+        ("1", "tfs-rest", {"num_users": 5000, "processes": 10}, None),
+        ("1", "tfs-rest", {"num_users": 5000, "master": True}, None),
     ],
 )
 def test_a_load_of_more_connections_than_files_is_refused(
-    monkeypatch: pytest.MonkeyPatch, connections: str, pool: Pool, told: dict[str, Any], text: str | None
+    monkeypatch: pytest.MonkeyPatch, connections: str, protocol: str, told: dict[str, Any], text: str | None
 ) -> None:
     monkeypatch.setattr(resource, "getrlimit", lambda _: (1024, 4096))
     parser = get_parser(default_config_files=[])
     add_arguments(parser)
     options = read_options(parser.parse_args(["--connections", connections]))
-    pools = {Source(type("Own", (), {}), 0, "Predict"): pool}
+    pools = {Source(type("Own", (), {}), 0, "Predict", protocol): POOL}
     if text is None:
         check_open_files(options, pools, SimpleNamespace(**told))
     else:

@@ -19,12 +19,13 @@ from locust.argument_parser import get_parser
 
 from bench import BenchError, mnist
 from bench.launch import server_process
-from bench.load.engine.rest import RestConnection, with_rest
+from bench.load.engine.encoding import expected_of
 from bench.load.options import Options, add_arguments, read_options
 from bench.load.sources import make_pools
 from bench.payload import Pool, array_of
 from bench.wire.dial import TLS
 from bench.wire.messages import PredictResponse
+from tests.load.over_rest import REST, connection_to, encoded
 
 
 def parsed(request: bytes) -> tuple[str, dict[str, object]]:
@@ -42,10 +43,10 @@ def asking_for(output: str, model: str) -> Pool:
 def test_numbers_arrive_as_they_were() -> None:
     rng = np.random.default_rng(5)
     values = (rng.normal(size=(7, 33)) * 10.0 ** rng.integers(-30, 30, (7, 33))).astype(np.float32)
-    pool = with_rest(Pool.of({"x": values}, None, output="y", model="m", batch=7, size=1))
-    assert pool.over_rest is not None
+    pool = encoded(Pool.of({"x": values}, None, output="y", model="m", batch=7, size=1))
+    assert pool.encoded is not None
     assert pool.rows is not None
-    line, body = parsed(pool.over_rest[0])
+    line, body = parsed(pool.encoded[0])
     assert line == "POST /v1/models/m:predict HTTP/1.1"
     sent = np.array(body["instances"], np.float64).astype(np.float32)
     assert sent.tobytes() == values[pool.rows[0]].tobytes()
@@ -53,15 +54,15 @@ def test_numbers_arrive_as_they_were() -> None:
 
 def test_several_inputs_versions_and_labels() -> None:
     examples = {"user": np.arange(4), "on": np.array([True, False, True, False])}
-    pool = with_rest(Pool.of(examples, None, output="y", model="m", version=3, batch=2, size=1))
-    assert pool.over_rest is not None
+    pool = encoded(Pool.of(examples, None, output="y", model="m", version=3, batch=2, size=1))
+    assert pool.encoded is not None
     assert pool.rows is not None
-    line, body = parsed(pool.over_rest[0])
+    line, body = parsed(pool.encoded[0])
     assert line == "POST /v1/models/m/versions/3:predict HTTP/1.1"
     assert body["instances"] == [{"user": int(row), "on": row % 2 == 0} for row in pool.rows[0]]
-    labelled = with_rest(Pool.of(examples, None, output="y", model="m", label="canary", size=1))
-    assert labelled.over_rest is not None
-    assert parsed(labelled.over_rest[0])[0] == "POST /v1/models/m/labels/canary:predict HTTP/1.1"
+    labelled = encoded(Pool.of(examples, None, output="y", model="m", label="canary", size=1))
+    assert labelled.encoded is not None
+    assert parsed(labelled.encoded[0])[0] == "POST /v1/models/m/labels/canary:predict HTTP/1.1"
 
 
 def test_the_virtual_host_and_the_metadata_are_headers() -> None:
@@ -81,10 +82,10 @@ def test_the_virtual_host_and_the_metadata_are_headers() -> None:
     ):
         asked = replace(plain, authority=authority, rest=rest, metadata=(("x-route", "canary"),))
         (pool,) = make_pools([Own], asked).values()
-        assert pool.over_rest is not None
-        head = pool.over_rest[0].partition(b"\r\n\r\n")[0].decode().split("\r\n")
+        assert pool.encoded is not None
+        head = pool.encoded[0].partition(b"\r\n\r\n")[0].decode().split("\r\n")
         (encrypted,) = make_pools([Own], replace(asked, tls=TLS())).values()
-        assert b"canary" not in (encrypted.over_rest or (b"canary",))[0], "a secret goes nowhere unencrypted"
+        assert b"canary" not in (encrypted.encoded or (b"canary",))[0], "a secret goes nowhere unencrypted"
         assert head[1:4] == [f"Host: {host}", "x-route: canary", "Content-Type: application/json"]
 
 
@@ -117,20 +118,20 @@ def plain_options() -> Options:
 
 
 def test_texts_are_sent_as_bytes_and_what_json_has_not_is_refused() -> None:
-    pool = with_rest(Pool.of({"x": np.array(["ä", "b"])}, None, output="y", model="m", batch=2, size=1))
-    assert pool.over_rest is not None
-    body = parsed(pool.over_rest[0])[1]
+    pool = encoded(Pool.of({"x": np.array(["ä", "b"])}, None, output="y", model="m", batch=2, size=1))
+    assert pool.encoded is not None
+    body = parsed(pool.encoded[0])[1]
     assert sorted(each["b64"] for each in body["instances"]) == ["Yg==", "w6Q="]
     with pytest.raises(BenchError, match="dtype complex64: JSON has no such numbers"):
-        with_rest(Pool.of({"x": np.zeros(2, np.complex64)}, None, output="y", model="m"))
+        encoded(Pool.of({"x": np.zeros(2, np.complex64)}, None, output="y", model="m"))
 
 
 def test_constants_are_sent_column_by_column() -> None:
-    pool = with_rest(
+    pool = encoded(
         Pool.of({"x": np.ones((2, 3), np.float32)}, None, output="y", model="m", batch=2, constant={"t": 0.5})
     )
-    assert pool.over_rest is not None
-    assert parsed(pool.over_rest[0])[1] == {"inputs": {"t": 0.5, "x": [[1.0] * 3] * 2}}
+    assert pool.encoded is not None
+    assert parsed(pool.encoded[0])[1] == {"inputs": {"t": 0.5, "x": [[1.0] * 3] * 2}}
 
 
 @pytest.mark.parametrize(
@@ -152,7 +153,7 @@ def test_answers_become_tensors_of_any_kind(
     arguments: dict[str, object], body: dict[str, object], values: np.ndarray | None
 ) -> None:
     pool = Pool.of({"x": np.zeros((1, 1))}, None, output="y", model="m", version=3, **arguments)  # type: ignore[arg-type]
-    raw = RestConnection("localhost:1", pool)._response(json.dumps(body).encode())
+    raw = REST.read(json.dumps(body).encode(), expected_of(pool))
     response = PredictResponse.FromString(raw)
     assert (response.model_spec.name, response.model_spec.version.value) == ("m", 3)
     if values is None:
@@ -166,39 +167,37 @@ def test_answers_become_tensors_of_any_kind(
 def test_a_real_server_answers_and_refuses(models: Path) -> None:
     digits = mnist.load("test")
     request = {"labels": digits.labels, "output": "scores", "size": 4}
-    right = with_rest(
-        Pool.of({"images": digits.images}, model="mnist", signature="predict_images", **request)
-    )
-    wrong = with_rest(Pool.of({"images": digits.images}, model="nobody", **request))
-    assert right.over_rest is not None
-    assert wrong.over_rest is not None
+    right = encoded(Pool.of({"images": digits.images}, model="mnist", signature="predict_images", **request))
+    wrong = encoded(Pool.of({"images": digits.images}, model="nobody", **request))
+    assert right.encoded is not None
+    assert wrong.encoded is not None
     arguments = ["--model_name=mnist", f"--model_base_path={models / 'mnist'}", "--rest_api_port=0"]
     with server_process.embedded(arguments) as server:
         assert server.rest is not None
-        connection = RestConnection(server.rest, asking_for("scores", "mnist"))
-        reply = connection.ask(right.over_rest[0], 10)
+        connection = connection_to(server.rest, asking_for("scores", "mnist"))
+        reply = connection.ask(right.encoded[0], 10)
         assert (reply.status, reply.details) == (0, "")
         assert connection.sent == reply.sent
         assert reply.sent < reply.done
         scores = PredictResponse.FromString(reply.message).outputs["scores"]
         assert [dim.size for dim in scores.tensor_shape.dim] == [1, 10]
-        refused = connection.ask(wrong.over_rest[0], 10)
+        refused = connection.ask(wrong.encoded[0], 10)
         assert refused.status == 5
         assert "nobody" in refused.details
-        assert connection.ask(right.over_rest[1], 10).status == 0, "the connection goes on"
-    assert connection.ask(right.over_rest[0], 10).status == 14
+        assert connection.ask(right.encoded[1], 10).status == 0, "the connection goes on"
+    assert connection.ask(right.encoded[0], 10).status == 14
     connection.close()
 
 
 def test_nobody_listening_is_named_once() -> None:
-    status, details, *_ = RestConnection("127.0.0.1:1", asking_for("y", "m")).ask(b"", 10)
+    status, details, *_ = connection_to("127.0.0.1:1", asking_for("y", "m")).ask(b"", 10)
     assert (status, details) == (14, "127.0.0.1:1: Connection refused")
 
 
 def test_silence_and_nonsense_are_replies_too() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         host, port = listener.getsockname()[:2]
-        connection = RestConnection(f"{host}:{port}", asking_for("y", "m"))
+        connection = connection_to(f"{host}:{port}", asking_for("y", "m"))
         assert connection.ask(b"GET / HTTP/1.1\r\n\r\n", 0.1).status == 4
 
         def answer(raw: bytes) -> None:
@@ -241,7 +240,7 @@ def test_the_end_of_a_kept_connection_fails_no_request(ending: str, crossing: bo
     closed = gevent.event.Event()
     server = StreamServer(("127.0.0.1", 0), answer)
     server.start()
-    connection = RestConnection(f"127.0.0.1:{server.server_port}", asking_for("y", "m"))
+    connection = connection_to(f"127.0.0.1:{server.server_port}", asking_for("y", "m"))
     instants = []
     for number in range(4):
         reply = connection.ask(b"request %d" % number, 5)
@@ -266,7 +265,7 @@ def test_a_connection_that_the_server_says_it_ends_needs_no_retry(head: bytes) -
 
     server = StreamServer(("127.0.0.1", 0), answer)
     server.start()
-    connection = RestConnection(f"127.0.0.1:{server.server_port}", asking_for("y", "m"))
+    connection = connection_to(f"127.0.0.1:{server.server_port}", asking_for("y", "m"))
     assert [connection.ask(b"x", 5).status for _ in range(3)] == [8, 8, 8]
     assert connection.retries == 0
     connection.close()
@@ -281,7 +280,7 @@ def test_a_server_that_never_answers_gets_each_request_once() -> None:
 
     server = StreamServer(("127.0.0.1", 0), hang_up)
     server.start()
-    connection = RestConnection(f"127.0.0.1:{server.server_port}", asking_for("y", "m"))
+    connection = connection_to(f"127.0.0.1:{server.server_port}", asking_for("y", "m"))
     for _ in range(2):
         reply = connection.ask(b"x", 5)
         assert reply.status == 14
@@ -306,7 +305,7 @@ def test_a_large_request_is_sent_when_its_last_byte_is() -> None:
     size = 30_000_000
     server = StreamServer(("127.0.0.1", 0), answer)
     server.start()
-    connection = RestConnection(f"127.0.0.1:{server.server_port}", asking_for("y", "m"))
+    connection = connection_to(f"127.0.0.1:{server.server_port}", asking_for("y", "m"))
     reply = connection.ask(bytes(size), 20)
     assert reply.status == 8
     assert reply.sent is not None

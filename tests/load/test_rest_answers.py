@@ -8,7 +8,7 @@ import gevent.socket
 import pytest
 from gevent.server import StreamServer
 
-from bench.load.engine.rest import RestConnection
+from tests.load.over_rest import connection_to
 from tests.load.test_rest import asking_for
 
 
@@ -75,7 +75,7 @@ def test_whatever_comes_back_is_an_outcome(sent: bytes, status: int, pieces: int
 
     server = StreamServer(("127.0.0.1", 0), answer)
     server.start()
-    connection = RestConnection(f"127.0.0.1:{server.server_port}", asking_for("y", "m"))
+    connection = connection_to(f"127.0.0.1:{server.server_port}", asking_for("y", "m"))
     replies = [connection.ask(b"x", 20) for _ in range(2)]
     assert [reply.status for reply in replies] == [status, 0]
     assert all(reply.sent is not None and reply.sent <= reply.done for reply in replies)
@@ -95,7 +95,7 @@ def test_a_server_that_never_pauses_is_left_at_the_deadline() -> None:
     ended = gevent.event.Event()
     server = StreamServer(("127.0.0.1", 0), answer)
     server.start()
-    connection = RestConnection(f"127.0.0.1:{server.server_port}", asking_for("y", "m"))
+    connection = connection_to(f"127.0.0.1:{server.server_port}", asking_for("y", "m"))
     assert connection.ask(b"x", 0.3).status == 4
     ended.wait(20)
     server.stop(timeout=0)

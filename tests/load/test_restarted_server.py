@@ -9,6 +9,7 @@ from pathlib import Path
 from bench.analysis.reading.reconciliation import check
 from bench.launch import server_process
 from bench.load.observing.counters import counters
+from bench.protocol.registry import api_named
 from tests.load.locust_runs import finish, free_port, start, wait_for, wait_for_folder
 
 
@@ -29,7 +30,7 @@ def test_a_server_that_was_killed_and_came_back(tmp_path: Path) -> None:
 
         def answered() -> bool:
             with urllib.request.urlopen(page) as said:
-                return counters(said.read().decode(), "mnist")["ok"] > 20
+                return counters(said.read().decode(), "mnist", api_named("tfs"))["ok"] > 20
 
         def missed() -> bool:
             rows = next((tmp_path / "results").glob("*/telemetry.jsonl")).read_text().splitlines()

@@ -14,7 +14,6 @@ from bench import mnist
 from bench.load.checking.checker import Checker
 from bench.load.checking.failures import MOST_TEXTS, CallError
 from bench.load.engine.recorder import HeardRecorder, Recorder, Rows
-from bench.load.engine.rest import with_rest
 from bench.load.locust_glue.statistics import METHOD, called, listened, show_in_locust
 from bench.payload import Pool
 from bench.runs.sample import CANCELLED_STATUS
@@ -72,12 +71,12 @@ def test_bulk_equals_one_by_one(recorder: Recorder) -> None:
 def test_rest_requests_are_shown_as_what_they_are(recorder: Recorder) -> None:
     environment = Environment()
     environment.create_local_runner()
-    pool = with_rest(Pool.of({"x": np.zeros((1, 1))}, None, output="y", model="m", version=2))
+    pool = Pool.of({"x": np.zeros((1, 1))}, None, output="y", model="m", version=2)
     for make, port in ((Recorder, "a:1"), (HeardRecorder, "b:2")):
         if make is HeardRecorder:
             heard: list[dict[str, Any]] = []
             environment.events.request.add_listener(lambda heard=heard, **said: heard.append(said))
-        over_rest = make("Predict", pool, Checker(pool, pool.output, pool.version))
+        over_rest = make("Predict", pool, Checker(pool, pool.output, pool.version, protocol="tfs-rest"))
         over_rest.add(0.0, 0, Reply(14, "down", b"", 0.0, 1.0))
         (each,) = over_rest.take()
         url, method = called(over_rest, "server:8500", port)

@@ -11,6 +11,7 @@ from bench import BenchError
 from bench.launch import server_process
 from bench.load.observing.container import ContainerProbe
 from bench.load.observing.counters import fetch
+from bench.protocol.registry import api_named
 from bench.wire.direct import PROXY, open_url
 from bench.wire.messages import GET_MODEL_STATUS, GetModelStatusRequest
 from bench.wire.transports import open_channel
@@ -51,7 +52,7 @@ def address(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 
 def test_pages_and_docker_are_asked_directly(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert fetch(f"http://{address}/metrics", "m")["ok"] == 7
+    assert fetch(f"http://{address}/metrics", "m", api_named("tfs"))["ok"] == 7
     monkeypatch.setenv("DOCKER_HOST", f"tcp://{address}")
     with pytest.raises(BenchError, match="Docker knows no such container"):
         ContainerProbe("gone")

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 from gevent.server import StreamServer
 
-from bench.load.engine.rest import RestConnection
 from bench.payload import Pool
 from bench.wire import open as opening
 from bench.wire.client import Channel
 from bench.wire.dial import Address, ConnectError
+from tests.load.over_rest import connection_to
 from tests.wire.calls import ECHO
 from tests.wire.servers import Server, serving, until
 
@@ -233,7 +233,7 @@ def test_rest_tries_the_addresses_in_the_same_way(names: Names) -> None:
     server = StreamServer(("127.0.0.10", 0), answer)
     server.start()
     pool = Pool.of({"x": np.zeros((1, 1))}, None, output="y", model="m")
-    connection = RestConnection(f"{NAME}:{server.server_port}", pool)
+    connection = connection_to(f"{NAME}:{server.server_port}", pool)
     assert connection.ask(b"x", 5).status == 8
     assert connection.where == f"127.0.0.10:{server.server_port}"
     server.stop(timeout=0)

@@ -2,7 +2,8 @@
 
 from typing import Final
 
-from bench.protocol.hints import THREADS, hint
+from bench.protocol.hints import hint
+from bench.protocol.tfserving_hints import THREADS
 from bench.runs.run import Run
 
 _MOST: Final = 1e6
@@ -11,7 +12,7 @@ _MOST: Final = 1e6
 
 def remedy(run: Run, status: str, details: str) -> str:
     """What helps against an error that a server is known for; else where to look."""
-    known = hint(status, details)
+    known = hint(status, details, run.manifest.target.protocol)
     if known is None:
         return "they count as slower than any answer: find the reason in the server's log first"
     if known.key != THREADS:

@@ -6,17 +6,17 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from google.protobuf.message import DecodeError
 
 from bench.load.checking.failures import shown
 from bench.load.checking.label_rules import LabelRule, Unfit
 from bench.load.checking.references import KEPT_BYTES, References
 from bench.load.checking.reply_layout import Layout, learn
-from bench.payload import Pool, array_of
+from bench.payload import Pool
+from bench.protocol.api import Response, Unreadable
+from bench.protocol.names import DEFAULT
+from bench.protocol.registry import api_named
 from bench.protocol.signatures import Tensor, dtype_name
-from bench.wire import field_limits
 from bench.wire.dtypes import storage_number
-from bench.wire.messages import PredictResponse
 
 UNKNOWN: Final = -1
 """In the arrays below: no version, nothing checked. It becomes a missing value in the run folder."""
@@ -92,13 +92,15 @@ class Checker:
         output: str,
         expect_version: int | None,
         *,
+        protocol: str = DEFAULT,
         references: References | None = None,
         keep_choices: bool = False,
     ) -> None:
-        """references: None where a message may get other values each time.
+        """protocol: that the answers are of. references: None where a message may get other values each time.
 
         keep_choices: note which class was given to each example, in `choices`.
         """
+        self.api = api_named(protocol)
         self._pool = pool
         self._output = output
         self._version = expect_version if expect_version is not None else pool.version
@@ -133,7 +135,8 @@ class Checker:
     def check(self, replies: Sequence[bytes], indices: Sequence[int]) -> Checked:
         """What each reply is; `indices`: the message in the pool that each of them answers.
 
-        Replies are serialised PredictResponses of calls that ended with OK. Never raises for what a server sent.
+        Replies are answers of calls that ended with OK, as the protocol's `read` gives them. Never raises for what a
+        server sent.
         """
         count = len(replies)
         checked = _Judged(
@@ -196,14 +199,14 @@ class Checker:
             matrix, rows = matrix[~fits], rows[~fits]
         while len(rows):
             reply = matrix[0].tobytes()
-            if field_limits.too_many(PredictResponse, reply):
-                text = f"the answer has more than {field_limits.MOST_FIELDS} protobuf fields"
-                self._fail(checked, rows[:1], "unreadable", text)
-                matrix, rows = matrix[1:], rows[1:]
-                continue
-            layout_found = self._learn(reply)
+            try:
+                layout_found = self._learn(reply)
+                if layout_found is None:
+                    self._check_one(self.api.decode(reply), rows[:1], asked, checked)
+            except Unreadable as error:
+                layout_found = None
+                self._fail(checked, rows[:1], "unreadable", str(error))
             if layout_found is None:
-                self._check_one(reply, rows[:1], asked, checked)
                 matrix, rows = matrix[1:], rows[1:]
                 continue
             fits = layout_found.fits(matrix)
@@ -215,7 +218,7 @@ class Checker:
         if not self._patience:
             return None
         self._patience -= 1
-        layout = learn(reply, self._output)
+        layout = learn(self.api.decode, reply, self._output)
         if layout is not None:
             layouts = self._layouts.setdefault(len(reply), [])
             layouts.insert(0, layout)
@@ -236,26 +239,19 @@ class Checker:
         self._judge(answers, rows, asked, checked)
 
     def _check_one(
-        self, reply: bytes, rows: npt.NDArray[np.int64], asked: npt.NDArray[np.int64], checked: _Judged
+        self, response: Response, rows: npt.NDArray[np.int64], asked: npt.NDArray[np.int64], checked: _Judged
     ) -> None:
-        try:
-            response = PredictResponse.FromString(reply)
-        except DecodeError:
-            self._fail(checked, rows, "unreadable", "the answer is no PredictResponse")
-            return
-        spec = response.model_spec
-        version = spec.version.value if spec.HasField("version") else None
-        self._of_another(spec.name, version, rows, checked)
+        self._of_another(response.model, response.version, rows, checked)
         if self._output not in response.outputs:
-            names = ", ".join(sorted(response.outputs)) or "none"
+            names = ", ".join(response.outputs) or "none"
             self._fail(checked, rows, "missing output", f"no output {self._output!r}; the answer has {names}")
             return
         try:
-            values = array_of(response.outputs[self._output])
+            values = response.array(self._output)
         except ValueError as error:
             self._fail(checked, rows, "unreadable", f"output {self._output!r} is unreadable: {error}")
             return
-        self._judge(_Answers(spec.name, version, values[np.newaxis]), rows, asked, checked)
+        self._judge(_Answers(response.model, response.version, values[np.newaxis]), rows, asked, checked)
 
     def _judge(
         self,

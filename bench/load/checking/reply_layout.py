@@ -6,19 +6,21 @@ one reply, the next ones need no parser: 0.2 us instead of 6 us for a reply with
 """
 
 import itertools
-import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from google.protobuf.message import DecodeError
 
-from bench.wire.messages import PredictResponse, TensorProto, types_pb2
+from bench.protocol.api import Response, Unreadable
 
-_PACKED: Final = {types_pb2.DT_FLOAT: ("float_val", "<f4"), types_pb2.DT_DOUBLE: ("double_val", "<f8")}
-"""The typed fields whose values all take the same number of bytes; integers are varints."""
-_CONTENT: Final = {**_PACKED, types_pb2.DT_INT32: ("", "<i4"), types_pb2.DT_INT64: ("", "<i8")}
+Array = npt.NDArray[Any]
+Decode = Callable[[bytes], Response]
+"""As `bench.protocol.api.Api.decode`."""
+
+_IN_PLACE: Final = tuple(np.dtype(name) for name in ("<f4", "<f8", "<i4", "<i8"))
 _MOST_DIMENSIONS: Final = 8
 _MOST_PLACES: Final = 64
 """So many places are tried for a tensor's bytes: zeros may be found in other fields too."""
@@ -51,32 +53,25 @@ class Layout:
         )
 
 
-def learn(reply: bytes, output: str) -> Layout | None:
+def learn(decode: Decode, reply: bytes, output: str) -> Layout | None:
     """The layout of a reply whose values of `output` can be read in place; None for any other reply.
 
-    Other float tensors in the reply may vary too. A place is believed only when bytes changed there come out
-    of the parser as changed values, with all else unchanged.
+    Other tensors of numbers in the reply may vary too. A place is believed only when bytes changed there come out of
+    `decode` as changed values, with all else unchanged. Raises Unreadable.
     """
-    try:
-        response = PredictResponse.FromString(reply)
-    except DecodeError:
+    said = _Said.by(decode(reply))
+    places = {name: _place_of(decode, reply, said, name) for name in said.values}
+    wanted, array = places.get(output), said.values.get(output)
+    if wanted is None or array is None:
         return None
-    if output not in response.outputs:
-        return None
-    places = {name: _place_of(reply, response, name) for name in sorted(response.outputs)}
-    wanted = places[output]
-    if wanted is None:
-        return None
-    tensor = response.outputs[output]
     free = sorted((place for place in places.values() if place is not None), key=lambda place: place.start)
     if any(a.stop > b.start for a, b in itertools.pairwise(free)):
         return None
-    spec = response.model_spec
     return Layout(
-        version=spec.version.value if spec.HasField("version") else None,
-        model=spec.name,
-        shape=tuple(dim.size for dim in tensor.tensor_shape.dim),
-        _dtype=np.dtype(_CONTENT[tensor.dtype][1]),
+        version=said.version,
+        model=said.model,
+        shape=array.shape,
+        _dtype=array.dtype,
         _place=wanted,
         _fixed=tuple(_between(reply, free)),
     )
@@ -89,48 +84,58 @@ def _between(reply: bytes, free: list[slice]) -> list[tuple[slice, npt.NDArray[n
     return [(place, np.frombuffer(reply[place], np.uint8)) for place in fixed]
 
 
-def _place_of(reply: bytes, response: Any, output: str) -> slice | None:
+class _Said(NamedTuple):
+    """What a reply says."""
+
+    model: str
+    version: int | None
+    values: dict[str, Array | None]
+    """Of each output; None: they are no numbers that may stand in the reply as they are in memory."""
+
+    @classmethod
+    def by(cls, response: Response) -> "_Said":
+        """A response."""
+        return cls(
+            response.model, response.version, {name: _array(response, name) for name in response.outputs}
+        )
+
+    def comparable(self, changed: Mapping[str, bytes] = MappingProxyType({})) -> list[Any]:
+        """All of it as it can be compared, with the values of some outputs changed to these bytes."""
+        values = [
+            None if array is None else (array.shape, array.dtype, changed.get(name, array.tobytes()))
+            for name, array in self.values.items()
+        ]
+        return [self.model, self.version, list(self.values), values]
+
+
+def _array(response: Response, output: str) -> Array | None:
+    try:
+        array = response.array(output)
+    except ValueError:
+        return None
+    return array if array.dtype in _IN_PLACE and array.size and array.ndim <= _MOST_DIMENSIONS else None
+
+
+def _place_of(decode: Decode, reply: bytes, said: _Said, output: str) -> slice | None:
     """Where the values of an output lie in the reply, if they lie in one piece of fixed-width numbers."""
-    tensor = response.outputs[output]
-    content, dtype = _content(tensor)
-    sizes = [dim.size for dim in tensor.tensor_shape.dim]
-    if min(sizes, default=0) < 0 or len(sizes) > _MOST_DIMENSIONS or tensor.tensor_shape.unknown_rank:
+    array = said.values[output]
+    if array is None:
         return None
-    elements = math.prod(sizes)
-    if not content or len(content) != elements * np.dtype(dtype).itemsize:
-        return None
-    other = np.arange(-elements, 0).astype(dtype).tobytes()
+    content = array.tobytes()
+    other = np.arange(-array.size, 0).astype(array.dtype).tobytes()
     if other == content:
         return None
+    expected = said.comparable({output: other})
     start = -1
     for _ in range(_MOST_PLACES):
         start = reply.find(content, start + 1)
         if start < 0:
             return None
         place = slice(start, start + len(content))
-        if _is_values(reply[:start] + other + reply[place.stop :], response, output, other):
+        try:
+            found = _Said.by(decode(reply[:start] + other + reply[place.stop :]))
+        except Unreadable:
+            continue
+        if found.comparable() == expected:
             return place
     return None
-
-
-def _content(tensor: Any) -> tuple[bytes, str]:
-    """The values of a tensor as the bytes that stand in the message, with their dtype; b"" where they do not."""
-    if tensor.tensor_content:
-        _, dtype = _CONTENT.get(tensor.dtype, ("", ""))
-        return (tensor.tensor_content, dtype) if dtype else (b"", "u1")
-    field, dtype = _PACKED.get(tensor.dtype, ("", "u1"))
-    return np.array(getattr(tensor, field), dtype).tobytes() if field else b"", dtype
-
-
-def _is_values(changed: bytes, response: Any, output: str, content: bytes) -> bool:
-    """Whether the changed reply parses to the same message with nothing but these values in the output."""
-    try:
-        parsed = PredictResponse.FromString(changed)
-    except DecodeError:
-        return False
-    if output not in parsed.outputs or _content(parsed.outputs[output])[0] != content:
-        return False
-    restored = TensorProto()
-    restored.CopyFrom(response.outputs[output])
-    parsed.outputs[output].CopyFrom(restored)
-    return bool(parsed == response)

@@ -3,6 +3,7 @@
 import itertools
 import time
 from array import array
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from bench.load.checking.checker import UNKNOWN, Checker
 from bench.load.checking.failures import Failures, Kind
+from bench.load.engine.encoding import encoded
 from bench.payload import Pool
 from bench.runs.sample import CANCELLED_STATUS
 from bench.wire.reply import Reply
@@ -79,9 +81,15 @@ class Recorder:
     """
 
     def __init__(self, name: str, pool: Pool, checker: Checker) -> None:
+        self.api = checker.api
+        pool = encoded(pool, self.api) if pool.encoded is None else pool
         self.name = name
         self.pool = pool
         self.checker = checker
+        self.method = pool.method
+        self.messages: Sequence[bytes] = pool.encoded or ()
+        """Those of the pool, as they are sent."""
+        self.over_http = self.api.over_http
         self.failures = Failures()
         self.recorded = 0
         self.unsent = 0

@@ -81,7 +81,7 @@ def prepare(environment: Any) -> Prepared | None:
     vars(parsed).update(_described(Path(path)))
     options = read_options(parsed)
     pools = make_pools(environment.user_classes, options)
-    if any(pool.over_rest for pool in pools.values()):
+    if any(source.api.over_http for source in pools):
         raise BenchError("--duet: this scenario sends over REST too; a duet is for gRPC only")
     if any(isinstance(each, Trace) for each in open_schedules(environment.user_classes, options).values()):
         raise BenchError(
@@ -89,11 +89,11 @@ def prepare(environment: Any) -> Prepared | None:
         )
     if any(getattr(user, "script", None) for user in environment.user_classes):
         raise BenchError("--duet: this scenario changes its server while it runs; run it without --duet")
-    target = look(address_of(parsed.host), options, pools)
+    target = look(address_of(parsed.host, options.api.port), options, pools)
     show(target)
     answered = reference_answers.ask(target, options, pools)
     target = replace(target, pid=watched_pid(options))
-    shared = address_of(environment.host or "") == target.address
+    shared = address_of(environment.host or "", options.api.port) == target.address
     if shared:
         options, target = unwatched(options, target)
     manifest = described(describe(environment, options, target, pools), 2, shared=shared)

@@ -130,11 +130,13 @@ class LeadProcess:
         host: str | None = self.environment.host or self._class_host
         return self.server.address if not host and self.server is not None else host
 
+    def _place(self, options: Options) -> str:
+        return address_of(self._host() or "", options.api.port)
+
     def _target(self, options: Options, pools: Mapping[Source, Pool]) -> Target:
         """The server at the host that is set; the embedded one where none is (an emptied field of the web form)."""
-        host = self._host()
-        own = self.server if self.server and host == self.server.address else None
-        address = address_of(host or "")
+        address = self._place(options)
+        own = self.server if self.server and self._host() == self.server.address else None
         setattr(self.environment.parsed_options, TARGET, address)
         setattr(self.environment.parsed_options, hello.MASTER, hello.introduction(self.environment))
         target = look(address, options, pools, own=own)
@@ -163,12 +165,12 @@ class LeadProcess:
     ) -> tuple[Target, dict[Source, Pool], list[reference_answers.Answered]]:
         """Everything that can be wrong with the options shows here, before anything is written or measured."""
         RunFolder.check_root(options.results)
-        pools = make_pools(self.environment.user_classes, options)
+        place = self._place(options)
+        pools = make_pools(self.environment.user_classes, options, place)
         check_open_files(options, pools, self.environment.parsed_options)
         refuse_other_waits(self.environment.user_classes, options.schedule)
         if self.server is not None and self._host() == self.server.address:
             refuse_larger(pools, self.server.largest_request)
-        place = address_of(self._host() or "")
         prepare(self.environment.user_classes, stage_at(self.server, options, place, 0.0, lambda *_: None))
         target = self._target(options, pools)
         look_beside(options)
@@ -178,11 +180,10 @@ class LeadProcess:
     def _begin(self) -> None:
         options = read_options(self.environment.parsed_options)
         ready, self._ready = self._ready, None
-        if (
-            ready is not None
-        ):  # a listener of the locustfile, called after ours, may have named another target
+        if ready is not None:
+            # a listener of the locustfile, called after ours, may have named another target
             self._class_host = host_of(self.environment)
-            ready = ready if address_of(self._host() or "") == ready[0].address else None
+            ready = ready if self._place(options) == ready[0].address else None
         target, pools, answered = ready or self._prepare(options)
         counters = self.server.metrics if self.server and target.kind == "embedded" else None
         if counters and options.watched.metrics is None:
@@ -209,7 +210,7 @@ class LeadProcess:
             load = Session(
                 self.environment, target.address, options, pools, partial(writer.append, 0), part=part
             )
-            load.rest.address = self._rest(target, options)
+            load.http.address = self._rest(target, options)
             load.refer(answered)
             load.start_clock(self._origin)
             if second is not None:
@@ -255,8 +256,8 @@ class LeadProcess:
             )
 
     def _rest(self, target: Target, options: Options) -> str | None:
-        embedded = self.server is not None and target.kind == "embedded"
-        return options.rest or (self.server.rest if self.server and embedded else None)
+        own = self.server.rest if self.server is not None and target.kind == "embedded" else None
+        return target.address if options.api.over_http else options.rest or own
 
     def _act(self, options: Options, target: Target) -> None:
         """Start what the scenario does beside the load."""
@@ -265,9 +266,8 @@ class LeadProcess:
             return
         stage = stage_at(self.server, options, target.address, self._origin, writer.event)
         endless = self.headless and not self.environment.parsed_options.run_time
-        self.script = Script(
-            act, stage, ended=self._end_soon if endless else lambda: None, failed=self._refuse
-        )
+        ended = self._end_soon if endless else lambda: None
+        self.script = Script(act, stage, ended=ended, failed=self._refuse)
 
     def _end_soon(self) -> None:
         """The script is through, and nobody said how long the load lasts."""

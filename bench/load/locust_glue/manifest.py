@@ -26,6 +26,7 @@ def describe(
     """The manifest's facts about command, target, load, payload, model and machine. Holds no secret."""
     specs = list(target.asked.values())
     asked = specs[0] if len(set(specs)) == 1 else None
+    protocols = {source.name: source.protocol for source in pools}
     return {
         "question": next(
             (user.question for user in environment.user_classes if hasattr(user, "question")), ""
@@ -41,8 +42,14 @@ def describe(
             "version_asked": None if asked is None else asked.version,
             "label": None if asked is None else asked.label,
             "signature": shared(each.signature for each in specs),
+            "protocol": options.protocol,
             "asked": {
-                name: {"model": each.model, "version": each.version, "label": each.label}
+                name: {
+                    "model": each.model,
+                    "version": each.version,
+                    "label": each.label,
+                    "protocol": protocols[name],
+                }
                 for name, each in target.asked.items()
             },
             "tls": options.tls is not None,
@@ -153,7 +160,7 @@ def _payload(pool: Pool) -> dict[str, Any]:
     return {
         "sha256": pool.sha256,
         "messages": len(pool.messages),
-        "bytes": len((pool.over_rest or pool.messages)[0]),
+        "bytes": len((pool.encoded or pool.messages)[0]),
         "batch": pool.batch,
         "output": pool.output,
         "labels": None if pool.labels is None else pool.compare or "by the output",

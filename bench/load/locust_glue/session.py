@@ -17,19 +17,17 @@ from bench.load.checking.references import References
 from bench.load.engine.arrivals import WHOLE, Arrivals, Lane, Part
 from bench.load.engine.causes import Causes, causes_of
 from bench.load.engine.recorder import HeardRecorder, Recorder, Rows
-from bench.load.engine.rest import RestCalls
 from bench.load.engine.user_plan import Plan
 from bench.load.locust_glue.parent import orphaned
 from bench.load.locust_glue.statistics import called, listened, show_in_locust
 from bench.load.options import Options
 from bench.load.reference_answers import Answered
+from bench.load.senders import Senders
 from bench.load.sources import Source, open_schedules
-from bench.load.target import connect
 from bench.payload import Pool
 from bench.runs.choices import UNSEEN, Choices
 from bench.runs.chunk import Chunk, Pause
 from bench.schedule import Open, Trace
-from bench.wire.messages import PREDICT
 from bench.wording import counted
 
 FLUSH_SECONDS = 0.25
@@ -75,9 +73,8 @@ class Session:
         self.environment = environment
         self.options = options
         self.deadline = options.asked.deadline
-        # the addresses of a name are taken in turn by the connections of all load processes
-        turn = max(0, getattr(environment.runner, "worker_index", 0)) * options.connections
-        self.channel = connect(address, options, connections=options.connections, turn=turn)
+        self._senders = Senders(address, options, getattr(environment.runner, "worker_index", 0))
+        self.channel, self.http = self._senders.channel, self._senders.http
         self.abandoned = False  # True where nobody takes the records any more
         self.draining = False
         """True from the moment the test stops: users send nothing more."""
@@ -88,7 +85,6 @@ class Session:
         self.clock_bound = 0.0
         """Seconds by which this process's times may be off the master's."""
         self.recorded = 0
-        self.rest = RestCalls(options.rest, self.deadline, turn, largest=options.max_answer_bytes)
         self._awaiting = self._hurried = False
         self._sink = sink
         make = HeardRecorder if listened(environment) else Recorder
@@ -101,6 +97,7 @@ class Session:
                     pool,
                     pool.output,
                     pool.version,
+                    protocol=source.protocol,
                     references=References(len(pool)) if source.user.repeatable else None,
                     keep_choices=source.user.keep_choices,
                 ),
@@ -131,7 +128,7 @@ class Session:
     @property
     def sent(self) -> int:
         """Requests whose last byte was handed to the kernel; one that had to be sent again counts once."""
-        return self.channel.sent_calls + self.rest.addresses.total()
+        return self._senders.sent
 
     @property
     def unsent(self) -> int:
@@ -146,13 +143,12 @@ class Session:
         late_plans: changes of users that it learned of too late to send the same arrivals as planned.
         """
         late = sum(engine.late_divisions for engine in self._engines.values())
-        retries = self.channel.retries
         return {
             "sent": self.sent,
-            "retries": None if retries is None else retries + self.rest.retries,
+            "retries": self._senders.retries,
             "unsent": self.unsent,
             "recorded": self.recorded,
-            "addresses": dict(self.channel.addresses + self.rest.addresses),
+            "addresses": self._senders.addresses,
             "late_plans": late,
         }
 
@@ -234,7 +230,7 @@ class Session:
     def in_flight(self) -> int:
         """Calls that have not ended, in a duet those of both arms."""
         beside = self.partner.in_flight if self.partner is not None else 0
-        return self.channel.in_flight + self.rest.in_flight + beside
+        return self._senders.in_flight + beside
 
     def drain(self, tell: Callable[[str], object] = lambda _: None) -> None:
         """Let no user send any more and wait for the answers that are still to come, up to the request timeout.
@@ -272,12 +268,11 @@ class Session:
         self._flusher.join()  # a kill in the middle of a flush would lose what it holds
         for recorder in self._recorders.values():
             recorder.close()
-        self.rest.close()
-        self.channel.close()
+        self._senders.close()
         gc.unfreeze()
         gevent.sleep(0)  # calls that were cancelled are recorded
         give_up = time.perf_counter() + CANCEL_SECONDS
-        while self.channel.in_flight + self.rest.in_flight and time.perf_counter() < give_up:
+        while self._senders.in_flight and time.perf_counter() < give_up:
             gevent.sleep(0.002)
         self.flush()
 
@@ -290,7 +285,7 @@ class Session:
             failed = recorder.failures.take()
             for rows in parts:
                 self._give_way()
-                url, method = called(recorder, self.address, self.rest.address)
+                url, method = called(recorder, self.address, self.http.address)
                 show_in_locust(self.environment, recorder, rows, failed, url, method=method)
                 self._give_way()
                 chunk = self._chunk(recorder, rows, self._origin)
@@ -309,11 +304,12 @@ class Session:
 
     def _engine(self, user: Any, schedule: Open) -> Arrivals:
         kinds = len(schedule.kinds) if isinstance(schedule, Trace) else 1
-        recorders = [self._recorders[Source(user, kind, user.request_name)] for kind in range(kinds)]
+        name, protocol = user.request_name, self.options.protocol
+        recorders = [self._recorders[Source(user, kind, name, protocol)] for kind in range(kinds)]
         return Arrivals(
             self.channel,
-            PREDICT,
-            [Lane(each.pool.messages, each.add, each.add_unsent) for each in recorders],
+            recorders[0].method,
+            [Lane(each.messages, each.add, each.add_unsent) for each in recorders],
             schedule,
             seed=self.options.seed,
             salt=user.__name__,

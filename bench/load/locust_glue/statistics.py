@@ -3,7 +3,7 @@
 import math
 import time
 from collections import Counter
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from locust import stats
@@ -11,9 +11,8 @@ from locust import stats
 from bench.load.checking.failures import CallError, Kind
 from bench.load.engine.recorder import HeardRecorder, Recorder, Rows
 from bench.runs.sample import CANCELLED_STATUS
-from bench.wire.messages import PREDICT
 
-METHOD, REST_METHOD = "gRPC", "POST"
+METHOD: Final = "gRPC"
 
 
 def show_in_locust(
@@ -42,13 +41,12 @@ def show_in_locust(
     _enter(environment.stats, recorder, rows, failures, method)
 
 
-def called(recorder: Recorder, address: str, rest: str | None) -> tuple[str, str]:
-    """URL and method of a recorder's requests; address: of gRPC calls, rest: of REST."""
-    requests = recorder.pool.over_rest
-    if requests is None:
-        return f"grpc://{address}{PREDICT}", METHOD
-    path = requests[0].split(b" ", 2)[1].decode()
-    return f"http://{rest}{path}", REST_METHOD
+def called(recorder: Recorder, address: str, http: str | None) -> tuple[str, str]:
+    """URL and method of a recorder's requests; address: of gRPC calls, http: of those over HTTP."""
+    if not recorder.over_http:
+        return f"grpc://{address}{recorder.method}", METHOD
+    method, _, path = recorder.method.partition(" ")
+    return f"http://{http}{path}", method
 
 
 def listened(environment: Any) -> bool:

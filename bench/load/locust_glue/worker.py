@@ -104,9 +104,11 @@ class Worker:
             return
         try:
             options = read_options(self.environment.parsed_options)
-            pools = make_pools(self.environment.user_classes, options)
             parsed = self.environment.parsed_options
-            address = address_of(getattr(parsed, TARGET, None) or self.environment.host or "")
+            address = address_of(
+                getattr(parsed, TARGET, None) or self.environment.host or "", options.api.port
+            )
+            pools = make_pools(self.environment.user_classes, options, address)
             load = Session(self.environment, address, options, pools, self._ship)
         except BenchError as error:
             session.refuse(self.environment)
@@ -143,7 +145,7 @@ class Worker:
         load.index, load.count = msg.data["index"], msg.data["count"]
         load.refer(self._answered)
         load.clock_bound = self._best[0]
-        load.rest.address = msg.data["rest"]
+        load.http.address = msg.data["rest"]
         load.start_clock(msg.data["origin"] + self._best[1])
         # the master waits for it; the users who waited for the clock have joined by then
         gevent.spawn(self._tell_users)

@@ -10,6 +10,7 @@ from bench import BenchError
 from bench.load.observing.counters import CountersProbe, fetch
 from bench.load.observing.telemetry import Probe, Values
 from bench.load.options import Options
+from bench.protocol.api import Api
 
 log = logging.getLogger("bench")
 
@@ -41,7 +42,7 @@ def beside(options: Options) -> list[Probe]:
 
         probes.append(ContainerProbe(watched.container))
     if watched.metrics is not None:
-        probes.append(CountersProbe(watched.metrics, options.asked.model))
+        probes.append(CountersProbe(watched.metrics, options.asked.model, options.api))
     return probes
 
 
@@ -57,18 +58,19 @@ class Counted:
 
     url: str
     model: str
+    api: Api
     start: Values
 
     @classmethod
     def before(cls, options: Options) -> Self | None:
         """Read them before anything is sent; None where no page is named. Raises BenchError where it does not answer."""
-        url = options.watched.metrics
-        return None if url is None else cls(url, options.asked.model, fetch(url, options.asked.model))
+        url, model = options.watched.metrics, options.asked.model
+        return None if url is None else cls(url, model, options.api, fetch(url, model, options.api))
 
     def after(self) -> dict[str, Any]:
         """Both readings for the manifest; `after` is None where the server does not answer any more."""
         try:
-            end: Values | None = fetch(self.url, self.model)
+            end: Values | None = fetch(self.url, self.model, self.api)
         except BenchError as error:
             log.warning("%s", error)
             end = None

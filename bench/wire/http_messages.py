@@ -1,8 +1,8 @@
-"""Read the answer to a REST request, however the server frames it, within bounds."""
+"""HTTP/1.1 as bytes: requests with JSON, and answers to them, however the server frames them, within bounds."""
 
 import contextlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final, NamedTuple
 
 import h11
@@ -26,6 +26,23 @@ class Answer(NamedTuple):
     body: bytes
     kept: bool
     """Whether the connection can carry another request."""
+
+
+def request_of(
+    method: str, body: bytes, host: str | None = None, metadata: Iterable[tuple[str, str]] = ()
+) -> bytes:
+    """A request with JSON as its content. method: with the path, such as `POST /v1/models/m:predict`.
+
+    host: the virtual host that is called; metadata: further headers.
+    """
+    fields = [("Host", host or "model-server"), *metadata, ("Content-Type", "application/json")]
+    head = "".join(f"{name}: {value}\r\n" for name, value in fields)
+    return f"{method} HTTP/1.1\r\n{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
+
+
+def host_header(address: str) -> str | None:
+    """The Host of requests to an address; None: it has no name, as a socket's path has none."""
+    return None if address.startswith("unix:") else address or None
 
 
 def read_answer(received: bytearray, receive: Callable[[int], bytes], largest: int) -> Answer:

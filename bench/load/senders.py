@@ -1,0 +1,56 @@
+"""What one load process sends with: a gRPC channel, and connections over HTTP."""
+
+from collections import Counter
+from typing import Any
+
+from bench.load.engine.http_calls import HttpCalls
+from bench.load.options import Options
+from bench.load.target import connect
+
+
+class Senders:
+    """Both, counted as one."""
+
+    def __init__(self, address: str, options: Options, worker: int) -> None:
+        """address: of the server, as the run's protocol reaches it; worker: which of the load processes this is.
+
+        Raises BenchError where nobody listens.
+        """
+        # the addresses of a name are taken in turn by the connections of all load processes
+        turn = max(0, worker) * options.connections
+        place = address if options.api.over_http else options.rest
+        self.http = HttpCalls(place, options.asked.deadline, turn, largest=options.max_answer_bytes)
+        self.channel: Any = None
+        """Of the calls over gRPC; None where all requests go over HTTP."""
+        if not options.api.over_http:
+            self.channel = connect(address, options, connections=options.connections, turn=turn)
+        self._each: list[Any] = [self.http] if self.channel is None else [self.http, self.channel]
+
+    @property
+    def sent(self) -> int:
+        """Requests whose last byte was handed to the kernel; one that had to be sent again counts once."""
+        return sum(each.sent_calls for each in self._each)
+
+    @property
+    def retries(self) -> int | None:
+        """Further attempts of requests that a server gave back or that met the end of a connection.
+
+        None where the transport does not say.
+        """
+        counts = [each.retries for each in self._each]
+        return None if None in counts else sum(counts)
+
+    @property
+    def addresses(self) -> dict[str, int]:
+        """Requests sent, by the server's addresses where they are known."""
+        return dict(sum((each.addresses for each in self._each), Counter()))
+
+    @property
+    def in_flight(self) -> int:
+        """Calls that have not ended."""
+        return sum(each.in_flight for each in self._each)
+
+    def close(self) -> None:
+        """Cancel what is in flight."""
+        for each in self._each:
+            each.close()

@@ -1,0 +1,14 @@
+"""The names of the protocols, for those who only have to know them."""
+
+from typing import Final
+
+DEFAULT: Final = "tfs"
+REST: Final = "tfs-rest"
+"""What user classes send over REST beside a run's own protocol."""
+EMBEDDED: Final = frozenset({DEFAULT, REST})
+"""What this package's own server speaks."""
+MODULES: Final = {
+    DEFAULT: "bench.protocol.tfserving_grpc",
+    REST: "bench.protocol.tfserving_rest",
+}
+"""Name -> module, whose `API` is the protocol."""
