@@ -83,7 +83,7 @@ def picks_a_version(command: Callable[..., Any]) -> Callable[..., Any]:
 def inquiry(
     *,
     host: str,
-    protocol: str,
+    protocol: str = DEFAULT,
     timeout: float,
     transport: str,
     pairs: str,
