@@ -9,9 +9,9 @@ from google.protobuf.message import DecodeError
 
 from bench.payload.files.collector import Collector
 from bench.payload.files.values import typed
-from bench.payload.tensors import array_of
 from bench.wire import tfrecord
 from bench.wire.messages import PredictionLog
+from bench.wire.tensors import array_of
 
 MOST_FILLED: Final = 1 << 22
 """Values that a tensor may leave out, to be filled with its last one; as in the embedded server."""
