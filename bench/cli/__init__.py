@@ -22,6 +22,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "status": ("bench.cli.status", "Show which versions of a model a server has, and in which states."),
     "metadata": ("bench.cli.metadata", "Show a model's signatures: inputs, outputs, dtypes, shapes."),
     "run": ("bench.cli.run", "Run an experiment: servers x versions x batch sizes x loads."),
+    "ab": ("bench.cli.ab", "Compare two versions, models or servers: speed and answers, in one command."),
     "calibrate": ("bench.cli.calibrate", "Measure what this machine can send, for runs to compare with."),
     "report": ("bench.cli.report", "Show what runs measured: terminal table, HTML page, JSON."),
     "compare": ("bench.cli.compare", "Compare trials: ratios with intervals and verdicts."),

@@ -21,13 +21,13 @@ from bench.wire.transports import HTTP, open_channel
 
 _PEM: Final = click.Path(exists=True, dir_okay=False)
 
+_HOST: Final = click.option(
+    "--host",
+    default="localhost",
+    show_default="localhost:8500",
+    help="HOST:PORT of the server's gRPC port.",
+)
 _OPTIONS: Final = (
-    click.option(
-        "--host",
-        default="localhost",
-        show_default="localhost:8500",
-        help="HOST:PORT of the server's gRPC port.",
-    ),
     click.option(
         "--protocol",
         type=click.Choice(list(MODULES)),
@@ -68,6 +68,11 @@ _OPTIONS: Final = (
 
 def asks_a_server(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a click command the options that say where the server is; it gets them as keyword arguments."""
+    return _HOST(calls_a_server(command))
+
+
+def calls_a_server(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a click command the options that say how servers are called; it gets them as keyword arguments."""
     for option in reversed(_OPTIONS):
         command = option(command)
     return command

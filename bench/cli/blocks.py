@@ -31,11 +31,16 @@ class Seen(NamedTuple, Generic[Judged]):
 
 
 def run_blocks(
-    runner: Runner, lock: int, budget: float | None, look_at: Callable[[Look], Seen[Judged]]
+    runner: Runner,
+    lock: int,
+    budget: float | None,
+    look_at: Callable[[Look], Seen[Judged]],
+    *,
+    option: str = "--budget",
 ) -> Judged:
     """Run block by block until a look decides, or the budget of seconds (None: the plan) is spent.
 
-    Raises BenchError where it does not suffice for two blocks.
+    option: gives the budget. Raises BenchError where it does not suffice for two blocks.
     """
     plan, began, coming = runner.folder.trials, time.monotonic(), Looks()
     most, longest, used, first = max(trial.block for trial in plan), 0.0, 0.0, 0.0
@@ -57,7 +62,7 @@ def run_blocks(
         elif last:
             break
     raise BenchError(
-        f"--budget {budget or 0:g}: a block took {longest:.0f} s{f', and {first:.0f} s what comes before the first' if first else ''}; "
+        f"{option} {budget or 0:g}: a block took {longest:.0f} s{f', and {first:.0f} s what comes before the first' if first else ''}; "
         f"{LEAST} are the least; give {first + 1.2 * LEAST * longest:.0f} s"
     )
 
@@ -71,15 +76,22 @@ class Undecided(NamedTuple):
     """What no further block decides, with the reason."""
 
 
-def compared(folder: Folder, part: str, look: Look, metrics: Iterable[str] = DECIDING) -> Seen[Undecided]:
-    """The comparisons by a part of the cells, over where further blocks decide nothing."""
+def compared(
+    folder: Folder,
+    part: str,
+    look: Look,
+    metrics: Iterable[str] = DECIDING,
+    *,
+    also: Iterable[str] = (),
+) -> Seen[Undecided]:
+    """The comparisons by a part of the cells, over where further blocks decide nothing; also: what else differs."""
     trials = read_trials(find_runs([folder.path])).trials
     measured = {str(compared_value(trial, part)) for trial in trials}
     missing = sorted({str(getattr(trial.cell, part)) for trial in folder.trials} - measured)
     if missing:
         left = Undecided([], [f"{part} {name}: no trial of it was measured" for name in missing])
         return Seen(left, "; ".join(left.never), True)
-    found = compare_by(trials, part, metrics=metrics, rate=look.rate)
+    found = compare_by(trials, part, metrics=metrics, rate=look.rate, also=also)
     unknown = [each for each in found.changes if each.verdict == "unknown"]
     left = Undecided(
         [each.metric.name for each in unknown if each.estimate is not None],

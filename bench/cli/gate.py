@@ -144,11 +144,8 @@ def gate(
         limits, judged = _judge_runs(
             paths, limits_file, baseline_path, by, answered_within, latest=latest, revision=revision
         )
-    _write(judged, limits, junit=junit, markdown=markdown, as_json=as_json)
-    _show(console(), judged)
-    if os.environ.get(IN_GITHUB) == "true":
-        for line in told.annotations(judged):
-            command(line)
+    write_judgement(judged, limits.path.stem, junit=junit, markdown=markdown, as_json=as_json)
+    show_judgement(console(), judged)
     return judged.code
 
 
@@ -251,7 +248,8 @@ def _baseline(path: Path | None) -> Trials:
     return read_trials(find_runs([folder]))
 
 
-def _show(console: Console, judged: Judgement) -> None:
+def show_judgement(console: Console, judged: Judgement) -> None:
+    """The verdict, a table of the limits, and what stands against it."""
     style = {0: "green", 1: "red"}.get(judged.code, "yellow")
     console.print(Text.assemble(("gate  ", "dim"), (judged.verdict, f"bold {style}")))
     if judged.findings:
@@ -265,20 +263,25 @@ def _show(console: Console, judged: Judgement) -> None:
         hanging(console, warning(doubt))
     for doubt in judged.accepted:
         hanging(console, warning(doubt, title="accepted"))
+    if os.environ.get(IN_GITHUB) == "true":
+        for line in told.annotations(judged):
+            command(line)
 
 
-def _write(
-    judged: Judgement, limits: LimitsFile, *, junit: Path | None, markdown: Path | None, as_json: Path | None
+def write_judgement(
+    judged: Judgement, suite: str, *, junit: Path | None, markdown: Path | None, as_json: Path | None
 ) -> None:
+    """The files that are asked for. Raises BenchError."""
     if junit is not None:
-        _put(junit, told.junit(judged, limits.path.stem))
+        put(junit, told.junit(judged, suite))
     if markdown is not None:  # a job's summary grows
-        _put(markdown, told.markdown(judged), append=True)
+        put(markdown, told.markdown(judged), append=True)
     if as_json is not None:
-        _put(as_json, json_text(told.plain(judged)) + "\n")
+        put(as_json, json_text(told.plain(judged)) + "\n")
 
 
-def _put(path: Path, text: str, *, append: bool = False) -> None:
+def put(path: Path, text: str, *, append: bool = False) -> None:
+    """Write a file that the user named. Raises BenchError."""
     try:
         with path.open("a" if append else "w", encoding="utf-8") as file:
             file.write(text)

@@ -34,6 +34,8 @@ class Sides:
 
     part: str
     baseline: str
+    also: tuple[str, ...] = ()
+    """What differs because of it."""
 
     def split(self, trials: Trials) -> tuple[Trials, Trials]:
         """The candidate's trials and the baseline's."""
@@ -81,17 +83,26 @@ def run_until_decided(
             prepared.study, {server.name: server for server in prepared.servers}, folder, Local(), display
         )
         most = max(trial.block for trial in folder.trials)
-        judged = run_blocks(runner, lock, budget, lambda look: _judge(folder, sides, limits, look, most))
+        judged = run_blocks(runner, lock, budget, lambda look: _look(folder, sides, limits, look, most))
     return judged, folder, sides
 
 
-def _judge(folder: Folder, sides: Sides, limits: LimitsFile, look: Look, most: int) -> Seen[Judgement]:
-    candidate, base = sides.split(read_trials(find_runs([folder.path])))
+def _look(folder: Folder, sides: Sides, limits: LimitsFile, look: Look, most: int) -> Seen[Judgement]:
+    judged = judge(read_trials(find_runs([folder.path])), sides, limits, look, most)
+    return Seen(judged, judged.verdict, decided(judged))
+
+
+def judge(trials: Trials, sides: Sides, limits: LimitsFile, look: Look, most: int) -> Judgement:
+    """What limits say of an experiment's trials so far. most: blocks that are planned."""
+    candidate, base = sides.split(trials)
     # a share of failed trials that is allowed is one of all trials, of which some are still to come
     planned = look.blocks if look.last else most
-    judged = gate(limits, candidate, base, look.rate, by=(sides.part,), planned=planned)
-    # a doubt makes all further blocks useless
-    return Seen(judged, judged.verdict, judged.code != UNDECIDED or bool(judged.doubts))
+    return gate(limits, candidate, base, look.rate, by=(sides.part, *sides.also), planned=planned)
+
+
+def decided(judged: Judgement) -> bool:
+    """Whether further blocks are of no use: a doubt makes all of them useless."""
+    return judged.code != UNDECIDED or bool(judged.doubts)
 
 
 def _sides(prepared: Prepared, by: str | None, baseline: str | None, file: Path) -> Sides:

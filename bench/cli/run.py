@@ -153,7 +153,7 @@ def _run(
     servers = {server.name: server for server in prepared.servers}
     more: Sequence[str] = ()
     never: Sequence[str] = ()
-    with folder.locked() as lock, _ended_in_order():
+    with folder.locked() as lock, ended_in_order():
         folder.tidy()
         before = folder.ended()
         count = sum(1 for each in before.values() if not (retry and each.outcome == "failed"))
@@ -215,7 +215,7 @@ def _varied(folder: Folder) -> str | None:
 
 
 @contextlib.contextmanager
-def _ended_in_order() -> Iterator[None]:
+def ended_in_order() -> Iterator[None]:
     """SIGTERM and a closed terminal end the experiment as Ctrl-C does: trial and server first."""
 
     def interrupt(number: int, _frame: FrameType | None) -> None:

@@ -53,7 +53,7 @@ class Bounds(Where):
     @classmethod
     def _finite(cls, bounds: dict[str, int | float | str]) -> dict[str, int | float | str]:
         for name, bound in bounds.items():
-            _number(bound, name)
+            share_or_number(bound, name)
         return bounds
 
     @field_validator("worse_than_baseline")
@@ -92,18 +92,18 @@ class Limits(Bounds):
     @field_validator("failed_trials")
     @classmethod
     def _share(cls, share: float | str) -> float | str:
-        if _number(share, "failed_trials") >= 1:
+        if share_or_number(share, "failed_trials") >= 1:
             raise ValueError(f'failed_trials = {share}: expected a share below 1, such as "10 %"')
         return share
 
     @property
     def failed_share(self) -> float:
         """The share of a cell's trials that may have failed."""
-        return _number(self.failed_trials, "failed_trials")
+        return share_or_number(self.failed_trials, "failed_trials")
 
 
-def _number(bound: float | str, name: str) -> float:
-    """A bound as a number: "5 %" is 0.05. Raises ValueError."""
+def share_or_number(bound: float | str, name: str) -> float:
+    """A bound as a number: "5 %" is 0.05. Raises ValueError, naming it."""
     if isinstance(bound, str):
         percent = _PERCENT.fullmatch(bound)
         if percent is None:
@@ -149,6 +149,6 @@ def read_limits(path: Path, within: float | None = None) -> tuple[Limits, list[B
         for kind in ("limits", "worse_than_baseline"):
             for name, value in getattr(table, kind).items():
                 relative = kind == "worse_than_baseline"
-                number, dotted = _number(value, name), f"{prefix}{kind}.{name}"
+                number, dotted = share_or_number(value, name), f"{prefix}{kind}.{name}"
                 found.append(Bound(table, name, number, relative, dotted, isinstance(value, str), of_table))
     return limits, found

@@ -45,6 +45,14 @@ def parse(text: str) -> Schedule:
         raise BenchError(f"schedule {text!r}: {FORMS[kind]} is the form expected") from None
 
 
+def duration(text: str) -> float:
+    """The seconds in a text such as 30, 90s or 2m. Raises ValueError."""
+    try:
+        return _seconds(text.strip())
+    except _MismatchError:
+        raise ValueError(f"{text!r} is no duration such as 90s or 2m") from None
+
+
 class _MismatchError(Exception):
     """The text has not the form of its kind."""
 

@@ -161,21 +161,22 @@ def named(inquiry: Inquiry, description: Description, name: str) -> Signature:
     return description.signatures[name]
 
 
-def unknown_model(inquiry: Inquiry, details: str) -> str:
-    """What there is instead of a model, version or label that the server does not know."""
+OPTIONS: Final = ("--model-name", "--model-version", "--version-label")
+"""Of scenarios: what names model, version and label."""
+
+
+def unknown_model(inquiry: Inquiry, details: str, options: tuple[str, str, str] = OPTIONS) -> str:
+    """What there is instead of a model, version or label that the server does not know; options: what names them."""
+    model, version, label = options
     try:
         states = status(replace(inquiry, version=None, label=None))
     except BenchError:
         return (
-            f"--model-name {inquiry.model}: {inquiry.host} does not serve it ({details}); "
+            f"{model} {inquiry.model}: {inquiry.host} does not serve it ({details}); "
             "check the name and the server's configuration"
         )
     available = sorted(each.version for each in states if each.state == "AVAILABLE")
-    option = (
-        f"--version-label {inquiry.label}"
-        if inquiry.label is not None
-        else f"--model-version {inquiry.version}"
-    )
+    option = f"{label} {inquiry.label}" if inquiry.label is not None else f"{version} {inquiry.version}"
     there = ", ".join(map(str, available)) or "none"
     return f"{option}: not served by {inquiry.host} ({details}); versions of {inquiry.model} available there: {there}"
 

@@ -6,6 +6,7 @@
 | mixing | subtracts the mean of the whole batch: rows depend on each other |
 | random | adds a random number |
 | counter | counts its calls: must not be called by anybody but clients |
+| ranker | versions 6 and 7 of a text and 8 floats: `score` and `grade`; of a thousand texts version 7 scores one higher |
 | bare | the official MNIST example's kind of export: placeholders without a shape |
 """
 
@@ -21,6 +22,8 @@ def main(folder: Path) -> None:
     _random(folder / "random" / "1")
     _counter(folder / "counter" / "1")
     _bare(folder / "bare" / "1")
+    _ranker(folder / "ranker" / "6", higher=0.0)
+    _ranker(folder / "ranker" / "7", higher=0.5)
 
 
 def _save(folder: Path, module: Any, **signatures: Any) -> None:
@@ -74,6 +77,24 @@ def _counter(folder: Path) -> None:
     module.count = tf.Variable(0.0)
     counted = _column(lambda x: {"y": 0 * x + module.count.assign_add(1.0)})
     _save(folder, module, serving_default=counted)
+
+
+def _ranker(folder: Path, higher: float) -> None:
+    import tensorflow as tf
+
+    text, numbers = (
+        tf.TensorSpec([None], tf.string, name="text"),
+        tf.TensorSpec([None, 8], tf.float32, name="numbers"),
+    )
+
+    @tf.function(input_signature=[text, numbers])
+    def ranked(text: Any, numbers: Any) -> Any:
+        bucket = tf.strings.to_hash_bucket_fast(text, 1000)
+        score = tf.reduce_sum(numbers, axis=1) + tf.cast(bucket, tf.float32) / 1000
+        score += tf.where(bucket == 7, higher, 0.0)
+        return {"score": score, "grade": tf.where(score > 5, b"high", b"low")}
+
+    _save(folder, tf.Module(), serving_default=ranked)
 
 
 def _bare(folder: Path) -> None:

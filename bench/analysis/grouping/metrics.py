@@ -4,15 +4,28 @@ import math
 from collections.abc import Mapping
 from typing import Final
 
+from bench.analysis.agreement.recorded import AGREEMENT, agreement_of
 from bench.analysis.answers import numbers
 from bench.analysis.reading.cells import Cell
 from bench.analysis.reading.metric import CELL_METRICS, Metric, goodput
 from bench.analysis.reading.population import Reason
 
-METRICS: Final[dict[str, Metric]] = CELL_METRICS | {
-    each.name: Metric(each.name, each.unit, each.better, numbers.of(each), each.text)
-    for each in numbers.NUMBERS
-}
+METRICS: Final[dict[str, Metric]] = (
+    CELL_METRICS
+    | {
+        each.name: Metric(each.name, each.unit, each.better, numbers.of(each), each.text)
+        for each in numbers.NUMBERS
+    }
+    | {
+        AGREEMENT: Metric(
+            AGREEMENT,
+            "share",
+            "higher",
+            agreement_of,
+            "share of the examples that both conditions of `bench ab` answer alike",
+        )
+    }
+)
 """All metrics by name: the only place that knows which way is better."""
 JUDGED: Final = (
     "p50",

@@ -116,7 +116,7 @@ def outcome_of(p_broken: float, kept: bool, rate: float) -> Outcome:
 
 def judged(
     limit: Limit,
-    identity: Identity,
+    identity: Identity | None,
     *,
     outcome: Outcome,
     measured: float,

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from bench import BenchError
+from bench.analysis.agreement.recorded import AGREEMENT
 from bench.analysis.grouping import within_run
 from bench.analysis.grouping.in_time import of_only_pair
 from bench.analysis.grouping.metrics import METRICS
@@ -14,7 +15,7 @@ from bench.analysis.grouping.within_run import FEWEST_SECONDS
 from bench.analysis.judging.change import change
 from bench.analysis.judging.compare import Match
 from bench.analysis.judging.finding import Finding, Limit, Outcome, judged, outcome_of, unknown
-from bench.analysis.judging.limit_of_share import PROPORTIONS, by_counts, by_examples
+from bench.analysis.judging.limit_of_share import PROPORTIONS, by_agreement, by_counts, by_examples
 from bench.analysis.reading.metric import GOODPUT, GOODPUT_RATE, Metric
 from bench.analysis.reading.population import NOT_DETERMINED
 from bench.analysis.statistics import intervals
@@ -92,6 +93,8 @@ def judge_absolute(
         return by_counts(limit, identity, trials, rate)
     if metric.name == "accuracy" and all(trial.examples for trial in trials):
         return by_examples(limit, identity, trials, rate)
+    if metric.name == AGREEMENT:
+        return by_agreement(limit, identity, trials, rate)
     values = [limit.of(trial) for trial in trials]
     longest = _longest_at_least(limit, trials)
     if longest is not None:

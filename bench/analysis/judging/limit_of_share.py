@@ -5,10 +5,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
+from bench.analysis.agreement.recorded import answers_of
 from bench.analysis.grouping import within_run
 from bench.analysis.grouping.trials import Identity, Trial
 from bench.analysis.judging.finding import Finding, Limit, judged, outcome_of, unknown
 from bench.analysis.reading.metric import GOODPUT
+from bench.runs.answers import Answers
 from bench.wording import counted
 
 PROPORTIONS: Final = ("error_share", "mismatch_share", GOODPUT)
@@ -89,8 +91,22 @@ def by_examples(limit: Limit, identity: Identity, trials: Sequence[Trial], rate:
     return _by_share(limit, identity, share, examples, how=f"on {examples:,} different examples", rate=rate)
 
 
+def by_agreement(limit: Limit, identity: Identity, trials: Sequence[Trial], rate: float) -> Finding:
+    """The share of examples that two conditions answer alike: of those that were compared."""
+    compared = [answers for trial in trials if (answers := answers_of(trial.path)) is not None]
+    if not compared or not compared[0].compared:
+        return unknown(limit, identity, "no answers were compared: bench ab compares them")
+    return of_answers(limit, identity, compared[0], rate)
+
+
+def of_answers(limit: Limit, identity: Identity | None, answers: Answers, rate: float) -> Finding:
+    """The same, of one comparison. A bound of 1 is of the examples that were sent: no sample shows that all others agree."""
+    how = f"on {counted(answers.compared, 'different example')}"
+    return _by_share(limit, identity, answers.agreement, answers.compared, how=how, rate=rate)
+
+
 def _by_share(
-    limit: Limit, identity: Identity, share: float, independent: float, *, how: str, rate: float
+    limit: Limit, identity: Identity | None, share: float, independent: float, *, how: str, rate: float
 ) -> Finding:
     above, below = within_run.evidence(share, independent, limit.bound)
     lower = limit.metric.better == "lower"

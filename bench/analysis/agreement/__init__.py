@@ -1,0 +1,1 @@
+"""Whether two conditions give the same answers to the same examples."""

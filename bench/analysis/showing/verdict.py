@@ -1,0 +1,220 @@
+"""Two conditions in sentences, as a person would tell what came out."""
+
+import math
+from collections.abc import Sequence
+from itertools import groupby
+from typing import Any, Final, NamedTuple
+
+from bench.analysis.answers.versions import Pair, gap
+from bench.analysis.formatting import accuracy, significant
+from bench.analysis.formatting import share as share_text
+from bench.analysis.judging.change import CONFIDENCE, Change
+from bench.analysis.showing.table import Column, Table
+from bench.analysis.statistics.intervals import proportion
+from bench.runs.answers import Answers, OutputAgreement
+from bench.wording import counted
+
+SPEED: Final = {
+    "p50": "at the median",
+    "p99": "at p99",
+    "requests_per_second": "in requests/s",
+    "inferences_per_second": "in examples/s",
+}
+"""Metrics that the first sentence is about, and where it says that they are."""
+_FAR: Final = 10.0
+"""A factor beyond which the end of an interval says nothing."""
+
+
+class _Phrase(NamedTuple):
+    word: str
+    """What comes first and is not repeated: `36 % slower` and `12 %`."""
+    size: str
+    where: str
+    interval: str
+
+
+def sentences(title: str, changes: Sequence[Change], answers: Answers | None) -> list[str]:
+    """What is to be said of a candidate: its speed with its answers, and what else there is.
+
+    title: the candidate, as a sentence begins. changes: of a comparison; none: not measured.
+    """
+    parts = [text for text in (_speed(changes), _agreement(answers, alone=not changes)) if text]
+    told = []
+    if parts:
+        verb = "is " if _speed(changes) else ""
+        told.append(f"{title} {verb}{', '.join(parts)}." if verb else f"{title}: {parts[0]}.")
+    told += [text for each in changes if (text := _not_compared(each))]
+    told += [text for each in changes if (text := _errors(each))]
+    return told + ([] if answers is None else _remarks(answers))
+
+
+def _speed(changes: Sequence[Change]) -> str:
+    """Such as `36 % slower at the median (34 to 38 %) and 12 % at p99 (3 to 22 %)`."""
+    phrases = [_phrase(each) for each in changes if each.metric.name in SPEED and not _silent(each)]
+    told = []
+    for word, same in groupby(phrases, key=lambda each: each.word):
+        group = list(same)
+        first = f"{group[0].size}{word} {group[0].where}{group[0].interval}"
+        rest = [
+            f"{each.size.strip()}{' ' if each.size else ''}{each.where}{each.interval}" for each in group[1:]
+        ]
+        told += [first, *rest]
+    return told[0] if len(told) == 1 else f"{', '.join(told[:-1])} and {told[-1]}" if told else ""
+
+
+def _silent(each: Change) -> bool:
+    """Whether nothing can be said of a change, so that it has a sentence of its own."""
+    return each.estimate is None and each.verdict == "unknown"
+
+
+def _phrase(each: Change) -> _Phrase:
+    where = SPEED[each.metric.name]
+    slow, fast = ("slower", "faster") if each.metric.unit == "s" else ("lower", "higher")
+    if each.verdict in ("worse", "better") and not math.isfinite(
+        math.log(each.size) if each.size else math.inf
+    ):
+        return _Phrase(
+            "far " + (slow if each.verdict == "worse" else fast),
+            "",
+            where,
+            ": too many requests got no answer",
+        )
+    if each.verdict == "same":
+        low, high = (100 * (end - 1) for end in (each.low, each.high))
+        return _Phrase(
+            f"as {'fast' if slow == 'slower' else 'high'}", "", where, f" ({low:+.1f} to {high:+.1f} %)"
+        )
+    if each.low <= 1 <= each.high:
+        return _Phrase("not shown to differ", "", where, f" ({_signed(each.low)} to {_signed(each.high)} %)")
+    more = each.size > 1
+    word = (slow if more else fast) if each.metric.unit == "s" else (fast if more else slow)
+    ends = sorted(abs(100 * (end - 1)) for end in (each.low, each.high))
+    # the end that says more has the digits, so that it never reads `2 to 2 %`
+    digits = 0 if ends[0] >= 10 and ends[1] - ends[0] >= 1 else 1
+    least, most = (f"{end:,.{digits}f}" for end in ends)
+    size = abs(100 * (each.size - 1))
+    return _Phrase(f" {word}", f"{size:,.{0 if size >= 10 else 1}f} %", where, f" ({least} to {most} %)")
+
+
+def _signed(end: float) -> str:
+    if not 1 / _FAR <= end <= _FAR:
+        return "?"
+    return f"{100 * (end - 1):+.1f}"
+
+
+def _not_compared(each: Change) -> str:
+    if each.metric.name not in SPEED or not _silent(each):
+        return ""
+    return f"Nothing can be said {SPEED[each.metric.name]}: {each.reason}."
+
+
+def _errors(each: Change) -> str:
+    """Where requests failed, or answers were of another model or shape."""
+    what = {"error_share": "of its requests failed", "mismatch_share": "of its answers were wrong"}.get(
+        each.metric.name
+    )
+    if what is None or not (each.before or each.after) or math.isnan(each.after):
+        return ""
+    return f"{share_text(each.after)} {what} under load; of the baseline's {share_text(each.before)}."
+
+
+def _agreement(answers: Answers | None, *, alone: bool) -> str:
+    """Such as `answers differ in 0.3 % of 1,000 examples (0.06 to 0.9 %; largest relative difference 0.02)`."""
+    if answers is None:
+        return ""
+    if not answers.compared:
+        return "no example was answered"
+    low, high = proportion(answers.differing, answers.compared, CONFIDENCE)
+    examples = counted(answers.compared, "example")
+    largest = "" if answers.largest is None else f"largest relative difference {answers.largest:.2g}"
+    if not answers.differing:
+        inside = f"at most {_percent(high)} % differ" + (f"; {largest}" if largest else "")
+        return f"answers agree in all {examples} ({inside})"
+    inside = f"{_percent(low)} to {_percent(high)} %" + (f"; {largest}" if largest else "")
+    return f"answers differ in {share_text(answers.differing / answers.compared)} of {examples} ({inside})"
+
+
+def _percent(share: float) -> str:
+    percent = 100 * share
+    return f"{percent:.1f}" if percent >= 10 else significant(percent) if percent >= 0.01 else "0.01"
+
+
+def _remarks(answers: Answers) -> list[str]:
+    told = []
+    for who, unsteady in ((answers.before, answers.unsteady_before), (answers.after, answers.unsteady_after)):
+        if unsteady:
+            told.append(
+                f"{who} differs from itself in {unsteady} of {counted(answers.repeated, 'example')} sent again: only what "
+                "goes beyond that counts as a difference."
+            )
+    for who, failed, reason in (
+        (answers.before, answers.failed_before, answers.failure_before),
+        (answers.after, answers.failed_after, answers.failure_after),
+    ):
+        if failed:
+            told.append(f"{who} did not answer {counted(failed, 'example')}: {reason}.")
+    told += [f"{note}." for note in answers.notes]
+    left = answers.examples - answers.compared
+    if left > 0:
+        told.append(f"Not compared, for lack of time or answers: {counted(left, 'further example')}.")
+    if answers.accuracy is not None and answers.accuracy.examples:
+        told.append(_accuracy(answers))
+    return told
+
+
+def _accuracy(answers: Answers) -> str:
+    seen = answers.accuracy
+    assert seen is not None  # noqa: S101 - for the type checker
+    found = gap(
+        Pair(seen.examples, seen.right_before, seen.right_after, seen.only_before, seen.only_after, 0)
+    )
+    was, is_ = (accuracy(right / seen.examples) for right in (seen.right_before, seen.right_after))
+    clear = found.low > 0 or found.high < 0
+    return (
+        f"Accuracy {is_} against {was} on {counted(seen.examples, 'labelled example')}: {found.value:+.4f} "
+        f"(95 %: {found.low:+.4f} to {found.high:+.4f}{'' if clear else '; no difference shown'})."
+    )
+
+
+def outputs_table(answers: Answers) -> Table | None:
+    """A row for each output; None where a sentence says all."""
+    rows = answers.outputs
+    if not rows:
+        return None
+    calm = [False] * len(rows)
+    columns = [
+        Column("output", True, [each.output for each in rows], calm),
+        Column("compared as", True, [each.kind for each in rows], calm),
+        Column(
+            "differ",
+            False,
+            [f"{each.differing:,} of {each.compared:,}" for each in rows],
+            [each.differing > 0 for each in rows],
+        ),
+        Column("largest", False, [_size(each.largest) for each in rows], calm),
+        Column("mean", False, [_size(each.mean) for each in rows], calm),
+        *_more(rows, calm),
+    ]
+    return Table(columns, [], [])
+
+
+def _more(rows: Sequence[OutputAgreement], calm: list[bool]) -> list[Any]:
+    """Columns that most models have no need of."""
+    found = []
+    if any(each.incomparable for each in rows):
+        found.append(Column("not comparable", False, [str(each.incomparable or "–") for each in rows], calm))
+    if any(each.first is not None for each in rows):
+        texts = [
+            "–" if each.first is None else share_text(each.first / max(1, each.compared)) for each in rows
+        ]
+        found.append(Column("same best", False, texts, calm))
+    if any(each.top is not None for each in rows):
+        texts = ["–" if each.top is None else f"{share_text(each.overlap)} of {each.top}" for each in rows]
+        found.append(Column("shared of the best", False, texts, calm))
+    if any(each.note for each in rows):
+        found.append(Column("note", False, [each.note or "–" for each in rows], calm))
+    return found
+
+
+def _size(size: float | None) -> str:
+    return "–" if size is None else f"{size:.2g}"

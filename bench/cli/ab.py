@@ -1,0 +1,247 @@
+"""`bench ab`: two versions, models, servers or batch sizes beside each other, in one command."""
+
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from bench import BenchError
+from bench.cli.ab_conditions import RANDOM_EXAMPLES, looked_up, two_of
+from bench.cli.ab_limits import limits_of
+from bench.cli.asking import calls_a_server
+from bench.schedule.text import duration
+
+
+def _seconds(_context: click.Context, _parameter: click.Parameter, text: str) -> float:
+    try:
+        seconds = duration(text)
+    except ValueError:
+        seconds = 0.0
+    if not 1 <= seconds < 1e6:
+        raise click.BadParameter(f"{text}: a duration such as 90s or 2m is expected")
+    return seconds
+
+
+def _groups(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    def give(command: Any) -> Any:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return give
+
+
+_WHAT: Final = _groups(
+    click.option(
+        "--model", required=True, metavar="NAME[,NAME]", help="The model; two of them are compared."
+    ),
+    click.option(
+        "--versions", metavar="A,B", help="Versions to compare, by number or label; one: of both sides."
+    ),
+    click.option("--against", metavar="HOST:PORT", help="A second server, compared with the first."),
+    click.option(
+        "--batch-size",
+        "batch_sizes",
+        default="1",
+        show_default=True,
+        metavar="N[,N]",
+        help="Examples in a request; two are compared.",
+    ),
+    click.option("--signature", help="Signature to call.  [default: serving_default, or the only one]"),
+    click.option(
+        "--requests",
+        metavar="FILE",
+        help="What is sent, such as JSON lines; - for standard input.  [default: random]",
+    ),
+    click.option(
+        "--shape",
+        default="",
+        metavar="NAME=N,...",
+        help="Sizes of unknown dimensions of random inputs, such as len=128.",
+    ),
+    click.option(
+        "--examples",
+        "count",
+        type=click.IntRange(1),
+        default=RANDOM_EXAMPLES,
+        show_default=True,
+        help="Random ones, without --requests.",
+    ),
+)
+_LOAD: Final = _groups(
+    click.option(
+        "--time",
+        "seconds",
+        default="2m",
+        show_default=True,
+        callback=_seconds,
+        help="For everything, at most.",
+    ),
+    click.option(
+        "--users", type=click.IntRange(1), default=4, show_default=True, help="Requests under way at once."
+    ),
+    click.option(
+        "--schedule",
+        default="closed",
+        show_default=True,
+        help="When each user sends: closed, poisson:RATE, constant:RATE.",
+    ),
+    click.option(
+        "--deadline",
+        type=click.FloatRange(0, min_open=True),
+        default=10.0,
+        show_default=True,
+        help="Request timeout in seconds.",
+    ),
+    click.option(
+        "--seed", type=click.IntRange(0), default=1, show_default=True, help="Of orders and random inputs."
+    ),
+)
+_ANSWERS: Final = _groups(
+    click.option(
+        "--output",
+        "outputs",
+        multiple=True,
+        metavar="NAME",
+        help="Compare this output only; may be given again.  [default: all]",
+    ),
+    click.option(
+        "--tolerance",
+        type=click.FloatRange(0),
+        default=1e-3,
+        show_default=True,
+        help="Relative difference up to which numbers agree.",
+    ),
+    click.option(
+        "--top",
+        type=click.IntRange(1),
+        metavar="K",
+        help="Outputs of several values agree where their K best ones, or first ids, are the same.",
+    ),
+    click.option("--save-inputs", is_flag=True, help="Write the inputs beside the answers that differ most."),
+    click.option("--answers-only", is_flag=True, help="Compare answers, and measure nothing."),
+    click.option("--latency-only", is_flag=True, help="Measure, and compare no answers."),
+)
+_LIMITS: Final = _groups(
+    click.option(
+        "--max-slowdown",
+        "slowdowns",
+        multiple=True,
+        metavar="[METRIC=]SHARE",
+        help="FAIL where the candidate is slower by more: 5% (of p50), p99=10%; may be given again.",
+    ),
+    click.option(
+        "--min-agreement",
+        metavar="SHARE",
+        help="FAIL where fewer examples have the same answer, such as 0.999.",
+    ),
+    click.option(
+        "--limits",
+        "limits_file",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="A limits file, as of bench gate.",
+    ),
+    click.option(
+        "--accept",
+        multiple=True,
+        metavar="WARNING",
+        help="Judge in spite of this warning; may be given again.",
+    ),
+)
+_RESULTS: Final = _groups(
+    click.option("--results", type=click.Path(path_type=Path), default=Path("results"), show_default=True),
+    click.option(
+        "--json", "as_json", type=click.Path(path_type=Path), metavar="FILE", help="Write every number."
+    ),
+    click.option(
+        "--junit", type=click.Path(path_type=Path), metavar="FILE", help="Write test results for CI."
+    ),
+    click.option(
+        "--markdown", type=click.Path(path_type=Path), metavar="FILE", help="Append a table of the limits."
+    ),
+)
+
+
+@click.command(context_settings={"max_content_width": 110})
+@click.argument("host", metavar="HOST:PORT")
+@_WHAT
+@_LOAD
+@_ANSWERS
+@_LIMITS
+@_RESULTS
+@calls_a_server
+def ab(
+    host: str,
+    *,
+    model: str,
+    versions: str | None,
+    against: str | None,
+    batch_sizes: str,
+    requests: str | None,
+    answers_only: bool,
+    latency_only: bool,
+    slowdowns: tuple[str, ...],
+    min_agreement: str | None,
+    limits_file: Path | None,
+    accept: tuple[str, ...],
+    **options: Any,
+) -> int:
+    """Compare two versions of a model on the server at HOST:PORT: speed and answers.
+
+    Both get the same requests in turn until it is decided, or the time is up. What is compared: two --versions (numbers or
+    labels), two models, two batch sizes, or the same on a second server with --against. The first one is the baseline.
+
+    Each different example is sent to both once, and the answers are compared. The result is an experiment's folder, which
+    bench report, compare and gate read.
+
+    Exit codes: 0 done, or all limits pass; with limits 1 FAIL, 3 inconclusive or measurement invalid; 2 bad usage or
+    input; 130 interrupted.
+
+    \b
+    bench ab serving.example:8500 --model ranker --versions 6,7 --requests sample.jsonl
+    bench ab serving.example:8500 --model ranker --versions stable,canary --max-slowdown 5% --min-agreement 0.999
+    bench ab blue:8500 --against green:8500 --model ranker --requests sample.jsonl
+    """
+    if answers_only and latency_only:
+        raise click.UsageError(
+            "--answers-only and --latency-only: nothing would be left; give one of the two"
+        )
+    compared = two_of(host, against, model, versions, batch_sizes)
+    limits = limits_of(slowdowns, min_agreement, limits_file, accept)
+    if limits is not None:
+        limits.check(answers=not latency_only, load=not answers_only)
+    names = ("timeout", "transport", "pairs", "authority", "max_answer_bytes")
+    server = {
+        name: options.pop(name) for name in list(options) if name in names or name.startswith("grpc_tls")
+    }
+    with tempfile.TemporaryDirectory(prefix="serving-bench-") as spool:
+        if requests == "-":
+            requests = _spooled(Path(spool))
+        with looked_up(
+            compared,
+            requests=requests,
+            server=server,
+            **{name: options.pop(name) for name in ("signature", "shape", "count")},
+            **{name: options[name] for name in ("seed", "outputs", "deadline")},
+        ) as looked:
+            # what judges and starts processes: imported once all that can be wrong was looked at
+            from bench.cli.ab_run import Run
+
+            run = Run(looked, requests, server, limits, options)
+            return run.everything(answers=not latency_only, load=not answers_only)
+
+
+def _spooled(folder: Path) -> str:
+    """Standard input as a file, which load processes can read too."""
+    path = folder / "standard_input"
+    content = sys.stdin.buffer.read()
+    if not content:
+        raise BenchError(
+            "--requests -: standard input is empty; requests are expected there, such as JSON lines"
+        )
+    path.write_bytes(content)
+    return str(path)

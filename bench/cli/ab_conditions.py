@@ -1,0 +1,211 @@
+"""What `bench ab` compares: named on the command line, looked up at the servers and tried once before any load."""
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+
+from bench import BenchError
+from bench.cli.asking import inquiry
+from bench.experiment.two_conditions import Condition, TwoConditions
+from bench.load.both_answers import Side, request_for
+from bench.load.target import address_of
+from bench.payload import Examples, random_examples, read_requests
+from bench.payload.examples import default_output
+from bench.payload.random_inputs import sizes_of
+from bench.protocol.signatures import Signature
+from bench.target.inquiry import Description, Inquiry, Refused, describe
+from bench.target.preflight import DEFAULT_SIGNATURE, Preflight, named, unknown_model
+
+_NAMES: Final = ("--model", "--versions", "--versions")
+RANDOM_EXAMPLES: Final = 1000
+"""Random ones, where no file of requests is named."""
+
+
+class Named(NamedTuple):
+    """Two conditions as they are named on a command line."""
+
+    hosts: tuple[str, str]
+    models: tuple[str, str]
+    versions: tuple[str, str]
+    """Numbers or labels; empty: the latest."""
+    batches: tuple[int, int]
+    part: str
+    """What differs: one of `bench.experiment.two_conditions.PARTS`."""
+
+
+def two_of(host: str, against: str | None, model: str, versions: str | None, batch_sizes: str) -> Named:
+    """What differs between the two. Raises BenchError unless it is one thing."""
+    options = {
+        "server": ("--against", [host, against] if against else [host]),
+        "model": ("--model", _values("--model", model)),
+        "version": ("--versions", _values("--versions", versions) if versions else [""]),
+        "batch": ("--batch-size", _values("--batch-size", batch_sizes)),
+    }
+    different = [part for part, (_, values) in options.items() if len(values) > 1]
+    if not different:
+        raise BenchError(
+            "two things are compared: --versions 6,7 (numbers or labels), --model A,B, --batch-size 1,32, or a second "
+            "server with --against HOST:PORT"
+        )
+    if len(different) > 1:
+        given = " and ".join(options[part][0] for part in different)
+        raise BenchError(f"{given}: one thing may differ between the two; leave the others at one value")
+    both = {part: (values[0], values[-1]) for part, (_, values) in options.items()}
+    part = different[0]
+    if both[part][0] == both[part][1]:
+        raise BenchError(
+            f"{options[part][0]}: {both[part][0]} is named twice; two different ones are compared"
+        )
+    batches = [_batch(text) for text in both["batch"]]
+    return Named(both["server"], both["model"], both["version"], (batches[0], batches[1]), part)
+
+
+def _values(option: str, text: str) -> list[str]:
+    values = [each.strip() for each in text.split(",")]
+    if not all(values) or len(values) > 2:
+        raise BenchError(f"{option} {text}: one value, or two with a comma between them, are expected")
+    return values
+
+
+def _batch(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not int(text[:9]) > 0:
+        raise BenchError(f"--batch-size {text}: a whole number from 1 on is expected")
+    return int(text)
+
+
+class Looked(NamedTuple):
+    """Two conditions that were found, and what both understand."""
+
+    two: TwoConditions
+    sides: tuple[Side, Side]
+    signatures: tuple[Signature, Signature]
+    signature: str
+    examples: Examples
+    shape: str
+    """Of random inputs, as it was given."""
+    output: str | None
+    """That labels are of; None: there are none."""
+    warnings: list[str]
+
+
+@contextlib.contextmanager
+def looked_up(
+    compared: Named,
+    *,
+    signature: str | None,
+    requests: str | None,
+    shape: str,
+    count: int,
+    seed: int,
+    outputs: Sequence[str],
+    deadline: float,
+    server: Mapping[str, Any],
+) -> Iterator[Looked]:
+    """The two, connected to for the length of the block; one request is sent to each.
+
+    Raises BenchError, in one line, for an address, model, version, label or signature that there is not, for requests
+    that cannot be read or do not fit the signature, and for what a server refuses.
+    """
+    with contextlib.ExitStack() as stack:
+        inquiries: list[Inquiry] = []
+        for host, model, version in zip(compared.hosts, compared.models, compared.versions, strict=True):
+            inquiries.append(stack.enter_context(inquiry(host=host, model=model, **_pin(version), **server)))
+        found = [_described(each) for each in inquiries]
+        name = signature or _only_signature(found[0])
+        signatures = [
+            named(each, description, name) for each, description in zip(inquiries, found, strict=True)
+        ]
+        _check_outputs(outputs, signatures[0], name)
+        examples = (
+            read_requests(requests, signatures[0], signature_name=name)
+            if requests
+            else random_examples(signatures[0], count=count, seed=seed, sizes=sizes_of(shape))
+        )
+        output = None
+        if examples.labels is not None:
+            output = default_output(signatures[0], outputs[0] if outputs else None, labelled=True)
+        two = _pinned(compared, inquiries, found)
+        sides = [
+            Side(each.channel, condition.model, condition.version, name, condition.batch, tuple(outputs))
+            for each, condition in zip(inquiries, (two.before, two.after), strict=True)
+        ]
+        warnings = [
+            text
+            for each, side in zip(inquiries, sides, strict=True)
+            for text in _tried(each, side, examples, deadline)
+        ]
+        both = (sides[0], sides[1])
+        yield Looked(two, both, (signatures[0], signatures[1]), name, examples, shape, output, warnings)
+
+
+def _pin(version: str) -> dict[str, Any]:
+    """A number is a version, anything else a label."""
+    if not (version.isascii() and version.isdigit()):
+        return {"label": version or None}
+    if int(version[:20]) >= 2**63:
+        raise BenchError(f"--versions {version}: no version has a number of more than 63 bits")
+    return {"version": int(version)}
+
+
+def _described(inquiry: Inquiry) -> Description:
+    """Raises BenchError for a model, version or label that there is not."""
+    try:
+        return describe(inquiry)
+    except Refused as refused:
+        text = str(refused)
+        if "UNIMPLEMENTED" in refused.reason:
+            raise BenchError(
+                f"{inquiry.host} does not tell the signatures of {inquiry.model} ({refused.reason}): what a request looks "
+                "like is read there"
+            ) from None
+        missing = "NOT_FOUND" in refused.reason or "version label" in refused.reason
+        raise BenchError(unknown_model(inquiry, refused.reason, _NAMES) if missing else text) from None
+
+
+def _only_signature(description: Description) -> str:
+    """serving_default, or the only one where there is no such signature."""
+    names = [name for name in description.signatures if not name.startswith("__")]
+    return names[0] if len(names) == 1 else DEFAULT_SIGNATURE
+
+
+def _check_outputs(outputs: Sequence[str], signature: Signature, name: str) -> None:
+    for each in outputs:
+        if each not in signature.outputs:
+            there = ", ".join(signature.outputs) or "none"
+            raise BenchError(f"--output {each}: signature {name} has the outputs {there}")
+
+
+def _pinned(compared: Named, inquiries: Sequence[Inquiry], found: Sequence[Description]) -> TwoConditions:
+    """Labels, and latest versions where both sides have the same, as numbers: they may change while it is measured."""
+    conditions = []
+    alike = found[0].version == found[1].version or compared.part == "version"
+    for number, (each, description) in enumerate(zip(inquiries, found, strict=True)):
+        version = each.version if each.version is not None else description.version if alike else None
+        conditions.append(
+            Condition(
+                address_of(compared.hosts[number]),
+                each.model,
+                version or None,
+                compared.batches[number],
+                description.version or None,
+                each.label,
+            )
+        )
+    two = TwoConditions(conditions[0], conditions[1], compared.part)
+    if compared.part == "version" and two.before.version == two.after.version:
+        raise BenchError(
+            f"--versions {','.join(compared.versions)}: both are version {two.before.version} of {two.before.model} now"
+        )
+    return two
+
+
+def _tried(inquiry: Inquiry, side: Side, examples: Examples, deadline: float) -> tuple[str, ...]:
+    """Warnings about the first request. Raises BenchError where the server refuses it."""
+    alike = max(examples.alike(np.arange(len(examples))), key=len).tolist()
+    message = request_for(side, examples, [alike[place % len(alike)] for place in range(side.batch)])
+    asked = replace(inquiry, version=side.version, label=None)
+    found = Preflight().check(asked, message, "", deadline)
+    return found.warnings

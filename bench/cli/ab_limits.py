@@ -1,0 +1,66 @@
+"""Limits of `bench ab`, from its options and a limits file, as a gate knows them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from bench import BenchError
+from bench.analysis.agreement.recorded import AGREEMENT
+from bench.analysis.judging.gate import LimitsFile
+from bench.analysis.judging.limit import resolved
+from bench.analysis.reading.doubt import check_accepted
+from bench.config.limits import Bound, Where, share_or_number
+
+_HERE: Final = Path("bench ab")
+
+
+@dataclass(frozen=True)
+class Limits(LimitsFile):
+    """Those of a file with those of the command line."""
+
+    def check(self, *, answers: bool, load: bool) -> None:
+        """Raise BenchError for a limit of what is not measured."""
+        names = {limit.metric.name for limit in self.limits}
+        if not answers and AGREEMENT in names:
+            raise BenchError("--latency-only: a limit of agreement needs answers; leave one of them out")
+        if not load and (others := names - {AGREEMENT}):
+            raise BenchError(f"--answers-only: a limit of {min(others)} needs a load; leave one of them out")
+
+
+def limits_of(
+    slowdowns: Sequence[str], agreement: str | None, file: Path | None, accept: Sequence[str]
+) -> Limits | None:
+    """None where no limit is given. Raises BenchError."""
+    read = None if file is None else LimitsFile.read(file)
+    check_accepted(accept, "--accept")
+    found = [] if read is None else list(read.limits)
+    for text in slowdowns:
+        name, _, share = text.rpartition("=")
+        option = f"--max-slowdown {text}"
+        most = _share(option, share)
+        if most >= 1 and "%" not in share:
+            raise BenchError(f"{option}: write {share}% or {100 * most:g}%, as it is meant")
+        bound = Bound(Where(), name or "p50", most, True, option, True)
+        found.append(resolved(bound, _HERE))
+    if agreement is not None:
+        option = f"--min-agreement {agreement}"
+        least = _share(option, agreement)
+        if not 0 < least <= 1:
+            raise BenchError(f"{option}: a share above 0 and up to 1 is expected, such as 0.999 or 99.9%")
+        found.append(resolved(Bound(Where(), AGREEMENT, least, False, option, True), _HERE))
+    if not found:
+        if accept:
+            raise BenchError(
+                "--accept: there is no limit to be judged; add --max-slowdown or --min-agreement"
+            )
+        return None
+    accepted = frozenset(accept) | (frozenset() if read is None else read.accept)
+    return Limits(file or _HERE, found, accepted, 0.0 if read is None else read.failed_share)
+
+
+def _share(option: str, text: str) -> float:
+    try:
+        return share_or_number(text if "%" in text else float(text), option)
+    except ValueError:
+        raise BenchError(f"{option}: a share from 0 on is expected, such as 5% or 0.05") from None

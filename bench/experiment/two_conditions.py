@@ -1,0 +1,112 @@
+"""An experiment of two conditions, made without a file."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from bench.config.experiment import Experiment, Load, Model, Study
+from bench.config.servers import Declared, Remote
+from bench.experiment.beginning import Prepared
+from bench.experiment.duet import duet_trials
+from bench.experiment.plan import trials
+
+MADE_BY: Final = Path("bench ab")
+"""Stands where other experiments name their file."""
+PARTS: Final = ("server", "model", "version", "batch")
+"""What two conditions may differ in."""
+
+
+class Condition(NamedTuple):
+    """What is measured: a version of a model on a server that runs already, in requests of so many examples."""
+
+    address: str
+    model: str
+    version: int | None
+    """None: the latest one."""
+    batch: int = 1
+    answered: int | None = None
+    """The version that answers where none is asked for; None: the server does not tell."""
+    label: str | None = None
+    """By which the version was found."""
+
+    @property
+    def server(self) -> str:
+        """The address as a word that can name folders."""
+        return re.sub(r"[^A-Za-z0-9._-]+", "-", self.address).strip("-") or "server"
+
+    def title(self, part: str) -> str:
+        """By what it differs from the other one, as a sentence begins: `Version 7`."""
+        number = self.version if self.version is not None else self.answered
+        version = "" if number is None else f" (version {number})"
+        if part == "version":
+            return f"Version {self.version}" + (f" ({self.label})" if self.label else "")
+        if part == "model":
+            return f"Model {self.model}{version}"
+        return f"{self.address}{version}" if part == "server" else f"Batch size {self.batch}"
+
+
+class TwoConditions(NamedTuple):
+    """A baseline and a candidate that differ in one thing."""
+
+    before: Condition
+    after: Condition
+    part: str
+    """One of PARTS."""
+
+    @property
+    def also(self) -> tuple[str, ...]:
+        """What differs because of it: another server or model has versions of its own."""
+        return (
+            ("version",)
+            if self.part in ("server", "model") and self._versions[0] != self._versions[1]
+            else ()
+        )
+
+    @property
+    def _versions(self) -> tuple[int | None, int | None]:
+        return self.before.answered, self.after.answered
+
+    @property
+    def baseline(self) -> str:
+        """The value of the part that stands for the baseline."""
+        return str(getattr(self.before, self.part))
+
+    @property
+    def duet(self) -> bool:
+        """Whether one load process can send to both in turn."""
+        return self.part != "batch"
+
+    def prepared(
+        self,
+        scenario: Path,
+        *,
+        load: Load,
+        blocks: int,
+        seconds: int,
+        server: Mapping[str, Any],
+        **settings: Any,
+    ) -> Prepared:
+        """server: keys of a servers file that hold for both. settings: further keys of an experiment."""
+        both = (self.before, self.after)
+        addresses = {each.server: each.address for each in both}
+        declared = [
+            Declared(name, MADE_BY, Remote(kind="remote", address=address, **server))
+            for name, address in addresses.items()
+        ]
+        versions = list(dict.fromkeys(each.version for each in both if each.version is not None))
+        signature = settings.pop("signature", None)
+        experiment = Experiment(
+            name="ab",
+            scenario=str(scenario),
+            servers=list(addresses),
+            models={each.model: Model(versions=versions, signature=signature) for each in both},
+            batch_sizes=list(dict.fromkeys(each.batch for each in both)),
+            loads=[load],
+            trials=blocks,
+            seconds=seconds,
+            **settings,
+        )
+        study = Study(MADE_BY, experiment, declared, [])
+        plan = duet_trials(experiment, declared, MADE_BY) if self.duet else trials(experiment, declared)
+        return Prepared(study, declared, plan, {}, {}, self.duet)

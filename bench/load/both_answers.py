@@ -1,0 +1,186 @@
+"""The answers of two conditions to the same examples, each sent to both at about the same time."""
+
+import random
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any, Final, NamedTuple
+
+import gevent
+import numpy as np
+from google.protobuf.message import DecodeError
+
+from bench.load.checking.label_rules import LabelRule
+from bench.payload import Pool, array_of, predict_request
+from bench.payload.arrays import Array
+from bench.payload.examples import Examples
+from bench.payload.tensors import as_bytes
+from bench.protocol.hints import explained
+from bench.runs.sample import outcome
+from bench.wire import messages
+from bench.wire.client import Channel
+
+MOST_BYTES: Final = 256 << 20
+"""Of answers that are kept until all are compared."""
+
+Answer = dict[str, Array] | str
+"""Outputs of one example by name; a text: the error instead."""
+Both = dict[int, tuple[Answer, Answer]]
+"""The answers of both, by the example's number."""
+
+
+class Side(NamedTuple):
+    """One of the two conditions."""
+
+    channel: Channel
+    model: str
+    version: int | None
+    """None: whichever answers."""
+    signature: str
+    batch: int
+    """Examples in each request."""
+    outputs: tuple[str, ...] = ()
+    """That the answer should hold; none: all."""
+
+
+def distinct(examples: Examples) -> list[int]:
+    """The numbers of the examples that are unlike all before them."""
+    seen: dict[tuple[bytes, ...], int] = {}
+    for number in range(len(examples)):
+        key = tuple(_bytes(each[number]) for each in examples.inputs.values())
+        seen.setdefault(key, number)
+    return list(seen.values())
+
+
+def _bytes(values: Any) -> bytes:
+    """Of an input's values for one example: equal for equal ones."""
+    if isinstance(values, bytes | str):  # an array of it would lose zeros at its end
+        return as_bytes(values)
+    if values.dtype.kind not in "OSU":
+        return str(values.shape).encode() + bytes(values.tobytes())
+    texts = [as_bytes(each) for each in values.ravel().tolist()]
+    return b"".join(len(text).to_bytes(8, "little") + text for text in texts)
+
+
+def ask_both(
+    sides: tuple[Side, Side],
+    examples: Examples,
+    numbers: Sequence[int],
+    *,
+    in_flight: int,
+    deadline: float,
+    seconds: float,
+    seed: int = 1,
+) -> Both:
+    """Send examples to both, in this order, as many as there is time and room for.
+
+    in_flight: pieces of the examples that are under way at once. deadline: of each request. seconds: after which no
+    further one is begun.
+    """
+    until = time.monotonic() + seconds
+    found: Both = {}
+    pieces = _pieces(numbers, max(side.batch for side in sides))
+    rng = random.Random(seed)  # noqa: S311 - an order, no secret
+    room = [MOST_BYTES]
+
+    def work() -> None:
+        for piece in pieces:
+            order = (0, 1) if rng.random() < 0.5 else (1, 0)
+            answers = {at: _ask(sides[at], examples, piece, deadline, room) for at in order}
+            found.update({number: (answers[0][number], answers[1][number]) for number in piece})
+            if time.monotonic() > until or room[0] < 0:
+                return
+
+    workers = [gevent.spawn(work) for _ in range(in_flight)]
+    try:
+        gevent.joinall(workers, raise_error=True)
+    finally:
+        gevent.killall(workers)
+    return found
+
+
+def _pieces(numbers: Sequence[int], size: int) -> Iterator[list[int]]:
+    """Shared by the workers: each takes the next one."""
+    return iter([list(numbers[at : at + size]) for at in range(0, len(numbers), size)])
+
+
+def _ask(
+    side: Side, examples: Examples, numbers: Sequence[int], deadline: float, room: list[int]
+) -> dict[int, Answer]:
+    """One condition's answers to some examples, in requests of its batch size; what is left over is filled up."""
+    found: dict[int, Answer] = {}
+    for alike in examples.alike(np.array(numbers, np.int64)):
+        for at in range(0, len(alike), side.batch):
+            wanted = alike[at : at + side.batch].tolist()
+            filled = [wanted[place % len(wanted)] for place in range(side.batch)]
+            found.update(zip(wanted, _ask_for(side, examples, filled, deadline, room), strict=False))
+    return found
+
+
+def request_for(side: Side, examples: Examples, numbers: Sequence[int]) -> bytes:
+    """The serialised PredictRequest that holds these examples."""
+    inputs = examples.take(numbers)
+    if not examples.batched:
+        inputs = {name: each[0] for name, each in inputs.items()}
+    message: bytes = predict_request(
+        inputs | examples.constant,
+        model=side.model,
+        signature=side.signature,
+        version=side.version,
+        outputs=side.outputs,
+    ).SerializeToString()
+    return message
+
+
+def _ask_for(
+    side: Side, examples: Examples, numbers: Sequence[int], deadline: float, room: list[int]
+) -> list[Answer]:
+    """The answers to the examples of one request."""
+    reply = side.channel.call(messages.PREDICT, request_for(side, examples, numbers), deadline)
+    room[0] -= len(reply.message)
+    if reply.status:
+        return [explained(outcome(reply.status), reply.details)] * len(numbers)
+    return _by_example(side, reply.message, len(numbers), batched=examples.batched)
+
+
+def _by_example(side: Side, message: bytes, count: int, *, batched: bool) -> list[Answer]:
+    try:
+        response = messages.PredictResponse.FromString(message)
+        outputs = {name: array_of(tensor) for name, tensor in response.outputs.items()}
+    except DecodeError:
+        return ["the answer is no PredictResponse"] * count
+    except ValueError as error:
+        return [f"the answer is unreadable: {error}"] * count
+    spec = response.model_spec
+    if side.version is not None and spec.HasField("version") and spec.version.value != side.version:
+        return [f"version {spec.version.value} answered instead of {side.version}"] * count
+    rows: list[Answer] = []
+    for row in range(count):
+        rows.append(
+            {
+                # an output without a row for each example belongs to all of them
+                name: values[row] if batched and values.ndim and len(values) == count else values
+                for name, values in outputs.items()
+            }
+        )
+    return rows
+
+
+def labels_met(answers: Sequence[Answer], labels: Array, output: str) -> list[bool | None]:
+    """Whether each answer meets its label, by the rule that fits the output; None: there is no such answer.
+
+    labels: [examples]. Raises ValueError, in words, where the output cannot be compared with labels.
+    """
+    rule = LabelRule(Pool((), labels[:, np.newaxis], 1, output, "", None, 0, ""))
+    met: list[bool | None] = [None] * len(answers)
+    alike: dict[tuple[tuple[int, ...], str], list[tuple[int, Array]]] = {}
+    for number, answer in enumerate(answers):
+        if not isinstance(answer, str) and output in answer:
+            values = answer[output]
+            alike.setdefault((values.shape, str(values.dtype)), []).append((number, values))
+    for group in alike.values():
+        numbers = [number for number, _ in group]
+        stacked = np.stack([values for _, values in group])[:, np.newaxis]
+        right = rule.compare(stacked, np.array(numbers, np.int64)).right[:, 0]
+        for number, each in zip(numbers, right.tolist(), strict=True):
+            met[number] = each
+    return met
