@@ -229,10 +229,10 @@ def ab(
             **{name: options[name] for name in ("seed", "outputs", "deadline")},
         ) as looked:
             # what judges and starts processes: imported once all that can be wrong was looked at
-            from bench.cli.ab_run import Run
+            from bench.cli.ab_run import run
 
-            run = Run(looked, requests, server, limits, options)
-            return run.everything(answers=not latency_only, load=not answers_only)
+            measured = {"answers": not latency_only, "load": not answers_only}
+            return run(looked, requests, server, limits, options, **measured)
 
 
 def _spooled(folder: Path) -> str:

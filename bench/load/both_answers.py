@@ -158,11 +158,16 @@ def _by_example(side: Side, message: bytes, count: int, *, batched: bool) -> lis
         rows.append(
             {
                 # an output without a row for each example belongs to all of them
-                name: values[row] if batched and values.ndim and len(values) == count else values
+                name: _row(values, row) if batched and values.ndim and len(values) == count else values
                 for name, values in outputs.items()
             }
         )
     return rows
+
+
+def _row(values: Array, row: int) -> Array:
+    """One row as an array, of a single value too."""
+    return values[row : row + 1].reshape(values.shape[1:])
 
 
 def labels_met(answers: Sequence[Answer], labels: Array, output: str) -> list[bool | None]:

@@ -6,7 +6,7 @@ from itertools import groupby
 from typing import Any, Final, NamedTuple
 
 from bench.analysis.answers.versions import Pair, gap
-from bench.analysis.formatting import accuracy, significant
+from bench.analysis.formatting import accuracy
 from bench.analysis.formatting import share as share_text
 from bench.analysis.judging.change import CONFIDENCE, Change
 from bench.analysis.showing.table import Column, Table
@@ -131,12 +131,17 @@ def _agreement(answers: Answers | None, *, alone: bool) -> str:
         inside = f"at most {_percent(high)} % differ" + (f"; {largest}" if largest else "")
         return f"answers agree in all {examples} ({inside})"
     inside = f"{_percent(low)} to {_percent(high)} %" + (f"; {largest}" if largest else "")
-    return f"answers differ in {share_text(answers.differing / answers.compared)} of {examples} ({inside})"
+    return f"answers differ in {_percent(answers.differing / answers.compared)} % of {examples} ({inside})"
 
 
 def _percent(share: float) -> str:
+    """Two digits, as many as an interval deserves; 100 only of all."""
     percent = 100 * share
-    return f"{percent:.1f}" if percent >= 10 else significant(percent) if percent >= 0.01 else "0.01"
+    if percent >= 99.95:
+        return "100" if percent == 100 else ">99.9"
+    if percent >= 10:
+        return f"{percent:.1f}"
+    return f"{percent:.2g}" if percent >= 0.01 else "<0.01" if percent else "0"
 
 
 def _remarks(answers: Answers) -> list[str]:

@@ -1,0 +1,171 @@
+"""The load of `bench ab`: an experiment of two conditions, run until it is decided or the time is up."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import bench
+from bench import BenchError
+from bench.analysis.grouping.trials import Trials, read_trials
+from bench.analysis.judging.change import Change
+from bench.analysis.judging.compare import Comparison, compare_by
+from bench.analysis.judging.gate import Judgement
+from bench.analysis.showing.verdict import sentences
+from bench.analysis.statistics.sequential import LEAST, Look
+from bench.cli.ab_conditions import Looked
+from bench.cli.ab_limits import Limits
+from bench.cli.blocks import Seen, run_blocks
+from bench.cli.gate_run import LEAST_OVERHEAD, Sides, decided, judge
+from bench.cli.run_display import Lines
+from bench.config.experiment import Load
+from bench.experiment.beginning import Prepared
+from bench.experiment.folder import Folder
+from bench.experiment.preflight import refused
+from bench.experiment.runner import Runner
+from bench.experiment.trial import Local
+from bench.experiment.two_conditions import TwoConditions
+from bench.launch.remote import described
+from bench.runs.run import find_runs
+
+SPEED: Final = ("p50", "p99")
+RATES: Final = ("requests_per_second", "inferences_per_second")
+"""Compared where both do not get the same number of requests by design."""
+FAILURES: Final = ("error_share", "mismatch_share")
+_BLOCKS: Final = 16
+"""As many are aimed at: fewer decide where trials differ by a few percent."""
+_LONGEST: Final = 30
+"""Seconds of a trial."""
+
+
+class Outcome(NamedTuple):
+    """What the last look at the trials gave."""
+
+    comparison: Comparison | None
+    """None: a side has no trial."""
+    failures: list[Change]
+    judged: Judgement | None
+    trials: Trials
+
+
+def planned(
+    looked: Looked,
+    requests: str | None,
+    seconds: float,
+    server: Mapping[str, Any],
+    options: Mapping[str, Any],
+) -> Prepared:
+    """The experiment. requests: the file; seconds: for all of it; server, options: those of the command line."""
+    two = looked.two
+    in_block = 1 if two.duet else 2
+    each = max(1, min(_LONGEST, round(seconds / (_BLOCKS * in_block) - LEAST_OVERHEAD)))
+    own: dict[str, Any] = {
+        "transport": server["transport"],
+        "max-answer-bytes": server["max_answer_bytes"],
+        "requests": str(Path(requests).resolve()) if requests else None,
+        "shape": looked.shape or None,
+    }
+    return two.prepared(
+        _scenario(),
+        load=Load(users=options["users"], schedule=options["schedule"]),
+        blocks=max(LEAST, int(seconds // ((each + LEAST_OVERHEAD) * in_block))),
+        seconds=each,
+        server=_called(server),
+        signature=looked.signature,
+        seed=options["seed"],
+        deadline=options["deadline"],
+        options={name: value for name, value in own.items() if value is not None},
+    )
+
+
+def _scenario() -> Path:
+    """The locustfile for any model."""
+    package = Path(bench.__file__).parent
+    found = [place / "scenarios" / "model.py" for place in (package, package.parent)]
+    return next((path for path in found if path.is_file()), found[-1])
+
+
+def _called(given: Mapping[str, Any]) -> dict[str, Any]:
+    """How the servers are called, as keys of a servers file."""
+    tls = {
+        "ca": given["grpc_tls_ca"],
+        "certificate": given["grpc_tls_cert"],
+        "key": given["grpc_tls_key"],
+        "server_name": given["grpc_tls_server_name"],
+    }
+    found: dict[str, Any] = {}
+    if any(tls.values()):
+        found["tls"] = {name: value for name, value in tls.items() if value}
+    elif given["grpc_tls"]:
+        found["tls"] = True
+    if given["authority"]:
+        found["authority"] = given["authority"]
+    if given["pairs"]:
+        items = (each.strip().split("=", 1) for each in given["pairs"].split(",") if each.strip())
+        found["metadata"] = dict(items)
+    return found
+
+
+def look_as_the_load_does(prepared: Prepared) -> None:
+    """Raise BenchError for what the load processes would refuse."""
+    for server in prepared.servers:
+        trials = [trial for trial in prepared.plan if trial.cell.server == server.name]
+        for reason in refused(prepared.study, trials, described(server)).values():
+            raise BenchError(reason)
+
+
+def measure(
+    two: TwoConditions, prepared: Prepared, folder: Folder, seconds: float, limits: Limits | None
+) -> Outcome:
+    """Run blocks until a look decides, or so many seconds are over."""
+    sides = Sides(two.part, two.baseline, two.also)
+    most = max(trial.block for trial in folder.trials)
+    display = Lines()
+    servers = {server.name: server for server in prepared.servers}
+    metrics = (*SPEED, *(() if two.duet else RATES))
+    with folder.locked() as lock, display.showing(len(folder.trials), 0, seconds):
+        runner = Runner(prepared.study, servers, folder, Local(), display)
+
+        def look(at: Look) -> Seen[Outcome]:
+            outcome = _outcome(folder, sides, limits, at, most=most, metrics=metrics)
+            return Seen(outcome, _progress(two, outcome), _over(outcome))
+
+        return run_blocks(runner, lock, seconds, look, option="--time")
+
+
+def _outcome(
+    folder: Folder, sides: Sides, limits: Limits | None, look: Look, *, most: int, metrics: Sequence[str]
+) -> Outcome:
+    trials = read_trials(find_runs([folder.path]))
+    judged = None if limits is None else judge(trials, sides, limits, look, most)
+    if len({str(getattr(trial.identity, sides.part)) for trial in trials.trials}) < 2:
+        return Outcome(None, [], judged, trials)
+
+    def compared(names: Sequence[str]) -> Comparison:
+        return compare_by(
+            trials.trials,
+            sides.part,
+            baseline=sides.baseline,
+            metrics=names,
+            rate=look.rate,
+            also=sides.also,
+        ).found[0]
+
+    return Outcome(compared(metrics), compared(FAILURES).changes, judged, trials)
+
+
+def _over(outcome: Outcome) -> bool:
+    """Whether further blocks are of no use."""
+    if outcome.comparison is None:
+        return True
+    if outcome.judged is not None:
+        return decided(outcome.judged)
+    changes = outcome.comparison.changes
+    return not any(each.verdict == "unknown" and each.estimate is not None for each in changes)
+
+
+def _progress(two: TwoConditions, outcome: Outcome) -> str:
+    if outcome.judged is not None:
+        return outcome.judged.verdict
+    if outcome.comparison is None:
+        return "a side has no trial that was measured"
+    return " ".join(sentences(two.after.title(two.part), outcome.comparison.changes, None))

@@ -1,0 +1,113 @@
+"""What `bench ab` prints and writes at its end."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import click
+from rich.text import Text
+
+from bench.analysis.judging.change import Change
+from bench.analysis.judging.gate import Judgement
+from bench.analysis.judging.limit_of_share import of_answers
+from bench.analysis.showing import comparison_table, gate_text, verdict
+from bench.analysis.statistics.intervals import ERROR_RATE
+from bench.cli.ab_limits import Limits
+from bench.cli.ab_load import Outcome
+from bench.cli.gate import put, show_judgement, write_judgement
+from bench.cli.tables import hanging, show_table, warning
+from bench.cli.terminal import console
+from bench.escape import one_line
+from bench.experiment.folder import Folder
+from bench.experiment.two_conditions import TwoConditions
+from bench.runs.answers import DIFFERENT, Answers
+from bench.runs.jsonl import json_text
+
+INCOMPLETE = 3
+"""Exit code without limits where trials failed."""
+
+
+class Result(NamedTuple):
+    """Everything that was measured."""
+
+    two: TwoConditions
+    folder: Folder
+    answers: Answers | None
+    outcome: Outcome | None
+    limits: Limits | None
+
+    @property
+    def changes(self) -> list[Change]:
+        """Of the load."""
+        if self.outcome is None or self.outcome.comparison is None:
+            return []
+        return [*self.outcome.comparison.changes, *self.outcome.failures]
+
+    @property
+    def sentences(self) -> list[str]:
+        """What a person would tell."""
+        return verdict.sentences(self.two.after.title(self.two.part), self.changes, self.answers)
+
+    @property
+    def judged(self) -> Judgement | None:
+        """What became of the limits; None where there are none."""
+        if self.outcome is not None or self.limits is None or self.answers is None:
+            return self.outcome.judged if self.outcome else None
+        findings = [of_answers(limit, None, self.answers, ERROR_RATE) for limit in self.limits.limits]
+        return Judgement(findings, [], [], 0)
+
+    @property
+    def code(self) -> int:
+        """The exit code."""
+        if (judged := self.judged) is not None:
+            return judged.code
+        if self.outcome is None:
+            return 0
+        return INCOMPLETE if self.outcome.trials.failed or self.outcome.comparison is None else 0
+
+
+def show(result: Result) -> None:
+    """Sentences, then the numbers that they rest on, then the verdict on the limits."""
+    screen = console()
+    for number, text in enumerate(result.sentences):
+        screen.print(Text(text, style="" if number else "bold"))
+    comparison = result.outcome.comparison if result.outcome else None
+    if comparison is not None:
+        screen.print(Text(f"\n{comparison.title}  {comparison_table.how(comparison)}", style="dim"))
+        show_table(screen, comparison_table.changes_table(comparison))
+    table = verdict.outputs_table(result.answers) if result.answers else None
+    if table is not None:
+        screen.print()
+        show_table(screen, table)
+    judged = result.judged
+    if judged is not None:
+        screen.print()
+        show_judgement(screen, judged)
+    elif comparison is not None:
+        for doubt in comparison.doubts:
+            hanging(screen, warning(doubt))
+    for each in result.outcome.trials.failed if result.outcome else []:
+        click.echo(one_line(f"failed: {each}"), err=True)
+    path = result.folder.path
+    if result.answers is not None and result.answers.differing:
+        click.echo(one_line(f"the examples that differ most: {path / DIFFERENT}"), err=True)
+    click.echo(one_line(f"everything is in {path}: bench report, compare and gate read it"), err=True)
+
+
+def write(result: Result, files: Mapping[str, Any]) -> None:
+    """The files that are asked for. Raises BenchError."""
+    judged = result.judged
+    if judged is not None:
+        write_judgement(judged, "ab", junit=files["junit"], markdown=files["markdown"], as_json=None)
+    if files["as_json"] is not None:
+        put(files["as_json"], json_text(_plain(result, result.sentences, judged)) + "\n")
+
+
+def _plain(result: Result, told: Sequence[str], judged: Judgement | None) -> dict[str, Any]:
+    return {
+        "schema": 1,
+        "folder": str(result.folder.path),
+        "sentences": list(told),
+        "changes": [comparison_table.plain_change(each) for each in result.changes],
+        "answers": None if result.answers is None else result.answers.model_dump(by_alias=True),
+        "gate": None if judged is None else gate_text.plain(judged),
+    }
