@@ -21,7 +21,7 @@ def _seconds(_context: click.Context, _parameter: click.Parameter, text: str) ->
     except ValueError:
         seconds = 0.0
     if not 1 <= seconds < 1e6:
-        raise click.BadParameter(f"{text}: a duration such as 90s or 2m is expected")
+        raise click.BadParameter(f"{text}: expected a duration such as 90s or 2m")
     return seconds
 
 
@@ -240,8 +240,6 @@ def _spooled(folder: Path) -> str:
     path = folder / "standard_input"
     content = sys.stdin.buffer.read()
     if not content:
-        raise BenchError(
-            "--requests -: standard input is empty; requests are expected there, such as JSON lines"
-        )
+        raise BenchError("--requests -: standard input is empty; expected requests, such as JSON lines")
     path.write_bytes(content)
     return str(path)

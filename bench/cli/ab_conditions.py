@@ -66,13 +66,13 @@ def two_of(host: str, against: str | None, model: str, versions: str | None, bat
 def _values(option: str, text: str) -> list[str]:
     values = [each.strip() for each in text.split(",")]
     if not all(values) or len(values) > 2:
-        raise BenchError(f"{option} {text}: one value, or two with a comma between them, are expected")
+        raise BenchError(f"{option} {text}: expected one value, or two with a comma between them")
     return values
 
 
 def _batch(text: str) -> int:
     if not text.isascii() or not text.isdigit() or not int(text[:9]) > 0:
-        raise BenchError(f"--batch-size {text}: a whole number from 1 on is expected")
+        raise BenchError(f"--batch-size {text}: expected an integer >= 1")
     return int(text)
 
 
@@ -158,7 +158,7 @@ def _described(inquiry: Inquiry) -> Description:
         text = str(refused)
         if "UNIMPLEMENTED" in refused.reason:
             raise BenchError(
-                f"{inquiry.host} does not tell the signatures of {inquiry.model} ({refused.reason}): what a request looks "
+                f"{inquiry.host} does not report the signatures of {inquiry.model} ({refused.reason}): what a request looks "
                 "like is read there"
             ) from None
         missing = "NOT_FOUND" in refused.reason or "version label" in refused.reason

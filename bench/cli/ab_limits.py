@@ -47,7 +47,7 @@ def limits_of(
         option = f"--min-agreement {agreement}"
         least = _share(option, agreement)
         if not 0 < least <= 1:
-            raise BenchError(f"{option}: a share above 0 and up to 1 is expected, such as 0.999 or 99.9%")
+            raise BenchError(f"{option}: expected a share above 0 and up to 1, such as 0.999 or 99.9%")
         found.append(resolved(Bound(Where(), AGREEMENT, least, False, option, True), _HERE))
     if not found:
         if accept:
@@ -63,4 +63,4 @@ def _share(option: str, text: str) -> float:
     try:
         return share_or_number(text if "%" in text else float(text), option)
     except ValueError:
-        raise BenchError(f"{option}: a share from 0 on is expected, such as 5% or 0.05") from None
+        raise BenchError(f"{option}: expected a share >= 0, such as 5% or 0.05") from None

@@ -56,7 +56,7 @@ def answers(**more: Any) -> Answers:
         ),
         (
             [change("p50", 0.8, 0.79, 0.81, "better"), change("p99", 0.95, 0.9, 1.01, "unknown")],
-            "20 % faster at the median (19 to 21 %) and not shown to differ at p99 (-10.0 to +1.0 %)",
+            "20 % faster at the median (19 to 21 %) and not significantly different at p99 (-10.0 to +1.0 %)",
         ),
         (
             [change("p50", 1.001, 0.995, 1.007, "same"), change("p99", 1.0, 0.99, 1.01, "same")],
@@ -73,7 +73,7 @@ def answers(**more: Any) -> Answers:
             [change("p99", 0.0, 0.0, 0.0, "better", estimate=None)],
             "far faster at p99: too many requests got no answer",
         ),
-        ([change("p99", 1.5, 0.05, 20.0, "unknown")], "not shown to differ at p99 (? to ? %)"),
+        ([change("p99", 1.5, 0.05, 20.0, "unknown")], "not significantly different at p99 (? to ? %)"),
         (
             [
                 change("requests_per_second", 0.74, 0.73, 0.75, "worse"),
@@ -157,7 +157,7 @@ def test_failed_requests_and_what_cannot_be_compared() -> None:
         None,
     )
     assert told == [
-        "Nothing can be said at p99: too few requests.",
+        "Not compared at p99: too few requests.",
         "3.20 % of its requests failed under load; of the baseline's 0.",
     ]
 

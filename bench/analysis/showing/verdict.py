@@ -85,7 +85,9 @@ def _phrase(each: Change) -> _Phrase:
             f"as {'fast' if slow == 'slower' else 'high'}", "", where, f" ({low:+.1f} to {high:+.1f} %)"
         )
     if each.low <= 1 <= each.high:
-        return _Phrase("not shown to differ", "", where, f" ({_signed(each.low)} to {_signed(each.high)} %)")
+        return _Phrase(
+            "not significantly different", "", where, f" ({_signed(each.low)} to {_signed(each.high)} %)"
+        )
     more = each.size > 1
     word = (slow if more else fast) if each.metric.unit == "s" else (fast if more else slow)
     ends = sorted(abs(100 * (end - 1)) for end in (each.low, each.high))
@@ -105,7 +107,7 @@ def _signed(end: float) -> str:
 def _not_compared(each: Change) -> str:
     if each.metric.name not in SPEED or not _silent(each):
         return ""
-    return f"Nothing can be said {SPEED[each.metric.name]}: {each.reason}."
+    return f"Not compared {SPEED[each.metric.name]}: {each.reason}."
 
 
 def _errors(each: Change) -> str:
