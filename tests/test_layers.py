@@ -128,7 +128,7 @@ HEAVY: dict[str, tuple[str, ...]] = {
     "click": ("cli",),
     "rich": ("cli",),
     "psutil": ("calibration", "load"),
-    "pydantic": ("config", "runs.manifest", "runs.rows", "runs.journal", "experiment.told"),
+    "pydantic": ("config", "runs.answers", "runs.manifest", "runs.rows", "runs.journal", "experiment.told"),
     "docker": ("launch.docker", "launch.containers", "load.observing.container"),
 }
 
