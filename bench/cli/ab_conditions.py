@@ -10,14 +10,14 @@ import numpy as np
 from bench import BenchError
 from bench.cli.asking import inquiry
 from bench.experiment.two_conditions import Condition, TwoConditions
-from bench.load.both_answers import Side, request_for
-from bench.load.target import address_of
+from bench.load.both_answers import Side, expected_of, request_for
 from bench.payload import Examples, random_examples, read_requests
 from bench.payload.examples import default_output
 from bench.payload.random_inputs import sizes_of
+from bench.protocol.api import Description, Refused
 from bench.protocol.signatures import Signature
-from bench.target.inquiry import Description, Inquiry, Refused, describe
-from bench.target.preflight import DEFAULT_SIGNATURE, Preflight, named, unknown_model
+from bench.target.inquiry import Inquiry, describe
+from bench.target.preflight import Preflight, named, unknown_model
 
 _NAMES: Final = ("--model", "--versions", "--versions")
 RANDOM_EXAMPLES: Final = 1000
@@ -114,7 +114,7 @@ def looked_up(
         for host, model, version in zip(compared.hosts, compared.models, compared.versions, strict=True):
             inquiries.append(stack.enter_context(inquiry(host=host, model=model, **_pin(version), **server)))
         found = [_described(each) for each in inquiries]
-        name = signature or _only_signature(found[0])
+        name = signature or _only_signature(inquiries[0], found[0])
         signatures = [
             named(each, description, name) for each, description in zip(inquiries, found, strict=True)
         ]
@@ -129,14 +129,18 @@ def looked_up(
             output = default_output(signatures[0], outputs[0] if outputs else None, labelled=True)
         two = _pinned(compared, inquiries, found)
         sides = [
-            Side(each.channel, condition.model, condition.version, name, condition.batch, tuple(outputs))
-            for each, condition in zip(inquiries, (two.before, two.after), strict=True)
+            Side(
+                replace(each, version=condition.version, label=None),
+                name,
+                condition.batch,
+                tuple(outputs or each_signature.outputs),
+                filtered=bool(outputs),
+            )
+            for each, condition, each_signature in zip(
+                inquiries, (two.before, two.after), signatures, strict=True
+            )
         ]
-        warnings = [
-            text
-            for each, side in zip(inquiries, sides, strict=True)
-            for text in _tried(each, side, examples, deadline)
-        ]
+        warnings = [text for side in sides for text in _tried(side, examples, deadline)]
         both = (sides[0], sides[1])
         yield Looked(two, both, (signatures[0], signatures[1]), name, examples, shape, output, warnings)
 
@@ -165,10 +169,10 @@ def _described(inquiry: Inquiry) -> Description:
         raise BenchError(unknown_model(inquiry, refused.reason, _NAMES) if missing else text) from None
 
 
-def _only_signature(description: Description) -> str:
-    """serving_default, or the only one where there is no such signature."""
+def _only_signature(inquiry: Inquiry, description: Description) -> str:
+    """The protocol's default, or the only one that there is."""
     names = [name for name in description.signatures if not name.startswith("__")]
-    return names[0] if len(names) == 1 else DEFAULT_SIGNATURE
+    return names[0] if len(names) == 1 else inquiry.api.signature or ""
 
 
 def _check_outputs(outputs: Sequence[str], signature: Signature, name: str) -> None:
@@ -186,7 +190,7 @@ def _pinned(compared: Named, inquiries: Sequence[Inquiry], found: Sequence[Descr
         version = each.version if each.version is not None else description.version if alike else None
         conditions.append(
             Condition(
-                address_of(compared.hosts[number]),
+                each.host,
                 each.model,
                 version or None,
                 compared.batches[number],
@@ -202,10 +206,9 @@ def _pinned(compared: Named, inquiries: Sequence[Inquiry], found: Sequence[Descr
     return two
 
 
-def _tried(inquiry: Inquiry, side: Side, examples: Examples, deadline: float) -> tuple[str, ...]:
+def _tried(side: Side, examples: Examples, deadline: float) -> tuple[str, ...]:
     """Warnings about the first request. Raises BenchError where the server refuses it."""
     alike = max(examples.alike(np.arange(len(examples))), key=len).tolist()
     message = request_for(side, examples, [alike[place % len(alike)] for place in range(side.batch)])
-    asked = replace(inquiry, version=side.version, label=None)
-    found = Preflight().check(asked, message, "", deadline)
-    return found.warnings
+    expected = expected_of(side, examples, side.outputs[0] if side.outputs else "")
+    return Preflight().check(side.inquiry, message, expected, deadline).warnings

@@ -7,17 +7,16 @@ from typing import Any, Final, NamedTuple
 
 import gevent
 import numpy as np
-from google.protobuf.message import DecodeError
 
 from bench.load.checking.label_rules import LabelRule
-from bench.payload import Pool, array_of, predict_request
+from bench.payload import Pool, predict_request
 from bench.payload.arrays import Array
 from bench.payload.examples import Examples
-from bench.payload.tensors import as_bytes
+from bench.protocol.api import Expected, Unreadable
 from bench.protocol.hints import explained
 from bench.runs.sample import outcome
-from bench.wire import messages
-from bench.wire.client import Channel
+from bench.target.inquiry import Inquiry
+from bench.wire.tensors import as_bytes
 
 MOST_BYTES: Final = 256 << 20
 """Of answers that are kept until all are compared."""
@@ -31,15 +30,15 @@ Both = dict[int, tuple[Answer, Answer]]
 class Side(NamedTuple):
     """One of the two conditions."""
 
-    channel: Channel
-    model: str
-    version: int | None
-    """None: whichever answers."""
+    inquiry: Inquiry
+    """Server, protocol, model and version; of no version whichever answers."""
     signature: str
     batch: int
     """Examples in each request."""
-    outputs: tuple[str, ...] = ()
-    """That the answer should hold; none: all."""
+    outputs: tuple[str, ...]
+    """What the answers hold, by the signature."""
+    filtered: bool = False
+    """Whether requests ask for these outputs, and no others."""
 
 
 def distinct(examples: Examples) -> list[int]:
@@ -54,7 +53,7 @@ def distinct(examples: Examples) -> list[int]:
 def _bytes(values: Any) -> bytes:
     """Of an input's values for one example: equal for equal ones."""
     if isinstance(values, bytes | str):  # an array of it would lose zeros at its end
-        return as_bytes(values)
+        return bytes(as_bytes(values))
     if values.dtype.kind not in "OSU":
         return str(values.shape).encode() + bytes(values.tobytes())
     texts = [as_bytes(each) for each in values.ravel().tolist()]
@@ -123,46 +122,64 @@ def request_for(side: Side, examples: Examples, numbers: Sequence[int]) -> bytes
         inputs = {name: each[0] for name, each in inputs.items()}
     message: bytes = predict_request(
         inputs | examples.constant,
-        model=side.model,
+        model=side.inquiry.model,
         signature=side.signature,
-        version=side.version,
-        outputs=side.outputs,
+        version=side.inquiry.version,
+        outputs=side.outputs if side.filtered else (),
     ).SerializeToString()
     return message
+
+
+def expected_of(side: Side, examples: Examples, output: str) -> Expected:
+    """What the answers are about."""
+    by_row = examples.batched and not examples.constant
+    return Expected(output, side.inquiry.model, side.inquiry.version, by_row)
 
 
 def _ask_for(
     side: Side, examples: Examples, numbers: Sequence[int], deadline: float, room: list[int]
 ) -> list[Answer]:
     """The answers to the examples of one request."""
-    reply = side.channel.call(messages.PREDICT, request_for(side, examples, numbers), deadline)
+    api = side.inquiry.api
+    call = api.encode(request_for(side, examples, numbers), by_row=examples.batched and not examples.constant)
+    reply = side.inquiry.channel.call(*call, deadline)
     room[0] -= len(reply.message)
     if reply.status:
-        return [explained(outcome(reply.status), reply.details)] * len(numbers)
-    return _by_example(side, reply.message, len(numbers), batched=examples.batched)
-
-
-def _by_example(side: Side, message: bytes, count: int, *, batched: bool) -> list[Answer]:
+        return [explained(outcome(reply.status), reply.details, api.name)] * len(numbers)
     try:
-        response = messages.PredictResponse.FromString(message)
-        outputs = {name: array_of(tensor) for name, tensor in response.outputs.items()}
-    except DecodeError:
-        return ["the answer is no PredictResponse"] * count
-    except ValueError as error:
-        return [f"the answer is unreadable: {error}"] * count
-    spec = response.model_spec
-    if side.version is not None and spec.HasField("version") and spec.version.value != side.version:
-        return [f"version {spec.version.value} answered instead of {side.version}"] * count
-    rows: list[Answer] = []
-    for row in range(count):
-        rows.append(
-            {
-                # an output without a row for each example belongs to all of them
-                name: _row(values, row) if batched and values.ndim and len(values) == count else values
-                for name, values in outputs.items()
-            }
-        )
-    return rows
+        outputs = _outputs(side, examples, reply.message)
+    except Exception as error:  # noqa: BLE001 - whatever a server sent
+        text = str(error) if isinstance(error, Unreadable) else f"the answer is no prediction ({error})"
+        return [text] * len(numbers)
+    if isinstance(outputs, str):
+        return [outputs] * len(numbers)
+    count = len(numbers)
+    return [
+        {
+            # an output without a row for each example belongs to all of them
+            name: _row(values, row) if examples.batched and values.ndim and len(values) == count else values
+            for name, values in outputs.items()
+        }
+        for row in range(count)
+    ]
+
+
+def _outputs(side: Side, examples: Examples, message: bytes) -> dict[str, Array] | str:
+    """The outputs in an answer; a text where another version gave it. Raises any exception for what is none."""
+    api = side.inquiry.api
+    found: dict[str, Array] = {}
+    for name in side.outputs:
+        answer = api.read(message, expected_of(side, examples, name))
+        response = api.decode(answer)
+        wanted = side.inquiry.version
+        if None not in (wanted, response.version) and response.version != wanted:
+            return f"version {response.version} answered instead of {wanted}"
+        whole = answer == message  # of a protocol whose answers name their outputs
+        names = response.outputs if whole else [name] if name in response.outputs else []
+        found |= {each: response.array(each) for each in names}
+        if whole:
+            break
+    return found
 
 
 def _row(values: Array, row: int) -> Array:
