@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import click
-from rich.console import Console
 
 from bench import BenchError
+from bench.analysis.grouping.metrics import METRICS
 from bench.analysis.showing.report import Report, plain
 from bench.analysis.showing.report import report as read_report
 from bench.analysis.showing.split_table import split_table
@@ -13,7 +13,7 @@ from bench.analysis.showing.summary import summary
 from bench.analysis.showing.table import as_csv, markdown
 from bench.cli.metric_options import goodput_option
 from bench.cli.output import note
-from bench.cli.tables import show_report, show_table
+from bench.cli.tables import View, show_report
 from bench.cli.terminal import console
 from bench.runs.jsonl import json_text
 from bench.runs.run import find_runs
@@ -30,6 +30,23 @@ from bench.runs.run import find_runs
 @click.option("--json", "as_json", is_flag=True, help="Print every number as JSON, durations in seconds.")
 @click.option("--markdown", "as_markdown", is_flag=True, help="Print the table as Markdown.")
 @click.option("--csv", "as_table", is_flag=True, help="Print every number as CSV, durations in seconds.")
+@click.option("--trials", is_flag=True, help="List each trial of an experiment too, not only its conditions.")
+@click.option(
+    "--wide", is_flag=True, help="Show all columns, trials and warnings, however wide the terminal is."
+)
+@click.option(
+    "--columns",
+    callback=lambda _context, _parameter, value: tuple(value.split(",")) if value else (),
+    metavar="NAME,...",
+    help="Show these columns, such as req/s,p50,p99,max.",
+)
+@click.option(
+    "--sort",
+    type=click.Choice(list(METRICS)),
+    metavar="METRIC",
+    help="Order runs by a metric, the best first.",
+)
+@click.option("--last", type=click.IntRange(1), metavar="N", help="Show the newest N runs only.")
 @goodput_option("Show goodput too:")
 def report(
     *,
@@ -38,6 +55,11 @@ def report(
     as_json: bool,
     as_markdown: bool,
     as_table: bool,
+    trials: bool,
+    wide: bool,
+    columns: tuple[str, ...],
+    sort: str | None,
+    last: int | None,
     answered_within: float | None,
 ) -> int:
     """Show what runs measured. PATHS: run folders, or folders of them (default: results).
@@ -58,28 +80,16 @@ def report(
     if as_json:
         click.echo(json_text(plain(found)))
     elif as_markdown:
-        together = summary(found.groups) if found.groups else None
+        together = summary(found.groups, found.compared) if found.groups else None
         click.echo(markdown(found, together, split_table(found)), nl=False)
     elif as_table:
         click.echo(as_csv(found), nl=False)
     else:
-        screen = console()
-        _show_experiments(screen, found)
-        show_report(screen, found)
+        show_report(console(), found, View(wide, trials, columns, sort, last))
         return 0
     for word, text in found.missing:
         note(f"{word}: {text}")
     return 0
-
-
-def _show_experiments(console: Console, found: Report) -> None:
-    """The cells of experiments, their trials taken together, where there are any."""
-    if found.groups:
-        cells = summary(found.groups)
-        show_table(console, cells)
-        for note in cells.notes:
-            console.print(note, style="dim")
-        console.print()
 
 
 def _refuse_nothing(found: Report, paths: tuple[Path, ...]) -> None:

@@ -1,6 +1,9 @@
 """Tables for terminals, wide or narrow."""
 
+import math
 from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from rich import box
 from rich.console import Console
@@ -8,11 +11,17 @@ from rich.measure import Measurement
 from rich.table import Table as Drawing
 from rich.text import Text
 
+from bench import BenchError
+from bench.analysis.grouping.metrics import METRICS
 from bench.analysis.grouping.trials import FailedTrial
 from bench.analysis.reading.doubt import Doubt
-from bench.analysis.showing.report import Report, doubts_told, interruptions_told, labels
+from bench.analysis.showing.best import conclusions
+from bench.analysis.showing.report import Report, RunReport, doubts_told, interruptions_told, labels
 from bench.analysis.showing.split_table import TITLE, split_table
+from bench.analysis.showing.summary import summary
 from bench.analysis.showing.table import Column, Table, table
+from bench.config.reading import nearest
+from bench.wording import counted
 
 MOST_LINES = 30
 """Warnings and unreadable runs that are shown one by one."""
@@ -20,11 +29,35 @@ MOST_SPLITS = 16
 """Rows of the table that says where the time goes; more are in the page and in --json."""
 
 
-def show_report(console: Console, report: Report) -> None:
-    """The table of a report, then the warnings and what could not be read."""
-    drawn = table(report)
-    if report.runs:
-        show_table(console, drawn)
+@dataclass(frozen=True)
+class View:
+    """What of a report is shown."""
+
+    wide: bool = False
+    """All columns, trials and warnings, whatever the width."""
+    trials: bool = False
+    """Each trial of an experiment too, not only the conditions."""
+    columns: tuple[str, ...] = ()
+    """Titles of the columns of numbers to show; empty: as many as fit."""
+    sort: str | None = None
+    """A metric by which runs are ordered, the best first."""
+    last: int | None = None
+    """Only so many runs, the newest."""
+
+
+def show_report(console: Console, report: Report, view: View | None = None) -> None:
+    """Conditions of experiments, the table of runs, then the warnings and what could not be read."""
+    view = view or View()
+    _show_conditions(console, report, view)
+    shown = _shown_runs(report, view)
+    drawn = _chosen(table(shown), view)
+    if shown.runs:
+        show_table(console, drawn, wide=view.wide or bool(view.columns))
+    hidden = len(report.runs) - len(shown.runs)
+    if hidden:
+        console.print(
+            Text(f"{counted(hidden, 'run')} not in the table: --trials or --wide shows all", style="dim")
+        )
     for note in drawn.notes:
         console.print(Text(note, style="dim"))
     split = split_table(report)
@@ -42,12 +75,69 @@ def show_report(console: Console, report: Report) -> None:
         warning(doubt, f"{name}: " if len(report.runs) > 1 else "") for name, doubt in doubts_told(report)
     ]
     told += [Text.assemble((f"{word}  ", "red"), text) for word, text in report.missing]
-    for text in told[:MOST_LINES]:
+    most = len(told) if view.wide else MOST_LINES
+    for text in told[:most]:
         hanging(console, text)
-    if len(told) > MOST_LINES:
+    if len(told) > most:
         console.print(
-            Text(f"and {len(told) - MOST_LINES} more warnings or runs left out: see --json", style="yellow")
+            Text(f"and {len(told) - most} more warnings or runs left out: --wide shows all", style="yellow")
         )
+
+
+def _show_conditions(console: Console, report: Report, view: View) -> None:
+    """The conditions of experiments, averaged over their trials, and the conclusion."""
+    groups = report.groups
+    if not groups:
+        return
+    cells = summary(groups, report.compared)
+    show_table(console, cells, wide=view.wide)
+    for note in cells.notes:
+        console.print(Text(note, style="dim"))
+    for text in conclusions(report):
+        hanging(console, Text.assemble(("answer  ", "green"), text))
+    console.print()
+
+
+def _shown_runs(report: Report, view: View) -> Report:
+    """The runs that the table shows: those that are no trial of a condition shown above it, unless all are asked for."""
+    runs = report.runs
+    if report.groups and not (view.trials or view.wide or view.last):
+        averaged = {(group.experiment, group.identity) for group in report.groups}
+        runs = [
+            run
+            for run in runs
+            if run.block is None
+            or any((Path(run.block[0]).name, line.identity) not in averaged for line in run.lines)
+            or not run.lines
+        ]
+    if view.last is not None:
+        runs = runs[-view.last :]
+    if view.sort is not None:
+        metric = METRICS[view.sort]
+        worst = math.inf if metric.better == "lower" else -math.inf
+        best = [_best(run, view.sort, worst) for run in runs]
+        order = sorted(range(len(runs)), key=lambda at: best[at], reverse=metric.better == "higher")
+        runs = [runs[at] for at in order]
+    return replace(report, runs=runs)
+
+
+def _best(run: RunReport, metric: str, worst: float) -> float:
+    value = run.lines[0].values.get(metric, math.nan) if run.lines else math.nan
+    return worst if math.isnan(value) else value
+
+
+def _chosen(drawn: Table, view: View) -> Table:
+    """The table with the columns of numbers that were named. Raises BenchError for one that there is not."""
+    if not view.columns:
+        return drawn
+    known = {column.title.split(" ")[0]: column for column in drawn.columns if not column.identity}
+    for name in view.columns:
+        if name not in known:
+            raise BenchError(
+                f"--columns {name}: no such column{nearest(name, known)}; known are {', '.join(known)}"
+            )
+    identity = [column for column in drawn.columns if column.identity]
+    return replace(drawn, columns=[*identity, *(known[name] for name in view.columns)])
 
 
 def failed_trials(failed: Iterable[FailedTrial]) -> list[Text]:
@@ -61,20 +151,35 @@ def warning(doubt: Doubt, who: str = "", title: str = "warning") -> Text:
     return Text.assemble((f"{title}  ", "yellow"), (who, "bold"), doubt.reason, remedy, f"  [{doubt.check}]")
 
 
-def show_table(console: Console, drawn: Table) -> None:
-    """One table where it fits; else what was measured first, and the numbers below, joined by a number."""
+def show_table(console: Console, drawn: Table, *, wide: bool = False) -> None:
+    """One table, without the columns of least weight where the terminal is narrow, unless it is to be wide.
+
+    Where even the others do not fit: what was measured first, and the numbers below, joined by a number.
+    """
     if drawn.shared:
         _show_facts(console, drawn.shared)
-    whole = _drawing(drawn.columns)
     unbounded = console.options.update(max_width=10_000)
-    for drawing in (whole, _drawing(drawn.columns, tight=True)):
-        if Measurement.get(console, unbounded, drawing).maximum <= console.width:
-            console.print(drawing)
-            return
+    columns = drawn.columns
+    left_out: list[str] = []
+    while True:
+        for tight in (False, True):
+            drawing = _drawing(columns, tight=tight)
+            if Measurement.get(console, unbounded, drawing).maximum <= console.width:
+                console.print(drawing)
+                if left_out:
+                    console.print(Text(f"columns left out: {', '.join(left_out)} (--wide)", style="dim"))
+                return
+        heaviest = max(column.weight for column in columns)
+        if wide or not heaviest:
+            break
+        left_out += [column.title for column in columns if column.weight == heaviest]
+        columns = [column for column in columns if column.weight < heaviest]
     count = len(drawn.columns[0].texts)
     number = Column("#", True, [str(i) for i in range(1, count + 1)], [False] * count)
-    identity = [column for column in drawn.columns if column.identity]
-    measured = [column for column in drawn.columns if not column.identity]
+    if left_out:
+        console.print(Text(f"columns left out: {', '.join(left_out)} (--wide)", style="dim"))
+    identity = [column for column in columns if column.identity]
+    measured = [column for column in columns if not column.identity]
     if identity and count > 1:
         measured = [number, *measured]
     numbers = _drawing(measured, tight=True)

@@ -23,7 +23,7 @@ from bench.analysis.showing.page import render_page
 from bench.analysis.showing.report import Report, plain, report
 from bench.analysis.showing.summary import summary
 from bench.analysis.showing.table import as_csv, markdown
-from bench.cli.tables import show_report, show_table
+from bench.cli.tables import View, show_report
 from bench.runs.chunk import Chunk
 from bench.runs.run import find_runs
 from tests.recorded import requests, write
@@ -72,8 +72,7 @@ def make(root: Path) -> Path:
 def terminal(found: Report) -> str:
     file = io.StringIO()
     console = Console(file=file, width=100, highlight=False, color_system=None, legacy_windows=False)
-    show_table(console, summary(found.groups))
-    show_report(console, found)
+    show_report(console, found, View(trials=True))
     return "\n".join(line.rstrip() for line in file.getvalue().splitlines()) + "\n"
 
 
@@ -106,7 +105,7 @@ def page(found: Report) -> str:
 
 FORMS: dict[str, Callable[[Report], str]] = {
     "report.txt": terminal,
-    "report.md": lambda found: markdown(found, summary(found.groups)),
+    "report.md": lambda found: markdown(found, summary(found.groups, found.compared)),
     "report.csv": rows,
     "report.json": as_json,
     "tables.html": page,

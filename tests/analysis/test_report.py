@@ -74,7 +74,7 @@ def test_the_table_names_what_all_rows_share_once(results: Path) -> None:
         "load": "16 users",
     }
     assert [column.title for column in drawn.columns] == [
-        "run", "version", "batch", "req/s", "inf/s", "p50 ms", "p90 ms", "p95 ms", "p99 ms", "p99.9 ms", "errors", "accuracy", "warnings",
+        "run", "version", "batch", "req/s", "inf/s", "p50 ms", "p90 ms", "p95 ms", "p99 ms", "p99.9 ms", "max ms", "errors", "accuracy", "warnings",
     ]  # fmt: skip
     by_title = {column.title: column for column in drawn.columns}
     assert by_title["run"].texts == ["one", "two", "cut", "empty"]

@@ -50,7 +50,7 @@ def test_cells_come_in_the_order_of_their_numbers() -> None:
         [trial(batch, block, 100.0 * block) for block in (1, 2) for batch in (16, 2, 128)]
         + [trial(1, None, 1.0)]
     )
-    table = summary(found)
+    table = summary(found, "p50")
     columns = {column.title: column.texts for column in table.columns}
     assert columns["batch"] == ["2", "16", "128"]
     assert columns["trials"] == ["2", "2", "2"]
@@ -62,7 +62,7 @@ def test_cells_come_in_the_order_of_their_numbers() -> None:
 def test_trials_of_two_experiments_are_not_averaged() -> None:
     first = [trial(2, block, 100.0) for block in (1, 2)]
     second = [each._replace(block=("results/other", block)) for block, each in enumerate(first)]
-    table = summary(groups(first + second))
+    table = summary(groups(first + second), "p50")
     columns = {column.title: column.texts for column in table.columns}
     assert columns["experiment"] == ["folder", "other"]
     assert columns["trials"] == ["2", "2"]
@@ -108,7 +108,7 @@ def test_best_is_only_what_the_trials_show_under_one_load() -> None:
     assert "(quick)" in line
     assert "not distinguishable from (alike)" in line
     (line,) = best.best_cells(groups(rows))
-    assert "no other" in line
+    assert "any other" in line
     (line,) = best.best_cells(groups(rows[:4] + clear))
     assert line.endswith("(quick)")
     other = [member("quick", block, 0.1, "1 user") for block in range(4)]

@@ -123,3 +123,67 @@ def test_what_lies_deeper_is_shown_and_what_failed_is_named(tmp_path: Path) -> N
         shown += page.read_text() if page.exists() else ""
         for text in ("signal 11", "later", "an empty folder", "a copy of"):
             assert text in " ".join(shown.split()), arguments
+
+
+@pytest.fixture(scope="module")
+def experiment(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Sixteen trials: four batch sizes in four blocks, each batch twice as fast as the one before."""
+    root = tmp_path_factory.mktemp("experiment")
+    for block in range(4):
+        for at in range(4):
+            cell = {
+                "server": "a",
+                "build": "a",
+                "model": "mnist",
+                "version": 2,
+                "batch": 2**at,
+                "load": "16 users",
+            }
+            arguments = requests(
+                4 * block + at, count=1000, rate=500, batch=2**at, service=0.002 * (1 + at / 50)
+            )
+            number = 4 * block + at
+            write(
+                root,
+                [Chunk.of(**arguments, keep_samples=False)],
+                note=f"t{number:02}",
+                started=f"2026-03-01T12:{number:02}:00+00:00",
+                experiment={"name": "sizes", "cell": cell, "block": block, "trial": number},
+            )
+    return root
+
+
+def test_an_experiment_fits_a_screen_and_ends_with_a_conclusion(experiment: Path) -> None:
+    shown = bench(experiment).stdout
+    assert len(shown.splitlines()) <= 30
+    ratios = [float(word[1:]) for word in shown.split() if word.startswith("x") and word[1:2].isdigit()]
+    assert ratios == pytest.approx([2.0**at for at in range(4)], rel=0.1)
+    assert "batch 8 has" in shown
+    assert "times the throughput of batch 1" in shown
+    assert "t05" not in shown
+    listed = bench(experiment, "--trials").stdout
+    assert all(f"t{number:02}" in listed for number in range(16))
+
+
+def test_the_newest_the_order_and_the_columns_can_be_chosen(experiment: Path) -> None:
+    def names(*options: str) -> list[str]:
+        lines = bench(experiment, *options, columns=200).stdout.splitlines()
+        return [
+            line.split()[0]
+            for line in lines
+            if line.split()[:1] and line.split()[0][:1] == "t" and line.split()[0][1:].isdigit()
+        ]
+
+    assert names("--last", "3") == ["t13", "t14", "t15"]
+    assert names("--last", "4", "--sort", "inferences_per_second") == ["t15", "t14", "t13", "t12"]
+    rows = bench(experiment, "--last", "1", "--columns", "p99,req/s").stdout
+    assert "p50 " not in rows.split("answer")[-1].split("throughput")[-1]
+    wrong = bench(experiment, "--columns", "p98")
+    assert (wrong.returncode, wrong.stderr.count("\n")) == (2, 1)
+    assert "did you mean 'p99'" in wrong.stderr or "known are" in wrong.stderr
+
+
+def test_a_narrow_terminal_names_the_columns_that_it_leaves_out(results: Path) -> None:
+    assert "columns left out" in bench(results, columns=80).stdout
+    assert "columns left out" not in bench(results, columns=200).stdout
+    assert "columns left out" not in bench(results, "--wide", columns=80).stdout

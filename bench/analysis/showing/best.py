@@ -8,6 +8,7 @@ from bench.analysis import formatting
 from bench.analysis.grouping.groups import Group, Member
 from bench.analysis.grouping.trials import PARTS
 from bench.analysis.judging.ranking import shown_worse
+from bench.analysis.showing.relative import conclusion
 from bench.analysis.showing.report import Line, Report, RunReport, labels
 
 BEST: Final[tuple[tuple[str, str, Any, Callable[[float], str]], ...]] = (
@@ -30,7 +31,13 @@ def best_answers(report: Report) -> list[str]:
     ]
     if given or len(rows) < 2:
         return given
-    return best_cells(report.groups) if report.groups else _best_lines(rows)
+    return conclusions(report) if report.groups else _best_lines(rows)
+
+
+def conclusions(report: Report) -> list[str]:
+    """On the conditions of experiments: how much they differ, then the best in each respect."""
+    sentence = conclusion(report.groups, report.compared)
+    return [*([sentence] if sentence else []), *best_cells(report.groups)]
 
 
 def _best_lines(rows: list[tuple[str, RunReport, Line]]) -> list[str]:

@@ -47,7 +47,7 @@ def render_page(report: Report) -> str:
     tiles = _tiles(report)
     single = [] if tiles else [("Measured", drawn, _rows(drawn))]
     single += [("Parts of latency", parts, _rows(parts)), *_split(report)]
-    together = summary(report.groups) if report.groups else None
+    together = summary(report.groups, report.compared) if report.groups else None
     template = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,

@@ -21,6 +21,7 @@ from bench.analysis.reading.interruptions import plain as plain_interruption
 from bench.analysis.reading.metric import PERCENTILES, label, share
 from bench.analysis.reading.population import Population, Reason
 from bench.analysis.reading.reconciliation import Split, split
+from bench.analysis.showing.relative import metric_of
 from bench.analysis.statistics.sample_size import samples_needed
 from bench.runs.manifest import Manifest
 from bench.runs.run import Experiment, Found, Run, Unreadable, WarmUp, broken
@@ -121,6 +122,11 @@ class Report:
     def unsupported(self) -> list[float]:
         """The percentiles that are missing in some line for want of samples."""
         return sorted({q for run in self.runs for line in run.lines for q in line.unsupported})
+
+    @property
+    def compared(self) -> str:
+        """The metric in which conditions are compared at a glance."""
+        return metric_of(closed=all(run.manifest.load.closed for run in self.runs))
 
     @property
     def groups(self) -> list[Group]:

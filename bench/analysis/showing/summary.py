@@ -9,14 +9,16 @@ from bench.analysis.formatting import ABSENT, Unit
 from bench.analysis.grouping.groups import CONFIDENCE, FEWEST, Group
 from bench.analysis.grouping.metrics import METRICS
 from bench.analysis.grouping.trials import PARTS
+from bench.analysis.showing.relative import IN_WORDS, relatives
 from bench.analysis.showing.table import Column, Table
 
-SHOWN: Final = ("requests_per_second", "inferences_per_second", "p50", "p99")
+SHOWN: Final = ("requests_per_second", "inferences_per_second", "p50", "p95", "p99", "max")
+_WEIGHTS: Final = {"requests_per_second": 2, "inferences_per_second": 4, "p95": 6, "max": 5}
 _TITLES: Final = {"requests_per_second": "requests/s", "inferences_per_second": "inferences/s"}
 
 
-def summary(rows: Sequence[Group]) -> Table:
-    """A row for each group."""
+def summary(rows: Sequence[Group], compared: str) -> Table:
+    """A row for each group; `compared` is the metric of the column of ratios to the first row."""
     columns = [
         Column(part, True, [_text(getattr(row.identity, part)) for row in rows], [False] * len(rows))
         for part in PARTS
@@ -29,6 +31,7 @@ def summary(rows: Sequence[Group]) -> Table:
     kept = [column for column in columns if column.same is None or len(rows) == 1]
     trials = [str(len(row.trials)) for row in rows]
     kept.append(Column("trials", False, trials, [row.doubted for row in rows]))
+    kept.append(_relative(rows, compared))
     kept += [_measured(name, rows) for name in SHOWN]
     note = (
         f"geometric mean over the trials, ± half the {CONFIDENCE:.0%} interval (Student's t on logarithms); "
@@ -44,7 +47,12 @@ def _measured(name: str, rows: Sequence[Group]) -> Column:
     unit = formatting.fitting_unit([mean for mean, _, _ in found]) if durations else None
     texts = [_shown(*each, unit, count) for each, count in zip(found, counts, strict=True)]
     title = _TITLES.get(name, name) + (f" [{unit.name}]" if unit else "")
-    return Column(title, False, texts, [False] * len(texts))
+    return Column(title, False, texts, [False] * len(texts), _WEIGHTS.get(name, 0))
+
+
+def _relative(rows: Sequence[Group], compared: str) -> Column:
+    texts = [each.text for each in relatives(rows, compared)]
+    return Column(f"{IN_WORDS[compared]} relative", False, texts, [False] * len(texts))
 
 
 def _shown(mean: float, low: float, high: float, unit: Unit | None, trials: int) -> str:

@@ -38,6 +38,8 @@ class Column:
     texts: list[str]
     alarms: list[bool]
     """Rows in which the text is bad news."""
+    weight: int = 0
+    """0: always shown; else a narrow terminal leaves out those of the greatest weight first."""
 
     @property
     def same(self) -> str | None:
@@ -116,17 +118,27 @@ def _version(line: Line) -> str:
 
 def _measured(rows: list[Row]) -> list[Column]:
     unit = formatting.fitting_unit(line.values.get("p50", float("nan")) for _, line in rows)
+    rates = {
+        (line.values.get("requests_per_second"), line.values.get("inferences_per_second")) for _, line in rows
+    }
+    alike = all(requests == inferences for requests, inferences in rates)
     columns = [
         _column("req/s", rows, lambda line: formatting.rate(line.values.get("requests_per_second"))),
-        _column("inf/s", rows, lambda line: formatting.rate(line.values.get("inferences_per_second"))),
+        _column(
+            "inf/s",
+            rows,
+            lambda line: formatting.rate(line.values.get("inferences_per_second")),
+            weight=9 if alike else 2,
+        ),
         *(_percentile(q, rows, unit) for q in PERCENTILES),
+        _column(f"max {unit.name}", rows, _metric_text("max", unit), weight=1),
         _column(
             "errors",
             rows,
             lambda line: formatting.share(line.values.get("error_share")),
             lambda line: line.values.get("error_share", 0.0) > 0,
         ),
-        _column("accuracy", rows, lambda line: formatting.accuracy(line.values.get("accuracy"))),
+        _column("accuracy", rows, lambda line: formatting.accuracy(line.values.get("accuracy")), weight=1),
     ]
     if any(not math.isnan(line.values.get(GOODPUT, math.nan)) for _, line in rows):
         columns += [
@@ -158,7 +170,10 @@ def _metric_text(name: str, unit: Unit) -> Callable[[Line], str]:
 
 def _percentile(q: float, rows: list[Row], unit: Unit) -> Column:
     return _column(
-        f"p{q:g} {unit.name}", rows, lambda line: formatting.duration(line.values.get(label(q)), unit)
+        f"p{q:g} {unit.name}",
+        rows,
+        lambda line: formatting.duration(line.values.get(label(q)), unit),
+        weight=0 if q in (50, 99) else int(abs(q - 95) + 2),
     )
 
 
@@ -167,8 +182,10 @@ def _column(
     rows: list[Row],
     text: Callable[[Line], str],
     alarm: Callable[[Line], bool] = lambda line: False,
+    *,
+    weight: int = 0,
 ) -> Column:
-    return Column(title, False, [text(line) for _, line in rows], [alarm(line) for _, line in rows])
+    return Column(title, False, [text(line) for _, line in rows], [alarm(line) for _, line in rows], weight)
 
 
 def _notes(report: Report) -> list[str]:
