@@ -9,11 +9,12 @@ import pytest
 
 BENCH = Path(__file__).parents[1] / "bench"
 SCENARIOS = BENCH.parent / "scenarios"
-GROUND = {"escape", "mnist", "payload", "runs", "schedule", "wording", "config"}
+GROUND = {"escape", "extras", "mnist", "payload", "runs", "schedule", "wording", "config"}
 
 ALLOWED: dict[str, set[str]] = {
     # the first entry that a module's name starts with decides; names are packages or modules below `bench`
     "escape": set(),
+    "extras": set(),
     "wording": set(),
     "runs": {"runs"},
     "schedule": {"runs.files", "runs.sample", "schedule"},
@@ -71,6 +72,7 @@ ALLOWED: dict[str, set[str]] = {
     "server": {"escape", "runs.files", "server", "wire"},
     "launch": {
         "config",
+        "extras",
         "launch",
         "protocol",
         "server.options",

@@ -15,6 +15,7 @@ from bench.export.applications import VGG16, Application, export_application
 from bench.export.digits import PAIR, Exported, Warmup, export_digits, export_pair
 from bench.export.networks import ARCHS, Arch, Recipe
 from bench.export.placement import Destination
+from bench.extras import need
 
 Bar = Callable[[str, int], Callable[[int], None]]
 """(what is trained, steps) -> the function to call with the steps done."""
@@ -80,6 +81,7 @@ def export(
     if arch == "null":
         _refuse("with --arch null", "pair", "steps")
         steps = 0
+    need("tensorflow", "bench export")
     recipe = Recipe(arch=cast("Arch", arch), steps=steps, seed=seed, flat=flat)
     records = Warmup(warmup, warmup_batch)
     if version is None:

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from bench import __version__
+from bench.extras import need
 from bench.server.options import Options, check
 
 
@@ -55,6 +56,8 @@ def serve(show_version: bool, **flags: Any) -> int:
     from bench.server import logs, process, processes
 
     check(options)
+    if options.backend == "tensorflow":
+        need("tensorflow", "--backend tensorflow (the default)")
     logs.configure(options.log_format)
     return processes.serve(options) if options.processes > 1 else process.serve(options)
 
@@ -62,6 +65,9 @@ def serve(show_version: bool, **flags: Any) -> int:
 def _print_versions(options: Options) -> None:
     click.echo(f"serving-bench {__version__}")
     for package in ("tensorflow", "tensorflow-serving-api", "numpy", "protobuf"):
-        click.echo(f"{package} {metadata.version(package)}")
+        try:
+            click.echo(f"{package} {metadata.version(package)}")
+        except metadata.PackageNotFoundError:
+            click.echo(f"{package} is not installed")
     given = " ".join(f"--{name}={value}" for name, value in options.changed().items())
     click.echo(f"flags: {given or 'all by default'}")

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from bench import BenchError
+from bench import BenchError, extras
 from bench.config.servers import Binary, Declared, Docker, Embedded
 from bench.launch.binary import binary
 from bench.launch.embedded import embedded
@@ -52,10 +52,15 @@ def check(server: Declared) -> None:
     """Raise BenchError for what shows without starting anything: flags, combinations, what a kind cannot do."""
     if isinstance(server.spec, (Embedded, Binary, Docker)):
         settings(server)
+    missing = _tensorflow(server)
+    if missing is not None:
+        raise BenchError(f"{server.file}: servers.{server.name}: {missing}")
 
 
 def lacking(server: Declared) -> str | None:
     """What this machine lacks for the server; None: nothing that would be known beforehand."""
+    if isinstance(server.spec, Embedded):
+        return _tensorflow(server)
     if isinstance(server.spec, Binary):
         return None if shutil.which(server.spec.path) else f"no executable {server.spec.path}"
     if isinstance(server.spec, Docker):
@@ -63,3 +68,13 @@ def lacking(server: Declared) -> str | None:
 
         return docker_lacking(server)
     return None
+
+
+def _tensorflow(server: Declared) -> str | None:
+    """What an embedded server that executes models with TensorFlow lacks."""
+    if (
+        not isinstance(server.spec, Embedded)
+        or settings(server).flags.get("backend", "tensorflow") != "tensorflow"
+    ):
+        return None
+    return extras.lacking("tensorflow")

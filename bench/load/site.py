@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO, Any, Final
 
 from bench import BenchError
+from bench.extras import need
 from bench.load.options import Options
 from bench.wire import messages
 
@@ -162,6 +163,7 @@ def _take(lock: IO[str], wait: Callable[[], None]) -> None:
 
 
 def _export(folder: Path, model: str, flags: Sequence[str], say: Callable[[str], None]) -> None:
+    need("tensorflow", f"{model} is to be trained for the embedded server (--host HOST:PORT names another)")
     say(f"exporting {model} into {folder} (once)")
     command = [sys.executable, "-m", "bench", "export", str(folder), "--model", model, *flags]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -1,0 +1,25 @@
+"""Packages that come with an extra of serving-bench, such as `pip install 'serving-bench[server]'`."""
+
+import importlib.util
+from typing import Final
+
+from bench import BenchError
+
+EXTRAS: Final = {"tensorflow": "server"}
+"""Package -> the extra that brings it."""
+
+
+def lacking(package: str) -> str | None:
+    """What to install for the package; None where it is installed. It is not imported."""
+    try:
+        found = importlib.util.find_spec(package) is not None
+    except ModuleNotFoundError:  # a package that it lies in is missing
+        found = False
+    return None if found else f"{package} is not installed: pip install 'serving-bench[{EXTRAS[package]}]'"
+
+
+def need(package: str, purpose: str) -> None:
+    """Raise BenchError where the package is not installed; `purpose`: what needs it."""
+    remedy = lacking(package)
+    if remedy is not None:
+        raise BenchError(f"{purpose}: {remedy}")
