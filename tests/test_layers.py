@@ -15,6 +15,8 @@ ALLOWED: dict[str, set[str]] = {
     # the first entry that a module's name starts with decides; names are packages or modules below `bench`
     "escape": set(),
     "extras": set(),
+    "packaged": set(),
+    "starting": {"scenario"},
     "wording": set(),
     "runs": {"runs"},
     "schedule": {"runs.files", "runs.sample", "schedule"},

@@ -21,6 +21,8 @@ VERBS: dict[str, tuple[str, str]] = {
     "predict": ("bench.cli.predict", "Send pictures to a server and print the digits it sees."),
     "status": ("bench.cli.status", "Show which versions of a model a server has, and in which states."),
     "metadata": ("bench.cli.metadata", "Show a model's signatures: inputs, outputs, dtypes, shapes."),
+    "init": ("bench.cli.init", "Write files to start with: scenario, servers, experiment, limits, CI."),
+    "scenario": ("bench.cli.scenario", "Run a scenario of this package with Locust."),
     "run": ("bench.cli.run", "Run an experiment: servers x versions x batch sizes x loads."),
     "ab": ("bench.cli.ab", "Compare two versions, models or servers: speed and answers, in one command."),
     "calibrate": ("bench.cli.calibrate", "Measure what this machine can send, for runs to compare with."),
@@ -30,6 +32,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "baseline": ("bench.cli.baseline", "Renew and show the runs that gates compare with."),
     "history": ("bench.cli.history", "Find the run since which a metric is better or worse."),
     "plot": ("bench.cli.plot", "Draw the pictures of a report as files."),
+    "completion": ("bench.cli.completion", "Print the script by which a shell completes all this."),
 }
 """Verb -> module that holds a click command of the verb's name, and its line in `bench --help`."""
 

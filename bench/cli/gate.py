@@ -18,6 +18,7 @@ from bench.analysis.judging.gate import gate as judge
 from bench.analysis.showing import gate_text as told
 from bench.cli.metric_options import goodput_option
 from bench.cli.output import IN_GITHUB, command
+from bench.cli.packaged_path import PackagedPath
 from bench.cli.tables import hanging, show_table, warning
 from bench.cli.terminal import console
 from bench.runs import baseline as kept
@@ -34,7 +35,7 @@ ONLY_WITHOUT_RUN: Final = ("latest", "revision")
 @click.option(
     "--limits",
     "limits_file",
-    type=click.Path(path_type=Path),
+    type=PackagedPath(path_type=Path),
     metavar="FILE",
     help="Default: beside the scenario.",
 )
@@ -58,7 +59,7 @@ ONLY_WITHOUT_RUN: Final = ("latest", "revision")
 @click.option(
     "--run",
     "experiment",
-    type=click.Path(path_type=Path),
+    type=PackagedPath(path_type=Path),
     metavar="EXPERIMENT",
     help="Run baseline and candidate until it is decided.",
 )

@@ -100,4 +100,4 @@ def _refuse_nothing(found: Report, paths: tuple[Path, ...]) -> None:
         raise BenchError(found.unreadable[0].reason + more)
     if not found.failed:
         given = ", ".join(map(str, paths))
-        raise BenchError(f"{given}: no run in it; record one with locust -f scenarios/mnist.py")
+        raise BenchError(f"{given}: no run in it; record one with bench scenario mnist")

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from bench import BenchError
 from bench.cli.output import note
+from bench.cli.packaged_path import PackagedPath
 from bench.cli.run_display import Lines, Screen, duration
 from bench.cli.terminal import console
 from bench.config.servers import Remote
@@ -41,7 +42,7 @@ INTERRUPTED = 130
 
 
 @click.command()
-@click.argument("experiment", type=click.Path(exists=True, path_type=Path))
+@click.argument("experiment", type=PackagedPath(exists=True, path_type=Path))
 @click.option(
     "--dry-run",
     is_flag=True,
@@ -89,15 +90,16 @@ def run(
 ) -> int:
     """Run EXPERIMENT: servers x models x versions x batch sizes x loads, in trials.
 
-    EXPERIMENT is a TOML file, or with --resume the folder of one that was begun. Each trial is a Locust run in a
+    EXPERIMENT is a TOML file, the name of one of this package (batch_sizes, builds, versions), or with --resume the
+    folder of one that was begun. Each trial is a Locust run in a
     fresh process; all lie in one folder below --results, which `bench report` reads. Exit code 0, or 3 where a trial
     failed or --until-decided did not decide; 130 after Ctrl-C, which --resume goes on from.
 
     \b
-    bench run scenarios/experiments/batch_sizes.toml --dry-run
-    bench run scenarios/experiments/batch_sizes.toml
+    bench run batch_sizes --dry-run
+    bench run batch_sizes
     bench report results/20260101T120000Z-batch_sizes
-    bench run scenarios/experiments/batch_sizes.toml --master localhost:8089
+    bench run batch_sizes --master localhost:8089
     """
     if master and workers:
         raise click.UsageError("--workers and --master: give one of the two; a master has workers of its own")

@@ -1,11 +1,19 @@
 """The command group of `bench`: a verb's module is imported only when that verb runs."""
 
+import contextlib
 import importlib
+import os
+import sys
+from typing import Final
 
 import click
+from click.exceptions import NoSuchCommand
 
 from bench import __version__
 from bench.cli import VERBS
+
+COMPLETE: Final = "_BENCH_COMPLETE"
+"""The environment variable by which a shell asks for completions, as click names it."""
 
 
 class _Verbs(click.Group):
@@ -21,6 +29,15 @@ class _Verbs(click.Group):
         command: click.Command = getattr(module, cmd_name)
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click does it, which knows no verbs to suggest. Raises NoSuchCommand."""
+        try:
+            return super().resolve_command(ctx, args)
+        except NoSuchCommand as error:
+            raise NoSuchCommand(error.command_name, possibilities=VERBS, ctx=ctx) from None
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Verbs"):
             formatter.write_dl([(verb, text) for verb, (_, text) in VERBS.items()])
@@ -32,7 +49,7 @@ def verbs() -> None:
     """Measure model servers: which version, batch size or build is faster, by how much, how sure are we.
 
     \b
-    Drive load with Locust:  locust -f scenarios/mnist.py --headless -u 64 -r 64 -t 30s
+    Drive load with Locust:  bench scenario mnist --headless -u 64 -r 64 -t 30s
     Read what it measured:   bench report results/
     """
 
@@ -40,7 +57,10 @@ def verbs() -> None:
 def run(arguments: list[str] | None) -> int:
     """The exit code of a command line; what the user can mend is told on standard error, with code 2."""
     try:
-        code = verbs.main(args=arguments, prog_name="bench", standalone_mode=False)
+        # click writes completions as bytes, past what makes text of others harmless: they are names of ours
+        stream = sys.__stdout__ if COMPLETE in os.environ else sys.stdout
+        with contextlib.redirect_stdout(stream):
+            code = verbs.main(args=arguments, prog_name="bench", standalone_mode=False, complete_var=COMPLETE)
     except click.ClickException as error:
         error.show()
         return 2

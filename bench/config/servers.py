@@ -136,11 +136,21 @@ class Started(Server):
             cpu_numbers(text)
         return text
 
+    @property
+    def loads_models(self) -> bool:
+        """Whether it loads SavedModels, as all but stand-ins do."""
+        return True
+
 
 class Embedded(Started):
     """The server that comes with this package, in a process of its own."""
 
     kind: Literal["embedded"] = key(..., "embedded", "The server of this package.", '"embedded"')
+
+    @property
+    def loads_models(self) -> bool:
+        """As above; the other backends answer without TensorFlow."""
+        return self.flags.get("backend", "tensorflow") == "tensorflow"
 
 
 class Binary(Started):

@@ -223,10 +223,11 @@ def served(study: Study, say: Callable[[str], None]) -> Iterator[Served]:
 
     Raises BenchError where they cannot be made.
     """
-    started = any(isinstance(server.spec, Started) for server in (*study.servers, *study.optional))
+    specs = [server.spec for server in (*study.servers, *study.optional)]
+    loaded = any(isinstance(spec, Started) and spec.loads_models for spec in specs)
     for name, model in study.experiment.models.items():
         path = study.model_path(name)
-        if path is None and started and name == MNIST:
+        if path is None and loaded and name == MNIST:
             path = exported(MNIST, ["--pair"], versions=(1, 2), say=say)
         yield Served(name, path, tuple(model.versions))
 

@@ -72,9 +72,5 @@ def lacking(server: Declared) -> str | None:
 
 def _tensorflow(server: Declared) -> str | None:
     """What an embedded server that executes models with TensorFlow lacks."""
-    if (
-        not isinstance(server.spec, Embedded)
-        or settings(server).flags.get("backend", "tensorflow") != "tensorflow"
-    ):
-        return None
-    return extras.lacking("tensorflow")
+    spec = server.spec
+    return extras.lacking("tensorflow") if isinstance(spec, Embedded) and spec.loads_models else None

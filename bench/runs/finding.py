@@ -55,7 +55,7 @@ def _in(path: Path, apart: Path | None) -> list[Place]:
         found = list(_below(path, apart, {path.resolve()}))
     except OSError as error:
         return [Place(path, "nothing", f"{path}: {error.strerror}; check the permissions")]
-    nothing = f"{path}: no run in it; record one with: locust -f scenarios/mnist.py"
+    nothing = f"{path}: no run in it; record one with: bench scenario mnist"
     return found or [Place(path, "nothing", nothing)]
 
 

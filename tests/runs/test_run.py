@@ -319,9 +319,9 @@ def test_runs_are_found_in_folders_and_by_name(tmp_path: Path, run: Run) -> None
     (tmp_path / "notes.txt").touch()
     baseline = tmp_path / "baseline"
     for apart, reason in (
-        (None, f"{tmp_path}: no run in it; record one with: locust -f scenarios/mnist.py"),
+        (None, f"{tmp_path}: no run in it; record one with: bench scenario mnist"),
         (None, f"{baseline}: an empty folder; what was in it is lost, or remove it"),
-        (baseline, f"{tmp_path}: no run in it; record one with: locust -f scenarios/mnist.py"),
+        (baseline, f"{tmp_path}: no run in it; record one with: bench scenario mnist"),
     ):
         (nothing,) = find_runs([tmp_path], apart)
         assert isinstance(nothing, Unreadable)

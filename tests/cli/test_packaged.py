@@ -1,0 +1,109 @@
+"""What the package brings for users to run: scenarios, experiments, a starting set, completion."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bench import packaged
+from bench.cli import VERBS
+from tests.cli.inside import bench, process
+
+
+def test_scenarios_are_listed_with_their_questions(tmp_path: Path) -> None:
+    listed = bench("scenario", cwd=tmp_path)
+    names = [line.split()[0] for line in listed.stdout.splitlines()]
+    assert (listed.returncode, names) == (0, sorted(path.stem for path in packaged.SCENARIOS.glob("*.py")))
+    assert "How fast does a server classify digits when each user waits" in listed.stdout
+
+
+def test_locust_runs_a_scenario_wherever_it_is_started(tmp_path: Path) -> None:
+    done = process("scenario", "mnist", "--list", cwd=tmp_path)
+    assert (done.returncode, done.stdout.split()) == (0, ["Available", "Users:", "Mnist"]), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (
+            ["scenario", "mnits"],
+            "mnits: no scenario of this package; did you mean mnist? (a file of yours: locust -f FILE)",
+        ),
+        (["scenario", "../x"], "../x: no scenario of this package; there are batch_sizes, grpc_vs_rest, "),
+        (
+            ["scenario", "mnist", "-f", "x.py"],
+            "scenario mnist is the locustfile; a file of yours: locust -f FILE",
+        ),
+        (["run", "scenarios/nothing.toml"], "Path 'scenarios/nothing.toml' does not exist."),
+        (["reprot"], "No such command 'reprot'. (Did you mean one of: 'export', 'plot', 'report'?)"),
+        (["report", "--htm"], "No such option '--htm'. Did you mean '--html'?"),
+        (["completion", "tcsh"], "'tcsh' is not one of 'bash', 'zsh', 'fish'."),
+    ],
+)
+def test_a_name_that_is_not_known_gets_a_line(arguments: list[str], complaint: str, tmp_path: Path) -> None:
+    done = bench(*arguments, cwd=tmp_path)
+    assert (done.returncode, complaint in done.stderr) == (2, True), done.stderr
+
+
+@pytest.mark.parametrize("name", ["batch_sizes", "scenarios/experiments/batch_sizes.toml"])
+def test_an_experiment_of_the_package_is_found(name: str, tmp_path: Path) -> None:
+    planned = bench("run", name, "--dry-run", cwd=tmp_path)
+    assert planned.returncode == 0, planned.stderr
+    assert "batch_sizes: 45 trials" in planned.stdout
+
+
+def test_a_file_of_the_user_comes_before_that_of_the_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = Path("scenarios/mnist.toml")
+    assert packaged.found(path) == packaged.SCENARIOS / "mnist.toml"
+    path.parent.mkdir()
+    path.touch()
+    assert packaged.found(path) == path
+    Path("versions").mkdir()
+    assert packaged.found(Path("versions")) == Path("versions")
+
+
+def listing(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_starting_set_overwrites_nothing(tmp_path: Path) -> None:
+    names = sorted(path.name for path in packaged.starting_set())
+    assert names == ["experiment.limits.toml", "experiment.toml", "gate.sh", "scenario.py", "servers.toml"]
+    done = bench("init", "new/folder", cwd=tmp_path)
+    assert (done.returncode, listing(tmp_path / "new/folder")) == (0, names)
+    (tmp_path / "servers.toml").write_text("mine")
+    done = bench("init", cwd=tmp_path)
+    complaint = "servers.toml: exists; nothing was written: name another folder, or remove the file"
+    assert (done.returncode, done.stderr) == (2, f"bench: {complaint}\n")
+    assert listing(tmp_path) == ["new", "servers.toml"]
+    assert (tmp_path / "servers.toml").read_text() == "mine"
+    done = bench("init", "servers.toml", cwd=tmp_path)
+    assert done.returncode == 2
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_the_script_for_a_shell_asks_bench(shell: str, tmp_path: Path) -> None:
+    script = bench("completion", shell, cwd=tmp_path)
+    assert (script.returncode, "_BENCH_COMPLETE" in script.stdout) == (0, True), script.stderr
+
+
+def completions(*words: str) -> set[str]:
+    asked = {
+        "_BENCH_COMPLETE": "bash_complete",
+        "COMP_WORDS": " ".join(("bench", *words)),
+        "COMP_CWORD": str(len(words)),
+    }
+    command = [sys.executable, "-m", "bench"]
+    done = subprocess.run(command, env=os.environ | asked, capture_output=True, text=True, check=True)
+    return {line.removeprefix("plain,") for line in done.stdout.splitlines()}
+
+
+def test_verbs_options_and_scenarios_are_completed() -> None:
+    assert completions("re") == {verb for verb in VERBS if verb.startswith("re")}
+    assert completions("report", "--h") == {"--html", "--help"}
+    assert completions("scenario", "mnist_") == {"mnist_open"}

@@ -1,0 +1,154 @@
+"""A client without TensorFlow, from the wheel and outside the checkout: load, reports and gates never import it."""
+
+import importlib.abc
+import inspect
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Sequence
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+from types import ModuleType
+from typing import NamedTuple
+
+import pytest
+
+from bench import packaged
+from tests.cli.inside import bench
+from tests.load.locust_runs import ROOT, SECONDS
+
+REMEDY = "tensorflow is not installed: pip install 'serving-bench[server]'"
+
+
+class Blocker(importlib.abc.MetaPathFinder):
+    """Finds no package of TensorFlow, as where none is installed."""
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if name.partition(".")[0] in {"tensorflow", "tensorflow_serving", "keras"}:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+        return None
+
+
+@pytest.fixture
+def _blocked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "meta_path", [Blocker(), *sys.meta_path])
+    for name in [each for each in sys.modules if each.partition(".")[0] == "tensorflow"]:
+        monkeypatch.delitem(sys.modules, name)
+
+
+EXPERIMENT = 'scenario = "{scenario}"\nservers = ["s"]\nloads = [{{ users = 1 }}]\n'
+"""Served by what `servers.toml` declares."""
+
+
+@pytest.mark.usefixtures("_blocked")
+@pytest.mark.parametrize(
+    ("arguments", "purpose"),
+    [
+        (["export", "models", "--pair"], "bench export"),
+        (["serve", "--model_base_path", "/m"], "--backend tensorflow (the default)"),
+        (["run", "e.toml"], "servers.toml: servers.s"),
+    ],
+)
+def test_a_verb_that_needs_it_says_so_in_one_line(arguments: list[str], purpose: str, tmp_path: Path) -> None:
+    (tmp_path / "e.toml").write_text(EXPERIMENT.format(scenario=ROOT / "scenarios/mnist.py"))
+    (tmp_path / "servers.toml").write_text('[servers.s]\nkind = "embedded"\n')
+    done = bench(*arguments, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (2, f"bench: {purpose}: {REMEDY}\n")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["e.toml", "servers.toml"]
+
+
+class Installed(NamedTuple):
+    """The wheel unpacked in a folder, for processes that import it from there, with no checkout and no TensorFlow."""
+
+    names: set[str]
+    metadata: str
+    environment: dict[str, str]
+    cwd: Path
+
+    def run(self, *arguments: str | Path) -> "subprocess.CompletedProcess[str]":
+        """What a module does when it is run."""
+        return subprocess.run(
+            [sys.executable, "-m", *map(str, arguments)],
+            cwd=self.cwd,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=SECONDS,
+        )
+
+
+def copied(folder: Path) -> Path:
+    """What a wheel is built from, so that the build leaves nothing in the checkout."""
+    ignored = shutil.ignore_patterns("__pycache__")
+    for name in ("bench", "scenarios"):
+        shutil.copytree(ROOT / name, folder / name, symlinks=True, ignore=ignored)
+    for name in ("pyproject.toml", "README.md"):
+        shutil.copy(ROOT / name, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
+    folder = tmp_path_factory.mktemp("installed")
+    build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
+    source = copied(folder / "source")
+    done = subprocess.run(
+        [*build, "--wheel-dir", str(folder), str(source)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    (wheel,) = folder.glob("*.whl")
+    site = folder / "site"
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(site)
+        names = set(archive.namelist())
+    (metadata,) = site.glob("*.dist-info/METADATA")
+    head = "import importlib.abc, sys\nfrom collections.abc import Sequence\nfrom importlib.machinery import ModuleSpec\nfrom types import ModuleType\n"
+    (site / "sitecustomize.py").write_text(
+        f"{head}{inspect.getsource(Blocker)}\nsys.meta_path.insert(0, Blocker())\n"
+    )
+    cwd = folder / "elsewhere"
+    cwd.mkdir()
+    cache = {"XDG_CACHE_HOME": str(folder / "cache"), "COLUMNS": "100"}
+    return Installed(names, metadata.read_text(), os.environ | {"PYTHONPATH": str(site)} | cache, cwd)
+
+
+def test_the_wheel_holds_every_file_of_the_package(installed: Installed) -> None:
+    files = {
+        str(path.relative_to(ROOT))
+        for folder in (ROOT / "bench", packaged.SCENARIOS)
+        for path in folder.rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+    assert files == {name for name in installed.names if name.startswith("bench/")}
+    assert {"bench/scenarios/mnist.py", "bench/scenarios/mnist.toml"} <= files
+
+
+def test_no_dependency_of_the_client_brings_tensorflow(installed: Installed) -> None:
+    needed = [line for line in installed.metadata.splitlines() if line.startswith("Requires-Dist")]
+    assert [line for line in needed if "tensorflow" in line] == [
+        line for line in needed if "tensorflow" in line and 'extra == "server"' in line
+    ]
+    assert any("tensorflow" in line for line in needed)
+
+
+def test_a_load_without_a_host_says_so_in_one_line(installed: Installed) -> None:
+    done = installed.run("bench", "scenario", "mnist", "--headless", "-t", "1s")
+    assert done.returncode == 2
+    said = "mnist is to be trained for the embedded server (--host HOST:PORT names another)"
+    assert done.stderr.splitlines()[-1].endswith(f"bench: {said}: {REMEDY}")
+
+
+def test_a_starting_set_runs_as_it_is(installed: Installed) -> None:
+    assert installed.run("bench", "init", "start").returncode == 0
+    done = installed.run("bench", "run", "start/experiment.toml", "--trials", "1", "--seconds", "1")
+    assert done.returncode == 0, done.stderr
+    assert "2 of 2 trials measured" in done.stderr
+    for verb in (["report"], ["gate", "results", "--limits", "scenarios/mnist.toml"]):
+        read = installed.run("bench", *verb)
+        assert (read.returncode in {0, 3}, read.stderr) == (True, ""), read.stdout  # 3: a busy machine
+    assert "accuracy" in read.stdout
