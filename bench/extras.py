@@ -5,8 +5,8 @@ from typing import Final
 
 from bench import BenchError
 
-EXTRAS: Final = {"tensorflow": "server"}
-"""Package -> the extra that brings it."""
+EXTRAS: Final = {"tensorflow": ("tensorflow", "server"), "pynvml": ("nvidia-ml-py", "gpu")}
+"""Package -> the distribution that it is in, and the extra that brings it."""
 
 
 def lacking(package: str) -> str | None:
@@ -15,7 +15,8 @@ def lacking(package: str) -> str | None:
         found = importlib.util.find_spec(package) is not None
     except ModuleNotFoundError:  # a package that it lies in is missing
         found = False
-    return None if found else f"{package} is not installed: pip install 'serving-bench[{EXTRAS[package]}]'"
+    distribution, extra = EXTRAS[package]
+    return None if found else f"{distribution} is not installed: pip install 'serving-bench[{extra}]'"
 
 
 def need(package: str, purpose: str) -> None:

@@ -1,10 +1,12 @@
 """bench.load.observing.telemetry: what the processes and the machine went through."""
 
+import importlib.metadata
 import os
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,9 +14,10 @@ import gevent
 import psutil
 import pytest
 
-from bench.load.observing import telemetry
+from bench.load.locust_glue import observed
+from bench.load.observing import gpus, telemetry
+from bench.load.observing.gpus import GpuProbe
 from bench.load.observing.telemetry import (
-    GpuProbe,
     LoopDelayProbe,
     MachineProbe,
     ProcessProbe,
@@ -214,17 +217,35 @@ def test_gpus_are_read_in_units_without_a_prefix() -> None:
     }
 
 
-def test_machines_without_gpu_or_without_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "pynvml", None)
-    assert telemetry.gpus() is None
-
+def test_machines_without_gpu_or_without_the_package(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     def fail() -> None:
-        raise DriverError
+        raise DriverError("Driver/library version mismatch")
 
-    monkeypatch.setitem(sys.modules, "pynvml", driver(nvmlInit=fail))
-    assert telemetry.gpus() is None
+    monkeypatch.setattr(gpus, "DEVICES", tmp_path)
+    absent = "nvidia-ml-py is not installed: pip install 'serving-bench[gpu]'"
+    monkeypatch.setattr(gpus.extras, "lacking", {"pynvml": absent}.get)
+    for module, problem in (
+        (None, absent),
+        (driver(nvmlInit=fail), "NVIDIA's driver refuses: Driver/library version mismatch"),
+    ):
+        monkeypatch.setitem(sys.modules, "pynvml", module)
+        (tmp_path / "nvidia0").unlink(missing_ok=True)
+        assert (gpus.gpus(), gpus.unobserved()) == (None, None), "no word of it where there is no GPU"
+        (tmp_path / "nvidia0").touch()
+        assert (gpus.gpus(), gpus.unobserved()) == (problem, problem)
+        caplog.clear()
+        observed.probes(None, None, None, lambda *_: None)
+        assert caplog.messages == [f"no GPU telemetry: {problem}"]
     monkeypatch.setitem(sys.modules, "pynvml", driver())
-    assert telemetry.gpus() is not None
+    assert (type(gpus.gpus()), gpus.unobserved()) == (gpus.GpuProbe, None)
+
+
+def test_the_package_that_is_imported_is_that_of_the_extra() -> None:
+    nvml = pytest.importorskip("pynvml")
+    assert importlib.metadata.packages_distributions()["pynvml"] == ["nvidia-ml-py"]
+    assert {name for name in vars(driver()) if not hasattr(nvml, name)} == set()
 
 
 class Counter:

@@ -11,6 +11,7 @@ from locust import User
 
 from bench.load import ceiling
 from bench.load.observing import machine
+from bench.load.observing.gpus import unobserved
 from bench.load.observing.server_side import started_at
 from bench.load.options import Options
 from bench.load.site import tree_hash
@@ -66,7 +67,7 @@ def describe(
         if target.model_path
         else None,
         **({"experiment": options.experiment} if options.experiment else {}),
-        "machine": machine.facts(),
+        "machine": {**machine.facts(), "gpu_telemetry": unobserved()},
         "git": machine.git_facts(Path.cwd()),
     }
 

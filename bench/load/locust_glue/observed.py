@@ -1,11 +1,13 @@
 """What the first process observes while the load runs: itself, its machine, and whether all users are there."""
 
+import logging
 from collections.abc import Sequence
 from typing import Any, Protocol
 
 from locust.runners import STATE_MISSING, MasterRunner
 
 from bench.load.locust_glue.session import Session
+from bench.load.observing.gpus import gpus
 from bench.load.observing.incidents import ConnectionsProbe, Note, WallClockProbe
 from bench.load.observing.telemetry import (
     LoopDelayProbe,
@@ -15,8 +17,9 @@ from bench.load.observing.telemetry import (
     ServerProbe,
     Telemetry,
     Values,
-    gpus,
 )
+
+log = logging.getLogger("bench")
 
 
 def probes(runner: Any, load: Session | None, server: int | None, note: Note) -> list[Probe]:
@@ -24,7 +27,11 @@ def probes(runner: Any, load: Session | None, server: int | None, note: Note) ->
 
     load: its own, None where its workers send. server: the process id of a server on this machine.
     """
-    found: list[Probe | None] = [MachineProbe(), gpus(), PlannedProbe(runner) if runner is not None else None]
+    gpu = gpus()
+    if isinstance(gpu, str):
+        log.warning("no GPU telemetry: %s", gpu)
+        gpu = None
+    found: list[Probe | None] = [MachineProbe(), gpu, PlannedProbe(runner) if runner is not None else None]
     own = "master"
     found += (
         [ProcessProbe(own), WallClockProbe(own, note)]

@@ -4,7 +4,6 @@ A row a second and source. `cpu_seconds` counts on from row to row, memory is re
 shares are between 0 and 1. What cannot be known here is None or missing.
 """
 
-import importlib
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -13,7 +12,6 @@ from typing import Any, Final, Protocol
 
 import gevent
 import psutil
-from gevent.hub import get_hub
 
 from bench.load.engine.timers import Timer
 from bench.runs.histogram import nearest_rank
@@ -171,56 +169,6 @@ class MachineProbe:
 
     def close(self) -> None:
         """There is nothing to give back."""
-
-
-class GpuProbe:
-    """Utilisation, memory, power and clock of this machine's NVIDIA GPUs, through nvidia-ml-py."""
-
-    source = "gpu"
-
-    def __init__(self, nvml: Any) -> None:
-        """nvml: the module `pynvml`, initialised; see `gpus`."""
-        self._nvml = nvml
-        self._devices = [nvml.nvmlDeviceGetHandleByIndex(i) for i in range(nvml.nvmlDeviceGetCount())]
-
-    def read(self, seconds: float) -> Values:
-        """For each GPU i `utilization<i>`, `memory<i>` (bytes), `power<i>` (watts) and `clock<i>` (Hz)."""
-        # the driver takes milliseconds for its answers, in which the load must go on
-        values: Values = get_hub().threadpool.apply(self._read_all)
-        return values
-
-    def close(self) -> None:
-        """Let the driver go."""
-        self._nvml.nvmlShutdown()
-
-    def _read_all(self) -> Values:
-        nvml, values = self._nvml, Values()
-        asked: dict[str, Callable[[Any], float]] = {
-            "utilization": lambda device: nvml.nvmlDeviceGetUtilizationRates(device).gpu / 100,
-            "memory": lambda device: nvml.nvmlDeviceGetMemoryInfo(device).used,
-            "power": lambda device: nvml.nvmlDeviceGetPowerUsage(device) / 1e3,
-            "clock": lambda device: nvml.nvmlDeviceGetClockInfo(device, nvml.NVML_CLOCK_SM) * 1e6,
-        }
-        for number, device in enumerate(self._devices):
-            for name, ask in asked.items():
-                try:
-                    values[f"{name}{number}"] = ask(device)
-                except nvml.NVMLError:  # this card does not tell
-                    values[f"{name}{number}"] = None
-        return values
-
-
-def gpus() -> GpuProbe | None:
-    """A probe of this machine's GPUs; None where there is none, or no nvidia-ml-py to ask with."""
-    try:
-        nvml = importlib.import_module("pynvml")
-    except ImportError:
-        return None
-    try:
-        nvml.nvmlInit()
-    except nvml.NVMLError:
-        return None
-    return GpuProbe(nvml)
 
 
 class Telemetry:
