@@ -4,21 +4,26 @@ docs/configuration.md has tables between markers; the pages in docs/reference/ a
 """
 
 import argparse
+import json
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
 import click
+from pydantic import BaseModel, ConfigDict, TypeAdapter
 from pydantic_core import PydanticUndefined
 
 from bench.analysis.grouping.metrics import METRICS
 from bench.analysis.reading.doubt import KNOWN
+from bench.analysis.showing.outputs import OUTPUTS
 from bench.cli import VERBS
 from bench.cli.verbs import verbs
 from bench.config.experiment import Experiment, Load, Model
 from bench.config.limits import Limits, Where
 from bench.config.reading import Table
 from bench.config.servers import Batching, Binary, Docker, Embedded, Remote, Server, Started, Tls
+from bench.runs.manifest import Manifest
 from bench.runs.sample import CANCELLED_BY_CLIENT, STATUS_NAMES, UNSENT
 from bench.schedule.text import FORMS
 
@@ -37,6 +42,15 @@ TABLES: Final[dict[str, tuple[type[Table], type[Table] | None]]] = {
     "loads": (Load, None),
 }
 """Name of a table in docs/configuration.md -> its class, and the one whose keys stand in another table."""
+
+
+class ServersFile(BaseModel):
+    """A servers file."""
+
+    model_config = ConfigDict(extra="forbid")
+    servers: dict[str, Embedded | Binary | Docker | Remote]
+
+
 GENERATED: Final = "<!-- generated: python -m tests.reference -->\n\n"
 
 
@@ -221,10 +235,51 @@ PAGES: Final = {
 }
 
 
+def schemas() -> dict[str, dict[str, Any]]:
+    """JSON schemas by file name: of files that users write, of the manifest, and of what `--json` gives."""
+    found = {
+        "experiment": Experiment.model_json_schema(),
+        "limits": Limits.model_json_schema(),
+        "servers": TypeAdapter(ServersFile).json_schema(),
+        "manifest": Manifest.model_json_schema(),
+        **{
+            name: _closed(TypeAdapter(kind).json_schema(mode="serialization"))
+            for name, kind in OUTPUTS.items()
+        },
+    }
+    return {f"{name}.schema.json": _dressed(name, schema) for name, schema in found.items()}
+
+
+def _closed(schema: dict[str, Any]) -> dict[str, Any]:
+    """No other keys; a line of a report has one for each metric beside its own."""
+    for name, part in {"": schema, **schema["$defs"]}.items():
+        if "properties" in part:
+            part["additionalProperties"] = {"type": ["number", "null"]} if name == "LineOut" else False
+    return schema
+
+
+def _dressed(name: str, schema: dict[str, Any]) -> dict[str, Any]:
+    for part in (schema, *schema.get("$defs", {}).values()):
+        for each in part.get("properties", {}).values():
+            each.pop("allowed", None)
+            example = each.pop("example", None)
+            if example is not None:
+                each["examples"] = [tomllib.loads(f"value = {example}")["value"]]
+    if name == "manifest":  # its parts are read as empty where they are null
+        properties = schema["properties"]
+        for each in set(properties) - set(schema["required"]):
+            properties[each] = {"anyOf": [properties[each], {"type": "null"}]}
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": name}
+
+
 def generated() -> dict[Path, str]:
     """Path of each page of the reference -> its text as the code would have it."""
     configuration = DOCS / "configuration.md"
     pages = {DOCS / "reference" / name: GENERATED + page() for name, page in PAGES.items()}
+    pages |= {
+        DOCS / "reference" / "schemas" / name: json.dumps(schema, indent=1, ensure_ascii=False) + "\n"
+        for name, schema in schemas().items()
+    }
     return pages | {configuration: with_tables(configuration.read_text())}
 
 

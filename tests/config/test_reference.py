@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "configuration.md"
 
 
-@pytest.mark.parametrize("page", reference.PAGES | {PAGE.name: None})
+@pytest.mark.parametrize("page", [*reference.PAGES, PAGE.name, *reference.schemas()])
 def test_the_pages_are_up_to_date(page: str) -> None:
     """Every option, key, metric, warning and outcome of the code stands in the reference."""
     generated = {path.name: (path, text) for path, text in reference.generated().items()}
@@ -25,7 +25,7 @@ def test_the_pages_are_up_to_date(page: str) -> None:
 
 def test_pages_of_the_reference_are_whole() -> None:
     texts = {path.name: text for path, text in reference.generated().items()}
-    assert texts.keys() == {path.name for path in (ROOT / "docs" / "reference").iterdir()} | {PAGE.name}
+    assert texts.keys() == {path.name for path in (ROOT / "docs" / "reference").rglob("*.*")} | {PAGE.name}
     for name, parts in {
         "options.md": (
             "`--schedule SCHEDULE`",

@@ -1,0 +1,265 @@
+"""Shapes of what `--json` prints: types that schemas are made of. Durations are seconds; null is what is not known."""
+
+from typing import (
+    Any,
+    Final,
+    Literal,
+    NotRequired,  # of `typing` only from Python 3.12 on, for pydantic
+)
+
+from typing_extensions import TypedDict
+
+Seconds = float | None
+
+
+class IdentityOut(TypedDict):
+    """A condition: what was measured, under which load."""
+
+    scenario: str
+    request: str
+    server: str
+    build: str
+    model: str
+    version: int | None
+    batch: int
+    load: str
+
+
+class WarningOut(TypedDict):
+    """A warning, by the name that accepts it."""
+
+    check: str
+    reason: str
+    remedy: str
+
+
+class WarmUpOut(TypedDict):
+    """What was left out at the start of a run, and what it was like."""
+
+    rule: str
+    seconds: float
+    settled: bool
+    requests: NotRequired[int | None]
+    p50: NotRequired[Seconds]
+    p99: NotRequired[Seconds]
+    error_share: NotRequired[float | None]
+
+
+class InterruptionOut(TypedDict):
+    """A stretch in which a run was disturbed; instants in seconds since its start."""
+
+    kind: str
+    begin: float
+    end: float
+    seconds: float
+    requests: int
+    text: str
+
+
+class AnswerOut(TypedDict):
+    """The answer to a scenario's question: a sentence, and its numbers."""
+
+    text: str
+    values: dict[str, float | None]
+
+
+class SplitOut(TypedDict):
+    """Latency breakdown (mean), from the server's counters."""
+
+    requests: int
+    server_requests: int
+    mean: float
+    parts: dict[str, float]
+
+
+class LineOut(TypedDict):
+    """One request name, version and batch size of a run; each metric by its name beside these keys."""
+
+    name: str
+    version: int | None
+    batch: int
+    requests: int
+    answered: int
+    outcomes: dict[str, int]
+    unsupported: list[str]
+    reasons: dict[str, Any]
+
+
+class RunOut(TypedDict):
+    """A run."""
+
+    path: str
+    run: str
+    started: str
+    note: str | None
+    finished: bool
+    state: str
+    scenario: str
+    server: str
+    load: str
+    seconds: float
+    warm_up: WarmUpOut
+    doubts: list[WarningOut]
+    interruptions: list[InterruptionOut]
+    answers: list[AnswerOut]
+    split: SplitOut | None
+    retries: int | None
+    addresses: dict[str, int]
+    lines: list[LineOut]
+
+
+class MetricOut(TypedDict):
+    """A metric over the trials of a condition."""
+
+    trials: int
+    mean: float | None
+    low: float | None
+    high: float | None
+    mean_of: Literal["logarithms", "values"]
+    not_reached: int
+    ends: Literal["interval", "range"]
+
+
+class CellOut(IdentityOut):
+    """A condition of an experiment, averaged over its trials."""
+
+    experiment: str
+    trials: int
+    doubted: int
+    confidence: float
+    metrics: dict[str, MetricOut]
+
+
+class FailedOut(IdentityOut):
+    """A failed trial."""
+
+    reason: str
+    path: str
+
+
+class UnreadableOut(TypedDict):
+    """A folder that could not be read."""
+
+    path: str
+    reason: str
+
+
+class ReportOut(TypedDict):
+    """What `bench report --json` prints."""
+
+    schema: Literal[1]
+    units: dict[str, str]
+    runs: list[RunOut]
+    cells: list[CellOut]
+    failed_trials: list[FailedOut]
+    not_run: list[IdentityOut]
+    unreadable: list[UnreadableOut]
+
+
+class ChangeOut(TypedDict):
+    """The change of a metric from baseline to candidate."""
+
+    metric: str
+    told_as: Literal["ratio", "difference"]
+    before: float | None
+    after: float | None
+    size: float | None
+    low: float | None
+    high: float | None
+    bootstrap_low: float | None
+    bootstrap_high: float | None
+    verdict: Literal["better", "worse", "same", "unknown"]
+    tolerance: float
+    p: float
+    method: str | None
+    confidence: float
+    needed: int | None
+    needed_low: int | None
+    needed_high: int | None
+    reason: str
+
+
+class ComparisonOut(TypedDict):
+    """Two conditions."""
+
+    baseline: IdentityOut
+    candidate: IdentityOut
+    varied: list[str]
+    trials: list[int]
+    paired: bool
+    doubts: list[WarningOut]
+    changes: list[ChangeOut]
+
+
+class UnmatchedOut(IdentityOut):
+    """A condition of one side only."""
+
+    side: str
+
+
+class MissingOut(TypedDict):
+    """What gave no trial."""
+
+    what: str
+    reason: str
+
+
+class CompareOut(TypedDict):
+    """What `bench compare --json` prints."""
+
+    schema: Literal[1]
+    confidence: float
+    comparisons: list[ComparisonOut]
+    unmatched: list[UnmatchedOut]
+    missing: list[MissingOut]
+
+
+class FindingOut(TypedDict):
+    """What was found of one limit in one condition."""
+
+    limit: str
+    metric: str
+    relative: bool
+    cell: IdentityOut | None
+    asked_for: str
+    outcome: str
+    measured: float | None
+    low: float | None
+    high: float | None
+    allowed: Any
+    how: str
+    confidence: float | None
+    needed: int | None
+    needed_low: int | None
+    needed_high: int | None
+
+
+class FailuresOut(TypedDict):
+    """Failed trials of a condition."""
+
+    cell: IdentityOut
+    failed: int
+    trials: int
+    allowed: float
+    broken: bool
+    reasons: list[str]
+    paths: list[str]
+
+
+class GateOut(TypedDict):
+    """What `bench gate --json FILE` writes."""
+
+    schema: Literal[1]
+    code: Literal[0, 1, 3]
+    verdict: str
+    confidence: float
+    trials: int
+    findings: list[FindingOut]
+    failed_trials: list[FailuresOut]
+    left_out: list[str]
+    doubts: list[WarningOut]
+    accepted_doubts: list[WarningOut]
+
+
+OUTPUTS: Final = {"report": ReportOut, "compare": CompareOut, "gate": GateOut}
+"""Verb -> the type of what its `--json` gives."""
