@@ -1,7 +1,8 @@
 """Do both transports fare alike whatever stands between client and server? Run: python -m tests.benchmarks.connections
 
 Runs the same Locust command with `--transport native` and `--transport grpcio` in each situation, and prints how many
-requests ended how, what the report warns of, and whether the shares of the outcomes are the same within 1 %.
+requests ended how, what the report warns of, and whether the shares of the outcomes are the same within 1 %. A server
+that restarts is away for longer once than another time: the share of the run for which it was is taken off first.
 Needs nginx and haproxy; a situation whose program is missing is left out. SITUATION... runs those alone.
 """
 
@@ -35,6 +36,8 @@ from tests.wire.proxies import free_port, haproxy, missing, nginx
 ROOT = Path(__file__).parents[2]
 SECONDS = 4
 UNDER_WAY = 50
+DOWN_SECONDS = 1.0
+"""Between the end of a server and the start of the next."""
 RECORDED_SECONDS = 60
 """For so many answers to be recorded."""
 EXPECTED = {
@@ -49,10 +52,11 @@ class Place(NamedTuple):
 
     address: str
     options: tuple[str, ...] = ()
-    during: Callable[[], None] | None = None
-    """What happens once the load is under way: after UNDER_WAY answers."""
+    during: Callable[[], float] | None = None
+    """What happens once the load is under way, after UNDER_WAY answers; gives for how many seconds there was no server."""
     before: tuple[str, ...] = ()
     """A command that starts Locust."""
+    scenario: str = "scenarios/mnist.py"
 
 
 Situation = Callable[[Certificates, Path], contextlib.AbstractContextManager[Place]]
@@ -163,18 +167,19 @@ def swallowing(files: Certificates, folder: Path) -> Iterator[Place]:
 @contextlib.contextmanager
 def restart(files: Certificates, folder: Path) -> Iterator[Place]:
     port = free_port()
-    servers = [start_server(port)]
+    with prepared_server(port) as first, prepared_server(port) as second:
+        first.begin()
 
-    def again() -> None:
-        servers[-1].terminate()
-        servers[-1].wait()
-        servers.append(start_server(port))
+        def again() -> float:
+            begun = time.monotonic()
+            first.stop()
+            time.sleep(DOWN_SECONDS)
+            second.begin()
+            return time.monotonic() - begun
 
-    try:
-        yield Place(f"127.0.0.1:{port}", ("--schedule", "closed:0.02", "-u", "8"), during=again)
-    finally:
-        servers[-1].terminate()
-        servers[-1].wait()
+        # an open loop: users who wait send more of their requests into the outage where answers take longer
+        load = ("--schedule", "poisson:200", "-u", "1")
+        yield Place(f"127.0.0.1:{port}", load, during=again, scenario="scenarios/mnist_open.py")
 
 
 @situation("TLS")
@@ -206,12 +211,35 @@ def authority(files: Certificates, folder: Path) -> Iterator[Place]:
         yield Place(address, ("--authority", "mnist.example.com"))
 
 
-def start_server(port: int) -> "subprocess.Popen[bytes]":
-    line = [sys.executable, "-m", "bench", "serve", "--backend", "null", "--port", str(port)]
-    process = subprocess.Popen(line, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-    assert process.stdout
-    process.stdout.readline()
-    return process
+class Prepared:
+    """A `bench serve` on a port that has imported what it needs, so that it listens soon after `begin`."""
+
+    def __init__(self, port: int) -> None:
+        program = "import sys, bench.server.process; from bench.cli import main; sys.stdin.readline(); main()"
+        line = [sys.executable, "-c", program, "serve", "--backend", "null", "--port", str(port)]
+        self._process = subprocess.Popen(
+            line, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        )
+
+    def begin(self) -> None:
+        assert self._process.stdin
+        assert self._process.stdout
+        self._process.stdin.write(b"\n")
+        self._process.stdin.flush()
+        self._process.stdout.readline()
+
+    def stop(self) -> None:
+        self._process.terminate()
+        self._process.wait()
+
+
+@contextlib.contextmanager
+def prepared_server(port: int) -> Iterator[Prepared]:
+    server = Prepared(port)
+    try:
+        yield server
+    finally:
+        server.stop()
 
 
 class Outcome(NamedTuple):
@@ -221,10 +249,18 @@ class Outcome(NamedTuple):
     sent: int
     retries: int | None
     warnings: list[str]
+    seconds: float
+    down: float
+    """Of these seconds, how many had no server."""
 
     @property
     def shares(self) -> dict[str, float]:
-        return {name: count / self.outcomes.total() for name, count in self.outcomes.items()}
+        """Of all requests; those that had to fail, in an open loop, as nobody served them are no difference."""
+        shares = {name: count / self.outcomes.total() for name, count in self.outcomes.items()}
+        if self.down:
+            lost = self.down / self.seconds
+            shares |= {"OK": shares["OK"] + lost, "UNAVAILABLE": shares.get("UNAVAILABLE", 0) - lost}
+        return shares
 
 
 def await_answers(results: Path, process: "subprocess.Popen[str]") -> None:
@@ -242,7 +278,8 @@ def await_answers(results: Path, process: "subprocess.Popen[str]") -> None:
 def run(place: Place, transport: str, seconds: int) -> Outcome:
     with tempfile.TemporaryDirectory() as name:
         users = () if "-u" in place.options else ("-u", "16")
-        line = command(Path(name), "--host", place.address, "--transport", transport, "-r", "100", *users)
+        options = ("--host", place.address, "--transport", transport, "-r", "100", *users)
+        line = command(Path(name), *options, scenario=place.scenario)
         line += ["-t", f"{seconds}s", "--exit-code-on-error", "0", "--references", "0", *place.options]
         process = subprocess.Popen(
             [*place.before, *line],
@@ -252,9 +289,10 @@ def run(place: Place, transport: str, seconds: int) -> Outcome:
             text=True,
             start_new_session=True,
         )
+        down = 0.0
         if place.during is not None:
             await_answers(Path(name), process)
-            place.during()
+            down = place.during()
         try:
             output, _ = process.communicate(timeout=seconds + 60)
         except subprocess.TimeoutExpired:
@@ -265,11 +303,12 @@ def run(place: Place, transport: str, seconds: int) -> Outcome:
             raise SystemExit(f"no run: {output}")
         found = Run.open(folders[0])
         outcomes: Counter[str] = Counter()
-        for (key, _), tally in found.within(*found.seconds).tallies.items():
+        begin, end = found.seconds
+        for (key, _), tally in found.within(begin, end).tallies.items():
             outcomes[key.outcome] += tally.requests
         counts = found.manifest.counts
         warned = sorted({doubt.check for doubt in doubts(found)} - EXPECTED)
-        return Outcome(outcomes, counts.sent, counts.retries, warned)
+        return Outcome(outcomes, counts.sent, counts.retries, warned, end - begin, down)
 
 
 def main() -> None:
@@ -299,6 +338,8 @@ def main() -> None:
                     both.append(run(place, transport, asked.seconds))
                 one = both[-1]
                 told = ", ".join(f"{n} {count:,}" for n, count in one.outcomes.most_common())
+                if one.down:
+                    told += f"; {one.down:.2f} s without a server"
                 same = ""
                 if len(both) == 2:
                     names = {*both[0].shares, *both[1].shares}
