@@ -18,7 +18,6 @@ from bench.wire import frames
 from bench.wire.client import Channel
 from bench.wire.dial import TLS, authority_of
 from bench.wire.header_blocks import literal
-from bench.wire.transports import open_channel
 from bench.wire.unary import Request
 from tests.wire.calls import ECHO, later
 from tests.wire.certificates import issue
@@ -311,25 +310,6 @@ def test_a_server_that_hangs_up_on_every_call_gets_pauses(server: Server, channe
     assert server.accepted <= 3
     until(lambda: channel._failure is not None)
     assert "right after connecting" in channel.call(ECHO, b"").details
-
-
-@pytest.mark.parametrize("transport", ["native", "grpcio"])
-def test_both_transports_are_back_soon_after_a_server(transport: str) -> None:
-    """grpcio waits 1 s before its second attempt, then 1.6, 2.6, 4.1 and 6.6: all of it would count as the server's."""
-    attempts: list[Any] = []
-
-    def hang_up(sock: Any, _: Any) -> None:
-        attempts.append(sock.close())
-
-    listener = StreamServer(("127.0.0.1", 0), hang_up)
-    listener.start()
-    channel = open_channel(transport, f"127.0.0.1:{listener.server_port}")
-    with gevent.Timeout(10):
-        while len(attempts) < 6:
-            assert channel.call(ECHO, b"", 5.0).status == 14
-            gevent.sleep(0.01)
-    channel.close()
-    listener.stop()
 
 
 def test_a_refused_call_counts_once_with_its_first_instant(server: Server, channel: Channel) -> None:

@@ -4,12 +4,16 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import gevent
 import pytest
+from gevent.server import StreamServer
 
 from bench.wire.client import Channel
 from bench.wire.messages import PREDICT
+from bench.wire.transports import open_channel
+from tests.wire.calls import ECHO
 from tests.wire import conformance
 from tests.wire.certificates import issue
 from tests.wire.native import build, missing, running
@@ -116,3 +120,22 @@ def test_connections_that_grpcio_retires_cost_no_call() -> None:
         assert set(ended) == {0}
         assert channel.in_flight == 0
         channel.close()
+
+
+@pytest.mark.parametrize("transport", ["native", "grpcio"])
+def test_both_transports_are_back_soon_after_a_server(transport: str) -> None:
+    """grpcio waits 1 s before its second attempt, then 1.6, 2.6, 4.1 and 6.6: all of it would count as the server's."""
+    attempts: list[Any] = []
+
+    def hang_up(sock: Any, _: Any) -> None:
+        attempts.append(sock.close())
+
+    listener = StreamServer(("127.0.0.1", 0), hang_up)
+    listener.start()
+    channel = open_channel(transport, f"127.0.0.1:{listener.server_port}")
+    with gevent.Timeout(10):
+        while len(attempts) < 6:
+            assert channel.call(ECHO, b"", 5.0).status == 14
+            gevent.sleep(0.01)
+    channel.close()
+    listener.stop()
