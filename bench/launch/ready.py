@@ -10,7 +10,7 @@ from bench.protocol.api import Api, Refused, VersionState
 from bench.protocol.names import DEFAULT
 from bench.protocol.registry import api_named
 from bench.target.inquiry import Inquiry, status
-from bench.wire.dial import TLS
+from bench.wire.dial import TLS, OtherwiseReached
 from bench.wire.transports import HTTP, NATIVE, open_channel
 
 _PAUSE: Final = 0.05
@@ -48,6 +48,8 @@ def wait_available(
             found = _ask(address, models, api, patience, options)
         except Refused as refused:
             found, missing = {}, str(refused)
+        except OtherwiseReached as error:
+            raise NotReady(str(error)) from None
         except BenchError as error:  # nobody listens yet
             found, missing = {}, str(error)
         if found:

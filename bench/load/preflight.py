@@ -23,6 +23,7 @@ from bench.target.inquiry import Inquiry
 from bench.target.preflight import MENDABLE, Found, Preflight
 from bench.wire.dial import NoServer
 from bench.wire.dtypes import dtype_number
+from bench.wire.http_channel import check_scheme
 from bench.wire.http_connection import HttpConnection
 
 log = logging.getLogger("bench")
@@ -101,6 +102,7 @@ def look_over_rest(rest: str | None, options: Options, pools: Mapping[Source, Po
         try:
             with awaited(f"the answer of {rest} to a first request over REST", options.asked.deadline):
                 reply = connection.ask((pool.encoded or ())[0], options.asked.deadline)
+                check_scheme(reply, rest)
         finally:
             connection.close()
         where = f"--rest {rest}, requests {source.name}"

@@ -112,7 +112,7 @@ class Channel:
         self._turn = 0
         self._waiting: dict[Call, bool] = {}  # for a connection; True: for another attempt
         self._failure: str | None = None  # of the last attempt; None: there is hope
-        self._closed = self._untrusted = False
+        self._closed, self._remedy = False, ""
         self._up = Event()
         self._heads: dict[Hashable, RequestHead] = {}
         self._deadlines: Deadlines[Call] = Deadlines()
@@ -143,10 +143,10 @@ class Channel:
         return sent
 
     def connect(self, timeout: float) -> None:
-        """Wait until a connection is up. Raises BenchError after `timeout` seconds, at once for a certificate."""
+        """Wait until a connection is up. Raises BenchError after `timeout` seconds, at once where waiting is in vain."""
         if not self._up.wait(timeout) or not self._ready:
             place, reason = self._address.text, (self._failure or "no answer").removeprefix(_ALL_FAILED)
-            raise no_connection(place, reason.removeprefix(f"{place}: "), timeout, untrusted=self._untrusted)
+            raise no_connection(place, reason.removeprefix(f"{place}: "), timeout, remedy=self._remedy)
 
     def call(
         self,
@@ -371,12 +371,12 @@ class Channel:
 
         keep(connect, admit, self._fail, self._address.text)
 
-    def _fail(self, reason: str, untrusted: bool) -> None:
+    def _fail(self, reason: str, remedy: str) -> None:
         """An attempt to connect has failed: unless another connection is up, nothing is left to wait for."""
         if self._ready or self._closed:
             return
-        self._failure, self._untrusted = _ALL_FAILED + reason, untrusted
-        if untrusted:
+        self._failure, self._remedy = _ALL_FAILED + reason, remedy
+        if remedy:
             self._up.set()  # wakes `connect`: no further attempt will help
         waiting, self._waiting = self._waiting, {}
         for call in waiting:

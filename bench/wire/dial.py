@@ -13,6 +13,12 @@ _READ: Final = 65_536
 _RECORD: Final = 16_384  # bytes that one record carries at most (RFC 8446, 5.1)
 _RECORD_HEAD: Final = 5  # bytes: type, version, length (RFC 8446, 5.1)
 _HOST: Final = re.compile(r"[^\s/:\[\]@]+")
+NO_TLS: Final = "the server does not speak TLS"
+WITHOUT_TLS: Final = "leave --grpc-tls out (in servers.toml: tls)"
+WITH_TLS: Final = "encrypt with --grpc-tls, or --grpc-tls-ca FILE for a CA of its own (in servers.toml: tls)"
+OTHER_CERTIFICATE: Final = (
+    "trust its CA with --grpc-tls-ca, or name it as its certificate does: --grpc-tls-server-name"
+)
 _AUTHORITY: Final = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]+)(:[0-9]{1,5})?")
 
 
@@ -79,23 +85,26 @@ def authority_of(name: str) -> str:
 class ConnectError(Exception):
     """No connection came about; the text says with whom and why.
 
-    `untrusted`: the server is there, and its certificate does not verify; trying again will not help.
+    `remedy`: what the user has to change, where the server is there and trying again will not help; else empty.
     """
 
-    def __init__(self, text: str, *, untrusted: bool = False) -> None:
+    def __init__(self, text: str, *, remedy: str = "") -> None:
         super().__init__(text)
-        self.untrusted = untrusted
+        self.remedy = remedy
 
 
 class NoServer(BenchError):  # noqa: N818  # a BenchError like all others
     """Nobody answers at an address."""
 
 
-def no_connection(place: str, reason: str, seconds: float, *, untrusted: bool = False) -> NoServer:
-    """What to tell, with the remedy, where no connection has come about."""
-    if untrusted:
-        remedy = "trust its CA with --grpc-tls-ca, or name it as its certificate does: --grpc-tls-server-name"
-        return NoServer(f"no connection to {place} ({reason}); {remedy}")
+class OtherwiseReached(NoServer):
+    """Somebody answers there, and will not as long as he is called like this."""
+
+
+def no_connection(place: str, reason: str, seconds: float, *, remedy: str = "") -> NoServer:
+    """What to tell where no connection has come about; remedy: as `ConnectError.remedy`."""
+    if remedy:
+        return OtherwiseReached(f"no connection to {place} ({reason}); {remedy}")
     return NoServer(
         f"no connection within {seconds:g} s to {place} ({reason}); start the server or correct the address"
     )
@@ -123,12 +132,15 @@ class Session:
             except ssl.SSLError as problem:
                 if problem.reason != "WRONG_VERSION_NUMBER":  # no TLS record at all
                     raise
-                raise ConnectError("the server does not speak TLS; leave --grpc-tls out") from None
+                raise ConnectError(NO_TLS, remedy=WITHOUT_TLS) from None
             else:
                 sock.sendall(self._outgoing.read())
                 break
         if self._tls.selected_alpn_protocol() != "h2":
-            raise ConnectError("the server does not offer HTTP/2 (ALPN h2) over TLS")
+            raise ConnectError(
+                "the server does not offer HTTP/2 (ALPN h2) over TLS",
+                remedy="give the address of its gRPC port",
+            )
 
     def encrypt(self, data: bytes) -> bytes:
         """Records to send for these bytes, preceded by what TLS itself has to say, such as a key update."""

@@ -13,12 +13,17 @@ from gevent.hub import get_hub
 
 from bench import BenchError
 from bench.wire import unary
-from bench.wire.dial import TLS, Address, authority_of, no_connection
+from bench.wire.dial import OTHER_CERTIFICATE, TLS, Address, authority_of, no_connection
 from bench.wire.keepalive import Keepalive
+from bench.wire.open import mismatch
 from bench.wire.reply import USER_AGENT, Reply
 
 _HEALTH: Final = "/grpc.health.v1.Health/Check"
 _REASON_SECONDS: Final = 1.0
+_LEAST_SECONDS: Final = 0.001
+_UNVERIFIED: Final = (
+    "CERTIFICATE_VERIFY_FAILED"  # of BoringSSL, in the details of a call that has no status of its own
+)
 _PAUSE_MS: Final = 100
 """Between attempts to connect: gRPC's least. Its usual 1 s, which grows to 120, would count as the server's outage."""
 _prepared: set[str] = set()
@@ -125,6 +130,7 @@ class Channel:
             name = tls.server_name or self._address.host or "localhost"
             options.append(("grpc.ssl_target_name_override", name))
         credentials = None if tls is None else _credentials(tls)
+        self._encrypted = tls is not None
         self._channels = [
             grpc.insecure_channel(target, options)
             if credentials is None
@@ -154,15 +160,33 @@ class Channel:
 
     def connect(self, timeout: float) -> None:
         """Wait until a connection is up; raises BenchError with the address after `timeout` seconds."""
-        # Any answer will do, also that the server does not know the method. grpcio's own ways of waiting for a
-        # connection block the thread, and with it the event loop, where `threading` is not monkey-patched.
-        reply = self.call(_HEALTH, b"", timeout, wait=True)
-        self._sent_calls -= 1  # a question of ours, none of the caller's
+        give_up = time.perf_counter() + timeout
+        reply = self._look(timeout, wait=False)
+        if reply.status == unary.UNAVAILABLE:
+            self._refuse_in_vain(reply.details, timeout)
+            reply = self._look(give_up - time.perf_counter(), wait=True)
         if reply.status == unary.DEADLINE_EXCEEDED:  # one that does not wait is told why
-            reply = self.call(_HEALTH, b"", _REASON_SECONDS)
-            self._sent_calls -= 1
+            reply = self._look(_REASON_SECONDS, wait=False)
         if reply.status in (unary.DEADLINE_EXCEEDED, unary.UNAVAILABLE):
             raise no_connection(self._address.text, reply.details, timeout)
+
+    def _look(self, seconds: float, *, wait: bool) -> Reply:
+        """Any answer will do, also that the server does not know the method.
+
+        grpcio's own ways of waiting for a connection block the thread, and with it the event loop, where
+        `threading` is not monkey-patched.
+        """
+        reply = self.call(_HEALTH, b"", max(seconds, _LEAST_SECONDS), wait=wait)
+        self._sent_calls -= 1  # a question of ours, none of the caller's
+        return reply
+
+    def _refuse_in_vain(self, details: str, timeout: float) -> None:
+        """Raise BenchError where the server is there, and waiting for a connection of this kind is in vain."""
+        if _UNVERIFIED in details:
+            raise no_connection(self._address.text, details, timeout, remedy=OTHER_CERTIFICATE)
+        other = mismatch(self._address, "gRPC over TLS" if self._encrypted else "gRPC")
+        if other is not None:
+            raise no_connection(self._address.text, str(other), timeout, remedy=other.remedy)
 
     def call(
         self,

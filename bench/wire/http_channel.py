@@ -6,9 +6,10 @@ from typing import Any
 import gevent
 
 from bench import BenchError
-from bench.wire.dial import ConnectError, no_connection
-from bench.wire.http_connection import HttpConnection
+from bench.wire.dial import Address, ConnectError, no_connection
+from bench.wire.http_connection import UNAVAILABLE, HttpConnection
 from bench.wire.http_messages import host_header, request_of
+from bench.wire.open import mismatch
 from bench.wire.reply import LARGEST_ANSWER, Reply
 
 
@@ -44,9 +45,19 @@ class HttpChannel:
             raise no_connection(address, str(error).removeprefix(f"{address}: "), timeout) from None
 
     def call(self, method: str, message: bytes, timeout: float) -> Reply:
-        """Make a request and wait for its answer, whose content is the reply's message."""
-        return self._connection.ask(request_of(method, message, self._host, self._metadata), timeout)
+        """Make a request and wait for its answer, whose content is the reply's message. Raises BenchError for a port without HTTP."""
+        reply = self._connection.ask(request_of(method, message, self._host, self._metadata), timeout)
+        check_scheme(reply, self._connection.address)
+        return reply
 
     def close(self) -> None:
         """Leave nothing behind."""
         self._connection.close()
+
+
+def check_scheme(reply: Reply, address: str) -> None:
+    """Raise BenchError where a server hung up on a request because it speaks something else than HTTP/1.1."""
+    if reply.status == UNAVAILABLE and reply.sent is not None:
+        other = mismatch(Address.parse(address), "REST")
+        if other is not None:
+            raise no_connection(address, str(other), 0, remedy=other.remedy)

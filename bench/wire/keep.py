@@ -20,20 +20,20 @@ _BREATH: Final = (
 
 
 def keep(
-    connect: Callable[[], Link], admit: Callable[[Link], Any], fail: Callable[[str, bool], Any], name: str
+    connect: Callable[[], Link], admit: Callable[[Link], Any], fail: Callable[[str, str], Any], name: str
 ) -> None:
     """Run for ever, in a greenlet of its own: whatever goes wrong, it tries again.
 
-    `admit` gets each link, `fail` why there will be none for a while, and whether its certificate is the reason; `name`: of the address.
+    `admit` gets each link, `fail` why there will be none for a while, and what the user can do about it; `name`: of the address.
     """
     pause, fruitless = _FIRST_PAUSE, 0
     while True:
         try:
             link = connect()
         except ConnectError as problem:
-            fail(str(problem), problem.untrusted)
+            fail(str(problem), problem.remedy)
         except Exception as problem:  # noqa: BLE001  # without its keeper the connection would never come back
-            fail(f"{name}: {problem!r}", False)
+            fail(f"{name}: {problem!r}", "")
         else:
             up = time.perf_counter()
             admit(link)
@@ -48,7 +48,7 @@ def keep(
                 continue
             fail(
                 f"{name}: {link.lost or f'the server sent GOAWAY {link.connection.farewell}'}, right after connecting",
-                False,
+                "",
             )
         gevent.sleep(pause * random.uniform(1 - _JITTER, 1 + _JITTER))  # noqa: S311  # no secret
         pause = min(pause * _PAUSE_GROWTH, _LONGEST_PAUSE)

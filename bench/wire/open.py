@@ -14,7 +14,8 @@ import gevent.monkey
 import gevent.queue
 import gevent.socket
 
-from bench.wire.dial import Address, ConnectError, Session
+from bench.wire import scheme
+from bench.wire.dial import OTHER_CERTIFICATE, Address, ConnectError, Session
 from bench.wire.http2_client import ClientConnection
 from bench.wire.keepalive import Keepalive
 from bench.wire.link import Link
@@ -124,7 +125,7 @@ def first(attempts: Sequence[Callable[[], T]], discard: Callable[[T], Any]) -> T
     more = f"; and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
     raise ConnectError(
         "; ".join(_reason(problem) for problem in problems[:_SHOWN]) + more,
-        untrusted=all(isinstance(problem, ConnectError) and problem.untrusted for problem in problems),
+        remedy=_common({_remedy(problem) for problem in problems}),
     )
 
 
@@ -170,7 +171,7 @@ class Opener:
             try:
                 if self.context is not None:
                     session = Session(self.context, self.server_name)
-                    session.shake_hands(sock)
+                    self._shake_hands(session, sock, place)
                 plain = _SOCKET(fileno=sock.detach())
             finally:
                 sock.close()
@@ -190,11 +191,28 @@ class Opener:
             if not link.opened.wait(ATTEMPT_SECONDS):
                 raise ConnectError(f"no HTTP/2 SETTINGS within {ATTEMPT_SECONDS:g} s")
             if link.lost is not None:
-                raise ConnectError(link.lost)
+                raise self._mismatch(place) or ConnectError(link.lost)
         except BaseException:
             link.close()
             raise
         return link
+
+    def _shake_hands(self, session: Session, sock: Any, place: Place) -> None:
+        try:
+            session.shake_hands(sock)
+        except (OSError, ConnectError) as problem:
+            if not _remedy(problem) and (other := self._mismatch(place)) is not None:
+                raise other from problem
+            raise
+
+    def _mismatch(self, place: Place) -> ConnectError | None:
+        use: scheme.Use = "gRPC" if self.context is None else "gRPC over TLS"
+        return scheme.mismatch(partial(_connected, place), use)
+
+
+def mismatch(address: Address, use: scheme.Use) -> ConnectError | None:
+    """As `scheme.mismatch`, of whoever accepts a connection first at an address."""
+    return scheme.mismatch(lambda: connect_first(address)[0], use)
 
 
 def _race(address: Address, turn: int, attempt: Callable[[Place], T], discard: Callable[[T], Any]) -> T:
@@ -209,7 +227,7 @@ def _race(address: Address, turn: int, attempt: Callable[[Place], T], discard: C
             where = "" if place.host in (address.host, address.path) else f" ({place.host})"
             raise ConnectError(
                 f"{address.text}{where}: {_reason(problem)}",
-                untrusted=isinstance(problem, ssl.SSLCertVerificationError),
+                remedy=_remedy(problem),
             ) from problem
 
     return first([partial(named, place) for place in places], discard)
@@ -217,6 +235,18 @@ def _race(address: Address, turn: int, attempt: Callable[[Place], T], discard: C
 
 def _limit(what: str) -> gevent.Timeout:
     return gevent.Timeout(ATTEMPT_SECONDS, ConnectError(f"{what} within {ATTEMPT_SECONDS:g} s"))
+
+
+def _common(remedies: set[str]) -> str:
+    """The one that there is: `localhost` stands for two addresses, and often nobody listens on one of them."""
+    named = remedies - {""}
+    return named.pop() if len(named) == 1 else ""
+
+
+def _remedy(problem: Exception) -> str:
+    if isinstance(problem, ssl.SSLCertVerificationError):
+        return OTHER_CERTIFICATE
+    return problem.remedy if isinstance(problem, ConnectError) else ""
 
 
 def _reason(problem: Exception) -> str:

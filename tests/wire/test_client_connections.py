@@ -123,7 +123,7 @@ def test_a_server_that_speaks_something_else_is_named() -> None:
     channel = Channel(f"127.0.0.1:{server.server_port}")
     reply = channel.call(ECHO, b"")
     assert reply.status == 14
-    assert "does not open with SETTINGS" in reply.details
+    assert "speaks HTTP/1.1, not gRPC" in reply.details
     channel.close()
     server.stop()
 

@@ -13,8 +13,8 @@ from gevent.server import StreamServer
 from bench.wire.client import Channel
 from bench.wire.messages import PREDICT
 from bench.wire.transports import open_channel
-from tests.wire.calls import ECHO
 from tests.wire import conformance
+from tests.wire.calls import ECHO
 from tests.wire.certificates import issue
 from tests.wire.native import build, missing, running
 
