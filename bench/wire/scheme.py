@@ -17,7 +17,7 @@ Use = Literal["gRPC", "gRPC over TLS", "REST"]
 
 _SPEAKS_TLS: Final = "the server speaks TLS"
 _WANTS_CERTIFICATE: Final = (
-    "the server asks for a client's certificate",
+    "the server requires a client certificate",
     "give one that it trusts: --grpc-tls-cert and --grpc-tls-key (in servers.toml: tls)",
 )
 _ADVICE: Final[dict[tuple[Use, str], tuple[str, str]]] = {

@@ -61,7 +61,7 @@ CASES = [
     *((each, PLAIN, "HTTP", "speaks HTTP/1.1, not gRPC", "--protocol tfs-rest") for each in GRPC),
     *((each, ENCRYPTED, "gRPC", "does not speak TLS", "leave --grpc-tls out") for each in GRPC),
     *((each, ENCRYPTED, "HTTP", "does not speak TLS", "leave --grpc-tls out") for each in GRPC),
-    *((each, ENCRYPTED, "mutual TLS", "client's certificate", "--grpc-tls-cert") for each in GRPC),
+    *((each, ENCRYPTED, "mutual TLS", "client certificate", "--grpc-tls-cert") for each in GRPC),
     ("native", ENCRYPTED, "HTTPS", "ALPN h2", "its gRPC port"),
     (HTTP, PLAIN, "gRPC", "speaks HTTP/2", "its REST port"),
 ]
