@@ -115,6 +115,7 @@ HEAVY: dict[str, tuple[str, ...]] = {
         "wire.client",
         "wire.keep",
         "wire.open",
+        "wire.scheme",
         "wire.keepalive",
         "wire.link",
         "wire.grpcio_client",
