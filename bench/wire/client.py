@@ -12,7 +12,8 @@ from gevent.event import Event
 from gevent.hub import get_hub
 
 from bench.wire import unary
-from bench.wire.deadlines import Deadlines, Queue
+from bench.wire.call import Call
+from bench.wire.deadlines import Deadlines
 from bench.wire.dial import TLS, Address, authority_of, client_context, no_connection
 from bench.wire.exchange import Exchange, RequestHead
 from bench.wire.keep import keep
@@ -20,6 +21,7 @@ from bench.wire.keepalive import Keepalive
 from bench.wire.link import Link
 from bench.wire.open import Opener
 from bench.wire.reply import USER_AGENT, Reply
+from bench.wire.rows import Row
 
 _ALL_FAILED: Final = "failed to connect to all addresses; last error: "  # gRPC's words
 _MOST_HEADS: Final = 4096
@@ -33,38 +35,6 @@ def _why(farewell: str | None) -> str:
         if farewell is None
         else f"the server sent GOAWAY {farewell or 'NO_ERROR'}"
     )
-
-
-class Call(Exchange):
-    """A call under way; made by `Channel.start`."""
-
-    __slots__ = ("_channel", "_link", "_on_reply", "_queue")
-
-    def __init__(
-        self, channel: "Channel", head: RequestHead, message: bytes, on_reply: Callable[[Reply], Any]
-    ) -> None:
-        Exchange.__init__(self, head, message)  # without super(): 0.1 us of each call
-        self._channel = channel
-        self._on_reply: Callable[[Reply], Any] | None = on_reply
-        self._link: Link | None = None
-        self._queue: Queue[Call] | None = None
-
-    def cancel(self) -> float | None:
-        """Give the call up: the server is told, `on_reply` will not run. Nothing happens where it has ended.
-
-        Gives when its last byte was handed to the kernel; None: it was not, and it does not count as sent.
-        """
-        sent = self.sent
-        if self._on_reply is not None:
-            self._on_reply = None
-            self._channel._forget(self)
-            if sent is None:
-                self.sent = time.perf_counter()  # what of it leaves later is not counted
-        return sent
-
-    def hand_over(self, on_reply: Callable[[Reply], Any]) -> None:
-        """Let `on_reply` learn how the call ends, in place of the one before. Nothing happens where it has ended."""
-        self._on_reply = self._on_reply and on_reply
 
 
 class Channel:
@@ -115,7 +85,7 @@ class Channel:
         self._closed, self._remedy = False, ""
         self._up = Event()
         self._heads: dict[Hashable, RequestHead] = {}
-        self._deadlines: Deadlines[Call] = Deadlines()
+        self._deadlines: Deadlines[Call | Row] = Deadlines()
         self._timer = self._hub.loop.timer(0, ref=False)
         self._timer_due = float("inf")
         self._past_addresses: Counter[str] = Counter()
@@ -190,9 +160,30 @@ class Channel:
         self._dispatch(call)
         return call
 
+    def head(self, method: str, timeout: float | None) -> RequestHead:
+        """What the calls of a row have in common."""
+        return self._heads.get((method, timeout, ())) or self._head(method, timeout, ())
+
+    def start_row(self, row: Row) -> None:
+        """Start the calls of a row and return at once; its owner learns how they end.
+
+        They leave together where one connection takes them all at once, else each for itself.
+        """
+        row.make, limit = self._call_of_row, row.head.limit
+        if len(self._ready) == 1 and self._ready[0].submit_row(row):
+            if limit is not None:
+                self._limit(row, limit)
+            return
+        for position in range(len(row.messages)):
+            call = self._call_of_row(row, position)
+            if limit is not None:
+                self._limit(call, limit)
+            self._dispatch(call)
+
     def flush(self) -> None:
         """Send in the hub what was started in this turn of the loop, sooner than by itself at the turn's end."""
-        for link in tuple(self._ready):
+        ready = self._ready
+        for link in ready if len(ready) == 1 else tuple(ready):
             link.flush()
 
     def close(self) -> None:
@@ -252,7 +243,16 @@ class Channel:
                 return ready[self._turn]
         return min(ready, key=lambda link: link.connection.in_flight)
 
-    def _limit(self, call: Call, limit: float) -> None:
+    def _call_of_row(self, row: Row, position: int) -> Call:
+        def ended(reply: Reply) -> None:
+            row.drop(1)
+            row.owner.ended(row, position, reply)
+
+        call = Call(self, row.head, row.messages[position], ended)
+        call._link = row.link
+        return call
+
+    def _limit(self, call: Call | Row, limit: float) -> None:
         now = time.perf_counter()
         call._queue = self._deadlines.add(call, now, limit)
         if now + limit < self._timer_due:
@@ -272,12 +272,13 @@ class Channel:
 
     def _on_timer(self) -> None:
         now = time.perf_counter()
-        for call in self._deadlines.expired(now):
-            call._queue = None
-            if call._on_reply is not None:
-                self._forget(call)
-                call.fail(unary.DEADLINE_EXCEEDED, "Deadline Exceeded")
-                self._deliver(call, now)
+        for expired in self._deadlines.expired(now):
+            expired._queue = None
+            for call in expired.calls() if isinstance(expired, Row) else (expired,):
+                if call._on_reply is not None:
+                    self._forget(call)
+                    call.fail(unary.DEADLINE_EXCEEDED, "Deadline Exceeded")
+                    self._deliver(call, now)
         self._set_timer(now)
 
     def _forget(self, call: Call) -> None:

@@ -112,7 +112,8 @@ class Connection(ABC):
         try:
             at = 0 if self.settled else self._open(data)
             at = self._frames(data, at)
-            self._outflow.pump()
+            if self._outflow.bodies:
+                self._outflow.pump()
         except ProtocolError as violation:
             self._end(violation.code, str(violation))
             return

@@ -10,14 +10,13 @@ Every exchange ends exactly once: in the list that `receive`, `lose` or `close` 
 `returned`, which holds those that the server surely has not processed and that may go to another connection.
 """
 
-import struct
-from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 from bench.wire import frames, unary
+from bench.wire.client_streams import ClientStreams
 from bench.wire.exchange import Exchange
-from bench.wire.fast_replies import likeness, take
+from bench.wire.fast_replies import likeness, take, take_of_rows
 from bench.wire.frames import (
     CANCEL,
     DATA,
@@ -30,18 +29,18 @@ from bench.wire.frames import (
     LARGEST_WINDOW,
     NO_ERROR,
     PROTOCOL_ERROR,
-    REFUSED_STREAM,
     ProtocolError,
 )
-from bench.wire.header_blocks import HeaderDecoder, HeaderEncoder
-from bench.wire.http2 import LARGEST_LIST, OWN_FRAME, Connection
+from bench.wire.header_blocks import HeaderDecoder
+from bench.wire.http2 import LARGEST_LIST, OWN_FRAME
+from bench.wire.request_heads import RequestHeads
+from bench.wire.rows import STEP, Row
 from bench.wire.unary import PREFIX, ResponseBlock
 
-_MOST_RETURNS: Final = 5  # by GOAWAY: proxies that end connections after 50 calls give some back twice
 _SPECIAL: Final = frames.PADDED | frames.END_HEADERS | frames.PRIORITISED
 
 
-class ClientConnection(Connection):
+class ClientConnection(ClientStreams):
     """The client's end of a connection."""
 
     def __init__(
@@ -57,33 +56,15 @@ class ClientConnection(Connection):
         first_stream: int = 1,
     ) -> None:
         super().__init__(
-            stream_window=stream_window, connection_window=connection_window, extra={frames.ENABLE_PUSH: 0}
+            stream_window=stream_window, connection_window=connection_window, first_stream=first_stream
         )
         self.out.append(frames.PREFACE + self._greeting)
         self.finishing: list[tuple[int, Any]] = []
         """(chunks in `out` that end with it, exchange) of each request whose last byte is in `out`."""
-        self.returned: list[Any] = []
-        self.draining = False
-        """No further request may start here: the server said so or the stream ids are used up."""
-        self.farewell: str | None = None
-        """The error that the server named as it said so, empty where it named none; None: it did not say so."""
-        self._streams: dict[int, Exchange] = {}
-        self._waiting: OrderedDict[Exchange, None] = OrderedDict()
-        self._done: list[Exchange] = []
-        self._next = first_stream
         self._most_streams = 2**32
         self._largest = largest_message
         self._whole = min(stream_window, largest_message + PREFIX.size)  # a body in one frame may be as large
-        self._before_path = [(b":method", b"POST"), (b":scheme", scheme.encode())]
-        self._after_path = [
-            (b":authority", authority.encode()),
-            (b"te", b"trailers"),
-            (b"content-type", b"application/grpc"),
-            (b"user-agent", user_agent.encode()),
-            (b"grpc-accept-encoding", b"identity,gzip"),
-            *unary.metadata_fields(metadata),
-        ]
-        self._encoder = HeaderEncoder(_request_packer)
+        self._heads = RequestHeads(authority, scheme, user_agent, metadata)
         self._opening = b""  # the block that opened a response last
         self._likeness = likeness(b"", b"")
         self._opening_word = -1  # of a plain answer's first frame; -1: none is known
@@ -92,21 +73,46 @@ class ClientConnection(Connection):
     @property
     def in_flight(self) -> int:
         """Exchanges that have not ended, those that wait for their turn included."""
-        return len(self._streams) + len(self._waiting)
+        return len(self._streams) + len(self.rows) + len(self._waiting)
 
     @property
     def has_room(self) -> bool:
         """Whether another exchange would be sent at once rather than wait for one to end."""
-        return len(self._streams) < self._most_streams
+        return len(self._streams) + len(self.rows) < self._most_streams
 
     def request(self, exchange: Exchange) -> None:
         """Send an exchange now, or when the server's limit on concurrent streams permits, first come first served."""
         if self.closed is not None or self.draining:
             self.returned.append(exchange)
-        elif len(self._streams) >= self._most_streams:
+        elif len(self._streams) + len(self.rows) >= self._most_streams:
             self._waiting[exchange] = None
         else:
             self._start(exchange)
+
+    def request_row(self, row: Row) -> bool:
+        """Send the calls of a row now; False, and nothing is done, where some would have to wait or leave in pieces."""
+        messages, outflow, rows, out = row.messages, self._outflow, self.rows, self.out
+        count, stream, prepared = len(messages), self._next, self._heads.known.get(row.head)
+        whole = sum(map(len, messages)) + PREFIX.size * count
+        if prepared is None or self.closed is not None or self.draining:
+            return False
+        if whole > outflow.window or stream + STEP * count > LARGEST_STREAM:
+            return False
+        if whole > outflow.quick and max(map(len, messages)) + PREFIX.size > outflow.quick:
+            return False
+        if len(self._streams) + len(rows) + len(self._waiting) + count > self._most_streams:
+            return False
+        pack, size_and_kind, block = prepared
+        outflow.window -= whole
+        row.first = stream
+        for message in messages:
+            length = len(message)
+            out += (pack(size_and_kind, 4, stream, block, (length + 5) << 8, 1, stream, 0, length), message)
+            rows[stream] = row
+            stream += STEP
+        self._next = stream
+        rows.leaving.append((len(out), row))
+        return True
 
     def cancel(self, exchange: Exchange) -> bool:
         """Give up an exchange, telling the server; False where it is not under way here."""
@@ -122,9 +128,13 @@ class ClientConnection(Connection):
     def receive(self, data: bytes) -> list[Exchange]:
         """Handle what was read; gives the exchanges that ended by it, in the order of their ends."""
         self._feed(data)
+        if self._outflow.sent:
+            self._note_sent()
         if self._waiting:
             self._start_waiting()
-        done, self._done = self._done, []
+        done = self._done
+        if done:
+            self._done = []
         return done
 
     def lose(self, reason: str) -> list[Exchange]:
@@ -137,6 +147,7 @@ class ClientConnection(Connection):
         """Take leave (GOAWAY) and cancel what is under way; gives those exchanges, now CANCELLED."""
         if self.closed is None:
             self.closed = "closed by the client"
+            self.rows.release(tuple(self.rows), self._streams)
             self.out.extend(frames.rst_stream(stream, CANCEL) for stream in self._streams)
             self.out.append(frames.goaway(0, NO_ERROR))
         return self._fail_all(unary.CANCELLED, "the channel was closed")
@@ -154,11 +165,7 @@ class ClientConnection(Connection):
             self.returned.append(exchange)
             return
         head = exchange.head
-        prepared = self._encoder.known.get(head)
-        if prepared is None:
-            fields = [*self._before_path, (b":path", head.path), *self._after_path]
-            prepared = self._encoder.encode(head, fields, head.passing)
-        pack, size_and_kind, block = prepared
+        pack, size_and_kind, block = self._heads.known.get(head) or self._heads.prepare(head)
         self._next = stream + 2
         exchange.stream = stream
         self._streams[stream] = exchange
@@ -182,13 +189,9 @@ class ClientConnection(Connection):
             sent.clear()
 
     def _start_waiting(self) -> None:
-        while self._waiting and len(self._streams) < self._most_streams and self.closed is None:
+        while self._waiting and self.has_room and self.closed is None:
             exchange, _ = self._waiting.popitem(last=False)
             self.request(exchange)
-
-    def _feed(self, data: bytes) -> None:
-        super()._feed(data)
-        self._note_sent()
 
     def _open(self, data: bytes) -> int:
         if len(data) >= 5 and (data[3] != frames.SETTINGS or data[4] & frames.ACK):
@@ -200,17 +203,22 @@ class ClientConnection(Connection):
     def _frames(self, data: bytes, at: int) -> int:
         # The loop that every answer passes, three times as a rule: whatever is not an undivided answer goes elsewhere.
         end, unpack, streams, known = len(data), HEAD.unpack_from, self._streams, self._decoder.known
-        bodies, done = self._outflow.bodies, self._done
+        bodies, done, rows = self._outflow.bodies, self._done, self.rows
         while end - at >= 9:
             word, flags, stream = unpack(data, at)
             if word == self._opening_word and flags == 4 and not bodies and self._partial is None:
-                ended, size = take(self._likeness, data, at, streams, done, largest=self._whole)
+                if stream in rows:
+                    ended, size = take_of_rows(self._likeness, data, at, rows, largest=self._whole)
+                else:
+                    ended, size = take(self._likeness, data, at, streams, done, largest=self._whole)
                 if ended > at:
                     at = ended
                     self._credit -= size
                     if self._credit < self._low:
                         self._renew_window()
                     continue
+            if rows and stream in rows:  # something else than a plain answer
+                rows.release((stream,), streams)
             start = at + 9
             size = word >> 8
             kind = word & 0xFF
@@ -313,88 +321,10 @@ class ClientConnection(Connection):
             exchange.fail(unary.INTERNAL, "the server ended the stream without grpc-status")
             self._leave(stream, exchange)
 
-    def _leave(self, stream: int, exchange: Exchange) -> None:
-        """The server ended the stream: the exchange has its status."""
-        del self._streams[stream]
-        if self._outflow.drop(stream):  # answered before the request was complete: the rest is not wanted
-            self.out.append(frames.rst_stream(stream, NO_ERROR))
-        self._done.append(exchange)
-
-    def _refuse(self, exchange: Exchange, status: int, details: str, code: int = CANCEL) -> None:
-        """We end the exchange with this status, and the stream with it."""
-        exchange.fail(status, details)
-        self._abandon(exchange.stream, code)
-        self._done.append(exchange)
-
-    def _abandon(self, stream: int, code: int) -> None:
-        del self._streams[stream]
-        self._outflow.drop(stream)
-        self.out.append(frames.rst_stream(stream, code))
-
-    def _never_opened(self, stream: int, kind: str) -> None:
-        """A frame for a stream that is not under way: ignored if it was once, as answers cross our RST_STREAM."""
-        if stream == 0 or self._idle(stream):
-            raise ProtocolError(PROTOCOL_ERROR, f"{kind} for stream {stream}, which was never open")
-
-    def _idle(self, stream: int) -> bool:
-        return stream % 2 == 0 or stream >= self._next
-
-    def _last_peer_stream(self) -> int:
-        return 0
-
-    def _reset(self, stream: int, code: int) -> None:
-        exchange = self._streams.pop(stream, None)
-        if exchange is None:
-            return
-        self._outflow.drop(stream)
-        if code == REFUSED_STREAM and not exchange.retried:
-            # RFC 9113, 8.7: surely not processed. Once only, as gRPC's transparent retries, lest it circle for ever.
-            exchange.retried += 1
-            self.returned.append(exchange)
-            return
-        exchange.fail(unary.status_of_reset(code), f"the server reset the stream: {frames.error_name(code)}")
-        self._done.append(exchange)
-
-    def _peer_leaves(self, last_stream: int, code: int, text: str) -> None:
-        farewell = f"{frames.error_name(code)} {text}".rstrip()
-        self.draining, self.farewell = True, "" if code == NO_ERROR else farewell
-        for stream in [stream for stream in self._streams if stream > last_stream]:
-            exchange = self._streams.pop(stream)
-            self._outflow.drop(stream)
-            if exchange.retried >= _MOST_RETURNS:
-                exchange.fail(unary.UNAVAILABLE, f"the server is going away: {farewell}")
-                self._done.append(exchange)
-            else:
-                exchange.retried += 1
-                self.returned.append(exchange)
-        self._return_waiting()
-
-    def _return_waiting(self) -> None:
-        self.returned.extend(self._waiting)
-        self._waiting.clear()
-
     def _setting(self, identifier: int, value: int) -> None:
         if identifier == frames.MAX_CONCURRENT_STREAMS:
             self._most_streams = value
         elif identifier == frames.HEADER_TABLE_SIZE:
-            self._encoder.resize(value)
+            self._heads.resize(value)
         elif identifier == frames.ENABLE_PUSH and value:
             raise ProtocolError(PROTOCOL_ERROR, "a server that announces ENABLE_PUSH")
-
-    def _end(self, code: int, text: str) -> None:
-        super()._end(code, text)
-        self._done.extend(self._fail_all(unary.INTERNAL, f"protocol error by the server: {text}"))
-
-    def _fail_all(self, status: int, details: str) -> list[Exchange]:
-        failed = list(self._streams.values())
-        self._streams.clear()
-        for exchange in failed:
-            self._outflow.drop(exchange.stream)
-            exchange.fail(status, details)
-        self._return_waiting()
-        return failed
-
-
-def _request_packer(block: bytes) -> tuple[Callable[..., bytes], int, bytes]:
-    """HEADERS, the header of DATA and the length prefix packed in one go around a block of this length."""
-    return struct.Struct(f">IBI{len(block)}sIBIBI").pack, len(block) << 8 | HEADERS, block

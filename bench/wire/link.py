@@ -9,6 +9,7 @@ import ssl
 import time
 from collections import deque
 from collections.abc import Callable
+from operator import itemgetter
 from typing import Any, Final
 
 from gevent.event import Event
@@ -19,6 +20,7 @@ from bench.wire.exchange import Exchange
 from bench.wire.http2_client import ClientConnection
 from bench.wire.keepalive import Keepalive, Watch
 from bench.wire.outflow import Buffer
+from bench.wire.rows import Row
 
 _READABLE, _WRITABLE = 1, 2
 _LARGE: Final = 32_768  # bytes of a message from which joining it with others costs more than sending pieces
@@ -70,6 +72,7 @@ class Link:
         self._marks: deque[tuple[int, Exchange]] = deque()  # (`_left` when it has gone, exchange)
         hub = get_hub()
         self._run_callback = hub.loop.run_callback
+        self._on_error = hub.handle_error
         self._reader = hub.loop.io(sock.fileno(), _READABLE)
         self._writer = hub.loop.io(sock.fileno(), _WRITABLE)
 
@@ -100,6 +103,16 @@ class Link:
         if not self._scheduled:
             self._scheduled = True
             self._run_callback(self._flush)
+
+    def submit_row(self, row: Row) -> bool:
+        """The same for the calls of a row; False where the connection does not take them all at once."""
+        if not self.connection.request_row(row):
+            return False
+        row.link = self
+        if not self._scheduled:
+            self._scheduled = True
+            self._run_callback(self._flush)
+        return True
 
     def schedule(self) -> None:
         """Let what is in the connection's `out` leave with the next send."""
@@ -156,9 +169,12 @@ class Link:
         ended = connection.receive(data)
         for call in ended:
             deliver(call, now)
+        answered = bool(connection.rows.answers)
+        if answered:
+            connection.rows.deliver(now, self._on_error)
         if self.lost is not None:
             return
-        if ended and connection.closed is None:
+        if (ended or answered) and connection.closed is None:
             self.answered = True
         if connection.draining or connection.returned or connection.closed or not self.opened.is_set():
             self._notice()
@@ -178,7 +194,7 @@ class Link:
     def _flush(self) -> None:
         self._scheduled = False
         connection = self.connection
-        out = connection.out
+        out, rows = connection.out, connection.rows
         if self._rest or not out or self.lost is not None:
             return
         data = b"".join(out) if self._session is not None or len(out[-1]) <= _LARGE else None
@@ -209,10 +225,14 @@ class Link:
                 else:  # an attempt of a request that was sent before, or has ended meanwhile
                     known += 1
             self.sent_calls += len(ends) - known
+            if rows.leaving:
+                self.sent_calls += rows.stamp(now)
         else:
             reached = list(itertools.accumulate(map(len, out)))
             if data is not None and self._session is not None:
                 reached = in_records(bytes(data), reached)
+            if rows.leaving:
+                ends = sorted(ends + rows.ends(), key=itemgetter(0))
             self._marks.extend((size - reached[chunks - 1], call) for chunks, call in ends)
             self._rest, self._left = _after(out if data is None else [data], count), size - count
             self._stamp(now)

@@ -9,7 +9,8 @@ import gevent
 import numpy as np
 import pytest
 
-from bench.load.engine.arrivals import BURST, WHOLE, Arrivals, Division, Lane, Part
+from bench.load.engine import arrivals
+from bench.load.engine.arrivals import BURST, MERGE_SECONDS, WHOLE, Arrivals, Division, Lane, Part
 from bench.schedule import Constant, Open, Poisson, Steps, Trace, message_indices, times
 from bench.wire.reply import Reply
 
@@ -195,6 +196,72 @@ def test_at_the_cap_requests_are_recorded_as_unsent_and_room_is_used_again(loads
     load.server.answer()
     assert load.engine.unsent == len(load.notes[0].unsent)
     assert np.allclose(load.due, np.arange(len(load.due)) / 5000)
+
+
+class Simulated:
+    """A clock and a timer that passes at once; looks at the clock take no time."""
+
+    def __init__(self, ring: Callable[[], None]) -> None:
+        self.ring = ring
+        self.now = 0.0
+        self.turns: list[float] = []
+
+    def set(self, due: float) -> None:
+        self.turns.append(due)
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("rate", "least", "most"), [(1000, 0.9, 1.0), (10_000, 0.6, 0.72), (100_000, 0.1, 0.2)]
+)
+def test_requests_wait_for_each_other_within_the_bound(
+    monkeypatch: pytest.MonkeyPatch, rate: int, least: float, most: float
+) -> None:
+    timers: list[Simulated] = []
+    monkeypatch.setattr(arrivals, "Timer", lambda ring: timers.append(Simulated(ring)) or timers[0])
+    monkeypatch.setattr(arrivals, "perf_counter", lambda: timers[0].now)
+    load = Load(Poisson(rate))
+    (clock,) = timers
+    load.engine.divide(Division(0.0, 1, 0, 1))
+    load.engine.begin(0.0)
+    lags: list[float] = []
+    sends = 0
+    while len(load.notes[0].added) < 5000:
+        clock.now = clock.turns[-1]
+        before = len(load.notes[0].added)
+        clock.ring()
+        sent = load.notes[0].added[before:]
+        sends += bool(sent)
+        lags += [clock.now - due for due, _ in sent]
+    assert min(lags) >= 0.0
+    assert max(lags) <= MERGE_SECONDS
+    assert least < sends / len(lags) < most
+    assert np.allclose([due for due, _ in load.notes[0].added], planned(Poisson(rate), 10.0)[: len(lags)])
+
+
+def test_what_is_due_leaves_with_the_answers_that_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    timers: list[Simulated] = []
+    monkeypatch.setattr(arrivals, "Timer", lambda ring: timers.append(Simulated(ring)) or timers[0])
+    monkeypatch.setattr(arrivals, "perf_counter", lambda: timers[0].now)
+    load = Load(Constant(1000))
+    load.server.answering = False
+    (clock,) = timers
+    load.engine.divide(Division(0.0, 1, 0, 1))
+    load.engine.begin(0.0)
+    clock.ring()
+    assert load.engine.started == 1
+    clock.now = 0.0005
+    load.server.answer()
+    assert load.engine.started == 1, "nothing is sent before it is due"
+    clock.now = 0.0021
+    clock.ring()
+    assert load.engine.started == 3
+    clock.now = 0.0031
+    load.server.answer()
+    assert load.engine.started == 4
+    assert clock.turns[-1] == pytest.approx(0.004)
 
 
 def test_after_a_pause_everything_is_caught_up_and_other_things_get_their_turn(loads: list[Load]) -> None:

@@ -46,9 +46,25 @@ def bell() -> Bell:
     return Bell()
 
 
-@pytest.fixture(params=[TimerfdTimer, SpinningTimer])
+class TurningTimer(TimerfdTimer):
+    """One for which every instant is nearer than a sleep is worth."""
+
+    def __init__(self, callback: Callable[[], None]) -> None:
+        super().__init__(callback)
+        self._near = 100.0
+
+
+class SleepingTimer(TimerfdTimer):
+    """One for which no instant is."""
+
+    def __init__(self, callback: Callable[[], None]) -> None:
+        super().__init__(callback)
+        self._near = -100.0
+
+
+@pytest.fixture(params=[TimerfdTimer, TurningTimer, SleepingTimer, SpinningTimer])
 def kind(request: pytest.FixtureRequest) -> Kind:
-    if request.param is TimerfdTimer and sys.platform != "linux":
+    if request.param is not SpinningTimer and sys.platform != "linux":
         pytest.skip("timerfd is Linux's")
     chosen: Kind = request.param
     return chosen
@@ -138,6 +154,24 @@ def test_an_idle_timer_leaves_the_loop_alone(timer: TimerfdTimer | SpinningTimer
     before = get_hub().loop.iteration
     gevent.sleep(0.05)
     assert get_hub().loop.iteration - before < 10
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="timerfd is Linux's")
+def test_a_sleep_for_what_is_near_gives_way_to_turns_and_back(bell: Bell) -> None:
+    timer = TimerfdTimer(bell)
+    timer._near = 0.003
+    now = time.perf_counter()
+    dues = [now + 0.01, now + 0.012, now + 0.03, now + 0.0301, now + 0.05]
+    bell.next = lambda: timer.set(dues[len(bell.rung)]) if len(bell.rung) < len(dues) else None
+    timer.set(now + 0.001)  # near, and replaced by one that is not
+    timer.set(dues[0])
+    bell.wait(len(dues))
+    assert all(rung >= due for rung, due in zip(bell.rung, dues, strict=True))
+    before = get_hub().loop.iteration
+    gevent.sleep(0.05)
+    assert get_hub().loop.iteration - before < 10
+    assert len(bell.rung) == len(dues)
+    timer.close()
 
 
 def test_closing_gives_the_descriptor_back_and_silences_the_timer(kind: Kind, bell: Bell) -> None:

@@ -9,12 +9,17 @@ import pytest
 from bench.load.checking.checker import UNKNOWN, Checker
 from bench.load.checking.failures import MOST_TEXTS, OTHERS
 from bench.load.checking.references import References
-from bench.load.engine.recorder import Recorder, Rows
+from bench.load.engine.arrivals import DueRow
+from bench.load.engine.recorder import HeardRecorder, Recorder, Rows
 from bench.load.reference_answers import Answered
 from bench.payload import Pool
 from bench.runs.sample import CANCELLED_STATUS
+from bench.wire.exchange import RequestHead
 from bench.wire.reply import Reply
+from bench.wire.rows import Answer
 from tests.load.test_validate import CLASSES, pool_of, reply_with, scores_for
+
+NOBODY: Any = None
 
 
 def checker_of(pool: Pool, **options: Any) -> Checker:
@@ -82,6 +87,42 @@ def test_a_few_falsified_answers_are_found_among_thousands_that_are_known() -> N
     checked = every.check([reply.message for reply in replies], indices)
     for found, expected in zip((whole.version, whole.correct, whole.mismatched), checked, strict=True):
         assert found.tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize("kind", [Recorder, HeardRecorder])
+def test_answers_to_rows_are_recorded_as_single_ones_are(kind: type[Recorder]) -> None:
+    pool = pool_of()
+    indices, replies, wrong = falsified(pool, answers(pool, 1), 3000)
+    single, together = (kind("Predict", pool, checker_of(pool)) for _ in range(2))
+    size = 50
+    for begin in range(0, len(indices), size):
+        part = slice(begin, begin + size)
+        row = DueRow(
+            RequestHead("/a/b"),
+            [b""] * size,
+            NOBODY,
+            [place - 0.25 for place in range(*part.indices(10**6))],
+            indices[part],
+        )
+        row.first, row.sent = 2 * begin + 1, float(begin)
+        done = begin + 0.5
+        order = np.random.default_rng(begin).permutation(len(indices[part])).tolist()
+        together.add_answers(
+            [Answer(row, row.first + 2 * at, replies[begin + at].message) for at in order], done
+        )
+        for at in order:
+            reply = Reply(0, "", replies[begin + at].message, row.sent, done)
+            single.add(row.dues[at], indices[begin + at], reply)
+        if begin % 200 == 0:
+            for recorder in (single, together):
+                recorder.settle()
+    found, expected = taken(together), taken(single)
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert int(found.mismatched.sum()) == len(wrong)
+    assert (found.due < found.sent + size).all()
+    if isinstance(single, HeardRecorder) and isinstance(together, HeardRecorder):
+        assert together.heard(10**6) == single.heard(10**6) != []
 
 
 def test_answers_that_were_known_when_they_came_keep_their_version() -> None:

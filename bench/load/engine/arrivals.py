@@ -1,11 +1,13 @@
 """Open loop: requests sent when they are due, whether or not earlier ones have been answered."""
 
+import math
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import repeat
 from time import perf_counter
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +16,9 @@ from bench.load.engine.timers import Timer
 from bench.schedule import Open, held, message_indices, open_sequence
 from bench.schedule.rates import Floats
 from bench.schedule.trace import Trace
+from bench.wire.exchange import RequestHead
 from bench.wire.reply import Reply
+from bench.wire.rows import Answer, Owner, Row
 
 WINDOW_SECONDS: Final = 0.1
 """Instants are generated at most so far ahead, and a change of users takes so long to be heeded."""
@@ -26,6 +30,10 @@ BLOCKED_SECONDS: Final = 0.1
 """A loop that was held up for longer, when a load is stopped, has failed to send."""
 BURST: Final = 256
 """Requests that leave in one turn of the loop at the most: after a pause, answers are read in between."""
+AT_ONCE: Final = 0.0
+"""An instant that has passed: in the loop's next turn."""
+MERGE_SECONDS: Final = 50e-6
+"""A request waits for so long at most to leave with the next ones: waking for each costs more than all else of it."""
 
 
 class Division(NamedTuple):
@@ -58,6 +66,42 @@ class Lane(NamedTuple):
     """Called with due instant, number of the message and reply."""
     add_unsent: Callable[[float, int], Any]
     """Called with due instant and number of the message."""
+    add_answers: Callable[[Sequence[Answer], float], Any] | None = None
+    """Called, in place of `add`, with plain answers to calls of `DueRow`s and the instant at which they were read."""
+
+
+class DueRow(Row):
+    """Arrivals that leave together."""
+
+    __slots__ = ("dues", "numbers")
+
+    def __init__(
+        self,
+        head: RequestHead,
+        messages: Sequence[bytes],
+        owner: Owner,
+        dues: Sequence[float],
+        numbers: Sequence[int],
+    ) -> None:
+        """numbers: of the messages in their pool."""
+        super().__init__(head, messages, owner)
+        self.dues = dues
+        self.numbers = numbers
+
+
+class _Window(NamedTuple):
+    """Arrivals that come next, in the order of their instants."""
+
+    dues: list[float]
+    numbers: list[int]
+    """Of their messages."""
+    lanes: Sequence[Lane]
+    """Of each; empty: all are of the only one."""
+
+    def arrivals(self, lane: Lane, first: int, end: int | None = None) -> list[tuple[float, int, Lane]]:
+        """Due instant, message and lane of those from `first` to before `end`."""
+        part = slice(first, end)
+        return list(zip(self.dues[part], self.numbers[part], self.lanes[part] or repeat(lane), strict=False))
 
 
 class Sender(Protocol):
@@ -71,6 +115,19 @@ class Sender(Protocol):
 
     def flush(self) -> None:
         """Send what was started."""
+        ...
+
+
+@runtime_checkable
+class RowSender(Sender, Protocol):
+    """A channel that takes many calls at once."""
+
+    def head(self, method: str, timeout: float | None, /) -> RequestHead:
+        """What the calls of a row have in common."""
+        ...
+
+    def start_row(self, row: Row, /) -> None:
+        """Start the calls of a row and return at once."""
         ...
 
 
@@ -111,9 +168,13 @@ class Arrivals:
         self._division = Division(0.0, 0, 0, 0)
         self._origin = 0.0
         self._generated = 0.0
-        self._window: list[tuple[float, int, Lane]] = []
+        self._window = _Window([], [], ())
         self._next = 0
-        self._timer = Timer(self._send_due)
+        self._alarm = math.inf  # what the timer is set to
+        self._messages = lanes[0].messages
+        self._rows = channel if isinstance(channel, RowSender) and len(lanes) == 1 else None
+        self._head = None if self._rows is None else self._rows.head(method, deadline)
+        self._timer = Timer(self._on_timer)
         self._running = False
         self.in_flight = 0
         """Requests of this engine that have been started and not answered."""
@@ -165,45 +226,96 @@ class Arrivals:
 
     def _left(self, now: float) -> list[tuple[float, int, Lane]]:
         """What is due until now and has not had its turn."""
-        left = self._window[self._next :]
+        left = self._window.arrivals(self._lanes[0], self._next)
         while self._origin + self._generated <= now:
             self._generate()
-            left += self._window
+            left += self._window.arrivals(self._lanes[0], 0)
         return [arrival for arrival in left if arrival[0] <= now]
 
-    def _send_due(self) -> None:
-        """Start what is due and set the timer for what comes next. Runs in the hub."""
-        now = perf_counter()
-        window, i = self._window, self._next
-        start, method, deadline, on_reply = self._channel.start, self._method, self._deadline, self._on_reply
-        due = now
-        for _ in range(BURST):
-            if i == len(window):
-                due = self._origin + self._generated - AHEAD_SECONDS
-                if due > now:
-                    break
-                self._generate()
-                window, i = self._window, 0
-                continue
-            due, index, lane = window[i]
-            if due > now:
-                break
-            i += 1
-            if self.in_flight < self._cap:
-                self.in_flight += 1
-                self.started += 1
-                start(method, lane.messages[index], partial(on_reply, due, index, lane.add), deadline)
-            else:
-                self._drop(due, index, lane)
-        self._next = i
+    def _on_timer(self) -> None:
+        """Send what is due. Runs in the hub."""
+        self._alarm = math.inf  # answers that come at once are not to send more
+        alarm = self._start_due(perf_counter())
         self._channel.flush()
-        self._timer.set(due)
+        self._alarm = alarm
+        self._timer.set(alarm)
+
+    def _send_along(self) -> None:
+        """Start what is due while answers are read: it leaves with whatever the connection sends at the end of that."""
+        if AT_ONCE < self._alarm <= (now := perf_counter()) and self._running:
+            self._alarm = alarm = self._start_due(now)
+            self._timer.set(alarm)
+
+    def _start_due(self, now: float) -> float:
+        """Start what is due; gives the instant of the next turn."""
+        left = BURST
+        while True:
+            dues, first = self._window.dues, self._next
+            count = len(dues)
+            end = bisect_right(dues, now, first, min(count, first + left))
+            if end > first:
+                self._next = end
+                left -= end - first
+                self._start(first, end)
+                if not left:
+                    return AT_ONCE
+            if end < count:
+                # the last one that may wait for the first, and be waited for
+                return dues[bisect_right(dues, dues[end] + MERGE_SECONDS, end) - 1]
+            until = self._origin + self._generated - AHEAD_SECONDS
+            if until > now:
+                return until
+            self._generate()
+
+    def _start(self, first: int, end: int) -> None:
+        """Start the arrivals from `first` to before `end` of the window, as far as the cap allows."""
+        window, count = self._window, end - first
+        if self.in_flight + count > self._cap:
+            count = max(0, self._cap - self.in_flight)
+            for due, index, lane in window.arrivals(self._lanes[0], first + count, end):
+                self._drop(due, index, lane)
+            end = first + count
+            if not count:
+                return
+        self.in_flight += count
+        self.started += count
+        if self._rows is not None and self._head is not None:
+            numbers, messages = window.numbers[first:end], self._messages
+            asked = [messages[number] for number in numbers]
+            self._rows.start_row(DueRow(self._head, asked, self, window.dues[first:end], numbers))
+        else:
+            start, method, deadline, on_reply = (
+                self._channel.start,
+                self._method,
+                self._deadline,
+                self._on_reply,
+            )
+            for due, index, lane in window.arrivals(self._lanes[0], first, end):
+                start(method, lane.messages[index], partial(on_reply, due, index, lane.add), deadline)
+
+    def answered(self, answers: Sequence[Answer], done: float) -> None:
+        """Calls of rows were answered; what is due by now leaves with what the connection sends next."""
+        self.in_flight -= len(answers)
+        lane = self._lanes[0]
+        if lane.add_answers is not None:
+            lane.add_answers(answers, done)
+        else:
+            for row, stream, message in answers:
+                position = row.position(stream)
+                lane.add(row.dues[position], row.numbers[position], Reply(0, "", message, row.sent, done))
+        self._send_along()
+
+    def ended(self, row: DueRow, position: int, reply: Reply) -> None:
+        """A call of a row has ended by itself."""
+        self._on_reply(row.dues[position], row.numbers[position], self._lanes[0].add, reply)
 
     def _on_reply(
         self, due: float, index: int, add: Callable[[float, int, Reply], Any], reply: Reply
     ) -> None:
         self.in_flight -= 1
         add(due, index, reply)
+        if self._alarm <= reply.done:
+            self._send_along()
 
     def _drop(self, due: float, index: int, lane: Lane) -> None:
         self.unsent += 1
@@ -227,13 +339,13 @@ class Arrivals:
         self._next = 0
         self._generated = end
 
-    def _arrivals(self, numbers: NDArray[np.int64], due: Floats) -> list[tuple[float, int, Lane]]:
+    def _arrivals(self, numbers: NDArray[np.int64], due: Floats) -> _Window:
         """Due instant, message and lane of arrivals that are known by their numbers in the global order."""
         if self._codes is None:
-            lane = self._lanes[0]
+            size = len(self._lanes[0].messages)
             # in all parts the same messages in the same order
-            indices = message_indices(numbers // self._part.of, len(lane.messages), self._seed, self._salt)
-            return list(zip(due.tolist(), indices.tolist(), repeat(lane)))
+            indices = message_indices(numbers // self._part.of, size, self._seed, self._salt)
+            return _Window(due.tolist(), indices.tolist(), ())
         codes, ordinals = self._codes[numbers], self._ordinals[numbers]
         indices = np.empty(len(numbers), dtype=np.int64)
         for code in np.unique(codes):
@@ -241,7 +353,7 @@ class Arrivals:
             size = len(self._lanes[code].messages)
             indices[mine] = message_indices(ordinals[mine], size, self._seed, self._salt)
         lanes = [self._lanes[code] for code in codes.tolist()]
-        return list(zip(due.tolist(), indices.tolist(), lanes, strict=True))
+        return _Window(due.tolist(), indices.tolist(), lanes)
 
 
 def _ordinals(codes: NDArray[np.int32]) -> NDArray[np.int64]:

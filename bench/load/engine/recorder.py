@@ -16,6 +16,7 @@ from bench.load.engine.encoding import encoded
 from bench.payload import Pool
 from bench.runs.sample import CANCELLED_STATUS
 from bench.wire.reply import Reply
+from bench.wire.rows import STEP, Answer
 from bench.wire.unary import CANCELLED
 
 CAP_REACHED: Final = "the cap on requests in flight was reached"
@@ -124,6 +125,20 @@ class Recorder:
             if status and status != CANCELLED_STATUS:
                 self.failures.add(status, details)
 
+    def add_answers(self, answers: Sequence[Answer], done: float) -> None:
+        """Record plain answers to arrivals that left in rows (`bench.load.engine.arrivals.DueRow`), read at once."""
+        note, known = self._note, self._known
+        for row, stream, message in answers:
+            at = (stream - row.first) // STEP
+            index = row.numbers[at]
+            note(row.dues[at])
+            note(row.sent)
+            note(done)
+            note(index)
+            if message not in known[index]:
+                self._look_at(index, 0, message)
+                note = self._note
+
     def add_cancelled(self, due: float | None, index: int, sent: float | None) -> None:
         """Record a call that its user gave up because Locust ends the user."""
         self.add(due, index, Reply(CANCELLED_STATUS, "", b"", sent, time.perf_counter()))
@@ -229,6 +244,11 @@ class HeardRecorder(Recorder):
         failure = self.failures.kind(reply.status, reply.details) if reply.status else None
         self._heard.append(Heard(len(reply.message), failure))
         super().add(due, index, reply)
+
+    def add_answers(self, answers: Sequence[Answer], done: float) -> None:
+        """As `Recorder.add_answers`."""
+        self._heard += [Heard(len(message), None) for _, _, message in answers]
+        super().add_answers(answers, done)
 
     def add_unsent(self, due: float, index: int) -> None:
         """As `Recorder.add_unsent`."""

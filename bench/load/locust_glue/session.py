@@ -309,7 +309,7 @@ class Session:
         return Arrivals(
             self.channel,
             recorders[0].method,
-            [Lane(each.messages, each.add, each.add_unsent) for each in recorders],
+            [Lane(each.messages, each.add, each.add_unsent, each.add_answers) for each in recorders],
             schedule,
             seed=self.options.seed,
             salt=user.__name__,
