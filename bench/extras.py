@@ -5,7 +5,14 @@ from typing import Final
 
 from bench import BenchError
 
-EXTRAS: Final = {"tensorflow": ("tensorflow", "server"), "pynvml": ("nvidia-ml-py", "gpu")}
+EXTRAS: Final = {
+    "PIL": ("pillow", "pictures"),
+    "grpc": ("grpcio", "grpcio"),
+    "matplotlib": ("matplotlib", "pictures"),
+    "pyarrow": ("pyarrow", "parquet"),
+    "pynvml": ("nvidia-ml-py", "gpu"),
+    "tensorflow": ("tensorflow", "server"),
+}
 """Package -> the distribution that it is in, and the extra that brings it."""
 
 

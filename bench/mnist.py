@@ -14,7 +14,7 @@ from typing import Final, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from bench import BenchError
+from bench import BenchError, extras
 from bench.runs.files import MIB, open_file
 
 LARGEST: Final = 128 * MIB
@@ -148,6 +148,7 @@ def _labelled_pngs(folder: Path) -> Iterator[tuple[Path, int]]:
 
 
 def _read_png(path: Path) -> npt.NDArray[np.uint8]:
+    extras.need("PIL", str(path))
     from PIL import Image, UnidentifiedImageError  # only where PNGs are read: 20 ms and 8 MB
 
     try:

@@ -19,16 +19,25 @@ from bench import packaged
 from tests.cli.inside import bench
 from tests.load.locust_runs import ROOT, SECONDS
 
-REMEDY = "tensorflow is not installed: pip install 'serving-bench[server]'"
+
+def absent(distribution: str, extra: str) -> str:
+    return f"{distribution} is not installed: pip install 'serving-bench[{extra}]'"
+
+
+REMEDY = absent("tensorflow", "server")
 
 
 class Blocker(importlib.abc.MetaPathFinder):
-    """Finds no package of TensorFlow, as where none is installed."""
+    """Finds nothing that extras bring, as where none is installed."""
+
+    ABSENT = frozenset(
+        ("tensorflow", "tensorflow_serving", "keras", "pyarrow", "matplotlib", "PIL", "grpc", "pynvml")
+    )
 
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        if name.partition(".")[0] in {"tensorflow", "tensorflow_serving", "keras"}:
+        if name.partition(".")[0] in self.ABSENT:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
         return None
 
@@ -36,7 +45,7 @@ class Blocker(importlib.abc.MetaPathFinder):
 @pytest.fixture
 def _blocked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "meta_path", [Blocker(), *sys.meta_path])
-    for name in [each for each in sys.modules if each.partition(".")[0] == "tensorflow"]:
+    for name in Blocker.ABSENT & set(sys.modules):
         monkeypatch.delitem(sys.modules, name)
 
 
@@ -46,18 +55,26 @@ EXPERIMENT = 'scenario = "{scenario}"\nservers = ["s"]\nloads = [{{ users = 1 }}
 
 @pytest.mark.usefixtures("_blocked")
 @pytest.mark.parametrize(
-    ("arguments", "purpose"),
+    ("arguments", "complaint"),
     [
-        (["export", "models", "--pair"], "bench export"),
-        (["serve", "--model_base_path", "/m"], "--backend tensorflow (the default)"),
-        (["run", "e.toml"], "servers.toml: servers.s"),
+        (["export", "models", "--pair"], f"bench export: {REMEDY}"),
+        (["serve", "--model_base_path", "/m"], f"--backend tensorflow (the default): {REMEDY}"),
+        (["run", "e.toml"], f"servers.toml: servers.s: {REMEDY}"),
+        (["report", "--html", "x.html"], f"--html x.html: {absent('matplotlib', 'pictures')}"),
+        (["plot"], f"bench plot: {absent('matplotlib', 'pictures')}"),
+        (
+            ["status", "--host", "127.0.0.1:1", "--model", "m", "--transport", "grpcio"],
+            f"transport grpcio: {absent('grpcio', 'grpcio')}",
+        ),
     ],
 )
-def test_a_verb_that_needs_it_says_so_in_one_line(arguments: list[str], purpose: str, tmp_path: Path) -> None:
+def test_a_verb_that_needs_it_says_so_in_one_line(
+    arguments: list[str], complaint: str, tmp_path: Path
+) -> None:
     (tmp_path / "e.toml").write_text(EXPERIMENT.format(scenario=ROOT / "scenarios/mnist.py"))
     (tmp_path / "servers.toml").write_text('[servers.s]\nkind = "embedded"\n')
     done = bench(*arguments, cwd=tmp_path)
-    assert (done.returncode, done.stderr) == (2, f"bench: {purpose}: {REMEDY}\n")
+    assert (done.returncode, done.stderr) == (2, f"bench: {complaint}\n")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["e.toml", "servers.toml"]
 
 

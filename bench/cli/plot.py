@@ -4,9 +4,7 @@ from pathlib import Path
 
 import click
 
-from bench import BenchError
-from bench.analysis.showing.pictures import pictures
-from bench.analysis.showing.plot import render
+from bench import BenchError, extras
 from bench.analysis.showing.report import report
 from bench.cli.output import note
 from bench.runs.run import find_runs
@@ -28,6 +26,10 @@ from bench.runs.run import find_runs
 @click.option("--dpi", type=click.IntRange(50, 1200), default=200, show_default=True, help="Of png.")
 def plot(*, paths: tuple[Path, ...], out: Path, kind: str, only: str | None, dpi: int) -> int:
     """Draw what bench report --html shows, a file for each picture. PATHS: run folders, or folders of them."""
+    extras.need("matplotlib", "bench plot")
+    from bench.analysis.showing.pictures import pictures
+    from bench.analysis.showing.plot import render
+
     found = report(find_runs(paths))
     for each in found.unreadable:
         note(f"left out: {each.reason}")

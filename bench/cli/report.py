@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from bench import BenchError
+from bench import BenchError, extras
 from bench.analysis.grouping.metrics import METRICS
 from bench.analysis.showing.report import Report, plain
 from bench.analysis.showing.report import report as read_report
@@ -70,6 +70,8 @@ def report(
     """
     if as_json + as_markdown + as_table > 1:
         raise BenchError("--json, --markdown and --csv each print to standard output: give one of them")
+    if html is not None:
+        extras.need("matplotlib", f"--html {html}")
     found = read_report(find_runs(paths), answered_within)
     _refuse_nothing(found, paths)
     if html is not None:

@@ -56,6 +56,11 @@ class Columns(NamedTuple):
 _DTYPES: Final[tuple[Any, ...]] = tuple(map(np.dtype, ("i4", "i4", "i8", "i8", "i8", "i2", "i8", "i4", "?")))
 
 
+def no_columns() -> Columns:
+    """Columns of no request."""
+    return Columns(*(np.empty(0, dtype) for dtype in _DTYPES))
+
+
 def packed(columns: Columns) -> bytes:
     """Columns as few bytes: ordered by due, whole microseconds, due as the difference to the one before.
 

@@ -35,7 +35,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from bench import BenchError
+from bench import BenchError, extras
 from bench.runs import checksums, hlog, samples
 from bench.runs.chunk import KINDS, Chunk, Key, Kinds, Pause, Span, Tally, no_pause
 from bench.runs.jsonl import json_line, json_text
@@ -199,12 +199,16 @@ class RunWriter:
         self._sealed = True
 
     def _pack(self) -> None:
+        missing = extras.lacking("pyarrow")
+        if missing is not None:  # reports read them there too
+            log.info("the samples stay in %s/, not packed into %s: %s", SHARDS, SAMPLES, missing)
+            return
         # A process of its own, and a group of its own: pyarrow's memory and its minute of work for an hour's samples
         # stay out of the load process, and Ctrl-C does not reach it.
         command = [
             sys.executable,
             "-m",
-            "bench.runs.samples",
+            "bench.runs.parquet",
             str(self.path / SHARDS),
             str(self.path / SAMPLES),
         ]

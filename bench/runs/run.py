@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import numpy as np
 
 from bench import BenchError
-from bench.runs import checksums, hlog, samples
+from bench.runs import checksums, hlog, parquet, samples
 from bench.runs.chunk import Chunk, Key, Tally
 from bench.runs.contents import RecordedFiles
 from bench.runs.files import read_file
@@ -308,7 +308,7 @@ class Run:
             else:
                 return
         if os.path.lexists(packed):
-            yield from samples.read_packed(packed)
+            yield from parquet.read_packed(packed)
 
     @property
     def samples(self) -> "pd.DataFrame":

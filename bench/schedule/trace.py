@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Final, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from bench import BenchError
+from bench import BenchError, extras
 from bench.runs.files import MIB, read_file
 from bench.runs.sample import stored_per_second
 
@@ -127,6 +127,7 @@ def _read_csv(path: Path, raw: bytes) -> dict[str, Column]:
 
 
 def _read_parquet(path: Path, raw: bytes) -> dict[str, Column]:
+    extras.need("pyarrow", f"trace {path}")
     import pyarrow
     import pyarrow.parquet
 

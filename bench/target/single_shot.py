@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from bench import BenchError, picture
+from bench import BenchError, extras
 from bench.mnist import SIZE
 from bench.payload import predict_request
 from bench.protocol.api import Refused, Response
@@ -106,6 +106,9 @@ def _picture_shape(where: str, alias: str, tensor: Tensor) -> tuple[tuple[int, i
 
 def predict(inquiry: Inquiry, asked: Question, path: Path) -> Prediction:
     """Put the picture in a file to the model. Raises BenchError for a file or an answer that is of no use."""
+    extras.need("PIL", str(path))
+    from bench import picture
+
     pixels = picture.read(path, *asked.shape)
     shape = (1, math.prod(asked.shape)) if asked.flat else (1, *asked.shape)
     request = predict_request(

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from bench import BenchError
+from bench import BenchError, extras
 
 NATIVE, HTTP = "native", "http"
 
@@ -17,6 +17,7 @@ def open_channel(transport: str, address: str, **options: Any) -> Any:
 
         return Channel(address, **options)
     if transport == "grpcio":
+        extras.need("grpc", "transport grpcio")
         from bench.wire.grpcio_client import Channel as ReferenceChannel
 
         return ReferenceChannel(address, **options)

@@ -151,7 +151,7 @@ def test_checksums_are_those_of_files(
 
 def parquet(path: Path, rows: int, **columns: Any) -> None:
     """A file of so many rows, whose columns of one value take next to nothing."""
-    from bench.runs.samples import _schema
+    from bench.runs.parquet import _schema
 
     schema = _schema()
     arrays = []

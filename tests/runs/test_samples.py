@@ -11,10 +11,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from bench import BenchError
-from bench.runs import samples
+from bench import BenchError, extras
+from bench.runs import parquet, samples
 from bench.runs.chunk import Chunk
-from tests.recorded import requests
+from tests.recorded import requests, write
 
 
 def write_shards(folder: Path, parts: list[tuple[int, Chunk]]) -> None:
@@ -25,13 +25,13 @@ def write_shards(folder: Path, parts: list[tuple[int, Chunk]]) -> None:
 
 
 def read(path: Path) -> pd.DataFrame:
-    return pd.concat(list(samples.read_packed(path)), ignore_index=True)
+    return pd.concat(list(parquet.read_packed(path)), ignore_index=True)
 
 
 def test_windows_cover_every_request_once_and_in_order(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(samples, "WINDOW_ROWS", 700)
+    monkeypatch.setattr(parquet, "WINDOW_ROWS", 700)
     parts = [
         (i % 3, Chunk.of(**requests(i, count=250, rate=500, start=0.25 * (i // 3), names=("a", f"ä{i % 2}"))))
         for i in range(30)
@@ -41,7 +41,7 @@ def test_windows_cover_every_request_once_and_in_order(
     parts.append((1, Chunk.of(**late)))
     write_shards(tmp_path / "samples", parts)
     before = pd.concat([samples.frame(table) for table in samples.read_shards(tmp_path / "samples")])
-    assert samples.pack(tmp_path / "samples", tmp_path / "samples.parquet") == 30 * 250 + 50
+    assert parquet.pack(tmp_path / "samples", tmp_path / "samples.parquet") == 30 * 250 + 50
     packed = read(tmp_path / "samples.parquet")
     with pq.ParquetFile(tmp_path / "samples.parquet") as file:
         sizes = [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]
@@ -57,8 +57,8 @@ def test_windows_cover_every_request_once_and_in_order(
 def test_the_process_that_packs_does_without_pandas(tmp_path: Path) -> None:
     write_shards(tmp_path / "samples", [(0, Chunk.of(**requests(1, count=10)))])
     program = (
-        "import sys; from pathlib import Path; from bench.runs import samples\n"
-        "print(samples.pack(*map(Path, sys.argv[1:])), 'pandas' in sys.modules)"
+        "import sys; from pathlib import Path; from bench.runs import parquet\n"
+        "print(parquet.pack(*map(Path, sys.argv[1:])), 'pandas' in sys.modules)"
     )
     command = [sys.executable, "-c", program, str(tmp_path / "samples"), str(tmp_path / "x.parquet")]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
@@ -66,17 +66,17 @@ def test_the_process_that_packs_does_without_pandas(tmp_path: Path) -> None:
 
 
 def test_requests_of_one_instant_stay_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(samples, "WINDOW_ROWS", 10)
+    monkeypatch.setattr(parquet, "WINDOW_ROWS", 10)
     part = requests(1, count=100) | {"due": np.full(100, 1.0)}
     part |= {"sent": part["due"] + 1e-4, "done": part["due"] + 1e-3}
     write_shards(tmp_path / "samples", [(0, Chunk.of(**part)), (1, Chunk.of(**part))])
-    assert samples.pack(tmp_path / "samples", tmp_path / "x.parquet") == 200
+    assert parquet.pack(tmp_path / "samples", tmp_path / "x.parquet") == 200
 
 
 def test_no_requests_make_an_empty_file(tmp_path: Path) -> None:
     write_shards(tmp_path / "samples", [])
-    assert samples.pack(tmp_path / "samples", tmp_path / "x.parquet") == 0
-    assert list(samples.read_packed(tmp_path / "x.parquet")) == []
+    assert parquet.pack(tmp_path / "samples", tmp_path / "x.parquet") == 0
+    assert list(parquet.read_packed(tmp_path / "x.parquet")) == []
 
 
 def test_a_request_takes_few_bytes(tmp_path: Path) -> None:
@@ -91,7 +91,7 @@ def test_a_request_takes_few_bytes(tmp_path: Path) -> None:
         write_shards(tmp_path / name, [(0, part) for part in parts])
         assert (tmp_path / name / "0.rows").stat().st_size / count < limit
         target = tmp_path / f"{name}.parquet"
-        samples.pack(tmp_path / name, target)
+        parquet.pack(tmp_path / name, target)
         assert target.stat().st_size / count < limit
 
 
@@ -114,7 +114,7 @@ def test_a_record_with_a_wrong_checksum_ends_the_reading(tmp_path: Path) -> None
 
 def test_files_of_schema_1_are_read_in_their_nanoseconds(tmp_path: Path) -> None:
     write_shards(tmp_path / "samples", [(0, Chunk.of(**requests(1, count=500, lag=1e-5, unsent=0.1)))])
-    samples.pack(tmp_path / "samples", tmp_path / "new.parquet")
+    parquet.pack(tmp_path / "samples", tmp_path / "new.parquet")
     table = pq.read_table(tmp_path / "new.parquet")
     for name in ("due", "lag", "service"):
         place = table.schema.get_field_index(name)
@@ -128,9 +128,9 @@ def test_files_of_schema_1_are_read_in_their_nanoseconds(tmp_path: Path) -> None
 def test_a_file_that_does_not_name_its_units_is_refused_in_one_line(tmp_path: Path) -> None:
     write_shards(tmp_path / "samples", [(0, Chunk.of(**requests(1, count=10)))])
     path = tmp_path / "samples.parquet"
-    samples.pack(tmp_path / "samples", path)
+    parquet.pack(tmp_path / "samples", path)
     pq.write_table(pq.read_table(path).replace_schema_metadata(None), path)
-    with pytest.raises(BenchError, match=r"samples\.parquet: .*in which units.*delete it") as raised:
+    with pytest.raises(BenchError, match=r"samples\.parquet: .*lack the unit.*delete it") as raised:
         read(path)
     assert "\n" not in str(raised.value)
 
@@ -152,3 +152,22 @@ def test_records_of_schema_1_are_refused_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(BenchError, match=r"0\.rows: .*another version of serving-bench wrote it") as raised:
         list(samples.read_shards(tmp_path))
     assert "\n" not in str(raised.value)
+
+
+def test_without_pyarrow_samples_stay_records_and_packed_ones_name_the_remedy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    chunks = [Chunk.of(**requests(seed, count=100)) for seed in range(2)]
+    packed = write(tmp_path / "packed", chunks)
+    before = packed.samples
+    caplog.set_level("INFO", "bench")
+    remedy = "pyarrow is not installed: pip install 'serving-bench[parquet]'"
+    monkeypatch.setattr(extras, "lacking", {"pyarrow": remedy}.get)
+    unpacked = write(tmp_path / "unpacked", chunks)
+    assert sorted(path.name for path in (unpacked.path / "samples").iterdir()) == ["0.rows", "1.rows"]
+    assert "samples/0.rows" in (unpacked.path / "SHA256SUMS").read_text()
+    assert caplog.messages == [f"the samples stay in samples/, not packed into samples.parquet: {remedy}"]
+    pd.testing.assert_frame_equal(unpacked.samples.astype({"name": str}), before.astype({"name": str}))
+    with pytest.raises(BenchError) as error:
+        _ = packed.samples
+    assert str(error.value) == f"{packed.path / 'samples.parquet'}: {remedy}"

@@ -6,7 +6,7 @@ from typing import Final
 
 import numpy as np
 
-from bench import BenchError, picture
+from bench import BenchError, extras
 from bench.payload.examples import Array
 from bench.payload.files.collector import Collector
 from bench.payload.files.values import family
@@ -24,6 +24,9 @@ def read(folder: Path, collector: Collector) -> str:
     Floating-point inputs get 0 to 1, integers 0 to 255, strings the file as it is. Where each picture lies in a folder
     whose name is a whole number, that is its label. Raises BenchError.
     """
+    extras.need("PIL", str(folder))
+    from bench import picture  # 20 ms and 8 MB of each load process
+
     name = _input(collector)
     paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES and path.is_file())
     if not paths:
@@ -82,6 +85,8 @@ def _array(path: Path, content: bytes, name: str, collector: Collector) -> Array
         texts[0] = content
         return texts
     _, rows, columns, channels = tensor.shape or ()
+    from bench import picture
+
     pixels = picture.read(
         path,
         None if rows == -1 else rows,

@@ -1,0 +1,251 @@
+"""Single requests of a finished run: `samples.parquet`.
+
+It is ordered by `due`, with whole microseconds in the columns due, lag and service. sent = due + lag and done = sent +
+service; the differences are null where nothing was sent. Packing reads the records of load processes in windows of time,
+so that it holds some hundred thousand requests, not all of them. Files of schema 1 have nanoseconds and are read too.
+
+Without pyarrow, which comes with the extra `[parquet]`, the samples of a run stay records (`bench.runs.samples`).
+"""
+
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench import BenchError, extras
+from bench.runs.columns import NEVER, STEP_NS, UNKNOWN
+from bench.runs.files import MIB, open_file
+from bench.runs.sample import stored_per_second
+from bench.runs.samples import LARGEST, Table, extents, merged, read_record, shards
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+WINDOW_ROWS: Final = 262_144
+"""Requests in a row group of the file; packing holds about three times as many."""
+MOST_GROUP_ROWS, MOST_GROUP_BYTES = 16 * WINDOW_ROWS, 512 * MIB
+SPARE_ROWS, ROWS_PER_BYTE = 1_000_000, 8
+"""Rows of a file that are read: so many, and so many for each of its bytes; a request takes about three bytes."""
+_LIMITS: Final[dict[str, Any]] = {"thrift_string_size_limit": MIB, "thrift_container_size_limit": 1_000_000}
+
+
+class _Record(NamedTuple):
+    """Where a record lies, and the span of due instants in it."""
+
+    path: Path
+    worker: int
+    offset: int
+    length: int
+    rows: int
+    first: int
+    last: int
+
+
+def pack(folder: Path, target: Path) -> int:
+    """Turn the records in a folder into one Parquet file, and remove them; gives the number of requests.
+
+    The file appears under its name only when it is whole.
+    """
+    import pyarrow.parquet as pq
+
+    temporary = target.with_name(f".{target.name}.{os.getpid()}")
+    records = _index(folder)
+    rows = 0
+    try:
+        with pq.ParquetWriter(temporary, _schema(), **_ENCODING) as writer:
+            for first, last in _windows(records):
+                table = _arrow(_window(records, first, last))
+                rows += table.num_rows
+                writer.write_table(table)
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+    shutil.rmtree(folder)
+    return rows
+
+
+def read_packed(path: Path) -> Iterator["pd.DataFrame"]:
+    """The requests of a Parquet file, a row group at a time, as `frame` lays them out. Raises BenchError."""
+    extras.need("pyarrow", str(path))
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with open_file(path, LARGEST) as raw, pq.ParquetFile(raw, **_LIMITS) as file:
+            _check_rows(file.metadata, os.fstat(raw.fileno()).st_size)
+            for group in range(file.num_row_groups):
+                yield _frame(file.read_row_group(group))
+    except (pa.ArrowException, OSError, KeyError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())[:300]
+        raise BenchError(
+            f"{path}: {reason}; the file was damaged: delete it to use the histograms alone"
+        ) from error
+
+
+def _check_rows(metadata: Any, size: int) -> None:
+    """Raise ValueError for what no run wrote: its rows would need more memory than a file of this size stands for."""
+    groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
+    most = SPARE_ROWS + ROWS_PER_BYTE * size
+    if metadata.num_rows > most or any(group.num_rows > MOST_GROUP_ROWS for group in groups):
+        raise ValueError(f"{metadata.num_rows:,} rows in {size:,} bytes, at most {most:,} of them are read")
+    if any(group.total_byte_size > MOST_GROUP_BYTES for group in groups):
+        raise ValueError(f"a row group that unpacks to more than {MOST_GROUP_BYTES:,} bytes")
+
+
+def _index(folder: Path) -> list[_Record]:
+    records = []
+    for worker, path in shards(folder):
+        with path.open("rb") as file:
+            for offset, length in extents(file):
+                due = read_record(file, offset, length, worker).columns.due
+                if len(due):
+                    records.append(
+                        _Record(path, worker, offset, length, len(due), int(due.min()), int(due.max()))
+                    )
+    return records
+
+
+def _windows(records: list[_Record]) -> Iterator[tuple[int, int]]:
+    """Spans of due instants, each with about WINDOW_ROWS requests (at a steady rate within each record)."""
+    if not records:
+        return
+    ordered = sorted(records, key=lambda record: record.last)
+    start, rows = min(record.first for record in records), 0
+    for record in ordered:
+        rows += record.rows
+        if rows >= WINDOW_ROWS and record.last > start:
+            yield start, record.last
+            start, rows = record.last, 0
+    yield start, ordered[-1].last + 1
+
+
+def _window(records: list[_Record], first: int, last: int) -> list[Table]:
+    """The requests that were due from `first` to before `last`."""
+    tables = []
+    for record in records:
+        if record.last >= first and record.first < last:
+            with record.path.open("rb") as file:
+                table = read_record(file, record.offset, record.length, record.worker)
+            inside = (table.columns.due >= first) & (table.columns.due < last)
+            tables.append(table._replace(columns=table.columns.where(inside)))
+    return tables
+
+
+_ENCODING: Final[dict[str, Any]] = {
+    "compression": "zstd",
+    "compression_level": 13,  # below it, runs are looked for where there are none: 3 % more bytes in half the time
+    "use_dictionary": ["name", "batch", "status", "version", "correct", "worker"],
+    # arrivals ascend; durations jump, so their differences are no smaller than they are: by bytes zstd packs them better
+    "column_encoding": {
+        "due": "DELTA_BINARY_PACKED",
+        "lag": "BYTE_STREAM_SPLIT",
+        "service": "BYTE_STREAM_SPLIT",
+    },
+}
+
+
+def _schema() -> Any:
+    import pyarrow as pa
+
+    return pa.schema(
+        [
+            pa.field("name", pa.dictionary(pa.int32(), pa.string()), nullable=False),
+            pa.field("batch", pa.int32(), nullable=False),
+            pa.field("due", pa.int64(), nullable=False),
+            pa.field("lag", pa.int64()),
+            pa.field("service", pa.int64()),
+            pa.field("status", pa.int16()),
+            pa.field("version", pa.int64()),
+            pa.field("correct", pa.int32()),
+            pa.field("mismatched", pa.bool_(), nullable=False),
+            pa.field("worker", pa.int16(), nullable=False),
+        ],
+        metadata={"units": "microseconds; sent = due + lag, done = sent + service"},
+    )
+
+
+def _arrow(tables: list[Table]) -> Any:
+    """Requests in the order of their due instants, as an Arrow table of the schema above."""
+    import pyarrow as pa
+
+    names, codes, columns, workers = merged(tables)
+
+    def known(values: Any, missing: int, step: int = 1) -> Any:
+        return _array(values if step == 1 else values // step, values != missing)
+
+    return pa.Table.from_arrays(
+        [
+            pa.DictionaryArray.from_arrays(_array(codes), _texts(names)),
+            _array(columns.batch),
+            _array(columns.due // STEP_NS),
+            known(columns.lag, NEVER, STEP_NS),
+            known(columns.service, NEVER, STEP_NS),
+            known(columns.status, UNKNOWN),
+            known(columns.version, UNKNOWN),
+            known(columns.correct, UNKNOWN),
+            _array(columns.mismatched),
+            _array(workers),
+        ],
+        schema=_schema(),
+    )
+
+
+def _array(values: NDArray[Any], known: NDArray[np.bool_] | None = None) -> Any:
+    """The Arrow array of a NumPy array; null where it is not known.
+
+    `pyarrow.array` imports pandas to find out that it was given no Series: half of the packing of a short run.
+    """
+    import pyarrow as pa
+
+    def bits(flags: NDArray[np.bool_]) -> Any:
+        return pa.py_buffer(np.packbits(flags, bitorder="little"))
+
+    data = bits(values) if values.dtype == np.bool_ else pa.py_buffer(np.ascontiguousarray(values))
+    validity = None if known is None else bits(known)
+    return pa.Array.from_buffers(pa.from_numpy_dtype(values.dtype), len(values), [validity, data])
+
+
+def _texts(texts: list[str]) -> Any:
+    """The Arrow array of texts, without pandas too."""
+    import pyarrow as pa
+
+    encoded = [text.encode() for text in texts]
+    offsets = np.cumsum([0, *map(len, encoded)], dtype=np.int32)
+    parts = [None, pa.py_buffer(offsets), pa.py_buffer(b"".join(encoded))]
+    return pa.Array.from_buffers(pa.string(), len(texts), parts)
+
+
+def _frame(table: Any) -> "pd.DataFrame":
+    import pandas as pd
+    import pyarrow as pa
+
+    per_second = stored_per_second(table.schema.metadata)
+    if per_second is None:
+        raise pa.ArrowInvalid("its metadata lack the unit of instants")
+    due = table["due"].to_numpy()
+    lag, service = (table[name].to_numpy().astype(np.float64) for name in ("lag", "service"))  # null: nan
+    nullable = {pa.int16(): pd.Int16Dtype(), pa.int32(): pd.Int32Dtype(), pa.int64(): pd.Int64Dtype()}
+    rest = table.select(["status", "version", "correct"]).to_pandas(types_mapper=nullable.get)
+    return pd.DataFrame(
+        {
+            "name": table["name"].to_pandas(),
+            "batch": table["batch"].to_numpy(),
+            "due": due / per_second,
+            "sent": (due + lag) / per_second,
+            "done": (due + lag + service) / per_second,
+            **rest,
+            "mismatched": table["mismatched"].to_numpy(),
+            "worker": table["worker"].to_numpy(),
+        }
+    )
+
+
+if (
+    __name__ == "__main__"
+):  # bench.runs.recording packs in a process of its own: python -m bench.runs.parquet FOLDER FILE
+    pack(Path(sys.argv[1]), Path(sys.argv[2]))
