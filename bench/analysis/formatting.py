@@ -7,6 +7,13 @@ import math
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
+from bench.wording import significant
+
+__all__ = [
+    "ABSENT", "MICROSECONDS", "MILLISECONDS", "NOT_REACHED", "SECONDS", "Unit", "accuracy", "count", "duration",
+    "fitting_unit", "rate", "share", "significant",
+]  # fmt: skip
+
 ABSENT: Final = "–"
 NOT_REACHED: Final = "not reached"
 """Of a percentile that falls among requests without an answer."""
@@ -70,16 +77,3 @@ def share(value: float | None) -> str:
 def accuracy(value: float | None) -> str:
     """Four digits after the point."""
     return ABSENT if value is None or not math.isfinite(value) else f"{value:.4f}"
-
-
-def significant(value: float | None) -> str:
-    """Three significant digits without an exponent; all digits before the point, thousands separated."""
-    if value is None or not math.isfinite(value):
-        return ABSENT
-    if value == 0:
-        return "0"
-    digits = 2 - math.floor(math.log10(abs(value)))
-    rounded = round(value, digits)
-    # rounding up may have added a digit: 9.996 becomes 10.0, not 10.00
-    digits = 2 - math.floor(math.log10(abs(rounded)))
-    return f"{value:,.{max(0, min(digits, 9))}f}"

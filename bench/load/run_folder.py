@@ -60,6 +60,8 @@ class RunFolder:
         self._looking = gevent.spawn(self._look)
         self.measured = False
         """Whether any request has ended."""
+        self.heard: Callable[[Chunk], None] | None = None
+        """Called with each chunk of requests."""
 
     @staticmethod
     def check_root(root: Path) -> None:
@@ -79,6 +81,8 @@ class RunFolder:
         self.measured = self.measured or any(
             key.outcome not in (UNSENT, CANCELLED_BY_CLIENT) for key, _ in chunk.tallies
         )
+        if self.heard is not None:
+            self.heard(chunk)
         self._try(self._writer.append, worker, chunk, pause)
 
     def update(self, **fields: Any) -> None:

@@ -8,15 +8,18 @@ import json
 import logging
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from bench.runs.sample import CANCELLED_BY_CLIENT
+from bench.runs.sample import CANCELLED_BY_CLIENT, UNSENT
+from bench.wording import counted as things
+from bench.wording import duration, significant
 
 log = logging.getLogger("bench")
 
 READ_SECONDS = 120.0
+LATENCIES: Final = {"p50": "p50", "p90": "p90", "p95": "p95", "p99": "p99", "p99.9": "p999", "max": "max"}
 
 
 def read(run: Path) -> dict[str, Any] | None:
@@ -47,34 +50,45 @@ def counted(counts: Mapping[str, int]) -> str:
 
 
 def tell(run: Path, report: dict[str, Any]) -> None:
-    """Say what a run has measured, and what speaks against believing it."""
+    """Summarise a run in lines that can be read in ten seconds: what was measured, warnings, where it is, what is next."""
     for line in report["lines"]:
-        log.info("%s", _measured(line))
-    doubts = report["doubts"]
-    for doubt in doubts:
+        log.info("%s", _title(line))
+        for name, text in _measured(line):
+            log.info("  %-11s %s", name, text)
+    for doubt in report["doubts"]:
         log.warning("%s; %s [%s]", doubt["reason"], doubt["remedy"], doubt["check"])
-    log.info("%s: %s; read it with: bench report %s", run, _summary(len(doubts)), run)
+    log.info("%s: %s; next: bench report %s", run, things(len(report["doubts"]), "warning"), run)
 
 
-def _measured(line: dict[str, Any]) -> str:
-    """Locust's own table rounds to whole milliseconds; this one does not."""
-    version = "" if line["version"] is None else f" version {line['version']}"
-    parts = [f"{line['name']}{version} batch {line['batch']}: {line['requests_per_second']:,.0f} req/s"]
-    for name in ("p50", "p99"):
-        if line.get(name) is not None:
-            parts.append(f"{name} {_duration(line[name])}")
-    parts.append(f"errors {line['error_share']:.2%}" if line["error_share"] else "no errors")
+def _title(line: dict[str, Any]) -> str:
+    version = "" if line["version"] is None else f"  version {line['version']}"
+    return f"{line['name']}{version}  batch {line['batch']}  {things(line['requests'], 'request')}"
+
+
+def _measured(line: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Locust's own tables round to whole milliseconds; this one does not."""
+    rates = [f"{line['requests_per_second']:,.0f} req/s"]
+    if line["batch"] != 1:
+        rates.append(f"{line['inferences_per_second']:,.0f} inferences/s")
+    yield "throughput", "  ".join(rates)
+    times = [f"{name} {duration(line[key])}" for name, key in LATENCIES.items() if line.get(key) is not None]
+    times += [f"{why['text']}" for why in list(line["reasons"].values())[:1]]
+    yield "latency", "  ".join(times) or "no answers"
+    yield "errors", failures(line["outcomes"])
     cancelled = line["outcomes"].get(CANCELLED_BY_CLIENT)
     if cancelled:
-        parts.append(f"{cancelled:,} cancelled by this client")
-    if line.get("accuracy") is not None:
-        parts.append(f"accuracy {line['accuracy']:.4f}")
-    return ", ".join(parts)
+        yield "cancelled", f"{cancelled:,} by this client"
+    for name in ("goodput", "accuracy"):
+        if line.get(name) is not None:
+            yield name, f"{line[name]:.4f}"
 
 
-def _duration(seconds: float) -> str:
-    return f"{seconds * 1e6:,.0f} us" if seconds < 0.01 else f"{seconds * 1e3:,.1f} ms"
-
-
-def _summary(count: int) -> str:
-    return {0: "no warnings", 1: "1 warning"}.get(count, f"{count} warnings")
+def failures(outcomes: Mapping[str, int]) -> str:
+    """Such as `none` or `1.2 %: UNAVAILABLE 12`; what this client cancelled is no error."""
+    due = sum(count for outcome, count in outcomes.items() if outcome != CANCELLED_BY_CLIENT)
+    failed = {name: n for name, n in outcomes.items() if name not in ("OK", CANCELLED_BY_CLIENT)}
+    if not failed:
+        return "none" if due else "no answers"
+    most = sorted(failed, key=lambda name: -failed[name])
+    kinds = ", ".join(f"{'not sent' if name == UNSENT else name} {failed[name]:,}" for name in most)
+    return f"{significant(100 * sum(failed.values()) / due)} %: {kinds}"

@@ -13,8 +13,8 @@ from locust.argument_parser import get_parser
 from locust.runners import MasterRunner, WorkerRunner
 
 from bench.load.locust_glue import link, log_lines, parent, session
-from bench.load.locust_glue.interrupts import Interrupts, hide_interrupt
-from bench.load.locust_glue.lead_process import INVALID, LeadProcess
+from bench.load.locust_glue.interrupts import INVALID, Interrupts, hide_interrupt
+from bench.load.locust_glue.lead_process import LeadProcess
 from bench.load.locust_glue.web_guard import WebGuard
 from bench.load.locust_glue.worker import TARGET, Worker
 from bench.load.options import add_arguments

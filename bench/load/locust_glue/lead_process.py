@@ -17,8 +17,9 @@ from bench.load import reference_answers, verdict
 from bench.load.engine.arrivals import WHOLE, Part
 from bench.load.engine.user_plan import Conductor
 from bench.load.locust_glue import duet, hello, link, observed, session
+from bench.load.locust_glue.console import Console
 from bench.load.locust_glue.form_answers import FormAnswers
-from bench.load.locust_glue.interrupts import INTERRUPTED, Interrupts
+from bench.load.locust_glue.interrupts import INTERRUPTED, INVALID, Interrupts
 from bench.load.locust_glue.manifest import describe
 from bench.load.locust_glue.published import Published
 from bench.load.locust_glue.session import Session
@@ -47,9 +48,6 @@ from bench.runs import recording
 from bench.runs.choices import FILE
 
 log = logging.getLogger("bench")
-
-INVALID = 3
-"""Exit code of a run that has measured nothing, or not to its end."""
 
 
 class LeadProcess:
@@ -85,7 +83,7 @@ class LeadProcess:
         """Set while no run is being finished."""
         self._written.set()
         self._last_words: tuple[Path, dict[str, Any]] | None = None
-        self.published = Published(environment, runner)
+        self.console, self.published = Console(environment, runner), Published(environment, runner)
         self.form = FormAnswers(runner)
 
     def listen(self) -> None:
@@ -229,6 +227,7 @@ class LeadProcess:
                 deadline=options.asked.deadline,
             )
         self._watch(writer, target, options)
+        self.console.begin(writer)
         self._conduct(options)
         self._act(options, target)
 
@@ -303,6 +302,7 @@ class LeadProcess:
         if self._stopped is not None:  # Ctrl-C while the last answers are waited for
             return
         self._stopped = time.perf_counter() - self._origin
+        self.console.stop()
         parsed = self.environment.parsed_options
         endless = not (parsed.run_time or self.environment.shape_class or self.script)
         broken = self.interrupts is not None and self.interrupts.broke_off(endless=endless)
