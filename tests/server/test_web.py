@@ -7,6 +7,7 @@ import re
 import socket
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -95,6 +96,95 @@ def test_a_body_in_pieces_and_a_client_that_asks_before_sending(server: Server) 
 
 def test_a_request_of_http_1_0_is_answered_and_closed(server: Server) -> None:
     assert raw(server, b"GET /v1/models/default HTTP/1.0\r\n\r\n").startswith(b"HTTP/1.1 200 ")
+
+
+STATUS = b"GET /v1/models/default HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+POST = b"POST %s HTTP/1.1\r\nHost: x\r\nConnection: close\r\n" % PREDICT.encode()
+CHUNKED = POST + b"Transfer-Encoding: chunked\r\n\r\n"
+CHUNK = b"%x\r\n%s\r\n0\r\n\r\n" % (len(BODY), BODY)
+SPOKEN: dict[str, tuple[bytes, str]] = {
+    "a folded line": (POST + b"X: a\r\n b\r\nContent-Length: %d\r\n\r\n" % len(BODY) + BODY, "200"),
+    "a folded encoding": (POST + b"Transfer-Encoding:\r\n chunked\r\n\r\n" + CHUNK, "200"),
+    "lines that end with LF": (STATUS.replace(b"\r\n", b"\n") + b"\n", "200"),
+    "a line with CR": (STATUS + b"X: a\rContent-Length: 5\r\n\r\n", "400"),
+    "a header with NUL": (STATUS + b"X: a\0b\r\n\r\n", "400"),
+    "20,000 headers": (STATUS + b"".join(b"X-%d: a\r\n" % n for n in range(20_000)) + b"\r\n", "431"),
+    "extensions of chunks": (CHUNKED + CHUNK.replace(b"\r\n", b';a="b;c"\r\n', 1), "200"),
+    "a negative chunk": (CHUNKED + b"-5\r\nabcde\r\n0\r\n\r\n", "400"),
+    "a chunk with a sign": (CHUNKED + b"+5\r\nabcde\r\n0\r\n\r\n", "400"),
+    "a chunk in C": (CHUNKED + b"0x5\r\nabcde\r\n0\r\n\r\n", "400"),
+    "a chunk of 2^88 bytes": (CHUNKED + b"f" * 22 + b"\r\nabcde", "400"),
+    "an end in the middle": (CHUNKED + b"5\r\nabcdef\r\n0\r\n\r\n", "400"),
+    "trailers": (CHUNKED + CHUNK[:-2] + b"Content-Length: 3\r\n\r\n", "200"),
+    "chunked twice": (POST + b"Transfer-Encoding: chunked\r\n" * 2 + b"\r\n" + CHUNK, "501"),
+    "an encoding before chunked": (POST + b"Transfer-Encoding: gzip, chunked\r\n\r\n" + CHUNK, "501"),
+    "a blank before the colon": (POST + b"Transfer-Encoding : chunked\r\n\r\n" + CHUNK, "400"),
+    "two lengths": (POST + b"Content-Length: 5\r\nContent-Length: 6\r\n\r\nabcdef", "400"),
+    "a negative length": (POST + b"Content-Length: -5\r\n\r\nabcde", "400"),
+    "a length of 5,000 digits": (POST + b"Content-Length: %s\r\n\r\n" % (b"9" * 5000), "400"),
+    "a length in other digits": (POST + "Content-Length: ٥\r\n\r\n".encode() + b"abcde", "400"),
+    "a length that is too large, before any of it": (POST + b"Content-Length: 1000001\r\n\r\n", "413"),
+    "a length that is too large, asked for before": (
+        POST + b"Content-Length: 1000001\r\nExpect: 100-continue\r\n\r\n",
+        "413",
+    ),
+    "another expectation": (
+        POST + b"Expect: 1\r\nContent-Length: %d\r\n\r\n" % len(BODY) + BODY,
+        "200",
+    ),
+    "only a head": (STATUS.replace(b"GET", b"HEAD") + b"\r\n", "400"),
+    "only a head, then all": (
+        STATUS.replace(b"GET", b"HEAD").replace(b"Connection: close\r\n", b"") + b"\r\n" + STATUS + b"\r\n",
+        "400 200",
+    ),
+    "options": (STATUS.replace(b"GET", b"OPTIONS") + b"\r\n", "400"),
+    "trace": (STATUS.replace(b"GET", b"TRACE") + b"\r\n", "400"),
+    "a tunnel": (b"CONNECT x:80 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", "404"),
+    "no host": (b"GET /v1/models/default HTTP/1.1\r\n\r\n", "400"),
+    "two hosts": (STATUS + b"Host: y\r\n\r\n", "400"),
+    "HTTP/1.0 that asks to stay": (
+        (STATUS.replace(b"1.1", b"1.0").replace(b"close", b"keep-alive") + b"\r\n") * 2,
+        "200",
+    ),
+    "HTTP/0.9": (b"GET /v1/models/default\r\n\r\n", "400"),
+    "HTTP/2": (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "404 400"),
+    "a WebSocket": (
+        STATUS + b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: x\r\n\r\n",
+        "200",
+    ),
+    "a body where none is of use": (STATUS.replace(b"close", b"x") + b"Content-Length: 5\r\n\r\nabcde" + STATUS + b"\r\n", "200 200"),
+    "a path that climbs": (b"GET /v1/models/../x HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", "400"),
+    "a model of odd bytes": (b"GET /v1/models/%00%ff%zz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", "404"),
+    "an absolute target": (b"GET http://y/v1/models/default HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", "404"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("request_bytes", "statuses"), SPOKEN.values(), ids=SPOKEN)
+def test_each_request_is_answered_once(server: Server, request_bytes: bytes, statuses: str) -> None:
+    received = raw(server, request_bytes)
+    assert re.findall(rb"HTTP/1.1 (\d+)", received) == statuses.encode().split()
+    if request_bytes.startswith(b"HEAD"):
+        assert received.partition(b"\r\n\r\n")[2] in (b"", raw(server, STATUS + b"\r\n"))
+
+
+@pytest.mark.parametrize("size", [1, 2, 15])
+def test_a_flood_of_tiny_chunks_is_ended_and_others_are_served(server: Server, size: int) -> None:
+    """Each takes as long as one of a thousand bytes."""
+    host, port = str(server.rest).split(":")
+    chunk = b"%x\r\n%s\r\n" % (size, b" " * size)
+    with socket.create_connection((host, int(port)), LONG) as sock:
+        sock.sendall(CHUNKED + chunk * 4000)  # so many may be small
+        assert b" 200 " in raw(server, STATUS + b"\r\n")
+        with suppress(OSError):
+            sock.sendall(chunk * 2000)
+        with suppress(ConnectionResetError):  # it may have closed before the rest had been sent
+            assert b" 400 " in sock.recv(100)
+
+
+def test_small_chunks_of_an_honest_client(connection: http.client.HTTPConnection) -> None:
+    pieces = [BODY[at : at + 20] for at in range(0, len(BODY), 20)]
+    connection.request("POST", PREDICT, iter(pieces), encode_chunked=True)
+    assert connection.getresponse().status == 200
 
 
 @pytest.mark.parametrize("order", [1, -1])

@@ -16,6 +16,12 @@ _READ_SIZE: Final = 1 << 18
 _IDLE_SECONDS: Final = 120.0
 """A client that neither asks nor reads for so long is cut off."""
 _LINGER_SECONDS: Final = 1.0
+_EVENTS_PER_TURN: Final = 64
+"""Chunks of a body that are taken before others have their turn: 1 to 2 ms."""
+_SMALL_CHUNKS: Final = 4096
+"""A body may have so many chunks of whatever size; in more of them there have to be LEAST_CHUNK bytes on average."""
+LEAST_CHUNK: Final = 16
+"""Each takes 20 us, so that a MB in chunks of one byte would take 20 s."""
 
 
 class Response(Protocol):
@@ -77,8 +83,10 @@ class HttpConnection:
         self._web = web
         self._http = h11.Connection(h11.SERVER)
         self._request: h11.Request | None = None
-        self._parts: list[bytes] = []
-        self._size = 0
+        self._body = bytearray()
+        self._chunks = 0
+        self._busy = False
+        """Whether more has been read than was handled in this turn."""
         self._answering = 0
         """Number of the request that is being answered; an answer to another comes too late."""
         self._served = 0
@@ -91,6 +99,7 @@ class HttpConnection:
         sock.setblocking(False)
         if sock.family != socket.AF_UNIX:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._watched = READ
         web.loop.register(sock.fileno(), READ, self._on_event)
 
     @property
@@ -151,8 +160,10 @@ class HttpConnection:
         self._events()
 
     def _events(self) -> None:
-        """Handle what has been parsed, up to a complete request."""
-        while self._sock is not None and not self._answering and not self._closing:
+        """Handle what has been parsed, up to a complete request, or until it is the turn of others."""
+        for _ in range(_EVENTS_PER_TURN):
+            if self._sock is None or self._answering or self._closing:
+                return
             try:
                 event = self._http.next_event()
             except h11.RemoteProtocolError as error:
@@ -160,36 +171,64 @@ class HttpConnection:
                 self._finish()
                 return
             if isinstance(event, h11.Request):
+                self._request, self._chunks = event, 0
+                self._body.clear()
                 if {b"transfer-encoding", b"content-length"} <= {name for name, _ in event.headers}:
                     # RFC 9112, 6.1: what a proxy in between takes for the end of the request may be another place
                     self._respond(Plain(400, b'{"error": "both Transfer-Encoding and Content-Length"}'))
                     self._finish()
                     return
-                self._request, self._size = event, 0
-                self._parts.clear()
+                if self._announced(event) > self._web.limits.body_bytes:
+                    self._refuse_large()
+                    return
                 if self._http.they_are_waiting_for_100_continue:
                     self._send(self._http.send(h11.InformationalResponse(status_code=100, headers=[])) or b"")
             elif isinstance(event, h11.Data):
-                self._size += len(event.data)
-                if self._size > self._web.limits.body_bytes:
-                    text = b'{"error": "a request body of more than %d bytes"}' % self._web.limits.body_bytes
-                    self._respond(Plain(413, text))
+                self._chunks += 1
+                self._body += event.data
+                if len(self._body) > self._web.limits.body_bytes:
+                    self._refuse_large()
+                    return
+                if self._chunks > _SMALL_CHUNKS and len(self._body) < LEAST_CHUNK * self._chunks:
+                    text = b'{"error": "a request body in chunks of fewer than %d bytes"}' % LEAST_CHUNK
+                    self._respond(Plain(400, text))
                     self._finish()
                     return
-                self._parts.append(bytes(event.data))
             elif isinstance(event, h11.EndOfMessage):
                 self._dispatch()
             elif isinstance(event, h11.ConnectionClosed):
                 self.close()
             else:  # NEED_DATA, PAUSED
                 return
+        self._busy = True
+        self._watch()
+        self._web.loop.post(self._go_on)
+
+    def _go_on(self) -> None:
+        """Handle what was left over."""
+        self._busy = False
+        try:
+            self._watch()
+            self._events()
+        except Exception as error:  # noqa: BLE001 - as above
+            unforeseen(error, "an HTTP connection")
+            self.close()
+
+    @staticmethod
+    def _announced(request: h11.Request) -> int:
+        return next((int(value) for name, value in request.headers if name == b"content-length"), 0)
+
+    def _refuse_large(self) -> None:
+        text = b'{"error": "a request body of more than %d bytes"}' % self._web.limits.body_bytes
+        self._respond(Plain(413, text))
+        self._finish()
 
     def _dispatch(self) -> None:
         assert self._request is not None  # noqa: S101 - h11 gives EndOfMessage after Request: for the type checker
         self._served += 1
         self._answering = number = self._served
-        request, body = self._request, b"".join(self._parts)
-        self._parts.clear()
+        request, body = self._request, bytes(self._body)
+        self._body = bytearray()
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in request.headers}
         method, target = request.method.decode("latin-1"), request.target.decode("latin-1")
         self._limit = self._web.loop.call_at(
@@ -225,7 +264,8 @@ class HttpConnection:
         if self._draining or self._closing:
             fields.append(("Connection", "close"))
         head = self._http.send(h11.Response(status_code=answer.status, headers=fields))
-        body = self._http.send(h11.Data(data=answer.body)) if answer.body else b""
+        bodiless = self._request is not None and self._request.method == b"HEAD"
+        body = self._http.send(h11.Data(data=answer.body)) if answer.body and not bodiless else b""
         end = self._http.send(h11.EndOfMessage())
         self._send(b"".join(part for part in (head, body, end) if part))
 
@@ -252,14 +292,19 @@ class HttpConnection:
         except OSError:
             self.close()
             return
-        before, self._unsent = self._unsent, waiting[sent:]
+        self._unsent = waiting[sent:]
         if sent:
             self._touch()
-        if bool(before) != bool(self._unsent):
-            # nothing is read while an answer waits: a client that does not read gets no second one
-            self._web.loop.modify(self._sock.fileno(), WRITE if self._unsent else READ)
+        self._watch()
         if self._closing and not self._unsent:
             self._finish()
+
+    def _watch(self) -> None:
+        """Read unless an answer waits, as that of a client that reads none, or more was read than has been handled."""
+        wanted = WRITE if self._unsent else 0 if self._busy else READ
+        if self._sock is not None and wanted != self._watched:
+            self._watched = wanted
+            self._web.loop.modify(self._sock.fileno(), wanted)
 
     def _touch(self) -> None:
         """The client has shown that it is there."""

@@ -127,7 +127,7 @@ class Loop:
         return self._epoll.poll(0, _EVENTS_PER_TURN)
 
     def _call_due(self) -> None:
-        while self._posted:
+        for _ in range(len(self._posted)):  # what these post comes after the next events
             _make(self._posted.popleft())
         timers = self._timers
         if not timers:
