@@ -72,6 +72,11 @@ class Pool:
     origin_sha256: str = ""
     """Of the file that they come from; empty: there is none."""
 
+    @property
+    def distinct_examples(self) -> int:
+        """How many examples the messages are made of; 0 where that is not known."""
+        return 0 if self.rows is None or not self.rows.size else int(self.rows.max()) + 1
+
     @classmethod
     def mnist(
         cls,

@@ -13,8 +13,10 @@ from typing import Final
 REMEDY: Final = "start the server with a REST port and a monitoring config that enables Prometheus"
 """Where there are no counters."""
 _PREFIX: Final = ":tensorflow:serving:"
-_LINE: Final = re.compile(r"([A-Za-z0-9_:]+)\{(.*)\} (\S+)")
-_LABEL: Final = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
+_LONGEST_LINE: Final = 65_536
+_LINE: Final = re.compile(r"([A-Za-z0-9_:]+)\{(.*)\} (\S{1,100})")
+_LABEL: Final = re.compile(r'\s*+(\w++)="((?:[^"\\]|\\.)*+)"\s*+,?')
+"""One after the other, without looking back: a page may be anybody's, and has 16 MB."""
 
 _OF_MODEL: Final = {
     "request_latency_sum": "request_seconds",
@@ -57,11 +59,18 @@ def _is_predict(labels: dict[str, str], model: str, entrypoint: str) -> bool:
 
 def _rows(page: str) -> Iterator[tuple[str, dict[str, str], float]]:
     for line in page.splitlines():
-        if not line.startswith(_PREFIX) or "_bucket{" in line:
+        if not line.startswith(_PREFIX) or "_bucket{" in line or len(line) > _LONGEST_LINE:
             continue
         found = _LINE.fullmatch(line)
         if found is not None:
             number = float(found[3])
             if not math.isfinite(number):
                 raise ValueError(f"{found[1]} is {found[3]}")
-            yield found[1].removeprefix(_PREFIX), dict(_LABEL.findall(found[2])), number
+            yield found[1].removeprefix(_PREFIX), dict(_labels(found[2])), number
+
+
+def _labels(text: str) -> Iterator[tuple[str, str]]:
+    at = 0
+    while (label := _LABEL.match(text, at)) is not None:
+        yield label[1], label[2]
+        at = label.end()

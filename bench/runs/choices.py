@@ -69,10 +69,10 @@ class Choices:
         return file.getvalue()
 
     @classmethod
-    def from_bytes(cls, raw: bytes) -> Self:
-        """Raises BenchError where they are no such file; runs nothing that is in it."""
+    def from_bytes(cls, raw: bytes, largest: int = LARGEST) -> Self:
+        """Raises BenchError where they are no such file, or unpack to more than `largest` bytes; runs nothing that is in it."""
         try:
-            check_size(raw)
+            check_size(raw, largest)
             with np.load(io.BytesIO(raw), allow_pickle=False) as arrays:
                 names, table, labels = arrays["names"], arrays["chosen"], arrays["labels"]
                 fits = table.ndim == 2 and table.shape == (len(names), len(labels))
@@ -93,12 +93,12 @@ class Choices:
             raise BenchError(f"{folder / FILE}: {error.strerror}; run it again") from error
 
 
-def check_size(raw: bytes) -> None:
-    """Raise ValueError for an npz file that unpacks to more than LARGEST bytes, and BadZipFile for none."""
+def check_size(raw: bytes, largest: int) -> None:
+    """Raise ValueError for an npz file that unpacks to more than `largest` bytes, and BadZipFile for none."""
     with zipfile.ZipFile(io.BytesIO(raw)) as archive:
         size = sum(each.file_size for each in archive.infolist())
-    if size > LARGEST:
-        raise ValueError(f"it unpacks to {size:,} bytes, at most {LARGEST:,} are read")
+    if size > largest:
+        raise ValueError(f"it unpacks to {size:,} bytes, at most {largest:,} are read")
 
 
 def _over(below: Ints, above: npt.NDArray[Any]) -> Ints:

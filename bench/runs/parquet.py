@@ -12,7 +12,7 @@ import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from bench import BenchError, extras
 from bench.runs.columns import NEVER, STEP_NS, UNKNOWN
 from bench.runs.files import MIB, open_file
+from bench.runs.parquet_pages import unpacked_bytes
 from bench.runs.sample import stored_per_second
 from bench.runs.samples import LARGEST, Table, extents, merged, read_record, shards
 
@@ -31,6 +32,8 @@ WINDOW_ROWS: Final = 262_144
 MOST_GROUP_ROWS, MOST_GROUP_BYTES = 16 * WINDOW_ROWS, 512 * MIB
 SPARE_ROWS, ROWS_PER_BYTE = 1_000_000, 8
 """Rows of a file that are read: so many, and so many for each of its bytes; a request takes about three bytes."""
+SPARE_BYTES, MOST_ROW_BYTES = 64 * MIB, 64
+"""What the pages of a file unpack to at most; a row takes some 50 bytes, and a column's dictionary up to a MB."""
 _LIMITS: Final[dict[str, Any]] = {"thrift_string_size_limit": MIB, "thrift_container_size_limit": 1_000_000}
 
 
@@ -78,6 +81,7 @@ def read_packed(path: Path) -> Iterator["pd.DataFrame"]:
     try:
         with open_file(path, LARGEST) as raw, pq.ParquetFile(raw, **_LIMITS) as file:
             _check_rows(file.metadata, os.fstat(raw.fileno()).st_size)
+            _check_pages(raw, file.metadata)
             for group in range(file.num_row_groups):
                 yield _frame(file.read_row_group(group))
     except (pa.ArrowException, OSError, KeyError, ValueError) as error:
@@ -95,6 +99,16 @@ def _check_rows(metadata: Any, size: int) -> None:
         raise ValueError(f"{metadata.num_rows:,} rows in {size:,} bytes, at most {most:,} of them are read")
     if any(group.total_byte_size > MOST_GROUP_BYTES for group in groups):
         raise ValueError(f"a row group that unpacks to more than {MOST_GROUP_BYTES:,} bytes")
+
+
+def _check_pages(raw: BinaryIO, metadata: Any) -> None:
+    """Raise ValueError where pages unpack to more than rows can take, whatever the file's end says."""
+    most, unpacked = SPARE_BYTES + MOST_ROW_BYTES * metadata.num_rows, 0
+    for number in range(metadata.num_row_groups):
+        unpacked += unpacked_bytes(raw, metadata.row_group(number))
+        if unpacked > most:
+            rows = f"{metadata.num_rows:,} rows take {most:,} at most"
+            raise ValueError(f"pages that unpack to {unpacked:,} bytes, {rows}")
 
 
 def _index(folder: Path) -> list[_Record]:

@@ -39,6 +39,7 @@ from bench import BenchError, extras
 from bench.runs import checksums, hlog, samples
 from bench.runs.chunk import KINDS, Chunk, Key, Kinds, Pause, Span, Tally, no_pause
 from bench.runs.jsonl import json_line, json_text
+from bench.runs.sample import MOST_VERSIONS
 
 log = logging.getLogger("bench")
 
@@ -64,6 +65,8 @@ class RunWriter:
         self.manifest = manifest
         self._files: dict[str, int] = {}
         self._tallies: dict[tuple[Key, int], Tally] = {}
+        self._versions: dict[str, set[int]] = {}
+        """By request name, those that are told apart."""
         self._histograms: dict[tuple[Key, int], list[Kinds]] = {}
         self._failures: dict[tuple[str, str, str], int] = {}
         self._newest = 0
@@ -118,16 +121,26 @@ class RunWriter:
             self._span = chunk.span.with_(self._span)
         for (name, outcome, text), times in chunk.failures.items():
             self._count_failures(name, outcome, text, times)
-        for cell, tally in chunk.tallies.items():
+        for (key, second), tally in chunk.tallies.items():
+            cell = (self._told_apart(key), second)
             known = self._tallies.get(cell)
             self._tallies[cell] = tally if known is None else known.plus(tally)
-        for cell, histograms in chunk.histograms.items():
-            self._histograms.setdefault(cell, []).append(histograms)
+        for (key, second), histograms in chunk.histograms.items():
+            self._histograms.setdefault((self._told_apart(key), second), []).append(histograms)
         newest = max((second for _, second in chunk.tallies), default=0)
         if newest > self._newest:
             self._newest = newest
             # Slower workers still report on the second before: waiting for them makes one line of it, not many.
             self._flush(before=newest - 1, pause=pause)
+
+    def _told_apart(self, key: Key) -> Key:
+        """The key, without its version where that is one too many: each load process has seen others."""
+        if key.version is None:
+            return key
+        known = self._versions.setdefault(key.name, set())
+        if len(known) < MOST_VERSIONS:
+            known.add(key.version)
+        return key if key.version in known else key._replace(version=None)
 
     def _count_failures(self, name: str, outcome: str, text: str, times: int) -> None:
         """Count a text; a new one is written at once, so that a killed run tells its reasons too."""

@@ -33,6 +33,11 @@ load: never an error of the server. Its latency is the time that it had waited, 
 CANCELLED_STATUS: Final = -2
 """Stands for it where other requests have their gRPC status code."""
 
+MOST_VERSIONS: Final = 50
+"""Versions of a model that are told apart in a run: far more than a rollout brings, and few enough for the second-by-second
+counts of each. A server can invent as many as it likes; an answer that names a further one is wrong, and counted without
+its version."""
+
 LONGEST_RUN: Final = 7 * 86_400
 """Seconds of a run that are read: what is counted by second is gone through second by second."""
 

@@ -6,7 +6,18 @@ A target raises for whatever should not be: an exception other than the document
 from collections.abc import Callable
 from typing import NamedTuple
 
-from tests.fuzz import configs, frame_seeds, frames, header_blocks, rest_answers, rest_bodies, run_folders
+from tests.fuzz import (
+    configs,
+    frame_seeds,
+    frames,
+    header_blocks,
+    pages,
+    request_files,
+    rest_answers,
+    rest_bodies,
+    rest_requests,
+    run_folders,
+)
 
 
 class Target(NamedTuple):
@@ -31,7 +42,10 @@ TARGETS = {
     "client-frames": Target(_on_client, frame_seeds.seeds),
     "header-blocks": Target(header_blocks.attack, header_blocks.seeds, 1024),
     "rest-bodies": Target(rest_bodies.attack, rest_bodies.seeds),
+    "rest-requests": Target(rest_requests.attack, rest_requests.seeds),
     "rest-answers": Target(rest_answers.attack, rest_answers.seeds, 1024),
     "config-files": Target(configs.attack, configs.seeds),
     "run-folders": Target(run_folders.attack, run_folders.seeds, 1024),
+    "pages": Target(pages.attack, pages.seeds),
+    "request-files": Target(request_files.attack, request_files.seeds),
 }

@@ -4,6 +4,7 @@ import http.server
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 
@@ -20,6 +21,24 @@ PAGES = {
     "/inf": b':tensorflow:serving:request_latency_sum{model_name="m",API="Predict"} +Inf\n',
     "/other": b"\xff\xfe no counters\n",
 }
+
+
+LINE = ":tensorflow:serving:request_count{"
+UNENDING = {
+    "one name": LINE + "a" * 60_000 + "} 1\n",
+    "texts that no quote ends": LINE + 'a="\\"' * 12_000 + "} 1\n",
+    "ends of labels": (LINE + "} " * 30_000 + "x\n") * 50,
+    "labels that no brace ends": "process_start_time_seconds{\n" * 300_000,
+    "a line of all": LINE + "a=" * 4_000_000,
+}
+
+
+@pytest.mark.parametrize("name", UNENDING)
+def test_a_page_that_leads_astray_is_read_to_its_end(name: str) -> None:
+    """Each character once: looking back from every place would take hours."""
+    with suppress(ValueError):
+        found = counters.counters(UNENDING[name] + "\n" + LINE + 'model_name="m",status="OK"} 3\n', "m", TFS)
+        assert found["ok"] == 3
 
 
 class Pages(http.server.BaseHTTPRequestHandler):

@@ -49,7 +49,7 @@ class Site:
         self.runner.target_user_count = 4
         self.workers.begin(
             time.perf_counter() - SECONDS,
-            names={"Predict"},
+            names={"Predict": 3},
             keep=lambda number, chunk: self.kept.append((number, len(chunk))),
             refused=self.refused.append,
             observe=lambda at, **values: self.observed.append(values),
@@ -137,6 +137,8 @@ COUNTS = {
     "clock_bound": 0.001, "choices": None, "wrong_answers": {},
 }  # fmt: skip
 CHOICES = Choices(np.zeros(3, np.int32), {"invented": np.zeros(3, np.int32)}).to_bytes()
+LONG_CHOICES = Choices(np.zeros(4, np.int32), {"Predict": np.zeros(4, np.int32)}).to_bytes()
+LARGE_CHOICES = Choices(np.zeros(9000, np.int32), {"Predict": np.zeros(9000, np.int32)}).to_bytes()
 HAPPENED = {"time": 1.0, "kind": "connection ended", "text": "one", "values": {"lasting": 0.5, "count": 2}}
 SEEN = {"time": 1.0, "source": "worker 0", "values": {"cpu_seconds": 1.0}}
 
@@ -166,6 +168,16 @@ LEFT_OUT: dict[str, tuple[str, Any, str]] = {
         "bench-drained",
         COUNTS | {"choices": CHOICES},
         "'invented', which are not planned",
+    ),
+    "choices of more than there is": (
+        "bench-drained",
+        COUNTS | {"choices": LONG_CHOICES},
+        "choices of 4 examples, of which 3 are planned",
+    ),
+    "choices that unpack to much more": (
+        "bench-drained",
+        COUNTS | {"choices": LARGE_CHOICES},
+        "it unpacks to ",
     ),
     "wrong answers": ("bench-drained", COUNTS | {"wrong_answers": {"x": {"y": 5}}}, "y: expected a table"),
     "counts that are missing": ("bench-drained", {"sent": 3}, "unsent None"),

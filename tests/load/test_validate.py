@@ -246,11 +246,11 @@ def test_a_new_version_in_each_answer_takes_neither_room_nor_the_names_of_others
     checker = Checker(pool, "scores", None)
     for part in (replies, replies[::-1]):
         checked = checker.check(part, [0] * 700)
-        assert len(set(checked.version.tolist())) == 101
-        assert int(checked.mismatched.sum()) == 600
+        assert len(set(checked.version.tolist())) == 51
+        assert int(checked.mismatched.sum()) == 650
         assert (checked.version[checked.mismatched] == UNKNOWN).all()
-    assert checker.causes == {"versions": 1200}
-    assert checker.examples["versions"] == "version 1100 answered after 100 others"
+    assert checker.causes == {"versions": 1300}
+    assert checker.examples["versions"] == "version 1050 answered after 50 others"
 
 
 def test_answers_of_ever_new_lengths_are_not_all_remembered() -> None:

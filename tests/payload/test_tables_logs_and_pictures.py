@@ -72,6 +72,7 @@ def test_headers(model: Signature, lines: tuple[str, ...], tmp_path: Path) -> No
         ((HEADER, "a,1,2,3,4,5,6,7,"), "line 2, column 'features.7': '' is no float"),
         ((HEADER, "a,1,2,3,4,5,6,7,1e39"), "line 2, column 'features.0': 1e+39 is beyond float"),
         ((HEADER, f'"a,{NUMBERS}'), "line 2, no CSV: unexpected end of data"),
+        ((f"{HEADER}\rx", f"a,{NUMBERS}"), "line 1, no CSV: "),
         ((HEADER, f'"a"b,{NUMBERS}'), "line 2, no CSV: "),
         ((HEADER,), "no example in it"),
         (("",), "line 1, input 'query' (string [-1]) is missing"),

@@ -18,7 +18,7 @@ from bench import BenchError
 from bench.runs.chunk import Chunk
 from bench.runs.histogram import Histogram, nearest_rank
 from bench.runs.run import Run, RunWriter, Unreadable, find_runs
-from bench.runs.sample import CANCELLED_BY_CLIENT, CANCELLED_STATUS
+from bench.runs.sample import CANCELLED_BY_CLIENT, CANCELLED_STATUS, MOST_VERSIONS
 from tests.recorded import KEPT, requests, write
 
 PARTS = [
@@ -389,3 +389,19 @@ def test_seconds_without_an_answer_have_rate_zero(tmp_path: Path) -> None:
     rates, latencies = write(tmp_path, parts, stopped=7.0).rate_and_latency()
     assert rates == [100, 100, 100, 0, 0, 100, 100]
     assert latencies[3] == latencies[4] == latencies[2]
+
+
+def test_versions_that_each_load_process_has_seen_alone_are_told_apart_up_to_a_number(tmp_path: Path) -> None:
+    """A server names a new one in each answer: a dozen load processes have met ten times as many as one."""
+    writer = RunWriter.create(tmp_path, "mnist", None, {"target": {}})
+    for worker in range(12):
+        part = requests(worker, count=100, rate=1000)
+        part["version"] = np.arange(100) + 100 * worker
+        writer.append(worker, Chunk.of(**part))
+    writer.finish()
+    run = Run.open(writer.path)
+    versions = {key.version for key, _ in run.tallies}
+    assert len(versions) == MOST_VERSIONS + 1
+    assert sum(tally.requests for tally in run.tallies.values()) == 1200
+    assert run.histogram("latency", lambda _: True).count == 1200
+    assert run.samples["version"].nunique() == 1200

@@ -16,6 +16,7 @@ from bench.protocol.api import Response, Unreadable
 from bench.protocol.names import DEFAULT
 from bench.protocol.registry import api_named
 from bench.protocol.signatures import Tensor, dtype_name
+from bench.runs.sample import MOST_VERSIONS
 from bench.wire.dtypes import storage_number
 
 UNKNOWN: Final = -1
@@ -25,9 +26,6 @@ _MOST_LAYOUTS: Final = 32
 """Kept for each length, the newest: a rollout brings a new version now and then."""
 _MOST_LENGTHS: Final = 256
 """Of replies that layouts are kept for, the newest."""
-_MOST_VERSIONS: Final = 100
-"""Told apart in each load process: far more than a rollout brings, and few enough for the second-by-second counts of
-each. An answer that names a further one is wrong, and counted without its version."""
 _CACHED_BYTES: Final = 2**18
 """So much is looked at together: what leaves the processor's caches takes twice as long."""
 _MOST_KNOWN: Final = 4
@@ -128,7 +126,7 @@ class Checker:
         """[examples]: the class that the newest answer gives to each, UNKNOWN before; None: not kept."""
         numbered = pool.labels is not None and pool.labels.dtype.kind == "i"
         if keep_choices and pool.rows is not None and numbered:
-            self.choices = np.full(int(pool.rows.max()) + 1, UNKNOWN, np.int32)
+            self.choices = np.full(pool.distinct_examples, UNKNOWN, np.int32)
         self._reads_each = self.choices is not None
         """The newest choice is kept, so that no answer is known beforehand."""
 
@@ -291,8 +289,8 @@ class Checker:
         if not model and version is None:
             return False
         if version is not None:
-            if version not in self._versions and len(self._versions) == _MOST_VERSIONS:
-                text = f"version {version} answered after {_MOST_VERSIONS} others"
+            if version not in self._versions and len(self._versions) == MOST_VERSIONS:
+                text = f"version {version} answered after {MOST_VERSIONS} others"
                 self._fail(checked, rows, "versions", text)
                 return True
             self._versions.add(version)

@@ -219,7 +219,7 @@ class LeadProcess:
             self.workers.rest, self.workers.answered = self._rest(target, options), answered
             self.workers.begin(
                 self._origin,
-                names={source.name for source in pools},
+                names={source.name: pool.distinct_examples for source, pool in pools.items()},
                 keep=writer.append,
                 refused=self._refuse,
                 observe=writer.telemetry,

@@ -20,6 +20,8 @@ MOST_CELLS: Final = 10_000
 """Names, versions, batch sizes, outcomes and seconds that differ within one message."""
 MOST_EVENTS: Final = 50
 """What happens to one load process in a second: clocks and connections are told together where they are more."""
+HEAD_BYTES: Final = 1024
+"""Of an array in a file."""
 MOST_VALUES: Final = 1024
 """Entries of what a worker observes of itself, or counts by address."""
 
@@ -142,9 +144,16 @@ def last_words(data: object, now: float) -> Mapping[str, Any]:
     return told
 
 
-def choices_of(raw: bytes, names: Collection[str]) -> Choices:
-    """The classes in a worker's last message. names: of the requests that are planned. Raises ReportError, or BenchError."""
-    choices = Choices.from_bytes(raw)
+def choices_of(raw: bytes, names: Mapping[str, int]) -> Choices:
+    """The classes in a worker's last message. names: of the requests that are planned, with their numbers of examples.
+
+    Raises ReportError, or BenchError.
+    """
+    most = max(names.values(), default=0)
+    sizes = [each + HEAD_BYTES for each in (4 * most, 4 * most * len(names), 4 * sum(map(len, names)))]
+    choices = Choices.from_bytes(raw, largest=2 * sum(sizes))
+    if len(choices.labels) > most:
+        raise ReportError(f"choices of {len(choices.labels):,} examples, of which {most:,} are planned")
     for name in choices.chosen:
         if name not in names:
             raise ReportError(f"choices of requests named {_short(name)}, which are not planned")

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import gevent
@@ -61,7 +61,7 @@ class Workers:
         """Workers that were there when the test began and have not told of their users yet."""
         self._late: set[str] = set()
         """Workers whose records came after the end of the test."""
-        self._names: Collection[str] = ()
+        self._names: Mapping[str, int] = {}
         self.guard = Guard(self.runner, self._title)
         for kind, handle in (
             ("hello", self._on_hello),
@@ -93,7 +93,7 @@ class Workers:
         self,
         origin: float,
         *,
-        names: Collection[str],
+        names: Mapping[str, int],
         keep: Callable[[int, Chunk], None],
         refused: Callable[[str], None],
         observe: Callable[..., None],
@@ -102,7 +102,7 @@ class Workers:
     ) -> None:
         """Start a test at `origin` on this process's clock, with a request timeout (`deadline`).
 
-        names: of the requests that are planned.
+        names: of the requests that are planned, with the number of examples that they are about.
         `keep(worker, chunk)` takes the records; `observe(time, **values)` what workers observe of themselves; `note(time, kind, text, **values)` events.
         """
         self._known.clear()

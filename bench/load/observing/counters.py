@@ -17,7 +17,7 @@ SECONDS: Final = 3.0
 LARGEST_PAGE: Final = 16 << 20
 """Bytes of a page that is read; TensorFlow Serving's has some 100 kB for each model."""
 
-_STARTED: Final = re.compile(r"^process_start_time_seconds(?:\{[^}]*\})? (\S+)$", re.MULTILINE)
+_STARTED: Final = re.compile(r"^process_start_time_seconds(?:\{[^}\n]*+\})? (\S{1,100})$", re.MULTILINE)
 """What Prometheus' client libraries export; TensorFlow Serving does not, a proxy or exporter beside it may."""
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Final, NamedTuple
@@ -49,7 +50,10 @@ def read(file: BinaryIO, collector: Collector) -> None:
     texts = _texts(file, collector, numbers)
     first = next(texts, "")
     delimiter = "\t" if "\t" in first and "," not in first else ","
-    header = [cell.strip() for cell in next(csv.reader([first], delimiter=delimiter), [])]
+    try:
+        header = [cell.strip() for cell in next(csv.reader([first], delimiter=delimiter), [])]
+    except csv.Error as error:
+        raise collector.fail("line 1", f"no CSV: {error}") from None
     table = _columns(collector, header)
     rows = csv.reader(texts, delimiter=delimiter, strict=True)
     while True:
@@ -75,7 +79,7 @@ def _texts(file: BinaryIO, collector: Collector, numbers: list[int]) -> Iterator
 def _columns(collector: Collector, header: list[str]) -> _Table:
     inputs = collector.signature.inputs
     if len(set(header)) < len(header):
-        twice = next(name for name in header if header.count(name) > 1)
+        twice = Counter(header).most_common(1)[0][0]
         raise collector.fail("line 1", f"column {twice!r} is there twice")
     label = next((header.index(name) for name in _LABELS if name in header and name not in inputs), None)
     places: dict[str, dict[int | None, int]] = {}
