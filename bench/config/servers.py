@@ -10,6 +10,7 @@ from pydantic import field_validator
 
 from bench import BenchError
 from bench.config.reading import Table, checked, key, nearest, read_toml, refusal, unknown
+from bench.protocol.names import DEFAULT, MODULES, REST
 from bench.wire.dial import authority_of
 from bench.wire.unary import metadata_fields
 
@@ -65,6 +66,12 @@ class Server(Table):
     build: str = key(
         "", "any text", "A word for how it was built, shown in reports: cpu, gpu, avx512, xla.", '"avx512"'
     )
+    protocol: str = key(
+        DEFAULT,
+        f"one of {', '.join(MODULES)}",
+        "The protocol that requests are sent by; with `tfs-rest` the address is that of the REST port.",
+        f'"{REST}"',
+    )
     ready_seconds: float = key(
         120.0,
         "a number > 0 (seconds)",
@@ -73,6 +80,13 @@ class Server(Table):
         gt=0,
         allow_inf_nan=False,
     )
+
+    @field_validator("protocol")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        if name not in MODULES:
+            raise ValueError(f"expected one of {', '.join(MODULES)}")
+        return name
 
 
 class Started(Server):
@@ -239,7 +253,11 @@ class Remote(Server):
         ..., "remote or kubernetes", "A server that runs elsewhere.", '"kubernetes"'
     )
     address: str = key(
-        ..., "host:port of its gRPC port", "Where it listens.", '"serving.default.svc:8500"', min_length=1
+        ...,
+        "host:port of the port that speaks `protocol`",
+        "Where it listens.",
+        '"serving.default.svc:8500"',
+        min_length=1,
     )
     tls: Tls | Literal[True] | None = key(
         None,

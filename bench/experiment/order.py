@@ -74,7 +74,8 @@ def cell_options(study: Study, trial: Trial) -> dict[str, Option]:
 def server_options(server: Running) -> dict[str, Option]:
     """How a server is called."""
     pairs = ",".join(f"{key}={variable}" for key, variable in server.metadata.items())
-    return {"metadata": pairs or None, "authority": server.authority, **_tls(server.tls)}
+    called = {"protocol": server.protocol, "metadata": pairs or None, "authority": server.authority}
+    return {**called, **_tls(server.tls)}
 
 
 def _own(study: Study) -> dict[str, Option]:

@@ -115,6 +115,7 @@ def _started(
             ended=lambda: _how_it_ended(process),
             log_text=lambda: log.read_text(errors="replace"),
             pid=process.pid,
+            rest=f"127.0.0.1:{rest}",
             metrics=f"http://127.0.0.1:{rest}{files.METRICS_PATH}",
             tls=tls,
             facts={

@@ -185,6 +185,7 @@ def _run(
             log_text=log,
             pid=containers.local_pid(container),
             container=str(container.id),
+            rest=rest,
             metrics=f"http://{rest}{files.METRICS_PATH}" if rest else None,
             facts={
                 "image": spec.image,

@@ -55,6 +55,7 @@ def embedded(server: Declared, models: Sequence[Served], folder: Path) -> Iterat
                 pid=started.pid,
                 ended=ended,
                 log_text=started.log_text,
+                rest=started.rest,
                 metrics=None if not started.rest else f"http://{started.rest}{files.METRICS_PATH}",
                 facts=known,
             )

@@ -4,15 +4,18 @@ import contextlib
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 
 from bench import BenchError, extras
-from bench.config.servers import Binary, Declared, Docker, Embedded
+from bench.config.servers import Binary, Declared, Docker, Embedded, Remote
 from bench.launch.binary import binary
 from bench.launch.embedded import embedded
 from bench.launch.flags import settings
 from bench.launch.remote import remote
 from bench.launch.running import Running, Served
+from bench.protocol.names import SPOKEN
+from bench.protocol.registry import api_named
 
 
 @contextlib.contextmanager
@@ -31,7 +34,17 @@ def launched(
             where = f"{server.file}: servers.{server.name}"
             text = str(error)
             raise BenchError(text if text.startswith(where) else f"{where}: {text}") from None
-        yield running
+        yield running if isinstance(server.spec, Remote) else _called(running, server)
+
+
+def _called(running: Running, server: Declared) -> Running:
+    """A server that was started here, at the port that speaks the protocol by which it is to be called."""
+    protocol = server.spec.protocol
+    if not api_named(protocol).over_http:
+        return replace(running, protocol=protocol)
+    if running.rest is None:
+        raise server.refusal("protocol", protocol, "the server has no REST port that can be reached")
+    return replace(running, address=running.rest, protocol=protocol)
 
 
 def _of_kind(
@@ -51,6 +64,9 @@ def _of_kind(
 def check(server: Declared) -> None:
     """Raise BenchError for what shows without starting anything: flags, combinations, what a kind cannot do."""
     if isinstance(server.spec, (Embedded, Binary, Docker)):
+        if server.spec.protocol not in SPOKEN:
+            allowed = f"this server speaks {', '.join(sorted(SPOKEN))}"
+            raise server.refusal("protocol", server.spec.protocol, allowed)
         settings(server)
     missing = _tensorflow(server)
     if missing is not None:

@@ -28,6 +28,7 @@ def remote(server: Declared, models: Sequence[Served], folder: Path) -> Iterator
         tls=there.tls,
         metadata=_metadata(server, spec),
         authority=spec.authority,
+        protocol=spec.protocol,
     )
     yield replace(there, facts={"address": spec.address, "available": available})
 
@@ -45,6 +46,7 @@ def described(server: Declared) -> Running:
         tls=client_tls(spec.tls, server),
         metadata=spec.metadata,
         authority=spec.authority,
+        protocol=spec.protocol,
         facts={"address": spec.address},
     )
 

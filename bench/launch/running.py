@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bench import BenchError
+from bench.protocol.names import DEFAULT
 from bench.wire.dial import TLS
 
 
@@ -24,7 +25,7 @@ class Running:
     """A server whose models answer."""
 
     address: str
-    """host:port of its gRPC port."""
+    """host:port of the port that speaks `protocol`."""
     ended: Callable[[], str | None]
     """None while it runs; afterwards how it ended, with the end of its log."""
     log_text: Callable[[], str]
@@ -34,6 +35,10 @@ class Running:
     """Its Docker container."""
     metrics: str | None = None
     """URL of its Prometheus page."""
+    rest: str | None = None
+    """host:port of its REST port."""
+    protocol: str = DEFAULT
+    """By which it is called."""
     tls: TLS | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
     """Metadata of each call: key -> environment variable with the value."""

@@ -5,8 +5,8 @@ from typing import Final
 DEFAULT: Final = "tfs"
 REST: Final = "tfs-rest"
 """What user classes send over REST beside a run's own protocol."""
-EMBEDDED: Final = frozenset({DEFAULT, REST})
-"""What this package's own server speaks."""
+SPOKEN: Final = frozenset({DEFAULT, REST})
+"""What a TensorFlow Serving speaks, that of this package too."""
 MODULES: Final = {
     DEFAULT: "bench.protocol.tfserving_grpc",
     REST: "bench.protocol.tfserving_rest",

@@ -137,7 +137,8 @@ class HttpConnection:
     def _begin(self) -> None:
         """Send the newest request, on a new connection where there is none."""
         self.waiting, self._received = False, bytearray()
-        self.connect()
+        if self._socket is None:
+            self.connect()
         rest = memoryview(self._message)
         try:
             while True:

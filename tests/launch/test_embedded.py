@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from bench import BenchError
+from bench.experiment.order import server_options
 from bench.launch.kinds import launched
 from bench.launch.running import Served
 from tests.launch.conftest import QUICK, Declare, gone
@@ -76,3 +77,18 @@ def test_a_missing_version_is_not_waited_for_until_the_end_of_time(declare: Decl
         launched(declare(text), served, tmp_path),
     ):
         pass
+
+
+def test_it_is_called_by_the_protocol_of_its_table(
+    declare: Declare, models: list[Served], tmp_path: Path
+) -> None:
+    text = f'kind = "embedded"\nprotocol = "tfs-rest"\nflags = {{ {QUICK} }}'
+    with launched(declare(text), models, tmp_path / "a") as server:
+        assert server.address == server.rest
+        assert server_options(server)["protocol"] == "tfs-rest"
+        remote = declare(f'kind = "remote"\nprotocol = "tfs-rest"\naddress = "{server.address}"')
+        with launched(remote, models, tmp_path / "b") as same:
+            assert same.facts["available"] == {"mnist": [1, 2]}, "asked over REST"
+            assert server_options(same)["protocol"] == "tfs-rest"
+    with pytest.raises(BenchError, match=r'it.protocol = "tfs_rest": expected one of tfs, tfs-rest'):
+        declare('kind = "embedded"\nprotocol = "tfs_rest"')

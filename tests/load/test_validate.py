@@ -76,7 +76,9 @@ def plainly(pool: Pool, version: int | None, reply: bytes, index: int) -> tuple[
         scores = values[row * shape[1] : (row + 1) * shape[1]]
         if not any(math.isnan(score) for score in scores):
             right += max(range(len(scores)), key=lambda k: scores[k]) == label
-    return named, right, spec.name != pool.model or (version is not None and named != version)
+    silent = not spec.name and named == UNKNOWN  # one that names neither may be right
+    other = spec.name != pool.model or (version is not None and named != version)
+    return named, right, other and not silent
 
 
 def assert_as_plainly(

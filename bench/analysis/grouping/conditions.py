@@ -34,7 +34,10 @@ BRINGS: Final[dict[str, tuple[str, ...]]] = {
     "batch": ("payload", "payload.messages", "load.batch"),
     "server": ("build", "server", "TLS"),
     "build": ("server",),
-    "protocol": ("load.transport", "load.connections", "payload", "TLS", "server", "target.metadata_keys"),
+    "protocol": (
+        *("target.protocol", "target.signature", "target.label", "target.metadata_keys"),
+        *("load.transport", "load.connections", "payload", "TLS", "server"),
+    ),
     "request": ("payload", "payload.messages", "target.signature", "load.turns", "load.user_classes"),
     "scenario": ("payload", "payload.messages", "target.signature", "load", "options", "warm-up"),
     "payload": ("payload.messages",),
@@ -66,6 +69,7 @@ def conditions(manifest: Manifest) -> dict[str, str]:
     for name in ("signature", "label", "metadata_keys"):
         if target.get(name) not in (None, "", []):
             found[f"target.{name}"] = environment.text(target[name])
+    found["target.protocol"] = manifest.target.protocol
     sizes = [(each.messages, each.batch) for each in manifest.payload.values()]
     if sizes:
         found["payload.messages"] = environment.text(sorted(sizes, key=str))
