@@ -148,6 +148,7 @@ CASES: dict[str, tuple[Callable[[Checkout], list[str]], int, str]] = {
     "a longer run": (replaced(load={"run_time": 60}), 2, "load.run_time"),
     "other options of the scenario": (replaced(options={"pool": "1"}), 2, "options.pool"),
     "another warm-up": (replaced(warmup={"rule": "given", "seconds": 3.0}), 2, "warm-up"),
+    "another protocol": (replaced(target={"protocol": "tfs-rest"}), 2, "target.protocol: tfs and tfs-rest"),
     "other flags of the server": (
         lambda p: (
             p.runs("base", target=MANIFEST["target"] | {"flags": "--fast"}),
@@ -302,6 +303,7 @@ def test_there_are_enough_cases_and_none_may_pass() -> None:
         replaced(),
         replaced(git={"commit": "b" * 40}),
         replaced("version"),
+        lambda p: [*replaced(target={"protocol": "tfs-rest"})(p), "--by", "protocol"],
         typed("new", "--limits", "absolute.toml"),
         tried(("fine", "good"), ("other", "good")),
         lambda p: [*replaced("version", git={"commit": "b" * 40})(p), "--by", "version", "--by", "commit"],
