@@ -90,7 +90,7 @@ class Foreign:
 
 
 @contextlib.contextmanager
-def serving(foreign: Foreign) -> Iterator[str]:
+def serving(foreign: Foreign, *interceptors: grpc.ServerInterceptor) -> Iterator[str]:
     """Its address, while it serves."""
 
     class Handler(grpc.GenericRpcHandler):
@@ -99,7 +99,7 @@ def serving(foreign: Foreign) -> Iterator[str]:
                 lambda raw, context: foreign._method(context, details.method, raw)
             )
 
-    server = grpc.server(futures.ThreadPoolExecutor(4), handlers=[Handler()])
+    server = grpc.server(futures.ThreadPoolExecutor(4), handlers=[Handler()], interceptors=interceptors)
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     try:

@@ -46,6 +46,10 @@ class Answered(NamedTuple):
         checker.examples.clear()
 
 
+Ready = tuple[Target, dict[Source, Pool], list[Answered]]
+"""What a load is sent to and consists of, and what the idle server answered to some of it."""
+
+
 def ask(target: Target, options: Options, pools: Mapping[Source, Pool]) -> list[Answered]:
     """The answers to `options.references` messages of each pool, as many as there is time for.
 

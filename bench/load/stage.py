@@ -119,7 +119,7 @@ class Script:
         act: Callable[[Stage], None],
         stage: Stage,
         *,
-        ended: Callable[[], None],
+        ended: Callable[[], object],
         failed: Callable[[str], None],
     ) -> None:
         """ended: called when the script is through. failed: called with the reason why it cannot go on."""

@@ -133,6 +133,22 @@ def test_a_run_of_two_versions_has_two_lines(tmp_path: Path) -> None:
     assert "version" in [column.title for column in parts_table(report(find_runs([tmp_path]))).columns]
 
 
+def test_requests_without_an_answer_have_a_line_where_several_versions_answered(tmp_path: Path) -> None:
+    """Nobody knows which version would have answered: they belong to no version's line."""
+    parts = [seconds_of_load(seed, version=version, errors=0.05) for seed, version in ((1, 1), (2, 2))]
+    write(tmp_path, [*parts[0], *parts[1]])
+    found = report(find_runs([tmp_path]))
+    (run,) = found.runs
+    assert [(line.version, line.answered > 0) for line in run.lines] == [(1, True), (2, True), (None, False)]
+    (version,) = [column for column in table(found).columns if column.title == "version"]
+    assert version.texts == ["1", "2", "no answer"]
+    assert "| no answer |" in markdown(found)
+    alone = tmp_path / "alone"
+    write(alone, parts[0])
+    (line,) = report(find_runs([alone])).runs[0].lines
+    assert (line.version, line.requests > line.answered) == (1, True), "those of the only version are its own"
+
+
 def test_a_doubt_that_many_runs_share_is_told_once(tmp_path: Path) -> None:
     for number in range(4):
         write(tmp_path, seconds_of_load(number, length=2), note=f"n{number}")

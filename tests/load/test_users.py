@@ -1,16 +1,17 @@
 """User classes as people write them, and Locust as people use it: what is named is measured, or one line says why not."""
 
-import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
+from locust import SequentialTaskSet, TaskSet, constant
 
+from bench import BenchError
 from bench.launch import server_process
-from bench.runs.run import Run
-from tests.load.locust_runs import SECONDS, Finished, finish, free_port, locust, start
+from bench.load.sources import refuse_other_waits, task_sets_that_wait
+from bench.schedule.text import parse
+from tests.load.locust_runs import Finished, finish, free_port, locust, start
 
 HEAD = """
 import sys
@@ -230,6 +231,44 @@ def test_what_measures_nothing_says_so_and_does_not_end_with_0(
     assert done.output.count(told) == 1, done.output
 
 
+class Thinking(TaskSet):
+    """A wait time of its own, for those that inherit it."""
+
+    wait_time = constant(3)
+
+
+class Inherits(Thinking):
+    tasks: ClassVar[list[Any]] = [lambda _: None]
+
+
+class Nests(SequentialTaskSet):
+    tasks: ClassVar[list[Any]] = [lambda _: None, Inherits]
+
+
+class Patient(TaskSet):
+    """As long as its user."""
+
+    tasks: ClassVar[list[Any]] = [lambda _: None]
+
+
+@pytest.mark.parametrize(
+    ("tasks", "names"),
+    [([Nests, Patient], ["Inherits"]), ([Thinking, Inherits], ["Thinking", "Inherits"]), ([Patient], [])],
+)
+def test_task_sets_that_wait_are_found_wherever_they_stand(tasks: list[Any], names: list[str]) -> None:
+    asking = type("Asking", (), {"tasks": tasks, "payload": None})
+    other = type("Other", (), {"tasks": [Thinking]})
+    assert list(task_sets_that_wait(tasks)) == names
+    refuse_other_waits([asking, other], None)
+    refuse_other_waits([asking, other], parse("poisson:5"))
+    refuse_other_waits([other], parse("closed:1"))
+    if names:
+        with pytest.raises(BenchError, match=rf"--schedule closed:1s: {names[0]} has a wait_time"):
+            refuse_other_waits([other, asking], parse("closed:1"))
+    else:
+        refuse_other_waits([asking], parse("closed:1"))
+
+
 def test_a_worker_with_another_locustfile_is_refused(server: server_process.Server, tmp_path: Path) -> None:
     port = str(free_port())
     ours, theirs = written(tmp_path, KINDS, server), tmp_path / "other.py"
@@ -246,136 +285,3 @@ def test_a_worker_with_another_locustfile_is_refused(server: server_process.Serv
     assert refused.output.count(told) == 1
     assert "Traceback" not in refused.output, refused.output
     assert "Traceback" not in done.output, done.output
-
-
-LIBRARY = (
-    HEAD
-    + """
-class A(Digits, PredictUser):
-    pass
-
-if sys.argv[1] == "environment":
-    from locust.env import Environment
-    environment = Environment(user_classes=[A], host="HOST")
-    environment.create_local_runner()
-    environment.runner.start(2, spawn_rate=2)
-    while environment.stats.total.num_requests < 100:
-        gevent.sleep(0.1)
-    environment.runner.quit()
-else:
-    from locust import run_single_user
-    del sys.argv[1:]
-    A.host = "HOST"
-    main, seen = gevent.getcurrent(), []
-    def look(**_):
-        seen.append(1)
-        if len(seen) == 100:
-            gevent.get_hub().loop.run_callback(main.throw, SystemExit)
-    from locust import events
-    events.request.add_listener(look)
-    run_single_user(A)
-"""
-)
-
-
-REFUSED = LIBRARY.replace("    pass\n", "    over_rest = ('Predict',)\n").replace(
-    "while environment.stats.total.num_requests < 100", "for _ in range(WAITS)"
-)
-
-
-@pytest.mark.parametrize(
-    ("host", "waits", "code", "told"),
-    [
-        (None, 600, 2, "bench: --rest: this scenario sends over REST too"),
-        ("127.0.0.1:1", 5, 0, "nothing was measured: the test was stopped before its load began"),
-    ],
-)
-def test_a_program_whose_test_does_not_begin_says_why(
-    server: server_process.Server, tmp_path: Path, host: str | None, waits: int, code: int, told: str
-) -> None:
-    text = REFUSED.replace("WAITS", str(waits)).replace("HOST", host or "HOST")
-    command = [sys.executable, written(tmp_path, text, server), "environment"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=SECONDS, check=False)
-    assert done.returncode == code, done.stderr
-    assert done.stderr.count(told) == 1, done.stderr
-    assert "Traceback" not in done.stderr
-    assert not list((tmp_path / "results").glob("*")), done.stderr
-
-
-DISTRIBUTED = (
-    HEAD
-    + """
-class A(Digits, PredictUser):
-    pass
-
-from bench.scenario import take_part
-from locust.env import Environment
-role, port, taking_part = sys.argv[1], int(sys.argv[2]), sys.argv[3] == "True"
-if role == "worker":
-    Environment(user_classes=[A]).create_worker_runner("127.0.0.1", port).greenlet.join()
-else:
-    environment = Environment(user_classes=[A], host="HOST")
-    master = environment.create_master_runner("127.0.0.1", port)
-    if taking_part:
-        take_part(environment)
-    while not master.clients.ready:
-        gevent.sleep(0.02)
-    master.start(2, spawn_rate=2)
-    while master.clients and environment.stats.total.num_requests < 50:
-        gevent.sleep(0.05)
-    master.quit()
-"""
-)
-
-
-@pytest.mark.parametrize("taking_part", [True, False])
-def test_a_master_of_a_program_takes_part_or_its_worker_says_what_is_missing(
-    server: server_process.Server, tmp_path: Path, taking_part: bool
-) -> None:
-    scenario, port = written(tmp_path, DISTRIBUTED, server), str(free_port())
-    master, worker = (
-        subprocess.Popen(
-            [sys.executable, scenario, role, port, str(taking_part)],
-            cwd=tmp_path,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for role in ("master", "worker")
-    )
-    told, _ = worker.communicate(timeout=SECONDS)
-    if not taking_part:
-        master.kill()
-    said, _ = master.communicate(timeout=SECONDS)
-    if not taking_part:
-        assert worker.returncode == 2, told
-        assert "Traceback" not in told
-        assert "bench.scenario.take_part(environment)" in told
-        assert not (tmp_path / "results").exists()
-        return
-    assert (master.returncode, worker.returncode) == (0, 0), said + told
-    (folder,) = (tmp_path / "results").iterdir()
-    run = Run.open(folder)
-    assert run.finished
-    assert run.manifest.raw["counts"]["sent"] == run.manifest.raw["counts"]["recorded"] >= 50
-
-
-@pytest.mark.parametrize("use", ["environment", "run_single_user"])
-def test_locust_as_a_library_records_its_run(server: server_process.Server, tmp_path: Path, use: str) -> None:
-    scenario = written(tmp_path, LIBRARY, server)
-    done = subprocess.run(
-        [sys.executable, scenario, use],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=SECONDS,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "Traceback" not in done.stderr
-    (folder,) = (tmp_path / "results").iterdir()
-    run = Run.open(folder)
-    assert run.finished
-    assert run.manifest.raw["target"]["address"] == server.address
-    assert run.manifest.raw["counts"]["sent"] == run.manifest.raw["counts"]["recorded"] >= 100
-    assert json.loads((folder / "manifest.json").read_text())["load"]["user_classes"] == ["A"]

@@ -13,8 +13,9 @@ from locust.argument_parser import get_parser
 from locust.runners import MasterRunner, WorkerRunner
 
 from bench.load.locust_glue import link, log_lines, parent, session
-from bench.load.locust_glue.interrupts import INVALID, Interrupts, hide_interrupt
+from bench.load.locust_glue.interrupts import Interrupts, hide_interrupt
 from bench.load.locust_glue.lead_process import LeadProcess
+from bench.load.locust_glue.unmeasured import end_with_test
 from bench.load.locust_glue.web_guard import WebGuard
 from bench.load.locust_glue.worker import TARGET, Worker
 from bench.load.options import add_arguments
@@ -103,7 +104,6 @@ def take_part(environment: Any) -> None:
         except BaseException as ended:
             del _attached[id(environment)]  # the program's next test tries again
             if isinstance(ended, gevent.GreenletExit):
-                environment.process_exit_code = INVALID
-                log.error("nothing was measured: the test was stopped before its load began")
+                end_with_test(environment)
             raise
         atexit.register(process.end)  # `run_single_user` never stops a test, nor does every program

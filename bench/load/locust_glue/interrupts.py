@@ -15,8 +15,6 @@ import gevent
 
 INTERRUPTED = 130
 """Exit code of a program that Ctrl-C has ended."""
-INVALID = 3
-"""Exit code of a run that has measured nothing, or not to its end."""
 
 
 def hide_interrupt() -> None:

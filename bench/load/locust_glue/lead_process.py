@@ -19,10 +19,11 @@ from bench.load.engine.user_plan import Conductor
 from bench.load.locust_glue import duet, hello, link, observed, session
 from bench.load.locust_glue.console import Console
 from bench.load.locust_glue.form_answers import FormAnswers
-from bench.load.locust_glue.interrupts import INTERRUPTED, INVALID, Interrupts
+from bench.load.locust_glue.interrupts import INTERRUPTED, Interrupts
 from bench.load.locust_glue.manifest import describe
 from bench.load.locust_glue.published import Published
 from bench.load.locust_glue.session import Session
+from bench.load.locust_glue.unmeasured import check, end_unless
 from bench.load.locust_glue.worker import TARGET
 from bench.load.locust_glue.workers import WAITING, Workers
 from bench.load.observing.server_side import Counted, beside, look_beside, watched_pid
@@ -76,9 +77,8 @@ class LeadProcess:
         self._second: duet.Prepared | None = None
         self.arm: duet.SecondArm | None = None
         """The second server of a duet, while a test runs."""
-        self._ready: tuple[Target, dict[Source, Pool], list[reference_answers.Answered]] | None = None
-        """What the test that is about to start sends, and what the idle server answered to some of it; None: to be
-        made when it starts."""
+        self._ready: reference_answers.Ready | None = None
+        """For the test that is about to start; None: to be made when it starts."""
         self._written = Event()
         """Set while no run is being finished."""
         self._written.set()
@@ -155,12 +155,11 @@ class LeadProcess:
         """End what still runs when the program ends."""
         if self.writer is not None:
             self._on_test_stopping()
-            self._on_test_stop()
+            self._finish()
+            check(self.environment, measured=self._measured, whole=True)
         self._on_quit()
 
-    def _prepare(
-        self, options: Options
-    ) -> tuple[Target, dict[Source, Pool], list[reference_answers.Answered]]:
+    def _prepare(self, options: Options) -> reference_answers.Ready:
         """Everything that can be wrong with the options shows here, before anything is written or measured."""
         RunFolder.check_root(options.results)
         place = self._place(options)
@@ -265,12 +264,9 @@ class LeadProcess:
             return
         stage = stage_at(self.server, options, target.address, self._origin, writer.event)
         endless = self.headless and not self.environment.parsed_options.run_time
-        ended = self._end_soon if endless else lambda: None
+        # where nobody said how long the load lasts, it ends with the script
+        ended = partial(gevent.spawn, self._stop_when_started) if endless else lambda: None
         self.script = Script(act, stage, ended=ended, failed=self._refuse)
-
-    def _end_soon(self) -> None:
-        """The script is through, and nobody said how long the load lasts."""
-        gevent.spawn(self._stop_when_started)
 
     def _refuse(self, reason: str) -> None:
         """End the test that is about to start: somebody found what the user has to mend."""
@@ -328,15 +324,21 @@ class LeadProcess:
             self.arm.stop_observing()
 
     def _on_test_stop(self, **_: Any) -> None:
+        if self._finish() and self.library:
+            end_unless(self.environment, measured=self._measured)
+
+    def _finish(self) -> bool:
+        """Finish the run; False where there is none."""
         writer, self.writer = self.writer, None
         if writer is None:
             self._written.wait()  # by the greenlet that stopped the test before Ctrl-C did
-            return
+            return False
         self._written.clear()
         try:
             self._write(writer)
         finally:
             self._written.set()
+        return True
 
     def _write(self, writer: RunFolder) -> None:
         load = session.end(self.environment)
@@ -387,11 +389,8 @@ class LeadProcess:
             self.runner.stop(send_stop_to_client=False)
         else:
             self.runner.stop()
-        valid = self._measured and self._state == recording.FINISHED
-        if self.headless and not valid and self.environment.process_exit_code is None:
-            if not self._measured:
-                log.error("nothing was measured: no request has ended; see the warnings and errors above")
-            self.environment.process_exit_code = INVALID
+        if self.headless:
+            check(self.environment, measured=self._measured, whole=self._state == recording.FINISHED)
 
     def _on_quit(self, **_: Any) -> None:
         self._tell()
