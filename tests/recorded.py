@@ -89,11 +89,16 @@ def write(
     for turn, chunk in enumerate(chunks):
         writer.append(turn % 2, chunk)
     if finish:
-        recorded = sum(len(chunk) for chunk in chunks)
-        tallies = [item for chunk in chunks for item in chunk.tallies.items()]
-        unsent = sum(tally.requests for (key, _), tally in tallies if key.outcome == UNSENT)
-        writer.finish(counts={"sent": recorded - unsent, "unsent": unsent, "recorded": recorded})
+        writer.finish(counts=counts_of(chunks))
     return Run.open(writer.path)
+
+
+def counts_of(chunks: list[Chunk]) -> dict[str, int]:
+    """What the load processes would have counted."""
+    recorded = sum(len(chunk) for chunk in chunks)
+    tallies = [item for chunk in chunks for item in chunk.tallies.items()]
+    unsent = sum(tally.requests for (key, _), tally in tallies if key.outcome == UNSENT)
+    return {"sent": recorded - unsent, "unsent": unsent, "recorded": recorded}
 
 
 def edit(run: Path, **fields: Any) -> None:

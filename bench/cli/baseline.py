@@ -7,8 +7,8 @@ import click
 from bench import BenchError
 from bench.analysis.grouping.conditions import check_distinct, check_homogeneous
 from bench.analysis.grouping.trials import Identity, read_trials
-from bench.analysis.judging.compare import doubts_of
 from bench.analysis.judging.gate import UNDECIDED
+from bench.analysis.judging.sides import of_side
 from bench.analysis.reading.doubt import check_accepted
 from bench.analysis.showing.report import report
 from bench.analysis.statistics.intervals import LENDERS
@@ -76,7 +76,7 @@ def _take(paths: tuple[Path, ...], accept: tuple[str, ...], folder: Path, *, rep
         raise BenchError(f"{named}: no request in it; a baseline must have measured something")
     check_distinct({"baseline": new.trials})
     check_homogeneous(new.trials, "baseline", one_commit=False)
-    doubts = [doubt for doubt in doubts_of(new.trials, "baseline") if doubt.check not in accept]
+    doubts = [doubt for doubt in of_side(new.trials, "baseline") if doubt.check not in accept]
     if doubts:
         for doubt in doubts:
             note(f"{doubt}")

@@ -1,6 +1,6 @@
 """Ways to make a gate pass wrongly: each of them must end with 1 (FAIL), 2 (bad input) or 3 (inconclusive).
 
-A case is one entry of CASES. `Checkout` makes run folders, baselines and experiments from runs recorded once.
+A case is one entry of CASES, here or in a module of its kind beside this one. `Checkout` makes run folders, baselines and experiments from runs recorded once.
 """
 
 from collections.abc import Callable
@@ -59,6 +59,7 @@ from tests.cli.odd_checkouts import (
     told,
     without,
 )
+from tests.cli.unknown_facts import CASES as UNKNOWN_FACTS
 from tests.recorded import edit, requests, write
 
 
@@ -280,6 +281,7 @@ CASES: dict[str, tuple[Callable[[Checkout], list[str]], int, str]] = {
     "an empty value for a limit": (limited('[limits]\np50_ms = ""\n'), 2, "a finite number"),
     "infinity": (limited("[limits]\np50_ms = inf\n"), 2, "a finite number"),
     "not a number": (limited('[worse_than_baseline]\np50 = nan\n'), 2, "a finite number"),
+    **UNKNOWN_FACTS,
 }  # fmt: skip
 
 

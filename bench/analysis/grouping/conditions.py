@@ -12,6 +12,7 @@ from typing import Any, Final
 from bench import BenchError
 from bench.analysis.grouping.trials import Identity, Trial, Trials
 from bench.analysis.reading import environment
+from bench.analysis.reading.cells import UNKNOWN
 from bench.runs.manifest import Manifest
 
 INFERRED: Final = ("version", "build", "server", "commit")
@@ -143,18 +144,35 @@ def half_known(before: Sequence[Trial], after: Sequence[Trial]) -> dict[str, str
     return {
         title: " and ".join(_shown(side[title]) if title in side else "unknown" for side in (old, new))
         for title in sorted(old.keys() ^ new.keys())
-        if title != "commit"
     }
 
 
 def partly_known(trials: Sequence[Trial]) -> list[str]:
-    """Conditions that some trials of a cell know and others do not: whether they are alike there is not known."""
-    found: set[str] = set()
+    """Conditions that some trials of a cell know and others do not: whether they are alike there is not known.
+
+    Not the commit, which all cells of a side have in common. Nor is a cell one of a known server where others are of an
+    unknown one.
+    """
+    found = _unknown_servers(trials)
     first: dict[Identity, set[str]] = {}
     for trial in trials:
         known = set(conditions(trial.manifest)) - {"commit"}
         found |= first.setdefault(trial.identity, known) ^ known
     return sorted(found)
+
+
+def _unknown_servers(trials: Sequence[Trial]) -> set[str]:
+    """Whether the kind or build of the server is known of some trials that are otherwise of one cell, and not of others."""
+    cells: dict[Identity, list[Trial]] = {}
+    for trial in trials:
+        if trial.manifest.cell.server is None:  # else it is what its experiment calls it
+            cells.setdefault(trial.identity.without("server", "build"), []).append(trial)
+    return {
+        title
+        for same in cells.values()
+        for title, field in (("server", "kind"), ("server build", "build"))
+        if len({getattr(trial.manifest.target, field) is None for trial in same}) > 1
+    }
 
 
 def check_homogeneous(trials: Sequence[Trial], side: str, *, one_commit: bool) -> None:
@@ -273,14 +291,20 @@ def brought(title: str, by: Sequence[str]) -> bool:
 
 def _differs(before: Sequence[Trial], after: Sequence[Trial], name: str) -> bool:
     old, new = (_of(side, name) for side in (before, after))
+    if name == "server" and not all(_of(side, "build") for side in (before, after)):
+        # a server is called by its build where that is known: one of an unknown build may be the same
+        old, new = (
+            {kind for trial in side if (kind := trial.manifest.target.kind)} for side in (before, after)
+        )
     return bool(old) and bool(new) and not old & new
 
 
 def _of(trials: Sequence[Trial], name: str) -> set[str]:
+    """The values that are known; what one side does not know is no difference."""
     value: Callable[[Trial], Any] = (
         commit if name == "commit" else lambda trial: getattr(trial.identity, name)
     )
-    return {str(known) for trial in trials if (known := value(trial)) is not None}
+    return {str(known) for trial in trials if (known := value(trial)) not in (None, "", UNKNOWN)}
 
 
 def _sides(before: Sequence[Trial], after: Sequence[Trial], name: str) -> str:

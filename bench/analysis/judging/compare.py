@@ -10,8 +10,8 @@ from bench.analysis.grouping import conditions
 from bench.analysis.grouping.in_time import Values, equal_by_design, of_only_pair, together
 from bench.analysis.grouping.metrics import JUDGED, METRICS
 from bench.analysis.grouping.trials import PARTS, Identity, Trial
+from bench.analysis.judging import sides
 from bench.analysis.judging.change import Change, change, judged_together
-from bench.analysis.reading import environment
 from bench.analysis.reading.doubt import Doubt
 from bench.analysis.statistics.intervals import ERROR_RATE, LENDERS
 
@@ -104,7 +104,13 @@ class Match:
     @property
     def surroundings(self) -> list[Doubt]:
         """Doubts about what differs between the trials beside what is compared, and about what they rest on."""
-        return _surroundings(self) + _of_one_session(self)
+        found = sides.between(self.before, self.after, self.by, paired=self.paired)
+        return found if self.paired else found + sides.one_session(self.before, self.after)
+
+    @property
+    def left_alone(self) -> list[Doubt]:
+        """A warning about trials that are in no pair."""
+        return sides.unpaired(len(self.unpaired), len(self.before))
 
     @property
     def later(self) -> list[bool] | None:
@@ -175,7 +181,7 @@ def _match(
 def _different_cells(old: Iterable[Identity], new: Iterable[Identity], by: tuple[str, ...]) -> list[str]:
     """In which parts no cell of one side is like one of the other, beside what may differ."""
     sides = [[conditions.stripped(identity, by) for identity in side] for side in (old, new)]
-    values = {part: [{str(getattr(i, part)) for i in side} for side in sides] for part in PARTS}
+    values = {part: [{str(getattr(i, part) or "unknown") for i in side} for side in sides] for part in PARTS}
     disjoint = {part: both for part, both in values.items() if not both[0] & both[1]}
     return [
         f"{part}: {', '.join(sorted(first)[:3])} and {', '.join(sorted(second)[:3])}"
@@ -262,10 +268,10 @@ def _comparison(
         changes=changes,
         trials=(len(first), len(second)),
         paired=pair.paired,
-        doubts=doubts_of(first, "baseline")
-        + doubts_of(second, "candidate")
+        doubts=sides.of_side(first, "baseline")
+        + sides.of_side(second, "candidate")
         + pair.surroundings
-        + unpaired(pair),
+        + pair.left_alone,
     )
 
 
@@ -288,83 +294,6 @@ def _tells_nothing_new(name: str, trials: list[Trial], *, batch_varied: bool) ->
     if name.startswith("service_"):
         return values == [trial.values[name.removeprefix("service_")] for trial in trials]
     return name == "inferences_per_second" and not batch_varied
-
-
-def doubts_of(trials: Sequence[Trial], side: str) -> list[Doubt]:
-    """Each kind of doubt once, with the number of trials that share it."""
-    found: dict[str, list[Doubt]] = {}
-    for trial in trials:
-        for doubt in {each.check: each for each in trial.doubts}.values():
-            found.setdefault(doubt.check, []).append(doubt)
-    return [
-        Doubt(check, f"{side}, {len(same)} of {len(trials)} trials: {same[0].reason}", same[0].remedy)
-        for check, same in found.items()
-    ]
-
-
-def _surroundings(pair: Match) -> list[Doubt]:
-    """A doubt for each fact that matters, differs, and is not what is compared.
-
-    Interleaved trials are compared within their block: each block has its own seed and so its own payload. Others as
-    two sets.
-    """
-    groups = (
-        [[(a,), (b,)] for a, b in zip(pair.before, pair.after, strict=True)]
-        if pair.paired
-        else [[pair.before, pair.after]]
-    )
-    found: dict[str, Doubt] = {}
-    for before, after in groups:
-        manifests = [[trial.manifest for trial in side] for side in (before, after)]
-        for title, doubt in environment.differences(*manifests).items():
-            if not conditions.brought(title, pair.by) and not _checked(title, before, after):
-                found.setdefault(title, doubt)
-    for title, sides in conditions.half_known(pair.before, pair.after).items():
-        if title not in found and not conditions.brought(title, pair.by):
-            found[title] = environment.different(title, sides)
-    return list(found.values())
-
-
-def _of_one_session(pair: Match) -> list[Doubt]:
-    """A doubt about a side of one start of server and load: nothing in it shows how starts differ.
-
-    A candidate of one borrows that from a baseline of several; one trial alone is no verdict anyway.
-    """
-    if pair.paired:
-        return []
-    before, after = (
-        len({trial.session or str(trial.path) for trial in side}) for side in (pair.before, pair.after)
-    )
-    alone = "baseline" if before == 1 else "candidate" if after == 1 < len(pair.after) else None
-    if alone is None or (alone == "candidate" and before >= LENDERS):
-        return []
-    take = " and take these with bench baseline add" if alone == "baseline" else ""
-    return [
-        Doubt(
-            "one session",
-            f"the {alone} is of one session (start of server and load): how sessions differ is not known",
-            f"measure it in two more sessions{take}, or run both sides interleaved with bench gate --run",
-        )
-    ]
-
-
-def _checked(title: str, *sides: Sequence[Trial]) -> bool:
-    """Whether both sides know a condition: they are alike in it, or would have been refused."""
-    return all(any(title in conditions.conditions(trial.manifest) for trial in side) for side in sides)
-
-
-def unpaired(pair: Match) -> list[Doubt]:
-    """A warning about trials that are in no pair, though others are."""
-    if not pair.unpaired:
-        return []
-    count, used = len(pair.unpaired), len(pair.before)
-    return [
-        Doubt(
-            "unpaired trials",
-            f"{count} of {count + 2 * used} trials have no partner in their block and are left out of {used} pairs",
-            "continue the experiment: bench run FOLDER --resume",
-        )
-    ]
 
 
 def _together(found: list[Comparison], rate: float) -> list[Comparison]:

@@ -10,10 +10,10 @@ from bench import BenchError
 from bench.analysis.grouping import conditions
 from bench.analysis.grouping.failures import Failures, failures, partners_failed
 from bench.analysis.grouping.trials import PARTS, Identity, Trials
-from bench.analysis.judging.compare import Match, doubts_of, match, unpaired
+from bench.analysis.judging import sides
+from bench.analysis.judging.compare import Match, match
 from bench.analysis.judging.finding import Finding, Limit
 from bench.analysis.judging.limit import judge_absolute, judge_relative, not_measured, resolved
-from bench.analysis.reading import environment
 from bench.analysis.reading.doubt import Doubt, check_accepted
 from bench.analysis.statistics.intervals import ERROR_RATE, deciding_rates, holm
 from bench.config.limits import read_limits
@@ -218,17 +218,13 @@ def _corrected(finding: Finding, p: float, own: float, rate: float) -> Finding:
 def _doubts(
     limits: LimitsFile, candidate: Trials, baseline: Trials | None, matches: list[Match]
 ) -> list[Doubt]:
-    found = doubts_of(candidate.trials, "candidate") if candidate.trials or candidate.failed else [_NOTHING]
+    found = (
+        sides.of_side(candidate.trials, "candidate") if candidate.trials or candidate.failed else [_NOTHING]
+    )
     found += _left_out(candidate, "candidate") + _torn_out(candidate)
-    found += environment.mixed([trial.manifest for trial in candidate.trials], "candidate")
-    found += [
-        environment.different(title, f"it is known of some runs of the {side} only")
-        for side, trials in (("candidate", candidate), ("baseline", baseline))
-        for title in conditions.partly_known(trials.trials if trials else [])
-    ]
     if baseline is None:
         return found
-    found += doubts_of(baseline.trials, "baseline") + _left_out(baseline, "baseline")
+    found += sides.of_side(baseline.trials, "baseline") + _left_out(baseline, "baseline")
     found += [
         Doubt("failed trials", f"baseline: {each.text}", "find the reason, and measure the baseline again")
         for each in failures(baseline, limits.failed_share)
@@ -237,7 +233,7 @@ def _doubts(
     found += {doubt.reason: doubt for each in matches for doubt in each.surroundings}.values()
     failed = candidate.failed + baseline.failed
     for each in matches:
-        found += [] if partners_failed(each.unpaired, failed) else unpaired(each)
+        found += [] if partners_failed(each.unpaired, failed) else each.left_alone
     return found
 
 

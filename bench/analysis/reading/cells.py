@@ -19,6 +19,8 @@ from bench.runs.run import Run
 from bench.runs.sample import CANCELLED_BY_CLIENT, UNSENT
 
 NOTHING = Tally(0, 0, 0, 0, 0)
+UNKNOWN = "?"
+"""A server or scenario of which nothing is known."""
 
 
 @dataclass(frozen=True)
@@ -243,11 +245,11 @@ def cpu_cores(rows: list[dict[str, Any]]) -> float | None:
 def described(run: Run) -> dict[str, str]:
     """Scenario, server and load of a run in a few words each: as its experiment calls them, where it is a trial."""
     target, trial = run.manifest.target, run.manifest.cell
-    server = target.kind or "?"
+    server = target.kind or UNKNOWN
     if server == "remote":
         server = target.address or server
     return {
-        "scenario": run.manifest.scenario or "?",
+        "scenario": run.manifest.scenario or UNKNOWN,
         "server": trial.server or target.build or server,
         "load": trial.load or load_in_words(run.manifest.load),
     }

@@ -70,6 +70,14 @@ def _altered(run: Run) -> list[Doubt]:
     ]
 
 
+def _unidentified(run: Run) -> list[Doubt]:
+    """Without an id a copy is not told from a new measurement, and without checksums a change is not seen."""
+    if run.manifest.run_id or not run.manifest.whole:
+        return []
+    text = "the run has no run_id: whether it is a copy, and whether its files are as they were, is not known"
+    return [Doubt("unidentified", text, "run it again; serving-bench gives each run an id and checksums")]
+
+
 def _empty(run: Run) -> list[Doubt]:
     if run.tallies:
         return []
@@ -88,7 +96,10 @@ def _incomplete(run: Run) -> list[Doubt]:
     # what failed before a byte left, as while the server is down, has an outcome of its own and was not sent
     failed_here = 0 if counts.unsent is None else counts.unsent - unsent
     found = []
-    if sent is not None and sent + failed_here != kept:
+    if sent is None:
+        text = "its manifest does not say how many requests were sent: whether all of them are recorded is not known"
+        found.append(Doubt("incomplete", text, "run it again"))
+    elif sent + failed_here != kept:
         found.append(
             Doubt(
                 "incomplete",
@@ -96,7 +107,7 @@ def _incomplete(run: Run) -> list[Doubt]:
                 "run it again with fewer requests per load process; samples were lost on their way",
             )
         )
-    elif recorded is not None and recorded not in (kept, kept + unsent):
+    if not found and recorded is not None and recorded not in (kept, kept + unsent):
         found.append(
             Doubt(
                 "incomplete",
@@ -239,6 +250,7 @@ def _too_few_samples(run: Run, percentiles: Iterable[float]) -> list[Doubt]:
 CHECKS: Final[tuple[Callable[[Run], list[Doubt]], ...]] = (
     _unfinished,
     _altered,
+    _unidentified,
     _empty,
     _incomplete,
     *attendance.CHECKS,

@@ -106,14 +106,17 @@ def different(title: str, sides: str) -> Doubt:
 def mixed(manifests: Sequence[Manifest], side: str) -> list[Doubt]:
     """A warning for each fact of the machine and its packages in which the runs of one side differ."""
     titles = {*MACHINE.values()} & MATTERS
+    known = [facts(manifest) for manifest in manifests]
     return [
         Doubt(
             "environment",
-            f"{side}: {title} differs between its runs: {_named(values)}",
+            f"{side}: {title} differs between its runs: {_named(values)}{' and unknown' if unknown else ''}",
             "measure all on one machine",
         )
         for title, values in _values(manifests).items()
-        if len(values) > 1 and (title in titles or title.startswith("package "))
+        if title in titles or title.startswith("package ")
+        for unknown in [any(title not in each for each in known)]
+        if len(values) > 1 or unknown
     ]
 
 

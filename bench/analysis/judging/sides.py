@@ -1,0 +1,107 @@
+"""Warnings about the trials of a side, and about what differs between two sides beside what is compared."""
+
+from collections.abc import Sequence
+
+from bench.analysis.grouping import conditions
+from bench.analysis.grouping.trials import Trial
+from bench.analysis.reading import environment
+from bench.analysis.reading.doubt import Doubt
+from bench.analysis.statistics.intervals import LENDERS
+
+Pair = tuple[Sequence[Trial], Sequence[Trial]]
+
+
+def of_side(trials: Sequence[Trial], side: str) -> list[Doubt]:
+    """Warnings of the trials themselves, and about what they do not have in common or do not all know."""
+    found = doubts_of(trials, side) + environment.mixed([trial.manifest for trial in trials], side)
+    text = f"it is known of some runs of the {side} only"
+    found += [environment.different(title, text) for title in conditions.partly_known(trials)]
+    unknown = sum(conditions.commit(trial) is None for trial in trials)
+    if 0 < unknown < len(trials):
+        found.append(_unknown_commit(f"{side}: the commit of {unknown} of {len(trials)} trials is not known"))
+    return found
+
+
+def doubts_of(trials: Sequence[Trial], side: str) -> list[Doubt]:
+    """Each kind of warning once, with the number of trials that share it."""
+    found: dict[str, list[Doubt]] = {}
+    for trial in trials:
+        for doubt in {each.check: each for each in trial.doubts}.values():
+            found.setdefault(doubt.check, []).append(doubt)
+    return [
+        Doubt(check, f"{side}, {len(same)} of {len(trials)} trials: {same[0].reason}", same[0].remedy)
+        for check, same in found.items()
+    ]
+
+
+def between(
+    before: Sequence[Trial], after: Sequence[Trial], by: Sequence[str], *, paired: bool
+) -> list[Doubt]:
+    """A warning for each fact that matters, differs or is known of one side only, and is not what is compared.
+
+    Interleaved trials are compared within their block: each block has its own seed and so its own payload. Others as
+    two sets.
+    """
+    groups: list[Pair] = (
+        [((a,), (b,)) for a, b in zip(before, after, strict=True)] if paired else [(before, after)]
+    )
+    found: dict[str, Doubt] = {}
+    for pair in groups:
+        manifests = [[trial.manifest for trial in side] for side in pair]
+        for title, doubt in environment.differences(*manifests).items():
+            if not conditions.brought(title, by) and not _checked(title, *pair):
+                found.setdefault(title, doubt)
+    for title, sides in conditions.half_known(before, after).items():
+        if title in found or conditions.brought(title, by):
+            continue
+        found[title] = (
+            _unknown_commit(f"baseline and candidate are of commits {sides}")
+            if title == "commit"
+            else environment.different(title, sides)
+        )
+    return list(found.values())
+
+
+def one_session(before: Sequence[Trial], after: Sequence[Trial]) -> list[Doubt]:
+    """A warning about a side of one start of server and load: nothing in it shows how starts differ.
+
+    A candidate of one borrows that from a baseline of several; one trial alone is no verdict anyway.
+    """
+    old, new = (len({trial.session or str(trial.path) for trial in side}) for side in (before, after))
+    alone = "baseline" if old == 1 else "candidate" if new == 1 < len(after) else None
+    if alone is None or (alone == "candidate" and old >= LENDERS):
+        return []
+    take = " and take these with bench baseline add" if alone == "baseline" else ""
+    return [
+        Doubt(
+            "one session",
+            f"the {alone} is of one session (start of server and load): how sessions differ is not known",
+            f"measure it in two more sessions{take}, or run both sides interleaved with bench gate --run",
+        )
+    ]
+
+
+def unpaired(count: int, pairs: int) -> list[Doubt]:
+    """A warning about trials that are in no pair, though others are."""
+    if not count:
+        return []
+    return [
+        Doubt(
+            "unpaired trials",
+            f"{count} of {count + 2 * pairs} trials have no partner in their block and are left out of {pairs} pairs",
+            "continue the experiment: bench run FOLDER --resume",
+        )
+    ]
+
+
+def _unknown_commit(text: str) -> Doubt:
+    return Doubt(
+        "unknown commit",
+        f"{text}: whether all are of the same is not known",
+        "judge those of one commit (--commit REV), or measure in a git checkout",
+    )
+
+
+def _checked(title: str, *sides: Sequence[Trial]) -> bool:
+    """Whether both sides know a condition: they are alike in it, or would have been refused."""
+    return all(any(title in conditions.conditions(trial.manifest) for trial in side) for side in sides)
