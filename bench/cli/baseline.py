@@ -6,7 +6,8 @@ import click
 
 from bench import BenchError
 from bench.analysis.grouping.conditions import check_distinct, check_homogeneous
-from bench.analysis.grouping.trials import Identity, read_trials
+from bench.analysis.grouping.identity import Identity
+from bench.analysis.grouping.trials import read_trials
 from bench.analysis.judging.gate import UNDECIDED
 from bench.analysis.judging.sides import of_side
 from bench.analysis.reading.doubt import check_accepted
@@ -70,6 +71,9 @@ def _take(paths: tuple[Path, ...], accept: tuple[str, ...], folder: Path, *, rep
         raise BenchError(new.unreadable[0].reason)
     if new.failed:
         note(f"not taken: a trial failed: {new.failed[0]}")
+        return UNDECIDED
+    if new.cut_short and "interrupted" not in accept:
+        note(f"not taken; to take it in spite of that: --accept interrupted: {new.cut_short[0]}")
         return UNDECIDED
     if not new.trials or new.empty:
         named = new.empty[0] if new.empty else ", ".join(map(str, paths))

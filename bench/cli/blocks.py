@@ -13,6 +13,7 @@ from bench.analysis.showing.comparison_table import summary
 from bench.analysis.statistics.sequential import LEAST, Look, Looks
 from bench.experiment.folder import Folder
 from bench.experiment.runner import Runner
+from bench.runs.journal import DECIDED, OUT_OF_TIME
 from bench.runs.run import find_runs
 from bench.wording import counted
 
@@ -58,9 +59,11 @@ def run_blocks(
             of = "" if budget is None else f", {used:.0f} of {budget:g} s"
             click.echo(f"after {counted(block, 'block')}{of}: {seen.verdict}", err=True)
             if seen.over or last:
+                runner.folder.mark(DECIDED if seen.over else OUT_OF_TIME)
                 return seen.judged
         elif last:
             break
+    runner.folder.mark(OUT_OF_TIME)
     raise BenchError(
         f"{option} {budget or 0:g}: a block took {longest:.0f} s{f', and {first:.0f} s what comes before the first' if first else ''}; "
         f"{LEAST} are the least; give {first + 1.2 * LEAST * longest:.0f} s"

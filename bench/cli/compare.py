@@ -10,8 +10,9 @@ from rich.text import Text
 from bench import BenchError
 from bench.analysis.grouping import conditions
 from bench.analysis.grouping.conditions import DECLARABLE
+from bench.analysis.grouping.identity import Identity
 from bench.analysis.grouping.metrics import JUDGED, METRICS
-from bench.analysis.grouping.trials import Identity, Trial, Trials, read_trials
+from bench.analysis.grouping.trials import Trial, Trials, read_trials
 from bench.analysis.judging.compare import (
     COMPARABLE,
     Comparison,
@@ -149,14 +150,7 @@ def _sides(
         step = compare_sides(before.trials, after.trials, by=by, **options)
         found += step.found
         unmatched += step.unmatched
-    return Comparisons(found, unmatched), Trials(
-        [trial for side in sides for trial in side.trials],
-        [each for side in sides for each in side.unreadable],
-        [path for side in sides for path in side.empty],
-        [each for side in sides for each in side.failed],
-        [identity for side in sides for identity in side.not_run],
-        [text for side in sides for text in side.left_out],
-    )
+    return Comparisons(found, unmatched), Trials.together(sides)
 
 
 def _show(console: Console, found: Comparisons, trials: Trials) -> None:
@@ -215,7 +209,7 @@ def _show_ranking(console: Console, groups: dict[Identity, list[Trial]]) -> None
 
 
 def _code(found: Comparisons, trials: Trials) -> int:
-    incomplete = trials.failed or trials.not_run or trials.unreadable or trials.empty
+    incomplete = trials.failed or trials.not_run or trials.unreadable or trials.empty or trials.cut_short
     if any(comparison.doubts for comparison in found.found) or not found.changes or incomplete:
         return 3
     verdicts = {each.verdict for each in found.changes}

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Final
 
 from bench import BenchError
-from bench.analysis.grouping.trials import FailedTrial, Trial, Trials, read_trials
+from bench.analysis.grouping.identity import FailedTrial
+from bench.analysis.grouping.trials import Trial, Trials, read_trials
 from bench.analysis.judging.gate import UNDECIDED, Judgement, LimitsFile, gate
 from bench.analysis.statistics.sequential import LEAST, Look
 from bench.cli.blocks import Seen, run_blocks
@@ -78,7 +79,7 @@ def run_until_decided(
     prepared = prepare(experiment, {"trials": max(LEAST, int(budget // quickest))}, duet=duet)
     folder = begin(prepared, results, "gate")
     display = Lines()
-    with folder.locked() as lock, display.showing(len(folder.trials), 0, budget):
+    with folder.at_work() as lock, display.showing(len(folder.trials), 0, budget):
         runner = Runner(
             prepared.study, {server.name: server for server in prepared.servers}, folder, Local(), display
         )

@@ -26,6 +26,7 @@ from bench.experiment.preflight import refused
 from bench.experiment.runner import Runner
 from bench.experiment.trial import Generator, Local
 from bench.launch.remote import described
+from bench.runs.journal import INTERRUPTED as STOPPED
 from bench.runs.journal import Ended
 from bench.wording import counted
 
@@ -155,7 +156,7 @@ def _run(
     servers = {server.name: server for server in prepared.servers}
     more: Sequence[str] = ()
     never: Sequence[str] = ()
-    with folder.locked() as lock, ended_in_order():
+    with folder.at_work() as lock, ended_in_order():
         folder.tidy()
         before = folder.ended()
         count = sum(1 for each in before.values() if not (retry and each.outcome == "failed"))
@@ -177,6 +178,7 @@ def _run(
                 else:
                     runner.run(lock, again=lambda ended: retry and ended.outcome == "failed")
             except KeyboardInterrupt:
+                folder.mark(STOPPED)
                 folder.tidy()  # reports would take what was broken off for a trial
                 note(f"interrupted; continue with: bench run {folder.path} --resume")
                 return INTERRUPTED

@@ -12,8 +12,8 @@ from rich.table import Table as Drawing
 from rich.text import Text
 
 from bench import BenchError
+from bench.analysis.grouping.identity import FailedTrial
 from bench.analysis.grouping.metrics import METRICS
-from bench.analysis.grouping.trials import FailedTrial
 from bench.analysis.reading.doubt import Doubt
 from bench.analysis.showing.best import conclusions
 from bench.analysis.showing.report import Report, RunReport, doubts_told, interruptions_told, labels

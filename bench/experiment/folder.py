@@ -1,6 +1,6 @@
 """The folder of an experiment, and its missing trials.
 
-    experiment.json    the experiment, its servers and its plan, as they were when it began
+    experiment.json    the experiment, its servers and its plan, as they were when it began; its `state`
     trials.jsonl       how each trial ended: a line a trial, appended; a later line goes before an earlier one
     <run folders>      one for each trial that was measured
     servers/           configuration files and log of each start of a server
@@ -27,7 +27,7 @@ from typing import Any, Final
 
 from bench import BenchError
 from bench.experiment.plan import Trial
-from bench.runs.journal import DESCRIPTION, JOURNAL, Ended, Journal
+from bench.runs.journal import COMPLETE, DESCRIPTION, INTERRUPTED, JOURNAL, RUNNING, Ended, Journal
 from bench.runs.jsonl import json_line, read_json
 from bench.runs.manifest import Manifest
 
@@ -61,11 +61,10 @@ class Folder:
                 attempt += 1
             except OSError as error:
                 raise BenchError(f"{path}: {error.strerror}; name another folder with --results") from None
-        whole = {"schema": SCHEMA, "name": name, "started": started.isoformat(), **description}
-        temporary = path / f".{DESCRIPTION}"
-        temporary.write_text(json.dumps(whole, indent=1, default=str) + "\n")
-        temporary.rename(path / DESCRIPTION)
-        return cls(path, whole)
+        begun = {"schema": SCHEMA, "name": name, "started": started.isoformat(), "state": RUNNING}
+        folder = cls(path, begun | description)
+        folder._describe()
+        return folder
 
     @classmethod
     def open(cls, path: Path) -> "Folder":
@@ -90,6 +89,29 @@ class Folder:
             raise BenchError(
                 f"{path / DESCRIPTION}: its plan is damaged ({type(error).__name__}: {error}); begin the experiment anew"
             ) from None
+
+    def mark(self, state: str) -> None:
+        """Note that it runs, or how it ended: what judges it later knows whether trials are missing by intent."""
+        self.description["state"] = state
+        self._describe()
+
+    def _describe(self) -> None:
+        temporary = self.path / f".{DESCRIPTION}"
+        temporary.write_text(json.dumps(self.description, indent=1, default=str) + "\n")
+        temporary.rename(self.path / DESCRIPTION)
+
+    @contextmanager
+    def at_work(self) -> Iterator[int]:
+        """As `locked`; whatever ends the block before all trials have ended, or before `mark` tells why, is an interruption."""
+        with self.locked() as descriptor:
+            self.mark(RUNNING)
+            try:
+                yield descriptor
+            except BaseException:
+                self.mark(INTERRUPTED)
+                raise
+            if self.description["state"] == RUNNING:
+                self.mark(COMPLETE if len(self.ended()) == len(self.trials) else INTERRUPTED)
 
     @contextmanager
     def locked(self) -> Iterator[int]:

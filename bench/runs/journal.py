@@ -14,6 +14,9 @@ from bench.runs.manifest import Cell, Integer, Name, Part, Text, misfit
 from bench.runs.rows import rows
 
 DESCRIPTION, JOURNAL = "experiment.json", "trials.jsonl"
+RUNNING, COMPLETE, INTERRUPTED = "running", "complete", "interrupted"
+DECIDED, OUT_OF_TIME = "decided", "out of time"
+"""States of an experiment: the last two have ended before their plan because enough was known, or a time budget was spent."""
 FAILED: Final = "failed"
 """The folder of the runs of failed trials, in the experiment's."""
 _REMEDY: Final = "restore it, or name its run folders one by one"
@@ -38,6 +41,7 @@ class Description(Part):
     """What an experiment planned."""
 
     scenario: Text
+    state: Name | None = None
     plan: Annotated[list[_Trial], Field(max_length=100_000)]
 
 
@@ -77,6 +81,8 @@ class Journal:
     scenario: str
     planned: list[Planned]
     ended: list[Ended]
+    state: str | None = None
+    """How the experiment ended, or that it runs; None: written before this was noted."""
 
     @classmethod
     def read(cls, path: Path) -> "Journal":
@@ -93,7 +99,7 @@ class Journal:
             Planned(trial.number, trial.block, trial.cell.model_dump(exclude_unset=True))
             for trial in description.plan
         ]
-        return cls(path, Path(description.scenario).stem, planned, cls.rows(path))
+        return cls(path, Path(description.scenario).stem, planned, cls.rows(path), description.state)
 
     @staticmethod
     def rows(path: Path) -> list[Ended]:

@@ -5,8 +5,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from bench.analysis.grouping.identity import Identity
 from bench.analysis.grouping.metrics import METRICS
-from bench.analysis.grouping.trials import Identity, Trial
+from bench.analysis.grouping.trials import Trial
 from bench.analysis.reading.doubt import Doubt
 from bench.runs.manifest import Manifest
 

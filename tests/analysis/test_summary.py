@@ -6,7 +6,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from bench.analysis.grouping.groups import Member, groups, mean_and_interval, plain
-from bench.analysis.grouping.trials import Identity
+from bench.analysis.grouping.identity import Identity
 from bench.analysis.showing import best
 from bench.analysis.showing.plot import Points, against
 from bench.analysis.showing.summary import summary

@@ -3,6 +3,7 @@
 A case is one entry of CASES, here or in a module of its kind beside this one. `Checkout` makes run folders, baselines and experiments from runs recorded once.
 """
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -46,6 +47,8 @@ from tests.cli.checkouts import (
     without_a_run,
     without_lines,
 )
+from tests.cli.experiment_endings import CASES as ENDINGS
+from tests.cli.experiment_endings import RIGHT, begun
 from tests.cli.inside import bench, process
 from tests.cli.odd_checkouts import (
     a_link_to_the_baseline,
@@ -282,6 +285,7 @@ CASES: dict[str, tuple[Callable[[Checkout], list[str]], int, str]] = {
     "infinity": (limited("[limits]\np50_ms = inf\n"), 2, "a finite number"),
     "not a number": (limited('[worse_than_baseline]\np50 = nan\n'), 2, "a finite number"),
     **UNKNOWN_FACTS,
+    **ENDINGS,
 }  # fmt: skip
 
 
@@ -324,12 +328,25 @@ def test_there_are_enough_cases_and_none_may_pass() -> None:
             (p.path / "own.toml").write_text('failed_trials = "40 %"\n[limits]\np50_ms = 3\n'),
             ["new", "--limits", "own.toml"],
         )[-1],
+        *RIGHT,
     ],
 )
 def test_what_is_right_passes(make: Callable[[Checkout], list[str]], tmp_path: Path, recorded: Path) -> None:
     """The same checkouts without the fault: a suite of which everything fails would show nothing."""
     done = bench("gate", *make(Checkout(tmp_path, recorded)), cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_other_verbs_name_an_interrupted_experiment(tmp_path: Path, recorded: Path) -> None:
+    place = Checkout(tmp_path, recorded)
+    begun(place, "new", "interrupted", {10}, "a", "b")
+    for verb, *more in (("report",), ("report", "--markdown"), ("compare", "--by", "server"), ("history",)):
+        done = bench(verb, "new", *more, cwd=tmp_path)
+        assert "interrupted after 4 of 5 blocks" in " ".join((done.stdout + done.stderr).split()), verb
+    assert json.loads(bench("report", "new", "--json", cwd=tmp_path).stdout)["cut_short"]
+    assert bench("compare", "new", "--by", "server", "--check", cwd=tmp_path).returncode == 3
+    assert bench("baseline", "set", "new", cwd=tmp_path).returncode == 3
+    assert bench("baseline", "set", "new", "--accept", "interrupted", cwd=tmp_path).returncode == 0
 
 
 @pytest.mark.parametrize(("kind", "code"), [("good", 0), ("slow", 1)])

@@ -17,7 +17,7 @@ from bench.analysis.reading.reconciliation import check, split
 from bench.analysis.statistics.sequential import Look
 from bench.cli.blocks import compared
 from bench.experiment.folder import Folder
-from bench.runs.journal import Ended
+from bench.runs.journal import COMPLETE, DECIDED, INTERRUPTED, OUT_OF_TIME, Ended, Journal
 from bench.runs.run import Run
 from tests.experiment.experiments import (
     ROOT,
@@ -142,6 +142,7 @@ def test_kill_and_resume_give_the_trials_of_an_undisturbed_run(tmp_path: Path) -
     # a killed one is not told to stop before: it would end in order, with the little that it has
     assert all(m["stopped"] > 0 and m["counts"]["recorded"] > 0 for m in manifests(folder))
     assert {each.outcome for each in folder.ended().values()} == {"measured"}
+    assert Journal.read(folder.path).state == COMPLETE
     wait_for(lambda: not processes_with(str(tmp_path)))
 
 
@@ -157,6 +158,7 @@ def test_a_trial_that_is_broken_off_is_none(tmp_path: Path) -> None:
     folder = only_folder(path)
     assert f"go on with: bench run {folder.path} --resume" in errors
     assert folder.ended() == {}
+    assert Journal.read(folder.path).state == INTERRUPTED
     assert len(list((folder.path / "interrupted").glob("*-b1t001"))) == 1
 
 
@@ -250,6 +252,8 @@ def test_blocks_are_added_until_it_is_decided(tmp_path: Path) -> None:
     open_ = "not decided: " in done.stderr or "cannot be decided: " in done.stderr
     assert done.returncode == (3 if open_ else 0), done.stderr
     assert ("unknown" in done.stderr) == open_
+    state = Journal.read(only_folder(tmp_path / "small.toml").path).state
+    assert state == (OUT_OF_TIME if "not decided: " in done.stderr else DECIDED)
 
 
 def planned(root: Path, blocks: int, **of_server: float) -> Folder:

@@ -10,7 +10,8 @@ from dataclasses import replace
 from typing import Any, Final
 
 from bench import BenchError
-from bench.analysis.grouping.trials import Identity, Trial, Trials
+from bench.analysis.grouping.identity import Identity
+from bench.analysis.grouping.trials import Trial, Trials
 from bench.analysis.reading import environment
 from bench.analysis.reading.cells import UNKNOWN
 from bench.runs.manifest import Manifest

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bench.analysis.grouping.trials import FailedTrial, Identity, Trial, Trials
+from bench.analysis.grouping.identity import FailedTrial, Identity
+from bench.analysis.grouping.trials import Trial, Trials
 from bench.wording import counted
 
 

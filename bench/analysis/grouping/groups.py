@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from bench.analysis.grouping.identity import Identity
 from bench.analysis.grouping.metrics import METRICS
-from bench.analysis.grouping.trials import Identity
 from bench.analysis.reading.cells import natural
 from bench.analysis.statistics.intervals import alone
 

@@ -4,66 +4,25 @@ The unit that is repeated is the trial, a whole run: requests of one run share i
 of what its identity says.
 """
 
-import json
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Protocol
 
 from bench import BenchError
+from bench.analysis.grouping.identity import FailedTrial, Identity
+from bench.analysis.grouping.journals import read_journals
 from bench.analysis.grouping.metrics import reasons_of, values_of
 from bench.analysis.grouping.within_run import WithinRun
 from bench.analysis.reading.cells import Cell, cells, described
 from bench.analysis.reading.checks import doubts
 from bench.analysis.reading.doubt import Doubt
 from bench.analysis.reading.population import NO_REQUESTS, Population, Reason
-from bench.runs.journal import FAILED, JOURNAL, Journal, experiment_of
+from bench.runs.journal import FAILED, experiment_of
 from bench.runs.manifest import Manifest, Payload
 from bench.runs.run import Experiment, Found, Run, Unreadable, broken
 from bench.runs.sample import CANCELLED_BY_CLIENT, UNSENT
-
-
-class Identity(NamedTuple):
-    """What was measured, under which load."""
-
-    scenario: str
-    request: str
-    server: str
-    build: str
-    model: str
-    version: int | None
-    batch: int
-    load: str
-
-    def without(self, *names: str) -> "Identity":
-        """With some parts blanked out, so that what differs in them alone is equal."""
-        blanks: dict[str, Any] = {
-            name: (None if name == "version" else 0 if name == "batch" else "") for name in names
-        }
-        return self._replace(**blanks)
-
-    @property
-    def telling(self) -> tuple[str, ...]:
-        """Its parts, without a build that is only the server's name again."""
-        return tuple(part for part in self._fields if part != "build" or self.build != self.server)
-
-    def words(self, names: Iterable[str]) -> str:
-        """Some parts in words, such as `version 2, batch 8`."""
-        told = []
-        for name in names:
-            value = getattr(self, name)
-            if name == "build" and "build" not in self.telling:
-                continue
-            if value not in (None, "", 0) or name == "version":
-                shown = "?" if value is None else value
-                told.append(
-                    f"{name} {shown}" if name in ("version", "batch", "model", "request") else str(shown)
-                )
-        return ", ".join(told)
-
-
-PARTS: Final = Identity._fields
 
 
 class OneRun(Protocol):
@@ -117,22 +76,6 @@ class Trial:
 
 
 @dataclass(frozen=True)
-class FailedTrial:
-    """A trial that gave nothing to measure: evidence against what it was a trial of."""
-
-    identity: Identity
-    """As it was planned; the request's name is not known of a trial that never sent one."""
-    block: tuple[str, int] | None
-    reason: str
-    path: Path
-    """The experiment, or the run in which every request failed."""
-
-    def __str__(self) -> str:
-        parts = (part for part in PARTS if part not in ("scenario", "build"))
-        return f"{self.identity.words(parts)}: {self.reason} ({self.path})"
-
-
-@dataclass(frozen=True)
 class Trials:
     """Trials of some runs, and what could not be read."""
 
@@ -145,6 +88,8 @@ class Trials:
     """What an experiment planned and no trial of which has ended."""
     left_out: list[str] = field(default_factory=list)
     """What was found and is not judged, in words."""
+    cut_short: list[str] = field(default_factory=list)
+    """Experiments that ended before their plan did, and not because enough was known."""
 
     @property
     def missing(self) -> list[tuple[str, str]]:
@@ -155,7 +100,13 @@ class Trials:
             *(("left out", each.reason) for each in self.unreadable),
             *(("left out", f"{path}: no request was recorded in its steady part") for path in self.empty),
             *(("left out", text) for text in self.left_out),
+            *(("cut short", text) for text in self.cut_short),
         ]
+
+    @classmethod
+    def together(cls, parts: "Sequence[Trials]") -> "Trials":
+        """All that was found in several places."""
+        return cls(*([each for part in parts for each in getattr(part, name.name)] for name in fields(cls)))
 
     def by_identity(self) -> dict[Identity, list[Trial]]:
         """The trials of each thing, in the order in which they began."""
@@ -202,100 +153,10 @@ def read_trials(runs: Iterable[Found], answered_within: float | None = None) -> 
     found.unreadable.extend(journals.unreadable)
     found.failed.extend(journals.failed)
     found.not_run.extend(journals.not_run)
+    found.left_out.extend(journals.left_out)
+    found.cut_short.extend(journals.cut_short)
     found.trials.sort(key=lambda trial: (trial.started, str(trial.path)))
     return found
-
-
-class Journals(NamedTuple):
-    """What experiments tell beside their runs."""
-
-    failed: list[FailedTrial]
-    not_run: list[Identity]
-    unreadable: list[Unreadable]
-
-
-def read_journals(
-    experiments: Iterable[Experiment],
-    measured: Iterable[tuple[Path, Manifest]],
-    others: Iterable[tuple[Path, Manifest]] = (),
-) -> Journals:
-    """The failed trials of experiments, and what they have not run.
-
-    measured, others: paths and manifests of runs that were measured, and of failed ones. Of an experiment of which
-    only some runs were named, the trials of their cells count.
-    """
-    found = Journals([], [], [])
-    ran = [(experiment_of(path), _cell_key(manifest.cell.facts())) for path, manifest in measured]
-    ran_or_failed = ran + [
-        (experiment_of(path), _cell_key(manifest.cell.facts())) for path, manifest in others
-    ]
-    for experiment in experiments:
-        try:
-            journal = Journal.read(experiment.path)
-        except BenchError as error:
-            found.unreadable.append(Unreadable(experiment.path, str(error)))
-            continue
-        found.unreadable.extend(
-            Unreadable(journal.path, f"{journal.path / JOURNAL}: trial {end.number} failed and is in no plan")
-            for end in journal.unplanned
-        )
-        home = experiment.path.resolve()
-        named = {cell for folder, cell in ran_or_failed if folder is not None and folder.resolve() == home}
-        for planned, end in journal.failed:
-            if experiment.whole or _cell_key(planned.cell) in named:
-                block = (str(home), planned.block)
-                where = experiment.path / end.folder if end.folder else experiment.path
-                found.failed.append(
-                    FailedTrial(_planned(planned.cell, journal), block, end.reason or "", where)
-                )
-        if experiment.whole:
-            here = [
-                manifest
-                for path, manifest in (*measured, *others)
-                if (folder := experiment_of(path)) is not None and folder.resolve() == home
-            ]
-            found.unreadable.extend(_gone(journal, here))
-            done = {cell for folder, cell in ran if folder is not None and folder.resolve() == home}
-            done |= {_cell_key(planned.cell) for planned, _ in journal.failed}
-            every = {_cell_key(planned.cell): planned.cell for planned in journal.planned}
-            found.not_run.extend(_planned(cell, journal) for key, cell in every.items() if key not in done)
-    return found
-
-
-def _gone(journal: Journal, manifests: Iterable[Manifest]) -> list[Unreadable]:
-    """Runs that a journal names and that are not there, and a journal that is not there beside runs."""
-    present = {manifest.experiment.trial if manifest.experiment else None for manifest in manifests}
-    if present and not journal.ended and not (journal.path / JOURNAL).exists():
-        text = f"{journal.path / JOURNAL}: not there: whether trials failed is not known; restore it"
-        return [Unreadable(journal.path, text)]
-    return [
-        Unreadable(
-            journal.path / (end.folder or ""),
-            f"{journal.path / (end.folder or '')}: trial {number} was measured and its run is not there; restore it, or measure it again: bench run --resume",
-        )
-        for number, end in {end.number: end for end in journal.ended}.items()
-        if end.outcome == "measured"
-        and number not in present
-        and not (end.folder and (journal.path / end.folder).is_dir())
-    ]
-
-
-def _cell_key(cell: Mapping[str, Any]) -> str:
-    """Equal for trials of one planned cell: of a plan's entry, or of a run's manifest."""
-    return json.dumps(cell, sort_keys=True, default=str)
-
-
-def _planned(cell: Mapping[str, Any], journal: Journal) -> Identity:
-    return Identity(
-        scenario=journal.scenario,
-        request="",
-        server=str(cell.get("server") or ""),
-        build=str(cell.get("build") or ""),
-        model=str(cell.get("model") or ""),
-        version=cell.get("version"),
-        batch=int(cell.get("batch") or 0),
-        load=str(cell.get("load") or ""),
-    )
 
 
 def _trials(run: Run, answered_within: float | None) -> tuple[list[Trial], list[FailedTrial]]:

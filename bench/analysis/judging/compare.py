@@ -7,9 +7,10 @@ from typing import Any, Final
 
 from bench import BenchError
 from bench.analysis.grouping import conditions
+from bench.analysis.grouping.identity import PARTS, Identity
 from bench.analysis.grouping.in_time import Values, equal_by_design, of_only_pair, together
 from bench.analysis.grouping.metrics import JUDGED, METRICS
-from bench.analysis.grouping.trials import PARTS, Identity, Trial
+from bench.analysis.grouping.trials import Trial
 from bench.analysis.judging import sides
 from bench.analysis.judging.change import Change, change, judged_together
 from bench.analysis.reading.doubt import Doubt

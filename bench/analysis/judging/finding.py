@@ -5,7 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
-from bench.analysis.grouping.trials import Identity, Trial
+from bench.analysis.grouping.identity import Identity
+from bench.analysis.grouping.trials import Trial
 from bench.analysis.reading.metric import Metric, goodput
 from bench.analysis.reading.population import percent
 from bench.analysis.statistics import intervals

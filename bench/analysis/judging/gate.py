@@ -9,7 +9,8 @@ from typing import Final
 from bench import BenchError
 from bench.analysis.grouping import conditions
 from bench.analysis.grouping.failures import Failures, failures, partners_failed
-from bench.analysis.grouping.trials import PARTS, Identity, Trials
+from bench.analysis.grouping.identity import PARTS, Identity
+from bench.analysis.grouping.trials import Trials
 from bench.analysis.judging import sides
 from bench.analysis.judging.compare import Match, match
 from bench.analysis.judging.finding import Finding, Limit
@@ -242,6 +243,7 @@ _NOTHING = Doubt("nothing measured", "no request was measured", "look at the run
 
 def _left_out(trials: Trials, side: str) -> list[Doubt]:
     found = [Doubt("unreadable", f"{side}: {each.reason}", "") for each in trials.unreadable]
+    found += [Doubt("interrupted", f"{side}: {text}", "") for text in trials.cut_short]
     return found + [
         Doubt("empty", f"{side}: {path}: no request in its steady part", "run it again")
         for path in trials.empty

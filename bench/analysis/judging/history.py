@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.analysis.grouping.metrics import METRICS
-from bench.analysis.grouping.trials import Identity, Trial
+from bench.analysis.grouping.identity import Identity
+from bench.analysis.grouping.trials import Trial
 from bench.analysis.reading.metric import Metric
 from bench.analysis.statistics.step import FEWEST, LARGEST, by_permutation, chance, strongest_step
 

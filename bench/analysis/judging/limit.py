@@ -10,7 +10,8 @@ from bench.analysis.agreement.recorded import AGREEMENT
 from bench.analysis.grouping import within_run
 from bench.analysis.grouping.in_time import of_only_pair
 from bench.analysis.grouping.metrics import METRICS
-from bench.analysis.grouping.trials import Identity, OneRun, Trial
+from bench.analysis.grouping.identity import Identity
+from bench.analysis.grouping.trials import OneRun, Trial
 from bench.analysis.grouping.within_run import FEWEST_SECONDS
 from bench.analysis.judging.change import change
 from bench.analysis.judging.compare import Match

@@ -7,7 +7,8 @@ from typing import Final
 
 from bench.analysis.agreement.recorded import answers_of
 from bench.analysis.grouping import within_run
-from bench.analysis.grouping.trials import Identity, Trial
+from bench.analysis.grouping.identity import Identity
+from bench.analysis.grouping.trials import Trial
 from bench.analysis.judging.finding import Finding, Limit, judged, outcome_of, unknown
 from bench.analysis.reading.metric import GOODPUT
 from bench.runs.answers import Answers

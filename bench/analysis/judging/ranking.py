@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from bench.analysis.grouping.identity import Identity
 from bench.analysis.grouping.metrics import METRICS
-from bench.analysis.grouping.trials import Identity, Trial, known
+from bench.analysis.grouping.trials import Trial, known
 from bench.analysis.judging.change import change, judged_together
 from bench.analysis.statistics.intervals import alone
 

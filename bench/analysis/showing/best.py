@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from bench.analysis import formatting
 from bench.analysis.grouping.groups import Group, Member
-from bench.analysis.grouping.trials import PARTS
+from bench.analysis.grouping.identity import PARTS
 from bench.analysis.judging.ranking import shown_worse
 from bench.analysis.showing.relative import conclusion
 from bench.analysis.showing.report import Line, Report, RunReport, labels

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from bench import escape
 from bench.analysis import formatting
-from bench.analysis.grouping.trials import PARTS
+from bench.analysis.grouping.identity import PARTS
 from bench.analysis.judging.change import CONFIDENCE, Change
 from bench.analysis.judging.compare import Comparison, Comparisons
 from bench.analysis.reading.metric import Metric

@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 from bench import escape
 from bench.analysis.formatting import ABSENT, NOT_REACHED
 from bench.analysis.grouping.failures import Failures
-from bench.analysis.grouping.trials import PARTS
+from bench.analysis.grouping.identity import PARTS
 from bench.analysis.judging.finding import Finding
 from bench.analysis.judging.gate import WORDS, Judgement, finite
 from bench.analysis.showing.comparison_table import (

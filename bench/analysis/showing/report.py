@@ -11,8 +11,10 @@ from bench.analysis.answers.answer import Answer
 from bench.analysis.answers.questions import answers
 from bench.analysis.grouping.groups import Group, Member, groups
 from bench.analysis.grouping.groups import plain as plain_group
+from bench.analysis.grouping.identity import FailedTrial, Identity
+from bench.analysis.grouping.journals import read_journals
 from bench.analysis.grouping.metrics import reasons_of, values_of
-from bench.analysis.grouping.trials import FailedTrial, Identity, block_of, identity_of, read_journals
+from bench.analysis.grouping.trials import block_of, identity_of
 from bench.analysis.reading.cells import Cell, cells, described, population
 from bench.analysis.reading.checks import doubts
 from bench.analysis.reading.doubt import Doubt
@@ -108,6 +110,8 @@ class Report:
     """Trials of experiments that gave no run, or one in which every request failed."""
     not_run: list[Identity] = field(default_factory=list)
     """What experiments planned and no trial of which has ended."""
+    cut_short: list[str] = field(default_factory=list)
+    """Experiments that ended before their plan did, and not because enough was known."""
 
     @property
     def missing(self) -> list[tuple[str, str]]:
@@ -116,6 +120,7 @@ class Report:
             *(("failed", str(each)) for each in self.failed),
             *(("not run", each.words(each._fields)) for each in self.not_run),
             *(("left out", each.reason) for each in self.unreadable),
+            *(("cut short", text) for text in self.cut_short),
         ]
 
     @property
@@ -173,6 +178,7 @@ def report(found: Iterable[Found], within: float | None = None) -> Report:
         unreadable + journals.unreadable,
         journals.failed,
         journals.not_run,
+        journals.cut_short,
     )
 
 
@@ -277,6 +283,7 @@ def plain(report: Report) -> dict[str, Any]:
             for each in report.failed
         ],
         "not_run": [identity._asdict() for identity in report.not_run],
+        "cut_short": report.cut_short,
         "unreadable": [{"path": str(each.path), "reason": each.reason} for each in report.unreadable],
     }
 

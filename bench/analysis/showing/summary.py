@@ -7,8 +7,8 @@ from typing import Final
 from bench.analysis import formatting
 from bench.analysis.formatting import ABSENT, Unit
 from bench.analysis.grouping.groups import CONFIDENCE, FEWEST, Group
+from bench.analysis.grouping.identity import PARTS
 from bench.analysis.grouping.metrics import METRICS
-from bench.analysis.grouping.trials import PARTS
 from bench.analysis.showing.relative import IN_WORDS, relatives
 from bench.analysis.showing.table import Column, Table
 
