@@ -229,6 +229,38 @@ def test_a_run_folder_shows_how_sure_it_is(tmp_path: Path) -> None:
         assert only.within.interval("accuracy", 0.98) is None
 
 
+@pytest.mark.parametrize(("present", "stated"), [(1, False), (4, False), (10, True)])
+def test_a_version_of_few_seconds_of_a_run_states_no_more_than_these(
+    tmp_path: Path, present: int, stated: bool
+) -> None:
+    """A version that answered in one second of 20 counted all its requests of it as independent."""
+    rows = [
+        requests(
+            second,
+            count=500,
+            rate=500,
+            start=float(second),
+            version=3 if second < 8 + present and second >= 8 else 2,
+        )
+        for second in range(20)
+    ]
+    write(tmp_path / "run", [Chunk.of(**row, keep_samples=False) for row in rows])
+    new = next(t for t in read_trials(find_runs([tmp_path / "run"])).trials if t.identity.version == 3)
+    assert new.within is not None
+    assert new.within.seconds == present
+    for metric in ("p50", "mean", "service_p90"):
+        ends = new.within.interval(metric, 0.98)
+        assert ends is not None
+        assert all(map(math.isfinite, ends)) == stated, metric
+    assert (new.within.independent("error_share", 0.98) > 0) == stated
+    (tmp_path / "limits.toml").write_text(
+        "goodput_ms = 900\n[limits]\np50_ms = 9\ngoodput = 0.5\n[[cells]]\nversion = 3\nlimits = { p90_ms = 9 }"
+    )
+    judged = gate(LimitsFile.read(tmp_path / "limits.toml"), read_trials(find_runs([tmp_path / "run"])))
+    outcomes = {f.outcome for f in judged.findings if f.identity and f.identity.version == 3}
+    assert outcomes == ({"kept"} if stated else {"unknown"})
+
+
 def clustered(seconds: int) -> list[Chunk]:
     """Every second a stretch of requests takes 20 ms and more; in one of them some take a second."""
     chunks = []

@@ -48,8 +48,11 @@ JUST_BELOW: Final = 0.998
 def effective(part: Floats, whole: Floats, confidence: float) -> float:
     """As how many independent requests those of a run count, for the share of `part` in `whole` by second.
 
-    0 where the run is too short to tell. The price of few batches is in it, for an interval of this confidence.
+    0 where the run is too short to tell. The price of few batches is in it, for an interval of this confidence. Seconds
+    in which none was due tell nothing: a version that answered in one second only shows no more than that second.
     """
+    held = whole > 0
+    part, whole = part[held], whole[held]
     seconds, total = len(whole), float(whole.sum())
     if seconds < FEWEST_SECONDS or not total:
         return 0.0
@@ -204,8 +207,8 @@ class WithinRun:
 
     @property
     def seconds(self) -> int:
-        """Whole seconds of its steady part; fewer than FEWEST_SECONDS show nothing."""
-        return len(self._numbers)
+        """Whole seconds of its steady part in which requests were due; fewer than FEWEST_SECONDS show nothing."""
+        return int(np.count_nonzero(self._by_second(lambda _, tally: tally.requests)))
 
     def interval(
         self, metric: str, confidence: float, answered_within: float | None = None
@@ -339,6 +342,8 @@ class WithinRun:
 
 def _mean(sums: Floats, counts: Floats, confidence: float) -> tuple[float, float]:
     """Interval of the mean of what adds up to these sums; unbounded of a run that is too short."""
+    held = counts > 0
+    sums, counts = sums[held], counts[held]
     total = float(counts.sum())
     if len(counts) < FEWEST_SECONDS or not total:
         return -math.inf, math.inf

@@ -8,9 +8,9 @@ from typing import Final
 from bench import BenchError
 from bench.analysis.agreement.recorded import AGREEMENT
 from bench.analysis.grouping import within_run
+from bench.analysis.grouping.identity import Identity
 from bench.analysis.grouping.in_time import of_only_pair
 from bench.analysis.grouping.metrics import METRICS
-from bench.analysis.grouping.identity import Identity
 from bench.analysis.grouping.trials import OneRun, Trial
 from bench.analysis.grouping.within_run import FEWEST_SECONDS
 from bench.analysis.judging.change import change
@@ -24,6 +24,7 @@ from bench.analysis.statistics.intervals import ERROR_RATE, Estimate
 from bench.analysis.statistics.needed import trials_needed
 from bench.config.limits import Bound
 from bench.config.reading import nearest
+from bench.wording import counted
 
 SUFFIXES: Final = {"_ms": 1e-3, "_us": 1e-6, "_s": 1.0}
 BELOW_ZERO: Final = ("accuracy_gap",)
@@ -256,7 +257,7 @@ def _single(limit: Limit, identity: Identity, trial: Trial, rate: float) -> Find
 def _how_single(within: OneRun) -> str:
     if within.seconds < FEWEST_SECONDS:
         return (
-            f"one run, with {within.seconds} whole seconds of it: how much it varies does not show in fewer than "
+            f"one run, with {counted(within.seconds, 'whole second')} of it: how much it varies does not show in fewer than "
             f"{FEWEST_SECONDS}; measure for longer"
         )
     return f"one run: no statement beyond this run; that runs differ by {BETWEEN_RUNS:.0%} is assumed, more runs show it"
