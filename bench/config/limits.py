@@ -5,12 +5,14 @@ import re
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from pydantic import field_validator
+from pydantic import ValidationInfo, field_validator
 
 from bench import BenchError
 from bench.config.reading import Table, checked, key, read_toml
 
-_PERCENT: Final = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*%\s*")
+BELOW_ZERO: Final = ("accuracy_gap",)
+"""Metrics that can be below 0 and are better the higher they are: a bound of them may have a sign."""
+_PERCENT: Final = re.compile(r"\s*(-?[0-9]+(?:\.[0-9]+)?)\s*%\s*")
 _UNITS: Final = 'expected a finite number >= 0, or a share such as "5 %"'
 
 
@@ -51,9 +53,11 @@ class Bounds(Where):
 
     @field_validator("limits", "worse_than_baseline")
     @classmethod
-    def _finite(cls, bounds: dict[str, int | float | str]) -> dict[str, int | float | str]:
+    def _finite(
+        cls, bounds: dict[str, int | float | str], info: ValidationInfo
+    ) -> dict[str, int | float | str]:
         for name, bound in bounds.items():
-            share_or_number(bound, name)
+            share_or_number(bound, name, signed=info.field_name == "limits" and name in BELOW_ZERO)
         return bounds
 
     @field_validator("worse_than_baseline")
@@ -102,16 +106,18 @@ class Limits(Bounds):
         return share_or_number(self.failed_trials, "failed_trials")
 
 
-def share_or_number(bound: float | str, name: str) -> float:
-    """A bound as a number: "5 %" is 0.05. Raises ValueError, naming it."""
+def share_or_number(bound: float | str, name: str, *, signed: bool = False) -> float:
+    """A bound as a number: "5 %" is 0.05. Raises ValueError, also where it is below 0 and not `signed`."""
+    number = math.nan
     if isinstance(bound, str):
         percent = _PERCENT.fullmatch(bound)
-        if percent is None:
-            raise ValueError(f'{name} = "{bound}": {_UNITS}')
-        return float(percent[1]) / 100
-    if isinstance(bound, bool) or not math.isfinite(bound) or bound < 0:
-        raise ValueError(f"{name} = {bound}: {_UNITS}")
-    return float(bound)
+        number = float(percent[1]) / 100 if percent else math.nan
+    elif not isinstance(bound, bool):
+        number = float(bound)
+    if not math.isfinite(number) or (number < 0 and not signed):
+        shown = f'"{bound}"' if isinstance(bound, str) else bound
+        raise ValueError(f"{name} = {shown}: {_UNITS}")
+    return number
 
 
 class Bound(NamedTuple):
@@ -149,6 +155,6 @@ def read_limits(path: Path, within: float | None = None) -> tuple[Limits, list[B
         for kind in ("limits", "worse_than_baseline"):
             for name, value in getattr(table, kind).items():
                 relative = kind == "worse_than_baseline"
-                number, dotted = share_or_number(value, name), f"{prefix}{kind}.{name}"
+                number, dotted = share_or_number(value, name, signed=True), f"{prefix}{kind}.{name}"
                 found.append(Bound(table, name, number, relative, dotted, isinstance(value, str), of_table))
     return limits, found

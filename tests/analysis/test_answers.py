@@ -160,19 +160,20 @@ def test_batches_are_judged_by_the_seconds_of_their_turns(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    ("rates", "knee"),
+    ("reaches", "knee"),
     [
-        ({1: 100, 8: 700, 64: 1000}, None),  # the best is the largest
-        ({1: 100, 8: 700, 60: 990, 64: 1000}, None),  # 60 and 64 are no doubling
-        ({1: 100, 8: 700, 32: 990, 64: 1000}, 32),
-        ({1: 100, 8: 950, 32: 1000, 64: 600}, 8),
-        ({1: 100, 2: 99}, 1),
+        ({1: False, 8: False, 64: True}, None),  # the best is the largest
+        ({1: False, 8: False, 60: True, 64: True}, None),  # 60 and 64 are no doubling
+        ({1: False, 8: False, 32: True, 64: True}, 32),
+        ({1: False, 8: True, 32: True, 64: False}, 8),
+        ({1: False, 8: None, 32: True, 64: True}, 32),  # of 8 it is not certain
+        ({1: True, 2: True}, 1),
     ],
 )
 def test_a_knee_is_told_only_where_throughput_was_seen_to_level_off(
-    rates: dict[int, float], knee: int | None
+    reaches: dict[int, bool | None], knee: int | None
 ) -> None:
-    assert knee_of(rates) == knee
+    assert knee_of(reaches) == knee
 
 
 def test_batches_that_were_never_sent_leave_the_knee_open(tmp_path: Path) -> None:

@@ -23,6 +23,11 @@ class Answer(NamedTuple):
     values: dict[str, float | None]
 
 
+def untold(what: str, reason: str) -> Answer:
+    """An answer that there is none, and why. what: such as `the effect of the spike`."""
+    return Answer(f"{what} is unknown: {reason}", {})
+
+
 class Interval(NamedTuple):
     """An estimate and the interval that holds the truth with CONFIDENCE, within the run that it was measured in."""
 
@@ -85,7 +90,9 @@ def times(interval: Interval | None) -> str:
     return f"×{interval.value:.2f} ({interval.low:.2f} to {interval.high:.2f}{basis})"
 
 
-def unpaired(before: Sequence[float], after: Sequence[float]) -> Interval | None:
+def unpaired(
+    before: Sequence[float], after: Sequence[float], confidence: float = CONFIDENCE
+) -> Interval | None:
     """after / before, as geometric means of values at different times; None of fewer than three of either, or where one is no number.
 
     Welch's t on the logarithms, with the degrees of freedom of Satterthwaite; of each side as many values count as are
@@ -102,5 +109,5 @@ def unpaired(before: Sequence[float], after: Sequence[float]) -> Interval | None
     if total == 0:
         return Interval(math.exp(middle), math.exp(middle), math.exp(middle), seconds)
     freedom = total**2 / sum(error**2 / (count - 1) for error, count in zip(errors, counts, strict=True))
-    margin = float(stdtrit(freedom, (1 + CONFIDENCE) / 2)) * math.sqrt(total)
+    margin = float(stdtrit(freedom, (1 + confidence) / 2)) * math.sqrt(total)
     return Interval(math.exp(middle), math.exp(middle - margin), math.exp(middle + margin), seconds)

@@ -1,7 +1,7 @@
 """Cost of one API compared with another."""
 
 from bench.analysis import formatting
-from bench.analysis.answers.answer import Answer, medians, ratio, times
+from bench.analysis.answers.answer import Answer, medians, ratio, times, untold
 from bench.analysis.reading.cells import cells
 from bench.analysis.reading.metric import CELL_METRICS
 from bench.runs.run import Run
@@ -13,7 +13,13 @@ def answer(run: Run) -> list[Answer]:
     known = {cell.name: cell for cell in cells(run) if cell.answered.requests}
     names = [name for name in asked if name in known]
     if len(names) < 2:
-        return []
+        silent = ", ".join(name for name in asked if name not in known) or "there are no others"
+        return [
+            untold(
+                "what one API costs more than another",
+                f"only {', '.join(names) or 'none'} answered ({silent} not)",
+            )
+        ]
     # the payload's keys are `User, name`, or `User` alone where it has one kind of requests
     sizes = {
         name: each.bytes

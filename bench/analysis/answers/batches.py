@@ -1,31 +1,39 @@
 """Which batch size pays, and what an image costs the server."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from bench.analysis import formatting
-from bench.analysis.answers.answer import Answer, unpaired
+from bench.analysis.answers.answer import Answer, unpaired, untold
 from bench.analysis.reading.cells import Cell, cells, cpu_steps, natural
 from bench.analysis.reading.metric import CELL_METRICS
 from bench.runs.run import Run
+from bench.wording import counted
 
 KNEE: Final = 0.9
 """The knee is the smallest batch that reaches this share of the best throughput."""
+WHAT: Final = "the best batch size"
+ROUNDS: Final = 1.5
+"""Turns of each batch from which on a drift of the machine is not taken for a difference between them."""
 DOUBLING: Final = 2
-"""A knee is one where throughput was seen to stay: up to a batch so many times as large."""
+"""A knee is one where larger batches were measured: up to one so many times as large."""
 
 
 def answer(run: Run) -> list[Answer]:
     """The batch with the most examples per second, the knee, and the server's CPU time for an example of each."""
-    by_batch = {cell.batch: cell for cell in cells(run) if cell.answered.examples and cell.duration}
+    answered = [cell for cell in cells(run) if cell.answered.examples and cell.duration]
+    by_batch = {cell.batch: cell for cell in answered}
+    if len(by_batch) < len(answered):
+        return [untold(WHAT, "several versions, or kinds of requests, answered to one batch size")]
     if len(by_batch) < 2:
-        return []
+        return [untold(WHAT, f"answers to {counted(len(by_batch), 'batch size')} only, run longer (-t)")]
     rates = {batch: CELL_METRICS["inferences_per_second"].of(cell) for batch, cell in by_batch.items()}
     best = max(rates, key=lambda batch: rates[batch])
     least, largest = min(by_batch), max(by_batch)
-    missing = _not_measured(run)
-    knee = None if missing else knee_of(rates)
+    missing, rounds = _not_measured(run), _rounds(run)
+    reaches = _reaching(by_batch, best)
+    knee = None if missing or rounds < ROUNDS else knee_of(reaches)
     text = (
         f"most images per second of the measured batches {', '.join(map(str, sorted(by_batch)))}: "
         f"{formatting.rate(rates[best])} at batch {best}, {rates[best] / rates[least]:.1f} times as many as at batch {least}"
@@ -33,13 +41,17 @@ def answer(run: Run) -> list[Answer]:
     )
     if missing:
         text += f"; the knee is unknown: no answers for {', '.join(missing)}, run longer (-t)"
+    elif rounds < ROUNDS:
+        text += "; the knee is unknown from one turn of each, run longer (-t)"
     elif knee is None:
         text += (
-            f"; the knee is unknown: throughput was not seen to level off over a doubling "
-            f"up to batch {largest}, measure larger batches"
+            f"; the knee is unknown: throughput was not seen for certain to level off over a doubling "
+            f"up to batch {largest}, run longer or measure larger batches"
         )
     else:
-        below = max((batch for batch in by_batch if batch < knee), default=None)
+        below = max(
+            (batch for batch, reached in reaches.items() if reached is False and batch < knee), default=None
+        )
         between = f"above batch {below} and at most at" if below else "at most at"
         text += f"; the knee, {KNEE:.0%} of that, is {between} batch {knee}{_latency(by_batch[knee], by_batch[least])}"
     found = [
@@ -62,12 +74,26 @@ def answer(run: Run) -> list[Answer]:
     return [*found, Answer(f"the server's CPU time for an image: {shown}", values)]
 
 
-def knee_of(rates: dict[int, float]) -> int | None:
-    """The smallest batch with KNEE of the best rate; None unless the rate stayed so high up to a DOUBLING of it."""
-    enough = KNEE * max(rates.values())
-    knee = min(batch for batch, rate in rates.items() if rate >= enough)
-    above = [batch for batch in rates if batch >= DOUBLING * knee]
-    return knee if above else None
+def knee_of(reaches: Mapping[int, bool | None]) -> int | None:
+    """The smallest batch that reaches KNEE of the best rate for certain; None unless a DOUBLING of it was measured.
+
+    reaches: by batch; None: the rates differ too much from second to second to tell.
+    """
+    knee = min((batch for batch, reached in reaches.items() if reached), default=None)
+    return knee if knee is not None and max(reaches) >= DOUBLING * knee else None
+
+
+def _reaching(by_batch: Mapping[int, Cell], best: int) -> dict[int, bool | None]:
+    """Whether each batch reaches KNEE of the best one's rate, by the interval of their ratio; None: it does not tell."""
+    series = {batch: _by_second(cell) for batch, cell in by_batch.items()}
+    found: dict[int, bool | None] = {best: True}
+    for batch in by_batch.keys() - {best}:
+        change = unpaired(series[batch], series[best])
+        if change is None or change.low <= 1 / KNEE < change.high:
+            found[batch] = None
+        else:
+            found[batch] = change.high <= 1 / KNEE
+    return found
 
 
 def _not_measured(run: Run) -> list[str]:
@@ -83,12 +109,18 @@ def _turns(run: Run) -> str:
     turns = run.manifest.load.turns
     if turns is None:
         return f"all of them in the same {run.steady.duration:.0f} s"
-    seconds, names = turns.seconds, turns.names
+    if _rounds(run) < ROUNDS:
+        return f"each had one turn of {turns.seconds} s, at a time of its own: what the machine did in it counts as well"
+    return f"each had {_rounds(run):.0f} turns of {turns.seconds} s"
+
+
+def _rounds(run: Run) -> float:
+    """How often each kind of requests had its turn; where none take turns they are measured at the same time."""
+    turns = run.manifest.load.turns
+    if turns is None:
+        return math.inf
     first, end = run.seconds
-    rounds = (end - first) / (seconds * len(names))
-    if rounds < 2:
-        return f"each ran once, for {seconds} s, one after the other: changes of the machine count as well"
-    return f"each had {rounds:.0f} turns of {seconds} s"
+    return (end - first) / (turns.seconds * len(turns.names))
 
 
 def _rivals(by_batch: dict[int, Cell], best: int) -> str:

@@ -3,7 +3,7 @@
 from typing import Final
 
 from bench.analysis import formatting
-from bench.analysis.answers.answer import Answer
+from bench.analysis.answers.answer import Answer, untold
 from bench.analysis.reading.cells import cells, cpu_cores, observations
 from bench.analysis.reading.metric import CELL_METRICS
 from bench.runs.run import Run
@@ -21,29 +21,32 @@ def answer(run: Run) -> list[Answer]:
     size = sizes[0] if len(sizes) == 1 else None
     rate = sum(CELL_METRICS["requests_per_second"].of(cell) for cell in cells(run))
     examples = sum(CELL_METRICS["inferences_per_second"].of(cell) for cell in cells(run))
-    text = f"{formatting.rate(examples)} images per second"
+    if not examples:
+        return [untold("the bottleneck", "nothing was answered")]
+    text = f"{formatting.rate(examples)} images per second, in {formatting.duration(steady.duration)}"
     if size:
         text += f", {formatting.significant(rate * size / 1e6)} MB/s in requests of {formatting.significant(size / 1e3)} kB"
     if used is not None:
         text += f"; the server used {used:.2f} cores"
         text += f" of {cores:g}" if cores else ""
-        text += f", {formatting.duration(used / examples)} for an image" if examples else ""
-        if cores:
-            text += f": {_bound(run, used, int(cores))}"
+        text += f", {formatting.duration(used / examples)} for an image"
+    text += f": {_bound(run, used, cores)}"
     values = {
         "server_cores": used,
         "bytes_per_second": rate * size if size else None,
-        "server_cpu_per_image": used / examples if used is not None and examples else None,
+        "server_cpu_per_image": None if used is None else used / examples,
     }
     return [Answer(text, values)]
 
 
-def _bound(run: Run, used: float, cores: int) -> str:
+def _bound(run: Run, used: float | None, cores: float | None) -> str:
     """What the server's cores allow to say."""
+    if used is None or not cores:
+        return "the bottleneck is unknown: the server's CPU time or the number of cores was not recorded"
+    if not run.manifest.load.closed:
+        return "the bottleneck is unknown: the load was given, and not the most that the server can answer"
     if used > BUSY * cores:
         return "bound by computing"
-    if not run.manifest.load.closed:
-        return "the bottleneck is unknown: the load was fixed below what the server can answer"
     beside = sum(cpu_cores(rows) or 0.0 for rows in observations(run.steady, "worker").values())
     if used + beside > BUSY * cores:
         return f"with {beside:.2f} cores of the load processes the machine is fully used, so the server's own limit is unknown"

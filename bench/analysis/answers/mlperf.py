@@ -14,7 +14,7 @@ from typing import Final
 
 from bench import BenchError
 from bench.analysis import formatting
-from bench.analysis.answers.answer import Answer
+from bench.analysis.answers.answer import Answer, untold
 from bench.analysis.statistics.sample_size import claimable_percentile, samples_needed
 from bench.runs.histogram import Histogram
 from bench.runs.recording import MANIFEST
@@ -64,7 +64,7 @@ def answer(run: Run) -> list[Answer]:
     """VALID or INVALID with the scenario's result; the scenario is the name of the user class."""
     scenario = next((name for name in run.manifest.load.user_classes or [] if name in SCENARIOS), None)
     if scenario is None:
-        return []
+        return [untold("the result by MLPerf's rules", f"no user class is one of {', '.join(SCENARIOS)}")]
     seen = _seen(run)
     verdict = SCENARIOS[scenario](seen)
     faults = _common_faults(run, seen) + verdict.faults

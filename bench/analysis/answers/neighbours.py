@@ -6,7 +6,7 @@ from typing import Final
 import numpy as np
 
 from bench.analysis import formatting
-from bench.analysis.answers.answer import Answer, medians, times, unpaired
+from bench.analysis.answers.answer import Answer, medians, times, unpaired, untold
 from bench.analysis.answers.windows import in_words, reached
 from bench.analysis.reading.cells import by_second
 from bench.analysis.reading.population import Population
@@ -25,12 +25,14 @@ def answer(run: Run) -> list[Answer]:
     """Each kind of requests in the seconds in which another one is asked against those in which it is not."""
     steady = run.steady
     names = sorted({key.name for key, _ in steady.tallies})
-    return [
-        _compared(steady, name, other, *found)
+    found = [
+        _compared(steady, name, other, *seconds)
         for name in names
         for other in names
-        if name != other and (found := _seconds(steady, name, other)) is not None
+        if name != other and (seconds := _seconds(steady, name, other)) is not None
     ]
+    reason = f"no kind of requests was sent for {FEWEST} s with another one and for {FEWEST} s without"
+    return found or [untold("the effect of a neighbour", reason)]
 
 
 def _seconds(run: Run, name: str, other: str) -> tuple[set[int], set[int]] | None:
@@ -69,7 +71,7 @@ def _compared(run: Run, name: str, other: str, busy: set[int], alone: set[int]) 
         verdict = "shows no difference"
     text = (
         f"{name} {verdict} while {other} is under load: median latency {times(change)}, "
-        f"p99 {in_words(p99_busy)} instead of {in_words(p99_alone)} "
+        f"p99 {in_words(p99_busy)} instead of {in_words(p99_alone)} without an interval "
         f"({counted(len(busy), 'second')} with {other} in {_stretches(busy)} stretches, {len(alone)} without in {_stretches(alone)})"
     )
     if without.unanswered or beside.unanswered:

@@ -41,12 +41,8 @@ NUMBERS: Final = (
     Number("cold_start", "s", "lower", "rollout", "rollout: slowest of a version's first answers, median"),
     Number("accuracy_gap", "share", "higher", "versions", "versions: least gain in accuracy over the first"),
     Number("recovery_seconds", "s", "lower", "spike", "spike: until requests are as quick as before it"),
-    Number(
-        "p50_growth", "share", "lower", "drift", "drift: certain growth of the median latency within the run"
-    ),
-    Number(
-        "memory_growth", "share", "lower", "drift", "drift: certain growth of a process's memory in the run"
-    ),
+    Number("p50_growth", "share", "lower", "drift", "drift: growth of the median latency within the run"),
+    Number("memory_growth", "share", "lower", "drift", "drift: growth of a process's memory in the run"),
     Number("borne_rate", "1/s", "higher", "overload", "overload: highest rate answered within the deadline"),
     Number("inference", "s", "lower", "overhead", "overhead: the model's part of the median service time"),
     Number("outside", "s", "lower", "overhead", "overhead: network, kernel and HTTP/2, mean"),
@@ -64,6 +60,25 @@ def of(number: Number) -> Callable[[Cell], float]:
         )
 
     return value
+
+
+def interval(cell: Cell, name: str, confidence: float) -> tuple[float, float] | None:
+    """The interval of a number, of the run's own spread; None of those of which it is not known."""
+    manifest = cell.run.manifest
+    if not any(name == number.name and manifest.question == number.question for number in NUMBERS):
+        return None
+    known = _interval(cell.run.path, manifest.started, manifest.whole, name)
+    return None if known is None else known(confidence)
+
+
+@lru_cache(maxsize=64)
+def _interval(
+    path: Path, started: str, finished: bool, name: str
+) -> Callable[[float], tuple[float, float]] | None:
+    from bench.analysis.answers import drift, versions  # as below
+
+    known = {"p50_growth": drift.growth, "accuracy_gap": versions.least_gap}
+    return known[name](Run.open(path)) if name in known else None
 
 
 @lru_cache(maxsize=64)

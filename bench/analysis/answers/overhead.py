@@ -4,7 +4,7 @@ import math
 from typing import Final
 
 from bench.analysis import formatting
-from bench.analysis.answers.answer import Answer, medians, ratio, times
+from bench.analysis.answers.answer import Answer, medians, ratio, times, untold
 from bench.analysis.answers.bound import server_cores
 from bench.analysis.answers.windows import reached
 from bench.analysis.reading.cells import Cell, cells
@@ -21,7 +21,8 @@ def answer(run: Run) -> list[Answer]:
     by_name = {cell.name: cell for cell in cells(run) if cell.answered.requests}
     other = next((name for name in by_name if name != IDLE), None)
     if IDLE not in by_name or other is None:
-        return []
+        silent = "the model that computes nothing" if IDLE not in by_name else "the one that computes"
+        return [untold("the share of server and network", f"{silent} answered no request")]
     return [
         found
         for found in (
@@ -37,7 +38,8 @@ def _client(run: Run, idle: Cell, computing: Cell) -> Answer:
     bare, whole = (CELL_METRICS["service_p50"].of(cell) for cell in (idle, computing))
     change = ratio(medians(run.steady, idle.name), medians(run.steady, computing.name))
     duration = formatting.duration
-    if change is None or change.low <= 1 or not math.isfinite(whole - bare):
+    unclear = change is None or change.low <= 1 or not math.isfinite(whole - bare)
+    if change is None or unclear:
         part = "the model's part cannot be estimated from this difference"
     else:
         low, high = bare * (change.low - 1), bare * (change.high - 1)
@@ -45,7 +47,11 @@ def _client(run: Run, idle: Cell, computing: Cell) -> Answer:
     return Answer(
         f"the client waits {duration(bare)} (median) for a model that computes nothing and {duration(whole)} for {computing.name}, which does, "
         f"{times(change)}: {part}",
-        {"null_p50": reached(bare), "model_p50": reached(whole), "inference": reached(whole - bare)},
+        {
+            "null_p50": reached(bare),
+            "model_p50": reached(whole),
+            "inference": None if unclear else whole - bare,
+        },
     )
 
 

@@ -4,10 +4,11 @@ from itertools import takewhile
 from typing import Final
 
 from bench.analysis import formatting
-from bench.analysis.answers.answer import Answer
+from bench.analysis.answers.answer import Answer, untold
 from bench.runs.run import Run
 from bench.runs.sample import CANCELLED_BY_CLIENT, UNSENT
 
+WHAT: Final = "the sustained rate"
 IN_TIME: Final = 0.99
 """A rate is sustained when at least this share is answered within the deadline."""
 LOST_HERE: Final = 0.01
@@ -20,7 +21,7 @@ def answer(run: Run) -> list[Answer]:
     each, steps = load.plan.each, load.plan.steps
     begun = [arrivals.begin for arrivals in run.manifest.arrivals.values()]
     if load.plan.kind != "steps" or not begun or each is None or not steps or load.deadline is None:
-        return []
+        return [untold(WHAT, "the manifest does not say which rates were sent when, and with which deadline")]
     outcomes: list[dict[str, int]] = [{} for _ in steps]
     for (key, second), tally in run.within(*run.seconds).tallies.items():
         number = int((second + 0.5 - begun[0]) // each)
@@ -32,11 +33,14 @@ def answer(run: Run) -> list[Answer]:
     users = load.users or 1
     seen = [(rate * users, counted) for rate, counted in zip(steps, outcomes, strict=True) if counted]
     if not seen:
-        return []
+        return [untold(WHAT, "no step lasted for a whole second")]
     climbing = sorted(seen, key=lambda step: step[0])
     sustained = [rate for rate, _ in takewhile(lambda step: _share(step[1], "OK") >= IN_TIME, climbing)]
     deadline = formatting.duration(load.deadline)
-    rates = ", ".join(f"{formatting.share(_share(counted, 'OK'))} at {rate:g}/s" for rate, counted in seen)
+    rates = ", ".join(
+        f"{formatting.share(_share(counts, 'OK'))} of {sum(counts.values()):,} at {rate:g}/s"
+        for rate, counts in seen
+    )
     ended = climbing[len(sustained)] if len(sustained) < len(climbing) else None
     if ended is None:
         most = f"so the server sustains at least {climbing[-1][0]:g}/s, the highest rate that was sent"

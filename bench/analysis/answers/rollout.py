@@ -6,7 +6,7 @@ from typing import Final
 import numpy as np
 
 from bench.analysis import formatting
-from bench.analysis.answers.answer import Answer
+from bench.analysis.answers.answer import Answer, untold
 from bench.analysis.answers.windows import (
     SETTLING,
     WINDOW,
@@ -17,6 +17,7 @@ from bench.analysis.answers.windows import (
     reached,
     requests_of,
     threshold_of,
+    told,
     windows,
 )
 from bench.runs.run import Run
@@ -29,12 +30,12 @@ FIRST: Final = 100
 
 @dataclass(frozen=True)
 class Swap:
-    """One change of the version, in seconds after it was asked for; nan where it did not happen."""
+    """One change of the version, in seconds after it was asked for; inf where it did not happen before the next one."""
 
     first_answer: float
     """Until the new version's first answer."""
-    last_of_old: float
-    """Until the last answer by another version; 0: there was none."""
+    all_answers: float
+    """Until the new version answers everything."""
     height: float
     """Slowest p99 of a window."""
     answered: float
@@ -42,7 +43,7 @@ class Swap:
     slow: float
     """Seconds of windows that are slow."""
     cold: float
-    """Slowest of the new version's first answers."""
+    """Slowest of the new version's first answers; inf: there was none."""
 
 
 def answer(run: Run) -> list[Answer]:
@@ -59,8 +60,8 @@ def answer(run: Run) -> list[Answer]:
         for (key, _), tally in whole.tallies.items()
         if key.outcome == "OK" and key.version is None
     )
-    told = f"{counted(len(changes), 'change')} of the version: {failed:,} of {counted(total - unsent, 'request')} failed, {counted(unattributed, 'answer')} without a version"
-    told += f"; {unsent:,} more were never sent" if unsent else ""
+    text = f"{counted(len(changes), 'change')} of the version: {failed:,} of {counted(total - unsent, 'request')} failed, {counted(unattributed, 'answer')} without a version"
+    text += f"; {unsent:,} more were never sent" if unsent else ""
     values: dict[str, float | None] = {
         "swaps": float(len(changes)),
         "failed": float(failed),
@@ -69,18 +70,15 @@ def answer(run: Run) -> list[Answer]:
         "unattributed_share": unattributed / total if total else None,
     }
     if not changes:
-        return [Answer(told, values)]
+        return [Answer(text, values), untold("the effect of a change", "the run saw none")]
     requests = requests_of(run)
     if failed and (by_version := current_versions(requests, run.manifest.target.version)):
-        told += "; failed while a version was current: " + ", ".join(
+        text += "; failed while a version was current: " + ", ".join(
             f"version {version} {count:,}" for version, count in sorted(by_version.items())
         )
-    found = [Answer(told, values)]
+    found = [Answer(text, values)]
     if not len(requests.due):
-        return [
-            *found,
-            Answer("how long latency rose is not known: samples were not kept (--no-samples)", {}),
-        ]
+        return [*found, untold("the excursion", "samples were not kept (--no-samples)")]
     return [*found, *_felt(requests, [(float(e["time"]), int(e["version"])) for e in changes])]
 
 
@@ -113,14 +111,18 @@ def swaps(requests: Requests, changes: list[tuple[float, int]], threshold: float
         # answers that were under way when the change was asked for belong to it as well
         seen = windows(requests, at - WINDOW, end)
         first = requests.latency[np.flatnonzero(new)[:FIRST]]
+        begun = float(requests.done[new].min()) - at if new.any() else np.inf
+        # it is over where the new version alone has answered for a while
+        over = new.any() and (not old.any() or requests.due[new].max() - requests.due[old].max() >= WINDOW)
+        last_of_old = float(requests.done[old].max()) - at if old.any() else 0.0
         found.append(
             Swap(
-                first_answer=float(requests.done[new].min()) - at if new.any() else np.nan,
-                last_of_old=max(0.0, float(requests.done[old].max()) - at) if old.any() else 0.0,
+                first_answer=begun,
+                all_answers=max(begun, last_of_old) if over else np.inf,
                 height=highest(seen),
                 answered=highest(windows(requests, at - WINDOW, end, answered=True)),
                 slow=WINDOW * int(np.count_nonzero(seen > threshold)),
-                cold=float(first.max()) if len(first) else np.nan,
+                cold=float(first.max()) if len(first) else np.inf,
             )
         )
     return found
@@ -128,22 +130,24 @@ def swaps(requests: Requests, changes: list[tuple[float, int]], threshold: float
 
 def _felt(requests: Requests, changes: list[tuple[float, int]]) -> list[Answer]:
     baseline = windows(requests, SETTLING, changes[0][0])
-    if len(baseline) < 10:
-        return [
-            Answer("the excursion is unknown: less than a second of baseline before the first change", {})
-        ]
-    usual = float(np.median(baseline))
+    what = "the effect of the changes on latency"
+    changes = [(at, version) for at, version in changes if at < float(requests.due[-1])]
+    if not changes:
+        return [untold(what, "no request was due after the first one")]
+    if len(told(baseline)) < 10:
+        return [untold(what, "less than a second of baseline before the first one")]
+    usual = float(np.median(told(baseline)))
     threshold = threshold_of(baseline)
     if not np.isfinite(threshold):
-        text = "the effect of the changes on latency is unknown: requests failed in the seconds before the first already"
-        return [Answer(text, {})]
+        return [untold(what, "requests failed in the seconds before the first one already")]
     slow_before = WINDOW * int(np.count_nonzero(baseline > threshold))
     seen = swaps(requests, changes, threshold)
     answered = np.array([s.answered for s in seen])
     heights, slow = np.array([s.height for s in seen]), np.array([s.slow for s in seen])
-    firsts, lasts = np.array([s.first_answer for s in seen]), np.array([s.last_of_old for s in seen])
+    firsts, whole = np.array([s.first_answer for s in seen]), np.array([s.all_answers for s in seen])
     cold = np.array([s.cold for s in seen])
-    whole = np.fmax(firsts, lasts)
+    never = int(np.count_nonzero(np.isposinf(whole)))
+    unfinished = f"; {counted(never, 'change')} not over before the next one, or the end" if never else ""
     duration = formatting.duration
     felt = int(np.count_nonzero(slow))
     if felt:
@@ -163,8 +167,8 @@ def _felt(requests: Requests, changes: list[tuple[float, int]]) -> list[Answer]:
         )
     return [
         Answer(
-            f"the new version answers first after {duration(_median(firsts))} and everything after {duration(_median(whole))} "
-            f"(medians of {counted(len(seen), 'change')}; {duration(float(np.nanmax(whole)))} at most)",
+            f"the new version answers first after {after(_median(firsts))} and everything after {after(_median(whole))} "
+            f"(medians of {counted(len(seen), 'change')}; {after(float(whole.max()))} at most){unfinished}",
             {"until_first_answer": _median(firsts), "until_all": _median(whole)},
         ),
         Answer(
@@ -182,10 +186,15 @@ def _felt(requests: Requests, changes: list[tuple[float, int]]) -> list[Answer]:
         ),
         Answer(
             f"cold start: the slowest of the new version's first {FIRST} answers took {in_words(_median(cold))} "
-            f"(median of {counted(len(seen), 'change')}; {in_words(float(np.nanmax(cold)))} at most)",
-            {"cold_start": _median(cold), "cold_start_max": float(np.nanmax(cold))},
+            f"(median of {counted(len(seen), 'change')}; {in_words(float(cold.max()))} at most)",
+            {"cold_start": _median(cold), "cold_start_max": float(cold.max())},
         ),
     ]
+
+
+def after(seconds: float) -> str:
+    """A time until something happened, in words."""
+    return formatting.duration(seconds) if np.isfinite(seconds) else "never"
 
 
 def _median(values: Floats) -> float:

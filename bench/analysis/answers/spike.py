@@ -5,7 +5,7 @@ from typing import Final
 import numpy as np
 
 from bench.analysis import formatting
-from bench.analysis.answers.answer import Answer
+from bench.analysis.answers.answer import Answer, untold
 from bench.analysis.answers.windows import (
     SETTLING,
     WINDOW,
@@ -14,6 +14,7 @@ from bench.analysis.answers.windows import (
     reached,
     requests_of,
     threshold_of,
+    told,
     windows,
 )
 from bench.runs.run import Run
@@ -28,45 +29,48 @@ def answer(run: Run) -> list[Answer]:
     plan = run.manifest.load.plan
     begun = [arrivals.begin for arrivals in run.manifest.arrivals.values()]
     if plan.kind != "spike" or not begun or plan.at is None or plan.lasting is None:
-        return []
+        return [untold("the effect of a spike", "the manifest does not say when there was one")]
     requests = requests_of(run)
     if not len(requests.due):
-        return [Answer("how long latency rose is not known: samples were not kept (--no-samples)", {})]
+        return [untold("the excursion", "samples were not kept (--no-samples)")]
     start = begun[0] + plan.at
     end = start + plan.lasting
     before = windows(requests, begun[0] + SETTLING, start)
     during, after = windows(requests, start, end), windows(requests, end, float(requests.due[-1]))
-    if len(before) < CALM or not len(during) or len(after) < CALM:
-        return [Answer("the run is too short to see the load before, during and after the spike", {})]
+    if len(told(before)) < CALM or not len(told(during)) or len(after) < CALM:
+        return [
+            untold(
+                "the effect of the spike", "the run is too short to see the load before, during and after it"
+            )
+        ]
     threshold = threshold_of(before)
     if not np.isfinite(threshold):
-        text = "the effect of the spike is unknown: requests failed in the seconds before it already"
-        return [Answer(text, {})]
+        return [untold("the effect of the spike", "requests failed in the seconds before it already")]
     recovery = _recovery(after > threshold)
     failed = sum(
         tally.requests
         for (key, _), tally in run.tallies.items()
         if key.outcome not in ("OK", UNSENT, CANCELLED_BY_CLIENT)
     )
-    usual, height = float(np.median(before)), float(np.median(during))
+    usual, height = float(np.median(told(before))), float(np.median(told(during)))
     duration = formatting.duration
-    told = "it had not recovered at the end of the run"
+    end_of_it = f"it had not recovered when the run ended, {duration(WINDOW * len(after))} after the spike"
     if recovery == 0:
-        told = "it recovered at once"
+        end_of_it = "it recovered at once"
     elif recovery is not None:
-        told = f"it recovered {duration(recovery)} after the spike"
+        end_of_it = f"it recovered {duration(recovery)} after the spike"
     answered = windows(requests, start, end, answered=True)
     if np.isposinf(during).any():
-        told += f"; p99 of the answered requests alone at most {duration(highest(answered))} during it"
+        end_of_it += f"; p99 of the answered requests alone at most {duration(highest(answered))} during it"
     text = (
-        f"at {plan.factor or 1.0:g} times the load the p99 of each 0.1 s was {in_words(height)} (median; {in_words(float(during.max()))} at most) "
-        f"instead of {in_words(usual)}; {told} (p99 below {in_words(threshold)} for {CALM * WINDOW:g} s); {failed:,} requests failed; "
+        f"at {plan.factor or 1.0:g} times the load the p99 of each 0.1 s was {in_words(height)} (median; {in_words(highest(during))} at most) "
+        f"instead of {in_words(usual)}; {end_of_it} (p99 below {in_words(threshold)} for {CALM * WINDOW:g} s); {failed:,} requests failed; "
         "by one spike, another may differ"
     )
     values = {
         "baseline_p99": usual,
         "spike_p99": reached(height),
-        "spike_p99_max": reached(float(during.max())),
+        "spike_p99_max": reached(highest(during)),
         "answered_spike_p99_max": reached(highest(answered)),
         "threshold": threshold,
         "recovery_seconds": recovery,
@@ -76,6 +80,6 @@ def answer(run: Run) -> list[Answer]:
 
 
 def _recovery(slow: "np.ndarray[tuple[int, ...], np.dtype[np.bool_]]") -> float | None:
-    """Seconds until the first of CALM windows in a row that are not slow; None: there are none."""
+    """Seconds until the first of CALM windows in a row that are not slow, as those without a request; None: there are none."""
     calm = np.convolve(~slow, np.ones(CALM), mode="valid") == CALM
     return WINDOW * int(np.argmax(calm)) if calm.any() else None

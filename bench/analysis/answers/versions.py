@@ -1,16 +1,16 @@
 """Accuracy, agreement and latency of versions that got the same examples in turn."""
 
 import math
-from typing import Final, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
+from scipy.special import ndtri
 
 from bench.analysis import formatting
-from bench.analysis.answers.answer import Answer, Interval, medians, ratio, times
+from bench.analysis.answers.answer import CONFIDENCE, Answer, Interval, medians, ratio, times, untold
 from bench.runs.choices import UNSEEN, Choices, Ints
 from bench.runs.run import Run
-
-_Z: Final = 1.959964  # 95 %, two-sided
 
 
 class Pair(NamedTuple):
@@ -30,7 +30,12 @@ def answer(run: Run) -> list[Answer]:
     """Each kind of requests against the first one."""
     choices = Choices.of_run(run.path)
     if choices is None or len(choices.chosen) < 2:
-        return []
+        reason = (
+            "what was answered to each example was not kept"
+            if choices is None
+            else "only one kind of requests was answered"
+        )
+        return [untold("the gain in accuracy", reason)]
     first, *others = choices.chosen
     return [_compared(run, choices, first, other) for other in others]
 
@@ -44,8 +49,21 @@ def compare(labels: Ints, before: Ints, after: Ints) -> Pair:
     return Pair(len(labels), *(int(np.count_nonzero(each)) for each in counts))
 
 
-def gap(pair: Pair) -> Interval:
-    """Difference of two accuracies on the same examples (after - before), with its 95 % interval.
+def least_gap(run: Run) -> Callable[[float], tuple[float, float]] | None:
+    """The interval of `accuracy_gap` at each confidence, of the version that gains least; None: it cannot be told."""
+    choices = Choices.of_run(run.path)
+    if choices is None or len(choices.chosen) < 2:
+        return None
+    first, *others = choices.chosen
+    pairs = [compare(choices.labels, choices.chosen[first], choices.chosen[other]) for other in others]
+    if not all(pair.examples for pair in pairs):
+        return None
+    least = min(pairs, key=lambda pair: gap(pair).value)
+    return lambda confidence: gap(least, confidence)[1:3]
+
+
+def gap(pair: Pair, confidence: float = CONFIDENCE) -> Interval:
+    """Difference of two accuracies on the same examples (after - before), with its interval.
 
     Agresti and Min, "Simple improved confidence intervals for comparing matched proportions", Statistics in Medicine
     24 (2005): half an example is added to each cell of the table.
@@ -53,7 +71,7 @@ def gap(pair: Pair) -> Interval:
     n = pair.examples + 2
     more, less = pair.only_after + 0.5, pair.only_before + 0.5
     middle = (more - less) / n
-    margin = _Z * math.sqrt((more + less) - (more - less) ** 2 / n) / n
+    margin = float(ndtri((1 + confidence) / 2)) * math.sqrt((more + less) - (more - less) ** 2 / n) / n
     value = (pair.only_after - pair.only_before) / pair.examples if pair.examples else math.nan
     return Interval(value, middle - margin, middle + margin)
 

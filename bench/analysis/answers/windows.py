@@ -49,18 +49,28 @@ def requests_of(run: Run) -> Requests:
 
 
 def windows(requests: Requests, begin: float, end: float, *, answered: bool = False) -> Floats:
-    """p99 of latency of each whole window from `begin` to `end` in which requests were due, in seconds.
+    """p99 of latency of each window from `begin` to `end`, in seconds; those behind the last request are left out.
 
-    inf where more than 1 % of them got no answer. answered: of the answered ones alone.
+    inf where more than 1 % of its requests got no answer, nan where none was due. answered: of the answered ones alone.
     """
     inside = (requests.due >= begin) & (requests.due < end)
     if answered:
         inside &= requests.ok
     latency = requests.latency[inside]
     number = ((requests.due[inside] - begin) / WINDOW).astype(np.int64)
+    if not len(latency):
+        return np.array([])
     cuts = np.flatnonzero(np.diff(number)) + 1
-    parts = np.split(latency, cuts) if len(latency) else []
-    return np.array([np.sort(part)[nearest_rank(99.0, len(part)) - 1] for part in parts])
+    found = np.full(int(number[-1]) + 1, np.nan)
+    found[number[np.concatenate([[0], cuts])]] = [
+        np.sort(part)[nearest_rank(99.0, len(part)) - 1] for part in np.split(latency, cuts)
+    ]
+    return found
+
+
+def told(p99s: Floats) -> Floats:
+    """The windows in which requests were due."""
+    return p99s[~np.isnan(p99s)]
 
 
 def in_words(p99: float) -> str:
@@ -75,9 +85,10 @@ def reached(p99: float) -> float | None:
 
 def highest(p99s: Floats) -> float:
     """The highest p99 of windows; nan of none."""
-    return float(p99s.max()) if len(p99s) else float("nan")
+    return float(told(p99s).max()) if len(told(p99s)) else float("nan")
 
 
 def threshold_of(baseline: Floats) -> float:
     """From which p99 on a window is slow, in seconds. baseline: p99 of windows in which all was well."""
-    return FACTOR * float(np.sort(baseline)[nearest_rank(95.0, len(baseline)) - 1])
+    known = np.sort(told(baseline))
+    return FACTOR * float(known[nearest_rank(95.0, len(known)) - 1])

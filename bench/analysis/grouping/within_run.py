@@ -20,6 +20,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from scipy.special import bdtrik, betainc, betaincinv, ndtri, stdtrit
 
+from bench.analysis.answers import numbers
 from bench.analysis.grouping.metrics import METRICS
 from bench.analysis.reading.cells import Cell, cells
 from bench.analysis.reading.metric import GOODPUT_RATE, Percentile
@@ -228,7 +229,7 @@ class WithinRun:
             return _mean(series, np.ones(len(series)), confidence)
         if metric == "mean":
             return _mean(*self._sums, confidence)
-        return None
+        return numbers.interval(self._cell, metric, confidence)
 
     def independent(self, metric: str, confidence: float, answered_within: float | None = None) -> float:
         """As how many independent requests its requests count for a share; all of them where none is of the part.

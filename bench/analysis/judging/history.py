@@ -16,8 +16,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.analysis.grouping.metrics import METRICS
 from bench.analysis.grouping.identity import Identity
+from bench.analysis.grouping.metrics import METRICS
 from bench.analysis.grouping.trials import Trial
 from bench.analysis.reading.metric import Metric
 from bench.analysis.statistics.step import FEWEST, LARGEST, by_permutation, chance, strongest_step

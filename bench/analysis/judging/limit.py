@@ -22,13 +22,11 @@ from bench.analysis.reading.population import NOT_DETERMINED
 from bench.analysis.statistics import intervals
 from bench.analysis.statistics.intervals import ERROR_RATE, Estimate
 from bench.analysis.statistics.needed import trials_needed
-from bench.config.limits import Bound
+from bench.config.limits import BELOW_ZERO, Bound
 from bench.config.reading import nearest
 from bench.wording import counted
 
 SUFFIXES: Final = {"_ms": 1e-3, "_us": 1e-6, "_s": 1.0}
-BELOW_ZERO: Final = ("accuracy_gap",)
-"""What is better the higher it is and can be below 0: of the others, a bound of 0 is no limit."""
 BETWEEN_RUNS: Final = 0.05
 """Standard deviation by which runs of one thing are taken to differ where there is one run: nothing in it shows that.
 
@@ -249,17 +247,20 @@ def _single(limit: Limit, identity: Identity, trial: Trial, rate: float) -> Find
         measured=value,
         interval=interval,
         p_broken=p_broken,
-        how=_how_single(within),
+        how=_how_single(within, spread=limit.metric.ratio),
         rate=rate,
     )
 
 
-def _how_single(within: OneRun) -> str:
+def _how_single(within: OneRun, *, spread: bool) -> str:
+    """spread: whether what runs differ by is allowed for."""
     if within.seconds < FEWEST_SECONDS:
         return (
             f"one run, with {counted(within.seconds, 'whole second')} of it: how much it varies does not show in fewer than "
             f"{FEWEST_SECONDS}; measure for longer"
         )
+    if not spread:
+        return "one run: no statement beyond this run"
     return f"one run: no statement beyond this run; that runs differ by {BETWEEN_RUNS:.0%} is assumed, more runs show it"
 
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from bench.analysis.grouping.groups import CONFIDENCE, FEWEST, Group
-from bench.analysis.grouping.metrics import METRICS
 from bench.analysis.grouping.identity import PARTS
+from bench.analysis.grouping.metrics import METRICS
 from bench.analysis.judging.change import Change, change
 
 THROUGHPUT: Final = "inferences_per_second"
