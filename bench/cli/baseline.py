@@ -8,7 +8,7 @@ from bench import BenchError
 from bench.analysis.grouping.conditions import check_distinct, check_homogeneous
 from bench.analysis.grouping.identity import Identity
 from bench.analysis.grouping.trials import read_trials
-from bench.analysis.judging.gate import UNDECIDED
+from bench.analysis.judging.gate import INCONCLUSIVE
 from bench.analysis.judging.sides import of_side
 from bench.analysis.reading.doubt import check_accepted
 from bench.analysis.showing.report import report
@@ -71,10 +71,10 @@ def _take(paths: tuple[Path, ...], accept: tuple[str, ...], folder: Path, *, rep
         raise BenchError(new.unreadable[0].reason)
     if new.failed:
         note(f"not taken: a trial failed: {new.failed[0]}")
-        return UNDECIDED
+        return INCONCLUSIVE
     if new.cut_short and "interrupted" not in accept:
         note(f"not taken; to take it in spite of that: --accept interrupted: {new.cut_short[0]}")
-        return UNDECIDED
+        return INCONCLUSIVE
     if not new.trials or new.empty:
         named = new.empty[0] if new.empty else ", ".join(map(str, paths))
         raise BenchError(f"{named}: no request in it; a baseline must have measured something")
@@ -85,7 +85,7 @@ def _take(paths: tuple[Path, ...], accept: tuple[str, ...], folder: Path, *, rep
         for doubt in doubts:
             note(f"{doubt}")
         note(f"not saved; to save it anyway: --accept '{doubts[0].check}'")
-        return UNDECIDED
+        return INCONCLUSIVE
     cells = set(new.by_identity())
     old = read_trials(find_runs([folder])) if folder.is_dir() else read_trials([])
     replaced = {trial.path for trial in old.trials if trial.identity in cells and replacing}

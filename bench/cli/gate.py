@@ -258,8 +258,8 @@ def show_judgement(console: Console, judged: Judgement) -> None:
     for text in told.remarks(judged):
         hanging(console, Text.assemble(("inconclusive  ", "yellow"), text))
     for each in judged.failures:
-        style = "bold red" if each.broken else "yellow"
-        hanging(console, Text.assemble(("FAIL  " if each.broken else "failed  ", style), each.text))
+        style = "bold red" if each.too_many else "yellow"
+        hanging(console, Text.assemble(("FAIL  " if each.too_many else "failed  ", style), each.text))
     for doubt in judged.doubts:
         hanging(console, warning(doubt))
     for doubt in judged.accepted:

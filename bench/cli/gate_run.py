@@ -1,7 +1,7 @@
 """A gate decided with as few trials as possible within a time budget.
 
-Baseline and candidate are cells of one experiment, interleaved in blocks. Blocks are added until every limit is kept
-or one is broken, or the budget is spent; looking again and again costs no error (see `bench.analysis.statistics.sequential`).
+Baseline and candidate are cells of one experiment, interleaved in blocks. Blocks are added until every limit passes
+or one fails, or the budget is spent; looking again and again costs no error (see `bench.analysis.statistics.sequential`).
 """
 
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from typing import Final
 from bench import BenchError
 from bench.analysis.grouping.identity import FailedTrial
 from bench.analysis.grouping.trials import Trial, Trials, read_trials
-from bench.analysis.judging.gate import UNDECIDED, Judgement, LimitsFile, gate
+from bench.analysis.judging.gate import INCONCLUSIVE, Judgement, LimitsFile, gate
 from bench.analysis.statistics.sequential import LEAST, Look
 from bench.cli.blocks import Seen, run_blocks
 from bench.cli.run_display import Lines
@@ -103,7 +103,7 @@ def judge(trials: Trials, sides: Sides, limits: LimitsFile, look: Look, most: in
 
 def decided(judged: Judgement) -> bool:
     """Whether further blocks are of no use: a doubt makes all of them useless."""
-    return judged.code != UNDECIDED or bool(judged.doubts)
+    return judged.code != INCONCLUSIVE or bool(judged.doubts)
 
 
 def _sides(prepared: Prepared, by: str | None, baseline: str | None, file: Path) -> Sides:

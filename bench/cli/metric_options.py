@@ -6,6 +6,7 @@ from typing import Any, Final
 import click
 
 from bench import BenchError
+from bench.analysis.answers.numbers import OLD_NAMES
 from bench.analysis.grouping.metrics import METRICS
 from bench.analysis.reading.metric import GOODPUT, GOODPUT_RATE
 from bench.config.reading import nearest
@@ -29,6 +30,7 @@ def metrics_to_judge(
     names: Sequence[str], usual: Sequence[str], answered_within: float | None
 ) -> tuple[str, ...]:
     """The metrics named, or the usual ones and goodput where it is asked for. Raises BenchError."""
+    names = [OLD_NAMES.get(name, name) for name in names]
     for name in names:
         if name not in METRICS:
             raise BenchError(

@@ -133,7 +133,7 @@ def overload(run: Path, rows: pd.DataFrame) -> Values:
         rate: rows[rows.second // said["each"] == place].ok.mean() for place, rate in enumerate(said["steps"])
     }
     kept = [rate for rate, share in shares.items() if share >= 0.99]
-    return {"borne_rate": float(max(kept))} | {
+    return {"sustained_rate": float(max(kept))} | {
         f"in_time_{rate:g}": float(share) for rate, share in shares.items()
     }
 

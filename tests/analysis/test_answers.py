@@ -252,7 +252,7 @@ def test_the_rate_that_is_sustained_is_bounded_by_what_was_sent(
     tmp_path: Path, lost: dict[int, str], sustained: float | None, told: str
 ) -> None:
     found = overloaded(tmp_path, lost)
-    assert found.values["borne_rate"] == sustained
+    assert found.values["sustained_rate"] == sustained
     assert told in found.text
 
 

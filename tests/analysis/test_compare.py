@@ -252,4 +252,4 @@ def test_throughput_of_what_the_same_users_sent_in_turn_is_not_judged(
     assert [each.metric.name for each in found.changes] == ["p50", "requests_per_second"][: 1 + judged]
     (pair,) = match(*sides)[0]
     limit = Limit(METRICS["requests_per_second"], 0.05, True, None, "worse_than_baseline.requests_per_second")
-    assert (judge_relative(limit, pair).outcome == "unknown") == (not judged)
+    assert (judge_relative(limit, pair).outcome == "inconclusive") == (not judged)

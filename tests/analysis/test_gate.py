@@ -43,24 +43,24 @@ def codes(judged: Judgement) -> tuple[int, list[str]]:
 @pytest.mark.parametrize(
     ("text", "values", "expected"),
     [
-        ("p99_ms = 25", {"p99": [0.020, 0.021, 0.019]}, (0, ["kept"])),
-        ("p99_ms = 25", {"p99": [0.030, 0.031, 0.029]}, (1, ["BROKEN"])),
-        ("p99_ms = 25", {"p99": [0.020, 0.030, 0.024]}, (3, ["unknown"])),
-        ("p99_ms = 25", {"p99": [0.025, 0.025, 0.025]}, (0, ["kept"])),
-        ("requests_per_second = 100", {"requests_per_second": [120, 121, 119]}, (0, ["kept"])),
-        ("requests_per_second = 100", {"requests_per_second": [80, 81, 79]}, (1, ["BROKEN"])),
-        ("accuracy = 0.9", {"accuracy": [0.93, 0.93]}, (0, ["kept"])),
-        ("accuracy = 0.9", {"accuracy": [0.62, 0.62]}, (1, ["BROKEN"])),
-        ("accuracy = 0.9", {"accuracy": [0.93]}, (0, ["kept"])),
-        ("p99_ms = 25", {"p99": [0.02, math.nan]}, (3, ["unknown"])),
-        ("p99_ms = 25", {"p50": [0.02, 0.02]}, (3, ["unknown"])),
-        ("cpu_per_request_ms = 1", {"p50": [0.02]}, (3, ["unknown"])),
+        ("p99_ms = 25", {"p99": [0.020, 0.021, 0.019]}, (0, ["pass"])),
+        ("p99_ms = 25", {"p99": [0.030, 0.031, 0.029]}, (1, ["FAIL"])),
+        ("p99_ms = 25", {"p99": [0.020, 0.030, 0.024]}, (3, ["inconclusive"])),
+        ("p99_ms = 25", {"p99": [0.025, 0.025, 0.025]}, (0, ["pass"])),
+        ("requests_per_second = 100", {"requests_per_second": [120, 121, 119]}, (0, ["pass"])),
+        ("requests_per_second = 100", {"requests_per_second": [80, 81, 79]}, (1, ["FAIL"])),
+        ("accuracy = 0.9", {"accuracy": [0.93, 0.93]}, (0, ["pass"])),
+        ("accuracy = 0.9", {"accuracy": [0.62, 0.62]}, (1, ["FAIL"])),
+        ("accuracy = 0.9", {"accuracy": [0.93]}, (0, ["pass"])),
+        ("p99_ms = 25", {"p99": [0.02, math.nan]}, (3, ["inconclusive"])),
+        ("p99_ms = 25", {"p50": [0.02, 0.02]}, (3, ["inconclusive"])),
+        ("cpu_per_request_ms = 1", {"p50": [0.02]}, (3, ["inconclusive"])),
         (
             "p99_ms = 25\naccuracy = 0.9",
             {"p99": [0.02, 0.02], "accuracy": [0.5, 0.5]},
-            (1, ["kept", "BROKEN"]),
+            (1, ["pass", "FAIL"]),
         ),
-        ("p99_ms = 25\naccuracy = 0.9", {"p99": [0.02, 0.02]}, (3, ["kept", "unknown"])),
+        ("p99_ms = 25\naccuracy = 0.9", {"p99": [0.02, 0.02]}, (3, ["pass", "inconclusive"])),
     ],
 )
 def test_absolute_limits(tmp_path: Path, text: str, values: dict[str, list[float]], expected: object) -> None:
@@ -70,11 +70,11 @@ def test_absolute_limits(tmp_path: Path, text: str, values: dict[str, list[float
 @pytest.mark.parametrize(
     ("value", "ends", "expected"),
     [
-        (0.020, (0.018, 0.022), (0, ["kept"])),
-        (0.020, (0.018, 0.027), (3, ["unknown"])),
-        (0.024, (0.0239, 0.0241), (3, ["unknown"])),  # sure of itself, but not that the next run is like it
-        (0.026, (0.0259, 0.0261), (3, ["unknown"])),
-        (0.031, (0.029, 0.033), (1, ["BROKEN"])),
+        (0.020, (0.018, 0.022), (0, ["pass"])),
+        (0.020, (0.018, 0.027), (3, ["inconclusive"])),
+        (0.024, (0.0239, 0.0241), (3, ["inconclusive"])),  # sure of itself, but not that the next run is like it
+        (0.026, (0.0259, 0.0261), (3, ["inconclusive"])),
+        (0.031, (0.029, 0.033), (1, ["FAIL"])),
     ],
 )
 def test_a_single_trial_is_judged_by_what_it_shows_itself(
@@ -91,7 +91,7 @@ def test_a_single_trial_that_is_too_short_says_so(tmp_path: Path) -> None:
         trial(BASE, {"p99": 0.031}), within=Shown({"p99": (-math.inf, math.inf)}, seconds=FEWEST_SECONDS - 1)
     )
     judged = gate(limits(tmp_path, "[limits]\np99_ms = 25"), Trials([short], [], []))
-    assert codes(judged) == (3, ["unknown"])
+    assert codes(judged) == (3, ["inconclusive"])
     assert "measure for longer" in judged.findings[0].how
 
 
@@ -106,11 +106,11 @@ def test_errors_are_judged_by_their_counts(tmp_path: Path) -> None:
     assert codes(gate(file, Trials([few], [], [])))[0] == 3
     cancelled = Trial(**{**trial(BASE, {"error_share": 0.0}).__dict__, "cancelled": 9900})
     finding = gate(file, Trials([cancelled], [], [])).findings[0]
-    assert (finding.outcome, finding.low, finding.high) == ("unknown", 0.0, pytest.approx(0.99, abs=0.01))
+    assert (finding.outcome, finding.low, finding.high) == ("inconclusive", 0.0, pytest.approx(0.99, abs=0.01))
     assert "9,900 more were cancelled" in finding.how
     one = Trial(**{**trial(BASE, {"error_share": 0.5}).__dict__, "cancelled": 1})
     (found,) = gate(file, Trials([one], [], [])).findings
-    assert found.outcome == "BROKEN", "whatever would have become of it"
+    assert found.outcome == "FAIL", "whatever would have become of it"
     assert found.low == pytest.approx(0.488, abs=0.002)
     none = limits(tmp_path, "[limits]\nerror_share = 0")
     assert codes(gate(none, several(error_share=[0.0])))[0] == 0
@@ -137,7 +137,7 @@ def test_limits_against_a_baseline(tmp_path: Path, change: float, noise: float, 
 
 def test_one_trial_on_a_side_is_never_enough_for_a_baseline(tmp_path: Path) -> None:
     judged = gate(limits(tmp_path, "[worse_than_baseline]\np50 = 0.05"), *compared(0.5, trials=1))
-    assert codes(judged) == (3, ["unknown"])
+    assert codes(judged) == (3, ["inconclusive"])
     assert "two and more" in judged.findings[0].how
 
 
@@ -153,10 +153,10 @@ def test_a_cell_that_is_missing_on_a_side_is_not_decidable(tmp_path: Path) -> No
     candidate = [trial(BASE._replace(batch=b), {"p50": 0.001}, number=i) for i in range(3) for b in (8, 32)]
     baseline = [trial(BASE, {"p50": 0.001}, number=i) for i in range(3)]
     judged = gate(file, Trials(candidate, [], []), Trials(baseline, [], []))
-    assert codes(judged) == (3, ["kept", "unknown"])
+    assert codes(judged) == (3, ["pass", "inconclusive"])
     other = limits(tmp_path, "[[cells]]\nbatch = 64\nlimits = { p50_ms = 2 }")
     judged = gate(other, Trials(candidate, [], []))
-    assert codes(judged) == (3, ["unknown"])
+    assert codes(judged) == (3, ["inconclusive"])
     assert "no cell was measured" in judged.findings[0].how
 
 
@@ -180,7 +180,7 @@ def test_a_doubted_run_is_never_released(tmp_path: Path) -> None:
     doubt = Doubt("client saturated", "a load process used 99% of a core", "use more")
     doubted = Trials([trial(BASE, {"p99": 0.01}, doubts=(doubt,), number=i) for i in range(3)], [], [])
     judged = gate(limits(tmp_path, "[limits]\np99_ms = 25"), doubted)
-    assert codes(judged) == (3, ["kept"])
+    assert codes(judged) == (3, ["pass"])
     assert judged.verdict == "measurement invalid: 1 pass, 1 warning"
     broken = gate(limits(tmp_path, "[limits]\np99_ms = 1"), doubted)
     assert broken.code == 3
@@ -264,7 +264,7 @@ def mixed(tmp_path: Path) -> Judgement:
 
 def test_every_form_tells_the_same(mixed: Judgement) -> None:
     told = json.loads(json.dumps(gate_text.plain(mixed), allow_nan=False))
-    assert [each["outcome"] for each in told["findings"]] == ["BROKEN", "kept", "unknown"]
+    assert [each["outcome"] for each in told["findings"]] == ["FAIL", "pass", "inconclusive"]
     assert told["code"] == 3
     root = ElementTree.fromstring(gate_text.junit(mixed, "mnist").split("\n", 1)[1])  # noqa: S314  # made here
     assert (root.get("tests"), root.get("failures"), root.get("errors")) == ("4", "1", "2")
@@ -282,3 +282,10 @@ def test_annotations_are_one_line_each(mixed: Judgement) -> None:
     assert [line.split(" ", 1)[0] for line in lines] == ["::error", "::warning", "::warning"]
     assert all("\n" not in line for line in lines)
     assert "100 %25 odd: x,y%0Az" in lines[2]
+
+
+def test_a_limit_by_its_name_of_the_release_before(tmp_path: Path) -> None:
+    path = tmp_path / "limits.toml"
+    path.write_text("[limits]\nborne_rate = 20\n")
+    (limit,) = LimitsFile.read(path).limits
+    assert (limit.metric.name, limit.bound) == ("sustained_rate", 20)

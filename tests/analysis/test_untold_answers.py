@@ -66,7 +66,7 @@ def test_of_errors_only_nothing_is_answered(tmp_path: Path, question: str) -> No
         "p50_drift",
         "p50_ratio",
         "inference",
-        "borne_rate",
+        "sustained_rate",
         "until_all",
         "recovery_seconds",
     ):
@@ -85,7 +85,7 @@ def test_of_one_second_of_one_kind_of_requests_nothing_is_answered(tmp_path: Pat
         "p50_drift",
         "p50_ratio",
         "inference",
-        "borne_rate",
+        "sustained_rate",
         "accuracy_gap",
     ):
         assert numbers(run).get(name) is None, name
@@ -197,7 +197,7 @@ def test_a_version_without_any_answer_never_answers_everything(tmp_path: Path) -
     assert found["until_first_answer"] == found["until_all"] == found["cold_start"] == np.inf
     (tmp_path / "limits.toml").write_text("[limits]\nuntil_all_s = 9\ncold_start_ms = 9\n")
     judged = gate(LimitsFile.read(tmp_path / "limits.toml"), read_trials(find_runs([run.path])))
-    assert {each.outcome for each in judged.findings} == {"BROKEN"}
+    assert {each.outcome for each in judged.findings} == {"FAIL"}
 
 
 def test_a_change_that_is_not_over_takes_longer_than_the_run(tmp_path: Path) -> None:
@@ -226,7 +226,7 @@ def test_a_change_after_the_last_request_shows_nothing(tmp_path: Path) -> None:
     assert "until_all" not in numbers(run)
 
 
-@pytest.mark.parametrize(("limit", "outcome"), [(0.5, "kept"), (0.01, "unknown")])
+@pytest.mark.parametrize(("limit", "outcome"), [(0.5, "pass"), (0.01, "inconclusive")])
 def test_a_short_soak_shows_as_much_growth_as_its_interval_allows(
     tmp_path: Path, limit: float, outcome: str
 ) -> None:
@@ -252,7 +252,7 @@ def test_memory_that_changes_too_much_is_not_called_calm(tmp_path: Path) -> None
     assert numbers(Run.open(run.path))["memory_growth"] is None
 
 
-@pytest.mark.parametrize(("examples", "outcome"), [(50, "unknown"), (5000, "kept")])
+@pytest.mark.parametrize(("examples", "outcome"), [(50, "inconclusive"), (5000, "pass")])
 def test_a_gap_of_accuracy_is_limited_by_its_interval(tmp_path: Path, examples: int, outcome: str) -> None:
     """Equal models, of each of which one example in ten is wrong, another for each: at most 4 points worse?"""
     parts = [requests(i, count=100, rate=100, start=float(i), names=("a", "b")) for i in range(6)]

@@ -204,7 +204,7 @@ class Ended(NamedTuple):
 def _gate(limits: Any, sides: Sides) -> Ended | None:
     """A gate that looks as `bench gate --run` does, at BLOCKS at the most; None: the pairs end before it does."""
     from bench.analysis.grouping.trials import Trials
-    from bench.analysis.judging.gate import UNDECIDED, gate
+    from bench.analysis.judging.gate import INCONCLUSIVE, gate
     from bench.analysis.statistics.sequential import looks
 
     for blocks, rate, _ in looks(BLOCKS):
@@ -212,9 +212,9 @@ def _gate(limits: Any, sides: Sides) -> Ended | None:
             return None
         before, after = (Trials(side[:blocks], [], []) for side in sides)
         judged = gate(limits, after, before, rate)
-        broken = frozenset(f.limit.metric.name for f in judged.findings if f.outcome == "BROKEN")
+        broken = frozenset(f.limit.metric.name for f in judged.findings if f.outcome == "FAIL")
         ended = Ended(judged.code, blocks, broken, frozenset(doubt.check for doubt in judged.doubts))
-        if judged.code != UNDECIDED or judged.doubts or blocks == BLOCKS:
+        if judged.code != INCONCLUSIVE or judged.doubts or blocks == BLOCKS:
             return ended
     return None
 

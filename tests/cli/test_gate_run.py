@@ -38,7 +38,7 @@ def test_a_slower_server_breaks_the_gate_with_few_blocks(tmp_path: Path) -> None
     assert "candidates against server quick" in done.stderr
     told = json.loads((tmp_path / "r.json").read_text())
     (finding,) = told["findings"]
-    assert finding["outcome"] == "BROKEN"
+    assert finding["outcome"] == "FAIL"
     assert 2 < finding["measured"] < 4  # 1 ms and 3 ms of service time
     assert finding["cell"]["server"] == "other"
     (folder,) = (tmp_path / "results").iterdir()
@@ -77,7 +77,7 @@ def test_runs_or_an_experiment(tmp_path: Path) -> None:
 def test_the_self_test_prints_its_table(tmp_path: Path) -> None:
     done = bench("gate", "--self-test", cwd=tmp_path)
     assert done.returncode == 0
-    assert "kept" in done.stdout.splitlines()[-1]
+    assert "pass" in done.stdout.splitlines()[-1]
     for number in range(9):
         chunks = [
             Chunk.of(**requests(100 * number + i, count=300, rate=300, start=float(i)), keep_samples=False)

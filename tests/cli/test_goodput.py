@@ -57,7 +57,7 @@ def test_report_compare_and_gate_give_the_same_goodput(recorded: Path) -> None:
         if each["limit"] == "limits.goodput"
     ]
     assert judged["measured"] == pytest.approx(sum(shares) / 3, rel=1e-3)
-    assert judged["outcome"] == "BROKEN"
+    assert judged["outcome"] == "FAIL"
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from bench.analysis.answers.answer import Answer
 from bench.analysis.grouping.trials import read_trials
-from bench.analysis.judging.gate import BROKEN, Judgement, LimitsFile, gate
+from bench.analysis.judging.gate import FAIL, Judgement, LimitsFile, gate
 from bench.analysis.reading.checks import doubts
 from bench.runs.run import Run
 from tests.load.locust_runs import ROOT
@@ -55,7 +55,7 @@ def hold_to_limits(asked: str, run: Run, folder: Path) -> None:
     unkept.write_text(text.replace("\n[limits]\n", "\n[limits]\nmax_us = 0.001\np50_us = 0.001\n"))
     judged = _judged(unkept, run)
     assert {name for name, *_ in _beyond(judged)} - (excused - {"p50"}) == {"max", "p50"}
-    assert {f.outcome for f in judged.findings if f.limit.dotted == "limits.max_us"} == {"BROKEN"}
+    assert {f.outcome for f in judged.findings if f.limit.dotted == "limits.max_us"} == {"FAIL"}
     # a percentile is, where whole seconds of the run show how it varies: however that is, all are beyond the limit
     telling = {
         trial.identity
@@ -63,10 +63,8 @@ def hold_to_limits(asked: str, run: Run, folder: Path) -> None:
         if trial.within and trial.within.independent("error_share", 0.98) >= ENOUGH
     }
     medians = {f.identity: f for f in judged.findings if f.limit.dotted == "limits.p50_us"}
-    assert [medians[cell].how for cell in telling if medians[cell].outcome != "BROKEN"] == []
-    assert replace(judged, doubts=[]).code == BROKEN, (
-        "but for the warnings of a short run on a shared machine"
-    )
+    assert [medians[cell].how for cell in telling if medians[cell].outcome != "FAIL"] == []
+    assert replace(judged, doubts=[]).code == FAIL, "but for the warnings of a short run on a shared machine"
 
 
 def _judged(limits: Path, run: Run) -> Judgement:
@@ -78,7 +76,7 @@ def _beyond(judged: Judgement) -> list[tuple[str, str, object, str, str]]:
     return [
         (found.limit.metric.name, str(found.identity), found.measured, found.outcome, found.how)
         for found in judged.findings
-        if found.outcome == "BROKEN"
+        if found.outcome == "FAIL"
         or (
             found.measured > found.allowed
             if found.limit.metric.better == "lower"

@@ -45,7 +45,7 @@ def test_overload_tells_what_is_borne_and_what_becomes_of_the_rest(ended: Finish
     run = ended.run()
     assert run.finished, ended.output
     found = values(answers(run))
-    assert found["borne_rate"] == 20
+    assert found["sustained_rate"] == 20
     assert found["in_time_20"] == 1
     assert known(found, "in_time_1000") < 0.9
     assert known(found, "rest_RESOURCE_EXHAUSTED") > 0

@@ -43,10 +43,16 @@ NUMBERS: Final = (
     Number("recovery_seconds", "s", "lower", "spike", "spike: until requests are as quick as before it"),
     Number("p50_growth", "share", "lower", "drift", "drift: growth of the median latency within the run"),
     Number("memory_growth", "share", "lower", "drift", "drift: growth of a process's memory in the run"),
-    Number("borne_rate", "1/s", "higher", "overload", "overload: highest rate answered within the deadline"),
+    Number(
+        "sustained_rate", "1/s", "higher", "overload", "overload: highest rate answered within the deadline"
+    ),
     Number("inference", "s", "lower", "overhead", "overhead: the model's part of the median service time"),
     Number("outside", "s", "lower", "overhead", "overhead: network, kernel and HTTP/2, mean"),
 )
+
+
+OLD_NAMES: Final = {"borne_rate": "sustained_rate"}
+"""Names of 0.1: still read in limits files and options, and written beside the new ones, for one release."""
 
 
 def of(number: Number) -> Callable[[Cell], float]:

@@ -53,10 +53,11 @@ def answer(run: Run) -> list[Answer]:
         most = f"so the server sustains {sustained[-1]:g}/s and not {ended[0]:g}/s"
     else:
         most = f"so the server sustains less than {ended[0]:g}/s"
+    highest = sustained[-1] if sustained else None
     found = [
         Answer(
             f"answered within {deadline}: {rates}; {most} (one step of {each:g} s for each rate)",
-            {"borne_rate": sustained[-1] if sustained else None}
+            {"sustained_rate": highest, "borne_rate": highest}
             | {f"in_time_{rate:g}": _share(counted, "OK") for rate, counted in seen},
         )
     ]

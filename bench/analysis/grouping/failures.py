@@ -20,7 +20,7 @@ class Failures:
     """The share of them that may fail."""
 
     @property
-    def broken(self) -> bool:
+    def too_many(self) -> bool:
         """Whether more failed than may."""
         return len(self.failed) > self.allowed * self.trials
 

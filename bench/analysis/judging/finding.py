@@ -13,7 +13,7 @@ from bench.analysis.statistics import intervals
 from bench.analysis.statistics.needed import Needed
 from bench.config.limits import Where
 
-Outcome = Literal["kept", "BROKEN", "unknown"]
+Outcome = Literal["pass", "FAIL", "inconclusive"]
 MEANS: Final = ("mean", "std")
 """What no number can be given of where requests got no answer: these took longer than any, nobody knows how long."""
 
@@ -86,8 +86,8 @@ class Finding:
     """Ends of the interval of `measured`; equal to it where it is an exact count, infinite where unknown."""
     allowed: float
     """In the measure of `measured`."""
-    p_broken: float
-    """Evidence that the limit is broken."""
+    p_fail: float
+    """Evidence against the limit: the p of a value so bad if it were within it."""
     how: str
     """How it was judged, or why it could not be."""
     needed: Needed | None = None
@@ -105,14 +105,14 @@ class Finding:
         return replace(self, low=low, high=high, confidence=confidence)
 
 
-def unknown(limit: Limit, identity: Identity, reason: str) -> Finding:
+def inconclusive(limit: Limit, identity: Identity, reason: str) -> Finding:
     """A limit that cannot be judged, and why."""
-    return Finding(limit, identity, "unknown", math.nan, -math.inf, math.inf, limit.bound, 1.0, reason)
+    return Finding(limit, identity, "inconclusive", math.nan, -math.inf, math.inf, limit.bound, 1.0, reason)
 
 
-def outcome_of(p_broken: float, kept: bool, rate: float) -> Outcome:
-    """By the evidence that a limit is broken, and whether it is shown to be kept."""
-    return "BROKEN" if p_broken <= rate else "kept" if kept else "unknown"
+def outcome_of(p_fail: float, passes: bool, rate: float) -> Outcome:
+    """By the evidence that a limit fails, and whether it is shown to pass."""
+    return "FAIL" if p_fail <= rate else "pass" if passes else "inconclusive"
 
 
 def judged(
@@ -122,7 +122,7 @@ def judged(
     outcome: Outcome,
     measured: float,
     interval: Callable[[float], tuple[float, float]],
-    p_broken: float,
+    p_fail: float,
     how: str,
     rate: float,
     allowed: float | None = None,
@@ -139,7 +139,7 @@ def judged(
         low,
         high,
         limit.bound if allowed is None else allowed,
-        p_broken,
+        p_fail,
         how,
         needed,
         interval,

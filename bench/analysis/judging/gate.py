@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Final
+from typing import get_args
 
 from bench import BenchError
 from bench.analysis.grouping import conditions
@@ -13,7 +13,7 @@ from bench.analysis.grouping.identity import PARTS, Identity
 from bench.analysis.grouping.trials import Trials
 from bench.analysis.judging import sides
 from bench.analysis.judging.compare import Match, match
-from bench.analysis.judging.finding import Finding, Limit
+from bench.analysis.judging.finding import Finding, Limit, Outcome
 from bench.analysis.judging.limit import judge_absolute, judge_relative, not_measured, resolved
 from bench.analysis.reading.doubt import Doubt, check_accepted
 from bench.analysis.statistics.intervals import ERROR_RATE, deciding_rates, holm
@@ -21,9 +21,8 @@ from bench.config.limits import read_limits
 from bench.runs.journal import experiment_of
 from bench.wording import counted
 
-KEPT, BROKEN, UNDECIDED = 0, 1, 3
-WORDS: Final = {"kept": "pass", "BROKEN": "FAIL", "unknown": "inconclusive"}
-"""Outcomes of a limit as they are shown."""
+PASS, FAIL, INCONCLUSIVE = 0, 1, 3
+"""Exit codes."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +66,7 @@ class Judgement:
     """In spite of which verdicts are given, as the limits file says."""
     trials: int
     rate: float = ERROR_RATE
-    """How often a limit is falsely called broken, or kept."""
+    """How often a limit falsely fails, or passes."""
     failures: list[Failures] = field(default_factory=list)
     """Failed trials of the candidate, by cell."""
     left_out: list[str] = field(default_factory=list)
@@ -76,19 +75,19 @@ class Judgement:
     @property
     def code(self) -> int:
         """0 pass, 1 FAIL, 3 inconclusive or measurement invalid."""
-        if any(each.broken for each in self.failures):
-            return BROKEN
+        if any(each.too_many for each in self.failures):
+            return FAIL
         outcomes = {finding.outcome for finding in self.findings}
         if self.doubts or not outcomes:
-            return UNDECIDED
-        return BROKEN if "BROKEN" in outcomes else UNDECIDED if "unknown" in outcomes else KEPT
+            return INCONCLUSIVE
+        return FAIL if "FAIL" in outcomes else INCONCLUSIVE if "inconclusive" in outcomes else PASS
 
     @property
     def verdict(self) -> str:
         """The answer in a few words."""
         parts = [
-            f"{number} {WORDS[outcome]}"
-            for outcome in WORDS
+            f"{number} {outcome}"
+            for outcome in get_args(Outcome)
             if (number := sum(f.outcome == outcome for f in self.findings))
         ]
         if self.doubts:
@@ -101,8 +100,8 @@ class Judgement:
         if failed:
             parts.append(f"{failed} of {counted(whole, 'trial')} failed")
         parts += [f"left out: {each}" for each in self.left_out]
-        names = {KEPT: "pass", BROKEN: "FAIL", UNDECIDED: "inconclusive"}
-        name = "measurement invalid" if self.doubts and self.code == UNDECIDED else names[self.code]
+        names = {PASS: "pass", FAIL: "FAIL", INCONCLUSIVE: "inconclusive"}
+        name = "measurement invalid" if self.doubts and self.code == INCONCLUSIVE else names[self.code]
         return f"{name}: {', '.join(parts) or 'no limit was judged'}"
 
 
@@ -115,7 +114,7 @@ def gate(
     by: Sequence[str] = (),
     planned: int = 0,
 ) -> Judgement:
-    """Judge every limit in every cell that it is for; `rate`: how often a limit is falsely called broken, or kept.
+    """Judge every limit in every cell that it is for; `rate`: how often a limit falsely fails, or passes.
 
     by: what may differ between baseline and candidate (see `bench.analysis.judging.compare.match`); planned: trials of each
     cell in all, where some are still to come. Raises BenchError where a relative limit has no baseline at all, and
@@ -198,11 +197,11 @@ def _without_baseline(limit: Limit, identity: Identity) -> Finding:
 
 
 def _together(findings: list[Finding], rate: float) -> list[Finding]:
-    """Limits that are broken are called so where that is sure even among so many.
+    """A limit fails where that is sure even among so many.
 
-    "kept" needs no correction: all must be shown to be kept for the gate to open. Each has the interval that decides.
+    "pass" needs no correction: all must be shown to pass for the gate to open. Each has the interval that decides.
     """
-    p_values = [finding.p_broken for finding in findings]
+    p_values = [finding.p_fail for finding in findings]
     return [
         _corrected(*each, rate)
         for each in zip(findings, holm(p_values), deciding_rates(p_values, rate), strict=True)
@@ -210,10 +209,10 @@ def _together(findings: list[Finding], rate: float) -> list[Finding]:
 
 
 def _corrected(finding: Finding, p: float, own: float, rate: float) -> Finding:
-    if finding.outcome == "BROKEN" and p > rate:
+    if finding.outcome == "FAIL" and p > rate:
         how = f"{finding.how}; fails on its own, not significant among this many limits"
-        finding = replace(finding, outcome="unknown", how=how)
-    return finding if finding.outcome == "kept" else finding.at(1 - 2 * own)
+        finding = replace(finding, outcome="inconclusive", how=how)
+    return finding if finding.outcome == "pass" else finding.at(1 - 2 * own)
 
 
 def _doubts(
@@ -229,7 +228,7 @@ def _doubts(
     found += [
         Doubt("failed trials", f"baseline: {each.text}", "find the reason, and measure the baseline again")
         for each in failures(baseline, limits.failed_share)
-        if each.broken
+        if each.too_many
     ]
     found += {doubt.reason: doubt for each in matches for doubt in each.surroundings}.values()
     failed = candidate.failed + baseline.failed

@@ -7,6 +7,7 @@ from typing import Final
 
 from bench import BenchError
 from bench.analysis.agreement.recorded import AGREEMENT
+from bench.analysis.answers.numbers import OLD_NAMES
 from bench.analysis.grouping import within_run
 from bench.analysis.grouping.identity import Identity
 from bench.analysis.grouping.in_time import of_only_pair
@@ -15,7 +16,7 @@ from bench.analysis.grouping.trials import OneRun, Trial
 from bench.analysis.grouping.within_run import FEWEST_SECONDS
 from bench.analysis.judging.change import change
 from bench.analysis.judging.compare import Match
-from bench.analysis.judging.finding import Finding, Limit, Outcome, judged, outcome_of, unknown
+from bench.analysis.judging.finding import Finding, Limit, Outcome, inconclusive, judged, outcome_of
 from bench.analysis.judging.limit_of_share import PROPORTIONS, by_agreement, by_counts, by_examples
 from bench.analysis.reading.metric import GOODPUT, GOODPUT_RATE, Metric
 from bench.analysis.reading.population import NOT_DETERMINED
@@ -36,7 +37,7 @@ On an idle machine runs differed by 0.4 % in p50 and 1.3 % in p99, with busy nei
 
 def resolved(bound: Bound, path: Path) -> Limit:
     """A limit by its metric. Raises BenchError for a metric that there is none, or a bound that cannot be."""
-    name, factor = bound.name, 1.0
+    name, factor = OLD_NAMES.get(bound.name, bound.name), 1.0
     if name not in METRICS and not bound.relative:
         for suffix, seconds in SUFFIXES.items():
             metric = METRICS.get(name.removesuffix(suffix))
@@ -82,7 +83,7 @@ def _check_share(bound: Bound, metric: Metric, path: Path) -> None:
 def judge_absolute(
     limit: Limit, identity: Identity, trials: Sequence[Trial], rate: float = ERROR_RATE
 ) -> Finding:
-    """Judge the trials of a cell against a bound, "kept" and "broken" each false with probability `rate`.
+    """Judge the trials of a cell against a bound, "pass" and "FAIL" each false with probability `rate`.
 
     Several trials: by Student's t of their values (of durations and rates on logarithms). A single one: by what it
     shows of itself (see `within_run`) and the assumption that runs differ by BETWEEN_RUNS. Shares of requests and the
@@ -108,14 +109,14 @@ def judge_absolute(
     estimate = intervals.alone([scale(value) for value in values])
     bound = scale(limit.bound)
     above, below = estimate.p_above(bound), estimate.p_below(bound)
-    p_broken, p_kept = (above, below) if metric.better == "lower" else (below, above)
+    p_fail, p_pass = (above, below) if metric.better == "lower" else (below, above)
     return judged(
         limit,
         identity,
-        outcome=outcome_of(p_broken, _kept(limit, estimate, bound, p_kept, rate), rate),
+        outcome=outcome_of(p_fail, _passes(limit, estimate, bound, p_pass, rate), rate),
         measured=back(estimate.mean),
         interval=lambda confidence: _ends(back, estimate.interval(confidence)),
-        p_broken=p_broken,
+        p_fail=p_fail,
         how=estimate.method,
         rate=rate,
         needed=trials_needed(estimate, [bound], 1 - 2 * rate),
@@ -123,9 +124,9 @@ def judge_absolute(
 
 
 def judge_relative(limit: Limit, found: Match, rate: float = ERROR_RATE) -> Finding:
-    """Judge how much worse than its baseline a cell is: not kept unless the whole interval is within the bound."""
+    """Judge how much worse than its baseline a cell is: no pass unless the whole interval is within the bound."""
     if found.equal_by_design(limit.metric.name):
-        return unknown(limit, found.identity, "the same users sent to both in turn: equal by design")
+        return inconclusive(limit, found.identity, "the same users sent to both in turn: equal by design")
     stretches = of_only_pair(found.before, found.after, limit.metric.name)
     sides = stretches or [[limit.of(trial) for trial in side] for side in (found.before, found.after)]
     seen = change(
@@ -139,23 +140,23 @@ def judge_relative(limit: Limit, found: Match, rate: float = ERROR_RATE) -> Find
     estimate = seen.estimate
     if estimate is None and seen.verdict == "worse":
         return Finding(
-            limit, found.identity, "BROKEN", math.inf, math.inf, math.inf, 1 + limit.bound, 0.0, seen.reason
+            limit, found.identity, "FAIL", math.inf, math.inf, math.inf, 1 + limit.bound, 0.0, seen.reason
         )
     if estimate is None or seen.reason:
-        return unknown(limit, found.identity, seen.reason)
+        return inconclusive(limit, found.identity, seen.reason)
     lower = limit.metric.better == "lower"
     margin = math.log1p(limit.bound) if limit.metric.ratio else limit.bound
     bound = margin if lower else -margin
     above, below = estimate.p_above(bound), estimate.p_below(bound)
-    p_broken, p_kept = (above, below) if lower else (below, above)
+    p_fail, p_pass = (above, below) if lower else (below, above)
     back = math.exp if limit.metric.ratio else float
     return judged(
         limit,
         found.identity,
-        outcome=outcome_of(p_broken, _kept(limit, estimate, bound, p_kept, rate), rate),
+        outcome=outcome_of(p_fail, _passes(limit, estimate, bound, p_pass, rate), rate),
         measured=seen.size,
         interval=lambda confidence: _ends(back, estimate.interval(confidence)),
-        p_broken=p_broken,
+        p_fail=p_fail,
         how=estimate.method,
         rate=rate,
         allowed=back(bound),
@@ -166,13 +167,13 @@ def judge_relative(limit: Limit, found: Match, rate: float = ERROR_RATE) -> Find
 def _without_numbers(
     limit: Limit, identity: Identity, trials: Sequence[Trial], values: Sequence[float]
 ) -> Finding:
-    """Trials in some of which a metric is no number: broken where most percentiles fall among requests without an answer,
-    which is no matter of chance; else unknown."""
+    """Trials in some of which a metric is no number: FAIL where most percentiles fall among requests without an answer,
+    which is no matter of chance; else inconclusive."""
     endless = sum(value == math.inf for value in values)
     reason = _missing_text(limit, trials, values)
     if limit.metric.better == "lower" and 2 * endless > len(values):
-        return Finding(limit, identity, "BROKEN", math.inf, math.inf, math.inf, limit.bound, 0.0, reason)
-    return unknown(limit, identity, reason)
+        return Finding(limit, identity, "FAIL", math.inf, math.inf, math.inf, limit.bound, 0.0, reason)
+    return inconclusive(limit, identity, reason)
 
 
 def _missing_text(limit: Limit, trials: Sequence[Trial], values: Sequence[float]) -> str:
@@ -202,14 +203,14 @@ def _bounded(limit: Limit, trial: Trial) -> bool:
 
 def not_measured(limit: Limit, reason: str) -> Finding:
     """A limit without a cell."""
-    return Finding(limit, None, "unknown", math.nan, -math.inf, math.inf, limit.bound, 1.0, reason)
+    return Finding(limit, None, "inconclusive", math.nan, -math.inf, math.inf, limit.bound, 1.0, reason)
 
 
-def _kept(limit: Limit, estimate: Estimate, bound: float, p_kept: float, rate: float) -> bool:
-    """Whether the bound is kept: what is equal to it in all trials keeps it too."""
+def _passes(limit: Limit, estimate: Estimate, bound: float, p_pass: float, rate: float) -> bool:
+    """Whether it passes: what is equal to the bound in all trials does too."""
     if estimate.freedom > 0 and estimate.error == 0:
         return estimate.mean <= bound if limit.metric.better == "lower" else estimate.mean >= bound
-    return p_kept <= rate
+    return p_pass <= rate
 
 
 def _ends(back: object, interval: tuple[float, float]) -> tuple[float, float]:
@@ -221,7 +222,7 @@ def _ends(back: object, interval: tuple[float, float]) -> tuple[float, float]:
 
 
 def _single(limit: Limit, identity: Identity, trial: Trial, rate: float) -> Finding:
-    """One run: by the interval that it allows by itself, widened by what runs are assumed to differ; else unknown."""
+    """One run: by the interval that it allows by itself, widened by what runs are assumed to differ; else inconclusive."""
     name, value = limit.metric.name, limit.of(trial)
     within = trial.within
     if within is None or within.interval(name, 0.5, limit.answered_within) is None:
@@ -239,14 +240,14 @@ def _single(limit: Limit, identity: Identity, trial: Trial, rate: float) -> Find
 
     lower = limit.metric.better == "lower"
     best, worst = (0, 1) if lower else (1, 0)
-    p_broken = within_run.least_rate(lambda confidence: beyond(confidence, best))
+    p_fail = within_run.least_rate(lambda confidence: beyond(confidence, best))
     return judged(
         limit,
         identity,
-        outcome=outcome_of(p_broken, not beyond(1 - 2 * rate, worst), rate),
+        outcome=outcome_of(p_fail, not beyond(1 - 2 * rate, worst), rate),
         measured=value,
         interval=interval,
-        p_broken=p_broken,
+        p_fail=p_fail,
         how=_how_single(within, spread=limit.metric.ratio),
         rate=rate,
     )
@@ -265,11 +266,11 @@ def _how_single(within: OneRun, *, spread: bool) -> str:
 
 
 def _alone(limit: Limit, identity: Identity, value: float) -> Finding:
-    """A value of one run without an interval: a bound counts as broken or kept by it alone."""
-    outcome: Outcome = "kept" if _within(limit, value) else "BROKEN"
-    p_broken = 0.0 if outcome == "BROKEN" else 1.0
+    """A value of one run without an interval: it alone decides."""
+    outcome: Outcome = "pass" if _within(limit, value) else "FAIL"
+    p_fail = 0.0 if outcome == "FAIL" else 1.0
     how = "one run: its value, without an interval; no statement beyond this run"
-    return Finding(limit, identity, outcome, value, value, value, limit.bound, p_broken, how)
+    return Finding(limit, identity, outcome, value, value, value, limit.bound, p_fail, how)
 
 
 def _widened(value: float, end: float, luck: float) -> float:

@@ -9,7 +9,7 @@ from bench.analysis.agreement.recorded import answers_of
 from bench.analysis.grouping import within_run
 from bench.analysis.grouping.identity import Identity
 from bench.analysis.grouping.trials import Trial
-from bench.analysis.judging.finding import Finding, Limit, judged, outcome_of, unknown
+from bench.analysis.judging.finding import Finding, Limit, inconclusive, judged, outcome_of
 from bench.analysis.reading.metric import GOODPUT
 from bench.runs.answers import Answers
 from bench.wording import counted
@@ -23,10 +23,10 @@ def by_counts(limit: Limit, identity: Identity, trials: Sequence[Trial], rate: f
     whole = [_whole(limit, trial) for trial in trials]
     total = sum(whole)
     if not total:
-        return unknown(limit, identity, "no request was answered")
+        return inconclusive(limit, identity, "no request was answered")
     parts = [part for part in (_counted(limit, trial) for trial in trials) if part is not None]
     if len(parts) < len(trials):
-        return unknown(limit, identity, "a run folder from before wrong answers were counted by cause")
+        return inconclusive(limit, identity, "a run folder from before wrong answers were counted by cause")
     least, most = (
         _by_part(limit, identity, trials, [part[end] for part in parts], whole, rate=rate) for end in (0, 1)
     )
@@ -37,9 +37,9 @@ def by_counts(limit: Limit, identity: Identity, trials: Sequence[Trial], rate: f
     same = least.outcome == most.outcome
     both = replace(
         least,
-        outcome=least.outcome if same else "unknown",
+        outcome=least.outcome if same else "inconclusive",
         measured=math.nan,
-        p_broken=max(least.p_broken, most.p_broken),
+        p_fail=max(least.p_fail, most.p_fail),
         how=how if same else f"not determined: {how}",
         interval=lambda confidence: _outer(least, most, confidence),
     )
@@ -88,7 +88,7 @@ def by_examples(limit: Limit, identity: Identity, trials: Sequence[Trial], rate:
     )
     examples = max(trial.examples for trial in trials)
     if not math.isfinite(share):
-        return unknown(limit, identity, "not measured in every trial")
+        return inconclusive(limit, identity, "not measured in every trial")
     return _by_share(limit, identity, share, examples, how=f"on {examples:,} different examples", rate=rate)
 
 
@@ -96,7 +96,7 @@ def by_agreement(limit: Limit, identity: Identity, trials: Sequence[Trial], rate
     """The share of examples that two conditions answer alike: of those that were compared."""
     compared = [answers for trial in trials if (answers := answers_of(trial.path)) is not None]
     if not compared or not compared[0].compared:
-        return unknown(limit, identity, "no answers were compared: bench ab compares them")
+        return inconclusive(limit, identity, "no answers were compared: bench ab compares them")
     return of_answers(limit, identity, compared[0], rate)
 
 
@@ -111,16 +111,16 @@ def _by_share(
 ) -> Finding:
     above, below = within_run.evidence(share, independent, limit.bound)
     lower = limit.metric.better == "lower"
-    p_broken, p_kept = (above, below) if lower else (below, above)
+    p_fail, p_pass = (above, below) if lower else (below, above)
     # no number of requests shows that there never is one; here there was none
-    kept = p_kept <= rate or (share == limit.bound and limit.bound == (0.0 if lower else 1.0))
+    passes = p_pass <= rate or (share == limit.bound and limit.bound == (0.0 if lower else 1.0))
     return judged(
         limit,
         identity,
-        outcome=outcome_of(p_broken, kept, rate),
+        outcome=outcome_of(p_fail, passes, rate),
         measured=share,
         interval=lambda confidence: within_run.shares(share, independent, confidence),
-        p_broken=p_broken,
+        p_fail=p_fail,
         how=how,
         rate=rate,
     )

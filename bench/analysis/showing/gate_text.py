@@ -9,7 +9,7 @@ from bench.analysis.formatting import ABSENT, NOT_REACHED
 from bench.analysis.grouping.failures import Failures
 from bench.analysis.grouping.identity import PARTS
 from bench.analysis.judging.finding import Finding
-from bench.analysis.judging.gate import WORDS, Judgement, finite
+from bench.analysis.judging.gate import Judgement, finite
 from bench.analysis.showing.comparison_table import (
     FURTHEST,
     confidence_text,
@@ -41,8 +41,8 @@ def judgement_table(judged: Judgement) -> Table:
         Column(
             "outcome",
             False,
-            [WORDS[each.outcome] for each in rows],
-            [each.outcome != "kept" for each in rows],
+            [each.outcome for each in rows],
+            [each.outcome != "pass" for each in rows],
         ),
     ]
     return Table(columns, [], [])
@@ -109,7 +109,7 @@ def remarks(judged: Judgement) -> list[str]:
     """Why limits are not decided, and what would decide them."""
     told: dict[str, list[str]] = {}
     for finding, cell in zip(judged.findings, _cells(judged), strict=True):
-        if finding.outcome == "unknown":
+        if finding.outcome == "inconclusive":
             text = finding.how
             if finding.needed is not None:
                 text += f"; {needed_text(finding.needed)}"
@@ -139,7 +139,8 @@ def _plain_failures(each: Failures) -> dict[str, Any]:
         "failed": len(each.failed),
         "trials": each.trials,
         "allowed": each.allowed,
-        "broken": each.broken,
+        "too_many": each.too_many,
+        "broken": each.too_many,  # its name in 0.1, for one release
         "reasons": [failed.reason for failed in each.failed],
         "paths": [str(failed.path) for failed in each.failed],
     }
@@ -167,7 +168,7 @@ def markdown(judged: Judgement) -> str:
     """For a pull request's comment or a job's summary."""
     parts = [f"**Gate {escape.markdown(judged.verdict)}**", rows_in_markdown(judgement_table(judged).columns)]
     told = [
-        f"- {'FAIL' if each.broken else 'failed'}: {escape.markdown(each.text)}" for each in judged.failures
+        f"- {'FAIL' if each.too_many else 'failed'}: {escape.markdown(each.text)}" for each in judged.failures
     ]
     told += [f"- warning: {escape.markdown(str(doubt))}" for doubt in judged.doubts]
     told += [f"- accepted warning: {escape.markdown(str(doubt))}" for doubt in judged.accepted]
@@ -184,21 +185,23 @@ def junit(judged: Judgement, suite: str) -> str:
         title = f"{finding.limit.dotted}{f' ({cell})' if cell else ''}"
         case = ElementTree.SubElement(root, "testcase", classname=suite, name=title)
         text = f"{measured_text(finding)} measured, {allowed_text(finding)} allowed, {interval_text(finding)}; {finding.how}"
-        if finding.outcome == "BROKEN":
+        if finding.outcome == "FAIL":
             ElementTree.SubElement(case, "failure", message=text)
-        elif finding.outcome == "unknown":
+        elif finding.outcome == "inconclusive":
             ElementTree.SubElement(case, "error", message=text)
     for each in judged.failures:
         case = ElementTree.SubElement(root, "testcase", classname=suite, name="failed trials")
-        if each.broken:
+        if each.too_many:
             ElementTree.SubElement(case, "failure", message=each.text)
     for doubt in judged.doubts:
         case = ElementTree.SubElement(root, "testcase", classname=suite, name=f"no warning: {doubt.check}")
         ElementTree.SubElement(case, "error", message=str(doubt))
-    failed = sum(each.broken for each in judged.failures)
+    failed = sum(each.too_many for each in judged.failures)
     root.set("tests", str(len(judged.findings) + len(judged.failures) + len(judged.doubts)))
-    root.set("failures", str(failed + sum(each.outcome == "BROKEN" for each in judged.findings)))
-    root.set("errors", str(sum(each.outcome == "unknown" for each in judged.findings) + len(judged.doubts)))
+    root.set("failures", str(failed + sum(each.outcome == "FAIL" for each in judged.findings)))
+    root.set(
+        "errors", str(sum(each.outcome == "inconclusive" for each in judged.findings) + len(judged.doubts))
+    )
     ElementTree.indent(root)
     document = escape.xml(ElementTree.tostring(root, encoding="unicode"))
     return f'<?xml version="1.0" encoding="UTF-8"?>\n{document}\n'
@@ -208,17 +211,15 @@ def annotations(judged: Judgement) -> list[str]:
     """GitHub's workflow commands ("Workflow commands for GitHub Actions", error and warning)."""
     lines = []
     for finding, cell in zip(judged.findings, _cells(judged), strict=True):
-        if finding.outcome == "kept":
+        if finding.outcome == "pass":
             continue
-        level = "error" if finding.outcome == "BROKEN" else "warning"
+        level = "error" if finding.outcome == "FAIL" else "warning"
         text = f"{measured_text(finding)} measured, {allowed_text(finding)} allowed ({interval_text(finding)}); {finding.how}"
-        lines.append(
-            escape.ci_command(level, f"{WORDS[finding.outcome]}: {name(finding)} {cell}".strip(), text)
-        )
+        lines.append(escape.ci_command(level, f"{finding.outcome}: {name(finding)} {cell}".strip(), text))
     lines += [
         escape.ci_command("error", "FAIL: failed trials", each.text)
         for each in judged.failures
-        if each.broken
+        if each.too_many
     ]
     return lines + [
         escape.ci_command("warning", f"warning: {doubt.check}", str(doubt)) for doubt in judged.doubts

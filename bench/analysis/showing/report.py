@@ -8,6 +8,7 @@ from typing import Any
 
 from bench import BenchError
 from bench.analysis.answers.answer import Answer
+from bench.analysis.answers.numbers import OLD_NAMES
 from bench.analysis.answers.questions import answers
 from bench.analysis.grouping.groups import Group, Member, groups
 from bench.analysis.grouping.groups import plain as plain_group
@@ -336,6 +337,7 @@ def _plain_split(split: Split) -> dict[str, Any]:
 
 
 def _plain_line(line: Line) -> dict[str, Any]:
+    values = {name: value if math.isfinite(value) else None for name, value in line.values.items()}
     return {
         "name": line.name,
         "version": line.version,
@@ -345,5 +347,6 @@ def _plain_line(line: Line) -> dict[str, Any]:
         "outcomes": line.outcomes,
         "unsupported": [label(q) for q in line.unsupported],
         "reasons": {name: why._asdict() for name, why in line.reasons.items()},
-        **{name: value if math.isfinite(value) else None for name, value in line.values.items()},
+        **values,
+        **{old: values.get(name) for old, name in OLD_NAMES.items()},
     }

@@ -19,7 +19,7 @@ from scipy.special import betaincinv, stdtr, stdtrit
 Floats = NDArray[np.float64]
 
 ERROR_RATE: Final = 0.01
-"""Probability of a false "worse" or "broken", and of a false "better" or "kept", in all that is judged together."""
+"""Probability of a false "worse" or "FAIL", and of a false "better" or "pass", in all that is judged together."""
 CONFIDENCE: Final = 1 - 2 * ERROR_RATE
 """Of the intervals: one side of each is judged with ERROR_RATE."""
 RESAMPLES: Final = 4000
