@@ -27,8 +27,6 @@ Floats = NDArray[np.float64]
 FALSE_SHARE: Final = 0.05
 """Expected share of false alarms among the series in which a change is reported; with none changed, the probability
 of any false alarm."""
-LEVEL: Final = 0.04
-"""At which it is judged: in simulated AR(1) noise of 0.7 to 0.9 the p of `chance` is up to a fifth too small."""
 
 NOT_REACHED: Final = 10.0
 """As this multiple of the greatest value counts a percentile that was not reached."""
@@ -110,12 +108,14 @@ def history(
 def accepted(p_values: Sequence[float]) -> float:
     """The largest p that counts as a change when all of these are judged together (Benjamini and Hochberg)."""
     ordered = sorted(p_values)
-    bounds = [LEVEL * rank / len(ordered) for rank in range(1, len(ordered) + 1)]
+    bounds = [FALSE_SHARE * rank / len(ordered) for rank in range(1, len(ordered) + 1)]
     # without any discovery, a series alone would still have to reach the first bound
     return max((bound for p, bound in zip(ordered, bounds, strict=True) if p <= bound), default=0.0)
 
 
-def change_points(values: Sequence[float] | Floats, *, certain: float = LEVEL) -> list[tuple[int, float]]:
+def change_points(
+    values: Sequence[float] | Floats, *, certain: float = FALSE_SHARE
+) -> list[tuple[int, float]]:
     """Positions of the first values after each change, in order, with the p of each.
 
     certain: the largest p of a change. The latest LARGEST values are looked at.

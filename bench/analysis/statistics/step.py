@@ -8,8 +8,8 @@ Statistics 23), less SECOND_CUT and DRIFTING: of all places and all phi that are
 single sharp step least. Outliers are limited to their neighbourhood first: one wild run is no change. A stretch may reach to
 an end; one in the middle is a change that was mended.
 
-CHANCE is simulated (tests/benchmarks/history_errors.py --table) under the worse of phi = 0.7 and 0.9; with less
-autocorrelation the test is conservative.
+CHANCE is simulated (tests/benchmarks/history_errors.py --table) under the worst of phi = 0.3, 0.5, 0.7, 0.8 and 0.9;
+of independent values the test is conservative.
 """
 
 from functools import lru_cache
@@ -27,28 +27,28 @@ LARGEST: Final = 120
 LIMIT: Final = 3.0
 """A value is limited to so many robust standard deviations around the median of itself and its four neighbours."""
 PHI: Final = (0.0, 0.15, 0.3, 0.45, 0.6, 0.75, 0.9)
-SECOND_CUT: Final = 4.0
+SECOND_CUT: Final = 8.0
 """By how much clearer a stretch in the middle has to be, which chance finds in more places than one to an end."""
-DRIFTING: Final = 4.0
+DRIFTING: Final = 8.0
 """By how much clearer a stretch has to be for each 1 of phi beside it: what still drifts there may drift on its own."""
 
 PERMUTATIONS: Final = 199
 
-LEVELS: Final = (0.5, 0.1, 0.05, 0.01, 0.001)
+LEVELS: Final = (0.5, 0.1, 0.05, 0.02, 0.01, 0.001)
 CHANCE: Final[dict[int, tuple[float, ...]]] = {
-    6: (2.21, 7.27, 9.36, 14.18, 21.39),
-    7: (3.37, 8.95, 11.02, 15.79, 22.84),
-    8: (4.24, 9.96, 11.99, 16.47, 23.44),
-    10: (5.18, 10.78, 12.60, 16.97, 22.97),
-    12: (5.74, 11.20, 13.03, 17.28, 23.73),
-    15: (5.98, 11.59, 13.46, 17.66, 23.08),
-    20: (6.33, 12.00, 14.07, 18.40, 23.84),
-    25: (6.33, 12.00, 13.98, 18.59, 24.48),
-    30: (6.33, 11.97, 13.97, 18.54, 24.02),
-    40: (6.41, 11.80, 13.78, 18.38, 25.43),
-    60: (6.66, 11.97, 13.82, 18.41, 23.54),
-    90: (7.15, 12.29, 14.16, 18.53, 24.93),
-    120: (7.70, 12.93, 14.79, 18.68, 24.00),
+    6: (2.21, 7.27, 9.36, 12.25, 14.18, 21.91),
+    7: (3.37, 8.95, 11.02, 13.64, 15.79, 22.84),
+    8: (4.23, 9.95, 11.98, 14.55, 16.47, 23.44),
+    10: (4.91, 10.65, 12.53, 14.91, 16.88, 22.97),
+    12: (5.12, 10.91, 12.77, 15.27, 17.15, 23.12),
+    15: (4.90, 11.03, 13.05, 15.64, 17.26, 22.58),
+    20: (4.48, 10.88, 13.23, 15.79, 17.72, 22.98),
+    25: (3.99, 10.34, 12.53, 15.41, 17.47, 23.85),
+    30: (3.80, 9.81, 12.19, 15.00, 17.10, 23.47),
+    40: (3.78, 9.13, 11.24, 14.00, 16.11, 23.61),
+    60: (3.63, 8.48, 10.41, 12.96, 14.92, 20.86),
+    90: (3.59, 8.28, 10.26, 12.76, 14.38, 20.76),
+    120: (3.63, 8.31, 9.99, 12.23, 14.09, 20.04),
 }
 """Number of values -> statistic that chance exceeds with the probabilities LEVELS."""
 
