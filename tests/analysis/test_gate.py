@@ -72,7 +72,11 @@ def test_absolute_limits(tmp_path: Path, text: str, values: dict[str, list[float
     [
         (0.020, (0.018, 0.022), (0, ["pass"])),
         (0.020, (0.018, 0.027), (3, ["inconclusive"])),
-        (0.024, (0.0239, 0.0241), (3, ["inconclusive"])),  # sure of itself, but not that the next run is like it
+        (
+            0.024,
+            (0.0239, 0.0241),
+            (3, ["inconclusive"]),
+        ),  # sure of itself, but not that the next run is like it
         (0.026, (0.0259, 0.0261), (3, ["inconclusive"])),
         (0.031, (0.029, 0.033), (1, ["FAIL"])),
     ],
@@ -106,7 +110,11 @@ def test_errors_are_judged_by_their_counts(tmp_path: Path) -> None:
     assert codes(gate(file, Trials([few], [], [])))[0] == 3
     cancelled = Trial(**{**trial(BASE, {"error_share": 0.0}).__dict__, "cancelled": 9900})
     finding = gate(file, Trials([cancelled], [], [])).findings[0]
-    assert (finding.outcome, finding.low, finding.high) == ("inconclusive", 0.0, pytest.approx(0.99, abs=0.01))
+    assert (finding.outcome, finding.low, finding.high) == (
+        "inconclusive",
+        0.0,
+        pytest.approx(0.99, abs=0.01),
+    )
     assert "9,900 more were cancelled" in finding.how
     one = Trial(**{**trial(BASE, {"error_share": 0.5}).__dict__, "cancelled": 1})
     (found,) = gate(file, Trials([one], [], [])).findings

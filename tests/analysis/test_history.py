@@ -102,7 +102,7 @@ def test_many_metrics_and_cells_without_a_change_are_judged_together() -> None:
         }
         alarms += bool(history(groups, names))
     assert alarms <= 2
-    assert accepted([0.001, 0.02, 0.5, 0.9]) == pytest.approx(0.02)
+    assert accepted([0.001, 0.02, 0.5, 0.9]) == pytest.approx(0.025)
     assert accepted([0.02, 0.03, 0.5, 0.9]) == 0.0
 
 

@@ -84,7 +84,7 @@ def _memory(run: Run, source: str) -> Answer:
         if certain
         else f"no growth above {GROWTH:.0%} found"
         if calm
-        else f"it changes too much to tell whether it grew by {formatting.significant(grown / MEGABYTE)} MB or not"
+        else f"it varies too much: growth of {formatting.significant(grown / MEGABYTE)} MB or more is possible"
     )
     told += f" in {lasting:.0f} s"
     if hourly:

@@ -21,7 +21,7 @@ def answer(run: Run) -> list[Answer]:
     each, steps = load.plan.each, load.plan.steps
     begun = [arrivals.begin for arrivals in run.manifest.arrivals.values()]
     if load.plan.kind != "steps" or not begun or each is None or not steps or load.deadline is None:
-        return [untold(WHAT, "the manifest does not say which rates were sent when, and with which deadline")]
+        return [untold(WHAT, "the manifest has no steps of the rate, no start of the load or no deadline")]
     outcomes: list[dict[str, int]] = [{} for _ in steps]
     for (key, second), tally in run.within(*run.seconds).tallies.items():
         number = int((second + 0.5 - begun[0]) // each)

@@ -29,7 +29,7 @@ def answer(run: Run) -> list[Answer]:
     plan = run.manifest.load.plan
     begun = [arrivals.begin for arrivals in run.manifest.arrivals.values()]
     if plan.kind != "spike" or not begun or plan.at is None or plan.lasting is None:
-        return [untold("the effect of a spike", "the manifest does not say when there was one")]
+        return [untold("the effect of a spike", "the manifest has no time of one")]
     requests = requests_of(run)
     if not len(requests.due):
         return [untold("the excursion", "samples were not kept (--no-samples)")]

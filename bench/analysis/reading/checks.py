@@ -74,7 +74,7 @@ def _unidentified(run: Run) -> list[Doubt]:
     """Without an id a copy is not told from a new measurement, and without checksums a change is not seen."""
     if run.manifest.run_id or not run.manifest.whole:
         return []
-    text = "the run has no run_id: whether it is a copy, and whether its files are as they were, is not known"
+    text = "the run has no run_id: whether it is a copy, and whether its files were changed, is unknown"
     return [Doubt("unidentified", text, "run it again; serving-bench gives each run an id and checksums")]
 
 
@@ -97,7 +97,7 @@ def _incomplete(run: Run) -> list[Doubt]:
     failed_here = 0 if counts.unsent is None else counts.unsent - unsent
     found = []
     if sent is None:
-        text = "its manifest does not say how many requests were sent: whether all of them are recorded is not known"
+        text = "its manifest lacks the number of requests sent: whether all of them are recorded is unknown"
         found.append(Doubt("incomplete", text, "run it again"))
     elif sent + failed_here != kept:
         found.append(

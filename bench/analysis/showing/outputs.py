@@ -153,6 +153,7 @@ class ReportOut(TypedDict):
     cells: list[CellOut]
     failed_trials: list[FailedOut]
     not_run: list[IdentityOut]
+    cut_short: list[str]
     unreadable: list[UnreadableOut]
 
 
@@ -222,7 +223,7 @@ class FindingOut(TypedDict):
     relative: bool
     cell: IdentityOut | None
     asked_for: str
-    outcome: str
+    outcome: Literal["pass", "FAIL", "inconclusive"]
     measured: float | None
     low: float | None
     high: float | None
@@ -241,6 +242,7 @@ class FailuresOut(TypedDict):
     failed: int
     trials: int
     allowed: float
+    too_many: bool
     broken: bool
     reasons: list[str]
     paths: list[str]
