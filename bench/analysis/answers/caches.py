@@ -1,0 +1,80 @@
+"""Whether repeated requests are answered faster than requests that the server gets for the first time."""
+
+import math
+from typing import Any, Final
+
+import numpy as np
+from scipy.special import stdtrit  # scipy.stats holds the same behind an import of half a second
+
+from bench.analysis import formatting
+from bench.analysis.answers.answer import CONFIDENCE, Answer, Floats, Interval, independent
+from bench.runs.run import Run
+
+LEAST: Final = 10
+"""Answers of each kind in a window, of which the medians are compared."""
+FEWEST_WINDOWS: Final = 5
+MOST_WINDOWS: Final = 60
+
+
+def answer(run: Run) -> list[Answer]:
+    """One sentence for each kind of requests that was sent twice."""
+    samples = run.samples
+    samples = samples[(samples["status"] == 0).fillna(False)]
+    return [_compared(samples, first, again) for first, again in run.manifest.repeats.items()]
+
+
+def compare(sent: Floats, seconds: Floats, repeated: "np.ndarray[Any, np.dtype[np.bool_]]") -> Interval | None:
+    """Service time of repeated requests / that of others, as medians of windows in which both were sent.
+
+    Whatever changes with time changes both alike. Student's t on the logarithms of the ratios, of which as many count
+    as are independent; None of fewer than FEWEST_WINDOWS windows with LEAST of each kind.
+
+    sent, seconds, repeated: [N], when each was sent, its service time (both in seconds) and whether it is a repetition.
+    """
+    order = np.argsort(sent, kind="stable")
+    seconds, repeated = seconds[order], repeated[order]
+    fewer = min(int(repeated.sum()), int((~repeated).sum()))
+    windows = min(MOST_WINDOWS, fewer // (2 * LEAST))
+    logs = []
+    for window in np.array_split(np.arange(len(seconds)), max(windows, 1)):
+        again = repeated[window]
+        if min(again.sum(), (~again).sum()) >= LEAST:
+            logs.append(math.log(np.median(seconds[window][again]) / np.median(seconds[window][~again])))
+    if len(logs) < FEWEST_WINDOWS:
+        return None
+    ratios = np.array(logs)
+    middle, count = float(ratios.mean()), independent(ratios)
+    margin = float(stdtrit(count - 1, (1 + CONFIDENCE) / 2)) * float(ratios.std(ddof=1)) / math.sqrt(count)
+    return Interval(math.exp(middle), math.exp(middle - margin), math.exp(middle + margin))
+
+
+def _compared(samples: Any, first: str, again: str) -> Answer:
+    rows = samples[samples["name"].isin([first, again])]
+    seconds = (rows["done"] - rows["sent"]).to_numpy(dtype=float)
+    repeated = (rows["name"] == again).to_numpy(dtype=bool)
+    found = compare(rows["sent"].to_numpy(dtype=float), seconds, repeated)
+    counts = f"{int((~repeated).sum()):,} first-time and {int(repeated.sum()):,} repeated requests answered"
+    if found is None:
+        least = 2 * LEAST * FEWEST_WINDOWS
+        return Answer(
+            f"caches: cannot tell whether {again} is answered faster than {first}: {counts}, at least {least} of each, "
+            "sent in the same time, are needed: give more requests",
+            {"repeated_ratio": None, "repeated_ratio_low": None, "repeated_ratio_high": None},
+        )
+    return Answer(
+        f"caches: {_verdict(found)} (95 %: ×{found.low:.3g} to ×{found.high:.3g} of the service time; {counts}, "
+        "interleaved)",
+        {"repeated_ratio": found.value, "repeated_ratio_low": found.low, "repeated_ratio_high": found.high},
+    )
+
+
+def _verdict(found: Interval) -> str:
+    if found.high < 1:
+        return (
+            f"repeated requests are answered in ×{found.value:.3g} of the time of first-time ones: something between "
+            "client and model remembers answers, --unique measures without it"
+        )
+    if found.low > 1:
+        return f"repeated requests are answered more slowly than first-time ones, in ×{found.value:.3g} of their time"
+    saved = formatting.share(1 - found.low)
+    return f"no difference between repeated and first-time requests found; repetition saves at most {saved}"
