@@ -3,12 +3,13 @@
 from typing import Any
 
 from bench import mnist
+from bench.load.any_model import model_options, model_pool, model_server
 from bench.load.locust_glue.attach import take_part
 from bench.load.options import Options, defaults, option
 from bench.load.rollout import Rollout
 from bench.load.site import Served, Site
 from bench.load.stage import Stage
-from bench.load.users import ArrivalUser, PredictUser
+from bench.load.users import ArrivalUser, PredictUser, ScheduledUser
 from bench.payload import Pool
 
 __all__ = [
@@ -17,12 +18,16 @@ __all__ = [
     "Pool",
     "PredictUser",
     "Rollout",
+    "ScheduledUser",
     "Served",
     "Site",
     "Stage",
     "defaults",
     "digits",
     "mnist",
+    "model_options",
+    "model_pool",
+    "model_server",
     "option",
     "take_part",
 ]

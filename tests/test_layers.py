@@ -132,7 +132,15 @@ HEAVY: dict[str, tuple[str, ...]] = {
     "click": ("cli",),
     "rich": ("cli",),
     "psutil": ("calibration", "load"),
-    "pydantic": ("config", "runs.answers", "runs.manifest", "runs.rows", "runs.journal", "experiment.told"),
+    "pydantic": (
+        "config",
+        "runs.answers",
+        "runs.manifest",
+        "runs.misfit",
+        "runs.rows",
+        "runs.journal",
+        "experiment.told",
+    ),
     "docker": ("launch.docker", "launch.containers", "load.observing.container"),
 }
 

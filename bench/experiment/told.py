@@ -6,7 +6,8 @@ from typing import Annotated, Any, Final, TypeVar
 from pydantic import AfterValidator, Field, ValidationError
 
 from bench.runs.jsonl import parse_json
-from bench.runs.manifest import Amount, Count, Name, Part, Text, misfit
+from bench.runs.manifest import Amount, Count, Name, Part, Text
+from bench.runs.misfit import misfit
 
 P = TypeVar("P", bound=Part)
 MOST_BYTES: Final = 16 << 20

@@ -95,6 +95,8 @@ class Options:
     """When a silent server is asked for a sign of life."""
     max_answer_bytes: int = LARGEST_ANSWER
     """Bytes of an answer that is read, also of what a compressed one unpacks to."""
+    address: str = ""
+    """HOST:PORT of the server under test, as payloads are made; empty: not known."""
     authority: str | None = None
     """The :authority of the calls; None: it follows from the address, or from the name that the certificate carries."""
     protocol: str = DEFAULT

@@ -14,7 +14,7 @@ from bench.load.checking.checker import Checker, Declared
 from bench.load.engine.encoding import expected_of
 from bench.load.options import Options, read_options
 from bench.load.patience import awaited
-from bench.load.sources import Source, make_pools
+from bench.load.sources import NoServerYetError, Source, make_pools
 from bench.load.target import CONNECT_SECONDS, EmbeddedServer, Target, address_of, asked_by, connect
 from bench.payload import Pool
 from bench.protocol.hints import explained, hint
@@ -137,6 +137,8 @@ def answer_cells(environment: Any, path: Path | None) -> None:
                 look(place, options, pools)
         except NoServer as error:
             nobody = str(error)
+        except NoServerYetError:  # its server is not running: its trials say what is wrong with it
+            pass
         except BenchError as error:
             reasons.append(str(error))
             continue

@@ -15,6 +15,10 @@ from bench.schedule import Closed, Open, Schedule, Trace, parse
 from bench.wire.http_messages import host_header
 
 
+class NoServerYetError(BenchError):
+    """The requests of a scenario follow from what a server reports, and there is none to ask."""
+
+
 class Source(NamedTuple):
     """One kind of requests, which has its own pool and recorder."""
 
@@ -36,12 +40,13 @@ class Source(NamedTuple):
 def make_pools(user_classes: Iterable[Any], options: Options, address: str = "") -> dict[Source, Pool]:
     """What each user class sends, for each kind of request that a trace asks for, in the messages of its protocol.
 
-    address: of the server, which requests over HTTP name.
+    address: of the server, which requests over HTTP name, and which payloads may ask.
 
     Raises BenchError where the data asked for cannot be read, or the schedule does not fit the user classes, or an
     open-loop class has pools by name.
     """
     asking = [user for user in user_classes if hasattr(user, "payload")]
+    options = replace(options, address=address)
     opened = open_schedules(asking, options)
     if isinstance(options.schedule, Open) and not opened:
         raise BenchError(
@@ -192,6 +197,8 @@ def open_schedules(user_classes: Iterable[Any], options: Options) -> dict[Any, O
         if own is None:
             continue
         schedule: Schedule = options.schedule or (parse(own) if isinstance(own, str) else own)
+        if isinstance(schedule, Closed) and getattr(user, "closed_too", False):
+            continue
         if isinstance(schedule, Closed):
             raise BenchError(
                 f"--schedule {schedule}: {user.__name__} sends without waiting for answers; "

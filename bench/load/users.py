@@ -261,8 +261,37 @@ class ArrivalUser(PredictUser):
         return ended
 
     def _stay(self) -> None:
-        """The task: the process's engine sends, this user only has to be there."""
+        """The task."""
+        self._take_part()
+
+    def _take_part(self) -> None:
+        """The process's engine sends, this user only has to be there."""
         self._stopped.wait()
         raise StopUser
 
     tasks: ClassVar[list[Any]] = [_stay]
+
+
+class ScheduledUser(ArrivalUser):
+    """Closed loop, or open loop where `--schedule` gives a rate: for scenarios that are of use in both ways."""
+
+    abstract = True
+    schedule: ClassVar[str | Open] = "closed"
+    closed_too: ClassVar[bool] = True
+
+    def _join(self, load: session.Session) -> None:
+        """Get ready for what the schedule is."""
+        self._stopped = Event()
+        self._arrives = load.opens(type(self))
+        (ArrivalUser if self._arrives else PredictUser)._join(self, load)
+
+    def _leave(self, load: session.Session) -> None:
+        """Be counted no more where users are counted."""
+        if self._arrives:
+            super()._leave(load)
+
+    def _take_part(self) -> None:
+        """Be there, or send."""
+        if self._arrives:
+            super()._take_part()
+        self._ask()

@@ -87,10 +87,10 @@ def takes_batches(signature: Signature) -> bool:
     )
 
 
-def default_output(signature: Signature, output: str | None, *, labelled: bool) -> str:
+def default_output(signature: Signature, output: str | None, *, labelled: bool, where: str = "output") -> str:
     """The output to compare: the one that is named, else the only one, else without labels the first by name.
 
-    Raises BenchError where it does not exist or labels could belong to several.
+    where: what names it. Raises BenchError where it does not exist or labels could belong to several.
     """
     names = sorted(signature.outputs)
     if output is None and names and (len(names) == 1 or not labelled):
@@ -100,6 +100,6 @@ def default_output(signature: Signature, output: str | None, *, labelled: bool) 
     there = ", ".join(names) or "none"
     if output is None:
         raise BenchError(
-            f"the signature has the outputs {there}: name the one that the labels are of (output)"
+            f"{where}: the signature has the outputs {there}; name the one that the labels are of"
         )
-    raise BenchError(f"output {output!r}: the signature has {there}")
+    raise BenchError(f"{where} {output}: the signature has the outputs {there}")

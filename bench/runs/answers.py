@@ -11,7 +11,8 @@ from pydantic import Field, ValidationError
 
 from bench import BenchError
 from bench.runs.jsonl import json_line, json_text, read_json
-from bench.runs.manifest import Amount, Count, Name, Part, Text, misfit
+from bench.runs.manifest import Amount, Count, Name, Part, Text
+from bench.runs.misfit import misfit
 
 ANSWERS, DIFFERENT = "answers.json", "different.jsonl"
 SCHEMA: Final = 1

@@ -10,7 +10,8 @@ from pydantic import AfterValidator, Field, ValidationError
 
 from bench import BenchError
 from bench.runs.jsonl import read_json
-from bench.runs.manifest import Cell, Integer, Name, Part, Text, misfit
+from bench.runs.manifest import Cell, Integer, Name, Part, Text
+from bench.runs.misfit import misfit
 from bench.runs.rows import rows
 
 DESCRIPTION, JOURNAL = "experiment.json", "trials.jsonl"

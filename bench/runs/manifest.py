@@ -15,22 +15,11 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr,
 
 from bench import BenchError
 from bench.runs.jsonl import read_json
+from bench.runs.misfit import misfit
 from bench.runs.recording import FINISHED, INTERRUPTED, MANIFEST, SCHEMA
 from bench.runs.sample import LONGEST_RUN
 
 RESTORE: Final = "restore the file or delete the run"
-
-EXPECTED: Final = {
-    "model_type": "expected an object",
-    "dict_type": "expected an object",
-    "list_type": "expected a list",
-    "tuple_type": "expected a list",
-    "string_type": "expected a string",
-    "int_type": "expected an integer",
-    "float_type": "expected a number",
-    "bool_type": "expected true or false",
-}
-"""pydantic's name for what is wrong -> what would be right."""
 
 Text = Annotated[str, Field(max_length=10_000)]
 Name = Annotated[str, Field(max_length=1_000)]
@@ -144,6 +133,8 @@ class Payload(Part):
     bytes: Count | None = None
     batch: Count | None = None
     examples: Count | None = None
+    origin: Text | None = None
+    """Where they come from, where the scenario did not make them."""
 
 
 class Model(Part):
@@ -306,6 +297,8 @@ class Manifest(Part):
     ceiling: Annotated[Ceiling, BeforeValidator(_or_empty)] = Ceiling()
     options: Annotated[dict[Name, Any], BeforeValidator(_or_empty)] = {}
     payload: Annotated[dict[Name, Payload], BeforeValidator(_or_empty)] = {}
+    repeats: Annotated[dict[Name, Name], BeforeValidator(_or_empty)] = {}
+    """Name of requests that are new to the server -> that of their repetitions."""
     model: Annotated[Model, BeforeValidator(_or_empty)] = Model()
     experiment: InExperiment | None = None
     duet: dict[str, Any] | None = None
@@ -369,21 +362,6 @@ class Manifest(Part):
     def raw(self) -> Mapping[str, Any]:
         """The JSON object itself."""
         return self._raw
-
-
-def misfit(error: ValidationError) -> str:
-    """The first thing that is wrong, as `key = value: what would be right`."""
-    first = error.errors(include_url=False, include_context=False)[0]
-    steps = [str(step) for step in first["loc"] if step is not None]
-    dotted = ".".join(step if len(step) <= 80 else step[:80] + "..." for step in steps)
-    if first["type"] == "missing":
-        return f"{dotted}: missing"
-    if first["type"] == "json_invalid":
-        return first["msg"].replace("Invalid", "no", 1)
-    value = repr(first["input"])
-    shown = value if len(value) <= 80 else value[:80] + "..."
-    expected = EXPECTED.get(first["type"]) or first["msg"][:1].lower() + first["msg"][1:]
-    return f"{dotted} = {shown}: {expected}" if dotted else f"{shown}: {expected}"
 
 
 def _migrated(content: Mapping[str, Any]) -> dict[str, Any]:

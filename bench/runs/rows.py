@@ -9,7 +9,8 @@ from pydantic import Field, ValidationError
 from bench import BenchError
 from bench.runs.files import read_file
 from bench.runs.jsonl import DAMAGED, LARGEST, MOST_ROWS
-from bench.runs.manifest import Count, Instant, Name, Part, Text, misfit
+from bench.runs.manifest import Count, Instant, Name, Part, Text
+from bench.runs.misfit import misfit
 from bench.runs.sample import LONGEST_RUN
 
 Version = Annotated[int, Field(ge=0, lt=2**63)]

@@ -91,6 +91,22 @@ class Preflight:
             notes += [f"{where}: {text}" for text in _other_rows(api, signature, request, answer, output)]
         return Found(_version(description), signature, answer, tuple(notes), tuple(warnings))
 
+    def declared(self, inquiry: Inquiry, name: str = "") -> tuple[str, Signature]:
+        """Name and signature of what is to be called: the one that is named, else serving_default, else the only one.
+
+        Raises BenchError where the server does not know or describe the model, or several could be meant.
+        """
+        said: list[str] = []
+        description = self._description(inquiry, said, said)
+        if description is None:
+            raise BenchError(f"{said[0].partition(': inputs and')[0]}: a payload of your own can send to it")
+        signatures = description.signatures
+        named_ones = [each for each in signatures if not each.startswith("__")]
+        usual = inquiry.api.signature or ""
+        if not name and usual not in signatures and len(named_ones) == 1:
+            return named_ones[0], signatures[named_ones[0]]
+        return name or usual, named(inquiry, description, name or usual)
+
     def _description(self, inquiry: Inquiry, notes: list[str], warnings: list[str]) -> Description | None:
         key = inquiry.model, inquiry.version, inquiry.label
         if key in self._told:

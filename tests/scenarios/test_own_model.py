@@ -1,28 +1,11 @@
 """The example of docs/your-own-model.md as it stands there, against a model with two inputs of different dtypes."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from bench.launch import server_process
 from tests.load.locust_runs import ROOT, locust
-
-EXPORT = """
-import sys
-import tensorflow as tf
-
-class Recommender(tf.Module):
-    @tf.function(input_signature=[
-        tf.TensorSpec([None], tf.int64, name="user"), tf.TensorSpec([None, 8], tf.float32, name="features")
-    ])
-    def score(self, user, features):
-        return {"score": tf.cast(user, tf.float32) + tf.reduce_sum(features, axis=1)}
-
-module = Recommender()
-tf.saved_model.save(module, sys.argv[1], signatures={"serving_default": module.score})
-"""
 
 
 def example() -> str:
@@ -31,11 +14,9 @@ def example() -> str:
     return page.split("```python\n")[1].split("```")[0]
 
 
-@pytest.fixture(scope="module")
-def recommender(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("recommender")
-    subprocess.run([sys.executable, "-c", EXPORT, str(folder / "1")], check=True, capture_output=True)
-    return folder
+@pytest.fixture
+def recommender(written: Path) -> Path:
+    return written / "saved" / "recommender"
 
 
 def test_the_example_has_under_15_lines_and_runs(recommender: Path, tmp_path: Path) -> None:

@@ -7,6 +7,9 @@
 | random | adds a random number |
 | counter | counts its calls: must not be called by anybody but clients |
 | ranker | versions 6 and 7 of a text and 8 floats: `score` and `grade`; of a thousand texts version 7 scores one higher |
+
+
+| recommender | adds the id of a user to the sum of eight numbers |
 | bare | the official MNIST example's kind of export: placeholders without a shape |
 """
 
@@ -21,6 +24,7 @@ def main(folder: Path) -> None:
     _mixing(folder / "mixing" / "1")
     _random(folder / "random" / "1")
     _counter(folder / "counter" / "1")
+    _recommender(folder / "recommender" / "1")
     _bare(folder / "bare" / "1")
     _ranker(folder / "ranker" / "6", higher=0.0)
     _ranker(folder / "ranker" / "7", higher=0.5)
@@ -95,6 +99,21 @@ def _ranker(folder: Path, higher: float) -> None:
         return {"score": score, "grade": tf.where(score > 5, b"high", b"low")}
 
     _save(folder, tf.Module(), serving_default=ranked)
+
+
+def _recommender(folder: Path) -> None:
+    import tensorflow as tf
+
+    user, features = (
+        tf.TensorSpec([None], tf.int64, name="user"),
+        tf.TensorSpec([None, 8], tf.float32, name="features"),
+    )
+
+    @tf.function(input_signature=[user, features])
+    def score(user: Any, features: Any) -> Any:
+        return {"score": tf.cast(user, tf.float32) + tf.reduce_sum(features, axis=1)}
+
+    _save(folder, tf.Module(), serving_default=score)
 
 
 def _bare(folder: Path) -> None:

@@ -23,7 +23,9 @@ def answer(run: Run) -> list[Answer]:
     return [_compared(samples, first, again) for first, again in run.manifest.repeats.items()]
 
 
-def compare(sent: Floats, seconds: Floats, repeated: "np.ndarray[Any, np.dtype[np.bool_]]") -> Interval | None:
+def compare(
+    sent: Floats, seconds: Floats, repeated: "np.ndarray[Any, np.dtype[np.bool_]]"
+) -> Interval | None:
     """Service time of repeated requests / that of others, as medians of windows in which both were sent.
 
     Whatever changes with time changes both alike. Student's t on the logarithms of the ratios, of which as many count
@@ -57,7 +59,7 @@ def _compared(samples: Any, first: str, again: str) -> Answer:
     if found is None:
         least = 2 * LEAST * FEWEST_WINDOWS
         return Answer(
-            f"caches: cannot tell whether {again} is answered faster than {first}: {counts}, at least {least} of each, "
+            f"caches: inconclusive whether {again} is answered faster than {first}: {counts}, at least {least} of each, "
             "sent in the same time, are needed: give more requests",
             {"repeated_ratio": None, "repeated_ratio_low": None, "repeated_ratio_high": None},
         )

@@ -10,6 +10,7 @@ from bench.analysis.answers import (
     apis,
     batches,
     bound,
+    caches,
     drift,
     mlperf,
     neighbours,
@@ -26,6 +27,7 @@ ANSWERS: Final[dict[str, Callable[[Run], list[Answer]]]] = {
     "apis": apis.answer,
     "batches": batches.answer,
     "bound": bound.answer,
+    "caches": caches.answer,
     "drift": drift.answer,
     "mlperf": mlperf.answer,
     "neighbours": neighbours.answer,
@@ -38,6 +40,13 @@ ANSWERS: Final[dict[str, Callable[[Run], list[Answer]]]] = {
 
 
 def answers(run: Run) -> list[Answer]:
-    """What the run's scenario wanted to know; nothing where it asks none of these questions. Raises BenchError."""
+    """What the run's scenario wanted to know, after where its requests come from if that is not the scenario itself.
+
+    Raises BenchError.
+    """
+    if not run.tallies:
+        return []
+    origins = dict.fromkeys(each.origin for each in run.manifest.payload.values() if each.origin)
+    found = [Answer(f"requests: {origin}", {}) for origin in origins]
     asked = ANSWERS.get(run.manifest.question or "")
-    return asked(run) if asked is not None and run.tallies else []
+    return found + (asked(run) if asked is not None else [])

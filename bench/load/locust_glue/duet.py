@@ -80,7 +80,8 @@ def prepare(environment: Any) -> Prepared | None:
         raise BenchError("--duet: one headless load process sends to both; `bench run --duet` starts it")
     vars(parsed).update(_described(Path(path)))
     options = read_options(parsed)
-    pools = make_pools(environment.user_classes, options)
+    address = address_of(parsed.host, options.api.port)
+    pools = make_pools(environment.user_classes, options, address)
     if any(source.api.over_http for source in pools):
         raise BenchError("--duet: this scenario sends over REST too; a duet is for gRPC only")
     if any(isinstance(each, Trace) for each in open_schedules(environment.user_classes, options).values()):
@@ -89,7 +90,7 @@ def prepare(environment: Any) -> Prepared | None:
         )
     if any(getattr(user, "script", None) for user in environment.user_classes):
         raise BenchError("--duet: this scenario changes its server while it runs; run it without --duet")
-    target = look(address_of(parsed.host, options.api.port), options, pools)
+    target = look(address, options, pools)
     show(target)
     answered = reference_answers.ask(target, options, pools)
     target = replace(target, pid=watched_pid(options))

@@ -160,6 +160,7 @@ def _name(source: Source) -> str:
 def _payload(pool: Pool) -> dict[str, Any]:
     return {
         "sha256": pool.sha256,
+        **({"origin": pool.origin, "origin_sha256": pool.origin_sha256 or None} if pool.origin else {}),
         "messages": len(pool.messages),
         "bytes": len((pool.encoded or pool.messages)[0]),
         "batch": pool.batch,

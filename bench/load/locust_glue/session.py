@@ -195,6 +195,10 @@ class Session:
             raise RuntimeError("the start of the run is not known yet")
         return int((time.perf_counter() - self._origin) // seconds) % count
 
+    def opens(self, user_class: type) -> bool:
+        """Whether users of a class are open-loop ones in this test."""
+        return user_class.__name__ in self._engines
+
     def join(self, user_class: type) -> None:
         """Count an open-loop user in."""
         self.arriving[user_class.__name__] += 1

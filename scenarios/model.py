@@ -1,0 +1,19 @@
+"""How fast does a model answer: any model, with requests of yours or random ones?"""
+
+from bench.scenario import Options, Pool, ScheduledUser, Site, model_options, model_pool, model_server
+
+model_options()
+
+
+class Model(ScheduledUser):
+    """Sends the requests in --requests, else random ones that the server's metadata allow (closed loop, or --schedule)."""
+
+    @classmethod
+    def payload(cls, options: Options) -> Pool:
+        """Requests for the signature that the server reports."""
+        return model_pool(options)
+
+    @classmethod
+    def server(cls, site: Site) -> list[str]:
+        """The SavedModel at --model-path."""
+        return model_server(site)
