@@ -126,6 +126,28 @@ def noted(root: Path, part: dict[str, Any], *events: tuple[Any, ...]) -> list[In
     return interruptions(Run.open(writer.path))
 
 
+@pytest.mark.parametrize(
+    ("source", "share", "told"),
+    [("worker 0", 0.96, True), ("worker 0", 0.05, False), ("server", 0.96, False), ("worker 0", None, False)],
+)
+def test_a_stretch_in_which_the_load_generator_had_no_core_says_so(
+    tmp_path: Path, source: str, share: float | None, told: bool
+) -> None:
+    part = steady()
+    part["done"] = np.where((part["done"] >= 2.0) & (part["done"] < 2.7), 2.7, part["done"])
+    late = steady()
+    late["sent"] = np.where(during(late, 4.0, 4.5), 4.5, late["sent"])
+    late["done"] = late["sent"] + 0.01
+    for where, one, begin in (("server", part, 2.0), ("client", late, 4.0)):
+        writer = RunWriter.create(tmp_path / where, "mnist", None, {"load": OPEN, "target": {}})
+        writer.append(0, Chunk.of(**one))
+        writer.telemetry(begin - 0.5, source=source, run_delay=0.8)
+        writer.telemetry(begin + 0.9, source=source, run_delay=share)
+        writer.update(stopped=END)
+        (each,) = interruptions(Run.open(writer.path))
+        assert ("the load generator was CPU-starved 96% of the time" in each.text) == told, each.text
+
+
 def test_a_stepped_clock_is_named_once_for_all_load_processes(tmp_path: Path) -> None:
     found = noted(
         tmp_path,

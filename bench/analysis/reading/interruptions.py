@@ -16,6 +16,7 @@ import numpy as np
 
 from bench import BenchError
 from bench.analysis.reading.checks import printable
+from bench.analysis.reading.client import RUN_DELAY
 from bench.analysis.reading.restarts import signs_of
 from bench.analysis.reading.wrong_answers import version_may_change
 from bench.runs.histogram import Floats
@@ -79,7 +80,7 @@ def interruptions(run: Run) -> list[Interruption]:
         found += silent
         found += _failed(run, rows, silent)
         found += _wrong(rows)
-        found += _paused(rows)
+        found += _paused(run, rows)
         if run.manifest.target.version_asked is None and not version_may_change(run):
             found += _outdated(rows)
     found += _noted(run, CLOCK_STEPPED)
@@ -156,16 +157,33 @@ def _silent(run: Run, rows: "pd.DataFrame") -> Iterator[Interruption]:
             text += "; the load process stood still"
         elif (~ok & left & (done > begin) & (done < end)).any():
             text = "; ".join([text, *signs_of(run, None).certain])
-        yield Interruption("no answers", begin, end, waiting, text)
+        yield Interruption("no answers", begin, end, waiting, text + _starved(run, begin, end))
 
 
 def _loop_stood(run: Run, begin: float, end: float) -> bool:
     """Whether the event loop of a load process was late by most of a stretch; of a closed loop only it says so."""
-    return any(
-        str(row.get("source", "")).startswith("worker")
-        and begin <= float(row["time"]) <= end + 1.5
-        and float(row.get("loop_delay_max") or 0.0) > (end - begin) / 2
-        for row in run.telemetry
+    return _most(run, "loop_delay_max", begin, end) > (end - begin) / 2
+
+
+def _starved(run: Run, begin: float, end: float, source: str | None = None) -> str:
+    """What is to be added where a load process itself had no core then: on its machine the server may have had none.
+
+    source: of the process; None: any.
+    """
+    share = _most(run, "run_delay", begin, end, source)
+    return f"; the load generator was CPU-starved {share:.0%} of the time" if share > RUN_DELAY else ""
+
+
+def _most(run: Run, name: str, begin: float, end: float, source: str | None = None) -> float:
+    """The largest value that load processes, or one of them, have observed in seconds that overlap a stretch."""
+    return max(
+        (
+            float(row.get(name) or 0.0)
+            for row in run.telemetry
+            if begin <= float(row["time"]) <= end + 1.5
+            and (row.get("source") == source if source else str(row.get("source", "")).startswith("worker"))
+        ),
+        default=0.0,
     )
 
 
@@ -251,7 +269,7 @@ def _outdated(rows: "pd.DataFrame") -> Iterator[Interruption]:
             yield _spanning("outdated answers", part, text)
 
 
-def _paused(rows: "pd.DataFrame") -> Iterator[Interruption]:
+def _paused(run: Run, rows: "pd.DataFrame") -> Iterator[Interruption]:
     """Stretches in which a load process sent nothing although requests were due."""
     for worker, its in rows[np.isfinite(rows["sent"].to_numpy())].groupby("worker"):
         due, sent = its["due"].to_numpy(), its["sent"].to_numpy()
@@ -259,6 +277,7 @@ def _paused(rows: "pd.DataFrame") -> Iterator[Interruption]:
             late = int(((due > begin) & (due < end) & (sent >= end)).sum())
             if ((due > begin) & (due < (begin + end) / 2) & (sent >= end)).any():
                 text = f"load process {worker} sent nothing; {counted(late, 'request')} sent late"
+                text += _starved(run, begin, end, f"worker {worker}")
                 yield Interruption("load process paused", begin, end, late, text)
 
 
