@@ -202,11 +202,23 @@ def npy(dtype: str, shape: str, content: bytes = b"") -> bytes:
     return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(head)) + head + content
 
 
+def encrypted(raw: bytes) -> bytes:
+    """The same file, of whose members each says that it is encrypted."""
+    marked = bytearray(raw)
+    for head, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        at = marked.find(head)
+        while at >= 0:
+            marked[at + flags] |= 1
+            at = marked.find(head, at + 4)
+    return bytes(marked)
+
+
 @pytest.mark.parametrize(
     "raw",
     [
         b"",
         b"PK\x03\x04" + b"x" * 100,
+        encrypted(Choices(np.zeros(1, np.int32), {"a": np.zeros(1, np.int32)}).to_bytes()),
         npz(names=npy("<U1", "(1,)", b"a\0\0\0"), chosen=npy("<i4", "(1, 1000000000000)"), labels=npy("<i4", "(1,)", b"\0" * 4)),
         npz(names=npy("<U1", "(1,)", b"a\0\0\0"), chosen=bytes(400_000_000), labels=b""),
         npz(names=npy("|O", "(1,)", b"cos\nsystem\n"), chosen=npy("<i4", "(1, 1)", b"\0" * 4), labels=npy("<i4", "(1,)", b"\0" * 4)),

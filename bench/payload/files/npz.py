@@ -59,7 +59,9 @@ def _add_each(collector: Collector, inputs: dict[str, Array], labels: list[Any] 
 
 
 def _arrays(archive: zipfile.ZipFile, collector: Collector) -> dict[str, Array]:
-    members = [each for each in archive.infolist() if not each.is_dir()]
+    members = [
+        each for each in archive.infolist() if not each.filename.endswith("/")
+    ]  # is_dir() fails on no name
     if sum(each.file_size for each in members) > LARGEST:
         raise collector.fail("", f"unpacks to more than {LARGEST >> 20} MiB")
     arrays = {}
@@ -84,12 +86,12 @@ def _array(stream: Any, size: int, collector: Collector, name: str) -> Array:
             "", f"key {name!r}: Python objects are not read; save texts with a dtype of S or U"
         )
     count = math.prod(shape)
-    if count * dtype.itemsize > size:
+    if min(shape, default=0) < 0 or (count and not dtype.itemsize) or count * dtype.itemsize > size:
         raise collector.fail(
             "", f"key {name!r}: {dtype} {list(shape)} in {size:,} bytes: the file was damaged"
         )
     content = stream.read(count * dtype.itemsize)
     if len(content) < count * dtype.itemsize:
         raise collector.fail("", f"key {name!r}: ends early: the file was damaged")
-    array = np.frombuffer(content, dtype) if dtype.itemsize else np.zeros(count, dtype)
+    array = np.frombuffer(content, dtype) if count else np.zeros(0, dtype)
     return array.reshape(shape[::-1]).T if in_columns else array.reshape(shape)
