@@ -1,9 +1,12 @@
 """What one load process sends with: a gRPC channel, and connections over HTTP."""
 
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 from bench.load.engine.http_calls import HttpCalls
+from bench.load.engine.recorder import Recorder
+from bench.load.engine.turns import Turns
 from bench.load.options import Options
 from bench.load.target import connect
 
@@ -24,7 +27,16 @@ class Senders:
         """Of the calls over gRPC; None where all requests go over HTTP."""
         if not options.api.over_http:
             self.channel = connect(address, options, connections=options.connections, turn=turn)
+        self._deadline = options.asked.deadline
+        self._turns: dict[Recorder, Turns] = {}
         self._each: list[Any] = [self.http] if self.channel is None else [self.http, self.channel]
+
+    def turns(self, recorder: Recorder, over: Callable[[], bool]) -> Turns:
+        """What sends for the users of a request name that do nothing else, until it is over."""
+        found = self._turns.get(recorder)
+        if found is None:
+            found = self._turns[recorder] = Turns(self.channel, recorder, self._deadline, over)
+        return found
 
     @property
     def sent(self) -> int:

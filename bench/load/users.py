@@ -15,7 +15,9 @@ from locust.exception import StopUser
 from locust.user.task import LOCUST_STATE_STOPPING
 
 from bench import BenchError
+from bench.load.engine.arrivals import RowSender
 from bench.load.engine.recorder import Recorder
+from bench.load.engine.turns import DOWN_SECONDS
 from bench.load.locust_glue import attach, duet, session
 from bench.load.options import Options
 from bench.load.site import Served, Site
@@ -24,10 +26,7 @@ from bench.payload import Pool
 from bench.schedule import Closed, Open
 from bench.wire.http_connection import HttpConnection
 from bench.wire.reply import Reply
-
-UNAVAILABLE = 14
-DOWN_SECONDS = 0.01
-"""A user whose server is down asks again after this long; an immediate refusal would spin the loop."""
+from bench.wire.unary import UNAVAILABLE
 
 log = logging.getLogger("bench")
 
@@ -146,6 +145,7 @@ class PredictUser(User):  # type: ignore[misc]  # locust ships no types
         schedule = load.options.schedule
         if isinstance(schedule, Closed):  # the command line goes before the class, as with --host
             self.wait_time = lambda: schedule.think
+        self._stopped = Event()
         self._join(load)
         try:
             super().run()
@@ -225,11 +225,32 @@ class PredictUser(User):  # type: ignore[misc]  # locust ships no types
 
     def _ask_on_and_on(self, think: float) -> None:
         """All requests of a user without a wait time; Locust's task loop would cost 6 us between two of them."""
+        if not think and (lane := self._only_lane()) is not None:
+            load = lane.load
+            load.senders.turns(lane.recorder, lambda: load.draining).run(lane.order, self._stopped)
+            raise StopUser
         while True:
             if self.predict() == UNAVAILABLE:
                 sleep(DOWN_SECONDS)
             if think:
                 sleep(think)
+
+    def _only_lane(self) -> Lane | None:
+        """Where all requests of this user go, if it is one place that takes those of many users at once."""
+        if len(self._named) > 1 or type(self).predict is not PredictUser.predict:
+            return None
+        lane = next(*self._named.values())
+        load = lane.load
+        if load.partner is not None or lane.recorder.over_http or not isinstance(load.channel, RowSender):
+            return None
+        return lane
+
+    def stop(self, force: bool = False) -> bool:
+        """End this user; Locust's own `stop`, which a user that waits for nothing else would not notice."""
+        ended: bool = super().stop(force)
+        if not ended:
+            self._stopped.set()
+        return ended
 
 
 class ArrivalUser(PredictUser):
@@ -246,19 +267,11 @@ class ArrivalUser(PredictUser):
 
     def _join(self, load: session.Session) -> None:
         """Be counted by the engine."""
-        self._stopped = Event()
         load.join(type(self))
 
     def _leave(self, load: session.Session) -> None:
         """Be counted no more."""
         load.leave(type(self))
-
-    def stop(self, force: bool = False) -> bool:
-        """End this user; Locust's own `stop`, which a user that waits for nothing else would not notice."""
-        ended: bool = super().stop(force)
-        if not ended:
-            self._stopped.set()
-        return ended
 
     def _stay(self) -> None:
         """The task."""

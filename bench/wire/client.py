@@ -167,18 +167,15 @@ class Channel:
     def start_row(self, row: Row) -> None:
         """Start the calls of a row and return at once; its owner learns how they end.
 
-        They leave together where one connection takes them all at once, else each for itself.
+        They are shared by the connections, and leave together where one takes all of its share at once.
         """
-        row.make, limit = self._call_of_row, row.head.limit
-        if len(self._ready) == 1 and self._ready[0].submit_row(row):
-            if limit is not None:
-                self._limit(row, limit)
-            return
-        for position in range(len(row.messages)):
-            call = self._call_of_row(row, position)
-            if limit is not None:
-                self._limit(call, limit)
-            self._dispatch(call)
+        ready, count = self._ready, len(row.messages)
+        if len(ready) > 1:
+            links = [self._next_link(ready) for _ in range(min(count, len(ready)))]
+            for number, link in enumerate(links):
+                self._put_row(row.part(slice(number, None, len(links))), link)
+        else:
+            self._put_row(row, ready[0] if ready else None)
 
     def flush(self) -> None:
         """Send in the hub what was started in this turn of the loop, sooner than by itself at the turn's end."""
@@ -242,6 +239,19 @@ class Channel:
             if ready[self._turn].connection.has_room:
                 return ready[self._turn]
         return min(ready, key=lambda link: link.connection.in_flight)
+
+    def _put_row(self, row: Row, link: Link | None) -> None:
+        """Give a row to a connection as a whole, or its calls one by one to whichever takes them."""
+        row.make, limit = self._call_of_row, row.head.limit
+        if link is not None and link.submit_row(row):
+            if limit is not None:
+                self._limit(row, limit)
+            return
+        for position in range(len(row.messages)):
+            call = self._call_of_row(row, position)
+            if limit is not None:
+                self._limit(call, limit)
+            self._dispatch(call)
 
     def _call_of_row(self, row: Row, position: int) -> Call:
         def ended(reply: Reply) -> None:

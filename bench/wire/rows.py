@@ -58,6 +58,10 @@ class Row:
         """Of its calls, in their order."""
         return range(self.first, self.first + STEP * len(self.messages), STEP)
 
+    def part(self, where: slice) -> "Row":
+        """Some of its calls as a row of their own; before it is sent."""
+        return Row(self.head, self.messages[where], self.owner)
+
     def position(self, stream: int) -> int:
         """Of the call on a stream."""
         return (stream - self.first) // STEP

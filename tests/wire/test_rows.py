@@ -198,8 +198,14 @@ def test_two_connections_share_a_row(owner: Owner) -> None:
     with serving() as server:
         channel = Channel(server.address, connections=2)
         until(lambda: len(channel._ready) == 2)
-        assert [r.message for r in owner.ends(owner.start(channel, CONTENTS))] == CONTENTS
-        assert [len(peer.requests) for peer in server.peers] == [30, 30]
+        owner.start(channel, CONTENTS)
+        until(lambda: len(owner.replies) == 60)  # call by call, and then in two rows
+        before = [len(peer.requests) for peer in server.peers]
+        owner.start(channel, CONTENTS)
+        until(lambda: len(owner.replies) == 120)
+        assert sorted(reply.message for reply in owner.replies.values()) == sorted(CONTENTS * 2)
+        assert [len(peer.requests) for peer in server.peers] == [count + 30 for count in before]
+        assert max(owner.together) > 10
         channel.close()
 
 

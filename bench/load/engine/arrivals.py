@@ -88,6 +88,10 @@ class DueRow(Row):
         self.dues = dues
         self.numbers = numbers
 
+    def part(self, where: slice) -> "DueRow":
+        """As `Row.part`."""
+        return DueRow(self.head, self.messages[where], self.owner, self.dues[where], self.numbers[where])
+
 
 class _Window(NamedTuple):
     """Arrivals that come next, in the order of their instants."""

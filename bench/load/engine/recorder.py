@@ -126,13 +126,16 @@ class Recorder:
                 self.failures.add(status, details)
 
     def add_answers(self, answers: Sequence[Answer], done: float) -> None:
-        """Record plain answers to arrivals that left in rows (`bench.load.engine.arrivals.DueRow`), read at once."""
+        """Record plain answers, read at once, to requests that left in rows.
+
+        A row has the `numbers` of its messages, and their `dues` in an open loop.
+        """
         note, known = self._note, self._known
         for row, stream, message in answers:
             at = (stream - row.first) // STEP
-            index = row.numbers[at]
-            note(row.dues[at])
-            note(row.sent)
+            index, dues, sent = row.numbers[at], row.dues, row.sent
+            note(sent if dues is None else dues[at])
+            note(sent)
             note(done)
             note(index)
             if message not in known[index]:

@@ -73,8 +73,8 @@ class Session:
         self.environment = environment
         self.options = options
         self.deadline = options.asked.deadline
-        self._senders = Senders(address, options, getattr(environment.runner, "worker_index", 0))
-        self.channel, self.http = self._senders.channel, self._senders.http
+        self.senders = Senders(address, options, getattr(environment.runner, "worker_index", 0))
+        self.channel, self.http = self.senders.channel, self.senders.http
         self.abandoned = False  # True where nobody takes the records any more
         self.draining = False
         """True from the moment the test stops: users send nothing more."""
@@ -128,7 +128,7 @@ class Session:
     @property
     def sent(self) -> int:
         """Requests whose last byte was handed to the kernel; one that had to be sent again counts once."""
-        return self._senders.sent
+        return self.senders.sent
 
     @property
     def unsent(self) -> int:
@@ -145,10 +145,10 @@ class Session:
         late = sum(engine.late_divisions for engine in self._engines.values())
         return {
             "sent": self.sent,
-            "retries": self._senders.retries,
+            "retries": self.senders.retries,
             "unsent": self.unsent,
             "recorded": self.recorded,
-            "addresses": self._senders.addresses,
+            "addresses": self.senders.addresses,
             "late_plans": late,
         }
 
@@ -234,7 +234,7 @@ class Session:
     def in_flight(self) -> int:
         """Calls that have not ended, in a duet those of both arms."""
         beside = self.partner.in_flight if self.partner is not None else 0
-        return self._senders.in_flight + beside
+        return self.senders.in_flight + beside
 
     def drain(self, tell: Callable[[str], object] = lambda _: None) -> None:
         """Let no user send any more and wait for the answers that are still to come, up to the request timeout.
@@ -272,11 +272,11 @@ class Session:
         self._flusher.join()  # a kill in the middle of a flush would lose what it holds
         for recorder in self._recorders.values():
             recorder.close()
-        self._senders.close()
+        self.senders.close()
         gc.unfreeze()
         gevent.sleep(0)  # calls that were cancelled are recorded
         give_up = time.perf_counter() + CANCEL_SECONDS
-        while self._senders.in_flight and time.perf_counter() < give_up:
+        while self.senders.in_flight and time.perf_counter() < give_up:
             gevent.sleep(0.002)
         self.flush()
 
