@@ -4,8 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-import bench
-from bench import BenchError
+from bench import BenchError, packaged
 from bench.analysis.grouping.trials import Trials, read_trials
 from bench.analysis.judging.change import Change
 from bench.analysis.judging.compare import Comparison, compare_by
@@ -65,7 +64,7 @@ def planned(
         "shape": looked.shape or None,
     }
     return two.prepared(
-        _scenario(),
+        packaged.scenario("model"),
         load=Load(users=options["users"], schedule=options["schedule"]),
         blocks=max(LEAST, int(seconds // ((each + LEAST_OVERHEAD) * in_block))),
         seconds=each,
@@ -75,13 +74,6 @@ def planned(
         deadline=options["deadline"],
         options={name: value for name, value in own.items() if value is not None},
     )
-
-
-def _scenario() -> Path:
-    """The locustfile for any model."""
-    package = Path(bench.__file__).parent
-    found = [place / "scenarios" / "model.py" for place in (package, package.parent)]
-    return next((path for path in found if path.is_file()), found[-1])
 
 
 def _called(given: Mapping[str, Any]) -> dict[str, Any]:

@@ -115,7 +115,7 @@ def main(folder: Path) -> None:
         ab = ["bench", "ab", server.address, "--model", "ranker", "--versions", "1,2"]
         print(
             timed(
-                "bench ab", *ab, "--requests", "sample.jsonl", "--time", "30s", codes=(0, 1, 3), **elsewhere
+                "bench ab", *ab, "--requests", "sample.jsonl", "--time", "2m", codes=(0, 1, 3), **elsewhere
             )
         )
 
