@@ -31,6 +31,12 @@ def scenario(name: str) -> Path:
     raise BenchError(f"{name}: no scenario of this package; {there} (a file of yours: locust -f FILE)")
 
 
+def locustfile(folder: Path, name: str) -> Path:
+    """The file of this name in a folder, else the scenario of the package that is called so."""
+    beside, packaged = (folder / name).resolve(), SCENARIOS / f"{name}.py"
+    return packaged if name.isidentifier() and packaged.is_file() and not beside.is_file() else beside
+
+
 def found(path: Path) -> Path:
     """The path where it exists, else the file of the package that it names: `scenarios/...`, or an experiment's NAME."""
     if path.is_absolute() or path.exists():

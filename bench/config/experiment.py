@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 
 from pydantic import field_validator
 
-from bench import BenchError, schedule
+from bench import BenchError, packaged, schedule
 from bench.config.reading import Table, checked, key, read_toml, refusal
 from bench.config.servers import Declared, chosen, cpu_numbers, read_servers
 
@@ -82,8 +82,8 @@ class Experiment(Table):
     )
     scenario: str = key(
         ...,
-        "the path of a locustfile",
-        "What users do; relative to this file.",
+        "the path of a locustfile, or a scenario of this package by its name",
+        "What users do; paths are relative to this file.",
         '"../mnist.py"',
         min_length=1,
     )
@@ -198,7 +198,7 @@ class Study(NamedTuple):
     @property
     def scenario(self) -> Path:
         """The locustfile."""
-        return (self.file.parent / self.experiment.scenario).resolve()
+        return packaged.locustfile(self.file.parent, self.experiment.scenario)
 
     def model_path(self, name: str) -> Path | None:
         """The folder of a model's versions; None: this package's own."""

@@ -114,9 +114,7 @@ def main(folder: Path) -> None:
     with server_process.embedded(["--model_config_file", str(folder / "models.config")]) as server:
         ab = ["bench", "ab", server.address, "--model", "ranker", "--versions", "1,2"]
         print(
-            timed(
-                "bench ab", *ab, "--requests", "sample.jsonl", "--time", "2m", codes=(0, 1, 3), **elsewhere
-            )
+            timed("bench ab", *ab, "--requests", "sample.jsonl", "--time", "2m", codes=(0, 1, 3), **elsewhere)
         )
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from bench import packaged
 from bench.cli import VERBS
+from bench.config.experiment import read_experiment
 from tests.cli.inside import bench, process
 
 
@@ -65,6 +66,18 @@ def test_a_file_of_the_user_comes_before_that_of_the_package(
     assert packaged.found(path) == path
     Path("versions").mkdir()
     assert packaged.found(Path("versions")) == Path("versions")
+
+
+def test_an_experiment_names_a_scenario_of_the_package_unless_a_file_is_called_so(tmp_path: Path) -> None:
+    assert packaged.locustfile(tmp_path, "mnist") == packaged.SCENARIOS / "mnist.py"
+    for name in ("mnits", "../mnist", "mnist.py"):
+        assert packaged.locustfile(tmp_path, name) == (tmp_path / name).resolve()
+    (tmp_path / "mnist").touch()
+    assert packaged.locustfile(tmp_path, "mnist") == tmp_path / "mnist"
+    experiment = tmp_path / "e.toml"
+    experiment.write_text('scenario = "model"\nservers = ["s"]\nloads = [{ users = 1 }]\n')
+    (tmp_path / "servers.toml").write_text('[servers.s]\nkind = "remote"\naddress = "127.0.0.1:1"\n')
+    assert read_experiment(experiment).scenario == packaged.SCENARIOS / "model.py"
 
 
 def listing(folder: Path) -> list[str]:
