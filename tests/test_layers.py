@@ -126,7 +126,7 @@ HEAVY: dict[str, tuple[str, ...]] = {
     ),
     "locust": ("load.locust_glue", "load.users"),
     "hpack": ("wire",),
-    "matplotlib": ("analysis.showing.plot",),
+    "matplotlib": ("analysis.showing.plot", "analysis.showing.plot_time"),
     "scipy": ("analysis",),
     "pandas": ("runs.run", "runs.samples", "runs.parquet", "analysis"),
     "pyarrow": ("runs.parquet", "schedule"),

@@ -209,3 +209,28 @@ def test_without_telemetry_there_are_no_cores(tmp_path: Path) -> None:
         p.name: p for p in pictures(report(find_runs([write(tmp_path, [Chunk.of(**requests(1))]).path])))
     }
     assert len(figure_of(found["course"]).axes) == 2
+
+
+def test_many_runs_share_one_picture_over_time(drawn: dict[str, Picture]) -> None:
+    """A panel for each of the first nine of eighteen conditions, in it a line for each of three trials."""
+    assert [name for name, picture in drawn.items() if picture.course] == ["courses"]
+    assert len(drawn) <= 12
+    figure = figure_of(drawn["courses"])
+    panels = [axes for axes in figure.axes if axes.get_visible()]
+    assert len(panels) == 9
+    assert len({axes.get_title() for axes in panels}) == 9
+    for axes in panels:
+        lines = [line for line in axes.lines if len(line.get_xdata())]
+        assert len(lines) == 2 * BLOCKS
+    assert "the first 9 of 18" in drawn["courses"].caption
+
+
+def test_colour_bars_have_plain_numbers(tmp_path: Path) -> None:
+    for count in (30, 30_000):
+        write(tmp_path / str(count), [Chunk.of(**requests(count, count=count, rate=count / 3))])
+        (heat,) = [
+            each
+            for each in pictures(report(find_runs([tmp_path / str(count)])))
+            if each.name.endswith("heat")
+        ]
+        assert "mathdefault" not in svg(heat)

@@ -130,7 +130,13 @@ def _rows(drawn: Table) -> Rows:
         return []
     return [
         [
-            {"title": c.title, "text": c.texts[at], "alarm": c.alarms[at], "identity": c.identity}
+            {
+                "title": c.title,
+                "text": c.texts[at],
+                "alarm": c.alarms[at],
+                "identity": c.identity,
+                "less": c.weight > 0,
+            }
             for c in drawn.columns
         ]
         for at in range(len(drawn.columns[0].texts))

@@ -1,29 +1,23 @@
 """Choice of the pictures that a set of runs calls for."""
 
+import contextlib
 import math
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, Final
 
 from bench import BenchError
 from bench.analysis.grouping.groups import mean_and_interval
 from bench.analysis.reading.population import Population
 from bench.analysis.reading.timeline import Timeline, timeline
-from bench.analysis.showing.plot import (
-    MOST_CURVES,
-    Picture,
-    Points,
-    against,
-    by_version,
-    heatmap,
-    height_for,
-    over_time,
-    percentile_curves,
-)
+from bench.analysis.showing.plot import MOST_CURVES, Picture, Points, against, height_for, percentile_curves
+from bench.analysis.showing.plot_time import by_version, courses, heatmap, over_time
 from bench.analysis.showing.report import Line, Report, RunReport, labels
 from bench.runs.run import Run
 
-MOST_TIMELINES: Final = 8
-"""Runs of which the course over time is drawn."""
+MOST_TIMELINES: Final = 4
+"""Runs of which each has pictures of its own over time; more share one."""
+MOST_PANELS: Final = 9
 Row = tuple[str, RunReport, Line]
 """A run's short name, the run and one of its lines."""
 
@@ -50,8 +44,31 @@ def pictures(report: Report) -> Iterator[Picture]:
         height_for([label for label, _ in curves]),
     )
     yield from _comparisons(rows)
-    for name, run in list(zip(labels(report.runs), report.runs, strict=True))[:MOST_TIMELINES]:
+    if len({run.path for _, run, _ in rows}) > MOST_TIMELINES:
+        yield from _together(rows)
+        return
+    for name, run in zip(labels(report.runs), report.runs, strict=True):
         yield from _courses(name, run, alone=len(report.runs) == 1)
+
+
+def _together(rows: list[Row]) -> Iterator[Picture]:
+    """The course of many runs: a panel for each condition, or for each run that is of none."""
+    differ = _differing(rows)
+    panels: dict[str, dict[Path, Timeline]] = {}
+    for name, run, line in rows:
+        label = (_words(differ, run, line) if run.block is not None else "") or name
+        trials = panels.setdefault(label, {})
+        if run.path not in trials and label in list(panels)[:MOST_PANELS]:
+            with contextlib.suppress(BenchError):  # gone or damaged since it was read for the table
+                trials[run.path] = timeline(Run.open(run.path))
+    shown = [(label, list(trials.values())) for label, trials in list(panels.items())[:MOST_PANELS] if trials]
+    if shown:
+        of = f"the first {len(shown)} of {len(panels)}" if len(panels) > len(shown) else "each"
+        caption = (
+            f"Latency of answered requests over time, {of} condition or run; a line for each trial, p99 where the answers "
+            "support it. `bench plot RUN` draws one run alone."
+        )
+        yield Picture("courses", caption, courses(shown), 1.2 + 1.7 * math.ceil(len(shown) / 3), course=True)
 
 
 def _left_out(lines: Sequence[object]) -> str:

@@ -1,6 +1,6 @@
 """Drawing of results with matplotlib.
 
-The only module that imports matplotlib. Figures are made without its global state, and small: a page enlarges them,
+Only this module and plot_time import matplotlib. Figures are made without its global state, and small: a page enlarges them,
 and on a phone they are shown as they are. Colours stand for roles, so that a page may replace them by its own.
 """
 
@@ -15,15 +15,13 @@ from typing import Any, Final
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import Colormap, ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.text import Text
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from bench import escape
 from bench.analysis.formatting import duration, rate
 from bench.analysis.reading.population import Population
-from bench.analysis.reading.timeline import Timeline
 from bench.analysis.statistics.sample_size import samples_needed
 from bench.runs.histogram import highest_ns
 
@@ -96,8 +94,6 @@ def svg(picture: Picture) -> str:
     return f'{kept} role="img" aria-label="{html.escape(picture.caption)}">{body}'
 
 
-MOST_EVENTS: Final = 50
-"""That are marked in a picture."""
 LONGEST: Final = 90
 """Characters of a text in a picture: names may be anybody's, and longer ones leave no room to draw in."""
 
@@ -140,104 +136,10 @@ def percentile_curves(curves: Sequence[tuple[str, Population]]) -> Callable[[Fig
         axes.set_xticks([100 / (100 - q) for q in shown], [f"{q:g}" for q in shown])
         axes.xaxis.set_minor_formatter(NullFormatter())
         axes.minorticks_off()
-        _time_axis(axes)
+        time_axis(axes)
         axes.set_xlabel("percentile of requests")
         axes.set_title("latency by percentile")
         _legend(figure, axes, [label for label, _ in curves][:MOST_CURVES])
-
-    return draw
-
-
-def over_time(seen: Timeline) -> Callable[[Figure], None]:
-    """Rate, p50 and p99 of latency, and where it was observed the use of cores; warm-up and events are marked."""
-
-    def draw(figure: Figure) -> None:
-        heights = (2, 3, 2) if seen.cores else (2, 3)
-        above, below, *rest = figure.subplots(len(heights), 1, sharex=True, height_ratios=heights)
-        middle = seen.starts + seen.width / 2
-        above.plot(middle, seen.answered, color=SERIES[0], label="answered")
-        if np.nansum(seen.failed):
-            above.plot(middle, seen.failed, color=BAD, label="failed")
-            _legend_above(above)
-        # with room for the names of what is marked
-        above.set_ylim(0, 1.3 * float(np.nanmax(seen.answered, initial=1.0)))
-        above.yaxis.set_major_locator(MaxNLocator(4))
-        above.yaxis.set_major_formatter(FuncFormatter(lambda value, _: rate(value)))
-        above.set_title("requests per second")
-        below.plot(middle, seen.p50, color=SERIES[0], label="p50")
-        if np.isfinite(seen.p99).any():
-            below.plot(middle, seen.p99, color=SERIES[1], label="p99")
-        below.set_yscale("log")
-        _time_axis(below)
-        _legend_above(below)
-        below.set_title("latency of answered requests")
-        for axes in rest:
-            _draw_cores(axes, seen)
-        (rest or [below])[-1].set_xlabel("seconds since the start of the run")
-        for axes in (above, below, *rest):
-            _mark(axes, seen, named=axes is above)
-
-    return draw
-
-
-def by_version(rates: Sequence[tuple[str, Sequence[float]]], seen: Timeline) -> Callable[[Figure], None]:
-    """Answers per second of each model version, one upon the other, with events marked.
-
-    rates: label and requests answered in each interval of the timeline, per second.
-    """
-
-    def draw(figure: Figure) -> None:
-        axes = figure.subplots()
-        edges = np.append(seen.starts, seen.starts[-1] + seen.width)
-        below = np.zeros(len(seen.starts))
-        for at, (label, values) in enumerate(rates):
-            top = below + np.asarray(values)
-            colour = SERIES[at % len(SERIES)]
-            axes.stairs(top, edges, baseline=below, fill=True, color=colour, alpha=0.85, label=label)
-            below = top
-        axes.set_ylim(0, None)
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: rate(value)))
-        axes.set_title("requests answered per second, by model version")
-        axes.set_xlabel("seconds since the start of the run")
-        _mark(axes, seen, named=False)
-        if len(rates) <= MOST_CURVES:
-            labels = [label for label, _ in rates]
-            figure.legend(loc="outside lower center", ncols=_legend_columns(labels), fontsize=10)
-
-    return draw
-
-
-def _draw_cores(axes: Axes, seen: Timeline) -> None:
-    for (name, (instants, cores)), colour in zip(seen.cores.items(), SERIES[2:], strict=False):
-        axes.plot(instants, cores, color=colour, label=name)
-    axes.set_ylim(0, None)
-    axes.yaxis.set_major_locator(MaxNLocator(3))
-    _legend_above(axes)
-    axes.set_title("cores busy")
-
-
-def heatmap(seen: Timeline) -> Callable[[Figure], None]:
-    """How many answers had which latency when: several modes, stalls and their ends show here."""
-
-    def draw(figure: Figure) -> None:
-        axes = figure.subplots()
-        ends = np.append(seen.starts, seen.starts[-1] + seen.width)
-        if not seen.heat.any():
-            axes.set_title("latency over time: no answers in the histograms")
-            return
-        counts = np.ma.masked_equal(seen.heat, 0)
-        mesh = axes.pcolormesh(
-            ends, seen.heat_edges, counts, norm="log", cmap=_heat_colours(), rasterized=True
-        )
-        axes.set_yscale("log")
-        _time_axis(axes)
-        axes.grid(False)
-        axes.set_xlabel("seconds since the start of the run")
-        axes.set_title("latency over time; colour: answers")
-        bar = figure.colorbar(mesh, ax=axes, pad=0.01)
-        bar.outline.set_visible(False)
-        bar.ax.minorticks_off()
-        _mark(axes, seen, named=False)
 
     return draw
 
@@ -286,7 +188,7 @@ def against(
         if seconds:
             axes.set_yscale("log")
             axes.set_ylim(least / BEYOND, most * BEYOND)
-            _time_axis(axes)
+            time_axis(axes)
         else:
             axes.set_ylim(0, 1.15 * most)
             axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: rate(value)))
@@ -323,12 +225,7 @@ def _curve(requests: Population) -> tuple[Any, Any]:
     return rank[shown], highest_ns(answered.indices[shown]) / 1e9
 
 
-def _heat_colours() -> Colormap:
-    """Viridis without its darkest part, which would vanish on a dark page."""
-    return ListedColormap(mpl.colormaps["viridis"](np.linspace(0.18, 1.0, 256)))
-
-
-def _time_axis(axes: Axes) -> None:
+def time_axis(axes: Axes) -> None:
     """Durations with their units on a logarithmic axis, some ticks even where it spans less than a power of ten."""
     low, high = axes.get_ylim()
     ratio = high / low if low > 0 else math.inf
@@ -342,44 +239,20 @@ def _round_duration(seconds: float) -> str:
     return re.sub(r"\.0+(?= )|(?<=\.\d)0+(?= )", "", duration(seconds))
 
 
-def _mark(axes: Axes, seen: Timeline, *, named: bool) -> None:
-    axes.set_xlim(seen.starts[0], seen.starts[-1] + seen.width)
-    if seen.warm_up > seen.starts[0]:
-        axes.axvspan(seen.starts[0], seen.warm_up, color=SHADE, alpha=0.2, linewidth=0)
-        if named:
-            _annotate(axes, "warm-up", seen.starts[0], 0.98, SHADE)
-    for event in seen.events[:MOST_EVENTS]:
-        time = float(event.get("time", 0.0))
-        axes.axvline(time, color=BAD, linewidth=1, linestyle=":")
-        if named:
-            _annotate(axes, str(event.get("kind", "")), time, 0.16, BAD)
-
-
-def _annotate(axes: Axes, text: str, x: float, y: float, colour: str) -> None:
-    """Words right of an instant, at a share of the axes' height."""
-    place = axes.get_xaxis_transform()
-    axes.annotate(text, (x, y), (3, 0), place, "offset points", va="top", fontsize=10, color=colour)
-
-
 def _legend(figure: Figure, axes: Axes, labels: Sequence[str]) -> None:
     """Inside for few lines, else below: a legend over the lines hides what it explains."""
     if 1 < len(labels) <= FEW_LINES:
         axes.legend(loc="best")
     elif len(labels) > FEW_LINES:
-        figure.legend(loc="outside lower center", ncols=_legend_columns(labels), fontsize=10)
+        figure.legend(loc="outside lower center", ncols=legend_columns(labels), fontsize=10)
 
 
-def _legend_above(axes: Axes) -> None:
-    """Right of the title: in the picture it would hide lines or the names of events."""
-    axes.legend(loc="lower right", bbox_to_anchor=(1.0, 0.97), ncols=2, borderaxespad=0.0)
-
-
-def _legend_columns(labels: Sequence[str]) -> int:
+def legend_columns(labels: Sequence[str]) -> int:
     return 2 if max(map(len, labels)) <= LONG_LABEL else 1
 
 
 def height_for(labels: Sequence[str]) -> float:
     """Inches of a picture with a legend of these lines."""
     shown = labels[:MOST_CURVES]
-    rows = math.ceil(len(shown) / _legend_columns(shown)) if len(shown) > FEW_LINES else 0
+    rows = math.ceil(len(shown) / legend_columns(shown)) if len(shown) > FEW_LINES else 0
     return HEIGHT + 0.24 * rows
