@@ -9,15 +9,16 @@ from typing import Final
 
 from bench.protocol import tfserving_hints
 from bench.protocol.known_error import Hint, KnownError
+from bench.protocol.names import DEFAULT, REST
 
 _KNOWN: Final[Mapping[str, Sequence[KnownError]]] = {
-    "tfs": tfserving_hints.KNOWN,
-    "tfs-rest": tfserving_hints.KNOWN,
+    DEFAULT: tfserving_hints.KNOWN,
+    REST: tfserving_hints.KNOWN,
 }
 """Name of the protocol -> its errors, the first that fits counts."""
 
 
-def hint(status: str, details: str = "", protocol: str = "tfs") -> Hint | None:
+def hint(status: str, details: str = "", protocol: str = DEFAULT) -> Hint | None:
     """The hint for a gRPC status name and the server's details; None for an error that is not known here."""
     for known in _KNOWN.get(protocol, ()):
         if status in known.status.split("|") and re.search(known.details, details):
@@ -25,7 +26,7 @@ def hint(status: str, details: str = "", protocol: str = "tfs") -> Hint | None:
     return None
 
 
-def explained(status: str, details: str, protocol: str = "tfs") -> str:
+def explained(status: str, details: str, protocol: str = DEFAULT) -> str:
     """`STATUS: details` on one line, with the known cause where the details are empty."""
     text = " ".join(details.split())
     if text:

@@ -5,6 +5,7 @@ from typing import Final
 
 from bench.escape import one_line
 from bench.protocol.hints import hint
+from bench.protocol.names import DEFAULT
 from bench.runs.sample import outcome
 
 MOST_TEXTS: Final = 10
@@ -20,8 +21,8 @@ Kind = tuple[str, str]
 class CallError(Exception):
     """Why a call failed, as listeners of Locust's request event get it."""
 
-    def __init__(self, status: str, details: str) -> None:
-        known = None if details else hint(status)
+    def __init__(self, status: str, details: str, protocol: str = DEFAULT) -> None:
+        known = None if details else hint(status, "", protocol)
         super().__init__(
             f"{status}: {details}" if details else f"{status}: {known.cause}" if known else status
         )

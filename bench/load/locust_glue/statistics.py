@@ -75,7 +75,7 @@ def _enter(request_stats: Any, recorder: Recorder, rows: Rows, failed: Counter[K
     request_stats.total.extend(part)
     request_stats.entries[(recorder.name, method)].extend(part)
     for (status, details), times in failed.items():
-        text = str(CallError(status, details))
+        text = str(CallError(status, details, recorder.api.name))
         key = stats.StatsError.create_key(method, recorder.name, text)
         error = request_stats.errors.setdefault(key, stats.StatsError(method, recorder.name, text))
         error.occurrences += times
@@ -105,7 +105,7 @@ def _fire_each(
             response_time=None if math.isnan(done) else (done - due) * 1e3,
             response_length=heard.length,
             response=None,
-            exception=None if heard.failure is None else CallError(*heard.failure),
+            exception=None if heard.failure is None else CallError(*heard.failure, recorder.api.name),
             context={},
             start_time=wall + due,
             url=url,
