@@ -81,7 +81,11 @@ class Echo:
 
 
 API: Final[Api] = Echo()
-names.MODULES[API.name] = __name__
+
+
+def register() -> None:
+    """Let this process know the protocol."""
+    names.MODULES[API.name] = __name__
 
 
 def scores_of(images: Array) -> Array:

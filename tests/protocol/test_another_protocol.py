@@ -19,7 +19,9 @@ from tests.protocol.echo import labels_of, serving
 
 SCENARIO = """
 from bench.scenario import ArrivalUser, Options, Pool, PredictUser, mnist
-from tests.protocol.echo import labels_of
+from tests.protocol.echo import labels_of, register
+
+register()
 
 class Digits:
     @classmethod
@@ -45,7 +47,7 @@ def host() -> Iterator[str]:
 
 def verb(*arguments: str | Path) -> "subprocess.CompletedProcess[str]":
     """A verb in a process that knows the protocol."""
-    start = "import tests.protocol.echo, runpy; runpy.run_module('bench', run_name='__main__')"
+    start = "import tests.protocol.echo as echo, runpy; echo.register(); runpy.run_module('bench', run_name='__main__')"
     command = [sys.executable, "-c", start, *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False, timeout=120)
 
