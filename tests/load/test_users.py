@@ -1,5 +1,6 @@
 """User classes as people write them, and Locust as people use it: what is named is measured, or one line says why not."""
 
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
@@ -11,7 +12,7 @@ from bench import BenchError
 from bench.launch import server_process
 from bench.load.sources import refuse_other_waits, task_sets_that_wait
 from bench.schedule.text import parse
-from tests.load.locust_runs import Finished, finish, free_port, locust, start
+from tests.load.locust_runs import SECONDS, Finished, command, finish, free_port, locust, start
 
 HEAD = """
 import sys
@@ -229,6 +230,28 @@ def test_what_measures_nothing_says_so_and_does_not_end_with_0(
     done = locust(tmp_path / "results", *arguments, "-t", "1s", scenario=scenario)
     assert done.code == code, done.output
     assert done.output.count(told) == 1, done.output
+
+
+REST_TOO = "class A(Digits, PredictUser):\n    over_rest = ('Predict',)\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "told"),
+    [
+        (IDLE, 3, "nothing was measured: no request has ended"),
+        (REST_TOO, 2, "--rest: this scenario sends over REST too"),
+    ],
+)
+def test_a_web_form_that_starts_and_ends_by_itself_has_the_codes_of_a_headless_run(
+    server: server_process.Server, tmp_path: Path, text: str, code: int, told: str
+) -> None:
+    line = command(tmp_path / "results", scenario=written(tmp_path, HEAD + text, server))
+    line.remove("--headless")
+    line += ["--host", server.address, "--autostart", "--autoquit", "0", "-t", "1s"]
+    line += ["--web-host", "127.0.0.1", "--web-port", str(free_port())]
+    done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, timeout=SECONDS, check=False)
+    assert done.returncode == code, done.stderr
+    assert done.stderr.count(told) == 1, done.stderr
 
 
 class Thinking(TaskSet):

@@ -23,7 +23,7 @@ from bench.load.locust_glue.interrupts import INTERRUPTED, Interrupts
 from bench.load.locust_glue.manifest import describe
 from bench.load.locust_glue.published import Published
 from bench.load.locust_glue.session import Session
-from bench.load.locust_glue.unmeasured import check, end_unless
+from bench.load.locust_glue.unmeasured import check, end_unless, leaves_by_itself
 from bench.load.locust_glue.worker import TARGET
 from bench.load.locust_glue.workers import WAITING, Workers
 from bench.load.observing.server_side import Counted, beside, look_beside, watched_pid
@@ -57,6 +57,7 @@ class LeadProcess:
     def __init__(self, environment: Any, runner: Any) -> None:
         self.environment, self.runner = environment, runner
         self.headless = bool(environment.parsed_options.headless)
+        self.unattended = leaves_by_itself(environment.parsed_options)
         self.library = False
         """Whether a program runs the test by itself, without web form: what is refused ends it."""
         self._class_host: str | None = None
@@ -103,7 +104,7 @@ class LeadProcess:
                 alone = all(hasattr(user, "payload") for user in self.environment.user_classes)
                 if alone and not self.headless:  # shown in the web form
                     self.environment.host = self.server.address
-            if self.headless:  # before the time that the load lasts is counted
+            if self.unattended:  # before the time that the load lasts is counted
                 self._ready = self._prepare(options)
         except BenchError as error:
             self._leave(str(error))
@@ -272,7 +273,7 @@ class LeadProcess:
         """End the test that is about to start: somebody found what the user has to mend."""
         log.error("%s", reason)
         self.published.refuse(reason)
-        if self.headless:
+        if self.unattended:
             self.environment.process_exit_code = 2
         if self.runner is None:
             raise SystemExit(2)
@@ -284,7 +285,7 @@ class LeadProcess:
             self._refuse(reason)
             return
         log.error("%s", reason)
-        if self.headless:
+        if self.unattended:
             self.environment.process_exit_code = 2
 
     def _stop_when_started(self) -> None:
@@ -389,7 +390,7 @@ class LeadProcess:
             self.runner.stop(send_stop_to_client=False)
         else:
             self.runner.stop()
-        if self.headless:
+        if self.unattended:
             check(self.environment, measured=self._measured, whole=self._state == recording.FINISHED)
 
     def _on_quit(self, **_: Any) -> None:

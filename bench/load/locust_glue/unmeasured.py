@@ -11,6 +11,11 @@ NO_REQUEST: Final = "nothing was measured: no request has ended; see the warning
 NO_LOAD: Final = "nothing was measured: the test was stopped before its load began"
 
 
+def leaves_by_itself(parsed: Any) -> bool:
+    """Whether Locust ends after one test, so that its exit code speaks of that test: the web form may be there, too."""
+    return bool(parsed.headless or (parsed.autostart and parsed.autoquit >= 0))
+
+
 def check(environment: Any, *, measured: bool, whole: bool) -> None:
     """Give Locust an exit code where it has none: a run measured nothing, or was not recorded to its end."""
     if environment.process_exit_code is None and not (measured and whole):
