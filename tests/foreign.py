@@ -31,6 +31,8 @@ class Foreign:
     tells: bool = True
     """Whether it implements GetModelMetadata."""
     names_itself: bool = True
+    answers_as: int | None = None
+    """The version that predictions name; None: its own."""
     refusal: tuple[grpc.StatusCode, str] | None = None
     """What every prediction ends with."""
     calls: list[Arrays] = field(default_factory=list)
@@ -81,7 +83,7 @@ class Foreign:
         response = messages.PredictResponse()
         if self.names_itself:
             response.model_spec.name = self.model
-            response.model_spec.version.value = self.version
+            response.model_spec.version.value = self.answers_as or self.version
         for name, array in self.answer(inputs).items():
             if not request.output_filter or name in request.output_filter:
                 response.outputs[name].CopyFrom(tensor_of(array))

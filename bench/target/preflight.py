@@ -87,6 +87,7 @@ class Preflight:
             return Found(_version(description), signature, None, tuple(notes), tuple(warnings))
         warnings += [f"{where}: {each.text}; the server accepts it" for each in found]
         answer = api.read(reply.message, expected)
+        _check_label(where, inquiry, description, answer)
         if signature is not None:
             notes += [f"{where}: {text}" for text in _other_rows(api, signature, request, answer, output)]
         return Found(_version(description), signature, answer, tuple(notes), tuple(warnings))
@@ -131,6 +132,24 @@ class Preflight:
             )
         self._told[key] = told
         return None if isinstance(told, Refused) else told
+
+
+def _check_label(where: str, inquiry: Inquiry, description: Description | None, answer: bytes) -> None:
+    """Raise BenchError where a label stands for one version in the metadata and for another in the answer.
+
+    A load of whatever the server likes to answer would be recorded as one of the label.
+    """
+    if inquiry.label is None or description is None:
+        return
+    try:
+        answered = inquiry.api.decode(answer).version
+    except ValueError:
+        return
+    if answered not in (None, description.version):
+        raise BenchError(
+            f"{where}: label {inquiry.label!r} stands for version {description.version} in the metadata, and a first "
+            f"request was answered by version {answered}; give --model-version, or correct the server"
+        )
 
 
 def _other_rows(api: Api, signature: Signature, request: Any, answer: bytes, output: str) -> list[str]:

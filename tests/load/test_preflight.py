@@ -124,6 +124,16 @@ def test_another_shape_is_told_where_the_server_takes_it_and_refused_where_not()
         looked_at(strict, wide)
 
 
+def test_a_label_is_the_same_version_for_questions_and_requests() -> None:
+    """A server that ignores labels in predictions would be measured under the label's name."""
+    assert looked_at(OWN, pool(label="canary")).warnings == ()
+    ignoring = replace(OWN, answers_as=8)
+    with pytest.raises(BenchError, match=r"label 'canary' stands for version 7 .* answered by version 8"):
+        looked_at(ignoring, pool(label="canary"))
+    with pytest.raises(BenchError, match="version"):
+        looked_at(ignoring, pool(version=7))
+
+
 def test_answers_unlike_the_signature_are_told() -> None:
     odd = replace(OWN, answer=lambda inputs: {"y": np.zeros((len(inputs["x"]), 9), np.float32)})
     (warning,) = looked_at(odd, pool()).warnings
