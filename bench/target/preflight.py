@@ -67,6 +67,11 @@ class Preflight:
             signature = named(inquiry, description, name)
             where += f" version {description.version}" + (f", signature {name}" if name else "")
             found = differences(signature, request, output)
+            if output not in signature.outputs and not api.typed:
+                raise BenchError(
+                    f"{where}: output {output!r} is wanted, the signature has {', '.join(signature.outputs) or 'none'}; "
+                    f"an answer of {api.title} does not name its only output"
+                )
         call = api.encode(message, by_row=expected.by_row)
         reply = inquiry.send(call, timeout, f"a first request of {inquiry.model}")
         code = outcome(reply.status)

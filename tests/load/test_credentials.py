@@ -131,6 +131,21 @@ def test_over_rest(ask: Callable[..., None], status: int, code: str, monkeypatch
         ask(address, "--metadata", "authorization=TOKEN")
 
 
+def test_an_output_that_the_signature_lacks_is_refused_over_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An answer does not name its only output: it would be taken for the one that is wanted."""
+    monkeypatch.setenv("TOKEN", SECRET)
+
+    class Other(Own):
+        @staticmethod
+        def payload(options: Options) -> Pool:
+            return Pool.of({"x": np.zeros((2, 3), np.float32)}, None, output="z", model="own", batch=2)
+
+    with guarded(401) as address:
+        asked = options("--protocol", "tfs-rest", "--metadata", "authorization=TOKEN")
+        with pytest.raises(BenchError, match="output 'z' is wanted, the signature has y"):
+            look(address, asked, make_pools([Other], asked, address))
+
+
 @pytest.mark.parametrize("transport", ["native", "grpcio"])
 def test_over_grpc(transport: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The mirror of the above; the server is grpcio's own."""
