@@ -19,6 +19,9 @@ PAGES = {
     "/word": b':tensorflow:serving:request_count{model_name="m",status="OK"} many\n',
     "/nan": b':tensorflow:serving:request_count{model_name="m",status="OK"} NaN\n',
     "/inf": b':tensorflow:serving:request_latency_sum{model_name="m",API="Predict"} +Inf\n',
+    "/sums": b':tensorflow:serving:request_count{model_name="m",status="OK"} 1e308\n' * 2,
+    "/less": b':tensorflow:serving:request_count{model_name="m",status="OK"} -1\n',
+    "/began": b"process_start_time_seconds 3e911\n",
     "/other": b"\xff\xfe no counters\n",
 }
 
@@ -77,6 +80,9 @@ def pages() -> Iterator[str]:
         ("/word", "many"),
         ("/nan", "NaN"),
         ("/inf", r"\+Inf"),
+        ("/sums", "ok is inf"),
+        ("/less", r"ok is -1\.0"),
+        ("/began", "started is inf"),
     ],
 )
 def test_a_page_that_is_none_is_named(pages: str, path: str, reason: str) -> None:

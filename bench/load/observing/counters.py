@@ -14,6 +14,8 @@ from bench.wire.direct import read_url
 
 SECONDS: Final = 3.0
 """For one reading before and after a run."""
+LARGEST_COUNTER: Final = 1e18
+"""What a run folder holds."""
 LARGEST_PAGE: Final = 16 << 20
 """Bytes of a page that is read; TensorFlow Serving's has some 100 kB for each model."""
 
@@ -40,10 +42,15 @@ def fetch(url: str, model: str, api: Api, seconds: float = SECONDS) -> Values:
 
 
 def counters(page: str, model: str, api: Api) -> Values:
-    """The same, of a page's text. Raises ValueError for what is no number."""
-    told: Values = dict(api.counters(page, model))
+    """The same, of a page's text. Raises ValueError for what is no number, or none that counts."""
+    told = dict(api.counters(page, model))
     started = _STARTED.search(page)
-    return told if started is None else told | {"started": float(started[1])}
+    if started is not None:
+        told["started"] = float(started[1])
+    for name, value in told.items():
+        if not 0 <= value <= LARGEST_COUNTER:
+            raise ValueError(f"{name} is {value}")
+    return dict(told)
 
 
 class CountersProbe:
