@@ -140,6 +140,8 @@ def unpadded(flags: int, payload: bytes, *, prioritised: bool) -> bytes:
         start, end = 1, end - payload[0]
     if prioritised and flags & PRIORITISED:
         start += 5
+        if start > len(payload):
+            raise ProtocolError(FRAME_SIZE_ERROR, "a frame too short for its priority")
     if start > end:
         raise ProtocolError(PROTOCOL_ERROR, "padding longer than its frame")
     return payload[start:end]
