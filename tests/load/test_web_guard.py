@@ -108,6 +108,16 @@ OF_A_CLASS: dict[str, Any] = {
     "an attribute beside others": {"weight": 1, "__init__": 0},
     "no object": [],
     "a text": "host",
+    "a weight that is none": {"weight": "x"},
+    "a weight of nan": {"weight": float("nan")},
+    "a weight without end": {"weight": 1e300},
+    "a table as weight": {"weight": {"a": 1}},
+    "less than no users": {"fixed_count": -1},
+    "a task that there is not": {"tasks": ["__class__"]},
+    "a text as tasks": {"tasks": "predict"},
+    "the name of no class": {"user_class_name": "Nobody"},
+    "no name": {"user_class_name": None},
+    "a list as name": {"user_class_name": ["Mnist"]},
 }
 
 
@@ -116,6 +126,36 @@ def test_nobody_sets_of_a_user_class(form: Form, settings: Any) -> None:
     if isinstance(settings, dict):
         settings = {"user_class_name": "Mnist", **settings}
     assert form.ask("/user", json.dumps(settings))[0] == 403
+
+
+def test_json_without_end_is_refused(form: Form) -> None:
+    assert form.ask("/user", "[" * 100_000)[0] == 403
+
+
+def test_the_second_of_two_fields_sets_nothing(form: Form) -> None:
+    """Locust reads the first one, and so does the guard; nobody reads the address."""
+    before = set(form.runs())
+    second = {"results": "/tmp/elsewhere", "schedule": "trace:/etc/passwd", "metadata": "x-leak=PATH"}  # noqa: S108
+    repeated = urllib.parse.urlencode(
+        [(name, each) for name, value in second.items() for each in ("", value)]
+    )
+    body = f"user_count=1&spawn_rate=1&run_time=1s&{repeated}"
+    status, _, answer = form.ask(f"/swarm?{urllib.parse.urlencode(second)}", body)
+    assert (status, json.loads(answer)["success"]) == (200, True)
+    eventually(lambda: len(set(form.runs()) - before) == 1)
+    form.ask("/stop", "")
+    (name,) = set(form.runs()) - before
+    text = (form.results / name / "manifest.json").read_text()
+    assert "x-key" in text
+    assert "x-leak" not in text
+    assert '"trace"' not in text
+
+
+@pytest.mark.parametrize("run_time", ["1000000h", "9" * 30 + "h"])
+def test_no_run_lasts_for_years(form: Form, run_time: str) -> None:
+    status, answer = form.swarm(run_time=run_time)
+    assert (status, answer["success"]) == (200, False)
+    assert "more than 168 h" in answer["message"]
 
 
 def test_how_many_users_a_class_has_may_be_set(form: Form) -> None:
@@ -133,6 +173,14 @@ FOREIGN = {
     "a page by its referrer": {"Referer": "https://evil.test/page"},
     "a name that now leads here": {"Host": "evil.test"},
     "a name that begins as ours": {"Host": "127.0.0.1.evil.test"},
+    "an origin that is no URL": {"Origin": "http://[::1"},
+    "a referrer that is no URL": {"Referer": "http://[::1"},
+    "two origins": {"Origin": "http://127.0.0.1 https://evil.test"},
+    "an empty origin": {"Origin": ""},
+    "a host that is none": {"Host": "[::1"},
+    "a host behind a name": {"Host": "evil.test@127.0.0.1"},
+    "a host behind another": {"Host": "evil.test#@127.0.0.1"},
+    "a host that somebody forwards": {"Host": "evil.test", "X-Forwarded-Host": "localhost"},
     "a wrong token": {"Origin": "https://evil.test", "X-Bench-Token": "wrong"},
 }
 

@@ -17,13 +17,16 @@ import hmac
 import ipaddress
 import os
 import socket
+from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 from flask import Response, g, jsonify, request
 from locust.argument_parser import ui_extra_args_dict
+from locust.util.timespan import parse_timespan
 
 from bench.load.options import PRIVATE
+from bench.runs.sample import LONGEST_RUN
 from bench.wire.direct import TOKEN_HEADER, TOKEN_VARIABLE
 
 _CHANGING: Final = ("/stop", "/stats/reset")
@@ -33,6 +36,7 @@ _FIELDS: Final = frozenset(
 )
 _OF_A_CLASS: Final = frozenset(("user_class_name", "tasks", "weight", "fixed_count"))
 """What the interface may set of a user class. Locust sets any attribute: a host, to which secrets would go, or a payload."""
+MOST_USERS: Final = 1_000_000
 _SECRETS: Final = ("metadata", "grpc_tls_key")
 
 
@@ -73,11 +77,14 @@ class WebGuard:
         if request.method == "POST" and path == "/swarm":
             return self._swarm()
         if request.method == "POST" and path == "/user":
-            return _user_class()
+            return _user_class(self._environment.available_user_tasks)
         return None
 
     def _known_host(self, host: str) -> bool:
-        name = (urlsplit(f"//{host}").hostname or "").lower()
+        try:
+            name = (urlsplit(f"//{host}").hostname or "").lower()
+        except ValueError:
+            return False
         return name in self._names or name.endswith(".localhost") or _is_address(name)
 
     def _swarm(self) -> Response | None:
@@ -89,6 +96,9 @@ class WebGuard:
                     return _not_started(f"{_option(name)} names a file, a variable or a URL")
             elif name not in _FIELDS and name not in shown:
                 return _not_started(f"{_option(name[:64])} is not in the web form")
+        seconds = _seconds(form.get("run_time", ""))
+        if seconds > LONGEST_RUN:
+            return _not_started(f"a run time of more than {LONGEST_RUN // 3600} h is no run")
         schedule = form.get("schedule", "")  # whose reader takes any case, and blanks
         if "trace" in schedule.lower() and schedule != self._schedule:
             return _not_started("--schedule trace:FILE names a file")
@@ -108,13 +118,41 @@ class WebGuard:
         return answer
 
 
-def _user_class() -> Response | None:
-    """Refuse to set other attributes of a user class than how many users it has and what they do."""
-    settings = request.get_json(force=True, silent=True)
+def _user_class(tasks_of: Mapping[str, Any]) -> Response | None:
+    """Refuse to set other attributes of a user class than how many users it has and what they do.
+
+    tasks_of: the tasks by user class.
+    """
+    try:
+        settings = request.get_json(force=True, silent=True)
+    except RecursionError:
+        settings = None
     if not isinstance(settings, dict):
         return _refused("expected a JSON object")
     other = sorted(set(settings) - _OF_A_CLASS)
-    return _refused(f"{other[0][:64]!r} of a user class is set in the locustfile only") if other else None
+    if other:
+        return _refused(f"{other[0][:64]!r} of a user class is set in the locustfile only")
+    name = settings.get("user_class_name")
+    if not isinstance(name, str) or name not in tasks_of:
+        return _refused(f"user_class_name: expected one of {', '.join(tasks_of)}")
+    for key in ("weight", "fixed_count"):
+        value = settings.get(key, 0)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= MOST_USERS:
+            return _refused(f"{key}: expected a number from 0 to {MOST_USERS:,}")
+    tasks, known = settings.get("tasks", []), {task.__name__ for task in tasks_of[name]}
+    if not isinstance(tasks, list) or not all(isinstance(task, str) and task in known for task in tasks):
+        return _refused(f"tasks: expected a list of {', '.join(sorted(known)) or 'none'}")
+    return None
+
+
+def _seconds(text: str) -> float:
+    """The seconds of a run time; 0 of what is none: Locust says so."""
+    try:
+        return float(parse_timespan(text)) if text else 0.0
+    except ValueError:
+        return 0.0
+    except OverflowError:
+        return float("inf")
 
 
 def _for_this_site_only(application: Any) -> Any:
@@ -142,7 +180,10 @@ def _same_site() -> bool:
     for name in ("Origin", "Referer"):
         source = request.headers.get(name)
         if source is not None:
-            return urlsplit(source).netloc == request.host
+            try:
+                return urlsplit(source).netloc == request.host
+            except ValueError:  # no URL
+                return False
     return True
 
 
