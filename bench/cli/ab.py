@@ -12,6 +12,7 @@ from bench import BenchError
 from bench.cli.ab_conditions import RANDOM_EXAMPLES, looked_up, two_of
 from bench.cli.ab_limits import limits_of
 from bench.cli.asking import calls_a_server
+from bench.schedule import Closed, Constant, Poisson, parse
 from bench.schedule.text import duration
 
 
@@ -210,6 +211,10 @@ def ab(
         raise click.UsageError(
             "--answers-only and --latency-only: nothing would be left; give one of the two"
         )
+    if not isinstance(parse(options["schedule"]), (Closed, Constant, Poisson)):
+        raise BenchError(
+            f"--schedule {options['schedule']}: expected closed, closed:0.5s (think time), constant:RATE or poisson:RATE"
+        )
     compared = two_of(host, against, model, versions, batch_sizes)
     limits = limits_of(slowdowns, min_agreement, limits_file, accept)
     if limits is not None:
@@ -225,8 +230,8 @@ def ab(
             compared,
             requests=requests,
             server=server,
-            **{name: options.pop(name) for name in ("signature", "shape", "count")},
-            **{name: options[name] for name in ("seed", "outputs", "deadline")},
+            **{name: options.pop(name) for name in ("signature", "shape")},
+            **{name: options[name] for name in ("count", "seed", "outputs", "deadline")},
         ) as looked:
             # what judges and starts processes: imported once all that can be wrong was looked at
             from bench.cli.ab_run import run

@@ -119,6 +119,8 @@ def looked_up(
             named(each, description, name) for each, description in zip(inquiries, found, strict=True)
         ]
         _check_outputs(outputs, signatures[0], name)
+        if requests and shape:
+            raise BenchError(f"--shape {shape}: it is for random inputs; leave out --requests or --shape")
         examples = (
             read_requests(requests, signatures[0], signature_name=name)
             if requests

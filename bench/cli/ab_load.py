@@ -25,15 +25,16 @@ from bench.experiment.trial import Local
 from bench.experiment.two_conditions import TwoConditions
 from bench.launch.remote import described
 from bench.runs.run import find_runs
+from bench.schedule import Closed, parse
 
-SPEED: Final = ("p50", "p99")
-RATES: Final = ("requests_per_second", "inferences_per_second")
-"""Compared where both do not get the same number of requests by design."""
+SPEED: Final = ("p50", "p99", "requests_per_second", "inferences_per_second")
 FAILURES: Final = ("error_share", "mismatch_share")
+SLICE: Final = 0.5
+"""Seconds for which each condition has all users."""
 _BLOCKS: Final = 16
 """As many are aimed at: fewer decide where trials differ by a few percent."""
-_LONGEST: Final = 30
-"""Seconds of a trial."""
+_SHORTEST, _LONGEST = 4, 30
+"""Seconds of a trial: of shorter ones too little is left after the warm-up."""
 
 
 class Outcome(NamedTuple):
@@ -55,16 +56,21 @@ def planned(
 ) -> Prepared:
     """The experiment. requests: the file; seconds: for all of it; server, options: those of the command line."""
     two = looked.two
-    in_block = 1 if two.duet else 2
-    each = max(1, min(_LONGEST, round(seconds / (_BLOCKS * in_block) - LEAST_OVERHEAD)))
+    duet, slice = _in_turn(two, options["schedule"])
+    in_block = 1 if duet else 2
+    each = max(_SHORTEST, min(_LONGEST, round(seconds / (_BLOCKS * in_block) - LEAST_OVERHEAD)))
     own: dict[str, Any] = {
         "transport": server["transport"],
         "max-answer-bytes": server["max_answer_bytes"],
         "requests": str(Path(requests).resolve()) if requests else None,
+        "examples": None if requests else options["count"],
         "shape": looked.shape or None,
+        "output": looked.output,
     }
     return two.prepared(
         packaged.scenario("model"),
+        duet=duet,
+        slice=slice,
         load=Load(users=options["users"], schedule=options["schedule"]),
         blocks=max(LEAST, int(seconds // ((each + LEAST_OVERHEAD) * in_block))),
         seconds=each,
@@ -74,6 +80,17 @@ def planned(
         deadline=options["deadline"],
         options={name: value for name, value in own.items() if value is not None},
     )
+
+
+def _in_turn(two: TwoConditions, schedule: str) -> tuple[bool, float | None]:
+    """Whether one load process sends to both, and for how many seconds to each.
+
+    Users that wait have slices of time. Arrivals go to two servers in turn; to one server, where those of one condition
+    would wait for those of the other, they go in trials that follow each other.
+    """
+    if isinstance(parse(schedule), Closed):
+        return True, SLICE
+    return two.part == "server", None
 
 
 def _called(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -113,20 +130,17 @@ def measure(
     most = max(trial.block for trial in folder.trials)
     display = Lines()
     servers = {server.name: server for server in prepared.servers}
-    metrics = (*SPEED, *(() if two.duet else RATES))
     with folder.locked() as lock, display.showing(len(folder.trials), 0, seconds):
         runner = Runner(prepared.study, servers, folder, Local(), display)
 
         def look(at: Look) -> Seen[Outcome]:
-            outcome = _outcome(folder, sides, limits, at, most=most, metrics=metrics)
+            outcome = _outcome(folder, sides, limits, at, most)
             return Seen(outcome, _progress(two, outcome), _over(outcome))
 
         return run_blocks(runner, lock, seconds, look, option="--time")
 
 
-def _outcome(
-    folder: Folder, sides: Sides, limits: Limits | None, look: Look, *, most: int, metrics: Sequence[str]
-) -> Outcome:
+def _outcome(folder: Folder, sides: Sides, limits: Limits | None, look: Look, most: int) -> Outcome:
     trials = read_trials(find_runs([folder.path]))
     judged = None if limits is None else judge(trials, sides, limits, look, most)
     if len({str(getattr(trial.identity, sides.part)) for trial in trials.trials}) < 2:
@@ -142,7 +156,7 @@ def _outcome(
             also=sides.also,
         ).found[0]
 
-    return Outcome(compared(metrics), compared(FAILURES).changes, judged, trials)
+    return Outcome(compared(SPEED), compared(FAILURES).changes, judged, trials)
 
 
 def _over(outcome: Outcome) -> bool:

@@ -72,6 +72,12 @@ INTERRUPTED = 130
     is_flag=True,
     help="Measure two conditions at the same time: both servers are up, the same requests go to them in turn.",
 )
+@click.option(
+    "--slice",
+    type=click.FloatRange(0.05),
+    metavar="SECONDS",
+    help="With --duet: each condition has all users for so long, in turn, instead of request by request.",
+)
 @click.option("--results", type=click.Path(path_type=Path), default=Path("results"), show_default=True)
 @click.option("--note", help="A word in the results folder's name.")
 def run(
@@ -86,6 +92,7 @@ def run(
     workers: int | None,
     master: str | None,
     duet: bool,
+    slice: float | None,
     results: Path,
     note: str | None,
 ) -> int:
@@ -106,6 +113,8 @@ def run(
         raise click.UsageError("--workers and --master: give one of the two; a master has workers of its own")
     if duet and (master or (workers or 1) > 1):
         raise click.UsageError("--duet: one load process sends to both; leave --workers and --master out")
+    if slice is not None and not duet:
+        raise click.UsageError("--slice goes with --duet")
     if retry and not go_on:
         raise click.UsageError("--retry goes with --resume")
     if until_decided and (go_on or dry_run):
@@ -122,7 +131,7 @@ def run(
     elif experiment.is_dir():
         raise click.UsageError(f"{experiment} is a folder: name an experiment file, or add --resume")
     else:
-        prepared = prepare(experiment, overrides, duet=duet)
+        prepared = prepare(experiment, overrides, duet=duet, slice=slice)
     if dry_run:
         if begun is None:
             _show_plan(console(), prepared)

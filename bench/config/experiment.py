@@ -35,6 +35,11 @@ class Load(Table):
         return text
 
     @property
+    def closed(self) -> bool:
+        """Whether users wait for an answer before they send again."""
+        return isinstance(schedule.parse(self.schedule), schedule.Closed)
+
+    @property
     def title(self) -> str:
         """How reports call it."""
         if self.name:

@@ -28,6 +28,8 @@ class Prepared(NamedTuple):
     overrides: dict[str, Any]
     duet: bool = False
     """Whether its two conditions are measured at the same time."""
+    slice: float | None = None
+    """Seconds for which each of them has all users; None: request by request."""
 
     def seconds(self, trials: Sequence[Trial]) -> float:
         """How long trials of it should take."""
@@ -36,7 +38,9 @@ class Prepared(NamedTuple):
         return predict(trials, self.study.experiment.seconds, kinds)
 
 
-def prepare(path: Path, overrides: Mapping[str, Any], *, duet: bool = False) -> Prepared:
+def prepare(
+    path: Path, overrides: Mapping[str, Any], *, duet: bool = False, slice: float | None = None
+) -> Prepared:
     """Read an experiment and plan it; `overrides` replace keys of the file. Raises BenchError."""
     study = overridden(read_experiment(path), overrides)
     left_out: dict[str, str] = {}
@@ -50,7 +54,12 @@ def prepare(path: Path, overrides: Mapping[str, Any], *, duet: bool = False) -> 
     for server in servers:
         check(server)
     plan = duet_trials(study.experiment, servers, path) if duet else trials(study.experiment, servers)
-    return Prepared(study, servers, plan, left_out, dict(overrides), duet)
+    open_loads = [load.title for load in study.experiment.loads if not load.closed]
+    if slice is not None and open_loads:
+        raise BenchError(
+            f"{path}: loads: {', '.join(open_loads)}: with --slice users wait for answers (closed); leave --slice out"
+        )
+    return Prepared(study, servers, plan, left_out, dict(overrides), duet, slice)
 
 
 def begin(prepared: Prepared, results: Path, note: str | None) -> Folder:
@@ -62,6 +71,7 @@ def begin(prepared: Prepared, results: Path, note: str | None) -> Folder:
         "left_out": prepared.left_out,
         "overrides": prepared.overrides,
         **({"duet": True} if prepared.duet else {}),
+        **({"slice": prepared.slice} if prepared.slice else {}),
     }
     return Folder.create(results, name, {**said, **left_out})
 

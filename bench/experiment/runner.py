@@ -165,13 +165,14 @@ class Runner:
                 for trial in pair
             )
             alone = []
-            if not (self.folder.path / duet.INTERFERENCE).exists():
+            slice = self.folder.description.get("slice")
+            if slice is None and not (self.folder.path / duet.INTERFERENCE).exists():
                 for order in (first, second):
                     self.display.say(f"alone, for the interference: {order.trial.cell.title()}")
                     run = self.generator.run(order, self.folder, lock, show)
                     alone.append(self.folder.set_aside(run, duet.ALONE))
                 self.alone_seconds = time.monotonic() - began
-            self.generator.run(first, self.folder, lock, show, partner=second)
+            self.generator.run(first, self.folder, lock, show, partner=second, slice=slice)
             runs = [self.folder.run_of(trial) for trial in pair]
             together = [run for run in runs if run is not None]
             if alone:

@@ -72,9 +72,14 @@ class Local:
         folder: Folder,
         lock: int,
         show: Callable[[Glance], None],
+        *,
         partner: Order | None = None,
+        slice: float | None = None,
     ) -> Path:
-        """As `Generator.run`. partner: the trial that the same load process makes in turn with it, in a duet."""
+        """As `Generator.run`. partner: the trial that the same load process makes in turn with it, in a duet.
+
+        slice: seconds for which each has all users; None: they take turns request by request.
+        """
         trial, experiment = order.trial, order.study.experiment
         said = folder.path / f".{trial.id}.json"
         said.write_text(json.dumps(order.described(), default=str))
@@ -86,7 +91,7 @@ class Local:
             other, duet = (folder.path / f".{partner.trial.id}{suffix}" for suffix in (".json", ".duet.json"))
             other.write_text(json.dumps(partner.described(), default=str))
             duet.write_text(json.dumps(_differing(partner, other)))
-            command += ["--duet", str(duet)]
+            command += ["--duet", str(duet), *([] if slice is None else ["--duet-slice", str(slice)])]
             files += [other, duet]
         if self.workers > 1:
             command += ["--processes", str(self.workers)]

@@ -72,22 +72,20 @@ class TwoConditions(NamedTuple):
         """The value of the part that stands for the baseline."""
         return str(getattr(self.before, self.part))
 
-    @property
-    def duet(self) -> bool:
-        """Whether one load process can send to both in turn."""
-        return self.part != "batch"
-
     def prepared(
         self,
         scenario: Path,
         *,
+        duet: bool,
+        slice: float | None,
         load: Load,
         blocks: int,
         seconds: int,
         server: Mapping[str, Any],
         **settings: Any,
     ) -> Prepared:
-        """server: keys of a servers file that hold for both. settings: further keys of an experiment."""
+        """duet, slice: as of `Prepared`. server: keys of a servers file that hold for both. settings: further keys of an
+        experiment."""
         both = (self.before, self.after)
         addresses = {each.server: each.address for each in both}
         declared = [
@@ -108,5 +106,5 @@ class TwoConditions(NamedTuple):
             **settings,
         )
         study = Study(MADE_BY, experiment, declared, [])
-        plan = duet_trials(experiment, declared, MADE_BY) if self.duet else trials(experiment, declared)
-        return Prepared(study, declared, plan, {}, {}, self.duet)
+        plan = duet_trials(experiment, declared, MADE_BY, PARTS) if duet else trials(experiment, declared)
+        return Prepared(study, declared, plan, {}, {}, duet, slice)

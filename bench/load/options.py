@@ -89,6 +89,8 @@ class Options:
     preflight: Path | None  # cells that `bench run` wants looked at, instead of a load
     experiment: dict[str, Any] | None
     """What the manifest says of the experiment that this run is a trial of."""
+    slice: float | None = None
+    """Seconds for which each arm of a duet has all users; None: the arms take turns request by request."""
     warm_up: float | None = None
     """Seconds that are left out of the numbers; None: a transient at the start, where there is one."""
     keepalive: Keepalive | None = None
@@ -260,7 +262,7 @@ def add_arguments(parser: Any) -> None:
         metavar="URL",
         help="read the server's counters on its Prometheus page before, during and after the run",
     )
-    for name in ("--experiment", "--duet", "--preflight"):
+    for name in ("--experiment", "--duet", "--duet-slice", "--preflight"):
         option(name, private=True, default="", metavar="JSON", help=argparse.SUPPRESS)
     option(
         "--web-names",
@@ -316,6 +318,7 @@ def read_options(parsed: Any) -> Options:
         ),
         preflight=Path(parsed.preflight) if parsed.preflight else None,
         experiment=_experiment(str(parsed.experiment)) if parsed.experiment else None,
+        slice=seconds_of("--duet-slice", parsed.duet_slice) if parsed.duet_slice else None,
         warm_up=seconds_of("--warm-up", parsed.warm_up, least=0.0) if parsed.warm_up else None,
         keepalive=Keepalive(seconds_of("--keepalive", parsed.keepalive)) if parsed.keepalive else None,
         max_answer_bytes=answer_bytes(parsed.max_answer_bytes),

@@ -73,7 +73,7 @@ def answers(**more: Any) -> Answers:
             [change("p99", 0.0, 0.0, 0.0, "better", estimate=None)],
             "far faster at p99: too many requests got no answer",
         ),
-        ([change("p99", 1.5, 0.05, 20.0, "unknown")], "not significantly different at p99 (? to ? %)"),
+        ([change("p99", 1.5, 0.5, 20.0, "unknown")], "not significantly different at p99 (-50.0 to ? %)"),
         (
             [
                 change("requests_per_second", 0.74, 0.73, 0.75, "worse"),
@@ -151,6 +151,7 @@ def test_failed_requests_and_what_cannot_be_compared() -> None:
         "Version 7",
         [
             change("p99", math.nan, -math.inf, math.inf, "unknown", estimate=None, reason="too few requests"),
+            change("p50", 1.5, 0.05, 20.0, "unknown"),
             change("error_share", 0.03, 0.02, 0.04, "worse", before=0.0, after=0.032),
             change("mismatch_share", 0.0, 0.0, 0.0, "same", before=0.0, after=0.0),
         ],
@@ -158,6 +159,7 @@ def test_failed_requests_and_what_cannot_be_compared() -> None:
     )
     assert told == [
         "Not compared at p99: too few requests.",
+        "Not compared at the median: the trials differ too much, or are too few.",
         "3.20 % of its requests failed under load; of the baseline's 0.",
     ]
 

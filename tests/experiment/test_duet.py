@@ -3,12 +3,14 @@
 import signal
 import subprocess
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from bench import BenchError
+from bench.analysis.grouping.in_time import equal_by_design
 from bench.analysis.grouping.trials import read_trials
 from bench.config.experiment import Experiment, Load, Model
 from bench.config.servers import Declared, Embedded
@@ -139,6 +141,7 @@ def test_a_closed_loop_goes_to_two_versions_of_one_server_also_after_a_kill(tmp_
     ("change", "arguments", "told"),
     [
         (("", ""), ("--workers", "2"), "--workers"),
+        (("{ users = 2 }", '{ users = 2, schedule = "poisson:20" }'), ("--slice", "1"), "leave --slice out"),
         (('servers = ["quick", "other"]', 'servers = ["quick"]'), (), "two conditions"),
     ],
 )
@@ -151,3 +154,30 @@ def test_what_no_duet_can_be_made_of_is_refused_in_a_line(
     assert done.returncode == 2
     assert told in done.stderr.splitlines()[-1]
     assert not (tmp_path / "results").exists()
+
+
+def test_arms_have_slices_of_time_in_which_nothing_of_the_other_is_in_flight(tmp_path: Path) -> None:
+    """1 ms and 3 ms: each is sent as much as it answers."""
+    path = write(tmp_path, "samples = true")
+    path.write_text(path.read_text().replace("seconds = 1", "seconds = 3"))
+    done = bench_run(path, "--duet", "--slice", "0.25", "--trials", "1")
+    assert done.returncode == 0, done.stderr
+    folder = only_folder(path)
+    assert not (folder.path / INTERFERENCE).exists(), "nothing interferes"
+    first, second = arms(folder)
+    spans = sorted(
+        (begin, end, arm)
+        for arm, run in enumerate((first, second))
+        for begin, end in zip(run.samples["due"], run.samples["done"], strict=True)
+    )
+    latest, changes = [0.0, 0.0], 0
+    for (_, end, before), (begin, _, arm) in pairwise(spans):
+        latest[before] = max(latest[before], end)
+        changes += arm != before
+        assert begin >= latest[1 - arm] - 1e-5, "the other one's last answer comes first"
+    assert 4 <= changes <= 12
+    assert all(run.manifest.raw["duet"]["slice"] == 0.25 for run in (first, second))
+    trials = read_trials(find_runs([folder.path])).trials
+    rates = {trial.identity.server: trial.values["requests_per_second"] for trial in trials}
+    assert rates["quick"] > 1.3 * rates["other"]
+    assert not equal_by_design(trials[:1], trials[1:], "requests_per_second")

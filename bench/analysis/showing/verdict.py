@@ -63,8 +63,9 @@ def _speed(changes: Sequence[Change]) -> str:
 
 
 def _silent(each: Change) -> bool:
-    """Whether nothing can be said of a change, so that it has a sentence of its own."""
-    return each.estimate is None and each.verdict == "unknown"
+    """Whether nothing is known of a change, so that it has a sentence of its own."""
+    nothing = each.low <= 1 / _FAR and each.high >= _FAR
+    return each.verdict == "unknown" and (each.estimate is None or nothing)
 
 
 def _phrase(each: Change) -> _Phrase:
@@ -107,7 +108,8 @@ def _signed(end: float) -> str:
 def _not_compared(each: Change) -> str:
     if each.metric.name not in SPEED or not _silent(each):
         return ""
-    return f"Not compared {SPEED[each.metric.name]}: {each.reason}."
+    reason = each.reason or "the trials differ too much, or are too few"
+    return f"Not compared {SPEED[each.metric.name]}: {reason}."
 
 
 def _errors(each: Change) -> str:

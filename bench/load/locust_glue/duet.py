@@ -20,6 +20,7 @@ from bench.load.engine.arrivals import Part
 from bench.load.locust_glue.manifest import describe
 from bench.load.locust_glue.observed import noting
 from bench.load.locust_glue.session import Session
+from bench.load.locust_glue.slices import Slices
 from bench.load.observing.incidents import ConnectionsProbe, WallClockProbe
 from bench.load.observing.server_side import Counted, beside, watched_pid
 from bench.load.observing.telemetry import Probe, ServerProbe, Telemetry, Values
@@ -58,10 +59,16 @@ class Prepared(NamedTuple):
         return bool(self.manifest["duet"]["one_server"])
 
 
-def alternating(arms: Sequence[_Any], stream: int) -> Iterator[_Any]:
-    """Each arm once in every round, which of two comes first by chance: neither is always the second."""
+def alternating(arms: Sequence[_Any], stream: int, load: Session | None = None) -> Iterator[_Any]:
+    """Each arm once in every round, which of two comes first by chance: neither is always the second.
+
+    load: that of the first arm, where both may have slices of time instead.
+    """
     if len(arms) == 1:
         return repeat(arms[0])
+    if load is not None and load.partner is not None and load.options.slice is not None:
+        turns = Slices(load.options.slice, load.options.seed).turns([load, load.partner])
+        return (arms[arm] for arm in turns)
     return _alternating(arms, random.Random(stream))  # noqa: S311 - an order, no secret
 
 
@@ -97,7 +104,8 @@ def prepare(environment: Any) -> Prepared | None:
     shared = address_of(environment.host or "", options.api.port) == target.address
     if shared:
         options, target = unwatched(options, target)
-    manifest = described(describe(environment, options, target, pools), 2, shared=shared)
+    facts = describe(environment, options, target, pools)
+    manifest = described(facts, 2, shared=shared, slice=options.slice)
     return Prepared(options, target, pools, answered, manifest)
 
 
@@ -116,14 +124,17 @@ def unwatched(options: Options, target: Target) -> tuple[Options, Target]:
     return replace(options, watched=Watched()), replace(target, pid=None)
 
 
-def described(manifest: Mapping[str, Any], number: int, *, shared: bool) -> dict[str, Any]:
+def described(
+    manifest: Mapping[str, Any], number: int, *, shared: bool, slice: float | None
+) -> dict[str, Any]:
     """The manifest of one arm: of the load and of what this machine can send, each arm has its half."""
     load, ceiling = dict(manifest["load"]), manifest["ceiling"]
     if load["kind"] != "closed":
         load["share"] = 1 / ARMS
     if ceiling:
         ceiling = ceiling | {name: ceiling[name] / ARMS for name in ("requests_per_second", "each")}
-    return {**manifest, "load": load, "ceiling": ceiling, "duet": {"arm": number, "one_server": shared}}
+    duet = {"arm": number, "one_server": shared, **({} if slice is None else {"slice": slice})}
+    return {**manifest, "load": load, "ceiling": ceiling, "duet": duet}
 
 
 class SecondArm:

@@ -193,7 +193,7 @@ class LeadProcess:
             options, target = duet.unwatched(options, target)
         manifest = describe(self.environment, options, target, pools)
         if second is not None:
-            manifest = duet.described(manifest, 1, shared=second.one_server)
+            manifest = duet.described(manifest, 1, shared=second.one_server, slice=options.slice)
         self._counted = Counted.before(options)
         self._stopped = None
         self.writer = writer = RunFolder(
