@@ -10,6 +10,7 @@ from bench.analysis.judging.change import Change
 from bench.analysis.judging.gate import Judgement
 from bench.analysis.judging.limit_of_share import of_answers
 from bench.analysis.showing import comparison_table, gate_text, verdict
+from bench.analysis.showing.agreement_table import outputs_table
 from bench.analysis.statistics.intervals import ERROR_RATE
 from bench.cli.ab_limits import Limits
 from bench.cli.ab_load import Outcome
@@ -74,7 +75,7 @@ def show(result: Result) -> None:
     if comparison is not None:
         screen.print(Text(f"\n{comparison.title}  {comparison_table.how(comparison)}", style="dim"))
         show_table(screen, comparison_table.changes_table(comparison))
-    table = verdict.outputs_table(result.answers) if result.answers else None
+    table = outputs_table(result.answers) if result.answers else None
     if table is not None:
         screen.print()
         show_table(screen, table)

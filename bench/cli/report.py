@@ -95,7 +95,7 @@ def report(
 
 
 def _refuse_nothing(found: Report, paths: tuple[Path, ...]) -> None:
-    if found.runs:
+    if found.runs or found.agreements:
         return
     if found.unreadable:
         more = f" (and {len(found.unreadable) - 1} more)" if len(found.unreadable) > 1 else ""

@@ -16,7 +16,14 @@ from bench.analysis.grouping.identity import FailedTrial
 from bench.analysis.grouping.metrics import METRICS
 from bench.analysis.reading.doubt import Doubt
 from bench.analysis.showing.best import conclusions
-from bench.analysis.showing.report import Report, RunReport, doubts_told, interruptions_told, labels
+from bench.analysis.showing.report import (
+    Report,
+    RunReport,
+    agreements_told,
+    doubts_told,
+    interruptions_told,
+    labels,
+)
 from bench.analysis.showing.split_table import TITLE, split_table
 from bench.analysis.showing.summary import summary
 from bench.analysis.showing.table import Column, Table, table
@@ -70,6 +77,8 @@ def show_report(console: Console, report: Report, view: View | None = None) -> N
         for answer in run.answers:
             who = f"{name}: " if len(report.runs) > 1 else ""
             hanging(console, Text.assemble(("answer  ", "green"), (who, "bold"), answer.text))
+    for each in agreements_told(report):
+        hanging(console, Text.assemble(("answers  ", "green"), each))
     told = [Text.assemble(("interrupted  ", "yellow"), each) for each in interruptions_told(report)]
     told += [
         warning(doubt, f"{name}: " if len(report.runs) > 1 else "") for name, doubt in doubts_told(report)

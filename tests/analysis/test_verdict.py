@@ -7,7 +7,8 @@ import pytest
 
 from bench.analysis.grouping.metrics import METRICS
 from bench.analysis.judging.change import Change
-from bench.analysis.showing.verdict import outputs_table, sentences
+from bench.analysis.showing.agreement_table import outputs_table
+from bench.analysis.showing.verdict import sentences
 from bench.analysis.statistics.intervals import alone
 from bench.runs.answers import Answers, OutputAgreement, PairedAccuracy
 

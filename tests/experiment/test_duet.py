@@ -178,6 +178,4 @@ def test_arms_have_slices_of_time_in_which_nothing_of_the_other_is_in_flight(tmp
     assert 4 <= changes <= 12
     assert all(run.manifest.raw["duet"]["slice"] == 0.25 for run in (first, second))
     trials = read_trials(find_runs([folder.path])).trials
-    rates = {trial.identity.server: trial.values["requests_per_second"] for trial in trials}
-    assert rates["quick"] > 1.3 * rates["other"]
     assert not equal_by_design(trials[:1], trials[1:], "requests_per_second")

@@ -25,7 +25,10 @@ from bench.analysis.reading.metric import PERCENTILES, label, share
 from bench.analysis.reading.population import Population, Reason
 from bench.analysis.reading.reconciliation import Split, split
 from bench.analysis.showing.relative import metric_of
+from bench.analysis.showing.verdict import sentences
 from bench.analysis.statistics.sample_size import samples_needed
+from bench.runs.answers import Answers as AnswersOfTwo
+from bench.runs.journal import experiment_of
 from bench.runs.manifest import Manifest
 from bench.runs.run import Experiment, Found, Run, Unreadable, WarmUp, broken
 
@@ -113,6 +116,8 @@ class Report:
     """What experiments planned and no trial of which has ended."""
     cut_short: list[str] = field(default_factory=list)
     """Experiments that ended before their plan did, and not because enough was known."""
+    agreements: list[tuple[Path, AnswersOfTwo]] = field(default_factory=list)
+    """How the answers of two conditions agree, of experiments that compared them."""
 
     @property
     def missing(self) -> list[tuple[str, str]]:
@@ -174,12 +179,24 @@ def report(found: Iterable[Found], within: float | None = None) -> Report:
             unreadable.append(Unreadable(run.path, broken(run.path, error)))
     cells_run = [(run.path, run.manifest) for run in runs]
     journals = read_journals(experiments, cells_run)
+    agreements = []
+    for folder in sorted(
+        {each.path for each in experiments} | {f for r in runs if (f := experiment_of(r.path))}
+    ):
+        try:
+            answers_of_two = AnswersOfTwo.read(folder)
+        except BenchError as error:
+            unreadable.append(Unreadable(folder, str(error)))
+            continue
+        if answers_of_two is not None:
+            agreements.append((folder, answers_of_two))
     return Report(
         sorted(runs, key=lambda run: (run.started, run.name)),
         unreadable + journals.unreadable,
         journals.failed,
         journals.not_run,
         journals.cut_short,
+        agreements,
     )
 
 
@@ -262,6 +279,16 @@ def doubts_told(report: Report) -> list[tuple[str, Doubt]]:
     return told
 
 
+def agreements_told(report: Report) -> list[str]:
+    """How the answers of two conditions agree, in sentences."""
+    several = len(report.agreements) > 1
+    return [
+        f"{folder.name}: {text}" if several else text
+        for folder, answers_of_two in report.agreements
+        for text in sentences(answers_of_two.after, [], answers_of_two)
+    ]
+
+
 def interruptions_told(report: Report) -> list[str]:
     """Each interruption as a line, with the run that it is of where there are several."""
     several = len(report.runs) > 1
@@ -282,6 +309,10 @@ def plain(report: Report) -> dict[str, Any]:
         "failed_trials": [
             {**each.identity._asdict(), "reason": each.reason, "path": str(each.path)}
             for each in report.failed
+        ],
+        "agreements": [
+            {"path": str(folder), **answers_of_two.model_dump(by_alias=True)}
+            for folder, answers_of_two in report.agreements
         ],
         "not_run": [identity._asdict() for identity in report.not_run],
         "cut_short": report.cut_short,

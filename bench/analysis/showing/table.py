@@ -19,6 +19,7 @@ from bench.analysis.showing.report import (
     Line,
     Report,
     RunReport,
+    agreements_told,
     doubts_told,
     interruptions_told,
     labels,
@@ -273,6 +274,7 @@ def markdown(report: Report, together: Table | None = None, split: Table | None 
         for name, run in zip(labels(report.runs), report.runs, strict=True)
         for answer in run.answers
     ]
+    answered += [f"- {escape.markdown(each)}" for each in agreements_told(report)]
     if answered:
         parts.append("Answers:\n\n" + "\n".join(answered))
     doubtful = doubts_told(report)

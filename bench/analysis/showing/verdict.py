@@ -3,15 +3,14 @@
 import math
 from collections.abc import Sequence
 from itertools import groupby
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from bench.analysis.answers.versions import Pair, gap
 from bench.analysis.formatting import accuracy
 from bench.analysis.formatting import share as share_text
 from bench.analysis.judging.change import CONFIDENCE, Change
-from bench.analysis.showing.table import Column, Table
 from bench.analysis.statistics.intervals import proportion
-from bench.runs.answers import Answers, OutputAgreement
+from bench.runs.answers import Answers
 from bench.wording import counted
 
 SPEED: Final = {
@@ -183,47 +182,3 @@ def _accuracy(answers: Answers) -> str:
         f"Accuracy {is_} against {was} on {counted(seen.examples, 'labelled example')}: {found.value:+.4f} "
         f"(95 %: {found.low:+.4f} to {found.high:+.4f}{'' if clear else '; no difference shown'})."
     )
-
-
-def outputs_table(answers: Answers) -> Table | None:
-    """A row for each output; None where a sentence says all."""
-    rows = answers.outputs
-    if not rows:
-        return None
-    calm = [False] * len(rows)
-    columns = [
-        Column("output", True, [each.output for each in rows], calm),
-        Column("compared as", True, [each.kind for each in rows], calm),
-        Column(
-            "differ",
-            False,
-            [f"{each.differing:,} of {each.compared:,}" for each in rows],
-            [each.differing > 0 for each in rows],
-        ),
-        Column("largest", False, [_size(each.largest) for each in rows], calm),
-        Column("mean", False, [_size(each.mean) for each in rows], calm),
-        *_more(rows, calm),
-    ]
-    return Table(columns, [], [])
-
-
-def _more(rows: Sequence[OutputAgreement], calm: list[bool]) -> list[Any]:
-    """Columns that most models have no need of."""
-    found = []
-    if any(each.incomparable for each in rows):
-        found.append(Column("not comparable", False, [str(each.incomparable or "–") for each in rows], calm))
-    if any(each.first is not None for each in rows):
-        texts = [
-            "–" if each.first is None else share_text(each.first / max(1, each.compared)) for each in rows
-        ]
-        found.append(Column("same best", False, texts, calm))
-    if any(each.top is not None for each in rows):
-        texts = ["–" if each.top is None else f"{share_text(each.overlap)} of {each.top}" for each in rows]
-        found.append(Column("shared of the best", False, texts, calm))
-    if any(each.note for each in rows):
-        found.append(Column("note", False, [each.note or "–" for each in rows], calm))
-    return found
-
-
-def _size(size: float | None) -> str:
-    return "–" if size is None else f"{size:.2g}"
