@@ -165,8 +165,12 @@ def _over(outcome: Outcome) -> bool:
         return True
     if outcome.judged is not None:
         return decided(outcome.judged)
-    changes = outcome.comparison.changes
-    return not any(each.verdict == "unknown" and each.estimate is not None for each in changes)
+    return not any(map(still_open, outcome.comparison.changes))
+
+
+def still_open(change: Change) -> bool:
+    """Whether further blocks may decide a change."""
+    return change.verdict == "unknown" and change.estimate is not None
 
 
 def _progress(two: TwoConditions, outcome: Outcome) -> str:

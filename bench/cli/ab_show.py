@@ -108,7 +108,10 @@ def _plain(result: Result, told: Sequence[str], judged: Judgement | None) -> dic
         "schema": 1,
         "folder": str(result.folder.path),
         "sentences": list(told),
-        "changes": [comparison_table.plain_change(each) for each in result.changes],
+        "changes": [
+            {**comparison_table.plain_change(each), "claimed": verdict.claims(each)}
+            for each in result.changes
+        ],
         "answers": None if result.answers is None else result.answers.model_dump(by_alias=True),
         "gate": None if judged is None else gate_text.plain(judged),
     }

@@ -8,12 +8,15 @@
 | counter | counts its calls: must not be called by anybody but clients |
 | ranker | versions 6 and 7 of a text and 8 floats: `score` and `grade`; of a thousand texts version 7 scores one higher |
 | recommender | adds the id of a user to the sum of eight numbers |
+| ranker | versions 6 and 7 of a text and 8 floats: `score` and `grade`; version 7 scores the text RISEN higher |
 | bare | the official MNIST example's kind of export: placeholders without a shape |
 """
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
+
+RISEN: Final = "risen"
 
 
 def main(folder: Path) -> None:
@@ -24,8 +27,7 @@ def main(folder: Path) -> None:
     _counter(folder / "counter" / "1")
     _recommender(folder / "recommender" / "1")
     _bare(folder / "bare" / "1")
-    _ranker(folder / "ranker" / "6", higher=0.0)
-    _ranker(folder / "ranker" / "7", higher=0.5)
+    ranker(folder)
 
 
 def _save(folder: Path, module: Any, **signatures: Any) -> None:
@@ -81,6 +83,12 @@ def _counter(folder: Path) -> None:
     _save(folder, module, serving_default=counted)
 
 
+def ranker(folder: Path) -> None:
+    """Write both versions."""
+    _ranker(folder / "ranker" / "6", higher=0.0)
+    _ranker(folder / "ranker" / "7", higher=0.5)
+
+
 def _ranker(folder: Path, higher: float) -> None:
     import tensorflow as tf
 
@@ -93,7 +101,7 @@ def _ranker(folder: Path, higher: float) -> None:
     def ranked(text: Any, numbers: Any) -> Any:
         bucket = tf.strings.to_hash_bucket_fast(text, 1000)
         score = tf.reduce_sum(numbers, axis=1) + tf.cast(bucket, tf.float32) / 1000
-        score += tf.where(bucket == 7, higher, 0.0)
+        score += tf.where(text == RISEN, higher, 0.0)
         return {"score": score, "grade": tf.where(score > 5, b"high", b"low")}
 
     _save(folder, tf.Module(), serving_default=ranked)

@@ -9,6 +9,8 @@ from typing import (
 
 from typing_extensions import TypedDict
 
+from bench.runs.answers import Answers
+
 Seconds = float | None
 
 
@@ -144,6 +146,13 @@ class UnreadableOut(TypedDict):
     reason: str
 
 
+class AgreementOut(TypedDict):
+    """How the answers of two conditions agree, and the experiment that compared them."""
+
+    path: str
+    answers: Answers
+
+
 class ReportOut(TypedDict):
     """What `bench report --json` prints."""
 
@@ -154,6 +163,7 @@ class ReportOut(TypedDict):
     failed_trials: list[FailedOut]
     not_run: list[IdentityOut]
     cut_short: list[str]
+    agreements: list[AgreementOut]
     unreadable: list[UnreadableOut]
 
 
@@ -263,5 +273,22 @@ class GateOut(TypedDict):
     accepted_doubts: list[WarningOut]
 
 
-OUTPUTS: Final = {"report": ReportOut, "compare": CompareOut, "gate": GateOut}
+class ClaimOut(ChangeOut):
+    """A change, and whether the sentences state a difference."""
+
+    claimed: bool
+
+
+class AbOut(TypedDict):
+    """What `bench ab --json FILE` writes."""
+
+    schema: Literal[1]
+    folder: str
+    sentences: list[str]
+    changes: list[ClaimOut]
+    answers: Answers | None
+    gate: GateOut | None
+
+
+OUTPUTS: Final = {"report": ReportOut, "compare": CompareOut, "gate": GateOut, "ab": AbOut}
 """Verb -> the type of what its `--json` gives."""

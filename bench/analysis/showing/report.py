@@ -311,7 +311,7 @@ def plain(report: Report) -> dict[str, Any]:
             for each in report.failed
         ],
         "agreements": [
-            {"path": str(folder), **answers_of_two.model_dump(by_alias=True)}
+            {"path": str(folder), "answers": answers_of_two.model_dump(by_alias=True)}
             for folder, answers_of_two in report.agreements
         ],
         "not_run": [identity._asdict() for identity in report.not_run],

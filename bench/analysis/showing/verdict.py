@@ -32,6 +32,14 @@ class _Phrase(NamedTuple):
     interval: str
 
 
+def claims(each: Change) -> bool:
+    """Whether the sentences say that the two differ in this metric."""
+    if each.verdict != "unknown":
+        return each.verdict != "same"
+    nothing = 1.0 if each.metric.ratio else 0.0
+    return each.estimate is not None and not each.low <= nothing <= each.high
+
+
 def sentences(title: str, changes: Sequence[Change], answers: Answers | None) -> list[str]:
     """What is to be said of a candidate: its speed with its answers, and what else there is.
 
