@@ -137,7 +137,7 @@ def measure(
             outcome = _outcome(folder, sides, limits, at, most)
             return Seen(outcome, _progress(two, outcome), _over(outcome))
 
-        return run_blocks(runner, lock, seconds, look, option="--time")
+        return run_blocks(runner, lock, seconds, look, one_will_do=True)
 
 
 def _outcome(folder: Folder, sides: Sides, limits: Limits | None, look: Look, most: int) -> Outcome:

@@ -10,6 +10,7 @@ from bench import BenchError
 from bench.analysis.grouping.trials import read_trials
 from bench.analysis.judging.compare import compare_by, compared_value
 from bench.analysis.showing.comparison_table import summary
+from bench.analysis.statistics.intervals import ERROR_RATE
 from bench.analysis.statistics.sequential import LEAST, Look, Looks
 from bench.experiment.folder import Folder
 from bench.experiment.runner import Runner
@@ -37,11 +38,11 @@ def run_blocks(
     budget: float | None,
     look_at: Callable[[Look], Seen[Judged]],
     *,
-    option: str = "--budget",
+    one_will_do: bool = False,
 ) -> Judged:
     """Run block by block until a look decides, or the budget of seconds (None: the plan) is spent.
 
-    option: gives the budget. Raises BenchError where it does not suffice for two blocks.
+    one_will_do: look at a single block where no other one fits. Else raises BenchError there.
     """
     plan, began, coming = runner.folder.trials, time.monotonic(), Looks()
     most, longest, used, first = max(trial.block for trial in plan), 0.0, 0.0, 0.0
@@ -54,6 +55,8 @@ def run_blocks(
         longest = max(longest, used - before - alone)
         last = block == most or (budget is not None and used + longest > budget)
         look = coming.after(block, block / most if budget is None else used / budget, last=last)
+        if look is None and last and one_will_do:
+            look = Look(block, ERROR_RATE, last)
         if look is not None:
             seen = look_at(look)
             of = "" if budget is None else f", {used:.0f} of {budget:g} s"
@@ -65,7 +68,7 @@ def run_blocks(
             break
     runner.folder.mark(OUT_OF_TIME)
     raise BenchError(
-        f"{option} {budget or 0:g}: a block took {longest:.0f} s{f', and {first:.0f} s what comes before the first' if first else ''}; "
+        f"--budget {budget or 0:g}: a block took {longest:.0f} s{f', and {first:.0f} s what comes before the first' if first else ''}; "
         f"{LEAST} are the least; give {first + 1.2 * LEAST * longest:.0f} s"
     )
 

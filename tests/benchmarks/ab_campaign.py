@@ -120,7 +120,7 @@ def answers(place: Path) -> dict[str, Any]:
         for number in range(EXAMPLES):
             text = saved_models.RISEN if number == changed else f"text {number}"
             row = {"text": text, "numbers": rng.random(8).round(6).tolist()}
-            file.write(json.dumps(row) + "\n")
+            file.write(json.dumps({"inputs": row}) + "\n")
     config = place / "models.config"
     config.write_text(
         f'model_config_list {{ config {{ name: "ranker" base_path: "{models / "ranker"}" '

@@ -1,0 +1,256 @@
+"""`bench ab` from beginning to end, on two versions of a model with two inputs, and what it refuses."""
+
+import json
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bench.launch import server_process
+from bench.runs.answers import DIFFERENT, Answers
+from tests.analysis.test_schemas import check
+from tests.cli.inside import bench, process
+from tests.server.saved_models import RISEN
+
+EXAMPLES = 1000
+CHANGED = 417
+CONFIG = """model_config_list {{ config {{
+  name: "ranker" base_path: "{path}" model_platform: "tensorflow" model_version_policy {{ all {{}} }}
+  version_labels {{ key: "stable" value: 6 }} version_labels {{ key: "canary" value: 7 }}
+}} config {{ name: "random" base_path: "{random}" model_platform: "tensorflow" }} }}
+"""
+
+
+@pytest.fixture(scope="module")
+def address(written: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    config = tmp_path_factory.mktemp("config") / "models.config"
+    saved = written / "saved"
+    config.write_text(CONFIG.format(path=saved / "ranker", random=saved / "random"))
+    flags = ["--model_config_file", str(config), "--allow_version_labels_for_unavailable_models"]
+    with server_process.embedded(flags) as server:
+        yield server.address
+
+
+@pytest.fixture(scope="module")
+def requests(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A thousand different examples, of which version 7 answers one otherwise."""
+    rng = np.random.default_rng(5)
+    path = tmp_path_factory.mktemp("requests") / "sample.jsonl"
+    rows = [
+        {"text": RISEN if number == CHANGED else f"text {number}", "numbers": rng.random(8).round(3).tolist()}
+        for number in range(EXAMPLES)
+    ]
+    path.write_text("".join(json.dumps({"inputs": row}) + "\n" for row in rows))
+    return path
+
+
+def ab(address: str, cwd: Path, *arguments: str | Path) -> "subprocess.CompletedProcess[str]":
+    return bench("ab", address, *arguments, "--results", cwd / "results", cwd=cwd)
+
+
+def only_folder(cwd: Path) -> Path:
+    (folder,) = (cwd / "results").iterdir()
+    return folder
+
+
+def test_the_verdict_in_one_command(address: str, requests: Path, tmp_path: Path) -> None:
+    """One block is enough of a way to be tested; how long it takes to decide is for tests/benchmarks/ab_campaign.py."""
+    done = process(
+        *("ab", address, "--model", "ranker", "--versions", "6,7", "--requests", requests, "--time", "7s"),
+        *("--min-agreement", "0.99", "--users", "2", "--results", tmp_path / "results"),
+        *("--json", tmp_path / "ab.json", "--junit", tmp_path / "ab.xml"),
+        cwd=tmp_path,
+    )
+    told = json.loads((tmp_path / "ab.json").read_text())
+    check("ab", told)
+    folder = only_folder(tmp_path)
+    assert Path(told["folder"]) == folder
+    text = " ".join(done.stdout.split())
+    assert "answers differ in 0.1 % of 1,000 examples" in text
+    (finding,) = told["gate"]["findings"]
+    assert (finding["metric"], finding["outcome"], finding["measured"]) == ("agreement", "kept", 0.999)
+    # warnings are the machine's: the verdict is "measurement invalid" with them
+    assert done.returncode == told["gate"]["code"] == (3 if told["gate"]["doubts"] else 0), (
+        done.stdout + done.stderr
+    )
+    assert 'name="--min-agreement 0.99' in (tmp_path / "ab.xml").read_text()
+    shown = [json.loads(line) for line in (folder / DIFFERENT).read_text().splitlines()]
+    assert [row["example"] for row in shown] == [CHANGED]
+    assert shown[0]["Version 7"]["score"] - shown[0]["Version 6"]["score"] == pytest.approx(0.5, abs=1e-5)
+    runs = [json.loads(path.read_text()) for path in folder.glob("*/manifest.json")]
+    assert sorted(run["experiment"]["cell"]["version"] for run in runs) == [6, 7] * (len(runs) // 2)
+    assert all(run["counts"]["recorded"] for run in runs)
+    # it is an experiment's folder like any other
+    report = json.loads(bench("report", folder, "--json", cwd=tmp_path).stdout)
+    check("report", report)
+    assert report["agreements"][0]["answers"]["differing"] == 1
+    compared = bench("compare", folder, "--by", "version", "--json", cwd=tmp_path)
+    assert json.loads(compared.stdout)["comparisons"][0]["candidate"]["version"] == 7
+    limits = tmp_path / "limits.toml"
+    limits.write_text("[limits]\nagreement = 0.9995\n")
+    gate = bench("gate", folder, "--limits", limits, "--json", tmp_path / "gate.json", cwd=tmp_path)
+    assert gate.returncode in (1, 3)
+    outcomes = {each["outcome"] for each in json.loads((tmp_path / "gate.json").read_text())["findings"]}
+    assert outcomes <= {"unknown", "BROKEN"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "texts"),
+    [
+        (
+            ("--versions", "stable,canary"),
+            0,
+            ["Version 7 (canary): answers differ in 0.1 % of 1,000 examples"],
+        ),
+        (("--versions", "7,6"), 0, ["Version 6: answers differ in 0.1 %"]),
+        (
+            ("--versions", "7", "--batch-size", "1,32"),
+            0,
+            ["Batch size 32: answers agree in all 1,000 examples"],
+        ),
+        (("--versions", "6,7", "--output", "grade"), 0, ["1,000 examples", "grade"]),
+        (("--versions", "6,7", "--transport", "grpcio"), 0, ["differ in 0.1 %"]),
+        (("--versions", "6,7", "--min-agreement", "1"), 1, ["gate FAIL: 1 FAIL"]),
+        (("--versions", "6,7", "--min-agreement", "0.99"), 0, ["gate pass: 1 pass"]),
+        (("--versions", "6,7", "--min-agreement", "99.9%"), 3, ["gate inconclusive: 1 inconclusive"]),
+        (("--versions", "6,7", "--tolerance", "0.5"), 0, ["answers"]),
+    ],
+)
+def test_answers_only(
+    address: str, requests: Path, tmp_path: Path, arguments: tuple[str, ...], code: int, texts: list[str]
+) -> None:
+    done = ab(address, tmp_path, "--model", "ranker", "--requests", requests, "--answers-only", *arguments)
+    shown = " ".join(done.stdout.split())
+    assert done.returncode == code, done.stdout + done.stderr
+    for text in texts:
+        assert text in shown
+    assert "--output" not in arguments or "score" not in shown
+
+
+def test_two_servers_with_other_versions(address: str, written: Path, requests: Path, tmp_path: Path) -> None:
+    arguments = ["--model_name", "ranker", "--model_base_path", str(written / "saved" / "ranker")]
+    with server_process.embedded(arguments) as second:
+        done = ab(
+            address,
+            tmp_path,
+            "--against",
+            second.address,
+            "--model",
+            "ranker",
+            "--requests",
+            requests,
+            "--answers-only",
+        )
+    assert done.returncode == 0, done.stderr
+    shown = " ".join(done.stdout.split())
+    assert f"{second.address} (version 7): answers agree in all 1,000 examples" in shown
+
+
+def test_a_model_that_differs_from_itself(address: str, tmp_path: Path) -> None:
+    done = ab(
+        address, tmp_path, "--model", "random", "--batch-size", "1,2", "--examples", "100", "--answers-only"
+    )
+    assert done.returncode == 0, done.stderr
+    answers = Answers.read(only_folder(tmp_path))
+    assert answers is not None
+    assert answers.suspected > 90
+    assert answers.differing <= 2
+    assert "differs from itself in" in " ".join(done.stdout.split())
+
+
+def test_standard_input_and_labels(address: str, tmp_path: Path) -> None:
+    rows = [
+        {"inputs": {"text": "a", "numbers": [number] * 8}, "label": "high" if number else "low"}
+        for number in (0, 1, 1)
+    ]
+    content = "".join(json.dumps(row) + "\n" for row in rows)
+    done = subprocess.run(
+        [*_command("ab", address, "--model", "ranker", "--versions", "6,7", "--requests", "-", "--output", "grade"),
+         "--answers-only", "--save-inputs"],
+        input=content, capture_output=True, text=True, check=False, cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "Accuracy 1.0000 against 1.0000 on 2 labelled examples" in " ".join(done.stdout.split())
+
+
+def _command(*arguments: str) -> list[str]:
+    import sys
+
+    return [sys.executable, "-m", "bench", *arguments]
+
+
+REFUSED: list[tuple[tuple[Any, ...], str]] = [
+    (("--model", "ranker"), "two things are compared"),
+    (("--model", "ranker", "--versions", "6,7", "--batch-size", "1,2"), "one thing may differ"),
+    (("--model", "ranker", "--versions", "6,7,8"), "expected one value, or two"),
+    (("--model", "ranker", "--versions", "6,6"), "is named twice"),
+    (("--model", "ranker", "--versions", "6,stable"), "both are version 6"),
+    (("--model", "ranker", "--versions", "6,9"), "versions of ranker available there: 6, 7"),
+    (("--model", "ranker", "--versions", "6,beta"), "--versions beta"),
+    (("--model", "ranker", "--versions", f"6,{2**70}"), "63 bits"),
+    (("--model", "nothing", "--versions", "6,7"), "--model nothing"),
+    (("--model", "ranker,random"), "input"),
+    (("--model", "ranker", "--versions", "6,7", "--signature", "none"), "--signature none"),
+    (("--model", "ranker", "--versions", "6,7", "--output", "none"), "has the outputs grade, score"),
+    (("--model", "ranker", "--versions", "6,7", "--batch-size", "0"), "expected an integer >= 1"),
+    (("--model", "ranker", "--versions", "6,7", "--shape", "none=3"), "--shape none"),
+    (("--model", "ranker", "--versions", "6,7", "--requests", "none.jsonl"), "none.jsonl"),
+    (("--model", "ranker", "--versions", "6,7", "--schedule", "spike:1x2@3s+4s"), "--schedule spike"),
+    (("--model", "ranker", "--versions", "6,7", "--time", "soon"), "a duration such as"),
+    (("--model", "ranker", "--versions", "6,7", "--max-slowdown", "5"), "write 5% or 500%"),
+    (("--model", "ranker", "--versions", "6,7", "--max-slowdown", "p98=5%"), "unknown metric"),
+    (("--model", "ranker", "--versions", "6,7", "--min-agreement", "99"), "expected a share"),
+    (("--model", "ranker", "--versions", "6,7", "--min-agreement", "1", "--latency-only"), "--latency-only"),
+    (("--model", "ranker", "--versions", "6,7", "--max-slowdown", "5%", "--answers-only"), "--answers-only"),
+    (("--model", "ranker", "--versions", "6,7", "--accept", "short"), "no limit to be judged"),
+    (
+        ("--model", "ranker", "--versions", "6,7", "--min-agreement", "1", "--accept", "nothing"),
+        "no warning has this name",
+    ),
+    (("--model", "ranker", "--versions", "6,7", "--limits", "none.toml"), "none.toml"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "text"), REFUSED)
+def test_what_is_wrong_is_one_line_before_anything_is_sent(
+    address: str, tmp_path: Path, arguments: tuple[str, ...], text: str
+) -> None:
+    done = ab(address, tmp_path, *arguments)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert text in done.stderr
+    lines = [line for line in done.stderr.splitlines() if not line.startswith(("Usage:", "Try "))]
+    assert len([line for line in lines if line]) == 1
+    assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize(
+    ("row", "text"),
+    [
+        ({"text": "a"}, "numbers"),
+        ({"text": "a", "numbers": [1] * 8, "more": 1}, "more"),
+        ({"text": "a", "numbers": [1] * 7}, "numbers"),
+        ({"text": 3, "numbers": [1] * 8}, "text"),
+        ({"text": "a", "numbers": ["x"] * 8}, "numbers"),
+    ],
+)
+def test_a_file_that_does_not_fit_is_refused_by_line_and_key(
+    address: str, tmp_path: Path, row: dict[str, Any], text: str
+) -> None:
+    path = tmp_path / "wrong.jsonl"
+    rows = [{"text": "a", "numbers": [0] * 8}, row]
+    path.write_text("".join(json.dumps({"inputs": each}) + "\n" for each in rows))
+    done = ab(address, tmp_path, "--model", "ranker", "--versions", "6,7", "--requests", path)
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert "wrong.jsonl" in line
+    assert "line 2" in line or ":2" in line
+    assert text in line
+
+
+def test_nobody_there_is_one_line(tmp_path: Path) -> None:
+    done = ab("localhost:1", tmp_path, "--model", "ranker", "--versions", "6,7", "--timeout", "0.2")
+    assert done.returncode == 2
+    assert "localhost:1" in done.stderr.splitlines()[-1]
