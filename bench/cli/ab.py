@@ -219,7 +219,7 @@ def ab(
     limits = limits_of(slowdowns, min_agreement, limits_file, accept)
     if limits is not None:
         limits.check(answers=not latency_only, load=not answers_only)
-    names = ("timeout", "transport", "pairs", "authority", "max_answer_bytes")
+    names = ("protocol", "timeout", "transport", "pairs", "authority", "max_answer_bytes")
     server = {
         name: options.pop(name) for name in list(options) if name in names or name.startswith("grpc_tls")
     }

@@ -56,7 +56,7 @@ def planned(
 ) -> Prepared:
     """The experiment. requests: the file; seconds: for all of it; server, options: those of the command line."""
     two = looked.two
-    duet, slice = _in_turn(two, options["schedule"])
+    duet, slice = _in_turn(two, options["schedule"], over_http=looked.sides[0].inquiry.api.over_http)
     in_block = 1 if duet else 2
     each = max(_SHORTEST, min(_LONGEST, round(seconds / (_BLOCKS * in_block) - LEAST_OVERHEAD)))
     own: dict[str, Any] = {
@@ -82,12 +82,14 @@ def planned(
     )
 
 
-def _in_turn(two: TwoConditions, schedule: str) -> tuple[bool, float | None]:
-    """Whether one load process sends to both, and for how many seconds to each.
+def _in_turn(two: TwoConditions, schedule: str, *, over_http: bool) -> tuple[bool, float | None]:
+    """Whether one load process sends to both, and for how many seconds to each; over HTTP none does.
 
     Users that wait have slices of time. Arrivals go to two servers in turn; to one server, where those of one condition
     would wait for those of the other, they go in trials that follow each other.
     """
+    if over_http:
+        return False, None
     if isinstance(parse(schedule), Closed):
         return True, SLICE
     return two.part == "server", None
@@ -101,7 +103,7 @@ def _called(given: Mapping[str, Any]) -> dict[str, Any]:
         "key": given["grpc_tls_key"],
         "server_name": given["grpc_tls_server_name"],
     }
-    found: dict[str, Any] = {}
+    found: dict[str, Any] = {"protocol": given["protocol"]}
     if any(tls.values()):
         found["tls"] = {name: value for name, value in tls.items() if value}
     elif given["grpc_tls"]:

@@ -89,7 +89,9 @@ def ask_both(
             if time.monotonic() > until or room[0] < 0:
                 return
 
-    workers = [gevent.spawn(work) for _ in range(in_flight)]
+    # over HTTP, a channel holds one connection, which takes a request at a time
+    at_once = 1 if any(side.inquiry.api.over_http for side in sides) else in_flight
+    workers = [gevent.spawn(work) for _ in range(at_once)]
     try:
         gevent.joinall(workers, raise_error=True)
     finally:
