@@ -15,6 +15,8 @@ from bench.cli.output import note
 from bench.cli.run import INTERRUPTED, ended_in_order
 from bench.escape import one_line
 from bench.experiment.beginning import begin
+from bench.runs.journal import COMPLETE
+from bench.runs.journal import INTERRUPTED as INTERRUPTED_STATE
 
 _SHARE_OF_ANSWERS: Final = 0.25
 """Of the time, for sending each example to both; the load gets what is left of it."""
@@ -49,8 +51,11 @@ def run(
             if load:
                 left = max(1.0, seconds - (time.monotonic() - began))
                 outcome = measure(looked.two, prepared, folder, left, limits)
+            else:
+                folder.mark(COMPLETE)
     except KeyboardInterrupt:
         folder.tidy()
+        folder.mark(INTERRUPTED_STATE)
         note(f"interrupted; what was measured is in {folder.path}")
         return INTERRUPTED
     result = Result(looked.two, folder, found, outcome, limits)

@@ -6,7 +6,6 @@
 | mixing | subtracts the mean of the whole batch: rows depend on each other |
 | random | adds a random number |
 | counter | counts its calls: must not be called by anybody but clients |
-| ranker | versions 6 and 7 of a text and 8 floats: `score` and `grade`; of a thousand texts version 7 scores one higher |
 | recommender | adds the id of a user to the sum of eight numbers |
 | ranker | versions 6 and 7 of a text and 8 floats: `score` and `grade`; version 7 scores the text RISEN higher |
 | bare | the official MNIST example's kind of export: placeholders without a shape |
