@@ -239,9 +239,11 @@ class PredictUser(User):  # type: ignore[misc]  # locust ships no types
         """Where all requests of this user go, if it is one place that takes those of many users at once."""
         if len(self._named) > 1 or type(self).predict is not PredictUser.predict:
             return None
+        if self._session is None or self._session.partner is not None:  # of a duet
+            return None
         lane = next(*self._named.values())
         load = lane.load
-        if load.partner is not None or lane.recorder.over_http or not isinstance(load.channel, RowSender):
+        if lane.recorder.over_http or not isinstance(load.channel, RowSender):
             return None
         return lane
 
