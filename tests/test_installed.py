@@ -156,7 +156,9 @@ def test_no_dependency_of_the_client_brings_tensorflow(installed: Installed) -> 
 def test_a_load_without_a_host_says_so_in_one_line(installed: Installed) -> None:
     done = installed.run("bench", "scenario", "mnist", "--headless", "-t", "1s")
     assert done.returncode == 2
-    said = "mnist is to be trained for the embedded server (--host HOST:PORT names another)"
+    said = (
+        "mnist has to be trained for a server that is started here (one that runs already: --host HOST:PORT)"
+    )
     assert done.stderr.splitlines()[-1].endswith(f"bench: {said}: {REMEDY}")
 
 

@@ -163,7 +163,10 @@ def _take(lock: IO[str], wait: Callable[[], None]) -> None:
 
 
 def _export(folder: Path, model: str, flags: Sequence[str], say: Callable[[str], None]) -> None:
-    need("tensorflow", f"{model} is to be trained for the embedded server (--host HOST:PORT names another)")
+    need(
+        "tensorflow",
+        f"{model} has to be trained for a server that is started here (one that runs already: --host HOST:PORT)",
+    )
     say(f"exporting {model} into {folder} (once)")
     command = [sys.executable, "-m", "bench", "export", str(folder), "--model", model, *flags]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
