@@ -16,6 +16,10 @@ EXTRAS: Final = {
 """Package -> the distribution that it is in, and the extra that brings it."""
 
 
+class MissingExtra(BenchError):  # noqa: N818 - a BenchError like all others
+    """A package of an extra that is not installed."""
+
+
 def lacking(package: str) -> str | None:
     """What to install for the package; None where it is installed. It is not imported."""
     try:
@@ -27,7 +31,7 @@ def lacking(package: str) -> str | None:
 
 
 def need(package: str, purpose: str) -> None:
-    """Raise BenchError where the package is not installed; `purpose`: what needs it."""
+    """Raise MissingExtra where the package is not installed; `purpose`: what needs it."""
     remedy = lacking(package)
     if remedy is not None:
-        raise BenchError(f"{purpose}: {remedy}")
+        raise MissingExtra(f"{purpose}: {remedy}")

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bench import BenchError, extras
 from bench.analysis.reading.interruptions import Interruption, interruptions
 from bench.runs.chunk import Chunk
 from bench.runs.recording import CLOCK_STEPPED, CONNECTION_ENDED, WORKER_LOST, RunWriter
@@ -208,3 +209,15 @@ def test_most_of_a_run_without_answers(tmp_path: Path) -> None:
     gone = during(part, 0.5, END)
     part |= {"status": np.where(gone, 14, 0), "version": np.where(gone, -1, 2)}
     assert found(tmp_path, part) == [("no answers", 0.51, 6.01)]
+
+
+def test_requests_that_cannot_be_read_here_are_not_left_out_in_silence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    part = steady()
+    part["status"] = np.where(during(part), 14, 0)
+    run = write(tmp_path, [Chunk.of(**part)], load=OPEN)
+    assert interruptions(run)
+    monkeypatch.setattr(extras, "lacking", lambda _package: "pyarrow is not installed")
+    with pytest.raises(BenchError, match=r"samples\.parquet: pyarrow is not installed"):
+        interruptions(run)

@@ -7,7 +7,6 @@ none. A stretch without answers counts where it is long beside the run's own gap
 pauses that a schedule has by plan or by chance are none.
 """
 
-import contextlib
 import itertools
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -19,6 +18,7 @@ from bench.analysis.reading.checks import printable
 from bench.analysis.reading.client import RUN_DELAY
 from bench.analysis.reading.restarts import signs_of
 from bench.analysis.reading.wrong_answers import version_may_change
+from bench.extras import MissingExtra
 from bench.runs.histogram import Floats
 from bench.runs.recording import CLOCK_STEPPED, CONNECTION_ENDED, RECORDING_ENDED, WORKER_LOST
 from bench.runs.run import Run
@@ -94,14 +94,17 @@ def _requests(run: Run) -> "pd.DataFrame | None":
     import pandas as pd
 
     frames: list[pd.DataFrame] = []
-    with contextlib.suppress(BenchError):
+    try:
         for frame in run.sample_frames():
             frames.append(frame)
             if sum(map(len, frames)) > MOST_ROWS:
                 return None
-        rows = pd.concat(frames, ignore_index=True) if frames else None
-        return rows if rows is not None and len(rows) else None
-    return None
+    except MissingExtra:  # with it, the same folder would show more
+        raise
+    except BenchError:
+        return None
+    rows = pd.concat(frames, ignore_index=True) if frames else None
+    return rows if rows is not None and len(rows) else None
 
 
 def _suspicious(whole: Run) -> bool:
