@@ -97,9 +97,10 @@ def cpp(program: Path) -> Client:
     return measure
 
 
-def h2load(load: Load) -> Outcome:
-    """It counts by its clock: warm-up included, start-up of about a millisecond too."""
+def h2load(load: Load, rate: int = 0) -> Outcome:
+    """It counts by its clock: warm-up included, start-up of about a millisecond too. `rate`: requests/s, 0: closed loop."""
     command = ["h2load", "-D", f"{round(load.seconds * 1000)}ms", "-c", "1", "-m", str(load.in_flight)]
+    command += ["--rps", str(rate)] if rate else []
     command += ["-d", str(load.request.with_suffix(".framed"))]
     command += [
         "-H",

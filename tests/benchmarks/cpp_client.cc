@@ -1,5 +1,6 @@
 // The yardstick of native clients: libgrpc++ with a completion queue.
-// cpp_client ADDRESS REQUEST_FILE IN_FLIGHT SECONDS; prints one JSON object.
+// cpp_client ADDRESS REQUEST_FILE IN_FLIGHT SECONDS [RATE]; prints one JSON object.
+// With a RATE it sends so many requests a second at even distances, whether or not earlier ones have been answered.
 #include <grpcpp/generic/generic_stub.h>
 #include <grpcpp/grpcpp.h>
 #include <sys/resource.h>
@@ -29,8 +30,8 @@ struct Call {
 };
 
 int main(int argc, char** argv) {
-  if (argc != 5) {
-    std::cerr << "usage: cpp_client ADDRESS REQUEST_FILE IN_FLIGHT SECONDS\n";
+  if (argc != 5 && argc != 6) {
+    std::cerr << "usage: cpp_client ADDRESS REQUEST_FILE IN_FLIGHT SECONDS [RATE]\n";
     return 2;
   }
   std::ifstream file(argv[2], std::ios::binary);
@@ -56,10 +57,41 @@ int main(int argc, char** argv) {
   const auto begin = Clock::now();
   const auto end = begin + std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(std::stod(argv[4])));
   const double cpu = CpuSeconds();
-  for (auto& call : calls) start(call);
-  size_t open = calls.size(), errors = 0;
+  size_t open = 0, errors = 0;
   void* tag;
   bool ok;
+  if (argc == 6) {
+    const double rate = std::stod(argv[5]);
+    const size_t total = rate * std::stod(argv[4]);
+    std::vector<Call*> idle;
+    std::vector<std::unique_ptr<Call>> made;
+    for (size_t sent = 0; sent < total || open;) {
+      const auto due = begin + std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(sent / rate));
+      if (sent < total && Clock::now() >= due && open < calls.size()) {
+        if (idle.empty()) {
+          made.push_back(std::make_unique<Call>());
+          idle.push_back(made.back().get());
+        }
+        start(*idle.back());
+        idle.pop_back();
+        ++open;
+        ++sent;
+        continue;
+      }
+      const auto until = sent < total && open < calls.size() ? due : Clock::now() + std::chrono::seconds(1);
+      const auto wait = std::chrono::system_clock::now() + (until - Clock::now());
+      if (queue.AsyncNext(&tag, &ok, wait) != grpc::CompletionQueue::GOT_EVENT) continue;
+      auto& call = *static_cast<Call*>(tag);
+      latencies.push_back(std::chrono::duration<double>(Clock::now() - call.started).count());
+      errors += !call.status.ok();
+      call.reply.Clear();
+      idle.push_back(&call);
+      --open;
+    }
+  } else {
+    for (auto& call : calls) start(call);
+    open = calls.size();
+  }
   while (open && queue.Next(&tag, &ok)) {
     auto& call = *static_cast<Call*>(tag);
     const auto now = Clock::now();

@@ -10,7 +10,7 @@ from typing import Any
 
 import grpc
 import grpc.experimental.gevent
-from locust import User, constant, task
+from locust import User, constant, constant_throughput, task
 
 from bench import mnist
 from bench.payload import Pool
@@ -21,7 +21,12 @@ __all__ = ["Stock", "locust_meter"]
 
 grpc.experimental.gevent.init_gevent()
 digits = mnist.load("test", None)
-REQUEST = PredictRequest.FromString(Pool.mnist(digits.images, digits.labels, size=1, seed=1).messages[0])
+BATCH = int(os.environ.get("METER_BATCH", "1"))
+RATE = float(os.environ.get("METER_RATE", "0"))
+"""Requests a second of each user; 0: as many as it can."""
+REQUEST = PredictRequest.FromString(
+    Pool.mnist(digits.images, digits.labels, batch=BATCH, size=1, seed=1).messages[0]
+)
 
 
 class Reporter(grpc.UnaryUnaryClientInterceptor):
@@ -48,7 +53,7 @@ class Reporter(grpc.UnaryUnaryClientInterceptor):
 
 
 class Stock(User):  # type: ignore[misc]  # locust ships no types
-    wait_time = constant(0)
+    wait_time = constant_throughput(RATE) if RATE else constant(0)
 
     def __init__(self, environment: Any) -> None:
         super().__init__(environment)

@@ -49,6 +49,7 @@ def locust(kind: str, load: Load) -> Outcome:
             "--headless",
             "--only-summary",
         ]
+        command += [] if kind == "stock" else ["Mnist"]
         users = str(load.in_flight)
         command += ["-u", users, "-r", users, "-t", f"{load.seconds:g}s", "--host", load.address]
         environment = {**os.environ, "METER": str(meter), "PYTHONPATH": str(ROOT)}
