@@ -3,7 +3,7 @@
 Run: python -m tests.benchmarks.soak --calls 10000000
 
 Each request carries its number, which the server echoes: answered late, in any order, with errors, refused, or not at
-all, as the number decides. Deadlines are random. The server is killed, or asked to leave, every few seconds. At the
+all, as the number decides. Most leave in rows. Deadlines are random. The server is killed, or asked to leave, every few seconds. At the
 end no call may be lost, duplicated or have another's answer, and memory must not have grown: exit code 1 otherwise.
 """
 
@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -25,6 +26,7 @@ import gevent.event
 from bench.wire import frames
 from bench.wire.client import Channel
 from bench.wire.reply import Reply
+from bench.wire.rows import Answer, Row
 from bench.wire.unary import DEADLINE_EXCEEDED, Request
 from tests.wire.servers import Peer, Server
 
@@ -131,6 +133,8 @@ class Soak:
         """Calls that ended before their last byte had left, as while there was no connection; they do not count."""
         self.unsent_late = 0
         """Those of them whose deadline passed: their bytes may have left behind it."""
+        self.in_rows = 0
+        """Calls of rows that were answered together with others."""
         self._paused = 0
         self._calls = calls
         self._pad = bytes(pad)
@@ -158,22 +162,52 @@ class Soak:
         self._room.set()
 
     def run(self) -> None:
-        start, rng = self.channel.start, self._rng
+        rng = self._rng
         while self.started - self.unsent < self._calls:
             if self.unsent > self._paused:  # the server is down
                 self._paused = self.unsent
                 gevent.sleep(0.01)
             while len(self._open) < self._in_flight and self.started - self.unsent < self._calls:
-                self.started = number = self.started + 1
-                self._open.add(number)
                 limit = LIMITS[int(rng.random() * len(LIMITS))]
-                if limit is not None:
-                    limit *= 0.5 + rng.random()
-                elif fate(number) == "ignored":
-                    limit = 1.0
-                start(METHOD, number.to_bytes(8, "big") + self._pad, partial(self._ended, number), limit)
+                if rng.random() < 0.9:
+                    self._start(limit)
+                else:
+                    self._start_row(limit, rng.randint(1, 40))
             self._room.clear()
             self._room.wait()
+
+    def _next(self, limit: float | None) -> tuple[int, float | None]:
+        """The number of the next call, and its limit, which one that is ignored has to have."""
+        self.started = number = self.started + 1
+        self._open.add(number)
+        return number, 1.0 if limit is None and fate(number) == "ignored" else limit
+
+    def _start(self, limit: float | None) -> None:
+        if limit is not None:
+            limit *= 0.5 + self._rng.random()
+        number, limit = self._next(limit)
+        content = number.to_bytes(8, "big") + self._pad
+        self.channel.start(METHOD, content, partial(self._ended, number), limit)
+
+    def _start_row(self, limit: float | None, count: int) -> None:
+        """As many calls at once."""
+        numbers = []
+        for _ in range(count):
+            number, limit = self._next(limit)
+            numbers.append(number)
+        contents = [number.to_bytes(8, "big") + self._pad for number in numbers]
+        self.channel.start_row(Row(self.channel.head(METHOD, limit), contents, self))
+
+    def answered(self, answers: Sequence[Answer], done: float) -> None:
+        """Of rows, whose messages tell which calls they are of."""
+        for row, stream, message in answers:
+            content = row.messages[row.position(stream)]
+            self.in_rows += 1
+            self._ended(int.from_bytes(content[:8], "big"), Reply(0, "", message, row.sent, done))
+
+    def ended(self, row: Row, position: int, reply: Reply) -> None:
+        """A call of a row, by itself."""
+        self._ended(int.from_bytes(row.messages[position][:8], "big"), reply)
 
     def lost(self) -> int:
         """Calls that have not ended although the longest deadline is over."""
@@ -232,7 +266,7 @@ def main() -> None:
     restarts.stop()
     print("statuses:", ", ".join(f"{status}: {count:,}" for status, count in sorted(soak.statuses.items())))
     print(
-        f"{soak.started - soak.unsent:,} calls and {soak.unsent:,} refused while the server was down: {lost} lost, {len(soak.wrong)} duplicated or misattributed, {restarts.count} restarts, memory {grown:+.1f} MB, {cpu / soak.started * 1e6:.1f} us CPU each"
+        f"{soak.started - soak.unsent:,} calls and {soak.unsent:,} refused while the server was down: {lost} lost, {len(soak.wrong)} duplicated or misattributed, {restarts.count} restarts, {soak.in_rows:,} answered in rows, memory {grown:+.1f} MB, {cpu / soak.started * 1e6:.1f} us CPU each"
     )
     for text in soak.wrong[:10]:
         print(text)
