@@ -8,6 +8,7 @@ import click
 
 from bench.cli.asking import asks_a_server, inquiry, picks_a_version
 from bench.escape import one_line
+from bench.protocol.api import version_text
 from bench.target.inquiry import describe
 
 
@@ -25,7 +26,7 @@ def metadata(model: str, as_json: bool, **server: Any) -> None:
             json.dumps({"host": asked.host, "model": model, **dataclasses.asdict(description)}, indent=2)
         )
         return
-    click.echo(one_line(f"{model} version {description.version}"))
+    click.echo(one_line(f"{model} {version_text(description.version)}"))
     for name, signature in description.signatures.items():
         if name.startswith("__"):  # such as __saved_model_init_op, which nobody calls
             continue

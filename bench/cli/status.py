@@ -7,7 +7,7 @@ import click
 
 from bench.cli.asking import asks_a_server, inquiry
 from bench.escape import one_line
-from bench.protocol.api import VersionState
+from bench.protocol.api import VersionState, version_text
 from bench.target.inquiry import status as ask
 
 
@@ -42,7 +42,7 @@ def status(models: tuple[str, ...], as_json: bool, **server: Any) -> None:
         return
     for model, versions in states.items():
         for state in versions:
-            click.echo(one_line(f"{model} version {state.version}: {_state(state)}"))
+            click.echo(one_line(f"{model} {version_text(state.version)}: {_state(state)}"))
 
 
 def _state(state: VersionState) -> str:

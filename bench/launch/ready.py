@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from bench import BenchError
 from bench.launch.running import NotReady, Served
-from bench.protocol.api import Api, Refused, VersionState
+from bench.protocol.api import Api, Refused, VersionState, numbered
 from bench.protocol.names import DEFAULT
 from bench.protocol.registry import api_named
 from bench.target.inquiry import Inquiry, status
@@ -99,4 +99,4 @@ def _lacking(model: Served, states: list[VersionState], tail: Callable[[], str])
 
 
 def _available(states: list[VersionState]) -> list[int]:
-    return sorted(state.version for state in states if state.state == "AVAILABLE")
+    return numbered(states, "AVAILABLE")

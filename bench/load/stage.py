@@ -87,7 +87,7 @@ class Stage:
 
     def _states(self, inquiry: Inquiry) -> dict[int, str]:
         try:
-            return {each.version: each.state for each in status(inquiry)}
+            return {each.version: each.state for each in status(inquiry) if each.version is not None}
         except Refused as refused:
             raise BenchError(
                 f"{self.address} does not report the state of {inquiry.model}: {refused.reason}"

@@ -5,7 +5,7 @@ A pool keeps its requests as PredictRequests, whatever they are sent as: names, 
 it is given `Ask`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -71,19 +71,31 @@ class Response:
 class VersionState:
     """One version of a model, as its server tells it."""
 
-    version: int
+    version: int | None
+    """None: it is no number, or the model has none."""
     state: str
-    """START, LOADING, AVAILABLE, UNLOADING or END."""
+    """START, LOADING, AVAILABLE, UNLOADING or END; NOT READY where no more is known."""
     code: str
     """OK, or the status with which loading failed."""
     message: str
+
+
+def numbered(states: Iterable[VersionState], state: str) -> list[int]:
+    """The numbers of the versions in a state, lowest first."""
+    return sorted(each.version for each in states if each.state == state and each.version is not None)
+
+
+def version_text(version: int | None) -> str:
+    """`version 2`."""
+    return "without a version number" if version is None else f"version {version}"
 
 
 @dataclass(frozen=True)
 class Description:
     """A model's signatures, with the version that they are of."""
 
-    version: int
+    version: int | None
+    """None: the server names none that is a number."""
     signatures: dict[str, Signature]
 
 

@@ -7,13 +7,15 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from bench.protocol import tfserving_hints
+from bench.protocol import oip_hints, tfserving_hints
 from bench.protocol.known_error import Hint, KnownError
-from bench.protocol.names import DEFAULT, REST
+from bench.protocol.names import DEFAULT, OIP, OIP_TYPED, REST
 
 _KNOWN: Final[Mapping[str, Sequence[KnownError]]] = {
     DEFAULT: tfserving_hints.KNOWN,
     REST: tfserving_hints.KNOWN,
+    OIP: oip_hints.KNOWN,
+    OIP_TYPED: oip_hints.KNOWN,
 }
 """Name of the protocol -> its errors, the first that fits counts."""
 

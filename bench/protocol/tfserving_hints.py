@@ -6,6 +6,7 @@ tensorflow_serving/servables/tensorflow, tensorflow/core/kernels/batching_util).
 
 from typing import Final
 
+from bench.protocol import grpc_hints
 from bench.protocol.known_error import Hint, KnownError
 
 THREADS: Final = "grpc_max_threads"
@@ -20,50 +21,11 @@ KNOWN: Final = (
     KnownError("RESOURCE_EXHAUSTED", r"^\s*$|[Tt]hread ?pool [Ee]xhausted", _THREADS),
     KnownError(
         "RESOURCE_EXHAUSTED",
-        r"^an answer of .* exceeds the limit|^a decompressed message exceeds|CLIENT: Received message larger|"
-        r"^Decompressed message larger",
-        Hint(
-            "answer size",
-            "an answer is larger than this client reads",
-            "allow more with --max-answer-bytes, or let the server send less: fewer examples a request (--batch-size), "
-            "or only the outputs that are needed",
-        ),
-    ),
-    KnownError(
-        "RESOURCE_EXHAUSTED",
-        r"[Mm]essage (is )?larger than max|larger than the limit|max(imum)? message (size|length)",
-        Hint(
-            "message size",
-            "a message is larger than its receiver accepts",
-            "send fewer examples a request (--batch-size), or raise the limit of whoever refuses: a proxy's, or "
-            "--grpc_channel_arguments=grpc.max_receive_message_length=N of the server",
-        ),
-    ),
-    KnownError(
-        "RESOURCE_EXHAUSTED",
         r"timeout exceeded while waiting in batching queue",
         Hint(
             "queue timeout",
             "the request waited in the server's batching queue until its time was over",
             "lower the load, or give the batches more threads (num_batch_threads)",
-        ),
-    ),
-    KnownError(
-        "RESOURCE_EXHAUSTED",
-        r"Concurrent RPC limit exceeded",
-        Hint(
-            "concurrent calls",
-            "more calls at once than this server, one in Python, is allowed to serve",
-            "raise its maximum_concurrent_rpcs, or use fewer users",
-        ),
-    ),
-    KnownError(
-        "UNKNOWN",
-        r"^Exception calling application",
-        Hint(
-            "exception",
-            "the server's own code failed on the request",
-            "compare model, inputs, dtypes and shapes with what the server expects",
         ),
     ),
     KnownError(
@@ -172,15 +134,6 @@ KNOWN: Final = (
         Hint("model name", "the request names no model", "name one: --model-name"),
     ),
     KnownError(
-        "DEADLINE_EXCEEDED",
-        r"",
-        Hint(
-            "deadline",
-            "no answer came within the request timeout",
-            "lower the load, or allow more time (--deadline; --timeout of bench predict)",
-        ),
-    ),
-    KnownError(
         "UNIMPLEMENTED",
         r"",
         Hint(
@@ -189,28 +142,5 @@ KNOWN: Final = (
             "is this the gRPC port of a TensorFlow Serving? Its REST port is another",
         ),
     ),
-    KnownError(
-        "UNAVAILABLE",
-        r"[Tt]oo[_ ]many[_ ]pings",
-        Hint(
-            "pings",
-            "the server ended the connection since keepalive pings came oftener than it permits (every 300 s by default)",
-            "leave --keepalive out, or let the server permit them: "
-            "--grpc_channel_arguments=grpc.http2.min_ping_interval_without_data_ms=N",
-        ),
-    ),
-    KnownError(
-        "UNAVAILABLE",
-        r"",
-        Hint(
-            "unavailable",
-            "the server cannot be reached, or ended the connection",
-            "is the server running there?",
-        ),
-    ),
-    KnownError(
-        "UNAUTHENTICATED|PERMISSION_DENIED",
-        r"",
-        Hint("credentials", "credentials are missing or not accepted", "send them with --metadata"),
-    ),
+    *grpc_hints.KNOWN,
 )

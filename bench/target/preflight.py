@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final, NamedTuple
 
 from bench import BenchError
-from bench.protocol.api import Api, Description, Expected, Refused
+from bench.protocol.api import Api, Description, Expected, Refused, numbered
 from bench.protocol.hints import explained, hint
 from bench.protocol.signatures import Signature, differences, public
 from bench.runs.sample import STATUS_NAMES, outcome
@@ -65,7 +65,8 @@ class Preflight:
         where = inquiry.where
         if description is not None:
             signature = named(inquiry, description, name)
-            where += f" version {description.version}" + (f", signature {name}" if name else "")
+            where += "" if description.version is None else f" version {description.version}"
+            where += f", signature {name}" if name else ""
             found = differences(signature, request, output)
             if output not in signature.outputs and not api.typed:
                 raise BenchError(
@@ -215,7 +216,7 @@ def unknown_model(inquiry: Inquiry, details: str, options: tuple[str, str, str] 
             f"{model} {inquiry.model}: {inquiry.host} does not serve it ({details}); "
             "check the name and the server's configuration"
         )
-    available = sorted(each.version for each in states if each.state == "AVAILABLE")
+    available = numbered(states, "AVAILABLE")
     option = f"{label} {inquiry.label}" if inquiry.label is not None else f"{version} {inquiry.version}"
     there = ", ".join(map(str, available)) or "none"
     return f"{option}: not served by {inquiry.host} ({details}); versions of {inquiry.model} available there: {there}"

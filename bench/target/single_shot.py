@@ -70,7 +70,7 @@ def question(inquiry: Inquiry, signature: str | None, output: str | None) -> Que
     usual_name = _USUAL.signature if _USUAL.signature in description.signatures else inquiry.api.signature
     name = signature or usual_name or ""
     chosen = named(inquiry, description, name)
-    where = f"{inquiry.host}, model {inquiry.model}, signature {name}"
+    where = inquiry.where + (f", signature {name}" if name else "")
     if len(chosen.inputs) != 1:
         raise BenchError(
             f"{where}: takes {len(chosen.inputs)} inputs, a picture is one; --signature names another"
@@ -134,7 +134,7 @@ def predict(inquiry: Inquiry, asked: Question, path: Path) -> Prediction:
 def _scores(inquiry: Inquiry, asked: Question, response: Response) -> Floats:
     """[classes]: the scores of the one picture."""
     names = response.outputs
-    where = f"{inquiry.host}, model {inquiry.model}, signature {asked.signature}"
+    where = inquiry.where + (f", signature {asked.signature}" if asked.signature else "")
     if asked.output not in names:
         raise BenchError(
             f"{where}: no output {asked.output!r} in the answer, which has {', '.join(names) or 'none'}"
