@@ -21,14 +21,18 @@ def scenarios() -> dict[str, str]:
 
 
 def scenario(name: str) -> Path:
-    """The locustfile of a scenario. Raises BenchError where the package has none of this name."""
+    """The locustfile of a scenario of the package, by its name, or a file of the user. Raises BenchError."""
+    if name.endswith(".py"):
+        if not Path(name).is_file():
+            raise BenchError(f"{name}: no such file")
+        return Path(name)
     path = SCENARIOS / f"{name}.py"
     if name.isidentifier() and path.is_file():
         return path
     names = list(scenarios())
     close = get_close_matches(name, names, 1)
     there = f"did you mean {close[0]}?" if close else f"there are {', '.join(names)}"
-    raise BenchError(f"{name}: no scenario of this package; {there} (a file of yours: locust -f FILE)")
+    raise BenchError(f"{name}: no scenario of this package; {there} (a file of yours ends in .py)")
 
 
 def locustfile(folder: Path, name: str) -> Path:

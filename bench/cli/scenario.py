@@ -19,14 +19,15 @@ def _names(_context: click.Context, _argument: click.Parameter, begun: str) -> l
 @click.argument("name", required=False, shell_complete=_names)
 @click.argument("options", nargs=-1, type=click.UNPROCESSED)
 def scenario(name: str | None, options: tuple[str, ...]) -> None:
-    """Run scenario NAME of this package with Locust, whose command line takes the OPTIONS; without NAME: list them.
+    """Run scenario NAME of this package, or a file of yours, with Locust, whose command line takes the OPTIONS.
 
-    The same as `locust -f scenarios/NAME.py OPTIONS` in a checkout; exit codes are those of Locust.
+    The same as `locust -f scenarios/NAME.py OPTIONS` in a checkout; exit codes are those of Locust. Without NAME: list
+    the scenarios of this package.
 
     \b
     bench scenario
     bench scenario mnist --host localhost:8500 --headless -u 16 -r 16 -t 30s
-    bench scenario mnist --host localhost:8500
+    bench scenario mine.py --host localhost:8500
     """
     if name is None:
         for each, question in packaged.scenarios().items():
@@ -34,6 +35,6 @@ def scenario(name: str | None, options: tuple[str, ...]) -> None:
         return
     path = packaged.scenario(name)
     if any(option in LOCUSTFILE for option in options):
-        raise click.UsageError(f"scenario {name} is the locustfile; a file of yours: locust -f FILE")
+        raise click.UsageError(f"scenario {name} is the locustfile; a file of yours stands in its place")
     sys.stdout.flush()
     os.execv(sys.executable, [sys.executable, "-m", "locust", "-f", str(path), *options])  # noqa: S606 - no shell

@@ -30,13 +30,14 @@ def test_locust_runs_a_scenario_wherever_it_is_started(tmp_path: Path) -> None:
     [
         (
             ["scenario", "mnits"],
-            "mnits: no scenario of this package; did you mean mnist? (a file of yours: locust -f FILE)",
+            "mnits: no scenario of this package; did you mean mnist? (a file of yours ends in .py)",
         ),
         (["scenario", "../x"], "../x: no scenario of this package; there are batch_sizes, grpc_vs_rest, "),
         (
             ["scenario", "mnist", "-f", "x.py"],
-            "scenario mnist is the locustfile; a file of yours: locust -f FILE",
+            "scenario mnist is the locustfile; a file of yours stands in its place",
         ),
+        (["scenario", "mnist.py"], "mnist.py: no such file"),
         (["run", "scenarios/nothing.toml"], "Path 'scenarios/nothing.toml' does not exist."),
         (["reprot"], "No such command 'reprot'. (Did you mean one of: 'export', 'plot', 'report'?)"),
         (["report", "--htm"], "No such option '--htm'. Did you mean '--html'?"),
@@ -66,6 +67,11 @@ def test_a_file_of_the_user_comes_before_that_of_the_package(
     assert packaged.found(path) == path
     Path("versions").mkdir()
     assert packaged.found(Path("versions")) == Path("versions")
+
+
+def test_a_file_of_the_user_is_a_scenario_too(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").touch()
+    assert packaged.scenario(str(tmp_path / "mine.py")) == tmp_path / "mine.py"
 
 
 def test_an_experiment_names_a_scenario_of_the_package_unless_a_file_is_called_so(tmp_path: Path) -> None:
