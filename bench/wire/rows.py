@@ -7,7 +7,7 @@ else happens to one of them, it becomes a call like any other (`Row.single`).
 
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, Protocol
 
 from bench.wire.exchange import Exchange, RequestHead
 from bench.wire.reply import Reply
@@ -18,10 +18,14 @@ CHUNKS: Final = 2
 """Of a call in the connection's `out`: what stands in front of its message, and the message."""
 
 
+Answer = tuple[Any, int, bytes]
+"""A plain answer to a call of a row: the row, of the kind that its owner has started, the stream, the message."""
+
+
 class Owner(Protocol):
     """Who starts rows. Each call ends exactly once, in one of these; both run in the hub and must not block."""
 
-    def answered(self, answers: Sequence["Answer"], done: float, /) -> None:
+    def answered(self, answers: Sequence[Answer], done: float, /) -> None:
         """Calls were answered with OK; `done`: when the last frames of all these answers were read."""
         ...
 
@@ -96,15 +100,6 @@ class Row:
         return sorted(self.singles, key=lambda call: call.stream)
 
 
-class Answer(NamedTuple):
-    """A plain answer to a call of a row."""
-
-    row: Any
-    """A `Row`, of the kind that its owner has started."""
-    stream: int
-    message: bytes
-
-
 class Rows(dict[int, Row]):
     """The calls under way on one connection that belong to rows, by stream."""
 
@@ -144,8 +139,8 @@ class Rows(dict[int, Row]):
                 row.drop(0)
             if row.owner is not first:
                 alike = False
-        for owner in (first,) if alike else dict.fromkeys(answer.row.owner for answer in answers):
-            own = answers if alike else [answer for answer in answers if answer.row.owner is owner]
+        for owner in (first,) if alike else dict.fromkeys(answer[0].owner for answer in answers):
+            own = answers if alike else [answer for answer in answers if answer[0].owner is owner]
             try:
                 owner.answered(own, now)
             except BaseException:  # noqa: BLE001  # whatever an owner raises, the other calls of this read go on

@@ -16,7 +16,6 @@ from bench.payload import Pool
 from bench.runs.sample import CANCELLED_STATUS
 from bench.wire.exchange import RequestHead
 from bench.wire.reply import Reply
-from bench.wire.rows import Answer
 from tests.load.test_validate import CLASSES, pool_of, reply_with, scores_for
 
 NOBODY: Any = None
@@ -107,9 +106,7 @@ def test_answers_to_rows_are_recorded_as_single_ones_are(kind: type[Recorder]) -
         row.first, row.sent = 2 * begin + 1, float(begin)
         done = begin + 0.5
         order = np.random.default_rng(begin).permutation(len(indices[part])).tolist()
-        together.add_answers(
-            [Answer(row, row.first + 2 * at, replies[begin + at].message) for at in order], done
-        )
+        together.add_answers([(row, row.first + 2 * at, replies[begin + at].message) for at in order], done)
         for at in order:
             reply = Reply(0, "", replies[begin + at].message, row.sent, done)
             single.add(row.dues[at], indices[begin + at], reply)

@@ -15,7 +15,6 @@ from bench.load.engine.turns import Turns, UserRow
 from bench.load.users import PredictUser
 from bench.wire.exchange import RequestHead
 from bench.wire.reply import Reply
-from bench.wire.rows import Answer
 from tests.load.test_record import answers, checker_of, taken
 from tests.load.test_validate import pool_of
 from tests.wire.servers import until
@@ -65,7 +64,7 @@ class Load:
 
     def answer(self, *calls: tuple[UserRow, int]) -> None:
         self.turns.answered(
-            [Answer(row, row.first + 2 * at, self.replies[row.numbers[at]]) for row, at in calls], 99.0
+            [(row, row.first + 2 * at, self.replies[row.numbers[at]]) for row, at in calls], 99.0
         )
 
     def fail(self, row: UserRow, at: int, status: int) -> None:
@@ -170,6 +169,7 @@ def user_of(
     user = kind(SimpleNamespace())
     session = SimpleNamespace(partner=partner, channel=channel or Channel())
     lane = SimpleNamespace(load=session, recorder=SimpleNamespace(over_http=over_http))
+    user._session = session
     user._named = {f"pool {n}": iter([lane]) for n in range(pools)}
     return user
 

@@ -248,7 +248,7 @@ def rows_and_singles(data: bytes, cut: int, *, rows: bool) -> tuple[Any, ...]:
     for at in range(0, len(data), cut):
         client.receive(data[at : at + cut])
         if rows:
-            answers |= {row.position(each.stream): each.message for each in client.rows.answers}
+            answers |= {row.position(stream): content for _, stream, content in client.rows.answers}
     ends = [
         (0, "", answers[at])
         if at in answers
