@@ -82,9 +82,15 @@ begun = gevent.event.Event()
 from locust.env import Environment
 environment = Environment(user_classes=[A], host="HOST")
 environment.create_local_runner()
+if sys.argv[1] == "form":
+    environment.create_web_ui("127.0.0.1", 0)
 environment.runner.start(2, spawn_rate=2)
 begun.wait()
-if sys.argv[1] == "looks":
+if sys.argv[1] == "form":
+    environment.runner.quit()
+    print("code", environment.process_exit_code)
+    sys.exit(environment.process_exit_code)
+elif sys.argv[1] == "looks":
     try:
         environment.runner.quit()
     finally:
@@ -97,7 +103,7 @@ print("not reached")
 )
 
 
-@pytest.mark.parametrize("way", ["looks", "waits"])
+@pytest.mark.parametrize("way", ["looks", "waits", "form"])
 def test_a_program_that_measures_nothing_does_not_end_with_0(
     server: server_process.Server, tmp_path: Path, way: str
 ) -> None:
@@ -105,7 +111,7 @@ def test_a_program_that_measures_nothing_does_not_end_with_0(
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=SECONDS, check=False)
     assert done.returncode == 3, done.stderr
     assert done.stderr.count("nothing was measured: no request has ended") == 1, done.stderr
-    assert ("code 3" in done.stdout) == (way == "looks")
+    assert ("code 3" in done.stdout) == (way in ("looks", "form"))
     assert "not reached" not in done.stdout
     assert "Traceback" not in done.stderr
     (folder,) = (tmp_path / "results").iterdir()

@@ -5,6 +5,7 @@ import itertools
 import socket
 import time
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import gevent
@@ -13,11 +14,12 @@ import numpy as np
 import pytest
 from gevent.server import StreamServer
 
+from bench.load.engine.http_calls import HttpCalls
 from bench.payload import Pool
 from bench.wire import open as opening
 from bench.wire.client import Channel
 from bench.wire.dial import Address, ConnectError
-from tests.load.over_rest import connection_to
+from tests.load.over_rest import REST, connection_to
 from tests.wire.calls import ECHO
 from tests.wire.servers import Server, serving, until
 
@@ -237,6 +239,37 @@ def test_rest_tries_the_addresses_in_the_same_way(names: Names) -> None:
     assert connection.ask(b"x", 5).status == 8
     assert connection.where == f"127.0.0.10:{server.server_port}"
     server.stop(timeout=0)
+
+
+def test_connections_over_rest_of_all_processes_take_the_addresses_in_turn(names: Names) -> None:
+    """Users have a connection each: those of process p begin with address number p x connections."""
+
+    def answer(sock: Any, _: Any) -> None:
+        while sock.recv(1000):
+            sock.sendall(b"HTTP/1.1 429 Busy\r\nContent-Length: 0\r\n\r\n")
+
+    hosts = ["127.0.0.9", "127.0.0.10", "127.0.0.11"]
+    names(*hosts)
+    servers = [StreamServer((hosts[0], 0), answer)]
+    servers[0].start()
+    port = servers[0].server_port
+    for host in hosts[1:]:
+        servers.append(StreamServer((host, port), answer))
+        servers[-1].start()
+    pool = Pool.of({"x": np.zeros((1, 1))}, None, output="y", model="m")
+    recorder: Any = SimpleNamespace(api=REST, pool=pool, add=lambda *_: None)
+    for process in range(3):
+        calls = HttpCalls(f"{NAME}:{port}", 5.0, process, largest=1000)
+        users = [calls.connection(recorder) for _ in range(2)]
+        for user in users * 2:
+            assert calls.ask(user, b"x", recorder, 0) == 8
+            user_host = user.where.rsplit(":", 1)[0]
+            assert user_host == hosts[(process + users.index(user)) % 3]
+        assert sorted(calls.addresses.values()) == [2, 2]
+        for user in users:
+            user.close()
+    for server in servers:
+        server.stop(timeout=0)
 
 
 def test_the_name_of_an_unknown_host_is_told() -> None:

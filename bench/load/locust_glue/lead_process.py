@@ -23,7 +23,7 @@ from bench.load.locust_glue.interrupts import INTERRUPTED, Interrupts
 from bench.load.locust_glue.manifest import describe
 from bench.load.locust_glue.published import Published
 from bench.load.locust_glue.session import Session
-from bench.load.locust_glue.unmeasured import check, end_unless, leaves_by_itself
+from bench.load.locust_glue.unmeasured import check, judge, leaves_by_itself
 from bench.load.locust_glue.worker import TARGET
 from bench.load.locust_glue.workers import WAITING, Workers
 from bench.load.observing.server_side import Counted, beside, look_beside, watched_pid
@@ -325,8 +325,8 @@ class LeadProcess:
             self.arm.stop_observing()
 
     def _on_test_stop(self, **_: Any) -> None:
-        if self._finish() and self.library:
-            end_unless(self.environment, measured=self._measured)
+        if self._finish() and (self.library or not self.unattended):
+            judge(self.environment, measured=self._measured, leave=self.library)
 
     def _finish(self) -> bool:
         """Finish the run; False where there is none."""

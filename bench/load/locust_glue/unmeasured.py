@@ -24,13 +24,20 @@ def check(environment: Any, *, measured: bool, whole: bool) -> None:
         environment.process_exit_code = INVALID
 
 
-def end_unless(environment: Any, *, measured: bool) -> None:
-    """End a program that runs a test by itself, from within the call by which it stops the test.
+def judge(environment: Any, *, measured: bool, leave: bool) -> None:
+    """What becomes of a program whose test has just stopped; measured: whether this or an earlier one measured anything.
 
-    It would end with 0 if it did not look at `environment.process_exit_code`, as Locust's command line does.
+    leave: end it, from within the call by which it stops the test. It would end with 0 if it did not look at
+    `environment.process_exit_code`, as Locust's command line does. One with a web form goes on.
     """
-    if not measured:
+    if measured:
+        if environment.process_exit_code == INVALID:  # of an earlier test
+            environment.process_exit_code = None
+    elif leave:
         _end(environment, NO_REQUEST)
+    else:
+        environment.process_exit_code = INVALID
+        log.error("%s", NO_REQUEST)
 
 
 def end_with_test(environment: Any) -> None:
