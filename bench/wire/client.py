@@ -164,8 +164,8 @@ class Channel:
         """What the calls of a row have in common."""
         return self._heads.get((method, timeout, ())) or self._head(method, timeout, ())
 
-    def start_row(self, row: Row) -> None:
-        """Start the calls of a row and return at once; its owner learns how they end.
+    def start_row(self, row: Row, *, flushed: bool = False) -> None:
+        """Start the calls of a row and return at once; its owner learns how they end. `flushed`: `flush` follows.
 
         They are shared by the connections, and leave together where one takes all of its share at once.
         """
@@ -173,9 +173,9 @@ class Channel:
         if len(ready) > 1:
             links = [self._next_link(ready) for _ in range(min(count, len(ready)))]
             for number, link in enumerate(links):
-                self._put_row(row.part(slice(number, None, len(links))), link)
+                self._put_row(row.part(slice(number, None, len(links))), link, flushed)
         else:
-            self._put_row(row, ready[0] if ready else None)
+            self._put_row(row, ready[0] if ready else None, flushed)
 
     def flush(self) -> None:
         """Send in the hub what was started in this turn of the loop, sooner than by itself at the turn's end."""
@@ -240,10 +240,10 @@ class Channel:
                 return ready[self._turn]
         return min(ready, key=lambda link: link.connection.in_flight)
 
-    def _put_row(self, row: Row, link: Link | None) -> None:
+    def _put_row(self, row: Row, link: Link | None, flushed: bool) -> None:
         """Give a row to a connection as a whole, or its calls one by one to whichever takes them."""
         row.make, limit = self._call_of_row, row.head.limit
-        if link is not None and link.submit_row(row):
+        if link is not None and link.submit_row(row, flushed):
             if limit is not None:
                 self._limit(row, limit)
             return

@@ -104,14 +104,18 @@ class Link:
             self._scheduled = True
             self._run_callback(self._flush)
 
-    def submit_row(self, row: Row) -> bool:
-        """The same for the calls of a row; False where the connection does not take them all at once."""
+    def submit_row(self, row: Row, flushed: bool) -> bool:
+        """The same for the calls of a row; False where the connection does not take them all at once.
+
+        `flushed`: `flush` follows, and this turn of the loop need not end for it.
+        """
         if not self.connection.request_row(row):
             return False
         row.link = self
         if not self._scheduled:
             self._scheduled = True
-            self._run_callback(self._flush)
+            if not flushed:
+                self._run_callback(self._flush)
         return True
 
     def schedule(self) -> None:

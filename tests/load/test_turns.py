@@ -36,7 +36,8 @@ class Channel:
     def head(self, method: str, timeout: float | None) -> RequestHead:
         return RequestHead(method, timeout)
 
-    def start_row(self, row: UserRow) -> None:
+    def start_row(self, row: UserRow, *, flushed: bool = False) -> None:
+        assert not flushed
         row.first, row.sent = next(self.streams), float(len(self.rows))
         self.rows.append(row)
 

@@ -354,7 +354,7 @@ class Ledger:
         row = Row(HEAD, [bytes(size)] * count, self)
         row.make = lambda row, at: Exchange(row.head, row.messages[at])
         self.count += count
-        if not self.talk.link.submit_row(row):
+        if not self.talk.link.submit_row(row, False):
             for content in row.messages:
                 self.talk.link.submit(Exchange(HEAD, content))
 

@@ -130,8 +130,8 @@ class RowSender(Sender, Protocol):
         """What the calls of a row have in common."""
         ...
 
-    def start_row(self, row: Row, /) -> None:
-        """Start the calls of a row and return at once."""
+    def start_row(self, row: Row, /, *, flushed: bool = False) -> None:
+        """Start the calls of a row and return at once. `flushed`: `flush` follows."""
         ...
 
 
@@ -239,7 +239,7 @@ class Arrivals:
     def _on_timer(self) -> None:
         """Send what is due. Runs in the hub."""
         self._alarm = math.inf  # answers that come at once are not to send more
-        alarm = self._start_due(perf_counter())
+        alarm = self._start_due(perf_counter(), flushed=True)
         self._channel.flush()
         self._alarm = alarm
         self._timer.set(alarm)
@@ -250,7 +250,7 @@ class Arrivals:
             self._alarm = alarm = self._start_due(now)
             self._timer.set(alarm)
 
-    def _start_due(self, now: float) -> float:
+    def _start_due(self, now: float, *, flushed: bool = False) -> float:
         """Start what is due; gives the instant of the next turn."""
         left = BURST
         while True:
@@ -260,7 +260,7 @@ class Arrivals:
             if end > first:
                 self._next = end
                 left -= end - first
-                self._start(first, end)
+                self._start(first, end, flushed)
                 if not left:
                     return AT_ONCE
             if end < count:
@@ -271,7 +271,7 @@ class Arrivals:
                 return until
             self._generate()
 
-    def _start(self, first: int, end: int) -> None:
+    def _start(self, first: int, end: int, flushed: bool) -> None:
         """Start the arrivals from `first` to before `end` of the window, as far as the cap allows."""
         window, count = self._window, end - first
         if self.in_flight + count > self._cap:
@@ -286,7 +286,8 @@ class Arrivals:
         if self._rows is not None and self._head is not None:
             numbers, messages = window.numbers[first:end], self._messages
             asked = [messages[number] for number in numbers]
-            self._rows.start_row(DueRow(self._head, asked, self, window.dues[first:end], numbers))
+            row = DueRow(self._head, asked, self, window.dues[first:end], numbers)
+            self._rows.start_row(row, flushed=flushed)
         else:
             start, method, deadline, on_reply = (
                 self._channel.start,
