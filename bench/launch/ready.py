@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from bench import BenchError
@@ -74,24 +75,33 @@ def _ask(
     try:
         channel.connect(patience)
         return {
-            model.name: status(Inquiry(channel, address, api, model.name, timeout=_ATTEMPT_SECONDS))
+            model.name: _states(Inquiry(channel, address, api, model.name, timeout=_ATTEMPT_SECONDS), model)
             for model in models
         }
     finally:
         channel.close()
 
 
+def _states(inquiry: Inquiry, model: Served) -> list[VersionState]:
+    """What the server says of the model; of the versions that are needed by their numbers, where it names none."""
+    states = status(inquiry)
+    if any(each.version is not None for each in states):
+        return states
+    return states + [each for version in model.versions for each in status(replace(inquiry, version=version))]
+
+
 def _lacking(model: Served, states: list[VersionState], tail: Callable[[], str]) -> list[str]:
     available = _available(states)
+    ready = any(state.state == "AVAILABLE" for state in states)
     for state in states:
-        wanted = state.version in model.versions or not (model.versions or available)
+        wanted = state.version in model.versions or not (model.versions or ready)
         if state.state == "END" and state.code != "OK" and wanted:
             raise NotReady(
                 f"version {state.version} of model {model.name} cannot be loaded: "
                 f"{state.code} {' '.join(state.message.split())}: {tail()}"
             )
     wanted_versions = set(model.versions)
-    if wanted_versions <= set(available) and available:
+    if wanted_versions <= set(available) and ready:
         return []
     if not wanted_versions:
         return [f"no version of {model.name} is available"]

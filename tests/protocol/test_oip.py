@@ -11,6 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench import BenchError
+from bench.launch.ready import wait_available
+from bench.launch.running import Served
 from bench.load.checking.checker import Checker
 from bench.load.checking.reply_layout import learn
 from bench.payload import Pool, predict_request
@@ -118,6 +120,27 @@ def test_states_metadata_and_refusals(server: tuple[OipServer, str]) -> None:
         describe(inquiry(address))
     with pytest.raises(Refused, match=r"model nobody: NOT_FOUND: Model nobody not found; check the name"):
         status(inquiry(address, "nobody"))
+
+
+def test_a_server_is_ready_when_the_versions_that_are_needed_are(server: tuple[OipServer, str]) -> None:
+    """Also where it names no versions, and is asked for those that are needed."""
+    _, address = server
+
+    def available(model: str, *versions: int) -> dict[str, list[int]]:
+        return wait_available(
+            address,
+            [Served(model, None, versions)],
+            seconds=20 if versions != (1,) else 0.5,
+            ended=lambda: None,
+            tail=str,
+            protocol="oip",
+        )
+
+    assert available("digits") == {"digits": []}
+    assert available("digits", 2) == {"digits": [2]}
+    assert available("echo") == available("echo", 3) == {"echo": [3]}
+    with pytest.raises(BenchError, match=r"not ready after 0.5 s \(version 1 of echo is missing\)"):
+        available("echo", 1)
 
 
 def test_what_the_protocol_has_no_words_for() -> None:
