@@ -14,7 +14,7 @@ from bench.launch.embedded import embedded
 from bench.launch.flags import settings
 from bench.launch.remote import remote
 from bench.launch.running import Running, Served
-from bench.protocol.names import SPOKEN
+from bench.protocol.names import EMBEDDED, SPOKEN
 from bench.protocol.registry import api_named
 
 
@@ -64,8 +64,9 @@ def _of_kind(
 def check(server: Declared) -> None:
     """Raise BenchError for what shows without starting anything: flags, combinations, what a kind cannot do."""
     if isinstance(server.spec, (Embedded, Binary, Docker)):
-        if server.spec.protocol not in SPOKEN:
-            allowed = f"this server speaks {', '.join(sorted(SPOKEN))}"
+        spoken = EMBEDDED if isinstance(server.spec, Embedded) else SPOKEN
+        if server.spec.protocol not in spoken:
+            allowed = f"this server speaks {', '.join(spoken)}"
             raise server.refusal("protocol", server.spec.protocol, allowed)
         settings(server)
     missing = _tensorflow(server)

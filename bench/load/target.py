@@ -16,7 +16,7 @@ from bench.load.options import Options
 from bench.load.site import METRICS_PATH, Site
 from bench.load.sources import Source
 from bench.payload import Asked, Pool
-from bench.protocol.names import SPOKEN
+from bench.protocol.names import EMBEDDED
 from bench.wire import messages
 from bench.wire.client import Channel
 from bench.wire.transports import HTTP, open_channel
@@ -59,7 +59,7 @@ class EmbeddedServer:
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="serving-bench-"))
             self.site = Site(options, say, Path(folder))
             arguments = wanted(self.site)
-            if options.protocol not in SPOKEN:
+            if options.protocol not in EMBEDDED:
                 raise BenchError(
                     f"--protocol {options.protocol}: the embedded server does not speak it; give --host of a server that does"
                 )

@@ -7,8 +7,10 @@ REST: Final = "tfs-rest"
 """What user classes send over REST beside a run's own protocol."""
 OIP: Final = "oip"
 OIP_TYPED: Final = "oip-typed"
-SPOKEN: Final = frozenset({DEFAULT, REST})
-"""What a TensorFlow Serving speaks, that of this package too."""
+SPOKEN: Final = (DEFAULT, REST)
+"""What a TensorFlow Serving speaks."""
+EMBEDDED: Final = (*SPOKEN, OIP, OIP_TYPED)
+"""What this package's own server speaks."""
 MODULES: Final = {
     DEFAULT: "bench.protocol.tfserving_grpc",
     REST: "bench.protocol.tfserving_rest",

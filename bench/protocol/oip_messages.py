@@ -14,6 +14,8 @@ MODEL_INFER: Final = f"{_SERVICE}/ModelInfer"
 MODEL_METADATA: Final = f"{_SERVICE}/ModelMetadata"
 MODEL_READY: Final = f"{_SERVICE}/ModelReady"
 SERVER_READY: Final = f"{_SERVICE}/ServerReady"
+SERVER_LIVE: Final = f"{_SERVICE}/ServerLive"
+SERVER_METADATA: Final = f"{_SERVICE}/ServerMetadata"
 
 _PACKAGE: Final = "inference"
 _FIELD: Final = descriptor_pb2.FieldDescriptorProto
@@ -38,6 +40,10 @@ _TENSOR: Final = {
 _DECLARED: Final = {"name": (1, "string"), "datatype": (2, "string"), "shape": (3, "int64*")}
 _MESSAGES: Final[Mapping[str, Mapping[str, tuple[int, str]]]] = {
     "ServerReadyRequest": {},
+    "ServerLiveRequest": {},
+    "ServerLiveResponse": {"live": (1, "bool")},
+    "ServerMetadataRequest": {},
+    "ServerMetadataResponse": {"name": (1, "string"), "version": (2, "string"), "extensions": (3, "string*")},
     "ServerReadyResponse": {"ready": (1, "bool")},
     "ModelReadyRequest": {"name": (1, "string"), "version": (2, "string")},
     "ModelReadyResponse": {"ready": (1, "bool")},
@@ -135,5 +141,7 @@ ModelMetadataRequest: Final = _CLASSES["ModelMetadataRequest"]
 ModelMetadataResponse: Final = _CLASSES["ModelMetadataResponse"]
 ModelReadyRequest: Final = _CLASSES["ModelReadyRequest"]
 ModelReadyResponse: Final = _CLASSES["ModelReadyResponse"]
+ServerLiveResponse: Final = _CLASSES["ServerLiveResponse"]
+ServerMetadataResponse: Final = _CLASSES["ServerMetadataResponse"]
 ServerReadyRequest: Final = _CLASSES["ServerReadyRequest"]
 ServerReadyResponse: Final = _CLASSES["ServerReadyResponse"]

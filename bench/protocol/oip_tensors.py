@@ -13,7 +13,7 @@ import numpy as np
 from bench import BenchError
 from bench.protocol.api import Array
 from bench.protocol.signatures import dtype_name
-from bench.wire.dtypes import storage_number
+from bench.wire.dtypes import STORAGES, storage_number
 from bench.wire.tensors import as_bytes
 
 _LENGTH: Final = 4
@@ -62,6 +62,13 @@ def name_of(datatype: str) -> str:
     """A datatype by the name that signatures have for it: `float` for FP32; others in small letters."""
     dtype = _DTYPES.get(datatype.removeprefix("TYPE_"))
     return datatype.lower() if dtype is None else dtype_name(storage_number(dtype))
+
+
+def datatype_numbered(number: int) -> str:
+    """The datatype for a DataType of TensorFlow; its own name for one that the protocol has not."""
+    storage = STORAGES.get(number)
+    name = None if storage is None else _NAMES.get(storage.dtype)
+    return name or dtype_name(number).upper()
 
 
 def raw_of(array: Array) -> bytes:

@@ -12,6 +12,7 @@ from typing import Any, Final
 from bench.server.api import classification
 from bench.server.api.health import CHECK, Health
 from bench.server.api.json_process import JsonProcesses
+from bench.server.api.oip import OpenInference
 from bench.server.api.packed_numbers import (
     MOST_INLINE,
     Heavy,
@@ -70,6 +71,7 @@ class Services:
             messages.GET_MODEL_STATUS: self._get_model_status,
             messages.RELOAD_CONFIG: self._reload_config,
         }
+        self._methods |= OpenInference(repository, metrics, self.run).methods
         if health is not None:
             self._methods[CHECK] = lambda request, _timeout: health.check(request)
 

@@ -1,0 +1,190 @@
+"""The Open Inference Protocol beside TensorFlow Serving's own services: the same models on the same port.
+
+ModelInfer calls `serving_default`, or the signature that the request's parameter `signature` names. Outputs are raw
+contents where the inputs were, else typed ones. Requests are read one by one, not in rows as Predict's are.
+"""
+
+from collections.abc import Callable, Mapping
+from time import perf_counter
+from typing import Any, Final
+
+from bench import BenchError, __version__
+from bench.protocol import oip_messages as messages
+from bench.protocol import oip_tensors
+from bench.server.api.packed_numbers import parsed
+from bench.server.api.prediction import DEFAULT_SIGNATURE, check_fields
+from bench.server.api.tensors import Array
+from bench.server.metrics import Metrics
+from bench.server.models.repository import Repository
+from bench.server.models.servable import Handle
+from bench.server.refusal import Code, Refusal
+from bench.wire.messages import ModelSpec, ModelVersionStatus
+
+Run = Callable[[str, Handle, str, dict[str, Array], tuple[str, ...]], Mapping[str, Array]]
+"""Under which API its latency is counted, a held version, signature, inputs and names of outputs -> outputs."""
+
+_AVAILABLE: Final = ModelVersionStatus.State.Value("AVAILABLE")
+_API: Final = "ModelInfer"
+
+
+class OpenInference:
+    """The methods of GRPCInferenceService."""
+
+    def __init__(self, repository: Repository, metrics: Metrics, run: Run) -> None:
+        self._repository, self._metrics, self._run = repository, metrics, run
+        self.methods: dict[str, Callable[[bytes, float | None], bytes]] = {
+            messages.MODEL_INFER: lambda request, _: self._infer(request),
+            messages.MODEL_METADATA: lambda request, _: self._metadata(request),
+            messages.MODEL_READY: lambda request, _: self._ready(request),
+            messages.SERVER_READY: lambda *_: _bytes(messages.ServerReadyResponse(ready=True)),
+            messages.SERVER_LIVE: lambda *_: _bytes(messages.ServerLiveResponse(live=True)),
+            messages.SERVER_METADATA: lambda *_: _bytes(
+                messages.ServerMetadataResponse(name="serving-bench", version=__version__)
+            ),
+        }
+        """By their paths: a serialised request and a timeout -> a serialised response; raise `Refusal`."""
+
+    def _infer(self, content: bytes) -> bytes:
+        check_fields(messages.ModelInferRequest, content)
+        request = parsed(messages.ModelInferRequest, content)
+        started, name = perf_counter(), request.model_name
+        try:
+            with self._repository.acquire(_spec(name, request.model_version)) as handle:
+                answer = self._answer(handle, request)
+        except Exception as error:
+            code = error.code if isinstance(error, Refusal) else Code.INTERNAL
+            self._metrics.request_count.add((name, code.name))
+            raise
+        self._metrics.request_count.add((name, "OK"))
+        self._metrics.request_latency.series((name, _API, "GRPC")).add((perf_counter() - started) * 1e6)
+        return _bytes(answer)
+
+    def _answer(self, handle: Handle, request: Any) -> Any:
+        key = request.parameters["signature"].string_param if "signature" in request.parameters else ""
+        key, signature = _signature(handle, key)
+        inputs = _inputs(signature, request)
+        wanted = tuple(each.name for each in request.outputs) or tuple(sorted(signature.outputs))
+        for name in wanted:
+            if name not in signature.outputs:
+                raise _invalid(
+                    f"unexpected inference output '{name}', the model has {_names(signature.outputs)}"
+                )
+        outputs = self._run(_API, handle, key, inputs, wanted)
+        response = messages.ModelInferResponse(
+            model_name=handle.name, model_version=str(handle.version), id=request.id
+        )
+        for name in wanted:
+            array = outputs[name]
+            try:
+                tensor = response.outputs.add(
+                    name=name, datatype=oip_tensors.datatype_of(array), shape=array.shape
+                )
+                if request.raw_input_contents:
+                    response.raw_output_contents.append(oip_tensors.raw_of(array))
+                else:
+                    oip_tensors.fill(tensor.contents, array)
+            except BenchError:
+                text = f"output '{name}' of {array.dtype} has no datatype or no typed contents here"
+                raise Refusal(Code.UNIMPLEMENTED, text) from None
+        return response
+
+    def _metadata(self, content: bytes) -> bytes:
+        request = parsed(messages.ModelMetadataRequest, content)
+        with self._repository.acquire(_spec(request.name, request.version)) as handle:
+            _, signature = _signature(handle, "")
+            versions = [
+                str(number)
+                for number, state, _ in self._repository.statuses(handle.name)
+                if int(state) == _AVAILABLE
+            ]
+            response = messages.ModelMetadataResponse(
+                name=handle.name, versions=versions, platform="tensorflow_savedmodel"
+            )
+            for declared, infos in (
+                (response.inputs, signature.inputs),
+                (response.outputs, signature.outputs),
+            ):
+                for name in sorted(infos):
+                    shape = infos[name].tensor_shape
+                    sizes = [-1] if shape.unknown_rank else [dim.size for dim in shape.dim]
+                    declared.add(
+                        name=name, datatype=oip_tensors.datatype_numbered(infos[name].dtype), shape=sizes
+                    )
+        return _bytes(response)
+
+    def _ready(self, content: bytes) -> bytes:
+        request = parsed(messages.ModelReadyRequest, content)
+        statuses = self._repository.statuses(request.name, _number(request.name, request.version))
+        if not statuses:
+            raise _unknown(request.name, request.version)
+        ready = any(int(state) == _AVAILABLE for _, state, _ in statuses)
+        return _bytes(messages.ModelReadyResponse(ready=ready))
+
+
+def _spec(name: str, version: str) -> Any:
+    spec = ModelSpec(name=name)
+    number = _number(name, version)
+    if number is not None:
+        spec.version.value = number
+    return spec
+
+
+def _number(name: str, version: str) -> int | None:
+    """None: no version is named. Raises `Refusal` for one that is no number, as no model has it."""
+    if not version:
+        return None
+    if not (version.isascii() and version.isdigit() and len(version) < 19):
+        raise _unknown(name, version)
+    return int(version)
+
+
+def _signature(handle: Handle, key: str) -> tuple[str, Any]:
+    """The signature of this name; none named: `serving_default`, else the first that is meant to be called."""
+    signatures = handle.servable.signatures
+    if not key and DEFAULT_SIGNATURE not in signatures:
+        key = next((each for each in sorted(signatures) if not each.startswith("__")), "")
+    key = key or DEFAULT_SIGNATURE
+    if key not in signatures:
+        raise _invalid(f"signature '{key}' not found, the model has {_names(signatures)}")
+    return key, signatures[key]
+
+
+def _inputs(signature: Any, request: Any) -> dict[str, Array]:
+    raw = list(request.raw_input_contents)
+    given = [each.name for each in request.inputs]
+    if sorted(given) != sorted(signature.inputs):
+        raise _invalid(
+            f"unexpected inference input: sent {_names(given)}, the model takes {_names(signature.inputs)}"
+        )
+    if raw and len(raw) != len(given):
+        raise _invalid(f"{len(raw)} raw_input_contents for {len(given)} inputs")
+    arrays = {}
+    for number, tensor in enumerate(request.inputs):
+        declared = oip_tensors.datatype_numbered(signature.inputs[tensor.name].dtype)
+        if tensor.datatype != declared:
+            raise _invalid(
+                f"inference input data-type of '{tensor.name}' is '{tensor.datatype}', the model takes '{declared}'"
+            )
+        try:
+            arrays[tensor.name] = oip_tensors.array_of(tensor, raw[number] if raw else None)
+        except (ValueError, OverflowError) as error:
+            raise _invalid(f"inference input '{tensor.name}' cannot be read: {error}") from None
+    return arrays
+
+
+def _invalid(text: str) -> Refusal:
+    return Refusal(Code.INVALID_ARGUMENT, text)
+
+
+def _unknown(name: str, version: str) -> Refusal:
+    which = f"version {version} of model {name}" if version else f"model {name}"
+    return Refusal(Code.NOT_FOUND, f"{which} not found")
+
+
+def _names(names: Any) -> str:
+    return ", ".join(sorted(names)) or "none"
+
+
+def _bytes(message: Any) -> bytes:
+    content: bytes = message.SerializeToString()
+    return content
