@@ -189,14 +189,15 @@ def _pinned(compared: Named, inquiries: Sequence[Inquiry], found: Sequence[Descr
     conditions = []
     alike = found[0].version == found[1].version or compared.part == "version"
     for number, (each, description) in enumerate(zip(inquiries, found, strict=True)):
-        version = each.version if each.version is not None else description.version if alike else None
+        answered = description.version or None  # 0: the server does not report it
+        version = each.version if each.version is not None else answered if alike else None
         conditions.append(
             Condition(
                 each.host,
                 each.model,
-                version or None,
+                version,
                 compared.batches[number],
-                description.version or None,
+                answered if each.version is None else each.version,
                 each.label,
             )
         )

@@ -86,9 +86,10 @@ def _in_turn(two: TwoConditions, schedule: str, *, over_http: bool) -> tuple[boo
     """Whether one load process sends to both, and for how many seconds to each; over HTTP none does.
 
     Users that wait have slices of time. Arrivals go to two servers in turn; to one server, where those of one condition
-    would wait for those of the other, they go in trials that follow each other.
+    would wait for those of the other, they go in trials that follow each other. So do batch sizes, of which the rates are
+    what matters: those of a duet are not compared.
     """
-    if over_http:
+    if over_http or two.part == "batch":
         return False, None
     if isinstance(parse(schedule), Closed):
         return True, SLICE

@@ -10,7 +10,7 @@ from bench.config.reading import checked
 from bench.config.servers import Declared
 from bench.experiment.duet import duet_trials
 from bench.experiment.duet import predicted_seconds as duet_seconds
-from bench.experiment.folder import Folder
+from bench.experiment.folder import MADE_BY, Folder
 from bench.experiment.plan import Trial, predicted_seconds, trials
 from bench.experiment.runner import description, digest
 from bench.launch.kinds import check, lacking
@@ -83,6 +83,10 @@ def resume(path: Path, results: Path) -> tuple[Prepared, Folder]:
     """
     folder = Folder.open(path) if path.is_dir() else _newest(path, results)
     said = folder.description
+    if said["file"] == str(MADE_BY):
+        raise BenchError(
+            f"{folder.path}: made by {MADE_BY}, without a file to continue from; run {MADE_BY} again"
+        )
     study = overridden(read_experiment(Path(said["file"])), said["overrides"])
     known = {server.name: server for server in (*study.servers, *study.optional)}
     missing = [name for name in said["servers"] if name not in known]

@@ -25,25 +25,19 @@ DISTURBED: Final = 1.25
 TOLERANCE: Final = 0.05
 """So is a ratio between the two that differs by more from the one that they have alone."""
 _COMPARED: Final = ("server", "model", "version")
-_OF_A_CELL: Final = (*_COMPARED, "batch", "load")
 
 Pair = tuple[Trial, Trial]
 
 
-def duet_trials(
-    experiment: Experiment, servers: Sequence[Declared], file: Path, parts: Sequence[str] = _COMPARED
-) -> list[Trial]:
+def duet_trials(experiment: Experiment, servers: Sequence[Declared], file: Path) -> list[Trial]:
     """The plan of a duet: pairs of trials that follow each other. Raises BenchError unless two conditions differ in one
-    thing.
-
-    parts: what they may differ in; in others a block holds a pair for each value.
-    """
+    thing."""
     every = cells(experiment, servers)
-    part = _compared(every, file, parts)
+    part = _compared(every, file)
     by_rest: dict[tuple[object, ...], list[Cell]] = {}
     for cell in every:
-        rest = tuple(getattr(cell, each) for each in _OF_A_CELL if each != part)
-        by_rest.setdefault(rest, []).append(cell)
+        rest = tuple(getattr(cell, each) for each in ("server", "model", "version") if each != part)
+        by_rest.setdefault((*rest, cell.batch, cell.load), []).append(cell)
     planned: list[Trial] = []
     for block in range(1, experiment.trials + 1):
         rng = random.Random(f"{experiment.seed}/{block}")  # noqa: S311 - an order, no secret
@@ -56,8 +50,8 @@ def duet_trials(
     return planned
 
 
-def _compared(every: Sequence[Cell], file: Path, parts: Sequence[str]) -> str:
-    values = {part: list(dict.fromkeys(getattr(cell, part) for cell in every)) for part in parts}
+def _compared(every: Sequence[Cell], file: Path) -> str:
+    values = {part: list(dict.fromkeys(getattr(cell, part) for cell in every)) for part in _COMPARED}
     varied = {part: found for part, found in values.items() if len(found) > 1}
     if len(varied) == 1:
         ((part, found),) = varied.items()

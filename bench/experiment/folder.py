@@ -32,6 +32,8 @@ from bench.runs.jsonl import json_line, read_json
 from bench.runs.manifest import Manifest
 
 SCHEMA: Final = 1
+MADE_BY: Final = Path("bench ab")
+"""Stands where other experiments name their file."""
 LOCK, FETCHED = "lock", ".fetched"
 _RUN_NAME: Final = re.compile(r".+-b\d+t\d+(-\d+)?")
 """Of a trial's run folder, which ends with the trial's id."""

@@ -9,10 +9,9 @@ from bench.config.experiment import Experiment, Load, Model, Study
 from bench.config.servers import Declared, Remote
 from bench.experiment.beginning import Prepared
 from bench.experiment.duet import duet_trials
+from bench.experiment.folder import MADE_BY
 from bench.experiment.plan import trials
 
-MADE_BY: Final = Path("bench ab")
-"""Stands where other experiments name their file."""
 PARTS: Final = ("server", "model", "version", "batch")
 """What two conditions may differ in."""
 
@@ -106,5 +105,5 @@ class TwoConditions(NamedTuple):
             **settings,
         )
         study = Study(MADE_BY, experiment, declared, [])
-        plan = duet_trials(experiment, declared, MADE_BY, PARTS) if duet else trials(experiment, declared)
+        plan = duet_trials(experiment, declared, MADE_BY) if duet else trials(experiment, declared)
         return Prepared(study, declared, plan, {}, {}, duet, slice)

@@ -101,6 +101,9 @@ def test_the_verdict_in_one_command(address: str, tmp_path: Path) -> None:
     assert gate.returncode in (1, 3)
     outcomes = {each["outcome"] for each in json.loads((tmp_path / "gate.json").read_text())["findings"]}
     assert outcomes <= {"inconclusive", "FAIL"}
+    resumed = bench("run", folder, "--resume", cwd=tmp_path)
+    assert resumed.returncode == 2
+    assert "run bench ab again" in resumed.stderr
 
 
 @pytest.mark.parametrize(

@@ -35,10 +35,7 @@ def together(trial: Trial) -> tuple[str, int] | Path:
 
 
 def equal_by_design(before: Sequence[Trial], after: Sequence[Trial], metric: str) -> bool:
-    """Whether pairs of trials have equal rates because the same users of a closed loop sent to both, request by request.
-
-    Not where the two sides of a duet had slices of time: there each was sent as much as it answered.
-    """
+    """Whether pairs of trials have equal rates because the same users of a closed loop sent to both, request by request."""
     return metric in RATES and any(_in_turn(*pair) for pair in zip(before, after, strict=True))
 
 
@@ -46,8 +43,7 @@ def _in_turn(trial: Trial, other: Trial) -> bool:
     load = trial.manifest.load
     if not load.closed or load.turns is not None:
         return False
-    sliced = bool(trial.manifest.duet and trial.manifest.duet.get("slice"))
-    return trial.path == other.path or (_is_duet(trial, other) and not sliced)
+    return trial.path == other.path or _is_duet(trial, other)
 
 
 def _is_duet(first: Trial, second: Trial) -> bool:

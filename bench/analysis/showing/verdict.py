@@ -51,6 +51,8 @@ def sentences(title: str, changes: Sequence[Change], answers: Answers | None) ->
         verb = "is " if _speed(changes) else ""
         told.append(f"{title} {verb}{', '.join(parts)}." if verb else f"{title}: {parts[0]}.")
     told += [text for each in changes if (text := _not_compared(each))]
+    if changes and "p99" not in {each.metric.name for each in changes}:
+        told.append("Not compared at p99: trials have too few requests; more time or users would help.")
     told += [text for each in changes if (text := _errors(each))]
     return told + ([] if answers is None else _remarks(answers))
 
