@@ -53,7 +53,7 @@ def answers(**more: Any) -> Answers:
     [
         (
             [change("p50", 1.36, 1.34, 1.38, "worse"), change("p99", 1.12, 1.03, 1.22, "worse")],
-            "36 % slower at the median (34 to 38 %) and 12 % at p99 (3.0 to 22.0 %)",
+            "36 % slower at the median (34 to 38 %) and 12 % at p99 (3 to 22 %)",
         ),
         (
             [change("p50", 0.8, 0.79, 0.81, "better"), change("p99", 0.95, 0.9, 1.01, "unknown")],

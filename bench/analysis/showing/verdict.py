@@ -101,8 +101,8 @@ def _phrase(each: Change) -> _Phrase:
     more = each.size > 1
     word = (slow if more else fast) if each.metric.unit == "s" else (fast if more else slow)
     ends = sorted(abs(100 * (end - 1)) for end in (each.low, each.high))
-    # the end that says more has the digits, so that it never reads `2 to 2 %`
-    digits = 0 if ends[0] >= 10 and ends[1] - ends[0] >= 1 else 1
+    # as few digits as tell the ends apart
+    digits = 0 if ends[1] - ends[0] >= (1 if ends[0] >= 10 else 5) else 1
     least, most = (f"{end:,.{digits}f}" for end in ends)
     size = abs(100 * (each.size - 1))
     return _Phrase(f" {word}", f"{size:,.{0 if size >= 10 else 1}f} %", where, f" ({least} to {most} %)")
