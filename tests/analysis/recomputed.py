@@ -49,10 +49,33 @@ def lines(run: Path, warm_up: float, within: float) -> dict[tuple[str, int], dic
     ended = max(table.due.max() / 1e6, done if stopped is None else stopped)
     begun = max(math.ceil(warm_up) if warm_up else 0.0, table.due.min() / 1e6)
     steady = table[table.due >= math.ceil(warm_up) * 1e6]
+    cpu = server_cpu(run, math.ceil(warm_up), math.ceil(ended))
     return {
         key: _line(part, ended - begun, within)
+        | {"seconds": ended - begun, "cpu_per_request": cpu / len(answered) * (ended - begun)}
         for key, part in steady.groupby(["name", "batch"], observed=True)
+        for answered in [steady[steady.status == 0]]
     }
+
+
+def server_cpu(run: Path, first: float, end: float) -> float:
+    """Cores that the server kept busy in a stretch of the run; nan where that was not observed."""
+    path = run / "telemetry.jsonl"
+    rows = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    seen = pd.DataFrame(
+        [
+            row
+            for row in rows
+            if row["source"] == "server"
+            and row.get("cpu_seconds") is not None
+            and first <= row["time"] <= end
+        ]
+    )
+    if len(seen) < 2:
+        return math.nan
+    return float(
+        (seen.cpu_seconds.iloc[-1] - seen.cpu_seconds.iloc[0]) / (seen.time.iloc[-1] - seen.time.iloc[0])
+    )
 
 
 def _line(rows: pd.DataFrame, seconds: float, within: float) -> dict[str, Any]:
