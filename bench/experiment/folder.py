@@ -166,7 +166,10 @@ class Folder:
         for left in self.path.glob(".b*t*.*"):
             left.unlink()
         shutil.rmtree(self.path / FETCHED, ignore_errors=True)
-        measured = set(self._finished_runs().values())
+        finished, written = self._finished_runs(), {row.number for row in Journal.rows(self.path)}
+        for number in sorted(finished.keys() - written):  # killed before it could write the line
+            self.note(Ended(number, "measured", None, finished[number].name))
+        measured = set(finished.values())
         # one that was killed before it had written its manifest is known by its name alone
         named = {p for p in self.path.iterdir() if p.is_dir() and _RUN_NAME.fullmatch(p.name)}
         for path in sorted({*self._runs(), *named} - measured):

@@ -59,6 +59,14 @@ def altered(folder: Path, readable: Iterable[str]) -> list[str]:
     return found + [f"{name} added" for name in added]
 
 
+def recorded(folder: Path, name: str) -> str:
+    """The checksum that a file had when the run ended; empty where that is not known."""
+    try:
+        return _read(folder).get(name, "")
+    except (OSError, ValueError):
+        return ""
+
+
 def _files(folder: Path) -> list[str]:
     return [
         str(path.relative_to(folder))

@@ -8,9 +8,9 @@ from typing import Final, Literal, NamedTuple
 from bench.runs import checksums
 from bench.runs.choices import FILE as CHOICES
 from bench.runs.journal import ASIDE, DESCRIPTION, experiment_of
-from bench.runs.recording import COUNTS, EVENTS, HISTOGRAMS, MANIFEST, SAMPLES, SHARDS, TELEMETRY
+from bench.runs.recording import COUNTS, ERRORS, EVENTS, HISTOGRAMS, MANIFEST, SAMPLES, SHARDS, TELEMETRY
 
-READ = (MANIFEST, HISTOGRAMS, COUNTS, SAMPLES, EVENTS, TELEMETRY, CHOICES)
+READ = (MANIFEST, HISTOGRAMS, COUNTS, SAMPLES, EVENTS, ERRORS, TELEMETRY, CHOICES)
 """Files of a run that are read where they are there."""
 SIGNS = (MANIFEST, HISTOGRAMS, COUNTS, SAMPLES, SHARDS, TELEMETRY, checksums.FILE)
 """Each of these shows that a folder was a run's, even where the others are lost."""

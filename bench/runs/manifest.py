@@ -326,7 +326,7 @@ class Manifest(Part):
         except ValueError as error:
             raise BenchError(f"{path}: {error}; {RESTORE}") from error
         schema = content.get("schema") if isinstance(content, dict) else None
-        if not isinstance(schema, int) or isinstance(schema, bool):
+        if not isinstance(schema, int) or isinstance(schema, bool) or schema < 1:
             raise BenchError(f"{path}: no schema in it; it was not written by serving-bench")
         if schema > SCHEMA:
             raise BenchError(f"{path}: schema {schema}, {SCHEMA} is known; use a newer serving-bench")

@@ -114,6 +114,11 @@ class Run:
             content = str(self.path.resolve()).encode()
         return hashlib.sha256(self.manifest.started.encode(errors="replace") + content).hexdigest()[:32]
 
+    @property
+    def content(self) -> str:
+        """Checksum of its single requests, the same in a copy that was given another id; empty where they were not kept."""
+        return checksums.recorded(self.path, SAMPLES)
+
     @cached_property
     def altered(self) -> list[str]:
         """Which files are not as they were when the run ended; nothing is known of runs from before there were ids."""

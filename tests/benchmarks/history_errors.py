@@ -1,6 +1,7 @@
 """Error rates of `bench history`: false alarms under ten kinds of noise, and steps that are found, by simulation.
 
 python -m tests.benchmarks.history_errors            the two tables, about 3 min
+python -m tests.benchmarks.history_errors --bound    what the best test could find that knows the noise and the step, 1 min
 python -m tests.benchmarks.history_errors --table    the quantiles of `bench.analysis.statistics.step.CHANCE`, about 20 min
 """
 
@@ -9,8 +10,9 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import logsumexp
 
-from bench.analysis.judging.history import accepted, change_points
+from bench.analysis.judging.history import FALSE_SHARE, accepted, change_points
 from bench.analysis.statistics.intervals import proportion
 from bench.analysis.statistics.step import LARGEST, LEVELS, chance, limited, strongest_step, strongest_steps
 
@@ -74,8 +76,53 @@ def chance_table() -> Iterator[str]:
         yield f"    {count}: ({', '.join(f'{value:.2f}' for value in np.max(rows, axis=0))}),"
 
 
+def most_powerful(count: int, phi: float, level: float, series: int = 40_000) -> float:
+    """Power of the best test of AR(1) noise of `phi` against a step of +5 % in the middle of independent noise of 1 %.
+
+    By the lemma of Neyman and Pearson, for a step that may be anywhere and in either direction: the likelihood ratio with
+    the level integrated out under a flat prior and the scale under 1 / sigma. It knows phi and the size of the step.
+    """
+    rng, step = np.random.default_rng(4), np.log(1.05) / 0.01
+    after = (np.arange(count) >= np.arange(3, count - 2)[:, None]).astype(float)
+    shapes = after - after.mean(axis=1, keepdims=True)
+    inverse = np.linalg.inv(phi ** np.abs(np.subtract.outer(np.arange(count), np.arange(count))))
+    project = inverse - np.outer(inverse.sum(axis=1), inverse.sum(axis=0)) / inverse.sum()
+    grid = np.exp(np.linspace(-3, 3, 200))
+
+    def ratio(values: Floats) -> Floats:
+        centred = values - values.mean(axis=1, keepdims=True)
+        square = (centred * centred).sum(axis=1)[:, None]
+        scale = np.sqrt((count - 1) / square) * grid
+        fits = np.abs(centred @ shapes.T)[:, :, None]
+        each = (count - 1) * np.log(scale)[:, None, :] - 0.5 * (
+            (scale * scale * square)[:, None, :]
+            - 2 * step * scale[:, None, :] * fits
+            + step * step * (shapes**2).sum(axis=1)[:, None]
+        )
+        plain = np.log(np.einsum("ij,jk,ik->i", values, project, values))
+        return np.asarray(logsumexp(each, axis=(1, 2)) + (count - 1) / 2 * plain)
+
+    null, changed = (
+        np.concatenate([ratio(made) for made in np.array_split(series_of, PARTS)])
+        for series_of in (
+            np.array([autoregressive(phi)(rng, count) for _ in range(series)]),
+            rng.standard_normal((series, count)) + step * (np.arange(count) >= count // 2),
+        )
+    )
+    return float(np.mean(changed >= np.quantile(null, 1 - level)))
+
+
 def main() -> None:
     """Print one of the tables."""
+    if "--bound" in sys.argv:
+        for count in (20, 25):
+            found = [
+                f"AR(1) {phi}: {most_powerful(count, phi, FALSE_SHARE / 4):.1%}" for phi in (0.7, 0.8, 0.9)
+            ]
+            print(
+                f"{count} runs, p <= {FALSE_SHARE / 4:.4f}, to be told from " + ", ".join(found), flush=True
+            )
+        return
     if "--table" in sys.argv:
         for line in chance_table():
             print(line, flush=True)

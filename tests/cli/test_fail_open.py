@@ -5,6 +5,7 @@ A case is one entry of CASES, here or in a module of its kind beside this one. `
 
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,7 @@ from tests.cli.odd_checkouts import (
     told,
     without,
 )
+from tests.cli.strange_folders import CASES as STRANGE_FOLDERS
 from tests.cli.unknown_facts import CASES as UNKNOWN_FACTS
 from tests.recorded import edit, requests, write
 
@@ -86,6 +88,8 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+SOON = (datetime.now(UTC) + timedelta(minutes=30)).isoformat()
+"""Later than what is recorded, within the time by which clocks may be apart."""
 CASES: dict[str, tuple[Callable[[Checkout], list[str]], int, str]] = {
     # worse is worse
     "slower than the baseline": (replaced("slow"), 1, "FAIL"),
@@ -181,7 +185,7 @@ CASES: dict[str, tuple[Callable[[Checkout], list[str]], int, str]] = {
         lambda p: mixed(p, payload={"PredictUser": {"sha256": "9" * 64, "messages": 100, "batch": 1}}), 2, "payload"),
     "another machine beside": (lambda p: mixed(p, machine={"cpu_model": "B"}), 3, "CPU differs between its runs"),
     "the slow one is the newest": (
-        lambda p: [*mixed(p, git={"commit": "b" * 40}, started="2030-01-01T00:00:00+00:00"), "--latest"],
+        lambda p: [*mixed(p, git={"commit": "b" * 40}, started=SOON), "--latest"],
         3, "left out: 3 of 4 trials, with --latest"),
     "a commit that there is not": (lambda p: [*mixed(p), "--commit", "cccc"], 2, "no run is of it"),
     # silent loss
@@ -235,13 +239,13 @@ CASES: dict[str, tuple[Callable[[Checkout], list[str]], int, str]] = {
     "a link to the baseline": (a_link_to_the_baseline, 2, "same run"),
     # when they began
     "--latest of two commits that began at once": (
-        timed("2030-01-01T00:00:00+00:00", "2030-01-01T00:00:00+00:00", "--latest"), 2, "differ in commit"),
+        timed("2020-01-01T00:00:00+00:00", "2020-01-01T00:00:00+00:00", "--latest"), 2, "differ in commit"),
     "--latest over time zones": (  # 23:30 in New York is later than 03:00 of the next day in London
-        timed("2030-01-01T23:30:00-05:00", "2030-01-02T03:00:00+00:00", "--latest"), 1, "left out: 3 of 4"),
+        timed("2020-01-01T23:30:00-05:00", "2020-01-02T03:00:00+00:00", "--latest"), 1, "left out: 3 of 4"),
     "--commit of a variable that is empty": (
         lambda p: [*typed("new", "--limits", "absolute.toml")(p), "--commit", ""], 2, "no run is of it"),
     "a beginning that two commits share": (
-        timed("2030-01-01T00:00:00+00:00", "2030-01-01T00:00:00+00:00", "--commit", "aaab"), 2, "no run is of it"),
+        timed("2020-01-01T00:00:00+00:00", "2020-01-01T00:00:00+00:00", "--commit", "aaab"), 2, "no run is of it"),
     # journals
     "a failed trial behind its measured one": (
         told(lambda rows: [*rows, rows[0] | {"outcome": "failed", "reason": "signal 11"}]), 1, "signal 11"),
@@ -286,6 +290,7 @@ CASES: dict[str, tuple[Callable[[Checkout], list[str]], int, str]] = {
     "not a number": (limited('[worse_than_baseline]\np50 = nan\n'), 2, "a finite number"),
     **UNKNOWN_FACTS,
     **ENDINGS,
+    **STRANGE_FOLDERS,
 }  # fmt: skip
 
 

@@ -208,13 +208,13 @@ def check_distinct(sides: Mapping[str, Sequence[Trial]]) -> None:
     seen: dict[str, tuple[str, Trial]] = {}
     for side, trials in sides.items():
         for trial in trials:
-            if not trial.run_id:
-                continue
-            known_side, known = seen.setdefault(trial.run_id, (side, trial))
-            if known.path.absolute() != trial.path.absolute() or known_side != side:
+            for identity in filter(None, (trial.run_id, trial.content)):
+                known_side, known = seen.setdefault(identity, (side, trial))
+                if known.path.absolute() == trial.path.absolute() and known_side == side:
+                    continue
                 both = "" if known_side == side else f" ({known_side} and {side})"
                 raise BenchError(
-                    f"{known.path} and {trial.path}{both} are the same run ({trial.run_id[:12]}): a run counts once; "
+                    f"{known.path} and {trial.path}{both} are the same run ({identity[:12]}): a run counts once; "
                     "measure again, or leave the copy out"
                 )
 

@@ -68,17 +68,20 @@ def read_journals(
                 found.failed.append(
                     FailedTrial(_planned(planned.cell, journal), block, end.reason or "", where)
                 )
-        here = [
-            manifest
+        here = {
+            path: manifest
             for path, manifest in (*measured, *others)
             if (folder := experiment_of(path)) is not None and folder.resolve() == home
-        ]
-        numbers = {manifest.experiment.trial for manifest in here if manifest.experiment}
-        cells = None if experiment.whole else named
-        found.left_out.extend(_not_named(journal, numbers, named))
-        found.cut_short.extend(_cut_short(journal, numbers, cells))
-        if experiment.whole:
-            found.unreadable.extend(_gone(journal, here))
+        }
+        numbers = {manifest.experiment.trial for manifest in here.values() if manifest.experiment}
+        found.cut_short.extend(_cut_short(journal, numbers, None if experiment.whole else named))
+        if not experiment.whole:
+            found.left_out.extend(_not_named(journal, numbers, named))
+        else:
+            found.unreadable.extend(_gone(journal, here.values()))
+            failed = {path for path, _ in others}
+            runs = {path: manifest for path, manifest in here.items() if path not in failed}
+            found.unreadable.extend(_disagreements(journal, runs))
             done = {cell for folder, cell in ran if folder is not None and folder.resolve() == home}
             done |= {_cell_key(planned.cell) for planned, _ in journal.failed}
             every = {_cell_key(planned.cell): planned.cell for planned in journal.planned}
@@ -131,6 +134,40 @@ _ENDINGS: Final = {
     OUT_OF_TIME: "out of time, with trials missing in between,",
 }
 """By the state of an experiment."""
+
+
+def _disagreements(journal: Journal, runs: Mapping[Path, Manifest]) -> list[Unreadable]:
+    """Measured runs that are not those of plan and journal: exchanged, put in, or of a journal that lost its lines."""
+    planned = {trial.number: _cell_key(trial.cell) for trial in journal.planned}
+    written = {end.number: end for end in journal.ended}
+    trials = {path: manifest.experiment for path, manifest in runs.items() if manifest.experiment}
+    numbers = [trial.trial for trial in trials.values()]
+    found = []
+    for path, trial in trials.items():
+        number = -1 if trial.trial is None else trial.trial
+        end = written.get(number)
+        if number not in planned:
+            reason = f"trial {trial.trial} is in no plan of its experiment"
+        elif numbers.count(number) > 1:
+            reason = f"several runs are trial {number} of its experiment"
+        elif _cell_key(trial.cell.facts()) != planned[number]:
+            reason = f"trial {number} was planned of another cell"
+        elif (
+            end and end.outcome == "measured" and end.folder and Path(end.folder).name != path.resolve().name
+        ):
+            reason = f"trial {number} was measured in {end.folder}"
+        else:
+            continue
+        found.append(Unreadable(path, f"{path}: {reason}; restore the folder as it was measured"))
+    unwritten = len(planned.keys() & set(numbers) - written.keys())
+    if unwritten > MOST_UNWRITTEN and (journal.path / JOURNAL).exists():
+        text = f"{journal.path / JOURNAL}: {counted(unwritten, 'measured trial')} not in it: whether others failed is unknown; restore it"
+        found.append(Unreadable(journal.path, text))
+    return found
+
+
+MOST_UNWRITTEN: Final = 2
+"""Trials, of a duet two at once, that were measured when the experiment was killed before it could write a line."""
 
 
 def _gone(journal: Journal, manifests: Iterable[Manifest]) -> list[Unreadable]:

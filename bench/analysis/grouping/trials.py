@@ -73,6 +73,8 @@ class Trial:
 
     run_id: str = ""
     """The same in every copy of the run; empty: not known."""
+    content: str = ""
+    """Checksum of its single requests; empty: not known."""
 
 
 @dataclass(frozen=True)
@@ -192,6 +194,7 @@ def _measured(found: list[tuple[int, Cell]], run: Run, answered_within: float | 
             answered=cell.answered.requests,
             requests=cell.requests,
             run_id=run.id,
+            content=run.content,
             cancelled=cell.cancelled,
             within=WithinRun(run.path, place),
             examples=_examples(cell),

@@ -52,13 +52,10 @@ def between(
             if not conditions.brought(title, by) and not _checked(title, *pair):
                 found.setdefault(title, doubt)
     for title, sides in conditions.half_known(before, after).items():
-        if title in found or conditions.brought(title, by):
-            continue
-        found[title] = (
-            _unknown_commit(f"baseline and candidate are of commits {sides}")
-            if title == "commit"
-            else environment.different(title, sides)
-        )
+        if title == "commit":  # also where it is what is compared: nobody knows whether it differs
+            found[title] = _unknown_commit(f"baseline and candidate are of commits {sides}")
+        elif title not in found and not conditions.brought(title, by):
+            found[title] = environment.different(title, sides)
     return list(found.values())
 
 

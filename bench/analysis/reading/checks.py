@@ -7,6 +7,7 @@ another machine, is `bench.analysis.reading.environment`.)
 
 import math
 from collections.abc import Callable, Iterable
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from bench import escape
@@ -25,6 +26,8 @@ TREND_CHANGE: Final = 0.10
 STEADY_SECONDS: Final = 2.5
 """A shorter steady part shows neither a trend nor the pauses that come every few seconds."""
 ERROR_SHARE: Final = 0.01
+CLOCKS_APART: Final = timedelta(hours=1)
+"""By which the clock of a machine that measures may be ahead of that of one that reads."""
 TEXT_LENGTH: Final = 200
 """Characters of an error's text in a warning."""
 
@@ -76,6 +79,20 @@ def _unidentified(run: Run) -> list[Doubt]:
         return []
     text = "the run has no run_id: whether it is a copy, and whether its files were changed, is unknown"
     return [Doubt("unidentified", text, "run it again; serving-bench gives each run an id and checksums")]
+
+
+def _undated(run: Run) -> list[Doubt]:
+    """The newest run is found by the time of its start, and so is the order of a history."""
+    remedy = "correct the clock of the machine, and run it again"
+    try:
+        began = datetime.fromisoformat(run.manifest.started)
+    except ValueError:
+        return [Doubt("clocks", f"its start, {run.manifest.started!r}, is no time", remedy)]
+    if (began if began.utcoffset() is not None else began.replace(tzinfo=UTC)) <= datetime.now(
+        UTC
+    ) + CLOCKS_APART:
+        return []
+    return [Doubt("clocks", f"its start, {run.manifest.started}, is in the future", remedy)]
 
 
 def _empty(run: Run) -> list[Doubt]:
@@ -251,6 +268,7 @@ CHECKS: Final[tuple[Callable[[Run], list[Doubt]], ...]] = (
     _unfinished,
     _altered,
     _unidentified,
+    _undated,
     _empty,
     _incomplete,
     *attendance.CHECKS,

@@ -12,7 +12,7 @@ KNOWN: Final = {
     "client held up": "A load process was CPU-starved: it waited to be scheduled.",
     "client paused": "The event loop of a load process stood still.",
     "client saturated": "A load process used almost a whole core.",
-    "clocks": "The clock of a load process is known less exactly than 1 ms.",
+    "clocks": "The clock of a load process is known less exactly than 1 ms, or the start of a run is in the future or no time.",
     "damaged": "Histograms and counts of a run do not agree.",
     "empty": "No request was recorded, or none in the steady part.",
     "environment": "Runs that are compared differ in machine, packages or another condition.",
