@@ -156,7 +156,7 @@ def test_a_trial_that_is_broken_off_is_none(tmp_path: Path) -> None:
         _, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors
     folder = only_folder(path)
-    assert f"go on with: bench run {folder.path} --resume" in errors
+    assert f"continue with: bench run {folder.path} --resume" in errors
     assert folder.ended() == {}
     assert Journal.read(folder.path).state == INTERRUPTED
     assert len(list((folder.path / "interrupted").glob("*-b1t001"))) == 1
