@@ -153,6 +153,26 @@ def test_no_dependency_of_the_client_brings_tensorflow(installed: Installed) -> 
     assert any("tensorflow" in line for line in needed)
 
 
+EVERYTHING = """
+import importlib, pkgutil, sys
+import bench
+for module in pkgutil.walk_packages(bench.__path__, "bench."):
+    if not module.name.startswith(tuple(sys.argv[1:])):
+        importlib.import_module(module.name)
+"""
+DRAWING = ("bench.analysis.showing.plot", "bench.analysis.showing.pictures", "bench.analysis.showing.page")
+ROOMS = (*DRAWING, "bench.picture", "bench.wire.grpcio_client", "bench.__main__")
+"""Beginnings of names: imported by those alone that have looked for the package which they need (or programs)."""
+
+
+def test_no_other_module_needs_an_extra(installed: Installed) -> None:
+    command = [sys.executable, "-c", EVERYTHING, *ROOMS]
+    done = subprocess.run(
+        command, cwd=installed.cwd, env=installed.environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
 def test_a_load_without_a_host_says_so_in_one_line(installed: Installed) -> None:
     done = installed.run("bench", "scenario", "mnist", "--headless", "-t", "1s")
     assert done.returncode == 2

@@ -135,6 +135,7 @@ HEAVY: dict[str, tuple[str, ...]] = {
     "locust": ("load.locust_glue", "load.users"),
     "hpack": ("wire",),
     "matplotlib": ("analysis.showing.plot", "analysis.showing.plot_time"),
+    "PIL": ("mnist", "picture"),
     "scipy": ("analysis",),
     "pandas": ("runs.run", "runs.samples", "runs.parquet", "analysis"),
     "pyarrow": ("runs.parquet", "schedule"),
