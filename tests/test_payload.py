@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from bench import BenchError, mnist
-from bench.payload import LEAST_MESSAGES, POOL_BYTES, Pool, array_of, predict_request, tensor_of
+from bench.payload import AGAIN, LEAST_MESSAGES, ONCE, POOL_BYTES, Pool, array_of, predict_request, tensor_of
 from bench.wire.messages import PredictRequest, TensorProto, types_pb2
 
 DIGITS = mnist.load("test")
@@ -219,3 +219,34 @@ def test_tensors_that_contradict_themselves_are_refused(proto: TensorProto, text
 
 def test_a_request_without_a_signature_leaves_the_choice_to_the_server() -> None:
     assert not predict_request({"x": np.zeros(1)}, model="m").model_spec.signature_name
+
+
+@pytest.mark.parametrize("processes", [1, 3])
+def test_each_message_is_sent_once_by_one_process_and_the_first_by_none(processes: int) -> None:
+    asked = pool(size=50).sent_once(ONCE)
+    sent = [index for number in range(processes) for index in asked.once(number, processes)]
+    assert sorted(sent) == list(range(1, 50))
+    assert list(asked.once(processes, processes)) == [], "a process that came too late"
+
+
+@pytest.mark.parametrize("size", [5, 50, 3000])
+def test_what_is_repeated_was_sent_long_before(size: int) -> None:
+    made = [index % 10 for index in range(size)]
+    first, again = (
+        list(Pool.of({"x": np.arange(size)}, made, output="y", model="m").sent_once(turns).once(0, 1))
+        for turns in (ONCE, AGAIN)
+    )
+    lag = min(256, (size - 1) // 8)
+    assert len(first) == len(again) == size - 1
+    assert again[:lag] == [0] * lag, "known from the preflight"
+    assert again[lag:] == first[: len(first) - lag]
+
+
+def test_a_message_that_is_there_twice_is_sent_once() -> None:
+    few = Pool.of({"x": [1.0, 2.0, 3.0]}, [0, 1, 2], output="y", model="m", compare="equal")
+    assert len(few) == 16
+    once = few.sent_once(ONCE)
+    assert len(set(once.messages)) == len(once) == 3
+    assert once.labels is not None
+    for message, labels in zip(once.messages, once.labels, strict=True):
+        assert array_of(PredictRequest.FromString(message).inputs["x"]).tolist() == [labels[0] + 1.0]

@@ -26,6 +26,7 @@ def model_options() -> None:
         "file of requests: JSON lines, .npz, .csv, TFRecord of PredictionLog or a folder of pictures, - for standard "
         "input; without it inputs are random",
         private=True,
+        recorded=False,
     )
     option(
         "--shape",
@@ -39,6 +40,7 @@ def model_options() -> None:
         "",
         "folder with the numbered versions of a SavedModel: without --host the embedded server serves it",
         private=True,
+        recorded=False,
     )
 
 
@@ -74,7 +76,14 @@ def model_pool(options: Options) -> Pool:
         )
     output = default_output(signature, given, labelled=examples.labels is not None, where="--output")
     return Pool.from_examples(
-        examples, signature, output=output, model=model, signature=name, asked=asked, seed=options.seed
+        examples,
+        signature,
+        output=output,
+        whole=options.unique or options.cache_audit,
+        model=model,
+        signature=name,
+        asked=asked,
+        seed=options.seed,
     )
 
 

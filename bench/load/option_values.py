@@ -2,11 +2,14 @@
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from bench import BenchError
+from bench.payload import Asked
 from bench.wire.dial import TLS
 from bench.wire.unary import LARGEST_MESSAGE, metadata_fields
+
+MODEL: Final = "mnist"
 
 
 def truth(value: Any) -> bool:
@@ -82,3 +85,29 @@ def answer_bytes(value: Any) -> int:
     if number > LARGEST_MESSAGE:
         raise BenchError(f"--max-answer-bytes {value}: at most {LARGEST_MESSAGE} fit one gRPC message")
     return number
+
+
+def asked_of(parsed: Any) -> Asked:
+    """What the options say of the model that is meant. Raises BenchError."""
+    texts = {
+        name: str(getattr(parsed, option) or "").strip()
+        for name, option in (
+            ("model", "model_name"),
+            ("version", "model_version"),
+            ("label", "version_label"),
+            ("signature", "signature"),
+            ("batch", "batch_size"),
+        )
+    }
+    version, label = texts["version"], texts["label"]
+    if version and label:
+        raise BenchError(f"--model-version {version} --version-label {label}: give one of the two")
+    return Asked(
+        model=texts["model"] or MODEL,
+        version=whole("--model-version", version, 0) if version else None,
+        label=label or None,
+        signature=texts["signature"],
+        batch=whole("--batch-size", texts["batch"] or "1", 1),
+        deadline=seconds_of("--deadline", parsed.deadline),
+        given=frozenset(name for name, text in texts.items() if text),
+    )

@@ -10,6 +10,7 @@ from bench import BenchError
 from bench.load.clashes import one_name_once
 from bench.load.option_values import (
     answer_bytes,
+    asked_of,
     metadata_of,
     seconds_of,
     tls_of,
@@ -27,20 +28,22 @@ from bench.wire.dial import TLS, Address, authority_of
 from bench.wire.keepalive import Keepalive
 from bench.wire.reply import LARGEST_ANSWER
 
-MODEL = "mnist"
-
 _own: dict[str, tuple[str, str, bool]] = {}
 """Options that the scenario has asked for: name -> default, help, private."""
 PRIVATE: set[str] = set()
 """Options that name files, variables, URLs or processes, as attributes of what is parsed: the web form has none of them."""
+UNRECORDED: set[str] = set()
+"""Options of scenarios whose values the manifest does not repeat, such as the path of a file that it names by its content."""
 _defaults: dict[str, Any] = {}
 
 
-def option(name: str, default: str, help: str, *, private: bool = False) -> None:
+def option(name: str, default: str, help: str, *, private: bool = False, recorded: bool = True) -> None:
     """Give the scenario an option of its own; its value is in `Options.own`. Called as the scenario is imported.
 
     `private`: it names a file, a variable or a URL, and can be set on the command line only, not in the web form.
+    `recorded`: in the manifest, so that runs that differ in it are no repetitions of each other.
     """
+    (UNRECORDED.discard if recorded else UNRECORDED.add)(name.lstrip("-"))
     _own[name] = (default, help, private)
 
 
@@ -97,6 +100,10 @@ class Options:
     """When a silent server is asked for a sign of life."""
     max_answer_bytes: int = LARGEST_ANSWER
     """Bytes of an answer that is read, also of what a compressed one unpacks to."""
+    unique: bool = False
+    """Each request is sent once."""
+    cache_audit: bool = False
+    """Each request is sent twice, to compare how fast it is answered."""
     address: str = ""
     """HOST:PORT of the server under test, as payloads are made; empty: not known."""
     authority: str | None = None
@@ -246,6 +253,18 @@ def add_arguments(parser: Any) -> None:
         metavar="SECONDS",
         help="leave so many seconds at the start out of the numbers, 0: none (default: a transient, a fifth of the run and 10 s at most)",
     )
+    option(
+        "--unique",
+        default=False,
+        action="store_true",
+        help="send each request once, so that no cache can answer; the load ends when they are used up",
+    )
+    option(
+        "--cache-audit",
+        default=False,
+        action="store_true",
+        help="send each request twice, first ones and repetitions in turn: the report compares their service times",
+    )
     option("--note", default="", metavar="TEXT", help="a word in the result folder's name")
     option(
         "--server-pid",
@@ -286,7 +305,7 @@ def add_arguments(parser: Any) -> None:
 
 def read_options(parsed: Any) -> Options:
     """Check Locust's parsed options. Raises BenchError naming option, value and what would be right."""
-    asked = _asked(parsed)
+    asked = asked_of(parsed)
     note = str(parsed.note or "").strip()
     rest, tls, protocol = _rest(str(parsed.rest or "").strip()), tls_of(parsed), str(parsed.protocol)
     _check_protocol(protocol, rest, tls)
@@ -304,6 +323,8 @@ def read_options(parsed: Any) -> Options:
         note=note or None,
         rest=rest,
         keep_samples=not truth(parsed.no_samples),
+        unique=truth(parsed.unique),
+        cache_audit=truth(parsed.cache_audit),
         schedule=_schedule(str(parsed.schedule or "").strip()),
         max_in_flight=whole("--max-in-flight", parsed.max_in_flight, 1),
         references=whole("--references", parsed.references, 0),
@@ -324,31 +345,6 @@ def read_options(parsed: Any) -> Options:
         max_answer_bytes=answer_bytes(parsed.max_answer_bytes),
         authority=authority_of(str(parsed.authority).strip()) if parsed.authority else None,
         protocol=protocol,
-    )
-
-
-def _asked(parsed: Any) -> Asked:
-    texts = {
-        name: str(getattr(parsed, option) or "").strip()
-        for name, option in (
-            ("model", "model_name"),
-            ("version", "model_version"),
-            ("label", "version_label"),
-            ("signature", "signature"),
-            ("batch", "batch_size"),
-        )
-    }
-    version, label = texts["version"], texts["label"]
-    if version and label:
-        raise BenchError(f"--model-version {version} --version-label {label}: give one of the two")
-    return Asked(
-        model=texts["model"] or MODEL,
-        version=whole("--model-version", version, 0) if version else None,
-        label=label or None,
-        signature=texts["signature"],
-        batch=whole("--batch-size", texts["batch"] or "1", 1),
-        deadline=seconds_of("--deadline", parsed.deadline),
-        given=frozenset(name for name, text in texts.items() if text),
     )
 
 

@@ -64,7 +64,11 @@ def ask(target: Target, options: Options, pools: Mapping[Source, Pool]) -> list[
     try:
         until = time.perf_counter() + SECONDS
         for source, pool in pools.items():
-            wanted = options.references if source.user.repeatable and not source.api.over_http else 0
+            wanted = (
+                options.references
+                if source.user.repeatable and not pool.turns and not source.api.over_http
+                else 0
+            )
             order = np.random.default_rng(options.seed).permutation(len(pool.messages))[:wanted]
             asked.append(_ask_in_turn(channel, pool, order.tolist(), until, options.asked.deadline))
     finally:

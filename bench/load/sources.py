@@ -7,6 +7,7 @@ from typing import Any, Final, NamedTuple, NoReturn
 from bench import BenchError
 from bench.load.engine.encoding import encoded
 from bench.load.options import Options
+from bench.load.repeats import arranged
 from bench.payload import Asked, Pool
 from bench.protocol.api import Api
 from bench.protocol.names import DEFAULT, REST
@@ -67,9 +68,8 @@ def make_pools(user_classes: Iterable[Any], options: Options, address: str = "")
     # HTTP is not encrypted: a secret that is to be encrypted is not sent there
     metadata = () if options.tls else options.metadata
     host = options.authority or host_header(address if options.api.over_http else options.rest or "")
-    return {
-        source: encoded(pool, source.api, host, metadata) for source, pool in as_asked(pools, asked).items()
-    }
+    sent = arranged(as_asked(pools, asked), options, opened.values())
+    return {source: encoded(pool, source.api, host, metadata) for source, pool in sent.items()}
 
 
 def _check_over_rest(user: Any, names: Iterable[str], options: Options, *, opened: bool) -> None:

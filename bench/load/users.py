@@ -160,7 +160,7 @@ class PredictUser(User):  # type: ignore[misc]  # locust ships no types
         lanes: dict[str, list[Lane]] = {}
         for arm in filter(None, (load, load.partner)):
             for name, each in arm.recorders(type(self)).items():
-                lanes.setdefault(name, []).append(Lane(arm, each, each.pool.sequence(stream)))
+                lanes.setdefault(name, []).append(Lane(arm, each, arm.orders.order(name, each.pool, stream)))
         self._named = {name: duet.alternating(arms, stream, load) for name, arms in lanes.items()}
         self._connections: dict[str, HttpConnection] = {}
         self._next_lane = self._in_turn(load).__next__

@@ -4,6 +4,7 @@ import hashlib
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import repeat
 from pathlib import Path
 from typing import Any, Final, Self, TypeVar
 
@@ -11,8 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from bench import BenchError
-from bench.payload.arrays import Value, array_from, bytes_per_example, count_of, labels_from
+from bench.payload.arrays import Value, array_from, count_of, labels_from
 from bench.payload.asked import UNSET, Asked, Unset
+from bench.payload.drawing import POOL_BYTES, batch_of, drawn, messages_for, pinned
 from bench.payload.examples import Examples, default_output, size_of
 from bench.payload.request_files import read_requests
 from bench.protocol.signatures import Signature
@@ -20,14 +22,12 @@ from bench.wire.messages import PredictRequest
 from bench.wire.tensors import predict_request
 from bench.wording import counted
 
-POOL_BYTES: Final = 32 * 2**20
-"""A pool takes no more memory than this, unless its size is given."""
-LARGEST_REQUEST: Final = 2**31 - 1 - 4096
-"""Bytes of examples; protobuf and gRPC end at 2^31 - 1, the rest is for names and shapes."""
-LEAST_MESSAGES: Final = 16
-"""At large batches so many different messages are made, even where fewer would hold every example."""
 ARGMAX, THRESHOLD, EQUAL = "argmax", "threshold", "equal"
 _Pool = TypeVar("_Pool", bound="Pool")
+ONCE, AGAIN = "once", "again"
+"""How the messages of a pool may be sent: each once, or each once after it was sent before; else again and again."""
+_LAG: Final = 256
+"""Messages that are sent before one is repeated: longer than requests are under way."""
 RULES: Final = (ARGMAX, THRESHOLD, EQUAL)
 """How an output is compared with labels, as docs/your-own-model.md states it."""
 
@@ -67,6 +67,8 @@ class Pool:
     """Above it a score means label 1, by the rule `threshold`."""
     by_row: bool = True
     """All inputs have the examples in their first dimension, so that each row of the request can stand alone."""
+    turns: str = ""
+    """ONCE or AGAIN; empty: users walk through the pool again and again."""
     origin: str = ""
     """Where the examples come from, for the report; empty: the scenario made them."""
     origin_sha256: str = ""
@@ -162,18 +164,18 @@ class Pool:
         model = model or (asked.model if asked else None)
         if not model:
             raise BenchError("no model is named: model='NAME', or **options.asked.request()")
-        version, label = _pinned(asked, version, label)
+        version, label = pinned(asked, version, label)
         signature = (asked.signature if asked else "") if signature is None else signature
-        batch = _batch(batch, asked, batched=batched)
+        batch = batch_of(batch, asked, batched=batched)
         if outputs and output not in outputs:
             raise BenchError(
                 f"outputs {', '.join(outputs)}: without {output!r}, which is compared; add it to outputs"
             )
         if size is None:
-            size = _size(arrays, constants, count, batch)
+            size = messages_for(arrays, constants, count, batch)
         elif size < 1:
             raise BenchError(f"size {size}: a pool has at least one message")
-        rows = _drawn(count, batch, size, seed)
+        rows = drawn(count, batch, size, seed)
         messages = tuple(
             predict_request(
                 {name: array[chosen if batched else chosen[0]] for name, array in arrays.items()} | constants,
@@ -204,20 +206,30 @@ class Pool:
 
     @classmethod
     def from_examples(
-        cls, examples: Examples, declared: Signature, /, *, output: str | None = None, **request: Any
+        cls,
+        examples: Examples,
+        declared: Signature,
+        /,
+        *,
+        output: str | None = None,
+        whole: bool = False,
+        **request: Any,
     ) -> Self:
         """Requests of examples that `read_requests` or `random_examples` gave for a signature.
 
-        output: compared with the labels; None: the only one. request: as for `Pool.of`. A request holds examples of
+        output: compared with the labels; None: the only one. whole: each example is in one request, whatever memory
+        that takes; the rest that fills no request is left out. request: as for `Pool.of`. A request holds examples of
         equal shapes. Raises BenchError as `Pool.of` does, and where too few examples have one shape for a batch.
         """
         output = default_output(declared, output, labelled=examples.labels is not None)
         request = {**request, "output": output, "constant": examples.constant, "batched": examples.batched}
         seed, batch = (
             request.get("seed", 0),
-            _batch(request.get("batch"), request.get("asked"), batched=examples.batched),
+            batch_of(request.get("batch"), request.get("asked"), batched=examples.batched),
         )
         size = request.pop("size", None)
+        if whole and not size:
+            size = max(1, len(examples) // batch)
         order = np.arange(len(examples))
         if examples.ragged:
             each = sum(map(size_of, examples.inputs.values())) / len(order)
@@ -233,7 +245,8 @@ class Pool:
         parts = []
         for group in groups:
             labels = None if examples.labels is None else examples.labels[group]
-            messages = math.ceil(len(group) / batch) if examples.ragged else size
+            filled = len(group) // batch if whole else math.ceil(len(group) / batch)
+            messages = filled if examples.ragged else size
             parts.append(cls.of(examples.take(group), labels, size=messages, **request))
         made = parts[0] if len(parts) == 1 else _merged(parts)
         rows = [group[part.rows] for group, part in zip(groups, parts, strict=True) if part.rows is not None]
@@ -287,6 +300,35 @@ class Pool:
     def __len__(self) -> int:
         return len(self.messages)
 
+    def sent_once(self, turns: str) -> Self:
+        """The pool's different messages, to be sent ONCE or AGAIN.
+
+        The first of them is for whoever looks at the server before the load, and not among those.
+        """
+        where = np.array(
+            sorted({message: index for index, message in reversed(list(enumerate(self.messages)))}.values())
+        )
+        messages = tuple(self.messages[index] for index in where)
+        return replace(
+            self,
+            messages=messages,
+            labels=None if self.labels is None else self.labels[where],
+            rows=None if self.rows is None else self.rows[where],
+            sha256=_sha256(messages),
+            turns=turns,
+        )
+
+    def once(self, number: int, of: int) -> Iterator[int]:
+        """Indices of the messages that load process `number` of so many sends, each once.
+
+        AGAIN: _LAG messages later than ONCE (an eighth of the pool in a small one); in the meantime the first message
+        of the pool, which the server knows.
+        """
+        mine = range(1 + number, len(self.messages) if number < of else 0, of)
+        lag = min(_LAG, len(mine) // 8) if self.turns == AGAIN else 0
+        yield from repeat(0, lag)
+        yield from mine[: len(mine) - lag]
+
     def sequence(self, stream: int) -> Iterator[int]:
         """Indices of the messages that user number `stream` sends, endlessly.
 
@@ -315,55 +357,6 @@ def _merged(parts: Sequence[_Pool]) -> _Pool:
         labels=np.concatenate(labels) if labels else None,
         sha256=_sha256(messages),
     )
-
-
-def _pinned(
-    asked: Asked | None, version: int | Unset | None, label: str | Unset | None
-) -> tuple[int | None, str | None]:
-    """Version and label of a pool: what is given goes before what was asked for."""
-    named = (asked.version, asked.label) if asked else (None, None)
-    if isinstance(version, Unset):
-        version = named[0] if isinstance(label, Unset) or label is None else None
-    if isinstance(label, Unset):
-        label = named[1] if version is None else None
-    return version, label
-
-
-def _batch(batch: int | None, asked: Asked | None, *, batched: bool) -> int:
-    if batch is None:
-        batch = asked.batch if asked else 1
-    if batch < 1:
-        raise BenchError(f"batch {batch}: a request has at least one example")
-    if not batched and batch > 1:
-        raise BenchError(f"batch {batch}: a model without batch dimension (batched=False) takes 1 example")
-    return batch
-
-
-def _drawn(count: int, batch: int, size: int, seed: int) -> npt.NDArray[np.int64]:
-    """[size, batch]: which examples each message holds."""
-    rng = np.random.default_rng(seed)
-    passes = math.ceil(size * batch / count)
-    drawn = np.concatenate([rng.permutation(count) for _ in range(passes)])[: size * batch]
-    return drawn.reshape(size, batch)
-
-
-def _size(
-    arrays: Mapping[str, npt.NDArray[Any]],
-    constants: Mapping[str, npt.NDArray[Any]],
-    count: int,
-    batch: int,
-) -> int:
-    if not arrays:
-        return 1
-    each = sum(bytes_per_example(array) for array in arrays.values())
-    per_message = batch * each + sum(bytes_per_example(array[np.newaxis]) for array in constants.values())
-    if per_message > LARGEST_REQUEST:
-        raise BenchError(
-            f"batch {batch}: a request of {per_message:.3g} bytes; no message holds more than {LARGEST_REQUEST}: "
-            f"take at most {int(LARGEST_REQUEST / each)} examples (--batch-size)"
-        )
-    wanted = max(math.ceil(count / batch), LEAST_MESSAGES)
-    return max(1, min(wanted, int(POOL_BYTES / max(per_message, 1))))
 
 
 def _sha256(messages: Sequence[bytes]) -> str:

@@ -154,12 +154,15 @@ class Arrivals:
         deadline: float | None,
         cap: int,
         part: Part = WHOLE,
+        used_up: Callable[[float], object] | None = None,
     ) -> None:
         """lanes: one, or for a trace one for each of its kinds. cap: requests of this engine in flight at most.
 
-        part: of the arrivals of these users, which engines of one process share in turn.
+        part: of the arrivals of these users, which engines of one process share in turn. used_up: each message but the
+        first is sent once; called with the instant at which the first is due for which none is left.
         """
         self._part = part
+        self._used_up = used_up
         self._channel, self._method, self._deadline, self._cap = channel, method, deadline, cap
         self._lanes = lanes
         self._codes = schedule.codes if isinstance(schedule, Trace) else None
@@ -349,7 +352,15 @@ class Arrivals:
         if self._codes is None:
             size = len(self._lanes[0].messages)
             # in all parts the same messages in the same order
-            indices = message_indices(numbers // self._part.of, size, self._seed, self._salt)
+            ordinals = numbers // self._part.of
+            if self._used_up is None:
+                indices = message_indices(ordinals, size, self._seed, self._salt)
+            else:
+                left = ordinals < size - 1
+                if not left.all():
+                    self._used_up(float(due[~left][0]))
+                ordinals, due = ordinals[left], due[left]
+                indices = 1 + message_indices(ordinals, size - 1, self._seed, self._salt)
             return _Window(due.tolist(), indices.tolist(), ())
         codes, ordinals = self._codes[numbers], self._ordinals[numbers]
         indices = np.empty(len(numbers), dtype=np.int64)

@@ -21,6 +21,8 @@ class KnownWorker:
     """That it has reported."""
     clock_bound: float | None = None
     finished: bool = False
+    used_up: bool = False
+    """Whether it has sent all of its requests, where each is sent once."""
     late_plans: int = 0
     joined: float = 0.0
     """Seconds of the run at which it reported for the first time."""

@@ -211,6 +211,7 @@ class LeadProcess:
             load.http.address = self._rest(target, options)
             load.refer(answered)
             load.start_clock(self._origin)
+            load.orders.used_up = self._used_up
             if second is not None:
                 self.arm = duet.SecondArm(self.environment, second, self._origin, self._give_up)
                 load.partner = self.arm.load
@@ -222,6 +223,7 @@ class LeadProcess:
                 names={source.name: pool.distinct_examples for source, pool in pools.items()},
                 keep=writer.append,
                 refused=self._refuse,
+                used_up=self._used_up,
                 observe=writer.telemetry,
                 note=writer.event,
                 deadline=options.asked.deadline,
@@ -243,16 +245,11 @@ class LeadProcess:
         if not opened:
             return
         schedules = {user.__name__: schedule for user, schedule in opened.items()}
-        load = session.peek(self.environment)
-        if self.workers is not None:
-            self.conductor = Conductor(schedules, self._origin, self.workers.arriving, self.workers.tell)
+        workers, load = self.workers, session.peek(self.environment)
+        if workers is not None:
+            self.conductor = Conductor(schedules, self._origin, workers.arriving, workers.tell)
         elif load is not None:
-            self.conductor = Conductor(
-                schedules,
-                self._origin,
-                lambda: {name: {0: users} for name, users in load.arriving.items()},
-                lambda _, plan: load.follow(plan),
-            )
+            self.conductor = Conductor(schedules, self._origin, load.users_here, load.follow_here)
 
     def _rest(self, target: Target, options: Options) -> str | None:
         own = self.server.rest if self.server is not None and target.kind == "embedded" else None
@@ -287,6 +284,10 @@ class LeadProcess:
         log.error("%s", reason)
         if self.unattended:
             self.environment.process_exit_code = 2
+
+    def _used_up(self) -> None:
+        log.info("all requests were sent as often as --unique and --cache-audit allow: the load ends")
+        self._stop_when_started()
 
     def _stop_when_started(self) -> None:
         """Locust cannot be stopped from within the start of a test, and ignores it before the first user."""

@@ -13,7 +13,8 @@ from bench.load import ceiling
 from bench.load.observing import machine
 from bench.load.observing.gpus import unobserved
 from bench.load.observing.server_side import started_at
-from bench.load.options import Options
+from bench.load.options import UNRECORDED, Options
+from bench.load.repeats import repeats
 from bench.load.site import tree_hash
 from bench.load.sources import Source, open_schedules, task_sets_that_wait
 from bench.load.target import Target
@@ -29,9 +30,7 @@ def describe(
     asked = specs[0] if len(set(specs)) == 1 else None
     protocols = {source.name: source.protocol for source in pools}
     return {
-        "question": next(
-            (user.question for user in environment.user_classes if hasattr(user, "question")), ""
-        ),
+        "question": _question(environment, options),
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
         "target": {
             "address": target.address,
@@ -60,8 +59,9 @@ def describe(
         "load": _load(environment, options, pools),
         **({} if options.warm_up is None else {"warmup": {"rule": "given", "seconds": options.warm_up}}),
         "ceiling": _ceiling(environment, options, pools),
-        "options": dict(options.own),
+        "options": {name: value for name, value in options.own.items() if name not in UNRECORDED},
         "seed": options.seed,
+        **({"repeats": repeats(pools)} if options.cache_audit else {}),
         "payload": {_name(source): _payload(pool) for source, pool in pools.items()},
         "model": {"path": str(target.model_path), "sha256": tree_hash(target.model_path)}
         if target.model_path
@@ -70,6 +70,12 @@ def describe(
         "machine": {**machine.facts(), "gpu_telemetry": unobserved()},
         "git": machine.git_facts(Path.cwd()),
     }
+
+
+def _question(environment: Any, options: Options) -> str:
+    if options.cache_audit:
+        return "caches"
+    return next((user.question for user in environment.user_classes if hasattr(user, "question")), "")
 
 
 def _ceiling(environment: Any, options: Options, pools: Mapping[Source, Pool]) -> dict[str, Any] | None:
@@ -112,6 +118,7 @@ def _load(environment: Any, options: Options, pools: Mapping[Source, Pool]) -> d
         "deadline": options.asked.deadline,
         "transport": options.transport,
         "connections": options.connections,
+        **({"unique": True} if options.unique else {}),
         **_turns(environment, pools),
     }
 

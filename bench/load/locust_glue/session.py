@@ -14,20 +14,21 @@ from gevent.event import Event
 
 from bench.load.checking.checker import Checker
 from bench.load.checking.references import References
-from bench.load.engine.arrivals import WHOLE, Arrivals, Lane, Part
+from bench.load.engine.arrivals import WHOLE, Part
 from bench.load.engine.causes import Causes, causes_of
 from bench.load.engine.recorder import HeardRecorder, Recorder, Rows
 from bench.load.engine.user_plan import Plan
+from bench.load.engines import engines
+from bench.load.locust_glue.orders import Orders
 from bench.load.locust_glue.parent import orphaned
 from bench.load.locust_glue.statistics import called, listened, show_in_locust
 from bench.load.options import Options
 from bench.load.reference_answers import Answered
 from bench.load.senders import Senders
-from bench.load.sources import Source, open_schedules
+from bench.load.sources import Source
 from bench.payload import Pool
 from bench.runs.choices import UNSEEN, Choices
 from bench.runs.chunk import Chunk, Pause
-from bench.schedule import Open, Trace
 from bench.wording import counted
 
 FLUSH_SECONDS = 0.25
@@ -69,7 +70,6 @@ class Session:
         """part: of the open-loop arrivals, where another session of this process sends the rest (`partner`)."""
         self.partner: Session | None = None
         """Of the second arm of a duet: users send to this session and to that one in turn."""
-        self._part = part
         self.environment = environment
         self.options = options
         self.deadline = options.asked.deadline
@@ -108,10 +108,15 @@ class Session:
         """Open-loop users that live in this process, by user class."""
         self.on_users: Callable[[], Any] = lambda: None
         """Called when their number changes."""
-        self._engines = {
-            user.__name__: self._engine(user, schedule)
-            for user, schedule in open_schedules(environment.user_classes, options).items()
-        }
+        self.orders = Orders()
+        self._engines = engines(
+            environment.user_classes,
+            options,
+            self.channel,
+            self._recorders,
+            part=part,
+            used_up=self.orders.end,
+        )
         self._heeded: Counter[str] = Counter()
         self._streams: Iterator[int] = itertools.count()
         self._origin: float | None = None
@@ -194,6 +199,14 @@ class Session:
         if self._origin is None:
             raise RuntimeError("the start of the run is not known yet")
         return int((time.perf_counter() - self._origin) // seconds) % count
+
+    def users_here(self) -> dict[str, dict[int, int]]:
+        """The open-loop users that live in this process, the only one: by user class and number of the process."""
+        return {name: {0: users} for name, users in self.arriving.items()}
+
+    def follow_here(self, _: int, plan: Plan) -> None:
+        """As `follow`, in the only process."""
+        self.follow(plan)
 
     def opens(self, user_class: type) -> bool:
         """Whether users of a class are open-loop ones in this test."""
@@ -305,22 +318,6 @@ class Session:
         """Let the loop send and read between two pieces of work, each of which takes 0.1 to 0.3 ms."""
         if not self._closing.is_set():
             gevent.sleep(PAUSE_SECONDS)
-
-    def _engine(self, user: Any, schedule: Open) -> Arrivals:
-        kinds = len(schedule.kinds) if isinstance(schedule, Trace) else 1
-        name, protocol = user.request_name, self.options.protocol
-        recorders = [self._recorders[Source(user, kind, name, protocol)] for kind in range(kinds)]
-        return Arrivals(
-            self.channel,
-            recorders[0].method,
-            [Lane(each.messages, each.add, each.add_unsent, each.add_answers) for each in recorders],
-            schedule,
-            seed=self.options.seed,
-            salt=user.__name__,
-            deadline=self.deadline,
-            cap=self.options.max_in_flight,
-            part=self._part,
-        )
 
     def _flush_regularly(self) -> None:
         latest = time.perf_counter() + FLUSH_LATEST

@@ -3,6 +3,7 @@
 import logging
 import math
 import time
+from functools import partial
 from typing import Any
 
 import gevent
@@ -116,6 +117,7 @@ class Worker:
             return
         self._best, self._rounds = None, 0
         load.on_users = self._tell_users
+        load.orders.used_up = partial(self.runner.send_message, "bench-used-up", {})
         session.begin(self.environment, load)
         self._say_hello()
 
@@ -143,6 +145,7 @@ class Worker:
             self._say_hello()
             return
         load.index, load.count = msg.data["index"], msg.data["count"]
+        load.orders.number, load.orders.of = msg.data["index"], msg.data["planned"]
         load.refer(self._answered)
         load.clock_bound = self._best[0]
         load.http.address = msg.data["rest"]

@@ -50,6 +50,7 @@ class Workers:
         """By the idle server, which all workers compare with."""
         self._keep: Callable[[int, Chunk], None] | None = None
         self._refused: Callable[[str], None] | None = None
+        self._used_up: Callable[[], None] | None = None
         self._observe: Callable[..., None] | None = None
         self._note: Callable[..., None] | None = None
         self._deadline = 0.0
@@ -69,6 +70,7 @@ class Workers:
             ("drained", self._on_drained),
             ("refused", self._on_refused),
             ("users", self._on_users),
+            ("used-up", self._on_used_up),
             ("telemetry", self._on_telemetry),
             ("event", self._on_event),
         ):
@@ -96,6 +98,7 @@ class Workers:
         names: Mapping[str, int],
         keep: Callable[[int, Chunk], None],
         refused: Callable[[str], None],
+        used_up: Callable[[], None],
         observe: Callable[..., None],
         note: Callable[..., None],
         deadline: float,
@@ -103,6 +106,7 @@ class Workers:
         """Start a test at `origin` on this process's clock, with a request timeout (`deadline`).
 
         names: of the requests that are planned, with the number of examples that they are about.
+        used_up: called where each request is sent once, when none is left.
         `keep(worker, chunk)` takes the records; `observe(time, **values)` what workers observe of themselves; `note(time, kind, text, **values)` events.
         """
         self._known.clear()
@@ -113,7 +117,7 @@ class Workers:
         self._planned = [client for client in self.runner.clients if self._connected(client)]
         self._absent = set(self._planned)
         self._origin, self._keep, self._refused, self._observe = origin, keep, refused, observe
-        self._note = note
+        self._note, self._used_up = note, used_up
 
     def arriving(self) -> Counts:
         """Open-loop users of all workers that are connected: user class -> worker -> users.
@@ -244,6 +248,7 @@ class Workers:
             "rest": self.rest,
             "answered": None if turn else reference_answers.sent(self.answered),
             "index": known.number,
+            "planned": max(1, len(self._planned)),
             "count": max(self.runner.worker_count, len(self._known)),
         }
         self.runner.send_message("bench-origin", answer, client_id=client)
@@ -298,6 +303,14 @@ class Workers:
             reports.whole(users, f"users of {name}", max(self.runner.target_user_count, 1))
         self._worker(client).arriving = told
         self._absent.discard(client)
+
+    def _on_used_up(self, client: str, _: Any) -> None:
+        """A load process has sent all of its requests: the load ends with the last of those that are connected."""
+        self._worker(client).used_up = True
+        left = [known for name, known in self._known.items() if self._connected(name) and not known.used_up]
+        if not left and self._used_up is not None:
+            used_up, self._used_up = self._used_up, None
+            gevent.spawn(used_up)
 
     def _on_telemetry(self, client: str, data: Any) -> None:
         if self._observe is None or self._keep is None:
