@@ -233,8 +233,8 @@ def test_each_message_is_sent_once_by_one_process_and_the_first_by_none(processe
 def test_what_is_repeated_was_sent_long_before(size: int) -> None:
     made = [index % 10 for index in range(size)]
     first, again = (
-        list(Pool.of({"x": np.arange(size)}, made, output="y", model="m").sent_once(turns).once(0, 1))
-        for turns in (ONCE, AGAIN)
+        list(Pool.of({"x": np.arange(size)}, made, output="y", model="m").sent_once(sending).once(0, 1))
+        for sending in (ONCE, AGAIN)
     )
     lag = min(256, (size - 1) // 8)
     assert len(first) == len(again) == size - 1

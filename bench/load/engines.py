@@ -39,7 +39,7 @@ def engines(
             deadline=options.asked.deadline,
             cap=options.max_in_flight,
             part=part,
-            used_up=used_up if found[0].pool.turns else None,
+            used_up=used_up if found[0].pool.sending else None,
         )
 
     return {

@@ -66,7 +66,7 @@ def ask(target: Target, options: Options, pools: Mapping[Source, Pool]) -> list[
         for source, pool in pools.items():
             wanted = (
                 options.references
-                if source.user.repeatable and not pool.turns and not source.api.over_http
+                if source.user.repeatable and not pool.sending and not source.api.over_http
                 else 0
             )
             order = np.random.default_rng(options.seed).permutation(len(pool.messages))[:wanted]

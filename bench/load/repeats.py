@@ -38,7 +38,7 @@ def arranged(pools: Mapping[Any, Pool], options: Options, schedules: Collection[
 
 def repeats(pools: Mapping[Any, Pool]) -> dict[str, str]:
     """The names of requests that are new to the server, and of their repetitions."""
-    names = [source.name for source, pool in pools.items() if pool.turns == AGAIN]
+    names = [source.name for source, pool in pools.items() if pool.sending == AGAIN]
     return {name.removesuffix(REPEATED) + FIRST_TIME: name for name in names}
 
 

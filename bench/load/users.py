@@ -243,6 +243,8 @@ class PredictUser(User):  # type: ignore[misc]  # locust ships no types
             return None
         lane = next(*self._named.values())
         load = lane.load
+        if lane.recorder.pool.sending:  # its order ends, and each user with it
+            return None
         if lane.recorder.over_http or not isinstance(load.channel, RowSender):
             return None
         return lane
@@ -296,7 +298,6 @@ class ScheduledUser(ArrivalUser):
 
     def _join(self, load: session.Session) -> None:
         """Get ready for what the schedule is."""
-        self._stopped = Event()
         self._arrives = load.opens(type(self))
         (ArrivalUser if self._arrives else PredictUser)._join(self, load)
 

@@ -67,7 +67,7 @@ class Pool:
     """Above it a score means label 1, by the rule `threshold`."""
     by_row: bool = True
     """All inputs have the examples in their first dimension, so that each row of the request can stand alone."""
-    turns: str = ""
+    sending: str = ""
     """ONCE or AGAIN; empty: users walk through the pool again and again."""
     origin: str = ""
     """Where the examples come from, for the report; empty: the scenario made them."""
@@ -300,7 +300,7 @@ class Pool:
     def __len__(self) -> int:
         return len(self.messages)
 
-    def sent_once(self, turns: str) -> Self:
+    def sent_once(self, sending: str) -> Self:
         """The pool's different messages, to be sent ONCE or AGAIN.
 
         The first of them is for whoever looks at the server before the load, and not among those.
@@ -315,7 +315,7 @@ class Pool:
             labels=None if self.labels is None else self.labels[where],
             rows=None if self.rows is None else self.rows[where],
             sha256=_sha256(messages),
-            turns=turns,
+            sending=sending,
         )
 
     def once(self, number: int, of: int) -> Iterator[int]:
@@ -325,7 +325,7 @@ class Pool:
         of the pool, which the server knows.
         """
         mine = range(1 + number, len(self.messages) if number < of else 0, of)
-        lag = min(_LAG, len(mine) // 8) if self.turns == AGAIN else 0
+        lag = min(_LAG, len(mine) // 8) if self.sending == AGAIN else 0
         yield from repeat(0, lag)
         yield from mine[: len(mine) - lag]
 

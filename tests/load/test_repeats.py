@@ -117,7 +117,7 @@ def test_names_of_an_audit() -> None:
     assert [source.name for source in made] == ["Predict, first time", "Predict, repeated"]
     assert repeats(made) == {"Predict, first time": "Predict, repeated"}
     assert repeats(arranged(sources("Predict"), options("--unique"), [])) == {}
-    assert [pool.turns for pool in arranged(sources("Predict"), options(), []).values()] == [""]
+    assert [pool.sending for pool in arranged(sources("Predict"), options(), []).values()] == [""]
 
 
 def test_what_cannot_be_sent_once_is_refused(tmp_path: Path) -> None:

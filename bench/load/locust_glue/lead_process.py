@@ -242,13 +242,11 @@ class LeadProcess:
     def _conduct(self, options: Options) -> None:
         """Let the open-loop users of all processes send one schedule."""
         opened = open_schedules(self.environment.user_classes, options)
-        if not opened:
-            return
         schedules = {user.__name__: schedule for user, schedule in opened.items()}
         workers, load = self.workers, session.peek(self.environment)
-        if workers is not None:
+        if schedules and workers is not None:
             self.conductor = Conductor(schedules, self._origin, workers.arriving, workers.tell)
-        elif load is not None:
+        elif schedules and load is not None:
             self.conductor = Conductor(schedules, self._origin, load.users_here, load.follow_here)
 
     def _rest(self, target: Target, options: Options) -> str | None:
@@ -286,6 +284,7 @@ class LeadProcess:
             self.environment.process_exit_code = 2
 
     def _used_up(self) -> None:
+        """No request is left that may be sent."""
         log.info("all requests were sent as often as --unique and --cache-audit allow: the load ends")
         self._stop_when_started()
 

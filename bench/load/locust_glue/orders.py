@@ -25,7 +25,7 @@ class Orders:
 
     def order(self, name: str, pool: Pool, stream: int) -> Iterator[int]:
         """Indices of the messages that user number `stream` sends of the requests of a name."""
-        if not pool.turns:
+        if not pool.sending:
             return pool.sequence(stream)
         if name not in self._shared:
             self._shared[name] = _Shared(pool.once(self.number, self.of), self.end)
