@@ -34,11 +34,10 @@ def written(folder: Path, count: int) -> Path:
 @pytest.mark.parametrize(
     "arguments",
     [
-        ["-u", "3", "-r", "3"],
-        ["-u", "2", "-r", "2", "--schedule", "constant:60", "--processes", "2"],
+        ["-u", "2", "-r", "2", "--schedule", "constant:60"],
         ["-u", "4", "-r", "4", "--processes", "2"],
     ],
-    ids=["closed", "open in two processes", "closed in two processes"],
+    ids=["open", "closed in two processes"],
 )
 def test_each_request_reaches_the_server_once_and_the_load_ends(arguments: list[str], tmp_path: Path) -> None:
     foreign = replace(RECOMMENDER, calls=[])
