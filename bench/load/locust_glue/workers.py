@@ -307,7 +307,9 @@ class Workers:
     def _on_used_up(self, client: str, _: Any) -> None:
         """A load process has sent all of its requests: the load ends with the last of those that are connected."""
         self._worker(client).used_up = True
-        left = [known for name, known in self._known.items() if self._connected(name) and not known.used_up]
+        done = {name for name, known in self._known.items() if known.used_up}
+        # one that is still getting ready has its part before it
+        left = [name for name in {*self._planned, *self._known} - done if self._connected(name)]
         if not left and self._used_up is not None:
             used_up, self._used_up = self._used_up, None
             gevent.spawn(used_up)
