@@ -4,6 +4,7 @@ Every complaint names file, key, value and what is allowed; a misspelt key is an
 """
 
 import difflib
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -16,6 +17,12 @@ from bench.runs.files import MIB, read_file
 
 LARGEST: Final = MIB
 """Bytes of a file that users write by hand."""
+LONGEST_NAME: Final = 200
+"""Characters of a key or a value that an error shows."""
+MOST_PARTS: Final = 32
+_PART: Final = r"""(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')"""
+_LONG_KEY: Final = re.compile(rf"(?<![\w-]){_PART}(?:[ \t]*+\.[ \t]*+{_PART}){{{MOST_PARTS}}}")
+"""A dotted key that takes tomllib memory in proportion to the square of its length: 200 kB of it take 40 GB."""
 M = TypeVar("M", bound="Table")
 
 
@@ -38,7 +45,12 @@ def key(default: Any, allowed: str, text: str, example: str, **limits: Any) -> A
 def read_toml(path: Path) -> dict[str, Any]:
     """The file's tables. Raises BenchError for a file that is missing or no TOML, with line and column."""
     try:
-        content = tomllib.loads(read_file(path, LARGEST).decode("utf-8-sig"))
+        text = read_file(path, LARGEST).decode("utf-8-sig")
+        if _LONG_KEY.search(text):
+            raise BenchError(
+                f"{path}: a key of more than {MOST_PARTS} parts; expected the keys of a file of this kind"
+            )
+        content = tomllib.loads(text)
     except FileNotFoundError:
         raise BenchError(f"{path}: no such file{_similar_file(path)}") from None
     except (OSError, UnicodeDecodeError) as error:
@@ -85,7 +97,9 @@ def refusal(file: Path, dotted: str, value: Any, allowed: str) -> BenchError:
 def unknown(file: Path, dotted: str, name: str, known: Iterable[str]) -> BenchError:
     """The complaint about a name that is none of the known ones."""
     names = sorted(known)
-    return BenchError(f"{file}: {dotted}: unknown{nearest(name, names)}; known are {', '.join(names)}")
+    return BenchError(
+        f"{file}: {_short(dotted)}: unknown{nearest(name[:LONGEST_NAME], names)}; known are {', '.join(names)}"
+    )
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
@@ -102,11 +116,11 @@ def allowed_text(table: type[Table], name: str) -> str:
 
 def _complaint(table: type[Table], error: Any, file: Path, where: str) -> str:
     location = [step for step in map(str, error["loc"]) if not _is_type(step)]
-    dotted = ".".join(filter(None, (where, *location)))
+    dotted = _short(".".join(filter(None, (where, *location))))
     owner, name = _declaration(table, location)
     if error["type"] == "extra_forbidden":
         names = sorted(owner.model_fields)
-        near = nearest(location[-1], names)
+        near = nearest(location[-1][:LONGEST_NAME], names)
         return f"{file}: {dotted} = {_shown(error['input'])}: unknown key{near}; known are {', '.join(names)}"
     allowed = allowed_text(owner, name) if name in owner.model_fields else str(error["msg"])
     if error["type"] == "missing":
@@ -151,9 +165,13 @@ def _shown(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, str):
-        return '"' + value + '"'
+        return '"' + _short(value) + '"'
     text = repr(value)
     return text if len(text) <= 80 else text[:77] + "..."
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= LONGEST_NAME else text[:LONGEST_NAME] + "..."
 
 
 def _similar_file(path: Path) -> str:

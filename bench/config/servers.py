@@ -9,7 +9,16 @@ from typing import Any, Final, Literal, NamedTuple
 from pydantic import field_validator
 
 from bench import BenchError
-from bench.config.reading import Table, checked, key, nearest, read_toml, refusal, unknown
+from bench.config.reading import (
+    LONGEST_NAME,
+    Table,
+    checked,
+    key,
+    nearest,
+    read_toml,
+    refusal,
+    unknown,
+)
 from bench.protocol.names import DEFAULT, MODULES, REST
 from bench.wire.dial import authority_of
 from bench.wire.unary import metadata_fields
@@ -330,7 +339,7 @@ def read_servers(path: Path) -> dict[str, Declared]:
     for name in content:
         if name != "servers":
             raise BenchError(
-                f"{path}: {name}: unknown table{nearest(name, ['servers'])}; known is [servers.NAME]"
+                f"{path}: {name[:LONGEST_NAME]}: unknown table{nearest(name, ['servers'])}; known is [servers.NAME]"
             )
     tables = content.get("servers", {})
     if not isinstance(tables, dict) or not tables:

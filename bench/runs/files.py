@@ -5,6 +5,7 @@ not open. A named pipe would block the reader, a device would never end.
 """
 
 import errno
+import functools
 import os
 import stat
 from io import BufferedReader
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 MIB: Final = 1 << 20
+_KERNEL: Final = ("/proc", "/sys", "/sys/kernel/debug", "/sys/kernel/tracing", "/sys/fs/cgroup")
 _KINDS: Final = {
     stat.S_IFDIR: "a folder",
     stat.S_IFIFO: "a named pipe",
@@ -19,6 +21,12 @@ _KINDS: Final = {
     stat.S_IFCHR: "a device",
     stat.S_IFBLK: "a device",
 }
+
+
+@functools.cache
+def _kernel() -> frozenset[int]:
+    """Devices whose files look regular, yet block whoever reads them, or have no end."""
+    return frozenset(os.stat(place).st_dev for place in _KERNEL if os.path.isdir(place))  # noqa: PTH112, PTH116
 
 
 def open_file(path: Path, most: int) -> BufferedReader:
@@ -30,6 +38,8 @@ def open_file(path: Path, most: int) -> BufferedReader:
         if not stat.S_ISREG(seen.st_mode):
             kind = _KINDS.get(stat.S_IFMT(seen.st_mode), "no file")
             raise OSError(errno.EINVAL, f"{kind}, expected a file", str(path))
+        if seen.st_dev in _kernel():
+            raise OSError(errno.EINVAL, "a file of the kernel's, which may never end", str(path))
         if seen.st_size > most:
             text = f"a file of {_size(seen.st_size)}, where at most {_size(most)} are read"
             raise OSError(errno.EFBIG, text, str(path))

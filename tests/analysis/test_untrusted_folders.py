@@ -47,6 +47,7 @@ CASES: dict[str, tuple[Damage, str]] = {
     "no manifest": (lambda run: (run / "manifest.json").unlink(), "no manifest.json in it"),
     "a named pipe": (pipe("manifest.json"), "manifest.json: a named pipe"),
     "a device that never ends": (link("manifest.json", "/dev/zero"), "manifest.json: a device"),
+    "a file of the kernel's": (link("manifest.json", "/proc/self/environ"), "manifest.json: a file of the kernel's"),
     "a folder": (folder("manifest.json"), "manifest.json: a folder"),
     "a socket": (listening("manifest.json"), "manifest.json: "),
     "a link to itself": (link("manifest.json", "manifest.json"), "manifest.json: Too many levels"),

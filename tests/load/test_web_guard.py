@@ -143,8 +143,8 @@ def test_the_second_of_two_fields_sets_nothing(form: Form) -> None:
     status, _, answer = form.ask(f"/swarm?{urllib.parse.urlencode(second)}", body)
     assert (status, json.loads(answer)["success"]) == (200, True)
     eventually(lambda: len(set(form.runs()) - before) == 1)
-    form.ask("/stop", "")
     (name,) = set(form.runs()) - before
+    eventually(lambda: '"finished"' in (form.results / name / "manifest.json").read_text())
     text = (form.results / name / "manifest.json").read_text()
     assert "x-key" in text
     assert "x-leak" not in text
