@@ -24,7 +24,7 @@ _ADVICE: Final[dict[tuple[Use, str], tuple[str, str]]] = {
     ("gRPC", "TLS"): (_SPEAKS_TLS, WITH_TLS),
     ("gRPC", "HTTP/1.1"): (
         "the server speaks HTTP/1.1, not gRPC",
-        "give the address of its gRPC port (of its REST port with --protocol tfs-rest)",
+        "give the address of its gRPC port, or add --protocol tfs-rest",
     ),
     ("gRPC over TLS", "HTTP/2"): (NO_TLS, WITHOUT_TLS),
     ("gRPC over TLS", "HTTP/1.1"): (NO_TLS, WITHOUT_TLS),
