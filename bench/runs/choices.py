@@ -5,6 +5,7 @@ on the same examples: what is asked a thousand times still counts once.
 """
 
 import io
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterable, Mapping
@@ -29,6 +30,7 @@ _DAMAGES: Final = (
     IndexError,
     RuntimeError,
     MemoryError,
+    struct.error,
     zipfile.BadZipFile,
     zlib.error,
 )

@@ -1,6 +1,7 @@
 """Requests as arrays in a file of numpy.savez."""
 
 import math
+import struct
 import zipfile
 import zlib
 from typing import Any, BinaryIO, Final
@@ -14,6 +15,16 @@ from bench.payload.files.values import typed
 
 _LABELS: Final = ("label", "labels")
 _LONGEST_HEADER: Final = 10_000
+_DAMAGES: Final = (
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    EOFError,
+    OSError,
+    RuntimeError,
+    UnicodeDecodeError,
+)
+"""What zipfile raises for files that are none."""
 
 
 def read(file: BinaryIO, collector: Collector) -> None:
@@ -21,7 +32,7 @@ def read(file: BinaryIO, collector: Collector) -> None:
     try:
         with zipfile.ZipFile(file) as archive:
             arrays = _arrays(archive, collector)
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError) as error:
+    except _DAMAGES as error:
         raise collector.fail("", f"no readable .npz file ({error})") from None
     label = next(
         (arrays.pop(name) for name in _LABELS if name in arrays and name not in collector.storages), None
