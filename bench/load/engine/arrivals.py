@@ -23,7 +23,7 @@ from bench.wire.rows import Answer, Owner, Row
 WINDOW_SECONDS: Final = 0.1
 """Instants are generated at most so far ahead, and a change of users takes so long to be heeded."""
 WINDOW_ARRIVALS: Final = 256
-"""Nor more of them at once: generating takes 0.3 us each, which the next arrivals wait for."""
+"""Nor more of them at once: generating takes 0.1 us each, which the next arrivals wait for."""
 AHEAD_SECONDS: Final = 0.02
 """An empty window is followed by the next so long before it ends."""
 BLOCKED_SECONDS: Final = 0.1
@@ -242,8 +242,10 @@ class Arrivals:
     def _on_timer(self) -> None:
         """Send what is due. Runs in the hub."""
         self._alarm = math.inf  # answers that come at once are not to send more
-        alarm = self._start_due(perf_counter(), flushed=True)
-        self._channel.flush()
+        try:
+            alarm = self._start_due(perf_counter(), flushed=True)
+        finally:
+            self._channel.flush()
         self._alarm = alarm
         self._timer.set(alarm)
 
