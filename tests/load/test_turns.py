@@ -164,12 +164,14 @@ def user_of(
     *,
     pools: int = 1,
     over_http: bool = False,
+    sending: str = "",
     channel: Any = None,
     partner: Any = None,
 ) -> Any:
     user = kind(SimpleNamespace())
     session = SimpleNamespace(partner=partner, channel=channel or Channel())
-    lane = SimpleNamespace(load=session, recorder=SimpleNamespace(over_http=over_http))
+    pool = SimpleNamespace(sending=sending)
+    lane = SimpleNamespace(load=session, recorder=SimpleNamespace(over_http=over_http, pool=pool))
     user._session = session
     user._named = {f"pool {n}": iter([lane]) for n in range(pools)}
     return user
@@ -181,6 +183,7 @@ def test_who_takes_turns() -> None:
         user_of(Counting),
         user_of(PredictUser, pools=2),
         user_of(PredictUser, over_http=True),
+        user_of(PredictUser, sending="once"),
         user_of(PredictUser, channel=SimpleNamespace(start=print)),
         user_of(PredictUser, partner=object()),
     ):
