@@ -115,7 +115,9 @@ def allowed_text(table: type[Table], name: str) -> str:
 
 
 def _complaint(table: type[Table], error: Any, file: Path, where: str) -> str:
-    location = [step for step in map(str, error["loc"]) if not _is_type(step)]
+    steps = [*map(str, error["loc"])]
+    keys = (0, len(steps) - 1 if error["type"] == "extra_forbidden" else 0)  # whatever they are called
+    location = [step for place, step in enumerate(steps) if place in keys or not _is_type(step)]
     dotted = _short(".".join(filter(None, (where, *location))))
     owner, name = _declaration(table, location)
     if error["type"] == "extra_forbidden":

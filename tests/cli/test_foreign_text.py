@@ -13,7 +13,13 @@ from markdown_it import MarkdownIt
 
 from bench.runs import checksums
 from bench.runs.chunk import Chunk
-from bench.runs.recording import RunWriter
+from bench.runs.recording import (
+    CLOCK_STEPPED,
+    CONNECTION_ENDED,
+    RECORDING_ENDED,
+    WORKER_LOST,
+    RunWriter,
+)
 from bench.runs.run import Run
 from tests.cli.inside import bench
 from tests.recorded import requests
@@ -60,6 +66,8 @@ def record(root: Path, number: int, version: int) -> Path:
         writer.append(0, chunk)
         writer.telemetry(second + 0.5, source=f"server {NAME}", cpu_seconds=0.1 * second)
         writer.event(second + 0.5, "restart", NAME)
+        for kind in (WORKER_LOST, RECORDING_ENDED, CLOCK_STEPPED, CONNECTION_ENDED, NAME):
+            writer.event(second + 0.5, kind, NAME, lasting=0.1)
     writer.finish(
         counts={
             "sent": 100 * SECONDS,
@@ -80,6 +88,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(Run.open(next((place / "new").iterdir())).path, odd)
     (odd / "manifest.json").write_text('{"schema": 3, "state": ' + json.dumps([ATTACK]) + "}")
     checksums.seal(odd)
+    (place / "keys.toml").write_text(f"{json.dumps(NAME)} = 1\n")
     (place / "limits.toml").write_text("[limits]\np50_ms = 0.1\nerror_share = 0.5\n")
     return place
 
@@ -108,6 +117,8 @@ def run(place: Path, *arguments: str) -> str:
         ("report", "new/\x1b[2J\n::error::[x](y)<b>=1"),
         ("report", "nowhere\x1b[2J\n::error::x"),
         ("status", "--host", "\x1b[2J\n::error::x"),
+        ("gate", "new", "--limits", "keys.toml"),
+        ("run", "keys.toml"),
     ],
 )
 def test_no_verb_prints_a_command_of_others(arguments: tuple[str, ...], place: Path) -> None:

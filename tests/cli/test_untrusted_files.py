@@ -250,9 +250,14 @@ WRITTEN: dict[str, tuple[Callable[[Path], object], Callable[[Path], object], str
         ("many parts in many lines", lambda path: path.write_text("".join(f"{'x.' * 40}k{n} = 1\n" for n in range(9000))), "of more than 32 parts"),
         ("tables within a line", lambda path: path.write_text("a = " + "{a = " * 50_000), "nested too deeply"),
         ("a key of a MB", lambda path: path.write_text("k" * 1_000_000 + " = 1"), "kkk: unknown" if kind == "servers" else "kkk... = 1: unknown key"),
+        ("a key like a type's name", lambda path: path.write_text("int = 1"), "int: unknown" if kind == "servers" else "int = 1: unknown key"),
+        ("a key with a bracket", lambda path: path.write_text("'a[b]' = 1"), "a[b]: unknown" if kind == "servers" else "a[b] = 1: unknown key"),
         ("a control character", lambda path: path.write_bytes(b'"\x1b]0;x\x07" = 1'), "no TOML"),
     )
 } | {
+    "servers: an option with a bracket": (
+        lambda p: p.write_text("[servers.a]\nkind = 'embedded'\n'[x' = 1\n"), read_servers, "[x = 1: unknown key",
+    ),
     "limits: nan": (lambda p: p.write_text("[limits]\np50_ms = nan\n"), read_limits, "p50_ms"),
     "limits: inf": (lambda p: p.write_text("[limits]\np50_ms = inf\n"), read_limits, "p50_ms"),
     "limits: 10^400": (lambda p: p.write_text(f"[limits]\np50_ms = 1{'0' * 400}\n"), read_limits, "p50_ms"),
