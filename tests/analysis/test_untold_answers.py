@@ -278,12 +278,19 @@ def test_versions_that_were_asked_for_different_examples_have_no_gap(tmp_path: P
     assert "no example was answered by both" in answers(run)[0].text
 
 
-def test_a_model_that_is_as_quick_as_none_has_no_part_of_the_time(tmp_path: Path) -> None:
-    """The JSON says so too, not only the sentence."""
+@pytest.mark.parametrize(
+    ("limit", "outcome"), [("inference_ms = 5", "pass"), ("inference_us = 1", "inconclusive")]
+)
+def test_the_part_of_a_model_that_is_as_quick_as_none_is_limited_by_its_interval(
+    tmp_path: Path, limit: str, outcome: str
+) -> None:
     parts = [
         requests(i, count=200, rate=200, start=float(i), names=("null", "mnist"), spread=0.8)
         for i in range(10)
     ]
-    run = write(tmp_path, seconds(*parts), question="overhead")
+    run = write(tmp_path / "run", seconds(*parts), question="overhead")
     assert untold(answers(run))
-    assert numbers(run)["inference"] is None
+    assert numbers(run)["inference_low"] == 0.0
+    (tmp_path / "limits.toml").write_text(f"[limits]\n{limit}\n")
+    judged = gate(LimitsFile.read(tmp_path / "limits.toml"), read_trials(find_runs([run.path])))
+    assert {each.outcome for each in judged.findings} == {outcome}, judged.findings

@@ -47,7 +47,9 @@ def medians(run: Run, *names: str) -> dict[int, float]:
     return {second: requests.percentile(50.0) for second, requests in by_second(run, keys).items()}
 
 
-def ratio(before: dict[int, float], after: dict[int, float]) -> Interval | None:
+def ratio(
+    before: dict[int, float], after: dict[int, float], confidence: float = CONFIDENCE
+) -> Interval | None:
     """after / before, compared second by second: what disturbs a second disturbs both.
 
     Student's t on the logarithms of the ratios, of which as many count as are independent; None of fewer than three
@@ -58,7 +60,7 @@ def ratio(before: dict[int, float], after: dict[int, float]) -> Interval | None:
         return None
     logs = np.log([after[second] / before[second] for second in shared])
     middle, count = float(logs.mean()), independent(logs)
-    margin = float(stdtrit(count - 1, (1 + CONFIDENCE) / 2)) * float(logs.std(ddof=1)) / math.sqrt(count)
+    margin = float(stdtrit(count - 1, (1 + confidence) / 2)) * float(logs.std(ddof=1)) / math.sqrt(count)
     return Interval(math.exp(middle), math.exp(middle - margin), math.exp(middle + margin), len(logs))
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from scipy.special import stdtrit  # scipy.stats holds the same behind an import of half a second
 
 from bench.analysis import formatting
-from bench.analysis.answers.answer import CONFIDENCE, Answer, Floats, Interval, independent
+from bench.analysis.answers.answer import CONFIDENCE, Answer, Floats, Interval, independent, untold
 from bench.runs.run import Run
 
 LEAST: Final = 10
@@ -20,7 +20,8 @@ def answer(run: Run) -> list[Answer]:
     """One sentence for each kind of requests that was sent twice."""
     samples = run.samples
     samples = samples[(samples["status"] == 0).fillna(False)]
-    return [_compared(samples, first, again) for first, again in run.manifest.repeats.items()]
+    found = [_compared(samples, first, again) for first, again in run.manifest.repeats.items()]
+    return found or [untold("whether repeated requests are faster", "no kind of requests was sent twice")]
 
 
 def compare(

@@ -81,9 +81,13 @@ def interval(cell: Cell, name: str, confidence: float) -> tuple[float, float] | 
 def _interval(
     path: Path, started: str, finished: bool, name: str
 ) -> Callable[[float], tuple[float, float]] | None:
-    from bench.analysis.answers import drift, versions  # as below
+    from bench.analysis.answers import drift, overhead, versions  # as below
 
-    known = {"p50_growth": drift.growth, "accuracy_gap": versions.least_gap}
+    known = {
+        "p50_growth": drift.growth,
+        "accuracy_gap": versions.least_gap,
+        "inference": overhead.part_of_the_model,
+    }
     return known[name](Run.open(path)) if name in known else None
 
 

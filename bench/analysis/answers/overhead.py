@@ -1,10 +1,11 @@
 """Shares of the model, the server and the network in the time of a request."""
 
 import math
+from collections.abc import Callable
 from typing import Final
 
 from bench.analysis import formatting
-from bench.analysis.answers.answer import Answer, medians, ratio, times, untold
+from bench.analysis.answers.answer import Answer, Interval, medians, ratio, times, untold
 from bench.analysis.answers.bound import server_cores
 from bench.analysis.answers.windows import reached
 from bench.analysis.reading.cells import Cell, cells
@@ -37,22 +38,45 @@ def answer(run: Run) -> list[Answer]:
 def _client(run: Run, idle: Cell, computing: Cell) -> Answer:
     bare, whole = (CELL_METRICS["service_p50"].of(cell) for cell in (idle, computing))
     change = ratio(medians(run.steady, idle.name), medians(run.steady, computing.name))
+    ends = None if change is None or not math.isfinite(whole - bare) else _share_of(bare, change)
     duration = formatting.duration
-    unclear = change is None or change.low <= 1 or not math.isfinite(whole - bare)
-    if change is None or unclear:
+    if ends is None or not ends[0]:
         part = "the model's part cannot be estimated from this difference"
+        part += f", it is at most {duration(ends[1])}" if ends else ""
     else:
-        low, high = bare * (change.low - 1), bare * (change.high - 1)
-        part = f"{duration(whole - bare)} are the model's ({duration(low)} to {duration(high)}), the rest is network and server"
+        part = f"{duration(whole - bare)} are the model's ({duration(ends[0])} to {duration(ends[1])}), the rest is network and server"
     return Answer(
         f"the client waits {duration(bare)} (median) for a model that computes nothing and {duration(whole)} for {computing.name}, which does, "
         f"{times(change)}: {part}",
         {
             "null_p50": reached(bare),
             "model_p50": reached(whole),
-            "inference": None if unclear else whole - bare,
+            "inference": None if ends is None else max(0.0, whole - bare),
+            "inference_low": None if ends is None else ends[0],
+            "inference_high": None if ends is None else ends[1],
         },
     )
+
+
+def _share_of(bare: float, change: Interval) -> tuple[float, float]:
+    """Ends of the model's part, by the ratio of the medians with it and without."""
+    return max(0.0, bare * (change.low - 1)), max(0.0, bare * (change.high - 1))
+
+
+def part_of_the_model(run: Run) -> Callable[[float], tuple[float, float]] | None:
+    """The interval of `inference` at each confidence; None: unknown."""
+    by_name = {cell.name: cell for cell in cells(run) if cell.answered.requests}
+    other = next((name for name in by_name if name != IDLE), None)
+    if IDLE not in by_name or other is None:
+        return None
+    bare = CELL_METRICS["service_p50"].of(by_name[IDLE])
+    before, after = medians(run.steady, IDLE), medians(run.steady, other)
+
+    def interval(confidence: float) -> tuple[float, float]:
+        change = ratio(before, after, confidence)
+        return (-math.inf, math.inf) if change is None else _share_of(bare, change)
+
+    return interval
 
 
 def _server(run: Run) -> Answer | None:
