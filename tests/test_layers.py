@@ -25,6 +25,7 @@ ALLOWED: dict[str, set[str]] = {
     "mnist": {"runs.files", "runs.sample"},
     "picture": {"mnist", "runs.files"},
     "payload": {
+        "escape",
         "payload",
         "picture",
         "protocol.signatures",

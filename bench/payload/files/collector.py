@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from bench import BenchError
+from bench import BenchError, escape
 from bench.payload.examples import Array, Examples, open_batch, size_of, storage_of, takes_batches
 from bench.payload.files.values import shown
 from bench.protocol.signatures import Signature
@@ -75,7 +75,7 @@ class Collector:
 
     def fail(self, place: str, problem: object) -> BenchError:
         """The error about something in the file."""
-        return BenchError(f"{self.where}: {place}{', ' if place else ''}{problem}")
+        return BenchError(f"{self.where}: {place}{', ' if place else ''}{escape.one_line(str(problem))}")
 
     def check_names(self, place: str, names: Sequence[str] | Mapping[str, Any]) -> None:
         """Raise BenchError for an input that the signature has not, or one that is missing."""
