@@ -45,7 +45,7 @@ def self_test(paths: tuple[Path, ...]) -> int:
     ]
     screen.print(
         Text(
-            f"promised: at most {ERROR_RATE:.0%} false worse and as many false better: {'NOT kept' if wrong else 'kept'}"
+            f"promised: at most {ERROR_RATE:.0%} false worse and as many false better: {'FAIL' if wrong else 'pass'}"
         )
     )
     return 1 if wrong else 0

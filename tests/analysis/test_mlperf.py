@@ -59,7 +59,7 @@ def test_too_few_queries_are_invalid(tmp_path: Path) -> None:
 def test_a_server_has_to_keep_its_bound(tmp_path: Path) -> None:
     part = requests(1, count=10_000, spread=0.3)
     p99 = float(np.percentile(part["done"] - part["due"], 99))
-    kept = judged(tmp_path / "pass", "Server", part, latency_bound=str(1.3 * p99))
+    kept = judged(tmp_path / "kept", "Server", part, latency_bound=str(1.3 * p99))
     assert kept.text.startswith("VALID, Server: ")
     assert kept.values["rate"] == pytest.approx(1000, rel=0.02)
     broken = judged(tmp_path / "broken", "Server", part, latency_bound=str(0.9 * p99))

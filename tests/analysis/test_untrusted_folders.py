@@ -214,7 +214,7 @@ VERBS: dict[str, tuple[tuple[str, ...], int]] = {
     "compare to check": (("compare", "base", "new", "--check"), 3),
     "gate": (("gate", "new", "--limits", "limits.toml", "--junit", "junit.xml", "--markdown", "gate.md"), 3),
     "gate against a baseline": (("gate", "base", "--baseline", "new", "--limits", "limits.toml"), 3),
-    "baseline set": (("baseline", "set", "new", "--folder", "pass"), 2),
+    "baseline set": (("baseline", "set", "new", "--folder", "kept"), 2),
     "baseline show": (("baseline", "show", "--folder", "new"), 0),
     "history": (("history", "new"), 0),
     "plot": (("plot", "new", "--only", "percentile", "--dpi", "50"), 0),
