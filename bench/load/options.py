@@ -124,8 +124,12 @@ class Options:
 def add_arguments(parser: Any) -> None:
     """Register the options with Locust's parser, not in a group of theirs: its web form would leave them out.
 
-    A plugin that has an option of the same name, before or after, ends Locust with one line and code 2.
+    A plugin that has an option of the same name, before or after, ends Locust with one line and code 2. Registering them
+    twice with one parser is registering them once.
     """
+    if getattr(parser, "has_bench_options", False):
+        return
+    parser.has_bench_options = True
     one_name_once(parser)
 
     def option(name: str, *, private: bool = False, **settings: Any) -> None:

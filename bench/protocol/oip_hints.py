@@ -11,7 +11,7 @@ from bench.protocol.known_error import Hint, KnownError
 KNOWN: Final = (
     KnownError(
         "NOT_FOUND|INVALID_ARGUMENT|UNAVAILABLE",
-        r"[Uu]nknown model|[Mm]odel .*(not found|does not exist|is not (available|ready|found)|has no available versions)",
+        r"(?i:unknown) model|[Mm]odel .*(not found|does not exist|is not (available|ready|found)|has no available versions)",
         Hint(
             "model",
             "the server has no model of this name and version that is loaded",

@@ -59,14 +59,14 @@ def test_what_a_payload_leaves_open_is_as_asked_for(given: dict[str, Any], sent:
 @pytest.mark.parametrize(
     ("given", "arguments", "text"),
     [
-        ({"version": 6}, {"version": 7}, "--model-version 6: .* ask for version 7"),
-        ({"version": 6}, {"label": "canary"}, "--model-version 6: .* ask for label canary"),
-        ({"label": "stable"}, {"version": 7}, "--version-label stable: .* ask for version 7"),
-        ({"label": "stable"}, {"label": "canary"}, "--version-label stable: .* ask for label canary"),
-        ({"signature": "rank"}, {"signature": "score"}, "--signature rank: .* ask for score"),
-        ({"batch": 8}, {"batch": 1}, "--batch-size 8: .* ask for 1 example;"),
-        ({"batch": 8}, {"batch": 2}, "--batch-size 8: .* ask for 2 examples;"),
-        ({"model": "mnist"}, {}, "--model-name mnist: .* ask for recommender"),
+        ({"version": 6}, {"version": 7}, "--model-version 6: .* name version 7"),
+        ({"version": 6}, {"label": "canary"}, "--model-version 6: .* name label canary"),
+        ({"label": "stable"}, {"version": 7}, "--version-label stable: .* name version 7"),
+        ({"label": "stable"}, {"label": "canary"}, "--version-label stable: .* name label canary"),
+        ({"signature": "rank"}, {"signature": "score"}, "--signature rank: .* name score"),
+        ({"batch": 8}, {"batch": 1}, "--batch-size 8: .* name 1 example;"),
+        ({"batch": 8}, {"batch": 2}, "--batch-size 8: .* name 2 examples;"),
+        ({"model": "mnist"}, {}, "--model-name mnist: .* name recommender"),
     ],
 )
 def test_a_payload_that_names_something_else_is_refused(
@@ -99,7 +99,7 @@ def test_other_models_of_a_scenario_are_left_alone() -> None:
 
 
 def test_each_kind_of_a_trace_is_asked_for_by_its_rows() -> None:
-    with pytest.raises(BenchError, match=r"--model-name b: .* ask for a"):
+    with pytest.raises(BenchError, match=r"--model-name b: .* name a"):
         held(asked(model="b"), pool(model="b"), pool(model="a"), kinds=True)
 
 

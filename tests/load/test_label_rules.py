@@ -191,7 +191,7 @@ def test_a_server_that_names_no_model_is_not_called_wrong() -> None:
         ([0, 2], {"compare": "threshold"}, "labels are 0 or 1, not 2"),
         ([0, -1], {"compare": "argmax"}, "indices from 0 on, not -1"),
         (["a", "b"], {"compare": "argmax"}, "texts are compared by 'equal'"),
-        ([0, 1], {"compare": "top5"}, "compare='top5': one of argmax, threshold, equal"),
+        ([0, 1], {"compare": "top5"}, "compare='top5': expected one of argmax, threshold, equal"),
         ([0.5, 1.5], {}, "labels of dtype float64"),
         ([[0], [1]], {}, "labels of shape"),
     ],
