@@ -135,7 +135,9 @@ def check_rpc(case: Mapping[str, Any], target: Target) -> None:
         return
     response = response_type.FromString(answer)
     for text in case.get("contains", ()):
-        assert text in text_format.MessageToString(response, descriptor_pool=response_type.DESCRIPTOR.file.pool)
+        assert text in text_format.MessageToString(
+            response, descriptor_pool=response_type.DESCRIPTOR.file.pool
+        )
     for field, length in case.get("lengths", {}).items():
         parent, name = _field(response, field)
         assert len(getattr(parent, name)) == length

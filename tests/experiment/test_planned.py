@@ -52,7 +52,7 @@ def test_a_payload_that_names_another_version_fails_those_trials(tmp_path: Path)
     assert {versions[n]: each.outcome for n, each in ended.items()} == {1: "failed", 2: "measured"}
     assert len(list(folder.path.glob("*/manifest.json"))) == 1, "refused before its trial began"
     (reason,) = (each.reason for each in ended.values() if each.outcome == "failed")
-    assert "--model-version 1: the requests Predict of Own.payload ask for version 2" in str(reason)
+    assert "--model-version 1: the requests Predict of Own.payload name version 2" in str(reason)
 
 
 def test_a_payload_of_another_batch_size_fails(tmp_path: Path) -> None:
@@ -70,7 +70,7 @@ def test_a_dry_run_holds_the_payload_against_the_plan(tmp_path: Path) -> None:
     assert "4 trials" in done.stdout, "the plan is shown all the same"
     (line,) = (line for line in done.stderr.splitlines() if line.startswith("refused: "))
     assert "version 1" in line
-    assert "--model-version 1: the requests Predict of Own.payload ask for version 2" in line
+    assert "--model-version 1: the requests Predict of Own.payload name version 2" in line
 
 
 def test_a_dry_run_looks_at_servers_that_run_already(tmp_path: Path) -> None:
