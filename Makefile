@@ -15,7 +15,7 @@ $(VENV)/.installed: pyproject.toml
 	@touch $@
 
 demo: install
-	$(BIN)/locust -f scenarios/mnist.py --headless -u 16 -r 16 -t 20s --only-summary --note demo
+	$(BIN)/locust -f scenarios/mnist.py --headless -u 16 -r 16 -t 20s --note demo
 	$(BIN)/bench report results/
 
 lint: install
