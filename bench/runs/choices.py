@@ -11,6 +11,7 @@ import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any, Final, Self
 
 import numpy as np
@@ -31,6 +32,7 @@ _DAMAGES: Final = (
     RuntimeError,
     MemoryError,
     struct.error,
+    TokenError,
     zipfile.BadZipFile,
     zlib.error,
 )

@@ -218,6 +218,7 @@ def encrypted(raw: bytes) -> bytes:
     [
         b"",
         b"PK\x03\x04" + b"x" * 100,
+        npz(names=npy("<U1", "((1,", b"a\0\0\0"), chosen=b"", labels=b""),
         encrypted(Choices(np.zeros(1, np.int32), {"a": np.zeros(1, np.int32)}).to_bytes()),
         npz(names=npy("<U1", "(1,)", b"a\0\0\0"), chosen=npy("<i4", "(1, 1000000000000)"), labels=npy("<i4", "(1,)", b"\0" * 4)),
         npz(names=npy("<U1", "(1,)", b"a\0\0\0"), chosen=bytes(400_000_000), labels=b""),

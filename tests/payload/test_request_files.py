@@ -409,8 +409,19 @@ def npy_header(shape: tuple[int, ...], dtype: str = "<f4") -> bytes:
         b"\x93NUMPY\x01\x00\xff\xff" + b"[" * 0xFFFF,
         npy_header((-2, -8)) + bytes(64),
         npy_header((1 << 40,), "|S0"),
+        npy_header((1, 8)).replace(b")", b" "),
     ],
-    ids=["claims", "short", "half a header", "empty", "version", "nested header", "negative", "no bytes"],
+    ids=[
+        "claims",
+        "short",
+        "half a header",
+        "empty",
+        "version",
+        "nested header",
+        "negative",
+        "no bytes",
+        "no end",
+    ],
 )
 def test_damaged_arrays_are_refused_before_memory_is_taken(member: bytes, tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "r.npz", "w", zipfile.ZIP_DEFLATED) as archive:

@@ -4,6 +4,7 @@ import math
 import struct
 import zipfile
 import zlib
+from tokenize import TokenError
 from typing import Any, BinaryIO, Final
 
 import numpy as np
@@ -89,7 +90,7 @@ def _array(stream: Any, size: int, collector: Collector, name: str) -> Array:
         version = npy.read_magic(stream)
         read_header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
         shape, in_columns, dtype = read_header(stream, max_header_size=_LONGEST_HEADER)
-    except (ValueError, SyntaxError, TypeError) as error:
+    except (ValueError, SyntaxError, TypeError, RecursionError, TokenError) as error:
         told = str(error).split("\n")[0]
         raise collector.fail("", f"key {name!r}: no array of numpy ({told})") from None
     if dtype.hasobject:
