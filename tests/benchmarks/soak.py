@@ -172,7 +172,8 @@ class Soak:
                 if rng.random() < 0.9:
                     self._start(limit)
                 else:
-                    self._start_row(limit, rng.randint(1, 40))
+                    left = self._calls - (self.started - self.unsent)
+                    self._start_row(limit, min(rng.randint(1, 40), left))
             self._room.clear()
             self._room.wait()
 
