@@ -35,7 +35,7 @@ def family(dtype: "np.dtype[Any]") -> str:
 
 def integer_limits(dtype: "np.dtype[Any]") -> tuple[int, int]:
     """The least and the greatest value of an integer dtype."""
-    limits: Any = ml_dtypes.iinfo(dtype)  # type: ignore[no-untyped-call]
+    limits: Any = ml_dtypes.iinfo(dtype)  # type: ignore[no-untyped-call]  # ml_dtypes has no types
     return int(limits.min), int(limits.max)
 
 
