@@ -129,12 +129,13 @@ def test_where_all_fail_each_is_named_with_its_reason(names: Names) -> None:
     channel.close()
 
 
-def failing_sockets(monkeypatch: pytest.MonkeyPatch, code: int, family: int | None, times: int) -> None:
-    real, count = gevent.socket.socket, itertools.count()
+def failing_sockets(monkeypatch: pytest.MonkeyPatch, code: int, family: int | None) -> None:
+    """No socket can be made, of the family or of any, until the patch is undone."""
+    real = gevent.socket.socket
 
     class Failing(real):  # type: ignore[misc, valid-type]
         def __init__(self, wanted: int = -1, *rest: Any, **named: Any) -> None:
-            if family in (None, wanted) and next(count) < times:
+            if family in (None, wanted):
                 raise OSError(code, "no socket")
             super().__init__(wanted, *rest, **named)
 
@@ -144,7 +145,7 @@ def failing_sockets(monkeypatch: pytest.MonkeyPatch, code: int, family: int | No
 def test_a_family_that_the_kernel_lacks_is_passed_over(names: Names, monkeypatch: pytest.MonkeyPatch) -> None:
     with serving() as server:
         names("::1", "127.0.0.1")
-        failing_sockets(monkeypatch, errno.EAFNOSUPPORT, socket.AF_INET6, 10**9)
+        failing_sockets(monkeypatch, errno.EAFNOSUPPORT, socket.AF_INET6)
         channel = Channel(f"{NAME}:{server.port}")
         assert channel.call(ECHO, b"x").message == b"x"
         channel.close()
@@ -153,11 +154,12 @@ def test_a_family_that_the_kernel_lacks_is_passed_over(names: Names, monkeypatch
 @pytest.mark.parametrize("code", [errno.EMFILE, errno.EAFNOSUPPORT, errno.EPERM])
 def test_without_sockets_calls_fail_until_there_are_some(monkeypatch: pytest.MonkeyPatch, code: int) -> None:
     with serving() as server:
-        failing_sockets(monkeypatch, code, None, 2)
+        failing_sockets(monkeypatch, code, None)
         channel = Channel(server.address)
         reply = channel.call(ECHO, b"")
         assert (reply.status, reply.sent) == (14, None)
         assert "no socket" in reply.details
+        monkeypatch.undo()
         channel.connect(10)
         assert channel.call(ECHO, b"x").message == b"x"
         assert channel.sent_calls == 1
