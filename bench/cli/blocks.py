@@ -55,12 +55,19 @@ def run_blocks(
         longest = max(longest, used - before - alone)
         last = block == most or (budget is not None and used + longest > budget)
         look = coming.after(block, block / most if budget is None else used / budget, last=last)
-        if look is None and last and one_will_do:
+        alone_in_time = look is None and last and one_will_do
+        if alone_in_time:
             look = Look(block, ERROR_RATE, last)
         if look is not None:
             seen = look_at(look)
-            of = "" if budget is None else f", {used:.0f} of {budget:g} s"
+            of = "" if budget is None else f", {used:.0f} of {budget:.0f} s"
             click.echo(f"after {counted(block, 'block')}{of}: {seen.verdict}", err=True)
+            if alone_in_time:
+                click.echo(
+                    f"{counted(block, 'block')} fitted into the time of the load; two and more show how trials differ: "
+                    f"they need {_needed(first, longest):.0f} s",
+                    err=True,
+                )
             if seen.over or last:
                 runner.folder.mark(DECIDED if seen.over else OUT_OF_TIME)
                 return seen.judged
@@ -69,8 +76,13 @@ def run_blocks(
     runner.folder.mark(OUT_OF_TIME)
     raise BenchError(
         f"--budget {budget or 0:g}: a block took {longest:.0f} s{f', and {first:.0f} s what comes before the first' if first else ''}; "
-        f"{LEAST} are the least; give {first + 1.2 * LEAST * longest:.0f} s"
+        f"{LEAST} are the least; give {_needed(first, longest):.0f} s"
     )
+
+
+def _needed(first: float, longest: float) -> float:
+    """Seconds for the least blocks. first: what comes before the first one; longest: seconds of a block."""
+    return first + 1.2 * LEAST * longest
 
 
 class Undecided(NamedTuple):

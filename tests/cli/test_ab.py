@@ -79,6 +79,8 @@ def test_the_verdict_in_one_command(address: str, tmp_path: Path) -> None:
     assert f"% of {compared:,} examples" in text
     (finding,) = told["gate"]["findings"]
     assert (finding["metric"], finding["measured"]) == ("agreement", pytest.approx(1 - 1 / compared))
+    assert not any("per_second" in each["metric"] for each in told["changes"])  # equal by design
+    assert "1 block fitted into the time of the load; two and more show how trials differ" in done.stderr
     # warnings are the machine's: the verdict is "measurement invalid" with them
     assert done.returncode == told["gate"]["code"], done.stdout + done.stderr
     assert done.returncode in ((3,) if told["gate"]["doubts"] else (0, 3))

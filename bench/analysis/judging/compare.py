@@ -94,7 +94,8 @@ class Match:
 
     def equal_by_design(self, name: str) -> bool:
         """Whether a metric says nothing about the two, since the same users sent to both in turn."""
-        return self.paired and equal_by_design(self.before, self.after, name)
+        one_of_each = len(self.before) == len(self.after) == 1
+        return (self.paired or one_of_each) and equal_by_design(self.before, self.after, name)
 
     def sides(self, name: str) -> tuple[Values, bool]:
         """A metric of baseline and candidate, and whether the values are pairs: trials, or stretches of one duet."""
