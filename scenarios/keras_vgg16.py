@@ -1,4 +1,4 @@
-"""How many images a second does a large network classify, and is it the network or the payload that takes the time?"""
+"""How many images a second does a large network classify, and what takes the time, the network or the payload?"""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""How many images per second are classified when all are there from the start, by MLPerf's rules for Offline?"""
+"""How many images per second are classified when all are available at the start, by MLPerf's rules for Offline?"""
 
 from bench.scenario import Options, Pool, PredictUser, defaults, digits, option
 

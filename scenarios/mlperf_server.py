@@ -1,4 +1,4 @@
-"""Which rate of queries does a server bear within a latency bound, by MLPerf's rules for Server?"""
+"""Which query rate does a server sustain within a latency bound, by MLPerf's rules for Server?"""
 
 from bench.scenario import ArrivalUser, Options, Pool, defaults, digits, option
 

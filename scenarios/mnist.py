@@ -1,4 +1,4 @@
-"""How fast does a server classify digits when each user waits for its answer before it asks again?"""
+"""How fast does a server classify digits when each user waits for the response before the next request?"""
 
 from bench.scenario import Options, Pool, PredictUser, digits
 

@@ -1,4 +1,4 @@
-"""How fast does a model answer: any model, with requests of yours or random ones?"""
+"""How fast is any model, with your own requests or random ones?"""
 
 from bench.scenario import Options, Pool, ScheduledUser, Site, model_options, model_pool, model_server
 

@@ -1,4 +1,4 @@
-"""Do two models on one server disturb each other? One is asked all the time, the other every second five seconds."""
+"""Do two models on one server disturb each other? One gets requests all the time, the other in every second interval of five seconds."""
 
 from bench.scenario import ArrivalUser, Options, Pool, Served, Site, defaults, digits
 from bench.schedule import Steps

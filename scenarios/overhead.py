@@ -1,4 +1,4 @@
-"""What does the server itself cost, apart from the model? One user asks a model that computes nothing and one that does."""
+"""What does the server itself cost, apart from the model? One user calls a model that computes nothing and one that does, in turn."""
 
 from bench.scenario import Options, Pool, PredictUser, Served, Site, defaults, digits, mnist
 

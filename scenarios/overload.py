@@ -1,4 +1,4 @@
-"""What happens when more is asked than a server can do: how much is answered in time, what is refused, and how?"""
+"""What happens beyond a server's capacity: how much is answered in time, what is refused, and how?"""
 
 from bench.scenario import ArrivalUser, Options, Pool, Served, Site, defaults, digits
 

@@ -1,4 +1,4 @@
-"""Do latency or memory grow while a server works steadily for long? A minute by default; `-t 1h` is a real soak."""
+"""Do latency or memory grow under a long steady load? A minute by default; `-t 1h` is a real soak."""
 
 from bench.scenario import ArrivalUser, Options, Pool, defaults, digits
 

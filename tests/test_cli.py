@@ -33,7 +33,7 @@ def test_unknown_verb_is_bad_usage() -> None:
 
 def test_no_argument_teaches() -> None:
     done = bench()
-    assert "Verbs" in done.stdout + done.stderr
+    assert "Results and releases" in done.stdout + done.stderr
 
 
 def test_what_the_user_can_fix_is_one_line(tmp_path: object) -> None:

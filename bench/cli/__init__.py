@@ -15,26 +15,35 @@ from bench.escape import one_line
 
 CRASH: Final = 70
 
-VERBS: dict[str, tuple[str, str]] = {
-    "export": ("bench.cli.export", "Train and export MNIST models as SavedModels."),
-    "serve": ("bench.cli.serve", "Serve SavedModels with TensorFlow Serving's API."),
-    "predict": ("bench.cli.predict", "Send pictures to a server and print the digits it sees."),
-    "status": ("bench.cli.status", "Show which versions of a model a server has, and in which states."),
-    "metadata": ("bench.cli.metadata", "Show a model's signatures: inputs, outputs, dtypes, shapes."),
-    "init": ("bench.cli.init", "Write files to start with: scenario, servers, experiment, limits, CI."),
-    "scenario": ("bench.cli.scenario", "Run a scenario of this package with Locust."),
-    "run": ("bench.cli.run", "Run an experiment: servers x versions x batch sizes x loads."),
-    "ab": ("bench.cli.ab", "Compare two versions, models or servers: speed and answers, in one command."),
-    "calibrate": ("bench.cli.calibrate", "Measure what this machine can send, for runs to compare with."),
-    "report": ("bench.cli.report", "Show what runs measured: terminal table, HTML page, JSON."),
-    "compare": ("bench.cli.compare", "Compare trials: ratios with intervals and verdicts."),
-    "gate": ("bench.cli.gate", "Check runs against limits: pass, FAIL or inconclusive."),
-    "baseline": ("bench.cli.baseline", "Renew and show the runs that gates compare with."),
-    "history": ("bench.cli.history", "Find the run since which a metric is better or worse."),
-    "plot": ("bench.cli.plot", "Draw the pictures of a report as files."),
-    "completion": ("bench.cli.completion", "Print the script by which a shell completes all this."),
+GROUPS: Final[dict[str, dict[str, tuple[str, str]]]] = {
+    "Measure": {
+        "ab": ("bench.cli.ab", "Compare two versions, models or servers: speed and answers, in one command."),
+        "run": ("bench.cli.run", "Run an experiment: servers x versions x batch sizes x loads."),
+        "scenario": ("bench.cli.scenario", "Run a scenario of this package with Locust."),
+        "calibrate": ("bench.cli.calibrate", "Measure what this machine can send, for runs to compare with."),
+        "init": ("bench.cli.init", "Write files to start with: scenario, servers, experiment, limits, CI."),
+    },
+    "Results and releases": {
+        "report": ("bench.cli.report", "Show what runs measured: terminal table, HTML page, JSON."),
+        "compare": ("bench.cli.compare", "Compare trials: ratios with intervals and verdicts."),
+        "gate": ("bench.cli.gate", "Check runs against limits: pass, FAIL or inconclusive."),
+        "baseline": ("bench.cli.baseline", "Set, extend or show the baseline that gates compare with."),
+        "history": ("bench.cli.history", "Find the run at which a metric changed."),
+        "plot": ("bench.cli.plot", "Write a report's charts as image files."),
+    },
+    "Servers and models": {
+        "status": ("bench.cli.status", "Show which versions of a model a server has, and in which states."),
+        "metadata": ("bench.cli.metadata", "Show a model's signatures: inputs, outputs, dtypes, shapes."),
+        "predict": ("bench.cli.predict", "Send images to a server and print the predicted classes."),
+        "serve": ("bench.cli.serve", "Serve SavedModels with TensorFlow Serving's API."),
+        "export": ("bench.cli.export", "Train and export MNIST models as SavedModels."),
+    },
+    "Shell": {
+        "completion": ("bench.cli.completion", "Print a shell completion script."),
+    },
 }
-"""Verb -> module that holds a click command of the verb's name, and its line in `bench --help`."""
+"""Heading in `bench --help` -> verb -> module that holds a click command of the verb's name, and its line there."""
+VERBS: Final = {verb: entry for group in GROUPS.values() for verb, entry in group.items()}
 
 
 def main(arguments: list[str] | None = None) -> None:

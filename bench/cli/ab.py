@@ -37,25 +37,28 @@ def _groups(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 _WHAT: Final = _groups(
     click.option(
-        "--model", required=True, metavar="NAME[,NAME]", help="The model; two of them are compared."
+        "--model",
+        required=True,
+        metavar="NAME[,NAME]",
+        help="The model; give two names to compare two models.",
     ),
     click.option(
-        "--versions", metavar="A,B", help="Versions to compare, by number or label; one: of both sides."
+        "--versions", metavar="A,B", help="Versions to compare, by number or label; one: for both sides."
     ),
-    click.option("--against", metavar="HOST:PORT", help="A second server, compared with the first."),
+    click.option("--against", metavar="HOST:PORT", help="A second server to compare with the first."),
     click.option(
         "--batch-size",
         "batch_sizes",
         default="1",
         show_default=True,
         metavar="N[,N]",
-        help="Examples in a request; two are compared.",
+        help="Examples per request; give two numbers to compare batch sizes.",
     ),
     click.option("--signature", help="Signature to call.  [default: serving_default, or the only one]"),
     click.option(
         "--requests",
         metavar="FILE",
-        help="What is sent, such as JSON lines; - for standard input.  [default: random]",
+        help="Requests to send, such as JSON lines; - for standard input.  [default: random]",
     ),
     click.option(
         "--shape",
@@ -69,7 +72,7 @@ _WHAT: Final = _groups(
         type=click.IntRange(1),
         default=RANDOM_EXAMPLES,
         show_default=True,
-        help="Random ones, without --requests.",
+        help="Number of random examples, without --requests.",
     ),
 )
 _LOAD: Final = _groups(
@@ -79,10 +82,14 @@ _LOAD: Final = _groups(
         default="2m",
         show_default=True,
         callback=_seconds,
-        help="For everything, at most.",
+        help="Time limit for everything.",
     ),
     click.option(
-        "--users", type=click.IntRange(1), default=4, show_default=True, help="Requests under way at once."
+        "--users",
+        type=click.IntRange(1),
+        default=4,
+        show_default=True,
+        help="Concurrent users; each waits for its response.",
     ),
     click.option(
         "--schedule",
@@ -98,7 +105,11 @@ _LOAD: Final = _groups(
         help="Request timeout in seconds.",
     ),
     click.option(
-        "--seed", type=click.IntRange(0), default=1, show_default=True, help="Of orders and random inputs."
+        "--seed",
+        type=click.IntRange(0),
+        default=1,
+        show_default=True,
+        help="Random seed of orders and inputs.",
     ),
 )
 _ANSWERS: Final = _groups(
@@ -107,24 +118,26 @@ _ANSWERS: Final = _groups(
         "outputs",
         multiple=True,
         metavar="NAME",
-        help="Compare this output only; may be given again.  [default: all]",
+        help="Compare this output only; may be repeated.  [default: all]",
     ),
     click.option(
         "--tolerance",
         type=click.FloatRange(0),
         default=1e-3,
         show_default=True,
-        help="Relative difference up to which numbers agree.",
+        help="Largest relative difference at which numbers count as equal.",
     ),
     click.option(
         "--top",
         type=click.IntRange(1),
         metavar="K",
-        help="Outputs of several values agree where their K best ones, or first ids, are the same.",
+        help="Outputs with several values agree if their K best values, or first ids, are the same.",
     ),
-    click.option("--save-inputs", is_flag=True, help="Write the inputs beside the answers that differ most."),
-    click.option("--answers-only", is_flag=True, help="Compare answers, and measure nothing."),
-    click.option("--latency-only", is_flag=True, help="Measure, and compare no answers."),
+    click.option(
+        "--save-inputs", is_flag=True, help="Write the inputs too, next to the answers that differ most."
+    ),
+    click.option("--answers-only", is_flag=True, help="Compare answers only; send no load."),
+    click.option("--latency-only", is_flag=True, help="Measure latency only; do not compare answers."),
 )
 _LIMITS: Final = _groups(
     click.option(
@@ -132,37 +145,47 @@ _LIMITS: Final = _groups(
         "slowdowns",
         multiple=True,
         metavar="[METRIC=]SHARE",
-        help="FAIL where the candidate is slower by more: 5% (of p50), p99=10%; may be given again.",
+        help="FAIL if the candidate is slower by more than this: 5% (of p50), p99=10%; may be repeated.",
     ),
     click.option(
         "--min-agreement",
         metavar="SHARE",
-        help="FAIL where fewer examples have the same answer, such as 0.999.",
+        help="FAIL if a smaller share of the examples has the same answer, such as 0.999.",
     ),
     click.option(
         "--limits",
         "limits_file",
         type=click.Path(path_type=Path),
         metavar="FILE",
-        help="A limits file, as of bench gate.",
+        help="Limits file, as for bench gate.",
     ),
     click.option(
         "--accept",
         multiple=True,
         metavar="WARNING",
-        help="Judge in spite of this warning; may be given again.",
+        help="Give a verdict despite this warning; may be repeated.",
     ),
 )
 _RESULTS: Final = _groups(
     click.option("--results", type=click.Path(path_type=Path), default=Path("results"), show_default=True),
     click.option(
-        "--json", "as_json", type=click.Path(path_type=Path), metavar="FILE", help="Write every number."
+        "--json",
+        "as_json",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="Write all results as JSON.",
     ),
     click.option(
-        "--junit", type=click.Path(path_type=Path), metavar="FILE", help="Write test results for CI."
+        "--junit",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="Write the verdicts as JUnit XML, for CI.",
     ),
     click.option(
-        "--markdown", type=click.Path(path_type=Path), metavar="FILE", help="Append a table of the limits."
+        "--markdown",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="Append a Markdown table of the limits.",
     ),
 )
 
@@ -193,10 +216,10 @@ def ab(
 ) -> int:
     """Compare two versions of a model on the server at HOST:PORT: speed and answers.
 
-    Both get the same requests in turn until it is decided, or the time is up. What is compared: two --versions (numbers or
-    labels), two models, two batch sizes, or the same on a second server with --against. The first one is the baseline.
+    Both sides get the same requests in turn until the result is decided or the time is up. Compare two --versions
+    (numbers or labels), two models, two batch sizes, or two servers (--against). The first one is the baseline.
 
-    Each different example is sent to both once, and the answers are compared. The result is an experiment's folder, which
+    Every distinct example is sent once to each side to compare the answers. The results go to an experiment folder that
     bench report, compare and gate read.
 
     Exit codes: 0 done, or all limits pass; with limits 1 FAIL, 3 inconclusive or measurement invalid; 2 bad usage or

@@ -40,28 +40,28 @@ _OPTIONS: Final = (
         type=click.FloatRange(0, min_open=True),
         default=10.0,
         show_default=True,
-        help="Seconds to wait for an answer.",
+        help="Seconds to wait for a response.",
     ),
     click.option(
         "--transport", type=click.Choice(["native", "grpcio"]), default="native", help="HTTP/2 client."
     ),
-    click.option("--grpc-tls", is_flag=True, help="Encrypt; the server's certificate is verified."),
+    click.option("--grpc-tls", is_flag=True, help="Use TLS; the server's certificate is verified."),
     click.option("--grpc-tls-ca", type=_PEM, help="Trust this CA instead of the system's."),
     click.option("--grpc-tls-cert", type=_PEM, help="Client certificate, with --grpc-tls-key."),
     click.option("--grpc-tls-key", type=_PEM, help="Client key."),
-    click.option("--grpc-tls-server-name", help="Name that the server's certificate must carry."),
+    click.option("--grpc-tls-server-name", help="Host name expected in the server's certificate."),
     click.option(
         "--max-answer-bytes",
         type=click.IntRange(1),
         default=LARGEST_ANSWER,
-        help="The largest answer that is read, also what a compressed one unpacks to.  [default: 64 MiB]",
+        help="Largest response to accept, before and after decompression.  [default: 64 MiB]",
     ),
-    click.option("--authority", help="Name of the virtual host to call.  [default: the address]"),
+    click.option("--authority", help="Virtual host name to send (:authority).  [default: the address]"),
     click.option(
         "--metadata",
         "pairs",
         default="",
-        help="KEY=VARIABLE,...: sent with each call, values from the environment.",
+        help="KEY=VARIABLE,...: sent with each call; values come from environment variables.",
     ),
 )
 

@@ -30,11 +30,11 @@ _FOLDER = click.option(
 
 @click.group()
 def baseline() -> None:
-    """The runs that later ones must match: results/baseline, to be committed."""
+    """Manage the baseline: the runs in results/baseline that gates compare with. Commit it."""
 
 
 _ACCEPT = click.option(
-    "--accept", multiple=True, metavar="NAME", help="Take runs with this warning too; may be given again."
+    "--accept", multiple=True, metavar="NAME", help="Accept runs with this warning; may be repeated."
 )
 
 
@@ -43,9 +43,9 @@ _ACCEPT = click.option(
 @_ACCEPT
 @_FOLDER
 def set_(paths: tuple[Path, ...], accept: tuple[str, ...], folder: Path) -> int:
-    """Take runs as the baseline of what they measured; samples are left out.
+    """Replace the baseline with these runs, without samples.
 
-    PATHS are run folders or folders of them. Baseline runs of the same cells are replaced. Runs with warnings are
+    PATHS are run folders or folders of them. Only baseline runs of the same cells are replaced. Runs with warnings are
     refused with exit code 3.
     """
     return _take(paths, accept, folder, replacing=True)
@@ -56,7 +56,7 @@ def set_(paths: tuple[Path, ...], accept: tuple[str, ...], folder: Path) -> int:
 @_ACCEPT
 @_FOLDER
 def add(paths: tuple[Path, ...], accept: tuple[str, ...], folder: Path) -> int:
-    """Add runs of another session to the baseline of what they measured.
+    """Add runs of another session to the baseline.
 
     A session is one start of server and load. Comparisons that are not interleaved take the session as the unit: three
     and more show how sessions differ. PATHS and exit codes as of `bench baseline set`.

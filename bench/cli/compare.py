@@ -39,7 +39,7 @@ RANKED = ("inferences_per_second", "p99")
     "--by",
     type=click.Choice(DECLARABLE),
     multiple=True,
-    help="What differs between the sides; may be given again. Of one path, its runs are compared by the first.",
+    help="What may differ between the sides; may be repeated. With one path: split its runs by the first.",
 )
 @click.option(
     "--latest",
@@ -49,10 +49,8 @@ RANKED = ("inferences_per_second", "p99")
 @click.option(
     "--baseline", metavar="VALUE", help="With --by: the value to compare with (default: the least)."
 )
-@click.option(
-    "--metric", "metrics", multiple=True, metavar="NAME", help="Judge only this; may be given again."
-)
-@goodput_option("Judge goodput too:")
+@click.option("--metric", "metrics", multiple=True, metavar="NAME", help="Judge only this; may be repeated.")
+@goodput_option("Judge goodput too")
 @click.option(
     "--tolerance", type=click.FloatRange(0), metavar="SHARE", help="Smaller changes are none (0.02: 2 %)."
 )

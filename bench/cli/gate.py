@@ -37,37 +37,42 @@ ONLY_WITHOUT_RUN: Final = ("latest", "revision")
     "limits_file",
     type=PackagedPath(path_type=Path),
     metavar="FILE",
-    help="Default: beside the scenario.",
+    help="Limits file. Default: scenarios/NAME.toml of the scenario NAME; with --run EXPERIMENT.limits.toml.",
 )
 @click.option(
     "--baseline",
     "baseline_path",
     type=click.Path(path_type=Path),
     metavar="PATH",
-    help=f"Default: {kept.FOLDER}; with --run the value that is the baseline.",
+    help=f"Default: {kept.FOLDER}; with --run: the server or version that is the baseline.",
 )
-@click.option("--junit", type=click.Path(path_type=Path), metavar="FILE", help="Write test results for CI.")
+@click.option(
+    "--junit",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write the verdicts as JUnit XML, for CI.",
+)
 @click.option(
     "--markdown",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Append a table, as for a job's summary.",
+    help="Append a Markdown table, such as to the summary of a CI job.",
 )
 @click.option(
-    "--json", "as_json", type=click.Path(path_type=Path), metavar="FILE", help="Write every number."
+    "--json", "as_json", type=click.Path(path_type=Path), metavar="FILE", help="Write all results as JSON."
 )
 @click.option(
     "--run",
     "experiment",
     type=PackagedPath(path_type=Path),
     metavar="EXPERIMENT",
-    help="Run baseline and candidate until it is decided.",
+    help="Run this experiment until every limit is decided.",
 )
 @click.option(
     "--by",
     type=click.Choice(DECLARABLE),
     multiple=True,
-    help="What differs between baseline and candidate; may be given again. Default: the one of version, build, server and commit that does.",
+    help="What may differ between baseline and candidate; may be repeated. Default: whichever of version, build, server and commit differs.",
 )
 @click.option(
     "--latest", is_flag=True, help="Judge only runs like the newest one: its commit, model, server and load."
@@ -79,23 +84,26 @@ ONLY_WITHOUT_RUN: Final = ("latest", "revision")
     default=120.0,
     show_default=True,
     metavar="SECONDS",
-    help="With --run.",
+    help="With --run: time limit.",
 )
 @click.option(
     "--duet",
     is_flag=True,
-    help="With --run: both servers are up, and the same requests go to them in turn.",
+    help="With --run: run both servers at once and send each request to both in turn.",
 )
 @click.option(
     "--results",
     type=click.Path(path_type=Path),
     default=Path("results"),
     show_default=True,
-    help="With --run.",
+    help="With --run: where its folder goes.",
 )
-@goodput_option("Unless the limits file sets it: limits of goodput mean the")
+@goodput_option("The X of goodput, unless the limits file sets it")
 @click.option(
-    "--self-test", "testing", is_flag=True, help="Show how often verdicts are wrong, on recorded trials."
+    "--self-test",
+    "testing",
+    is_flag=True,
+    help="Estimate how often verdicts are wrong, from recorded or simulated trials.",
 )
 def gate(
     *,
@@ -115,17 +123,18 @@ def gate(
     answered_within: float | None,
     testing: bool,
 ) -> int:
-    """Check runs against limits. PATHS: run folders or folders of them, the trials of what is to be released.
+    """Check runs against limits. PATHS: run folders of the candidate, or folders that contain them.
 
-    Runs may differ from those of the baseline only in what --by names. Failed trials, missing cells, copies of runs
-    and files that were changed never pass.
+    Candidate and baseline may differ only in what --by names. Failed trials, missing cells, duplicate runs and modified
+    files never pass.
 
     With --run EXPERIMENT, the first server or version of the experiment is the baseline (or --baseline VALUE) and the
-    others are candidates; blocks of trials are added until all limits pass, one fails, or the budget is spent.
+    others are candidates; trials are added until all limits pass, one fails, or the budget is used up.
 
-    With --self-test, PATHS hold many trials of one thing (none: simulated ones), which are compared with each other.
+    With --self-test, PATHS hold many trials of the same thing, which are compared with each other; without PATHS trials
+    are simulated.
 
-    Exit codes: 0 pass, 1 FAIL, 2 bad usage or input, 3 inconclusive or measurement invalid, 70 a crash of this program.
+    Exit codes: 0 pass, 1 FAIL, 2 bad usage or input, 3 inconclusive or measurement invalid, 70 bench itself crashed.
     """
     _check_usage(with_run=experiment is not None, testing=testing)
     if testing:

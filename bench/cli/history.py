@@ -28,7 +28,7 @@ WATCHED = ("p50", "p99", "requests_per_second", "error_share", "accuracy", "cpu_
 @click.command()
 @click.argument("paths", nargs=-1, type=click.Path(path_type=Path), default=(Path("results"),))
 @click.option(
-    "--metric", "metrics", multiple=True, metavar="NAME", help="Look only at this; may be given again."
+    "--metric", "metrics", multiple=True, metavar="NAME", help="Look only at this; may be repeated."
 )
 @click.option(
     "--least",
@@ -36,7 +36,7 @@ WATCHED = ("p50", "p99", "requests_per_second", "error_share", "accuracy", "cpu_
     callback=lambda _context, _parameter, text: None if text is None else _share(text),
     help='Report changes above this size, such as "5%"; default: the tolerance of each metric (2 % for p50).',
 )
-@goodput_option("Look at goodput too:")
+@goodput_option("Look at goodput too")
 @click.option("--json", "as_json", is_flag=True, help="Print the changes as JSON.")
 def history(
     *,
@@ -114,7 +114,7 @@ def _show(console: Console, found: list[ChangePoint], trials: Trials) -> None:
     if few:
         console.print(
             Text(
-                f"{few} cells were measured fewer than {2 * FEWEST} times (an experiment counts once): too few to find a change",
+                f"{counted(few, 'cell')} with fewer than {2 * FEWEST} measurements (an experiment counts once): too few to find a change",
                 style="dim",
             )
         )

@@ -22,7 +22,7 @@ def goodput_option(text: str) -> Callable[[Any], Any]:
         type=click.FloatRange(0, min_open=True),
         callback=lambda _context, _parameter, value: None if value is None else value / 1e3,
         metavar="X",
-        help=f"{text} share and rate of the requests answered rightly within X milliseconds.",
+        help=f"{text}: share and rate of the requests answered correctly within X milliseconds.",
     )
 
 

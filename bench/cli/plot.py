@@ -21,9 +21,11 @@ from bench.runs.run import find_runs
 )
 @click.option("--format", "kind", type=click.Choice(["png", "svg", "pdf"]), default="png", show_default=True)
 @click.option(
-    "--only", metavar="TEXT", help="Only pictures with this in their name, such as percentile or batch."
+    "--only", metavar="TEXT", help="Only charts with this in their name, such as percentile or batch."
 )
-@click.option("--dpi", type=click.IntRange(50, 1200), default=200, show_default=True, help="Of png.")
+@click.option(
+    "--dpi", type=click.IntRange(50, 1200), default=200, show_default=True, help="Resolution of png."
+)
 def plot(*, paths: tuple[Path, ...], out: Path, kind: str, only: str | None, dpi: int) -> int:
     """Draw what bench report --html shows, a file for each picture. PATHS: run folders, or folders of them."""
     extras.need("matplotlib", "bench plot")

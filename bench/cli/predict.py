@@ -1,10 +1,11 @@
-"""`bench predict`: ask a server which digits are on pictures."""
+"""`bench predict`: classify images with a model on a server."""
 
 from pathlib import Path
 from typing import Any
 
 import click
 
+from bench import BenchError
 from bench.cli.asking import asks_a_server, inquiry, picks_a_version
 from bench.escape import one_line
 from bench.runs.jsonl import json_text
@@ -23,10 +24,12 @@ from bench.target.single_shot import predict as ask
 def predict(
     pictures: tuple[Path, ...], signature: str | None, output: str | None, as_json: bool, **server: Any
 ) -> None:
-    """Show what a model sees on pictures: the class with the greatest score, for MNIST the digit.
+    """Send images to a server and print the class with the highest score, for MNIST the digit.
 
-    Any PNG or JPEG will do: it is resized to the model's input and, for digits, made light on black and centred.
+    Takes PNG and JPEG files; they are resized to the model's input and, for digits, made light on black and centred.
     """
+    if missing := [path for path in pictures if not path.exists()]:
+        raise BenchError(f"{missing[0]}: does not exist; name PNG or JPEG files")
     with inquiry(**server) as asked:
         how = question(asked, signature, output)
         if how.note:

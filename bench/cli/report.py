@@ -25,7 +25,7 @@ from bench.runs.run import find_runs
     "--html",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
-    help="Write a page with pictures.",
+    help="Write an HTML page with charts.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print every number as JSON, durations in seconds.")
 @click.option("--markdown", "as_markdown", is_flag=True, help="Print the table as Markdown.")
@@ -47,7 +47,7 @@ from bench.runs.run import find_runs
     help="Order runs by a metric, the best first.",
 )
 @click.option("--last", type=click.IntRange(1), metavar="N", help="Show the newest N runs only.")
-@goodput_option("Show goodput too:")
+@goodput_option("Show goodput too")
 def report(
     *,
     paths: tuple[Path, ...],

@@ -47,11 +47,10 @@ INTERRUPTED = 130
 @click.option(
     "--dry-run",
     is_flag=True,
-    help="Print the plan with its predicted duration; start nothing, but look whether the payloads fit the plan and "
-    "servers that run already.",
+    help="Print the plan and its predicted duration, and check payloads and running servers; start nothing.",
 )
 @click.option(
-    "--resume", "go_on", is_flag=True, help="Go on with the newest run of EXPERIMENT, or with that folder."
+    "--resume", "go_on", is_flag=True, help="Continue the newest run of EXPERIMENT, or that folder."
 )
 @click.option("--retry", is_flag=True, help="With --resume: run failed trials again too.")
 @click.option("--trials", type=click.IntRange(1), help="Trials of each cell, instead of the file's.")
@@ -59,27 +58,27 @@ INTERRUPTED = 130
 @click.option(
     "--until-decided",
     is_flag=True,
-    help=f"Add blocks until p50, p99 and requests/s of what is compared are decided; at most --trials ({MOST_BLOCKS}).",
+    help=f"Add blocks of trials until p50, p99 and requests/s are decided, at most --trials ({MOST_BLOCKS}).",
 )
 @click.option("--workers", type=click.IntRange(1), help="Load processes on this machine; default: 1.")
 @click.option(
     "--master",
     metavar="HOST:PORT",
-    help="Let a Locust that runs already make the load, with all its workers: its web interface.",
+    help="Send the load from a running Locust master and its workers, through its web interface.",
 )
 @click.option(
     "--duet",
     is_flag=True,
-    help="Measure two conditions at the same time: both servers are up, the same requests go to them in turn.",
+    help="Measure two conditions at once: both servers run, and each request goes to both in turn.",
 )
 @click.option(
     "--slice",
     type=click.FloatRange(0.05),
     metavar="SECONDS",
-    help="With --duet: each condition has all users for so long, in turn, instead of request by request.",
+    help="With --duet: alternate between the conditions every so many seconds instead of request by request.",
 )
 @click.option("--results", type=click.Path(path_type=Path), default=Path("results"), show_default=True)
-@click.option("--note", help="A word in the results folder's name.")
+@click.option("--note", help="Text to add to the result folder's name.")
 def run(
     experiment: Path,
     *,

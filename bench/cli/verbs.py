@@ -10,7 +10,7 @@ import click
 from click.exceptions import NoSuchCommand
 
 from bench import __version__
-from bench.cli import VERBS
+from bench.cli import GROUPS, VERBS
 
 COMPLETE: Final = "_BENCH_COMPLETE"
 """The environment variable by which a shell asks for completions, as click names it."""
@@ -39,18 +39,21 @@ class _Verbs(click.Group):
             raise NoSuchCommand(error.command_name, possibilities=VERBS, ctx=ctx) from None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Verbs"):
-            formatter.write_dl([(verb, text) for verb, (_, text) in VERBS.items()])
+        for group, names in GROUPS.items():
+            with formatter.section(group):
+                formatter.write_dl([(verb, text) for verb, (_, text) in names.items()])
 
 
 @click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="serving-bench")
 def verbs() -> None:
-    """Measure model servers: which version, batch size or build is faster, by how much, how sure are we.
+    """Load-test model servers and compare versions, batch sizes and builds, with confidence intervals and release gates.
 
     \b
-    Drive load with Locust:  bench scenario mnist --headless -u 64 -r 64 -t 30s
-    Read what it measured:   bench report results/
+    Compare two versions:  bench ab HOST:PORT --model NAME --versions 6,7
+    Run a load test:       bench scenario mnist --headless -u 64 -r 64 -t 30s
+    Show the results:      bench report
+    Set up a project:      bench init load-tests
     """
 
 

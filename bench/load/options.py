@@ -177,17 +177,17 @@ def add_arguments(parser: Any) -> None:
         "--keepalive",
         default="",
         metavar="SECONDS",
-        help="send a keepalive ping after so many seconds without a byte from the server while calls wait (default: never)",
+        help="send a keepalive ping after this many seconds without data from the server while calls are in flight (default: never)",
     )
     option(
         "--max-answer-bytes",
         default=str(LARGEST_ANSWER),
         metavar="N",
-        help="the largest answer that is read, also what a compressed one unpacks to; a larger one is RESOURCE_EXHAUSTED (default: 64 MiB)",
+        help="largest response to accept, before and after decompression; a larger one fails with RESOURCE_EXHAUSTED (default: 64 MiB)",
     )
     option("--connections", default="1", metavar="N", help="connections of each load process (default: 1)")
     option(
-        "--grpc-tls", default=False, action="store_true", help="encrypt; the server's certificate is verified"
+        "--grpc-tls", default=False, action="store_true", help="use TLS; the server's certificate is verified"
     )
     option(
         "--grpc-tls-ca",
@@ -204,26 +204,31 @@ def add_arguments(parser: Any) -> None:
         help="client certificate (with --grpc-tls-key)",
     )
     option("--grpc-tls-key", private=True, default="", metavar="PEM", help="client key")
-    option("--grpc-tls-server-name", default="", metavar="NAME", help="name that the certificate must carry")
+    option(
+        "--grpc-tls-server-name",
+        default="",
+        metavar="NAME",
+        help="host name expected in the server's certificate",
+    )
     option(
         "--authority",
         default="",
         metavar="NAME",
-        help="name of the virtual host to call, as for Istio, Knative or an ingress (default: the address)",
+        help="virtual host name to send (:authority), for Istio, Knative or an ingress (default: the address)",
     )
     option(
         "--metadata",
         private=True,
         default="",
         metavar="KEY=VARIABLE,...",
-        help="metadata sent with each call; values are read from environment variables, so that no secret is recorded",
+        help="metadata sent with each call; values come from environment variables, so that no secret is recorded",
     )
     option(
         "--results",
         private=True,
         default="results",
         metavar="DIR",
-        help="folder that gets one folder a run (default: results)",
+        help="folder for results: one subfolder per run (default: results)",
     )
     option(
         "--schedule",
@@ -237,13 +242,13 @@ def add_arguments(parser: Any) -> None:
         "--max-in-flight",
         default="10000",
         metavar="N",
-        help="open loop: requests under way at most in each load process; what is due beyond them is recorded as unsent (default: 10000)",
+        help="open loop: most requests in flight per load process; further ones are recorded as unsent (default: 10000)",
     )
     option(
         "--references",
         default="64",
         metavar="N",
-        help="messages sent to the idle server before the load (half a second at most): answers under load are compared with these; 0: with each other only (default: 64)",
+        help="requests sent to the idle server before the load (for at most half a second), whose answers those under load are compared with; 0: compare them with each other only (default: 64)",
     )
     option(
         "--rest",
@@ -255,7 +260,7 @@ def add_arguments(parser: Any) -> None:
         "--warm-up",
         default="",
         metavar="SECONDS",
-        help="leave so many seconds at the start out of the numbers, 0: none (default: a transient, a fifth of the run and 10 s at most)",
+        help="seconds at the start to exclude from the results, 0: none (default: detected; at most a fifth of the run and 10 s)",
     )
     option(
         "--unique",
@@ -267,9 +272,9 @@ def add_arguments(parser: Any) -> None:
         "--cache-audit",
         default=False,
         action="store_true",
-        help="send each request twice, first ones and repetitions in turn: the report compares their service times",
+        help="send each request twice; the report compares the service times of first requests and repetitions",
     )
-    option("--note", default="", metavar="TEXT", help="a word in the result folder's name")
+    option("--note", default="", metavar="TEXT", help="text to add to the result folder's name")
     option(
         "--server-pid",
         private=True,
@@ -292,7 +297,7 @@ def add_arguments(parser: Any) -> None:
         private=True,
         default="",
         metavar="NAME,...",
-        help="host names under which the web form is reached, such as that of a proxy before it",
+        help="host names by which browsers reach the web form, such as that of a proxy",
     )
     for name, (default, text, private) in _own.items():
         option(

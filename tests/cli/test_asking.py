@@ -186,7 +186,11 @@ def test_files_that_are_no_pictures_are_named(host: str, pictures: list[Path], t
     assert told(done) == f"bench: {text}: not a readable PNG or JPEG picture\n"
 
 
-@pytest.mark.parametrize("verb", [["predict", "x.png"], ["status"], ["metadata"]])
+def test_a_picture_that_is_missing_is_named_before_a_server_is_called() -> None:
+    assert refused("predict", "no.png", "--host", "127.0.0.1:1").startswith("bench: no.png: does not exist")
+
+
+@pytest.mark.parametrize("verb", [["predict", __file__], ["status"], ["metadata"]])
 def test_nobody_listening_is_one_line(verb: list[str]) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # bound and not listening: connections are refused

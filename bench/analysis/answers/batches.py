@@ -132,7 +132,7 @@ def _rivals(by_batch: dict[int, Cell], best: int) -> str:
         if batch != best
         and ((change := unpaired(series[batch], series[best])) is None or change.low <= 1 < change.high)
     ]
-    return f" (not distinguishable from batch {', '.join(rivals)})" if rivals else ""
+    return f" (not significantly different from batch {', '.join(rivals)})" if rivals else ""
 
 
 def _by_second(cell: Cell) -> list[float]:

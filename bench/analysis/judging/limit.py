@@ -262,7 +262,7 @@ def _how_single(within: OneRun, *, spread: bool) -> str:
         )
     if not spread:
         return "one run: no statement beyond this run"
-    return f"one run: no statement beyond this run; that runs differ by {BETWEEN_RUNS:.0%} is assumed, more runs show it"
+    return f"one run: no statement beyond this run; assumes that runs differ by {BETWEEN_RUNS:.0%}, more runs would show by how much"
 
 
 def _alone(limit: Limit, identity: Identity, value: float) -> Finding:

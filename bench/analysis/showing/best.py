@@ -59,7 +59,7 @@ def _best_lines(rows: list[tuple[str, RunReport, Line]]) -> list[str]:
 
 
 def best_cells(cells: list[Group]) -> list[str]:
-    """The best of the means of trials under each load, and those not distinguishable from it."""
+    """The best mean of trials under each load, and those that do not differ significantly from it."""
     loads = list(dict.fromkeys(cell.identity.load for cell in cells))
     found = []
     for load in loads if len(loads) <= MOST_LOADS else ():
@@ -87,9 +87,9 @@ def _best_under_a_load(cells: list[Group]) -> list[str]:
         words = best.identity.words(parts)
         line = f"{title}: {text(value)}, mean of {len(best.known(metric))} trials ({words}){doubted}"
         if len(alike) == len(others):
-            line += "; not distinguishable from any other"
+            line += "; not significantly different from any other"
         elif alike:
-            line += f"; not distinguishable from {' and '.join(f'({cell.identity.words(parts)})' for cell in alike)}"
+            line += f"; not significantly different from {' and '.join(f'({cell.identity.words(parts)})' for cell in alike)}"
         found.append(line)
     return found
 

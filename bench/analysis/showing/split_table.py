@@ -14,8 +14,8 @@ from bench.analysis.showing.table import Column, Table
 
 TITLE: Final = "Latency breakdown (mean)"
 NOTE: Final = (
-    "from the server's counters, means over whole runs: client queue and batching queue are measured, the other parts "
-    "are what the client's and the server's measured stretches leave between them"
+    "means over whole runs, with the server's counters: client queue and batching queue are measured, the other parts "
+    "are differences between the times that client and server measured"
 )
 
 

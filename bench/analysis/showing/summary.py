@@ -34,8 +34,8 @@ def summary(rows: Sequence[Group], compared: str) -> Table:
     kept.append(_relative(rows, compared))
     kept += [_measured(name, rows) for name in SHOWN]
     note = (
-        f"geometric mean over the trials, ± half the {CONFIDENCE:.0%} interval (Student's t on logarithms); "
-        f"of fewer than {FEWEST} trials (least … greatest)"
+        f"geometric mean of the trials ± half of its {CONFIDENCE:.0%} interval (Student's t on logarithms); "
+        f"with fewer than {FEWEST} trials (minimum … maximum)"
     )
     return Table(kept, [(title, text or "") for title, text in shared], [note])
 
