@@ -48,7 +48,7 @@ class Sample(NamedTuple):
     """One request as it happened.
 
     Three instants and no stored durations: latency = done - due, service = done - sent, lag = sent - due.
-    In a closed loop `due` is `sent`. A named tuple and not a dataclass: one is made for each request
+    In a closed loop `due` is when the user asked. A named tuple and not a dataclass: one is made for each request
     (0.3 us against 1.4 us).
     """
 
@@ -57,7 +57,7 @@ class Sample(NamedTuple):
     batch: int
     """Examples in the request."""
     due: float
-    """Seconds since the start of the run at which the schedule wanted the request sent."""
+    """Seconds since the start of the run at which the schedule, or the user, wanted the request sent."""
     sent: float | None
     """Seconds at which its bytes were handed to the kernel; None: never sent."""
     done: float | None

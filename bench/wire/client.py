@@ -222,6 +222,7 @@ class Channel:
         elif ready:
             link = self._next_link(ready)
         elif self._failure is None:
+            call.hold(time.perf_counter())
             self._waiting[call] = False
             return
         else:
@@ -318,7 +319,9 @@ class Channel:
         if sent is None:
             call.sent = now  # what of it leaves later is not counted
         try:
-            on_reply(_new(Reply, (call.status or 0, call.details, call.message or b"", sent, now)))
+            on_reply(
+                _new(Reply, (call.status or 0, call.details, call.message or b"", sent, now, call.asked))
+            )
         except BaseException:  # noqa: BLE001  # whatever the owner raises, the other calls of this read go on
             self._hub.handle_error(on_reply, *sys.exc_info())
 

@@ -26,6 +26,7 @@ class Exchange:
     """One unary call. `status`, `details` and `message` are the answer; the other fields are the connection's."""
 
     __slots__ = (
+        "asked",
         "awaits",
         "credit",
         "details",
@@ -47,6 +48,8 @@ class Exchange:
         self.request = request
         self.retried = 0
         """How often a server gave it back unprocessed."""
+        self.asked: float | None = None
+        """When its caller asked, on the same clock as `sent`, where it could not leave at once; None: it could."""
         self.sent: float | None = None
         """When its last byte was handed to the kernel, on the clock of whoever does the sending; None: never."""
         self.stream = 0
@@ -68,11 +71,16 @@ class Exchange:
         self.credit = 0
         """Bytes that the server may still send, once the response has been opened."""
 
+    def hold(self, now: float) -> None:
+        """Note that it cannot leave at once; of several waits the first counts, and none after it was sent."""
+        if self.asked is None and self.sent is None:
+            self.asked = now
+
     def renew(self) -> None:
         """Make it fit to be sent again on another connection."""
-        retried, sent = self.retried, self.sent
+        retried, asked, sent = self.retried, self.asked, self.sent
         Exchange.__init__(self, self.head, self.request)
-        self.retried, self.sent = retried, sent
+        self.retried, self.asked, self.sent = retried, asked, sent
 
     def add(self, content: bytes, largest: int) -> tuple[int, str] | None:
         """Take a part of the body; gives status and details as soon as it is known to be too large."""

@@ -61,7 +61,8 @@ class ClientConnection(ClientStreams):
         self.out.append(frames.PREFACE + self._greeting)
         self.finishing: list[tuple[int, Any]] = []
         """(chunks in `out` that end with it, exchange) of each request whose last byte is in `out`."""
-        self._most_streams = 2**32
+        self.most_streams = 2**32
+        """Exchanges that the server allows at once."""
         self._largest = largest_message
         self._whole = min(stream_window, largest_message + PREFIX.size)  # a body in one frame may be as large
         self._heads = RequestHeads(authority, scheme, user_agent, metadata)
@@ -78,16 +79,42 @@ class ClientConnection(ClientStreams):
     @property
     def has_room(self) -> bool:
         """Whether another exchange would be sent at once rather than wait for one to end."""
-        return len(self._streams) + len(self.rows) < self._most_streams
+        return len(self._streams) + len(self.rows) < self.most_streams
 
-    def request(self, exchange: Exchange) -> None:
-        """Send an exchange now, or when the server's limit on concurrent streams permits, first come first served."""
+    def request(self, exchange: Exchange) -> bool:
+        """Send an exchange now, or when the server's limit on concurrent streams permits, first come first served.
+
+        False where some of it has to wait: for a stream, for a window, or for another connection.
+        """
         if self.closed is not None or self.draining:
             self.returned.append(exchange)
-        elif len(self._streams) + len(self.rows) >= self._most_streams:
+            return False
+        if len(self._streams) + len(self.rows) >= self.most_streams:
             self._waiting[exchange] = None
-        else:
-            self._start(exchange)
+            return False
+        stream = self._next
+        if stream > LARGEST_STREAM:  # RFC 9113, 5.1.1: a new connection is needed
+            self.draining = True
+            self.returned.append(exchange)
+            return False
+        head = exchange.head
+        pack, size_and_kind, block = self._heads.known.get(head) or self._heads.prepare(head)
+        self._next = stream + 2
+        exchange.stream = stream
+        self._streams[stream] = exchange
+        message, outflow = exchange.request, self._outflow
+        length = len(message)
+        size = length + 5
+        if size <= outflow.quick and size <= outflow.window and len(block) <= outflow.largest_frame:
+            outflow.window -= size
+            out = self.out
+            out += (pack(size_and_kind, 4, stream, block, size << 8, 1, stream, 0, length), message)
+            self.finishing.append((len(out), exchange))
+            return True
+        self.out.append(frames.headers(stream, block, end_stream=False, largest=outflow.largest_frame))
+        outflow.send(stream, message, None)
+        self._note_sent()
+        return stream not in outflow.bodies
 
     def request_row(self, row: Row) -> bool:
         """Send the calls of a row now; False, and nothing is done, where some would have to wait or leave in pieces."""
@@ -100,7 +127,7 @@ class ClientConnection(ClientStreams):
             return False
         if whole > outflow.quick and max(map(len, messages)) + PREFIX.size > outflow.quick:
             return False
-        if len(self._streams) + len(rows) + len(self._waiting) + count > self._most_streams:
+        if len(self._streams) + len(rows) + len(self._waiting) + count > self.most_streams:
             return False
         pack, size_and_kind, block = prepared
         outflow.window -= whole
@@ -157,30 +184,6 @@ class ClientConnection(ClientStreams):
         ends = self.finishing
         self.finishing = []
         return ends
-
-    def _start(self, exchange: Exchange) -> None:
-        stream = self._next
-        if stream > LARGEST_STREAM:  # RFC 9113, 5.1.1: a new connection is needed
-            self.draining = True
-            self.returned.append(exchange)
-            return
-        head = exchange.head
-        pack, size_and_kind, block = self._heads.known.get(head) or self._heads.prepare(head)
-        self._next = stream + 2
-        exchange.stream = stream
-        self._streams[stream] = exchange
-        message, outflow = exchange.request, self._outflow
-        length = len(message)
-        size = length + 5
-        if size <= outflow.quick and size <= outflow.window and len(block) <= outflow.largest_frame:
-            outflow.window -= size
-            out = self.out
-            out += (pack(size_and_kind, 4, stream, block, size << 8, 1, stream, 0, length), message)
-            self.finishing.append((len(out), exchange))
-        else:
-            self.out.append(frames.headers(stream, block, end_stream=False, largest=outflow.largest_frame))
-            outflow.send(stream, message, None)
-            self._note_sent()
 
     def _note_sent(self) -> None:
         sent, streams = self._outflow.sent, self._streams
@@ -323,7 +326,7 @@ class ClientConnection(ClientStreams):
 
     def _setting(self, identifier: int, value: int) -> None:
         if identifier == frames.MAX_CONCURRENT_STREAMS:
-            self._most_streams = value
+            self.most_streams = value
         elif identifier == frames.HEADER_TABLE_SIZE:
             self._heads.resize(value)
         elif identifier == frames.ENABLE_PUSH and value:

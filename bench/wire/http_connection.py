@@ -63,6 +63,8 @@ class HttpConnection:
         self._kept = False  # the connection has brought an answer
         self.sent: float | None = None
         """When the last byte of the newest request was handed to the kernel, for the first time; None: it was not."""
+        self.asked: float | None = None
+        """When it was asked for, where it could not leave at once; None: it could."""
         self.waiting = False
         """Whether the newest request is whole on its way, so that `resume` may wait for its answer."""
         self.retries = 0
@@ -71,11 +73,13 @@ class HttpConnection:
         """The server's address, such as 10.0.0.1:8501, that the newest request went to first."""
         self._message = b""
         self._received = bytearray()
-        self._give_up = 0.0
+        self._begun = self._give_up = 0.0
 
     def ask(self, message: bytes, seconds: float) -> Reply:
         """Send one HTTP request and wait for its answer; never raises for what a server does."""
-        self.sent, self._message, self._give_up = None, message, time.perf_counter() + seconds
+        self.sent = self.asked = None
+        self._message, self._begun = message, time.perf_counter()
+        self._give_up = self._begun + seconds
         return self._finish(begun=False)
 
     def resume(self) -> Reply:
@@ -99,27 +103,31 @@ class HttpConnection:
             self.close()
             if expired is not limit:  # of the scenario's own
                 raise
-            return Reply(DEADLINE_EXCEEDED, "Deadline Exceeded", b"", self.sent, time.perf_counter())
+            return self._failed(DEADLINE_EXCEEDED, "Deadline Exceeded")
         except _Late:
             self.close()
-            return Reply(DEADLINE_EXCEEDED, "Deadline Exceeded", b"", self.sent, time.perf_counter())
+            return self._failed(DEADLINE_EXCEEDED, "Deadline Exceeded")
         except TooLarge as error:
             self.close()
-            return Reply(RESOURCE_EXHAUSTED, str(error), b"", self.sent, time.perf_counter())
+            return self._failed(RESOURCE_EXHAUSTED, str(error))
         except Exception as error:  # noqa: BLE001  # whatever comes back: the request has left and needs an outcome
             self.close()
             reason = f"{self.address}: {_said(error).removeprefix(f'{self.address}: ')}"
-            return Reply(UNAVAILABLE, reason, b"", self.sent, time.perf_counter())
+            return self._failed(UNAVAILABLE, reason)
         except gevent.GreenletExit:
             if not self.waiting:
                 self.close()
             raise
         if status != 200:
-            return Reply(_CODES.get(status, UNKNOWN), error_text(body), b"", self.sent, done)
+            return self._failed(_CODES.get(status, UNKNOWN), error_text(body), done)
         try:
-            return Reply(0, "", self.read(body), self.sent, done)
+            return Reply(0, "", self.read(body), self.sent, done, self.asked)
         except Exception as error:  # noqa: BLE001  # as above: JSON can be anything
-            return Reply(INTERNAL, f"not an answer to a prediction: {_said(error)}", b"", self.sent, done)
+            return self._failed(INTERNAL, f"not an answer to a prediction: {_said(error)}", done)
+
+    def _failed(self, status: int, details: str, done: float | None = None) -> Reply:
+        """done: None: now."""
+        return Reply(status, details, b"", self.sent, done or time.perf_counter(), self.asked)
 
     def close(self) -> None:
         """Leave nothing behind."""
@@ -138,6 +146,7 @@ class HttpConnection:
         """Send the newest request, on a new connection where there is none."""
         self.waiting, self._received = False, bytearray()
         if self._socket is None:
+            self._hold()
             self.connect()
         rest = memoryview(self._message)
         try:
@@ -147,12 +156,18 @@ class HttpConnection:
                 if count == len(rest):
                     break
                 rest = rest[count:]
+                self._hold()
                 socket.wait_write(self._socket.fileno())
         except OSError as problem:
             raise self._lost(problem) from None
         self.waiting = True
         if self.sent is None:
             self.sent = now
+
+    def _hold(self) -> None:
+        """Note that the newest request cannot leave at once."""
+        if self.sent is None:
+            self.asked = self._begun
 
     def _lost(self, problem: OSError) -> OSError:
         return Dropped(*problem.args) if self._kept and not self._received else problem

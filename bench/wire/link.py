@@ -67,9 +67,10 @@ class Link:
         self._deliver = deliver
         self._changed = changed
         self._scheduled = False
-        self._rest: list[Buffer] = []  # what the kernel did not take
+        self._rest: deque[Buffer] = deque()  # what the kernel did not take
         self._left = 0  # bytes in `_rest`
-        self._marks: deque[tuple[int, Exchange]] = deque()  # (`_left` when it has gone, exchange)
+        self._taken = 0  # bytes that the kernel took of what did not leave at once
+        self._marks: deque[tuple[int, Exchange]] = deque()  # (`_taken` when it has gone, exchange)
         hub = get_hub()
         self._run_callback = hub.loop.run_callback
         self._on_error = hub.handle_error
@@ -99,7 +100,8 @@ class Link:
 
     def submit(self, call: Exchange) -> None:
         """Let a call leave with the next send."""
-        self.connection.request(call)
+        if not self.connection.request(call):
+            call.hold(time.perf_counter())
         if not self._scheduled:
             self._scheduled = True
             self._run_callback(self._flush)
@@ -199,7 +201,7 @@ class Link:
         self._scheduled = False
         connection = self.connection
         out, rows = connection.out, connection.rows
-        if self._rest or not out or self.lost is not None:
+        if not out or self.lost is not None:
             return
         data = b"".join(out) if self._session is not None or len(out[-1]) <= _LARGE else None
         ends = connection.take_ends()
@@ -209,12 +211,12 @@ class Link:
         try:
             if data is None:
                 size = sum(map(len, out))
-                count = self._sock.sendmsg(out[:_PIECES])
+                count = 0 if self._rest else self._sock.sendmsg(out[:_PIECES])
             else:
                 if self._session is not None:
                     data = self._session.encrypt(data)
                 size = len(data)
-                count = self._sock.send(data)
+                count = 0 if self._rest else self._sock.send(data)
         except (BlockingIOError, InterruptedError):
             count = 0
         except OSError as problem:  # ssl.SSLError is one, as after the server has ended the session
@@ -237,10 +239,17 @@ class Link:
                 reached = in_records(bytes(data), reached)
             if rows.leaving:
                 ends = sorted(ends + rows.ends(), key=itemgetter(0))
-            self._marks.extend((size - reached[chunks - 1], call) for chunks, call in ends)
-            self._rest, self._left = _after(out if data is None else [data], count), size - count
-            self._stamp(now)
-            self._writer.start(self._on_writable)
+            before = self._taken + self._left
+            for chunks, call in ends:
+                mark = before + reached[chunks - 1]
+                if mark > self._taken + count:
+                    call.hold(now)
+                self._marks.append((mark, call))
+            if not self._rest:
+                self._writer.start(self._on_writable)
+            self._rest.extend(out if data is None else [data])
+            self._left += size
+            self._note_taken(count, now)
         out.clear()
 
     def _on_writable(self) -> None:
@@ -248,23 +257,26 @@ class Link:
             return
         now = time.perf_counter()
         try:
-            count = self._sock.sendmsg(self._rest[:_PIECES])
+            count = self._sock.sendmsg(list(itertools.islice(self._rest, _PIECES)))
         except (BlockingIOError, InterruptedError):
             return
         except OSError as problem:
             self.break_off(f"connection lost: {problem.strerror or problem}")
             return
-        self._rest = _after(self._rest, count)
-        self._left -= count
-        self._stamp(now)
+        self._note_taken(count, now)
         if not self._rest:
             self._writer.stop()
-            self._flush()
 
-    def _stamp(self, now: float) -> None:
-        """Stamp the calls whose last byte has gone with the instant at which it was handed over."""
-        left, marks = self._left, self._marks
-        while marks and marks[0][0] >= left:
+    def _note_taken(self, count: int, now: float) -> None:
+        """The kernel took so many bytes of what waits: stamp the calls whose last byte has gone with that instant."""
+        self._taken += count
+        self._left -= count
+        pieces, marks = self._rest, self._marks
+        while pieces and count >= len(pieces[0]):
+            count -= len(pieces.popleft())
+        if count:
+            pieces[0] = memoryview(pieces[0])[count:]
+        while marks and marks[0][0] <= self._taken:
             call = marks.popleft()[1]
             if call.sent is None:
                 call.sent = now
@@ -272,7 +284,7 @@ class Link:
 
     def _drop(self, reason: str) -> None:
         self.lost = reason
-        self._rest = []
+        self._rest.clear()
         self._marks.clear()
         for watcher in (self._reader, self._writer):
             watcher.stop()
@@ -282,12 +294,3 @@ class Link:
         self._sock.close()
         self.opened.set()
         self.leaving.set()
-
-
-def _after(pieces: list[Buffer], count: int) -> list[Buffer]:
-    """What follows the first `count` bytes."""
-    for index, piece in enumerate(pieces):
-        if count < len(piece):
-            return [memoryview(piece)[count:], *pieces[index + 1 :]]
-        count -= len(piece)
-    return []

@@ -30,7 +30,7 @@ _turns: list[tuple[str, int, int, float]] = []
 
 def _add_unseen(self: Recorder, due: float | None, index: int, reply: Reply) -> None:
     """`Recorder.add` without a look at the answer."""
-    _, _, _, sent, done = reply
+    _, _, _, sent, done, _ = reply
     if sent is None:
         sent = done
         self.unsent += 1

@@ -82,7 +82,7 @@ def test_messages_that_the_kernel_takes_in_parts_arrive_whole_with_their_instant
     for reply, part in zip(replies, (3, 6, 10, 10, 13, 16, 20), strict=True):  # that holds its last byte
         assert reply.sent is not None
         assert watched.entered[part - 1] < reply.sent <= watched.entered[part]
-    assert link._rest == []
+    assert not link._rest
     assert link._left == 0
 
 

@@ -92,12 +92,15 @@ class Conversation:
     """A link under test, and what a server that keeps the rules would see of it."""
 
     def __init__(self, clock: Clock, session: Session | None = None) -> None:
+        self._clock = clock
         self.kernel = Kernel(clock)
         self.delivered: dict[Exchange, tuple[float | None, float]] = {}
         self.link = link.Link(self.kernel, session, ClientConnection("t:1"), self._deliver, lambda _: None)
         self.link._run_callback = lambda _: None
         self.link.open()
         self.calls: list[Exchange] = []
+        self.flushed: dict[Exchange, float] = {}
+        """When the first chance to leave after it was submitted was over."""
 
     def _deliver(self, call: Exchange, now: float) -> None:
         self.delivered[call] = (call.sent, now)
@@ -113,12 +116,17 @@ class Conversation:
         self.kernel.room = room
         if self.link._rest:
             self.link._on_writable()
-        else:
-            self.link._flush()
+        self.link._flush()
+        self._note_flushed()
 
     def hear(self, data: bytes) -> None:
         self.kernel.incoming = data
         self.link._on_readable()
+        self._note_flushed()
+
+    def _note_flushed(self) -> None:
+        for call in self.calls:
+            self.flushed.setdefault(call, self._clock.now)
 
     def close(self) -> None:
         self.kernel.room = 0
@@ -149,7 +157,9 @@ STEPS = st.lists(
 
 @settings(max_examples=200, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 @given(steps=STEPS)
-def test_a_request_is_stamped_when_its_last_byte_goes(steps: list[tuple[str, int]]) -> None:
+def test_a_request_is_stamped_when_its_last_byte_goes_and_when_it_could_not_leave_at_once(
+    steps: list[tuple[str, int]],
+) -> None:
     with pytest.MonkeyPatch.context() as patch:
         clock = Clock()
         patch.setattr(link, "time", clock)
@@ -187,6 +197,8 @@ def test_a_request_is_stamped_when_its_last_byte_goes(steps: list[tuple[str, int
             sent += 1
             assert stamp == talk.kernel.instant_of(ends[call.stream])
             assert stamp < done
+            begin = stamp if call.asked is None else call.asked
+            assert begin <= min(stamp, talk.flushed[call]), "a wait that is in no latency"
         assert talk.link.sent_calls == sent
         talk.close()
 

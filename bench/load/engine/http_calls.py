@@ -78,7 +78,7 @@ class HttpCalls:
     def _cancel(self, connection: HttpConnection, recorder: Recorder, index: int) -> None:
         connection.close()
         self._count(connection)
-        recorder.add_cancelled(None, index, connection.sent)
+        recorder.add_cancelled(None, index, connection.sent, connection.asked)
 
     def _count(self, connection: HttpConnection) -> None:
         """Count the newest request of a connection, which has ended."""

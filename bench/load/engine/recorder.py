@@ -108,13 +108,15 @@ class Recorder:
 
     def add(self, due: float | None, index: int, reply: Reply) -> None:
         """Record a call that has ended. `index`: its message in the pool; `due`: when it should have been sent,
-        None in a closed loop, where that is when it was sent."""
-        status, details, message, sent, done = reply
+        None in a closed loop, where that is when it was asked for."""
+        status, details, message, sent, done, asked = reply
         if sent is None:  # given up before a byte left, as while the server is down
             sent = done
             self.unsent += 1
+        if due is None:
+            due = sent if asked is None else asked
         note = self._note
-        note(sent if due is None else due)
+        note(due)
         note(sent)
         note(done)
         note(index)
@@ -142,9 +144,11 @@ class Recorder:
                 self._look_at(index, 0, message)
                 note = self._note
 
-    def add_cancelled(self, due: float | None, index: int, sent: float | None) -> None:
+    def add_cancelled(
+        self, due: float | None, index: int, sent: float | None, asked: float | None = None
+    ) -> None:
         """Record a call that its user gave up because Locust ends the user."""
-        self.add(due, index, Reply(CANCELLED_STATUS, "", b"", sent, time.perf_counter()))
+        self.add(due, index, Reply(CANCELLED_STATUS, "", b"", sent, time.perf_counter(), asked))
 
     def close(self) -> None:
         """From now on calls end as CANCELLED because their channel is closed, not because the server says so."""
