@@ -72,6 +72,7 @@ class Stack:
             _most_in_flight(options),
             health=self.health,
             waiting=frozenset() if together is None else WAITING_METHODS,
+            executed=self.services.executed,
             lighten=self._processes.lightened,
         )
 

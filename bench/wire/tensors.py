@@ -37,6 +37,21 @@ def tensor_of(array: npt.NDArray[Any]) -> Any:
     return proto
 
 
+def varint(value: int) -> bytes:
+    """A protobuf base-128 varint of a value >= 0."""
+    out = bytearray()
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
+
+
+def delimited(number: int, payload: bytes) -> bytes:
+    """A length-delimited protobuf field."""
+    return varint(number << 3 | 2) + varint(len(payload)) + payload
+
+
 def as_bytes(value: object) -> bytes:
     """A text as UTF-8, bytes as they are. Raises BenchError for anything else."""
     if isinstance(value, bytes):

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from bench.launch import server_process
+from bench.protocol import oip_messages
+from bench.server.api import health
 from bench.wire import messages
 from bench.wire.field_limits import MOST_FIELDS, too_many
-
-SERVICE = "/tensorflow.serving."
 
 
 def inputs(count: int) -> bytes:
@@ -85,18 +85,35 @@ def filters(count: int) -> bytes:
     return bytes(request.SerializeToString())
 
 
+def inferences(count: int) -> bytes:
+    request = oip_messages.ModelInferRequest(model_name="mnist")
+    for _ in range(count):
+        request.inputs.add()
+    return bytes(request.SerializeToString())
+
+
+def names(count: int) -> bytes:
+    """Of a model, a version or a service; the last one counts."""
+    return b"\x0a\x01m" * count
+
+
 Make = Callable[[int], bytes]
 KINDS: dict[str, tuple[Make, str]] = {
-    "inputs": (inputs, "PredictionService/Predict"),
-    "output names": (filters, "PredictionService/Predict"),
-    "dimensions": (dimensions, "PredictionService/Predict"),
-    "tensors of a variant": (tensors_within, "PredictionService/Predict"),
-    "strings": (strings, "PredictionService/Predict"),
-    "features": (features, "PredictionService/Classify"),
-    "features of a context": (context, "PredictionService/Regress"),
-    "examples": (examples, "PredictionService/MultiInference"),
-    "labels": (labels, "ModelService/HandleReloadConfigRequest"),
-    "metadata fields": (fields, "PredictionService/GetModelMetadata"),
+    "inputs": (inputs, messages.PREDICT),
+    "output names": (filters, messages.PREDICT),
+    "dimensions": (dimensions, messages.PREDICT),
+    "tensors of a variant": (tensors_within, messages.PREDICT),
+    "strings": (strings, messages.PREDICT),
+    "features": (features, messages.CLASSIFY),
+    "features of a context": (context, messages.REGRESS),
+    "examples": (examples, messages.MULTI_INFERENCE),
+    "labels": (labels, messages.RELOAD_CONFIG),
+    "metadata fields": (fields, messages.GET_MODEL_METADATA),
+    "inputs of ModelInfer": (inferences, oip_messages.MODEL_INFER),
+    "names of ModelMetadata": (names, oip_messages.MODEL_METADATA),
+    "names of ModelReady": (names, oip_messages.MODEL_READY),
+    "names of Check": (names, health.CHECK),
+    "names of Watch": (names, health.WATCH),
 }
 DISGUISES: dict[str, Callable[[bytes], bytes]] = {
     "plain": bytes,
@@ -130,8 +147,9 @@ def test_a_large_tensor_is_few_fields() -> None:
 @pytest.fixture(scope="module")
 def called() -> Iterator[Callable[[str, bytes], Any]]:
     flags = ["--backend=synthetic", "--service-time=constant(0ms)", "--model_name=mnist"]
+    flags.append("--enable_grpc_healthcheck_service")
     with server_process.embedded(flags) as server, grpc.insecure_channel(server.address) as channel:
-        yield lambda method, message: channel.unary_unary(SERVICE + method)(message, timeout=60)
+        yield lambda method, message: channel.unary_unary(method)(message, timeout=60)
 
 
 @pytest.mark.parametrize(("make", "method"), KINDS.values(), ids=KINDS)
@@ -146,5 +164,5 @@ def test_a_tensor_of_many_dimensions(called: Callable[[str, bytes], Any]) -> Non
     request = messages.PredictRequest.FromString(dimensions(50_000))
     request.model_spec.name, request.model_spec.signature_name = "mnist", "predict_images"
     with pytest.raises(grpc.RpcError) as refused:
-        called("PredictionService/Predict", request.SerializeToString())
+        called(messages.PREDICT, request.SerializeToString())
     assert refused.value.code() == grpc.StatusCode.INVALID_ARGUMENT

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from bench.launch import server_process
+from bench.protocol.oip_messages import ModelInferRequest
 from bench.server.api.json_process import JsonProcesses
 from bench.server.api.packed_numbers import MOST_INLINE, lightened, serialised, split_examples
 from bench.server.api.tensors import Unreadable, decode
@@ -77,7 +78,7 @@ def test_a_lightened_tensor_means_the_same(number: int, shape: list[int]) -> Non
     if storage.field == "bool_val":
         values = [bool(each) for each in values]
     one = tensor(number, shape, **{storage.field: values})
-    light = PredictRequest.FromString(lightened(request(x=one)))
+    light = PredictRequest.FromString(lightened(PredictRequest, request(x=one)))
     assert read(light.inputs["x"]) == read(one)
     assert not getattr(light.inputs["x"], storage.field)
     assert (light.model_spec.name, [*light.output_filter]) == ("mnist", ["scores"])
@@ -95,7 +96,7 @@ OTHERS = {
 
 @pytest.mark.parametrize("one", OTHERS.values(), ids=OTHERS)
 def test_other_integers_are_left_out(one: Any) -> None:
-    light = PredictRequest.FromString(lightened(request(x=one, y=one))).inputs
+    light = PredictRequest.FromString(lightened(PredictRequest, request(x=one, y=one))).inputs
     assert read(light["x"]) == read(light["y"]) == read(one)
     assert weight(PredictRequest, request(x=light["x"])).packed == 0
 
@@ -127,12 +128,27 @@ def test_examples_are_split_off(processes: JsonProcesses, count: int, context: b
         assert not messages.MultiInferenceRequest.FromString(rest).HasField("input")
 
 
-def test_the_other_process_says_the_same(processes: JsonProcesses) -> None:
-    heavy = request(x=tensor(9, [MOST_INLINE], int64_val=range(MOST_INLINE)))
-    assert processes.lightened(heavy) == lightened(heavy)
+def typed(*contents: int) -> bytes:
+    made = ModelInferRequest(model_name="mnist")
+    made.inputs.add(name="x", datatype="INT64", shape=[len(contents)]).contents.int64_contents.extend(
+        contents
+    )
+    serialised_request: bytes = made.SerializeToString()
+    return serialised_request
+
+
+@pytest.mark.parametrize(
+    ("kind", "heavy"),
+    [
+        (PredictRequest, request(x=tensor(9, [MOST_INLINE], int64_val=range(MOST_INLINE)))),
+        (ModelInferRequest, typed(*range(MOST_INLINE))),
+    ],
+)
+def test_the_other_process_says_the_same(processes: JsonProcesses, kind: Any, heavy: bytes) -> None:
+    assert processes.lightened(kind, heavy) == lightened(kind, heavy)
     for lighten in (lightened, processes.lightened):
         with pytest.raises(Refusal):
-            lighten(b"\x12\xff")
+            lighten(kind, b"\x12\xff")
 
 
 DISGUISES: dict[str, Callable[[bytes], bytes]] = {

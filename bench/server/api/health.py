@@ -4,10 +4,9 @@ Health knows the names that the original knows, short ones, and says SERVING wha
 section 11); while the server drains it says NOT_SERVING.
 """
 
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
-from google.protobuf.message import DecodeError
-
+from bench.server.api.packed_numbers import checked
 from bench.server.caller import Caller
 from bench.server.refusal import Code, Refusal
 from bench.server.schema import message_classes
@@ -84,11 +83,7 @@ class Health:
 
 
 def _service(request: bytes) -> str:
-    try:
-        message: Any = HealthCheckRequest.FromString(request)
-    except DecodeError:
-        raise Refusal(Code.INTERNAL, "") from None
-    name: str = message.service
+    name: str = checked(HealthCheckRequest, request).service
     return name
 
 

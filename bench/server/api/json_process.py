@@ -21,6 +21,7 @@ import time
 from collections.abc import Mapping
 from typing import IO, Any, Final
 
+from bench.protocol.oip_messages import ModelInferRequest
 from bench.server.api import json_outputs, json_requests, json_text, packed_numbers, tensors
 from bench.server.api.json_inputs import Asked
 from bench.server.api.json_requests import Prediction
@@ -71,9 +72,9 @@ class JsonProcesses:
         _, (text,) = self._run({"task": "tensors", "key": key, "names": list(outputs)}, blobs)
         return text.decode("utf-8", "surrogateescape")
 
-    def lightened(self, request: bytes) -> bytes:
+    def lightened(self, kind: Any, request: bytes) -> bytes:
         """As `packed_numbers.lightened`."""
-        return self._run({"task": "lighten"}, [request])[1][0]
+        return self._run({"task": "lighten", "kind": kind.DESCRIPTOR.name}, [request])[1][0]
 
     def split_examples(self, kind: Any, request: bytes) -> tuple[bytes, list[bytes]]:
         """As `packed_numbers.split_examples`."""
@@ -181,14 +182,27 @@ def _arrays(names: list[str], blobs: list[bytes]) -> dict[str, Array]:
 # in the other process
 
 
+_KINDS: Final = {
+    kind.DESCRIPTOR.name: kind
+    for kind in (
+        messages.PredictRequest,
+        ModelInferRequest,
+        messages.ClassificationRequest,
+        messages.RegressionRequest,
+        messages.MultiInferenceRequest,
+    )
+}
+"""Classes of requests by their names."""
+
+
 def _done(task: Mapping[str, Any], blobs: list[bytes]) -> tuple[dict[str, Any], list[bytes]]:
     if task["task"] == "tensors":
         text = json_outputs.tensors(_arrays(task["names"], blobs), task["key"])
         return {}, [text.encode("utf-8", "surrogateescape")]
     if task["task"] == "lighten":
-        return {}, [packed_numbers.lightened(blobs[0])]
+        return {}, [packed_numbers.lightened(_KINDS[task["kind"]], blobs[0])]
     if task["task"] == "split":
-        rest, parts = packed_numbers.split_examples(getattr(messages, task["kind"]), blobs[0])
+        rest, parts = packed_numbers.split_examples(_KINDS[task["kind"]], blobs[0])
         return {}, [rest, *parts]
     document = json_text.parsed(json_requests.unpacked(blobs[0]) if task["gzip"] else blobs[0])
     if task["task"] == "examples":

@@ -4,24 +4,23 @@ ModelInfer calls `serving_default`, or the signature that the request's paramete
 contents where the inputs were, else typed ones. Requests are read one by one, not in rows as Predict's are.
 """
 
+import functools
 from collections.abc import Callable, Mapping
-from time import perf_counter
 from typing import Any, Final
 
 from bench import BenchError, __version__
 from bench.protocol import oip_messages as messages
 from bench.protocol import oip_tensors
-from bench.server.api.packed_numbers import parsed
-from bench.server.api.prediction import DEFAULT_SIGNATURE, check_fields
+from bench.server import request_layouts
+from bench.server.api.packed_numbers import check_fields, checked, memory_of, parsed, unreadable
+from bench.server.api.prediction import DEFAULT_SIGNATURE
+from bench.server.api.prepared import Prepared, grouped
 from bench.server.api.tensors import Array
 from bench.server.metrics import Metrics
 from bench.server.models.repository import Repository
 from bench.server.models.servable import Handle
 from bench.server.refusal import Code, Refusal
 from bench.wire.messages import ModelSpec, ModelVersionStatus
-
-Run = Callable[[str, Handle, str, dict[str, Array], tuple[str, ...]], Mapping[str, Array]]
-"""Under which API its latency is counted, a held version, signature, inputs and names of outputs -> outputs."""
 
 _AVAILABLE: Final = ModelVersionStatus.State.Value("AVAILABLE")
 _API: Final = "ModelInfer"
@@ -30,10 +29,9 @@ _API: Final = "ModelInfer"
 class OpenInference:
     """The methods of GRPCInferenceService."""
 
-    def __init__(self, repository: Repository, metrics: Metrics, run: Run) -> None:
-        self._repository, self._metrics, self._run = repository, metrics, run
+    def __init__(self, repository: Repository, metrics: Metrics) -> None:
+        self._repository, self._metrics = repository, metrics
         self.methods: dict[str, Callable[[bytes, float | None], bytes]] = {
-            messages.MODEL_INFER: lambda request, _: self._infer(request),
             messages.MODEL_METADATA: lambda request, _: self._metadata(request),
             messages.MODEL_READY: lambda request, _: self._ready(request),
             messages.SERVER_READY: lambda *_: _bytes(messages.ServerReadyResponse(ready=True)),
@@ -42,54 +40,27 @@ class OpenInference:
                 messages.ServerMetadataResponse(name="serving-bench", version=__version__)
             ),
         }
-        """By their paths: a serialised request and a timeout -> a serialised response; raise `Refusal`."""
+        """Those that run no model, by their paths: a serialised request and a timeout -> a serialised response; raise
+        `Refusal`."""
 
-    def _infer(self, content: bytes) -> bytes:
+    def prepare(self, content: bytes) -> Prepared:
+        """A serialised ModelInferRequest, checked, with its version held. Raises `Refusal`, or `Heavy`."""
         check_fields(messages.ModelInferRequest, content)
         request = parsed(messages.ModelInferRequest, content)
-        started, name = perf_counter(), request.model_name
         try:
-            with self._repository.acquire(_spec(name, request.model_version)) as handle:
-                answer = self._answer(handle, request)
+            handle = self._repository.acquire(_spec(request.model_name, request.model_version))
+            try:
+                return _prepared(handle, request)
+            except BaseException:
+                handle.release()
+                raise
         except Exception as error:
             code = error.code if isinstance(error, Refusal) else Code.INTERNAL
-            self._metrics.request_count.add((name, code.name))
+            self._metrics.request_count.add((request.model_name, code.name))
             raise
-        self._metrics.request_count.add((name, "OK"))
-        self._metrics.request_latency.series((name, _API, "GRPC")).add((perf_counter() - started) * 1e6)
-        return _bytes(answer)
-
-    def _answer(self, handle: Handle, request: Any) -> Any:
-        key = request.parameters["signature"].string_param if "signature" in request.parameters else ""
-        key, signature = _signature(handle, key)
-        inputs = _inputs(signature, request)
-        wanted = tuple(each.name for each in request.outputs) or tuple(sorted(signature.outputs))
-        for name in wanted:
-            if name not in signature.outputs:
-                raise _invalid(
-                    f"unexpected inference output '{name}', the model has {_names(signature.outputs)}"
-                )
-        outputs = self._run(_API, handle, key, inputs, wanted)
-        response = messages.ModelInferResponse(
-            model_name=handle.name, model_version=str(handle.version), id=request.id
-        )
-        for name in wanted:
-            array = outputs[name]
-            try:
-                tensor = response.outputs.add(
-                    name=name, datatype=oip_tensors.datatype_of(array), shape=array.shape
-                )
-                if request.raw_input_contents:
-                    response.raw_output_contents.append(oip_tensors.raw_of(array))
-                else:
-                    oip_tensors.fill(tensor.contents, array)
-            except BenchError:
-                text = f"output '{name}' of {array.dtype} has no datatype or no typed contents here"
-                raise Refusal(Code.UNIMPLEMENTED, text) from None
-        return response
 
     def _metadata(self, content: bytes) -> bytes:
-        request = parsed(messages.ModelMetadataRequest, content)
+        request = checked(messages.ModelMetadataRequest, content)
         with self._repository.acquire(_spec(request.name, request.version)) as handle:
             _, signature = _signature(handle, "")
             versions = [
@@ -113,12 +84,48 @@ class OpenInference:
         return _bytes(response)
 
     def _ready(self, content: bytes) -> bytes:
-        request = parsed(messages.ModelReadyRequest, content)
+        request = checked(messages.ModelReadyRequest, content)
         statuses = self._repository.statuses(request.name, _number(request.name, request.version))
         if not statuses:
             raise _unknown(request.name, request.version)
         ready = any(int(state) == _AVAILABLE for _, state, _ in statuses)
         return _bytes(messages.ModelReadyResponse(ready=ready))
+
+
+def _prepared(handle: Handle, request: Any) -> Prepared:
+    key = request.parameters["signature"].string_param if "signature" in request.parameters else ""
+    key, signature = _signature(handle, key)
+    inputs = _inputs(signature, request)
+    wanted = tuple(each.name for each in request.outputs) or tuple(sorted(signature.outputs))
+    for name in wanted:
+        if name not in signature.outputs:
+            raise _invalid(f"unexpected inference output '{name}', the model has {_names(signature.outputs)}")
+    write = functools.partial(_response, handle, request.id, wanted, bool(request.raw_input_contents))
+    group, rows = grouped(handle, key, inputs, wanted, _API)
+    return Prepared(group, rows, inputs, b"", request_layouts.NOWHERE, write=write)
+
+
+def _response(
+    handle: Handle, identity: str, wanted: tuple[str, ...], raw: bool, outputs: Mapping[str, Array]
+) -> bytes:
+    """A serialised ModelInferResponse with raw or typed contents."""
+    response = messages.ModelInferResponse(
+        model_name=handle.name, model_version=str(handle.version), id=identity
+    )
+    for name in wanted:
+        array = outputs[name]
+        try:
+            tensor = response.outputs.add(
+                name=name, datatype=oip_tensors.datatype_of(array), shape=array.shape
+            )
+            if raw:
+                response.raw_output_contents.append(oip_tensors.raw_of(array))
+            else:
+                oip_tensors.fill(tensor.contents, array)
+        except BenchError:
+            text = f"output '{name}' of {array.dtype} has no datatype or no typed contents here"
+            raise Refusal(Code.UNIMPLEMENTED, text) from None
+    return _bytes(response)
 
 
 def _spec(name: str, version: str) -> Any:
@@ -166,10 +173,10 @@ def _inputs(signature: Any, request: Any) -> dict[str, Array]:
                 f"inference input data-type of '{tensor.name}' is '{tensor.datatype}', the model takes '{declared}'"
             )
         try:
-            arrays[tensor.name] = oip_tensors.array_of(tensor, raw[number] if raw else None)
+            arrays[tensor.name] = oip_tensors.array_of(tensor, raw[number] if raw else memory_of(tensor))
         except (ValueError, OverflowError) as error:
-            raise _invalid(f"inference input '{tensor.name}' cannot be read: {error}") from None
-    return arrays
+            raise _invalid(unreadable(tensor.name, error)) from None
+    return dict(sorted(arrays.items()))
 
 
 def _invalid(text: str) -> Refusal:

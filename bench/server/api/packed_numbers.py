@@ -1,21 +1,31 @@
 """Requests whose integers take their parser long: the same requests in a form that is read at once.
 
 Integers of typed fields are varints, which the parser takes one by one with the interpreter's lock held: 10 to 35 ms for
-each MB. What is here is meant for another process (`json_process`); what it gives takes 0.1 ms for each MB.
+each MB. `lightened` and `split_examples` are meant for another process (`json_process`); what they give takes 0.1 ms for
+each MB.
 """
 
 from typing import Any, Final
 
 from google.protobuf.message import DecodeError
 
+from bench.protocol import oip_tensors
+from bench.protocol.oip_messages import ModelInferRequest
 from bench.server.api.tensors import Unreadable, decode
 from bench.server.refusal import Code, Refusal
+from bench.wire import field_limits
 from bench.wire.dtypes import STORAGES
-from bench.wire.messages import PredictRequest
 
 MOST_INLINE: Final = 131_072
 """Bytes of such integers that are read in the server's own process: 5 ms at most."""
 _INTEGERS: Final = ("half_val", "int_val", "int64_val", "bool_val", "uint32_val", "uint64_val")
+_TYPED_INTEGERS: Final = (
+    "bool_contents",
+    "int_contents",
+    "int64_contents",
+    "uint_contents",
+    "uint64_contents",
+)
 _OTHERS: Final = ("variant_val", "resource_handle_val")
 """Fields that no dtype which is served has its values in."""
 
@@ -24,13 +34,70 @@ class Heavy(Exception):  # noqa: N818 - an adjective says what the request is
     """The request has more such integers than may be read here."""
 
 
-def lightened(request: bytes) -> bytes:
-    """A serialised PredictRequest that means the same, with integers as `tensor_content`. Raises `Refusal`."""
-    message = parsed(PredictRequest, request)
-    for tensor in message.inputs.values():
-        _lighten(tensor)
+TOO_HEAVY: Final = Refusal(
+    Code.RESOURCE_EXHAUSTED, f"a request with more than {MOST_INLINE} bytes of integers"
+)
+"""Where such integers are of no use."""
+
+
+def check_fields(kind: Any, request: bytes) -> None:
+    """Raise `Refusal` for a serialised request of this class that takes its parser too long, `Heavy` for integers."""
+    weight = field_limits.weight(kind, request)
+    if weight.too_many:
+        text = f"a request of more than {field_limits.MOST_FIELDS} protobuf fields (each text is one)"
+        raise Refusal(Code.RESOURCE_EXHAUSTED, text)
+    if weight.packed > MOST_INLINE:
+        raise Heavy
+
+
+def checked(kind: Any, request: bytes) -> Any:
+    """A message of a kind that needs no integers. Raises `Refusal`, also for one that takes its parser too long."""
+    try:
+        check_fields(kind, request)
+    except Heavy:
+        raise TOO_HEAVY from None
+    return parsed(kind, request)
+
+
+def lightened(kind: Any, request: bytes) -> bytes:
+    """A serialised PredictRequest or ModelInferRequest that means the same, with integers as their memory.
+
+    In `tensor_content`, or as the only one of `bytes_contents`. Raises `Refusal`.
+    """
+    message = parsed(kind, request)
+    if kind is ModelInferRequest:
+        for tensor in message.inputs:
+            _lighten_typed(tensor, bool(message.raw_input_contents))
+    else:
+        for tensor in message.inputs.values():
+            _lighten(tensor)
     light: bytes = message.SerializeToString()
     return light
+
+
+def memory_of(tensor: Any) -> bytes | None:
+    """The memory that `lightened` has put into an input of a ModelInferRequest; None: its contents are as they were sent."""
+    contents = tensor.contents.bytes_contents
+    return contents[0] if len(contents) == 1 and tensor.datatype != "BYTES" else None
+
+
+def _lighten_typed(tensor: Any, raw: bool) -> None:
+    """raw: its values are elsewhere."""
+    contents = tensor.contents
+    if oip_tensors.FIELDS.get(tensor.datatype) in _TYPED_INTEGERS and not raw:
+        try:
+            memory = oip_tensors.array_of(tensor, None).tobytes()
+        except (ValueError, OverflowError) as error:
+            raise Refusal(Code.INVALID_ARGUMENT, unreadable(tensor.name, error)) from None
+        contents.Clear()
+        contents.bytes_contents.append(memory)
+    for field in _TYPED_INTEGERS:
+        contents.ClearField(field)
+
+
+def unreadable(name: str, error: Exception) -> str:
+    """What is said of an input of a ModelInferRequest that describes no tensor."""
+    return f"inference input '{name}' cannot be read: {error}"
 
 
 def _lighten(tensor: Any) -> None:

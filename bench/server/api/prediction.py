@@ -6,12 +6,12 @@ request bytes into a `Prepared` that holds its model version; whoever executes i
 request's bytes from an equal one before it is not worked out again: see `bench.server.request_layouts`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from time import perf_counter
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from bench.server import request_layouts
-from bench.server.api.packed_numbers import MOST_INLINE, Heavy, parsed
+from bench.server.api.packed_numbers import check_fields, parsed
 from bench.server.api.prepared import Group, Prepared, PreparedBurst, divide, divisible, grouped, stack
 from bench.server.api.response import Responses
 from bench.server.api.tensors import MAX_FILLED, Array, Unreadable, decode
@@ -20,7 +20,6 @@ from bench.server.models.repository import Repository
 from bench.server.models.servable import Handle
 from bench.server.refusal import Code, Refusal
 from bench.server.unforeseen import unforeseen
-from bench.wire import field_limits
 from bench.wire.messages import PredictRequest
 from bench.wire.request_rows import Alike, Bytes
 
@@ -30,14 +29,14 @@ DEFAULT_SIGNATURE: Final = "serving_default"
 METHODS: Final = ("tensorflow/serving/predict", "tensorflow/serving/classify", "tensorflow/serving/regress")
 
 
-def check_fields(kind: Any, request: bytes) -> None:
-    """Raise `Refusal` for a serialised request of this class that takes its parser too long, `Heavy` for integers."""
-    weight = field_limits.weight(kind, request)
-    if weight.too_many:
-        text = f"a request of more than {field_limits.MOST_FIELDS} protobuf fields (each text is one)"
-        raise Refusal(Code.RESOURCE_EXHAUSTED, text)
-    if weight.packed > MOST_INLINE:
-        raise Heavy
+class Executed(NamedTuple):
+    """A method whose requests are executed together where they may be."""
+
+    kind: Any
+    """The class of its requests."""
+    prepare: Callable[[bytes], Prepared]
+    """Parses and validates a serialised request. Raises `Refusal`, or `Heavy` for one that has to be `lightened`
+    elsewhere; then nothing is held."""
 
 
 class Predictions:
@@ -124,12 +123,19 @@ class Predictions:
         versions stay held.
         """
         try:
-            return [*self._responses.all(batch[0].group, batch, outputs)]
+            return [*self._written(batch, outputs)]
         except Exception as error:  # noqa: BLE001 - one output that cannot be written must not cost the others
             if len(batch) == 1:
                 return [error if isinstance(error, Refusal) else unforeseen(error, "a response")]
         parts = divide(batch, outputs)
         return [self.serialise([one], part)[0] for one, part in zip(batch, parts, strict=True)]
+
+    def _written(self, batch: Sequence[Prepared], outputs: Mapping[str, Array]) -> list[bytes]:
+        if batch[0].write is None:
+            return self._responses.all(batch[0].group, batch, outputs)
+        parts = [outputs] if len(batch) == 1 else divide(batch, outputs)
+        pairs = zip(batch, parts, strict=True)
+        return [prepared.write(part) for prepared, part in pairs if prepared.write is not None]
 
     def answer_bursts(
         self, batch: Sequence[PreparedBurst], outputs: Mapping[str, Array]
@@ -155,14 +161,15 @@ class Predictions:
 
     def ran(self, batch: Sequence[Prepared]) -> None:
         """The model's run for these requests has succeeded now: count it for each, with its wait for the run."""
-        now = perf_counter()
-        self._metrics.runtime_latency.series((batch[0].group.handle.name, "Predict", "TF1")).extend(
+        now, group = perf_counter(), batch[0].group
+        self._metrics.runtime_latency.series((group.handle.name, group.api, "TF1")).extend(
             [(now - prepared.started) * 1e6 for prepared in batch]
         )
 
     def end(self, batch: Sequence[Prepared], results: Sequence[bytes | Refusal]) -> None:
         """These requests of one version are answered now: release it, and count what became of them."""
-        handle, metrics = batch[0].group.handle, self._metrics
+        group, metrics = batch[0].group, self._metrics
+        handle = group.handle
         for _ in batch:
             handle.release()
         refused = [result.code.name for result in results if isinstance(result, Refusal)]
@@ -175,7 +182,7 @@ class Predictions:
                 return
         now = perf_counter()
         metrics.request_count.add((handle.name, "OK"), len(batch))
-        metrics.request_latency.series((handle.name, "Predict", "GRPC")).extend(
+        metrics.request_latency.series((handle.name, group.api, "GRPC")).extend(
             [(now - prepared.started) * 1e6 for prepared in batch]
         )
 

@@ -1,15 +1,16 @@
 """Checked requests, and which of them may run as one batch."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from time import perf_counter
 from typing import Any, Final
 
 import numpy as np
 
-from bench.server.api.tensors import Array, delimited
+from bench.server.api.tensors import Array
 from bench.server.models.servable import Handle
 from bench.wire.messages import ModelSpec, PredictResponse
 from bench.wire.request_rows import Bytes
+from bench.wire.tensors import delimited
 
 _MAX_GROUPS: Final = 256
 """Groups that are remembered for each version; past them they are forgotten and made again."""
@@ -17,13 +18,17 @@ _MAX_GROUPS: Final = 256
 _MODEL_SPEC: Final = PredictResponse.DESCRIPTOR.fields_by_name["model_spec"].number
 
 
+PREDICT: Final = "Predict"
+"""The API of most requests."""
+
+
 class Group:
-    """What may be executed together: same version, signature, outputs, dtypes and inner shapes.
+    """What may be executed together: same version, signature, outputs, dtypes, inner shapes and API.
 
     There is one object for each combination, so that a group can be compared by identity and be a dict's key.
     """
 
-    __slots__ = ("batched", "feeds", "handle", "heads", "in_rows", "outputs", "signature", "tail")
+    __slots__ = ("api", "batched", "feeds", "handle", "heads", "in_rows", "outputs", "signature", "tail")
 
     def __init__(
         self,
@@ -32,7 +37,11 @@ class Group:
         feeds: tuple[tuple[str, np.dtype[Any], tuple[int, ...]], ...],
         outputs: tuple[str, ...],
         batched: bool,
+        *,
+        api: str = PREDICT,
     ) -> None:
+        self.api = api
+        """Under which latencies are counted."""
         self.handle = handle
         self.signature = signature
         self.feeds = feeds
@@ -49,15 +58,28 @@ class Group:
         """The end of each answer: the model_spec with the version that was used."""
 
 
+Write = Callable[[Mapping[str, Array]], bytes]
+"""Makes the response of the outputs of one request. Raises `Refusal`."""
+
+
 class Prepared:
     """A request that was found well-formed, holding its model version until it is answered or given up."""
 
-    __slots__ = ("_inputs", "_request", "_span", "group", "rows", "started")
+    __slots__ = ("_inputs", "_request", "_span", "group", "rows", "started", "write")
 
     def __init__(
-        self, group: Group, rows: int, inputs: dict[str, Array] | None, request: bytes, span: slice
+        self,
+        group: Group,
+        rows: int,
+        inputs: dict[str, Array] | None,
+        request: bytes,
+        span: slice,
+        *,
+        write: Write | None = None,
     ) -> None:
         self.group = group
+        self.write = write
+        """None: responses are PredictResponses, which are made of a batch as a whole."""
         self.rows = rows
         """Size of dimension 0; 1 where the group is not batched."""
         self._inputs = inputs
@@ -133,20 +155,25 @@ class PreparedBurst:
 
 
 def grouped(
-    handle: Handle, signature: str, inputs: Mapping[str, Array], outputs: tuple[str, ...]
+    handle: Handle,
+    signature: str,
+    inputs: Mapping[str, Array],
+    outputs: tuple[str, ...],
+    api: str = PREDICT,
 ) -> tuple[Group, int]:
+    """The group of a request with these inputs, and its rows."""
     heights = {array.shape[0] if array.ndim else None for array in inputs.values()}
     rows = heights.pop() if len(heights) == 1 else None
     batched = rows is not None
     feeds = tuple(
         (alias, array.dtype, array.shape[1:] if batched else array.shape) for alias, array in inputs.items()
     )
-    key = (signature, feeds, outputs, batched)
+    key = (signature, feeds, outputs, batched, api)
     group: Group | None = handle.groups.get(key)
     if group is None:
         if len(handle.groups) >= _MAX_GROUPS:
             handle.groups.clear()
-        group = handle.groups[key] = Group(handle, signature, feeds, outputs, batched)
+        group = handle.groups[key] = Group(handle, signature, feeds, outputs, batched, api=api)
     return group, 1 if rows is None else rows
 
 

@@ -12,10 +12,11 @@ from typing import Any, Final
 import numpy as np
 
 from bench.server.api.prepared import Group, Prepared, PreparedBurst, divide
-from bench.server.api.tensors import Array, delimited, encode, head
+from bench.server.api.tensors import Array, encode, head
 from bench.server.refusal import Code, Refusal
 from bench.wire.messages import PredictResponse
 from bench.wire.request_rows import Alike
+from bench.wire.tensors import delimited
 
 _MAX_HEADS: Final = 256
 """Heads that are remembered for each group; past them they are forgotten and made again."""

@@ -9,19 +9,21 @@ from collections.abc import Callable, Mapping, Sequence
 from time import perf_counter
 from typing import Any, Final
 
+from bench.protocol.oip_messages import MODEL_INFER, ModelInferRequest
 from bench.server.api import classification
 from bench.server.api.health import CHECK, Health
 from bench.server.api.json_process import JsonProcesses
 from bench.server.api.oip import OpenInference
 from bench.server.api.packed_numbers import (
-    MOST_INLINE,
     Heavy,
+    check_fields,
+    checked,
     lightened,
     parsed,
     serialised,
     split_examples,
 )
-from bench.server.api.prediction import Predictions, Prepared, check_fields
+from bench.server.api.prediction import Executed, Predictions, Prepared
 from bench.server.api.tensors import Array
 from bench.server.metrics import Metrics
 from bench.server.models.repository import Repository
@@ -63,7 +65,6 @@ class Services:
         self._execute = execute
         self._check_method_name = check_method_name
         self._methods: dict[str, Callable[[bytes, float | None], bytes]] = {
-            messages.PREDICT: self._predict,
             messages.CLASSIFY: self._classify,
             messages.REGRESS: self._regress,
             messages.MULTI_INFERENCE: self._multi_inference,
@@ -71,7 +72,13 @@ class Services:
             messages.GET_MODEL_STATUS: self._get_model_status,
             messages.RELOAD_CONFIG: self._reload_config,
         }
-        self._methods |= OpenInference(repository, metrics, self.run).methods
+        inference = OpenInference(repository, metrics)
+        self._methods |= inference.methods
+        self.executed = {
+            messages.PREDICT: Executed(messages.PredictRequest, predictions.prepare),
+            MODEL_INFER: Executed(ModelInferRequest, inference.prepare),
+        }
+        """Methods whose requests may be executed together, by their paths."""
         if health is not None:
             self._methods[CHECK] = lambda request, _timeout: health.check(request)
 
@@ -81,18 +88,20 @@ class Services:
         `timeout` in seconds bounds the waiting of a config reload. Raises `Refusal`; an unknown path is
         UNIMPLEMENTED and bytes that are no request are INTERNAL, both without details.
         """
+        if executed := self.executed.get(path):
+            return self._alone(executed, request)
         method = self._methods.get(path)
         if method is None:
             raise Refusal(Code.UNIMPLEMENTED, "")
         return method(request, timeout)
 
-    def _predict(self, request: bytes, _timeout: float | None) -> bytes:
+    def _alone(self, executed: Executed, request: bytes) -> bytes:
         try:
-            prepared = self._predictions.prepare(request)
+            prepared = executed.prepare(request)
         except Heavy:
-            prepared = self._predictions.prepare(self._lightened(request))
+            prepared = executed.prepare(self._lightened(executed.kind, request))
         try:
-            outputs = self._timed("Predict", prepared)
+            outputs = self._timed(prepared.group.api, prepared)
         except Exception as error:
             refusal = error if isinstance(error, Refusal) else Refusal(Code.INTERNAL, str(error))
             self._predictions.give_up(prepared, refusal)
@@ -190,7 +199,7 @@ class Services:
         return _bytes(answered.response)
 
     def _get_model_metadata(self, request: bytes, _timeout: float | None) -> bytes:
-        return _bytes(self.model_metadata(_parsed(messages.GetModelMetadataRequest, request)))
+        return _bytes(self.model_metadata(checked(messages.GetModelMetadataRequest, request)))
 
     def model_metadata(self, request: Any) -> Any:
         """The GetModelMetadataResponse to a GetModelMetadataRequest. Raises `Refusal`."""
@@ -211,7 +220,7 @@ class Services:
         return response
 
     def _get_model_status(self, request: bytes, _timeout: float | None) -> bytes:
-        return _bytes(self.model_status(_parsed(messages.GetModelStatusRequest, request)))
+        return _bytes(self.model_status(checked(messages.GetModelStatusRequest, request)))
 
     def model_status(self, request: Any) -> Any:
         """The GetModelStatusResponse to a GetModelStatusRequest; labels are ignored. Raises `Refusal`."""
@@ -232,7 +241,7 @@ class Services:
         return response
 
     def _reload_config(self, request: bytes, timeout: float | None) -> bytes:
-        asked = _parsed(messages.ReloadConfigRequest, request)
+        asked = checked(messages.ReloadConfigRequest, request)
         if asked.config.WhichOneof("config") != "model_config_list":
             raise _invalid(
                 "ServerModelConfig type not supported by HandleReloadConfigRequest. "
@@ -245,15 +254,6 @@ class Services:
         for name in asked.metric_names:
             response.metric.add(name=name, int64_value_increase=self._metrics.total(name) - before[name])
         return _bytes(response)
-
-
-def _parsed(message: Any, request: bytes) -> Any:
-    try:
-        check_fields(message, request)
-    except Heavy:  # a list of integers where there is none of use
-        text = f"a request with more than {MOST_INLINE} bytes of integers"
-        raise Refusal(Code.RESOURCE_EXHAUSTED, text) from None
-    return parsed(message, request)
 
 
 def _bytes(response: Any) -> bytes:

@@ -11,7 +11,9 @@ import numpy as np
 
 from bench.server.refusal import Code, Refusal
 from bench.wire.dtypes import BITS, STORAGE_OF, STORAGES, Storage, field_values, strings_of
+from bench.wire.field_limits import MOST_FIELDS
 from bench.wire.messages import TensorProto
+from bench.wire.tensors import varint
 
 Array = np.ndarray[Any, Any]
 
@@ -69,6 +71,8 @@ def _shape(shape: Any) -> tuple[int, ...]:
 
 def _from_content(content: bytes, storage: Storage, count: int) -> Array:
     if storage.dtype == object:
+        if count > MOST_FIELDS:
+            raise Refusal(Code.RESOURCE_EXHAUSTED, f"a tensor of more than {MOST_FIELDS} texts")
         try:
             return strings_of(content, count)
         except ValueError as error:
@@ -88,21 +92,6 @@ def _filled(values: Array, storage: Storage, count: int) -> Array:
     else:
         whole.view(np.uint8)[:] = 0
     return whole
-
-
-def varint(value: int) -> bytes:
-    """A protobuf base-128 varint of a value >= 0."""
-    out = bytearray()
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
-
-
-def delimited(number: int, payload: bytes) -> bytes:
-    """A length-delimited protobuf field."""
-    return varint(number << 3 | 2) + varint(len(payload)) + payload
 
 
 _CONTENT: Final = TensorProto.DESCRIPTOR.fields_by_name["tensor_content"].number

@@ -1,13 +1,13 @@
 """Routing of each call: to the executor, answered at once, or to a thread that may wait."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final
+from typing import Any, Final
 
 from bench.server.api.health import WATCH, Health, Watcher
-from bench.server.api.packed_numbers import Heavy, lightened
-from bench.server.api.prediction import Predictions
+from bench.server.api.packed_numbers import TOO_HEAVY, Heavy, lightened
+from bench.server.api.prediction import Executed, Predictions
 from bench.server.caller import Caller
 from bench.server.execution.continuous_batching import Call, CallBurst, Executor, Post
 from bench.server.refusal import Code, Refusal
@@ -44,12 +44,16 @@ class Calls:
         *,
         health: Health | None = None,
         waiting: frozenset[str] = frozenset(),
-        lighten: Callable[[bytes], bytes] = lightened,
+        executed: Mapping[str, Executed] | None = None,
+        lighten: Callable[[Any, bytes], bytes] = lightened,
     ) -> None:
         """health: whom to give those that watch it; None: there is none. `waiting`: paths of further methods that do not
-        return at once. lighten: makes another form of a Predict request with many integers, in a thread."""
+        return at once. executed: by path, what the executor executes; None: Predict. lighten: makes another form of a
+        request of this class with many integers, in a thread."""
         self.in_flight = 0
-        self._prepare = predictions.prepare
+        self._executed = executed or {
+            messages.PREDICT: Executed(messages.PredictRequest, predictions.prepare)
+        }
         self._submit = executor.submit
         self._prepare_burst = predictions.prepare_burst
         self._submit_burst = executor.submit_burst
@@ -75,16 +79,16 @@ class Calls:
         else:
             self.in_flight += len(requests)
         for request in requests:
-            if request.path == messages.PREDICT:
+            if executed := self._executed.get(request.path):
                 timeout = request.timeout
                 try:
-                    prepared = self._prepare(request.message)
+                    prepared = executed.prepare(request.message)
                 except Refusal as refusal:
                     caller.refuse(request.stream, refusal)
                 except Heavy:
-                    self._readers.submit(self._read_later, caller, request, time.monotonic())
+                    self._readers.submit(self._read_later, caller, request, executed, time.monotonic())
                 except Exception as error:  # noqa: BLE001 - what was read with it is answered all the same
-                    caller.refuse(request.stream, unforeseen(error, "a Predict request"))
+                    caller.refuse(request.stream, unforeseen(error, request.path))
                 else:
                     deadline = None if timeout is None else time.monotonic() + timeout
                     self._submit(Call(prepared, caller, request.stream, deadline))
@@ -114,23 +118,27 @@ class Calls:
         self._threads.shutdown(wait=True, cancel_futures=True)
         self._reload.shutdown(wait=False, cancel_futures=True)
 
-    def _read_later(self, caller: Watcher, request: Request, began: float) -> None:
-        """In a thread: have a heavy Predict request made light, and go on with it."""
+    def _read_later(self, caller: Watcher, request: Request, executed: Executed, began: float) -> None:
+        """In a thread: have a heavy request made light, and go on with it."""
         if not caller.wants(request.stream):
             return
         try:
-            message = self._lighten(request.message)
+            message = self._lighten(executed.kind, request.message)
         except Exception as error:  # noqa: BLE001 - whoever asked waits for an answer
-            refusal = error if isinstance(error, Refusal) else unforeseen(error, "a Predict request")
+            refusal = error if isinstance(error, Refusal) else unforeseen(error, request.path)
             self._post(lambda: caller.refuse(request.stream, refusal))
         else:
-            self._post(lambda: self._begin(caller, request, message, began))
+            light = request._replace(message=message)
+            self._post(lambda: self._begin(caller, light, executed, began))
 
-    def _begin(self, caller: Watcher, request: Request, message: bytes, began: float) -> None:
+    def _begin(self, caller: Watcher, request: Request, executed: Executed, began: float) -> None:
         try:
-            prepared = self._prepare(message)
+            prepared = executed.prepare(request.message)
+        except Heavy:
+            caller.refuse(request.stream, TOO_HEAVY)
+            return
         except Exception as error:  # noqa: BLE001 - as above
-            refusal = error if isinstance(error, Refusal) else unforeseen(error, "a Predict request")
+            refusal = error if isinstance(error, Refusal) else unforeseen(error, request.path)
             caller.refuse(request.stream, refusal)
             return
         deadline = None if request.timeout is None else began + request.timeout
