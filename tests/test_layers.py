@@ -81,7 +81,7 @@ ALLOWED: dict[str, set[str]] = {
         "wire.messages",
     },
     "server.execution": {"mnist", "runs.files", "server", "wire"},
-    "server.api.oip": {"protocol", "server", "wire"},
+    "server.api": {"protocol", "server", "wire"},
     "server": {"escape", "runs.files", "server", "wire"},
     "launch": {
         "config",
