@@ -5,7 +5,7 @@ from typing import Any
 from bench import mnist
 from bench.load.any_model import model_options, model_pool, model_server
 from bench.load.locust_glue.attach import take_part
-from bench.load.options import Options, defaults, option
+from bench.load.options import ScenarioOptions, defaults, option
 from bench.load.rollout import Rollout
 from bench.load.site import Served, Site
 from bench.load.stage import Stage
@@ -18,6 +18,7 @@ __all__ = [
     "Pool",
     "PredictUser",
     "Rollout",
+    "ScenarioOptions",
     "ScheduledUser",
     "Served",
     "Site",
@@ -31,9 +32,11 @@ __all__ = [
     "option",
     "take_part",
 ]
+Options = ScenarioOptions
+"""Its name in earlier locustfiles."""
 
 
-def digits(options: Options, *, flat: bool = False, **changes: Any) -> Pool:
+def digits(options: ScenarioOptions, *, flat: bool = False, **changes: Any) -> Pool:
     """MNIST's test digits as the requests that the options describe.
 
     flat: images of shape [784] instead of [28, 28, 1]. `changes` replace parts of the request, such as `model`,

@@ -1,6 +1,6 @@
 """What does JSON over HTTP/1.1 cost against gRPC? The same digits over both APIs, in turn."""
 
-from bench.scenario import Options, Pool, PredictUser, Site, defaults, digits
+from bench.scenario import Pool, PredictUser, ScenarioOptions, Site, defaults, digits
 
 defaults(users=4, spawn_rate=4, run_time="30s")
 
@@ -12,7 +12,7 @@ class GrpcVsRest(PredictUser):
     over_rest = ("REST",)
 
     @classmethod
-    def payload(cls, options: Options) -> dict[str, Pool]:
+    def payload(cls, options: ScenarioOptions) -> dict[str, Pool]:
         """The same requests twice."""
         pool = digits(options)
         return {"gRPC": pool, "REST": pool}

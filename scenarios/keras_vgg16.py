@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from bench.scenario import Options, Pool, PredictUser, Served, Site, defaults, option
+from bench.scenario import Pool, PredictUser, ScenarioOptions, Served, Site, defaults, option
 
 defaults(users=2, spawn_rate=2, run_time="30s", model_name="vgg16")
 option("--image-size", "224", "rows and columns of an image")
@@ -16,7 +16,7 @@ class KerasVgg16(PredictUser):
     question = "bound"
 
     @classmethod
-    def payload(cls, options: Options) -> Pool:
+    def payload(cls, options: ScenarioOptions) -> Pool:
         """32 images [size, size, 3] of random numbers."""
         size = int(options.own["image-size"])
         images = np.random.default_rng(options.seed).random((32, size, size, 3), dtype=np.float32)

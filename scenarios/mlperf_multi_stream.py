@@ -1,6 +1,6 @@
 """How quickly are eight images together classified, by MLPerf's rules for MultiStream?"""
 
-from bench.scenario import Options, Pool, PredictUser, defaults, digits, option
+from bench.scenario import Pool, PredictUser, ScenarioOptions, defaults, digits, option
 
 defaults(users=1, spawn_rate=1, run_time="10m10s", batch_size="8")
 option("--min-duration", "600", "seconds of load that make a run valid")
@@ -12,7 +12,7 @@ class MultiStream(PredictUser):
     question = "mlperf"
 
     @classmethod
-    def payload(cls, options: Options) -> Pool:
+    def payload(cls, options: ScenarioOptions) -> Pool:
         """Digits of the test set."""
         options.own_seconds("min-duration")
         return digits(options)

@@ -1,6 +1,6 @@
 """How many images per second are classified when all are available at the start, by MLPerf's rules for Offline?"""
 
-from bench.scenario import Options, Pool, PredictUser, defaults, digits, option
+from bench.scenario import Pool, PredictUser, ScenarioOptions, defaults, digits, option
 
 defaults(users=8, spawn_rate=8, run_time="10m10s", batch_size="256")
 option("--min-duration", "600", "seconds of load that make a run valid")
@@ -12,7 +12,7 @@ class Offline(PredictUser):
     question = "mlperf"
 
     @classmethod
-    def payload(cls, options: Options) -> Pool:
+    def payload(cls, options: ScenarioOptions) -> Pool:
         """Digits of the test set."""
         options.own_seconds("min-duration")
         return digits(options)

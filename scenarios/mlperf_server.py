@@ -1,6 +1,6 @@
 """Which query rate does a server sustain within a latency bound, by MLPerf's rules for Server?"""
 
-from bench.scenario import ArrivalUser, Options, Pool, defaults, digits, option
+from bench.scenario import ArrivalUser, Pool, ScenarioOptions, defaults, digits, option
 
 defaults(users=1, spawn_rate=1, run_time="10m10s")
 option("--latency-bound", "0.015", "seconds within which 99 % of the queries have to be answered")
@@ -14,7 +14,7 @@ class Server(ArrivalUser):
     schedule = "poisson:1000"
 
     @classmethod
-    def payload(cls, options: Options) -> Pool:
+    def payload(cls, options: ScenarioOptions) -> Pool:
         """Digits of the test set."""
         options.own_seconds("latency-bound")
         options.own_seconds("min-duration")

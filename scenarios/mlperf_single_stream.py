@@ -1,6 +1,6 @@
 """How quickly is one image after the other classified, by MLPerf's rules for SingleStream?"""
 
-from bench.scenario import Options, Pool, PredictUser, defaults, digits, option
+from bench.scenario import Pool, PredictUser, ScenarioOptions, defaults, digits, option
 
 defaults(users=1, spawn_rate=1, run_time="10m10s")
 option("--min-duration", "600", "seconds of load that make a run valid")
@@ -12,7 +12,7 @@ class SingleStream(PredictUser):
     question = "mlperf"
 
     @classmethod
-    def payload(cls, options: Options) -> Pool:
+    def payload(cls, options: ScenarioOptions) -> Pool:
         """Digits of the test set."""
         options.own_seconds("min-duration")
         return digits(options)

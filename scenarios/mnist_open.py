@@ -1,6 +1,6 @@
 """How fast does a server classify digits that arrive at a rate, whether or not it keeps up?"""
 
-from bench.scenario import ArrivalUser, Options, Pool, digits
+from bench.scenario import ArrivalUser, Pool, ScenarioOptions, digits
 
 
 class MnistOpen(ArrivalUser):
@@ -9,6 +9,6 @@ class MnistOpen(ArrivalUser):
     schedule = "poisson:1000"
 
     @classmethod
-    def payload(cls, options: Options) -> Pool:
+    def payload(cls, options: ScenarioOptions) -> Pool:
         """Digits of the test set, in an order that the seed decides."""
         return digits(options)

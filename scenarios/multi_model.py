@@ -1,6 +1,6 @@
 """Do two models on one server disturb each other? One gets requests all the time, the other in every second interval of five seconds."""
 
-from bench.scenario import ArrivalUser, Options, Pool, Served, Site, defaults, digits
+from bench.scenario import ArrivalUser, Pool, ScenarioOptions, Served, Site, defaults, digits
 from bench.schedule import Steps
 
 defaults(users=2, spawn_rate=2, run_time="60s")
@@ -12,7 +12,7 @@ class Mnist(ArrivalUser):
     question, request_name, schedule = "neighbours", "mnist", "poisson:300"
 
     @classmethod
-    def payload(cls, options: Options) -> Pool:
+    def payload(cls, options: ScenarioOptions) -> Pool:
         """Digits as images [28, 28, 1]."""
         return digits(options)
 
@@ -29,6 +29,6 @@ class Mnist2(ArrivalUser):
     request_name, schedule = "mnist2", Steps((0, 25) * 12, each=5)
 
     @classmethod
-    def payload(cls, options: Options) -> Pool:
+    def payload(cls, options: ScenarioOptions) -> Pool:
         """The same digits as rows of 784 numbers."""
         return digits(options, flat=True, model="mnist2", batch=16)

@@ -1,6 +1,6 @@
 """What does the server itself cost, apart from the model? One user calls a model that computes nothing and one that does, in turn."""
 
-from bench.scenario import Options, Pool, PredictUser, Served, Site, defaults, digits, mnist
+from bench.scenario import Pool, PredictUser, ScenarioOptions, Served, Site, defaults, digits, mnist
 
 defaults(users=1, spawn_rate=1, run_time="30s")
 
@@ -11,7 +11,7 @@ class Overhead(PredictUser):
     question = "overhead"
 
     @classmethod
-    def payload(cls, options: Options) -> dict[str, Pool]:
+    def payload(cls, options: ScenarioOptions) -> dict[str, Pool]:
         """Equal requests but for the model's name."""
         images = mnist.load("test", options.mnist).images
         request = options.asked.request() | {"seed": options.seed}

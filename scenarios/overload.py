@@ -1,6 +1,6 @@
 """What happens beyond a server's capacity: how much is answered in time, what is refused, and how?"""
 
-from bench.scenario import ArrivalUser, Options, Pool, Served, Site, defaults, digits
+from bench.scenario import ArrivalUser, Pool, ScenarioOptions, Served, Site, defaults, digits
 
 defaults(users=1, spawn_rate=1, run_time="36s", batch_size="64", deadline="1")
 
@@ -12,7 +12,7 @@ class Overload(ArrivalUser):
     schedule = "steps:25,50,100,200,400,800/6s"
 
     @classmethod
-    def payload(cls, options: Options) -> Pool:
+    def payload(cls, options: ScenarioOptions) -> Pool:
         """Digits of the test set, 64 in a request unless --batch-size says otherwise."""
         return digits(options)
 

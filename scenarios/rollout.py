@@ -5,7 +5,18 @@ from itertools import cycle, islice
 from pathlib import Path
 
 from bench import BenchError
-from bench.scenario import ArrivalUser, Options, Pool, Rollout, Served, Site, Stage, defaults, digits, option
+from bench.scenario import (
+    ArrivalUser,
+    Pool,
+    Rollout,
+    ScenarioOptions,
+    Served,
+    Site,
+    Stage,
+    defaults,
+    digits,
+    option,
+)
 
 defaults(users=1, spawn_rate=1)
 option("--how", "place", "place (in the watched directory), flip (a label) or rollback (by configuration)")
@@ -24,7 +35,7 @@ class Mnist(ArrivalUser):
     schedule = "poisson:1000"
 
     @classmethod
-    def payload(cls, options: Options) -> Pool:
+    def payload(cls, options: ScenarioOptions) -> Pool:
         """Digits for whatever version is served; for a label where labels are flipped."""
         if (how := options.own["how"]) not in ("place", "flip", "rollback"):
             raise BenchError(f"--how {how}: expected place, flip or rollback")

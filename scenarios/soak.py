@@ -1,6 +1,6 @@
 """Do latency or memory grow under a long steady load? A minute by default; `-t 1h` is a real soak."""
 
-from bench.scenario import ArrivalUser, Options, Pool, defaults, digits
+from bench.scenario import ArrivalUser, Pool, ScenarioOptions, defaults, digits
 
 defaults(users=1, spawn_rate=1, run_time="60s")
 
@@ -12,6 +12,6 @@ class Soak(ArrivalUser):
     schedule = "poisson:500"
 
     @classmethod
-    def payload(cls, options: Options) -> Pool:
+    def payload(cls, options: ScenarioOptions) -> Pool:
         """Digits of the test set."""
         return digits(options)

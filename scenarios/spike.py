@@ -1,6 +1,6 @@
 """How does a server take a step to five times its load, and how long does it need to recover from it?"""
 
-from bench.scenario import ArrivalUser, Options, Pool, defaults, digits
+from bench.scenario import ArrivalUser, Pool, ScenarioOptions, defaults, digits
 
 defaults(users=1, spawn_rate=1, run_time="30s")
 
@@ -12,6 +12,6 @@ class Spike(ArrivalUser):
     schedule = "spike:800x5@10s+5s"
 
     @classmethod
-    def payload(cls, options: Options) -> Pool:
+    def payload(cls, options: ScenarioOptions) -> Pool:
         """Digits of the test set."""
         return digits(options)

@@ -1,6 +1,6 @@
 """Is the new version better than the old one, and as fast? Both get the same digits, in turn."""
 
-from bench.scenario import Options, Pool, PredictUser, Served, Site, defaults, digits, option
+from bench.scenario import Pool, PredictUser, ScenarioOptions, Served, Site, defaults, digits, option
 
 defaults(users=8, spawn_rate=8, run_time="30s")
 option("--arms", "1,2,stable,canary", "version numbers and labels; each is compared with the first")
@@ -13,7 +13,7 @@ class Versions(PredictUser):
     keep_choices = True
 
     @classmethod
-    def payload(cls, options: Options) -> dict[str, Pool]:
+    def payload(cls, options: ScenarioOptions) -> dict[str, Pool]:
         """The same digits in the same order for each arm."""
         pools = {}
         for arm in options.own["arms"].split(","):

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from bench import BenchError, mnist
-from bench.load.options import Options
+from bench.load.options import ScenarioOptions
 from bench.load.users import ArrivalUser, PredictUser
 from bench.payload import Pool
 
 
-def _digits(options: Options) -> Pool:
+def _digits(options: ScenarioOptions) -> Pool:
     digits = mnist.load("test", options.mnist)
     return Pool.mnist(digits.images, digits.labels, **options.asked.request(), seed=options.seed)
 
@@ -42,7 +42,7 @@ _scenario = os.environ.get("BENCH_CALIBRATE")
 _payload = _payload_of(Path(_scenario)) if _scenario else _digits
 
 
-def _one(options: Options) -> Pool:
+def _one(options: ScenarioOptions) -> Pool:
     """The requests of the scenario; the first kind of them where it has several."""
     found = _payload(options)
     return found if isinstance(found, Pool) else next(iter(found.values()))
@@ -54,7 +54,7 @@ class Closed(PredictUser):
     preflight = False  # the null server has no model
 
     @classmethod
-    def payload(cls, options: Options) -> Pool:
+    def payload(cls, options: ScenarioOptions) -> Pool:
         """What the scenario sends."""
         return _one(options)
 
@@ -67,6 +67,6 @@ class Open(ArrivalUser):
     schedule: ClassVar[str] = "poisson:1000"
 
     @classmethod
-    def payload(cls, options: Options) -> Pool:
+    def payload(cls, options: ScenarioOptions) -> Pool:
         """What the scenario sends."""
         return _one(options)

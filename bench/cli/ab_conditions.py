@@ -9,7 +9,7 @@ import numpy as np
 
 from bench import BenchError
 from bench.cli.asking import inquiry
-from bench.experiment.two_conditions import Condition, TwoConditions
+from bench.experiment.two_conditions import ServedCondition, TwoConditions
 from bench.load.both_answers import Side, expected_of, request_for
 from bench.payload import Examples, random_examples, read_requests
 from bench.payload.examples import default_output
@@ -192,7 +192,7 @@ def _pinned(compared: Named, inquiries: Sequence[Inquiry], found: Sequence[Descr
         answered = description.version or None  # 0: the server does not report it
         version = each.version if each.version is not None else answered if alike else None
         conditions.append(
-            Condition(
+            ServedCondition(
                 each.host,
                 each.model,
                 version,

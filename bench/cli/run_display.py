@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
 from bench.escape import one_line
-from bench.experiment.plan import Trial
+from bench.experiment.plan import PlannedTrial
 from bench.experiment.trial import Glance
 from bench.runs.journal import Ended
 
@@ -53,7 +53,7 @@ class Lines:
     def glance(self, glance: Glance) -> None:
         """Nothing: a log is not to be filled with it."""
 
-    def ended(self, trial: Trial, ended: Ended, seconds: float) -> None:
+    def ended(self, trial: PlannedTrial, ended: Ended, seconds: float) -> None:
         self._ended += 1
         self._clock.step()
         left = duration(self._clock.left)
@@ -95,7 +95,7 @@ class Screen:
             now += f", p99 {glance.p99 * 1e3:.2f} ms"
         self._progress.update(self._task, now=one_line(now), left=duration(self._clock.left))
 
-    def ended(self, trial: Trial, ended: Ended, seconds: float) -> None:
+    def ended(self, trial: PlannedTrial, ended: Ended, seconds: float) -> None:
         self._clock.step()
         self._progress.advance(self._task)
         self._progress.console.print(_outcome(trial, ended, seconds))
@@ -111,6 +111,6 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600}:{whole % 3600 // 60:02} h"
 
 
-def _outcome(trial: Trial, ended: Ended, seconds: float) -> str:
+def _outcome(trial: PlannedTrial, ended: Ended, seconds: float) -> str:
     what = f"block {trial.block}: {trial.cell.title()}"
     return one_line(f"{what}: {seconds:.0f} s" if ended.reason is None else f"{what}: failed: {ended.reason}")

@@ -10,7 +10,7 @@ import click
 
 from bench import __version__
 from bench.extras import need
-from bench.server.options import Options, check
+from bench.server.options import ServerFlags, check
 
 
 def _declared(each: "dataclasses.Field[Any]", kind: Any) -> Callable[[Any], Any]:
@@ -32,8 +32,8 @@ def _declared(each: "dataclasses.Field[Any]", kind: Any) -> Callable[[Any], Any]
 
 
 def _flags(command: Callable[..., Any]) -> Callable[..., Any]:
-    kinds = typing.get_type_hints(Options)
-    for each in reversed(dataclasses.fields(Options)):
+    kinds = typing.get_type_hints(ServerFlags)
+    for each in reversed(dataclasses.fields(ServerFlags)):
         command = _declared(each, kinds[each.name])(command)
     return command
 
@@ -49,7 +49,7 @@ def serve(show_version: bool, **flags: Any) -> int:
     Prints one line of JSON when it listens and all models are available; logs to standard error. SIGTERM ends
     it after the calls in flight are answered.
     """
-    options = Options(**flags)
+    options = ServerFlags(**flags)
     if show_version:
         _print_versions(options)
         return 0
@@ -62,7 +62,7 @@ def serve(show_version: bool, **flags: Any) -> int:
     return processes.serve(options) if options.processes > 1 else process.serve(options)
 
 
-def _print_versions(options: Options) -> None:
+def _print_versions(options: ServerFlags) -> None:
     click.echo(f"serving-bench {__version__}")
     for package in ("tensorflow", "tensorflow-serving-api", "numpy", "protobuf"):
         try:

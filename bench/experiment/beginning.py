@@ -11,7 +11,7 @@ from bench.config.servers import Declared
 from bench.experiment.duet import duet_trials
 from bench.experiment.duet import predicted_seconds as duet_seconds
 from bench.experiment.folder import MADE_BY, Folder
-from bench.experiment.plan import Trial, predicted_seconds, trials
+from bench.experiment.plan import PlannedTrial, predicted_seconds, trials
 from bench.experiment.runner import description, digest
 from bench.launch.kinds import check, lacking
 from bench.runs.journal import DESCRIPTION
@@ -22,7 +22,7 @@ class Prepared(NamedTuple):
 
     study: Study
     servers: list[Declared]
-    plan: list[Trial]
+    plan: list[PlannedTrial]
     left_out: dict[str, str]
     """Servers of `servers_if_available` that are not, and what is missing."""
     overrides: dict[str, Any]
@@ -31,7 +31,7 @@ class Prepared(NamedTuple):
     slice: float | None = None
     """Seconds for which each of them has all users; None: request by request."""
 
-    def seconds(self, trials: Sequence[Trial]) -> float:
+    def seconds(self, trials: Sequence[PlannedTrial]) -> float:
         """How long trials of it should take."""
         kinds = {server.name: server.spec.kind for server in self.servers}
         predict = duet_seconds if self.duet else predicted_seconds

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 from bench import BenchError
 from bench.config.experiment import Experiment
 from bench.config.servers import Declared
-from bench.experiment.plan import LAUNCH_SECONDS, TRIAL_SECONDS, Cell, Trial, cells
+from bench.experiment.plan import LAUNCH_SECONDS, TRIAL_SECONDS, Condition, PlannedTrial, cells
 from bench.runs.jsonl import read_json
 from bench.runs.run import Run
 
@@ -26,19 +26,19 @@ TOLERANCE: Final = 0.05
 """So is a ratio between the two that differs by more from the one that they have alone."""
 _COMPARED: Final = ("server", "model", "version")
 
-Pair = tuple[Trial, Trial]
+Pair = tuple[PlannedTrial, PlannedTrial]
 
 
-def duet_trials(experiment: Experiment, servers: Sequence[Declared], file: Path) -> list[Trial]:
+def duet_trials(experiment: Experiment, servers: Sequence[Declared], file: Path) -> list[PlannedTrial]:
     """The plan of a duet: pairs of trials that follow each other. Raises BenchError unless two conditions differ in one
     thing."""
     every = cells(experiment, servers)
     part = _compared(every, file)
-    by_rest: dict[tuple[object, ...], list[Cell]] = {}
+    by_rest: dict[tuple[object, ...], list[Condition]] = {}
     for cell in every:
         rest = tuple(getattr(cell, each) for each in ("server", "model", "version") if each != part)
         by_rest.setdefault((*rest, cell.batch, cell.load), []).append(cell)
-    planned: list[Trial] = []
+    planned: list[PlannedTrial] = []
     for block in range(1, experiment.trials + 1):
         rng = random.Random(f"{experiment.seed}/{block}")  # noqa: S311 - an order, no secret
         duets = list(by_rest.values())
@@ -46,11 +46,11 @@ def duet_trials(experiment: Experiment, servers: Sequence[Declared], file: Path)
         for duet in duets:
             # each condition is started and served first in every second block
             for cell in duet if (block + experiment.seed) % 2 else duet[::-1]:
-                planned.append(Trial(block, len(planned) + 1, cell, experiment.seed + block - 1))
+                planned.append(PlannedTrial(block, len(planned) + 1, cell, experiment.seed + block - 1))
     return planned
 
 
-def _compared(every: Sequence[Cell], file: Path) -> str:
+def _compared(every: Sequence[Condition], file: Path) -> str:
     values = {part: list(dict.fromkeys(getattr(cell, part) for cell in every)) for part in _COMPARED}
     varied = {part: found for part, found in values.items() if len(found) > 1}
     if len(varied) == 1:
@@ -64,12 +64,12 @@ def _compared(every: Sequence[Cell], file: Path) -> str:
     )
 
 
-def pairs(planned: Sequence[Trial]) -> list[Pair]:
+def pairs(planned: Sequence[PlannedTrial]) -> list[Pair]:
     """The trials of a duet's plan, two by two."""
     return list(zip(planned[::2], planned[1::2], strict=True))
 
 
-def predicted_seconds(planned: Sequence[Trial], seconds: float, kinds: dict[str, str]) -> float:
+def predicted_seconds(planned: Sequence[PlannedTrial], seconds: float, kinds: dict[str, str]) -> float:
     """How long a duet should take. kinds: server -> kind."""
     blocks = {trial.block for trial in planned}
     launches = len(blocks) * sum(
@@ -79,7 +79,7 @@ def predicted_seconds(planned: Sequence[Trial], seconds: float, kinds: dict[str,
     return (len(planned) // 2 + alone) * (seconds + TRIAL_SECONDS) + launches
 
 
-def starts(planned: Sequence[Trial]) -> int:
+def starts(planned: Sequence[PlannedTrial]) -> int:
     """Starts of a server in a duet's plan."""
     return len({(trial.block, trial.cell.server) for trial in planned})
 

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from bench import BenchError
-from bench.experiment.plan import Trial
+from bench.experiment.plan import PlannedTrial
 from bench.runs.journal import COMPLETE, DESCRIPTION, INTERRUPTED, JOURNAL, RUNNING, Ended, Journal
 from bench.runs.jsonl import json_line, read_json
 from bench.runs.manifest import Manifest
@@ -47,7 +47,7 @@ class Folder:
     def __init__(self, path: Path, description: dict[str, Any]) -> None:
         self.path = path
         self.description = description
-        self.trials = [Trial.of(plain) for plain in description["plan"]]
+        self.trials = [PlannedTrial.of(plain) for plain in description["plan"]]
 
     @classmethod
     def create(cls, root: Path, name: str, description: dict[str, Any]) -> "Folder":
@@ -182,7 +182,7 @@ class Folder:
         run.rename(target)
         return target
 
-    def run_of(self, trial: Trial) -> Path | None:
+    def run_of(self, trial: PlannedTrial) -> Path | None:
         """The newest run folder of a trial, finished or not; None where it has none yet."""
         wanted = re.compile(rf".*-{trial.id}(-\d+)?")  # a second one of the same instant is numbered
         found = [path for path in self.path.iterdir() if wanted.fullmatch(path.name) and path.is_dir()]

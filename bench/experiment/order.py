@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from bench.config.experiment import Study
-from bench.experiment.plan import Trial, load_of
+from bench.experiment.plan import PlannedTrial, load_of
 from bench.launch.running import Running
 from bench.wire.dial import TLS
 
@@ -15,7 +15,7 @@ class Order(NamedTuple):
     """A trial that is to be run on a server."""
 
     study: Study
-    trial: Trial
+    trial: PlannedTrial
     server: Running
     facts: Mapping[str, Any]
     """What the manifest says of the server."""
@@ -53,7 +53,7 @@ class Order(NamedTuple):
         }
 
 
-def cell_options(study: Study, trial: Trial) -> dict[str, Option]:
+def cell_options(study: Study, trial: PlannedTrial) -> dict[str, Option]:
     """What a trial's cell says, and what is the same for all."""
     experiment, cell = study.experiment, trial.cell
     schedule = load_of(experiment, cell).schedule

@@ -21,7 +21,7 @@ LAUNCH_SECONDS: Final = {"embedded": 4.0, "binary": 5.0, "docker": 8.0}
 """Until a server's models answer, and its end."""
 
 
-class Cell(NamedTuple):
+class Condition(NamedTuple):
     """What is held constant in a trial and compared with other cells."""
 
     server: str
@@ -38,14 +38,14 @@ class Cell(NamedTuple):
         return f"{self.server}, {self.model} {version}, batch {self.batch}, {self.load}"
 
 
-class Trial(NamedTuple):
+class PlannedTrial(NamedTuple):
     """One measurement of a cell."""
 
     block: int
     """From 1 on."""
     number: int
     """Position in the whole plan, from 1 on."""
-    cell: Cell
+    cell: Condition
     seed: int
     """The same for all trials of a block: they send the same requests."""
 
@@ -59,23 +59,23 @@ class Trial(NamedTuple):
         return {"block": self.block, "number": self.number, "seed": self.seed, "cell": self.cell._asdict()}
 
     @classmethod
-    def of(cls, plain: dict[str, Any]) -> "Trial":
+    def of(cls, plain: dict[str, Any]) -> "PlannedTrial":
         """What `plain` gave."""
-        return cls(plain["block"], plain["number"], Cell(**plain["cell"]), plain["seed"])
+        return cls(plain["block"], plain["number"], Condition(**plain["cell"]), plain["seed"])
 
 
-class Session(NamedTuple):
+class ServerSession(NamedTuple):
     """Trials of one block that follow each other on one server, which is started for them."""
 
     block: int
     server: str
-    trials: tuple[Trial, ...]
+    trials: tuple[PlannedTrial, ...]
 
 
-def cells(experiment: Experiment, servers: Sequence[Declared]) -> list[Cell]:
+def cells(experiment: Experiment, servers: Sequence[Declared]) -> list[Condition]:
     """Every combination, in the order of the file."""
     return [
-        Cell(server.name, server.spec.build or server.name, name, version, batch, load.title)
+        Condition(server.name, server.spec.build or server.name, name, version, batch, load.title)
         for server in servers
         for name, model in experiment.models.items()
         for version in _versions(model)
@@ -88,10 +88,10 @@ def _versions(model: Model) -> list[int | None]:
     return [*model.versions] or [None]
 
 
-def trials(experiment: Experiment, servers: Sequence[Declared]) -> list[Trial]:
+def trials(experiment: Experiment, servers: Sequence[Declared]) -> list[PlannedTrial]:
     """All trials in the order in which they are run."""
     every = cells(experiment, servers)
-    planned: list[Trial] = []
+    planned: list[PlannedTrial] = []
     names = [server.name for server in servers]
     for block in range(1, experiment.trials + 1):
         for name in order(names, block - 1, f"{experiment.seed}/servers"):
@@ -99,22 +99,22 @@ def trials(experiment: Experiment, servers: Sequence[Declared]) -> list[Trial]:
             # another row each time that both orders would come together again: each cell comes to each place of a block
             row = block - 1 + (block - 1) // math.lcm(len(names), len(own))
             for cell in order(own, row, f"{experiment.seed}/{name}"):
-                planned.append(Trial(block, len(planned) + 1, cell, experiment.seed + block - 1))
+                planned.append(PlannedTrial(block, len(planned) + 1, cell, experiment.seed + block - 1))
     return planned
 
 
-def sessions(planned: Sequence[Trial]) -> Iterator[Session]:
+def sessions(planned: Sequence[PlannedTrial]) -> Iterator[ServerSession]:
     """The trials, those of one start of a server together."""
     for (block, server), own in groupby(planned, key=lambda trial: (trial.block, trial.cell.server)):
-        yield Session(block, server, tuple(own))
+        yield ServerSession(block, server, tuple(own))
 
 
-def load_of(experiment: Experiment, cell: Cell) -> Load:
+def load_of(experiment: Experiment, cell: Condition) -> Load:
     """The load that a cell names."""
     return next(load for load in experiment.loads if load.title == cell.load)
 
 
-def predicted_seconds(planned: Sequence[Trial], seconds: float, kinds: dict[str, str]) -> float:
+def predicted_seconds(planned: Sequence[PlannedTrial], seconds: float, kinds: dict[str, str]) -> float:
     """How long the trials should take. kinds: server -> kind."""
     launches = sum(LAUNCH_SECONDS.get(kinds[session.server], 1.0) for session in sessions(planned))
     return len(planned) * (seconds + TRIAL_SECONDS) + launches

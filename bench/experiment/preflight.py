@@ -15,7 +15,7 @@ from typing import Final
 from bench import BenchError
 from bench.config.experiment import Study
 from bench.experiment.order import cell_options, server_options
-from bench.experiment.plan import Cell, Trial
+from bench.experiment.plan import Condition, PlannedTrial
 from bench.experiment.trial import arguments_of
 from bench.launch.running import Running
 
@@ -23,7 +23,7 @@ _SECONDS: Final = 120.0
 """For all cells together; the trials say themselves what could not be said in this time."""
 
 
-def refused(study: Study, trials: Sequence[Trial], server: Running | None) -> dict[Cell, str]:
+def refused(study: Study, trials: Sequence[PlannedTrial], server: Running | None) -> dict[Condition, str]:
     """The cells that cannot be measured, with the reason; server: None for the scenario's payloads alone.
 
     Raises BenchError where Locust does not come so far, as with a scenario that cannot be loaded.

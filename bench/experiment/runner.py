@@ -15,7 +15,7 @@ from bench.config.servers import Declared, Started
 from bench.experiment import duet
 from bench.experiment.folder import Folder
 from bench.experiment.order import Order
-from bench.experiment.plan import Cell, Session, Trial, sessions
+from bench.experiment.plan import Condition, PlannedTrial, ServerSession, sessions
 from bench.experiment.preflight import refused
 from bench.experiment.trial import Failed, Generator, Glance, Local
 from bench.launch import facts
@@ -37,7 +37,7 @@ class Display(Protocol):
     def glance(self, glance: Glance) -> None:
         """How the current trial looks."""
 
-    def ended(self, trial: Trial, ended: Ended, seconds: float) -> None:
+    def ended(self, trial: PlannedTrial, ended: Ended, seconds: float) -> None:
         """A trial has ended."""
 
 
@@ -50,7 +50,7 @@ class Runner:
     folder: Folder
     generator: Generator
     display: Display
-    _refused: dict[str, dict[Cell, str]] = field(default_factory=dict)
+    _refused: dict[str, dict[Condition, str]] = field(default_factory=dict)
     """By server: cells that its preflight has refused, and why."""
     _models: list[Served] = field(default_factory=list)
     _hashes: dict[str, dict[str, str]] = field(default_factory=dict)
@@ -77,7 +77,9 @@ class Runner:
                 starts += 1
                 left = self._session(session, left, starts, lock)
 
-    def _session(self, session: Session, trials: list[Trial], start: int, lock: int) -> list[Trial]:
+    def _session(
+        self, session: ServerSession, trials: list[PlannedTrial], start: int, lock: int
+    ) -> list[PlannedTrial]:
         """Start the server and run trials until all are done or it has ended; gives those that are left."""
         declared = self.servers[session.server]
         place = self.folder.path / "servers" / f"b{session.block}-{session.server}-{start}"
@@ -104,7 +106,7 @@ class Runner:
                     return trials[number + 1 :]
         return []
 
-    def _trial(self, trial: Trial, declared: Declared, server: Running, lock: int) -> None:
+    def _trial(self, trial: PlannedTrial, declared: Declared, server: Running, lock: int) -> None:
         began = time.monotonic()
         try:
             order = Order(self.study, trial, server, self._facts(declared, server))
@@ -187,14 +189,14 @@ class Runner:
         for trial, run in zip(pair, together, strict=True):
             self._note(trial, Ended(trial.number, "measured", None, run.name), time.monotonic() - began)
 
-    def _fail(self, trial: Trial, reason: str, seconds: float) -> None:
+    def _fail(self, trial: PlannedTrial, reason: str, seconds: float) -> None:
         run = self.folder.run_of(trial)
         # first aside, then noted: a kill in between makes it missing, not measured
         kept = None if run is None else self.folder.set_aside(run, "failed")
         where = None if kept is None else str(kept.relative_to(self.folder.path))
         self._note(trial, Ended(trial.number, "failed", " ".join(reason.split()), where), seconds)
 
-    def _note(self, trial: Trial, ended: Ended, seconds: float) -> None:
+    def _note(self, trial: PlannedTrial, ended: Ended, seconds: float) -> None:
         self.folder.note(ended)
         self.display.ended(trial, ended, seconds)
 
@@ -233,7 +235,7 @@ def served(study: Study, say: Callable[[str], None]) -> Iterator[Served]:
         yield Served(name, path, tuple(model.versions))
 
 
-def description(study: Study, plan: Sequence[Trial], servers: Sequence[Declared]) -> dict[str, Any]:
+def description(study: Study, plan: Sequence[PlannedTrial], servers: Sequence[Declared]) -> dict[str, Any]:
     """What an experiment's folder says of it from its beginning on. Holds no secret."""
     return {
         "file": str(study.file),

@@ -14,7 +14,7 @@ from bench.config.servers import cpu_numbers
 from bench.experiment.folder import Folder
 from bench.experiment.live import Live
 from bench.experiment.order import Option, Order
-from bench.experiment.plan import Trial
+from bench.experiment.plan import PlannedTrial
 from bench.runs.manifest import Manifest
 from bench.runs.recording import COUNTS
 from bench.runs.rows import Counted, rows
@@ -37,7 +37,7 @@ _RAISED: Final = re.compile(r"^(?:[\w.]+(?:Error|Exception|Exit)\b.*)", re.MULTI
 class Glance:
     """How a trial looks while it runs."""
 
-    trial: Trial
+    trial: PlannedTrial
     seconds: float
     """Since its start."""
     rate: float | None = None
@@ -168,7 +168,7 @@ def check_recorded(run: Path, order: Order, tail: str) -> None:
         raise Failed(f"version {cell.version} was planned, and {', '.join(others)} was requested or answered")
 
 
-def _live(folder: Folder, trial: Trial) -> Live | None:
+def _live(folder: Folder, trial: PlannedTrial) -> Live | None:
     run = folder.run_of(trial)
     return None if run is None else Live(run)
 

@@ -16,7 +16,7 @@ PARTS: Final = ("server", "model", "version", "batch")
 """What two conditions may differ in."""
 
 
-class Condition(NamedTuple):
+class ServedCondition(NamedTuple):
     """What is measured: a version of a model on a server that runs already, in requests of so many examples."""
 
     address: str
@@ -48,8 +48,8 @@ class Condition(NamedTuple):
 class TwoConditions(NamedTuple):
     """A baseline and a candidate that differ in one thing."""
 
-    before: Condition
-    after: Condition
+    before: ServedCondition
+    after: ServedCondition
     part: str
     """One of PARTS."""
 

@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 
 from bench.config.reading import nearest
 from bench.config.servers import Batching, Declared, Docker, Embedded, Flag, Started
-from bench.server.options import Options
+from bench.server.options import ServerFlags
 
 _PLAIN: Final = {
     "session_parallelism": "tensorflow_session_parallelism",
@@ -109,7 +109,7 @@ def _xla(spec: Started) -> dict[str, Flag]:
 
 def _check_embedded(server: Declared, name: str, value: Any) -> None:
     """The original only prints unknown flags; this package's server is asked before it is started."""
-    fields = {each.name: each for each in dataclasses.fields(Options)}
+    fields = {each.name: each for each in dataclasses.fields(ServerFlags)}
     if name not in fields:
         raise server.refusal(
             f"flags.{name}", value, f"unknown flag{nearest(name, fields)}; `bench serve --help` lists them"

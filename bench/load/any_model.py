@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Final
 
 from bench import BenchError
-from bench.load.options import Options, option
+from bench.load.options import ScenarioOptions, option
 from bench.load.patience import awaited
 from bench.load.site import Served, Site
 from bench.load.sources import NoServerYetError
@@ -44,7 +44,7 @@ def model_options() -> None:
     )
 
 
-def model_pool(options: Options) -> Pool:
+def model_pool(options: ScenarioOptions) -> Pool:
     """Requests as the server under test describes them, with the labels that stand in their file.
 
     Raises BenchError, before anything of the load is sent, where the server does not know the model, version, label or
@@ -102,7 +102,7 @@ def model_server(site: Site) -> list[str]:
     return site.serving(Served(_model(site.options), path.resolve()))
 
 
-def _model(options: Options) -> str:
+def _model(options: ScenarioOptions) -> str:
     """The model that is named, else the one of the folder that the embedded server serves."""
     if "model" in options.asked.given:
         return options.asked.model
@@ -111,7 +111,7 @@ def _model(options: Options) -> str:
     raise BenchError("--model-name: name the model that requests are for")
 
 
-def _count(options: Options) -> int:
+def _count(options: ScenarioOptions) -> int:
     text = options.own["examples"]
     if not text.isascii() or not text.isdigit() or not int(text[:9]) > 0:
         raise BenchError(f"--examples {text}: expected an integer >= 1")

@@ -5,7 +5,7 @@ from typing import Any
 
 from bench.load.engine.arrivals import Arrivals, Lane, Part
 from bench.load.engine.recorder import Recorder
-from bench.load.options import Options
+from bench.load.options import ScenarioOptions
 from bench.load.sources import Source, open_schedules
 from bench.schedule import Open, Trace
 from bench.wire.client import Channel
@@ -13,7 +13,7 @@ from bench.wire.client import Channel
 
 def engines(
     user_classes: Iterable[Any],
-    options: Options,
+    options: ScenarioOptions,
     channel: Channel,
     recorders: Mapping[Source, Recorder],
     *,

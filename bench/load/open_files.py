@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from bench import BenchError
-from bench.load.options import Options
+from bench.load.options import ScenarioOptions
 from bench.load.sources import Source
 from bench.payload import Pool
 
@@ -14,7 +14,7 @@ SPARE: Final = 32
 """Files of the run folder, probes and look-ups, beside those that are open before the load."""
 
 
-def check_open_files(options: Options, pools: Mapping[Source, Pool], parsed: Any) -> None:
+def check_open_files(options: ScenarioOptions, pools: Mapping[Source, Pool], parsed: Any) -> None:
     """Raise BenchError where the connections of a load process are more files than it may open.
 
     Over gRPC they are `--connections`, over REST one for each user; parsed: Locust's options.

@@ -38,7 +38,7 @@ _defaults: dict[str, Any] = {}
 
 
 def option(name: str, default: str, help: str, *, private: bool = False, recorded: bool = True) -> None:
-    """Give the scenario an option of its own; its value is in `Options.own`. Called as the scenario is imported.
+    """Give the scenario an option of its own; its value is in `ScenarioOptions.own`. Called as the scenario is imported.
 
     `private`: it names a file, a variable or a URL, and can be set on the command line only, not in the web form.
     `recorded`: in the manifest, so that runs that differ in it are no repetitions of each other.
@@ -65,7 +65,7 @@ class Watched:
 
 
 @dataclass(frozen=True)
-class Options:
+class ScenarioOptions:
     """The scenario's options, checked. Built anew at each start of a test, since the web form may change them."""
 
     asked: Asked
@@ -312,7 +312,7 @@ def add_arguments(parser: Any) -> None:
     option("--no-samples", default=False, action="store_true", help="keep histograms only, not every request")
 
 
-def read_options(parsed: Any) -> Options:
+def read_options(parsed: Any) -> ScenarioOptions:
     """Check Locust's parsed options. Raises BenchError naming option, value and what would be right."""
     asked = asked_of(parsed)
     note = str(parsed.note or "").strip()
@@ -320,7 +320,7 @@ def read_options(parsed: Any) -> Options:
     _check_protocol(protocol, rest, tls)
     if note and not all(c.isalnum() or c in "._-" for c in note):
         raise BenchError(f"--note {note!r}: letters, digits, '.', '_' and '-' only, since it names a folder")
-    return Options(
+    return ScenarioOptions(
         asked=asked,
         seed=whole("--seed", parsed.seed, 0),
         transport=str(parsed.transport),

@@ -12,7 +12,7 @@ from typing import Any
 from bench import BenchError
 from bench.load.checking.checker import Checker, Declared
 from bench.load.engine.encoding import expected_of
-from bench.load.options import Options, read_options
+from bench.load.options import ScenarioOptions, read_options
 from bench.load.patience import awaited
 from bench.load.sources import NoServerYetError, Source, make_pools
 from bench.load.target import CONNECT_SECONDS, EmbeddedServer, Target, address_of, asked_by, connect
@@ -30,7 +30,7 @@ log = logging.getLogger("bench")
 
 
 def look(
-    address: str, options: Options, pools: Mapping[Source, Pool], *, own: EmbeddedServer | None = None
+    address: str, options: ScenarioOptions, pools: Mapping[Source, Pool], *, own: EmbeddedServer | None = None
 ) -> Target:
     """Connect, compare the requests with the models' signatures, and send one of each pool.
 
@@ -85,7 +85,7 @@ def show(target: Target) -> None:
         log.warning("%s", warning)
 
 
-def look_over_rest(rest: str | None, options: Options, pools: Mapping[Source, Pool]) -> None:
+def look_over_rest(rest: str | None, options: ScenarioOptions, pools: Mapping[Source, Pool]) -> None:
     """Send one request of each pool that is asked over REST beside the run's own protocol.
 
     Raises BenchError where it is refused or not right.

@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from bench.load.checking.checker import Checker, Declared
-from bench.load.options import Options
+from bench.load.options import ScenarioOptions
 from bench.load.sources import Source
 from bench.load.target import Target, connect
 from bench.payload import Pool
@@ -50,7 +50,7 @@ Ready = tuple[Target, dict[Source, Pool], list[Answered]]
 """What a load is sent to and consists of, and what the idle server answered to some of it."""
 
 
-def ask(target: Target, options: Options, pools: Mapping[Source, Pool]) -> list[Answered]:
+def ask(target: Target, options: ScenarioOptions, pools: Mapping[Source, Pool]) -> list[Answered]:
     """The answers to `options.references` messages of each pool, as many as there is time for.
 
     None of a pool whose answers may differ from time to time, or that is asked over REST; nor after an error: what the

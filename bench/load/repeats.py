@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 from bench import BenchError
-from bench.load.options import Options
+from bench.load.options import ScenarioOptions
 from bench.payload import AGAIN, ONCE, Pool
 from bench.schedule import Open, Trace
 
@@ -13,7 +13,9 @@ REPEATED: Final = ", repeated"
 """How the names of requests end that are new to the server, and of their repetitions."""
 
 
-def arranged(pools: Mapping[Any, Pool], options: Options, schedules: Collection[Open]) -> dict[Any, Pool]:
+def arranged(
+    pools: Mapping[Any, Pool], options: ScenarioOptions, schedules: Collection[Open]
+) -> dict[Any, Pool]:
     """The pools, by `bench.load.sources.Source`, as --unique and --cache-audit want them sent.
 
     schedules: of the open-loop users. Raises BenchError where the requests cannot be sent in this way.
@@ -42,7 +44,7 @@ def repeats(pools: Mapping[Any, Pool]) -> dict[str, str]:
     return {name.removesuffix(REPEATED) + FIRST_TIME: name for name in names}
 
 
-def _check_audit(pools: Mapping[Any, Pool], options: Options, *, opened: bool) -> None:
+def _check_audit(pools: Mapping[Any, Pool], options: ScenarioOptions, *, opened: bool) -> None:
     if options.unique:
         raise BenchError("--unique --cache-audit: give one of the two")
     if opened:

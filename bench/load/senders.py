@@ -7,14 +7,14 @@ from typing import Any
 from bench.load.engine.http_calls import HttpCalls
 from bench.load.engine.recorder import Recorder
 from bench.load.engine.turns import Turns
-from bench.load.options import Options
+from bench.load.options import ScenarioOptions
 from bench.load.target import connect
 
 
 class Senders:
     """Both, counted as one."""
 
-    def __init__(self, address: str, options: Options, worker: int) -> None:
+    def __init__(self, address: str, options: ScenarioOptions, worker: int) -> None:
         """address: of the server, as the run's protocol reaches it; worker: which of the load processes this is.
 
         Raises BenchError where nobody listens.

@@ -16,7 +16,7 @@ from typing import IO, Any, Final
 
 from bench import BenchError
 from bench.extras import need
-from bench.load.options import Options
+from bench.load.options import ScenarioOptions
 from bench.wire import messages
 
 log = logging.getLogger("bench")
@@ -69,7 +69,7 @@ def config_of(models: Sequence[Served]) -> Any:
 class Site:
     """Models that are made once and kept, and a folder of this run's own."""
 
-    options: Options
+    options: ScenarioOptions
     say: Callable[[str], None]
     own_folder: Path | None = None
     """None: the server was started by somebody else."""

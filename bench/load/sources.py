@@ -6,7 +6,7 @@ from typing import Any, Final, NamedTuple, NoReturn
 
 from bench import BenchError
 from bench.load.engine.encoding import encoded
-from bench.load.options import Options
+from bench.load.options import ScenarioOptions
 from bench.load.repeats import arranged
 from bench.payload import Asked, Pool
 from bench.protocol.api import Api
@@ -38,7 +38,9 @@ class Source(NamedTuple):
         return api_named(self.protocol)
 
 
-def make_pools(user_classes: Iterable[Any], options: Options, address: str = "") -> dict[Source, Pool]:
+def make_pools(
+    user_classes: Iterable[Any], options: ScenarioOptions, address: str = ""
+) -> dict[Source, Pool]:
     """What each user class sends, for each kind of request that a trace asks for, in the messages of its protocol.
 
     address: of the server, which requests over HTTP name, and which payloads may ask.
@@ -72,7 +74,7 @@ def make_pools(user_classes: Iterable[Any], options: Options, address: str = "")
     return {source: encoded(pool, source.api, host, metadata) for source, pool in sent.items()}
 
 
-def _check_over_rest(user: Any, names: Iterable[str], options: Options, *, opened: bool) -> None:
+def _check_over_rest(user: Any, names: Iterable[str], options: ScenarioOptions, *, opened: bool) -> None:
     """Raise BenchError where a class wants something sent over REST that would go over gRPC without a word."""
     if opened and options.api.over_http:
         raise BenchError(
@@ -164,7 +166,7 @@ def refuse_larger(pools: Mapping[Source, Pool], limit: int) -> None:
             )
 
 
-def _by_name(user: Any, options: Options, *, alone: bool) -> Mapping[str, Pool]:
+def _by_name(user: Any, options: ScenarioOptions, *, alone: bool) -> Mapping[str, Pool]:
     """The pools of a user class by the names of their requests."""
     payload: Any = user.payload(options)
     if isinstance(payload, Pool):
@@ -186,7 +188,7 @@ def _by_name(user: Any, options: Options, *, alone: bool) -> Mapping[str, Pool]:
     return dict(payload)
 
 
-def open_schedules(user_classes: Iterable[Any], options: Options) -> dict[Any, Open]:
+def open_schedules(user_classes: Iterable[Any], options: ScenarioOptions) -> dict[Any, Open]:
     """The schedules of the user classes that do not wait for answers: the option's, else their own.
 
     Raises BenchError for a closed loop asked of one of them, or a class whose own schedule is none.
@@ -208,7 +210,7 @@ def open_schedules(user_classes: Iterable[Any], options: Options) -> dict[Any, O
     return found
 
 
-def _for_each_kind(schedule: Open | None, options: Options) -> Iterator[Options]:
+def _for_each_kind(schedule: Open | None, options: ScenarioOptions) -> Iterator[ScenarioOptions]:
     """The options with what each kind of a trace's rows asks for; as they are where there is no trace."""
     if not isinstance(schedule, Trace):
         yield options

@@ -10,7 +10,7 @@ from typing import Any
 import gevent
 
 from bench import BenchError
-from bench.load.options import Options
+from bench.load.options import ScenarioOptions
 from bench.load.site import Site
 from bench.load.target import EmbeddedServer, connect
 from bench.protocol.api import Refused
@@ -27,7 +27,7 @@ LOOK_SECONDS = 0.02
 class Stage:
     """A test that runs, as the script of a scenario sees it. Lives in the first process only."""
 
-    options: Options
+    options: ScenarioOptions
     address: str
     origin: float
     """The start of the run on perf_counter's clock."""
@@ -95,7 +95,11 @@ class Stage:
 
 
 def stage_at(
-    server: EmbeddedServer | None, options: Options, address: str, origin: float, note: Callable[..., None]
+    server: EmbeddedServer | None,
+    options: ScenarioOptions,
+    address: str,
+    origin: float,
+    note: Callable[..., None],
 ) -> Stage:
     """The stage of a test of the server at an address, which may be the embedded one."""
     embedded = server is not None and address == server.address

@@ -12,7 +12,7 @@ from google.protobuf import text_format
 from bench import BenchError
 from bench.launch import server_process
 from bench.load.checking.checker import Declared
-from bench.load.options import Options
+from bench.load.options import ScenarioOptions
 from bench.load.site import METRICS_PATH, Site
 from bench.load.sources import Source
 from bench.payload import Asked, Pool
@@ -50,7 +50,9 @@ class Target:
 class EmbeddedServer:
     """The server that the first load process starts when no host is given, as the scenario wants it."""
 
-    def __init__(self, user_classes: Iterable[Any], options: Options, say: Callable[[str], None]) -> None:
+    def __init__(
+        self, user_classes: Iterable[Any], options: ScenarioOptions, say: Callable[[str], None]
+    ) -> None:
         """Raises BenchError where a model cannot be made or the server does not start."""
         wanted = next((user.server for user in user_classes if hasattr(user, "server")), None)
         if wanted is None:
@@ -98,7 +100,7 @@ class EmbeddedServer:
         self._stack.close()
 
 
-def asked_by(pools: Mapping[Source, Pool], options: Options) -> dict[str, Asked]:
+def asked_by(pools: Mapping[Source, Pool], options: ScenarioOptions) -> dict[str, Asked]:
     """What the requests of each name ask for (of a trace, those of its first kind)."""
     found = {}
     for source, pool in pools.items():
@@ -114,7 +116,7 @@ def asked_by(pools: Mapping[Source, Pool], options: Options) -> dict[str, Asked]
     return found
 
 
-def connect(address: str, options: Options, *, connections: int, turn: int = 0) -> Channel:
+def connect(address: str, options: ScenarioOptions, *, connections: int, turn: int = 0) -> Channel:
     """An open channel to the target; `turn`: as for `Channel`. Raises BenchError where nobody listens."""
     channel: Channel = open_channel(
         HTTP if options.api.over_http else options.transport,

@@ -19,7 +19,7 @@ from bench.load.engine.arrivals import RowSender
 from bench.load.engine.recorder import Recorder
 from bench.load.engine.turns import DOWN_SECONDS
 from bench.load.locust_glue import attach, duet, session
-from bench.load.options import Options
+from bench.load.options import ScenarioOptions
 from bench.load.site import Served, Site
 from bench.load.target import address_of
 from bench.payload import Pool
@@ -105,7 +105,7 @@ class PredictUser(User):  # type: ignore[misc]  # locust ships no types
         return user
 
     @classmethod
-    def payload(cls, options: Options) -> Pool | Mapping[str, Pool]:
+    def payload(cls, options: ScenarioOptions) -> Pool | Mapping[str, Pool]:
         """The requests to send with the answers to expect; called once in each load process.
 
         Several pools by name are recorded apart from each other. Those with equal seed and size hold the same

@@ -15,7 +15,7 @@ from bench.server.execution.timed_batching import Timed
 from bench.server.metrics import Metrics
 from bench.server.models.repository import Repository
 from bench.server.net.loop import Loop
-from bench.server.options import Options
+from bench.server.options import ServerFlags
 from bench.server.settings import Settings
 from bench.server.siblings import Siblings
 
@@ -25,7 +25,7 @@ class Stack:
 
     def __init__(
         self,
-        options: Options,
+        options: ServerFlags,
         settings: Settings,
         repository: Repository,
         metrics: Metrics,
@@ -88,7 +88,7 @@ class Stack:
 
 
 def _executor(
-    options: Options, settings: Settings, predictions: Predictions, metrics: Metrics, loop: Loop
+    options: ServerFlags, settings: Settings, predictions: Predictions, metrics: Metrics, loop: Loop
 ) -> tuple[Executor, Execute]:
     """What executes gRPC's Predict calls, and what executes everything else."""
     if settings.plan is not None:
@@ -101,7 +101,7 @@ def _executor(
     return Continuous(predictions, runner, loop.post, batched=options.batching), runner.execute
 
 
-def _most_in_flight(options: Options) -> int:
+def _most_in_flight(options: ServerFlags) -> int:
     if options.grpc_max_threads is None:
         return options.max_in_flight
     # one thread of the original always polls, so one call less than there are threads can run

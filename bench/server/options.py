@@ -20,7 +20,7 @@ def _unsupported(default: Any) -> Any:
 
 
 @dataclass(frozen=True)
-class Options:
+class ServerFlags:
     """Everything that can be said on the command line of `bench serve`."""
 
     # network
@@ -150,9 +150,9 @@ _CHOICES: Final = {
 }
 
 
-def check(options: Options) -> None:
+def check(options: ServerFlags) -> None:
     """Raise BenchError for flags that contradict each other or that this server does not have."""
-    for each in dataclasses.fields(Options):
+    for each in dataclasses.fields(ServerFlags):
         value = getattr(options, each.name)
         if each.metadata["help"] == "not supported" and value != each.default:
             raise BenchError(f"--{each.name}={value}: {_INSTEAD.get(each.name, _NOT_HERE)}")

@@ -21,7 +21,7 @@ from bench.server.net import allocation, http1, listener, ports, web
 from bench.server.net.listener import Front
 from bench.server.net.loop import Loop
 from bench.server.net.ports import Ports
-from bench.server.options import Options
+from bench.server.options import ServerFlags
 from bench.server.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -30,7 +30,7 @@ _SWITCH_INTERVAL: Final = 5e-4
 """Seconds until a thread that computes hands the interpreter to the I/O thread; Python's own 5 ms are 500 answers."""
 
 
-def serve(options: Options) -> int:
+def serve(options: ServerFlags) -> int:
     """Serve with checked options until SIGTERM, SIGINT or, if asked, the end of standard input; then 0.
 
     Raises BenchError where the server cannot start: nothing was served then.
@@ -62,7 +62,7 @@ class _Server:
     """The I/O thread's parts, from readiness to drain."""
 
     def __init__(
-        self, options: Options, taken: Ports, loop: Loop, stack: Stack | None, settings: Settings
+        self, options: ServerFlags, taken: Ports, loop: Loop, stack: Stack | None, settings: Settings
     ) -> None:
         self._options = options
         self._ports = taken
@@ -152,7 +152,7 @@ def _end_at_last(seconds: float) -> None:
     last.start()
 
 
-def _web_limits(options: Options) -> http1.Limits:
+def _web_limits(options: ServerFlags) -> http1.Limits:
     return http1.Limits(
         threads=options.rest_api_num_threads,
         seconds=options.rest_api_timeout_in_ms / 1e3,

@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from bench import BenchError
 from bench.server.net import ports
-from bench.server.options import Options
+from bench.server.options import ServerFlags
 from bench.server.process import end_with_parent
 
 log = logging.getLogger(__name__)
@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 _ENDING: Final = (signal.SIGTERM, signal.SIGINT)
 
 
-def serve(options: Options) -> int:
+def serve(options: ServerFlags) -> int:
     """Run `options.processes` servers until SIGTERM or SIGINT (then 0), or until one of them ends by itself (then 1).
 
     Raises BenchError where they cannot start.
@@ -45,7 +45,7 @@ def serve(options: Options) -> int:
         taken.close()
 
 
-def _run(options: Options, taken: ports.Ports) -> int:
+def _run(options: ServerFlags, taken: ports.Ports) -> int:
     command = [sys.executable, "-m", "bench", "serve", *_arguments(options, taken)]
     children = [
         subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
@@ -65,7 +65,7 @@ def _run(options: Options, taken: ports.Ports) -> int:
         _stop(children, options.drain_seconds)
 
 
-def _arguments(options: Options, taken: ports.Ports) -> list[str]:
+def _arguments(options: ServerFlags, taken: ports.Ports) -> list[str]:
     flags = options.changed() | {
         "port": taken.grpc.getsockname()[1],
         "shared_port": True,

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from bench.server.api.rest import PROMETHEUS_PATH
 from bench.server.execution import batching_parameters, service_time
 from bench.server.net import tls
-from bench.server.options import Options
+from bench.server.options import ServerFlags
 from bench.server.textproto import MonitoringConfig
 from bench.server.textproto import read as read_text
 
@@ -24,7 +24,7 @@ class Settings(NamedTuple):
     """Of the synthetic backend."""
 
 
-def read(options: Options) -> Settings:
+def read(options: ServerFlags) -> Settings:
     """Read all of them. Raises BenchError for one that cannot be used."""
     batching = None
     if options.enable_batching:
@@ -38,7 +38,7 @@ def read(options: Options) -> Settings:
     )
 
 
-def _prometheus_path(options: Options) -> str | None:
+def _prometheus_path(options: ServerFlags) -> str | None:
     if not options.monitoring_config_file:
         return None
     config = read_text(Path(options.monitoring_config_file), MonitoringConfig).prometheus_config

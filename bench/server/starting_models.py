@@ -13,11 +13,11 @@ from bench.server import warmup
 from bench.server.execution import synthetic
 from bench.server.metrics import Metrics
 from bench.server.models import model_config, policy
-from bench.server.models.loading import Options as RepositoryOptions
+from bench.server.models.loading import RepositoryOptions
 from bench.server.models.repository import Repository
 from bench.server.models.servable import Loader, Servable
 from bench.server.models.states import State
-from bench.server.options import Options
+from bench.server.options import ServerFlags
 from bench.server.refusal import Refusal
 
 log = logging.getLogger(__name__)
@@ -26,7 +26,7 @@ _OTHERS_SECONDS: Final = 20.0
 
 
 @contextlib.contextmanager
-def serving(options: Options, metrics: Metrics) -> Iterator[Repository]:
+def serving(options: ServerFlags, metrics: Metrics) -> Iterator[Repository]:
     """A repository whose models are available, for the length of the block.
 
     Raises BenchError where they cannot become so.
@@ -70,7 +70,7 @@ def _await_others(config: Any, repository: Repository) -> None:
                 log.warning("model %s version %d is not available yet", model.name, version)
 
 
-def _config(options: Options, cleanup: contextlib.ExitStack) -> Any:
+def _config(options: ServerFlags, cleanup: contextlib.ExitStack) -> Any:
     """The ModelServerConfig to begin with. Raises BenchError for one that would be waited for in vain."""
     if options.model_config_file:
         path = Path(options.model_config_file)
@@ -103,7 +103,7 @@ def _probe(path: Path, versions: Any, origin: str) -> None:
         )
 
 
-def _loader(options: Options, metrics: Metrics) -> Loader:
+def _loader(options: ServerFlags, metrics: Metrics) -> Loader:
     if options.backend == "synthetic":
         return synthetic.load
     from bench.server.execution import backend

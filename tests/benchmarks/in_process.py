@@ -19,7 +19,7 @@ from bench.server import starting_models
 from bench.server.api.prediction import Predictions
 from bench.server.api.services import Services
 from bench.server.metrics import Metrics
-from bench.server.options import Options
+from bench.server.options import ServerFlags
 from bench.wire import messages
 
 ROUNDS, REQUESTS = 15, 500
@@ -39,7 +39,7 @@ def main() -> None:
     metrics = Metrics()
     digits = mnist.load("test")
     try:
-        with starting_models.serving(Options(model_config_file=str(path)), metrics) as repository:
+        with starting_models.serving(ServerFlags(model_config_file=str(path)), metrics) as repository:
             predictions = Predictions(repository)
             services = Services(repository, predictions, metrics)
             pools = {

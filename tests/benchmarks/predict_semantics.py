@@ -14,7 +14,7 @@ import numpy as np
 from bench.payload import predict_request
 from bench.server.api.prediction import Predictions, stack
 from bench.server.models import model_config
-from bench.server.models.loading import Options
+from bench.server.models.loading import RepositoryOptions
 from bench.server.models.repository import Repository
 from bench.wire.messages import PredictRequest, PredictResponse
 from tests.server.numpy_models import load, write
@@ -47,7 +47,7 @@ def main() -> None:
     rng = np.random.default_rng(0)
     with tempfile.TemporaryDirectory() as folder:
         write(Path(folder), 1, 1.0)
-        repository = Repository(load, Options(poll_wait=0.0))
+        repository = Repository(load, RepositoryOptions(poll_wait=0.0))
         repository.start(model_config.single("m", Path(folder)))
         repository.wait_until_ready(10)
         predictions = Predictions(repository)

@@ -7,7 +7,7 @@ import pytest
 
 from bench.cli.blocks import compared, run_blocks
 from bench.experiment.folder import Folder
-from bench.experiment.plan import Cell, Trial
+from bench.experiment.plan import Condition, PlannedTrial
 from bench.runs.chunk import Chunk
 from tests import recorded
 
@@ -33,9 +33,9 @@ class Recorded:
 
 
 def planned(root: Path, blocks: int) -> Folder:
-    cells = [Cell(name, name, "mnist", 2, 1, "load") for name in ("base", "new")]
+    cells = [Condition(name, name, "mnist", 2, 1, "load") for name in ("base", "new")]
     plan = [
-        Trial(block, 2 * block - 1 + at, cell, 1)
+        PlannedTrial(block, 2 * block - 1 + at, cell, 1)
         for block in range(1, blocks + 1)
         for at, cell in enumerate(cells[:: 1 if block % 2 else -1])
     ]

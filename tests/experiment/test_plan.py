@@ -9,7 +9,7 @@ import pytest
 from bench.config.experiment import Experiment, Load, Model
 from bench.config.servers import Declared, Embedded
 from bench.experiment.balance import order
-from bench.experiment.plan import Trial, cells, predicted_seconds, sessions, trials
+from bench.experiment.plan import PlannedTrial, cells, predicted_seconds, sessions, trials
 
 SERVERS = [Declared(name, Path("servers.toml"), Embedded(kind="embedded")) for name in ("a", "b", "c")]
 
@@ -83,7 +83,7 @@ def test_a_server_is_started_once_a_block() -> None:
 
 def test_trials_survive_their_way_through_json() -> None:
     planned = trials(experiment(), SERVERS)
-    assert [Trial.of(trial.plain()) for trial in planned] == planned
+    assert [PlannedTrial.of(trial.plain()) for trial in planned] == planned
 
 
 def test_the_prediction_counts_loads_and_starts() -> None:

@@ -13,7 +13,7 @@ import threading
 import time
 from pathlib import Path
 
-from bench.server.options import Options
+from bench.server.options import ServerFlags
 
 VERSION = "TensorFlow ModelServer: 2.19.1-rc0+test\nTensorFlow Library: 2.19.1"
 WITHOUT_EFFECT_HERE = {"xla_cpu_compilation_enabled", "xla_gpu_compilation_enabled"}
@@ -24,7 +24,7 @@ def main(arguments: list[str]) -> int:
     if "--version" in arguments:
         print(VERSION)
         return 0
-    known = {each.name for each in dataclasses.fields(Options)} - WITHOUT_EFFECT_HERE
+    known = {each.name for each in dataclasses.fields(ServerFlags)} - WITHOUT_EFFECT_HERE
     flags = dict(argument.removeprefix("--").partition("=")[::2] for argument in arguments)
     for name in flags:
         if name not in known | WITHOUT_EFFECT_HERE:

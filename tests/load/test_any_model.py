@@ -11,7 +11,7 @@ import pytest
 from bench import BenchError
 from bench.load import options as load_options
 from bench.load.any_model import model_options, model_pool, model_server
-from bench.load.options import Options
+from bench.load.options import ScenarioOptions
 from bench.load.site import Site
 from bench.load.sources import NoServerYetError
 from bench.payload import Pool, array_of
@@ -49,7 +49,7 @@ def requests(tmp_path: Path) -> Path:
     return path
 
 
-def given(address: str, *arguments: str) -> Options:
+def given(address: str, *arguments: str) -> ScenarioOptions:
     return replace(options("--model-name", "own", *arguments), address=address)
 
 

@@ -14,7 +14,7 @@ import pytest
 from locust.argument_parser import get_parser
 
 from bench import BenchError
-from bench.load.options import Options, add_arguments, read_options
+from bench.load.options import ScenarioOptions, add_arguments, read_options
 from bench.load.preflight import look, look_over_rest
 from bench.load.sources import make_pools
 from bench.payload import Pool
@@ -52,7 +52,7 @@ class Own:
     preflight = True
 
     @staticmethod
-    def payload(options: Options) -> Pool:
+    def payload(options: ScenarioOptions) -> Pool:
         return Pool.of({"x": np.zeros((2, 3), np.float32)}, None, output="y", model="own")
 
 
@@ -94,7 +94,7 @@ def guarded(status: int) -> Iterator[str]:
         server.shutdown()
 
 
-def options(*arguments: str) -> Options:
+def options(*arguments: str) -> ScenarioOptions:
     parser = get_parser(default_config_files=[])
     add_arguments(parser)
     return read_options(parser.parse_args(list(arguments)))
@@ -137,7 +137,7 @@ def test_an_output_that_the_signature_lacks_is_refused_over_rest(monkeypatch: py
 
     class Other(Own):
         @staticmethod
-        def payload(options: Options) -> Pool:
+        def payload(options: ScenarioOptions) -> Pool:
             return Pool.of({"x": np.zeros((2, 3), np.float32)}, None, output="z", model="own", batch=2)
 
     with guarded(401) as address:

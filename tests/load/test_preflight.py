@@ -16,7 +16,7 @@ from locust.argument_parser import get_parser
 
 from bench import BenchError
 from bench.load import patience
-from bench.load.options import Options, add_arguments, read_options
+from bench.load.options import ScenarioOptions, add_arguments, read_options
 from bench.load.preflight import look
 from bench.load.sources import Source
 from bench.load.target import Target
@@ -26,7 +26,7 @@ from tests.foreign import Arrays, Foreign, serving
 USERS = type("Own", (), {"over_rest": ()})
 
 
-def options(*arguments: str) -> Options:
+def options(*arguments: str) -> ScenarioOptions:
     parser = get_parser(default_config_files=[])
     add_arguments(parser)
     return read_options(parser.parse_args(list(arguments)))

@@ -20,7 +20,7 @@ from locust.argument_parser import get_parser
 from bench import BenchError, mnist
 from bench.launch import server_process
 from bench.load.engine.encoding import expected_of
-from bench.load.options import Options, add_arguments, read_options
+from bench.load.options import ScenarioOptions, add_arguments, read_options
 from bench.load.sources import make_pools
 from bench.payload import Pool, array_of
 from bench.wire.dial import TLS
@@ -71,7 +71,7 @@ def test_the_virtual_host_and_the_metadata_are_headers() -> None:
         request_name = "Predict"
 
         @staticmethod
-        def payload(options: Options) -> Pool:
+        def payload(options: ScenarioOptions) -> Pool:
             return Pool.of({"x": np.zeros((1, 1))}, None, output="y", model="m")
 
     plain = plain_options()
@@ -104,14 +104,14 @@ def test_what_would_go_over_grpc_without_a_word_is_refused(names: Any, opened: b
         schedule = "poisson:10" if opened else None
 
         @staticmethod
-        def payload(options: Options) -> Pool:
+        def payload(options: ScenarioOptions) -> Pool:
             return asking_for("y", "m")
 
     with pytest.raises(BenchError, match=text):
         make_pools([Own], plain_options())
 
 
-def plain_options() -> Options:
+def plain_options() -> ScenarioOptions:
     parser = get_parser(default_config_files=[])
     add_arguments(parser)
     return read_options(parser.parse_args([]))

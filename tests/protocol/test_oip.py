@@ -198,14 +198,14 @@ def test_answers_are_read_in_place_once_their_layout_is_known() -> None:
 
 
 SCENARIO = """
-from bench.scenario import ArrivalUser, Options, Pool, mnist
+from bench.scenario import ArrivalUser, Pool, ScenarioOptions, mnist
 from tests.protocol.echo import labels_of
 
 class Open(ArrivalUser):
     schedule = "constant:50"
 
     @classmethod
-    def payload(cls, options: Options) -> Pool:
+    def payload(cls, options: ScenarioOptions) -> Pool:
         images = mnist.load("test").images[:50]
         labels = labels_of(images)
         labels[0] = (labels[0] + 1) % 10

@@ -12,7 +12,7 @@ from bench.server.execution.continuous_batching import Call, CallBurst, Continuo
 from bench.server.execution.probe import Pace, Traits
 from bench.server.metrics import Metrics
 from bench.server.models import model_config
-from bench.server.models.loading import Options
+from bench.server.models.loading import RepositoryOptions
 from bench.server.models.repository import Repository
 from bench.server.models.servable import Handle
 from bench.server.refusal import Code, Refusal
@@ -110,7 +110,7 @@ class Bench:
     def __init__(self, model: Rows, folder: Path) -> None:
         (folder / "1").mkdir()
         self.model = model
-        self.repository = Repository(lambda _name, _version, _path: model, Options(poll_wait=0.0))
+        self.repository = Repository(lambda _name, _version, _path: model, RepositoryOptions(poll_wait=0.0))
         self.repository.start(model_config.single("m", folder))
         self.repository.wait_until_ready(20)
         self.metrics = Metrics()

@@ -9,7 +9,7 @@ import pytest
 from bench.server.api.prediction import Predictions
 from bench.server.execution.continuous_batching import Continuous, Runner
 from bench.server.models import model_config
-from bench.server.models.loading import Options
+from bench.server.models.loading import RepositoryOptions
 from bench.server.models.repository import Repository
 from bench.server.models.servable import Loader
 from tests.server.batches import Bench, Made, Rows
@@ -21,7 +21,7 @@ from tests.server.versions import QUICK, Start
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Repository]:
     path = tmp_path_factory.mktemp("m")
     write(path, 7, 2.0)
-    repository = Repository(load, Options(poll_wait=0.0))
+    repository = Repository(load, RepositoryOptions(poll_wait=0.0))
     repository.start(model_config.single("m", path))
     repository.wait_until_ready(20)
     yield repository
@@ -41,7 +41,7 @@ def start() -> Iterator[Start]:
     """Starts repositories and stops them."""
     started: list[Repository] = []
 
-    def begin(of: Any, loader: Loader = load, options: Options = QUICK) -> Repository:
+    def begin(of: Any, loader: Loader = load, options: RepositoryOptions = QUICK) -> Repository:
         repository = Repository(loader, options)
         started.append(repository)
         repository.start(of)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from bench.server.api.prediction import Predictions, stack
 from bench.server.models import model_config
-from bench.server.models.loading import Options
+from bench.server.models.loading import RepositoryOptions
 from bench.server.models.repository import Repository
 from bench.server.models.states import State
 from bench.server.refusal import Refusal
@@ -159,7 +159,7 @@ def test_versions_that_change_between_recognising_and_holding(
 def test_no_answer_by_a_version_that_has_gone(tmp_path: Path) -> None:
     """A layout is known from version 1; once 2 has taken over, equal bytes go to 2."""
     write(tmp_path, 1, 1.0)
-    repository = Repository(load, Options(poll_wait=0.02, max_load_retries=0))
+    repository = Repository(load, RepositoryOptions(poll_wait=0.02, max_load_retries=0))
     repository.start(model_config.single("m", tmp_path))
     try:
         repository.wait_until_ready(20)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from bench.server.models import repository as repository_module
-from bench.server.models.loading import Options
+from bench.server.models.loading import RepositoryOptions
 from bench.server.models.repository import Repository
 from bench.server.models.states import State
 from bench.server.refusal import Code, Refusal
@@ -21,7 +21,7 @@ def test_which_version_a_model_spec_means(tmp_path: Path, start: Start) -> None:
     write(tmp_path, 3, 3.0)
     repository = start(
         config(("m", tmp_path, "all"), stable=1),
-        options=Options(labels_for_unavailable=True, max_load_retries=0),
+        options=RepositoryOptions(labels_for_unavailable=True, max_load_retries=0),
     )
     assert repository.wait_for("m", 1, State.AVAILABLE, LIMIT)
     assert repository.wait_for("m", 3, State.AVAILABLE, LIMIT)
@@ -41,7 +41,9 @@ def test_which_version_a_model_spec_means(tmp_path: Path, start: Start) -> None:
 
 def test_a_label_to_a_version_that_is_not_loaded(tmp_path: Path, start: Start) -> None:
     write(tmp_path, 1, 1.0)
-    repository = start(config(("m", tmp_path, ""), next=2), options=Options(labels_for_unavailable=True))
+    repository = start(
+        config(("m", tmp_path, ""), next=2), options=RepositoryOptions(labels_for_unavailable=True)
+    )
     repository.wait_until_ready(LIMIT)
     assert refusal(repository, spec(label="next")) == (
         Code.NOT_FOUND,
@@ -153,7 +155,7 @@ def test_a_broken_version_leaves_the_old_one_serving_and_is_not_tried_again(
     repository = start(
         config(("m", tmp_path, "")),
         loader,
-        Options(poll_wait=0.02, max_load_retries=2, load_retry_interval=0.0),
+        RepositoryOptions(poll_wait=0.02, max_load_retries=2, load_retry_interval=0.0),
     )
     repository.wait_until_ready(LIMIT)
     (tmp_path / "2").mkdir()
@@ -187,7 +189,7 @@ def test_between_attempts_a_version_is_loading_and_others_are_not_held_up(
     write(tmp_path / "b", 1, 1.0)
     repository = start(
         config(("a", tmp_path / "a", ""), ("b", tmp_path / "b", "")),
-        options=Options(poll_wait=0.02, load_threads=1, load_retry_interval=3600.0),
+        options=RepositoryOptions(poll_wait=0.02, load_threads=1, load_retry_interval=3600.0),
     )
     assert repository.wait_for("b", 1, State.AVAILABLE, LIMIT)
     assert states(repository, "a") == {1: State.LOADING}
@@ -286,7 +288,7 @@ def test_a_version_that_comes_back_while_it_is_unloading_is_loaded_again(
 
 def test_poll_wait_zero_looks_once(tmp_path: Path, start: Start) -> None:
     write(tmp_path / "a", 1, 1.0)
-    repository = start(config(("a", tmp_path / "a", "")), options=Options(poll_wait=0.0))
+    repository = start(config(("a", tmp_path / "a", "")), options=RepositoryOptions(poll_wait=0.0))
     repository.wait_until_ready(LIMIT)
     write(tmp_path / "a", 2, 1.0)
     write(tmp_path / "b", 1, 1.0)
@@ -298,7 +300,7 @@ def test_poll_wait_zero_looks_once(tmp_path: Path, start: Start) -> None:
 
 def test_stop_is_immediate_whatever_it_waits_for(tmp_path: Path) -> None:
     (tmp_path / "1").mkdir()
-    repository = Repository(load, Options(poll_wait=3600.0, load_retry_interval=3600.0))
+    repository = Repository(load, RepositoryOptions(poll_wait=3600.0, load_retry_interval=3600.0))
     repository.start(config(("m", tmp_path, "")))
     assert repository.wait_for("m", 1, State.LOADING, LIMIT)
     repository.follow(tmp_path / "models.config", 3600.0)
@@ -313,7 +315,9 @@ def test_a_hundred_swaps_under_load_fail_no_request_and_answer_with_a_current_ve
     write(tmp_path, 1, 1.0)
     gate = Gate()
     gate.open(*range(1, 102))
-    repository = start(config(("m", tmp_path, "")), gate, Options(poll_wait=0.001, max_load_retries=0))
+    repository = start(
+        config(("m", tmp_path, "")), gate, RepositoryOptions(poll_wait=0.001, max_load_retries=0)
+    )
     repository.wait_until_ready(LIMIT)
     finished = threading.Event()
     wrong: list[str] = []

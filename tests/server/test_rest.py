@@ -16,7 +16,7 @@ from bench.server.api.rest import Answer, Rest
 from bench.server.api.services import Services
 from bench.server.metrics import Metrics
 from bench.server.models import model_config
-from bench.server.models.loading import Options
+from bench.server.models.loading import RepositoryOptions
 from bench.server.models.repository import Repository
 from bench.server.refusal import Refusal
 from bench.wire.messages import TensorInfo, types_pb2
@@ -27,7 +27,7 @@ from tests.server.numpy_models import load, write
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Repository]:
     path = tmp_path_factory.mktemp("m")
     write(path, 1, 2.0)
-    repository = Repository(load, Options(poll_wait=0.0))
+    repository = Repository(load, RepositoryOptions(poll_wait=0.0))
     repository.start(model_config.single("m", path))
     repository.wait_until_ready(20)
     yield repository

@@ -11,7 +11,7 @@ from bench.server.api.prediction import Predictions, Prepared
 from bench.server.api.services import Services, run_alone
 from bench.server.metrics import Metrics
 from bench.server.models import model_config
-from bench.server.models.loading import Options
+from bench.server.models.loading import RepositoryOptions
 from bench.server.models.repository import Repository
 from bench.server.models.states import State
 from bench.server.refusal import Code, Refusal
@@ -29,7 +29,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def repository(folder: Path) -> Iterator[Repository]:
-    repository = Repository(load, Options(poll_wait=0.02, max_load_retries=0))
+    repository = Repository(load, RepositoryOptions(poll_wait=0.02, max_load_retries=0))
     repository.start(model_config.single("m", folder))
     repository.wait_until_ready(20)
     yield repository

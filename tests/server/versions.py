@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from bench.server.models.loading import Options
+from bench.server.models.loading import RepositoryOptions
 from bench.server.models.repository import Repository
 from bench.server.models.states import State
 from bench.server.refusal import Code, Refusal
 from bench.wire.messages import ModelServerConfig, ModelSpec
 
-QUICK = Options(poll_wait=0.02, max_load_retries=0)
+QUICK = RepositoryOptions(poll_wait=0.02, max_load_retries=0)
 LIMIT = 20.0
 
 

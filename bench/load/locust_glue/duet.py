@@ -24,7 +24,7 @@ from bench.load.locust_glue.slices import Slices
 from bench.load.observing.incidents import ConnectionsProbe, WallClockProbe
 from bench.load.observing.server_side import Counted, beside, watched_pid
 from bench.load.observing.telemetry import Probe, ServerProbe, Telemetry, Values
-from bench.load.options import Options, Watched, read_options
+from bench.load.options import ScenarioOptions, Watched, read_options
 from bench.load.preflight import look, show
 from bench.load.run_folder import RunFolder
 from bench.load.sources import Source, make_pools, open_schedules
@@ -46,7 +46,7 @@ _Any = TypeVar("_Any")
 class Prepared(NamedTuple):
     """The second arm, looked at and ready to be sent requests."""
 
-    options: Options
+    options: ScenarioOptions
     target: Target
     pools: dict[Source, Pool]
     answered: list[reference_answers.Answered]
@@ -119,7 +119,7 @@ def _described(path: Path) -> dict[str, Any]:
     return described
 
 
-def unwatched(options: Options, target: Target) -> tuple[Options, Target]:
+def unwatched(options: ScenarioOptions, target: Target) -> tuple[ScenarioOptions, Target]:
     """Without the observation of the server: where both arms are one, whose work it does is not known."""
     return replace(options, watched=Watched()), replace(target, pid=None)
 

@@ -29,7 +29,7 @@ from bench.load.locust_glue.workers import WAITING, Workers
 from bench.load.observing.server_side import Counted, beside, look_beside, watched_pid
 from bench.load.observing.telemetry import Telemetry
 from bench.load.open_files import check_open_files
-from bench.load.options import Options, read_options
+from bench.load.options import ScenarioOptions, read_options
 from bench.load.preflight import answer_cells, look, look_over_rest, show
 from bench.load.run_folder import RunFolder
 from bench.load.sources import (
@@ -129,10 +129,10 @@ class LeadProcess:
         host: str | None = self.environment.host or self._class_host
         return self.server.address if not host and self.server is not None else host
 
-    def _place(self, options: Options) -> str:
+    def _place(self, options: ScenarioOptions) -> str:
         return address_of(self._host() or "", options.api.port)
 
-    def _target(self, options: Options, pools: Mapping[Source, Pool]) -> Target:
+    def _target(self, options: ScenarioOptions, pools: Mapping[Source, Pool]) -> Target:
         """The server at the host that is set; the embedded one where none is (an emptied field of the web form)."""
         address = self._place(options)
         own = self.server if self.server and self._host() == self.server.address else None
@@ -160,7 +160,7 @@ class LeadProcess:
             check(self.environment, measured=self._measured, whole=True)
         self._on_quit()
 
-    def _prepare(self, options: Options) -> reference_answers.Ready:
+    def _prepare(self, options: ScenarioOptions) -> reference_answers.Ready:
         """Everything that can be wrong with the options shows here, before anything is written or measured."""
         RunFolder.check_root(options.results)
         place = self._place(options)
@@ -233,13 +233,13 @@ class LeadProcess:
         self._conduct(options)
         self._act(options, target)
 
-    def _watch(self, writer: RunFolder, target: Target, options: Options) -> None:
+    def _watch(self, writer: RunFolder, target: Target, options: ScenarioOptions) -> None:
         """Observe this process, the machine and, where it runs here, the server."""
         load, note = session.peek(self.environment), observed.noting(self._origin, writer)
         probes = [*observed.probes(self.runner, load, target.pid, note), *beside(options)]
         self.telemetry = observed.observe(probes, self._origin, [writer, *filter(None, [self.arm])])
 
-    def _conduct(self, options: Options) -> None:
+    def _conduct(self, options: ScenarioOptions) -> None:
         """Let the open-loop users of all processes send one schedule."""
         opened = open_schedules(self.environment.user_classes, options)
         schedules = {user.__name__: schedule for user, schedule in opened.items()}
@@ -249,11 +249,11 @@ class LeadProcess:
         elif schedules and load is not None:
             self.conductor = Conductor(schedules, self._origin, load.users_here, load.follow_here)
 
-    def _rest(self, target: Target, options: Options) -> str | None:
+    def _rest(self, target: Target, options: ScenarioOptions) -> str | None:
         own = self.server.rest if self.server is not None and target.kind == "embedded" else None
         return target.address if options.api.over_http else options.rest or own
 
-    def _act(self, options: Options, target: Target) -> None:
+    def _act(self, options: ScenarioOptions, target: Target) -> None:
         """Start what the scenario does beside the load."""
         act, writer = script_of(self.environment.user_classes), self.writer
         if act is None or writer is None:

@@ -13,7 +13,7 @@ from bench.load import ceiling
 from bench.load.observing import machine
 from bench.load.observing.gpus import unobserved
 from bench.load.observing.server_side import started_at
-from bench.load.options import UNRECORDED, Options
+from bench.load.options import UNRECORDED, ScenarioOptions
 from bench.load.repeats import repeats
 from bench.load.site import tree_hash
 from bench.load.sources import Source, open_schedules, task_sets_that_wait
@@ -23,7 +23,7 @@ from bench.schedule import Closed
 
 
 def describe(
-    environment: Any, options: Options, target: Target, pools: Mapping[Source, Pool]
+    environment: Any, options: ScenarioOptions, target: Target, pools: Mapping[Source, Pool]
 ) -> dict[str, Any]:
     """The manifest's facts about command, target, load, payload, model and machine. Holds no secret."""
     specs = list(target.asked.values())
@@ -72,13 +72,15 @@ def describe(
     }
 
 
-def _question(environment: Any, options: Options) -> str:
+def _question(environment: Any, options: ScenarioOptions) -> str:
     if options.cache_audit:
         return "caches"
     return next((user.question for user in environment.user_classes if hasattr(user, "question")), "")
 
 
-def _ceiling(environment: Any, options: Options, pools: Mapping[Source, Pool]) -> dict[str, Any] | None:
+def _ceiling(
+    environment: Any, options: ScenarioOptions, pools: Mapping[Source, Pool]
+) -> dict[str, Any] | None:
     """What this machine's load processes can send of these requests, by `bench calibrate`; None: it is not known.
 
     It has not been measured over TLS, nor for processes that may be on other machines.
@@ -104,7 +106,7 @@ def shared(texts: Iterable[str]) -> str:
     return ", ".join(dict.fromkeys(texts))
 
 
-def _load(environment: Any, options: Options, pools: Mapping[Source, Pool]) -> dict[str, Any]:
+def _load(environment: Any, options: ScenarioOptions, pools: Mapping[Source, Pool]) -> dict[str, Any]:
     parsed = environment.parsed_options
     return {
         **_when(environment, options),
@@ -132,7 +134,7 @@ def _turns(environment: Any, pools: Mapping[Source, Pool]) -> dict[str, Any]:
     return {}
 
 
-def _when(environment: Any, options: Options) -> dict[str, Any]:
+def _when(environment: Any, options: ScenarioOptions) -> dict[str, Any]:
     """`kind` of the load, and the schedule of each open-loop user; one that all have stands alone."""
     opened = open_schedules(environment.user_classes, options)
     if not opened:

@@ -22,7 +22,7 @@ from bench.load.engines import engines
 from bench.load.locust_glue.orders import Orders
 from bench.load.locust_glue.parent import orphaned
 from bench.load.locust_glue.statistics import called, listened, show_in_locust
-from bench.load.options import Options
+from bench.load.options import ScenarioOptions
 from bench.load.reference_answers import Answered
 from bench.load.senders import Senders
 from bench.load.sources import Source
@@ -61,7 +61,7 @@ class Session:
         self,
         environment: Any,
         address: str,
-        options: Options,
+        options: ScenarioOptions,
         pools: Mapping[Source, Pool],
         sink: Sink,
         *,

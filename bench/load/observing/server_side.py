@@ -9,13 +9,13 @@ import psutil
 from bench import BenchError
 from bench.load.observing.counters import CountersProbe, fetch
 from bench.load.observing.telemetry import Probe, Values
-from bench.load.options import Options
+from bench.load.options import ScenarioOptions
 from bench.protocol.api import Api
 
 log = logging.getLogger("bench")
 
 
-def watched_pid(options: Options) -> int | None:
+def watched_pid(options: ScenarioOptions) -> int | None:
     """The server process that the options name. Raises BenchError where there is none."""
     pid = options.watched.pid
     if pid is not None and not psutil.pid_exists(pid):
@@ -31,7 +31,7 @@ def started_at(pid: int | None) -> float | None:
         return None
 
 
-def beside(options: Options) -> list[Probe]:
+def beside(options: ScenarioOptions) -> list[Probe]:
     """The probes for what the options name of the server. Raises BenchError where Docker does not know it."""
     watched = options.watched
     probes: list[Probe] = []
@@ -46,7 +46,7 @@ def beside(options: Options) -> list[Probe]:
     return probes
 
 
-def look_beside(options: Options) -> None:
+def look_beside(options: ScenarioOptions) -> None:
     """Raise BenchError where `beside` will, before anything is written."""
     for probe in beside(options):
         probe.close()
@@ -62,7 +62,7 @@ class Counted:
     start: Values
 
     @classmethod
-    def before(cls, options: Options) -> Self | None:
+    def before(cls, options: ScenarioOptions) -> Self | None:
         """Read them before anything is sent; None where no page is named. Raises BenchError where it does not answer."""
         url, model = options.watched.metrics, options.asked.model
         return None if url is None else cls(url, model, options.api, fetch(url, model, options.api))

@@ -14,7 +14,7 @@ from typing import Final
 
 from bench import BenchError
 from bench.runs.files import MIB, read_file
-from bench.server.options import Options
+from bench.server.options import ServerFlags
 
 _UNITS: Final = {"us": 1e-6, "ms": 1e-3, "s": 1.0}
 _DURATION: Final = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(us|ms|s)")
@@ -116,7 +116,7 @@ class Plan:
     """Seconds of slow start; 0: none."""
 
 
-def plan(options: Options) -> Plan:
+def plan(options: ServerFlags) -> Plan:
     """The plan of a synthetic server's options. Raises BenchError."""
     slow_start = duration(options.slow_start, "--slow-start") if options.slow_start else 0.0
     return Plan(distribution(options.service_time), stall(options.stall), slow_start)

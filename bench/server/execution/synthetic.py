@@ -21,7 +21,7 @@ from bench.server.api.tensors import storage_of
 from bench.server.execution.continuous_batching import Call, CallBurst, Outcome, deliver
 from bench.server.execution.service_time import Plan, Queue, slowness
 from bench.server.net.loop import Loop
-from bench.server.options import Options
+from bench.server.options import ServerFlags
 from bench.server.refusal import Code, Refusal
 from bench.server.unforeseen import unforeseen
 from bench.wire.dtypes import type_name
@@ -90,7 +90,7 @@ def load(_model: str, _version: int, _path: Path) -> DigitServable:
 class Delays:
     """An executor that answers each call at the instant that the schedule gives it."""
 
-    def __init__(self, predictions: Predictions, loop: Loop, options: Options, plan: Plan) -> None:
+    def __init__(self, predictions: Predictions, loop: Loop, options: ServerFlags, plan: Plan) -> None:
         self._predictions = predictions
         self._loop = loop
         self._plan = plan

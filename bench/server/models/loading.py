@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Options:
+class RepositoryOptions:
     """How a repository watches and loads; the defaults are the original's, except for `load_threads`."""
 
     poll_wait: float = 1.0
@@ -33,7 +33,7 @@ class Options:
 
 
 def attempt(
-    loader: Loader, version: Version, options: Options, permits: threading.Semaphore
+    loader: Loader, version: Version, options: RepositoryOptions, permits: threading.Semaphore
 ) -> Servable | Refusal | None:
     """The loaded version, the last reason why it cannot be loaded, or None when it is not wanted any more.
 

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from bench import BenchError
 from bench.server.models import model_config
-from bench.server.models.loading import Options, attempt, outcome
+from bench.server.models.loading import RepositoryOptions, attempt, outcome
 from bench.server.models.policy import aspired, versions_in
 from bench.server.models.servable import Handle, Loader, Servable
 from bench.server.models.serving import Serving
@@ -32,9 +32,9 @@ _RECOVERY_SECONDS: Final = 0.5
 class Repository:
     """Versions of models, from directories to handles. Thread-safe; `start` it once, `stop` it once."""
 
-    def __init__(self, loader: Loader, options: Options | None = None) -> None:
+    def __init__(self, loader: Loader, options: RepositoryOptions | None = None) -> None:
         self._loader = loader
-        self._options = options or Options()
+        self._options = options or RepositoryOptions()
         self._changed = threading.Condition()
         self._history = History()
         self._models: dict[str, Any] = {}

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bench import BenchError
-from bench.server.options import Options
+from bench.server.options import ServerFlags
 
 
 class Ports(NamedTuple):
@@ -24,7 +24,7 @@ class Ports(NamedTuple):
                 sock.close()
 
 
-def bind(options: Options) -> Ports:
+def bind(options: ServerFlags) -> Ports:
     """Take every address that the options name. Raises BenchError where one is in use."""
     _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # a client is a descriptor
