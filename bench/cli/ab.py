@@ -12,6 +12,7 @@ from bench import BenchError
 from bench.cli.ab_conditions import RANDOM_EXAMPLES, looked_up, two_of
 from bench.cli.ab_limits import limits_of
 from bench.cli.asking import calls_a_server
+from bench.cli.numbers import Number, Share
 from bench.schedule import Closed, Constant, Poisson, parse
 from bench.schedule.text import duration
 
@@ -99,7 +100,7 @@ _LOAD: Final = _groups(
     ),
     click.option(
         "--deadline",
-        type=click.FloatRange(0, min_open=True),
+        type=Number(0, min_open=True),
         default=10.0,
         show_default=True,
         help="Request timeout in seconds.",
@@ -122,10 +123,11 @@ _ANSWERS: Final = _groups(
     ),
     click.option(
         "--tolerance",
-        type=click.FloatRange(0),
+        type=Share(),
         default=1e-3,
         show_default=True,
-        help="Largest relative difference at which numbers count as equal.",
+        metavar="SHARE",
+        help="Largest relative difference at which numbers count as equal: 0.1% or 0.001.",
     ),
     click.option(
         "--top",

@@ -1,5 +1,6 @@
 """Limits of `bench ab`, from its options and a limits file, as a gate knows them."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,8 @@ from bench.analysis.agreement.recorded import AGREEMENT
 from bench.analysis.judging.gate import LimitsFile
 from bench.analysis.judging.limit import resolved
 from bench.analysis.reading.doubt import check_accepted
-from bench.config.limits import Bound, Where, share_or_number
+from bench.cli.numbers import meant_share
+from bench.config.limits import Bound, Where
 
 _HERE: Final = Path("bench ab")
 
@@ -38,14 +40,18 @@ def limits_of(
     for text in slowdowns:
         name, _, share = text.rpartition("=")
         option = f"--max-slowdown {text}"
-        most = _share(option, share)
-        if most >= 1 and "%" not in share:
-            raise BenchError(f"{option}: write {share}% or {100 * most:g}%, as it is meant")
+        try:
+            most = meant_share(share)
+        except ValueError as error:
+            raise BenchError(f"{option}: {error}") from None
         bound = Bound(Where(), name or "p50", most, True, option, True)
         found.append(resolved(bound, _HERE))
     if agreement is not None:
         option = f"--min-agreement {agreement}"
-        least = _share(option, agreement)
+        try:  # 1 is all of them: nobody makes a limit of 1 %
+            least = meant_share(agreement) if "%" in agreement else float(agreement)
+        except ValueError:
+            least = math.nan
         if not 0 < least <= 1:
             raise BenchError(f"{option}: expected a share above 0 and up to 1, such as 0.999 or 99.9%")
         found.append(resolved(Bound(Where(), AGREEMENT, least, False, option, True), _HERE))
@@ -57,10 +63,3 @@ def limits_of(
         return None
     accepted = frozenset(accept) | (frozenset() if read is None else read.accept)
     return Limits(file or _HERE, found, accepted, 0.0 if read is None else read.failed_share)
-
-
-def _share(option: str, text: str) -> float:
-    try:
-        return share_or_number(text if "%" in text else float(text), option)
-    except ValueError:
-        raise BenchError(f"{option}: expected a share >= 0, such as 5% or 0.05") from None

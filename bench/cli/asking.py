@@ -9,6 +9,7 @@ from typing import Any, Final
 import click
 
 from bench import BenchError
+from bench.cli.numbers import Number
 from bench.escape import one_line
 from bench.load.option_values import answer_bytes, metadata_of, tls_of
 from bench.load.patience import awaited
@@ -37,7 +38,7 @@ _OPTIONS: Final = (
     ),
     click.option(
         "--timeout",
-        type=click.FloatRange(0, min_open=True),
+        type=Number(0, min_open=True),
         default=10.0,
         show_default=True,
         help="Seconds to wait for a response.",

@@ -24,6 +24,7 @@ from bench.analysis.judging.compare import compare as compare_sides
 from bench.analysis.judging.ranking import pareto, ranking
 from bench.analysis.showing import comparison_table as told
 from bench.cli.metric_options import goodput_option, metrics_to_judge
+from bench.cli.numbers import Share
 from bench.cli.output import note
 from bench.cli.tables import hanging, show_table, warning
 from bench.cli.terminal import console
@@ -52,7 +53,7 @@ RANKED = ("inferences_per_second", "p99")
 @click.option("--metric", "metrics", multiple=True, metavar="NAME", help="Judge only this; may be repeated.")
 @goodput_option("Judge goodput too")
 @click.option(
-    "--tolerance", type=click.FloatRange(0), metavar="SHARE", help="Smaller changes are none (0.02: 2 %)."
+    "--tolerance", type=Share(), metavar="SHARE", help="Ignore changes up to this size: 2% or 0.02."
 )
 @click.option(
     "--check", is_flag=True, help="End with code 1 if anything is worse, 3 if inconclusive or with warnings."

@@ -10,6 +10,7 @@ import click
 from click.core import ParameterSource
 from rich.progress import Progress
 
+from bench.cli.numbers import Number
 from bench.cli.terminal import console
 from bench.export.applications import VGG16, Application, export_application
 from bench.export.digits import PAIR, Exported, Warmup, export_digits, export_pair
@@ -39,7 +40,9 @@ Bar = Callable[[str, int], Callable[[int], None]]
 @click.option("--warmup-batch", type=click.IntRange(1), default=1, help="Images in each warm-up record.")
 @click.option("--keras", type=click.Choice([VGG16]), help="Export this Keras application instead, untrained.")
 @click.option("--image-size", type=int, default=224, help="With --keras: rows and columns of an image.")
-@click.option("--width", type=float, default=1.0, help="With --keras: factor on filters and units.")
+@click.option(
+    "--width", type=Number(0, min_open=True), default=1.0, help="With --keras: factor on filters and units."
+)
 @click.option(
     "--weights", type=click.Path(path_type=Path), help="With --keras: weights file.  [default: random]"
 )

@@ -17,6 +17,7 @@ from bench.analysis.judging.gate import Judgement, LimitsFile
 from bench.analysis.judging.gate import gate as judge
 from bench.analysis.showing import gate_text as told
 from bench.cli.metric_options import goodput_option
+from bench.cli.numbers import Number
 from bench.cli.output import IN_GITHUB, command
 from bench.cli.packaged_path import PackagedPath
 from bench.cli.tables import hanging, show_table, warning
@@ -80,7 +81,7 @@ ONLY_WITHOUT_RUN: Final = ("latest", "revision")
 @click.option("--commit", "revision", metavar="REV", help="Judge only runs of this commit.")
 @click.option(
     "--budget",
-    type=click.FloatRange(1),
+    type=Number(1),
     default=120.0,
     show_default=True,
     metavar="SECONDS",

@@ -15,6 +15,7 @@ from bench.analysis.judging.history import history as find_changes
 from bench.analysis.showing.comparison_table import size_text, value_text
 from bench.analysis.statistics.step import FEWEST
 from bench.cli.metric_options import goodput_option, metrics_to_judge
+from bench.cli.numbers import Share
 from bench.cli.output import note
 from bench.cli.tables import hanging
 from bench.cli.terminal import console
@@ -33,8 +34,8 @@ WATCHED = ("p50", "p99", "requests_per_second", "error_share", "accuracy", "cpu_
 @click.option(
     "--least",
     metavar="SHARE",
-    callback=lambda _context, _parameter, text: None if text is None else _share(text),
-    help='Report changes above this size, such as "5%"; default: the tolerance of each metric (2 % for p50).',
+    type=Share(),
+    help="Report changes above this size, such as 5%; default: the tolerance of each metric (2 % for p50).",
 )
 @goodput_option("Look at goodput too")
 @click.option("--json", "as_json", is_flag=True, help="Print the changes as JSON.")
@@ -62,18 +63,6 @@ def history(
     else:
         _show(console(), found, trials)
     return 0
-
-
-def _share(text: str) -> float:
-    """Read "5%" or 0.05 as a share."""
-    number, percent, rest = text.partition("%")
-    try:
-        value = float(number) / (100 if percent else 1)
-    except ValueError:
-        value = -1.0
-    if rest or not 0 <= value < 1:
-        raise click.BadParameter(f'{text}: expected a share such as "5%" or 0.05')
-    return value
 
 
 def _plain(point: ChangePoint) -> dict[str, object]:

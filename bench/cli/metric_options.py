@@ -9,6 +9,7 @@ from bench import BenchError
 from bench.analysis.answers.numbers import OLD_NAMES
 from bench.analysis.grouping.metrics import METRICS
 from bench.analysis.reading.metric import GOODPUT, GOODPUT_RATE
+from bench.cli.numbers import Number
 from bench.config.reading import nearest
 
 OF_GOODPUT: Final = (GOODPUT, GOODPUT_RATE)
@@ -19,7 +20,7 @@ def goodput_option(text: str) -> Callable[[Any], Any]:
     return click.option(
         "--goodput-ms",
         "answered_within",
-        type=click.FloatRange(0, min_open=True),
+        type=Number(0, min_open=True),
         callback=lambda _context, _parameter, value: None if value is None else value / 1e3,
         metavar="X",
         help=f"{text}: share and rate of the requests answered correctly within X milliseconds.",

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench import BenchError
+from bench.cli.numbers import Number
 from bench.cli.output import note
 from bench.cli.packaged_path import PackagedPath
 from bench.cli.run_display import Lines, Screen, duration
@@ -73,7 +74,7 @@ INTERRUPTED = 130
 )
 @click.option(
     "--slice",
-    type=click.FloatRange(0.05),
+    type=Number(0.05),
     metavar="SECONDS",
     help="With --duet: alternate between the conditions every so many seconds instead of request by request.",
 )

@@ -5,6 +5,7 @@ and its line of help stand here and nowhere else.
 """
 
 import dataclasses
+import math
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -158,6 +159,8 @@ def check(options: ServerFlags) -> None:
             raise BenchError(f"--{each.name}={value}: {_INSTEAD.get(each.name, _NOT_HERE)}")
         if each.name in _CHOICES and value not in _CHOICES[each.name]:
             raise BenchError(f"--{each.name} {value}: choose {', '.join(_CHOICES[each.name])}")
+        if isinstance(value, float) and not math.isfinite(value):
+            raise BenchError(f"--{each.name} {value}: expected a finite number")
         if each.name.endswith("_rate") and not 0 <= value <= 1:
             raise BenchError(f"--{each.name} {value}: a share between 0 and 1")
     for name in ("port", "rest_api_port"):

@@ -52,6 +52,7 @@ def started(*arguments: str) -> "subprocess.CompletedProcess[str]":
         (["--backend=synthetic", "--service-time=2"], "--service-time 2"),
         (["--backend=synthetic", "--stall=5s"], "--stall 5s"),
         (["--backend=synthetic", "--error-rate=2"], "--error_rate 2"),
+        (["--backend=null", "--drain-seconds=nan"], "--drain_seconds nan"),
         (["--backend=null", "--port=70000"], "--port 70000"),
         (["--backend=null", "--processes=0"], "--processes 0"),
         (["--backend=null", "--ssl_config_file=/no/such/file"], "/no/such/file: cannot be read"),
