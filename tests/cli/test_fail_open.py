@@ -51,6 +51,8 @@ from tests.cli.checkouts import (
 from tests.cli.experiment_endings import CASES as ENDINGS
 from tests.cli.experiment_endings import RIGHT, begun
 from tests.cli.inside import bench, process
+from tests.cli.kept_answers import CASES as ANSWERS
+from tests.cli.kept_answers import RIGHT as RIGHT_ANSWERS
 from tests.cli.odd_checkouts import (
     a_link_to_the_baseline,
     alone,
@@ -290,6 +292,7 @@ CASES: dict[str, tuple[Callable[[Checkout], list[str]], int, str]] = {
     "not a number": (limited('[worse_than_baseline]\np50 = nan\n'), 2, "a finite number"),
     **UNKNOWN_FACTS,
     **ENDINGS,
+    **ANSWERS,
     **STRANGE_FOLDERS,
 }  # fmt: skip
 
@@ -334,6 +337,7 @@ def test_there_are_enough_cases_and_none_may_pass() -> None:
             ["new", "--limits", "own.toml"],
         )[-1],
         *RIGHT,
+        *RIGHT_ANSWERS,
     ],
 )
 def test_what_is_right_passes(make: Callable[[Checkout], list[str]], tmp_path: Path, recorded: Path) -> None:

@@ -9,10 +9,10 @@ import pytest
 
 from bench.cli import VERBS
 from bench.cli.numbers import Number, Share
+from bench.runs.chunk import Chunk
 from tests.cli.checkouts import MANIFEST
 from tests.cli.inside import bench
 from tests.recorded import requests, write
-from bench.runs.chunk import Chunk
 
 
 def commands() -> Iterator[tuple[str, click.Command]]:

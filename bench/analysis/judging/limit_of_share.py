@@ -3,15 +3,17 @@
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Final
 
 from bench.analysis.agreement.recorded import answers_of
 from bench.analysis.grouping import within_run
 from bench.analysis.grouping.identity import Identity
 from bench.analysis.grouping.trials import Trial
-from bench.analysis.judging.finding import Finding, Limit, inconclusive, judged, outcome_of
+from bench.analysis.judging.finding import Finding, Limit, Outcome, inconclusive, judged, outcome_of
 from bench.analysis.reading.metric import GOODPUT
 from bench.runs.answers import Answers
+from bench.runs.journal import experiment_of
 from bench.wording import counted
 
 PROPORTIONS: Final = ("error_share", "mismatch_share", GOODPUT)
@@ -93,11 +95,31 @@ def by_examples(limit: Limit, identity: Identity, trials: Sequence[Trial], rate:
 
 
 def by_agreement(limit: Limit, identity: Identity, trials: Sequence[Trial], rate: float) -> Finding:
-    """The share of examples that two conditions answer alike: of those that were compared."""
-    compared = [answers for trial in trials if (answers := answers_of(trial.path)) is not None]
-    if not compared or not compared[0].compared:
-        return inconclusive(limit, identity, "no answers were compared: bench ab compares them")
-    return of_answers(limit, identity, compared[0], rate)
+    """The share of examples that two conditions answer alike, of those that were compared: the least of all experiments."""
+    homes = {experiment_of(trial.path) or trial.path: trial.path for trial in trials}  # one comparison each
+    found: dict[Path, Finding] = {}
+    for home, run in homes.items():
+        answers = answers_of(run)
+        if answers is None or not answers.compared:
+            text = f"no answers were compared in {home.name}: bench ab compares them"
+            found[home] = inconclusive(limit, identity, text)
+        else:
+            found[home] = of_answers(limit, identity, answers, rate)
+    worst = min(found, key=lambda home: (_WORST_FIRST.index(found[home].outcome), found[home].measured))
+    return found[worst] if len(found) == 1 else _least_of(found[worst], worst, len(found), rate)
+
+
+_WORST_FIRST: Final[tuple[Outcome, ...]] = ("FAIL", "inconclusive", "pass")
+
+
+def _least_of(finding: Finding, home: Path, number: int, rate: float) -> Finding:
+    """The worst of several findings; chance fails one of many more often than one alone (Bonferroni)."""
+    p_fail = min(1.0, number * finding.p_fail)
+    unsure = finding.outcome == "FAIL" and p_fail > rate
+    how = f"{finding.how}; the lowest of {counted(number, 'experiment')}: {home.name}"
+    return replace(finding, p_fail=p_fail, outcome="inconclusive" if unsure else finding.outcome, how=how).at(
+        1 - 2 * rate / (number if unsure else 1)
+    )
 
 
 def of_answers(limit: Limit, identity: Identity | None, answers: Answers, rate: float) -> Finding:
