@@ -185,22 +185,16 @@ def _check_outputs(outputs: Sequence[str], signature: Signature, name: str) -> N
 
 
 def _pinned(compared: Named, inquiries: Sequence[Inquiry], found: Sequence[Description]) -> TwoConditions:
-    """Labels, and latest versions where both sides have the same, as numbers: they may change while it is measured."""
+    """Labels and latest versions as numbers, each side's own: they may change while it is measured."""
     conditions = []
-    alike = found[0].version == found[1].version or compared.part == "version"
-    for number, (each, description) in enumerate(zip(inquiries, found, strict=True)):
-        answered = description.version or None  # 0: the server does not report it
-        version = each.version if each.version is not None else answered if alike else None
-        conditions.append(
-            ServedCondition(
-                each.host,
-                each.model,
-                version,
-                compared.batches[number],
-                answered if each.version is None else each.version,
-                each.label,
+    for each, description, batch in zip(inquiries, found, compared.batches, strict=True):
+        version = each.version if each.version is not None else description.version or None  # 0: not reported
+        if each.label is not None and version is None:
+            raise BenchError(
+                f"--versions {each.label}: {each.host} does not report which version of {each.model} it stands for; "
+                "give its number"
             )
-        )
+        conditions.append(ServedCondition(each.host, each.model, version, batch, each.label))
     two = TwoConditions(conditions[0], conditions[1], compared.part)
     if compared.part == "version" and two.before.version == two.after.version:
         raise BenchError(

@@ -10,7 +10,7 @@ from bench.config.servers import Declared, Remote
 from bench.experiment.beginning import Prepared
 from bench.experiment.duet import duet_trials
 from bench.experiment.folder import MADE_BY
-from bench.experiment.plan import trials
+from bench.experiment.plan import PlannedTrial, trials
 
 PARTS: Final = ("server", "model", "version", "batch")
 """What two conditions may differ in."""
@@ -22,10 +22,8 @@ class ServedCondition(NamedTuple):
     address: str
     model: str
     version: int | None
-    """None: the latest one."""
+    """None: the latest one, of a server that does not report its number."""
     batch: int = 1
-    answered: int | None = None
-    """The version that answers where none is asked for; None: the server does not tell."""
     label: str | None = None
     """By which the version was found."""
 
@@ -36,8 +34,7 @@ class ServedCondition(NamedTuple):
 
     def title(self, part: str) -> str:
         """By what it differs from the other one, as a sentence begins: `Version 7`."""
-        number = self.version if self.version is not None else self.answered
-        version = "" if number is None else f" (version {number})"
+        version = "" if self.version is None else f" (version {self.version})"
         if part == "version":
             return f"Version {self.version}" + (f" ({self.label})" if self.label else "")
         if part == "model":
@@ -56,15 +53,8 @@ class TwoConditions(NamedTuple):
     @property
     def also(self) -> tuple[str, ...]:
         """What differs because of it: another server or model has versions of its own."""
-        return (
-            ("version",)
-            if self.part in ("server", "model") and self._versions[0] != self._versions[1]
-            else ()
-        )
-
-    @property
-    def _versions(self) -> tuple[int | None, int | None]:
-        return self.before.answered, self.after.answered
+        other = self.part != "version" and self.before.version != self.after.version
+        return ("version",) if other else ()
 
     @property
     def baseline(self) -> str:
@@ -91,7 +81,8 @@ class TwoConditions(NamedTuple):
             Declared(name, MADE_BY, Remote(kind="remote", address=address, **server))
             for name, address in addresses.items()
         ]
-        versions = list(dict.fromkeys(each.version for each in both if each.version is not None))
+        # those of two servers or models are given to the trials: each side has its own
+        versions = [each.version for each in both if each.version is not None and self.part == "version"]
         signature = settings.pop("signature", None)
         experiment = Experiment(
             name="ab",
@@ -106,4 +97,12 @@ class TwoConditions(NamedTuple):
         )
         study = Study(MADE_BY, experiment, declared, [])
         plan = duet_trials(experiment, declared, MADE_BY) if duet else trials(experiment, declared)
-        return Prepared(study, declared, plan, {}, {}, duet, slice)
+        return Prepared(study, declared, [self._pinned(trial) for trial in plan], {}, {}, duet, slice)
+
+    def _pinned(self, trial: PlannedTrial) -> PlannedTrial:
+        cell = trial.cell
+        if self.part == "version":
+            return trial
+        after = (cell.server, cell.model) == (self.after.server, self.after.model)
+        version = self.after.version if after else self.before.version
+        return trial._replace(cell=cell._replace(version=version))

@@ -23,6 +23,11 @@ CONFIG = """model_config_list {{ config {{
   version_labels {{ key: "stable" value: 6 }} version_labels {{ key: "canary" value: 7 }}
 }} config {{ name: "random" base_path: "{random}" model_platform: "tensorflow" }} }}
 """
+LABELS_FIRST = "--allow_version_labels_for_unavailable_models"
+SECOND = """model_config_list {{ config {{
+  name: "ranker" base_path: "{path}" model_platform: "tensorflow" version_labels {{ key: "stable" value: 7 }}
+}} }}
+"""
 
 
 @pytest.fixture(scope="module")
@@ -30,8 +35,16 @@ def address(written: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     config = tmp_path_factory.mktemp("config") / "models.config"
     saved = written / "saved"
     config.write_text(CONFIG.format(path=saved / "ranker", random=saved / "random"))
-    flags = ["--model_config_file", str(config), "--allow_version_labels_for_unavailable_models"]
-    with server_process.embedded(flags) as server:
+    with server_process.embedded(["--model_config_file", str(config), LABELS_FIRST]) as server:
+        yield server.address
+
+
+@pytest.fixture(scope="module")
+def second(written: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Another server, of version 7 alone, where this is the stable one."""
+    config = tmp_path_factory.mktemp("second") / "models.config"
+    config.write_text(SECOND.format(path=written / "saved" / "ranker"))
+    with server_process.embedded(["--model_config_file", str(config), LABELS_FIRST]) as server:
         yield server.address
 
 
@@ -137,23 +150,17 @@ def test_answers_only(
     assert "--output" not in arguments or "score" not in shown
 
 
-def test_two_servers_with_other_versions(address: str, written: Path, few: Path, tmp_path: Path) -> None:
-    arguments = ["--model_name", "ranker", "--model_base_path", str(written / "saved" / "ranker")]
-    with server_process.embedded(arguments) as second:
-        done = ab(
-            address,
-            tmp_path,
-            "--against",
-            second.address,
-            "--model",
-            "ranker",
-            "--requests",
-            few,
-            "--answers-only",
-        )
+@pytest.mark.parametrize("versions", [(), ("--versions", "stable")])
+def test_two_servers_with_other_versions_are_each_asked_for_their_own(
+    address: str, second: str, few: Path, tmp_path: Path, versions: tuple[str, ...]
+) -> None:
+    """The label is version 6 at the first one, where the latest is 7."""
+    arguments = ("--against", second, "--model", "ranker", "--requests", few, "--answers-only", *versions)
+    done = ab(address, tmp_path, *arguments)
     assert done.returncode == 0, done.stderr
     shown = " ".join(done.stdout.split())
-    assert f"{second.address} (version 7): answers agree in all 200 examples" in shown
+    agreement = "differ in 0.5 % of" if versions else "agree in all"
+    assert f"{second} (version 7): answers {agreement} 200 examples" in shown
 
 
 def test_a_model_that_differs_from_itself(address: str, tmp_path: Path) -> None:

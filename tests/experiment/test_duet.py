@@ -15,6 +15,7 @@ from bench.config.experiment import Experiment, Load, Model
 from bench.config.servers import Declared, Embedded
 from bench.experiment.duet import INTERFERENCE, Interference, duet_trials, pairs
 from bench.experiment.folder import Folder
+from bench.experiment.two_conditions import ServedCondition, TwoConditions
 from bench.load.locust_glue.duet import alternating
 from bench.runs.run import Run, find_runs
 from tests.experiment.experiments import ROOT, bench_run, command, only_folder, write
@@ -60,6 +61,24 @@ def test_a_block_holds_a_pair_for_each_batch_and_load_and_each_condition_is_firs
         firsts[getattr(first.cell, part)] += 1
     assert len(planned) == 4 * 2 * 4
     assert len(set(firsts.values())) == 1
+
+
+@pytest.mark.parametrize("duet", [True, False])
+@pytest.mark.parametrize("part", ["server", "model"])
+def test_each_of_two_servers_or_models_has_its_own_version(part: str, duet: bool) -> None:
+    """As where a label is version 6 on one and 7 on the other."""
+    two = (
+        TwoConditions(ServedCondition("blue:1", "ranker", 6), ServedCondition("green:1", "ranker", 7), part)
+        if part == "server"
+        else TwoConditions(ServedCondition("blue:1", "ranker", 6), ServedCondition("blue:1", "small", 7), part)
+    )
+    found = two.prepared(
+        Path("model.py"), duet=duet, slice=None, load=Load(users=2), blocks=3, seconds=4, server={}, seed=1
+    )
+    sides = Counter((trial.cell.server, trial.cell.model, trial.cell.version) for trial in found.plan)
+    assert sides == {(each.server, each.model, each.version): 3 for each in (two.before, two.after)}
+    assert [trial.number for trial in found.plan] == list(range(1, 7))
+    assert two.also == ("version",)
 
 
 @pytest.mark.parametrize(
