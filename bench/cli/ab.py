@@ -12,6 +12,7 @@ from bench import BenchError
 from bench.cli.ab_conditions import RANDOM_EXAMPLES, looked_up, two_of
 from bench.cli.ab_limits import limits_of
 from bench.cli.asking import calls_a_server
+from bench.cli.metric_options import goodput_option
 from bench.cli.numbers import Number, Share
 from bench.schedule import Closed, Constant, Poisson, parse
 from bench.schedule.text import duration
@@ -105,6 +106,7 @@ _LOAD: Final = _groups(
         show_default=True,
         help="Request timeout in seconds.",
     ),
+    goodput_option("Compare goodput too:"),
     click.option(
         "--seed",
         type=click.IntRange(0),
@@ -241,7 +243,7 @@ def ab(
             f"--schedule {options['schedule']}: expected closed, closed:0.5s (think time), constant:RATE or poisson:RATE"
         )
     compared = two_of(host, against, model, versions, batch_sizes)
-    limits = limits_of(slowdowns, min_agreement, limits_file, accept)
+    limits = limits_of(slowdowns, min_agreement, limits_file, accept, options["answered_within"])
     if limits is not None:
         limits.check(answers=not latency_only, load=not answers_only)
     names = ("protocol", "timeout", "transport", "pairs", "authority", "max_answer_bytes")

@@ -8,13 +8,18 @@ from typing import Final
 
 from bench import BenchError
 from bench.analysis.agreement.recorded import AGREEMENT
+from bench.analysis.judging.finding import Limit
 from bench.analysis.judging.gate import LimitsFile
 from bench.analysis.judging.limit import resolved
 from bench.analysis.reading.doubt import check_accepted
+from bench.analysis.reading.metric import CELL_METRICS
+from bench.cli.metric_options import OF_GOODPUT
 from bench.cli.numbers import meant_share
 from bench.config.limits import Bound, Where
 
 _HERE: Final = Path("bench ab")
+# servers that run already are not watched: nothing is known of their processor time
+_MEASURED: Final = (CELL_METRICS.keys() - {"cpu_per_request"}) | {AGREEMENT}
 
 
 @dataclass(frozen=True)
@@ -23,28 +28,50 @@ class Limits(LimitsFile):
 
     def check(self, *, answers: bool, load: bool) -> None:
         """Raise BenchError for a limit of what is not measured."""
-        names = {limit.metric.name for limit in self.limits}
-        if not answers and AGREEMENT in names:
-            raise BenchError("--latency-only: a limit of agreement needs answers; leave one of them out")
-        if not load and (others := names - {AGREEMENT}):
-            raise BenchError(f"--answers-only: a limit of {min(others)} needs a load; leave one of them out")
+        for limit in self.limits:
+            name = limit.metric.name
+            if name not in _MEASURED:
+                raise BenchError(
+                    f"{self._place(limit)}: bench ab does not measure {name}; leave the limit out, or use bench gate"
+                )
+            if not answers and name == AGREEMENT:
+                raise BenchError("--latency-only: a limit of agreement needs answers; leave one of them out")
+            if not load and name != AGREEMENT:
+                raise BenchError(f"--answers-only: a limit of {name} needs a load; leave one of them out")
+
+    def check_labels(self) -> None:
+        """Raise BenchError for a limit that needs labels."""
+        for limit in self.limits:
+            if limit.metric.name == "accuracy":
+                raise BenchError(
+                    f"{self._place(limit)}: the requests hold no labels; add them to --requests, or leave the limit out"
+                )
+
+    def _place(self, limit: Limit) -> str:
+        return limit.dotted if limit.dotted.startswith("--") else f"{self.path}: {limit.dotted}"
 
 
 def limits_of(
-    slowdowns: Sequence[str], agreement: str | None, file: Path | None, accept: Sequence[str]
+    slowdowns: Sequence[str],
+    agreement: str | None,
+    file: Path | None,
+    accept: Sequence[str],
+    answered_within: float | None = None,
 ) -> Limits | None:
-    """None where no limit is given. Raises BenchError."""
-    read = None if file is None else LimitsFile.read(file)
+    """None where no limit is given; answered_within: seconds within which goodput wants an answer. Raises BenchError."""
+    read = None if file is None else LimitsFile.read(file, answered_within)
     check_accepted(accept, "--accept")
     found = [] if read is None else list(read.limits)
     for text in slowdowns:
         name, _, share = text.rpartition("=")
         option = f"--max-slowdown {text}"
+        if name in OF_GOODPUT and answered_within is None:
+            raise BenchError(f"{option}: within how long? add --goodput-ms 20 (milliseconds)")
         try:
             most = meant_share(share)
         except ValueError as error:
             raise BenchError(f"{option}: {error}") from None
-        bound = Bound(Where(), name or "p50", most, True, option, True)
+        bound = Bound(Where(), name or "p50", most, True, option, True, answered_within)
         found.append(resolved(bound, _HERE))
     if agreement is not None:
         option = f"--min-agreement {agreement}"

@@ -15,6 +15,7 @@ from bench.cli.ab_conditions import Looked
 from bench.cli.ab_limits import Limits
 from bench.cli.blocks import Seen, run_blocks
 from bench.cli.gate_run import LEAST_OVERHEAD, Sides, decided, judge
+from bench.cli.metric_options import metrics_to_judge
 from bench.cli.run_display import Lines
 from bench.config.experiment import Load
 from bench.experiment.beginning import Prepared
@@ -28,6 +29,7 @@ from bench.runs.run import find_runs
 from bench.schedule import Closed, parse
 
 SPEED: Final = ("p50", "p99", "requests_per_second", "inferences_per_second")
+"""And goodput, where it is said within how long."""
 FAILURES: Final = ("error_share", "mismatch_share")
 SLICE: Final = 0.5
 """Seconds for which each condition has all users."""
@@ -53,10 +55,14 @@ def planned(
     seconds: float,
     server: Mapping[str, Any],
     options: Mapping[str, Any],
+    *,
+    rates: bool = False,
 ) -> Prepared:
-    """The experiment. requests: the file; seconds: for all of it; server, options: those of the command line."""
+    """The experiment. requests: the file; seconds: for all of it; server, options: those of the command line; rates:
+    whether limits are of requests per second."""
     two = looked.two
-    duet, slice = _in_turn(two, options["schedule"], over_http=looked.sides[0].inquiry.api.over_http)
+    over_http = looked.sides[0].inquiry.api.over_http
+    duet, slice = in_turn(two, options["schedule"], over_http=over_http, rates=rates)
     in_block = 1 if duet else 2
     each = max(_SHORTEST, min(_LONGEST, round(seconds / (_BLOCKS * in_block) - LEAST_OVERHEAD)))
     own: dict[str, Any] = {
@@ -82,14 +88,14 @@ def planned(
     )
 
 
-def _in_turn(two: TwoConditions, schedule: str, *, over_http: bool) -> tuple[bool, float | None]:
-    """Whether one load process sends to both, and for how many seconds to each; over HTTP none does.
+def in_turn(two: TwoConditions, schedule: str, *, over_http: bool, rates: bool) -> tuple[bool, float | None]:
+    """Whether one load process sends to both, and for how many seconds to each.
 
     Users that wait have slices of time. Arrivals go to two servers in turn; to one server, where those of one condition
-    would wait for those of the other, they go in trials that follow each other. So do batch sizes, of which the rates are
-    what matters: those of a duet are not compared.
+    would wait for those of the other, they go in trials that follow each other. So do those over HTTP, which no duet
+    sends, and batch sizes and what has limits of rates: a duet shares users and arrivals between the two.
     """
-    if over_http or two.part == "batch":
+    if over_http or rates or two.part == "batch":
         return False, None
     if isinstance(parse(schedule), Closed):
         return True, SLICE
@@ -126,10 +132,16 @@ def look_as_the_load_does(prepared: Prepared) -> None:
 
 
 def measure(
-    two: TwoConditions, prepared: Prepared, folder: Folder, seconds: float, limits: Limits | None
+    two: TwoConditions,
+    prepared: Prepared,
+    folder: Folder,
+    seconds: float,
+    limits: Limits | None,
+    *,
+    answered_within: float | None,
 ) -> Outcome:
-    """Run blocks until a look decides, or so many seconds are over."""
-    sides = Sides(two.part, two.baseline, two.also)
+    """Run blocks until a look decides, or so many seconds are over. answered_within: seconds, of goodput."""
+    sides = sides_of(two)
     most = max(trial.block for trial in folder.trials)
     display = Lines()
     servers = {server.name: server for server in prepared.servers}
@@ -137,14 +149,28 @@ def measure(
         runner = Runner(prepared.study, servers, folder, Local(), display)
 
         def look(at: Look) -> Seen[Outcome]:
-            outcome = _outcome(folder, sides, limits, at, most)
+            outcome = outcome_of(folder, sides, limits, at, most=most, answered_within=answered_within)
             return Seen(outcome, _progress(two, outcome), _over(outcome))
 
         return run_blocks(runner, lock, seconds, look, one_will_do=True)
 
 
-def _outcome(folder: Folder, sides: Sides, limits: Limits | None, look: Look, most: int) -> Outcome:
-    trials = read_trials(find_runs([folder.path]))
+def sides_of(two: TwoConditions) -> Sides:
+    """Which of the trials are the baseline's."""
+    return Sides(two.part, two.baseline, two.also)
+
+
+def outcome_of(
+    folder: Folder,
+    sides: Sides,
+    limits: Limits | None,
+    look: Look,
+    *,
+    most: int,
+    answered_within: float | None,
+) -> Outcome:
+    """What the trials of a folder give so far. most: blocks that are planned."""
+    trials = read_trials(find_runs([folder.path]), answered_within)
     judged = None if limits is None else judge(trials, sides, limits, look, most)
     if len({str(getattr(trial.identity, sides.part)) for trial in trials.trials}) < 2:
         return Outcome(None, [], judged, trials)
@@ -159,7 +185,8 @@ def _outcome(folder: Folder, sides: Sides, limits: Limits | None, look: Look, mo
             also=sides.also,
         ).found[0]
 
-    return Outcome(compared(SPEED), compared(FAILURES).changes, judged, trials)
+    speed = metrics_to_judge((), SPEED, answered_within)
+    return Outcome(compared(speed), compared(FAILURES).changes, judged, trials)
 
 
 def _over(outcome: Outcome) -> bool:

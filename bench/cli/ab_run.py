@@ -9,7 +9,7 @@ import click
 from bench.cli.ab_answers import compare_answers
 from bench.cli.ab_conditions import Looked
 from bench.cli.ab_limits import Limits
-from bench.cli.ab_load import look_as_the_load_does, measure, planned
+from bench.cli.ab_load import look_as_the_load_does, measure, planned, sides_of
 from bench.cli.ab_show import Result, show, write
 from bench.cli.output import note
 from bench.cli.run import INTERRUPTED, ended_in_order
@@ -34,13 +34,19 @@ def run(
 ) -> int:
     """Compare and show it; gives the exit code. answers, load: whether answers are compared, and speed is measured."""
     began, seconds = time.monotonic(), options["seconds"]
+    if limits is not None and looked.output is None:
+        limits.check_labels()
     for text in looked.warnings:
         click.echo(one_line(f"warning: {text}"), err=True)
-    prepared = planned(
-        looked, requests, seconds * (1 - _SHARE_OF_ANSWERS if answers else 1.0), server, options
-    )
+    rates = [] if limits is None else limits.rates
+    for_load = seconds * (1 - _SHARE_OF_ANSWERS if answers else 1.0)
+    prepared = planned(looked, requests, for_load, server, options, rates=bool(rates))
     if load:
+        if limits is not None:
+            limits.check_cells(sides_of(looked.two).candidates(prepared))
         look_as_the_load_does(prepared)
+    if rates:
+        note(f"{rates[0].dotted}: rates need a time of their own, so that one follows the other")
     folder = begin(prepared if load else prepared._replace(plan=[]), options["results"], None)
     found = outcome = None
     try:
@@ -50,7 +56,9 @@ def run(
                 found = compare_answers(looked, folder.path, share * seconds, options)
             if load:
                 left = max(1.0, seconds - (time.monotonic() - began))
-                outcome = measure(looked.two, prepared, folder, left, limits)
+                outcome = measure(
+                    looked.two, prepared, folder, left, limits, answered_within=options["answered_within"]
+                )
             else:
                 folder.mark(COMPLETE)
     except KeyboardInterrupt:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from bench import BenchError
-from bench.analysis.grouping.identity import FailedTrial
+from bench.analysis.grouping.identity import FailedTrial, Identity
 from bench.analysis.grouping.trials import Trial, Trials, read_trials
 from bench.analysis.judging.gate import INCONCLUSIVE, Judgement, LimitsFile, gate
 from bench.analysis.statistics.sequential import LEAST, Look
@@ -37,6 +37,14 @@ class Sides:
     baseline: str
     also: tuple[str, ...] = ()
     """What differs because of it."""
+
+    def candidates(self, prepared: Prepared) -> set[Identity]:
+        """The cells of a plan that limits are for; the names of their requests are not known yet."""
+        scenario = prepared.study.scenario.stem
+        cells = {trial.cell for trial in prepared.plan}
+        return {
+            Identity(scenario, "", *cell) for cell in cells if str(getattr(cell, self.part)) != self.baseline
+        }
 
     def split(self, trials: Trials) -> tuple[Trials, Trials]:
         """The candidate's trials and the baseline's."""
@@ -69,6 +77,9 @@ def run_until_decided(
     """Run blocks of the experiment and judge them; gives the last judgement. Raises BenchError."""
     one = prepare(experiment, {"trials": 1}, duet=duet)
     sides = _sides(one, by, baseline, experiment)
+    limits.check_cells(sides.candidates(one))
+    if duet:
+        _check_rates(limits, one)
     seconds = one.seconds(one.plan)
     if budget < LEAST * seconds:
         raise BenchError(
@@ -86,6 +97,17 @@ def run_until_decided(
         most = max(trial.block for trial in folder.trials)
         judged = run_blocks(runner, lock, budget, lambda look: _look(folder, sides, limits, look, most))
     return judged, folder, sides
+
+
+def _check_rates(limits: LimitsFile, prepared: Prepared) -> None:
+    """Raise BenchError for a limit of a rate that a duet makes equal."""
+    closed = [load.title for load in prepared.study.experiment.loads if load.closed]
+    for limit in limits.rates:
+        if limit.relative and any(limit.where.load in (None, title) for title in closed):
+            raise BenchError(
+                f"{limits.path}: {limit.dotted}: with --duet the same users wait for both in turn, so that rates are equal "
+                "by design; leave out --duet, or the limit"
+            )
 
 
 def _look(folder: Folder, sides: Sides, limits: LimitsFile, look: Look, most: int) -> Seen[Judgement]:

@@ -74,6 +74,11 @@ def answers(**more: Any) -> Answers:
             [change("p99", 0.0, 0.0, 0.0, "better", estimate=None)],
             "far faster at p99: too many requests got no answer",
         ),
+        (
+            [change("goodput", 0.985, 0.98, 0.99, "worse"), change("goodput_rate", 0.9, 0.89, 0.91, "worse")],
+            "1.5 % lower in the share answered rightly in time (1.0 to 2.0 %) and 10.0 % in requests/s answered rightly in "
+            "time (9.0 to 11.0 %)",
+        ),
         ([change("p99", 1.5, 0.5, 20.0, "unknown")], "not significantly different at p99 (-50.0 to ? %)"),
         (
             [

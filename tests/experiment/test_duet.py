@@ -70,7 +70,9 @@ def test_each_of_two_servers_or_models_has_its_own_version(part: str, duet: bool
     two = (
         TwoConditions(ServedCondition("blue:1", "ranker", 6), ServedCondition("green:1", "ranker", 7), part)
         if part == "server"
-        else TwoConditions(ServedCondition("blue:1", "ranker", 6), ServedCondition("blue:1", "small", 7), part)
+        else TwoConditions(
+            ServedCondition("blue:1", "ranker", 6), ServedCondition("blue:1", "small", 7), part
+        )
     )
     found = two.prepared(
         Path("model.py"), duet=duet, slice=None, load=Load(users=2), blocks=3, seconds=4, server={}, seed=1

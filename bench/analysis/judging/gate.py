@@ -1,7 +1,7 @@
 """The verdict of a gate: pass, FAIL or inconclusive."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import get_args
@@ -10,6 +10,7 @@ from bench import BenchError
 from bench.analysis.grouping import conditions
 from bench.analysis.grouping.failures import Failures, failures, partners_failed
 from bench.analysis.grouping.identity import PARTS, Identity
+from bench.analysis.grouping.in_time import RATES
 from bench.analysis.grouping.trials import Trials
 from bench.analysis.judging import sides
 from bench.analysis.judging.compare import Match, match
@@ -23,6 +24,8 @@ from bench.wording import counted
 
 PASS, FAIL, INCONCLUSIVE = 0, 1, 3
 """Exit codes."""
+_SELECTED = ("scenario", "server", "version", "batch", "load")
+"""Parts of a cell by which limits select it."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,27 @@ class LimitsFile:
     def relative(self) -> bool:
         """Whether a baseline is needed."""
         return any(limit.relative for limit in self.limits)
+
+    @property
+    def rates(self) -> list[Limit]:
+        """Those of requests or examples per second."""
+        return [limit for limit in self.limits if limit.metric.name in RATES]
+
+    def check_cells(self, planned: Collection[Identity]) -> None:
+        """Raise BenchError for a limit that is for none of the candidate's cells; the names of requests are not known yet."""
+        for limit in self.limits:
+            where = limit.where
+            if not any(
+                limit.holds_for(
+                    each._replace(request=where.request or "", version=each.version or where.version)
+                )
+                for each in planned
+            ):
+                cells = "; ".join(dict.fromkeys(each.words(_SELECTED) for each in planned))
+                raise BenchError(
+                    f"{self.path}: {limit.dotted}: it is for {limit.words}, and what is measured here is {cells}: "
+                    "leave it out, or name what is measured"
+                )
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from bench.analysis.answers.versions import Pair, gap
 from bench.analysis.formatting import accuracy
 from bench.analysis.formatting import share as share_text
 from bench.analysis.judging.change import CONFIDENCE, Change
+from bench.analysis.reading.metric import GOODPUT, GOODPUT_RATE
 from bench.analysis.statistics.intervals import proportion
 from bench.runs.answers import Answers
 from bench.wording import counted
@@ -18,6 +19,8 @@ SPEED: Final = {
     "p99": "at p99",
     "requests_per_second": "in requests/s",
     "inferences_per_second": "in examples/s",
+    GOODPUT: "in the share answered rightly in time",
+    GOODPUT_RATE: "in requests/s answered rightly in time",
 }
 """Metrics that the first sentence is about, and where it says that they are."""
 _FAR: Final = 10.0
