@@ -14,9 +14,9 @@ import pytest
 from bench import mnist
 from bench.cli import ab_load
 from bench.config.experiment import Load
-from bench.experiment.plan import Cell
+from bench.experiment.plan import Condition
 from bench.experiment.runner import Runner
-from bench.experiment.two_conditions import Condition, TwoConditions
+from bench.experiment.two_conditions import ServedCondition, TwoConditions
 from bench.launch import server_process
 from bench.launch.server_process import Server
 from bench.runs.journal import Ended
@@ -60,7 +60,7 @@ def slow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 @contextlib.contextmanager
-def trials(service: Callable[[Cell], float]) -> Iterator[None]:
+def trials(service: Callable[[Condition], float]) -> Iterator[None]:
     """In place of load processes, trials of known service times, in seconds: six seconds of two users."""
 
     def run(runner: Runner, _lock: int, **_: Any) -> None:
@@ -106,7 +106,7 @@ def judged(cwd: Path, *arguments: str) -> tuple[dict[str, Any], str]:
 
 
 def test_a_slower_server_breaks_the_limit(quick: Server, slow: Server, tmp_path: Path) -> None:
-    first = Condition(quick.address, "digits", 3).server
+    first = ServedCondition(quick.address, "digits", 3).server
     with trials(lambda cell: 0.002 if cell.server == first else 0.006):
         told, shown = judged(
             tmp_path,
@@ -177,7 +177,7 @@ def test_how_both_get_their_load(
     part: str, schedule: str, rates: bool, duet: bool, slice: float | None
 ) -> None:
     """A duet shares users, or arrivals, between the two: where rates have limits each has a time of its own."""
-    before = Condition("blue:1", "ranker", 6)
+    before = ServedCondition("blue:1", "ranker", 6)
     other = {"address": "green:1"} if part == "server" else {part: 7}
     two = TwoConditions(before, before._replace(**other), part)  # type: ignore[arg-type]
     assert ab_load.in_turn(two, Load(users=1, schedule=schedule).schedule, over_http=False, rates=rates) == (
