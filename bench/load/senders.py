@@ -58,6 +58,16 @@ class Senders:
         return dict(sum((each.addresses for each in self._each), Counter()))
 
     @property
+    def waited(self) -> dict[str, int]:
+        """Requests that could not leave at once, by what kept them, where the transport says so."""
+        return dict(sum((each.waits.counts for each in self._each), Counter()))
+
+    @property
+    def most_streams(self) -> int | None:
+        """Calls that the server allows at once on a connection; None: none has waited for that."""
+        return None if self.channel is None else self.channel.waits.most_streams
+
+    @property
     def in_flight(self) -> int:
         """Calls that have not ended."""
         # read every few milliseconds

@@ -210,6 +210,10 @@ class Counts(Part):
     recorded: Count | None = None
     retries: Count | None = None
     addresses: Annotated[dict[Name, Count], BeforeValidator(_or_empty)] = {}
+    waited: dict[Name, Count] = {}
+    """Requests that could not leave at once, by what kept them: stream, window, kernel or connection."""
+    most_streams: Count | None = None
+    """Calls that the server allows at once on a connection, where that kept some."""
 
 
 # JSON has lists only

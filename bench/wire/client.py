@@ -22,6 +22,7 @@ from bench.wire.link import Link
 from bench.wire.open import Opener
 from bench.wire.reply import USER_AGENT, Reply
 from bench.wire.rows import Row
+from bench.wire.waits import CONNECTION, Waits
 
 _ALL_FAILED: Final = "failed to connect to all addresses; last error: "  # gRPC's words
 _MOST_HEADS: Final = 4096
@@ -64,6 +65,7 @@ class Channel:
         carry.
         """
         self._address = where = Address.parse(address)
+        self.waits = Waits()
         server_name = tls and tls.server_name
         unary.metadata_fields(metadata)
         self._opener = Opener(
@@ -75,6 +77,7 @@ class Channel:
             metadata=tuple(metadata),
             largest_message=largest_message,
             keepalive=keepalive,
+            waits=self.waits,
         )
         self._hub = get_hub()
         self._links: set[Link] = set()  # also those that only finish what they have begun
@@ -222,7 +225,7 @@ class Channel:
         elif ready:
             link = self._next_link(ready)
         elif self._failure is None:
-            call.hold(time.perf_counter())
+            self.waits.note(call, CONNECTION, time.perf_counter())
             self._waiting[call] = False
             return
         else:

@@ -71,10 +71,12 @@ class Exchange:
         self.credit = 0
         """Bytes that the server may still send, once the response has been opened."""
 
-    def hold(self, now: float) -> None:
-        """Note that it cannot leave at once; of several waits the first counts, and none after it was sent."""
-        if self.asked is None and self.sent is None:
+    def hold(self, now: float) -> bool:
+        """Note that it cannot leave at once; False where that is known, or it was sent before."""
+        first = self.asked is None and self.sent is None
+        if first:
             self.asked = now
+        return first
 
     def renew(self) -> None:
         """Make it fit to be sent again on another connection."""

@@ -17,6 +17,7 @@ from bench.wire.dial import OTHER_CERTIFICATE, TLS, Address, authority_of, no_co
 from bench.wire.keepalive import Keepalive
 from bench.wire.open import mismatch
 from bench.wire.reply import USER_AGENT, Reply
+from bench.wire.waits import Waits
 
 _HEALTH: Final = "/grpc.health.v1.Health/Check"
 _REASON_SECONDS: Final = 1.0
@@ -152,6 +153,11 @@ class Channel:
     def retries(self) -> None:
         """grpcio sends again what a server gave back, and does not say so."""
         return
+
+    @property
+    def waits(self) -> Waits:
+        """Nothing is known: grpcio does not say what its calls wait for."""
+        return Waits()
 
     @property
     def addresses(self) -> Counter[str]:

@@ -21,6 +21,7 @@ from bench.wire.http2_client import ClientConnection
 from bench.wire.keepalive import Keepalive, Watch
 from bench.wire.outflow import Buffer
 from bench.wire.rows import Row
+from bench.wire.waits import CONNECTION, KERNEL, STREAM, WINDOW, Waits
 
 _READABLE, _WRITABLE = 1, 2
 _LARGE: Final = 32_768  # bytes of a message from which joining it with others costs more than sending pieces
@@ -41,11 +42,13 @@ class Link:
         *,
         address: str = "",
         keepalive: Keepalive | None = None,
+        waits: Waits | None = None,
     ) -> None:
         """`deliver` gets each exchange that ended and the instant of the read, and gives it a `sent` where it has none:
         bytes of it that leave later count for nothing. `changed` is told of `connection`'s first SETTINGS, its
-        draining, its returned exchanges, its end."""
+        draining, its returned exchanges, its end. `waits`: where calls are counted that cannot leave at once."""
         self.connection = connection
+        self._waits = waits or Waits()
         self.address = address
         """Where it leads to."""
         self.opened = Event()
@@ -101,10 +104,19 @@ class Link:
     def submit(self, call: Exchange) -> None:
         """Let a call leave with the next send."""
         if not self.connection.request(call):
-            call.hold(time.perf_counter())
+            self._note_wait(call)
         if not self._scheduled:
             self._scheduled = True
             self._run_callback(self._flush)
+
+    def _note_wait(self, call: Exchange) -> None:
+        if call.stream:
+            cause = WINDOW
+        elif self.connection.draining or self.connection.closed is not None:
+            cause = CONNECTION
+        else:
+            cause, self._waits.most_streams = STREAM, self.connection.most_streams
+        self._waits.note(call, cause, time.perf_counter())
 
     def submit_row(self, row: Row, flushed: bool) -> bool:
         """The same for the calls of a row; False where the connection does not take them all at once.
@@ -243,7 +255,7 @@ class Link:
             for chunks, call in ends:
                 mark = before + reached[chunks - 1]
                 if mark > self._taken + count:
-                    call.hold(now)
+                    self._waits.note(call, KERNEL, now)
                 self._marks.append((mark, call))
             if not self._rest:
                 self._writer.start(self._on_writable)

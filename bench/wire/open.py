@@ -19,6 +19,7 @@ from bench.wire.dial import OTHER_CERTIFICATE, Address, ConnectError, Session
 from bench.wire.http2_client import ClientConnection
 from bench.wire.keepalive import Keepalive
 from bench.wire.link import Link
+from bench.wire.waits import Waits
 
 STAGGER_SECONDS: Final = 0.25
 """An address that has not answered for so long has a rival (RFC 8305, 8: Connection Attempt Delay)."""
@@ -153,6 +154,7 @@ class Opener:
     metadata: tuple[tuple[str, str], ...]
     largest_message: int
     keepalive: Keepalive | None
+    waits: Waits
 
     def open(self, turn: int, deliver: Callable[[Any, float], None], changed: Callable[[Link], None]) -> Link:
         """A link whose server has greeted; the addresses are tried from number `turn` on. Raises ConnectError."""
@@ -184,7 +186,14 @@ class Opener:
             largest_message=self.largest_message,
         )
         link = Link(
-            plain, session, connection, deliver, changed, address=place.text, keepalive=self.keepalive
+            plain,
+            session,
+            connection,
+            deliver,
+            changed,
+            address=place.text,
+            keepalive=self.keepalive,
+            waits=self.waits,
         )
         try:
             link.open()

@@ -201,6 +201,28 @@ def test_an_open_loop_that_fell_behind(
     assert sorted(names(doubts(write(tmp_path, chunks(**changed), load=load)))) == expected
 
 
+@pytest.mark.parametrize(
+    ("changed", "waited", "told"),
+    [
+        ({"lag": 0.0005}, {"stream": 200}, ("the server allows 128 calls at once on a connection", "--connections")),
+        ({"unsent": 0.03}, {"stream": 200}, ("200 requests waited for a stream", "--connections")),
+        ({"lag": 0.0005}, {"window": 200, "stream": 180}, ("flow-control windows", "HTTP/2 windows")),
+        ({"lag": 0.0005}, {"kernel": 200}, ("send buffer", "lower the rate")),
+        ({"lag": 0.0005}, {"connection": 200}, ("waited for a connection", "connections ended")),
+        ({"lag": 0.0005}, {"stream": 20}, ("p99 send delay", "--processes")),
+    ],
+)  # fmt: skip
+def test_what_waited_for_the_server_is_not_blamed_on_the_load_process(
+    tmp_path: Path, changed: dict[str, Any], waited: dict[str, int], told: tuple[str, str]
+) -> None:
+    run = write(tmp_path, chunks(**changed), load=OPEN)
+    edit(run.path, counts=run.manifest.raw["counts"] | {"waited": waited, "most_streams": 128})
+    (found,) = [doubt for doubt in doubts(Run.open(run.path)) if doubt.check in ("behind", "not achieved")]
+    assert told[0] in found.reason
+    assert told[1] in found.remedy
+    assert ("--processes" in found.remedy) == (waited == {"stream": 20})
+
+
 def test_a_run_that_did_not_settle(tmp_path: Path) -> None:
     (found,) = doubts(write(tmp_path, chunks(service=lambda s: 0.002 + 0.0001 * s)))
     assert found.check == "unsteady"

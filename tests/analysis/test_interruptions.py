@@ -108,6 +108,20 @@ def test_a_load_process_that_stood_still(tmp_path: Path) -> None:
     assert found(tmp_path / "both", first, first) == [("load process paused", 2.0, 2.7)] * 2
 
 
+def test_requests_that_wait_for_streams_of_a_server_that_hangs(tmp_path: Path) -> None:
+    """All of its streams are taken: what is due meanwhile cannot be sent, and the load process is not blamed."""
+    part = steady()
+    held = during(part, 2.05)
+    part["sent"] = np.where(held, 2.7, part["sent"])
+    part["done"] = np.where((part["done"] >= 2.0) & (part["done"] < 2.71), 2.71, part["sent"] + 0.01)
+    counts = {"recorded": len(held), "waited": {"stream": int(held.sum())}, "most_streams": 25}
+    assert found(tmp_path / "told", part, counts=counts) == [("no answers", 2.0, 2.71)]
+    closed = write(tmp_path / "closed", [Chunk.of(**part)], load={"kind": "closed"}, finish=False)
+    assert [each.kind for each in interruptions(closed)] == ["no answers"]
+    (paused,) = [each for each in found(tmp_path / "not", part) if each[0] == "load process paused"]
+    assert paused[1:] == (2.05, 2.7)
+
+
 def test_a_load_process_that_was_lost(tmp_path: Path) -> None:
     writer = RunWriter.create(tmp_path, "mnist", None, {"load": OPEN, "target": {}})
     writer.append(0, Chunk.of(**steady()))

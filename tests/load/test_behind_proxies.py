@@ -1,4 +1,4 @@
-"""Runs behind a proxy that ends its connections: nothing counts as lost, and retries and addresses are told."""
+"""Runs behind a proxy that ends its connections: nothing counts as lost; retries, addresses and waits are told."""
 
 import json
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ from tests.wire.proxies import needs, nginx
 def address() -> Iterator[str]:
     with (
         server_process.embedded(["--backend", "null"]) as server,
-        nginx(server.address, "keepalive_requests 20;") as behind,
+        nginx(server.address, "keepalive_requests 20; http2_max_concurrent_streams 4;") as behind,
     ):
         yield behind
 
@@ -49,4 +49,11 @@ def test_retries_are_no_lost_requests(
         json.loads(bench("report", run.path, "--json", cwd=tmp_path).stdout)["runs"][0]["retries"]
         == counts["retries"]
     )
-    assert f"{counts['retries']:,} times" in bench("report", run.path, cwd=tmp_path).stdout
+    shown = " ".join(bench("report", run.path, cwd=tmp_path).stdout.split())
+    assert f"{counts['retries']:,} times" in shown
+    assert (
+        sum(worker["waited"]["stream"] for worker in run.manifest.raw["workers"])
+        == counts["waited"]["stream"]
+    )
+    assert counts["most_streams"] == 4
+    assert "waited for a stream: the server allows 4 calls at once on a connection" in shown

@@ -70,6 +70,7 @@ def test_for_a_stream(transport: str) -> None:
         if transport == "native":
             assert first.asked is None, "it left at once"
             assert second.sent > between
+            assert (channel.waits.counts, channel.waits.most_streams) == ({"stream": 1}, 1)
         channel.close()
 
 
@@ -96,6 +97,7 @@ def test_for_windows_that_open_in_steps(transport: str) -> None:
         if transport == "native":
             assert reply.sent is not None
             assert between < reply.sent
+            assert channel.waits.counts == {"window": 1}
         channel.close()
 
 
@@ -117,6 +119,7 @@ def test_for_a_connection(transport: str, monkeypatch: pytest.MonkeyPatch) -> No
         reply = call.get(timeout=20)
         assert reply.status == 0
         assert begin(reply) < between < reply.done
+        assert channel.waits.counts == ({"connection": 1} if transport == "native" else {})
         channel.close()
 
 
@@ -145,6 +148,7 @@ def test_until_the_kernel_takes_it() -> None:
             assert reply.status == 0
             assert reply.sent is not None
             assert begin(reply) < between < reply.sent
+        assert channel.waits.counts == {"kernel": 2}
         channel.close()
 
 

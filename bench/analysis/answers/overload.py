@@ -5,6 +5,7 @@ from typing import Final
 
 from bench.analysis import formatting
 from bench.analysis.answers.answer import Answer, untold
+from bench.analysis.reading.client import waits_of
 from bench.runs.run import Run
 from bench.runs.sample import CANCELLED_BY_CLIENT, UNSENT
 
@@ -41,13 +42,14 @@ def answer(run: Run) -> list[Answer]:
         f"{formatting.share(_share(counts, 'OK'))} of {sum(counts.values()):,} at {rate:g}/s"
         for rate, counts in seen
     )
+    remedy = next((each for _, each in waits_of(run)), "use more load processes (--processes)")
     ended = climbing[len(sustained)] if len(sustained) < len(climbing) else None
     if ended is None:
         most = f"so the server sustains at least {climbing[-1][0]:g}/s, the highest rate that was sent"
     elif _share(ended[1], UNSENT) > LOST_HERE:
         most = (
             f"the sustained rate is unknown: {formatting.share(_share(ended[1], UNSENT))} of {ended[0]:g}/s "
-            "was not sent, use more load processes (--processes)"
+            f"was not sent, {remedy}"
         )
     elif sustained:
         most = f"so the server sustains {sustained[-1]:g}/s and not {ended[0]:g}/s"

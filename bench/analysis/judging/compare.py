@@ -287,8 +287,8 @@ def _pairs(before: list[Trial], after: list[Trial]) -> list[tuple[Trial, Trial]]
 def _tells_nothing_new(name: str, trials: list[Trial], *, batch_varied: bool) -> bool:
     """Whether a metric was measured nowhere, or is another one's in other words.
 
-    In a closed loop service time is latency unless requests wait in the client, and at one batch size examples are requests: judging the same twice
-    would only cost certainty.
+    In a closed loop service time is latency unless requests wait in the client, and at one batch size examples are
+    requests: judging the same twice would only cost certainty.
     """
     values = [trial.values[name] for trial in trials]
     if not any(math.isfinite(value) for value in values):

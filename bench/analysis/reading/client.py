@@ -10,6 +10,7 @@ from bench.analysis.reading.doubt import Doubt
 from bench.analysis.reading.planned import CHANCE, planned
 from bench.runs.run import Run
 from bench.runs.sample import UNSENT
+from bench.wording import counted
 
 CPU_SHARE: Final = 0.85
 """A load process that uses more of a core than this has no time left to be punctual."""
@@ -31,6 +32,27 @@ LAG_RESOLUTION: Final = 0.0003
 ACHIEVED_SHARE: Final = 0.99
 CLOCK_BOUND: Final = 0.001
 """Seconds by which the clock of a load process may be off the master's before series do not line up."""
+WAITED_SHARE: Final = 0.01
+"""Of the requests: from so many on, the server's limits make the p99 of lag, or the cap, and not the load process."""
+_CAUSES: Final = {
+    "stream": (
+        "waited for a stream: the server allows {limit} at once on a connection",
+        "use more connections (--connections), or lower the rate",
+    ),
+    "window": (
+        "waited for the server's flow-control windows, which are smaller than the requests",
+        "raise the server's HTTP/2 windows, use more connections (--connections), or lower the rate",
+    ),
+    "kernel": (
+        "waited in a full send buffer: server or network take less than is sent",
+        "lower the rate",
+    ),
+    "connection": (
+        "waited for a connection",
+        "see why the server's connections ended, or lower the rate",
+    ),
+}
+"""Of requests that cannot leave at once: in words, and what can be done."""
 MORE_PROCESSES: Final = "use more load processes (--processes) or another machine for the load"
 
 
@@ -111,24 +133,38 @@ def _behind(run: Run) -> list[Doubt]:
     if lag.count:
         late, usual = lag.percentile(99), service.percentile(50)
         if late > LAG_P99 or late > max(LAG_TO_SERVICE * usual, LAG_RESOLUTION):
-            found.append(
-                Doubt(
-                    "behind",
-                    f"requests sent late: p99 send delay {late * 1e3:.2f} ms, median service time {usual * 1e3:.2f} ms",
-                    "lower the rate, or use more load processes (--processes)",
-                )
-            )
+            text = f"requests sent late: p99 send delay {late * 1e3:.2f} ms, median service time {usual * 1e3:.2f} ms"
+            remedy = "lower the rate, or use more load processes (--processes)"
+            found.append(_late("behind", text, remedy, run))
     due = sum(tally.requests for tally in steady.tallies.values())
     unsent = sum(tally.requests for (key, _), tally in steady.tallies.items() if key.outcome == UNSENT)
     wanted = max(float(due), _planned(steady))
     if wanted and (due - unsent) / wanted < ACHIEVED_SHARE:
-        found.append(
-            Doubt(
-                "not achieved",
-                f"{(due - unsent) / wanted:.1%} of the planned requests were sent",
-                "lower the rate, raise the cap on requests in flight, or use more load processes (--processes)",
-            )
+        text = f"{(due - unsent) / wanted:.1%} of the planned requests were sent"
+        remedy = (
+            "lower the rate, raise the cap on requests in flight, or use more load processes (--processes)"
         )
+        found.append(_late("not achieved", text, remedy, run))
+    return found
+
+
+def _late(check: str, text: str, remedy: str, run: Run) -> Doubt:
+    """A doubt with its cause, where the server's limits kept requests back and not the load process."""
+    waits = waits_of(run)
+    if not waits:
+        return Doubt(check, text, remedy)
+    return Doubt(check, f"{text}; {waits[0][0]}", waits[0][1])
+
+
+def waits_of(run: Run) -> list[tuple[str, str]]:
+    """What kept requests of a run from leaving at once, and what can be done; the most frequent first, none that is rare."""
+    counts = run.manifest.counts
+    limit = "no more" if counts.most_streams is None else counted(counts.most_streams, "call")
+    found = []
+    for cause, count in sorted(counts.waited.items(), key=lambda each: -each[1]):
+        if cause in _CAUSES and count > WAITED_SHARE * (counts.recorded or 0):
+            text, remedy = _CAUSES[cause]
+            found.append((f"{counted(count, 'request')} {text.format(limit=limit)}", remedy))
     return found
 
 

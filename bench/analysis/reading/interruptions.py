@@ -15,7 +15,7 @@ import numpy as np
 
 from bench import BenchError
 from bench.analysis.reading.checks import printable
-from bench.analysis.reading.client import RUN_DELAY
+from bench.analysis.reading.client import RUN_DELAY, waits_of
 from bench.analysis.reading.restarts import signs_of
 from bench.analysis.reading.wrong_answers import version_may_change
 from bench.extras import MissingExtra
@@ -152,7 +152,8 @@ def _silent(run: Run, rows: "pd.DataFrame") -> Iterator[Interruption]:
         going_on = left & (sent > first) & (sent < middle)
         kept_back = inside & left & (sent >= last)
         waited = left & (sent <= first) & (done >= end)
-        if not going_on.any() and (kept_back.any() or not waited.any()):
+        stood_still = kept_back.any() and (not _held_back(run) or _loop_stood(run, begin, end))
+        if not going_on.any() and (stood_still or not waited.any()):
             continue  # nothing was to be sent, or the load process stood still
         waiting = int((left & (sent < end) & (done >= begin)).sum())
         text = f"{counted(waiting, 'request')} waited or failed"
@@ -161,6 +162,11 @@ def _silent(run: Run, rows: "pd.DataFrame") -> Iterator[Interruption]:
         elif (~ok & left & (done > begin) & (done < end)).any():
             text = "; ".join([text, *signs_of(run, None).certain])
         yield Interruption("no answers", begin, end, waiting, text + _starved(run, begin, end))
+
+
+def _held_back(run: Run) -> bool:
+    """Whether requests may have been sent late because they waited for a stream, a window or a connection."""
+    return run.manifest.load.closed or bool(waits_of(run))
 
 
 def _loop_stood(run: Run, begin: float, end: float) -> bool:
@@ -278,6 +284,8 @@ def _paused(run: Run, rows: "pd.DataFrame") -> Iterator[Interruption]:
         due, sent = its["due"].to_numpy(), its["sent"].to_numpy()
         for begin, end in _gaps(np.sort(sent)):
             late = int(((due > begin) & (due < end) & (sent >= end)).sum())
+            if _held_back(run) and not _loop_stood(run, begin, end):
+                continue
             if ((due > begin) & (due < (begin + end) / 2) & (sent >= end)).any():
                 text = f"load process {worker} sent nothing; {counted(late, 'request')} sent late"
                 text += _starved(run, begin, end, f"worker {worker}")

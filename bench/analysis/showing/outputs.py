@@ -107,6 +107,7 @@ class RunOut(TypedDict):
     split: SplitOut | None
     retries: int | None
     addresses: dict[str, int]
+    waited: dict[str, int]
     lines: list[LineOut]
 
 

@@ -18,6 +18,7 @@ from bench.analysis.grouping.metrics import reasons_of, values_of
 from bench.analysis.grouping.trials import block_of, identity_of
 from bench.analysis.reading.cells import Cell, cells, described, population
 from bench.analysis.reading.checks import doubts
+from bench.analysis.reading.client import waits_of
 from bench.analysis.reading.doubt import Doubt
 from bench.analysis.reading.interruptions import Interruption, interruptions
 from bench.analysis.reading.interruptions import plain as plain_interruption
@@ -102,6 +103,8 @@ class RunReport:
     """Further attempts by the transport; None: not known."""
     addresses: dict[str, int]
     """Requests sent, by the server's addresses where they are known."""
+    waits: list[tuple[str, str]]
+    """What kept requests from leaving at once, in words, and what can be done."""
 
 
 @dataclass(frozen=True)
@@ -220,6 +223,7 @@ def _report(run: Run, within: float | None) -> RunReport:
         split=split(run),
         retries=run.manifest.counts.retries,
         addresses=run.manifest.counts.addresses,
+        waits=waits_of(run),
     )
 
 
@@ -339,6 +343,7 @@ def _plain_run(run: RunReport) -> dict[str, Any]:
         "split": None if run.split is None else _plain_split(run.split),
         "retries": run.retries,
         "addresses": run.addresses,
+        "waited": run.manifest.counts.waited,
         "lines": [_plain_line(line) for line in run.lines],
     }
 

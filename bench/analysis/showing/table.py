@@ -211,6 +211,7 @@ def _attempts(run: RunReport) -> list[str]:
             f"{counted(run.retries, 'time')} the transport sent a request again that the server had given back; "
             "the latency includes it"
         )
+    texts += [f"{text}; the latency includes it" for text, _ in run.waits]
     if len(run.addresses) > 1:
         each = ", ".join(f"{address} {count:,}" for address, count in run.addresses.items())
         texts.append(f"requests by address: {each}")

@@ -11,6 +11,7 @@ from bench.load.engine.encoding import expected_of
 from bench.load.engine.recorder import Recorder
 from bench.wire.http_connection import HttpConnection
 from bench.wire.reply import Reply
+from bench.wire.waits import CONNECTION, Waits
 
 
 class HttpCalls:
@@ -24,6 +25,7 @@ class HttpCalls:
         """Requests handed to the kernel, by the server's addresses."""
         self.retries = 0
         """Requests that went again."""
+        self.waits = Waits()
         self._turns = itertools.count(turn)
         self.in_flight = 0
         """Requests that have not ended."""
@@ -85,5 +87,7 @@ class HttpCalls:
         self.in_flight -= 1
         if connection.sent is not None:
             self.addresses[connection.where] += 1
+        if connection.asked is not None:
+            self.waits.counts[CONNECTION] += 1
         self.retries += connection.retries
         connection.retries = 0

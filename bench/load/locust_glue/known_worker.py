@@ -16,6 +16,8 @@ class KnownWorker:
     unsent: int | None = None
     retries: int | None = None
     addresses: dict[str, int] = field(default_factory=dict)
+    waited: dict[str, int] = field(default_factory=dict)
+    most_streams: int | None = None
     recorded: int = 0
     events: int = 0
     """That it has reported."""
@@ -41,6 +43,8 @@ class KnownWorker:
             "unsent": self.unsent,
             "retries": self.retries,
             "addresses": self.addresses,
+            "waited": self.waited,
+            "most_streams": self.most_streams,
             "recorded": self.recorded,
             "late_plans": self.late_plans,
             "clock_bound": self.clock_bound,

@@ -131,8 +131,11 @@ def last_words(data: object, now: float) -> Mapping[str, Any]:
         whole(told.get(name), name, most)
     if told.get("retries") is not None:
         whole(told["retries"], "retries", most)
-    for address, count in table(told.get("addresses"), "addresses").items():
-        whole(count, f"requests to {_short(address)}", most)
+    if told.get("most_streams") is not None:
+        whole(told["most_streams"], "most_streams", 2**32 - 1)
+    for name in ("addresses", "waited"):
+        for key, count in table(told.get(name), name).items():
+            whole(count, f"{name} {_short(key)}", most)
     if number(told.get("clock_bound"), "clock_bound") < 0:
         raise ReportError("a clock that is known to less than nothing")
     if not isinstance(told.get("choices"), bytes | None):

@@ -145,6 +145,7 @@ class Session:
 
         retries: further attempts of requests that a server gave back or that met the end of a connection; None where
         the transport does not say. addresses: the requests sent, by the server's addresses where they are known.
+        waited: requests that could not leave at once, by what kept them; most_streams: the server's limit, if that did.
         late_plans: changes of users that it learned of too late to send the same arrivals as planned.
         """
         late = sum(engine.late_divisions for engine in self._engines.values())
@@ -154,6 +155,8 @@ class Session:
             "unsent": self.unsent,
             "recorded": self.recorded,
             "addresses": self.senders.addresses,
+            "waited": self.senders.waited,
+            "most_streams": self.senders.most_streams,
             "late_plans": late,
         }
 

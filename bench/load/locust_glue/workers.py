@@ -279,6 +279,7 @@ class Workers:
         known, told = self._worker(client), reports.last_words(data, self._now())
         known.sent, known.unsent = told["sent"], told["unsent"]
         known.retries, known.addresses = told["retries"], told["addresses"]
+        known.waited, known.most_streams = told["waited"], told["most_streams"]
         known.late_plans = told["late_plans"]
         self.wrong_answers = merged([self.wrong_answers, told["wrong_answers"]])
         if told["choices"] is not None:
