@@ -143,13 +143,13 @@ def answers(place: Path) -> dict[str, Any]:
     return {"found": found, "differing": told["answers"]["differing"]}
 
 
-def campaign(folder: Path, times: int, time: str) -> None:
-    """Run what is missing of the campaign and show what there is."""
+def campaign(folder: Path, times: int, time: str, kinds: Sequence[str]) -> None:
+    """Run what is missing of the campaign, of these kinds, and show what there is."""
     folder.mkdir(parents=True, exist_ok=True)
     journal, known = folder / "campaign.jsonl", measured(folder)
     for number in range(times):
         for at, kind in enumerate(KINDS):
-            if any(row["kind"] == kind and row["number"] == number for row in known):
+            if kind not in kinds or any(row["kind"] == kind and row["number"] == number for row in known):
                 continue
             place = folder / f"{at}-{number:03}"
             shutil.rmtree(place, ignore_errors=True)  # of one that was interrupted
@@ -259,6 +259,9 @@ if __name__ == "__main__":
     parser.add_argument(
         "--times", type=int, default=1, metavar="N", help="comparisons of each kind (default: 1)"
     )
+    parser.add_argument(
+        "--kind", choices=KINDS, action="append", help="these kinds alone; may be given again"
+    )
     parser.add_argument("--time", default="2m", help="of a comparison at most (default: 2m)")
     parser.add_argument(
         "--simulate", action="store_true", help="draw comparisons from the blocks of the campaign"
@@ -269,4 +272,4 @@ if __name__ == "__main__":
     elif given.folder is None:
         parser.error("name a folder")
     else:
-        campaign(given.folder, given.times, given.time)
+        campaign(given.folder, given.times, given.time, given.kind or KINDS)

@@ -60,7 +60,7 @@ def test_an_audit_finds_a_server_that_remembers(tmp_path: Path) -> None:
     def remembering(inputs: Arrays) -> Arrays:
         user = int(inputs["user"][0])
         if user not in known:
-            time.sleep(0.004)
+            time.sleep(0.02)  # so long that no busy machine hides it
             known.add(user)
         return score(inputs)
 

@@ -242,7 +242,8 @@ def test_channels_come_and_go_without_leaks(server: Server) -> None:
     before = census()
     for _ in range(20):
         once()
-    assert census() == before
+    # what others left behind may end meanwhile; what these leave behind never does
+    until(lambda: all(now <= then for now, then in zip(census(), before, strict=True)))
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
