@@ -194,7 +194,8 @@ class Master:
         load = {**fetched.manifest.load.facts(), "run_time": order.seconds}
         experiment = json.loads(json.dumps(order.described(), default=str))
         manifest.write_text(
-            json_text({**fetched.manifest.raw, "load": load, "experiment": experiment}) + "\n"
+            json_text({**fetched.manifest.raw, "load": load, "planned_end": None, "experiment": experiment})
+            + "\n"
         )
         if (place / name / checksums.FILE).exists():
             checksums.seal(place / name, [MANIFEST])

@@ -296,6 +296,8 @@ class Manifest(Part):
     command: Annotated[list[Text], Field(max_length=10_000)] | None = None
     seed: Integer | None = None
     stopped: Instant | None = None
+    planned_end: Instant | None = None
+    """When the load was to end, where it had a run time."""
     target: Annotated[Target, BeforeValidator(_or_empty)] = Target()
     load: Annotated[Load, BeforeValidator(_or_empty)] = Load()
     warmup: Annotated[WarmUp, BeforeValidator(_or_empty)] = WarmUp()

@@ -45,6 +45,14 @@ def test_an_unfinished_run(tmp_path: Path) -> None:
     assert "unfinished" in names(doubts(write(tmp_path, chunks(), finish=False)))
 
 
+@pytest.mark.parametrize(
+    ("stopped", "expected"), [(29.9, []), (12.0, ["the load ended after 12.0 s and was to last 30.0 s"])]
+)
+def test_a_load_that_ends_before_its_time(tmp_path: Path, stopped: float, expected: list[str]) -> None:
+    run = write(tmp_path, chunks(int(stopped)), stopped=stopped, planned_end=30.0)
+    assert [doubt.reason for doubt in doubts(run) if doubt.check == "interrupted"] == expected
+
+
 def test_an_empty_run(tmp_path: Path) -> None:
     assert names(doubts(write(tmp_path, []), percentiles=[99])) == ["empty"]
 

@@ -381,6 +381,30 @@ def test_a_run_that_cannot_be_written_any_more_ends_with_one_line(
     assert json.loads(shown.stdout)["runs"]
 
 
+def test_a_load_that_is_broken_off_passes_no_gate(
+    server: server_process.Server, tmp_path: Path, scenario: Callable[[str], str]
+) -> None:
+    """As where a scenario's script cannot go on: the run was to last longer, and says why it did not."""
+    path = Path(scenario("pass"))
+    path.write_text(
+        path.read_text()
+        + """
+    @staticmethod
+    def script(stage):
+        from bench import BenchError
+        stage.wait(0.5)
+        raise BenchError("the folder is gone")
+"""
+    )
+    done = locust(tmp_path / "results", "--host", server.address, "-t", "120s", scenario=str(path))
+    assert done.code == 2, done.output
+    run = done.run()
+    assert run.manifest.state == "interrupted"
+    (doubt,) = [doubt for doubt in run.manifest.doubts if doubt.check == "interrupted"]
+    assert re.fullmatch(r"the load was broken off after [\d.]+ s: the folder is gone", doubt.reason)
+    assert 100 < run.manifest.planned_end <= 120
+
+
 def test_a_scenario_without_a_payload_is_told_what_to_write(
     server: server_process.Server, tmp_path: Path
 ) -> None:

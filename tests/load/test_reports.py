@@ -295,6 +295,26 @@ def test_a_worker_of_another_version_is_turned_away_and_the_test_refused(
     assert site.sent[-1] == ("bench-refused", {"reason": reason})
 
 
+@pytest.mark.parametrize("kind", ["bench-hello", "bench-refused"])
+def test_one_that_comes_later_and_cannot_take_part_is_turned_away_alone(site: Site, kind: str) -> None:
+    site.say("client_ready", "2.47.0", "late")
+    versions = hello.versions(site.environment) | {"serving-bench": "0.0.1"}
+    said = (
+        {"reason": "a worker has serving-bench 0.0.1"}
+        if kind == "bench-refused"
+        else site.hello(versions=versions)
+    )
+    site.say(kind, said, "late")
+    assert site.refused == []
+    (reason,) = site.reasons()
+    assert reason.startswith(
+        "a load process that came later was turned away, client 'late': a worker has serving-bench 0.0.1"
+    )
+    site.say("bench-chunk", chunk())
+    assert site.kept == [(0, 3)], "the test goes on"
+    del site.runner.clients["late"]
+
+
 @pytest.mark.parametrize(
     ("theirs", "ours", "told"),
     [

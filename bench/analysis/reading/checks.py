@@ -25,6 +25,8 @@ TREND_CHANGE: Final = 0.10
 """A trend is doubted when it is no chance and moves rate or median latency by this share of the median."""
 STEADY_SECONDS: Final = 2.5
 """A shorter steady part shows neither a trend nor the pauses that come every few seconds."""
+EARLY_SECONDS: Final = 1.0
+"""By which a load may end before its time."""
 ERROR_SHARE: Final = 0.01
 CLOCKS_APART: Final = timedelta(hours=1)
 """By which the clock of a machine that measures may be ahead of that of one that reads."""
@@ -45,10 +47,13 @@ def doubts(run: Run, percentiles: Iterable[float] = ()) -> list[Doubt]:
 
 
 def _unfinished(run: Run) -> list[Doubt]:
+    lasted, planned = run.manifest.stopped, run.manifest.planned_end
     if run.finished:
-        return []
+        if lasted is None or planned is None or lasted >= planned - EARLY_SECONDS:
+            return []
+        text = f"the load ended after {lasted:.1f} s and was to last {planned:.1f} s"
+        return [Doubt("interrupted", text, "run it again, to its end")]
     if run.manifest.whole:
-        lasted = run.manifest.stopped
         after = "" if lasted is None else f" after {lasted:.1f} s"
         return [Doubt("interrupted", f"the run was interrupted{after}", "run it again, to its end")]
     return [

@@ -58,7 +58,7 @@ def _on_init(environment: Any, runner: Any, web_ui: Any = None, **_: Any) -> Non
     interrupts = Interrupts(log.warning if first else lambda _: None, hurry, first=first)
     environment.events.quitting.add_listener(interrupts.ending)
     if process is not None:
-        process.interrupts = interrupts
+        process.ending.interrupts = interrupts
         process.listen()
         if web_ui is not None:
             process.form.listen(web_ui)

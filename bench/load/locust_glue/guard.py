@@ -42,16 +42,20 @@ class Guard:
         self._refused.clear()
 
     def doubts(self) -> list[dict[str, str]]:
-        """A warning for the manifest for each client whose reports were left out."""
+        """A warning for the manifest for each client that was turned away, or whose reports were left out."""
         return [
             {
                 "check": CHECK,
-                "reason": f"a report was left out, of {reason}",
+                "reason": reason,
                 "remedy": "find out who reports to this master; "
                 "BENCH_WORKER_TOKEN or --processes keep others out",
             }
             for reason in self._refused.values()
         ]
+
+    def turned_away(self, client: str, reason: str) -> None:
+        """A load process came while a test ran and cannot take part in it."""
+        self._note(client, f"a load process that came later was turned away, {self._title(client)}: {reason}")
 
     def _on_connect(self, client_id: str, **_: Any) -> None:
         self._connected.add(client_id)
@@ -73,9 +77,10 @@ class Guard:
             raise ValueError(f"expected a table with {', '.join(sorted(_STATISTICS))}")
 
     def _refuse(self, client: str, kind: str, error: Exception) -> None:
-        if client in self._refused or len(self._refused) >= MOST:
-            return
         what = str(error) if isinstance(error, ValueError) and str(error) else repr(error)
-        reason = f"{self._title(client)}: {kind[:40]}: {what[:200]}"
-        self._refused[client] = reason
-        log.warning("left out: %s", reason)
+        self._note(client, f"a report was left out, of {self._title(client)}: {kind[:40]}: {what[:200]}")
+
+    def _note(self, client: str, reason: str) -> None:
+        if client not in self._refused and len(self._refused) < MOST:
+            self._refused[client] = reason
+            log.warning("%s", reason)

@@ -18,8 +18,9 @@ from bench.load.engine.arrivals import WHOLE, Part
 from bench.load.engine.user_plan import Conductor
 from bench.load.locust_glue import duet, hello, link, observed, session
 from bench.load.locust_glue.console import Console
+from bench.load.locust_glue.ending import Ending
 from bench.load.locust_glue.form_answers import FormAnswers
-from bench.load.locust_glue.interrupts import INTERRUPTED, Interrupts
+from bench.load.locust_glue.interrupts import INTERRUPTED
 from bench.load.locust_glue.manifest import describe
 from bench.load.locust_glue.published import Published
 from bench.load.locust_glue.session import Session
@@ -72,8 +73,7 @@ class LeadProcess:
         self._counted: Counted | None = None
         self._origin = 0.0
         self._stopped: float | None = None
-        self.interrupts: Interrupts | None = None
-        self._state = recording.FINISHED
+        self.ending = Ending(environment)
         self.workers = Workers(environment) if isinstance(runner, MasterRunner) else None
         self._second: duet.Prepared | None = None
         self.arm: duet.SecondArm | None = None
@@ -145,7 +145,7 @@ class LeadProcess:
         """Begin a run; a listener of Locust's `test_start`."""
         session.expect(self.environment)
         try:
-            self._begin()
+            self._begin(time.perf_counter())
         except BenchError as error:
             session.refuse(self.environment)
             (self._leave if self.library else self._refuse)(str(error))
@@ -175,7 +175,7 @@ class LeadProcess:
         look_over_rest(self._rest(target, options), options, pools)
         return target, pools, reference_answers.ask(target, options, pools)
 
-    def _begin(self) -> None:
+    def _begin(self, called: float) -> None:
         options = read_options(self.environment.parsed_options)
         ready, self._ready = self._ready, None
         if ready is not None:
@@ -202,6 +202,7 @@ class LeadProcess:
         self.published.begin(writer.path, options.note)
         log.info("recording into %s", writer.path)
         self._origin = time.perf_counter()
+        self.ending.begin(called, self._origin)
         writer.update(clock_origin=self._origin)
         if self.workers is None:
             part = WHOLE if second is None else Part(0, duet.ARMS)
@@ -265,8 +266,9 @@ class LeadProcess:
         self.script = Script(act, stage, ended=ended, failed=self._refuse)
 
     def _refuse(self, reason: str) -> None:
-        """End the test that is about to start: somebody found what the user has to mend."""
+        """End the test that is about to start, or runs: somebody found what the user has to mend."""
         log.error("%s", reason)
+        self.ending.break_off(reason)
         self.published.refuse(reason)
         if self.unattended:
             self.environment.process_exit_code = 2
@@ -286,6 +288,7 @@ class LeadProcess:
     def _used_up(self) -> None:
         """No request is left that may be sent."""
         log.info("all requests were sent as often as --unique and --cache-audit allow: the load ends")
+        self.ending.completed()
         self._stop_when_started()
 
     def _stop_when_started(self) -> None:
@@ -300,11 +303,8 @@ class LeadProcess:
             return
         self._stopped = time.perf_counter() - self._origin
         self.console.stop()
-        parsed = self.environment.parsed_options
-        endless = not (parsed.run_time or self.environment.shape_class or self.script)
-        broken = self.interrupts is not None and self.interrupts.broke_off(endless=endless)
         full = self.writer is not None and self.writer.full
-        self._state = recording.INTERRUPTED if broken or full else recording.FINISHED
+        self.ending.decide(full=full, scripted=self.script is not None)
         load = session.peek(self.environment)
         if self.workers is not None:
             self.workers.drain()  # before Locust stops them: they could not be told anything until they have stopped
@@ -356,17 +356,17 @@ class LeadProcess:
         self._measured = self._measured or writer.measured
         counts = total(workers)
         conductor, self.conductor = self.conductor, None
-        ends: dict[str, Any] = {"arrivals": conductor.described()} if conductor else {}
+        ends = self.ending.facts(self._stopped) | ({"arrivals": conductor.described()} if conductor else {})
         if self._counted is not None:
             writer.update(server_counters=self._counted.after())
         arm, self.arm = self.arm, None
         if arm is not None:
-            arm.finish(self._state, self._stopped, ends)
+            arm.finish(self.ending.state, self._stopped, ends)
         took_part = self.workers.took_part() if self.workers else {"processes": 1}
         ends |= {"wrong_answers": wrong, "load": {**writer.manifest["load"], **took_part}}
-        ends |= {"doubts": self.workers.guard.doubts()} if self.workers else {}
+        ends["doubts"] += self.workers.guard.doubts() if self.workers else []
         if not writer.finish(
-            state=self._state, workers=workers, counts=counts, stopped=self._stopped, **ends
+            state=self.ending.state, workers=workers, counts=counts, stopped=self._stopped, **ends
         ):
             return
         log.info("%s: %s", writer.path, verdict.counted(counts))
@@ -391,7 +391,7 @@ class LeadProcess:
         else:
             self.runner.stop()
         if self.unattended:
-            check(self.environment, measured=self._measured, whole=self._state == recording.FINISHED)
+            check(self.environment, measured=self._measured, whole=self.ending.state == recording.FINISHED)
 
     def _on_quit(self, **_: Any) -> None:
         self._tell()

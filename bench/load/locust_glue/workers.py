@@ -235,7 +235,7 @@ class Workers:
         reason = hello.unlike(reports.table(data, "hello"), hello.introduction(self.environment))
         if reason is not None:
             self.runner.send_message("bench-refused", {"reason": reason}, client_id=client)
-            self._refused(reason)
+            self._turn_away(client, reason)
             return
         clock, turn = reports.number(data["clock"], "clock"), reports.whole(data["round"], "round", 1000)
         known = self._known.get(client)
@@ -336,5 +336,14 @@ class Workers:
         self._note(**told)
 
     def _on_refused(self, client: str, data: Any) -> None:
-        if client in self.runner.clients and self._refused is not None:
-            self._refused(reports.text(data["reason"], "reason"))
+        if client in self.runner.clients:
+            self._turn_away(client, reports.text(data["reason"], "reason"))
+
+    def _turn_away(self, client: str, reason: str) -> None:
+        """A load process cannot take part: the test ends where it was planned with it, and goes on where it came later."""
+        if self._refused is None:
+            return
+        if client in self._planned:
+            self._refused(reason)
+        else:
+            self.guard.turned_away(client, reason)

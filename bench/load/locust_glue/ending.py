@@ -1,0 +1,56 @@
+"""The end of a run's load: as planned, asked for sooner, or broken off by this tool."""
+
+from typing import Any, Final
+
+from bench.load.locust_glue.interrupts import Interrupts
+from bench.runs.recording import FINISHED, INTERRUPTED
+
+CHECK: Final = "interrupted"
+
+
+class Ending:
+    """Of the test that runs."""
+
+    def __init__(self, environment: Any) -> None:
+        self._environment = environment
+        self.interrupts: Interrupts | None = None
+        self.state = FINISHED
+        """Of the run, once its load has ended."""
+        self._reason: str | None = None
+        self._planned: float | None = None
+
+    def begin(self, called: float, origin: float) -> None:
+        """A run begins at `origin`; Locust counts its run time from `called` on. Both on perf_counter's clock."""
+        self.state, self._reason = FINISHED, None
+        self._planned = None
+        seconds = getattr(self._environment.parsed_options, "run_time", None)
+        if isinstance(seconds, int | float) and seconds and not self._environment.shape_class:
+            self._planned = called + seconds - origin
+
+    def break_off(self, reason: str) -> None:
+        """The load cannot go on, for a reason that a user has to mend."""
+        self._reason = self._reason or reason
+
+    def completed(self) -> None:
+        """Everything that was to be sent has been sent, however long that took."""
+        self._planned = None
+
+    def decide(self, *, full: bool, scripted: bool) -> None:
+        """The load ends. full: so is the disk. scripted: a scenario's script would have ended it."""
+        parsed = self._environment.parsed_options
+        endless = not (parsed.run_time or self._environment.shape_class or scripted)
+        stopped = self.interrupts is not None and self.interrupts.broke_off(endless=endless)
+        self.state = INTERRUPTED if stopped or full or self._reason is not None else FINISHED
+
+    def facts(self, stopped: float | None) -> dict[str, Any]:
+        """For the manifest: when the load was to end, in seconds of the run, and why it was broken off."""
+        found: dict[str, Any] = {"doubts": []}
+        if self._planned is not None:
+            found["planned_end"] = self._planned
+        if self._reason is not None:
+            after = "" if stopped is None else f" after {stopped:.1f} s"
+            reason = f"the load was broken off{after}: {self._reason}"
+            found["doubts"] = [
+                {"check": CHECK, "reason": reason, "remedy": "mend that, and run it again, to its end"}
+            ]
+        return found
