@@ -52,6 +52,26 @@ def test_no_run_is_left_out_in_silence(results: Path) -> None:
     assert found.runs[3].lines == []
 
 
+def test_how_requests_reached_the_server_is_told_where_it_is_not_plain(tmp_path: Path) -> None:
+    counts = {"sent": 400, "unsent": 0, "recorded": 400, "retries": 3, "addresses": {"10.0.0.1:1": 400}}
+    plain_one = write(tmp_path / "plain", seconds_of_load(1, length=1), counts=counts | {"retries": 0})
+    assert (
+        table(report([plain_one])).notes
+        == table(report([write(tmp_path / "x", seconds_of_load(1, length=1))])).notes
+    )
+    told = {
+        "addresses": {"10.0.0.1:1": 300, "10.0.0.2:1": 100},
+        "waited": {"stream": 40, "window": 2},
+        "most_streams": 8,
+    }
+    run = write(tmp_path / "told", seconds_of_load(1, length=1), finish=False, counts=counts | told)
+    assert table(report([run])).notes[-3:] == [
+        "3 times the transport sent a request again that the server had given back; the latency includes it",
+        "40 requests waited for a stream: the server allows 8 calls at once on a connection; the latency includes it",
+        "requests by address: 10.0.0.1:1 300, 10.0.0.2:1 100",
+    ]
+
+
 def test_programs_get_every_number_unrounded(results: Path) -> None:
     run = Run.open(next(p for p in results.iterdir() if p.name.endswith("-two")))
     (cell,) = cells(run)

@@ -1,10 +1,12 @@
 """A name that stands for several addresses: each is tried, none holds the others up, all get their share."""
 
+import contextlib
 import errno
 import itertools
 import socket
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,11 +17,13 @@ import pytest
 from gevent.server import StreamServer
 
 from bench.load.engine.http_calls import HttpCalls
+from bench.load.senders import Senders
 from bench.payload import Pool
 from bench.wire import open as opening
 from bench.wire.client import Channel
 from bench.wire.dial import Address, ConnectError
 from tests.load.over_rest import REST, connection_to
+from tests.load.test_rest import plain_options
 from tests.wire.calls import ECHO
 from tests.wire.servers import Server, serving, until
 
@@ -215,6 +219,28 @@ def test_connections_of_all_processes_take_the_addresses_in_turn(names: Names) -
             channel.close()
         for server in others:
             server.close()
+
+
+def test_load_processes_begin_with_addresses_of_their_own(names: Names) -> None:
+    """Each of a process's connections leads elsewhere than those of the processes before it, over gRPC and REST."""
+    hosts = ["127.0.0.9", "127.0.0.10", "127.0.0.11"]
+    with contextlib.ExitStack() as stack:
+        port = stack.enter_context(serving(host=hosts[0])).port
+        for host in hosts[1:]:
+            stack.enter_context(serving(host=host, port=port))
+        names(*hosts, mixed=True)
+        pool = Pool.of({"x": np.zeros((1, 1))}, None, output="y", model="m")
+        recorder: Any = SimpleNamespace(api=REST, pool=pool)
+        for connections in (1, 2):
+            options = replace(plain_options(), connections=connections, rest=f"{NAME}:{port}")
+            for worker in range(3):
+                senders = Senders(f"{NAME}:{port}", options, worker)
+                until(lambda: len(senders.channel._ready) == connections)  # noqa: B023
+                assert all(senders.channel.call(ECHO, b"").status == 0 for _ in range(connections))
+                numbers = [worker * connections + number for number in range(connections)]
+                assert senders.addresses == {f"{hosts[number % 3]}:{port}": 1 for number in numbers}
+                assert senders.http.connection(recorder).turn == numbers[0]
+                senders.close()
 
 
 def test_losers_of_the_race_are_closed(names: Names, monkeypatch: pytest.MonkeyPatch) -> None:
