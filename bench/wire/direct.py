@@ -1,12 +1,14 @@
 """HTTP to servers under test and to programs on this machine, past the proxies that the environment names.
 
 A proxy cannot reach this machine's loopback, and would be measured with a server. Where only a proxy leads to a
-server's pages, BENCH_HTTP_PROXY names it.
+server's pages, BENCH_HTTP_PROXY names it; it is not used for the loopback.
 """
 
 import contextlib
+import ipaddress
 import os
 import time
+import urllib.parse
 import urllib.request
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
@@ -19,13 +21,32 @@ _PIECE: Final = 65_536
 _NAMES: Final = ("http_proxy", "https_proxy", "all_proxy")
 
 
+def _on_loopback(host: str) -> bool:
+    """Whether a URL's host, with or without a port, is this machine's loopback."""
+    name = urllib.parse.urlsplit(f"//{host}").hostname or ""
+    try:
+        address = ipaddress.ip_address(name)
+    except ValueError:
+        return name == "localhost" or name.endswith(".localhost")
+    address = getattr(address, "ipv4_mapped", None) or address
+    return address.is_loopback or address.is_unspecified
+
+
+class _Proxy(urllib.request.ProxyHandler):
+    """A proxy for all but the loopback, also after a redirection."""
+
+    def proxy_open(self, req: urllib.request.Request, proxy: str, type: str) -> Any:
+        """As the base class: None where the request goes directly."""
+        return None if _on_loopback(req.host) else super().proxy_open(req, proxy, type)
+
+
 def open_url(
     url: str, content: bytes | None = None, *, timeout: float, headers: Mapping[str, str] | None = None
 ) -> Any:
     """What `urllib.request.urlopen` gives for a URL whose scheme the caller has checked, and the errors that it raises."""
     request = urllib.request.Request(url, content, dict(headers or {}))  # noqa: S310 - as said above
     proxy = os.environ.get(PROXY)
-    handler = urllib.request.ProxyHandler({"http": proxy, "https": proxy} if proxy else {})
+    handler = _Proxy({"http": proxy, "https": proxy} if proxy else {})
     return urllib.request.build_opener(handler).open(request, timeout=timeout)
 
 

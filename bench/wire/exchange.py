@@ -47,7 +47,7 @@ class Exchange:
         self.head = head
         self.request = request
         self.retried = 0
-        """How often a server gave it back unprocessed."""
+        """How often a server gave it back unprocessed, other than behind calls that it has served."""
         self.asked: float | None = None
         """When its caller asked, on the same clock as `sent`, where it could not leave at once; None: it could."""
         self.sent: float | None = None

@@ -274,13 +274,25 @@ def test_what_many_callers_have_sent_behind_the_last_call_of_a_connection_goes_a
     with serving(Shutter(10, in_order=True)) as server:
         channel = Channel(server.address)
         channel.connect(5)
-        calls = [later(channel, b"%d" % number, 10) for number in range(45)]
-        assert [call.get(timeout=10).message for call in calls] == [b"%d" % number for number in range(45)]
-        assert channel.sent_calls == 45
-        assert channel.addresses == {server.address: 45}
-        assert channel.retries == 35 + 25 + 15 + 5
-        assert len(server.requests) == 45 + channel.retries
+        calls = [later(channel, b"%d" % number, 30) for number in range(105)]
+        assert [call.get(timeout=20).message for call in calls] == [b"%d" % number for number in range(105)]
+        assert channel.sent_calls == 105
+        assert channel.addresses == {server.address: 105}
+        assert channel.retries == sum(range(5, 96, 10)), "each connection serves ten of them"
+        assert len(server.requests) == 105 + channel.retries
         channel.close()
+
+
+def test_a_server_that_serves_nothing_gets_no_call_for_ever(server: Server, channel: Channel) -> None:
+    """Each connection ends in order, behind no call."""
+
+    def leave(peer: Peer, _: Request) -> None:
+        peer.connection.out.append(frames.goaway(0, frames.NO_ERROR))
+
+    server.answer = leave
+    reply = channel.call(ECHO, b"", 30)
+    assert (reply.status, reply.details) == (14, "the server is going away: NO_ERROR")
+    assert len(server.requests) == 6
 
 
 def test_a_server_that_ends_each_connection_in_order_before_it_serves_fails_no_call(

@@ -12,6 +12,7 @@ from bench.launch import server_process
 from bench.load.observing.container import ContainerProbe
 from bench.load.observing.counters import fetch
 from bench.protocol.registry import api_named
+from bench.wire import direct
 from bench.wire.direct import PROXY, open_url
 from bench.wire.messages import GET_MODEL_STATUS, GetModelStatusRequest
 from bench.wire.transports import open_channel
@@ -62,6 +63,27 @@ def test_a_proxy_that_the_user_names_is_used(address: str, monkeypatch: pytest.M
     monkeypatch.setenv(PROXY, f"http://{address}")
     with open_url("http://nowhere.invalid/page", timeout=10) as answer:
         assert json.load(answer)["message"] == "none at http://nowhere.invalid/page"
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::ffff:127.0.0.1]"])
+def test_a_proxy_that_the_user_names_is_not_used_for_the_loopback(
+    address: str, host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(PROXY, NOBODY)
+    with open_url(f"http://{host}:{address.split(':')[1]}/page", timeout=10) as answer:
+        assert json.load(answer)["message"] == "none at /page"
+
+
+@pytest.mark.parametrize("host", ["localhost:1", "a.localhost", "127.9.9.9:80", "[::1]:8501", "0.0.0.0:1"])
+def test_hosts_on_the_loopback(host: str) -> None:
+    assert direct._on_loopback(host)
+
+
+@pytest.mark.parametrize(
+    "host", ["example.com", "localhost.example.com:80", "128.0.0.1", "[::2]:80", "mylocalhost"]
+)
+def test_hosts_elsewhere(host: str) -> None:
+    assert not direct._on_loopback(host)
 
 
 @pytest.mark.usefixtures("address")

@@ -45,6 +45,7 @@ def answers(channel: Channel, users: int, calls: int, pause: float = 0.0) -> lis
         ("keepalive_requests 1;", 1, 20, 0.0),
         ("keepalive_requests 50;", 1, 200, 0.0),
         ("keepalive_requests 50;", 64, 10, 0.0),
+        ("keepalive_requests 10;", 64, 3, 0.0),
         ("http2_max_concurrent_streams 1; keepalive_requests 20;", 16, 10, 0.0),
         ("keepalive_timeout 50ms;", 1, 12, 0.05),
     ],
