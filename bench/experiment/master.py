@@ -192,7 +192,7 @@ class Master:
         manifest = place / name / MANIFEST
         # Locust was told a longer time, and stopped
         load = {**fetched.manifest.load.facts(), "run_time": order.seconds}
-        experiment = json.loads(json.dumps(order.described(), default=str))
+        experiment = json.loads(json.dumps(order.described(folder.path), default=str))
         manifest.write_text(
             json_text({**fetched.manifest.raw, "load": load, "planned_end": None, "experiment": experiment})
             + "\n"

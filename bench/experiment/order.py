@@ -1,6 +1,7 @@
 """Locust's arguments for a trial, and what the manifest records of it."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from bench.config.experiment import Study
@@ -41,10 +42,11 @@ class Order(NamedTuple):
             **_own(self.study),
         }
 
-    def described(self) -> dict[str, Any]:
-        """What the manifest says of the experiment."""
+    def described(self, folder: Path) -> dict[str, Any]:
+        """What the manifest says of the experiment in this folder."""
         return {
             "name": self.study.name,
+            "folder": folder.resolve().name,
             "cell": self.trial.cell._asdict(),
             "block": self.trial.block,
             "trial": self.trial.number,

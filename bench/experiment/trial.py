@@ -82,14 +82,14 @@ class Local:
         """
         trial, experiment = order.trial, order.study.experiment
         said = folder.path / f".{trial.id}.json"
-        said.write_text(json.dumps(order.described(), default=str))
+        said.write_text(json.dumps(order.described(folder.path), default=str))
         files = [said]
         log = folder.path / f".{trial.id}.log"
         log.unlink(missing_ok=True)
         command = [*_command(order), "--experiment", str(said), "--results", str(folder.path)]
         if partner is not None:
             other, duet = (folder.path / f".{partner.trial.id}{suffix}" for suffix in (".json", ".duet.json"))
-            other.write_text(json.dumps(partner.described(), default=str))
+            other.write_text(json.dumps(partner.described(folder.path), default=str))
             duet.write_text(json.dumps(_differing(partner, other)))
             command += ["--duet", str(duet), *([] if slice is None else ["--duet-slice", str(slice)])]
             files += [other, duet]

@@ -156,8 +156,9 @@ class Cell(Part):
 
 
 class LaunchedServer(Part):
-    """What an experiment knows of a server that it started."""
+    """What an experiment knows of a server that it started, or that was there."""
 
+    kind: Name | None = None
     models: Annotated[dict[Name, dict[Name, Name]], BeforeValidator(_or_empty)] = {}
 
 
@@ -165,6 +166,8 @@ class InExperiment(Part):
     """The trial that a run is."""
 
     name: Name | None = None
+    folder: Name | None = None
+    """The folder's name: each experiment has its own, and copies of its runs keep it."""
     block: Integer | None = None
     trial: Integer | None = None
     cell: Annotated[Cell, BeforeValidator(_or_empty)] = Cell()

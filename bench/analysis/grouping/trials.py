@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 from bench import BenchError
 from bench.analysis.grouping.identity import FailedTrial, Identity
@@ -216,25 +216,40 @@ def _examples(cell: Cell) -> int:
 
 
 def session_of(run: Run) -> str:
-    """The start of server and load that a run is of: of an experiment a block of a server, else a server's process.
+    """The start of the server that a run is of, in whichever folder a copy of it lies.
 
-    Where the server's process is not known, it is the hour before which or after which no other run may have been.
+    It is known by the process, and of a server that its experiment started by the block. Runs of a server of which
+    neither is known are all of one session: that they were not is not known.
     """
     experiment, target = run.manifest.experiment, run.manifest.target
-    if experiment is not None and experiment.block is not None:
-        folder = run.path.resolve().parent.name
-        return f"{experiment.name} {folder} {experiment.block} {experiment.cell.server or ''}"
     host = run.manifest.machine.hostname or ""
-    started = run.manifest.started
-    if target.pid is not None:
-        return f"{host} {target.address} {target.pid} {started[:10]}"
-    return f"{host} {target.address} {started[:13]}"
+    if target.pid is not None and target.started is not None:
+        minute = round(target.started / 60)  # the clock by which processes begin may be set by a second
+        return f"{host} {target.address} {target.pid} {minute}"
+    counters = run.manifest.server_counters
+    if counters is not None and counters.before is not None and counters.before.started is not None:
+        return f"{target.address} {counters.before.started}"
+    if experiment is not None and experiment.block is not None and experiment.server.kind not in REMOTE:
+        folder = experiment.folder or run.path.resolve().parent.name
+        return f"{experiment.name} {folder} {experiment.block} {experiment.cell.server or ''}"
+    return f"{host} {target.address} {target.pid}" if target.pid is not None else f"{target.address}"
+
+
+REMOTE: Final = ("remote", "kubernetes")
+"""Kinds of servers that no experiment starts."""
 
 
 def block_of(run: Run) -> tuple[str, int] | None:
-    """The experiment that a run is a trial of, by its folder, and the block in it; None: of none."""
-    block = run.manifest.experiment.block if run.manifest.experiment else None
-    return None if block is None else (str(run.path.resolve().parent), block)
+    """The experiment that a run is a trial of, by its folder, and the block in it; None: of none.
+
+    Of a copy that lies elsewhere, as in a baseline, the folder is one of the experiment's name there.
+    """
+    experiment = run.manifest.experiment
+    if experiment is None or experiment.block is None:
+        return None
+    parent = run.path.resolve().parent
+    copied = experiment.folder is not None and experiment_of(run.path.resolve()) is None
+    return (f"{parent}/{experiment.folder}" if copied else str(parent), experiment.block)
 
 
 def identity_of(cell: Cell, run: Run) -> Identity:
