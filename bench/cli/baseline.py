@@ -1,5 +1,6 @@
 """`bench baseline`: renew and show the runs that gates compare with."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -17,7 +18,19 @@ from bench.cli.output import note
 from bench.cli.tables import show_report
 from bench.cli.terminal import console
 from bench.runs import baseline as kept
-from bench.runs.run import find_runs
+from bench.runs.run import Found, find_runs
+
+
+def find_apart(paths: Sequence[Path]) -> list[Found]:
+    """Runs in the paths, without those of a baseline that lies in one of them and is not named itself."""
+    folder = kept.FOLDER.resolve()
+    named = [path.resolve() for path in paths]
+    if folder.is_dir() and any(folder.is_relative_to(path) and path != folder for path in named):
+        if any(path.is_relative_to(folder) for path in named):
+            return find_runs(paths)
+        note(f"left out: {kept.FOLDER}: the baseline; name it, too, to include its runs")
+    return find_runs(paths, apart=folder)
+
 
 _FOLDER = click.option(
     "--folder",

@@ -23,13 +23,13 @@ from bench.analysis.judging.compare import (
 from bench.analysis.judging.compare import compare as compare_sides
 from bench.analysis.judging.ranking import pareto, ranking
 from bench.analysis.showing import comparison_table as told
+from bench.cli.baseline import find_apart
 from bench.cli.metric_options import goodput_option, metrics_to_judge
 from bench.cli.numbers import Share
 from bench.cli.output import note
 from bench.cli.tables import hanging, show_table, warning
 from bench.cli.terminal import console
 from bench.runs.jsonl import json_text
-from bench.runs.run import find_runs
 
 RANKED = ("inferences_per_second", "p99")
 
@@ -115,7 +115,7 @@ def _is_baseline(sides: list[Trials], by: tuple[str, ...]) -> bool:
 
 
 def _read(paths: tuple[Path, ...], answered_within: float | None, *, latest: bool) -> Trials:
-    trials = read_trials(find_runs(paths), answered_within)
+    trials = read_trials(find_apart(paths), answered_within)
     for word, text in trials.missing:
         note(f"{word}: {text}")
     if not trials.trials:

@@ -1,28 +1,32 @@
 """`bench history`: find the runs with which a metric changed."""
 
 from pathlib import Path
+from typing import Final
 
 import click
 from rich.console import Console
 from rich.text import Text
 
 from bench import BenchError
+from bench.analysis.grouping.conditions import without_copies
 from bench.analysis.grouping.metrics import METRICS
-from bench.analysis.grouping.trials import Trials, read_trials
+from bench.analysis.grouping.trials import Trial, Trials, read_trials
 from bench.analysis.judging.change import change
 from bench.analysis.judging.history import FALSE_SHARE, ChangePoint, points_of
 from bench.analysis.judging.history import history as find_changes
 from bench.analysis.showing.comparison_table import size_text, value_text
 from bench.analysis.statistics.step import FEWEST
+from bench.cli.baseline import find_apart
 from bench.cli.metric_options import goodput_option, metrics_to_judge
 from bench.cli.numbers import Share
 from bench.cli.output import note
 from bench.cli.tables import hanging
 from bench.cli.terminal import console
 from bench.runs.jsonl import json_text
-from bench.runs.run import find_runs
 from bench.wording import counted
 
+MOST_NAMED: Final = 6
+"""Runs that a line names."""
 WATCHED = ("p50", "p99", "requests_per_second", "error_share", "accuracy", "cpu_per_request")
 
 
@@ -52,17 +56,32 @@ def history(
     PATHS: run folders, or folders of them. The trials of one experiment count as one point.
     """
     judged = metrics_to_judge(metrics, WATCHED, answered_within)
-    trials = read_trials(find_runs(paths), answered_within)
+    trials = without_copies(read_trials(find_apart(paths), answered_within))
     for word, text in trials.missing:
         note(f"{word}: {text}")
     if not trials.trials:
         raise BenchError(f"{', '.join(map(str, paths))}: no run in it; name a folder of runs")
+    for text in _warned(trials.trials):
+        note(text)
     found = find_changes(trials.by_identity(), judged, least=least)
     if as_json:
         click.echo(json_text([_plain(point) for point in found]))
     else:
         _show(console(), found, trials)
     return 0
+
+
+def _warned(trials: list[Trial]) -> list[str]:
+    """Which of the runs have warnings: a change since such a run may be what it warns of."""
+    runs: dict[str, dict[str, None]] = {}
+    for trial in trials:
+        for doubt in trial.doubts:
+            runs.setdefault(doubt.check, {})[trial.path.name] = None
+    return [
+        f"used in spite of the warning [{check}]: {counted(len(names), 'run')}: {', '.join(list(names)[:MOST_NAMED])}"
+        + (" and others" if len(names) > MOST_NAMED else "")
+        for check, names in sorted(runs.items())
+    ]
 
 
 def _plain(point: ChangePoint) -> dict[str, object]:

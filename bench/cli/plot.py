@@ -33,8 +33,8 @@ def plot(*, paths: tuple[Path, ...], out: Path, kind: str, only: str | None, dpi
     from bench.analysis.showing.plot import render
 
     found = report(find_runs(paths))
-    for each in found.unreadable:
-        note(f"left out: {each.reason}")
+    for word, text in found.missing:
+        note(f"{word}: {text}")
     drawn = [picture for picture in pictures(found) if only is None or only in picture.name]
     if not drawn:
         what = f"no picture with {only} in its name" if only is not None and found.runs else "nothing to draw"

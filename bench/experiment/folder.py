@@ -27,6 +27,7 @@ from typing import Any, Final
 
 from bench import BenchError
 from bench.experiment.plan import PlannedTrial
+from bench.runs.finding import FETCHED
 from bench.runs.journal import COMPLETE, DESCRIPTION, INTERRUPTED, JOURNAL, RUNNING, Ended, Journal
 from bench.runs.jsonl import json_line, read_json
 from bench.runs.manifest import Manifest
@@ -34,7 +35,7 @@ from bench.runs.manifest import Manifest
 SCHEMA: Final = 1
 MADE_BY: Final = Path("bench ab")
 """Stands where other experiments name their file."""
-LOCK, FETCHED = "lock", ".fetched"
+LOCK: Final = "lock"
 _RUN_NAME: Final = re.compile(r".+-b\d+t\d+(-\d+)?")
 """Of a trial's run folder, which ends with the trial's id."""
 _LOCK_SECONDS: Final = 30.0

@@ -21,11 +21,12 @@ from typing import Any, Final, TypeVar
 from bench import BenchError
 from bench.config.experiment import Study
 from bench.config.reading import nearest
-from bench.experiment.folder import FETCHED, Folder
+from bench.experiment.folder import Folder
 from bench.experiment.order import Option, Order
 from bench.experiment.told import MOST_BYTES, statistics, swarm, told
 from bench.experiment.trial import Failed, Glance, check_recorded, check_server
 from bench.runs import checksums
+from bench.runs.finding import FETCHED
 from bench.runs.jsonl import json_text
 from bench.runs.recording import MANIFEST
 from bench.runs.run import Run

@@ -1,7 +1,8 @@
 """Run folders and experiments below the paths that a user names: nothing that is there is passed over in silence."""
 
+import contextlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, Literal, NamedTuple
 
@@ -14,11 +15,16 @@ READ = (MANIFEST, HISTOGRAMS, COUNTS, SAMPLES, EVENTS, ERRORS, TELEMETRY, CHOICE
 """Files of a run that are read where they are there."""
 SIGNS = (MANIFEST, HISTOGRAMS, COUNTS, SAMPLES, SHARDS, TELEMETRY, checksums.FILE)
 """Each of these shows that a folder was a run's, even where the others are lost."""
-
+MEASURED = (HISTOGRAMS, COUNTS, SAMPLES)
+"""Names that only runs have: hidden folders hold programs, too, with manifests and checksums of their own."""
+FETCHED: Final = ".fetched"
+"""In an experiment's folder, the place of a run that is on its way from another machine."""
 
 DEEPEST: Final = 40
 MOST_FOLDERS: Final = 20_000
 """Folders without a run of their own that are gone through."""
+MOST_ASIDE: Final = 1000
+"""Folders that are looked into below a hidden one, such as a repository's or an environment's, and within a run."""
 
 
 class Place(NamedTuple):
@@ -68,6 +74,9 @@ def _below(path: Path, apart: Path | None, seen: set[Path], depth: int = 0) -> I
         if below.name.startswith("."):
             if _looks_like_run(below):
                 yield Place(below, "nothing", f"{below}: a hidden run; rename it, or move it away")
+            elif not (experiment and below.name == FETCHED):
+                for run in _runs_below(below, MEASURED):
+                    yield Place(run, "nothing", f"{run}: a run in a hidden folder; move it out, or away")
             continue
         if below.is_symlink() and not below.exists():
             yield Place(below, "nothing", f"{below}: a link to what is not there; mend or remove it")
@@ -94,10 +103,23 @@ def _below(path: Path, apart: Path | None, seen: set[Path], depth: int = 0) -> I
 
 def _within(run: Path) -> Iterator[Place]:
     """Runs that were moved into a run's own folder, where none belongs."""
-    for below in sorted(run.iterdir()):
-        if below.is_dir() and _looks_like_run(below):
-            yield Place(below, "nothing", f"{below}: a run within another run's folder; move it beside that")
+    for below in _runs_below(run, SIGNS):
+        yield Place(below, "nothing", f"{below}: a run within another run's folder; move it beside that")
 
 
-def _looks_like_run(path: Path) -> bool:
-    return any(os.path.lexists(path / name) for name in SIGNS)
+def _runs_below(folder: Path, signs: Sequence[str]) -> Iterator[Path]:
+    """Folders with one of the signs, however deep, where runs do not belong: the upper ones first, links not followed."""
+    pending, seen = [folder], 0
+    while pending and seen < MOST_ASIDE:
+        seen += 1
+        with contextlib.suppress(OSError):  # of what nobody may read here nothing is expected
+            for below in sorted(pending.pop(0).iterdir()):
+                if below.is_symlink() or not below.is_dir():
+                    continue
+                pending.append(below)
+                if _looks_like_run(below, signs):
+                    yield below
+
+
+def _looks_like_run(path: Path, signs: Sequence[str] = SIGNS) -> bool:
+    return any(os.path.lexists(path / name) for name in signs)

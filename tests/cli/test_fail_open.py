@@ -237,6 +237,9 @@ CASES: dict[str, tuple[Callable[[Checkout], list[str]], int, str]] = {
     "a slow run in a hidden folder": (moved(lambda new, _: new / ".slow"), 3, ".slow: a hidden run"),
     "a slow run within another's folder": (
         moved(lambda _, good: good[0] / "slow"), 3, "a run within another run's folder"),
+    "a slow run deep in a hidden folder": (moved(lambda new, _: new / ".old/more/slow"), 3, "in a hidden folder"),
+    "a slow run deep within another's folder": (
+        moved(lambda _, good: good[0] / "x/y/slow"), 3, "a run within another run's folder"),
     "a link to a run that is not there": (dangling, 3, "a link to what is not there"),
     "a link to the baseline": (a_link_to_the_baseline, 2, "same run"),
     # when they began
@@ -397,3 +400,19 @@ def test_comparisons_list_what_gave_no_trial(form: str, tmp_path: Path, recorded
     assert "signal 11" in shown and "not run" in shown and "manifest.json" in shown
     told = bench("history", "base", "new", cwd=tmp_path).stderr
     assert "signal 11" in told and "not run" in told and "manifest.json" in told
+
+
+def test_a_baseline_within_results_is_neither_a_side_nor_a_line_for_each_run(
+    tmp_path: Path, recorded: Path
+) -> None:
+    """Its runs are copies: a comparison of all results refused them."""
+    place = Checkout(tmp_path, recorded)
+    place.runs("results")
+    place.runs("results", "version")
+    assert bench("baseline", "set", "results", cwd=tmp_path).returncode == 0
+    compared = bench("compare", "results", "--by", "version", cwd=tmp_path)
+    assert compared.returncode == 0, compared.stderr
+    assert "left out: results/baseline: the baseline" in compared.stderr
+    told = bench("report", "results", "--csv", cwd=tmp_path).stderr
+    assert "results/baseline: copies of 6 runs that are shown" in told
+    assert told.count("left out") == 1

@@ -1,6 +1,7 @@
 """`bench plot` and `bench history` as they are typed."""
 
 import json
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 
 from bench.runs.chunk import Chunk
 from tests.cli import inside
-from tests.recorded import requests, write
+from tests.recorded import edit, requests, write
 
 
 def bench(*arguments: str | Path) -> "subprocess.CompletedProcess[str]":
@@ -62,3 +63,40 @@ def test_history_names_the_first_worse_run(results: Path) -> None:
         failed = bench("history", *arguments)
         assert failed.returncode == 2
         assert failed.stdout == ""
+
+
+def test_history_counts_a_run_once_and_leaves_the_baseline_out(results: Path, tmp_path: Path) -> None:
+    """A copy is no further point, and warnings of the runs that count are told."""
+    runs = sorted(results.iterdir())[:3]
+    for run in runs:
+        shutil.copytree(run, tmp_path / "results" / run.name)
+        shutil.copytree(run, tmp_path / "results/baseline" / run.name)
+    shutil.copytree(runs[0], tmp_path / "results/again")
+    edit(tmp_path / "results" / runs[1].name, doubts=[{"check": "client saturated", "reason": "x"}])
+    done = inside.bench("history", cwd=tmp_path)
+    assert "3 trials of 1 cell" in done.stdout
+    told = " ".join(done.stderr.split())
+    assert "left out: results/baseline: the baseline" in told
+    assert "a copy of" in told
+    assert f"[client saturated]: 1 run: {runs[1].name}" in told
+    both = inside.bench("history", "results", "results/baseline", cwd=tmp_path)
+    assert "3 trials of 1 cell" in both.stdout
+    assert both.stderr.count("a copy of") == 4
+
+
+def test_a_plot_names_all_that_is_not_in_it(results: Path, tmp_path: Path) -> None:
+    """Failed trials and those that were not run, as a report does."""
+    cell = {"server": "a", "build": "", "model": "mnist", "version": 2, "batch": 1, "load": "16 users"}
+    run = tmp_path / "new" / "run"
+    shutil.copytree(next(results.iterdir()), run)
+    edit(run, experiment={"name": "x", "block": 0, "trial": 1, "cell": cell})
+    plan = [{"number": number, "block": number, "seed": 1, "cell": cell} for number in (1, 2)]
+    plan.append({"number": 3, "block": 2, "seed": 1, "cell": cell | {"server": "b"}})
+    (run.parent / "experiment.json").write_text(
+        json.dumps({"schema": 1, "scenario": "x.py", "plan": plan, "state": "complete"})
+    )
+    failed = {"number": 2, "outcome": "failed", "reason": "signal 11", "folder": None}
+    (run.parent / "trials.jsonl").write_text(json.dumps(failed) + "\n")
+    done = inside.bench("plot", "new", "--out", "out", "--only", "percentile", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "failed: " in done.stderr and "not run: x, b" in done.stderr

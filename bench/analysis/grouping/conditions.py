@@ -7,6 +7,7 @@ disturb it: they are warned about, see `bench.analysis.reading.environment`.
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Final
 
 from bench import BenchError
@@ -217,6 +218,20 @@ def check_distinct(sides: Mapping[str, Sequence[Trial]]) -> None:
                     f"{known.path} and {trial.path}{both} are the same run ({identity[:12]}): a run counts once; "
                     "measure again, or leave the copy out"
                 )
+
+
+def without_copies(trials: Trials) -> Trials:
+    """Each run once, as it was found first; the copies are counted in what is left out."""
+    seen: dict[str, Path] = {}
+    copies: dict[Path, Path] = {}
+    for trial in sorted(trials.trials, key=lambda trial: str(trial.path)):
+        for identity in filter(None, (trial.run_id, trial.content)):
+            first = seen.setdefault(identity, trial.path)
+            if first.absolute() != trial.path.absolute():
+                copies[trial.path] = first
+    left_out = [f"{path}: a copy of {first}, which counts once" for path, first in sorted(copies.items())]
+    kept = [trial for trial in trials.trials if trial.path not in copies]
+    return replace(trials, trials=kept, left_out=trials.left_out + left_out)
 
 
 def newest(trials: Sequence[Trial]) -> list[Trial]:

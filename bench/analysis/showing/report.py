@@ -161,6 +161,7 @@ def report(found: Iterable[Found], within: float | None = None) -> Report:
     unreadable: list[Unreadable] = []
     experiments: list[Experiment] = []
     known: dict[str, Path] = {}
+    copies: dict[Path, list[tuple[Path, Path]]] = {}
     for run in found:
         if isinstance(run, Unreadable):
             unreadable.append(run)
@@ -173,13 +174,14 @@ def report(found: Iterable[Found], within: float | None = None) -> Report:
             opened = Run.open(run.path)
             first = known.setdefault(opened.id, run.path)
             if first != run.path:
-                unreadable.append(Unreadable(run.path, f"{run.path}: a copy of {first}, which is shown"))
+                copies.setdefault(run.path.parent, []).append((run.path, first))
                 continue
             runs.append(_report(opened, within))
         except BenchError as error:
             unreadable.append(Unreadable(run.path, str(error)))
         except Exception as error:  # noqa: BLE001 - one run must not keep the others from being shown
             unreadable.append(Unreadable(run.path, broken(run.path, error)))
+    unreadable += [_copies(folder, pairs) for folder, pairs in copies.items()]
     cells_run = [(run.path, run.manifest) for run in runs]
     journals = read_journals(experiments, cells_run)
     agreements = []
@@ -201,6 +203,14 @@ def report(found: Iterable[Found], within: float | None = None) -> Report:
         journals.cut_short,
         agreements,
     )
+
+
+def _copies(folder: Path, pairs: list[tuple[Path, Path]]) -> Unreadable:
+    """The copies in a folder, such as a baseline's, of runs that are shown: in one line, however many."""
+    copy, first = pairs[0]
+    if len(pairs) == 1:
+        return Unreadable(copy, f"{copy}: a copy of {first}, which is shown")
+    return Unreadable(folder, f"{folder}: copies of {len(pairs)} runs that are shown")
 
 
 def _report(run: Run, within: float | None) -> RunReport:
