@@ -138,7 +138,7 @@ def streams(files: Certificates, folder: Path) -> Iterator[Place]:
     # a load that fits on the whole: its server refuses streams for which it has promised room, the more the quicker
     # one asks, so that shares of failures at full speed compare speeds
     with grpcio_server(max_concurrent_streams=3) as address:
-        yield Place(address, ("--schedule", "closed:0.02", "-u", "8"))
+        yield Place(address, ("--schedule", "closed:0.02", "-u", "5"))
 
 
 def named(folder: Path, *hosts: str) -> tuple[str, ...]:
