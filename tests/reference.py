@@ -25,7 +25,7 @@ from bench.config.reading import Table
 from bench.config.servers import Batching, Binary, Docker, Embedded, Remote, Server, Started, Tls
 from bench.runs.manifest import Manifest
 from bench.runs.sample import CANCELLED_BY_CLIENT, STATUS_NAMES, UNSENT
-from bench.schedule.text import FORMS
+from bench.schedule.schedules import FORMS
 
 DOCS: Final = Path(__file__).parents[1] / "docs"
 TABLES: Final[dict[str, tuple[type[Table], type[Table] | None]]] = {

@@ -23,7 +23,7 @@ from bench.protocol.names import DEFAULT, MODULES
 from bench.protocol.registry import api_named
 from bench.runs.jsonl import read_json
 from bench.schedule import Schedule, parse
-from bench.schedule.text import FORMS
+from bench.schedule.schedules import FORMS
 from bench.wire.dial import TLS, Address, authority_of
 from bench.wire.keepalive import Keepalive
 from bench.wire.reply import LARGEST_ANSWER

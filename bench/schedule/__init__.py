@@ -18,9 +18,9 @@ from bench.schedule.schedules import (
     Spike,
     Steps,
     from_dict,
+    parse,
 )
 from bench.schedule.sequence import Sequence, held, message_indices, open_sequence, times
-from bench.schedule.text import parse
 from bench.schedule.trace import Kind, Trace
 
 __all__ = [

@@ -1,15 +1,16 @@
-"""The kinds of schedule, their description and their rate."""
+"""The kinds of schedule: each one's text, description and rate. A further kind is a class here and its place in `_KINDS`."""
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, field, fields
 from itertools import accumulate
 from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final, Self
 
 from bench import BenchError
 from bench.schedule.rates import PiecewiseLinear, RateFunction, Sinusoidal
+from bench.schedule.text import NUMBER, SECONDS, MismatchError, match, number_text, seconds, seconds_text
 from bench.schedule.trace import Trace
 
 _NONE: Mapping[str, float] = MappingProxyType({})
@@ -20,13 +21,19 @@ class Closed:
     """Each user asks, waits for the answer, thinks for `think` seconds, and asks again."""
 
     kind: ClassVar[str] = "closed"
+    form: ClassVar[str] = "closed, closed:0.5s"
     think: float = 0.0
 
     def __post_init__(self) -> None:
         _check(self.kind, from_0={"think": self.think})
 
+    @classmethod
+    def of_text(cls, rest: str) -> Self:
+        """What stands behind the colon. Raises MismatchError."""
+        return cls(seconds(match(rf"({SECONDS})", rest)[0])) if rest else cls()
+
     def __str__(self) -> str:
-        return f"closed:{_seconds(self.think)}" if self.think else "closed"
+        return f"closed:{seconds_text(self.think)}" if self.think else "closed"
 
     def to_dict(self) -> dict[str, Any]:
         """The schedule as JSON values, as `from_dict` reads it."""
@@ -63,14 +70,20 @@ class Constant(Rated):
     """Evenly spaced arrivals, the first at 0: the least demanding load at a rate."""
 
     kind: ClassVar[str] = "constant"
+    form: ClassVar[str] = "constant:500"
     rate: float
     even: bool = field(default=True, init=False)
 
     def __post_init__(self) -> None:
         _check(self.kind, above_0={"rate": self.rate})
 
+    @classmethod
+    def of_text(cls, rest: str) -> Self:
+        """What stands behind the colon. Raises MismatchError."""
+        return cls(float(match(rf"({NUMBER})", rest)[0]))
+
     def __str__(self) -> str:
-        return f"constant:{_number(self.rate)}"
+        return f"constant:{number_text(self.rate)}"
 
     def rates(self) -> RateFunction:
         """One constant rate."""
@@ -82,14 +95,20 @@ class Poisson(Rated):
     """Arrivals that know nothing of each other, as of many independent callers."""
 
     kind: ClassVar[str] = "poisson"
+    form: ClassVar[str] = "poisson:1000"
     rate: float
     even: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
         _check(self.kind, above_0={"rate": self.rate})
 
+    @classmethod
+    def of_text(cls, rest: str) -> Self:
+        """What stands behind the colon. Raises MismatchError."""
+        return cls(float(match(rf"({NUMBER})", rest)[0]))
+
     def __str__(self) -> str:
-        return f"poisson:{_number(self.rate)}"
+        return f"poisson:{number_text(self.rate)}"
 
     def rates(self) -> RateFunction:
         """One constant rate."""
@@ -101,6 +120,7 @@ class Steps(Rated):
     """One rate after the other, `each` seconds long; the last is held until the test ends."""
 
     kind: ClassVar[str] = "steps"
+    form: ClassVar[str] = "steps:100,200,400/10s"
     steps: tuple[float, ...]
     each: float
 
@@ -110,8 +130,15 @@ class Steps(Rated):
         highest = max(self.steps, default=0.0)
         _check(self.kind, above_0={"each": self.each, "the highest step": highest}, from_0=steps)
 
+    @classmethod
+    def of_text(cls, rest: str) -> Self:
+        """What stands behind the colon. Raises MismatchError."""
+        rest, even = _even(rest)
+        rates, each = match(rf"({NUMBER}(?:,{NUMBER})*)/({SECONDS})", rest)
+        return cls(tuple(map(float, rates.split(","))), seconds(each), even=even)
+
     def __str__(self) -> str:
-        return f"steps:{','.join(map(_number, self.steps))}/{_seconds(self.each)}{self._suffix()}"
+        return f"steps:{','.join(map(number_text, self.steps))}/{seconds_text(self.each)}{self._suffix()}"
 
     def rates(self) -> RateFunction:
         """A rate for each step."""
@@ -129,6 +156,7 @@ class Ramp(Rated):
     """The rate goes from `start` to `end` within `over` seconds; the last is held until the test ends."""
 
     kind: ClassVar[str] = "ramp"
+    form: ClassVar[str] = "ramp:0..1000/60s"
     start: float
     end: float
     over: float
@@ -138,8 +166,15 @@ class Ramp(Rated):
         _check(self.kind, from_0={"start": self.start, "end": self.end})
         _check(self.kind, above_0={"over": self.over, "the higher end": highest})
 
+    @classmethod
+    def of_text(cls, rest: str) -> Self:
+        """What stands behind the colon. Raises MismatchError."""
+        rest, even = _even(rest)
+        start, end, over = match(rf"({NUMBER})\.\.({NUMBER})/({SECONDS})", rest)
+        return cls(float(start), float(end), seconds(over), even=even)
+
     def __str__(self) -> str:
-        return f"ramp:{_number(self.start)}..{_number(self.end)}/{_seconds(self.over)}{self._suffix()}"
+        return f"ramp:{number_text(self.start)}..{number_text(self.end)}/{seconds_text(self.over)}{self._suffix()}"
 
     def rates(self) -> RateFunction:
         """A slope, then a constant."""
@@ -157,6 +192,7 @@ class Spike(Rated):
     """`rate`, but `factor` times as much from `at` seconds on for `lasting` seconds."""
 
     kind: ClassVar[str] = "spike"
+    form: ClassVar[str] = "spike:100x5@10s+5s"
     rate: float
     factor: float
     at: float
@@ -166,9 +202,16 @@ class Spike(Rated):
         _check(self.kind, from_0={"at": self.at, "factor": self.factor})
         _check(self.kind, above_0={"rate": self.rate, "lasting": self.lasting})
 
+    @classmethod
+    def of_text(cls, rest: str) -> Self:
+        """What stands behind the colon. Raises MismatchError."""
+        rest, even = _even(rest)
+        rate, factor, at, lasting = match(rf"({NUMBER})x({NUMBER})@({SECONDS})\+({SECONDS})", rest)
+        return cls(float(rate), float(factor), seconds(at), seconds(lasting), even=even)
+
     def __str__(self) -> str:
-        spike = f"x{_number(self.factor)}@{_seconds(self.at)}+{_seconds(self.lasting)}"
-        return f"spike:{_number(self.rate)}{spike}{self._suffix()}"
+        spike = f"x{number_text(self.factor)}@{seconds_text(self.at)}+{seconds_text(self.lasting)}"
+        return f"spike:{number_text(self.rate)}{spike}{self._suffix()}"
 
     def rates(self) -> RateFunction:
         """Before, during and after."""
@@ -187,6 +230,7 @@ class Sine(Rated):
     """The rate swings between `low` and `high` once in `period` seconds, beginning at `low`: a day in short."""
 
     kind: ClassVar[str] = "sine"
+    form: ClassVar[str] = "sine:100..300/60s"
     low: float
     high: float
     period: float
@@ -196,8 +240,15 @@ class Sine(Rated):
         if self.low > self.high:
             raise BenchError(f"sine: low {self.low:g} is above high {self.high:g}; exchange the two")
 
+    @classmethod
+    def of_text(cls, rest: str) -> Self:
+        """What stands behind the colon. Raises MismatchError."""
+        rest, even = _even(rest)
+        low, high, period = match(rf"({NUMBER})\.\.({NUMBER})/({SECONDS})", rest)
+        return cls(float(low), float(high), seconds(period), even=even)
+
     def __str__(self) -> str:
-        return f"sine:{_number(self.low)}..{_number(self.high)}/{_seconds(self.period)}{self._suffix()}"
+        return f"sine:{number_text(self.low)}..{number_text(self.high)}/{seconds_text(self.period)}{self._suffix()}"
 
     def rates(self) -> RateFunction:
         """Low + high over two, minus a cosine."""
@@ -208,10 +259,26 @@ Open = Constant | Poisson | Steps | Ramp | Spike | Sine | Trace
 """Schedules that never wait for answers."""
 Schedule = Closed | Open
 
-_KINDS: dict[str, Callable[..., Schedule]] = {
-    **{each.kind: each for each in (Closed, Constant, Poisson, Steps, Ramp, Spike, Sine)},
-    Trace.kind: Trace.again,
-}
+_KINDS: Final = {each.kind: each for each in (Closed, Constant, Poisson, Steps, Ramp, Spike, Sine, Trace)}
+FORMS: Final[Mapping[str, str]] = {kind: each.form for kind, each in _KINDS.items()}
+"""An example of each form, as help and errors show them."""
+
+
+def parse(text: str) -> Schedule:
+    """The schedule that a text like `poisson:1000` means.
+
+    Rates are per second and user; durations take us, ms, s (also where no unit stands), m or h. `,even` behind
+    steps, ramp, spike and sine spaces arrivals evenly instead of at random. The text of any schedule reads back as
+    an equal schedule. Raises BenchError naming the text and the form that is expected.
+    """
+    name, colon, rest = text.strip().partition(":")
+    kind = name.strip().lower()
+    if kind not in _KINDS:
+        raise BenchError(f"schedule {text!r}: unknown; write one of {'; '.join(FORMS.values())}")
+    try:
+        return _KINDS[kind].of_text(rest.strip() if colon else "")
+    except MismatchError:
+        raise BenchError(f"schedule {text!r}: {FORMS[kind]} is the form expected") from None
 
 
 def from_dict(said: Mapping[str, Any]) -> Schedule:
@@ -221,7 +288,7 @@ def from_dict(said: Mapping[str, Any]) -> Schedule:
     if kind not in _KINDS:
         raise BenchError(f"schedule kind {kind!r}: expected one of {', '.join(_KINDS)}")
     try:
-        return _KINDS[kind](**fields)
+        return Trace.again(**fields) if kind == Trace.kind else _KINDS[kind](**fields)
     except TypeError as error:
         raise BenchError(f"schedule {kind}: {error}") from error
 
@@ -239,10 +306,6 @@ def _check(kind: str, *, above_0: Mapping[str, float] = _NONE, from_0: Mapping[s
             raise BenchError(f"{kind}: {name} is {value:g}; expected a finite number {least}")
 
 
-def _number(value: float) -> str:
-    """The shortest text that reads back as the same number, without an exponent where that is usual."""
-    return repr(int(value)) if value == int(value) and value < 1e15 else repr(float(value))
-
-
-def _seconds(value: float) -> str:
-    return f"{_number(value)}s"
+def _even(rest: str) -> tuple[str, bool]:
+    bare = rest.removesuffix(",even")
+    return bare, bare != rest

@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import io
+import re
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from bench import BenchError, extras
 from bench.runs.files import MIB, read_file
 from bench.runs.sample import stored_per_second
+from bench.schedule.text import NUMBER, MismatchError
 
 TIME_COLUMNS = ("time", "due")
 """Columns that may hold the instants; `due` is what our own samples.parquet calls it."""
@@ -44,6 +46,7 @@ class Trace:
     """
 
     kind: ClassVar[str] = "trace"
+    form: ClassVar[str] = "trace:FILE, trace:FILE@2x"
     path: Path
     speed: float
     """2: replayed twice as fast."""
@@ -55,6 +58,14 @@ class Trace:
     """Everything that is asked for."""
     codes: NDArray[np.int32] = field(repr=False, compare=False)
     """For each instant what is asked for, as a position in `kinds`."""
+
+    @classmethod
+    def of_text(cls, rest: str) -> Self:
+        """What stands behind the colon. Raises MismatchError."""
+        found = re.fullmatch(rf"(.+?)(?:@({NUMBER})x)?", rest)
+        if found is None:
+            raise MismatchError
+        return cls.read(Path(found[1]).expanduser(), float(found[2] or "1"))
 
     @classmethod
     def read(cls, path: Path, speed: float = 1.0) -> Self:

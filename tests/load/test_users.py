@@ -11,7 +11,7 @@ from locust import SequentialTaskSet, TaskSet, constant
 from bench import BenchError
 from bench.launch import server_process
 from bench.load.sources import refuse_other_waits, task_sets_that_wait
-from bench.schedule.text import parse
+from bench.schedule import parse
 from tests.load.locust_runs import SECONDS, Finished, command, finish, free_port, locust, start
 
 HEAD = """
