@@ -163,6 +163,17 @@ class Experiment(Table):
             raise ValueError(f"{', '.join(twice)} is a duplicate entry; give each a name")
         return loads
 
+    @field_validator("options")
+    @classmethod
+    def _for_each_trial(
+        cls, options: dict[str, bool | int | float | str]
+    ) -> dict[str, bool | int | float | str]:
+        if options.get("requests") == "-":
+            raise ValueError(
+                'requests = "-": expected a file: standard input is read once, and each trial reads it'
+            )
+        return options
+
 
 OWN_OPTIONS: Final = {
     "host": "servers",

@@ -12,6 +12,7 @@ from bench.load.target import CONNECT_SECONDS, connect
 from bench.payload import Pool, random_examples, read_requests
 from bench.payload.examples import default_output
 from bench.payload.random_inputs import sizes_of
+from bench.payload.request_files import STANDARD_INPUT
 from bench.target.inquiry import Inquiry
 from bench.target.preflight import Preflight
 
@@ -56,6 +57,11 @@ def model_pool(options: ScenarioOptions) -> Pool:
     if options.own["requests"] and options.own["shape"]:
         raise BenchError(
             f"--shape {options.own['shape']}: it is for random inputs; leave out --requests or --shape"
+        )
+    if options.own["requests"] == STANDARD_INPUT and not options.sole:
+        raise BenchError(
+            "--requests -: standard input is read once, by one load process with --headless; name a file for several "
+            "processes, for the web form and for trials"
         )
     asked = options.asked
     with awaited(f"a connection to {options.address}", CONNECT_SECONDS):

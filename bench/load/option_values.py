@@ -17,6 +17,14 @@ def truth(value: Any) -> bool:
     return str(value).lower() in {"true", "1", "on", "yes"}
 
 
+def sole(parsed: Any) -> bool:
+    """Whether one load process runs one test: no others, no web form that starts further ones, no trials."""
+    several = ("master", "worker", "processes", "preflight", "experiment", "duet")
+    return bool(getattr(parsed, "headless", True)) and not any(
+        getattr(parsed, name, None) for name in several
+    )
+
+
 def whole(option: str, value: Any, least: int) -> int:
     try:
         number = int(str(value))

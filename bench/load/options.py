@@ -13,6 +13,7 @@ from bench.load.option_values import (
     asked_of,
     metadata_of,
     seconds_of,
+    sole,
     tls_of,
     truth,
     whole,
@@ -110,6 +111,8 @@ class ScenarioOptions:
     """The :authority of the calls; None: it follows from the address, or from the name that the certificate carries."""
     protocol: str = DEFAULT
     """Name of the protocol that requests are sent by."""
+    sole: bool = True
+    """Whether requests are made once: by one load process, of one test."""
 
     @property
     def api(self) -> Api:
@@ -354,6 +357,7 @@ def read_options(parsed: Any) -> ScenarioOptions:
         max_answer_bytes=answer_bytes(parsed.max_answer_bytes),
         authority=authority_of(str(parsed.authority).strip()) if parsed.authority else None,
         protocol=protocol,
+        sole=sole(parsed),
     )
 
 

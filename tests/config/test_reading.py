@@ -123,6 +123,7 @@ def test_a_wrong_server_is_named_with_key_value_and_what_is_allowed(
         (HEAD + LOADS + "deadline = inf", "deadline = inf: expected a number > 0 (seconds)"),
         (HEAD + LOADS + "deadline = nan", "deadline = nan: expected a number > 0 (seconds)"),
         (HEAD + LOADS + "options = { batch_size = 2 }", "options.batch_size = 2: is set by batch_sizes"),
+        (HEAD + LOADS + 'options = { requests = "-" }', 'requests = "-": expected a file: standard input is'),
         (
             HEAD + LOADS + "[models.m]\nversion = [1]",
             "models.m.version = [1]: unknown key, did you mean versions?",

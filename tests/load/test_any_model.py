@@ -1,6 +1,8 @@
 """Requests for any model, as its own server describes it."""
 
+import io
 import json
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -97,6 +99,27 @@ def test_what_the_user_can_mend_is_one_line(
     with pytest.raises(BenchError, match=problem) as refused:
         model_pool(given(address, *(str(requests) if each == "FILE" else each for each in arguments)))
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        ("--headless", "--processes", "2"),
+        ("--headless", "--master"),
+        ("--worker",),
+        (),
+        ("--headless", "--preflight", "cells.json"),
+    ],
+)
+def test_standard_input_is_for_one_load_process(
+    address: str, how: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another one, or another test, would find it empty."""
+    row = b'{"inputs": {"user": 7, "features": [0, 0, 0, 0, 0, 0, 0, 0]}}'
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(row)))
+    assert set(users(model_pool(given(address, "--requests", "-", "--headless")))) == {7}
+    with pytest.raises(BenchError, match="--requests -: standard input is read once"):
+        model_pool(given(address, "--requests", "-", *how))
 
 
 def test_a_model_has_to_be_named() -> None:
