@@ -13,6 +13,7 @@ from bench.cli.ab_conditions import RANDOM_EXAMPLES, looked_up, two_of
 from bench.cli.ab_limits import limits_of
 from bench.cli.asking import calls_a_server
 from bench.cli.metric_options import goodput_option
+from bench.cli.new_file import NewFile
 from bench.cli.numbers import Number, Share
 from bench.schedule import Closed, Constant, Poisson, parse
 from bench.schedule.text import duration
@@ -175,19 +176,19 @@ _RESULTS: Final = _groups(
     click.option(
         "--json",
         "as_json",
-        type=click.Path(path_type=Path),
+        type=NewFile(),
         metavar="FILE",
         help="Write all results as JSON.",
     ),
     click.option(
         "--junit",
-        type=click.Path(path_type=Path),
+        type=NewFile(),
         metavar="FILE",
         help="Write the verdicts as JUnit XML, for CI.",
     ),
     click.option(
         "--markdown",
-        type=click.Path(path_type=Path),
+        type=NewFile(),
         metavar="FILE",
         help="Append a Markdown table of the limits.",
     ),

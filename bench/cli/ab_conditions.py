@@ -126,9 +126,15 @@ def looked_up(
             if requests
             else random_examples(signatures[0], count=count, seed=seed, sizes=sizes_of(shape))
         )
+        if not examples.batched and max(compared.batches) > 1:
+            raise BenchError(
+                f"--batch-size {max(compared.batches)}: signature {name} has no batch dimension, so that a request holds "
+                "1 example"
+            )
         output = None
         if examples.labels is not None:
-            output = default_output(signatures[0], outputs[0] if outputs else None, labelled=True)
+            named_output = outputs[0] if outputs else None
+            output = default_output(signatures[0], named_output, labelled=True, where="--output")
         two = _pinned(compared, inquiries, found)
         sides = [
             Side(

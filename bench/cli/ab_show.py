@@ -24,7 +24,8 @@ from bench.runs.answers import DIFFERENT, Answers
 from bench.runs.jsonl import json_text
 
 INCOMPLETE = 3
-"""Exit code without limits where trials failed."""
+"""Exit code without limits where trials failed, or nothing was answered."""
+_RANDOM = "Inputs were random: real ones, with --requests FILE, may take other times and get other answers."
 
 
 class Result(NamedTuple):
@@ -35,6 +36,8 @@ class Result(NamedTuple):
     answers: Answers | None
     outcome: Outcome | None
     limits: Limits | None
+    random: bool
+    """Whether inputs were."""
 
     @property
     def changes(self) -> list[Change]:
@@ -46,7 +49,8 @@ class Result(NamedTuple):
     @property
     def sentences(self) -> list[str]:
         """What a person would tell."""
-        return verdict.sentences(self.two.after.title(self.two.part), self.changes, self.answers)
+        told = verdict.sentences(self.two.after.title(self.two.part), self.changes, self.answers)
+        return told + [_RANDOM] * self.random
 
     @property
     def judged(self) -> Judgement | None:
@@ -61,6 +65,8 @@ class Result(NamedTuple):
         """The exit code."""
         if (judged := self.judged) is not None:
             return judged.code
+        if self.answers is not None and not self.answers.compared:
+            return INCOMPLETE
         if self.outcome is None:
             return 0
         return INCOMPLETE if self.outcome.trials.failed or self.outcome.comparison is None else 0

@@ -17,6 +17,7 @@ from bench.analysis.judging.gate import Judgement, LimitsFile
 from bench.analysis.judging.gate import gate as judge
 from bench.analysis.showing import gate_text as told
 from bench.cli.metric_options import goodput_option
+from bench.cli.new_file import NewFile
 from bench.cli.numbers import Number
 from bench.cli.output import IN_GITHUB, command
 from bench.cli.packaged_path import PackagedPath
@@ -49,19 +50,17 @@ ONLY_WITHOUT_RUN: Final = ("latest", "revision")
 )
 @click.option(
     "--junit",
-    type=click.Path(path_type=Path),
+    type=NewFile(),
     metavar="FILE",
     help="Write the verdicts as JUnit XML, for CI.",
 )
 @click.option(
     "--markdown",
-    type=click.Path(path_type=Path),
+    type=NewFile(),
     metavar="FILE",
     help="Append a Markdown table, such as to the summary of a CI job.",
 )
-@click.option(
-    "--json", "as_json", type=click.Path(path_type=Path), metavar="FILE", help="Write all results as JSON."
-)
+@click.option("--json", "as_json", type=NewFile(), metavar="FILE", help="Write all results as JSON.")
 @click.option(
     "--run",
     "experiment",
@@ -155,8 +154,8 @@ def gate(
         limits, judged = _judge_runs(
             paths, limits_file, baseline_path, by, answered_within, latest=latest, revision=revision
         )
-    write_judgement(judged, limits.path.stem, junit=junit, markdown=markdown, as_json=as_json)
     show_judgement(console(), judged)
+    write_judgement(judged, limits.path.stem, junit=junit, markdown=markdown, as_json=as_json)
     return judged.code
 
 

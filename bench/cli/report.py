@@ -12,6 +12,7 @@ from bench.analysis.showing.split_table import split_table
 from bench.analysis.showing.summary import summary
 from bench.analysis.showing.table import as_csv, markdown
 from bench.cli.metric_options import goodput_option
+from bench.cli.new_file import NewFile
 from bench.cli.output import note
 from bench.cli.tables import View, show_report
 from bench.cli.terminal import console
@@ -23,7 +24,7 @@ from bench.runs.run import find_runs
 @click.argument("paths", nargs=-1, type=click.Path(path_type=Path), default=(Path("results"),))
 @click.option(
     "--html",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=NewFile(),
     metavar="FILE",
     help="Write an HTML page with charts.",
 )

@@ -162,6 +162,29 @@ def test_answers_of_two_models_over_each_protocol(quick: Server, tmp_path: Path,
     assert "Model small (version 3): answers agree in all 20 examples" in " ".join(done.stdout.split())
 
 
+@pytest.mark.parametrize("protocol", ["tfs-rest", "oip"])
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (("--model", "digits,none"), "--model none: 127.0.0.1:"),
+        (("--model", "digits,small", "--versions", "9"), "versions of digits available there: 3"),
+        (("--model", "digits,small", "--output", "none"), "--output none: signature "),
+        (("--model", "digits,small", "--requests", "wrong.jsonl"), "wrong.jsonl: line 1, key 'image'"),
+        (("--model", "digits,small", "--requests", "short.jsonl"), "short.jsonl: line 1, input 'images'"),
+    ],
+)
+def test_what_is_wrong_is_one_line_over_rest_and_oip(
+    quick: Server, tmp_path: Path, protocol: str, arguments: tuple[str, ...], text: str
+) -> None:
+    (tmp_path / "wrong.jsonl").write_text('{"inputs": {"image": [0]}}')
+    (tmp_path / "short.jsonl").write_text('{"inputs": {"images": [[0, 1], [2, 3]]}}')
+    address = quick.rest if protocol == "tfs-rest" else quick.address
+    done = bench("ab", address or "", "--protocol", protocol, *arguments, cwd=tmp_path)
+    assert done.returncode == 2, done.stdout
+    (line,) = done.stderr.splitlines()
+    assert text in line
+
+
 @pytest.mark.parametrize(
     ("part", "schedule", "rates", "duet", "slice"),
     [

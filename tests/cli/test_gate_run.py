@@ -57,6 +57,7 @@ def test_a_slower_server_breaks_the_gate_with_few_blocks(tmp_path: Path) -> None
         (["--by", "version"], "one version only"),
         (["--baseline", "nobody"], "server is one of quick, other"),
         (["--limits", "none.toml"], "none.toml: no such file"),
+        (["--json", "nowhere/r.json"], "--json nowhere/r.json: No such file or directory; name a file in"),
     ],
 )
 def test_what_cannot_be_run_is_one_line(tmp_path: Path, arguments: list[str], text: str) -> None:

@@ -179,8 +179,10 @@ class Differences:
 
     @property
     def worst(self) -> list[int]:
-        """The examples that differ most, largest first."""
+        """The examples that differ most, largest first; of conditions that differ from themselves, those asked again."""
         found = [number for number in self.suspected if self.differs(number)]
+        if self.unsteady(0) or self.unsteady(1):
+            found = [number for number in found if number in self._answers]
         order = sorted(found, key=lambda number: (-self.first[number].beyond, number))
         return order[:WORST]
 
