@@ -1,5 +1,6 @@
 """Locust as a library: programs that run their tests themselves record them, or say why not and do not end with 0."""
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -11,6 +12,8 @@ from bench.launch import server_process
 from bench.runs.run import Run
 from tests.load.locust_runs import SECONDS, free_port
 from tests.load.test_users import HEAD, server, written
+from tests.load.web_form import Form
+from tests.server.clients import eventually
 
 __all__ = ["server"]
 
@@ -116,6 +119,55 @@ def test_a_program_that_measures_nothing_does_not_end_with_0(
     assert "Traceback" not in done.stderr
     (folder,) = (tmp_path / "results").iterdir()
     assert Run.open(folder).manifest.raw["counts"]["recorded"] == 0
+
+
+FORM = (
+    HEAD
+    + """
+class A(Digits, PredictUser):
+    pass
+
+from locust.env import Environment
+environment = Environment(user_classes=[A], host="HOST")
+environment.create_local_runner()
+environment.create_web_ui("127.0.0.1", int(sys.argv[1]))
+environment.web_ui.greenlet.join()
+"""
+)
+ELSEWHERE = {"Origin": "http://evil.test"}
+
+
+def test_the_web_form_of_a_program_is_guarded_from_its_first_request_on(
+    server: server_process.Server, tmp_path: Path
+) -> None:
+    """Nobody else's page starts a test, sets a secret, or reads anything; before a test, in one and after it."""
+    form = Form(free_port(), server.address, tmp_path / "results")
+    program = subprocess.Popen(
+        [sys.executable, written(tmp_path, FORM, server), str(form.port)], cwd=tmp_path
+    )
+
+    def answered(path: str) -> tuple[int, dict[str, str], str] | None:
+        with contextlib.suppress(OSError):
+            return form.ask(path)
+        assert program.poll() is None
+        return None
+
+    try:
+        eventually(lambda: answered("/"))
+        assert form.swarm(ELSEWHERE)[0] == 403
+        status, answer = form.swarm(metadata="x-leak=PATH")
+        assert (status, answer["success"]) == (200, False)
+        assert form.runs() == []
+        assert form.swarm(run_time="")[1]["success"]
+        eventually(form.runs)
+        assert form.ask("/stop", method="POST", **ELSEWHERE)[0] == 403
+        assert form.ask("/stop", method="POST", Host="evil.test")[0] == 403
+        status, headers, _ = form.ask("/stop", method="POST")
+        assert status == 200
+        assert "Access-Control-Allow-Origin" not in headers
+    finally:
+        program.terminate()
+        program.wait(SECONDS)
 
 
 DISTRIBUTED = (

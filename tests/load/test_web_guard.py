@@ -1,8 +1,13 @@
 """Locust's web interface against other sites and other people: what it refuses, as data, and what it still does."""
 
 import json
+import re
+import shutil
+import subprocess
+import threading
 import urllib.parse
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -301,3 +306,78 @@ def test_who_has_logged_in_starts_tests_from_pages_of_the_form_only(closed: Form
         closed.ask(f"/bench/runs/{name}", Cookie=cookie, method="HEAD")[1]["Content-Type"]
         == "application/x-tar"
     )
+
+
+PAGE = """<script>
+function read(method, url, body) {
+  const request = new XMLHttpRequest()
+  request.open(method, url, false)
+  request.setRequestHeader("Content-Type", "application/x-www-form-urlencoded")
+  try { request.send(body); return request.status + " " + request.responseText.length } catch (error) { return "nothing" }
+}
+for (const [name, address] of [["form", "FORM"], ["other", "OTHER"]])
+  for (const [method, path] of [["POST", "/swarm"], ["GET", "/bench/runs"]])
+    document.write(`<p>${name} ${method}: ${read(method, "http://" + address + path, "BODY")}</p>`)
+</script>"""
+
+
+class Elsewhere(BaseHTTPRequestHandler):
+    """A page of another site and, as Locust without a guard, an interface that lets any page do anything."""
+
+    page: bytes
+    posted: list[bytes]
+
+    def do_GET(self) -> None:
+        self.say(self.page if self.path == "/" else b"a list of runs")
+
+    def do_POST(self) -> None:
+        self.posted.append(self.rfile.read(int(self.headers["Content-Length"])))
+        self.say(b"begun")
+
+    def say(self, content: bytes) -> None:
+        self.send_response(200)
+        self.send_header("Access-Control-Allow-Origin", "*")
+        self.send_header("Content-Type", "text/html")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *_: object) -> None:
+        """Nobody reads it."""
+
+
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="Chromium is not installed")
+def test_a_page_of_another_site_starts_and_reads_nothing_in_a_browser(form: Form, tmp_path: Path) -> None:
+    """An interface without a guard, which is asked by the same page, gives away both."""
+    before = form.runs()
+    body = f"user_count=1&spawn_rate=1&run_time=1s&host={form.host}"
+    with (
+        ThreadingHTTPServer(("127.0.0.1", 0), Elsewhere) as page,
+        ThreadingHTTPServer(("127.0.0.1", 0), Elsewhere) as other,
+    ):
+        text = PAGE.replace("FORM", f"127.0.0.1:{form.port}").replace("BODY", body)
+        Elsewhere.page = text.replace("OTHER", f"127.0.0.1:{other.server_port}").encode()
+        Elsewhere.posted = []
+        for each in (page, other):
+            threading.Thread(target=each.serve_forever, daemon=True).start()
+        command = [
+            "chromium",
+            "--headless=old",
+            "--no-sandbox",
+            "--disable-gpu",
+            f"--user-data-dir={tmp_path}",
+        ]
+        shown = subprocess.run(
+            [*command, "--dump-dom", f"http://127.0.0.1:{page.server_port}/"],
+            capture_output=True, text=True, timeout=120, check=True,
+        ).stdout  # fmt: skip
+        for each in (page, other):
+            each.shutdown()
+    assert re.findall(r"<p>((?:form|other) .*?)</p>", shown) == [
+        "form POST: nothing",
+        "form GET: nothing",
+        "other POST: 200 5",
+        "other GET: 200 14",
+    ]
+    assert Elsewhere.posted == [body.encode()]
+    assert form.runs() == before

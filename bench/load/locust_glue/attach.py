@@ -12,11 +12,10 @@ from gevent.lock import RLock
 from locust.argument_parser import get_parser
 from locust.runners import MasterRunner, WorkerRunner
 
-from bench.load.locust_glue import link, log_lines, parent, session
+from bench.load.locust_glue import link, log_lines, parent, session, web_guard
 from bench.load.locust_glue.interrupts import Interrupts, hide_interrupt
 from bench.load.locust_glue.lead_process import LeadProcess
 from bench.load.locust_glue.unmeasured import end_with_test
-from bench.load.locust_glue.web_guard import WebGuard
 from bench.load.locust_glue.worker import TARGET, Worker
 from bench.load.options import add_arguments
 
@@ -34,6 +33,7 @@ def register() -> None:
     link.install()
     locust.events.init_command_line_parser.add_listener(_on_parser)
     locust.events.init.add_listener(_on_init)
+    web_guard.guard_all(_is_ours)
 
 
 def _on_parser(parser: Any, **_: Any) -> None:
@@ -46,8 +46,8 @@ def _on_init(environment: Any, runner: Any, web_ui: Any = None, **_: Any) -> Non
     log_lines.escape_all()
     if runner is None:  # `run_single_user`: there are no user classes yet
         return
-    if not any(hasattr(user, "payload") for user in environment.user_classes):
-        return  # nothing of ours is sent
+    if not _is_ours(environment):
+        return
     _attached[id(environment)] = environment
     first = runner is not None and not isinstance(runner, WorkerRunner)
     # a master interrupts its workers too, and speaks for all
@@ -62,15 +62,26 @@ def _on_init(environment: Any, runner: Any, web_ui: Any = None, **_: Any) -> Non
         process.listen()
         if web_ui is not None:
             process.form.listen(web_ui)
-            WebGuard(environment).listen(
-                web_ui
-            )  # last: what follows Locust's answer is done before the form waits
+            web_guard.guard(environment, web_ui)
             process.published.offer(web_ui)
             if process.server is not None:  # Locust announced the form before that server was started
                 log.info("the web form opens now")
     elif runner is not None:
         parent.watch_parent()
         Worker(environment).listen()
+
+
+def _is_ours(environment: Any) -> bool:
+    """Whether an environment sends something of ours; it has options then."""
+    if not any(hasattr(user, "payload") for user in environment.user_classes):
+        return False
+    _give_options(environment)
+    return True
+
+
+def _give_options(environment: Any) -> None:
+    if environment.parsed_options is None:
+        environment.parsed_options = get_parser(default_config_files=[]).parse_args([])
 
 
 def take_part(environment: Any) -> None:
@@ -84,8 +95,8 @@ def take_part(environment: Any) -> None:
         if id(environment) in _attached:
             return
         _attached[id(environment)] = environment
-        if environment.parsed_options is None:
-            environment.parsed_options = get_parser(default_config_files=[]).parse_args([])
+        _give_options(environment)
+        web_ui = getattr(environment, "web_ui", None)
         if isinstance(environment.runner, WorkerRunner):
             if not hasattr(environment.parsed_options, TARGET):
                 log.error(
@@ -96,7 +107,9 @@ def take_part(environment: Any) -> None:
             Worker(environment).listen()
             return
         process = LeadProcess(environment, environment.runner)
-        process.library = getattr(environment, "web_ui", None) is None
+        process.library = web_ui is None
+        if web_ui is not None:
+            web_guard.guard(environment, web_ui)
         try:
             process.listen()
             if not isinstance(environment.runner, MasterRunner):  # a master's test starts later

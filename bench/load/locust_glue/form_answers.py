@@ -25,7 +25,8 @@ class FormAnswers:
     def listen(self, web: Any) -> None:
         """Wait in Locust's web interface."""
         web.app.before_request(self._before)
-        web.app.after_request(self._after)
+        # first of them, and so called last: the options of a form are settled before its answer waits
+        web.app.after_request_funcs.setdefault(None, []).insert(0, self._after)
 
     def tell(self, refusal: str | None) -> None:
         """The test that was asked for has begun, or was refused for this reason and is over."""

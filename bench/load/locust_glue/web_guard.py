@@ -13,16 +13,18 @@ A program that sends the value of the environment variable BENCH_WEB_TOKEN, wher
 option: `bench run --master` does.
 """
 
+import functools
 import hmac
 import ipaddress
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 from flask import Response, g, jsonify, request
 from locust.argument_parser import ui_extra_args_dict
+from locust.env import Environment
 from locust.util.timespan import parse_timespan
 
 from bench.load.options import PRIVATE
@@ -37,7 +39,32 @@ _FIELDS: Final = frozenset(
 _OF_A_CLASS: Final = frozenset(("user_class_name", "tasks", "weight", "fixed_count"))
 """What the interface may set of a user class. Locust sets any attribute: a host, to which secrets would go, or a payload."""
 MOST_USERS: Final = 1_000_000
+_EXTENSION: Final = "serving-bench-guard"
 _SECRETS: Final = ("metadata", "grpc_tls_key")
+
+
+def guard(environment: Any, web: Any) -> None:
+    """Guard a web interface of Locust's, once, from whatever request on it is at."""
+    if _EXTENSION not in web.app.extensions:
+        web.app.extensions[_EXTENSION] = guarding = WebGuard(environment)
+        guarding.listen(web)
+
+
+def guard_all(prepare: Callable[[Any], bool]) -> None:
+    """Guard the web interfaces that Locust's environments make from now on, of programs too, from the first request on.
+
+    prepare: says whether one of this environment is to be guarded, which has parsed options then.
+    """
+    create = Environment.create_web_ui
+
+    @functools.wraps(create)
+    def create_web_ui(environment: Any, *arguments: Any, **named: Any) -> Any:
+        web = create(environment, *arguments, **named)
+        if prepare(environment):
+            guard(environment, web)
+        return web
+
+    Environment.create_web_ui = create_web_ui
 
 
 class WebGuard:
@@ -47,7 +74,7 @@ class WebGuard:
         parsed = environment.parsed_options
         self._environment = environment
         self._prefix = str(parsed.web_base_path or "").rstrip("/")
-        self._given = {name: getattr(parsed, name) for name in PRIVATE}
+        self._given = {name: getattr(parsed, name, None) for name in PRIVATE}
         self._schedule, self._rest = _text(parsed.schedule), _text(parsed.rest)
         names = (
             *str(parsed.web_names or "").split(","),
@@ -59,8 +86,9 @@ class WebGuard:
 
     def listen(self, web: Any) -> None:
         """Ask before every request, and answer without Locust's permission for other sites."""
-        web.app.before_request(self._before)
-        web.app.after_request(self._after)
+        # Flask's own methods refuse to add any once a request has come
+        web.app.before_request_funcs.setdefault(None, []).append(self._before)
+        web.app.after_request_funcs.setdefault(None, []).append(self._after)
         web.app.wsgi_app = _for_this_site_only(web.app.wsgi_app)
 
     def _before(self) -> Response | None:
