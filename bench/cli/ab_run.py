@@ -66,7 +66,7 @@ def run(
         folder.mark(INTERRUPTED_STATE)
         note(f"interrupted; what was measured is in {folder.path}")
         return INTERRUPTED
-    result = Result(looked.two, folder, found, outcome, limits, random=requests is None)
+    result = Result(looked.two, folder, found, outcome, limits, random=requests is None).explained()
     show(result)
     write(result, options)
     return result.code

@@ -11,10 +11,11 @@ from bench.analysis.judging.gate import Judgement
 from bench.analysis.judging.limit_of_share import of_answers
 from bench.analysis.showing import comparison_table, gate_text, verdict
 from bench.analysis.showing.agreement_table import outputs_table
+from bench.analysis.showing.card import Card, card
 from bench.analysis.statistics.intervals import ERROR_RATE
 from bench.cli.ab_limits import Limits
 from bench.cli.ab_load import Outcome
-from bench.cli.gate import put, show_judgement, write_judgement
+from bench.cli.gate import own_command, put, show_judgement, write_judgement
 from bench.cli.tables import hanging, show_table, warning
 from bench.cli.terminal import console
 from bench.escape import one_line
@@ -38,6 +39,12 @@ class Result(NamedTuple):
     limits: Limits | None
     random: bool
     """Whether inputs were."""
+    card: Card | None = None
+
+    def explained(self) -> "Result":
+        """With the card of a verdict that is no pass."""
+        judged = self.judged
+        return self if judged is None else self._replace(card=card(judged, own_command()))
 
     @property
     def changes(self) -> list[Change]:
@@ -88,7 +95,7 @@ def show(result: Result) -> None:
     judged = result.judged
     if judged is not None:
         screen.print()
-        show_judgement(screen, judged)
+        show_judgement(screen, judged, result.card)
     elif comparison is not None:
         for doubt in comparison.doubts:
             hanging(screen, warning(doubt))
@@ -104,7 +111,9 @@ def write(result: Result, files: Mapping[str, Any]) -> None:
     """The files that are asked for. Raises BenchError."""
     judged = result.judged
     if judged is not None:
-        write_judgement(judged, "ab", junit=files["junit"], markdown=files["markdown"], as_json=None)
+        write_judgement(
+            judged, result.card, "ab", junit=files["junit"], markdown=files["markdown"], as_json=None
+        )
     if files["as_json"] is not None:
         put(files["as_json"], json_text(_plain(result, result.sentences, judged)) + "\n")
 
@@ -119,5 +128,5 @@ def _plain(result: Result, told: Sequence[str], judged: Judgement | None) -> dic
             for each in result.changes
         ],
         "answers": None if result.answers is None else result.answers.model_dump(by_alias=True),
-        "gate": None if judged is None else gate_text.plain(judged),
+        "gate": None if judged is None else gate_text.plain(judged, result.card),
     }

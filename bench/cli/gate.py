@@ -1,6 +1,8 @@
 """`bench gate`: check runs against limits, and end with a verdict for continuous integration."""
 
 import os
+import shlex
+import sys
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
@@ -13,9 +15,10 @@ from rich.text import Text
 from bench import BenchError
 from bench.analysis.grouping.conditions import DECLARABLE, selected
 from bench.analysis.grouping.trials import Trials, read_trials
-from bench.analysis.judging.gate import Judgement, LimitsFile
+from bench.analysis.judging.gate import FAIL, PASS, Judgement, LimitsFile
 from bench.analysis.judging.gate import gate as judge
 from bench.analysis.showing import gate_text as told
+from bench.analysis.showing.card import Card, card
 from bench.cli.metric_options import goodput_option
 from bench.cli.new_file import NewFile
 from bench.cli.numbers import Number
@@ -30,6 +33,10 @@ from bench.wording import counted
 
 ONLY_WITH_RUN: Final = ("budget", "results", "duet")
 ONLY_WITHOUT_RUN: Final = ("latest", "revision")
+STYLES: Final = {"failed": "bold red", "cause": "bold", "undecided": "yellow", "would decide": "yellow"}
+"""Of the titles of a card's rows."""
+REASONS: Final = ("failed", "cause", "slow requests", "passes in")
+"""Rows that stand above the stages."""
 
 
 @click.command()
@@ -154,9 +161,15 @@ def gate(
         limits, judged = _judge_runs(
             paths, limits_file, baseline_path, by, answered_within, latest=latest, revision=revision
         )
-    show_judgement(console(), judged)
-    write_judgement(judged, limits.path.stem, junit=junit, markdown=markdown, as_json=as_json)
+    found = card(judged, None if experiment is None else own_command())
+    show_judgement(console(), judged, found)
+    write_judgement(judged, found, limits.path.stem, junit=junit, markdown=markdown, as_json=as_json)
     return judged.code
+
+
+def own_command() -> str:
+    """This call of the program as a line for a shell."""
+    return shlex.join(["bench", *sys.argv[1:]])
 
 
 def _check_usage(*, with_run: bool, testing: bool) -> None:
@@ -258,36 +271,63 @@ def _baseline(path: Path | None) -> Trials:
     return read_trials(find_runs([folder]))
 
 
-def show_judgement(console: Console, judged: Judgement) -> None:
-    """The verdict, a table of the limits, and what stands against it."""
-    style = {0: "green", 1: "red"}.get(judged.code, "yellow")
-    console.print(Text.assemble(("gate  ", "dim"), (judged.verdict, f"bold {style}")))
+def show_judgement(console: Console, judged: Judgement, card: Card | None) -> None:
+    """A pass in a line; else the verdict, a table of the limits, the card, and what stands against it."""
+    style = {PASS: "green", FAIL: "red"}.get(judged.code, "yellow")
+    verdict = Text.assemble(("gate  ", "dim"), (judged.verdict, f"bold {style}"))
+    if judged.code == PASS:
+        hanging(console, verdict.append(f": {told.passed(judged)}", "dim"))
+        return
+    console.print(verdict)
     if judged.findings:
         show_table(console, told.judgement_table(judged))
-    for text in told.remarks(judged):
-        hanging(console, Text.assemble(("inconclusive  ", "yellow"), text))
+    if card is not None:
+        show_card(console, card)
     for each in judged.failures:
-        style = "bold red" if each.too_many else "yellow"
-        hanging(console, Text.assemble(("FAIL  " if each.too_many else "failed  ", style), each.text))
+        if not each.too_many:
+            hanging(console, Text.assemble(("failed  ", "yellow"), each.text))
     for doubt in judged.doubts:
         hanging(console, warning(doubt))
     for doubt in judged.accepted:
         hanging(console, warning(doubt, title="accepted"))
     if os.environ.get(IN_GITHUB) == "true":
-        for line in told.annotations(judged):
+        for line in told.annotations(judged, card):
             command(line)
 
 
+def show_card(console: Console, card: Card) -> None:
+    """The rows of a card, and the stages of both sides below its causes."""
+    width = max(len(row.title) for row in card.rows) if card.rows else 0
+    shown = False
+    for row in card.rows:
+        if row.title not in REASONS and not shown:
+            shown = True
+            for each in card.breakdowns:
+                console.print(Text(f"\n{each.title}", style="dim"))
+                show_table(console, each.table)
+        hanging(
+            console,
+            Text.assemble((f"{row.title:<{width}}  ", STYLES.get(row.title, "dim")), row.text),
+            width + 2,
+        )
+
+
 def write_judgement(
-    judged: Judgement, suite: str, *, junit: Path | None, markdown: Path | None, as_json: Path | None
+    judged: Judgement,
+    card: Card | None,
+    suite: str,
+    *,
+    junit: Path | None,
+    markdown: Path | None,
+    as_json: Path | None,
 ) -> None:
     """The files that are asked for. Raises BenchError."""
     if junit is not None:
-        put(junit, told.junit(judged, suite))
+        put(junit, told.junit(judged, suite, card))
     if markdown is not None:  # a job's summary grows
-        put(markdown, told.markdown(judged), append=True)
+        put(markdown, told.markdown(judged, card), append=True)
     if as_json is not None:
-        put(as_json, json_text(told.plain(judged)) + "\n")
+        put(as_json, json_text(told.plain(judged, card)) + "\n")
 
 
 def put(path: Path, text: str, *, append: bool = False) -> None:

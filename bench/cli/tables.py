@@ -237,10 +237,11 @@ def _drawing(columns: list[Column], *, tight: bool = False) -> Drawing:
     return drawing
 
 
-def hanging(console: Console, text: Text) -> None:
-    """Wrapped lines are indented below the first word."""
-    indent = text.plain.index("  ") + 2
-    lines = text.wrap(console, max(20, console.width - indent))
-    for at, line in enumerate(lines):
+def hanging(console: Console, text: Text, indent: int | None = None) -> None:
+    """Wrapped lines are indented below the first word, or by so many characters."""
+    indent = text.plain.index("  ") + 2 if indent is None else indent
+    head, body = text.divide([indent])
+    for line in body.wrap(console, max(20, console.width - indent)):
         line.rstrip()
-        console.print(line if at == 0 else Text(" " * indent) + line)
+        console.print(head + line)
+        head = Text(" " * indent)

@@ -95,6 +95,10 @@ class Judgement:
     """Failed trials of the candidate, by cell."""
     left_out: list[str] = field(default_factory=list)
     """What was found and is not judged."""
+    candidate: Trials = field(default_factory=lambda: Trials([], [], []), repr=False)
+    """What was judged."""
+    matches: list[Match] = field(default_factory=list, repr=False)
+    """Its cells with those of the baseline; none without one."""
 
     @property
     def code(self) -> int:
@@ -170,6 +174,8 @@ def gate(
         rate=rate,
         failures=failed,
         left_out=candidate.left_out + ([] if baseline is None else baseline.left_out) + _unpaired(matches),
+        candidate=candidate,
+        matches=matches,
     )
 
 

@@ -1,7 +1,7 @@
 """A gate's verdict for people, for continuous integration and for programs."""
 
 import math
-from typing import Any
+from typing import Any, Final
 from xml.etree import ElementTree
 
 from bench import escape
@@ -9,17 +9,24 @@ from bench.analysis.formatting import ABSENT, NOT_REACHED
 from bench.analysis.grouping.failures import Failures
 from bench.analysis.grouping.identity import PARTS
 from bench.analysis.judging.finding import Finding
-from bench.analysis.judging.gate import Judgement, finite
+from bench.analysis.judging.gate import PASS, Judgement, finite
+from bench.analysis.showing.card import Card, Row, plain_card
 from bench.analysis.showing.comparison_table import (
     FURTHEST,
     confidence_text,
     end_text,
-    needed_text,
     plain_needed,
     size_text,
     value_text,
 )
 from bench.analysis.showing.table import Column, Table, rows_in_markdown
+
+MOST_SHOWN: Final = 3
+"""Limits that a pass lists."""
+MOST_CAUSES: Final = 2
+"""Causes in an annotation."""
+COMMANDS: Final = ("reproduce",)
+"""Rows of the card that are commands."""
 
 
 def judgement_table(judged: Judgement) -> Table:
@@ -105,19 +112,20 @@ def _end_text(finding: Finding, end: float) -> str:
     return "?" if far else value_text(metric, end)
 
 
-def remarks(judged: Judgement) -> list[str]:
-    """Why limits are not decided, and what would decide them."""
-    told: dict[str, list[str]] = {}
-    for finding, cell in zip(judged.findings, _cells(judged), strict=True):
-        if finding.outcome == "inconclusive":
-            text = finding.how
-            if finding.needed is not None:
-                text += f"; {needed_text(finding.needed)}"
-            told.setdefault(text, []).append(f"{name(finding)}{f' ({cell})' if cell else ''}")
-    return [f"{', '.join(names)}: {text}" for text, names in told.items()]
+def passed(judged: Judgement) -> str:
+    """What a pass has to show: each limit beside what was measured, and what was accepted."""
+    shown = [
+        f"{name(each)} {measured_text(each)} ({allowed_text(each)})" for each in judged.findings[:MOST_SHOWN]
+    ]
+    more = len(judged.findings) - len(shown)
+    parts = [*shown, *([f"{more} more"] if more > 0 else [])]
+    accepted = sorted({doubt.check for doubt in judged.accepted})
+    if accepted:
+        parts.append(f"accepted: {', '.join(accepted)}")
+    return ", ".join(parts)
 
 
-def plain(judged: Judgement) -> dict[str, Any]:
+def plain(judged: Judgement, card: Card | None = None) -> dict[str, Any]:
     """Everything for programs: durations in seconds."""
     return {
         "schema": 1,
@@ -130,6 +138,7 @@ def plain(judged: Judgement) -> dict[str, Any]:
         "left_out": judged.left_out,
         "doubts": [doubt._asdict() for doubt in judged.doubts],
         "accepted_doubts": [doubt._asdict() for doubt in judged.accepted],
+        "card": None if card is None else plain_card(card),
     }
 
 
@@ -164,38 +173,53 @@ def _plain(finding: Finding) -> dict[str, Any]:
     }
 
 
-def markdown(judged: Judgement) -> str:
-    """For a pull request's comment or a job's summary."""
-    parts = [f"**Gate {escape.markdown(judged.verdict)}**", rows_in_markdown(judgement_table(judged).columns)]
+def markdown(judged: Judgement, card: Card | None = None) -> str:
+    """For a pull request's comment or a job's summary; the table of a pass is folded."""
+    table = rows_in_markdown(judgement_table(judged).columns)
+    if judged.code == PASS:
+        table = f"<details><summary>limits</summary>\n\n{table}\n\n</details>"
+    parts = [f"**Gate {escape.markdown(judged.verdict)}**", table]
+    if card is not None:
+        parts.append("\n".join(f"- {row.title}: {_code(row)}" for row in card.rows))
+        parts += [
+            f"{escape.markdown(each.title)}\n\n{rows_in_markdown(each.table.columns)}"
+            for each in card.breakdowns
+        ]
     told = [
         f"- {'FAIL' if each.too_many else 'failed'}: {escape.markdown(each.text)}" for each in judged.failures
     ]
     told += [f"- warning: {escape.markdown(str(doubt))}" for doubt in judged.doubts]
     told += [f"- accepted warning: {escape.markdown(str(doubt))}" for doubt in judged.accepted]
-    told += [f"- {escape.markdown(text)}" for text in remarks(judged)]
     if told:
         parts.append("\n".join(told))
     return "\n\n".join(parts) + "\n"
 
 
-def junit(judged: Judgement, suite: str) -> str:
-    """JUnit's XML: a test case for each limit; what is not decidable, and each warning, is an error."""
+def junit(judged: Judgement, suite: str, card: Card | None = None) -> str:
+    """JUnit's XML: a test case for each limit; what is not decidable, and each warning, is an error.
+
+    The body of a failure is the card. Times are seconds of load.
+    """
     root = ElementTree.Element("testsuite", name=suite)
+    _properties(root, judged, card)
+    body = "" if card is None else "\n" + "\n".join(card.lines) + "\n"
+    undecided = "" if card is None else "\n".join(card.of("undecided"))
     for finding, cell in zip(judged.findings, _cells(judged), strict=True):
         title = f"{finding.limit.dotted}{f' ({cell})' if cell else ''}"
-        case = ElementTree.SubElement(root, "testcase", classname=suite, name=title)
+        seconds = sum(t.duration for t in judged.candidate.trials if t.identity == finding.identity)
+        case = ElementTree.SubElement(root, "testcase", classname=suite, name=title, time=_seconds(seconds))
         text = f"{measured_text(finding)} measured, {allowed_text(finding)} allowed, {interval_text(finding)}; {finding.how}"
         if finding.outcome == "FAIL":
-            ElementTree.SubElement(case, "failure", message=text)
+            ElementTree.SubElement(case, "failure", message=text, type="limit").text = body
         elif finding.outcome == "inconclusive":
-            ElementTree.SubElement(case, "error", message=text)
+            ElementTree.SubElement(case, "error", message=text, type="inconclusive").text = undecided
     for each in judged.failures:
         case = ElementTree.SubElement(root, "testcase", classname=suite, name="failed trials")
         if each.too_many:
-            ElementTree.SubElement(case, "failure", message=each.text)
+            ElementTree.SubElement(case, "failure", message=each.text, type="failed trials").text = body
     for doubt in judged.doubts:
         case = ElementTree.SubElement(root, "testcase", classname=suite, name=f"no warning: {doubt.check}")
-        ElementTree.SubElement(case, "error", message=str(doubt))
+        ElementTree.SubElement(case, "error", message=str(doubt), type="warning").text = doubt.remedy
     failed = sum(each.too_many for each in judged.failures)
     root.set("tests", str(len(judged.findings) + len(judged.failures) + len(judged.doubts)))
     root.set("failures", str(failed + sum(each.outcome == "FAIL" for each in judged.findings)))
@@ -207,14 +231,41 @@ def junit(judged: Judgement, suite: str) -> str:
     return f'<?xml version="1.0" encoding="UTF-8"?>\n{document}\n'
 
 
-def annotations(judged: Judgement) -> list[str]:
+def _code(row: Row) -> str:
+    """A row's text; commands as code, where they cannot end it."""
+    if row.title in COMMANDS and "`" not in row.text and "\n" not in row.text:
+        return f"`{escape.one_line(row.text)}`"
+    return escape.markdown(row.text)
+
+
+def _properties(root: ElementTree.Element, judged: Judgement, card: Card | None) -> None:
+    """The suite's time, instant and facts."""
+    durations = {trial.path: trial.duration for trial in judged.candidate.trials}
+    root.set("time", _seconds(sum(durations.values())))
+    started = max((trial.started for trial in judged.candidate.trials), default="")
+    if started:
+        root.set("timestamp", started)
+    facts = ElementTree.SubElement(root, "properties")
+    rows = [("verdict", judged.verdict), *(() if card is None else card.rows)]
+    for title, text in rows:
+        ElementTree.SubElement(facts, "property", name=title, value=text)
+
+
+def _seconds(seconds: float) -> str:
+    return f"{seconds:.3f}" if math.isfinite(seconds) else "0"
+
+
+def annotations(judged: Judgement, card: Card | None = None) -> list[str]:
     """GitHub's workflow commands ("Workflow commands for GitHub Actions", error and warning)."""
     lines = []
+    causes = [] if card is None else [f"cause: {text}" for text in card.of("cause")[:MOST_CAUSES]]
     for finding, cell in zip(judged.findings, _cells(judged), strict=True):
         if finding.outcome == "pass":
             continue
         level = "error" if finding.outcome == "FAIL" else "warning"
         text = f"{measured_text(finding)} measured, {allowed_text(finding)} allowed ({interval_text(finding)}); {finding.how}"
+        if finding.outcome == "FAIL":
+            text = "\n".join([text, *causes])
         lines.append(escape.ci_command(level, f"{finding.outcome}: {name(finding)} {cell}".strip(), text))
     lines += [
         escape.ci_command("error", "FAIL: failed trials", each.text)

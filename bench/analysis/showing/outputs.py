@@ -259,6 +259,58 @@ class FailuresOut(TypedDict):
     paths: list[str]
 
 
+class CardRowOut(TypedDict):
+    """A line of the card of a verdict that is no pass."""
+
+    title: str
+    text: str
+
+
+class CauseOut(TypedDict):
+    """A reason for a FAIL."""
+
+    kind: Literal[
+        "failed trials",
+        "errors",
+        "wrong answers",
+        "load generator",
+        "event",
+        "slow seconds",
+        "load process",
+        "stage",
+    ]
+    what: str
+    text: str
+    cell: IdentityOut | None
+
+
+class StageOut(TypedDict):
+    """A stage of the mean latency on both sides, in seconds."""
+
+    stage: str
+    baseline: float | None
+    candidate: float | None
+    difference: float | None
+    low: float | None
+    high: float | None
+    named: bool
+
+
+class BreakdownOut(TypedDict):
+    """The stages of a cell."""
+
+    cell: IdentityOut | None
+    stages: list[StageOut]
+
+
+class CardOut(TypedDict):
+    """What fails, why, since when, and what to do next."""
+
+    rows: list[CardRowOut]
+    causes: list[CauseOut]
+    breakdowns: list[BreakdownOut]
+
+
 class GateOut(TypedDict):
     """What `bench gate --json FILE` writes."""
 
@@ -272,6 +324,7 @@ class GateOut(TypedDict):
     left_out: list[str]
     doubts: list[WarningOut]
     accepted_doubts: list[WarningOut]
+    card: CardOut | None
 
 
 class ClaimOut(ChangeOut):

@@ -1,0 +1,202 @@
+"""Cards of verdicts: the right cause of a gate that fails, in every form, and none where there is none."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+
+from bench.analysis.explaining.causes import Kind
+from bench.analysis.explaining.stages import BEYOND, differences
+from bench.analysis.grouping.trials import Trials, read_trials
+from bench.analysis.judging.compare import match
+from bench.analysis.judging.gate import Judgement, LimitsFile, gate
+from bench.analysis.reading.reconciliation import Stage
+from bench.analysis.showing import gate_text
+from bench.analysis.showing.card import Card, card
+from bench.runs.run import find_runs
+from tests.analysis.planted import LATENCY, planted
+from tests.cli import inside
+
+TRIALS = 4
+DELAY = 0.2 * LATENCY
+LIMITS = """
+accept = ["short", "behind", "errors", "wrong answers", "unsteady", "not achieved", "load processes"]
+[limits]
+error_share = 0.01
+accuracy = 0.95
+[worse_than_baseline]
+p50 = "5 %"
+p99 = "100 %"
+"""
+WRONG = {"Predict": {"other label": {"count": 300, "example": "label 3, expected 7"}}}
+WAYS: dict[str, tuple[dict[str, Any], Kind, str]] = {
+    "send delay": ({"delays": {Stage.CLIENT_QUEUE: DELAY}}, Kind.LOAD_GENERATOR, "behind"),
+    "network": ({"delays": {Stage.WIRE: DELAY}}, Kind.STAGE, Stage.WIRE),
+    "server": ({"delays": {Stage.SERVER: DELAY}}, Kind.STAGE, Stage.SERVER),
+    "batching": ({"delays": {Stage.BATCHING_QUEUE: DELAY}}, Kind.STAGE, Stage.BATCHING_QUEUE),
+    "model": ({"delays": {Stage.RUNTIME: DELAY}}, Kind.STAGE, Stage.RUNTIME),
+    "stall": ({"stall": (5.0, 1.0), "keep": True}, Kind.EVENT, "no answers"),
+    "refused": ({"errors": 0.1}, Kind.ERRORS, "RESOURCE_EXHAUSTED"),
+    "wrong": ({"wrong": 0.2, "wrong_answers": WRONG}, Kind.ANSWERS, "other label"),
+    "load process": ({"slow_worker": 0.05, "keep": True}, Kind.LOAD_PROCESS, "1"),
+}
+"""What is planted, and the cause that is to be named first."""
+
+
+def campaign(folder: Path, first_seed: int, **planted_in: Any) -> Path:
+    for number in range(TRIALS):
+        planted(folder, first_seed + number, **planted_in)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A baseline, an equal candidate, and limits."""
+    root = tmp_path_factory.mktemp("card")
+    campaign(root / "old", 0, started="2026-11-01T10:00:00+00:00")
+    campaign(root / "same", 50, candidate=True, started="2026-11-24T10:00:00+00:00")
+    (root / "limits.toml").write_text(LIMITS)
+    return root
+
+
+@pytest.fixture(scope="module")
+def failing(root: Path) -> Callable[[str], Path]:
+    """The folder of candidates with something planted."""
+
+    def folder(name: str) -> Path:
+        if not (root / name).exists():
+            at = 100 * (1 + list(WAYS).index(name))
+            campaign(root / name, at, candidate=True, started="2026-11-24T10:00:00+00:00", **WAYS[name][0])
+        return root / name
+
+    return folder
+
+
+def trials(folder: Path) -> Trials:
+    return read_trials(find_runs([folder]))
+
+
+def judge(root: Path, candidate: Path) -> tuple[Judgement, Card]:
+    judged = gate(LimitsFile.read(root / "limits.toml"), trials(candidate), trials(root / "old"))
+    found = card(judged)
+    assert found is not None
+    return judged, found
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_the_card_names_the_cause_first(root: Path, failing: Callable[[str], Path], way: str) -> None:
+    judged, found = judge(root, failing(way))
+    _, kind, what = WAYS[way]
+    assert judged.code == 1, judged.verdict
+    assert found.causes, found.lines
+    assert (found.causes[0].kind, found.causes[0].what.partition(" from ")[0]) == (kind, what), found.lines
+    stages = [cause.what for cause in found.causes if cause.kind is Kind.STAGE]
+    planted_in = next(iter(WAYS[way][0].get("delays", {})), None)
+    if kind in (Kind.STAGE, Kind.LOAD_GENERATOR):
+        assert stages == [planted_in]
+        (named,) = [each for each in found.breakdowns[0].differences.stages if each.named]
+        assert named.change.low < DELAY < named.change.high
+        assert named.change.size == pytest.approx(DELAY, rel=0.15)
+    texts = [row.title for row in found.rows]
+    assert texts[0] == "failed"
+    assert {"cause", "baseline", "candidate", "runs", "reproduce", "next"} <= set(texts)
+
+
+def test_a_stall_is_told_by_its_second_and_the_rest_of_the_run(
+    root: Path, failing: Callable[[str], Path]
+) -> None:
+    _, found = judge(root, failing("stall"))
+    tail = found.causes[0].tail
+    assert tail is not None
+    assert {(each.first, each.last) for each in tail.stretches} <= {(4, 5), (5, 5), (5, 6)}
+    assert len(tail.stretches) == TRIALS
+    assert tail.share > 0.9
+    assert tail.without is not None
+    assert tail.without.percentile(99) < 2 * LATENCY
+    assert "second 5 in 4 of 4 runs" in found.of("cause")[0]
+
+
+def test_equal_things_have_no_stage_and_a_pass_no_card(root: Path) -> None:
+    judged = gate(LimitsFile.read(root / "limits.toml"), trials(root / "same"), trials(root / "old"))
+    assert judged.code == 0
+    assert card(judged) is None
+    (same,), _ = match(trials(root / "old").trials, trials(root / "same").trials)
+    split = differences(same)
+    assert split is not None
+    assert [each.stage for each in split.stages] == list(Stage)
+    assert not split.named
+    done = inside.bench("gate", "same", "--limits", "limits.toml", "--baseline", "old", cwd=root)
+    assert done.returncode == 0
+    assert done.stdout.startswith("gate  pass: 4 pass: ")
+    assert done.stdout.count("\n") <= 4, "one line, wrapped where the terminal is narrow"
+
+
+def test_without_counters_the_server_is_one_stage(root: Path) -> None:
+    campaign(root / "uncounted", 1000, counted=False, candidate=True, delays={Stage.WIRE: DELAY})
+    (found,), _ = match(trials(root / "old").trials, trials(root / "uncounted").trials)
+    split = differences(found)
+    assert split is not None
+    assert [each.stage for each in split.stages] == [Stage.CLIENT_QUEUE, BEYOND]
+    assert [each.stage for each in split.named] == [BEYOND]
+
+
+def test_all_forms_show_the_same_card(root: Path, failing: Callable[[str], Path], tmp_path: Path) -> None:
+    files = {name: tmp_path / f"gate.{name}" for name in ("junit", "markdown", "json")}
+    arguments = [part for name, path in files.items() for part in (f"--{name}", path)]
+    done = inside.bench(
+        *("gate", failing("batching"), "--limits", "limits.toml", "--baseline", "old", *arguments),
+        cwd=root,
+        GITHUB_ACTIONS="true",
+    )
+    assert done.returncode == 1
+    cause = "batching queue +"
+    printed = " ".join(done.stdout.split())
+    assert f"cause {cause}" in printed
+    (annotation,) = [line for line in done.stdout.splitlines() if line.startswith("::error")]
+    assert f"%0Acause: {cause}" in annotation
+    assert f"- cause: {cause.replace('+', '')}" in files["markdown"].read_text().replace("\\", "").replace(
+        "+", ""
+    )
+    suite = ElementTree.fromstring(files["junit"].read_text().split("\n", 1)[1])  # noqa: S314 - made here
+    failure = suite.find("testcase/failure")
+    assert failure is not None
+    assert failure.text is not None
+    assert f"cause: {cause}" in failure.text
+    assert "batching queue" in failure.text.split("Latency breakdown")[1]
+    assert float(suite.get("time", "0")) > 0
+    properties = {each.get("name"): each.get("value") for each in suite.iter("property")}
+    assert "commit bbbbbbbbbbbb" in str(properties["candidate"])
+    assert "23 days older" in str(properties["baseline"])
+    written = json.loads(files["json"].read_text())["card"]
+    assert [each["what"] for each in written["causes"]] == ["batching queue"]
+    assert next(row["text"] for row in written["rows"] if row["title"] == "cause").startswith(cause)
+
+
+def test_what_is_inconclusive_has_what_would_decide(root: Path) -> None:
+    campaign(root / "few", 2000, candidate=True, noise=0.05)
+    limits = root / "tight.toml"
+    limits.write_text('accept = ["short", "unsteady"]\n[worse_than_baseline]\np50 = "3 %"\n')
+    judged = gate(LimitsFile.read(limits), trials(root / "few"), trials(root / "old"))
+    found = card(judged)
+    assert judged.code == 3
+    assert found is not None
+    (text,) = found.of("undecided")
+    assert "trials in all would" in text
+    assert "s of load" in text
+    assert not found.causes
+
+
+def test_gates_without_a_baseline_have_the_seconds(root: Path, failing: Callable[[str], Path]) -> None:
+    limits = root / "absolute.toml"
+    limits.write_text('accept = ["short", "unsteady"]\n[limits]\np99_ms = 8\n')
+    judged = gate(LimitsFile.read(limits), trials(failing("stall")))
+    found = card(judged)
+    assert judged.code == 1
+    assert found is not None
+    assert found.causes[0].kind is Kind.EVENT
+    assert "over it" in found.of("failed")[0]
+    lines = gate_text.annotations(judged, found)
+    assert len([line for line in lines if "cause" in line]) == 1
