@@ -138,7 +138,14 @@ def test_a_gate_annotates_with_its_own_commands_only(place: Path) -> None:
         assert text
     assert "##[" not in "".join(line for line in shown.splitlines() if line not in commands)
     root = ElementTree.fromstring((place / "junit.xml").read_bytes())  # noqa: S314 - our own
-    assert {each.tag for each in root.iter()} == {"testsuite", "testcase", "failure", "error"}
+    assert {each.tag for each in root.iter()} == {
+        "testsuite",
+        "testcase",
+        "failure",
+        "error",
+        "properties",
+        "property",
+    }
     check_markdown((place / "gate.md").read_text())
 
 

@@ -218,11 +218,17 @@ def _folders(trials: Sequence[Trial], command: str | None) -> Iterator[Row]:
         shown = ", ".join(map(str, folders[:MOST_RUNS]))
         text = f"{counted(len(paths), 'run')} in {shown}, such as {paths[-1].name}"
     yield Row("runs", text)
-    own = Counter(shlex.join(map(str, trial.manifest.command or [])) for trial in trials)
+    own = Counter(_line(trial.manifest.command or []) for trial in trials)
     own.pop("", None)
     again = command or next((text for text, _ in own.most_common(1)), "")
     if again:
         yield Row("reproduce", again)
+
+
+def _line(command: Sequence[str]) -> str:
+    """The command of a run for a shell: of `python -m locust` it holds the file's name alone."""
+    words = list(map(str, command))
+    return shlex.join(["locust" if word == "__main__.py" else word for word in words[:1]] + words[1:])
 
 
 def _undecided(judged: Judgement) -> Iterator[Row]:

@@ -142,7 +142,7 @@ def _stage(cause: Cause) -> str:
     share = change.size / whole if whole > 0 else math.nan
     part = ""
     if share <= MOST_OF:
-        part = f": {share:.0%} of the difference" if share < ALL_OF else ": all of the difference"
+        part = f": {100 * share:.0f} % of the difference" if share < ALL_OF else ": all of the difference"
     return (
         f"{stage.stage} {signed(change.size, unit)} in the mean ({signed(change.low, unit, name=False)} to {signed(change.high, unit)}), "
         f"{100 * split.share(stage):+.0f} % of the baseline's latency{part}"
