@@ -7,8 +7,9 @@ import click
 from rich.console import Console
 from rich.text import Text
 
-from bench import BenchError
-from bench.analysis.grouping.conditions import without_copies
+from bench import BenchError, extras
+from bench.analysis.grouping.conditions import stripped, without_copies
+from bench.analysis.grouping.identity import Identity
 from bench.analysis.grouping.metrics import METRICS
 from bench.analysis.grouping.trials import Trial, Trials, read_trials
 from bench.analysis.judging.change import change
@@ -27,6 +28,8 @@ from bench.wording import counted
 
 MOST_NAMED: Final = 6
 """Runs that a line names."""
+ACROSS = ("version", "build", "server", "model")
+"""What runs of one series may differ in."""
 WATCHED = ("p50", "p99", "requests_per_second", "error_share", "accuracy", "cpu_per_request")
 
 
@@ -41,6 +44,18 @@ WATCHED = ("p50", "p99", "requests_per_second", "error_share", "accuracy", "cpu_
     type=Share(),
     help="Report changes above this size, such as 5%; default: the tolerance of each metric (2 % for p50).",
 )
+@click.option(
+    "--across",
+    type=click.Choice(ACROSS),
+    multiple=True,
+    help="Take these as one series, to find the one since which a metric changed; may be given again.",
+)
+@click.option(
+    "--html",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Write a page with the course of each condition over commits and versions.",
+)
 @goodput_option("Look at goodput too")
 @click.option("--json", "as_json", is_flag=True, help="Print the changes as JSON.")
 def history(
@@ -48,6 +63,8 @@ def history(
     paths: tuple[Path, ...],
     metrics: tuple[str, ...],
     least: float | None,
+    across: tuple[str, ...],
+    html: Path | None,
     answered_within: float | None,
     as_json: bool,
 ) -> int:
@@ -55,19 +72,32 @@ def history(
 
     PATHS: run folders, or folders of them. The trials of one experiment count as one point.
     """
+    if html is not None:
+        extras.need("matplotlib", f"--html {html}")
     judged = metrics_to_judge(metrics, WATCHED, answered_within)
     trials = without_copies(read_trials(find_apart(paths), answered_within))
     for word, text in trials.missing:
         note(f"{word}: {text}")
     if not trials.trials:
         raise BenchError(f"{', '.join(map(str, paths))}: no run in it; name a folder of runs")
-    for text in _warned(trials.trials):
+    warned = _warned(trials.trials)
+    for text in warned:
         note(text)
-    found = find_changes(trials.by_identity(), judged, least=least)
+    groups = _series(trials, across)
+    found = find_changes(groups, judged, least=least)
+    if html is not None:
+        from bench.analysis.showing.history_page import render_history
+        from bench.analysis.showing.page import write_page
+
+        write_page(
+            html,
+            render_history(groups, found, judged, [*trials.missing, *(("warning", text) for text in warned)]),
+        )
+        click.echo(f"written: {html}", err=True)
     if as_json:
         click.echo(json_text([_plain(point) for point in found]))
     else:
-        _show(console(), found, trials)
+        _show(console(), found, groups)
     return 0
 
 
@@ -84,6 +114,14 @@ def _warned(trials: list[Trial]) -> list[str]:
     ]
 
 
+def _series(trials: Trials, across: tuple[str, ...]) -> dict[Identity, list[Trial]]:
+    """Trials of each condition, in the order of time; `across`: what a condition may differ in."""
+    found: dict[Identity, list[Trial]] = {}
+    for trial in trials.trials:
+        found.setdefault(stripped(trial.identity, across), []).append(trial)
+    return found
+
+
 def _plain(point: ChangePoint) -> dict[str, object]:
     return {
         "metric": point.metric.name,
@@ -97,12 +135,12 @@ def _plain(point: ChangePoint) -> dict[str, object]:
     }
 
 
-def _show(console: Console, found: list[ChangePoint], trials: Trials) -> None:
-    groups = trials.by_identity()
+def _show(console: Console, found: list[ChangePoint], groups: dict[Identity, list[Trial]]) -> None:
+    trials = sum(map(len, groups.values()))
     few = sum(max(len(points_of(own, name)) for name in METRICS) < 2 * FEWEST for own in groups.values())
     console.print(
         Text(
-            f"{counted(len(trials.trials), 'trial')} of {counted(len(groups), 'cell')}, {counted(len(found), 'change')}",
+            f"{counted(trials, 'trial')} of {counted(len(groups), 'cell')}, {counted(len(found), 'change')}",
             style="bold",
         )
     )
@@ -111,7 +149,8 @@ def _show(console: Console, found: list[ChangePoint], trials: Trials) -> None:
         verdict = ("worse   ", "red") if point.worse else ("better  ", "green")
         text = f"{point.metric.name} {size_text(point.metric, size)} "
         values = f"({value_text(point.metric, point.before)} to {value_text(point.metric, point.after)}) "
-        cell = point.identity.words(("server", "version", "batch", "load"))
+        parts = [part for part in ("server", "version", "batch", "load") if getattr(point.identity, part)]
+        cell = point.identity.words(parts)
         hanging(console, Text.assemble(verdict, text, (values, "dim"), f"since {point.first.path}: {cell}"))
     if found:
         console.print(

@@ -76,9 +76,9 @@ def report(
     found = read_report(find_runs(paths), answered_within)
     _refuse_nothing(found, paths)
     if html is not None:
-        from bench.analysis.showing.page import write_page
+        from bench.analysis.showing.page import render_page, write_page
 
-        write_page(html, found)
+        write_page(html, render_page(found))
         click.echo(f"written: {html}", err=True)
     if as_json:
         click.echo(json_text(plain(found)))

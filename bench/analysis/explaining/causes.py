@@ -99,7 +99,7 @@ def _explained(judged: Judgement, identity: Identity | None, findings: list[Find
     trials = [trial for trial in judged.candidate.trials if trial.identity == identity]
     match = next((each for each in judged.matches if each.identity == identity), None)
     if not trials:
-        return Explained(identity, findings, [])
+        return Explained(identity, findings, list(_answers(trials, findings)))
     split = None if match is None else differences(match)
     furthest = max(
         findings, key=lambda each: each.limit.metric.percentile.q if each.limit.metric.percentile else 0.0

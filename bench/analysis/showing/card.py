@@ -98,8 +98,8 @@ def card(judged: Judgement, command: str | None = None) -> Card | None:
     rows += _sides(judged, cells)
     rows += _undecided(judged)
     trials = [trial for cell in cells for trial in cell.trials] or judged.candidate.trials
+    rows += _folders(trials, command)
     if trials:
-        rows += _folders(trials, command)
         causes = [cause for cell in cells for cause in cell.causes]
         match = next((cell.match for cell in cells if cell.match is not None), None)
         rows += [Row("next", text) for text in next_steps(causes, trials, match)]
@@ -159,7 +159,7 @@ def _sides(judged: Judgement, cells: Sequence[Explained]) -> Iterator[Row]:
             else [("baseline", match.before), ("candidate", match.after)]
         )
         for side, trials in sides:
-            text = facts_of(trials)
+            text = facts_of(trials) if trials else ""
             if side == "baseline" and (age := _age(trials, match.after if match is not None else [])):
                 text += f", {age} older"
             if trials and (line := f"{side} {text}") not in seen:
@@ -217,7 +217,8 @@ def _folders(trials: Sequence[Trial], command: str | None) -> Iterator[Row]:
     if len(paths) > MOST_RUNS:
         shown = ", ".join(map(str, folders[:MOST_RUNS]))
         text = f"{counted(len(paths), 'run')} in {shown}, such as {paths[-1].name}"
-    yield Row("runs", text)
+    if paths:
+        yield Row("runs", text)
     own = Counter(_line(trial.manifest.command or []) for trial in trials)
     own.pop("", None)
     again = command or next((text for text, _ in own.most_common(1)), "")

@@ -18,7 +18,7 @@ from bench.analysis import formatting
 from bench.analysis.reading import environment
 from bench.analysis.showing.best import best_answers
 from bench.analysis.showing.pictures import pictures
-from bench.analysis.showing.plot import BAD, INK, SERIES, SHADE, svg
+from bench.analysis.showing.plot import BAD, INK, SERIES, SHADE, Picture, svg
 from bench.analysis.showing.report import Report, doubts_told, interruptions_told, labels
 from bench.analysis.showing.split_table import TITLE, split_table
 from bench.analysis.showing.summary import summary
@@ -31,13 +31,30 @@ Rows = list[list[dict[str, Any]]]
 """What stands in each cell of each row of a table."""
 
 
-def write_page(path: Path, report: Report) -> None:
-    """Write the page of a report. Raises BenchError where the file cannot be written."""
-    page = render_page(report)
+def write_page(path: Path, page: str) -> None:
+    """Write a page. Raises BenchError where the file cannot be written."""
     try:
         path.write_text(escape.lines(page), encoding="utf-8")
     except OSError as error:
         raise BenchError(f"--html {path}: {error.strerror}; name a file in a folder that exists") from error
+
+
+def rendered(template: str, **values: Any) -> str:
+    """A page of a template beside this module, with what all of them share: styles, tables, sorting."""
+    templates = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return templates.get_template(template).render(**values)
+
+
+def figure(picture: Picture) -> dict[str, str]:
+    """A picture as a page shows it, in the page's colours."""
+    markup = Markup(_themed(svg(picture)))  # noqa: S704  # made by plot.py, which escapes every text in it
+    return {"svg": markup, "caption": picture.caption}
 
 
 def render_page(report: Report) -> str:
@@ -45,23 +62,17 @@ def render_page(report: Report) -> str:
     drawn, parts = table(report), parts_table(report)
     doubtful = doubts_told(report)
     tiles = _tiles(report)
-    single = [] if tiles else [("Measured", drawn, _rows(drawn))]
-    single += [("Parts of latency", parts, _rows(parts)), *_split(report)]
+    single = [] if tiles else [("Measured", drawn, rows_of(drawn))]
+    single += [("Parts of latency", parts, rows_of(parts)), *_split(report)]
     together = summary(report.groups, report.compared) if report.groups else None
-    template = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    ).get_template("page.html")
-    return template.render(
+    return rendered(
+        "page.html",
         title=f"{_heading(report)} · serving-bench",
         heading=_heading(report),
         subtitle=_subtitle(report),
         table=drawn,
         # of an experiment the cells are the result, and its single runs the details
-        tables=single if together is None else [("Averages over trials", together, _rows(together))],
+        tables=single if together is None else [("Averages over trials", together, rows_of(together))],
         details=[] if together is None else single,
         tiles=tiles,
         answers=best_answers(report),
@@ -78,15 +89,14 @@ def render_page(report: Report) -> str:
 
 def _split(report: Report) -> list[tuple[str, Table, Rows]]:
     drawn = split_table(report)
-    return [] if drawn is None else [(TITLE, drawn, _rows(drawn))]
+    return [] if drawn is None else [(TITLE, drawn, rows_of(drawn))]
 
 
 def _galleries(report: Report) -> list[tuple[str, list[dict[str, str]]]]:
     """Comparisons, then the courses of single runs; without those that are empty."""
     drawn: dict[bool, list[dict[str, str]]] = {False: [], True: []}
     for picture in pictures(report):
-        markup = Markup(_themed(svg(picture)))  # noqa: S704  # made by plot.py, which escapes every text in it
-        drawn[picture.course].append({"svg": markup, "caption": picture.caption})
+        drawn[picture.course].append(figure(picture))
     return [
         (title, shown) for title, shown in (("Pictures", drawn[False]), ("Over time", drawn[True])) if shown
     ]
@@ -125,7 +135,7 @@ def _subtitle(report: Report) -> str:
     return " · ".join(part for part in parts if part)
 
 
-def _rows(drawn: Table) -> Rows:
+def rows_of(drawn: Table) -> Rows:
     if not drawn.columns:
         return []
     return [

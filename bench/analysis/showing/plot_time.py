@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import matplotlib as mpl
@@ -11,12 +12,81 @@ from matplotlib.colors import Colormap, ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from bench.analysis.formatting import rate
+from bench.analysis.formatting import NOT_REACHED, rate
 from bench.analysis.reading.timeline import Timeline
 from bench.analysis.showing.plot import BAD, MOST_CURVES, SERIES, SHADE, legend_columns, time_axis
 
 MOST_EVENTS: Final = 50
 """That are marked in a picture."""
+
+
+@dataclass(frozen=True)
+class Trend:
+    """A metric over the runs of a condition, in the order of time."""
+
+    title: str
+    seconds: bool
+    """Whether it is a duration."""
+    text: Callable[[float], str]
+    """Of a value, for the axis."""
+    values: Sequence[float]
+    """A point each; inf: not reached, nan: not measured."""
+    low: Sequence[float]
+    """Least value of the trials of a point."""
+    high: Sequence[float]
+    changes: Sequence[tuple[int, bool]]
+    """Points from which on it differs, and whether it is worse then."""
+    levels: Sequence[tuple[int, int, float]]
+    """First point, the one behind the last, and the level between two changes."""
+
+
+MOST_LABELS: Final = 14
+"""Points that are named on an axis."""
+
+
+def trends(panels: Sequence[Trend], labels: Sequence[str]) -> Callable[[Figure], None]:
+    """A panel for each metric over the same points; changes are vertical lines, levels horizontal ones.
+
+    labels: of the points; a name that repeats stands at the first of its points.
+    """
+
+    def draw(figure: Figure) -> None:
+        grid = figure.subplots(len(panels), 1, sharex=True, squeeze=False)
+        for axes, panel in zip(grid.flat, panels, strict=True):
+            _draw_trend(axes, panel)
+        last = grid.flat[-1]
+        firsts = [at for at, label in enumerate(labels) if at == 0 or labels[at - 1] != label]
+        step = math.ceil(len(firsts) / MOST_LABELS)
+        shown = firsts[::step]
+        last.set_xticks(shown, [labels[at] for at in shown], rotation=40, ha="right", rotation_mode="anchor")
+        last.tick_params(axis="x", labelsize=9)
+        last.set_xlim(-0.5, len(labels) - 0.5)
+
+    return draw
+
+
+def _draw_trend(axes: Axes, panel: Trend) -> None:
+    at = np.arange(len(panel.values))
+    values = np.asarray(panel.values, dtype=np.float64)
+    axes.vlines(at, panel.low, panel.high, color=SERIES[0], linewidth=1.2, alpha=0.4)
+    axes.plot(at, values, color=SERIES[0], marker="o", markersize=3.5, linewidth=0.8)
+    for first, end, level in panel.levels:
+        if math.isfinite(level):
+            axes.hlines(level, first - 0.5, end - 0.5, color=SERIES[7], linewidth=1.4, alpha=0.8)
+    for point, worse in panel.changes:
+        colour = BAD if worse else SERIES[2]
+        axes.axvline(point - 0.5, color=colour, linewidth=1.4, linestyle="--")
+        _annotate(axes, "worse" if worse else "better", point - 0.5, 0.98, colour)
+    reached = values[np.isfinite(values)]
+    if len(reached) < len(values[~np.isnan(values)]):
+        _annotate(axes, NOT_REACHED, float(at[np.isinf(values)][0]), 0.98, BAD)
+    low, high = (float(end) for end in (reached.min(), reached.max())) if len(reached) else (0.0, 1.0)
+    # room for the words above; a metric that hardly varies does not fill its panel with noise
+    spread = max(high - low, 0.1 * abs(high), 1e-12)
+    axes.set_ylim(max(0.0, low - 0.2 * spread) if low >= 0 else low - 0.2 * spread, high + 0.45 * spread)
+    axes.yaxis.set_major_locator(MaxNLocator(3))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: panel.text(value)))
+    axes.set_title(panel.title)
 
 
 def over_time(seen: Timeline) -> Callable[[Figure], None]:
