@@ -35,7 +35,7 @@ ONLY_WITH_RUN: Final = ("budget", "results", "duet")
 ONLY_WITHOUT_RUN: Final = ("latest", "revision")
 STYLES: Final = {"failed": "bold red", "cause": "bold", "undecided": "yellow", "would decide": "yellow"}
 """Of the titles of a card's rows."""
-REASONS: Final = ("failed", "cause", "slow requests", "passes in")
+REASONS: Final = ("failed", "cause", "slow", "passes in")
 """Rows that stand above the stages."""
 
 

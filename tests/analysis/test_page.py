@@ -9,7 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bench.analysis.grouping.identity import Identity
+from bench.analysis.grouping.trials import Trial
+from bench.analysis.judging.history import history as find_changes
 from bench.analysis.reading.timeline import timeline
+from bench.analysis.showing.history_page import render_history
 from bench.analysis.showing.page import render_page
 from bench.analysis.showing.pictures import pictures
 from bench.analysis.showing.plot import render, svg
@@ -17,6 +21,7 @@ from bench.analysis.showing.report import Report, report
 from bench.analysis.showing.table import table
 from bench.runs.chunk import Chunk
 from bench.runs.run import find_runs
+from tests.analysis.simulated import BASE, trial
 from tests.recorded import requests, write
 
 VOID = {"meta", "link", "br", "img", "input", "hr", "path", "use"}
@@ -123,7 +128,7 @@ def test_of_an_experiment_the_cells_come_first(experiment: str) -> None:
     assert "mnist: 2 cells, 6 runs" in experiment
 
 
-@pytest.mark.parametrize("which", ["page", "experiment"])
+@pytest.mark.parametrize("which", ["page", "experiment", "history_page"])
 def test_the_page_keeps_the_rules_of_accessibility(request: pytest.FixtureRequest, which: str) -> None:
     """WCAG 2 criteria that can be decided from the text: language, title, headings, tables, pictures, names, focus."""
     outline = parsed(request.getfixturevalue(which))
@@ -275,3 +280,42 @@ def test_a_long_run_has_few_points(tmp_path: Path) -> None:
     assert 15 <= len(seen.starts) <= 240
     assert seen.heat.sum() == 700 * 40
     assert np.isfinite(seen.p99[:-1]).mean() > 0.9
+
+
+@pytest.fixture(scope="module")
+def history_page() -> str:
+    """Twenty points of one condition over ten commits and two builds, slower from the eleventh on; another that is short."""
+    rng = np.random.default_rng(1)
+    groups: dict[Identity, list[Trial]] = {BASE: [], BASE._replace(batch=64): []}
+    for number in range(20):
+        for identity, trials in groups.items():
+            if identity == BASE or number < 3:
+                git = {"commit": f"{number // 2:040x}"[::-1], "dirty": False}
+                p50 = 0.002 * (1.2 if number >= 10 else 1.0) * float(np.exp(0.005 * rng.normal()))
+                built = identity._replace(build="<b>1</b>" if number < 10 else "2")
+                trials.append(
+                    trial(built, {"p50": p50, "accuracy": 0.9}, number=number, manifest={"git": git})
+                )
+    metrics = ("p50", "accuracy", "p99")
+    return render_history(groups, find_changes(groups, metrics), metrics, [("left out", "a <broken> folder")])
+
+
+def test_the_page_of_a_history_marks_changes_by_commit_and_version(history_page: str) -> None:
+    outline = parsed(history_page)
+    (heading,) = outline.named("h1")
+    assert heading[2] == "mnist: 1 change, 1 to the worse"
+    (change,) = [text for _, attrs, text in outline.named("ul") if attrs.get("class") == "answers"]
+    assert re.search(
+        r"batch 8: p50 \+(19|20)\.\d % \(2\.\d\d ms to 2\.\d\d ms\) since 5000000 v1 2, after 4000000 v1 <b>1</b>",
+        change,
+    )
+    pictures_ = outline.named("svg")
+    assert len(pictures_) == 2, "one for each condition"
+    assert {"worse", "p50", "0000000 v1 <b>1</b>", "9000000 v1 2"} <= {
+        text for *_, text in outline.named("text")
+    }
+    assert "The same at every point: accuracy 0.9000." in history_page
+    assert "1 condition of 2 measured fewer than" in history_page
+    assert "a &lt;broken&gt; folder" in history_page
+    assert "<b>1</b>" not in history_page
+    test_nothing_comes_from_elsewhere(history_page)

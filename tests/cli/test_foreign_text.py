@@ -184,8 +184,9 @@ def test_no_cell_of_a_csv_is_calculated(place: Path) -> None:
         assert not cell.startswith("-") or cell[1:].replace(".", "").isdigit()
 
 
-def test_a_page_has_no_element_of_others(place: Path) -> None:
-    done = bench("report", "base", "new", "--html", "page.html", cwd=place)
+@pytest.mark.parametrize("verb", ["report", "history"])
+def test_a_page_has_no_element_of_others(place: Path, verb: str) -> None:
+    done = bench(verb, "base", "new", "--html", "page.html", cwd=place)
     assert done.returncode == 0, done.stderr
     page = (place / "page.html").read_text()
     assert not {"img", "script", "b", "a"} & set(tags(page)) or "<img src=x" not in page

@@ -51,9 +51,12 @@ def test_nothing_drawn_is_code_2_and_one_line(results: Path, arguments: list[str
     assert done.stdout == ""
 
 
-def test_history_names_the_first_worse_run(results: Path) -> None:
-    done = bench("history", results, "--metric", "p50")
+def test_history_names_the_first_worse_run(results: Path, tmp_path: Path) -> None:
+    done = bench(
+        "history", results, "--metric", "p50", "--across", "version", "--html", tmp_path / "page.html"
+    )
     assert done.returncode == 0
+    assert "p50 +" in (tmp_path / "page.html").read_text().split('class="answers"')[1]
     assert "of 1 cell, 1 change" in done.stdout
     assert "1 changes" not in done.stdout
     told = json.loads(bench("history", results, "--metric", "p50", "--json").stdout)

@@ -122,7 +122,7 @@ def _causes(judged: Judgement, cells: Sequence[Explained]) -> Iterator[Row]:
     yield from (Row("cause", text) for text in texts)
     for cell in cells:
         if cell.tail is not None and cell.tail.everywhere and 4 * cell.tail.all.slow < cell.tail.all.requests:
-            yield Row("slow requests", spread_text(cell.tail))
+            yield Row("slow", spread_text(cell.tail))
     if cells and not texts:
         reason = "nothing that the runs recorded explains it"
         if all(cell.match is None for cell in cells):
@@ -151,10 +151,12 @@ def _only(cell: Explained, passing: Sequence[Finding]) -> Iterator[Row]:
 def _sides(judged: Judgement, cells: Sequence[Explained]) -> Iterator[Row]:
     """Both sides with commit, server and age, and what differs between them."""
     seen: set[str] = set()
-    for cell in cells:
-        match = cell.match
+    measured = [(cell.match, cell.trials) for cell in cells]
+    if not cells:
+        measured = [(match, match.after) for match in judged.matches[:1]] or [(None, judged.candidate.trials)]
+    for match, own in measured:
         sides = (
-            [("candidate", cell.trials)]
+            [("candidate", own)]
             if match is None
             else [("baseline", match.before), ("candidate", match.after)]
         )
@@ -168,8 +170,6 @@ def _sides(judged: Judgement, cells: Sequence[Explained]) -> Iterator[Row]:
         if match is not None and (changed := _changed(match.before, match.after)) and changed not in seen:
             seen.add(changed)
             yield Row("differs", changed)
-    if not cells and judged.candidate.trials:
-        yield Row("candidate", facts_of(judged.candidate.trials))
 
 
 def _age(before: Sequence[Trial], after: Sequence[Trial]) -> str:

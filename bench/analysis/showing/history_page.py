@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Final, NamedTuple
+from itertools import groupby
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
@@ -80,7 +81,7 @@ def render_history(
         title=f"{_heading(series, found)} · serving-bench",
         heading=_heading(series, found),
         subtitle=_subtitle(trials),
-        changes=[{"worse": each.worse, "text": _sentence(each, differ)} for each in found],
+        changes=_sentences(series, differ),
         notes=notes,
         missing=missing,
         figures=[figure(picture) for each in drawn if (picture := _picture(each, metrics, differ)) is not None],
@@ -124,14 +125,28 @@ def _subtitle(trials: Sequence[Trial]) -> str:
     return " · ".join([*parts, f"serving-bench {__version__}"])
 
 
-def _sentence(each: ChangePoint, differ: Sequence[str]) -> str:
+def _sentences(series: Sequence[Series], differ: Sequence[str]) -> list[dict[str, Any]]:
+    """What changed with which run, in the order of time: all metrics of a condition that changed with it together."""
+    found: list[tuple[str, dict[str, Any]]] = []
+    for own in series:
+        for (run, worse), changes in groupby(own.changes, key=lambda each: (each.first.path, each.worse)):
+            together = list(changes)
+            first, at = together[0].first, own.at(together[0].first)
+            label = _label(first, server=own.servers > 1)
+            before = _label(own.points[at - 1][0], server=own.servers > 1) if at else ""
+            after = f", after {before}" if before and before != label else ""
+            title = f"{_title(own.identity, differ)}: " if len(series) > 1 else ""
+            text = (
+                f"{title}{', '.join(map(_size, together))} since {label}{after} ({first.started[:10]}, {run})"
+            )
+            found.append((first.started, {"worse": worse, "text": text}))
+    return [text for _, text in sorted(found, key=lambda each: each[0])]
+
+
+def _size(each: ChangePoint) -> str:
     size = change(each.metric, [each.before], [each.after], paired=False).size
     values = f"{value_text(each.metric, each.before)} to {value_text(each.metric, each.after)}"
-    title = _title(each.identity, differ)
-    return (
-        f"{each.metric.name} {size_text(each.metric, size)} ({values}) since {_label(each.first)}, {each.first.started[:10]}, "
-        f"{each.first.path}{f': {title}' if differ else ''}"
-    )
+    return f"{each.metric.name} {size_text(each.metric, size)} ({values})"
 
 
 def _title(identity: Identity, differ: Sequence[str]) -> str:

@@ -55,14 +55,23 @@ def trends(panels: Sequence[Trend], labels: Sequence[str]) -> Callable[[Figure],
         for axes, panel in zip(grid.flat, panels, strict=True):
             _draw_trend(axes, panel)
         last = grid.flat[-1]
-        firsts = [at for at, label in enumerate(labels) if at == 0 or labels[at - 1] != label]
-        step = math.ceil(len(firsts) / MOST_LABELS)
-        shown = firsts[::step]
+        changes = {at for panel in panels for at, _ in panel.changes}
+        shown = _named(labels, sorted(changes))
         last.set_xticks(shown, [labels[at] for at in shown], rotation=40, ha="right", rotation_mode="anchor")
         last.tick_params(axis="x", labelsize=9)
         last.set_xlim(-0.5, len(labels) - 0.5)
 
     return draw
+
+
+def _named(labels: Sequence[str], first: Sequence[int]) -> list[int]:
+    """Points that are named without one name over another: `first`, then those whose name differs from the one before."""
+    apart = len(labels) / MOST_LABELS
+    shown: list[int] = []
+    for at in [*first, *(at for at, label in enumerate(labels) if at == 0 or labels[at - 1] != label)]:
+        if all(abs(at - other) >= apart for other in shown):
+            shown.append(at)
+    return sorted(shown)
 
 
 def _draw_trend(axes: Axes, panel: Trend) -> None:
