@@ -28,7 +28,8 @@ def compare_answers(looked: Looked, folder: Path, seconds: float, options: Mappi
     examples = looked.examples
     numbers = distinct(examples)
     click.echo(
-        one_line(f"answers: {counted(len(numbers), 'different example')} of {examples.origin}"), err=True
+        one_line(f"comparing the answers to {counted(len(numbers), 'distinct example')} ({examples.origin})"),
+        err=True,
     )
 
     def ask(chosen: Sequence[int], share: float) -> Both:

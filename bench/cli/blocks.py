@@ -60,7 +60,7 @@ def run_blocks(
             look = Look(block, ERROR_RATE, last)
         if look is not None:
             seen = look_at(look)
-            of = "" if budget is None else f", {used:.0f} of {budget:.0f} s"
+            of = "" if budget is None else f" ({used:.0f} s, budget {budget:.0f} s)"
             click.echo(f"after {counted(block, 'block')}{of}: {seen.verdict}", err=True)
             if alone_in_time:
                 click.echo(

@@ -20,9 +20,9 @@ from bench.analysis.showing.report import (
     Report,
     RunReport,
     agreements_told,
+    answers_told,
     doubts_told,
     interruptions_told,
-    labels,
 )
 from bench.analysis.showing.split_table import TITLE, split_table
 from bench.analysis.showing.summary import summary
@@ -73,10 +73,9 @@ def show_report(console: Console, report: Report, view: View | None = None) -> N
         show_table(console, split)
         for note in split.notes:
             console.print(Text(note, style="dim"))
-    for name, run in zip(labels(report.runs), report.runs, strict=True):
-        for answer in run.answers:
-            who = f"{name}: " if len(report.runs) > 1 else ""
-            hanging(console, Text.assemble(("answer  ", "green"), (who, "bold"), answer.text))
+    for name, answer in answers_told(report):
+        who = f"{name}: " if len(report.runs) > 1 else ""
+        hanging(console, Text.assemble(("answer  ", "green"), (who, "bold"), answer))
     for each in agreements_told(report):
         hanging(console, Text.assemble(("answers  ", "green"), each))
     told = [Text.assemble(("interrupted  ", "yellow"), each) for each in interruptions_told(report)]

@@ -11,7 +11,7 @@ from typing import Any, Final, Protocol
 
 from bench import BenchError
 from bench.config.experiment import MNIST, Study
-from bench.config.servers import Declared, Started
+from bench.config.servers import Declared, Remote, Started
 from bench.experiment import duet
 from bench.experiment.folder import Folder
 from bench.experiment.order import Order
@@ -83,7 +83,7 @@ class Runner:
         """Start the server and run trials until all are done or it has ended; gives those that are left."""
         declared = self.servers[session.server]
         place = self.folder.path / "servers" / f"b{session.block}-{session.server}-{start}"
-        self.display.say(f"block {session.block}: starting {session.server}")
+        self._say_start(session.block, session.server)
         with contextlib.ExitStack() as stack:
             try:
                 server = stack.enter_context(launched(declared, self._models, place, [lock]))
@@ -105,6 +105,10 @@ class Runner:
                 if server.ended() is not None:
                     return trials[number + 1 :]
         return []
+
+    def _say_start(self, block: int, server: str) -> None:
+        step = "connecting to" if isinstance(self.servers[server], Remote) else "starting"
+        self.display.say(f"block {block}: {step} {server}")
 
     def _trial(self, trial: PlannedTrial, declared: Declared, server: Running, lock: int) -> None:
         began = time.monotonic()
@@ -136,7 +140,7 @@ class Runner:
         with contextlib.ExitStack() as stack:
             for name in dict.fromkeys(trial.cell.server for trial in pairs[0]):
                 place = self.folder.path / "servers" / f"b{block}-{name}-{start}"
-                self.display.say(f"block {block}: starting {name}")
+                self._say_start(block, name)
                 try:
                     servers[name] = stack.enter_context(
                         launched(self.servers[name], self._models, place, [lock])

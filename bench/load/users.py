@@ -125,8 +125,8 @@ class PredictUser(User):  # type: ignore[misc]  # locust ships no types
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         # Locust adds the tasks of a class to those of its bases
-        own = [task for task in cls.tasks if task is not PredictUser._ask]
-        cls.tasks = own or [PredictUser._ask]
+        own = [task for task in cls.tasks if task is not PredictUser._send_requests]
+        cls.tasks = own or [PredictUser._send_requests]
 
     def run(self) -> None:
         """Take part in the session of this process for as long as Locust runs this user, in the user's own greenlet.
@@ -211,19 +211,19 @@ class PredictUser(User):  # type: ignore[misc]  # locust ships no types
             connection = self._connections[recorder.name] = load.http.connection(recorder)
         return load.http.ask(connection, recorder.messages[index], recorder, index)
 
-    def _ask(self) -> None:
+    def _send_requests(self) -> None:
         """The task of a user that has none of its own."""
         if self._session is None:
             raise StopUser
         schedule = self._session.options.schedule
         if isinstance(schedule, Closed):
-            self._ask_on_and_on(schedule.think)
+            self._send_repeatedly(schedule.think)
         elif type(self).wait_time is User.wait_time:
-            self._ask_on_and_on(0.0)
+            self._send_repeatedly(0.0)
         elif self.predict() == UNAVAILABLE:
             sleep(DOWN_SECONDS)
 
-    def _ask_on_and_on(self, think: float) -> None:
+    def _send_repeatedly(self, think: float) -> None:
         """All requests of a user without a wait time; Locust's task loop would cost 6 us between two of them."""
         if not think and (lane := self._only_lane()) is not None:
             load = lane.load
@@ -310,4 +310,4 @@ class ScheduledUser(ArrivalUser):
         """Be there, or send."""
         if self._arrives:
             super()._take_part()
-        self._ask()
+        self._send_requests()

@@ -129,7 +129,7 @@ def test_both_in_one_sentence() -> None:
             "Version 7 did not answer 2 examples: INTERNAL: no.",
         ),
         ({"notes": ["Version 7 lacks output b, which Version 6 has"]}, "Version 7 lacks output b"),
-        ({"compared": 400}, "Not compared, for lack of time or answers: 600 further examples."),
+        ({"compared": 400}, "600 more examples not compared (no time left, or no answer)."),
         ({"compared": 0}, "no example was answered"),
         (
             {

@@ -105,9 +105,11 @@ def test_the_verdict_in_one_command(address: str, tmp_path: Path) -> None:
     assert sorted(run["experiment"]["cell"]["version"] for run in runs) == [6, 7] * (len(runs) // 2)
     assert all(run["counts"]["recorded"] for run in runs)
     # it is an experiment's folder like any other
-    report = json.loads(bench("report", folder, "--json", cwd=tmp_path).stdout)
+    report = json.loads(bench("report", folder.relative_to(tmp_path), "--json", cwd=tmp_path).stdout)
     check("report", report)
-    assert report["agreements"][0]["answers"]["differing"] == 1
+    assert [each["answers"]["differing"] for each in report["agreements"]] == [1], (
+        "one experiment is told once"
+    )
     compared = bench("compare", folder, "--by", "version", "--json", cwd=tmp_path)
     assert json.loads(compared.stdout)["comparisons"][0]["candidate"]["version"] == 7
     limits = tmp_path / "limits.toml"

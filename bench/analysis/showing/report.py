@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from bench import BenchError
 from bench.analysis.answers.answer import Answer
@@ -32,6 +32,8 @@ from bench.runs.answers import Answers as AnswersOfTwo
 from bench.runs.journal import experiment_of
 from bench.runs.manifest import Manifest
 from bench.runs.run import Experiment, Found, Run, Unreadable, WarmUp, broken
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -185,9 +187,8 @@ def report(found: Iterable[Found], within: float | None = None) -> Report:
     cells_run = [(run.path, run.manifest) for run in runs]
     journals = read_journals(experiments, cells_run)
     agreements = []
-    for folder in sorted(
-        {each.path for each in experiments} | {f for r in runs if (f := experiment_of(r.path))}
-    ):
+    folders = [*(each.path for each in experiments), *(f for r in runs if (f := experiment_of(r.path)))]
+    for folder in sorted({path.absolute(): path for path in reversed(folders)}.values()):
         try:
             answers_of_two = AnswersOfTwo.read(folder)
         except BenchError as error:
@@ -278,19 +279,30 @@ def labels(runs: list[RunReport]) -> list[str]:
 
 
 def doubts_told(report: Report) -> list[tuple[str, Doubt]]:
-    """Each doubt with the runs that it is about; what several runs share is told once, in the words of the first."""
-    found: dict[str, list[tuple[str, Doubt]]] = {}
-    for name, run in zip(labels(report.runs), report.runs, strict=True):
-        for doubt in run.doubts:
-            found.setdefault(doubt.check, []).append((name, doubt))
-    told = []
-    for same in found.values():
+    """Each doubt with the runs that it is about; what three runs share is told once, in the words of the first."""
+    named = zip(labels(report.runs), report.runs, strict=True)
+    return _shared((name, doubt.check, doubt) for name, run in named for doubt in run.doubts)
+
+
+def answers_told(report: Report) -> list[tuple[str, str]]:
+    """Each answer to the question of a scenario with its run; what three runs share is told once."""
+    named = zip(labels(report.runs), report.runs, strict=True)
+    return _shared((name, answer.text, answer.text) for name, run in named for answer in run.answers)
+
+
+def _shared(rows: Iterable[tuple[str, str, T]]) -> list[tuple[str, T]]:
+    """Names with what belongs to them, from rows of name, key, value; three names and more of one key are one row."""
+    by_key: dict[str, list[tuple[str, T]]] = {}
+    for name, key, value in rows:
+        by_key.setdefault(key, []).append((name, value))
+    shared = []
+    for same in by_key.values():
         names = list(dict.fromkeys(name for name, _ in same))
         if len(names) < 3:
-            told += same
-            continue
-        told.append((f"{names[0]} and {len(names) - 1} more runs", same[0][1]))
-    return told
+            shared += same
+        else:
+            shared.append((f"{names[0]} and {len(names) - 1} more runs", same[0][1]))
+    return shared
 
 
 def agreements_told(report: Report) -> list[str]:

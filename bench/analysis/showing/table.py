@@ -20,6 +20,7 @@ from bench.analysis.showing.report import (
     Report,
     RunReport,
     agreements_told,
+    answers_told,
     doubts_told,
     interruptions_told,
     labels,
@@ -271,9 +272,8 @@ def markdown(report: Report, together: Table | None = None, split: Table | None 
     parts += _in_markdown(table(report))
     parts += _in_markdown(split) if split is not None else []
     answered = [
-        f"- {escape.markdown(f'{name}: ' if len(report.runs) > 1 else '')}{escape.markdown(answer.text)}"
-        for name, run in zip(labels(report.runs), report.runs, strict=True)
-        for answer in run.answers
+        f"- {escape.markdown(f'{name}: ' if len(report.runs) > 1 else '')}{escape.markdown(text)}"
+        for name, text in answers_told(report)
     ]
     answered += [f"- {escape.markdown(each)}" for each in agreements_told(report)]
     if answered:

@@ -177,7 +177,7 @@ def _remarks(answers: Answers) -> list[str]:
     told += [f"{note}." for note in answers.notes]
     left = answers.examples - answers.compared
     if left > 0:
-        told.append(f"Not compared, for lack of time or answers: {counted(left, 'further example')}.")
+        told.append(f"{counted(left, 'more example')} not compared (no time left, or no answer).")
     if answers.accuracy is not None and answers.accuracy.examples:
         told.append(_accuracy(answers))
     return told
