@@ -29,7 +29,7 @@ ONCE, AGAIN = "once", "again"
 _LAG: Final = 256
 """Messages that are sent before one is repeated: longer than requests are under way."""
 RULES: Final = (ARGMAX, THRESHOLD, EQUAL)
-"""How an output is compared with labels, as docs/your-own-model.md states it."""
+"""How an output is compared with labels, as docs/own-scenario.md states it."""
 
 
 @dataclass(frozen=True)

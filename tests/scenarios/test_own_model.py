@@ -1,4 +1,4 @@
-"""The example of docs/your-own-model.md as it stands there, against a model with two inputs of different dtypes."""
+"""The example of docs/own-scenario.md as it stands there, against a model with two inputs of different dtypes."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from tests.load.locust_runs import ROOT, locust
 
 def example() -> str:
     """The first block of Python in the page."""
-    page = (ROOT / "docs" / "your-own-model.md").read_text()
+    page = (ROOT / "docs" / "own-scenario.md").read_text()
     return page.split("```python\n")[1].split("```")[0]
 
 

@@ -1,0 +1,60 @@
+"""The tutorial is followed literally: its files are written, its commands run in order, and it shows what they print."""
+
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from bench.launch import server_process
+from tests.test_docs import ROOT, Command, commands
+
+PAGE = ROOT / "docs" / "tutorial.md"
+SHORTER = {"-t 10s": "-t 2s"}
+"""What is done for less long than the page does it."""
+
+
+@contextmanager
+def serving(command: Command, cwd: Path) -> Iterator[str]:
+    """The server of the page, on a free port."""
+    flags = shlex.split(command.text.replace("--port 8500", "--port 0"))[2:]
+    config = cwd / flags.pop()
+    with server_process.embedded([*flags, str(config)]) as server:
+        yield server.address
+
+
+def plain(text: str) -> str:
+    """With numbers, rules and runs of blanks made alike."""
+    return re.sub(r"\d[\d.,]*", "N", re.sub(r"[\s─]+", " ", text)).strip()
+
+
+def run(command: Command, cwd: Path, address: str) -> str:
+    text = command.text.replace("localhost:8500", address)
+    for long, short in SHORTER.items():
+        text = text.replace(long, short)
+    words = shlex.split(text)
+    program = ["-m", "bench"] if words[0] == "bench" else []
+    done = subprocess.run(
+        [sys.executable, *program, *words[1:]], cwd=cwd, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == command.code, f"{text}\n{done.stdout}{done.stderr}"
+    return re.sub(r"^\[.*?INFO/bench: ", "", done.stdout + done.stderr, flags=re.MULTILINE)
+
+
+def test_the_tutorial_leads_where_it_promises(tmp_path: Path) -> None:
+    page = PAGE.read_text()
+    for name, content in re.findall(r'^```\w+ title="(.+?)"\n(.*?)^```', page, re.MULTILINE | re.DOTALL):
+        (tmp_path / name).write_text(content)
+    first, *rest = [
+        command for command in commands(PAGE) if command.not_run is None and command.program != "pip"
+    ]
+    run(first, tmp_path, "")
+    serve, *rest = rest
+    with serving(serve, tmp_path) as address:
+        for command in rest:
+            printed = plain(run(command, tmp_path, address))
+            for line in command.output.splitlines():
+                assert line.strip() == "..." or plain(line) in printed, f"{command.text}: {line}\n{printed}"
+    assert len(rest) == 6
