@@ -16,13 +16,10 @@ from bench.analysis.grouping.identity import FailedTrial
 from bench.analysis.grouping.metrics import METRICS
 from bench.analysis.reading.doubt import Doubt
 from bench.analysis.showing.best import conclusions
+from bench.analysis.showing.remarks import agreements_of, answers_of_runs, interruptions_of, warnings_of_runs
 from bench.analysis.showing.report import (
     Report,
     RunReport,
-    agreements_told,
-    answers_told,
-    doubts_told,
-    interruptions_told,
 )
 from bench.analysis.showing.split_table import TITLE, split_table
 from bench.analysis.showing.summary import summary
@@ -73,14 +70,15 @@ def show_report(console: Console, report: Report, view: View | None = None) -> N
         show_table(console, split)
         for note in split.notes:
             console.print(Text(note, style="dim"))
-    for name, answer in answers_told(report):
+    for name, answer in answers_of_runs(report):
         who = f"{name}: " if len(report.runs) > 1 else ""
         hanging(console, Text.assemble(("answer  ", "green"), (who, "bold"), answer))
-    for each in agreements_told(report):
+    for each in agreements_of(report):
         hanging(console, Text.assemble(("answers  ", "green"), each))
-    told = [Text.assemble(("interrupted  ", "yellow"), each) for each in interruptions_told(report)]
+    told = [Text.assemble(("interrupted  ", "yellow"), each) for each in interruptions_of(report)]
     told += [
-        warning(doubt, f"{name}: " if len(report.runs) > 1 else "") for name, doubt in doubts_told(report)
+        warning(doubt, f"{name}: " if len(report.runs) > 1 else "")
+        for name, doubt in warnings_of_runs(report)
     ]
     told += [Text.assemble((f"{word}  ", "red"), text) for word, text in report.missing]
     most = len(told) if view.wide else MOST_LINES

@@ -11,7 +11,8 @@ import pytest
 
 from bench.analysis.grouping.metrics import METRICS
 from bench.analysis.reading.cells import cells
-from bench.analysis.showing.report import doubts_told, labels, plain, report
+from bench.analysis.showing.remarks import warnings_of_runs
+from bench.analysis.showing.report import labels, plain, report
 from bench.analysis.showing.table import as_csv, markdown, parts_table, table
 from bench.runs.chunk import Chunk
 from bench.runs.run import Run, find_runs
@@ -173,7 +174,7 @@ def test_a_doubt_that_many_runs_share_is_told_once(tmp_path: Path) -> None:
     for number in range(4):
         write(tmp_path, seconds_of_load(number, length=2), note=f"n{number}")
     write(tmp_path, seconds_of_load(9, errors=0.5), note="bad")
-    told = doubts_told(report(find_runs([tmp_path])))
+    told = warnings_of_runs(report(find_runs([tmp_path])))
     assert [(name, doubt.check) for name, doubt in told] == [
         ("n0 and 3 more runs", "short"),
         ("bad", "errors"),

@@ -19,7 +19,8 @@ from bench.analysis.reading import environment
 from bench.analysis.showing.best import best_answers
 from bench.analysis.showing.pictures import pictures
 from bench.analysis.showing.plot import BAD, INK, SERIES, SHADE, Picture, svg
-from bench.analysis.showing.report import Report, doubts_told, interruptions_told, labels
+from bench.analysis.showing.remarks import interruptions_of, warnings_of_runs
+from bench.analysis.showing.report import Report, labels
 from bench.analysis.showing.split_table import TITLE, split_table
 from bench.analysis.showing.summary import summary
 from bench.analysis.showing.table import Table, parts_table, table, warm_ups
@@ -60,7 +61,7 @@ def figure(picture: Picture) -> dict[str, str]:
 def render_page(report: Report) -> str:
     """The page as text."""
     drawn, parts = table(report), parts_table(report)
-    doubtful = doubts_told(report)
+    doubtful = warnings_of_runs(report)
     tiles = _tiles(report)
     single = [] if tiles else [("Measured", drawn, rows_of(drawn))]
     single += [("Parts of latency", parts, rows_of(parts)), *_split(report)]
@@ -79,7 +80,7 @@ def render_page(report: Report) -> str:
         several=len(report.runs) > 1,
         doubtful=doubtful[:MOST_DOUBTS],
         more_doubts=max(0, len(doubtful) - MOST_DOUBTS),
-        interrupted=interruptions_told(report)[:MOST_DOUBTS],
+        interrupted=interruptions_of(report)[:MOST_DOUBTS],
         missing=report.missing,
         galleries=_galleries(report),
         methods=_methods(report),

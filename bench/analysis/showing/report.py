@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from bench import BenchError
 from bench.analysis.answers.answer import Answer
@@ -26,14 +26,11 @@ from bench.analysis.reading.metric import PERCENTILES, label, share
 from bench.analysis.reading.population import Population, Reason
 from bench.analysis.reading.reconciliation import Split, split
 from bench.analysis.showing.relative import metric_of
-from bench.analysis.showing.verdict import sentences
 from bench.analysis.statistics.sample_size import samples_needed
 from bench.runs.answers import Answers as AnswersOfTwo
 from bench.runs.journal import experiment_of
 from bench.runs.manifest import Manifest
 from bench.runs.run import Experiment, Found, Run, Unreadable, WarmUp, broken
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -276,53 +273,6 @@ def labels(runs: list[RunReport]) -> list[str]:
         times = [f"{run.started[5:10]} {time}" for run, time in zip(runs, times, strict=True)]
     named = [note or time for note, time in zip(short, times, strict=True)]
     return [name if named.count(name) == 1 else run.name for name, run in zip(named, runs, strict=True)]
-
-
-def doubts_told(report: Report) -> list[tuple[str, Doubt]]:
-    """Each doubt with the runs that it is about; what three runs share is told once, in the words of the first."""
-    named = zip(labels(report.runs), report.runs, strict=True)
-    return _shared((name, doubt.check, doubt) for name, run in named for doubt in run.doubts)
-
-
-def answers_told(report: Report) -> list[tuple[str, str]]:
-    """Each answer to the question of a scenario with its run; what three runs share is told once."""
-    named = zip(labels(report.runs), report.runs, strict=True)
-    return _shared((name, answer.text, answer.text) for name, run in named for answer in run.answers)
-
-
-def _shared(rows: Iterable[tuple[str, str, T]]) -> list[tuple[str, T]]:
-    """Names with what belongs to them, from rows of name, key, value; three names and more of one key are one row."""
-    by_key: dict[str, list[tuple[str, T]]] = {}
-    for name, key, value in rows:
-        by_key.setdefault(key, []).append((name, value))
-    shared = []
-    for same in by_key.values():
-        names = list(dict.fromkeys(name for name, _ in same))
-        if len(names) < 3:
-            shared += same
-        else:
-            shared.append((f"{names[0]} and {len(names) - 1} more runs", same[0][1]))
-    return shared
-
-
-def agreements_told(report: Report) -> list[str]:
-    """How the answers of two conditions agree, in sentences."""
-    several = len(report.agreements) > 1
-    return [
-        f"{folder.name}: {text}" if several else text
-        for folder, answers_of_two in report.agreements
-        for text in sentences(answers_of_two.after, [], answers_of_two)
-    ]
-
-
-def interruptions_told(report: Report) -> list[str]:
-    """Each interruption as a line, with the run that it is of where there are several."""
-    several = len(report.runs) > 1
-    return [
-        f"{name}: {each}" if several else str(each)
-        for name, run in zip(labels(report.runs), report.runs, strict=True)
-        for each in run.interruptions
-    ]
 
 
 def plain(report: Report) -> dict[str, Any]:

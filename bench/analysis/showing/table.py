@@ -15,14 +15,11 @@ from bench.analysis import formatting
 from bench.analysis.formatting import Unit
 from bench.analysis.reading.metric import GOODPUT, GOODPUT_RATE, PERCENTILES, label
 from bench.analysis.reading.population import NOT_DETERMINED, NOT_REACHED, percent
+from bench.analysis.showing.remarks import agreements_of, answers_of_runs, interruptions_of, warnings_of_runs
 from bench.analysis.showing.report import (
     Line,
     Report,
     RunReport,
-    agreements_told,
-    answers_told,
-    doubts_told,
-    interruptions_told,
     labels,
     plain,
 )
@@ -273,16 +270,16 @@ def markdown(report: Report, together: Table | None = None, split: Table | None 
     parts += _in_markdown(split) if split is not None else []
     answered = [
         f"- {escape.markdown(f'{name}: ' if len(report.runs) > 1 else '')}{escape.markdown(text)}"
-        for name, text in answers_told(report)
+        for name, text in answers_of_runs(report)
     ]
-    answered += [f"- {escape.markdown(each)}" for each in agreements_told(report)]
+    answered += [f"- {escape.markdown(each)}" for each in agreements_of(report)]
     if answered:
         parts.append("Answers:\n\n" + "\n".join(answered))
-    doubtful = doubts_told(report)
+    doubtful = warnings_of_runs(report)
     if doubtful:
         lines = [f"- **{escape.markdown(name)}**: {escape.markdown(str(doubt))}" for name, doubt in doubtful]
         parts.append("Warnings:\n\n" + "\n".join(lines))
-    interrupted = interruptions_told(report)
+    interrupted = interruptions_of(report)
     if interrupted:
         parts.append("Interruptions:\n\n" + "\n".join(f"- {escape.markdown(each)}" for each in interrupted))
     if report.missing:
