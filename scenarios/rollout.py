@@ -5,20 +5,8 @@ from itertools import cycle, islice
 from pathlib import Path
 
 from bench import BenchError
-from bench.scenario import (
-    ArrivalUser,
-    Pool,
-    Rollout,
-    ScenarioOptions,
-    Served,
-    Site,
-    Stage,
-    defaults,
-    digits,
-    option,
-)
+from bench.scenario import ArrivalUser, Pool, Rollout, ScenarioOptions, Served, Site, Stage, digits, option
 
-defaults(users=1, spawn_rate=1)
 option("--how", "place", "place (in the watched directory), flip (a label) or rollback (by configuration)")
 option("--swaps", "2", "changes of the version, one after the other; the run ends after the last")
 option("--settle", "3", "seconds before the first change, and after each")
