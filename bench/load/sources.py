@@ -222,24 +222,6 @@ def _for_each_kind(schedule: Open | None, options: ScenarioOptions) -> Iterator[
         yield replace(options, asked=replace(asked, label=None) if "version" in said else asked)
 
 
-def host_of(environment: Any) -> str | None:
-    """The target that the user classes name, as Locust's do: their `host`; None where none does or Locust has a host.
-
-    Raises BenchError where they name several: one run measures one target.
-    """
-    if environment.host:
-        return None
-    sending = [user for user in environment.user_classes if hasattr(user, "payload")]
-    named = {user.host: user.__name__ for user in sending if user.host}
-    if len(named) > 1:
-        told = ", ".join(f"{name} {host}" for host, name in named.items())
-        raise BenchError(
-            f"host: the user classes name several targets ({told}), a run measures one; run each class by itself, "
-            "or give --host, which goes before them"
-        )
-    return next(iter(named), None)
-
-
 def refuse_untagged(user_classes: Iterable[Any]) -> None:
     """Raise BenchError for a class of which `--tags` and `--exclude-tags` have left no task."""
     for user in user_classes:

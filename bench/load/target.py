@@ -137,6 +137,24 @@ def connect(address: str, options: ScenarioOptions, *, connections: int, turn: i
     return channel
 
 
+def host_of(environment: Any, port: int) -> str | None:
+    """The target that the user classes name, as Locust's do: their `host`; None where none does or Locust has a host.
+
+    port: as for `address_of`. Raises BenchError where they name several: one run measures one target.
+    """
+    if environment.host:
+        return None
+    sending = [user for user in environment.user_classes if hasattr(user, "payload") and user.host]
+    named = {address_of(user.host, port): user for user in sending}
+    if len(named) > 1:
+        told = ", ".join(f"{user.__name__} {user.host}" for user in named.values())
+        raise BenchError(
+            f"host: the user classes name several targets ({told}), a run measures one; run each class by itself, "
+            "or give --host, which goes before them"
+        )
+    return next(iter(named), None)
+
+
 def address_of(host: str, port: int = 8500) -> str:
     """The `host:port` in what a user gives as --host; Locust users are used to write a scheme before it.
 

@@ -45,6 +45,8 @@ class Question:
     """The input is one row of pixels for each picture."""
     output: str
     """Whose values are the scores."""
+    version: int | None = None
+    """That the signature is of; None: the server does not tell."""
     note: str | None = None
     """What the server does not tell."""
 
@@ -83,7 +85,7 @@ def question(inquiry: Inquiry, signature: str | None, output: str | None) -> Que
         raise BenchError(
             f"{where}: no output {output}; --output names one of {', '.join(chosen.outputs) or 'none'}"
         )
-    return Question(name, alias, shape, flat, output)
+    return Question(name, alias, shape, flat, output, description.version)
 
 
 def _picture_shape(where: str, alias: str, tensor: Tensor) -> tuple[tuple[int, int, int], bool]:
@@ -119,6 +121,7 @@ def predict(inquiry: Inquiry, asked: Question, path: Path) -> Prediction:
         label=inquiry.label,
     )
     response, seconds = inquiry.predict(request, asked.output)
+    _check_version(inquiry, asked, response.version)
     scores = _scores(inquiry, asked, response)
     best = int(scores.argmax())
     return Prediction(
@@ -129,6 +132,15 @@ def predict(inquiry: Inquiry, asked: Question, path: Path) -> Prediction:
         version=response.version,
         seconds=seconds,
     )
+
+
+def _check_version(inquiry: Inquiry, asked: Question, answered: int | None) -> None:
+    """Raise BenchError for an answer by another version than the one that was asked for by number or label."""
+    wanted = inquiry.version if inquiry.label is None else asked.version
+    if None in (wanted, answered) or wanted == answered:
+        return
+    label = "" if inquiry.label is None else f", for which label {inquiry.label!r} stands in the metadata"
+    raise BenchError(f"{inquiry.where}: version {answered} answered instead of version {wanted}{label}")
 
 
 def _scores(inquiry: Inquiry, asked: Question, response: Response) -> Floats:

@@ -3,7 +3,8 @@
 Runs the same Locust command with `--transport native` and `--transport grpcio` in each situation, and prints how many
 requests ended how, what the report warns of, and whether the shares of the outcomes are the same within 1 %. A server
 that restarts is away for longer once than another time: the share of the run for which it was is taken off first.
-Needs nginx and haproxy; a situation whose program is missing is left out. SITUATION... runs those alone.
+Needs nginx, haproxy, and the right to mount (root) for names of several addresses; a situation that lacks something is
+left out and says so. SITUATION... runs those alone.
 """
 
 import argparse
@@ -18,6 +19,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent import futures
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -68,15 +70,30 @@ class Place(NamedTuple):
 
 
 Situation = Callable[[Certificates, Path], contextlib.AbstractContextManager[Place]]
-SITUATIONS: dict[str, tuple[str | None, Situation]] = {}
+Lacking = Callable[[], str | None]
+"""Why a situation cannot be made here; None: it can."""
+SITUATIONS: dict[str, tuple[Lacking, Situation]] = {}
 
 
-def situation(name: str, needs: str | None = None) -> Callable[[Situation], Situation]:
+def situation(name: str, lacking: Lacking = lambda: None) -> Callable[[Situation], Situation]:
     def add(make: Situation) -> Situation:
-        SITUATIONS[name] = (needs, make)
+        SITUATIONS[name] = (lacking, make)
         return make
 
     return add
+
+
+no_nginx, no_haproxy = partial(missing, "nginx"), partial(missing, "haproxy")
+
+
+def no_mounts() -> str | None:
+    """A name of several addresses is made by an /etc/hosts of its own."""
+    line = ["unshare", "--mount", "mount", "--bind", "/etc/hosts", "/etc/hosts"]
+    try:
+        done = subprocess.run(line, check=False, capture_output=True, text=True)
+    except OSError as problem:
+        return f"an /etc/hosts of its own takes unshare ({problem.strerror})"
+    return None if done.returncode == 0 else f"an /etc/hosts of its own takes root ({done.stderr.strip()})"
 
 
 def behind_nginx(name: str, rules: str, *options: str) -> None:
@@ -85,7 +102,7 @@ def behind_nginx(name: str, rules: str, *options: str) -> None:
         with model_server() as server, nginx(server, rules) as address:
             yield Place(address, options)
 
-    situation(name, "nginx")(make)
+    situation(name, no_nginx)(make)
 
 
 @contextlib.contextmanager
@@ -149,7 +166,7 @@ def named(folder: Path, *hosts: str) -> tuple[str, ...]:
     return ("unshare", "--mount", "sh", "-c", script, "sh", str(file))
 
 
-@situation("two addresses, the first refuses")
+@situation("two addresses, the first refuses", no_mounts)
 @contextlib.contextmanager
 def refusing(files: Certificates, folder: Path) -> Iterator[Place]:
     with model_server("127.0.0.2") as server:
@@ -157,7 +174,7 @@ def refusing(files: Certificates, folder: Path) -> Iterator[Place]:
         yield Place(f"models.test:{port}", before=named(folder, "127.0.0.1", "127.0.0.2"))
 
 
-@situation("two addresses, the first swallows SYNs")
+@situation("two addresses, the first swallows SYNs", no_mounts)
 @contextlib.contextmanager
 def swallowing(files: Certificates, folder: Path) -> Iterator[Place]:
     with model_server("127.0.0.2") as server, socket.socket() as mute, contextlib.ExitStack() as stack:
@@ -190,28 +207,28 @@ def restart(files: Certificates, folder: Path) -> Iterator[Place]:
         yield Place(f"127.0.0.1:{port}", load, during=again, scenario="scenarios/mnist_open.py")
 
 
-@situation("TLS")
+@situation("TLS", no_nginx)
 @contextlib.contextmanager
 def tls(files: Certificates, folder: Path) -> Iterator[Place]:
     with model_server() as server, nginx(server, "keepalive_requests 1000;", pem=files.server) as address:
         yield Place(address, ("--grpc-tls-ca", str(files.ca)))
 
 
-@situation("unix socket", "nginx")
+@situation("unix socket", no_nginx)
 @contextlib.contextmanager
 def unix(files: Certificates, folder: Path) -> Iterator[Place]:
     with model_server() as server, nginx(server, "", path=folder / "socket") as address:
         yield Place(address)
 
 
-@situation("haproxy, silent connections end after 1 s", "haproxy")
+@situation("haproxy, silent connections end after 1 s", no_haproxy)
 @contextlib.contextmanager
 def silent(files: Certificates, folder: Path) -> Iterator[Place]:
     with model_server() as server, haproxy(server, client="1s") as address:
         yield Place(address, ("--schedule", "closed:1", "-u", "4"))
 
 
-@situation("nginx chooses by :authority", "nginx")
+@situation("nginx chooses by :authority", no_nginx)
 @contextlib.contextmanager
 def authority(files: Certificates, folder: Path) -> Iterator[Place]:
     rules = 'if ($host != "mnist.example.com") { return 421; }'
@@ -334,10 +351,10 @@ def main() -> None:
     print("|---|---|---|---:|---:|---|---|", flush=True)
     with tempfile.TemporaryDirectory() as name:
         files = issue(Path(name))
-        for title, (needed, make) in SITUATIONS.items():
+        for title, (lacking, make) in SITUATIONS.items():
             if asked.situations and title not in asked.situations:
                 continue
-            if needed is not None and (reason := missing(needed)) is not None:
+            if (reason := lacking()) is not None:
                 print(f"| {title} | | left out: {reason} | | | | |")
                 continue
             both: list[Outcome] = []

@@ -13,11 +13,14 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from bench import mnist
+from bench import BenchError, mnist
 from bench.cli.asking import inquiry
 from bench.launch import server_process
 from bench.load import patience
-from bench.target.inquiry import describe
+from bench.protocol.registry import api_named
+from bench.target import single_shot
+from bench.target.inquiry import Inquiry, describe
+from bench.wire.transports import NATIVE, open_channel
 from tests.foreign import Foreign, serving
 
 DIGITS = mnist.load("test")
@@ -199,6 +202,43 @@ def test_nobody_listening_is_one_line(verb: list[str]) -> None:
         assert f"no connection within 0.3 s to {address} (" in line
         assert "Connection refused" in line
         assert line.endswith("; start the server or correct the address\n")
+
+
+@pytest.mark.parametrize(
+    ("version", "label", "text"),
+    [
+        (7, None, "version 8 answered instead of version 7"),
+        (
+            None,
+            "new",
+            "version 8 answered instead of version 7, for which label 'new' stands in the metadata",
+        ),
+        (None, None, ""),
+        (8, None, ""),
+    ],
+)
+def test_an_answer_by_another_version_than_the_one_that_was_asked_is_no_answer(
+    pictures: list[Path], version: int | None, label: str | None, text: str
+) -> None:
+    own = Foreign(
+        {"images": ("float", (-1, 28, 28, 1))},
+        {"scores": ("float", (-1, 10))},
+        lambda _: {"scores": np.zeros((1, 10), np.float32)},
+        answers_as=8,
+    )
+    with serving(own) as host:
+        channel = open_channel(NATIVE, host)
+        channel.connect(20)
+        asked = Inquiry(channel, host, api_named("tfs"), "own", version, label, timeout=20)
+        try:
+            put = single_shot.question(asked, None, None)
+            if text:
+                with pytest.raises(BenchError, match=text):
+                    single_shot.predict(asked, put, pictures[0])
+            else:
+                assert single_shot.predict(asked, put, pictures[0]).version == 8
+        finally:
+            channel.close()
 
 
 @pytest.mark.parametrize("transport", ["native", "grpcio"])

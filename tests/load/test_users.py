@@ -3,6 +3,7 @@
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import pytest
@@ -11,6 +12,7 @@ from locust import SequentialTaskSet, TaskSet, constant
 from bench import BenchError
 from bench.launch import server_process
 from bench.load.sources import refuse_other_waits, task_sets_that_wait
+from bench.load.target import host_of
 from bench.schedule import parse
 from tests.load.locust_runs import SECONDS, Finished, command, finish, free_port, locust, start
 
@@ -201,6 +203,16 @@ SELF = (
     "    @classmethod\n    def server(cls, site):\n        return ['--backend', 'null']\n"
 )
 IDLE = "class A(Digits, PredictUser):\n    @task\n    def nothing(self):\n        gevent.sleep(0.1)\n"
+
+
+def test_one_target_may_be_spelled_in_several_ways() -> None:
+    spelled = [
+        type("User", (), {"host": host, "payload": 1}) for host in ("grpc://a:8500", "a", "http://a:8500/")
+    ]
+    environment = SimpleNamespace(host=None, user_classes=spelled)
+    assert host_of(environment, 8500) == "a:8500"
+    with pytest.raises(BenchError, match="several targets"):
+        host_of(environment, 8501)
 
 
 @pytest.mark.parametrize(

@@ -87,9 +87,10 @@ def test_each_form_of_json_gives_the_same_examples(lines: list[Any], tmp_path: P
     assert found.origin == f"r.jsonl, 3 examples, sha256 {found.sha256[:12]}"
 
 
-def test_a_document_over_several_lines(tmp_path: Path) -> None:
+@pytest.mark.parametrize("mark", ["", "\ufeff", "\ufeff\n"], ids=["", "BOM", "BOM on a line of its own"])
+def test_a_document_over_several_lines(tmp_path: Path, mark: str) -> None:
     path = tmp_path / "request.json"
-    path.write_text(json.dumps({"instances": [ROW, ROW], "labels": [0, 1]}, indent=2))
+    path.write_text(mark + json.dumps({"instances": [ROW, ROW], "labels": [0, 1]}, indent=2), "utf-8")
     found = read_requests(path, RANKER)
     assert len(found) == 2
     assert found.labels is not None

@@ -35,7 +35,6 @@ from bench.load.preflight import answer_cells, look, look_over_rest, show
 from bench.load.run_folder import RunFolder
 from bench.load.sources import (
     Source,
-    host_of,
     make_pools,
     open_schedules,
     refuse_larger,
@@ -43,7 +42,7 @@ from bench.load.sources import (
     refuse_untagged,
 )
 from bench.load.stage import Script, prepare, script_of, stage_at
-from bench.load.target import EmbeddedServer, Target, address_of
+from bench.load.target import EmbeddedServer, Target, address_of, host_of
 from bench.load.totals import total
 from bench.payload import Pool
 from bench.runs import recording
@@ -95,7 +94,7 @@ class LeadProcess:
         try:
             options = read_options(self.environment.parsed_options)
             answer_cells(self.environment, options.preflight)
-            self._class_host = host_of(self.environment)
+            self._class_host = host_of(self.environment, options.api.port)
             self.environment._filter_tasks_by_tags()  # as Locust does when the test starts
             refuse_untagged(self.environment.user_classes)
             self._second = duet.prepare(self.environment)
@@ -180,7 +179,7 @@ class LeadProcess:
         ready, self._ready = self._ready, None
         if ready is not None:
             # a listener of the locustfile, called after ours, may have named another target
-            self._class_host = host_of(self.environment)
+            self._class_host = host_of(self.environment, options.api.port)
             ready = ready if self._place(options) == ready[0].address else None
         target, pools, answered = ready or self._prepare(options)
         counters = self.server.metrics if self.server and target.kind == "embedded" else None

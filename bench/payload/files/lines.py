@@ -1,5 +1,6 @@
 """Lines of a text file, none longer than a reader can hold."""
 
+import codecs
 from collections.abc import Iterator
 from typing import BinaryIO, Final
 
@@ -10,10 +11,10 @@ LONGEST: Final = 64 << 20
 
 
 def lines(file: BinaryIO, collector: Collector) -> Iterator[tuple[int, bytes]]:
-    """Number and content of each line. Raises BenchError for one that is too long."""
+    """Number and content of each line, without the mark of UTF-8 at the beginning. Raises BenchError for one that is too long."""
     number = 0
     while line := file.readline(LONGEST + 1):
         number += 1
         if len(line) > LONGEST:
             raise collector.fail(f"line {number}", f"longer than {LONGEST >> 20} MiB: give .npz instead")
-        yield number, line
+        yield number, line.removeprefix(codecs.BOM_UTF8) if number == 1 else line

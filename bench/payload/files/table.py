@@ -71,7 +71,7 @@ def _texts(file: BinaryIO, collector: Collector, numbers: list[int]) -> Iterator
     for number, line in lines(file, collector):
         numbers[0] = number
         try:
-            yield line.decode("utf-8-sig" if number == 1 else "utf-8")
+            yield line.decode()
         except UnicodeDecodeError:
             raise collector.fail(f"line {number}", "no text in UTF-8") from None
 
