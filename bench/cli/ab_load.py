@@ -16,6 +16,7 @@ from bench.cli.ab_limits import Limits
 from bench.cli.blocks import Seen, run_blocks
 from bench.cli.gate_run import LEAST_OVERHEAD, Sides, decided, judge
 from bench.cli.metric_options import metrics_to_judge
+from bench.cli.run_clock import Clock
 from bench.cli.run_display import Lines
 from bench.config.experiment import Load
 from bench.experiment.beginning import Prepared
@@ -143,9 +144,9 @@ def measure(
     """Run blocks until a look decides, or so many seconds are over. answered_within: seconds, of goodput."""
     sides = sides_of(two)
     most = max(trial.block for trial in folder.trials)
-    display = Lines()
+    display = Lines(folder.path)
     servers = {server.name: server for server in prepared.servers}
-    with folder.locked() as lock, display.showing(len(folder.trials), 0, seconds):
+    with folder.locked() as lock, display.showing(len(folder.trials), 0, Clock(budget=seconds)):
         runner = Runner(prepared.study, servers, folder, Local(), display)
 
         def look(at: Look) -> Seen[Outcome]:

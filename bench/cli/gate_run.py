@@ -14,6 +14,7 @@ from bench.analysis.grouping.trials import Trial, Trials, read_trials
 from bench.analysis.judging.gate import INCONCLUSIVE, Judgement, LimitsFile, gate
 from bench.analysis.statistics.sequential import LEAST, Look
 from bench.cli.blocks import Seen, run_blocks
+from bench.cli.run_clock import Clock
 from bench.cli.run_display import Lines
 from bench.experiment.beginning import Prepared, begin, prepare
 from bench.experiment.folder import Folder
@@ -89,8 +90,8 @@ def run_until_decided(
     quickest = len(one.plan) // (2 if duet else 1) * (one.study.experiment.seconds + LEAST_OVERHEAD)
     prepared = prepare(experiment, {"trials": max(LEAST, int(budget // quickest))}, duet=duet)
     folder = begin(prepared, results, "gate")
-    display = Lines()
-    with folder.at_work() as lock, display.showing(len(folder.trials), 0, budget):
+    display = Lines(folder.path)
+    with folder.at_work() as lock, display.showing(len(folder.trials), 0, Clock(budget=budget)):
         runner = Runner(
             prepared.study, {server.name: server for server in prepared.servers}, folder, Local(), display
         )

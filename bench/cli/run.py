@@ -14,7 +14,8 @@ from bench import BenchError
 from bench.cli.numbers import Number
 from bench.cli.output import note
 from bench.cli.packaged_path import PackagedPath
-from bench.cli.run_display import Lines, Screen, duration
+from bench.cli.run_clock import Clock, duration
+from bench.cli.run_display import Lines, Screen
 from bench.cli.terminal import console
 from bench.config.servers import Remote
 from bench.escape import one_line
@@ -168,15 +169,17 @@ def _run(
     with folder.at_work() as lock, ended_in_order():
         folder.tidy()
         before = folder.ended()
-        count = sum(1 for each in before.values() if not (retry and each.outcome == "failed"))
-        left = [t for t in folder.trials if t.number not in before]
+        kept = {number for number, each in before.items() if not (retry and each.outcome == "failed")}
+        count, left = len(kept), [t for t in folder.trials if t.number not in kept]
         seconds = prepared.seconds(left)
         click.echo(
             f"{folder.path}: {counted(len(folder.trials), 'trial')}, {count} done, {duration(seconds)} to go",
             err=True,
         )
-        display = Screen(screen) if screen.is_terminal else Lines()
-        with display.showing(len(folder.trials), count, seconds):
+        display = Screen(screen, folder.path) if screen.is_terminal else Lines(folder.path)
+        predicted = [prepared.seconds(left[:ended]) for ended in range(len(left) + 1)]
+        clock = Clock(predicted, at_most=part is not None)
+        with display.showing(len(folder.trials), count, clock):
             runner = Runner(prepared.study, servers, folder, generator, display)
             try:
                 if part is not None:

@@ -1,50 +1,39 @@
 """Progress of an experiment and of its current trial."""
 
 import contextlib
-import time
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
 
 import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
+from rich.table import Column
 
+from bench import BenchError
+from bench.cli.run_clock import Clock
 from bench.escape import one_line
 from bench.experiment.plan import PlannedTrial
 from bench.experiment.trial import Glance
 from bench.runs.journal import Ended
+from bench.wording import counted
 
-
-class _Clock:
-    """How long the rest will take, from the prediction first and from what trials took later."""
-
-    def __init__(self, left: int, seconds: float) -> None:
-        self._left, self._each = left, seconds / left if left else 0.0
-        self._started = time.monotonic()
-        self._done = 0
-
-    def step(self) -> None:
-        """One trial more has ended."""
-        self._done += 1
-        # starts of servers are in it
-        self._each = (time.monotonic() - self._started) / self._done
-
-    @property
-    def left(self) -> float:
-        """Seconds."""
-        return self._each * (self._left - self._done)
+BAR: Final = 14
+"""Characters of the bar: of 80 the rest is for the trial that runs, the count and the time left."""
 
 
 class Lines:
     """A line for each thing that happens: for logs."""
 
-    def __init__(self) -> None:
-        self._clock = _Clock(0, 0.0)
-        self._total = self._ended = 0
+    def __init__(self, folder: Path) -> None:
+        """folder: of the experiment."""
+        self._folder = folder
+        self._clock, self._total, self._before = Clock(), 0, 0
 
     @contextlib.contextmanager
-    def showing(self, total: int, done: int, seconds: float) -> Iterator[None]:
-        self._total, self._ended = total, done
-        self._clock = _Clock(total - done, seconds)
+    def showing(self, total: int, done: int, clock: Clock) -> Iterator[None]:
+        """total: trials of the plan; done: those that had ended before."""
+        self._clock, self._total, self._before = clock, total, done
         yield
 
     def say(self, text: str) -> None:
@@ -54,63 +43,98 @@ class Lines:
         """Nothing: a log is not to be filled with it."""
 
     def ended(self, trial: PlannedTrial, ended: Ended, seconds: float) -> None:
-        self._ended += 1
         self._clock.step()
-        left = duration(self._clock.left)
-        click.echo(f"[{self._ended}/{self._total}, {left} left] {_outcome(trial, ended, seconds)}", err=True)
+        # a plan that may end earlier is longer than what fits
+        number = "" if self._clock.at_most else f"{self._before + self._clock.ended}/{self._total}, "
+        text = outcome(self._folder, trial, ended, seconds)
+        click.echo(f"[{number}{self._clock}] {text}", err=True)
 
 
 class Screen:
-    """A bar with the current cell, its rate and p99, and the time left: for terminals."""
+    """A bar with the current cell, its rate and p99, and the time left, below the results of ended trials: for terminals."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, folder: Path) -> None:
+        """folder: of the experiment."""
+        self._folder = folder
         self._progress = Progress(
-            TextColumn("{task.fields[now]}", markup=False),
-            BarColumn(bar_width=None),
+            TextColumn(
+                "{task.fields[now]}",
+                markup=False,
+                table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis"),
+            ),
+            BarColumn(bar_width=BAR),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[left]} left", markup=False),
+            TextColumn("{task.fields[left]}", markup=False, table_column=Column(no_wrap=True)),
             console=console,
             transient=True,
+            expand=True,
         )
-        self._clock = _Clock(0, 0.0)
+        self._clock = Clock()
         self._task = TaskID(0)
 
     @contextlib.contextmanager
-    def showing(self, total: int, done: int, seconds: float) -> Iterator[None]:
-        self._clock = _Clock(total - done, seconds)
+    def showing(self, total: int, done: int, clock: Clock) -> Iterator[None]:
+        """total: trials of the plan; done: those that had ended before."""
+        self._clock = clock
         with self._progress:
-            self._task = self._progress.add_task(
-                "", total=total, completed=done, now="", left=duration(seconds)
-            )
+            self._task = self._progress.add_task("", total=total, completed=done, now="", left=str(clock))
             yield
 
     def say(self, text: str) -> None:
         self._progress.update(self._task, now=one_line(text))
 
     def glance(self, glance: Glance) -> None:
-        now = glance.trial.cell.title()
-        if glance.rate is not None:
-            now += f": {glance.rate:,.0f}/s"
+        # what changes comes first: on a narrow terminal the end is cut off
+        numbers = [] if glance.rate is None else [f"{glance.rate:,.0f}/s"]
         if glance.p99 is not None:
-            now += f", p99 {glance.p99 * 1e3:.2f} ms"
-        self._progress.update(self._task, now=one_line(now), left=duration(self._clock.left))
+            numbers.append(f"p99 {glance.p99 * 1e3:.2f} ms")
+        now = ": ".join(part for part in (", ".join(numbers), glance.trial.cell.title()) if part)
+        self._progress.update(self._task, now=one_line(now), left=str(self._clock))
 
     def ended(self, trial: PlannedTrial, ended: Ended, seconds: float) -> None:
         self._clock.step()
         self._progress.advance(self._task)
-        self._progress.console.print(_outcome(trial, ended, seconds))
+        self._progress.update(self._task, now="", left=str(self._clock))
+        self._progress.console.print(outcome(self._folder, trial, ended, seconds))
 
 
-def duration(seconds: float) -> str:
-    """Such as 45 s, 3:20 min or 2:05 h."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60}:{whole % 60:02} min"
-    return f"{whole // 3600}:{whole % 3600 // 60:02} h"
-
-
-def _outcome(trial: PlannedTrial, ended: Ended, seconds: float) -> str:
+def outcome(folder: Path, trial: PlannedTrial, ended: Ended, seconds: float) -> str:
+    """What came of a trial, in a line. folder: of its experiment; seconds: that it took."""
     what = f"block {trial.block}: {trial.cell.title()}"
-    return one_line(f"{what}: {seconds:.0f} s" if ended.reason is None else f"{what}: failed: {ended.reason}")
+    if ended.reason is not None:
+        return one_line(f"{what}: failed: {ended.reason}")
+    result = "" if ended.folder is None else _measured(folder / ended.folder)
+    return one_line(f"{what}: {result or f'{seconds:.0f} s'}")
+
+
+def _measured(run: Path) -> str:
+    """Rate, p50 and p99 of the steady part of a run, and what speaks against it; empty where it cannot be read."""
+    from bench.analysis import formatting  # half a second: not before the first trial has ended
+    from bench.analysis.reading.cells import cells
+    from bench.analysis.reading.checks import doubts
+    from bench.analysis.reading.population import Population
+    from bench.analysis.statistics.sample_size import supported
+    from bench.runs.run import Run
+
+    try:
+        measured = Run.open(run)
+        found = cells(measured)
+        warnings = sorted({doubt.check for doubt in doubts(measured)})
+    except BenchError:
+        return ""
+    if not found:
+        return "no request in its steady part"
+    requests = Population.sum([cell.due for cell in found])
+    rate = sum(cell.answered.requests / cell.duration for cell in found if cell.duration > 0)
+    parts = [f"{formatting.rate(rate)}/s"]
+    parts += [
+        f"p{q:g} {formatting.duration(requests.percentile(q))}"
+        for q in (50.0, 99.0)
+        if supported(q, requests.count)
+    ]
+    failed = sum(cell.failed for cell in found)
+    if failed:
+        parts.append(f"{formatting.share(failed / requests.count)} failed")
+    if warnings:
+        parts.append(f"{counted(len(warnings), 'warning')}: {', '.join(warnings)}")
+    return ", ".join(parts)
