@@ -4,11 +4,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import bench.analysis.showing.figures as plot
     from bench.analysis.public import compare, load_runs
     from bench.runs.run import Run
 
 __version__ = "0.1.0"
-__all__ = ["BenchError", "Run", "compare", "load_runs"]
+__all__ = ["BenchError", "Run", "compare", "load_runs", "plot"]
 
 _LAZY = {"Run": "bench.runs.run", "compare": "bench.analysis.public", "load_runs": "bench.analysis.public"}
 """Where public names come from: imported when they are first used, since pandas and scipy take half a second."""
@@ -22,6 +23,8 @@ class BenchError(Exception):
 
 
 def __getattr__(name: str) -> Any:
+    if name == "plot":
+        return import_module("bench.analysis.showing.figures")
     if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(_LAZY[name]), name)

@@ -112,7 +112,7 @@ ALLOWED: dict[str, set[str]] = {
     "scenario": {"load", "mnist", "payload"},
     "cli": {""},
     "__main__": {"cli"},
-    "__init__": {"analysis.public", "runs.run"},
+    "__init__": {"analysis.public", "analysis.showing.figures", "runs.run"},
 }
 
 HEAVY: dict[str, tuple[str, ...]] = {
@@ -135,7 +135,7 @@ HEAVY: dict[str, tuple[str, ...]] = {
     ),
     "locust": ("load.locust_glue", "load.users"),
     "hpack": ("wire",),
-    "matplotlib": ("analysis.showing.plot", "analysis.showing.plot_time"),
+    "matplotlib": ("analysis.showing.plot", "analysis.showing.plot_time", "analysis.showing.figures"),
     "PIL": ("mnist", "picture"),
     "scipy": ("analysis",),
     "pandas": ("runs.run", "runs.samples", "runs.parquet", "analysis"),

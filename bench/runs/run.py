@@ -22,7 +22,7 @@ from bench.runs.chunk import Chunk, Key, Tally
 from bench.runs.contents import RecordedFiles
 from bench.runs.files import read_file
 from bench.runs.finding import READ, places
-from bench.runs.histogram import Histogram
+from bench.runs.histogram import Histogram, highest_ns
 from bench.runs.jsonl import LARGEST
 from bench.runs.manifest import Manifest
 from bench.runs.recording import COUNTS, SAMPLES, SHARDS, RunWriter
@@ -90,8 +90,9 @@ class Run:
     """What has been read; shared by all windows of a run."""
 
     @classmethod
-    def open(cls, path: Path) -> "Run":
+    def open(cls, path: str | os.PathLike[str]) -> "Run":
         """Raises BenchError where the folder has no manifest that this version can read."""
+        path = Path(path)
         manifest = Manifest.read(path)
         return cls(path, manifest, files=RecordedFiles(path, whole=manifest.whole))
 
@@ -323,6 +324,30 @@ class Run:
         frames = list(self.sample_frames()) or [samples.empty_frame()]
         table = pd.concat(frames, ignore_index=True)
         return table.sort_values("due", ignore_index=True, kind="stable")
+
+    @property
+    def requests(self) -> "pd.DataFrame":
+        """The same for a notebook, with latency (done - due), service (done - sent) and send_delay (sent - due).
+
+        Instants are seconds since the run began; `frame.attrs["units"]` has the units of all columns with one.
+        """
+        table = self.samples
+        table["latency"] = table["done"] - table["due"]
+        table["service"] = table["done"] - table["sent"]
+        table["send_delay"] = table["sent"] - table["due"]
+        table.attrs["units"] = dict.fromkeys(("due", "sent", "done", "latency", "service", "send_delay"), "s")
+        return table
+
+    def latency_histogram(self) -> "pd.Series[int]":
+        """Latencies of all requests answered OK: how many, by the upper end of their bucket in seconds (log scale).
+
+        Buckets are at most 0.1 % wide, see `bench.runs.histogram`. Raises BenchError.
+        """
+        import pandas as pd
+
+        found = self.histogram("latency").sparse()
+        ends = pd.Index(highest_ns(found.indices) / 1e9, name="seconds")
+        return pd.Series(found.counts, index=ends, name="requests")
 
 
 def broken(path: Path, error: Exception) -> str:

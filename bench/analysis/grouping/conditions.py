@@ -211,7 +211,8 @@ def check_distinct(sides: Mapping[str, Sequence[Trial]]) -> None:
         for trial in trials:
             for identity in filter(None, (trial.run_id, trial.content)):
                 known_side, known = seen.setdefault(identity, (side, trial))
-                if known.path.absolute() == trial.path.absolute() and known_side == side:
+                conditions_of_one = known.path.absolute() == trial.path.absolute()
+                if conditions_of_one and (known_side == side or known.identity != trial.identity):
                     continue
                 both = "" if known_side == side else f" ({known_side} and {side})"
                 raise BenchError(

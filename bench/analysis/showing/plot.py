@@ -9,6 +9,7 @@ import io
 import math
 import re
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -98,16 +99,22 @@ LONGEST: Final = 90
 """Characters of a text in a picture: names may be anybody's, and longer ones leave no room to draw in."""
 
 
-def render(picture: Picture, kind: str, *, dpi: int = 200) -> bytes:
-    """The picture as the bytes of an SVG, PNG or PDF file."""
+def drawn(picture: Picture) -> Figure:
+    """The picture as a figure."""
     # the salt makes names inside an SVG differ between the pictures of one page, and equal whenever it is made
-    with mpl.rc_context(_STYLE | {"svg.hashsalt": picture.name, "text.parse_math": False}):
+    with _style(picture):
         figure = Figure(figsize=(WIDTH, picture.height))
         picture.draw(figure)
         for text in figure.findobj(Text):
             shown = escape.lines(text.get_text())
             text.set_text(shown if len(shown) <= LONGEST else shown[:LONGEST] + "...")
-        file = io.BytesIO()
+    return figure
+
+
+def render(picture: Picture, kind: str, *, dpi: int = 200) -> bytes:
+    """The picture as the bytes of an SVG, PNG or PDF file."""
+    figure, file = drawn(picture), io.BytesIO()
+    with _style(picture):
         figure.savefig(
             file,
             format=kind,
@@ -116,6 +123,10 @@ def render(picture: Picture, kind: str, *, dpi: int = 200) -> bytes:
             transparent=kind == "svg",
         )
     return file.getvalue()
+
+
+def _style(picture: Picture) -> AbstractContextManager[None]:
+    return mpl.rc_context(_STYLE | {"svg.hashsalt": picture.name, "text.parse_math": False})
 
 
 def percentile_curves(curves: Sequence[tuple[str, Population]]) -> Callable[[Figure], None]:
