@@ -147,6 +147,7 @@ HEAVY: dict[str, tuple[str, ...]] = {
     "pydantic": (
         "config",
         "runs.answers",
+        "runs.capacity",
         "runs.manifest",
         "runs.misfit",
         "runs.rows",

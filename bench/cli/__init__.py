@@ -18,6 +18,10 @@ CRASH: Final = 70
 GROUPS: Final[dict[str, dict[str, tuple[str, str]]]] = {
     "Measure": {
         "ab": ("bench.cli.ab", "Compare two versions, models or servers: speed and answers, in one command."),
+        "capacity": (
+            "bench.cli.capacity",
+            "Find the highest load that a server sustains within a service level.",
+        ),
         "run": ("bench.cli.run", "Run an experiment: servers x versions x batch sizes x loads."),
         "scenario": ("bench.cli.scenario", "Run a scenario of this package with Locust."),
         "calibrate": ("bench.cli.calibrate", "Measure what this machine can send, for runs to compare with."),

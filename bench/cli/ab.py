@@ -19,7 +19,8 @@ from bench.schedule import Closed, Constant, Poisson, parse
 from bench.schedule.text import duration
 
 
-def _seconds(_context: click.Context, _parameter: click.Parameter, text: str) -> float:
+def seconds_of(_context: click.Context, _parameter: click.Parameter, text: str) -> float:
+    """The seconds of an option such as --time."""
     try:
         seconds = duration(text)
     except ValueError:
@@ -29,7 +30,9 @@ def _seconds(_context: click.Context, _parameter: click.Parameter, text: str) ->
     return seconds
 
 
-def _groups(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
+def groups(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Several options as one decorator."""
+
     def give(command: Any) -> Any:
         for option in reversed(options):
             command = option(command)
@@ -38,7 +41,7 @@ def _groups(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return give
 
 
-_WHAT: Final = _groups(
+_WHAT: Final = groups(
     click.option(
         "--model",
         required=True,
@@ -78,13 +81,13 @@ _WHAT: Final = _groups(
         help="Number of random examples, without --requests.",
     ),
 )
-_LOAD: Final = _groups(
+_LOAD: Final = groups(
     click.option(
         "--time",
         "seconds",
         default="2m",
         show_default=True,
-        callback=_seconds,
+        callback=seconds_of,
         help="Time limit for everything.",
     ),
     click.option(
@@ -116,7 +119,7 @@ _LOAD: Final = _groups(
         help="Random seed of orders and inputs.",
     ),
 )
-_ANSWERS: Final = _groups(
+_ANSWERS: Final = groups(
     click.option(
         "--output",
         "outputs",
@@ -144,7 +147,7 @@ _ANSWERS: Final = _groups(
     click.option("--answers-only", is_flag=True, help="Compare answers only; send no load."),
     click.option("--latency-only", is_flag=True, help="Measure latency only; do not compare answers."),
 )
-_LIMITS: Final = _groups(
+_LIMITS: Final = groups(
     click.option(
         "--max-slowdown",
         "slowdowns",
@@ -171,7 +174,7 @@ _LIMITS: Final = _groups(
         help="Give a verdict despite this warning; may be repeated.",
     ),
 )
-_RESULTS: Final = _groups(
+_RESULTS: Final = groups(
     click.option("--results", type=click.Path(path_type=Path), default=Path("results"), show_default=True),
     click.option(
         "--json",
@@ -253,7 +256,7 @@ def ab(
     }
     with tempfile.TemporaryDirectory(prefix="serving-bench-") as spool:
         if requests == "-":
-            requests = _spooled(Path(spool))
+            requests = spooled(Path(spool))
         with looked_up(
             compared,
             requests=requests,
@@ -268,7 +271,7 @@ def ab(
             return run(looked, requests, server, limits, options, **measured)
 
 
-def _spooled(folder: Path) -> str:
+def spooled(folder: Path) -> str:
     """Standard input as a file, which load processes can read too."""
     path = folder / "standard_input"
     content = sys.stdin.buffer.read()

@@ -63,6 +63,14 @@ def two_of(host: str, against: str | None, model: str, versions: str | None, bat
     return Named(both["server"], both["model"], both["version"], (batches[0], batches[1]), part)
 
 
+def capacity_of(host: str, model: str, versions: str | None, batch: int) -> Named:
+    """Two versions, or the same condition twice. Raises BenchError."""
+    if versions and "," in versions:
+        return two_of(host, None, model, versions, str(batch))
+    version = (versions or "").strip()
+    return Named((host, host), (model, model), (version, version), (batch, batch), "server")
+
+
 def _values(option: str, text: str) -> list[str]:
     values = [each.strip() for each in text.split(",")]
     if not all(values) or len(values) > 2:

@@ -66,6 +66,25 @@ def planned(
     duet, slice = in_turn(two, options["schedule"], over_http=over_http, rates=rates)
     in_block = 1 if duet else 2
     each = max(_SHORTEST, min(_LONGEST, round(seconds / (_BLOCKS * in_block) - LEAST_OVERHEAD)))
+    return two.prepared(
+        packaged.scenario("model"),
+        duet=duet,
+        slice=slice,
+        load=Load(users=options["users"], schedule=options["schedule"]),
+        blocks=max(LEAST, int(seconds // ((each + LEAST_OVERHEAD) * in_block))),
+        seconds=each,
+        server=called(server),
+        signature=looked.signature,
+        seed=options["seed"],
+        deadline=options["deadline"],
+        options=model_options(looked, requests, server, options),
+    )
+
+
+def model_options(
+    looked: Looked, requests: str | None, server: Mapping[str, Any], options: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Options of the scenario `model` for what is sent; arguments as of `planned`."""
     own: dict[str, Any] = {
         "transport": server["transport"],
         "max-answer-bytes": server["max_answer_bytes"],
@@ -74,19 +93,7 @@ def planned(
         "shape": looked.shape or None,
         "output": looked.output,
     }
-    return two.prepared(
-        packaged.scenario("model"),
-        duet=duet,
-        slice=slice,
-        load=Load(users=options["users"], schedule=options["schedule"]),
-        blocks=max(LEAST, int(seconds // ((each + LEAST_OVERHEAD) * in_block))),
-        seconds=each,
-        server=_called(server),
-        signature=looked.signature,
-        seed=options["seed"],
-        deadline=options["deadline"],
-        options={name: value for name, value in own.items() if value is not None},
-    )
+    return {name: value for name, value in own.items() if value is not None}
 
 
 def in_turn(two: TwoConditions, schedule: str, *, over_http: bool, rates: bool) -> tuple[bool, float | None]:
@@ -103,7 +110,7 @@ def in_turn(two: TwoConditions, schedule: str, *, over_http: bool, rates: bool) 
     return two.part == "server", None
 
 
-def _called(given: Mapping[str, Any]) -> dict[str, Any]:
+def called(given: Mapping[str, Any]) -> dict[str, Any]:
     """How the servers are called, as keys of a servers file."""
     tls = {
         "ca": given["grpc_tls_ca"],

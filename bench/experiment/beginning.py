@@ -83,9 +83,9 @@ def resume(path: Path, results: Path) -> tuple[Prepared, Folder]:
     """
     folder = Folder.open(path) if path.is_dir() else _newest(path, results)
     said = folder.description
-    if said["file"] == str(MADE_BY):
+    if said["file"] in map(str, MADE_BY):
         raise BenchError(
-            f"{folder.path}: made by {MADE_BY}, without a file to continue from; run {MADE_BY} again"
+            f"{folder.path}: made by {said['file']}, without a file to continue from; run {said['file']} again"
         )
     study = overridden(read_experiment(Path(said["file"])), said["overrides"])
     known = {server.name: server for server in (*study.servers, *study.optional)}

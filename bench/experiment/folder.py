@@ -33,8 +33,8 @@ from bench.runs.jsonl import json_line, read_json
 from bench.runs.manifest import Manifest
 
 SCHEMA: Final = 1
-MADE_BY: Final = Path("bench ab")
-"""Stands where other experiments name their file."""
+MADE_BY: Final = (Path("bench ab"), Path("bench capacity"))
+"""One of these stands where other experiments name their file."""
 LOCK: Final = "lock"
 _RUN_NAME: Final = re.compile(r".+-b\d+t\d+(-\d+)?")
 """Of a trial's run folder, which ends with the trial's id."""
@@ -92,6 +92,12 @@ class Folder:
             raise BenchError(
                 f"{path / DESCRIPTION}: its plan is damaged ({type(error).__name__}: {error}); begin the experiment anew"
             ) from None
+
+    def plan_further(self, trial: PlannedTrial) -> None:
+        """A trial more: what the ones before showed says which."""
+        self.trials.append(trial)
+        self.description["plan"].append(trial.plain())
+        self._describe()
 
     def mark(self, state: str) -> None:
         """Note that it runs, or how it ended: what judges it later knows whether trials are missing by intent."""

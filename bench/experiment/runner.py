@@ -110,15 +110,30 @@ class Runner:
         step = "connecting to" if isinstance(self.servers[server], Remote) else "starting"
         self.display.say(f"block {block}: {step} {server}")
 
-    def _trial(self, trial: PlannedTrial, declared: Declared, server: Running, lock: int) -> None:
+    @contextlib.contextmanager
+    def started(self, names: Sequence[str], lock: int) -> Iterator[Callable[[PlannedTrial], Ended]]:
+        """Servers that run until the end of the block; gives what runs a trial on its own. Raises BenchError."""
+        self._find_models()
+        with contextlib.ExitStack() as stack:
+            servers = {}
+            for name in names:
+                place = self.folder.path / "servers" / f"b1-{name}-1"
+                servers[name] = stack.enter_context(launched(self.servers[name], self._models, place, [lock]))
+
+            def run(trial: PlannedTrial) -> Ended:
+                name = trial.cell.server
+                return self._trial(trial, self.servers[name], servers[name], lock)
+
+            yield run
+
+    def _trial(self, trial: PlannedTrial, declared: Declared, server: Running, lock: int) -> Ended:
         began = time.monotonic()
         try:
             order = Order(self.study, trial, server, self._facts(declared, server))
             run = self.generator.run(order, self.folder, lock, self.display.glance)
         except (Failed, BenchError) as error:
-            self._fail(trial, str(error), time.monotonic() - began)
-            return
-        self._note(trial, Ended(trial.number, "measured", None, run.name), time.monotonic() - began)
+            return self._fail(trial, str(error), time.monotonic() - began)
+        return self._note(trial, Ended(trial.number, "measured", None, run.name), time.monotonic() - began)
 
     def _run_duets(self, missing: set[int], lock: int) -> None:
         """Run the pairs of which a trial is missing, both trials anew."""
@@ -193,16 +208,17 @@ class Runner:
         for trial, run in zip(pair, together, strict=True):
             self._note(trial, Ended(trial.number, "measured", None, run.name), time.monotonic() - began)
 
-    def _fail(self, trial: PlannedTrial, reason: str, seconds: float) -> None:
+    def _fail(self, trial: PlannedTrial, reason: str, seconds: float) -> Ended:
         run = self.folder.run_of(trial)
         # first aside, then noted: a kill in between makes it missing, not measured
         kept = None if run is None else self.folder.set_aside(run, "failed")
         where = None if kept is None else str(kept.relative_to(self.folder.path))
-        self._note(trial, Ended(trial.number, "failed", " ".join(reason.split()), where), seconds)
+        return self._note(trial, Ended(trial.number, "failed", " ".join(reason.split()), where), seconds)
 
-    def _note(self, trial: PlannedTrial, ended: Ended, seconds: float) -> None:
+    def _note(self, trial: PlannedTrial, ended: Ended, seconds: float) -> Ended:
         self.folder.note(ended)
         self.display.ended(trial, ended, seconds)
+        return ended
 
     def _find_models(self) -> None:
         """Raises BenchError where a model cannot be made."""

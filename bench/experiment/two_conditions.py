@@ -9,7 +9,6 @@ from bench.config.experiment import Experiment, Load, Model, Study
 from bench.config.servers import Declared, Remote
 from bench.experiment.beginning import Prepared
 from bench.experiment.duet import duet_trials
-from bench.experiment.folder import MADE_BY
 from bench.experiment.plan import PlannedTrial, trials
 
 PARTS: Final = ("server", "model", "version", "batch")
@@ -71,21 +70,25 @@ class TwoConditions(NamedTuple):
         blocks: int,
         seconds: int,
         server: Mapping[str, Any],
+        verb: str = "ab",
         **settings: Any,
     ) -> Prepared:
-        """duet, slice: as of `Prepared`. server: keys of a servers file that hold for both. settings: further keys of an
-        experiment."""
+        """duet, slice: as of `Prepared`. server: keys of a servers file that hold for both. verb: the command that makes it.
+
+        settings: further keys of an experiment.
+        """
+        made_by = Path(f"bench {verb}")
         both = (self.before, self.after)
         addresses = {each.server: each.address for each in both}
         declared = [
-            Declared(name, MADE_BY, Remote(kind="remote", address=address, **server))
+            Declared(name, made_by, Remote(kind="remote", address=address, **server))
             for name, address in addresses.items()
         ]
         # those of two servers or models are given to the trials: each side has its own
         versions = [each.version for each in both if each.version is not None and self.part == "version"]
         signature = settings.pop("signature", None)
         experiment = Experiment(
-            name="ab",
+            name=verb,
             scenario=str(scenario),
             servers=list(addresses),
             models={each.model: Model(versions=versions, signature=signature) for each in both},
@@ -95,8 +98,8 @@ class TwoConditions(NamedTuple):
             seconds=seconds,
             **settings,
         )
-        study = Study(MADE_BY, experiment, declared, [])
-        plan = duet_trials(experiment, declared, MADE_BY) if duet else trials(experiment, declared)
+        study = Study(made_by, experiment, declared, [])
+        plan = duet_trials(experiment, declared, made_by) if duet else trials(experiment, declared)
         return Prepared(study, declared, [self._pinned(trial) for trial in plan], {}, {}, duet, slice)
 
     def _pinned(self, trial: PlannedTrial) -> PlannedTrial:

@@ -10,6 +10,7 @@ from typing import (
 from typing_extensions import TypedDict
 
 from bench.runs.answers import Answers
+from bench.runs.capacity import Capacity
 
 Seconds = float | None
 
@@ -344,5 +345,20 @@ class AbOut(TypedDict):
     gate: GateOut | None
 
 
-OUTPUTS: Final = {"report": ReportOut, "compare": CompareOut, "gate": GateOut, "ab": AbOut}
+class CapacityOut(TypedDict):
+    """What `bench capacity --json FILE` writes."""
+
+    schema: Literal[1]
+    folder: str
+    sentences: list[str]
+    capacity: Capacity
+
+
+OUTPUTS: Final = {
+    "report": ReportOut,
+    "compare": CompareOut,
+    "gate": GateOut,
+    "ab": AbOut,
+    "capacity": CapacityOut,
+}
 """Verb -> the type of what its `--json` gives."""

@@ -1,0 +1,148 @@
+"""What a search has found: the capacity, what limits it, and the ratio of two."""
+
+import math
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+from scipy.special import stdtrit
+
+from bench.analysis.capacity.estimate import Estimate
+from bench.analysis.capacity.level import Level
+from bench.analysis.capacity.search import Search
+from bench.runs.capacity import ConditionCapacity, Interval, Limiting, MeasuredLevel, Outcome
+
+WIDEST: Final = 2.0
+"""Ends of an interval that are farther apart than by this factor are no answer."""
+LONGER: Final = 1.5
+"""Factor of the mean latency from which on requests wait for each other."""
+MOST: Final = 0.5
+"""Share of the misses from which on their cause is what limits."""
+
+
+class Measured(NamedTuple):
+    """A level with the run that it was read from."""
+
+    level: Level
+    run: str
+
+
+class Refusal(NamedTuple):
+    """Why there is no answer."""
+
+    reason: str
+    remedy: str
+
+
+class Condition(NamedTuple):
+    """What was searched."""
+
+    title: str
+    server: str
+    model: str
+    version: int | None
+    batch: int
+
+
+def concluded(
+    condition: Condition,
+    search: Search | None,
+    measured: Sequence[Measured],
+    discarded: Sequence[str],
+    refusal: Refusal | None,
+) -> ConditionCapacity:
+    """A condition's capacity. refusal: that of the load generator; search: None where not even the ramp was measured."""
+    found = None if search is None or refusal is not None else search.found
+    passed, failed = (None, None) if search is None else search.bracket
+    usable = found is not None and search is not None and search.two_sided and _finite(found)
+    outcome: Outcome = "nothing"
+    if refusal is not None:
+        outcome = "load generator"
+    elif usable:
+        outcome = "found"
+    elif passed is not None or failed is not None:
+        outcome = "bracket"
+    reason, remedy, limit = "", "", None
+    if refusal is not None:
+        reason, remedy = refusal
+    elif search is not None and (found is not None or failed is not None):
+        at = found.rate if found is not None else failed or math.inf
+        limit, reason = _limit(search, at)
+    return ConditionCapacity(
+        **condition._asdict(),
+        outcome=outcome,
+        capacity=_interval(found) if usable and found is not None else None,
+        passed=passed,
+        failed=failed,
+        limited_by=limit,
+        reason=reason,
+        remedy=remedy,
+        saturated=None if search is None else search.saturated,
+        levels=[_plain(each) for each in measured],
+        discarded=list(discarded),
+    )
+
+
+def ratio(before: ConditionCapacity, after: ConditionCapacity, confidence: float) -> Interval | None:
+    """after / before, each with an error of its own (Welch 1947); None where one is not known."""
+    first, second = before.capacity, after.capacity
+    if first is None or second is None:
+        return None
+    parts = [each.error**2 for each in (first, second)]
+    error = math.sqrt(sum(parts))
+    below = sum(part**2 / each.freedom for part, each in zip(parts, (first, second), strict=True))
+    freedom = sum(parts) ** 2 / below if below > 0 else first.freedom + second.freedom
+    half = float(stdtrit(freedom, (1 + confidence) / 2)) * error
+    value = second.value / first.value
+    return Interval(
+        value=value,
+        low=value * math.exp(-half),
+        high=value * math.exp(half),
+        error=error,
+        freedom=freedom,
+    )
+
+
+def _finite(found: Estimate) -> bool:
+    return math.isfinite(found.high) and found.low > 0 and found.high / found.low <= WIDEST
+
+
+def _interval(found: Estimate) -> Interval:
+    return Interval(
+        value=found.rate, low=found.low, high=found.high, error=found.error, freedom=found.freedom
+    )
+
+
+def _limit(search: Search, capacity: float) -> tuple[Limiting, str]:
+    """What the levels beyond a capacity miss the service level by."""
+    beyond = [each for each in search.levels if each.rate > capacity and each.share > search.allowed]
+    within = [each for each in search.levels if each.rate <= capacity and each.latency > 0]
+    missed = sum(each.missed for each in beyond)
+    failed, unsent = (sum(getattr(each, name) for each in beyond) for name in ("failed", "unsent"))
+    if missed and failed > MOST * missed:
+        return "errors", f"beyond it {failed:,} of {missed:,} misses are errors"
+    if missed and unsent > MOST * missed:
+        return (
+            "requests in flight",
+            f"beyond it {unsent:,} of {missed:,} misses were not sent: --max-in-flight",
+        )
+    slow = max((each.latency for each in beyond), default=0.0)
+    usual = min((each.latency for each in within), default=0.0)
+    if any(not each.steady for each in beyond) or (usual and slow > LONGER * usual):
+        most = max(beyond, key=lambda each: each.in_system)
+        return "queue", f"beyond it requests queue: {most.in_system:,.0f} under way at {most.rate:,.0f} req/s"
+    return "service level", "beyond it latency is above the limit, and no queue grows"
+
+
+def _plain(measured: Measured) -> MeasuredLevel:
+    level = measured.level
+    return MeasuredLevel(
+        rate=level.rate,
+        seconds=level.seconds,
+        requests=level.requests,
+        missed=level.missed,
+        failed=level.failed,
+        percentile=level.p,
+        in_system=level.in_system,
+        steady=level.steady,
+        run=measured.run,
+    )

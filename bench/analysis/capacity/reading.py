@@ -1,0 +1,133 @@
+"""Levels from run folders, and whether the load generator was the limit of one."""
+
+import math
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from bench.analysis.capacity.level import Bools, Floats, Level, level_of
+from bench.analysis.reading import client
+from bench.runs.run import Run
+
+SETTLING: Final = 1.0
+"""Seconds at the beginning of a level that do not count: the queue fills, connections are new."""
+PARTS_PER_SECOND: Final = 2
+LEAST_PARTS: Final = 4
+GENERATOR: Final = ("client saturated", "client held up", "near the ceiling", "stolen time")
+"""Warnings of a run by which what was measured is the load generator."""
+LATE: Final = 0.2
+"""Share of the misses that may be the load generator's: that many would be none from the instant of sending on."""
+FEWEST_LATE: Final = 5
+SHORT_OF: Final = 6.0
+"""Standard deviations by which fewer requests than planned are no chance."""
+
+
+class ServiceLevel(NamedTuple):
+    """What is wanted of the requests that are due."""
+
+    within: float
+    """Seconds within which they are to be answered rightly."""
+    share: float
+    """Of all that are due."""
+    text: str
+
+    @property
+    def allowed(self) -> float:
+        """The share that may miss it."""
+        return 1 - self.share
+
+
+class Requests(NamedTuple):
+    """The requests of a run, in the order in which they were due."""
+
+    due: Floats
+    latency: Floats
+    """Seconds; inf without an answer."""
+    service: Floats
+    """From the instant of sending."""
+    right: Bools
+    sent: Bools
+    begin: float
+    """The instant at which the schedule began."""
+    end: float
+    """The instant at which the load ended."""
+
+
+def requests_of(run: Run) -> Requests:
+    """Raises BenchError where the run's requests cannot be read."""
+    table = run.samples
+    due, sent, done = (table[name].to_numpy(np.float64) for name in ("due", "sent", "done"))
+    ok = (table["status"].fillna(-1).to_numpy(np.int64) == 0) & (table["mismatched"].to_numpy() == 0)
+    latency, service = (np.where(np.isfinite(done), done - since, np.inf) for since in (due, sent))
+    begun = [arrivals.begin for arrivals in run.manifest.arrivals.values()]
+    ends = [end for end in (run.manifest.stopped, run.manifest.span.last_due) if end is not None]
+    return Requests(
+        due,
+        latency,
+        service,
+        ok,
+        np.isfinite(sent),
+        max(begun, default=0.0),
+        float(min(ends, default=-math.inf)),
+    )
+
+
+def levels_of(requests: Requests, rates: list[float], each: float, wanted: ServiceLevel) -> list[Level]:
+    """The levels of a run at one rate after the other, each for so many seconds; those that it did not reach are left out.
+
+    The last one ends early enough for its answers to be in time.
+    """
+    found = []
+    settling = min(SETTLING, each / 4)
+    last = requests.end - wanted.within
+    for number, rate in enumerate(rates):
+        begin = requests.begin + number * each + settling
+        end = min(requests.begin + (number + 1) * each, last)
+        if end - begin >= (each - settling) / 2:
+            parts = max(LEAST_PARTS, int((end - begin) * PARTS_PER_SECOND))
+            found.append(
+                level_of(
+                    requests.due,
+                    requests.latency,
+                    requests.right,
+                    sent=requests.sent,
+                    rate=rate,
+                    begin=begin,
+                    end=end,
+                    within=wanted.within,
+                    allowed=wanted.allowed,
+                    parts=parts,
+                )
+            )
+    return found
+
+
+def throughput(requests: Requests) -> float:
+    """Requests per second answered OK, after the settling."""
+    done = requests.due + requests.latency
+    begin, end = float(requests.due.min(initial=0.0)) + SETTLING / 2, requests.end
+    return float(((done >= begin) & (done < end) & requests.right).sum() / max(end - begin, 1e-9))
+
+
+def generator_limit(
+    run: Run, requests: Requests, level: Level, wanted: ServiceLevel
+) -> tuple[str, str] | None:
+    """Why a level shows what the load generator can do, and what to do about it; None: it shows the server.
+
+    What the generator does late is part of the latency, and harmless where it decides nothing.
+    """
+    for check in client.CHECKS:
+        for doubt in check(run):
+            if doubt.check in GENERATOR:
+                return doubt.reason, doubt.remedy
+    planned = level.rate * level.seconds
+    if level.requests < planned - SHORT_OF * math.sqrt(planned) - 1:
+        reason = f"{level.requests:,} requests were due where {planned:,.0f} were planned"
+        return reason, client.MORE_PROCESSES
+    inside = requests.right & (requests.due >= requests.begin)
+    late = int((inside & (requests.latency > wanted.within) & (requests.service <= wanted.within)).sum())
+    missed = int((inside & (requests.latency > wanted.within)).sum())
+    if late >= FEWEST_LATE and late > LATE * missed:
+        reason = f"{late:,} of {missed:,} late answers were late because the requests were sent late"
+        return reason, client.MORE_PROCESSES
+    return None

@@ -1,0 +1,191 @@
+"""`bench capacity`: the most load that a server sustains within a service level."""
+
+import re
+import tempfile
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from bench import BenchError
+from bench.cli.ab import groups, seconds_of, spooled
+from bench.cli.ab_conditions import RANDOM_EXAMPLES, capacity_of, looked_up
+from bench.cli.asking import calls_a_server
+from bench.cli.new_file import NewFile
+from bench.config.limits import share_or_number
+from bench.schedule.text import duration
+
+_GOODPUT: Final = re.compile(r"\s*([^@\s]+)\s*@\s*(\S+)\s*")
+
+_WHAT: Final = groups(
+    click.option("--model", required=True, metavar="NAME", help="The model."),
+    click.option(
+        "--versions", metavar="A[,B]", help="A version, by number or label; two of them are compared."
+    ),
+    click.option(
+        "--batch-size", type=click.IntRange(1), default=1, show_default=True, help="Examples in a request."
+    ),
+    click.option("--signature", help="Signature to call.  [default: serving_default, or the only one]"),
+    click.option(
+        "--requests",
+        metavar="FILE",
+        help="What is sent, such as JSON lines; - for standard input.  [default: random]",
+    ),
+    click.option(
+        "--shape",
+        default="",
+        metavar="NAME=N,...",
+        help="Sizes of unknown dimensions of random inputs, such as len=128.",
+    ),
+    click.option(
+        "--examples",
+        "count",
+        type=click.IntRange(1),
+        default=RANDOM_EXAMPLES,
+        show_default=True,
+        help="Number of random examples, without --requests.",
+    ),
+)
+_WANTED: Final = groups(
+    click.option(
+        "--p99-ms",
+        type=click.FloatRange(0, min_open=True),
+        help="99 of 100 requests are answered within this time.",
+    ),
+    click.option(
+        "--goodput",
+        metavar="SHARE@TIME",
+        help="This share of the requests is answered within a time: 0.999@20ms.",
+    ),
+    click.option(
+        "--precision",
+        default="3%",
+        show_default=True,
+        metavar="SHARE",
+        help="End when the interval is this far to either side.",
+    ),
+)
+_LOAD: Final = groups(
+    click.option(
+        "--time",
+        "seconds",
+        default="3m",
+        show_default=True,
+        callback=seconds_of,
+        help="Time limit for everything.",
+    ),
+    click.option("--processes", type=click.IntRange(1), default=1, show_default=True, help="Load processes."),
+    click.option(
+        "--deadline",
+        type=click.FloatRange(0, min_open=True),
+        default=10.0,
+        show_default=True,
+        help="Request timeout in seconds.",
+    ),
+    click.option(
+        "--seed",
+        type=click.IntRange(0),
+        default=1,
+        show_default=True,
+        help="Random seed of arrivals and inputs.",
+    ),
+    click.option("--results", type=click.Path(path_type=Path), default=Path("results"), show_default=True),
+    click.option("--json", "as_json", type=NewFile(), metavar="FILE", help="Write all results as JSON."),
+)
+
+
+@click.command(context_settings={"max_content_width": 110})
+@click.argument("host", metavar="HOST:PORT")
+@_WHAT
+@_WANTED
+@_LOAD
+@calls_a_server
+def capacity(
+    host: str,
+    *,
+    model: str,
+    versions: str | None,
+    batch_size: int,
+    requests: str | None,
+    p99_ms: float | None,
+    goodput: str | None,
+    precision: str,
+    **options: Any,
+) -> int:
+    """Find the highest load that the server at HOST:PORT sustains within a service level, and how sure that is.
+
+    Requests arrive at random (Poisson), at one rate after the other: a ramp finds the region, and levels around the
+    capacity then narrow it until --precision or --time. Requests without an answer miss the service level. With two
+    --versions, both are measured in turn on the same server.
+
+    There is no answer where the load generator was the limit. The result is an experiment's folder, which bench report
+    and gate read. Ctrl-C shows what is known so far.
+
+    Exit codes: 0 done; 2 bad usage or input; 3 inconclusive, or the load generator was the limit; 130 interrupted.
+
+    \b
+    bench capacity serving.example:8500 --model ranker --requests sample.jsonl --p99-ms 20
+    bench capacity serving.example:8500 --model ranker --goodput 99.9%@50ms --time 10m
+    bench capacity serving.example:8500 --model ranker --versions 6,7 --p99-ms 20
+    """
+    share, within = _wanted(p99_ms, goodput)
+    precise = _share("--precision", precision)
+    if within > options["deadline"]:
+        raise BenchError(
+            f"--deadline {options['deadline']:g}: below the {within:g} s of the service level; give at least as much"
+        )
+    names = ("protocol", "timeout", "transport", "pairs", "authority", "max_answer_bytes")
+    server = {
+        name: options.pop(name) for name in list(options) if name in names or name.startswith("grpc_tls")
+    }
+    with tempfile.TemporaryDirectory(prefix="serving-bench-") as spool:
+        if requests == "-":
+            requests = spooled(Path(spool))
+        with looked_up(
+            capacity_of(host, model, versions, batch_size),
+            requests=requests,
+            server=server,
+            outputs=(),
+            **{name: options.pop(name) for name in ("signature", "shape")},
+            **{name: options[name] for name in ("count", "seed", "deadline")},
+        ) as looked:
+            # what judges and starts processes: imported once all that can be wrong was looked at
+            from bench.cli.capacity_run import Wanted, run
+
+            text = (
+                f"p99 <= {p99_ms:g} ms"
+                if p99_ms is not None
+                else f"goodput >= {share:.6g} within {within * 1e3:g} ms"
+            )
+            return run(looked, requests, server, Wanted(share, within, text, precise), options)
+
+
+def _wanted(p99_ms: float | None, goodput: str | None) -> tuple[float, float]:
+    """Share and seconds of the service level. Raises BenchError."""
+    if (p99_ms is None) == (goodput is None):
+        raise click.UsageError("which service level? give --p99-ms 20, or --goodput 0.999@20ms")
+    if p99_ms is not None:
+        return 0.99, p99_ms / 1e3
+    found = _GOODPUT.fullmatch(goodput or "")
+    try:
+        if found is None:
+            raise ValueError
+        share = share_or_number(found[1] if "%" in found[1] else float(found[1]), "--goodput")
+        within = duration(found[2])
+    except ValueError:
+        share = within = 0.0
+    if not 0.5 <= share < 1 or not 0 < within < 1e6:
+        raise BenchError(
+            f"--goodput {goodput}: expected a share from 0.5 on and below 1, and a time, such as 0.999@20ms"
+        )
+    return share, within
+
+
+def _share(option: str, text: str) -> float:
+    try:
+        share = share_or_number(text if "%" in text else float(text), option)
+    except ValueError:
+        share = 0.0
+    if not 0 < share < 1:
+        raise BenchError(f"{option} {text}: expected a share above 0 and below 1, such as 3% or 0.03")
+    return share

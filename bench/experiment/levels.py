@@ -1,0 +1,67 @@
+"""Trials whose load follows from the trials before, on servers that run until the last."""
+
+import contextlib
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from bench.config.experiment import Load
+from bench.experiment.plan import Condition, PlannedTrial
+from bench.experiment.runner import Runner
+from bench.experiment.trial import Failed
+from bench.runs.journal import Ended
+from bench.runs.run import Run
+from bench.schedule import Closed, Poisson, Steps
+
+OVERHEAD: Final = 2.5
+"""Seconds that a level takes beyond its load: the start and end of Locust, and reading it, with room for a busy machine."""
+
+
+@dataclass
+class Levels:
+    """Runs levels of the load, each as a trial of the experiment's folder."""
+
+    runner: Runner
+    processes: int
+    """Load processes, among which a rate is divided."""
+    _run: Callable[[PlannedTrial], Ended]
+
+    @classmethod
+    @contextlib.contextmanager
+    def on(cls, runner: Runner, processes: int, lock: int) -> Iterator["Levels"]:
+        """With all servers started. Raises BenchError."""
+        with runner.started(list(runner.servers), lock) as run:
+            yield cls(runner, processes, run)
+
+    def closed(self, cell: Condition, users: int, seconds: float) -> Run:
+        """Users that send again as soon as they are answered. Raises Failed."""
+        return self._measure(cell, Load(users=users, schedule=str(Closed())), seconds)
+
+    def poisson(self, cell: Condition, rate: float, seconds: float) -> Run:
+        """Arrivals at one rate. Raises Failed."""
+        name = f"{rate:.4g} req/s"
+        each = Poisson(rate / self.processes)
+        return self._measure(cell, Load(users=self.processes, schedule=str(each), name=name), seconds)
+
+    def steps(self, cell: Condition, rates: list[float], each: float) -> Run:
+        """Arrivals at one rate after the other. Raises Failed."""
+        steps = Steps(tuple(rate / self.processes for rate in rates), each)
+        name = f"{rates[0]:.3g} to {rates[-1]:.3g} req/s"
+        return self._measure(
+            cell, Load(users=self.processes, schedule=str(steps), name=name), each * len(rates)
+        )
+
+    def _measure(self, cell: Condition, load: Load, seconds: float) -> Run:
+        runner, folder = self.runner, self.runner.folder
+        number = len(folder.trials) + 1
+        experiment = runner.study.experiment.model_copy(
+            update={"loads": [load], "seconds": math.ceil(seconds)}
+        )
+        runner.study = runner.study._replace(experiment=experiment)
+        trial = PlannedTrial(number, number, cell._replace(load=load.title), experiment.seed + number)
+        folder.plan_further(trial)
+        ended = self._run(trial)
+        if ended.outcome != "measured" or ended.folder is None:
+            raise Failed(ended.reason or "no run")
+        return Run.open(folder.path / ended.folder)

@@ -1,0 +1,115 @@
+"""The capacity that was searched, beside the runs of its levels.
+
+capacity.json         what was wanted, each condition's levels, its capacity and what limits it
+"""
+
+from pathlib import Path
+from typing import Annotated, Final, Literal, Self
+
+from pydantic import Field, ValidationError
+
+from bench import BenchError
+from bench.runs.jsonl import json_text, read_json
+from bench.runs.manifest import Amount, Count, Name, Part, Text
+from bench.runs.misfit import misfit
+
+CAPACITY: Final = "capacity.json"
+SCHEMA: Final = 1
+Limiting = Literal["errors", "requests in flight", "queue", "service level"]
+Outcome = Literal["found", "bracket", "load generator", "nothing"]
+
+
+class MeasuredLevel(Part):
+    """What one rate showed."""
+
+    rate: Amount
+    """Requests per second."""
+    seconds: Amount
+    requests: Count
+    missed: Count
+    """Requests that were not answered rightly in time."""
+    failed: Count
+    """Of these, refused or answered with an error."""
+    percentile: Amount | None = None
+    """The percentile of the service level in seconds; None: it falls among requests without an answer."""
+    in_system: Amount
+    """Mean number of requests under way."""
+    steady: bool
+    """False: the queue grew, or Little's law does not hold."""
+    run: Name
+    """The run folder."""
+
+
+class Interval(Part):
+    """An estimate with its interval."""
+
+    value: Amount
+    low: Amount
+    high: Amount | None = None
+    """None: open."""
+    error: Amount
+    """Standard error of the logarithm."""
+    freedom: Amount
+    """Degrees of freedom of the error."""
+
+
+class ConditionCapacity(Part):
+    """How much one condition sustains."""
+
+    title: Name
+    server: Name
+    model: Name
+    version: Annotated[int | None, Field(ge=0)] = None
+    batch: Count
+    outcome: Outcome
+    """`found`; `bracket`: no interval, only rates that passed and failed; `load generator`: no answer."""
+    capacity: Interval | None = None
+    """Requests per second."""
+    passed: Amount | None = None
+    """The highest rate that kept the service level below all that did not."""
+    failed: Amount | None = None
+    """The lowest rate that did not keep it."""
+    limited_by: Limiting | None = None
+    reason: Text = ""
+    """What shows the limit, or why there is no answer."""
+    remedy: Text = ""
+    saturated: Amount | None = None
+    """Requests per second answered where it always has some."""
+    levels: Annotated[list[MeasuredLevel], Field(max_length=10_000)]
+    discarded: Annotated[list[Text], Field(max_length=10_000)]
+    """Levels that showed the load generator, and why."""
+
+
+class Capacity(Part):
+    """The most load within a service level."""
+
+    schema_: Annotated[int, Field(alias="schema")] = SCHEMA
+    service_level: Name
+    """In words."""
+    share: Annotated[float, Field(gt=0, lt=1)]
+    """Of the requests due, those that are to be answered rightly in time."""
+    within: Amount
+    """Seconds."""
+    confidence: Annotated[float, Field(gt=0, lt=1)]
+    conditions: Annotated[list[ConditionCapacity], Field(max_length=100)]
+    ratio: Interval | None = None
+    """Capacity of the second condition by that of the first."""
+
+    def write(self, folder: Path) -> None:
+        """Write it into an experiment's folder."""
+        (folder / CAPACITY).write_text(json_text(self.model_dump(by_alias=True)) + "\n")
+
+    @classmethod
+    def read(cls, folder: Path) -> Self | None:
+        """What an experiment's folder holds; None where no capacity was searched. Raises BenchError."""
+        path = folder / CAPACITY
+        try:
+            return cls.model_validate(read_json(path))
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise BenchError(f"{path}: {error.strerror}; check the file and its permissions") from error
+        except ValidationError as error:
+            raise BenchError(f"{path}: {misfit(error)}; restore the file, or search again") from None
+        except ValueError as error:
+            raise BenchError(f"{path}: {error}; restore the file, or search again") from None

@@ -1,0 +1,64 @@
+"""`bench capacity` from beginning to end on a server with known service times, and what it refuses."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bench.launch import server_process
+from bench.runs.capacity import Capacity
+from tests.analysis.test_schemas import check
+from tests.cli.inside import bench, process
+
+SERVICE = ("--service_time", "exponential(2ms)", "--workers", "1")
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    with server_process.embedded(["--backend", "synthetic", "--model_name", "mnist", *SERVICE]) as server:
+        yield server.address
+
+
+def test_the_way_to_an_answer(address: str, tmp_path: Path) -> None:
+    """So short a time gives a bracket at best; how good answers are is for tests/benchmarks/capacity.py."""
+    done = process(
+        *("capacity", address, "--model", "mnist", "--p99-ms", "25", "--time", "8s"),
+        *("--results", tmp_path / "results", "--json", tmp_path / "told.json"),
+        cwd=tmp_path,
+    )
+    assert done.returncode in (0, 3), done.stderr
+    told = json.loads((tmp_path / "told.json").read_text())
+    check("capacity", told)
+    written = Capacity.read(Path(told["folder"]))
+    assert written is not None
+    assert written.model_dump(by_alias=True) == told["capacity"]
+    (condition,) = written.conditions
+    assert (condition.model, condition.batch) == ("mnist", 1)
+    assert condition.saturated is not None
+    assert 0 < condition.saturated < 600  # 500 at the most, and what chance adds in a second
+    (sentence,) = told["sentences"]
+    assert " ".join(done.stdout.split()).startswith(sentence)
+    assert (done.returncode == 0) == (condition.outcome == "found")
+    reported = bench("report", told["folder"], "--json", cwd=tmp_path)
+    assert reported.returncode == 0, reported.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ((), "--p99-ms 20, or --goodput"),
+        (("--p99-ms", "20", "--goodput", "0.99@20ms"), "--p99-ms 20, or --goodput"),
+        (("--goodput", "99@20ms"), "--goodput 99@20ms: expected a share"),
+        (("--goodput", "0.99"), "--goodput 0.99: expected a share"),
+        (("--goodput", "0.99@soon"), "--goodput 0.99@soon: expected a share"),
+        (("--p99-ms", "20", "--precision", "300%"), "--precision 300%: expected a share"),
+        (("--p99-ms", "20000"), "--deadline 10: below the 20 s"),
+        (("--p99-ms", "20", "--model", "other"), "does not serve it"),
+    ],
+)
+def test_usage(address: str, tmp_path: Path, arguments: tuple[str, ...], expected: str) -> None:
+    done = bench("capacity", address, "--model", "mnist", *arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    assert expected in " ".join(done.stderr.split())
+    assert not (tmp_path / "results").exists()
