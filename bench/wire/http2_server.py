@@ -16,16 +16,12 @@ from bench.wire import frames, unary
 from bench.wire.frames import (
     DATA,
     END_STREAM,
-    FLOW_CONTROL_ERROR,
-    FRAME_SIZE_ERROR,
     HEAD,
     HEADERS,
     LARGEST_STREAM,
     LARGEST_WINDOW,
-    NO_ERROR,
     PREFACE,
     PROTOCOL_ERROR,
-    REFUSED_STREAM,
     STREAM_CLOSED,
     ProtocolError,
 )
@@ -34,7 +30,7 @@ from bench.wire.http2 import LARGEST_LIST, OWN_FRAME, Connection
 from bench.wire.incoming import EndedEarly, FieldBudget, Incoming
 from bench.wire.replies import Replies
 from bench.wire.request_rows import Alike, Burst, Finder
-from bench.wire.unary import PREFIX, MessageError, Request, RequestBlock
+from bench.wire.unary import PREFIX, MessageError, Packed, Request, RequestBlock, StillPacked
 
 _SPECIAL: Final = frames.PADDED | frames.END_HEADERS | frames.PRIORITISED
 _LOOK_AGAIN: Final = 2048
@@ -52,7 +48,7 @@ class ServerConnection(Connection):
         connection_window: int = LARGEST_WINDOW,
         take_bursts: bool = False,
     ) -> None:
-        """take_bursts: the owner takes requests that come in a row from `bursts`; they are not given by `receive`."""
+        """take_bursts: the owner takes requests in a row from `bursts`, others from `packed`; `receive` gives neither."""
         extra = {} if most_streams is None else {frames.MAX_CONCURRENT_STREAMS: most_streams}
         super().__init__(stream_window=stream_window, connection_window=connection_window, extra=extra)
         self.out.append(self._greeting)
@@ -61,7 +57,9 @@ class ServerConnection(Connection):
         self.draining = False
         """GOAWAY was sent or received."""
         self.bursts: list[Burst] = []
-        """Rows since the owner last emptied this list."""
+        self.packed: list[Packed] = []
+        """Rows, and requests that take long to unpack, since the owner last emptied these lists."""
+        self._at_once = take_bursts
         self._finder = Finder()
         # Reads of up to so many bytes are not searched for rows: in as many there was none. That holds for a while.
         self._row_bytes = 0 if take_bursts else sys.maxsize
@@ -125,7 +123,7 @@ class ServerConnection(Connection):
         if outflow.early:
             outflow.early.pop(stream, None)
         if not incoming.complete:
-            self._end_early(stream, NO_ERROR)  # answered early: the rest is not wanted
+            self._end_early(stream, frames.NO_ERROR)  # answered early: the rest is not wanted
         return True
 
     def respond_all(self, streams: range, messages: Alike) -> int:
@@ -171,7 +169,7 @@ class ServerConnection(Connection):
         if not self.draining and self.closed is None:
             self.draining = True
             self._refuse_above = self._last
-            self.out.append(frames.goaway(self._last, NO_ERROR))
+            self.out.append(frames.goaway(self._last, frames.NO_ERROR))
 
     def lose(self, reason: str) -> None:
         """The connection broke: nothing under way can be answered any more."""
@@ -205,7 +203,9 @@ class ServerConnection(Connection):
             size = word >> 8
             kind = word & 0xFF
             if size > OWN_FRAME:
-                raise ProtocolError(FRAME_SIZE_ERROR, f"a frame of {size} bytes, {OWN_FRAME} are allowed")
+                raise ProtocolError(
+                    frames.FRAME_SIZE_ERROR, f"a frame of {size} bytes, {OWN_FRAME} are allowed"
+                )
             at, before = start + size, at
             if at > end:
                 return before
@@ -285,15 +285,13 @@ class ServerConnection(Connection):
             return
         self._last = stream
         if stream > self._refuse_above or len(self._streams) >= self._most_streams:
-            self._end_early(stream, REFUSED_STREAM)
+            self._end_early(stream, frames.REFUSED_STREAM)
             return
         if head.malformed is not None or (head.length and flags & END_STREAM):
             self._end_early(stream, PROTOCOL_ERROR)
             return
         self._fields.charge(head, self._streams)
         self._streams[stream] = incoming = Incoming(head, self._stream_window)
-        if head.length is not None:
-            incoming.parts = []  # so that its body is counted
         if head.method != "POST" or not head.content_type.startswith("application/grpc"):
             self._decline_http(stream, head, ended=bool(flags & END_STREAM))
         elif flags & END_STREAM:
@@ -319,11 +317,10 @@ class ServerConnection(Connection):
 
     def _decline_http(self, stream: int, head: RequestBlock, *, ended: bool) -> None:
         """Answer what is not gRPC with 405 or, as the protocol document asks, 415."""
-        http = b"405" if head.method != "POST" else b"415"
         del self._streams[stream]
-        self.out.append(self._replies.declined(stream, http))
+        self.out.append(self._replies.declined(stream, b"405" if head.method != "POST" else b"415"))
         if not ended:
-            self._end_early(stream, NO_ERROR)
+            self._end_early(stream, frames.NO_ERROR)
 
     def _divided(self, flags: int, stream: int, payload: bytes) -> None:
         """DATA that is not an undivided request: a part of one, padded, compressed, unexpected."""
@@ -338,7 +335,7 @@ class ServerConnection(Connection):
             return
         incoming.credit -= len(payload)
         if incoming.credit < -self._slack:
-            raise ProtocolError(FLOW_CONTROL_ERROR, f"more DATA than the window of stream {stream}")
+            raise ProtocolError(frames.FLOW_CONTROL_ERROR, f"more DATA than the window of stream {stream}")
         if incoming.credit <= self._stream_window // 2 and not flags & END_STREAM:
             self.out.append(frames.window_update(stream, self._stream_window - incoming.credit))
             incoming.credit = self._stream_window
@@ -362,12 +359,15 @@ class ServerConnection(Connection):
         if head.length is not None and head.length != len(body):
             self._reject(stream, PROTOCOL_ERROR)
             return
+        request = Request(stream, head.path, head.metadata, b"", head.timeout)
         try:
-            message = unary.one_message(body, head.encoding, self._largest)
+            message = unary.one_message(body, head.encoding, self._largest, at_once=self._at_once)
         except MessageError as problem:
             self.respond(stream, problem.code, str(problem))
+        except StillPacked as packed:
+            self.packed.append(Packed(request._replace(message=packed.args[0]), self._largest))
         else:
-            self._requests.append(Request(stream, head.path, head.metadata, message, head.timeout))
+            self._requests.append(request._replace(message=message))
 
     def _reject(self, stream: int, code: int) -> None:
         """End a stream by our own decision; an answer to it will be dropped."""

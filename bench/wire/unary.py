@@ -273,6 +273,19 @@ class Request(NamedTuple):
     """Seconds that the client grants, from the arrival on; None: no limit."""
 
 
+class Packed(NamedTuple):
+    """A request whose message takes long to unpack."""
+
+    request: Request
+    """With its message as it was sent."""
+    largest: int
+    """Bytes that the message may have."""
+
+    def unpacked(self) -> Request:
+        """With its message. Raises MessageError; may be called in any thread."""
+        return self.request._replace(message=decompressed(self.request.message, b"gzip", self.largest))
+
+
 _SMALL_PIECE: Final = 1024
 
 
@@ -289,8 +302,11 @@ def gather(parts: list[bytes | bytearray], content: bytes) -> None:
         parts.append(bytearray(content))
 
 
-def one_message(body: bytes, encoding: bytes, largest: int) -> bytes:
-    """The single message of a unary body; raises MessageError where there is none, more than one, or a broken one."""
+def one_message(body: bytes, encoding: bytes, largest: int, *, at_once: bool = False) -> bytes:
+    """The single message of a unary body; raises MessageError where there is none, more than one, or a broken one.
+
+    at_once: raise StillPacked for one that takes longer than a moment to unpack.
+    """
     if not body:
         raise MessageError(INTERNAL, "a unary call without a message")
     if len(body) < PREFIX.size:
@@ -307,9 +323,26 @@ def one_message(body: bytes, encoding: bytes, largest: int) -> bytes:
         return content
     if compressed != 1:
         raise MessageError(INTERNAL, f"compressed flag {compressed}")
+    if at_once and encoding == b"gzip" and _long(content):
+        raise StillPacked(content)
     return decompressed(content, encoding, largest)
 
 
+class StillPacked(Exception):  # noqa: N818 - an adjective says what the message is
+    """A message takes longer than a moment to unpack; `args` has it as it was sent."""
+
+
+def _long(content: bytes) -> bool:
+    """Whether a gzip message has more than 64 KiB, or 16 times what was sent: what comes in one read unpacks in 10 ms."""
+    most = min(_UNPACKED_AT_ONCE, _RATIO_AT_ONCE * len(content))
+    try:
+        return len(zlib.decompressobj(wbits=16 + zlib.MAX_WBITS).decompress(content, most + 1)) > most
+    except zlib.error:
+        return False  # `decompressed` says what is wrong
+
+
+_UNPACKED_AT_ONCE: Final = 65_536
+_RATIO_AT_ONCE: Final = 16
 _USUAL_RATIO: Final = 100
 _ALWAYS_UNPACKED: Final = 4 << 20
 

@@ -1,6 +1,8 @@
 """Does a server take every request that a client may send, and answer each as gRPC asks?"""
 
 import gzip
+import os
+from collections.abc import Callable
 
 import hpack
 import pytest
@@ -75,6 +77,23 @@ def test_requests_come_in_many_shapes(arrival: bytes) -> None:
     server = settled_server()
     assert [request.message for request in server.receive(arrival)] == [b"question"]
     assert server.closed is None
+
+
+@pytest.mark.parametrize(("count", "aside"), [(300, False), (100_000, True)])
+@pytest.mark.parametrize("content", [bytes, os.urandom], ids=["zeros", "noise"])
+def test_what_takes_long_to_unpack_is_left_to_the_owner(
+    count: int, aside: bool, content: Callable[[int], bytes]
+) -> None:
+    """Sixty messages of 4 kB in one read stand for 250 MB: unpacked here, they held everybody else up for 0.5 s."""
+    asked = content(count)
+    packed = gzip.compress(asked, mtime=0)
+    server = settled_server(take_bursts=True)
+    given = server.receive(
+        opened(1, block(("grpc-encoding", "gzip"))) + frame(DATA, 1, 1, message(packed, 1))
+    )
+    assert [request.message for request in given] == ([] if aside else [asked])
+    assert [each.unpacked().message for each in server.packed] == ([asked] if aside else [])
+    assert server.in_flight == 1
 
 
 def test_an_answer_is_headers_message_trailers() -> None:

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from typing import Final
 
 from bench.server.caller import Caller
+from bench.server.refusal import Code, Refusal
 from bench.wire.messages import PredictResponse, types_pb2
 from bench.wire.request_rows import Alike, Burst
-from bench.wire.unary import Request
+from bench.wire.unary import MessageError, Packed, Request
 
 _CLASSES: Final = 10
 
@@ -37,6 +38,14 @@ class NullCalls:
             caller.respond_all(burst.streams, Alike(b"", messages, b""))
         else:
             caller.respond_all(burst.streams, Alike(self._reply, messages[:, :0], b""))
+
+    def take_packed(self, caller: Caller, packed: Sequence[Packed]) -> None:
+        """See `front.Calls`."""
+        for each in packed:
+            try:
+                self.take(caller, [each.unpacked() if self._reply is None else each.request])
+            except MessageError as error:
+                caller.refuse(each.request.stream, Refusal(Code(error.code), str(error)))
 
     def answered(self, count: int = 1) -> None:
         """See `front.Calls`."""

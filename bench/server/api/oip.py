@@ -46,6 +46,10 @@ class OpenInference:
     def prepare(self, content: bytes) -> Prepared:
         """A serialised ModelInferRequest, checked, with its version held. Raises `Refusal`, or `Heavy`."""
         check_fields(messages.ModelInferRequest, content)
+        return self.prepare_light(content)
+
+    def prepare_light(self, content: bytes) -> Prepared:
+        """The same for one that is not weighed, since it was `lightened`."""
         request = parsed(messages.ModelInferRequest, content)
         try:
             handle = self._repository.acquire(_spec(request.model_name, request.model_version))

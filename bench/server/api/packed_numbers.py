@@ -31,40 +31,39 @@ _OTHERS: Final = ("variant_val", "resource_handle_val")
 
 
 class Heavy(Exception):  # noqa: N818 - an adjective says what the request is
-    """The request has more such integers than may be read here."""
-
-
-TOO_HEAVY: Final = Refusal(
-    Code.RESOURCE_EXHAUSTED, f"a request with more than {MOST_INLINE} bytes of integers"
-)
-"""Where such integers are of no use."""
+    """The request has more such integers, or fields, than may be read here."""
 
 
 def check_fields(kind: Any, request: bytes) -> None:
-    """Raise `Refusal` for a serialised request of this class that takes its parser too long, `Heavy` for integers."""
-    weight = field_limits.weight(kind, request)
-    if weight.too_many:
-        text = f"a request of more than {field_limits.MOST_FIELDS} protobuf fields (each text is one)"
-        raise Refusal(Code.RESOURCE_EXHAUSTED, text)
-    if weight.packed > MOST_INLINE:
+    """Raise `Heavy` for a serialised request of this class that takes its parser too long."""
+    weight = field_limits.weight(kind, request, field_limits.AT_ONCE)
+    if weight.too_many or weight.packed > MOST_INLINE:
         raise Heavy
 
 
-def checked(kind: Any, request: bytes) -> Any:
-    """A message of a kind that needs no integers. Raises `Refusal`, also for one that takes its parser too long."""
-    try:
-        check_fields(kind, request)
-    except Heavy:
-        raise TOO_HEAVY from None
+def checked(kind: Any, request: bytes, most_fields: int = field_limits.AT_ONCE) -> Any:
+    """A message of a kind that needs neither many fields nor many integers. Raises `Refusal`."""
+    _refuse_heavy(kind, request, most_fields)
     return parsed(kind, request)
+
+
+def _refuse_heavy(kind: Any, request: bytes, most_fields: int, most_integers: int = MOST_INLINE) -> None:
+    weight = field_limits.weight(kind, request, most_fields)
+    if weight.too_many:
+        text = f"a request of more than {most_fields} protobuf fields (each text is one)"
+        raise Refusal(Code.RESOURCE_EXHAUSTED, text)
+    if weight.packed > most_integers:
+        text = f"a request with more than {most_integers} bytes of integers"
+        raise Refusal(Code.RESOURCE_EXHAUSTED, text)
 
 
 def lightened(kind: Any, request: bytes) -> bytes:
     """A serialised PredictRequest or ModelInferRequest that means the same, with integers as their memory.
 
-    In `tensor_content`, or as the only one of `bytes_contents`. Raises `Refusal`.
+    In `tensor_content`, or as the only one of `bytes_contents`. Raises `Refusal`, also for one with too many fields, or
+    with integers where they are of no use.
     """
-    message = parsed(kind, request)
+    message = _of_few_fields(kind, request)
     if kind is ModelInferRequest:
         for tensor in message.inputs:
             _lighten_typed(tensor, bool(message.raw_input_contents))
@@ -72,7 +71,13 @@ def lightened(kind: Any, request: bytes) -> bytes:
         for tensor in message.inputs.values():
             _lighten(tensor)
     light: bytes = message.SerializeToString()
+    _refuse_heavy(kind, light, field_limits.MOST_FIELDS)
     return light
+
+
+def _of_few_fields(kind: Any, request: bytes) -> Any:
+    _refuse_heavy(kind, request, field_limits.MOST_FIELDS, len(request))
+    return parsed(kind, request)
 
 
 def memory_of(tensor: Any) -> bytes | None:
@@ -115,7 +120,7 @@ def _lighten(tensor: Any) -> None:
 
 def split_examples(kind: Any, request: bytes) -> tuple[bytes, list[bytes]]:
     """A serialised request of `kind`, which has an `Input`, without that, and the Examples. Raises `Refusal`."""
-    message = parsed(kind, request)
+    message = _of_few_fields(kind, request)
     parts = serialised(message.input)
     message.ClearField("input")
     return message.SerializeToString(), parts

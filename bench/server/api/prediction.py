@@ -37,6 +37,8 @@ class Executed(NamedTuple):
     prepare: Callable[[bytes], Prepared]
     """Parses and validates a serialised request. Raises `Refusal`, or `Heavy` for one that has to be `lightened`
     elsewhere; then nothing is held."""
+    prepare_light: Callable[[bytes], Prepared]
+    """The same for one that was."""
 
 
 class Predictions:
@@ -70,7 +72,8 @@ class Predictions:
                 # the versions have changed in between: look again
                 group.handle.release()
                 break
-        return self._parse(request)
+        check_fields(PredictRequest, request)
+        return self.prepare_light(request)
 
     def prepare_burst(self, requests: Bytes) -> PreparedBurst | None:
         """As `prepare`, for serialised requests of one length, [requests, bytes], that have one known layout.
@@ -186,8 +189,8 @@ class Predictions:
             [(now - prepared.started) * 1e6 for prepared in batch]
         )
 
-    def _parse(self, request: bytes) -> Prepared:
-        check_fields(PredictRequest, request)
+    def prepare_light(self, request: bytes) -> Prepared:
+        """As `prepare`, for a request that is not weighed, since it was `lightened`."""
         message = parsed(PredictRequest, request)
         try:
             return self._checked(request, message)

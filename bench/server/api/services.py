@@ -30,6 +30,7 @@ from bench.server.models.repository import Repository
 from bench.server.models.servable import Handle
 from bench.server.refusal import Code, Refusal
 from bench.wire import messages
+from bench.wire.field_limits import MOST_FIELDS
 
 _SIGNATURES: Final = "signature_def"
 
@@ -75,8 +76,10 @@ class Services:
         inference = OpenInference(repository, metrics)
         self._methods |= inference.methods
         self.executed = {
-            messages.PREDICT: Executed(messages.PredictRequest, predictions.prepare),
-            MODEL_INFER: Executed(ModelInferRequest, inference.prepare),
+            messages.PREDICT: Executed(
+                messages.PredictRequest, predictions.prepare, predictions.prepare_light
+            ),
+            MODEL_INFER: Executed(ModelInferRequest, inference.prepare, inference.prepare_light),
         }
         """Methods whose requests may be executed together, by their paths."""
         if health is not None:
@@ -99,7 +102,7 @@ class Services:
         try:
             prepared = executed.prepare(request)
         except Heavy:
-            prepared = executed.prepare(self._lightened(executed.kind, request))
+            prepared = executed.prepare_light(self._lightened(executed.kind, request))
         try:
             outputs = self._timed(prepared.group.api, prepared)
         except Exception as error:
@@ -241,7 +244,7 @@ class Services:
         return response
 
     def _reload_config(self, request: bytes, timeout: float | None) -> bytes:
-        asked = checked(messages.ReloadConfigRequest, request)
+        asked = checked(messages.ReloadConfigRequest, request, MOST_FIELDS)
         if asked.config.WhichOneof("config") != "model_config_list":
             raise _invalid(
                 "ServerModelConfig type not supported by HandleReloadConfigRequest. "

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
 from bench.server.api.health import WATCH, Health, Watcher
-from bench.server.api.packed_numbers import TOO_HEAVY, Heavy, lightened
+from bench.server.api.packed_numbers import Heavy, lightened
 from bench.server.api.prediction import Executed, Predictions
 from bench.server.caller import Caller
 from bench.server.execution.continuous_batching import Call, CallBurst, Executor, Post
@@ -14,7 +14,7 @@ from bench.server.refusal import Code, Refusal
 from bench.server.unforeseen import unforeseen
 from bench.wire import messages
 from bench.wire.request_rows import Burst
-from bench.wire.unary import Request
+from bench.wire.unary import MessageError, Packed, Request
 
 HandleRpc = Callable[[str, bytes, float | None], bytes]
 """(method path, serialised request, seconds to wait at most) -> serialised response; raises Refusal."""
@@ -51,9 +51,8 @@ class Calls:
         return at once. executed: by path, what the executor executes; None: Predict. lighten: makes another form of a
         request of this class with many integers, in a thread."""
         self.in_flight = 0
-        self._executed = executed or {
-            messages.PREDICT: Executed(messages.PredictRequest, predictions.prepare)
-        }
+        predict = Executed(messages.PredictRequest, predictions.prepare, predictions.prepare_light)
+        self._executed = executed or {messages.PREDICT: predict}
         self._submit = executor.submit
         self._prepare_burst = predictions.prepare_burst
         self._submit_burst = executor.submit_burst
@@ -65,6 +64,8 @@ class Calls:
         self._lighten = lighten
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="call")
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="read")
+        # one, so that no more than one message at a time is unpacked and waits for its reading
+        self._unpacker = ThreadPoolExecutor(1, thread_name_prefix="unpack")
         # a reload may wait for ever, for a directory that stays empty: it must not use up the other threads
         self._reload = ThreadPoolExecutor(1, thread_name_prefix="reload")
 
@@ -108,15 +109,49 @@ class Calls:
         deadline = None if head.timeout is None else time.monotonic() + head.timeout
         self._submit_burst(CallBurst(prepared, caller, burst.streams, deadline))
 
+    def take_packed(self, caller: Watcher, packed: list[Packed]) -> None:
+        """Requests have been read that take long to unpack."""
+        room = max(self._most - self.in_flight, 0)
+        self.in_flight += len(packed)
+        for each in packed[:room]:
+            self._unpacker.submit(self._unpack_later, caller, each, time.monotonic())
+        for each in packed[room:]:
+            caller.refuse(each.request.stream, OVERLOADED)
+
     def answered(self, count: int = 1) -> None:
         """Calls have got their answers."""
         self.in_flight -= count
 
     def close(self) -> None:
         """End the threads; calls that have not begun are dropped."""
-        self._readers.shutdown(wait=False, cancel_futures=True)
+        for pool in (self._readers, self._unpacker):
+            pool.shutdown(wait=False, cancel_futures=True)
         self._threads.shutdown(wait=True, cancel_futures=True)
         self._reload.shutdown(wait=False, cancel_futures=True)
+
+    def _unpack_later(self, caller: Watcher, packed: Packed, began: float) -> None:
+        """In a thread: unpack a request, and go on with it."""
+        stream, timeout = packed.request.stream, packed.request.timeout
+        if not caller.wants(stream):
+            return
+        try:
+            request = packed.unpacked()
+        except Exception as error:  # noqa: BLE001 - whoever asked waits for an answer
+            refusal = (
+                Refusal(Code(error.code), str(error))
+                if isinstance(error, MessageError)
+                else unforeseen(error, packed.request.path)
+            )
+            self._post(lambda: caller.refuse(stream, refusal))
+            return
+        if timeout is not None:
+            request = request._replace(timeout=max(0.0, timeout - (time.monotonic() - began)))
+        self._post(lambda: self._go_on(caller, request))
+
+    def _go_on(self, caller: Watcher, request: Request) -> None:
+        if caller.wants(request.stream):  # else it counts no more
+            self.in_flight -= 1
+            self.take(caller, [request])
 
     def _read_later(self, caller: Watcher, request: Request, executed: Executed, began: float) -> None:
         """In a thread: have a heavy request made light, and go on with it."""
@@ -133,10 +168,7 @@ class Calls:
 
     def _begin(self, caller: Watcher, request: Request, executed: Executed, began: float) -> None:
         try:
-            prepared = executed.prepare(request.message)
-        except Heavy:
-            caller.refuse(request.stream, TOO_HEAVY)
-            return
+            prepared = executed.prepare_light(request.message)
         except Exception as error:  # noqa: BLE001 - as above
             refusal = error if isinstance(error, Refusal) else unforeseen(error, request.path)
             caller.refuse(request.stream, refusal)

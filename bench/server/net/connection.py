@@ -12,7 +12,7 @@ from bench.server.refusal import Refusal
 from bench.server.unforeseen import unforeseen
 from bench.wire.http2_server import ServerConnection
 from bench.wire.request_rows import Alike, Burst
-from bench.wire.unary import Request
+from bench.wire.unary import Packed, Request
 
 # malloc maps and unmaps memory for a larger read: of 64 x 100 kB in flight each request cost 115 us instead of 28
 _READ_SIZE: Final = 258_048
@@ -35,6 +35,9 @@ class Owner(Protocol):
 
     def take_burst(self, connection: "GrpcConnection", burst: Burst) -> None:
         """Complete requests have come in a row."""
+
+    def take_packed(self, connection: "GrpcConnection", packed: list[Packed]) -> None:
+        """Complete requests have come that take long to unpack."""
 
     def answered(self, count: int = 1) -> None:
         """Calls have been answered or refused."""
@@ -277,6 +280,9 @@ class GrpcConnection:
             for burst in http.bursts:
                 self._owner.take_burst(self, burst)
             http.bursts.clear()
+        if http.packed:
+            packed, http.packed = http.packed, []
+            self._owner.take_packed(self, packed)
         self._read_since += len(data)
         if self._read_since > _LOOK_AFTER:
             self._read_since = 0

@@ -13,7 +13,7 @@ from bench.server.net import connection
 from bench.server.net.connection import GrpcConnection
 from bench.server.net.loop import READ, Loop, Timer
 from bench.wire.request_rows import Burst
-from bench.wire.unary import Request
+from bench.wire.unary import Packed, Request
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +30,7 @@ class Calls(Protocol):
 
     def take(self, connection: GrpcConnection, requests: list[Request]) -> None: ...
     def take_burst(self, connection: GrpcConnection, burst: Burst) -> None: ...
+    def take_packed(self, connection: GrpcConnection, packed: list[Packed]) -> None: ...
     def answered(self, count: int = 1) -> None: ...
 
 
@@ -59,6 +60,7 @@ class Front:
         # the per-request way is one call shorter than through a method of ours
         self.take = calls.take
         self.take_burst = calls.take_burst
+        self.take_packed = calls.take_packed
         self.answered = calls.answered
         loop.call_at(time.monotonic() + _SWEEP_SECONDS, self._sweep)
 
