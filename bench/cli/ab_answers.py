@@ -44,39 +44,39 @@ def compare_answers(looked: Looked, folder: Path, seconds: float, options: Mappi
         )
 
     both = ask(numbers, _FIRST)
-    asked = [number for number in numbers if number in both]
-    before, after = ([both[number][side] for number in asked] for side in (0, 1))
+    compared = [number for number in numbers if number in both]
+    before, after = ([both[number][side] for number in compared] for side in (0, 1))
     rule = Rule(options["tolerance"], options["top"], options["outputs"])
-    found = Differences(before, after, rule, seed=options["seed"])
-    place = {number: at for at, number in enumerate(asked)}
-    found.repeat(
-        lambda chosen: {place[n]: pair for n, pair in ask([asked[at] for at in chosen], _AGAIN).items()}
+    differences = Differences(before, after, rule, seed=options["seed"])
+    place = {number: at for at, number in enumerate(compared)}
+    differences.repeat(
+        lambda chosen: {place[n]: pair for n, pair in ask([compared[at] for at in chosen], _AGAIN).items()}
     )
     two = looked.two
     titles = (two.before.title(two.part), two.after.title(two.part))
     answers = summary(
-        found,
+        differences,
         before=titles[0],
         after=titles[1],
         origin=examples.origin,
         examples=len(numbers),
-        accuracy=_accuracy(looked, asked, before, after),
+        accuracy=_accuracy(looked, compared, before, after),
     )
     inputs: list[Mapping[str, Array]] = []
     if options["save_inputs"]:
-        inputs = [{name: each[number] for name, each in examples.inputs.items()} for number in asked]
-    answers.write(folder, different(found, asked, *titles, inputs))
+        inputs = [{name: each[number] for name, each in examples.inputs.items()} for number in compared]
+    answers.write(folder, different(differences, compared, *titles, inputs))
     return answers
 
 
 def _accuracy(
-    looked: Looked, asked: Sequence[int], before: Sequence[Answer], after: Sequence[Answer]
+    looked: Looked, compared: Sequence[int], before: Sequence[Answer], after: Sequence[Answer]
 ) -> PairedAccuracy | None:
     labels, output = looked.examples.labels, looked.output
     if labels is None or output is None:
         return None
     try:
-        first, second = (labels_met(side, labels[list(asked)], output) for side in (before, after))
+        first, second = (labels_met(side, labels[list(compared)], output) for side in (before, after))
     except ValueError as unfit:
         note(f"labels are not compared: {unfit}")
         return None

@@ -121,10 +121,10 @@ def looked_up(
         inquiries: list[Inquiry] = []
         for host, model, version in zip(compared.hosts, compared.models, compared.versions, strict=True):
             inquiries.append(stack.enter_context(inquiry(host=host, model=model, **_pin(version), **server)))
-        found = [_described(each) for each in inquiries]
-        name = signature or _only_signature(inquiries[0], found[0])
+        descriptions = [_described(each) for each in inquiries]
+        name = signature or _only_signature(inquiries[0], descriptions[0])
         signatures = [
-            named(each, description, name) for each, description in zip(inquiries, found, strict=True)
+            named(each, description, name) for each, description in zip(inquiries, descriptions, strict=True)
         ]
         _check_outputs(outputs, signatures[0], name)
         if requests and shape:
@@ -143,7 +143,7 @@ def looked_up(
         if examples.labels is not None:
             named_output = outputs[0] if outputs else None
             output = default_output(signatures[0], named_output, labelled=True, where="--output")
-        two = _pinned(compared, inquiries, found)
+        two = _pinned(compared, inquiries, descriptions)
         sides = [
             Side(
                 replace(each, version=condition.version, label=None),
@@ -198,10 +198,12 @@ def _check_outputs(outputs: Sequence[str], signature: Signature, name: str) -> N
             raise BenchError(f"--output {each}: signature {name} has the outputs {there}")
 
 
-def _pinned(compared: Named, inquiries: Sequence[Inquiry], found: Sequence[Description]) -> TwoConditions:
+def _pinned(
+    compared: Named, inquiries: Sequence[Inquiry], descriptions: Sequence[Description]
+) -> TwoConditions:
     """Labels and latest versions as numbers, each side's own: they may change while it is measured."""
     conditions = []
-    for each, description, batch in zip(inquiries, found, compared.batches, strict=True):
+    for each, description, batch in zip(inquiries, descriptions, compared.batches, strict=True):
         version = each.version if each.version is not None else description.version or None  # 0: not reported
         if each.label is not None and version is None:
             raise BenchError(

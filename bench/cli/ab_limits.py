@@ -61,7 +61,7 @@ def limits_of(
     """None where no limit is given; answered_within: seconds within which goodput wants an answer. Raises BenchError."""
     read = None if file is None else LimitsFile.read(file, answered_within)
     check_accepted(accept, "--accept")
-    found = [] if read is None else list(read.limits)
+    resolved_limits = [] if read is None else list(read.limits)
     for text in slowdowns:
         name, _, share = text.rpartition("=")
         option = f"--max-slowdown {text}"
@@ -72,7 +72,7 @@ def limits_of(
         except ValueError as error:
             raise BenchError(f"{option}: {error}") from None
         bound = Bound(Where(), name or "p50", most, True, option, True, answered_within)
-        found.append(resolved(bound, _HERE))
+        resolved_limits.append(resolved(bound, _HERE))
     if agreement is not None:
         option = f"--min-agreement {agreement}"
         try:  # 1 is all of them: nobody makes a limit of 1 %
@@ -81,12 +81,12 @@ def limits_of(
             least = math.nan
         if not 0 < least <= 1:
             raise BenchError(f"{option}: expected a share above 0 and up to 1, such as 0.999 or 99.9%")
-        found.append(resolved(Bound(Where(), AGREEMENT, least, False, option, True), _HERE))
-    if not found:
+        resolved_limits.append(resolved(Bound(Where(), AGREEMENT, least, False, option, True), _HERE))
+    if not resolved_limits:
         if accept:
             raise BenchError(
                 "--accept: there is no limit to be judged; add --max-slowdown or --min-agreement"
             )
         return None
     accepted = frozenset(accept) | (frozenset() if read is None else read.accept)
-    return Limits(file or _HERE, found, accepted, 0.0 if read is None else read.failed_share)
+    return Limits(file or _HERE, resolved_limits, accepted, 0.0 if read is None else read.failed_share)

@@ -118,17 +118,17 @@ def called(given: Mapping[str, Any]) -> dict[str, Any]:
         "key": given["grpc_tls_key"],
         "server_name": given["grpc_tls_server_name"],
     }
-    found: dict[str, Any] = {"protocol": given["protocol"]}
+    table: dict[str, Any] = {"protocol": given["protocol"]}
     if any(tls.values()):
-        found["tls"] = {name: value for name, value in tls.items() if value}
+        table["tls"] = {name: value for name, value in tls.items() if value}
     elif given["grpc_tls"]:
-        found["tls"] = True
+        table["tls"] = True
     if given["authority"]:
-        found["authority"] = given["authority"]
+        table["authority"] = given["authority"]
     if given["pairs"]:
         items = (each.strip().split("=", 1) for each in given["pairs"].split(",") if each.strip())
-        found["metadata"] = dict(items)
-    return found
+        table["metadata"] = dict(items)
+    return table
 
 
 def look_as_the_load_does(prepared: Prepared) -> None:

@@ -48,12 +48,12 @@ def run(
     if rates:
         note(f"{rates[0].dotted}: rates need a time of their own, so that one follows the other")
     folder = begin(prepared if load else prepared._replace(plan=[]), options["results"], None)
-    found = outcome = None
+    agreement = outcome = None
     try:
         with ended_in_order():
             if answers:
                 share = _SHARE_OF_ANSWERS if load else 1.0
-                found = compare_answers(looked, folder.path, share * seconds, options)
+                agreement = compare_answers(looked, folder.path, share * seconds, options)
             if load:
                 left = max(1.0, seconds - (time.monotonic() - began))
                 outcome = measure(
@@ -66,7 +66,7 @@ def run(
         folder.mark(INTERRUPTED_STATE)
         note(f"interrupted; what was measured is in {folder.path}")
         return INTERRUPTED
-    result = Result(looked.two, folder, found, outcome, limits, random=requests is None).explained()
+    result = Result(looked.two, folder, agreement, outcome, limits, random=requests is None).explained()
     show(result)
     write(result, options)
     return result.code

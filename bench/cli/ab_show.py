@@ -56,8 +56,8 @@ class Result(NamedTuple):
     @property
     def sentences(self) -> list[str]:
         """What a person would tell."""
-        told = verdict.sentences(self.two.after.title(self.two.part), self.changes, self.answers)
-        return told + [_RANDOM] * self.random
+        texts = verdict.sentences(self.two.after.title(self.two.part), self.changes, self.answers)
+        return texts + [_RANDOM] * self.random
 
     @property
     def judged(self) -> Judgement | None:
@@ -118,11 +118,11 @@ def write(result: Result, files: Mapping[str, Any]) -> None:
         put(files["as_json"], json_text(_plain(result, result.sentences, judged)) + "\n")
 
 
-def _plain(result: Result, told: Sequence[str], judged: Judgement | None) -> dict[str, Any]:
+def _plain(result: Result, texts: Sequence[str], judged: Judgement | None) -> dict[str, Any]:
     return {
         "schema": 1,
         "folder": str(result.folder.path),
-        "sentences": list(told),
+        "sentences": list(texts),
         "changes": [
             {**comparison_table.plain_change(each), "claimed": verdict.claims(each)}
             for each in result.changes

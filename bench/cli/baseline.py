@@ -17,25 +17,25 @@ from bench.analysis.statistics.intervals import LENDERS
 from bench.cli.output import note
 from bench.cli.tables import show_report
 from bench.cli.terminal import console
-from bench.runs import baseline as kept
+from bench.runs import baseline as store
 from bench.runs.run import Found, find_runs
 
 
 def find_apart(paths: Sequence[Path]) -> list[Found]:
     """Runs in the paths, without those of a baseline that lies in one of them and is not named itself."""
-    folder = kept.FOLDER.resolve()
+    folder = store.FOLDER.resolve()
     named = [path.resolve() for path in paths]
     if folder.is_dir() and any(folder.is_relative_to(path) and path != folder for path in named):
         if any(path.is_relative_to(folder) for path in named):
             return find_runs(paths)
-        note(f"left out: {kept.FOLDER}: the baseline; name it, too, to include its runs")
+        note(f"left out: {store.FOLDER}: the baseline; name it, too, to include its runs")
     return find_runs(paths, apart=folder)
 
 
 _FOLDER = click.option(
     "--folder",
     type=click.Path(path_type=Path, file_okay=False),
-    default=kept.FOLDER,
+    default=store.FOLDER,
     show_default=True,
     metavar="DIR",
 )
@@ -103,8 +103,8 @@ def _take(paths: tuple[Path, ...], accept: tuple[str, ...], folder: Path, *, rep
     old = read_trials(find_runs([folder])) if folder.is_dir() else read_trials([])
     replaced = {trial.path for trial in old.trials if trial.identity in cells and replacing}
     runs = dict.fromkeys(trial.path for trial in new.trials)
-    taken = [kept.put(run, folder) for run in runs]
-    kept.remove(path for path in replaced if path not in taken and path.exists())
+    taken = [store.put(run, folder) for run in runs]
+    store.remove(path for path in replaced if path not in taken and path.exists())
     gone = len(replaced - set(taken))
     click.echo(
         f"{folder}: {len(taken)} run{'s' * (len(taken) > 1)} of {len(cells)} cell{'s' * (len(cells) > 1)} taken, {gone} replaced"
@@ -129,8 +129,8 @@ def _tell_sessions(folder: Path, cells: set[Identity]) -> None:
 @_FOLDER
 def show(folder: Path) -> int:
     """Show the baseline as bench report does."""
-    found = report(find_runs([folder]))
-    if not found.runs:
+    results = report(find_runs([folder]))
+    if not results.runs:
         raise BenchError(f"{folder}: no baseline; record one with: bench baseline set RUN")
-    show_report(console(), found)
+    show_report(console(), results)
     return 0

@@ -109,10 +109,10 @@ def compared(
     if missing:
         left = Undecided([], [f"{part} {name}: no trial of it was measured" for name in missing])
         return Seen(left, "; ".join(left.never), True)
-    found = compare_by(trials, part, metrics=metrics, rate=look.rate, also=also)
-    unknown = [each for each in found.changes if each.verdict == "unknown"]
+    comparisons = compare_by(trials, part, metrics=metrics, rate=look.rate, also=also)
+    unknown = [each for each in comparisons.changes if each.verdict == "unknown"]
     left = Undecided(
         [each.metric.name for each in unknown if each.estimate is not None],
         [f"{each.metric.name}: {each.reason}" for each in unknown if each.estimate is None],
     )
-    return Seen(left, summary(found), not left.more)
+    return Seen(left, summary(comparisons), not left.more)

@@ -54,30 +54,30 @@ def calibrate(
     from bench.load import ceiling
 
     subject = Subject(transport, connections, batch_size, scenario)
-    found = measure(subject, lambda text: click.echo(f"measuring: {text}", err=True), seconds=seconds)
-    path = ceiling.save(found)
+    measured = measure(subject, lambda text: click.echo(f"measuring: {text}", err=True), seconds=seconds)
+    path = ceiling.save(measured)
     if as_json:
-        click.echo(json_text({**found.to_dict(), "kept": str(path)}))
+        click.echo(json_text({**measured.to_dict(), "kept": str(path)}))
     else:
-        _show(found)
+        _show(measured)
         click.echo(f"kept in {path}", err=True)
     return 0
 
 
-def _show(found: Any) -> None:
-    batch = "" if found.batch == 1 else f" of {found.batch} examples"
-    click.echo(f"requests of {found.request_bytes:,} bytes{batch}, {found.transport}, one load process")
+def _show(measured: Any) -> None:
+    batch = "" if measured.batch == 1 else f" of {measured.batch} examples"
+    click.echo(f"requests of {measured.request_bytes:,} bytes{batch}, {measured.transport}, one load process")
     click.echo(
-        f"  floor     one user alone: p50 {found.floor_p50 * 1e6:.0f} us, p99 {found.floor_p99 * 1e6:.0f} us"
+        f"  floor     one user alone: p50 {measured.floor_p50 * 1e6:.0f} us, p99 {measured.floor_p99 * 1e6:.0f} us"
     )
     click.echo(
-        f"  ceiling   {found.requests_per_second:,.0f} requests/s with {counted(found.users, 'user')}, "
-        f"{found.cpu_per_request * 1e6:.1f} us of CPU each; "
-        f"the load process used {found.load_cpu:.0%} of a core, the server {found.server_cpu:.0%}"
+        f"  ceiling   {measured.requests_per_second:,.0f} requests/s with {counted(measured.users, 'user')}, "
+        f"{measured.cpu_per_request * 1e6:.1f} us of CPU each; "
+        f"the load process used {measured.load_cpu:.0%} of a core, the server {measured.server_cpu:.0%}"
     )
-    for lag in found.lags:
+    for lag in measured.lags:
         click.echo(
             f"  open loop {lag.rate:,.0f}/s: lag p50 {lag.p50 * 1e6:.0f} us, p99 {lag.p99 * 1e6:.0f} us, "
             f"{lag.achieved:.2%} sent, {lag.cpu:.0%} of a core"
         )
-    click.echo(f"  ceiling   {found.open_per_second:,.0f} requests/s of an open loop leave in time")
+    click.echo(f"  ceiling   {measured.open_per_second:,.0f} requests/s of an open loop leave in time")

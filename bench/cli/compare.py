@@ -22,7 +22,7 @@ from bench.analysis.judging.compare import (
 )
 from bench.analysis.judging.compare import compare as compare_sides
 from bench.analysis.judging.ranking import pareto, ranking
-from bench.analysis.showing import comparison_table as told
+from bench.analysis.showing import comparison_table
 from bench.cli.baseline import find_apart
 from bench.cli.metric_options import goodput_option, metrics_to_judge
 from bench.cli.numbers import Share
@@ -96,16 +96,16 @@ def compare(
         if by[0] not in COMPARABLE:
             raise BenchError(f"--by {by[0]}: one set of runs is compared by {', '.join(COMPARABLE)}")
         trials = _read(paths, answered_within, latest=latest)
-        found = compare_by(trials.trials, by[0], baseline=baseline, also=by[1:], **options)
+        comparisons = compare_by(trials.trials, by[0], baseline=baseline, also=by[1:], **options)
     else:
-        found, trials = _sides(paths, sides, baseline, by, options)
+        comparisons, trials = _sides(paths, sides, baseline, by, options)
     if as_json:
-        click.echo(json_text(told.plain(found, trials.missing)))
+        click.echo(json_text(comparison_table.plain(comparisons, trials.missing)))
     elif as_markdown:
-        click.echo(told.markdown(found, trials.missing), nl=False)
+        click.echo(comparison_table.markdown(comparisons, trials.missing), nl=False)
     else:
-        _show(console(), found, trials)
-    return _code(found, trials) if check else 0
+        _show(console(), comparisons, trials)
+    return _code(comparisons, trials) if check else 0
 
 
 def _is_baseline(sides: list[Trials], by: tuple[str, ...]) -> bool:
@@ -143,25 +143,27 @@ def _sides(
         )
     before, *candidates = sides
     conditions.check_distinct({str(path): side.trials for path, side in zip(paths, sides, strict=True)})
-    found: list[Comparison] = []
+    comparisons: list[Comparison] = []
     unmatched: list[tuple[str, Identity]] = []
     for after in candidates:
         step = compare_sides(before.trials, after.trials, by=by, **options)
-        found += step.found
+        comparisons += step.found
         unmatched += step.unmatched
-    return Comparisons(found, unmatched), Trials.together(sides)
+    return Comparisons(comparisons, unmatched), Trials.together(sides)
 
 
-def _show(console: Console, found: Comparisons, trials: Trials) -> None:
-    console.print(Text(told.summary(found), style="bold"))
-    for comparison in found.found:
-        console.print(Text.assemble("\n", (comparison.title, "bold"), (f"  {told.how(comparison)}", "dim")))
-        show_table(console, told.changes_table(comparison))
-        for text in told.remarks(comparison):
+def _show(console: Console, comparisons: Comparisons, trials: Trials) -> None:
+    console.print(Text(comparison_table.summary(comparisons), style="bold"))
+    for comparison in comparisons.found:
+        console.print(
+            Text.assemble("\n", (comparison.title, "bold"), (f"  {comparison_table.how(comparison)}", "dim"))
+        )
+        show_table(console, comparison_table.changes_table(comparison))
+        for text in comparison_table.remarks(comparison):
             hanging(console, Text.assemble(("unknown  ", "yellow"), text))
         for doubt in comparison.doubts:
             hanging(console, warning(doubt))
-    for side, identity in found.unmatched:
+    for side, identity in comparisons.unmatched:
         hanging(
             console,
             Text.assemble(
@@ -169,7 +171,7 @@ def _show(console: Console, found: Comparisons, trials: Trials) -> None:
             ),
         )
     groups = trials.by_identity()
-    if len({comparison.after for comparison in found.found}) > 1:
+    if len({comparison.after for comparison in comparisons.found}) > 1:
         _show_ranking(console, groups)
 
 
@@ -193,7 +195,7 @@ def _show_ranking(console: Console, groups: dict[Identity, list[Trial]]) -> None
             )
         )
         for place in ranking(groups, metric):
-            value = told.value_text(METRICS[metric], place.value)
+            value = comparison_table.value_text(METRICS[metric], place.value)
             console.print(Text(f" {place.rank:3}  {value:>12}  {place.identity.words(varied)}"))
     front = [identity.words(varied) for identity in pareto(groups)]
     hanging(
@@ -207,9 +209,9 @@ def _show_ranking(console: Console, groups: dict[Identity, list[Trial]]) -> None
     )
 
 
-def _code(found: Comparisons, trials: Trials) -> int:
+def _code(comparisons: Comparisons, trials: Trials) -> int:
     incomplete = trials.failed or trials.not_run or trials.unreadable or trials.empty or trials.cut_short
-    if any(comparison.doubts for comparison in found.found) or not found.changes or incomplete:
+    if any(comparison.doubts for comparison in comparisons.found) or not comparisons.changes or incomplete:
         return 3
-    verdicts = {each.verdict for each in found.changes}
-    return 1 if "worse" in verdicts else 3 if "unknown" in verdicts or found.unmatched else 0
+    verdicts = {each.verdict for each in comparisons.changes}
+    return 1 if "worse" in verdicts else 3 if "unknown" in verdicts or comparisons.unmatched else 0

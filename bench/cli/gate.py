@@ -17,7 +17,7 @@ from bench.analysis.grouping.conditions import DECLARABLE, selected
 from bench.analysis.grouping.trials import Trials, read_trials
 from bench.analysis.judging.gate import FAIL, PASS, Judgement, LimitsFile
 from bench.analysis.judging.gate import gate as judge
-from bench.analysis.showing import gate_text as told
+from bench.analysis.showing import gate_text
 from bench.analysis.showing.card import Card, card
 from bench.cli.metric_options import goodput_option
 from bench.cli.new_file import NewFile
@@ -26,7 +26,7 @@ from bench.cli.output import IN_GITHUB, command
 from bench.cli.packaged_path import PackagedPath
 from bench.cli.tables import hanging, show_table, warning
 from bench.cli.terminal import console
-from bench.runs import baseline as kept
+from bench.runs import baseline as store
 from bench.runs.jsonl import json_text
 from bench.runs.run import find_runs
 from bench.wording import counted
@@ -53,7 +53,7 @@ REASONS: Final = ("failed", "cause", "slow", "passes in")
     "baseline_path",
     type=click.Path(path_type=Path),
     metavar="PATH",
-    help=f"Default: {kept.FOLDER}; with --run: the server or version that is the baseline.",
+    help=f"Default: {store.FOLDER}; with --run: the server or version that is the baseline.",
 )
 @click.option(
     "--junit",
@@ -161,9 +161,9 @@ def gate(
         limits, judged = _judge_runs(
             paths, limits_file, baseline_path, by, answered_within, latest=latest, revision=revision
         )
-    found = card(judged, None if experiment is None else own_command())
-    show_judgement(console(), judged, found)
-    write_judgement(judged, found, limits.path.stem, junit=junit, markdown=markdown, as_json=as_json)
+    explained = card(judged, None if experiment is None else own_command())
+    show_judgement(console(), judged, explained)
+    write_judgement(judged, explained, limits.path.stem, junit=junit, markdown=markdown, as_json=as_json)
     return judged.code
 
 
@@ -214,7 +214,7 @@ def _judge_runs(
     latest: bool,
     revision: str | None,
 ) -> tuple[LimitsFile, Judgement]:
-    kept_apart = baseline_path or kept.FOLDER
+    kept_apart = baseline_path or store.FOLDER
     candidate = read_trials(find_runs(paths, apart=kept_apart))
     if not candidate.trials and not candidate.empty and not candidate.failed:
         reason = candidate.unreadable[0].reason if candidate.unreadable else f"{paths[0]}: no run in it"
@@ -265,7 +265,7 @@ def _beside_the_scenario(candidate: Trials, paths: tuple[Path, ...]) -> Path:
 
 
 def _baseline(path: Path | None) -> Trials:
-    folder = path or kept.FOLDER
+    folder = path or store.FOLDER
     if not folder.exists():
         raise BenchError(f"{folder}: no baseline there; record one with: bench baseline set RUN")
     return read_trials(find_runs([folder]))
@@ -276,11 +276,11 @@ def show_judgement(console: Console, judged: Judgement, card: Card | None) -> No
     style = {PASS: "green", FAIL: "red"}.get(judged.code, "yellow")
     verdict = Text.assemble(("gate  ", "dim"), (judged.verdict, f"bold {style}"))
     if judged.code == PASS:
-        hanging(console, verdict.append(f": {told.passed(judged)}", "dim"))
+        hanging(console, verdict.append(f": {gate_text.passed(judged)}", "dim"))
         return
     console.print(verdict)
     if judged.findings:
-        show_table(console, told.judgement_table(judged))
+        show_table(console, gate_text.judgement_table(judged))
     if card is not None:
         show_card(console, card)
     for each in judged.failures:
@@ -291,7 +291,7 @@ def show_judgement(console: Console, judged: Judgement, card: Card | None) -> No
     for doubt in judged.accepted:
         hanging(console, warning(doubt, title="accepted"))
     if os.environ.get(IN_GITHUB) == "true":
-        for line in told.annotations(judged, card):
+        for line in gate_text.annotations(judged, card):
             command(line)
 
 
@@ -323,11 +323,11 @@ def write_judgement(
 ) -> None:
     """The files that are asked for. Raises BenchError."""
     if junit is not None:
-        put(junit, told.junit(judged, suite, card))
+        put(junit, gate_text.junit(judged, suite, card))
     if markdown is not None:  # a job's summary grows
-        put(markdown, told.markdown(judged, card), append=True)
+        put(markdown, gate_text.markdown(judged, card), append=True)
     if as_json is not None:
-        put(as_json, json_text(told.plain(judged, card)) + "\n")
+        put(as_json, json_text(gate_text.plain(judged, card)) + "\n")
 
 
 def put(path: Path, text: str, *, append: bool = False) -> None:

@@ -84,20 +84,22 @@ def history(
     for text in warned:
         note(text)
     groups = _series(trials, across)
-    found = find_changes(groups, judged, least=least)
+    changes = find_changes(groups, judged, least=least)
     if html is not None:
         from bench.analysis.showing.history_page import render_history
         from bench.analysis.showing.page import write_page
 
         write_page(
             html,
-            render_history(groups, found, judged, [*trials.missing, *(("warning", text) for text in warned)]),
+            render_history(
+                groups, changes, judged, [*trials.missing, *(("warning", text) for text in warned)]
+            ),
         )
         click.echo(f"written: {html}", err=True)
     if as_json:
-        click.echo(json_text([_plain(point) for point in found]))
+        click.echo(json_text([_plain(point) for point in changes]))
     else:
-        _show(console(), found, groups)
+        _show(console(), changes, groups)
     return 0
 
 
@@ -116,10 +118,10 @@ def _warned(trials: list[Trial]) -> list[str]:
 
 def _series(trials: Trials, across: tuple[str, ...]) -> dict[Identity, list[Trial]]:
     """Trials of each condition, in the order of time; `across`: what a condition may differ in."""
-    found: dict[Identity, list[Trial]] = {}
+    by_condition: dict[Identity, list[Trial]] = {}
     for trial in trials.trials:
-        found.setdefault(stripped(trial.identity, across), []).append(trial)
-    return found
+        by_condition.setdefault(stripped(trial.identity, across), []).append(trial)
+    return by_condition
 
 
 def _plain(point: ChangePoint) -> dict[str, object]:
@@ -135,16 +137,16 @@ def _plain(point: ChangePoint) -> dict[str, object]:
     }
 
 
-def _show(console: Console, found: list[ChangePoint], groups: dict[Identity, list[Trial]]) -> None:
+def _show(console: Console, changes: list[ChangePoint], groups: dict[Identity, list[Trial]]) -> None:
     trials = sum(map(len, groups.values()))
     few = sum(max(len(points_of(own, name)) for name in METRICS) < 2 * FEWEST for own in groups.values())
     console.print(
         Text(
-            f"{counted(trials, 'trial')} of {counted(len(groups), 'cell')}, {counted(len(found), 'change')}",
+            f"{counted(trials, 'trial')} of {counted(len(groups), 'cell')}, {counted(len(changes), 'change')}",
             style="bold",
         )
     )
-    for point in found:
+    for point in changes:
         size = change(point.metric, [point.before], [point.after], paired=False).size
         verdict = ("worse   ", "red") if point.worse else ("better  ", "green")
         text = f"{point.metric.name} {size_text(point.metric, size)} "
@@ -152,7 +154,7 @@ def _show(console: Console, found: list[ChangePoint], groups: dict[Identity, lis
         parts = [part for part in ("server", "version", "batch", "load") if getattr(point.identity, part)]
         cell = point.identity.words(parts)
         hanging(console, Text.assemble(verdict, text, (values, "dim"), f"since {point.first.path}: {cell}"))
-    if found:
+    if changes:
         console.print(
             Text(
                 f"of the series with a change, {FALSE_SHARE:.0%} are expected to be false alarms", style="dim"

@@ -19,11 +19,11 @@ from bench.target.inquiry import describe
 @asks_a_server
 def metadata(model: str, as_json: bool, **server: Any) -> None:
     """Show a model's signatures: their inputs and outputs with dtypes and shapes (-1: any length)."""
-    with inquiry(model=model, **server) as asked:
-        description = describe(asked)
+    with inquiry(model=model, **server) as connection:
+        description = describe(connection)
     if as_json:
         click.echo(
-            json.dumps({"host": asked.host, "model": model, **dataclasses.asdict(description)}, indent=2)
+            json.dumps({"host": connection.host, "model": model, **dataclasses.asdict(description)}, indent=2)
         )
         return
     click.echo(one_line(f"{model} {version_text(description.version)}"))

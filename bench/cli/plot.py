@@ -32,12 +32,14 @@ def plot(*, paths: tuple[Path, ...], out: Path, kind: str, only: str | None, dpi
     from bench.analysis.showing.pictures import pictures
     from bench.analysis.showing.plot import render
 
-    found = report(find_runs(paths))
-    for word, text in found.missing:
+    results = report(find_runs(paths))
+    for word, text in results.missing:
         note(f"{word}: {text}")
-    drawn = [picture for picture in pictures(found) if only is None or only in picture.name]
+    drawn = [picture for picture in pictures(results) if only is None or only in picture.name]
     if not drawn:
-        what = f"no picture with {only} in its name" if only is not None and found.runs else "nothing to draw"
+        what = (
+            f"no picture with {only} in its name" if only is not None and results.runs else "nothing to draw"
+        )
         raise BenchError(f"{', '.join(map(str, paths))}: {what}; see bench report for what the runs hold")
     try:
         out.mkdir(parents=True, exist_ok=True)

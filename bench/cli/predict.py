@@ -30,13 +30,13 @@ def predict(
     """
     if missing := [path for path in pictures if not path.exists()]:
         raise BenchError(f"{missing[0]}: does not exist; name PNG or JPEG files")
-    with inquiry(**server) as asked:
-        how = question(asked, signature, output)
+    with inquiry(**server) as connection:
+        how = question(connection, signature, output)
         if how.note:
             click.echo(one_line(how.note), err=True)
         seen = []
         for path in pictures:
-            seen.append(ask(asked, how, path))
+            seen.append(ask(connection, how, path))
             if not as_json:
                 click.echo(one_line(_line(seen[-1])))
     if as_json:

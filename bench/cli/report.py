@@ -73,34 +73,34 @@ def report(
         raise BenchError("--json, --markdown and --csv each print to standard output: give one of them")
     if html is not None:
         extras.need("matplotlib", f"--html {html}")
-    found = read_report(find_runs(paths), answered_within)
-    _refuse_nothing(found, paths)
+    results = read_report(find_runs(paths), answered_within)
+    _refuse_nothing(results, paths)
     if html is not None:
         from bench.analysis.showing.page import render_page, write_page
 
-        write_page(html, render_page(found))
+        write_page(html, render_page(results))
         click.echo(f"written: {html}", err=True)
     if as_json:
-        click.echo(json_text(plain(found)))
+        click.echo(json_text(plain(results)))
     elif as_markdown:
-        together = summary(found.groups, found.compared) if found.groups else None
-        click.echo(markdown(found, together, split_table(found)), nl=False)
+        together = summary(results.groups, results.compared) if results.groups else None
+        click.echo(markdown(results, together, split_table(results)), nl=False)
     elif as_table:
-        click.echo(as_csv(found), nl=False)
+        click.echo(as_csv(results), nl=False)
     else:
-        show_report(console(), found, View(wide, trials, columns, sort, last))
+        show_report(console(), results, View(wide, trials, columns, sort, last))
         return 0
-    for word, text in found.missing:
+    for word, text in results.missing:
         note(f"{word}: {text}")
     return 0
 
 
-def _refuse_nothing(found: Report, paths: tuple[Path, ...]) -> None:
-    if found.runs or found.agreements:
+def _refuse_nothing(results: Report, paths: tuple[Path, ...]) -> None:
+    if results.runs or results.agreements:
         return
-    if found.unreadable:
-        more = f" (and {len(found.unreadable) - 1} more)" if len(found.unreadable) > 1 else ""
-        raise BenchError(found.unreadable[0].reason + more)
-    if not found.failed:
+    if results.unreadable:
+        more = f" (and {len(results.unreadable) - 1} more)" if len(results.unreadable) > 1 else ""
+        raise BenchError(results.unreadable[0].reason + more)
+    if not results.failed:
         given = ", ".join(map(str, paths))
         raise BenchError(f"{given}: no run in it; record one with bench scenario mnist")

@@ -27,21 +27,23 @@ def self_test(paths: tuple[Path, ...]) -> int:
         source = "60 simulated trials with 1 % noise on a machine that drifts by 5 %"
         series = {"p50": simulated(60)}
     screen.print(Text(f"self-test on {source}", style="bold"))
-    found = [
+    outcomes = [
         replay(metric, values, injected=injected, pairs=pairs)
         for metric, values in series.items()
         for pairs in PAIRS
         if len(values) >= 2 * pairs
         for injected in INJECTED
     ]
-    if not found:
+    if not outcomes:
         raise BenchError(
             f"{paths[0]}: fewer than {2 * min(PAIRS)} trials of one thing; record more with bench run"
         )
-    show_table(screen, _table(found))
+    show_table(screen, _table(outcomes))
     # a promise is broken when even the low end of the interval lies above it
     wrong = [
-        o for o in found if o.injected == 1.0 and any(o.share(v)[1] > ERROR_RATE for v in ("worse", "better"))
+        o
+        for o in outcomes
+        if o.injected == 1.0 and any(o.share(v)[1] > ERROR_RATE for v in ("worse", "better"))
     ]
     screen.print(
         Text(
@@ -66,8 +68,8 @@ def _recorded(paths: tuple[Path, ...]) -> tuple[str, dict[str, list[float]]]:
     return f"{counted(len(chosen), 'trial')}: {identity.words(identity._fields)}", known
 
 
-def _table(found: list[Outcomes]) -> Table:
-    calm = [False] * len(found)
+def _table(outcomes: list[Outcomes]) -> Table:
+    calm = [False] * len(outcomes)
 
     def share(each: Outcomes, verdict: str) -> str:
         value, low, high = each.share(verdict)
@@ -75,18 +77,18 @@ def _table(found: list[Outcomes]) -> Table:
 
     return Table(
         [
-            Column("metric", True, [o.metric.name for o in found], calm),
-            Column("pairs", True, [str(o.pairs) for o in found], calm),
+            Column("metric", True, [o.metric.name for o in outcomes], calm),
+            Column("pairs", True, [str(o.pairs) for o in outcomes], calm),
             Column(
                 "put in",
                 True,
-                ["nothing" if o.injected == 1 else f"{o.injected - 1:.0%} worse" for o in found],
+                ["nothing" if o.injected == 1 else f"{o.injected - 1:.0%} worse" for o in outcomes],
                 calm,
             ),
-            Column("worse", False, [share(o, "worse") for o in found], calm),
-            Column("better", False, [share(o, "better") for o in found], calm),
-            Column("same", False, [f"{o.share('same')[0]:.1%}" for o in found], calm),
-            Column("unknown", False, [f"{o.share('unknown')[0]:.1%}" for o in found], calm),
+            Column("worse", False, [share(o, "worse") for o in outcomes], calm),
+            Column("better", False, [share(o, "better") for o in outcomes], calm),
+            Column("same", False, [f"{o.share('same')[0]:.1%}" for o in outcomes], calm),
+            Column("unknown", False, [f"{o.share('unknown')[0]:.1%}" for o in outcomes], calm),
         ],
         [],
         [],

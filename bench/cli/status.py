@@ -30,9 +30,9 @@ def status(models: tuple[str, ...], as_json: bool, **server: Any) -> None:
     """
     states = {}
     for model in models:
-        with inquiry(model=model, **server) as asked:
-            states[model] = ask(asked)
-            address = asked.host
+        with inquiry(model=model, **server) as connection:
+            states[model] = ask(connection)
+            address = connection.host
     if as_json:
         click.echo(
             json.dumps(

@@ -75,18 +75,20 @@ def show_report(console: Console, report: Report, view: View | None = None) -> N
         hanging(console, Text.assemble(("answer  ", "green"), (who, "bold"), answer))
     for each in agreements_of(report):
         hanging(console, Text.assemble(("answers  ", "green"), each))
-    told = [Text.assemble(("interrupted  ", "yellow"), each) for each in interruptions_of(report)]
-    told += [
+    remarks = [Text.assemble(("interrupted  ", "yellow"), each) for each in interruptions_of(report)]
+    remarks += [
         warning(doubt, f"{name}: " if len(report.runs) > 1 else "")
         for name, doubt in warnings_of_runs(report)
     ]
-    told += [Text.assemble((f"{word}  ", "red"), text) for word, text in report.missing]
-    most = len(told) if view.wide else MOST_LINES
-    for text in told[:most]:
+    remarks += [Text.assemble((f"{word}  ", "red"), text) for word, text in report.missing]
+    most = len(remarks) if view.wide else MOST_LINES
+    for text in remarks[:most]:
         hanging(console, text)
-    if len(told) > most:
+    if len(remarks) > most:
         console.print(
-            Text(f"and {len(told) - most} more warnings or runs left out: --wide shows all", style="yellow")
+            Text(
+                f"and {len(remarks) - most} more warnings or runs left out: --wide shows all", style="yellow"
+            )
         )
 
 

@@ -60,14 +60,14 @@ class Preflight:
         notes: list[str] = []
         warnings: list[str] = []
         description = self._description(inquiry, notes, warnings)
-        signature, found = None, []
+        signature, mismatches = None, []
         name = signature_of(api, request)
         where = inquiry.where
         if description is not None:
             signature = named(inquiry, description, name)
             where += "" if description.version is None else f" version {description.version}"
             where += f", signature {name}" if name else ""
-            found = differences(signature, request, output)
+            mismatches = differences(signature, request, output)
             if output not in signature.outputs and not api.typed:
                 raise BenchError(
                     f"{where}: output {output!r} is wanted, the signature has {', '.join(signature.outputs) or 'none'}; "
@@ -78,8 +78,8 @@ class Preflight:
         code = outcome(reply.status)
         known = hint(code, reply.details, api.name) if reply.status else None
         same_each_time = code in MENDABLE or (known is not None and known.key in _SAME_EACH_TIME)
-        if same_each_time or (reply.status and any(each.fatal for each in found)):
-            shown = "; ".join(each.text for each in found) or (
+        if same_each_time or (reply.status and any(each.fatal for each in mismatches)):
+            shown = "; ".join(each.text for each in mismatches) or (
                 known.remedy if known else "correct the payload"
             )
             raise BenchError(
@@ -91,7 +91,7 @@ class Preflight:
                 f"{where}: a first request was answered {explained(code, reply.details, api.name)}{remedy}"
             )
             return Found(_version(description), signature, None, tuple(notes), tuple(warnings))
-        warnings += [f"{where}: {each.text}; the server accepts it" for each in found]
+        warnings += [f"{where}: {each.text}; the server accepts it" for each in mismatches]
         answer = api.read(reply.message, expected)
         _check_label(where, inquiry, description, answer)
         if signature is not None:
@@ -103,10 +103,12 @@ class Preflight:
 
         Raises BenchError where the server does not know or describe the model, or several could be meant.
         """
-        said: list[str] = []
-        description = self._description(inquiry, said, said)
+        reasons: list[str] = []
+        description = self._description(inquiry, reasons, reasons)
         if description is None:
-            raise BenchError(f"{said[0].partition(': inputs and')[0]}: a payload of your own can send to it")
+            raise BenchError(
+                f"{reasons[0].partition(': inputs and')[0]}: a payload of your own can send to it"
+            )
         signatures = description.signatures
         named_ones = [each for each in signatures if not each.startswith("__")]
         usual = inquiry.api.signature or ""
@@ -117,12 +119,12 @@ class Preflight:
     def _description(self, inquiry: Inquiry, notes: list[str], warnings: list[str]) -> Description | None:
         key = inquiry.model, inquiry.version, inquiry.label
         if key in self._told:
-            told = self._told[key]
-            return None if isinstance(told, Refused) else told
+            description = self._told[key]
+            return None if isinstance(description, Refused) else description
         try:
-            told = describe(inquiry)
+            description = describe(inquiry)
         except Refused as refused:
-            told = refused
+            description = refused
             code = STATUS_NAMES[refused.status] if refused.status < len(STATUS_NAMES) else ""
             if code in _NOBODY:
                 late = f" within {inquiry.timeout:g} s" if code == "DEADLINE_EXCEEDED" else ""
@@ -136,8 +138,8 @@ class Preflight:
             (notes if code == "UNIMPLEMENTED" else warnings).append(
                 f"{text}: inputs and outputs are not compared with them"
             )
-        self._told[key] = told
-        return None if isinstance(told, Refused) else told
+        self._told[key] = description
+        return None if isinstance(description, Refused) else description
 
 
 def _check_label(where: str, inquiry: Inquiry, description: Description | None, answer: bytes) -> None:
@@ -164,7 +166,7 @@ def _other_rows(api: Api, signature: Signature, request: Any, answer: bytes, out
     Detections ([k, 4], whatever the batch) and scores that lack rows ([1, 10] for 4 examples) look the same in a
     signature: -1 for the first size of input and output alike. So it is a note, and no such answer counts as wrong.
     """
-    asked = {
+    batches = {
         request.inputs[name].tensor_shape.dim[0].size
         for name, tensor in signature.inputs.items()
         if name in request.inputs
@@ -172,14 +174,14 @@ def _other_rows(api: Api, signature: Signature, request: Any, answer: bytes, out
         and request.inputs[name].tensor_shape.dim
     }
     declared = signature.outputs.get(output)
-    if len(asked) != 1 or declared is None or (declared.shape or ())[:1] != (-1,):
+    if len(batches) != 1 or declared is None or (declared.shape or ())[:1] != (-1,):
         return []
     try:
         response = api.decode(answer)
         rows = response.array(output).shape[:1] if output in response.outputs else ()
     except ValueError:
         return []
-    (batch,) = asked
+    (batch,) = batches
     if not rows or rows[0] == batch:
         return []
     return [

@@ -106,23 +106,23 @@ def _picture_shape(where: str, alias: str, tensor: Tensor) -> tuple[tuple[int, i
     )
 
 
-def predict(inquiry: Inquiry, asked: Question, path: Path) -> Prediction:
+def predict(inquiry: Inquiry, how: Question, path: Path) -> Prediction:
     """Put the picture in a file to the model. Raises BenchError for a file or an answer that is of no use."""
     extras.need("PIL", str(path))
     from bench import picture
 
-    pixels = picture.read(path, *asked.shape)
-    shape = (1, math.prod(asked.shape)) if asked.flat else (1, *asked.shape)
+    pixels = picture.read(path, *how.shape)
+    shape = (1, math.prod(how.shape)) if how.flat else (1, *how.shape)
     request = predict_request(
-        {asked.input: pixels.reshape(shape)},
+        {how.input: pixels.reshape(shape)},
         model=inquiry.model,
-        signature=asked.signature,
+        signature=how.signature,
         version=inquiry.version,
         label=inquiry.label,
     )
-    response, seconds = inquiry.predict(request, asked.output)
-    _check_version(inquiry, asked, response.version)
-    scores = _scores(inquiry, asked, response)
+    response, seconds = inquiry.predict(request, how.output)
+    _check_version(inquiry, how, response.version)
+    scores = _scores(inquiry, how, response)
     best = int(scores.argmax())
     return Prediction(
         path=path,
@@ -143,20 +143,18 @@ def _check_version(inquiry: Inquiry, asked: Question, answered: int | None) -> N
     raise BenchError(f"{inquiry.where}: version {answered} answered instead of version {wanted}{label}")
 
 
-def _scores(inquiry: Inquiry, asked: Question, response: Response) -> Floats:
+def _scores(inquiry: Inquiry, how: Question, response: Response) -> Floats:
     """[classes]: the scores of the one picture."""
     names = response.outputs
-    where = inquiry.where + (f", signature {asked.signature}" if asked.signature else "")
-    if asked.output not in names:
+    where = inquiry.where + (f", signature {how.signature}" if how.signature else "")
+    if how.output not in names:
         raise BenchError(
-            f"{where}: no output {asked.output!r} in the answer, which has {', '.join(names) or 'none'}"
+            f"{where}: no output {how.output!r} in the answer, which has {', '.join(names) or 'none'}"
         )
     try:
-        scores = response.array(asked.output)
+        scores = response.array(how.output)
     except ValueError as error:
-        raise BenchError(f"{where}: output {asked.output!r} is unreadable ({error})") from error
+        raise BenchError(f"{where}: output {how.output!r} is unreadable ({error})") from error
     if scores.dtype.kind not in "fiu" or scores.size == 0:
-        raise BenchError(
-            f"{where}: output {asked.output!r} is {scores.dtype} {list(scores.shape)}, no scores"
-        )
+        raise BenchError(f"{where}: output {how.output!r} is {scores.dtype} {list(scores.shape)}, no scores")
     return scores.reshape(-1).astype(np.float32)

@@ -254,7 +254,7 @@ def test_memory_that_changes_too_much_is_not_called_calm(tmp_path: Path) -> None
 
 @pytest.mark.parametrize(("examples", "outcome"), [(50, "inconclusive"), (5000, "pass")])
 def test_a_gap_of_accuracy_is_limited_by_its_interval(tmp_path: Path, examples: int, outcome: str) -> None:
-    """Equal models, of each of which one example in ten is wrong, another for each: at most 4 points worse?"""
+    """Equal models, each wrong for one example in ten, another for each, are limited to 4 points worse."""
     parts = [requests(i, count=100, rate=100, start=float(i), names=("a", "b")) for i in range(6)]
     run = write(tmp_path / "run", seconds(*parts), question="versions")
     labels = np.arange(examples, dtype=np.int32) % 10

@@ -1,4 +1,4 @@
-"""Do requests leave when they are due? Run: python -m tests.benchmarks.arrival_lag [SECONDS] [RATES...]
+"""Measure how late requests leave. Run: python -m tests.benchmarks.arrival_lag [SECONDS] [RATES...]
 
 An open loop of Poisson arrivals on one core, the null backend on the other. For each rate: the lag, the rate that was
 achieved, whether the due instants are the schedule's to the half microsecond that run folders keep,

@@ -137,7 +137,7 @@ class Driver:
         return len(done)
 
     def check(self) -> None:
-        """Is each answer the one to its own question, by the version that it names?"""
+        """Check that each answer belongs to its own request, by the version that it names."""
         if not self._unchecked:
             return
         numbers = [number % len(self.pool.messages) for number, _, _ in self._unchecked]

@@ -1,4 +1,4 @@
-"""What does checking an answer cost, against parsing it? Run: python -m tests.benchmarks.check_answers
+"""Compare the cost of checking an answer with that of parsing it. Run: python -m tests.benchmarks.check_answers
 
 Prints microseconds of one core for each reply, and the ratio to a parser's, measured in turn.
 """

@@ -1,4 +1,4 @@
-"""Which clients are measured, and what does each say of a few seconds of load?
+"""Clients to measure, and what each reports of a few seconds of load.
 
 Each runs in a process of its own on one processor and reports (requests, errors, seconds, CPU seconds, mean latency).
 """

@@ -1,4 +1,4 @@
-"""Is every call counted once behind a proxy that ends connections at random? Run: python -m tests.benchmarks.closed_connections
+"""Check that every call is counted once behind a proxy that ends connections at random. Run: python -m tests.benchmarks.closed_connections
 
 Rounds of calls, in turn with a proxy that ends connections in order only, and with one that also hangs up, resets and
 cuts frames (`closing_proxy`). After each round: every call has ended once, with its own answer; the channel's count of

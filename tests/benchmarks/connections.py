@@ -1,4 +1,4 @@
-"""Do both transports fare alike whatever stands between client and server? Run: python -m tests.benchmarks.connections
+"""Compare both transports behind whatever may stand between client and server. Run: python -m tests.benchmarks.connections
 
 Runs the same Locust command with `--transport native` and `--transport grpcio` in each situation, and prints how many
 requests ended how, what the report warns of, and whether the shares of the outcomes are the same within 1 %. A server

@@ -1,4 +1,4 @@
-"""Is every run of a disturbed client doubted, and for the right reason? Run: python -m tests.benchmarks.disturbed_clients [ROUNDS [CEILING]]
+"""Check that runs of disturbed clients carry a warning with the right reason. Run: python -m tests.benchmarks.disturbed_clients [ROUNDS [CEILING]]
 
 Each round runs an open loop against the null backend four times: paused with SIGSTOP, throttled to a fifth of a core,
 offered twice its ceiling, and left alone at half the ceiling. Prints the doubts of each. The ceiling of an open loop is

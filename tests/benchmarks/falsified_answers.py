@@ -1,4 +1,4 @@
-"""Is one false answer in 10,000 found in a run of 100,000? Run: python -m tests.benchmarks.falsified_answers [SECONDS]
+"""Check that one false answer in 10,000 is found in a run of 100,000. Run: python -m tests.benchmarks.falsified_answers [SECONDS]
 
 A proxy before the synthetic server, whose answers are the digits' labels, flips an answer, swaps two answers, or names
 another version; once it does nothing. Prints what it falsified, what the run counts, and the run's doubts about it.

@@ -1,4 +1,4 @@
-"""How often is a gate wrong on this machine, and how often does it find what is there, with live trials?
+"""Measure error rate and power of gates on this machine, with live trials.
 
     python -m tests.benchmarks.gate_campaign record FOLDER [SECONDS] [SIDE...]   # each call adds a part
     python -m tests.benchmarks.gate_campaign judge FOLDER...

@@ -1,4 +1,4 @@
-"""What does a request cost without a network? Run: python -m tests.benchmarks.in_process
+"""Measure the cost of a request without a network. Run: python -m tests.benchmarks.in_process
 
 Exports the models `null` and `mnist` as the scenarios do, where they are missing. Prints microseconds for each request of one
 image, taken in turn: understanding and answering it without any model, with the model that computes nothing, and

@@ -1,4 +1,4 @@
-"""Is a delay found in the part of the latency in which it was injected? 2 ms in a proxy, 5 ms of batch timeout.
+"""Check that a delay appears in the part of the latency in which it was injected. 2 ms in a proxy, 5 ms of batch timeout.
 
 `python -m tests.benchmarks.latency_split` prints the ratio of what is found to what was injected, for each.
 """

@@ -1,4 +1,4 @@
-"""What does a Locust process spend on its requests? Imported by the locustfiles of `locust_transport`.
+"""Measure what a Locust process spends on its requests. Imported by the locustfiles of `locust_transport`.
 
 Writes {requests, errors, seconds, cpu, mean} as JSON to the file that METER names when the test ends.
 """

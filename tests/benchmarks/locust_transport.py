@@ -1,4 +1,4 @@
-"""How fast is Locust on the native transport, beside stock Locust on grpcio? Run: python -m tests.benchmarks.locust_transport
+"""Compare Locust on the native transport with stock Locust on grpcio. Run: python -m tests.benchmarks.locust_transport
 
 Whole Locust processes against a server that does no work, one processor each, in turn. `native` is scenarios/mnist.py:
 answers are parsed and checked, samples and histograms recorded. `grpcio` is the same scenario with --transport grpcio.

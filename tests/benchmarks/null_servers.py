@@ -1,4 +1,4 @@
-"""Which servers answer without work, so that clients are compared, and how busy are they?"""
+"""Servers that answer without work, to compare clients with, and how busy they are."""
 
 import os
 from collections.abc import Callable, Iterator

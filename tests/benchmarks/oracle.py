@@ -1,4 +1,4 @@
-"""Are the reported percentiles those that the server's callers saw? Run: python -m tests.benchmarks.oracle [SETTINGS]
+"""Compare reported percentiles with those that the server's callers saw. Run: python -m tests.benchmarks.oracle [SETTINGS]
 
 Twenty servers with known stalls are asked in an open loop; each reported percentile is compared with the truth, and
 with what eight closed-loop users say of the same server. SETTINGS: numbers of settings to measure, all by default.

@@ -1,4 +1,4 @@
-"""How long does the machine itself keep a program from running? Run: python -m tests.benchmarks.pauses [SECONDS]
+"""Measure how long the machine itself keeps a program from running. Run: python -m tests.benchmarks.pauses [SECONDS]
 
 A program on each processor does nothing but look at the clock: where two looks are more than 0.15 ms apart, something
 else had the processor, a thread of the kernel or what is outside of a virtual machine. No server there answers meanwhile.

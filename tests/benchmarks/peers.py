@@ -1,4 +1,4 @@
-"""What does a request cost each load client, and how punctual is it? Run: python -m tests.benchmarks.peers [--state FILE]
+"""Compare load clients: the cost of a request, and how punctual it is. Run: python -m tests.benchmarks.peers [--state FILE]
 
 `native` is this project's Locust scenario as a whole (responses checked, everything recorded), `h2load` and `c++` (on
 libgrpc++) are clients in C and C++ that do nothing but send, `stock` is Locust on grpcio as its documentation shows it.

@@ -1,4 +1,4 @@
-"""What do understanding a PredictRequest and writing its answer cost? Run: python -m tests.benchmarks.predict_semantics
+"""Measure the cost of reading a PredictRequest and writing its answer. Run: python -m tests.benchmarks.predict_semantics
 
 Prints microseconds of one core for each request of one MNIST image, without any model or network, and the ratio to
 parsing and serialising with protobuf, measured in turn.

@@ -1,4 +1,4 @@
-"""What does recording cost the load process? Run: python -m tests.benchmarks.recording_cost [ROUNDS [SECONDS [FILE [LOAD]]]]
+"""Measure what recording costs the load process. Run: python -m tests.benchmarks.recording_cost [ROUNDS [SECONDS [FILE [LOAD]]]]
 
 The load process on one core, the null backend on the other. From run to run a load process differs by more than what
 recording costs, so the kinds take turns within each run, second by second, in random order: with everything, without the check of

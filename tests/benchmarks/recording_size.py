@@ -1,4 +1,4 @@
-"""How large does the record of an hour at 10,000/s become? Run: python -m tests.benchmarks.recording_size [MINUTES]
+"""Measure the size of the record of an hour at 10,000/s. Run: python -m tests.benchmarks.recording_size [MINUTES]
 
 Made-up requests (Poisson arrivals, log-normal lag and service time) go through the recorder in
 the quarter seconds in which a load process hands them over; then the samples are packed. Prints, a line each tenth of

@@ -1,4 +1,4 @@
-"""How long do large reports take, and how much memory? Run: python -m tests.benchmarks.report_scale [RUNS] [SAMPLES]
+"""Measure time and memory of large reports. Run: python -m tests.benchmarks.report_scale [RUNS] [SAMPLES]
 
 Makes that many runs of 30 s, and one run of that many samples, with the writer that load processes use; then reports
 them in each form in a process of its own. The promises: 1,000 runs in 20 s and 1 GB, 10,000,000 samples in 10 s.

@@ -1,4 +1,4 @@
-"""What can the embedded server do on one core? Run: python -m tests.benchmarks.server [PART ...]
+"""Measure the embedded server on one core. Run: python -m tests.benchmarks.server [PART ...]
 
 Server on processor 0, client on processor 1 (or as --processors says), MNIST softmax SavedModels executed by
 TensorFlow, every answer checked against the model's own answer to the same digit.

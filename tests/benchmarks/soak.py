@@ -1,4 +1,4 @@
-"""Does every one of millions of calls end once, with its own answer, while the server restarts under it?
+"""Check that each of millions of calls ends once, with its own answer, while the server restarts under it.
 
 Run: python -m tests.benchmarks.soak --calls 10000000
 

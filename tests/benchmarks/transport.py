@@ -1,4 +1,4 @@
-"""How fast are the transports, and what does a request cost each? Run: python -m tests.benchmarks.transport
+"""Measure the transports: requests/s, and the cost of a request. Run: python -m tests.benchmarks.transport
 
 The server has one processor and the client another; the clients take turns (A B C A B C ...), and the median of their
 rounds is shown. Absolute figures differ from machine to machine and from hour to hour: trust the ratios.

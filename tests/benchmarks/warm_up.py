@@ -1,4 +1,4 @@
-"""How often does the warm-up rule hide a stall, cut a steady run, or leave a transient in?
+"""Measure how often the warm-up rule hides a stall, cuts a steady run, or leaves a transient in.
 
     python -m tests.benchmarks.warm_up [RUNS] [SEED]
 

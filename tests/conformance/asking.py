@@ -1,4 +1,4 @@
-"""How is a server asked over gRPC and REST, and the answer compared with what a case expects?"""
+"""Send the request of a case over gRPC or REST, and compare the answer with what the case expects."""
 
 import gzip
 import http.client

@@ -1,4 +1,4 @@
-"""Is everything that fuzzing has found interesting still withstood?"""
+"""Everything that fuzzing has found interesting is still withstood."""
 
 import pytest
 

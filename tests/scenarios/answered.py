@@ -1,4 +1,4 @@
-"""What do a run's answers and its limits say, for the tests of this folder?"""
+"""A run's answers and limits, for the tests of this folder."""
 
 from dataclasses import replace
 from pathlib import Path

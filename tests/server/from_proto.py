@@ -1,4 +1,4 @@
-"""What does TensorFlow itself make of serialised TensorProtos? Run in a process of its own.
+"""Print what TensorFlow itself makes of serialised TensorProtos. Run in a process of its own.
 
 Reads length-prefixed messages from standard input and writes a line of JSON for each: null where TensorFlow cannot
 parse it, else dtype, shape and memory (strings: a list) in hexadecimal.

@@ -1,4 +1,4 @@
-"""Are plain answers taken at a glance only where the common way would have come to the same?"""
+"""Plain answers are taken at a glance only where the common way comes to the same."""
 
 import random
 from unittest import mock

@@ -1,4 +1,4 @@
-"""Requests in a row: are they the same requests, and are their answers the same bytes, as one by one?"""
+"""Requests in a row are the same requests, with the same bytes as answers, as one by one."""
 
 import random
 from collections import defaultdict

@@ -1,4 +1,4 @@
-"""Does a channel end each call as its caller asked: answered, in time, cancelled, with its instants?"""
+"""A channel ends each call as its caller wants: answered, in time, cancelled, with its instants."""
 
 import gc
 import os

@@ -1,4 +1,4 @@
-"""Does a channel keep its promises while servers refuse, restart, go away and stay silent?"""
+"""A channel keeps its promises while servers refuse, restart, go away and stay silent."""
 
 import socket
 import struct

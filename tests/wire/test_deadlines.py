@@ -1,4 +1,4 @@
-"""Do calls expire when they should, and leave nothing behind when they end in time?"""
+"""Calls expire when they should, and leave nothing behind when they end in time."""
 
 import random
 

@@ -1,4 +1,4 @@
-"""Are addresses understood, and is TLS as strict and as capable as it has to be?"""
+"""Addresses are understood, and TLS is as strict and as capable as it has to be."""
 
 from collections.abc import Iterator
 from pathlib import Path

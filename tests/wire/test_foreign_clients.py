@@ -1,4 +1,4 @@
-"""Does the server role serve clients that are not ours: grpcio (also in the conformance suite), h2load, curl?"""
+"""The server role serves clients that are not ours: grpcio (also in the conformance suite), h2load, curl."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Do frames come out as RFC 9113 draws them?"""
+"""Frames come out as RFC 9113 draws them."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Do remembered header blocks always mean what the peer's table makes of them?"""
+"""Remembered header blocks always mean what the peer's table makes of them."""
 
 import hpack
 import pytest

@@ -1,4 +1,4 @@
-"""Do both ends agree whatever the cuts and the windows, and does a peer that breaks the rules only end its connection?"""
+"""Both ends agree whatever the cuts and the windows, and a peer that breaks the rules ends its connection alone."""
 
 import random
 import tracemalloc

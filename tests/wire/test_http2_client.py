@@ -1,4 +1,4 @@
-"""Does every call of a client end once, with the status that the gRPC documents name?"""
+"""Every call of a client ends once, with the status that the gRPC documents name."""
 
 import gzip
 

@@ -1,4 +1,4 @@
-"""Does a server take every request that a client may send, and answer each as gRPC asks?"""
+"""A server takes every request that a client may send, and answers each as gRPC demands."""
 
 import gzip
 import os

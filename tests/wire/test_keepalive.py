@@ -1,4 +1,4 @@
-"""Is a server noticed that has vanished, and one that only takes its time left alone?"""
+"""A server that has vanished is noticed, and one that only takes its time is left alone."""
 
 from collections.abc import Iterator
 from types import SimpleNamespace

@@ -1,4 +1,4 @@
-"""Does a message leave within the peer's windows, byte for byte, and as early as they permit?"""
+"""A message leaves within the peer's windows, byte for byte, and as early as they permit."""
 
 import random
 

@@ -1,4 +1,4 @@
-"""Do both transports do the same against grpcio's servers, a C++ server and our own, in plain text and over TLS?"""
+"""Both transports do the same against grpcio's servers, a C++ server and our own, in plain text and over TLS."""
 
 import json
 import subprocess

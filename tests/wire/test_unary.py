@@ -1,4 +1,4 @@
-"""Are timeouts, texts, metadata, statuses and messages what the gRPC over HTTP/2 document says?"""
+"""Timeouts, texts, metadata, statuses and messages are what the gRPC over HTTP/2 document says."""
 
 import gzip
 import math

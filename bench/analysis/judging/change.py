@@ -201,10 +201,10 @@ def _scaled(metric: Metric, values: Sequence[float]) -> list[float]:
 
 def _means(values: Sequence[float], sessions: Sequence[str]) -> list[float]:
     """The mean of each session, in the order of their first trials."""
-    found: dict[str, list[float]] = {}
+    by_session: dict[str, list[float]] = {}
     for value, session in zip(values, sessions, strict=True):
-        found.setdefault(session, []).append(value)
-    return [math.fsum(own) / len(own) for own in found.values()]
+        by_session.setdefault(session, []).append(value)
+    return [math.fsum(own) / len(own) for own in by_session.values()]
 
 
 def _size(metric: Metric, scaled: float) -> float:

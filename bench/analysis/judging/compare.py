@@ -72,8 +72,8 @@ def compare(
     by: what may differ between the sides; see `match`, which raises BenchError.
     """
     matches, unmatched = match(before, after, by)
-    found = [_comparison(each, tuple(metrics), tolerances or {}, ERROR_RATE) for each in matches]
-    return Comparisons(_together(found, ERROR_RATE), unmatched)
+    comparisons = [_comparison(each, tuple(metrics), tolerances or {}, ERROR_RATE) for each in matches]
+    return Comparisons(_together(comparisons, ERROR_RATE), unmatched)
 
 
 @dataclass(frozen=True)
@@ -99,15 +99,15 @@ class Match:
 
     def sides(self, name: str) -> tuple[Values, bool]:
         """A metric of baseline and candidate, and whether the values are pairs: trials, or stretches of one duet."""
-        found = of_only_pair(self.before, self.after, name)
+        stretches = of_only_pair(self.before, self.after, name)
         trials = [t.values[name] for t in self.before], [t.values[name] for t in self.after]
-        return (found, True) if found else (trials, self.paired)
+        return (stretches, True) if stretches else (trials, self.paired)
 
     @property
     def surroundings(self) -> list[Doubt]:
         """Doubts about what differs between the trials beside what is compared, and about what they rest on."""
-        found = sides.between(self.before, self.after, self.by, paired=self.paired)
-        return found if self.paired else found + sides.one_session(self.before, self.after)
+        doubts = sides.between(self.before, self.after, self.by, paired=self.paired)
+        return doubts if self.paired else doubts + sides.one_session(self.before, self.after)
 
     @property
     def left_alone(self) -> list[Doubt]:
@@ -152,19 +152,19 @@ def match(
             raise BenchError(
                 f"the baseline differs in {parts} itself: give one of them, or compare with --by"
             )
-    found, unmatched = [], []
+    matches, unmatched = [], []
     for identity, trials in new.items():
         base = bases.get(conditions.stripped(identity, may_differ))
         if base is None:
             unmatched.append(("candidate", identity))
         else:
-            found.append(_match(base, identity, old[base], trials, may_differ))
-    if not found and old and new:
+            matches.append(_match(base, identity, old[base], trials, may_differ))
+    if not matches and old and new:
         raise conditions.refused(_different_cells(old, new, may_differ), may_differ)
-    for each in found:
+    for each in matches:
         conditions.check_alike(each.before, each.after, may_differ, paired=each.paired)
-    used = {each.base for each in found}
-    return found, unmatched + [("baseline", identity) for identity in old if identity not in used]
+    used = {each.base for each in matches}
+    return matches, unmatched + [("baseline", identity) for identity in old if identity not in used]
 
 
 def _match(
@@ -219,7 +219,7 @@ def compare_by(
         )
     chosen = named[baseline] if baseline is not None else values[0]
     base = [trial for trial in trials if compared_value(trial, part) == chosen]
-    found: list[Comparison] = []
+    comparisons: list[Comparison] = []
     unmatched: list[tuple[str, Identity]] = []
     for value in values:
         if value == chosen:
@@ -227,9 +227,9 @@ def compare_by(
         others = [trial for trial in trials if compared_value(trial, part) == value]
         matches, alone = match(base, others, (part, *also))
         # judged once, with all others: to correct each step and then all of them would be to correct twice
-        found += [_comparison(each, tuple(metrics), tolerances or {}, rate) for each in matches]
+        comparisons += [_comparison(each, tuple(metrics), tolerances or {}, rate) for each in matches]
         unmatched += alone
-    return Comparisons(_together(found, rate), unmatched)
+    return Comparisons(_together(comparisons, rate), unmatched)
 
 
 def compared_value(trial: Trial, part: str) -> Any:
@@ -298,11 +298,11 @@ def _tells_nothing_new(name: str, trials: list[Trial], *, batch_varied: bool) ->
     return name == "inferences_per_second" and not batch_varied
 
 
-def _together(found: list[Comparison], rate: float) -> list[Comparison]:
+def _together(comparisons: list[Comparison], rate: float) -> list[Comparison]:
     """All changes of all comparisons, judged as one family."""
-    changes = judged_together([each for comparison in found for each in comparison.changes], rate)
+    changes = judged_together([each for comparison in comparisons for each in comparison.changes], rate)
     judged, start = [], 0
-    for comparison in found:
+    for comparison in comparisons:
         end = start + len(comparison.changes)
         judged.append(
             Comparison(

@@ -53,10 +53,10 @@ class Limit:
     @property
     def words(self) -> str:
         """Where it holds: `version 2, batch 32`; empty: everywhere."""
-        said = {
+        conditions = {
             name: value for name in Where.model_fields if (value := getattr(self.where, name)) is not None
         }
-        return ", ".join(f"{name} {value}" for name, value in said.items())
+        return ", ".join(f"{name} {value}" for name, value in conditions.items())
 
     def holds_for(self, identity: Identity) -> bool:
         """Whether a cell is one of those that the limit is for."""

@@ -44,12 +44,12 @@ class LimitsFile:
 
         answered_within: seconds within which goodput wants an answer, where the file does not say it.
         """
-        said, bounds = read_limits(path, answered_within)
+        content, bounds = read_limits(path, answered_within)
         if not bounds:
             raise BenchError(f"{path}: no limit in it; such as: [limits] p99_ms = 25")
-        check_accepted(said.accept, f"{path}: accept")
+        check_accepted(content.accept, f"{path}: accept")
         return cls(
-            path, [resolved(bound, path) for bound in bounds], frozenset(said.accept), said.failed_share
+            path, [resolved(bound, path) for bound in bounds], frozenset(content.accept), content.failed_share
         )
 
     @property
@@ -183,13 +183,15 @@ def _judge(
     limit: Limit, candidate: Trials, matches: list[Match], alone: list[tuple[str, Identity]], rate: float
 ) -> list[Finding]:
     if limit.relative:
-        found = [judge_relative(limit, each, rate) for each in matches if limit.holds_for(each.identity)]
+        findings = [judge_relative(limit, each, rate) for each in matches if limit.holds_for(each.identity)]
         missing = [identity for side, identity in alone if side == "candidate" and limit.holds_for(identity)]
-        found += [_without_baseline(limit, identity) for identity in missing]
+        findings += [_without_baseline(limit, identity) for identity in missing]
     else:
         cells = candidate.by_identity()
-        found = [judge_absolute(limit, i, trials, rate) for i, trials in cells.items() if limit.holds_for(i)]
-    return found or [not_measured(limit, "no cell was measured that it is for")]
+        findings = [
+            judge_absolute(limit, i, trials, rate) for i, trials in cells.items() if limit.holds_for(i)
+        ]
+    return findings or [not_measured(limit, "no cell was measured that it is for")]
 
 
 def _missing(limits: LimitsFile, candidate: Trials, alone: list[tuple[str, Identity]]) -> list[Doubt]:
@@ -199,7 +201,7 @@ def _missing(limits: LimitsFile, candidate: Trials, alone: list[tuple[str, Ident
         for side, identity in alone
         if side == "baseline" and any(limit.holds_for(identity) for limit in limits.limits)
     ]
-    found = []
+    doubts = []
     for identities, whose in (
         (of_baseline, "of the baseline"),
         (candidate.not_run, "of the experiment's plan"),
@@ -207,14 +209,14 @@ def _missing(limits: LimitsFile, candidate: Trials, alone: list[tuple[str, Ident
         named = "; ".join(i.words(part for part in PARTS if part != "build") for i in identities[:4])
         more = f" and {len(identities) - 4} more" if len(identities) > 4 else ""
         if identities:
-            found.append(
+            doubts.append(
                 Doubt(
                     "missing cells",
                     f"cells {whose} are not measured in the candidate: {named}{more}",
                     "measure them too, or limit the file to what is measured (scenario, version, batch, ...)",
                 )
             )
-    return found
+    return doubts
 
 
 def _unpaired(matches: list[Match]) -> list[str]:
@@ -248,32 +250,32 @@ def _corrected(finding: Finding, p: float, own: float, rate: float) -> Finding:
 def _doubts(
     limits: LimitsFile, candidate: Trials, baseline: Trials | None, matches: list[Match]
 ) -> list[Doubt]:
-    found = (
+    doubts = (
         sides.of_side(candidate.trials, "candidate") if candidate.trials or candidate.failed else [_NOTHING]
     )
-    found += _left_out(candidate, "candidate") + _torn_out(candidate)
+    doubts += _left_out(candidate, "candidate") + _torn_out(candidate)
     if baseline is None:
-        return found
-    found += sides.of_side(baseline.trials, "baseline") + _left_out(baseline, "baseline")
-    found += [
+        return doubts
+    doubts += sides.of_side(baseline.trials, "baseline") + _left_out(baseline, "baseline")
+    doubts += [
         Doubt("failed trials", f"baseline: {each.text}", "find the reason, and measure the baseline again")
         for each in failures(baseline, limits.failed_share)
         if each.too_many
     ]
-    found += {doubt.reason: doubt for each in matches for doubt in each.surroundings}.values()
+    doubts += {doubt.reason: doubt for each in matches for doubt in each.surroundings}.values()
     failed = candidate.failed + baseline.failed
     for each in matches:
-        found += [] if partners_failed(each.unpaired, failed) else each.left_alone
-    return found
+        doubts += [] if partners_failed(each.unpaired, failed) else each.left_alone
+    return doubts
 
 
 _NOTHING = Doubt("nothing measured", "no request was measured", "look at the run with bench report")
 
 
 def _left_out(trials: Trials, side: str) -> list[Doubt]:
-    found = [Doubt("unreadable", f"{side}: {each.reason}", "") for each in trials.unreadable]
-    found += [Doubt("interrupted", f"{side}: {text}", "") for text in trials.cut_short]
-    return found + [
+    doubts = [Doubt("unreadable", f"{side}: {each.reason}", "") for each in trials.unreadable]
+    doubts += [Doubt("interrupted", f"{side}: {text}", "") for text in trials.cut_short]
+    return doubts + [
         Doubt("empty", f"{side}: {path}: no request in its steady part", "run it again")
         for path in trials.empty
     ]

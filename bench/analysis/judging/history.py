@@ -101,8 +101,8 @@ def history(
         if (each := _series(METRICS[name], identity, trials, least)) is not None
     ]
     certain = accepted([_first_p(each.scaled) for each in series])
-    found = [point for each in series for point in _change_points(each, certain)]
-    return sorted(found, key=lambda point: (point.first.started, point.metric.name))
+    points = [point for each in series for point in _change_points(each, certain)]
+    return sorted(points, key=lambda point: (point.first.started, point.metric.name))
 
 
 def accepted(p_values: Sequence[float]) -> float:
@@ -123,7 +123,7 @@ def change_points(
     every = np.asarray(values, dtype=np.float64)
     offset = max(0, len(every) - LARGEST)
     series = every[offset:]
-    found: list[tuple[int, float]] = []
+    steps: list[tuple[int, float]] = []
     pending = [(0, len(series))]
     while pending:
         start, end = pending.pop()
@@ -133,18 +133,18 @@ def change_points(
         p = chance(end - start, step.statistic)
         if p <= certain and by_permutation(series[start:end], step.statistic) <= FALSE_SHARE:
             cuts = [start + at for at in (step.first, step.last) if at < end - start]
-            found += [(offset + at, p) for at in cuts]
+            steps += [(offset + at, p) for at in cuts]
             pending += list(itertools.pairwise([start, *cuts, end]))
-    return sorted(found)
+    return sorted(steps)
 
 
 def points_of(trials: Sequence[Trial], metric: str) -> list[list[Trial]]:
     """The trials that have a value (inf: not reached), those of one experiment together; in the order of time."""
-    found: dict[str, list[Trial]] = {}
+    by_experiment: dict[str, list[Trial]] = {}
     for trial in trials:
         if not math.isnan(trial.values[metric]):
-            found.setdefault(trial.block[0] if trial.block else str(trial.path), []).append(trial)
-    return list(found.values())
+            by_experiment.setdefault(trial.block[0] if trial.block else str(trial.path), []).append(trial)
+    return list(by_experiment.values())
 
 
 def _series(
@@ -167,11 +167,11 @@ def _first_p(scaled: Floats) -> float:
 
 
 def _change_points(series: _Series, certain: float) -> list[ChangePoint]:
-    found = change_points(series.scaled, certain=certain)
+    steps = change_points(series.scaled, certain=certain)
     values = series.values
 
     def levels() -> list[float]:
-        ends = [0, *(at for at, _ in found), len(values)]
+        ends = [0, *(at for at, _ in steps), len(values)]
         return [float(np.median(values[start:end])) for start, end in itertools.pairwise(ends)]
 
     while True:
@@ -184,10 +184,10 @@ def _change_points(series: _Series, certain: float) -> list[ChangePoint]:
         ]
         if not small:
             break
-        del found[min(small, key=lambda number: sizes[number])]  # its neighbours become one level
+        del steps[min(small, key=lambda number: sizes[number])]  # its neighbours become one level
     return [
         ChangePoint(
             series.metric, series.identity, series.firsts[at], series.level(before), series.level(after), p
         )
-        for (at, p), (before, after) in zip(found, itertools.pairwise(levels()), strict=True)
+        for (at, p), (before, after) in zip(steps, itertools.pairwise(levels()), strict=True)
     ]

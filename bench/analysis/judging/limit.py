@@ -123,27 +123,27 @@ def judge_absolute(
     )
 
 
-def judge_relative(limit: Limit, found: Match, rate: float = ERROR_RATE) -> Finding:
+def judge_relative(limit: Limit, match: Match, rate: float = ERROR_RATE) -> Finding:
     """Judge how much worse than its baseline a cell is: no pass unless the whole interval is within the bound."""
-    if found.equal_by_design(limit.metric.name):
-        return inconclusive(limit, found.identity, "the same users sent to both in turn: equal by design")
-    stretches = of_only_pair(found.before, found.after, limit.metric.name)
-    sides = stretches or [[limit.of(trial) for trial in side] for side in (found.before, found.after)]
+    if match.equal_by_design(limit.metric.name):
+        return inconclusive(limit, match.identity, "the same users sent to both in turn: equal by design")
+    stretches = of_only_pair(match.before, match.after, limit.metric.name)
+    sides = stretches or [[limit.of(trial) for trial in side] for side in (match.before, match.after)]
     seen = change(
         limit.metric,
         *sides,
-        paired=found.paired or stretches is not None,
-        later=found.later,
-        sessions=found.sessions,
+        paired=match.paired or stretches is not None,
+        later=match.later,
+        sessions=match.sessions,
         tolerance=limit.bound,
     )
     estimate = seen.estimate
     if estimate is None and seen.verdict == "worse":
         return Finding(
-            limit, found.identity, "FAIL", math.inf, math.inf, math.inf, 1 + limit.bound, 0.0, seen.reason
+            limit, match.identity, "FAIL", math.inf, math.inf, math.inf, 1 + limit.bound, 0.0, seen.reason
         )
     if estimate is None or seen.reason:
-        return inconclusive(limit, found.identity, seen.reason)
+        return inconclusive(limit, match.identity, seen.reason)
     lower = limit.metric.better == "lower"
     margin = math.log1p(limit.bound) if limit.metric.ratio else limit.bound
     bound = margin if lower else -margin
@@ -152,7 +152,7 @@ def judge_relative(limit: Limit, found: Match, rate: float = ERROR_RATE) -> Find
     back = math.exp if limit.metric.ratio else float
     return judged(
         limit,
-        found.identity,
+        match.identity,
         outcome=outcome_of(p_fail, _passes(limit, estimate, bound, p_pass, rate), rate),
         measured=seen.size,
         interval=lambda confidence: _ends(back, estimate.interval(confidence)),

@@ -97,16 +97,18 @@ def by_examples(limit: Limit, identity: Identity, trials: Sequence[Trial], rate:
 def by_agreement(limit: Limit, identity: Identity, trials: Sequence[Trial], rate: float) -> Finding:
     """The share of examples that two conditions answer alike, of those that were compared: the least of all experiments."""
     homes = {experiment_of(trial.path) or trial.path: trial.path for trial in trials}  # one comparison each
-    found: dict[Path, Finding] = {}
+    findings: dict[Path, Finding] = {}
     for home, run in homes.items():
         answers = answers_of(run)
         if answers is None or not answers.compared:
             text = f"no answers were compared in {home.name}: bench ab compares them"
-            found[home] = inconclusive(limit, identity, text)
+            findings[home] = inconclusive(limit, identity, text)
         else:
-            found[home] = of_answers(limit, identity, answers, rate)
-    worst = min(found, key=lambda home: (_WORST_FIRST.index(found[home].outcome), found[home].measured))
-    return found[worst] if len(found) == 1 else _least_of(found[worst], worst, len(found), rate)
+            findings[home] = of_answers(limit, identity, answers, rate)
+    worst = min(
+        findings, key=lambda home: (_WORST_FIRST.index(findings[home].outcome), findings[home].measured)
+    )
+    return findings[worst] if len(findings) == 1 else _least_of(findings[worst], worst, len(findings), rate)
 
 
 _WORST_FIRST: Final[tuple[Outcome, ...]] = ("FAIL", "inconclusive", "pass")

@@ -75,7 +75,7 @@ def shown_worse(leader: Sequence[Measured], other: Sequence[Measured], metric: s
     blocks = {trial.block: trial for trial in leader if trial.block is not None}
     pairs = [(blocks[trial.block], trial) for trial in other if trial.block in blocks]
     first, second = zip(*pairs, strict=True) if len(pairs) > 1 else (leader, other)
-    found = change(
+    difference = change(
         METRICS[metric],
         [trial.values[metric] for trial in first],
         [trial.values[metric] for trial in second],
@@ -83,4 +83,4 @@ def shown_worse(leader: Sequence[Measured], other: Sequence[Measured], metric: s
         tolerance=0.0,
     )
     # Bonferroni over the steps of the order: their number is known before, their p-values one after the other
-    return judged_together([found] * max(1, compared - 1))[0].verdict == "worse"
+    return judged_together([difference] * max(1, compared - 1))[0].verdict == "worse"

@@ -13,24 +13,26 @@ Pair = tuple[Sequence[Trial], Sequence[Trial]]
 
 def of_side(trials: Sequence[Trial], side: str) -> list[Doubt]:
     """Warnings of the trials themselves, and about what they do not have in common or do not all know."""
-    found = doubts_of(trials, side) + environment.mixed([trial.manifest for trial in trials], side)
+    doubts = doubts_of(trials, side) + environment.mixed([trial.manifest for trial in trials], side)
     text = f"it is known of some runs of the {side} only"
-    found += [environment.different(title, text) for title in conditions.partly_known(trials)]
+    doubts += [environment.different(title, text) for title in conditions.partly_known(trials)]
     unknown = sum(conditions.commit(trial) is None for trial in trials)
     if 0 < unknown < len(trials):
-        found.append(_unknown_commit(f"{side}: the commit of {unknown} of {len(trials)} trials is not known"))
-    return found
+        doubts.append(
+            _unknown_commit(f"{side}: the commit of {unknown} of {len(trials)} trials is not known")
+        )
+    return doubts
 
 
 def doubts_of(trials: Sequence[Trial], side: str) -> list[Doubt]:
     """Each kind of warning once, with the number of trials that share it."""
-    found: dict[str, list[Doubt]] = {}
+    by_check: dict[str, list[Doubt]] = {}
     for trial in trials:
         for doubt in {each.check: each for each in trial.doubts}.values():
-            found.setdefault(doubt.check, []).append(doubt)
+            by_check.setdefault(doubt.check, []).append(doubt)
     return [
         Doubt(check, f"{side}, {len(same)} of {len(trials)} trials: {same[0].reason}", same[0].remedy)
-        for check, same in found.items()
+        for check, same in by_check.items()
     ]
 
 
@@ -45,18 +47,18 @@ def between(
     groups: list[Pair] = (
         [((a,), (b,)) for a, b in zip(before, after, strict=True)] if paired else [(before, after)]
     )
-    found: dict[str, Doubt] = {}
+    doubts: dict[str, Doubt] = {}
     for pair in groups:
         manifests = [[trial.manifest for trial in side] for side in pair]
         for title, doubt in environment.differences(*manifests).items():
             if not conditions.brought(title, by) and not _checked(title, *pair):
-                found.setdefault(title, doubt)
+                doubts.setdefault(title, doubt)
     for title, sides in conditions.half_known(before, after).items():
         if title == "commit":  # also where it is what is compared: nobody knows whether it differs
-            found[title] = _unknown_commit(f"baseline and candidate are of commits {sides}")
-        elif title not in found and not conditions.brought(title, by):
-            found[title] = environment.different(title, sides)
-    return list(found.values())
+            doubts[title] = _unknown_commit(f"baseline and candidate are of commits {sides}")
+        elif title not in doubts and not conditions.brought(title, by):
+            doubts[title] = environment.different(title, sides)
+    return list(doubts.values())
 
 
 def one_session(before: Sequence[Trial], after: Sequence[Trial]) -> list[Doubt]:

@@ -71,7 +71,7 @@ def _clocks(run: Run) -> list[Doubt]:
 
 
 def _saturated(run: Run) -> list[Doubt]:
-    """Had each load process the time to be punctual?"""
+    """A doubt where a load process had no time to be punctual."""
     steady = run.steady
     found = []
     for worker, rows in observations(steady, "worker").items():
@@ -124,7 +124,7 @@ def _rate(run: Run) -> float:
 
 
 def _behind(run: Run) -> list[Doubt]:
-    """Did an open loop send what was due when it was due?"""
+    """A doubt where an open loop did not send what was due when it was due."""
     if run.manifest.load.closed:
         return []
     steady = run.steady

@@ -1,4 +1,4 @@
-"""Did the server that was measured run through? Its process, start time, counters and refused connections together."""
+"""Find restarts of the measured server by its process, start time, counters and refused connections together."""
 
 import math
 from collections.abc import Mapping

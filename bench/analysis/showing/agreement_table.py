@@ -32,22 +32,22 @@ def outputs_table(answers: Answers) -> Table | None:
 
 def _more(rows: Sequence[OutputAgreement], calm: list[bool]) -> list[Column]:
     """Columns that most models have no need of."""
-    found = []
+    columns = []
     if any(each.incomparable for each in rows):
-        found.append(
+        columns.append(
             Column("not comparable", False, [str(each.incomparable or ABSENT) for each in rows], calm)
         )
     if any(each.first is not None for each in rows):
         texts = [
             ABSENT if each.first is None else share_text(each.first / max(1, each.compared)) for each in rows
         ]
-        found.append(Column("same best", False, texts, calm))
+        columns.append(Column("same best", False, texts, calm))
     if any(each.top is not None for each in rows):
         texts = [ABSENT if each.top is None else f"{share_text(each.overlap)} of {each.top}" for each in rows]
-        found.append(Column("shared of the best", False, texts, calm))
+        columns.append(Column("shared of the best", False, texts, calm))
     if any(each.note for each in rows):
-        found.append(Column("note", False, [each.note or ABSENT for each in rows], calm))
-    return found
+        columns.append(Column("note", False, [each.note or ABSENT for each in rows], calm))
+    return columns
 
 
 def _size(size: float | None) -> str:

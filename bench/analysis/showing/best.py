@@ -42,32 +42,32 @@ def _best_lines(rows: list[tuple[str, RunReport, Line]]) -> list[str]:
     """Of single runs, by their values alone, under one load."""
     if len({run.load for _, run, _ in rows}) > 1:
         return []
-    found = []
+    texts = []
     for title, metric, choose, text in BEST:
         known = [(line.values[metric], name, run, line) for name, run, line in rows]
         known = [row for row in known if math.isfinite(row[0])]
         if len(known) > 1:
             value, name, run, line = choose(known, key=lambda row: row[0])
             doubted = ", with warnings" if run.doubts else ""
-            found.append(
+            texts.append(
                 f"{title} in one run each: {text(value)}, {name} ({_in_words(run, line)}){doubted}; other runs may differ"
             )
-    return found
+    return texts
 
 
 def best_cells(cells: list[Group]) -> list[str]:
     """The best mean of trials under each load, and those that do not differ significantly from it."""
     loads = list(dict.fromkeys(cell.identity.load for cell in cells))
-    found = []
+    texts = []
     for load in loads if len(loads) <= MOST_LOADS else ():
         under = [cell for cell in cells if cell.identity.load == load]
-        found += [f"{line} at {load}" if len(loads) > 1 else line for line in _best_under_a_load(under)]
-    return found
+        texts += [f"{line} at {load}" if len(loads) > 1 else line for line in _best_under_a_load(under)]
+    return texts
 
 
 def _best_under_a_load(cells: list[Group]) -> list[str]:
     parts = [part for part in PARTS if len({getattr(cell.identity, part) for cell in cells}) > 1]
-    found = []
+    texts = []
     for title, metric, choose, text in BEST:
         known = [(cell.estimate(metric)[0], cell) for cell in cells]
         known = [row for row in known if math.isfinite(row[0])]
@@ -87,8 +87,8 @@ def _best_under_a_load(cells: list[Group]) -> list[str]:
             line += "; not significantly different from any other"
         elif alike:
             line += f"; not significantly different from {' and '.join(f'({cell.identity.words(parts)})' for cell in alike)}"
-        found.append(line)
-    return found
+        texts.append(line)
+    return texts
 
 
 def _with(cell: Group, metric: str) -> list[Member]:

@@ -192,13 +192,13 @@ def _changed(before: Sequence[Trial], after: Sequence[Trial]) -> str:
     """Facts of which the two sides share no value, such as flags of the server and files of the model."""
     sides = [[environment.facts(trial.manifest) for trial in side] for side in (before, after)]
     titles = dict.fromkeys(title for side in sides for facts in side for title in facts)
-    told = []
+    changes = []
     for title in titles:
         old, new = ({facts[title] for facts in side if title in facts} for side in sides)
         if _matters(title) and old and new and not old & new:
-            told.append(f"{title} {_few(old)} → {_few(new)}")
-    more = f"; {len(told) - MOST_CHANGED} more" if len(told) > MOST_CHANGED else ""
-    return "; ".join(told[:MOST_CHANGED]) + more
+            changes.append(f"{title} {_few(old)} → {_few(new)}")
+    more = f"; {len(changes) - MOST_CHANGED} more" if len(changes) > MOST_CHANGED else ""
+    return "; ".join(changes[:MOST_CHANGED]) + more
 
 
 def _matters(title: str) -> bool:
@@ -236,11 +236,11 @@ def _undecided(judged: Judgement) -> Iterator[Row]:
     """What would decide: trials that are needed, with the time that they take, and remedies of warnings."""
     durations = [trial.duration for trial in judged.candidate.trials if math.isfinite(trial.duration)]
     each = sum(durations) / len(durations) if durations else math.nan
-    told: dict[str, list[str]] = {}
+    by_text: dict[str, list[str]] = {}
     for finding in judged.findings:
         if finding.outcome == "inconclusive":
-            told.setdefault(f"{finding.how}{_needed(finding, judged, each)}", []).append(headline(finding))
-    yield from (Row("undecided", f"{'; '.join(names[:MOST_RUNS])}: {how}") for how, names in told.items())
+            by_text.setdefault(f"{finding.how}{_needed(finding, judged, each)}", []).append(headline(finding))
+    yield from (Row("undecided", f"{'; '.join(names[:MOST_RUNS])}: {how}") for how, names in by_text.items())
     if judged.code != FAIL:
         for check, remedy in dict.fromkeys((doubt.check, doubt.remedy) for doubt in judged.doubts):
             yield Row("would decide", f"{remedy or 'measure again'} [{check}]")
@@ -261,12 +261,12 @@ def _needed(finding: Finding, judged: Judgement, seconds: float) -> str:
 
 
 def _breakdown(cell: Explained, several: bool) -> Breakdown:
-    found = cell.differences
-    assert found is not None  # noqa: S101 - for the type checker
-    like = [found.before, found.after]
-    changes = [each.change for each in found.stages]
-    differences = [*(each.size for each in changes), found.after - found.before]
-    alarms, calm = [*(each.named for each in found.stages), False], [False] * len(differences)
+    split = cell.differences
+    assert split is not None  # noqa: S101 - for the type checker
+    like = [split.before, split.after]
+    changes = [each.change for each in split.stages]
+    differences = [*(each.size for each in changes), split.after - split.before]
+    alarms, calm = [*(each.named for each in split.stages), False], [False] * len(differences)
 
     def column(title: str, texts: list[str], weight: int = 0) -> Column:
         return Column(title, False, texts, alarms if title == "difference" else calm, weight)
@@ -275,11 +275,11 @@ def _breakdown(cell: Explained, several: bool) -> Breakdown:
         return [signed(value, like, sign=False, name=False) for value in values]
 
     columns = [
-        Column("stage", True, [*(each.stage for each in found.stages), "all"], calm),
-        column("baseline", plainly([*(each.before for each in changes), found.before])),
-        column("candidate", plainly([*(each.after for each in changes), found.after])),
+        Column("stage", True, [*(each.stage for each in split.stages), "all"], calm),
+        column("baseline", plainly([*(each.before for each in changes), split.before])),
+        column("candidate", plainly([*(each.after for each in changes), split.after])),
         column("difference", [signed(value, like, name=False) for value in differences]),
-        column("of baseline", [_share(value / found.before) for value in differences], weight=1),
+        column("of baseline", [_share(value / split.before) for value in differences], weight=1),
         column(
             "interval",
             [*(_ends(each, like) for each in changes), ""],
@@ -288,7 +288,7 @@ def _breakdown(cell: Explained, several: bool) -> Breakdown:
     of = cell.identity.words(("version", "batch", "load")) if several and cell.identity is not None else ""
     unit = formatting.fitting_unit(like).name
     title = f"Latency breakdown (mean, {unit}){f' of {of}' if of else ''}"
-    return Breakdown(title, found, Table(columns, [], []))
+    return Breakdown(title, split, Table(columns, [], []))
 
 
 def _share(of: float) -> str:
@@ -301,10 +301,10 @@ def _ends(each: Change, like: list[float]) -> str:
     return f"{signed(each.low, like, name=False)} … {signed(each.high, like, name=False)}"
 
 
-def plain_card(found: Card) -> dict[str, Any]:
+def plain_card(shown: Card) -> dict[str, Any]:
     """For programs: durations in seconds."""
     return {
-        "rows": [row._asdict() for row in found.rows],
+        "rows": [row._asdict() for row in shown.rows],
         "causes": [
             {
                 "kind": str(cause.kind),
@@ -312,7 +312,7 @@ def plain_card(found: Card) -> dict[str, Any]:
                 "text": cause_text(cause),
                 "cell": None if cell.identity is None else cell.identity._asdict(),
             }
-            for cell in found.cells
+            for cell in shown.cells
             for cause in cell.causes
         ],
         "breakdowns": [
@@ -320,7 +320,7 @@ def plain_card(found: Card) -> dict[str, Any]:
                 "cell": None if cell.identity is None else cell.identity._asdict(),
                 "stages": [_plain_stage(stage) for stage in cell.differences.stages],
             }
-            for cell in found.cells
+            for cell in shown.cells
             if cell.differences is not None
         ],
     }

@@ -81,17 +81,17 @@ def plain_needed(needed: Needed | None) -> dict[str, int | None]:
 
 def confidence_text(confidences: Iterable[float]) -> str:
     """The title of a column of intervals: each is the one that decided."""
-    told = sorted({f"{100 * confidence:.3g}" for confidence in confidences}, key=float)
-    return f"{' to '.join(dict.fromkeys((told[0], told[-1])))} % interval" if told else "interval"
+    percents = sorted({f"{100 * confidence:.3g}" for confidence in confidences}, key=float)
+    return f"{' to '.join(dict.fromkeys((percents[0], percents[-1])))} % interval" if percents else "interval"
 
 
 def remarks(comparison: Comparison) -> list[str]:
     """Remarks with the metrics that they hold for."""
-    told: dict[str, list[str]] = {}
+    by_text: dict[str, list[str]] = {}
     for each in comparison.changes:
         if text := remark(each):
-            told.setdefault(text, []).append(each.metric.name)
-    return [f"{', '.join(names)}: {text}" for text, names in told.items()]
+            by_text.setdefault(text, []).append(each.metric.name)
+    return [f"{', '.join(names)}: {text}" for text, names in by_text.items()]
 
 
 def changes_table(comparison: Comparison) -> Table:
@@ -122,19 +122,23 @@ def how(comparison: Comparison) -> str:
     return f"{first} and {counted(second, 'trial')}, not interleaved"
 
 
-def summary(found: Comparisons) -> str:
+def summary(comparisons: Comparisons) -> str:
     """The answer in a sentence."""
-    told: dict[str, list[str]] = {}
-    candidates = [comparison.after for comparison in found.found]
+    by_verdict: dict[str, list[str]] = {}
+    candidates = [comparison.after for comparison in comparisons.found]
     differ = [part for part in PARTS if len({getattr(each, part) for each in candidates}) > 1]
-    for comparison in found.found:
+    for comparison in comparisons.found:
         for each in comparison.changes:
             text = f"{each.metric.name} {size_text(each.metric, each.size)}"
             if differ:
                 text += f" ({comparison.after.words(differ)})"
-            told.setdefault(each.verdict, []).append(text)
-    parts = [f"{verdict}: {_few(told[verdict])}" for verdict in ("worse", "better") if verdict in told]
-    parts += [f"{verdict}: {len(told[verdict])}" for verdict in ("same", "unknown") if verdict in told]
+            by_verdict.setdefault(each.verdict, []).append(text)
+    parts = [
+        f"{verdict}: {_few(by_verdict[verdict])}" for verdict in ("worse", "better") if verdict in by_verdict
+    ]
+    parts += [
+        f"{verdict}: {len(by_verdict[verdict])}" for verdict in ("same", "unknown") if verdict in by_verdict
+    ]
     return "; ".join(parts) or "nothing to compare"
 
 
@@ -142,7 +146,7 @@ def _few(texts: list[str], most: int = 6) -> str:
     return ", ".join(texts[:most]) + (f" and {len(texts) - most} more" if len(texts) > most else "")
 
 
-def plain(found: Comparisons, missing: Sequence[tuple[str, str]] = ()) -> dict[str, Any]:
+def plain(comparisons: Comparisons, missing: Sequence[tuple[str, str]] = ()) -> dict[str, Any]:
     """Every number for programs: durations in seconds, unknown ones as None; missing: what gave no trial."""
     return {
         "schema": 1,
@@ -157,9 +161,9 @@ def plain(found: Comparisons, missing: Sequence[tuple[str, str]] = ()) -> dict[s
                 "doubts": [doubt._asdict() for doubt in comparison.doubts],
                 "changes": [plain_change(each) for each in comparison.changes],
             }
-            for comparison in found.found
+            for comparison in comparisons.found
         ],
-        "unmatched": [{"side": side, **identity._asdict()} for side, identity in found.unmatched],
+        "unmatched": [{"side": side, **identity._asdict()} for side, identity in comparisons.unmatched],
         "missing": [{"what": word, "reason": text} for word, text in missing],
     }
 
@@ -190,23 +194,23 @@ def plain_change(each: Change) -> dict[str, Any]:
     }
 
 
-def markdown(found: Comparisons, missing: Sequence[tuple[str, str]] = ()) -> str:
+def markdown(comparisons: Comparisons, missing: Sequence[tuple[str, str]] = ()) -> str:
     """Tables in GitHub's Markdown; missing: what gave no trial."""
-    parts = [f"**{escape.markdown(summary(found))}**"]
-    for comparison in found.found:
+    parts = [f"**{escape.markdown(summary(comparisons))}**"]
+    for comparison in comparisons.found:
         table = rows_in_markdown(changes_table(comparison).columns)
         parts += [f"{escape.markdown(comparison.title)}: {escape.markdown(how(comparison))}", table]
-        if told := remarks(comparison):
-            parts.append("\n".join(f"- {escape.markdown(text)}" for text in told))
+        if notes := remarks(comparison):
+            parts.append("\n".join(f"- {escape.markdown(text)}" for text in notes))
         if comparison.doubts:
             parts.append(
                 "\n".join(f"- warning: {escape.markdown(str(doubt))}" for doubt in comparison.doubts)
             )
-    if found.unmatched:
+    if comparisons.unmatched:
         parts.append(
             "\n".join(
                 f"- only the {side} measured {escape.markdown(i.words(i._fields))}"
-                for side, i in found.unmatched
+                for side, i in comparisons.unmatched
             )
         )
     if missing:

@@ -185,13 +185,13 @@ def markdown(judged: Judgement, card: Card | None = None) -> str:
             f"{escape.markdown(each.title)}\n\n{rows_in_markdown(each.table.columns)}"
             for each in card.breakdowns
         ]
-    told = [
+    lines = [
         f"- {'FAIL' if each.too_many else 'failed'}: {escape.markdown(each.text)}" for each in judged.failures
     ]
-    told += [f"- warning: {escape.markdown(str(doubt))}" for doubt in judged.doubts]
-    told += [f"- accepted warning: {escape.markdown(str(doubt))}" for doubt in judged.accepted]
-    if told:
-        parts.append("\n".join(told))
+    lines += [f"- warning: {escape.markdown(str(doubt))}" for doubt in judged.doubts]
+    lines += [f"- accepted warning: {escape.markdown(str(doubt))}" for doubt in judged.accepted]
+    if lines:
+        parts.append("\n".join(lines))
     return "\n\n".join(parts) + "\n"
 
 

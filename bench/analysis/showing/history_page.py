@@ -53,13 +53,13 @@ class Series(NamedTuple):
 
 def render_history(
     groups: Groups,
-    found: Sequence[ChangePoint],
+    points: Sequence[ChangePoint],
     metrics: Sequence[str],
     missing: Sequence[tuple[str, str]] = (),
 ) -> str:
-    """The page as text. groups: trials by what is one condition; found: its changes; metrics: that were looked at."""
+    """The page as text. groups: trials by what is one condition; points: its changes; metrics: that were looked at."""
     series = [
-        Series(identity, _points(trials), [each for each in found if each.identity == identity])
+        Series(identity, _points(trials), [each for each in points if each.identity == identity])
         for identity, trials in groups.items()
     ]
     differ = [part for part in PARTS if len({getattr(each.identity, part) for each in series}) > 1]
@@ -78,8 +78,8 @@ def render_history(
         )
     return rendered(
         "history.html",
-        title=f"{_heading(series, found)} · serving-bench",
-        heading=_heading(series, found),
+        title=f"{_heading(series, points)} · serving-bench",
+        heading=_heading(series, points),
         subtitle=_subtitle(trials),
         changes=_sentences(series, differ),
         notes=notes,
@@ -102,17 +102,17 @@ def render_history(
 
 def _points(trials: Sequence[Trial]) -> list[list[Trial]]:
     """In the order of time, those without a value too."""
-    found: dict[str, list[Trial]] = {}
+    by_experiment: dict[str, list[Trial]] = {}
     for trial in trials:
-        found.setdefault(trial.block[0] if trial.block else str(trial.path), []).append(trial)
-    return list(found.values())
+        by_experiment.setdefault(trial.block[0] if trial.block else str(trial.path), []).append(trial)
+    return list(by_experiment.values())
 
 
-def _heading(series: Sequence[Series], found: Sequence[ChangePoint]) -> str:
-    worse = sum(each.worse for each in found)
+def _heading(series: Sequence[Series], points: Sequence[ChangePoint]) -> str:
+    worse = sum(each.worse for each in points)
     names = sorted({each.identity.scenario for each in series} - {""})
     what = ", ".join(names[:3]) + (" and others" if len(names) > 3 else "")
-    changes = f"{counted(len(found), 'change')}, {worse} to the worse" if found else "no change"
+    changes = f"{counted(len(points), 'change')}, {worse} to the worse" if points else "no change"
     return f"{what or 'History'}: {changes}"
 
 
@@ -127,7 +127,7 @@ def _subtitle(trials: Sequence[Trial]) -> str:
 
 def _sentences(series: Sequence[Series], differ: Sequence[str]) -> list[dict[str, Any]]:
     """What changed with which run, in the order of time: all metrics of a condition that changed with it together."""
-    found: list[tuple[str, dict[str, Any]]] = []
+    texts: list[tuple[str, dict[str, Any]]] = []
     for own in series:
         for (run, worse), changes in groupby(own.changes, key=lambda each: (each.first.path, each.worse)):
             together = list(changes)
@@ -139,8 +139,8 @@ def _sentences(series: Sequence[Series], differ: Sequence[str]) -> list[dict[str
             text = (
                 f"{title}{', '.join(map(_size, together))} since {label}{after} ({first.started[:10]}, {run})"
             )
-            found.append((first.started, {"worse": worse, "text": text}))
-    return [text for _, text in sorted(found, key=lambda each: each[0])]
+            texts.append((first.started, {"worse": worse, "text": text}))
+    return [text for _, text in sorted(texts, key=lambda each: each[0])]
 
 
 def _size(each: ChangePoint) -> str:

@@ -157,8 +157,8 @@ def _differing(rows: list[Row], *without: str) -> list[str]:
 
 
 def _words(parts: Sequence[str], run: RunReport, line: Line) -> str:
-    told = ((part, PARTS[part](run, line)) for part in parts)
-    return " ".join(f"{part} {of}" if part in ("batch", "version") else str(of) for part, of in told)
+    named = ((part, PARTS[part](run, line)) for part in parts)
+    return " ".join(f"{part} {of}" if part in ("batch", "version") else str(of) for part, of in named)
 
 
 def _grouped(rows: list[Row], over: str, metric: str) -> list[Points]:
@@ -230,12 +230,12 @@ def _bends(rows: list[Row]) -> list[Points]:
         if math.isfinite(rate) and math.isfinite(p99) and rate > 0 and p99 > 0:
             label = _words(differ, run, line) or run.server
             groups.setdefault(label, {}).setdefault(run.load, []).append((rate, p99))
-    found = []
+    bends = []
     for label, loads in groups.items():
         points = {mean_and_interval([x for x, _ in own])[0]: [y for _, y in own] for own in loads.values()}
         if len(points) > 1:
-            found.append(_line_of(label, points, words=False))
-    return found
+            bends.append(_line_of(label, points, words=False))
+    return bends
 
 
 def _rates(run: RunReport, seen: Timeline) -> list[tuple[str, list[float]]]:

@@ -90,9 +90,9 @@ def svg(picture: Picture) -> str:
     """An `<svg>` element with text as text and without a size: it fills the width that it is given."""
     raw = render(picture, "svg").decode()
     head, body = raw[raw.index("<svg") :].split(">", 1)
-    kept = re.sub(r' (?:width|height)="[^"]*"', "", head)
+    resizable = re.sub(r' (?:width|height)="[^"]*"', "", head)
     body = re.sub(r'<g id="[^"]*"', "<g", body)  # names of groups are the same in every picture of a page
-    return f'{kept} role="img" aria-label="{html.escape(picture.caption)}">{body}'
+    return f'{resizable} role="img" aria-label="{html.escape(picture.caption)}">{body}'
 
 
 LONGEST: Final = 90

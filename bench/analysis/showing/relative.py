@@ -54,14 +54,14 @@ def _relative(group: Group, base: Group, metric: str) -> Relative:
     blocks = {trial.block: trial for trial in base.trials}
     pairs = [(blocks[trial.block], trial) for trial in group.trials if trial.block in blocks]
     first, second = zip(*pairs, strict=True) if len(pairs) > 1 else (base.trials, group.trials)
-    found = change(
+    difference = change(
         METRICS[metric],
         [trial.values.get(metric, math.nan) for trial in first],
         [trial.values.get(metric, math.nan) for trial in second],
         paired=len(pairs) > 1,
         rate=(1 - CONFIDENCE) / 2,
     )
-    return Relative(group, base, found)
+    return Relative(group, base, difference)
 
 
 def conclusion(groups: Sequence[Group], metric: str) -> str | None:

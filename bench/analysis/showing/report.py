@@ -151,7 +151,7 @@ class Report:
         )
 
 
-def report(found: Iterable[Found], within: float | None = None) -> Report:
+def report(entries: Iterable[Found], within: float | None = None) -> Report:
     """Read runs one after the other. What cannot be read is named, and keeps nothing else from being read.
 
     within: seconds within which goodput wants an answer.
@@ -161,7 +161,7 @@ def report(found: Iterable[Found], within: float | None = None) -> Report:
     experiments: list[Experiment] = []
     known: dict[str, Path] = {}
     copies: dict[Path, list[tuple[Path, Path]]] = {}
-    for run in found:
+    for run in entries:
         if isinstance(run, Unreadable):
             unreadable.append(run)
             continue

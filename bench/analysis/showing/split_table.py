@@ -34,8 +34,10 @@ def split_table(report: Report) -> Table | None:
         Column(title, True, list(texts), [False] * len(rows))
         for title, texts in zip(titles, zip(*rows, strict=True), strict=True)
     ]
-    told = list(rows.values())
-    return Table([column for column in identity if len(set(column.texts)) > 1] + _measured(told), [], [NOTE])
+    splits = list(rows.values())
+    return Table(
+        [column for column in identity if len(set(column.texts)) > 1] + _measured(splits), [], [NOTE]
+    )
 
 
 def _number_or_text(text: str) -> tuple[int, str]:

@@ -28,24 +28,24 @@ def summary(rows: Sequence[Group], compared: str) -> Table:
     if len(set(experiments)) > 1:
         columns.insert(0, Column("experiment", True, experiments, [False] * len(rows)))
     shared = [(c.title, c.same) for c in columns if c.same not in (None, ABSENT) and len(rows) > 1]
-    kept = [column for column in columns if column.same is None or len(rows) == 1]
+    shown = [column for column in columns if column.same is None or len(rows) == 1]
     trials = [str(len(row.trials)) for row in rows]
-    kept.append(Column("trials", False, trials, [row.doubted for row in rows]))
-    kept.append(_relative(rows, compared))
-    kept += [_measured(name, rows) for name in SHOWN]
+    shown.append(Column("trials", False, trials, [row.doubted for row in rows]))
+    shown.append(_relative(rows, compared))
+    shown += [_measured(name, rows) for name in SHOWN]
     note = (
         f"geometric mean of the trials ± half of its {CONFIDENCE:.0%} interval (Student's t on logarithms); "
         f"with fewer than {FEWEST} trials (minimum … maximum)"
     )
-    return Table(kept, [(title, text or "") for title, text in shared], [note])
+    return Table(shown, [(title, text or "") for title, text in shared], [note])
 
 
 def _measured(name: str, rows: Sequence[Group]) -> Column:
-    found = [row.estimate(name) for row in rows]
+    estimates = [row.estimate(name) for row in rows]
     counts = [len(row.known(name)) for row in rows]
     durations = METRICS[name].unit == "s"
-    unit = formatting.fitting_unit([mean for mean, _, _ in found]) if durations else None
-    texts = [_shown(*each, unit, count) for each, count in zip(found, counts, strict=True)]
+    unit = formatting.fitting_unit([mean for mean, _, _ in estimates]) if durations else None
+    texts = [_shown(*each, unit, count) for each, count in zip(estimates, counts, strict=True)]
     title = _TITLES.get(name, name) + (f" [{unit.name}]" if unit else "")
     return Column(title, False, texts, [False] * len(texts), _WEIGHTS.get(name, 0))
 

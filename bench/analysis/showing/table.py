@@ -92,9 +92,9 @@ def _table(report: Report, measured: Callable[[list[Row]], list[Column]], *, bri
         "batch": lambda run, line: str(line.batch or formatting.ABSENT),
     }
     order = ["run", "scenario", "server", "request", "version", "batch", "load"]
-    told: dict[str, Callable[[RunReport, Line], str]] = of_run | of_line
+    texts: dict[str, Callable[[RunReport, Line], str]] = of_run | of_line
     columns = [
-        Column(title, True, [told[title](*row) for row in rows], [False] * len(rows)) for title in order
+        Column(title, True, [texts[title](*row) for row in rows], [False] * len(rows)) for title in order
     ]
     shared = [(c.title, c.same) for c in columns if c.same is not None and c.title != "run"] if rows else []
     left_out = {title for title, _ in shared}
@@ -104,8 +104,8 @@ def _table(report: Report, measured: Callable[[list[Row]], list[Column]], *, bri
         left_out |= {"scenario", "server", "load"}
         if all(len(run.lines) <= 1 for run in report.runs):
             left_out |= set(of_line)
-    kept = [column for column in columns if column.title not in left_out]
-    return Table(kept + measured(rows), shared, [] if brief else _notes(report))
+    shown = [column for column in columns if column.title not in left_out]
+    return Table(shown + measured(rows), shared, [] if brief else _notes(report))
 
 
 def _version(line: Line) -> str:
@@ -218,20 +218,20 @@ def _attempts(run: RunReport) -> list[str]:
 
 def warm_ups(report: Report) -> list[str]:
     """What is left out as warm-up, and what it was like: of several runs the most of each."""
-    found = [(run.warm_up.seconds, run.left_out) for run in report.runs if run.left_out is not None]
-    if not found:
+    left_out = [(run.warm_up.seconds, run.left_out) for run in report.runs if run.left_out is not None]
+    if not left_out:
         return []
-    seconds = [each for each, _ in found]
+    seconds = [each for each, _ in left_out]
     span = (
         f"{min(seconds):g} s" if min(seconds) == max(seconds) else f"{min(seconds):g} to {max(seconds):g} s"
     )
-    runs = f" of {counted(len(found), 'run')}" if len(report.runs) > 1 else ""
-    most = " at most" if len(found) > 1 else ""
+    runs = f" of {counted(len(left_out), 'run')}" if len(report.runs) > 1 else ""
+    most = " at most" if len(left_out) > 1 else ""
     p99 = max(
-        (part.p99 for _, part in found if part is not None and not math.isnan(part.p99)), default=math.nan
+        (part.p99 for _, part in left_out if part is not None and not math.isnan(part.p99)), default=math.nan
     )
     errors = max(
-        (part.error_share for _, part in found if part is not None and not math.isnan(part.error_share)),
+        (part.error_share for _, part in left_out if part is not None and not math.isnan(part.error_share)),
         default=math.nan,
     )
     return [
@@ -242,7 +242,7 @@ def warm_ups(report: Report) -> list[str]:
 
 def _unanswered(report: Report) -> list[str]:
     """Which percentiles are no numbers for want of answers, and what those of the answered requests alone are."""
-    found = []
+    lines = []
     for name, run in zip(labels(report.runs), report.runs, strict=True):
         for line in run.lines:
             lost = line.requests - line.answered - line.outcomes.get(CANCELLED_BY_CLIENT, 0)
@@ -255,9 +255,9 @@ def _unanswered(report: Report) -> list[str]:
                 f"{percent(lost / line.requests)} got no answer and count as slower than any"
             ]
             answered = formatting.duration(line.values["answered_p99"])
-            found.append(f"{who}{'; '.join(texts)}; p99 of the answered requests alone: {answered}")
-    more = [f"the same of {len(found) - MOST_UNANSWERED} more"] if len(found) > MOST_UNANSWERED else []
-    return found[:MOST_UNANSWERED] + more
+            lines.append(f"{who}{'; '.join(texts)}; p99 of the answered requests alone: {answered}")
+    more = [f"the same of {len(lines) - MOST_UNANSWERED} more"] if len(lines) > MOST_UNANSWERED else []
+    return lines[:MOST_UNANSWERED] + more
 
 
 def markdown(report: Report, together: Table | None = None, split: Table | None = None) -> str:

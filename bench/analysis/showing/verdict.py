@@ -49,29 +49,31 @@ def sentences(title: str, changes: Sequence[Change], answers: Answers | None) ->
     title: the candidate, as a sentence begins. changes: of a comparison; none: not measured.
     """
     parts = [text for text in (_speed(changes), _agreement(answers, alone=not changes)) if text]
-    told = []
+    texts = []
     if parts:
         verb = "is " if _speed(changes) else ""
-        told.append(f"{title} {verb}{', '.join(parts)}." if verb else f"{title}: {parts[0]}.")
-    told += [text for each in changes if (text := _not_compared(each))]
+        texts.append(f"{title} {verb}{', '.join(parts)}." if verb else f"{title}: {parts[0]}.")
+    texts += [text for each in changes if (text := _not_compared(each))]
     if changes and "p99" not in {each.metric.name for each in changes}:
-        told.append("Not compared at p99: trials have too few requests; more time or users would help.")
-    told += [text for each in changes if (text := _errors(each))]
-    return told + ([] if answers is None else _remarks(answers))
+        texts.append("Not compared at p99: trials have too few requests; more time or users would help.")
+    texts += [text for each in changes if (text := _errors(each))]
+    return texts + ([] if answers is None else _remarks(answers))
 
 
 def _speed(changes: Sequence[Change]) -> str:
     """Such as `36 % slower at the median (34 to 38 %) and 12 % at p99 (3 to 22 %)`."""
     phrases = [_phrase(each) for each in changes if each.metric.name in SPEED and not _silent(each)]
-    told = []
+    clauses = []
     for word, same in groupby(phrases, key=lambda each: each.word):
         group = list(same)
         first = f"{group[0].size}{word} {group[0].where}{group[0].interval}"
         rest = [
             f"{each.size.strip()}{' ' if each.size else ''}{each.where}{each.interval}" for each in group[1:]
         ]
-        told += [first, *rest]
-    return told[0] if len(told) == 1 else f"{', '.join(told[:-1])} and {told[-1]}" if told else ""
+        clauses += [first, *rest]
+    return (
+        clauses[0] if len(clauses) == 1 else f"{', '.join(clauses[:-1])} and {clauses[-1]}" if clauses else ""
+    )
 
 
 def _silent(each: Change) -> bool:
@@ -161,10 +163,10 @@ def _percent(share: float) -> str:
 
 
 def _remarks(answers: Answers) -> list[str]:
-    told = []
+    texts = []
     for who, unsteady in ((answers.before, answers.unsteady_before), (answers.after, answers.unsteady_after)):
         if unsteady:
-            told.append(
+            texts.append(
                 f"{who} differs from itself in {unsteady} of {counted(answers.repeated, 'example')} sent again: only what "
                 "goes beyond that counts as a difference."
             )
@@ -173,25 +175,25 @@ def _remarks(answers: Answers) -> list[str]:
         (answers.after, answers.failed_after, answers.failure_after),
     ):
         if failed:
-            told.append(f"{who} did not answer {counted(failed, 'example')}: {reason}.")
-    told += [f"{note}." for note in answers.notes]
+            texts.append(f"{who} did not answer {counted(failed, 'example')}: {reason}.")
+    texts += [f"{note}." for note in answers.notes]
     left = answers.examples - answers.compared
     if left > 0:
-        told.append(f"{counted(left, 'more example')} not compared (no time left, or no answer).")
+        texts.append(f"{counted(left, 'more example')} not compared (no time left, or no answer).")
     if answers.accuracy is not None and answers.accuracy.examples:
-        told.append(_accuracy(answers))
-    return told
+        texts.append(_accuracy(answers))
+    return texts
 
 
 def _accuracy(answers: Answers) -> str:
     seen = answers.accuracy
     assert seen is not None  # noqa: S101 - for the type checker
-    found = gap(
+    difference = gap(
         Pair(seen.examples, seen.right_before, seen.right_after, seen.only_before, seen.only_after, 0)
     )
     was, is_ = (accuracy(right / seen.examples) for right in (seen.right_before, seen.right_after))
-    clear = found.low > 0 or found.high < 0
+    clear = difference.low > 0 or difference.high < 0
     return (
-        f"Accuracy {is_} against {was} on {counted(seen.examples, 'labelled example')}: {found.value:+.4f} "
-        f"(95 %: {found.low:+.4f} to {found.high:+.4f}{'' if clear else '; no difference shown'})."
+        f"Accuracy {is_} against {was} on {counted(seen.examples, 'labelled example')}: {difference.value:+.4f} "
+        f"(95 %: {difference.low:+.4f} to {difference.high:+.4f}{'' if clear else '; no difference shown'})."
     )

@@ -302,7 +302,7 @@ class GrpcConnection:
             self._loop.modify(self._sock.fileno(), events)
 
     def _limit(self) -> None:
-        """Is the connection at its end, or does its client keep too much here?"""
+        """Close the connection if it is at its end, or if its client keeps too much here."""
         if self.http.closed is not None or self.closing:
             self.finish()
         elif self.http.unsent > _UNREAD_LIMIT:

@@ -1,4 +1,4 @@
-"""Does the report of a run name each fault, when it was and how long it lasted, and none of a clean run?
+"""Check that the report of a run names each fault with its time and length, and none of a clean run.
 
     python -m tests.benchmarks.faults FOLDER [--rounds N] [--only NAME] [--server embedded|binary] [--clean N]
 
