@@ -119,7 +119,7 @@ def server() -> Iterator[server_process.Server]:
 def test_the_scenarios_end_with_a_verdict(
     server: server_process.Server, tmp_path: Path, scenario: str, arguments: list[str], expected: str
 ) -> None:
-    limits = ["--host", server.address, "-t", "4s", "--min-duration", "3"]
+    limits = ["--host", server.address, "-t", "4s", "--min-duration", "2"]
     done = locust(tmp_path, *limits, *arguments, scenario=f"scenarios/mlperf_{scenario}.py")
     assert done.code == 0, done.output
     (found,) = answers(done.run())
