@@ -18,6 +18,7 @@ from bench.analysis.showing import gate_text
 from bench.analysis.showing.card import Card, card
 from bench.runs.run import find_runs
 from tests.analysis.planted import LATENCY, planted
+from tests.analysis.simulated import BASE, trial
 from tests.cli import inside
 
 TRIALS = 4
@@ -200,3 +201,19 @@ def test_gates_without_a_baseline_have_the_seconds(root: Path, failing: Callable
     assert "over it" in found.of("failed")[0]
     lines = gate_text.annotations(judged, found)
     assert len([line for line in lines if "cause" in line]) == 1
+
+
+def test_a_limit_that_fails_in_one_cell_shows_where_it_passes(tmp_path: Path) -> None:
+    """The run folders are gone: what they would explain is left out."""
+    limits = tmp_path / "limits.toml"
+    limits.write_text("[limits]\np99_ms = 25\n")
+    large = BASE._replace(batch=256)
+    cells = [trial(BASE, {"p99": 0.020 + 1e-4 * number}, number=number) for number in range(3)]
+    cells += [trial(large, {"p99": 0.040 + 1e-4 * number}, number=10 + number) for number in range(3)]
+    judged = gate(LimitsFile.read(limits), Trials(cells, [], []))
+    found = card(judged)
+    assert found is not None
+    assert found.of("failed") == ["p99 40.1 ms, at most 25.0 ms allowed: 60.4 % over it (batch 256)"]
+    assert found.of("passes in") == ["batch 8"]
+    assert "with a baseline" in found.of("cause")[0]
+    assert not found.causes
