@@ -288,7 +288,7 @@ class Channel:
         now = time.perf_counter()
         for expired in self._deadlines.expired(now):
             expired._queue = None
-            for call in expired.calls() if isinstance(expired, Row) else (expired,):
+            for call in expired.calls().values() if isinstance(expired, Row) else (expired,):
                 if call._on_reply is not None:
                     self._forget(call)
                     call.fail(unary.DEADLINE_EXCEEDED, "Deadline Exceeded")

@@ -6,7 +6,8 @@ else happens to one of them, it becomes a call like any other (`Row.single`).
 """
 
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Final, Protocol
 
 from bench.wire.exchange import Exchange, RequestHead
@@ -17,6 +18,8 @@ STEP: Final = 2
 CHUNKS: Final = 2
 """Of a call in the connection's `out`: what stands in front of its message, and the message."""
 
+
+_NONE: Final[Mapping[int, Any]] = MappingProxyType({})
 
 Answer = tuple[Any, int, bytes]
 """A plain answer to a call of a row: the row, of the kind that its owner has started, the stream, the message."""
@@ -51,8 +54,8 @@ class Row:
         """When the last byte of them was handed to the kernel."""
         self.make: Callable[[Row, int], Any]
         """Makes a call of its own of the one at a position."""
-        self.singles: Sequence[Any] = ()
-        """Those that were made."""
+        self.singles: Mapping[int, Any] = _NONE
+        """Those that were made, by their positions; they may be on another stream, or connection, by now."""
         self.link: Any = None
         """Where it is under way."""
         self._queue: dict[Any, float] | None = None  # where its deadline waits
@@ -72,15 +75,16 @@ class Row:
 
     def single(self, stream: int) -> Exchange:
         """The call of a stream as an exchange of its own, from now on."""
-        exchange: Exchange = self.make(self, self.position(stream))
+        position = self.position(stream)
+        exchange: Exchange = self.make(self, position)
         exchange.stream, exchange.sent = stream, self.sent
-        self.singles = [*self.singles, exchange]
+        self.singles = {**self.singles, position: exchange}
         return exchange
 
     def stamp_singles(self, now: float) -> int:
         """All bytes have gone: stamp the calls of their own; gives those of them that had ended before."""
         ended = 0
-        for exchange in self.singles:
+        for exchange in self.singles.values():
             if exchange.sent is None:
                 exchange.sent = now
             else:
@@ -94,10 +98,10 @@ class Row:
             self._queue.pop(self, None)
             self._queue = None
 
-    def calls(self) -> list[Any]:
-        """All that may not have ended, from now on as calls of their own, in the order of their streams."""
+    def calls(self) -> dict[int, Any]:
+        """All that may not have ended, from now on as calls of their own, by their positions, which ascend."""
         self.link.connection.release(self)
-        return sorted(self.singles, key=lambda call: call.stream)
+        return dict(sorted(self.singles.items()))
 
 
 class Rows(dict[int, Row]):
@@ -123,9 +127,9 @@ class Rows(dict[int, Row]):
         """What was leaving has not gone at once: (chunks that end with it, call) of each of their calls."""
         leaving, self.leaving = self.leaving, []
         return [
-            (chunks - CHUNKS * (len(row.messages) - 1 - row.position(call.stream)), call)
+            (chunks - CHUNKS * (len(row.messages) - 1 - position), call)
             for chunks, row in leaving
-            for call in row.calls()
+            for position, call in row.calls().items()
         ]
 
     def deliver(self, now: float, on_error: Callable[..., Any]) -> None:

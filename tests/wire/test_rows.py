@@ -402,6 +402,37 @@ def test_a_call_that_ended_before_it_had_gone_is_not_counted_as_sent() -> None:
     talk.close()
 
 
+def test_calls_of_a_row_that_a_server_gives_back_before_all_have_gone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """They are on streams of another connection by the time at which this one's kernel takes a part of the row."""
+    clock = Clock()
+    monkeypatch.setattr(link, "time", clock)
+    talk = Conversation(clock)
+    talk.hear(frames.settings({}))
+    ledger = Ledger(talk)
+    for _ in range(2):
+        ledger.single(10)
+        talk.push(1000)
+    row = Row(HEAD, [bytes(100)] * 4, ledger)
+    row.make = lambda row, at: Exchange(row.head, row.messages[at])
+    assert talk.link.submit_row(row, True)
+    talk.link._scheduled = False
+    talk.link.connection.receive(frames.goaway(row.first + 2, frames.NO_ERROR))
+    returned = talk.link.connection.returned
+    assert len(returned) == 2
+    for call, stream in zip(returned, (1, 2**20 + 1), strict=True):
+        call.renew()
+        call.stream = stream
+    talk.push(300)
+    talk.push(10_000)
+    ends = ends_of(talk.kernel.wire)
+    stamps = [row.singles[position].sent for position in range(4)]
+    assert stamps == [talk.kernel.instant_of(ends[row.first + 2 * position]) for position in range(4)]
+    assert talk.link.sent_calls == 6
+    talk.close()
+
+
 def test_the_block_that_fills_the_table_is_sent_once_only() -> None:
     """It would enter the server's table again with each call."""
     client: ClientConnection = settled_client()
