@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter
 from pydantic_core import PydanticUndefined
 
 from bench.analysis.grouping.metrics import METRICS
-from bench.analysis.reading.doubt import KNOWN
+from bench.analysis.reading.run_warning import KNOWN
 from bench.analysis.showing.outputs import OUTPUTS
 from bench.cli import VERBS
 from bench.cli.verbs import verbs

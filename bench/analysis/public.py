@@ -104,6 +104,6 @@ def _row(trial: Trial) -> dict[str, Any]:
         "block": None if trial.block is None else trial.block[1],
         "requests": trial.requests,
         "answered": trial.answered,
-        "warnings": ", ".join(sorted({each.check for each in trial.doubts})),
+        "warnings": ", ".join(sorted({each.check for each in trial.warnings})),
         **{name: trial.values[name] for name in METRICS},
     }

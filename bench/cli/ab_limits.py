@@ -11,8 +11,8 @@ from bench.analysis.agreement.recorded import AGREEMENT
 from bench.analysis.judging.finding import Limit
 from bench.analysis.judging.gate import LimitsFile
 from bench.analysis.judging.limit import resolved
-from bench.analysis.reading.doubt import check_accepted
 from bench.analysis.reading.metric import CELL_METRICS
+from bench.analysis.reading.run_warning import check_accepted
 from bench.cli.metric_options import OF_GOODPUT
 from bench.cli.numbers import meant_share
 from bench.config.limits import Bound, Where

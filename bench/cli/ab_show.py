@@ -16,7 +16,7 @@ from bench.analysis.statistics.intervals import ERROR_RATE
 from bench.cli.ab_limits import Limits
 from bench.cli.ab_load import Outcome
 from bench.cli.gate import own_command, put, show_judgement, write_judgement
-from bench.cli.tables import hanging, show_table, warning
+from bench.cli.tables import hanging, show_table, warning_text
 from bench.cli.terminal import console
 from bench.escape import one_line
 from bench.experiment.folder import Folder
@@ -97,8 +97,8 @@ def show(result: Result) -> None:
         screen.print()
         show_judgement(screen, judged, result.card)
     elif comparison is not None:
-        for doubt in comparison.doubts:
-            hanging(screen, warning(doubt))
+        for warning in comparison.warnings:
+            hanging(screen, warning_text(warning))
     for each in result.outcome.trials.failed if result.outcome else []:
         click.echo(one_line(f"failed: {each}"), err=True)
     path = result.folder.path

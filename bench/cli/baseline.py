@@ -11,7 +11,7 @@ from bench.analysis.grouping.identity import Identity
 from bench.analysis.grouping.trials import read_trials
 from bench.analysis.judging.gate import INCONCLUSIVE
 from bench.analysis.judging.sides import of_side
-from bench.analysis.reading.doubt import check_accepted
+from bench.analysis.reading.run_warning import check_accepted
 from bench.analysis.showing.report import report
 from bench.analysis.statistics.intervals import LENDERS
 from bench.cli.output import note
@@ -93,11 +93,11 @@ def _take(paths: tuple[Path, ...], accept: tuple[str, ...], folder: Path, *, rep
         raise BenchError(f"{named}: no request in it; a baseline must have measured something")
     check_distinct({"baseline": new.trials})
     check_homogeneous(new.trials, "baseline", one_commit=False)
-    doubts = [doubt for doubt in of_side(new.trials, "baseline") if doubt.check not in accept]
-    if doubts:
-        for doubt in doubts:
-            note(f"{doubt}")
-        note(f"not saved; to save it anyway: --accept '{doubts[0].check}'")
+    warnings = [warning for warning in of_side(new.trials, "baseline") if warning.check not in accept]
+    if warnings:
+        for warning in warnings:
+            note(f"{warning}")
+        note(f"not saved; to save it anyway: --accept '{warnings[0].check}'")
         return INCONCLUSIVE
     cells = set(new.by_identity())
     old = read_trials(find_runs([folder])) if folder.is_dir() else read_trials([])

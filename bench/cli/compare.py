@@ -27,7 +27,7 @@ from bench.cli.baseline import find_apart
 from bench.cli.metric_options import goodput_option, metrics_to_judge
 from bench.cli.numbers import Share
 from bench.cli.output import note
-from bench.cli.tables import hanging, show_table, warning
+from bench.cli.tables import hanging, show_table, warning_text
 from bench.cli.terminal import console
 from bench.runs.jsonl import json_text
 
@@ -161,8 +161,8 @@ def _show(console: Console, comparisons: Comparisons, trials: Trials) -> None:
         show_table(console, comparison_table.changes_table(comparison))
         for text in comparison_table.remarks(comparison):
             hanging(console, Text.assemble(("unknown  ", "yellow"), text))
-        for doubt in comparison.doubts:
-            hanging(console, warning(doubt))
+        for warning in comparison.warnings:
+            hanging(console, warning_text(warning))
     for side, identity in comparisons.unmatched:
         hanging(
             console,
@@ -211,7 +211,7 @@ def _show_ranking(console: Console, groups: dict[Identity, list[Trial]]) -> None
 
 def _code(comparisons: Comparisons, trials: Trials) -> int:
     incomplete = trials.failed or trials.not_run or trials.unreadable or trials.empty or trials.cut_short
-    if any(comparison.doubts for comparison in comparisons.found) or not comparisons.changes or incomplete:
+    if any(comparison.warnings for comparison in comparisons.found) or not comparisons.changes or incomplete:
         return 3
     verdicts = {each.verdict for each in comparisons.changes}
     return 1 if "worse" in verdicts else 3 if "unknown" in verdicts or comparisons.unmatched else 0

@@ -24,7 +24,7 @@ from bench.cli.new_file import NewFile
 from bench.cli.numbers import Number
 from bench.cli.output import IN_GITHUB, command
 from bench.cli.packaged_path import PackagedPath
-from bench.cli.tables import hanging, show_table, warning
+from bench.cli.tables import hanging, show_table, warning_text
 from bench.cli.terminal import console
 from bench.runs import baseline as store
 from bench.runs.jsonl import json_text
@@ -286,10 +286,10 @@ def show_judgement(console: Console, judged: Judgement, card: Card | None) -> No
     for each in judged.failures:
         if not each.too_many:
             hanging(console, Text.assemble(("failed  ", "yellow"), each.text))
-    for doubt in judged.doubts:
-        hanging(console, warning(doubt))
-    for doubt in judged.accepted:
-        hanging(console, warning(doubt, title="accepted"))
+    for warning in judged.warnings:
+        hanging(console, warning_text(warning))
+    for warning in judged.accepted:
+        hanging(console, warning_text(warning, title="accepted"))
     if os.environ.get(IN_GITHUB) == "true":
         for line in gate_text.annotations(judged, card):
             command(line)

@@ -125,8 +125,8 @@ def judge(trials: Trials, sides: Sides, limits: LimitsFile, look: Look, most: in
 
 
 def decided(judged: Judgement) -> bool:
-    """Whether further blocks are of no use: a doubt makes all of them useless."""
-    return judged.code != INCONCLUSIVE or bool(judged.doubts)
+    """Whether further blocks are of no use: a warning makes all of them useless."""
+    return judged.code != INCONCLUSIVE or bool(judged.warnings)
 
 
 def _sides(prepared: Prepared, by: str | None, baseline: str | None, file: Path) -> Sides:

@@ -107,8 +107,8 @@ def _warned(trials: list[Trial]) -> list[str]:
     """Which of the runs have warnings: a change since such a run may be what it warns of."""
     runs: dict[str, dict[str, None]] = {}
     for trial in trials:
-        for doubt in trial.doubts:
-            runs.setdefault(doubt.check, {})[trial.path.name] = None
+        for warning in trial.warnings:
+            runs.setdefault(warning.check, {})[trial.path.name] = None
     return [
         f"used in spite of the warning [{check}]: {counted(len(names), 'run')}: {', '.join(list(names)[:MOST_NAMED])}"
         + (" and others" if len(names) > MOST_NAMED else "")

@@ -111,7 +111,7 @@ def _measured(run: Path) -> str:
     """Rate, p50 and p99 of the steady part of a run, and what speaks against it; empty where it cannot be read."""
     from bench.analysis import formatting  # half a second: not before the first trial has ended
     from bench.analysis.reading.cells import cells
-    from bench.analysis.reading.checks import doubts
+    from bench.analysis.reading.checks import warnings_of
     from bench.analysis.reading.population import Population
     from bench.analysis.statistics.sample_size import supported
     from bench.runs.run import Run
@@ -119,7 +119,7 @@ def _measured(run: Path) -> str:
     try:
         measured = Run.open(run)
         found = cells(measured)
-        warnings = sorted({doubt.check for doubt in doubts(measured)})
+        warnings = sorted({warning.check for warning in warnings_of(measured)})
     except BenchError:
         return ""
     if not found:

@@ -14,7 +14,7 @@ from rich.text import Text
 from bench import BenchError
 from bench.analysis.grouping.identity import FailedTrial
 from bench.analysis.grouping.metrics import METRICS
-from bench.analysis.reading.doubt import Doubt
+from bench.analysis.reading.run_warning import RunWarning
 from bench.analysis.showing.best import conclusions
 from bench.analysis.showing.remarks import agreements_of, answers_of_runs, interruptions_of, warnings_of_runs
 from bench.analysis.showing.report import (
@@ -77,8 +77,8 @@ def show_report(console: Console, report: Report, view: View | None = None) -> N
         hanging(console, Text.assemble(("answers  ", "green"), each))
     remarks = [Text.assemble(("interrupted  ", "yellow"), each) for each in interruptions_of(report)]
     remarks += [
-        warning(doubt, f"{name}: " if len(report.runs) > 1 else "")
-        for name, doubt in warnings_of_runs(report)
+        warning_text(warning, f"{name}: " if len(report.runs) > 1 else "")
+        for name, warning in warnings_of_runs(report)
     ]
     remarks += [Text.assemble((f"{word}  ", "red"), text) for word, text in report.missing]
     most = len(remarks) if view.wide else MOST_LINES
@@ -153,10 +153,12 @@ def failed_trials(failed: Iterable[FailedTrial]) -> list[Text]:
     return [Text.assemble(("failed  ", "red"), str(each)) for each in failed]
 
 
-def warning(doubt: Doubt, who: str = "", title: str = "warning") -> Text:
+def warning_text(warning: RunWarning, who: str = "", title: str = "warning") -> Text:
     """A warning as a line, with the name by which it is accepted."""
-    remedy = (f"; {doubt.remedy}" if doubt.remedy else "", "dim")
-    return Text.assemble((f"{title}  ", "yellow"), (who, "bold"), doubt.reason, remedy, f"  [{doubt.check}]")
+    remedy = (f"; {warning.remedy}" if warning.remedy else "", "dim")
+    return Text.assemble(
+        (f"{title}  ", "yellow"), (who, "bold"), warning.reason, remedy, f"  [{warning.check}]"
+    )
 
 
 def show_table(console: Console, drawn: Table, *, wide: bool = False) -> None:

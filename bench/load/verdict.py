@@ -55,8 +55,8 @@ def tell(run: Path, report: dict[str, Any]) -> None:
         log.info("%s", _title(line))
         for name, text in _measured(line):
             log.info("  %-11s %s", name, text)
-    for doubt in report["doubts"]:
-        log.warning("%s; %s [%s]", doubt["reason"], doubt["remedy"], doubt["check"])
+    for warning in report["doubts"]:
+        log.warning("%s; %s [%s]", warning["reason"], warning["remedy"], warning["check"])
     log.info("%s: %s; next: bench report %s", run, things(len(report["doubts"]), "warning"), run)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from bench.analysis.grouping.identity import Identity
 from bench.analysis.grouping.metrics import METRICS
 from bench.analysis.grouping.trials import Trial
-from bench.analysis.reading.doubt import Doubt
+from bench.analysis.reading.run_warning import RunWarning
 from bench.runs.manifest import Manifest
 
 BASE = Identity("mnist", "Predict", "embedded", "", "mnist", 1, 8, "16 users")
@@ -38,7 +38,7 @@ def trial(
     values: dict[str, float],
     *,
     block: int | None = None,
-    doubts: tuple[Doubt, ...] = (),
+    warnings: tuple[RunWarning, ...] = (),
     manifest: dict[str, object] | None = None,
     number: int = 0,
     ends: dict[str, tuple[float, float]] | None = None,
@@ -52,7 +52,7 @@ def trial(
         block=None if block is None else ("experiment", block),
         path=Path(f"results/{number:03}"),
         started=f"2026-03-01T12:00:{number:02}",
-        doubts=list(doubts),
+        warnings=list(warnings),
         manifest=Manifest.of({**NOTHING.raw, **manifest}) if manifest else NOTHING,
         answered=10_000,
         requests=10_000,

@@ -29,7 +29,7 @@ def run(root: Path, planned: list[int], running: list[list[int]], **manifest: An
 
 
 def found(run: Run) -> list[tuple[str, str]]:
-    return [(doubt.check, doubt.reason) for check in attendance.CHECKS for doubt in check(run)]
+    return [(warning.check, warning.reason) for check in attendance.CHECKS for warning in check(run)]
 
 
 def test_all_users_there_is_no_warning(tmp_path: Path) -> None:

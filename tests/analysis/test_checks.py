@@ -1,4 +1,4 @@
-"""Each doubt appears for its reason, and a good run has none."""
+"""Each warning appears for its reason, and a good run has none."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.analysis.reading.checks import doubts
-from bench.analysis.reading.doubt import Doubt
+from bench.analysis.reading.checks import warnings_of
+from bench.analysis.reading.run_warning import RunWarning
 from bench.runs.chunk import Chunk
 from bench.runs.run import Run, RunWriter
 from tests.recorded import counts_of, edit, requests, write
@@ -31,18 +31,18 @@ def chunks(seconds: int = SECONDS, **changed: Any) -> list[Chunk]:
     return made
 
 
-def names(found: list[Doubt]) -> list[str]:
-    return [doubt.check for doubt in found]
+def names(found: list[RunWarning]) -> list[str]:
+    return [warning.check for warning in found]
 
 
 @pytest.mark.parametrize("load", [{"kind": "closed", "users": 16}, OPEN])
-def test_a_good_run_is_not_doubted(tmp_path: Path, load: dict[str, Any]) -> None:
+def test_a_good_run_has_no_warning(tmp_path: Path, load: dict[str, Any]) -> None:
     run = write(tmp_path, chunks(lag=2e-5), load=load, ceiling={"requests_per_second": 1000.0})
-    assert doubts(run, percentiles=[50, 99, 99.9]) == []
+    assert warnings_of(run, percentiles=[50, 99, 99.9]) == []
 
 
 def test_an_unfinished_run(tmp_path: Path) -> None:
-    assert "unfinished" in names(doubts(write(tmp_path, chunks(), finish=False)))
+    assert "unfinished" in names(warnings_of(write(tmp_path, chunks(), finish=False)))
 
 
 @pytest.mark.parametrize(
@@ -50,11 +50,11 @@ def test_an_unfinished_run(tmp_path: Path) -> None:
 )
 def test_a_load_that_ends_before_its_time(tmp_path: Path, stopped: float, expected: list[str]) -> None:
     run = write(tmp_path, chunks(int(stopped)), stopped=stopped, planned_end=30.0)
-    assert [doubt.reason for doubt in doubts(run) if doubt.check == "interrupted"] == expected
+    assert [warning.reason for warning in warnings_of(run) if warning.check == "interrupted"] == expected
 
 
 def test_an_empty_run(tmp_path: Path) -> None:
-    assert names(doubts(write(tmp_path, []), percentiles=[99])) == ["empty"]
+    assert names(warnings_of(write(tmp_path, []), percentiles=[99])) == ["empty"]
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_an_empty_run(tmp_path: Path) -> None:
 def test_samples_that_are_missing(tmp_path: Path, counts: dict[str, int], expected: list[str]) -> None:
     run = write(tmp_path, chunks())
     edit(run.path, counts=counts)
-    found = doubts(Run.open(run.path))
+    found = warnings_of(Run.open(run.path))
     assert names(found) == expected
     if expected and counts["sent"]:
         assert "requests were sent and" in str(found[0])
@@ -80,7 +80,7 @@ def test_cut_histograms_are_not_taken_for_the_whole_run(tmp_path: Path) -> None:
     run = write(tmp_path, chunks())
     log = run.path / "histograms.hlog"
     log.write_bytes(log.read_bytes()[: log.stat().st_size // 2])
-    assert "damaged" in names(doubts(Run.open(run.path)))
+    assert "damaged" in names(warnings_of(Run.open(run.path)))
 
 
 def test_what_was_never_sent_is_not_missing(tmp_path: Path) -> None:
@@ -91,12 +91,12 @@ def test_what_was_never_sent_is_not_missing(tmp_path: Path) -> None:
     assert unsent > 0
     run = write(tmp_path, made, load=OPEN)
     edit(run.path, counts={"sent": 12_000 - unsent, "recorded": 12_000})
-    assert doubts(Run.open(run.path)) == []
+    assert warnings_of(Run.open(run.path)) == []
 
 
 def test_a_lost_load_process(tmp_path: Path) -> None:
     workers = [{"worker": 0, "recorded": 9000, "lost": False}, {"worker": 1, "recorded": 3000, "lost": True}]
-    (found,) = doubts(write(tmp_path, chunks(), workers=workers))
+    (found,) = warnings_of(write(tmp_path, chunks(), workers=workers))
     assert found.check == "lost worker"
     assert "load process 1 " in found.reason
     assert "25%" in found.reason
@@ -123,17 +123,17 @@ def test_load_processes_that_were_there_for_a_part_of_the_run(
         {"worker": 1, "recorded": 9} | second,
     ]
     load = {"kind": "closed", "users": 16} | ({"idle_processes": idle} if idle else {})
-    found = doubts(write(tmp_path, chunks(), workers=workers, load=load, stopped=20.0))
-    assert [doubt.reason for doubt in found] == expected
-    assert {doubt.check for doubt in found} <= {"load processes"}
+    found = warnings_of(write(tmp_path, chunks(), workers=workers, load=load, stopped=20.0))
+    assert [warning.reason for warning in found] == expected
+    assert {warning.check for warning in found} <= {"load processes"}
 
 
 def test_clocks_that_are_not_known(tmp_path: Path) -> None:
     def bounds(*seconds: float) -> list[dict[str, float]]:
         return [{"worker": i, "clock_bound": bound} for i, bound in enumerate(seconds)]
 
-    assert doubts(write(tmp_path, chunks(), workers=bounds(0.0002, 0.0004))) == []
-    (found,) = doubts(write(tmp_path, chunks(), workers=bounds(0.0002, 0.004)))
+    assert warnings_of(write(tmp_path, chunks(), workers=bounds(0.0002, 0.0004))) == []
+    (found,) = warnings_of(write(tmp_path, chunks(), workers=bounds(0.0002, 0.004)))
     assert "4.0 ms" in found.reason
 
 
@@ -175,16 +175,16 @@ def with_telemetry(root: Path, **values: Any) -> Run:
     ],
 )
 def test_a_load_generator_without_time(tmp_path: Path, values: Any, expected: list[str], text: str) -> None:
-    found = doubts(with_telemetry(tmp_path, **values))
+    found = warnings_of(with_telemetry(tmp_path, **values))
     assert sorted(set(names(found))) == expected
-    assert text in " ".join(doubt.reason for doubt in found)
+    assert text in " ".join(warning.reason for warning in found)
 
 
 def test_near_the_ceiling_of_the_machine(tmp_path: Path) -> None:
-    assert doubts(write(tmp_path, chunks(), ceiling={"requests_per_second": 600.0})) == []
-    (found,) = doubts(write(tmp_path, chunks(), ceiling={"requests_per_second": 500.0}))
+    assert warnings_of(write(tmp_path, chunks(), ceiling={"requests_per_second": 600.0})) == []
+    (found,) = warnings_of(write(tmp_path, chunks(), ceiling={"requests_per_second": 500.0}))
     assert "80%" in found.reason
-    (found,) = doubts(write(tmp_path, chunks(), ceiling={"requests_per_second": 300.0}))
+    (found,) = warnings_of(write(tmp_path, chunks(), ceiling={"requests_per_second": 300.0}))
     assert "more than the 300" in found.reason
     assert "calibrate again" in found.remedy
 
@@ -206,7 +206,7 @@ def test_near_the_ceiling_of_the_machine(tmp_path: Path) -> None:
 def test_an_open_loop_that_fell_behind(
     tmp_path: Path, changed: dict[str, Any], load: dict[str, Any], expected: list[str]
 ) -> None:
-    assert sorted(names(doubts(write(tmp_path, chunks(**changed), load=load)))) == expected
+    assert sorted(names(warnings_of(write(tmp_path, chunks(**changed), load=load)))) == expected
 
 
 @pytest.mark.parametrize(
@@ -225,33 +225,35 @@ def test_what_waited_for_the_server_is_not_blamed_on_the_load_process(
 ) -> None:
     run = write(tmp_path, chunks(**changed), load=OPEN)
     edit(run.path, counts=run.manifest.raw["counts"] | {"waited": waited, "most_streams": 128})
-    (found,) = [doubt for doubt in doubts(Run.open(run.path)) if doubt.check in ("behind", "not achieved")]
+    (found,) = [
+        warning for warning in warnings_of(Run.open(run.path)) if warning.check in ("behind", "not achieved")
+    ]
     assert told[0] in found.reason
     assert told[1] in found.remedy
     assert ("--processes" in found.remedy) == (waited == {"stream": 20})
 
 
 def test_a_run_that_did_not_settle(tmp_path: Path) -> None:
-    (found,) = doubts(write(tmp_path, chunks(service=lambda s: 0.002 + 0.0001 * s)))
+    (found,) = warnings_of(write(tmp_path, chunks(service=lambda s: 0.002 + 0.0001 * s)))
     assert found.check == "unsteady"
     assert "median latency changed by +" in found.reason
     falling = chunks(count=lambda s: 400 - 6 * s)
-    assert [d.reason[:20] for d in doubts(write(tmp_path, falling)) if d.check == "unsteady"] == [
+    assert [d.reason[:20] for d in warnings_of(write(tmp_path, falling)) if d.check == "unsteady"] == [
         "requests/s changed b"
     ]
     ramp = write(tmp_path, chunks(count=lambda s: 400 - 6 * s), load={"kind": "ramp"})
-    assert doubts(ramp) == []
+    assert warnings_of(ramp) == []
 
 
 def test_a_run_that_is_too_short(tmp_path: Path) -> None:
-    assert names(doubts(write(tmp_path, chunks(2)))) == ["short"]
-    assert doubts(write(tmp_path, chunks(4))) == []
+    assert names(warnings_of(write(tmp_path, chunks(2)))) == ["short"]
+    assert warnings_of(write(tmp_path, chunks(4))) == []
 
 
 def test_a_warm_up_is_no_trend(tmp_path: Path) -> None:
     run = write(tmp_path, chunks(60, service=lambda s: 0.012 if s < 5 else 0.002))
     assert run.warm_up.seconds == 5
-    assert doubts(run) == []
+    assert warnings_of(run) == []
 
 
 def test_what_is_no_transient_in_the_warm_up(tmp_path: Path) -> None:
@@ -263,65 +265,65 @@ def test_what_is_no_transient_in_the_warm_up(tmp_path: Path) -> None:
     calm = [arriving(second) for second in range(40)]
     run = write(tmp_path, chunks(40, count=lambda s: calm[s]["count"]))
     assert run.warm_up.seconds == 3
-    assert doubts(run) == []
+    assert warnings_of(run) == []
     held = chunks(40, count=lambda s: calm[s]["count"])
     rows = requests(1, count=200, start=1.0)
     due = 1 + np.linspace(0, 1, 200, endpoint=False)
     done = np.where(np.arange(200) < 4, due + 0.7, due + 0.002)
     held[1] = Chunk.of(**rows | {"due": due, "sent": due, "done": done}, keep_samples=False)
-    (found,) = doubts(write(tmp_path, held, warmup={"rule": "given", "seconds": 3}))
+    (found,) = warnings_of(write(tmp_path, held, warmup={"rule": "given", "seconds": 3}))
     assert found.check == "warm-up"
     failing = chunks(40, errors=lambda s: 0.05 if s == 0 else 0.0)
-    (found,) = doubts(write(tmp_path, failing, warmup={"rule": "given", "seconds": 1}))
+    (found,) = warnings_of(write(tmp_path, failing, warmup={"rule": "given", "seconds": 1}))
     assert found.check == "warm-up"
 
 
 def test_a_run_that_does_not_settle_in_time(tmp_path: Path) -> None:
     run = write(tmp_path, chunks(60, service=lambda s: 0.02 - 0.001 * s if s < 14 else 0.002))
     assert run.warm_up.seconds == 10
-    assert "unsteady" in names(doubts(run))
+    assert "unsteady" in names(warnings_of(run))
 
 
 def test_too_few_samples_for_what_is_claimed(tmp_path: Path) -> None:
     run = write(tmp_path, chunks(10))
-    assert doubts(run, percentiles=[50, 99]) == []
-    (found,) = doubts(run, percentiles=[50, 99, 99.9])
+    assert warnings_of(run, percentiles=[50, 99]) == []
+    (found,) = warnings_of(run, percentiles=[50, 99, 99.9])
     assert found.check == "too few samples"
     assert "4,000 requests do not support p99.9, 4,603 do" in found.reason
 
 
 def test_errors(tmp_path: Path) -> None:
-    assert doubts(write(tmp_path, chunks(errors=0.004))) == []
-    (found,) = doubts(write(tmp_path, chunks(errors=0.05)))
+    assert warnings_of(write(tmp_path, chunks(errors=0.004))) == []
+    (found,) = warnings_of(write(tmp_path, chunks(errors=0.05)))
     assert found.check == "errors"
     assert "UNAVAILABLE" in found.reason
     # also those that fell into the warm-up
     early = write(
         tmp_path, chunks(errors=lambda s: 1.0 if s < 3 else 0.0), warmup={"rule": "seconds", "seconds": 3}
     )
-    assert names(doubts(early)) == ["warm-up", "errors"]
-    assert "errors" in names(doubts(write(tmp_path, chunks(errors=1.0))))
-    assert doubts(write(tmp_path, chunks(cancelled=0.004, errors=0.004))) == []
-    (cancelled,) = doubts(write(tmp_path, chunks(cancelled=0.3, errors=0.004)))
+    assert names(warnings_of(early)) == ["warm-up", "errors"]
+    assert "errors" in names(warnings_of(write(tmp_path, chunks(errors=1.0))))
+    assert warnings_of(write(tmp_path, chunks(cancelled=0.004, errors=0.004))) == []
+    (cancelled,) = warnings_of(write(tmp_path, chunks(cancelled=0.3, errors=0.004)))
     assert cancelled.check == "cancelled"
     assert "% of the requests were cancelled by the load generator" in cancelled.reason
-    assert names(doubts(write(tmp_path, chunks(cancelled=0.9, errors=0.2)))) == ["errors", "cancelled"]
+    assert names(warnings_of(write(tmp_path, chunks(cancelled=0.9, errors=0.2)))) == ["errors", "cancelled"]
 
 
 def test_answers_that_were_not_asked_for(tmp_path: Path) -> None:
-    (found,) = doubts(write(tmp_path, chunks(mismatched=0.001)))
+    (found,) = warnings_of(write(tmp_path, chunks(mismatched=0.001)))
     assert found.check == "wrong answers"
     target = {"kind": "remote", "version": 3, "version_asked": 3}
-    assert names(doubts(write(tmp_path, chunks(version=2), target=target))) == ["other version"]
-    assert doubts(write(tmp_path, chunks(version=3), target=target)) == []
+    assert names(warnings_of(write(tmp_path, chunks(version=2), target=target))) == ["other version"]
+    assert warnings_of(write(tmp_path, chunks(version=3), target=target)) == []
 
 
 def test_a_version_that_changes_under_the_load(tmp_path: Path) -> None:
     swapped = chunks(version=lambda s: 2 if s < 12 else 3)
-    (found,) = doubts(write(tmp_path, swapped))
+    (found,) = warnings_of(write(tmp_path, swapped))
     assert found.check == "version change"
     assert found.reason.endswith("2, 3")
-    assert doubts(write(tmp_path, swapped, load={"kind": "trace"})) == []
+    assert warnings_of(write(tmp_path, swapped, load={"kind": "trace"})) == []
 
 
 def test_a_server_that_restarted(tmp_path: Path) -> None:
@@ -331,14 +333,14 @@ def test_a_server_that_restarted(tmp_path: Path) -> None:
     writer.event(12.3, "restart", "pid 7 -> 8")
     writer.event(13.0, "note", "somebody looked")
     writer.finish(counts=counts_of(chunks()))
-    (found,) = doubts(Run.open(writer.path))
+    (found,) = warnings_of(Run.open(writer.path))
     assert found.reason == "the server restarted at 12.3 s"
 
 
-def test_doubts_noted_while_the_run_lasted_are_kept(tmp_path: Path) -> None:
+def test_warnings_noted_while_the_run_lasted_stay(tmp_path: Path) -> None:
     noted = [{"check": "errors", "reason": "noted", "remedy": "look"}, {"reason": "old"}]
-    found = doubts(write(tmp_path, chunks(errors=0.5), doubts=noted))
-    assert found == [Doubt("errors", "noted", "look"), Doubt("noted", "old", "")]
+    found = warnings_of(write(tmp_path, chunks(errors=0.5), doubts=noted))
+    assert found == [RunWarning("errors", "noted", "look"), RunWarning("noted", "old", "")]
 
 
 @pytest.mark.parametrize(
@@ -360,7 +362,7 @@ def test_files_that_are_not_as_they_were(
     damage(run.path)
     again = Run.open(run.path)
     assert any(each.startswith(named) for each in again.altered), again.altered
-    assert "files changed" in names(doubts(again))
+    assert "files changed" in names(warnings_of(again))
 
 
 def test_what_the_writer_adds_after_the_end_is_sealed_too(tmp_path: Path) -> None:
@@ -381,7 +383,7 @@ def test_of_runs_from_before_there_were_ids_nothing_is_known_of_copies_and_chang
     (run.path / "SHA256SUMS").unlink()
     edit(run.path, run_id=None)
     old = Run.open(run.path)
-    assert (old.altered, names(doubts(old))) == ([], ["unidentified"])
+    assert (old.altered, names(warnings_of(old))) == ([], ["unidentified"])
     assert old.id == Run.open(run.path.rename(tmp_path / "renamed")).id != run.id
 
 
@@ -396,7 +398,7 @@ def test_wrong_answers_are_named_by_their_causes(tmp_path: Path) -> None:
     }
     run = write(tmp_path, chunks(mismatched=0.001), wrong_answers=causes)
     count = sum(tally.mismatched for tally in run.tallies.values())
-    found = [each for each in doubts(run) if each.check == "wrong answers"]
+    found = [each for each in warnings_of(run) if each.check == "wrong answers"]
     assert [each.reason.split(" ", 1)[0] for each in found] == [
         "10",
         "1",
@@ -420,7 +422,7 @@ def test_a_full_thread_pool_is_named_with_the_flag_and_a_number(tmp_path: Path) 
             for (key, second), three in chunk.histograms.items()
         }
     run = write(tmp_path, refused, load={"kind": "closed", "users": 100})
-    (found,) = (each for each in doubts(run) if each.check == "errors")
+    (found,) = (each for each in warnings_of(run) if each.check == "errors")
     assert "most with RESOURCE_EXHAUSTED" in found.reason
     assert "--grpc_max_threads=256" in found.remedy
     assert "calls in flight (up to 100)" in found.remedy

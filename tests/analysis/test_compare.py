@@ -14,7 +14,7 @@ from bench.analysis.judging.change import change
 from bench.analysis.judging.compare import compare, compare_by, match
 from bench.analysis.judging.limit import Limit, judge_relative
 from bench.analysis.judging.ranking import pareto, ranking
-from bench.analysis.reading.doubt import Doubt
+from bench.analysis.reading.run_warning import RunWarning
 from bench.analysis.showing.comparison_table import changes_table, markdown, plain, remarks, summary
 from bench.analysis.statistics import intervals
 from bench.runs.chunk import Chunk
@@ -94,19 +94,23 @@ def test_all_comparisons_are_corrected_once() -> None:
         assert beyond == (each.verdict == "worse")
 
 
-def test_doubts_and_other_surroundings_are_told() -> None:
+def test_warnings_and_other_surroundings_are_shown() -> None:
     hot = {"machine": {"cpu_model": "A", "governor": "performance"}, "payload": {"sha256": "1" * 64}}
     cold = {"machine": {"cpu_model": "B", "governor": "performance"}, "payload": {"sha256": "2" * 64}}
-    doubted = Doubt("behind", "requests left late", "lower the rate")
+    unlike = RunWarning("behind", "requests left late", "lower the rate")
     before = [trial(BASE, {"p50": 0.002}, manifest=hot, number=i) for i in range(3)]
     after = [
         trial(
-            BASE._replace(version=2), {"p50": 0.002}, manifest=cold, doubts=(doubted,) if i else (), number=i
+            BASE._replace(version=2),
+            {"p50": 0.002},
+            manifest=cold,
+            warnings=(unlike,) if i else (),
+            number=i,
         )
         for i in range(3)
     ]
     (found,) = compare(before, after, metrics=["p50"]).found
-    told = [str(doubt) for doubt in found.doubts]
+    told = [str(warning) for warning in found.warnings]
     assert any("candidate, 2 of 3 trials: requests left late" in text for text in told)
     assert any("CPU differs: A and B" in text for text in told)
     assert not any("payload" in text for text in told)  # another version is asked for in other bytes
@@ -117,7 +121,7 @@ def test_doubts_and_other_surroundings_are_told() -> None:
         replace(each, manifest=Manifest.of({**each.manifest.raw, "seed": 7})) for each in other
     ]  # drawn anew: not the same pool
     (drawn,) = compare(before, sown, metrics=["p50"]).found
-    assert any("payload differs" in str(doubt) for doubt in drawn.doubts)
+    assert any("payload differs" in str(warning) for warning in drawn.warnings)
 
 
 def test_equal_numbers_are_not_judged_twice() -> None:

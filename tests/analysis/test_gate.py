@@ -14,7 +14,7 @@ from bench import BenchError
 from bench.analysis.grouping.trials import Trial, Trials, read_trials
 from bench.analysis.grouping.within_run import FEWEST_SECONDS
 from bench.analysis.judging.gate import Judgement, LimitsFile, gate
-from bench.analysis.reading.doubt import Doubt
+from bench.analysis.reading.run_warning import RunWarning
 from bench.analysis.showing import gate_text
 from bench.runs.chunk import Chunk
 from bench.runs.manifest import Manifest
@@ -184,24 +184,24 @@ def test_limits_of_some_cells(tmp_path: Path, where: str, count: int) -> None:
     assert sum(finding.identity is not None for finding in judged.findings) == count
 
 
-def test_a_doubted_run_is_never_released(tmp_path: Path) -> None:
-    doubt = Doubt("client saturated", "a load process used 99% of a core", "use more")
-    doubted = Trials([trial(BASE, {"p99": 0.01}, doubts=(doubt,), number=i) for i in range(3)], [], [])
-    judged = gate(limits(tmp_path, "[limits]\np99_ms = 25"), doubted)
+def test_a_run_with_a_warning_is_never_released(tmp_path: Path) -> None:
+    warning = RunWarning("client saturated", "a load process used 99% of a core", "use more")
+    warned = Trials([trial(BASE, {"p99": 0.01}, warnings=(warning,), number=i) for i in range(3)], [], [])
+    judged = gate(limits(tmp_path, "[limits]\np99_ms = 25"), warned)
     assert codes(judged) == (3, ["pass"])
     assert judged.verdict == "measurement invalid: 1 pass, 1 warning"
-    broken = gate(limits(tmp_path, "[limits]\np99_ms = 1"), doubted)
+    broken = gate(limits(tmp_path, "[limits]\np99_ms = 1"), warned)
     assert broken.code == 3
-    accepted = gate(limits(tmp_path, 'accept = ["client saturated"]\n[limits]\np99_ms = 25'), doubted)
+    accepted = gate(limits(tmp_path, 'accept = ["client saturated"]\n[limits]\np99_ms = 25'), warned)
     assert accepted.code == 0
     assert [each.check for each in accepted.accepted] == ["client saturated"]
 
 
-def test_doubts_of_the_baseline_and_of_other_surroundings_count(tmp_path: Path) -> None:
+def test_warnings_of_the_baseline_and_of_other_surroundings_count(tmp_path: Path) -> None:
     file = limits(tmp_path, "[worse_than_baseline]\np50 = 0.05")
     candidate, baseline = compared(1.0, 0.003)
     assert gate(file, candidate, baseline).code == 0
-    baseline.trials[0].doubts.append(Doubt("short", "too short", "run longer"))
+    baseline.trials[0].warnings.append(RunWarning("short", "too short", "run longer"))
     assert gate(file, candidate, baseline).code == 3
     candidate, baseline = compared(1.0, 0.003)
     other = {"machine": {"cpu_model": "other"}}
@@ -262,9 +262,9 @@ def mixed(tmp_path: Path) -> Judgement:
     file = limits(
         tmp_path, "[limits]\np99_ms = 25\naccuracy = 0.9\n[[cells]]\nbatch = 64\nlimits = { p50_ms = 1 }"
     )
-    odd = Doubt("odd <&>", "100 % odd: x,y\nz", "look")
+    odd = RunWarning("odd <&>", "100 % odd: x,y\nz", "look")
     cells = [
-        trial(BASE, {"p99": 0.03 + 0.0001 * i, "accuracy": 0.93}, number=i, doubts=(odd,) if i else ())
+        trial(BASE, {"p99": 0.03 + 0.0001 * i, "accuracy": 0.93}, number=i, warnings=(odd,) if i else ())
         for i in range(3)
     ]
     return gate(file, Trials(cells, [], []))

@@ -54,4 +54,4 @@ def test_one_pair_is_compared_within_its_time_and_warned_about(
     trials = read_trials(find_runs([tmp_path / "experiment"])).trials
     (found,) = compare_by(trials, "server", metrics=["p50"]).found
     assert [each.verdict for each in found.changes] == [verdict]
-    assert "one session" in {doubt.check for doubt in found.doubts}
+    assert "one session" in {warning.check for warning in found.warnings}

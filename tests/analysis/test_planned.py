@@ -49,7 +49,7 @@ def record(
 
 
 def not_achieved(run: Run) -> bool:
-    return any(doubt.check == "not achieved" for check in CHECKS for doubt in check(run))
+    return any(warning.check == "not achieved" for check in CHECKS for warning in check(run))
 
 
 def test_chance_is_no_fault(tmp_path: Path) -> None:

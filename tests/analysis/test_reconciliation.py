@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from bench.analysis.reading.doubt import Doubt
 from bench.analysis.reading.reconciliation import TOLERANCE, Stage, check, split
+from bench.analysis.reading.run_warning import RunWarning
 from bench.analysis.showing.page import render_page
 from bench.analysis.showing.report import plain, report
 from bench.analysis.showing.split_table import TITLE, split_table
@@ -76,7 +76,7 @@ def through_a_delay_line(server: Running, results: Path) -> tuple[Run, float]:
         return done.run(), sum(line.held) / len(line.held)
 
 
-def test_a_server_that_lies_is_doubted(tmp_path: Path) -> None:
+def test_a_server_that_lies_gives_a_warning(tmp_path: Path) -> None:
     """One request too many, and latencies of a second, are told by a page beside the true one."""
     servers = tmp_path / "servers.toml"
     servers.write_text(
@@ -89,7 +89,7 @@ def test_a_server_that_lies_is_doubted(tmp_path: Path) -> None:
             arguments = ["--host", server.address, "--server-metrics", page, "-u", "2", "-t", "1s"]
             run = locust(tmp_path / "results", *arguments).run()
     answered = run.manifest.raw["counts"]["recorded"]
-    reasons = [doubt.reason for doubt in check(run)]
+    reasons = [warning.reason for warning in check(run)]
     assert f"{answered:,} requests were answered OK, the server counts {answered + 1:,}" in reasons
     assert any(reason.startswith("server: time of a request ") for reason in reasons)
 
@@ -237,16 +237,16 @@ SUM = "(means): the parts of the latency add up to"
         ({}, OFF, ["the server did not report its counters after the run"]),
     ],
 )
-def test_disagreement_is_a_doubt(
+def test_disagreement_is_a_warning(
     recorded: Path, growth: dict[str, float], name: str, reasons: list[str]
 ) -> None:
     found = check(told(recorded, **growth))
     assert len(found) == len(reasons)
-    for doubt, reason in zip(found, reasons, strict=True):
-        assert isinstance(doubt, Doubt)
-        assert doubt.check == name
-        assert reason in doubt.reason
-        assert doubt.remedy
+    for warning, reason in zip(found, reasons, strict=True):
+        assert isinstance(warning, RunWarning)
+        assert warning.check == name
+        assert reason in warning.reason
+        assert warning.remedy
 
 
 def unanswered(root: Path, status: int, **manifest: Any) -> Path:
@@ -276,7 +276,7 @@ def test_what_the_client_gave_up_may_have_been_answered(
     fresh = dict.fromkeys(BEFORE, 0.0)
     after = fresh | {"ok": counted, "request_count": counted, "runtime_count": counted}
     path = unanswered(tmp_path, status, server_counters={"url": "http://h", "before": fresh, "after": after})
-    assert [doubt.check for doubt in check(Run.open(path))] == ([name] if name else [])
+    assert [warning.check for warning in check(Run.open(path))] == ([name] if name else [])
 
 
 def test_a_request_that_was_sent_again_may_count_twice(tmp_path: Path) -> None:

@@ -49,7 +49,7 @@ def test_no_run_is_left_out_in_silence(results: Path) -> None:
         "broken"
     ]
     assert any("histograms.hlog" in each.reason for each in found.unreadable)
-    assert found.runs[2].doubts[0].check == "unfinished"
+    assert found.runs[2].warnings[0].check == "unfinished"
     assert found.runs[3].lines == []
 
 
@@ -170,12 +170,12 @@ def test_requests_without_an_answer_have_a_line_where_several_versions_answered(
     assert (line.version, line.requests > line.answered) == (1, True), "those of the only version are its own"
 
 
-def test_a_doubt_that_many_runs_share_is_told_once(tmp_path: Path) -> None:
+def test_a_warning_that_many_runs_share_is_shown_once(tmp_path: Path) -> None:
     for number in range(4):
         write(tmp_path, seconds_of_load(number, length=2), note=f"n{number}")
     write(tmp_path, seconds_of_load(9, errors=0.5), note="bad")
     told = warnings_of_runs(report(find_runs([tmp_path])))
-    assert [(name, doubt.check) for name, doubt in told] == [
+    assert [(name, warning.check) for name, warning in told] == [
         ("n0 and 3 more runs", "short"),
         ("bad", "errors"),
     ]

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bench.analysis.reading.checks import doubts
+from bench.analysis.reading.checks import warnings_of
 from bench.analysis.reading.reconciliation import check, split
 from bench.load.observing.counters import counters
 from bench.protocol.registry import api_named
@@ -75,7 +75,7 @@ def test_a_restart_is_told_by_all_signs_together(
     errors: float, told: str | None,
 ) -> None:  # fmt: skip
     found = check(recorded(tmp_path, before, after, *rows, errors=errors))
-    restarted = [doubt.reason for doubt in found if doubt.check == "restarted"]
+    restarted = [warning.reason for warning in found if warning.check == "restarted"]
     if told is None:
         assert restarted == []
     else:
@@ -85,10 +85,10 @@ def test_a_restart_is_told_by_all_signs_together(
 
 def test_a_watched_process_that_ends_is_told_without_counters(tmp_path: Path) -> None:
     run = write(tmp_path, [Chunk.of(**requests(i, start=float(i))) for i in range(6)], stopped=6.0)
-    assert "restarted" not in [doubt.check for doubt in doubts(run)]
+    assert "restarted" not in [warning.check for warning in warnings_of(run)]
     with (run.path / "telemetry.jsonl").open("a") as telemetry:
         telemetry.write('{"time": 2.0, "source": "server", "processes": 0}\n')
-    assert "restarted" in [doubt.check for doubt in doubts(Run.open(run.path))]
+    assert "restarted" in [warning.check for warning in warnings_of(Run.open(run.path))]
 
 
 def test_the_start_time_is_no_counter(tmp_path: Path) -> None:

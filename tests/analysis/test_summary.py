@@ -22,7 +22,7 @@ def trial(batch: int, block: int | None, rate: float) -> Member:
             "p50": 1e-3,
             "p99": math.nan,
         },
-        doubted=batch == 16,
+        has_warnings=batch == 16,
     )
 
 
@@ -97,7 +97,7 @@ def test_single_runs_are_no_experiment() -> None:
 
 def member(server: str, block: int, p99: float, load: str = "4 users") -> Member:
     identity = Identity("mnist", "Predict", server, server, "mnist", 2, 1, load)
-    return Member(identity, ("folder", block), {"p99": p99}, doubted=False)
+    return Member(identity, ("folder", block), {"p99": p99}, has_warnings=False)
 
 
 def test_best_is_only_what_the_trials_show_under_one_load() -> None:

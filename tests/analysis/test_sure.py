@@ -100,7 +100,7 @@ def test_the_session_is_the_unit_of_a_committed_baseline() -> None:
     for _ in range(500):
         (found,) = compare(sessions(rng, 3, 3, 1), sessions(rng, 3, 3, 2), metrics=["p50"]).found
         held += found.changes[0].low <= 1.0 <= found.changes[0].high
-        assert found.doubts == []
+        assert found.warnings == []
     assert held >= 0.97 * 500  # 98 % is the truth
 
 
@@ -125,11 +125,11 @@ def test_a_side_of_one_session_passes_no_gate(
     candidate, baseline = sessions(rng, after, 6 // after, 2), sessions(rng, before, 6 // before, 1)
     limits = LimitsFile.read(tmp_path / "limits.toml")
     judged = gate(limits, Trials(candidate, [], []), Trials(baseline, [], []))
-    assert [doubt.check for doubt in judged.doubts] == ([] if alone is None else ["one session"])
+    assert [warning.check for warning in judged.warnings] == ([] if alone is None else ["one session"])
     assert judged.code == (0 if alone is None else 3)
     if alone is not None:
-        assert f"the {alone} is of one session" in judged.doubts[0].reason
-        assert ("bench baseline add" in judged.doubts[0].remedy) == (alone == "baseline")
+        assert f"the {alone} is of one session" in judged.warnings[0].reason
+        assert ("bench baseline add" in judged.warnings[0].remedy) == (alone == "baseline")
 
 
 def by_second(part: np.ndarray, seconds: int) -> within_run.Seconds:

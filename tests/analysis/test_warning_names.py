@@ -4,7 +4,7 @@ import ast
 from pathlib import Path
 
 import bench
-from bench.analysis.reading.doubt import KNOWN
+from bench.analysis.reading.run_warning import KNOWN
 
 
 def test_every_warning_has_a_known_name() -> None:
@@ -12,7 +12,7 @@ def test_every_warning_has_a_known_name() -> None:
     used = set()
     for path in Path(bench.__file__).parent.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Doubt" and node.args:
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "RunWarning" and node.args:
                 used |= {node.args[0].value} if isinstance(node.args[0], ast.Constant) else set()
     assert len(used) > 20
     assert used <= set(KNOWN)

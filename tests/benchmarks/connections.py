@@ -26,7 +26,7 @@ from typing import NamedTuple
 import grpc
 
 from bench import BenchError
-from bench.analysis.reading.checks import doubts
+from bench.analysis.reading.checks import warnings_of
 from bench.launch import server_process
 from bench.runs.run import Run
 from bench.server.api.null import canned_reply
@@ -332,7 +332,7 @@ def run(place: Place, transport: str, seconds: int) -> Outcome:
         for (key, _), tally in found.within(begin, end).tallies.items():
             outcomes[key.outcome] += tally.requests
         counts = found.manifest.counts
-        warned = sorted({doubt.check for doubt in doubts(found)} - EXPECTED)
+        warned = sorted({warning.check for warning in warnings_of(found)} - EXPECTED)
         return Outcome(outcomes, counts.sent, counts.retries, warned, end - begin, down)
 
 

@@ -1,7 +1,7 @@
 """Check that runs of disturbed clients carry a warning with the right reason. Run: python -m tests.benchmarks.disturbed_clients [ROUNDS [CEILING]]
 
 Each round runs an open loop against the null backend four times: paused with SIGSTOP, throttled to a fifth of a core,
-offered twice its ceiling, and left alone at half the ceiling. Prints the doubts of each. The ceiling of an open loop is
+offered twice its ceiling, and left alone at half the ceiling. Prints the warnings of each. The ceiling of an open loop is
 calibrated first unless it is given. The server and the load process have a core each.
 """
 
@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from bench.analysis.reading.checks import doubts
+from bench.analysis.reading.checks import warnings_of
 from bench.calibration.calibrate import Subject, calibrate
 from bench.launch import server_process
 from bench.runs.run import Run
@@ -30,13 +30,13 @@ Disturb = Callable[[int, threading.Event], None]
 
 
 class Case(NamedTuple):
-    """A disturbance, and the doubts that name it."""
+    """A disturbance, and the warnings that name it."""
 
     name: str
     rate: float
     disturb: Disturb
     right: frozenset[str]
-    """One of these has to be found; none: no doubt at all may be."""
+    """One of these has to be found; none: no warning at all may be."""
 
     def judged_rightly(self, found: set[str]) -> bool:
         return bool(found & self.right) if self.right else not found
@@ -143,12 +143,12 @@ def main(rounds: int, known: float | None) -> int:
         for number in range(rounds):
             for case in cases(most):
                 results = Path(folder) / f"{number}-{case.name.replace(' ', '-')}"
-                told = doubts(measure(server, results, case.rate, case.disturb))
-                right = case.judged_rightly({doubt.check for doubt in told})
+                told = warnings_of(measure(server, results, case.rate, case.disturb))
+                right = case.judged_rightly({warning.check for warning in told})
                 wrong += not right
-                reasons = "; ".join(f"{doubt.check}: {doubt.reason}" for doubt in told)
+                reasons = "; ".join(f"{warning.check}: {warning.reason}" for warning in told)
                 print(
-                    f"{number:>2} {case.name:<18} {'right' if right else 'WRONG'}  {reasons or 'no doubt'}",
+                    f"{number:>2} {case.name:<18} {'right' if right else 'WRONG'}  {reasons or 'no warning'}",
                     flush=True,
                 )
     print(f"{wrong} of {4 * rounds} runs judged wrongly")

@@ -1,14 +1,14 @@
 """Check that one false answer in 10,000 is found in a run of 100,000. Run: python -m tests.benchmarks.falsified_answers [SECONDS]
 
 A proxy before the synthetic server, whose answers are the digits' labels, flips an answer, swaps two answers, or names
-another version; once it does nothing. Prints what it falsified, what the run counts, and the run's doubts about it.
+another version; once it does nothing. Prints what it falsified, what the run counts, and the run's warnings about it.
 """
 
 import sys
 import tempfile
 from pathlib import Path
 
-from bench.analysis.reading.checks import doubts
+from bench.analysis.reading.checks import warnings_of
 from bench.launch import server_process
 from tests.load.falsifier import Kind, falsifier
 from tests.load.locust_runs import locust
@@ -44,10 +44,13 @@ def main(seconds: int) -> int:
             whole = run.within(*run.seconds)
             requests = sum(tally.requests for tally in whole.tallies.values())
             mismatched = sum(tally.mismatched for tally in whole.tallies.values())
-            found = [doubt for doubt in doubts(run) if doubt.check in ABOUT_ANSWERS]
+            found = [warning for warning in warnings_of(run) if warning.check in ABOUT_ANSWERS]
         right = bool(found) == bool(kind) and requests >= REQUESTS
         missed += not right
-        told = "; ".join(f"{doubt.check}: {doubt.reason}" for doubt in found) or "no doubt about the answers"
+        told = (
+            "; ".join(f"{warning.check}: {warning.reason}" for warning in found)
+            or "no warning about the answers"
+        )
         print(
             f"{kind[0] if kind else 'honest':<6} {requests:,} requests, {sum(proxy.falsified.values())} falsified, "
             f"{mismatched} counted{'' if right else '  WRONG'}\n       {told}",

@@ -49,7 +49,7 @@ p50 = 0.02
 p99 = 0.05
 requests_per_second = 0.02
 """
-"""Short trials are doubted for being short; what the machine's other work does to them is part of the question."""
+"""Short trials have a warning for being short; what the machine's other work does to them is part of the question."""
 
 
 def record(folder: Path, seconds: float, sides: Sequence[str]) -> None:
@@ -198,7 +198,7 @@ class Ended(NamedTuple):
     code: int
     blocks: int
     broken: frozenset[str]
-    doubts: frozenset[str]
+    warnings: frozenset[str]
 
 
 def _gate(limits: Any, sides: Sides) -> Ended | None:
@@ -213,8 +213,8 @@ def _gate(limits: Any, sides: Sides) -> Ended | None:
         before, after = (Trials(side[:blocks], [], []) for side in sides)
         judged = gate(limits, after, before, rate)
         broken = frozenset(f.limit.metric.name for f in judged.findings if f.outcome == "FAIL")
-        ended = Ended(judged.code, blocks, broken, frozenset(doubt.check for doubt in judged.doubts))
-        if judged.code != INCONCLUSIVE or judged.doubts or blocks == BLOCKS:
+        ended = Ended(judged.code, blocks, broken, frozenset(warning.check for warning in judged.warnings))
+        if judged.code != INCONCLUSIVE or judged.warnings or blocks == BLOCKS:
             return ended
     return None
 
@@ -233,12 +233,12 @@ def _print_gates(title: str, ended: Iterable[Ended]) -> None:
     found = list(ended)
     codes = Counter(each.code for each in found)
     broken = Counter(metric for each in found for metric in each.broken)
-    doubts = Counter(check for each in found for check in each.doubts)
+    warnings = Counter(check for each in found for check in each.warnings)
     blocks = sorted(each.blocks for each in found)
     low, high = proportion(codes[1], len(found), 0.95)
     print(
         f"{title}: {len(found)}, broken {codes[1]} = {codes[1] / max(1, len(found)):.1%} ({low:.1%} ... {high:.1%}), "
-        f"kept {codes[0]}, undecided {codes[3]}; by {dict(broken)}; doubts {dict(doubts)}; "
+        f"kept {codes[0]}, undecided {codes[3]}; by {dict(broken)}; warnings {dict(warnings)}; "
         f"blocks needed: {blocks[len(blocks) // 2] if blocks else '-'} in the middle, {blocks[-1] if blocks else '-'} at most"
     )
 

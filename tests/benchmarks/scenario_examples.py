@@ -37,8 +37,8 @@ def answers(scenario: str, arguments: list[str]) -> list[str]:
         if told.returncode:
             raise SystemExit(f"{' '.join(command)}: {done.stderr[-2000:]}\n{told.stderr}")
         (run,) = json.loads(told.stdout)["runs"]
-        for doubt in run["doubts"]:
-            print(f"  {doubt['check']}: {doubt['reason']}", flush=True)
+        for warning in run["doubts"]:
+            print(f"  {warning['check']}: {warning['reason']}", flush=True)
         return [answer["text"] for answer in run["answers"]]
 
 

@@ -150,8 +150,8 @@ def test_sessions_are_added_to_a_baseline(tmp_path: Path) -> None:
     assert "1 session in it" in first.stderr
     gated = ("gate", "new", "--limits", "limits.toml", "--json", "g.json")
     assert bench(*gated, cwd=tmp_path).returncode == 3
-    doubts = json.loads((tmp_path / "g.json").read_text())["doubts"]
-    assert [doubt["check"] for doubt in doubts] == ["one session"]
+    warnings = json.loads((tmp_path / "g.json").read_text())["doubts"]
+    assert [warning["check"] for warning in warnings] == ["one session"]
     for pid in (8, 9):
         campaign(tmp_path / f"at{pid}", 0.002, 2, target=one_server | {"pid": pid})
         added = bench("baseline", "add", f"at{pid}", cwd=tmp_path)
@@ -160,7 +160,7 @@ def test_sessions_are_added_to_a_baseline(tmp_path: Path) -> None:
     assert bench(*gated, cwd=tmp_path).returncode == 0
 
 
-def test_a_baseline_in_doubt_is_refused(tmp_path: Path) -> None:
+def test_a_baseline_with_warnings_is_refused(tmp_path: Path) -> None:
     write(tmp_path / "cut", [Chunk.of(**requests(1, count=5000, rate=600))], finish=False)
     refused = bench("baseline", "set", "cut", cwd=tmp_path)
     assert refused.returncode == 3

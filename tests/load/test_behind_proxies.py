@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.analysis.reading.checks import doubts
+from bench.analysis.reading.checks import warnings_of
 from bench.launch import server_process
 from tests.cli.inside import bench
 from tests.load.locust_runs import start, until_recorded
@@ -38,7 +38,7 @@ def test_retries_are_no_lost_requests(
     done = until_recorded(process, tmp_path, 1_000, workers=2 if "--processes" in options else 1)
     run = done.run()
     counts = run.manifest.raw["counts"]
-    assert "incomplete" not in {doubt.check for doubt in doubts(run)}, done.output
+    assert "incomplete" not in {warning.check for warning in warnings_of(run)}, done.output
     assert counts["retries"] > 0
     assert counts["sent"] + counts["unsent"] == counts["recorded"] == len(run.samples)
     assert counts["addresses"] == {address: counts["sent"]}

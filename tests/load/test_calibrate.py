@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from bench import BenchError
-from bench.analysis.reading.checks import doubts
+from bench.analysis.reading.checks import warnings_of
 from bench.analysis.reading.client import CPU_SHARE
 from bench.calibration import calibrate as measuring
 from bench.calibration.calibrate import Subject, calibrate
@@ -138,7 +138,7 @@ def test_a_scenario_that_cannot_be_run_is_one_line(tmp_path: Path) -> None:
         calibrate(Subject(scenario=scenario), lambda text: None, seconds=2)
 
 
-def test_later_runs_know_the_ceiling_and_doubt_themselves_near_it(tmp_path: Path) -> None:
+def test_later_runs_know_the_ceiling_and_warn_near_it(tmp_path: Path) -> None:
     ceiling.save(known(requests_per_second=40.0))
     with server_process.embedded(["--backend", "null"]) as server:
         done = locust(tmp_path / "results", "--host", server.address, "-u", "1", "-t", "1s")
@@ -148,7 +148,7 @@ def test_later_runs_know_the_ceiling_and_doubt_themselves_near_it(tmp_path: Path
         "each": 40.0,
         "measured": "2024-05-01T12:00:00+00:00",
     }
-    assert "near the ceiling" in {doubt.check for doubt in doubts(run)}
+    assert "near the ceiling" in {warning.check for warning in warnings_of(run)}
 
 
 def test_an_open_loop_has_a_ceiling_of_its_own(tmp_path: Path) -> None:
@@ -166,7 +166,7 @@ def test_an_open_loop_has_a_ceiling_of_its_own(tmp_path: Path) -> None:
         arguments = ["--host", server.address, "--schedule", "poisson:80", "-t", "2s"]
         run = locust(tmp_path / "results", *arguments, scenario="scenarios/mnist_open.py").run()
     assert run.manifest.raw["ceiling"]["each"] == pytest.approx(100)
-    assert "near the ceiling" in {doubt.check for doubt in doubts(run)}
+    assert "near the ceiling" in {warning.check for warning in warnings_of(run)}
 
 
 def test_the_table_speaks_of_everything(capsys: pytest.CaptureFixture[str]) -> None:

@@ -159,7 +159,7 @@ def test_a_late_worker_takes_its_share_and_a_killed_one_leaves_its_own_to_others
     assert workers[0]["lost"]
     assert workers[1]["joined"] > 1
     assert run.manifest.raw["load"]["processes"] == 2
-    assert "load processes" in {doubt["check"] for doubt in run.manifest.raw["doubts"]}
+    assert "load processes" in {warning["check"] for warning in run.manifest.raw["doubts"]}
     assert not workers[1]["lost"]
     assert workers[1]["late_plans"] == 0
     samples = run.samples

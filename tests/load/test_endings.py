@@ -114,7 +114,7 @@ def test_a_worker_that_leaves_in_order_before_the_end_is_reported(
     assert [worker["lost"] for worker in workers] == [False, False]
     (left,) = [worker["left"] for worker in workers if worker["left"] is not None]
     assert 0 < left < run.manifest.raw["stopped"] - 1
-    assert "load processes" in {doubt["check"] for doubt in run.manifest.raw["doubts"]}
+    assert "load processes" in {warning["check"] for warning in run.manifest.raw["doubts"]}
 
 
 KILLED = """
@@ -156,10 +156,10 @@ def test_a_worker_that_is_killed_before_its_hello_is_missed_and_so_are_its_users
     (lost,) = [number for number, worker in enumerate(run.manifest.workers) if worker.lost]  # either of them
     assert {row["planned_users"] for row in run.telemetry if row["source"] == "load"} == {4}
     assert max(row.get("users", 0) for row in run.telemetry) == 2
-    doubts = {doubt.check: doubt.reason for doubt in run.manifest.doubts}
-    assert f"load process {lost} ended before the run did" in doubts["lost worker"]
+    warnings = {warning.check: warning.reason for warning in run.manifest.doubts}
+    assert f"load process {lost} ended before the run did" in warnings["lost worker"]
     # a second after the start, a busy machine may not have begun with the two yet
-    assert re.match("4 users were planned and [012] ran", doubts["users"])
+    assert re.match("4 users were planned and [012] ran", warnings["users"])
     assert "Traceback" not in done.output
 
 
@@ -191,10 +191,10 @@ def test_workers_that_are_not_ready_before_the_end_are_idle_and_not_lost(
     done = locust(tmp_path / "results", *load, scenario=str(scenario))
     assert done.code == 3, done.output
     run = done.run()
-    doubts = [(doubt.check, doubt.reason) for doubt in run.manifest.doubts]
-    assert ("load processes", "2 load processes were planned and 0 took part") in doubts
-    assert ("load processes", "2 load processes were connected and sent nothing") in doubts
-    assert "lost worker" not in dict(doubts)
+    warnings = [(warning.check, warning.reason) for warning in run.manifest.doubts]
+    assert ("load processes", "2 load processes were planned and 0 took part") in warnings
+    assert ("load processes", "2 load processes were connected and sent nothing") in warnings
+    assert "lost worker" not in dict(warnings)
 
 
 def test_a_worker_that_dies_before_it_connects_ends_the_test(
@@ -294,7 +294,7 @@ def test_a_run_that_is_ended_early_says_so_and_nothing_is_left_of_the_embedded_s
     assert not run.finished
     if state == "interrupted":
         assert done.code == 3, done.output
-        assert "interrupted" in {doubt.check for doubt in run.manifest.doubts}
+        assert "interrupted" in {warning.check for warning in run.manifest.doubts}
         assert run.manifest.raw["counts"]["recorded"] == len(run.samples) > 0
         assert run.altered == []
 
@@ -400,8 +400,8 @@ def test_a_load_that_is_broken_off_passes_no_gate(
     assert done.code == 2, done.output
     run = done.run()
     assert run.manifest.state == "interrupted"
-    (doubt,) = [doubt for doubt in run.manifest.doubts if doubt.check == "interrupted"]
-    assert re.fullmatch(r"the load was broken off after [\d.]+ s: the folder is gone", doubt.reason)
+    (warning,) = [warning for warning in run.manifest.doubts if warning.check == "interrupted"]
+    assert re.fullmatch(r"the load was broken off after [\d.]+ s: the folder is gone", warning.reason)
     assert 100 < run.manifest.planned_end <= 120
 
 

@@ -5,7 +5,7 @@
 
 from pathlib import Path
 
-from bench.analysis.reading.checks import doubts
+from bench.analysis.reading.checks import warnings_of
 from bench.launch import server_process
 from tests.load.falsifier import falsifier
 from tests.load.locust_runs import start, until_recorded
@@ -13,7 +13,7 @@ from tests.load.locust_runs import start, until_recorded
 EVERY = 200
 
 
-def test_falsified_answers_are_counted_and_doubted(tmp_path: Path) -> None:
+def test_falsified_answers_are_counted_with_a_warning(tmp_path: Path) -> None:
     arguments = ["--backend", "synthetic", "--model_name", "mnist", "--service-time", "constant(1ms)"]
     with (
         server_process.embedded(arguments) as server,
@@ -30,7 +30,7 @@ def test_falsified_answers_are_counted_and_doubted(tmp_path: Path) -> None:
     assert falsified["flip"] + falsified["swap"] <= mismatched <= 2 * (falsified["flip"] + falsified["swap"])
     versions = run.samples["version"].value_counts()
     assert sorted(versions.tolist())[0] == falsified["stale"]
-    found = {doubt.check for doubt in doubts(run)}
+    found = {warning.check for warning in warnings_of(run)}
     assert {"wrong answers", "version change"} <= found
 
 
@@ -42,4 +42,4 @@ def test_an_honest_server_is_not_accused(tmp_path: Path) -> None:
     run = done.run()
     assert len(run.samples) >= 500
     assert not run.samples["mismatched"].any()
-    assert not {"wrong answers", "version change"} & {doubt.check for doubt in doubts(run)}
+    assert not {"wrong answers", "version change"} & {warning.check for warning in warnings_of(run)}

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.analysis.reading.checks import doubts
+from bench.analysis.reading.checks import warnings_of
 from bench.launch import server_process
 from bench.load.reference_answers import TWICE, Answered, received, sent
 from tests.load.falsifier import falsifier
@@ -18,7 +18,7 @@ METADATA = 2
 
 
 def mismatched(folder: Path, references: int, *more: str) -> tuple[float, set[str]]:
-    """The share of answers that are not as before, and the doubts, where all answers under load are false alike."""
+    """The share of answers that are not as before, and the warnings, where all answers under load are false alike."""
     honest = METADATA + TWICE * references
     with (
         server_process.embedded(SERVER) as server,
@@ -30,7 +30,7 @@ def mismatched(folder: Path, references: int, *more: str) -> tuple[float, set[st
     assert done.code == 0, done.output
     run = done.run()
     assert len(run.samples) >= 1000
-    return float(run.samples["mismatched"].mean()), {doubt.check for doubt in doubts(run)}
+    return float(run.samples["mismatched"].mean()), {warning.check for warning in warnings_of(run)}
 
 
 @pytest.mark.parametrize("more", [(), ("--processes", "2")], ids=["alone", "distributed"])

@@ -71,7 +71,7 @@ def test_sent_recorded_and_answered_are_the_same_number(
     assert re.search(r"errors +none", done.output)
     told = [line for line in done.output.splitlines() if re.search(r"\[[a-z ]+\]$", line)]
     assert [d["reason"] in line for d, line in zip(run.manifest.raw["doubts"], told, strict=True)]
-    assert any(doubt["check"] == "short" for doubt in run.manifest.raw["doubts"]), "2 s are too short"
+    assert any(warning["check"] == "short" for warning in run.manifest.raw["doubts"]), "2 s are too short"
 
 
 def test_versions_and_batches_as_asked(server: server_process.Server, tmp_path: Path) -> None:
@@ -141,7 +141,7 @@ def test_a_worker_that_dies_is_told_and_its_samples_are_kept(
     by_worker = run.samples["worker"].value_counts()
     assert by_worker[lost["worker"]] == lost["recorded"]
     assert by_worker[kept["worker"]] == kept["recorded"] == kept["sent"]
-    checks = {doubt["check"] for doubt in run.manifest.raw["doubts"]}
+    checks = {warning["check"] for warning in run.manifest.raw["doubts"]}
     assert "lost worker" in checks
     assert "incomplete" not in checks, "what is known of the lost one was sent"
 

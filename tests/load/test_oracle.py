@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.analysis.reading.checks import doubts
+from bench.analysis.reading.checks import warnings_of
 from bench.analysis.statistics.sample_size import supported
 from tests.load.oracle import Setting, Tolerance, ask_closed, ask_open
 
@@ -39,7 +39,7 @@ def test_an_open_loop_reports_what_callers_suffer(setting: Setting, tmp_path: Pa
     assert len(known) >= 4
     assert any(row.closed_form > 2 * setting.service for row in known)
     assert [row for row in known if row.reported < row.server - BUSY.absolute] == []
-    if not OVERLOADED & {doubt.check for doubt in doubts(run)}:
+    if not OVERLOADED & {warning.check for warning in warnings_of(run)}:
         assert [row for row in known if not row.within] == []
 
 

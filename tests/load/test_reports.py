@@ -72,7 +72,7 @@ class Site:
         self.runner.handle_message(client, Message(kind, data, client))
 
     def reasons(self) -> list[str]:
-        return [doubt["reason"] for doubt in self.workers.guard.doubts()]
+        return [warning["reason"] for warning in self.workers.guard.warnings()]
 
 
 @pytest.fixture(scope="module")

@@ -42,8 +42,8 @@ def test_a_server_that_was_killed_and_came_back(tmp_path: Path) -> None:
         run = finish(process, tmp_path / "results").run()
     assert run.manifest.target.pid == first.pid
     assert isinstance(run.manifest.target.started, float)
-    (doubt,) = check(run)
-    assert doubt.check == "restarted"
-    assert "its process had ended at" in doubt.reason
-    assert "requests found no server or lost it" in doubt.reason
-    assert "its counters fell" in doubt.reason or "it counts only" in doubt.reason
+    (warning,) = check(run)
+    assert warning.check == "restarted"
+    assert "its process had ended at" in warning.reason
+    assert "requests found no server or lost it" in warning.reason
+    assert "its counters fell" in warning.reason or "it counts only" in warning.reason

@@ -6,7 +6,7 @@ from pathlib import Path
 from bench.analysis.answers.answer import Answer
 from bench.analysis.grouping.trials import read_trials
 from bench.analysis.judging.gate import FAIL, Judgement, LimitsFile, gate
-from bench.analysis.reading.checks import doubts
+from bench.analysis.reading.checks import warnings_of
 from bench.runs.run import Run
 from tests.load.locust_runs import ROOT
 
@@ -44,7 +44,7 @@ def hold_to_limits(asked: str, run: Run, folder: Path) -> None:
         run
     ):  # what a busy load process did not come to send counts as an error, of which the server knows nothing
         excused |= {"error_share"}
-    if BUSY & {doubt.check for doubt in doubts(run)}:  # durations are then those of the machine
+    if BUSY & {warning.check for warning in warnings_of(run)}:  # durations are then those of the machine
         excused |= {found.limit.metric.name for found in judged.findings if found.limit.metric.unit == "s"}
     assert [found for found in _beyond(judged) if found[0] not in excused] == []
     assert judged.findings

@@ -117,9 +117,9 @@ def generator_limit(
     What the generator does late is part of the latency, and harmless where it decides nothing.
     """
     for check in client.CHECKS:
-        for doubt in check(run):
-            if doubt.check in GENERATOR:
-                return doubt.reason, doubt.remedy
+        for warning in check(run):
+            if warning.check in GENERATOR:
+                return warning.reason, warning.remedy
     planned = level.rate * level.seconds
     if level.requests < planned - SHORT_OF * math.sqrt(planned) - 1:
         reason = f"{level.requests:,} requests were due where {planned:,.0f} were planned"

@@ -181,9 +181,11 @@ def _answers(trials: Sequence[Trial], findings: Sequence[Finding]) -> Iterator[C
 
 def _load_generator(trials: Sequence[Trial], match: Match | None) -> Iterator[Cause]:
     """What the candidate's runs are warned about and the baseline's are not."""
-    usual = {doubt.check for trial in (match.before if match is not None else []) for doubt in trial.doubts}
+    usual = {
+        warning.check for trial in (match.before if match is not None else []) for warning in trial.warnings
+    }
     for check in CLIENT:
-        warned = [doubt for trial in trials for doubt in trial.doubts if doubt.check == check]
+        warned = [warning for trial in trials for warning in trial.warnings if warning.check == check]
         if warned and check not in usual:
             yield Cause(Kind.LOAD_GENERATOR, check, count=len(warned), of=len(trials), text=warned[0].reason)
             return

@@ -27,7 +27,7 @@ class Member(NamedTuple):
     block: tuple[str, int] | None
     """The experiment and the block in it; None: of no experiment."""
     values: Mapping[str, float]
-    doubted: bool
+    has_warnings: bool
 
 
 @dataclass(frozen=True)
@@ -40,9 +40,9 @@ class Group:
     """Name of the experiment's folder: trials of several are not averaged."""
 
     @property
-    def doubted(self) -> bool:
+    def has_warnings(self) -> bool:
         """Whether any of them is."""
-        return any(trial.doubted for trial in self.trials)
+        return any(trial.has_warnings for trial in self.trials)
 
     def known(self, metric: str) -> list[float]:
         """The values of a metric in those trials that have one; inf where a percentile was not reached."""
@@ -117,7 +117,7 @@ def plain(group: Group) -> dict[str, Any]:
         **group.identity._asdict(),
         "experiment": group.experiment,
         "trials": len(group.trials),
-        "doubted": sum(trial.doubted for trial in group.trials),
+        "doubted": sum(trial.has_warnings for trial in group.trials),
         "confidence": CONFIDENCE,
         "metrics": metrics,
     }

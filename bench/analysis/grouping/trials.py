@@ -16,9 +16,9 @@ from bench.analysis.grouping.journals import read_journals
 from bench.analysis.grouping.metrics import reasons_of, values_of
 from bench.analysis.grouping.within_run import WithinRun
 from bench.analysis.reading.cells import Cell, cells, described
-from bench.analysis.reading.checks import doubts
-from bench.analysis.reading.doubt import Doubt
+from bench.analysis.reading.checks import warnings_of
 from bench.analysis.reading.population import NO_REQUESTS, Population, Reason
+from bench.analysis.reading.run_warning import RunWarning
 from bench.runs.journal import FAILED, experiment_of
 from bench.runs.manifest import Manifest, Payload
 from bench.runs.run import Experiment, Found, Run, Unreadable, broken
@@ -52,7 +52,7 @@ class Trial:
     """The folder of the experiment and the block in it: trials of one block followed each other closely, in a balanced order."""
     path: Path
     started: str
-    doubts: list[Doubt]
+    warnings: list[RunWarning]
     manifest: Manifest
     answered: int
     requests: int
@@ -181,7 +181,7 @@ def _errors(cell: Cell) -> str:
 
 
 def _measured(found: list[tuple[int, Cell]], run: Run, answered_within: float | None) -> list[Trial]:
-    of_run = doubts(run)
+    of_run = warnings_of(run)
     return [
         Trial(
             identity=identity_of(cell, run),
@@ -189,7 +189,7 @@ def _measured(found: list[tuple[int, Cell]], run: Run, answered_within: float | 
             block=block_of(run),
             path=run.path,
             started=run.manifest.started,
-            doubts=of_run,
+            warnings=of_run,
             manifest=run.manifest,
             answered=cell.answered.requests,
             requests=cell.requests,

@@ -13,7 +13,7 @@ from bench.analysis.grouping.metrics import JUDGED, METRICS
 from bench.analysis.grouping.trials import Trial
 from bench.analysis.judging import sides
 from bench.analysis.judging.change import Change, change, judged_together
-from bench.analysis.reading.doubt import Doubt
+from bench.analysis.reading.run_warning import RunWarning
 from bench.analysis.statistics.intervals import ERROR_RATE, LENDERS
 
 COMPARABLE: Final = ("version", "batch", "build", "server", "model", "load", "commit")
@@ -31,7 +31,7 @@ class Comparison:
     changes: list[Change]
     trials: tuple[int, int]
     paired: bool
-    doubts: list[Doubt]
+    warnings: list[RunWarning]
     """Of the trials, and of differences between their environments."""
 
     @property
@@ -104,13 +104,13 @@ class Match:
         return (stretches, True) if stretches else (trials, self.paired)
 
     @property
-    def surroundings(self) -> list[Doubt]:
-        """Doubts about what differs between the trials beside what is compared, and about what they rest on."""
-        doubts = sides.between(self.before, self.after, self.by, paired=self.paired)
-        return doubts if self.paired else doubts + sides.one_session(self.before, self.after)
+    def surroundings(self) -> list[RunWarning]:
+        """Warnings about what differs between the trials beside what is compared, and about what they rest on."""
+        warnings = sides.between(self.before, self.after, self.by, paired=self.paired)
+        return warnings if self.paired else warnings + sides.one_session(self.before, self.after)
 
     @property
-    def left_alone(self) -> list[Doubt]:
+    def left_alone(self) -> list[RunWarning]:
         """A warning about trials that are in no pair."""
         return sides.unpaired(len(self.unpaired), len(self.before))
 
@@ -270,7 +270,7 @@ def _comparison(
         changes=changes,
         trials=(len(first), len(second)),
         paired=pair.paired,
-        doubts=sides.of_side(first, "baseline")
+        warnings=sides.of_side(first, "baseline")
         + sides.of_side(second, "candidate")
         + pair.surroundings
         + pair.left_alone,
@@ -312,7 +312,7 @@ def _together(comparisons: list[Comparison], rate: float) -> list[Comparison]:
                 changes[start:end],
                 comparison.trials,
                 comparison.paired,
-                comparison.doubts,
+                comparison.warnings,
             )
         )
         start = end

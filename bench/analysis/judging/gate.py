@@ -16,7 +16,7 @@ from bench.analysis.judging import sides
 from bench.analysis.judging.compare import Match, match
 from bench.analysis.judging.finding import Finding, Limit, Outcome
 from bench.analysis.judging.limit import judge_absolute, judge_relative, not_measured, resolved
-from bench.analysis.reading.doubt import Doubt, check_accepted
+from bench.analysis.reading.run_warning import RunWarning, check_accepted
 from bench.analysis.statistics.intervals import ERROR_RATE, deciding_rates, holm
 from bench.config.limits import read_limits
 from bench.runs.journal import experiment_of
@@ -84,9 +84,9 @@ class Judgement:
     """What became of all limits."""
 
     findings: list[Finding]
-    doubts: list[Doubt]
+    warnings: list[RunWarning]
     """For which no verdict counts."""
-    accepted: list[Doubt]
+    accepted: list[RunWarning]
     """In spite of which verdicts are given, as the limits file says."""
     trials: int
     rate: float = ERROR_RATE
@@ -106,7 +106,7 @@ class Judgement:
         if any(each.too_many for each in self.failures):
             return FAIL
         outcomes = {finding.outcome for finding in self.findings}
-        if self.doubts or not outcomes:
+        if self.warnings or not outcomes:
             return INCONCLUSIVE
         return FAIL if "FAIL" in outcomes else INCONCLUSIVE if "inconclusive" in outcomes else PASS
 
@@ -118,8 +118,8 @@ class Judgement:
             for outcome in get_args(Outcome)
             if (number := sum(f.outcome == outcome for f in self.findings))
         ]
-        if self.doubts:
-            parts.append(f"{len(self.doubts)} warning{'s' * (len(self.doubts) > 1)}")
+        if self.warnings:
+            parts.append(f"{len(self.warnings)} warning{'s' * (len(self.warnings) > 1)}")
         failed, whole = (
             (sum(values) for values in zip(*((len(f.failed), f.trials) for f in self.failures), strict=True))
             if self.failures
@@ -129,7 +129,7 @@ class Judgement:
             parts.append(f"{failed} of {counted(whole, 'trial')} failed")
         parts += [f"left out: {each}" for each in self.left_out]
         names = {PASS: "pass", FAIL: "FAIL", INCONCLUSIVE: "inconclusive"}
-        name = "measurement invalid" if self.doubts and self.code == INCONCLUSIVE else names[self.code]
+        name = "measurement invalid" if self.warnings and self.code == INCONCLUSIVE else names[self.code]
         return f"{name}: {', '.join(parts) or 'no limit was judged'}"
 
 
@@ -164,12 +164,12 @@ def gate(
     findings = [
         finding for limit in limits.limits for finding in _judge(limit, candidate, matches, alone, rate)
     ]
-    doubts = _doubts(limits, candidate, baseline, matches)
-    doubts += _missing(limits, candidate, alone)
+    warnings = _warnings(limits, candidate, baseline, matches)
+    warnings += _missing(limits, candidate, alone)
     return Judgement(
         findings=_together(findings, rate),
-        doubts=[doubt for doubt in doubts if doubt.check not in limits.accept],
-        accepted=[doubt for doubt in doubts if doubt.check in limits.accept],
+        warnings=[warning for warning in warnings if warning.check not in limits.accept],
+        accepted=[warning for warning in warnings if warning.check in limits.accept],
         trials=len({trial.path for trial in candidate.trials}),
         rate=rate,
         failures=failed,
@@ -194,14 +194,14 @@ def _judge(
     return findings or [not_measured(limit, "no cell was measured that it is for")]
 
 
-def _missing(limits: LimitsFile, candidate: Trials, alone: list[tuple[str, Identity]]) -> list[Doubt]:
+def _missing(limits: LimitsFile, candidate: Trials, alone: list[tuple[str, Identity]]) -> list[RunWarning]:
     """A warning about cells that the baseline holds, or the experiment planned, and the candidate has not measured."""
     of_baseline = [
         identity
         for side, identity in alone
         if side == "baseline" and any(limit.holds_for(identity) for limit in limits.limits)
     ]
-    doubts = []
+    warnings = []
     for identities, whose in (
         (of_baseline, "of the baseline"),
         (candidate.not_run, "of the experiment's plan"),
@@ -209,14 +209,14 @@ def _missing(limits: LimitsFile, candidate: Trials, alone: list[tuple[str, Ident
         named = "; ".join(i.words(part for part in PARTS if part != "build") for i in identities[:4])
         more = f" and {len(identities) - 4} more" if len(identities) > 4 else ""
         if identities:
-            doubts.append(
-                Doubt(
+            warnings.append(
+                RunWarning(
                     "missing cells",
                     f"cells {whose} are not measured in the candidate: {named}{more}",
                     "measure them too, or limit the file to what is measured (scenario, version, batch, ...)",
                 )
             )
-    return doubts
+    return warnings
 
 
 def _unpaired(matches: list[Match]) -> list[str]:
@@ -247,41 +247,43 @@ def _corrected(finding: Finding, p: float, own: float, rate: float) -> Finding:
     return finding if finding.outcome == "pass" else finding.at(1 - 2 * own)
 
 
-def _doubts(
+def _warnings(
     limits: LimitsFile, candidate: Trials, baseline: Trials | None, matches: list[Match]
-) -> list[Doubt]:
-    doubts = (
+) -> list[RunWarning]:
+    warnings = (
         sides.of_side(candidate.trials, "candidate") if candidate.trials or candidate.failed else [_NOTHING]
     )
-    doubts += _left_out(candidate, "candidate") + _torn_out(candidate)
+    warnings += _left_out(candidate, "candidate") + _torn_out(candidate)
     if baseline is None:
-        return doubts
-    doubts += sides.of_side(baseline.trials, "baseline") + _left_out(baseline, "baseline")
-    doubts += [
-        Doubt("failed trials", f"baseline: {each.text}", "find the reason, and measure the baseline again")
+        return warnings
+    warnings += sides.of_side(baseline.trials, "baseline") + _left_out(baseline, "baseline")
+    warnings += [
+        RunWarning(
+            "failed trials", f"baseline: {each.text}", "find the reason, and measure the baseline again"
+        )
         for each in failures(baseline, limits.failed_share)
         if each.too_many
     ]
-    doubts += {doubt.reason: doubt for each in matches for doubt in each.surroundings}.values()
+    warnings += {warning.reason: warning for each in matches for warning in each.surroundings}.values()
     failed = candidate.failed + baseline.failed
     for each in matches:
-        doubts += [] if partners_failed(each.unpaired, failed) else each.left_alone
-    return doubts
+        warnings += [] if partners_failed(each.unpaired, failed) else each.left_alone
+    return warnings
 
 
-_NOTHING = Doubt("nothing measured", "no request was measured", "look at the run with bench report")
+_NOTHING = RunWarning("nothing measured", "no request was measured", "look at the run with bench report")
 
 
-def _left_out(trials: Trials, side: str) -> list[Doubt]:
-    doubts = [Doubt("unreadable", f"{side}: {each.reason}", "") for each in trials.unreadable]
-    doubts += [Doubt("interrupted", f"{side}: {text}", "") for text in trials.cut_short]
-    return doubts + [
-        Doubt("empty", f"{side}: {path}: no request in its steady part", "run it again")
+def _left_out(trials: Trials, side: str) -> list[RunWarning]:
+    warnings = [RunWarning("unreadable", f"{side}: {each.reason}", "") for each in trials.unreadable]
+    warnings += [RunWarning("interrupted", f"{side}: {text}", "") for text in trials.cut_short]
+    return warnings + [
+        RunWarning("empty", f"{side}: {path}: no request in its steady part", "run it again")
         for path in trials.empty
     ]
 
 
-def _torn_out(candidate: Trials) -> list[Doubt]:
+def _torn_out(candidate: Trials) -> list[RunWarning]:
     """A warning about trials that lie beside no plan of their experiment: which of its trials failed is not known."""
     runs = {
         trial.path
@@ -291,7 +293,7 @@ def _torn_out(candidate: Trials) -> list[Doubt]:
     if not runs:
         return []
     text = f"candidate: {len(runs)} trials lie outside of their experiment's folder: whether others failed is not known"
-    return [Doubt("failed trials", text, "name them where they were measured, or the whole experiment")]
+    return [RunWarning("failed trials", text, "name them where they were measured, or the whole experiment")]
 
 
 def finite(value: float) -> float | None:

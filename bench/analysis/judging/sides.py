@@ -5,40 +5,40 @@ from collections.abc import Sequence
 from bench.analysis.grouping import conditions
 from bench.analysis.grouping.trials import Trial
 from bench.analysis.reading import environment
-from bench.analysis.reading.doubt import Doubt
+from bench.analysis.reading.run_warning import RunWarning
 from bench.analysis.statistics.intervals import LENDERS
 
 Pair = tuple[Sequence[Trial], Sequence[Trial]]
 
 
-def of_side(trials: Sequence[Trial], side: str) -> list[Doubt]:
+def of_side(trials: Sequence[Trial], side: str) -> list[RunWarning]:
     """Warnings of the trials themselves, and about what they do not have in common or do not all know."""
-    doubts = doubts_of(trials, side) + environment.mixed([trial.manifest for trial in trials], side)
+    warnings = warnings_of_side(trials, side) + environment.mixed([trial.manifest for trial in trials], side)
     text = f"it is known of some runs of the {side} only"
-    doubts += [environment.different(title, text) for title in conditions.partly_known(trials)]
+    warnings += [environment.different(title, text) for title in conditions.partly_known(trials)]
     unknown = sum(conditions.commit(trial) is None for trial in trials)
     if 0 < unknown < len(trials):
-        doubts.append(
+        warnings.append(
             _unknown_commit(f"{side}: the commit of {unknown} of {len(trials)} trials is not known")
         )
-    return doubts
+    return warnings
 
 
-def doubts_of(trials: Sequence[Trial], side: str) -> list[Doubt]:
+def warnings_of_side(trials: Sequence[Trial], side: str) -> list[RunWarning]:
     """Each kind of warning once, with the number of trials that share it."""
-    by_check: dict[str, list[Doubt]] = {}
+    by_check: dict[str, list[RunWarning]] = {}
     for trial in trials:
-        for doubt in {each.check: each for each in trial.doubts}.values():
-            by_check.setdefault(doubt.check, []).append(doubt)
+        for warning in {each.check: each for each in trial.warnings}.values():
+            by_check.setdefault(warning.check, []).append(warning)
     return [
-        Doubt(check, f"{side}, {len(same)} of {len(trials)} trials: {same[0].reason}", same[0].remedy)
+        RunWarning(check, f"{side}, {len(same)} of {len(trials)} trials: {same[0].reason}", same[0].remedy)
         for check, same in by_check.items()
     ]
 
 
 def between(
     before: Sequence[Trial], after: Sequence[Trial], by: Sequence[str], *, paired: bool
-) -> list[Doubt]:
+) -> list[RunWarning]:
     """A warning for each fact that matters, differs or is known of one side only, and is not what is compared.
 
     Interleaved trials are compared within their block: each block has its own seed and so its own payload. Others as
@@ -47,21 +47,21 @@ def between(
     groups: list[Pair] = (
         [((a,), (b,)) for a, b in zip(before, after, strict=True)] if paired else [(before, after)]
     )
-    doubts: dict[str, Doubt] = {}
+    warnings: dict[str, RunWarning] = {}
     for pair in groups:
         manifests = [[trial.manifest for trial in side] for side in pair]
-        for title, doubt in environment.differences(*manifests).items():
+        for title, warning in environment.differences(*manifests).items():
             if not conditions.brought(title, by) and not _checked(title, *pair):
-                doubts.setdefault(title, doubt)
+                warnings.setdefault(title, warning)
     for title, sides in conditions.half_known(before, after).items():
         if title == "commit":  # also where it is what is compared: nobody knows whether it differs
-            doubts[title] = _unknown_commit(f"baseline and candidate are of commits {sides}")
-        elif title not in doubts and not conditions.brought(title, by):
-            doubts[title] = environment.different(title, sides)
-    return list(doubts.values())
+            warnings[title] = _unknown_commit(f"baseline and candidate are of commits {sides}")
+        elif title not in warnings and not conditions.brought(title, by):
+            warnings[title] = environment.different(title, sides)
+    return list(warnings.values())
 
 
-def one_session(before: Sequence[Trial], after: Sequence[Trial]) -> list[Doubt]:
+def one_session(before: Sequence[Trial], after: Sequence[Trial]) -> list[RunWarning]:
     """A warning about a side of one start of server and load: nothing in it shows how starts differ.
 
     A candidate of one borrows that from a baseline of several; one trial alone is no verdict anyway.
@@ -72,7 +72,7 @@ def one_session(before: Sequence[Trial], after: Sequence[Trial]) -> list[Doubt]:
         return []
     take = " and take these with bench baseline add" if alone == "baseline" else ""
     return [
-        Doubt(
+        RunWarning(
             "one session",
             f"the {alone} is of one session (start of server and load): how sessions differ is not known",
             f"measure it in two more sessions{take}, or run both sides interleaved with bench gate --run",
@@ -80,12 +80,12 @@ def one_session(before: Sequence[Trial], after: Sequence[Trial]) -> list[Doubt]:
     ]
 
 
-def unpaired(count: int, pairs: int) -> list[Doubt]:
+def unpaired(count: int, pairs: int) -> list[RunWarning]:
     """A warning about trials that are in no pair, though others are."""
     if not count:
         return []
     return [
-        Doubt(
+        RunWarning(
             "unpaired trials",
             f"{count} of {count + 2 * pairs} trials have no partner in their block and are left out of {pairs} pairs",
             "continue the experiment: bench run FOLDER --resume",
@@ -93,8 +93,8 @@ def unpaired(count: int, pairs: int) -> list[Doubt]:
     ]
 
 
-def _unknown_commit(text: str) -> Doubt:
-    return Doubt(
+def _unknown_commit(text: str) -> RunWarning:
+    return RunWarning(
         "unknown commit",
         f"{text}: whether all are of the same is not known",
         "judge those of one commit (--commit REV), or measure in a git checkout",

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from itertools import groupby
 from typing import Final, NamedTuple
 
-from bench.analysis.reading.doubt import Doubt
+from bench.analysis.reading.run_warning import RunWarning
 from bench.runs.run import Run
 
 JOIN_SECONDS: Final = 1.0
@@ -16,7 +16,7 @@ LEAST_ROWS: Final = 3
 """A number of users that is to change by plan has been wanted for so many seconds before it is missed."""
 
 
-def _lost_workers(run: Run) -> list[Doubt]:
+def _lost_workers(run: Run) -> list[RunWarning]:
     workers = run.manifest.workers
     lost = [worker for worker in workers if worker.lost]
     if not lost:
@@ -25,7 +25,7 @@ def _lost_workers(run: Run) -> list[Doubt]:
     share = f"{of_lost / total:.0%} of the samples come from it" if total else "it had recorded nothing"
     names = ", ".join(worker.title for worker in lost)
     return [
-        Doubt(
+        RunWarning(
             "lost worker",
             f"load process {names} ended before the run did; {share}",
             "run it again, watching memory",
@@ -33,7 +33,7 @@ def _lost_workers(run: Run) -> list[Doubt]:
     ]
 
 
-def _partly_there(run: Run) -> list[Doubt]:
+def _partly_there(run: Run) -> list[RunWarning]:
     """Load processes that came after the others, left before them, or sent nothing, for the load that was planned."""
     workers, stopped = run.manifest.workers, run.manifest.stopped or 0.0
     found = [
@@ -56,7 +56,7 @@ def _partly_there(run: Run) -> list[Doubt]:
     if idle:
         found.append(f"{idle} load processes were connected and sent nothing")
     remedy = "start all load processes before the load and end them after it (--expect-workers); run it again, for longer"
-    return [Doubt("load processes", text, remedy) for text in found]
+    return [RunWarning("load processes", text, remedy) for text in found]
 
 
 class _Seen(NamedTuple):
@@ -67,7 +67,7 @@ class _Seen(NamedTuple):
     running: int
 
 
-def _users(run: Run) -> list[Doubt]:
+def _users(run: Run) -> list[RunWarning]:
     """Users that were planned and did not run, or ran and were not planned, while it was measured."""
     stopped = run.manifest.stopped
     end = math.inf if stopped is None else stopped  # afterwards users leave
@@ -96,7 +96,7 @@ def _users(run: Run) -> list[Doubt]:
         return []
     worst = max(wrong, key=lambda seen: abs(seen.planned - seen.running))
     return [
-        Doubt(
+        RunWarning(
             "users",
             f"{worst.planned} users were planned and {worst.running} ran {worst.at:.0f} s after the start; "
             f"the number was another in {len(wrong)} of {len(looked)} s that were looked at",
@@ -115,4 +115,4 @@ def _observed(run: Run, name: str, end: float) -> list[tuple[float, int, str]]:
     return found
 
 
-CHECKS: Final[tuple[Callable[[Run], list[Doubt]], ...]] = (_lost_workers, _partly_there, _users)
+CHECKS: Final[tuple[Callable[[Run], list[RunWarning]], ...]] = (_lost_workers, _partly_there, _users)

@@ -1,6 +1,6 @@
 """Checks of a run: warnings with their remedies.
 
-Each check looks for one reason not to; what it finds is a doubt with the remedy. No check needs more than the
+Each check looks for one reason not to; what it finds is a warning with the remedy. No check needs more than the
 manifest, the counts, the histograms and the telemetry of one run. (What only shows beside another run, such as
 another machine, is `bench.analysis.reading.environment`.)
 """
@@ -13,8 +13,8 @@ from typing import Final
 from bench import escape
 from bench.analysis.reading import attendance, client, reconciliation, wrong_answers
 from bench.analysis.reading.cells import Cell, cells, population
-from bench.analysis.reading.doubt import Doubt
 from bench.analysis.reading.error_remedies import remedy
+from bench.analysis.reading.run_warning import RunWarning
 from bench.analysis.statistics.sample_size import samples_needed
 from bench.runs.run import Run
 from bench.runs.sample import CANCELLED_BY_CLIENT, UNSENT
@@ -22,7 +22,7 @@ from bench.runs.warmup import Part, excess, trend
 
 TREND_P: Final = 0.002
 TREND_CHANGE: Final = 0.10
-"""A trend is doubted when it is no chance and moves rate or median latency by this share of the median."""
+"""A trend has a warning when it is no chance and moves rate or median latency by this share of the median."""
 STEADY_SECONDS: Final = 2.5
 """A shorter steady part shows neither a trend nor the pauses that come every few seconds."""
 EARLY_SECONDS: Final = 1.0
@@ -34,30 +34,30 @@ TEXT_LENGTH: Final = 200
 """Characters of an error's text in a warning."""
 
 
-def doubts(run: Run, percentiles: Iterable[float] = ()) -> list[Doubt]:
-    """Every doubt about a run: those noted while it lasted, then what the checks find.
+def warnings_of(run: Run, percentiles: Iterable[float] = ()) -> list[RunWarning]:
+    """Every warning about a run: those noted while it lasted, then what the checks find.
 
-    `percentiles` are those that a claim rests on: too few samples for one of them is a doubt. Raises BenchError
+    `percentiles` are those that a claim rests on: too few samples for one of them is a warning. Raises BenchError
     where the run's files are damaged.
     """
-    noted = [Doubt(each.check, each.reason, each.remedy) for each in run.manifest.doubts]
-    found = [doubt for check in CHECKS for doubt in check(run)] + _too_few_samples(run, percentiles)
-    known = {doubt.check for doubt in noted}
-    return noted + [doubt for doubt in found if doubt.check not in known]
+    noted = [RunWarning(each.check, each.reason, each.remedy) for each in run.manifest.doubts]
+    found = [warning for check in CHECKS for warning in check(run)] + _too_few_samples(run, percentiles)
+    known = {warning.check for warning in noted}
+    return noted + [warning for warning in found if warning.check not in known]
 
 
-def _unfinished(run: Run) -> list[Doubt]:
+def _unfinished(run: Run) -> list[RunWarning]:
     lasted, planned = run.manifest.stopped, run.manifest.planned_end
     if run.finished:
         if lasted is None or planned is None or lasted >= planned - EARLY_SECONDS:
             return []
         text = f"the load ended after {lasted:.1f} s and was to last {planned:.1f} s"
-        return [Doubt("interrupted", text, "run it again, to its end")]
+        return [RunWarning("interrupted", text, "run it again, to its end")]
     if run.manifest.whole:
         after = "" if lasted is None else f" after {lasted:.1f} s"
-        return [Doubt("interrupted", f"the run was interrupted{after}", "run it again, to its end")]
+        return [RunWarning("interrupted", f"the run was interrupted{after}", "run it again, to its end")]
     return [
-        Doubt(
+        RunWarning(
             "unfinished",
             "the run was not finished: its load process was killed or still runs",
             "run it again",
@@ -65,12 +65,12 @@ def _unfinished(run: Run) -> list[Doubt]:
     ]
 
 
-def _altered(run: Run) -> list[Doubt]:
+def _altered(run: Run) -> list[RunWarning]:
     if not run.altered:
         return []
     more = f" and {len(run.altered) - 3} more" if len(run.altered) > 3 else ""
     return [
-        Doubt(
+        RunWarning(
             "files changed",
             f"files are not as they were when the run ended: {', '.join(run.altered[:3])}{more}",
             "restore the folder from where it was copied, or run it again",
@@ -78,35 +78,39 @@ def _altered(run: Run) -> list[Doubt]:
     ]
 
 
-def _unidentified(run: Run) -> list[Doubt]:
+def _unidentified(run: Run) -> list[RunWarning]:
     """Without an id a copy is not told from a new measurement, and without checksums a change is not seen."""
     if run.manifest.run_id or not run.manifest.whole:
         return []
     text = "the run has no run_id: whether it is a copy, and whether its files were changed, is unknown"
-    return [Doubt("unidentified", text, "run it again; serving-bench gives each run an id and checksums")]
+    return [
+        RunWarning("unidentified", text, "run it again; serving-bench gives each run an id and checksums")
+    ]
 
 
-def _undated(run: Run) -> list[Doubt]:
+def _undated(run: Run) -> list[RunWarning]:
     """The newest run is found by the time of its start, and so is the order of a history."""
     remedy = "correct the clock of the machine, and run it again"
     try:
         began = datetime.fromisoformat(run.manifest.started)
     except ValueError:
-        return [Doubt("clocks", f"its start, {run.manifest.started!r}, is no time", remedy)]
+        return [RunWarning("clocks", f"its start, {run.manifest.started!r}, is no time", remedy)]
     if (began if began.utcoffset() is not None else began.replace(tzinfo=UTC)) <= datetime.now(
         UTC
     ) + CLOCKS_APART:
         return []
-    return [Doubt("clocks", f"its start, {run.manifest.started}, is in the future", remedy)]
+    return [RunWarning("clocks", f"its start, {run.manifest.started}, is in the future", remedy)]
 
 
-def _empty(run: Run) -> list[Doubt]:
+def _empty(run: Run) -> list[RunWarning]:
     if run.tallies:
         return []
-    return [Doubt("empty", "no request was recorded", "see the log of the load processes for the reason")]
+    return [
+        RunWarning("empty", "no request was recorded", "see the log of the load processes for the reason")
+    ]
 
 
-def _incomplete(run: Run) -> list[Doubt]:
+def _incomplete(run: Run) -> list[RunWarning]:
     """Requests sent, recorded and found in the run must be the same number."""
     if not run.manifest.whole:
         return []
@@ -120,10 +124,10 @@ def _incomplete(run: Run) -> list[Doubt]:
     found = []
     if sent is None:
         text = "its manifest lacks the number of requests sent: whether all of them are recorded is unknown"
-        found.append(Doubt("incomplete", text, "run it again"))
+        found.append(RunWarning("incomplete", text, "run it again"))
     elif sent + failed_here != kept:
         found.append(
-            Doubt(
+            RunWarning(
                 "incomplete",
                 f"{sent:,} requests were sent and {kept - failed_here:,} are recorded",
                 "run it again with fewer requests per load process; samples were lost on their way",
@@ -131,7 +135,7 @@ def _incomplete(run: Run) -> list[Doubt]:
         )
     if not found and recorded is not None and recorded not in (kept, kept + unsent):
         found.append(
-            Doubt(
+            RunWarning(
                 "incomplete",
                 f"{recorded:,} requests were recorded and {kept + unsent:,} are in the run's files",
                 "the files were damaged or changed: run it again",
@@ -140,7 +144,7 @@ def _incomplete(run: Run) -> list[Doubt]:
     held = whole.histogram("latency", lambda _: True).count
     if held != kept:
         found.append(
-            Doubt(
+            RunWarning(
                 "damaged",
                 f"the histograms hold {held:,} of {kept:,} requests: the percentiles are not those of the run",
                 "histograms.hlog was damaged or changed: restore it or run again",
@@ -149,7 +153,7 @@ def _incomplete(run: Run) -> list[Doubt]:
     return found
 
 
-def _warm_up(run: Run) -> list[Doubt]:
+def _warm_up(run: Run) -> list[RunWarning]:
     """What is cut must be a transient: requests that stood still or failed there are not."""
     if not run.tallies or not run.warm_up.seconds:
         return []
@@ -164,7 +168,7 @@ def _warm_up(run: Run) -> list[Doubt]:
         f"{_ms(rest.p99)} in the rest"
     )
     return [
-        Doubt(
+        RunWarning(
             "warm-up",
             f"the warm-up, {run.warm_up.seconds:g} s that are left out, is no mere transient: {text}",
             "let the server become ready, and send it some requests, before the run; or count it: --warm-up 0",
@@ -184,22 +188,22 @@ def _ms(seconds: float) -> str:
     return "not reached" if seconds == math.inf else f"{seconds * 1e3:,.3g} ms"
 
 
-def _unsteady(run: Run) -> list[Doubt]:
+def _unsteady(run: Run) -> list[RunWarning]:
     if not run.tallies or not run.constant_load:
         return []
     steady = run.steady
     if steady.duration < STEADY_SECONDS:
         text = f"the steady part lasts {steady.duration:.1f} s only"
-        return [Doubt("short", text, f"run longer: {STEADY_SECONDS:g} s after the warm-up at the least")]
+        return [RunWarning("short", text, f"run longer: {STEADY_SECONDS:g} s after the warm-up at the least")]
     found = []
     if not run.warm_up.settled:
         text = f"load or latency had not settled after {run.warm_up.seconds:g} s, the longest that is left out as warm-up"
-        found.append(Doubt("unsteady", text, "run longer, or give the warm-up: --warm-up SECONDS"))
+        found.append(RunWarning("unsteady", text, "run longer, or give the warm-up: --warm-up SECONDS"))
     for what, series in zip(("requests/s", "median latency"), steady.rate_and_latency(), strict=True):
         seen = trend(series)
         if seen is not None and seen.p < TREND_P and abs(seen.change) > TREND_CHANGE:
             found.append(
-                Doubt(
+                RunWarning(
                     "unsteady",
                     f"{what} changed by {seen.change:+.0%} within the steady part",
                     "run longer, or give the warm-up: --warm-up SECONDS",
@@ -208,7 +212,7 @@ def _unsteady(run: Run) -> list[Doubt]:
     return found
 
 
-def _errors(run: Run) -> list[Doubt]:
+def _errors(run: Run) -> list[RunWarning]:
     """Over the whole run: errors in the warm-up count as well, calls that this client cancelled never do."""
     outcomes: dict[str, int] = {}
     for (key, _), tally in run.within(*run.seconds).tallies.items():
@@ -221,10 +225,10 @@ def _errors(run: Run) -> list[Doubt]:
     told = next((row.get("text") for row in run.errors if row.get("outcome") == most), None)
     said = f' ("{printable(str(told))}")' if told else ""
     text = f"{(total - answered) / total:.1%} of the requests failed, most with {most}{said}"
-    return [Doubt("errors", text, remedy(run, most, str(told or "")))]
+    return [RunWarning("errors", text, remedy(run, most, str(told or "")))]
 
 
-def _cancelled(run: Run) -> list[Doubt]:
+def _cancelled(run: Run) -> list[RunWarning]:
     """Calls that this client cancelled are no errors, and no answers either."""
     tallies = run.within(*run.seconds).tallies.items()
     cancelled = sum(tally.requests for (key, _), tally in tallies if key.outcome == CANCELLED_BY_CLIENT)
@@ -233,7 +237,7 @@ def _cancelled(run: Run) -> list[Doubt]:
         return []
     text = f"{share:.1%} of the requests were cancelled by the load generator: what would have become of them is not known"
     wait = "wait for the last answers, or let such calls fail sooner: --deadline SECONDS"
-    return [Doubt("cancelled", text, wait)]
+    return [RunWarning("cancelled", text, wait)]
 
 
 def printable(text: str) -> str:
@@ -242,10 +246,10 @@ def printable(text: str) -> str:
     return line if len(line) <= TEXT_LENGTH else line[:TEXT_LENGTH] + "..."
 
 
-def _restarted(run: Run) -> list[Doubt]:
+def _restarted(run: Run) -> list[RunWarning]:
     kinds = {"restart": "restarted", "reload": "reloaded its model", "config": "changed its configuration"}
     return [
-        Doubt(
+        RunWarning(
             "restarted",
             f"the server {kinds[row['kind']]} at {float(row['time']):.1f} s",
             "run it again undisturbed",
@@ -255,10 +259,10 @@ def _restarted(run: Run) -> list[Doubt]:
     ][:3]
 
 
-def _too_few_samples(run: Run, percentiles: Iterable[float]) -> list[Doubt]:
+def _too_few_samples(run: Run, percentiles: Iterable[float]) -> list[RunWarning]:
     found: list[Cell] = cells(run) if run.tallies else []
     return [
-        Doubt(
+        RunWarning(
             "too few samples",
             f"{cell.requests:,} requests do not support p{q:g}, {samples_needed(q):,} do",
             "run longer, or with more load",
@@ -269,7 +273,7 @@ def _too_few_samples(run: Run, percentiles: Iterable[float]) -> list[Doubt]:
     ]
 
 
-CHECKS: Final[tuple[Callable[[Run], list[Doubt]], ...]] = (
+CHECKS: Final[tuple[Callable[[Run], list[RunWarning]], ...]] = (
     _unfinished,
     _altered,
     _unidentified,

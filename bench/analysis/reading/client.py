@@ -6,8 +6,8 @@ from statistics import mean, median
 from typing import Final
 
 from bench.analysis.reading.cells import cpu_cores, observations, offered_rate, values
-from bench.analysis.reading.doubt import Doubt
 from bench.analysis.reading.planned import CHANCE, planned
+from bench.analysis.reading.run_warning import RunWarning
 from bench.runs.run import Run
 from bench.runs.sample import UNSENT
 from bench.wording import counted
@@ -56,13 +56,13 @@ _CAUSES: Final = {
 MORE_PROCESSES: Final = "use more load processes (--processes) or another machine for the load"
 
 
-def _clocks(run: Run) -> list[Doubt]:
+def _clocks(run: Run) -> list[RunWarning]:
     bounds = [worker.clock_bound for worker in run.manifest.workers]
     worst = max((bound for bound in bounds if bound is not None), default=0.0)
     if worst <= CLOCK_BOUND:
         return []
     return [
-        Doubt(
+        RunWarning(
             "clocks",
             f"the clock of a load process is known to {worst * 1e3:.1f} ms only",
             "use load machines in one network; latencies are right, series of several workers are shifted",
@@ -70,29 +70,29 @@ def _clocks(run: Run) -> list[Doubt]:
     ]
 
 
-def _saturated(run: Run) -> list[Doubt]:
-    """A doubt where a load process had no time to be punctual."""
+def _saturated(run: Run) -> list[RunWarning]:
+    """A warning where a load process had no time to be punctual."""
     steady = run.steady
     found = []
     for worker, rows in observations(steady, "worker").items():
         cpu, held, late = cpu_cores(rows), values(rows, "run_delay"), values(rows, "loop_delay")
         if cpu is not None and cpu > CPU_SHARE:
             text = f"load process {_number(worker)} used {cpu:.0%} of a core"
-            found.append(Doubt("client saturated", text, MORE_PROCESSES))
+            found.append(RunWarning("client saturated", text, MORE_PROCESSES))
         if held and mean(held) > RUN_DELAY:
             text = f"load process {_number(worker)} was CPU-starved {mean(held):.0%} of the time"
             remedy = "leave a core to each load process, or raise its CPU limit"
-            found.append(Doubt("client held up", text, remedy))
+            found.append(RunWarning("client held up", text, remedy))
         if late and (median(late) > LOOP_DELAY or max(late) > LOOP_PAUSE):
             text = (
                 f"the event loop of load process {_number(worker)} was up to {max(late) * 1e3:,.0f} ms late"
             )
             remedy = "leave a core to each load process, with nothing else on it"
-            found.append(Doubt("client paused", text, remedy))
+            found.append(RunWarning("client paused", text, remedy))
     stolen = [share for rows in observations(steady, "machine").values() for share in values(rows, "steal")]
     if stolen and mean(stolen) > STEAL:
         text = f"the host took {mean(stolen):.0%} of this virtual machine's time away"
-        found.append(Doubt("stolen time", text, "measure on a machine of its own"))
+        found.append(RunWarning("stolen time", text, "measure on a machine of its own"))
     return found
 
 
@@ -100,7 +100,7 @@ def _number(source: str) -> str:
     return source.removeprefix("worker ")
 
 
-def _near_the_ceiling(run: Run) -> list[Doubt]:
+def _near_the_ceiling(run: Run) -> list[RunWarning]:
     """`ceiling` in the manifest is what calibration measured on this machine, for this payload and transport."""
     ceiling = run.manifest.ceiling.requests_per_second
     if not ceiling:
@@ -113,9 +113,11 @@ def _near_the_ceiling(run: Run) -> list[Doubt]:
         text = (
             f"{rate:,.0f} requests/s are more than the {ceiling:,.0f} that calibration measured as the limit"
         )
-        return [Doubt("near the ceiling", text, "calibrate again with nothing else running: bench calibrate")]
+        return [
+            RunWarning("near the ceiling", text, "calibrate again with nothing else running: bench calibrate")
+        ]
     text = f"{rate:,.0f} requests/s are {share:.0%} of what this machine was measured to send at all"
-    return [Doubt("near the ceiling", text, MORE_PROCESSES)]
+    return [RunWarning("near the ceiling", text, MORE_PROCESSES)]
 
 
 def _rate(run: Run) -> float:
@@ -123,8 +125,8 @@ def _rate(run: Run) -> float:
     return answered / run.duration if run.duration > 0 else 0.0
 
 
-def _behind(run: Run) -> list[Doubt]:
-    """A doubt where an open loop did not send what was due when it was due."""
+def _behind(run: Run) -> list[RunWarning]:
+    """A warning where an open loop did not send what was due when it was due."""
     if run.manifest.load.closed:
         return []
     steady = run.steady
@@ -148,12 +150,12 @@ def _behind(run: Run) -> list[Doubt]:
     return found
 
 
-def _late(check: str, text: str, remedy: str, run: Run) -> Doubt:
-    """A doubt with its cause, where the server's limits kept requests back and not the load process."""
+def _late(check: str, text: str, remedy: str, run: Run) -> RunWarning:
+    """A warning with its cause, where the server's limits kept requests back and not the load process."""
     waits = waits_of(run)
     if not waits:
-        return Doubt(check, text, remedy)
-    return Doubt(check, f"{text}; {waits[0][0]}", waits[0][1])
+        return RunWarning(check, text, remedy)
+    return RunWarning(check, f"{text}; {waits[0][0]}", waits[0][1])
 
 
 def waits_of(run: Run) -> list[tuple[str, str]]:
@@ -178,4 +180,9 @@ def _planned(run: Run) -> float:
     return mean - (CHANCE * math.sqrt(mean) if poisson else 0.0)
 
 
-CHECKS: Final[tuple[Callable[[Run], list[Doubt]], ...]] = (_clocks, _saturated, _near_the_ceiling, _behind)
+CHECKS: Final[tuple[Callable[[Run], list[RunWarning]], ...]] = (
+    _clocks,
+    _saturated,
+    _near_the_ceiling,
+    _behind,
+)

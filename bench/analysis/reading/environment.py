@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from typing import Any, Final
 
-from bench.analysis.reading.doubt import Doubt
+from bench.analysis.reading.run_warning import RunWarning
 from bench.runs.manifest import InExperiment, Manifest
 
 MACHINE: Final = {
@@ -63,7 +63,7 @@ MATTERS: Final = frozenset(
         "load",
     }
 )
-"""Facts of which a difference between two runs puts their comparison in doubt."""
+"""Facts of which a difference between two runs gives their comparison a warning."""
 
 
 def facts(manifest: Manifest) -> dict[str, str]:
@@ -83,8 +83,8 @@ def facts(manifest: Manifest) -> dict[str, str]:
     return {title: text(value) for title, value in found.items() if value is not None}
 
 
-def differences(before: Sequence[Manifest], after: Sequence[Manifest]) -> dict[str, Doubt]:
-    """A doubt for each fact that matters and has other values in the runs of one side than in those of the other."""
+def differences(before: Sequence[Manifest], after: Sequence[Manifest]) -> dict[str, RunWarning]:
+    """A warning for each fact that matters and has other values in the runs of one side than in those of the other."""
     old, new = (_values(side) for side in (before, after))
     return {
         title: different(title, f"{_named(old.get(title))} and {_named(new.get(title))}")
@@ -94,21 +94,21 @@ def differences(before: Sequence[Manifest], after: Sequence[Manifest]) -> dict[s
     }
 
 
-def different(title: str, sides: str) -> Doubt:
+def different(title: str, sides: str) -> RunWarning:
     """A warning about a fact that is not the same on both sides."""
-    return Doubt(
+    return RunWarning(
         "environment",
         f"{title} differs: {sides}",
         "measure both in turn on one machine, with everything else equal",
     )
 
 
-def mixed(manifests: Sequence[Manifest], side: str) -> list[Doubt]:
+def mixed(manifests: Sequence[Manifest], side: str) -> list[RunWarning]:
     """A warning for each fact of the machine and its packages in which the runs of one side differ."""
     titles = {*MACHINE.values()} & MATTERS
     known = [facts(manifest) for manifest in manifests]
     return [
-        Doubt(
+        RunWarning(
             "environment",
             f"{side}: {title} differs between its runs: {_named(values)}{' and unknown' if unknown else ''}",
             "measure all on one machine",

@@ -14,7 +14,7 @@ request_latency, runtime_latency and queuing_latency. They split the latency; th
 So the parts add up whatever was measured, and their sum alone proves nothing. What can be wrong shows where a stretch
 is longer than the one that contains it: as the service time contains request_latency, that contains runtime_latency,
 and that queuing_latency. Such a remainder is negative. It counts as nothing, and the parts add up to more than the
-latency; from 2 % on that is a doubt, which names the two.
+latency; from 2 % on that is a warning, which names the two.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -23,7 +23,7 @@ from enum import StrEnum
 from typing import Final, NamedTuple
 
 from bench.analysis.reading import restarts
-from bench.analysis.reading.doubt import Doubt
+from bench.analysis.reading.run_warning import RunWarning
 from bench.runs.chunk import Key
 from bench.runs.run import Run
 from bench.runs.sample import CANCELLED_BY_CLIENT
@@ -152,8 +152,8 @@ def _counted(run: Run) -> Callable[[Key], bool]:
     return lambda key: key.outcome == "OK" and key.name not in others
 
 
-def check(run: Run) -> list[Doubt]:
-    """Doubts where the two sides disagree. Raises BenchError where the run's files are damaged."""
+def check(run: Run) -> list[RunWarning]:
+    """Warnings where the two sides disagree. Raises BenchError where the run's files are damaged."""
     if not run.manifest.whole:
         return []
     growth = _growth(run)
@@ -165,12 +165,12 @@ def check(run: Run) -> list[Doubt]:
         return []
     if growth is None:
         text = "the server did not report its counters after the run"
-        return [Doubt("not reconciled", text, "see its log: it may have ended or be stuck")]
+        return [RunWarning("not reconciled", text, "see its log: it may have ended or be stuck")]
     return [*_counts(run, growth), *_containments(run, growth)]
 
 
-def _counts(run: Run, growth: Mapping[str, float]) -> Iterator[Doubt]:
-    """Doubts where client and server have not counted the same requests."""
+def _counts(run: Run, growth: Mapping[str, float]) -> Iterator[RunWarning]:
+    """Warnings where client and server have not counted the same requests."""
     answered = run.within(*run.seconds).histogram("latency", _counted(run)).count
     ok = round(growth["ok"])
     outcomes = _outcomes(run)
@@ -179,17 +179,19 @@ def _counts(run: Run, growth: Mapping[str, float]) -> Iterator[Doubt]:
     if ok < answered:
         text = f"{answered:,} requests were answered OK, the server counts only {ok:,}"
         remedy = "see its log for a start during the run, and that no proxy or other server answers"
-        yield Doubt("not reconciled", text, remedy)
+        yield RunWarning("not reconciled", text, remedy)
     elif ok > answered + more:
         given_up = f" and {more:,} cancelled or sent again" if more else ""
         text = f"{answered:,} requests were answered OK{given_up}, the server counts {ok:,}"
-        yield Doubt("not reconciled", text, "make sure that no other client uses the server")
+        yield RunWarning("not reconciled", text, "make sure that no other client uses the server")
     if "other_count" not in growth:  # of a run from before they were counted
         return
     measured = round(growth["request_count"] + growth["other_count"])
     if measured != ok:
         text = f"the server counts {ok:,} requests answered OK, and has measured the latency of {measured:,}"
-        yield Doubt("not reconciled", text, "do not trust its latencies: its counters contradict each other")
+        yield RunWarning(
+            "not reconciled", text, "do not trust its latencies: its counters contradict each other"
+        )
 
 
 def _outcomes(run: Run) -> dict[str, int]:
@@ -203,8 +205,8 @@ def _retries(run: Run) -> int:
     return run.manifest.counts.retries or 0
 
 
-def _containments(run: Run, growth: Mapping[str, float]) -> Iterator[Doubt]:
-    """Doubts where a stretch of a request's way is longer than the one that contains it."""
+def _containments(run: Run, growth: Mapping[str, float]) -> Iterator[RunWarning]:
+    """Warnings where a stretch of a request's way is longer than the one that contains it."""
     means = None if growth.get("other_count") else _means(run, growth)
     if means is None:
         return
@@ -223,7 +225,7 @@ def _containments(run: Run, growth: Mapping[str, float]) -> Iterator[Doubt]:
                 f"{inner} {_ms(contained)}, {outer} {_ms(containing)} (means): "
                 f"the parts of the latency add up to {1 + beyond / means.latency:.0%} of it"
             )
-            yield Doubt(
+            yield RunWarning(
                 "not reconciled", text, "compare client and server clocks and counters: one of them is wrong"
             )
 

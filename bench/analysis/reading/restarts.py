@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from itertools import pairwise
 from typing import Final, NamedTuple
 
-from bench.analysis.reading.doubt import Doubt
+from bench.analysis.reading.run_warning import RunWarning
 from bench.runs.run import Run
 
 STARTED: Final = "started"
@@ -22,7 +22,7 @@ class Signs(NamedTuple):
     """What something else may be the reason of: it counts where the server has also counted too little."""
 
 
-def check(run: Run, growth: Mapping[str, float] | None, answered: int) -> Doubt | None:
+def check(run: Run, growth: Mapping[str, float] | None, answered: int) -> RunWarning | None:
     """A warning where the server did not run through.
 
     growth: of its counters; None: not known. answered: requests answered OK, of those that the counters are of. A server
@@ -36,7 +36,7 @@ def check(run: Run, growth: Mapping[str, float] | None, answered: int) -> Doubt 
     told = [*signs.certain, *signs.likely]
     if fewer:
         told.append(f"{answered:,} requests were answered OK, it counts only {ok:,}")
-    return Doubt(
+    return RunWarning(
         "restarted", f"the server ended, or was started anew: {'; '.join(told)}", "run it again undisturbed"
     )
 

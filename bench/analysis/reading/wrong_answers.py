@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from bench.analysis.reading.doubt import Doubt
+from bench.analysis.reading.run_warning import RunWarning
 from bench.runs.run import Run
 from bench.wording import counted
 
@@ -13,7 +13,7 @@ ROLLOUT: Final = "rollout"
 _MOST_LISTED: Final = 10
 
 
-def check(run: Run) -> list[Doubt]:
+def check(run: Run) -> list[RunWarning]:
     """Answers of the whole run that were not what was asked for, or came from another version."""
     whole = run.within(*run.seconds)
     found = []
@@ -29,7 +29,7 @@ def check(run: Run) -> list[Doubt]:
     others = [version for version in versions if asked is not None and version != asked]
     if others and not mismatched:
         found.append(
-            Doubt(
+            RunWarning(
                 "other version",
                 f"version {asked} was requested and {_listed(others)} answered",
                 "compare the server's configuration with what the run requests",
@@ -39,7 +39,7 @@ def check(run: Run) -> list[Doubt]:
     if asked is None and changed and not version_may_change(run):
         text = f"the server changed the version it answers with: {_listed(versions)}"
         found.append(
-            Doubt(
+            RunWarning(
                 "version change",
                 text,
                 "name one version (--model-version), or keep the model folder still",
@@ -87,7 +87,7 @@ _CAUSES: Final = {
 """Cause in the manifest's `wrong_answers` -> what is said of such answers, and the remedy."""
 
 
-def _by_cause(run: Run, mismatched: int) -> list[Doubt]:
+def _by_cause(run: Run, mismatched: int) -> list[RunWarning]:
     """A warning for each cause of wrong answers."""
     counts: dict[str, int] = {}
     examples: dict[str, str] = {}
@@ -96,7 +96,7 @@ def _by_cause(run: Run, mismatched: int) -> list[Doubt]:
             counts[cause] = counts.get(cause, 0) + wrong.count
             examples.setdefault(cause, " ".join(wrong.example.split()))
     found = [
-        Doubt(
+        RunWarning(
             "wrong answers",
             f"{counted(count, 'answer')} {_CAUSES[cause][0]}: {examples[cause]}",
             _CAUSES[cause][1],
@@ -108,5 +108,5 @@ def _by_cause(run: Run, mismatched: int) -> list[Doubt]:
     if unnamed > 0:
         text = f"{counted(unnamed, 'wrong answer')}; the run does not record by which check"
         remedy = "run it again, and see its `wrong_answers` in manifest.json"
-        found.append(Doubt("wrong answers", text, remedy))
+        found.append(RunWarning("wrong answers", text, remedy))
     return found

@@ -23,7 +23,7 @@ MOST_LOADS: Final = 3
 
 
 def best_answers(report: Report) -> list[str]:
-    """To the questions of the scenarios; else which of several lines is best in what, a doubted one named as such."""
+    """To the questions of the scenarios; else which of several lines is best in what, one with warnings named as such."""
     rows = [(n, r, line) for n, r in zip(labels(report.runs), report.runs, strict=True) for line in r.lines]
     agreed = agreements_of(report)
     given = [f"{name}: {text}" if len(report.runs) > 1 else text for name, text in answers_of_runs(report)]
@@ -48,9 +48,9 @@ def _best_lines(rows: list[tuple[str, RunReport, Line]]) -> list[str]:
         known = [row for row in known if math.isfinite(row[0])]
         if len(known) > 1:
             value, name, run, line = choose(known, key=lambda row: row[0])
-            doubted = ", with warnings" if run.doubts else ""
+            remark = ", with warnings" if run.warnings else ""
             texts.append(
-                f"{title} in one run each: {text(value)}, {name} ({_in_words(run, line)}){doubted}; other runs may differ"
+                f"{title} in one run each: {text(value)}, {name} ({_in_words(run, line)}){remark}; other runs may differ"
             )
     return texts
 
@@ -80,9 +80,9 @@ def _best_under_a_load(cells: list[Group]) -> list[str]:
             for cell in others
             if not shown_worse(_with(best, metric), _with(cell, metric), metric, len(known))
         ]
-        doubted = ", some of them with warnings" if best.doubted else ""
+        remark = ", some of them with warnings" if best.has_warnings else ""
         words = best.identity.words(parts)
-        line = f"{title}: {text(value)}, mean of {len(best.known(metric))} trials ({words}){doubted}"
+        line = f"{title}: {text(value)}, mean of {len(best.known(metric))} trials ({words}){remark}"
         if len(alike) == len(others):
             line += "; not significantly different from any other"
         elif alike:

@@ -242,7 +242,7 @@ def _undecided(judged: Judgement) -> Iterator[Row]:
             by_text.setdefault(f"{finding.how}{_needed(finding, judged, each)}", []).append(headline(finding))
     yield from (Row("undecided", f"{'; '.join(names[:MOST_RUNS])}: {how}") for how, names in by_text.items())
     if judged.code != FAIL:
-        for check, remedy in dict.fromkeys((doubt.check, doubt.remedy) for doubt in judged.doubts):
+        for check, remedy in dict.fromkeys((warning.check, warning.remedy) for warning in judged.warnings):
             yield Row("would decide", f"{remedy or 'measure again'} [{check}]")
 
 

@@ -158,7 +158,7 @@ def plain(comparisons: Comparisons, missing: Sequence[tuple[str, str]] = ()) -> 
                 "varied": list(comparison.varied),
                 "trials": list(comparison.trials),
                 "paired": comparison.paired,
-                "doubts": [doubt._asdict() for doubt in comparison.doubts],
+                "doubts": [warning._asdict() for warning in comparison.warnings],
                 "changes": [plain_change(each) for each in comparison.changes],
             }
             for comparison in comparisons.found
@@ -202,9 +202,9 @@ def markdown(comparisons: Comparisons, missing: Sequence[tuple[str, str]] = ()) 
         parts += [f"{escape.markdown(comparison.title)}: {escape.markdown(how(comparison))}", table]
         if notes := remarks(comparison):
             parts.append("\n".join(f"- {escape.markdown(text)}" for text in notes))
-        if comparison.doubts:
+        if comparison.warnings:
             parts.append(
-                "\n".join(f"- warning: {escape.markdown(str(doubt))}" for doubt in comparison.doubts)
+                "\n".join(f"- warning: {escape.markdown(str(warning))}" for warning in comparison.warnings)
             )
     if comparisons.unmatched:
         parts.append(

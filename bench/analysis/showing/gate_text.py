@@ -119,7 +119,7 @@ def passed(judged: Judgement) -> str:
     ]
     more = len(judged.findings) - len(shown)
     parts = [*shown, *([f"{more} more"] if more > 0 else [])]
-    accepted = sorted({doubt.check for doubt in judged.accepted})
+    accepted = sorted({warning.check for warning in judged.accepted})
     if accepted:
         parts.append(f"accepted: {', '.join(accepted)}")
     return ", ".join(parts)
@@ -136,8 +136,8 @@ def plain(judged: Judgement, card: Card | None = None) -> dict[str, Any]:
         "findings": [_plain(finding) for finding in judged.findings],
         "failed_trials": [_plain_failures(each) for each in judged.failures],
         "left_out": judged.left_out,
-        "doubts": [doubt._asdict() for doubt in judged.doubts],
-        "accepted_doubts": [doubt._asdict() for doubt in judged.accepted],
+        "doubts": [warning._asdict() for warning in judged.warnings],
+        "accepted_doubts": [warning._asdict() for warning in judged.accepted],
         "card": None if card is None else plain_card(card),
     }
 
@@ -188,8 +188,8 @@ def markdown(judged: Judgement, card: Card | None = None) -> str:
     lines = [
         f"- {'FAIL' if each.too_many else 'failed'}: {escape.markdown(each.text)}" for each in judged.failures
     ]
-    lines += [f"- warning: {escape.markdown(str(doubt))}" for doubt in judged.doubts]
-    lines += [f"- accepted warning: {escape.markdown(str(doubt))}" for doubt in judged.accepted]
+    lines += [f"- warning: {escape.markdown(str(warning))}" for warning in judged.warnings]
+    lines += [f"- accepted warning: {escape.markdown(str(warning))}" for warning in judged.accepted]
     if lines:
         parts.append("\n".join(lines))
     return "\n\n".join(parts) + "\n"
@@ -217,14 +217,14 @@ def junit(judged: Judgement, suite: str, card: Card | None = None) -> str:
         case = ElementTree.SubElement(root, "testcase", classname=suite, name="failed trials")
         if each.too_many:
             ElementTree.SubElement(case, "failure", message=each.text, type="failed trials").text = body
-    for doubt in judged.doubts:
-        case = ElementTree.SubElement(root, "testcase", classname=suite, name=f"no warning: {doubt.check}")
-        ElementTree.SubElement(case, "error", message=str(doubt), type="warning").text = doubt.remedy
+    for warning in judged.warnings:
+        case = ElementTree.SubElement(root, "testcase", classname=suite, name=f"no warning: {warning.check}")
+        ElementTree.SubElement(case, "error", message=str(warning), type="warning").text = warning.remedy
     failed = sum(each.too_many for each in judged.failures)
-    root.set("tests", str(len(judged.findings) + len(judged.failures) + len(judged.doubts)))
+    root.set("tests", str(len(judged.findings) + len(judged.failures) + len(judged.warnings)))
     root.set("failures", str(failed + sum(each.outcome == "FAIL" for each in judged.findings)))
     root.set(
-        "errors", str(sum(each.outcome == "inconclusive" for each in judged.findings) + len(judged.doubts))
+        "errors", str(sum(each.outcome == "inconclusive" for each in judged.findings) + len(judged.warnings))
     )
     ElementTree.indent(root)
     document = escape.xml(ElementTree.tostring(root, encoding="unicode"))
@@ -273,5 +273,5 @@ def annotations(judged: Judgement, card: Card | None = None) -> list[str]:
         if each.too_many
     ]
     return lines + [
-        escape.ci_command("warning", f"warning: {doubt.check}", str(doubt)) for doubt in judged.doubts
+        escape.ci_command("warning", f"warning: {warning.check}", str(warning)) for warning in judged.warnings
     ]

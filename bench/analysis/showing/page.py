@@ -27,7 +27,7 @@ from bench.analysis.showing.table import Table, parts_table, table, warm_ups
 from bench.analysis.statistics.sample_size import CONFIDENCE
 from bench.wording import counted
 
-MOST_DOUBTS: Final = 40
+MOST_WARNINGS: Final = 40
 Rows = list[list[dict[str, Any]]]
 """What stands in each cell of each row of a table."""
 
@@ -61,7 +61,7 @@ def figure(picture: Picture) -> dict[str, str]:
 def render_page(report: Report) -> str:
     """The page as text."""
     drawn, parts = table(report), parts_table(report)
-    doubtful = warnings_of_runs(report)
+    warned = warnings_of_runs(report)
     tiles = _tiles(report)
     single = [] if tiles else [("Measured", drawn, rows_of(drawn))]
     single += [("Parts of latency", parts, rows_of(parts)), *_split(report)]
@@ -78,9 +78,9 @@ def render_page(report: Report) -> str:
         tiles=tiles,
         answers=best_answers(report),
         several=len(report.runs) > 1,
-        doubtful=doubtful[:MOST_DOUBTS],
-        more_doubts=max(0, len(doubtful) - MOST_DOUBTS),
-        interrupted=interruptions_of(report)[:MOST_DOUBTS],
+        warned=warned[:MOST_WARNINGS],
+        more_warnings=max(0, len(warned) - MOST_WARNINGS),
+        interrupted=interruptions_of(report)[:MOST_WARNINGS],
         missing=report.missing,
         galleries=_galleries(report),
         methods=_methods(report),
@@ -178,8 +178,8 @@ def _tiles(report: Report) -> list[dict[str, Any]]:
     tiles.append(("errors", formatting.share(values["error_share"]), values["error_share"] > 0))
     if math.isfinite(values["accuracy"]):
         tiles.append(("accuracy", formatting.accuracy(values["accuracy"]), False))
-    doubts = len(report.runs[0].doubts)
-    tiles.append(("warnings", str(doubts) if doubts else "none", doubts > 0))
+    warnings = len(report.runs[0].warnings)
+    tiles.append(("warnings", str(warnings) if warnings else "none", warnings > 0))
     return [{"title": title, "text": text, "alarm": alarm} for title, text, alarm in tiles]
 
 

@@ -3,17 +3,17 @@
 from collections.abc import Iterable
 from typing import TypeVar
 
-from bench.analysis.reading.doubt import Doubt
+from bench.analysis.reading.run_warning import RunWarning
 from bench.analysis.showing.report import Report, labels
 from bench.analysis.showing.verdict import sentences
 
 T = TypeVar("T")
 
 
-def warnings_of_runs(report: Report) -> list[tuple[str, Doubt]]:
+def warnings_of_runs(report: Report) -> list[tuple[str, RunWarning]]:
     """Each warning with the runs that it is about; what three runs share is one row, in the words of the first."""
     named = zip(labels(report.runs), report.runs, strict=True)
-    return _shared((name, doubt.check, doubt) for name, run in named for doubt in run.doubts)
+    return _shared((name, warning.check, warning) for name, run in named for warning in run.warnings)
 
 
 def answers_of_runs(report: Report) -> list[tuple[str, str]]:

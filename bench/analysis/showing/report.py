@@ -17,14 +17,14 @@ from bench.analysis.grouping.journals import read_journals
 from bench.analysis.grouping.metrics import reasons_of, values_of
 from bench.analysis.grouping.trials import block_of, identity_of
 from bench.analysis.reading.cells import Cell, cells, described, population
-from bench.analysis.reading.checks import doubts
+from bench.analysis.reading.checks import warnings_of
 from bench.analysis.reading.client import waits_of
-from bench.analysis.reading.doubt import Doubt
 from bench.analysis.reading.interruptions import Interruption, interruptions
 from bench.analysis.reading.interruptions import plain as plain_interruption
 from bench.analysis.reading.metric import PERCENTILES, label, share
 from bench.analysis.reading.population import Population, Reason
 from bench.analysis.reading.reconciliation import Split, split
+from bench.analysis.reading.run_warning import RunWarning
 from bench.analysis.showing.relative import metric_of
 from bench.analysis.statistics.sample_size import samples_needed
 from bench.runs.answers import Answers as AnswersOfTwo
@@ -89,7 +89,7 @@ class RunReport:
     left_out: LeftOut | None
     """What the warm-up was like; None where nothing is left out."""
     lines: list[Line]
-    doubts: list[Doubt]
+    warnings: list[RunWarning]
     interruptions: list[Interruption]
     answers: list[Answer]
     """To the question that the scenario asks, where it asks one."""
@@ -145,7 +145,7 @@ class Report:
     def groups(self) -> list[Group]:
         """The trials of each cell of experiments, taken together; none where nothing was measured twice."""
         return groups(
-            Member(line.identity, run.block, line.values, bool(run.doubts))
+            Member(line.identity, run.block, line.values, bool(run.warnings))
             for run in self.runs
             for line in run.lines
         )
@@ -223,7 +223,7 @@ def _report(run: Run, within: float | None) -> RunReport:
         warm_up=run.warm_up,
         left_out=_left_out(run.cut) if run.warm_up.seconds else None,
         lines=[_line(cell, run, within) for cell in cells(run)],
-        doubts=doubts(run),
+        warnings=warnings_of(run),
         interruptions=interruptions(run),
         answers=answers(run),
         manifest=run.manifest,
@@ -309,7 +309,7 @@ def _plain_run(run: RunReport) -> dict[str, Any]:
         "load": run.load,
         "seconds": run.seconds,
         "warm_up": run.warm_up._asdict() | _plain_left_out(run.left_out),
-        "doubts": [doubt._asdict() for doubt in run.doubts],
+        "doubts": [warning._asdict() for warning in run.warnings],
         "interruptions": [plain_interruption(each) for each in run.interruptions],
         "answers": [answer._asdict() for answer in run.answers],
         "split": None if run.split is None else _plain_split(run.split),

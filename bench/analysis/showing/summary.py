@@ -30,7 +30,7 @@ def summary(rows: Sequence[Group], compared: str) -> Table:
     shared = [(c.title, c.same) for c in columns if c.same not in (None, ABSENT) and len(rows) > 1]
     shown = [column for column in columns if column.same is None or len(rows) == 1]
     trials = [str(len(row.trials)) for row in rows]
-    shown.append(Column("trials", False, trials, [row.doubted for row in rows]))
+    shown.append(Column("trials", False, trials, [row.has_warnings for row in rows]))
     shown.append(_relative(rows, compared))
     shown += [_measured(name, rows) for name in SHOWN]
     note = (

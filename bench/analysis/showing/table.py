@@ -144,8 +144,8 @@ def _measured(rows: list[Row]) -> list[Column]:
             _column("goodput", rows, lambda line: formatting.share(line.values.get(GOODPUT))),
             _column("good/s", rows, lambda line: formatting.rate(line.values.get(GOODPUT_RATE))),
         ]
-    doubts = [str(len(run.doubts)) if run.doubts else "none" for run, _ in rows]
-    return [*columns, Column("warnings", False, doubts, [bool(run.doubts) for run, _ in rows])]
+    warnings = [str(len(run.warnings)) if run.warnings else "none" for run, _ in rows]
+    return [*columns, Column("warnings", False, warnings, [bool(run.warnings) for run, _ in rows])]
 
 
 def _parts(rows: list[Row]) -> list[Column]:
@@ -275,9 +275,11 @@ def markdown(report: Report, together: Table | None = None, split: Table | None 
     answered += [f"- {escape.markdown(each)}" for each in agreements_of(report)]
     if answered:
         parts.append("Answers:\n\n" + "\n".join(answered))
-    doubtful = warnings_of_runs(report)
-    if doubtful:
-        lines = [f"- **{escape.markdown(name)}**: {escape.markdown(str(doubt))}" for name, doubt in doubtful]
+    warned = warnings_of_runs(report)
+    if warned:
+        lines = [
+            f"- **{escape.markdown(name)}**: {escape.markdown(str(warning))}" for name, warning in warned
+        ]
         parts.append("Warnings:\n\n" + "\n".join(lines))
     interrupted = interruptions_of(report)
     if interrupted:

@@ -4,7 +4,7 @@ The claim is "at least p % of all requests, also of those not sent, are answered
 took longer. The claim is made if so few would be rare, were it just about false: if a binomial variable of n trials,
 each with probability 1 - p/100, is at most t with a probability of at most 1 - confidence. This is the early-stopping
 rule of MLPerf LoadGen (mlcommons/inference, loadgen/early_stopping.cc), which writes n as h + t. It takes the
-requests for independent; see the doubts of a run for what speaks against that.
+requests for independent; see the warnings of a run for what speaks against that.
 """
 
 from functools import lru_cache

@@ -138,8 +138,8 @@ class References:
         same = equal(values, answers.values[messages], self._tolerance)
         answers.confirmed[messages[same & known]] = True
         if not same.all():
-            doubtful = ~same & ~answers.confirmed[messages]
-            answers.values[messages[doubtful]] = values[doubtful]
+            warned = ~same & ~answers.confirmed[messages]
+            answers.values[messages[warned]] = values[warned]
         return same
 
     def _compare_one(self, answers: _Answers, message: int, value: Array) -> bool:

@@ -41,7 +41,7 @@ class Guard:
         """A test begins: what was refused before does not count against it."""
         self._refused.clear()
 
-    def doubts(self) -> list[dict[str, str]]:
+    def warnings(self) -> list[dict[str, str]]:
         """A warning for the manifest for each client that was turned away, or whose reports were left out."""
         return [
             {

@@ -363,7 +363,7 @@ class LeadProcess:
             arm.finish(self.ending.state, self._stopped, ends)
         took_part = self.workers.took_part() if self.workers else {"processes": 1}
         ends |= {"wrong_answers": wrong, "load": {**writer.manifest["load"], **took_part}}
-        ends["doubts"] += self.workers.guard.doubts() if self.workers else []
+        ends["doubts"] += self.workers.guard.warnings() if self.workers else []
         if not writer.finish(
             state=self.ending.state, workers=workers, counts=counts, stopped=self._stopped, **ends
         ):

@@ -49,7 +49,7 @@ KNOWN: Final = {
 """Every name by which a warning can be accepted, and when the warning is given."""
 
 
-class Doubt(NamedTuple):
+class RunWarning(NamedTuple):
     """A reason not to believe a run, and what to do about it."""
 
     check: str
