@@ -17,7 +17,7 @@ from bench.payload.random_inputs import sizes_of
 from bench.protocol.api import Description, Refused
 from bench.protocol.signatures import Signature
 from bench.target.inquiry import Inquiry, describe
-from bench.target.preflight import Preflight, named, unknown_model
+from bench.target.preflight import Preflight, check_outputs, named, unknown_model
 
 _NAMES: Final = ("--model", "--versions", "--versions")
 RANDOM_EXAMPLES: Final = 1000
@@ -126,7 +126,7 @@ def looked_up(
         signatures = [
             named(each, description, name) for each, description in zip(inquiries, descriptions, strict=True)
         ]
-        _check_outputs(outputs, signatures[0], name)
+        check_outputs(outputs, signatures[0], name)
         if requests and shape:
             raise BenchError(f"--shape {shape}: it is for random inputs; leave out --requests or --shape")
         examples = (
@@ -189,13 +189,6 @@ def _only_signature(inquiry: Inquiry, description: Description) -> str:
     """The protocol's default, or the only one that there is."""
     names = [name for name in description.signatures if not name.startswith("__")]
     return names[0] if len(names) == 1 else inquiry.api.signature or ""
-
-
-def _check_outputs(outputs: Sequence[str], signature: Signature, name: str) -> None:
-    for each in outputs:
-        if each not in signature.outputs:
-            there = ", ".join(signature.outputs) or "none"
-            raise BenchError(f"--output {each}: signature {name} has the outputs {there}")
 
 
 def _pinned(

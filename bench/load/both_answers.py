@@ -84,7 +84,7 @@ def ask_both(
     def work() -> None:
         for piece in pieces:
             order = (0, 1) if rng.random() < 0.5 else (1, 0)
-            answers = {at: _ask(sides[at], examples, piece, deadline, room) for at in order}
+            answers = {at: ask_one(sides[at], examples, piece, deadline, room) for at in order}
             found.update({number: (answers[0][number], answers[1][number]) for number in piece})
             if time.monotonic() > until or room[0] < 0:
                 return
@@ -104,10 +104,13 @@ def _pieces(numbers: Sequence[int], size: int) -> Iterator[list[int]]:
     return iter([list(numbers[at : at + size]) for at in range(0, len(numbers), size)])
 
 
-def _ask(
+def ask_one(
     side: Side, examples: Examples, numbers: Sequence[int], deadline: float, room: list[int]
 ) -> dict[int, Answer]:
-    """One condition's answers to some examples, in requests of its batch size; what is left over is filled up."""
+    """One condition's answers to some examples, in requests of its batch size; what is left over is filled up.
+
+    room: bytes that answers may still take, in a list of one; it is counted down.
+    """
     found: dict[int, Answer] = {}
     for alike in examples.alike(np.array(numbers, np.int64)):
         for at in range(0, len(alike), side.batch):

@@ -4,6 +4,7 @@ Signatures are compared with a request, and one request is sent. What the user c
 server may answer differently later, such as RESOURCE_EXHAUSTED, is only told.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, NamedTuple
 
@@ -202,6 +203,14 @@ def named(inquiry: Inquiry, description: Description, name: str) -> Signature:
             f"--signature {name}: model {inquiry.model} at {inquiry.host} has {public(description.signatures)}"
         )
     return description.signatures[name]
+
+
+def check_outputs(outputs: Iterable[str], signature: Signature, name: str) -> None:
+    """Raise BenchError for an output that the signature of this name has not."""
+    for each in outputs:
+        if each not in signature.outputs:
+            there = ", ".join(signature.outputs) or "none"
+            raise BenchError(f"--output {each}: signature {name} has the outputs {there}")
 
 
 OPTIONS: Final = ("--model-name", "--model-version", "--version-label")

@@ -1,8 +1,11 @@
-"""A client from its wheel: size, time to install, and the way from there to a verdict.
+"""A client from its wheel: size, time to install, and the way from there to a verdict, held to their limits.
 
 Builds the wheel, installs it with its dependencies and no extra into a fresh environment below FOLDER, and works there as a
 user without a checkout: `bench init`, its experiment, its gate, and `bench ab` between two versions of a model with two
 inputs (a string and 8 floats), which this environment (with `[server]`) exports and serves on the loopback interface.
+Limits, of which one that is broken ends it with code 1: MOST_BYTES of the environment, MOST_SECONDS from the first of at most
+MOST_COMMANDS commands to the verdict of `bench ab`. What importing the messages takes is printed for the client, and beside it
+for what a client had to import without them (the messages of tensorflow-serving-api, and TensorFlow with them).
 Needs a package index. `python -m tests.benchmarks.client_install FOLDER`
 """
 
@@ -12,6 +15,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +51,21 @@ print(json.dumps({each.metadata["Name"]: blocks(each) for each in importlib.meta
 """
 
 
+MOST_BYTES = 450e6
+MOST_SECONDS = 300.0
+MOST_COMMANDS = 3
+IMPORT = """
+import resource, sys, time
+began = time.perf_counter()
+__import__(sys.argv[1])
+print(time.perf_counter() - began, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+"""
+BEFORE, AFTER = "tensorflow_serving.apis.prediction_service_pb2", "bench.wire.messages"
+TIMES = 5
+SPENT: dict[str, float] = {}
+"""Seconds by the title of each step that was timed."""
+
+
 def timed(title: str, *command: Any, codes: tuple[int, ...] = (0,), **options: Any) -> str:
     """What a command prints, its wall time and its processor time printed; ends the program where it fails."""
     began, before = time.perf_counter(), os.times()
@@ -59,10 +78,9 @@ def timed(title: str, *command: Any, codes: tuple[int, ...] = (0,), **options: A
         **options,
     )
     after = os.times()
+    SPENT[title] = time.perf_counter() - began
     spent = after.children_user + after.children_system - before.children_user - before.children_system
-    print(
-        f"{title}: {time.perf_counter() - began:.0f} s, {spent:.0f} s of processors, code {done.returncode}"
-    )
+    print(f"{title}: {SPENT[title]:.0f} s, {spent:.0f} s of processors, code {done.returncode}")
     if done.returncode not in codes:
         sys.exit(done.stdout)
     return done.stdout
@@ -79,8 +97,8 @@ def installed(folder: Path) -> Path:
     return programs
 
 
-def show_size(programs: Path) -> None:
-    """Megabytes of 10^6 bytes on disk, of the environment and of its largest distributions."""
+def show_size(programs: Path) -> float:
+    """Megabytes of 10^6 bytes on disk, of the environment and of its largest distributions; gives the bytes of all."""
     told = subprocess.run(
         [programs / "python", "-c", SIZES], stdout=subprocess.PIPE, text=True, check=True
     ).stdout
@@ -91,13 +109,44 @@ def show_size(programs: Path) -> None:
     )
     for name, size in sorted(sizes.items(), key=lambda item: -item[1])[:12]:
         print(f"  {name}: {size / 1e6:.1f} MB")
+    return float(whole)
 
 
-def main(folder: Path) -> None:
-    """Print sizes and times."""
+def show_imports(programs: Path) -> None:
+    """What importing the messages takes: the least of several processes, since others only add to it."""
+    for title, python, module in (
+        ("before", Path(sys.executable), BEFORE),
+        ("after", programs / "python", AFTER),
+    ):
+        runs = []
+        for _ in range(TIMES):
+            command = [python, "-c", IMPORT, module]
+            environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+            done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=environment)
+            runs.append([float(each) for each in done.stdout.split()[-2:]])
+        seconds, memory = (min(values) for values in zip(*runs, strict=True))
+        print(f"import of the messages {title} ({module}): {seconds:.2f} s, {memory / 1e6:.0f} MB of memory")
+
+
+def verdict(size: float, ways: Sequence[str]) -> int:
+    """Compare with the limits; gives the exit code. ways: titles of the commands from `pip install` to the verdict."""
+    seconds = sum(SPENT[title] for title in ways)
+    found = [
+        (size <= MOST_BYTES, f"environment of {size / 1e6:.0f} MB, at most {MOST_BYTES / 1e6:.0f}"),
+        (seconds <= MOST_SECONDS, f"{seconds:.0f} s to the verdict, at most {MOST_SECONDS:.0f}"),
+        (len(ways) <= MOST_COMMANDS, f"{len(ways)} commands ({', '.join(ways)}), at most {MOST_COMMANDS}"),
+    ]
+    for kept, text in found:
+        print(f"{'pass' if kept else 'FAIL'}  {text}")
+    return 0 if all(kept for kept, _ in found) else 1
+
+
+def main(folder: Path) -> int:
+    """Print sizes and times; gives the exit code."""
     shutil.rmtree(folder, ignore_errors=True)
     programs = installed(folder)
-    show_size(programs)
+    size = show_size(programs)
+    show_imports(programs)
     elsewhere = {
         "cwd": folder,
         "env": os.environ | {"PATH": f"{programs}:{os.environ['PATH']}", "COLUMNS": "110"},
@@ -116,7 +165,8 @@ def main(folder: Path) -> None:
         print(
             timed("bench ab", *ab, "--requests", "sample.jsonl", "--time", "2m", codes=(0, 1, 3), **elsewhere)
         )
+    return verdict(size, ("make an environment", "pip install", "bench ab"))
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]).resolve())
+    sys.exit(main(Path(sys.argv[1]).resolve()))

@@ -104,6 +104,22 @@ def test_predictions_as_json_hold_all_scores(host: str, pictures: list[Path]) ->
     assert 0 < seen["seconds"] < 10
 
 
+def test_requests_of_a_file_are_answered_with_all_outputs(host: str, tmp_path: Path) -> None:
+    """A line for each example; as JSON a list, and one output where one is named."""
+    path = tmp_path / "digits.npz"
+    np.savez(path, images=DIGITS.images[:3], label=DIGITS.labels[:3])
+    rows = [json.loads(line) for line in said("predict", "--host", host, "--requests", path).splitlines()]
+    assert [row["example"] for row in rows] == [0, 1, 2]
+    assert [int(np.argmax(row["scores"])) for row in rows] == DIGITS.labels[:3].tolist()
+    old = ("predict", "--host", host, "--requests", path, "--label", "old", "--output", "scores", "--json")
+    assert [len(row["scores"]) for row in json.loads(said(*old))] == [10] * 3
+    assert json.loads(said(*old))[0]["scores"] != rows[0]["scores"]
+    path.with_suffix(".jsonl").write_text('{"inputs": {"image": [0]}}')
+    wrong = refused("predict", "--host", host, "--requests", path.with_suffix(".jsonl"))
+    assert "digits.jsonl: line 1, key 'image'" in wrong
+    assert "--output none: signature" in refused(*old[:5], "--output", "none")
+
+
 def test_a_version_is_picked_by_its_label(host: str, pictures: list[Path]) -> None:
     (seen,) = json.loads(said("predict", pictures[0], "--host", host, "--label", "old", "--json"))
     assert seen["version"] == 1
