@@ -38,7 +38,10 @@ GROUPS: Final[dict[str, dict[str, tuple[str, str]]]] = {
     "Servers and models": {
         "status": ("bench.cli.status", "Show which versions of a model a server has, and in which states."),
         "metadata": ("bench.cli.metadata", "Show a model's signatures: inputs, outputs, dtypes, shapes."),
-        "predict": ("bench.cli.predict", "Send images to a server and print the predicted classes."),
+        "predict": (
+            "bench.cli.predict",
+            "Send images or a file of requests to a server and print its answers.",
+        ),
         "serve": ("bench.cli.serve", "Serve SavedModels with TensorFlow Serving's API."),
         "export": ("bench.cli.export", "Train and export MNIST models as SavedModels."),
     },
