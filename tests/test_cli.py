@@ -57,9 +57,9 @@ with mock.patch('{module}.{name}', side_effect={error}):
     [
         ("bench.cli.report", "find_runs", "KeyError('cpu_seconds')", ["report", "."]),
         ("bench.cli.gate", "find_runs", "AssertionError", ["gate", "."]),
-        ("bench.cli.compare", "find_runs", "ImportError('numpy')", ["compare", ".", "."]),
+        ("bench.cli.compare", "find_apart", "ImportError('numpy')", ["compare", ".", "."]),
         ("bench.cli.baseline", "find_runs", "OSError(28, 'disk')", ["baseline", "set", "."]),
-        ("bench.cli.history", "find_runs", "MemoryError", ["history", "."]),
+        ("bench.cli.history", "find_apart", "MemoryError", ["history", "."]),
         ("bench.cli.verbs", "importlib.import_module", "RecursionError", ["status"]),
         ("bench.cli.output", "lasting_streams", "ValueError", ["report"]),
     ],
