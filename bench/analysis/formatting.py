@@ -4,14 +4,14 @@ nan and None are always a dash: what was not measured is never shown as 0.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
 from bench.wording import significant
 
 __all__ = [
     "ABSENT", "MICROSECONDS", "MILLISECONDS", "NOT_REACHED", "SECONDS", "Unit", "accuracy", "count", "duration",
-    "fitting_unit", "rate", "share", "significant",
+    "fitting_unit", "rate", "share", "signed", "significant",
 ]  # fmt: skip
 
 ABSENT: Final = "–"
@@ -47,6 +47,19 @@ def duration(seconds: float | None, unit: Unit | None = None) -> str:
     fitting = unit or fitting_unit([seconds])
     text = significant(seconds * fitting.per_second)
     return text if unit else f"{text} {fitting.name}"
+
+
+def signed(seconds: float, like: Sequence[float], *, sign: bool = True, name: bool = True) -> str:
+    """A difference of durations in the unit of others, with its sign and without digits beyond a thousandth of them.
+
+    sign, name: whether its sign and its unit are shown.
+    """
+    unit = fitting_unit(like)
+    digits = max(0, 2 - math.floor(math.log10(max(like) * unit.per_second)))
+    text = f"{abs(seconds) * unit.per_second:,.{digits}f}"
+    zero = not float(text.replace(",", ""))
+    minus = "" if zero or not sign else "-" if seconds < 0 else "+"
+    return f"{minus}{'0' if zero else text}{f' {unit.name}' if name else ''}"
 
 
 def rate(per_second: float | None) -> str:

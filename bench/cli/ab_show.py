@@ -88,6 +88,8 @@ def show(result: Result) -> None:
     if comparison is not None:
         screen.print(Text(f"\n{comparison.title}  {comparison_table.how(comparison)}", style="dim"))
         show_table(screen, comparison_table.changes_table(comparison))
+        if stages := comparison_table.stages_text(comparison):
+            hanging(screen, Text.assemble(("stages  ", "dim"), stages))
     table = outputs_table(result.answers) if result.answers else None
     if table is not None:
         screen.print()

@@ -159,6 +159,8 @@ def _show(console: Console, comparisons: Comparisons, trials: Trials) -> None:
             Text.assemble("\n", (comparison.title, "bold"), (f"  {comparison_table.how(comparison)}", "dim"))
         )
         show_table(console, comparison_table.changes_table(comparison))
+        if stages := comparison_table.stages_text(comparison):
+            hanging(console, Text.assemble(("stages  ", "dim"), stages))
         for text in comparison_table.remarks(comparison):
             hanging(console, Text.assemble(("unknown  ", "yellow"), text))
         for warning in comparison.warnings:

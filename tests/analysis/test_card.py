@@ -217,3 +217,13 @@ def test_a_limit_that_fails_in_one_cell_shows_where_it_passes(tmp_path: Path) ->
     assert found.of("passes in") == ["batch 8"]
     assert "with a baseline" in found.of("cause")[0]
     assert not found.causes
+
+
+def test_comparisons_show_the_stages_that_differ(root: Path, failing: Callable[[str], Path]) -> None:
+    shown = inside.bench("compare", "old", failing("batching"), cwd=root).stdout
+    assert "stages batching queue +0.4" in " ".join(shown.split())
+    assert "runtime +" not in shown
+    printed = json.loads(inside.bench("compare", "old", failing("batching"), "--json", cwd=root).stdout)
+    (comparison,) = printed["comparisons"]
+    assert [each["stage"] for each in comparison["stages"] if each["named"]] == ["batching queue"]
+    assert "stages" not in inside.bench("compare", "old", "same", cwd=root).stdout

@@ -3,7 +3,7 @@
     python -m tests.benchmarks.failed_gates FOLDER [WAY...]
 
 Measures a baseline of each kind of server (TRIALS runs of SECONDS at RATE requests/s), then the same with something done
-to it: a slower model, 10 ms in a proxy, a batch timeout, stalls of the server, refused requests, wrong answers, a load
+to it: a slower model, 30 ms in a proxy, a batch timeout, stalls of the server, refused requests, wrong answers, a load
 process that is stopped for a second, a server that is killed. Each gate is judged by `bench gate`, and the first cause of
 its card (`--json`) is compared with what was done. What lies in FOLDER already is not measured again. Prints a line for
 each way; ends with code 1 unless all are right.
@@ -30,7 +30,7 @@ from tests.analysis.delay_line import delay_line
 from tests.load.locust_runs import finish, start
 
 TRIALS, SECONDS, RATE = 3, 8, 100
-DELAY: Final = 0.010
+DELAY: Final = 0.030
 LIMITS: Final = """
 accept = ["short", "behind", "not achieved", "client held up", "client paused", "client saturated", "unsteady", "errors",
           "one session", "environment", "restarted", "not reconciled", "wrong answers", "unknown commit", "interrupted", "stolen time"]
@@ -80,9 +80,9 @@ def _kill_server(server: Running, _load: Any) -> None:
 
 
 WAYS: Final = {
-    "slower model": Way(SYNTHETIC.replace("10ms", "16ms") + " }", "stage", ("runtime",)),
+    "slower model": Way(SYNTHETIC.replace("10ms", "30ms") + " }", "stage", ("runtime",)),
     "network": Way(SYNTHETIC + " }", "stage", ("wire and gRPC",), proxy=DELAY),
-    "batching": Way(TENSORFLOW % 10_000, "stage", ("batching queue",), TENSORFLOW % 100),
+    "batching": Way(TENSORFLOW % 30_000, "stage", ("batching queue",), TENSORFLOW % 100),
     "stalls": Way(SYNTHETIC + ', stall = "600ms/3s" }', "event", ("no answers",)),
     "refused": Way(SYNTHETIC + ", error_rate = 0.1 }", "errors", ("INTERNAL",)),
     "wrong answers": Way(SYNTHETIC + ", wrong_answer_rate = 0.4 }", "wrong answers", ("",)),
@@ -158,7 +158,7 @@ def main(folder: Path, *names: str) -> int:
             "--limits",
             str(folder / "limits.toml"),
         ]
-        gate += ["--baseline", str(base), "--by", "server", "--json", str(said)]
+        gate += ["--baseline", str(base), "--by", "server", "--by", "commit", "--json", str(said)]
         done = subprocess.run(gate, capture_output=True, text=True, check=False)
         (folder / f"{name}.txt").write_text(done.stdout + done.stderr)
         card = (json.loads(said.read_text())["card"] or {}) if said.exists() else {}

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from bench import BenchError
@@ -33,6 +33,8 @@ class Comparison:
     paired: bool
     warnings: list[RunWarning]
     """Of the trials, and of differences between their environments."""
+    match: "Match | None" = field(default=None, repr=False, compare=False)
+    """The trials themselves."""
 
     @property
     def title(self) -> str:
@@ -274,6 +276,7 @@ def _comparison(
         + sides.of_side(second, "candidate")
         + pair.surroundings
         + pair.left_alone,
+        match=pair,
     )
 
 
@@ -304,16 +307,6 @@ def _together(comparisons: list[Comparison], rate: float) -> list[Comparison]:
     judged, start = [], 0
     for comparison in comparisons:
         end = start + len(comparison.changes)
-        judged.append(
-            Comparison(
-                comparison.before,
-                comparison.after,
-                comparison.varied,
-                changes[start:end],
-                comparison.trials,
-                comparison.paired,
-                comparison.warnings,
-            )
-        )
+        judged.append(replace(comparison, changes=changes[start:end]))
         start = end
     return judged

@@ -14,15 +14,15 @@ from typing import Any, Final, NamedTuple
 
 from bench.analysis import formatting
 from bench.analysis.explaining.causes import Cause, Explained, explained
-from bench.analysis.explaining.stages import Differences, StageChange
+from bench.analysis.explaining.stages import Differences
 from bench.analysis.grouping.identity import PARTS, Identity
 from bench.analysis.grouping.trials import Trial
 from bench.analysis.judging.change import Change
 from bench.analysis.judging.finding import Finding
-from bench.analysis.judging.gate import FAIL, PASS, Judgement, finite
+from bench.analysis.judging.gate import FAIL, PASS, Judgement
 from bench.analysis.reading import environment
-from bench.analysis.showing.card_text import cause_text, facts_of, headline, next_steps, signed, spread_text
-from bench.analysis.showing.comparison_table import needed_text
+from bench.analysis.showing.card_text import cause_text, facts_of, headline, next_steps, spread_text
+from bench.analysis.showing.comparison_table import needed_text, plain_stages
 from bench.analysis.showing.table import Column, Table
 from bench.wording import counted
 
@@ -272,13 +272,13 @@ def _breakdown(cell: Explained, several: bool) -> Breakdown:
         return Column(title, False, texts, alarms if title == "difference" else calm, weight)
 
     def plainly(values: list[float]) -> list[str]:
-        return [signed(value, like, sign=False, name=False) for value in values]
+        return [formatting.signed(value, like, sign=False, name=False) for value in values]
 
     columns = [
         Column("stage", True, [*(each.stage for each in split.stages), "all"], calm),
         column("baseline", plainly([*(each.before for each in changes), split.before])),
         column("candidate", plainly([*(each.after for each in changes), split.after])),
-        column("difference", [signed(value, like, name=False) for value in differences]),
+        column("difference", [formatting.signed(value, like, name=False) for value in differences]),
         column("of baseline", [_share(value / split.before) for value in differences], weight=1),
         column(
             "interval",
@@ -298,7 +298,9 @@ def _share(of: float) -> str:
 def _ends(each: Change, like: list[float]) -> str:
     if not (math.isfinite(each.low) and math.isfinite(each.high)):
         return "one trial on a side"
-    return f"{signed(each.low, like, name=False)} … {signed(each.high, like, name=False)}"
+    return (
+        f"{formatting.signed(each.low, like, name=False)} … {formatting.signed(each.high, like, name=False)}"
+    )
 
 
 def plain_card(shown: Card) -> dict[str, Any]:
@@ -318,22 +320,9 @@ def plain_card(shown: Card) -> dict[str, Any]:
         "breakdowns": [
             {
                 "cell": None if cell.identity is None else cell.identity._asdict(),
-                "stages": [_plain_stage(stage) for stage in cell.differences.stages],
+                "stages": plain_stages(cell.differences),
             }
             for cell in shown.cells
             if cell.differences is not None
         ],
-    }
-
-
-def _plain_stage(each: StageChange) -> dict[str, Any]:
-    change = each.change
-    return {
-        "stage": each.stage,
-        "baseline": finite(change.before),
-        "candidate": finite(change.after),
-        "difference": finite(change.size),
-        "low": finite(change.low),
-        "high": finite(change.high),
-        "named": each.named,
     }

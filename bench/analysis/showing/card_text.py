@@ -144,7 +144,7 @@ def _stage(cause: Cause) -> str:
     if share <= MOST_OF:
         part = f": {100 * share:.0f} % of the difference" if share < ALL_OF else ": all of the difference"
     return (
-        f"{stage.stage} {signed(change.size, unit)} in the mean ({signed(change.low, unit, name=False)} to {signed(change.high, unit)}), "
+        f"{stage.stage} {formatting.signed(change.size, unit)} in the mean ({formatting.signed(change.low, unit, name=False)} to {formatting.signed(change.high, unit)}), "
         f"{100 * split.share(stage):+.0f} % of the baseline's latency{part}"
     )
 
@@ -171,19 +171,6 @@ def spread_text(tail: Tail) -> str:
         f"{percent(tail.all.slow / tail.all.requests)} of the requests took longer than {formatting.duration(tail.threshold)}, "
         f"spread over the {counted(tail.seconds, 'second')}: no second and no load process holds most of them"
     )
-
-
-def signed(seconds: float, like: Sequence[float], *, sign: bool = True, name: bool = True) -> str:
-    """A difference of durations in the unit of others, with its sign and without digits beyond a thousandth of them.
-
-    sign, name: whether its sign and its unit are shown.
-    """
-    unit = formatting.fitting_unit(like)
-    digits = max(0, 2 - math.floor(math.log10(max(like) * unit.per_second)))
-    text = f"{abs(seconds) * unit.per_second:,.{digits}f}"
-    zero = not float(text.replace(",", ""))
-    minus = "" if zero or not sign else "-" if seconds < 0 else "+"
-    return f"{minus}{'0' if zero else text}{f' {unit.name}' if name else ''}"
 
 
 def facts_of(trials: Sequence[Trial]) -> str:

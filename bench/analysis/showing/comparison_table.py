@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from bench import escape
 from bench.analysis import formatting
+from bench.analysis.explaining.stages import BEYOND, Differences, differences
 from bench.analysis.grouping.identity import PARTS
 from bench.analysis.judging.change import CONFIDENCE, Change
 from bench.analysis.judging.compare import Comparison, Comparisons
@@ -114,6 +115,50 @@ def changes_table(comparison: Comparison) -> Table:
     return Table(columns, [], [])
 
 
+def stages_text(comparison: Comparison) -> str:
+    """The stages of the mean latency that became longer or shorter, the largest first; empty: none, or not known."""
+    split = _split(comparison)
+    if split is None or any(each.stage == BEYOND for each in split.stages):
+        return ""  # without the server's counters it is the latency again
+    like = [split.before, split.after]
+    changes = sorted(
+        (each for each in split.stages if each.change.verdict in ("worse", "better")),
+        key=lambda each: -abs(each.change.size),
+    )
+    signed = formatting.signed
+    return ", ".join(
+        f"{each.stage} {signed(each.change.size, like)} "
+        f"({signed(each.change.low, like, name=False)} to {signed(each.change.high, like, name=False)})"
+        for each in changes
+    )
+
+
+def _split(comparison: Comparison) -> Differences | None:
+    return None if comparison.match is None else differences(comparison.match)
+
+
+def plain_stages(split: Differences | None) -> list[dict[str, Any]] | None:
+    """The stages of both sides for programs: durations in seconds; None where they are not known."""
+    if split is None:
+        return None
+
+    def known(value: float) -> float | None:
+        return value if math.isfinite(value) else None
+
+    return [
+        {
+            "stage": each.stage,
+            "baseline": known(each.change.before),
+            "candidate": known(each.change.after),
+            "difference": known(each.change.size),
+            "low": known(each.change.low),
+            "high": known(each.change.high),
+            "named": each.named,
+        }
+        for each in split.stages
+    ]
+
+
 def how(comparison: Comparison) -> str:
     """How many trials were compared in which way."""
     first, second = comparison.trials
@@ -160,6 +205,7 @@ def plain(comparisons: Comparisons, missing: Sequence[tuple[str, str]] = ()) -> 
                 "paired": comparison.paired,
                 "doubts": [warning._asdict() for warning in comparison.warnings],
                 "changes": [plain_change(each) for each in comparison.changes],
+                "stages": plain_stages(_split(comparison)),
             }
             for comparison in comparisons.found
         ],
@@ -200,6 +246,8 @@ def markdown(comparisons: Comparisons, missing: Sequence[tuple[str, str]] = ()) 
     for comparison in comparisons.found:
         table = rows_in_markdown(changes_table(comparison).columns)
         parts += [f"{escape.markdown(comparison.title)}: {escape.markdown(how(comparison))}", table]
+        if stages := stages_text(comparison):
+            parts.append(f"- stages of the mean latency: {escape.markdown(stages)}")
         if notes := remarks(comparison):
             parts.append("\n".join(f"- {escape.markdown(text)}" for text in notes))
         if comparison.warnings:

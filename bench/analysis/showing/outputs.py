@@ -192,6 +192,18 @@ class ChangeOut(TypedDict):
     reason: str
 
 
+class StageOut(TypedDict):
+    """A stage of the mean latency on both sides, in seconds."""
+
+    stage: str
+    baseline: float | None
+    candidate: float | None
+    difference: float | None
+    low: float | None
+    high: float | None
+    named: bool
+
+
 class ComparisonOut(TypedDict):
     """Two conditions."""
 
@@ -202,6 +214,7 @@ class ComparisonOut(TypedDict):
     paired: bool
     doubts: list[WarningOut]
     changes: list[ChangeOut]
+    stages: list[StageOut] | None
 
 
 class UnmatchedOut(IdentityOut):
@@ -283,18 +296,6 @@ class CauseOut(TypedDict):
     what: str
     text: str
     cell: IdentityOut | None
-
-
-class StageOut(TypedDict):
-    """A stage of the mean latency on both sides, in seconds."""
-
-    stage: str
-    baseline: float | None
-    candidate: float | None
-    difference: float | None
-    low: float | None
-    high: float | None
-    named: bool
 
 
 class BreakdownOut(TypedDict):
