@@ -7,6 +7,7 @@ import socket
 import struct
 import zlib
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -128,17 +129,23 @@ def listening(name: str) -> Damage:
     return damage
 
 
-def packed(body: bytes) -> str:
-    """A histogram whose counts are these bytes."""
+@cache
+def packed(pattern: bytes, count: int) -> str:
+    """A histogram whose counts are these bytes, so many times."""
+    body = pattern * count
     inner = struct.pack(">IIIIQQd", 0x1C849313, len(body), 0, 3, 1, 3_600_000_000_000, 1.0) + body
     raw = zlib.compress(inner, 9)
     return base64.b64encode(struct.pack(">II", 0x1C849314, len(raw)) + raw).decode()
 
 
-def histograms(*bodies: bytes, times: int = 1) -> Damage:
-    """A log of these histograms."""
-    lines = "".join(f"Tag=Predict|2|1|OK|latency,1.000,1.000,3.1,{packed(body)}\n" for body in bodies)
-    return text("histograms.hlog", lines * times)
+def histograms(pattern: bytes, count: int = 1, *, times: int = 1) -> Damage:
+    """A log of such a histogram, so many times; packed when it is needed: hundreds of MB take seconds."""
+
+    def damage(run: Path) -> None:
+        line = f"Tag=Predict|2|1|OK|latency,1.000,1.000,3.1,{packed(pattern, count)}\n"
+        (run / "histograms.hlog").write_text(line * times)
+
+    return damage
 
 
 def many_names(run: Path) -> None:
@@ -163,6 +170,7 @@ def record_of(rows: int, names: str, planes: bytes) -> Damage:
     return damage
 
 
+@cache
 def deep_plane() -> bytes:
     """A plane of 100 MB in 100 kB."""
     stream = zlib.compressobj(9, zlib.DEFLATED, -12)
