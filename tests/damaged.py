@@ -154,15 +154,16 @@ def many_names(run: Path) -> None:
     (run / "counts.jsonl").write_text("\n".join(rows) + "\n")
 
 
-def record_of(rows: int, names: str, planes: bytes) -> Damage:
+def record_of(rows: int, names: str, planes: bytes | Callable[[], bytes]) -> Damage:
     """A record of single requests, with a right checksum, in a run that was not finished."""
 
     def damage(run: Path) -> None:
         said(state="running")(run)
+        content = planes if isinstance(planes, bytes) else planes()
         header = json.dumps(
-            {"names": [names], "rows": rows, "packed": len(planes), "span": None, "cells": [], "buckets": []}
+            {"names": [names], "rows": rows, "packed": len(content), "span": None, "cells": [], "buckets": []}
         ).encode()
-        body = b"BCK3" + len(header).to_bytes(4, "little") + header + planes
+        body = b"BCK3" + len(header).to_bytes(4, "little") + header + content
         (run / "samples").mkdir()
         head = len(body).to_bytes(4, "little") + zlib.crc32(body).to_bytes(4, "little")
         (run / "samples" / "0.rows").write_bytes(head + body)

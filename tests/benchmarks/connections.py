@@ -31,9 +31,10 @@ from bench.launch import server_process
 from bench.runs.run import Run
 from bench.server.api.null import canned_reply
 from tests.load.locust_runs import command
+from tests.ports import free_port
 from tests.wire.certificates import Certificates, issue
 from tests.wire.native import running
-from tests.wire.proxies import free_port, haproxy, missing, nginx
+from tests.wire.proxies import haproxy, missing, nginx
 
 ROOT = Path(__file__).parents[2]
 SECONDS = 4

@@ -24,10 +24,10 @@ from bench.experiment.order import Order
 from bench.experiment.plan import trials
 from bench.experiment.told import statistics, swarm
 from bench.experiment.trial import Failed
-from bench.launch.binary import free_port
 from bench.launch.running import Running
 from bench.runs.run import Run
 from tests.experiment.experiments import ROOT, bench_run, manifests, only_folder, write
+from tests.ports import free_port
 
 WORKERS = 2
 SECONDS = 60

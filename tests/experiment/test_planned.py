@@ -5,7 +5,7 @@ from pathlib import Path
 from bench.launch import server_process
 from bench.runs.run import Run
 from tests.experiment.experiments import bench_run, only_folder, write
-from tests.wire.proxies import free_port
+from tests.ports import free_port
 
 SCENARIO = """
 import numpy as np

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import urllib.parse
@@ -18,6 +17,7 @@ import pytest
 from bench.launch import server_process
 from bench.runs.run import Run
 from tests.load.locust_runs import ROOT, at_rate, check_plan, manifest, run_folder, wait_for
+from tests.ports import free_port
 from tests.recorded import KEPT
 
 SECONDS = 60
@@ -60,12 +60,6 @@ def started(tmp_path: Path) -> Iterator[Start]:
         print(f"--- {log.name}\n{log.read_text()}")  # shown where the test failed
 
 
-def free_port() -> str:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return str(probe.getsockname()[1])
-
-
 def sources(folder: Path) -> set[str]:
     path = folder / "telemetry.jsonl"
     text = path.read_text() if path.exists() else ""
@@ -91,7 +85,7 @@ def sent_alone(folder: Path, worker: int) -> bool:
 def test_the_web_form_sets_the_rate_through_the_users(
     server: server_process.Server, tmp_path: Path, started: Start
 ) -> None:
-    port = free_port()
+    port = str(free_port())
     results = tmp_path / "results"
     web = ["--web-host", "127.0.0.1", "--web-port", port]
     started(*web, "--host", server.address, "--results", str(results), "--schedule", "constant:100")
@@ -134,7 +128,7 @@ def test_the_web_form_sets_the_rate_through_the_users(
 def test_a_late_worker_takes_its_share_and_a_killed_one_leaves_its_own_to_others(
     server: server_process.Server, tmp_path: Path, started: Start
 ) -> None:
-    port = free_port()
+    port = str(free_port())
     results = tmp_path / "results"
     options = ["--results", str(results), "--schedule", "constant:100"]
     limits = ["-u", "4", "-r", "4", "--host", server.address]

@@ -10,10 +10,11 @@ import pytest
 
 from bench.launch import server_process
 from bench.runs.run import Run
-from tests.load.locust_runs import SECONDS, free_port
+from tests.load.locust_runs import SECONDS
 from tests.load.test_users import HEAD, server, written
 from tests.load.web_form import Form
 from tests.server.clients import eventually
+from tests.ports import free_port
 
 __all__ = ["server"]
 

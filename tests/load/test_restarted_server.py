@@ -10,7 +10,8 @@ from bench.analysis.reading.reconciliation import check
 from bench.launch import server_process
 from bench.load.observing.counters import counters
 from bench.protocol.registry import api_named
-from tests.load.locust_runs import finish, free_port, start, wait_for, wait_for_folder
+from tests.load.locust_runs import finish, start, wait_for, wait_for_folder
+from tests.ports import free_port
 
 
 def test_a_server_that_was_killed_and_came_back(tmp_path: Path) -> None:

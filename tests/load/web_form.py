@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.load.locust_runs import ROOT, free_port
+from tests.load.locust_runs import ROOT
+from tests.ports import free_port
 from tests.server.clients import eventually
 
 SCENARIO = ROOT / "scenarios/mnist.py"

@@ -19,7 +19,8 @@ import pytest
 from bench import BenchError
 from bench.payload import predict_request
 from bench.target.inquiry import describe, status
-from tests.load.locust_runs import ROOT, free_port, locust
+from tests.load.locust_runs import ROOT, locust
+from tests.ports import free_port
 from tests.protocol.test_oip import ARRAYS, SCENARIO, inquiry, same
 
 PYTHON = os.environ.get("MLSERVER_PYTHON", "")

@@ -12,6 +12,8 @@ from pathlib import Path
 import gevent
 import pytest
 
+from tests.ports import free_port
+
 PACKAGES = {"nginx": "nginx-light", "haproxy": "haproxy"}
 _NGINX = """
 daemon off; master_process off; worker_processes 1; pid {folder}/pid; error_log {folder}/error.log;
@@ -112,9 +114,3 @@ def _wait(process: "subprocess.Popen[str]", where: "tuple[str, int] | str") -> N
         gevent.sleep(0.02)
     process.kill()
     raise AssertionError(f"{process.args} does not listen: {process.communicate()[1]}")
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        number: int = probe.getsockname()[1]
-    return number

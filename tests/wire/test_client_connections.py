@@ -19,15 +19,11 @@ from bench.wire.client import Channel
 from bench.wire.dial import TLS, authority_of
 from bench.wire.header_blocks import literal
 from bench.wire.unary import Request
+from tests.ports import free_port
 from tests.wire.calls import ECHO, later
 from tests.wire.certificates import issue
 from tests.wire.servers import Peer, Server, echo, serving, silence, until
 from tests.wire.wires import OPENING, answer_frames, read_frames
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
 
 
 def test_calls_made_before_the_connection_is_up_wait_for_it(server: Server) -> None:

@@ -22,7 +22,8 @@ from bench.launch.running import Served
 from bench.wire import frames
 from bench.wire.messages import PredictResponse
 from tests.load.falsifier import Falsifier, _received
-from tests.load.locust_runs import ROOT, free_port
+from tests.load.locust_runs import ROOT
+from tests.ports import free_port
 
 DISK: Final = 64 << 20
 """Bytes of the disk that can be filled."""
