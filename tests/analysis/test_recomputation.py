@@ -130,7 +130,7 @@ def test_every_number_is_that_of_the_samples(tmp_path: Path) -> None:
 
 
 def test_a_distributed_run_from_its_samples(tmp_path: Path) -> None:
-    done = locust(tmp_path, "--processes", "2", "-u", "8", "-r", "8", "-t", "3s")
+    done = locust(tmp_path, "--processes", "2", "-u", "8", "-r", "8", "-t", "3s", "--schedule", "closed:5ms")
     assert done.code == 0, done.output
     (run,) = reported(done.run().path)["runs"]
     assert set(done.run().samples["worker"]) == {0, 1}

@@ -7,7 +7,6 @@ it is recorded (`until_recorded`), not after some seconds.
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -56,12 +55,6 @@ class Finished:
 def command(results: Path, *arguments: str, scenario: str = "scenarios/mnist.py") -> list[str]:
     base = [sys.executable, "-m", "locust", "-f", str(ROOT / scenario), "--headless", "--only-summary"]
     return [*base, "--results", str(results), *arguments]
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        number: int = probe.getsockname()[1]
-    return number
 
 
 def start(
@@ -116,11 +109,15 @@ def interrupt_when_recorded(
 ) -> None:
     """Ctrl-C for the first process of a load, as soon as so many of its requests are recorded, some of each worker."""
 
-    def enough(folder: Path) -> bool:
-        samples = Run.open(folder).samples
-        return len(samples) >= requests and samples["worker"].nunique() >= workers
+    def enough(run: Run) -> bool:
+        return len(run.samples) >= requests and run.samples["worker"].nunique() >= workers
 
-    wait_for(lambda: enough(folder) if (folder := run_folder(results)) else False, process)
+    interrupt_when(process, results, enough)
+
+
+def interrupt_when(process: "subprocess.Popen[str]", results: Path, enough: Callable[[Run], object]) -> None:
+    """Ctrl-C for the first process of a load, as soon as enough of its run is recorded."""
+    wait_for(lambda: bool(enough(Run.open(folder))) if (folder := run_folder(results)) else False, process)
     os.kill(process.pid, signal.SIGINT)
 
 

@@ -15,7 +15,8 @@ import pytest
 
 from bench.launch import server_process
 from bench.runs.run import Run
-from tests.load.locust_runs import UNASKED, finish, free_port, locust, manifest, start, wait_for_folder
+from tests.load.locust_runs import UNASKED, finish, locust, manifest, start, wait_for_folder
+from tests.ports import free_port
 
 SECONDS = 60
 
@@ -150,6 +151,7 @@ def test_a_worker_that_is_killed_before_its_hello_is_missed_and_so_are_its_users
     server: server_process.Server, tmp_path: Path
 ) -> None:
     load = ["--host", server.address, "-u", "4", "-r", "4", "-t", "6s", "--processes", "2"]
+    load += ["--schedule", "closed:10ms"]
     done = locust(tmp_path / "results", *load, scenario=killed(tmp_path, "test_start"))
     run = done.run()
     assert len(run.manifest.workers) == 2

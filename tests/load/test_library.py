@@ -13,8 +13,8 @@ from bench.runs.run import Run
 from tests.load.locust_runs import SECONDS
 from tests.load.test_users import HEAD, server, written
 from tests.load.web_form import Form
-from tests.server.clients import eventually
 from tests.ports import free_port
+from tests.server.clients import eventually
 
 __all__ = ["server"]
 

@@ -47,7 +47,7 @@ def test_sent_recorded_and_answered_are_the_same_number(
     several = ["--processes", "2"] if processes > 1 else []
     preflight = 1
     asked = ["--host", server.address, "--references", "0"]
-    process = start(tmp_path, *asked, "-u", "8", "-r", "8", *several)
+    process = start(tmp_path, *asked, "-u", "8", "-r", "8", "--schedule", "closed:10ms", *several)
     done = until_recorded(process, tmp_path, 500, workers=processes)
     assert done.code == 0, done.output
     run = done.run()
@@ -76,7 +76,8 @@ def test_sent_recorded_and_answered_are_the_same_number(
 
 def test_versions_and_batches_as_asked(server: server_process.Server, tmp_path: Path) -> None:
     arguments = ["--host", server.address, "-u", "2", "-r", "2", "--model-version", "1", "--batch-size", "32"]
-    done = until_recorded(start(tmp_path, *arguments, "--note", "v1"), tmp_path, 20)
+    arguments += ["--schedule", "closed:10ms", "--note", "v1"]
+    done = until_recorded(start(tmp_path, *arguments), tmp_path, 20)
     assert done.code == 0, done.output
     run = done.run()
     assert run.path.name.endswith("-mnist-v1")
@@ -87,7 +88,7 @@ def test_versions_and_batches_as_asked(server: server_process.Server, tmp_path: 
 
 
 def test_the_embedded_server_starts_and_ends_with_the_run(tmp_path: Path) -> None:
-    done = locust(tmp_path, "-u", "4", "-r", "4", "-t", "1s")
+    done = locust(tmp_path, "-u", "4", "-r", "4", "-t", "1s", "--schedule", "closed:10ms")
     assert done.code == 0, done.output
     assert done.run().manifest.raw["target"]["kind"] == "embedded"
     assert done.run().manifest.raw["model"]["sha256"]
@@ -147,7 +148,8 @@ def test_a_worker_that_dies_is_told_and_its_samples_are_kept(
 
 
 def test_no_samples_keeps_the_counts(server: server_process.Server, tmp_path: Path) -> None:
-    done = locust(tmp_path, "--host", server.address, "-u", "2", "-r", "2", "-t", "1s", "--no-samples")
+    asked = ["--host", server.address, "-u", "2", "-r", "2", "-t", "1s", "--schedule", "closed:10ms"]
+    done = locust(tmp_path, *asked, "--no-samples")
     run = done.run()
     assert not (run.path / "samples.parquet").exists()
     assert run.histogram("latency").count == run.manifest.raw["counts"]["sent"] > 0

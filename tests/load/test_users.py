@@ -13,8 +13,20 @@ from bench import BenchError
 from bench.launch import server_process
 from bench.load.sources import refuse_other_waits, task_sets_that_wait
 from bench.load.target import host_of
+from bench.runs.run import Run
 from bench.schedule import parse
-from tests.load.locust_runs import SECONDS, Finished, command, finish, free_port, locust, start
+from tests.load.locust_runs import (
+    SECONDS,
+    Finished,
+    command,
+    finish,
+    interrupt_when,
+    locust,
+    start,
+    until_recorded,
+)
+from tests.ports import free_port
+from tests.scenarios.answered import unsent
 
 HEAD = """
 import os
@@ -103,6 +115,20 @@ def stopped(done: Finished) -> set[str]:
     return {line.split()[1] for line in done.output.splitlines() if line.startswith("stopped")}
 
 
+def names(run: Run) -> set[str]:
+    """Of the requests that are recorded."""
+    return set(run.samples["name"])
+
+
+def users(run: Run) -> int:
+    """The most users of each load process, together."""
+    most: dict[str, int] = {}
+    for row in run.telemetry:
+        if "users" in row and str(row["source"]).startswith("worker"):
+            most[row["source"]] = max(row["users"], most.get(row["source"], 0))
+    return sum(most.values())
+
+
 def test_classes_without_super_take_part_and_the_command_line_sets_their_think_time(
     server: server_process.Server, tmp_path: Path
 ) -> None:
@@ -124,12 +150,14 @@ def test_classes_without_super_take_part_and_the_command_line_sets_their_think_t
 def test_the_host_of_a_class_is_the_target_and_others_keep_theirs(
     server: server_process.Server, tmp_path: Path
 ) -> None:
-    scenario = written(tmp_path, HOSTS, server)
-    done = locust(tmp_path / "results", "-u", "3", "-r", "3", "-t", "3s", scenario=scenario)
-    assert done.code == 0, done.output
+    results = tmp_path / "results"
+    process = start(results, "-u", "3", "-r", "3", scenario=written(tmp_path, HOSTS, server))
+    interrupt_when(process, results, lambda run: names(run) == {"closed", "opened"} and users(run) == 3)
+    done = finish(process, results)
     run = done.run()
+    assert done.code == (1 if unsent(run) else 0), done.output
     assert run.manifest.raw["target"]["address"] == server.address
-    assert set(run.samples["name"]) == {"closed", "opened"}
+    assert names(run) == {"closed", "opened"}
     assert "web http://127.0.0.1:1\n" in done.output
     assert stopped(done) == {"Closed", "Opened"}
 
@@ -138,17 +166,19 @@ def test_the_host_of_the_command_line_goes_before_that_of_a_class_on_all_load_pr
     server: server_process.Server, tmp_path: Path
 ) -> None:
     text = HOSTS.replace('host = "HOST"', 'host = "127.0.0.1:1"')
-    limits = ["--host", server.address, "-u", "6", "-r", "6", "-t", "3s", "--processes", "2"]
-    done = locust(tmp_path / "results", *limits, scenario=written(tmp_path, text, server))
-    assert done.code == 0, done.output
+    limits = ["--host", server.address, "-u", "6", "-r", "6", "--processes", "2"]
+    results = tmp_path / "results"
+    process = start(results, *limits, scenario=written(tmp_path, text, server))
+    interrupt_when(process, results, lambda run: names(run) == {"closed", "opened"} and users(run) == 6)
+    done = finish(process, results)
     run = done.run()
+    assert done.code == (1 if unsent(run) else 0), done.output
     assert run.manifest.raw["target"]["address"] == server.address
     assert run.manifest.raw["counts"]["addresses"].keys() == {server.address}
-    assert set(run.samples["name"]) == {"closed", "opened"}
+    assert names(run) == {"closed", "opened"}
     assert f"web {server.address}\n" in done.output, "as Locust does with classes that are not ours"
     assert stopped(done) == {"Closed", "Opened"}
-    users = [(row["source"], row["users"]) for row in run.telemetry if "users" in row]
-    assert sum(max(number for source, number in users if source == f"worker {n}") for n in range(2)) == 6
+    assert users(run) == 6
     assert {row["planned_users"] for row in run.telemetry if row["source"] == "load"} == {6}
 
 
@@ -181,7 +211,8 @@ def test_a_target_that_a_listener_names_is_the_one_that_is_measured(
     server: server_process.Server, tmp_path: Path, when: str, what: str, more: list[str]
 ) -> None:
     scenario = written(tmp_path, LATER.replace("WHEN", when).replace("WHAT", what), server)
-    done = locust(tmp_path / "results", "-t", "2s", *more, scenario=scenario)
+    results = tmp_path / "results"
+    done = until_recorded(start(results, "--schedule", "closed:10ms", *more, scenario=scenario), results, 10)
     assert done.code == 0, done.output
     run = done.run()
     assert run.manifest.raw["target"]["address"] == server.address

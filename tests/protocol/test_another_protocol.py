@@ -1,8 +1,6 @@
 """A protocol that only its own module knows, through a load, an experiment's options, the verbs and a report."""
 
 import json
-import os
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,8 +11,7 @@ import pytest
 from PIL import Image
 
 from bench import mnist
-from bench.runs.run import Run
-from tests.load.locust_runs import ROOT, finish, locust, run_folder, start, wait_for
+from tests.load.locust_runs import ROOT, finish, interrupt_when, locust, start
 from tests.protocol.echo import labels_of, serving
 
 SCENARIO = """
@@ -58,13 +55,7 @@ def test_a_load_is_sent_and_its_answers_are_checked(host: str, tmp_path: Path) -
     results = tmp_path / "results"
     arguments = ["--host", host, "--protocol", "echo", "-u", "4", "-r", "4", "--processes", "2"]
     process = start(results, *arguments, scenario=str(scenario))
-
-    def both() -> bool:
-        folder = run_folder(results)
-        return folder is not None and set(Run.open(folder).samples["name"]) == {"closed", "open"}
-
-    wait_for(both, process)
-    os.kill(process.pid, signal.SIGINT)
+    interrupt_when(process, results, lambda run: set(run.samples["name"]) == {"closed", "open"})
     done = finish(process, results)
     assert done.code == 0, done.output
     run = done.run()

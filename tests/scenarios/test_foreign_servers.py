@@ -18,7 +18,8 @@ import numpy as np
 import pytest
 
 from tests.foreign import Arrays, Foreign, serving
-from tests.load.locust_runs import Finished, free_port, locust
+from tests.load.locust_runs import Finished, locust
+from tests.ports import free_port
 
 PYTHIE = os.environ.get("PYTHIE_PYTHON", "")
 SCENARIO = """
@@ -50,6 +51,8 @@ def run_own(folder: Path, address: str, payload: str, *more: str) -> Finished:
         "2",
         "-t",
         seconds,
+        "--schedule",
+        "closed:5ms",
         *more,
         scenario=str(scenario),
     )

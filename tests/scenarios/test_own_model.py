@@ -25,7 +25,20 @@ def test_the_example_has_under_15_lines_and_runs(recommender: Path, tmp_path: Pa
     scenario.write_text(example())
     arguments = ["--model_name", "recommender", "--model_base_path", str(recommender)]
     with server_process.embedded(arguments) as server:
-        asked = ["--host", server.address, "-u", "4", "-r", "4", "-t", "2s", "--batch-size", "8"]
+        asked = [
+            "--host",
+            server.address,
+            "-u",
+            "4",
+            "-r",
+            "4",
+            "-t",
+            "2s",
+            "--batch-size",
+            "8",
+            "--schedule",
+            "closed:5ms",
+        ]
         done = locust(tmp_path / "results", *asked, scenario=str(scenario))
     assert done.code == 0, done.output
     run = done.run()

@@ -91,7 +91,8 @@ def test_refusals_are_one_line_with_a_remedy(
 
 def test_a_scenario_runs_on_it_without_a_host(tmp_path: Path) -> None:
     """The digits are recognised, and answers are the version's; counters of the other protocol are not mistaken for its."""
-    done = locust(tmp_path / "results", "--protocol", "oip", "-u", "2", "-r", "2", "-t", "3s")
+    asked = ["--protocol", "oip", "-u", "2", "-r", "2", "-t", "3s", "--schedule", "closed:5ms"]
+    done = locust(tmp_path / "results", *asked)
     assert done.code == 0, done.output
     run = done.run()
     assert (run.samples["status"] == 0).all()
