@@ -25,7 +25,7 @@ lint: install
 	$(BIN)/codespell README.md CHANGELOG.md CONTRIBUTING.md bench docs scenarios
 
 test: lint
-	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder
 
 docs: install
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict

@@ -53,7 +53,7 @@ def models(tmp_path: Path) -> list[Served]:
     return [Served("mnist", tmp_path / "mnist", (1, 2))]
 
 
-def gone(pid: int, seconds: float = 15.0) -> bool:
+def gone(pid: int, seconds: float = 60.0) -> bool:
     give_up = time.monotonic() + seconds
     while time.monotonic() < give_up:
         try:

@@ -88,7 +88,7 @@ class Load:
         return self.origin
 
     def wait(self, recorded: int) -> None:
-        with gevent.Timeout(20):
+        with gevent.Timeout(60):
             while sum(len(notes.added) + len(notes.unsent) for notes in self.notes) < recorded:
                 gevent.sleep(0.001)
 
@@ -160,7 +160,7 @@ def test_nothing_is_sent_before_it_is_due(loads: list[Load]) -> None:
         )
     ]
     load.begin()
-    with gevent.Timeout(20):
+    with gevent.Timeout(60):
         while len(early) < 300:
             gevent.sleep(0.001)
     assert min(early) >= 0
@@ -171,7 +171,7 @@ def test_answers_are_not_waited_for(loads: list[Load]) -> None:
     loads.append(load)
     load.server.answering = False
     load.begin()
-    with gevent.Timeout(20):
+    with gevent.Timeout(60):
         while load.engine.in_flight < 1000:
             gevent.sleep(0.001)
     assert load.notes[0].added == []
@@ -269,7 +269,7 @@ def test_after_a_pause_everything_is_caught_up_and_other_things_get_their_turn(l
     loads.append(load)
     turns_between: list[int] = []
     load.begin(ago=0.5)
-    with gevent.Timeout(20):
+    with gevent.Timeout(60):
         while load.engine.started < 5000:
             turns_between.append(load.engine.started)
             gevent.sleep(0)
@@ -313,7 +313,7 @@ def test_processes_share_the_plan_without_overlap_while_users_change(loads: list
         )
     expected = np.concatenate([planned(schedule, 0.15, users=3)])
     for load in loads:
-        with gevent.Timeout(20):
+        with gevent.Timeout(60):
             while load.engine.generated < 0.35:
                 gevent.sleep(0.001)
         load.engine.stop()
@@ -334,7 +334,7 @@ def test_a_late_change_of_users_is_counted_and_heeded(loads: list[Load]) -> None
     load.engine.divide(Division(0.0, 0, 0, 0))
     assert load.engine.late_divisions == 1
     heeded = load.engine.generated
-    with gevent.Timeout(20):
+    with gevent.Timeout(60):
         while load.engine.generated < heeded + 0.2:
             gevent.sleep(0.001)
     assert load.due.max() < heeded

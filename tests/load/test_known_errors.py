@@ -83,7 +83,7 @@ def rest_address() -> Iterator[str]:
 @pytest.mark.parametrize("transport", ["native", "grpcio"])
 def test_over_grpc(grpc_address: str, transport: str) -> None:
     with contextlib.closing(open_channel(transport, grpc_address)) as channel:
-        channel.connect(10)
+        channel.connect(60)
         for status, details, key in OBSERVED:
             reply = channel.call("/any/Call", json.dumps([status, details]).encode(), 10)
             found = hint(outcome(reply.status), reply.details)

@@ -29,7 +29,7 @@ class Bell:
         self.next()
 
     def wait(self, times: int) -> None:
-        with gevent.Timeout(10):
+        with gevent.Timeout(60):
             while len(self.rung) < times:
                 self._changed.clear()
                 self._changed.wait()

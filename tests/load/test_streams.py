@@ -32,7 +32,7 @@ class Crew:
         self.told.append((time.perf_counter() - self.origin, process, plan))
 
     def wait(self, reached: Callable[[], bool]) -> None:
-        with gevent.Timeout(20):
+        with gevent.Timeout(60):
             while not reached():
                 gevent.sleep(0.01)
 

@@ -33,7 +33,7 @@ TRANSPORTS = pytest.mark.parametrize("transport", ["native", "grpcio"])
 def opened(transport: str, server: Server) -> Any:
     """A channel whose connection is up and has sent nothing that is not answered."""
     channel = open_channel(transport, server.address)
-    channel.connect(10)
+    channel.connect(60)
     assert channel.call(ECHO, b"first", 10).status == 0
     server.requests.clear()
     return channel
@@ -63,7 +63,7 @@ def test_for_a_stream(transport: str) -> None:
         between = time.perf_counter()
         server.answer = echo
         finish(server.peers[0], server.requests[0])
-        first, second = (call.get(timeout=20) for call in calls)
+        first, second = (call.get(timeout=60) for call in calls)
         assert first.status == second.status == 0
         assert begin(first) < between < first.done
         assert begin(second) < between < second.done
@@ -91,7 +91,7 @@ def test_for_windows_that_open_in_steps(transport: str) -> None:
         gevent.sleep(0.01)
         between = time.perf_counter()
         gate.set()
-        reply = call.get(timeout=20)
+        reply = call.get(timeout=60)
         assert reply.status == 0
         assert begin(reply) < between < reply.done
         if transport == "native":
@@ -116,7 +116,7 @@ def test_for_a_connection(transport: str, monkeypatch: pytest.MonkeyPatch) -> No
         until(lambda: server.accepted)
         between = time.perf_counter()
         gate.set()
-        reply = call.get(timeout=20)
+        reply = call.get(timeout=60)
         assert reply.status == 0
         assert begin(reply) < between < reply.done
         assert channel.waits.counts == ({"connection": 1} if transport == "native" else {})
@@ -144,7 +144,7 @@ def test_until_the_kernel_takes_it() -> None:
         between = time.perf_counter()
         gate.set()
         for call in (large, small):
-            reply = call.get(timeout=20)
+            reply = call.get(timeout=60)
             assert reply.status == 0
             assert reply.sent is not None
             assert begin(reply) < between < reply.sent
@@ -202,7 +202,7 @@ def test_over_rest_until_the_kernel_takes_it(rest: Any) -> None:
     until(lambda: rest.asked is not None)
     between = time.perf_counter()
     READS.set()
-    reply = call.get(timeout=20)
+    reply = call.get(timeout=60)
     assert begin(reply) < between < reply.sent
 
 
@@ -210,7 +210,7 @@ def test_one_that_was_never_sent_has_waited_all_the_same() -> None:
     recorder = Recorder("Predict", pool_of(), checker_of(pool_of()))
     with serving(silence, most_streams=1) as server:
         channel = Channel(server.address)
-        channel.connect(10)
+        channel.connect(60)
         before = time.perf_counter()
         for _ in range(2):
             channel.start(ECHO, b"", lambda reply: recorder.add(None, 0, reply))

@@ -47,7 +47,7 @@ def server(request: pytest.FixtureRequest) -> Iterator[tuple[OipServer, str]]:
 
 def inquiry(address: str, model: str = "echo", version: int | None = None, protocol: str = "oip") -> Inquiry:
     channel = open_channel(NATIVE, address)
-    channel.connect(20)
+    channel.connect(60)
     return Inquiry(channel, address, api_named(protocol), model, version, timeout=20)
 
 

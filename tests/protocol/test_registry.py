@@ -33,7 +33,7 @@ def asking(server: server_process.Server, protocol: str) -> Iterator[Inquiry]:
     api = api_named(protocol)
     address = str(server.rest) if api.over_http else server.address
     channel = open_channel(HTTP if api.over_http else NATIVE, address)
-    channel.connect(20)
+    channel.connect(60)
     yield Inquiry(channel, address, api, "mnist", timeout=20)
     channel.close()
 

@@ -22,6 +22,6 @@ def test_the_server_answers_with_it_or_with_the_question() -> None:
     for flags, expected in ((["--reply_examples=8"], canned_reply(8)), (["--echo"], b"question")):
         with server_process.embedded(["--backend=null", *flags]) as server:
             channel = Channel(server.address)
-            channel.connect(5)
+            channel.connect(60)
             assert channel.call(PREDICT, b"question", 5).message == expected
             channel.close()

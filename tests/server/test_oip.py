@@ -53,7 +53,7 @@ def test_states_and_metadata_are_those_of_the_other_protocol(address: str) -> No
     signature = theirs.signatures["serving_default"]
     assert (ours.signatures[""].inputs, ours.signatures[""].outputs) == (signature.inputs, signature.outputs)
     channel = Channel(address)
-    channel.connect(20)
+    channel.connect(60)
     assert messages.ServerReadyResponse.FromString(channel.call(messages.SERVER_READY, b"", 20).message).ready
     assert messages.ServerLiveResponse.FromString(channel.call(messages.SERVER_LIVE, b"", 20).message).live
     assert channel.call(messages.MODEL_INFER, b"\xff", 20).status == 13

@@ -13,7 +13,7 @@ from bench.server.refusal import Code, Refusal
 from bench.wire.messages import ModelServerConfig, ModelSpec
 
 QUICK = RepositoryOptions(poll_wait=0.02, max_load_retries=0)
-LIMIT = 20.0
+LIMIT = 60.0
 
 
 def spec(version: int | None = None, label: str | None = None, name: str = "m") -> Any:

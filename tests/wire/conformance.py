@@ -127,7 +127,7 @@ def killed_greenlets_leave_the_channel_whole(channel: Any) -> None:
     ]
     gevent.sleep(0.05)
     equal(channel.in_flight, 10)
-    gevent.killall(users, timeout=5)
+    gevent.killall(users, timeout=60)
     equal(channel.in_flight, 0)
     equal(channel.call(TEST_SERVICE + "Echo", b"x").message, b"x")
 
@@ -145,7 +145,7 @@ def callbacks_run_once(channel: Any) -> None:
     cancelled = channel.start(TEST_SERVICE + "Sleep", b"", replies.append, None, [("seconds", "0.1")])
     gevent.sleep(0.02)
     cancelled.cancel()
-    with gevent.Timeout(10):
+    with gevent.Timeout(60):
         while len(replies) < 50:
             gevent.sleep(0.01)
     gevent.sleep(0.2)
@@ -181,7 +181,7 @@ def closing_cancels(channel: Any) -> None:  # the last case: it uses up the chan
     user = gevent.spawn(channel.call, TEST_SERVICE + "Sleep", b"", None, [("seconds", "5")])
     gevent.sleep(0.05)
     channel.close()
-    equal(user.get(timeout=5).status, 1)
+    equal(user.get(timeout=60).status, 1)
     equal(channel.call(TEST_SERVICE + "Echo", b"").status, 1)
     equal(channel.in_flight, 0)
 
@@ -194,7 +194,7 @@ def run(transport: str, address: str, folder: Path | None) -> dict[str, str | No
     )
     TARGET.append((transport, address, tls))
     channel = open_channel(transport, address, tls=tls, metadata=[("x-channel", "every call")])
-    channel.connect(10)
+    channel.connect(60)
     results: dict[str, str | None] = {}
     for name, function in CASES.items():
         try:

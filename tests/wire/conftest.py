@@ -17,6 +17,6 @@ def server() -> Iterator[Server]:
 @pytest.fixture
 def channel(server: Server) -> Iterator[Channel]:
     one = Channel(server.address)
-    one.connect(5)
+    one.connect(60)
     yield one
     one.close()

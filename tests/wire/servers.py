@@ -122,7 +122,7 @@ def serving(answer: Answer = echo, **options: Any) -> Iterator[Server]:
         server.close()
 
 
-def until(condition: Callable[[], object], seconds: float = 10) -> None:
+def until(condition: Callable[[], object], seconds: float = 60) -> None:
     """Wait until a condition holds; fails after `seconds`."""
     with gevent.Timeout(seconds, AssertionError(f"not within {seconds} s")):
         while not condition():

@@ -34,7 +34,7 @@ def server() -> Iterator[RawServer]:
 def channel(request: pytest.FixtureRequest, server: RawServer) -> Iterator[Any]:
     server.answer(trailers=OK)
     with contextlib.closing(open_channel(request.param, server.address, largest_message=LIMIT)) as one:
-        one.connect(20)
+        one.connect(60)
         one.name = request.param
         yield one
 
@@ -154,7 +154,7 @@ def test_pings_that_a_server_does_not_permit_are_named() -> None:
         running([sys.executable, "-c", SLOW]) as port,
         contextlib.closing(Channel(f"127.0.0.1:{port}", keepalive=Keepalive(0.02, 1.5))) as channel,
     ):
-        channel.connect(20)
+        channel.connect(60)
         reply = channel.call("/t.Test/Slow", b"x", 60)
     known = hint(outcome(reply.status), reply.details)
     assert known is not None, reply
@@ -168,7 +168,7 @@ def test_a_connection_that_breaks_after_a_goaway_names_its_error() -> None:
         peer.sock.shutdown(2)
 
     with serving(leave) as server, contextlib.closing(Channel(server.address)) as channel:
-        channel.connect(20)
+        channel.connect(60)
         reply = channel.call("/t.Test/Any", b"x", 20)
     assert reply.status == 14
     assert reply.details.endswith(", after GOAWAY with ENHANCE_YOUR_CALM too_many_pings")

@@ -34,7 +34,7 @@ def test_a_call_is_answered_with_its_instants(channel: Channel) -> None:
 def test_many_calls_at_once_get_their_own_answers(channel: Channel) -> None:
     contents = [b"%d" % n * (n % 50) for n in range(500)]
     calls = [later(channel, content) for content in contents]
-    assert [call.get(timeout=10).message for call in calls] == contents
+    assert [call.get(timeout=60).message for call in calls] == contents
     assert channel.sent_calls == 500
 
 
@@ -44,7 +44,7 @@ def test_calls_of_one_turn_leave_in_one_send(server: Server, channel: Channel) -
     peer = server.peers[0]
     inner = peer.connection.receive
     peer.connection.receive = lambda data: (reads.append(len(data)), inner(data))[1]  # type: ignore[method-assign]
-    gevent.joinall([later(channel, b"x" * 100) for _ in range(64)], timeout=10)
+    gevent.joinall([later(channel, b"x" * 100) for _ in range(64)], timeout=60)
     assert len(reads) == 1
 
 
@@ -77,13 +77,13 @@ def test_sent_is_the_instant_of_the_last_byte(server: Server) -> None:
     gate = gevent.event.Event()
 
     def answer(peer: Peer, request: Request) -> None:
-        gate.wait(10)
+        gate.wait(60)
         echo(peer, request)
 
     server.answer = answer
     server.options = {}
     channel = Channel(server.address)
-    channel.connect(5)
+    channel.connect(60)
     first = later(channel, b"small")
     until(lambda: server.requests)
     large = later(channel, bytes(60_000_000))
@@ -91,7 +91,7 @@ def test_sent_is_the_instant_of_the_last_byte(server: Server) -> None:
     gevent.sleep(0.05)
     opened = time.perf_counter()
     gate.set()
-    replies = [call.get(timeout=20) for call in (first, large, small)]
+    replies = [call.get(timeout=60) for call in (first, large, small)]
     assert replies[0].sent is not None and replies[0].sent < opened
     assert replies[1].sent is not None and replies[1].sent > opened
     assert [len(reply.message) for reply in replies] == [5, 60_000_000, 6]
@@ -127,7 +127,7 @@ def test_an_owner_that_raises_harms_nobody_else(channel: Channel, capsys: pytest
 
     channel.start(ECHO, b"1", broken)
     following = later(channel, b"2")
-    assert following.get(timeout=5).message == b"2"
+    assert following.get(timeout=60).message == b"2"
     assert channel.call(ECHO, b"3").message == b"3"
     assert "the owner's fault" in capsys.readouterr().err
 
@@ -140,7 +140,7 @@ def test_a_greenlet_that_dies_on_its_answer_harms_nobody_else(
         raise ValueError("in the user")
 
     dying = gevent.spawn(user)
-    assert later(channel, b"2").get(timeout=5).message == b"2"
+    assert later(channel, b"2").get(timeout=60).message == b"2"
     assert isinstance(dying.exception, ValueError)
     capsys.readouterr()
 
@@ -216,12 +216,12 @@ def test_a_cancelled_call_never_calls_back(server: Server, channel: Channel) -> 
 def test_closing_ends_every_call_and_leaks_nothing(server: Server) -> None:
     server.answer = silence
     channel = Channel(server.address, connections=2)
-    channel.connect(5)
+    channel.connect(60)
     calls = [later(channel, b"x", timeout) for timeout in (None, 5.0) for _ in range(5)]
     until(lambda: len(server.requests) == 10)
     channel.close()
     channel.close()
-    assert [call.get(timeout=5).status for call in calls] == [1] * 10
+    assert [call.get(timeout=60).status for call in calls] == [1] * 10
     assert channel.call(ECHO, b"").status == 1
     until(lambda: not server.peers)
 
@@ -277,13 +277,13 @@ def test_a_channel_may_be_closed_at_any_moment(server: Server) -> None:
     waiting = later(channel)
     gevent.sleep(0)
     channel.close()
-    assert waiting.get(timeout=5).status == 1
+    assert waiting.get(timeout=60).status == 1
     channel = Channel(server.address)
-    channel.connect(5)
+    channel.connect(60)
     replies: list[Reply] = []
     other = later(channel, b"other")
     channel.start(ECHO, b"x", lambda reply: (replies.append(reply), channel.close()))
-    assert other.get(timeout=5).status in (0, 1)
+    assert other.get(timeout=60).status in (0, 1)
     until(lambda: replies and not server.peers)
 
 

@@ -92,7 +92,7 @@ def test_calls_are_made_directly(transport: str) -> None:
     with server_process.embedded(["--backend", "null"]) as server:
         channel = open_channel(transport, server.address)
         try:
-            channel.connect(20)
+            channel.connect(60)
             asked = GetModelStatusRequest()
             asked.model_spec.name = "mnist"
             assert channel.call(GET_MODEL_STATUS, asked.SerializeToString(), 20).status in (0, 5)

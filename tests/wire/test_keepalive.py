@@ -35,7 +35,7 @@ class Pings:
 @pytest.fixture
 def channel(server: Server) -> Iterator[Channel]:
     one = Channel(server.address, keepalive=Keepalive(0.02, 0.2))
-    one.connect(5)
+    one.connect(60)
     yield one
     one.close()
 
@@ -47,7 +47,7 @@ def test_a_server_that_takes_its_time_is_asked_and_left_alone(server: Server, ch
     until(lambda: pings.count >= 3)
     server.peers[0].connection.respond(1, message=b"at last")
     server.peers[0].flush()
-    assert call.get(timeout=5)[:3] == (0, "", b"at last")
+    assert call.get(timeout=60)[:3] == (0, "", b"at last")
     assert server.accepted == 1
 
 
@@ -56,10 +56,10 @@ def test_a_server_that_has_vanished_ends_its_calls(server: Server, channel: Chan
     gate = gevent.event.Event()
 
     def hang(peer: Peer, request: Request) -> None:
-        gate.wait(10)
+        gate.wait(60)
 
     server.answer = hang
-    replies = [call.get(timeout=5) for call in (later(channel, b"1"), later(channel, b"2"))]
+    replies = [call.get(timeout=60) for call in (later(channel, b"1"), later(channel, b"2"))]
     details = "connection lost: no answer to a PING within 0.2 s"
     assert [(reply.status, reply.details) for reply in replies] == [(14, details)] * 2
     server.answer = echo
@@ -93,18 +93,18 @@ def test_a_server_that_answers_is_asked_again_before_the_limit(server: Server) -
     """An hour to answer in does not mean an hour between questions."""
     server.answer = silence
     channel = Channel(server.address, keepalive=Keepalive(0.02, 3600))
-    channel.connect(5)
+    channel.connect(60)
     pings = Pings(server)
     call = later(channel, b"slow")
     until(lambda: pings.count >= 3)
     channel.close()
-    assert call.get(timeout=5).details == "the channel was closed"
+    assert call.get(timeout=60).details == "the channel was closed"
 
 
 def test_without_keepalive_nothing_is_asked(server: Server) -> None:
     server.answer = silence
     channel = Channel(server.address)
-    channel.connect(5)
+    channel.connect(60)
     pings = Pings(server)
     assert channel.call(ECHO, b"", timeout=0.1).status == 4
     channel.close()

@@ -51,7 +51,7 @@ class WatchedSocket:
 def test_a_call_is_stamped_before_the_kernel_gets_its_last_bytes(address: str, most: int) -> None:
     """Stamped afterwards, an answer may be there already: the kernel likes to run the server first."""
     channel = Channel(address)
-    channel.connect(10)
+    channel.connect(60)
     (link,) = channel._links
     link._sock = watched = WatchedSocket(link._sock, most)  # type: ignore[assignment]  # stands before the socket
     replies: list[Reply] = []
@@ -77,7 +77,7 @@ def test_messages_that_the_kernel_takes_in_parts_arrive_whole_with_their_instant
     link._sock = watched = WatchedSocket(link._sock, size * 3 // 10)
     contents = [bytes([n]) * size for n in range(3)]
     calls = [later(channel, content) for content in (*contents, b"small", *contents)]
-    replies = [call.get(timeout=10) for call in calls]
+    replies = [call.get(timeout=60) for call in calls]
     assert [reply.message for reply in replies] == [*contents, b"small", *contents]
     for reply, part in zip(replies, (3, 6, 10, 10, 13, 16, 20), strict=True):  # that holds its last byte
         assert reply.sent is not None
@@ -89,4 +89,4 @@ def test_messages_that_the_kernel_takes_in_parts_arrive_whole_with_their_instant
 def test_more_pieces_than_one_call_into_the_kernel_takes_arrive(channel: Channel) -> None:
     contents = [bytes([n % 256]) * (40_000 if n % 50 == 49 else n % 9) for n in range(1500)]
     calls = [later(channel, content) for content in contents]
-    assert [call.get(timeout=20).message for call in calls] == contents
+    assert [call.get(timeout=60).message for call in calls] == contents

@@ -53,7 +53,7 @@ def answers(channel: Channel, users: int, calls: int, pause: float = 0.0) -> lis
 def test_nginx(behind: str, rules: str, users: int, calls: int, pause: float) -> None:
     with nginx(behind, rules) as address:
         channel = Channel(address)
-        channel.connect(10)
+        channel.connect(60)
         replies = answers(channel, users, calls, pause)
         assert [reply for reply in replies if reply.status] == []
         assert channel.sent_calls == users * calls
@@ -71,7 +71,7 @@ def test_nginx_over_tls_and_over_a_unix_socket(behind: str, tmp_path: Path) -> N
         nginx(behind, rules, path=tmp_path / "s") as local,
     ):
         for channel in (Channel(address, tls=TLS(ca=files.ca)), Channel(local)):
-            channel.connect(10)
+            channel.connect(60)
             assert {reply.status for reply in answers(channel, 8, 30)} == {0}
             assert channel.sent_calls == 240
             channel.close()
@@ -90,7 +90,7 @@ def test_nginx_chooses_by_the_authority(behind: str) -> None:
 def test_haproxy_ends_silent_connections(behind: str) -> None:
     with haproxy(behind, client="60ms") as address:
         channel = Channel(address)
-        channel.connect(10)
+        channel.connect(60)
         replies = answers(channel, 1, 12, 0.06)
         assert [reply for reply in replies if reply.status] == []
         assert channel.sent_calls == 12

@@ -105,7 +105,7 @@ def test_connections_that_grpcio_retires_cost_no_call() -> None:
     ended: list[int] = []
     with running([sys.executable, "-m", "tests.wire.peer", "grpcio-aging"]) as port:
         channel = Channel(f"127.0.0.1:{port}", connections=2)
-        channel.connect(10)
+        channel.connect(60)
 
         def user() -> None:
             while len(peers) < 8:
@@ -133,7 +133,7 @@ def test_both_transports_are_back_soon_after_a_server(transport: str) -> None:
     listener = StreamServer(("127.0.0.1", 0), hang_up)
     listener.start()
     channel = open_channel(transport, f"127.0.0.1:{listener.server_port}")
-    with gevent.Timeout(10):
+    with gevent.Timeout(60):
         while len(attempts) < 6:
             assert channel.call(ECHO, b"", 5.0).status == 14
             gevent.sleep(0.01)
