@@ -1,6 +1,8 @@
 """What several rooms' tests need: an unpatched standard library, and trained models."""
 
+import contextlib
 import fcntl
+import importlib
 import os
 import signal
 import subprocess
@@ -24,17 +26,34 @@ del os.environ["LOCUST_SKIP_MONKEY_PATCH"]
 
 # Hundreds of processes import `bench`: compiled once and not in each of them, they need an eighth less processor time.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 # their assertions show values as those of tests do, where something fails
 pytest.register_assert_rewrite("tests.load.locust_runs", "tests.scenarios.answered")
 
+TESTS = Path(__file__).parent
 LONGEST = ("load", "scenarios", "experiment", "conformance")
 """The rooms whose files take longest: begun first, so that pytest's processes end together."""
 
 
+def pytest_collection(session: pytest.Session) -> None:
+    """Import all tests, each of pytest's processes from another file on, where all are collected.
+
+    Rewriting assertions is half of the time of collecting: what one has rewritten, the others read.
+    """
+    number, count = (os.environ.get(f"PYTEST_XDIST_WORKER{what}", "") for what in ("", "_COUNT"))
+    if not number or TESTS not in {Path(given).resolve() for given in session.config.args}:
+        return
+    files = sorted(TESTS.rglob("test_*.py"))
+    first = len(files) * int(number.removeprefix("gw")) // int(count)
+    for file in [*TESTS.glob("*/conftest.py"), *files[first:], *files[:first]]:
+        with contextlib.suppress(Exception):  # shown where it is collected
+            importlib.import_module(".".join(file.relative_to(TESTS.parent).with_suffix("").parts))
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     def place(item: pytest.Item) -> int:
-        room = item.path.relative_to(Path(__file__).parent).parts[0]
+        room = item.path.relative_to(TESTS).parts[0]
         return LONGEST.index(room) if room in LONGEST else len(LONGEST)
 
     items.sort(key=place)
