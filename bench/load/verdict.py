@@ -53,7 +53,7 @@ def tell(run: Path, report: dict[str, Any]) -> None:
     """Summarise a run in lines that can be read in ten seconds: what was measured, warnings, where it is, what is next."""
     for line in report["lines"]:
         log.info("%s", _title(line))
-        for name, text in _measured(line):
+        for name, text in measured(line):
             log.info("  %-11s %s", name, text)
     for warning in report["doubts"]:
         log.warning("%s; %s [%s]", warning["reason"], warning["remedy"], warning["check"])
@@ -65,8 +65,8 @@ def _title(line: dict[str, Any]) -> str:
     return f"{line['name']}{version}  batch {line['batch']}  {things(line['requests'], 'request')}"
 
 
-def _measured(line: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """Locust's own tables round to whole milliseconds; this one does not."""
+def measured(line: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Titles and values of a condition's numbers; Locust's own tables round to whole milliseconds, these do not."""
     rates = [f"{line['requests_per_second']:,.0f} req/s"]
     if line["batch"] != 1:
         rates.append(f"{line['inferences_per_second']:,.0f} inferences/s")

@@ -6,7 +6,7 @@ import time
 import numpy as np
 import pytest
 
-from bench.load.locust_glue.console import Progress
+from bench.load.progress import Progress
 from bench.load.verdict import failures
 from bench.runs.chunk import Chunk
 from tests.recorded import requests

@@ -5,19 +5,14 @@ import time
 from typing import Any, Final
 
 import gevent
-import numpy as np
 from locust import stats
 
+from bench.load.progress import Progress
 from bench.load.run_folder import RunFolder
-from bench.load.verdict import failures
-from bench.runs.chunk import KINDS, Chunk
-from bench.runs.histogram import highest_ns, nearest_rank
-from bench.runs.sample import CANCELLED_BY_CLIENT
-from bench.wording import counted, duration
+from bench.wording import counted
 
 log = logging.getLogger("bench")
 
-_LATENCY: Final = KINDS.index("latency")
 _TABLES: Final = "locust.stats_logger"
 
 
@@ -25,47 +20,6 @@ class _Silent(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         del record
         return False
-
-
-class Progress:
-    """Requests that ended since the last line."""
-
-    def __init__(self) -> None:
-        self._chunks: list[Chunk] = []
-        self._since = time.perf_counter()
-
-    def add(self, chunk: Chunk) -> None:
-        """Take in what a load process sent."""
-        self._chunks.append(chunk)
-
-    def line(self) -> str:
-        """Rate, latency and failures since the last line; percentiles are over all requests, as in a report."""
-        now, chunks = time.perf_counter(), self._chunks
-        seconds, self._since, self._chunks = now - self._since, now, []
-        outcomes: dict[str, int] = {}
-        buckets: list[Any] = []
-        for chunk in chunks:
-            for (key, _), tally in chunk.tallies.items():
-                outcomes[key.outcome] = outcomes.get(key.outcome, 0) + tally.requests
-            buckets += [
-                kinds[_LATENCY] for (key, _), kinds in chunk.histograms.items() if key.outcome == "OK"
-            ]
-        parts = [f"{outcomes.get('OK', 0) / seconds:,.0f} req/s"]
-        due = sum(count for outcome, count in outcomes.items() if outcome != CANCELLED_BY_CLIENT)
-        if buckets:
-            indices = np.concatenate([each.indices for each in buckets])
-            counts = np.concatenate([each.counts for each in buckets])
-            order = np.argsort(indices, kind="stable")
-            ranks = np.cumsum(counts[order])
-            for q in (50.0, 99.0):
-                at = int(np.searchsorted(ranks, nearest_rank(q, due)))
-                text = (
-                    "not reached"
-                    if at >= len(order)
-                    else duration(highest_ns(indices[order[at]]).item() / 1e9)
-                )
-                parts.append(f"p{q:g} {text}")
-        return "  ".join([*parts, f"errors {failures(outcomes)}"])
 
 
 class Console:

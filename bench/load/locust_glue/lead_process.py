@@ -198,7 +198,7 @@ class LeadProcess:
         self.writer = writer = RunFolder(
             recording.RunWriter.create(options.results, scenario, options.note, manifest), self._give_up
         )
-        self.published.begin(writer.path, options.note)
+        self.published.begin(writer, options.note)
         log.info("recording into %s", writer.path)
         self._origin = time.perf_counter()
         self.ending.begin(called, self._origin)
@@ -302,6 +302,7 @@ class LeadProcess:
             return
         self._stopped = time.perf_counter() - self._origin
         self.console.stop()
+        self.published.stop()
         full = self.writer is not None and self.writer.full
         self.ending.decide(full=full, scripted=self.script is not None)
         load = session.peek(self.environment)
@@ -375,7 +376,7 @@ class LeadProcess:
             self._last_words = (writer.path, report)
             if not self.headless:
                 self._tell()
-        self.published.finish(writer.path)
+        self.published.finish(writer.path, report)
 
     def _tell(self) -> None:
         """Say what the last test has measured: headless after Locust's own tables, whose milliseconds are whole."""

@@ -4,6 +4,8 @@ Locust's own routes start and stop a test and tell how it goes. Beside them:
 
     GET /bench/runs            scenario, options, state and load processes of this Locust; its runs; refused tests
     GET /bench/runs/<name>     the folder of a run that is finished, as a tar archive
+    GET /bench/folder          the same of the last run
+    GET /bench/report          the page of the last run, for people: see `panel`
 
 Only folders that this process has written since it was started are given away.
 """
@@ -16,6 +18,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from locust.runners import MasterRunner
+
+from bench.load.locust_glue.panel import Panel
+from bench.load.run_folder import RunFolder
 
 _PIECE: Final = 1 << 20
 """Bytes of an archive that are sent at once."""
@@ -35,6 +40,7 @@ class Published:
         self._environment, self._runner = environment, runner
         self._runs: dict[str, _Published] = {}
         self._refused: list[str] = []
+        self._panel = Panel()
 
     def offer(self, web: Any) -> None:
         """Add the routes to Locust's web interface, with the login that it asks for."""
@@ -42,20 +48,30 @@ class Published:
         for path, name, view in (
             ("/bench/runs", "bench_runs", self._told),
             ("/bench/runs/<name>", "bench_run", self._archive),
+            ("/bench/folder", "bench_folder", self._last),
         ):
             web.app.add_url_rule(prefix + path, name, web.auth_required_if_enabled(view))
+        self._panel.offer(web, prefix)
 
-    def begin(self, path: Path, note: str | None) -> None:
+    def begin(self, folder: RunFolder, note: str | None) -> None:
         """A run has begun to record."""
-        self._runs[path.name] = _Published(path, note)
+        self._runs[folder.path.name] = _Published(folder.path, note)
+        if self._environment.web_ui is not None:
+            self._panel.begin(folder)
 
-    def finish(self, path: Path) -> None:
-        """Its folder is whole."""
+    def stop(self) -> None:
+        """Its load has ended."""
+        self._panel.stop()
+
+    def finish(self, path: Path, report: dict[str, Any] | None) -> None:
+        """Its folder is whole. report: what `bench report --json` says of it."""
         self._runs[path.name].finished = True
+        self._panel.finish(path, report)
 
     def refuse(self, reason: str) -> None:
         """A test was ended because something has to be mended."""
         self._refused.append(reason)
+        self._panel.refuse(reason)
 
     def _told(self) -> dict[str, Any]:
         parsed = self._environment.parsed_options
@@ -72,11 +88,15 @@ class Published:
             "refused": self._refused,
         }
 
+    def _last(self) -> Any:
+        return self._archive(next((name for name, run in reversed(self._runs.items()) if run.finished), ""))
+
     def _archive(self, name: str) -> Any:
         run = self._runs.get(name)
         if run is None or not run.finished:
             return "no finished run of this name\n", 404, {"Content-Type": "text/plain; charset=utf-8"}
-        return _pieces(run.path), 200, {"Content-Type": "application/x-tar"}
+        as_file = f'attachment; filename="{name}.tar"'
+        return _pieces(run.path), 200, {"Content-Type": "application/x-tar", "Content-Disposition": as_file}
 
 
 def _pieces(folder: Path) -> Iterator[bytes]:
