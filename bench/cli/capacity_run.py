@@ -23,7 +23,8 @@ from bench.analysis.capacity.reading import (
 )
 from bench.analysis.capacity.search import CONFIDENCE, RAMP, SHORTEST, Search
 from bench.analysis.capacity.search import Wanted as NextLevel
-from bench.analysis.showing.capacity_text import levels_table, sentences
+from bench.analysis.showing.capacity_table import levels_table
+from bench.analysis.showing.capacity_text import sentences
 from bench.analysis.statistics.sample_size import samples_needed
 from bench.cli.ab_conditions import Looked
 from bench.cli.ab_load import called, look_as_the_load_does, model_options

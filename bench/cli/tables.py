@@ -16,7 +16,13 @@ from bench.analysis.grouping.identity import FailedTrial
 from bench.analysis.grouping.metrics import METRICS
 from bench.analysis.reading.run_warning import RunWarning
 from bench.analysis.showing.best import conclusions
-from bench.analysis.showing.remarks import agreements_of, answers_of_runs, interruptions_of, warnings_of_runs
+from bench.analysis.showing.remarks import (
+    agreements_of,
+    answers_of_runs,
+    capacities_of,
+    interruptions_of,
+    warnings_of_runs,
+)
 from bench.analysis.showing.report import (
     Report,
     RunReport,
@@ -75,6 +81,8 @@ def show_report(console: Console, report: Report, view: View | None = None) -> N
         hanging(console, Text.assemble(("answer  ", "green"), (who, "bold"), answer))
     for each in agreements_of(report):
         hanging(console, Text.assemble(("answers  ", "green"), each))
+    for each in capacities_of(report):
+        hanging(console, Text.assemble(("capacity  ", "green"), each))
     remarks = [Text.assemble(("interrupted  ", "yellow"), each) for each in interruptions_of(report)]
     remarks += [
         warning_text(warning, f"{name}: " if len(report.runs) > 1 else "")

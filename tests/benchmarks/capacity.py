@@ -2,18 +2,27 @@
 
     python -m tests.benchmarks.capacity --searches 200 --load 90 300
     python -m tests.benchmarks.capacity --truth
+    python -m tests.benchmarks.capacity --live 10 --time 3m
 
 Each search meets a simulated server with a mean service time of 2 ms (two servers: 4 ms each) and wants p99 <= 25 ms. `load`
 is seconds of load beside the ramp. Prints a line for each queue and load: how often an interval was given, how often it held the true capacity,
 its half width (median and 90th percentile), and the error of the estimate.
+--live searches the capacity of an embedded server with exponential service times (mean 2 ms, one worker) with `bench
+capacity`, so often, and prints a line for each search and one for all; --time is of each.
 --truth prints the capacities of the queues without a formula, by simulation.
 """
 
 import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
 
 import numpy as np
 
-from tests.analysis.queues import ALLOWED, CAPACITY, WITHIN, latencies, search
+from bench.launch import server_process
+from tests.analysis.queues import ALLOWED, CAPACITY, MEAN, WITHIN, latencies, search
 
 
 def truth(kind: str, requests: int) -> float:
@@ -36,7 +45,12 @@ def main() -> None:
     parser.add_argument("--load", type=float, nargs="+", default=[90.0, 300.0])
     parser.add_argument("--kinds", nargs="+", choices=list(CAPACITY), default=list(CAPACITY))
     parser.add_argument("--truth", action="store_true")
+    parser.add_argument("--live", type=int, default=0)
+    parser.add_argument("--time", default="3m")
     options = parser.parse_args()
+    if options.live:
+        live(options.live, options.time)
+        return
     for kind in options.kinds:
         if options.truth:
             print(
@@ -65,6 +79,33 @@ def line(kind: str, load: float, searches: int) -> None:
         f"error {np.std(errors):.1%}, bias {np.mean(errors):+.1%}",
         flush=True,
     )
+
+
+def live(searches: int, seconds: str) -> None:
+    """Searches of a real server, one after the other."""
+    true, given, held = CAPACITY["M/M/1"], 0, 0
+    flags = ["--backend", "synthetic", "--model_name", "mnist", "--workers", "1"]
+    flags += ["--service_time", f"exponential({1e3 * MEAN:g}ms)"]
+    with tempfile.TemporaryDirectory() as folder, server_process.embedded(flags) as server:
+        told = Path(folder) / "told.json"
+        for number in range(searches):
+            command = [sys.executable, "-m", "bench", "capacity", server.address, "--model", "mnist"]
+            command += ["--p99-ms", f"{1e3 * WITHIN:g}", "--time", seconds, "--seed", str(1000 * number + 1)]
+            done = subprocess.run(
+                [*command, "--results", folder, "--json", str(told)], capture_output=True, check=False
+            )
+            found = json.loads(told.read_text())
+            (condition,) = found["capacity"]["conditions"]
+            interval = condition["capacity"]
+            holds = interval is not None and interval["low"] <= true <= interval["high"]
+            given, held = given + (interval is not None), held + holds
+            print(
+                f"{number + 1}: exit code {done.returncode}; {found['sentences'][0]}; {'holds' if holds else 'misses'} {true:.1f}",
+                flush=True,
+            )
+            for text in condition["discarded"]:
+                print(f"    left out: {text}", flush=True)
+    print(f"live: {given} of {searches} with an interval, {held} hold {true:.1f} req/s", flush=True)
 
 
 if __name__ == "__main__":

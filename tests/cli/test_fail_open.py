@@ -65,6 +65,8 @@ from tests.cli.odd_checkouts import (
     told,
     without,
 )
+from tests.cli.searched_capacities import CASES as CAPACITIES
+from tests.cli.searched_capacities import RIGHT as RIGHT_CAPACITIES
 from tests.cli.strange_folders import CASES as STRANGE_FOLDERS
 from tests.cli.unknown_facts import CASES as UNKNOWN_FACTS
 from tests.recorded import edit, requests, write
@@ -296,6 +298,7 @@ CASES: dict[str, tuple[Callable[[Checkout], list[str]], int, str]] = {
     **UNKNOWN_FACTS,
     **ENDINGS,
     **ANSWERS,
+    **CAPACITIES,
     **STRANGE_FOLDERS,
 }  # fmt: skip
 
@@ -341,6 +344,7 @@ def test_there_are_enough_cases_and_none_may_pass() -> None:
         )[-1],
         *RIGHT,
         *RIGHT_ANSWERS,
+        *RIGHT_CAPACITIES,
     ],
 )
 def test_what_is_right_passes(make: Callable[[Checkout], list[str]], tmp_path: Path, recorded: Path) -> None:

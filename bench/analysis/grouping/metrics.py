@@ -6,6 +6,7 @@ from typing import Final
 
 from bench.analysis.agreement.recorded import AGREEMENT, agreement_of
 from bench.analysis.answers import numbers
+from bench.analysis.capacity.recorded import CAPACITY, capacity_of
 from bench.analysis.reading.cells import Cell
 from bench.analysis.reading.metric import CELL_METRICS, Metric, goodput
 from bench.analysis.reading.population import Reason
@@ -23,7 +24,14 @@ METRICS: Final[dict[str, Metric]] = (
             "higher",
             agreement_of,
             "share of the examples that both conditions of `bench ab` answer alike",
-        )
+        ),
+        CAPACITY: Metric(
+            CAPACITY,
+            "1/s",
+            "higher",
+            capacity_of,
+            "requests per second that a condition sustains within a service level, as `bench capacity` finds it",
+        ),
     }
 )
 """All metrics by name: the only place that knows which way is better."""

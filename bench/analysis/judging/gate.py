@@ -16,6 +16,7 @@ from bench.analysis.judging import sides
 from bench.analysis.judging.compare import Match, match
 from bench.analysis.judging.finding import Finding, Limit, Outcome
 from bench.analysis.judging.limit import judge_absolute, judge_relative, not_measured, resolved
+from bench.analysis.judging.limit_of_capacity import CAPACITY, INTEGRITY, judge_capacity
 from bench.analysis.reading.run_warning import RunWarning, check_accepted
 from bench.analysis.statistics.intervals import ERROR_RATE, deciding_rates, holm
 from bench.config.limits import read_limits
@@ -51,6 +52,16 @@ class LimitsFile:
         return cls(
             path, [resolved(bound, path) for bound in bounds], frozenset(content.accept), content.failed_share
         )
+
+    @property
+    def of_capacity(self) -> bool:
+        """Whether its limits are of the capacity. Raises BenchError where some are and others are not."""
+        names = {limit.metric.name == CAPACITY for limit in self.limits}
+        if len(names) > 1:
+            raise BenchError(
+                f"{self.path}: {CAPACITY}: levels of its search are beyond any other limit; give it a limits file of its own"
+            )
+        return True in names
 
     @property
     def relative(self) -> bool:
@@ -155,6 +166,8 @@ def gate(
         raise BenchError(
             f"{limits.path}: worse_than_baseline needs a baseline; record one with: bench baseline set RUN"
         )
+    if limits.of_capacity:
+        return _of_capacity(limits, candidate, baseline, rate, by)
     matches: list[Match] = []
     alone: list[tuple[str, Identity]] = []
     if baseline is not None and candidate.trials and baseline.trials:
@@ -176,6 +189,31 @@ def gate(
         left_out=candidate.left_out + ([] if baseline is None else baseline.left_out) + _unpaired(matches),
         candidate=candidate,
         matches=matches,
+    )
+
+
+def _of_capacity(
+    limits: LimitsFile, candidate: Trials, baseline: Trials | None, rate: float, by: Sequence[str]
+) -> Judgement:
+    """Warnings about levels are none about the capacity, unless their files are not as they were."""
+    before = [] if baseline is None else baseline.trials
+    findings = [
+        finding
+        for limit in limits.limits
+        for finding in judge_capacity(limit, candidate.trials, before, by, rate)
+        or [not_measured(limit, "no capacity was searched: bench capacity does")]
+    ]
+    found = [
+        each for trial in (*candidate.trials, *before) for each in trial.warnings if each.check in INTEGRITY
+    ]
+    found += _left_out(candidate, "candidate") + ([] if baseline is None else _left_out(baseline, "baseline"))
+    warnings = list({each.check: each for each in found}.values())
+    return Judgement(
+        findings=_together(findings, rate),
+        warnings=[each for each in warnings if each.check not in limits.accept],
+        accepted=[each for each in warnings if each.check in limits.accept],
+        trials=len({trial.path for trial in candidate.trials}),
+        rate=rate,
     )
 
 

@@ -1,7 +1,6 @@
-"""A searched capacity in sentences, and its levels as a table."""
+"""A searched capacity in sentences."""
 
 from bench.analysis import formatting
-from bench.analysis.showing.table import Column, Table
 from bench.runs.capacity import Capacity, ConditionCapacity, Interval
 
 
@@ -48,43 +47,6 @@ def _ratio(ratio: Interval, before: str, after: str, confidence: float) -> str:
     if ratio.low <= 1 <= (ratio.high or 0):
         return f"no significant difference: {after} sustains {ratio.value:.2f} times the load of {before} ({ends})"
     return f"{after} sustains {ratio.value:.2f} times the load of {before} ({ends})"
-
-
-def levels_table(condition: ConditionCapacity, capacity: Capacity) -> Table | None:
-    """The levels in the order of their rates."""
-    levels = sorted(condition.levels, key=lambda level: level.rate)
-    if not levels:
-        return None
-    allowed = 1 - capacity.share
-    failing = [level.missed > allowed * level.requests for level in levels]
-    calm = [False] * len(levels)
-    unit = formatting.fitting_unit([level.percentile for level in levels if level.percentile is not None])
-    percentile = f"p{100 * capacity.share:g} ({unit.name})"
-    columns = [
-        Column("req/s", True, [formatting.rate(level.rate) for level in levels], calm),
-        Column("seconds", False, [f"{level.seconds:.1f}" for level in levels], calm),
-        Column("requests", False, [f"{level.requests:,}" for level in levels], calm),
-        Column(
-            percentile,
-            False,
-            [
-                formatting.NOT_REACHED
-                if level.percentile is None
-                else formatting.duration(level.percentile, unit)
-                for level in levels
-            ],
-            failing,
-        ),
-        Column(
-            "missed",
-            False,
-            [formatting.share(level.missed / level.requests if level.requests else None) for level in levels],
-            failing,
-        ),
-        Column("under way", False, [formatting.significant(level.in_system) for level in levels], calm),
-        Column("queue", False, ["steady" if level.steady else "grows" for level in levels], calm),
-    ]
-    return Table(columns, [], [])
 
 
 def _rate(rate: float | None) -> str:

@@ -155,6 +155,13 @@ class AgreementOut(TypedDict):
     answers: Answers
 
 
+class SearchedOut(TypedDict):
+    """A capacity, and the experiment that searched it."""
+
+    path: str
+    capacity: Capacity
+
+
 class ReportOut(TypedDict):
     """What `bench report --json` prints."""
 
@@ -166,6 +173,7 @@ class ReportOut(TypedDict):
     not_run: list[IdentityOut]
     cut_short: list[str]
     agreements: list[AgreementOut]
+    capacities: list[SearchedOut]
     unreadable: list[UnreadableOut]
 
 

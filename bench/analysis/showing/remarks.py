@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import TypeVar
 
 from bench.analysis.reading.run_warning import RunWarning
+from bench.analysis.showing import capacity_text
 from bench.analysis.showing.report import Report, labels
 from bench.analysis.showing.verdict import sentences
 
@@ -44,6 +45,16 @@ def agreements_of(report: Report) -> list[str]:
         f"{folder.name}: {text}" if several else text
         for folder, answers_of_two in report.agreements
         for text in sentences(answers_of_two.after, [], answers_of_two)
+    ]
+
+
+def capacities_of(report: Report) -> list[str]:
+    """What was found of each capacity, in sentences."""
+    several = len(report.capacities) > 1
+    return [
+        f"{folder.name}: {text}" if several else text
+        for folder, capacity in report.capacities
+        for text in capacity_text.sentences(capacity)
     ]
 
 

@@ -28,6 +28,7 @@ from bench.analysis.reading.run_warning import RunWarning
 from bench.analysis.showing.relative import metric_of
 from bench.analysis.statistics.sample_size import samples_needed
 from bench.runs.answers import Answers as AnswersOfTwo
+from bench.runs.capacity import Capacity
 from bench.runs.journal import experiment_of
 from bench.runs.manifest import Manifest
 from bench.runs.run import Experiment, Found, Run, Unreadable, WarmUp, broken
@@ -120,6 +121,8 @@ class Report:
     """Experiments that ended before their plan did, and not because enough was known."""
     agreements: list[tuple[Path, AnswersOfTwo]] = field(default_factory=list)
     """How the answers of two conditions agree, of experiments that compared them."""
+    capacities: list[tuple[Path, Capacity]] = field(default_factory=list)
+    """Of experiments that searched them."""
 
     @property
     def missing(self) -> list[tuple[str, str]]:
@@ -183,16 +186,18 @@ def report(entries: Iterable[Found], within: float | None = None) -> Report:
     unreadable += [_copies(folder, pairs) for folder, pairs in copies.items()]
     cells_run = [(run.path, run.manifest) for run in runs]
     journals = read_journals(experiments, cells_run)
-    agreements = []
+    agreements, capacities = [], []
     folders = [*(each.path for each in experiments), *(f for r in runs if (f := experiment_of(r.path)))]
     for folder in sorted({path.absolute(): path for path in reversed(folders)}.values()):
         try:
-            answers_of_two = AnswersOfTwo.read(folder)
+            answers_of_two, capacity = AnswersOfTwo.read(folder), Capacity.read(folder)
         except BenchError as error:
             unreadable.append(Unreadable(folder, str(error)))
             continue
         if answers_of_two is not None:
             agreements.append((folder, answers_of_two))
+        if capacity is not None:
+            capacities.append((folder, capacity))
     return Report(
         sorted(runs, key=lambda run: (run.started, run.name)),
         unreadable + journals.unreadable,
@@ -200,6 +205,7 @@ def report(entries: Iterable[Found], within: float | None = None) -> Report:
         journals.not_run,
         journals.cut_short,
         agreements,
+        capacities,
     )
 
 
@@ -289,6 +295,10 @@ def plain(report: Report) -> dict[str, Any]:
         "agreements": [
             {"path": str(folder), "answers": answers_of_two.model_dump(by_alias=True)}
             for folder, answers_of_two in report.agreements
+        ],
+        "capacities": [
+            {"path": str(folder), "capacity": capacity.model_dump(by_alias=True)}
+            for folder, capacity in report.capacities
         ],
         "not_run": [identity._asdict() for identity in report.not_run],
         "cut_short": report.cut_short,

@@ -15,7 +15,13 @@ from bench.analysis import formatting
 from bench.analysis.formatting import Unit
 from bench.analysis.reading.metric import GOODPUT, GOODPUT_RATE, PERCENTILES, label
 from bench.analysis.reading.population import NOT_DETERMINED, NOT_REACHED, percent
-from bench.analysis.showing.remarks import agreements_of, answers_of_runs, interruptions_of, warnings_of_runs
+from bench.analysis.showing.remarks import (
+    agreements_of,
+    answers_of_runs,
+    capacities_of,
+    interruptions_of,
+    warnings_of_runs,
+)
 from bench.analysis.showing.report import (
     Line,
     Report,
@@ -272,7 +278,7 @@ def markdown(report: Report, together: Table | None = None, split: Table | None 
         f"- {escape.markdown(f'{name}: ' if len(report.runs) > 1 else '')}{escape.markdown(text)}"
         for name, text in answers_of_runs(report)
     ]
-    answered += [f"- {escape.markdown(each)}" for each in agreements_of(report)]
+    answered += [f"- {escape.markdown(each)}" for each in agreements_of(report) + capacities_of(report)]
     if answered:
         parts.append("Answers:\n\n" + "\n".join(answered))
     warned = warnings_of_runs(report)

@@ -1,0 +1,45 @@
+"""The capacity that an experiment's folder holds, for the runs in it."""
+
+import math
+from functools import lru_cache
+from pathlib import Path
+from typing import Final
+
+from bench.analysis.reading.cells import Cell
+from bench.runs.capacity import CAPACITY as FILE
+from bench.runs.capacity import Capacity, ConditionCapacity
+from bench.runs.journal import experiment_of
+from bench.runs.manifest import Manifest
+
+CAPACITY: Final = "capacity"
+"""The metric's name."""
+
+
+def condition_of(run: Path, manifest: Manifest) -> ConditionCapacity | None:
+    """What was found for the condition that a run is a level of; None where it is of no search. Raises BenchError."""
+    folder = experiment_of(run)
+    if folder is None or manifest.experiment is None:
+        return None
+    try:
+        written = (folder / FILE).stat().st_mtime_ns
+    except OSError:
+        return None
+    found, cell = _read(folder, written), manifest.experiment.cell
+    for condition in found.conditions if found else []:
+        # the version is that of the answers, where none was requested
+        if (condition.server, condition.model, condition.batch) == (cell.server, cell.model, cell.batch) and (
+            cell.version in (None, condition.version)
+        ):
+            return condition
+    return None
+
+
+def capacity_of(cell: Cell) -> float:
+    """Requests per second that its condition sustains; nan: not searched, or no answer."""
+    found = condition_of(cell.run.path, cell.run.manifest)
+    return math.nan if found is None or found.capacity is None else found.capacity.value
+
+
+@lru_cache(maxsize=16)
+def _read(folder: Path, written: int) -> Capacity | None:
+    return Capacity.read(folder)

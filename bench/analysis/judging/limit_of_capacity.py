@@ -1,0 +1,116 @@
+"""Limits of the capacity: judged by the interval that its search gave, once for each condition and not for its levels."""
+
+import math
+from collections.abc import Sequence
+from typing import Final
+
+from bench.analysis.capacity.recorded import CAPACITY, condition_of
+from bench.analysis.grouping.identity import Identity
+from bench.analysis.grouping.trials import Trial
+from bench.analysis.judging.finding import Finding, Limit, inconclusive, judged, outcome_of
+from bench.analysis.statistics.intervals import Estimate
+from bench.runs.capacity import ConditionCapacity
+
+__all__ = ["CAPACITY", "INTEGRITY", "judge_capacity"]
+
+INTEGRITY: Final = ("damaged", "files changed", "incomplete", "interrupted", "unfinished", "unreadable")
+"""Warnings about levels for which no capacity counts; others are what a level beyond the capacity is like."""
+
+Searched = dict[Identity, ConditionCapacity]
+
+
+def judge_capacity(
+    limit: Limit, candidate: Sequence[Trial], baseline: Sequence[Trial], by: Sequence[str], rate: float
+) -> list[Finding]:
+    """Of each condition that the limit is for; by: what may differ between the sides."""
+    searched = {
+        identity: each for identity, each in _searched(candidate).items() if limit.holds_for(identity)
+    }
+    if not limit.relative:
+        return [_absolute(limit, identity, each, rate) for identity, each in searched.items()]
+    before = {identity.without(*by, "build"): each for identity, each in _searched(baseline).items()}
+    return [
+        _relative(limit, identity, each, before.get(identity.without(*by, "build")), rate)
+        for identity, each in searched.items()
+    ]
+
+
+def _searched(trials: Sequence[Trial]) -> Searched:
+    found: Searched = {}
+    for trial in trials:
+        condition = condition_of(trial.path, trial.manifest)
+        if condition is not None:
+            found.setdefault(trial.identity.without("load"), condition)
+    return found
+
+
+def _estimate(condition: ConditionCapacity) -> Estimate | None:
+    """Of the logarithm; None: no answer."""
+    found = condition.capacity
+    if found is None:
+        return None
+    return Estimate(math.log(found.value), found.error, found.freedom, math.nan, len(condition.levels), "")
+
+
+def _absolute(limit: Limit, identity: Identity, condition: ConditionCapacity, rate: float) -> Finding:
+    estimate = _estimate(condition)
+    if estimate is None:
+        return inconclusive(limit, identity, _why_not(condition))
+    bound = math.log(limit.bound)
+    p_fail, p_pass = estimate.p_below(bound), estimate.p_above(bound)
+    return judged(
+        limit,
+        identity,
+        outcome=outcome_of(p_fail, p_pass <= rate, rate),
+        measured=math.exp(estimate.mean),
+        interval=lambda confidence: _ends(estimate, confidence),
+        p_fail=p_fail,
+        how=f"searched with {len(condition.levels)} levels",
+        rate=rate,
+    )
+
+
+def _relative(
+    limit: Limit,
+    identity: Identity,
+    condition: ConditionCapacity,
+    before: ConditionCapacity | None,
+    rate: float,
+) -> Finding:
+    after = _estimate(condition)
+    if after is None:
+        return inconclusive(limit, identity, _why_not(condition))
+    first = None if before is None else _estimate(before)
+    if before is None or first is None:
+        why = "the baseline has no capacity of it" if before is None else f"baseline: {_why_not(before)}"
+        return inconclusive(limit, identity, why)
+    # two searches, each with an error of its own (Welch 1947)
+    parts = [each.error**2 for each in (first, after)]
+    freedom = sum(parts) ** 2 / sum(
+        part**2 / each.freedom for part, each in zip(parts, (first, after), strict=True)
+    )
+    change = Estimate(after.mean - first.mean, math.sqrt(sum(parts)), freedom, math.nan, 1, "")
+    bound = -math.log1p(limit.bound)
+    p_fail, p_pass = change.p_below(bound), change.p_above(bound)
+    return judged(
+        limit,
+        identity,
+        outcome=outcome_of(p_fail, p_pass <= rate, rate),
+        measured=math.exp(change.mean),
+        interval=lambda confidence: _ends(change, confidence),
+        p_fail=p_fail,
+        how="Welch's t on two searches",
+        rate=rate,
+        allowed=math.exp(bound),
+    )
+
+
+def _ends(estimate: Estimate, confidence: float) -> tuple[float, float]:
+    low, high = estimate.interval(confidence)
+    return math.exp(low), math.exp(high)
+
+
+def _why_not(condition: ConditionCapacity) -> str:
+    if condition.outcome == "load generator":
+        return f"the load generator was the limit: {condition.reason}"
+    return "the search gave no interval: give it more time"

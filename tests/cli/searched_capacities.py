@@ -1,0 +1,100 @@
+"""Cases of `tests.cli.test_fail_open`: experiments whose capacity was searched."""
+
+import json
+import shutil
+from collections.abc import Callable
+
+from bench.runs.capacity import Capacity, ConditionCapacity, Interval
+from tests.cli.checkouts import Checkout
+
+Make = Callable[[Checkout], list[str]]
+ERROR = 0.01
+"""Of the logarithm of each capacity."""
+
+
+def searched(place: Checkout, folder: str, rate: float | None, *, kind: str = "good") -> None:
+    """An experiment of one condition that sustains so much; None: the load generator was the limit."""
+    path = place.experiment(folder, ("a", kind))
+    found = (
+        None
+        if rate is None
+        else Interval(value=rate, low=0.98 * rate, high=1.02 * rate, error=ERROR, freedom=30)
+    )
+    condition = ConditionCapacity(
+        title="a",
+        server="a",
+        model="mnist",
+        version=2,
+        batch=1,
+        outcome="load generator" if rate is None else "found",
+        reason="load process 0 used 99% of a core" if rate is None else "",
+        capacity=found,
+        levels=[],
+        discarded=[],
+    )
+    Capacity(
+        service_level="p99 <= 20 ms", share=0.99, within=0.02, confidence=0.95, conditions=[condition]
+    ).write(path)
+
+
+def judged(rate: float | None, limits: str, *, baseline: float | None = None, kind: str = "good") -> Make:
+    """A search under limits."""
+
+    def make(place: Checkout) -> list[str]:
+        searched(place, "new", rate, kind=kind)
+        (place.path / "own.toml").write_text(limits)
+        if baseline is None:
+            return ["new", "--limits", "own.toml"]
+        searched(place, "base", baseline)
+        return ["new", "--baseline", "base", "--limits", "own.toml"]
+
+    return make
+
+
+def not_searched(place: Checkout) -> list[str]:
+    """An experiment without a search."""
+    place.experiment("new", ("a", "good"))
+    (place.path / "own.toml").write_text(LEAST)
+    return ["new", "--limits", "own.toml"]
+
+
+def altered(place: Checkout) -> list[str]:
+    """A search, a level of which was changed afterwards."""
+    searched(place, "new", 5000)
+    run = next(path for path in (place.path / "new").iterdir() if path.is_dir())
+    edited = json.loads((run / "manifest.json").read_text()) | {"seed": 7}
+    (run / "manifest.json").write_text(json.dumps(edited))
+    (place.path / "own.toml").write_text(LEAST)
+    return ["new", "--limits", "own.toml"]
+
+
+def of_a_copy(place: Checkout) -> list[str]:
+    """Levels without the experiment that they are of."""
+    searched(place, "new", 5000)
+    for name in ("capacity.json", "experiment.json", "trials.jsonl"):
+        (place.path / "new" / name).unlink()
+    shutil.move(place.path / "new", place.path / "moved")
+    (place.path / "own.toml").write_text(LEAST)
+    return ["moved", "--limits", "own.toml"]
+
+
+LEAST = "[limits]\ncapacity = 4000\n"
+NO_WORSE = '[worse_than_baseline]\ncapacity = "3 %"\n'
+CASES: dict[str, tuple[Make, int, str]] = {
+    "a capacity below the limit": (judged(3500, LEAST), 1, "FAIL"),
+    "a capacity too near the limit": (judged(4010, LEAST), 3, "inconclusive"),
+    "the load generator limited a search": (judged(None, LEAST), 3, "the load generator was the limit"),
+    "no capacity was searched": (not_searched, 3, "no capacity was searched"),
+    "a level of a search was changed": (altered, 3, "[files changed]"),
+    "levels without their search": (of_a_copy, 3, "no capacity was searched"),
+    "a capacity worse than the baseline's": (judged(4000, NO_WORSE, baseline=5000), 1, "FAIL"),
+    "a capacity near the baseline's": (judged(4900, NO_WORSE, baseline=5000), 3, "inconclusive"),
+    "a capacity beside other limits": (judged(5000, f"{LEAST}p50_ms = 20\n"), 2, "a limits file of its own"),
+}  # fmt: skip
+
+RIGHT: list[Make] = [
+    judged(4500, LEAST),
+    judged(4500, LEAST, kind="some errors"),  # levels beyond the capacity are not what is judged
+    judged(5500, NO_WORSE, baseline=5000),
+]
+"""What passes."""
