@@ -19,6 +19,7 @@ from bench.analysis.showing.comparison_table import size_text, value_text
 from bench.analysis.statistics.step import FEWEST
 from bench.cli.baseline import find_apart
 from bench.cli.metric_options import goodput_option, metrics_to_judge
+from bench.cli.new_file import NewFile
 from bench.cli.numbers import Share
 from bench.cli.output import note
 from bench.cli.tables import hanging
@@ -52,7 +53,7 @@ WATCHED = ("p50", "p99", "requests_per_second", "error_share", "accuracy", "cpu_
 )
 @click.option(
     "--html",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=NewFile(),
     metavar="FILE",
     help="Write a page with the course of each condition over commits and versions.",
 )
