@@ -55,7 +55,8 @@ def signed(seconds: float, like: Sequence[float], *, sign: bool = True, name: bo
     sign, name: whether its sign and its unit are shown.
     """
     unit = fitting_unit(like)
-    digits = max(0, 2 - math.floor(math.log10(max(like) * unit.per_second)))
+    most = max(like) * unit.per_second
+    digits = max(0, 2 - math.floor(math.log10(most))) if 0 < most < math.inf else 2
     text = f"{abs(seconds) * unit.per_second:,.{digits}f}"
     zero = not float(text.replace(",", ""))
     minus = "" if zero or not sign else "-" if seconds < 0 else "+"

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -16,6 +17,7 @@ from bench.analysis.judging.gate import Judgement, LimitsFile, gate
 from bench.analysis.reading.reconciliation import Stage
 from bench.analysis.showing import gate_text
 from bench.analysis.showing.card import Card, card
+from bench.analysis.showing.card_text import next_steps
 from bench.runs.run import find_runs
 from tests.analysis.planted import LATENCY, planted
 from tests.analysis.simulated import BASE, trial
@@ -227,3 +229,16 @@ def test_comparisons_show_the_stages_that_differ(root: Path, failing: Callable[[
     (comparison,) = printed["comparisons"]
     assert [each["stage"] for each in comparison["stages"] if each["named"]] == ["batching queue"]
     assert "stages" not in inside.bench("compare", "old", "same", cwd=root).stdout
+
+
+def test_a_folder_of_many_runs_has_a_history(tmp_path: Path) -> None:
+    """As many as a change can be found in."""
+
+    def steps(runs: int) -> list[str]:
+        for number in range(runs):
+            (tmp_path / f"run {number}").mkdir(exist_ok=True)
+            (tmp_path / f"run {number}" / "manifest.json").touch()
+        return list(next_steps([], [replace(trial(BASE, {"p99": 0.02}), path=tmp_path / "run 0")], None))
+
+    assert [step for step in steps(5) if "history" in step] == []
+    assert steps(6)[-1] == f"bench history {tmp_path} --html history.html"

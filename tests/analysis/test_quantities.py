@@ -67,3 +67,16 @@ def test_rates_have_three_digits(value: float, text: str) -> None:
 )
 def test_a_share_is_never_rounded_to_nothing_or_to_all(value: float, text: str) -> None:
     assert formatting.share(value) == text
+
+
+def test_differences_have_a_sign_and_no_digit_beyond_a_thousandth() -> None:
+    like = [0.00202, 0.00253]
+    assert [formatting.signed(value, like) for value in (0.00051, -0.00051, 0.0000001, 0.0)] == [
+        "+0.51 ms",
+        "-0.51 ms",
+        "0 ms",
+        "0 ms",
+    ]
+    assert formatting.signed(0.0198, [0.0312], name=False) == "+19.8"
+    assert formatting.signed(0.4, like, sign=False) == "400.00 ms"
+    assert formatting.signed(0.0, [0.0, 0.0]) == "0 ms"

@@ -1,7 +1,6 @@
 """What happened in a run while its requests were slow, and not in the rest of it."""
 
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
 from statistics import median
 from typing import Final, NamedTuple
 
@@ -32,24 +31,30 @@ class Happening(NamedTuple):
     text: str
 
 
-def beside(run: Run, stretch: Stretch) -> list[Happening]:
-    """Events, interruptions and observations of a stretch, in the order of their weight."""
-    begin, end = stretch.first - AROUND, stretch.last + 1 + AROUND
-    found = [
-        Happening(
-            printable(str(row.get("kind"))),
-            f"{row.get('kind')} at {float(row['time']):.2f} s: {printable(str(row.get('text')))}",
-        )
-        for row in run.events
-        if begin <= float(row.get("time", -1.0)) <= end
-    ]
-    with suppress(BenchError):  # damaged counts: the events are something
+def beside(run: Run, stretches: Sequence[Stretch]) -> list[Happening]:
+    """Events, interruptions and observations of stretches of a run, of each in the order of their weight."""
+    try:
+        interrupted = interruptions(run)
+    except BenchError:  # damaged counts: the events are something
+        interrupted = []
+    found = []
+    for stretch in stretches:
+        begin, end = stretch.first - AROUND, stretch.last + 1 + AROUND
+        found += [
+            Happening(
+                printable(str(row.get("kind"))),
+                f"{row.get('kind')} at {float(row['time']):.2f} s: {printable(str(row.get('text')))}",
+            )
+            for row in run.events
+            if begin <= float(row.get("time", -1.0)) <= end
+        ]
         found += [
             Happening(each.kind, str(each))
-            for each in interruptions(run)
+            for each in interrupted
             if each.begin <= stretch.last + 1 and each.end >= stretch.first and each.requests
         ]
-    return [*found, *_observed(run, begin, end), *_restarted(run, begin, end)]
+        found += [*_observed(run, begin, end), *_restarted(run, begin, end)]
+    return found
 
 
 def _observed(run: Run, begin: float, end: float) -> Iterator[Happening]:

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import groupby
 from typing import Final
 
 from bench import BenchError
@@ -205,12 +206,12 @@ def _events(tail: Tail) -> list[str]:
     """What happened in the stretches, the most frequent first; the first text of each kind."""
     texts: dict[str, str] = {}
     counts: Counter[str] = Counter()
-    for stretch in tail.stretches[:MOST_STRETCHES]:
+    for path, stretches in groupby(tail.stretches[:MOST_STRETCHES], key=lambda each: each.run):
         try:
-            happened = beside(Run.open(stretch.run), stretch)
+            happened = beside(Run.open(path), list(stretches))
         except BenchError:
             continue
-        counts.update({each.kind for each in happened})
+        counts.update(each.kind for each in happened)
         for each in happened:
             texts.setdefault(each.kind, each.text)
     order = {kind: number for number, kind in enumerate(texts)}

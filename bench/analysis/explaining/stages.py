@@ -78,7 +78,7 @@ def parts_of(trial: Trial) -> Parts | None:
 
 
 def differences(match: Match) -> Differences | None:
-    """The stages that both sides know; None where a trial of them knows none.
+    """The stages that both sides know; None where a trial of them knows none, or no request took any time.
 
     Where a trial lacks the server's counters, all are split into the client's part and the rest.
     """
@@ -89,7 +89,11 @@ def differences(match: Match) -> Differences | None:
     if any(BEYOND in parts for side in known for parts in side):
         known = [[_without_server(parts) for parts in side] for side in known]
     before, after = known
-    return _judged(before, after, match)
+    return (
+        _judged(before, after, match)
+        if any(value > 0 for parts in before for value in parts.values())
+        else None
+    )
 
 
 def _without_server(parts: Parts) -> Parts:

@@ -4,6 +4,7 @@ import math
 import shlex
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Final
 
 from bench.analysis import formatting
@@ -17,6 +18,8 @@ from bench.analysis.reading.checks import printable
 from bench.analysis.reading.population import percent
 from bench.analysis.reading.reconciliation import Stage
 from bench.analysis.showing.comparison_table import size_text, value_text
+from bench.analysis.statistics.step import FEWEST
+from bench.runs.recording import MANIFEST
 from bench.wording import counted
 
 PLOTTED: Final = (Kind.EVENT, Kind.SLOW_SECONDS, Kind.LOAD_PROCESS)
@@ -208,6 +211,9 @@ def next_steps(causes: Sequence[Cause], trials: Sequence[Trial], match: Match | 
         old, new = ({_hash(trial) for trial in side} - {""} for side in (match.before, match.after))
         if len(old) == len(new) == 1 and old != new:
             yield f"git log --oneline {next(iter(old))}..{next(iter(new))}"
+    place = trials[-1].path.parent
+    if trials[-1].block is None and len(list(islice(place.glob(f"*/{MANIFEST}"), 2 * FEWEST))) == 2 * FEWEST:
+        yield f"bench history {shlex.quote(str(place))} --html history.html"
 
 
 def _hash(trial: Trial) -> str:
