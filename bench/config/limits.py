@@ -144,7 +144,7 @@ def read_limits(path: Path, within: float | None = None) -> tuple[Limits, list[B
     limits = checked(Limits, read_toml(path), path)
     tables: list[tuple[str, Bounds]] = [("", limits)]
     tables += [(f"cells[{number}].", table) for number, table in enumerate(limits.cells)]
-    found = []
+    bounds = []
     for prefix, table in tables:
         if prefix and not (table.limits or table.worse_than_baseline):
             raise BenchError(
@@ -156,5 +156,5 @@ def read_limits(path: Path, within: float | None = None) -> tuple[Limits, list[B
             for name, value in getattr(table, kind).items():
                 relative = kind == "worse_than_baseline"
                 number, dotted = share_or_number(value, name, signed=True), f"{prefix}{kind}.{name}"
-                found.append(Bound(table, name, number, relative, dotted, isinstance(value, str), of_table))
-    return limits, found
+                bounds.append(Bound(table, name, number, relative, dotted, isinstance(value, str), of_table))
+    return limits, bounds

@@ -85,8 +85,8 @@ def checked(table: type[M], content: Mapping[str, Any], file: Path, where: str =
     except ValidationError as error:
         # An unknown key first: it often is the reason for a missing one. Of a value that may be a table or
         # something else, what is wrong inside the table.
-        found = min(error.errors(), key=lambda each: (each["type"] != "extra_forbidden", -len(each["loc"])))
-        raise BenchError(_complaint(table, found, file, where)) from None
+        first = min(error.errors(), key=lambda each: (each["type"] != "extra_forbidden", -len(each["loc"])))
+        raise BenchError(_complaint(table, first, file, where)) from None
 
 
 def refusal(file: Path, dotted: str, value: Any, allowed: str) -> BenchError:

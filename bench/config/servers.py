@@ -386,10 +386,10 @@ def cpu_numbers(text: str) -> frozenset[int]:
     usable = os.sched_getaffinity(0)
     numbers: set[int] = set()
     for part in text.split(","):
-        found = re.fullmatch(r"(\d+)(?:-(\d+))?", part.strip())
-        if found is None or (found[2] and int(found[2]) < int(found[1])):
+        match = re.fullmatch(r"(\d+)(?:-(\d+))?", part.strip())
+        if match is None or (match[2] and int(match[2]) < int(match[1])):
             raise ValueError('expected CPU numbers such as "0" or "0-3,6"')
-        wanted = range(int(found[1]), int(found[2] or found[1]) + 1)
+        wanted = range(int(match[1]), int(match[2] or match[1]) + 1)
         # the ends are no measure of what is held: "0-99999999999" is a short text
         if wanted.stop - wanted.start > len(usable) or not usable.issuperset(wanted):
             shown = ", ".join(map(str, sorted(usable)))

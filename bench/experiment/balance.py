@@ -29,7 +29,7 @@ def order(conditions: Sequence[Condition], row: int, seed: str) -> list[Conditio
 
 def _zigzag(count: int) -> list[int]:
     """0, 1, n - 1, 2, n - 2, ...: neighbours differ by each distance once."""
-    found = [0]
+    places = [0]
     for step in range(1, count):
-        found.append((step + 1) // 2 if step % 2 else count - step // 2)
-    return found
+        places.append((step + 1) // 2 if step % 2 else count - step // 2)
+    return places

@@ -66,14 +66,14 @@ def begin(prepared: Prepared, results: Path, note: str | None) -> Folder:
     """Make the folder of a prepared experiment. Raises BenchError."""
     study = prepared.study
     name = "-".join(filter(None, (study.name, note)))
-    said = description(study, prepared.plan, prepared.servers)
+    described = description(study, prepared.plan, prepared.servers)
     left_out = {
         "left_out": prepared.left_out,
         "overrides": prepared.overrides,
         **({"duet": True} if prepared.duet else {}),
         **({"slice": prepared.slice} if prepared.slice else {}),
     }
-    return Folder.create(results, name, {**said, **left_out})
+    return Folder.create(results, name, {**described, **left_out})
 
 
 def resume(path: Path, results: Path) -> tuple[Prepared, Folder]:
@@ -82,22 +82,27 @@ def resume(path: Path, results: Path) -> tuple[Prepared, Folder]:
     Raises BenchError where there is none, or where the files have been changed since it began.
     """
     folder = Folder.open(path) if path.is_dir() else _newest(path, results)
-    said = folder.description
-    if said["file"] in map(str, MADE_BY):
+    described = folder.description
+    if described["file"] in map(str, MADE_BY):
         raise BenchError(
-            f"{folder.path}: made by {said['file']}, without a file to continue from; run {said['file']} again"
+            f"{folder.path}: made by {described['file']}, without a file to continue from; run {described['file']} again"
         )
-    study = overridden(read_experiment(Path(said["file"])), said["overrides"])
+    study = overridden(read_experiment(Path(described["file"])), described["overrides"])
     known = {server.name: server for server in (*study.servers, *study.optional)}
-    missing = [name for name in said["servers"] if name not in known]
-    servers = [known[name] for name in said["servers"] if name in known]
-    if missing or digest(study, servers) != said["digest"]:
+    missing = [name for name in described["servers"] if name not in known]
+    servers = [known[name] for name in described["servers"] if name in known]
+    if missing or digest(study, servers) != described["digest"]:
         raise BenchError(
-            f"{said['file']}: it or its servers file was changed since {folder.path} was begun; "
+            f"{described['file']}: it or its servers file was changed since {folder.path} was begun; "
             "undo that, or begin anew without --resume"
         )
     return Prepared(
-        study, servers, folder.trials, said["left_out"], said["overrides"], bool(said.get("duet"))
+        study,
+        servers,
+        folder.trials,
+        described["left_out"],
+        described["overrides"],
+        bool(described.get("duet")),
     ), folder
 
 
@@ -111,11 +116,11 @@ def overridden(study: Study, overrides: Mapping[str, Any]) -> Study:
 
 def _newest(path: Path, results: Path) -> Folder:
     study_file = path.resolve()
-    found = []
+    folders = []
     for candidate in sorted(results.glob(f"*/{DESCRIPTION}"), reverse=True):
         folder = Folder.open(candidate.parent)
         if Path(folder.description["file"]).resolve() == study_file:
-            found.append(folder)
-    if not found:
+            folders.append(folder)
+    if not folders:
         raise BenchError(f"{results}: holds no run of {path} to continue; start without --resume")
-    return found[0]
+    return folders[0]

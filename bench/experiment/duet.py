@@ -52,12 +52,12 @@ def duet_trials(experiment: Experiment, servers: Sequence[Declared], file: Path)
 
 def _compared(every: Sequence[Condition], file: Path) -> str:
     values = {part: list(dict.fromkeys(getattr(cell, part) for cell in every)) for part in _COMPARED}
-    varied = {part: found for part, found in values.items() if len(found) > 1}
+    varied = {part: distinct for part, distinct in values.items() if len(distinct) > 1}
     if len(varied) == 1:
-        ((part, found),) = varied.items()
-        if len(found) == 2:
+        ((part, distinct),) = varied.items()
+        if len(distinct) == 2:
             return part
-    differing = ", ".join(f"{len(found)} {part}s" for part, found in varied.items()) or "one condition"
+    differing = ", ".join(f"{len(distinct)} {part}s" for part, distinct in varied.items()) or "one condition"
     raise BenchError(
         f"{file}: --duet compares two conditions that differ in server, model or version; here are {differing}: "
         "leave two in the file, or run it without --duet"
@@ -101,22 +101,22 @@ class Interference(NamedTuple):
     @property
     def warnings(self) -> list[str]:
         """What keeps the duet from standing for each condition alone."""
-        found = []
+        texts = []
         for name, alone, together in zip(self.cells, self.alone, self.together, strict=True):
             ratio = together / alone
             if not 1 / DISTURBED < ratio < DISTURBED:
-                found.append(
+                texts.append(
                     f"interference: {name} has a median latency of {together * 1e3:.3g} ms beside the other and "
                     f"{alone * 1e3:.3g} ms alone (measured once): latencies of the duet are for comparing the two, not for "
                     "limits in milliseconds"
                 )
         apart, beside = (each[1] / each[0] for each in (self.alone, self.together))
         if abs(beside / apart - 1) > TOLERANCE:
-            found.append(
+            texts.append(
                 f"interference: {self.cells[1]} takes x{apart:.3f} of {self.cells[0]} where each is alone (measured once, so "
                 f"noise of the machine is in it) and x{beside:.3f} in the duet: on a quiet machine check it without --duet"
             )
-        return found
+        return texts
 
     def write(self, folder: Path) -> None:
         """Keep it beside the runs of the experiment."""

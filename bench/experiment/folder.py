@@ -192,20 +192,20 @@ class Folder:
     def run_of(self, trial: PlannedTrial) -> Path | None:
         """The newest run folder of a trial, finished or not; None where it has none yet."""
         wanted = re.compile(rf".*-{trial.id}(-\d+)?")  # a second one of the same instant is numbered
-        found = [path for path in self.path.iterdir() if wanted.fullmatch(path.name) and path.is_dir()]
-        return max(found, default=None)
+        paths = [path for path in self.path.iterdir() if wanted.fullmatch(path.name) and path.is_dir()]
+        return max(paths, default=None)
 
     def _runs(self) -> list[Path]:
         return sorted(p for p in self.path.iterdir() if p.is_dir() and _said(p) is not None)
 
     def _finished_runs(self) -> dict[int, Path]:
-        found: dict[int, Path] = {}
+        finished: dict[int, Path] = {}
         for path in self._runs():
-            said = _said(path)
-            number = said.experiment.trial if said and said.experiment else None
-            if said and said.finished and number is not None:
-                found.setdefault(number, path)
-        return found
+            manifest = _said(path)
+            number = manifest.experiment.trial if manifest and manifest.experiment else None
+            if manifest and manifest.finished and number is not None:
+                finished.setdefault(number, path)
+        return finished
 
 
 def _said(run: Path) -> Manifest | None:

@@ -68,25 +68,25 @@ class Master:
             )
         master = cls(url, None)
         try:
-            told = master._told()
+            status = master._told()
         except Failed as error:
             raise BenchError(f"--master {address}: {error}") from None
-        if told["scenario"] != study.scenario.stem:
+        if status["scenario"] != study.scenario.stem:
             raise BenchError(
-                f"--master {address}: it runs {told['scenario']}, {study.file} wants {study.scenario.stem}; "
+                f"--master {address}: it runs {status['scenario']}, {study.file} wants {study.scenario.stem}; "
                 f"start it with locust --master -f {study.scenario}"
             )
         for name in study.experiment.options:
-            known = [each.replace("_", "-") for each in told["options"]]
+            known = [each.replace("_", "-") for each in status["options"]]
             plain = name.replace("_", "-")
             if plain not in known:
                 raise BenchError(f"{study.file}: options.{name}: unknown to {address}{nearest(plain, known)}")
-        if told["workers"] == 0:
+        if status["workers"] == 0:
             raise BenchError(
                 f"--master {address}: it has no workers that are ready; start some with locust --worker "
                 f"-f {study.scenario} --master-host HOST, or wait for the end of its test"
             )
-        return cls(url, told["workers"])
+        return cls(url, status["workers"])
 
     def run(self, order: Order, folder: Folder, lock: int, show: Callable[[Glance], None]) -> Path:
         """As `bench.experiment.trial.Generator.run`; the folder that is fetched says which trial it is."""
@@ -101,10 +101,10 @@ class Master:
             name = self._watch(order, before, show)
         finally:
             self._ask("/stop", {}, seconds=_END_SECONDS)
-        told = self._told()
-        self._check_refused(told, before)
+        status = self._told()
+        self._check_refused(status, before)
         check_server(order)
-        if not any(run["name"] == name and run["finished"] for run in told["runs"]):
+        if not any(run["name"] == name and run["finished"] for run in status["runs"]):
             raise Failed(f"{self.url} did not finish the run {name}; see its log")
         return self._fetch(name, order, folder)
 
@@ -112,15 +112,15 @@ class Master:
         """What it tells when no test runs there and all its workers are ready. Raises Failed."""
         give_up = time.monotonic() + order.seconds + _BEGIN_SECONDS + _IDLE_SECONDS
         while True:
-            told = self._told()
-            idle = told["state"] in ("ready", "stopped")
-            if idle and (self.workers is None or told["workers"] >= self.workers):
-                return told
+            status = self._told()
+            idle = status["state"] in ("ready", "stopped")
+            if idle and (self.workers is None or status["workers"] >= self.workers):
+                return status
             if time.monotonic() > give_up:
                 raise Failed(
-                    f"{self.url} has {told['workers']} of {self.workers} workers ready"
+                    f"{self.url} has {status['workers']} of {self.workers} workers ready"
                     if idle
-                    else f"{self.url} is {told['state']}: another test is running there"
+                    else f"{self.url} is {status['status']}: another test is running there"
                 )
             time.sleep(_LOOK_SECONDS / 5)
 
@@ -144,11 +144,13 @@ class Master:
         known = {run["name"] for run in before["runs"]}
         started, running = time.monotonic(), None
         while True:
-            told, now = self._told(), time.monotonic()
-            self._check_refused(told, before)
+            status, now = self._told(), time.monotonic()
+            self._check_refused(status, before)
             check_server(order)
-            new = [run for run in told["runs"] if run["name"] not in known]
-            if running is None and new and told["state"] == "running":  # all users are there, on all workers
+            new = [run for run in status["runs"] if run["name"] not in known]
+            if (
+                running is None and new and status["state"] == "running"
+            ):  # all users are there, on all workers
                 running = now
             if running is None and now - started > _BEGIN_SECONDS:
                 raise Failed(f"{self.url} did not begin within {_BEGIN_SECONDS:g} s; see its log")
@@ -160,8 +162,8 @@ class Master:
             left = _LOOK_SECONDS / 5 if running is None else running + order.seconds - time.monotonic()
             time.sleep(max(0.0, min(_LOOK_SECONDS, left)))
 
-    def _check_refused(self, told: dict[str, Any], before: dict[str, Any]) -> None:
-        refused = told["refused"][len(before["refused"]) :]
+    def _check_refused(self, status: dict[str, Any], before: dict[str, Any]) -> None:
+        refused = status["refused"][len(before["refused"]) :]
         if refused:
             raise Failed(f"{self.url} refuses: {refused[-1]}")
 

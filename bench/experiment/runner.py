@@ -197,9 +197,9 @@ class Runner:
             runs = [self.folder.run_of(trial) for trial in pair]
             together = [run for run in runs if run is not None]
             if alone:
-                found = duet.Interference.of(pair, alone, together)
-                found.write(self.folder.path)
-                for text in found.warnings:
+                interference = duet.Interference.of(pair, alone, together)
+                interference.write(self.folder.path)
+                for text in interference.warnings:
                     self.display.say(f"warning: {text}")
         except (Failed, BenchError) as error:
             for trial in pair:
@@ -211,8 +211,8 @@ class Runner:
     def _fail(self, trial: PlannedTrial, reason: str, seconds: float) -> Ended:
         run = self.folder.run_of(trial)
         # first aside, then noted: a kill in between makes it missing, not measured
-        kept = None if run is None else self.folder.set_aside(run, "failed")
-        where = None if kept is None else str(kept.relative_to(self.folder.path))
+        moved = None if run is None else self.folder.set_aside(run, "failed")
+        where = None if moved is None else str(moved.relative_to(self.folder.path))
         return self._note(trial, Ended(trial.number, "failed", " ".join(reason.split()), where), seconds)
 
     def _note(self, trial: PlannedTrial, ended: Ended, seconds: float) -> Ended:
@@ -231,14 +231,14 @@ class Runner:
 
     def _facts(self, declared: Declared, server: Running) -> dict[str, Any]:
         spec = declared.spec
-        found: dict[str, Any] = {"name": declared.name, "kind": spec.kind, "build": spec.build}
+        described: dict[str, Any] = {"name": declared.name, "kind": spec.kind, "build": spec.build}
         if isinstance(spec, Started):
-            said = spec.model_dump(exclude_unset=True, exclude={"kind", "build", "environment"})
-            found |= {"settings": said, "environment": _environment(spec.environment)}
-            found["cpu_features"] = facts.cpu_features()
-        found |= {**server.facts, **facts.of_log(server.log_text())}
-        found["models"] = self._hashes
-        return found
+            settings = spec.model_dump(exclude_unset=True, exclude={"kind", "build", "environment"})
+            described |= {"settings": settings, "environment": _environment(spec.environment)}
+            described["cpu_features"] = facts.cpu_features()
+        described |= {**server.facts, **facts.of_log(server.log_text())}
+        described["models"] = self._hashes
+        return described
 
 
 def served(study: Study, say: Callable[[str], None]) -> Iterator[Served]:
@@ -275,10 +275,10 @@ def digest(study: Study, servers: Sequence[Declared]) -> str:
 
 
 def _plain(server: Declared) -> dict[str, Any]:
-    said = server.spec.model_dump(mode="json", exclude_unset=True)
-    if "environment" in said:
-        said["environment"] = _environment(said["environment"])
-    return said
+    settings = server.spec.model_dump(mode="json", exclude_unset=True)
+    if "environment" in settings:
+        settings["environment"] = _environment(settings["environment"])
+    return settings
 
 
 def _environment(variables: Mapping[str, str]) -> dict[str, str]:

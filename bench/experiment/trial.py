@@ -81,12 +81,12 @@ class Local:
         slice: seconds for which each has all users; None: they take turns request by request.
         """
         trial, experiment = order.trial, order.study.experiment
-        said = folder.path / f".{trial.id}.json"
-        said.write_text(json.dumps(order.described(folder.path), default=str))
-        files = [said]
+        description = folder.path / f".{trial.id}.json"
+        description.write_text(json.dumps(order.described(folder.path), default=str))
+        files = [description]
         log = folder.path / f".{trial.id}.log"
         log.unlink(missing_ok=True)
-        command = [*_command(order), "--experiment", str(said), "--results", str(folder.path)]
+        command = [*_command(order), "--experiment", str(description), "--results", str(folder.path)]
         if partner is not None:
             other, duet = (folder.path / f".{partner.trial.id}{suffix}" for suffix in (".json", ".duet.json"))
             other.write_text(json.dumps(partner.described(folder.path), default=str))
@@ -157,13 +157,13 @@ def check_recorded(run: Path, order: Order, tail: str) -> None:
     if not manifest.counts.recorded:
         raise Failed(f"no request was recorded: {tail}")
     cell = order.trial.cell
-    asked = {name: each for name, each in manifest.target.asked.items() if each.model == cell.model}
-    if not asked:
+    requests = {name: each for name, each in manifest.target.asked.items() if each.model == cell.model}
+    if not requests:
         raise Failed(f"model {cell.model} was planned, and {manifest.target.model} was requested")
     if cell.version is None:
         return
-    versions = {each.version for each in asked.values()}
-    versions |= {row.version for row in counted if row.name in asked and row.outcome == "OK"} - {None}
+    versions = {each.version for each in requests.values()}
+    versions |= {row.version for row in counted if row.name in requests and row.outcome == "OK"} - {None}
     if others := sorted(map(str, versions - {cell.version})):
         raise Failed(f"version {cell.version} was planned, and {', '.join(others)} was requested or answered")
 

@@ -102,9 +102,9 @@ class Differences:
         for name in self.outputs:
             if name not in before and name not in after:
                 continue
-            found = self._of_output(name, before.get(name), after.get(name))
-            if (found.beyond, found.size) > (worst.beyond, worst.size):
-                worst = found
+            difference = self._of_output(name, before.get(name), after.get(name))
+            if (difference.beyond, difference.size) > (worst.beyond, worst.size):
+                worst = difference
         return worst
 
     def _of_output(self, name: str, a: Array | None, b: Array | None) -> Difference:
@@ -125,17 +125,17 @@ class Differences:
 
     def repeat(self, again: Again) -> None:
         """Ask again where it matters."""
-        asked = self.suspected
-        if len(asked) > MOST_REPEATED:
-            asked = sorted(self._rng.sample(asked, MOST_REPEATED))
+        chosen = self.suspected
+        if len(chosen) > MOST_REPEATED:
+            chosen = sorted(self._rng.sample(chosen, MOST_REPEATED))
         known = set(self.suspected)
         others = [number for number in range(len(self.first)) if number not in known]
         others = sorted(self._rng.sample(others, min(OTHERS_REPEATED, len(others))))
-        self._note(again([*asked, *others]))
+        self._note(again([*chosen, *others]))
         if not any(self._spread(number, side) > 1 for number in self._answers for side in (0, 1)):
             return
         for _ in range(ROUNDS - 2):
-            left = [number for number in asked if self.differs(number)]
+            left = [number for number in chosen if self.differs(number)]
             if not left:
                 return
             self._note(again(left))
@@ -180,10 +180,10 @@ class Differences:
     @property
     def worst(self) -> list[int]:
         """The examples that differ most, largest first; of conditions that differ from themselves, those asked again."""
-        found = [number for number in self.suspected if self.differs(number)]
+        numbers = [number for number in self.suspected if self.differs(number)]
         if self.unsteady(0) or self.unsteady(1):
-            found = [number for number in found if number in self._answers]
-        order = sorted(found, key=lambda number: (-self.first[number].beyond, number))
+            numbers = [number for number in numbers if number in self._answers]
+        order = sorted(numbers, key=lambda number: (-self.first[number].beyond, number))
         return order[:WORST]
 
     def by_output(self) -> list[OutputAgreement]:
@@ -196,7 +196,7 @@ class Differences:
             return OutputAgreement(
                 output=name, kind=IDS, compared=0, differing=0, note="in no answer of both"
             )
-        found = [self._of_output(name, *pair) for pair in pairs]
+        differences = [self._of_output(name, *pair) for pair in pairs]
         kind = kind_of(pairs[0][0])
         sizes = [distance(a, b, self._floors[name]) for a, b in pairs] if kind == NUMBERS else []
         finite = [size for size in sizes if math.isfinite(size)]
@@ -205,7 +205,7 @@ class Differences:
             output=name,
             kind=kind,
             compared=len(pairs),
-            differing=sum(each.beyond > 1 for each in found),
+            differing=sum(each.beyond > 1 for each in differences),
             largest=max(finite, default=None),
             mean=math.fsum(finite) / len(finite) if finite else None,
             incomparable=len(sizes) - len(finite),
@@ -221,19 +221,19 @@ class Differences:
         ]
         if not all(sides):
             return []
-        found = []
-        for mine, others, has, lacks in ((0, 1, before, after), (1, 0, after, before)):
-            names = sorted(sides[mine] - sides[others])
+        texts = []
+        for own, others, has, lacks in ((0, 1, before, after), (1, 0, after, before)):
+            names = sorted(sides[own] - sides[others])
             if names:
-                found.append(
+                texts.append(
                     f"{lacks} lacks output{'s' * (len(names) > 1)} {', '.join(names)}, which {has} has"
                 )
-        return found
+        return texts
 
 
 def _of(answers: Iterable[Answer], name: str) -> Iterable[Array]:
-    found = (each[name] for each in answers if not isinstance(each, str) and name in each)
-    return (each for each in found if kind_of(each) == NUMBERS)
+    arrays = (each[name] for each in answers if not isinstance(each, str) and name in each)
+    return (each for each in arrays if kind_of(each) == NUMBERS)
 
 
 def _pairs(before: Sequence[Answer], after: Sequence[Answer], name: str) -> Iterable[tuple[Array, Array]]:
@@ -257,12 +257,12 @@ def _ranking(pairs: Sequence[tuple[Array, Array]], kind: str, most: int) -> dict
 
 def _note(pairs: Sequence[tuple[Array, Array]]) -> str:
     """What dtypes or shapes differ in, where they do."""
-    told = []
+    remarks = []
     for what, of in (("dtype", _dtype), ("shape", _shape)):
         other = next(((of(a), of(b)) for a, b in pairs if of(a) != of(b)), None)
         if other is not None:
-            told.append(f"{what} {other[0]} and {other[1]}")
-    return ", ".join(told)
+            remarks.append(f"{what} {other[0]} and {other[1]}")
+    return ", ".join(remarks)
 
 
 def _dtype(values: Array) -> str:

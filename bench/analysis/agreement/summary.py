@@ -13,7 +13,7 @@ MOST_VALUES: Final = 1000
 
 
 def summary(
-    found: Differences,
+    differences: Differences,
     *,
     before: str,
     after: str,
@@ -22,11 +22,14 @@ def summary(
     accuracy: PairedAccuracy | None = None,
 ) -> Answers:
     """before, after: the conditions in words. examples: different ones that there are."""
-    failed = [[each for each in side if isinstance(each, str)] for side in (found.before, found.after)]
+    failed = [
+        [each for each in side if isinstance(each, str)] for side in (differences.before, differences.after)
+    ]
     neither = sum(
-        isinstance(a, str) and isinstance(b, str) for a, b in zip(found.before, found.after, strict=True)
+        isinstance(a, str) and isinstance(b, str)
+        for a, b in zip(differences.before, differences.after, strict=True)
     )
-    outputs = found.by_output()
+    outputs = differences.by_output()
     largest = max(
         (each for each in outputs if each.largest is not None),
         key=lambda each: each.largest or 0.0,
@@ -37,22 +40,22 @@ def summary(
         after=after,
         origin=origin,
         examples=examples,
-        compared=len(found.first) - neither,
-        differing=found.count,
-        suspected=len(found.suspected),
-        repeated=len(found.repeated),
-        unsteady_before=found.unsteady(0),
-        unsteady_after=found.unsteady(1),
+        compared=len(differences.first) - neither,
+        differing=differences.count,
+        suspected=len(differences.suspected),
+        repeated=len(differences.repeated),
+        unsteady_before=differences.unsteady(0),
+        unsteady_after=differences.unsteady(1),
         failed_before=len(failed[0]),
         failed_after=len(failed[1]),
         failure_before=failed[0][0] if failed[0] else "",
         failure_after=failed[1][0] if failed[1] else "",
-        tolerance=found.rule.tolerance,
-        rule=found.rule.text,
+        tolerance=differences.rule.tolerance,
+        rule=differences.rule.text,
         largest=None if largest is None else largest.largest,
         largest_output="" if largest is None else largest.output,
         outputs=outputs,
-        notes=found.notes(before, after),
+        notes=differences.notes(before, after),
         accuracy=accuracy,
     )
 
@@ -70,7 +73,7 @@ def paired_accuracy(before: Sequence[bool | None], after: Sequence[bool | None])
 
 
 def different(
-    found: Differences,
+    differences: Differences,
     numbers: Sequence[int],
     before: str,
     after: str,
@@ -82,15 +85,15 @@ def different(
     user's own data and is not written.
     """
     rows = []
-    for at in found.worst:
-        size = found.first[at].size
+    for at in differences.worst:
+        size = differences.first[at].size
         row: dict[str, Any] = {
             "example": numbers[at],
-            "cause": found.first[at].cause,
-            "output": found.first[at].output,
+            "cause": differences.first[at].cause,
+            "output": differences.first[at].output,
             "relative_difference": size if math.isfinite(size) else None,
-            before: _plain_answer(found.before[at], found.outputs),
-            after: _plain_answer(found.after[at], found.outputs),
+            before: _plain_answer(differences.before[at], differences.outputs),
+            after: _plain_answer(differences.after[at], differences.outputs),
         }
         if inputs:
             row["inputs"] = {name: plain_values(each) for name, each in inputs[at].items()}

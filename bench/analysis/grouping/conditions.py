@@ -59,7 +59,7 @@ _OF_THE_MACHINE: Final = frozenset({"processes"})
 def conditions(manifest: Manifest) -> dict[str, str]:
     """What a run's manifest says of its conditions; what it does not know is left out."""
     facts = environment.facts(manifest)
-    found = {
+    values = {
         title: value
         for title, value in facts.items()
         if title in ("commit", "model files", "TLS") or (title.split()[0] == "server" and title not in _SEEN)
@@ -67,18 +67,18 @@ def conditions(manifest: Manifest) -> dict[str, str]:
     for part, leave in (("load", _OF_THE_MACHINE), ("options", frozenset())):
         for name, value in (manifest.raw.get(part) or {}).items():
             if name not in leave and value is not None:
-                found[f"{part}.{name}"] = environment.text(value)
+                values[f"{part}.{name}"] = environment.text(value)
     target = manifest.raw.get("target") or {}
     for name in ("signature", "label", "metadata_keys"):
         if target.get(name) not in (None, "", []):
-            found[f"target.{name}"] = environment.text(target[name])
-    found["target.protocol"] = manifest.target.protocol
+            values[f"target.{name}"] = environment.text(target[name])
+    values["target.protocol"] = manifest.target.protocol
     sizes = [(each.messages, each.batch) for each in manifest.payload.values()]
     if sizes:
-        found["payload.messages"] = environment.text(sorted(sizes, key=str))
+        values["payload.messages"] = environment.text(sorted(sizes, key=str))
     given = manifest.warmup.seconds
-    found["warm-up"] = "by rule" if given is None else f"{given:g} s"
-    return found
+    values["warm-up"] = "by rule" if given is None else f"{given:g} s"
+    return values
 
 
 def declared(before: Sequence[Trial], after: Sequence[Trial], by: Iterable[str] = ()) -> tuple[str, ...]:
@@ -130,14 +130,16 @@ def unlike(
 ) -> list[tuple[str, set[str], set[str]]]:
     """Conditions that both sides know and that have other values on one side than on the other."""
     old, new = _values(before), _values(after)
-    found = [(title, old[title], new[title]) for title in old if title in new and old[title] != new[title]]
+    differences = [
+        (title, old[title], new[title]) for title in old if title in new and old[title] != new[title]
+    ]
     payloads = [_payloads(side) for side in (before, after)]
     seeds = payloads[0].keys() & payloads[1].keys()
     if not paired or seeds:  # each block of an experiment has its own seed, and so its own payload
         for seed in sorted(seeds):
             if payloads[0][seed] != payloads[1][seed]:
-                return [*found, ("payload", payloads[0][seed], payloads[1][seed])]
-    return found
+                return [*differences, ("payload", payloads[0][seed], payloads[1][seed])]
+    return differences
 
 
 def half_known(before: Sequence[Trial], after: Sequence[Trial]) -> dict[str, str]:
@@ -155,12 +157,12 @@ def partly_known(trials: Sequence[Trial]) -> list[str]:
     Not the commit, which all cells of a side have in common. Nor is a cell one of a known server where others are of an
     unknown one.
     """
-    found = _unknown_servers(trials)
+    titles = _unknown_servers(trials)
     first: dict[Identity, set[str]] = {}
     for trial in trials:
         known = set(conditions(trial.manifest)) - {"commit"}
-        found |= first.setdefault(trial.identity, known) ^ known
-    return sorted(found)
+        titles |= first.setdefault(trial.identity, known) ^ known
+    return sorted(titles)
 
 
 def _unknown_servers(trials: Sequence[Trial]) -> set[str]:
@@ -231,8 +233,8 @@ def without_copies(trials: Trials) -> Trials:
             if first.absolute() != trial.path.absolute():
                 copies[trial.path] = first
     left_out = [f"{path}: a copy of {first}, which counts once" for path, first in sorted(copies.items())]
-    kept = [trial for trial in trials.trials if trial.path not in copies]
-    return replace(trials, trials=kept, left_out=trials.left_out + left_out)
+    originals = [trial for trial in trials.trials if trial.path not in copies]
+    return replace(trials, trials=originals, left_out=trials.left_out + left_out)
 
 
 def newest(trials: Sequence[Trial]) -> list[Trial]:
@@ -264,15 +266,15 @@ def _last(trials: Sequence[Trial]) -> list[Trial]:
 
 def of_revision(trials: Sequence[Trial], revision: str) -> list[Trial]:
     """The trials of a commit, by the beginning of its hash. Raises BenchError where there are none."""
-    found = [
+    matching = [
         trial
         for trial in trials
         if len(revision) >= 4 and (trial.manifest.git.commit or "").startswith(revision)
     ]
-    if not found:
+    if not matching:
         commits = sorted({commit(trial) or "unknown" for trial in trials})
         raise BenchError(f"--commit {revision}: no run is of it; there are {', '.join(commits) or 'none'}")
-    return found
+    return matching
 
 
 def selected(trials: Trials, *, latest: bool = False, revision: str | None = None) -> Trials:
@@ -329,21 +331,21 @@ def _sides(before: Sequence[Trial], after: Sequence[Trial], name: str) -> str:
 
 
 def _values(trials: Sequence[Trial]) -> dict[str, set[str]]:
-    found: dict[str, set[str]] = {}
+    by_title: dict[str, set[str]] = {}
     for trial in trials:
         for title, value in conditions(trial.manifest).items():
-            found.setdefault(title, set()).add(value)
-    return found
+            by_title.setdefault(title, set()).add(value)
+    return by_title
 
 
 def _payloads(trials: Sequence[Trial]) -> dict[str, set[str]]:
     """Hashes of what was sent, by the seed that it was drawn with."""
-    found: dict[str, set[str]] = {}
+    by_seed: dict[str, set[str]] = {}
     for trial in trials:
         sent = environment.facts(trial.manifest).get("payload")
         if sent is not None:
-            found.setdefault(str(trial.manifest.seed), set()).add(sent)
-    return found
+            by_seed.setdefault(str(trial.manifest.seed), set()).add(sent)
+    return by_seed
 
 
 def _shown(values: set[str]) -> str:

@@ -46,8 +46,8 @@ class Group:
 
     def known(self, metric: str) -> list[float]:
         """The values of a metric in those trials that have one; inf where a percentile was not reached."""
-        found = (trial.values.get(metric, math.nan) for trial in self.trials)
-        return [value for value in found if not math.isnan(value)]
+        values = (trial.values.get(metric, math.nan) for trial in self.trials)
+        return [value for value in values if not math.isnan(value)]
 
     def estimate(self, metric: str) -> tuple[float, float, float]:
         """See `mean_and_interval`; the arithmetic mean of shares that are best when they are 0."""
@@ -60,15 +60,15 @@ class Group:
 
 def groups(members: Iterable[Member]) -> list[Group]:
     """What trials of experiments measured, in the order of its parts; nothing where nothing was measured twice."""
-    found: dict[tuple[str, Identity], list[Member]] = {}
+    by_cell: dict[tuple[str, Identity], list[Member]] = {}
     for member in members:
         if member.block is not None:
-            found.setdefault((member.block[0], member.identity), []).append(member)
-    if all(len(own) < 2 for own in found.values()):
+            by_cell.setdefault((member.block[0], member.identity), []).append(member)
+    if all(len(own) < 2 for own in by_cell.values()):
         return []
     return [
-        Group(key[1], found[key], Path(key[0]).name)
-        for key in sorted(found, key=lambda key: (key[0], _order(key[1])))
+        Group(key[1], by_cell[key], Path(key[0]).name)
+        for key in sorted(by_cell, key=lambda key: (key[0], _order(key[1])))
     ]
 
 

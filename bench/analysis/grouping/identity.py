@@ -32,17 +32,17 @@ class Identity(NamedTuple):
 
     def words(self, names: Iterable[str]) -> str:
         """Some parts in words, such as `version 2, batch 8`."""
-        told = []
+        parts = []
         for name in names:
             value = getattr(self, name)
             if name == "build" and "build" not in self.telling:
                 continue
             if value not in (None, "", 0) or name == "version":
                 shown = "?" if value is None else value
-                told.append(
+                parts.append(
                     f"{name} {shown}" if name in ("version", "batch", "model", "request") else str(shown)
                 )
-        return ", ".join(told)
+        return ", ".join(parts)
 
 
 PARTS: Final = Identity._fields

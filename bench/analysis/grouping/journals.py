@@ -44,7 +44,7 @@ def read_journals(
     measured, others: paths and manifests of runs that were measured, and of failed ones. Of an experiment of which
     only some runs were named, the trials of their cells count.
     """
-    found = Journals([], [], [], [], [])
+    contents = Journals([], [], [], [], [])
     ran = [(experiment_of(path), _cell_key(manifest.cell.facts())) for path, manifest in measured]
     ran_or_failed = ran + [
         (experiment_of(path), _cell_key(manifest.cell.facts())) for path, manifest in others
@@ -53,9 +53,9 @@ def read_journals(
         try:
             journal = Journal.read(experiment.path)
         except BenchError as error:
-            found.unreadable.append(Unreadable(experiment.path, str(error)))
+            contents.unreadable.append(Unreadable(experiment.path, str(error)))
             continue
-        found.unreadable.extend(
+        contents.unreadable.extend(
             Unreadable(journal.path, f"{journal.path / JOURNAL}: trial {end.number} failed and is in no plan")
             for end in journal.unplanned
         )
@@ -65,7 +65,7 @@ def read_journals(
             if experiment.whole or _cell_key(planned.cell) in named:
                 block = (str(home), planned.block)
                 where = experiment.path / end.folder if end.folder else experiment.path
-                found.failed.append(
+                contents.failed.append(
                     FailedTrial(_planned(planned.cell, journal), block, end.reason or "", where)
                 )
         here = {
@@ -74,19 +74,19 @@ def read_journals(
             if (folder := experiment_of(path)) is not None and folder.resolve() == home
         }
         numbers = {manifest.experiment.trial for manifest in here.values() if manifest.experiment}
-        found.cut_short.extend(_cut_short(journal, numbers, None if experiment.whole else named))
+        contents.cut_short.extend(_cut_short(journal, numbers, None if experiment.whole else named))
         if not experiment.whole:
-            found.left_out.extend(_not_named(journal, numbers, named))
+            contents.left_out.extend(_not_named(journal, numbers, named))
         else:
-            found.unreadable.extend(_gone(journal, here.values()))
+            contents.unreadable.extend(_gone(journal, here.values()))
             failed = {path for path, _ in others}
             runs = {path: manifest for path, manifest in here.items() if path not in failed}
-            found.unreadable.extend(_disagreements(journal, runs))
+            contents.unreadable.extend(_disagreements(journal, runs))
             done = {cell for folder, cell in ran if folder is not None and folder.resolve() == home}
             done |= {_cell_key(planned.cell) for planned, _ in journal.failed}
             every = {_cell_key(planned.cell): planned.cell for planned in journal.planned}
-            found.not_run.extend(_planned(cell, journal) for key, cell in every.items() if key not in done)
-    return found
+            contents.not_run.extend(_planned(cell, journal) for key, cell in every.items() if key not in done)
+    return contents
 
 
 def _not_named(journal: Journal, present: Set[int | None], cells: Set[str]) -> list[str]:
@@ -142,7 +142,7 @@ def _disagreements(journal: Journal, runs: Mapping[Path, Manifest]) -> list[Unre
     written = {end.number: end for end in journal.ended}
     trials = {path: manifest.experiment for path, manifest in runs.items() if manifest.experiment}
     numbers = [trial.trial for trial in trials.values()]
-    found = []
+    unreadable = []
     for path, trial in trials.items():
         number = -1 if trial.trial is None else trial.trial
         end = written.get(number)
@@ -158,12 +158,12 @@ def _disagreements(journal: Journal, runs: Mapping[Path, Manifest]) -> list[Unre
             reason = f"trial {number} was measured in {end.folder}"
         else:
             continue
-        found.append(Unreadable(path, f"{path}: {reason}; restore the folder as it was measured"))
+        unreadable.append(Unreadable(path, f"{path}: {reason}; restore the folder as it was measured"))
     unwritten = len(planned.keys() & set(numbers) - written.keys())
     if unwritten > MOST_UNWRITTEN and (journal.path / JOURNAL).exists():
         text = f"{journal.path / JOURNAL}: {counted(unwritten, 'measured trial')} not in it: whether others failed is unknown; restore it"
-        found.append(Unreadable(journal.path, text))
-    return found
+        unreadable.append(Unreadable(journal.path, text))
+    return unreadable
 
 
 MOST_UNWRITTEN: Final = 2

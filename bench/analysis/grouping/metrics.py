@@ -61,9 +61,9 @@ def values_of(cell: Cell, within: float | None = None) -> dict[str, float]:
 
 def reasons_of(cell: Cell, values: Mapping[str, float]) -> dict[str, Reason]:
     """Why percentiles and goodput of a cell are no numbers, by their names."""
-    found = {}
+    reasons = {}
     for name, metric in METRICS.items():
         value = values.get(name, math.nan)
         if metric.percentile is not None and not math.isfinite(value):
-            found[name] = metric.percentile.why_not(cell)
-    return found
+            reasons[name] = metric.percentile.why_not(cell)
+    return reasons

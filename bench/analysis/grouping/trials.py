@@ -112,10 +112,10 @@ class Trials:
 
     def by_identity(self) -> dict[Identity, list[Trial]]:
         """The trials of each thing, in the order in which they began."""
-        found: dict[Identity, list[Trial]] = {}
+        groups: dict[Identity, list[Trial]] = {}
         for trial in self.trials:
-            found.setdefault(trial.identity, []).append(trial)
-        return found
+            groups.setdefault(trial.identity, []).append(trial)
+        return groups
 
 
 def read_trials(runs: Iterable[Found], answered_within: float | None = None) -> Trials:
@@ -123,12 +123,12 @@ def read_trials(runs: Iterable[Found], answered_within: float | None = None) -> 
 
     answered_within: seconds within which goodput wants an answer.
     """
-    found = Trials([], [], [])
+    contents = Trials([], [], [])
     experiments: list[Experiment] = []
     named: list[tuple[Path, Manifest]] = []
     for run in runs:
         if isinstance(run, Unreadable):
-            found.unreadable.append(run)
+            contents.unreadable.append(run)
             continue
         if isinstance(run, Experiment):
             experiments.append(run)
@@ -141,35 +141,37 @@ def read_trials(runs: Iterable[Found], answered_within: float | None = None) -> 
         try:
             trials, failed = _trials(Run.open(run.path), answered_within)
         except BenchError as error:
-            found.unreadable.append(Unreadable(run.path, str(error)))
+            contents.unreadable.append(Unreadable(run.path, str(error)))
             continue
         except Exception as error:  # noqa: BLE001 - one run must not keep the others from being judged
-            found.unreadable.append(Unreadable(run.path, broken(run.path, error)))
+            contents.unreadable.append(Unreadable(run.path, broken(run.path, error)))
             continue
-        found.trials.extend(trials)
-        found.failed.extend(failed)
+        contents.trials.extend(trials)
+        contents.failed.extend(failed)
         if not trials and not failed:
-            found.empty.append(run.path)
-    measured = [(trial.path, trial.manifest) for trial in found.trials]
+            contents.empty.append(run.path)
+    measured = [(trial.path, trial.manifest) for trial in contents.trials]
     journals = read_journals(experiments, measured, named)
-    found.unreadable.extend(journals.unreadable)
-    found.failed.extend(journals.failed)
-    found.not_run.extend(journals.not_run)
-    found.left_out.extend(journals.left_out)
-    found.cut_short.extend(journals.cut_short)
-    found.trials.sort(key=lambda trial: (trial.started, str(trial.path)))
-    return found
+    contents.unreadable.extend(journals.unreadable)
+    contents.failed.extend(journals.failed)
+    contents.not_run.extend(journals.not_run)
+    contents.left_out.extend(journals.left_out)
+    contents.cut_short.extend(journals.cut_short)
+    contents.trials.sort(key=lambda trial: (trial.started, str(trial.path)))
+    return contents
 
 
 def _trials(run: Run, answered_within: float | None) -> tuple[list[Trial], list[FailedTrial]]:
     """What a run measured, and of what every request failed."""
-    found = cells(run)
-    answering = {(cell.name, cell.batch) for cell in found if cell.answered.requests}
-    failed = {id(cell) for cell in found if (cell.name, cell.batch) not in answering and _errors(cell)}
-    answered = [(place, cell) for place, cell in enumerate(found) if id(cell) not in failed]
+    measured_cells = cells(run)
+    answering = {(cell.name, cell.batch) for cell in measured_cells if cell.answered.requests}
+    failed = {
+        id(cell) for cell in measured_cells if (cell.name, cell.batch) not in answering and _errors(cell)
+    }
+    answered = [(place, cell) for place, cell in enumerate(measured_cells) if id(cell) not in failed]
     return _measured(answered, run, answered_within), [
         FailedTrial(identity_of(cell, run), block_of(run), f"every request failed: {_errors(cell)}", run.path)
-        for cell in found
+        for cell in measured_cells
         if id(cell) in failed
     ]
 
@@ -180,7 +182,7 @@ def _errors(cell: Cell) -> str:
     return ", ".join(f"{count:,} x {name}" for name, count in cell.outcomes.items() if name not in own)
 
 
-def _measured(found: list[tuple[int, Cell]], run: Run, answered_within: float | None) -> list[Trial]:
+def _measured(placed: list[tuple[int, Cell]], run: Run, answered_within: float | None) -> list[Trial]:
     of_run = warnings_of(run)
     return [
         Trial(
@@ -203,7 +205,7 @@ def _measured(found: list[tuple[int, Cell]], run: Run, answered_within: float | 
             reasons=reasons_of(cell, values),
             session=session_of(run),
         )
-        for place, cell, values in ((place, cell, values_of(cell, answered_within)) for place, cell in found)
+        for place, cell, values in ((place, cell, values_of(cell, answered_within)) for place, cell in placed)
     ]
 
 

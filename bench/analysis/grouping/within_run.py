@@ -139,14 +139,14 @@ def surely_exceeded(
     beyond: the requests that took longer than that of a rank. A percentile may be far out in the one bad second of a run,
     where it is hardly known, and yet every second may hold more requests beyond a low bound than it allows. None: no rank.
     """
-    found, end = ranks[0] - 1, ranks[1]
-    while end - found > 1:
-        middle = (found + end) // 2
+    exceeded, end = ranks[0] - 1, ranks[1]
+    while end - exceeded > 1:
+        middle = (exceeded + end) // 2
         part, whole = beyond(middle)
         share = float(part.sum()) / max(1.0, float(whole.sum()))
         sure = evidence(share, effective(part, whole, confidence), 1 - q / 100)[0] <= (1 - confidence) / 2
-        found, end = (middle, end) if sure else (found, middle)
-    return found if found >= ranks[0] else None
+        exceeded, end = (middle, end) if sure else (exceeded, middle)
+    return exceeded if exceeded >= ranks[0] else None
 
 
 def evidence(share: float, count: float, bound: float) -> tuple[float, float]:
@@ -253,11 +253,11 @@ class WithinRun:
         return [second for second in range(first, last) if run.holds(second)]
 
     def _by_second(self, of: Callable[[Key, Tally], float]) -> Floats:
-        found: dict[int, float] = {}
+        sums: dict[int, float] = {}
         for (key, second), tally in self._cell.run.tallies.items():
             if key in self._cell.keys:
-                found[second] = found.get(second, 0.0) + of(key, tally)
-        return np.array([found.get(second, 0.0) for second in self._numbers])
+                sums[second] = sums.get(second, 0.0) + of(key, tally)
+        return np.array([sums.get(second, 0.0) for second in self._numbers])
 
     @cached_property
     def _answered(self) -> Floats:

@@ -36,7 +36,7 @@ def _lost_workers(run: Run) -> list[RunWarning]:
 def _partly_there(run: Run) -> list[RunWarning]:
     """Load processes that came after the others, left before them, or sent nothing, for the load that was planned."""
     workers, stopped = run.manifest.workers, run.manifest.stopped or 0.0
-    found = [
+    texts = [
         f"load process {worker.title} left {worker.left:.1f} s after the start, {stopped - worker.left:.1f} s "
         "before the end"
         for worker in workers
@@ -44,19 +44,19 @@ def _partly_there(run: Run) -> list[RunWarning]:
     ]
     joined = [worker.joined or 0.0 for worker in workers]
     begun = max(min(joined, default=0.0) + JOIN_SECONDS, run.steady.seconds[0] if run.tallies else 0.0)
-    found += [
+    texts += [
         f"load process {worker.title} joined {at:.1f} s after the start"
         for worker, at in zip(workers, joined, strict=True)
         if at > begun
     ]
     planned = run.manifest.load.planned_processes or 0
     if planned > len(workers):
-        found.append(f"{planned} load processes were planned and {len(workers)} took part")
+        texts.append(f"{planned} load processes were planned and {len(workers)} took part")
     idle = run.manifest.load.idle_processes
     if idle:
-        found.append(f"{idle} load processes were connected and sent nothing")
+        texts.append(f"{idle} load processes were connected and sent nothing")
     remedy = "start all load processes before the load and end them after it (--expect-workers); run it again, for longer"
-    return [RunWarning("load processes", text, remedy) for text in found]
+    return [RunWarning("load processes", text, remedy) for text in texts]
 
 
 class _Seen(NamedTuple):
@@ -107,12 +107,12 @@ def _users(run: Run) -> list[RunWarning]:
 
 def _observed(run: Run, name: str, end: float) -> list[tuple[float, int, str]]:
     """Instant, number and source of what was observed under a name, up to an instant."""
-    found = []
+    observed = []
     for row in run.telemetry:
         value = row.get(name)
         if value is not None and row["time"] <= end:
-            found.append((row["time"], int(value), str(row.get("source"))))
-    return found
+            observed.append((row["time"], int(value), str(row.get("source"))))
+    return observed
 
 
 CHECKS: Final[tuple[Callable[[Run], list[RunWarning]], ...]] = (_lost_workers, _partly_there, _users)

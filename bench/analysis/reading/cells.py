@@ -44,11 +44,11 @@ class Cell:
     @cached_property
     def outcomes(self) -> dict[str, int]:
         """Requests by outcome."""
-        found: dict[str, int] = {}
+        counts: dict[str, int] = {}
         for (key, _), tally in self.run.tallies.items():
             if key in self.keys:
-                found[key.outcome] = found.get(key.outcome, 0) + tally.requests
-        return found
+                counts[key.outcome] = counts.get(key.outcome, 0) + tally.requests
+        return counts
 
     @cached_property
     def answered(self) -> Tally:
@@ -178,20 +178,20 @@ def cells(run: Run) -> list[Cell]:
     groups: dict[tuple[str, int], set[Key]] = {}
     for key, _ in steady.tallies:
         groups.setdefault((key.name, key.batch), set()).add(key)
-    found = []
+    selected = []
     for (name, batch), keys in sorted(groups.items(), key=lambda group: (natural(group[0][0]), group[0][1])):
         its = steady.in_turn(name)
         versions = sorted({key.version for key in keys if key.version is not None})
         if len(versions) <= 1:
             version = versions[0] if versions else _asked(run)
-            found.append(Cell(its, name, batch, version, frozenset(keys)))
+            selected.append(Cell(its, name, batch, version, frozenset(keys)))
             continue
         for one in versions:
-            found.append(Cell(its, name, batch, one, frozenset(k for k in keys if k.version == one)))
+            selected.append(Cell(its, name, batch, one, frozenset(k for k in keys if k.version == one)))
         unknown = frozenset(key for key in keys if key.version is None)
         if unknown:
-            found.append(Cell(its, name, batch, None, unknown))
-    return found
+            selected.append(Cell(its, name, batch, None, unknown))
+    return selected
 
 
 def natural(name: str) -> list[str | int]:
@@ -206,12 +206,12 @@ def _asked(run: Run) -> int | None:
 def observations(run: Run, source: str) -> dict[str, list[dict[str, Any]]]:
     """What the telemetry says of `worker`, `server` or `machine` in the window of a run, by its full name, in order."""
     first, end = run.window or run.seconds
-    found: dict[str, list[dict[str, Any]]] = {}
+    by_source: dict[str, list[dict[str, Any]]] = {}
     for row in run.telemetry:
         name = str(row.get("source", ""))
         if name.partition(" ")[0] == source and first <= float(row.get("time", math.nan)) <= end:
-            found.setdefault(name, []).append(row)
-    return found
+            by_source.setdefault(name, []).append(row)
+    return by_source
 
 
 def values(rows: list[dict[str, Any]], name: str) -> list[float]:

@@ -41,9 +41,9 @@ def warnings_of(run: Run, percentiles: Iterable[float] = ()) -> list[RunWarning]
     where the run's files are damaged.
     """
     noted = [RunWarning(each.check, each.reason, each.remedy) for each in run.manifest.doubts]
-    found = [warning for check in CHECKS for warning in check(run)] + _too_few_samples(run, percentiles)
+    checked = [warning for check in CHECKS for warning in check(run)] + _too_few_samples(run, percentiles)
     known = {warning.check for warning in noted}
-    return noted + [warning for warning in found if warning.check not in known]
+    return noted + [warning for warning in checked if warning.check not in known]
 
 
 def _unfinished(run: Run) -> list[RunWarning]:
@@ -117,40 +117,44 @@ def _incomplete(run: Run) -> list[RunWarning]:
     counts = run.manifest.counts
     sent, recorded = counts.sent, counts.recorded
     whole = run.within(*run.seconds)
-    kept = sum(t.requests for (key, _), t in whole.tallies.items() if key.outcome != UNSENT)
+    counted_requests = sum(t.requests for (key, _), t in whole.tallies.items() if key.outcome != UNSENT)
     unsent = sum(t.requests for (key, _), t in whole.tallies.items() if key.outcome == UNSENT)
     # what failed before a byte left, as while the server is down, has an outcome of its own and was not sent
     failed_here = 0 if counts.unsent is None else counts.unsent - unsent
-    found = []
+    warnings = []
     if sent is None:
         text = "its manifest lacks the number of requests sent: whether all of them are recorded is unknown"
-        found.append(RunWarning("incomplete", text, "run it again"))
-    elif sent + failed_here != kept:
-        found.append(
+        warnings.append(RunWarning("incomplete", text, "run it again"))
+    elif sent + failed_here != counted_requests:
+        warnings.append(
             RunWarning(
                 "incomplete",
-                f"{sent:,} requests were sent and {kept - failed_here:,} are recorded",
+                f"{sent:,} requests were sent and {counted_requests - failed_here:,} are recorded",
                 "run it again with fewer requests per load process; samples were lost on their way",
             )
         )
-    if not found and recorded is not None and recorded not in (kept, kept + unsent):
-        found.append(
+    if (
+        not warnings
+        and recorded is not None
+        and recorded not in (counted_requests, counted_requests + unsent)
+    ):
+        warnings.append(
             RunWarning(
                 "incomplete",
-                f"{recorded:,} requests were recorded and {kept + unsent:,} are in the run's files",
+                f"{recorded:,} requests were recorded and {counted_requests + unsent:,} are in the run's files",
                 "the files were damaged or changed: run it again",
             )
         )
     held = whole.histogram("latency", lambda _: True).count
-    if held != kept:
-        found.append(
+    if held != counted_requests:
+        warnings.append(
             RunWarning(
                 "damaged",
-                f"the histograms hold {held:,} of {kept:,} requests: the percentiles are not those of the run",
+                f"the histograms hold {held:,} of {counted_requests:,} requests: the percentiles are not those of the run",
                 "histograms.hlog was damaged or changed: restore it or run again",
             )
         )
-    return found
+    return warnings
 
 
 def _warm_up(run: Run) -> list[RunWarning]:
@@ -195,21 +199,21 @@ def _unsteady(run: Run) -> list[RunWarning]:
     if steady.duration < STEADY_SECONDS:
         text = f"the steady part lasts {steady.duration:.1f} s only"
         return [RunWarning("short", text, f"run longer: {STEADY_SECONDS:g} s after the warm-up at the least")]
-    found = []
+    warnings = []
     if not run.warm_up.settled:
         text = f"load or latency had not settled after {run.warm_up.seconds:g} s, the longest that is left out as warm-up"
-        found.append(RunWarning("unsteady", text, "run longer, or give the warm-up: --warm-up SECONDS"))
+        warnings.append(RunWarning("unsteady", text, "run longer, or give the warm-up: --warm-up SECONDS"))
     for what, series in zip(("requests/s", "median latency"), steady.rate_and_latency(), strict=True):
         seen = trend(series)
         if seen is not None and seen.p < TREND_P and abs(seen.change) > TREND_CHANGE:
-            found.append(
+            warnings.append(
                 RunWarning(
                     "unsteady",
                     f"{what} changed by {seen.change:+.0%} within the steady part",
                     "run longer, or give the warm-up: --warm-up SECONDS",
                 )
             )
-    return found
+    return warnings
 
 
 def _errors(run: Run) -> list[RunWarning]:
@@ -222,10 +226,10 @@ def _errors(run: Run) -> list[RunWarning]:
     if not total or (total - answered) / total <= ERROR_SHARE:
         return []
     most = max(outcomes, key=lambda outcome: outcomes[outcome])
-    told = next((row.get("text") for row in run.errors if row.get("outcome") == most), None)
-    said = f' ("{printable(str(told))}")' if told else ""
-    text = f"{(total - answered) / total:.1%} of the requests failed, most with {most}{said}"
-    return [RunWarning("errors", text, remedy(run, most, str(told or "")))]
+    example = next((row.get("text") for row in run.errors if row.get("outcome") == most), None)
+    quoted = f' ("{printable(str(example))}")' if example else ""
+    text = f"{(total - answered) / total:.1%} of the requests failed, most with {most}{quoted}"
+    return [RunWarning("errors", text, remedy(run, most, str(example or "")))]
 
 
 def _cancelled(run: Run) -> list[RunWarning]:
@@ -260,7 +264,7 @@ def _restarted(run: Run) -> list[RunWarning]:
 
 
 def _too_few_samples(run: Run, percentiles: Iterable[float]) -> list[RunWarning]:
-    found: list[Cell] = cells(run) if run.tallies else []
+    measured: list[Cell] = cells(run) if run.tallies else []
     return [
         RunWarning(
             "too few samples",
@@ -268,7 +272,7 @@ def _too_few_samples(run: Run, percentiles: Iterable[float]) -> list[RunWarning]
             "run longer, or with more load",
         )
         for q in percentiles
-        for cell in found
+        for cell in measured
         if math.isfinite(q) and cell.requests < samples_needed(q)
     ]
 

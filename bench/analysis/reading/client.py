@@ -73,27 +73,27 @@ def _clocks(run: Run) -> list[RunWarning]:
 def _saturated(run: Run) -> list[RunWarning]:
     """A warning where a load process had no time to be punctual."""
     steady = run.steady
-    found = []
+    warnings = []
     for worker, rows in observations(steady, "worker").items():
         cpu, held, late = cpu_cores(rows), values(rows, "run_delay"), values(rows, "loop_delay")
         if cpu is not None and cpu > CPU_SHARE:
             text = f"load process {_number(worker)} used {cpu:.0%} of a core"
-            found.append(RunWarning("client saturated", text, MORE_PROCESSES))
+            warnings.append(RunWarning("client saturated", text, MORE_PROCESSES))
         if held and mean(held) > RUN_DELAY:
             text = f"load process {_number(worker)} was CPU-starved {mean(held):.0%} of the time"
             remedy = "leave a core to each load process, or raise its CPU limit"
-            found.append(RunWarning("client held up", text, remedy))
+            warnings.append(RunWarning("client held up", text, remedy))
         if late and (median(late) > LOOP_DELAY or max(late) > LOOP_PAUSE):
             text = (
                 f"the event loop of load process {_number(worker)} was up to {max(late) * 1e3:,.0f} ms late"
             )
             remedy = "leave a core to each load process, with nothing else on it"
-            found.append(RunWarning("client paused", text, remedy))
+            warnings.append(RunWarning("client paused", text, remedy))
     stolen = [share for rows in observations(steady, "machine").values() for share in values(rows, "steal")]
     if stolen and mean(stolen) > STEAL:
         text = f"the host took {mean(stolen):.0%} of this virtual machine's time away"
-        found.append(RunWarning("stolen time", text, "measure on a machine of its own"))
-    return found
+        warnings.append(RunWarning("stolen time", text, "measure on a machine of its own"))
+    return warnings
 
 
 def _number(source: str) -> str:
@@ -130,14 +130,14 @@ def _behind(run: Run) -> list[RunWarning]:
     if run.manifest.load.closed:
         return []
     steady = run.steady
-    found = []
+    warnings = []
     lag, service = (steady.histogram(kind, lambda key: True) for kind in ("lag", "service"))
     if lag.count:
         late, usual = lag.percentile(99), service.percentile(50)
         if late > LAG_P99 or late > max(LAG_TO_SERVICE * usual, LAG_RESOLUTION):
             text = f"requests sent late: p99 send delay {late * 1e3:.2f} ms, median service time {usual * 1e3:.2f} ms"
             remedy = "lower the rate, or use more load processes (--processes)"
-            found.append(_late("behind", text, remedy, run))
+            warnings.append(_late("behind", text, remedy, run))
     due = sum(tally.requests for tally in steady.tallies.values())
     unsent = sum(tally.requests for (key, _), tally in steady.tallies.items() if key.outcome == UNSENT)
     wanted = max(float(due), _planned(steady))
@@ -146,8 +146,8 @@ def _behind(run: Run) -> list[RunWarning]:
         remedy = (
             "lower the rate, raise the cap on requests in flight, or use more load processes (--processes)"
         )
-        found.append(_late("not achieved", text, remedy, run))
-    return found
+        warnings.append(_late("not achieved", text, remedy, run))
+    return warnings
 
 
 def _late(check: str, text: str, remedy: str, run: Run) -> RunWarning:
@@ -162,12 +162,12 @@ def waits_of(run: Run) -> list[tuple[str, str]]:
     """What kept requests of a run from leaving at once, and what can be done; the most frequent first, none that is rare."""
     counts = run.manifest.counts
     limit = "no more" if counts.most_streams is None else counted(counts.most_streams, "call")
-    found = []
+    waits = []
     for cause, count in sorted(counts.waited.items(), key=lambda each: -each[1]):
         if cause in _CAUSES and count > WAITED_SHARE * (counts.recorded or 0):
             text, remedy = _CAUSES[cause]
-            found.append((f"{counted(count, 'request')} {text.format(limit=limit)}", remedy))
-    return found
+            waits.append((f"{counted(count, 'request')} {text.format(limit=limit)}", remedy))
+    return waits
 
 
 def _planned(run: Run) -> float:

@@ -68,19 +68,21 @@ MATTERS: Final = frozenset(
 
 def facts(manifest: Manifest) -> dict[str, str]:
     """What a manifest says of machine, server, model, payload and software; what it does not know is left out."""
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for part, titles in (("machine", MACHINE), ("target", TARGET), ("load", LOAD)):
-        told = manifest.raw.get(part) or {}
-        found |= {title: told.get(name) for name, title in titles.items()}
-    found["model files"] = (manifest.model.sha256 or "")[:16] or None
-    found["payload"] = " ".join(each.sha256[:16] for each in manifest.payload.values() if each.sha256) or None
+        section = manifest.raw.get(part) or {}
+        values |= {title: section.get(name) for name, title in titles.items()}
+    values["model files"] = (manifest.model.sha256 or "")[:16] or None
+    values["payload"] = (
+        " ".join(each.sha256[:16] for each in manifest.payload.values() if each.sha256) or None
+    )
     if manifest.git.commit:
-        found["commit"] = manifest.git.commit[:12] + (" with changes" if manifest.git.dirty else "")
+        values["commit"] = manifest.git.commit[:12] + (" with changes" if manifest.git.dirty else "")
     if manifest.experiment is not None:
-        found |= _launched(manifest.experiment)
-    found |= {f"package {name}": version for name, version in manifest.machine.packages.items()}
-    found["seed"] = manifest.seed
-    return {title: text(value) for title, value in found.items() if value is not None}
+        values |= _launched(manifest.experiment)
+    values |= {f"package {name}": version for name, version in manifest.machine.packages.items()}
+    values["seed"] = manifest.seed
+    return {title: text(value) for title, value in values.items() if value is not None}
 
 
 def differences(before: Sequence[Manifest], after: Sequence[Manifest]) -> dict[str, RunWarning]:
@@ -121,11 +123,11 @@ def mixed(manifests: Sequence[Manifest], side: str) -> list[RunWarning]:
 
 
 def _values(manifests: Sequence[Manifest]) -> dict[str, set[str]]:
-    found: dict[str, set[str]] = {}
+    by_title: dict[str, set[str]] = {}
     for manifest in manifests:
         for title, value in facts(manifest).items():
-            found.setdefault(title, set()).add(value)
-    return found
+            by_title.setdefault(title, set()).add(value)
+    return by_title
 
 
 def _named(values: set[str] | None) -> str:
@@ -138,15 +140,15 @@ def _launched(experiment: InExperiment) -> dict[str, Any]:
     """What an experiment knows of a server that it started, and of the model that it asked for."""
     server, cell = experiment.server, experiment.cell
     titles = {"kind": "server", "build": "server build"}
-    found = {
+    launched = {
         titles.get(name, f"server {name}"): value
         for name, value in server.facts().items()
         if name in LAUNCHED
     }
     hashes = server.models.get(cell.model or "") or {}
     version = hashes.get(str(cell.version)) or ("".join(hashes.values()) if len(hashes) == 1 else None)
-    found["model files"] = version[:16] if version else None
-    return {title: value for title, value in found.items() if value not in (None, "", [], {})}
+    launched["model files"] = version[:16] if version else None
+    return {title: value for title, value in launched.items() if value not in (None, "", [], {})}
 
 
 def text(value: Any) -> str:

@@ -73,20 +73,20 @@ class Interruption(NamedTuple):
 def interruptions(run: Run) -> list[Interruption]:
     """Those of the whole run, by their begin, MOST at the most. Raises BenchError where its counts are damaged."""
     whole = run.within(*run.seconds)
-    found = list(_lost(run))
+    named = list(_lost(run))
     rows = _requests(run) if _suspicious(whole) else None
     if rows is not None:
         silent = list(_silent(run, rows))
-        found += silent
-        found += _failed(run, rows, silent)
-        found += _wrong(rows)
-        found += _paused(run, rows)
+        named += silent
+        named += _failed(run, rows, silent)
+        named += _wrong(rows)
+        named += _paused(run, rows)
         if run.manifest.target.version_asked is None and not version_may_change(run):
-            found += _outdated(rows)
-    found += _noted(run, CLOCK_STEPPED)
-    ended = [each for each in _noted(run, CONNECTION_ENDED) if not _within(each, found)]
-    found += [_together(ended)] if len(ended) > OFTEN else ended
-    return sorted(found, key=lambda each: each.begin)[:MOST]
+            named += _outdated(rows)
+    named += _noted(run, CLOCK_STEPPED)
+    ended = [each for each in _noted(run, CONNECTION_ENDED) if not _within(each, named)]
+    named += [_together(ended)] if len(ended) > OFTEN else ended
+    return sorted(named, key=lambda each: each.begin)[:MOST]
 
 
 def _requests(run: Run) -> "pd.DataFrame | None":
@@ -215,10 +215,14 @@ def _failed(run: Run, rows: "pd.DataFrame", silent: list[Interruption]) -> Itera
     failed = rows[(status != 0) & (status != CANCELLED_STATUS) & np.isfinite(rows["done"].to_numpy())]
     for code, same in failed.groupby("status"):
         name = outcome(int(code))
-        told = next((printable(str(row.get("text"))) for row in run.errors if row.get("outcome") == name), "")
+        example = next(
+            (printable(str(row.get("text"))) for row in run.errors if row.get("outcome") == name), ""
+        )
         for part in _stretches(same):
             each = _spanning(
-                "failed requests", part, f"{name}, {counted(len(part), 'request')}" + (told and f': "{told}"')
+                "failed requests",
+                part,
+                f"{name}, {counted(len(part), 'request')}" + (example and f': "{example}"'),
             )
             if not _within(each, silent):
                 yield each
@@ -249,15 +253,15 @@ def _noted(run: Run, kind: str) -> list[Interruption]:
         for row in run.events
         if row.get("kind") == kind
     ]
-    found: list[Interruption] = []
+    merged: list[Interruption] = []
     for row in sorted(rows, key=lambda each: each.begin):
-        last = found[-1] if found else None
+        last = merged[-1] if merged else None
         if last is None or row.begin > last.end + JOIN:
-            found.append(row)
+            merged.append(row)
         else:
             texts = dict.fromkeys([*last.text.split("; "), row.text])
-            found[-1] = last._replace(end=max(last.end, row.end), text="; ".join(list(texts)[:MOST]))
-    return found
+            merged[-1] = last._replace(end=max(last.end, row.end), text="; ".join(list(texts)[:MOST]))
+    return merged
 
 
 def _wrong(rows: "pd.DataFrame") -> Iterator[Interruption]:

@@ -23,21 +23,23 @@ def planned(run: Run) -> float | None:
     however many they were. None where the manifest does not say, or a trace is gone.
     """
     load, arrivals = run.manifest.load, run.manifest.arrivals
-    said = load.schedules or (dict.fromkeys(arrivals, load.schedule) if load.schedule else {})
-    classes = load.user_classes or list(said)
-    if not arrivals or set(arrivals) != set(classes) or not set(arrivals) <= set(said):
+    schedules = load.schedules or (dict.fromkeys(arrivals, load.schedule) if load.schedule else {})
+    classes = load.user_classes or list(schedules)
+    if not arrivals or set(arrivals) != set(classes) or not set(arrivals) <= set(schedules):
         return None
     first, end = run.window or run.seconds
     ended = min(float(end), run.manifest.stopped or math.inf)
     try:
         seed, span = run.manifest.seed or 0, (float(first), ended)
-        return float(sum(_of_class(said[name], seed, name, plan, span) for name, plan in arrivals.items()))
+        return float(
+            sum(_of_class(schedules[name], seed, name, plan, span) for name, plan in arrivals.items())
+        )
     except (BenchError, KeyError, TypeError, ValueError):
         return None
 
 
-def _of_class(said: Schedule, seed: int, salt: str, plan: Arrivals, span: tuple[float, float]) -> int:
-    schedule = from_dict(said.facts())
+def _of_class(recorded: Schedule, seed: int, salt: str, plan: Arrivals, span: tuple[float, float]) -> int:
+    schedule = from_dict(recorded.facts())
     if isinstance(schedule, Closed):
         raise ValueError("a closed loop has no plan")
     sequence = open_sequence(schedule, seed, salt)

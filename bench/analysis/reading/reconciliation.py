@@ -147,8 +147,8 @@ def _means(run: Run, growth: Mapping[str, float]) -> _Means | None:
 def _counted(run: Run) -> Callable[[Key], bool]:
     """Whether the server's counters, which are of one model, hold what the client recorded under a key."""
     model = run.manifest.server_counters and run.manifest.server_counters.model
-    asked = run.manifest.target.asked
-    others = {name for name, each in asked.items() if model is not None and each.model != model}
+    requests = run.manifest.target.asked
+    others = {name for name, each in requests.items() if model is not None and each.model != model}
     return lambda key: key.outcome == "OK" and key.name not in others
 
 
@@ -195,10 +195,10 @@ def _counts(run: Run, growth: Mapping[str, float]) -> Iterator[RunWarning]:
 
 
 def _outcomes(run: Run) -> dict[str, int]:
-    found: dict[str, int] = {}
+    counts: dict[str, int] = {}
     for (key, _), tally in run.within(*run.seconds).tallies.items():
-        found[key.outcome] = found.get(key.outcome, 0) + tally.requests
-    return found
+        counts[key.outcome] = counts.get(key.outcome, 0) + tally.requests
+    return counts
 
 
 def _retries(run: Run) -> int:
@@ -235,9 +235,9 @@ def _ms(seconds: float) -> str:
 
 
 def _growth(run: Run) -> dict[str, float] | None:
-    told = run.manifest.server_counters
-    if told is None or told.before is None or told.after is None:
+    counters = run.manifest.server_counters
+    if counters is None or counters.before is None or counters.after is None:
         return None
-    before, after = told.before.facts(), told.after.facts()
+    before, after = counters.before.facts(), counters.after.facts()
     counted = [name for name in before if name in after and name != restarts.STARTED]
     return {name: after[name] - before[name] for name in counted}

@@ -33,11 +33,13 @@ def check(run: Run, growth: Mapping[str, float] | None, answered: int) -> RunWar
     fewer = ok is not None and 0 <= ok < answered
     if not signs.certain and not (fewer and signs.likely):
         return None
-    told = [*signs.certain, *signs.likely]
+    reasons = [*signs.certain, *signs.likely]
     if fewer:
-        told.append(f"{answered:,} requests were answered OK, it counts only {ok:,}")
+        reasons.append(f"{answered:,} requests were answered OK, it counts only {ok:,}")
     return RunWarning(
-        "restarted", f"the server ended, or was started anew: {'; '.join(told)}", "run it again undisturbed"
+        "restarted",
+        f"the server ended, or was started anew: {'; '.join(reasons)}",
+        "run it again undisturbed",
     )
 
 
@@ -78,8 +80,11 @@ def _process_gone(run: Run) -> float | None:
 
 def _start_times(run: Run) -> list[float]:
     """Those that were read before, during and after the run, in this order."""
-    told = run.manifest.server_counters
-    ends = [None if page is None else page.started for page in ((told.before, told.after) if told else ())]
+    counters = run.manifest.server_counters
+    ends = [
+        None if page is None else page.started
+        for page in ((counters.before, counters.after) if counters else ())
+    ]
     during = [row.get(STARTED) for row in run.telemetry if row.get("source") == "counters"]
     return [float(each) for each in (*ends[:1], *during, *ends[1:]) if each is not None]
 

@@ -83,7 +83,7 @@ def timeline(run: Run) -> Timeline:
 
 
 def _cores(run: Run) -> dict[str, tuple[list[float], list[float]]]:
-    found: dict[str, tuple[list[float], list[float]]] = {}
+    by_process: dict[str, tuple[list[float], list[float]]] = {}
     for source, name in (("server", "server"), ("worker", "load")):
         by_instant: dict[float, float] = {}
         for rows in observations(run, source).values():
@@ -91,8 +91,8 @@ def _cores(run: Run) -> dict[str, tuple[list[float], list[float]]]:
                 at = round(ended)
                 by_instant[at] = by_instant.get(at, 0.0) + spent / (ended - begun)
         if len(by_instant) > 1:
-            found[name] = (sorted(by_instant), [by_instant[at] for at in sorted(by_instant)])
-    return found
+            by_process[name] = (sorted(by_instant), [by_instant[at] for at in sorted(by_instant)])
+    return by_process
 
 
 def _width(answered: Floats) -> int:

@@ -16,36 +16,36 @@ _MOST_LISTED: Final = 10
 def check(run: Run) -> list[RunWarning]:
     """Answers of the whole run that were not what was asked for, or came from another version."""
     whole = run.within(*run.seconds)
-    found = []
+    warnings = []
     mismatched = sum(tally.mismatched for tally in whole.tallies.values())
     if mismatched:
-        found += _by_cause(run, mismatched)
-    asked = run.manifest.target.version_asked
+        warnings += _by_cause(run, mismatched)
+    requested = run.manifest.target.version_asked
     by_name: dict[str, set[int]] = {}
     for key, _ in whole.tallies:
         if key.version is not None:
             by_name.setdefault(key.name, set()).add(key.version)
     versions = sorted(set().union(*by_name.values()))
-    others = [version for version in versions if asked is not None and version != asked]
+    others = [version for version in versions if requested is not None and version != requested]
     if others and not mismatched:
-        found.append(
+        warnings.append(
             RunWarning(
                 "other version",
-                f"version {asked} was requested and {_listed(others)} answered",
+                f"version {requested} was requested and {_listed(others)} answered",
                 "compare the server's configuration with what the run requests",
             )
         )
     changed = any(len(numbers) > 1 for numbers in by_name.values())
-    if asked is None and changed and not version_may_change(run):
+    if requested is None and changed and not version_may_change(run):
         text = f"the server changed the version it answers with: {_listed(versions)}"
-        found.append(
+        warnings.append(
             RunWarning(
                 "version change",
                 text,
                 "name one version (--model-version), or keep the model folder still",
             )
         )
-    return found
+    return warnings
 
 
 def version_may_change(run: Run) -> bool:
@@ -95,7 +95,7 @@ def _by_cause(run: Run, mismatched: int) -> list[RunWarning]:
         for cause, wrong in causes.items():
             counts[cause] = counts.get(cause, 0) + wrong.count
             examples.setdefault(cause, " ".join(wrong.example.split()))
-    found = [
+    warnings = [
         RunWarning(
             "wrong answers",
             f"{counted(count, 'answer')} {_CAUSES[cause][0]}: {examples[cause]}",
@@ -108,5 +108,5 @@ def _by_cause(run: Run, mismatched: int) -> list[RunWarning]:
     if unnamed > 0:
         text = f"{counted(unnamed, 'wrong answer')}; the run does not record by which check"
         remedy = "run it again, and see its `wrong_answers` in manifest.json"
-        found.append(RunWarning("wrong answers", text, remedy))
-    return found
+        warnings.append(RunWarning("wrong answers", text, remedy))
+    return warnings

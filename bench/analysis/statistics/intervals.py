@@ -217,14 +217,14 @@ def deciding_rates(p_values: Sequence[float], rate: float) -> list[float]:
     All behind the first that is not rejected are tested as that one is.
     """
     order = sorted(range(len(p_values)), key=lambda at: p_values[at])
-    found = [rate] * len(p_values)
+    rates = [rate] * len(p_values)
     each, rejecting = rate, True
     for rank, at in enumerate(order):
         if rejecting:
             each = rate / (len(p_values) - rank)
             rejecting = p_values[at] <= each
-        found[at] = each
-    return found
+        rates[at] = each
+    return rates
 
 
 def proportion(successes: int, count: int, confidence: float) -> tuple[float, float]:

@@ -76,10 +76,10 @@ def claimable_percentile(percentile: float, samples: int, confidence: float = CO
 
 def _percentile_of_rank(rank: int, samples: int) -> float:
     """A percentile whose nearest rank is this one: the middle between the rank and the one before."""
-    found = 100 * (rank - 0.5) / samples
-    if nearest_rank(found, samples) != rank:
+    percentile = 100 * (rank - 0.5) / samples
+    if nearest_rank(percentile, samples) != rank:
         raise ValueError(f"rank {rank} of {samples} cannot be given by a percentile")
-    return found
+    return percentile
 
 
 def _claimable(percentile: float, exceedances: int, samples: int, confidence: float) -> bool:

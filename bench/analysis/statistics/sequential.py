@@ -60,5 +60,5 @@ class Looks:
 def looks(most: int, alpha: float = ERROR_RATE) -> list[Look]:
     """The looks of a gate that runs at most so many blocks; none where these are fewer than LEAST."""
     coming = Looks(alpha)
-    found = (coming.after(blocks, blocks / most, last=blocks == most) for blocks in range(1, most + 1))
-    return [look for look in found if look is not None]
+    possible = (coming.after(blocks, blocks / most, last=blocks == most) for blocks in range(1, most + 1))
+    return [look for look in possible if look is not None]
