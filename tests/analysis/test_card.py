@@ -137,6 +137,17 @@ def test_equal_things_have_no_stage_and_a_pass_no_card(root: Path) -> None:
     assert done.stdout.count("\n") <= 4, "one line, wrapped where the terminal is narrow"
 
 
+def test_a_stage_that_holds_the_difference_is_likely_where_trials_differ(root: Path) -> None:
+    for number, delay in enumerate((0.028, 0.038, 0.058)):
+        planted(root / "wild", 3000 + number, candidate=True, delays={Stage.WIRE: delay})
+    judged, found = judge(root, root / "wild")
+    assert judged.code == 1
+    (cause,) = found.causes
+    assert (cause.what, cause.sure) == (Stage.WIRE, False)
+    assert not any(each.named for each in found.breakdowns[0].differences.stages)
+    assert "likely" in found.of("cause")[0]
+
+
 def test_without_counters_the_server_is_one_stage(root: Path) -> None:
     campaign(root / "uncounted", 1000, counted=False, candidate=True, delays={Stage.WIRE: DELAY})
     (found,), _ = match(trials(root / "old").trials, trials(root / "uncounted").trials)

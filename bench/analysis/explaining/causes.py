@@ -10,7 +10,7 @@ from typing import Final
 
 from bench import BenchError
 from bench.analysis.explaining.beside import beside
-from bench.analysis.explaining.stages import Differences, StageChange, differences
+from bench.analysis.explaining.stages import TOLERANCE, Differences, StageChange, differences
 from bench.analysis.explaining.tail import Tail, cell_of, tail_of
 from bench.analysis.grouping.identity import Identity
 from bench.analysis.grouping.trials import Trial
@@ -36,6 +36,8 @@ OF_ANSWERS: Final = ("accuracy", "mismatch_share", "agreement", GOODPUT, GOODPUT
 """Metrics that wrong answers make worse."""
 MOST_CELLS: Final = 4
 """Cells that are explained."""
+MOST_OF_IT: Final = 0.75
+"""Share of the difference in mean latency from which on a stage is the likely cause, though its interval does not show it."""
 MOST_STRETCHES: Final = 6
 """Stretches of slow requests of which it is looked for what happened in them."""
 MOST_EVENTS: Final = 2
@@ -71,6 +73,8 @@ class Cause:
     """All of them."""
     text: str = ""
     """What the server or the warning reported."""
+    sure: bool = True
+    """False of a stage that holds most of a difference which its own interval does not show."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +116,7 @@ def _explained(judged: Judgement, identity: Identity | None, findings: list[Find
         *_answers(trials, findings),
         *_load_generator(trials, match),
         *_slow(tail),
-        *_stages(split),
+        *_stages(split, findings),
     ]
     return Explained(identity, findings, causes, trials, match, split, tail)
 
@@ -218,6 +222,18 @@ def _events(tail: Tail) -> list[str]:
     return [texts[kind] for kind in sorted(texts, key=lambda kind: (-counts[kind], order[kind]))]
 
 
-def _stages(split: Differences | None) -> Iterator[Cause]:
-    for stage in split.named if split is not None else []:
+def _stages(split: Differences | None, findings: Sequence[Finding]) -> Iterator[Cause]:
+    """Those that are named; else the one that holds most of the difference, where a limit of latency or rate fails."""
+    if split is None:
+        return
+    for stage in split.named:
         yield Cause(Kind.STAGE, stage.stage, differences=split, stage=stage)
+    whole = split.after - split.before
+    of_time = any(
+        each.limit.metric.unit != "share" or each.limit.answered_within is not None for each in findings
+    )
+    if split.named or not of_time or whole <= TOLERANCE * split.before:
+        return
+    largest = max(split.stages, key=lambda each: each.change.size)
+    if largest.change.size >= MOST_OF_IT * whole:
+        yield Cause(Kind.STAGE, largest.stage, differences=split, stage=largest, sure=False)

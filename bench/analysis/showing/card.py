@@ -312,6 +312,7 @@ def plain_card(shown: Card) -> dict[str, Any]:
                 "kind": str(cause.kind),
                 "what": cause.what,
                 "text": cause_text(cause),
+                "sure": cause.sure,
                 "cell": None if cell.identity is None else cell.identity._asdict(),
             }
             for cell in shown.cells

@@ -146,9 +146,10 @@ def _stage(cause: Cause) -> str:
     part = ""
     if share <= MOST_OF:
         part = f": {100 * share:.0f} % of the difference" if share < ALL_OF else ": all of the difference"
+    unsure = "" if cause.sure else "; likely, but the trials differ too much to be sure"
     return (
         f"{stage.stage} {formatting.signed(change.size, unit)} in the mean ({formatting.signed(change.low, unit, name=False)} to {formatting.signed(change.high, unit)}), "
-        f"{100 * split.share(stage):+.0f} % of the baseline's latency{part}"
+        f"{100 * split.share(stage):+.0f} % of the baseline's latency{part}{unsure}"
     )
 
 

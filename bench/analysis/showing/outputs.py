@@ -303,6 +303,7 @@ class CauseOut(TypedDict):
     ]
     what: str
     text: str
+    sure: bool
     cell: IdentityOut | None
 
 
