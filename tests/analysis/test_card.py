@@ -15,6 +15,7 @@ from bench.analysis.grouping.trials import Trials, read_trials
 from bench.analysis.judging.compare import match
 from bench.analysis.judging.gate import Judgement, LimitsFile, gate
 from bench.analysis.reading.reconciliation import Stage
+from bench.analysis.reading.run_warning import RunWarning
 from bench.analysis.showing import gate_text
 from bench.analysis.showing.card import Card, card
 from bench.analysis.showing.card_text import next_steps
@@ -106,6 +107,18 @@ def test_the_card_names_the_cause_first(root: Path, failing: Callable[[str], Pat
     texts = [row.title for row in found.rows]
     assert texts[0] == "failed"
     assert {"cause", "baseline", "candidate", "runs", "reproduce", "next"} <= set(texts)
+
+
+def test_what_disturbed_a_few_trials_comes_last(root: Path) -> None:
+    campaign(root / "disturbed", 4000, candidate=True, delays={Stage.RUNTIME: DELAY})
+    late = {"check": "client paused", "reason": "the event loop was late", "remedy": "leave it a core"}
+    judged = gate(LimitsFile.read(root / "limits.toml"), trials(root / "disturbed"), trials(root / "old"))
+    for number, kinds in ((1, [Kind.STAGE, Kind.LOAD_GENERATOR]), (3, [Kind.LOAD_GENERATOR, Kind.STAGE])):
+        for each in judged.candidate.trials[:number]:
+            each.warnings[:] = [RunWarning(**late)]
+        found = card(judged)
+        assert found is not None
+        assert [cause.kind for cause in found.causes] == kinds
 
 
 def test_a_stall_is_told_by_its_second_and_the_rest_of_the_run(

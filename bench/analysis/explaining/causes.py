@@ -36,7 +36,7 @@ OF_ANSWERS: Final = ("accuracy", "mismatch_share", "agreement", GOODPUT, GOODPUT
 """Metrics that wrong answers make worse."""
 MOST_CELLS: Final = 4
 """Cells that are explained."""
-MOST_OF_IT: Final = 0.75
+MOST_OF_IT: Final = 0.5
 """Share of the difference in mean latency from which on a stage is the likely cause, though its interval does not show it."""
 MOST_STRETCHES: Final = 6
 """Stretches of slow requests of which it is looked for what happened in them."""
@@ -111,12 +111,16 @@ def _explained(judged: Judgement, identity: Identity | None, findings: list[Find
     )
     threshold = slow_from(furthest, trials, match)
     tail = None if threshold is None else tail_of(trials, threshold)
+    generator = list(_load_generator(trials, match))
+    often = [each for each in generator if 2 * each.count > each.of]
     causes = [
         *_errors(trials, findings, tail),
         *_answers(trials, findings),
-        *_load_generator(trials, match),
+        *often,
         *_slow(tail),
         *_stages(split, findings),
+        # what disturbed a few trials explains less than what is in all of them
+        *(each for each in generator if each not in often),
     ]
     return Explained(identity, findings, causes, trials, match, split, tail)
 
