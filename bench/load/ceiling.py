@@ -16,7 +16,7 @@ from bench.runs.jsonl import read_json
 SIMILAR: Final = 0.25
 """A payload whose size differs by this share costs about the same."""
 PUNCTUAL: Final = 0.85
-"""Share of a core beyond which the reader of a run warnings that its load process was punctual."""
+"""Share of a core beyond which a run has a warning that its load process was not punctual."""
 LEAST_POWER: Final = 0.3
 """Of the rate, with which the use of a core grows: less is noise of the measurement."""
 SOFTWARE: Final = ("serving-bench", "locust", "gevent", "numpy", "protobuf")

@@ -274,7 +274,7 @@ def parse(text: str) -> Schedule:
     name, colon, rest = text.strip().partition(":")
     kind = name.strip().lower()
     if kind not in _KINDS:
-        raise BenchError(f"schedule {text!r}: unknown; write one of {'; '.join(FORMS.values())}")
+        raise BenchError(f"schedule {text!r}: unknown; expected one of {'; '.join(FORMS.values())}")
     try:
         return _KINDS[kind].of_text(rest.strip() if colon else "")
     except MismatchError:
