@@ -20,7 +20,7 @@ from bench.cli.terminal import console
 from bench.config.servers import Remote
 from bench.escape import one_line
 from bench.experiment.beginning import Prepared, begin, prepare, resume
-from bench.experiment.duet import Interference, starts
+from bench.experiment.duet import starts
 from bench.experiment.folder import Folder
 from bench.experiment.master import Master
 from bench.experiment.plan import sessions
@@ -28,6 +28,7 @@ from bench.experiment.preflight import refused
 from bench.experiment.runner import Runner
 from bench.experiment.trial import Generator, Local
 from bench.launch.remote import described
+from bench.runs.interference import Interference
 from bench.runs.journal import INTERRUPTED as STOPPED
 from bench.runs.journal import Ended
 from bench.wording import counted

@@ -4,26 +4,18 @@ A block is a start of the servers, and holds a pair for each batch size and load
 run folders of one block, so that they are reported, compared and gated as those of any experiment.
 """
 
-import json
 import random
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
 from bench import BenchError
 from bench.config.experiment import Experiment
 from bench.config.servers import Declared
 from bench.experiment.plan import LAUNCH_SECONDS, TRIAL_SECONDS, Condition, PlannedTrial, cells
-from bench.runs.jsonl import read_json
-from bench.runs.run import Run
 
-INTERFERENCE: Final = "interference.json"
 ALONE: Final = "alone"
 """Folder of the runs in which each condition was alone."""
-DISTURBED: Final = 1.25
-"""A median latency that is so many times as long, or as short, beside the other one is worth a warning."""
-TOLERANCE: Final = 0.05
-"""So is a ratio between the two that differs by more from the one that they have alone."""
 _COMPARED: Final = ("server", "model", "version")
 
 Pair = tuple[PlannedTrial, PlannedTrial]
@@ -82,55 +74,3 @@ def predicted_seconds(planned: Sequence[PlannedTrial], seconds: float, kinds: di
 def starts(planned: Sequence[PlannedTrial]) -> int:
     """Starts of a server in a duet's plan."""
     return len({(trial.block, trial.cell.server) for trial in planned})
-
-
-class Interference(NamedTuple):
-    """Median latencies of two conditions, each alone and in the duet, in seconds."""
-
-    cells: tuple[str, str]
-    alone: tuple[float, float]
-    together: tuple[float, float]
-
-    @classmethod
-    def of(cls, pair: Pair, alone: Sequence[Path], together: Sequence[Path]) -> "Interference":
-        """Read from run folders. Raises BenchError."""
-        first, second = (trial.cell.title() for trial in pair)
-        a, b, c, d = (_median(path) for path in (*alone, *together))
-        return cls((first, second), (a, b), (c, d))
-
-    @property
-    def warnings(self) -> list[str]:
-        """What keeps the duet from standing for each condition alone."""
-        texts = []
-        for name, alone, together in zip(self.cells, self.alone, self.together, strict=True):
-            ratio = together / alone
-            if not 1 / DISTURBED < ratio < DISTURBED:
-                texts.append(
-                    f"interference: {name} has a median latency of {together * 1e3:.3g} ms beside the other and "
-                    f"{alone * 1e3:.3g} ms alone (measured once): latencies of the duet are for comparing the two, not for "
-                    "limits in milliseconds"
-                )
-        apart, beside = (each[1] / each[0] for each in (self.alone, self.together))
-        if abs(beside / apart - 1) > TOLERANCE:
-            texts.append(
-                f"interference: {self.cells[1]} takes x{apart:.3f} of {self.cells[0]} where each is alone (measured once, so "
-                f"noise of the machine is in it) and x{beside:.3f} in the duet: on a quiet machine check it without --duet"
-            )
-        return texts
-
-    def write(self, folder: Path) -> None:
-        """Keep it beside the runs of the experiment."""
-        (folder / INTERFERENCE).write_text(json.dumps(self._asdict(), indent=1) + "\n")
-
-    @classmethod
-    def read(cls, folder: Path) -> "Interference | None":
-        """What an experiment's folder holds; None where it was not measured."""
-        try:
-            plain = read_json(folder / INTERFERENCE)
-            return cls(**{name: tuple(value) for name, value in plain.items()})
-        except (OSError, ValueError, TypeError, AttributeError):
-            return None
-
-
-def _median(path: Path) -> float:
-    return Run.open(path).steady.histogram("latency").percentile(50.0)

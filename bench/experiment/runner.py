@@ -22,6 +22,7 @@ from bench.launch import facts
 from bench.launch.kinds import launched
 from bench.launch.running import Running, Served
 from bench.load.site import exported, tree_hash
+from bench.runs.interference import INTERFERENCE, Interference
 from bench.runs.journal import Ended
 
 _SHOWN_VARIABLES: Final = ("TF_", "XLA_", "OMP_", "KMP_", "MKL_", "CUDA_", "NVIDIA_", "MALLOC_", "LD_PRELOAD")
@@ -187,7 +188,7 @@ class Runner:
             )
             alone = []
             slice = self.folder.description.get("slice")
-            if slice is None and not (self.folder.path / duet.INTERFERENCE).exists():
+            if slice is None and not (self.folder.path / INTERFERENCE).exists():
                 for order in (first, second):
                     self.display.say(f"alone, for the interference: {order.trial.cell.title()}")
                     run = self.generator.run(order, self.folder, lock, show)
@@ -197,7 +198,9 @@ class Runner:
             runs = [self.folder.run_of(trial) for trial in pair]
             together = [run for run in runs if run is not None]
             if alone:
-                interference = duet.Interference.of(pair, alone, together)
+                interference = Interference.of(
+                    (first.trial.cell.title(), second.trial.cell.title()), alone, together
+                )
                 interference.write(self.folder.path)
                 for text in interference.warnings:
                     self.display.say(f"warning: {text}")

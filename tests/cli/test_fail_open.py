@@ -48,6 +48,8 @@ from tests.cli.checkouts import (
     without_a_run,
     without_lines,
 )
+from tests.cli.duets import CASES as DUETS
+from tests.cli.duets import RIGHT as RIGHT_DUETS
 from tests.cli.experiment_endings import CASES as ENDINGS
 from tests.cli.experiment_endings import RIGHT, begun
 from tests.cli.inside import bench, process
@@ -297,6 +299,7 @@ CASES: dict[str, tuple[Callable[[Checkout], list[str]], int, str]] = {
     "not a number": (limited('[worse_than_baseline]\np50 = nan\n'), 2, "a finite number"),
     **UNKNOWN_FACTS,
     **ENDINGS,
+    **DUETS,
     **ANSWERS,
     **CAPACITIES,
     **STRANGE_FOLDERS,
@@ -345,6 +348,7 @@ def test_there_are_enough_cases_and_none_may_pass() -> None:
         *RIGHT,
         *RIGHT_ANSWERS,
         *RIGHT_CAPACITIES,
+        *RIGHT_DUETS,
     ],
 )
 def test_what_is_right_passes(make: Callable[[Checkout], list[str]], tmp_path: Path, recorded: Path) -> None:

@@ -13,10 +13,11 @@ from bench import BenchError
 from bench.analysis.grouping.trials import read_trials
 from bench.config.experiment import Experiment, Load, Model
 from bench.config.servers import Declared, Embedded
-from bench.experiment.duet import INTERFERENCE, Interference, duet_trials, pairs
+from bench.experiment.duet import duet_trials, pairs
 from bench.experiment.folder import Folder
 from bench.experiment.two_conditions import ServedCondition, TwoConditions
 from bench.load.locust_glue.duet import alternating
+from bench.runs.interference import INTERFERENCE, Interference
 from bench.runs.run import Run, find_runs
 from tests.experiment.experiments import ROOT, bench_run, command, only_folder, write
 from tests.experiment.test_run import wait_for

@@ -11,7 +11,7 @@ from bench.analysis.grouping.identity import PARTS, Identity
 from bench.analysis.grouping.in_time import Values, equal_by_design, of_only_pair, together
 from bench.analysis.grouping.metrics import JUDGED, METRICS
 from bench.analysis.grouping.trials import Trial
-from bench.analysis.judging import sides
+from bench.analysis.judging import interference, sides
 from bench.analysis.judging.change import Change, change, judged_together
 from bench.analysis.reading.run_warning import RunWarning
 from bench.analysis.statistics.intervals import ERROR_RATE, LENDERS
@@ -275,9 +275,14 @@ def _comparison(
         warnings=sides.of_side(first, "baseline")
         + sides.of_side(second, "candidate")
         + pair.surroundings
-        + pair.left_alone,
+        + pair.left_alone
+        + (interference.of_ratio(first, second) if _timed(metrics) else []),
         match=pair,
     )
+
+
+def _timed(metrics: Iterable[str]) -> bool:
+    return any(METRICS[name].unit == "s" for name in metrics)
 
 
 def _pairs(before: list[Trial], after: list[Trial]) -> list[tuple[Trial, Trial]]:

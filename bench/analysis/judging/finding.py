@@ -39,6 +39,11 @@ class Limit:
             return trial.due.percentile(100)
         return math.nan if name in MEANS and trial.due.unanswered else trial.values[name]
 
+    @property
+    def timed(self) -> bool:
+        """Whether it is of durations, or counts requests by theirs."""
+        return self.metric.unit == "s" or self.answered_within is not None
+
     def why_not(self, trial: Trial) -> str:
         """Why that is no number; empty: not known."""
         name, due = self.metric.name, trial.due

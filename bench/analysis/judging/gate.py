@@ -12,7 +12,7 @@ from bench.analysis.grouping.failures import Failures, failures, partners_failed
 from bench.analysis.grouping.identity import PARTS, Identity
 from bench.analysis.grouping.in_time import RATES
 from bench.analysis.grouping.trials import Trials
-from bench.analysis.judging import sides
+from bench.analysis.judging import interference, sides
 from bench.analysis.judging.compare import Match, match
 from bench.analysis.judging.finding import Finding, Limit, Outcome
 from bench.analysis.judging.limit import judge_absolute, judge_relative, not_measured, resolved
@@ -292,6 +292,8 @@ def _warnings(
         sides.of_side(candidate.trials, "candidate") if candidate.trials or candidate.failed else [_NOTHING]
     )
     warnings += _left_out(candidate, "candidate") + _torn_out(candidate)
+    if any(not limit.relative and limit.timed for limit in limits.limits):
+        warnings += interference.of_durations(candidate.trials)
     if baseline is None:
         return warnings
     warnings += sides.of_side(baseline.trials, "baseline") + _left_out(baseline, "baseline")
@@ -303,6 +305,9 @@ def _warnings(
         if each.too_many
     ]
     warnings += {warning.reason: warning for each in matches for warning in each.surroundings}.values()
+    if any(limit.relative and limit.timed for limit in limits.limits):
+        pairs = (interference.of_ratio(each.before, each.after) for each in matches)
+        warnings += {warning.reason: warning for own in pairs for warning in own}.values()
     failed = candidate.failed + baseline.failed
     for each in matches:
         warnings += [] if partners_failed(each.unpaired, failed) else each.left_alone

@@ -21,6 +21,7 @@ KNOWN: Final = {
     "files changed": "Files of a run differ from the checksums written at its end.",
     "foreign report": "An unknown process reported to the Locust master, or one that came late and cannot take part.",
     "incomplete": "Requests were sent that are not in the record.",
+    "interference": "The two conditions of a duet disturb each other: alone, their latencies or the ratio are others.",
     "interrupted": "The run was interrupted, or broken off, before its planned end.",
     "load processes": "A load process joined late, left early, or sent nothing.",
     "lost worker": "A load process ended before the run did.",
