@@ -2,6 +2,7 @@
 
     experiment.json    the experiment, its servers and its plan, as they were when it began; its `state`
     trials.jsonl       how each trial ended: a line a trial, appended; a later line goes before an earlier one
+    experiment.sha256  checksums of these and the other files beside the runs, once it has ended
     <run folders>      one for each trial that was measured
     servers/           configuration files and log of each start of a server
     failed/            run folders of trials that failed
@@ -27,6 +28,7 @@ from typing import Any, Final
 
 from bench import BenchError
 from bench.experiment.plan import PlannedTrial
+from bench.runs import sealing
 from bench.runs.finding import FETCHED
 from bench.runs.journal import COMPLETE, DESCRIPTION, INTERRUPTED, JOURNAL, RUNNING, Ended, Journal
 from bench.runs.jsonl import json_line, read_json
@@ -103,6 +105,14 @@ class Folder:
         """Note that it runs, or how it ended: what judges it later knows whether trials are missing by intent."""
         self.description["state"] = state
         self._describe()
+        self._seal()
+
+    def _seal(self) -> None:
+        """Checksums of what lies beside the runs; none while it runs."""
+        if self.description["state"] == RUNNING:
+            (self.path / sealing.SEAL).unlink(missing_ok=True)
+        else:
+            sealing.seal(self.path)
 
     def _describe(self) -> None:
         temporary = self.path / f".{DESCRIPTION}"
@@ -121,6 +131,7 @@ class Folder:
                 raise
             if self.description["state"] == RUNNING:
                 self.mark(COMPLETE if len(self.ended()) == len(self.trials) else INTERRUPTED)
+            self._seal()
 
     @contextmanager
     def locked(self) -> Iterator[int]:

@@ -5,7 +5,7 @@ The file is that of `sha256sum`: `cd RUN && sha256sum -c SHA256SUMS` checks it w
 
 import hashlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -21,28 +21,34 @@ def seal(folder: Path, names: Iterable[str] | None = None) -> None:
 
     Raises OSError.
     """
-    sums = {} if names is None else _read(folder)
-    for name in _files(folder) if names is None else names:
-        sums[name] = _sum(folder / name)
-    temporary = folder / f".{FILE}.{os.getpid()}"
+    known = {} if names is None else _read(folder)
+    write(folder, _files(folder) if names is None else names, known=known)
+
+
+def write(
+    folder: Path, names: Iterable[str], file: str = FILE, *, known: Mapping[str, str] | None = None
+) -> None:
+    """Write the checksums of these files into one; known: those of others. Raises OSError."""
+    sums = {**(known or {}), **{name: _sum(folder / name) for name in names}}
+    temporary = folder / f".{file}.{os.getpid()}"
     try:
         temporary.write_text("".join(f"{sums[name]}  {name}\n" for name in sorted(sums)))
-        temporary.replace(folder / FILE)
+        temporary.replace(folder / file)
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def altered(folder: Path, readable: Iterable[str]) -> list[str]:
+def altered(folder: Path, readable: Iterable[str], file: str = FILE) -> list[str]:
     """What is not as it was when the run ended, such as `counts.jsonl changed`.
 
     readable: names of files that would be read if they were there: one of them that has no checksum was added.
     """
     try:
-        sums = _read(folder)
+        sums = _read(folder, file)
     except FileNotFoundError:
-        return [f"{FILE} missing"]
+        return [f"{file} missing"]
     except (OSError, ValueError):
-        return [f"{FILE} damaged"]
+        return [f"{file} damaged"]
     found = []
     for name, expected in sums.items():
         try:
@@ -75,10 +81,10 @@ def _files(folder: Path) -> list[str]:
     ]
 
 
-def _read(folder: Path) -> dict[str, str]:
+def _read(folder: Path, file: str = FILE) -> dict[str, str]:
     """Checksum by name. Raises OSError, and ValueError for what is no such file."""
     sums = {}
-    for line in read_file(folder / FILE, MIB).decode().splitlines():
+    for line in read_file(folder / file, MIB).decode().splitlines():
         digest, separator, name = line.partition("  ")
         # the folder may be somebody else's: nothing outside of it is looked at
         if not separator or not name or Path(name).is_absolute() or ".." in Path(name).parts:

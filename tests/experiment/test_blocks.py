@@ -8,7 +8,9 @@ import pytest
 from bench.cli.blocks import compared, run_blocks
 from bench.experiment.folder import Folder
 from bench.experiment.plan import Condition, PlannedTrial
+from bench.runs.answers import ANSWERS
 from bench.runs.chunk import Chunk
+from bench.runs.sealing import SEAL, altered
 from tests import recorded
 
 
@@ -55,3 +57,18 @@ def test_blocks_are_added_until_it_is_decided(
     shown = capsys.readouterr().err
     assert f"after {blocks} blocks" in shown
     assert ("worse: p50" in shown) == (slower == 2.0)
+
+
+def test_what_lies_beside_the_runs_is_sealed_where_an_experiment_ends(tmp_path: Path) -> None:
+    """And again where it was continued; while it runs nothing is."""
+    folder = Folder.create(tmp_path, "x", {"plan": []})
+    for content in ("{}", "[]"):
+        with folder.at_work():
+            (folder.path / ANSWERS).write_text(content)
+            assert altered(folder.path, expected=True) == []
+        assert altered(folder.path, expected=True) == []
+        (folder.path / ANSWERS).write_text("other")
+        assert altered(folder.path, expected=True) == ["answers.json changed"]
+    (folder.path / SEAL).unlink()
+    assert altered(folder.path, expected=True) == ["experiment.sha256 missing"]
+    assert altered(folder.path, expected=False) == []

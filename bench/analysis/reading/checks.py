@@ -16,6 +16,8 @@ from bench.analysis.reading.cells import Cell, cells, population
 from bench.analysis.reading.error_remedies import remedy
 from bench.analysis.reading.run_warning import RunWarning
 from bench.analysis.statistics.sample_size import samples_needed
+from bench.runs import sealing
+from bench.runs.journal import experiment_of
 from bench.runs.run import Run
 from bench.runs.sample import CANCELLED_BY_CLIENT, UNSENT
 from bench.runs.warmup import Part, excess, trend
@@ -66,15 +68,20 @@ def _unfinished(run: Run) -> list[RunWarning]:
 
 
 def _altered(run: Run) -> list[RunWarning]:
-    if not run.altered:
-        return []
-    more = f" and {len(run.altered) - 3} more" if len(run.altered) > 3 else ""
+    home, experiment = experiment_of(run.path), run.manifest.experiment
+    beside = [] if home is None else sealing.altered(home, expected=bool(experiment and experiment.folder))
+    texts = {
+        "files are not as they were when the run ended": run.altered,
+        "files of its experiment are not as they were when it ended": beside,
+    }
     return [
         RunWarning(
             "files changed",
-            f"files are not as they were when the run ended: {', '.join(run.altered[:3])}{more}",
+            f"{text}: {', '.join(names[:3])}{f' and {len(names) - 3} more' if len(names) > 3 else ''}",
             "restore the folder from where it was copied, or run it again",
         )
+        for text, names in texts.items()
+        if names
     ]
 
 

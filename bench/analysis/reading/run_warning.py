@@ -18,7 +18,7 @@ KNOWN: Final = {
     "environment": "Runs that are compared differ in machine, packages or another condition.",
     "errors": "More than 1 % of the requests failed.",
     "failed trials": "Trials of the experiment failed.",
-    "files changed": "Files of a run differ from the checksums written at its end.",
+    "files changed": "Files of a run, or of its experiment, differ from the checksums written at its end.",
     "foreign report": "An unknown process reported to the Locust master, or one that came late and cannot take part.",
     "incomplete": "Requests were sent that are not in the record.",
     "interference": "The two conditions of a duet disturb each other: alone, their latencies or the ratio are others.",
