@@ -32,6 +32,9 @@ TOLERANCE: Final = 0.02
 """Share of the mean latency by which the sum of the parts may be off."""
 GIVEN_UP: Final = ("DEADLINE_EXCEEDED", "CANCELLED", CANCELLED_BY_CLIENT, "UNAVAILABLE")
 """Outcomes of requests that the server may have answered, and counted, when nobody waited any more."""
+REFUSED: Final = ("INTERNAL", "RESOURCE_EXHAUSTED", "UNIMPLEMENTED", "UNKNOWN")
+"""Outcomes that a client, or a proxy, makes of an answer that it cannot take, which the server counts as OK: malformed or
+no JSON, larger than is read, compressed in a way that is not known, or not gRPC."""
 _ROUNDING: Final = 5e-6
 """Share by which a sum on a Prometheus page may be off: it has six digits."""
 
@@ -175,13 +178,13 @@ def _counts(run: Run, growth: Mapping[str, float]) -> Iterator[RunWarning]:
     ok = round(growth["ok"])
     outcomes = _outcomes(run)
     # what was sent and not waited for may have been answered all the same, as may what was sent once more
-    more = sum(outcomes.get(outcome, 0) for outcome in GIVEN_UP) + _retries(run)
+    more = sum(outcomes.get(outcome, 0) for outcome in (*GIVEN_UP, *REFUSED)) + _retries(run)
     if ok < answered:
         text = f"{answered:,} requests were answered OK, the server counts only {ok:,}"
         remedy = "see its log for a start during the run, and that no proxy or other server answers"
         yield RunWarning("not reconciled", text, remedy)
     elif ok > answered + more:
-        given_up = f" and {more:,} cancelled or sent again" if more else ""
+        given_up = f" and {more:,} cancelled, refused or sent again" if more else ""
         text = f"{answered:,} requests were answered OK{given_up}, the server counts {ok:,}"
         yield RunWarning("not reconciled", text, "make sure that no other client uses the server")
     if "other_count" not in growth:  # of a run from before they were counted
