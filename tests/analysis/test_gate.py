@@ -99,6 +99,40 @@ def test_a_single_trial_that_is_too_short_says_so(tmp_path: Path) -> None:
     assert "measure for longer" in judged.findings[0].how
 
 
+@pytest.mark.parametrize(
+    ("text", "values", "seconds", "expected"),
+    [
+        ("std_ms = 25", {"std": 0.020}, 60, (0, ["pass"])),
+        ("std_ms = 25", {"std": 0.024}, 60, (3, ["inconclusive"])),  # runs differ by more
+        ("cpu_per_request_ms = 25", {"cpu_per_request": 0.026}, 60, (3, ["inconclusive"])),
+        ("cpu_per_request_ms = 25", {"cpu_per_request": 0.031}, 60, (1, ["FAIL"])),
+        ("sustained_rate = 20", {"sustained_rate": 20.0}, 60, (0, ["pass"])),
+        *(
+            (f"{name} = {bound}", {metric: value}, FEWEST_SECONDS - 1, (3, ["inconclusive"]))
+            for name, bound, metric, value in (
+                ("std_ms", 25, "std", 0.001),
+                ("sustained_rate", 20, "sustained_rate", 90.0),
+                ("memory_growth", 0.05, "memory_growth", 0.0),
+                ("recovery_seconds_s", 2, "recovery_seconds", 0.1),
+            )
+        ),
+    ],
+)
+def test_a_value_of_one_run_without_an_interval(
+    tmp_path: Path, text: str, values: dict[str, float], seconds: int, expected: object
+) -> None:
+    alone = replace(trial(BASE, values), within=Shown({}, seconds=seconds))
+    assert codes(gate(limits(tmp_path, f"[limits]\n{text}"), Trials([alone], [], []))) == expected
+
+
+def test_runs_of_one_start_of_the_server_say_so(tmp_path: Path) -> None:
+    file = limits(tmp_path, "[limits]\np99_ms = 25")
+    for session, told in (("same", True), ("", False)):
+        runs = [trial(BASE, {"p99": 0.02 + i / 1e4}, number=i, session=session) for i in range(3)]
+        (finding,) = gate(file, Trials(runs, [], [])).findings
+        assert ("one start of the server" in finding.how) is told
+
+
 def test_errors_are_judged_by_their_counts(tmp_path: Path) -> None:
     file = limits(tmp_path, "[limits]\nerror_share = 0.001")
     # 10,000 requests: 0 failed, or 50; of 1,000 none is too few for a thousandth

@@ -34,6 +34,11 @@ BETWEEN_RUNS: Final = 0.05
 On an idle machine runs differed by 0.4 % in p50 and 1.3 % in p99, with busy neighbours by 20 % and more.
 """
 
+RUN_BY_RUN: Final = ("std", "cpu_per_request")
+"""Metrics of which a single run shows no spread, though another run has another value. `max` and `min` are of the run's own
+requests, and what a scenario asks is answered for its run."""
+_ONCE: Final = ", all of one start of the server: how starts differ does not show"
+
 
 def resolved(bound: Bound, path: Path) -> Limit:
     """A limit by its metric. Raises BenchError for a metric that there is none, or a bound that cannot be."""
@@ -107,6 +112,7 @@ def judge_absolute(
     scale = math.log if metric.ratio and min(values) > 0 and limit.bound > 0 else float
     back = math.exp if scale is math.log else float
     estimate = intervals.alone([scale(value) for value in values])
+    once = len({trial.session or str(trial.path) for trial in trials}) == 1
     bound = scale(limit.bound)
     above, below = estimate.p_above(bound), estimate.p_below(bound)
     p_fail, p_pass = (above, below) if metric.better == "lower" else (below, above)
@@ -117,7 +123,7 @@ def judge_absolute(
         measured=back(estimate.mean),
         interval=lambda confidence: _ends(back, estimate.interval(confidence)),
         p_fail=p_fail,
-        how=estimate.method,
+        how=f"{estimate.method}{_ONCE if once else ''}",
         rate=rate,
         needed=trials_needed(estimate, [bound], 1 - 2 * rate),
     )
@@ -225,11 +231,15 @@ def _single(limit: Limit, identity: Identity, trial: Trial, rate: float) -> Find
     """One run: by the interval that it allows by itself, widened by what runs are assumed to differ; else inconclusive."""
     name, value = limit.metric.name, limit.of(trial)
     within = trial.within
-    if within is None or within.interval(name, 0.5, limit.answered_within) is None:
+    known = within is not None and within.interval(name, 0.5, limit.answered_within) is not None
+    if not known and within is not None and within.seconds < FEWEST_SECONDS:
+        return inconclusive(limit, identity, _too_short(within))
+    if within is None or (not known and name not in RUN_BY_RUN):
         return _alone(limit, identity, value)
 
     def interval(confidence: float) -> tuple[float, float]:
-        low, high = within.interval(name, confidence, limit.answered_within) or (-math.inf, math.inf)
+        unknown = (-math.inf, math.inf) if known else (value, value)
+        low, high = within.interval(name, confidence, limit.answered_within) or unknown
         if not limit.metric.ratio or not value > 0:
             return low, high
         luck = BETWEEN_RUNS * within_run.normal(confidence)
@@ -248,21 +258,26 @@ def _single(limit: Limit, identity: Identity, trial: Trial, rate: float) -> Find
         measured=value,
         interval=interval,
         p_fail=p_fail,
-        how=_how_single(within, spread=limit.metric.ratio),
+        how=_how_single(within, spread=limit.metric.ratio, known=known),
         rate=rate,
     )
 
 
-def _how_single(within: OneRun, *, spread: bool) -> str:
-    """spread: whether what runs differ by is allowed for."""
+def _how_single(within: OneRun, *, spread: bool, known: bool) -> str:
+    """spread: whether what runs differ by is allowed for; known: whether what shows in the run itself is, too."""
     if within.seconds < FEWEST_SECONDS:
-        return (
-            f"one run, with {counted(within.seconds, 'whole second')} of it: how much it varies does not show in fewer than "
-            f"{FEWEST_SECONDS}; measure for longer"
-        )
+        return _too_short(within)
     if not spread:
         return "one run: no statement beyond this run"
-    return f"one run: no statement beyond this run; assumes that runs differ by {BETWEEN_RUNS:.0%}, more runs would show by how much"
+    alone = "" if known else "its value, without an interval of its own; "
+    return f"one run: {alone}no statement beyond this run; assumes that runs differ by {BETWEEN_RUNS:.0%}, more runs would show by how much"
+
+
+def _too_short(within: OneRun) -> str:
+    return (
+        f"one run, with {counted(within.seconds, 'whole second')} of it: how much it varies does not show in fewer than "
+        f"{FEWEST_SECONDS}; measure for longer"
+    )
 
 
 def _alone(limit: Limit, identity: Identity, value: float) -> Finding:
