@@ -40,8 +40,15 @@ def percentile(
     return nearest_rank(least, q), nearest_rank(most, q)
 
 
-def lines(run: Path, warm_up: float, within: float) -> dict[tuple[str, int], dict[str, Any]]:
-    """By request name and batch size: every number of the report, percentiles as pairs of the least and the most."""
+Key = tuple[str, int, int | None]
+
+
+def lines(run: Path, warm_up: float, within: float) -> dict[Key, dict[str, Any]]:
+    """By request name, batch size and version: every number of the report, percentiles as pairs of the least and the most.
+
+    What takes turns is measured in its turns, without the first second of each. Where several versions answered, what got
+    no answer is apart.
+    """
     table = pd.read_parquet(run / "samples.parquet")
     manifest = json.loads((run / "manifest.json").read_text())
     done = (table.due + table.lag + table.service).max() / 1e6
@@ -50,12 +57,33 @@ def lines(run: Path, warm_up: float, within: float) -> dict[tuple[str, int], dic
     begun = max(math.ceil(warm_up) if warm_up else 0.0, table.due.min() / 1e6)
     steady = table[table.due >= math.ceil(warm_up) * 1e6]
     cpu = server_cpu(run, math.ceil(warm_up), math.ceil(ended))
-    return {
-        key: _line(part, ended - begun, within)
-        | {"seconds": ended - begun, "cpu_per_request": cpu / len(answered) * (ended - begun)}
-        for key, part in steady.groupby(["name", "batch"], observed=True)
-        for answered in [steady[steady.status == 0]]
-    }
+    answered = steady[steady.status == 0]
+    turns = manifest["load"].get("turns")
+    found: dict[Key, dict[str, Any]] = {}
+    for (name, batch), rows in steady.groupby(["name", "batch"], observed=True):
+        part, seconds = rows, ended - begun
+        if turns and name in turns["names"]:
+            own, each = turns["names"].index(name), turns["seconds"]
+            second = rows.due // 1_000_000
+            part = rows[(second // each % len(turns["names"]) == own) & (second % each > 0)]
+            held = (s for s in range(math.ceil(ended)) if s // each % len(turns["names"]) == own and s % each)
+            seconds = sum(min(s + 1, ended) - max(s, begun) for s in held)
+        for version, same in _by_version(part):
+            found[name, batch, version] = _line(same, seconds, within) | {
+                "seconds": ended - begun,
+                "cpu_per_request": cpu / len(answered) * (ended - begun),
+            }
+    return found
+
+
+def _by_version(rows: pd.DataFrame) -> list[tuple[int | None, pd.DataFrame]]:
+    version = rows.version.astype("Int64")
+    known = sorted(version[version.notna() & (version >= 0)].unique())
+    if len(known) <= 1:
+        return [(int(known[0]) if known else None, rows)]
+    unknown = rows[~version.isin(known)]
+    each: list[tuple[int | None, pd.DataFrame]] = [(int(one), rows[version == one]) for one in known]
+    return each + ([(None, unknown)] if len(unknown) else [])
 
 
 def server_cpu(run: Path, first: float, end: float) -> float:
@@ -94,6 +122,7 @@ def _line(rows: pd.DataFrame, seconds: float, within: float) -> dict[str, Any]:
     right = answered[~answered.mismatched]
     good = int(((right.lag + right.service) <= within * 1e6).sum())
     perhaps = int((waited <= within).sum())
+    checked = int(answered.batch[answered.correct.notna()].sum())
     return found | {
         "requests": len(rows),
         "answered": len(answered),
@@ -104,7 +133,7 @@ def _line(rows: pd.DataFrame, seconds: float, within: float) -> dict[str, Any]:
         "requests_per_second": len(answered) / seconds,
         "inferences_per_second": answered.batch.sum() / seconds,
         "error_share": lost / (len(rows) - len(cancelled)),
-        "accuracy": answered.correct.sum() / answered.batch[answered.correct.notna()].sum(),
+        "accuracy": float(answered.correct.sum()) / checked if checked else math.nan,
         "mismatch_share": answered.mismatched.mean(),
         "goodput": math.nan if perhaps else good / len(rows),
         "goodput_rate": math.nan if perhaps else good / seconds,

@@ -31,6 +31,12 @@ KINDS: dict[str, dict[str, Any]] = {
     "cancelled": {"cancelled": 0.3, "errors": 0.01, "unsent": 0.002},
     "few cancelled": {"cancelled": 0.001, "late": 0.9, "batch": 4},
     "a warm-up": {"slow": 2},
+    "two versions": {"version": np.where(np.arange(300) % 3, 2, 3), "errors": 0.01, "mismatched": 0.01},
+    "turns": {
+        "batch": {"batch 1": 1, "batch 32": 32},
+        "errors": 0.004,
+        "load": {"kind": "closed", "users": 4, "turns": {"names": ["batch 1", "batch 32"], "seconds": 3}},
+    },
 }
 """By name, what is special about a run."""
 
@@ -41,6 +47,9 @@ def record(root: Path, name: str) -> Path:
     load, deadline, late, slow = (said.pop(key, None) for key in ("load", "deadline", "late", "slow"))
     parts = []
     for second in range(12):
+        if load and "turns" in load:
+            own = load["turns"]["names"][second // load["turns"]["seconds"] % 2]
+            said |= {"names": (own,), "batch": KINDS["turns"]["batch"][own]}
         usual = 0.006 if slow and second < slow else 0.002
         rows = requests(second, count=300, rate=330, start=float(second), **({"service": usual} | said))
         if deadline:
@@ -73,7 +82,7 @@ def reported(*paths: Path) -> dict[str, Any]:
 def check(run: dict[str, Any]) -> None:
     """Hold each number of a run against the one from its samples."""
     expected = lines(Path(run["path"]), run["warm_up"]["seconds"], WITHIN)
-    told = {(line["name"], line["batch"]): line for line in run["lines"]}
+    told = {(line["name"], line["batch"], line["version"]): line for line in run["lines"]}
     assert set(told) == set(expected)
     for key, line in told.items():
         assert run["seconds"] == pytest.approx(expected[key].pop("seconds"), abs=2e-6)
@@ -96,7 +105,8 @@ def percentile(line: dict[str, Any], name: str, ends: tuple[float, float], where
     least, most = ends
     why = line["reasons"].get(name, {}).get("reason")
     if math.isnan(least):
-        assert (line[name], why) == (None, "too few samples"), where
+        none = line["answered"] == 0 and name.startswith("answered_")
+        assert (line[name], why) == (None, "not measured" if none else "too few samples"), where
     elif least == math.inf:
         assert (line[name], why) == (None, "not reached"), where
     elif line[name] is None:  # cancelled requests might be on either side of it
@@ -113,6 +123,8 @@ def test_every_number_is_that_of_the_samples(tmp_path: Path) -> None:
     assert len(found["runs"]) == len(KINDS)
     for run in found["runs"]:
         check(run)
+    number = {run["note"]: len(run["lines"]) for run in found["runs"]}
+    assert (number["two-versions"], number["turns"]) == (3, 2)
     by_note = {run["note"]: run["lines"][0] for run in found["runs"]}
     assert by_note["many-errors"]["reasons"]["p90"]["reason"] == "not reached"
     assert by_note["many-errors"]["p50"] > by_note["many-errors"]["answered_p50"]
