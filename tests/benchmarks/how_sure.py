@@ -30,8 +30,9 @@ import numpy as np
 from bench.analysis.grouping import within_run
 from bench.analysis.grouping.metrics import METRICS
 from bench.analysis.judging.change import Change, change
-from bench.analysis.judging.limit import BETWEEN_RUNS
+from bench.analysis.judging.limit import BETWEEN_RUNS, widened
 from bench.analysis.statistics.intervals import mean_of, proportion
+from bench.runs.histogram import nearest_rank
 
 Rng = np.random.Generator
 P50: Final = METRICS["p50"]
@@ -202,7 +203,8 @@ def _in_turn(noise: Noise) -> Any:
         # a queue is of one server; whatever else there is meets the requests of both as they come
         arms = (run, noise.run(rng)[:DUET_SECONDS]) if noise.run is _queue else (run[:, 0::2], run[:, 1::2])
         found.append(math.log(float(np.median(arms[1]) / np.median(arms[0]))))
-    return np.array(found)
+    # either arm may be the slower one: a pool of a few hundred has a mean of its own, which would count as a difference
+    return np.array([*found, *(-each for each in found)])
 
 
 @lru_cache
@@ -255,24 +257,27 @@ Q: Final = 90.0
 
 
 def interval_of_run(durations: Any, q: float = Q) -> tuple[float, float]:
-    """Of a percentile of a run [seconds, requests], that of `bench.analysis.judging.limit`, from the counts of its seconds."""
+    """Of a percentile of a run [seconds, requests], as a gate has it, from the counts of its seconds."""
     ordered = np.sort(durations.ravel())
     count = len(ordered)
-    value = float(ordered[math.ceil(q / 100 * count) - 1])
+    value = float(ordered[nearest_rank(q, count) - 1])
 
-    def beyond(rank: int) -> within_run.Seconds:
-        part = (durations > ordered[rank - 1]).sum(axis=1)
+    def beyond(seconds: float) -> within_run.Seconds:
+        part = (durations > seconds).sum(axis=1)
         return within_run.Seconds(part.astype(float), np.full(len(durations), float(RATE)))
 
-    at = math.ceil(q / 100 * count)
-    independent = within_run.of_so_short(within_run.effective(*beyond(at), 0.98), len(durations))
-    low, high = within_run.ranks(q, count, independent, 0.98)
-    exceeded = within_run.surely_exceeded(q, (1 if low is None else low + 1, at), beyond, 0.98)
-    low = low if exceeded is None else exceeded
+    low, high = within_run.ranks_of_run(
+        q,
+        (count, len(durations)),
+        value,
+        beyond,
+        lambda rank: beyond(float(ordered[rank - 1])),
+        confidence=0.98,
+    )
     luck = BETWEEN_RUNS * within_run.normal(0.98)
     return (
-        -math.inf if low is None else value * math.exp(-math.hypot(math.log(ordered[low - 1] / value), luck)),
-        math.inf if high is None else value * math.exp(math.hypot(math.log(ordered[high - 1] / value), luck)),
+        -math.inf if low is None else widened(value, float(ordered[low - 1]), -luck),
+        math.inf if high is None else widened(value, float(ordered[high - 1]), luck),
     )
 
 

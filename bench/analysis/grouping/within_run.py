@@ -131,6 +131,30 @@ def ranks(q: float, count: int, independent: float, confidence: float) -> tuple[
     )
 
 
+def ranks_of_run(
+    q: float,
+    length: tuple[int, int],
+    value: float,
+    beyond: Callable[[float], "Seconds"],
+    beyond_rank: Callable[[int], "Seconds"],
+    *,
+    confidence: float,
+) -> tuple[int | None, int | None]:
+    """The ranks, from 1, between which the q-th percentile of a run lies; None where it is not bounded on that side.
+
+    length: requests and whole seconds of the run; value: the percentile in it, in seconds; beyond: by second, the
+    requests that took longer than so many seconds, beyond_rank: than that of a rank.
+    """
+    count, seconds = length
+    # where many took as long as the percentile, those beyond it are too few to show how they cluster
+    independent = min(effective(*beyond(each), confidence) for each in (value, value * JUST_BELOW))
+    low, high = ranks(q, count, of_so_short(independent, seconds), confidence)
+    exceeded = surely_exceeded(
+        q, (1 if low is None else low + 1, nearest_rank(q, count)), beyond_rank, confidence
+    )
+    return low if exceeded is None else exceeded, high
+
+
 def surely_exceeded(
     q: float, ranks: tuple[int, int], beyond: Callable[[int], "Seconds"], confidence: float
 ) -> int | None:
@@ -295,21 +319,14 @@ class WithinRun:
         requests = percentile.of(self._cell)
         if not requests.count:
             return -math.inf, math.inf
-        value = requests.bounds(percentile.q)[0]
-        # where many took as long as the percentile, those beyond it are too few to show how they cluster
-        independent = min(
-            effective(*self._beyond(percentile, seconds), confidence)
-            for seconds in (value, value * JUST_BELOW)
-        )
-        independent = of_so_short(independent, self.seconds)
-        low, high = ranks(percentile.q, requests.count, independent, confidence)
-        exceeded = surely_exceeded(
+        low, high = ranks_of_run(
             percentile.q,
-            (1 if low is None else low + 1, nearest_rank(percentile.q, requests.count)),
+            (requests.count, self.seconds),
+            requests.bounds(percentile.q)[0],
+            lambda seconds: self._beyond(percentile, seconds),
             lambda rank: self._beyond(percentile, requests.of_rank(rank)[0], cancelled_within=True),
-            confidence,
+            confidence=confidence,
         )
-        low = low if exceeded is None else exceeded
         return (
             -math.inf if low is None else requests.of_rank(low)[0],
             math.inf if high is None else requests.of_rank(high)[1],

@@ -243,7 +243,7 @@ def _single(limit: Limit, identity: Identity, trial: Trial, rate: float) -> Find
         if not limit.metric.ratio or not value > 0:
             return low, high
         luck = BETWEEN_RUNS * within_run.normal(confidence)
-        return _widened(value, low, -luck), _widened(value, high, luck)
+        return widened(value, low, -luck), widened(value, high, luck)
 
     def beyond(confidence: float, end: int) -> bool:
         return not _within(limit, interval(confidence)[end])
@@ -288,7 +288,7 @@ def _alone(limit: Limit, identity: Identity, value: float) -> Finding:
     return Finding(limit, identity, outcome, value, value, value, limit.bound, p_fail, how)
 
 
-def _widened(value: float, end: float, luck: float) -> float:
+def widened(value: float, end: float, luck: float) -> float:
     """An end of an interval, further away from its value by an independent deviation of the logarithm."""
     if not math.isfinite(end) or end <= 0:
         return end
