@@ -119,6 +119,8 @@ def array_of(tensor: Any, raw: bytes | None) -> Array:
         array = _texts(list(tensor.contents.bytes_contents) if raw is None else _split(raw))
     elif raw is not None:
         array = np.frombuffer(raw, dtype.newbyteorder("<")).astype(dtype, copy=False)
+        if tensor.datatype == "BOOL":  # of any other byte than 0 and 1 numpy makes no clean bool
+            array = np.frombuffer(raw, np.uint8) != 0
     elif tensor.datatype in FIELDS:
         array = _fitting(np.array(getattr(tensor.contents, FIELDS[tensor.datatype])), dtype)
     else:

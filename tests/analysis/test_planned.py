@@ -17,9 +17,18 @@ BEGIN = 0.31
 
 
 def record(
-    root: Path, schedule: Schedule, seed: int, changes: list[tuple[float, int]], lost: float = 0.0
+    root: Path,
+    schedule: Schedule,
+    seed: int,
+    changes: list[tuple[float, int]],
+    *,
+    lost: float = 0.0,
+    invented: float = 0.0,
 ) -> Run:
-    """Every arrival of a schedule is answered in a millisecond, but for a share that is never even noted."""
+    """Every arrival of a schedule is answered in a millisecond, but for a share that is never even noted.
+
+    invented: a share that no schedule made.
+    """
     sequence = open_sequence(schedule, seed, "User")  # type: ignore[arg-type]
     ends = [at for at, _ in changes[1:]] + [10.0 - BEGIN]
     parts = []
@@ -28,6 +37,7 @@ def record(
         parts.append(sequence.before(until))
     due = np.concatenate(parts) + BEGIN
     due = due[np.random.default_rng(1).random(len(due)) >= lost]
+    due = np.concatenate([due, due[np.random.default_rng(2).random(len(due)) < invented]])
     count = len(due)
     chunk = Chunk.of(
         names=["Predict"], name_codes=np.zeros(count, int), batch=np.ones(count, int), due=due, sent=due,
@@ -48,8 +58,20 @@ def record(
     return write(root, [chunk], **said)
 
 
+def warned(run: Run) -> set[str]:
+    return {warning.check for check in CHECKS for warning in check(run)}
+
+
 def not_achieved(run: Run) -> bool:
-    return any(warning.check == "not achieved" for check in CHECKS for warning in check(run))
+    return "not achieved" in warned(run)
+
+
+@pytest.mark.parametrize("schedule", ["constant:500", "poisson:500", "steps:200,600/3s"])
+def test_requests_that_no_schedule_made_are_named(tmp_path: Path, schedule: str) -> None:
+    made = parse(schedule)
+    assert "more than planned" not in warned(record(tmp_path, made, 7, [(0.0, 1)], invented=0.005))
+    run = record(tmp_path, made, 7, [(0.0, 1)], invented=0.2)
+    assert "more than planned" in warned(run)
 
 
 def test_chance_is_no_fault(tmp_path: Path) -> None:

@@ -119,6 +119,15 @@ def test_many_integers_are_read_elsewhere(serve: Any) -> None:
     assert (oip_tensors.array_of(answer.outputs[0], None) == 2 * numbers).all()
 
 
+def test_bytes_that_are_no_bool_are_true() -> None:
+    """One of 0x80 in typed contents would be the beginning of a number."""
+    made = oip_messages.ModelInferRequest.FromString(request("BOOL", [3], b"\x02\x80\x00"))
+    array = oip_tensors.array_of(made.inputs[0], made.raw_input_contents[0])
+    answer = oip_messages.ModelInferResponse()
+    oip_tensors.fill(answer.outputs.add().contents, array)
+    assert list(answer.outputs[0].contents.bool_contents) == [True, True, False]
+
+
 MANY = [1] * (MOST_INLINE + 1)
 UNREADABLE = {
     "too large": (request("INT8", [1], int_contents=[300]), "300 does not fit INT8, -128 to 127"),

@@ -150,6 +150,21 @@ def _behind(run: Run) -> list[RunWarning]:
     return warnings
 
 
+def _surplus(run: Run) -> list[RunWarning]:
+    """Are there more requests than an open loop's schedule made? Each load process may report any number of them."""
+    if run.manifest.load.closed:
+        return []
+    steady = run.steady
+    due, known = sum(tally.requests for tally in steady.tallies.values()), planned(steady)
+    wanted = (offered_rate(run.manifest.load) or 0.0) * steady.duration if known is None else known
+    if not wanted or due <= wanted * (2 - ACHIEVED_SHARE) + CHANCE * math.sqrt(wanted):
+        return []
+    text = f"{due:,} requests are recorded as due and the schedule made {wanted:,.0f}"
+    return [
+        RunWarning("more than planned", text, "find out who else reports to this master, and run it again")
+    ]
+
+
 def _late(check: str, text: str, remedy: str, run: Run) -> RunWarning:
     """A warning with its cause, where the server's limits kept requests back and not the load process."""
     waits = waits_of(run)
@@ -185,4 +200,5 @@ CHECKS: Final[tuple[Callable[[Run], list[RunWarning]], ...]] = (
     _saturated,
     _near_the_ceiling,
     _behind,
+    _surplus,
 )

@@ -26,6 +26,7 @@ KNOWN: Final = {
     "load processes": "A load process joined late, left early, or sent nothing.",
     "lost worker": "A load process ended before the run did.",
     "missing cells": "The baseline or the limits file has a cell that the candidate lacks.",
+    "more than planned": "An open loop recorded more requests than its schedule makes.",
     "near the ceiling": "The rate is near what this machine was measured to send at all.",
     "not achieved": "Less than 99 % of the planned requests were sent.",
     "not reconciled": "The server's counters and the client's record do not agree.",

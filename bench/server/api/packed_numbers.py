@@ -89,7 +89,8 @@ def memory_of(tensor: Any) -> bytes | None:
 def _lighten_typed(tensor: Any, raw: bool) -> None:
     """raw: its values are elsewhere."""
     contents = tensor.contents
-    if oip_tensors.FIELDS.get(tensor.datatype) in _TYPED_INTEGERS and not raw:
+    wanted = oip_tensors.FIELDS.get(tensor.datatype) in _TYPED_INTEGERS
+    if wanted and not raw and memory_of(tensor) is None:
         try:
             memory = oip_tensors.array_of(tensor, None).tobytes()
         except (ValueError, OverflowError) as error:
