@@ -95,7 +95,7 @@ def test_metadata_is_read_from_the_environment(monkeypatch: pytest.MonkeyPatch) 
     ("arguments", "told"),
     [
         (["--model-version", "two"], "--model-version two: expected an integer"),
-        (["--model-version", "1", "--version-label", "stable"], "give one of the two"),
+        (["--model-version", "1", "--version-label", "stable"], "--version-label stable"),
         (["--batch-size", "0"], "--batch-size 0: expected an integer >= 1"),
         (["--connections", "-1"], "--connections -1"),
         (["--deadline", "0"], "--deadline 0: expected a number of seconds > 0"),

@@ -171,7 +171,7 @@ LEFT_OUT: dict[str, tuple[str, Any, str]] = {
     "choices that nobody plans": (
         "bench-drained",
         COUNTS | {"choices": CHOICES},
-        "'invented', which are not planned",
+        "'invented'",
     ),
     "choices of more than there is": (
         "bench-drained",

@@ -224,7 +224,7 @@ def test_machines_without_gpu_or_without_the_package(
         raise DriverError("Driver/library version mismatch")
 
     monkeypatch.setattr(gpus, "DEVICES", tmp_path)
-    absent = "nvidia-ml-py is not installed: pip install 'serving-bench[gpu]'"
+    absent = "nvidia-ml-py is not installed"
     monkeypatch.setattr(gpus.extras, "lacking", {"pynvml": absent}.get)
     for module, problem in (
         (None, absent),

@@ -216,7 +216,7 @@ def test_pictures_for_a_model_that_takes_none(digits: Path) -> None:
         with pytest.raises(BenchError, match="a folder of pictures, while the model's inputs are "):
             read_requests(digits, model)
     (digits / "5" / "0.PNG").write_bytes(b"no picture")
-    with pytest.raises(BenchError, match=r"5/0\.PNG: not a readable PNG or JPEG picture"):
+    with pytest.raises(BenchError, match=r"5/0\.PNG: not a readable"):
         read_requests(digits, PICTURES)
     (digits / "empty").mkdir()
     with pytest.raises(BenchError, match=r"empty: no picture in it \(\.png, \.jpg, \.jpeg\)"):

@@ -161,7 +161,7 @@ def test_without_pyarrow_samples_stay_records_and_packed_ones_name_the_remedy(
     packed = write(tmp_path / "packed", chunks)
     before = packed.samples
     caplog.set_level("INFO", "bench")
-    remedy = "pyarrow is not installed: pip install 'serving-bench[parquet]'"
+    remedy = "pyarrow is not installed"
     monkeypatch.setattr(extras, "lacking", {"pyarrow": remedy}.get)
     unpacked = write(tmp_path / "unpacked", chunks)
     assert sorted(path.name for path in (unpacked.path / "samples").iterdir()) == ["0.rows", "1.rows"]
