@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 
 from bench import BenchError
-from bench.analysis.capacity.conclusion import Condition, Refusal, concluded, ratio
+from bench.analysis.capacity.conclusion import Condition, Measured, Refusal, concluded, ratio
 from bench.analysis.capacity.estimate import estimate, halfway
 from bench.analysis.capacity.level import Level, level_of
 from bench.analysis.capacity.reading import ServiceLevel, generator_limit, levels_of, requests_of
 from bench.analysis.capacity.search import SHORTEST, Search
 from bench.analysis.showing.capacity_text import sentences
+from bench.analysis.showing.plot import drawn, svg
+from bench.analysis.showing.plot_capacity import capacity_pictures
 from bench.runs.capacity import CAPACITY, Capacity, ConditionCapacity
 from bench.runs.chunk import Chunk
 from bench.runs.run import Run
@@ -169,6 +171,27 @@ def test_the_ratio_of_two() -> None:
     twice = ratio(sides[1], doubled, 0.95)
     assert twice is not None
     assert twice.low > 1
+
+
+def test_the_picture_shows_the_interval_or_the_bracket() -> None:
+    done = search("M/M/1", 1, load=300)
+    measured = [Measured(each, "run") for each in done.levels]
+    found = concluded(HERE, done, measured, [], None)
+    bracket = found.model_copy(update={"capacity": None, "outcome": "bracket"})
+    whole = Capacity(
+        service_level="p99 <= 25 ms", share=0.99, within=0.025, confidence=0.95, conditions=[found, bracket]
+    )
+    first, second = capacity_pictures(whole, "capacity")
+    assert [first.name, second.name] == ["capacity-1", "capacity-2"]
+    upper, lower = drawn(first).axes
+    assert len(upper.collections[0].get_offsets()) == len(lower.collections[0].get_offsets()) == len(measured)
+    assert found.capacity is not None
+    shaded = [patch.get_extents().transformed(upper.transData.inverted()) for patch in upper.patches]
+    assert [(box.x0, box.x1) for box in shaded] == [
+        (pytest.approx(found.capacity.low), pytest.approx(found.capacity.high))
+    ]
+    assert len(drawn(second).axes[0].patches) == 1
+    assert "<svg" in svg(first)
 
 
 def of_run(folder: Path, **how: float) -> Run:

@@ -11,6 +11,7 @@ from bench.analysis.grouping.groups import mean_and_interval
 from bench.analysis.reading.population import Population
 from bench.analysis.reading.timeline import Timeline, timeline
 from bench.analysis.showing.plot import MOST_CURVES, Picture, Points, against, height_for, percentile_curves
+from bench.analysis.showing.plot_capacity import capacity_pictures
 from bench.analysis.showing.plot_time import by_version, courses, heatmap, over_time
 from bench.analysis.showing.report import Line, Report, RunReport, labels
 from bench.runs.run import Run
@@ -30,6 +31,10 @@ def pictures(report: Report) -> Iterator[Picture]:
         for line in run.lines
         if line.answered
     ]
+    for number, (_, capacity) in enumerate(report.capacities, 1):
+        yield from capacity_pictures(
+            capacity, f"capacity-{number}" if len(report.capacities) > 1 else "capacity"
+        )
     if not rows:
         return
     curves = _curves(rows)
