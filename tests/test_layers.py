@@ -135,7 +135,12 @@ HEAVY: dict[str, tuple[str, ...]] = {
     ),
     "locust": ("load.locust_glue", "load.users"),
     "hpack": ("wire",),
-    "matplotlib": ("analysis.showing.plot", "analysis.showing.plot_time", "analysis.showing.figures"),
+    "matplotlib": (
+        "analysis.showing.plot",
+        "analysis.showing.plot_capacity",
+        "analysis.showing.plot_time",
+        "analysis.showing.figures",
+    ),
     "PIL": ("mnist", "picture"),
     "scipy": ("analysis",),
     "pandas": ("runs.run", "runs.samples", "runs.parquet", "analysis"),

@@ -6,19 +6,23 @@ from pathlib import Path
 from typing import Any, Final
 
 import click
+from click.core import ParameterSource
 
-from bench import BenchError
+from bench import BenchError, packaged
 from bench.cli.ab import groups, seconds_of, spooled
 from bench.cli.ab_conditions import RANDOM_EXAMPLES, capacity_of, looked_up
 from bench.cli.asking import calls_a_server
+from bench.cli.capacity_wanted import Wanted, check_deadline
 from bench.cli.new_file import NewFile
 from bench.config.limits import share_or_number
 from bench.schedule.text import duration
 
+OF_ANY: Final = ("host", "p99_ms", "goodput", "precision", "seconds", "processes", "results", "as_json")
+"""Parameters that an experiment file does not set."""
 _GOODPUT: Final = re.compile(r"\s*([^@\s]+)\s*@\s*(\S+)\s*")
 
 _WHAT: Final = groups(
-    click.option("--model", required=True, metavar="NAME", help="The model."),
+    click.option("--model", metavar="NAME", help="The model; required with HOST:PORT."),
     click.option(
         "--versions", metavar="A[,B]", help="A version, by number or label; two of them are compared."
     ),
@@ -95,7 +99,7 @@ _LOAD: Final = groups(
 
 
 @click.command(context_settings={"max_content_width": 110})
-@click.argument("host", metavar="HOST:PORT")
+@click.argument("host", metavar="HOST:PORT|EXPERIMENT")
 @_WHAT
 @_WANTED
 @_LOAD
@@ -103,7 +107,7 @@ _LOAD: Final = groups(
 def capacity(
     host: str,
     *,
-    model: str,
+    model: str | None,
     versions: str | None,
     batch_size: int,
     requests: str | None,
@@ -118,6 +122,9 @@ def capacity(
     capacity then narrow it until --precision or --time. Requests without an answer miss the service level. With two
     --versions, both are measured in turn on the same server.
 
+    With an experiment file, its servers run until the end, and each of its conditions (servers, models, versions, batch
+    sizes) is measured in turn; its loads, trials and seconds do not count, nor do the options of HOST:PORT.
+
     There is no answer where the load generator was the limit. The result is an experiment's folder, which bench report
     and gate read. Ctrl-C shows what is known so far.
 
@@ -127,13 +134,24 @@ def capacity(
     bench capacity serving.example:8500 --model ranker --requests sample.jsonl --p99-ms 20
     bench capacity serving.example:8500 --model ranker --goodput 99.9%@50ms --time 10m
     bench capacity serving.example:8500 --model ranker --versions 6,7 --p99-ms 20
+    bench capacity experiment.toml --p99-ms 20 --time 10m
     """
     share, within = _wanted(p99_ms, goodput)
     precise = _share("--precision", precision)
-    if within > options["deadline"]:
-        raise BenchError(
-            f"--deadline {options['deadline']:g}: below the {within:g} s of the service level; give at least as much"
-        )
+    text = (
+        f"p99 <= {p99_ms:g} ms"
+        if p99_ms is not None
+        else f"goodput >= {share:.6g} within {within * 1e3:g} ms"
+    )
+    wanted = Wanted(share, within, text, precise)
+    if host.endswith(".toml"):
+        _refuse_options_of_a_host()
+        from bench.cli.capacity_run import of_experiment
+
+        return of_experiment(packaged.found(Path(host)), wanted, options)
+    if model is None:
+        raise click.UsageError("--model: name the model on the server")
+    check_deadline(within, options["deadline"], "--deadline")
     names = ("protocol", "timeout", "transport", "pairs", "authority", "max_answer_bytes")
     server = {
         name: options.pop(name) for name in list(options) if name in names or name.startswith("grpc_tls")
@@ -150,14 +168,21 @@ def capacity(
             **{name: options[name] for name in ("count", "seed", "deadline")},
         ) as looked:
             # what judges and starts processes: imported once all that can be wrong was looked at
-            from bench.cli.capacity_run import Wanted, run
+            from bench.cli.capacity_run import of_server
 
-            text = (
-                f"p99 <= {p99_ms:g} ms"
-                if p99_ms is not None
-                else f"goodput >= {share:.6g} within {within * 1e3:g} ms"
+            return of_server(looked, requests, server, wanted, options)
+
+
+def _refuse_options_of_a_host() -> None:
+    """Raise UsageError for an option that would do nothing."""
+    context = click.get_current_context()
+    for name in context.params:
+        given = context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+        if given and name not in OF_ANY:
+            option = next(each for each in context.command.params if each.name == name)
+            raise click.UsageError(
+                f"{option.opts[0]}: it is for HOST:PORT; an experiment file has its own keys"
             )
-            return run(looked, requests, server, Wanted(share, within, text, precise), options)
 
 
 def _wanted(p99_ms: float | None, goodput: str | None) -> tuple[float, float]:

@@ -4,6 +4,8 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
 from typing import Any, Final
 
 import click
@@ -28,6 +30,7 @@ from bench.analysis.showing.capacity_text import sentences
 from bench.analysis.statistics.sample_size import samples_needed
 from bench.cli.ab_conditions import Looked
 from bench.cli.ab_load import called, look_as_the_load_does, model_options
+from bench.cli.capacity_wanted import Wanted, check_deadline
 from bench.cli.gate import put
 from bench.cli.output import note
 from bench.cli.run import INTERRUPTED, NOT_ALL, ended_in_order
@@ -35,7 +38,7 @@ from bench.cli.tables import show_table
 from bench.cli.terminal import console
 from bench.config.experiment import Load
 from bench.escape import one_line
-from bench.experiment.beginning import Prepared, begin
+from bench.experiment.beginning import Prepared, begin, prepare
 from bench.experiment.folder import Folder
 from bench.experiment.levels import OVERHEAD, Levels
 from bench.experiment.plan import Condition as Cell
@@ -52,27 +55,14 @@ PROBE_USERS: Final = 32
 PROBE_SECONDS: Final = 3.0
 STEP_SECONDS: Final = 2.0
 """Of the ramp, each."""
+LONGER: Final = 4.0
+"""Factor of the time of a second try: a load process that gets no CPU time sends nothing in a second."""
 START: Final = 0.05
 """Share of the time that the probe takes at most; a step of the ramp as much."""
 LEVELS: Final = 8
 """Around the capacity, that the time is planned for."""
 IN_A_ROW: Final = 3
 """Levels of the load generator, one after the other, after which it is the limit."""
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """What is searched."""
-
-    share: float
-    within: float
-    text: str
-    precision: float
-
-    @property
-    def level(self) -> ServiceLevel:
-        """As levels are read."""
-        return ServiceLevel(self.within, self.share, self.text)
 
 
 @dataclass
@@ -107,20 +97,51 @@ class Hunt:
             self.refusal = Refusal(*why)
 
 
-def run(
+def of_server(
     looked: Looked,
     requests: str | None,
     server: Mapping[str, Any],
     wanted: Wanted,
     options: Mapping[str, Any],
 ) -> int:
-    """Search and show it; gives the exit code."""
+    """Search the capacity of a server that runs already, and show it; gives the exit code."""
     for text in looked.warnings:
         click.echo(one_line(f"warning: {text}"), err=True)
     prepared = _planned(looked, requests, server, options)
     look_as_the_load_does(prepared)
-    hunts = _hunts(looked, prepared)
+    return _run(prepared, _hunts(looked, prepared), wanted, options)
+
+
+def of_experiment(file: Path, wanted: Wanted, options: Mapping[str, Any]) -> int:
+    """Search the capacity of each condition of an experiment file, and show it; gives the exit code."""
+    prepared = prepare(
+        file,
+        {
+            "trials": 1,
+            "samples": True,
+            "loads": [{"users": PROBE_USERS}],
+            "seconds": int(PROBE_SECONDS),
+            "name": "capacity",
+        },
+    )
+    check_deadline(wanted.within, prepared.study.experiment.deadline, f"{file}: deadline =")
+    conditions = list(dict.fromkeys(trial.cell for trial in prepared.plan))
+    differing = [
+        part
+        for part in ("server", "model", "version", "batch")
+        if len({getattr(each, part) for each in conditions}) > 1
+    ]
+    hunts = []
+    for each in conditions:
+        title = ", ".join(f"{part} {getattr(each, part)}" for part in differing) or each.title()
+        hunts.append(Hunt(Condition(title, each.server, each.model, each.version, each.batch), each))
+    return _run(prepared, hunts, wanted, options)
+
+
+def _run(prepared: Prepared, hunts: list[Hunt], wanted: Wanted, options: Mapping[str, Any]) -> int:
     folder = begin(prepared._replace(plan=[]), options["results"], None)
+    # its trials follow from each other: there is no plan to continue from
+    folder.description["file"] = "bench capacity"
     interrupted = False
     try:
         with ended_in_order():
@@ -138,7 +159,7 @@ def run(
         within=wanted.within,
         confidence=CONFIDENCE,
         conditions=found,
-        ratio=ratio(found[0], found[1], CONFIDENCE) if len(found) > 1 else None,
+        ratio=ratio(found[0], found[1], CONFIDENCE) if len(found) == 2 else None,
     )
     capacity.write(folder.path)
     _show(capacity, wanted, folder)
@@ -217,11 +238,15 @@ def _region(hunt: Hunt, levels: Levels, wanted: Wanted, ends: float, conditions:
         max(least, min(usual, START * time_of_it))
         for least, usual in ((1.0, PROBE_SECONDS), (0.5, STEP_SECONDS))
     )
-    saturated = _measured(lambda: levels.closed(hunt.cell, PROBE_USERS, probe), hunt)
-    rate = throughput(requests_of(saturated))
-    if rate <= 0:
+    rate = 0.0
+    for seconds in (probe, LONGER * probe):
+        saturated = _measured(partial(_probe, hunt, levels, seconds), hunt)
+        rate = throughput(requests_of(saturated))
+        if rate > 0:
+            break
+    else:
         raise BenchError(
-            f"{hunt.condition.title}: {PROBE_USERS} users got no answer within {probe:g} s; "
+            f"{hunt.condition.title}: {PROBE_USERS} users got no answer within {LONGER * probe:g} s; "
             "look at the server with bench status, or give a longer --deadline"
         )
     click.echo(
@@ -233,23 +258,31 @@ def _region(hunt: Hunt, levels: Levels, wanted: Wanted, ends: float, conditions:
     needed = 1.1 * samples_needed(100 * wanted.share) / (0.6 * rate)
     hunt.search = Search(1 - wanted.share, wanted.precision, max(SHORTEST, each, needed), rate)
     ramp = hunt.search.ramp
-    found = _measured(lambda: levels.steps(hunt.cell, ramp, step), hunt)
-    hunt.add(levels_of(requests_of(found), ramp, step, wanted.level), found)
+    found = _measured(lambda _: levels.steps(hunt.cell, ramp, step), hunt)
+    hunt.add(levels_of(requests_of(found), ramp, step, _service_level(wanted)), found)
     _progress(hunt, ends)
+
+
+def _probe(hunt: Hunt, levels: Levels, seconds: float, factor: float) -> Run:
+    return levels.closed(hunt.cell, PROBE_USERS, factor * seconds)
 
 
 def _level(hunt: Hunt, levels: Levels, coming: NextLevel, wanted: Wanted) -> None:
     seconds = math.ceil(_seconds(coming, wanted))
-    found = _measured(lambda: levels.poisson(hunt.cell, coming.rate, seconds), hunt)
+    found = _measured(lambda _: levels.poisson(hunt.cell, coming.rate, seconds), hunt)
     requests = requests_of(found)
-    (level,) = levels_of(requests, [coming.rate], seconds, wanted.level) or [
+    (level,) = levels_of(requests, [coming.rate], seconds, _service_level(wanted)) or [
         Level(coming.rate, seconds, (0,), 0)
     ]
-    why = generator_limit(found, requests, level, wanted.level)
+    why = generator_limit(found, requests, level, _service_level(wanted))
     if why is None:
         hunt.add([level], found)
     else:
         hunt.discard(level, why)
+
+
+def _service_level(wanted: Wanted) -> ServiceLevel:
+    return ServiceLevel(wanted.within, wanted.share, wanted.text)
 
 
 def _seconds(coming: NextLevel, wanted: Wanted) -> float:
@@ -257,11 +290,14 @@ def _seconds(coming: NextLevel, wanted: Wanted) -> float:
     return SETTLING + coming.seconds + wanted.within
 
 
-def _measured(measure: Callable[[], Run], hunt: Hunt) -> Run:
-    try:
-        return measure()
-    except Failed as error:
-        raise BenchError(f"{hunt.condition.title}: {error}") from None
+def _measured(measure: Callable[[float], Run], hunt: Hunt) -> Run:
+    """measure: is given the factor of its time; what fails is measured once more, for longer. Raises BenchError."""
+    for factor in (1.0, LONGER):
+        try:
+            return measure(factor)
+        except Failed as error:
+            why = str(error)
+    raise BenchError(f"{hunt.condition.title}: {why}")
 
 
 class _Quiet:

@@ -104,8 +104,8 @@ def levels_of(requests: Requests, rates: list[float], each: float, wanted: Servi
 
 def throughput(requests: Requests) -> float:
     """Requests per second answered OK, after the settling."""
-    done = requests.due + requests.latency
-    begin, end = float(requests.due.min(initial=0.0)) + SETTLING / 2, requests.end
+    done, first, end = requests.due + requests.latency, requests.due.min(initial=requests.end), requests.end
+    begin = float(first + min(SETTLING / 2, (end - first) / 4))
     return float(((done >= begin) & (done < end) & requests.right).sum() / max(end - begin, 1e-9))
 
 
