@@ -3,8 +3,10 @@
 Needs the package atheris, which is no dependency of the project. `python -m tests.fuzz` calls this.
 """
 
+import hashlib
 import sys
 import warnings
+from pathlib import Path
 
 import atheris
 
@@ -15,5 +17,15 @@ with atheris.instrument_imports(include=["bench", "hpack", "h11", "tomllib", "go
 def run(target: str) -> None:
     """Fuzz, or whatever the arguments say; ends the process."""
     warnings.simplefilter("error")  # as in the tests: a user would see it
-    atheris.Setup(sys.argv, TARGETS[target].attack)
+    place = next((each.partition("=")[2] for each in sys.argv if each.startswith("-artifact_prefix=")), None)
+
+    def attack(data: bytes) -> None:
+        try:
+            TARGETS[target].attack(data)
+        except Exception:
+            if place is not None:  # atheris 3 leaves it out where Python has raised
+                Path(place, f"raised-{hashlib.sha256(data).hexdigest()[:16]}").write_bytes(data)
+            raise
+
+    atheris.Setup(sys.argv, attack)
     atheris.Fuzz()

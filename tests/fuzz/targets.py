@@ -11,6 +11,7 @@ from tests.fuzz import (
     frame_seeds,
     frames,
     header_blocks,
+    inference,
     pages,
     request_files,
     rest_answers,
@@ -48,4 +49,6 @@ TARGETS = {
     "run-folders": Target(run_folders.attack, run_folders.seeds, 1024),
     "pages": Target(pages.attack, pages.seeds),
     "request-files": Target(request_files.attack, request_files.seeds),
+    "infer-requests": Target(inference.attack_server, inference.requests, 1024),
+    "infer-responses": Target(inference.attack_client, inference.responses, 1024),
 }

@@ -4,6 +4,7 @@ import gzip
 import http.client
 import json
 import re
+import select
 import socket
 import threading
 from collections.abc import Iterator
@@ -14,6 +15,9 @@ import pytest
 
 from bench.launch import server_process
 from bench.launch.server_process import Server
+from bench.server.net import http1
+from bench.server.net.http1 import Plain
+from bench.server.net.web import Web
 from tests.server.clients import LONG, eventually, unread
 
 PREDICT = "/v1/models/default:predict"
@@ -51,6 +55,31 @@ def raw(server: Server, *pieces: bytes) -> bytes:
         while data := sock.recv(65_536):
             received += data
     return received
+
+
+def test_a_byte_from_time_to_time_keeps_no_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before its request is whole a client has to go on; one that does is answered."""
+    monkeypatch.setattr(http1, "_IDLE_SECONDS", 2.0)
+    monkeypatch.setattr(http1, "_PROGRESS", 1000)
+    listener = socket.create_server(("127.0.0.1", 0))
+    web = Web(
+        listener, lambda *_: Plain(200), http1.Limits(threads=1, seconds=LONG, body_bytes=1000, connections=9)
+    )
+    web.start()
+    try:
+        for at_once, answered in ((1, False), (11, True)):
+            with socket.create_connection(listener.getsockname(), LONG) as sock:
+                sock.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 99\r\n\r\n")
+                received = b""
+                with suppress(ConnectionError):  # it has been closed
+                    for _ in range(99 // at_once):
+                        sock.sendall(b"x" * at_once)
+                        if select.select([sock], [], [], 0.05)[0]:
+                            break
+                    received = sock.recv(1000)
+                assert received.startswith(b"HTTP/1.1 200") == answered
+    finally:
+        web.stop(1)
 
 
 def test_one_connection_serves_many_requests(connection: http.client.HTTPConnection) -> None:

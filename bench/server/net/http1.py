@@ -15,6 +15,8 @@ from bench.server.unforeseen import unforeseen
 _READ_SIZE: Final = 1 << 18
 _IDLE_SECONDS: Final = 120.0
 """A client that neither asks nor reads for so long is cut off."""
+_PROGRESS: Final = 65_536
+"""Bytes of a request that show that its client goes on; a byte from time to time keeps no connection."""
 _LINGER_SECONDS: Final = 1.0
 _EVENTS_PER_TURN: Final = 64
 """Chunks of a body that are taken before others have their turn: 1 to 2 ms."""
@@ -85,6 +87,8 @@ class HttpConnection:
         self._request: h11.Request | None = None
         self._body = bytearray()
         self._chunks = 0
+        self._arriving = 0
+        """Bytes of the request that is not complete yet, since the client was last seen."""
         self._busy = False
         """Whether more has been read than was handled in this turn."""
         self._answering = 0
@@ -151,7 +155,9 @@ class HttpConnection:
         if not data and self._answering:
             self.close()
             return
-        self._touch()
+        if not self._arriving or self._arriving >= _PROGRESS:
+            self._touch()
+        self._arriving += len(data)
         try:
             self._http.receive_data(data)
         except h11.RemoteProtocolError:
@@ -308,7 +314,7 @@ class HttpConnection:
 
     def _touch(self) -> None:
         """The client has shown that it is there."""
-        self._last_seen = time.monotonic()
+        self._last_seen, self._arriving = time.monotonic(), 0
 
     def _close_if_idle(self) -> None:
         # one timer for each connection, set anew when it rings, and not for each request
