@@ -124,12 +124,12 @@ def _run(results: Path, server: Running, host: str, act: Act | None) -> None:
         arguments += ["--server-metrics", server.metrics]
     if server.pid is not None:
         arguments += ["--server-pid", str(server.pid)]
+    before = set(results.glob("*/manifest.json"))
     load = start(results, *arguments, scenario="scenarios/mnist_open.py")
     doing = None
     if act is not None:
-        while not list(results.glob("*/manifest.json")) and load.poll() is None:
-            time.sleep(0.05)
-
+        while set(results.glob("*/manifest.json")) == before and load.poll() is None:
+            time.sleep(0.05)  # its load begins with its folder
         doing = threading.Thread(target=act, args=(server, load))
         doing.start()
     done = finish(load, results)
