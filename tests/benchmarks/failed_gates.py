@@ -60,6 +60,8 @@ class Way(NamedTuple):
     proxy: float = 0.0
     act: Act | None = None
     """Done while the load lasts."""
+    anew: bool = False
+    """Whether each run needs the server anew."""
 
 
 def _stop_load(_server: Running, load: "subprocess.Popen[str]") -> None:
@@ -89,12 +91,14 @@ WAYS: Final = {
     "load process": Way(
         SYNTHETIC + " }", "load generator", ("client paused", "behind", "not achieved"), act=_stop_load
     ),
-    "killed server": Way(SYNTHETIC + " }", "errors", ("UNAVAILABLE",), act=_kill_server),
+    "killed server": Way(SYNTHETIC + " }", "errors", ("UNAVAILABLE",), act=_kill_server, anew=True),
 }
 
 
-def measure(results: Path, server: str, *, proxy: float = 0.0, act: Act | None = None) -> None:
-    """TRIALS runs, unless they are there. act: also needs the server anew for each."""
+def measure(
+    results: Path, server: str, *, proxy: float = 0.0, act: Act | None = None, anew: bool = False
+) -> None:
+    """TRIALS runs, unless they are there."""
     if results.exists():
         return
     place = results.with_name(f"{results.name}.servers")
@@ -112,7 +116,7 @@ def measure(results: Path, server: str, *, proxy: float = 0.0, act: Act | None =
             launched(declared, models, place / f"start-{left}") as running,
             delay_line(running.address, proxy) as line,
         ):
-            for _ in range(1 if act is not None else left):
+            for _ in range(1 if anew else left):
                 _run(results, running, line.address if proxy else running.address, act)
                 left -= 1
 
@@ -147,7 +151,7 @@ def main(folder: Path, *names: str) -> int:
     for name, way in chosen.items():
         base = folder / f"baseline-{'synthetic' if 'synthetic' in way.baseline else 'tensorflow'}"
         measure(base, way.baseline)
-        measure(folder / name, way.server, proxy=way.proxy, act=way.act)
+        measure(folder / name, way.server, proxy=way.proxy, act=way.act, anew=way.anew)
         said = folder / f"{name}.json"
         gate = [
             sys.executable,
