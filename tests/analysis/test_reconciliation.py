@@ -31,7 +31,7 @@ from bench.protocol.registry import api_named
 from bench.runs.chunk import Chunk
 from bench.runs.run import Run
 from tests.analysis.delay_line import delay_line
-from tests.load.locust_runs import locust
+from tests.load.locust_runs import locust, start, until_recorded
 from tests.recorded import requests, write
 
 ATTEMPTS = 4
@@ -86,8 +86,8 @@ def test_a_server_that_lies_gives_a_warning(tmp_path: Path) -> None:
     with launched(read_servers(servers)["it"], models, tmp_path / "place") as server:
         assert server.metrics is not None
         with lying_page(server.metrics) as page:
-            arguments = ["--host", server.address, "--server-metrics", page, "-u", "2", "-t", "1s"]
-            run = locust(tmp_path / "results", *arguments).run()
+            arguments = ["--host", server.address, "--server-metrics", page, "-u", "2"]
+            run = until_recorded(start(tmp_path / "results", *arguments), tmp_path / "results", 20).run()
     answered = run.manifest.raw["counts"]["recorded"]
     reasons = [warning.reason for warning in check(run)]
     assert f"{answered:,} requests were answered OK, the server counts {answered + 1:,}" in reasons

@@ -19,7 +19,7 @@ from bench.launch import server_process
 from bench.load import ceiling
 from bench.load.ceiling import Calibration, Lag
 from bench.load.observing import machine
-from tests.load.locust_runs import locust
+from tests.load.locust_runs import start, until_recorded
 
 
 @pytest.fixture(autouse=True)
@@ -116,10 +116,13 @@ def test_the_verb_prints_and_keeps_what_it_measured(tmp_path: Path) -> None:
         "    def payload(cls, options):\n"
         "        return Pool.of({'x': np.zeros((4, 5000), np.float32)}, None, output='y', model='m')\n"
     )
-    done = CliRunner().invoke(command, ["--scenario", str(scenario), "--seconds", "2", "--json"])
-    assert done.exit_code == 0, done.output
-    assert done.stderr.splitlines()[:2] == ["measuring: one user alone", "measuring: 8 users"]
-    printed = json.loads(done.stdout)
+    for seconds in ("2", "8"):  # in two seconds a busy machine may answer too few requests for a p99
+        done = CliRunner().invoke(command, ["--scenario", str(scenario), "--seconds", seconds, "--json"])
+        assert done.exit_code == 0, done.output
+        assert done.stderr.splitlines()[:2] == ["measuring: one user alone", "measuring: 8 users"]
+        printed = json.loads(done.stdout)
+        if list(ceiling.known()):
+            break
     (found,) = ceiling.known()
     assert found.to_dict() == {key: value for key, value in printed.items() if key != "kept"}
     assert Path(printed["kept"]).is_file()
@@ -139,13 +142,13 @@ def test_a_scenario_that_cannot_be_run_is_one_line(tmp_path: Path) -> None:
 
 
 def test_later_runs_know_the_ceiling_and_warn_near_it(tmp_path: Path) -> None:
-    ceiling.save(known(requests_per_second=40.0))
+    ceiling.save(known(requests_per_second=10.0))  # which any machine comes near
     with server_process.embedded(["--backend", "null"]) as server:
-        done = locust(tmp_path / "results", "--host", server.address, "-u", "1", "-t", "1s")
-    run = done.run()
+        process = start(tmp_path / "results", "--host", server.address, "-u", "1")
+        run = until_recorded(process, tmp_path / "results", 20).run()
     assert run.manifest.raw["ceiling"] == {
-        "requests_per_second": 40.0,
-        "each": 40.0,
+        "requests_per_second": 10.0,
+        "each": 10.0,
         "measured": "2024-05-01T12:00:00+00:00",
     }
     assert "near the ceiling" in {warning.check for warning in warnings_of(run)}
@@ -163,8 +166,9 @@ def test_an_open_loop_has_a_ceiling_of_its_own(tmp_path: Path) -> None:
     assert math.isnan(known(lags=()).open_per_second)
     ceiling.save(known(lags=(replace(at_10k, rate=100.0, cpu=0.85),)))
     with server_process.embedded(["--backend", "null"]) as server:
-        arguments = ["--host", server.address, "--schedule", "poisson:80", "-t", "2s"]
-        run = locust(tmp_path / "results", *arguments, scenario="scenarios/mnist_open.py").run()
+        arguments = ["--host", server.address, "--schedule", "poisson:300"]
+        process = start(tmp_path / "results", *arguments, scenario="scenarios/mnist_open.py")
+        run = until_recorded(process, tmp_path / "results", 200).run()
     assert run.manifest.raw["ceiling"]["each"] == pytest.approx(100)
     assert "near the ceiling" in {warning.check for warning in warnings_of(run)}
 

@@ -12,7 +12,16 @@ import pytest
 
 from bench.launch import server_process
 from bench.runs.run import Run
-from tests.load.locust_runs import interrupt, locust, manifest, start, until_recorded, wait_for_folder
+from tests.load.locust_runs import (
+    finish,
+    interrupt,
+    interrupt_when,
+    locust,
+    manifest,
+    start,
+    until_recorded,
+    wait_for_folder,
+)
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +97,8 @@ def test_versions_and_batches_as_asked(server: server_process.Server, tmp_path: 
 
 
 def test_the_embedded_server_starts_and_ends_with_the_run(tmp_path: Path) -> None:
-    done = locust(tmp_path, "-u", "4", "-r", "4", "-t", "1s", "--schedule", "closed:10ms")
+    process = start(tmp_path, "-u", "4", "-r", "4", "--schedule", "closed:10ms")
+    done = until_recorded(process, tmp_path, 20)
     assert done.code == 0, done.output
     assert done.run().manifest.raw["target"]["kind"] == "embedded"
     assert done.run().manifest.raw["model"]["sha256"]
@@ -148,8 +158,10 @@ def test_a_worker_that_dies_is_told_and_its_samples_are_kept(
 
 
 def test_no_samples_keeps_the_counts(server: server_process.Server, tmp_path: Path) -> None:
-    asked = ["--host", server.address, "-u", "2", "-r", "2", "-t", "1s", "--schedule", "closed:10ms"]
-    done = locust(tmp_path, *asked, "--no-samples")
+    asked = ["--host", server.address, "-u", "2", "-r", "2", "--schedule", "closed:10ms"]
+    process = start(tmp_path, *asked, "--no-samples")
+    interrupt_when(process, tmp_path, lambda run: len(run.counts))
+    done = finish(process, tmp_path)
     run = done.run()
     assert not (run.path / "samples.parquet").exists()
     assert run.histogram("latency").count == run.manifest.raw["counts"]["sent"] > 0

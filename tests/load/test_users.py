@@ -132,8 +132,11 @@ def users(run: Run) -> int:
 def test_classes_without_super_take_part_and_the_command_line_sets_their_think_time(
     server: server_process.Server, tmp_path: Path
 ) -> None:
-    load = ["--host", server.address, "--schedule", "closed:0.05", "-u", "4", "-r", "4", "-t", "3s"]
-    done = locust(tmp_path / "results", *load, scenario=written(tmp_path, KINDS, server))
+    results = tmp_path / "results"
+    load = ["--host", server.address, "--schedule", "closed:0.05", "-u", "4", "-r", "4"]
+    process = start(results, *load, scenario=written(tmp_path, KINDS, server))
+    interrupt_when(process, results, lambda run: len(names(run)) == 4 and len(run.samples) >= 100)
+    done = finish(process, results)
     assert done.code == 0, done.output
     run = done.run()
     assert run.manifest.raw["load"]["schedule"] == {"kind": "closed", "think": 0.05}

@@ -22,8 +22,9 @@ from bench.protocol.api import Refused, Unreadable
 from bench.protocol.registry import api_named
 from bench.target.inquiry import Inquiry, describe, status
 from bench.wire.transports import NATIVE, open_channel
-from tests.load.locust_runs import locust
+from tests.load.locust_runs import locust, start, until_recorded
 from tests.protocol.oip_server import OipServer, serving
+from tests.scenarios.answered import unsent
 
 OIP, TYPED = api_named("oip"), api_named("oip-typed")
 ARRAYS = {
@@ -218,10 +219,12 @@ def test_a_load_finds_the_one_wrong_answer(tmp_path: Path) -> None:
     scenario = tmp_path / "digits.py"
     scenario.write_text(SCENARIO)
     with serving(OipServer()) as address:
-        arguments = ["--host", address, "--protocol", "oip", "-u", "1", "-t", "4s"]
-        done = locust(tmp_path / "results", *arguments, scenario=str(scenario))
-    assert done.code == 0, done.output
-    samples = done.run().samples
+        arguments = ["--host", address, "--protocol", "oip", "-u", "1"]
+        process = start(tmp_path / "results", *arguments, scenario=str(scenario))
+        done = until_recorded(process, tmp_path / "results", 150)
+    run = done.run()
+    assert done.code == (1 if unsent(run) else 0), done.output
+    samples = run.samples[run.samples["status"].notna()]
     assert (samples["status"] == 0).all()
     assert samples["version"].isna().all()
     wrong = int((samples["correct"] == 0).sum())

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from tests.foreign import Arrays, Foreign, serving
-from tests.load.locust_runs import Finished, locust
+from tests.load.locust_runs import Finished, finish, start, until_recorded
 from tests.ports import free_port
 
 PYTHIE = os.environ.get("PYTHIE_PYTHON", "")
@@ -35,27 +35,16 @@ class Own(PredictUser):
 ROWS = 50
 
 
-def run_own(folder: Path, address: str, payload: str, *more: str) -> Finished:
+def start_own(folder: Path, address: str, payload: str, *more: str) -> "subprocess.Popen[str]":
     scenario = folder / "own.py"
     scenario.write_text(SCENARIO.replace("<payload>", payload))
-    seconds = (
-        "5s" if "--processes" in more else "1s"
-    )  # a busy machine takes its time to start the users of workers
-    return locust(
-        folder / "results",
-        "--host",
-        address,
-        "-u",
-        "2",
-        "-r",
-        "2",
-        "-t",
-        seconds,
-        "--schedule",
-        "closed:5ms",
-        *more,
-        scenario=str(scenario),
-    )
+    asked = ["--host", address, "-u", "2", "-r", "2", "--schedule", "closed:5ms", *more]
+    return start(folder / "results", *asked, scenario=str(scenario))
+
+
+def run_own(folder: Path, address: str, payload: str, *more: str) -> Finished:
+    process = start_own(folder, address, payload, *more)
+    return until_recorded(process, folder / "results", 20, workers=2 if "--processes" in more else 1)
 
 
 def boxes(inputs: Arrays) -> Arrays:
@@ -180,7 +169,8 @@ def test_the_own_model_scenario_runs_against_pythie_serving(
 def test_what_pythie_serving_does_not_take_is_one_line(
     pythie: str, tmp_path: Path, name: str, model: str
 ) -> None:
-    done = run_own(tmp_path, pythie, TABLE.replace("<input>", name).replace("<model>", model))
+    process = start_own(tmp_path, pythie, TABLE.replace("<input>", name).replace("<model>", model))
+    done = finish(process, tmp_path / "results")
     assert done.code == 2, done.output
     (line,) = (line for line in done.output.splitlines() if line.startswith("bench: "))
     assert ("Features names mismatch" if name == "'keys'" else "Unknown model: nobody") in line

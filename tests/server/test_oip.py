@@ -13,7 +13,7 @@ from bench.payload import predict_request
 from bench.protocol import oip_messages as messages
 from bench.target.inquiry import describe, status
 from bench.wire.client import Channel
-from tests.load.locust_runs import locust
+from tests.load.locust_runs import start, until_recorded
 from tests.protocol.test_oip import inquiry
 
 DIGITS = mnist.load("test").images[:8]
@@ -91,8 +91,9 @@ def test_refusals_are_one_line_with_a_remedy(
 
 def test_a_scenario_runs_on_it_without_a_host(tmp_path: Path) -> None:
     """The digits are recognised, and answers are the version's; counters of the other protocol are not mistaken for its."""
-    asked = ["--protocol", "oip", "-u", "2", "-r", "2", "-t", "3s", "--schedule", "closed:5ms"]
-    done = locust(tmp_path / "results", *asked)
+    results = tmp_path / "results"
+    asked = ["--protocol", "oip", "-u", "2", "-r", "2", "--schedule", "closed:5ms"]
+    done = until_recorded(start(results, *asked), results, 200)
     assert done.code == 0, done.output
     run = done.run()
     assert (run.samples["status"] == 0).all()
