@@ -58,7 +58,7 @@ _ACCEPT = click.option(
 def set_(paths: tuple[Path, ...], accept: tuple[str, ...], folder: Path) -> int:
     """Replace the baseline with these runs, without samples.
 
-    PATHS are run folders or folders of them. Only baseline runs of the same cells are replaced. Runs with warnings are
+    PATHS are run folders, or folders that contain them. Only baseline runs of the same cells are replaced. Runs with warnings are
     refused with exit code 3.
     """
     return _take(paths, accept, folder, replacing=True)

@@ -23,17 +23,15 @@ _GOODPUT: Final = re.compile(r"\s*([^@\s]+)\s*@\s*(\S+)\s*")
 
 _WHAT: Final = groups(
     click.option("--model", metavar="NAME", help="The model; required with HOST:PORT."),
+    click.option("--versions", metavar="A[,B]", help="One version by number or label, or two to compare."),
     click.option(
-        "--versions", metavar="A[,B]", help="A version, by number or label; two of them are compared."
-    ),
-    click.option(
-        "--batch-size", type=click.IntRange(1), default=1, show_default=True, help="Examples in a request."
+        "--batch-size", type=click.IntRange(1), default=1, show_default=True, help="Examples per request."
     ),
     click.option("--signature", help="Signature to call.  [default: serving_default, or the only one]"),
     click.option(
         "--requests",
         metavar="FILE",
-        help="What is sent, such as JSON lines; - for standard input.  [default: random]",
+        help="Requests to send, such as JSON lines; - for standard input.  [default: random]",
     ),
     click.option(
         "--shape",

@@ -48,9 +48,9 @@ RANKED = ("inferences_per_second", "p99")
     help="Compare only runs like the newest one of each side: its commit, model, server and load.",
 )
 @click.option(
-    "--baseline", metavar="VALUE", help="With --by: the value to compare with (default: the least)."
+    "--baseline", metavar="VALUE", help="With --by: the value to compare with (default: the lowest)."
 )
-@click.option("--metric", "metrics", multiple=True, metavar="NAME", help="Judge only this; may be repeated.")
+@click.option("--metric", "metrics", multiple=True, metavar="NAME", help="Only this metric; may be repeated.")
 @goodput_option("Judge goodput too")
 @click.option(
     "--tolerance", type=Share(), metavar="SHARE", help="Ignore changes up to this size: 2% or 0.02."
@@ -73,13 +73,12 @@ def compare(
     as_json: bool,
     as_markdown: bool,
 ) -> int:
-    """Compare trials: BASE CANDIDATE..., or with --by the parts of one set of runs.
+    """Compare trials of BASE with those of each CANDIDATE, or with --by the parts of one set of runs.
 
-    Nothing else than what --by names may differ between them; without --by the one of version, build, server and
-    commit that does.
+    Only what --by names may differ between the sides; the default is whichever of version, build, server and commit differs.
 
-    PATHS are run folders or folders of them; several runs of the same thing are its trials. Two trials each are the
-    least that shows how trials differ. Trials of one experiment are compared block by block.
+    PATHS are run folders or folders that contain them; runs of the same condition are its trials. At least two trials on each
+    side are needed. Trials of one experiment are compared block by block.
     """
     if as_json and as_markdown:
         raise BenchError("--json and --markdown both print to standard output: give one of them")

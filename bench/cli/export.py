@@ -66,7 +66,7 @@ def export(
     weights: Path | None,
     force: bool,
 ) -> None:
-    """Train a digit reader on MNIST and put it at MODELS_DIR/MODEL/VERSION.
+    """Train a digit classifier on MNIST and export it to MODELS_DIR/MODEL/VERSION.
 
     \b
     bench export models --model mnist --version 1 --steps 1

@@ -36,9 +36,7 @@ WATCHED = ("p50", "p99", "requests_per_second", "error_share", "accuracy", "cpu_
 
 @click.command()
 @click.argument("paths", nargs=-1, type=click.Path(path_type=Path), default=(Path("results"),))
-@click.option(
-    "--metric", "metrics", multiple=True, metavar="NAME", help="Look only at this; may be repeated."
-)
+@click.option("--metric", "metrics", multiple=True, metavar="NAME", help="Only this metric; may be repeated.")
 @click.option(
     "--least",
     metavar="SHARE",
@@ -49,13 +47,13 @@ WATCHED = ("p50", "p99", "requests_per_second", "error_share", "accuracy", "cpu_
     "--across",
     type=click.Choice(ACROSS),
     multiple=True,
-    help="Take these as one series, to find the one since which a metric changed; may be given again.",
+    help="Treat these as one series, to find the one at which a metric changed; may be repeated.",
 )
 @click.option(
     "--html",
     type=NewFile(),
     metavar="FILE",
-    help="Write a page with the course of each condition over commits and versions.",
+    help="Write an HTML page: each condition over commits and versions.",
 )
 @goodput_option("Look at goodput too")
 @click.option("--json", "as_json", is_flag=True, help="Print the changes as JSON.")
@@ -69,9 +67,9 @@ def history(
     answered_within: float | None,
     as_json: bool,
 ) -> int:
-    """Find the runs with which a metric changed, over runs of the same thing in the order of time.
+    """Find the runs at which a metric changed, over time, for each condition.
 
-    PATHS: run folders, or folders of them. The trials of one experiment count as one point.
+    PATHS: run folders, or folders that contain them. The trials of one experiment count as one point.
     """
     if html is not None:
         extras.need("matplotlib", f"--html {html}")

@@ -27,7 +27,7 @@ from bench.runs.run import find_runs
     "--dpi", type=click.IntRange(50, 1200), default=200, show_default=True, help="Resolution of png."
 )
 def plot(*, paths: tuple[Path, ...], out: Path, kind: str, only: str | None, dpi: int) -> int:
-    """Draw what bench report --html shows, a file for each picture. PATHS: run folders, or folders of them."""
+    """Write the charts of bench report --html as files, one for each. PATHS: run folders, or folders that contain them."""
     extras.need("matplotlib", "bench plot")
     from bench.analysis.showing.pictures import pictures
     from bench.analysis.showing.plot import render

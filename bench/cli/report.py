@@ -63,7 +63,7 @@ def report(
     last: int | None,
     answered_within: float | None,
 ) -> int:
-    """Show what runs measured. PATHS: run folders, or folders of them (default: results).
+    """Show what runs measured. PATHS: run folders, or folders that contain them (default: results).
 
     Numbers are those of the steady part: the warm-up is left out. Latency is done - due, of all requests that were
     due: one without an answer counts as slower than any. A percentile that the number of requests cannot support is

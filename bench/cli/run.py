@@ -100,10 +100,9 @@ def run(
 ) -> int:
     """Run EXPERIMENT: servers x models x versions x batch sizes x loads, in trials.
 
-    EXPERIMENT is a TOML file, the name of one of this package (batch_sizes, builds, versions), or with --resume the
-    folder of one that was begun. Each trial is a Locust run in a
-    fresh process; all lie in one folder below --results, which `bench report` reads. Exit code 0, or 3 where a trial
-    failed or --until-decided did not decide; 130 after Ctrl-C, which --resume goes on from.
+    EXPERIMENT is a TOML file, the name of one of this package (batch_sizes, builds, versions), or with --resume the folder of an earlier run. Each trial is
+    a Locust run in a fresh process; all trials are in one folder below --results, which `bench report` reads. Exit codes: 0
+    done, 3 a trial failed or --until-decided did not decide, 130 after Ctrl-C; --resume then continues.
 
     \b
     bench run batch_sizes --dry-run
