@@ -14,6 +14,7 @@ from bench.cli.ab_conditions import RANDOM_EXAMPLES, capacity_of, looked_up
 from bench.cli.asking import calls_a_server
 from bench.cli.capacity_wanted import Wanted, check_deadline
 from bench.cli.new_file import NewFile
+from bench.cli.numbers import Number
 from bench.config.limits import share_or_number
 from bench.schedule.text import duration
 
@@ -51,7 +52,7 @@ _WHAT: Final = groups(
 _WANTED: Final = groups(
     click.option(
         "--p99-ms",
-        type=click.FloatRange(0, min_open=True),
+        type=Number(0, min_open=True),
         help="99 of 100 requests are answered within this time.",
     ),
     click.option(
@@ -79,7 +80,7 @@ _LOAD: Final = groups(
     click.option("--processes", type=click.IntRange(1), default=1, show_default=True, help="Load processes."),
     click.option(
         "--deadline",
-        type=click.FloatRange(0, min_open=True),
+        type=Number(0, min_open=True),
         default=10.0,
         show_default=True,
         help="Request timeout in seconds.",

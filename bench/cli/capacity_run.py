@@ -162,6 +162,7 @@ def _run(prepared: Prepared, hunts: list[Hunt], wanted: Wanted, options: Mapping
         ratio=ratio(found[0], found[1], CONFIDENCE) if len(found) == 2 else None,
     )
     capacity.write(folder.path)
+    folder.seal()
     _show(capacity, wanted, folder)
     if options["as_json"] is not None:
         told = {

@@ -105,10 +105,10 @@ class Folder:
         """Note that it runs, or how it ended: what judges it later knows whether trials are missing by intent."""
         self.description["state"] = state
         self._describe()
-        self._seal()
+        self.seal()
 
-    def _seal(self) -> None:
-        """Checksums of what lies beside the runs; none while it runs."""
+    def seal(self) -> None:
+        """Write the checksums of what lies beside the runs; while it runs there are none."""
         if self.description["state"] == RUNNING:
             (self.path / sealing.SEAL).unlink(missing_ok=True)
         else:
@@ -131,7 +131,7 @@ class Folder:
                 raise
             if self.description["state"] == RUNNING:
                 self.mark(COMPLETE if len(self.ended()) == len(self.trials) else INTERRUPTED)
-            self._seal()
+            self.seal()
 
     @contextmanager
     def locked(self) -> Iterator[int]:

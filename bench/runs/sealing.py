@@ -9,12 +9,13 @@ from typing import Final
 
 from bench.runs import checksums
 from bench.runs.answers import ANSWERS, DIFFERENT
+from bench.runs.capacity import CAPACITY
 from bench.runs.interference import INTERFERENCE
 from bench.runs.journal import DESCRIPTION, JOURNAL, RUNNING
 from bench.runs.jsonl import read_json
 
 SEAL: Final = "experiment.sha256"
-SEALED: Final = (DESCRIPTION, JOURNAL, ANSWERS, DIFFERENT, INTERFERENCE)
+SEALED: Final = (DESCRIPTION, JOURNAL, ANSWERS, DIFFERENT, INTERFERENCE, CAPACITY)
 
 
 def seal(folder: Path) -> None:

@@ -1,11 +1,14 @@
 """Cases of `tests.cli.test_fail_open`: experiments whose capacity was searched."""
 
+import itertools
 import json
 import shutil
 from collections.abc import Callable
 
-from bench.runs.capacity import Capacity, ConditionCapacity, Interval
+from bench.runs import sealing
+from bench.runs.capacity import CAPACITY, Capacity, ConditionCapacity, Interval
 from tests.cli.checkouts import Checkout
+from tests.recorded import edit
 
 Make = Callable[[Checkout], list[str]]
 ERROR = 0.01
@@ -68,6 +71,36 @@ def altered(place: Checkout) -> list[str]:
     return ["new", "--limits", "own.toml"]
 
 
+def edited(place: Checkout) -> list[str]:
+    """A search whose answer was changed afterwards."""
+    searched(place, "new", 3500)
+    path = place.path / "new"
+    for manifest in path.glob("*/manifest.json"):
+        said = json.loads(manifest.read_text())["experiment"]
+        edit(manifest.parent, experiment=said | {"folder": "new"})
+    sealing.seal(path)
+    searched(place, "other", 5000)
+    shutil.copyfile(place.path / "other" / CAPACITY, path / CAPACITY)
+    (place.path / "own.toml").write_text(LEAST)
+    return ["new", "--limits", "own.toml"]
+
+
+def several(*rates: float) -> Make:
+    """Two experiments, each with a search that found so much, or without one."""
+
+    def make(place: Checkout) -> list[str]:
+        names = ("first", "second")
+        for name, rate in itertools.zip_longest(names, rates):
+            if rate is None:
+                place.experiment(name, ("a", "good"))
+            else:
+                searched(place, name, rate)
+        (place.path / "own.toml").write_text(LEAST)
+        return [*names, "--limits", "own.toml"]
+
+    return make
+
+
 def of_a_copy(place: Checkout) -> list[str]:
     """Levels without the experiment that they are of."""
     searched(place, "new", 5000)
@@ -86,6 +119,9 @@ CASES: dict[str, tuple[Make, int, str]] = {
     "the load generator limited a search": (judged(None, LEAST), 3, "the load generator was the limit"),
     "no capacity was searched": (not_searched, 3, "no capacity was searched"),
     "a level of a search was changed": (altered, 3, "[files changed]"),
+    "a second search found less": (several(5000, 3500), 1, "FAIL"),
+    "a second experiment without a search": (several(5000), 3, "no capacity was searched in second"),
+    "the answer of a search was changed": (edited, 3, "capacity.json changed"),
     "levels without their search": (of_a_copy, 3, "no capacity was searched"),
     "a capacity worse than the baseline's": (judged(4000, NO_WORSE, baseline=5000), 1, "FAIL"),
     "a capacity near the baseline's": (judged(4900, NO_WORSE, baseline=5000), 3, "inconclusive"),

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Final
 
 from bench.analysis.capacity.recorded import CAPACITY, condition_of
@@ -10,38 +11,51 @@ from bench.analysis.grouping.trials import Trial
 from bench.analysis.judging.finding import Finding, Limit, inconclusive, judged, outcome_of
 from bench.analysis.statistics.intervals import Estimate
 from bench.runs.capacity import ConditionCapacity
+from bench.runs.journal import experiment_of
 
 __all__ = ["CAPACITY", "INTEGRITY", "judge_capacity"]
 
 INTEGRITY: Final = ("damaged", "files changed", "incomplete", "interrupted", "unfinished", "unreadable")
 """Warnings about levels for which no capacity counts; others are what a level beyond the capacity is like."""
 
-Searched = dict[Identity, ConditionCapacity]
+Searched = dict[tuple[Path, Identity], ConditionCapacity | None]
+"""By the experiment and the condition; None: it was not searched there."""
 
 
 def judge_capacity(
     limit: Limit, candidate: Sequence[Trial], baseline: Sequence[Trial], by: Sequence[str], rate: float
 ) -> list[Finding]:
     """Of each condition that the limit is for; by: what may differ between the sides."""
-    searched = {
-        identity: each for identity, each in _searched(candidate).items() if limit.holds_for(identity)
-    }
-    if not limit.relative:
-        return [_absolute(limit, identity, each, rate) for identity, each in searched.items()]
-    before = {identity.without(*by, "build"): each for identity, each in _searched(baseline).items()}
-    return [
-        _relative(limit, identity, each, before.get(identity.without(*by, "build")), rate)
-        for identity, each in searched.items()
-    ]
+    searched = {key: each for key, each in _searched(candidate).items() if limit.holds_for(key[1])}
+    if not any(searched.values()):
+        return []
+    before: dict[Identity, ConditionCapacity] = {}
+    for (_, identity), each in _searched(baseline).items():
+        same = identity.without(*by, "build")
+        if each is not None and (same not in before or _value(each) > _value(before[same])):
+            before[same] = each  # of several searches the one that found most: no other is as hard to keep
+    found = []
+    for (home, identity), each in searched.items():
+        if each is None:
+            text = f"no capacity was searched in {home.name}: bench capacity does"
+            found.append(inconclusive(limit, identity, text))
+        elif limit.relative:
+            found.append(_relative(limit, identity, each, before.get(identity.without(*by, "build")), rate))
+        else:
+            found.append(_absolute(limit, identity, each, rate))
+    return found
 
 
 def _searched(trials: Sequence[Trial]) -> Searched:
     found: Searched = {}
     for trial in trials:
-        condition = condition_of(trial.path, trial.manifest)
-        if condition is not None:
-            found.setdefault(trial.identity.without("load"), condition)
+        key = (experiment_of(trial.path) or trial.path, trial.identity.without("load"))
+        found[key] = found.get(key) or condition_of(trial.path, trial.manifest)
     return found
+
+
+def _value(condition: ConditionCapacity) -> float:
+    return -math.inf if condition.capacity is None else condition.capacity.value
 
 
 def _estimate(condition: ConditionCapacity) -> Estimate | None:
