@@ -33,7 +33,7 @@ TRACEBACK = (
         (
             START + "[2026-11-26 21:11:06,001] vm/ERROR/locust.user.task: its own\nTraceback (most ...\n"
             "[2026-11-26 21:11:07,001] vm/ERROR/bench: nothing was measured: no request has ended\n" + TABLES,
-            "nothing was measured",
+            "nothing was measured: no request has ended",
         ),
         (
             START + "[2026-11-26 21:11:06,001] vm/ERROR/locust.main: No User class found!\n",
