@@ -82,3 +82,5 @@ def test_what_is_measured_the_verdict_and_the_report_are_shown(form: Form, tmp_p
         assert "Measured" in texts
         assert form.runs()[0] in texts
         assert '{"href": "/bench/report", "title": "Report of the last run"}' in dom
+    form.swarm(run_time="60s")
+    assert form.ask("/bench/report")[0] == 409  # it would take the processor that is being measured with

@@ -41,6 +41,8 @@ class Panel:
         """While the run has ended and its verdict is not there yet: until when it is waited for."""
         self._last: Path | None = None
         """The last run whose folder is whole."""
+        self._page: tuple[Path, str] | None = None
+        """A run and its page."""
 
     def offer(self, web: Any, prefix: str) -> None:
         """Add tab, table and links to Locust's page."""
@@ -140,16 +142,28 @@ class Panel:
         return answer
 
     def _report(self) -> Any:
-        """The page of the last run; made when it is asked for, by a process of its own."""
+        """The page of the last run; made when it is first asked for, by a process of its own."""
         if self._last is None:
-            return "no finished run yet\n", 404, {"Content-Type": "text/plain; charset=utf-8"}
-        with tempfile.TemporaryDirectory(prefix="serving-bench-") as place:
-            page = Path(place) / "report.html"
-            command = [sys.executable, "-m", "bench", "report", str(self._last), "--html", str(page)]
-            done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=READ_SECONDS)
-            if not page.is_file():
-                return f"{done.stderr}\n", 500, {"Content-Type": "text/plain; charset=utf-8"}
-            return page.read_text(), 200, {"Content-Type": "text/html; charset=utf-8"}
+            return _said("no finished run yet", 404)
+        if self._following is not None:
+            return _said(
+                "a run is being measured, which making a page would disturb; try again when it has ended", 409
+            )
+        if self._page is None or self._page[0] != self._last:
+            with tempfile.TemporaryDirectory(prefix="serving-bench-") as place:
+                page = Path(place) / "report.html"
+                command = [sys.executable, "-m", "bench", "report", str(self._last), "--html", str(page)]
+                done = subprocess.run(
+                    command, capture_output=True, text=True, check=False, timeout=READ_SECONDS
+                )
+                if not page.is_file():
+                    return _said(done.stderr.strip(), 500)
+                self._page = (self._last, page.read_text())
+        return self._page[1], 200, {"Content-Type": "text/html; charset=utf-8"}
+
+
+def _said(text: str, status: int) -> Any:
+    return f"{text}\n", status, {"Content-Type": "text/plain; charset=utf-8"}
 
 
 def _row(name: str, now: str = "", run: str = "") -> Row:
