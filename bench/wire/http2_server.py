@@ -222,6 +222,7 @@ class ServerConnection(Connection):
                     and incoming.parts is None
                     and not incoming.complete
                     and 5 <= size <= self._whole
+                    and incoming.head.length in (None, size)
                     and PREFIX.unpack_from(data, start) == (0, size - 5)
                 ):
                     incoming.complete = True
@@ -353,9 +354,8 @@ class ServerConnection(Connection):
 
     def _complete(self, stream: int, incoming: Incoming) -> None:
         incoming.complete = True
-        body = b"".join(incoming.parts or ())
+        head, body = incoming.head, b"".join(incoming.parts or ())
         incoming.parts = None
-        head = incoming.head
         if head.length is not None and head.length != len(body):
             self._reject(stream, PROTOCOL_ERROR)
             return

@@ -18,8 +18,7 @@ class Incoming:
     def __init__(self, head: RequestBlock, credit: int, *, complete: bool = False) -> None:
         self.head = head
         self.credit = credit
-        # a body whose length is announced is counted
-        self.parts: list[bytes | bytearray] | None = None if head.length is None or complete else []
+        self.parts: list[bytes | bytearray] | None = None
         self.size = 0
         self.complete = complete
         self.pushed: int | None = None
