@@ -24,6 +24,7 @@ class BenchError(Exception):
 
 def __getattr__(name: str) -> Any:
     if name == "plot":
+        import_module("bench.extras").need("matplotlib", "bench.plot")
         return import_module("bench.analysis.showing.figures")
     if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -16,7 +16,8 @@ from typing import NamedTuple
 
 import pytest
 
-from bench import packaged
+import bench as package
+from bench import BenchError, packaged
 from bench.launch import server_process
 from tests.cli.inside import bench
 from tests.load.locust_runs import ROOT, SECONDS
@@ -78,6 +79,12 @@ def test_a_verb_that_needs_it_says_so_in_one_line(
     done = bench(*arguments, cwd=tmp_path)
     assert (done.returncode, done.stderr) == (2, f"bench: {complaint}\n")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["e.toml", "servers.toml"]
+
+
+@pytest.mark.usefixtures("_blocked")
+def test_figures_without_matplotlib_name_the_extra() -> None:
+    with pytest.raises(BenchError, match="matplotlib is not installed"):
+        package.plot  # noqa: B018 - it is imported when it is first used
 
 
 class Installed(NamedTuple):
