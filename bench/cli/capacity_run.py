@@ -250,14 +250,14 @@ def _region(hunt: Hunt, levels: Levels, wanted: Wanted, ends: float, conditions:
             f"{hunt.condition.title}: {PROBE_USERS} users got no answer within {LONGER * probe:g} s; "
             "look at the server with bench status, or give a longer --deadline"
         )
-    click.echo(
-        one_line(f"{hunt.condition.title}: {formatting.rate(rate)} req/s with {PROBE_USERS} users that wait"),
-        err=True,
-    )
     left = (ends - time.monotonic()) / conditions - step * len(RAMP) - OVERHEAD
     each = left / LEVELS - OVERHEAD - SETTLING - wanted.within
     needed = 1.1 * samples_needed(100 * wanted.share) / (0.6 * rate)
     hunt.search = Search(1 - wanted.share, wanted.precision, max(SHORTEST, each, needed), rate)
+    click.echo(
+        one_line(f"{hunt.condition.title}: {formatting.rate(rate)} req/s with {PROBE_USERS} users that wait"),
+        err=True,
+    )
     ramp = hunt.search.ramp
     found = _measured(lambda _: levels.steps(hunt.cell, ramp, step), hunt)
     hunt.add(levels_of(requests_of(found), ramp, step, _service_level(wanted)), found)

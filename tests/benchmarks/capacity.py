@@ -2,24 +2,28 @@
 
     python -m tests.benchmarks.capacity --searches 200 --load 90 300
     python -m tests.benchmarks.capacity --truth
-    python -m tests.benchmarks.capacity --live 10 --time 3m
+    python -m tests.benchmarks.capacity --live 10 --time 3m [--throttled]
 
 Each search meets a simulated server with a mean service time of 2 ms (two servers: 4 ms each) and wants p99 <= 25 ms. `load`
 is seconds of load beside the ramp. Prints a line for each queue and load: how often an interval was given, how often it held the true capacity,
 its half width (median and 90th percentile), and the error of the estimate.
 --live searches the capacity of an embedded server with exponential service times (mean 2 ms, one worker) with `bench
 capacity`, so often, and prints a line for each search and one for all; --time is of each.
+With --throttled the load processes get a fifth of a core: they are stopped 80 of each 100 ms. Such a search has no answer.
 --truth prints the capacities of the queues without a formula, by simulation.
 """
 
 import argparse
+import contextlib
 import json
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import numpy as np
+import psutil
 
 from bench.launch import server_process
 from tests.analysis.queues import ALLOWED, CAPACITY, MEAN, WITHIN, latencies, search
@@ -47,9 +51,10 @@ def main() -> None:
     parser.add_argument("--truth", action="store_true")
     parser.add_argument("--live", type=int, default=0)
     parser.add_argument("--time", default="3m")
+    parser.add_argument("--throttled", action="store_true")
     options = parser.parse_args()
     if options.live:
-        live(options.live, options.time)
+        live(options.live, options.time, throttled=options.throttled)
         return
     for kind in options.kinds:
         if options.truth:
@@ -81,7 +86,7 @@ def line(kind: str, load: float, searches: int) -> None:
     )
 
 
-def live(searches: int, seconds: str) -> None:
+def live(searches: int, seconds: str, *, throttled: bool) -> None:
     """Searches of a real server, one after the other."""
     true, given, held = CAPACITY["M/M/1"], 0, 0
     flags = ["--backend", "synthetic", "--model_name", "mnist", "--workers", "1"]
@@ -91,9 +96,13 @@ def live(searches: int, seconds: str) -> None:
         for number in range(searches):
             command = [sys.executable, "-m", "bench", "capacity", server.address, "--model", "mnist"]
             command += ["--p99-ms", f"{1e3 * WITHIN:g}", "--time", seconds, "--seed", str(1000 * number + 1)]
-            done = subprocess.run(
-                [*command, "--results", folder, "--json", str(told)], capture_output=True, check=False
-            )
+            with subprocess.Popen(
+                [*command, "--results", folder, "--json", str(told)],
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            ) as done:
+                while done.poll() is None:
+                    throttle(done.pid) if throttled else done.wait()
             found = json.loads(told.read_text())
             (condition,) = found["capacity"]["conditions"]
             interval = condition["capacity"]
@@ -106,6 +115,19 @@ def live(searches: int, seconds: str) -> None:
             for text in condition["discarded"]:
                 print(f"    left out: {text}", flush=True)
     print(f"live: {given} of {searches} with an interval, {held} hold {true:.1f} req/s", flush=True)
+
+
+def throttle(pid: int) -> None:
+    """Stop the load processes below a process for 80 ms, and let them run for 20."""
+    with contextlib.suppress(psutil.Error):
+        below = psutil.Process(pid).children(recursive=True)
+        load = [each for each in below if "locust" in each.cmdline()]
+        for each in load:
+            each.suspend()
+        time.sleep(0.08)
+        for each in load:
+            each.resume()
+    time.sleep(0.02)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,9 @@
 """`bench capacity` from beginning to end on a server with known service times, and what it refuses."""
 
 import json
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -82,3 +85,22 @@ def test_an_experiment_file_names_the_conditions(address: str, tmp_path: Path) -
     again = bench("run", folder, "--resume", cwd=tmp_path)
     assert again.returncode == 2
     assert "made by bench capacity" in again.stderr
+
+
+def test_an_interruption_gives_what_is_known_so_far(address: str, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "bench", "capacity", address, "--model", "mnist", "--p99-ms", "25"]
+    with subprocess.Popen(
+        [*command, "--time", "20s"], cwd=tmp_path, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as running:
+        assert running.stderr is not None
+        # the ramp is next; before it a busy machine may wait for a connection
+        assert any("with 32 users that wait" in line for line in running.stderr)
+        running.send_signal(signal.SIGINT)
+        out, err = running.communicate(timeout=60)
+    assert running.returncode == 130, err
+    assert "interrupted; what is known so far" in err
+    assert out.startswith("inconclusive")
+    (folder,) = (tmp_path / "results").iterdir()
+    written = Capacity.read(folder)
+    assert written is not None
+    assert written.conditions[0].saturated is not None
