@@ -232,7 +232,8 @@ def _single(limit: Limit, identity: Identity, trial: Trial, rate: float) -> Find
     name, value = limit.metric.name, limit.of(trial)
     within = trial.within
     known = within is not None and within.interval(name, 0.5, limit.answered_within) is not None
-    if not known and within is not None and within.seconds < FEWEST_SECONDS:
+    certain = name == "max" and value > limit.bound  # of a longer run it is no smaller
+    if not known and not certain and within is not None and within.seconds < FEWEST_SECONDS:
         return inconclusive(limit, identity, _too_short(within))
     if within is None or (not known and name not in RUN_BY_RUN):
         return _alone(limit, identity, value)
