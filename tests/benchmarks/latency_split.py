@@ -42,7 +42,7 @@ def main() -> None:
         batching = "batching = { max_batch_size = 1000, batch_timeout_micros = 5000 }"
         batched, _ = measured(folder / "batched", batching, None)
     for title, found in (("proxy, 0 ms", plain), ("proxy, 2 ms", slow), ("batch timeout 5 ms", batched)):
-        parts = ", ".join(f"{part.name} {part.seconds * 1e3:.3f}" for part in found.parts)
+        parts = ", ".join(f"{part.stage.value} {part.seconds * 1e3:.3f}" for part in found.parts)
         print(f"{title}: mean {found.mean * 1e3:.3f} ms = {parts}; off by {found.off:.2%}")
     wire = slow.seconds(Stage.WIRE) - plain.seconds(Stage.WIRE)
     print(

@@ -62,7 +62,7 @@ def _read(run: Path) -> None:
         raise AssertionError("the run is neither shown nor left out")
     plain(read)
     as_csv(read)
-    markdown(read, summary(read.groups) if read.groups else None, split_table(read))
+    markdown(read, summary(read.groups, read.compared) if read.groups else None, split_table(read))
     for found in find_runs([run.parent]):
         if isinstance(found, Run):
             try:
