@@ -130,10 +130,10 @@ def test_an_open_loop_goes_to_two_servers_in_turn(tmp_path: Path) -> None:
         assert run.manifest.raw["load"]["share"] == 0.5
         assert {row["source"] for row in run.telemetry} >= {"worker 0", "machine", "server"}
     trials = read_trials(find_runs([folder.path])).trials
-    p50 = {trial.identity.server: trial.values["p50"] for trial in trials}
-    assert len(trials) == len(p50) == 2, "the runs of each server alone are none"
-    # a busy machine adds the same to both: 1 and 3 ms of service became 5.0 and 5.9, 6.4 and 7.5 ms at load averages of 16
-    assert p50["other"] > p50["quick"]
+    least = {trial.identity.server: trial.values["min"] for trial in trials}
+    assert len(trials) == len(least) == 2, "the runs of each server alone are none"
+    # however much a busy machine adds: no request is quicker than its server, and one is hardly slower
+    assert least["other"] >= 0.003 > least["quick"] >= 0.001
 
 
 def test_a_closed_loop_goes_to_two_versions_of_one_server_also_after_a_kill(tmp_path: Path) -> None:
