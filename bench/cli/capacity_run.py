@@ -42,7 +42,7 @@ from bench.experiment.beginning import Prepared, begin, prepare
 from bench.experiment.folder import Folder
 from bench.experiment.levels import OVERHEAD, Levels
 from bench.experiment.plan import Condition as Cell
-from bench.experiment.plan import PlannedTrial
+from bench.experiment.plan import PlannedTrial, cells
 from bench.experiment.runner import Runner
 from bench.experiment.trial import Failed, Glance, Local
 from bench.runs.capacity import Capacity
@@ -125,17 +125,26 @@ def of_experiment(file: Path, wanted: Wanted, options: Mapping[str, Any]) -> int
         },
     )
     check_deadline(wanted.within, prepared.study.experiment.deadline, f"{file}: deadline =")
-    conditions = list(dict.fromkeys(trial.cell for trial in prepared.plan))
+    return _run(prepared, hunts_of(prepared), wanted, options)
+
+
+def hunts_of(prepared: Prepared) -> list[Hunt]:
+    """The conditions of an experiment, in the order of its file: the first one of two is the baseline."""
+    conditions = cells(prepared.study.experiment, prepared.servers)
+    conditions = [each._replace(load="") for each in conditions]
     differing = [
         part
         for part in ("server", "model", "version", "batch")
         if len({getattr(each, part) for each in conditions}) > 1
     ]
     hunts = []
-    for each in conditions:
-        title = ", ".join(f"{part} {getattr(each, part)}" for part in differing) or each.title()
+    for each in dict.fromkeys(conditions):
+        title = (
+            ", ".join(f"{part} {getattr(each, part)}" for part in differing)
+            or f"{each.model} on {each.server}"
+        )
         hunts.append(Hunt(Condition(title, each.server, each.model, each.version, each.batch), each))
-    return _run(prepared, hunts, wanted, options)
+    return hunts
 
 
 def _run(prepared: Prepared, hunts: list[Hunt], wanted: Wanted, options: Mapping[str, Any]) -> int:
@@ -198,10 +207,11 @@ def _planned(
 
 
 def _hunts(looked: Looked, prepared: Prepared) -> list[Hunt]:
-    found = []
+    """The condition, or both with the baseline first, whatever the order of a block."""
     two = looked.two
-    for cell in dict.fromkeys(trial.cell for trial in prepared.plan):
-        side = two.after if cell.version == two.after.version and two.after != two.before else two.before
+    found = []
+    for side in dict.fromkeys((two.before, two.after)):
+        cell = next(trial.cell for trial in prepared.plan if trial.cell.version == side.version)
         title = side.title(two.part) if two.after != two.before else f"{side.model} at {side.address}"
         found.append(Hunt(Condition(title, cell.server, cell.model, side.version, cell.batch), cell))
     return found

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from bench.cli.capacity_run import hunts_of
+from bench.experiment.beginning import prepare
 from bench.launch import server_process
 from bench.runs.capacity import Capacity
 from tests.analysis.test_schemas import check
@@ -85,6 +87,18 @@ def test_an_experiment_file_names_the_conditions(address: str, tmp_path: Path) -
     again = bench("run", folder, "--resume", cwd=tmp_path)
     assert again.returncode == 2
     assert "made by bench capacity" in again.stderr
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3, 4])
+def test_the_first_condition_of_a_file_is_the_baseline(tmp_path: Path, seed: int) -> None:
+    """Blocks have another order with each seed."""
+    (tmp_path / "servers.toml").write_text('[servers.here]\nkind = "remote"\naddress = "localhost:1"\n')
+    (tmp_path / "two.toml").write_text(
+        f'scenario = "mnist_open"\nservers = ["here"]\nbatch_sizes = [32, 1]\nseed = {seed}\n'
+        "loads = [{ users = 4 }, { users = 8 }]\n"
+    )
+    found = hunts_of(prepare(tmp_path / "two.toml", {"trials": 1}))
+    assert [each.condition.title for each in found] == ["batch 32", "batch 1"]
 
 
 def test_an_interruption_gives_what_is_known_so_far(address: str, tmp_path: Path) -> None:
