@@ -161,10 +161,13 @@ class _Bench:
 
 
 def _cpu(run: Run) -> float:
-    """Share of a core that the only load process used in the window."""
+    """Share of a core that the only load process used in the window. Raises BenchError where it is not known."""
     first, end = run.window or run.seconds
     rows = [r for r in run.telemetry if r["source"] == "worker 0" and first <= r["time"] <= end + 0.5]
     if len(rows) < 2:
-        return float("nan")
+        raise BenchError(
+            f"calibration: the CPU use of the load process was seen {len(rows)} times in {end - first} s, which gives no "
+            "ceiling; measure for longer, such as --seconds 10, on a machine that does nothing else"
+        )
     spent = rows[-1]["cpu_seconds"] - rows[0]["cpu_seconds"]
     return float(spent / (rows[-1]["time"] - rows[0]["time"]))

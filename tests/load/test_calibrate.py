@@ -20,6 +20,7 @@ from bench.load import ceiling
 from bench.load.ceiling import Calibration, Lag
 from bench.load.observing import machine
 from tests.load.locust_runs import start, until_recorded
+from tests.recorded import requests, seconds, write
 
 
 @pytest.fixture(autouse=True)
@@ -116,8 +117,16 @@ def test_the_verb_prints_and_keeps_what_it_measured(tmp_path: Path) -> None:
         "    def payload(cls, options):\n"
         "        return Pool.of({'x': np.zeros((4, 5000), np.float32)}, None, output='y', model='m')\n"
     )
-    for seconds in ("2", "8"):  # in two seconds a busy machine may answer too few requests for a p99
-        done = CliRunner().invoke(command, ["--scenario", str(scenario), "--seconds", seconds, "--json"])
+    for duration in ("2", "8"):  # in two seconds a busy machine may answer, or tell of itself, too little
+        try:
+            done = CliRunner().invoke(
+                command,
+                ["--scenario", str(scenario), "--seconds", duration, "--json"],
+                catch_exceptions=False,
+            )
+        except BenchError as refused:
+            assert "such as --seconds 10" in str(refused)
+            continue
         assert done.exit_code == 0, done.output
         assert done.stderr.splitlines()[:2] == ["measuring: one user alone", "measuring: 8 users"]
         printed = json.loads(done.stdout)
@@ -132,6 +141,11 @@ def test_the_verb_prints_and_keeps_what_it_measured(tmp_path: Path) -> None:
     assert found.cpu_per_request == pytest.approx(found.load_cpu / found.requests_per_second)
     assert found.lags[0].rate == pytest.approx(found.requests_per_second / 4, abs=51)
     assert found.lags[0].achieved > 0
+
+
+def test_a_load_process_that_told_nothing_of_itself_gives_no_ceiling(tmp_path: Path) -> None:
+    with pytest.raises(BenchError, match="was seen 0 times in 1 s, which gives no ceiling"):
+        measuring._cpu(write(tmp_path, seconds(requests())).within(0, 1))
 
 
 def test_a_scenario_that_cannot_be_run_is_one_line(tmp_path: Path) -> None:
