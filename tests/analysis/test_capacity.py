@@ -33,10 +33,10 @@ def level(rate: float, missed: int, *, requests: int = 4000, seconds: float = 10
 
 
 def test_intervals_hold_the_true_capacity_of_a_queue() -> None:
-    """20 of 200 searches that tests/benchmarks/capacity.py runs; 95 % of 20 is 19, and 17 is as few as chance allows."""
-    found = [search("M/M/1", seed, load=120).found for seed in range(20)]
+    """Ten of 200 searches that tests/benchmarks/capacity.py runs: their seeds are fixed."""
+    found = [search("M/M/1", seed, load=120).found for seed in range(10)]
     held = [each is not None and each.low <= TRUE["M/M/1"] <= each.high for each in found]
-    assert sum(held) >= 17
+    assert sum(held) >= 9
     halves = [each.half_width for each in found if each is not None]
     assert np.median(halves) < 0.15  # an interval that holds everything is none
 
