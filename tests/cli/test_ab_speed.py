@@ -5,6 +5,7 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 
 from bench import mnist
-from bench.cli import ab_load
+from bench.cli import ab_load, blocks
 from bench.config.experiment import Load
 from bench.experiment.plan import Condition
 from bench.experiment.runner import Runner
@@ -61,13 +62,18 @@ def slow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @contextlib.contextmanager
 def trials(service: Callable[[Condition], float]) -> Iterator[None]:
-    """In place of load processes, trials of known service times, in seconds: six seconds of two users."""
+    """In place of load processes, trials of known service times, in seconds: six seconds of two users.
+
+    They take six seconds by the clock that says when to look at them: how sure a look has to be depends on it.
+    """
+    now = [0.0]
 
     def run(runner: Runner, _lock: int, **_: Any) -> None:
         ended = runner.folder.ended()
         for trial in runner.folder.trials:
             if trial.number in ended:
                 continue
+            now[0] += 6.0
             cell, each = trial.cell, service(trial.cell)
             duet = {"duet": {"arm": 1 + (trial.number - 1) % 2, "one_server": False}}
             found = write(
@@ -90,7 +96,8 @@ def trials(service: Callable[[Condition], float]) -> Iterator[None]:
             )  # fmt: skip
             runner.folder.note(Ended(trial.number, "measured", None, found.path.name))
 
-    with mock.patch.object(Runner, "run", run):
+    clock = SimpleNamespace(monotonic=lambda: now[0])
+    with mock.patch.object(Runner, "run", run), mock.patch.object(blocks, "time", clock):
         yield
 
 
