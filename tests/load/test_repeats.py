@@ -100,6 +100,10 @@ def test_an_audit_finds_a_tenth_and_needs_answers_of_both_kinds() -> None:
     assert found is not None
     assert found.low < 0.9 < found.high < 1
     assert compare(np.arange(90.0), seconds[:90], repeated[:90]) is None
+    drifting = np.where(repeated, 0.001 * np.exp(np.linspace(0, 2, 4000)), 0.02)
+    found = compare(np.arange(4000.0), drifting, repeated)
+    assert found is not None
+    assert found.high < 1, "each window shows it, however alike neighbouring windows are"
     assert compare(np.arange(4000.0), seconds, np.zeros(4000, bool)) is None
     assert compare(np.arange(4000.0), seconds, np.arange(4000) >= 2000) is None, "one after the other"
 

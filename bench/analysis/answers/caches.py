@@ -14,6 +14,8 @@ LEAST: Final = 10
 """Answers of each kind in a window, of which the medians are compared."""
 FEWEST_WINDOWS: Final = 5
 MOST_WINDOWS: Final = 60
+SIGNED: Final = 10
+"""Windows whose range bounds the interval: where all of them agree, chance makes them once in 512 times."""
 
 
 def answer(run: Run) -> list[Answer]:
@@ -30,7 +32,8 @@ def compare(
     """Service time of repeated requests / that of others, as medians of windows in which both were sent.
 
     Whatever changes with time changes both alike. Student's t on the logarithms of the ratios, of which as many count
-    as are independent; None of fewer than FEWEST_WINDOWS windows with LEAST of each kind.
+    as are independent; from SIGNED windows on no wider than their range, which holds the median of what windows give but
+    once in 2 ** (windows - 1) times (sign test). None of fewer than FEWEST_WINDOWS windows with LEAST of each kind.
 
     sent, seconds, repeated: [N], when each was sent, its service time (both in seconds) and whether it is a repetition.
     """
@@ -48,7 +51,10 @@ def compare(
     ratios = np.array(logs)
     middle, count = float(ratios.mean()), independent(ratios)
     margin = float(stdtrit(count - 1, (1 + CONFIDENCE) / 2)) * float(ratios.std(ddof=1)) / math.sqrt(count)
-    return Interval(math.exp(middle), math.exp(middle - margin), math.exp(middle + margin))
+    low, high = middle - margin, middle + margin
+    if len(logs) >= SIGNED:
+        low, high = max(low, min(logs)), min(high, max(logs))
+    return Interval(math.exp(middle), math.exp(low), math.exp(high))
 
 
 def _compared(samples: Any, first: str, again: str) -> Answer:
