@@ -1,6 +1,7 @@
 """Answers to the scenarios' questions, on runs and counts whose truth is known."""
 
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -345,6 +346,14 @@ def test_a_drift_into_errors_is_no_drift_of_the_answered(tmp_path: Path) -> None
     (latency,) = answers(write(tmp_path, seconds(*parts), question="drift"))[:1]
     assert latency.values == {}
     assert "drift of the latency is unknown" in latency.text
+
+
+def test_an_interval_that_says_nothing_is_wide_and_no_crash() -> None:
+    before = {0: 0.000417023, 1: 0.000443391, 2: 0.000397055, 3: 0.000364799}
+    after = {0: 0.000501503, 1: 0.000521471, 2: 0.000484863, 3: 0.000460031}
+    found = ratio(before, after, 0.9975)  # a gate's confidence
+    assert found is not None
+    assert found.low < 1e-6 < found.value < 1e6 < found.high < math.inf
 
 
 def test_intervals_allow_for_seconds_that_resemble_each_other() -> None:

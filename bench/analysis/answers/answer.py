@@ -47,6 +47,10 @@ def medians(run: Run, *names: str) -> dict[int, float]:
     return {second: requests.percentile(50.0) for second, requests in by_second(run, keys).items()}
 
 
+WIDEST: Final = 20.0
+"""Half width of an interval of a logarithm at most: a ratio that is known to a factor of 5e8 is as good as unknown."""
+
+
 def ratio(
     before: dict[int, float], after: dict[int, float], confidence: float = CONFIDENCE
 ) -> Interval | None:
@@ -61,7 +65,13 @@ def ratio(
     logs = np.log([after[second] / before[second] for second in shared])
     middle, count = float(logs.mean()), independent(logs)
     margin = float(stdtrit(count - 1, (1 + confidence) / 2)) * float(logs.std(ddof=1)) / math.sqrt(count)
-    return Interval(math.exp(middle), math.exp(middle - margin), math.exp(middle + margin), len(logs))
+    return _interval(middle, margin, len(logs))
+
+
+def _interval(middle: float, margin: float, seconds: int) -> Interval:
+    """Of logarithms."""
+    margin = min(margin, WIDEST)
+    return Interval(math.exp(middle), math.exp(middle - margin), math.exp(middle + margin), seconds)
 
 
 def _numbers(values: Iterable[float]) -> bool:
@@ -112,4 +122,4 @@ def unpaired(
         return Interval(math.exp(middle), math.exp(middle), math.exp(middle), seconds)
     freedom = total**2 / sum(error**2 / (count - 1) for error, count in zip(errors, counts, strict=True))
     margin = float(stdtrit(freedom, (1 + confidence) / 2)) * math.sqrt(total)
-    return Interval(math.exp(middle), math.exp(middle - margin), math.exp(middle + margin), seconds)
+    return _interval(middle, margin, seconds)

@@ -7,7 +7,7 @@ import numpy as np
 from scipy.special import stdtrit  # scipy.stats holds the same behind an import of half a second
 
 from bench.analysis import formatting
-from bench.analysis.answers.answer import CONFIDENCE, Answer, Floats, Interval, independent, untold
+from bench.analysis.answers.answer import CONFIDENCE, WIDEST, Answer, Floats, Interval, independent, untold
 from bench.runs.run import Run
 
 LEAST: Final = 10
@@ -51,7 +51,7 @@ def compare(
     ratios = np.array(logs)
     middle, count = float(ratios.mean()), independent(ratios)
     margin = float(stdtrit(count - 1, (1 + CONFIDENCE) / 2)) * float(ratios.std(ddof=1)) / math.sqrt(count)
-    low, high = middle - margin, middle + margin
+    low, high = middle - min(margin, WIDEST), middle + min(margin, WIDEST)
     if len(logs) >= SIGNED:
         low, high = max(low, min(logs)), min(high, max(logs))
     return Interval(math.exp(middle), math.exp(low), math.exp(high))

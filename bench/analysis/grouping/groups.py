@@ -94,7 +94,7 @@ def mean_and_interval(values: Sequence[float], *, logarithms: bool = True) -> tu
     if 1 < len(values) < FEWEST:
         return math.exp(estimate.mean), min(values), max(values)
     low, high = estimate.interval(CONFIDENCE)
-    return math.exp(estimate.mean), math.exp(low), math.exp(high) if math.isfinite(high) else math.inf
+    return math.exp(estimate.mean), math.exp(low), math.exp(high) if high < 700 else math.inf
 
 
 def plain(group: Group) -> dict[str, Any]:
