@@ -14,8 +14,7 @@ from bench.cli.ab_conditions import RANDOM_EXAMPLES, capacity_of, looked_up
 from bench.cli.asking import calls_a_server
 from bench.cli.capacity_wanted import Wanted, check_deadline
 from bench.cli.new_file import NewFile
-from bench.cli.numbers import Number
-from bench.config.limits import share_or_number
+from bench.cli.numbers import Number, meant_share
 from bench.schedule.text import duration
 
 OF_ANY: Final = ("host", "p99_ms", "goodput", "precision", "seconds", "processes", "results", "as_json")
@@ -194,7 +193,7 @@ def _wanted(p99_ms: float | None, goodput: str | None) -> tuple[float, float]:
     try:
         if found is None:
             raise ValueError
-        share = share_or_number(found[1] if "%" in found[1] else float(found[1]), "--goodput")
+        share = meant_share(found[1])
         within = duration(found[2])
     except ValueError:
         share = within = 0.0
@@ -207,7 +206,7 @@ def _wanted(p99_ms: float | None, goodput: str | None) -> tuple[float, float]:
 
 def _share(option: str, text: str) -> float:
     try:
-        share = share_or_number(text if "%" in text else float(text), option)
+        share = meant_share(text)
     except ValueError:
         share = 0.0
     if not 0 < share < 1:
