@@ -10,6 +10,7 @@ from rich.text import Text
 from bench import BenchError
 from bench.analysis.grouping import conditions
 from bench.analysis.grouping.conditions import DECLARABLE
+from bench.analysis.grouping.failures import failures
 from bench.analysis.grouping.identity import Identity
 from bench.analysis.grouping.metrics import JUDGED, METRICS
 from bench.analysis.grouping.trials import Trial, Trials, read_trials
@@ -56,7 +57,7 @@ RANKED = ("inferences_per_second", "p99")
     "--tolerance", type=Share(), metavar="SHARE", help="Ignore changes up to this size: 2% or 0.02."
 )
 @click.option(
-    "--check", is_flag=True, help="End with code 1 if anything is worse, 3 if inconclusive or with warnings."
+    "--check", is_flag=True, help="End with code 1 if anything is worse or a condition failed, 3 if inconclusive or with warnings.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print every number as JSON.")
 @click.option("--markdown", "as_markdown", is_flag=True, help="Print tables as Markdown.")
@@ -94,7 +95,7 @@ def compare(
     if by and not (sides and _is_baseline(sides, by)):
         if by[0] not in COMPARABLE:
             raise BenchError(f"--by {by[0]}: one set of runs is compared by {', '.join(COMPARABLE)}")
-        trials = _read(paths, answered_within, latest=latest)
+        trials, sides = _read(paths, answered_within, latest=latest), []
         comparisons = compare_by(trials.trials, by[0], baseline=baseline, also=by[1:], **options)
     else:
         comparisons, trials = _sides(paths, sides, baseline, by, options)
@@ -104,7 +105,9 @@ def compare(
         click.echo(comparison_table.markdown(comparisons, trials.missing), nl=False)
     else:
         _show(console(), comparisons, trials)
-    return _code(comparisons, trials) if check else 0
+    if not check:
+        return 0
+    return 1 if any(map(_all_failed, sides[1:])) else _code(comparisons, trials)
 
 
 def _is_baseline(sides: list[Trials], by: tuple[str, ...]) -> bool:
@@ -117,7 +120,7 @@ def _read(paths: tuple[Path, ...], answered_within: float | None, *, latest: boo
     trials = read_trials(find_apart(paths), answered_within)
     for word, text in trials.missing:
         note(f"{word}: {text}")
-    if not trials.trials:
+    if not trials.trials and not trials.failed:
         raise BenchError(
             f"{', '.join(map(str, paths))}: no trial in it; name run folders, or a folder of them"
         )
@@ -141,11 +144,17 @@ def _sides(
             f"{paths[0]}: nothing to compare it with; name a candidate, or what differs with --by"
         )
     before, *candidates = sides
+    if not before.trials:
+        raise BenchError(f"{paths[0]}: every trial of the baseline failed; name one that was measured")
     conditions.check_distinct({str(path): side.trials for path, side in zip(paths, sides, strict=True)})
     comparisons: list[Comparison] = []
     unmatched: list[tuple[str, Identity]] = []
     for after in candidates:
-        step = compare_sides(before.trials, after.trials, by=by, **options)
+        step = (
+            compare_sides(before.trials, after.trials, by=by, **options)
+            if after.trials
+            else Comparisons([], [("baseline", identity) for identity in before.by_identity()])
+        )
         comparisons += step.found
         unmatched += step.unmatched
     return Comparisons(comparisons, unmatched), Trials.together(sides)
@@ -161,7 +170,7 @@ def _show(console: Console, comparisons: Comparisons, trials: Trials) -> None:
         if stages := comparison_table.stages_text(comparison):
             hanging(console, Text.assemble(("stages  ", "dim"), stages))
         for text in comparison_table.remarks(comparison):
-            hanging(console, Text.assemble(("unknown  ", "yellow"), text))
+            hanging(console, Text.assemble(("inconclusive  ", "yellow"), text))
         for warning in comparison.warnings:
             hanging(console, warning_text(warning))
     for side, identity in comparisons.unmatched:
@@ -208,6 +217,11 @@ def _show_ranking(console: Console, groups: dict[Identity, list[Trial]]) -> None
             "; ".join(front),
         ),
     )
+
+
+def _all_failed(candidate: Trials) -> bool:
+    """Whether all trials of one of its conditions failed: nothing is worse than no answer."""
+    return any(len(each.failed) == each.trials for each in failures(candidate, 0.0))
 
 
 def _code(comparisons: Comparisons, trials: Trials) -> int:

@@ -88,7 +88,7 @@ def _table(outcomes: list[Outcomes]) -> Table:
             Column("worse", False, [share(o, "worse") for o in outcomes], calm),
             Column("better", False, [share(o, "better") for o in outcomes], calm),
             Column("same", False, [f"{o.share('same')[0]:.1%}" for o in outcomes], calm),
-            Column("unknown", False, [f"{o.share('unknown')[0]:.1%}" for o in outcomes], calm),
+            Column("inconclusive", False, [f"{o.share('unknown')[0]:.1%}" for o in outcomes], calm),
         ],
         [],
         [],

@@ -150,7 +150,7 @@ def trend(series: ArrayLike) -> Trend | None:
     values = np.asarray(series, dtype=np.float64)
     if len(values) < FEWEST or not np.isfinite(values).all():
         return None
-    values = _thinned(values)
+    values = thinned(values)
     later, earlier = np.tril_indices(len(values), -1)
     difference = values[later] - values[earlier]
     slope = float(np.median(difference / (later - earlier)))
@@ -162,7 +162,8 @@ def trend(series: ArrayLike) -> Trend | None:
     return Trend(change, _mann_kendall(values, int(np.sign(difference).sum())))
 
 
-def _thinned(values: Floats) -> Floats:
+def thinned(values: Floats) -> Floats:
+    """The means of neighbours, TREND_POINTS to twice as many: a series as `trend` looks at it."""
     size = max(1, len(values) // TREND_POINTS)
     whole = len(values) // size * size
     means: Floats = values[len(values) - whole :].reshape(-1, size).mean(axis=1)

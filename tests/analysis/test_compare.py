@@ -144,7 +144,7 @@ def test_tables_tell_every_verdict() -> None:
     found = compare(before, after, metrics=["p50", "p99", "accuracy"])
     drawn = changes_table(found.found[0])
     by_title = {column.title: column.texts for column in drawn.columns}
-    assert by_title["verdict"] == ["WORSE", "WORSE", "unknown"]
+    assert by_title["verdict"] == ["WORSE", "WORSE", "inconclusive"]
     assert by_title["baseline"][2] == "–"
     assert any(
         "accuracy: not measured in 4 of 4 trials of the baseline" in text for text in remarks(found.found[0])

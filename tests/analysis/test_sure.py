@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.analysis.grouping import within_run
+from bench.analysis.statistics import clustered
 from bench.analysis.grouping.metrics import METRICS
 from bench.analysis.grouping.trials import Trials, read_trials
 from bench.analysis.judging.change import change
@@ -132,9 +132,9 @@ def test_a_side_of_one_session_passes_no_gate(
         assert ("bench baseline add" in judged.warnings[0].remedy) == (alone == "baseline")
 
 
-def by_second(part: np.ndarray, seconds: int) -> within_run.Seconds:
+def by_second(part: np.ndarray, seconds: int) -> clustered.Seconds:
     each = np.array_split(part, seconds)
-    return within_run.Seconds(
+    return clustered.Seconds(
         np.array([float(of.sum()) for of in each]), np.array([float(len(of)) for of in each])
     )
 
@@ -142,7 +142,7 @@ def by_second(part: np.ndarray, seconds: int) -> within_run.Seconds:
 def test_independent_requests_count_nearly_as_many_as_they_are() -> None:
     rng = np.random.default_rng(6)
     inflation = [
-        30_000 / within_run.effective(*by_second(rng.random(30_000) < 0.01, 30), 0.98) for _ in range(100)
+        30_000 / clustered.effective(*by_second(rng.random(30_000) < 0.01, 30), 0.98) for _ in range(100)
     ]
     assert 1.0 <= np.median(inflation) < 3.5
 
@@ -150,8 +150,8 @@ def test_independent_requests_count_nearly_as_many_as_they_are() -> None:
 def test_requests_of_one_stall_are_no_independent_witnesses() -> None:
     beyond = np.zeros(30_000, dtype=bool)
     beyond[12_000:12_400] = True
-    assert within_run.effective(*by_second(beyond, 30), 0.98) < 300
-    assert within_run.effective(*by_second(beyond[:3000], 3), 0.98) == 0.0
+    assert clustered.effective(*by_second(beyond, 30), 0.98) < 300
+    assert clustered.effective(*by_second(beyond[:3000], 3), 0.98) == 0.0
 
 
 RATE, MU = 300.0, 375.0
@@ -182,8 +182,8 @@ def test_a_run_of_correlated_requests_holds_its_percentiles(
     for run in latency.T:
         ordered, count = np.sort(run), len(run)
         part = by_second(run > ordered[int(0.9 * count) - 1], seconds)
-        independent = within_run.of_so_short(within_run.effective(*part, 0.98), seconds)
-        low, high = within_run.ranks(90, count, independent, 0.98)
+        independent = clustered.of_so_short(clustered.effective(*part, 0.98), seconds)
+        low, high = clustered.ranks(90, count, independent, 0.98)
         not_broken = low is None or ordered[low - 1] <= slack * truth
         inside += not_broken and (high is None or truth <= slack * ordered[high - 1])
     assert inside >= held * runs, inside
@@ -195,13 +195,13 @@ def test_ranks_hold_the_percentile_as_often_as_they_say() -> None:
     inside = 0
     for _ in range(1000):
         values = np.sort(rng.exponential(size=2000))
-        low, high = within_run.ranks(99.0, 2000, 2000, 0.98)
+        low, high = clustered.ranks(99.0, 2000, 2000, 0.98)
         assert low is not None
         assert high is not None
         inside += values[low - 1] <= truth <= values[high - 1]
     assert 0.97 <= inside / 1000 <= 0.995
-    assert within_run.ranks(99.0, 458, 458, 0.98)[1] is None
-    assert within_run.ranks(99.0, 459, 459, 0.98)[1] == 459
+    assert clustered.ranks(99.0, 458, 458, 0.98)[1] is None
+    assert clustered.ranks(99.0, 459, 459, 0.98)[1] == 459
 
 
 def test_a_run_folder_shows_how_sure_it_is(tmp_path: Path) -> None:
@@ -261,7 +261,7 @@ def test_a_version_of_few_seconds_of_a_run_states_no_more_than_these(
     assert outcomes == ({"pass"} if stated else {"inconclusive"})
 
 
-def clustered(seconds: int) -> list[Chunk]:
+def in_clusters(seconds: int) -> list[Chunk]:
     """Every second a stretch of requests takes 20 ms and more; in one of them some take a second."""
     chunks = []
     for second in range(seconds):
@@ -289,7 +289,7 @@ def clustered(seconds: int) -> list[Chunk]:
 def test_a_limit_that_every_second_breaks_is_broken_for_certain(
     tmp_path: Path, seconds: int, limit: str, outcome: str
 ) -> None:
-    write(tmp_path / "run", clustered(seconds))
+    write(tmp_path / "run", in_clusters(seconds))
     (tmp_path / "limits.toml").write_text(f"[limits]\n{limit}\n")
     judged = gate(LimitsFile.read(tmp_path / "limits.toml"), read_trials(find_runs([tmp_path / "run"])))
     (found,) = judged.findings

@@ -27,7 +27,7 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from bench.analysis.grouping import within_run
+from bench.analysis.statistics import clustered
 from bench.analysis.grouping.metrics import METRICS
 from bench.analysis.judging.change import Change, change
 from bench.analysis.judging.limit import BETWEEN_RUNS, widened
@@ -262,11 +262,11 @@ def interval_of_run(durations: Any, q: float = Q) -> tuple[float, float]:
     count = len(ordered)
     value = float(ordered[nearest_rank(q, count) - 1])
 
-    def beyond(seconds: float) -> within_run.Seconds:
+    def beyond(seconds: float) -> clustered.Seconds:
         part = (durations > seconds).sum(axis=1)
-        return within_run.Seconds(part.astype(float), np.full(len(durations), float(RATE)))
+        return clustered.Seconds(part.astype(float), np.full(len(durations), float(RATE)))
 
-    low, high = within_run.ranks_of_run(
+    low, high = clustered.ranks_of_run(
         q,
         (count, len(durations)),
         value,
@@ -274,7 +274,7 @@ def interval_of_run(durations: Any, q: float = Q) -> tuple[float, float]:
         lambda rank: beyond(float(ordered[rank - 1])),
         confidence=0.98,
     )
-    luck = BETWEEN_RUNS * within_run.normal(0.98)
+    luck = BETWEEN_RUNS * clustered.normal(0.98)
     return (
         -math.inf if low is None else widened(value, float(ordered[low - 1]), -luck),
         math.inf if high is None else widened(value, float(ordered[high - 1]), luck),

@@ -4,10 +4,14 @@ import math
 from collections.abc import Callable
 from typing import Final
 
+import numpy as np
+
 from bench.analysis import formatting
-from bench.analysis.answers.answer import Answer, medians, times, unpaired, untold
+from bench.analysis.answers.answer import Answer, independent, medians, times, unpaired, untold
+from bench.analysis.statistics.clustered import normal
+from bench.analysis.statistics.intervals import Floats
 from bench.runs.run import Run
-from bench.runs.warmup import trend
+from bench.runs.warmup import FEWEST, thinned, trend
 from bench.wording import counted
 
 CERTAIN: Final = 0.01
@@ -41,8 +45,14 @@ def answer(run: Run) -> list[Answer]:
             },
         )
     ]
-    sources = dict.fromkeys(str(row["source"]) for row in run.telemetry if row.get("memory") is not None)
-    return found + [_memory(steady, source) for source in sources]
+    return found + [_memory(steady, source) for source in _sources(run)]
+
+
+def _sources(run: Run) -> list[str]:
+    """Processes whose memory was observed."""
+    return list(
+        dict.fromkeys(str(row["source"]) for row in run.telemetry if row.get("memory") is not None)
+    )
 
 
 def growth(run: Run) -> Callable[[float], tuple[float, float]] | None:
@@ -62,13 +72,54 @@ def growth(run: Run) -> Callable[[float], tuple[float, float]] | None:
     return interval
 
 
-def _memory(run: Run, source: str) -> Answer:
+def memory_growth(run: Run) -> Callable[[float], tuple[float, float]] | None:
+    """The interval of `memory_growth` at each confidence, of the process that grows most; None: it cannot be told."""
+    steady = run.steady
+    each = [np.array([memory for _, memory in _observed(steady, source)]) for source in _sources(run)]
+    if not each or any(len(values) < FEWEST or not values.min() > 0 for values in each):
+        return None
+
+    def interval(confidence: float) -> tuple[float, float]:
+        # of the greatest of several: each end holds for all of them together (Bonferroni)
+        ends = [_growth_ends(values, 1 - (1 - confidence) / len(each)) for values in each]
+        return max(0.0, max(low for low, _ in ends)), max(0.0, max(high for _, high in ends))
+
+    return interval
+
+
+def _growth_ends(memory: Floats, confidence: float) -> tuple[float, float]:
+    """Ends of the growth over a series as a share of its beginning: of the Theil-Sen slope, by Kendall's S (Sen 1968).
+
+    The variance of S is that of as many values as are independent (Yue and Wang 2004).
+    """
+    values = thinned(memory)
+    count = len(values)
+    later, earlier = np.tril_indices(count, -1)
+    slopes = np.sort((values[later] - values[earlier]) / (later - earlier))
+    slope = float(np.median(slopes))
+    rest = values - slope * np.arange(count)
+    variance = count * (count - 1) * (2 * count + 5) / 18 * count / independent(rest)
+    half = normal(confidence) * math.sqrt(variance)
+    low, high = math.floor((len(slopes) - half) / 2), math.ceil((len(slopes) + half) / 2)
+    over = (count - 1) / float(np.clip(np.median(rest), values.min(), values.max()))
+    return (
+        over * float(slopes[low]) if low >= 0 else -math.inf,
+        over * float(slopes[high]) if high < len(slopes) else math.inf,
+    )
+
+
+def _observed(run: Run, source: str) -> list[tuple[float, float]]:
+    """Instant and memory of a process, in the window of a run."""
     first, end = run.window or run.seconds
-    rows = [
+    return [
         (float(row["time"]), float(row["memory"]))
         for row in run.telemetry
         if row.get("source") == source and row.get("memory") is not None and first <= row["time"] <= end
     ]
+
+
+def _memory(run: Run, source: str) -> Answer:
+    rows = _observed(run, source)
     seen = trend([memory for _, memory in rows])
     if seen is None:
         text = f"memory of {source}: growth is unknown from {counted(len(rows), 'observation')}"

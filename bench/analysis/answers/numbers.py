@@ -9,7 +9,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Final, Literal, NamedTuple
 
+from bench.analysis.answers.windows import WINDOW
 from bench.analysis.reading.cells import Cell
+from bench.analysis.statistics.clustered import normal
 from bench.runs.run import Run
 
 
@@ -51,6 +53,21 @@ NUMBERS: Final = (
 )
 
 
+NAMES: Final = frozenset(number.name for number in NUMBERS)
+EVENT_SPREAD: Final = 0.2
+"""Standard deviation by which what an event does is taken to differ from one event to the next.
+
+A run has one spike, or a few changes of version: too few to show it.
+"""
+EVENTS: Final = {
+    "until_all": 0.0,
+    "excursion_height_max": 0.0,
+    "excursion_seconds_max": WINDOW,
+    "cold_start": 0.0,
+    "recovery_seconds": WINDOW,
+}
+"""Numbers of single events, with the seconds to which they are resolved."""
+
 OLD_NAMES: Final = {"borne_rate": "sustained_rate"}
 """Names of 0.1: still read in limits files and options, and written beside the new ones, for one release."""
 
@@ -69,22 +86,35 @@ def of(number: Number) -> Callable[[Cell], float]:
 
 
 def interval(cell: Cell, name: str, confidence: float) -> tuple[float, float] | None:
-    """The interval of a number, of the run's own spread; None of those of which it is not known."""
+    """The interval of a number, of the run's own spread or of what events differ by; None of those of which it is not known."""
     manifest = cell.run.manifest
     if not any(name == number.name and manifest.question == number.question for number in NUMBERS):
         return None
-    known = _interval(cell.run.path, manifest.started, manifest.whole, name)
-    return None if known is None else known(confidence)
+    run = cell.run.path, manifest.started, manifest.whole
+    known = _interval(*run, name)
+    if known is not None:
+        return known(confidence)
+    value = _values(*run).get(name, math.nan)
+    return of_event(name, value, confidence) if name in EVENTS and math.isfinite(value) else None
+
+
+def of_event(name: str, value: float, confidence: float) -> tuple[float, float]:
+    """The interval of a number of a single event, by EVENT_SPREAD and its resolution."""
+    factor, resolution = math.exp(EVENT_SPREAD * normal(confidence)), EVENTS[name]
+    return max(0.0, value / factor - resolution), value * factor + resolution
 
 
 @lru_cache(maxsize=64)
 def _interval(
     path: Path, started: str, finished: bool, name: str
 ) -> Callable[[float], tuple[float, float]] | None:
-    from bench.analysis.answers import drift, overhead, versions  # as below
+    from bench.analysis.answers import drift, overhead, overload, spike, versions  # as below
 
     known = {
         "p50_growth": drift.growth,
+        "memory_growth": drift.memory_growth,
+        "sustained_rate": overload.sustained,
+        "recovery_seconds": spike.not_recovered,
         "accuracy_gap": versions.least_gap,
         "inference": overhead.part_of_the_model,
     }

@@ -1,11 +1,16 @@
 """Share of the requests answered in time at each step of the rate, and what became of the rest."""
 
+import math
+from collections.abc import Callable
 from itertools import takewhile
-from typing import Final
+from typing import Final, NamedTuple
+
+import numpy as np
 
 from bench.analysis import formatting
 from bench.analysis.answers.answer import Answer, untold
 from bench.analysis.reading.client import waits_of
+from bench.analysis.statistics.clustered import Seconds, effective, evidence
 from bench.runs.run import Run
 from bench.runs.sample import CANCELLED_BY_CLIENT, UNSENT
 
@@ -16,56 +21,112 @@ LOST_HERE: Final = 0.01
 """Share of a step that the load processes may fail to send: beyond it the step says nothing about the server."""
 
 
-def answer(run: Run) -> list[Answer]:
-    """Each step of the schedule: what was offered, what was answered, what became of the rest."""
+class Step(NamedTuple):
+    """A step of the schedule, in its whole seconds."""
+
+    rate: float
+    """Requests per second of all users."""
+    outcomes: dict[str, int]
+    seconds: dict[int, dict[str, int]]
+    """The outcomes of each second."""
+
+    @property
+    def answered(self) -> Seconds:
+        """Requests that were answered within the deadline, of those that were sent, by second."""
+        each = self.seconds.values()
+        return Seconds(
+            np.array([float(counts.get("OK", 0)) for counts in each]),
+            np.array([float(sum(counts.values()) - counts.get(UNSENT, 0)) for counts in each]),
+        )
+
+
+def steps_of(run: Run) -> list[Step] | None:
+    """The steps that lasted for a whole second and more, in the order of the schedule; None: the run has no such plan."""
     load = run.manifest.load
     each, steps = load.plan.each, load.plan.steps
     begun = [arrivals.begin for arrivals in run.manifest.arrivals.values()]
     if load.plan.kind != "steps" or not begun or each is None or not steps or load.deadline is None:
-        return [untold(WHAT, "the manifest has no steps of the rate, no start of the load or no deadline")]
-    outcomes: list[dict[str, int]] = [{} for _ in steps]
+        return None
+    found = [Step(rate * (load.users or 1), {}, {}) for rate in steps]
     for (key, second), tally in run.within(*run.seconds).tallies.items():
         number = int((second + 0.5 - begun[0]) // each)
         if key.outcome == CANCELLED_BY_CLIENT:  # whether it would have been answered in time is not known
             continue
         # seconds that belong to two steps belong to neither
         if 0 <= number < len(steps) and (second - begun[0]) // each == (second + 0.999 - begun[0]) // each:
-            outcomes[number][key.outcome] = outcomes[number].get(key.outcome, 0) + tally.requests
-    users = load.users or 1
-    seen = [(rate * users, counted) for rate, counted in zip(steps, outcomes, strict=True) if counted]
+            for counts in (found[number].outcomes, found[number].seconds.setdefault(second, {})):
+                counts[key.outcome] = counts.get(key.outcome, 0) + tally.requests
+    return [step for step in found if step.outcomes]
+
+
+def sustained(run: Run) -> Callable[[float], tuple[float, float]] | None:
+    """The interval of `sustained_rate` at each confidence, among the rates that were sent; None: it cannot be told.
+
+    A step is sustained, or not, where as many independent requests as it has show that. One that is shows it of all that
+    are slower; below the slowest that is not nothing is known where that is the first, and nothing is of a step that the
+    load processes did not send.
+    """
+    steps = sorted(steps_of(run) or (), key=lambda step: step.rate)
+    if not steps:
+        return None
+
+    def interval(confidence: float) -> tuple[float, float]:
+        tail = (1 - confidence) / 2
+        low, before = 0.0, math.nextafter(steps[0].rate, 0)
+        for step in steps:
+            if _share(step.outcomes, UNSENT) > LOST_HERE:
+                return low, math.inf
+            part, whole = step.answered
+            share = float(part.sum()) / max(1.0, float(whole.sum()))
+            above, below = evidence(share, effective(part, whole, confidence), IN_TIME)
+            if below <= tail:
+                return min(low, before), before
+            low, before = step.rate if above <= tail else low, step.rate
+        return low, math.inf
+
+    return interval
+
+
+def answer(run: Run) -> list[Answer]:
+    """Each step of the schedule: what was offered, what was answered, what became of the rest."""
+    load, seen = run.manifest.load, steps_of(run)
+    if seen is None or load.deadline is None:
+        return [untold(WHAT, "the manifest has no steps of the rate, no start of the load or no deadline")]
     if not seen:
         return [untold(WHAT, "no step lasted for a whole second")]
-    climbing = sorted(seen, key=lambda step: step[0])
-    sustained = [rate for rate, _ in takewhile(lambda step: _share(step[1], "OK") >= IN_TIME, climbing)]
+    climbing = sorted(seen, key=lambda step: step.rate)
+    held = [
+        step.rate for step in takewhile(lambda step: _share(step.outcomes, "OK") >= IN_TIME, climbing)
+    ]
     deadline = formatting.duration(load.deadline)
     rates = ", ".join(
-        f"{formatting.share(_share(counts, 'OK'))} of {sum(counts.values()):,} at {rate:g}/s"
-        for rate, counts in seen
+        f"{formatting.share(_share(step.outcomes, 'OK'))} of {sum(step.outcomes.values()):,} at {step.rate:g}/s"
+        for step in seen
     )
     remedy = next((each for _, each in waits_of(run)), "use more load processes (--processes)")
-    ended = climbing[len(sustained)] if len(sustained) < len(climbing) else None
+    ended = climbing[len(held)] if len(held) < len(climbing) else None
     if ended is None:
-        most = f"so the server sustains at least {climbing[-1][0]:g}/s, the highest rate that was sent"
-    elif _share(ended[1], UNSENT) > LOST_HERE:
+        most = f"so the server sustains at least {climbing[-1].rate:g}/s, the highest rate that was sent"
+    elif _share(ended.outcomes, UNSENT) > LOST_HERE:
         most = (
-            f"the sustained rate is unknown: {formatting.share(_share(ended[1], UNSENT))} of {ended[0]:g}/s "
+            f"the sustained rate is unknown: {formatting.share(_share(ended.outcomes, UNSENT))} of {ended.rate:g}/s "
             f"was not sent, {remedy}"
         )
-    elif sustained:
-        most = f"so the server sustains {sustained[-1]:g}/s and not {ended[0]:g}/s"
+    elif held:
+        most = f"so the server sustains {held[-1]:g}/s and not {ended.rate:g}/s"
     else:
-        most = f"so the server sustains less than {ended[0]:g}/s"
-    highest = sustained[-1] if sustained else None
+        most = f"so the server sustains less than {ended.rate:g}/s"
+    highest = held[-1] if held else None
     found = [
         Answer(
-            f"answered within {deadline}: {rates}; {most} (one step of {each:g} s for each rate)",
+            f"answered within {deadline}: {rates}; {most} (one step of {load.plan.each:g} s for each rate)",
             {"sustained_rate": highest, "borne_rate": highest}
-            | {f"in_time_{rate:g}": _share(counted, "OK") for rate, counted in seen},
+            | {f"in_time_{step.rate:g}": _share(step.outcomes, "OK") for step in seen},
         )
     ]
     rest: dict[str, int] = {}
-    for _, counted in seen:
-        for outcome, number in counted.items():
+    for step in seen:
+        for outcome, number in step.outcomes.items():
             if outcome != "OK":
                 rest[outcome] = rest.get(outcome, 0) + number
     total = sum(rest.values())

@@ -1,6 +1,8 @@
 """Latency under a spike, and the time after it until requests are as quick as before."""
 
-from typing import Final
+import math
+from collections.abc import Callable
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -9,6 +11,8 @@ from bench.analysis.answers.answer import Answer, untold
 from bench.analysis.answers.windows import (
     SETTLING,
     WINDOW,
+    Floats,
+    Requests,
     highest,
     in_words,
     reached,
@@ -24,29 +28,60 @@ CALM: Final = 10
 """Windows in a row without a slow one, from which on the server has recovered."""
 
 
-def answer(run: Run) -> list[Answer]:
-    """The p99 of tenths of a second before, during and after the spike."""
+class Spike(NamedTuple):
+    """The requests of a run with a spike, and the p99 of its windows."""
+
+    requests: Requests
+    start: float
+    end: float
+    before: Floats
+    during: Floats
+    after: Floats
+    threshold: float
+    """From which p99 on a window is slow, in seconds."""
+    recovery: float | None
+    """Seconds from the end of the spike; None: the run ended before."""
+
+
+def seen(run: Run) -> Spike | Answer:
+    """The spike of a run, or why nothing can be told of it. Raises BenchError."""
     plan = run.manifest.load.plan
     begun = [arrivals.begin for arrivals in run.manifest.arrivals.values()]
     if plan.kind != "spike" or not begun or plan.at is None or plan.lasting is None:
-        return [untold("the effect of a spike", "the manifest has no time of one")]
+        return untold("the effect of a spike", "the manifest has no time of one")
     requests = requests_of(run)
     if not len(requests.due):
-        return [untold("the excursion", "samples were not kept (--no-samples)")]
+        return untold("the excursion", "samples were not kept (--no-samples)")
     start = begun[0] + plan.at
     end = start + plan.lasting
     before = windows(requests, begun[0] + SETTLING, start)
     during, after = windows(requests, start, end), windows(requests, end, float(requests.due[-1]))
     if len(told(before)) < CALM or not len(told(during)) or len(after) < CALM:
-        return [
-            untold(
-                "the effect of the spike", "the run is too short to see the load before, during and after it"
-            )
-        ]
+        return untold(
+            "the effect of the spike", "the run is too short to see the load before, during and after it"
+        )
     threshold = threshold_of(before)
     if not np.isfinite(threshold):
-        return [untold("the effect of the spike", "requests failed in the seconds before it already")]
-    recovery = _recovery(after > threshold)
+        return untold("the effect of the spike", "requests failed in the seconds before it already")
+    return Spike(requests, start, end, before, during, after, threshold, _recovery(after > threshold))
+
+
+def not_recovered(run: Run) -> Callable[[float], tuple[float, float]] | None:
+    """The interval of `recovery_seconds` of a run that ended before: at least what was left of it; None: of others."""
+    spike = seen(run)
+    if isinstance(spike, Answer) or spike.recovery is not None:
+        return None
+    least = WINDOW * (len(spike.after) - CALM + 1)
+    return lambda confidence: (least, math.inf)
+
+
+def answer(run: Run) -> list[Answer]:
+    """The p99 of tenths of a second before, during and after the spike."""
+    spike = seen(run)
+    if isinstance(spike, Answer):
+        return [spike]
+    requests, start, end, before, during, after, threshold, recovery = spike
+    plan = run.manifest.load.plan
     failed = sum(
         tally.requests
         for (key, _), tally in run.tallies.items()

@@ -10,6 +10,7 @@ from bench.analysis.reading.metric import Metric
 from bench.analysis.statistics import intervals
 from bench.analysis.statistics.intervals import CONFIDENCE, ERROR_RATE, Estimate
 from bench.analysis.statistics.needed import Needed, trials_needed
+from bench.config.limits import BELOW_ZERO
 
 __all__ = ["CONFIDENCE", "ERROR_RATE", "Change", "Verdict", "change", "judged_together"]
 
@@ -85,11 +86,13 @@ def change(
     "Rigorous benchmarking in reasonable time"). rate: of false verdicts.
     """
     margin = metric.tolerance if tolerance is None else tolerance
-    endless = _endless(metric, before, after)
-    reason = endless.text or _no_reason_to_judge(metric, before, after)
-    if endless.verdict != "unknown":
-        return Change(metric, _centre(metric, before), _centre(metric, after), endless.size, endless.size,
-                      endless.size, endless.verdict, margin, 0.0, paired, None, reason)  # fmt: skip
+    without = _endless(metric, before, after)
+    if not without.text:
+        without = _nothing(metric, before, after)
+    reason = without.text or _no_reason_to_judge(metric, before, after)
+    if without.verdict != "unknown":
+        return Change(metric, _centre(metric, before), _centre(metric, after), without.size, without.size,
+                      without.size, without.verdict, margin, 0.0, paired, None, reason)  # fmt: skip
     if reason:
         return Change(metric, _centre(metric, before), _centre(metric, after), math.nan, -math.inf, math.inf,
                       "unknown", margin, 1.0, paired, None, reason)  # fmt: skip
@@ -155,30 +158,49 @@ def _corrected(each: Change, p: float, own: float, rate: float) -> Change:
     return replace(each, p=p, verdict=verdict, low=low, high=high, confidence=1 - own)
 
 
-class _Endless(NamedTuple):
-    """What percentiles say that fall among requests without an answer: no mean can be formed with them."""
+class _WithoutRatio(NamedTuple):
+    """What values say of which no ratio can be formed."""
 
     text: str = ""
     verdict: Verdict = "unknown"
     size: float = math.nan
 
 
-def _endless(metric: Metric, before: Sequence[float], after: Sequence[float]) -> _Endless:
-    """Worse where only the candidate has most of its trials without a number for this reason, better the other way round."""
+def _nothing(metric: Metric, before: Sequence[float], after: Sequence[float]) -> _WithoutRatio:
+    """Of rates and shares that should be high: worse where only the candidate has nothing in most of its trials, better
+    the other way round."""
+    first, second = (sum(value == 0 for value in side) for side in (before, after))
+    if metric.better == "lower" or metric.name in BELOW_ZERO or not (before and after and first + second):
+        return _WithoutRatio()
+    if not all(map(math.isfinite, (*before, *after))):
+        return _WithoutRatio()
+    text = (
+        f"0 in {first} of {len(before)} trials of the baseline and {second} of {len(after)} of the candidate"
+    )
+    if not first and 2 * second > len(after):
+        return _WithoutRatio(text, "worse", 0.0)
+    if not second and 2 * first > len(before):
+        return _WithoutRatio(text, "better", math.inf)
+    return _WithoutRatio(text)
+
+
+def _endless(metric: Metric, before: Sequence[float], after: Sequence[float]) -> _WithoutRatio:
+    """Percentiles that fall among requests without an answer: worse where only the candidate has most of its trials without
+    a number for this reason, better the other way round."""
     first, second = (sum(value == math.inf for value in side) for side in (before, after))
     if not first + second or metric.better == "higher":
-        return _Endless()
+        return _WithoutRatio()
     text = (
         f"not reached in {first} of {len(before)} trials of the baseline and {second} of {len(after)} of the "
         "candidate: too many requests got no answer there"
     )
     if any(math.isnan(value) for value in (*before, *after)):
-        return _Endless(text)
+        return _WithoutRatio(text)
     if not first and 2 * second > len(after):
-        return _Endless(text, "worse", math.inf)
+        return _WithoutRatio(text, "worse", math.inf)
     if not second and 2 * first > len(before):
-        return _Endless(text, "better", 0.0)
-    return _Endless(text)
+        return _WithoutRatio(text, "better", 0.0)
+    return _WithoutRatio(text)
 
 
 def _no_reason_to_judge(metric: Metric, before: Sequence[float], after: Sequence[float]) -> str:

@@ -7,20 +7,19 @@ from typing import Final
 
 from bench import BenchError
 from bench.analysis.agreement.recorded import AGREEMENT
-from bench.analysis.answers.numbers import OLD_NAMES
-from bench.analysis.grouping import within_run
+from bench.analysis.answers.numbers import EVENT_SPREAD, EVENTS, NAMES, OLD_NAMES
 from bench.analysis.grouping.identity import Identity
 from bench.analysis.grouping.in_time import of_only_pair
 from bench.analysis.grouping.metrics import METRICS
 from bench.analysis.grouping.trials import OneRun, Trial
-from bench.analysis.grouping.within_run import FEWEST_SECONDS
 from bench.analysis.judging.change import change
 from bench.analysis.judging.compare import Match
 from bench.analysis.judging.finding import Finding, Limit, Outcome, inconclusive, judged, outcome_of
 from bench.analysis.judging.limit_of_share import PROPORTIONS, by_agreement, by_counts, by_examples
 from bench.analysis.reading.metric import GOODPUT, GOODPUT_RATE, Metric
 from bench.analysis.reading.population import NOT_DETERMINED
-from bench.analysis.statistics import intervals
+from bench.analysis.statistics import clustered, intervals
+from bench.analysis.statistics.clustered import FEWEST_SECONDS
 from bench.analysis.statistics.intervals import ERROR_RATE, Estimate
 from bench.analysis.statistics.needed import trials_needed
 from bench.config.limits import BELOW_ZERO, Bound
@@ -34,9 +33,10 @@ BETWEEN_RUNS: Final = 0.05
 On an idle machine runs differed by 0.4 % in p50 and 1.3 % in p99, with busy neighbours by 20 % and more.
 """
 
-RUN_BY_RUN: Final = ("std", "cpu_per_request")
-"""Metrics of which a single run shows no spread, though another run has another value. `max` and `min` are of the run's own
-requests, and what a scenario asks is answered for its run."""
+CERTAIN: Final = 1e-4
+"""Error rate at which a trial is beyond a limit for certain, though its metric is no number."""
+_EXTREMES: Final = {"max": 0, "min": 1}
+"""The end of the interval that a run shows itself: of a longer one the maximum is no smaller, and the minimum no greater."""
 _ONCE: Final = ", all of one start of the server: how starts differ does not show"
 
 
@@ -91,8 +91,8 @@ def judge_absolute(
     """Judge the trials of a cell against a bound, "pass" and "FAIL" each false with probability `rate`.
 
     Several trials: by Student's t of their values (of durations and rates on logarithms). A single one: by what it
-    shows of itself (see `within_run`) and the assumption that runs differ by BETWEEN_RUNS. Shares of requests and the
-    accuracy: by counts, of requests as far as they are independent and of different examples.
+    shows of itself (see `statistics.clustered`) and the assumption that runs differ by BETWEEN_RUNS. Shares of requests
+    and the accuracy: by counts, of requests as far as they are independent and of different examples.
     """
     metric = limit.metric
     if metric.name in PROPORTIONS:
@@ -108,7 +108,7 @@ def judge_absolute(
     if len(values) == 1 and (math.isfinite(values[0]) or _bounded(limit, trials[0])):
         return _single(limit, identity, trials[0], rate)
     if not all(math.isfinite(value) for value in values):
-        return _without_numbers(limit, identity, trials, values)
+        return _without_numbers(limit, identity, trials)
     scale = math.log if metric.ratio and min(values) > 0 and limit.bound > 0 else float
     back = math.exp if scale is math.log else float
     estimate = intervals.alone([scale(value) for value in values])
@@ -145,9 +145,8 @@ def judge_relative(limit: Limit, match: Match, rate: float = ERROR_RATE) -> Find
     )
     estimate = seen.estimate
     if estimate is None and seen.verdict == "worse":
-        return Finding(
-            limit, match.identity, "FAIL", math.inf, math.inf, math.inf, 1 + limit.bound, 0.0, seen.reason
-        )
+        size, allowed = seen.size, 1 + limit.bound if limit.metric.better == "lower" else 1 / (1 + limit.bound)
+        return Finding(limit, match.identity, "FAIL", size, size, size, allowed, 0.0, seen.reason)
     if estimate is None or seen.reason:
         return inconclusive(limit, match.identity, seen.reason)
     lower = limit.metric.better == "lower"
@@ -170,16 +169,30 @@ def judge_relative(limit: Limit, match: Match, rate: float = ERROR_RATE) -> Find
     )
 
 
-def _without_numbers(
-    limit: Limit, identity: Identity, trials: Sequence[Trial], values: Sequence[float]
-) -> Finding:
-    """Trials in some of which a metric is no number: FAIL where most percentiles fall among requests without an answer,
-    which is no matter of chance; else inconclusive."""
-    endless = sum(value == math.inf for value in values)
+def _without_numbers(limit: Limit, identity: Identity, trials: Sequence[Trial]) -> Finding:
+    """Trials in some of which a metric is no number: FAIL where most are beyond the limit whatever it would be, as
+    percentiles that fall among requests without an answer are; else inconclusive."""
+    values = [limit.of(trial) for trial in trials]
     reason = _missing_text(limit, trials, values)
-    if limit.metric.better == "lower" and 2 * endless > len(values):
-        return Finding(limit, identity, "FAIL", math.inf, math.inf, math.inf, limit.bound, 0.0, reason)
-    return inconclusive(limit, identity, reason)
+    best = 0 if limit.metric.better == "lower" else 1
+    ends = [_ends_without_number(limit, trial) for trial in trials]
+    beyond = [each for each in ends if each is not None and not _within(limit, each[best])]
+    if 2 * len(beyond) <= len(trials):
+        return inconclusive(limit, identity, reason)
+    low, high = (end(each[at] for each in beyond) for at, end in enumerate((min, max)))
+    measured = math.inf if low == math.inf else math.nan
+    p_fail = 0.0 if low == math.inf else CERTAIN
+    return Finding(limit, identity, "FAIL", measured, low, high, limit.bound, p_fail, reason)
+
+
+def _ends_without_number(limit: Limit, trial: Trial) -> tuple[float, float] | None:
+    """Between what a metric lies that is no number, for certain; None: not known, or it is one."""
+    value = limit.of(trial)
+    if value == math.inf:
+        return value, value
+    if trial.within is None or math.isfinite(value) or not _bounded(limit, trial):
+        return None
+    return trial.within.interval(limit.metric.name, 1 - 2 * CERTAIN, limit.answered_within)
 
 
 def _missing_text(limit: Limit, trials: Sequence[Trial], values: Sequence[float]) -> str:
@@ -202,8 +215,11 @@ def _longest_at_least(limit: Limit, trials: Sequence[Trial]) -> float | None:
 
 
 def _bounded(limit: Limit, trial: Trial) -> bool:
-    """Whether a percentile that is not determined has bounds all the same."""
-    why = trial.reasons.get(limit.metric.name)
+    """Whether what is no number has bounds all the same: a percentile that is not determined, or an answer to a scenario."""
+    name = limit.metric.name
+    if name in NAMES:
+        return trial.within is not None and trial.within.interval(name, 0.5) is not None
+    why = trial.reasons.get(name)
     return why is not None and why.reason == NOT_DETERMINED
 
 
@@ -231,27 +247,32 @@ def _single(limit: Limit, identity: Identity, trial: Trial, rate: float) -> Find
     """One run: by the interval that it allows by itself, widened by what runs are assumed to differ; else inconclusive."""
     name, value = limit.metric.name, limit.of(trial)
     within = trial.within
-    known = within is not None and within.interval(name, 0.5, limit.answered_within) is not None
-    certain = name == "max" and value > limit.bound  # of a longer run it is no smaller
-    if not known and not certain and within is not None and within.seconds < FEWEST_SECONDS:
-        return inconclusive(limit, identity, _too_short(within))
-    if within is None or (not known and name not in RUN_BY_RUN):
+    if within is None:
         return _alone(limit, identity, value)
+    known = within.interval(name, 0.5, limit.answered_within) is not None
+    # what a longer run would show as well
+    certain = (name == "max" and value > limit.bound) or (name == "min" and value <= limit.bound)
+    if not known and not certain and within.seconds < FEWEST_SECONDS:
+        return inconclusive(limit, identity, _too_short(within))
+    if not known and limit.metric.unit == "share":
+        return inconclusive(limit, identity, "one run, which does not show how sure this is; measure several")
 
     def interval(confidence: float) -> tuple[float, float]:
         unknown = (-math.inf, math.inf) if known else (value, value)
         low, high = within.interval(name, confidence, limit.answered_within) or unknown
         if not limit.metric.ratio or not value > 0:
             return low, high
-        luck = BETWEEN_RUNS * within_run.normal(confidence)
-        return widened(value, low, -luck), widened(value, high, luck)
+        luck = BETWEEN_RUNS * clustered.normal(confidence)
+        ends = widened(value, low, -luck), widened(value, high, luck)
+        exact = _EXTREMES.get(name)
+        return ends if exact is None else (value, ends[1]) if exact == 0 else (ends[0], value)
 
     def beyond(confidence: float, end: int) -> bool:
         return not _within(limit, interval(confidence)[end])
 
     lower = limit.metric.better == "lower"
     best, worst = (0, 1) if lower else (1, 0)
-    p_fail = within_run.least_rate(lambda confidence: beyond(confidence, best))
+    p_fail = clustered.least_rate(lambda confidence: beyond(confidence, best))
     return judged(
         limit,
         identity,
@@ -259,17 +280,19 @@ def _single(limit: Limit, identity: Identity, trial: Trial, rate: float) -> Find
         measured=value,
         interval=interval,
         p_fail=p_fail,
-        how=_how_single(within, spread=limit.metric.ratio, known=known),
+        how=_how_single(within, name, spread=limit.metric.ratio, known=known),
         rate=rate,
     )
 
 
-def _how_single(within: OneRun, *, spread: bool, known: bool) -> str:
+def _how_single(within: OneRun, name: str, *, spread: bool, known: bool) -> str:
     """spread: whether what runs differ by is allowed for; known: whether what shows in the run itself is, too."""
     if within.seconds < FEWEST_SECONDS:
         return _too_short(within)
     if not spread:
         return "one run: no statement beyond this run"
+    if name in EVENTS:
+        return f"one run: assumes that such events differ by {EVENT_SPREAD:.0%}, more runs would show by how much"
     alone = "" if known else "its value, without an interval of its own; "
     return f"one run: {alone}no statement beyond this run; assumes that runs differ by {BETWEEN_RUNS:.0%}, more runs would show by how much"
 

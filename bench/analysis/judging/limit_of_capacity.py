@@ -68,6 +68,8 @@ def _estimate(condition: ConditionCapacity) -> Estimate | None:
 
 def _absolute(limit: Limit, identity: Identity, condition: ConditionCapacity, rate: float) -> Finding:
     estimate = _estimate(condition)
+    if estimate is None and _in_vain(condition, limit.bound):
+        return _failed(limit, identity, condition, limit.bound, limit.bound)
     if estimate is None:
         return inconclusive(limit, identity, _why_not(condition))
     bound = math.log(limit.bound)
@@ -92,9 +94,13 @@ def _relative(
     rate: float,
 ) -> Finding:
     after = _estimate(condition)
+    first = None if before is None else _estimate(before)
+    if after is None and first is not None:
+        least = math.exp(first.interval(1 - 2 * rate)[0]) / (1 + limit.bound)
+        if _in_vain(condition, least):
+            return _failed(limit, identity, condition, least, 1 / (1 + limit.bound), math.exp(first.mean))
     if after is None:
         return inconclusive(limit, identity, _why_not(condition))
-    first = None if before is None else _estimate(before)
     if before is None or first is None:
         why = "the baseline has no capacity of it" if before is None else f"baseline: {_why_not(before)}"
         return inconclusive(limit, identity, why)
@@ -117,6 +123,32 @@ def _relative(
         rate=rate,
         allowed=math.exp(bound),
     )
+
+
+def _in_vain(condition: ConditionCapacity, rate: float) -> bool:
+    """Whether no rate up to one was sustained, and most of the requests missed the service level: no matter of chance."""
+    levels = [level for level in condition.levels if level.rate <= rate]
+    below = condition.failed is not None and condition.failed <= rate and condition.passed is None
+    return (
+        condition.outcome == "bracket"
+        and below
+        and bool(levels)
+        and all(2 * level.missed > level.requests for level in levels)
+    )
+
+
+def _failed(
+    limit: Limit,
+    identity: Identity,
+    condition: ConditionCapacity,
+    rate: float,
+    allowed: float,
+    baseline: float = 1.0,
+) -> Finding:
+    """baseline: its capacity, of relative limits."""
+    how = f"no rate up to {rate:,.4g}/s was sustained: most requests missed the service level at each"
+    high = (condition.failed or math.inf) / baseline
+    return Finding(limit, identity, "FAIL", math.nan, 0.0, high, allowed, 0.0, how)
 
 
 def _ends(estimate: Estimate, confidence: float) -> tuple[float, float]:

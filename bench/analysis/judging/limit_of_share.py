@@ -7,21 +7,25 @@ from pathlib import Path
 from typing import Final
 
 from bench.analysis.agreement.recorded import answers_of
-from bench.analysis.grouping import within_run
 from bench.analysis.grouping.identity import Identity
 from bench.analysis.grouping.trials import Trial
 from bench.analysis.judging.finding import Finding, Limit, Outcome, inconclusive, judged, outcome_of
 from bench.analysis.reading.metric import GOODPUT
+from bench.analysis.statistics import clustered
 from bench.runs.answers import Answers
 from bench.runs.journal import experiment_of
 from bench.wording import counted
 
-PROPORTIONS: Final = ("error_share", "mismatch_share", GOODPUT)
+UNATTRIBUTED: Final = "unattributed_share"
+PROPORTIONS: Final = ("error_share", "mismatch_share", UNATTRIBUTED, GOODPUT)
 """Shares of requests that are judged by their counts: even in a single run."""
 
 
 def by_counts(limit: Limit, identity: Identity, trials: Sequence[Trial], rate: float) -> Finding:
-    """A share of requests, of as many as are independent (see `within_run`)."""
+    """A share of requests, of as many as are independent (see `statistics.clustered`)."""
+    name = limit.metric.name
+    if name == UNATTRIBUTED and not all(math.isfinite(trial.values[name]) for trial in trials):
+        return inconclusive(limit, identity, "not measured: no change of version was looked for")
     whole = [_whole(limit, trial) for trial in trials]
     total = sum(whole)
     if not total:
@@ -64,7 +68,7 @@ def _by_part(
 ) -> Finding:
     counts = list(zip(parts, whole, strict=True))
     part, total = round(sum(parts)), sum(whole)
-    independent = within_run.independent_of(
+    independent = clustered.independent_of(
         counts,
         [_independent(limit, trial, all_, 1 - 2 * rate) for trial, all_ in zip(trials, whole, strict=True)],
     )
@@ -133,7 +137,7 @@ def of_answers(limit: Limit, identity: Identity | None, answers: Answers, rate: 
 def _by_share(
     limit: Limit, identity: Identity | None, share: float, independent: float, *, how: str, rate: float
 ) -> Finding:
-    above, below = within_run.evidence(share, independent, limit.bound)
+    above, below = clustered.evidence(share, independent, limit.bound)
     lower = limit.metric.better == "lower"
     p_fail, p_pass = (above, below) if lower else (below, above)
     # no number of requests shows that there never is one; here there was none
@@ -143,7 +147,7 @@ def _by_share(
         identity,
         outcome=outcome_of(p_fail, passes, rate),
         measured=share,
-        interval=lambda confidence: within_run.shares(share, independent, confidence),
+        interval=lambda confidence: clustered.shares(share, independent, confidence),
         p_fail=p_fail,
         how=how,
         rate=rate,
@@ -153,7 +157,7 @@ def _by_share(
 def _whole(limit: Limit, trial: Trial) -> int:
     if limit.answered_within is not None:
         return trial.due.count
-    return trial.requests if limit.metric.name == "error_share" else trial.answered
+    return trial.requests if limit.metric.name in ("error_share", UNATTRIBUTED) else trial.answered
 
 
 def _counted(limit: Limit, trial: Trial) -> tuple[float, float] | None:

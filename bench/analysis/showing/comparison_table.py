@@ -17,7 +17,8 @@ from bench.wording import counted
 
 FURTHEST: Final = 10.0
 """Factor beyond which the end of an interval is not told."""
-VERDICTS = {"better": "better", "worse": "WORSE", "same": "same", "unknown": "unknown"}
+VERDICTS = {"better": "better", "worse": "WORSE", "same": "same", "unknown": "inconclusive"}
+"""In texts; JSON has the keys."""
 
 
 def value_text(metric: Metric, value: float) -> str:
@@ -182,7 +183,9 @@ def summary(comparisons: Comparisons) -> str:
         f"{verdict}: {_few(by_verdict[verdict])}" for verdict in ("worse", "better") if verdict in by_verdict
     ]
     parts += [
-        f"{verdict}: {len(by_verdict[verdict])}" for verdict in ("same", "unknown") if verdict in by_verdict
+        f"{VERDICTS[verdict]}: {len(by_verdict[verdict])}"
+        for verdict in ("same", "unknown")
+        if verdict in by_verdict
     ]
     return "; ".join(parts) or "nothing to compare"
 

@@ -92,7 +92,7 @@ def _phrase(each: Change) -> _Phrase:
             "far " + (slow if each.verdict == "worse" else fast),
             "",
             where,
-            ": too many requests got no answer",
+            ": too many requests got no answer" if slow == "slower" else f": {each.reason}",
         )
     if each.verdict == "same":
         low, high = (100 * (end - 1) for end in (each.low, each.high))
