@@ -21,11 +21,14 @@ from bench.server.net import allocation, http1, listener, ports, web
 from bench.server.net.listener import Front
 from bench.server.net.loop import Loop
 from bench.server.net.ports import Ports
+from bench.server.net.unfinished import Unfinished
 from bench.server.options import ServerFlags
 from bench.server.settings import Settings
 
 log = logging.getLogger(__name__)
 
+_LARGEST_AT_ONCE: Final = 4
+"""Requests of the largest size that may be arriving at once, of all clients."""
 _SWITCH_INTERVAL: Final = 5e-4
 """Seconds until a thread that computes hands the interpreter to the I/O thread; Python's own 5 ms are 500 answers."""
 
@@ -71,14 +74,15 @@ class _Server:
         calls = (
             NullCalls(echo=options.echo, examples=options.reply_examples) if stack is None else stack.calls
         )
-        limits = listener.Limits(options.max_connections, options.max_message_bytes)
+        unfinished = Unfinished(_LARGEST_AT_ONCE * options.max_message_bytes)
+        limits = listener.Limits(options.max_connections, options.max_message_bytes, unfinished)
         self._front = Front(loop, calls, limits, settings.tls)
         if stack is not None:
             loop.after_turn.append(stack.executor.flush)
         loop.after_turn.append(self._front.flush)
         self._web = None
         if taken.rest is not None and stack is not None:
-            self._web = web.Web(taken.rest, stack.rest.answer, _web_limits(options))
+            self._web = web.Web(taken.rest, stack.rest.answer, _web_limits(options, unfinished))
 
     def run(self) -> int:
         sys.setswitchinterval(_SWITCH_INTERVAL)
@@ -152,12 +156,13 @@ def _end_at_last(seconds: float) -> None:
     last.start()
 
 
-def _web_limits(options: ServerFlags) -> http1.Limits:
+def _web_limits(options: ServerFlags, unfinished: Unfinished) -> http1.Limits:
     return http1.Limits(
         threads=options.rest_api_num_threads,
         seconds=options.rest_api_timeout_in_ms / 1e3,
         connections=options.max_connections,
         body_bytes=options.max_message_bytes,
+        unfinished=unfinished,
     )
 
 

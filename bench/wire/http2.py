@@ -61,7 +61,10 @@ class Connection(ABC):
         self._credit = connection_window
         self._low = connection_window // 2
         self._held: list[bytes] = []
-        self._held_size = 0
+        self.held = 0
+        """Bytes of a frame that is not complete yet."""
+        self.arriving = 0
+        """Bytes of header blocks and messages that are not complete yet."""
         self._need = HEAD_SIZE
         self._greeted = True
         self._partial: Partial | None = None
@@ -104,11 +107,12 @@ class Connection(ABC):
             return
         if self._held:
             self._held.append(data)
-            self._held_size += len(data)
-            if self._held_size < self._need:
+            self.held += len(data)
+            if self.held < self._need:
                 return
             data = b"".join(self._held)
             self._held.clear()
+            self.held = 0
         try:
             at = 0 if self.settled else self._open(data)
             at = self._frames(data, at)
@@ -119,11 +123,9 @@ class Connection(ABC):
             return
         if at < len(data):
             self._held.append(data[at:] if at else data)
-            self._held_size = len(data) - at
-            whole = self._held_size >= HEAD_SIZE and self._greeted
-            self._need = (
-                HEAD_SIZE + int.from_bytes(data[at : at + 3], "big") if whole else self._held_size + 1
-            )
+            self.held = len(data) - at
+            whole = self.held >= HEAD_SIZE and self._greeted
+            self._need = HEAD_SIZE + int.from_bytes(data[at : at + 3], "big") if whole else self.held + 1
 
     @abstractmethod
     def _open(self, data: bytes) -> int:
@@ -157,12 +159,17 @@ class Connection(ABC):
     def _last_peer_stream(self) -> int:
         """The highest stream that the peer opened, for GOAWAY."""
 
+    def refuse_more(self, text: str) -> None:
+        """End the connection since there is no room for more of what it brings; what has come of it is dropped."""
+        self._end(ENHANCE_YOUR_CALM, text)
+
     def _end(self, code: int, text: str) -> None:
         """Close the connection by our own decision."""
         if self.closed is None:
             self.closed = text
             self.out.append(frames.goaway(self._last_peer_stream(), code, text))
             self._held.clear()
+            self.held = self.arriving = 0
 
     def _renew_window(self) -> None:
         """Give the connection's window back when half of it is used; to be called when `_credit` is below `_low`."""
@@ -245,6 +252,7 @@ class Connection(ABC):
             self._block(stream, flags, block)
         else:
             self._partial = (stream, flags, bytearray(block))
+            self.arriving += len(block)
 
     def _continue(self, partial: Partial, kind: int, flags: int, stream: int, payload: bytes) -> None:
         """The only frame allowed between HEADERS without END_HEADERS and the block's end."""
@@ -255,8 +263,10 @@ class Connection(ABC):
         if not payload and not flags & frames.END_HEADERS:
             raise ProtocolError(ENHANCE_YOUR_CALM, "an empty CONTINUATION in the middle of a header block")
         block += payload
+        self.arriving += len(payload)
         if len(block) > LARGEST_LIST:
             raise ProtocolError(ENHANCE_YOUR_CALM, f"a header block of more than {LARGEST_LIST} bytes")
         if flags & frames.END_HEADERS:
             self._partial = None
+            self.arriving -= len(block)
             self._block(stream, first_flags, bytes(block))

@@ -13,21 +13,10 @@ import sys
 from typing import Final
 
 from bench.wire import frames, unary
-from bench.wire.frames import (
-    DATA,
-    END_STREAM,
-    HEAD,
-    HEADERS,
-    LARGEST_STREAM,
-    LARGEST_WINDOW,
-    PREFACE,
-    PROTOCOL_ERROR,
-    STREAM_CLOSED,
-    ProtocolError,
-)
+from bench.wire.frames import DATA, END_STREAM, HEAD, HEADERS, LARGEST_STREAM, PROTOCOL_ERROR, ProtocolError
 from bench.wire.header_blocks import HeaderDecoder
 from bench.wire.http2 import LARGEST_LIST, OWN_FRAME, Connection
-from bench.wire.incoming import EndedEarly, FieldBudget, Incoming
+from bench.wire.incoming import LOOK_AFTER, EndedEarly, Incoming, open_fields
 from bench.wire.replies import Replies
 from bench.wire.request_rows import Alike, Burst, Finder
 from bench.wire.unary import PREFIX, MessageError, Packed, Request, RequestBlock, StillPacked
@@ -44,8 +33,8 @@ class ServerConnection(Connection):
         *,
         most_streams: int | None = None,
         largest_message: int = unary.LARGEST_MESSAGE,
-        stream_window: int = LARGEST_WINDOW,
-        connection_window: int = LARGEST_WINDOW,
+        stream_window: int = frames.LARGEST_WINDOW,
+        connection_window: int = frames.LARGEST_WINDOW,
         take_bursts: bool = False,
     ) -> None:
         """take_bursts: the owner takes requests in a row from `bursts`, others from `packed`; `receive` gives neither."""
@@ -66,7 +55,7 @@ class ServerConnection(Connection):
         self._look_again = LARGEST_STREAM
         self._streams: dict[int, Incoming] = {}
         self._ended = EndedEarly()
-        self._fields = FieldBudget()
+        self._charged = self._fields = 0  # header fields: since they were counted, and those of open requests then
         self._requests: list[Request] = []
         self._most_streams = 2**32 if most_streams is None else most_streams
         self._largest = largest_message
@@ -81,11 +70,6 @@ class ServerConnection(Connection):
     def in_flight(self) -> int:
         """Requests that are arriving or not answered yet."""
         return len(self._streams)
-
-    @property
-    def arriving(self) -> int:
-        """Bytes of requests that are not complete yet: what a client that never ends them makes us keep."""
-        return sum(incoming.size for incoming in self._streams.values() if incoming.parts)
 
     def awaits(self, stream: int) -> bool:
         """Whether the client still waits for the answer to this request. May be asked from any thread."""
@@ -123,6 +107,7 @@ class ServerConnection(Connection):
         if outflow.early:
             outflow.early.pop(stream, None)
         if not incoming.complete:
+            self._drop(incoming)
             self._end_early(stream, frames.NO_ERROR)  # answered early: the rest is not wanted
         return True
 
@@ -141,10 +126,8 @@ class ServerConnection(Connection):
             outflow.window -= size * len(streams)
             self.out.append(self._replies.many(streams, messages))
             return len(streams)
-        respond = self.respond
-        return sum(
-            respond(stream, message=message) for stream, message in zip(streams, messages.each(), strict=True)
-        )
+        pairs = zip(streams, messages.each(), strict=True)
+        return sum(self.respond(stream, message=message) for stream, message in pairs)
 
     def push(self, stream: int, message: bytes) -> None:
         """Send a message of a response that goes on, as of a server-streaming method; `respond` ends it, with a
@@ -180,11 +163,12 @@ class ServerConnection(Connection):
     def _open(self, data: bytes) -> int:
         at = 0
         if not self._greeted:
-            if not PREFACE.startswith(data[: len(PREFACE)]):
+            at = len(frames.PREFACE)
+            if not frames.PREFACE.startswith(data[:at]):
                 raise ProtocolError(PROTOCOL_ERROR, "the client does not open with HTTP/2's preface")
-            if len(data) < len(PREFACE):
+            if len(data) < at:
                 return 0
-            self._greeted, at = True, len(PREFACE)
+            self._greeted = True
         if len(data) >= at + 5 and (data[at + 3] != frames.SETTINGS or data[at + 4] & frames.ACK):
             raise ProtocolError(PROTOCOL_ERROR, "the client's first frame is not SETTINGS")
         return at
@@ -222,11 +206,10 @@ class ServerConnection(Connection):
                     and incoming.parts is None
                     and not incoming.complete
                     and 5 <= size <= self._whole
-                    and incoming.head.length in (None, size)
+                    and ((head := incoming.head).length is None or head.length == size)
                     and PREFIX.unpack_from(data, start) == (0, size - 5)
                 ):
                     incoming.complete = True
-                    head = incoming.head
                     self._requests.append(
                         Request(stream, head.path, head.metadata, data[start + 5 : at], head.timeout)
                     )
@@ -279,33 +262,45 @@ class ServerConnection(Connection):
 
     def _heading(self, stream: int, flags: int, head: RequestBlock) -> None:
         """A header block opens a request or, as trailers, ends one."""
-        if not stream % 2:
-            raise ProtocolError(PROTOCOL_ERROR, f"HEADERS on stream {stream}, which is not a client's")
-        if stream <= self._last:
+        if stream <= self._last or not stream % 2:
             self._trailers(stream, flags, head)
             return
         self._last = stream
         if stream > self._refuse_above or len(self._streams) >= self._most_streams:
             self._end_early(stream, frames.REFUSED_STREAM)
             return
-        if head.malformed is not None or (head.length and flags & END_STREAM):
+        self._charged += head.cost
+        if self._charged > LOOK_AFTER:
+            before, self._fields = self._fields, open_fields(head, self._streams)
+            self._charged, self.arriving = 0, self.arriving + self._fields - before
+        if head.opens and not flags & END_STREAM:
+            self._streams[stream] = Incoming(head, self._stream_window)
+        else:
+            self._unusual(stream, head, ended=bool(flags & END_STREAM))
+
+    def _unusual(self, stream: int, head: RequestBlock, *, ended: bool) -> None:
+        """A header block that no message follows: of a call without one, of what is not gRPC (405, or 415 as the protocol
+        document asks), or malformed."""
+        if head.malformed is not None or (head.length and ended):
             self._end_early(stream, PROTOCOL_ERROR)
-            return
-        self._fields.charge(head, self._streams)
-        self._streams[stream] = incoming = Incoming(head, self._stream_window)
-        if head.method != "POST" or not head.content_type.startswith("application/grpc"):
-            self._decline_http(stream, head, ended=bool(flags & END_STREAM))
-        elif flags & END_STREAM:
+        elif head.opens:
+            self._streams[stream] = incoming = Incoming(head, self._stream_window)
             self._complete(stream, incoming)
+        else:
+            self.out.append(self._replies.declined(stream, b"405" if head.method != "POST" else b"415"))
+            if not ended:
+                self._end_early(stream, frames.NO_ERROR)
 
     def _trailers(self, stream: int, flags: int, head: RequestBlock) -> None:
-        """A header block for a stream that is not new."""
+        """A header block for a stream that is not new, or not a client's."""
+        if not stream % 2:
+            raise ProtocolError(PROTOCOL_ERROR, f"HEADERS on stream {stream}, which is not a client's")
         incoming = self._streams.get(stream)
         if incoming is None:
             if stream not in self._ended:
                 raise ProtocolError(PROTOCOL_ERROR, f"HEADERS on stream {stream} after stream {self._last}")
         elif incoming.complete:
-            self._reject(stream, STREAM_CLOSED)
+            self._reject(stream, frames.STREAM_CLOSED)
         elif not flags & END_STREAM or head.malformed_trailers is not None:
             self._reject(stream, PROTOCOL_ERROR)
         else:
@@ -316,13 +311,6 @@ class ServerConnection(Connection):
         self.out.append(frames.rst_stream(stream, code))
         self._ended.add(stream)
 
-    def _decline_http(self, stream: int, head: RequestBlock, *, ended: bool) -> None:
-        """Answer what is not gRPC with 405 or, as the protocol document asks, 415."""
-        del self._streams[stream]
-        self.out.append(self._replies.declined(stream, b"405" if head.method != "POST" else b"415"))
-        if not ended:
-            self._end_early(stream, frames.NO_ERROR)
-
     def _divided(self, flags: int, stream: int, payload: bytes) -> None:
         """DATA that is not an undivided request: a part of one, padded, compressed, unexpected."""
         incoming = self._streams.get(stream)
@@ -330,9 +318,9 @@ class ServerConnection(Connection):
             if stream == 0 or self._idle(stream):
                 raise ProtocolError(PROTOCOL_ERROR, f"DATA for stream {stream}, which was never open")
             if incoming is not None:
-                self._reject(stream, STREAM_CLOSED)
+                self._reject(stream, frames.STREAM_CLOSED)
             elif stream not in self._ended:
-                self._end_early(stream, STREAM_CLOSED)
+                self._end_early(stream, frames.STREAM_CLOSED)
             return
         incoming.credit -= len(payload)
         if incoming.credit < -self._slack:
@@ -346,6 +334,7 @@ class ServerConnection(Connection):
         if content:
             unary.gather(incoming.parts, content)
             incoming.size += len(content)
+            self.arriving += len(content)
         if flags & END_STREAM:
             self._complete(stream, incoming)
         elif incoming.size > self._largest + PREFIX.size:
@@ -355,7 +344,7 @@ class ServerConnection(Connection):
     def _complete(self, stream: int, incoming: Incoming) -> None:
         incoming.complete = True
         head, body = incoming.head, b"".join(incoming.parts or ())
-        incoming.parts = None
+        self._drop(incoming)
         if head.length is not None and head.length != len(body):
             self._reject(stream, PROTOCOL_ERROR)
             return
@@ -371,8 +360,18 @@ class ServerConnection(Connection):
 
     def _reject(self, stream: int, code: int) -> None:
         """End a stream by our own decision; an answer to it will be dropped."""
-        self.released += self._streams.pop(stream).complete
+        self._forget(stream)
         self._end_early(stream, code)
+
+    def _forget(self, stream: int) -> None:
+        incoming = self._streams.pop(stream)
+        self.released += incoming.complete
+        self._drop(incoming)
+
+    def _drop(self, incoming: Incoming) -> None:
+        """What has come of a request is not kept any longer."""
+        self.arriving -= incoming.size
+        incoming.parts, incoming.size = None, 0
 
     def _idle(self, stream: int) -> bool:
         return stream % 2 == 0 or stream > self._last
@@ -382,8 +381,8 @@ class ServerConnection(Connection):
 
     def _reset(self, stream: int, code: int) -> None:
         self._outflow.drop(stream)
-        if (incoming := self._streams.pop(stream, None)) is not None:
-            self.released += incoming.complete
+        if stream in self._streams:
+            self._forget(stream)
 
     def _peer_leaves(self, last_stream: int, code: int, text: str) -> None:
         self.draining = True
@@ -398,3 +397,4 @@ class ServerConnection(Connection):
     def _release_all(self) -> None:
         self.released += sum(each.complete for each in self._streams.values())
         self._streams.clear()
+        self.held = self.arriving = 0

@@ -41,21 +41,17 @@ class EndedEarly:
         return stream in self._streams
 
 
-class FieldBudget:
-    """Bound the decoded header fields of one connection's open requests: a few bytes can stand for 64 kB."""
+LOOK_AFTER: Final = 2 << 20
+"""Bytes of decoded header fields after which those of the open requests are counted."""
 
-    def __init__(self) -> None:
-        self._charged = 0  # since it was last counted what the open ones hold
 
-    def charge(self, head: RequestBlock, streams: Mapping[int, Incoming]) -> None:
-        """Charge a request that opens. Raises ProtocolError where those of `streams` and it hold too much.
+def open_fields(head: RequestBlock, streams: Mapping[int, Incoming]) -> int:
+    """Bytes of the decoded header fields of a request that opens and of the open ones: a few bytes can stand for 64 kB.
 
-        Requests that share a remembered block share its fields.
-        """
-        self._charged += head.cost
-        if self._charged > _MOST_FIELDS:
-            heads = {id(each.head): each.head.cost for each in streams.values()}
-            self._charged = sum(heads.values()) + head.cost
-            if self._charged > _MOST_FIELDS:
-                text = f"open requests with {self._charged} bytes of header fields"
-                raise ProtocolError(ENHANCE_YOUR_CALM, text)
+    Requests that share a remembered block share its fields. Raises ProtocolError where they are too many.
+    """
+    heads = {id(each.head): each.head.cost for each in streams.values()}
+    whole = sum(heads.values()) + head.cost
+    if whole > _MOST_FIELDS:
+        raise ProtocolError(ENHANCE_YOUR_CALM, f"open requests with {whole} bytes of header fields")
+    return whole

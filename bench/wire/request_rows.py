@@ -105,7 +105,7 @@ class Finder:
         if count < SHORTEST or not PREFIX.size <= size <= largest:
             return None
         # the second block spares most of those who repeat nothing the table
-        if not _opens_grpc(head) or not data.startswith(block, at + stride + HEAD_SIZE):
+        if not head.opens or not data.startswith(block, at + stride + HEAD_SIZE):
             return None
         _word, _flags, stream = HEAD.unpack_from(data, at)
         streams = range(stream, stream + 2 * count, 2)
@@ -129,12 +129,6 @@ class Finder:
         fronts = self._expected[: len(streams)]
         number_frames(fronts, streams, 0, HEAD_SIZE + len(block))
         return fronts
-
-
-def _opens_grpc(head: RequestBlock) -> bool:
-    return (
-        head.malformed is None and head.method == "POST" and head.content_type.startswith("application/grpc")
-    )
 
 
 def number_frames(table: Bytes, streams: range, *heads: int) -> None:

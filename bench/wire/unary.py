@@ -231,6 +231,8 @@ class RequestBlock(NamedTuple):
     """content-length; None: not announced."""
     cost: int
     """Bytes that the decoded fields take, each with the 32 of RFC 9113, 6.5.2."""
+    opens: bool
+    """Whether it opens a gRPC call: found out once for each block, and not for each request that has it."""
 
 
 def read_request_block(fields: Sequence[tuple[bytes, bytes]]) -> RequestBlock:
@@ -242,10 +244,11 @@ def read_request_block(fields: Sequence[tuple[bytes, bytes]]) -> RequestBlock:
         timeout = read_timeout(text)
         if timeout is None:
             malformed = "a malformed grpc-timeout"
+    method, content = named.get(b":method", b""), named.get(b"content-type", b"")
     return RequestBlock(
-        method=named.get(b":method", b"").decode("latin-1"),
+        method=method.decode("latin-1"),
         path=named.get(b":path", b"").decode("latin-1"),
-        content_type=named.get(b"content-type", b"").decode("latin-1"),
+        content_type=content.decode("latin-1"),
         encoding=named.get(b"grpc-encoding", b"identity"),
         timeout=timeout,
         metadata=tuple(
@@ -257,6 +260,7 @@ def read_request_block(fields: Sequence[tuple[bytes, bytes]]) -> RequestBlock:
         malformed_trailers=field_rules.trailers_problem(fields),
         length=None if malformed is not None else field_rules.content_length(fields),
         cost=sum(len(name) + len(value) + 32 for name, value in fields),
+        opens=malformed is None and method == b"POST" and content.startswith(b"application/grpc"),
     )
 
 

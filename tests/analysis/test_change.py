@@ -107,7 +107,14 @@ def test_holm_is_the_published_example() -> None:
         (METRICS["accuracy"], [0.93, 0.93], [0.93, 0.93], "same"),
         (METRICS["accuracy"], [0.93, 0.93], [0.62, 0.62], "worse"),
         (P50, [1.0, math.nan], [1.0, 1.0], "unknown"),
-        (RATE, [5.0, 5.0], [0.0, 0.0], "unknown"),
+        (RATE, [5.0, 5.0], [0.0, 0.0], "worse"),
+        (RATE, [5.0, 5.0], [5.0, 0.0], "unknown"),  # one of two is no majority
+        (RATE, [0.0, 0.0], [5.0, 5.0], "better"),
+        (RATE, [0.0, 0.0], [0.0, 0.0], "unknown"),
+        (RATE, [0.0, 5.0], [0.0, 0.0], "unknown"),
+        (METRICS["accuracy"], [0.9, 0.9, 0.9], [0.0, 0.0, 0.9], "worse"),
+        (METRICS["accuracy_gap"], [0.1, 0.1], [0.0, 0.0], "unknown"),  # no gain is no answer that is missing
+        (METRICS["recovery_seconds"], [0.0, 0.0], [0.1, 0.1], "unknown"),
         (P50, [], [1.0], "unknown"),
     ],
 )
@@ -117,7 +124,7 @@ def test_verdicts(metric: object, before: list[float], after: list[float], verdi
     if (
         not all(map(math.isfinite, before + after))
         or min(map(len, (before, after))) < 2
-        or (0.0 in after[:1] and metric is RATE)
+        or (metric.ratio and 0.0 in (min(before), min(after)))  # type: ignore[attr-defined]
     ):
         assert found.reason
 

@@ -106,7 +106,8 @@ def test_a_single_trial_that_is_too_short_says_so(tmp_path: Path) -> None:
         ("std_ms = 25", {"std": 0.024}, 60, (3, ["inconclusive"])),  # runs differ by more
         ("cpu_per_request_ms = 25", {"cpu_per_request": 0.026}, 60, (3, ["inconclusive"])),
         ("cpu_per_request_ms = 25", {"cpu_per_request": 0.031}, 60, (1, ["FAIL"])),
-        ("sustained_rate = 20", {"sustained_rate": 20.0}, 60, (0, ["pass"])),
+        ("sustained_rate = 20", {"sustained_rate": 25.0}, 60, (0, ["pass"])),
+        ("sustained_rate = 20", {"sustained_rate": 20.0}, 60, (3, ["inconclusive"])),
         ("max_ms = 25", {"max": 0.026}, FEWEST_SECONDS - 1, (1, ["FAIL"])),  # a longer run has no smaller one
         ("max_ms = 25", {"max": 0.024}, FEWEST_SECONDS - 1, (3, ["inconclusive"])),
         *(

@@ -340,3 +340,48 @@ def test_messages_stay_within_the_streams_window() -> None:
     ]
     server.respond(request.stream, 1)
     assert [kind for kind, *_ in read_frames(server.take())] == [HEADERS]
+
+
+@pytest.mark.parametrize(
+    "ending",
+    [
+        pytest.param(lambda server: server.receive(frame(DATA, frames.END_STREAM, 1, bytes(50))), id="its rest"),
+        pytest.param(lambda server: server.receive(rst_stream(1, CANCEL)), id="a reset"),
+        pytest.param(lambda server: server.respond(1, 13, "early"), id="an early answer"),
+        pytest.param(lambda server: server.receive(opened(1, b"", flags=5)), id="malformed trailers"),
+        pytest.param(lambda server: server.lose("cable cut"), id="the end of the connection"),
+        pytest.param(lambda server: server.refuse_more("no room"), id="no room"),
+        pytest.param(lambda server: server.receive(frame(DATA, 0, 9, b"x")), id="a violation"),
+    ],
+)  # fmt: skip
+def test_what_has_come_of_a_request_counts_until_it_ends(
+    ending: Callable[[ServerConnection], object],
+) -> None:
+    server = settled_server()
+    server.receive(opened(1) + frame(DATA, 0, 1, message(bytes(95))[:50]))
+    assert server.arriving == 50
+    half = opened(3) + frame(DATA, 0, 3, bytes(60))
+    server.receive(half[:-30])
+    assert (server.arriving, server.held) == (50, len(frame(DATA, 0, 3, bytes(60))) - 30)
+    server.receive(half[-30:] + rst_stream(3, CANCEL))
+    assert (server.arriving, server.held) == (50, 0)
+    ending(server)
+    assert (server.arriving, server.held) == (0, 0)
+
+
+def test_a_header_block_in_pieces_counts_until_it_is_whole() -> None:
+    server = settled_server()
+    whole = block()
+    server.receive(frame(HEADERS, 0, 1, whole[:20]))
+    server.receive(frame(CONTINUATION, 0, 1, whole[20:30]))
+    assert server.arriving == 30
+    server.receive(frame(CONTINUATION, frames.END_HEADERS, 1, whole[30:]))
+    assert (server.arriving, server.in_flight) == (0, 1)
+
+
+def test_header_fields_of_open_requests_count_as_unfinished() -> None:
+    """Each request has fields of its own, of 32 kB, and never ends."""
+    server = settled_server()
+    for number in range(200):
+        server.receive(opened(2 * number + 1, block(("x-id", f"{number:032000}"))))
+    assert 4 << 20 < server.arriving <= 200 * 33_000

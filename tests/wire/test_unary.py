@@ -131,7 +131,7 @@ def test_a_request_block_is_understood() -> None:
     )  # fmt: skip
     assert block == unary.RequestBlock(
         "POST", "/a/B", "application/grpc+proto", b"gzip", 2.0, (("x-id", "7"),), None,
-        "the pseudo-header field :method", None, 453,
+        "the pseudo-header field :method", None, 453, True,
     )  # fmt: skip
 
 

@@ -81,13 +81,13 @@ def memory_growth(run: Run) -> Callable[[float], tuple[float, float]] | None:
 
     def interval(confidence: float) -> tuple[float, float]:
         # of the greatest of several: each end holds for all of them together (Bonferroni)
-        ends = [_growth_ends(values, 1 - (1 - confidence) / len(each)) for values in each]
+        ends = [growth_ends(values, 1 - (1 - confidence) / len(each)) for values in each]
         return max(0.0, max(low for low, _ in ends)), max(0.0, max(high for _, high in ends))
 
     return interval
 
 
-def _growth_ends(memory: Floats, confidence: float) -> tuple[float, float]:
+def growth_ends(memory: Floats, confidence: float) -> tuple[float, float]:
     """Ends of the growth over a series as a share of its beginning: of the Theil-Sen slope, by Kendall's S (Sen 1968).
 
     The variance of S is that of as many values as are independent (Yue and Wang 2004).

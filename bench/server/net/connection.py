@@ -8,6 +8,7 @@ from typing import Final, Protocol
 
 from bench.server.net.loop import READ, WRITE, Loop
 from bench.server.net.outbox import Outbox
+from bench.server.net.unfinished import TooMuch, Unfinished
 from bench.server.refusal import Refusal
 from bench.server.unforeseen import unforeseen
 from bench.wire.http2_server import ServerConnection
@@ -18,8 +19,8 @@ from bench.wire.unary import Packed, Request
 _READ_SIZE: Final = 258_048
 _UNSENT_LIMIT: Final = 4 << 20
 """Bytes that the kernel would not take, from which no further requests are read from this client."""
-_LOOK_AFTER: Final = 16 << 20
-"""Bytes read after which it is looked at how much of that waits for its end."""
+_MARGIN: Final = 16 << 20
+"""By how much unfinished requests of one client may exceed the largest message."""
 _UNREAD_LIMIT: Final = 64 << 20
 """Bytes of answers that a client's flow-control windows keep here, from which it is cut off."""
 STALL_SECONDS: Final = 60.0
@@ -93,6 +94,7 @@ class GrpcConnection:
         secure: Secure | None,
         *,
         most_arriving: int,
+        unfinished: Unfinished,
     ) -> None:
         self.http = http
         self.closing = False
@@ -103,10 +105,11 @@ class GrpcConnection:
         self._loop = loop
         self._owner = owner
         self._most_arriving = most_arriving
+        self._unfinished = unfinished
+        self._counted = 0
         self._secure = secure
         self._outbox = Outbox(sock)
         self._lingering = False
-        self._read_since = 0
         self._events = READ
         # bound once: these are used for every read and every answer
         self._recv: Callable[[int], bytes] = sock.recv
@@ -193,6 +196,7 @@ class GrpcConnection:
         if sock is None:
             return
         self.http.lose(reason)
+        self._counted = self._unfinished.change(self._counted, 0)
         self._release()
         self._loop.unregister(sock.fileno())
         sock.close()
@@ -283,14 +287,22 @@ class GrpcConnection:
         if http.packed:
             packed, http.packed = http.packed, []
             self._owner.take_packed(self, packed)
-        self._read_since += len(data)
-        if self._read_since > _LOOK_AFTER:
-            self._read_since = 0
-            if http.arriving > self._most_arriving:
-                self.close(f"the client keeps requests of {http.arriving} bytes unfinished")
-                return
+        if http.held or http.arriving or self._counted:
+            self._count(http.held + http.arriving)
         if (self.http.out or self.http.closed is not None) and not self.queued:
             self._owner.dirty(self)
+
+    def _count(self, unfinished: int) -> None:
+        """Account for requests that are not complete, and end a connection for which there is no room."""
+        if unfinished > self._most_arriving:
+            self.close(f"the client keeps requests of {unfinished} bytes unfinished")
+            return
+        try:
+            self._counted = self._unfinished.change(self._counted, unfinished)
+        except TooMuch as too_much:
+            self.http.refuse_more(str(too_much))
+            self._release()
+            self._counted = self._unfinished.change(self._counted, 0)
 
     def _choose_events(self) -> None:
         """Wait for room in the kernel while something is kept, and read on only while that is little."""
@@ -317,10 +329,11 @@ def of(
     *,
     most_streams: int,
     largest_message: int,
+    unfinished: Unfinished,
 ) -> GrpcConnection:
     """A connection on a freshly accepted socket.
 
-    `largest_message` is also what requests that have not ended may take together.
+    `largest_message` is also what its requests that have not ended may take together; unfinished: those of all clients.
     """
     sock.setblocking(False)
     if sock.family != socket.AF_UNIX:
@@ -333,4 +346,5 @@ def of(
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(STALL_SECONDS * 1000))
     secure = None if context is None else Secure(context)
     http = ServerConnection(most_streams=most_streams, largest_message=largest_message, take_bursts=True)
-    return GrpcConnection(sock, loop, owner, http, secure, most_arriving=largest_message + _LOOK_AFTER)
+    most = largest_message + _MARGIN
+    return GrpcConnection(sock, loop, owner, http, secure, most_arriving=most, unfinished=unfinished)

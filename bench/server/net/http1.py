@@ -4,12 +4,13 @@ import socket
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 import h11
 
 from bench.server.net.loop import READ, WRITE, Loop, Timer
+from bench.server.net.unfinished import TooMuch, Unfinished
 from bench.server.unforeseen import unforeseen
 
 _READ_SIZE: Final = 1 << 18
@@ -18,6 +19,8 @@ _IDLE_SECONDS: Final = 120.0
 _PROGRESS: Final = 65_536
 """Bytes of a request that show that its client goes on; a byte from time to time keeps no connection."""
 _LINGER_SECONDS: Final = 1.0
+_READ_AHEAD: Final = 1 << 20
+"""Bytes that a client may send while its request is being answered; further ones stay in the kernel."""
 _EVENTS_PER_TURN: Final = 64
 """Chunks of a body that are taken before others have their turn: 1 to 2 ms."""
 _SMALL_CHUNKS: Final = 4096
@@ -50,6 +53,8 @@ class Limits:
     """For one request, from its last byte to the answer."""
     connections: int
     body_bytes: int
+    unfinished: Unfinished = field(default_factory=Unfinished)
+    """Of all clients, those of other listeners too."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +91,9 @@ class HttpConnection:
         self._http = h11.Connection(h11.SERVER)
         self._request: h11.Request | None = None
         self._body = bytearray()
+        self._counted = 0
+        self._ahead = 0
+        """Bytes that came while a request is being answered."""
         self._chunks = 0
         self._arriving = 0
         """Bytes of the request that is not complete yet, since the client was last seen."""
@@ -125,6 +133,7 @@ class HttpConnection:
         self._idle.cancel()
         if self._limit is not None:
             self._limit.cancel()
+        self._drop_body()
         self._web.loop.unregister(sock.fileno())
         sock.close()
         self._web.gone(self)
@@ -158,6 +167,9 @@ class HttpConnection:
         if not self._arriving or self._arriving >= _PROGRESS:
             self._touch()
         self._arriving += len(data)
+        if self._answering:
+            self._ahead += len(data)
+            self._watch()
         try:
             self._http.receive_data(data)
         except h11.RemoteProtocolError:
@@ -194,6 +206,12 @@ class HttpConnection:
                 self._body += event.data
                 if len(self._body) > self._web.limits.body_bytes:
                     self._refuse_large()
+                    return
+                try:
+                    self._counted = self._web.limits.unfinished.change(self._counted, len(self._body))
+                except TooMuch as too_much:
+                    self._respond(Plain(503, b'{"error": "%s"}' % str(too_much).encode()))
+                    self._finish()
                     return
                 if self._chunks > _SMALL_CHUNKS and len(self._body) < LEAST_CHUNK * self._chunks:
                     text = b'{"error": "a request body in chunks of fewer than %d bytes"}' % LEAST_CHUNK
@@ -234,7 +252,7 @@ class HttpConnection:
         self._served += 1
         self._answering = number = self._served
         request, body = self._request, bytes(self._body)
-        self._body = bytearray()
+        self._drop_body()
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in request.headers}
         method, target = request.method.decode("latin-1"), request.target.decode("latin-1")
         self._limit = self._web.loop.call_at(
@@ -252,7 +270,7 @@ class HttpConnection:
             return
         if self._limit is not None:
             self._limit.cancel()
-        self._answering = 0
+        self._answering = self._ahead = 0
         self._respond(answer)
         self._touch()
         if self.closed:  # the client had gone when the answer was sent
@@ -262,6 +280,11 @@ class HttpConnection:
         elif self._http.our_state is h11.DONE and self._http.their_state is h11.DONE:
             self._http.start_next_cycle()
             self._events()
+
+    def _drop_body(self) -> None:
+        """What has come of a request is not kept here any longer."""
+        self._body = bytearray()
+        self._counted = self._web.limits.unfinished.change(self._counted, 0)
 
     def _respond(self, answer: Response) -> None:
         if self._http.our_state not in {h11.IDLE, h11.SEND_RESPONSE}:
@@ -278,6 +301,7 @@ class HttpConnection:
     def _finish(self) -> None:
         """Close after everything has been sent, in a way that does not lose the answer (see connection.finish)."""
         self._closing = True
+        self._drop_body()
         if self._sock is None or self._unsent:
             return
         try:
@@ -306,8 +330,8 @@ class HttpConnection:
             self._finish()
 
     def _watch(self) -> None:
-        """Read unless an answer waits, as that of a client that reads none, or more was read than has been handled."""
-        wanted = WRITE if self._unsent else 0 if self._busy else READ
+        """Read unless an answer waits, as that of a client that reads none, or more was read than is handled soon."""
+        wanted = WRITE if self._unsent else 0 if self._busy or self._ahead > _READ_AHEAD else READ
         if self._sock is not None and wanted != self._watched:
             self._watched = wanted
             self._web.loop.modify(self._sock.fileno(), wanted)

@@ -6,12 +6,13 @@ import socket
 import ssl
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from bench.server.net import connection
 from bench.server.net.connection import GrpcConnection
 from bench.server.net.loop import READ, Loop, Timer
+from bench.server.net.unfinished import Unfinished
 from bench.wire.request_rows import Burst
 from bench.wire.unary import Packed, Request
 
@@ -40,6 +41,8 @@ class Limits:
 
     connections: int
     message_bytes: int
+    unfinished: Unfinished = field(default_factory=Unfinished)
+    """Of all clients, those of other listeners too."""
 
 
 class Front:
@@ -131,6 +134,7 @@ class Front:
                 self._context,
                 most_streams=_MOST_STREAMS,
                 largest_message=self._limits.message_bytes,
+                unfinished=self._limits.unfinished,
             )
             self._connections[each] = self._loop.call_at(
                 time.monotonic() + _GREETING_SECONDS,
