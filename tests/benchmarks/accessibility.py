@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from tests.benchmarks.arguments import parser
 
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 RUN = """
@@ -72,4 +73,8 @@ def main(axe: str, *pages: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))
+    command = parser(__doc__)
+    command.add_argument("axe", help="axe-core's axe.min.js")
+    command.add_argument("pages", nargs="+", help="HTML files")
+    given = command.parse_args()
+    sys.exit(main(given.axe, *given.pages))

@@ -7,7 +7,6 @@ uniform, and the gaps between them against the exponential distribution. Then th
 """
 
 import os
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -20,6 +19,7 @@ from bench.runs.run import Run
 from bench.schedule import Poisson, times
 from bench.schedule.rates import Floats
 from tests.load.locust_runs import locust
+from tests.benchmarks.arguments import parser
 
 SCENARIO = "scenarios/mnist_open.py"
 WARM_SECONDS = 1.0
@@ -99,8 +99,8 @@ def main(seconds: int, rates: list[float]) -> None:
 
 
 if __name__ == "__main__":
-    arguments = sys.argv[1:]
-    main(
-        int(arguments[0]) if arguments else 20,
-        [float(rate) for rate in arguments[1:]] or [1_000.0, 1_000.0, 10_000.0, 10_000.0],
-    )
+    command = parser(__doc__)
+    command.add_argument("seconds", type=int, nargs="?", default=20)
+    command.add_argument("rates", type=float, nargs="*", help="requests per second (default: 1000 and 10000, twice)")
+    given = command.parse_args()
+    main(given.seconds, given.rates or [1_000.0, 1_000.0, 10_000.0, 10_000.0])

@@ -8,7 +8,6 @@ import gc
 import json
 import random
 import socket
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -25,6 +24,7 @@ from bench.payload import Pool, array_of
 from bench.wire import messages
 from bench.wire.exchange import Exchange, RequestHead
 from bench.wire.http2_client import ClientConnection
+from tests.benchmarks.arguments import parser
 
 OUTPUT = "scores"
 CHECK_AT_ONCE = 512
@@ -271,4 +271,6 @@ def main(ask: Ask) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(main(Ask(**json.loads(sys.argv[1])))))
+    command = parser(__doc__)
+    command.add_argument("ask", type=json.loads, help="the fields of `Ask` as JSON")
+    print(json.dumps(main(Ask(**command.parse_args().ask))))

@@ -11,6 +11,7 @@ from bench import mnist
 from bench.load.checking.checker import Checker
 from bench.payload import Pool, tensor_of
 from bench.wire.messages import PredictResponse
+from tests.benchmarks.arguments import parser
 
 ROUNDS = 7
 REPLIES = 512
@@ -72,4 +73,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    parser(__doc__).parse_args()
     main()

@@ -21,6 +21,7 @@ from typing import Any
 
 from bench.launch import server_process
 from tests.test_installed import copied
+from tests.benchmarks.arguments import parser
 
 MODEL = """
 import sys
@@ -169,4 +170,6 @@ def main(folder: Path) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]).resolve()))
+    command = parser(__doc__)
+    command.add_argument("folder", type=Path, help="where it is installed; what lies there is deleted")
+    sys.exit(main(command.parse_args().folder.resolve()))

@@ -13,7 +13,6 @@ import random
 import signal
 import socket
 import struct
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -25,6 +24,7 @@ from gevent.lock import RLock
 from gevent.server import StreamServer
 
 from bench.wire import frames
+from tests.benchmarks.arguments import parser
 
 MEAN_LIFE = 150
 """Requests after which a connection ends, on average."""
@@ -129,7 +129,12 @@ class Passage:
 
 
 def main() -> None:
-    port, rng, manners = int(sys.argv[1]), random.Random(int(sys.argv[2])), sys.argv[3:] or list(MANNERS)
+    command = parser(__doc__)
+    command.add_argument("port", type=int, help="of the server")
+    command.add_argument("seed", type=int)
+    command.add_argument("manners", nargs="*", metavar="MANNER", help=f"of {', '.join(MANNERS)} (default: all)")
+    given = command.parse_args()
+    port, rng, manners = given.port, random.Random(given.seed), given.manners or list(MANNERS)
     seen, leave = Seen(), gevent.event.Event()
 
     def serve(client: Any, _: Any) -> None:

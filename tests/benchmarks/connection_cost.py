@@ -12,6 +12,7 @@ import numpy as np
 
 from bench.wire import frames
 from bench.wire.http2_server import ServerConnection
+from tests.benchmarks.arguments import parser
 
 _MESSAGE = bytes([0, 0, 0, 12, 128]) + bytes(3200)
 _FIELDS = {
@@ -65,4 +66,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    parser(__doc__).parse_args()
     main()

@@ -21,6 +21,7 @@ from bench.calibration.calibrate import Subject, calibrate
 from bench.launch import server_process
 from bench.runs.run import Run
 from tests.load.locust_runs import ROOT
+from tests.benchmarks.arguments import parser
 
 SECONDS = 8
 LIMITS = Path("/sys/fs/cgroup/cpu")
@@ -156,4 +157,8 @@ def main(rounds: int, known: float | None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(int((sys.argv[1:] or ["5"])[0]), float(sys.argv[2]) if len(sys.argv) > 2 else None))
+    command = parser(__doc__)
+    command.add_argument("rounds", type=int, nargs="?", default=5)
+    command.add_argument("ceiling", type=float, nargs="?", help="requests per second (default: it is measured)")
+    given = command.parse_args()
+    sys.exit(main(given.rounds, given.ceiling))

@@ -28,6 +28,7 @@ from bench.launch.running import Running, Served
 from bench.load.site import exported
 from tests.analysis.delay_line import delay_line
 from tests.load.locust_runs import finish, start
+from tests.benchmarks.arguments import parser
 
 TRIALS, SECONDS, RATE = 3, 8, 100
 DELAY: Final = 0.030
@@ -178,4 +179,8 @@ def main(folder: Path, *names: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]), *sys.argv[2:]))
+    command = parser(__doc__)
+    command.add_argument("folder", type=Path)
+    command.add_argument("ways", nargs="*", choices=[[], *WAYS], metavar="WAY", help="of " + ", ".join(WAYS))
+    given = command.parse_args()
+    sys.exit(main(given.folder, *given.ways))

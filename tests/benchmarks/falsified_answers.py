@@ -12,6 +12,7 @@ from bench.analysis.reading.checks import warnings_of
 from bench.launch import server_process
 from tests.load.falsifier import Kind, falsifier
 from tests.load.locust_runs import locust
+from tests.benchmarks.arguments import parser
 
 EVERY, REQUESTS = 10_000, 100_000
 ABOUT_ANSWERS = {"wrong answers", "version change", "other version"}
@@ -60,4 +61,6 @@ def main(seconds: int) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(int(sys.argv[1]) if len(sys.argv) > 1 else 15))
+    command = parser(__doc__)
+    command.add_argument("seconds", type=int, nargs="?", default=15)
+    sys.exit(main(command.parse_args().seconds))

@@ -15,7 +15,6 @@ import json
 import logging
 import math
 import random
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -24,6 +23,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from bench.experiment.balance import order
+from tests.benchmarks.arguments import parser
 
 MEDIAN, SIGMA, TAIL = 0.020, 0.3, 1.10
 NORMAL_99 = 2.3263479
@@ -273,12 +273,16 @@ def _print_comparisons(sides: Sides) -> None:
 
 
 if __name__ == "__main__":
-    verb, *arguments = sys.argv[1:]
-    if verb == "record":
-        record(
-            Path(arguments[0]),
-            float(arguments[1]) if len(arguments) > 1 else 120.0,
-            arguments[2:] or [*SIDES],
-        )
+    command = parser(__doc__)
+    verbs = command.add_subparsers(dest="verb", required=True)
+    recording = verbs.add_parser("record", help="add blocks of live trials")
+    recording.add_argument("folder", type=Path)
+    recording.add_argument("seconds", type=float, nargs="?", default=120.0)
+    recording.add_argument("sides", nargs="*", metavar="SIDE", help=f"of {', '.join(SIDES)} (default: all)")
+    judging = verbs.add_parser("judge", help="count what gates say of the recorded trials")
+    judging.add_argument("folders", type=Path, nargs="+")
+    given = command.parse_args()
+    if given.verb == "record":
+        record(given.folder, given.seconds, given.sides or [*SIDES])
     else:
-        judge([Path(each) for each in arguments])
+        judge(given.folders)

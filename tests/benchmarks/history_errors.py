@@ -5,7 +5,6 @@ python -m tests.benchmarks.history_errors --bound    what the best test could fi
 python -m tests.benchmarks.history_errors --table    the quantiles of `bench.analysis.statistics.step.CHANCE`, about 20 min
 """
 
-import sys
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -15,6 +14,7 @@ from scipy.special import logsumexp
 from bench.analysis.judging.history import FALSE_SHARE, accepted, change_points
 from bench.analysis.statistics.intervals import proportion
 from bench.analysis.statistics.step import LARGEST, LEVELS, by_permutation, chance, limited, strongest_steps
+from tests.benchmarks.arguments import parser
 
 Floats = NDArray[np.float64]
 Noise = Callable[[np.random.Generator, int], Floats]
@@ -114,7 +114,11 @@ def most_powerful(count: int, phi: float, level: float, series: int = 40_000) ->
 
 def main() -> None:
     """Print one of the tables."""
-    if "--bound" in sys.argv:
+    command = parser(__doc__)
+    command.add_argument("--bound", action="store_true")
+    command.add_argument("--table", action="store_true")
+    given = command.parse_args()
+    if given.bound:
         for count in (20, 25):
             found = [
                 f"AR(1) {phi}: {most_powerful(count, phi, FALSE_SHARE / 4):.1%}" for phi in (0.7, 0.8, 0.9)
@@ -123,7 +127,7 @@ def main() -> None:
                 f"{count} runs, p <= {FALSE_SHARE / 4:.4f}, to be told from " + ", ".join(found), flush=True
             )
         return
-    if "--table" in sys.argv:
+    if given.table:
         for line in chance_table():
             print(line, flush=True)
         return

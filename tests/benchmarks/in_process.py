@@ -21,6 +21,7 @@ from bench.server.api.services import Services
 from bench.server.metrics import Metrics
 from bench.server.options import ServerFlags
 from bench.wire import messages
+from tests.benchmarks.arguments import parser
 
 ROUNDS, REQUESTS = 15, 500
 
@@ -76,4 +77,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    parser(__doc__).parse_args()
     main()

@@ -13,6 +13,7 @@ from bench.launch.running import Served
 from bench.load.site import exported
 from tests.analysis.delay_line import delay_line
 from tests.load.locust_runs import locust
+from tests.benchmarks.arguments import parser
 
 SECONDS = "4s"
 
@@ -52,4 +53,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    parser(__doc__).parse_args()
     main()

@@ -9,6 +9,7 @@ import tempfile
 from pathlib import Path
 
 from tests.load.oracle import Row, Setting, ask_closed, ask_open
+from tests.benchmarks.arguments import parser
 
 SETTINGS = [
     # service, hold, every, rate, periods
@@ -70,4 +71,6 @@ def show(number: int, setting: Setting, rows: list[Row], closed_p99: float, lag_
 
 
 if __name__ == "__main__":
-    sys.exit(main([int(number) for number in sys.argv[1:]] or list(range(len(SETTINGS)))))
+    command = parser(__doc__)
+    command.add_argument("settings", type=int, nargs="*", help=f"0 to {len(SETTINGS) - 1} (default: all)")
+    sys.exit(main(command.parse_args().settings or list(range(len(SETTINGS)))))

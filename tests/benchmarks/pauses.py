@@ -5,10 +5,10 @@ else had the processor, a thread of the kernel or what is outside of a virtual m
 """
 
 import os
-import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
 from typing import NamedTuple
+from tests.benchmarks.arguments import parser
 
 SHORTEST = 1.5e-4
 """Seconds between two looks from which it was a pause; undisturbed they are less than 0.001 ms apart."""
@@ -38,7 +38,9 @@ def watch(processor: int, seconds: float) -> Pauses:
 
 
 def main() -> None:
-    seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 10.0
+    command = parser(__doc__)
+    command.add_argument("seconds", type=float, nargs="?", default=10.0)
+    seconds = command.parse_args().seconds
     processors = sorted(os.sched_getaffinity(0))
     with ProcessPoolExecutor(len(processors)) as pool:
         for seen in pool.map(watch, processors, [seconds] * len(processors)):

@@ -18,6 +18,7 @@ from bench.server.models.loading import RepositoryOptions
 from bench.server.models.repository import Repository
 from bench.wire.messages import PredictRequest, PredictResponse
 from tests.server.numpy_models import load, write
+from tests.benchmarks.arguments import parser
 
 ROUNDS = 7
 REQUESTS = 256
@@ -91,4 +92,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    parser(__doc__).parse_args()
     main()

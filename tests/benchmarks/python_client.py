@@ -6,7 +6,7 @@ TRANSPORT is native, grpcio (with gevent, as stock Locust uses it) or grpcio-aio
 
 import sys
 
-if __name__ == "__main__" and sys.argv[1] != "grpcio-aio":
+if __name__ == "__main__" and sys.argv[1:2] != ["grpcio-aio"]:
     from gevent import monkey
 
     monkey.patch_all()  # as Locust does
@@ -15,6 +15,7 @@ import json
 import time
 from pathlib import Path
 from typing import Any
+from tests.benchmarks.arguments import parser
 
 METHOD = "/tensorflow.serving.PredictionService/Predict"
 WARM_UP = 200  # calls
@@ -90,10 +91,16 @@ def report(latencies: list[float], errors: int, seconds: float, cpu: float) -> d
 
 
 if __name__ == "__main__":
-    transport, address, path, in_flight, seconds, *folder = sys.argv[1:]
-    request = Path(path).read_bytes()
-    if transport == "grpcio-aio":
-        print(json.dumps(drive_aio(address, request, int(in_flight), float(seconds))))
+    command = parser(__doc__)
+    command.add_argument("transport")
+    command.add_argument("address")
+    command.add_argument("request", type=Path, help="a file with the message")
+    command.add_argument("in_flight", type=int)
+    command.add_argument("seconds", type=float)
+    command.add_argument("tls", type=Path, nargs="?", help="the folder of the certificates (default: no TLS)")
+    given = command.parse_args()
+    message, load = given.request.read_bytes(), (given.in_flight, given.seconds)
+    if given.transport == "grpcio-aio":
+        print(json.dumps(drive_aio(given.address, message, *load)))
     else:
-        tls = Path(folder[0]) if folder else None
-        print(json.dumps(drive(transport, address, request, int(in_flight), float(seconds), tls)))
+        print(json.dumps(drive(given.transport, given.address, message, *load, given.tls)))

@@ -22,6 +22,7 @@ import numpy as np
 from bench.launch import server_process
 from bench.runs.run import Run, find_runs
 from tests.load.locust_runs import ROOT
+from tests.benchmarks.arguments import parser
 
 LOADS = {
     "closed, 64 users": ["Mnist", "-u", "64", "-r", "64"],
@@ -129,10 +130,10 @@ def with_error(
 
 
 if __name__ == "__main__":
-    asked = sys.argv[1:]
-    main(
-        int((asked or ["3"])[0]),
-        int((asked[1:] or ["30"])[0]),
-        Path(asked[2]) if len(asked) > 2 else None,
-        (asked[3:] or [""])[0],
-    )
+    command = parser(__doc__)
+    command.add_argument("rounds", type=int, nargs="?", default=3)
+    command.add_argument("seconds", type=int, nargs="?", default=30)
+    command.add_argument("file", type=Path, nargs="?", help="keeps what was measured; it is gone on with")
+    command.add_argument("load", nargs="?", default="", help=f"one of {', '.join(LOADS)} (default: all)")
+    given = command.parse_args()
+    main(given.rounds, given.seconds, given.file, given.load)

@@ -6,7 +6,6 @@ the time, megabytes on disk and in memory, and in the end the bytes of each file
 """
 
 import resource
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ import numpy as np
 
 from bench.runs.chunk import Chunk
 from bench.runs.recording import RunWriter
+from tests.benchmarks.arguments import parser
 
 RATE, QUARTER = 10_000.0, 0.25
 
@@ -79,4 +79,6 @@ def main(minutes: float) -> None:
 
 
 if __name__ == "__main__":
-    main(float(sys.argv[1]) if len(sys.argv) > 1 else 60.0)
+    command = parser(__doc__)
+    command.add_argument("minutes", type=float, nargs="?", default=60.0)
+    main(command.parse_args().minutes)

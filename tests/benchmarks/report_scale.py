@@ -14,6 +14,7 @@ from pathlib import Path
 from bench.runs.chunk import Chunk
 from bench.runs.run import RunWriter
 from tests.recorded import requests, write
+from tests.benchmarks.arguments import parser
 
 SECONDS = 30
 RATE = 400
@@ -80,4 +81,8 @@ def main(runs: int = 1000, samples: int = 10_000_000) -> None:
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:]))
+    command = parser(__doc__)
+    command.add_argument("runs", type=int, nargs="?", default=1000)
+    command.add_argument("samples", type=int, nargs="?", default=10_000_000)
+    given = command.parse_args()
+    main(given.runs, given.samples)

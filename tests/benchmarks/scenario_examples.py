@@ -13,6 +13,7 @@ import sys
 import tempfile
 from pathlib import Path
 from typing import Final
+from tests.benchmarks.arguments import parser
 
 ROOT: Final = Path(__file__).parents[2]
 DOCS: Final = ROOT / "docs" / "scenarios.md"
@@ -63,4 +64,6 @@ def main(names: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    command = parser(__doc__)
+    command.add_argument("names", nargs="*", metavar="NAME", help="scenarios (default: all)")
+    main(command.parse_args().names)

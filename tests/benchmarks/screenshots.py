@@ -13,6 +13,7 @@ from pathlib import Path
 
 from bench.analysis.reading.reconciliation import Stage
 from tests.analysis.planted import LATENCY, planted
+from tests.benchmarks.arguments import parser
 
 RUNS, SLOWER_FROM, QUICKER_FROM = 30, 12, 24
 WIDTHS = {1400: 1500, 360: 1900}
@@ -95,4 +96,6 @@ def main(place: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    command = parser(__doc__)
+    command.add_argument("folder")
+    main(command.parse_args().folder)

@@ -6,11 +6,11 @@ False FAIL: the limit is 10 % above the truth; false pass: 10 % below it; power:
 times the limit. Each in percent of the runs.
 """
 
-import sys
 
 import numpy as np
 
 from tests.benchmarks.how_sure import NOISES, interval_of_run, truth_of
+from tests.benchmarks.arguments import parser
 
 LENGTHS = (6, 12, 40)
 PERCENTILES = (50.0, 90.0, 99.0)
@@ -41,4 +41,6 @@ def main(runs: int) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 1000)
+    command = parser(__doc__)
+    command.add_argument("runs", type=int, nargs="?", default=1000)
+    main(command.parse_args().runs)

@@ -9,7 +9,6 @@ warning is given. A transient (an exponential decay, a slow first second, users 
 no second is left whose median is over 1.5 times the steady one, or whose load is under two thirds of it.
 """
 
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 
 from bench.analysis.statistics.intervals import proportion
 from bench.runs.warmup import Part, Seconds, excess, most_seconds, transient
+from tests.benchmarks.arguments import parser
 
 Floats = NDArray[np.float64]
 SERVICE = 0.005
@@ -186,8 +186,11 @@ def campaign(runs: int, seed: int) -> dict[str, float]:
 
 
 def main() -> None:
-    runs = int(sys.argv[1]) if len(sys.argv) > 1 else 1000
-    seed = int(sys.argv[2]) if len(sys.argv) > 2 else 1
+    command = parser(__doc__)
+    command.add_argument("runs", type=int, nargs="?", default=1000)
+    command.add_argument("seed", type=int, nargs="?", default=1)
+    given = command.parse_args()
+    runs, seed = given.runs, given.seed
     print(f"{runs} runs of each kind, seed {seed}; 95 % intervals (Clopper and Pearson)")
     for name, share in campaign(runs, seed).items():
         low, high = proportion(round(share * runs), runs, 0.95)
