@@ -88,8 +88,8 @@ def gate(folder: Path, kind: str, number: int, budget: int) -> dict[str, Any]:
     return {"kind": kind, "number": number, "code": done.returncode, "ratios": ratios(place / "results")}
 
 
-def ratios(results: Path) -> list[float]:
-    """p50 of the candidate / p50 of the baseline, of each restart."""
+def ratios(results: Path, sides: tuple[str, str] = ("candidate", "baseline")) -> list[float]:
+    """p50 of the first server / p50 of the second, of each restart."""
     found = []
     for path in sorted(results.glob("*/experiment.json")):
         folder = Folder.open(path.parent)
@@ -100,7 +100,7 @@ def ratios(results: Path) -> list[float]:
         for first, _ in pairs(folder.trials):
             block = (str(folder.path.resolve()), first.block)
             with contextlib.suppress(KeyError):
-                found.append(by_server[block, "candidate"] / by_server[block, "baseline"])
+                found.append(by_server[block, sides[0]] / by_server[block, sides[1]])
     return found
 
 

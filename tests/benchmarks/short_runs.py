@@ -9,7 +9,8 @@ times the limit. Each in percent of the runs.
 
 import numpy as np
 
-from tests.benchmarks.how_sure import NOISES, interval_of_run, truth_of
+from tests.benchmarks.how_sure import interval_of_run
+from tests.benchmarks.noises import NOISES, truth_of
 from tests.benchmarks.arguments import parser
 
 LENGTHS = (6, 12, 40)
