@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Callable
 
 from bench.runs import sealing
-from bench.runs.capacity import CAPACITY, Capacity, ConditionCapacity, Interval
+from bench.runs.capacity import CAPACITY, Capacity, ConditionCapacity, Interval, MeasuredLevel
 from tests.cli.checkouts import Checkout
 from tests.recorded import edit
 
@@ -38,6 +38,29 @@ def searched(place: Checkout, folder: str, rate: float | None, *, kind: str = "g
     Capacity(
         service_level="p99 <= 20 ms", share=0.99, within=0.02, confidence=0.95, conditions=[condition]
     ).write(path)
+
+
+def in_vain(missed: int, limits: str, *, baseline: float | None = None) -> Make:
+    """A search of which no level was sustained, the lowest of 1,000/s: of 5,000 requests so many missed the service level."""
+
+    def make(place: Checkout) -> list[str]:
+        searched(place, "new", 1.0)
+        path = place.path / "new"
+        found = Capacity.read(path)
+        assert found is not None
+        level = MeasuredLevel(
+            rate=1000, seconds=5, requests=5000, missed=missed, failed=missed, in_system=1, steady=True, run="x"
+        )
+        nothing = {"outcome": "bracket", "capacity": None, "failed": 1000.0, "levels": [level]}
+        conditions = [each.model_copy(update=nothing) for each in found.conditions]
+        found.model_copy(update={"conditions": conditions}).write(path)
+        (place.path / "own.toml").write_text(limits)
+        if baseline is None:
+            return ["new", "--limits", "own.toml"]
+        searched(place, "base", baseline)
+        return ["new", "--baseline", "base", "--limits", "own.toml"]
+
+    return make
 
 
 def judged(rate: float | None, limits: str, *, baseline: float | None = None, kind: str = "good") -> Make:
@@ -125,6 +148,11 @@ CASES: dict[str, tuple[Make, int, str]] = {
     "levels without their search": (of_a_copy, 3, "no capacity was searched"),
     "a capacity worse than the baseline's": (judged(4000, NO_WORSE, baseline=5000), 1, "FAIL"),
     "a capacity near the baseline's": (judged(4900, NO_WORSE, baseline=5000), 3, "inconclusive"),
+    "no rate up to the limit is sustained": (in_vain(5000, LEAST), 1, "FAIL"),
+    "a rate below the limit is hardly missed": (in_vain(100, LEAST), 3, "the search gave no interval"),
+    "no rate as low as the limit was tried": (
+        in_vain(5000, "[limits]\ncapacity = 900\n"), 3, "the search gave no interval"),
+    "no rate that the baseline sustains is sustained": (in_vain(5000, NO_WORSE, baseline=5000), 1, "FAIL"),
     "a capacity beside other limits": (judged(5000, f"{LEAST}p50_ms = 20\n"), 2, "a limits file of its own"),
 }  # fmt: skip
 

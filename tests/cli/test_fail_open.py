@@ -101,6 +101,8 @@ CASES: dict[str, tuple[Callable[[Checkout], list[str]], int, str]] = {
     "slower than the baseline": (replaced("slow"), 1, "FAIL"),
     "slower than the committed baseline": (against_the_committed, 1, "FAIL"),
     "slower than allowed": (typed("new", "--limits", "absolute.toml", new="slow"), 1, "FAIL"),
+    "nothing is answered in time any more": (
+        limited('goodput_ms = 1\n[worse_than_baseline]\ngoodput = "50 %"\n'), 1, "FAIL"),
     # failed trials
     "half of the trials crashed": (tried(("fine", "half failed")), 1, "of 3 trials failed: signal 11"),
     "one server of two crashed": (tried(("fine", "good"), ("bad", "half failed")), 1, "1 of 3 trials failed"),
@@ -393,6 +395,18 @@ def test_a_crash_within_a_gate_is_no_verdict(
     monkeypatch.setattr("bench.analysis.judging.gate.judge_absolute", lambda *_: 1 // 0)
     assert bench("gate", "new", "--limits", "absolute.toml", cwd=tmp_path).returncode == 70
     assert process("gate", "nowhere", cwd=tmp_path).returncode == 2
+
+
+def test_a_candidate_that_answers_nothing_is_worse(tmp_path: Path, recorded: Path) -> None:
+    place = Checkout(tmp_path, recorded)
+    place.runs("base")
+    place.runs("new", "failing")
+    done = bench("compare", "base", "new", "--check", cwd=tmp_path)
+    assert (done.returncode, "every request failed" in done.stderr) == (1, True), done.stderr
+    assert "only the baseline measured" in done.stdout
+    assert bench("compare", "base", "new", cwd=tmp_path).returncode == 0
+    turned = bench("compare", "new", "base", cwd=tmp_path)
+    assert (turned.returncode, "every trial of the baseline failed" in turned.stderr) == (2, True)
 
 
 @pytest.mark.parametrize("form", ["--json", "--markdown"])
