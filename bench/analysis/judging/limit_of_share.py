@@ -67,12 +67,12 @@ def _by_part(
     rate: float,
 ) -> Finding:
     counts = list(zip(parts, whole, strict=True))
-    part, total = round(sum(parts)), sum(whole)
+    part, total = sum(parts), sum(whole)
     independent = clustered.independent_of(
         counts,
         [_independent(limit, trial, all_, 1 - 2 * rate) for trial, all_ in zip(trials, whole, strict=True)],
     )
-    how = f"{part:,} of {counted(total, 'request')}"
+    how = f"{round(part):,} of {counted(total, 'request')}"
     if independent < 0.9 * total:
         how += f", which carry as much information as {independent:,.0f} independent ones would"
     return _by_share(limit, identity, part / total, independent, how=how, rate=rate)
