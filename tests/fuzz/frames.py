@@ -109,6 +109,10 @@ def attack_server(choice: int, cut: int, data: bytes) -> None:
         server.respond(request.stream, message=bytes(20_000))
     if server.in_flight > most:
         raise AssertionError("more streams than allowed")
+    partial = 0 if server._partial is None else len(server._partial[2])
+    kept = sum(each.size for each in server._streams.values()) + partial + server._fields
+    if server.arriving != (kept if server.closed is None else 0):
+        raise AssertionError("what is unfinished is counted wrongly")
     if server.closed is None:
         server.shut_down()
     well_formed(server.take())
