@@ -57,7 +57,9 @@ RANKED = ("inferences_per_second", "p99")
     "--tolerance", type=Share(), metavar="SHARE", help="Ignore changes up to this size: 2% or 0.02."
 )
 @click.option(
-    "--check", is_flag=True, help="End with code 1 if anything is worse or a condition failed, 3 if inconclusive or with warnings.",
+    "--check",
+    is_flag=True,
+    help="End with code 1 if anything is worse or a condition failed, 3 if inconclusive or with warnings.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print every number as JSON.")
 @click.option("--markdown", "as_markdown", is_flag=True, help="Print tables as Markdown.")

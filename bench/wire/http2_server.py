@@ -55,7 +55,7 @@ class ServerConnection(Connection):
         self._look_again = LARGEST_STREAM
         self._streams: dict[int, Incoming] = {}
         self._ended = EndedEarly()
-        self._charged = self._fields = 0  # header fields: since they were counted, and those of open requests then
+        self._charged = self._fields = 0  # header fields: since they were counted, and those open then
         self._requests: list[Request] = []
         self._most_streams = 2**32 if most_streams is None else most_streams
         self._largest = largest_message

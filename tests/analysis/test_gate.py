@@ -12,10 +12,10 @@ import pytest
 
 from bench import BenchError
 from bench.analysis.grouping.trials import Trial, Trials, read_trials
-from bench.analysis.statistics.clustered import FEWEST_SECONDS
 from bench.analysis.judging.gate import Judgement, LimitsFile, gate
 from bench.analysis.reading.run_warning import RunWarning
 from bench.analysis.showing import gate_text
+from bench.analysis.statistics.clustered import FEWEST_SECONDS
 from bench.runs.chunk import Chunk
 from bench.runs.manifest import Manifest
 from bench.runs.run import Unreadable, find_runs

@@ -117,7 +117,11 @@ def test_memory_grows_as_its_slope_allows(
 ) -> None:
     parts = [requests(i, count=20, rate=20, start=float(i)) for i in range(60)]
     run = write(
-        tmp_path / "runs", seconds(*parts), question="drift", stopped=60.0, warmup={"rule": "given", "seconds": 0}
+        tmp_path / "runs",
+        seconds(*parts),
+        question="drift",
+        stopped=60.0,
+        warmup={"rule": "given", "seconds": 0},
     )
     wander = np.random.default_rng(5).normal(0, noise, 60)
     rows = [
@@ -228,4 +232,4 @@ def test_several_runs_that_never_recovered_fail_together(tmp_path: Path) -> None
 
 
 def test_every_number_of_an_answer_is_one_that_these_tests_know() -> None:
-    assert NAMES <= set(LIMITS) | COUNTED
+    assert set(LIMITS) | COUNTED >= NAMES

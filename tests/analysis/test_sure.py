@@ -6,13 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.analysis.statistics import clustered
 from bench.analysis.grouping.metrics import METRICS
 from bench.analysis.grouping.trials import Trials, read_trials
 from bench.analysis.judging.change import change
 from bench.analysis.judging.compare import compare
 from bench.analysis.judging.gate import LimitsFile, gate
-from bench.analysis.statistics import intervals
+from bench.analysis.statistics import clustered, intervals
 from bench.runs.chunk import Chunk
 from bench.runs.run import find_runs
 from tests.analysis.simulated import BASE, trial

@@ -18,8 +18,8 @@ from bench.launch import server_process
 from bench.runs.run import Run
 from bench.schedule import Poisson, times
 from bench.schedule.rates import Floats
-from tests.load.locust_runs import locust
 from tests.benchmarks.arguments import parser
+from tests.load.locust_runs import locust
 
 SCENARIO = "scenarios/mnist_open.py"
 WARM_SECONDS = 1.0
@@ -101,6 +101,8 @@ def main(seconds: int, rates: list[float]) -> None:
 if __name__ == "__main__":
     command = parser(__doc__)
     command.add_argument("seconds", type=int, nargs="?", default=20)
-    command.add_argument("rates", type=float, nargs="*", help="requests per second (default: 1000 and 10000, twice)")
+    command.add_argument(
+        "rates", type=float, nargs="*", help="requests per second (default: 1000 and 10000, twice)"
+    )
     given = command.parse_args()
     main(given.seconds, given.rates or [1_000.0, 1_000.0, 10_000.0, 10_000.0])

@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from bench.launch import server_process
-from tests.test_installed import copied
 from tests.benchmarks.arguments import parser
+from tests.test_installed import copied
 
 MODEL = """
 import sys

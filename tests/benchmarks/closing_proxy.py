@@ -132,7 +132,9 @@ def main() -> None:
     command = parser(__doc__)
     command.add_argument("port", type=int, help="of the server")
     command.add_argument("seed", type=int)
-    command.add_argument("manners", nargs="*", metavar="MANNER", help=f"of {', '.join(MANNERS)} (default: all)")
+    command.add_argument(
+        "manners", nargs="*", metavar="MANNER", help=f"of {', '.join(MANNERS)} (default: all)"
+    )
     given = command.parse_args()
     port, rng, manners = given.port, random.Random(given.seed), given.manners or list(MANNERS)
     seen, leave = Seen(), gevent.event.Event()

@@ -20,8 +20,8 @@ from bench.analysis.reading.checks import warnings_of
 from bench.calibration.calibrate import Subject, calibrate
 from bench.launch import server_process
 from bench.runs.run import Run
-from tests.load.locust_runs import ROOT
 from tests.benchmarks.arguments import parser
+from tests.load.locust_runs import ROOT
 
 SECONDS = 8
 LIMITS = Path("/sys/fs/cgroup/cpu")
@@ -159,6 +159,8 @@ def main(rounds: int, known: float | None) -> int:
 if __name__ == "__main__":
     command = parser(__doc__)
     command.add_argument("rounds", type=int, nargs="?", default=5)
-    command.add_argument("ceiling", type=float, nargs="?", help="requests per second (default: it is measured)")
+    command.add_argument(
+        "ceiling", type=float, nargs="?", help="requests per second (default: it is measured)"
+    )
     given = command.parse_args()
     sys.exit(main(given.rounds, given.ceiling))

@@ -27,8 +27,8 @@ from bench.launch.kinds import launched
 from bench.launch.running import Running, Served
 from bench.load.site import exported
 from tests.analysis.delay_line import delay_line
-from tests.load.locust_runs import finish, start
 from tests.benchmarks.arguments import parser
+from tests.load.locust_runs import finish, start
 
 TRIALS, SECONDS, RATE = 3, 8, 100
 DELAY: Final = 0.030

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from bench.analysis.reading.checks import warnings_of
 from bench.launch import server_process
+from tests.benchmarks.arguments import parser
 from tests.load.falsifier import Kind, falsifier
 from tests.load.locust_runs import locust
-from tests.benchmarks.arguments import parser
 
 EVERY, REQUESTS = 10_000, 100_000
 ABOUT_ANSWERS = {"wrong answers", "version change", "other version"}

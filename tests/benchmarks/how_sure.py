@@ -218,7 +218,9 @@ if __name__ == "__main__":
     command.add_argument("file", type=Path)
     command.add_argument("--campaigns", type=int, default=1000)
     command.add_argument("--recorded", type=Path, metavar="FOLDER")
-    command.add_argument("--sessions", type=int, default=24, help="to record in all (default: 24, some 25 min)")
+    command.add_argument(
+        "--sessions", type=int, default=24, help="to record in all (default: 24, some 25 min)"
+    )
     command.add_argument("--busy", action="store_true", help="record beside endless loops")
     given = command.parse_args()
     if given.recorded is not None:

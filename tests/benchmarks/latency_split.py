@@ -12,8 +12,8 @@ from bench.launch.kinds import launched
 from bench.launch.running import Served
 from bench.load.site import exported
 from tests.analysis.delay_line import delay_line
-from tests.load.locust_runs import locust
 from tests.benchmarks.arguments import parser
+from tests.load.locust_runs import locust
 
 SECONDS = "4s"
 

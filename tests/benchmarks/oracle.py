@@ -8,8 +8,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.load.oracle import Row, Setting, ask_closed, ask_open
 from tests.benchmarks.arguments import parser
+from tests.load.oracle import Row, Setting, ask_closed, ask_open
 
 SETTINGS = [
     # service, hold, every, rate, periods

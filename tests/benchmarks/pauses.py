@@ -8,6 +8,7 @@ import os
 import time
 from concurrent.futures import ProcessPoolExecutor
 from typing import NamedTuple
+
 from tests.benchmarks.arguments import parser
 
 SHORTEST = 1.5e-4

@@ -17,8 +17,8 @@ from bench.server.models import model_config
 from bench.server.models.loading import RepositoryOptions
 from bench.server.models.repository import Repository
 from bench.wire.messages import PredictRequest, PredictResponse
-from tests.server.numpy_models import load, write
 from tests.benchmarks.arguments import parser
+from tests.server.numpy_models import load, write
 
 ROUNDS = 7
 REQUESTS = 256

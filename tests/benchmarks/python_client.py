@@ -15,6 +15,7 @@ import json
 import time
 from pathlib import Path
 from typing import Any
+
 from tests.benchmarks.arguments import parser
 
 METHOD = "/tensorflow.serving.PredictionService/Predict"

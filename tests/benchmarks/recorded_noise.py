@@ -55,7 +55,9 @@ def record(folder: Path, sessions: int, *, busy: bool = False) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     beside = folder / "busy"
     if any(folder.iterdir()) and beside.exists() != busy:
-        raise SystemExit(f"{folder}: recorded {'with' if beside.exists() else 'without'} --busy: take another folder")
+        raise SystemExit(
+            f"{folder}: recorded {'with' if beside.exists() else 'without'} --busy: take another folder"
+        )
     if busy:
         beside.touch()
     with busy_neighbours() if busy else contextlib.nullcontext():
@@ -180,9 +182,9 @@ class Recorded:
 
 
 def _interval(trial: Trial) -> "tuple[float, float]":
-    assert trial.within is not None  # noqa: S101 - read from a run folder: for the type checker
+    assert trial.within is not None
     ends = trial.within.interval(LIMITED, 0.98)
-    assert ends is not None  # noqa: S101 - of a percentile there are ends
+    assert ends is not None
     luck = BETWEEN_RUNS * normal(0.98)
     return widened(trial.values[LIMITED], ends[0], -luck), widened(trial.values[LIMITED], ends[1], luck)
 

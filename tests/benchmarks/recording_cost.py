@@ -21,8 +21,8 @@ import numpy as np
 
 from bench.launch import server_process
 from bench.runs.run import Run, find_runs
-from tests.load.locust_runs import ROOT
 from tests.benchmarks.arguments import parser
+from tests.load.locust_runs import ROOT
 
 LOADS = {
     "closed, 64 users": ["Mnist", "-u", "64", "-r", "64"],

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from bench.runs.chunk import Chunk
 from bench.runs.run import RunWriter
-from tests.recorded import requests, write
 from tests.benchmarks.arguments import parser
+from tests.recorded import requests, write
 
 SECONDS = 30
 RATE = 400

@@ -13,6 +13,7 @@ import sys
 import tempfile
 from pathlib import Path
 from typing import Final
+
 from tests.benchmarks.arguments import parser
 
 ROOT: Final = Path(__file__).parents[2]

@@ -6,12 +6,11 @@ False FAIL: the limit is 10 % above the truth; false pass: 10 % below it; power:
 times the limit. Each in percent of the runs.
 """
 
-
 import numpy as np
 
+from tests.benchmarks.arguments import parser
 from tests.benchmarks.how_sure import interval_of_run
 from tests.benchmarks.noises import NOISES, truth_of
-from tests.benchmarks.arguments import parser
 
 LENGTHS = (6, 12, 40)
 PERCENTILES = (50.0, 90.0, 99.0)

@@ -49,7 +49,14 @@ def in_vain(missed: int, limits: str, *, baseline: float | None = None) -> Make:
         found = Capacity.read(path)
         assert found is not None
         level = MeasuredLevel(
-            rate=1000, seconds=5, requests=5000, missed=missed, failed=missed, in_system=1, steady=True, run="x"
+            rate=1000,
+            seconds=5,
+            requests=5000,
+            missed=missed,
+            failed=missed,
+            in_system=1,
+            steady=True,
+            run="x",
         )
         nothing = {"outcome": "bracket", "capacity": None, "failed": 1000.0, "levels": [level]}
         conditions = [each.model_copy(update=nothing) for each in found.conditions]

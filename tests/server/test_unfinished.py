@@ -14,7 +14,7 @@ from bench.launch import server_process
 from bench.launch.server_process import Server
 from bench.server.net import http1
 from bench.server.net.http1 import Plain
-from bench.server.net.unfinished import FREE, TooMuch, Unfinished
+from bench.server.net.unfinished import FREE, NoRoomError, Unfinished
 from bench.server.net.web import Web
 from bench.wire import frames, messages
 from tests.server.clients import LONG, RawClient, channel, eventually, unread
@@ -28,7 +28,7 @@ def test_what_was_refused_is_not_counted() -> None:
     assert budget.change(0, FREE) == 0, "a small request costs nothing"
     first = budget.change(0, 2 * FREE)
     second = budget.change(0, 2 * FREE)
-    with pytest.raises(TooMuch, match="try again later"):
+    with pytest.raises(NoRoomError, match="try again later"):
         budget.change(second, 3 * FREE)
     assert budget.bytes == 4 * FREE
     second = budget.change(second, FREE)

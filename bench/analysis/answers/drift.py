@@ -5,10 +5,10 @@ from collections.abc import Callable
 from typing import Final
 
 import numpy as np
+from scipy.special import stdtrit
 
 from bench.analysis import formatting
 from bench.analysis.answers.answer import Answer, independent, medians, times, unpaired, untold
-from bench.analysis.statistics.clustered import normal
 from bench.analysis.statistics.intervals import Floats
 from bench.runs.run import Run
 from bench.runs.warmup import FEWEST, thinned, trend
@@ -50,9 +50,7 @@ def answer(run: Run) -> list[Answer]:
 
 def _sources(run: Run) -> list[str]:
     """Processes whose memory was observed."""
-    return list(
-        dict.fromkeys(str(row["source"]) for row in run.telemetry if row.get("memory") is not None)
-    )
+    return list(dict.fromkeys(str(row["source"]) for row in run.telemetry if row.get("memory") is not None))
 
 
 def growth(run: Run) -> Callable[[float], tuple[float, float]] | None:
@@ -82,7 +80,7 @@ def memory_growth(run: Run) -> Callable[[float], tuple[float, float]] | None:
     def interval(confidence: float) -> tuple[float, float]:
         # of the greatest of several: each end holds for all of them together (Bonferroni)
         ends = [growth_ends(values, 1 - (1 - confidence) / len(each)) for values in each]
-        return max(0.0, max(low for low, _ in ends)), max(0.0, max(high for _, high in ends))
+        return max(0.0, *(low for low, _ in ends)), max(0.0, *(high for _, high in ends))
 
     return interval
 
@@ -90,7 +88,8 @@ def memory_growth(run: Run) -> Callable[[float], tuple[float, float]] | None:
 def growth_ends(memory: Floats, confidence: float) -> tuple[float, float]:
     """Ends of the growth over a series as a share of its beginning: of the Theil-Sen slope, by Kendall's S (Sen 1968).
 
-    The variance of S is that of as many values as are independent (Yue and Wang 2004).
+    The variance of S is that of as many values as are independent (Yue and Wang 2004), and Student's t pays for how little
+    so few show of it.
     """
     values = thinned(memory)
     count = len(values)
@@ -98,8 +97,9 @@ def growth_ends(memory: Floats, confidence: float) -> tuple[float, float]:
     slopes = np.sort((values[later] - values[earlier]) / (later - earlier))
     slope = float(np.median(slopes))
     rest = values - slope * np.arange(count)
-    variance = count * (count - 1) * (2 * count + 5) / 18 * count / independent(rest)
-    half = normal(confidence) * math.sqrt(variance)
+    certain = independent(rest)
+    variance = count * (count - 1) * (2 * count + 5) / 18 * count / certain
+    half = float(stdtrit(max(1.0, certain - 2), (1 + confidence) / 2)) * math.sqrt(variance)
     low, high = math.floor((len(slopes) - half) / 2), math.ceil((len(slopes) + half) / 2)
     over = (count - 1) / float(np.clip(np.median(rest), values.min(), values.max()))
     return (

@@ -95,9 +95,7 @@ def answer(run: Run) -> list[Answer]:
     if not seen:
         return [untold(WHAT, "no step lasted for a whole second")]
     climbing = sorted(seen, key=lambda step: step.rate)
-    held = [
-        step.rate for step in takewhile(lambda step: _share(step.outcomes, "OK") >= IN_TIME, climbing)
-    ]
+    held = [step.rate for step in takewhile(lambda step: _share(step.outcomes, "OK") >= IN_TIME, climbing)]
     deadline = formatting.duration(load.deadline)
     rates = ", ".join(
         f"{formatting.share(_share(step.outcomes, 'OK'))} of {sum(step.outcomes.values()):,} at {step.rate:g}/s"

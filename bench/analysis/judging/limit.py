@@ -145,7 +145,10 @@ def judge_relative(limit: Limit, match: Match, rate: float = ERROR_RATE) -> Find
     )
     estimate = seen.estimate
     if estimate is None and seen.verdict == "worse":
-        size, allowed = seen.size, 1 + limit.bound if limit.metric.better == "lower" else 1 / (1 + limit.bound)
+        size, allowed = (
+            seen.size,
+            1 + limit.bound if limit.metric.better == "lower" else 1 / (1 + limit.bound),
+        )
         return Finding(limit, match.identity, "FAIL", size, size, size, allowed, 0.0, seen.reason)
     if estimate is None or seen.reason:
         return inconclusive(limit, match.identity, seen.reason)

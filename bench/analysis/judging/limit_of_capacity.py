@@ -69,7 +69,7 @@ def _estimate(condition: ConditionCapacity) -> Estimate | None:
 def _absolute(limit: Limit, identity: Identity, condition: ConditionCapacity, rate: float) -> Finding:
     estimate = _estimate(condition)
     if estimate is None and _in_vain(condition, limit.bound):
-        return _failed(limit, identity, condition, limit.bound, limit.bound)
+        return _failed(limit, identity, condition, limit.bound, allowed=limit.bound)
     if estimate is None:
         return inconclusive(limit, identity, _why_not(condition))
     bound = math.log(limit.bound)
@@ -98,7 +98,8 @@ def _relative(
     if after is None and first is not None:
         least = math.exp(first.interval(1 - 2 * rate)[0]) / (1 + limit.bound)
         if _in_vain(condition, least):
-            return _failed(limit, identity, condition, least, 1 / (1 + limit.bound), math.exp(first.mean))
+            allowed = 1 / (1 + limit.bound)
+            return _failed(limit, identity, condition, least, allowed=allowed, baseline=math.exp(first.mean))
     if after is None:
         return inconclusive(limit, identity, _why_not(condition))
     if before is None or first is None:
@@ -142,6 +143,7 @@ def _failed(
     identity: Identity,
     condition: ConditionCapacity,
     rate: float,
+    *,
     allowed: float,
     baseline: float = 1.0,
 ) -> Finding:

@@ -8,7 +8,7 @@ from typing import Final, Protocol
 
 from bench.server.net.loop import READ, WRITE, Loop
 from bench.server.net.outbox import Outbox
-from bench.server.net.unfinished import TooMuch, Unfinished
+from bench.server.net.unfinished import NoRoomError, Unfinished
 from bench.server.refusal import Refusal
 from bench.server.unforeseen import unforeseen
 from bench.wire.http2_server import ServerConnection
@@ -299,8 +299,8 @@ class GrpcConnection:
             return
         try:
             self._counted = self._unfinished.change(self._counted, unfinished)
-        except TooMuch as too_much:
-            self.http.refuse_more(str(too_much))
+        except NoRoomError as full:
+            self.http.refuse_more(str(full))
             self._release()
             self._counted = self._unfinished.change(self._counted, 0)
 

@@ -10,7 +10,7 @@ from typing import Final, Protocol
 import h11
 
 from bench.server.net.loop import READ, WRITE, Loop, Timer
-from bench.server.net.unfinished import TooMuch, Unfinished
+from bench.server.net.unfinished import NoRoomError, Unfinished
 from bench.server.unforeseen import unforeseen
 
 _READ_SIZE: Final = 1 << 18
@@ -209,8 +209,8 @@ class HttpConnection:
                     return
                 try:
                     self._counted = self._web.limits.unfinished.change(self._counted, len(self._body))
-                except TooMuch as too_much:
-                    self._respond(Plain(503, b'{"error": "%s"}' % str(too_much).encode()))
+                except NoRoomError as full:
+                    self._respond(Plain(503, b'{"error": "%s"}' % str(full).encode()))
                     self._finish()
                     return
                 if self._chunks > _SMALL_CHUNKS and len(self._body) < LEAST_CHUNK * self._chunks:

@@ -22,17 +22,19 @@ class Unfinished:
     def change(self, before: int, now: int) -> int:
         """What a connection keeps, instead of what it kept; gives what it is now counted with, 0 up to FREE.
 
-        Raises TooMuch where it keeps more than before and all of them more than they may: it is then as it was.
+        Raises NoRoomError where it keeps more than before and all of them more than they may: it is then as it was.
         """
         counted = now if now > FREE else 0
         if counted != before:
             with self._lock:
                 whole = self.bytes + counted - before
                 if counted > before and whole > self.most:
-                    raise TooMuch(f"unfinished requests of all clients would take {whole} bytes: try again later")
+                    raise NoRoomError(
+                        f"unfinished requests of all clients would take {whole} bytes: try again later"
+                    )
                 self.bytes = whole
         return counted
 
 
-class TooMuch(Exception):
+class NoRoomError(Exception):
     """There is no room for more of a request."""
