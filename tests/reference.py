@@ -22,6 +22,7 @@ from bench.cli.verbs import verbs
 from bench.config.experiment import Experiment, Load, Model
 from bench.config.limits import Limits, Where
 from bench.config.reading import Table
+from bench.config.tune import Space, Tune
 from bench.config.servers import Batching, Binary, Docker, Embedded, Remote, Server, Started, Tls
 from bench.runs.manifest import Manifest
 from bench.runs.sample import CANCELLED_BY_CLIENT, STATUS_NAMES, UNSENT
@@ -40,6 +41,8 @@ TABLES: Final[dict[str, tuple[type[Table], type[Table] | None]]] = {
     "experiment": (Experiment, None),
     "models.NAME": (Model, None),
     "loads": (Load, None),
+    "tune": (Tune, Experiment),
+    "space": (Space, None),
 }
 """Name of a table in docs/configuration.md -> its class, and the one whose keys stand in another table."""
 
@@ -98,7 +101,7 @@ def _rows(head: tuple[str, ...], rows: Iterator[tuple[str, ...]]) -> str:
 
 def metrics() -> str:
     """Every metric by name."""
-    units = {"s": "seconds", "1/s": "per second", "share": "share, 0 to 1"}
+    units = {"s": "seconds", "1/s": "per second", "share": "share, 0 to 1", "J": "joules", "price": "money"}
     table = _rows(
         ("metric", "meaning", "unit", "better"),
         ((f"`{each.name}`", each.text, units[each.unit], each.better) for each in METRICS.values()),
@@ -239,6 +242,7 @@ def schemas() -> dict[str, dict[str, Any]]:
     """JSON schemas by file name: of files that users write, of the manifest, and of what `--json` gives."""
     found = {
         "experiment": Experiment.model_json_schema(),
+        "tune": Tune.model_json_schema(),
         "limits": Limits.model_json_schema(),
         "servers": TypeAdapter(ServersFile).json_schema(),
         "manifest": Manifest.model_json_schema(),

@@ -22,6 +22,7 @@ GROUPS: Final[dict[str, dict[str, tuple[str, str]]]] = {
             "bench.cli.capacity",
             "Find the highest load that a server sustains within a service level.",
         ),
+        "tune": ("bench.cli.tune", "Find the best settings of a server: batching, threads, flags."),
         "run": ("bench.cli.run", "Run an experiment: servers x versions x batch sizes x loads."),
         "scenario": ("bench.cli.scenario", "Run a scenario of this package with Locust."),
         "calibrate": ("bench.cli.calibrate", "Measure what this machine can send, for runs to compare with."),

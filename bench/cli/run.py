@@ -138,7 +138,7 @@ def run(
             _show_plan(console(), prepared)
         else:
             _show_left(begun, prepared)
-        return _dry_preflight(prepared)
+        return dry_preflight(prepared)
     generator = Master.at(master, prepared.study) if master else Local(workers or 1)
     part = _to_decide(prepared, experiment) if until_decided else None
     return _run(prepared, begun or begin(prepared, results, note), generator, retry=retry, part=part)
@@ -279,7 +279,7 @@ def _show_plan(console: Console, prepared: Prepared) -> None:
     )
 
 
-def _dry_preflight(prepared: Prepared) -> int:
+def dry_preflight(prepared: Prepared) -> int:
     """Hold the payloads against the plan, and against the servers that run already; gives the exit code."""
     study = prepared.study
     running = {server.name: server for server in prepared.servers if isinstance(server.spec, Remote)}

@@ -21,6 +21,7 @@ from bench.analysis.showing.remarks import (
     answers_of_runs,
     capacities_of,
     interruptions_of,
+    tunings_of,
     warnings_of_runs,
 )
 from bench.analysis.showing.report import (
@@ -83,6 +84,8 @@ def show_report(console: Console, report: Report, view: View | None = None) -> N
         hanging(console, Text.assemble(("answers  ", "green"), each))
     for each in capacities_of(report):
         hanging(console, Text.assemble(("capacity  ", "green"), each))
+    for each in tunings_of(report):
+        hanging(console, Text.assemble(("tuning  ", "green"), each))
     remarks = [Text.assemble(("interrupted  ", "yellow"), each) for each in interruptions_of(report)]
     remarks += [
         warning_text(warning, f"{name}: " if len(report.runs) > 1 else "")

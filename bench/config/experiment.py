@@ -7,8 +7,9 @@ from typing import Final, NamedTuple
 from pydantic import field_validator
 
 from bench import BenchError, packaged, schedule
+from bench.config.cpus import cpu_numbers
 from bench.config.reading import Table, checked, key, read_toml, refusal
-from bench.config.servers import Declared, chosen, cpu_numbers, read_servers
+from bench.config.servers import Declared, chosen, read_servers
 
 MNIST: Final = "mnist"
 
@@ -222,9 +223,12 @@ class Study(NamedTuple):
         return None if path is None else (self.file.parent / path).resolve()
 
 
-def read_experiment(path: Path) -> Study:
-    """An experiment with its servers. Raises BenchError with file, key, value and what is allowed."""
-    experiment = checked(Experiment, read_toml(path), path)
+def read_experiment(path: Path, table: type[Experiment] = Experiment) -> Study:
+    """An experiment with its servers. Raises BenchError with file, key, value and what is allowed.
+
+    table: what the file may hold.
+    """
+    experiment = checked(table, read_toml(path), path)
     servers_file = path.parent / experiment.servers_file
     servers = read_servers(servers_file)
     study = Study(

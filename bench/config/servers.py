@@ -1,6 +1,5 @@
 """Server declarations (servers.toml): kind, build, place and settings."""
 
-import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any, Final, Literal, NamedTuple
 from pydantic import field_validator
 
 from bench import BenchError
+from bench.config.cpus import cpu_numbers
 from bench.config.reading import (
     LONGEST_NAME,
     Table,
@@ -86,6 +86,15 @@ class Server(Table):
         "a number > 0 (seconds)",
         "How long it may take until its models answer.",
         "60",
+        gt=0,
+        allow_inf_nan=False,
+    )
+
+    price_per_hour: float | None = key(
+        None,
+        "a number > 0",
+        "What an hour of it costs, in any currency: for the cost of a million predictions.",
+        "0.38",
         gt=0,
         allow_inf_nan=False,
     )
@@ -379,20 +388,3 @@ def chosen(servers: Mapping[str, Declared], names: list[str], file: Path) -> lis
         if name not in servers:
             raise unknown(file, f'servers[{number}] = "{name}"', name, servers)
     return [servers[name] for name in names]
-
-
-def cpu_numbers(text: str) -> frozenset[int]:
-    """The CPUs that "0-3,6" means. Raises ValueError for other texts and for CPUs that are not there."""
-    usable = os.sched_getaffinity(0)
-    numbers: set[int] = set()
-    for part in text.split(","):
-        match = re.fullmatch(r"(\d+)(?:-(\d+))?", part.strip())
-        if match is None or (match[2] and int(match[2]) < int(match[1])):
-            raise ValueError('expected CPU numbers such as "0" or "0-3,6"')
-        wanted = range(int(match[1]), int(match[2] or match[1]) + 1)
-        # the ends are no measure of what is held: "0-99999999999" is a short text
-        if wanted.stop - wanted.start > len(usable) or not usable.issuperset(wanted):
-            shown = ", ".join(map(str, sorted(usable)))
-            raise ValueError(f"this process may use the CPUs {shown} only")
-        numbers.update(wanted)
-    return frozenset(numbers)

@@ -1,6 +1,6 @@
 """Start or resumption of an experiment, with its servers."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -76,10 +76,12 @@ def begin(prepared: Prepared, results: Path, note: str | None) -> Folder:
     return Folder.create(results, name, {**described, **left_out})
 
 
-def resume(path: Path, results: Path) -> tuple[Prepared, Folder]:
+def resume(
+    path: Path, results: Path, read: Callable[[Path], Study] = read_experiment, verb: str = "run"
+) -> tuple[Prepared, Folder]:
     """The experiment that a folder holds, or the newest one in `results` of an experiment file.
 
-    Raises BenchError where there is none, or where the files have been changed since it began.
+    read: the file; verb: of the command that began it. Raises BenchError where there is none, or where the files have been changed since it began.
     """
     folder = Folder.open(path) if path.is_dir() else _newest(path, results)
     described = folder.description
@@ -87,7 +89,10 @@ def resume(path: Path, results: Path) -> tuple[Prepared, Folder]:
         raise BenchError(
             f"{folder.path}: made by {described['file']}, without a file to continue from; run {described['file']} again"
         )
-    study = overridden(read_experiment(Path(described["file"])), described["overrides"])
+    began = "tune" if "space" in described.get("experiment", {}) else "run"
+    if began != verb:
+        raise BenchError(f"{folder.path}: begun by bench {began}; continue with: bench {began} {folder.path} --resume")
+    study = overridden(read(Path(described["file"])), described["overrides"])
     known = {server.name: server for server in (*study.servers, *study.optional)}
     missing = [name for name in described["servers"] if name not in known]
     servers = [known[name] for name in described["servers"] if name in known]

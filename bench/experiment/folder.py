@@ -95,10 +95,10 @@ class Folder:
                 f"{path / DESCRIPTION}: its plan is damaged ({type(error).__name__}: {error}); begin the experiment anew"
             ) from None
 
-    def plan_further(self, trial: PlannedTrial) -> None:
-        """A trial more: what the ones before showed says which."""
-        self.trials.append(trial)
-        self.description["plan"].append(trial.plain())
+    def plan_further(self, *trials: PlannedTrial) -> None:
+        """Further trials, all or none of them: what the ones before showed says which."""
+        self.trials.extend(trials)
+        self.description["plan"].extend(trial.plain() for trial in trials)
         self._describe()
 
     def mark(self, state: str) -> None:

@@ -7,7 +7,7 @@ and a block is a start of each server (a split-plot design). The orders depend o
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import Any, Final, NamedTuple
 
@@ -90,17 +90,23 @@ def _versions(model: Model) -> list[int | None]:
 
 def trials(experiment: Experiment, servers: Sequence[Declared]) -> list[PlannedTrial]:
     """All trials in the order in which they are run."""
-    every = cells(experiment, servers)
-    planned: list[PlannedTrial] = []
-    names = [server.name for server in servers]
-    for block in range(1, experiment.trials + 1):
-        for name in order(names, block - 1, f"{experiment.seed}/servers"):
+    return of_blocks(cells(experiment, servers), range(1, experiment.trials + 1), experiment.seed)
+
+
+def of_blocks(
+    every: Sequence[Condition], blocks: Iterable[int], seed: int, planned: int = 0
+) -> list[PlannedTrial]:
+    """The trials of each cell in some blocks. planned: trials that the plan has before these."""
+    found: list[PlannedTrial] = []
+    names = list(dict.fromkeys(cell.server for cell in every))
+    for block in blocks:
+        for name in order(names, block - 1, f"{seed}/servers"):
             own = [cell for cell in every if cell.server == name]
             # another row each time that both orders would come together again: each cell comes to each place of a block
             row = block - 1 + (block - 1) // math.lcm(len(names), len(own))
-            for cell in order(own, row, f"{experiment.seed}/{name}"):
-                planned.append(PlannedTrial(block, len(planned) + 1, cell, experiment.seed + block - 1))
-    return planned
+            for cell in order(own, row, f"{seed}/{name}"):
+                found.append(PlannedTrial(block, planned + len(found) + 1, cell, seed + block - 1))
+    return found
 
 
 def sessions(planned: Sequence[PlannedTrial]) -> Iterator[ServerSession]:

@@ -51,6 +51,8 @@ class Runner:
     folder: Folder
     generator: Generator
     display: Display
+    alike: bool = False
+    """Whether its servers differ in settings only, so that the preflight of one stands for all."""
     _refused: dict[str, dict[Condition, str]] = field(default_factory=dict)
     """By server: cells that its preflight has refused, and why."""
     _models: list[Served] = field(default_factory=list)
@@ -92,7 +94,8 @@ class Runner:
                 for trial in trials:
                     self._fail(trial, str(error), 0.0)
                 return []
-            if isinstance(self.generator, Local) and declared.name not in self._refused:
+            looked = self._refused if self.alike else declared.name in self._refused
+            if isinstance(self.generator, Local) and not looked:
                 planned = [each for each in self.folder.trials if each.cell.server == declared.name]
                 self._refused[declared.name] = {}
                 with contextlib.suppress(BenchError):  # the trials themselves will show why
@@ -235,8 +238,12 @@ class Runner:
     def _facts(self, declared: Declared, server: Running) -> dict[str, Any]:
         spec = declared.spec
         described: dict[str, Any] = {"name": declared.name, "kind": spec.kind, "build": spec.build}
+        if spec.price_per_hour is not None:
+            described["price_per_hour"] = spec.price_per_hour
         if isinstance(spec, Started):
-            settings = spec.model_dump(exclude_unset=True, exclude={"kind", "build", "environment"})
+            settings = spec.model_dump(
+                exclude_unset=True, exclude={"kind", "build", "environment", "price_per_hour"}
+            )
             described |= {"settings": settings, "environment": _environment(spec.environment)}
             described["cpu_features"] = facts.cpu_features()
         described |= {**server.facts, **facts.of_log(server.log_text())}

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from bench import BenchError
-from bench.config.servers import cpu_numbers
+from bench.config.cpus import cpu_numbers
 from bench.experiment.folder import Folder
 from bench.experiment.live import Live
 from bench.experiment.order import Option, Order

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Final
 
 from bench import BenchError
-from bench.config.servers import Binary, Declared, Tls, cpu_numbers
+from bench.config.cpus import cpu_numbers
+from bench.config.servers import Binary, Declared, Tls
 from bench.launch import facts, files
 from bench.launch.flags import settings
 from bench.launch.ready import wait_available

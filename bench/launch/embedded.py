@@ -5,7 +5,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.config.servers import Declared, Embedded, cpu_numbers
+from bench.config.cpus import cpu_numbers
+from bench.config.servers import Declared, Embedded
 from bench.launch import facts, files, server_process
 from bench.launch.flags import settings
 from bench.launch.ready import wait_available

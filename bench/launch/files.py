@@ -31,7 +31,7 @@ def write(
         "monitoring_config_file": text_format.MessageToString(_monitoring()),
     }
     if batching is not None:
-        texts["batching_parameters_file"] = text_format.MessageToString(_batching(batching))
+        texts["batching_parameters_file"] = batching_text(batching)
     flags: dict[str, bool | int | float | str] = {}
     for flag, text in texts.items():
         path = folder / f"{flag.removesuffix('_file')}.pbtxt"
@@ -59,11 +59,12 @@ def _monitoring() -> object:
     return config
 
 
-def _batching(batching: Batching) -> object:
+def batching_text(batching: Batching) -> str:
+    """BatchingParameters in protobuf text format."""
     parameters = BatchingParameters()
     for name in ("max_batch_size", "batch_timeout_micros", "max_enqueued_batches", "num_batch_threads"):
         value = getattr(batching, name)
         if value is not None:
             getattr(parameters, name).value = value
     parameters.allowed_batch_sizes.extend(batching.allowed_batch_sizes)
-    return parameters
+    return str(text_format.MessageToString(parameters))

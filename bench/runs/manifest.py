@@ -159,6 +159,7 @@ class LaunchedServer(Part):
     """What an experiment knows of a server that it started, or that was there."""
 
     kind: Name | None = None
+    price_per_hour: Amount | None = None
     models: Annotated[dict[Name, dict[Name, Name]], BeforeValidator(_or_empty)] = {}
 
 

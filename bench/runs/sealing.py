@@ -13,9 +13,10 @@ from bench.runs.capacity import CAPACITY
 from bench.runs.interference import INTERFERENCE
 from bench.runs.journal import DESCRIPTION, JOURNAL, RUNNING
 from bench.runs.jsonl import read_json
+from bench.runs.tuning import TUNING
 
 SEAL: Final = "experiment.sha256"
-SEALED: Final = (DESCRIPTION, JOURNAL, ANSWERS, DIFFERENT, INTERFERENCE, CAPACITY)
+SEALED: Final = (DESCRIPTION, JOURNAL, ANSWERS, DIFFERENT, INTERFERENCE, CAPACITY, TUNING)
 
 
 def seal(folder: Path) -> None:

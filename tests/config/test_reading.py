@@ -7,7 +7,8 @@ import pytest
 from bench import BenchError
 from bench.config.experiment import read_experiment
 from bench.config.reading import read_toml
-from bench.config.servers import Batching, Embedded, Remote, cpu_numbers, read_servers
+from bench.config.cpus import cpu_numbers
+from bench.config.servers import Batching, Embedded, Remote, read_servers
 
 
 @pytest.fixture

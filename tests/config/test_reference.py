@@ -9,6 +9,7 @@ import pytest
 from bench.config.experiment import Experiment, Load, Model, read_experiment
 from bench.config.reading import Table
 from bench.config.servers import KINDS, Batching, Server, Started, Tls, read_servers
+from bench.config.tune import Space, Tune
 from tests import reference
 
 ROOT = Path(__file__).parents[2]
@@ -64,7 +65,7 @@ def test_every_key_of_every_kind_stands_on_the_page() -> None:
 
 
 def test_every_table_that_a_file_may_hold_stands_on_the_page() -> None:
-    pending: list[Any] = [Experiment, *KINDS.values()]
+    pending: list[Any] = [Experiment, Tune, *KINDS.values()]
     found: set[type[Table]] = set()
     while pending:
         kind = pending.pop()
@@ -72,7 +73,7 @@ def test_every_table_that_a_file_may_hold_stands_on_the_page() -> None:
         if isinstance(kind, type) and issubclass(kind, Table) and kind not in found:
             found.add(kind)
             pending += [field.annotation for field in kind.model_fields.values()]
-    assert {Batching, Tls, Model, Load} < found
+    assert {Batching, Tls, Model, Load, Space} < found
     assert found == {table for table, _ in reference.TABLES.values()} - {Server, Started}
 
 

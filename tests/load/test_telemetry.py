@@ -200,6 +200,7 @@ def driver(**changes: Any) -> SimpleNamespace:
         "nvmlDeviceGetMemoryInfo": lambda i: SimpleNamespace(used=1000 + i),
         "nvmlDeviceGetPowerUsage": power,
         "nvmlDeviceGetClockInfo": lambda i, which: 1410,
+        "nvmlDeviceGetTotalEnergyConsumption": lambda i: 5000 + i,
     }
     return SimpleNamespace(**{**told, **changes})
 
@@ -210,10 +211,12 @@ def test_gpus_are_read_in_units_without_a_prefix() -> None:
         "memory0": 1000,
         "power0": 65.5,
         "clock0": 1.41e9,
+        "joules0": 5.0,
         "utilization1": 0.41,
         "memory1": 1001,
         "power1": None,
         "clock1": 1.41e9,
+        "joules1": 5.001,
     }
 
 

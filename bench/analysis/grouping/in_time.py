@@ -13,7 +13,7 @@ import numpy as np
 
 from bench.analysis.grouping.trials import Trial
 from bench.analysis.reading.cells import Cell, cells
-from bench.analysis.reading.metric import GOODPUT_RATE
+from bench.analysis.reading.metric import COST, GOODPUT_RATE
 from bench.runs.histogram import Histogram
 from bench.runs.run import Run
 
@@ -22,7 +22,7 @@ SHORTEST: Final = 2
 FEWEST: Final = 5
 RESEMBLANCE: Final = 0.2
 """Autocorrelation, corrected for its bias, above which stretches are made longer."""
-RATES: Final = ("requests_per_second", "inferences_per_second", GOODPUT_RATE)
+RATES: Final = ("requests_per_second", "inferences_per_second", GOODPUT_RATE, COST)
 MEDIANS: Final = ("p50", "service_p50")
 """Metrics that short stretches support."""
 

@@ -8,7 +8,7 @@ from bench.analysis.agreement.recorded import AGREEMENT, agreement_of
 from bench.analysis.answers import numbers
 from bench.analysis.capacity.recorded import CAPACITY, capacity_of
 from bench.analysis.reading.cells import Cell
-from bench.analysis.reading.metric import CELL_METRICS, Metric, goodput
+from bench.analysis.reading.metric import CELL_METRICS, COST, Metric, goodput
 from bench.analysis.reading.population import Reason
 
 METRICS: Final[dict[str, Metric]] = (
@@ -49,6 +49,7 @@ JUDGED: Final = (
     "error_share",
     "accuracy",
     "cpu_per_request",
+    COST,
 )
 """What a comparison looks at, unless told otherwise."""
 

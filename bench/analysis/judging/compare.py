@@ -13,6 +13,7 @@ from bench.analysis.grouping.metrics import JUDGED, METRICS
 from bench.analysis.grouping.trials import Trial
 from bench.analysis.judging import interference, sides
 from bench.analysis.judging.change import Change, change, judged_together
+from bench.analysis.reading.metric import COST
 from bench.analysis.reading.run_warning import RunWarning
 from bench.analysis.statistics.intervals import ERROR_RATE, LENDERS
 
@@ -261,7 +262,7 @@ def _comparison(
             rate=rate,
         )
         for name in metrics
-        if not _tells_nothing_new(name, [*first, *second], batch_varied="batch" in pair.varied)
+        if not _tells_nothing_new(name, metrics, [*first, *second], batch_varied="batch" in pair.varied)
         and not pair.equal_by_design(name)
         for sides, paired in [pair.sides(name)]
     ]
@@ -292,17 +293,22 @@ def _pairs(before: list[Trial], after: list[Trial]) -> list[tuple[Trial, Trial]]
     return pairs if len(pairs) > 1 else []
 
 
-def _tells_nothing_new(name: str, trials: list[Trial], *, batch_varied: bool) -> bool:
+def _tells_nothing_new(
+    name: str, metrics: tuple[str, ...], trials: list[Trial], *, batch_varied: bool
+) -> bool:
     """Whether a metric was measured nowhere, or is another one's in other words.
 
-    In a closed loop service time is latency unless requests wait in the client, and at one batch size examples are
-    requests: judging the same twice would only cost certainty.
+    In a closed loop service time is latency unless requests wait in the client, at one batch size examples are
+    requests, and at one price costs are throughputs: judging the same twice would only cost certainty.
     """
     values = [trial.values[name] for trial in trials]
     if not any(math.isfinite(value) for value in values):
         return True
     if name.startswith("service_"):
         return values == [trial.values[name.removeprefix("service_")] for trial in trials]
+    if name == COST and "requests_per_second" in metrics:
+        prices = {each.server.price_per_hour for t in trials if (each := t.manifest.experiment) is not None}
+        return len(prices) == 1
     return name == "inferences_per_second" and not batch_varied
 
 

@@ -219,15 +219,16 @@ def values(rows: list[dict[str, Any]], name: str) -> list[float]:
     return [float(row[name]) for row in rows if row.get(name) is not None]
 
 
-def cpu_steps(rows: list[dict[str, Any]]) -> list[tuple[float, float, float]]:
+def cpu_steps(rows: list[dict[str, Any]], name: str = "cpu_seconds") -> list[tuple[float, float, float]]:
     """Between observations of a source that know it: when each stretch began and ended, and its seconds of CPU time.
 
     What is missing in an observation is passed over, and so is a count that fell, as of a process that was started anew.
+    name: of another count.
     """
     seen = [
-        (float(row["time"]), float(row["cpu_seconds"]))
+        (float(row["time"]), float(row[name]))
         for row in rows
-        if row.get("time") is not None and row.get("cpu_seconds") is not None
+        if row.get("time") is not None and row.get(name) is not None
     ]
     return [
         (begun, ended, after - before)
@@ -238,7 +239,12 @@ def cpu_steps(rows: list[dict[str, Any]]) -> list[tuple[float, float, float]]:
 
 def cpu_cores(rows: list[dict[str, Any]]) -> float | None:
     """Cores kept busy between the observations of a source; None where that is not known."""
-    steps = cpu_steps(rows)
+    return per_second_of(rows, "cpu_seconds")
+
+
+def per_second_of(rows: list[dict[str, Any]], name: str) -> float | None:
+    """By how much a count grew each second between the observations of a source; None where that is not known."""
+    steps = cpu_steps(rows, name)
     return sum(spent for *_, spent in steps) / sum(end - begin for begin, end, _ in steps) if steps else None
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple
 
 from bench.analysis.reading.cells import Cell, cpu_cores, observations
+from bench.analysis.reading.cost import cost_of, cpu_per_thousand, joules_per_thousand
 from bench.analysis.reading.population import TOO_FEW, Population, Reason
 from bench.analysis.statistics.sample_size import samples_needed, supported
 from bench.runs.histogram import Histogram
@@ -17,6 +18,7 @@ TOLERANCE: Final = {50.0: 0.02, 90.0: 0.03, 95.0: 0.04, 99.0: 0.05, 99.9: 0.10}
 
 GOODPUT: Final = "goodput"
 GOODPUT_RATE: Final = "goodput_rate"
+COST: Final = "cost_per_million"
 
 
 class Counted(NamedTuple):
@@ -56,12 +58,16 @@ class Percentile(NamedTuple):
         return requests.why_not(self.q)
 
 
+Unit = Literal["s", "1/s", "share", "J", "price"]
+"""Seconds, per second, from 0 to 1, joules, or money in the currency of `price_per_hour`."""
+
+
 @dataclass(frozen=True)
 class Metric:
     """A number of a cell."""
 
     name: str
-    unit: Literal["s", "1/s", "share"]
+    unit: Unit
     better: Literal["lower", "higher"]
     of: Callable[[Cell], float]
     """nan: not measured, not determined, or not supported by the number of samples; inf: a percentile that falls among
@@ -221,6 +227,29 @@ CELL_METRICS: Final = {
         ),
         *_percentiles("lag_", lambda cell: cell.lags, _LAG, "lag of the generator"),
         Metric("cpu_per_request", "s", "lower", cpu_per_request, "CPU time of the server per request", 0.05),
+        Metric(
+            "cpu_per_thousand",
+            "s",
+            "lower",
+            cpu_per_thousand,
+            "CPU time of the server per thousand predictions (examples answered OK)",
+            0.05,
+        ),
+        Metric(
+            "joules_per_thousand",
+            "J",
+            "lower",
+            joules_per_thousand,
+            "energy of this machine's processors (RAPL) and GPUs (NVML) per thousand predictions, with that of the load",
+            0.05,
+        ),
+        Metric(
+            COST,
+            "price",
+            "lower",
+            cost_of,
+            "cost of a million predictions, by the server's `price_per_hour`",
+        ),
     )
 }
 """The metrics of a cell's own counts by name."""

@@ -9,7 +9,7 @@ from bench.analysis.grouping.groups import Group, Member
 from bench.analysis.grouping.identity import PARTS
 from bench.analysis.judging.ranking import shown_worse
 from bench.analysis.showing.relative import conclusion
-from bench.analysis.showing.remarks import agreements_of, answers_of_runs, capacities_of
+from bench.analysis.showing.remarks import agreements_of, answers_of_runs, capacities_of, tunings_of
 from bench.analysis.showing.report import Line, Report, RunReport, labels
 
 BEST: Final[tuple[tuple[str, str, Any, Callable[[float], str]], ...]] = (
@@ -25,7 +25,7 @@ MOST_LOADS: Final = 3
 def best_answers(report: Report) -> list[str]:
     """To the questions of the scenarios; else which of several lines is best in what, one with warnings named as such."""
     rows = [(n, r, line) for n, r in zip(labels(report.runs), report.runs, strict=True) for line in r.lines]
-    agreed = agreements_of(report) + capacities_of(report)
+    agreed = agreements_of(report) + capacities_of(report) + tunings_of(report)
     given = [f"{name}: {text}" if len(report.runs) > 1 else text for name, text in answers_of_runs(report)]
     if given or len(rows) < 2:
         return given + agreed

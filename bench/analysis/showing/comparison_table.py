@@ -27,6 +27,9 @@ def value_text(metric: Metric, value: float) -> str:
         return formatting.duration(value)
     if metric.unit == "1/s":
         return f"{formatting.rate(value)}/s" if math.isfinite(value) else formatting.ABSENT
+    if metric.unit in ("J", "price"):
+        joules = " J" if metric.unit == "J" and math.isfinite(value) else ""
+        return f"{formatting.significant(value)}{joules}"
     return formatting.accuracy(value) if metric.better == "higher" else formatting.share(value)
 
 

@@ -11,6 +11,7 @@ from typing_extensions import TypedDict
 
 from bench.runs.answers import Answers
 from bench.runs.capacity import Capacity
+from bench.runs.tuning import Tuning
 
 Seconds = float | None
 
@@ -162,6 +163,13 @@ class SearchedOut(TypedDict):
     capacity: Capacity
 
 
+class TunedOut(TypedDict):
+    """A tuning, and the experiment that made it."""
+
+    path: str
+    tuning: Tuning
+
+
 class ReportOut(TypedDict):
     """What `bench report --json` prints."""
 
@@ -174,6 +182,7 @@ class ReportOut(TypedDict):
     cut_short: list[str]
     agreements: list[AgreementOut]
     capacities: list[SearchedOut]
+    tunings: list[TunedOut]
     unreadable: list[UnreadableOut]
 
 
@@ -364,11 +373,22 @@ class CapacityOut(TypedDict):
     capacity: Capacity
 
 
+class TuneOut(TypedDict):
+    """What `bench tune --json FILE` writes."""
+
+    schema: Literal[1]
+    folder: str
+    sentences: list[str]
+    files: list[str]
+    tuning: Tuning
+
+
 OUTPUTS: Final = {
     "report": ReportOut,
     "compare": CompareOut,
     "gate": GateOut,
     "ab": AbOut,
     "capacity": CapacityOut,
+    "tune": TuneOut,
 }
 """Verb -> the type of what its `--json` gives."""

@@ -12,6 +12,7 @@ from bench.analysis.reading.population import Population
 from bench.analysis.reading.timeline import Timeline, timeline
 from bench.analysis.showing.plot import MOST_CURVES, Picture, Points, against, height_for, percentile_curves
 from bench.analysis.showing.plot_capacity import capacity_pictures
+from bench.analysis.showing.plot_tuning import tuning_picture
 from bench.analysis.showing.plot_time import by_version, courses, heatmap, over_time
 from bench.analysis.showing.report import Line, Report, RunReport, labels
 from bench.runs.run import Run
@@ -35,6 +36,10 @@ def pictures(report: Report) -> Iterator[Picture]:
         yield from capacity_pictures(
             capacity, f"capacity-{number}" if len(report.capacities) > 1 else "capacity"
         )
+    for number, (_, tuning) in enumerate(report.tunings, 1):
+        picture = tuning_picture(tuning, f"tuning-{number}" if len(report.tunings) > 1 else "tuning")
+        if picture is not None:
+            yield picture
     if not rows:
         return
     curves = _curves(rows)

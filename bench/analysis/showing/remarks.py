@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import TypeVar
 
 from bench.analysis.reading.run_warning import RunWarning
-from bench.analysis.showing import capacity_text
+from bench.analysis.showing import capacity_text, tuning_text
 from bench.analysis.showing.report import Report, labels
 from bench.analysis.showing.verdict import sentences
 
@@ -55,6 +55,16 @@ def capacities_of(report: Report) -> list[str]:
         f"{folder.name}: {text}" if several else text
         for folder, capacity in report.capacities
         for text in capacity_text.sentences(capacity)
+    ]
+
+
+def tunings_of(report: Report) -> list[str]:
+    """What was found of each tuning, in sentences."""
+    several = len(report.tunings) > 1
+    return [
+        f"{folder.name}: {text}" if several else text
+        for folder, tuning in report.tunings
+        for text in tuning_text.sentences(tuning)
     ]
 
 

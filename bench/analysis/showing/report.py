@@ -32,6 +32,7 @@ from bench.runs.capacity import Capacity
 from bench.runs.journal import experiment_of
 from bench.runs.manifest import Manifest
 from bench.runs.run import Experiment, Found, Run, Unreadable, WarmUp, broken
+from bench.runs.tuning import Tuning
 
 
 @dataclass(frozen=True)
@@ -123,6 +124,8 @@ class Report:
     """How the answers of two conditions agree, of experiments that compared them."""
     capacities: list[tuple[Path, Capacity]] = field(default_factory=list)
     """Of experiments that searched them."""
+    tunings: list[tuple[Path, Tuning]] = field(default_factory=list)
+    """Of experiments that looked for the best settings."""
 
     @property
     def missing(self) -> list[tuple[str, str]]:
@@ -186,11 +189,12 @@ def report(entries: Iterable[Found], within: float | None = None) -> Report:
     unreadable += [_copies(folder, pairs) for folder, pairs in copies.items()]
     cells_run = [(run.path, run.manifest) for run in runs]
     journals = read_journals(experiments, cells_run)
-    agreements, capacities = [], []
+    agreements, capacities, tunings = [], [], []
     folders = [*(each.path for each in experiments), *(f for r in runs if (f := experiment_of(r.path)))]
     for folder in sorted({path.absolute(): path for path in reversed(folders)}.values()):
         try:
             answers_of_two, capacity = AnswersOfTwo.read(folder), Capacity.read(folder)
+            tuning = Tuning.read(folder)
         except BenchError as error:
             unreadable.append(Unreadable(folder, str(error)))
             continue
@@ -198,6 +202,8 @@ def report(entries: Iterable[Found], within: float | None = None) -> Report:
             agreements.append((folder, answers_of_two))
         if capacity is not None:
             capacities.append((folder, capacity))
+        if tuning is not None:
+            tunings.append((folder, tuning))
     return Report(
         sorted(runs, key=lambda run: (run.started, run.name)),
         unreadable + journals.unreadable,
@@ -206,6 +212,7 @@ def report(entries: Iterable[Found], within: float | None = None) -> Report:
         journals.cut_short,
         agreements,
         capacities,
+        tunings,
     )
 
 
@@ -285,7 +292,7 @@ def plain(report: Report) -> dict[str, Any]:
     """Every number of the report for programs: durations in seconds, nan as None."""
     return {
         "schema": 1,
-        "units": {"durations": "s", "rates": "1/s", "shares": "0 to 1"},
+        "units": {"durations": "s", "rates": "1/s", "shares": "0 to 1", "energies": "J"},
         "runs": [_plain_run(run) for run in report.runs],
         "cells": [plain_group(group) for group in report.groups],
         "failed_trials": [
@@ -299,6 +306,9 @@ def plain(report: Report) -> dict[str, Any]:
         "capacities": [
             {"path": str(folder), "capacity": capacity.model_dump(by_alias=True)}
             for folder, capacity in report.capacities
+        ],
+        "tunings": [
+            {"path": str(folder), "tuning": tuning.model_dump(by_alias=True)} for folder, tuning in report.tunings
         ],
         "not_run": [identity._asdict() for identity in report.not_run],
         "cut_short": report.cut_short,

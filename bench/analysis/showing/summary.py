@@ -9,12 +9,13 @@ from bench.analysis.formatting import ABSENT, Unit
 from bench.analysis.grouping.groups import CONFIDENCE, FEWEST, Group
 from bench.analysis.grouping.identity import PARTS
 from bench.analysis.grouping.metrics import METRICS
+from bench.analysis.reading.metric import COST
 from bench.analysis.showing.relative import IN_WORDS, relatives
 from bench.analysis.showing.table import Column, Table
 
 SHOWN: Final = ("requests_per_second", "inferences_per_second", "p50", "p95", "p99", "max")
-_WEIGHTS: Final = {"requests_per_second": 2, "inferences_per_second": 4, "p95": 6, "max": 5}
-_TITLES: Final = {"requests_per_second": "requests/s", "inferences_per_second": "inferences/s"}
+_WEIGHTS: Final = {"requests_per_second": 2, "inferences_per_second": 4, "p95": 6, "max": 5, COST: 1}
+_TITLES: Final = {"requests_per_second": "requests/s", "inferences_per_second": "inferences/s", COST: "cost/1M"}
 
 
 def summary(rows: Sequence[Group], compared: str) -> Table:
@@ -32,7 +33,8 @@ def summary(rows: Sequence[Group], compared: str) -> Table:
     trials = [str(len(row.trials)) for row in rows]
     shown.append(Column("trials", False, trials, [row.has_warnings for row in rows]))
     shown.append(_relative(rows, compared))
-    shown += [_measured(name, rows) for name in SHOWN]
+    priced = any(row.known(COST) for row in rows)
+    shown += [_measured(name, rows) for name in (*SHOWN, *((COST,) if priced else ()))]
     note = (
         f"geometric mean of the trials ± half of its {CONFIDENCE:.0%} interval (Student's t on logarithms); "
         f"with fewer than {FEWEST} trials (minimum … maximum)"

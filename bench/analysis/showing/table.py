@@ -13,13 +13,14 @@ from typing import Final
 from bench import escape
 from bench.analysis import formatting
 from bench.analysis.formatting import Unit
-from bench.analysis.reading.metric import GOODPUT, GOODPUT_RATE, PERCENTILES, label
+from bench.analysis.reading.metric import COST, GOODPUT, GOODPUT_RATE, PERCENTILES, label
 from bench.analysis.reading.population import NOT_DETERMINED, NOT_REACHED, percent
 from bench.analysis.showing.remarks import (
     agreements_of,
     answers_of_runs,
     capacities_of,
     interruptions_of,
+    tunings_of,
     warnings_of_runs,
 )
 from bench.analysis.showing.report import (
@@ -150,6 +151,10 @@ def _measured(rows: list[Row]) -> list[Column]:
             _column("goodput", rows, lambda line: formatting.share(line.values.get(GOODPUT))),
             _column("good/s", rows, lambda line: formatting.rate(line.values.get(GOODPUT_RATE))),
         ]
+    if any(not math.isnan(line.values.get(COST, math.nan)) for _, line in rows):
+        columns.append(
+            _column("cost/1M", rows, lambda line: formatting.significant(line.values.get(COST)), weight=1)
+        )
     warnings = [str(len(run.warnings)) if run.warnings else "none" for run, _ in rows]
     return [*columns, Column("warnings", False, warnings, [bool(run.warnings) for run, _ in rows])]
 
@@ -278,7 +283,8 @@ def markdown(report: Report, together: Table | None = None, split: Table | None 
         f"- {escape.markdown(f'{name}: ' if len(report.runs) > 1 else '')}{escape.markdown(text)}"
         for name, text in answers_of_runs(report)
     ]
-    answered += [f"- {escape.markdown(each)}" for each in agreements_of(report) + capacities_of(report)]
+    found = agreements_of(report) + capacities_of(report) + tunings_of(report)
+    answered += [f"- {escape.markdown(each)}" for each in found]
     if answered:
         parts.append("Answers:\n\n" + "\n".join(answered))
     warned = warnings_of_runs(report)

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 from locust.runners import STATE_MISSING, MasterRunner
 
 from bench.load.locust_glue.session import Session
+from bench.load.observing.energy import energy
 from bench.load.observing.gpus import gpus
 from bench.load.observing.incidents import ConnectionsProbe, Note, WallClockProbe
 from bench.load.observing.telemetry import (
@@ -31,7 +32,10 @@ def probes(runner: Any, load: Session | None, server: int | None, note: Note) ->
     if isinstance(gpu, str):
         log.warning("no GPU telemetry: %s", gpu)
         gpu = None
-    found: list[Probe | None] = [MachineProbe(), gpu, PlannedProbe(runner) if runner is not None else None]
+    found: list[Probe | None] = [
+        *(MachineProbe(), energy(), gpu),
+        PlannedProbe(runner) if runner is not None else None,
+    ]
     own = "master"
     found += (
         [ProcessProbe(own), WallClockProbe(own, note)]

@@ -24,7 +24,7 @@ class GpuProbe:
         self._devices = [nvml.nvmlDeviceGetHandleByIndex(i) for i in range(nvml.nvmlDeviceGetCount())]
 
     def read(self, seconds: float) -> Values:
-        """For each GPU i `utilization<i>`, `memory<i>` (bytes), `power<i>` (watts) and `clock<i>` (Hz)."""
+        """For each GPU i `utilization<i>`, `memory<i>` (bytes), `power<i>` (watts), `clock<i>` (Hz) and `joules<i>`, counted on."""
         # the driver takes milliseconds for its answers, in which the load must go on
         values: Values = get_hub().threadpool.apply(self._read_all)
         return values
@@ -40,6 +40,7 @@ class GpuProbe:
             "memory": lambda device: nvml.nvmlDeviceGetMemoryInfo(device).used,
             "power": lambda device: nvml.nvmlDeviceGetPowerUsage(device) / 1e3,
             "clock": lambda device: nvml.nvmlDeviceGetClockInfo(device, nvml.NVML_CLOCK_SM) * 1e6,
+            "joules": lambda device: nvml.nvmlDeviceGetTotalEnergyConsumption(device) / 1e3,
         }
         for number, device in enumerate(self._devices):
             for name, ask in asked.items():

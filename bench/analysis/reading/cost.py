@@ -1,0 +1,54 @@
+"""What predictions cost: money, processor time and energy, for each answered example of a run."""
+
+import math
+
+from bench.analysis.reading.cells import Cell, cpu_cores, observations, per_second_of
+from bench.runs.run import Run
+
+
+def price_per_hour(run: Run) -> float:
+    """Of the server, as its servers file has it; nan where it does not."""
+    experiment = run.manifest.experiment
+    price = None if experiment is None else experiment.server.price_per_hour
+    return math.nan if price is None else price
+
+
+def cost_per_million(price: float, rate: float) -> float:
+    """Of a million predictions at so many per second, from the price of an hour; nan of none."""
+    return price / 3600 / rate * 1e6 if rate > 0 else math.nan
+
+
+def cost_of(cell: Cell) -> float:
+    """Cost of a million predictions of the run; nan where no price is known."""
+    return cost_per_million(price_per_hour(cell.run), _rate(cell))
+
+
+def cpu_per_thousand(cell: Cell) -> float:
+    """Seconds of the server's CPU time for a thousand predictions of the run; nan where it was not observed."""
+    busy = [
+        cores for rows in observations(cell.run, "server").values() if (cores := cpu_cores(rows)) is not None
+    ]
+    rate = _rate(cell)
+    return 1000 * sum(busy) / rate if busy and rate > 0 else math.nan
+
+
+def joules_per_thousand(cell: Cell) -> float:
+    """Joules of the machine's processors and GPUs for a thousand predictions of the run.
+
+    nan where they are not counted, and where the server is not on the machine that sends the load.
+    """
+    if cell.run.manifest.target.pid is None:
+        return math.nan
+    watts = []
+    for source in ("machine", "gpu"):
+        for rows in observations(cell.run, source).values():
+            names = sorted({name for row in rows for name in row if name.startswith("joules")})
+            watts += [power for name in names if (power := per_second_of(rows, name)) is not None]
+    rate = _rate(cell)
+    return 1000 * sum(watts) / rate if watts and rate > 0 else math.nan
+
+
+def _rate(cell: Cell) -> float:
+    """Examples answered OK per second of all requests of the run: they share its server."""
+    examples = sum(tally.examples for (key, _), tally in cell.run.tallies.items() if key.outcome == "OK")
+    return examples / cell.duration if cell.duration > 0 else 0.0

@@ -1,0 +1,144 @@
+"""The race of settings on surfaces with known throughput, its answer, and what parameters did."""
+
+import itertools
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bench.analysis.tuning.conclusion import Pairs, best_of, gain, outcome
+from bench.analysis.tuning.effects import Observation, effects
+from bench.analysis.tuning.race import pareto, ranked, rounds, survivors
+from bench.runs.tuning import Gain
+from tests.analysis.surfaces import DEFAULT, flat, grid_trials, race, surface
+
+
+def test_a_race_finds_the_best_in_a_quarter_of_the_time_of_a_grid() -> None:
+    """Short form of `python -m tests.benchmarks.tune`."""
+    near = 0
+    for seed in range(10):
+        truth = surface(seed)
+        raced = race(truth, seed)
+        near += truth[raced.chosen] >= 0.97 * max(truth.values())
+        assert raced.trials <= 0.25 * grid_trials(truth)
+        assert raced.outcome == "gain"
+    assert near >= 9
+
+
+def test_no_gain_is_claimed_where_nothing_matters() -> None:
+    outcomes = [race(flat(), seed).outcome for seed in range(20)]
+    assert "gain" not in outcomes
+    assert outcomes.count("none") > 10
+
+
+def test_the_rounds_get_shorter_and_the_last_has_its_own_blocks() -> None:
+    planned = rounds(48, 12)
+    assert [each.settings for each in planned] == [48, 16, 6, 2]
+    assert planned[-1].blocks == 12
+    assert sum(each.trials for each in planned) <= 0.25 * 49 * 12
+    assert [tuple(each) for each in rounds(1, 5)] == [(1, 5)]
+    assert [tuple(each) for each in rounds(2, 5)] == [(2, 5)]
+    for settings in range(3, 257):
+        planned = rounds(settings, 12)
+        assert [each.settings for each in planned] == sorted({each.settings for each in planned}, reverse=True)
+        assert all(1 <= each.blocks <= 12 for each in planned)
+
+
+def test_settings_are_compared_in_the_blocks_that_they_have_in_common() -> None:
+    """A block in which all are slow must not count against those that were in it."""
+    scores = {"old": {1: 100.0, 2: 200.0}, "new": {2: 190.0}, "none": {}}
+    assert ranked(scores, ["new", "old", "none"]) == ["old", "new"]
+    assert survivors(scores, ["new", "old"], 1) == ["old"]
+    assert ranked({"a": {1: 0.0}, "b": {1: 1.0}}, ["a", "b"]) == ["b", "a"]
+    assert ranked({}, ["a"]) == []
+
+
+def test_the_front_holds_what_no_other_one_beats_in_both() -> None:
+    points = {"fast": (100.0, 0.02), "calm": (50.0, 0.01), "bad": (50.0, 0.02), "twin": (100.0, 0.02)}
+    assert pareto(points) == {"fast", "calm", "twin"}
+
+
+def pairs(ratio: float, spread: float = 0.005, count: int = 12, **changes: Any) -> Pairs:
+    rng = np.random.default_rng(7)
+    before = [100 * math.exp(rng.normal(0, 0.05)) for _ in range(count)]
+    after = [value * ratio * math.exp(rng.normal(0, spread)) for value in before]
+    return Pairs("s1", before, after, [bool(at % 2) for at in range(count)])._replace(**changes)
+
+
+@pytest.mark.parametrize(
+    ("ratio", "spread", "expected"),
+    [(1.3, 0.005, "gain"), (1.0, 0.005, "none"), (0.8, 0.005, "none"), (1.02, 0.03, "undecided")],
+)
+def test_a_gain_is_one_beyond_the_tolerance(ratio: float, spread: float, expected: str) -> None:
+    found = gain(pairs(ratio, spread), 2)
+    assert found.low is not None
+    assert found.high is not None
+    assert found.low < ratio < found.high
+    assert outcome([found], {}, DEFAULT)[0] == expected
+    assert (found.needed_low is not None) == (expected == "undecided")
+
+
+def test_the_interval_allows_for_the_choice_of_the_best() -> None:
+    alone, of_two = gain(pairs(1.1), 1), gain(pairs(1.1), 2)
+    assert (of_two.low or 0) < (alone.low or 0) < (alone.high or 0) < (of_two.high or 0)
+
+
+def test_nothing_is_concluded_where_the_load_generator_was_the_limit() -> None:
+    """But a gain is one, at least so large."""
+    same, more = gain(pairs(1.0), 2), gain(pairs(1.3), 2)
+    assert outcome([same], {DEFAULT: "no time left"}, DEFAULT) == ("load generator", "no time left")
+    assert outcome([same], {"s1": "no time left"}, DEFAULT)[0] == "load generator"
+    assert outcome([more], {DEFAULT: "no time left"}, DEFAULT)[0] == "gain"
+
+
+def test_a_gain_that_cannot_be_known_is_none_of_1() -> None:
+    for found, reason in (
+        (gain(pairs(1.3, count=1), 2), "1 blocks in common"),
+        (gain(pairs(1.3, other=[0.0] * 12), 2), "s1 answered nothing in time in 12 of 12 blocks"),
+        (gain(pairs(1.3, reason="default failed: no such image"), 2), "no such image"),
+    ):
+        assert found.ratio is None
+        assert reason in found.reason
+        assert outcome([found], {}, DEFAULT)[0] == "undecided"
+    assert best_of([Gain(setting="a", blocks=0, reason="x")]) is None
+
+
+def observed(values: dict[str, list[Any]], size: dict[str, float], spread: float = 0.0) -> list[Observation]:
+    rng = np.random.default_rng(3)
+    return [
+        Observation(
+            dict(zip(values, each, strict=True)),
+            block,
+            100
+            * (1 + 0.1 * block)
+            * math.prod(size.get(f"{n}={v}", 1.0) for n, v in zip(values, each, strict=True))
+            * math.exp(rng.normal(0, spread)),
+        )
+        for block in (1, 2)
+        for each in itertools.product(*values.values())
+    ]
+
+
+def test_effects_are_those_that_were_put_in() -> None:
+    values = {"batch": [1, 8, 64], "wait": [0, 1000], "sizes": [[], [8]]}
+    size = {"batch=8": 1.5, "batch=64": 2.0, "wait=1000": 0.8}
+    exact = effects(observed(values, size), values)
+    assert {f"{e.parameter}={e.value}": pytest.approx(e.ratio) for e in exact} == {
+        "batch=8": 1.5, "batch=64": 2.0, "wait=1000": 0.8, "sizes=[8]": 1.0,
+    }  # fmt: skip
+    noisy = effects(observed(values, size, spread=0.05), values)
+    for each in noisy:
+        assert each.low is not None
+        assert each.high is not None
+        assert each.low < size.get(f"{each.parameter}={each.value}", 1.0) < each.high
+
+
+def test_effects_that_cannot_be_told_apart_are_left_out() -> None:
+    together = [Observation({"a": n, "b": n, "c": m}, 1, 10.0 * n * m) for n in (1, 2) for m in (1, 3)]
+    found = effects(together, {"a": [1, 2], "b": [1, 2], "c": [1, 3]})
+    assert [(each.parameter, pytest.approx(each.ratio)) for each in found] == [("c", 3.0)]
+    assert effects([], {"a": [1, 2]}) == []
+    two = [Observation({"a": n}, 1, float(n)) for n in (1, 2)]
+    (only,) = effects(two, {"a": [1, 2]})
+    assert (only.ratio, only.low, only.high) == (pytest.approx(2.0), None, None)
