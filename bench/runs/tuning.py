@@ -57,6 +57,8 @@ class Gain(Part):
     low: Amount | None = None
     high: Amount | None = None
     """Ends of the interval; None: nothing is known."""
+    confidence: Share | None = None
+    """Of the interval, which is the one that decides: wider where the best of several gains is claimed."""
     needed_low: Count | None = None
     needed_high: Count | None = None
     """Blocks in all that would probably decide; None: decided, or more than can be proposed."""
@@ -89,8 +91,6 @@ class Tuning(Part):
     tolerance: Share
     best: Name | None = None
     """The best one of the fresh blocks, or so far; None: none was measured."""
-    confidence: Share
-    """Of the intervals of the gains, all of them together."""
     gains: Annotated[list[Gain], Field(max_length=100)]
     settings: Annotated[list[TunedSetting], Field(max_length=10_000)]
     """The default first."""

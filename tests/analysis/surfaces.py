@@ -49,8 +49,8 @@ class Raced:
     scores: dict[str, dict[int, float]] = field(default_factory=dict)
 
 
-def race(truth: dict[str, float], seed: int, final: int = FINAL) -> Raced:
-    """Run all rounds on a surface."""
+def race(truth: dict[str, float], seed: int, final: int = FINAL, spread: float = OF_TRIALS) -> Raced:
+    """Run all rounds on a surface. spread: of trials."""
     rng = np.random.default_rng(1000 + seed)
     contenders = [name for name in truth if name != DEFAULT]
     scores: dict[str, dict[int, float]] = {}
@@ -63,7 +63,7 @@ def race(truth: dict[str, float], seed: int, final: int = FINAL) -> Raced:
         for block in blocks:
             own = math.exp(rng.normal(0, OF_BLOCKS))
             for name in (*contenders, DEFAULT):
-                scores.setdefault(name, {})[block] = truth[name] * own * luck(rng)
+                scores.setdefault(name, {})[block] = truth[name] * own * luck(rng, spread)
                 trials += 1
     later = [bool(at % 2) for at in range(planned[-1].blocks)]
     gains = [
@@ -75,10 +75,10 @@ def race(truth: dict[str, float], seed: int, final: int = FINAL) -> Raced:
     return Raced(best.setting, trials, gains, outcome(gains, {}, DEFAULT)[0], scores)
 
 
-def luck(rng: np.random.Generator) -> float:
+def luck(rng: np.random.Generator, spread: float) -> float:
     """Of one trial."""
     lost = rng.uniform(0, LOST) if rng.random() < DISTURBED else 0.0
-    return math.exp(rng.normal(0, OF_TRIALS)) * (1 - lost)
+    return math.exp(rng.normal(0, spread)) * (1 - lost)
 
 
 def grid_trials(truth: dict[str, float], final: int = FINAL) -> int:

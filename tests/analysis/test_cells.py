@@ -8,6 +8,7 @@ import pytest
 
 from bench.analysis.grouping.metrics import METRICS
 from bench.analysis.reading.cells import cells, described, load_in_words
+from bench.analysis.reading.metric import COST
 from bench.runs.chunk import Chunk
 from bench.runs.histogram import nearest_rank
 from bench.runs.manifest import Load
@@ -133,6 +134,31 @@ def test_cpu_per_request(tmp_path: Path) -> None:
     run = Run.open(writer.path)
     (cell,) = cells(run)
     assert METRICS["cpu_per_request"].of(cell) == pytest.approx(0.5 / 100, rel=0.01)
+
+
+@pytest.mark.parametrize("here", [True, False])
+def test_what_predictions_cost(tmp_path: Path, here: bool) -> None:
+    """Half a core, 30 W of processors and 20 W of a GPU for 400 predictions a second, at 0.36 an hour."""
+    server = {"kind": "embedded", **({"price_per_hour": 0.36} if here else {})}
+    target = {"address": "far:8500", **({"pid": 7} if here else {})}
+    writer = RunWriter.create(tmp_path, "mnist", None, {"target": target, "experiment": {"server": server}})
+    for second in range(5):
+        writer.append(0, Chunk.of(**requests(second, count=100, rate=120, start=float(second), batch=4)))
+        at = second + 0.9
+        writer.telemetry(at, source="server", cpu_seconds=7 + 0.5 * second)
+        writer.telemetry(at, source="machine", busy=0.5, joules=30.0 * second)
+        writer.telemetry(at, source="gpu", power0=20.0, joules0=1e6 + 20.0 * second, joules1=None)
+    writer.finish(stopped=5.0)
+    (cell,) = cells(Run.open(writer.path))
+    found = {name: METRICS[name].of(cell) for name in ("cpu_per_thousand", "joules_per_thousand", COST)}
+    cpu = pytest.approx(0.5 / 400 * 1000, rel=0.01)
+    if here:
+        joules, cost = (pytest.approx(each, rel=0.01) for each in (50 / 400 * 1000, 0.36 / 3600 / 400 * 1e6))
+        assert found == {"cpu_per_thousand": cpu, "joules_per_thousand": joules, COST: cost}
+    else:  # the energy is that of the load generator's machine
+        assert found["cpu_per_thousand"] == cpu
+        assert math.isnan(found["joules_per_thousand"])
+        assert math.isnan(found[COST])
 
 
 @pytest.mark.parametrize(

@@ -55,6 +55,9 @@ def codes(judged: Judgement) -> tuple[int, list[str]]:
         ("p99_ms = 25", {"p99": [0.02, math.nan]}, (3, ["inconclusive"])),
         ("p99_ms = 25", {"p50": [0.02, 0.02]}, (3, ["inconclusive"])),
         ("cpu_per_request_ms = 1", {"p50": [0.02]}, (3, ["inconclusive"])),
+        ("cost_per_million = 0.5", {"cost_per_million": [0.40, 0.41, 0.39]}, (0, ["pass"])),
+        ("cost_per_million = 0.5", {"cost_per_million": [0.60, 0.61, 0.59]}, (1, ["FAIL"])),
+        ("cost_per_million = 0.5", {"p50": [0.02]}, (3, ["inconclusive"])),
         (
             "p99_ms = 25\naccuracy = 0.9",
             {"p99": [0.02, 0.02], "accuracy": [0.5, 0.5]},
@@ -106,6 +109,9 @@ def test_a_single_trial_that_is_too_short_says_so(tmp_path: Path) -> None:
         ("std_ms = 25", {"std": 0.024}, 60, (3, ["inconclusive"])),  # runs differ by more
         ("cpu_per_request_ms = 25", {"cpu_per_request": 0.026}, 60, (3, ["inconclusive"])),
         ("cpu_per_request_ms = 25", {"cpu_per_request": 0.031}, 60, (1, ["FAIL"])),
+        ("cost_per_million = 0.5", {"cost_per_million": 0.40}, 60, (0, ["pass"])),
+        ("cost_per_million = 0.5", {"cost_per_million": 0.48}, 60, (3, ["inconclusive"])),
+        ("joules_per_thousand = 20", {"joules_per_thousand": 25.0}, 60, (1, ["FAIL"])),
         ("sustained_rate = 20", {"sustained_rate": 25.0}, 60, (0, ["pass"])),
         ("sustained_rate = 20", {"sustained_rate": 20.0}, 60, (3, ["inconclusive"])),
         ("max_ms = 25", {"max": 0.026}, FEWEST_SECONDS - 1, (1, ["FAIL"])),  # a longer run has no smaller one

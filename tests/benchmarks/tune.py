@@ -29,7 +29,7 @@ from bench.experiment.runner import Runner
 from bench.experiment.trial import Local
 from bench.experiment.tuning import prepare_tuning
 from bench.runs.run import Run
-from tests.analysis.surfaces import DEFAULT, flat, grid_trials, race, surface
+from tests.analysis.surfaces import DEFAULT, OF_TRIALS, flat, grid_trials, race, surface
 
 NEAR = 0.97
 
@@ -60,8 +60,9 @@ def main() -> None:
         f"{np.quantile(short, 0.95):.1%} (95th percentile); {share:.1%} of the grid's trials; "
         f"{held} intervals hold the true gain; outcomes {dict(outcomes)}"
     )
-    nothing = Counter(race(flat(), seed).outcome for seed in range(options.seeds))
-    print(f"48 settings that change nothing: outcomes {dict(nothing)}")
+    for spread in (OF_TRIALS, OF_TRIALS / 3):
+        nothing = Counter(race(flat(), seed, spread=spread).outcome for seed in range(options.seeds))
+        print(f"48 settings that change nothing, trials differ by {spread:.1%}: outcomes {dict(nothing)}")
 
 
 def live(file: Path) -> None:

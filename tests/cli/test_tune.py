@@ -161,7 +161,7 @@ def test_an_interrupted_tuning_shows_the_best_so_far_and_goes_on(
         if stop_after is not None:
             assert "interrupted; continue with: bench tune" in printed.err
             assert tuned(folder.path).outcome == "unfinished"
-        if stop_after == 19:  # two and a half blocks
+        if stop_after == 19:  # the comparison has begun
             assert printed.out.startswith("unfinished; the best so far: ")
             assert (folder.path / "best" / "servers.toml").exists()
     # nothing was measured twice, and the answer is that of the undisturbed one

@@ -14,6 +14,7 @@ SERVERS = """
 [servers.quick]
 kind = "embedded"
 build = "synthetic"
+price_per_hour = 0.5
 flags = { backend = "synthetic", service_time = "constant(1ms)" }
 
 [servers.other]

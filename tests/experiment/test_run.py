@@ -63,6 +63,8 @@ def test_every_cell_is_measured_and_said_to_be_what_it_is(measured: Path) -> Non
         assert server["kind"] == "embedded"
         assert len(server["models"]["mnist"]["1"]) == 64
         assert server["available"] == {"mnist": [1]}
+        assert server.get("price_per_hour") == (0.5 if trial.cell.server == "quick" else None)
+        assert "price_per_hour" not in server["settings"]
         assert {row["source"] for row in telemetry(folder, trial.number)} >= {"worker 0", "machine", "server"}
     assert {m["experiment"]["cell"]["build"] for m in said} == {"synthetic", "pair"}
     assert (folder.path / "servers").is_dir()

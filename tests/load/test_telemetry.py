@@ -16,6 +16,7 @@ import pytest
 
 from bench.load.locust_glue import observed
 from bench.load.observing import gpus, telemetry
+from bench.load.observing.energy import energy
 from bench.load.observing.gpus import GpuProbe
 from bench.load.observing.telemetry import (
     LoopDelayProbe,
@@ -218,6 +219,31 @@ def test_gpus_are_read_in_units_without_a_prefix() -> None:
         "clock1": 1.41e9,
         "joules1": 5.001,
     }
+
+
+def rapl(root: Path, **joules: int) -> None:
+    """Zones of processors as Linux shows them; keys are number, and name behind an underscore."""
+    for key, spent in joules.items():
+        number, _, name = key.removeprefix("zone").partition("_")
+        zone = root / f"intel-rapl:{':'.join(number)}"
+        zone.mkdir(exist_ok=True)
+        for file, text in (("name", name.replace("_", "-")), ("max_energy_range_uj", "100000000"), ("energy_uj", str(spent * 10**6))):
+            (zone / file).write_text(f"{text}\n")
+
+
+def test_energy_of_processors_is_counted_past_the_end_of_their_counters(tmp_path: Path) -> None:
+    """Two packages and the memory of one; cores are part of a package, and the platform holds all."""
+    assert energy(tmp_path) is None
+    rapl(tmp_path, zone0_package_0=90, zone00_core=1, zone01_dram=5, zone1_package_1=7, zone2_psys=1)
+    probe = energy(tmp_path)
+    assert probe is not None
+    assert probe.read(1.0) == {"joules": 0.0}
+    rapl(tmp_path, zone0_package_0=10, zone00_core=50, zone01_dram=6, zone1_package_1=9, zone2_psys=80)
+    assert probe.read(1.0) == {"joules": 20.0 + 1.0 + 2.0}
+    assert probe.read(1.0) == {"joules": 23.0}
+    for zone in tmp_path.iterdir():  # as for all but root
+        (zone / "energy_uj").unlink()
+    assert energy(tmp_path) is None
 
 
 def test_machines_without_gpu_or_without_the_package(

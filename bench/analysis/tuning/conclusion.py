@@ -39,11 +39,19 @@ def gain(pairs: Pairs, finalists: int) -> Gain:
         return Gain(setting=pairs.setting, blocks=len(pairs.other), reason=reason)
     logs = [[math.log(value) for value in side] for side in (pairs.default, pairs.other)]
     found = paired(*logs, later=pairs.later, robust=True)
-    sure = confidence(finalists)
+    sure, alone = confidence(finalists), confidence(1)
+    together, small = (_gain(pairs.setting, found, each) for each in (sure, alone))
+    # that none of several gains is one needs no correction: it is claimed only if it is shown of each
+    if _beats(together) or not _small(small):
+        needed = {} if _beats(together) else _needed(found, sure)
+        return together.model_copy(update=needed)
+    return small
+
+
+def _gain(setting: str, found: Estimate, sure: float) -> Gain:
     low, high = (math.exp(min(700.0, max(-700.0, end))) for end in found.interval(sure))
     ratio = math.exp(found.mean)
-    made = Gain(setting=pairs.setting, blocks=found.trials, ratio=ratio, low=low, high=high)
-    return made if _decided(made) else made.model_copy(update=_needed(found, sure))
+    return Gain(setting=setting, blocks=found.trials, ratio=ratio, low=low, high=high, confidence=sure)
 
 
 def _no_answer(pairs: Pairs) -> str:
@@ -68,10 +76,6 @@ def _beats(each: Gain) -> bool:
 def _small(each: Gain) -> bool:
     """Whether it gains no more than the tolerance for sure."""
     return each.high is not None and each.high <= 1 + TOLERANCE
-
-
-def _decided(each: Gain) -> bool:
-    return _beats(each) or _small(each)
 
 
 def best_of(gains: Sequence[Gain]) -> Gain | None:
