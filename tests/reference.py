@@ -242,7 +242,7 @@ def schemas() -> dict[str, dict[str, Any]]:
     """JSON schemas by file name: of files that users write, of the manifest, and of what `--json` gives."""
     found = {
         "experiment": Experiment.model_json_schema(),
-        "tune": Tune.model_json_schema(),
+        "tune-file": Tune.model_json_schema(),
         "limits": Limits.model_json_schema(),
         "servers": TypeAdapter(ServersFile).json_schema(),
         "manifest": Manifest.model_json_schema(),

@@ -3,6 +3,7 @@
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from bench.analysis.judging.change import change
 from bench.analysis.judging.compare import compare, compare_by, match
 from bench.analysis.judging.limit import Limit, judge_relative
 from bench.analysis.judging.ranking import pareto, ranking
+from bench.analysis.reading.metric import COST
 from bench.analysis.reading.run_warning import RunWarning
 from bench.analysis.showing.comparison_table import changes_table, markdown, plain, remarks, summary
 from bench.analysis.statistics import intervals

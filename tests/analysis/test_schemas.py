@@ -74,6 +74,7 @@ def test_files_that_users_write() -> None:
     assert len(experiments) > 3
     for path in experiments:
         check("servers" if path.name == "servers.toml" else "experiment", tomllib.loads(path.read_text()))
+    check("tune-file", tomllib.loads((ROOT / "bench" / "starting" / "tune.toml").read_text()))
     limits = sorted((ROOT / "scenarios").glob("*.toml"))
     assert len(limits) > 5
     for path in limits:
@@ -81,6 +82,7 @@ def test_files_that_users_write() -> None:
     for name, wrong in {
         "limits": {"limit": {}},
         "experiment": {"scenario": "x.py", "servers": [], "loads": [{"users": 1}]},
+        "tune-file": {"scenario": "x.py", "servers": ["a"], "loads": [{"users": 1}], "space": {"intra": [1]}},
         "servers": {"servers": {"a": {"kind": "binary", "prot": 1}}},
     }.items():
         with pytest.raises(AssertionError):

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bench.analysis.statistics.front import front
 from bench.analysis.tuning.conclusion import Pairs, best_of, gain, outcome
 from bench.analysis.tuning.effects import Observation, effects
-from bench.analysis.tuning.race import pareto, ranked, rounds, survivors
+from bench.analysis.tuning.race import ranked, rounds, survivors
 from bench.runs.tuning import Gain
 from tests.analysis.surfaces import DEFAULT, flat, grid_trials, race, surface
 
@@ -56,8 +57,8 @@ def test_settings_are_compared_in_the_blocks_that_they_have_in_common() -> None:
 
 
 def test_the_front_holds_what_no_other_one_beats_in_both() -> None:
-    points = {"fast": (100.0, 0.02), "calm": (50.0, 0.01), "bad": (50.0, 0.02), "twin": (100.0, 0.02)}
-    assert pareto(points) == {"fast", "calm", "twin"}
+    points = {"fast": (0.02, 100.0), "calm": (0.01, 50.0), "bad": (0.02, 50.0), "twin": (0.02, 100.0)}
+    assert front(points) == ["fast", "calm", "twin"]
 
 
 def pairs(ratio: float, spread: float = 0.005, count: int = 12, **changes: Any) -> Pairs:

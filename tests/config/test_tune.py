@@ -118,7 +118,7 @@ def test_another_service_level_and_an_objective_of_latency(tmp_path: Path) -> No
         tune(tmp_path, "intra_op = [2]", HEAD.replace("p99_ms = 20", 'goodput = "99.9 % @ 50ms"'))
     )
     assert (level.share, level.within, level.text) == (
-        0.999, 0.05, "examples/s with goodput >= 99.9 % within 50 ms"
+        pytest.approx(0.999), 0.05, "examples/s with goodput >= 99.9 % within 50 ms"
     )  # fmt: skip
     head = HEAD.replace("p99_ms = 20", 'objective = "p90"').replace("users = 8", 'schedule = "poisson:5"')
     _, _, latency = read_tune(tune(tmp_path, "intra_op = [2]", head))

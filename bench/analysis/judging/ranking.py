@@ -8,6 +8,7 @@ from bench.analysis.grouping.identity import Identity
 from bench.analysis.grouping.metrics import METRICS
 from bench.analysis.grouping.trials import Trial, known
 from bench.analysis.judging.change import change, judged_together
+from bench.analysis.statistics.front import front
 from bench.analysis.statistics.intervals import alone
 
 
@@ -59,11 +60,7 @@ def pareto(
         for identity, trials in groups.items()
         if known(trials, cost) and known(trials, gain)
     }
-    return [
-        identity
-        for identity, (paid, got) in points.items()
-        if not any(p <= paid and g >= got and (p, g) != (paid, got) for p, g in points.values())
-    ]
+    return front(points)
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -61,15 +61,3 @@ def mean_score(scores: Mapping[int, float], blocks: Collection[int]) -> float:
 def survivors(scores: Scores, names: Sequence[str], places: int) -> list[str]:
     """The best of a round's settings, for so many places in the next one."""
     return ranked(scores, names)[:places]
-
-
-def pareto(points: Mapping[str, tuple[float, float]]) -> set[str]:
-    """The names of points (throughput, latency) that no other one beats in both."""
-    return {
-        name
-        for name, (rate, latency) in points.items()
-        if not any(
-            other_rate >= rate and other_latency <= latency and (other_rate, other_latency) != (rate, latency)
-            for other_rate, other_latency in points.values()
-        )
-    }

@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any
 
+from bench.analysis.statistics.front import front
 from bench.analysis.tuning.measured import Measured
-from bench.analysis.tuning.race import Scores, mean_score, pareto
+from bench.analysis.tuning.race import Scores, mean_score
 from bench.runs.tuning import TunedSetting
 
 
@@ -87,12 +88,12 @@ def described(
             )
         )
     points = {
-        each.name: (each.throughput, each.p99)
+        each.name: (each.p99, each.throughput)
         for each in found
         if each.throughput is not None and each.p99 is not None and not each.reason
     }
-    front = pareto(points)
-    return [each.model_copy(update={"pareto": each.name in front}) for each in found]
+    unbeaten = front(points)
+    return [each.model_copy(update={"pareto": each.name in unbeaten}) for each in found]
 
 
 def _mean(values: Sequence[float]) -> float | None:
