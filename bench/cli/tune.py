@@ -16,6 +16,7 @@ from bench.cli.packaged_path import PackagedPath
 @click.option(
     "--resume", "go_on", is_flag=True, help="Continue the newest tuning of TUNE.toml, or that folder."
 )
+@click.option("--retry", is_flag=True, help="With --resume: run failed trials again too.")
 @click.option("--trials", type=click.IntRange(1), help="Blocks of the last comparison, instead of the file's.")
 @click.option("--seconds", type=click.IntRange(1), help="Load of each trial, instead of the file's.")
 @click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Load processes.")
@@ -26,6 +27,7 @@ def tune(
     *,
     dry_run: bool,
     go_on: bool,
+    retry: bool,
     trials: int | None,
     seconds: int | None,
     workers: int,
@@ -52,6 +54,8 @@ def tune(
     overrides = {name: value for name, value in (("trials", trials), ("seconds", seconds)) if value}
     if go_on and overrides:
         raise click.UsageError("--resume continues the original plan: leave --trials and --seconds out")
+    if retry and not go_on:
+        raise click.UsageError("--retry goes with --resume")
     if tune_file.is_dir() and not go_on:
         raise click.UsageError(f"{tune_file} is a folder: name a tune file, or add --resume")
     # what starts servers and reads runs: imported once all that can be wrong with the command line was looked at
@@ -61,4 +65,4 @@ def tune(
     tuning, folder = resume_tuning(tune_file, results) if go_on else (prepare_tuning(tune_file, overrides), None)
     if dry_run:
         return show_plan(tuning, folder)
-    return run_tuning(tuning, folder, workers=workers, results=results, as_json=as_json)
+    return run_tuning(tuning, folder, workers=workers, results=results, as_json=as_json, retry=retry)

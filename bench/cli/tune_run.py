@@ -140,15 +140,19 @@ def run_tuning(
     results: Path = Path("results"),
     as_json: Path | None = None,
     generator: Generator | None = None,
+    retry: bool = False,
 ) -> int:
-    """Run a tuning, or go on with one, and show its answer; gives the exit code. generator: instead of `workers`."""
+    """Run a tuning, or go on with one, and show its answer; gives the exit code.
+
+    generator: instead of `workers`; retry: run what has failed again.
+    """
     prepared = tuning.prepared
     folder = begun or begin(prepared, results, None)
     race, screen = Race(tuning, folder.trials), console(error=True)
     code = None
     with folder.at_work() as lock, ended_in_order():
         folder.tidy()
-        done = folder.ended()
+        done = {n: each for n, each in folder.ended().items() if not (retry and each.outcome == "failed")}
         left = [trial for trial in folder.trials if trial.number not in done] + race.to_come()
         click.echo(
             f"{folder.path}: {counted(len(tuning.settings), 'setting')}, {counted(len(race.rounds), 'round')}, "
@@ -161,6 +165,8 @@ def run_tuning(
         runner = Runner(prepared.study, servers, folder, generator or Local(workers), display, alike=True)
         try:
             with display.showing(len(done) + len(left), len(done), Clock(predicted)):
+                if retry:
+                    runner.run(lock, again=lambda each: each.outcome == "failed")
                 race.run(runner, lock)
         except KeyboardInterrupt:
             folder.tidy()  # reports would take what was broken off for a trial

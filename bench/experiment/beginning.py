@@ -81,7 +81,8 @@ def resume(
 ) -> tuple[Prepared, Folder]:
     """The experiment that a folder holds, or the newest one in `results` of an experiment file.
 
-    read: the file; verb: of the command that began it. Raises BenchError where there is none, or where the files have been changed since it began.
+    read: the file; verb: of the command that began it. Raises BenchError where there is none, or where the files have been
+    changed since it began.
     """
     folder = Folder.open(path) if path.is_dir() else _newest(path, results)
     described = folder.description

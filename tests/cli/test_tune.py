@@ -181,6 +181,10 @@ def test_a_setting_that_fails_is_out_and_named(tmp_path: Path, capsys: pytest.Ca
     failed = found.setting("s6")
     assert (failed.values["workers"], failed.blocks, failed.round) == (8, 0, 1)
     assert "s6 failed: the server ended with exit code 1" in capsys.readouterr().err
+    again, ran = resume_tuning(tmp_path / "tune.toml", tmp_path / "results"), Told()
+    assert run_tuning(*again, generator=ran, retry=True) == 0
+    assert len(ran.ran) == 3
+    assert tuned(only_folder(tmp_path / "tune.toml").path).setting("s6").blocks == 3
 
 
 @pytest.mark.usefixtures("not_started")

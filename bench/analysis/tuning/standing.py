@@ -40,13 +40,11 @@ class Standing:
 
     def best_load(self, name: str) -> str | None:
         """The load under which the scores of a setting are the highest in the mean; None: nothing was measured."""
-        own = self.trials.get(name, {})
-        means = {
-            load: mean_score({block: loads[load].score for block, loads in own.items() if load in loads}, blocks)
-            for load in dict.fromkeys(load for loads in own.values() for load in loads)
-            for blocks in [[block for block, loads in own.items() if load in loads]]
-        }
-        return max(means, key=lambda load: means[load]) if means else None
+        by_load: dict[str, dict[int, float]] = {}
+        for block, loads in self.trials.get(name, {}).items():
+            for load, each in loads.items():
+                by_load.setdefault(load, {})[block] = each.score
+        return max(by_load, key=lambda load: mean_score(by_load[load], by_load[load]), default=None)
 
     def under_best_load(self, name: str, blocks: Collection[int] | None = None) -> list[Measured]:
         """The trials of a setting under that load."""
