@@ -94,6 +94,14 @@ class Space(Table):
                 raise ValueError(f"{where}{twice} is a duplicate entry: settings equal to each other")
         return values
 
+    @field_validator("flags")
+    @classmethod
+    def _no_keys(cls, flags: dict[str, list[Flag]]) -> dict[str, list[Flag]]:
+        for name in flags:
+            if name in (*OF_BATCHING, *OF_SERVER, BATCH):
+                raise ValueError(f"{name}: is a key of its own, and no flag; expected the server's own flags")
+        return flags
+
     @property
     def parameters(self) -> dict[str, list[Any]]:
         """The values of each parameter that has some."""

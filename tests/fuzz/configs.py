@@ -15,6 +15,7 @@ from bench import BenchError, schedule
 from bench.config.experiment import read_experiment
 from bench.config.limits import read_limits
 from bench.config.servers import read_servers
+from bench.config.tune import read_tune
 from bench.runs.jsonl import json_text, parse_json
 from bench.schedule import Trace
 from bench.server.execution import batching_parameters
@@ -117,6 +118,7 @@ def kinds() -> list[Kind]:
             _warm_up,
             (tfrecord.frame(b""), tfrecord.frame(b"\x0a\x00\x32\x00") * 2),
         ),
+        Kind("tune.toml", read_tune, (_TUNE,)),
     ]
 
 
@@ -132,6 +134,17 @@ cpus = "0"
 latency-bound = "10"
 [models.mnist]
 versions = [1]
+"""
+_TUNE = """scenario = "scenario.py"
+servers = ["embedded"]
+loads = [{ users = 4 }]
+batch_sizes = [1, 8]
+goodput = "99.9 % @ 50ms"
+[space]
+max_batch_size = [8, 64]
+allowed_batch_sizes = [[], [8, 32]]
+intra_op = [0, 1]
+flags = { processes = [1, 2] }
 """
 _LIMITS = """accept = ["client saturated"]
 failed_trials = "10 %"
