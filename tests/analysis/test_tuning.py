@@ -97,7 +97,7 @@ def test_nothing_is_concluded_where_the_load_generator_was_the_limit() -> None:
 
 def test_a_gain_that_cannot_be_known_is_none_of_1() -> None:
     for found, reason in (
-        (gain(pairs(1.3, count=1), 2), "1 blocks in common"),
+        (gain(pairs(1.3, count=1), 2), "1 block in common"),
         (gain(pairs(1.3, other=[0.0] * 12), 2), "s1 answered nothing in time in 12 of 12 blocks"),
         (gain(pairs(1.3, reason="default failed: no such image"), 2), "no such image"),
     ):

@@ -240,4 +240,4 @@ def test_a_killed_tuning_of_a_real_server_goes_on_to_its_end(tmp_path: Path) -> 
     # one block shows no spread
     assert (done.returncode, found.outcome, found.trials) == (3, "undecided", 2), done.stderr
     assert all((each.throughput or 0) > 0 for each in found.settings)
-    assert "1 blocks in common" in found.gains[0].reason
+    assert "1 block in common" in found.gains[0].reason

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import Final
 
 from bench.analysis import formatting
 from bench.analysis.tuning.race import Scores, mean_score
@@ -9,7 +10,7 @@ from bench.config.tune import words
 from bench.runs.tuning import Gain, TunedSetting, Tuning
 from bench.wording import counted
 
-SHOWN: int = 3
+SHOWN: Final = 3
 """Settings of a line of progress."""
 
 
@@ -36,7 +37,8 @@ def _answer(tuning: Tuning) -> str:
     if tuning.outcome == "load generator":
         return f"no answer: the load generator was the limit ({tuning.reason})"
     if tuning.outcome == "unfinished":
-        return f"unfinished; the best so far: {what}: {_level(best, tuning)}"
+        of_default = _level(tuning.settings[0], tuning)
+        return f"unfinished; the best so far: {what}: {_level(best, tuning)}, the default {of_default}"
     tolerance = f"{tuning.tolerance:.0%}".replace("%", " %")
     if won is None or won.ratio is None:
         why = next((each.reason for each in tuning.gains if each.reason), "")

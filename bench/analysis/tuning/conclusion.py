@@ -7,6 +7,7 @@ from typing import Final, NamedTuple
 from bench.analysis.statistics.intervals import ERROR_RATE, Estimate, paired
 from bench.analysis.statistics.needed import trials_needed
 from bench.runs.tuning import Gain, Outcome
+from bench.wording import counted
 
 TOLERANCE: Final = 0.02
 """Gains up to this are none."""
@@ -56,7 +57,7 @@ def _gain(setting: str, found: Estimate, sure: float) -> Gain:
 
 def _no_answer(pairs: Pairs) -> str:
     if len(pairs.other) < FEWEST:
-        return f"{len(pairs.other)} blocks in common; {FEWEST} and more show how trials differ"
+        return f"{counted(len(pairs.other), 'block')} in common; {FEWEST} and more show how trials differ"
     for side, who in ((pairs.default, "the default"), (pairs.other, pairs.setting)):
         if min(side) <= 0:
             return f"{who} answered nothing in time in {sum(value <= 0 for value in side)} of {len(side)} blocks"
