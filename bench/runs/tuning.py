@@ -56,7 +56,7 @@ class Gain(Part):
     ratio: Amount | None = None
     low: Amount | None = None
     high: Amount | None = None
-    """Ends of the interval; None: nothing is known."""
+    """Ends of the interval; None: open, or nothing is known."""
     confidence: Share | None = None
     """Of the interval, which is the one that decides: wider where the best of several gains is claimed."""
     needed_low: Count | None = None

@@ -81,6 +81,12 @@ def test_a_gain_is_one_beyond_the_tolerance(ratio: float, spread: float, expecte
     assert (found.needed_low is not None) == (expected == "undecided")
 
 
+def test_an_interval_that_shows_nothing_is_open() -> None:
+    wild = gain(Pairs("s1", [1.0, 1e6], [1e6, 1.0], [True, False]), 2)
+    assert (wild.low, wild.high) == (pytest.approx(0.0), None)
+    assert outcome([wild], {}, DEFAULT)[0] == "undecided"
+
+
 def test_the_interval_allows_for_the_choice_of_the_best() -> None:
     alone, of_two = gain(pairs(1.1), 1), gain(pairs(1.1), 2)
     assert (alone.confidence, of_two.confidence) == (pytest.approx(0.98), pytest.approx(0.99))

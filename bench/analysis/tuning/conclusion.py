@@ -11,6 +11,8 @@ from bench.wording import counted
 
 TOLERANCE: Final = 0.02
 """Gains up to this are none."""
+OPEN: Final = 20.0
+"""Logarithm of the end of an interval beyond which it says nothing."""
 FEWEST: Final = 2
 """Blocks that show how trials differ."""
 
@@ -50,9 +52,15 @@ def gain(pairs: Pairs, finalists: int) -> Gain:
 
 
 def _gain(setting: str, found: Estimate, sure: float) -> Gain:
-    low, high = (math.exp(min(700.0, max(-700.0, end))) for end in found.interval(sure))
-    ratio = math.exp(found.mean)
-    return Gain(setting=setting, blocks=found.trials, ratio=ratio, low=low, high=high, confidence=sure)
+    low, high = found.interval(sure)
+    return Gain(
+        setting=setting,
+        blocks=found.trials,
+        ratio=math.exp(found.mean),
+        low=math.exp(low),
+        high=math.exp(high) if high < OPEN else None,
+        confidence=sure,
+    )
 
 
 def _no_answer(pairs: Pairs) -> str:

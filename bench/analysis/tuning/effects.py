@@ -15,6 +15,8 @@ from scipy.special import stdtrit
 
 CONFIDENCE: Final = 0.95
 """Of each interval by itself."""
+WIDEST: Final = 20.0
+"""Half of an interval of logarithms from which on it says nothing."""
 
 
 class Effect(NamedTuple):
@@ -66,7 +68,7 @@ def effects(observations: Sequence[Observation], parameters: Mapping[str, Sequen
             variance = residual / freedom * float((inverse[at] ** 2).sum())
             half = float(stdtrit(freedom, (1 + CONFIDENCE) / 2)) * math.sqrt(variance)
         mean = float(fitted[at])
-        ends = (math.exp(mean - half), math.exp(mean + half)) if half < 50 else (None, None)
+        ends = (math.exp(mean - half), math.exp(mean + half)) if half < WIDEST else (None, None)
         found.append(Effect(name, value, math.exp(mean), *ends))
     return found
 
