@@ -2,17 +2,26 @@
 
 import itertools
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from bench.analysis.grouping.metrics import METRICS
+from bench.analysis.reading.cells import cells
 from bench.analysis.statistics.front import front
 from bench.analysis.tuning.conclusion import Pairs, best_of, gain, outcome
 from bench.analysis.tuning.effects import Observation, effects
+from bench.analysis.tuning.measured import Measured, measured
 from bench.analysis.tuning.race import ranked, rounds, survivors
+from bench.analysis.tuning.standing import Standing
+from bench.config.tune import Objective
+from bench.runs.chunk import Chunk
+from bench.runs.run import Run, RunWriter
 from bench.runs.tuning import Gain
 from tests.analysis.surfaces import DEFAULT, flat, grid_trials, race, surface
+from tests.recorded import requests, write
 
 
 def test_a_race_finds_the_best_in_a_quarter_of_the_time_of_a_grid() -> None:
@@ -59,6 +68,66 @@ def test_settings_are_compared_in_the_blocks_that_they_have_in_common() -> None:
 def test_the_front_holds_what_no_other_one_beats_in_both() -> None:
     points = {"fast": (0.02, 100.0), "calm": (0.01, 50.0), "bad": (0.02, 50.0), "twin": (0.02, 100.0)}
     assert front(points) == ["fast", "calm", "twin"]
+
+
+LEVEL = Objective(None, 0.99, 0.05, "p99 <= 50 ms")
+
+
+def recorded(folder: Path, *, cpu: float = 0.2, **changes: Any) -> Run:
+    """Ten seconds of 200 requests of four examples each."""
+    writer = RunWriter.create(folder, "mnist", None, {"load": {"kind": "closed", "users": 4}})
+    for second in range(10):
+        part = requests(second, count=200, rate=200, start=float(second), batch=4, **changes)
+        writer.append(0, Chunk.of(**part))
+        writer.telemetry(second + 0.5, source="worker 0", cpu_seconds=cpu * second)
+    writer.finish(stopped=10.0)
+    return Run.open(writer.path)
+
+
+def counted(run: Run, objective: Objective = LEVEL) -> Measured:
+    found = measured(run, objective)
+    assert isinstance(found, Measured)
+    return found
+
+
+def test_a_trial_counts_by_so_much_less_as_it_misses_the_service_level(tmp_path: Path) -> None:
+    fine, bad = (recorded(tmp_path, errors=share) for share in (0.004, 0.04))
+    for run, factor in ((fine, 1.0), (bad, 0.01)):
+        (cell,) = cells(run)
+        failed = METRICS["error_share"].of(cell)
+        found = counted(run)
+        assert found.throughput == pytest.approx(METRICS["inferences_per_second"].of(cell))
+        assert found.in_time == pytest.approx(1 - failed)
+        assert found.score == pytest.approx(found.throughput * (factor / failed if factor < 1 else 1.0))
+        assert found.limit == ""
+    slow = counted(recorded(tmp_path, service=0.2, spread=0.0))
+    assert (slow.throughput, slow.in_time, slow.score) == (0.0, 0.0, 0.0)
+
+
+def test_a_latency_counts_by_its_inverse(tmp_path: Path) -> None:
+    run = recorded(tmp_path)
+    (cell,) = cells(run)
+    assert counted(run, Objective(90.0)).score == pytest.approx(1 / METRICS["p90"].of(cell))
+    failing = counted(recorded(tmp_path, errors=0.3), Objective(90.0))
+    assert failing.score == 0.0
+    few = write(tmp_path, [Chunk.of(**requests(1, count=50, rate=10))])
+    assert "do not support p99" in str(measured(few, Objective(99.0)))
+
+
+def test_a_trial_names_the_load_generator_where_it_was_the_limit(tmp_path: Path) -> None:
+    assert "used 97% of a core" in counted(recorded(tmp_path, cpu=0.97)).limit
+
+
+def test_several_loads_count_by_the_one_that_suits_a_setting() -> None:
+    standing = Standing()
+    for block, (few, many) in enumerate([(10.0, 12.0), (10.0, 9.0)], 1):
+        for load, score in (("4 users", few), ("32 users", many)):
+            standing.add("s1", block, load, Measured(score, score, 0.01, 1.0, math.nan))
+    standing.add("s2", 1, "4 users", "the server ended")
+    assert standing.scores([1, 2]) == {"s1": {1: 12.0, 2: 10.0}}
+    assert standing.best_load("s1") == "32 users"
+    assert [each.score for each in standing.under_best_load("s1", [2])] == [9.0]
+    assert standing.able(["s1", "s2"]) == ["s1"]
 
 
 def pairs(ratio: float, spread: float = 0.005, count: int = 12, **changes: Any) -> Pairs:
