@@ -22,8 +22,8 @@ from bench.cli.verbs import verbs
 from bench.config.experiment import Experiment, Load, Model
 from bench.config.limits import Limits, Where
 from bench.config.reading import Table
-from bench.config.tune import Space, Tune
 from bench.config.servers import Batching, Binary, Docker, Embedded, Remote, Server, Started, Tls
+from bench.config.tune import Space, Tune
 from bench.runs.manifest import Manifest
 from bench.runs.sample import CANCELLED_BY_CLIENT, STATUS_NAMES, UNSENT
 from bench.schedule.schedules import FORMS

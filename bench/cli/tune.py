@@ -17,7 +17,9 @@ from bench.cli.packaged_path import PackagedPath
     "--resume", "go_on", is_flag=True, help="Continue the newest tuning of TUNE.toml, or that folder."
 )
 @click.option("--retry", is_flag=True, help="With --resume: run failed trials again too.")
-@click.option("--trials", type=click.IntRange(1), help="Blocks of the last comparison, instead of the file's.")
+@click.option(
+    "--trials", type=click.IntRange(1), help="Blocks of the last comparison, instead of the file's."
+)
 @click.option("--seconds", type=click.IntRange(1), help="Load of each trial, instead of the file's.")
 @click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Load processes.")
 @click.option("--results", type=click.Path(path_type=Path), default=Path("results"), show_default=True)
@@ -62,7 +64,9 @@ def tune(
     from bench.cli.tune_run import run_tuning, show_plan
     from bench.experiment.tuning import prepare_tuning, resume_tuning
 
-    tuning, folder = resume_tuning(tune_file, results) if go_on else (prepare_tuning(tune_file, overrides), None)
+    tuning, folder = (
+        resume_tuning(tune_file, results) if go_on else (prepare_tuning(tune_file, overrides), None)
+    )
     if dry_run:
         return show_plan(tuning, folder)
     return run_tuning(tuning, folder, workers=workers, results=results, as_json=as_json, retry=retry)

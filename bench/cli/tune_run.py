@@ -220,9 +220,14 @@ def show_plan(tuning: Tuning, folder: Folder | None) -> int:
     prepared, screen = tuning.prepared, console()
     race = Race(tuning, [] if folder is None else folder.trials)
     show_table(screen, space_table([(each.name, each.values) for each in tuning.settings]))
-    planned = [race.tuning.trials(race.names[: e.settings], b, 0) for e, b in zip(race.rounds, race.blocks, strict=True)]
+    planned = [
+        race.tuning.trials(race.names[: e.settings], b, 0)
+        for e, b in zip(race.rounds, race.blocks, strict=True)
+    ]
     seconds = [prepared.seconds(trials) for trials in planned]
-    show_table(screen, rounds_table(race.rounds, [len(trials) for trials in planned], list(map(duration, seconds))))
+    show_table(
+        screen, rounds_table(race.rounds, [len(trials) for trials in planned], list(map(duration, seconds)))
+    )
     ended = {} if folder is None else folder.ended()
     left = [trial for trial in race.trials if trial.number not in ended] + race.to_come()
     blocks = range(1, race.rounds[-1].blocks + 1)

@@ -130,7 +130,10 @@ class Tune(Experiment):
         allow_inf_nan=False,
     )
     goodput: str | None = key(
-        None, _SHARE_AT_TIME, "The service level as another share and time, instead of p99_ms.", '"99.9 % @ 50ms"'
+        None,
+        _SHARE_AT_TIME,
+        "The service level as another share and time, instead of p99_ms.",
+        '"99.9 % @ 50ms"',
     )
 
     @property
@@ -224,7 +227,9 @@ def _objective(path: Path, tune: Tune) -> Objective:
                 allowed = f'objective = "{tune.objective}" has no service level; leave one of the two out'
                 raise refusal(path, name, getattr(tune, name), allowed)
         if len(tune.loads) > 1:
-            raise refusal(path, "loads", len(tune.loads), "expected one load: latencies of several are no one number")
+            raise refusal(
+                path, "loads", len(tune.loads), "expected one load: latencies of several are no one number"
+            )
         return Objective(float(tune.objective[1:]))
     if (tune.p99_ms is None) == (tune.goodput is None):
         raise BenchError(
@@ -258,12 +263,16 @@ def _settings(study: Study, tune: Tune) -> list[Setting]:
     (declared,) = study.servers
     spec = declared.spec
     if not isinstance(spec, Started):
-        allowed = "is not started here, so its settings cannot be changed; expected embedded, binary or docker"
+        allowed = (
+            "is not started here, so its settings cannot be changed; expected embedded, binary or docker"
+        )
         raise declared.refusal("kind", spec.kind, allowed)
     parameters = tune.parameters
     count = math.prod(len(values) for values in parameters.values())
     if count > MOST_SETTINGS:
-        raise refusal(path, "space", count, f"that many settings; {MOST_SETTINGS} are the most: leave values out")
+        raise refusal(
+            path, "space", count, f"that many settings; {MOST_SETTINGS} are the most: leave values out"
+        )
     default = Setting(DEFAULT, {}, declared, tune.batch_sizes[0])
     letter = "t" if re.fullmatch(r"s\d+", declared.name) else "s"
     found = {_identity(spec, default.batch): default}

@@ -92,7 +92,9 @@ def resume(
         )
     began = "tune" if "space" in described.get("experiment", {}) else "run"
     if began != verb:
-        raise BenchError(f"{folder.path}: begun by bench {began}; continue with: bench {began} {folder.path} --resume")
+        raise BenchError(
+            f"{folder.path}: begun by bench {began}; continue with: bench {began} {folder.path} --resume"
+        )
     study = overridden(read(Path(described["file"])), described["overrides"])
     known = {server.name: server for server in (*study.servers, *study.optional)}
     missing = [name for name in described["servers"] if name not in known]

@@ -97,7 +97,9 @@ def entry(name: str, spec: Any) -> str:
 def toml(value: Any) -> str:
     """A value of a servers file as TOML, in a line."""
     if isinstance(value, dict):
-        inside = ", ".join(f"{toml_key(name)} = {toml(each)}" for name, each in value.items() if each is not None)
+        inside = ", ".join(
+            f"{toml_key(name)} = {toml(each)}" for name, each in value.items() if each is not None
+        )
         return f"{{ {inside} }}" if inside else "{}"
     if isinstance(value, list):
         return "[" + ", ".join(map(toml, value)) + "]"
@@ -109,5 +111,3 @@ def toml_key(name: str) -> str:
     """A key, in quotes where it has to be."""
     bare = name.isascii() and name.replace("-", "").replace("_", "").isalnum()
     return name if bare else json.dumps(name, ensure_ascii=False)
-
-

@@ -145,7 +145,8 @@ def test_costs_are_judged_where_prices_differ_or_they_are_named() -> None:
         values = {"requests_per_second": 10.0, COST: cost}
         manifest: dict[str, object] = {"experiment": {"server": {"price_per_hour": price}}}
         return [
-            trial(BASE._replace(version=version), values, manifest=manifest, number=10 * version + i) for i in range(3)
+            trial(BASE._replace(version=version), values, manifest=manifest, number=10 * version + i)
+            for i in range(3)
         ]
 
     def judged(price: float, cost: float, **chosen: Any) -> dict[str, str]:

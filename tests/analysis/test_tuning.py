@@ -52,7 +52,9 @@ def test_the_rounds_get_shorter_and_the_last_has_its_own_blocks() -> None:
     assert [tuple(each) for each in rounds(2, 5)] == [(2, 5)]
     for settings in range(3, 257):
         planned = rounds(settings, 12)
-        assert [each.settings for each in planned] == sorted({each.settings for each in planned}, reverse=True)
+        assert [each.settings for each in planned] == sorted(
+            {each.settings for each in planned}, reverse=True
+        )
         assert all(1 <= each.blocks <= 12 for each in planned)
 
 

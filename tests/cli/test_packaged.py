@@ -92,7 +92,14 @@ def listing(folder: Path) -> list[str]:
 
 def test_a_starting_set_overwrites_nothing(tmp_path: Path) -> None:
     names = sorted(path.name for path in packaged.starting_set())
-    assert names == ["experiment.limits.toml", "experiment.toml", "gate.sh", "scenario.py", "servers.toml", "tune.toml"]
+    assert names == [
+        "experiment.limits.toml",
+        "experiment.toml",
+        "gate.sh",
+        "scenario.py",
+        "servers.toml",
+        "tune.toml",
+    ]
     done = bench("init", "new/folder", cwd=tmp_path)
     assert (done.returncode, listing(tmp_path / "new/folder")) == (0, names)
     (tmp_path / "servers.toml").write_text("mine")

@@ -62,13 +62,18 @@ class Told:
             raise Failed("the server ended with exit code 1")
         spec = order.study.servers[[each.name for each in order.study.servers].index(name)].spec
         assert isinstance(spec, Embedded)
-        rng = random.Random(order.trial.number)  # noqa: S311 - the luck of a trial
+        rng = random.Random(order.trial.number)
         per_worker = 200 * self.gain ** min(2.0, math.log2(float(spec.flags["workers"])))
         count = round(2 * per_worker * math.exp(rng.gauss(0, 0.005)))
         chunk = Chunk.of(
             **requests(order.trial.number, count=count, rate=count / 2, service=0.002), keep_samples=False
         )
-        target = {"kind": "embedded", "model": "mnist", "version": 2, "asked": {"Predict": {"model": "mnist"}}}
+        target = {
+            "kind": "embedded",
+            "model": "mnist",
+            "version": 2,
+            "asked": {"Predict": {"model": "mnist"}},
+        }
         written = write(
             folder.path,
             [chunk],
@@ -102,7 +107,9 @@ def test_the_best_settings_come_to_the_last_round_and_their_gain_is_told(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     tuning, generator = prepare_tuning(files(tmp_path), {}), Told()
-    code = run_tuning(tuning, None, results=tmp_path / "results", as_json=tmp_path / "t.json", generator=generator)
+    code = run_tuning(
+        tuning, None, results=tmp_path / "results", as_json=tmp_path / "t.json", generator=generator
+    )
     printed = capsys.readouterr()
     folder = only_folder(tmp_path / "tune.toml")
     found, told = tuned(folder.path), json.loads((tmp_path / "t.json").read_text())
@@ -117,7 +124,9 @@ def test_the_best_settings_come_to_the_last_round_and_their_gain_is_told(
     assert sorted(each.blocks for each in found.settings) == [3, 3, 3, 3, 6, 6, 6]
     won = next(each for each in found.gains if each.setting == found.best)
     assert (won.low or 0) < 2 < (won.high or 0)
-    assert " ".join(printed.out.split()).startswith(f"{best.name} (workers {best.values['workers']}, max_in_flight")
+    assert " ".join(printed.out.split()).startswith(
+        f"{best.name} (workers {best.values['workers']}, max_in_flight"
+    )
     assert "round 1 of 2: 6 settings, 3 blocks; the best: " in printed.err
     effects = {(each.parameter, each.value): each.ratio for each in found.effects}
     assert effects.keys() == {("workers", 4), ("workers", 8), ("max_in_flight", 128)}
@@ -192,7 +201,9 @@ def test_nothing_is_claimed_where_the_default_fails_or_nothing_matters(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = files(tmp_path, "[space]\nflags = { workers = [1, 4] }\n", "options = {}")
-    code = run_tuning(prepare_tuning(path, {}), None, results=tmp_path / "results", generator=Told(fail="mine"))
+    code = run_tuning(
+        prepare_tuning(path, {}), None, results=tmp_path / "results", generator=Told(fail="mine")
+    )
     assert code == 3
     assert "inconclusive: " in capsys.readouterr().out
     found = tuned(only_folder(path).path)
@@ -215,12 +226,13 @@ def test_a_plan_is_shown_with_its_time(tmp_path: Path) -> None:
 
 
 def test_usage(tmp_path: Path) -> None:
-    path = files(tmp_path, "[space]\nmax_batchsize = [1]\n")
+    (tmp_path / "right").mkdir()
+    path, right = files(tmp_path, "[space]\nmax_batchsize = [1]\n"), files(tmp_path / "right")
     for arguments, expected in (
         ((path,), "unknown key, did you mean max_batch_size?"),
         ((path, "--resume", "--trials", "3"), "--resume continues the original plan"),
         ((tmp_path,), "is a folder: name a tune file, or add --resume"),
-        ((files(tmp_path), "--resume"), "holds no run of"),
+        ((right, "--resume"), "holds no run of"),
     ):
         done = bench("tune", *arguments, cwd=tmp_path)
         assert done.returncode == 2

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from bench import BenchError
+from bench.config.cpus import cpu_numbers
 from bench.config.experiment import read_experiment
 from bench.config.reading import read_toml
-from bench.config.cpus import cpu_numbers
 from bench.config.servers import Batching, Embedded, Remote, read_servers
 
 

@@ -62,7 +62,9 @@ def test_the_default_is_no_second_time_among_the_settings(tmp_path: Path) -> Non
     assert [each.name for each in settings] == ["default", "s1", "s2", "s3"]
     assert settings[0].values == {"max_batch_size": 64, "intra_op": 1}
     # equal ones because sizes are cut are one
-    _, settings, _ = read_tune(tune(tmp_path, "max_batch_size = [4]\nallowed_batch_sizes = [[8], [8, 32], []]"))
+    _, settings, _ = read_tune(
+        tune(tmp_path, "max_batch_size = [4]\nallowed_batch_sizes = [[8], [8, 32], []]")
+    )
     assert [batching_of(each.server.spec).allowed_batch_sizes for each in settings[1:]] == [[4], []]
 
 
@@ -134,7 +136,10 @@ def test_the_best_settings_are_files_that_the_server_takes(tmp_path: Path) -> No
     (tmp_path / "again.toml").write_text(texts["servers.toml"])
     again = read_servers(tmp_path / "again.toml")["mine"].spec
     assert again == settings[1].server.spec.model_copy(update={"environment": {}})
-    assert tomllib.loads(texts["servers.toml"])["servers"]["mine"]["flags"]["tensorflow_session_config"] == 'a "b"'
+    assert (
+        tomllib.loads(texts["servers.toml"])["servers"]["mine"]["flags"]["tensorflow_session_config"]
+        == 'a "b"'
+    )
     assert "max_batch_size {\n  value: 32\n}" in texts["batching_parameters.pbtxt"]
     assert "allowed_batch_sizes: 16\nallowed_batch_sizes: 32" in texts["batching_parameters.pbtxt"]
     flags = texts["flags.txt"].splitlines()

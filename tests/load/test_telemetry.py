@@ -227,7 +227,11 @@ def rapl(root: Path, **joules: int) -> None:
         number, _, name = key.removeprefix("zone").partition("_")
         zone = root / f"intel-rapl:{':'.join(number)}"
         zone.mkdir(exist_ok=True)
-        for file, text in (("name", name.replace("_", "-")), ("max_energy_range_uj", "100000000"), ("energy_uj", str(spent * 10**6))):
+        for file, text in (
+            ("name", name.replace("_", "-")),
+            ("max_energy_range_uj", "100000000"),
+            ("energy_uj", str(spent * 10**6)),
+        ):
             (zone / file).write_text(f"{text}\n")
 
 

@@ -12,8 +12,8 @@ from bench.analysis.reading.population import Population
 from bench.analysis.reading.timeline import Timeline, timeline
 from bench.analysis.showing.plot import MOST_CURVES, Picture, Points, against, height_for, percentile_curves
 from bench.analysis.showing.plot_capacity import capacity_pictures
-from bench.analysis.showing.plot_tuning import tuning_picture
 from bench.analysis.showing.plot_time import by_version, courses, heatmap, over_time
+from bench.analysis.showing.plot_tuning import tuning_picture
 from bench.analysis.showing.report import Line, Report, RunReport, labels
 from bench.runs.run import Run
 

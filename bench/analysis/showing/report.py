@@ -308,7 +308,8 @@ def plain(report: Report) -> dict[str, Any]:
             for folder, capacity in report.capacities
         ],
         "tunings": [
-            {"path": str(folder), "tuning": tuning.model_dump(by_alias=True)} for folder, tuning in report.tunings
+            {"path": str(folder), "tuning": tuning.model_dump(by_alias=True)}
+            for folder, tuning in report.tunings
         ],
         "not_run": [identity._asdict() for identity in report.not_run],
         "cut_short": report.cut_short,

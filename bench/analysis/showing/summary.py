@@ -15,7 +15,11 @@ from bench.analysis.showing.table import Column, Table
 
 SHOWN: Final = ("requests_per_second", "inferences_per_second", "p50", "p95", "p99", "max")
 _WEIGHTS: Final = {"requests_per_second": 2, "inferences_per_second": 4, "p95": 6, "max": 5, COST: 1}
-_TITLES: Final = {"requests_per_second": "requests/s", "inferences_per_second": "inferences/s", COST: "cost/1M"}
+_TITLES: Final = {
+    "requests_per_second": "requests/s",
+    "inferences_per_second": "inferences/s",
+    COST: "cost/1M",
+}
 
 
 def summary(rows: Sequence[Group], compared: str) -> Table:

@@ -41,7 +41,9 @@ def settings_table(tuning: Tuning) -> Table | None:
         columns.append(Column("", False, ["failed" if each else "" for each in failed], failed))
     shared = [(c.title, c.same or "") for c in columns if c.identity and c.same is not None and len(rows) > 1]
     shown = [c for c in columns if not (c.identity and c.same is not None and len(rows) > 1)]
-    note = "* no other setting has more throughput and a lower p99; means over all blocks, the last ones first"
+    note = (
+        "* no other setting has more throughput and a lower p99; means over all blocks, the last ones first"
+    )
     return Table(shown, shared, [note])
 
 
@@ -91,7 +93,10 @@ def space_table(settings: Sequence[tuple[str, Mapping[str, Any]]]) -> Table:
     calm = [False] * len(settings)
     columns = [Column("setting", True, [name for name, _ in settings], calm)]
     for parameter in parameters:
-        texts = [json.dumps(values[parameter]) if parameter in values else formatting.ABSENT for _, values in settings]
+        texts = [
+            json.dumps(values[parameter]) if parameter in values else formatting.ABSENT
+            for _, values in settings
+        ]
         columns.append(Column(parameter, True, texts, calm))
     return Table(columns, [], [])
 
@@ -101,7 +106,12 @@ def rounds_table(rounds: Sequence[Round], trials: Sequence[int], times: Sequence
     calm = [False] * len(rounds)
     last = len(rounds) - 1
     columns = [
-        Column("round", True, [f"{at + 1}" if at < last else f"{at + 1}, comparison" for at in range(len(rounds))], calm),
+        Column(
+            "round",
+            True,
+            [f"{at + 1}" if at < last else f"{at + 1}, comparison" for at in range(len(rounds))],
+            calm,
+        ),
         Column("settings", False, [f"{each.settings} and the default" for each in rounds], calm),
         Column("blocks", False, [str(each.blocks) for each in rounds], calm),
         Column("trials", False, [str(each) for each in trials], calm),

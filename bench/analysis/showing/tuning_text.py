@@ -90,7 +90,9 @@ def standing_text(scores: Scores, order: Sequence[str], default: str) -> str:
     texts = []
     for name in order[:SHOWN]:
         both = [block for block in scores[name] if block in scores.get(default, {})]
-        gain = mean_score(scores[name], both) - mean_score(scores.get(default, {}), both) if both else math.nan
+        gain = (
+            mean_score(scores[name], both) - mean_score(scores.get(default, {}), both) if both else math.nan
+        )
         known = math.isfinite(gain)
         texts.append(f"{name} ({100 * math.expm1(gain):+.1f} % to the default)" if known else name)
     return f"the best: {', '.join(texts)}" if texts else "no setting was measured"

@@ -68,7 +68,9 @@ def answer(found: Measurements) -> Tuning:
     }
     best = best_of(gains)
     if found.finished:
-        result, reason = outcome(gains, {name: "; ".join(each) for name, each in limits.items()}, found.default)
+        result, reason = outcome(
+            gains, {name: "; ".join(each) for name, each in limits.items()}, found.default
+        )
     else:
         result, reason = "unfinished", ""
     names = [name for name, *_ in found.settings]
@@ -96,7 +98,9 @@ def answer(found: Measurements) -> Tuning:
 
 
 def _last_round(found: Measurements, name: str) -> int:
-    inside = [number for number, each in enumerate(found.rounds, 1) if name in each.names or name == found.default]
+    inside = [
+        number for number, each in enumerate(found.rounds, 1) if name in each.names or name == found.default
+    ]
     return max(inside, default=0)
 
 

@@ -68,7 +68,9 @@ def _no_answer(pairs: Pairs) -> str:
         return f"{counted(len(pairs.other), 'block')} in common; {FEWEST} and more show how trials differ"
     for side, who in ((pairs.default, "the default"), (pairs.other, pairs.setting)):
         if min(side) <= 0:
-            return f"{who} answered nothing in time in {sum(value <= 0 for value in side)} of {len(side)} blocks"
+            return (
+                f"{who} answered nothing in time in {sum(value <= 0 for value in side)} of {len(side)} blocks"
+            )
     return ""
 
 

@@ -41,13 +41,19 @@ class Observation(NamedTuple):
 def effects(observations: Sequence[Observation], parameters: Mapping[str, Sequence[Any]]) -> list[Effect]:
     """The effects of every value but the first of each parameter; nothing of values that were not measured apart."""
     levels = [
-        (name, value) for name, values in parameters.items() for value in _measured(observations, name, values)[1:]
+        (name, value)
+        for name, values in parameters.items()
+        for value in _measured(observations, name, values)[1:]
     ]
     if not observations or not levels:
         return []
     blocks = sorted({each.block for each in observations})
     rows = [
-        [1.0, *(float(each.values[name] == value) for name, value in levels), *(each.block == b for b in blocks[1:])]
+        [
+            1.0,
+            *(float(each.values[name] == value) for name, value in levels),
+            *(each.block == b for b in blocks[1:]),
+        ]
         for each in observations
     ]
     matrix = np.array(rows, dtype=np.float64)

@@ -56,7 +56,12 @@ def measured(run: Run, objective: Objective) -> Measured | str:
     share = right / (right + late) if right + late else math.nan
     cost = cost_per_million(price_per_hour(run), throughput)
     limit = next(
-        ((each.reason, each.remedy) for check in client.CHECKS for each in check(run) if each.check in GENERATOR),
+        (
+            (each.reason, each.remedy)
+            for check in client.CHECKS
+            for each in check(run)
+            if each.check in GENERATOR
+        ),
         ("", ""),
     )
     if objective.percentile is None:

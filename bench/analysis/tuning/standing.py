@@ -34,7 +34,11 @@ class Standing:
     def scores(self, blocks: Collection[int]) -> Scores:
         """The score of each setting in some blocks: under the load that suits it best."""
         return {
-            name: {block: max(each.score for each in loads.values()) for block, loads in own.items() if block in blocks}
+            name: {
+                block: max(each.score for each in loads.values())
+                for block, loads in own.items()
+                if block in blocks
+            }
             for name, own in self.trials.items()
         }
 
