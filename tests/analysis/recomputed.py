@@ -72,6 +72,7 @@ def lines(run: Path, warm_up: float, within: float) -> dict[Key, dict[str, Any]]
             found[name, batch, version] = _line(same, seconds, within) | {
                 "seconds": ended - begun,
                 "cpu_per_request": cpu / len(answered) * (ended - begun),
+                "cpu_per_thousand": 1000 * cpu / answered.batch.sum() * (ended - begun),
             }
     return found
 

@@ -141,7 +141,13 @@ def pairs(ratio: float, spread: float = 0.005, count: int = 12, **changes: Any) 
 
 @pytest.mark.parametrize(
     ("ratio", "spread", "expected"),
-    [(1.3, 0.005, "gain"), (1.0, 0.005, "none"), (0.8, 0.005, "none"), (1.02, 0.03, "undecided"), (1.025, 0.01, "undecided")],
+    [
+        (1.3, 0.005, "gain"),
+        (1.0, 0.005, "none"),
+        (0.8, 0.005, "none"),
+        (1.02, 0.03, "undecided"),
+        (1.025, 0.01, "undecided"),
+    ],
 )
 def test_a_gain_is_one_beyond_the_tolerance(ratio: float, spread: float, expected: str) -> None:
     found = gain(pairs(ratio, spread), 2)
