@@ -9,6 +9,7 @@ from bench.analysis.grouping.identity import Identity
 from bench.analysis.grouping.metrics import METRICS
 from bench.analysis.grouping.trials import Trial
 from bench.analysis.reading.run_warning import RunWarning
+from bench.analysis.statistics.clustered import Seconds
 from bench.runs.manifest import Manifest
 
 BASE = Identity("mnist", "Predict", "embedded", "", "mnist", 1, 8, "16 users")
@@ -29,8 +30,8 @@ class Shown(NamedTuple):
     ) -> tuple[float, float] | None:
         return self.ends.get(metric)
 
-    def independent(self, metric: str, confidence: float) -> float:
-        return 10_000.0
+    def requests_of(self, share: str, answered_within: float | None = None) -> Seconds:
+        return Seconds(np.zeros(self.seconds), np.full(self.seconds, 10_000 / self.seconds))
 
 
 def trial(

@@ -1,6 +1,7 @@
 """Disturbed trials, sessions, order effects and single runs: intervals that say how sure one may be."""
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from bench.analysis.judging.change import change
 from bench.analysis.judging.compare import compare
 from bench.analysis.judging.gate import LimitsFile, gate
 from bench.analysis.statistics import clustered, intervals
+from bench.analysis.statistics.clustered import effective
 from bench.runs.chunk import Chunk
 from bench.runs.run import find_runs
 from tests.analysis.simulated import BASE, trial
@@ -203,6 +205,34 @@ def test_ranks_hold_the_percentile_as_often_as_they_say() -> None:
     assert clustered.ranks(99.0, 459, 459, 0.98)[1] == 459
 
 
+@pytest.mark.parametrize(
+    ("trials", "failed", "outcome"),
+    [
+        (1, [], "inconclusive"),
+        (4, [], "pass"),
+        (4, range(0, 8000, 50), "FAIL"),
+        (4, range(2000, 2016), "inconclusive"),  # one incident of 16 says little about how often there are incidents
+    ],
+)
+def test_short_trials_tell_a_share_together(
+    tmp_path: Path, trials: int, failed: Sequence[int], outcome: str
+) -> None:
+    """Each too short to tell how its failures cluster, 14 trials of 4 s without a failure passed no limit of errors."""
+    status = np.zeros(8000, dtype=int)
+    status[list(failed)] = 14
+    for number in range(trials):
+        chunks = []
+        for second in range(4):
+            row = requests(second, count=500, rate=500, start=float(second))
+            row["status"] = status[(4 * number + second) * 500 :][:500]
+            row["version"] = np.where(row["status"] == 0, 2, -1)
+            chunks.append(Chunk.of(**row, keep_samples=False))
+        write(tmp_path / f"trial{number}", chunks)
+    (tmp_path / "limits.toml").write_text('[limits]\nerror_share = "0.1 %"\n')
+    judged = gate(LimitsFile.read(tmp_path / "limits.toml"), read_trials(find_runs([tmp_path])))
+    assert [(f.outcome, f.measured) for f in judged.findings] == [(outcome, len(failed) / (2000 * trials))]
+
+
 def test_a_run_folder_shows_how_sure_it_is(tmp_path: Path) -> None:
     chunks = [
         Chunk.of(
@@ -224,7 +254,7 @@ def test_a_run_folder_shows_how_sure_it_is(tmp_path: Path) -> None:
             assert low < only.values[metric] < high
         bounded = math.isfinite((only.within.interval("p99", 0.98) or (0, 0))[1])
         assert bounded == sure  # one slow second is one witness, however many requests it had
-        assert only.within.independent("error_share", 0.98) > 0
+        assert effective(*only.within.requests_of("error_share"), 0.98) > 0
         assert only.within.interval("accuracy", 0.98) is None
 
 
@@ -251,7 +281,7 @@ def test_a_version_of_few_seconds_of_a_run_states_no_more_than_these(
         ends = new.within.interval(metric, 0.98)
         assert ends is not None
         assert all(map(math.isfinite, ends)) == stated, metric
-    assert (new.within.independent("error_share", 0.98) > 0) == stated
+    assert (effective(*new.within.requests_of("error_share"), 0.98) > 0) == stated
     (tmp_path / "limits.toml").write_text(
         "goodput_ms = 900\n[limits]\np50_ms = 9\ngoodput = 0.5\n[[cells]]\nversion = 3\nlimits = { p90_ms = 9 }"
     )

@@ -7,6 +7,7 @@ from bench.analysis.answers.answer import Answer
 from bench.analysis.grouping.trials import read_trials
 from bench.analysis.judging.gate import FAIL, Judgement, LimitsFile, gate
 from bench.analysis.reading.checks import warnings_of
+from bench.analysis.statistics.clustered import effective
 from bench.runs.run import Run
 from tests.load.locust_runs import ROOT
 
@@ -60,7 +61,7 @@ def hold_to_limits(asked: str, run: Run, folder: Path) -> None:
     telling = {
         trial.identity
         for trial in read_trials([run]).trials
-        if trial.within and trial.within.independent("error_share", 0.98) >= ENOUGH
+        if trial.within and effective(*trial.within.requests_of("error_share"), 0.98) >= ENOUGH
     }
     medians = {f.identity: f for f in judged.findings if f.limit.dotted == "limits.p50_us"}
     assert [medians[cell].how for cell in telling if medians[cell].outcome != "FAIL"] == []

@@ -19,6 +19,7 @@ from bench.analysis.reading.cells import Cell, cells, described
 from bench.analysis.reading.checks import warnings_of
 from bench.analysis.reading.population import NO_REQUESTS, Population, Reason
 from bench.analysis.reading.run_warning import RunWarning
+from bench.analysis.statistics.clustered import Seconds
 from bench.runs.journal import FAILED, experiment_of
 from bench.runs.manifest import Manifest, Payload
 from bench.runs.run import Experiment, Found, Run, Unreadable, broken
@@ -37,8 +38,8 @@ class OneRun(Protocol):
     ) -> tuple[float, float] | None:
         """Ends around the value of a metric (rate of goodput: within so many seconds); None: nothing is known."""
 
-    def independent(self, metric: str, confidence: float, answered_within: float | None = None) -> float:
-        """As how many independent requests its requests count; goodput: answered within so many seconds."""
+    def requests_of(self, share: str, answered_within: float | None = None) -> Seconds:
+        """By second, the requests of a share and those that it is of; goodput: answered within so many seconds."""
 
 
 @dataclass(frozen=True)

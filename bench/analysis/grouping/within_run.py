@@ -13,7 +13,7 @@ from bench.analysis.grouping.metrics import METRICS
 from bench.analysis.reading.cells import Cell, cells
 from bench.analysis.reading.metric import GOODPUT_RATE, Percentile
 from bench.analysis.reading.population import NO_REQUESTS, up_to
-from bench.analysis.statistics.clustered import Seconds, effective, mean, ranks_of_run
+from bench.analysis.statistics.clustered import Seconds, mean, ranks_of_run
 from bench.analysis.statistics.intervals import Floats
 from bench.runs.chunk import Key, Tally
 from bench.runs.histogram import Histogram, Sparse
@@ -54,14 +54,12 @@ class WithinRun:
             return mean(*self._sums, confidence)
         return numbers.interval(self._cell, metric, confidence)
 
-    def independent(self, metric: str, confidence: float, answered_within: float | None = None) -> float:
-        """As how many independent requests its requests count for a share; all of them where none is of the part.
+    def requests_of(self, share: str, answered_within: float | None = None) -> Seconds:
+        """By second, the requests of a share and those that it is of.
 
         answered_within: seconds within which goodput wants an answer.
         """
-        if answered_within is not None:
-            return effective(*self._good(answered_within), confidence)
-        return effective(*self._shares(metric), confidence)
+        return self._shares(share) if answered_within is None else self._good(answered_within)
 
     @cached_property
     def _cell(self) -> Cell:

@@ -6,6 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+import numpy as np
+
 from bench.analysis.agreement.recorded import answers_of
 from bench.analysis.grouping.identity import Identity
 from bench.analysis.grouping.trials import Trial
@@ -68,22 +70,31 @@ def _by_part(
 ) -> Finding:
     counts = list(zip(parts, whole, strict=True))
     part, total = sum(parts), sum(whole)
-    independent = clustered.independent_of(
-        counts,
-        [_independent(limit, trial, all_, 1 - 2 * rate) for trial, all_ in zip(trials, whole, strict=True)],
-    )
+    independent = clustered.independent_of(counts, _independent(limit, trials, whole, 1 - 2 * rate))
     how = f"{round(part):,} of {counted(total, 'request')}"
     if independent < 0.9 * total:
         how += f", which carry as much information as {independent:,.0f} independent ones would"
     return _by_share(limit, identity, part / total, independent, how=how, rate=rate)
 
 
-def _independent(limit: Limit, trial: Trial, whole: int, confidence: float) -> float:
-    if trial.within is None:
-        return whole
-    if limit.answered_within is not None:
-        return trial.within.independent(limit.metric.name, confidence, limit.answered_within)
-    return trial.within.independent(limit.metric.name, confidence)
+def _independent(
+    limit: Limit, trials: Sequence[Trial], whole: Sequence[int], confidence: float
+) -> list[float]:
+    """As how many independent requests those of each trial count; trials too short to tell alone tell it together."""
+    each: list[float] = []
+    short: list[clustered.Seconds] = []
+    for trial, total in zip(trials, whole, strict=True):
+        if trial.within is None:
+            each.append(total)
+            continue
+        by_second = trial.within.requests_of(limit.metric.name, limit.answered_within)
+        if np.count_nonzero(by_second.whole) < clustered.FEWEST_SECONDS:
+            short.append(by_second)
+        else:
+            each.append(clustered.effective(*by_second, confidence))
+    if short:
+        each.append(clustered.effective(*map(np.concatenate, zip(*short, strict=True)), confidence))
+    return each
 
 
 def by_examples(limit: Limit, identity: Identity, trials: Sequence[Trial], rate: float) -> Finding:
