@@ -211,7 +211,11 @@ def test_ranks_hold_the_percentile_as_often_as_they_say() -> None:
         (1, [], "inconclusive"),
         (4, [], "pass"),
         (4, range(0, 8000, 50), "FAIL"),
-        (4, range(2000, 2016), "inconclusive"),  # one incident of 16 says little about how often there are incidents
+        (
+            4,
+            range(2000, 2016),
+            "inconclusive",
+        ),  # one incident of 16 says little about how often there are incidents
     ],
 )
 def test_short_trials_tell_a_share_together(

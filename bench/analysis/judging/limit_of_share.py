@@ -93,7 +93,8 @@ def _independent(
         else:
             each.append(clustered.effective(*by_second, confidence))
     if short:
-        each.append(clustered.effective(*map(np.concatenate, zip(*short, strict=True)), confidence))
+        part, of = (np.concatenate(series) for series in zip(*short, strict=True))
+        each.append(clustered.effective(part, of, confidence))
     return each
 
 
