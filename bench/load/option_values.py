@@ -6,7 +6,10 @@ from typing import Any, Final
 
 from bench import BenchError
 from bench.payload import Asked
-from bench.wire.dial import TLS
+from bench.protocol.registry import api_named
+from bench.runs.jsonl import read_json
+from bench.schedule import Schedule, parse
+from bench.wire.dial import TLS, Address
 from bench.wire.unary import LARGEST_MESSAGE, metadata_fields
 
 MODEL: Final = "mnist"
@@ -85,6 +88,47 @@ def metadata_of(text: str) -> tuple[tuple[str, str], ...]:
             raise BenchError(f"--metadata {item}: {problem}") from None
         pairs.append((key.lower(), os.environ[variable]))
     return tuple(pairs)
+
+
+def check_protocol(protocol: str, rest: str | None, tls: TLS | None) -> None:
+    """Raise BenchError for options that a protocol over HTTP has no use for."""
+    if not api_named(protocol).over_http:
+        return
+    if rest is not None:
+        raise BenchError(
+            f"--rest {rest}: with --protocol {protocol}, --host is the REST port; leave --rest out"
+        )
+    if tls is not None:
+        raise BenchError(
+            f"--grpc-tls: --protocol {protocol} goes over HTTP, which is not encrypted here; leave one of them out"
+        )
+
+
+def rest_of(text: str) -> str | None:
+    """`--rest` as host:port. Raises BenchError."""
+    try:
+        return Address.parse(text).text if text else None
+    except BenchError as error:
+        raise BenchError(f"--rest: {error}") from error
+
+
+def schedule_of(text: str) -> Schedule | None:
+    """`--schedule`; None: as the scenario says. Raises BenchError."""
+    try:
+        return parse(text) if text else None
+    except BenchError as error:
+        raise BenchError(f"--schedule: {error}") from error
+
+
+def experiment_of(path: str) -> dict[str, Any]:
+    """What `bench run` says of a trial, in a file of its own: it is too long for a command line. Raises BenchError."""
+    try:
+        said = read_json(Path(path))
+    except (OSError, ValueError) as error:
+        raise BenchError(f"--experiment {path}: no JSON file ({error}); `bench run` writes it") from None
+    if not isinstance(said, dict):
+        raise BenchError(f"--experiment {path}: expected a JSON object; `bench run` writes it")
+    return said
 
 
 def answer_bytes(value: Any) -> int:

@@ -7,11 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from bench import BenchError
+from bench.load.abort_rules import Limits, limits_of
 from bench.load.clashes import one_name_once
 from bench.load.option_values import (
     answer_bytes,
     asked_of,
+    check_protocol,
+    experiment_of,
     metadata_of,
+    rest_of,
+    schedule_of,
     seconds_of,
     sole,
     tls_of,
@@ -22,12 +27,13 @@ from bench.payload import Asked
 from bench.protocol.api import Api
 from bench.protocol.names import DEFAULT, MODULES
 from bench.protocol.registry import api_named
-from bench.runs.jsonl import read_json
-from bench.schedule import Schedule, parse
+from bench.schedule import Schedule
 from bench.schedule.schedules import FORMS
-from bench.wire.dial import TLS, Address, authority_of
+from bench.wire.compression import GZIP
+from bench.wire.dial import TLS, authority_of
 from bench.wire.keepalive import Keepalive
 from bench.wire.reply import LARGEST_ANSWER
+from bench.wire.transports import NATIVE
 
 _own: dict[str, tuple[str, str, bool]] = {}
 """Options that the scenario has asked for: name -> default, help, private."""
@@ -111,6 +117,10 @@ class ScenarioOptions:
     """The :authority of the calls; None: it follows from the address, or from the name that the certificate carries."""
     protocol: str = DEFAULT
     """Name of the protocol that requests are sent by."""
+    compression: str | None = None
+    """What requests are compressed with; None: they are sent as they are."""
+    abort_if: Limits = ()
+    """Limits that end the load as soon as one is exceeded."""
     sole: bool = True
     """Whether requests are made once: by one load process, of one test."""
 
@@ -118,6 +128,10 @@ class ScenarioOptions:
     def api(self) -> Api:
         """The protocol."""
         return api_named(self.protocol)
+
+    def compresses(self, api: Api) -> bool:
+        """Whether the requests of a protocol are compressed before the load; grpcio does it as it sends them."""
+        return self.compression is not None and (api.over_http or self.transport == NATIVE)
 
     def own_seconds(self, name: str) -> float:
         """The value of a scenario's own option as seconds. Raises BenchError where it is none."""
@@ -187,6 +201,12 @@ def add_arguments(parser: Any) -> None:
         default=str(LARGEST_ANSWER),
         metavar="N",
         help="largest response to accept, before and after decompression; a larger one fails with RESOURCE_EXHAUSTED (default: 64 MiB)",
+    )
+    option(
+        "--compression",
+        default="none",
+        choices=["none", GZIP],
+        help="compress requests (default: none); the native client and REST do so once, before the load",
     )
     option("--connections", default="1", metavar="N", help="connections of each load process (default: 1)")
     option(
@@ -277,6 +297,13 @@ def add_arguments(parser: Any) -> None:
         action="store_true",
         help="send each request twice; the report compares the service times of first requests and repetitions",
     )
+    option(
+        "--abort-if",
+        default="",
+        metavar="RULE,...",
+        help="end the load when a limit is exceeded over the last seconds, such as p99>200ms/10s; also of errors and "
+        "goodput, in per cent (default: never); such a run passes no gate",
+    )
     option("--note", default="", metavar="TEXT", help="text to add to the result folder's name")
     option(
         "--server-pid",
@@ -319,8 +346,8 @@ def read_options(parsed: Any) -> ScenarioOptions:
     """Check Locust's parsed options. Raises BenchError naming option, value and what would be right."""
     asked = asked_of(parsed)
     note = str(parsed.note or "").strip()
-    rest, tls, protocol = _rest(str(parsed.rest or "").strip()), tls_of(parsed), str(parsed.protocol)
-    _check_protocol(protocol, rest, tls)
+    rest, tls, protocol = rest_of(str(parsed.rest or "").strip()), tls_of(parsed), str(parsed.protocol)
+    check_protocol(protocol, rest, tls)
     if note and not all(c.isalnum() or c in "._-" for c in note):
         raise BenchError(f"--note {note!r}: letters, digits, '.', '_' and '-' only, since it names a folder")
     return ScenarioOptions(
@@ -337,7 +364,7 @@ def read_options(parsed: Any) -> ScenarioOptions:
         keep_samples=not truth(parsed.no_samples),
         unique=truth(parsed.unique),
         cache_audit=truth(parsed.cache_audit),
-        schedule=_schedule(str(parsed.schedule or "").strip()),
+        schedule=schedule_of(str(parsed.schedule or "").strip()),
         max_in_flight=whole("--max-in-flight", parsed.max_in_flight, 1),
         references=whole("--references", parsed.references, 0),
         own={
@@ -350,51 +377,14 @@ def read_options(parsed: Any) -> ScenarioOptions:
             metrics=str(parsed.server_metrics) or None,
         ),
         preflight=Path(parsed.preflight) if parsed.preflight else None,
-        experiment=_experiment(str(parsed.experiment)) if parsed.experiment else None,
+        experiment=experiment_of(str(parsed.experiment)) if parsed.experiment else None,
         slice=seconds_of("--duet-slice", parsed.duet_slice) if parsed.duet_slice else None,
         warm_up=seconds_of("--warm-up", parsed.warm_up, least=0.0) if parsed.warm_up else None,
         keepalive=Keepalive(seconds_of("--keepalive", parsed.keepalive)) if parsed.keepalive else None,
         max_answer_bytes=answer_bytes(parsed.max_answer_bytes),
         authority=authority_of(str(parsed.authority).strip()) if parsed.authority else None,
         protocol=protocol,
+        compression=GZIP if str(parsed.compression) == GZIP else None,
+        abort_if=limits_of(str(parsed.abort_if or "")),
         sole=sole(parsed),
     )
-
-
-def _check_protocol(protocol: str, rest: str | None, tls: TLS | None) -> None:
-    """Raise BenchError for options that a protocol over HTTP has no use for."""
-    if not api_named(protocol).over_http:
-        return
-    if rest is not None:
-        raise BenchError(
-            f"--rest {rest}: with --protocol {protocol}, --host is the REST port; leave --rest out"
-        )
-    if tls is not None:
-        raise BenchError(
-            f"--grpc-tls: --protocol {protocol} goes over HTTP, which is not encrypted here; leave one of them out"
-        )
-
-
-def _rest(text: str) -> str | None:
-    try:
-        return Address.parse(text).text if text else None
-    except BenchError as error:
-        raise BenchError(f"--rest: {error}") from error
-
-
-def _experiment(path: str) -> dict[str, Any]:
-    """What `bench run` says of a trial, in a file of its own: it is too long for a command line."""
-    try:
-        said = read_json(Path(path))
-    except (OSError, ValueError) as error:
-        raise BenchError(f"--experiment {path}: no JSON file ({error}); `bench run` writes it") from None
-    if not isinstance(said, dict):
-        raise BenchError(f"--experiment {path}: expected a JSON object; `bench run` writes it")
-    return said
-
-
-def _schedule(text: str) -> Schedule | None:
-    try:
-        return parse(text) if text else None
-    except BenchError as error:
-        raise BenchError(f"--schedule: {error}") from error

@@ -60,8 +60,8 @@ class RunFolder:
         self._looking = gevent.spawn(self._look)
         self.measured = False
         """Whether any request has ended."""
-        self.heard: Callable[[Chunk], None] | None = None
-        """Called with each chunk of requests."""
+        self.listeners: list[Callable[[Chunk], None]] = []
+        """Each is called with each chunk of requests."""
 
     @staticmethod
     def check_root(root: Path) -> None:
@@ -81,8 +81,8 @@ class RunFolder:
         self.measured = self.measured or any(
             key.outcome not in (UNSENT, CANCELLED_BY_CLIENT) for key, _ in chunk.tallies
         )
-        if self.heard is not None:
-            self.heard(chunk)
+        for listen in self.listeners:
+            listen(chunk)
         self._try(self._writer.append, worker, chunk, pause)
 
     def update(self, **fields: Any) -> None:

@@ -71,7 +71,10 @@ def make_pools(
     metadata = () if options.tls else options.metadata
     host = options.authority or host_header(address if options.api.over_http else options.rest or "")
     sent = arranged(as_asked(pools, asked), options, opened.values())
-    return {source: encoded(pool, source.api, host, metadata) for source, pool in sent.items()}
+    return {
+        source: encoded(pool, source.api, host, metadata, compress=options.compresses(source.api))
+        for source, pool in sent.items()
+    }
 
 
 def _check_over_rest(user: Any, names: Iterable[str], options: ScenarioOptions, *, opened: bool) -> None:

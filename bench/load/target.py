@@ -128,6 +128,7 @@ def connect(address: str, options: ScenarioOptions, *, connections: int, turn: i
         authority=options.authority,
         largest_message=options.max_answer_bytes,
         turn=turn,
+        compression=options.compression,
     )
     try:
         channel.connect(CONNECT_SECONDS)

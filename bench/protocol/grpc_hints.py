@@ -4,6 +4,16 @@ from typing import Final
 
 from bench.protocol.known_error import Hint, KnownError
 
+COMPRESSION: Final = KnownError(
+    "UNIMPLEMENTED",
+    r"[Dd]ecompressor|grpc-encoding|[Cc]ompress(ed|ion)\b",
+    Hint(
+        "compression",
+        "the server does not read requests that are compressed like this",
+        "leave --compression out, or let the server read gzip",
+    ),
+)
+"""To stand before other causes of its status."""
 KNOWN: Final = (
     KnownError(
         "RESOURCE_EXHAUSTED",

@@ -9,6 +9,7 @@ from bench.protocol import grpc_hints
 from bench.protocol.known_error import Hint, KnownError
 
 KNOWN: Final = (
+    grpc_hints.COMPRESSION,
     KnownError(
         "NOT_FOUND|INVALID_ARGUMENT|UNAVAILABLE",
         r"(?i:unknown) model|[Mm]odel .*(not found|does not exist|is not (available|ready|found)|has no available versions)",

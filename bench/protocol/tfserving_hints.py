@@ -18,6 +18,7 @@ _THREADS: Final = Hint(
 )
 
 KNOWN: Final = (
+    grpc_hints.COMPRESSION,
     KnownError("RESOURCE_EXHAUSTED", r"^\s*$|[Tt]hread ?pool [Ee]xhausted", _THREADS),
     KnownError(
         "RESOURCE_EXHAUSTED",

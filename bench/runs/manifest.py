@@ -92,6 +92,8 @@ class Schedule(Part):
     lasting: Instant | None = None
     factor: Amount | None = None
     steps: Annotated[list[Amount], Field(max_length=100_000)] | None = None
+    size: Amount | None = None
+    """Requests of a burst."""
 
 
 class Load(Schedule):

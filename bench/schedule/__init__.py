@@ -8,6 +8,7 @@ i, i + n, i + 2n, ... of it. So any division over processes has the same union, 
 
 from bench.schedule.rates import RateFunction
 from bench.schedule.schedules import (
+    Burst,
     Closed,
     Constant,
     Open,
@@ -24,6 +25,7 @@ from bench.schedule.sequence import Sequence, held, message_indices, open_sequen
 from bench.schedule.trace import Kind, Trace
 
 __all__ = [
+    "Burst",
     "Closed",
     "Constant",
     "Kind",

@@ -109,6 +109,40 @@ class PiecewiseLinear:
         return i, value - borders[i]
 
 
+class Impulses:
+    """So many requests at once, at 0 and then every `each` seconds: a rate of 0 but for instants."""
+
+    def __init__(self, size: float, each: float) -> None:
+        """each: seconds."""
+        self._size, self._each = size, each
+
+    def rate(self, t: Floats) -> Floats:
+        """Requests per second between the impulses."""
+        return np.zeros_like(t)
+
+    def expected(self, t: Floats) -> Floats:
+        """Requests from 0 until t seconds, those that are due at t not among them."""
+        impulses = np.ceil(t / self._each)
+        # a product may lie on the other side of t than the quotient of an integer
+        impulses -= (impulses > 0) & ((impulses - 1) * self._each >= t)
+        impulses += impulses * self._each < t
+        result: Floats = self._size * impulses
+        return result
+
+    def instant(self, count: Floats) -> Floats:
+        """The instant of request number `count`, from 0."""
+        result: Floats = np.floor(count / self._size) * self._each
+        return result
+
+    def expected_at(self, t: float) -> float:
+        """Requests from 0 until t seconds, those that are due at t not among them."""
+        return float(self.expected(np.array([t]))[0])
+
+    def instant_at(self, count: float) -> float:
+        """The instant of request number `count`, from 0."""
+        return math.floor(count / self._size) * self._each
+
+
 class Sinusoidal:
     """A rate that swings between two values, beginning at the lower: mid - amplitude cos(2 pi t / period)."""
 

@@ -9,11 +9,13 @@ from types import MappingProxyType
 from typing import Any, ClassVar, Final, Self
 
 from bench import BenchError
-from bench.schedule.rates import PiecewiseLinear, RateFunction, Sinusoidal
+from bench.schedule.rates import Impulses, PiecewiseLinear, RateFunction, Sinusoidal
 from bench.schedule.text import NUMBER, SECONDS, MismatchError, match, number_text, seconds, seconds_text
 from bench.schedule.trace import Trace
 
 _NONE: Mapping[str, float] = MappingProxyType({})
+MOST_AT_ONCE: Final = 1_000_000
+"""Requests of a burst: the instants of all of them are made at once."""
 
 
 @dataclass(frozen=True)
@@ -255,11 +257,40 @@ class Sine(Rated):
         return Sinusoidal(self.low, self.high, self.period)
 
 
-Open = Constant | Poisson | Steps | Ramp | Spike | Sine | Trace
+@dataclass(frozen=True)
+class Burst(Rated):
+    """`size` requests that are due at one instant, the first ones at 0, then again every `each` seconds."""
+
+    kind: ClassVar[str] = "burst"
+    form: ClassVar[str] = "burst:200@5s"
+    size: int
+    each: float
+    even: bool = field(default=True, init=False)
+
+    def __post_init__(self) -> None:
+        _check(self.kind, above_0={"size": self.size, "each": self.each})
+        if self.size != int(self.size) or self.size > MOST_AT_ONCE:
+            raise BenchError(f"burst: size is {self.size}; expected an integer from 1 to {MOST_AT_ONCE:,}")
+
+    @classmethod
+    def of_text(cls, rest: str) -> Self:
+        """What stands behind the colon. Raises MismatchError."""
+        size, each = match(rf"(\d+)@({SECONDS})", rest)
+        return cls(int(size), seconds(each))
+
+    def __str__(self) -> str:
+        return f"burst:{self.size}@{seconds_text(self.each)}"
+
+    def rates(self) -> RateFunction:
+        """All of a burst's requests at its instant."""
+        return Impulses(self.size, self.each)
+
+
+Open = Constant | Poisson | Steps | Ramp | Spike | Sine | Burst | Trace
 """Schedules that never wait for answers."""
 Schedule = Closed | Open
 
-_KINDS: Final = {each.kind: each for each in (Closed, Constant, Poisson, Steps, Ramp, Spike, Sine, Trace)}
+_KINDS: Final = {each.kind: each for each in (Closed, Constant, Poisson, Steps, Ramp, Spike, Sine, Burst, Trace)}
 FORMS: Final[Mapping[str, str]] = {kind: each.form for kind, each in _KINDS.items()}
 """An example of each form, as help and errors show them."""
 

@@ -14,6 +14,8 @@ from bench.schedule.rates import Floats
 from bench.schedule.schedules import Open, Rated
 from bench.schedule.trace import Trace
 
+LEAST_SECONDS: Final = 1e-6
+"""`instant_after` lies at least so far ahead: more arrivals than asked for may be due at one instant."""
 BLOCK: Final = 4096
 """Arrivals that are generated at once: 6 us for a generator, then 10 ns each."""
 
@@ -86,7 +88,7 @@ class Sequence(Protocol):
         ...
 
     def instant_after(self, arrivals: int) -> float:
-        """About when, in seconds, that many more arrivals will be due; inf: never."""
+        """About when, in seconds, that many more arrivals will be due; later than what was generated. inf: never."""
         ...
 
 
@@ -139,7 +141,7 @@ class RatedSequence:
         if not self._users:
             return math.inf
         wanted = self._rates.expected_at(self._until) + arrivals / self._users
-        return self._rates.instant_at(wanted)
+        return max(self._rates.instant_at(wanted), self._until + LEAST_SECONDS)
 
     def _expected(self, at: float) -> float:
         return self._reached + self._users * (self._rates.expected_at(at) - self._by_one)
@@ -174,7 +176,9 @@ class TraceSequence:
     def instant_after(self, arrivals: int) -> float:
         """When, in seconds, that many more arrivals will be due; inf: never."""
         number = self.count + arrivals
-        return float(self._instants[number]) if number < len(self._instants) else math.inf
+        if number >= len(self._instants):
+            return math.inf
+        return max(float(self._instants[number]), self._until + LEAST_SECONDS)
 
 
 class _Even:

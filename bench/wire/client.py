@@ -13,6 +13,7 @@ from gevent.hub import get_hub
 
 from bench.wire import unary
 from bench.wire.call import Call
+from bench.wire.compression import gzipped
 from bench.wire.deadlines import Deadlines
 from bench.wire.dial import TLS, Address, authority_of, client_context, no_connection
 from bench.wire.exchange import Exchange, RequestHead
@@ -28,14 +29,13 @@ _ALL_FAILED: Final = "failed to connect to all addresses; last error: "  # gRPC'
 _MOST_HEADS: Final = 4096
 _new: Final = tuple.__new__  # Reply(...) takes 0.34 us instead of 0.21
 _SHORTEST_TIMER: Final = 0.001  # seconds; the loop counts in milliseconds
+Pairs = Sequence[tuple[str, str]]
 
 
 def _why(farewell: str | None) -> str:
-    return (
-        "its stream ids are used up"
-        if farewell is None
-        else f"the server sent GOAWAY {farewell or 'NO_ERROR'}"
-    )
+    if farewell is None:
+        return "its stream ids are used up"
+    return f"the server sent GOAWAY {farewell or 'NO_ERROR'}"
 
 
 class Channel:
@@ -51,16 +51,18 @@ class Channel:
         *,
         connections: int = 1,
         tls: TLS | None = None,
-        metadata: Sequence[tuple[str, str]] = (),
+        metadata: Pairs = (),
         largest_message: int = unary.LARGEST_MESSAGE,
         user_agent: str = USER_AGENT,
         keepalive: Keepalive | None = None,
         authority: str | None = None,
         turn: int = 0,
+        compression: str | None = None,
     ) -> None:
         """Where the address is a name for several, the connections take them in turn, the first number `turn`.
 
         `metadata` goes with each call; `authority` stands for the :authority that follows from address and TLS.
+        `compression`: "gzip" compresses each message that is not `Gzipped` yet; those of rows have to be.
         Raises BenchError for an unusable address, authority or TLS file, ValueError for metadata that no header can
         carry.
         """
@@ -78,11 +80,12 @@ class Channel:
             largest_message=largest_message,
             keepalive=keepalive,
             waits=self.waits,
+            compression=compression,
         )
         self._hub = get_hub()
         self._links: set[Link] = set()  # also those that only finish what they have begun
         self._ready: list[Link] = []
-        self._turn = 0
+        self._turn, self._compress = 0, compression is not None
         self._waiting: dict[Call, bool] = {}  # for a connection; True: for another attempt
         self._failure: str | None = None  # of the last attempt; None: there is hope
         self._closed, self._remedy = False, ""
@@ -122,11 +125,7 @@ class Channel:
             raise no_connection(place, reason.removeprefix(f"{place}: "), timeout, remedy=self._remedy)
 
     def call(
-        self,
-        method: str,
-        message: bytes,
-        timeout: float | None = None,
-        metadata: Sequence[tuple[str, str]] = (),
+        self, method: str, message: bytes, timeout: float | None = None, metadata: Pairs = ()
     ) -> Reply:
         """Make a unary call and wait for its end, in a greenlet other than the hub.
 
@@ -150,13 +149,15 @@ class Channel:
         message: bytes,
         on_reply: Callable[[Reply], Any],
         timeout: float | None = None,
-        metadata: Sequence[tuple[str, str]] = (),
+        metadata: Pairs = (),
     ) -> Call:
         """Start a unary call and return at once; `on_reply` will run once in the hub, where it must not block."""
         key = (method, timeout, tuple(metadata) if metadata else ())
         head = self._heads.get(key)
         if head is None:
             head = self._head(method, timeout, metadata)
+        if self._compress:
+            message = gzipped(message)
         call = Call(self, head, message, on_reply)
         if head.limit is not None:
             self._limit(call, head.limit)
@@ -204,9 +205,8 @@ class Channel:
         self._timer.close()
         self._up.clear()
 
-    def _head(self, method: str, timeout: float | None, metadata: Sequence[tuple[str, str]]) -> RequestHead:
-        """The remembered head for what comes down to the same header fields; deadlines that all differ are few
-        once they are quantised."""
+    def _head(self, method: str, timeout: float | None, metadata: Pairs) -> RequestHead:
+        """The remembered head of these header fields; deadlines that all differ are few once they are quantised."""
         limit = None if timeout is None else unary.quantised(timeout)
         key = (method, limit, tuple(metadata))
         head = self._heads.get(key)

@@ -98,8 +98,9 @@ class Channel:
         keepalive: Keepalive | None = None,
         authority: str | None = None,
         turn: int = 0,
+        compression: str | None = None,
     ) -> None:
-        """As `client.Channel`, but grpcio chooses among several addresses, whatever `turn` says; raises BenchError for an unusable address or TLS file."""
+        """As `client.Channel`, but grpcio compresses each message as it sends it, and grpcio chooses among several addresses, whatever `turn` says; raises BenchError for an unusable address or TLS file."""
         _prepare()
         self._address = Address.parse(address)
         self._metadata = _metadata(metadata)
@@ -131,11 +132,12 @@ class Channel:
             name = tls.server_name or self._address.host or "localhost"
             options.append(("grpc.ssl_target_name_override", name))
         credentials = None if tls is None else _credentials(tls)
+        compress = None if compression is None else grpc.Compression.Gzip
         self._encrypted = tls is not None
         self._channels = [
-            grpc.insecure_channel(target, options)
+            grpc.insecure_channel(target, options, compress)
             if credentials is None
-            else grpc.secure_channel(target, credentials, options)
+            else grpc.secure_channel(target, credentials, options, compress)
             for _ in range(connections)
         ]
 

@@ -54,7 +54,9 @@ class ClientConnection(ClientStreams):
         stream_window: int = LARGEST_WINDOW,
         connection_window: int = LARGEST_WINDOW,
         first_stream: int = 1,
+        compression: str | None = None,
     ) -> None:
+        """compression: what all messages given to `request` are compressed with, such as gzip; None: nothing."""
         super().__init__(
             stream_window=stream_window, connection_window=connection_window, first_stream=first_stream
         )
@@ -65,7 +67,9 @@ class ClientConnection(ClientStreams):
         """Exchanges that the server allows at once."""
         self._largest = largest_message
         self._whole = min(stream_window, largest_message + PREFIX.size)  # a body in one frame may be as large
-        self._heads = RequestHeads(authority, scheme, user_agent, metadata)
+        self._heads = RequestHeads(authority, scheme, user_agent, metadata, compression)
+        self._flag = int(compression is not None)
+        """Before each message: whether it is compressed."""
         self._opening = b""  # the block that opened a response last
         self._likeness = likeness(b"", b"")
         self._opening_word = -1  # of a plain answer's first frame; -1: none is known
@@ -108,11 +112,11 @@ class ClientConnection(ClientStreams):
         if size <= outflow.quick and size <= outflow.window and len(block) <= outflow.largest_frame:
             outflow.window -= size
             out = self.out
-            out += (pack(size_and_kind, 4, stream, block, size << 8, 1, stream, 0, length), message)
+            out += (pack(size_and_kind, 4, stream, block, size << 8, 1, stream, self._flag, length), message)
             self.finishing.append((len(out), exchange))
             return True
         self.out.append(frames.headers(stream, block, end_stream=False, largest=outflow.largest_frame))
-        outflow.send(stream, message, None)
+        outflow.send(stream, message, None, compressed=self._flag)
         self._note_sent()
         return stream not in outflow.bodies
 
@@ -130,11 +134,12 @@ class ClientConnection(ClientStreams):
         if len(self._streams) + len(rows) + len(self._waiting) + count > self.most_streams:
             return False
         pack, size_and_kind, block = prepared
+        flag = self._flag
         outflow.window -= whole
         row.first = stream
         for message in messages:
             length = len(message)
-            out += (pack(size_and_kind, 4, stream, block, (length + 5) << 8, 1, stream, 0, length), message)
+            out += (pack(size_and_kind, 4, stream, block, (length + 5) << 8, 1, stream, flag, length), message)
             rows[stream] = row
             stream += STEP
         self._next = stream

@@ -6,6 +6,7 @@ from typing import Any
 import gevent
 
 from bench import BenchError
+from bench.wire.compression import gzipped
 from bench.wire.dial import Address, ConnectError, no_connection
 from bench.wire.http_connection import UNAVAILABLE, HttpConnection
 from bench.wire.http_messages import host_header, request_of
@@ -25,6 +26,7 @@ class HttpChannel:
         authority: str | None = None,
         largest_message: int = LARGEST_ANSWER,
         turn: int = 0,
+        compression: str | None = None,
         **_: Any,
     ) -> None:
         """As a gRPC channel; what has no meaning here is left out of account. Raises BenchError."""
@@ -33,6 +35,7 @@ class HttpChannel:
                 f"--grpc-tls: requests to {address} go over HTTP, which is not encrypted here; leave it out"
             )
         self._connection = HttpConnection(address, bytes, turn, largest_message)
+        self._compress = compression is not None
         self._host, self._metadata = authority or host_header(address), tuple(metadata)
 
     def connect(self, timeout: float) -> None:
@@ -46,6 +49,8 @@ class HttpChannel:
 
     def call(self, method: str, message: bytes, timeout: float) -> Reply:
         """Make a request and wait for its answer, whose content is the reply's message. Raises BenchError for a port without HTTP."""
+        if self._compress and message:
+            message = gzipped(message)
         reply = self._connection.ask(request_of(method, message, self._host, self._metadata), timeout)
         check_scheme(reply, self._connection.address)
         return reply

@@ -7,6 +7,8 @@ from typing import Final, NamedTuple
 
 import h11
 
+from bench.wire.compression import GZIP, Gzipped
+
 LARGEST_HEAD: Final = 65_536
 _STEP: Final = 4096
 """Bytes read at once of an answer in chunks, which may be of one byte each."""
@@ -31,11 +33,13 @@ class Answer(NamedTuple):
 def request_of(
     method: str, body: bytes, host: str | None = None, metadata: Iterable[tuple[str, str]] = ()
 ) -> bytes:
-    """A request with JSON as its content. method: with the path, such as `POST /v1/models/m:predict`.
+    """A request with JSON as its content, compressed or not. method: with the path, such as `POST /v1/models/m:predict`.
 
     host: the virtual host that is called; metadata: further headers.
     """
     fields = [("Host", host or "model-server"), *metadata, ("Content-Type", "application/json")]
+    if isinstance(body, Gzipped):
+        fields.append(("Content-Encoding", GZIP))
     head = "".join(f"{name}: {value}\r\n" for name, value in fields)
     return f"{method} HTTP/1.1\r\n{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
 

@@ -155,6 +155,8 @@ class Opener:
     largest_message: int
     keepalive: Keepalive | None
     waits: Waits
+    compression: str | None
+    """Of all messages; None: they are sent as they are."""
 
     def open(self, turn: int, deliver: Callable[[Any, float], None], changed: Callable[[Link], None]) -> Link:
         """A link whose server has greeted; the addresses are tried from number `turn` on. Raises ConnectError."""
@@ -184,6 +186,7 @@ class Opener:
             user_agent=self.user_agent,
             metadata=self.metadata,
             largest_message=self.largest_message,
+            compression=self.compression,
         )
         link = Link(
             plain,

@@ -20,9 +20,11 @@ class _Body:
 
     __slots__ = ("closing", "lead", "rest", "size", "stream", "window")
 
-    def __init__(self, stream: int, message: bytes, closing: bytes | None, window: int) -> None:
+    def __init__(
+        self, stream: int, message: bytes, closing: bytes | None, window: int, compressed: int
+    ) -> None:
         self.stream = stream
-        self.lead = PREFIX.pack(0, len(message))
+        self.lead = PREFIX.pack(compressed, len(message))
         self.rest = memoryview(message)
         self.size = len(message)
         self.closing = closing
@@ -54,12 +56,14 @@ class Outflow:
         self.held = 0
         """Bytes of the messages that wait for the peer's windows, each counted whole until its last byte left."""
 
-    def send(self, stream: int, message: bytes, closing: bytes | None, *, spent: int = 0) -> None:
+    def send(
+        self, stream: int, message: bytes, closing: bytes | None, *, spent: int = 0, compressed: int = 0
+    ) -> None:
         """Send a new stream's message as the windows permit; `closing` follows it (None: END_STREAM on its DATA).
 
-        `spent`: bytes of the stream's window that messages before this one have taken.
+        `spent`: bytes of the stream's window that messages before this one have taken. `compressed`: 1 where it is.
         """
-        body = _Body(stream, message, closing, self._first - spent + self.early.pop(stream, 0))
+        body = _Body(stream, message, closing, self._first - spent + self.early.pop(stream, 0), compressed)
         if not self._advance(body):
             self.bodies[stream] = body
             self.held += body.size

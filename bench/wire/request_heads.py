@@ -16,8 +16,14 @@ class RequestHeads(HeaderEncoder[Prepared]):
     """What stands in front of the messages of one connection."""
 
     def __init__(
-        self, authority: str, scheme: str, user_agent: str, metadata: Sequence[tuple[str, str]]
+        self,
+        authority: str,
+        scheme: str,
+        user_agent: str,
+        metadata: Sequence[tuple[str, str]],
+        compression: str | None = None,
     ) -> None:
+        """compression: of all messages, such as gzip; None: they are sent as they are."""
         super().__init__(_packer)
         self._before_path = [(b":method", b"POST"), (b":scheme", scheme.encode())]
         self._after_path = [
@@ -26,6 +32,7 @@ class RequestHeads(HeaderEncoder[Prepared]):
             (b"content-type", b"application/grpc"),
             (b"user-agent", user_agent.encode()),
             (b"grpc-accept-encoding", b"identity,gzip"),
+            *([] if compression is None else [(b"grpc-encoding", compression.encode())]),
             *unary.metadata_fields(metadata),
         ]
 

@@ -95,6 +95,7 @@ def test_chance_is_no_fault(tmp_path: Path) -> None:
         "ramp:10..90/8s",
         "spike:30x4@2s+2s",
         "sine:20..60/4s",
+        "burst:15@0.7s",
     ],
 )
 def test_every_kind_of_schedule_is_drawn_again(tmp_path: Path, schedule: str) -> None:

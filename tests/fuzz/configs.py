@@ -170,7 +170,7 @@ _MONITORING = 'prometheus_config { enable: true path: "/monitoring" }'
 _TRACE = 'time,model,version,batch\n0,a,1,2\n0.5,,,\n\n1e-3,"b\nc",2,1.0\n'
 _SCHEDULES = (
     "closed", "closed:5ms", "constant:500", "poisson:2.5", "steps:10,20,30/5s", "ramp:1..1e2/1m,even", "spike:10x5@5+2h",
-    "sine:10..20/30us",
+    "sine:10..20/30us", "burst:9@5s",
 )  # fmt: skip
 
 

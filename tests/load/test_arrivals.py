@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from bench.load.engine import arrivals
-from bench.load.engine.arrivals import BURST, MERGE_SECONDS, WHOLE, Arrivals, Division, Lane, Part
-from bench.schedule import Constant, Open, Poisson, Steps, Trace, message_indices, times
+from bench.load.engine.arrivals import BURST, MERGE_SECONDS, WHOLE, WINDOW_ARRIVALS, Arrivals, Division, Lane, Part
+from bench.schedule import Burst, Constant, Open, Poisson, Steps, Trace, message_indices, times
 from bench.wire.reply import Reply
 
 SEED = 5
@@ -109,6 +109,18 @@ def loads() -> Iterator[list[Load]]:
 
 def planned(schedule: Open, until: float, stream: int = 0, streams: int = 1, users: int = 1) -> Any:
     return np.concatenate([np.empty(0), *times(schedule, stream, streams, until, seed=SEED, users=users)])
+
+
+@pytest.mark.parametrize("size", [10, 3 * WINDOW_ARRIVALS])
+def test_all_requests_of_a_burst_are_sent(loads: list[Load], size: int) -> None:
+    """Also where more are due at one instant than are generated at once."""
+    load = Load(Burst(size, 0.05))
+    loads.append(load)
+    load.begin()
+    load.wait(3 * size)
+    counts = np.unique(np.round(load.due[: 3 * size], 6), return_counts=True)
+    assert counts[0].tolist() == [0.0, 0.05, 0.1]
+    assert counts[1].tolist() == [size] * 3
 
 
 def test_two_parts_share_a_schedule_in_turn_and_send_the_same_messages(loads: list[Load]) -> None:

@@ -41,6 +41,8 @@ def test_defaults() -> None:
     assert options.transport == "native"
     assert options.tls is None
     assert options.keepalive is None
+    assert options.compression is None
+    assert options.abort_if == ()
     assert options.references == 64
     assert options.keep_samples
     assert options.max_answer_bytes == 64 << 20
@@ -102,6 +104,7 @@ def test_metadata_is_read_from_the_environment(monkeypatch: pytest.MonkeyPatch) 
         (["--deadline", "inf"], "--deadline inf"),
         (["--references", "-1"], "--references -1: expected an integer >= 0"),
         (["--keepalive", "0"], "--keepalive 0: expected a number of seconds > 0"),
+        (["--abort-if", "errors>5"], "--abort-if errors>5: expected errors>5%/10s or p99"),
         (["--note", "no spaces"], "--note 'no spaces'"),
         (["--metadata", "authorization"], "KEY=VARIABLE"),
         (["--metadata", "authorization=BENCH_NO_SUCH"], "BENCH_NO_SUCH is not set"),

@@ -35,6 +35,12 @@ OBSERVED = [
     ("INVALID_ARGUMENT", "Missing ModelSpec", "model name"),
     ("DEADLINE_EXCEEDED", "Deadline Exceeded", "deadline"),
     ("UNIMPLEMENTED", "", "service"),
+    (
+        "UNIMPLEMENTED",
+        'grpc: Decompressor is not installed for grpc-encoding "gzip"',
+        "compression",
+    ),
+    ("UNIMPLEMENTED", "Compression algorithm 'gzip' is disabled.", "compression"),
     ("UNAUTHENTICATED", "no token", "credentials"),
 ]
 """Status and details as the real server sends them, and the key of the hint."""

@@ -2,7 +2,7 @@
 
 from hypothesis import strategies as st
 
-from bench.schedule import Constant, Poisson, Ramp, Sine, Spike, Steps
+from bench.schedule import Burst, Constant, Poisson, Ramp, Sine, Spike, Steps
 
 RATED = [
     Constant(500),
@@ -18,6 +18,7 @@ RATED = [
     Sine(0, 900, period=1.7, even=True),
 ]
 
+bursts = st.builds(Burst, st.integers(1, 300), st.floats(0.05, 7))
 rates = st.floats(0.5, 5000)
 lengths = st.floats(0.01, 20)
 even = st.booleans()

@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench import BenchError
-from bench.schedule import Closed, Constant, Poisson, Ramp, Schedule, Sine, Spike, Steps, from_dict, parse
+from bench.schedule import Burst, Closed, Constant, Poisson, Ramp, Schedule, Sine, Spike, Steps, from_dict, parse
 from bench.schedule.rates import PiecewiseLinear
 from bench.schedule.schedules import Rated
-from tests.schedule.examples import RATED, rated
+from tests.schedule.examples import RATED, bursts, rated
 
 RATE_AT: list[tuple[Rated, list[tuple[float, float]], list[tuple[float, float]]]] = [
     # schedule, (seconds, rate there), (seconds, requests until there)
@@ -105,6 +105,8 @@ TEXTS: list[tuple[str, Schedule, str]] = [
     ("spike:100x5@10s+5s", Spike(100, 5, 10, 5), "spike:100x5@10s+5s"),
     ("spike:100x5@10+2.5", Spike(100, 5, 10, 2.5), "spike:100x5@10s+2.5s"),
     ("sine:100..300/60s", Sine(100, 300, 60), "sine:100..300/60s"),
+    ("burst:200@5s", Burst(200, 5), "burst:200@5s"),
+    ("burst: 1 @ 250ms", Burst(1, 0.25), "burst:1@0.25s"),
     ("ramp:0..1000/60s", Ramp(0, 1000, 60), "ramp:0..1000/60s"),
     ("ramp: 1.5 .. 2.5 / 1h", Ramp(1.5, 2.5, 3600), "ramp:1.5..2.5/3600s"),
 ]
@@ -116,7 +118,7 @@ def test_texts_mean_schedules(text: str, schedule: Schedule, canonical: str) -> 
     assert str(schedule) == canonical
 
 
-@given(rated)
+@given(rated | bursts)
 def test_text_and_manifest_read_back_as_an_equal_schedule(schedule: Rated) -> None:
     assert parse(str(schedule)) == schedule
     assert from_dict(json.loads(json.dumps(schedule.to_dict()))) == schedule
@@ -144,6 +146,11 @@ def test_text_and_manifest_read_back_as_an_equal_schedule(schedule: Rated) -> No
         ("spike:100x5@10s+0s", "lasting is 0"),
         ("sine:300..100/60s", "exchange"),
         ("constant:500,even", "constant:500 is the form"),
+        ("burst:200", "burst:200@5s is the form"),
+        ("burst:2.5@5s", "burst:200@5s is the form"),
+        ("burst:0@5s", "size is 0"),
+        ("burst:9@0s", "each is 0"),
+        ("burst:2000000@5s", "an integer from 1 to 1,000,000"),
         ("closed:5parsecs", "closed, closed:0.5s is the form"),
     ],
 )
@@ -162,6 +169,7 @@ def test_other_texts_are_refused_with_the_form_that_is_right(text: str, said: st
         ({"kind": "poisson"}, "rate"),
         ({"kind": "poisson", "rate": 5, "even": True}, "even"),
         ({"kind": "poisson", "rate": -5}, "-5"),
+        ({"kind": "burst", "size": 2.5, "each": 1}, "2.5"),
     ],
 )
 def test_manifests_that_hold_no_schedule(fields: dict[str, Any], said: str) -> None:

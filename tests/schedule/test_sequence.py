@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from bench.schedule import Constant, Poisson, Sine, Trace, held, message_indices, open_sequence, times
+from bench.schedule import Burst, Constant, Poisson, Sine, Trace, held, message_indices, open_sequence, times
 from bench.schedule.rates import Floats
 from bench.schedule.schedules import Rated
 from bench.schedule.sequence import BLOCK
-from tests.schedule.examples import RATED, rated
+from tests.schedule.examples import RATED, bursts, rated
 
 
 def all_of(
@@ -22,7 +23,7 @@ def all_of(
     return np.concatenate([np.empty(0), *times(schedule, stream, streams, until, seed=seed, users=users)])
 
 
-@given(rated, st.integers(0, 2**70), st.integers(2, 16), st.integers(1, 5), st.floats(0.01, 12))
+@given(rated | bursts, st.integers(0, 2**70), st.integers(2, 16), st.integers(1, 5), st.floats(0.01, 12))
 @settings(max_examples=60, deadline=None)
 def test_any_division_has_the_same_union_to_the_bit(
     schedule: Rated, seed: int, streams: int, users: int, until: float
@@ -36,7 +37,7 @@ def test_any_division_has_the_same_union_to_the_bit(
     assert np.array_equal(divided, whole)
 
 
-@given(rated, st.lists(st.floats(0.001, 8), max_size=8), st.integers(0, 99))
+@given(rated | bursts, st.lists(st.floats(0.001, 8), max_size=8), st.integers(0, 99))
 @settings(max_examples=60, deadline=None)
 def test_pieces_of_any_length_give_the_same_instants_to_the_bit(
     schedule: Rated, cuts: list[float], seed: int
@@ -49,7 +50,7 @@ def test_pieces_of_any_length_give_the_same_instants_to_the_bit(
 
 
 @given(
-    rated,
+    rated | bursts,
     st.lists(st.tuples(st.floats(0, 6), st.integers(0, 7)), min_size=1, max_size=5),
     st.lists(st.floats(0.001, 6.5), max_size=6),
 )
@@ -84,6 +85,29 @@ def test_the_rate_follows_the_number_of_users_from_the_instant_on_at_which_it_ch
     assert len(none) == 0
     with pytest.raises(ValueError, match="generated until 9"):
         sequence.set_users(8.0, 1)
+
+
+def test_bursts_are_due_at_one_instant_and_grow_with_the_users() -> None:
+    sequence = open_sequence(Burst(200, 0.1), 1)
+    sequence.set_users(0.0, 3)
+    three = sequence.before(0.1 * 3)
+    sequence.set_users(0.1 * 3, 1)
+    one = sequence.before(0.6)
+    assert np.unique(three, return_counts=True)[1].tolist() == [600] * 3
+    assert np.unique(one)[:3].tolist() == [0.1 * 3, 0.4, 0.5]
+    assert len(one) == 600
+
+
+@pytest.mark.parametrize(("schedule", "count"), [(Burst(10_000, 0.5), 30_000), (Burst(3, 0.25), 15)])
+def test_bursts_of_any_size_are_generated(schedule: Rated, count: int) -> None:
+    assert len(all_of(schedule, 1.2, seed=1)) == count
+
+
+def test_a_trace_of_whole_seconds_is_generated_to_its_end(tmp_path: Path) -> None:
+    """As logs have them: with more requests in a second than are generated at once, the load process stood still."""
+    (tmp_path / "trace.csv").write_text("time\n" + "0\n" * (2 * BLOCK) + "1\n" * (2 * BLOCK))
+    instants = np.concatenate([*times(Trace.read(tmp_path / "trace.csv"), 0, 1, 2.0, seed=1)])
+    assert np.unique(instants, return_counts=True)[1].tolist() == [2 * BLOCK] * 2
 
 
 @pytest.mark.parametrize("schedule", RATED, ids=str)

@@ -177,6 +177,15 @@ def an_authority_is_no_name_of_a_certificate(channel: Any) -> None:
 
 
 @case
+def compressed_requests_arrive_as_they_were(channel: Any) -> None:
+    transport, address, tls = TARGET[-1]
+    other = open_channel(transport, address, tls=tls, compression="gzip")
+    for examples in (1, 32):
+        equal(other.call(TEST_SERVICE + "Echo", batch(examples), 10.0)[:3], (0, "", batch(examples)))
+    other.close()
+
+
+@case
 def closing_cancels(channel: Any) -> None:  # the last case: it uses up the channel
     user = gevent.spawn(channel.call, TEST_SERVICE + "Sleep", b"", None, [("seconds", "5")])
     gevent.sleep(0.05)

@@ -261,13 +261,20 @@ def described(run: Run) -> dict[str, str]:
     }
 
 
+BURST: Final = "burst"
+"""The kind of a schedule whose requests are due many at a time."""
+
+
 def load_in_words(load: Load) -> str:
-    """Such as `16 users`, `1000/s poisson` or `ramp`."""
+    """Such as `16 users`, `1000/s poisson`, `200 at once each 5 s` or `ramp`."""
     kind, users = load.plan.kind, load.users
     if load.shape:
         return load.shape
     if kind == "closed":
         return f"{users} users" if users else "closed"
+    if kind == BURST and load.plan.size and load.plan.each:
+        size = load.plan.size * (users or 1) * load.share
+        return f"{size:g} at once each {load.plan.each:g} s"
     rate = offered_rate(load)
     return f"{rate:g}/s {kind}" if rate else kind
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from statistics import mean, median
 from typing import Final
 
-from bench.analysis.reading.cells import cpu_cores, observations, offered_rate, values
+from bench.analysis.reading.cells import BURST, cpu_cores, observations, offered_rate, values
 from bench.analysis.reading.planned import CHANCE, planned
 from bench.analysis.reading.run_warning import RunWarning
 from bench.runs.run import Run
@@ -29,6 +29,9 @@ LAG_TO_SERVICE: Final = 0.10
 """Lag (p99) may be this share of the median service time..."""
 LAG_RESOLUTION: Final = 0.0003
 """...unless it is below what sending on time can achieve at all (p99, in an unloaded process)."""
+BURST_SPREAD: Final = 0.10
+"""Of the time in which a burst is answered (p99 of latency) its requests may take this share to leave (p99 of lag): a
+server that answers at a steady rate then meets 90 % of a burst at once."""
 ACHIEVED_SHARE: Final = 0.99
 CLOCK_BOUND: Final = 0.001
 """Seconds by which the clock of a load process may be off the master's before series do not line up."""
@@ -134,7 +137,9 @@ def _behind(run: Run) -> list[RunWarning]:
     lag, service = (steady.histogram(kind, lambda key: True) for kind in ("lag", "service"))
     if lag.count:
         late, usual = lag.percentile(99), service.percentile(50)
-        if late > LAG_P99 or late > max(LAG_TO_SERVICE * usual, LAG_RESOLUTION):
+        if run.manifest.load.plan.kind == BURST:
+            warnings += _spread(late, steady.histogram("latency", lambda key: True).percentile(99), run)
+        elif late > LAG_P99 or late > max(LAG_TO_SERVICE * usual, LAG_RESOLUTION):
             text = f"requests sent late: p99 send delay {late * 1e3:.2f} ms, median service time {usual * 1e3:.2f} ms"
             remedy = "lower the rate, or use more load processes (--processes)"
             warnings.append(_late("behind", text, remedy, run))
@@ -148,6 +153,19 @@ def _behind(run: Run) -> list[RunWarning]:
         )
         warnings.append(_late("not achieved", text, remedy, run))
     return warnings
+
+
+def _spread(late: float, answered: float, run: Run) -> list[RunWarning]:
+    """A warning where bursts were none any more when they had left: of requests that are due at once none can be on time."""
+    share = late / answered if answered > 0 else 0.0
+    if late <= LAG_P99 or share <= BURST_SPREAD:
+        return []
+    text = (
+        f"bursts left over {late * 1e3:.2f} ms (p99 send delay), {share:.0%} of the {answered * 1e3:.2f} ms in which "
+        f"they were answered (p99 latency)"
+    )
+    remedy = "make the bursts smaller, or use more load processes (--processes)"
+    return [_late("behind", text, remedy, run)]
 
 
 def _surplus(run: Run) -> list[RunWarning]:

@@ -24,7 +24,12 @@ TARGET: Final = {
     "model": "model",
     "tls": "TLS",
 }
-LOAD: Final = {"transport": "transport", "connections": "connections", "processes": "load processes"}
+LOAD: Final = {
+    "transport": "transport",
+    "connections": "connections",
+    "compression": "compression",
+    "processes": "load processes",
+}
 LAUNCHED: Final = frozenset(
     {
         "kind",
@@ -59,6 +64,7 @@ MATTERS: Final = frozenset(
         "TLS",
         "transport",
         "connections",
+        "compression",
         "load processes",
         "load",
     }

@@ -6,7 +6,9 @@ from typing import Final, NamedTuple
 from bench import BenchError
 from bench.config.reading import nearest
 
+ABORTED: Final = "aborted"
 KNOWN: Final = {
+    ABORTED: "A limit of `--abort-if` was exceeded and ended the load. It cannot be accepted.",
     "behind": "An open loop sent requests later than they were due: p99 send delay above the bound.",
     "cancelled": "More than 1 % of the requests were cancelled by the load generator.",
     "client held up": "A load process was CPU-starved: it waited to be scheduled.",
@@ -48,7 +50,7 @@ KNOWN: Final = {
     "warm-up": "The part left out as warm-up is slower than a transient explains.",
     "wrong answers": "Answers are wrong: by version, shape, dtype, values or a missing output.",
 }
-"""Every name by which a warning can be accepted, and when the warning is given."""
+"""Every name by which a warning can be accepted, all but the first, and when the warning is given."""
 
 
 class RunWarning(NamedTuple):
@@ -66,8 +68,12 @@ class RunWarning(NamedTuple):
 
 
 def check_accepted(names: Iterable[str], where: str) -> None:
-    """Raises BenchError for a name that no warning has: what is misspelt would accept nothing."""
+    """Raises BenchError for a name that no warning has, since what is misspelt would accept nothing, and for ABORTED."""
     for name in names:
+        if name == ABORTED:
+            raise BenchError(
+                f"{where} {name!r}: --abort-if ended the load of such a run; run it again, without that option or with a higher limit"
+            )
         if name not in KNOWN:
             raise BenchError(
                 f"{where} {name!r}: no warning has this name{nearest(name, KNOWN)}; known are {', '.join(sorted(KNOWN))}"

@@ -42,7 +42,7 @@ class Console:
         """Follow a run that is recorded into the folder."""
         if self.replaces_tables and not self._environment.parsed_options.only_summary:
             progress = Progress()
-            folder.heard = progress.add
+            folder.listeners.append(progress.add)
             self._printing = gevent.spawn(self._print, progress)
 
     def stop(self) -> None:

@@ -1,28 +1,55 @@
 """The end of a run's load: as planned, asked for sooner, or broken off by this tool."""
 
+import logging
+import time
+from collections.abc import Callable
 from typing import Any, Final
 
+import gevent
+
+from bench.load.abort_rules import Limits, Watch
 from bench.load.locust_glue.interrupts import Interrupts
+from bench.load.run_folder import RunFolder
 from bench.runs.recording import FINISHED, INTERRUPTED
 
+log = logging.getLogger("bench")
+
 CHECK: Final = "interrupted"
+ABORTED: Final = "aborted"
+"""The check of a run that a limit of `--abort-if` has ended, and the kind of the event."""
 
 
 class Ending:
     """Of the test that runs."""
 
-    def __init__(self, environment: Any) -> None:
-        self._environment = environment
+    def __init__(self, environment: Any, stop: Callable[[], object]) -> None:
+        """stop: ends the load; runs in a greenlet of its own."""
+        self._environment, self._stop = environment, stop
         self.interrupts: Interrupts | None = None
         self.state = FINISHED
         """Of the run, once its load has ended."""
         self._reason: str | None = None
+        self._aborted = False
         self._planned: float | None = None
 
-    def begin(self, called: float, origin: float) -> None:
-        """A run begins at `origin`; Locust counts its run time from `called` on. Both on perf_counter's clock."""
+    def begin(self, called: float, origin: float, folder: RunFolder, limits: Limits = ()) -> None:
+        """A run begins at `origin`; Locust counts its run time from `called` on. Both on perf_counter's clock.
+
+        limits: those that end its load as soon as what is recorded into the folder exceeds one of them.
+        """
         self.state, self._reason = FINISHED, None
-        self._planned = None
+        self._planned, self._aborted = None, False
+
+        def abort(reason: str) -> None:
+            log.error("the load ends: %s", reason)
+            folder.event(time.perf_counter() - origin, ABORTED, reason)
+            self._aborted = True
+            self.break_off(reason)
+            gevent.spawn(self._stop)
+
+        if limits:
+            folder.update(abort_if=[limit.text for limit in limits])
+            folder.listeners.append(Watch(limits, origin, abort).add)
         seconds = getattr(self._environment.parsed_options, "run_time", None)
         if isinstance(seconds, int | float) and seconds and not self._environment.shape_class:
             self._planned = called + seconds - origin
@@ -50,7 +77,8 @@ class Ending:
         if self._reason is not None:
             after = "" if stopped is None else f" after {stopped:.1f} s"
             reason = f"the load was broken off{after}: {self._reason}"
+            remedy = "mend that, and run it again, to its end"
             found["doubts"] = [
-                {"check": CHECK, "reason": reason, "remedy": "mend that, and run it again, to its end"}
+                {"check": ABORTED if self._aborted else CHECK, "reason": reason, "remedy": remedy}
             ]
         return found

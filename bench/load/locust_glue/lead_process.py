@@ -72,7 +72,7 @@ class LeadProcess:
         self._counted: Counted | None = None
         self._origin = 0.0
         self._stopped: float | None = None
-        self.ending = Ending(environment)
+        self.ending = Ending(environment, self._stop_when_started)
         self.workers = Workers(environment) if isinstance(runner, MasterRunner) else None
         self._second: duet.Prepared | None = None
         self.arm: duet.SecondArm | None = None
@@ -201,7 +201,7 @@ class LeadProcess:
         self.published.begin(writer, options.note)
         log.info("recording into %s", writer.path)
         self._origin = time.perf_counter()
-        self.ending.begin(called, self._origin)
+        self.ending.begin(called, self._origin, writer, options.abort_if)
         writer.update(clock_origin=self._origin)
         if self.workers is None:
             part = WHOLE if second is None else Part(0, duet.ARMS)

@@ -120,6 +120,7 @@ def _load(environment: Any, options: ScenarioOptions, pools: Mapping[Source, Poo
         "deadline": options.asked.deadline,
         "transport": options.transport,
         "connections": options.connections,
+        **({"compression": options.compression} if options.compression else {}),
         **({"unique": True} if options.unique else {}),
         **_turns(environment, pools),
     }

@@ -68,7 +68,7 @@ class Panel:
             self._now.add(chunk)
             self._run.add(chunk)
 
-        folder.heard = add
+        folder.listeners.append(add)
         self._following = gevent.spawn(self._follow)
 
     def stop(self) -> None:
