@@ -96,6 +96,7 @@ def test_a_starting_set_overwrites_nothing(tmp_path: Path) -> None:
         "experiment.limits.toml",
         "experiment.toml",
         "gate.sh",
+        "nightly.sh",
         "scenario.py",
         "servers.toml",
         "tune.toml",
