@@ -3,7 +3,13 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint docs install clean
+# docker, or what takes its options, such as podman
+CONTAINER ?= docker
+IMAGE ?= serving-bench
+VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' bench/__init__.py)
+REVISION := $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
+
+.PHONY: demo test lint docs image install clean
 
 install: $(VENV)/.installed
 
@@ -29,6 +35,10 @@ test: lint
 
 docs: install
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+image:
+	$(CONTAINER) build --target client --build-arg VERSION=$(VERSION) --build-arg REVISION=$(REVISION) --tag $(IMAGE):$(VERSION) .
+	$(CONTAINER) build --target server --build-arg VERSION=$(VERSION) --build-arg REVISION=$(REVISION) --tag $(IMAGE):$(VERSION)-server .
 
 clean:
 	rm -rf $(VENV)
