@@ -12,6 +12,7 @@ EXTRAS: Final = {
     "pyarrow": ("pyarrow", "parquet"),
     "pynvml": ("nvidia-ml-py", "gpu"),
     "tensorflow": ("tensorflow", "server"),
+    "yaml": ("pyyaml", "kubernetes"),
 }
 """Package -> the distribution that it is in, and the extra that brings it."""
 

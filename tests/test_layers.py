@@ -93,6 +93,7 @@ ALLOWED: dict[str, set[str]] = {
         "target",
         "wire",
     },
+    "kubernetes": {"kubernetes", "packaged", "wire.dial"},
     "export": GROUND | {"export", "wire.messages"},
     "experiment": GROUND | {"experiment", "launch", "load", "supervision", "wire"},
     "analysis.statistics": {"analysis.statistics", "runs.histogram"},

@@ -27,6 +27,7 @@ GROUPS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         "scenario": ("bench.cli.scenario", "Run a scenario of this package with Locust."),
         "calibrate": ("bench.cli.calibrate", "Measure what this machine can send, for runs to compare with."),
         "init": ("bench.cli.init", "Write files to start with: scenario, servers, experiment, limits, CI."),
+        "kubernetes": ("bench.cli.kubernetes", "Write manifests for a load and its gate in a cluster."),
     },
     "Results and releases": {
         "report": ("bench.cli.report", "Show what runs measured: terminal table, HTML page, JSON."),

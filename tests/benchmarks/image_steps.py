@@ -43,10 +43,6 @@ def run(*command: object, **options: object) -> str:
     return str(done.stdout)
 
 
-def mounted(point: Path) -> bool:
-    return str(point) in {line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()}
-
-
 @contextmanager
 def mounts(root: Path, *, read_only: bool = False) -> Iterator[None]:
     """What a container has: /proc, /dev, its own /tmp and a volume; the root of its own is read-only."""

@@ -1,0 +1,162 @@
+"""The manifests of this package, filled in for one load."""
+
+import secrets
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+from bench import BenchError
+from bench.wire.dial import Address
+
+HERE: Final = Path(__file__).parent
+PLAIN, OPERATOR = "plain", "operator"
+SCENARIO, LIMITS = "scenario.py", "limits.toml"
+"""Files of every load, in /config."""
+LARGEST: Final = 1_000_000
+"""Bytes of a ConfigMap, which holds 1 MiB with its keys."""
+OURS: Final = frozenset(
+    (
+        *("-f", "--locustfile", "-H", "--host", "--headless", "--results"),
+        *("--master", "--worker", "--processes", "--expect-workers", "--expect-workers-max-wait"),
+        *("--master-host", "--master-port", "--master-bind-host", "--master-bind-port"),
+    )
+)
+"""Options that the manifests set themselves."""
+
+Manifest = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """A load in a cluster."""
+
+    host: str
+    """HOST:PORT of the server, as pods reach it."""
+    image: str
+    workers: int
+    namespace: str
+    files: Mapping[str, str]
+    """Name -> text of the files in /config, SCENARIO and LIMITS among them."""
+    options: tuple[str, ...]
+    """Of the load, on Locust's command line."""
+    apart_from: tuple[str, str]
+    """Label of the server's pods, on whose nodes no load process runs."""
+    token: str = field(default_factory=lambda: secrets.token_hex(16))
+    """The secret of master and workers."""
+
+    def __post_init__(self) -> None:
+        """Raises BenchError for what no load could be."""
+        address = Address.parse(self.host)
+        if address.path:
+            raise BenchError(f"--host {self.host}: a socket of this machine; give HOST:PORT as pods reach it")
+        for option in self.options:
+            if option.partition("=")[0] in OURS:
+                raise BenchError(f"{option}: the manifests set it; leave it out")
+        size = sum(len(text.encode()) for text in self.files.values())
+        if size > LARGEST:
+            raise BenchError(
+                f"--file: {size:,} bytes of files, a ConfigMap takes {LARGEST:,}; put them into the image instead"
+            )
+
+    @property
+    def port(self) -> int:
+        """The server's."""
+        return Address.parse(self.host).port
+
+
+def manifests(kind: str, deployment: Deployment) -> list[Manifest]:
+    """The documents of a kind, in the order in which they are applied."""
+    fill = _plain if kind == PLAIN else _operator
+    made = [fill(document, deployment) for document in read(kind)]
+    if kind == OPERATOR:
+        made.insert(0, _plain(_config(), deployment))
+    return made
+
+
+def read(kind: str) -> Iterator[Manifest]:
+    """The documents of this package as they are."""
+    for name in names(kind):
+        yield from yaml.safe_load_all((HERE / kind / name).read_text())
+
+
+def names(kind: str) -> list[str]:
+    """The files of a kind, in order."""
+    folder = HERE / kind
+    listed = folder / "kustomization.yaml"
+    if not listed.exists():
+        return sorted(path.name for path in folder.glob("*.yaml"))
+    return list(yaml.safe_load(listed.read_text())["resources"])
+
+
+def _config() -> Manifest:
+    content: Manifest = yaml.safe_load((HERE / PLAIN / "config.yaml").read_text())
+    return content
+
+
+def text(documents: list[Manifest]) -> str:
+    """As YAML, texts of several lines as such."""
+    written: str = yaml.dump_all(documents, Dumper=_Dumper, sort_keys=False, width=1000)
+    return written
+
+
+class _Dumper(yaml.SafeDumper):  # type: ignore[misc]  # a library without types
+    """Writes texts of several lines as blocks."""
+
+
+def _block(dumper: Any, value: str) -> Any:
+    style = "|" if "\n" in value else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
+
+
+_Dumper.add_representer(str, _block)
+
+
+def _plain(document: Manifest, wanted: Deployment) -> Manifest:
+    kind, name = document["kind"], document["metadata"]["name"]
+    if kind == "Namespace":
+        document["metadata"]["name"] = wanted.namespace
+        return document
+    document["metadata"]["namespace"] = wanted.namespace
+    if kind == "Secret":
+        document["stringData"]["worker-token"] = wanted.token
+    elif kind == "ConfigMap":
+        document["data"] |= wanted.files
+    elif kind == "NetworkPolicy":
+        (ports,) = [rule["ports"] for rule in document["spec"]["egress"] if rule["ports"][0]["port"] == SERVER_PORT]
+        ports[0]["port"] = wanted.port
+    elif kind == "Job":
+        _job(document["spec"], wanted, master=name == "master")
+    return document
+
+
+SERVER_PORT: Final = 8500
+"""In the manifests as they are."""
+
+
+def _job(spec: Manifest, wanted: Deployment, *, master: bool) -> None:
+    pod = spec["template"]["spec"]
+    (container,) = pod["containers"]
+    container["image"] = wanted.image
+    (apart,) = pod["affinity"]["podAntiAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
+    apart["labelSelector"]["matchLabels"] = dict([wanted.apart_from])
+    if master:
+        arguments = container["args"]
+        arguments[arguments.index("--host") + 1] = wanted.host
+        arguments[arguments.index("--expect-workers") + 1] = str(wanted.workers)
+        if wanted.options:
+            arguments[arguments.index("*") + 1 :] = wanted.options
+    else:
+        spec["completions"] = spec["parallelism"] = wanted.workers
+
+
+def _operator(document: Manifest, wanted: Deployment) -> Manifest:
+    spec = document["spec"]
+    document["metadata"]["namespace"] = wanted.namespace
+    spec |= {"image": wanted.image, "workers": wanted.workers}
+    spec["args"] = spec["args"].replace("model-server.default.svc:8500", wanted.host)
+    for variable in spec["env"]:
+        variable["value"] = wanted.token
+    return document

@@ -1,0 +1,163 @@
+"""Manifests: valid by the API's own schemas, filled in as asked, and with commands that this package understands."""
+
+import shlex
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from locust.argument_parser import get_parser
+
+from bench.kubernetes import manifests
+from bench.kubernetes.manifests import OPERATOR, PLAIN
+from bench.load.options import add_arguments
+from tests.cli.inside import bench
+from tests.dockerfile import stages
+
+ROOT = Path(__file__).parents[1]
+HOST = "ranker.models.svc:9000"
+ASKED = ["render", "--host", HOST, "--workers", "5", "--image", "registry.example/bench:1", "--namespace", "loads"]
+
+
+def rendered(cwd: Path, *arguments: str) -> dict[str, Any]:
+    """What is printed, by kind and name."""
+    done = bench("kubernetes", *ASKED, *arguments, cwd=cwd)
+    assert (done.returncode, done.stderr) == (0, "")
+    documents = list(yaml.safe_load_all(done.stdout))
+    found = {f"{each['kind']} {each['metadata']['name']}": each for each in documents}
+    assert len(found) == len(documents)
+    return found
+
+
+def container(job: dict[str, Any]) -> dict[str, Any]:
+    (only,) = job["spec"]["template"]["spec"]["containers"]
+    assert isinstance(only, dict)
+    return only
+
+
+def test_all_that_is_asked_for_is_filled_in(tmp_path: Path) -> None:
+    (tmp_path / "limits.toml").write_text("[limits]\np99_ms = 7\n")
+    (tmp_path / "sample.jsonl").write_text("{}\n")
+    files = ["--limits", "limits.toml", "--file", "sample.jsonl", "--apart-from", "app=ranker"]
+    load = ["-u", "64", "-r", "64", "-t", "5m", "--model-name", "ranker", "--requests", "/config/sample.jsonl"]
+    found = rendered(tmp_path, "--scenario", "model", *files, "--", *load)
+    assert list(found)[0] == "Namespace loads"
+    assert {each["metadata"].get("namespace", "loads") for each in found.values()} == {"loads"}
+    master, workers = found["Job master"], found["Job workers"]
+    arguments = container(master)["args"]
+    assert arguments[arguments.index("--host") + 1] == HOST
+    assert arguments[arguments.index("--expect-workers") + 1] == "5"
+    assert arguments[-len(load) :] == load
+    assert "16" not in arguments, "the default load"
+    assert (workers["spec"]["completions"], workers["spec"]["parallelism"]) == (5, 5)
+    for job in (master, workers):
+        assert container(job)["image"] == "registry.example/bench:1"
+        rules = job["spec"]["template"]["spec"]["affinity"]["podAntiAffinity"]
+        (apart,) = rules["requiredDuringSchedulingIgnoredDuringExecution"]
+        assert apart["labelSelector"]["matchLabels"] == {"app": "ranker"}
+    data = found["ConfigMap serving-bench"]["data"]
+    assert data["limits.toml"] == "[limits]\np99_ms = 7\n"
+    assert data["scenario.py"] == (ROOT / "scenarios/model.py").read_text()
+    assert data["sample.jsonl"] == "{}\n"
+    ports = [rule["ports"][0]["port"] for rule in found["NetworkPolicy serving-bench"]["spec"]["egress"]]
+    assert ports == [53, 5557, 9000]
+    token = found["Secret serving-bench"]["stringData"]["worker-token"]
+    assert len(token) == 32
+    assert rendered(tmp_path)["Secret serving-bench"]["stringData"]["worker-token"] != token
+
+
+def test_the_operator_gets_the_same_scenario(tmp_path: Path) -> None:
+    found = rendered(tmp_path, "--for", "operator")
+    spec = found["LocustTest serving-bench"]["spec"]
+    assert (spec["workers"], spec["image"]) == (5, "registry.example/bench:1")
+    assert shlex.split(spec["args"])[:4] == ["--locustfile", "/home/locust/scenario.py", "--host", HOST]
+    assert spec["locustfile"]["configMap"]["name"] == "serving-bench"
+    assert "scenario.py" in found["ConfigMap serving-bench"]["data"]
+    assert {len(each["value"]) for each in spec["env"]} == {32}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--host", "nowhere"], "address 'nowhere': expected host:port"),
+        (["--host", "unix:/tmp/x"], "give HOST:PORT as pods reach it"),
+        (["--apart-from", "ranker"], "--apart-from ranker: expected a label"),
+        (["--scenario", "model"], "--limits: scenario model has none"),
+        (["--", "--host", "other:1"], "--host: the manifests set it"),
+        (["--", "--processes=4"], "--processes=4: the manifests set it"),
+        (["--for", "operator", "--", "-u", "4"], "-u: with --for operator"),
+        (["--file", "scenario.py"], "/config has a scenario.py already"),
+        (["--file", "large.jsonl"], "a ConfigMap takes 1,000,000"),
+        (["--file", "image.png"], "image.png: no text"),
+    ],
+)
+def test_what_no_load_could_be_is_one_line(arguments: list[str], told: str, tmp_path: Path) -> None:
+    (tmp_path / "scenario.py").write_text("")
+    (tmp_path / "large.jsonl").write_text("x" * 1_100_000)
+    (tmp_path / "image.png").write_bytes(b"\x89PNG\xff")
+    done = bench("kubernetes", *ASKED, *arguments, cwd=tmp_path)
+    assert done.returncode == 2, done.stdout[:200]
+    assert told in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.fixture(scope="module")
+def schemas() -> tuple[Any, list[str]]:
+    """The validator, and the three newest minor versions that it knows."""
+    validator = pytest.importorskip("kubernetes_validate", reason="pip install kubernetes-validate brings the schemas")
+    versions = list(dict.fromkeys(validator.utils.major_minor(each) for each in validator.utils.all_versions()))
+    return validator, versions[-3:]
+
+
+@pytest.mark.parametrize("filled", [True, False], ids=["rendered", "as they are"])
+def test_manifests_are_valid_for_the_three_newest_versions(
+    filled: bool, schemas: tuple[Any, list[str]], tmp_path: Path
+) -> None:
+    validator, versions = schemas
+    documents = list(rendered(tmp_path).values()) if filled else list(manifests.read(PLAIN))
+    assert len(documents) == 8
+    for document in documents:
+        for version in versions:
+            assert validator.validate(document, version, strict=True) == version
+    broken = next(document for document in documents if document["kind"] == "Job")
+    broken["spec"]["completion"] = 5
+    with pytest.raises(validator.utils.ValidationError):
+        validator.validate(broken, versions[-1], strict=True)
+
+
+def test_kustomize_names_every_file() -> None:
+    there = {path.name for path in (manifests.HERE / PLAIN).glob("*.yaml")} - {"kustomization.yaml"}
+    assert set(manifests.names(PLAIN)) == there
+    assert (ROOT / "deploy" / "kubernetes").resolve() == manifests.HERE
+
+
+def test_pods_are_as_the_restricted_profile_and_the_image_want_them(tmp_path: Path) -> None:
+    found = rendered(tmp_path)
+    user = stages(ROOT / "Dockerfile")["client"].last("USER")
+    assert user is not None
+    for name in ("Job master", "Job workers"):
+        pod = found[name]["spec"]["template"]["spec"]
+        security, own = pod["securityContext"], container(found[name])["securityContext"]
+        assert f"{security['runAsUser']}:{security['runAsGroup']}" == user.text
+        assert (security["runAsNonRoot"], security["seccompProfile"]) == (True, {"type": "RuntimeDefault"})
+        assert (own["readOnlyRootFilesystem"], own["allowPrivilegeEscalation"]) == (True, False)
+        assert own["capabilities"] == {"drop": ["ALL"]}
+        resources = container(found[name])["resources"]
+        assert resources["requests"] == resources["limits"], "a core of its own"
+        assert found[name]["spec"]["backoffLimit"] == 0, "a load that failed is not sent again"
+
+
+def test_commands_in_the_manifests_are_understood(tmp_path: Path) -> None:
+    found = rendered(tmp_path)
+    parser = get_parser(default_config_files=[])
+    add_arguments(parser)
+    script = found["ConfigMap serving-bench"]["data"]["master.sh"]
+    assert subprocess.run(["sh", "-n"], input=script, text=True, check=False).returncode == 0
+    (load,) = [line for line in script.splitlines() if line.startswith("bench scenario")]
+    own = shlex.split(load.partition(' "$@"')[0])[3:]
+    for words in (own + container(found["Job master"])["args"], container(found["Job workers"])["args"][2:]):
+        assert parser.parse_known_args(words)[1] == []
+    (gate,) = [line for line in script.splitlines() if line.startswith("exec bench gate")]
+    options = [word for word in shlex.split(gate) if word.startswith("--")]
+    assert options == ["--limits", "--junit", "--markdown"]
