@@ -1,5 +1,6 @@
-# Images of serving-bench; `make image` builds both. docs/images.md says how they are run.
+# Images of serving-bench; `make image` builds them. docs/images.md says how they are run.
 #   client (default): sends load, judges results; no TensorFlow. Runs as 10001, on a read-only root with /results and /tmp.
+#   locust: the client with Locust as its entry point, as the Locust operator starts it.
 #   server: the same with TensorFlow, for the embedded server and for exporting models.
 ARG PYTHON=3.12
 FROM python:${PYTHON}-slim-bookworm AS base
@@ -38,7 +39,7 @@ HEALTHCHECK --interval=30s --timeout=3s --start-period=60s \
 ENTRYPOINT ["bench"]
 CMD ["serve", "--bind=0.0.0.0", "--port=8500", "--rest_api_port=8501", "--model_name=model", "--model_base_path=/models/model"]
 
-FROM base AS client
+FROM base AS sending
 ARG VERSION=unknown
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="serving-bench" \
@@ -52,5 +53,10 @@ WORKDIR /results
 VOLUME ["/results"]
 # a check would compute beside the load that is measured; a load process says itself how it ended, by its exit code
 HEALTHCHECK NONE
+
+FROM sending AS locust
+ENTRYPOINT ["locust"]
+
+FROM sending AS client
 ENTRYPOINT ["bench"]
 CMD ["--help"]

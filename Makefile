@@ -8,6 +8,7 @@ CONTAINER ?= docker
 IMAGE ?= serving-bench
 VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' bench/__init__.py)
 REVISION := $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
+BUILD = $(CONTAINER) build --build-arg VERSION=$(VERSION) --build-arg REVISION=$(REVISION)
 
 .PHONY: demo test lint docs image install clean
 
@@ -37,8 +38,9 @@ docs: install
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 image:
-	$(CONTAINER) build --target client --build-arg VERSION=$(VERSION) --build-arg REVISION=$(REVISION) --tag $(IMAGE):$(VERSION) .
-	$(CONTAINER) build --target server --build-arg VERSION=$(VERSION) --build-arg REVISION=$(REVISION) --tag $(IMAGE):$(VERSION)-server .
+	$(BUILD) --target client --tag $(IMAGE):$(VERSION) .
+	$(BUILD) --target locust --tag $(IMAGE):$(VERSION)-locust .
+	$(BUILD) --target server --tag $(IMAGE):$(VERSION)-server .
 
 clean:
 	rm -rf $(VENV)

@@ -28,10 +28,6 @@ class Stage:
     """Name of a stage, or of an image."""
     instructions: list[Instruction] = field(default_factory=list)
 
-    def last(self, name: str) -> Instruction | None:
-        """The instruction of this name that counts."""
-        return next((each for each in reversed(self.instructions) if each.name == name), None)
-
 
 def stages(path: Path) -> dict[str, Stage]:
     """Those of a file by their names, in order; values of ARG before the first FROM are filled in."""
@@ -59,3 +55,9 @@ def lineage(found: dict[str, Stage], name: str) -> list[Stage]:
     while line[0].base in found:
         line.insert(0, found[line[0].base])
     return line
+
+
+def last(found: dict[str, Stage], stage: str, name: str) -> Instruction:
+    """The instruction of a name that counts for a stage. Raises StopIteration where there is none."""
+    of_all = [each for one in lineage(found, stage) for each in one.instructions]
+    return next(each for each in reversed(of_all) if each.name == name)

@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 import bench
-from tests.dockerfile import Instruction, Stage, lineage, stages
+from tests.dockerfile import Instruction, last, lineage, stages
 
 ROOT = Path(__file__).parents[1]
 STAGES = stages(ROOT / "Dockerfile")
-TARGETS = ("client", "server")
+TARGETS = ("client", "locust", "server")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 
@@ -68,21 +68,15 @@ def test_nothing_is_fetched_from_an_address() -> None:
 
 @pytest.mark.parametrize("name", TARGETS)
 def test_an_image_runs_as_somebody_and_its_entry_point_is_installed(name: str) -> None:
-    stage: Stage = STAGES[name]
-    user, entry = stage.last("USER"), stage.last("ENTRYPOINT")
-    assert user is not None
+    user, entry, volume = (last(STAGES, name, each) for each in ("USER", "ENTRYPOINT", "VOLUME"))
     assert re.fullmatch(r"[1-9]\d{3,}:[1-9]\d{3,}", user.text), "a number, so that Kubernetes sees that it is not root"
-    assert entry is not None
-    assert entry.words[0] in PROJECT["scripts"]
-    after = stage.instructions[stage.instructions.index(user) :]
-    assert not [each for each in after if each.name in ("RUN", "COPY")], "as root, or for root"
-    volume = stage.last("VOLUME")
-    assert volume is not None
-    assert any(f"chown {user.text} {volume.words[0]}" in each.text for each in stage.instructions)
-    assert stage.last("HEALTHCHECK") is not None
-    labels = stage.last("LABEL")
-    assert labels is not None
-    assert {"title", "description", "version", "revision"} <= set(re.findall(r"image\.(\w+)=", labels.text))
+    assert entry.words[0] in {*PROJECT["scripts"], "locust"}
+    made = [each for stage in lineage(STAGES, name) for each in stage.instructions]
+    assert not [each for each in made[made.index(user) :] if each.name in ("RUN", "COPY")], "as root, or for root"
+    assert any(f"chown {user.text} {volume.words[0]}" in each.text for each in made)
+    assert last(STAGES, name, "HEALTHCHECK")
+    labels = last(STAGES, name, "LABEL").text
+    assert {"title", "description", "version", "revision"} <= set(re.findall(r"image\.(\w+)=", labels))
 
 
 def test_only_the_server_has_tensorflow() -> None:
@@ -92,13 +86,13 @@ def test_only_the_server_has_tensorflow() -> None:
     }
     assert not [line for line in installs["build-client"] if "[" in line]
     assert any("'.[server]'" in line for line in installs["build-server"])
-    assert "--from=build-client" in " ".join(each.text for each in STAGES["client"].instructions)
+    assert last(STAGES, "client", "COPY").words[0] == "--from=build-client"
     environment = " ".join(each.text for each in STAGES["base"].instructions)
     assert "PYTHONDONTWRITEBYTECODE=1" in environment, "the root is read-only"
 
 
-def test_make_image_builds_both() -> None:
+def test_make_image_builds_all() -> None:
     done = subprocess.run(["make", "-n", "image"], cwd=ROOT, capture_output=True, text=True, check=True)
     lines = done.stdout.splitlines()
-    assert [re.findall(r"--target (\w+)", line) for line in lines] == [["client"], ["server"]]
+    assert [re.findall(r"--target (\w+)", line) for line in lines] == [["client"], ["locust"], ["server"]]
     assert all(f"VERSION={bench.__version__}" in line for line in lines)

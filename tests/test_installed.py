@@ -34,7 +34,7 @@ class Blocker(importlib.abc.MetaPathFinder):
     """Finds nothing that extras bring, as where none is installed."""
 
     ABSENT = frozenset(
-        ("tensorflow", "tensorflow_serving", "keras", "pyarrow", "matplotlib", "PIL", "grpc", "pynvml")
+        ("tensorflow", "tensorflow_serving", "keras", "pyarrow", "matplotlib", "PIL", "grpc", "pynvml", "yaml")
     )
 
     def find_spec(
@@ -64,6 +64,7 @@ EXPERIMENT = 'scenario = "{scenario}"\nservers = ["s"]\nloads = [{{ users = 1 }}
         (["serve", "--model_base_path", "/m"], f"--backend tensorflow (the default): {REMEDY}"),
         (["run", "e.toml"], f"servers.toml: servers.s: {REMEDY}"),
         (["report", "--html", "x.html"], f"--html x.html: {absent('matplotlib', 'pictures')}"),
+        (["kubernetes", "render", "--host", "m:1"], f"bench kubernetes: {absent('pyyaml', 'kubernetes')}"),
         (["plot"], f"bench plot: {absent('matplotlib', 'pictures')}"),
         (
             ["status", "--host", "127.0.0.1:1", "--model", "m", "--transport", "grpcio"],
@@ -177,7 +178,7 @@ for module in pkgutil.walk_packages(bench.__path__, "bench."):
 DRAWING = tuple(
     f"bench.analysis.showing.{name}" for name in ("plot", "pictures", "page", "figures", "history_page")
 )
-ROOMS = (*DRAWING, "bench.picture", "bench.wire.grpcio_client", "bench.__main__")
+ROOMS = (*DRAWING, "bench.kubernetes.manifests", "bench.picture", "bench.wire.grpcio_client", "bench.__main__")
 """Beginnings of names: imported by those alone that have looked for the package which they need (or programs)."""
 
 

@@ -1,7 +1,9 @@
 """Manifests: valid by the API's own schemas, filled in as asked, and with commands that this package understands."""
 
+import os
 import shlex
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +12,14 @@ import yaml
 from locust.argument_parser import get_parser
 
 from bench.kubernetes import manifests
-from bench.kubernetes.manifests import OPERATOR, PLAIN
+from bench.kubernetes.manifests import PLAIN
+from bench.launch import server_process
 from bench.load.options import add_arguments
+from bench.runs.run import Run
 from tests.cli.inside import bench
-from tests.dockerfile import stages
+from tests.dockerfile import last, stages
+from tests.load.locust_runs import SECONDS
+from tests.ports import free_port
 
 ROOT = Path(__file__).parents[1]
 HOST = "ranker.models.svc:9000"
@@ -134,8 +140,7 @@ def test_kustomize_names_every_file() -> None:
 
 def test_pods_are_as_the_restricted_profile_and_the_image_want_them(tmp_path: Path) -> None:
     found = rendered(tmp_path)
-    user = stages(ROOT / "Dockerfile")["client"].last("USER")
-    assert user is not None
+    user = last(stages(ROOT / "Dockerfile"), "client", "USER")
     for name in ("Job master", "Job workers"):
         pod = found[name]["spec"]["template"]["spec"]
         security, own = pod["securityContext"], container(found[name])["securityContext"]
@@ -146,6 +151,74 @@ def test_pods_are_as_the_restricted_profile_and_the_image_want_them(tmp_path: Pa
         resources = container(found[name])["resources"]
         assert resources["requests"] == resources["limits"], "a core of its own"
         assert found[name]["spec"]["backoffLimit"] == 0, "a load that failed is not sent again"
+
+
+class Cluster:
+    """One machine as far as it can stand for a cluster: the containers' own commands, with folders in place of volumes."""
+
+    def __init__(self, folder: Path, found: dict[str, Any], port: int) -> None:
+        self.folder, self.found, self.port = folder, found, port
+        (folder / "config").mkdir()
+        (folder / "results").mkdir()
+        for name, text in found["ConfigMap serving-bench"]["data"].items():
+            (folder / "config" / name).write_text(self.here(text))
+        program = folder / "bench"
+        program.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m bench "$@"\n')
+        program.chmod(0o755)
+        token = found["Secret serving-bench"]["stringData"]["worker-token"]
+        self.environment = {
+            **os.environ,
+            "PATH": f"{folder}:{os.environ['PATH']}",
+            "PYTHONPATH": str(ROOT),
+            "BENCH_WORKER_TOKEN": token,
+            "HOSTNAME": "master-x",
+        }
+
+    def here(self, text: str) -> str:
+        """What a container sees at a path of its own."""
+        return text.replace("/config", f"{self.folder}/config").replace("/results", f"{self.folder}/results")
+
+    def start(self, job: str) -> "subprocess.Popen[str]":
+        """A pod of a Job."""
+        one = container(self.found[job])
+        words = [self.here(word) for word in [*one.get("command", ["bench"]), *one["args"]]]
+        words = ["127.0.0.1" if word in ("*", "serving-bench") else word for word in words]
+        port = ["--master-port" if job == "Job workers" else "--master-bind-port", str(self.port)]
+        return subprocess.Popen(
+            [*words, *port],
+            cwd=self.folder,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+
+def test_the_verdict_of_the_gate_is_the_exit_code_of_the_master(tmp_path: Path) -> None:
+    with server_process.embedded(["--backend", "synthetic", "--model_name", "mnist"]) as server:
+        load = ["-u", "2", "-r", "2", "-t", "1s", "--schedule", "closed:5ms"]
+        found = rendered(tmp_path, "--host", server.address, "--workers", "2", "--", *load)
+        cluster = Cluster(tmp_path, found, free_port())
+        master = cluster.start("Job master")
+        workers = [cluster.start("Job workers") for _ in range(found["Job workers"]["spec"]["completions"])]
+        output = master.communicate(timeout=SECONDS)[0]
+        ended = [worker.communicate(timeout=SECONDS)[0] for worker in workers]
+    limits = tmp_path / "config" / "limits.toml"
+    verdict = bench("gate", tmp_path / "results" / "master-x", "--limits", limits, cwd=tmp_path)
+    assert verdict.returncode in (0, 1, 3), output
+    assert master.returncode == verdict.returncode, output
+    assert [worker.returncode for worker in workers] == [0, 0], ended
+    assert {"master-x", "master-x.xml", "master-x.md"} == {path.name for path in (tmp_path / "results").iterdir()}
+    (run,) = (tmp_path / "results" / "master-x").glob("*-scenario")
+    assert Run.open(run).manifest.raw["load"]["processes"] == 2
+
+
+def test_a_load_that_cannot_begin_is_no_verdict(tmp_path: Path) -> None:
+    found = rendered(tmp_path, "--host", f"127.0.0.1:{free_port()}")
+    master = Cluster(tmp_path, found, free_port()).start("Job master")
+    output = master.communicate(timeout=SECONDS)[0]
+    assert master.returncode == 2, output
+    assert not (tmp_path / "results" / "master-x.xml").exists()
 
 
 def test_commands_in_the_manifests_are_understood(tmp_path: Path) -> None:
