@@ -16,7 +16,7 @@ from tests.recorded import counts_of, edit, requests, write
 SECONDS = 30
 
 
-BURSTS = {"schedule": {"kind": "burst", "size": 100, "each": 0.25}, "users": 1}
+BURSTS = {"kind": "burst", "schedule": {"kind": "burst", "size": 100, "each": 0.25}, "users": 1}
 OPEN = {"kind": "poisson", "rate": 100.0, "users": 4}
 
 

@@ -87,6 +87,8 @@ def prepare(environment: Any) -> Prepared | None:
         raise BenchError("--duet: one headless load process sends to both; `bench run --duet` starts it")
     vars(parsed).update(_described(Path(path)))
     options = read_options(parsed)
+    if options.abort_if:
+        raise BenchError("--abort-if: both servers of a duet would be judged as one; leave it out")
     address = address_of(parsed.host, options.api.port)
     pools = make_pools(environment.user_classes, options, address)
     if any(source.api.over_http for source in pools):

@@ -29,7 +29,7 @@ class Ending:
         self.state = FINISHED
         """Of the run, once its load has ended."""
         self._reason: str | None = None
-        self._aborted = False
+        self._aborted = self._decided = False
         self._planned: float | None = None
 
     def begin(self, called: float, origin: float, folder: RunFolder, limits: Limits = ()) -> None:
@@ -38,9 +38,12 @@ class Ending:
         limits: those that end its load as soon as what is recorded into the folder exceeds one of them.
         """
         self.state, self._reason = FINISHED, None
-        self._planned, self._aborted = None, False
+        self._planned = None
+        self._aborted = self._decided = False
 
         def abort(reason: str) -> None:
+            if self._decided:  # the last answers of a load that has ended come in
+                return
             log.error("the load ends: %s", reason)
             folder.event(time.perf_counter() - origin, ABORTED, reason)
             self._aborted = True
@@ -64,6 +67,7 @@ class Ending:
 
     def decide(self, *, full: bool, scripted: bool) -> None:
         """The load ends. full: so is the disk. scripted: a scenario's script would have ended it."""
+        self._decided = True
         parsed = self._environment.parsed_options
         endless = not (parsed.run_time or self._environment.shape_class or scripted)
         stopped = self.interrupts is not None and self.interrupts.broke_off(endless=endless)
