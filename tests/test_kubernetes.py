@@ -48,7 +48,7 @@ def test_all_that_is_asked_for_is_filled_in(tmp_path: Path) -> None:
     files = ["--limits", "limits.toml", "--file", "sample.jsonl", "--apart-from", "app=ranker"]
     load = ["-u", "64", "-r", "64", "-t", "5m", "--model-name", "ranker", "--requests", "/config/sample.jsonl"]
     found = rendered(tmp_path, "--scenario", "model", *files, "--", *load)
-    assert list(found)[0] == "Namespace loads"
+    assert next(iter(found)) == "Namespace loads"
     assert {each["metadata"].get("namespace", "loads") for each in found.values()} == {"loads"}
     master, workers = found["Job master"], found["Job workers"]
     arguments = container(master)["args"]

@@ -141,7 +141,8 @@ def _job(spec: Manifest, wanted: Deployment, *, master: bool) -> None:
     (container,) = pod["containers"]
     container["image"] = wanted.image
     (apart,) = pod["affinity"]["podAntiAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
-    apart["labelSelector"]["matchLabels"] = dict([wanted.apart_from])
+    label, value = wanted.apart_from
+    apart["labelSelector"]["matchLabels"] = {label: value}
     if master:
         arguments = container["args"]
         arguments[arguments.index("--host") + 1] = wanted.host

@@ -56,7 +56,8 @@ def main(folder: Path, names: list[str]) -> int:
     folder.mkdir(parents=True)
     wheels = built(folder)
     wanted = [each for each in [*recipes(), action()] if not names or each.name.startswith(tuple(names))]
-    return 0 if all([whole(each, folder, wheels) for each in wanted]) else 1
+    good = [whole(each, folder, wheels) for each in wanted]
+    return 0 if all(good) else 1
 
 
 if __name__ == "__main__":
