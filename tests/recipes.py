@@ -79,12 +79,16 @@ def action(**inputs: str) -> Recipe:
     def value(text: str) -> str:
         """With expressions as GitHub evaluates them: names, and || between them."""
         return re.sub(
-            r"\$\{\{ (.*?) \}\}", lambda found: next(filter(None, map(known.__getitem__, found[1].split(" || ")))), text
+            r"\$\{\{ (.*?) \}\}",
+            lambda found: next(filter(None, map(known.__getitem__, found[1].split(" || ")))),
+            text,
         )
 
     steps = content["runs"]["steps"]
     environments = [{name: value(str(text)) for name, text in step.get("env", {}).items()} for step in steps]
-    return Recipe("the action", [step["run"] for step in steps], [f"{given['folder']}/gate.xml"], environments)
+    return Recipe(
+        "the action", [step["run"] for step in steps], [f"{given['folder']}/gate.xml"], environments
+    )
 
 
 def execute(recipe: Recipe, checkout: Path, environment: Mapping[str, str]) -> tuple[int, str]:

@@ -52,12 +52,16 @@ def test_what_is_copied_exists_and_is_in_the_context() -> None:
     given = {line[1:] for line in lines if line.startswith("!")}
     assert set(sources()) == given
     assert all((ROOT / name).exists() for name in given)
-    tracked = subprocess.run(["git", "ls-files", *given], cwd=ROOT, capture_output=True, text=True, check=True)
+    tracked = subprocess.run(
+        ["git", "ls-files", *given], cwd=ROOT, capture_output=True, text=True, check=True
+    )
     assert not [name for name in tracked.stdout.split() if fnmatch.fnmatch(name, "*__pycache__*")]
     for each in every("COPY"):
         if each.text.startswith("--from="):
             stage, path = each.words[0].removeprefix("--from="), each.words[1]
-            made = [run.text for one in lineage(STAGES, stage) for run in one.instructions if run.name == "RUN"]
+            made = [
+                run.text for one in lineage(STAGES, stage) for run in one.instructions if run.name == "RUN"
+            ]
             assert any(path in text for text in made), f"{stage} does not make {path}"
 
 
@@ -69,10 +73,14 @@ def test_nothing_is_fetched_from_an_address() -> None:
 @pytest.mark.parametrize("name", TARGETS)
 def test_an_image_runs_as_somebody_and_its_entry_point_is_installed(name: str) -> None:
     user, entry, volume = (last(STAGES, name, each) for each in ("USER", "ENTRYPOINT", "VOLUME"))
-    assert re.fullmatch(r"[1-9]\d{3,}:[1-9]\d{3,}", user.text), "a number, so that Kubernetes sees that it is not root"
+    assert re.fullmatch(r"[1-9]\d{3,}:[1-9]\d{3,}", user.text), (
+        "a number, so that Kubernetes sees that it is not root"
+    )
     assert entry.words[0] in {*PROJECT["scripts"], "locust"}
     made = [each for stage in lineage(STAGES, name) for each in stage.instructions]
-    assert not [each for each in made[made.index(user) :] if each.name in ("RUN", "COPY")], "as root, or for root"
+    assert not [each for each in made[made.index(user) :] if each.name in ("RUN", "COPY")], (
+        "as root, or for root"
+    )
     assert any(f"chown {user.text} {volume.words[0]}" in each.text for each in made)
     assert last(STAGES, name, "HEALTHCHECK")
     labels = last(STAGES, name, "LABEL").text
@@ -81,7 +89,12 @@ def test_an_image_runs_as_somebody_and_its_entry_point_is_installed(name: str) -
 
 def test_only_the_server_has_tensorflow() -> None:
     installs = {
-        name: [each.text for stage in lineage(STAGES, name) for each in stage.instructions if "pip install" in each.text]
+        name: [
+            each.text
+            for stage in lineage(STAGES, name)
+            for each in stage.instructions
+            if "pip install" in each.text
+        ]
         for name in ("build-client", "build-server")
     }
     assert not [line for line in installs["build-client"] if "[" in line]

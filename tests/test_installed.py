@@ -34,7 +34,17 @@ class Blocker(importlib.abc.MetaPathFinder):
     """Finds nothing that extras bring, as where none is installed."""
 
     ABSENT = frozenset(
-        ("tensorflow", "tensorflow_serving", "keras", "pyarrow", "matplotlib", "PIL", "grpc", "pynvml", "yaml")
+        (
+            "tensorflow",
+            "tensorflow_serving",
+            "keras",
+            "pyarrow",
+            "matplotlib",
+            "PIL",
+            "grpc",
+            "pynvml",
+            "yaml",
+        )
     )
 
     def find_spec(
@@ -178,7 +188,13 @@ for module in pkgutil.walk_packages(bench.__path__, "bench."):
 DRAWING = tuple(
     f"bench.analysis.showing.{name}" for name in ("plot", "pictures", "page", "figures", "history_page")
 )
-ROOMS = (*DRAWING, "bench.kubernetes.manifests", "bench.picture", "bench.wire.grpcio_client", "bench.__main__")
+ROOMS = (
+    *DRAWING,
+    "bench.kubernetes.manifests",
+    "bench.picture",
+    "bench.wire.grpcio_client",
+    "bench.__main__",
+)
 """Beginnings of names: imported by those alone that have looked for the package which they need (or programs)."""
 
 

@@ -23,7 +23,17 @@ from tests.ports import free_port
 
 ROOT = Path(__file__).parents[1]
 HOST = "ranker.models.svc:9000"
-ASKED = ["render", "--host", HOST, "--workers", "5", "--image", "registry.example/bench:1", "--namespace", "loads"]
+ASKED = [
+    "render",
+    "--host",
+    HOST,
+    "--workers",
+    "5",
+    "--image",
+    "registry.example/bench:1",
+    "--namespace",
+    "loads",
+]
 
 
 def rendered(cwd: Path, *arguments: str) -> dict[str, Any]:
@@ -46,7 +56,18 @@ def test_all_that_is_asked_for_is_filled_in(tmp_path: Path) -> None:
     (tmp_path / "limits.toml").write_text("[limits]\np99_ms = 7\n")
     (tmp_path / "sample.jsonl").write_text("{}\n")
     files = ["--limits", "limits.toml", "--file", "sample.jsonl", "--apart-from", "app=ranker"]
-    load = ["-u", "64", "-r", "64", "-t", "5m", "--model-name", "ranker", "--requests", "/config/sample.jsonl"]
+    load = [
+        "-u",
+        "64",
+        "-r",
+        "64",
+        "-t",
+        "5m",
+        "--model-name",
+        "ranker",
+        "--requests",
+        "/config/sample.jsonl",
+    ]
     found = rendered(tmp_path, "--scenario", "model", *files, "--", *load)
     assert next(iter(found)) == "Namespace loads"
     assert {each["metadata"].get("namespace", "loads") for each in found.values()} == {"loads"}
@@ -111,8 +132,12 @@ def test_what_no_load_could_be_is_one_line(arguments: list[str], told: str, tmp_
 @pytest.fixture(scope="module")
 def schemas() -> tuple[Any, list[str]]:
     """The validator, and the three newest minor versions that it knows."""
-    validator = pytest.importorskip("kubernetes_validate", reason="pip install kubernetes-validate brings the schemas")
-    versions = list(dict.fromkeys(validator.utils.major_minor(each) for each in validator.utils.all_versions()))
+    validator = pytest.importorskip(
+        "kubernetes_validate", reason="pip install kubernetes-validate brings the schemas"
+    )
+    versions = list(
+        dict.fromkeys(validator.utils.major_minor(each) for each in validator.utils.all_versions())
+    )
     return validator, versions[-3:]
 
 
@@ -209,7 +234,9 @@ def test_the_verdict_of_the_gate_is_the_exit_code_of_the_master(tmp_path: Path) 
     assert verdict.returncode in (0, 1, 3), output
     assert master.returncode == verdict.returncode, output
     assert [worker.returncode for worker in workers] == [0, 0], ended
-    assert {"master-x", "master-x.xml", "master-x.md"} == {path.name for path in (tmp_path / "results").iterdir()}
+    assert {"master-x", "master-x.xml", "master-x.md"} == {
+        path.name for path in (tmp_path / "results").iterdir()
+    }
     (run,) = (tmp_path / "results" / "master-x").glob("*-scenario")
     assert Run.open(run).manifest.raw["load"]["processes"] == 2
 

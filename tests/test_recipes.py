@@ -47,7 +47,11 @@ def environment(tmp_path: Path) -> dict[str, str]:
     programs, temporary = tmp_path / "programs", tmp_path / "runner"
     programs.mkdir()
     temporary.mkdir()
-    where = {"python": quoted(sys.executable), "programs": quoted(programs), "log": quoted(tmp_path / "installed")}
+    where = {
+        "python": quoted(sys.executable),
+        "programs": quoted(programs),
+        "log": quoted(tmp_path / "installed"),
+    }
     for name, text in {"bench": BENCH, "python3": PYTHON, "pip": PIP}.items():
         (programs / name).write_text(text.format(**where))
         (programs / name).chmod(0o755)

@@ -17,21 +17,37 @@ def kubernetes() -> None:
 def _label(_context: click.Context, _parameter: click.Parameter, text: str) -> tuple[str, str]:
     key, equals, value = text.partition("=")
     if not (key and equals and value):
-        raise BenchError(f"--apart-from {text}: expected a label of the server's pods, such as app=model-server")
+        raise BenchError(
+            f"--apart-from {text}: expected a label of the server's pods, such as app=model-server"
+        )
     return key, value
 
 
 @kubernetes.command()
-@click.option("--host", required=True, metavar="HOST:PORT", help="The server, as pods of the cluster reach it.")
+@click.option(
+    "--host", required=True, metavar="HOST:PORT", help="The server, as pods of the cluster reach it."
+)
 @click.option(
     "--image",
     default=f"serving-bench:{__version__}",
     show_default=True,
     help="Image of the load processes, as the cluster pulls it.",
 )
-@click.option("--workers", type=click.IntRange(1), default=2, show_default=True, help="Load processes: pods with a core each.")
+@click.option(
+    "--workers",
+    type=click.IntRange(1),
+    default=2,
+    show_default=True,
+    help="Load processes: pods with a core each.",
+)
 @click.option("--namespace", default="serving-bench", show_default=True, help="Of everything that is made.")
-@click.option("--scenario", default="mnist", show_default=True, metavar="NAME", help="Scenario of this package, or a file of yours.")
+@click.option(
+    "--scenario",
+    default="mnist",
+    show_default=True,
+    metavar="NAME",
+    help="Scenario of this package, or a file of yours.",
+)
 @click.option(
     "--limits",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
@@ -54,7 +70,14 @@ def _label(_context: click.Context, _parameter: click.Parameter, text: str) -> t
     metavar="LABEL=VALUE",
     help="Label of the server's pods: no load process runs on their nodes.",
 )
-@click.option("--for", "kind", type=click.Choice(KINDS), default="plain", show_default=True, help="Jobs, or the Locust operator.")
+@click.option(
+    "--for",
+    "kind",
+    type=click.Choice(KINDS),
+    default="plain",
+    show_default=True,
+    help="Jobs, or the Locust operator.",
+)
 @click.argument("options", nargs=-1, type=click.UNPROCESSED)
 def render(
     *,
@@ -79,7 +102,9 @@ def render(
     from bench.kubernetes.manifests import LIMITS, SCENARIO, Deployment, manifests, text
 
     if kind == "operator" and options:
-        raise BenchError(f"{options[0]}: with --for operator, the load is given by whoever starts it; leave it out")
+        raise BenchError(
+            f"{options[0]}: with --for operator, the load is given by whoever starts it; leave it out"
+        )
     path = packaged.scenario(scenario)
     beside = limits or path.with_suffix(".toml")
     if not beside.is_file():

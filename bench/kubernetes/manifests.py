@@ -125,7 +125,9 @@ def _plain(document: Manifest, wanted: Deployment) -> Manifest:
     elif kind == "ConfigMap":
         document["data"] |= wanted.files
     elif kind == "NetworkPolicy":
-        (ports,) = [rule["ports"] for rule in document["spec"]["egress"] if rule["ports"][0]["port"] == SERVER_PORT]
+        (ports,) = [
+            rule["ports"] for rule in document["spec"]["egress"] if rule["ports"][0]["port"] == SERVER_PORT
+        ]
         ports[0]["port"] = wanted.port
     elif kind == "Job":
         _job(document["spec"], wanted, master=name == "master")

@@ -175,7 +175,9 @@ def _limit_of(text: str) -> Limit:
         except MismatchError:
             continue
         if not np.isfinite([found.bound, found.seconds]).all() or found.seconds <= 0:
-            raise BenchError(f"--abort-if {text}: expected a finite limit over more than 0 s, such as {kind.form}")
+            raise BenchError(
+                f"--abort-if {text}: expected a finite limit over more than 0 s, such as {kind.form}"
+            )
         return found
     raise BenchError(f"--abort-if {text}: expected {' or '.join(EXAMPLES)}")
 

@@ -290,7 +290,9 @@ Open = Constant | Poisson | Steps | Ramp | Spike | Sine | Burst | Trace
 """Schedules that never wait for answers."""
 Schedule = Closed | Open
 
-_KINDS: Final = {each.kind: each for each in (Closed, Constant, Poisson, Steps, Ramp, Spike, Sine, Burst, Trace)}
+_KINDS: Final = {
+    each.kind: each for each in (Closed, Constant, Poisson, Steps, Ramp, Spike, Sine, Burst, Trace)
+}
 FORMS: Final[Mapping[str, str]] = {kind: each.form for kind, each in _KINDS.items()}
 """An example of each form, as help and errors show them."""
 

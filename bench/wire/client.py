@@ -124,9 +124,7 @@ class Channel:
             place, reason = self._address.text, (self._failure or "no answer").removeprefix(_ALL_FAILED)
             raise no_connection(place, reason.removeprefix(f"{place}: "), timeout, remedy=self._remedy)
 
-    def call(
-        self, method: str, message: bytes, timeout: float | None = None, metadata: Pairs = ()
-    ) -> Reply:
+    def call(self, method: str, message: bytes, timeout: float | None = None, metadata: Pairs = ()) -> Reply:
         """Make a unary call and wait for its end, in a greenlet other than the hub.
 
         `timeout` in seconds, rounded up to three significant digits; None: no limit. If the greenlet is killed or

@@ -139,7 +139,10 @@ class ClientConnection(ClientStreams):
         row.first = stream
         for message in messages:
             length = len(message)
-            out += (pack(size_and_kind, 4, stream, block, (length + 5) << 8, 1, stream, flag, length), message)
+            out += (
+                pack(size_and_kind, 4, stream, block, (length + 5) << 8, 1, stream, flag, length),
+                message,
+            )
             rows[stream] = row
             stream += STEP
         self._next = stream

@@ -72,7 +72,10 @@ class Building:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.environment = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
+        self.environment = {
+            "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+            "LANG": "C.UTF-8",
+        }
         self.folder = Path("/")
         self.user = "0:0"
         self.entry: list[str] = []
@@ -80,8 +83,20 @@ class Building:
 
     def inside(self, *command: str, user: str | None = None) -> list[str]:
         variables = [f"{name}={value}" for name, value in self.environment.items()]
-        place = f"cd {self.folder} && exec \"$@\""
-        return ["chroot", f"--userspec={user or self.user}", str(self.root), "env", "-i", *variables, "sh", "-c", place, "sh", *command]
+        place = f'cd {self.folder} && exec "$@"'
+        return [
+            "chroot",
+            f"--userspec={user or self.user}",
+            str(self.root),
+            "env",
+            "-i",
+            *variables,
+            "sh",
+            "-c",
+            place,
+            "sh",
+            *command,
+        ]
 
     def step(self, each: Instruction) -> None:
         """Execute one instruction."""
@@ -96,7 +111,11 @@ class Building:
             self._copy(each.words)
         elif each.name == "RUN":
             with mounts(self.root):
-                extra = {name: value for name, value in os.environ.items() if name.startswith(("PIP_", "SSL_", "REQUESTS_"))}
+                extra = {
+                    name: value
+                    for name, value in os.environ.items()
+                    if name.startswith(("PIP_", "SSL_", "REQUESTS_"))
+                }
                 before, self.environment = self.environment, {**self.environment, **extra}
                 run(*self.inside("sh", "-e", "-c", each.text))
                 self.environment = before
@@ -165,7 +184,9 @@ def started(image: Building, *command: str) -> tuple[int, float, float, str]:
     """Exit code, median wall time in seconds, largest memory in bytes and output of a command, started TIMES times."""
     rows, output = [], ""
     for _ in range(TIMES):
-        done = subprocess.run(image.inside("python3", "-c", PROBE, *command), capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            image.inside("python3", "-c", PROBE, *command), capture_output=True, text=True, check=True
+        )
         rows.append([float(word) for word in done.stdout.split()])
         output = done.stderr
     codes = {int(row[0]) for row in rows}
@@ -183,7 +204,9 @@ def main() -> int:
     folder.mkdir(parents=True, exist_ok=True)
     image = built(folder, given.suite)
     size = int(run("du", "-sB1", image.root / "opt/serving-bench").split()[0])
-    print(f"/opt/serving-bench: {size / 1e6:.0f} MB; the bare root: {int(run('du', '-sB1', folder / 'base').split()[0]) / 1e6:.0f} MB")
+    print(
+        f"/opt/serving-bench: {size / 1e6:.0f} MB; the bare root: {int(run('du', '-sB1', folder / 'base').split()[0]) / 1e6:.0f} MB"
+    )
     good = True
     with mounts(image.root, read_only=True):
         for command, wanted in (
@@ -198,9 +221,13 @@ def main() -> int:
                 print("pass  bench init writes into the volume")
                 continue
             code, seconds, memory, output = started(image, *command)
-            kept = code == wanted and (command[1] != "--version" or (seconds < MOST_SECONDS and memory < MOST_BYTES))
+            kept = code == wanted and (
+                command[1] != "--version" or (seconds < MOST_SECONDS and memory < MOST_BYTES)
+            )
             good = good and kept
-            print(f"{'pass' if kept else 'FAIL'}  {' '.join(command)}: code {code}, {seconds:.2f} s, {memory / 1e6:.0f} MB")
+            print(
+                f"{'pass' if kept else 'FAIL'}  {' '.join(command)}: code {code}, {seconds:.2f} s, {memory / 1e6:.0f} MB"
+            )
             if not kept:
                 print(output)
         for title, command, wanted in (
@@ -210,7 +237,9 @@ def main() -> int:
         ):
             done = subprocess.run(image.inside(*command), capture_output=True, text=True, check=False)
             good = good and done.returncode == wanted
-            print(f"{'pass' if done.returncode == wanted else 'FAIL'}  {title}: {(done.stdout + done.stderr).strip()[:140]}")
+            print(
+                f"{'pass' if done.returncode == wanted else 'FAIL'}  {title}: {(done.stdout + done.stderr).strip()[:140]}"
+            )
     return 0 if good else 1
 
 

@@ -31,7 +31,9 @@ def whole(recipe: Recipe, folder: Path, wheels: Path) -> bool:
     for each in (checkout, temporary):
         each.mkdir(parents=True)
     subprocess.run([sys.executable, "-m", "venv", programs], check=True)
-    subprocess.run([sys.executable, "-m", "bench", "init", checkout / "load-tests"], check=True, capture_output=True)
+    subprocess.run(
+        [sys.executable, "-m", "bench", "init", checkout / "load-tests"], check=True, capture_output=True
+    )
     environment = {
         "PATH": f"{programs}/bin:{os.environ['PATH']}",
         "PIP_FIND_LINKS": str(wheels),
@@ -43,7 +45,10 @@ def whole(recipe: Recipe, folder: Path, wheels: Path) -> bool:
     code, output = execute(recipe, checkout, environment)
     missing = [path for path in recipe.kept if not (checkout / path).exists()]
     good = code in (0, 3) and not missing
-    print(f"{'done' if good else 'FAIL'}  {recipe.name}: code {code} after {time.monotonic() - began:.0f} s", end="")
+    print(
+        f"{'done' if good else 'FAIL'}  {recipe.name}: code {code} after {time.monotonic() - began:.0f} s",
+        end="",
+    )
     print(f"; missing: {', '.join(missing)}" if missing else f"; kept: {', '.join(recipe.kept)}")
     if not good:
         print(output)

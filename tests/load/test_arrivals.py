@@ -10,7 +10,16 @@ import numpy as np
 import pytest
 
 from bench.load.engine import arrivals
-from bench.load.engine.arrivals import BURST, MERGE_SECONDS, WHOLE, WINDOW_ARRIVALS, Arrivals, Division, Lane, Part
+from bench.load.engine.arrivals import (
+    BURST,
+    MERGE_SECONDS,
+    WHOLE,
+    WINDOW_ARRIVALS,
+    Arrivals,
+    Division,
+    Lane,
+    Part,
+)
 from bench.schedule import Burst, Constant, Open, Poisson, Steps, Trace, message_indices, times
 from bench.wire.reply import Reply
 

@@ -75,7 +75,21 @@ class Hosts:
 
     def _join(self, number: int) -> None:
         name, ours, theirs = self._made(str(number)), f"h{number}", "eth"
-        tool("ip", "-n", self._router, "link", "add", ours, "type", "veth", "peer", "name", theirs, "netns", name)
+        tool(
+            "ip",
+            "-n",
+            self._router,
+            "link",
+            "add",
+            ours,
+            "type",
+            "veth",
+            "peer",
+            "name",
+            theirs,
+            "netns",
+            name,
+        )
         for where, link, last in ((self._router, ours, 1), (name, theirs, 2)):
             tool("ip", "-n", where, "addr", "add", f"10.213.{number}.{last}/24", "dev", link)
             tool("ip", "-n", where, "link", "set", link, "up")
@@ -84,7 +98,9 @@ class Hosts:
     def name(self, number: int) -> str:
         return f"bench-{os.getpid()}-{number}"
 
-    def start(self, number: int, *command: str, before: Sequence[str] = (), **environment: str) -> "subprocess.Popen[str]":
+    def start(
+        self, number: int, *command: str, before: Sequence[str] = (), **environment: str
+    ) -> "subprocess.Popen[str]":
         process = subprocess.Popen(
             ["ip", "netns", "exec", self.name(number), *before, *command],
             stdout=subprocess.PIPE,
@@ -145,14 +161,40 @@ def hosts() -> Iterator[Hosts]:
 
 def test_machines_send_one_run_and_the_long_link_is_the_networks(hosts: Hosts, tmp_path: Path) -> None:
     (tmp_path / "monitoring").write_text('prometheus_config { enable: true path: "/metrics" }')
-    flags = ["--port=8500", "--rest_api_port=8501", "--bind=0.0.0.0", f"--monitoring_config_file={tmp_path}/monitoring"]
-    serve = [sys.executable, "-m", "bench", "serve", "--backend", "synthetic", "--model_name", "mnist", *flags]
+    flags = [
+        "--port=8500",
+        "--rest_api_port=8501",
+        "--bind=0.0.0.0",
+        f"--monitoring_config_file={tmp_path}/monitoring",
+    ]
+    serve = [
+        sys.executable,
+        "-m",
+        "bench",
+        "serve",
+        "--backend",
+        "synthetic",
+        "--model_name",
+        "mnist",
+        *flags,
+    ]
     awaited(hosts.start(SERVER, *serve), '"ready"')
     way = hosts.lengthen(FAR)
     token = {"BENCH_WORKER_TOKEN": "a secret of these five machines"}
     locust = [sys.executable, "-m", "locust", "-f", "scenarios/mnist.py", "--headless", "--only-summary"]
     target = ["--host", "10.213.5.2:8500", "--server-metrics", "http://10.213.5.2:8501/metrics"]
-    load = ["-u", "6", "-r", "6", "-t", "2s", "--schedule", "closed:10ms", "--results", str(tmp_path / "results")]
+    load = [
+        "-u",
+        "6",
+        "-r",
+        "6",
+        "-t",
+        "2s",
+        "--schedule",
+        "closed:10ms",
+        "--results",
+        str(tmp_path / "results"),
+    ]
     master = ["--master", "--master-bind-host", "10.213.1.2", "--expect-workers", "3", *target, *load]
     lead = hosts.start(MASTER, *locust, *master, **token)
     workers = []
@@ -176,8 +218,17 @@ def test_machines_send_one_run_and_the_long_link_is_the_networks(hosts: Hosts, t
     due = samples.groupby("worker")["due"]
     assert due.min().max() < due.max().min(), "series of workers do not overlap"
     assert samples["due"].max() < (run.manifest.stopped or 0) + 0.2
-    least = samples.groupby("worker").apply(lambda rows: float((rows["done"] - rows["sent"]).min()), include_groups=False)
+    least = samples.groupby("worker").apply(
+        lambda rows: float((rows["done"] - rows["sent"]).min()), include_groups=False
+    )
     assert np.sort(least.to_numpy())[-1] >= 2 * DELAY, way
     assert np.sort(least.to_numpy())[1] < 2 * DELAY, way
     found = {warning.check for warning in warnings_of(run)}
-    assert not found & {"incomplete", "not reconciled", "lost worker", "load processes", "foreign report", "damaged"}
+    assert not found & {
+        "incomplete",
+        "not reconciled",
+        "lost worker",
+        "load processes",
+        "foreign report",
+        "damaged",
+    }

@@ -10,7 +10,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench import BenchError
-from bench.schedule import Burst, Closed, Constant, Poisson, Ramp, Schedule, Sine, Spike, Steps, from_dict, parse
+from bench.schedule import (
+    Burst,
+    Closed,
+    Constant,
+    Poisson,
+    Ramp,
+    Schedule,
+    Sine,
+    Spike,
+    Steps,
+    from_dict,
+    parse,
+)
 from bench.schedule.rates import PiecewiseLinear
 from bench.schedule.schedules import Rated
 from tests.schedule.examples import RATED, bursts, rated

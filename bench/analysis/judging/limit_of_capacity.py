@@ -15,7 +15,15 @@ from bench.runs.journal import experiment_of
 
 __all__ = ["CAPACITY", "INTEGRITY", "judge_capacity"]
 
-INTEGRITY: Final = ("aborted", "damaged", "files changed", "incomplete", "interrupted", "unfinished", "unreadable")
+INTEGRITY: Final = (
+    "aborted",
+    "damaged",
+    "files changed",
+    "incomplete",
+    "interrupted",
+    "unfinished",
+    "unreadable",
+)
 """Warnings about levels for which no capacity counts; others are what a level beyond the capacity is like."""
 
 Searched = dict[tuple[Path, Identity], ConditionCapacity | None]

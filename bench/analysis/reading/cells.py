@@ -9,7 +9,7 @@ from collections.abc import Callable, Container
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from bench.analysis.reading.population import Population
 from bench.runs.chunk import Key, Tally
