@@ -2,11 +2,13 @@
 
 import os
 import shlex
+import signal
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import yaml
 from locust.argument_parser import get_parser
@@ -18,7 +20,7 @@ from bench.load.options import add_arguments
 from bench.runs.run import Run
 from tests.cli.inside import bench
 from tests.dockerfile import last, stages
-from tests.load.locust_runs import SECONDS
+from tests.load.locust_runs import SECONDS, run_folder, wait_for
 from tests.ports import free_port
 
 ROOT = Path(__file__).parents[1]
@@ -220,13 +222,22 @@ class Cluster:
         )
 
 
+def enough(folder: Path | None) -> bool:
+    """Whether both workers have recorded something."""
+    return folder is not None and Run.open(folder).samples["worker"].nunique() == 2
+
+
 def test_the_verdict_of_the_gate_is_the_exit_code_of_the_master(tmp_path: Path) -> None:
     with server_process.embedded(["--backend", "synthetic", "--model_name", "mnist"]) as server:
-        load = ["-u", "2", "-r", "2", "-t", "1s", "--schedule", "closed:5ms"]
+        load = ["-u", "2", "-r", "2", "--schedule", "closed:5ms"]
         found = rendered(tmp_path, "--host", server.address, "--workers", "2", "--", *load)
         cluster = Cluster(tmp_path, found, free_port())
         master = cluster.start("Job master")
         workers = [cluster.start("Job workers") for _ in range(found["Job workers"]["spec"]["completions"])]
+        results = tmp_path / "results" / "master-x"
+        wait_for(lambda: enough(run_folder(results)), master)
+        (sending,) = psutil.Process(master.pid).children()
+        sending.send_signal(signal.SIGINT)  # as when its time is over
         output = master.communicate(timeout=SECONDS)[0]
         ended = [worker.communicate(timeout=SECONDS)[0] for worker in workers]
     limits = tmp_path / "config" / "limits.toml"
