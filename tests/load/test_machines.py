@@ -19,7 +19,7 @@ import pytest
 from bench.analysis.reading.checks import warnings_of
 from bench.analysis.reading.reconciliation import split
 from bench.runs.run import Run
-from tests.load.locust_runs import ROOT, SECONDS
+from tests.load.locust_runs import ROOT, SECONDS, interrupt_when_recorded
 
 MASTER, FIRST, SECOND, FAR, SERVER = range(1, 6)
 """Numbers of the hosts."""
@@ -183,18 +183,7 @@ def test_machines_send_one_run_and_the_long_link_is_the_networks(hosts: Hosts, t
     token = {"BENCH_WORKER_TOKEN": "a secret of these five machines"}
     locust = [sys.executable, "-m", "locust", "-f", "scenarios/mnist.py", "--headless", "--only-summary"]
     target = ["--host", "10.213.5.2:8500", "--server-metrics", "http://10.213.5.2:8501/metrics"]
-    load = [
-        "-u",
-        "6",
-        "-r",
-        "6",
-        "-t",
-        "2s",
-        "--schedule",
-        "closed:10ms",
-        "--results",
-        str(tmp_path / "results"),
-    ]
+    load = ["-u", "6", "-r", "6", "--schedule", "closed:10ms", "--results", str(tmp_path / "results")]
     master = ["--master", "--master-bind-host", "10.213.1.2", "--expect-workers", "3", *target, *load]
     lead = hosts.start(MASTER, *locust, *master, **token)
     workers = []
@@ -202,6 +191,7 @@ def test_machines_send_one_run_and_the_long_link_is_the_networks(hosts: Hosts, t
         apart = ["unshare", "--time", "--monotonic", str(number * 3600)]
         join = ["--worker", "--master-host", "10.213.1.2"]
         workers.append(hosts.start(number, *locust, *join, before=apart, **token))
+    interrupt_when_recorded(lead, tmp_path / "results", 200, workers=len(WORKERS))
     output = lead.communicate(timeout=SECONDS)[0]
     assert [worker.wait(timeout=SECONDS) for worker in workers] == [0, 0, 0], output
     assert lead.returncode == 0, output
