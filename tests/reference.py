@@ -101,7 +101,14 @@ def _rows(head: tuple[str, ...], rows: Iterator[tuple[str, ...]]) -> str:
 
 def metrics() -> str:
     """Every metric by name."""
-    units = {"s": "seconds", "1/s": "per second", "share": "share, 0 to 1", "J": "joules", "price": "money"}
+    units = {
+        "s": "seconds",
+        "1/s": "per second",
+        "share": "share, 0 to 1",
+        "ratio": "ratio",
+        "J": "joules",
+        "price": "money",
+    }
     table = _rows(
         ("metric", "meaning", "unit", "better"),
         ((f"`{each.name}`", each.text, units[each.unit], each.better) for each in METRICS.values()),

@@ -12,12 +12,15 @@ from bench import BenchError, packaged
 from bench.cli.ab import groups, seconds_of, spooled
 from bench.cli.ab_conditions import RANDOM_EXAMPLES, capacity_of, looked_up
 from bench.cli.asking import calls_a_server
-from bench.cli.capacity_wanted import Wanted, check_deadline
+from bench.cli.capacity_wanted import PARTS, Wanted, check_deadline
 from bench.cli.new_file import NewFile
 from bench.cli.numbers import Number, meant_share
 from bench.schedule.text import duration
 
-OF_ANY: Final = ("host", "p99_ms", "goodput", "precision", "seconds", "processes", "results", "as_json")
+OF_ANY: Final = (
+    *("host", "by", "p99_ms", "goodput", "max_errors", "precision", "users"),
+    *("seconds", "processes", "master", "results", "as_json"),
+)
 """Parameters that an experiment file does not set."""
 _GOODPUT: Final = re.compile(r"\s*([^@\s]+)\s*@\s*(\S+)\s*")
 
@@ -50,6 +53,11 @@ _WHAT: Final = groups(
 )
 _WANTED: Final = groups(
     click.option(
+        "--by",
+        type=click.Choice(PARTS),
+        help="Of an experiment file: compare the conditions that differ in this, such as version.",
+    ),
+    click.option(
         "--p99-ms",
         type=Number(0, min_open=True),
         help="99 of 100 requests are answered within this time.",
@@ -58,6 +66,16 @@ _WANTED: Final = groups(
         "--goodput",
         metavar="SHARE@TIME",
         help="This share of the requests is answered within a time: 0.999@20ms.",
+    ),
+    click.option(
+        "--max-errors",
+        metavar="SHARE",
+        help="Besides, no more requests than this share fail: 0.1%.",
+    ),
+    click.option(
+        "--users",
+        is_flag=True,
+        help="Count users that wait for their answers, not arrivals: the fewest that reach the server's throughput.",
     ),
     click.option(
         "--precision",
@@ -77,6 +95,11 @@ _LOAD: Final = groups(
         help="Time limit for everything.",
     ),
     click.option("--processes", type=click.IntRange(1), default=1, show_default=True, help="Load processes."),
+    click.option(
+        "--master",
+        metavar="HOST:PORT",
+        help="Send the load from a running Locust master and its workers, through its web interface.",
+    ),
     click.option(
         "--deadline",
         type=Number(0, min_open=True),
@@ -111,17 +134,24 @@ def capacity(
     requests: str | None,
     p99_ms: float | None,
     goodput: str | None,
+    max_errors: str | None,
     precision: str,
+    users: bool,
     **options: Any,
 ) -> int:
     """Find the highest load that the server at HOST:PORT sustains within a service level, and how sure that is.
 
     Requests arrive at random (Poisson), at one rate after the other: a ramp finds the region, and levels around the
     capacity then narrow it until --precision or --time. Requests without an answer miss the service level. With two
-    --versions, both are measured in turn on the same server.
+    --versions, both are measured in turn on the same server, at the same rates with the same arrivals, and the ratio of
+    their capacities has an interval of 99 %.
 
     With an experiment file, its servers run until the end, and each of its conditions (servers, models, versions, batch
-    sizes) is measured in turn; its loads, trials and seconds do not count, nor do the options of HOST:PORT.
+    sizes) is measured in turn; those that differ in one thing, or in what --by names, are compared with the first of them.
+    Its loads, trials and seconds do not count, nor do the options of HOST:PORT.
+
+    With --users the load is a closed loop: the answer is the smallest number of users that reaches 95 % of the most
+    throughput that any number of users has within the service level.
 
     There is no answer where the load generator was the limit. The result is an experiment's folder, which bench report
     and gate read. Ctrl-C shows what is known so far.
@@ -132,21 +162,36 @@ def capacity(
     bench capacity serving.example:8500 --model ranker --requests sample.jsonl --p99-ms 20
     bench capacity serving.example:8500 --model ranker --goodput 99.9%@50ms --time 10m
     bench capacity serving.example:8500 --model ranker --versions 6,7 --p99-ms 20
-    bench capacity experiment.toml --p99-ms 20 --time 10m
+    bench capacity experiment.toml --by version --p99-ms 20 --max-errors 0.1% --time 10m
+    bench capacity serving.example:8500 --model ranker --users --p99-ms 20
     """
+    context = click.get_current_context()
+    if options["master"] and context.get_parameter_source("processes") is ParameterSource.COMMANDLINE:
+        raise click.UsageError(
+            "--processes and --master: give one of the two; a master has workers of its own"
+        )
     share, within = _wanted(p99_ms, goodput)
     precise = _share("--precision", precision)
+    errors = None if max_errors is None else _share("--max-errors", max_errors)
     text = (
         f"p99 <= {p99_ms:g} ms"
         if p99_ms is not None
         else f"goodput >= {share:.6g} within {within * 1e3:g} ms"
     )
-    wanted = Wanted(share, within, text, precise)
+    if errors is not None:
+        if errors > 0.999 * (1 - share):
+            raise BenchError(
+                f"--max-errors {max_errors}: the service level allows no more misses; give less, or leave it out"
+            )
+        text += f" and errors <= {100 * errors:.4g} %"
+    wanted = Wanted(share, within, text, precise, errors, users)
     if host.endswith(".toml"):
         _refuse_options_of_a_host()
         from bench.cli.capacity_run import of_experiment
 
         return of_experiment(packaged.found(Path(host)), wanted, options)
+    if options["by"] is not None:
+        raise click.UsageError("--by: it is for an experiment file; of HOST:PORT give two --versions")
     if model is None:
         raise click.UsageError("--model: name the model on the server")
     check_deadline(within, options["deadline"], "--deadline")

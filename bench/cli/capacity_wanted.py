@@ -1,8 +1,12 @@
 """What `bench capacity` searches."""
 
 from dataclasses import dataclass
+from typing import Final
 
 from bench import BenchError
+
+PARTS: Final = ("server", "model", "version", "batch")
+"""What conditions of an experiment differ in."""
 
 
 @dataclass(frozen=True)
@@ -16,6 +20,10 @@ class Wanted:
     text: str
     precision: float
     """Half width of the interval, as a share."""
+    max_errors: float | None = None
+    """Share of the requests due that may fail; None: as many as may miss the service level."""
+    users: bool = False
+    """Whether users that wait for their answers are counted, instead of arrivals."""
 
 
 def check_deadline(within: float, deadline: float, where: str) -> None:

@@ -183,7 +183,8 @@ def _show(console: Console, comparisons: Comparisons, trials: Trials) -> None:
             ),
         )
     groups = trials.by_identity()
-    if len({comparison.after for comparison in comparisons.found}) > 1:
+    # levels of searches are in no order
+    if len({comparison.after for comparison in comparisons.found if comparison.match is not None}) > 1:
         _show_ranking(console, groups)
 
 

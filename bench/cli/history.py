@@ -8,12 +8,13 @@ from rich.console import Console
 from rich.text import Text
 
 from bench import BenchError, extras
+from bench.analysis.capacity.recorded import CAPACITY
 from bench.analysis.grouping.conditions import stripped, without_copies
 from bench.analysis.grouping.identity import Identity
 from bench.analysis.grouping.metrics import METRICS
 from bench.analysis.grouping.trials import Trial, Trials, read_trials
 from bench.analysis.judging.change import change
-from bench.analysis.judging.history import FALSE_SHARE, ChangePoint, points_of
+from bench.analysis.judging.history import FALSE_SHARE, ChangePoint, is_level, points_of
 from bench.analysis.judging.history import history as find_changes
 from bench.analysis.showing.comparison_table import size_text, value_text
 from bench.analysis.statistics.step import FEWEST
@@ -31,7 +32,7 @@ MOST_NAMED: Final = 6
 """Runs that a line names."""
 ACROSS = ("version", "build", "server", "model")
 """What runs of one series may differ in."""
-WATCHED = ("p50", "p99", "requests_per_second", "error_share", "accuracy", "cpu_per_request")
+WATCHED = ("p50", "p99", "requests_per_second", "error_share", "accuracy", "cpu_per_request", CAPACITY)
 
 
 @click.command()
@@ -119,7 +120,8 @@ def _series(trials: Trials, across: tuple[str, ...]) -> dict[Identity, list[Tria
     """Trials of each condition, in the order of time; `across`: what a condition may differ in."""
     by_condition: dict[Identity, list[Trial]] = {}
     for trial in trials.trials:
-        by_condition.setdefault(stripped(trial.identity, across), []).append(trial)
+        parts = (*across, "load") if is_level(trial) else across
+        by_condition.setdefault(stripped(trial.identity, parts), []).append(trial)
     return by_condition
 
 

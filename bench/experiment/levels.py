@@ -38,11 +38,17 @@ class Levels:
         """Users that send again as soon as they are answered. Raises Failed."""
         return self._measure(cell, Load(users=users, schedule=str(Closed())), seconds)
 
-    def poisson(self, cell: Condition, rate: float, seconds: float) -> Run:
-        """Arrivals at one rate. Raises Failed."""
+    @property
+    def next(self) -> int:
+        """The number of the level that is measured next."""
+        return len(self.runner.folder.trials) + 1
+
+    def poisson(self, cell: Condition, rate: float, seconds: float, *, block: int | None = None) -> Run:
+        """Arrivals at one rate; those of equal block and rate are the same. Raises Failed."""
         name = f"{rate:.4g} req/s"
         each = Poisson(rate / self.processes)
-        return self._measure(cell, Load(users=self.processes, schedule=str(each), name=name), seconds)
+        load = Load(users=self.processes, schedule=str(each), name=name)
+        return self._measure(cell, load, seconds, block=block)
 
     def steps(self, cell: Condition, rates: list[float], each: float) -> Run:
         """Arrivals at one rate after the other. Raises Failed."""
@@ -52,14 +58,14 @@ class Levels:
             cell, Load(users=self.processes, schedule=str(steps), name=name), each * len(rates)
         )
 
-    def _measure(self, cell: Condition, load: Load, seconds: float) -> Run:
-        runner, folder = self.runner, self.runner.folder
-        number = len(folder.trials) + 1
+    def _measure(self, cell: Condition, load: Load, seconds: float, *, block: int | None = None) -> Run:
+        runner, folder, number = self.runner, self.runner.folder, self.next
+        block = number if block is None else block
         experiment = runner.study.experiment.model_copy(
             update={"loads": [load], "seconds": math.ceil(seconds)}
         )
         runner.study = runner.study._replace(experiment=experiment)
-        trial = PlannedTrial(number, number, cell._replace(load=load.title), experiment.seed + number)
+        trial = PlannedTrial(block, number, cell._replace(load=load.title), experiment.seed + block)
         folder.plan_further(trial)
         ended = self._run(trial)
         if ended.outcome != "measured" or ended.folder is None:

@@ -16,14 +16,22 @@ from bench.runs.misfit import misfit
 CAPACITY: Final = "capacity.json"
 SCHEMA: Final = 1
 Limiting = Literal["errors", "requests in flight", "queue", "service level"]
+Basis = Literal["speed", "misses", "separate"]
+"""What a ratio rests on: all latencies, which are those of one condition at another speed; the misses alone, at equal
+arrivals; two capacities that were found by themselves."""
+Counted = Literal["req/s", "users"]
 Outcome = Literal["found", "bracket", "load generator", "nothing"]
 
 
 class MeasuredLevel(Part):
-    """What one rate showed."""
+    """What one rate, or one number of users, showed."""
 
     rate: Amount
-    """Requests per second."""
+    """Requests per second: those offered, of users those answered rightly."""
+    users: Count | None = None
+    """Users that send again as soon as they are answered; None: arrivals at random."""
+    arrivals: Count | None = None
+    """Levels of equal number had the same arrivals, in several conditions."""
     seconds: Amount
     requests: Count
     missed: Count
@@ -53,6 +61,34 @@ class Interval(Part):
     """Degrees of freedom of the error."""
 
 
+class Ratio(Interval):
+    """How many times the load of one condition another one sustains."""
+
+    before: Name
+    """The title of the condition that it is compared with."""
+    after: Name
+    confidence: Annotated[float, Field(gt=0, lt=1)]
+    basis: Basis
+    misses: Amount | None = None
+    """The ratio by late and failed requests alone, which supposes nothing; None: not known."""
+
+
+class Knee(Part):
+    """The fewest users that reach most of what any number of users within the service level does."""
+
+    users: Count
+    low: Count
+    """Ends of the interval; the lower one is the fewest users of which it is not sure that they do not reach it."""
+    high: Count | None = None
+    """None: more than were measured."""
+    throughput: Amount
+    """Requests per second answered rightly with so many users."""
+    plateau: Amount
+    """The most of any number of users within the service level."""
+    share: Annotated[float, Field(gt=0, lt=1)]
+    """Of the plateau that is to be reached."""
+
+
 class ConditionCapacity(Part):
     """How much one condition sustains."""
 
@@ -65,6 +101,8 @@ class ConditionCapacity(Part):
     """`found`; `bracket`: no interval, only rates that passed and failed; `load generator`: no answer."""
     capacity: Interval | None = None
     """Requests per second."""
+    knee: Knee | None = None
+    """Of users instead of a rate."""
     passed: Amount | None = None
     """The highest rate that kept the service level below all that did not."""
     failed: Amount | None = None
@@ -91,9 +129,12 @@ class Capacity(Part):
     within: Amount
     """Seconds."""
     confidence: Annotated[float, Field(gt=0, lt=1)]
+    max_errors: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Of the requests due, those that may fail; None: as many as may miss the service level."""
+    counted: Counted = "req/s"
+    """What a capacity is: a rate of arrivals, or a number of users that wait for their answers."""
     conditions: Annotated[list[ConditionCapacity], Field(max_length=100)]
-    ratio: Interval | None = None
-    """Capacity of the second condition by that of the first."""
+    ratios: list[Ratio] = Field(default_factory=list, max_length=100)
 
     def write(self, folder: Path) -> None:
         """Write it into an experiment's folder."""

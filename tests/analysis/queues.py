@@ -2,13 +2,18 @@
 
 import heapq
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.analysis.capacity.conclusion import Condition
 from bench.analysis.capacity.level import Level, level_of
 from bench.analysis.capacity.search import Search
+from bench.analysis.capacity.shift import Shift, shift
+from bench.cli.capacity_search import RATIO_CONFIDENCE, Hunt, alike, common
+from bench.experiment.plan import Condition as Cell
 
 Floats = NDArray[np.float64]
 MEAN = 0.002
@@ -25,31 +30,61 @@ CAPACITY = {
 }
 
 
-def latencies(kind: str, due: Floats, rng: Any) -> Floats:
+def latencies(kind: str, due: Floats, rng: Any, mean: float = MEAN) -> Floats:
     """First come, first served."""
     if kind == "M/G/2":
         free, found = [-1.0, -1.0], np.empty(len(due))
-        takes = 2 * MEAN * rng.lognormal(-0.125, 0.5, len(due))
+        takes = 2 * mean * rng.lognormal(-0.125, 0.5, len(due))
         for at, (arrival, service) in enumerate(zip(due.tolist(), takes.tolist(), strict=True)):
             done = max(arrival, free[0]) + service
             heapq.heapreplace(free, done)
             found[at] = done - arrival
         return found
-    service = rng.exponential(MEAN, len(due)) if kind == "M/M/1" else np.full(len(due), MEAN)
+    service = SERVICES[kind](rng, mean, len(due))
     steps = np.concatenate([[0.0], service[:-1] - np.diff(due)])  # Lindley's recursion as a reflected walk
     walk = np.cumsum(steps)
     return np.asarray(walk - np.minimum.accumulate(walk) + service)
+
+
+SERVICES: dict[str, Callable[[Any, float, int], Floats]] = {
+    "M/M/1": lambda rng, mean, count: rng.exponential(mean, count),
+    "M/D/1": lambda rng, mean, count: np.full(count, mean),
+    # less variable than M/M/1: with a mean of 2.0887 ms (0.8) or 2.209 ms (0.5) of the same capacity as M/M/1 with 2 ms,
+    # by bisection over 1,000,000 requests
+    "gamma 0.8": lambda rng, mean, count: rng.gamma(1 / 0.8, mean * 0.8, count),
+    "gamma 0.5": lambda rng, mean, count: rng.gamma(1 / 0.5, mean * 0.5, count),
+}
 
 
 def levels(
     kind: str, rng: Any, rates: list[float], seconds: float, settling: float = SETTLING
 ) -> list[Level]:
     """One rate after the other, each for so many seconds that count."""
+    return levels_at(kind, rng, rates, seconds, settling, due_of(rng, rates, seconds, settling))
+
+
+def due_of(rng: Any, rates: list[float], seconds: float, settling: float = SETTLING) -> Floats:
+    """When requests arrive."""
     each = settling + seconds
-    due = np.concatenate(
+    return np.concatenate(
         [at * each + np.sort(rng.uniform(0, each, rng.poisson(rate * each))) for at, rate in enumerate(rates)]
     )
-    took = latencies(kind, due, rng)
+
+
+def levels_at(
+    kind: str,
+    rng: Any,
+    rates: list[float],
+    seconds: float,
+    settling: float,
+    due: Floats,
+    *,
+    mean: float = MEAN,
+    arrivals: int | None = None,
+) -> list[Level]:
+    """The levels that arrivals make."""
+    each = settling + seconds
+    took = latencies(kind, due, rng, mean)
     right = np.ones(len(due), dtype=bool)
     return [
         level_of(
@@ -62,6 +97,7 @@ def levels(
             within=WITHIN,
             allowed=ALLOWED,
             parts=max(4, int(2 * seconds)),
+            arrivals=arrivals,
         )
         for at, rate in enumerate(rates)
     ]
@@ -78,3 +114,35 @@ def search(kind: str, seed: int, *, load: float, precision: float = 0.0) -> Sear
         found.add(levels(kind, rng, [coming.rate], coming.seconds))
         spent += coming.seconds
     return found
+
+
+PAIR = (4, 16.5)
+"""Levels of each of two conditions and their seconds, as `bench capacity --time 3m` measures them."""
+
+
+def pair(kind: str, seed: int, slower: float, other: str = "") -> Shift | None:
+    """Two conditions as they are measured in turn; the second one takes so many times as long, or is another queue."""
+    rng = np.random.default_rng(seed)
+    count, each = PAIR
+    saturated = (1 / MEAN) * (1 + 0.03 * rng.standard_normal())
+    before = Search(ALLOWED, 0.0, each, saturated)
+    before.add(levels(kind, rng, before.ramp, 1.5, 0.5))
+    cell = Cell("here", "", "mnist", None, 1, "")
+    first = Hunt(Condition("first", "here", "mnist", 1, 1), cell, before)
+    after = alike(first)
+    assert after is not None
+    second = Hunt(Condition("second", "here", "mnist", 2, 1), cell, after)
+    for turn in range(count):
+        coming = common([first, second], turn)
+        for hunt, queue, mean in ((first, kind, MEAN), (second, other or kind, slower * MEAN)):
+            assert hunt.search is not None
+            own = coming or hunt.search.next()
+            if hunt is first or coming is None:
+                assert own is not None
+                due = due_of(rng, [own.rate], own.seconds)
+            assert own is not None
+            number = turn if coming else None
+            hunt.search.add(
+                levels_at(queue, rng, [own.rate], own.seconds, SETTLING, due, mean=mean, arrivals=number)
+            )
+    return shift(before.long, after.long, ALLOWED, before.slope, RATIO_CONFIDENCE)

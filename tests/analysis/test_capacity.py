@@ -10,17 +10,18 @@ import pytest
 from bench import BenchError
 from bench.analysis.capacity.conclusion import Condition, Measured, Refusal, concluded, ratio
 from bench.analysis.capacity.estimate import estimate, halfway
-from bench.analysis.capacity.level import Level, level_of
+from bench.analysis.capacity.level import RUNGS, Level, level_of
 from bench.analysis.capacity.reading import ServiceLevel, generator_limit, levels_of, requests_of
 from bench.analysis.capacity.search import SHORTEST, Search
+from bench.analysis.capacity.shift import shift
 from bench.analysis.showing.capacity_text import sentences
 from bench.analysis.showing.plot import drawn, svg
 from bench.analysis.showing.plot_capacity import capacity_pictures
 from bench.runs.capacity import CAPACITY, Capacity, ConditionCapacity
 from bench.runs.chunk import Chunk
 from bench.runs.run import Run
+from tests.analysis.queues import ALLOWED, MEAN, WITHIN, due_of, levels_at, pair, search
 from tests.analysis.queues import CAPACITY as TRUE
-from tests.analysis.queues import search
 from tests.recorded import requests, write
 
 HERE = Condition("mnist at here", "here", "mnist", None, 1)
@@ -157,20 +158,105 @@ def test_without_an_interval_there_is_a_bracket_or_nothing() -> None:
     assert concluded(HERE, None, [], [], None).outcome == "nothing"
 
 
-def test_the_ratio_of_two() -> None:
+def test_the_ratio_of_two_searches_with_rates_of_their_own() -> None:
     pairs = [search("M/M/1", seed, load=300) for seed in (1, 2)]
     sides = [concluded(HERE, each, [], [], None) for each in pairs]
-    both = ratio(sides[0], sides[1], 0.95)
+    both = ratio(sides[0], sides[1], (pairs[0], pairs[1]), 0.95)
     assert both is not None
     assert both.high is not None
     assert both.low < 1 < both.high
-    assert ratio(sides[0], conclude([]), 0.95) is None
+    assert both.basis in ("speed", "misses")
+    assert ratio(sides[0], conclude([]), (pairs[0], None), 0.95) is None
     doubled = sides[0].model_copy(
         update={"capacity": sides[0].capacity and sides[0].capacity.model_copy(update={"value": 2000.0})}
     )
-    twice = ratio(sides[1], doubled, 0.95)
+    twice = ratio(sides[1], doubled, (pairs[1], pairs[0]), 0.95)
     assert twice is not None
     assert twice.low > 1
+    assert twice.basis == "separate"
+
+
+def test_pairs_tell_what_is_slower_and_call_the_same_no_different() -> None:
+    """Eight of the pairs that tests/benchmarks/capacity.py simulates by the thousand: their seeds are fixed."""
+    same, slower = ([pair("M/M/1", seed, factor) for seed in range(4)] for factor in (1.0, 1.05))
+    assert all(each is not None and each.low <= 1 <= each.high for each in same)
+    assert all(each is not None and each.high < 1 for each in slower)
+    true = (1 / MEAN / 1.05 - math.log(100) / WITHIN) / TRUE["M/M/1"]
+    assert sum(each is not None and each.low <= true <= each.high for each in slower) >= 3
+    assert {each.basis for each in (*same, *slower) if each is not None} == {"speed"}
+
+
+def test_where_latencies_are_not_alike_the_misses_alone_count() -> None:
+    """A queue with less variable service times of the same capacity: 10 % slower in the mean, no less in the tail."""
+    found = pair("M/M/1", 1, 2.209e-3 / MEAN, "gamma 0.5")
+    assert found is not None
+    assert found.basis == "misses"
+    assert found.low <= 1 <= found.high
+    assert found.value == pytest.approx(found.misses)
+
+
+def test_levels_without_parts_are_compared_by_their_misses() -> None:
+    slower = [level(300.0, 30), level(330.0, 90)]
+    faster = [level(300.0, 10), level(330.0, 30)]
+    found = shift(slower, faster, 0.01, 8.0, 0.95)
+    assert found is not None
+    assert found.value > 1
+    assert found.basis == "misses"
+    assert shift(slower, [level(300.0, 0), level(330.0, 0)], 0.01, 8.0, 0.95) is None
+    assert shift([], faster, 0.01, 8.0, 0.95) is None
+
+
+def test_equal_arrivals_tell_more_than_different_ones() -> None:
+    rng = np.random.default_rng(5)
+    both = [[], []]  # type: list[list[Level]]
+    for number in range(2):
+        due = due_of(rng, [400.0], 20.0)
+        for own, mean in zip(both, (MEAN, 1.001 * MEAN), strict=True):
+            own.extend(levels_at("M/D/1", rng, [400.0], 20.0, 1.0, due, mean=mean, arrivals=number))
+    together = shift(*both, ALLOWED, 20.0, 0.95)
+    apart = shift(*([each._replace(arrivals=None) for each in own] for own in both), ALLOWED, 20.0, 0.95)
+    assert together is not None
+    assert apart is not None
+    assert together.error < apart.error / 2
+
+
+def test_what_takes_longer_than_shorter_times_is_counted_too() -> None:
+    due = np.arange(100) / 10
+    latency = np.full(100, 0.011)
+    latency[:30], latency[:10] = 0.0151, 0.021
+    right = np.ones(100, bool)
+    right[99] = False
+    found = level_of(due, latency, right, rate=10, begin=0, end=10, within=0.02, allowed=0.1, parts=5)
+    assert len(found.slower) == RUNGS
+    assert found.slower[-1] == found.misses
+    assert sum(found.slower[-2]) == 11  # longer than 16.8 ms
+    assert sum(found.slower[-3]) == 31  # longer than 14.1 ms
+    assert sum(found.slower[-6]) == 100
+    assert found.errors == (0, 0, 0, 0, 1)
+    # one at a time: so long as all of them together take
+    assert sum(found.busy[0]) == pytest.approx(latency.sum())
+    assert sum(found.busy[1]) == 0
+
+
+def test_errors_are_limited_besides() -> None:
+    """Answers in time, of which from some rate on more than 0.1 % are errors."""
+
+    def with_errors(rate: float, errors: int) -> Level:
+        own = level(rate, errors)
+        return own._replace(errors=own.misses, failed=errors)
+
+    levels = [with_errors(rate, errors) for rate, errors in ((300.0, 0), (350.0, 2), (400.0, 9), (450.0, 20))]
+    free, strict = Search(0.01, 0.03, 10.0, 500.0), Search(0.01, 0.03, 10.0, 500.0, max_errors=0.001)
+    for each in (free, strict):
+        each.add(levels)
+    assert free.found is None
+    assert free.bracket == (450.0, None)
+    assert strict.bracket == (350.0, 400.0)
+    assert strict.found is not None
+    assert 350 < strict.found.rate < 400
+    found = concluded(HERE, strict, [], [], None)
+    assert found.limited_by == "errors"
+    assert "requests fail" in found.reason or "are errors" in found.reason
 
 
 def test_the_picture_shows_the_interval_or_the_bracket() -> None:

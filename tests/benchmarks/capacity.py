@@ -1,14 +1,22 @@
-"""How often the interval of a searched capacity holds the true one, on queues whose capacity is known.
+"""How often the interval of a searched capacity holds the true one, on queues whose capacity is known; and of pairs.
 
     python -m tests.benchmarks.capacity --searches 200 --load 90 300
-    python -m tests.benchmarks.capacity --truth
+    python -m tests.benchmarks.capacity --pairs 1000 --slower 1 1.05 [--file pairs.jsonl]
+    python -m tests.benchmarks.capacity --bounds
+    python -m tests.benchmarks.capacity --truth [--slower 1.05]
     python -m tests.benchmarks.capacity --live 10 --time 3m [--throttled]
+    python -m tests.benchmarks.capacity --live 20 --time 3m --pairs 1 --slower 1.05
 
 Each search meets a simulated server with a mean service time of 2 ms (two servers: 4 ms each) and wants p99 <= 25 ms. `load`
 is seconds of load beside the ramp. Prints a line for each queue and load: how often an interval was given, how often it held the true capacity,
 its half width (median and 90th percentile), and the error of the estimate.
+--pairs compares two conditions, as `bench capacity --time 3m` measures them, the second of which takes so many times as long
+(--slower); also a second one of the same capacity with another law of service times (`gamma`), which is no slower.
+Prints how often they were called different, how often the interval of 99 % held the true ratio, and its half width. With --file each pair is appended to
+a file, and those that are in it are not simulated again.
+--bounds prints the standard error of the capacity from 90 s at its very rate, counting misses and by other estimators.
 --live searches the capacity of an embedded server with exponential service times (mean 2 ms, one worker) with `bench
-capacity`, so often, and prints a line for each search and one for all; --time is of each.
+capacity`, so often, and prints a line for each search and one for all; --time is of each. With --pairs two such servers are compared.
 With --throttled the load processes get a fifth of a core: they are stopped 80 of each 100 ms. Such a search has no answer.
 --truth prints the capacities of the queues without a formula, by simulation.
 """
@@ -16,6 +24,7 @@ With --throttled the load processes get a fifth of a core: they are stopped 80 o
 import argparse
 import contextlib
 import json
+import math
 import subprocess
 import sys
 import tempfile
@@ -25,18 +34,23 @@ from pathlib import Path
 import numpy as np
 import psutil
 
+from bench.analysis.capacity.estimate import slope_of
+from bench.analysis.capacity.shift import Shift
 from bench.launch import server_process
-from tests.analysis.queues import ALLOWED, CAPACITY, MEAN, WITHIN, latencies, search
+from tests.analysis.queues import ALLOWED, CAPACITY, MEAN, SETTLING, WITHIN, due_of, latencies, pair, search
+
+SLOWER = {("M/D/1", 1.05): 0.9411, ("M/G/2", 1.05): math.nan}
+"""True ratios: python -m tests.benchmarks.capacity --truth --slower 1.05."""
 
 
-def truth(kind: str, requests: int) -> float:
+def truth(kind: str, requests: int, mean: float = MEAN) -> float:
     """The rate at which the allowed share is late, by bisection with the same random numbers."""
     low, high = 250.0, 495.0
     for _ in range(12):
         rate = (low + high) / 2
         rng = np.random.default_rng(3)
         due = np.cumsum(rng.exponential(1 / rate, requests))
-        late = latencies(kind, due, rng) > WITHIN
+        late = latencies(kind, due, rng, mean) > WITHIN
         low, high = (low, rate) if late.mean() > ALLOWED else (rate, high)
     return (low + high) / 2
 
@@ -52,18 +66,110 @@ def main() -> None:
     parser.add_argument("--live", type=int, default=0)
     parser.add_argument("--time", default="3m")
     parser.add_argument("--throttled", action="store_true")
+    parser.add_argument("--pairs", type=int, default=0)
+    parser.add_argument("--slower", type=float, nargs="+", default=[1.0])
+    parser.add_argument("--file", type=Path)
+    parser.add_argument("--bounds", action="store_true")
     options = parser.parse_args()
+    if options.live and options.pairs:
+        for slower in options.slower:
+            live_pairs(options.live, options.time, slower)
+        return
     if options.live:
         live(options.live, options.time, throttled=options.throttled)
         return
     for kind in options.kinds:
         if options.truth:
-            print(
-                f"{kind}: {truth(kind, 2_000_000 if kind == 'M/G/2' else 20_000_000):.1f} req/s", flush=True
-            )
+            requests = 2_000_000 if kind == "M/G/2" else 20_000_000
+            for slower in options.slower:
+                print(
+                    f"{kind}: {truth(kind, requests, slower * MEAN):.1f} req/s with {slower:g} times {1e3 * MEAN:g} ms",
+                    flush=True,
+                )
+        elif options.bounds:
+            bounds(kind)
+        elif options.pairs:
+            for slower in options.slower:
+                pairs(kind, "", slower, true_ratio(kind, slower), options.pairs, options.file)
+        else:
+            for load in options.load:
+                line(kind, load, options.searches)
+    if options.pairs and "M/M/1" in options.kinds:
+        for other, mean in OF_EQUAL_CAPACITY.items():
+            pairs("M/M/1", other, mean / MEAN, 1.0, options.pairs, options.file)
+
+
+OF_EQUAL_CAPACITY = {"gamma 0.8": 2.0887e-3, "gamma 0.5": 2.209e-3}
+"""Mean service times of other queues with the capacity of M/M/1."""
+
+
+def true_ratio(kind: str, slower: float) -> float:
+    """Of the capacities with so many times the service time and with it."""
+    if slower == 1:
+        return 1.0
+    if kind == "M/M/1":
+        return (1 / MEAN / slower - math.log(1 / ALLOWED) / WITHIN) / CAPACITY[kind]
+    return SLOWER.get((kind, slower), math.nan)
+
+
+def pairs(kind: str, other: str, slower: float, true: float, count: int, file: Path | None) -> None:
+    """Comparisons of two queues."""
+    known = {}
+    if file is not None and file.exists():
+        rows = map(json.loads, file.read_text().splitlines())
+        known = {
+            row["seed"]: row
+            for row in rows
+            if (row["kind"], row["other"], row["slower"]) == (kind, other, slower)
+        }
+    for seed in range(count):
+        if seed in known:
             continue
-        for load in options.load:
-            line(kind, load, options.searches)
+        found = pair(kind, seed, slower, other)
+        known[seed] = {
+            "kind": kind,
+            "other": other,
+            "slower": slower,
+            "seed": seed,
+            "found": found and found._asdict(),
+        }
+        if file is not None:
+            with file.open("a") as lines:
+                lines.write(json.dumps(known[seed]) + "\n")
+    found = [Shift(**row["found"]) for row in known.values() if row["found"]]
+    different = sum(not each.low <= 1 <= each.high for each in found)
+    held = sum(each.low <= true <= each.high for each in found)
+    halves = [(each.high - each.low) / 2 / each.value for each in found]
+    print(
+        f"{kind}, then {other or kind} with {slower:g} times the service time: {different} of {count} called different; {held} of "
+        f"{len(found)} intervals hold {true:.4f}; ratio {np.median([each.value for each in found]):.4f}, half width "
+        f"{np.median(halves):.1%}; {sum(each.basis == 'speed' for each in found)} by all latencies; by misses alone "
+        f"{np.std([math.log(each.misses) for each in found]):.1%} standard deviation",
+        flush=True,
+    )
+
+
+def bounds(kind: str, seconds: float = 90.0, times: int = 300) -> None:
+    """What any estimator has from a level at the very capacity: the standard error of the capacity, as a share of it."""
+    rate, found = CAPACITY[kind], []
+    slope = slope_of(ALLOWED, rate * MEAN)
+    for seed in range(times):
+        rng = np.random.default_rng(seed)
+        due = due_of(rng, [rate], seconds)
+        took = latencies(kind, due, rng)[due > SETTLING]
+        low = float(np.quantile(took, 1 - ALLOWED**0.25))
+        beyond = took[took > low] - low
+        tail = math.log(len(beyond) / len(took)) - (WITHIN - low) / beyond.mean()
+        mean = math.log(took.mean()) * math.log(1 / ALLOWED)  # d ln P(W > x) = ln(1 / P) d ln of its mean
+        found.append((math.log(max(0.5, (took > WITHIN).sum()) / len(took)), tail, mean))
+    misses, tail, mean = (float(np.std(column)) / slope for column in zip(*found, strict=True))
+    known = 1 / math.sqrt(rate * seconds) / MEAN / rate
+    print(
+        f"{kind}, {seconds:g} s at {rate:.1f} req/s: misses {misses:.1%}, an exponential tail beyond the slowest "
+        f"{ALLOWED**0.25:.0%} {tail:.1%}, the mean of an exponential law {mean:.1%}; service times of an exponential law, "
+        f"each known: {known:.1%}; half widths of 95 % are 1.96 times as much",
+        flush=True,
+    )
 
 
 def line(kind: str, load: float, searches: int) -> None:
@@ -115,6 +221,50 @@ def live(searches: int, seconds: str, *, throttled: bool) -> None:
             for text in condition["discarded"]:
                 print(f"    left out: {text}", flush=True)
     print(f"live: {given} of {searches} with an interval, {held} hold {true:.1f} req/s", flush=True)
+
+
+def live_pairs(count: int, seconds: str, slower: float) -> None:
+    """Comparisons of two real servers, of which one at a time is loaded."""
+    different, given, true = 0, 0, true_ratio("M/M/1", slower)
+    held = 0
+    with contextlib.ExitStack() as stack:
+        place = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        declared = ""
+        for name, mean in (("first", MEAN), ("second", slower * MEAN)):
+            flags = ["--backend", "synthetic", "--model_name", "mnist", "--workers", "1"]
+            flags += ["--service_time", f"exponential({1e3 * mean:g}ms)"]
+            server = stack.enter_context(server_process.embedded(flags))
+            declared += f'[servers.{name}]\nkind = "remote"\naddress = "{server.address}"\n'
+        (place / "servers.toml").write_text(declared)
+        told = place / "told.json"
+        for number in range(count):
+            (place / "pair.toml").write_text(
+                f'scenario = "mnist_open"\nservers = ["first", "second"]\nseed = {1000 * number + 1}\nloads = [{{ users = 4 }}]\n'
+            )
+            command = [
+                sys.executable,
+                "-m",
+                "bench",
+                "capacity",
+                "pair.toml",
+                "--by",
+                "server",
+                "--time",
+                seconds,
+            ]
+            command += ["--p99-ms", f"{1e3 * WITHIN:g}", "--json", str(told)]
+            done = subprocess.run(
+                command, cwd=place, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False
+            )
+            found = json.loads(told.read_text())
+            for ratio in found["capacity"]["ratios"]:
+                given, different = given + 1, different + (not ratio["low"] <= 1 <= ratio["high"])
+                held += ratio["low"] <= true <= ratio["high"]
+            print(f"{number + 1}: exit code {done.returncode}; {found['sentences'][-1]}", flush=True)
+    print(
+        f"live, {slower:g} times the service time: {different} of {count} called different; {held} of {given} intervals hold {true:.4f}",
+        flush=True,
+    )
 
 
 def throttle(pid: int) -> None:

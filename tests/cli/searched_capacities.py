@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Callable
 
 from bench.runs import sealing
-from bench.runs.capacity import CAPACITY, Capacity, ConditionCapacity, Interval, MeasuredLevel
+from bench.runs.capacity import CAPACITY, Capacity, ConditionCapacity, Interval, MeasuredLevel, Ratio
 from tests.cli.checkouts import Checkout
 from tests.recorded import edit
 
@@ -15,28 +15,50 @@ ERROR = 0.01
 """Of the logarithm of each capacity."""
 
 
-def searched(place: Checkout, folder: str, rate: float | None, *, kind: str = "good") -> None:
-    """An experiment of one condition that sustains so much; None: the load generator was the limit."""
-    path = place.experiment(folder, ("a", kind))
-    found = (
-        None
-        if rate is None
-        else Interval(value=rate, low=0.98 * rate, high=1.02 * rate, error=ERROR, freedom=30)
-    )
-    condition = ConditionCapacity(
-        title="a",
-        server="a",
-        model="mnist",
-        version=2,
-        batch=1,
-        outcome="load generator" if rate is None else "found",
-        reason="load process 0 used 99% of a core" if rate is None else "",
-        capacity=found,
-        levels=[],
-        discarded=[],
+def searched(
+    place: Checkout,
+    folder: str,
+    rate: float | None,
+    *,
+    kind: str = "good",
+    ratio: float | None = None,
+    error: float = ERROR,
+) -> None:
+    """An experiment of one condition that sustains so much; None: the load generator was the limit.
+
+    ratio: by that of a second condition, which is its baseline.
+    """
+    path = place.experiment(folder, ("a", kind), *([] if ratio is None else [("base", kind)]))
+    found = None if rate is None else interval(rate, error)
+    conditions = [
+        ConditionCapacity(
+            title=name,
+            server=name,
+            model="mnist",
+            version=2,
+            batch=1,
+            outcome="load generator" if rate is None else "found",
+            reason="load process 0 used 99% of a core" if rate is None else "",
+            capacity=found,
+            levels=[],
+            discarded=[],
+        )
+        for name in ("a", *([] if ratio is None else ["base"]))
+    ]
+    ratios = (
+        []
+        if ratio is None
+        else [
+            Ratio(**interval(ratio, error).facts(), before="base", after="a", confidence=0.99, basis="speed")
+        ]
     )
     Capacity(
-        service_level="p99 <= 20 ms", share=0.99, within=0.02, confidence=0.95, conditions=[condition]
+        service_level="p99 <= 20 ms",
+        share=0.99,
+        within=0.02,
+        confidence=0.95,
+        conditions=conditions,
+        ratios=ratios,
     ).write(path)
 
 
@@ -66,6 +88,26 @@ def in_vain(missed: int, limits: str, *, baseline: float | None = None) -> Make:
             return ["new", "--limits", "own.toml"]
         searched(place, "base", baseline)
         return ["new", "--baseline", "base", "--limits", "own.toml"]
+
+    return make
+
+
+def interval(value: float, error: float) -> Interval:
+    """With so large an error of the logarithm."""
+    return Interval(
+        value=value, low=(1 - 2 * error) * value, high=(1 + 2 * error) * value, error=error, freedom=30
+    )
+
+
+def compared(ratio: float | None, limits: str, *, baseline: bool = False) -> Make:
+    """A search of two conditions, or of one, under limits."""
+
+    def make(place: Checkout) -> list[str]:
+        searched(place, "new", 5000, ratio=ratio)
+        (place.path / "own.toml").write_text(limits)
+        if baseline:
+            searched(place, "base", 5000)
+        return ["new", *(["--baseline", "base"] if baseline else []), "--limits", "own.toml"]
 
     return make
 
@@ -143,6 +185,7 @@ def of_a_copy(place: Checkout) -> list[str]:
 
 LEAST = "[limits]\ncapacity = 4000\n"
 NO_WORSE = '[worse_than_baseline]\ncapacity = "3 %"\n'
+LEAST_RATIO = "[limits]\ncapacity_ratio = 0.97\n"
 CASES: dict[str, tuple[Make, int, str]] = {
     "a capacity below the limit": (judged(3500, LEAST), 1, "FAIL"),
     "a capacity too near the limit": (judged(4010, LEAST), 3, "inconclusive"),
@@ -160,6 +203,12 @@ CASES: dict[str, tuple[Make, int, str]] = {
     "no rate as low as the limit was tried": (
         in_vain(5000, "[limits]\ncapacity = 900\n"), 3, "the search gave no interval"),
     "no rate that the baseline sustains is sustained": (in_vain(5000, NO_WORSE, baseline=5000), 1, "FAIL"),
+    "a capacity that is less than another": (compared(0.9, LEAST_RATIO), 1, "FAIL"),
+    "a ratio of capacities near the limit": (compared(0.98, LEAST_RATIO), 3, "inconclusive"),
+    "a ratio of one capacity": (compared(None, LEAST_RATIO), 3, "no two capacities were compared"),
+    "a ratio by a baseline": (
+        compared(0.98, '[worse_than_baseline]\ncapacity_ratio = "3 %"\n', baseline=True), 2, "it is a ratio already",
+    ),
     "a capacity beside other limits": (judged(5000, f"{LEAST}p50_ms = 20\n"), 2, "a limits file of its own"),
 }  # fmt: skip
 
@@ -167,5 +216,7 @@ RIGHT: list[Make] = [
     judged(4500, LEAST),
     judged(4500, LEAST, kind="some errors"),  # levels beyond the capacity are not what is judged
     judged(5500, NO_WORSE, baseline=5000),
+    compared(1.02, LEAST_RATIO),
+    compared(1.02, f"{LEAST}capacity_ratio = 0.97\n"),
 ]
 """What passes."""

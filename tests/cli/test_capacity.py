@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.cli.capacity_run import hunts_of
+from bench import BenchError
+from bench.cli.capacity_run import groups_of
 from bench.experiment.beginning import prepare
 from bench.launch import server_process
 from bench.runs.capacity import Capacity
@@ -58,6 +59,11 @@ def test_the_way_to_an_answer(address: str, tmp_path: Path) -> None:
         (("--goodput", "0.99"), "--goodput 0.99: expected a share"),
         (("--goodput", "0.99@soon"), "--goodput 0.99@soon: expected a share"),
         (("--p99-ms", "20", "--precision", "300%"), "--precision 300%: expected a share"),
+        (("--p99-ms", "20", "--max-errors", "2"), "--max-errors 2: expected a share"),
+        (("--p99-ms", "20", "--max-errors", "1%"), "--max-errors 1%: the service level allows no more"),
+        (("--p99-ms", "20", "--by", "version"), "of HOST:PORT give two --versions"),
+        (("--p99-ms", "20", "--master", "localhost:1", "--processes", "2"), "--processes and --master"),
+        (("--p99-ms", "20", "--master", "localhost:1"), "--master localhost:1: "),
         (("--p99-ms", "20000"), "--deadline 10: below the 20 s"),
         (("--p99-ms", "20", "--model", "other"), "does not serve it"),
     ],
@@ -69,16 +75,52 @@ def test_usage(address: str, tmp_path: Path, arguments: tuple[str, ...], expecte
     assert not (tmp_path / "results").exists()
 
 
+def conditions(place: Path, more: str, by: str | None) -> list[list[str]]:
+    """Titles of the conditions of a file that are compared with each other."""
+    (place / "servers.toml").write_text('[servers.here]\nkind = "remote"\naddress = "localhost:1"\n')
+    file = place / "two.toml"
+    file.write_text(
+        f'scenario = "mnist_open"\nservers = ["here"]\nloads = [{{ users = 4 }}, {{ users = 8 }}]\n{more}'
+    )
+    return [
+        [each.condition.title for each in group]
+        for group in groups_of(prepare(file, {"trials": 1}), file, by)
+    ]
+
+
 @pytest.mark.parametrize("seed", [1, 2, 3, 4])
 def test_the_first_condition_of_a_file_is_the_baseline(tmp_path: Path, seed: int) -> None:
     """Blocks have another order with each seed."""
-    (tmp_path / "servers.toml").write_text('[servers.here]\nkind = "remote"\naddress = "localhost:1"\n')
-    (tmp_path / "two.toml").write_text(
-        f'scenario = "mnist_open"\nservers = ["here"]\nbatch_sizes = [32, 1]\nseed = {seed}\n'
-        "loads = [{ users = 4 }, { users = 8 }]\n"
+    assert conditions(tmp_path, f"batch_sizes = [32, 1]\nseed = {seed}\n", None) == [["batch 32", "batch 1"]]
+
+
+def test_what_is_compared_with_what(tmp_path: Path) -> None:
+    versions = "models = { mnist = { versions = [1, 2, 3] } }\n"
+    assert conditions(tmp_path, versions, None) == [["version 1", "version 2", "version 3"]]
+    both = f"batch_sizes = [1, 8]\n{versions}"
+    assert all(len(group) == 1 for group in conditions(tmp_path, both, None))
+    assert conditions(tmp_path, both, "version") == [
+        [f"version {version}, batch {batch}" for version in (1, 2, 3)] for batch in (1, 8)
+    ]
+    assert [len(group) for group in conditions(tmp_path, both, "batch")] == [2, 2, 2]
+    with pytest.raises(BenchError, match="--by server: there is one server"):
+        conditions(tmp_path, both, "server")
+
+
+def test_users_that_are_enough(address: str, tmp_path: Path) -> None:
+    done = process(
+        *("capacity", address, "--model", "mnist", "--p99-ms", "100", "--users", "--time", "3s"),
+        *("--results", tmp_path / "results", "--json", tmp_path / "told.json"),
+        cwd=tmp_path,
     )
-    found = hunts_of(prepare(tmp_path / "two.toml", {"trials": 1}))
-    assert [each.condition.title for each in found] == ["batch 32", "batch 1"]
+    assert done.returncode in (0, 3), done.stderr
+    told = json.loads((tmp_path / "told.json").read_text())
+    check("capacity", told)
+    (condition,) = told["capacity"]["conditions"]
+    assert told["capacity"]["counted"] == "users"
+    # a busy machine may leave out all levels, and says so
+    assert condition["levels"] or condition["discarded"]
+    assert all(level["users"] >= 1 and level["rate"] > 0 for level in condition["levels"])
 
 
 def test_an_interrupted_experiment_gives_what_is_known_so_far(address: str, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from typing import Final
 
 from bench.analysis import formatting
 from bench.analysis.answers.answer import Answer, unpaired, untold
+from bench.analysis.capacity.bracket import knee as bracket_of
 from bench.analysis.reading.cells import Cell, cells, cpu_steps, natural
 from bench.analysis.reading.metric import CELL_METRICS
 from bench.runs.run import Run
@@ -49,9 +50,7 @@ def answer(run: Run) -> list[Answer]:
             f"up to batch {largest}, run longer or measure larger batches"
         )
     else:
-        below = max(
-            (batch for batch, reached in reaches.items() if reached is False and batch < knee), default=None
-        )
+        below, _ = bracket_of(reaches)
         between = f"above batch {below} and at most at" if below else "at most at"
         text += f"; the knee, {KNEE:.0%} of that, is {between} batch {knee}{_latency(by_batch[knee], by_batch[least])}"
     found = [
@@ -79,7 +78,7 @@ def knee_of(reaches: Mapping[int, bool | None]) -> int | None:
 
     reaches: by batch; None: the rates differ too much from second to second to tell.
     """
-    knee = min((batch for batch, reached in reaches.items() if reached), default=None)
+    _, knee = bracket_of(reaches)
     return knee if knee is not None and max(reaches) >= DOUBLING * knee else None
 
 

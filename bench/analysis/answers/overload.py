@@ -2,13 +2,13 @@
 
 import math
 from collections.abc import Callable
-from itertools import takewhile
 from typing import Final, NamedTuple
 
 import numpy as np
 
 from bench.analysis import formatting
 from bench.analysis.answers.answer import Answer, untold
+from bench.analysis.capacity.bracket import bracket
 from bench.analysis.reading.client import waits_of
 from bench.analysis.statistics.clustered import Seconds, effective, evidence
 from bench.runs.run import Run
@@ -94,27 +94,24 @@ def answer(run: Run) -> list[Answer]:
         return [untold(WHAT, "the manifest has no steps of the rate, no start of the load or no deadline")]
     if not seen:
         return [untold(WHAT, "no step lasted for a whole second")]
-    climbing = sorted(seen, key=lambda step: step.rate)
-    held = [step.rate for step in takewhile(lambda step: _share(step.outcomes, "OK") >= IN_TIME, climbing)]
+    highest, least = bracket((step.rate, _share(step.outcomes, "OK") >= IN_TIME) for step in seen)
     deadline = formatting.duration(load.deadline)
     rates = ", ".join(
         f"{formatting.share(_share(step.outcomes, 'OK'))} of {sum(step.outcomes.values()):,} at {step.rate:g}/s"
         for step in seen
     )
     remedy = next((each for _, each in waits_of(run)), "use more load processes (--processes)")
-    ended = climbing[len(held)] if len(held) < len(climbing) else None
-    if ended is None:
-        most = f"so the server sustains at least {climbing[-1].rate:g}/s, the highest rate that was sent"
-    elif _share(ended.outcomes, UNSENT) > LOST_HERE:
+    unsent = max((_share(step.outcomes, UNSENT) for step in seen if step.rate == least), default=0.0)
+    if least is None:
+        most = f"so the server sustains at least {highest:g}/s, the highest rate that was sent"
+    elif unsent > LOST_HERE:
         most = (
-            f"the sustained rate is unknown: {formatting.share(_share(ended.outcomes, UNSENT))} of {ended.rate:g}/s "
-            f"was not sent, {remedy}"
+            f"the sustained rate is unknown: {formatting.share(unsent)} of {least:g}/s was not sent, {remedy}"
         )
-    elif held:
-        most = f"so the server sustains {held[-1]:g}/s and not {ended.rate:g}/s"
+    elif highest is not None:
+        most = f"so the server sustains {highest:g}/s and not {least:g}/s"
     else:
-        most = f"so the server sustains less than {ended.rate:g}/s"
-    highest = held[-1] if held else None
+        most = f"so the server sustains less than {least:g}/s"
     found = [
         Answer(
             f"answered within {deadline}: {rates}; {most} (one step of {load.plan.each:g} s for each rate)",

@@ -2,17 +2,20 @@
 
 import math
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from scipy.special import stdtrit
 
 from bench.analysis.capacity.estimate import Estimate
 from bench.analysis.capacity.level import Level
 from bench.analysis.capacity.search import Search
-from bench.runs.capacity import ConditionCapacity, Interval, Limiting, MeasuredLevel, Outcome
+from bench.analysis.capacity.shift import WIDEST_RATIO, shift
+from bench.runs.capacity import ConditionCapacity, Interval, Limiting, MeasuredLevel, Outcome, Ratio
 
 WIDEST: Final = 2.0
 """Ends of an interval that are farther apart than by this factor are no answer."""
+NEARBY: Final = 0.25
+"""Of the logarithm of a ratio: of farther conditions each has rates of its own, and both capacities are known well enough."""
 LONGER: Final = 1.5
 """Factor of the mean latency from which on requests wait for each other."""
 MOST: Final = 0.5
@@ -24,6 +27,8 @@ class Measured(NamedTuple):
 
     level: Level
     run: str
+    users: int | None = None
+    """That waited for their answers; None: arrivals at random."""
 
 
 class Refusal(NamedTuple):
@@ -82,7 +87,43 @@ def concluded(
     )
 
 
-def ratio(before: ConditionCapacity, after: ConditionCapacity, confidence: float) -> Interval | None:
+def ratio(
+    before: ConditionCapacity,
+    after: ConditionCapacity,
+    searches: tuple[Search | None, Search | None],
+    confidence: float,
+) -> Ratio | None:
+    """after / before; None where too little is known of one of them. searches: of the two."""
+    if "load generator" in (before.outcome, after.outcome):
+        return None
+    apart = _apart(before, after, confidence)
+    first, second = searches
+    together = None
+    if first is not None and second is not None and "errors" not in (before.limited_by, after.limited_by):
+        together = shift(first.long, second.long, first.allowed, first.slope, confidence)
+    far = apart is not None and abs(math.log(apart.value)) > NEARBY
+    if apart is not None and (far or together is None):
+        misses = None if together is None else together.misses
+        return Ratio(**_of(before, after, confidence), **apart.facts(), basis="separate", misses=misses)
+    if together is None:
+        return None
+    interval = Interval(
+        value=together.value,
+        low=together.low,
+        high=together.high,
+        error=together.error,
+        freedom=together.freedom,
+    )
+    return Ratio(
+        **_of(before, after, confidence), **interval.facts(), basis=together.basis, misses=together.misses
+    )
+
+
+def _of(before: ConditionCapacity, after: ConditionCapacity, confidence: float) -> dict[str, Any]:
+    return {"before": before.title, "after": after.title, "confidence": confidence}
+
+
+def _apart(before: ConditionCapacity, after: ConditionCapacity, confidence: float) -> Interval | None:
     """after / before, each with an error of its own (Welch 1947); None where one is not known."""
     first, second = before.capacity, after.capacity
     if first is None or second is None:
@@ -91,7 +132,7 @@ def ratio(before: ConditionCapacity, after: ConditionCapacity, confidence: float
     error = math.sqrt(sum(parts))
     below = sum(part**2 / each.freedom for part, each in zip(parts, (first, second), strict=True))
     freedom = sum(parts) ** 2 / below if below > 0 else first.freedom + second.freedom
-    half = float(stdtrit(freedom, (1 + confidence) / 2)) * error
+    half = min(float(stdtrit(freedom, (1 + confidence) / 2)) * error, WIDEST_RATIO)
     value = second.value / first.value
     return Interval(
         value=value,
@@ -114,12 +155,15 @@ def _interval(found: Estimate) -> Interval:
 
 def _limit(search: Search, capacity: float) -> tuple[Limiting, str]:
     """What the levels beyond a capacity miss the service level by."""
-    beyond = [each for each in search.levels if each.rate > capacity and each.share > search.allowed]
+    beyond = [each for each in search.levels if each.rate > capacity and search.fails(each)]
     within = [each for each in search.levels if each.rate <= capacity and each.latency > 0]
     missed = sum(each.missed for each in beyond)
     failed, unsent = (sum(getattr(each, name) for each in beyond) for name in ("failed", "unsent"))
     if missed and failed > MOST * missed:
         return "errors", f"beyond it {failed:,} of {missed:,} misses are errors"
+    if beyond and all(each.share <= search.allowed for each in beyond):
+        errors, requests = sum(sum(each.errors) for each in beyond), sum(each.requests for each in beyond)
+        return "errors", f"beyond it {errors:,} of {requests:,} requests fail"
     if missed and unsent > MOST * missed:
         return (
             "requests in flight",
@@ -144,5 +188,7 @@ def _plain(measured: Measured) -> MeasuredLevel:
         percentile=level.p,
         in_system=level.in_system,
         steady=level.steady,
+        users=measured.users,
+        arrivals=level.arrivals,
         run=measured.run,
     )

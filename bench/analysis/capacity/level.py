@@ -12,6 +12,11 @@ BATCHES: Final = 12
 """Parts of a level whose counts show how much chance is in them (batch means)."""
 TREND: Final = 3.0
 """Standard errors beyond which misses that grow from the first to the second half are no chance."""
+RUNGS: Final = 24
+"""Times up to that of the service level, STEP apart: how many requests take longer than each is counted."""
+STEP: Final = 2**0.25
+UNDER_WAY: Final = 12
+"""Numbers of requests under way, 1, 2, 4, ..., of which the time with at least as many is measured."""
 LITTLE: Final = 0.1
 """Share by which the number under way may differ from arrivals times latency where the queue is steady."""
 
@@ -39,6 +44,14 @@ class Level(NamedTuple):
     """Mean latency of answered requests in seconds."""
     p: float | None = None
     """The percentile of the service level in seconds; None: among requests without an answer."""
+    errors: tuple[int, ...] = ()
+    """Of these in each part, requests that were not answered rightly at all."""
+    slower: tuple[tuple[int, ...], ...] = ()
+    """As `misses`, had the service level one of RUNGS shorter times, each STEP times the one before; the last is `misses`."""
+    busy: tuple[tuple[float, ...], ...] = ()
+    """Seconds of each part with at least 1, 2, 4, ... requests under way."""
+    arrivals: int | None = None
+    """Levels of equal number had the same arrivals with the same requests."""
 
     @property
     def missed(self) -> int:
@@ -49,6 +62,11 @@ class Level(NamedTuple):
     def share(self) -> float:
         """Of the requests due, those that missed the service level."""
         return self.missed / self.requests if self.requests else 0.0
+
+    @property
+    def of_errors(self) -> "Level":
+        """As if only requests that were not answered rightly at all had missed the service level."""
+        return self._replace(misses=self.errors)
 
     @property
     def steady(self) -> bool:
@@ -77,6 +95,7 @@ def level_of(
     within: float,
     allowed: float,
     parts: int = BATCHES,
+    arrivals: int | None = None,
 ) -> Level:
     """The level of requests due from `begin` to `end`.
 
@@ -87,10 +106,13 @@ def level_of(
     """
     inside = (due >= begin) & (due < end)
     at, took, ok = due[inside], latency[inside], right[inside]
-    missed = ~(ok & (took <= within))
     seconds = end - begin
     which = np.minimum(((at - begin) * (parts / seconds)).astype(np.int64), parts - 1)
     answered = took[ok]
+    # the first rung that a request is in time for; RUNGS: it misses the service level
+    rung = np.searchsorted(within * STEP ** np.arange(1 - RUNGS, 1.0), np.where(ok, took, np.inf))
+    counted = np.bincount(which * (RUNGS + 1) + rung, minlength=parts * (RUNGS + 1)).reshape(parts, RUNGS + 1)
+    slower = counted[:, ::-1].cumsum(axis=1)[:, -2::-1].T
     # time that answered requests spend between begin and end
     done = np.minimum((due + latency)[right], end)
     spent = np.clip(done - np.maximum(due[right], begin), 0.0, None).sum()
@@ -100,7 +122,7 @@ def level_of(
     return Level(
         rate=rate,
         seconds=seconds,
-        misses=tuple(int(n) for n in np.bincount(which, missed, parts)),
+        misses=tuple(slower[-1].tolist()),
         requests=len(at),
         answered=int(ok.sum()),
         failed=int((~ok & np.isfinite(took)).sum()),
@@ -108,4 +130,25 @@ def level_of(
         in_system=float(spent / seconds),
         latency=float(answered.mean()) if len(answered) else 0.0,
         p=p if np.isfinite(p) else None,
+        errors=tuple(np.bincount(which, ~ok, parts).astype(np.int64).tolist()),
+        slower=tuple(tuple(each) for each in slower.tolist()),
+        busy=_busy(due, due + latency, np.linspace(begin, end, parts + 1)),
+        arrivals=arrivals,
     )
+
+
+def _busy(due: Floats, done: Floats, edges: Floats) -> tuple[tuple[float, ...], ...]:
+    """Seconds between the edges with at least 1, 2, 4, ... requests under way; shapes (n,), (n,), (parts + 1,)."""
+    before = due < edges[-1]
+    due, done = due[before], np.minimum(done[before], edges[-1])
+    at = np.concatenate([due, done])
+    order = np.argsort(at, kind="stable")
+    under_way = np.cumsum(np.repeat([1, -1], len(due))[order])[:-1]
+    at = at[order]
+    found = []
+    for rung in range(UNDER_WAY):
+        spent = np.concatenate([[0.0], np.cumsum(np.diff(at) * (under_way >= 2**rung))])
+        found.append(
+            tuple(np.diff(np.interp(edges, at, spent)).tolist()) if len(at) else (0.0,) * (len(edges) - 1)
+        )
+    return tuple(found)

@@ -6,6 +6,7 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from bench.analysis.capacity.level import Bools, Floats, Level, level_of
+from bench.analysis.capacity.users import UsersLevel
 from bench.analysis.reading import client
 from bench.runs.run import Run
 
@@ -72,10 +73,12 @@ def requests_of(run: Run) -> Requests:
     )
 
 
-def levels_of(requests: Requests, rates: list[float], each: float, wanted: ServiceLevel) -> list[Level]:
+def levels_of(
+    requests: Requests, rates: list[float], each: float, wanted: ServiceLevel, arrivals: int | None = None
+) -> list[Level]:
     """The levels of a run at one rate after the other, each for so many seconds; those that it did not reach are left out.
 
-    The last one ends early enough for its answers to be in time.
+    The last one ends early enough for its answers to be in time. arrivals: the number of those that other runs have too.
     """
     found = []
     settling = min(SETTLING, each / 4)
@@ -84,7 +87,9 @@ def levels_of(requests: Requests, rates: list[float], each: float, wanted: Servi
         begin = requests.begin + number * each + settling
         end = min(requests.begin + (number + 1) * each, last)
         if end - begin >= (each - settling) / 2:
-            parts = max(LEAST_PARTS, int((end - begin) * PARTS_PER_SECOND))
+            parts = int((end - begin) * PARTS_PER_SECOND)
+            if parts >= LEAST_PARTS:
+                end = begin + parts / PARTS_PER_SECOND  # whole ones: those of two runs lie side by side
             found.append(
                 level_of(
                     requests.due,
@@ -96,10 +101,40 @@ def levels_of(requests: Requests, rates: list[float], each: float, wanted: Servi
                     end=end,
                     within=wanted.within,
                     allowed=wanted.allowed,
-                    parts=parts,
+                    parts=max(LEAST_PARTS, parts),
+                    arrivals=arrivals,
                 )
             )
     return found
+
+
+def closed_level(requests: Requests, users: int, wanted: ServiceLevel) -> UsersLevel | None:
+    """What users showed that send again as soon as they are answered; None where too little was answered."""
+    first = float(requests.due.min(initial=math.inf))
+    begin = first + min(SETTLING, (requests.end - first) / 4)
+    parts = int((requests.end - begin) * PARTS_PER_SECOND) if begin < requests.end else 0
+    if not parts:
+        return None
+    end = begin + parts / PARTS_PER_SECOND
+    done = (requests.due + requests.latency)[requests.right]
+    answered = np.histogram(done, np.linspace(begin, end, parts + 1))[0]
+    # requests that are under way at the end were cancelled: they missed nothing, and are no errors
+    asked = requests.due < end - wanted.within
+    level = level_of(
+        requests.due[asked],
+        requests.latency[asked],
+        requests.right[asked],
+        sent=requests.sent[asked],
+        rate=float(answered.sum()) / (end - begin),
+        begin=begin,
+        end=end,
+        within=wanted.within,
+        allowed=wanted.allowed,
+        parts=parts,
+    )
+    if not level.requests or not answered.sum():
+        return None
+    return UsersLevel(users, level, tuple(answered.tolist()))
 
 
 def throughput(requests: Requests) -> float:

@@ -7,37 +7,57 @@ from typing import Final
 
 from bench.analysis.reading.cells import Cell
 from bench.runs.capacity import CAPACITY as FILE
-from bench.runs.capacity import Capacity, ConditionCapacity
+from bench.runs.capacity import Capacity, ConditionCapacity, Ratio
 from bench.runs.journal import experiment_of
 from bench.runs.manifest import Manifest
 
 CAPACITY: Final = "capacity"
-"""The metric's name."""
+CAPACITY_RATIO: Final = "capacity_ratio"
+SEARCHED: Final = (CAPACITY, CAPACITY_RATIO)
+"""Names of the metrics that a search gives for all its levels together."""
 
 
 def condition_of(run: Path, manifest: Manifest) -> ConditionCapacity | None:
     """What was found for the condition that a run is a level of; None where it is of no search. Raises BenchError."""
+    return _found(run, manifest)[1]
+
+
+def ratio_of(run: Path, manifest: Manifest) -> Ratio | None:
+    """How many times the load of the condition that a search compares it with; None where it is compared with none."""
+    whole, condition = _found(run, manifest)
+    if whole is None or condition is None:
+        return None
+    return next((each for each in whole.ratios if each.after == condition.title), None)
+
+
+def _found(run: Path, manifest: Manifest) -> tuple[Capacity | None, ConditionCapacity | None]:
     folder = experiment_of(run)
     if folder is None or manifest.experiment is None:
-        return None
+        return None, None
     try:
         written = (folder / FILE).stat().st_mtime_ns
     except OSError:
-        return None
+        return None, None
     found, cell = _read(folder, written), manifest.experiment.cell
     for condition in found.conditions if found else []:
         # the version is that of the answers, where none was requested
         if (condition.server, condition.model, condition.batch) == (cell.server, cell.model, cell.batch) and (
             cell.version in (None, condition.version)
         ):
-            return condition
-    return None
+            return found, condition
+    return found, None
 
 
 def capacity_of(cell: Cell) -> float:
     """Requests per second that its condition sustains; nan: not searched, or no answer."""
     found = condition_of(cell.run.path, cell.run.manifest)
     return math.nan if found is None or found.capacity is None else found.capacity.value
+
+
+def capacity_ratio_of(cell: Cell) -> float:
+    """By the capacity of the condition that it was compared with; nan: with none, or no answer."""
+    found = ratio_of(cell.run.path, cell.run.manifest)
+    return math.nan if found is None else found.value
 
 
 @lru_cache(maxsize=16)

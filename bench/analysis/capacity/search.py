@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
+from bench.analysis.capacity.bracket import bracket
 from bench.analysis.capacity.estimate import Estimate, estimate, halfway, slope_of
 from bench.analysis.capacity.level import Level
 
@@ -49,6 +50,10 @@ class Search:
     saturated: float
     """Requests per second that the server answers when it always has some."""
     confidence: float = CONFIDENCE
+    max_errors: float | None = None
+    """Share of requests that may fail; None: as many as may miss the service level."""
+    beside: list[Level] = field(default_factory=list)
+    """The ramp of a condition that should be alike, where it had none of its own."""
     levels: list[Level] = field(default_factory=list)
 
     @property
@@ -62,11 +67,9 @@ class Search:
 
     @property
     def found(self) -> Estimate | None:
-        """The capacity as far as it is known."""
-        if self._all_pass or self._all_fail:
-            return None
-        long = [level for level in self.levels if level.seconds >= SHORTEST]
-        return estimate(long, self.allowed, self._slope, self.confidence) if long else None
+        """The capacity as far as it is known: the least that a part of the service level allows."""
+        estimates = [self._found(levels, allowed) for levels, allowed in self._parts]
+        return min((each for each in estimates if each is not None), key=lambda each: each.rate, default=None)
 
     @property
     def decided(self) -> bool:
@@ -77,31 +80,30 @@ class Search:
     @property
     def bracket(self) -> tuple[float | None, float | None]:
         """The highest rate that passed below all that failed, and the lowest that failed; None: there is none."""
-        failed = [level.rate for level in self.levels if self._fails(level)]
-        least = min(failed, default=None)
-        passed = [
-            level.rate
-            for level in self.levels
-            if not self._fails(level) and (least is None or level.rate < least)
-        ]
-        return max(passed, default=None), least
+        return bracket((level.rate, not self.fails(level)) for level in self.levels)
 
     def next(self) -> Wanted | None:
         """The level to measure now; None: the search is over."""
-        if self._all_pass:
-            return Wanted(max(level.rate for level in self.levels) * UP, SHORTEST)
-        if self._all_fail:
-            return Wanted(min(level.rate for level in self.levels) * DOWN, SHORTEST)
+        known = [*self.beside, *self.levels]
+        if not any(map(self.fails, known)):
+            return Wanted(max(level.rate for level in known) * UP, SHORTEST)
+        if all(map(self.fails, known)):
+            return Wanted(min(level.rate for level in known) * DOWN, SHORTEST)
         found = self.found
         if found is None:
-            return Wanted(halfway(self.levels, self.allowed), self.each)
+            rates = [halfway(levels, allowed) for levels, allowed in self._parts if _fail(levels, allowed)]
+            return Wanted(min(rates), self.each)
         if self.decided:
             return None
         return Wanted(found.rate * math.exp(self._side(found)), self.each)
 
+    def side(self, slope: float) -> float:
+        """How far from the capacity levels lie, in the logarithm of the rate."""
+        return min(FARTHEST, math.log(SIDE) / slope)
+
     def _side(self, found: Estimate) -> float:
         """Of the logarithm of the rate, from the estimate: to the side that has fewer seconds."""
-        distance = min(FARTHEST, math.log(SIDE) / found.slope)
+        distance = self.side(found.slope)
         near = [
             (math.log(level.rate / found.rate), level.seconds)
             for level in self.levels
@@ -114,22 +116,40 @@ class Search:
     def two_sided(self) -> bool:
         """Whether levels below and above the estimate were long enough to be no ramp."""
         found = self.found
-        sides = (
-            {level.rate > found.rate for level in self.levels if level.seconds >= SHORTEST} if found else ()
-        )
+        sides = {level.rate > found.rate for level in self.long} if found else ()
         return len(sides) == 2
 
     @property
-    def _slope(self) -> float:
-        return slope_of(self.allowed, halfway(self.levels, self.allowed) / self.saturated)
-
-    def _fails(self, level: Level) -> bool:
-        return level.share > self.allowed
+    def long(self) -> list[Level]:
+        """Levels that are no part of a ramp."""
+        return [level for level in self.levels if level.seconds >= SHORTEST]
 
     @property
-    def _all_pass(self) -> bool:
-        return not any(map(self._fails, self.levels))
+    def slope(self) -> float:
+        """Of the share of misses, as theory expects it."""
+        known = [*self.beside, *self.levels]
+        return slope_of(self.allowed, halfway(known, self.allowed) / self.saturated)
+
+    def fails(self, level: Level) -> bool:
+        """Whether a level misses a part of the service level."""
+        beyond = self.max_errors is not None and level.of_errors.share > self.max_errors
+        return beyond or level.share > self.allowed
 
     @property
-    def _all_fail(self) -> bool:
-        return all(map(self._fails, self.levels))
+    def _parts(self) -> list[tuple[list[Level], float]]:
+        """The levels as each part of the service level sees them, and the share that it allows."""
+        known = [*self.beside, *self.levels]
+        parts = [(known, self.allowed)]
+        if self.max_errors is not None:
+            parts.append(([level.of_errors for level in known], self.max_errors))
+        return parts
+
+    def _found(self, levels: Sequence[Level], allowed: float) -> Estimate | None:
+        long = [level for level in levels if level.seconds >= SHORTEST]
+        if not long or not _fail(levels, allowed) or all(level.share > allowed for level in levels):
+            return None
+        return estimate(long, allowed, self.slope, self.confidence)
+
+
+def _fail(levels: Sequence[Level], allowed: float) -> bool:
+    return any(level.share > allowed for level in levels)

@@ -6,7 +6,7 @@ from typing import Final
 
 from bench.analysis.agreement.recorded import AGREEMENT, agreement_of
 from bench.analysis.answers import numbers
-from bench.analysis.capacity.recorded import CAPACITY, capacity_of
+from bench.analysis.capacity.recorded import CAPACITY, CAPACITY_RATIO, capacity_of, capacity_ratio_of
 from bench.analysis.reading.cells import Cell
 from bench.analysis.reading.metric import CELL_METRICS, COST, Metric, goodput
 from bench.analysis.reading.population import Reason
@@ -31,6 +31,13 @@ METRICS: Final[dict[str, Metric]] = (
             "higher",
             capacity_of,
             "requests per second that a condition sustains within a service level, as `bench capacity` finds it",
+        ),
+        CAPACITY_RATIO: Metric(
+            CAPACITY_RATIO,
+            "ratio",
+            "higher",
+            capacity_ratio_of,
+            "capacity of a condition by that of the one that `bench capacity` compared it with",
         ),
     }
 )

@@ -100,23 +100,44 @@ def change(
     if sessions is not None:
         first, second = _means(first, sessions[0]), _means(second, sessions[1])
     estimate = estimated(metric, first, second, paired=paired, later=later, lend=sessions is not None)
+    return of_estimate(
+        metric,
+        (_centre(metric, before), _centre(metric, after)),
+        estimate,
+        tolerance=margin,
+        rate=rate,
+        paired=paired,
+        sides=(first, second),
+    )
+
+
+def of_estimate(
+    metric: Metric,
+    values: tuple[float, float],
+    estimate: Estimate,
+    *,
+    tolerance: float,
+    rate: float,
+    paired: bool,
+    sides: tuple[list[float], list[float]] = ([], []),
+) -> Change:
+    """Judge an estimate of the scaled difference. values, sides: of baseline and candidate, and of their trials."""
     low, high = estimate.interval(1 - 2 * rate)
-    p_worse, p_better = _evidence(metric, estimate, margin)
-    verdict = _verdict(metric, estimate, margin, (p_worse, p_better), rate)
+    p_worse, p_better = _evidence(metric, estimate, tolerance)
     return Change(
         metric=metric,
-        before=_centre(metric, before),
-        after=_centre(metric, after),
+        before=values[0],
+        after=values[1],
         size=_size(metric, estimate.mean),
         low=_size(metric, low),
         high=_size(metric, high),
-        verdict=verdict,
-        tolerance=margin,
+        verdict=_verdict(metric, estimate, tolerance, (p_worse, p_better), rate),
+        tolerance=tolerance,
         p=min(1.0, 2 * min(p_worse, p_better)),
         paired=paired,
         estimate=estimate,
         reason="" if estimate.freedom else f"{estimate.method}: two and more show how trials differ",
-        sides=(first, second),
+        sides=sides,
         confidence=1 - 2 * rate,
     )
 

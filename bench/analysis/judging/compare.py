@@ -13,6 +13,8 @@ from bench.analysis.grouping.metrics import JUDGED, METRICS
 from bench.analysis.grouping.trials import Trial
 from bench.analysis.judging import interference, sides
 from bench.analysis.judging.change import Change, change, judged_together
+from bench.analysis.judging.compare_capacities import changes_of, of_searches, varied, warnings_of
+from bench.analysis.judging.limit_of_capacity import INTEGRITY
 from bench.analysis.reading.metric import COST
 from bench.analysis.reading.run_warning import RunWarning
 from bench.analysis.statistics.intervals import ERROR_RATE, LENDERS
@@ -74,6 +76,10 @@ def compare(
 
     by: what may differ between the sides; see `match`, which raises BenchError.
     """
+    if of_searches(before, after):
+        return _capacities(
+            before, after, conditions.declared(before, after, by), tolerances or {}, ERROR_RATE
+        )
     matches, unmatched = match(before, after, by)
     comparisons = [_comparison(each, tuple(metrics), tolerances or {}, ERROR_RATE) for each in matches]
     return Comparisons(_together(comparisons, ERROR_RATE), unmatched)
@@ -228,11 +234,32 @@ def compare_by(
         if value == chosen:
             continue
         others = [trial for trial in trials if compared_value(trial, part) == value]
+        if of_searches(base, others):
+            step = _capacities(base, others, (part, *also), tolerances or {}, rate)
+            comparisons, unmatched = comparisons + step.found, unmatched + step.unmatched
+            continue
         matches, alone = match(base, others, (part, *also))
         # judged once, with all others: to correct each step and then all of them would be to correct twice
         comparisons += [_comparison(each, tuple(metrics), tolerances or {}, rate) for each in matches]
         unmatched += alone
     return Comparisons(_together(comparisons, rate), unmatched)
+
+
+def _capacities(
+    before: Sequence[Trial],
+    after: Sequence[Trial],
+    by: Sequence[str],
+    tolerances: Mapping[str, float],
+    rate: float,
+) -> Comparisons:
+    """Searched capacities, instead of what their levels measured."""
+    changes, alone = changes_of(before, after, by, tolerances, rate)
+    warnings = warnings_of(INTEGRITY, before, after)
+    found = [
+        Comparison(*sides, varied(sides), [each], (len(before), len(after)), each.paired, warnings)
+        for sides, each in changes
+    ]
+    return Comparisons(_together(found, rate), alone)
 
 
 def compared_value(trial: Trial, part: str) -> Any:

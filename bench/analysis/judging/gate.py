@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import get_args
 
 from bench import BenchError
+from bench.analysis.capacity.recorded import CAPACITY, CAPACITY_RATIO, SEARCHED
 from bench.analysis.grouping import conditions
 from bench.analysis.grouping.failures import Failures, failures, partners_failed
 from bench.analysis.grouping.identity import PARTS, Identity
@@ -16,7 +17,7 @@ from bench.analysis.judging import interference, sides
 from bench.analysis.judging.compare import Match, match
 from bench.analysis.judging.finding import Finding, Limit, Outcome
 from bench.analysis.judging.limit import judge_absolute, judge_relative, not_measured, resolved
-from bench.analysis.judging.limit_of_capacity import CAPACITY, INTEGRITY, judge_capacity
+from bench.analysis.judging.limit_of_capacity import INTEGRITY, judge_capacity
 from bench.analysis.reading.run_warning import RunWarning, check_accepted
 from bench.analysis.statistics.intervals import ERROR_RATE, deciding_rates, holm
 from bench.config.limits import read_limits
@@ -56,11 +57,16 @@ class LimitsFile:
     @property
     def of_capacity(self) -> bool:
         """Whether its limits are of the capacity. Raises BenchError where some are and others are not."""
-        names = {limit.metric.name == CAPACITY for limit in self.limits}
+        names = {limit.metric.name in SEARCHED for limit in self.limits}
         if len(names) > 1:
             raise BenchError(
-                f"{self.path}: {CAPACITY}: levels of its search are beyond any other limit; give it a limits file of its own"
+                f"{self.path}: {' and '.join(SEARCHED)}: levels of its search are beyond any other limit; give it a limits file of its own"
             )
+        for limit in self.limits:
+            if limit.relative and limit.metric.name == CAPACITY_RATIO:
+                raise BenchError(
+                    f"{self.path}: {limit.dotted}: it is a ratio already; write what it is to be at least under [limits]"
+                )
         return True in names
 
     @property
@@ -201,7 +207,7 @@ def _of_capacity(
         finding
         for limit in limits.limits
         for finding in judge_capacity(limit, candidate.trials, before, by, rate)
-        or [not_measured(limit, "no capacity was searched: bench capacity does")]
+        or [not_measured(limit, _NOT_SEARCHED[limit.metric.name])]
     ]
     found = [
         each for trial in (*candidate.trials, *before) for each in trial.warnings if each.check in INTEGRITY
@@ -314,6 +320,10 @@ def _warnings(
     return warnings
 
 
+_NOT_SEARCHED = {
+    CAPACITY: "no capacity was searched: bench capacity does",
+    CAPACITY_RATIO: "no two capacities were compared: bench capacity does, of two versions or with --by",
+}
 _NOTHING = RunWarning("nothing measured", "no request was measured", "look at the run with bench report")
 
 

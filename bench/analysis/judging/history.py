@@ -16,6 +16,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.analysis.capacity.recorded import SEARCHED, condition_of
 from bench.analysis.grouping.identity import Identity
 from bench.analysis.grouping.metrics import METRICS
 from bench.analysis.grouping.trials import Trial
@@ -98,11 +99,21 @@ def history(
         each
         for identity, trials in groups.items()
         for name in metrics
-        if (each := _series(METRICS[name], identity, trials, least)) is not None
+        if tells(trials, name) and (each := _series(METRICS[name], identity, trials, least)) is not None
     ]
     certain = accepted([_first_p(each.scaled) for each in series])
     points = [point for each in series for point in _change_points(each, certain)]
     return sorted(points, key=lambda point: (point.first.started, point.metric.name))
+
+
+def tells(trials: Sequence[Trial], metric: str) -> bool:
+    """Whether a metric of a condition says something over time: of levels of searches only what was searched does."""
+    return (metric in SEARCHED) == is_level(trials[0])
+
+
+def is_level(trial: Trial) -> bool:
+    """Whether it is a level of a searched capacity: each search has rates of its own."""
+    return condition_of(trial.path, trial.manifest) is not None
 
 
 def accepted(p_values: Sequence[float]) -> float:

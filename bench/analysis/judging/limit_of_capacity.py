@@ -2,18 +2,15 @@
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Final
 
-from bench.analysis.capacity.recorded import CAPACITY, condition_of
+from bench.analysis.capacity.recorded import CAPACITY_RATIO
 from bench.analysis.grouping.identity import Identity
 from bench.analysis.grouping.trials import Trial
 from bench.analysis.judging.finding import Finding, Limit, inconclusive, judged, outcome_of
+from bench.analysis.judging.searched import Found, change_of, searched
 from bench.analysis.statistics.intervals import Estimate
 from bench.runs.capacity import ConditionCapacity
-from bench.runs.journal import experiment_of
-
-__all__ = ["CAPACITY", "INTEGRITY", "judge_capacity"]
 
 INTEGRITY: Final = (
     "aborted",
@@ -26,60 +23,43 @@ INTEGRITY: Final = (
 )
 """Warnings about levels for which no capacity counts; others are what a level beyond the capacity is like."""
 
-Searched = dict[tuple[Path, Identity], ConditionCapacity | None]
-"""By the experiment and the condition; None: it was not searched there."""
-
 
 def judge_capacity(
     limit: Limit, candidate: Sequence[Trial], baseline: Sequence[Trial], by: Sequence[str], rate: float
 ) -> list[Finding]:
     """Of each condition that the limit is for; by: what may differ between the sides."""
-    searched = {key: each for key, each in _searched(candidate).items() if limit.holds_for(key[1])}
-    if not any(searched.values()):
+    of_ratios = limit.metric.name == CAPACITY_RATIO
+    every = searched(candidate, ratios=of_ratios)
+    if of_ratios:
+        # the condition that the others are compared with has none
+        every = {key: each for key, each in every.items() if each is None or each.how}
+    chosen = {key: each for key, each in every.items() if limit.holds_for(key[1])}
+    if not any(chosen.values()):
         return []
-    before: dict[Identity, ConditionCapacity] = {}
-    for (_, identity), each in _searched(baseline).items():
+    before: dict[Identity, Found] = {}
+    for (_, identity), each in searched(baseline).items():
         same = identity.without(*by, "build")
-        if each is not None and (same not in before or _value(each) > _value(before[same])):
+        if each is not None and (same not in before or each.value > before[same].value):
             before[same] = each  # of several searches the one that found most: no other is as hard to keep
-    found = []
-    for (home, identity), each in searched.items():
+    findings = []
+    for (home, identity), each in chosen.items():
         if each is None:
             text = f"no capacity was searched in {home.name}: bench capacity does"
-            found.append(inconclusive(limit, identity, text))
+            findings.append(inconclusive(limit, identity, text))
         elif limit.relative:
-            found.append(_relative(limit, identity, each, before.get(identity.without(*by, "build")), rate))
+            other = before.get(identity.without(*by, "build"))
+            findings.append(_relative(limit, identity, each, other, rate))
         else:
-            found.append(_absolute(limit, identity, each, rate))
-    return found
+            findings.append(_absolute(limit, identity, each, rate))
+    return findings
 
 
-def _searched(trials: Sequence[Trial]) -> Searched:
-    found: Searched = {}
-    for trial in trials:
-        key = (experiment_of(trial.path) or trial.path, trial.identity.without("load"))
-        found[key] = found.get(key) or condition_of(trial.path, trial.manifest)
-    return found
-
-
-def _value(condition: ConditionCapacity) -> float:
-    return -math.inf if condition.capacity is None else condition.capacity.value
-
-
-def _estimate(condition: ConditionCapacity) -> Estimate | None:
-    """Of the logarithm; None: no answer."""
-    found = condition.capacity
-    if found is None:
-        return None
-    return Estimate(math.log(found.value), found.error, found.freedom, math.nan, len(condition.levels), "")
-
-
-def _absolute(limit: Limit, identity: Identity, condition: ConditionCapacity, rate: float) -> Finding:
-    estimate = _estimate(condition)
-    if estimate is None and _in_vain(condition, limit.bound):
-        return _failed(limit, identity, condition, limit.bound, allowed=limit.bound)
+def _absolute(limit: Limit, identity: Identity, found: Found, rate: float) -> Finding:
+    estimate = found.estimate
+    if estimate is None and found.condition is not None and _in_vain(found.condition, limit.bound):
+        return _failed(limit, identity, found.condition, limit.bound, allowed=limit.bound)
     if estimate is None:
-        return inconclusive(limit, identity, _why_not(condition))
+        return inconclusive(limit, identity, found.why_not)
     bound = math.log(limit.bound)
     p_fail, p_pass = estimate.p_below(bound), estimate.p_above(bound)
     return judged(
@@ -89,36 +69,28 @@ def _absolute(limit: Limit, identity: Identity, condition: ConditionCapacity, ra
         measured=math.exp(estimate.mean),
         interval=lambda confidence: _ends(estimate, confidence),
         p_fail=p_fail,
-        how=f"searched with {len(condition.levels)} levels",
+        how=found.how,
         rate=rate,
     )
 
 
-def _relative(
-    limit: Limit,
-    identity: Identity,
-    condition: ConditionCapacity,
-    before: ConditionCapacity | None,
-    rate: float,
-) -> Finding:
-    after = _estimate(condition)
-    first = None if before is None else _estimate(before)
-    if after is None and first is not None:
+def _relative(limit: Limit, identity: Identity, after: Found, before: Found | None, rate: float) -> Finding:
+    first = None if before is None else before.estimate
+    if after.estimate is None and after.condition is not None and first is not None:
         least = math.exp(first.interval(1 - 2 * rate)[0]) / (1 + limit.bound)
-        if _in_vain(condition, least):
+        if _in_vain(after.condition, least):
             allowed = 1 / (1 + limit.bound)
-            return _failed(limit, identity, condition, least, allowed=allowed, baseline=math.exp(first.mean))
-    if after is None:
-        return inconclusive(limit, identity, _why_not(condition))
-    if before is None or first is None:
-        why = "the baseline has no capacity of it" if before is None else f"baseline: {_why_not(before)}"
+            return _failed(
+                limit, identity, after.condition, least, allowed=allowed, baseline=math.exp(first.mean)
+            )
+    change = None if before is None else change_of(before, after)
+    if before is None or change is None:
+        why = "the baseline has no capacity of it"
+        if after.estimate is None:
+            why = after.why_not
+        elif before is not None:
+            why = f"baseline: {before.why_not}"
         return inconclusive(limit, identity, why)
-    # two searches, each with an error of its own (Welch 1947)
-    parts = [each.error**2 for each in (first, after)]
-    freedom = sum(parts) ** 2 / sum(
-        part**2 / each.freedom for part, each in zip(parts, (first, after), strict=True)
-    )
-    change = Estimate(after.mean - first.mean, math.sqrt(sum(parts)), freedom, math.nan, 1, "")
     bound = -math.log1p(limit.bound)
     p_fail, p_pass = change.p_below(bound), change.p_above(bound)
     return judged(
@@ -128,7 +100,7 @@ def _relative(
         measured=math.exp(change.mean),
         interval=lambda confidence: _ends(change, confidence),
         p_fail=p_fail,
-        how="Welch's t on two searches",
+        how=change.method,
         rate=rate,
         allowed=math.exp(bound),
     )
@@ -164,9 +136,3 @@ def _failed(
 def _ends(estimate: Estimate, confidence: float) -> tuple[float, float]:
     low, high = estimate.interval(confidence)
     return math.exp(low), math.exp(high)
-
-
-def _why_not(condition: ConditionCapacity) -> str:
-    if condition.outcome == "load generator":
-        return f"the load generator was the limit: {condition.reason}"
-    return "the search gave no interval: give it more time"

@@ -58,8 +58,8 @@ class Percentile(NamedTuple):
         return requests.why_not(self.q)
 
 
-Unit = Literal["s", "1/s", "share", "J", "price"]
-"""Seconds, per second, from 0 to 1, joules, or money in the currency of `price_per_hour`."""
+Unit = Literal["s", "1/s", "share", "ratio", "J", "price"]
+"""Seconds, per second, from 0 to 1, a ratio, joules, or money in the currency of `price_per_hour`."""
 
 
 @dataclass(frozen=True)

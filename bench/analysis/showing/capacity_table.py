@@ -6,8 +6,8 @@ from bench.runs.capacity import Capacity, ConditionCapacity
 
 
 def levels_table(condition: ConditionCapacity, capacity: Capacity) -> Table | None:
-    """The levels in the order of their rates."""
-    levels = sorted(condition.levels, key=lambda level: level.rate)
+    """The levels in the order of their rates, or of their users."""
+    levels = sorted(condition.levels, key=lambda level: (level.users or 0, level.rate))
     if not levels:
         return None
     allowed = 1 - capacity.share
@@ -15,7 +15,9 @@ def levels_table(condition: ConditionCapacity, capacity: Capacity) -> Table | No
     calm = [False] * len(levels)
     unit = formatting.fitting_unit([level.percentile for level in levels if level.percentile is not None])
     percentile = f"p{100 * capacity.share:g} ({unit.name})"
+    of_users = [f"{level.users:,}" for level in levels if level.users is not None]
     columns = [
+        *([Column("users", True, of_users, calm)] if of_users else []),
         Column("req/s", True, [formatting.rate(level.rate) for level in levels], calm),
         Column("seconds", False, [f"{level.seconds:.1f}" for level in levels], calm),
         Column("requests", False, [f"{level.requests:,}" for level in levels], calm),

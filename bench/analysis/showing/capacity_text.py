@@ -1,20 +1,39 @@
 """A searched capacity in sentences."""
 
 from bench.analysis import formatting
-from bench.runs.capacity import Capacity, ConditionCapacity, Interval
+from bench.runs.capacity import Capacity, ConditionCapacity, Ratio
+from bench.wording import counted
 
 
 def sentences(capacity: Capacity) -> list[str]:
-    """One for each condition, and one about the ratio of two."""
+    """One for each condition, and one about each ratio."""
     several = len(capacity.conditions) > 1
+    sentence = _of_users if capacity.counted == "users" else _sentence
     found = [
-        (f"{condition.title}: " if several else "") + _sentence(condition, capacity)
+        (f"{condition.title}: " if several else "") + sentence(condition, capacity)
         for condition in capacity.conditions
     ]
-    if capacity.ratio is not None:
-        before, after = (condition.title for condition in capacity.conditions[:2])
-        found.append(_ratio(capacity.ratio, before, after, capacity.confidence))
-    return found
+    return found + [_ratio(each) for each in capacity.ratios]
+
+
+def _of_users(condition: ConditionCapacity, capacity: Capacity) -> str:
+    knee, wanted = condition.knee, capacity.service_level
+    if condition.outcome == "load generator":
+        return f"no answer: the load generator was the limit ({condition.reason}); {condition.remedy}"
+    if knee is None:
+        if condition.failed is None:
+            return "inconclusive: no number of users was measured; give more --time"
+        return (
+            f"inconclusive: with {counted(int(condition.failed), 'user')} {wanted} is missed; give more --time, or a "
+            "service level that the idle server keeps"
+        )
+    ends = f"{knee.low} to {knee.high}" if knee.high is not None else f"{knee.low} or more"
+    most = f"at least {knee.share:.0%} of the most with {wanted}, {_rate(knee.plateau)}"
+    beyond = f"; with {condition.failed:,.0f} it is missed" if condition.failed is not None else ""
+    users = f"{knee.users:,} ({ends}, {capacity.confidence:.0%})"
+    if knee.high is None:
+        return f"inconclusive: {counted(knee.users, 'user')} reach {_rate(knee.throughput)}, {most}{beyond}; give more --time"
+    return f"enough users: {users}, who reach {_rate(knee.throughput)}, {most}{beyond}"
 
 
 def _sentence(condition: ConditionCapacity, capacity: Capacity) -> str:
@@ -42,12 +61,22 @@ def _sentence(condition: ConditionCapacity, capacity: Capacity) -> str:
     return "inconclusive: no level was measured; give more --time"
 
 
-def _ratio(ratio: Interval, before: str, after: str, confidence: float) -> str:
-    ends = f"{ratio.low:.2f} to {ratio.high or 0:.2f}, {confidence:.0%}"
-    if ratio.low <= 1 <= (ratio.high or 0):
-        return f"no significant difference: {after} sustains {ratio.value:.2f} times the load of {before} ({ends})"
-    return f"{after} sustains {ratio.value:.2f} times the load of {before} ({ends})"
+def _ratio(ratio: Ratio) -> str:
+    high = ratio.high or 0
+    ends = f"{ratio.low:.2f} to {high:.2f}, {100 * ratio.confidence:.4g}%"
+    told = f"{ratio.after} sustains {ratio.value:.2f} times the load of {ratio.before} ({ends})"
+    if ratio.low <= 1 <= high:
+        told = f"no significant difference: {told}"
+    return f"{told}, {_BASES[ratio.basis]}"
 
 
 def _rate(rate: float | None) -> str:
     return f"{formatting.rate(rate)} req/s"
+
+
+_BASES = {
+    "speed": "by all latencies, which are alike but for the speed",
+    "misses": "by the requests that missed the service level, at equal arrivals",
+    "separate": "by the two capacities",
+}
+"""What a ratio rests on, in words."""

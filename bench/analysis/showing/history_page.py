@@ -13,7 +13,7 @@ from bench.analysis.grouping.identity import PARTS, Identity
 from bench.analysis.grouping.metrics import METRICS
 from bench.analysis.grouping.trials import Trial
 from bench.analysis.judging.change import change
-from bench.analysis.judging.history import FALSE_SHARE, ChangePoint
+from bench.analysis.judging.history import FALSE_SHARE, ChangePoint, tells
 from bench.analysis.reading.metric import Metric
 from bench.analysis.showing.comparison_table import size_text, value_text
 from bench.analysis.showing.page import figure, rendered, rows_of
@@ -167,7 +167,8 @@ def _label(trial: Trial, *, server: bool = False) -> str:
 
 
 def _picture(series: Series, metrics: Sequence[str], differ: Sequence[str]) -> Picture | None:
-    every = [panel for name in metrics if (panel := _trend(series, METRICS[name])) is not None]
+    own = [name for name in metrics if tells(series.points[0], name)]
+    every = [panel for name in own if (panel := _trend(series, METRICS[name])) is not None]
     panels = [panel for panel in every if len(set(panel.values)) > 1 or len(panel.values) == 1]
     if not panels:
         return None
@@ -217,6 +218,8 @@ def _table(series: Series, metrics: Sequence[str]) -> Table:
         Column("trials", False, [str(len(point)) for point in points], calm, weight=1),
     ]
     for name in metrics:
+        if not tells(points[0], name):
+            continue
         values = [
             [trial.values[name] for trial in point if not math.isnan(trial.values[name])] for point in points
         ]

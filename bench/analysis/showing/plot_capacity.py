@@ -13,6 +13,11 @@ from bench.runs.capacity import Capacity, ConditionCapacity, MeasuredLevel
 
 LEAST_SHARE: Final = 1e-4
 """Where levels without a miss are drawn."""
+_POINTS: Final = {
+    "req/s": "a level of the offered rate",
+    "users": "a number of users that wait for their answers",
+}
+_BANDS: Final = {"req/s": "the capacity", "users": "the fewest users that are enough"}
 PANEL: Final = 2.6
 """Inches of a panel."""
 
@@ -23,8 +28,8 @@ def capacity_pictures(capacity: Capacity, name: str) -> Iterator[Picture]:
         if condition.levels:
             several = f"-{number}" if len(capacity.conditions) > 1 else ""
             caption = (
-                f"{condition.title}: each point is a level of the offered rate; the dashed lines are the service level "
-                f"({capacity.service_level}), the band is the interval of the capacity ({capacity.confidence:.0%})."
+                f"{condition.title}: each point is {_POINTS[capacity.counted]}; the dashed lines are the service level "
+                f"({capacity.service_level}), the band is the interval of {_BANDS[capacity.counted]} ({capacity.confidence:.0%})."
             )
             yield Picture(f"{name}{several}", caption, _levels(condition, capacity), 2 * PANEL)
 
@@ -46,7 +51,9 @@ def _levels(condition: ConditionCapacity, capacity: Capacity) -> Callable[[Figur
         lower.yaxis.set_major_formatter(FuncFormatter(lambda value, _: share(value)))
         lower.minorticks_off()
         lower.set_title("requests that missed the service level")
-        lower.set_xlabel("offered requests per second")
+        lower.set_xlabel("users" if capacity.counted == "users" else "offered requests per second")
+        if capacity.counted == "users":
+            lower.set_xscale("log", base=2)
         lower.xaxis.set_major_formatter(FuncFormatter(lambda value, _: rate(value)))
         for axes in (upper, lower):
             _interval(axes, condition)
@@ -57,7 +64,7 @@ def _levels(condition: ConditionCapacity, capacity: Capacity) -> Callable[[Figur
 def _points(axes: Axes, levels: list[MeasuredLevel], values: list[float], capacity: Capacity) -> None:
     """Levels that keep the service level are filled."""
     kept = [level.missed <= (1 - capacity.share) * level.requests for level in levels]
-    rates = [level.rate for level in levels]
+    rates = [level.rate if level.users is None else level.users for level in levels]
     axes.scatter(
         rates,
         values,
@@ -70,9 +77,12 @@ def _points(axes: Axes, levels: list[MeasuredLevel], values: list[float], capaci
 
 
 def _interval(axes: Axes, condition: ConditionCapacity) -> None:
-    found = condition.capacity
+    found, knee = condition.capacity, condition.knee
     if found is not None and found.high is not None:
         axes.axvspan(found.low, found.high, color=SHADE, alpha=0.25, linewidth=0)
         axes.axvline(found.value, color=SHADE, linewidth=1)
+    elif knee is not None:
+        axes.axvspan(knee.low, knee.high or knee.users, color=SHADE, alpha=0.25, linewidth=0)
+        axes.axvline(knee.users, color=SHADE, linewidth=1)
     elif condition.passed is not None and condition.failed is not None:
         axes.axvspan(condition.passed, condition.failed, color=SHADE, alpha=0.12, linewidth=0)

@@ -1,0 +1,187 @@
+"""How many times the load of one condition another one sustains, from all that both showed near the limit.
+
+Near the capacity the logarithm of the share of requests that miss the service level is about linear in the logarithm of
+the rate, as in `bench.analysis.capacity.estimate`. Two conditions share the slope b, and differ in where the line lies:
+ln share = a + b ln rate + d, with d of the second condition alone. Its capacity is exp(-d / b) times that of the first.
+
+Misses are rare and come in few clusters. What else is measured tells more, as long as the second condition is the first one at
+another speed: if everything takes it s times as long, then P(W > u) at a rate is that of the first one for u / s at a
+rate s times as high. A line of the requests slower than any u then has d = (b + k) ln s, where k is the slope of
+-ln P(W > u) by ln u; and the capacity changes by s^-(1 + k / b) with k and b of the misses. So does the time in which at least n
+requests are under way, with k = 0: of a single server it is the mean service time, to which no queue adds chance. Such lines
+are fitted beside that of the misses, and the speeds that they tell are combined by their covariance (generalised least
+squares). Where these differ by more than chance, the second condition is not the first one at another speed, and the misses alone
+count (the overidentification test of Hansen 1982, "Large sample properties of generalized method of moments estimators").
+
+Levels of equal rate have the same arrivals and requests in both conditions (common random numbers), and their parts are
+compared one by one: what a burst of arrivals does to both is no difference. The covariance is that of the parts' influence
+on the speed (a sandwich; Liang and Zeger 1986), with what neighbours share. The interval is Fieller's (1954): whether it
+holds 1 does not depend on how well the slopes are known.
+"""
+
+import itertools
+import math
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+import numpy as np
+from scipy.special import fdtrc, stdtrit
+
+from bench.analysis.capacity.level import Floats, Level
+from bench.analysis.capacity.line import Arms, Line, lines_of
+from bench.runs.capacity import Basis
+
+ALIKE: Final = 0.01
+"""Probability below which a difference between the speeds of several lines is no chance."""
+ROUGH: Final = 0.1
+"""Share of a speed by which a line may be wrong, for being taken as straight."""
+FARTHEST: Final = 0.35
+"""Of the logarithm of a rate from the middle of all: farther levels are on another part of the curve."""
+WIDEST_RATIO: Final = 20.0
+"""Of a logarithm: a ratio that is known to a factor of 5e8 is as good as unknown."""
+
+
+class Shift(NamedTuple):
+    """A ratio of capacities with its interval."""
+
+    value: float
+    low: float
+    high: float
+    error: float
+    """Standard error of its logarithm."""
+    freedom: float
+    basis: Basis
+    misses: float
+    """The ratio by the misses alone."""
+
+
+def shift(
+    before: Sequence[Level], after: Sequence[Level], allowed: float, slope: float, confidence: float
+) -> Shift | None:
+    """Capacity of the second condition by that of the first; None where there are too few levels or misses.
+
+    slope: of the misses, as theory expects it (`bench.analysis.capacity.estimate.slope_of`).
+    """
+    if not before or not after:
+        return None
+    levels: Arms = [*((level, 0) for level in before), *((level, 1) for level in after)]
+    centre = _centre(levels)
+    levels = [(each, arm) for each, arm in levels if abs(math.log(each.rate / centre)) <= FARTHEST]
+    lines = lines_of(levels, allowed, slope, centre)
+    if not lines:
+        return None
+    misses = lines[0]
+    by_misses = -misses.beta[2] / misses.beta[1]
+    factor = 1 + misses.stretch / misses.beta[1]
+    if len(lines) > 1 and not _agree(levels, lines):
+        lines = [misses]
+    if len(lines) == 1:
+        misses.stretch, factor = 0.0, 1.0
+    weights = _weights(_covariance(_together(levels, [line.influences(0.0) for line in lines])))
+    # of what each line's ratio would be off by, were r the true one: middle - r, with an error that depends on r
+    at_0, at_1 = (
+        [each @ weights for each in _together(levels, [line.influences(r) for line in lines])]
+        for r in (0.0, 1.0)
+    )
+    known = _covariance(
+        [np.column_stack([factor * zero, one - zero]) for zero, one in zip(at_0, at_1, strict=True)]
+    )
+    freedom, inflation = _freedom(at_0)
+    # weights that were chosen by the same parts make the error look too small
+    known = known * inflation * (1 + 2 * (len(lines) - 1) / sum(map(len, at_0)))
+    known[1, 1] += sum((w * line.slack) ** 2 for w, line in zip(weights, lines, strict=True))
+    known[1, 1] += ((1 - 1 / factor) * misses.slope_error) ** 2
+    middle = factor * float(weights @ [line.speed for line in lines])
+    low, high = _fieller(middle, known, float(stdtrit(freedom, (1 + confidence) / 2)))
+    error = math.sqrt(max(0.0, known[0, 0] + 2 * middle * known[0, 1] + middle**2 * known[1, 1]))
+    middle, low, high = (min(max(each, -WIDEST_RATIO), WIDEST_RATIO) for each in (middle, low, high))
+    return Shift(
+        math.exp(middle),
+        math.exp(low),
+        math.exp(high),
+        error,
+        freedom,
+        "speed" if len(lines) > 1 else "misses",
+        math.exp(by_misses),
+    )
+
+
+def _fieller(middle: float, known: Floats, t: float) -> tuple[float, float]:
+    """All r with (middle - r)^2 <= t^2 (known[0, 0] + 2 r known[0, 1] + r^2 known[1, 1])."""
+    a = 1 - t * t * known[1, 1]
+    b = -2 * (middle + t * t * known[0, 1])
+    c = middle * middle - t * t * known[0, 0]
+    root = b * b - 4 * a * c
+    if a <= 0 or root < 0:
+        # the slope may be 0: nothing bounds the ratio, but on which side of 1 it is may be known
+        return (-math.inf, math.inf) if c <= 0 else (0.0, math.inf) if middle > 0 else (-math.inf, 0.0)
+    return (-b - math.sqrt(root)) / (2 * a), (-b + math.sqrt(root)) / (2 * a)
+
+
+def _agree(levels: Arms, lines: Sequence[Line]) -> bool:
+    """Whether the speeds of several lines differ by no more than chance."""
+    parts = _together(levels, [line.influences(0.0) for line in lines])
+    apart = np.eye(len(lines))[:-1] - np.eye(len(lines))[1:]
+    speeds = np.array([line.speed for line in lines])
+    rough = (ROUGH * float(np.median(speeds))) ** 2
+    known = _covariance([each @ apart.T for each in parts]) + rough * apart @ apart.T
+    differences = apart @ speeds
+    beyond = float(differences @ np.linalg.pinv(known) @ differences) / len(apart)
+    freedom = float(np.median([_freedom([each[:, at] for each in parts])[0] for at in range(len(lines))]))
+    return float(fdtrc(len(apart), freedom, beyond)) >= ALIKE
+
+
+def _centre(levels: Arms) -> float:
+    weights = [level.seconds for level, _ in levels]
+    return math.exp(float(np.average([math.log(level.rate) for level, _ in levels], weights=weights)))
+
+
+def _together(levels: Arms, influences: Sequence[Sequence[Floats]]) -> list[Floats]:
+    """Influences of the parts on each line's speed, shape (parts, lines), those of equal arrivals added."""
+    found: dict[object, Floats] = {}
+    for number, (level, _) in enumerate(levels):
+        own = np.column_stack([each[number] for each in influences])
+        key = ("own", number) if level.arrivals is None else level.arrivals
+        if key in found:
+            # one may be a part longer than the other, for when its last answer came
+            longer, other = sorted((found[key], own), key=len, reverse=True)
+            own = longer.copy()
+            own[: len(other)] += other
+        found[key] = own
+    return list(found.values())
+
+
+def _covariance(series: Sequence[Floats]) -> Floats:
+    """Of the sums; series: shape (parts, lines) each, in the order of time."""
+    squares = np.asarray(sum(each.T @ each for each in series))
+    shared = np.asarray(sum((each[1:] * each[:-1]).sum(axis=0) for each in series))
+    factor = np.sqrt(1 + 2 * np.maximum(0.0, shared / np.maximum(np.diag(squares), 1e-300)))
+    return np.asarray(squares * np.outer(factor, factor))
+
+
+def _freedom(series: Sequence[Floats]) -> tuple[float, float]:
+    """Degrees of freedom of a sum's variance, and the factor of it that makes up for few of them.
+
+    As `bench.analysis.capacity.estimate` counts them: by how many parts carry the sum of squares (Satterthwaite 1946).
+    """
+    squares = np.concatenate(series) ** 2
+    effective = 3 * float(squares.sum()) ** 2 / max(float((squares**2).sum()), 1e-300)
+    effective = max(1.0, min(len(squares) - 3.0, effective))
+    return max(2.0, effective / 2), 1 + 6 / effective
+
+
+def _weights(covariance: Floats) -> Floats:
+    """That give the least variance of those that are not negative."""
+    count = len(covariance)
+    best: Floats = np.eye(count)[0]
+    least = float(covariance[0, 0])
+    for size in range(1, count + 1):
+        for chosen in itertools.combinations(range(count), size):
+            part = np.linalg.pinv(covariance[np.ix_(chosen, chosen)]).sum(axis=1)
+            if part.sum() > 0 and (part >= 0).all():
+                weights = np.zeros(count)
+                weights[list(chosen)] = part / part.sum()
+                variance = float(weights @ covariance @ weights)
+                if variance < least:
+                    best, least = weights, variance
+    return best
