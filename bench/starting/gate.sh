@@ -1,5 +1,5 @@
 #!/bin/sh
-# May the candidate be released? Ends with 0: pass, 1: FAIL, 2: bad input, 3: inconclusive or measurement invalid.
+# Can the candidate be released? Exit code 0: pass, 1: FAIL, 2: bad input, 3: inconclusive or measurement invalid.
 # Options of `bench gate` may follow, such as --budget 300. Recipes for GitHub, GitLab and Jenkins: docs/gate-in-ci.md
 set -eu
 cd "$(dirname "$0")"
