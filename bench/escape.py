@@ -37,13 +37,13 @@ def lines(text: str) -> str:
     return _HIDDEN_IN_LINES.sub(_shown, text)
 
 
-def _shown(found: re.Match[str]) -> str:
-    return _SHORT.get(found[0]) or found[0].encode("unicode_escape").decode("ascii")
+def _shown(match: re.Match[str]) -> str:
+    return _SHORT.get(match[0]) or match[0].encode("unicode_escape").decode("ascii")
 
 
 def ci_log(text: str) -> str:
     """Lines of which no runner of GitHub takes one for a command: `::error::` at its beginning, `##[error]` anywhere."""
-    return _COMMAND.sub(lambda found: f"{found[0]} ", text)
+    return _COMMAND.sub(lambda match: f"{match[0]} ", text)
 
 
 def log_entry(text: str) -> str:

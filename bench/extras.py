@@ -24,11 +24,11 @@ class MissingExtra(BenchError):  # noqa: N818 - a BenchError like all others
 def lacking(package: str) -> str | None:
     """What to install for the package; None where it is installed. It is not imported."""
     try:
-        found = importlib.util.find_spec(package) is not None
+        installed = importlib.util.find_spec(package) is not None
     except ModuleNotFoundError:  # a package that it lies in is missing
-        found = False
+        installed = False
     distribution, extra = EXTRAS[package]
-    return None if found else f"{distribution} is not installed: pip install 'serving-bench[{extra}]'"
+    return None if installed else f"{distribution} is not installed: pip install 'serving-bench[{extra}]'"
 
 
 def need(package: str, purpose: str) -> None:

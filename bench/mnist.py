@@ -59,7 +59,7 @@ def load(part: Part, folder: Path | None = None) -> Digits:
     if images is not None:
         labels = _idx_file(folder, f"{_IDX_STEM[part]}-labels", 1)
         if labels is None:
-            raise BenchError(f"{folder}: {images.name} has no {_IDX_STEM[part]}-labels-idx1-ubyte beside it")
+            raise BenchError(f"{folder}: {images.name} has no {_IDX_STEM[part]}-labels-idx1-ubyte next to it")
         return _read_idx(images, labels)
     pngs = folder / _PNG_FOLDER[part]
     if pngs.is_dir():
@@ -99,7 +99,7 @@ def _read_idx(images_path: Path, labels_path: Path) -> Digits:
     if count == 0:
         raise BenchError(f"{images_path}: holds no image")
     if labels.max() >= CLASSES:
-        raise BenchError(f"{labels_path}: label {labels.max()} is no digit; MNIST has 0 to 9")
+        raise BenchError(f"{labels_path}: label {labels.max()} is not a digit; MNIST has 0 to 9")
     return _digits(pixels, labels, f"IDX files in {images_path.parent}")
 
 
@@ -111,20 +111,22 @@ def _read_idx_file(path: Path, magic: int, dimensions: int) -> tuple[list[int], 
                 LARGEST
             )  # what is longer is none of MNIST's files, and is refused by its size
     except (OSError, EOFError, zlib.error) as error:
-        raise BenchError(f"{path}: cannot be read ({error}); fetch it again") from error
+        raise BenchError(f"{path}: cannot be read ({error}); download it again") from error
     header = 4 + 4 * dimensions
     if len(content) < header:
-        raise BenchError(f"{path}: {len(content)} bytes are too few for a header of {header}; fetch it again")
-    found, *sizes = struct.unpack_from(f">{1 + dimensions}I", content)
-    if found != magic:
         raise BenchError(
-            f"{path}: magic number {found} instead of {magic}; not the file that its name promises"
+            f"{path}: {len(content)} bytes are too few for a header of {header}; download it again"
+        )
+    number, *sizes = struct.unpack_from(f">{1 + dimensions}I", content)
+    if number != magic:
+        raise BenchError(
+            f"{path}: magic number {number} instead of {magic}; the file is not what its name states"
         )
     values = np.frombuffer(content, np.uint8, offset=header)
     expected = int(np.prod(sizes, dtype=object))
     if values.size != expected:
         raise BenchError(
-            f"{path}: {values.size} bytes after the header, which announces {expected}; fetch it again"
+            f"{path}: {values.size} bytes after the header, which announces {expected}; download it again"
         )
     return sizes, values
 
@@ -158,4 +160,4 @@ def _read_png(path: Path) -> npt.NDArray[np.uint8]:
                 raise BenchError(f"{path}: an image of {columns}×{rows} pixels; MNIST has {SIZE}×{SIZE}")
             return np.asarray(image.convert("L"))
     except (UnidentifiedImageError, OSError, SyntaxError) as error:  # Pillow: SyntaxError for a broken PNG
-        raise BenchError(f"{path}: not a readable PNG; remove it or fetch it again") from error
+        raise BenchError(f"{path}: not a readable PNG; remove it or download it again") from error

@@ -31,8 +31,8 @@ def scenario(name: str) -> Path:
         return path
     names = list(scenarios())
     close = get_close_matches(name, names, 1)
-    there = f"did you mean {close[0]}?" if close else f"there are {', '.join(names)}"
-    raise BenchError(f"{name}: no scenario of this package; {there} (a file of yours ends in .py)")
+    hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(names)}"
+    raise BenchError(f"{name}: no scenario of this package; {hint} (your own file ends in .py)")
 
 
 def locustfile(folder: Path, name: str) -> Path:
@@ -41,7 +41,7 @@ def locustfile(folder: Path, name: str) -> Path:
     return packaged if name.isidentifier() and packaged.is_file() and not beside.is_file() else beside
 
 
-def found(path: Path) -> Path:
+def resolved(path: Path) -> Path:
     """The path where it exists, else the file of the package that it names: `scenarios/...`, or an experiment's NAME."""
     if path.is_absolute() or path.exists():
         return path

@@ -37,7 +37,7 @@ def read(path: Path, rows: int | None, columns: int | None, channels: int) -> Fl
     if digits:
         return _like_mnist(_grey(picture))[..., np.newaxis]
     if channels not in (1, 3):
-        raise BenchError(f"{path}: the model wants {channels} channels; pictures have 1 (grey) or 3 (RGB)")
+        raise BenchError(f"{path}: the model expects {channels} channels; pictures have 1 (grey) or 3 (RGB)")
     rows, columns = rows or picture.height, columns or picture.width
     resized = picture.convert("L" if channels == 1 else "RGB").resize(
         (columns, rows), Image.Resampling.BILINEAR

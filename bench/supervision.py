@@ -100,12 +100,12 @@ def supervised(
     try:
         assert supervisor.stdout is not None  # noqa: S101 - it is a pipe: for the type checker
         line = supervisor.stdout.readline()
-        said = json.loads(line) if line else {}
-        if "pid" not in said:
+        report = json.loads(line) if line else {}
+        if "pid" not in report:
             supervisor.wait()
-            reason = said.get("error") or f"its supervisor ended with code {supervisor.returncode}"
+            reason = report.get("error") or f"its supervisor ended with code {supervisor.returncode}"
             raise BenchError(f"{reason}; is the path right, and is it executable?")
-        started.pid = int(said["pid"])
+        started.pid = int(report["pid"])
         yield started
     finally:
         started.stop()
@@ -117,8 +117,8 @@ def tail(log: Path, lines: int = 12) -> str:
         text = log.read_text(errors="replace")
     except OSError:
         return "it logged nothing"
-    kept = [line.strip() for line in text.splitlines() if line.strip()]
-    return " | ".join(kept[-lines:]) or "it logged nothing"
+    texts = [line.strip() for line in text.splitlines() if line.strip()]
+    return " | ".join(texts[-lines:]) or "it logged nothing"
 
 
 __all__ = ["NOT_STARTED", "Supervised", "supervised", "tail"]

@@ -3,9 +3,9 @@
 import math
 
 
-def counted(number: int, one: str, many: str = "") -> str:
-    """Such as `1 request`, `1,234 requests`; `many` where the plural is not made with an s."""
-    return f"{number:,} {one if number == 1 else many or one + 's'}"
+def counted(number: int, singular: str, plural: str = "") -> str:
+    """Such as `1 request`, `1,234 requests`; `plural` where the plural is not made with an s."""
+    return f"{number:,} {singular if number == 1 else plural or singular + 's'}"
 
 
 def significant(value: float | None) -> str:

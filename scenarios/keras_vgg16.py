@@ -1,4 +1,4 @@
-"""How many images a second does a large network classify, and what takes the time, the network or the payload?"""
+"""How many images per second does a large network classify, and what takes the time, the network or the payload?"""
 
 import numpy as np
 
@@ -30,5 +30,5 @@ class KerasVgg16(PredictUser):
         own, model = site.options.own, site.options.asked.model
         flags = ["--keras", "vgg16", "--image-size", own["image-size"], "--width", own["width"]]
         flags += ["--weights", own["weights"]] if own["weights"] else []
-        kept = f"vgg16-{own['image-size']}-{own['width']}" + ("-weights" if own["weights"] else "")
-        return site.serving(Served(model, site.exported(model, *flags, kept=kept)))
+        folder = f"vgg16-{own['image-size']}-{own['width']}" + ("-weights" if own["weights"] else "")
+        return site.serving(Served(model, site.exported(model, *flags, kept=folder)))

@@ -1,9 +1,9 @@
-"""How quickly are eight images together classified, by MLPerf's rules for MultiStream?"""
+"""How quickly are eight images together classified, under MLPerf's rules for MultiStream?"""
 
 from bench.scenario import Pool, PredictUser, ScenarioOptions, defaults, digits, option
 
 defaults(users=1, spawn_rate=1, run_time="10m10s", batch_size="8")
-option("--min-duration", "600", "seconds of load that make a run valid")
+option("--min-duration", "600", "minimum seconds of load for a valid run")
 
 
 class MultiStream(PredictUser):

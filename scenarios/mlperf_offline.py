@@ -1,9 +1,9 @@
-"""How many images per second are classified when all are available at the start, by MLPerf's rules for Offline?"""
+"""How many images per second are classified when all are available at the start, under MLPerf's rules for Offline?"""
 
 from bench.scenario import Pool, PredictUser, ScenarioOptions, defaults, digits, option
 
 defaults(users=8, spawn_rate=8, run_time="10m10s", batch_size="256")
-option("--min-duration", "600", "seconds of load that make a run valid")
+option("--min-duration", "600", "minimum seconds of load for a valid run")
 
 
 class Offline(PredictUser):

@@ -1,10 +1,10 @@
-"""Which query rate does a server sustain within a latency bound, by MLPerf's rules for Server?"""
+"""Which query rate does a server sustain within a latency bound, under MLPerf's rules for Server?"""
 
 from bench.scenario import ArrivalUser, Pool, ScenarioOptions, defaults, digits, option
 
 defaults(users=1, spawn_rate=1, run_time="10m10s")
-option("--latency-bound", "0.015", "seconds within which 99 % of the queries have to be answered")
-option("--min-duration", "600", "seconds of load that make a run valid")
+option("--latency-bound", "0.015", "latency bound in seconds for 99 % of the queries")
+option("--min-duration", "600", "minimum seconds of load for a valid run")
 
 
 class Server(ArrivalUser):

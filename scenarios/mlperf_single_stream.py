@@ -1,9 +1,9 @@
-"""How quickly is one image after the other classified, by MLPerf's rules for SingleStream?"""
+"""How quickly is one image after the other classified, under MLPerf's rules for SingleStream?"""
 
 from bench.scenario import Pool, PredictUser, ScenarioOptions, defaults, digits, option
 
 defaults(users=1, spawn_rate=1, run_time="10m10s")
-option("--min-duration", "600", "seconds of load that make a run valid")
+option("--min-duration", "600", "minimum seconds of load for a valid run")
 
 
 class SingleStream(PredictUser):

@@ -1,4 +1,4 @@
-"""What do clients feel when a new model version is rolled out under load: failures, slow answers, for how long?"""
+"""What do clients notice when a new model version is rolled out under load: failures, slow answers, for how long?"""
 
 import shutil
 from itertools import cycle, islice
@@ -8,12 +8,12 @@ from bench import BenchError
 from bench.scenario import ArrivalUser, Pool, Rollout, ScenarioOptions, Served, Site, Stage, digits, option
 
 option("--how", "place", "place (in the watched directory), flip (a label) or rollback (by configuration)")
-option("--swaps", "2", "changes of the version, one after the other; the run ends after the last")
+option("--swaps", "2", "number of version changes; the run ends after the last one")
 option("--settle", "3", "seconds before the first change, and after each")
 option("--arch", "softmax", "network of the embedded server's versions: softmax or cnn")
 option("--warmup", "0", "warm-up records in each of its versions")
 option("--watched", "", "model folder of the server at --host, with version 1 (and 2 to flip)", private=True)
-option("--server-path", "", "how the server calls that folder, where it calls it otherwise", private=True)
+option("--server-path", "", "the name of that folder on the server, if it is another one", private=True)
 
 
 class Mnist(ArrivalUser):
@@ -31,14 +31,14 @@ class Mnist(ArrivalUser):
 
     @classmethod
     def server(cls, site: Site) -> list[str]:
-        """A folder of its own: with version 1 for what is placed later, else with both versions."""
+        """A separate folder: with version 1 if others are placed later, else with both versions."""
         how, watched = site.options.own["how"], site.folder / "mnist"
         for version in ("1",) if how == "place" else ("1", "2"):
             shutil.copytree(trained(site) / version, watched / version)
         pinned = {"place": [], "flip": [1, 2], "rollback": [1]}.get(how, [])
         labels, latest = {"stable": 1} if how == "flip" else {}, 1 if how == "place" else None
-        mine = Served("mnist", watched, pinned, labels, latest)
-        return [*site.serving(mine), "--file_system_poll_wait_seconds=0.1"]
+        model = Served("mnist", watched, pinned, labels, latest)
+        return [*site.serving(model), "--file_system_poll_wait_seconds=0.1"]
 
     @classmethod
     def prepare(cls, stage: Stage) -> None:
@@ -49,7 +49,7 @@ class Mnist(ArrivalUser):
 
     @classmethod
     def script(cls, stage: Stage) -> None:
-        """Change the version as often as asked; every second time back to the model of version 1."""
+        """Change the version as often as requested; every second time back to the model of version 1."""
         own, rollout = stage.options.own, Rollout.of(stage)
         stage.wait(max(3.0, float(own["settle"])))  # a baseline
         for like in islice(cycle((2, 1)), int(own["swaps"])):

@@ -1,4 +1,4 @@
-"""How does a server take a step to five times its load, and how long does it need to recover from it?"""
+"""How does a server respond to a spike of five times its load, and how long does it take to recover?"""
 
 from bench.scenario import ArrivalUser, Pool, ScenarioOptions, defaults, digits
 

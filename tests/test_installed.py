@@ -210,7 +210,7 @@ def test_a_load_without_a_host_says_so_in_one_line(installed: Installed) -> None
     done = installed.run("bench", "scenario", "mnist", "--headless", "-t", "1s")
     assert done.returncode == 2
     said = (
-        "mnist has to be trained for a server that is started here (one that runs already: --host HOST:PORT)"
+        "mnist has to be trained for a server that is started here (to use a running one: --host HOST:PORT)"
     )
     assert done.stderr.splitlines()[-1].endswith(f"bench: {said}: {REMEDY}")
 

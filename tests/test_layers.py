@@ -160,7 +160,7 @@ HEAVY: dict[str, tuple[str, ...]] = {
         "runs.rows",
         "runs.journal",
         "runs.tuning",
-        "experiment.told",
+        "experiment.master_answers",
     ),
     "docker": ("launch.docker", "launch.containers", "load.observing.container"),
 }

@@ -172,13 +172,13 @@ def test_labels_for_another_number_of_images_are_named(tmp_path: Path) -> None:
 def test_labels_that_are_no_digits_are_named(tmp_path: Path) -> None:
     _, labels = write_idx(tmp_path)
     labels.write_bytes(idx(2049, np.array([0, 1, 2, 3, 4, 10])))
-    assert "label 10 is no digit" in message_of(tmp_path)
+    assert "label 10 is not a digit" in message_of(tmp_path)
 
 
 def test_images_without_labels_are_named(tmp_path: Path) -> None:
     _, labels = write_idx(tmp_path)
     labels.unlink()
-    assert "no t10k-labels-idx1-ubyte beside it" in message_of(tmp_path)
+    assert "no t10k-labels-idx1-ubyte next to it" in message_of(tmp_path)
 
 
 def test_no_images_at_all_are_named(tmp_path: Path) -> None:

@@ -179,5 +179,5 @@ def test_a_picture_that_would_fill_the_memory_is_refused(tmp_path: Path) -> None
 
 
 def test_a_model_with_other_channels_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(BenchError, match="the model wants 4 channels"):
+    with pytest.raises(BenchError, match="the model expects 4 channels"):
         picture.read(saved(tmp_path, drawn(3)), 28, 28, 4)

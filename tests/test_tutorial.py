@@ -13,7 +13,7 @@ from tests.cli.inside import bench
 from tests.test_docs import ROOT, Command, commands
 
 PAGE = ROOT / "docs" / "tutorial.md"
-SHORTER = {"-t 10s": "-t 2s"}
+SHORTER = {"-t 10s": "-t 8s"}
 """What is done for less long than the page does it."""
 
 

@@ -54,21 +54,21 @@ def opened(runs: Runs) -> list[Run]:
     """The runs that are meant, each once. Raises BenchError where there is none, or one cannot be read."""
     if isinstance(runs, pd.DataFrame):
         return [Run.open(Path(path)) for path in dict.fromkeys(runs["run"])]
-    found: list[Run] = []
+    results: list[Run] = []
     folders: list[Path] = []
     for each in [runs] if isinstance(runs, str | os.PathLike) else runs:
         if isinstance(each, Run):
-            found.append(each)
+            results.append(each)
         else:
             folders.append(Path(each))
-    for there in find_runs(folders):
-        if isinstance(there, Unreadable):
-            raise BenchError(there.reason)
-        if isinstance(there, Run):
-            found.append(there)
-    if not found:
+    for entry in find_runs(folders):
+        if isinstance(entry, Unreadable):
+            raise BenchError(entry.reason)
+        if isinstance(entry, Run):
+            results.append(entry)
+    if not results:
         raise BenchError(f"{', '.join(map(str, folders)) or 'no folder'}: no run in it")
-    return found
+    return results
 
 
 def _trials(side: Runs) -> list[Trial]:
@@ -87,20 +87,20 @@ def _trials(side: Runs) -> list[Trial]:
 
 
 def _row(trial: Trial) -> dict[str, Any]:
-    load, what = trial.manifest.load, trial.identity
+    load, identity = trial.manifest.load, trial.identity
     return {
         "run": str(trial.path),
         "started": trial.started,
-        "scenario": what.scenario,
-        "request": what.request,
-        "server": what.server,
-        "build": what.build,
-        "model": what.model,
-        "version": what.version,
-        "batch": what.batch,
+        "scenario": identity.scenario,
+        "request": identity.request,
+        "server": identity.server,
+        "build": identity.build,
+        "model": identity.model,
+        "version": identity.version,
+        "batch": identity.batch,
         "users": load.users,
         "schedule": load.plan.kind,
-        "load": what.load,
+        "load": identity.load,
         "block": None if trial.block is None else trial.block[1],
         "requests": trial.requests,
         "answered": trial.answered,

@@ -42,10 +42,10 @@ _scenario = os.environ.get("BENCH_CALIBRATE")
 _payload = _payload_of(Path(_scenario)) if _scenario else _digits
 
 
-def _one(options: ScenarioOptions) -> Pool:
+def _single(options: ScenarioOptions) -> Pool:
     """The requests of the scenario; the first kind of them where it has several."""
-    found = _payload(options)
-    return found if isinstance(found, Pool) else next(iter(found.values()))
+    payload = _payload(options)
+    return payload if isinstance(payload, Pool) else next(iter(payload.values()))
 
 
 class Closed(PredictUser):
@@ -56,7 +56,7 @@ class Closed(PredictUser):
     @classmethod
     def payload(cls, options: ScenarioOptions) -> Pool:
         """What the scenario sends."""
-        return _one(options)
+        return _single(options)
 
 
 class Open(ArrivalUser):
@@ -69,4 +69,4 @@ class Open(ArrivalUser):
     @classmethod
     def payload(cls, options: ScenarioOptions) -> Pool:
         """What the scenario sends."""
-        return _one(options)
+        return _single(options)

@@ -25,8 +25,8 @@ GROUPS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         "tune": ("bench.cli.tune", "Find the best settings of a server: batching, threads, flags."),
         "run": ("bench.cli.run", "Run an experiment: servers x versions x batch sizes x loads."),
         "scenario": ("bench.cli.scenario", "Run a scenario of this package with Locust."),
-        "calibrate": ("bench.cli.calibrate", "Measure what this machine can send, for runs to compare with."),
-        "init": ("bench.cli.init", "Write files to start with: scenario, servers, experiment, limits, CI."),
+        "calibrate": ("bench.cli.calibrate", "Measure how much load this machine can send."),
+        "init": ("bench.cli.init", "Write example files: scenario, servers, experiment, limits, CI."),
         "kubernetes": ("bench.cli.kubernetes", "Write manifests for a load and its gate in a cluster."),
     },
     "Results and releases": {
@@ -85,7 +85,7 @@ def _guarded(arguments: list[str] | None) -> int:
         return 130
     except Exception:  # noqa: BLE001 - as above
         _complain(traceback.format_exc())
-        _complain(f"bench: a fault of serving-bench itself, no verdict on a run (exit code {CRASH})")
+        _complain(f"bench: internal error of serving-bench, not a verdict (exit code {CRASH})")
         return CRASH
 
 

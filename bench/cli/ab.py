@@ -110,7 +110,7 @@ _LOAD: Final = groups(
         show_default=True,
         help="Request timeout in seconds.",
     ),
-    goodput_option("Compare goodput too:"),
+    goodput_option("Compare goodput too"),
     click.option(
         "--seed",
         type=click.IntRange(0),

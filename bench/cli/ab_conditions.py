@@ -47,18 +47,16 @@ def two_of(host: str, against: str | None, model: str, versions: str | None, bat
     different = [part for part, (_, values) in options.items() if len(values) > 1]
     if not different:
         raise BenchError(
-            "two things are compared: --versions 6,7 (numbers or labels), --model A,B, --batch-size 1,32, or a second "
+            "name two to compare: --versions 6,7 (numbers or labels), --model A,B, --batch-size 1,32, or a second "
             "server with --against HOST:PORT"
         )
     if len(different) > 1:
         given = " and ".join(options[part][0] for part in different)
-        raise BenchError(f"{given}: one thing may differ between the two; leave the others at one value")
+        raise BenchError(f"{given}: only one thing may differ between the two; use one value for the others")
     both = {part: (values[0], values[-1]) for part, (_, values) in options.items()}
     part = different[0]
     if both[part][0] == both[part][1]:
-        raise BenchError(
-            f"{options[part][0]}: {both[part][0]} is named twice; two different ones are compared"
-        )
+        raise BenchError(f"{options[part][0]}: {both[part][0]} is named twice; name two different ones")
     batches = [_batch(text) for text in both["batch"]]
     return Named(both["server"], both["model"], both["version"], (batches[0], batches[1]), part)
 

@@ -66,7 +66,9 @@ def limits_of(
         name, _, share = text.rpartition("=")
         option = f"--max-slowdown {text}"
         if name in OF_GOODPUT and answered_within is None:
-            raise BenchError(f"{option}: within how long? add --goodput-ms 20 (milliseconds)")
+            raise BenchError(
+                f"{option}: add the time limit of goodput, such as --goodput-ms 20 (milliseconds)"
+            )
         try:
             most = meant_share(share)
         except ValueError as error:
@@ -84,9 +86,7 @@ def limits_of(
         resolved_limits.append(resolved(Bound(Where(), AGREEMENT, least, False, option, True), _HERE))
     if not resolved_limits:
         if accept:
-            raise BenchError(
-                "--accept: there is no limit to be judged; add --max-slowdown or --min-agreement"
-            )
+            raise BenchError("--accept needs a limit; add --max-slowdown or --min-agreement")
         return None
     accepted = frozenset(accept) | (frozenset() if read is None else read.accept)
     return Limits(file or _HERE, resolved_limits, accepted, 0.0 if read is None else read.failed_share)

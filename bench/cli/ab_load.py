@@ -59,8 +59,11 @@ def planned(
     *,
     rates: bool = False,
 ) -> Prepared:
-    """The experiment. requests: the file; seconds: for all of it; server, options: those of the command line; rates:
-    whether limits are of requests per second."""
+    """The experiment of the two sides.
+
+    requests: the file; seconds: for all of it; server, options: those of the command line; rates: whether limits are
+    of requests per second.
+    """
     two = looked.two
     over_http = looked.sides[0].inquiry.api.over_http
     duet, slice = in_turn(two, options["schedule"], over_http=over_http, rates=rates)

@@ -46,7 +46,7 @@ def run(
             limits.check_cells(sides_of(looked.two).candidates(prepared))
         look_as_the_load_does(prepared)
     if rates:
-        note(f"{rates[0].dotted}: rates need a time of their own, so that one follows the other")
+        note(f"{rates[0].dotted}: rates are compared in trials one after the other")
     folder = begin(prepared if load else prepared._replace(plan=[]), options["results"], None)
     agreement = outcome = None
     try:

@@ -71,8 +71,8 @@ def set_(paths: tuple[Path, ...], accept: tuple[str, ...], folder: Path) -> int:
 def add(paths: tuple[Path, ...], accept: tuple[str, ...], folder: Path) -> int:
     """Add runs of another session to the baseline.
 
-    A session is one start of server and load. Comparisons that are not interleaved take the session as the unit: three
-    and more show how sessions differ. PATHS and exit codes as of `bench baseline set`.
+    A session is one start of server and load. In comparisons that are not interleaved, a session
+    is one value: three or more are needed to see how sessions differ. PATHS and exit codes as of `bench baseline set`.
     """
     return _take(paths, accept, folder, replacing=False)
 
@@ -83,10 +83,10 @@ def _take(paths: tuple[Path, ...], accept: tuple[str, ...], folder: Path, *, rep
     if new.unreadable:
         raise BenchError(new.unreadable[0].reason)
     if new.failed:
-        note(f"not taken: a trial failed: {new.failed[0]}")
+        note(f"not saved: a trial failed: {new.failed[0]}")
         return INCONCLUSIVE
     if new.cut_short and "interrupted" not in accept:
-        note(f"not taken; to take it in spite of that: --accept interrupted: {new.cut_short[0]}")
+        note(f"not saved; to save it anyway: --accept interrupted: {new.cut_short[0]}")
         return INCONCLUSIVE
     if not new.trials or new.empty:
         named = new.empty[0] if new.empty else ", ".join(map(str, paths))

@@ -64,8 +64,8 @@ def run_blocks(
             click.echo(f"after {counted(block, 'block')}{of}: {seen.verdict}", err=True)
             if alone_in_time:
                 click.echo(
-                    f"{counted(block, 'block')} fitted into the time of the load; two and more show how trials differ: "
-                    f"they need {_needed(first, longest):.0f} s",
+                    f"{counted(block, 'block')} fitted into the time of the load; two or more are needed to see how trials differ: "
+                    f"that takes {_needed(first, longest):.0f} s",
                     err=True,
                 )
             if seen.over or last:
@@ -76,7 +76,7 @@ def run_blocks(
     runner.folder.mark(OUT_OF_TIME)
     raise BenchError(
         f"--budget {budget or 0:g}: a block took {longest:.0f} s{f', and {first:.0f} s what comes before the first' if first else ''}; "
-        f"{LEAST} are the least; give {_needed(first, longest):.0f} s"
+        f"at least {LEAST} are needed; give {_needed(first, longest):.0f} s"
     )
 
 

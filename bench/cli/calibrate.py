@@ -46,7 +46,7 @@ def calibrate(
 ) -> int:
     """Measure what one load process of this machine can send, against a server that answers at once.
 
-    Takes under a minute; run nothing else meanwhile. The result is kept with the machine's fingerprint:
+    Takes under a minute; run nothing else at the same time. The result is stored with the machine's fingerprint:
     later runs with requests of about this size warn when they come near that limit.
     """
     from bench.calibration.calibrate import Subject
@@ -60,7 +60,7 @@ def calibrate(
         click.echo(json_text({**measured.to_dict(), "kept": str(path)}))
     else:
         _show(measured)
-        click.echo(f"kept in {path}", err=True)
+        click.echo(f"saved to {path}", err=True)
     return 0
 
 

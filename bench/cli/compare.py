@@ -41,7 +41,8 @@ RANKED = ("inferences_per_second", "p99")
     "--by",
     type=click.Choice(DECLARABLE),
     multiple=True,
-    help="What may differ between the sides; may be repeated. With one path: split its runs by the first.",
+    metavar="PART",
+    help=f"What may differ between the sides; may be repeated: {', '.join(DECLARABLE)}. With one path: split its runs by the first.",
 )
 @click.option(
     "--latest",

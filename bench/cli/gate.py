@@ -79,7 +79,8 @@ REASONS: Final = ("failed", "cause", "slow", "passes in")
     "--by",
     type=click.Choice(DECLARABLE),
     multiple=True,
-    help="What may differ between baseline and candidate; may be repeated. Default: whichever of version, build, server and commit differs.",
+    metavar="PART",
+    help=f"What may differ between baseline and candidate; may be repeated: {', '.join(DECLARABLE)}. Default: whichever of version, build, server and commit differs.",
 )
 @click.option(
     "--latest", is_flag=True, help="Judge only runs like the newest one: its commit, model, server and load."
@@ -142,6 +143,11 @@ def gate(
     are simulated.
 
     Exit codes: 0 pass, 1 FAIL, 2 bad usage or input, 3 inconclusive or measurement invalid, 70 bench itself crashed.
+
+    \b
+    bench gate results --limits limits.toml
+    bench gate results --baseline results/baseline --junit gate.xml
+    bench gate --run experiment.toml --budget 180
     """
     _check_usage(with_run=experiment is not None, testing=testing)
     if testing:
@@ -181,7 +187,9 @@ def _check_usage(*, with_run: bool, testing: bool) -> None:
     names = {parameter.name: parameter.opts[0] for parameter in context.command.params}
     for name in ONLY_WITHOUT_RUN if with_run else ONLY_WITH_RUN:
         if name in given:
-            raise click.UsageError(f"{names[name]} goes {'without' if with_run else 'with'} --run")
+            raise click.UsageError(
+                f"{names[name]} {'cannot be combined with' if with_run else 'needs'} --run"
+            )
     if testing and (others := given - {"testing", "paths"}):
         raise click.UsageError(f"--self-test takes no {names[min(others)]}")
 

@@ -84,7 +84,7 @@ def run_until_decided(
     seconds = one.seconds(one.plan)
     if budget < LEAST * seconds:
         raise BenchError(
-            f"--budget {budget:g}: a block takes {seconds:.0f} s, and {LEAST} are the least; give {LEAST * seconds:.0f} s"
+            f"--budget {budget:g}: a block takes {seconds:.0f} s, and at least {LEAST} are needed; give {LEAST * seconds:.0f} s"
         )
     # as many as would fit on a quick machine; how many do shows on the way
     quickest = len(one.plan) // (2 if duet else 1) * (one.study.experiment.seconds + LEAST_OVERHEAD)

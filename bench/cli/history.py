@@ -110,7 +110,7 @@ def _warned(trials: list[Trial]) -> list[str]:
         for warning in trial.warnings:
             runs.setdefault(warning.check, {})[trial.path.name] = None
     return [
-        f"used in spite of the warning [{check}]: {counted(len(names), 'run')}: {', '.join(list(names)[:MOST_NAMED])}"
+        f"used despite the warning [{check}]: {counted(len(names), 'run')}: {', '.join(list(names)[:MOST_NAMED])}"
         + (" and others" if len(names) > MOST_NAMED else "")
         for check, names in sorted(runs.items())
     ]

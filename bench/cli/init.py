@@ -11,9 +11,9 @@ from bench import BenchError, packaged
 @click.command()
 @click.argument("folder", metavar="[DIR]", type=click.Path(path_type=Path, file_okay=False), default=Path())
 def init(folder: Path) -> None:
-    """Write a scenario, servers, an experiment, limits and a recipe for CI into DIR (default: this folder).
+    """Write a scenario, servers, an experiment, limits and a CI script into DIR (default: this folder).
 
-    They run as they are, against stand-ins for servers; comments show where to name yours. Nothing is overwritten.
+    They run unchanged, against simulated servers; comments show where to name your own. Nothing is overwritten.
 
     \b
     bench init load-tests && cd load-tests

@@ -35,10 +35,12 @@ def metrics_to_judge(
     for name in names:
         if name not in METRICS:
             raise BenchError(
-                f"--metric {name}: unknown{nearest(name, METRICS)}; known are {', '.join(METRICS)}"
+                f"--metric {name}: unknown{nearest(name, METRICS)}; valid names: {', '.join(METRICS)}"
             )
         if name in OF_GOODPUT and answered_within is None:
-            raise BenchError(f"--metric {name}: within how long? add --goodput-ms 20 (milliseconds)")
+            raise BenchError(
+                f"--metric {name}: add the time limit of goodput, such as --goodput-ms 20 (milliseconds)"
+            )
     if names:
         return tuple(names)
     return (*usual, *OF_GOODPUT) if answered_within is not None else tuple(usual)

@@ -43,5 +43,5 @@ def meant_share(text: str) -> float:
     except ValueError:
         raise ValueError(f"{text}: expected a share >= 0, such as 5% or 0.05") from None
     if share >= 1 and "%" not in text:
-        raise ValueError(f"{text}: write {text}% or {100 * share:g}%, as it is meant")
+        raise ValueError(f"{text}: ambiguous; write {text}% or {100 * share:g}%")
     return share

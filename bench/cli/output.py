@@ -87,21 +87,26 @@ class Printable(io.TextIOBase):
         return Printable(self._stream, styled=True)
 
     def writable(self) -> bool:
+        """True."""
         return True
 
     def isatty(self) -> bool:
+        """Whether the stream behind it is a terminal."""
         return self._stream.isatty()
 
     def fileno(self) -> int:
+        """The file descriptor of the stream behind it."""
         return self._stream.fileno()
 
     def flush(self) -> None:
+        """Write the unfinished line too."""
         if self._line.strip():
             self._stream.write(escape.ci_log(self._line))
             self._line = ""
         self._stream.flush()
 
     def write(self, text: str) -> int:
+        """Write a text, escaped."""
         shown = text if self._styled else escape.lines(text)
         if os.environ.get(IN_GITHUB) == "true":  # how a whole line begins decides whether it is a command
             whole, end, self._line = (self._line + shown).rpartition("\n")

@@ -13,4 +13,4 @@ class PackagedPath(click.Path):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """The path as `click.Path` checks it."""
-        return super().convert(packaged.found(Path(value)), param, ctx)
+        return super().convert(packaged.resolved(Path(value)), param, ctx)

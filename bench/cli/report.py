@@ -67,7 +67,7 @@ def report(
 
     Numbers are those of the steady part: the warm-up is left out. Latency is done - due, of all requests that were
     due: one without an answer counts as slower than any. A percentile that the number of requests cannot support is
-    not shown. Exit code 0, or 2 where nothing could be read.
+    not shown. Exit code 0, or 2 if nothing could be read.
     """
     if as_json + as_markdown + as_table > 1:
         raise BenchError("--json, --markdown and --csv each print to standard output: give one of them")

@@ -78,7 +78,7 @@ INTERRUPTED = 130
     "--slice",
     type=Number(0.05),
     metavar="SECONDS",
-    help="With --duet: alternate between the conditions every so many seconds instead of request by request.",
+    help="With --duet: alternate between the conditions every SECONDS instead of request by request.",
 )
 @click.option("--results", type=click.Path(path_type=Path), default=Path("results"), show_default=True)
 @click.option("--note", help="Text to add to the result folder's name.")
@@ -111,15 +111,15 @@ def run(
     bench run batch_sizes --master localhost:8089
     """
     if master and workers:
-        raise click.UsageError("--workers and --master: give one of the two; a master has workers of its own")
+        raise click.UsageError("--workers and --master: give one of the two; a master has its own workers")
     if duet and (master or (workers or 1) > 1):
         raise click.UsageError("--duet: one load process sends to both; leave --workers and --master out")
     if slice is not None and not duet:
-        raise click.UsageError("--slice goes with --duet")
+        raise click.UsageError("--slice needs --duet")
     if retry and not go_on:
-        raise click.UsageError("--retry goes with --resume")
+        raise click.UsageError("--retry needs --resume")
     if until_decided and (go_on or dry_run):
-        raise click.UsageError("--until-decided goes without --resume and --dry-run")
+        raise click.UsageError("--until-decided cannot be combined with --resume or --dry-run")
     trials = trials or (MOST_BLOCKS if until_decided else None)
     overrides = {name: value for name, value in (("trials", trials), ("seconds", seconds)) if value}
     begun: Folder | None = None

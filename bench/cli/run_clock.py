@@ -15,8 +15,11 @@ class Clock:
         at_most: bool = False,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
-        """predicted: seconds after which so many trials have ended, from none to all; budget: seconds of all of it;
-        at_most: whether it may end before."""
+        """Begin to count.
+
+        predicted: seconds after which so many trials have ended, from none to all; budget: seconds of all of it;
+        at_most: whether it may end before.
+        """
         self._predicted, self._budget, self._now = predicted, budget, now
         self.at_most = at_most or budget is not None
         self._began = self._last = now()

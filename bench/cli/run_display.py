@@ -37,12 +37,14 @@ class Lines:
         yield
 
     def say(self, text: str) -> None:
+        """Print a line."""
         click.echo(one_line(text), err=True)
 
     def glance(self, glance: Glance) -> None:
         """Nothing: a log is not to be filled with it."""
 
     def ended(self, trial: PlannedTrial, ended: Ended, seconds: float) -> None:
+        """Print the result of a trial."""
         self._clock.step()
         # a plan that may end earlier is longer than what fits
         number = "" if self._clock.at_most else f"{self._before + self._clock.ended}/{self._total}, "
@@ -81,9 +83,11 @@ class Screen:
             yield
 
     def say(self, text: str) -> None:
+        """Show a text in place of the trial that runs."""
         self._progress.update(self._task, now=one_line(text))
 
     def glance(self, glance: Glance) -> None:
+        """Show rate and p99 of the trial that runs."""
         # what changes comes first: on a narrow terminal the end is cut off
         numbers = [] if glance.rate is None else [f"{glance.rate:,.0f}/s"]
         if glance.p99 is not None:
@@ -92,6 +96,7 @@ class Screen:
         self._progress.update(self._task, now=one_line(now), left=str(self._clock))
 
     def ended(self, trial: PlannedTrial, ended: Ended, seconds: float) -> None:
+        """Print the result of a trial above the bar."""
         self._clock.step()
         self._progress.advance(self._task)
         self._progress.update(self._task, now="", left=str(self._clock))

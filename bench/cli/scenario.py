@@ -19,7 +19,7 @@ def _names(_context: click.Context, _argument: click.Parameter, begun: str) -> l
 @click.argument("name", required=False, shell_complete=_names)
 @click.argument("options", nargs=-1, type=click.UNPROCESSED)
 def scenario(name: str | None, options: tuple[str, ...]) -> None:
-    """Run scenario NAME of this package, or a file of yours, with Locust, whose command line takes the OPTIONS.
+    """Run scenario NAME of this package, or your own file, with Locust; OPTIONS are those of Locust.
 
     The same as `locust -f scenarios/NAME.py OPTIONS` in a checkout; exit codes are those of Locust. Without NAME: list
     the scenarios of this package.
@@ -35,6 +35,6 @@ def scenario(name: str | None, options: tuple[str, ...]) -> None:
         return
     path = packaged.scenario(name)
     if any(option in LOCUSTFILE for option in options):
-        raise click.UsageError(f"scenario {name} is the locustfile; a file of yours stands in its place")
+        raise click.UsageError(f"scenario {name} is the locustfile; name your own file in its place")
     sys.stdout.flush()
     os.execv(sys.executable, [sys.executable, "-m", "locust", "-f", str(path), *options])  # noqa: S606 - no shell

@@ -153,7 +153,7 @@ def _chosen(drawn: Table, view: View) -> Table:
     for name in view.columns:
         if name not in known:
             raise BenchError(
-                f"--columns {name}: no such column{nearest(name, known)}; known are {', '.join(known)}"
+                f"--columns {name}: no such column{nearest(name, known)}; valid names: {', '.join(known)}"
             )
     identity = [column for column in drawn.columns if column.identity]
     return replace(drawn, columns=[*identity, *(known[name] for name in view.columns)])

@@ -72,5 +72,5 @@ def run(arguments: list[str] | None) -> int:
     if code is None:
         return 0
     if not isinstance(code, int):
-        raise TypeError(f"a verb returned {code!r}, which is no exit code")
+        raise TypeError(f"a verb returned {code!r}, which is not an exit code")
     return code

@@ -24,7 +24,7 @@ class Load(Table):
         "When each user sends; rates are per user and second.",
         '"poisson:500"',
     )
-    name: str = key("", "any text", "How reports call it; default: users and schedule.", '"low"')
+    name: str = key("", "any text", "Name in reports; default: users and schedule.", '"low"')
 
     @field_validator("schedule")
     @classmethod
@@ -65,7 +65,7 @@ class Model(Table):
         "[1, 2]",
     )
     signature: str | None = key(
-        None, "a signature's name", "What is called; default: the scenario's.", '"serving_default"'
+        None, "a signature's name", "Signature to call; default: the scenario's.", '"serving_default"'
     )
 
     @field_validator("versions")
@@ -82,14 +82,14 @@ class Experiment(Table):
     name: str = key(
         "",
         "letters, digits, '.', '_' and '-'",
-        "Names the results folder; default: the file's name.",
+        "Name of the results folder; default: the file's name.",
         '"batch_sizes"',
         pattern=r"^[A-Za-z0-9._-]*$",
     )
     scenario: str = key(
         ...,
         "the path of a locustfile, or a scenario of this package by its name",
-        "What users do; paths are relative to this file.",
+        "Scenario to run; paths are relative to this file.",
         '"../mnist.py"',
         min_length=1,
     )
@@ -102,7 +102,7 @@ class Experiment(Table):
     servers_if_available: list[str] = key(
         [],
         "a list of names in the servers file",
-        "Servers that are left out, with a note, on machines that lack what they need.",
+        "Servers to skip, with a note, on machines that cannot run them.",
         '["docker-gpu"]',
     )
     models: dict[str, Model] = key(
@@ -125,15 +125,17 @@ class Experiment(Table):
         "5",
         ge=1,
     )
-    seconds: int = key(10, "an integer >= 1 (seconds)", "Load of each trial.", "7", ge=1)
-    seed: int = key(1, "an integer >= 0", "Decides orders and payloads.", "1", ge=0)
+    seconds: int = key(10, "an integer >= 1 (seconds)", "Duration of each trial's load.", "7", ge=1)
+    seed: int = key(1, "an integer >= 0", "Random seed of orders and payloads.", "1", ge=0)
     deadline: float = key(
         10.0, "a number > 0 (seconds)", "Request timeout.", "2.5", gt=0, allow_inf_nan=False
     )
     cpus: str | None = key(
         None, 'CPU numbers such as "0" or "0-3,6"', "The CPUs that the load processes may use.", '"0"'
     )
-    samples: bool = key(False, "true or false", "Keep every request, not only histograms and counts.", "true")
+    samples: bool = key(
+        False, "true or false", "Record every request, not only histograms and counts.", "true"
+    )
     options: dict[str, bool | int | float | str] = key(
         {},
         "a table of the scenario's options",
@@ -273,8 +275,8 @@ def _check_model(study: Study, name: str, model: Model) -> None:
         return
     if not folder.is_dir():
         raise refusal(study.file, f"{where}.path", model.path, f"no such folder: {folder}")
-    there = sorted(int(p.name) for p in folder.iterdir() if p.name.isdecimal())
-    for version in model.versions or ([] if there else [0]):
-        if version not in there:
-            shown = ", ".join(map(str, there)) or "no version"
+    versions = sorted(int(p.name) for p in folder.iterdir() if p.name.isdecimal())
+    for version in model.versions or ([] if versions else [0]):
+        if version not in versions:
+            shown = ", ".join(map(str, versions)) or "no version"
             raise refusal(study.file, f"{where}.versions", model.versions, f"{folder} holds {shown}")

@@ -23,7 +23,7 @@ class Where(Table):
     server: str | None = key(None, "a server's name or build", "Only this server.", '"embedded"')
     version: int | None = key(None, "an integer >= 0", "Only this model version.", "2", ge=0)
     batch: int | None = key(None, "an integer >= 1", "Only this batch size.", "32", ge=1)
-    load: str | None = key(None, "a load as reports call it", "Only under this load.", '"16 users"')
+    load: str | None = key(None, "a load, named as in reports", "Only under this load.", '"16 users"')
     request: str | None = key(None, "a request's name", "Only these requests.", '"Predict"')
 
 
@@ -32,20 +32,20 @@ class Bounds(Where):
 
     limits: dict[str, int | float | str] = key(
         {},
-        "metrics with the most, or of rates and accuracy the least, that is allowed",
+        "metrics with the maximum, or for rates and accuracy the minimum, that is allowed",
         "Absolute limits; durations end in _s, _ms or _us.",
         '{ p99_ms = 25, error_share = "0.1 %", accuracy = 0.9 }',
     )
     worse_than_baseline: dict[str, int | float | str] = key(
         {},
-        "metrics with the share by which they may be worse than the baseline's",
-        'Relative limits: "5 %" or 0.05; of error_share and mismatch_share, so many points.',
+        "metrics with the share by which they may be worse than the baseline",
+        'Relative limits: "5 %" or 0.05; for error_share and mismatch_share: percentage points.',
         '{ p50 = "3 %", p99 = "10 %", requests_per_second = "3 %" }',
     )
     goodput_ms: int | float | None = key(
         None,
         "a number of milliseconds above 0",
-        "Within how long an answer counts for goodput and goodput_rate; of [[cells]] the file's where it is left out.",
+        "Time limit of goodput and goodput_rate; [[cells]] inherit it.",
         "20",
         gt=0,
         allow_inf_nan=False,
@@ -66,7 +66,7 @@ class Bounds(Where):
         for name, bound in bounds.items():
             if not isinstance(bound, str) and bound >= 1:
                 raise ValueError(
-                    f'{name} = {bound:g}: allows {bound:.0%}; write "{bound:g} %" or "{100 * bound:g} %", as it is meant'
+                    f'{name} = {bound:g}: allows {bound:.0%}; ambiguous; write "{bound:g} %" or "{100 * bound:g} %"'
                 )
         return bounds
 
@@ -77,12 +77,12 @@ class Limits(Bounds):
     accept: list[str] = key(
         [],
         "a list of names of warnings, as reports show them",
-        "Warnings in spite of which a verdict is given.",
+        "Warnings to accept: a verdict is given despite them.",
         '["client saturated"]',
     )
     failed_trials: int | float | str = key(
         0,
-        "a share of trials from 0 on and below 1",
+        "a share >= 0 and < 1",
         "Share of a cell's trials that may have failed.",
         '"10 %"',
     )

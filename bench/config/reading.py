@@ -59,7 +59,7 @@ def read_toml(path: Path) -> dict[str, Any]:
     except RecursionError:
         raise BenchError(f"{path}: lists or tables nested too deeply for a TOML file of this kind") from None
     except ValueError as error:  # tomllib's own, and int's for thousands of digits
-        raise BenchError(f"{path}: no TOML: {error}; https://toml.io shows how it is written") from None
+        raise BenchError(f"{path}: not valid TOML: {error}; see https://toml.io") from None
     _check_integers(content, path)
     return content
 
@@ -70,9 +70,7 @@ def _check_integers(value: Any, path: Path, *steps: str) -> None:
         for name, each in value.items() if isinstance(value, dict) else enumerate(value):
             _check_integers(each, path, *steps, str(name))
     elif isinstance(value, int) and not -(2**63) <= value < 2**63:
-        raise BenchError(
-            f"{path}: {'.'.join(steps)}: an integer of {value.bit_length()} bits; 64 are the most"
-        )
+        raise BenchError(f"{path}: {'.'.join(steps)}: an integer of {value.bit_length()} bits; at most 64")
 
 
 def checked(table: type[M], content: Mapping[str, Any], file: Path, where: str = "") -> M:
@@ -98,7 +96,7 @@ def unknown(file: Path, dotted: str, name: str, known: Iterable[str]) -> BenchEr
     """The complaint about a name that is none of the known ones."""
     names = sorted(known)
     return BenchError(
-        f"{file}: {_short(dotted)}: unknown{nearest(name[:LONGEST_NAME], names)}; known are {', '.join(names)}"
+        f"{file}: {_short(dotted)}: unknown{nearest(name[:LONGEST_NAME], names)}; valid names: {', '.join(names)}"
     )
 
 
@@ -123,7 +121,9 @@ def _complaint(table: type[Table], error: Any, file: Path, where: str) -> str:
     if error["type"] == "extra_forbidden":
         names = sorted(owner.model_fields)
         near = nearest(location[-1][:LONGEST_NAME], names)
-        return f"{file}: {dotted} = {_shown(error['input'])}: unknown key{near}; known are {', '.join(names)}"
+        return (
+            f"{file}: {dotted} = {_shown(error['input'])}: unknown key{near}; valid keys: {', '.join(names)}"
+        )
     allowed = allowed_text(owner, name) if name in owner.model_fields else str(error["msg"])
     if error["type"] == "missing":
         return f"{file}: {dotted}: missing; expected {allowed}"

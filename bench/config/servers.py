@@ -29,9 +29,9 @@ Flag = bool | int | float | str
 class Batching(Table):
     """TensorFlow Serving's timed batching, by the names of its BatchingParameters."""
 
-    max_batch_size: int = key(1000, "an integer >= 1", "Most examples in a batch.", "64", ge=1)
+    max_batch_size: int = key(1000, "an integer >= 1", "Maximum number of examples in a batch.", "64", ge=1)
     batch_timeout_micros: int = key(
-        0, "an integer >= 0 (microseconds)", "How long a batch waits for more.", "5000", ge=0
+        0, "an integer >= 0 (microseconds)", "How long a batch waits for more requests.", "5000", ge=0
     )
     max_enqueued_batches: int = key(
         10, "an integer >= 1", "Batches that may wait; further requests are refused.", "100", ge=1
@@ -62,7 +62,7 @@ class Tls(Table):
         None, "the path of a PEM file", "Client certificate (with `key`).", '"client.pem"'
     )
     server_name: str | None = key(
-        None, "a host name", "Name that the certificate must carry.", '"serving.example"'
+        None, "a host name", "Host name expected in the certificate.", '"serving.example"'
     )
     # the last one: from here on the name hides the function
     key: str | None = key(None, "the path of a PEM file", "Client key.", '"client.key"')
@@ -71,20 +71,18 @@ class Tls(Table):
 class Server(Table):
     """What can be said of a server of any kind."""
 
-    kind: str = key(..., "embedded, binary, docker, remote or kubernetes", "What it is.", '"embedded"')
-    build: str = key(
-        "", "any text", "A word for how it was built, shown in reports: cpu, gpu, avx512, xla.", '"avx512"'
-    )
+    kind: str = key(..., "embedded, binary, docker, remote or kubernetes", "Kind of server.", '"embedded"')
+    build: str = key("", "any text", "Build label, shown in reports: cpu, gpu, avx512, xla.", '"avx512"')
     protocol: str = key(
         DEFAULT,
         f"one of {', '.join(MODULES)}",
-        "The protocol that requests are sent by; with `tfs-rest` the address is that of the REST port.",
+        "Protocol of the requests; with `tfs-rest` the address is that of the REST port.",
         f'"{REST}"',
     )
     ready_seconds: float = key(
         120.0,
         "a number > 0 (seconds)",
-        "How long it may take until its models answer.",
+        "Time limit for its models to become ready.",
         "60",
         gt=0,
         allow_inf_nan=False,
@@ -116,11 +114,11 @@ class Started(Server):
         "Environment variables of the server.",
         '{ TF_ENABLE_ONEDNN_OPTS = "0" }',
     )
-    cpus: str | None = key(None, 'CPU numbers such as "0" or "0-3,6"', "The CPUs that it may run on.", '"0"')
+    cpus: str | None = key(None, 'CPU numbers such as "0" or "0-3,6"', "CPUs that it may use.", '"0"')
     batching: Literal["none", "continuous"] | Batching | None = key(
         None,
         '"none", "continuous" or a table of batching parameters',
-        "How requests are put together: not at all, what is waiting (embedded only), or by a timer.",
+        "Batching in the server: none, continuous (embedded only), or timed.",
         "{ max_batch_size = 64, batch_timeout_micros = 5000 }",
     )
     session_parallelism: int | None = key(
@@ -156,8 +154,8 @@ class Started(Server):
     )
     flags: dict[str, Flag] = key(
         {},
-        "a table of the server's own flags",
-        "Further flags, by the server's own names without dashes.",
+        "a table of the server's flags",
+        "Further flags, by the server's names without dashes.",
         "{ file_system_poll_wait_seconds = 0 }",
     )
 
@@ -192,7 +190,7 @@ class Binary(Started):
     path: str = key(
         "tensorflow_model_server",
         "a command on PATH or the path of an executable",
-        "What is executed.",
+        "Executable to run.",
         '"/opt/avx512/tensorflow_model_server"',
         min_length=1,
     )
@@ -200,7 +198,7 @@ class Binary(Started):
     stop_seconds: float = key(
         10.0,
         "a number > 0 (seconds)",
-        "After SIGTERM and this long it is killed.",
+        "Time from SIGTERM to SIGKILL.",
         "5",
         gt=0,
         allow_inf_nan=False,
@@ -224,15 +222,15 @@ class Docker(Started):
 
     kind: Literal["docker"] = key(..., "docker", "A container on this machine's Docker.", '"docker"')
     image: str = key(
-        ..., "an image with its tag", "What is run.", '"tensorflow/serving:2.19.1"', min_length=1
+        ..., "an image with its tag", "Docker image to run.", '"tensorflow/serving:2.19.1"', min_length=1
     )
     pull: Literal["missing", "never"] = key(
-        "missing", '"missing" or "never"', "Whether an image that is not there is fetched.", '"never"'
+        "missing", '"missing" or "never"', "Whether to pull a missing image.", '"never"'
     )
     executable: str = key(
         "/usr/bin/tensorflow_model_server",
         "a path in the image",
-        "What is executed in it, instead of the image's own entrypoint, which does not pass signals on.",
+        "Command to run instead of the image's entrypoint, which does not forward signals.",
         '"/usr/bin/tensorflow_model_server"',
     )
     gpus: Literal["all"] | int | list[str] | None = key(
@@ -273,7 +271,7 @@ class Remote(Server):
     address: str = key(
         ...,
         "host:port of the port that speaks `protocol`",
-        "Where it listens.",
+        "Address of the server.",
         '"serving.default.svc:8500"',
         min_length=1,
     )
@@ -292,7 +290,7 @@ class Remote(Server):
     metadata: dict[str, str] = key(
         {},
         "a table of metadata keys and the environment variables that hold their values",
-        "Metadata of each call; values come from the environment, so that no secret stands in a file.",
+        "Metadata of each call; values come from the environment, so that files hold no secrets.",
         '{ authorization = "SERVING_TOKEN" }',
     )
 
@@ -315,7 +313,7 @@ class Remote(Server):
     metrics: str | None = key(
         None,
         "the URL of its Prometheus page",
-        "Read its counters there.",
+        "Prometheus page to read its counters from.",
         '"http://serving.default.svc:8501/monitoring/prometheus/metrics"',
         pattern=r"^https?://",
     )
@@ -377,7 +375,7 @@ def _declared(path: Path, name: str, table: Any) -> Declared:
                 f"{where}.{each}",
                 value,
                 f"a server of kind {kind} cannot do that ({', '.join(able)} can); "
-                f"known are {', '.join(sorted(model.model_fields))}",
+                f"valid keys: {', '.join(sorted(model.model_fields))}",
             )
     return Declared(name, path, checked(model, table, path, where))
 

@@ -102,7 +102,7 @@ def resume(
     if missing or digest(study, servers) != described["digest"]:
         raise BenchError(
             f"{described['file']}: it or its servers file was changed since {folder.path} was begun; "
-            "undo that, or begin anew without --resume"
+            "undo that, or start over without --resume"
         )
     return Prepared(
         study,

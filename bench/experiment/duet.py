@@ -22,8 +22,10 @@ Pair = tuple[PlannedTrial, PlannedTrial]
 
 
 def duet_trials(experiment: Experiment, servers: Sequence[Declared], file: Path) -> list[PlannedTrial]:
-    """The plan of a duet: pairs of trials that follow each other. Raises BenchError unless two conditions differ in one
-    thing."""
+    """The plan of a duet: pairs of trials that follow each other.
+
+    Raises BenchError unless two conditions differ in one thing.
+    """
     every = cells(experiment, servers)
     part = _compared(every, file)
     by_rest: dict[tuple[object, ...], list[Condition]] = {}

@@ -81,7 +81,7 @@ class Folder:
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else error
             raise BenchError(
-                f"{path / DESCRIPTION}: cannot be read ({reason}); begin the experiment anew"
+                f"{path / DESCRIPTION}: cannot be read ({reason}); start the experiment again"
             ) from None
         schema = description.get("schema") if isinstance(description, dict) else None
         if schema != SCHEMA:
@@ -92,7 +92,7 @@ class Folder:
             return cls(path, description)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise BenchError(
-                f"{path / DESCRIPTION}: its plan is damaged ({type(error).__name__}: {error}); begin the experiment anew"
+                f"{path / DESCRIPTION}: its plan is damaged ({type(error).__name__}: {error}); start the experiment again"
             ) from None
 
     def plan_further(self, *trials: PlannedTrial) -> None:
@@ -149,7 +149,7 @@ class Folder:
                 except BlockingIOError:
                     if time.monotonic() > give_up:
                         raise BenchError(
-                            f"{self.path}: another `bench run` works on it; wait for its end"
+                            f"{self.path}: another `bench run` is using it; wait until it has ended"
                         ) from None
                     time.sleep(0.05)
             yield descriptor
@@ -207,19 +207,19 @@ class Folder:
         return max(paths, default=None)
 
     def _runs(self) -> list[Path]:
-        return sorted(p for p in self.path.iterdir() if p.is_dir() and _said(p) is not None)
+        return sorted(p for p in self.path.iterdir() if p.is_dir() and _manifest_of(p) is not None)
 
     def _finished_runs(self) -> dict[int, Path]:
         finished: dict[int, Path] = {}
         for path in self._runs():
-            manifest = _said(path)
+            manifest = _manifest_of(path)
             number = manifest.experiment.trial if manifest and manifest.experiment else None
             if manifest and manifest.finished and number is not None:
                 finished.setdefault(number, path)
         return finished
 
 
-def _said(run: Path) -> Manifest | None:
+def _manifest_of(run: Path) -> Manifest | None:
     """The manifest of a run folder; None where it is none."""
     try:
         return Manifest.read(run)

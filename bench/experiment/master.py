@@ -22,8 +22,8 @@ from bench import BenchError
 from bench.config.experiment import Study
 from bench.config.reading import nearest
 from bench.experiment.folder import Folder
+from bench.experiment.master_answers import MOST_BYTES, overview, statistics, swarm
 from bench.experiment.order import Option, Order
-from bench.experiment.told import MOST_BYTES, statistics, swarm, told
 from bench.experiment.trial import Failed, Glance, check_recorded, check_server
 from bench.runs import checksums
 from bench.runs.finding import FETCHED
@@ -63,17 +63,17 @@ class Master:
             raise BenchError(f"--master {address}: expected HOST:PORT or a URL that begins with http://")
         if study.experiment.cpus is not None:
             raise BenchError(
-                f"{study.file}: cpus = {study.experiment.cpus!r}: the load processes of --master {address} run "
-                "already; leave the key out"
+                f"{study.file}: cpus = {study.experiment.cpus!r}: the load processes of --master {address} are "
+                "running already; omit the key"
             )
         master = cls(url, None)
         try:
-            status = master._told()
+            status = master._overview()
         except Failed as error:
             raise BenchError(f"--master {address}: {error}") from None
         if status["scenario"] != study.scenario.stem:
             raise BenchError(
-                f"--master {address}: it runs {status['scenario']}, {study.file} wants {study.scenario.stem}; "
+                f"--master {address}: it runs {status['scenario']}, {study.file} needs {study.scenario.stem}; "
                 f"start it with locust --master -f {study.scenario}"
             )
         for name in study.experiment.options:
@@ -101,7 +101,7 @@ class Master:
             name = self._watch(order, before, show)
         finally:
             self._ask("/stop", {}, seconds=_END_SECONDS)
-        status = self._told()
+        status = self._overview()
         self._check_refused(status, before)
         check_server(order)
         if not any(run["name"] == name and run["finished"] for run in status["runs"]):
@@ -112,7 +112,7 @@ class Master:
         """What it tells when no test runs there and all its workers are ready. Raises Failed."""
         give_up = time.monotonic() + order.seconds + _BEGIN_SECONDS + _IDLE_SECONDS
         while True:
-            status = self._told()
+            status = self._overview()
             idle = status["state"] in ("ready", "stopped")
             if idle and (self.workers is None or status["workers"] >= self.workers):
                 return status
@@ -144,7 +144,7 @@ class Master:
         known = {run["name"] for run in before["runs"]}
         started, running = time.monotonic(), None
         while True:
-            status, now = self._told(), time.monotonic()
+            status, now = self._overview(), time.monotonic()
             self._check_refused(status, before)
             check_server(order)
             new = [run for run in status["runs"] if run["name"] not in known]
@@ -208,8 +208,8 @@ class Master:
         check_recorded(target, order, f"see the log of {self.url}")
         return target
 
-    def _told(self) -> dict[str, Any]:
-        return self._checked(told, self._ask("/bench/runs"))
+    def _overview(self) -> dict[str, Any]:
+        return self._checked(overview, self._ask("/bench/runs"))
 
     def _checked(self, read: Callable[[bytes], Answer], raw: bytes) -> Answer:
         """What an answer says. Raises Failed for one that this package's Locust does not give."""
@@ -217,7 +217,7 @@ class Master:
             return read(raw)
         except ValueError as error:
             raise Failed(
-                f"{self.url} does not report what it runs ({error}): it requires a login, or is no Locust of this package"
+                f"{self.url} does not report what it runs ({error}): it requires a login, or is not a Locust of this package"
             ) from None
 
     def _ask(self, path: str, form: dict[str, str] | None = None, seconds: float = _ANSWER_SECONDS) -> bytes:
@@ -247,7 +247,7 @@ def _unpack(packed: tarfile.TarFile, place: Path) -> None:
     for number, member in enumerate(packed):
         size += member.size
         if not (member.isfile() or member.isdir()) or number == MOST_FILES or size > MOST_UNPACKED:
-            raise Failed(f"the archive of the run holds {member.name!r:.80}, which is no part of one")
+            raise Failed(f"the archive of the run holds {member.name!r:.80}, which is not part of a run")
         packed.extract(member, place, filter="data")
 
 

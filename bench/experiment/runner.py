@@ -298,5 +298,5 @@ def _environment(variables: Mapping[str, str]) -> dict[str, str]:
 
 
 def _versions(path: Path, versions: Sequence[int]) -> list[Path]:
-    there = sorted((p for p in path.iterdir() if p.name.isdecimal()), key=lambda p: int(p.name))
-    return [p for p in there if int(p.name) in versions] if versions else there[-1:]
+    folders = sorted((p for p in path.iterdir() if p.name.isdecimal()), key=lambda p: int(p.name))
+    return [p for p in folders if int(p.name) in versions] if versions else folders[-1:]

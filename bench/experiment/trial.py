@@ -142,9 +142,9 @@ def reason(log: str) -> str | None:
 
 def check_server(order: Order) -> None:
     """Raises Failed where the server has ended meanwhile."""
-    how = order.server.ended()
-    if how is not None:
-        raise Failed(f"the server {how}")
+    ending = order.server.ended()
+    if ending is not None:
+        raise Failed(f"the server {ending}")
 
 
 def check_recorded(run: Path, order: Order, tail: str) -> None:

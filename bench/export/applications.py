@@ -87,8 +87,8 @@ def _compare(network: Any, folder: Path, application: Application) -> None:
     image = np.random.default_rng(0).random((1, size, size, 3), dtype=np.float32)
     expected = network(image, training=False).numpy()
     with saved_model.reloaded(folder) as answer:
-        found = answer(image)
-    if not np.allclose(found, expected, rtol=1e-3, atol=1e-6):
+        outputs = answer(image)
+    if not np.allclose(outputs, expected, rtol=1e-3, atol=1e-6):
         raise RuntimeError(f"{folder}: the saved network computes something else than the one in memory")
 
 

@@ -40,6 +40,7 @@ class Destination:
 
     @property
     def path(self) -> Path:
+        """The version's folder."""
         return self.models / self.model / str(self.version)
 
     def check(self) -> None:

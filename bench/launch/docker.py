@@ -177,7 +177,9 @@ def _run(
         text = log()
         unknown = re.search(r"unknown argument: *(\S+)", text)
         if unknown is not None:
-            raise server.refusal("flags", unknown[1], f"{spec.image} does not know this flag and ignores it")
+            raise server.refusal(
+                "flags", unknown[1], f"{spec.image} does not know this flag and would ignore it"
+            )
         rest = _address(container, _REST)
         yield Running(
             address=address,

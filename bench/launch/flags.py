@@ -20,11 +20,11 @@ _PLAIN: Final = {
 
 _SET_BY: Final = {flag: key for key, flag in _PLAIN.items()} | {
     "port": "port (binary), else chosen",
-    "rest_api_port": "the launch: a free one is taken",
+    "rest_api_port": "the launcher, which takes a free one",
     "model_name": "the experiment's models",
     "model_base_path": "the experiment's models",
     "model_config_file": "the experiment's models",
-    "monitoring_config_file": "the launch: metrics are always on",
+    "monitoring_config_file": "the launcher, which always enables metrics",
     "enable_batching": "batching",
     "batching_parameters_file": "batching",
     "ssl_config_file": "ssl_config_file (binary)",
@@ -67,7 +67,7 @@ def settings(server: Declared) -> Settings:
         raise server.refusal(
             "session_parallelism",
             spec.session_parallelism,
-            "the server would ignore it beside intra_op or inter_op: leave one of them out",
+            "the server would ignore it next to intra_op or inter_op; omit one of them",
         )
     flags: dict[str, Flag] = {
         flag: value for name, flag in _PLAIN.items() if (value := getattr(spec, name)) is not None

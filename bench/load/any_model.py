@@ -63,24 +63,24 @@ def model_pool(options: ScenarioOptions) -> Pool:
             "--requests -: standard input is read once, by one load process with --headless; name a file for several "
             "processes, for the web form and for trials"
         )
-    asked = options.asked
+    spec = options.asked
     with awaited(f"a connection to {options.address}", CONNECT_SECONDS):
         channel = connect(options.address, options, connections=1)
     try:
         inquiry = Inquiry(
-            channel, options.address, options.api, model, asked.version, asked.label, CONNECT_SECONDS, awaited
+            channel, options.address, options.api, model, spec.version, spec.label, CONNECT_SECONDS, awaited
         )
-        name, signature = Preflight().declared(inquiry, asked.signature)
+        name, signature = Preflight().declared(inquiry, spec.signature)
     finally:
         channel.close()
-    source, given = options.own["requests"], options.own["output"] or None
+    source, chosen = options.own["requests"], options.own["output"] or None
     if source:
         examples = read_requests(source, signature, signature_name=name)
     else:
         examples = random_examples(
             signature, count=_count(options), seed=options.seed, sizes=sizes_of(options.own["shape"])
         )
-    output = default_output(signature, given, labelled=examples.labels is not None, where="--output")
+    output = default_output(signature, chosen, labelled=examples.labels is not None, where="--output")
     return Pool.from_examples(
         examples,
         signature,
@@ -88,7 +88,7 @@ def model_pool(options: ScenarioOptions) -> Pool:
         whole=options.unique or options.cache_audit,
         model=model,
         signature=name,
-        asked=asked,
+        asked=spec,
         seed=options.seed,
     )
 
@@ -110,7 +110,7 @@ def model_server(site: Site) -> list[str]:
 
 def _model(options: ScenarioOptions) -> str:
     """The model that is named, else the one of the folder that the embedded server serves."""
-    if "model" in options.asked.given:
+    if "model" in options.asked.explicit:
         return options.asked.model
     if options.own["model-path"]:
         return Path(options.own["model-path"]).resolve().name

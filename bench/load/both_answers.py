@@ -76,7 +76,7 @@ def ask_both(
     further one is begun.
     """
     until = time.monotonic() + seconds
-    found: Both = {}
+    answers_of: Both = {}
     pieces = _pieces(numbers, max(side.batch for side in sides))
     rng = random.Random(seed)  # noqa: S311 - an order, no secret
     room = [MOST_BYTES]
@@ -85,7 +85,7 @@ def ask_both(
         for piece in pieces:
             order = (0, 1) if rng.random() < 0.5 else (1, 0)
             answers = {at: ask_one(sides[at], examples, piece, deadline, room) for at in order}
-            found.update({number: (answers[0][number], answers[1][number]) for number in piece})
+            answers_of.update({number: (answers[0][number], answers[1][number]) for number in piece})
             if time.monotonic() > until or room[0] < 0:
                 return
 
@@ -96,7 +96,7 @@ def ask_both(
         gevent.joinall(workers, raise_error=True)
     finally:
         gevent.killall(workers)
-    return found
+    return answers_of
 
 
 def _pieces(numbers: Sequence[int], size: int) -> Iterator[list[int]]:
@@ -111,13 +111,13 @@ def ask_one(
 
     room: bytes that answers may still take, in a list of one; it is counted down.
     """
-    found: dict[int, Answer] = {}
+    answers: dict[int, Answer] = {}
     for alike in examples.alike(np.array(numbers, np.int64)):
         for at in range(0, len(alike), side.batch):
             wanted = alike[at : at + side.batch].tolist()
             filled = [wanted[place % len(wanted)] for place in range(side.batch)]
-            found.update(zip(wanted, _ask_for(side, examples, filled, deadline, room), strict=False))
-    return found
+            answers.update(zip(wanted, _ask_for(side, examples, filled, deadline, room), strict=False))
+    return answers
 
 
 def request_for(side: Side, examples: Examples, numbers: Sequence[int]) -> bytes:
@@ -154,7 +154,7 @@ def _ask_for(
     try:
         outputs = _outputs(side, examples, reply.message)
     except Exception as error:  # noqa: BLE001 - whatever a server sent
-        text = str(error) if isinstance(error, Unreadable) else f"the answer is no prediction ({error})"
+        text = str(error) if isinstance(error, Unreadable) else f"the answer is not a prediction ({error})"
         return [text] * len(numbers)
     if isinstance(outputs, str):
         return [outputs] * len(numbers)
@@ -172,7 +172,7 @@ def _ask_for(
 def _outputs(side: Side, examples: Examples, message: bytes) -> dict[str, Array] | str:
     """The outputs in an answer; a text where another version gave it. Raises any exception for what is none."""
     api = side.inquiry.api
-    found: dict[str, Array] = {}
+    outputs: dict[str, Array] = {}
     for name in side.outputs:
         answer = api.read(message, expected_of(side, examples, name))
         response = api.decode(answer)
@@ -181,10 +181,10 @@ def _outputs(side: Side, examples: Examples, message: bytes) -> dict[str, Array]
             return f"version {response.version} answered instead of {wanted}"
         whole = answer == message  # of a protocol whose answers name their outputs
         names = response.outputs if whole else [name] if name in response.outputs else []
-        found |= {each: response.array(each) for each in names}
+        outputs |= {each: response.array(each) for each in names}
         if whole:
             break
-    return found
+    return outputs
 
 
 def _row(values: Array, row: int) -> Array:

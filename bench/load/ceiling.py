@@ -88,10 +88,10 @@ class Calibration:
         return {**asdict(self), "software": dict(self.software), "lags": [asdict(lag) for lag in self.lags]}
 
     @classmethod
-    def from_dict(cls, said: Mapping[str, Any]) -> "Calibration":
+    def from_dict(cls, plain: Mapping[str, Any]) -> "Calibration":
         """The calibration that `to_dict` described. Raises TypeError, KeyError or ValueError for what is none."""
-        made = cls(**{**said, "lags": tuple(Lag(**lag) for lag in said["lags"])})
-        parts: list[Calibration | Lag] = [made, *made.lags]
+        calibration = cls(**{**plain, "lags": tuple(Lag(**lag) for lag in plain["lags"])})
+        parts: list[Calibration | Lag] = [calibration, *calibration.lags]
         for part in parts:
             for each in fields(part):
                 value = getattr(part, each.name)
@@ -100,9 +100,9 @@ class Calibration:
                     raise TypeError(f"{each.name} = {value!r:.80}")
                 if expected not in (None, str) and not 0 <= value < 1e15:
                     raise ValueError(f"{each.name} = {value!r:.80}")
-        if not isinstance(made.software, Mapping):
-            raise TypeError(f"software = {made.software!r:.80}")
-        return made
+        if not isinstance(calibration.software, Mapping):
+            raise TypeError(f"software = {calibration.software!r:.80}")
+        return calibration
 
 
 def save(calibration: Calibration) -> Path:
@@ -122,7 +122,7 @@ def save(calibration: Calibration) -> Path:
         temporary.replace(path)
     except OSError as error:
         raise BenchError(
-            f"{path}: {error.strerror}; the calibration cannot be kept, set XDG_CACHE_HOME"
+            f"{path}: {error.strerror}; the calibration cannot be saved; set XDG_CACHE_HOME"
         ) from error
     return path
 
@@ -132,22 +132,22 @@ def known() -> Iterator[Calibration]:
     fingerprint, today = machine.facts()["fingerprint"], software()
     for path in sorted(_folder().glob("*.json")):
         try:
-            found = Calibration.from_dict(read_json(path))
+            calibration = Calibration.from_dict(read_json(path))
         except (OSError, ValueError, TypeError, KeyError):
             continue
-        if found.fingerprint == fingerprint and dict(found.software) == today:
-            yield found
+        if calibration.fingerprint == fingerprint and dict(calibration.software) == today:
+            yield calibration
 
 
 def ceiling(transport: str, connections: int, request_bytes: int) -> Calibration | None:
     """The calibration nearest to what a run sends; None where none is near."""
     near = [
-        found
-        for found in known()
-        if (found.transport, found.connections) == (transport, connections)
-        and abs(found.request_bytes - request_bytes) <= SIMILAR * request_bytes
+        calibration
+        for calibration in known()
+        if (calibration.transport, calibration.connections) == (transport, connections)
+        and abs(calibration.request_bytes - request_bytes) <= SIMILAR * request_bytes
     ]
-    return min(near, key=lambda found: abs(found.request_bytes - request_bytes), default=None)
+    return min(near, key=lambda calibration: abs(calibration.request_bytes - request_bytes), default=None)
 
 
 def _folder() -> Path:

@@ -28,18 +28,18 @@ def engines(
     def engine(user: Any, schedule: Open) -> Arrivals:
         kinds = len(schedule.kinds) if isinstance(schedule, Trace) else 1
         sources = [Source(user, kind, user.request_name, options.protocol) for kind in range(kinds)]
-        found = [recorders[source] for source in sources]
+        in_order = [recorders[source] for source in sources]
         return Arrivals(
             channel,
-            found[0].method,
-            [Lane(each.messages, each.add, each.add_unsent, each.add_answers) for each in found],
+            in_order[0].method,
+            [Lane(each.messages, each.add, each.add_unsent, each.add_answers) for each in in_order],
             schedule,
             seed=options.seed,
             salt=user.__name__,
             deadline=options.asked.deadline,
             cap=options.max_in_flight,
             part=part,
-            used_up=used_up if found[0].pool.sending else None,
+            used_up=used_up if in_order[0].pool.sending else None,
         )
 
     return {

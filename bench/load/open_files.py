@@ -28,7 +28,7 @@ def check_open_files(options: ScenarioOptions, pools: Mapping[Source, Pool], par
     needed = sum(1 for _ in Path("/dev/fd").iterdir()) + options.connections + rest + SPARE
     allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     if allowed not in (resource.RLIM_INFINITY, -1) and needed > allowed:
-        over_rest = f" and {users} users over REST, each with one of its own" if rest else ""
+        over_rest = f" and {users} users over REST, each with its own connection" if rest else ""
         raise BenchError(
             f"--connections {options.connections}{over_rest}: about {needed} files are open at once, and this process may "
             f"open {allowed}: allow more with ulimit -n {needed} before it starts"

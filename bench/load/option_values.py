@@ -29,6 +29,7 @@ def sole(parsed: Any) -> bool:
 
 
 def whole(option: str, value: Any, least: int) -> int:
+    """The integer of an option. Raises BenchError for none, or one below `least`."""
     try:
         number = int(str(value))
     except ValueError:
@@ -69,8 +70,10 @@ def tls_of(parsed: Any) -> TLS | None:
 
 
 def metadata_of(text: str) -> tuple[tuple[str, str], ...]:
-    """Pairs for each call, from KEY=VARIABLE,...; raises BenchError for a variable that is not set, a key that is
-    reserved and a value that no header can carry."""
+    """Key and value of each entry of KEY=VARIABLE,...
+
+    Raises BenchError for a variable that is not set, a key that is reserved and a value that no header can carry.
+    """
     pairs = []
     for item in filter(None, (part.strip() for part in text.split(","))):
         key, equals, variable = item.partition("=")
@@ -125,7 +128,7 @@ def experiment_of(path: str) -> dict[str, Any]:
     try:
         said = read_json(Path(path))
     except (OSError, ValueError) as error:
-        raise BenchError(f"--experiment {path}: no JSON file ({error}); `bench run` writes it") from None
+        raise BenchError(f"--experiment {path}: not a JSON file ({error}); `bench run` writes it") from None
     if not isinstance(said, dict):
         raise BenchError(f"--experiment {path}: expected a JSON object; `bench run` writes it")
     return said
@@ -161,5 +164,5 @@ def asked_of(parsed: Any) -> Asked:
         signature=texts["signature"],
         batch=whole("--batch-size", texts["batch"] or "1", 1),
         deadline=seconds_of("--deadline", parsed.deadline),
-        given=frozenset(name for name, text in texts.items() if text),
+        explicit=frozenset(name for name, text in texts.items() if text),
     )

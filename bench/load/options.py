@@ -344,14 +344,14 @@ def add_arguments(parser: Any) -> None:
 
 def read_options(parsed: Any) -> ScenarioOptions:
     """Check Locust's parsed options. Raises BenchError naming option, value and what would be right."""
-    asked = asked_of(parsed)
+    spec = asked_of(parsed)
     note = str(parsed.note or "").strip()
     rest, tls, protocol = rest_of(str(parsed.rest or "").strip()), tls_of(parsed), str(parsed.protocol)
     check_protocol(protocol, rest, tls)
     if note and not all(c.isalnum() or c in "._-" for c in note):
         raise BenchError(f"--note {note!r}: letters, digits, '.', '_' and '-' only, since it names a folder")
     return ScenarioOptions(
-        asked=asked,
+        asked=spec,
         seed=whole("--seed", parsed.seed, 0),
         transport=str(parsed.transport),
         connections=whole("--connections", parsed.connections, 1),

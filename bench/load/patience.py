@@ -19,7 +19,7 @@ def _log(text: str) -> None:
 
 
 @contextlib.contextmanager
-def awaited(what: str, seconds: float, say: Callable[[str], object] = _log) -> Iterator[None]:
+def awaited(subject: str, seconds: float, say: Callable[[str], object] = _log) -> Iterator[None]:
     """Say what is waited for, up to how many seconds, once it takes more than a moment; and then how long it took.
 
     say: takes a line; the log by default.
@@ -29,7 +29,7 @@ def awaited(what: str, seconds: float, say: Callable[[str], object] = _log) -> I
     def tell() -> None:
         # not spawn_later: that counts from the loop's last turn, which may be seconds ago
         gevent.sleep(PATIENCE)
-        say(f"waiting for {what}, up to {seconds:g} s")
+        say(f"waiting for {subject}, up to {seconds:g} s")
 
     line = gevent.spawn(tell)
     try:
@@ -38,4 +38,4 @@ def awaited(what: str, seconds: float, say: Callable[[str], object] = _log) -> I
         late = line.ready()
         line.kill(block=False)
         if late:
-            say(f"waited {time.perf_counter() - begun:.1f} s for {what}")
+            say(f"waited {time.perf_counter() - begun:.1f} s for {subject}")

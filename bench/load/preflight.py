@@ -15,12 +15,12 @@ from bench.load.engine.encoding import expected_of
 from bench.load.options import ScenarioOptions, read_options
 from bench.load.patience import awaited
 from bench.load.sources import NoServerYetError, Source, make_pools
-from bench.load.target import CONNECT_SECONDS, EmbeddedServer, Target, address_of, asked_by, connect
+from bench.load.target import CONNECT_SECONDS, EmbeddedServer, Target, address_of, connect, specs_of
 from bench.payload import Pool
 from bench.protocol.hints import explained, hint
 from bench.runs.sample import outcome
 from bench.target.inquiry import Inquiry
-from bench.target.preflight import MENDABLE, Found, Preflight
+from bench.target.preflight import MENDABLE, Preflight, PreflightResult
 from bench.wire.dial import NoServer
 from bench.wire.dtypes import dtype_number
 from bench.wire.http_channel import check_scheme
@@ -42,38 +42,40 @@ def look(
     with awaited(f"a connection to {address}", CONNECT_SECONDS):
         channel = connect(address, options, connections=1)
     preflight = Preflight()
-    found: dict[Source, Found] = {}
+    results: dict[Source, PreflightResult] = {}
     try:
         for source, pool in pools.items():
             if not getattr(source.user, "preflight", True):
-                found[source] = Found(None, None, None, (), ())
+                results[source] = PreflightResult(None, None, None, (), ())
                 continue
             inquiry = Inquiry(
                 channel, address, options.api, pool.model, pool.version, pool.label, CONNECT_SECONDS, awaited
             )
-            found[source] = preflight.check(
+            results[source] = preflight.check(
                 inquiry, pool.messages[0], expected_of(pool), options.asked.deadline
             )
     finally:
         channel.close()
-    declared = {source: each for source in pools if (each := _declared(found[source], source, pools[source]))}
-    warnings = [line for each in found.values() for line in each.warnings]
+    declared = {
+        source: each for source in pools if (each := _declared(results[source], source, pools[source]))
+    }
+    warnings = [line for each in results.values() for line in each.warnings]
     for source, pool in pools.items():
-        answer = found[source].answer
+        answer = results[source].answer
         if answer is not None:
             where = f"{address}, requests {source.name}"
             warnings += _checked(where, pool, answer, declared.get(source), options.protocol)
-    versions = {each.version for each in found.values()}
+    versions = {each.version for each in results.values()}
     version = next(iter(versions)) if len(versions) == 1 else None
     return Target(
         address,
         "embedded" if own else "remote",
         version,
-        model_path=_model_path(own, pools, found),
-        notes=tuple(dict.fromkeys(line for each in found.values() for line in each.notes)),
+        model_path=_model_path(own, pools, results),
+        notes=tuple(dict.fromkeys(line for each in results.values() for line in each.notes)),
         warnings=tuple(dict.fromkeys(warnings)),
         declared=declared,
-        asked=asked_by(pools, options),
+        specs=specs_of(pools, options),
     )
 
 
@@ -147,13 +149,13 @@ def answer_cells(environment: Any, path: Path | None) -> None:
     raise SystemExit(0)
 
 
-def _declared(found: Found, source: Source, pool: Pool) -> Declared | None:
-    signature = found.signature
-    if signature is None or found.version is None or pool.output not in signature.outputs:
+def _declared(result: PreflightResult, source: Source, pool: Pool) -> Declared | None:
+    signature = result.signature
+    if signature is None or result.version is None or pool.output not in signature.outputs:
         return None
     tensor = signature.outputs[pool.output]
     dtype = dtype_number(tensor.dtype) if source.api.typed else 0
-    return Declared(found.version, dtype, tensor.shape)
+    return Declared(result.version, dtype, tensor.shape)
 
 
 def _checked(where: str, pool: Pool, answer: bytes, declared: Declared | None, protocol: str) -> list[str]:
@@ -169,8 +171,8 @@ def _checked(where: str, pool: Pool, answer: bytes, declared: Declared | None, p
 
 
 def _model_path(
-    own: EmbeddedServer | None, pools: Mapping[Source, Pool], found: Mapping[Source, Found]
+    own: EmbeddedServer | None, pools: Mapping[Source, Pool], results: Mapping[Source, PreflightResult]
 ) -> Path | None:
     """The SavedModel's folder of the first pool, where its server was started here."""
     source = next(iter(pools))
-    return own.model_path(pools[source].model, found[source].version) if own else None
+    return own.model_path(pools[source].model, results[source].version) if own else None

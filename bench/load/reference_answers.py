@@ -59,7 +59,7 @@ def ask(target: Target, options: ScenarioOptions, pools: Mapping[Source, Pool]) 
     declared = [target.declared.get(source) for source in pools]
     if not options.references:
         return [Answered(declared=each) for each in declared]
-    asked: list[Answered] = []
+    answered: list[Answered] = []
     channel = connect(target.address, options, connections=1)
     try:
         until = time.perf_counter() + SECONDS
@@ -70,10 +70,10 @@ def ask(target: Target, options: ScenarioOptions, pools: Mapping[Source, Pool]) 
                 else 0
             )
             order = np.random.default_rng(options.seed).permutation(len(pool.messages))[:wanted]
-            asked.append(_ask_in_turn(channel, pool, order.tolist(), until, options.asked.deadline))
+            answered.append(_ask_in_turn(channel, pool, order.tolist(), until, options.asked.deadline))
     finally:
         channel.close()
-    return [each._replace(declared=output) for each, output in zip(asked, declared, strict=True)]
+    return [each._replace(declared=output) for each, output in zip(answered, declared, strict=True)]
 
 
 def _ask_in_turn(
@@ -102,11 +102,14 @@ def sent(answered: Sequence[Answered]) -> list[Any]:
 
 def received(message: Sequence[Any]) -> list[Answered]:
     """What `sent` made."""
-    return [Answered(tuple(indices), tuple(answers), _declared(told)) for indices, answers, told in message]
+    return [
+        Answered(tuple(indices), tuple(answers), _declared(declared))
+        for indices, answers, declared in message
+    ]
 
 
-def _declared(told: Sequence[Any] | None) -> Declared | None:
-    if told is None:
+def _declared(plain: Sequence[Any] | None) -> Declared | None:
+    if plain is None:
         return None
-    version, dtype, shape = told
+    version, dtype, shape = plain
     return Declared(version, dtype, None if shape is None else tuple(shape))

@@ -49,7 +49,7 @@ def _check_audit(pools: Mapping[Any, Pool], options: ScenarioOptions, *, opened:
         raise BenchError("--unique --cache-audit: give one of the two")
     if opened:
         raise BenchError(
-            "--cache-audit: users wait for answers; leave out --schedule, or run a closed-loop scenario"
+            "--cache-audit: needs users that wait for answers; omit --schedule, or run a closed-loop scenario"
         )
     if not options.keep_samples:
         raise BenchError(

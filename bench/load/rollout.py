@@ -33,16 +33,16 @@ class Rollout:
     def of(cls, stage: Stage) -> "Rollout":
         """As the scenario's options `watched` and `server-path` say, else in the embedded server's own folder."""
         own, model = stage.options.own, stage.options.asked.model
-        here = Path(own["watched"]) if own["watched"] else None
-        if here is None and stage.site.own_folder is not None:
-            here = stage.site.own_folder / model
-        return cls(stage, model, here, own["server-path"] or (str(here.absolute()) if here else ""))
+        watched = Path(own["watched"]) if own["watched"] else None
+        if watched is None and stage.site.own_folder is not None:
+            watched = stage.site.own_folder / model
+        return cls(stage, model, watched, own["server-path"] or (str(watched.absolute()) if watched else ""))
 
-    def begin(self, how: str) -> None:
+    def begin(self, way: str) -> None:
         """Bring the server into the state before the first change: `place`, `flip` or `rollback`. Raises BenchError."""
-        if how == "place":
+        if way == "place":
             self._check_placing()
-        elif how == "flip":
+        elif way == "flip":
             self._establish([1, 2], {"stable": 1})
         else:
             self._establish([1], {})
@@ -56,11 +56,11 @@ class Rollout:
         if not (numbers := self._numbers()):
             raise BenchError(f"{option}: no version; the first change needs one before it, such as 1")
         states = self.stage.states(self.model)
-        there = sorted(number for number, state in states.items() if state == AVAILABLE)
-        if there != [max(numbers)]:
+        available = sorted(number for number, state in states.items() if state == AVAILABLE)
+        if available != [max(numbers)]:
             raise BenchError(
                 f"{option}: its newest version is {max(numbers)}, and {self.stage.address} serves "
-                f"{', '.join(map(str, there)) or 'none'} of {self.model}: give the folder that it watches, of which it "
+                f"{', '.join(map(str, available)) or 'none'} of {self.model}: give the folder that it watches, of which it "
                 "serves the newest version alone (policy `latest`)"
             )
 
@@ -128,8 +128,8 @@ class Rollout:
     def _serve(self, versions: Sequence[int], labels: dict[str, int]) -> None:
         self.stage.reload(config_of([Served(self.model, Path(self.base_path), versions, labels)]))
 
-    def _swap(self, version: int, how: str) -> None:
-        self.stage.mark("swap", f"version {version} {how}", version=version)
+    def _swap(self, version: int, way: str) -> None:
+        self.stage.mark("swap", f"version {version} {way}", version=version)
 
     def _alone(self, version: int) -> None:
         self._await([version])

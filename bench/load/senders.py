@@ -33,10 +33,10 @@ class Senders:
 
     def turns(self, recorder: Recorder, over: Callable[[], bool]) -> Turns:
         """What sends for the users of a request name that do nothing else, until it is over."""
-        found = self._turns.get(recorder)
-        if found is None:
-            found = self._turns[recorder] = Turns(self.channel, recorder, self._deadline, over)
-        return found
+        turns = self._turns.get(recorder)
+        if turns is None:
+            turns = self._turns[recorder] = Turns(self.channel, recorder, self._deadline, over)
+        return turns
 
     @property
     def sent(self) -> int:

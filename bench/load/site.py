@@ -124,8 +124,8 @@ def exported(
             wanted = tuple(versions) if number is None else (number,)
             if all((folder / model / str(each) / "saved_model.pb").is_file() for each in wanted):
                 continue
-            which = [] if number is None else ["--version", str(number)]
-            _export(folder, model, [*which, *flags], say)
+            choice = [] if number is None else ["--version", str(number)]
+            _export(folder, model, [*choice, *flags], say)
     return folder / model
 
 
@@ -149,14 +149,14 @@ def fingerprint(flags: Sequence[str]) -> str:
 
 def _take(lock: IO[str], wait: Callable[[], None]) -> None:
     """Lock a file; `wait` is called once where somebody else has locked it, who is then waited for."""
-    told = False
+    reported = False
     while True:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            if not told:
+            if not reported:
                 wait()
-                told = True
+                reported = True
             time.sleep(LOOK_SECONDS)  # a call that blocks would keep Ctrl-C from the event loop
         else:
             return
@@ -165,7 +165,7 @@ def _take(lock: IO[str], wait: Callable[[], None]) -> None:
 def _export(folder: Path, model: str, flags: Sequence[str], say: Callable[[str], None]) -> None:
     need(
         "tensorflow",
-        f"{model} has to be trained for a server that is started here (one that runs already: --host HOST:PORT)",
+        f"{model} has to be trained for a server that is started here (to use a running one: --host HOST:PORT)",
     )
     say(f"exporting {model} into {folder} (once)")
     command = [sys.executable, "-m", "bench", "export", str(folder), "--model", model, *flags]
@@ -192,17 +192,17 @@ def cache_folder() -> Path:
     if not problem and folder is not None:
         return folder
     other = _temporary_cache()
-    if other not in _told:
-        _told.add(other)
+    if other not in _warned_about:
+        _warned_about.add(other)
         log.warning(
-            "%s; models and calibrations are kept in %s instead: set XDG_CACHE_HOME for another folder",
+            "%s; models and calibrations are stored in %s instead; set XDG_CACHE_HOME for another folder",
             problem,
             other,
         )
     return other
 
 
-_told: Final[set[Path]] = set()
+_warned_about: Final[set[Path]] = set()
 
 
 def _temporary_cache() -> Path:

@@ -57,20 +57,20 @@ def make_pools(
             "run one with open-loop users, such as scenarios/mnist_open.py"
         )
     pools: dict[Source, Pool] = {}
-    asked: dict[Source, Asked] = {}
+    specs: dict[Source, Asked] = {}
     for user in asking:
         for code, each in enumerate(_for_each_kind(opened.get(user), options)):
             for name, pool in _by_name(user, each, alone=user in opened).items():
                 protocol = REST if name in getattr(user, "over_rest", ()) else options.protocol
                 source = Source(user, code, name, protocol)
-                pools[source], asked[source] = pool, each.asked
+                pools[source], specs[source] = pool, each.asked
     for user in asking:
         names = [source.name for source in pools if source.user is user]
         _check_over_rest(user, names, options, opened=user in opened)
     # HTTP is not encrypted: a secret that is to be encrypted is not sent there
     metadata = () if options.tls else options.metadata
     host = options.authority or host_header(address if options.api.over_http else options.rest or "")
-    sent = arranged(as_asked(pools, asked), options, opened.values())
+    sent = arranged(as_asked(pools, specs), options, opened.values())
     return {
         source: encoded(pool, source.api, host, metadata, compress=options.compresses(source.api))
         for source, pool in sent.items()
@@ -100,26 +100,26 @@ def _check_over_rest(user: Any, names: Iterable[str], options: ScenarioOptions, 
         )
 
 
-def as_asked(pools: Mapping[Source, Pool], asked: Mapping[Source, Asked]) -> dict[Source, Pool]:
+def as_asked(pools: Mapping[Source, Pool], specs: Mapping[Source, Asked]) -> dict[Source, Pool]:
     """The pools with the version, label and signature that the command line, an experiment or a trace asks for.
 
     A payload that leaves them open gets them. Held to it are the pools of the model that is asked for; where nobody
     names a model, those of the only one that there is. Raises BenchError for a payload that names something else.
     """
-    made = {}
+    adjusted = {}
     for source, pool in pools.items():
-        each = asked[source]
+        each = specs[source]
         models = {other.model for kin, other in pools.items() if kin.kind == source.kind}
-        given = sorted(each.given & _OPTIONS.keys(), key=list(_OPTIONS).index)
-        if "model" in given and each.model not in models:
+        chosen = sorted(each.explicit & _OPTIONS.keys(), key=list(_OPTIONS).index)
+        if "model" in chosen and each.model not in models:
             _refuse(source, "model", each.model, pool.model)
         named = each.model if each.model in models else pool.model
-        if given and each.model not in models and len(models) > 1:
+        if chosen and each.model not in models and len(models) > 1:
             raise BenchError(
-                f"{_OPTIONS[given[0]]}: of which model? --model-name names one of {', '.join(sorted(models))}"
+                f"{_OPTIONS[chosen[0]]}: of which model? --model-name names one of {', '.join(sorted(models))}"
             )
-        made[source] = _held_to(source, pool, each) if pool.model == named else pool
-    return made
+        adjusted[source] = _held_to(source, pool, each) if pool.model == named else pool
+    return adjusted
 
 
 _OPTIONS: Final = {
@@ -131,22 +131,22 @@ _OPTIONS: Final = {
 }
 
 
-def _held_to(source: Source, pool: Pool, asked: Asked) -> Pool:
+def _held_to(source: Source, pool: Pool, spec: Asked) -> Pool:
     version, label, signature = pool.version, pool.label, pool.signature
     for name in ("version", "label"):
-        wanted = getattr(asked, name)
-        if name not in asked.given or wanted == getattr(pool, name):
+        wanted = getattr(spec, name)
+        if name not in spec.explicit or wanted == getattr(pool, name):
             continue
         if pool.version is not None or pool.label is not None:
             other = f"version {pool.version}" if pool.label is None else f"label {pool.label}"
             _refuse(source, name, wanted, other)
-        version, label = asked.version, asked.label
-    if "signature" in asked.given and asked.signature != signature:
+        version, label = spec.version, spec.label
+    if "signature" in spec.explicit and spec.signature != signature:
         if signature:
-            _refuse(source, "signature", asked.signature, signature)
-        signature = asked.signature
-    if "batch" in asked.given and asked.batch != pool.batch:
-        _refuse(source, "batch", asked.batch, f"{pool.batch} example{'s' * (pool.batch > 1)}")
+            _refuse(source, "signature", spec.signature, signature)
+        signature = spec.signature
+    if "batch" in spec.explicit and spec.batch != pool.batch:
+        _refuse(source, "batch", spec.batch, f"{pool.batch} example{'s' * (pool.batch > 1)}")
     return pool.asking(version=version, label=label, signature=signature)
 
 
@@ -196,7 +196,7 @@ def open_schedules(user_classes: Iterable[Any], options: ScenarioOptions) -> dic
 
     Raises BenchError for a closed loop asked of one of them, or a class whose own schedule is none.
     """
-    found = {}
+    schedules = {}
     for user in user_classes:
         own = getattr(user, "schedule", None)
         if own is None:
@@ -209,8 +209,8 @@ def open_schedules(user_classes: Iterable[Any], options: ScenarioOptions) -> dic
                 f"--schedule {schedule}: {user.__name__} sends without waiting for answers; "
                 "run a scenario with closed-loop users, such as scenarios/mnist.py"
             )
-        found[user] = schedule
-    return found
+        schedules[user] = schedule
+    return schedules
 
 
 def _for_each_kind(schedule: Open | None, options: ScenarioOptions) -> Iterator[ScenarioOptions]:
@@ -219,10 +219,10 @@ def _for_each_kind(schedule: Open | None, options: ScenarioOptions) -> Iterator[
         yield options
         return
     for kind in schedule.kinds:
-        said = {name: value for name, value in kind._asdict().items() if value is not None}
-        given = (options.asked.given - {"label"} if "version" in said else options.asked.given) | said.keys()
-        asked = replace(options.asked, **said, given=frozenset(given))
-        yield replace(options, asked=replace(asked, label=None) if "version" in said else asked)
+        changes = {name: value for name, value in kind._asdict().items() if value is not None}
+        chosen = (options.asked.explicit - {"label"} if "version" in changes else options.asked.explicit) | changes.keys()
+        spec = replace(options.asked, **changes, explicit=frozenset(chosen))
+        yield replace(options, asked=replace(spec, label=None) if "version" in changes else spec)
 
 
 def refuse_untagged(user_classes: Iterable[Any]) -> None:
@@ -230,8 +230,8 @@ def refuse_untagged(user_classes: Iterable[Any]) -> None:
     for user in user_classes:
         if hasattr(user, "payload") and not user.tasks:
             raise BenchError(
-                f"--tags, --exclude-tags: they leave {user.__name__} without a task; tag one (a class without tasks of "
-                "its own has none that is tagged), or leave the options out"
+                f"--tags, --exclude-tags: they leave {user.__name__} without tasks; tag one (a class that defines "
+                "no tasks has no tagged ones), or omit the options"
             )
 
 
@@ -242,7 +242,7 @@ def refuse_other_waits(user_classes: Iterable[Any], schedule: Schedule | None) -
     for user in user_classes:
         for name in task_sets_that_wait(user.tasks) if hasattr(user, "payload") else ():
             raise BenchError(
-                f"--schedule {schedule}: {name} has a wait_time of its own, which would go before it; leave one of them out"
+                f"--schedule {schedule}: {name} defines wait_time, which would take precedence; omit one of them"
             )
 
 

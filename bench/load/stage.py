@@ -60,9 +60,9 @@ class Stage:
         with self._asking(model) as inquiry:
             while not wanted(states := self._states(inquiry)):
                 if time.perf_counter() > give_up:
-                    told = ", ".join(f"{number} {state}" for number, state in sorted(states.items()))
+                    listed = ", ".join(f"{number} {state}" for number, state in sorted(states.items()))
                     raise BenchError(
-                        f"{model} at {self.address}: still {told or 'without versions'} after {seconds:g} s; "
+                        f"{model} at {self.address}: still {listed or 'without versions'} after {seconds:g} s; "
                         "does the server watch the folder (--file_system_poll_wait_seconds)?"
                     )
                 gevent.sleep(LOOK_SECONDS)

@@ -43,8 +43,8 @@ class Target:
     """What the signature declares of each pool's output, where the server tells."""
     pid: int | None = None
     """The server's process, where it was started here."""
-    asked: Mapping[str, Asked] = field(default_factory=dict)
-    """What the requests of each name ask for."""
+    specs: Mapping[str, Asked] = field(default_factory=dict)
+    """Model, version and the like of the requests of each name."""
 
 
 class EmbeddedServer:
@@ -100,20 +100,20 @@ class EmbeddedServer:
         self._stack.close()
 
 
-def asked_by(pools: Mapping[Source, Pool], options: ScenarioOptions) -> dict[str, Asked]:
+def specs_of(pools: Mapping[Source, Pool], options: ScenarioOptions) -> dict[str, Asked]:
     """What the requests of each name ask for (of a trace, those of its first kind)."""
-    found = {}
+    specs = {}
     for source, pool in pools.items():
         if source.kind:
             continue
-        found[source.name] = replace(
+        specs[source.name] = replace(
             options.asked,
             model=pool.model,
             version=pool.version,
             label=pool.label,
             signature=pool.signature or source.api.signature or "",
         )
-    return found
+    return specs
 
 
 def connect(address: str, options: ScenarioOptions, *, connections: int, turn: int = 0) -> Channel:
@@ -148,10 +148,10 @@ def host_of(environment: Any, port: int) -> str | None:
     sending = [user for user in environment.user_classes if hasattr(user, "payload") and user.host]
     named = {address_of(user.host, port): user for user in sending}
     if len(named) > 1:
-        told = ", ".join(f"{user.__name__} {user.host}" for user in named.values())
+        listed = ", ".join(f"{user.__name__} {user.host}" for user in named.values())
         raise BenchError(
-            f"host: the user classes name several targets ({told}), a run measures one; run each class by itself, "
-            "or give --host, which goes before them"
+            f"host: the user classes name several targets ({listed}), a run measures one; run each class by itself, "
+            "or give --host, which takes precedence"
         )
     return next(iter(named), None)
 

@@ -112,7 +112,7 @@ class PredictUser(User):  # type: ignore[misc]  # locust ships no types
         examples, which each user sends in the same order to all of them.
         """
         raise BenchError(
-            f"{cls.__name__}: it has no payload; give it what to send, such as: @classmethod / def payload(cls, "
+            f"{cls.__name__}: no payload; define what to send, such as: @classmethod / def payload(cls, "
             "options): / return Pool.of({'images': images}, labels, output='scores', **options.asked.request()) "
             "(scenarios/mnist.py is a whole one)"
         )

@@ -38,8 +38,8 @@ def read(run: Path) -> dict[str, Any] | None:
         log.warning("%s: not checked: %s", run, reason)
         return None
     (report,) = json.loads(done.stdout)["runs"]
-    found: dict[str, Any] = report
-    return found
+    plain: dict[str, Any] = report
+    return plain
 
 
 def counted(counts: Mapping[str, int]) -> str:

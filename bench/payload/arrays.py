@@ -59,7 +59,7 @@ def labels_from(
 def count_of(arrays: Mapping[str, Array], constants: Mapping[str, Array], labels: Array | None) -> int:
     """Examples in every input and in the labels. Raises BenchError where they differ."""
     if not arrays and not constants:
-        raise BenchError("no input: a request needs at least one")
+        raise BenchError("no input; a request needs at least one")
     for name, array in arrays.items():
         if array.ndim == 0:
             raise BenchError(
@@ -73,7 +73,7 @@ def count_of(arrays: Mapping[str, Array], constants: Mapping[str, Array], labels
         raise BenchError(f"different numbers of examples: {', '.join(f'{k} {n}' for k, n in counts.items())}")
     count = next(iter(counts.values()), 1)
     if count == 0:
-        raise BenchError("no example: a pool needs at least one")
+        raise BenchError("no example; a pool needs at least one")
     return count
 
 

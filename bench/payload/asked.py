@@ -1,4 +1,4 @@
-"""Which model, version, signature and batch size the command line asks for."""
+"""Model, version, signature and batch size that the command line requests."""
 
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ UNSET: Final = Unset.UNSET
 
 @dataclass(frozen=True)
 class Asked:
-    """Which model is asked for, and how: the part of the options that goes into every request."""
+    """Model, version, label, signature and batch size of the requests: the options that go into every request."""
 
     model: str
     version: int | None
@@ -28,10 +28,10 @@ class Asked:
     batch: int
     deadline: float
     """Seconds until a call is given up with DEADLINE_EXCEEDED."""
-    given: AbstractSet[str] = frozenset()
+    explicit: AbstractSet[str] = frozenset()
     """Which of model, version, label, signature and batch the command line or an experiment names: these are sent, or
     the run is refused."""
 
     def request(self) -> dict[str, Any]:
-        """What each request says, as arguments of `bench.payload.Pool.of`; arguments beside them go before it."""
+        """The arguments of `bench.payload.Pool.of`; arguments next to them take precedence."""
         return {"asked": self}

@@ -20,10 +20,10 @@ LEAST_MESSAGES: Final = 16
 
 
 def pinned(
-    asked: Asked | None, version: int | Unset | None, label: str | Unset | None
+    spec: Asked | None, version: int | Unset | None, label: str | Unset | None
 ) -> tuple[int | None, str | None]:
     """Version and label of a pool: what is given goes before what was asked for."""
-    named = (asked.version, asked.label) if asked else (None, None)
+    named = (spec.version, spec.label) if spec else (None, None)
     if isinstance(version, Unset):
         version = named[0] if isinstance(label, Unset) or label is None else None
     if isinstance(label, Unset):
@@ -31,9 +31,10 @@ def pinned(
     return version, label
 
 
-def batch_of(batch: int | None, asked: Asked | None, *, batched: bool) -> int:
+def batch_of(batch: int | None, spec: Asked | None, *, batched: bool) -> int:
+    """Examples per request. Raises BenchError for a number that the model does not take."""
     if batch is None:
-        batch = asked.batch if asked else 1
+        batch = spec.batch if spec else 1
     if batch < 1:
         raise BenchError(f"batch {batch}: a request has at least one example")
     if not batched and batch > 1:
@@ -55,6 +56,7 @@ def messages_for(
     count: int,
     batch: int,
 ) -> int:
+    """How many messages a pool of these examples holds. Raises BenchError where one would be too large."""
     if not arrays:
         return 1
     each = sum(bytes_per_example(array) for array in arrays.values())

@@ -97,9 +97,9 @@ def default_output(signature: Signature, output: str | None, *, labelled: bool, 
         return names[0]
     if output in names and output is not None:
         return output
-    there = ", ".join(names) or "none"
+    listed = ", ".join(names) or "none"
     if output is None:
         raise BenchError(
-            f"{where}: the signature has the outputs {there}; name the one that the labels are of"
+            f"{where}: the signature has the outputs {listed}; name the one that the labels are of"
         )
-    raise BenchError(f"{where} {output}: the signature has the outputs {there}")
+    raise BenchError(f"{where} {output}: the signature has the outputs {listed}")

@@ -163,7 +163,7 @@ class Pool:
         count = count_of(arrays, constants, expected)
         model = model or (asked.model if asked else None)
         if not model:
-            raise BenchError("no model is named: model='NAME', or **options.asked.request()")
+            raise BenchError("no model is named; pass model='NAME', or **options.asked.request()")
         version, label = pinned(asked, version, label)
         signature = (asked.signature if asked else "") if signature is None else signature
         batch = batch_of(batch, asked, batched=batched)
@@ -248,10 +248,10 @@ class Pool:
             filled = len(group) // batch if whole else math.ceil(len(group) / batch)
             messages = filled if examples.ragged else size
             parts.append(cls.of(examples.take(group), labels, size=messages, **request))
-        made = parts[0] if len(parts) == 1 else _merged(parts)
+        pool = parts[0] if len(parts) == 1 else _merged(parts)
         rows = [group[part.rows] for group, part in zip(groups, parts, strict=True) if part.rows is not None]
         return replace(
-            made,
+            pool,
             rows=np.concatenate(rows) if rows else None,
             origin=examples.origin,
             origin_sha256=examples.sha256,
@@ -324,10 +324,10 @@ class Pool:
         AGAIN: _LAG messages later than ONCE (an eighth of the pool in a small one); in the meantime the first message
         of the pool, which the server knows.
         """
-        mine = range(1 + number, len(self.messages) if number < of else 0, of)
-        lag = min(_LAG, len(mine) // 8) if self.sending == AGAIN else 0
+        numbers = range(1 + number, len(self.messages) if number < of else 0, of)
+        lag = min(_LAG, len(numbers) // 8) if self.sending == AGAIN else 0
         yield from repeat(0, lag)
-        yield from mine[: len(mine) - lag]
+        yield from numbers[: len(numbers) - lag]
 
     def sequence(self, stream: int) -> Iterator[int]:
         """Indices of the messages that user number `stream` sends, endlessly.

@@ -32,13 +32,13 @@ def sizes_of(text: str, where: str = "--shape") -> dict[str, tuple[int, ...]]:
     sizes: dict[str, tuple[int, ...]] = {}
     name = ""
     for part in text.replace(" ", ",").split(","):
-        given, equals, number = part.rpartition("=")
+        left, equals, number = part.rpartition("=")
         if not part:
             continue
         if equals:
-            name = given
+            name = left
             if name in sizes:
-                raise BenchError(f"{where} {text}: {name} is given twice")
+                raise BenchError(f"{where} {text}: duplicate entry: {name}")
         if not name or not number.isascii() or not number.isdigit() or not 0 < int(number[:12]) < MOST_SIZE:
             raise BenchError(f"{where} {text}: expected NAME=SIZE,..., such as len=128 or image=224,224")
         sizes[name] = (*sizes.get(name, ()), int(number))
@@ -54,17 +54,17 @@ def random_examples(signature: Signature, *, count: int, seed: int, sizes: Sizes
 
     Raises BenchError where a size is missing or fits no input.
     """
-    given = {name: (size,) if isinstance(size, int) else tuple(size) for name, size in (sizes or {}).items()}
-    everywhere = given.get(ANY_LENGTH, ())[:1] if ANY_LENGTH not in signature.inputs else ()
+    shapes = {name: (size,) if isinstance(size, int) else tuple(size) for name, size in (sizes or {}).items()}
+    everywhere = shapes.get(ANY_LENGTH, ())[:1] if ANY_LENGTH not in signature.inputs else ()
     batched = takes_batches(signature)
-    names = [name for name in signature.inputs if name not in signature.optional or name in given]
-    _check(signature, given)
+    names = [name for name in signature.inputs if name not in signature.optional or name in shapes]
+    _check(signature, shapes)
     inputs: dict[str, Array] = {}
     constant: dict[str, Array] = {}
     for name in names:
         tensor = signature.inputs[name]
         by_row = batched and open_batch(tensor)
-        shape = _shape(name, tensor, given.get(name), everywhere, by_row=by_row)
+        shape = _shape(name, tensor, shapes.get(name), everywhere, by_row=by_row)
         alone = batched and not by_row
         whole = shape if alone else (count, *shape)
         each = _TEXT_BYTES if tensor.dtype == "string" else storage_of(name, tensor).dtype.itemsize
@@ -77,16 +77,16 @@ def random_examples(signature: Signature, *, count: int, seed: int, sizes: Sizes
     return Examples(inputs, constant, None, batched, f"random, {counted(count, 'example')}, seed {seed}")
 
 
-def _check(signature: Signature, given: Mapping[str, Sequence[int]]) -> None:
-    there = ", ".join(signature.inputs) or "none"
-    for name in given:
+def _check(signature: Signature, shapes: Mapping[str, Sequence[int]]) -> None:
+    listed = ", ".join(signature.inputs) or "none"
+    for name in shapes:
         if name == "batch" and name not in signature.inputs:
             raise BenchError("--shape batch: the examples in a request are --batch-size")
         if name != ANY_LENGTH and name not in signature.inputs:
             raise BenchError(
-                f"--shape {name}: the signature has the inputs {there}; {ANY_LENGTH} is for all of them"
+                f"--shape {name}: the signature has the inputs {listed}; {ANY_LENGTH} is for all of them"
             )
-    if len(given.get(ANY_LENGTH, (1,))) != 1 and ANY_LENGTH not in signature.inputs:
+    if len(shapes.get(ANY_LENGTH, (1,))) != 1 and ANY_LENGTH not in signature.inputs:
         raise BenchError(f"--shape {ANY_LENGTH}: expected one size, for every unknown dimension")
 
 
@@ -119,9 +119,9 @@ def _shape(
         fixed in (-1, size) for fixed, size in zip(declared, sizes, strict=True)
     ):
         return tuple(sizes)
-    told = ",".join(map(str, sizes))
+    listed = ",".join(map(str, sizes))
     raise BenchError(
-        f"--shape {name}={told}: the input is {tensor}; {counted(unknown, 'size')} of it to be given"
+        f"--shape {name}={listed}: the input is {tensor}; {counted(unknown, 'size')} of it to be given"
     )
 
 

@@ -86,7 +86,7 @@ def _opened(source: str) -> io.BufferedReader:
 def _in_memory(file: BinaryIO) -> io.BytesIO:
     content = file.read(LARGEST + 1)
     if len(content) > LARGEST:
-        raise OSError(f"more than {LARGEST >> 20} MiB, which are read at most")
+        raise OSError(f"more than {LARGEST >> 20} MiB, the maximum")
     return io.BytesIO(content)
 
 
@@ -103,7 +103,7 @@ class _Limited(io.RawIOBase):
         count: int = self._file.readinto(buffer)
         self._left -= count
         if self._left < 0:
-            raise OSError(f"unpacks to more than {LARGEST_FILE >> 30} GiB, which are read at most")
+            raise OSError(f"unpacks to more than {LARGEST_FILE >> 30} GiB, the maximum")
         return count
 
 

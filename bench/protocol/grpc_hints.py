@@ -22,7 +22,7 @@ KNOWN: Final = (
         Hint(
             "answer size",
             "an answer is larger than this client reads",
-            "allow more with --max-answer-bytes, or let the server send less: fewer examples a request (--batch-size), "
+            "allow more with --max-answer-bytes, or let the server send less: fewer examples per request (--batch-size), "
             "or only the outputs that are needed",
         ),
     ),
@@ -32,7 +32,7 @@ KNOWN: Final = (
         Hint(
             "message size",
             "a message is larger than its receiver accepts",
-            "send fewer examples a request (--batch-size), or raise the limit of whoever refuses: a proxy's, or "
+            "send fewer examples per request (--batch-size), or raise the limit of the receiver: a proxy's, or "
             "--grpc_channel_arguments=grpc.max_receive_message_length=N of the server",
         ),
     ),
@@ -68,7 +68,7 @@ KNOWN: Final = (
         r"[Tt]oo[_ ]many[_ ]pings",
         Hint(
             "pings",
-            "the server ended the connection since keepalive pings came oftener than it permits (every 300 s by default)",
+            "the server ended the connection since keepalive pings came more often than it permits (every 300 s by default)",
             "leave --keepalive out, or let the server permit them: "
             "--grpc_channel_arguments=grpc.http2.min_ping_interval_without_data_ms=N",
         ),

@@ -45,8 +45,8 @@ class OpenInference:
 
     def encode(self, message: bytes, *, by_row: bool = True) -> Call:
         """As ModelInfer. Raises BenchError for labels, and for dtypes that the protocol has not."""
-        said = PredictRequest.FromString(message)
-        spec = said.model_spec
+        sent = PredictRequest.FromString(message)
+        spec = sent.model_spec
         if spec.version_label:
             raise BenchError(
                 f"--version-label {spec.version_label}: the Open Inference Protocol has no labels; use --model-version"
@@ -54,14 +54,14 @@ class OpenInference:
         request = messages.ModelInferRequest(model_name=spec.name)
         if spec.HasField("version"):
             request.model_version = str(spec.version.value)
-        for name in sorted(said.inputs):
-            array = array_of(said.inputs[name])
+        for name in sorted(sent.inputs):
+            array = array_of(sent.inputs[name])
             tensor = request.inputs.add(name=name, datatype=oip_tensors.datatype_of(array), shape=array.shape)
             if self.raw:
                 request.raw_input_contents.append(oip_tensors.raw_of(array))
             else:
                 oip_tensors.fill(tensor.contents, array)
-        for name in said.output_filter:
+        for name in sent.output_filter:
             request.outputs.add(name=name)
         return Call(messages.MODEL_INFER, request.SerializeToString(deterministic=True))
 
@@ -76,7 +76,7 @@ class OpenInference:
         try:
             response = messages.ModelInferResponse.FromString(answer)
         except DecodeError:
-            raise Unreadable("the answer is no ModelInferResponse") from None
+            raise Unreadable("the answer is not a ModelInferResponse") from None
         outputs = {tensor.name: tensor for tensor in response.outputs}
         # MLServer sends empty typed contents beside raw ones
         pairs = zip(response.outputs, response.raw_output_contents, strict=False)
@@ -104,15 +104,17 @@ class OpenInference:
     def describe(self, ask: Ask, model: Model) -> Description:
         """By ModelMetadata; one signature without a name. Raises Unreadable where the model declares nothing."""
         _refuse_label(model)
-        found = _metadata(ask, model)
-        if not found.inputs or not found.outputs:
+        metadata = _metadata(ask, model)
+        if not metadata.inputs or not metadata.outputs:
             raise Unreadable("the model declares no inputs or no outputs")
         version = model.version
         if version is None:
             version = max(
-                (number for each in found.versions if (number := _number(each)) is not None), default=None
+                (number for each in metadata.versions if (number := _number(each)) is not None), default=None
             )
-        return Description(version, {"": Signature("", _tensors(found.inputs), _tensors(found.outputs))})
+        return Description(
+            version, {"": Signature("", _tensors(metadata.inputs), _tensors(metadata.outputs))}
+        )
 
     def reload(self, ask: Ask, config: Any) -> None:
         """There is no such call."""
@@ -138,12 +140,12 @@ def _parsed(kind: Any, answer: bytes) -> Any:
     try:
         return kind.FromString(answer)
     except DecodeError as error:
-        raise BenchError(f"its answer is no {kind.DESCRIPTOR.name}") from error
+        raise BenchError(f"its answer is not a {kind.DESCRIPTOR.name}") from error
 
 
 def _tensors(declared: Any) -> dict[str, Tensor]:
-    found = {each.name: Tensor(oip_tensors.name_of(each.datatype), tuple(each.shape)) for each in declared}
-    return dict(sorted(found.items()))
+    tensors = {each.name: Tensor(oip_tensors.name_of(each.datatype), tuple(each.shape)) for each in declared}
+    return dict(sorted(tensors.items()))
 
 
 def _number(version: str) -> int | None:

@@ -31,12 +31,20 @@ KNOWN: Final = (
     KnownError(
         "INVALID_ARGUMENT|INTERNAL|UNKNOWN",
         r"inference input data-type|[Dd]ata ?type|dtype",
-        Hint("dtype", "an input has another dtype than the model takes", "`bench metadata` shows the dtypes"),
+        Hint(
+            "dtype",
+            "an input has a different dtype than the model expects",
+            "`bench metadata` shows the dtypes",
+        ),
     ),
     KnownError(
         "INVALID_ARGUMENT|INTERNAL|UNKNOWN",
         r"unexpected shape|[Ss]hape|reshape|dimension",
-        Hint("shape", "an input has another shape than the model takes", "`bench metadata` shows the shapes"),
+        Hint(
+            "shape",
+            "an input has a different shape than the model expects",
+            "`bench metadata` shows the shapes",
+        ),
     ),
     KnownError(
         "INVALID_ARGUMENT|INTERNAL|UNIMPLEMENTED",
@@ -50,7 +58,7 @@ KNOWN: Final = (
         r"[Ee]xceeds maximum queue size|queue .*full",
         Hint(
             "queue full",
-            "the model's queue is full: more is sent than it computes",
+            "the model's queue is full: requests arrive faster than it computes",
             "lower the load, or raise max_queue_size",
         ),
     ),

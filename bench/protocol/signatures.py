@@ -60,23 +60,23 @@ class Difference:
 
 def differences(signature: Signature, request: Any, output: str | None = None) -> list[Difference]:
     """How a PredictRequest differs from what the signature declares; output: whose values are wanted."""
-    found = []
+    listed = []
     names = ", ".join(signature.inputs) or "none"
     for name in sorted(set(request.inputs) - set(signature.inputs)):
-        found.append(Difference(f"input {name!r} is sent, the signature has {names}", fatal=True))
+        listed.append(Difference(f"input {name!r} is sent, the signature has {names}", fatal=True))
     for name in sorted(set(signature.inputs) - set(request.inputs) - set(signature.optional)):
-        found.append(Difference(f"input {name!r} ({signature.inputs[name]}) is missing", fatal=True))
+        listed.append(Difference(f"input {name!r} ({signature.inputs[name]}) is missing", fatal=True))
     for name in sorted(set(request.inputs) & set(signature.inputs)):
         sent, declared = request.inputs[name], signature.inputs[name]
         shape = tuple(dim.size for dim in sent.tensor_shape.dim)
         dtype = dtype_name(sent.dtype)
         if dtype != declared.dtype:
             text = f"input {name!r} is sent as {dtype}, the signature declares {declared.dtype}"
-            found.append(Difference(text, fatal=True))
+            listed.append(Difference(text, fatal=True))
         if not declared.takes(shape):
             text = f"input {name!r} is sent with shape {list(shape)}, the signature declares {declared}"
-            found.append(Difference(text, fatal=False))
+            listed.append(Difference(text, fatal=False))
     outputs = ", ".join(signature.outputs) or "none"
     for name in sorted({*request.output_filter, *([output] if output else [])} - set(signature.outputs)):
-        found.append(Difference(f"output {name!r} is wanted, the signature has {outputs}", fatal=True))
-    return found
+        listed.append(Difference(f"output {name!r} is wanted, the signature has {outputs}", fatal=True))
+    return listed

@@ -53,20 +53,20 @@ def counters(page: str, model: str, entrypoint: str = "GRPC") -> dict[str, float
 
 def _is_predict(labels: dict[str, str], model: str, entrypoint: str) -> bool:
     """Whether a latency is of a model's Predict calls; runtime_latency does not tell gRPC and REST apart."""
-    found = labels.get("model_name"), labels.get("API", "").lower(), labels.get("entrypoint", entrypoint)
-    return found == (model, "predict", entrypoint)
+    call = labels.get("model_name"), labels.get("API", "").lower(), labels.get("entrypoint", entrypoint)
+    return call == (model, "predict", entrypoint)
 
 
 def _rows(page: str) -> Iterator[tuple[str, dict[str, str], float]]:
     for line in page.splitlines():
         if not line.startswith(_PREFIX) or "_bucket{" in line or len(line) > _LONGEST_LINE:
             continue
-        found = _LINE.fullmatch(line)
-        if found is not None:
-            number = float(found[3])
+        match = _LINE.fullmatch(line)
+        if match is not None:
+            number = float(match[3])
             if not math.isfinite(number):
-                raise ValueError(f"{found[1]} is {found[3]}")
-            yield found[1].removeprefix(_PREFIX), dict(_labels(found[2])), number
+                raise ValueError(f"{match[1]} is {match[3]}")
+            yield match[1].removeprefix(_PREFIX), dict(_labels(match[2])), number
 
 
 def _labels(text: str) -> Iterator[tuple[str, str]]:

@@ -52,7 +52,7 @@ class TensorFlowServing:
         try:
             response = messages.PredictResponse.FromString(answer)
         except DecodeError:
-            raise Unreadable("the answer is no PredictResponse") from None
+            raise Unreadable("the answer is not a PredictResponse") from None
         spec, outputs = response.model_spec, response.outputs
 
         def array(name: str) -> Array:
@@ -76,8 +76,10 @@ class TensorFlowServing:
         response = parsed(messages.GetModelMetadataResponse, answer, messages.GET_MODEL_METADATA)
         if "signature_def" not in response.metadata:
             raise Unreadable("no signatures in the answer")
-        found = messages.SignatureDefMap.FromString(response.metadata["signature_def"].value).signature_def
-        return Description(response.model_spec.version.value, signatures_of(found))
+        signatures = messages.SignatureDefMap.FromString(
+            response.metadata["signature_def"].value
+        ).signature_def
+        return Description(response.model_spec.version.value, signatures_of(signatures))
 
     def reload(self, ask: Ask, config: Any) -> None:
         """By HandleReloadConfigRequest."""
@@ -106,7 +108,7 @@ def parsed(kind: Any, answer: bytes, method: str) -> Any:
     try:
         return kind.FromString(answer)
     except DecodeError as error:
-        raise BenchError(f"its answer to {method} is no {kind.DESCRIPTOR.name}") from error
+        raise BenchError(f"its answer to {method} is not a {kind.DESCRIPTOR.name}") from error
 
 
 def states_of(response: Any) -> list[VersionState]:

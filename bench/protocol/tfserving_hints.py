@@ -25,7 +25,7 @@ KNOWN: Final = (
         r"timeout exceeded while waiting in batching queue",
         Hint(
             "queue timeout",
-            "the request waited in the server's batching queue until its time was over",
+            "the request timed out in the server's batching queue",
             "lower the load, or give the batches more threads (num_batch_threads)",
         ),
     ),
@@ -35,7 +35,7 @@ KNOWN: Final = (
         Hint(
             "memory",
             "the server has no memory for the request",
-            "send fewer examples a request (--batch-size)",
+            "send fewer examples per request (--batch-size)",
         ),
     ),
     KnownError(
@@ -43,7 +43,7 @@ KNOWN: Final = (
         r"batch scheduling queue .* is full",
         Hint(
             "queue full",
-            "the server's batching queue is full: more is sent than it computes",
+            "the server's batching queue is full: requests arrive faster than it computes",
             "lower the load, or raise max_enqueued_batches in its batching parameters",
         ),
     ),
@@ -113,12 +113,20 @@ KNOWN: Final = (
     KnownError(
         "INVALID_ARGUMENT",
         r"Expects arg\[\d+\] to be|[Dd]ata ?type|expected .*dtype",
-        Hint("dtype", "an input has another dtype than the model takes", "`bench metadata` shows the dtypes"),
+        Hint(
+            "dtype",
+            "an input has a different dtype than the model expects",
+            "`bench metadata` shows the dtypes",
+        ),
     ),
     KnownError(
         "INVALID_ARGUMENT",
         r"[Mm]atrix size-incompatible|is not a matrix|ndims must be|reshape|[Ss]hape|dimension",
-        Hint("shape", "an input has another shape than the model takes", "`bench metadata` shows the shapes"),
+        Hint(
+            "shape",
+            "an input has a different shape than the model expects",
+            "`bench metadata` shows the shapes",
+        ),
     ),
     KnownError(
         "INVALID_ARGUMENT",

@@ -50,16 +50,16 @@ class TensorFlowServingRest:
         version = spec.version.value if spec.HasField("version") else None
         columns = {name: _json_values(array_of(tensor)) for name, tensor in request.inputs.items()}
         if not by_row:
-            said: dict[str, Any] = {"inputs": columns}
+            body: dict[str, Any] = {"inputs": columns}
         elif len(columns) == 1:
-            said = {"instances": next(iter(columns.values()))}
+            body = {"instances": next(iter(columns.values()))}
         else:
             rows = zip(*columns.values(), strict=True)
-            said = {"instances": [dict(zip(columns, row, strict=True)) for row in rows]}
+            body = {"instances": [dict(zip(columns, row, strict=True)) for row in rows]}
         if spec.signature_name:
-            said = {"signature_name": spec.signature_name, **said}
+            body = {"signature_name": spec.signature_name, **body}
         path = _path(Model(spec.name, version, spec.version_label or None))
-        return Call(f"POST {path}:predict", json.dumps(said, separators=(",", ":")).encode())
+        return Call(f"POST {path}:predict", json.dumps(body, separators=(",", ":")).encode())
 
     def read(self, content: bytes, expected: Expected) -> bytes:
         """The PredictResponse that a JSON answer stands for. Raises any exception for what is no such answer."""
@@ -92,13 +92,13 @@ class TensorFlowServingRest:
         """By GET /v1/models/NAME/metadata."""
         answer = ask(f"GET {_path(model)}/metadata", b"")
         try:
-            said = json.loads(answer)
-            version = int(said["model_spec"]["version"])
-            signatures = said["metadata"]["signature_def"]
+            document = json.loads(answer)
+            version = int(document["model_spec"]["version"])
+            signatures = document["metadata"]["signature_def"]
         except (ValueError, KeyError, TypeError) as error:
             raise Unreadable("no signatures in the answer") from error
-        found = _message(json.dumps(signatures).encode(), messages.SignatureDefMap)
-        return Description(version, tfserving_grpc.signatures_of(found.signature_def))
+        definitions = _message(json.dumps(signatures).encode(), messages.SignatureDefMap)
+        return Description(version, tfserving_grpc.signatures_of(definitions.signature_def))
 
     def reload(self, ask: Ask, config: Any) -> None:
         """There is no such call."""
@@ -121,7 +121,7 @@ def _message(answer: bytes, kind: Any) -> Any:
     try:
         return json_format.Parse(answer, kind(), ignore_unknown_fields=True)
     except (json_format.ParseError, UnicodeDecodeError) as error:
-        raise BenchError(f"its answer is no {kind.DESCRIPTOR.name} in JSON ({error})") from error
+        raise BenchError(f"its answer is not a {kind.DESCRIPTOR.name} in JSON ({error})") from error
 
 
 def _array(values: Any) -> Array:

@@ -71,13 +71,13 @@ def _adapt(manifest: Path, altered: list[str]) -> None:
 
     The copy gets checksums of its own: what was altered before would no longer show.
     """
-    said = dict(Manifest.read(manifest.parent).raw)
-    model = said.get("model")
+    content = dict(Manifest.read(manifest.parent).raw)
+    model = content.get("model")
     if isinstance(model, dict):
-        said["model"] = {name: value for name, value in model.items() if name != "path"}
-    said.pop("command", None)
+        content["model"] = {name: value for name, value in model.items() if name != "path"}
+    content.pop("command", None)
     if altered:
         reason = f"files were not as they were when the run ended: {', '.join(altered)}"
         noted = {"check": "files changed", "reason": reason, "remedy": "run it again"}
-        said["doubts"] = [*(said.get("doubts") or []), noted]
-    manifest.write_text(json_text(said) + "\n")
+        content["doubts"] = [*(content.get("doubts") or []), noted]
+    manifest.write_text(json_text(content) + "\n")

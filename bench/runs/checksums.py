@@ -49,20 +49,20 @@ def altered(folder: Path, readable: Iterable[str], file: str = FILE) -> list[str
         return [f"{file} missing"]
     except (OSError, ValueError):
         return [f"{file} damaged"]
-    found = []
+    differing = []
     for name, expected in sums.items():
         try:
             same = _sum(folder / name) == expected
         except FileNotFoundError:
-            found.append(f"{name} missing")
+            differing.append(f"{name} missing")
         except OSError as error:
-            found.append(f"{name} not readable ({error.strerror})")
+            differing.append(f"{name} not readable ({error.strerror})")
         else:
             if not same:
-                found.append(f"{name} changed")
+                differing.append(f"{name} changed")
     # an empty folder of shards is left where samples were packed: only files count
     added = [name for name in readable if name not in sums and (folder / name).is_file()]
-    return found + [f"{name} added" for name in added]
+    return differing + [f"{name} added" for name in added]
 
 
 def recorded(folder: Path, name: str) -> str:

@@ -320,11 +320,11 @@ def _histograms(
     if not ended.all():
         group = group[ended]
         columns = columns.where(ended)
-    found = []
+    parts = []
     for values in (columns.lag + columns.service, columns.service, columns.lag):
         pause()
-        found.append(_split(group * BUCKETS + bucket(values), len(cells)))
-    latency, service, lag = found
+        parts.append(_split(group * BUCKETS + bucket(values), len(cells)))
+    latency, service, lag = parts
     wrong = columns.mismatched
     mismatched = [_NONE] * len(cells)
     if wrong.any():

@@ -83,7 +83,7 @@ class RecordedFiles:
         return plain_rows(self.path / TELEMETRY, Observation)
 
     def _read_tallies(self) -> Tallies:
-        found: Tallies = {}
+        tallies: Tallies = {}
         if not os.path.lexists(self.path / COUNTS):
             raise BenchError(
                 f"{self.path / COUNTS}: missing, with what was counted: restore the file, or delete the run"
@@ -93,10 +93,10 @@ class RecordedFiles:
             key = Key(row.name, row.version, row.batch, row.outcome)
             tally = Tally(row.requests, row.examples, row.checked, row.correct, row.mismatched)
             cell = key, row.second
-            found[cell] = found[cell].plus(tally) if cell in found else tally
+            tallies[cell] = tallies[cell].plus(tally) if cell in tallies else tally
             keys.add(key)
-            _check_size(self.path / COUNTS, len(keys), len(found))
-        return found
+            _check_size(self.path / COUNTS, len(keys), len(tallies))
+        return tallies
 
     @cached_property
     def _recounted(self) -> tuple[hlog.IntervalLog, Tallies] | None:

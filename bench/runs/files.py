@@ -55,7 +55,7 @@ def read_file(path: Path, most: int) -> bytes:
     with open_file(path, most) as file:
         content = file.read(most + 1)
     if len(content) > most:  # it has grown meanwhile, or says nothing of its size, as files of /proc
-        raise OSError(errno.EFBIG, f"more than {_size(most)}, which are read at most", str(path))
+        raise OSError(errno.EFBIG, f"more than {_size(most)}, the maximum", str(path))
     return content
 
 

@@ -38,16 +38,16 @@ class Place(NamedTuple):
 
 def places(paths: Iterable[Path], apart: Path | None = None) -> list[Place]:
     """What lies in the paths, each place once; `apart` is passed over where it lies in one of them."""
-    found: dict[str, Place] = {}
+    by_path: dict[str, Place] = {}
     for path in paths:
         for place in _in(path, None if apart is None else apart.resolve()):
-            found.setdefault(os.path.abspath(place.path), place)  # noqa: PTH100 - a link is a place of its own
-    for place in list(found.values()):
+            by_path.setdefault(os.path.abspath(place.path), place)  # noqa: PTH100 - a link is a place of its own
+    for place in list(by_path.values()):
         experiment = experiment_of(place.path) if place.kind == "run" else None
         if experiment is not None:
             part = Place(experiment, "part of an experiment")
-            found.setdefault(os.path.abspath(experiment), part)  # noqa: PTH100 - as above
-    return list(found.values())
+            by_path.setdefault(os.path.abspath(experiment), part)  # noqa: PTH100 - as above
+    return list(by_path.values())
 
 
 def _in(path: Path, apart: Path | None) -> list[Place]:
@@ -58,11 +58,11 @@ def _in(path: Path, apart: Path | None) -> list[Place]:
             return [Place(path, "nothing", f"{path}: a file; give the folder of a run, or a folder of runs")]
         if _looks_like_run(path):
             return [Place(path, "run"), *_within(path)]
-        found = list(_below(path, apart, {path.resolve()}))
+        inner = list(_below(path, apart, {path.resolve()}))
     except OSError as error:
         return [Place(path, "nothing", f"{path}: {error.strerror}; check the permissions")]
     nothing = f"{path}: no run in it; record one with: bench scenario mnist"
-    return found or [Place(path, "nothing", nothing)]
+    return inner or [Place(path, "nothing", nothing)]
 
 
 def _below(path: Path, apart: Path | None, seen: set[Path], depth: int = 0) -> Iterator[Place]:
@@ -79,7 +79,7 @@ def _below(path: Path, apart: Path | None, seen: set[Path], depth: int = 0) -> I
                     yield Place(run, "nothing", f"{run}: a run in a hidden folder; move it out, or away")
             continue
         if below.is_symlink() and not below.exists():
-            yield Place(below, "nothing", f"{below}: a link to what is not there; mend or remove it")
+            yield Place(below, "nothing", f"{below}: a broken link; fix or remove it")
         if not below.is_dir() or (experiment and below.name in ASIDE):
             continue
         real = below.resolve()
@@ -91,7 +91,9 @@ def _below(path: Path, apart: Path | None, seen: set[Path], depth: int = 0) -> I
         elif real in seen:
             continue
         elif not any(below.iterdir()):
-            yield Place(below, "nothing", f"{below}: an empty folder; what was in it is lost, or remove it")
+            yield Place(
+                below, "nothing", f"{below}: an empty folder: its contents are lost; restore or remove it"
+            )
         elif depth == DEEPEST or len(seen) == MOST_FOLDERS:
             reason = f"{below}: below {DEEPEST} folders, or after {MOST_FOLDERS:,}: not searched; name a folder nearer to the runs"
             yield Place(below, "nothing", reason)
@@ -104,7 +106,7 @@ def _below(path: Path, apart: Path | None, seen: set[Path], depth: int = 0) -> I
 def _within(run: Path) -> Iterator[Place]:
     """Runs that were moved into a run's own folder, where none belongs."""
     for below in _runs_below(run, SIGNS):
-        yield Place(below, "nothing", f"{below}: a run within another run's folder; move it beside that")
+        yield Place(below, "nothing", f"{below}: a run within another run's folder; move it out of there")
 
 
 def _runs_below(folder: Path, signs: Sequence[str]) -> Iterator[Path]:

@@ -137,7 +137,7 @@ class Histogram:
         """Count durations in seconds. Raises ValueError on nan: what did not happen has no duration."""
         values = np.asarray(seconds, dtype=np.float64)
         if np.isnan(values).any():
-            raise ValueError("nan is no duration")
+            raise ValueError("nan is not a duration")
         # clipped before the conversion: infinity has no integer
         self.record_ns(nanoseconds(np.clip(values, 0.0, HIGHEST_NS / 1e9)))
 
@@ -316,6 +316,6 @@ def _words(data: NDArray[np.uint8], ends: NDArray[np.int64]) -> tuple[Ints, Ints
         raise ValueError("a count of 2**55 or more")
     zigzag = data[last].astype(np.int64)
     for back in range(1, longest + 1):  # most numbers have one byte, so each turn touches fewer of them
-        which = np.flatnonzero(more >= back)
-        zigzag[which] = (zigzag[which] << 7) | (data[last[which] - back] & 0x7F)
+        longer = np.flatnonzero(more >= back)
+        zigzag[longer] = (zigzag[longer] << 7) | (data[last[longer] - back] & 0x7F)
     return (zigzag >> 1) ^ -(zigzag & 1), word_ends

@@ -122,7 +122,7 @@ class IntervalLog:
                 if not 0 <= second <= LONGEST_RUN:
                     raise ValueError(f"second {second:g}, 0 to {LONGEST_RUN:,} are read")
                 if len(intervals) == MOST_LINES:
-                    raise ValueError(f"more than {MOST_LINES:,} intervals, which are read at most")
+                    raise ValueError(f"more than {MOST_LINES:,} intervals, the maximum")
                 intervals.append(Interval(*keys[tag], int(second), payload))
             except ValueError as error:
                 raise BenchError(
@@ -164,7 +164,7 @@ class IntervalLog:
 
     def medians(self) -> dict[int, float]:
         """The median of each second, in seconds, in order."""
-        return {second: found.median for second, found in self.by_second_briefly().items()}
+        return {second: brief.median for second, brief in self.by_second_briefly().items()}
 
     def by_second_briefly(self) -> "dict[int, Brief]":
         """What each second held, in order; quicker than by way of whole histograms."""

@@ -32,7 +32,7 @@ class Interference(NamedTuple):
     def of_durations(self) -> list[str]:
         """Why latencies of the duet are not those of a condition by itself."""
         return [
-            f"{name} has a median latency of {together * 1e3:.3g} ms beside the other and {alone * 1e3:.3g} ms alone "
+            f"{name} has a median latency of {together * 1e3:.3g} ms next to the other and {alone * 1e3:.3g} ms alone "
             "(measured once): latencies of the duet are for comparing the two, not for limits in milliseconds"
             for name, alone, together in zip(self.cells, self.alone, self.together, strict=True)
             if not 1 / DISTURBED < together / alone < DISTURBED
@@ -69,8 +69,8 @@ class Interference(NamedTuple):
         """What an experiment's folder holds; None where it was not measured."""
         try:
             plain = read_json(folder / INTERFERENCE)
-            found = cls(**{name: tuple(value) for name, value in plain.items()})
-            return found if len(found.cells) == 2 and min(*found.alone, *found.together) > 0 else None
+            record = cls(**{name: tuple(value) for name, value in plain.items()})
+            return record if len(record.cells) == 2 and min(*record.alone, *record.together) > 0 else None
         except (OSError, ValueError, TypeError, AttributeError):
             return None
 

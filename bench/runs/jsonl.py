@@ -51,9 +51,9 @@ def parse_json(raw: bytes | str) -> Any:
     except RecursionError:
         raise ValueError(f"nested deeper than {DEEPEST} levels") from None
     except json.JSONDecodeError as error:
-        raise ValueError(f"no JSON ({error.msg} in line {error.lineno})") from None
+        raise ValueError(f"not valid JSON ({error.msg} in line {error.lineno})") from None
     except UnicodeDecodeError:
-        raise ValueError("no text in UTF-8") from None
+        raise ValueError("not UTF-8 text") from None
     _check_depth(value)
     lone = re.search(rb"\\ud[89a-f]", raw.encode() if isinstance(raw, str) else raw, re.IGNORECASE)
     # half of a surrogate pair, as of a file's name that is no UTF-8: no output could take it
@@ -66,7 +66,7 @@ def read_json(path: Path, most: int = LARGEST_DOCUMENT) -> Any:
 
 
 def _no_constant(name: str) -> Any:
-    raise ValueError(f"{name} is no number of JSON")
+    raise ValueError(f"{name} is not a JSON number")
 
 
 def _integer(text: str) -> int:
@@ -78,7 +78,7 @@ def _integer(text: str) -> int:
 def _number(text: str) -> float:
     value = float(text)
     if not math.isfinite(value):
-        raise ValueError(f"{text[:30]} is beyond every number")
+        raise ValueError(f"{text[:30]} is out of range")
     return value
 
 
@@ -110,5 +110,5 @@ def json_lines(path: Path) -> Iterator[dict[str, Any]]:
         except ValueError as error:
             raise BenchError(f"{path}:{number}: {error}; {DAMAGED}") from error
         if not isinstance(row, dict):
-            raise BenchError(f"{path}:{number}: no JSON object; {DAMAGED}")
+            raise BenchError(f"{path}:{number}: not a JSON object; {DAMAGED}")
         yield row

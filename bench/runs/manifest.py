@@ -350,11 +350,11 @@ class Manifest(Part):
         """Of a JSON object. Raises BenchError naming the key, its value and what would be right."""
         migrated = _migrated(content)
         try:
-            made = cls.model_validate(migrated)
+            manifest = cls.model_validate(migrated)
         except ValidationError as error:
             raise BenchError(f"{path}: {misfit(error)}; {RESTORE}") from None
-        made._raw = migrated
-        return made
+        manifest._raw = migrated
+        return manifest
 
     @property
     def cell(self) -> Cell:
@@ -379,13 +379,13 @@ class Manifest(Part):
 
 def _migrated(content: Mapping[str, Any]) -> dict[str, Any]:
     """The content as today's version writes it."""
-    found = dict(content)
-    payload, warm_up = found.get("payload"), found.get("warmup")
+    current = dict(content)
+    payload, warm_up = current.get("payload"), current.get("warmup")
     with suppress(KeyError, TypeError, ValueError, OverflowError):  # runs are ordered by these texts
-        began = datetime.fromisoformat(found["started"])
-        found["started"] = began.astimezone(UTC).isoformat() if began.utcoffset() else found["started"]
+        began = datetime.fromisoformat(current["started"])
+        current["started"] = began.astimezone(UTC).isoformat() if began.utcoffset() else current["started"]
     if isinstance(payload, dict) and isinstance(payload.get("sha256"), str):  # of one kind of requests
-        found["payload"] = {"": payload}
+        current["payload"] = {"": payload}
     if warm_up is not None and not isinstance(warm_up, dict):  # its seconds alone
-        found["warmup"] = {"seconds": warm_up}
-    return found
+        current["warmup"] = {"seconds": warm_up}
+    return current

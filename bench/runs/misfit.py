@@ -25,7 +25,7 @@ def misfit(error: ValidationError) -> str:
     if first["type"] == "missing":
         return f"{dotted}: missing"
     if first["type"] == "json_invalid":
-        return first["msg"].replace("Invalid", "no", 1)
+        return first["msg"].replace("Invalid", "not valid", 1)
     value = repr(first["input"])
     shown = value if len(value) <= 80 else value[:80] + "..."
     expected = EXPECTED.get(first["type"]) or first["msg"][:1].lower() + first["msg"][1:]

@@ -49,7 +49,7 @@ def unpack(raw: bytes, columns: int, rows: int) -> list[Ints]:
     """The columns, each [rows], that `pack` wrote. Raises ValueError on anything else."""
     if not 0 <= rows <= MOST_ROWS:
         raise ValueError(f"{rows} packed rows, at most {MOST_ROWS:,} are read")
-    found = []
+    unpacked = []
     at = 0
     try:
         for _ in range(columns):
@@ -61,12 +61,12 @@ def unpack(raw: bytes, columns: int, rows: int) -> list[Ints]:
                 at += _LENGTH.size
                 octets[:, plane] = np.frombuffer(_inflated(raw[at : at + length], rows), np.uint8)
                 at += length
-            found.append(octets.view("<i8").ravel().astype(np.int64, copy=False) + low)
+            unpacked.append(octets.view("<i8").ravel().astype(np.int64, copy=False) + low)
     except (struct.error, zlib.error, IndexError) as error:
         raise ValueError(f"no packed columns: {error}") from error
     if at != len(raw):
         raise ValueError(f"packed columns of {at} bytes in {len(raw)}")
-    return found
+    return unpacked
 
 
 def _deflated(plane: bytes) -> bytes:

@@ -34,9 +34,9 @@ def unpacked_bytes(file: BinaryIO, group: Any) -> int:
 def _page(head: bytes) -> tuple[int, int, int]:
     """Size before and after compression of the page that a header is of, and the header's length."""
     try:
-        found: dict[int, int] = {}
-        length = _struct(head, 0, found, 0)
-        unpacked, packed = found[_UNPACKED], found[_PACKED]
+        fields: dict[int, int] = {}
+        length = _struct(head, 0, fields, 0)
+        unpacked, packed = fields[_UNPACKED], fields[_PACKED]
     except (IndexError, KeyError):
         raise ValueError("a page without a readable header") from None
     if unpacked < 0 or packed < 0:
@@ -44,8 +44,8 @@ def _page(head: bytes) -> tuple[int, int, int]:
     return unpacked, packed, length
 
 
-def _struct(head: bytes, at: int, found: dict[int, int], depth: int) -> int:
-    """Where a structure ends; its 32-bit integers go into `found`. Raises IndexError where it does not end."""
+def _struct(head: bytes, at: int, fields: dict[int, int], depth: int) -> int:
+    """Where a structure ends; its 32-bit integers go into `fields`. Raises IndexError where it does not end."""
     if depth > _DEEPEST:
         raise ValueError("a page header that is nested too deep")
     field = 0
@@ -59,7 +59,7 @@ def _struct(head: bytes, at: int, found: dict[int, int], depth: int) -> int:
             field, at = _integer(head, at)
         kind &= 15
         if kind == _INTEGER:
-            found[field], at = _integer(head, at)
+            fields[field], at = _integer(head, at)
         else:
             at = _skipped(head, at, kind, depth)
 

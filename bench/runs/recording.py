@@ -113,8 +113,10 @@ class RunWriter:
         return writer
 
     def append(self, worker: int, chunk: Chunk, pause: Pause = no_pause) -> None:
-        """Take in what a load process sent; not to be called again before it returns. Raises BenchError when the
-        disk refuses it."""
+        """Take in what a load process sent; not to be called again before it returns.
+
+        Raises BenchError when the disk refuses it.
+        """
         if chunk.rows:
             self._append(f"{SHARDS}/{worker}{samples.ROWS_SUFFIX}", samples.record_bytes(chunk))
         if chunk.span is not None:

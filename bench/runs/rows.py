@@ -75,7 +75,7 @@ def rows(path: Path, kind: type[R]) -> Iterator[R]:
     validate = kind.model_validate_json
     for number, line in enumerate(raw[: raw.rfind(b"\n") + 1].split(b"\n")[:-1], 1):
         if number > MOST_ROWS:
-            raise BenchError(f"{path}: more than {MOST_ROWS:,} lines, which are read at most; {DAMAGED}")
+            raise BenchError(f"{path}: more than {MOST_ROWS:,} lines, the maximum; {DAMAGED}")
         try:
             yield validate(line)
         except ValidationError as error:

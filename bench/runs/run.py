@@ -155,9 +155,9 @@ class Run:
     @cached_property
     def warm_up(self) -> WarmUp:
         """What is left out of the beginning: as the manifest says, else by the rule of `bench.runs.warmup`."""
-        rule, given = self.manifest.warmup.rule or AUTOMATIC, self.manifest.warmup.seconds
-        if given is not None:
-            return WarmUp(rule, given)
+        rule, seconds = self.manifest.warmup.rule or AUTOMATIC, self.manifest.warmup.seconds
+        if seconds is not None:
+            return WarmUp(rule, seconds)
         if rule != AUTOMATIC:
             return WarmUp(rule, 0.0)
         if not self.constant_load:
@@ -212,7 +212,7 @@ class Run:
         if self.manifest.load.kind == "closed":
             # by Little's law as many are under way as the time adds up to that requests take in a second
             each = self.log.select(lambda i: i.kind == "latency").by_second_briefly()
-            load = {second: found.total for second, found in each.items()}
+            load = {second: brief.total for second, brief in each.items()}
         else:
             for (_, second), tally in self.tallies.items():
                 load[second] = load.get(second, 0.0) + tally.requests
@@ -284,13 +284,13 @@ class Run:
 
         The last ones may be without a request: nothing is due while all users wait for a server that hangs.
         """
-        found = [second for _, second in self.tallies]
-        if not found:
+        numbers = [second for _, second in self.tallies]
+        if not numbers:
             return (0, 0)
-        last = max(found) + 1
+        last = max(numbers) + 1
         if self.window is None and math.isfinite(self._ended):
             last = max(last, math.ceil(self._ended))
-        return (min(found), last)
+        return (min(numbers), last)
 
     def within(self, first: int, end: int) -> "Run":
         """The same run, only the seconds from `first` to before `end`."""
@@ -345,9 +345,9 @@ class Run:
         """
         import pandas as pd
 
-        found = self.histogram("latency").sparse()
-        ends = pd.Index(highest_ns(found.indices) / 1e9, name="seconds")
-        return pd.Series(found.counts, index=ends, name="requests")
+        histogram = self.histogram("latency").sparse()
+        ends = pd.Index(highest_ns(histogram.indices) / 1e9, name="seconds")
+        return pd.Series(histogram.counts, index=ends, name="requests")
 
 
 def broken(path: Path, error: Exception) -> str:
@@ -378,15 +378,15 @@ def find_runs(paths: Iterable[Path], apart: Path | None = None) -> list[Found]:
     What cannot be read, or holds nothing, is named as `Unreadable`. apart: a folder, such as the baseline, that is
     passed over where it lies in one of the paths.
     """
-    found: list[Found] = []
+    results: list[Found] = []
     for place in places(paths, apart):
         if place.kind == "run":
-            found.append(_open(place.path))
+            results.append(_open(place.path))
             continue
         whole = place.kind == "experiment"
         nothing = place.kind == "nothing"
-        found.append(Unreadable(place.path, place.reason) if nothing else Experiment(place.path, whole))
-    return found
+        results.append(Unreadable(place.path, place.reason) if nothing else Experiment(place.path, whole))
+    return results
 
 
 def _open(path: Path) -> Run | Unreadable:

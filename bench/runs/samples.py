@@ -152,6 +152,7 @@ def extents(file: BinaryIO) -> Iterator[tuple[int, int]]:
 
 
 def read_record(file: BinaryIO, offset: int, length: int, worker: int) -> Table:
+    """The requests of one record of a load process. Raises BenchError where it is damaged."""
     file.seek(offset)
     try:
         chunk = Chunk.from_bytes(file.read(length))

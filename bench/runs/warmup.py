@@ -127,8 +127,10 @@ def excess(warm_up: Part, rest: Part) -> Literal["slow", "failed"] | None:
 
 
 def _leading(values: Floats, most: int) -> int:
-    """How many of the first values, up to most + 1, lie above the rest and fall towards it, each at most as high as the
-    one before, give or take the spread of the rest."""
+    """How many of the first values, up to most + 1, lie above the rest and fall towards it.
+
+    Each is at most as high as the one before, give or take the spread of the rest.
+    """
     rest = values[most:]
     rest = rest[np.isfinite(rest)]
     if len(rest) < 3:

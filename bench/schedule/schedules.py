@@ -314,9 +314,9 @@ def parse(text: str) -> Schedule:
         raise BenchError(f"schedule {text!r}: {FORMS[kind]} is the form expected") from None
 
 
-def from_dict(said: Mapping[str, Any]) -> Schedule:
+def from_dict(plain: Mapping[str, Any]) -> Schedule:
     """The schedule that `to_dict` described. Raises BenchError for what is none, or for a trace that has changed."""
-    fields = dict(said)
+    fields = dict(plain)
     kind = fields.pop("kind", None)
     if kind not in _KINDS:
         raise BenchError(f"schedule kind {kind!r}: expected one of {', '.join(_KINDS)}")
@@ -327,8 +327,8 @@ def from_dict(said: Mapping[str, Any]) -> Schedule:
 
 
 def _to_dict(schedule: Closed | Rated) -> dict[str, Any]:
-    said = {each.name: getattr(schedule, each.name) for each in fields(schedule) if each.init}
-    return {"kind": schedule.kind, **{k: list(v) if isinstance(v, tuple) else v for k, v in said.items()}}
+    values = {each.name: getattr(schedule, each.name) for each in fields(schedule) if each.init}
+    return {"kind": schedule.kind, **{k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}}
 
 
 def _check(kind: str, *, above_0: Mapping[str, float] = _NONE, from_0: Mapping[str, float] = _NONE) -> None:

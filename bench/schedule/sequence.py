@@ -39,9 +39,9 @@ def times(
     while at < until:
         at = min(until, sequence.instant_after(BLOCK))
         first, due = sequence.count, sequence.before(at)
-        mine = due[held(first, len(due), stream, 1, streams)]
-        if len(mine):
-            yield mine
+        own = due[held(first, len(due), stream, 1, streams)]
+        if len(own):
+            yield own
 
 
 def held(first: int, count: int, stream: int, streams_held: int, streams: int) -> NDArray[np.intp]:
@@ -213,9 +213,9 @@ class _Exponential:
             parts.append(self._left)
             self._left = self._last + self._draw().cumsum()
             self._last = float(self._left[-1])
-        taken = int(np.searchsorted(self._left, bound))
-        parts.append(self._left[:taken])
-        self._left = self._left[taken:]
+        count = int(np.searchsorted(self._left, bound))
+        parts.append(self._left[:count])
+        self._left = self._left[count:]
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def _draw(self) -> Floats:

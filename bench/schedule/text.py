@@ -15,18 +15,18 @@ class MismatchError(Exception):
 
 def match(pattern: str, text: str) -> tuple[str, ...]:
     """The groups of a pattern in a text without its white space. Raises MismatchError."""
-    found = re.fullmatch(pattern, re.sub(r"\s+", "", text))
-    if found is None:
+    matched = re.fullmatch(pattern, re.sub(r"\s+", "", text))
+    if matched is None:
         raise MismatchError
-    return found.groups()
+    return matched.groups()
 
 
 def seconds(text: str) -> float:
     """The seconds in a text such as 30, 90s or 2m. Raises MismatchError."""
-    found = re.fullmatch(rf"({NUMBER})(us|ms|s|m|h)?", text)
-    if found is None:
+    matched = re.fullmatch(rf"({NUMBER})(us|ms|s|m|h)?", text)
+    if matched is None:
         raise MismatchError
-    return float(found[1]) * _UNITS[found[2] or "s"]
+    return float(matched[1]) * _UNITS[matched[2] or "s"]
 
 
 def duration(text: str) -> float:
@@ -34,7 +34,7 @@ def duration(text: str) -> float:
     try:
         return seconds(text.strip())
     except MismatchError:
-        raise ValueError(f"{text!r} is no duration such as 90s or 2m") from None
+        raise ValueError(f"{text!r} is not a duration such as 90s or 2m") from None
 
 
 def number_text(value: float) -> str:

@@ -62,10 +62,10 @@ class Trace:
     @classmethod
     def of_text(cls, rest: str) -> Self:
         """What stands behind the colon. Raises MismatchError."""
-        found = re.fullmatch(rf"(.+?)(?:@({NUMBER})x)?", rest)
-        if found is None:
+        matched = re.fullmatch(rf"(.+?)(?:@({NUMBER})x)?", rest)
+        if matched is None:
             raise MismatchError
-        return cls.read(Path(found[1]).expanduser(), float(found[2] or "1"))
+        return cls.read(Path(matched[1]).expanduser(), float(matched[2] or "1"))
 
     @classmethod
     def read(cls, path: Path, speed: float = 1.0) -> Self:
@@ -106,8 +106,8 @@ class Trace:
 
     def to_dict(self) -> dict[str, Any]:
         """The schedule as JSON values, as `from_dict` reads it."""
-        found = {"path": str(self.path), "speed": self.speed, "sha256": self.sha256}
-        return {"kind": self.kind, **found, "arrivals": len(self.instants)}
+        origin = {"path": str(self.path), "speed": self.speed, "sha256": self.sha256}
+        return {"kind": self.kind, **origin, "arrivals": len(self.instants)}
 
     @property
     def duration(self) -> float:
@@ -232,18 +232,17 @@ def _kinds(path: Path, columns: dict[str, Column], rows: int) -> tuple[tuple[Kin
     )
     numbers: dict[Kind, int] = {}
     codes = [
-        numbers.setdefault(Kind(*asked), len(numbers))
-        for asked in zip(models, versions, batches, strict=True)
+        numbers.setdefault(Kind(*kind), len(numbers)) for kind in zip(models, versions, batches, strict=True)
     ]
     return tuple(numbers), np.array(codes, dtype=np.int32)
 
 
 def _whole(path: Path, name: str, column: Column) -> list[int | None]:
-    found: list[int | None] = []
+    numbers: list[int | None] = []
     least = 1 if name == "batch" else 0
     for row, value in enumerate(column, 1):
         if value in (None, ""):
-            found.append(None)
+            numbers.append(None)
             continue
         try:
             number = int(value) if float(value) == int(float(value)) else least - 1
@@ -253,5 +252,5 @@ def _whole(path: Path, name: str, column: Column) -> list[int | None]:
             raise BenchError(
                 f"trace {path}: {name} of row {row} is {value!r}; expected an integer >= {least}"
             )
-        found.append(number)
-    return found
+        numbers.append(number)
+    return numbers

@@ -42,7 +42,7 @@ class Together:
             return self._status(request)
         if path == messages.RELOAD_CONFIG:
             # by way of one process, so that all apply the configurations in the same order
-            return _said(self._siblings.ask_first(_RELOAD, request, timeout))
+            return _content_of(self._siblings.ask_first(_RELOAD, request, timeout))
         return self._own.handle_rpc(path, request, timeout)
 
     def model_status(self, request: Any) -> Any:
@@ -51,8 +51,8 @@ class Together:
 
     def page(self) -> str:
         """The Prometheus page of the whole server. Raises `Refusal` where a process does not answer."""
-        said = [_said(each) for each in self._siblings.ask_all(_COUNTERS)]
-        return self._metrics.page(metric.summed([metric.decoded(each) for each in said]))
+        counters = [_content_of(each) for each in self._siblings.ask_all(_COUNTERS)]
+        return self._metrics.page(metric.summed([metric.decoded(each) for each in counters]))
 
     def _status(self, request: bytes) -> bytes:
         return merged_status(self._siblings.ask_all(_STATUS, request))
@@ -80,7 +80,7 @@ class Together:
             self._reloading.release()
 
 
-def _said(result: Result) -> bytes:
+def _content_of(result: Result) -> bytes:
     if isinstance(result, Refusal):
         raise result
     return result
@@ -92,13 +92,15 @@ def merged_status(results: Sequence[Result]) -> bytes:
     A version that some process has not seen yet is in START, unless it has ended everywhere else. Raises the
     `Refusal` of a process, NOT_FOUND only where all say so.
     """
-    found = [messages.GetModelStatusResponse.FromString(each) for each in results if isinstance(each, bytes)]
+    responses = [
+        messages.GetModelStatusResponse.FromString(each) for each in results if isinstance(each, bytes)
+    ]
     refusals = [each for each in results if isinstance(each, Refusal)]
     for refusal in refusals:
-        if not found or refusal.code is not Code.NOT_FOUND:
+        if not responses or refusal.code is not Code.NOT_FOUND:
             raise refusal
     versions: dict[int, list[Any]] = {}
-    for response in found:
+    for response in responses:
         for status in response.model_version_status:
             versions.setdefault(status.version, []).append(status)
     merged = messages.GetModelStatusResponse()
@@ -118,7 +120,7 @@ def merged_reload(results: Sequence[Result]) -> bytes:
     merged.status.SetInParent()
     increases: dict[str, int] = {}
     for result in results:
-        for each in messages.ReloadConfigResponse.FromString(_said(result)).metric:
+        for each in messages.ReloadConfigResponse.FromString(_content_of(result)).metric:
             increases[each.name] = increases.get(each.name, 0) + each.int64_value_increase
     for name, increase in increases.items():
         merged.metric.add(name=name, int64_value_increase=increase)

@@ -125,8 +125,8 @@ class Sampler:
 
     def series(self, values: Labels) -> Series:
         """The series of these label values."""
-        found = self._series.get(values)
-        if found is None:
+        series = self._series.get(values)
+        if series is None:
             with self._lock:
                 if (
                     values not in self._series
@@ -134,8 +134,8 @@ class Sampler:
                     and not self._served(values)
                 ):
                     values = (OTHER, *values[1:])
-                found = self._series.setdefault(values, Series(self._bounds))
-        return found
+                series = self._series.setdefault(values, Series(self._bounds))
+        return series
 
     def read(self) -> dict[Labels, Tally]:
         """The tally of each series."""

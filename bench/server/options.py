@@ -33,7 +33,7 @@ class ServerFlags:
     rest_api_timeout_in_ms: int = _flag(30_000, "limit of one REST request")
     rest_api_enable_cors_support: bool = _flag(False, "send CORS headers on REST answers")
     grpc_max_threads: int | None = _flag(
-        None, "refuse calls above so many minus one in flight as the original does; not given: no limit"
+        None, "refuse calls beyond this many minus one in flight, as the original does; not given: no limit"
     )
     grpc_channel_arguments: str = _flag("", "accepted; has no effect here", placeholder="KEY=VALUE,...")
     enable_grpc_healthcheck_service: bool = _flag(False, "answer grpc.health.v1.Health")
@@ -43,12 +43,14 @@ class ServerFlags:
     model_name: str = _flag("default", "name of the one model")
     model_base_path: str = _flag("", "folder that holds its numbered versions", placeholder="DIR")
     model_config_file: str = _flag("", "ModelServerConfig text protobuf: several models", placeholder="PATH")
-    model_config_file_poll_wait_seconds: int = _flag(0, "read the config file again this often; 0: never")
-    file_system_poll_wait_seconds: float = _flag(1.0, "look for versions this often; 0: once")
+    model_config_file_poll_wait_seconds: int = _flag(
+        0, "seconds between reads of the config file; 0: never again"
+    )
+    file_system_poll_wait_seconds: float = _flag(1.0, "seconds between looks for new versions; 0: look once")
     num_load_threads: int = _flag(0, "threads that load versions; 0: one at a time with unloading")
     num_unload_threads: int = _flag(0, "threads that unload versions")
     max_num_load_retries: int = _flag(5, "further attempts to load a broken version")
-    load_retry_interval_micros: int = _flag(60_000_000, "pause before each")
+    load_retry_interval_micros: int = _flag(60_000_000, "pause before each, in microseconds")
     allow_version_labels_for_unavailable_models: bool = _flag(
         False, "accept labels of versions not loaded yet"
     )
@@ -65,7 +67,7 @@ class ServerFlags:
     batching_parameters_file: str = _flag("", "BatchingParameters text protobuf", placeholder="PATH")
     enable_serialization_as_tensor_content: bool = _flag(False, "answer with tensor_content")
     device: str = _flag("auto", "auto, cpu or gpu")
-    batching: bool = _flag(True, "run what is waiting together, where rows are independent")
+    batching: bool = _flag(True, "run waiting requests together, where rows are independent")
 
     # observation
     monitoring_config_file: str = _flag("", "MonitoringConfig text protobuf: Prometheus", placeholder="PATH")
@@ -78,7 +80,7 @@ class ServerFlags:
         "", "where the processes of one server meet; --processes sets it", placeholder="DIR"
     )
     exit_with_parent: bool = _flag(False, "end when standard input closes")
-    remove_with_parent: str = _flag("", "a folder to remove then", placeholder="DIR")
+    remove_with_parent: str = _flag("", "folder to remove then", placeholder="DIR")
     max_message_bytes: int = _flag(1 << 28, "largest request (the original: 2147483647)")
     max_connections: int = _flag(20_000, "connections at once; further ones are closed")
     max_in_flight: int = _flag(65_536, "calls in flight at once; further ones get RESOURCE_EXHAUSTED")
@@ -87,7 +89,8 @@ class ServerFlags:
     # a server with known behaviour
     backend: str = _flag("tensorflow", "tensorflow, synthetic (known service times) or null (canned reply)")
     service_time: str = _flag(
-        "constant(2ms)", "constant(2ms), exponential(2ms), lognormal(2ms,0.3) or file:PATH with a time a line"
+        "constant(2ms)",
+        "constant(2ms), exponential(2ms), lognormal(2ms,0.3) or file:PATH with one time per line",
     )
     stall: str = _flag(
         "", "hold all replies: 500ms/5s is half a second in every five", placeholder="HOLD/EVERY"

@@ -40,7 +40,7 @@ def serve(options: ServerFlags) -> int:
     """
     allocation.keep_freed_memory()
     settings = settings_files.read(options)
-    taken = ports.bind(options)
+    bound = ports.bind(options)
     if options.exit_with_parent:
         end = threading.Thread(
             target=end_with_parent, args=(options.remove_with_parent,), name="parent", daemon=True
@@ -49,26 +49,26 @@ def serve(options: ServerFlags) -> int:
     try:
         loop = Loop()
         if options.backend == "null":
-            return _Server(options, taken, loop, None, settings).run()
+            return _Server(options, bound, loop, None, settings).run()
         metrics = Metrics()
         with (
             starting_models.serving(options, metrics) as repository,
             siblings.joined(options.siblings_folder) as others,
         ):
             stack = Stack(options, settings, repository, metrics, loop, siblings=others)
-            return _Server(options, taken, loop, stack, settings).run()
+            return _Server(options, bound, loop, stack, settings).run()
     finally:
-        taken.close()
+        bound.close()
 
 
 class _Server:
     """The I/O thread's parts, from readiness to drain."""
 
     def __init__(
-        self, options: ServerFlags, taken: Ports, loop: Loop, stack: Stack | None, settings: Settings
+        self, options: ServerFlags, bound: Ports, loop: Loop, stack: Stack | None, settings: Settings
     ) -> None:
         self._options = options
-        self._ports = taken
+        self._ports = bound
         self._stack = stack
         self._loop = loop
         calls = (
@@ -81,8 +81,8 @@ class _Server:
             loop.after_turn.append(stack.executor.flush)
         loop.after_turn.append(self._front.flush)
         self._web = None
-        if taken.rest is not None and stack is not None:
-            self._web = web.Web(taken.rest, stack.rest.answer, _web_limits(options, unfinished))
+        if bound.rest is not None and stack is not None:
+            self._web = web.Web(bound.rest, stack.rest.answer, _web_limits(options, unfinished))
 
     def run(self) -> int:
         sys.setswitchinterval(_SWITCH_INTERVAL)
@@ -172,11 +172,11 @@ def _signals(drain: Callable[[], None]) -> Iterator[None]:
         log.info("%s: answering the calls in flight", signal.Signals(number).name)
         drain()
 
-    asked = (signal.SIGTERM, signal.SIGINT)
-    for number in asked:
+    handled = (signal.SIGTERM, signal.SIGINT)
+    for number in handled:
         signal.signal(number, handle)
     yield
     for (
         number
-    ) in asked:  # a second one, as from a launcher that also closes our input, must not cut the end short
+    ) in handled:  # a second one, as from a launcher that also closes our input, must not cut the end short
         signal.signal(number, signal.SIG_IGN)

@@ -37,16 +37,16 @@ def serve(options: ServerFlags) -> int:
             "--processes cannot be combined with --grpc_socket_path or --call-log: use one process"
         )
     # taken but never listened on: the port is known, and stays ours, before the first child has loaded its model
-    taken = ports.bind(dataclasses.replace(options, shared_port=True))
+    bound = ports.bind(dataclasses.replace(options, shared_port=True))
     try:
         with tempfile.TemporaryDirectory(prefix="serving-bench-", ignore_cleanup_errors=True) as folder:
-            return _run(dataclasses.replace(options, siblings_folder=folder), taken)
+            return _run(dataclasses.replace(options, siblings_folder=folder), bound)
     finally:
-        taken.close()
+        bound.close()
 
 
-def _run(options: ServerFlags, taken: ports.Ports) -> int:
-    command = [sys.executable, "-m", "bench", "serve", *_arguments(options, taken)]
+def _run(options: ServerFlags, bound: ports.Ports) -> int:
+    command = [sys.executable, "-m", "bench", "serve", *_arguments(options, bound)]
     children = [
         subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         for _ in range(options.processes)
@@ -65,14 +65,14 @@ def _run(options: ServerFlags, taken: ports.Ports) -> int:
         _stop(children, options.drain_seconds)
 
 
-def _arguments(options: ServerFlags, taken: ports.Ports) -> list[str]:
+def _arguments(options: ServerFlags, bound: ports.Ports) -> list[str]:
     flags = options.changed() | {
-        "port": taken.grpc.getsockname()[1],
+        "port": bound.grpc.getsockname()[1],
         "shared_port": True,
         "exit_with_parent": True,
     }
-    if taken.rest is not None:
-        flags["rest_api_port"] = taken.rest.getsockname()[1]
+    if bound.rest is not None:
+        flags["rest_api_port"] = bound.rest.getsockname()[1]
     for name in ("processes", "remove_with_parent"):  # what the process above them sees to
         flags.pop(name, None)
     return [

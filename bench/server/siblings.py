@@ -58,11 +58,11 @@ class Siblings:
         """What each process says, this one included. Raises `Refusal` where one cannot be reached."""
         paths = sorted(self._folder.glob("*.sock"))
         with ThreadPoolExecutor(len(paths)) as pool:
-            return list(pool.map(lambda path: _asked(path, subject, content, timeout), paths))
+            return list(pool.map(lambda path: _answer_of(path, subject, content, timeout), paths))
 
     def ask_first(self, subject: str, content: bytes, timeout: float | None) -> Result:
         """What that process says which all agree to be the first."""
-        return _asked(min(self._folder.glob("*.sock")), subject, content, timeout)
+        return _answer_of(min(self._folder.glob("*.sock")), subject, content, timeout)
 
     def close(self) -> None:
         """Answer nobody any more; the last one to leave removes the folder."""
@@ -114,19 +114,19 @@ class _Connection(http.client.HTTPConnection):
         self.sock.connect(str(self._path))
 
 
-def _asked(path: Path, subject: str, content: bytes, timeout: float | None) -> Result:
+def _answer_of(path: Path, subject: str, content: bytes, timeout: float | None) -> Result:
     connection = _Connection(path, None if timeout is None else timeout + _SECONDS)
     try:
         connection.request("POST", f"/{subject}?{'' if timeout is None else timeout}", content)
         response = connection.getresponse()
-        said = response.read()
+        answer = response.read()
     except (OSError, http.client.HTTPException) as error:
         text = f"process {path.stem} of this server does not answer: {error or type(error).__name__}"
         raise Refusal(Code.UNAVAILABLE, text) from None
     finally:
         connection.close()
     if response.status == _REFUSED:
-        return Refusal(*json.loads(said))
+        return Refusal(*json.loads(answer))
     if response.status != 200:
         raise Refusal(Code.UNAVAILABLE, f"process {path.stem} of this server answers {response.status}")
-    return said
+    return answer

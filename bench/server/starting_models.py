@@ -63,8 +63,8 @@ def _await_others(config: Any, repository: Repository) -> None:
     """
     until = time.monotonic() + _OTHERS_SECONDS
     for model in config.model_config_list.config:
-        found = policy.versions_in(Path(model.base_path))
-        for version in policy.aspired(found, model.model_version_policy):
+        versions = policy.versions_in(Path(model.base_path))
+        for version in policy.aspired(versions, model.model_version_policy):
             left = max(0.0, until - time.monotonic())
             if not repository.wait_for(model.name, version, State.AVAILABLE, left):
                 log.warning("model %s version %d is not available yet", model.name, version)
@@ -93,14 +93,12 @@ def _probe(path: Path, versions: Any, origin: str) -> None:
     """Where nothing can be loaded the original waits for ever with its ports closed: say so instead."""
     if not path.is_dir():
         raise BenchError(f"{origin} {path}: no such folder")
-    found = policy.versions_in(path)
-    if not found:
+    present = policy.versions_in(path)
+    if not present:
         raise BenchError(f"{origin} {path}: holds no version; a version is a folder named by a number")
-    if not policy.aspired(found, versions):
-        there = ", ".join(map(str, sorted(found)))
-        raise BenchError(
-            f"{origin} {path}: none of the versions that the policy names is there, only {there}"
-        )
+    if not policy.aspired(present, versions):
+        listed = ", ".join(map(str, sorted(present)))
+        raise BenchError(f"{origin} {path}: none of the policy's versions exists, only {listed}")
 
 
 def _loader(options: ServerFlags, metrics: Metrics) -> Loader:

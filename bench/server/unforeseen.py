@@ -18,9 +18,9 @@ def unforeseen(error: Exception, during: str) -> Refusal:
     Memory that a request would have needed is no error of ours, and not logged: RESOURCE_EXHAUSTED.
     """
     if isinstance(error, MemoryError):
-        return Refusal(Code.RESOURCE_EXHAUSTED, "the server has not the memory that this request takes")
+        return Refusal(Code.RESOURCE_EXHAUSTED, "the server has not enough memory for this request")
     text = f"{type(error).__name__}: {' '.join(str(error).split())}"
     frames = reversed(traceback.extract_tb(error.__traceback__)[-_FRAMES:])
     where = " < ".join(f"{Path(frame.filename).name}:{frame.lineno}" for frame in frames)
-    log.error("an error of the server in %s: %s (%s)", during, text, where)
+    log.error("internal error in %s: %s (%s)", during, text, where)
     return Refusal(Code.INTERNAL, text)

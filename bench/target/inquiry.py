@@ -39,7 +39,7 @@ class Inquiry:
     """Entered around each call: what is waited for, and for how many seconds at most."""
 
     @property
-    def meant(self) -> Model:
+    def spec(self) -> Model:
         """Which model is asked about."""
         return Model(self.model, self.version, self.label)
 
@@ -63,13 +63,15 @@ class Inquiry:
         try:
             response = self.api.decode(self.api.read(reply.message, expected))
         except Exception as error:
-            text = str(error) if isinstance(error, Unreadable) else f"the answer is no prediction ({error})"
+            text = (
+                str(error) if isinstance(error, Unreadable) else f"the answer is not a prediction ({error})"
+            )
             raise BenchError(f"{self.where}: {text}") from error
         return response, reply.done - (reply.sent or reply.done)
 
-    def send(self, call: Call, timeout: float, what: str) -> Reply:
+    def send(self, call: Call, timeout: float, subject: str) -> Reply:
         """How a call ends; what: it is, for who waits for it."""
-        with self.awaited(f"the answer of {self.host} to {what}", timeout):
+        with self.awaited(f"the answer of {self.host} to {subject}", timeout):
             return self.channel.call(*call, timeout)
 
     def _reply(self, method: str, message: bytes) -> Reply:
@@ -84,14 +86,14 @@ class Inquiry:
 def status(inquiry: Inquiry) -> list[VersionState]:
     """All versions that the server knows of the model, as it orders them: newest first. Raises BenchError."""
     with _placed(inquiry):
-        return inquiry.api.status(inquiry.ask, inquiry.meant)
+        return inquiry.api.status(inquiry.ask, inquiry.spec)
 
 
 def describe(inquiry: Inquiry) -> Description:
     """The signatures of the version that would answer. Raises BenchError."""
     with _placed(inquiry):
         try:
-            return inquiry.api.describe(inquiry.ask, inquiry.meant)
+            return inquiry.api.describe(inquiry.ask, inquiry.spec)
         except Unreadable as error:
             raise Refused(inquiry.where, UNIMPLEMENTED, str(error), inquiry.api.name) from error
 

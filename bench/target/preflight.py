@@ -29,7 +29,7 @@ _LABEL: Final = "version label"
 _NOBODY: Final = ("UNAVAILABLE", "DEADLINE_EXCEEDED")
 
 
-class Found(NamedTuple):
+class PreflightResult(NamedTuple):
     """What a preflight has found, where the load can begin."""
 
     version: int | None
@@ -47,9 +47,9 @@ class Found(NamedTuple):
 class Preflight:
     """Questions to one server about several kinds of requests; the signatures of a model are fetched once."""
 
-    _told: dict[tuple[Any, ...], Description | Refused] = field(default_factory=dict)
+    _descriptions: dict[tuple[Any, ...], Description | Refused] = field(default_factory=dict)
 
-    def check(self, inquiry: Inquiry, message: bytes, expected: Expected, timeout: float) -> Found:
+    def check(self, inquiry: Inquiry, message: bytes, expected: Expected, timeout: float) -> PreflightResult:
         """Whether a serialised PredictRequest for the inquiry's model would be answered with the output expected.
 
         timeout: of that request, in seconds.
@@ -91,13 +91,13 @@ class Preflight:
             warnings.append(
                 f"{where}: a first request was answered {explained(code, reply.details, api.name)}{remedy}"
             )
-            return Found(_version(description), signature, None, tuple(notes), tuple(warnings))
+            return PreflightResult(_version(description), signature, None, tuple(notes), tuple(warnings))
         warnings += [f"{where}: {each.text}; the server accepts it" for each in mismatches]
         answer = api.read(reply.message, expected)
         _check_label(where, inquiry, description, answer)
         if signature is not None:
             notes += [f"{where}: {text}" for text in _other_rows(api, signature, request, answer, output)]
-        return Found(_version(description), signature, answer, tuple(notes), tuple(warnings))
+        return PreflightResult(_version(description), signature, answer, tuple(notes), tuple(warnings))
 
     def declared(self, inquiry: Inquiry, name: str = "") -> tuple[str, Signature]:
         """Name and signature of what is to be called: the one that is named, else serving_default, else the only one.
@@ -119,8 +119,8 @@ class Preflight:
 
     def _description(self, inquiry: Inquiry, notes: list[str], warnings: list[str]) -> Description | None:
         key = inquiry.model, inquiry.version, inquiry.label
-        if key in self._told:
-            description = self._told[key]
+        if key in self._descriptions:
+            description = self._descriptions[key]
             return None if isinstance(description, Refused) else description
         try:
             description = describe(inquiry)
@@ -139,7 +139,7 @@ class Preflight:
             (notes if code == "UNIMPLEMENTED" else warnings).append(
                 f"{text}: inputs and outputs are not compared with them"
             )
-        self._told[key] = description
+        self._descriptions[key] = description
         return None if isinstance(description, Refused) else description
 
 
@@ -209,8 +209,8 @@ def check_outputs(outputs: Iterable[str], signature: Signature, name: str) -> No
     """Raise BenchError for an output that the signature of this name has not."""
     for each in outputs:
         if each not in signature.outputs:
-            there = ", ".join(signature.outputs) or "none"
-            raise BenchError(f"--output {each}: signature {name} has the outputs {there}")
+            listed = ", ".join(signature.outputs) or "none"
+            raise BenchError(f"--output {each}: signature {name} has the outputs {listed}")
 
 
 OPTIONS: Final = ("--model-name", "--model-version", "--version-label")
@@ -229,8 +229,8 @@ def unknown_model(inquiry: Inquiry, details: str, options: tuple[str, str, str] 
         )
     available = numbered(states, "AVAILABLE")
     option = f"{label} {inquiry.label}" if inquiry.label is not None else f"{version} {inquiry.version}"
-    there = ", ".join(map(str, available)) or "none"
-    return f"{option}: not served by {inquiry.host} ({details}); versions of {inquiry.model} available there: {there}"
+    listed = ", ".join(map(str, available)) or "none"
+    return f"{option}: not served by {inquiry.host} ({details}); versions of {inquiry.model} available there: {listed}"
 
 
 def _version(description: Description | None) -> int | None:

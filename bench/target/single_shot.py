@@ -134,9 +134,9 @@ def predict(inquiry: Inquiry, how: Question, path: Path) -> Prediction:
     )
 
 
-def _check_version(inquiry: Inquiry, asked: Question, answered: int | None) -> None:
+def _check_version(inquiry: Inquiry, question: Question, answered: int | None) -> None:
     """Raise BenchError for an answer by another version than the one that was asked for by number or label."""
-    wanted = inquiry.version if inquiry.label is None else asked.version
+    wanted = inquiry.version if inquiry.label is None else question.version
     if None in (wanted, answered) or wanted == answered:
         return
     label = "" if inquiry.label is None else f", for which label {inquiry.label!r} stands in the metadata"

@@ -321,7 +321,7 @@ class Channel:
             call.sent = now  # what of it leaves later is not counted
         try:
             on_reply(
-                _new(Reply, (call.status or 0, call.details, call.message or b"", sent, now, call.asked))
+                _new(Reply, (call.status or 0, call.details, call.message or b"", sent, now, call.held_since))
             )
         except BaseException:  # noqa: BLE001  # whatever the owner raises, the other calls of this read go on
             self._hub.handle_error(on_reply, *sys.exc_info())

@@ -15,7 +15,7 @@ _RECORD_HEAD: Final = 5  # bytes: type, version, length (RFC 8446, 5.1)
 _HOST: Final = re.compile(r"[^\s/:\[\]@]+")
 NO_TLS: Final = "the server does not speak TLS"
 WITHOUT_TLS: Final = "leave --grpc-tls out (in servers.toml: tls)"
-WITH_TLS: Final = "encrypt with --grpc-tls, or --grpc-tls-ca FILE for a CA of its own (in servers.toml: tls)"
+WITH_TLS: Final = "encrypt with --grpc-tls, or --grpc-tls-ca FILE for a private CA (in servers.toml: tls)"
 OTHER_CERTIFICATE: Final = (
     "trust its CA with --grpc-tls-ca, or name it as its certificate does: --grpc-tls-server-name"
 )

@@ -26,12 +26,12 @@ class Exchange:
     """One unary call. `status`, `details` and `message` are the answer; the other fields are the connection's."""
 
     __slots__ = (
-        "asked",
         "awaits",
         "credit",
         "details",
         "encoding",
         "head",
+        "held_since",
         "length",
         "message",
         "parts",
@@ -48,8 +48,8 @@ class Exchange:
         self.request = request
         self.retried = 0
         """How often a server gave it back unprocessed, other than behind calls that it has served."""
-        self.asked: float | None = None
-        """When its caller asked, on the same clock as `sent`, where it could not leave at once; None: it could."""
+        self.held_since: float | None = None
+        """When it was to leave, on the same clock as `sent`, where it could not leave at once; None: it could."""
         self.sent: float | None = None
         """When its last byte was handed to the kernel, on the clock of whoever does the sending; None: never."""
         self.stream = 0
@@ -73,16 +73,16 @@ class Exchange:
 
     def hold(self, now: float) -> bool:
         """Note that it cannot leave at once; False where that is known, or it was sent before."""
-        first = self.asked is None and self.sent is None
+        first = self.held_since is None and self.sent is None
         if first:
-            self.asked = now
+            self.held_since = now
         return first
 
     def renew(self) -> None:
         """Make it fit to be sent again on another connection."""
-        retried, asked, sent = self.retried, self.asked, self.sent
+        retried, held_since, sent = self.retried, self.held_since, self.sent
         Exchange.__init__(self, self.head, self.request)
-        self.retried, self.asked, self.sent = retried, asked, sent
+        self.retried, self.held_since, self.sent = retried, held_since, sent
 
     def add(self, content: bytes, largest: int) -> tuple[int, str] | None:
         """Take a part of the body; gives status and details as soon as it is known to be too large."""

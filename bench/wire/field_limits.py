@@ -97,8 +97,8 @@ _NUMBERS: Final = object()
 def _messages(descriptor: Any) -> Mapping[int, Any]:
     """The fields of a message that are messages, or lists of varints: number -> what they are."""
     kinds = {getattr(FieldDescriptor, f"TYPE_{name}") for name in _VARINTS}
-    found = {each.number: _NUMBERS for each in descriptor.fields if each.type in kinds}
-    return found | {
+    limits = {each.number: _NUMBERS for each in descriptor.fields if each.type in kinds}
+    return limits | {
         each.number: each.message_type for each in descriptor.fields if each.message_type is not None
     }
 

@@ -33,8 +33,8 @@ def _state(table: hpack.hpack.HeaderTable) -> tuple[object, int, int]:
     return (entries[0] if entries else None, len(entries), table.maxsize)
 
 
-def _same(one: tuple[object, int, int], other: tuple[object, int, int]) -> bool:
-    return one[0] is other[0] and one[1:] == other[1:]
+def _same(first: tuple[object, int, int], other: tuple[object, int, int]) -> bool:
+    return first[0] is other[0] and first[1:] == other[1:]
 
 
 class HeaderEncoder(Generic[Meaning]):

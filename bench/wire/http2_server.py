@@ -130,9 +130,7 @@ class ServerConnection(Connection):
         return sum(self.respond(stream, message=message) for stream, message in pairs)
 
     def push(self, stream: int, message: bytes) -> None:
-        """Send a message of a response that goes on, as of a server-streaming method; `respond` ends it, with a
-        status and without a message. What still waits for the client's windows then is dropped.
-        """
+        """Send a message of a response that goes on; `respond` ends it and drops what waits for the client's windows."""
         incoming = self._streams.get(stream)
         if incoming is None:
             return
@@ -235,7 +233,7 @@ class ServerConnection(Connection):
 
     def _row(self, data: bytes, at: int, block: bytes, head: RequestBlock) -> int:
         """Take the requests that come in a row from `at` on; gives where they end, 0 where there is no row."""
-        found = self._finder.find(
+        row = self._finder.find(
             data,
             at,
             block,
@@ -244,10 +242,10 @@ class ServerConnection(Connection):
             most=0 if self.draining else self._most_streams - len(self._streams),
             largest=min(OWN_FRAME, self._whole),
         )
-        if found is None:
+        if row is None:
             self._row_bytes, self._look_again = len(data) - at, self._last + _LOOK_AGAIN
             return 0
-        burst, end = found
+        burst, end = row
         self._credit -= len(burst.streams) * (burst.messages.shape[1] + PREFIX.size)
         if self._credit < self._low:
             self._renew_window()

@@ -60,11 +60,11 @@ class HttpConnection:
     def __post_init__(self) -> None:
         self._address = Address.parse(self.address)
         self._socket: Any = None
-        self._kept = False  # the connection has brought an answer
+        self._answered = False  # the connection has brought an answer
         self.sent: float | None = None
         """When the last byte of the newest request was handed to the kernel, for the first time; None: it was not."""
-        self.asked: float | None = None
-        """When it was asked for, where it could not leave at once; None: it could."""
+        self.held_since: float | None = None
+        """When it was to leave, where it could not leave at once; None: it could."""
         self.waiting = False
         """Whether the newest request is whole on its way, so that `resume` may wait for its answer."""
         self.retries = 0
@@ -77,7 +77,7 @@ class HttpConnection:
 
     def ask(self, message: bytes, seconds: float) -> Reply:
         """Send one HTTP request and wait for its answer; never raises for what a server does."""
-        self.sent = self.asked = None
+        self.sent = self.held_since = None
         self._message, self._begun = message, time.perf_counter()
         self._give_up = self._begun + seconds
         return self._finish(begun=False)
@@ -112,7 +112,7 @@ class HttpConnection:
             return self._failed(RESOURCE_EXHAUSTED, str(error))
         except Exception as error:  # noqa: BLE001  # whatever comes back: the request has left and needs an outcome
             self.close()
-            reason = f"{self.address}: {_said(error).removeprefix(f'{self.address}: ')}"
+            reason = f"{self.address}: {_text_of(error).removeprefix(f'{self.address}: ')}"
             return self._failed(UNAVAILABLE, reason)
         except gevent.GreenletExit:
             if not self.waiting:
@@ -121,13 +121,13 @@ class HttpConnection:
         if status != 200:
             return self._failed(_CODES.get(status, UNKNOWN), error_text(body), done)
         try:
-            return Reply(0, "", self.read(body), self.sent, done, self.asked)
+            return Reply(0, "", self.read(body), self.sent, done, self.held_since)
         except Exception as error:  # noqa: BLE001  # as above: JSON can be anything
-            return self._failed(INTERNAL, f"not an answer to a prediction: {_said(error)}", done)
+            return self._failed(INTERNAL, f"not an answer to a prediction: {_text_of(error)}", done)
 
     def _failed(self, status: int, details: str, done: float | None = None) -> Reply:
         """done: None: now."""
-        return Reply(status, details, b"", self.sent, done or time.perf_counter(), self.asked)
+        return Reply(status, details, b"", self.sent, done or time.perf_counter(), self.held_since)
 
     def close(self) -> None:
         """Leave nothing behind."""
@@ -139,7 +139,7 @@ class HttpConnection:
         """Open the connection where there is none. Raises ConnectError."""
         if self._socket is None:
             self._socket, place = connect_first(self._address, self.turn)
-            self._kept = False
+            self._answered = False
             self.where = self.where if self.sent is not None else place.text
 
     def _begin(self) -> None:
@@ -167,17 +167,17 @@ class HttpConnection:
     def _hold(self) -> None:
         """Note that the newest request cannot leave at once."""
         if self.sent is None:
-            self.asked = self._begun
+            self.held_since = self._begun
 
     def _lost(self, problem: OSError) -> OSError:
-        return Dropped(*problem.args) if self._kept and not self._received else problem
+        return Dropped(*problem.args) if self._answered and not self._received else problem
 
     def _read(self) -> tuple[int, bytes, float]:
         """Status, body and the instant of the last byte. Raises OSError or ValueError."""
         answer = read_answer(self._received, self._receive, self.largest)
         done = time.perf_counter()
-        self._kept, self.waiting = True, False
-        if not answer.kept:
+        self._answered, self.waiting = True, False
+        if not answer.reusable:
             self.close()
         return answer.status, answer.body, done
 
@@ -196,7 +196,7 @@ class HttpConnection:
         return piece
 
 
-def _said(error: Exception) -> str:
+def _text_of(error: Exception) -> str:
     """The text of an expected error; with its type that of another."""
     expected = isinstance(error, OSError | ValueError | ConnectError | BenchError)
     return str(error) if expected else f"{type(error).__name__}: {error}"

@@ -26,7 +26,7 @@ class Answer(NamedTuple):
 
     status: int
     body: bytes
-    kept: bool
+    reusable: bool
     """Whether the connection can carry another request."""
 
 

@@ -36,8 +36,11 @@ class Watched(Protocol):
     connection: ClientConnection
     heard: float
 
-    def schedule(self) -> None: ...
-    def break_off(self, reason: str) -> None: ...
+    def schedule(self) -> None:
+        """Send what is waiting, soon."""
+
+    def break_off(self, reason: str) -> None:
+        """End the connection as lost."""
 
 
 class Watch:
@@ -48,7 +51,7 @@ class Watch:
         self._keepalive = keepalive
         self._idle = True  # no call was under way at the last look
         self._since = 0.0  # the first look at which one was
-        self._asked: float | None = None
+        self._pinged: float | None = None
         self._timer: Any = None
         self._look_in(keepalive.every)
 
@@ -66,14 +69,14 @@ class Watch:
 
     def _look(self) -> None:
         now, link, keepalive = time.perf_counter(), self._link, self._keepalive
-        if self._asked is not None and link.heard < self._asked:
-            left = self._asked + keepalive.limit - now
+        if self._pinged is not None and link.heard < self._pinged:
+            left = self._pinged + keepalive.limit - now
             if left <= 0:
                 link.break_off(f"connection lost: no answer to a PING within {keepalive.limit:g} s")
             else:
                 self._look_in(min(left, keepalive.every))  # it may answer, and fall silent again
             return
-        self._asked = None
+        self._pinged = None
         was_idle, self._idle = self._idle, not link.connection.in_flight
         if was_idle:  # what is under way now has not been for long
             self._since = now
@@ -83,5 +86,5 @@ class Watch:
         elif left <= 0:
             link.connection.ping()
             link.schedule()
-            self._asked, left = now, min(keepalive.limit, keepalive.every)
+            self._pinged, left = now, min(keepalive.limit, keepalive.every)
         self._look_in(left)

@@ -44,9 +44,12 @@ class Link:
         keepalive: Keepalive | None = None,
         waits: Waits | None = None,
     ) -> None:
-        """`deliver` gets each exchange that ended and the instant of the read, and gives it a `sent` where it has none:
-        bytes of it that leave later count for nothing. `changed` is told of `connection`'s first SETTINGS, its
-        draining, its returned exchanges, its end. `waits`: where calls are counted that cannot leave at once."""
+        """Take over a connected socket.
+
+        deliver: gets each exchange that ended and the instant of the read, and gives it a `sent` where it has none:
+        bytes of it that leave later count for nothing. changed: is called at `connection`'s first SETTINGS, its
+        draining, its returned exchanges, its end. waits: where calls are counted that cannot leave at once.
+        """
         self.connection = connection
         self._waits = waits or Waits()
         self.address = address

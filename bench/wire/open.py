@@ -245,8 +245,8 @@ def _race(address: Address, turn: int, attempt: Callable[[Place], T], discard: C
     return first([partial(named, place) for place in places], discard)
 
 
-def _limit(what: str) -> gevent.Timeout:
-    return gevent.Timeout(ATTEMPT_SECONDS, ConnectError(f"{what} within {ATTEMPT_SECONDS:g} s"))
+def _limit(reason: str) -> gevent.Timeout:
+    return gevent.Timeout(ATTEMPT_SECONDS, ConnectError(f"{reason} within {ATTEMPT_SECONDS:g} s"))
 
 
 def _common(remedies: set[str]) -> str:

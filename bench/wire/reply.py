@@ -22,5 +22,5 @@ class Reply(NamedTuple):
     never, as while the server is down."""
     done: float
     """When the last frame of the answer was read, or the call was given up."""
-    asked: float | None = None
-    """When the caller asked, where the request could not leave at once; None: it could."""
+    held_since: float | None = None
+    """When the request was to leave, where it could not leave at once; None: it could."""

@@ -132,7 +132,7 @@ class Finder:
 
 
 def number_frames(table: Bytes, streams: range, *heads: int) -> None:
-    """Write the numbers of streams into the frames whose heads begin at these columns. table: [streams, bytes]"""
+    """Write the numbers of streams into the frames whose heads begin at these columns. table: [streams, bytes]."""
     numbers = np.arange(streams.start, streams.stop, streams.step, dtype=np.uint32).byteswap()
     columns = numbers.view(np.uint8).reshape(-1, 4)
     for head in heads:

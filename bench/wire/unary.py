@@ -112,7 +112,7 @@ def percent_encoded(text: str) -> bytes:
 
 def percent_decoded(value: bytes) -> str:
     """The text of a grpc-message; what is not valid stays as it is, as the protocol document asks."""
-    return _ESCAPE.sub(lambda found: bytes((int(found[1], 16),)), value).decode("utf-8", "replace")
+    return _ESCAPE.sub(lambda match: bytes((int(match[1], 16),)), value).decode("utf-8", "replace")
 
 
 def metadata_fields(metadata: Iterable[tuple[str, str]]) -> list[tuple[bytes, bytes]]:

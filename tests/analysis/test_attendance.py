@@ -46,7 +46,7 @@ SHORT: dict[str, tuple[list[int], list[list[int]], str]] = {
     "half of the users": (
         [8] * LENGTH,
         [[4] * LENGTH],
-        "8 users were planned and 4 ran 1 s after the start; the number was another in 12 of 12 s",
+        "8 users were planned and 4 ran 1 s after the start; the number was wrong in 12 of 12 s",
     ),
     "never all of them": (
         [64] * LENGTH,

@@ -189,7 +189,7 @@ def test_limits_against_a_baseline(tmp_path: Path, change: float, noise: float, 
 def test_one_trial_on_a_side_is_never_enough_for_a_baseline(tmp_path: Path) -> None:
     judged = gate(limits(tmp_path, "[worse_than_baseline]\np50 = 0.05"), *compared(0.5, trials=1))
     assert codes(judged) == (3, ["inconclusive"])
-    assert "two and more" in judged.findings[0].how
+    assert "two or more" in judged.findings[0].how
 
 
 def test_a_missing_baseline_is_bad_input(tmp_path: Path) -> None:
@@ -208,7 +208,7 @@ def test_a_cell_that_is_missing_on_a_side_is_not_decidable(tmp_path: Path) -> No
     other = limits(tmp_path, "[[cells]]\nbatch = 64\nlimits = { p50_ms = 2 }")
     judged = gate(other, Trials(candidate, [], []))
     assert codes(judged) == (3, ["inconclusive"])
-    assert "no cell was measured" in judged.findings[0].how
+    assert "no cell that was measured" in judged.findings[0].how
 
 
 @pytest.mark.parametrize(

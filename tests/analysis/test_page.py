@@ -198,7 +198,7 @@ def test_what_others_wrote_is_shown_and_not_obeyed(page: str, outline: Outline) 
 def test_warnings_and_what_is_left_out_stand_before_the_numbers(page: str) -> None:
     warnings, measured = page.index('class="warnings"'), page.index("<h2>Measured</h2>")
     assert warnings < page.index("not finished") < measured
-    assert warnings < page.index("broken/manifest.json: no JSON") < measured
+    assert warnings < page.index("broken/manifest.json: not valid JSON") < measured
 
 
 def test_a_single_run_shows_its_numbers_large(tmp_path: Path) -> None:

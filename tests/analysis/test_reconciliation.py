@@ -233,7 +233,7 @@ SUM = "(means): the parts of the latency add up to"
             OFF,
             [f"server: time in the batching queue 5 ms, waiting and the model take 3 ms {SUM} 120% of it"],
         ),
-        ({"ok": -5}, "restarted", ["the server ended, or was started anew: its counters fell (ok)"]),
+        ({"ok": -5}, "restarted", ["the server ended, or was restarted: its counters fell (ok)"]),
         ({}, OFF, ["the server did not report its counters after the run"]),
     ],
 )

@@ -129,7 +129,7 @@ def test_a_side_of_one_session_passes_no_gate(
     assert [warning.check for warning in judged.warnings] == ([] if alone is None else ["one session"])
     assert judged.code == (0 if alone is None else 3)
     if alone is not None:
-        assert f"the {alone} is of one session" in judged.warnings[0].reason
+        assert f"the {alone} has one session" in judged.warnings[0].reason
         assert ("bench baseline add" in judged.warnings[0].remedy) == (alone == "baseline")
 
 

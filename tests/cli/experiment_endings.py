@@ -57,8 +57,8 @@ def without_its_slow_half(place: Checkout) -> list[str]:
 CASES: dict[str, tuple[Make, int, str]] = {
     "an interrupted experiment": (ended("interrupted", {4, 5}), 3, "interrupted after 3 of 5 blocks"),
     "an experiment that was killed": (ended("running", {4, 5}), 3, "killed, or still running, after 3 of 5"),
-    "an experiment of which its end is not known": (ended(None, {4, 5}), 3, "how it ended is not known; after 3 of 5"),
-    "an experiment in a state that there is not": (ended("Complete", {5}), 3, "how it ended is not known"),
+    "an experiment of which its end is not known": (ended(None, {4, 5}), 3, "it is not known how it ended; after 3 of 5"),
+    "an experiment in a state that there is not": (ended("Complete", {5}), 3, "it is not known how it ended"),
     "an experiment interrupted within a block": (
         ended("interrupted", {8, 9, 10}, "a", "b"), 3, "after 3 of 5 blocks, 3 of 10 trials not run"),
     "a decided experiment with a gap": (ended("decided", {4, 7, 8, 9, 10}, "a", "b"), 3, "trials missing in between"),

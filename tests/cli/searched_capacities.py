@@ -209,7 +209,7 @@ CASES: dict[str, tuple[Make, int, str]] = {
     "a ratio by a baseline": (
         compared(0.98, '[worse_than_baseline]\ncapacity_ratio = "3 %"\n', baseline=True), 2, "it is a ratio already",
     ),
-    "a capacity beside other limits": (judged(5000, f"{LEAST}p50_ms = 20\n"), 2, "a limits file of its own"),
+    "a capacity beside other limits": (judged(5000, f"{LEAST}p50_ms = 20\n"), 2, "a separate limits file"),
 }  # fmt: skip
 
 RIGHT: list[Make] = [

@@ -166,10 +166,10 @@ CASES: dict[str, tuple[Make, int, str]] = {
     "two runs of one trial": (experiment(lambda _, runs: trial(runs[0], trial=2)), 3, "several runs are trial 2"),
     "a run of another cell than its plan": (
         experiment(lambda _, runs: trial(runs[0], cell=said(runs[0])["experiment"]["cell"] | {"server": "c"})),
-        3, "was planned of another cell"),
+        3, "was planned for another cell"),
     "a run in the place of another": (experiment(exchanged), 3, "trial 1 was measured in"),
-    "runs that no plan has": (plan(lambda _: []), 3, "is in no plan"),
-    "a plan of one trial six times": (plan(lambda trials: trials[:1] * 6), 3, "is in no plan"),
+    "runs that no plan has": (plan(lambda _: []), 3, "is not in its experiment"),
+    "a plan of one trial six times": (plan(lambda trials: trials[:1] * 6), 3, "is not in its experiment"),
     "an empty journal": (experiment(cut), 3, "6 measured trials not in it"),
     "a journal that is a folder": (
         experiment(lambda path, _: ((path / "trials.jsonl").unlink(), (path / "trials.jsonl").mkdir())), 3, "[unreadable]"),
@@ -186,7 +186,7 @@ CASES: dict[str, tuple[Make, int, str]] = {
     "the baseline is the folder above": (the_parent_as_baseline, 2, "same run"),
     # times
     "--latest of runs from the future": (newest("2999-01-01T00:00:00+00:00"), 3, "is in the future"),
-    "--latest of runs whose start is no time": (newest("yesterday"), 3, "is no time"),
+    "--latest of runs whose start is no time": (newest("yesterday"), 3, "is not a time"),
     "--by commit, of which one is not known": (by_an_unknown_commit, 3, "[unknown commit]"),
     # files of runs
     "a schema from before the first": (one_run(schema=0), 3, "no schema in it"),
@@ -210,7 +210,7 @@ CASES: dict[str, tuple[Make, int, str]] = {
     "a limit that is true": (file("[limits]\np50_ms = true\n"), 2, "limits.p50_ms"),
     "a limit that is a day": (file("[limits]\np50_ms = 2026-01-01\n"), 2, "limits.p50_ms"),
     "a limit with a comma": (file('[limits]\np50_ms = "2,5"\n'), 2, "expected a finite number >= 0"),
-    "0 % accuracy": (file('[limits]\naccuracy = "0 %"\n'), 2, "every run keeps that"),
+    "0 % accuracy": (file('[limits]\naccuracy = "0 %"\n'), 2, "every run satisfies that"),
     "a version that is a text": (file('[[cells]]\nversion = "2"\nlimits = { p50_ms = 9 }\n'), 2, "expected an integer"),
     "a key of a cell misspelt": (file("[[cells]]\nverion = 2\nlimits = { p50_ms = 9 }\n"), 2, "did you mean version"),
     "a limit of a server that there never was": (
@@ -218,7 +218,7 @@ CASES: dict[str, tuple[Make, int, str]] = {
     "a limit of what the runs do not have": (file("[limits]\ncpu_per_request_ms = 9\n", "good"), 3, "not measured"),
     "a relative limit of what the runs do not have": (
         file("[worse_than_baseline]\ncpu_per_request = 0.1\n", "good"), 3, "inconclusive"),
-    "everything accepted": (file('accept = ["*"]\n[limits]\np50_ms = 9\n'), 2, "no warning has this name"),
+    "everything accepted": (file('accept = ["*"]\n[limits]\np50_ms = 9\n'), 2, "unknown warning"),
     "a folder as the limits file": (
         lambda place: (place.runs("new"), ["new", "--limits", "new"])[1], 2, "expected a TOML file"),
 }  # fmt: skip

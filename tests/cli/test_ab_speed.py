@@ -223,16 +223,19 @@ def test_how_both_get_their_load(
         ('[limits]\naccuracy = "90 %"', "limits.accuracy: the requests hold no labels"),
         ("[limits]\nrecovery_seconds_s = 2", "limits.recovery_seconds_s: bench ab does not measure"),
         ('[worse_than_baseline]\ncpu_per_request = "5 %"', "cpu_per_request: bench ab does not measure"),
-        ("[[cells]]\nbatch = 32\nlimits = { p99_ms = 9 }", "cells[0].limits.p99_ms: it is for batch 32, and"),
+        (
+            "[[cells]]\nbatch = 32\nlimits = { p99_ms = 9 }",
+            "cells[0].limits.p99_ms: it applies to batch 32, but",
+        ),
         (
             'scenario = "mnist"\n[limits]\np99_ms = 9',
-            "it is for scenario mnist, and what is measured here is",
+            "it applies to scenario mnist, but this measures",
         ),
         (
             "version = 4\n[limits]\np99_ms = 9",
-            "it is for version 4, and what is measured here is model, ",
+            "it applies to version 4, but this measures model, ",
         ),
-        ("[limits]\ngoodput = 0.9", "within how long?"),
+        ("[limits]\ngoodput = 0.9", "goodput needs a time limit"),
     ],
 )
 def test_limits_that_could_not_be_decided_are_refused_before_the_load(
@@ -251,8 +254,8 @@ def test_limits_that_could_not_be_decided_are_refused_before_the_load(
     ("arguments", "limits", "text"),
     [
         (["--duet"], '[worse_than_baseline]\nrequests_per_second = "5 %"', "leave out --duet, or the limit"),
-        ([], "batch = 8\n[limits]\np99_ms = 9", "it is for batch 8, and what is measured here is"),
-        ([], 'server = "quick"\n[limits]\np99_ms = 9', "server quick, and what is measured here is"),
+        ([], "batch = 8\n[limits]\np99_ms = 9", "it applies to batch 8, but this measures"),
+        ([], 'server = "quick"\n[limits]\np99_ms = 9', "server quick, but this measures"),
     ],
 )
 def test_so_are_those_of_bench_gate_with_run(

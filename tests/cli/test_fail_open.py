@@ -226,13 +226,13 @@ CASES: dict[str, tuple[Callable[[Checkout], list[str]], int, str]] = {
     "5 for 5 %": (limited("[worse_than_baseline]\np50 = 5\n"), 2, "allows 500%"),
     "1 for 1 %": (limited("[worse_than_baseline]\np50 = 1\n"), 2, "allows 100%"),
     "all may fail": (limited("[limits]\nerror_share = 1\n", "some errors"), 2, 'write "1 %" or "100 %"'),
-    "no rate at all is enough": (limited("[limits]\nrequests_per_second = 0\n"), 2, "every run keeps that"),
+    "no rate at all is enough": (limited("[limits]\nrequests_per_second = 0\n"), 2, "every run satisfies that"),
     "all trials may fail": (limited("failed_trials = 1\n[limits]\np50_ms = 9\n"), 2, "a share below 1"),
-    "a name that no warning has": (limited('accept = ["slow"]\n[limits]\np50_ms = 9\n'), 2, "no warning has"),
+    "a name that no warning has": (limited('accept = ["slow"]\n[limits]\np50_ms = 9\n'), 2, "unknown warning"),
     "no limit": (limited("accept = []\n"), 2, "no limit in it"),
-    "a unit of something else": (limited('[limits]\np50_ms = "300 %"\n'), 2, "is no share"),
+    "a unit of something else": (limited('[limits]\np50_ms = "300 %"\n'), 2, "is not a share"),
     "--by without a baseline": (typed("new", "--limits", "absolute.toml", "--by", "version"), 2, "no baseline"),
-    "--budget without --run": (typed("new", "--limits", "absolute.toml", "--budget", "5"), 2, "goes with --run"),
+    "--budget without --run": (typed("new", "--limits", "absolute.toml", "--budget", "5"), 2, "needs --run"),
     "a baseline that is not there": (typed("new", "--baseline", "none", "--limits", "relative.toml"), 2, "none"),
     "an empty baseline": (
         lambda p: ((p.path / "none").mkdir(), typed("new", "--baseline", "none", "--limits", "relative.toml")(p))[1],
@@ -246,7 +246,7 @@ CASES: dict[str, tuple[Callable[[Checkout], list[str]], int, str]] = {
     "a slow run deep in a hidden folder": (moved(lambda new, _: new / ".old/more/slow"), 3, "in a hidden folder"),
     "a slow run deep within another's folder": (
         moved(lambda _, good: good[0] / "x/y/slow"), 3, "a run within another run's folder"),
-    "a link to a run that is not there": (dangling, 3, "a link to what is not there"),
+    "a link to a run that is not there": (dangling, 3, "a broken link"),
     "a link to the baseline": (a_link_to_the_baseline, 2, "same run"),
     # when they began
     "--latest of two commits that began at once": (
@@ -261,7 +261,7 @@ CASES: dict[str, tuple[Callable[[Checkout], list[str]], int, str]] = {
     "a failed trial behind its measured one": (
         told(lambda rows: [*rows, rows[0] | {"outcome": "failed", "reason": "signal 11"}]), 1, "signal 11"),
     "a failed trial that no plan knows": (
-        told(lambda rows: [*rows, rows[0] | {"number": 99, "outcome": "failed"}]), 3, "trial 99 failed and is in no plan"),
+        told(lambda rows: [*rows, rows[0] | {"number": 99, "outcome": "failed"}]), 3, "trial 99 failed and is not in the plan"),
     "measured trials of a journal in another order, one without its folder": (
         told(lambda rows: [*rows[::-1], rows[0] | {"number": 4, "folder": None}]), 3, "trial 4 was measured"),
     # what one side does not know

@@ -58,7 +58,7 @@ def test_a_slower_server_breaks_the_gate_with_few_blocks(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        (["--budget", "3"], "are the least; give"),
+        (["--budget", "3"], "are needed; give"),
         (["--by", "version"], "one version only"),
         (["--baseline", "nobody"], "server is one of quick, other"),
         (["--limits", "none.toml"], "none.toml: no such file"),

@@ -71,7 +71,7 @@ def test_report_compare_and_gate_give_the_same_goodput(recorded: Path) -> None:
 def test_goodput_of_no_duration_is_refused(recorded: Path, arguments: list[str]) -> None:
     done = bench(*arguments, cwd=recorded)
     assert done.returncode == 2
-    assert "within how long?" in done.stderr
+    assert "time limit" in done.stderr
     assert "goodput" in done.stderr
 
 

@@ -30,12 +30,12 @@ def test_locust_runs_a_scenario_wherever_it_is_started(tmp_path: Path) -> None:
     [
         (
             ["scenario", "mnits"],
-            "mnits: no scenario of this package; did you mean mnist? (a file of yours ends in .py)",
+            "mnits: no scenario of this package; did you mean mnist? (your own file ends in .py)",
         ),
         (["scenario", "../x"], "../x: no scenario of this package; there are batch_sizes, grpc_vs_rest, "),
         (
             ["scenario", "mnist", "-f", "x.py"],
-            "scenario mnist is the locustfile; a file of yours stands in its place",
+            "scenario mnist is the locustfile; name your own file in its place",
         ),
         (["scenario", "mnist.py"], "mnist.py: no such file"),
         (["run", "scenarios/nothing.toml"], "Path 'scenarios/nothing.toml' does not exist."),
@@ -61,12 +61,12 @@ def test_a_file_of_the_user_comes_before_that_of_the_package(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     path = Path("scenarios/mnist.toml")
-    assert packaged.found(path) == packaged.SCENARIOS / "mnist.toml"
+    assert packaged.resolved(path) == packaged.SCENARIOS / "mnist.toml"
     path.parent.mkdir()
     path.touch()
-    assert packaged.found(path) == path
+    assert packaged.resolved(path) == path
     Path("versions").mkdir()
-    assert packaged.found(Path("versions")) == Path("versions")
+    assert packaged.resolved(Path("versions")) == Path("versions")
 
 
 def test_a_file_of_the_user_is_a_scenario_too(tmp_path: Path) -> None:

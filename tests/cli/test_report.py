@@ -180,7 +180,7 @@ def test_the_newest_the_order_and_the_columns_can_be_chosen(experiment: Path) ->
     assert "p50 " not in rows.split("answer")[-1].split("throughput")[-1]
     wrong = bench(experiment, "--columns", "p98")
     assert (wrong.returncode, wrong.stderr.count("\n")) == (2, 1)
-    assert "did you mean 'p99'" in wrong.stderr or "known are" in wrong.stderr
+    assert "did you mean 'p99'" in wrong.stderr or "valid names" in wrong.stderr
 
 
 def test_a_narrow_terminal_names_the_columns_that_it_leaves_out(results: Path) -> None:

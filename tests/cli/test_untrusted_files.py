@@ -20,7 +20,7 @@ from bench.analysis.grouping.trials import read_trials
 from bench.config.limits import read_limits
 from bench.config.servers import read_servers
 from bench.experiment.folder import Folder
-from bench.experiment.told import told
+from bench.experiment.master_answers import overview
 from bench.load import ceiling
 from bench.picture import _opened
 from bench.runs import checksums
@@ -63,7 +63,7 @@ JOURNALS: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda p: experiment(p, PLAN | {"plan": [{"number": 1, "block": 1, "cell": CELL | {"batch": [1]}}]}),
         "plan.0.cell.batch = [1]"),
     "a deep plan": (lambda p: experiment(p, DEEP), "experiment.json: nested deeper"),
-    "a plan of nan": (lambda p: experiment(p, '{"schema": NaN}'), "experiment.json: NaN is no number"),
+    "a plan of nan": (lambda p: experiment(p, '{"schema": NaN}'), "experiment.json: NaN is not a JSON number"),
     "a plan that is a pipe": (lambda p: pipe(experiment(p) / "experiment.json"), "experiment.json: a named pipe"),
     "a plan that is a folder": (
         lambda p: ((experiment(p) / "experiment.json").unlink(), (p / "experiment.json").mkdir()),
@@ -122,7 +122,7 @@ def test_links_and_depth_end_the_search(good: Path, tmp_path: Path) -> None:
     reasons = sorted(each.reason for each in found if isinstance(each, Unreadable))
     assert len(reasons) == 2
     assert "below 40 folders" in reasons[0]
-    assert "loop: a link to what is not there" in reasons[1]
+    assert "loop: a broken link" in reasons[1]
     (loop,) = find_runs([tmp_path / "loop"])
     assert isinstance(loop, Unreadable)
 
@@ -248,7 +248,7 @@ WRITTEN: dict[str, tuple[Callable[[Path], object], Callable[[Path], object], str
         ("deep lists", lambda path: path.write_text(f"a = {MANY}"), "nested too deeply"),
         ("no UTF-8", lambda path: path.write_bytes(b"a = '\xff'"), "cannot be read"),
         ("UTF-16", lambda path: path.write_text("a = 1", encoding="utf-16"), "cannot be read"),
-        ("a mark of the byte order twice", lambda path: path.write_bytes(b"\xef\xbb\xbf" * 2 + b"a = 1"), "no TOML"),
+        ("a mark of the byte order twice", lambda path: path.write_bytes(b"\xef\xbb\xbf" * 2 + b"a = 1"), "not valid TOML"),
         ("a file of the kernel's", lambda path: path.symlink_to("/proc/self/environ"), "a file of the kernel's"),
         ("a key of 100,000 parts", lambda path: path.write_text("a." * 100_000 + "a = 1"), "a key of more than 32 parts"),
         ("a quoted one", lambda path: path.write_text("""'a' . "b" .""" * 20 + "c = 1"), "a key of more than 32 parts"),
@@ -258,7 +258,7 @@ WRITTEN: dict[str, tuple[Callable[[Path], object], Callable[[Path], object], str
         ("a key of a MB", lambda path: path.write_text("k" * 1_000_000 + " = 1"), "kkk: unknown" if kind == "servers" else "kkk... = 1: unknown key"),
         ("a key like a type's name", lambda path: path.write_text("int = 1"), "int: unknown" if kind == "servers" else "int = 1: unknown key"),
         ("a key with a bracket", lambda path: path.write_text("'a[b]' = 1"), "a[b]: unknown" if kind == "servers" else "a[b] = 1: unknown key"),
-        ("a control character", lambda path: path.write_bytes(b'"\x1b]0;x\x07" = 1'), "no TOML"),
+        ("a control character", lambda path: path.write_bytes(b'"\x1b]0;x\x07" = 1'), "not valid TOML"),
     )
 } | {
     "servers: an option with a bracket": (
@@ -267,7 +267,7 @@ WRITTEN: dict[str, tuple[Callable[[Path], object], Callable[[Path], object], str
     "limits: nan": (lambda p: p.write_text("[limits]\np50_ms = nan\n"), read_limits, "p50_ms"),
     "limits: inf": (lambda p: p.write_text("[limits]\np50_ms = inf\n"), read_limits, "p50_ms"),
     "limits: 10^400": (lambda p: p.write_text(f"[limits]\np50_ms = 1{'0' * 400}\n"), read_limits, "p50_ms"),
-    "limits: 10^5000": (lambda p: p.write_text(f"[limits]\np50_ms = 1{'0' * 5000}\n"), read_limits, "no TOML"),
+    "limits: 10^5000": (lambda p: p.write_text(f"[limits]\np50_ms = 1{'0' * 5000}\n"), read_limits, "not valid TOML"),
     "a trace: a pipe": (pipe, Trace.read, "a named pipe"),
     "a trace: a device": (lambda p: p.symlink_to("/dev/zero"), Trace.read, "a device"),
     "a trace: a terabyte": (lambda p: (p.touch(), os.truncate(p, 1 << 40)), Trace.read, "1,048,576 MiB"),
@@ -331,6 +331,6 @@ TOLD: dict[str, Any] = {
     ],
 )  # fmt: skip
 def test_names_that_a_master_tells_are_names_of_folders(change: dict[str, Any], expected: str) -> None:
-    assert told(json.dumps(TOLD).encode())["runs"][0]["name"] == "20260101T000000Z-mnist"
+    assert overview(json.dumps(TOLD).encode())["runs"][0]["name"] == "20260101T000000Z-mnist"
     with pytest.raises(ValueError, match=expected.replace(".", r"\.").replace("{", r"\{")):
-        told(json.dumps(TOLD | change).encode())
+        overview(json.dumps(TOLD | change).encode())

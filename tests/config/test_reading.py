@@ -35,7 +35,7 @@ LOADS = "loads = [{ users = 2 }]\n"
         ('build = "cpu"', "servers.a.kind: missing; expected one of embedded, binary, docker"),
         (
             'kind = "embedded"\nbatchng = "none"',
-            'servers.a.batchng = "none": unknown key, did you mean batching?; known are batching,',
+            'servers.a.batchng = "none": unknown key, did you mean batching?; valid keys: batching,',
         ),
         (
             'kind = "embedded"\nbatching = "some"',
@@ -93,7 +93,7 @@ LOADS = "loads = [{ users = 2 }]\n"
             'kind = "binary"\nport = 70000',
             "servers.a.port = 70000: expected a port number; 0 for a free one",
         ),
-        ('kind = "embedded"\nkind = "binary"', "no TOML: Cannot overwrite a value (at line 3, column"),
+        ('kind = "embedded"\nkind = "binary"', "not valid TOML: Cannot overwrite a value (at line 3, column"),
     ],
 )
 def test_a_wrong_server_is_named_with_key_value_and_what_is_allowed(
@@ -135,7 +135,7 @@ def test_a_wrong_server_is_named_with_key_value_and_what_is_allowed(
         ),
         (HEAD + LOADS + '[models.m]\npath = "nowhere"', 'models.m.path = "nowhere": no such folder:'),
         (HEAD + LOADS + '[models.m]\npath = "there"\nversions = [3]', "models.m.versions = [3]: "),
-        ('scenario = "scenario.py"\nservers = ["b"]\n' + LOADS, 'servers[0] = "b": unknown; known are a'),
+        ('scenario = "scenario.py"\nservers = ["b"]\n' + LOADS, 'servers[0] = "b": unknown; valid names: a'),
         ('scenario = "other.py"\nservers = ["a"]\n' + LOADS, 'scenario = "other.py": no such file: '),
         ('scenario = "scenario.py"\nservers = ["a", "a"]\n' + LOADS, "a is a duplicate entry"),
     ],

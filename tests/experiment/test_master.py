@@ -20,9 +20,9 @@ from bench import BenchError
 from bench.config.experiment import read_experiment
 from bench.experiment.folder import Folder
 from bench.experiment.master import Master
+from bench.experiment.master_answers import statistics, swarm
 from bench.experiment.order import Order
 from bench.experiment.plan import trials
-from bench.experiment.told import statistics, swarm
 from bench.experiment.trial import Failed
 from bench.launch.running import Running
 from bench.runs.run import Run
@@ -132,7 +132,7 @@ def test_a_trial_that_the_master_refuses_is_told_with_its_reason(tmp_path: Path,
     ("text", "reason"),
     [
         ('options = { transpot = "grpcio" }', r"options\.transpot: unknown to .*, did you mean transport\?"),
-        ('cpus = "0"', "cpus = '0': the load processes of --master .* run already; leave the key out"),
+        ('cpus = "0"', "cpus = '0': the load processes of --master .* are running already; omit the key"),
     ],
 )
 def test_what_a_master_cannot_do_is_said_before_anything_starts(

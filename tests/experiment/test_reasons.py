@@ -32,8 +32,8 @@ TRACEBACK = (
         ),
         (
             START + "[2026-11-26 21:11:06,001] vm/ERROR/locust.user.task: its own\nTraceback (most ...\n"
-            "[2026-11-26 21:11:07,001] vm/ERROR/bench: nothing was measured: no request has ended\n" + TABLES,
-            "nothing was measured: no request has ended",
+            "[2026-11-26 21:11:07,001] vm/ERROR/bench: nothing was measured: no request ended\n" + TABLES,
+            "nothing was measured: no request ended",
         ),
         (
             START + "[2026-11-26 21:11:06,001] vm/ERROR/locust.main: No User class found!\n",

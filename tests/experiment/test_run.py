@@ -187,7 +187,7 @@ def test_a_dry_run_prints_the_plan_and_starts_nothing(tmp_path: Path) -> None:
 def test_two_at_once_do_not_work_on_one_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bench.experiment.folder._LOCK_SECONDS", 0.1)
     first, second = (Folder(tmp_path, {"plan": []}) for _ in range(2))
-    with first.locked(), pytest.raises(BenchError, match="another `bench run` works on it"), second.locked():
+    with first.locked(), pytest.raises(BenchError, match="another `bench run` is using it"), second.locked():
         pass
     with second.locked():
         pass

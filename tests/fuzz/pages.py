@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable
 from pathlib import PurePath
 
-from bench.experiment import told
+from bench.experiment import master_answers
 from bench.load.observing.counters import counters
 from bench.protocol.names import MODULES
 from bench.protocol.registry import api_named
@@ -22,8 +22,8 @@ def _counters(data: bytes) -> None:
                 raise AssertionError(f"a counter of {value}")
 
 
-def _told(data: bytes) -> None:
-    for run in told.told(data)["runs"]:
+def _overview(data: bytes) -> None:
+    for run in master_answers.overview(data)["runs"]:
         if PurePath("results", run["name"]).parent != PurePath("results") or run["name"] in ("", ".", ".."):
             raise AssertionError(f"{run['name']!r} leads elsewhere")
         if not run["name"].isprintable():
@@ -31,12 +31,12 @@ def _told(data: bytes) -> None:
 
 
 def _statistics(data: bytes) -> None:
-    whole = told.statistics(data).stats[-1]
+    whole = master_answers.statistics(data).stats[-1]
     if whole.num_requests < 0 or not math.isfinite(whole.current_rps):
         raise AssertionError(whole)
 
 
-_READERS: tuple[Callable[[bytes], object], ...] = (_counters, _told, _statistics, told.swarm)
+_READERS: tuple[Callable[[bytes], object], ...] = (_counters, _overview, _statistics, master_answers.swarm)
 
 
 def attack(data: bytes) -> None:

@@ -16,7 +16,7 @@ DIGITS = mnist.load("test")
 
 def asked(**given: Any) -> Asked:
     plain = {"model": "mnist", "version": None, "label": None, "signature": "", "batch": 1, "deadline": 10.0}
-    return Asked(**(plain | given), given=frozenset(given))
+    return Asked(**(plain | given), explicit=frozenset(given))
 
 
 def pool(**arguments: Any) -> Pool:

@@ -403,7 +403,7 @@ def test_a_load_that_is_broken_off_passes_no_gate(
     run = done.run()
     assert run.manifest.state == "interrupted"
     (warning,) = [warning for warning in run.manifest.doubts if warning.check == "interrupted"]
-    assert re.fullmatch(r"the load was broken off after [\d.]+ s: the folder is gone", warning.reason)
+    assert re.fullmatch(r"the load was aborted after [\d.]+ s: the folder is gone", warning.reason)
     assert 100 < run.manifest.planned_end <= 120
 
 
@@ -415,7 +415,7 @@ def test_a_scenario_without_a_payload_is_told_what_to_write(
     done = locust(tmp_path / "results", "--host", server.address, scenario=str(path))
     assert done.code == 2
     (told,) = [line for line in done.output.splitlines() if line.startswith("bench: ")]
-    assert "Empty: it has no payload" in told
+    assert "Empty: no payload" in told
     assert "def payload(cls, options)" in told
     assert "Traceback" not in done.output
     assert done.folders == []

@@ -28,7 +28,12 @@ POOL = Pool.of({"x": np.zeros((1, 1))}, None, output="y", model="m")
         ("1", "tfs", {"num_users": 5000}, None),
         ("900", "tfs", {"num_users": 1}, None),
         ("2000", "tfs", {"num_users": 1}, "--connections 2000: about 20"),
-        ("1", "tfs-rest", {"num_users": 5000}, "5000 users over REST, each with one of its own: about 50"),
+        (
+            "1",
+            "tfs-rest",
+            {"num_users": 5000},
+            "5000 users over REST, each with its own connection: about 50",
+        ),
         ("1", "tfs-rest", {"num_users": 5000, "processes": 10}, None),
         ("1", "tfs-rest", {"num_users": 5000, "master": True}, None),
     ],
@@ -73,7 +78,7 @@ def test_a_probe_without_files_is_named_once_and_the_others_go_on(caplog: pytest
     telemetry._read()
     telemetry.stop()
     assert rows[:4] == [("machine", {}), ("worker 0", {"seen": 1.0})] * 2
-    assert caplog.messages == ["machine was not observed: [Errno 24] Too many open files: '/proc/stat'"]
+    assert caplog.messages == ["machine is not observed: [Errno 24] Too many open files: '/proc/stat'"]
 
 
 @pytest.mark.parametrize(

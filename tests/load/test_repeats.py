@@ -134,7 +134,7 @@ def test_what_cannot_be_sent_once_is_refused(tmp_path: Path) -> None:
             ["--cache-audit"],
             sources("a"),
             [poisson],
-            "--cache-audit: users wait for answers; leave out --schedule",
+            "--cache-audit: needs users that wait for answers; omit --schedule",
         ),
         (["--cache-audit", "--no-samples"], sources("a"), [], "--cache-audit: compares single requests"),
         (["--cache-audit"], sources("a", "b"), [], "--cache-audit: this scenario sends several kinds"),

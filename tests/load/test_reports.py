@@ -154,11 +154,11 @@ LEFT_OUT: dict[str, tuple[str, Any, str]] = {
     "a request that nobody plans": ("bench-chunk", other_chunk(renamed), "'invented', which are not planned"),
     "a second to come": ("bench-chunk", other_chunk(later), "second 1,000,000,000: "),
     "a histogram of more": ("bench-chunk", other_chunk(of_a_billion_buckets), "more than its 3 requests"),
-    "a bucket beyond": ("bench-chunk", other_chunk(everywhere), "a bucket that there is not"),
+    "a bucket beyond": ("bench-chunk", other_chunk(everywhere), "an unknown bucket"),
     "an end in a million years": ("bench-chunk", other_chunk(endless), "last_done"),
     "too many kinds": ("bench-chunk", other_chunk(shattered), "20,000 kinds of requests"),
     "no records": ("bench-chunk", {"chunk": b"BCK3 and no more"}, "bench-chunk"),
-    "records as a text": ("bench-chunk", {"chunk": "BCK3"}, "no bytes"),
+    "records as a text": ("bench-chunk", {"chunk": "BCK3"}, "not bytes"),
     "no chunk": ("bench-chunk", None, "bench-chunk"),
     "sent a billion": ("bench-drained", COUNTS | {"sent": BILLION}, "sent 1,000,000,000: "),
     "sent half of one": ("bench-drained", COUNTS | {"sent": 0.5}, "sent 0.5: "),
@@ -238,12 +238,12 @@ def test_possible_reports_are_taken_without_a_word(site: Site) -> None:
 
 STRANGERS = {
     "hello": ("bench-hello", None, "an unknown worker"),
-    "records": ("bench-chunk", chunk(), "takes no part"),
-    "last words": ("bench-drained", COUNTS, "takes no part"),
-    "users": ("bench-users", {"Digits": 4}, "takes no part"),
-    "observations": ("bench-telemetry", SEEN, "takes no part"),
-    "events": ("bench-event", HAPPENED, "takes no part"),
-    "Locust's statistics": ("stats", {"stats": [], "user_count": BILLION}, "Locust does not know it"),
+    "records": ("bench-chunk", chunk(), "is not part of"),
+    "last words": ("bench-drained", COUNTS, "is not part of"),
+    "users": ("bench-users", {"Digits": 4}, "is not part of"),
+    "observations": ("bench-telemetry", SEEN, "is not part of"),
+    "events": ("bench-event", HAPPENED, "is not part of"),
+    "Locust's statistics": ("stats", {"stats": [], "user_count": BILLION}, "unknown to Locust"),
 }
 
 

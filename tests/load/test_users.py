@@ -253,12 +253,12 @@ def test_one_target_may_be_spelled_in_several_ways() -> None:
     ("text", "arguments", "code", "told"),
     [
         (TWO_HOSTS, [], 2, "host: the user classes name several targets (A a:1, B b:1)"),
-        (TAGGED, ["--tags", "quick"], 2, "--tags, --exclude-tags: they leave A without a task"),
+        (TAGGED, ["--tags", "quick"], 2, "--tags, --exclude-tags: they leave A without tasks"),
         (
             WAITING,
             ["--host", "HOST", "--schedule", "closed:1"],
             2,
-            "--schedule closed:1s: Thinks has a wait_time",
+            "--schedule closed:1s: Thinks defines wait_time",
         ),
         (IDLE, ["--host", "HOST"], 3, "nothing was measured"),
         (
@@ -285,7 +285,7 @@ REST_TOO = "class A(Digits, PredictUser):\n    over_rest = ('Predict',)\n"
 @pytest.mark.parametrize(
     ("text", "code", "told"),
     [
-        (IDLE, 3, "nothing was measured: no request has ended"),
+        (IDLE, 3, "nothing was measured: no request ended"),
         (REST_TOO, 2, "--rest: this scenario sends over REST too"),
     ],
 )
@@ -333,7 +333,7 @@ def test_task_sets_that_wait_are_found_wherever_they_stand(tasks: list[Any], nam
     refuse_other_waits([asking, other], parse("poisson:5"))
     refuse_other_waits([other], parse("closed:1"))
     if names:
-        with pytest.raises(BenchError, match=rf"--schedule closed:1s: {names[0]} has a wait_time"):
+        with pytest.raises(BenchError, match=rf"--schedule closed:1s: {names[0]} defines wait_time"):
             refuse_other_waits([other, asking], parse("closed:1"))
     else:
         refuse_other_waits([asking], parse("closed:1"))

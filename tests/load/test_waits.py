@@ -68,7 +68,7 @@ def test_for_a_stream(transport: str) -> None:
         assert begin(first) < between < first.done
         assert begin(second) < between < second.done
         if transport == "native":
-            assert first.asked is None, "it left at once"
+            assert first.held_since is None, "it left at once"
             assert second.sent > between
             assert (channel.waits.counts, channel.waits.most_streams) == ({"stream": 1}, 1)
         channel.close()
@@ -190,16 +190,16 @@ def test_over_rest_for_a_connection(rest: Any, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(http_connection, "connect_first", connect)
     first, second = rest.ask(request(1), 20), rest.ask(request(1), 20)
     assert begin(first) < connected[0] < first.sent
-    assert second.asked is None, "the connection was kept"
+    assert second.held_since is None, "the connection was kept"
     assert begin(second) == second.sent
 
 
 def test_over_rest_until_the_kernel_takes_it(rest: Any) -> None:
     assert [rest.ask(request(1), 20).status for _ in range(2)] == [8, 8]
-    assert rest.asked is None
+    assert rest.held_since is None
     READS.clear()
     call = gevent.spawn(rest.ask, request(12_000_000), 20)
-    until(lambda: rest.asked is not None)
+    until(lambda: rest.held_since is not None)
     between = time.perf_counter()
     READS.set()
     reply = call.get(timeout=60)

@@ -78,7 +78,7 @@ def test_an_unknown_rank_takes_the_whole_shape() -> None:
         ("len=0", "--shape len=0: expected NAME=SIZE"),
         ("len=-1", "--shape len=-1: expected NAME=SIZE"),
         ("len=1.5", "--shape len=1.5: expected NAME=SIZE"),
-        ("len=7,len=8", "len is given twice"),
+        ("len=7,len=8", "duplicate entry: len"),
         ("7", "--shape 7: expected NAME=SIZE"),
     ],
 )

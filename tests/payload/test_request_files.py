@@ -257,8 +257,8 @@ def test_numbers_beyond_a_dtype_are_refused_and_others_are_rounded(name: str, tm
 @pytest.mark.parametrize(
     ("line", "problem"),
     [
-        ("{", "no JSON: Expecting property name"),
-        ("[1]", "no JSON object"),
+        ("{", "not valid JSON: Expecting property name"),
+        ("[1]", "not a JSON object"),
         ({"instance": [ROW]}, "key 'instance': expected one of instances, inputs, "),
         ({"instances": [ROW], "inputs": ROW}, "expected one of the keys 'instances' and 'inputs'"),
         ({"instances": []}, "key 'instances': expected a list of examples"),
@@ -270,11 +270,11 @@ def test_numbers_beyond_a_dtype_are_refused_and_others_are_rounded(name: str, tm
         ({"instances": [ROW, 1]}, "instance 2, some instances are objects"),
         ({"instances": [{"query": "a"}]}, r"input 'features' (float [-1, 8]) is missing"),
         ({"inputs": {**ROW, "user": 1}}, "key 'user': the signature has query, features"),
-        ({"instances": [ROW, {**ROW, "query": 5}]}, "instance 2, input 'query': 5 is no text"),
-        ({"inputs": {**ROW, "query": {"b64": "%"}}}, "input 'query': '%' is no base64"),
-        ({"inputs": {**ROW, "query": None}}, "input 'query': null is no text"),
-        ({"inputs": {**ROW, "features": "abc"}}, "input 'features': 'abc' is no float"),
-        ({"inputs": {**ROW, "features": [1] * 7 + [None]}}, "input 'features': null is no float"),
+        ({"instances": [ROW, {**ROW, "query": 5}]}, "instance 2, input 'query': 5 is not text"),
+        ({"inputs": {**ROW, "query": {"b64": "%"}}}, "input 'query': '%' is not base64"),
+        ({"inputs": {**ROW, "query": None}}, "input 'query': null is not text"),
+        ({"inputs": {**ROW, "features": "abc"}}, "input 'features': 'abc' is not float"),
+        ({"inputs": {**ROW, "features": [1] * 7 + [None]}}, "input 'features': null is not float"),
         ({"inputs": {**ROW, "features": [1] * 7 + [True]}}, "input 'features': true or false among numbers"),
         (
             {"inputs": {**ROW, "features": [True] * 8}},
@@ -302,8 +302,8 @@ def test_numbers_beyond_a_dtype_are_refused_and_others_are_rounded(name: str, tm
         ({"inputs": ROW, "label": 1 << 70}, "is beyond int64"),
         ({"inputs": ROW, "label": 1, "labels": [1]}, "keys 'label' and 'labels'"),
         ('{"inputs": ' + "[" * 100_000, "nested too deep"),
-        ('{"inputs": {"query": "a", "features": ' + "1" * 5000 + "}}", "no JSON: Exceeds the limit"),
-        (b'{"inputs": "\xff"}', "no text in UTF-8"),
+        ('{"inputs": {"query": "a", "features": ' + "1" * 5000 + "}}", "not valid JSON: Exceeds the limit"),
+        (b'{"inputs": "\xff"}', "not UTF-8 text"),
         ('{"inputs": {"query": "\\ud800", "features": [1,2,3,4,5,6,7,8]}}', "input 'query': "),
     ],
 )
@@ -472,7 +472,7 @@ def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
     for path, problem in (
         (tmp_path / "missing.jsonl", "No such file"),
         (tmp_path / "cut.jsonl.gz", "ended before"),
-        (tmp_path / "odd.npz", "no readable .npz file"),
+        (tmp_path / "odd.npz", "not a readable .npz file"),
     ):
         if path.name == "cut.jsonl.gz":
             path.write_bytes(gzip.compress(json.dumps({"inputs": ROW}).encode())[:-10])

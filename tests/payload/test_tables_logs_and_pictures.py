@@ -53,7 +53,7 @@ def test_headers(model: Signature, lines: tuple[str, ...], tmp_path: Path) -> No
     [
         (("query,feature.0", "a,1"), "line 1, column 'feature.0': inputs are query, features"),
         (("query", "a"), "line 1, input 'features' (float [-1, 8]) is missing"),
-        (("query,query", "a,b"), "line 1, column 'query' is there twice"),
+        (("query,query", "a,b"), "line 1, column 'query' is a duplicate"),
         (
             ("query,features", "a,1"),
             "line 1, column 'features': the input is float [-1, 8]; expected features.0, ",
@@ -68,12 +68,12 @@ def test_headers(model: Signature, lines: tuple[str, ...], tmp_path: Path) -> No
         ),
         ((HEADER + ",features", "a"), "line 1, columns 'features' and 'features.0': give one"),
         ((HEADER, f"a,{NUMBERS},9"), "line 2, 10 cells, the header has 9"),
-        ((HEADER, f"a,{NUMBERS}", "a,1,2,3,4,5,6,7,1_0"), "line 3, column 'features.7': '1_0' is no float"),
-        ((HEADER, "a,1,2,3,4,5,6,7,"), "line 2, column 'features.7': '' is no float"),
+        ((HEADER, f"a,{NUMBERS}", "a,1,2,3,4,5,6,7,1_0"), "line 3, column 'features.7': '1_0' is not float"),
+        ((HEADER, "a,1,2,3,4,5,6,7,"), "line 2, column 'features.7': '' is not float"),
         ((HEADER, "a,1,2,3,4,5,6,7,1e39"), "line 2, column 'features.0': 1e+39 is beyond float"),
-        ((HEADER, f'"a,{NUMBERS}'), "line 2, no CSV: unexpected end of data"),
-        ((f"{HEADER}\rx", f"a,{NUMBERS}"), "line 1, no CSV: "),
-        ((HEADER, f'"a"b,{NUMBERS}'), "line 2, no CSV: "),
+        ((HEADER, f'"a,{NUMBERS}'), "line 2, not valid CSV: unexpected end of data"),
+        ((f"{HEADER}\rx", f"a,{NUMBERS}"), "line 1, not valid CSV: "),
+        ((HEADER, f'"a"b,{NUMBERS}'), "line 2, not valid CSV: "),
         ((HEADER,), "no example in it"),
         (("",), "line 1, input 'query' (string [-1]) is missing"),
     ],
@@ -98,7 +98,7 @@ def test_what_no_table_can_hold(tmp_path: Path) -> None:
     with pytest.raises(BenchError, match="line 1, column 'x': complex64 cannot be read from CSV"):
         read_requests(table(tmp_path, "x", "1"), signature(x=Tensor("complex64", (-1,))))
     (tmp_path / "r.csv").write_bytes(b"query\n\xff\n")
-    with pytest.raises(BenchError, match="line 2, no text in UTF-8"):
+    with pytest.raises(BenchError, match="line 2, not UTF-8 text"):
         read_requests(tmp_path / "r.csv", signature(query=TEXT))
 
 

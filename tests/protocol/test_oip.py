@@ -194,7 +194,7 @@ def test_answers_are_read_in_place_once_their_layout_is_known() -> None:
         assert layout.fits(matrix).all()
         assert (layout.model, layout.version, layout.values(matrix).shape) == ("m", 2, (3, 2, 10))
         assert same(layout.values(matrix)[2], OIP.decode(replies[2]).array("scores"))
-    with pytest.raises(Unreadable, match="no ModelInferResponse"):
+    with pytest.raises(Unreadable, match="not a ModelInferResponse"):
         OIP.decode(b"\xff")
 
 

@@ -292,7 +292,7 @@ def test_what_cannot_be_packed_stays_readable(tmp_path: Path, caplog: pytest.Log
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        ("{", "no JSON"),
+        ("{", "not valid JSON"),
         ("[]", "no schema"),
         ("{}", "no schema"),
         ('{"schema": 99}', "schema 99, 3 is known; use a newer"),
@@ -320,7 +320,7 @@ def test_runs_are_found_in_folders_and_by_name(tmp_path: Path, run: Run) -> None
     baseline = tmp_path / "baseline"
     for apart, reason in (
         (None, f"{tmp_path}: no run in it; record one with: bench scenario mnist"),
-        (None, f"{baseline}: an empty folder; what was in it is lost, or remove it"),
+        (None, f"{baseline}: an empty folder: its contents are lost; restore or remove it"),
         (baseline, f"{tmp_path}: no run in it; record one with: bench scenario mnist"),
     ):
         (nothing,) = find_runs([tmp_path], apart)
@@ -365,7 +365,7 @@ def test_damaged_counts_are_named(tmp_path: Path) -> None:
     with pytest.raises(BenchError, match=r"counts\.jsonl:1: name: missing"):
         _ = Run.open(run.path).tallies
     path.write_text("no\n" + path.read_text())
-    with pytest.raises(BenchError, match=r"counts\.jsonl:1: no JSON"):
+    with pytest.raises(BenchError, match=r"counts\.jsonl:1: not valid JSON"):
         _ = Run.open(run.path).tallies
 
 

@@ -315,7 +315,7 @@ def test_tls_handshakes_that_break_off_are_forgotten(tmp_path: Path, authority: 
     [
         ("", "server_key is empty"),
         ('server_key: "x"', "server_cert is empty"),
-        ('server_key: "x" server_cert: "y"', "no PEM pair"),
+        ('server_key: "x" server_cert: "y"', "not a matching PEM pair"),
         ('server_key: "x" server_cert: "y" client_verify: true', "client_verify needs custom_ca"),
         ("client_verify: maybe", "ssl.config: Error parsing"),
     ],

@@ -61,10 +61,10 @@ def test_it_says_what_would_be_said_here(
     if isinstance(expected, Refusal):
         assert (found.code, found.text) == (expected.code, expected.text)
         return
-    assert (found.signature, found.asked.format) == (expected.signature, expected.asked.format)
-    for name, array in expected.asked.inputs.items():
-        assert found.asked.inputs[name].dtype == array.dtype
-        assert np.array_equal(found.asked.inputs[name], array)
+    assert (found.signature, found.content.format) == (expected.signature, expected.content.format)
+    for name, array in expected.content.inputs.items():
+        assert found.content.inputs[name].dtype == array.dtype
+        assert np.array_equal(found.content.inputs[name], array)
 
 
 def test_examples_and_answers(processes: JsonProcesses) -> None:

@@ -39,7 +39,7 @@ def test_one_float_output_is_byte_for_byte_what_protobuf_writes(rows: int) -> No
     made = PredictResponse()
     made.MergeFrom(by_protobuf({"scores": scores(rows)}, False))
     for _ in range(2):  # made, then remembered
-        found = Responses(False).one(group("scores"), {"scores": scores(rows)})
+        found = Responses(False).single(group("scores"), {"scores": scores(rows)})
         assert found == made.SerializeToString()
 
 
@@ -51,7 +51,7 @@ def test_each_dtype(storage: Any, as_content: bool) -> None:
     else:
         array = np.frombuffer(bytes([0, 1, 1, 0] * 8), np.uint8).view(np.uint8)[: 2 * storage.dtype.itemsize]
         array = np.ascontiguousarray(array).view(storage.dtype)
-    found = PredictResponse.FromString(Responses(as_content).one(group("y"), {"y": array}))
+    found = PredictResponse.FromString(Responses(as_content).single(group("y"), {"y": array}))
     assert found == by_protobuf({"y": array}, as_content)
 
 
@@ -62,14 +62,14 @@ def test_several_outputs_of_several_kinds() -> None:
         "names": np.array([b"a", b"b", b"c"], object),
         "all": np.float64(0.1) * np.ones(()),
     }
-    found = PredictResponse.FromString(Responses(False).one(group(*outputs), outputs))
+    found = PredictResponse.FromString(Responses(False).single(group(*outputs), outputs))
     assert found == by_protobuf(outputs, False)
 
 
 def test_memory_order_does_not_matter() -> None:
     array = scores(4)
     for other in (np.asfortranarray(array), array[::-1][::-1], np.repeat(array, 2, axis=1)[:, ::2]):
-        assert Responses(False).one(group("scores"), {"scores": other}) == Responses(False).one(
+        assert Responses(False).single(group("scores"), {"scores": other}) == Responses(False).single(
             group("scores"), {"scores": array}
         )
 
@@ -77,5 +77,5 @@ def test_memory_order_does_not_matter() -> None:
 def test_what_is_remembered_is_bounded() -> None:
     each = group("scores")
     for rows in range(300):
-        Responses(False).one(each, {"scores": scores(rows)})
+        Responses(False).single(each, {"scores": scores(rows)})
     assert len(each.heads) <= 256

@@ -93,7 +93,7 @@ def test_the_log_has_one_line_with_the_place(caplog: pytest.LogCaptureFixture) -
     (record,) = caplog.records
     assert (refused.code, refused.text) == (Code.INTERNAL, "ValueError: two lines")
     assert record.getMessage().startswith(
-        "an error of the server in a test: ValueError: two lines (test_unforeseen.py:"
+        "internal error in a test: ValueError: two lines (test_unforeseen.py:"
     )
 
 
@@ -140,7 +140,7 @@ def rows(*values: float) -> bytes:
 
 def errors(server: Server) -> int:
     """Lines of log about errors of the server."""
-    return server.log_text().count("an error of the server in ")
+    return server.log_text().count("internal error in ")
 
 
 def test_a_server_answers_internal_and_goes_on(server: Server) -> None:

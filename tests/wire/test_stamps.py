@@ -197,7 +197,7 @@ def test_a_request_is_stamped_when_its_last_byte_goes_and_when_it_could_not_leav
             sent += 1
             assert stamp == talk.kernel.instant_of(ends[call.stream])
             assert stamp < done
-            begin = stamp if call.asked is None else call.asked
+            begin = stamp if call.held_since is None else call.held_since
             assert begin <= min(stamp, talk.flushed[call]), "a wait that is in no latency"
         assert talk.link.sent_calls == sent
         talk.close()

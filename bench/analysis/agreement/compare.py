@@ -258,10 +258,10 @@ def _ranking(pairs: Sequence[tuple[Array, Array]], kind: str, most: int) -> dict
 def _note(pairs: Sequence[tuple[Array, Array]]) -> str:
     """What dtypes or shapes differ in, where they do."""
     remarks = []
-    for what, of in (("dtype", _dtype), ("shape", _shape)):
+    for attribute, of in (("dtype", _dtype), ("shape", _shape)):
         other = next(((of(a), of(b)) for a, b in pairs if of(a) != of(b)), None)
         if other is not None:
-            remarks.append(f"{what} {other[0]} and {other[1]}")
+            remarks.append(f"{attribute} {other[0]} and {other[1]}")
     return ", ".join(remarks)
 
 

@@ -23,9 +23,9 @@ class Answer(NamedTuple):
     values: dict[str, float | None]
 
 
-def untold(what: str, reason: str) -> Answer:
-    """An answer that there is none, and why. what: such as `the effect of the spike`."""
-    return Answer(f"{what} is unknown: {reason}", {})
+def untold(subject: str, reason: str) -> Answer:
+    """An answer that there is none, and why. subject: such as `the effect of the spike`."""
+    return Answer(f"{subject} is unknown: {reason}", {})
 
 
 class Interval(NamedTuple):

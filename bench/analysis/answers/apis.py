@@ -9,11 +9,11 @@ from bench.runs.run import Run
 
 def answer(run: Run) -> list[Answer]:
     """Each kind of requests of the scenario against its first: latency second by second, bytes of a request."""
-    payload, asked = run.manifest.payload, list(run.manifest.target.asked)
+    payload, requests = run.manifest.payload, list(run.manifest.target.asked)
     known = {cell.name: cell for cell in cells(run) if cell.answered.requests}
-    names = [name for name in asked if name in known]
+    names = [name for name in requests if name in known]
     if len(names) < 2:
-        silent = ", ".join(name for name in asked if name not in known) or "there are no others"
+        silent = ", ".join(name for name in requests if name not in known) or "there are no others"
         return [
             untold(
                 "what one API costs more than another",
@@ -23,12 +23,12 @@ def answer(run: Run) -> list[Answer]:
     # the payload's keys are `User, name`, or `User` alone where it has one kind of requests
     sizes = {
         name: each.bytes
-        for name in asked
+        for name in requests
         for key, each in payload.items()
         if key.endswith(f", {name}") and each.bytes is not None
     }
     first, *others = names
-    found = []
+    answers = []
     for other in others:
         change = ratio(medians(run.steady, first), medians(run.steady, other))
         tails = [CELL_METRICS["p99"].of(known[name]) for name in (first, other)]
@@ -43,5 +43,5 @@ def answer(run: Run) -> list[Answer]:
             "p50_ratio_low": change.low if change else None,
             "p50_ratio_high": change.high if change else None,
         }
-        found.append(Answer(text, values))
-    return found
+        answers.append(Answer(text, values))
+    return answers

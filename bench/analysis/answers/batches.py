@@ -53,7 +53,7 @@ def answer(run: Run) -> list[Answer]:
         below, _ = bracket_of(reaches)
         between = f"above batch {below} and at most at" if below else "at most at"
         text += f"; the knee, {KNEE:.0%} of that, is {between} batch {knee}{_latency(by_batch[knee], by_batch[least])}"
-    found = [
+    answers = [
         Answer(
             text,
             {
@@ -65,12 +65,12 @@ def answer(run: Run) -> list[Answer]:
     ]
     costs = {batch: server_cpu(cell) for batch, cell in sorted(by_batch.items())}
     if all(math.isnan(cost) for cost in costs.values()):
-        return found
+        return answers
     shown = ", ".join(f"batch {batch} {formatting.duration(cost)}" for batch, cost in costs.items())
     values = {
         f"server_cpu_batch_{batch}": None if math.isnan(cost) else cost for batch, cost in costs.items()
     }
-    return [*found, Answer(f"the server's CPU time for an image: {shown}", values)]
+    return [*answers, Answer(f"the server's CPU time for an image: {shown}", values)]
 
 
 def knee_of(reaches: Mapping[int, bool | None]) -> int | None:
@@ -85,14 +85,14 @@ def knee_of(reaches: Mapping[int, bool | None]) -> int | None:
 def _reaching(by_batch: Mapping[int, Cell], best: int) -> dict[int, bool | None]:
     """Whether each batch reaches KNEE of the best one's rate, by the interval of their ratio; None: it does not tell."""
     series = {batch: _by_second(cell) for batch, cell in by_batch.items()}
-    found: dict[int, bool | None] = {best: True}
+    reaching: dict[int, bool | None] = {best: True}
     for batch in by_batch.keys() - {best}:
         change = unpaired(series[batch], series[best])
         if change is None or change.low <= 1 / KNEE < change.high:
-            found[batch] = None
+            reaching[batch] = None
         else:
-            found[batch] = change.high <= 1 / KNEE
-    return found
+            reaching[batch] = change.high <= 1 / KNEE
+    return reaching
 
 
 def _not_measured(run: Run) -> list[str]:
@@ -109,7 +109,7 @@ def _turns(run: Run) -> str:
     if turns is None:
         return f"all of them in the same {run.steady.duration:.0f} s"
     if _rounds(run) < ROUNDS:
-        return f"each had one turn of {turns.seconds} s, at a time of its own: what the machine did in it counts as well"
+        return f"each had one turn of {turns.seconds} s, one after the other, so that changes of the machine count as well"
     return f"each had {_rounds(run):.0f} turns of {turns.seconds} s"
 
 

@@ -44,7 +44,7 @@ def _bound(run: Run, used: float | None, cores: float | None) -> str:
     if used is None or not cores:
         return "the bottleneck is unknown: the server's CPU time or the number of cores was not recorded"
     if not run.manifest.load.closed:
-        return "the bottleneck is unknown: the load was given, and not the most that the server can answer"
+        return "the bottleneck is unknown: the load was at a given rate, below what the server can answer"
     if used > BUSY * cores:
         return "bound by computing"
     beside = sum(cpu_cores(rows) or 0.0 for rows in observations(run.steady, "worker").values())
@@ -56,5 +56,5 @@ def _bound(run: Run, used: float | None, cores: float | None) -> str:
 def server_cores(run: Run) -> float | None:
     """CPU seconds that the server used per second in the window of a run; None where it was not observed."""
     known = [cpu_cores(rows) for rows in observations(run, "server").values()]
-    found = [cores for cores in known if cores is not None]
-    return sum(found) if found else None
+    measured = [cores for cores in known if cores is not None]
+    return sum(measured) if measured else None

@@ -22,8 +22,8 @@ def answer(run: Run) -> list[Answer]:
     """One sentence for each kind of requests that was sent twice."""
     samples = run.samples
     samples = samples[(samples["status"] == 0).fillna(False)]
-    found = [_compared(samples, first, again) for first, again in run.manifest.repeats.items()]
-    return found or [untold("whether repeated requests are faster", "no kind of requests was sent twice")]
+    answers = [_compared(samples, first, again) for first, again in run.manifest.repeats.items()]
+    return answers or [untold("whether repeated requests are faster", "no kind of requests was sent twice")]
 
 
 def compare(
@@ -61,9 +61,9 @@ def _compared(samples: Any, first: str, again: str) -> Answer:
     rows = samples[samples["name"].isin([first, again])]
     seconds = (rows["done"] - rows["sent"]).to_numpy(dtype=float)
     repeated = (rows["name"] == again).to_numpy(dtype=bool)
-    found = compare(rows["sent"].to_numpy(dtype=float), seconds, repeated)
+    change = compare(rows["sent"].to_numpy(dtype=float), seconds, repeated)
     counts = f"{int((~repeated).sum()):,} first-time and {int(repeated.sum()):,} repeated requests answered"
-    if found is None:
+    if change is None:
         least = 2 * LEAST * FEWEST_WINDOWS
         return Answer(
             f"caches: inconclusive whether {again} is answered faster than {first}: {counts}, at least {least} of each, "
@@ -71,19 +71,23 @@ def _compared(samples: Any, first: str, again: str) -> Answer:
             {"repeated_ratio": None, "repeated_ratio_low": None, "repeated_ratio_high": None},
         )
     return Answer(
-        f"caches: {_verdict(found)} (95 %: ×{found.low:.3g} to ×{found.high:.3g} of the service time; {counts}, "
+        f"caches: {_verdict(change)} (95 %: ×{change.low:.3g} to ×{change.high:.3g} of the service time; {counts}, "
         "interleaved)",
-        {"repeated_ratio": found.value, "repeated_ratio_low": found.low, "repeated_ratio_high": found.high},
+        {
+            "repeated_ratio": change.value,
+            "repeated_ratio_low": change.low,
+            "repeated_ratio_high": change.high,
+        },
     )
 
 
-def _verdict(found: Interval) -> str:
-    if found.high < 1:
+def _verdict(change: Interval) -> str:
+    if change.high < 1:
         return (
-            f"repeated requests are answered in ×{found.value:.3g} of the time of first-time ones: something between "
-            "client and model remembers answers, --unique measures without it"
+            f"repeated requests are answered in ×{change.value:.3g} of the time of first-time ones: something between "
+            "client and model caches answers, --unique measures without it"
         )
-    if found.low > 1:
-        return f"repeated requests are answered more slowly than first-time ones, in ×{found.value:.3g} of their time"
-    saved = formatting.share(1 - found.low)
+    if change.low > 1:
+        return f"repeated requests are answered more slowly than first-time ones, in ×{change.value:.3g} of their time"
+    saved = formatting.share(1 - change.low)
     return f"no difference between repeated and first-time requests found; repetition saves at most {saved}"

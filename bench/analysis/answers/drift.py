@@ -34,7 +34,7 @@ def answer(run: Run) -> list[Answer]:
         short = f"{counted(len(series), 'second')} are too few, run longer (-t)"
         return [untold("the drift of the latency", short if all(map(math.isfinite, series)) else lost)]
     moved = "no drift found" if change.low <= 1 <= change.high else "rose" if change.value > 1 else "fell"
-    found = [
+    answers = [
         Answer(
             f"median latency: {moved}, the last {third} seconds against the first {third} {times(change)}",
             {
@@ -45,7 +45,7 @@ def answer(run: Run) -> list[Answer]:
             },
         )
     ]
-    return found + [_memory(steady, source) for source in _sources(run)]
+    return answers + [_memory(steady, source) for source in _sources(run)]
 
 
 def _sources(run: Run) -> list[str]:
@@ -130,22 +130,22 @@ def _memory(run: Run, source: str) -> Answer:
     long_enough = lasting >= HOURLY_SECONDS
     hourly = (grown / lasting * 3600 if certain else 0.0) if long_enough else None
     calm = seen.change <= GROWTH
-    told = (
+    growth = (
         f"grew by {formatting.significant(grown / MEGABYTE)} MB"
         if certain
         else f"no growth above {GROWTH:.0%} found"
         if calm
         else f"it varies too much: growth of {formatting.significant(grown / MEGABYTE)} MB or more is possible"
     )
-    told += f" in {lasting:.0f} s"
+    growth += f" in {lasting:.0f} s"
     if hourly:
-        told += f", {formatting.significant(hourly / MEGABYTE)} MB an hour at this rate"
-    told += f", {formatting.significant(begun / MEGABYTE)} MB after the warm-up"
+        growth += f", {formatting.significant(hourly / MEGABYTE)} MB an hour at this rate"
+    growth += f", {formatting.significant(begun / MEGABYTE)} MB after the warm-up"
     if not long_enough:
-        told += f"; whether it grows for hours cannot be estimated from less than {HOURLY_SECONDS:g} s (-t)"
+        growth += f"; whether it grows for hours cannot be estimated from less than {HOURLY_SECONDS:g} s (-t)"
     name = source.replace(" ", "_")
     return Answer(
-        f"memory of {source}: {told}",
+        f"memory of {source}: {growth}",
         {
             f"{name}_memory_bytes": begun,
             f"{name}_memory_growth_per_hour": hourly,

@@ -64,7 +64,7 @@ def answer(run: Run) -> list[Answer]:
     """VALID or INVALID with the scenario's result; the scenario is the name of the user class."""
     scenario = next((name for name in run.manifest.load.user_classes or [] if name in SCENARIOS), None)
     if scenario is None:
-        return [untold("the result by MLPerf's rules", f"no user class is one of {', '.join(SCENARIOS)}")]
+        return [untold("the result under MLPerf's rules", f"no user class is one of {', '.join(SCENARIOS)}")]
     seen = _seen(run)
     verdict = SCENARIOS[scenario](seen)
     faults = _common_faults(run, seen) + verdict.faults
@@ -114,8 +114,8 @@ def _common_faults(run: Run, seen: Seen) -> list[str]:
         faults.append(f"{seen.cancelled:,} of {seen.queries:,} queries were cancelled by the load generator")
     # the last second that was begun counts
     if seen.duration < seen.min_duration:
-        asked = f"{seen.min_duration:g} s are required"
-        faults.append(f"it lasted {seen.duration:.1f} s and {asked}")
+        required = f"{seen.min_duration:g} s are required"
+        faults.append(f"it lasted {seen.duration:.1f} s and {required}")
     return faults
 
 
@@ -155,7 +155,7 @@ def _server(seen: Seen) -> Verdict:
     faults = []
     needed = samples_needed(99.0, over)
     if not p99 <= seen.bound:
-        faults.append("the bound is not kept: lower the rate")
+        faults.append("the latency bound is exceeded: lower the rate")
     elif seen.answered < needed:
         faults.append(
             f"{over:,} of {seen.answered:,} queries took longer than the bound: "

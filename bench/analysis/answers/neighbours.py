@@ -25,26 +25,26 @@ def answer(run: Run) -> list[Answer]:
     """Each kind of requests in the seconds in which another one is asked against those in which it is not."""
     steady = run.steady
     names = sorted({key.name for key, _ in steady.tallies})
-    found = [
+    answers = [
         _compared(steady, name, other, *seconds)
         for name in names
         for other in names
         if name != other and (seconds := _seconds(steady, name, other)) is not None
     ]
     reason = f"no kind of requests was sent for {FEWEST} s with another one and for {FEWEST} s without"
-    return found or [untold("the effect of a neighbour", reason)]
+    return answers or [untold("the effect of a neighbour", reason)]
 
 
 def _seconds(run: Run, name: str, other: str) -> tuple[set[int], set[int]] | None:
     """The seconds in which `name` is asked and `other` is, and is not; None where it is never the one or the other."""
-    asked: dict[str, dict[int, int]] = {name: {}, other: {}}
+    per_second: dict[str, dict[int, int]] = {name: {}, other: {}}
     for (key, second), tally in run.tallies.items():
-        if key.name in asked:
-            counts = asked[key.name]
+        if key.name in per_second:
+            counts = per_second[key.name]
             counts[second] = counts.get(second, 0) + tally.requests
-    usual = float(np.median(list(asked[other].values())))
-    busy = {s for s in asked[name] if asked[other].get(s, 0) >= BUSY * usual}
-    alone = asked[name].keys() - asked[other].keys()
+    usual = float(np.median(list(per_second[other].values())))
+    busy = {s for s in per_second[name] if per_second[other].get(s, 0) >= BUSY * usual}
+    alone = per_second[name].keys() - per_second[other].keys()
     return (busy, set(alone)) if min(len(busy), len(alone)) >= FEWEST else None
 
 

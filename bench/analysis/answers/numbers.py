@@ -132,12 +132,12 @@ def _values(path: Path, started: str, finished: bool) -> dict[str, float]:
     )  # its modules need the metrics, of which these numbers are some
 
     better = {number.name: number.better for number in NUMBERS}
-    found: dict[str, float] = {}
+    values: dict[str, float] = {}
     for answer in answers(Run.open(path)):
         for name, value in answer.values.items():
             if name not in better:
                 continue
             worst = max if better[name] == "lower" else min
             known = math.nan if value is None else value
-            found[name] = known if name not in found or math.isnan(known) else worst(found[name], known)
-    return found
+            values[name] = known if name not in values or math.isnan(known) else worst(values[name], known)
+    return values

@@ -25,13 +25,13 @@ def answer(run: Run) -> list[Answer]:
         silent = "the model that computes nothing" if IDLE not in by_name else "the one that computes"
         return [untold("the share of server and network", f"{silent} answered no request")]
     return [
-        found
-        for found in (
+        part
+        for part in (
             _client(run, by_name[IDLE], by_name[other]),
             _server(run),
             _cpu(run, list(by_name.values())),
         )
-        if found is not None
+        if part is not None
     ]
 
 

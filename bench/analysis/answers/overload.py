@@ -112,7 +112,7 @@ def answer(run: Run) -> list[Answer]:
         most = f"so the server sustains {highest:g}/s and not {least:g}/s"
     else:
         most = f"so the server sustains less than {least:g}/s"
-    found = [
+    answers = [
         Answer(
             f"answered within {deadline}: {rates}; {most} (one step of {load.plan.each:g} s for each rate)",
             {"sustained_rate": highest, "borne_rate": highest}
@@ -126,15 +126,15 @@ def answer(run: Run) -> list[Answer]:
                 rest[outcome] = rest.get(outcome, 0) + number
     total = sum(rest.values())
     if total:
-        told = ", ".join(
+        shares = ", ".join(
             f"{formatting.share(n / total)} {o}" for o, n in sorted(rest.items(), key=lambda i: -i[1])
         )
-        found.append(
+        answers.append(
             Answer(
-                f"what was not answered in time: {told}", {f"rest_{o}": n / total for o, n in rest.items()}
+                f"what was not answered in time: {shares}", {f"rest_{o}": n / total for o, n in rest.items()}
             )
         )
-    return found
+    return answers
 
 
 def _share(counted: dict[str, int], outcome: str) -> float:

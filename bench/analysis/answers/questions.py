@@ -47,6 +47,6 @@ def answers(run: Run) -> list[Answer]:
     if not run.tallies:
         return []
     origins = dict.fromkeys(each.origin for each in run.manifest.payload.values() if each.origin)
-    found = [Answer(f"requests: {origin}", {}) for origin in origins]
-    asked = ANSWERS.get(run.manifest.question or "")
-    return found + (asked(run) if asked is not None else [])
+    listed = [Answer(f"requests: {origin}", {}) for origin in origins]
+    answer_of = ANSWERS.get(run.manifest.question or "")
+    return listed + (answer_of(run) if answer_of is not None else [])

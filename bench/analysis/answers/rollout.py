@@ -17,8 +17,8 @@ from bench.analysis.answers.windows import (
     reached,
     requests_of,
     threshold_of,
-    told,
     windows,
+    with_requests,
 )
 from bench.runs.run import Run
 from bench.runs.sample import CANCELLED_BY_CLIENT, UNSENT
@@ -76,10 +76,10 @@ def answer(run: Run) -> list[Answer]:
         text += "; failed while a version was current: " + ", ".join(
             f"version {version} {count:,}" for version, count in sorted(by_version.items())
         )
-    found = [Answer(text, values)]
+    answers = [Answer(text, values)]
     if not len(requests.due):
-        return [*found, untold("the excursion", "samples were not kept (--no-samples)")]
-    return [*found, *_felt(requests, [(float(e["time"]), int(e["version"])) for e in changes])]
+        return [*answers, untold("the excursion", "samples were not recorded (--no-samples)")]
+    return [*answers, *_felt(requests, [(float(e["time"]), int(e["version"])) for e in changes])]
 
 
 def current_versions(requests: Requests, first: int | None) -> dict[int, int]:
@@ -103,11 +103,11 @@ def current_versions(requests: Requests, first: int | None) -> dict[int, int]:
 def swaps(requests: Requests, changes: list[tuple[float, int]], threshold: float) -> list[Swap]:
     """What each change did until the next one. changes: instant and new version. threshold: from which a window is slow."""
     ends = [at for at, _ in changes[1:]] + [float(requests.due[-1])]
-    found = []
+    measured = []
     for (at, version), end in zip(changes, ends, strict=True):
-        mine = (requests.due >= at) & (requests.due < end) & requests.ok
-        new = mine & (requests.version == version)
-        old = mine & (requests.version != version) & (requests.version >= 0)
+        answered = (requests.due >= at) & (requests.due < end) & requests.ok
+        new = answered & (requests.version == version)
+        old = answered & (requests.version != version) & (requests.version >= 0)
         # answers that were under way when the change was asked for belong to it as well
         seen = windows(requests, at - WINDOW, end)
         first = requests.latency[np.flatnonzero(new)[:FIRST]]
@@ -115,7 +115,7 @@ def swaps(requests: Requests, changes: list[tuple[float, int]], threshold: float
         # it is over where the new version alone has answered for a while
         over = new.any() and (not old.any() or requests.due[new].max() - requests.due[old].max() >= WINDOW)
         last_of_old = float(requests.done[old].max()) - at if old.any() else 0.0
-        found.append(
+        measured.append(
             Swap(
                 first_answer=begun,
                 all_answers=max(begun, last_of_old) if over else np.inf,
@@ -125,21 +125,21 @@ def swaps(requests: Requests, changes: list[tuple[float, int]], threshold: float
                 cold=float(first.max()) if len(first) else np.inf,
             )
         )
-    return found
+    return measured
 
 
 def _felt(requests: Requests, changes: list[tuple[float, int]]) -> list[Answer]:
     baseline = windows(requests, SETTLING, changes[0][0])
-    what = "the effect of the changes on latency"
+    subject = "the effect of the changes on latency"
     changes = [(at, version) for at, version in changes if at < float(requests.due[-1])]
     if not changes:
-        return [untold(what, "no request was due after the first one")]
-    if len(told(baseline)) < 10:
-        return [untold(what, "less than a second of baseline before the first one")]
-    usual = float(np.median(told(baseline)))
+        return [untold(subject, "no request was due after the first one")]
+    if len(with_requests(baseline)) < 10:
+        return [untold(subject, "less than a second of baseline before the first one")]
+    usual = float(np.median(with_requests(baseline)))
     threshold = threshold_of(baseline)
     if not np.isfinite(threshold):
-        return [untold(what, "requests failed in the seconds before the first one already")]
+        return [untold(subject, "requests failed in the seconds before the first one already")]
     slow_before = WINDOW * int(np.count_nonzero(baseline > threshold))
     seen = swaps(requests, changes, threshold)
     answered = np.array([s.answered for s in seen])

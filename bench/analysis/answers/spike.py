@@ -18,8 +18,8 @@ from bench.analysis.answers.windows import (
     reached,
     requests_of,
     threshold_of,
-    told,
     windows,
+    with_requests,
 )
 from bench.runs.run import Run
 from bench.runs.sample import CANCELLED_BY_CLIENT, UNSENT
@@ -51,12 +51,12 @@ def seen(run: Run) -> Spike | Answer:
         return untold("the effect of a spike", "the manifest has no time of one")
     requests = requests_of(run)
     if not len(requests.due):
-        return untold("the excursion", "samples were not kept (--no-samples)")
+        return untold("the excursion", "samples were not recorded (--no-samples)")
     start = begun[0] + plan.at
     end = start + plan.lasting
     before = windows(requests, begun[0] + SETTLING, start)
     during, after = windows(requests, start, end), windows(requests, end, float(requests.due[-1]))
-    if len(told(before)) < CALM or not len(told(during)) or len(after) < CALM:
+    if len(with_requests(before)) < CALM or not len(with_requests(during)) or len(after) < CALM:
         return untold(
             "the effect of the spike", "the run is too short to see the load before, during and after it"
         )
@@ -87,7 +87,7 @@ def answer(run: Run) -> list[Answer]:
         for (key, _), tally in run.tallies.items()
         if key.outcome not in ("OK", UNSENT, CANCELLED_BY_CLIENT)
     )
-    usual, height = float(np.median(told(before))), float(np.median(told(during)))
+    usual, height = float(np.median(with_requests(before))), float(np.median(with_requests(during)))
     duration = formatting.duration
     end_of_it = f"it had not recovered when the run ended, {duration(WINDOW * len(after))} after the spike"
     if recovery == 0:

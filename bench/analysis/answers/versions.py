@@ -31,7 +31,7 @@ def answer(run: Run) -> list[Answer]:
     choices = Choices.of_run(run.path)
     if choices is None or len(choices.chosen) < 2:
         reason = (
-            "what was answered to each example was not kept"
+            "the answers to each example were not recorded"
             if choices is None
             else "only one kind of requests was answered"
         )
@@ -80,24 +80,24 @@ def _compared(run: Run, choices: Choices, first: str, other: str) -> Answer:
     pair = compare(choices.labels, choices.chosen[first], choices.chosen[other])
     if not pair.examples:
         return Answer(f"{other} against {first}: no example was answered by both", {})
-    found = gap(pair)
+    difference = gap(pair)
     speed = ratio(medians(run.steady, first), medians(run.steady, other))
     was, is_ = pair.right_before / pair.examples, pair.right_after / pair.examples
     agreed = pair.same / pair.examples
-    if found.low <= 0 <= found.high:
+    if difference.low <= 0 <= difference.high:
         verdict = "no difference in accuracy found"
     else:
-        verdict = f"{'more' if found.value > 0 else 'less'} accurate"
+        verdict = f"{'more' if difference.value > 0 else 'less'} accurate"
     text = (
         f"{other} against {first}, on the same {pair.examples:,} examples: {verdict}, {is_:.4f} against {was:.4f}: "
-        f"{found.value:+.4f} (95 %: {found.low:+.4f} to {found.high:+.4f}); same class for {formatting.share(agreed)} "
+        f"{difference.value:+.4f} (95 %: {difference.low:+.4f} to {difference.high:+.4f}); same class for {formatting.share(agreed)} "
         f"of them; median latency {times(speed)}, called in turn by the same users: their requests per second are equal by design"
     )
     values = {
         "examples": float(pair.examples),
-        "accuracy_gap": found.value,
-        "accuracy_gap_low": found.low,
-        "accuracy_gap_high": found.high,
+        "accuracy_gap": difference.value,
+        "accuracy_gap_low": difference.low,
+        "accuracy_gap_high": difference.high,
         "agreement": agreed,
         "p50_ratio": speed.value if speed else None,
         "p50_ratio_low": speed.low if speed else None,

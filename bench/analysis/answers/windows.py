@@ -61,14 +61,14 @@ def windows(requests: Requests, begin: float, end: float, *, answered: bool = Fa
     if not len(latency):
         return np.array([])
     cuts = np.flatnonzero(np.diff(number)) + 1
-    found = np.full(int(number[-1]) + 1, np.nan)
-    found[number[np.concatenate([[0], cuts])]] = [
+    p99s = np.full(int(number[-1]) + 1, np.nan)
+    p99s[number[np.concatenate([[0], cuts])]] = [
         np.sort(part)[nearest_rank(99.0, len(part)) - 1] for part in np.split(latency, cuts)
     ]
-    return found
+    return p99s
 
 
-def told(p99s: Floats) -> Floats:
+def with_requests(p99s: Floats) -> Floats:
     """The windows in which requests were due."""
     return p99s[~np.isnan(p99s)]
 
@@ -85,10 +85,10 @@ def reached(p99: float) -> float | None:
 
 def highest(p99s: Floats) -> float:
     """The highest p99 of windows; nan of none."""
-    return float(told(p99s).max()) if len(told(p99s)) else float("nan")
+    return float(with_requests(p99s).max()) if len(with_requests(p99s)) else float("nan")
 
 
 def threshold_of(baseline: Floats) -> float:
     """From which p99 on a window is slow, in seconds. baseline: p99 of windows in which all was well."""
-    known = np.sort(told(baseline))
+    known = np.sort(with_requests(baseline))
     return FACTOR * float(known[nearest_rank(95.0, len(known)) - 1])

@@ -37,10 +37,10 @@ def beside(run: Run, stretches: Sequence[Stretch]) -> list[Happening]:
         interrupted = interruptions(run)
     except BenchError:  # damaged counts: the events are something
         interrupted = []
-    found = []
+    happenings = []
     for stretch in stretches:
         begin, end = stretch.first - AROUND, stretch.last + 1 + AROUND
-        found += [
+        happenings += [
             Happening(
                 printable(str(row.get("kind"))),
                 f"{row.get('kind')} at {float(row['time']):.2f} s: {printable(str(row.get('text')))}",
@@ -48,13 +48,13 @@ def beside(run: Run, stretches: Sequence[Stretch]) -> list[Happening]:
             for row in run.events
             if begin <= float(row.get("time", -1.0)) <= end
         ]
-        found += [
+        happenings += [
             Happening(each.kind, str(each))
             for each in interrupted
             if each.begin <= stretch.last + 1 and each.end >= stretch.first and each.requests
         ]
-        found += [*_observed(run, begin, end), *_restarted(run, begin, end)]
-    return found
+        happenings += [*_observed(run, begin, end), *_restarted(run, begin, end)]
+    return happenings
 
 
 def _observed(run: Run, begin: float, end: float) -> Iterator[Happening]:
@@ -72,8 +72,8 @@ def _observed(run: Run, begin: float, end: float) -> Iterator[Happening]:
         usual = median(outside) if outside else 0.0
         for source, value in inside.items():
             if value > least and value > MORE * usual:
-                who = "" if kind == "machine" else f"load process {source.removeprefix('worker ')}: "
-                yield Happening(name, who + text.format(value))
+                origin = "" if kind == "machine" else f"load process {source.removeprefix('worker ')}: "
+                yield Happening(name, origin + text.format(value))
 
 
 def _restarted(run: Run, begin: float, end: float) -> Iterator[Happening]:

@@ -107,10 +107,10 @@ def tail_of(trials: Sequence[Trial], threshold: float) -> Tail | None:
     if not total.slow:
         return None
     runs = len({path for path, *_ in units})
-    found = Tail(threshold, total, runs, seconds, workers=_named(workers))
+    tail = Tail(threshold, total, runs, seconds, workers=_named(workers))
     at = _concentrated(held)
     if not at:
-        return found
+        return tail
     chosen = set(at)
     return Tail(
         threshold,
@@ -120,7 +120,7 @@ def tail_of(trials: Sequence[Trial], threshold: float) -> Tail | None:
         stretches=_stretches([(units[i][0], units[i][1]) for i in at]),
         inside=_sum(held[i] for i in at),
         without=Population.sum([part for i, (*_, part) in enumerate(units) if i not in chosen]),
-        workers=found.workers,
+        workers=tail.workers,
     )
 
 
@@ -153,14 +153,14 @@ def _concentrated(held: Sequence[Held]) -> list[int]:
 
 
 def _stretches(seconds: Sequence[tuple[Path, int]]) -> list[Stretch]:
-    found: list[Stretch] = []
+    stretches: list[Stretch] = []
     for path, second in sorted(seconds):
-        last = found[-1] if found else None
+        last = stretches[-1] if stretches else None
         if last is not None and last.run == path and second <= last.last + 1:
-            found[-1] = last._replace(last=second)
+            stretches[-1] = last._replace(last=second)
         else:
-            found.append(Stretch(path, second, second))
-    return found
+            stretches.append(Stretch(path, second, second))
+    return stretches
 
 
 def _by_worker(cell: Cell, threshold: float) -> dict[int, Held]:
@@ -168,11 +168,11 @@ def _by_worker(cell: Cell, threshold: float) -> dict[int, Held]:
     if len(cell.run.manifest.workers) < 2 or cell.requests > MOST_ROWS:
         return {}
     first, end = cell.run.window or cell.run.seconds
-    found: dict[int, Held] = {}
+    by_worker: dict[int, Held] = {}
     for frame in cell.run.sample_frames():
         version = frame["version"].fillna(-1).to_numpy(np.int64)
         due = frame["due"].to_numpy(np.float64)
-        mine = (
+        of_cell = (
             (frame["name"] == cell.name).to_numpy(np.bool_)
             & (frame["batch"] == cell.batch).to_numpy(np.bool_)
             & ((due >= first) & (due < end))
@@ -181,10 +181,10 @@ def _by_worker(cell: Cell, threshold: float) -> dict[int, Held]:
         latency = frame["done"].to_numpy(np.float64, na_value=np.nan) - due
         answered = (frame["status"] == 0).fillna(value=False).to_numpy(np.bool_)
         slow = ~(answered & (latency <= threshold))
-        for worker in np.unique(frame["worker"].to_numpy()[mine]):
-            its = mine & (frame["worker"].to_numpy() == worker)
-            _add(found, {int(worker): Held(int((its & slow).sum()), int(its.sum()))})
-    return found
+        for worker in np.unique(frame["worker"].to_numpy()[of_cell]):
+            its = of_cell & (frame["worker"].to_numpy() == worker)
+            _add(by_worker, {int(worker): Held(int((its & slow).sum()), int(its.sum()))})
+    return by_worker
 
 
 def _add(total: dict[int, Held], more: dict[int, Held]) -> None:

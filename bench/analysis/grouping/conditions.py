@@ -76,16 +76,16 @@ def conditions(manifest: Manifest) -> dict[str, str]:
     sizes = [(each.messages, each.batch) for each in manifest.payload.values()]
     if sizes:
         values["payload.messages"] = environment.text(sorted(sizes, key=str))
-    given = manifest.warmup.seconds
-    values["warm-up"] = "by rule" if given is None else f"{given:g} s"
+    seconds = manifest.warmup.seconds
+    values["warm-up"] = "by rule" if seconds is None else f"{seconds:g} s"
     return values
 
 
 def declared(before: Sequence[Trial], after: Sequence[Trial], by: Iterable[str] = ()) -> tuple[str, ...]:
     """What may differ between two sides: what was declared, else the one thing that does. Raises BenchError."""
-    given = tuple(dict.fromkeys(by))
-    if given:
-        return given
+    names = tuple(dict.fromkeys(by))
+    if names:
+        return names
     differing = [name for name in INFERRED if _differs(before, after, name)]
     if "server" in differing and "build" in differing:
         differing.remove("build")  # each server has its build: the server is the one with a name
@@ -120,8 +120,8 @@ def refused(different: Sequence[str], by: Sequence[str]) -> BenchError:
     compared = f" beside {', '.join(by)}, which is compared" if by else ""
     names = ", ".join(DECLARABLE)
     return BenchError(
-        f"baseline and candidate are not alike{compared}: {'; '.join(different)}; "
-        f"measure both alike, or declare which with --by ({names})"
+        f"baseline and candidate differ{compared}: {'; '.join(different)}; "
+        f"measure both under the same conditions, or declare the difference with --by ({names})"
     )
 
 
@@ -202,7 +202,7 @@ def _refuse_mixture(title: str, values: set[str], side: str) -> None:
         if title == "commit":
             remedy += ", or those of one commit with --commit REV"
         if side == "baseline":
-            remedy += ", or record the baseline anew with bench baseline set"
+            remedy += ", or record a new baseline with bench baseline set"
         raise BenchError(f"{side}: its runs differ in {title}: {_shown(values)}; {remedy}")
 
 
@@ -219,7 +219,7 @@ def check_distinct(sides: Mapping[str, Sequence[Trial]]) -> None:
                 both = "" if known_side == side else f" ({known_side} and {side})"
                 raise BenchError(
                     f"{known.path} and {trial.path}{both} are the same run ({identity[:12]}): a run counts once; "
-                    "measure again, or leave the copy out"
+                    "measure again, or omit the copy"
                 )
 
 

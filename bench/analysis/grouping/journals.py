@@ -56,7 +56,9 @@ def read_journals(
             contents.unreadable.append(Unreadable(experiment.path, str(error)))
             continue
         contents.unreadable.extend(
-            Unreadable(journal.path, f"{journal.path / JOURNAL}: trial {end.number} failed and is in no plan")
+            Unreadable(
+                journal.path, f"{journal.path / JOURNAL}: trial {end.number} failed and is not in the plan"
+            )
             for end in journal.unplanned
         )
         home = experiment.path.resolve()
@@ -68,19 +70,19 @@ def read_journals(
                 contents.failed.append(
                     FailedTrial(_planned(planned.cell, journal), block, end.reason or "", where)
                 )
-        here = {
+        manifests = {
             path: manifest
             for path, manifest in (*measured, *others)
             if (folder := experiment_of(path)) is not None and folder.resolve() == home
         }
-        numbers = {manifest.experiment.trial for manifest in here.values() if manifest.experiment}
+        numbers = {manifest.experiment.trial for manifest in manifests.values() if manifest.experiment}
         contents.cut_short.extend(_cut_short(journal, numbers, None if experiment.whole else named))
         if not experiment.whole:
             contents.left_out.extend(_not_named(journal, numbers, named))
         else:
-            contents.unreadable.extend(_gone(journal, here.values()))
+            contents.unreadable.extend(_gone(journal, manifests.values()))
             failed = {path for path, _ in others}
-            runs = {path: manifest for path, manifest in here.items() if path not in failed}
+            runs = {path: manifest for path, manifest in manifests.items() if path not in failed}
             contents.unreadable.extend(_disagreements(journal, runs))
             done = {cell for folder, cell in ran if folder is not None and folder.resolve() == home}
             done |= {_cell_key(planned.cell) for planned, _ in journal.failed}
@@ -119,10 +121,10 @@ def _cut_short(journal: Journal, present: Set[int | None], cells: Set[str] | Non
         return []
     blocks = {trial.block for trial in planned}
     whole = blocks - {trial.block for trial in missing}
-    how = _ENDINGS.get(journal.state or "", "how it ended is not known;")
+    how = _ENDINGS.get(journal.state or "", "it is not known how it ended;")
     return [
         f"{journal.path}: {how} after {len(whole)} of {counted(len(blocks), 'block')}, {len(missing)} of "
-        f"{counted(len(planned), 'trial')} not run; go on with it: bench run {journal.path} --resume"
+        f"{counted(len(planned), 'trial')} not run; continue it with: bench run {journal.path} --resume"
     ]
 
 
@@ -147,11 +149,11 @@ def _disagreements(journal: Journal, runs: Mapping[Path, Manifest]) -> list[Unre
         number = -1 if trial.trial is None else trial.trial
         end = written.get(number)
         if number not in planned:
-            reason = f"trial {trial.trial} is in no plan of its experiment"
+            reason = f"trial {trial.trial} is not in its experiment's plan"
         elif numbers.count(number) > 1:
             reason = f"several runs are trial {number} of its experiment"
         elif _cell_key(trial.cell.facts()) != planned[number]:
-            reason = f"trial {number} was planned of another cell"
+            reason = f"trial {number} was planned for another cell"
         elif (
             end and end.outcome == "measured" and end.folder and Path(end.folder).name != path.resolve().name
         ):

@@ -198,7 +198,7 @@ def _different_cells(old: Iterable[Identity], new: Iterable[Identity], by: tuple
         f"{part}: {', '.join(sorted(first)[:3])} and {', '.join(sorted(second)[:3])}"
         for part, (first, second) in (disjoint or values).items()
         if first != second
-    ] or ["no cell of one is a cell of the other"]
+    ] or ["the two sides have no cell in common"]
 
 
 def compare_by(

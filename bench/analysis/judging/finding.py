@@ -52,7 +52,7 @@ class Limit:
         if name == "max" and due.count:
             return due.why_not(100).text
         if name in MEANS and due.unanswered:
-            return f"{percent(due.unanswered / due.count)} got no answer, and their latency is unknown: limit a percentile or goodput"
+            return f"{percent(due.unanswered / due.count)} got no answer, and their latency is unknown: set a limit on a percentile or goodput instead"
         return ""
 
     @property

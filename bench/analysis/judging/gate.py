@@ -60,7 +60,7 @@ class LimitsFile:
         names = {limit.metric.name in SEARCHED for limit in self.limits}
         if len(names) > 1:
             raise BenchError(
-                f"{self.path}: {' and '.join(SEARCHED)}: levels of its search are beyond any other limit; give it a limits file of its own"
+                f"{self.path}: {' and '.join(SEARCHED)}: levels of its search break any other limit; put it into a separate limits file"
             )
         for limit in self.limits:
             if limit.relative and limit.metric.name == CAPACITY_RATIO:
@@ -235,7 +235,7 @@ def _judge(
         findings = [
             judge_absolute(limit, i, trials, rate) for i, trials in cells.items() if limit.holds_for(i)
         ]
-    return findings or [not_measured(limit, "no cell was measured that it is for")]
+    return findings or [not_measured(limit, "it applies to no cell that was measured")]
 
 
 def _missing(limits: LimitsFile, candidate: Trials, alone: list[tuple[str, Identity]]) -> list[RunWarning]:
@@ -321,7 +321,7 @@ def _warnings(
 
 
 _NOT_SEARCHED = {
-    CAPACITY: "no capacity was searched: bench capacity does",
+    CAPACITY: "no capacity was searched; run bench capacity",
     CAPACITY_RATIO: "no two capacities were compared: bench capacity does, of two versions or with --by",
 }
 _NOTHING = RunWarning("nothing measured", "no request was measured", "look at the run with bench report")

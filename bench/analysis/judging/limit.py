@@ -52,7 +52,7 @@ def resolved(bound: Bound, path: Path) -> Limit:
     if name not in METRICS:
         known = [f"{m.name}_ms" if m.unit == "s" and not bound.relative else m.name for m in METRICS.values()]
         raise BenchError(
-            f"{path}: {bound.dotted}: unknown metric{nearest(bound.name, known)}; known are {', '.join(known)}"
+            f"{path}: {bound.dotted}: unknown metric{nearest(bound.name, known)}; valid names: {', '.join(known)}"
         )
     metric = METRICS[name]
     if metric.unit == "s" and not bound.relative and factor == 1.0 and not bound.name.endswith("_s"):
@@ -62,12 +62,12 @@ def resolved(bound: Bound, path: Path) -> Limit:
     _check_share(bound, metric, path)
     if not bound.relative and metric.better == "higher" and bound.value == 0 and name not in BELOW_ZERO:
         raise BenchError(
-            f"{path}: {bound.dotted} = 0: every run keeps that; leave it out, or write what is needed"
+            f"{path}: {bound.dotted} = 0: every run satisfies that; omit it, or write the minimum"
         )
     within = bound.within if name in (GOODPUT, GOODPUT_RATE) else None
     if name in (GOODPUT, GOODPUT_RATE) and within is None:
         raise BenchError(
-            f"{path}: {bound.dotted}: within how long? write goodput_ms = 20 above [limits] (milliseconds)"
+            f"{path}: {bound.dotted}: goodput needs a time limit; write goodput_ms = 20 above [limits] (milliseconds)"
         )
     return Limit(metric, bound.value * factor, bound.relative, bound.where, bound.dotted, within)
 
@@ -78,11 +78,13 @@ def _check_share(bound: Bound, metric: Metric, path: Path) -> None:
         return
     if metric.unit != "share":
         if bound.percent:
-            raise BenchError(f'{path}: {bound.dotted} = "{100 * bound.value:g} %": {metric.name} is no share')
+            raise BenchError(
+                f'{path}: {bound.dotted} = "{100 * bound.value:g} %": {metric.name} is not a share'
+            )
     elif bound.value > 1:
         raise BenchError(f"{path}: {bound.dotted} = {bound.value:g}: expected a share from 0 to 1")
     elif bound.value == 1 and not bound.percent:
-        raise BenchError(f'{path}: {bound.dotted} = 1: write "1 %" or "100 %", as it is meant')
+        raise BenchError(f'{path}: {bound.dotted} = 1: ambiguous; write "1 %" or "100 %"')
 
 
 def judge_absolute(
@@ -173,8 +175,11 @@ def judge_relative(limit: Limit, match: Match, rate: float = ERROR_RATE) -> Find
 
 
 def _without_numbers(limit: Limit, identity: Identity, trials: Sequence[Trial]) -> Finding:
-    """Trials in some of which a metric is no number: FAIL where most are beyond the limit whatever it would be, as
-    percentiles that fall among requests without an answer are; else inconclusive."""
+    """A finding on trials in some of which a metric is no number.
+
+    FAIL where most are beyond the limit whatever it would be, as percentiles that fall among requests without an answer
+    are; else inconclusive.
+    """
     values = [limit.of(trial) for trial in trials]
     reason = _missing_text(limit, trials, values)
     best = 0 if limit.metric.better == "lower" else 1
@@ -296,7 +301,7 @@ def _how_single(within: OneRun, name: str, *, spread: bool, known: bool) -> str:
         return "one run: no statement beyond this run"
     if name in EVENTS:
         return f"one run: assumes that such events differ by {EVENT_SPREAD:.0%}, more runs would show by how much"
-    alone = "" if known else "its value, without an interval of its own; "
+    alone = "" if known else "its value, without an interval; "
     return f"one run: {alone}no statement beyond this run; assumes that runs differ by {BETWEEN_RUNS:.0%}, more runs would show by how much"
 
 

@@ -44,7 +44,7 @@ def judge_capacity(
     findings = []
     for (home, identity), each in chosen.items():
         if each is None:
-            text = f"no capacity was searched in {home.name}: bench capacity does"
+            text = f"no capacity was searched in {home.name}; run bench capacity"
             findings.append(inconclusive(limit, identity, text))
         elif limit.relative:
             other = before.get(identity.without(*by, "build"))
@@ -85,7 +85,7 @@ def _relative(limit: Limit, identity: Identity, after: Found, before: Found | No
             )
     change = None if before is None else change_of(before, after)
     if before is None or change is None:
-        why = "the baseline has no capacity of it"
+        why = "the baseline has no capacity for it"
         if after.estimate is None:
             why = after.why_not
         elif before is not None:

@@ -117,7 +117,7 @@ def by_agreement(limit: Limit, identity: Identity, trials: Sequence[Trial], rate
     for home, run in homes.items():
         answers = answers_of(run)
         if answers is None or not answers.compared:
-            text = f"no answers were compared in {home.name}: bench ab compares them"
+            text = f"no answers were compared in {home.name}; run bench ab"
             findings[home] = inconclusive(limit, identity, text)
         else:
             findings[home] = of_answers(limit, identity, answers, rate)

@@ -14,7 +14,7 @@ Pair = tuple[Sequence[Trial], Sequence[Trial]]
 def of_side(trials: Sequence[Trial], side: str) -> list[RunWarning]:
     """Warnings of the trials themselves, and about what they do not have in common or do not all know."""
     warnings = warnings_of_side(trials, side) + environment.mixed([trial.manifest for trial in trials], side)
-    text = f"it is known of some runs of the {side} only"
+    text = f"it is known for some runs of the {side} only"
     warnings += [environment.different(title, text) for title in conditions.partly_known(trials)]
     unknown = sum(conditions.commit(trial) is None for trial in trials)
     if 0 < unknown < len(trials):
@@ -70,11 +70,11 @@ def one_session(before: Sequence[Trial], after: Sequence[Trial]) -> list[RunWarn
     alone = "baseline" if old == 1 else "candidate" if new == 1 < len(after) else None
     if alone is None or (alone == "candidate" and old >= LENDERS):
         return []
-    take = " and take these with bench baseline add" if alone == "baseline" else ""
+    take = " and add these with bench baseline add" if alone == "baseline" else ""
     return [
         RunWarning(
             "one session",
-            f"the {alone} is of one session (start of server and load): how sessions differ is not known",
+            f"the {alone} has one session (start of server and load): it is not known how sessions differ",
             f"measure it in two more sessions{take}, or run both sides interleaved with bench gate --run",
         )
     ]

@@ -99,7 +99,7 @@ def _users(run: Run) -> list[RunWarning]:
         RunWarning(
             "users",
             f"{worst.planned} users were planned and {worst.running} ran {worst.at:.0f} s after the start; "
-            f"the number was another in {len(wrong)} of {len(looked)} s that were looked at",
+            f"the number was wrong in {len(wrong)} of {len(looked)} s",
             "start users faster (--spawn-rate), or measure later (--warm-up SECONDS); see the log for users that ended",
         )
     ]

@@ -183,11 +183,11 @@ def cells(run: Run) -> list[Cell]:
         its = steady.in_turn(name)
         versions = sorted({key.version for key in keys if key.version is not None})
         if len(versions) <= 1:
-            version = versions[0] if versions else _asked(run)
+            version = versions[0] if versions else run.manifest.target.version
             selected.append(Cell(its, name, batch, version, frozenset(keys)))
             continue
-        for one in versions:
-            selected.append(Cell(its, name, batch, one, frozenset(k for k in keys if k.version == one)))
+        for number in versions:
+            selected.append(Cell(its, name, batch, number, frozenset(k for k in keys if k.version == number)))
         unknown = frozenset(key for key in keys if key.version is None)
         if unknown:
             selected.append(Cell(its, name, batch, None, unknown))
@@ -197,10 +197,6 @@ def cells(run: Run) -> list[Cell]:
 def natural(name: str) -> list[str | int]:
     """A key by which `batch 2` stands before `batch 16`."""
     return [int(part) if part.isdigit() else part for part in re.split(r"([0-9]+)", name)]
-
-
-def _asked(run: Run) -> int | None:
-    return run.manifest.target.version
 
 
 def observations(run: Run, source: str) -> dict[str, list[dict[str, Any]]]:

@@ -101,7 +101,7 @@ def _undated(run: Run) -> list[RunWarning]:
     try:
         began = datetime.fromisoformat(run.manifest.started)
     except ValueError:
-        return [RunWarning("clocks", f"its start, {run.manifest.started!r}, is no time", remedy)]
+        return [RunWarning("clocks", f"its start, {run.manifest.started!r}, is not a time", remedy)]
     if (began if began.utcoffset() is not None else began.replace(tzinfo=UTC)) <= datetime.now(
         UTC
     ) + CLOCKS_APART:
@@ -181,7 +181,7 @@ def _warm_up(run: Run) -> list[RunWarning]:
     return [
         RunWarning(
             "warm-up",
-            f"the warm-up, {run.warm_up.seconds:g} s that are left out, is no mere transient: {text}",
+            f"the warm-up, {run.warm_up.seconds:g} s , is more than a transient: {text}",
             "let the server become ready, and send it some requests, before the run; or count it: --warm-up 0",
         )
     ]
@@ -205,18 +205,18 @@ def _unsteady(run: Run) -> list[RunWarning]:
     steady = run.steady
     if steady.duration < STEADY_SECONDS:
         text = f"the steady part lasts {steady.duration:.1f} s only"
-        return [RunWarning("short", text, f"run longer: {STEADY_SECONDS:g} s after the warm-up at the least")]
+        return [RunWarning("short", text, f"run longer: {STEADY_SECONDS:g} s after the warm-up at least")]
     warnings = []
     if not run.warm_up.settled:
         text = f"load or latency had not settled after {run.warm_up.seconds:g} s, the longest that is left out as warm-up"
         warnings.append(RunWarning("unsteady", text, "run longer, or give the warm-up: --warm-up SECONDS"))
-    for what, series in zip(("requests/s", "median latency"), steady.rate_and_latency(), strict=True):
+    for quantity, series in zip(("requests/s", "median latency"), steady.rate_and_latency(), strict=True):
         seen = trend(series)
         if seen is not None and seen.p < TREND_P and abs(seen.change) > TREND_CHANGE:
             warnings.append(
                 RunWarning(
                     "unsteady",
-                    f"{what} changed by {seen.change:+.0%} within the steady part",
+                    f"{quantity} changed by {seen.change:+.0%} within the steady part",
                     "run longer, or give the warm-up: --warm-up SECONDS",
                 )
             )
@@ -246,7 +246,7 @@ def _cancelled(run: Run) -> list[RunWarning]:
     share = cancelled / max(1, sum(tally.requests for _, tally in tallies))
     if share <= ERROR_SHARE:
         return []
-    text = f"{share:.1%} of the requests were cancelled by the load generator: what would have become of them is not known"
+    text = f"{share:.1%} of the requests were cancelled by the load generator: it is not known how they would have ended"
     wait = "wait for the last answers, or let such calls fail sooner: --deadline SECONDS"
     return [RunWarning("cancelled", text, wait)]
 

@@ -52,7 +52,7 @@ _CAUSES: Final = {
     ),
     "connection": (
         "waited for a connection",
-        "see why the server's connections ended, or lower the rate",
+        "find out why the server's connections ended, or lower the rate",
     ),
 }
 """Of requests that cannot leave at once: in words, and what can be done."""
@@ -95,7 +95,7 @@ def _saturated(run: Run) -> list[RunWarning]:
     stolen = [share for rows in observations(steady, "machine").values() for share in values(rows, "steal")]
     if stolen and mean(stolen) > STEAL:
         text = f"the host took {mean(stolen):.0%} of this virtual machine's time away"
-        warnings.append(RunWarning("stolen time", text, "measure on a machine of its own"))
+        warnings.append(RunWarning("stolen time", text, "measure on a dedicated machine"))
     return warnings
 
 
@@ -169,7 +169,7 @@ def _spread(late: float, answered: float, run: Run) -> list[RunWarning]:
 
 
 def _surplus(run: Run) -> list[RunWarning]:
-    """Are there more requests than an open loop's schedule made? Each load process may report any number of them."""
+    """More requests than an open loop's schedule made; each load process may report any number of them."""
     if run.manifest.load.closed:
         return []
     steady = run.steady
@@ -179,7 +179,9 @@ def _surplus(run: Run) -> list[RunWarning]:
         return []
     text = f"{due:,} requests are recorded as due and the schedule made {wanted:,.0f}"
     return [
-        RunWarning("more than planned", text, "find out who else reports to this master, and run it again")
+        RunWarning(
+            "more than planned", text, "check which other processes report to this master, and run it again"
+        )
     ]
 
 

@@ -158,4 +158,5 @@ def _launched(experiment: InExperiment) -> dict[str, Any]:
 
 
 def text(value: Any) -> str:
+    """A value as text: JSON unless it is a text."""
     return value if isinstance(value, str) else json.dumps(value)

@@ -22,9 +22,9 @@ def remedy(run: Run, status: str, details: str) -> str:
     threads = 64
     while calls and threads < 2 * calls:
         threads *= 2
-    here = f", {4 * cores} on a server with the {cores} cores of this machine" if cores else ""
+    default = f", {4 * cores} on a server with the {cores} cores of this machine" if cores else ""
     return (
-        f"if it is a TensorFlow Serving, its --grpc_max_threads (4 x cores{here}) is less than the calls in flight"
+        f"if it is a TensorFlow Serving, its --grpc_max_threads (4 x cores{default}) is less than the calls in flight"
         f"{f' (up to {calls:,})' if calls else ''}: start it with --grpc_max_threads={threads}; its log does not show it"
     )
 

@@ -230,14 +230,14 @@ def _failed(run: Run, rows: "pd.DataFrame", silent: list[Interruption]) -> Itera
 
 def _within(each: Interruption, others: list[Interruption]) -> bool:
     """Whether it is a part of one of the others."""
-    return any(one.begin - JOIN <= each.begin and each.end <= one.end + JOIN for one in others)
+    return any(outer.begin - JOIN <= each.begin and each.end <= outer.end + JOIN for outer in others)
 
 
 def _together(each: list[Interruption]) -> Interruption:
     """Those of one kind as one."""
     first = each[0]
     text = f"{first.text}; {counted(len(each), 'time')} in all"
-    return Interruption(first.kind, first.begin, max(one.end for one in each), 0, text)
+    return Interruption(first.kind, first.begin, max(part.end for part in each), 0, text)
 
 
 def _noted(run: Run, kind: str) -> list[Interruption]:

@@ -66,8 +66,10 @@ class Population:
         return self.of_rank(nearest_rank(q, self.count)) if self.count else (math.nan, math.nan)
 
     def percentile(self, q: float) -> float:
-        """The q-th percentile in seconds; inf where it falls among requests without an answer, nan where it is not
-        determined or there are no requests."""
+        """The q-th percentile in seconds.
+
+        inf where it falls among requests without an answer, nan where it is not determined or there are no requests.
+        """
         low, high = self.bounds(q)
         return low if low == high else math.nan
 

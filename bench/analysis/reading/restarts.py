@@ -15,7 +15,7 @@ APART: Final = 1.0
 
 
 class Signs(NamedTuple):
-    """What speaks for it that the server ended, or was started anew."""
+    """What speaks for it that the server ended, or was restarted."""
 
     certain: list[str]
     likely: list[str]
@@ -38,7 +38,7 @@ def check(run: Run, growth: Mapping[str, float] | None, answered: int) -> RunWar
         reasons.append(f"{answered:,} requests were answered OK, it counts only {ok:,}")
     return RunWarning(
         "restarted",
-        f"the server ended, or was started anew: {'; '.join(reasons)}",
+        f"the server ended, or was restarted: {'; '.join(reasons)}",
         "run it again undisturbed",
     )
 

@@ -23,8 +23,8 @@ KNOWN: Final = {
     "files changed": "Files of a run, or of its experiment, differ from the checksums written at its end.",
     "foreign report": "An unknown process reported to the Locust master, or one that came late and cannot take part.",
     "incomplete": "Requests were sent that are not in the record.",
-    "interference": "The two conditions of a duet disturb each other: alone, their latencies or the ratio are others.",
-    "interrupted": "The run was interrupted, or broken off, before its planned end.",
+    "interference": "The two conditions of a duet disturb each other: measured alone, they have other latencies or another ratio.",
+    "interrupted": "The run was interrupted or aborted before its planned end.",
     "load processes": "A load process joined late, left early, or sent nothing.",
     "lost worker": "A load process ended before the run did.",
     "missing cells": "The baseline or the limits file has a cell that the candidate lacks.",
@@ -39,13 +39,13 @@ KNOWN: Final = {
     "short": "The steady part is shorter than needed to judge it.",
     "stolen time": "The host took CPU time away from this virtual machine.",
     "too few samples": "Too few requests for the percentile.",
-    "unidentified": "A run has no id, so that a copy or a change of its files does not show.",
+    "unidentified": "A run has no id, so that a copy, or a change of its files, cannot be detected.",
     "unfinished": "The run has no end: it was killed, or still runs.",
     "unknown commit": "The commit of some runs is not known.",
     "unpaired trials": "Trials have no partner in their block.",
     "unreadable": "A run folder could not be read.",
     "unsteady": "Rate or latency has a trend within the steady part.",
-    "users": "Fewer or other users ran than planned.",
+    "users": "The number of users was not the planned one.",
     "version change": "The answering version changed during the run.",
     "warm-up": "The part left out as warm-up is slower than a transient explains.",
     "wrong answers": "Answers are wrong: by version, shape, dtype, values or a missing output.",
@@ -76,5 +76,5 @@ def check_accepted(names: Iterable[str], where: str) -> None:
             )
         if name not in KNOWN:
             raise BenchError(
-                f"{where} {name!r}: no warning has this name{nearest(name, KNOWN)}; known are {', '.join(sorted(KNOWN))}"
+                f"{where} {name!r}: unknown warning{nearest(name, KNOWN)}; valid names: {', '.join(sorted(KNOWN))}"
             )

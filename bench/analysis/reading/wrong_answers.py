@@ -60,7 +60,7 @@ def _listed(versions: list[int]) -> str:
 
 
 _CAUSES: Final = {
-    "unreadable": ("could not be read", "find out what answers there"),
+    "unreadable": ("could not be read", "check which server answers at this address"),
     "model": (
         "came from another model than requested",
         "compare the server's configuration with the payload",
@@ -71,17 +71,17 @@ _CAUSES: Final = {
     ),
     "versions": (
         "named more versions than are counted apart, and are counted without their version",
-        "find out what answers there",
+        "check which server answers at this address",
     ),
     "missing output": (
         "lacked the output",
         "name one of the outputs that `bench metadata` shows in the payload",
     ),
-    "dtype": ("had another dtype than expected", "compare the output with what `bench metadata` shows"),
-    "shape": ("had another shape than expected", "compare the output with what `bench metadata` shows"),
+    "dtype": ("had a different dtype than expected", "compare the output with what `bench metadata` shows"),
+    "shape": ("had a different shape than expected", "compare the output with what `bench metadata` shows"),
     "values": (
         "differed from what the same request got before",
-        "compare them with an idle server's; a model that draws lots sets repeatable = False",
+        "compare them with an idle server's; for a model with random answers set repeatable = False",
     ),
 }
 """Cause in the manifest's `wrong_answers` -> what is said of such answers, and the remedy."""

@@ -26,9 +26,9 @@ def best_answers(report: Report) -> list[str]:
     """To the questions of the scenarios; else which of several lines is best in what, one with warnings named as such."""
     rows = [(n, r, line) for n, r in zip(labels(report.runs), report.runs, strict=True) for line in r.lines]
     agreed = agreements_of(report) + capacities_of(report) + tunings_of(report)
-    given = [f"{name}: {text}" if len(report.runs) > 1 else text for name, text in answers_of_runs(report)]
-    if given or len(rows) < 2:
-        return given + agreed
+    answers = [f"{name}: {text}" if len(report.runs) > 1 else text for name, text in answers_of_runs(report)]
+    if answers or len(rows) < 2:
+        return answers + agreed
     return (conclusions(report) if report.groups else _best_lines(rows)) + agreed
 
 

@@ -9,11 +9,11 @@ def sentences(capacity: Capacity) -> list[str]:
     """One for each condition, and one about each ratio."""
     several = len(capacity.conditions) > 1
     sentence = _of_users if capacity.counted == "users" else _sentence
-    found = [
+    texts = [
         (f"{condition.title}: " if several else "") + sentence(condition, capacity)
         for condition in capacity.conditions
     ]
-    return found + [_ratio(each) for each in capacity.ratios]
+    return texts + [_ratio(each) for each in capacity.ratios]
 
 
 def _of_users(condition: ConditionCapacity, capacity: Capacity) -> str:

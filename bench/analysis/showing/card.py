@@ -251,8 +251,8 @@ def _needed(finding: Finding, judged: Judgement, seconds: float) -> str:
     if finding.needed is None:
         return ""
     cells = {trial.identity for trial in judged.candidate.trials}
-    there = sum(trial.identity == finding.identity for trial in judged.candidate.trials)
-    more = (finding.needed.about or finding.needed.least) - there
+    measured = sum(trial.identity == finding.identity for trial in judged.candidate.trials)
+    more = (finding.needed.about or finding.needed.least) - measured
     text = f"; {needed_text(finding.needed)}"
     if more > 0 and math.isfinite(seconds) and cells:
         sides = 2 if finding.limit.relative else 1

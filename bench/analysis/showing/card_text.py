@@ -32,7 +32,7 @@ LOOK_AT: Final = {
     Stage.CLIENT_QUEUE: "the load processes and their cores: requests were sent late",
     Stage.WIRE: "the network, proxies, TLS and the size of requests",
     Stage.SERVER: "the server's own work on a request: threads, decoding, logging",
-    Stage.BATCHING_QUEUE: "batching parameters, and the rate beside what the server sustains",
+    Stage.BATCHING_QUEUE: "batching parameters, and the rate against what the server sustains",
     Stage.RUNTIME: "the model, its threads and its device",
 }
 
@@ -84,7 +84,7 @@ def _errors(cause: Cause) -> str:
 
 def _answers(cause: Cause) -> str:
     if not cause.what:
-        return "answers hold other values or labels than before; none is of another version, shape or type"
+        return "answers have other values or labels than before; none has another version, shape or type"
     return f"{cause.count:,} of {counted(cause.of, 'answer')} wrong: {printable(cause.what)}: {printable(cause.text)}"
 
 

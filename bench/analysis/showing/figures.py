@@ -34,9 +34,9 @@ def _pictures(runs: Runs) -> list[Picture]:
 
 
 def _first(runs: Runs, name: str) -> Figure:
-    found = _pictures(runs)
-    for picture in found:
+    pictures = _pictures(runs)
+    for picture in pictures:
         if picture.name.startswith(name):
             return drawn(picture)
-    known = ", ".join(picture.name for picture in found)
+    known = ", ".join(picture.name for picture in pictures)
     raise BenchError(f"these runs give no picture of this kind; bench.plot.all_figures has {known or 'none'}")

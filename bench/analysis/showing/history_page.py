@@ -111,9 +111,9 @@ def _points(trials: Sequence[Trial]) -> list[list[Trial]]:
 def _heading(series: Sequence[Series], points: Sequence[ChangePoint]) -> str:
     worse = sum(each.worse for each in points)
     names = sorted({each.identity.scenario for each in series} - {""})
-    what = ", ".join(names[:3]) + (" and others" if len(names) > 3 else "")
+    title = ", ".join(names[:3]) + (" and others" if len(names) > 3 else "")
     changes = f"{counted(len(points), 'change')}, {worse} to the worse" if points else "no change"
-    return f"{what or 'History'}: {changes}"
+    return f"{title or 'History'}: {changes}"
 
 
 def _subtitle(trials: Sequence[Trial]) -> str:

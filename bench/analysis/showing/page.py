@@ -114,13 +114,13 @@ def _themed(picture: str) -> str:
 def _heading(report: Report) -> str:
     scenarios = sorted({run.scenario for run in report.runs})
     lines = [line for run in report.runs for line in run.lines]
-    what = ", ".join(scenarios[:3]) + (" and others" if len(scenarios) > 3 else "")
+    title = ", ".join(scenarios[:3]) + (" and others" if len(scenarios) > 3 else "")
     if len(lines) == 1:
         values = lines[0].values
         rate, p99 = formatting.rate(values["requests_per_second"]), formatting.duration(values["p99"])
-        return f"{what}: {rate} requests/s" + ("" if math.isnan(values["p99"]) else f", p99 {p99}")
+        return f"{title}: {rate} requests/s" + ("" if math.isnan(values["p99"]) else f", p99 {p99}")
     runs = counted(len(report.runs), "run")
-    return f"{what}: {counted(len(report.groups), 'cell')}, {runs}" if report.groups else f"{what}: {runs}"
+    return f"{title}: {counted(len(report.groups), 'cell')}, {runs}" if report.groups else f"{title}: {runs}"
 
 
 def _subtitle(report: Report) -> str:
@@ -137,6 +137,7 @@ def _subtitle(report: Report) -> str:
 
 
 def rows_of(drawn: Table) -> Rows:
+    """The cells of a table, row by row, for the template."""
     if not drawn.columns:
         return []
     return [

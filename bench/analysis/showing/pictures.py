@@ -186,7 +186,7 @@ def _grouped(rows: list[Row], over: str, metric: str) -> list[Points]:
 def _says_the_same(rows: list[Row], part: str, over: str) -> bool:
     """Whether each value of one goes with one of the other, as where requests are named after their batch size."""
     values = [(PARTS[part](run, line), PARTS[over](run, line)) for _, run, line in rows]
-    return len(set(values)) == len({one for one, _ in values}) == len({other for _, other in values})
+    return len(set(values)) == len({first for first, _ in values}) == len({other for _, other in values})
 
 
 def _line_of(label: str, points: dict[Any, list[float]], *, words: bool) -> Points:

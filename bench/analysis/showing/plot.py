@@ -259,6 +259,7 @@ def _legend(figure: Figure, axes: Axes, labels: Sequence[str]) -> None:
 
 
 def legend_columns(labels: Sequence[str]) -> int:
+    """Columns of a legend with these labels."""
     return 2 if max(map(len, labels)) <= LONG_LABEL else 1
 
 

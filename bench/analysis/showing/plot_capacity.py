@@ -63,24 +63,24 @@ def _levels(condition: ConditionCapacity, capacity: Capacity) -> Callable[[Figur
 
 def _points(axes: Axes, levels: list[MeasuredLevel], values: list[float], capacity: Capacity) -> None:
     """Levels that keep the service level are filled."""
-    kept = [level.missed <= (1 - capacity.share) * level.requests for level in levels]
+    passed = [level.missed <= (1 - capacity.share) * level.requests for level in levels]
     rates = [level.rate if level.users is None else level.users for level in levels]
     axes.scatter(
         rates,
         values,
         s=22,
-        facecolors=[SERIES[0] if each else "none" for each in kept],
-        edgecolors=[SERIES[0] if each else BAD for each in kept],
+        facecolors=[SERIES[0] if each else "none" for each in passed],
+        edgecolors=[SERIES[0] if each else BAD for each in passed],
         linewidths=1.2,
         zorder=3,
     )
 
 
 def _interval(axes: Axes, condition: ConditionCapacity) -> None:
-    found, knee = condition.capacity, condition.knee
-    if found is not None and found.high is not None:
-        axes.axvspan(found.low, found.high, color=SHADE, alpha=0.25, linewidth=0)
-        axes.axvline(found.value, color=SHADE, linewidth=1)
+    interval, knee = condition.capacity, condition.knee
+    if interval is not None and interval.high is not None:
+        axes.axvspan(interval.low, interval.high, color=SHADE, alpha=0.25, linewidth=0)
+        axes.axvline(interval.value, color=SHADE, linewidth=1)
     elif knee is not None:
         axes.axvspan(knee.low, knee.high or knee.users, color=SHADE, alpha=0.25, linewidth=0)
         axes.axvline(knee.users, color=SHADE, linewidth=1)

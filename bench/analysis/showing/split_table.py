@@ -24,8 +24,13 @@ def split_table(report: Report) -> Table | None:
     rows: dict[tuple[str, ...], list[Split]] = {}
     for name, run in zip(labels(report.runs), report.runs, strict=True):
         if run.split is not None:
-            who = (name if run.block is None else formatting.ABSENT, run.server, *_asked(run), run.load)
-            rows.setdefault(who, []).append(run.split)
+            identity_texts = (
+                name if run.block is None else formatting.ABSENT,
+                run.server,
+                *_request(run),
+                run.load,
+            )
+            rows.setdefault(identity_texts, []).append(run.split)
     if not rows:
         return None
     rows = dict(sorted(rows.items(), key=lambda row: [_number_or_text(text) for text in row[0]]))
@@ -60,7 +65,7 @@ def _measured(rows: Sequence[Sequence[Split]]) -> list[Column]:
     return [column("mean", means), *(column(*each) for each in zip(names, parts, strict=True))]
 
 
-def _asked(run: RunReport) -> tuple[str, str, str]:
+def _request(run: RunReport) -> tuple[str, str, str]:
     """Request, version and batch of a run; a dash for what its lines do not share."""
 
     def shared(texts: set[str]) -> str:

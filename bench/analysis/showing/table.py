@@ -79,8 +79,7 @@ def table(report: Report) -> Table:
 
 
 def parts_table(report: Report) -> Table:
-    """Latency of the answered requests in its moments, and what it consists of: service time, and the lag with which
-    requests were sent."""
+    """Latency of the answered requests with its parts: service time and send delay."""
     return _table(report, _parts, brief=True)
 
 
@@ -261,13 +260,13 @@ def _unanswered(report: Report) -> list[str]:
                    if each is not None and each.reason in (NOT_REACHED, NOT_DETERMINED)}  # fmt: skip
             if not lost and not why:
                 continue
-            who = f"{name}: " if len(report.runs) > 1 else f"{line.name}: " if len(run.lines) > 1 else ""
+            prefix = f"{name}: " if len(report.runs) > 1 else f"{line.name}: " if len(run.lines) > 1 else ""
             texts = sorted(why) or [
                 f"{percent(lost / line.requests)} got no answer and count as slower than any"
             ]
             answered = formatting.duration(line.values["answered_p99"])
-            lines.append(f"{who}{'; '.join(texts)}; p99 of the answered requests alone: {answered}")
-    more = [f"the same of {len(lines) - MOST_UNANSWERED} more"] if len(lines) > MOST_UNANSWERED else []
+            lines.append(f"{prefix}{'; '.join(texts)}; p99 of the answered requests alone: {answered}")
+    more = [f"the same for {len(lines) - MOST_UNANSWERED} more"] if len(lines) > MOST_UNANSWERED else []
     return lines[:MOST_UNANSWERED] + more
 
 

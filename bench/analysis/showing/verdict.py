@@ -128,12 +128,12 @@ def _not_compared(each: Change) -> str:
 
 def _errors(each: Change) -> str:
     """Where requests failed, or answers were of another model or shape."""
-    what = {"error_share": "of its requests failed", "mismatch_share": "of its answers were wrong"}.get(
+    failure = {"error_share": "of its requests failed", "mismatch_share": "of its answers were wrong"}.get(
         each.metric.name
     )
-    if what is None or not (each.before or each.after) or math.isnan(each.after):
+    if failure is None or not (each.before or each.after) or math.isnan(each.after):
         return ""
-    return f"{share_text(each.after)} {what} under load; of the baseline's {share_text(each.before)}."
+    return f"{share_text(each.after)} {failure} under load; of the baseline's {share_text(each.before)}."
 
 
 def _agreement(answers: Answers | None, *, alone: bool) -> str:
@@ -164,18 +164,21 @@ def _percent(share: float) -> str:
 
 def _remarks(answers: Answers) -> list[str]:
     texts = []
-    for who, unsteady in ((answers.before, answers.unsteady_before), (answers.after, answers.unsteady_after)):
+    for side, unsteady in (
+        (answers.before, answers.unsteady_before),
+        (answers.after, answers.unsteady_after),
+    ):
         if unsteady:
             texts.append(
-                f"{who} differs from itself in {unsteady} of {counted(answers.repeated, 'example')} sent again: only what "
+                f"{side} differs from itself in {unsteady} of {counted(answers.repeated, 'example')} sent again: only what "
                 "goes beyond that counts as a difference."
             )
-    for who, failed, reason in (
+    for side, failed, reason in (
         (answers.before, answers.failed_before, answers.failure_before),
         (answers.after, answers.failed_after, answers.failure_after),
     ):
         if failed:
-            texts.append(f"{who} did not answer {counted(failed, 'example')}: {reason}.")
+            texts.append(f"{side} did not answer {counted(failed, 'example')}: {reason}.")
     texts += [f"{note}." for note in answers.notes]
     left = answers.examples - answers.compared
     if left > 0:

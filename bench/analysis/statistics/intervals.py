@@ -175,11 +175,11 @@ def _difference(first: Estimate, second: Estimate) -> Estimate:
     )
 
 
-def _method(values: Sequence[float] | Floats, what: str, robust: bool) -> str:
+def _method(values: Sequence[float] | Floats, unit: str, robust: bool) -> str:
     if len(values) < 2:
-        return f"one {what.rstrip('s')} of trials"
+        return f"one {unit.rstrip('s')} of trials"
     trimmed = ", trimmed mean" if robust and len(values) >= TRIMMED_FROM else ""
-    return f"Student's t on {len(values)} {what}{trimmed}"
+    return f"Student's t on {len(values)} {unit}{trimmed}"
 
 
 def alone(values: Sequence[float]) -> Estimate:

@@ -143,33 +143,33 @@ class Checker:
             mismatched=np.zeros(count, np.bool_),
             settled=np.zeros(count, np.bool_),
         )
-        asked = np.array(indices, np.int64)
+        numbers = np.array(indices, np.int64)
         lengths = np.fromiter(map(len, replies), np.int64, count)
         for length in set(lengths.tolist()):
             rows = np.flatnonzero(lengths == length)
             most = max(1, _CACHED_BYTES // max(length, 1))
             for part in (rows[start : start + most] for start in range(0, len(rows), most)):
-                self._check_group([replies[row] for row in part.tolist()], part, asked, checked)
+                self._check_group([replies[row] for row in part.tolist()], part, numbers, checked)
         if not self._reads_each:
-            self._learn_answers(replies, asked, checked)
+            self._learn_answers(replies, numbers, checked)
         return Checked(checked.version, checked.correct, checked.mismatched)
 
     def _learn_answers(
-        self, replies: Sequence[bytes], asked: npt.NDArray[np.int64], checked: _Judged
+        self, replies: Sequence[bytes], numbers: npt.NDArray[np.int64], checked: _Judged
     ) -> None:
         """Remember the answers that will be found right whenever they come again."""
         for row in np.flatnonzero(checked.settled & ~checked.mismatched).tolist():
-            index, reply = int(asked[row]), replies[row]
+            index, reply = int(numbers[row]), replies[row]
             version, correct = checked.version[row], checked.correct[row]
             known = self.known[index]
             if reply in known:
                 continue
             alike = version == self.known_version[index] and correct == self.known_correct[index]
-            kept = known[: _MOST_KNOWN - 1] if alike else ()
-            size = sum(map(len, kept)) + len(reply) - sum(map(len, known))
+            earlier = known[: _MOST_KNOWN - 1] if alike else ()
+            size = sum(map(len, earlier)) + len(reply) - sum(map(len, known))
             if self._known_bytes + size <= KEPT_BYTES:
                 self._known_bytes += size
-                self.known[index] = (reply, *kept)
+                self.known[index] = (reply, *earlier)
                 self.known_version[index] = version
                 self.known_correct[index] = correct
 
@@ -177,7 +177,7 @@ class Checker:
         self,
         replies: Sequence[bytes],
         rows: npt.NDArray[np.int64],
-        asked: npt.NDArray[np.int64],
+        numbers: npt.NDArray[np.int64],
         checked: _Judged,
     ) -> None:
         """Replies of one length, which are the given rows of all: by the layouts known, then by new ones."""
@@ -190,7 +190,7 @@ class Checker:
             self._patience = _TRIES
             whole = fits.all()
             self._check_fitting(
-                layout, matrix if whole else matrix[fits], rows if whole else rows[fits], asked, checked
+                layout, matrix if whole else matrix[fits], rows if whole else rows[fits], numbers, checked
             )
             if whole:
                 return
@@ -200,7 +200,7 @@ class Checker:
             try:
                 layout_found = self._learn(reply)
                 if layout_found is None:
-                    self._check_one(self.api.decode(reply), rows[:1], asked, checked)
+                    self._check_one(self.api.decode(reply), rows[:1], numbers, checked)
             except Unreadable as error:
                 layout_found = None
                 self._fail(checked, rows[:1], "unreadable", str(error))
@@ -208,7 +208,7 @@ class Checker:
                 matrix, rows = matrix[1:], rows[1:]
                 continue
             fits = layout_found.fits(matrix)
-            self._check_fitting(layout_found, matrix[fits], rows[fits], asked, checked)
+            self._check_fitting(layout_found, matrix[fits], rows[fits], numbers, checked)
             matrix, rows = matrix[~fits], rows[~fits]
 
     def _learn(self, reply: bytes) -> Layout | None:
@@ -230,14 +230,18 @@ class Checker:
         layout: Layout,
         matrix: npt.NDArray[np.uint8],
         rows: npt.NDArray[np.int64],
-        asked: npt.NDArray[np.int64],
+        numbers: npt.NDArray[np.int64],
         checked: _Judged,
     ) -> None:
         answers = _Answers(layout.model, layout.version, layout.values(matrix))
-        self._judge(answers, rows, asked, checked)
+        self._judge(answers, rows, numbers, checked)
 
     def _check_one(
-        self, response: Response, rows: npt.NDArray[np.int64], asked: npt.NDArray[np.int64], checked: _Judged
+        self,
+        response: Response,
+        rows: npt.NDArray[np.int64],
+        numbers: npt.NDArray[np.int64],
+        checked: _Judged,
     ) -> None:
         self._of_another(response.model, response.version, rows, checked)
         if self._output not in response.outputs:
@@ -249,20 +253,20 @@ class Checker:
         except ValueError as error:
             self._fail(checked, rows, "unreadable", f"output {self._output!r} is unreadable: {error}")
             return
-        self._judge(_Answers(response.model, response.version, values[np.newaxis]), rows, asked, checked)
+        self._judge(_Answers(response.model, response.version, values[np.newaxis]), rows, numbers, checked)
 
     def _judge(
         self,
         answers: _Answers,
         rows: npt.NDArray[np.int64],
-        asked: npt.NDArray[np.int64],
+        numbers: npt.NDArray[np.int64],
         checked: _Judged,
     ) -> None:
         model, version, values = answers
         other = self._of_another(model, version, rows, checked)
         if not other and not self._as_declared(version, values, rows, checked):
             return
-        messages = asked[rows]
+        messages = numbers[rows]
         if self._rule is not None:
             try:
                 compared = self._rule.compare(values, messages)
@@ -284,8 +288,10 @@ class Checker:
     def _of_another(
         self, model: str, version: int | None, rows: npt.NDArray[np.int64], checked: _Judged
     ) -> bool:
-        """Whether the answers are of another model or version than asked for, or of one version too many; one that
-        names neither may be right. Notes the version."""
+        """Whether the answers are of another model or version than requested, or of one version too many.
+
+        An answer that names neither may be right. Notes the version.
+        """
         if not model and version is None:
             return False
         if version is not None:
@@ -300,8 +306,8 @@ class Checker:
             return True
         if self._version is None or version == self._version:
             return False
-        which = "a version without a number" if version is None else f"version {version}"
-        self._fail(checked, rows, "version", f"{which} answered instead of version {self._version}")
+        answering = "a version without a number" if version is None else f"version {version}"
+        self._fail(checked, rows, "version", f"{answering} answered instead of version {self._version}")
         return True
 
     def _as_declared(

@@ -49,14 +49,14 @@ class Failures:
     def kind(self, status: int | None, details: str) -> Kind:
         """Under which text a failure is counted."""
         code = -1 if status is None else status
-        found = self._known.get((code, details))
-        if found is None:
+        kind = self._known.get((code, details))
+        if kind is None:
             name = outcome(status)
             if self._texts[code] >= MOST_TEXTS:
                 return name, OTHERS
             self._texts[code] += 1
-            found = self._known[code, details] = name, shown(details)
-        return found
+            kind = self._known[code, details] = name, shown(details)
+        return kind
 
     def take(self) -> Counter[Kind]:
         """The counts since the last call."""

@@ -89,11 +89,11 @@ class LabelRule:
         return values.reshape(len(values), batch, shape[1] if len(shape) == 2 else 1)
 
     def _numbers(self, values: Array) -> Array:
-        found = wide(values)
-        if found.dtype.kind not in "fiub":
-            name = "texts" if found.dtype.kind == "O" else str(found.dtype)
+        numbers = wide(values)
+        if numbers.dtype.kind not in "fiub":
+            name = "texts" if numbers.dtype.kind == "O" else str(numbers.dtype)
             raise Unfit("dtype", f"output {self._pool.output!r} holds {name}, which have no order")
-        return found
+        return numbers
 
     def _above(self, scores: Array, labels: Array) -> Compared:
         if self._classes > 2:

@@ -45,9 +45,9 @@ class _Answers:
     @classmethod
     def none(cls, messages: int, like: Array) -> "_Answers":
         """Room for answers like these, [answers, ...]."""
-        kept = min(messages, max(1, KEPT_BYTES // max(1, like[:1].nbytes)))
-        no = np.zeros(kept, np.bool_)
-        return cls(np.zeros((kept, *like.shape[1:]), like.dtype), no, no.copy(), no.copy(), KEPT_BYTES)
+        room = min(messages, max(1, KEPT_BYTES // max(1, like[:1].nbytes)))
+        no = np.zeros(room, np.bool_)
+        return cls(np.zeros((room, *like.shape[1:]), like.dtype), no, no.copy(), no.copy(), KEPT_BYTES)
 
     def takes(self, values: Array) -> bool:
         """Whether answers, [answers, ...], have the dtype and shape of `values`."""
@@ -81,8 +81,10 @@ class References:
     """
 
     def __init__(self, messages: int, *, tolerance: float = TOLERANCE) -> None:
-        """messages: in the pool. tolerance: absolute, and relative to the reference, widened for dtypes of less
-        precision; numbers that are not floats and texts have to be equal."""
+        """messages: in the pool. tolerance: absolute, and relative to the reference.
+
+        It is widened for dtypes of less precision; numbers that are not floats and texts have to be equal.
+        """
         self._messages = messages
         self._tolerance = tolerance
         self._versions: OrderedDict[int | None, _Answers] = OrderedDict()
@@ -94,13 +96,13 @@ class References:
         and counts as the same.
         """
         answers = self._of(version, values)
-        kept = len(answers.known)
+        room = len(answers.known)
         alike = answers.takes(values)
-        if alike and kept == self._messages and not answers.others:
+        if alike and room == self._messages and not answers.others:
             return self._compare(answers, messages, values)
         same = np.ones(len(values), np.bool_)
-        single = (messages < kept) & (answers.odd[np.minimum(messages, kept - 1)] | (not alike))
-        rows = np.flatnonzero((messages < kept) & ~single)
+        single = (messages < room) & (answers.odd[np.minimum(messages, room - 1)] | (not alike))
+        rows = np.flatnonzero((messages < room) & ~single)
         if len(rows):
             same[rows] = self._compare(answers, messages[rows], values[rows])
         for row in np.flatnonzero(single).tolist():
@@ -108,11 +110,13 @@ class References:
         return same
 
     def settled(self, version: int | None, messages: Indices, values: Array) -> Bools:
-        """[answers]: whether what `same` said of an answer holds for good: its reference will not be replaced, or it
-        will never have one."""
+        """[answers]: whether the result of `same` for an answer is final.
+
+        It is where its reference will not be replaced, and where it will never have one.
+        """
         answers = self._of(version, values)
-        kept = len(answers.known)
-        settled: Bools = answers.confirmed[np.minimum(messages, kept - 1)] | (messages >= kept)
+        room = len(answers.known)
+        settled: Bools = answers.confirmed[np.minimum(messages, room - 1)] | (messages >= room)
         return settled
 
     def _of(self, version: int | None, values: Array) -> _Answers:

@@ -59,17 +59,17 @@ def learn(decode: Decode, reply: bytes, output: str) -> Layout | None:
     Other tensors of numbers in the reply may vary too. A place is believed only when bytes changed there come out of
     `decode` as changed values, with all else unchanged. Raises Unreadable.
     """
-    said = _Said.by(decode(reply))
-    places = {name: _place_of(decode, reply, said, name) for name in said.values}
-    wanted, array = places.get(output), said.values.get(output)
+    contents = _Contents.by(decode(reply))
+    places = {name: _place_of(decode, reply, contents, name) for name in contents.values}
+    wanted, array = places.get(output), contents.values.get(output)
     if wanted is None or array is None:
         return None
     free = sorted((place for place in places.values() if place is not None), key=lambda place: place.start)
     if any(a.stop > b.start for a, b in itertools.pairwise(free)):
         return None
     return Layout(
-        version=said.version,
-        model=said.model,
+        version=contents.version,
+        model=contents.model,
         shape=array.shape,
         _dtype=array.dtype,
         _place=wanted,
@@ -84,7 +84,7 @@ def _between(reply: bytes, free: list[slice]) -> list[tuple[slice, npt.NDArray[n
     return [(place, np.frombuffer(reply[place], np.uint8)) for place in fixed]
 
 
-class _Said(NamedTuple):
+class _Contents(NamedTuple):
     """What a reply says."""
 
     model: str
@@ -93,7 +93,7 @@ class _Said(NamedTuple):
     """Of each output; None: they are no numbers that may stand in the reply as they are in memory."""
 
     @classmethod
-    def by(cls, response: Response) -> "_Said":
+    def by(cls, response: Response) -> "_Contents":
         """A response."""
         return cls(
             response.model, response.version, {name: _array(response, name) for name in response.outputs}
@@ -116,16 +116,16 @@ def _array(response: Response, output: str) -> Array | None:
     return array if array.dtype in _IN_PLACE and array.size and array.ndim <= _MOST_DIMENSIONS else None
 
 
-def _place_of(decode: Decode, reply: bytes, said: _Said, output: str) -> slice | None:
+def _place_of(decode: Decode, reply: bytes, contents: _Contents, output: str) -> slice | None:
     """Where the values of an output lie in the reply, if they lie in one piece of fixed-width numbers."""
-    array = said.values[output]
+    array = contents.values[output]
     if array is None:
         return None
     content = array.tobytes()
     other = np.arange(-array.size, 0).astype(array.dtype).tobytes()
     if other == content:
         return None
-    expected = said.comparable({output: other})
+    expected = contents.comparable({output: other})
     start = -1
     for _ in range(_MOST_PLACES):
         start = reply.find(content, start + 1)
@@ -133,9 +133,9 @@ def _place_of(decode: Decode, reply: bytes, said: _Said, output: str) -> slice |
             return None
         place = slice(start, start + len(content))
         try:
-            found = _Said.by(decode(reply[:start] + other + reply[place.stop :]))
+            changed = _Contents.by(decode(reply[:start] + other + reply[place.stop :]))
         except Unreadable:
             continue
-        if found.comparable() == expected:
+        if changed.comparable() == expected:
             return place
     return None

@@ -290,8 +290,8 @@ class Arrivals:
         self.started += count
         if self._rows is not None and self._head is not None:
             numbers, messages = window.numbers[first:end], self._messages
-            asked = [messages[number] for number in numbers]
-            row = DueRow(self._head, asked, self, window.dues[first:end], numbers)
+            requests = [messages[number] for number in numbers]
+            row = DueRow(self._head, requests, self, window.dues[first:end], numbers)
             self._rows.start_row(row, flushed=flushed)
         else:
             start, method, deadline, on_reply = (
@@ -341,8 +341,8 @@ class Arrivals:
         if divisions:
             end = min(end, divisions[0].at)
         first, due = self._sequence.count, self._sequence.before(end)
-        mine = self._division
-        where = held(first, len(due), mine.first, mine.held, mine.users)
+        division = self._division
+        where = held(first, len(due), division.first, division.held, division.users)
         if self._part.of > 1:
             where = where[(first + where) % self._part.of == self._part.number]
         self._window = self._arrivals(first + where, due[where] + self._origin)
@@ -367,9 +367,9 @@ class Arrivals:
         codes, ordinals = self._codes[numbers], self._ordinals[numbers]
         indices = np.empty(len(numbers), dtype=np.int64)
         for code in np.unique(codes):
-            mine = codes == code
+            of_kind = codes == code
             size = len(self._lanes[code].messages)
-            indices[mine] = message_indices(ordinals[mine], size, self._seed, self._salt)
+            indices[of_kind] = message_indices(ordinals[of_kind], size, self._seed, self._salt)
         lanes = [self._lanes[code] for code in codes.tolist()]
         return _Window(due.tolist(), indices.tolist(), lanes)
 

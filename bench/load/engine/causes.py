@@ -28,9 +28,9 @@ def merged(parts: Iterable[Mapping[str, Any]]) -> Causes:
     whole: Causes = {}
     for part in parts:
         for name, causes in part.items():
-            for cause, found in causes.items():
+            for cause, tally in causes.items():
                 known = whole.setdefault(name, {}).setdefault(
-                    cause, {"count": 0, "example": found["example"]}
+                    cause, {"count": 0, "example": tally["example"]}
                 )
-                known["count"] += found["count"]
+                known["count"] += tally["count"]
     return whole

@@ -18,8 +18,10 @@ class HttpCalls:
     """The calls of one load process over HTTP: counted, and waited for when their user is gone."""
 
     def __init__(self, address: str | None, deadline: float, turn: int = 0, *, largest: int) -> None:
-        """address: host:port of the server's HTTP API; None: nobody asks there. turn: which of several addresses the
-        first connection begins with. largest: bytes of an answer that is read."""
+        """address: host:port of the server's HTTP API; None: no calls go there.
+
+        turn: which of several addresses the first connection begins with. largest: bytes of an answer that is read.
+        """
         self.address, self._deadline, self._largest = address, deadline, largest
         self.addresses: Counter[str] = Counter()
         """Requests handed to the kernel, by the server's addresses."""
@@ -80,14 +82,14 @@ class HttpCalls:
     def _cancel(self, connection: HttpConnection, recorder: Recorder, index: int) -> None:
         connection.close()
         self._count(connection)
-        recorder.add_cancelled(None, index, connection.sent, connection.asked)
+        recorder.add_cancelled(None, index, connection.sent, connection.held_since)
 
     def _count(self, connection: HttpConnection) -> None:
         """Count the newest request of a connection, which has ended."""
         self.in_flight -= 1
         if connection.sent is not None:
             self.addresses[connection.where] += 1
-        if connection.asked is not None:
+        if connection.held_since is not None:
             self.waits.counts[CONNECTION] += 1
         self.retries += connection.retries
         connection.retries = 0

@@ -107,14 +107,17 @@ class Recorder:
         return self.recorded - self._taken + len(self._numbers) // _NUMBERS
 
     def add(self, due: float | None, index: int, reply: Reply) -> None:
-        """Record a call that has ended. `index`: its message in the pool; `due`: when it should have been sent,
-        None in a closed loop, where that is when it was asked for."""
-        status, details, message, sent, done, asked = reply
+        """Record a call that has ended.
+
+        index: its message in the pool; due: when it should have been sent, None in a closed loop, where that is when
+        the user wanted to send it.
+        """
+        status, details, message, sent, done, held_since = reply
         if sent is None:  # given up before a byte left, as while the server is down
             sent = done
             self.unsent += 1
         if due is None:
-            due = sent if asked is None else asked
+            due = sent if held_since is None else held_since
         note = self._note
         note(due)
         note(sent)
@@ -145,10 +148,10 @@ class Recorder:
                 note = self._note
 
     def add_cancelled(
-        self, due: float | None, index: int, sent: float | None, asked: float | None = None
+        self, due: float | None, index: int, sent: float | None, held_since: float | None = None
     ) -> None:
         """Record a call that its user gave up because Locust ends the user."""
-        self.add(due, index, Reply(CANCELLED_STATUS, "", b"", sent, time.perf_counter(), asked))
+        self.add(due, index, Reply(CANCELLED_STATUS, "", b"", sent, time.perf_counter(), held_since))
 
     def close(self) -> None:
         """From now on calls end as CANCELLED because their channel is closed, not because the server says so."""
@@ -264,5 +267,5 @@ class HeardRecorder(Recorder):
 
     def heard(self, count: int) -> list[Heard]:
         """Of the next calls that `take` has given."""
-        found, self._heard = self._heard[:count], self._heard[count:]
-        return found
+        answers, self._heard = self._heard[:count], self._heard[count:]
+        return answers

@@ -113,5 +113,5 @@ class Turns:
         going = [user for user in users if user.going and not user.stopped.is_set()]
         if going and not self._over():
             numbers, messages = [next(user.order) for user in going], self._messages
-            asked = [messages[number] for number in numbers]
-            self._channel.start_row(UserRow(self._head, asked, self, numbers, going))
+            requests = [messages[number] for number in numbers]
+            self._channel.start_row(UserRow(self._head, requests, self, numbers, going))

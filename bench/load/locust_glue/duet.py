@@ -115,7 +115,7 @@ def _described(path: Path) -> dict[str, Any]:
     try:
         described = read_json(path)
     except (OSError, ValueError) as error:
-        raise BenchError(f"--duet {path}: no JSON file ({error}); `bench run --duet` writes it") from None
+        raise BenchError(f"--duet {path}: not a JSON file ({error}); `bench run --duet` writes it") from None
     if not isinstance(described, dict):
         raise BenchError(f"--duet {path}: expected a JSON object; `bench run --duet` writes it")
     return described

@@ -75,14 +75,14 @@ class Ending:
 
     def facts(self, stopped: float | None) -> dict[str, Any]:
         """For the manifest: when the load was to end, in seconds of the run, and why it was broken off."""
-        found: dict[str, Any] = {"doubts": []}
+        facts: dict[str, Any] = {"doubts": []}
         if self._planned is not None:
-            found["planned_end"] = self._planned
+            facts["planned_end"] = self._planned
         if self._reason is not None:
             after = "" if stopped is None else f" after {stopped:.1f} s"
-            reason = f"the load was broken off{after}: {self._reason}"
-            remedy = "mend that, and run it again, to its end"
-            found["doubts"] = [
+            reason = f"the load was aborted{after}: {self._reason}"
+            remedy = "fix that, and run it again to its end"
+            facts["doubts"] = [
                 {"check": ABORTED if self._aborted else CHECK, "reason": reason, "remedy": remedy}
             ]
-        return found
+        return facts

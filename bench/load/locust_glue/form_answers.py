@@ -20,7 +20,7 @@ class FormAnswers:
 
     def __init__(self, runner: Any) -> None:
         self._runner = runner
-        self._asked: AsyncResult[str | None] = AsyncResult()
+        self._outcome: AsyncResult[str | None] = AsyncResult()
 
     def listen(self, web: Any) -> None:
         """Wait in Locust's web interface."""
@@ -30,7 +30,7 @@ class FormAnswers:
 
     def tell(self, refusal: str | None) -> None:
         """The test that was asked for has begun, or was refused for this reason and is over."""
-        self._asked.set(refusal)
+        self._outcome.set(refusal)
 
     def _before(self) -> None:
         if request.method != "POST" or not request.path.endswith("/swarm"):
@@ -38,15 +38,15 @@ class FormAnswers:
         running = self._runner.state in (STATE_SPAWNING, STATE_RUNNING)  # only its users are changed then
         alone = isinstance(self._runner, MasterRunner) and not self._runner.worker_count  # nothing will start
         if not running and not alone:
-            self._asked = g.bench_asked = AsyncResult()
+            self._outcome = g.bench_outcome = AsyncResult()
 
     def _after(self, answer: Response) -> Response:
-        asked = g.get("bench_asked")
-        said = answer.get_json(silent=True) if asked is not None else None
-        if asked is None or not isinstance(said, dict) or not said.get("success"):
+        outcome = g.get("bench_outcome")
+        content = answer.get_json(silent=True) if outcome is not None else None
+        if outcome is None or not isinstance(content, dict) or not content.get("success"):
             return answer
         try:
-            refusal = asked.get(timeout=START_SECONDS)
+            refusal = outcome.get(timeout=START_SECONDS)
         except gevent.Timeout:
             return answer
-        return answer if refusal is None else jsonify({**said, "success": False, "message": refusal})
+        return answer if refusal is None else jsonify({**content, "success": False, "message": refusal})

@@ -47,7 +47,7 @@ class Guard:
             {
                 "check": CHECK,
                 "reason": reason,
-                "remedy": "find out who reports to this master; "
+                "remedy": "check which processes report to this master; "
                 "BENCH_WORKER_TOKEN or --processes keep others out",
             }
             for reason in self._refused.values()
@@ -72,13 +72,13 @@ class Guard:
     def _check_statistics(self, client: str, data: Any) -> None:
         """Raise ValueError for what Locust would count although it knows no such worker, or show a traceback for."""
         if client not in self._connected:
-            raise ValueError("Locust does not know it")
+            raise ValueError("unknown to Locust")
         if not isinstance(data, dict) or not data.keys() >= _STATISTICS:
             raise ValueError(f"expected a table with {', '.join(sorted(_STATISTICS))}")
 
     def _refuse(self, client: str, kind: str, error: Exception) -> None:
-        what = str(error) if isinstance(error, ValueError) and str(error) else repr(error)
-        self._note(client, f"a report was left out, of {self._title(client)}: {kind[:40]}: {what[:200]}")
+        reason = str(error) if isinstance(error, ValueError) and str(error) else repr(error)
+        self._note(client, f"a report was left out, of {self._title(client)}: {kind[:40]}: {reason[:200]}")
 
     def _note(self, client: str, reason: str) -> None:
         if client not in self._refused and len(self._refused) < MOST:

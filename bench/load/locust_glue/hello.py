@@ -18,12 +18,12 @@ MESSAGES: Final = "4"
 
 def versions(environment: Any) -> dict[str, str]:
     """The versions of what master and worker have in common, and a checksum of the locustfiles where there are any."""
-    found = {"serving-bench": bench.__version__, "messages": MESSAGES, "Locust": locust.__version__}
+    numbers = {"serving-bench": bench.__version__, "messages": MESSAGES, "Locust": locust.__version__}
     files = [Path(name) for name in environment.parsed_locustfiles or () if Path(name).is_file()]
     if files:
         parts = sorted(hashlib.sha256(path.read_bytes()).digest() for path in files)
-        found["locustfile"] = hashlib.sha256(b"".join(parts)).hexdigest()[:12]
-    return found
+        numbers["locustfile"] = hashlib.sha256(b"".join(parts)).hexdigest()[:12]
+    return numbers
 
 
 def introduction(environment: Any) -> dict[str, Any]:
@@ -37,7 +37,7 @@ def unlike(worker: Mapping[str, Any], master: Mapping[str, Any]) -> str | None:
     if list(theirs) != list(ours):
         return (
             f"a worker has the user classes {_listed(theirs)} and the master has {_listed(ours)}: "
-            "start all of them with the same locustfile and the same classes"
+            "start all of them with the same locustfile and classes"
         )
     theirs, ours = worker.get("versions") or {}, master.get("versions") or {}
     for name in dict.fromkeys((*ours, *theirs)):

@@ -66,7 +66,9 @@ class Interrupts:
 
     def _interrupt(self) -> None:
         if (self._first or self._ending) and self._hurry():
-            self._say("ended at once: what has no answer yet is recorded as cancelled by the load generator")
+            self._say(
+                "ended at once: requests without an answer are recorded as cancelled by the load generator"
+            )
         elif not self._ending:
             self._ending, self.ended_by = True, self._received
             self._main.throw(KeyboardInterrupt)

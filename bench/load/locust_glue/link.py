@@ -74,7 +74,7 @@ class Local:
             self._listening: socket.socket | None = socket.create_server(("127.0.0.1", port))
         except OSError as error:
             raise BenchError(
-                f"--master-bind-port {port}: {error.strerror}; leave the option out: a free port is taken then"
+                f"--master-bind-port {port}: {error.strerror}; omit the option to use a free port"
             ) from None
         self.port: int = self._listening.getsockname()[1]
         token = os.environ.get(VARIABLE, "")
@@ -111,8 +111,8 @@ def prepare(parser: Any) -> None:
     """Have a parser of Locust's command line choose the port of a master that is going to fork its workers."""
     parse = parser.parse_args
 
-    def parse_args(*given: Any, **named: Any) -> Any:
-        options = parse(*given, **named)
+    def parse_args(*arguments: Any, **named: Any) -> Any:
+        options = parse(*arguments, **named)
         forks = options.processes and not options.worker and not options.master
         if forks and is_loopback(options.master_bind_host):
             if _Process.local is None:
@@ -181,7 +181,7 @@ class Server(zmqrpc.BaseSocket):  # type: ignore[misc]  # locust ships no types
         if keys is not None:
             self.socket.setsockopt(zmq.CURVE_SERVER, 1)
             self.socket.setsockopt(zmq.CURVE_SECRETKEY, keys.secret)
-        self._told = False
+        self._reported = False
         self._watching = gevent.spawn(self._watch, self.socket.get_monitor_socket(sum(_FAILED)))
         listening = local.take() if local is not None else None
         if listening is not None:
@@ -190,8 +190,8 @@ class Server(zmqrpc.BaseSocket):  # type: ignore[misc]  # locust ships no types
             self.socket.bind(f"tcp://{host}:{port or '*'}")
         except zmq.ZMQError as error:
             end(
-                f"--master-bind-port {port}: {error.strerror}; another Locust master may run there: give this one a port "
-                "of its own, and its workers the same as --master-port"
+                f"--master-bind-port {port}: {error.strerror}; another Locust master may be running there: choose "
+                "another port for this one, and pass it to its workers as --master-port"
             )
         self.port = int(self.socket.getsockopt(zmq.LAST_ENDPOINT).rpartition(b":")[2].rstrip(b"\0"))
 
@@ -208,7 +208,7 @@ class Server(zmqrpc.BaseSocket):  # type: ignore[misc]  # locust ships no types
                 if message.node_id != name.decode() or not isinstance(message.type, str):
                     raise ValueError(f"it speaks for {str(message.node_id)[:80]!r}")
             except Exception as error:  # noqa: BLE001 - whatever a foreign program can send
-                self._tell(f"a message is left out that no worker sends ({type(error).__name__}: {error})")
+                self._tell(f"ignored a message that is not from a worker ({type(error).__name__}: {error})")
             else:
                 return message.node_id, message
 
@@ -221,12 +221,12 @@ class Server(zmqrpc.BaseSocket):  # type: ignore[misc]  # locust ships no types
     def _watch(self, monitor: Any) -> None:
         monitor.recv_multipart()
         self._tell(
-            f"a client at the workers' port is refused: it has another {VARIABLE} than this master, or none"
+            f"a client at the workers' port is refused: its {VARIABLE} differs from this master's, or is missing"
         )
 
     def _tell(self, text: str) -> None:
-        if not self._told:
-            self._told = True
+        if not self._reported:
+            self._reported = True
             log.warning("%s", text)
 
 

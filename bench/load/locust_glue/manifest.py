@@ -26,8 +26,8 @@ def describe(
     environment: Any, options: ScenarioOptions, target: Target, pools: Mapping[Source, Pool]
 ) -> dict[str, Any]:
     """The manifest's facts about command, target, load, payload, model and machine. Holds no secret."""
-    specs = list(target.asked.values())
-    asked = specs[0] if len(set(specs)) == 1 else None
+    specs = list(target.specs.values())
+    spec = specs[0] if len(set(specs)) == 1 else None
     protocols = {source.name: source.protocol for source in pools}
     return {
         "question": _question(environment, options),
@@ -38,9 +38,9 @@ def describe(
             "pid": target.pid,
             "started": started_at(target.pid),
             "model": shared(each.model for each in specs),
-            "version": target.version if asked is None or asked.version is None else asked.version,
-            "version_asked": None if asked is None else asked.version,
-            "label": None if asked is None else asked.label,
+            "version": target.version if spec is None or spec.version is None else spec.version,
+            "version_asked": None if spec is None else spec.version,
+            "label": None if spec is None else spec.label,
             "signature": shared(each.signature for each in specs),
             "protocol": options.protocol,
             "asked": {
@@ -50,7 +50,7 @@ def describe(
                     "label": each.label,
                     "protocol": protocols[name],
                 }
-                for name, each in target.asked.items()
+                for name, each in target.specs.items()
             },
             "tls": options.tls is not None,
             "authority": options.authority,
@@ -92,13 +92,13 @@ def _ceiling(
     ):
         return None
     largest = max((len(pool.messages[0]) for pool in pools.values()), default=0)
-    found = ceiling.ceiling(options.transport, options.connections, largest)
-    if found is None:
+    calibration = ceiling.ceiling(options.transport, options.connections, largest)
+    if calibration is None:
         return None
-    each = found.requests_per_second
-    if open_schedules(environment.user_classes, options) and not math.isnan(found.open_per_second):
-        each = found.open_per_second
-    return {"requests_per_second": each * processes, "each": each, "measured": found.measured}
+    each = calibration.requests_per_second
+    if open_schedules(environment.user_classes, options) and not math.isnan(calibration.open_per_second):
+        each = calibration.open_per_second
+    return {"requests_per_second": each * processes, "each": each, "measured": calibration.measured}
 
 
 def shared(texts: Iterable[str]) -> str:
@@ -143,14 +143,14 @@ def _when(environment: Any, options: ScenarioOptions) -> dict[str, Any]:
         if options.schedule is None and waiting:  # how long, only their code knows
             return {"kind": "closed", "schedule": {"kind": "closed", "think": None, "wait_time": waiting}}
         return {"kind": "closed", "schedule": (options.schedule or Closed()).to_dict()}
-    said = {user.__name__: schedule.to_dict() for user, schedule in opened.items()}
-    first = next(iter(said.values()))
-    alone = len(opened) == len(environment.user_classes) and all(each == first for each in said.values())
+    schedules = {user.__name__: schedule.to_dict() for user, schedule in opened.items()}
+    first = next(iter(schedules.values()))
+    alone = len(opened) == len(environment.user_classes) and all(each == first for each in schedules.values())
     limit = {"max_in_flight": options.max_in_flight}
     return (
         {"kind": first["kind"], "schedule": first, **limit}
         if alone
-        else {"kind": "mixed", "schedules": said, **limit}
+        else {"kind": "mixed", "schedules": schedules, **limit}
     )
 
 

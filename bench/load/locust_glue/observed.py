@@ -32,18 +32,18 @@ def probes(runner: Any, load: Session | None, server: int | None, note: Note) ->
     if isinstance(gpu, str):
         log.warning("no GPU telemetry: %s", gpu)
         gpu = None
-    found: list[Probe | None] = [
+    listed: list[Probe | None] = [
         *(MachineProbe(), energy(), gpu),
         PlannedProbe(runner) if runner is not None else None,
     ]
     own = "master"
-    found += (
+    listed += (
         [ProcessProbe(own), WallClockProbe(own, note)]
         if load is None
         else sending("worker 0", runner, load, note)
     )
-    found += [] if server is None else [ServerProbe(server)]
-    return [probe for probe in found if probe is not None]
+    listed += [] if server is None else [ServerProbe(server)]
+    return [probe for probe in listed if probe is not None]
 
 
 class Sink(Protocol):
@@ -83,13 +83,13 @@ def noting(origin: float, diary: Diary) -> Note:
 
 def sending(source: str, runner: Any, load: Session, note: Note) -> list[Probe]:
     """The probes of a process that sends. runner: None in Locust's `run_single_user`."""
-    found: list[Probe] = [
+    listed: list[Probe] = [
         ProcessProbe(source),
         LoopDelayProbe(source, lambda: load.in_flight),
         WallClockProbe(source, note),
         ConnectionsProbe(source, load.channel, note),
     ]
-    return found if runner is None else [*found, UsersProbe(source, runner)]
+    return listed if runner is None else [*listed, UsersProbe(source, runner)]
 
 
 class UsersProbe:

@@ -131,23 +131,23 @@ class Panel:
     def _extended(self, answer: Response) -> Response:
         if not request.path.endswith(_POLLED) or answer.status_code != 200:
             return answer
-        told = answer.get_json(silent=True)
-        if isinstance(told, dict):
-            told["extended_stats"] = [{"key": KEY, "data": self._rows}]
+        content = answer.get_json(silent=True)
+        if isinstance(content, dict):
+            content["extended_stats"] = [{"key": KEY, "data": self._rows}]
             if time.monotonic() < self._checked_by:
-                told["state"] = (
+                content["state"] = (
                     _RUNNING  # the page asks no more once it has stopped, and would miss the verdict
                 )
-            answer.set_data(json.dumps(told))
+            answer.set_data(json.dumps(content))
         return answer
 
     def _report(self) -> Any:
         """The page of the last run; made when it is first asked for, by a process of its own."""
         if self._last is None:
-            return _said("no finished run yet", 404)
+            return _plain_text("no finished run yet", 404)
         if self._following is not None:
-            return _said(
-                "a run is being measured, which making a page would disturb; try again when it has ended", 409
+            return _plain_text(
+                "a run is in progress, which making the page would disturb; try again after its end", 409
             )
         if self._page is None or self._page[0] != self._last:
             with tempfile.TemporaryDirectory(prefix="serving-bench-") as place:
@@ -157,12 +157,12 @@ class Panel:
                     command, capture_output=True, text=True, check=False, timeout=READ_SECONDS
                 )
                 if not page.is_file():
-                    return _said(done.stderr.strip(), 500)
+                    return _plain_text(done.stderr.strip(), 500)
                 self._page = (self._last, page.read_text())
         return self._page[1], 200, {"Content-Type": "text/html; charset=utf-8"}
 
 
-def _said(text: str, status: int) -> Any:
+def _plain_text(text: str, status: int) -> Any:
     return f"{text}\n", status, {"Content-Type": "text/plain; charset=utf-8"}
 
 

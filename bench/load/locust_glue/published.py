@@ -46,7 +46,7 @@ class Published:
         """Add the routes to Locust's web interface, with the login that it asks for."""
         prefix = str(self._environment.parsed_options.web_base_path or "").rstrip("/")
         for path, name, view in (
-            ("/bench/runs", "bench_runs", self._told),
+            ("/bench/runs", "bench_runs", self._overview),
             ("/bench/runs/<name>", "bench_run", self._archive),
             ("/bench/folder", "bench_folder", self._last),
         ):
@@ -73,7 +73,7 @@ class Published:
         self._refused.append(reason)
         self._panel.refuse(reason)
 
-    def _told(self) -> dict[str, Any]:
+    def _overview(self) -> dict[str, Any]:
         parsed = self._environment.parsed_options
         master = isinstance(self._runner, MasterRunner)
         return {

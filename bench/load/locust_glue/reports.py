@@ -56,7 +56,7 @@ def table(value: object, name: str) -> dict[str, Any]:
     if not isinstance(value, dict) or len(value) > MOST_VALUES:
         raise ReportError(f"{name}: expected a table of at most {MOST_VALUES} entries")
     if not all(isinstance(key, str) and len(key) <= LONGEST_TEXT for key in value):
-        raise ReportError(f"{name}: its keys are no texts")
+        raise ReportError(f"{name}: expected strings as keys")
     return value
 
 
@@ -70,7 +70,7 @@ def text(value: object, name: str) -> str:
 def chunk_of(raw: object, names: Collection[str], now: float) -> Chunk:
     """The records in a message. names: of the requests that are planned. Raises ReportError, or ValueError."""
     if not isinstance(raw, bytes):
-        raise ReportError("records that are no bytes")
+        raise ReportError("records are not bytes")
     chunk = Chunk.from_bytes(raw)
     most = MOST_PER_SECOND * (now + CLOCK_SECONDS)
     if len(chunk.tallies) > MOST_CELLS:
@@ -90,7 +90,7 @@ def chunk_of(raw: object, names: Collection[str], now: float) -> Chunk:
         whole(tally.mismatched, "wrong answers", requests)
         for part in chunk.histograms.get((key, second), ()):
             if len(part.indices) and not 0 <= part.indices.min() <= part.indices.max() < BUCKETS:
-                raise ReportError("a histogram with a bucket that there is not")
+                raise ReportError("a histogram with an unknown bucket")
             if len(part.counts) and (part.counts.min() < 0 or np.sum(part.counts, dtype=float) > requests):
                 raise ReportError(f"a histogram of more than its {requests:,} requests")
     counted = whole(len(chunk), "requests", most)
@@ -100,8 +100,8 @@ def chunk_of(raw: object, names: Collection[str], now: float) -> Chunk:
         for name, value in chunk.span._asdict().items():
             if value is not None:
                 instant(value, name, now)
-    for (name, outcome, told), times in chunk.failures.items():
-        for each in (name, outcome, told):
+    for (name, outcome, details), times in chunk.failures.items():
+        for each in (name, outcome, details):
             text(each, "failure")
         whole(times, "failures", most)
     return chunk
@@ -109,42 +109,42 @@ def chunk_of(raw: object, names: Collection[str], now: float) -> Chunk:
 
 def event(data: object, now: float) -> dict[str, Any]:
     """What happened to a load process: time, kind, text and values. Raises ReportError."""
-    told = table(data, "event")
-    if told.get("kind") not in (CLOCK_STEPPED, CONNECTION_ENDED):
-        raise ReportError(f"kind {_short(told.get('kind'))}: no event of a load process")
-    values = table(told.get("values"), "values")
+    content = table(data, "event")
+    if content.get("kind") not in (CLOCK_STEPPED, CONNECTION_ENDED):
+        raise ReportError(f"kind {_short(content.get('kind'))}: no event of a load process")
+    values = table(content.get("values"), "values")
     if values.keys() - {"lasting", "count"}:
         raise ReportError(f"values {_short(sorted(values))}: expected lasting and count")
     return {
-        "time": instant(told.get("time"), "time", now),
-        "kind": told["kind"],
-        "text": text(told.get("text"), "text"),
+        "time": instant(content.get("time"), "time", now),
+        "kind": content["kind"],
+        "text": text(content.get("text"), "text"),
         **{name: number(value, name) for name, value in values.items()},
     }
 
 
 def last_words(data: object, now: float) -> Mapping[str, Any]:
     """A worker's counts at the end of a test. Raises ReportError."""
-    told = table(data, "counts")
+    content = table(data, "counts")
     most = MOST_PER_SECOND * (now + CLOCK_SECONDS)
     for name in ("sent", "unsent", "recorded", "late_plans"):
-        whole(told.get(name), name, most)
-    if told.get("retries") is not None:
-        whole(told["retries"], "retries", most)
-    if told.get("most_streams") is not None:
-        whole(told["most_streams"], "most_streams", 2**32 - 1)
+        whole(content.get(name), name, most)
+    if content.get("retries") is not None:
+        whole(content["retries"], "retries", most)
+    if content.get("most_streams") is not None:
+        whole(content["most_streams"], "most_streams", 2**32 - 1)
     for name in ("addresses", "waited"):
-        for key, count in table(told.get(name), name).items():
+        for key, count in table(content.get(name), name).items():
             whole(count, f"{name} {_short(key)}", most)
-    if number(told.get("clock_bound"), "clock_bound") < 0:
-        raise ReportError("a clock that is known to less than nothing")
-    if not isinstance(told.get("choices"), bytes | None):
-        raise ReportError("choices that are no bytes")
-    for causes in table(told.get("wrong_answers"), "wrong answers").values():
-        for cause, found in table(causes, "causes").items():
-            whole(table(found, cause).get("count"), cause, most)
-            text(found.get("example"), cause)
-    return told
+    if number(content.get("clock_bound"), "clock_bound") < 0:
+        raise ReportError("a negative clock bound")
+    if not isinstance(content.get("choices"), bytes | None):
+        raise ReportError("choices are not bytes")
+    for causes in table(content.get("wrong_answers"), "wrong answers").values():
+        for cause, tally in table(causes, "causes").items():
+            whole(table(tally, cause).get("count"), cause, most)
+            text(tally.get("example"), cause)
+    return content
 
 
 def choices_of(raw: bytes, names: Mapping[str, int]) -> Choices:

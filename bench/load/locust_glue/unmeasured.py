@@ -7,7 +7,7 @@ log = logging.getLogger("bench")
 
 INVALID: Final = 3
 """Exit code of a run that has measured nothing, or not to its end."""
-NO_REQUEST: Final = "nothing was measured: no request has ended; see the warnings and errors above"
+NO_REQUEST: Final = "nothing was measured: no request ended; see the warnings and errors above"
 NO_LOAD: Final = "nothing was measured: the test was stopped before its load began"
 
 

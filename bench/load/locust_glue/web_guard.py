@@ -74,7 +74,7 @@ class WebGuard:
         parsed = environment.parsed_options
         self._environment = environment
         self._prefix = str(parsed.web_base_path or "").rstrip("/")
-        self._given = {name: getattr(parsed, name, None) for name in PRIVATE}
+        self._private = {name: getattr(parsed, name, None) for name in PRIVATE}
         self._schedule, self._rest = _text(parsed.schedule), _text(parsed.rest)
         names = (
             *str(parsed.web_names or "").split(","),
@@ -95,7 +95,7 @@ class WebGuard:
         trusted = _has_token()
         if not self._known_host(request.host):
             return _refused(
-                f"unknown host {request.host}: start Locust with --web-names NAME for a name of yours"
+                f"unknown host {request.host}: start Locust with --web-names NAME to allow another name"
             )
         if trusted:
             return None
@@ -119,18 +119,18 @@ class WebGuard:
         """Refuse a form that sets what comes from the command line only."""
         form, shown = request.form, ui_extra_args_dict()
         for name in form:
-            if name in self._given:
-                if form[name] not in ("", _text(self._given[name])):
+            if name in self._private:
+                if form[name] not in ("", _text(self._private[name])):
                     return _not_started(f"{_option(name)} names a file, a variable or a URL")
             elif name not in _FIELDS and name not in shown:
                 return _not_started(f"{_option(name[:64])} is not in the web form")
         seconds = _seconds(form.get("run_time", ""))
         if seconds > LONGEST_RUN:
-            return _not_started(f"a run time of more than {LONGEST_RUN // 3600} h is no run")
+            return _not_started(f"a run time above {LONGEST_RUN // 3600} h")
         schedule = form.get("schedule", "")  # whose reader takes any case, and blanks
         if "trace" in schedule.lower() and schedule != self._schedule:
             return _not_started("--schedule trace:FILE names a file")
-        secret = next((name for name in _SECRETS if self._given.get(name)), None)
+        secret = next((name for name in _SECRETS if self._private.get(name)), None)
         elsewhere = form.get("host") not in (None, "", self._environment.host) or (
             form.get("rest", "") not in ("", self._rest)
         )
@@ -141,7 +141,7 @@ class WebGuard:
 
     def _after(self, answer: Response) -> Response:
         if g.get("bench_form"):  # Locust takes an empty field for a new value
-            for name, value in self._given.items():
+            for name, value in self._private.items():
                 setattr(self._environment.parsed_options, name, value)
         return answer
 
@@ -188,12 +188,12 @@ def _for_this_site_only(application: Any) -> Any:
 
     def guarded(environ: Any, start_response: Any) -> Any:
         def start(status: str, headers: list[tuple[str, str]], *rest: Any) -> Any:
-            kept = [pair for pair in headers if not pair[0].lower().startswith("access-control-")]
-            kept += [
+            own = [pair for pair in headers if not pair[0].lower().startswith("access-control-")]
+            own += [
                 ("X-Content-Type-Options", "nosniff"),
                 ("Content-Security-Policy", "frame-ancestors 'self'"),
             ]
-            return start_response(status, kept, *rest)
+            return start_response(status, own, *rest)
 
         return application(environ, start)
 

@@ -72,7 +72,7 @@ class Worker:
         heard.wait()  # the first
         while heard.wait(MASTER_HEARTBEAT_TIMEOUT):
             heard.clear()
-        self._on_lost(f"the master has sent nothing for {MASTER_HEARTBEAT_TIMEOUT} s: this load process ends")
+        self._on_lost(f"no message from the master for {MASTER_HEARTBEAT_TIMEOUT} s: this load process ends")
 
     def _on_lost(self, reason: str) -> None:
         """The master is gone: nobody takes what is measured from now on."""
@@ -122,12 +122,12 @@ class Worker:
         self._say_hello()
 
     def _say_hello(self) -> None:
-        said = {
+        content = {
             "clock": time.perf_counter(),
             "round": self._rounds,
             **hello.introduction(self.environment),
         }
-        self.runner.send_message("bench-hello", said)
+        self.runner.send_message("bench-hello", content)
 
     def _on_origin(self, msg: Any, **_: Any) -> None:
         now = time.perf_counter()
@@ -204,5 +204,5 @@ class Worker:
         session.end(self.environment)
         load.close()
         choices, wrong = load.choices(), load.wrong_answers()
-        said = {"clock_bound": load.clock_bound, "choices": choices.to_bytes() if choices else None}
-        self.runner.send_message("bench-drained", {**load.counts(), **said, "wrong_answers": wrong})
+        content = {"clock_bound": load.clock_bound, "choices": choices.to_bytes() if choices else None}
+        self.runner.send_message("bench-drained", {**load.counts(), **content, "wrong_answers": wrong})

@@ -89,7 +89,7 @@ class Workers:
                 self._note(at, WORKER_LOST, f"load process {number} of {count} ended")
 
         # Ctrl-C, which ends workers and master together, reaches some of them a moment sooner
-        watch_workers(lambda *which: gevent.spawn_later(AT_ONCE_SECONDS, ended, self._now(), *which))
+        watch_workers(lambda *process: gevent.spawn_later(AT_ONCE_SECONDS, ended, self._now(), *process))
 
     def begin(
         self,
@@ -126,12 +126,12 @@ class Workers:
         """
         if any(map(self._connected, self._absent)) and time.perf_counter() < self._origin + TOGETHER_SECONDS:
             return {}
-        found: dict[str, dict[int, int]] = {}
+        by_class: dict[str, dict[int, int]] = {}
         for client, known in self._known.items():
-            there = self._connected(client)
+            connected = self._connected(client)
             for name, users in known.arriving.items():
-                found.setdefault(name, {})[known.number] = users if there else 0
-        return found
+                by_class.setdefault(name, {})[known.number] = users if connected else 0
+        return by_class
 
     def _connected(self, client: str) -> bool:
         node = self.runner.clients.get(client)
@@ -189,9 +189,9 @@ class Workers:
         idle_processes: those that are connected and did not, such as one that came too late.
         """
         expected = getattr(self.environment.parsed_options, "expect_workers", None) or 0
-        found = {"processes": len(self._known), "planned_processes": max(expected, len(self._planned))}
+        counts = {"processes": len(self._known), "planned_processes": max(expected, len(self._planned))}
         idle_ones = sum(client not in self._known for client in self.runner.clients)
-        return found | ({"idle_processes": idle_ones} if idle_ones else {})
+        return counts | ({"idle_processes": idle_ones} if idle_ones else {})
 
     def choices(self) -> Choices | None:
         """Which classes the answers to all workers gave; None where they are not kept."""
@@ -224,7 +224,7 @@ class Workers:
         """Raises ReportError for a client that has not said hello."""
         known = self._known.get(client)
         if known is None:
-            raise reports.ReportError("it reports on a test in which it takes no part")
+            raise reports.ReportError("it reports on a test that it is not part of")
         return known
 
     def _on_hello(self, client: str, data: Any) -> None:
@@ -276,21 +276,21 @@ class Workers:
         self._keep(known.number, chunk)
 
     def _on_drained(self, client: str, data: Any) -> None:
-        known, told = self._worker(client), reports.last_words(data, self._now())
-        known.sent, known.unsent = told["sent"], told["unsent"]
-        known.retries, known.addresses = told["retries"], told["addresses"]
-        known.waited, known.most_streams = told["waited"], told["most_streams"]
-        known.late_plans = told["late_plans"]
-        self.wrong_answers = merged([self.wrong_answers, told["wrong_answers"]])
-        if told["choices"] is not None:
-            known.choices = reports.choices_of(told["choices"], self._names)
-        known.clock_bound, known.finished = told["clock_bound"], True
+        known, counts = self._worker(client), reports.last_words(data, self._now())
+        known.sent, known.unsent = counts["sent"], counts["unsent"]
+        known.retries, known.addresses = counts["retries"], counts["addresses"]
+        known.waited, known.most_streams = counts["waited"], counts["most_streams"]
+        known.late_plans = counts["late_plans"]
+        self.wrong_answers = merged([self.wrong_answers, counts["wrong_answers"]])
+        if counts["choices"] is not None:
+            known.choices = reports.choices_of(counts["choices"], self._names)
+        known.clock_bound, known.finished = counts["clock_bound"], True
         if not self._draining:
             known.left = self._now()
             gevent.spawn_later(AT_ONCE_SECONDS, self._tell_left, known)
-        if known.recorded != told["recorded"]:
+        if known.recorded != counts["recorded"]:
             log.warning(
-                "worker %d reported %d records, %d arrived", known.number, told["recorded"], known.recorded
+                "worker %d reported %d records, %d arrived", known.number, counts["recorded"], known.recorded
             )
         self._changed.set()
 
@@ -299,10 +299,10 @@ class Workers:
             log.warning("load process %d left %.1f s after the start", known.number, known.left)
 
     def _on_users(self, client: str, data: Any) -> None:
-        told = reports.table(data, "users")
-        for name, users in told.items():
+        by_class = reports.table(data, "users")
+        for name, users in by_class.items():
             reports.whole(users, f"users of {name}", max(self.runner.target_user_count, 1))
-        self._worker(client).arriving = told
+        self._worker(client).arriving = by_class
         self._absent.discard(client)
 
     def _on_used_up(self, client: str, _: Any) -> None:
@@ -330,10 +330,10 @@ class Workers:
     def _on_event(self, client: str, data: Any) -> None:
         if self._note is None or self._keep is None:
             return
-        told = reports.event(data, self._now())
+        event = reports.event(data, self._now())
         known = self._worker(client)
         known.events = reports.whole(known.events + 1, "events", reports.MOST_EVENTS * (self._now() + 1))
-        self._note(**told)
+        self._note(**event)
 
     def _on_refused(self, client: str, data: Any) -> None:
         if client in self.runner.clients:

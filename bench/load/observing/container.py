@@ -26,7 +26,7 @@ class ContainerProbe:
         except NotFound:
             self._client.close()
             raise BenchError(
-                f"--server-container {name}: Docker knows no such container; `docker ps` lists those that run"
+                f"--server-container {name}: no such container; `docker ps` lists the running ones"
             ) from None
         except DockerException as error:
             raise BenchError(
@@ -51,10 +51,10 @@ class ContainerProbe:
 
     def _fetch(self) -> None:
         try:
-            said: Any = self._client.api.stats(self._container.id, stream=False, one_shot=True)
+            stats: Any = self._client.api.stats(self._container.id, stream=False, one_shot=True)
         except DockerException:  # the container is gone, or Docker is busy: the row stays empty
             return
-        self._newest = usage(said)
+        self._newest = usage(stats)
 
 
 def _reason(error: BaseException) -> str:
@@ -66,15 +66,15 @@ def _reason(error: BaseException) -> str:
     return " ".join((text or str(error)).split())
 
 
-def usage(said: Any) -> Values:
+def usage(stats: Any) -> Values:
     """The numbers in an answer of Docker's /containers/ID/stats; None for those that it lacks."""
-    spent = ((said.get("cpu_stats") or {}).get("cpu_usage") or {}).get("total_usage")
-    memory = said.get("memory_stats") or {}
+    spent = ((stats.get("cpu_stats") or {}).get("cpu_usage") or {}).get("total_usage")
+    memory = stats.get("memory_stats") or {}
     used = memory.get("usage")
     # as `docker stats` shows it: without the cache that the kernel would give back at once
     inactive = (memory.get("stats") or {}).get("inactive_file", 0)
     return {
         "cpu_seconds": None if spent is None else spent / 1e9,
         "memory": None if used is None else float(used - inactive),
-        "processes": (said.get("pids_stats") or {}).get("current"),
+        "processes": (stats.get("pids_stats") or {}).get("current"),
     }

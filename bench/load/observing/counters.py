@@ -43,14 +43,14 @@ def fetch(url: str, model: str, api: Api, seconds: float = SECONDS) -> Values:
 
 def counters(page: str, model: str, api: Api) -> Values:
     """The same, of a page's text. Raises ValueError for what is no number, or none that counts."""
-    told = dict(api.counters(page, model))
+    values = dict(api.counters(page, model))
     started = _STARTED.search(page)
     if started is not None:
-        told["started"] = float(started[1])
-    for name, value in told.items():
+        values["started"] = float(started[1])
+    for name, value in values.items():
         if not 0 <= value <= LARGEST_COUNTER:
             raise ValueError(f"{name} is {value}")
-    return dict(told)
+    return dict(values)
 
 
 class CountersProbe:

@@ -35,7 +35,7 @@ class GpuProbe:
 
     def _read_all(self) -> Values:
         nvml, values = self._nvml, Values()
-        asked: dict[str, Callable[[Any], float]] = {
+        queries: dict[str, Callable[[Any], float]] = {
             "utilization": lambda device: nvml.nvmlDeviceGetUtilizationRates(device).gpu / 100,
             "memory": lambda device: nvml.nvmlDeviceGetMemoryInfo(device).used,
             "power": lambda device: nvml.nvmlDeviceGetPowerUsage(device) / 1e3,
@@ -43,7 +43,7 @@ class GpuProbe:
             "joules": lambda device: nvml.nvmlDeviceGetTotalEnergyConsumption(device) / 1e3,
         }
         for number, device in enumerate(self._devices):
-            for name, ask in asked.items():
+            for name, ask in queries.items():
                 try:
                     values[f"{name}{number}"] = ask(device)
                 except nvml.NVMLError:  # this card does not tell
@@ -69,8 +69,8 @@ def gpus() -> GpuProbe | str | None:
 
 def unobserved() -> str | None:
     """Why this machine's GPUs cannot be read; None where they can, or where there is none."""
-    found = gpus()
-    if isinstance(found, GpuProbe):
-        found.close()
+    probe = gpus()
+    if isinstance(probe, GpuProbe):
+        probe.close()
         return None
-    return found
+    return probe

@@ -47,9 +47,9 @@ def facts() -> dict[str, Any]:
 
     Starts no process and takes about 10 ms.
     """
-    found = {**_hardware(), **_software()}
-    found["fingerprint"] = fingerprint(found)
-    return found
+    hardware = {**_hardware(), **_software()}
+    hardware["fingerprint"] = fingerprint(hardware)
+    return hardware
 
 
 def fingerprint(known: Mapping[str, Any]) -> str:
@@ -76,8 +76,8 @@ def git_facts(folder: Path) -> dict[str, Any] | None:
     if answer.returncode:
         return None
     lines = answer.stdout.splitlines()
-    said = dict(line[2:].split(" ", 1) for line in lines if line.startswith("# branch."))
-    commit, branch = said.get("branch.oid", ""), said.get("branch.head", "")
+    headers = dict(line[2:].split(" ", 1) for line in lines if line.startswith("# branch."))
+    commit, branch = headers.get("branch.oid", ""), headers.get("branch.head", "")
     return {
         "commit": None if commit == "(initial)" else commit,
         "branch": None if branch == "(detached)" else branch,

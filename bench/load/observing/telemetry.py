@@ -212,7 +212,7 @@ class Telemetry:
             ) as error:  # such as too many open files: the load goes on, and so do the other probes
                 if probe not in self._failing:
                     self._failing.append(probe)
-                    log.warning("%s was not observed: %s", probe.source, error)
+                    log.warning("%s is not observed: %s", probe.source, error)
         for source, values in rows.items():
             self._emit(now, source, values)
 

@@ -98,9 +98,9 @@ class Collector:
             self._names, self._first = names, place
         elif names != self._names:
             name = min(set(names) ^ set(self._names))
-            there, missing = (place, self._first) if name in names else (self._first, place)
+            present, missing = (place, self._first) if name in names else (self._first, place)
             raise self.fail(
-                "", f"input {name!r} is in {there}, and not in {missing}: give it in all or in none"
+                "", f"input {name!r} is in {present}, and not in {missing}: give it in all or in none"
             )
         rows = self._count(place, inputs)
         if labels is not None and len(labels) != rows:
@@ -134,8 +134,8 @@ class Collector:
                     )
                 counts[name] = len(array)
         if len(set(counts.values())) > 1:
-            told = ", ".join(f"{name!r} {count}" for name, count in counts.items())
-            raise self.fail(place, f"different numbers of examples: {told}")
+            listed = ", ".join(f"{name!r} {count}" for name, count in counts.items())
+            raise self.fail(place, f"different numbers of examples: {listed}")
         rows = next(iter(counts.values()), 1)
         if rows == 0:
             raise self.fail(place, "no example")
@@ -152,8 +152,8 @@ class Collector:
             if isinstance(label, int) and not -(1 << 63) <= label < 1 << 63:
                 raise self.fail(place, f"label {shown(label)} is beyond int64")
         if self._rows and bool(self._labels) != (labels is not None):
-            there, missing = (self._first, place) if labels is None else (place, self._first)
-            raise self.fail("", f"label is in {there}, and not in {missing}: give it in all or in none")
+            present, missing = (self._first, place) if labels is None else (place, self._first)
+            raise self.fail("", f"label is in {present}, and not in {missing}: give it in all or in none")
         self._labels += [int(label) if isinstance(label, bool) else label for label in labels or ()]
 
     def _take_fixed(self, name: str, array: Array) -> None:
@@ -188,10 +188,10 @@ class Collector:
         return {name: arrays[name] for name in self.signature.inputs if name in arrays}
 
 
-def _same(one: Array, other: Array) -> bool:
-    if one.shape != other.shape:
+def _same(first: Array, other: Array) -> bool:
+    if first.shape != other.shape:
         return False
-    return one.tolist() == other.tolist() if one.dtype.kind == "O" else one.tobytes() == other.tobytes()
+    return first.tolist() == other.tolist() if first.dtype.kind == "O" else first.tobytes() == other.tobytes()
 
 
 def _joined(blocks: Sequence[Array]) -> Array:

@@ -58,9 +58,9 @@ def _input(collector: Collector) -> str:
         ((name, tensor),) = needed.items()
         if name in collector.by_row and (_is_text(tensor) or _is_picture(tensor)):
             return name
-    told = ", ".join(f"{name} ({tensor})" for name, tensor in needed.items())
+    listed = ", ".join(f"{name} ({tensor})" for name, tensor in needed.items())
     raise collector.fail(
-        "", f"a folder of pictures, while the model's inputs are {told}: expected one of pictures or texts"
+        "", f"a folder of pictures, while the model's inputs are {listed}: expected one of pictures or texts"
     )
 
 
@@ -78,7 +78,7 @@ def _is_picture(tensor: Tensor) -> bool:
 
 
 def _array(path: Path, content: bytes, name: str, collector: Collector) -> Array:
-    """[1, ...]"""
+    """The input of one example: [1, ...]."""
     tensor, dtype = collector.signature.inputs[name], collector.storages[name].dtype
     if _is_text(tensor):
         texts = np.empty(1, object)
@@ -93,5 +93,5 @@ def _array(path: Path, content: bytes, name: str, collector: Collector) -> Array
         None if columns == -1 else columns,
         3 if channels == -1 else channels,
     )[np.newaxis]
-    found: Array = pixels if family(dtype) == "float" else np.round(pixels * 255)
-    return found.astype(dtype)
+    array: Array = pixels if family(dtype) == "float" else np.round(pixels * 255)
+    return array.astype(dtype)

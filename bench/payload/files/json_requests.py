@@ -36,7 +36,7 @@ def _texts(file: BinaryIO, collector: Collector) -> Iterator[tuple[str, bytes]]:
         if not collector.count and _goes_on(line) and (more := file.read(LONGEST + 1 - len(line))).strip():
             if len(line) + len(more) > LONGEST:
                 raise collector.fail(
-                    "", f"a document of more than {LONGEST >> 20} MiB: give one line a request"
+                    "", f"a document of more than {LONGEST >> 20} MiB: write one request per line"
                 )
             yield "", line + more
             return
@@ -57,13 +57,13 @@ def _json_problem(error: Exception) -> str:
         return "nested too deep"
     if isinstance(error, json.JSONDecodeError):
         line = f"line {error.lineno} " if error.lineno > 1 else ""
-        return f"no JSON: {error.msg} ({line}column {error.colno})"
-    return "no text in UTF-8" if isinstance(error, UnicodeDecodeError) else f"no JSON: {error}"
+        return f"not valid JSON: {error.msg} ({line}column {error.colno})"
+    return "not UTF-8 text" if isinstance(error, UnicodeDecodeError) else f"not valid JSON: {error}"
 
 
 def _add(collector: Collector, place: str, document: Any, signature_name: str) -> None:
     if not isinstance(document, dict):
-        raise collector.fail(place, 'no JSON object: expected {"instances": [...]} or {"inputs": {...}}')
+        raise collector.fail(place, 'not a JSON object: expected {"instances": [...]} or {"inputs": {...}}')
     for key in document:
         if key not in _KEYS:
             raise collector.fail(place, f"key {key!r}: expected one of {', '.join(_KEYS)}")
@@ -96,8 +96,8 @@ def _array(collector: Collector, place: str, name: str, value: Any) -> Array:
     try:
         return from_json(value, collector.storages[name], collector.signature.inputs[name].dtype)
     except (ValueError, RecursionError) as problem:
-        told = "nested too deep" if isinstance(problem, RecursionError) else problem
-        raise collector.fail(place, f"input {name!r}: {told}") from None
+        reason = "nested too deep" if isinstance(problem, RecursionError) else problem
+        raise collector.fail(place, f"input {name!r}: {reason}") from None
 
 
 def _add_rows(collector: Collector, place: str, instances: Any, labels: list[Any] | None) -> None:
@@ -138,4 +138,4 @@ def _one_example(collector: Collector, arrays: dict[str, Array]) -> bool:
         for name, array in arrays.items()
         if name in collector.by_row and (shape := collector.signature.inputs[name].shape) is not None
     ]
-    return bool(ranks) and all(given == declared - 1 for given, declared in ranks)
+    return bool(ranks) and all(sent == declared - 1 for sent, declared in ranks)

@@ -34,7 +34,7 @@ def read(file: BinaryIO, collector: Collector) -> None:
         with zipfile.ZipFile(file) as archive:
             arrays = _arrays(archive, collector)
     except _DAMAGES as error:
-        raise collector.fail("", f"no readable .npz file ({error})") from None
+        raise collector.fail("", f"not a readable .npz file ({error})") from None
     label = next(
         (arrays.pop(name) for name in _LABELS if name in arrays and name not in collector.storages), None
     )
@@ -91,8 +91,8 @@ def _array(stream: Any, size: int, collector: Collector, name: str) -> Array:
         read_header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
         shape, in_columns, dtype = read_header(stream, max_header_size=_LONGEST_HEADER)
     except (ValueError, SyntaxError, TypeError, RecursionError, TokenError) as error:
-        told = str(error).split("\n")[0]
-        raise collector.fail("", f"key {name!r}: no array of numpy ({told})") from None
+        reason = str(error).split("\n")[0]
+        raise collector.fail("", f"key {name!r}: not a numpy array ({reason})") from None
     if dtype.hasobject:
         raise collector.fail(
             "", f"key {name!r}: Python objects are not read; save texts with a dtype of S or U"

@@ -53,14 +53,14 @@ def read(file: BinaryIO, collector: Collector) -> None:
     try:
         header = [cell.strip() for cell in next(csv.reader([first], delimiter=delimiter), [])]
     except csv.Error as error:
-        raise collector.fail("line 1", f"no CSV: {error}") from None
+        raise collector.fail("line 1", f"not valid CSV: {error}") from None
     table = _columns(collector, header)
     rows = csv.reader(texts, delimiter=delimiter, strict=True)
     while True:
         try:
             row = next(rows, None)
         except csv.Error as error:
-            raise collector.fail(f"line {numbers[0]}", f"no CSV: {error}") from None
+            raise collector.fail(f"line {numbers[0]}", f"not valid CSV: {error}") from None
         if row is None:
             return
         if row:
@@ -73,14 +73,14 @@ def _texts(file: BinaryIO, collector: Collector, numbers: list[int]) -> Iterator
         try:
             yield line.decode()
         except UnicodeDecodeError:
-            raise collector.fail(f"line {number}", "no text in UTF-8") from None
+            raise collector.fail(f"line {number}", "not UTF-8 text") from None
 
 
 def _columns(collector: Collector, header: list[str]) -> _Table:
     inputs = collector.signature.inputs
     if len(set(header)) < len(header):
         twice = Counter(header).most_common(1)[0][0]
-        raise collector.fail("line 1", f"column {twice!r} is there twice")
+        raise collector.fail("line 1", f"column {twice!r} is a duplicate")
     label = next((header.index(name) for name in _LABELS if name in header and name not in inputs), None)
     places: dict[str, dict[int | None, int]] = {}
     for place, cell in enumerate(header):
@@ -88,13 +88,13 @@ def _columns(collector: Collector, header: list[str]) -> _Table:
             continue
         name, index = _named(cell, list(inputs))
         if name is None:
-            there = ", ".join(inputs)
+            listed = ", ".join(inputs)
             raise collector.fail(
-                "line 1", f"column {cell[:60]!r}: inputs are {there}; expected NAME, NAME.0 or label"
+                "line 1", f"column {cell[:60]!r}: inputs are {listed}; expected NAME, NAME.0 or label"
             )
         places.setdefault(name, {})[index] = place
     collector.check_names("line 1", places)
-    return _Table(label, [_column(collector, name, found) for name, found in places.items()])
+    return _Table(label, [_column(collector, name, columns) for name, columns in places.items()])
 
 
 def _named(cell: str, inputs: list[str]) -> tuple[str | None, int | None]:
@@ -153,7 +153,9 @@ def _array(collector: Collector, place: str, header: list[str], row: list[str], 
         try:
             values.append(column.parse(row[at]))
         except (ValueError, KeyError):
-            raise collector.fail(place, f"column {header[at]!r}: {shown(row[at])} is no {declared}") from None
+            raise collector.fail(
+                place, f"column {header[at]!r}: {shown(row[at])} is not {declared}"
+            ) from None
     try:
         array = from_json(values, collector.storages[column.name], declared).reshape(column.shape)
     except ValueError as problem:

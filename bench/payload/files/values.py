@@ -49,18 +49,18 @@ def typed(array: Array, storage: Storage, declared: str) -> Array:
         if array.dtype.itemsize != wanted.itemsize or wanted.kind == "O":
             raise ValueError(f"{array.dtype.itemsize} nameless bytes a value, {declared} is declared")
         return array.view(wanted)
-    given, needed = family(array.dtype), family(wanted)
-    if array.size == 0 and given != "string":
+    sent, needed = family(array.dtype), family(wanted)
+    if array.size == 0 and sent != "string":
         return np.empty(array.shape, wanted)
-    if given == needed == "string":
+    if sent == needed == "string":
         return _texts(array)
-    if given == "int" and needed == "int":
+    if sent == "int" and needed == "int":
         return _whole(array, wanted, declared)
-    if given in ("int", "float") and needed == "float":
+    if sent in ("int", "float") and needed == "float":
         return _nearest(array, wanted, declared)
-    if given in ("int", "float", "complex") and needed == "complex":
+    if sent in ("int", "float", "complex") and needed == "complex":
         return array.astype(wanted)
-    raise ValueError(f"{shown(array.flat[0])} is {_NAMES.get(given, given)}, {declared} is declared")
+    raise ValueError(f"{shown(array.flat[0])} is {_NAMES.get(sent, sent)}, {declared} is declared")
 
 
 _NAMES: Final = {"int": "an integer", "float": "a float", "bool": "a boolean", "string": "a text"}
@@ -80,20 +80,20 @@ def _whole(array: Array, wanted: "np.dtype[Any]", declared: str) -> Array:
     least, most = int(wide.min()), int(wide.max())
     if least < low or most > high:
         raise ValueError(f"{least if least < low else most} is beyond {declared} ({low} to {high})")
-    found: Array = wide.astype(plain)
-    return found.view(wanted) if wanted.names else found
+    converted: Array = wide.astype(plain)
+    return converted.view(wanted) if wanted.names else converted
 
 
 def _nearest(array: Array, wanted: "np.dtype[Any]", declared: str) -> Array:
     with np.errstate(over="ignore", invalid="ignore"):
-        found: Array = array.astype(wanted)
+        converted: Array = array.astype(wanted)
         wide = array.astype(np.float64)
-        lost = np.isfinite(wide) & ~np.isfinite(found.astype(np.float64))
+        lost = np.isfinite(wide) & ~np.isfinite(converted.astype(np.float64))
     if lost.any():
         raise ValueError(f"{shown(wide[lost].flat[0])} is beyond {declared}")
-    if np.isinf(wide).any() and not np.isinf(found.astype(np.float64)).any():
+    if np.isinf(wide).any() and not np.isinf(converted.astype(np.float64)).any():
         raise ValueError(f"infinity is beyond {declared}")
-    return found
+    return converted
 
 
 def from_json(value: Any, storage: Storage, declared: str) -> Array:
@@ -107,23 +107,23 @@ def from_json(value: Any, storage: Storage, declared: str) -> Array:
     if list in types:
         raise ValueError(_uneven(value))
     if types - {int, float, bool}:
-        raise ValueError(f"{shown(_odd_leaf(value))} is no {declared}")
+        raise ValueError(f"{shown(_odd_leaf(value))} is not {declared}")
     if bool in types and len(types) > 1:
         raise ValueError(f"true or false among numbers, {declared} is declared")
     try:
-        found = _numbers(value, whole=types == {int} and family(storage.dtype) == "int")
+        array = _numbers(value, whole=types == {int} and family(storage.dtype) == "int")
     except OverflowError:
         raise ValueError(f"{shown(max(_leaves(value), key=abs))} is beyond {declared}") from None
     except ValueError:
         raise ValueError(_uneven(value)) from None
-    return typed(found, storage, declared)
+    return typed(array, storage, declared)
 
 
 def _numbers(value: Any, *, whole: bool) -> Array:
     """whole: as int64, or uint64. Raises OverflowError for what no such number holds, ValueError for uneven lists."""
     if not whole:
-        found = np.array(value)
-        return np.array(value, np.float64) if found.dtype.kind == "O" else found
+        array = np.array(value)
+        return np.array(value, np.float64) if array.dtype.kind == "O" else array
     try:
         return np.array(value, np.int64)
     except OverflowError:
@@ -158,9 +158,9 @@ def _fill(flat: list[bytes], value: Any, shape: list[int], level: int) -> None:
         try:
             flat.append(base64.b64decode(value["b64"], validate=True))
         except (binascii.Error, ValueError, TypeError):
-            raise ValueError(f"{shown(value['b64'])} is no base64") from None
+            raise ValueError(f"{shown(value['b64'])} is not base64") from None
     else:
-        raise ValueError(f'{shown(value)} is no text; expected a string or {{"b64": "..."}}')
+        raise ValueError(f'{shown(value)} is not text; expected a string or {{"b64": "..."}}')
 
 
 def is_bytes(value: Any) -> bool:

@@ -176,11 +176,11 @@ def _fill_classifications(result: Any, outputs: Mapping[str, Array], count: int)
         classifications = result.classifications.add()
         width = (classes if scores is None else scores).shape[1]  # type: ignore[union-attr]  # one of them is there
         for column in range(width):
-            found = classifications.classes.add()
+            entry = classifications.classes.add()
             if classes is not None:
-                found.label = _text(classes[row, column])
+                entry.label = _text(classes[row, column])
             if scores is not None:
-                found.score = scores[row, column]
+                entry.score = scores[row, column]
 
 
 def _fill_regressions(result: Any, outputs: Mapping[str, Array], count: int) -> None:

@@ -49,19 +49,19 @@ class Health:
         status = self._status(_service(request))
         if status == _SERVICE_UNKNOWN:
             raise Refusal(Code.NOT_FOUND, "")
-        return _said(status)
+        return _response(status)
 
     def watch(self, caller: Watcher, call: int, request: bytes) -> None:
         """Tell the status now and again when it changes, until the server ends. I/O thread only."""
-        for who, number in [each for each in self._watching if not each[0].wants(each[1])]:
-            del self._watching[who, number]
-            who.refuse(number, _ENDING)  # which nobody hears: the call is over for its connection too
+        for watcher, number in [each for each in self._watching if not each[0].wants(each[1])]:
+            del self._watching[watcher, number]
+            watcher.refuse(number, _ENDING)  # which nobody hears: the call is over for its connection too
         try:
             service = _service(request)
         except Refusal as refusal:
             caller.refuse(call, refusal)
             return
-        caller.push(call, _said(self._status(service)))
+        caller.push(call, _response(self._status(service)))
         if self.draining:
             caller.refuse(call, _ENDING)
         else:
@@ -73,7 +73,7 @@ class Health:
         watching, self._watching = self._watching, {}
         for (caller, call), service in watching.items():
             if service in _NAMES:
-                caller.push(call, _said(_NOT_SERVING))
+                caller.push(call, _response(_NOT_SERVING))
             caller.refuse(call, _ENDING)
 
     def _status(self, service: str) -> int:
@@ -87,6 +87,6 @@ def _service(request: bytes) -> str:
     return name
 
 
-def _said(status: int) -> bytes:
+def _response(status: int) -> bytes:
     message: bytes = HealthCheckResponse(status=status).SerializeToString()
     return message

@@ -16,11 +16,11 @@ from bench.wire.messages import Example
 _KINDS = {"bytes_list": "bytes", "float_list": "float", "int64_list": "int64"}
 
 
-def read(document: Mapping[str, Any], given: Any) -> None:
+def read(document: Mapping[str, Any], target: Any) -> None:
     """Fill an `Input` message from a request object. Raises `Refusal`."""
-    listed = given.example_list
+    listed = target.example_list
     if "context" in document:
-        listed = given.example_list_with_context
+        listed = target.example_list_with_context
         _fill(document["context"], listed.context)
     if "examples" not in document:
         raise malformed(document, "When method is classify, key 'examples' is expected and was not found")

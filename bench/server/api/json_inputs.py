@@ -30,7 +30,7 @@ _WHOLE: Final = {types_pb2.DT_FLOAT: (1 << 24) - 1, types_pb2.DT_DOUBLE: (1 << 5
 """Largest whole number that a floating-point input may be given as."""
 
 
-class Asked(NamedTuple):
+class Request(NamedTuple):
     """What a predict request brings."""
 
     inputs: dict[str, Array]
@@ -38,7 +38,7 @@ class Asked(NamedTuple):
     """ROW or COLUMN: how the answer is to be written."""
 
 
-def read(document: Mapping[str, Any], wanted: Mapping[str, Any]) -> Asked:
+def read(document: Mapping[str, Any], wanted: Mapping[str, Any]) -> Request:
     """The arrays in a request object, for a signature's inputs (TensorInfo by alias). Raises `Refusal`."""
     if "instances" in document:
         if "inputs" in document:
@@ -51,9 +51,9 @@ def read(document: Mapping[str, Any], wanted: Mapping[str, Any]) -> Asked:
             raise malformed(document, "Expecting 'instances' to be an list/array")
         if not instances:
             raise malformed(document, "No values in 'instances' array")
-        return Asked(_rows(instances, wanted), ROW)
+        return Request(_rows(instances, wanted), ROW)
     if "inputs" in document:
-        return Asked(_columns(document["inputs"], wanted), COLUMN)
+        return Request(_columns(document["inputs"], wanted), COLUMN)
     raise _invalid("Missing 'inputs' or 'instances' key")
 
 
@@ -88,8 +88,8 @@ def _rows(instances: list[Any], wanted: Mapping[str, Any]) -> dict[str, Array]:
             return {alias: whole}
     for index, item in enumerate(instances):
         if named != _is_object(item):
-            expected, got = ("object", "list") if named else ("value/list", "object")
-            raise _invalid(f"Expecting {expected} but got {got} at item {index} of input list")
+            expected, actual = ("object", "list") if named else ("value/list", "object")
+            raise _invalid(f"Expecting {expected} but got {actual} at item {index} of input list")
         for alias, value in item.items() if named else [(next(iter(wanted)), item)]:
             try:
                 _append(columns, alias, value, wanted)
@@ -154,19 +154,19 @@ def _quickly(value: list[Any], dtype: int) -> Array | None:
     if dtype not in _WHOLE and dtype not in _RANGES:
         return None
     try:
-        found = np.array(value)
+        array = np.array(value)
     except (ValueError, OverflowError):
         return None
-    if found.ndim >= MAX_RANK or not found.size or found.dtype.kind not in "if" or _holds_bool(value):
+    if array.ndim >= MAX_RANK or not array.size or array.dtype.kind not in "if" or _holds_bool(value):
         return None
     if dtype in _RANGES:
         low, high = _RANGES[dtype]
-        if found.dtype.kind != "i" or int(found.min()) < low or int(found.max()) > high:
+        if array.dtype.kind != "i" or int(array.min()) < low or int(array.max()) > high:
             return None
     # whole numbers beyond the limit, and numbers that float32 cannot hold, need a closer look
-    elif np.any(np.abs(found[np.isfinite(found)]) > _WHOLE[dtype]):
+    elif np.any(np.abs(array[np.isfinite(array)]) > _WHOLE[dtype]):
         return None
-    return found.astype(STORAGES[dtype].dtype)
+    return array.astype(STORAGES[dtype].dtype)
 
 
 def _holds_bool(value: Any) -> bool:

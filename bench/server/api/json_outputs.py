@@ -53,9 +53,9 @@ def classifications(result: Any) -> str:
     """The body of a classify answer to a ClassificationResult."""
     items = []
     for each in result.classifications:
-        scores = decimals(np.array([found.score for found in each.classes], np.float32))
+        scores = decimals(np.array([entry.score for entry in each.classes], np.float32))
         pairs = (
-            f"[{string(found.label)}, {score}]" for found, score in zip(each.classes, scores, strict=True)
+            f"[{string(entry.label)}, {score}]" for entry, score in zip(each.classes, scores, strict=True)
         )
         items.append(f"[{', '.join(pairs)}]")
     return _on_one_line(RESULTS, items)

@@ -23,7 +23,7 @@ from typing import IO, Any, Final
 
 from bench.protocol.oip_messages import ModelInferRequest
 from bench.server.api import json_outputs, json_requests, json_text, packed_numbers, tensors
-from bench.server.api.json_inputs import Asked
+from bench.server.api.json_inputs import Request
 from bench.server.api.json_requests import Prediction
 from bench.server.api.tensors import Array
 from bench.server.refusal import Code, Refusal
@@ -59,12 +59,12 @@ class JsonProcesses:
         for key, signature in signatures.items():
             defined.signature_def[key].CopyFrom(signature)
         outcome, blobs = self._run({"task": "predict", "gzip": gzip}, [body, defined.SerializeToString()])
-        return Prediction(outcome["signature"], Asked(_arrays(outcome["names"], blobs), outcome["format"]))
+        return Prediction(outcome["signature"], Request(_arrays(outcome["names"], blobs), outcome["format"]))
 
     def examples(self, body: bytes, gzip: bool) -> tuple[str, Any]:
         """As `json_requests.examples`, from the body."""
-        outcome, (given,) = self._run({"task": "examples", "gzip": gzip}, [body])
-        return outcome["signature"], Input.FromString(given)
+        outcome, (content,) = self._run({"task": "examples", "gzip": gzip}, [body])
+        return outcome["signature"], Input.FromString(content)
 
     def tensors(self, outputs: Mapping[str, Array], key: str) -> str:
         """As `json_outputs.tensors`."""
@@ -206,8 +206,8 @@ def _done(task: Mapping[str, Any], blobs: list[bytes]) -> tuple[dict[str, Any], 
         return {}, [rest, *parts]
     document = json_text.parsed(json_requests.unpacked(blobs[0]) if task["gzip"] else blobs[0])
     if task["task"] == "examples":
-        name, given = json_requests.examples(document)
-        return {"signature": name}, [given.SerializeToString()]
+        name, request = json_requests.examples(document)
+        return {"signature": name}, [request.SerializeToString()]
     signatures = SignatureDefMap.FromString(blobs[1]).signature_def
     name, (arrays, form) = json_requests.predict(document, signatures)
     encoded = [tensors.encode(array, as_content=True) for array in arrays.values()]

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 from bench.server.api import json_examples, json_inputs, json_text
-from bench.server.api.json_inputs import Asked
+from bench.server.api.json_inputs import Request
 from bench.server.api.prediction import DEFAULT_SIGNATURE
 from bench.server.refusal import Code, Refusal
 from bench.wire.messages import Input
@@ -21,7 +21,7 @@ class Prediction(NamedTuple):
     """What a predict request asks for."""
 
     signature: str
-    asked: Asked
+    content: Request
 
 
 def unpacked(body: bytes, *, most: int | None = None) -> bytes:
@@ -42,21 +42,21 @@ def unpacked(body: bytes, *, most: int | None = None) -> bytes:
 
 def predict(document: Mapping[str, Any], signatures: Mapping[str, Any]) -> Prediction:
     """The signature and the arrays of a predict request, for a model's SignatureDefs by key. Raises `Refusal`."""
-    given = _signature_name(document)
-    name = given or DEFAULT_SIGNATURE
+    key = _signature_name(document)
+    name = key or DEFAULT_SIGNATURE
     signature = signatures.get(name)
     if signature is None:
         raise _invalid(f'Serving signature name: "{name}" not found in signature def')
     if not signature.inputs:
-        raise _invalid(f"Failed to get input map for signature: {given or 'DEFAULT'}")
+        raise _invalid(f"Failed to get input map for signature: {key or 'DEFAULT'}")
     return Prediction(name, json_inputs.read(document, signature.inputs))
 
 
 def examples(document: Mapping[str, Any]) -> tuple[str, Any]:
     """The signature name and the `Input` of a classify or regress request. Raises `Refusal`."""
-    name, given = _signature_name(document), Input()
-    json_examples.read(document, given)
-    return name, given
+    name, request = _signature_name(document), Input()
+    json_examples.read(document, request)
+    return name, request
 
 
 def _signature_name(document: Mapping[str, Any]) -> str:

@@ -162,13 +162,13 @@ def _signature(handle: Handle, key: str) -> tuple[str, Any]:
 
 def _inputs(signature: Any, request: Any) -> dict[str, Array]:
     raw = list(request.raw_input_contents)
-    given = [each.name for each in request.inputs]
-    if sorted(given) != sorted(signature.inputs):
+    sent = [each.name for each in request.inputs]
+    if sorted(sent) != sorted(signature.inputs):
         raise _invalid(
-            f"unexpected inference input: sent {_names(given)}, the model takes {_names(signature.inputs)}"
+            f"unexpected inference input: sent {_names(sent)}, the model takes {_names(signature.inputs)}"
         )
-    if raw and len(raw) != len(given):
-        raise _invalid(f"{len(raw)} raw_input_contents for {len(given)} inputs")
+    if raw and len(raw) != len(sent):
+        raise _invalid(f"{len(raw)} raw_input_contents for {len(sent)} inputs")
     arrays = {}
     for number, tensor in enumerate(request.inputs):
         declared = oip_tensors.datatype_numbered(signature.inputs[tensor.name].dtype)
@@ -188,8 +188,8 @@ def _invalid(text: str) -> Refusal:
 
 
 def _unknown(name: str, version: str) -> Refusal:
-    which = f"version {version} of model {name}" if version else f"model {name}"
-    return Refusal(Code.NOT_FOUND, f"{which} not found")
+    subject = f"version {version} of model {name}" if version else f"model {name}"
+    return Refusal(Code.NOT_FOUND, f"{subject} not found")
 
 
 def _names(names: Any) -> str:

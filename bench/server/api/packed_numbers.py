@@ -127,12 +127,12 @@ def split_examples(kind: Any, request: bytes) -> tuple[bytes, list[bytes]]:
     return message.SerializeToString(), parts
 
 
-def serialised(given: Any) -> list[bytes]:
+def serialised(message: Any) -> list[bytes]:
     """The serialised Examples of an `Input`; the context is put before each."""
-    kind = given.WhichOneof("kind")
+    kind = message.WhichOneof("kind")
     if kind is None:
         return []
-    listed = getattr(given, kind)
+    listed = getattr(message, kind)
     # a protobuf message followed by another is their merge
     context = listed.context.SerializeToString() if kind == "example_list_with_context" else b""
     return [context + example.SerializeToString() for example in listed.examples]

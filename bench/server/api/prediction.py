@@ -60,8 +60,10 @@ class Predictions:
         self._max_filled = max_filled
 
     def prepare(self, request: bytes) -> Prepared:
-        """Parse and validate a serialised PredictRequest. Raises `Refusal`, or `Heavy` for one that has to be
-        `lightened` elsewhere; then nothing is held."""
+        """Parse and validate a serialised PredictRequest.
+
+        Raises `Refusal`, or `Heavy` for one that has to be `lightened` elsewhere; then nothing is held.
+        """
         serving = self._repository.serving
         for known in serving.layouts.get(len(request), ()):
             if request.startswith(known.prefix) and request.endswith(known.suffix):
@@ -131,7 +133,7 @@ class Predictions:
             if len(batch) == 1:
                 return [error if isinstance(error, Refusal) else unforeseen(error, "a response")]
         parts = divide(batch, outputs)
-        return [self.serialise([one], part)[0] for one, part in zip(batch, parts, strict=True)]
+        return [self.serialise([request], part)[0] for request, part in zip(batch, parts, strict=True)]
 
     def _written(self, batch: Sequence[Prepared], outputs: Mapping[str, Array]) -> list[bytes]:
         if batch[0].write is None:
@@ -234,20 +236,20 @@ class Predictions:
                 f"{{{', '.join(METHODS)}}}. Was: {signature.method_name}",
             )
 
-    def _inputs(self, signature: Any, given: Any) -> dict[str, Array]:
+    def _inputs(self, signature: Any, sent: Any) -> dict[str, Array]:
         wanted = signature.inputs
-        if len(given) > len(wanted) or (len(given) < len(wanted) and not signature.defaults):
+        if len(sent) > len(wanted) or (len(sent) < len(wanted) and not signature.defaults):
             raise Refusal(
                 Code.INVALID_ARGUMENT,
-                f"input size does not match signature: {len(given)}!={len(wanted)} len({{{_names(given)}}}) != "
-                f"len({{{_names(wanted)}}}). Sent extra: {{{_names(set(given) - set(wanted))}}}. "
-                f"Missing but required: {{{_names(set(wanted) - set(given))}}}.",
+                f"input size does not match signature: {len(sent)}!={len(wanted)} len({{{_names(sent)}}}) != "
+                f"len({{{_names(wanted)}}}). Sent extra: {{{_names(set(sent) - set(wanted))}}}. "
+                f"Missing but required: {{{_names(set(wanted) - set(sent))}}}.",
             )
         arrays: dict[str, Array] = {}
         used = 0
         for alias in sorted(wanted):
-            if alias in given:
-                tensor = given[alias]
+            if alias in sent:
+                tensor = sent[alias]
                 used += 1
             elif alias in signature.defaults:
                 tensor = signature.defaults[alias]
@@ -255,18 +257,18 @@ class Predictions:
                 raise Refusal(
                     Code.INVALID_ARGUMENT,
                     f"Signature input alias: {alias}(feed name: {wanted[alias].name}) not found in request and no "
-                    f"default value provided. Inputs expected to be in the request {{{_names(given)}}}, or default "
+                    f"default value provided. Inputs expected to be in the request {{{_names(sent)}}}, or default "
                     f"input alias set: {_names(signature.defaults)}",
                 )
             try:
                 arrays[alias] = decode(tensor, self._max_filled)
             except Unreadable:
                 raise Refusal(Code.INVALID_ARGUMENT, f"tensor parsing error: {alias}") from None
-        if used != len(given):
+        if used != len(sent):
             raise Refusal(
                 Code.INVALID_ARGUMENT,
-                f"Inputs contains invalid name. Used request inputs: {_names(set(given) & set(wanted))}, "
-                f"request input: {_names(given)}",
+                f"Inputs contains invalid name. Used request inputs: {_names(set(sent) & set(wanted))}, "
+                f"request input: {_names(sent)}",
             )
         return arrays
 

@@ -89,14 +89,17 @@ class Prepared:
 
     @property
     def handle(self) -> Handle:
+        """The version that executes it."""
         return self.group.handle
 
     @property
     def signature(self) -> str:
+        """Its signature's key."""
         return self.group.signature
 
     @property
     def outputs(self) -> tuple[str, ...]:
+        """Aliases of the outputs that it wants."""
         return self.group.outputs
 
     @property

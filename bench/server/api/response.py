@@ -33,10 +33,10 @@ class Responses:
     def all(self, group: Group, batch: Sequence[Prepared], outputs: Mapping[str, Array]) -> list[bytes]:
         """The PredictResponse to each request of a batch that was run as one."""
         if len(batch) == 1:
-            return [self.one(group, outputs)]
+            return [self.single(group, outputs)]
         answers = self._of_one_output(group, batch, outputs)
         if answers is None:
-            answers = [self.one(group, part) for part in divide(batch, outputs)]
+            answers = [self.single(group, part) for part in divide(batch, outputs)]
         return answers
 
     def _of_one_output(
@@ -90,7 +90,7 @@ class Responses:
             answers.append(Alike(head, values, group.tail))
         return answers
 
-    def one(self, group: Group, outputs: Mapping[str, Array]) -> bytes:
+    def single(self, group: Group, outputs: Mapping[str, Array]) -> bytes:
         """The PredictResponse with these outputs. Raises `Refusal` where one is missing."""
         parts = []
         for alias in group.outputs:
@@ -118,8 +118,8 @@ class Responses:
         entry = _entry(alias, start + payload)
         if len(group.heads) >= _MAX_HEADS:
             group.heads.clear()
-        group.heads[key] = found = entry[: len(entry) - len(payload)]
-        return found
+        group.heads[key] = start_of_entry = entry[: len(entry) - len(payload)]
+        return start_of_entry
 
 
 def _entry(alias: str, tensor: bytes) -> bytes:

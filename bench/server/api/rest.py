@@ -191,15 +191,15 @@ class Rest:
         with self._repository.acquire(spec) as handle:
             signatures = handle.servable.signatures
             if document is None and processes is not None:
-                name, asked = processes.predict(body.content, body.gzip, signatures)
+                name, content = processes.predict(body.content, body.gzip, signatures)
             else:
-                name, asked = json_requests.predict(document or {}, signatures)
+                name, content = json_requests.predict(document or {}, signatures)
             self._predictions.allow(signatures[name])
-            outputs = self._services.run("Predict", handle, name, asked.inputs)
+            outputs = self._services.run("Predict", handle, name, content.inputs)
         values = sum(array.size for array in outputs.values())
         if processes is not None and values > INLINE_VALUES:
-            return processes.tensors(outputs, asked.format)
-        return json_outputs.tensors(outputs, asked.format)
+            return processes.tensors(outputs, content.format)
+        return json_outputs.tensors(outputs, content.format)
 
     def _classify(self, spec: Any, body: Body) -> str:
         request = messages.ClassificationRequest(model_spec=spec)
@@ -219,14 +219,14 @@ class Rest:
         try:
             document = body.document(inline=self._processes is None)
             if document is None and self._processes is not None:
-                name, given = self._processes.examples(body.content, body.gzip)
+                name, content = self._processes.examples(body.content, body.gzip)
             else:
-                name, given = json_requests.examples(document or {})
+                name, content = json_requests.examples(document or {})
         except Refusal as refusal:
             self._metrics.request_count.add((request.model_spec.name, refusal.code.name))
             raise
         request.model_spec.signature_name = name
-        request.input.CopyFrom(given)
+        request.input.CopyFrom(content)
 
     def _status(self, spec: Any) -> str:
         spec.ClearField("version_label")

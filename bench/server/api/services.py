@@ -192,11 +192,11 @@ class Services:
         return answered.response
 
     def _multi_inference(self, request: bytes, _timeout: float | None) -> bytes:
-        asked, examples = self._with_examples(messages.MultiInferenceRequest, request)
-        spec = asked.tasks[0].model_spec if asked.tasks else messages.ModelSpec()
+        message, examples = self._with_examples(messages.MultiInferenceRequest, request)
+        spec = message.tasks[0].model_spec if message.tasks else messages.ModelSpec()
         with self._repository.acquire(spec) as handle:
             run = functools.partial(self.run, None)
-            answered = classification.multi_inference(handle, asked, examples, run)
+            answered = classification.multi_inference(handle, message, examples, run)
         self._metrics.example_counts.series((handle.name,)).add(answered.examples)
         self._metrics.example_count_total.add((handle.name,), answered.examples)
         return _bytes(answered.response)
@@ -244,17 +244,17 @@ class Services:
         return response
 
     def _reload_config(self, request: bytes, timeout: float | None) -> bytes:
-        asked = checked(messages.ReloadConfigRequest, request, MOST_FIELDS)
-        if asked.config.WhichOneof("config") != "model_config_list":
+        message = checked(messages.ReloadConfigRequest, request, MOST_FIELDS)
+        if message.config.WhichOneof("config") != "model_config_list":
             raise _invalid(
                 "ServerModelConfig type not supported by HandleReloadConfigRequest. "
                 "Only ModelConfigList is currently supported"
             )
-        before = {name: self._metrics.total(name) for name in asked.metric_names}
-        self._repository.reload(asked.config, timeout)
+        before = {name: self._metrics.total(name) for name in message.metric_names}
+        self._repository.reload(message.config, timeout)
         response = messages.ReloadConfigResponse()
         response.status.SetInParent()
-        for name in asked.metric_names:
+        for name in message.metric_names:
             response.metric.add(name=name, int64_value_increase=self._metrics.total(name) - before[name])
         return _bytes(response)
 

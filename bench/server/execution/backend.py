@@ -209,12 +209,12 @@ def _session_callable(session: Any, feeds: list[str], fetches: list[str]) -> Cal
     """
     if hasattr(session, "_make_callable_from_options"):
         options = tensorflow().CallableOptions(feed=feeds, fetch=fetches)
-        made: Callable[..., list[Array]] = session._make_callable_from_options(options)
-        return made
+        function: Callable[..., list[Array]] = session._make_callable_from_options(options)
+        return function
 
     def run(*arrays: Array) -> list[Array]:
-        found: list[Array] = session.run(fetches, dict(zip(feeds, arrays, strict=True)))
-        return found
+        fetched: list[Array] = session.run(fetches, dict(zip(feeds, arrays, strict=True)))
+        return fetched
 
     return run
 
@@ -242,8 +242,8 @@ def _is_stateful(op: str) -> bool:
 
 
 def _numpy_dtype(dtype: int) -> np.dtype[Any]:
-    found: np.dtype[Any] = np.dtype(tensorflow().as_dtype(dtype).as_numpy_dtype)
-    return found
+    converted: np.dtype[Any] = np.dtype(tensorflow().as_dtype(dtype).as_numpy_dtype)
+    return converted
 
 
 def _name_of(dtype: np.dtype[Any]) -> str:

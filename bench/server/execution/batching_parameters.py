@@ -29,37 +29,37 @@ def parameters(path: Path | None) -> Parameters:
     cores = len(os.sched_getaffinity(0))
     if path is None:
         return Parameters(threads=cores)
-    given = read(path, BatchingParameters)
+    message = read(path, BatchingParameters)
 
     def value(field: str, default: Any) -> Any:
-        return getattr(given, field).value if given.HasField(field) else default
+        return getattr(message, field).value if message.HasField(field) else default
 
     size = value("max_batch_size", 1000)
     splits = value("enable_large_batch_splitting", False)
-    found = Parameters(
+    values = Parameters(
         max_batch_size=size,
         timeout=value("batch_timeout_micros", 0) / 1e6,
         max_enqueued_batches=value("max_enqueued_batches", 10),
         threads=value("num_batch_threads", cores),
-        allowed_sizes=tuple(given.allowed_batch_sizes),
+        allowed_sizes=tuple(message.allowed_batch_sizes),
         execution_size=value("max_execution_batch_size", size) if splits else size,
         pool=value("thread_pool_name", "batch_threads"),
     )
-    _check(found, path, pads=given.pad_variable_length_inputs)
-    return found
+    _check(values, path, pads=message.pad_variable_length_inputs)
+    return values
 
 
-def _check(found: Parameters, path: Path, *, pads: bool) -> None:
+def _check(values: Parameters, path: Path, *, pads: bool) -> None:
     if pads:
         raise BenchError(f"{path}: pad_variable_length_inputs is not supported by this server")
     for name in ("max_batch_size", "max_enqueued_batches", "threads", "execution_size"):
-        if getattr(found, name) < 1:
-            raise BenchError(f"{path}: {name} must be at least 1, not {getattr(found, name)}")
-    sizes = found.allowed_sizes
+        if getattr(values, name) < 1:
+            raise BenchError(f"{path}: {name} must be at least 1, not {getattr(values, name)}")
+    sizes = values.allowed_sizes
     if sizes and (list(sizes) != sorted(set(sizes)) or sizes[0] < 1):
         raise BenchError(f"{path}: allowed_batch_sizes must grow from entry to entry: {list(sizes)}")
-    if sizes and sizes[-1] != found.execution_size:
+    if sizes and sizes[-1] != values.execution_size:
         raise BenchError(
             f"{path}: Last entry in allowed_batch_sizes must match max_batch_size; "
-            f"last entry was {sizes[-1]}; expected {found.execution_size}"
+            f"last entry was {sizes[-1]}; expected {values.execution_size}"
         )

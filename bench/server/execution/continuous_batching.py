@@ -208,6 +208,7 @@ class Continuous:
         self._threads: list[threading.Thread] = []
 
     def submit(self, call: Call) -> None:
+        """See `batching.Executor`."""
         group = call.prepared.group
         waiting = self._waiting.get(group)
         if waiting is None:
@@ -216,9 +217,11 @@ class Continuous:
             waiting.append(call)
 
     def submit_burst(self, burst: CallBurst) -> None:
+        """See `batching.Executor`."""
         self._bursts.setdefault(burst.prepared.group, []).append(burst)
 
     def flush(self) -> None:
+        """See `batching.Executor`."""
         if self._bursts:
             self._flush_bursts()
         if not self._waiting:
@@ -252,6 +255,7 @@ class Continuous:
                 self._waiting[group] = [*apart, *calls]
 
     def close(self) -> None:
+        """See `batching.Executor`."""
         with self._changed:
             self._closing = True
             self._changed.notify_all()
@@ -334,8 +338,8 @@ class Continuous:
 
 def traits(group: Group) -> Traits:
     """What is known of the group's signature in its version."""
-    found: Traits = getattr(group.handle.servable, "traits", {}).get(group.signature, _ALONE)
-    return found
+    measured: Traits = getattr(group.handle.servable, "traits", {}).get(group.signature, _ALONE)
+    return measured
 
 
 def _rows(calls: Sequence[Call | CallBurst]) -> int:

@@ -103,10 +103,11 @@ class Runnable(Protocol):
     """What is probed: a part of a servable."""
 
     @property
-    def signatures(self) -> Mapping[str, SignatureDef]: ...
-    def run(
-        self, signature: str, inputs: Mapping[str, Array], outputs: Sequence[str]
-    ) -> dict[str, Array]: ...
+    def signatures(self) -> Mapping[str, SignatureDef]:
+        """SignatureDef by key."""
+
+    def run(self, signature: str, inputs: Mapping[str, Array], outputs: Sequence[str]) -> dict[str, Array]:
+        """The outputs for these inputs. Raises `Refusal`."""
 
 
 def examine(servable: Runnable, name: str, clock: Clock = time.perf_counter) -> Traits:
@@ -114,21 +115,23 @@ def examine(servable: Runnable, name: str, clock: Clock = time.perf_counter) -> 
     signature = servable.signatures[name]
     outputs = sorted(signature.outputs)
     rng = np.random.default_rng(0)
-    one, two = made_up(signature, 1, rng), made_up(signature, 2, rng)
-    if one is None or two is None or not _batch_major(signature):
+    single, double = made_up(signature, 1, rng), made_up(signature, 2, rng)
+    if single is None or double is None or not _batch_major(signature):
         return untried()
     try:
-        alone = [servable.run(name, one, outputs), servable.run(name, two, outputs)]
-        mixed = {alias: np.concatenate([one[alias], _spoilt(one[alias]), two[alias]]) for alias in one}
+        alone = [servable.run(name, single, outputs), servable.run(name, double, outputs)]
+        mixed = {
+            alias: np.concatenate([single[alias], _spoilt(single[alias]), double[alias]]) for alias in single
+        }
         together = servable.run(name, mixed, outputs)
-        pace = _pace(servable, name, one, outputs, clock)
+        pace = _pace(servable, name, single, outputs, clock)
     except Refusal:
         return untried()
     return Traits(all(_same_rows(alone, together[alias], alias) for alias in outputs), pace)
 
 
 def _pace(
-    servable: Runnable, name: str, one: Mapping[str, Array], outputs: Sequence[str], clock: Clock
+    servable: Runnable, name: str, single: Mapping[str, Array], outputs: Sequence[str], clock: Clock
 ) -> Pace:
     def shortest(inputs: Mapping[str, Array]) -> float:
         servable.run(name, inputs, outputs)  # the first run of a shape builds its kernels
@@ -139,25 +142,25 @@ def _pace(
             times.append(clock() - start)
         return min(times)
 
-    alone = shortest(one)
+    alone = shortest(single)
     pace = Pace(alone, clock)
     pace.per_row = alone  # where more is not tried, a row may cost as much as a run
     if pace.expected(_MANY) < _LONGEST_TRIAL:
-        many = {alias: np.repeat(array, _MANY, axis=0) for alias, array in one.items()}
+        many = {alias: np.repeat(array, _MANY, axis=0) for alias, array in single.items()}
         pace.per_row = max(0.0, shortest(many) - alone) / _MANY
-    _accustom(servable, name, one, outputs, pace)
+    _accustom(servable, name, single, outputs, pace)
     return pace
 
 
 def _accustom(
-    servable: Runnable, name: str, one: Mapping[str, Array], outputs: Sequence[str], pace: Pace
+    servable: Runnable, name: str, single: Mapping[str, Array], outputs: Sequence[str], pace: Pace
 ) -> None:
     """Run every small size once: the first run of each builds kernels, for 0.2 ms in which callers would wait."""
     until = time.perf_counter() + _ACCUSTOM_SECONDS
     for rows in range(1, _ACCUSTOMED + 1):
         if time.perf_counter() + pace.expected(rows) > until:
             return
-        several = {alias: np.repeat(array, rows, axis=0) for alias, array in one.items()}
+        several = {alias: np.repeat(array, rows, axis=0) for alias, array in single.items()}
         try:
             servable.run(name, several, outputs)
         except Refusal:  # it takes no more at a time
@@ -207,8 +210,8 @@ def _same_rows(alone: list[dict[str, Array]], together: Array, alias: str) -> bo
     if together.ndim == 0 or first.ndim == 0 or len(first) != 1 or len(rest) != 2 or len(together) != 4:
         return False
     expected = np.concatenate([first, rest])
-    found = together[[0, 2, 3]]
+    batched = together[[0, 2, 3]]
     if expected.dtype.kind == "f":
         # different batch sizes may take different kernels: equal to rounding, not bit for bit
-        return bool(np.allclose(expected, found, rtol=1e-4, atol=1e-5, equal_nan=True))
-    return bool(np.array_equal(expected, found))
+        return bool(np.allclose(expected, batched, rtol=1e-4, atol=1e-5, equal_nan=True))
+    return bool(np.array_equal(expected, batched))

@@ -47,9 +47,11 @@ class Calls:
         executed: Mapping[str, Executed] | None = None,
         lighten: Callable[[Any, bytes], bytes] = lightened,
     ) -> None:
-        """health: whom to give those that watch it; None: there is none. `waiting`: paths of further methods that do not
-        return at once. executed: by path, what the executor executes; None: Predict. lighten: makes another form of a
-        request of this class with many integers, in a thread."""
+        """health: takes those that watch it; None: there is none. waiting: paths of further methods that do not return at once.
+
+        executed: by path, what the executor executes; None: Predict. lighten: makes another form of a request of this
+        class with many integers, in a thread.
+        """
         self.in_flight = 0
         predict = Executed(messages.PredictRequest, predictions.prepare, predictions.prepare_light)
         self._executed = executed or {messages.PREDICT: predict}

@@ -77,8 +77,8 @@ def gpus() -> list[Any]:
     tensorflow()
     from tensorflow.python.framework.config import list_physical_devices
 
-    found: list[Any] = list_physical_devices("GPU")
-    return found
+    devices: list[Any] = list_physical_devices("GPU")
+    return devices
 
 
 class _Part(types.ModuleType):
@@ -94,11 +94,11 @@ class _Part(types.ModuleType):
 
 def _stand_in() -> None:
     """Let `from tensorflow.python ... import` execute what it names, and not `tensorflow/__init__.py` before it."""
-    found = importlib.util.find_spec("tensorflow")  # locates a top-level package without running it
-    if found is None or not found.submodule_search_locations:
+    spec = importlib.util.find_spec("tensorflow")  # locates a top-level package without running it
+    if spec is None or not spec.submodule_search_locations:
         raise ModuleNotFoundError("no tensorflow package is installed", name="tensorflow")
     part = _Part("tensorflow")
-    part.__path__ = list(found.submodule_search_locations)
+    part.__path__ = list(spec.submodule_search_locations)
     part.__spec__ = importlib.machinery.ModuleSpec("tensorflow", None, is_package=True)
     part.__spec__.submodule_search_locations = part.__path__
     sys.modules["tensorflow"] = part

@@ -29,10 +29,10 @@ Draw = Callable[[random.Random], float]
 
 def duration(text: str, flag: str) -> float:
     """Seconds of a text such as `500us`, `2ms` or `1.5s`. Raises BenchError that names the flag."""
-    found = _DURATION.fullmatch(text.strip())
-    if found is None:
-        raise BenchError(f"{flag}: {text.strip()!r} is no duration; write 500us, 2ms or 1.5s")
-    return float(found[1]) * _UNITS[found[2]]
+    match = _DURATION.fullmatch(text.strip())
+    if match is None:
+        raise BenchError(f"{flag}: {text.strip()!r} is not a duration; write 500us, 2ms or 1.5s")
+    return float(match[1]) * _UNITS[match[2]]
 
 
 def distribution(text: str, flag: str = "--service-time") -> Draw:
@@ -54,7 +54,7 @@ def distribution(text: str, flag: str = "--service-time") -> Draw:
             sigma = _number(arguments[1], flag)
             return lambda rng: rng.lognormvariate(math.log(first), sigma)
     raise BenchError(
-        f"{flag} {text}: write constant(2ms), exponential(2ms), lognormal(2ms,0.3) or file:PATH with a time a line"
+        f"{flag} {text}: write constant(2ms), exponential(2ms), lognormal(2ms,0.3) or file:PATH with one time per line"
     )
 
 
@@ -64,7 +64,7 @@ def _number(text: str, flag: str) -> float:
     except ValueError:
         value = -1.0
     if not 0 <= value < math.inf:
-        raise BenchError(f"{flag}: {text!r} is no number of 0 or more")
+        raise BenchError(f"{flag}: {text!r}: expected a number >= 0")
     return value
 
 
@@ -75,7 +75,7 @@ def _empirical(path: Path, flag: str) -> Draw:
         raise BenchError(f"{flag} file:{path}: cannot be read: {error}") from error
     times = [duration(line, f"{path}:{number}") for number, line in enumerate(lines, 1) if line.strip()]
     if not times:
-        raise BenchError(f"{flag} file:{path}: holds no durations; write one a line, such as 2.5ms")
+        raise BenchError(f"{flag} file:{path}: holds no durations; write one per line, such as 2.5ms")
     return lambda rng: rng.choice(times)
 
 
@@ -100,10 +100,10 @@ def stall(text: str, flag: str = "--stall") -> Stall | None:
     hold, slash, every = text.partition("/")
     if not slash:
         raise BenchError(f"{flag} {text}: write HOLD/EVERY, such as 500ms/5s")
-    found = Stall(duration(hold, flag), duration(every, flag))
-    if not 0 < found.hold < found.every:
+    schedule = Stall(duration(hold, flag), duration(every, flag))
+    if not 0 < schedule.hold < schedule.every:
         raise BenchError(f"{flag} {text}: the hold must be shorter than the period, and longer than 0")
-    return found
+    return schedule
 
 
 @dataclass(frozen=True)

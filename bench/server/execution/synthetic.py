@@ -62,9 +62,9 @@ class DigitServable:
             )
         rows = np.ascontiguousarray(images).reshape(-1, _PIXELS)
         known = self._labels
-        found = [known[key] if (key := row.tobytes()) in known else sum(key) % mnist.CLASSES for row in rows]
-        scores = np.zeros((len(found), mnist.CLASSES), np.float32)
-        scores[np.arange(len(found)), found] = 1
+        labels = [known[key] if (key := row.tobytes()) in known else sum(key) % mnist.CLASSES for row in rows]
+        scores = np.zeros((len(labels), mnist.CLASSES), np.float32)
+        scores[np.arange(len(labels)), labels] = 1
         return dict.fromkeys(outputs, scores)
 
     def close(self) -> None:
@@ -76,9 +76,9 @@ def digits() -> dict[bytes, int]:
     known: dict[bytes, int] = {}
     parts: tuple[mnist.Part, ...] = ("train", "test")
     for part in parts:
-        found = mnist.load(part)
-        rows = found.images.reshape(-1, _PIXELS)
-        known.update((row.tobytes(), int(label)) for row, label in zip(rows, found.labels, strict=True))
+        images = mnist.load(part)
+        rows = images.images.reshape(-1, _PIXELS)
+        known.update((row.tobytes(), int(label)) for row, label in zip(rows, images.labels, strict=True))
     return known
 
 

@@ -51,17 +51,19 @@ class _Queue:
 class Timed:
     """The original's batch scheduler as an executor."""
 
-    def __init__(self, predictions: Predictions, metrics: Metrics, post: Post, found: Parameters) -> None:
+    def __init__(
+        self, predictions: Predictions, metrics: Metrics, post: Post, parameters: Parameters
+    ) -> None:
         self._predictions = predictions
         self._metrics = metrics
         self._post = post
-        self._parameters = found
+        self._parameters = parameters
         self._queues: dict[Group, _Queue] = {}
         self._changed = threading.Condition()
         self._closing = False
         self._threads = [
-            threading.Thread(target=self._work, name=f"{found.pool}-{n}", daemon=True)
-            for n in range(found.threads)
+            threading.Thread(target=self._work, name=f"{parameters.pool}-{n}", daemon=True)
+            for n in range(parameters.threads)
         ]
         for thread in self._threads:
             thread.start()
@@ -102,7 +104,9 @@ class Timed:
             thread.join()
         left = [task for queue in self._queues.values() for batch in queue.batches for task in batch]
         self._queues.clear()
-        self._finish(left, [Refusal(Code.UNAVAILABLE, "the server is shutting down")] * len(left), here=True)
+        self._finish(
+            left, [Refusal(Code.UNAVAILABLE, "the server is shutting down")] * len(left), on_io_thread=True
+        )
 
     def _enqueue(self, task: _Task) -> None:
         """Put the task into its group's open batch. Raises Refusal with the original's texts."""
@@ -136,13 +140,13 @@ class Timed:
     def _work(self) -> None:
         while True:
             with self._changed:
-                taken = self._take()
-                while taken is None and not self._closing:
+                work = self._take()
+                while work is None and not self._closing:
                     self._changed.wait(self._until_due())
-                    taken = self._take()
-            if taken is None:
+                    work = self._take()
+            if work is None:
                 return
-            self._run(*taken)
+            self._run(*work)
 
     def _take(self) -> tuple[Group, list[_Task]] | None:
         """A batch that may run now, of the group whose turn it is."""
@@ -228,9 +232,9 @@ class Timed:
         }
 
     def _finish(
-        self, batch: Sequence[_Task], results: Sequence[Outputs | Refusal], *, here: bool = False
+        self, batch: Sequence[_Task], results: Sequence[Outputs | Refusal], *, on_io_thread: bool = False
     ) -> None:
-        """Give each task what became of it. `here`: this is the I/O thread."""
+        """Give each task what became of it. `on_io_thread`: this is the I/O thread."""
         calls: list[Call] = []
         answers: list[bytes | Refusal] = []
         for task, result in zip(batch, results, strict=True):
@@ -244,7 +248,7 @@ class Timed:
         if not calls:
             return
         outcome = Outcome(calls, answers)
-        if here:
+        if on_io_thread:
             deliver(outcome)
         else:
             self._post(lambda: deliver(outcome))

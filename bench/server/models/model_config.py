@@ -50,11 +50,11 @@ def read_models(path: Path) -> Any:
 def _place_of(path: Path, platform: str) -> str:
     """`line:column: ` of the first entry with this platform; empty where it is spelt in another way."""
     text = path.read_text(encoding="utf-8")
-    found = re.search(rf"model_platform\s*:\s*([\"']){re.escape(platform)}\1", text)
-    if found is None:
+    match = re.search(rf"model_platform\s*:\s*([\"']){re.escape(platform)}\1", text)
+    if match is None:
         return ""
-    line = text.count("\n", 0, found.start()) + 1
-    return f"{line}:{found.start() - text.rfind(chr(10), 0, found.start())}: "
+    line = text.count("\n", 0, match.start()) + 1
+    return f"{line}:{match.start() - text.rfind(chr(10), 0, match.start())}: "
 
 
 def check(config: Any, stored: Any) -> None:

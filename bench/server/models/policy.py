@@ -17,16 +17,16 @@ def versions_in(base_path: Path) -> dict[int, Path]:
     Other names are somebody's work in progress. Of two names for one number (`1` and `001`) the one that sorts
     later wins. Raises OSError where the directory cannot be listed.
     """
-    found: dict[int, Path] = {}
+    versions: dict[int, Path] = {}
     for child in sorted(base_path.iterdir()):
         if _VERSION.fullmatch(child.name):
             number = int(child.name)
             if -(1 << 63) <= number < 1 << 63:
-                found[number] = child
-    return found
+                versions[number] = child
+    return versions
 
 
-def aspired(found: Mapping[int, Path], policy: Any) -> dict[int, Path]:
+def aspired(versions: Mapping[int, Path], policy: Any) -> dict[int, Path]:
     """Those of the versions found that a `ServableVersionPolicy` wants served.
 
     Unset means `latest`; `latest` means the `num_versions` highest numbers, of which there is at least one;
@@ -34,8 +34,8 @@ def aspired(found: Mapping[int, Path], policy: Any) -> dict[int, Path]:
     """
     choice = policy.WhichOneof("policy_choice")
     if choice == "all":
-        return dict(found)
+        return dict(versions)
     if choice == "specific":
-        return {number: found[number] for number in policy.specific.versions if number in found}
-    highest = sorted(found, reverse=True)[: max(1, policy.latest.num_versions)]
-    return {number: found[number] for number in highest}
+        return {number: versions[number] for number in policy.specific.versions if number in versions}
+    highest = sorted(versions, reverse=True)[: max(1, policy.latest.num_versions)]
+    return {number: versions[number] for number in highest}

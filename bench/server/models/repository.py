@@ -237,23 +237,23 @@ class Repository:
                 models = dict(self._models)
             if look:
                 # the directories are read without the lock: a file system may be slow
-                found = {name: _found(model) for name, model in models.items()}
+                versions = {name: _versions_of(model) for name, model in models.items()}
                 due = time.monotonic() + wait if wait > 0 else None
             with self._changed:
                 if look:
-                    self._aspire(models, found)
+                    self._aspire(models, versions)
                 idle = self._idle()
                 self._start_due()
             for version in idle:
                 self._close(version)
 
-    def _aspire(self, models: dict[str, Any], found: dict[str, dict[int, Path] | None]) -> None:
+    def _aspire(self, models: dict[str, Any], versions: dict[str, dict[int, Path] | None]) -> None:
         """Note which versions should be served, after a look at the directories."""
         for name in {*self._history.names(), *self._models}:
             model = self._models.get(name)
             if model is not models.get(name):
                 continue  # reconfigured while we looked; another look is due
-            paths = {} if model is None else found[name]
+            paths = {} if model is None else versions[name]
             if paths is None:
                 continue  # the directory could not be read: nothing is known, so nothing changes
             wanted = {} if model is None else aspired(paths, model.model_version_policy)
@@ -356,21 +356,21 @@ class Repository:
             )
 
 
-def _found(model: Any) -> dict[int, Path] | None:
+def _versions_of(model: Any) -> dict[int, Path] | None:
     """The versions in a model's directory; None where it cannot be listed."""
     name, base_path = model.name, model.base_path
     try:
-        found = versions_in(Path(base_path))
+        versions = versions_in(Path(base_path))
     except OSError as error:
         log.error(
             "Could not find base path %s for servable %s with error %s", base_path, name, error.strerror
         )
         return None
-    if not found:
+    if not versions:
         log.warning(
             "No versions of servable %s found under base path %s. Did you forget to name your leaf directory as a "
             "number (eg. '/1/')?",
             name,
             base_path,
         )
-    return found
+    return versions

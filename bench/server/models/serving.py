@@ -31,10 +31,10 @@ class Serving(NamedTuple):
                 number: int = spec.version.value
             else:
                 label: str = spec.version_label
-                found = self.labels.get(name, {}).get(label)
-                if found is None:
+                labelled = self.labels.get(name, {}).get(label)
+                if labelled is None:
                     raise Refusal(Code.INVALID_ARGUMENT, f"Unrecognized servable version label: {label}")
-                number = found
+                number = labelled
             handle = self.versions.get((name, number))
             wanted = f"Specific({name}, {number})"
         if handle is None:

@@ -45,6 +45,7 @@ class Version:
 
     @property
     def failed(self) -> bool:
+        """Whether it ended with an error."""
         return self.state is State.END and self.error is not None
 
     @property
@@ -56,6 +57,7 @@ class Version:
         return f"{{name: {self.name} version: {self.number}}}"
 
     def status(self) -> Status:
+        """Number, state and error, as they are reported."""
         return Status(self.number, self.state, self.error)
 
 
@@ -70,6 +72,7 @@ class History:
         return [version for _, version in sorted(self._models.get(name, {}).items(), reverse=True)]
 
     def find(self, name: str, number: int) -> Version | None:
+        """The version of this number; None where there was none."""
         return self._models.get(name, {}).get(number)
 
     def add(self, version: Version) -> None:
@@ -77,9 +80,11 @@ class History:
         self._models.setdefault(version.name, {})[version.number] = version
 
     def names(self) -> list[str]:
+        """The names of all models."""
         return list(self._models)
 
     def every(self) -> list[Version]:
+        """All versions of all models."""
         return [version for name in self._models for version in self.of(name)]
 
 

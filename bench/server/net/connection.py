@@ -119,6 +119,7 @@ class GrpcConnection:
     # the interface of health.Watcher
 
     def respond(self, call: int, message: bytes) -> None:
+        """End a call with a message."""
         try:
             if self._respond(call, 0, "", message):
                 self._owner.answered()
@@ -128,6 +129,7 @@ class GrpcConnection:
             self._owner.dirty(self)
 
     def respond_all(self, calls: range, messages: Alike) -> None:
+        """End calls with a message each."""
         try:
             self._owner.answered(self.http.respond_all(calls, messages))
         except Exception as error:  # noqa: BLE001 - as in `respond`
@@ -136,16 +138,19 @@ class GrpcConnection:
             self._owner.dirty(self)
 
     def refuse(self, call: int, refusal: Refusal) -> None:
+        """End a call with a refusal."""
         if self._respond(call, refusal.code, refusal.details):
             self._owner.answered()
         if not self.queued:
             self._owner.dirty(self)
 
     def push(self, call: int, message: bytes) -> None:
+        """Send a message of a call that goes on."""
         self.http.push(call, message)
         self._owner.dirty(self)
 
     def wants(self, call: int) -> bool:
+        """Whether the client still waits for a call."""
         return self.http.awaits(call)
 
     @property
@@ -307,8 +312,8 @@ class GrpcConnection:
     def _choose_events(self) -> None:
         """Wait for room in the kernel while something is kept, and read on only while that is little."""
         assert self._sock is not None  # noqa: S101 - the caller has looked: for the type checker
-        kept = self._outbox.size
-        events = READ if not kept else WRITE if kept > _UNSENT_LIMIT else READ | WRITE
+        unsent = self._outbox.size
+        events = READ if not unsent else WRITE if unsent > _UNSENT_LIMIT else READ | WRITE
         if events != self._events:
             self._events = events
             self._loop.modify(self._sock.fileno(), events)

@@ -33,11 +33,16 @@ class Response(Protocol):
     """What is sent back."""
 
     @property
-    def status(self) -> int: ...
+    def status(self) -> int:
+        """HTTP status code."""
+
     @property
-    def headers(self) -> dict[str, str]: ...
+    def headers(self) -> dict[str, str]:
+        """Header fields by name."""
+
     @property
-    def body(self) -> bytes: ...
+    def body(self) -> bytes:
+        """Its content."""
 
 
 Answer = Callable[[str, str, Mapping[str, str], bytes], Response]

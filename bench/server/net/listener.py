@@ -29,10 +29,17 @@ _MOST_STREAMS: Final = 16_384
 class Calls(Protocol):
     """Where requests go."""
 
-    def take(self, connection: GrpcConnection, requests: list[Request]) -> None: ...
-    def take_burst(self, connection: GrpcConnection, burst: Burst) -> None: ...
-    def take_packed(self, connection: GrpcConnection, packed: list[Packed]) -> None: ...
-    def answered(self, count: int = 1) -> None: ...
+    def take(self, connection: GrpcConnection, requests: list[Request]) -> None:
+        """Requests that came in one read."""
+
+    def take_burst(self, connection: GrpcConnection, burst: Burst) -> None:
+        """Requests of one shape that came in a row."""
+
+    def take_packed(self, connection: GrpcConnection, packed: list[Packed]) -> None:
+        """Compressed requests, which are unpacked in a thread."""
+
+    def answered(self, count: int = 1) -> None:
+        """So many calls were answered."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What the master of another machine tells of itself (`bench.load.locust_glue.published`), checked before anything is done with it."""
+"""Answers of the master of another machine (`bench.load.locust_glue.published`), checked before they are used."""
 
 from pathlib import PurePath
 from typing import Annotated, Any, Final, TypeVar
@@ -33,7 +33,7 @@ class _Run(Part):
     finished: bool
 
 
-class _Told(Part):
+class _Overview(Part):
     scenario: Name
     options: list[Name]
     state: Name
@@ -72,9 +72,9 @@ def statistics(raw: bytes) -> Statistics:
     return _read(Statistics, raw)
 
 
-def told(raw: bytes) -> dict[str, Any]:
+def overview(raw: bytes) -> dict[str, Any]:
     """The answer to GET /bench/runs. Raises ValueError for what is none."""
-    return _read(_Told, raw).facts()
+    return _read(_Overview, raw).facts()
 
 
 def _read(kind: type[P], raw: bytes) -> P:
