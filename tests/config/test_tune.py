@@ -106,7 +106,7 @@ def test_the_size_of_requests_is_a_setting_of_the_client(tmp_path: Path) -> None
         ("intra_op = [2]", HEAD.replace("mine", "far"), "servers.far.kind = \"remote\": is not started here"),
         ("intra_op = [2]", HEAD.replace('"mine"', '"mine", "far"'), "expected one server"),
         ("intra_op = [2]", HEAD.replace("users = 8", 'schedule = "poisson:5"'), "an open load has the rate"),
-        ("session_parallelism = [1]", HEAD, "the server would ignore it beside intra_op"),
+        ("session_parallelism = [1]", HEAD, "the server would ignore it next to intra_op"),
     ],
 )  # fmt: skip
 def test_one_line_states_what_is_wrong(tmp_path: Path, space: str, head: str, expected: str) -> None:
