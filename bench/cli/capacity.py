@@ -60,12 +60,12 @@ _WANTED: Final = groups(
     click.option(
         "--p99-ms",
         type=Number(0, min_open=True),
-        help="99 of 100 requests are answered within this time.",
+        help="Service level: 99 of 100 requests answered within this many milliseconds.",
     ),
     click.option(
         "--goodput",
         metavar="SHARE@TIME",
-        help="This share of the requests is answered within a time: 0.999@20ms.",
+        help="Service level: share of requests answered within a time, such as 0.999@20ms.",
     ),
     click.option(
         "--max-errors",
@@ -82,7 +82,7 @@ _WANTED: Final = groups(
         default="3%",
         show_default=True,
         metavar="SHARE",
-        help="End when the interval is this far to either side.",
+        help="Stop when the interval is this narrow to either side.",
     ),
 )
 _LOAD: Final = groups(

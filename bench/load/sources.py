@@ -220,7 +220,9 @@ def _for_each_kind(schedule: Open | None, options: ScenarioOptions) -> Iterator[
         return
     for kind in schedule.kinds:
         changes = {name: value for name, value in kind._asdict().items() if value is not None}
-        chosen = (options.asked.explicit - {"label"} if "version" in changes else options.asked.explicit) | changes.keys()
+        chosen = (
+            options.asked.explicit - {"label"} if "version" in changes else options.asked.explicit
+        ) | changes.keys()
         spec = replace(options.asked, **changes, explicit=frozenset(chosen))
         yield replace(options, asked=replace(spec, label=None) if "version" in changes else spec)
 

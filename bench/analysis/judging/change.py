@@ -136,7 +136,9 @@ def of_estimate(
         p=min(1.0, 2 * min(p_worse, p_better)),
         paired=paired,
         estimate=estimate,
-        reason="" if estimate.freedom else f"{estimate.method}: two or more are needed to see how trials differ",
+        reason=""
+        if estimate.freedom
+        else f"{estimate.method}: two or more are needed to see how trials differ",
         sides=sides,
         confidence=1 - 2 * rate,
     )

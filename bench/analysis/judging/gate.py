@@ -91,8 +91,8 @@ class LimitsFile:
             ):
                 cells = "; ".join(dict.fromkeys(each.words(_SELECTED) for each in planned))
                 raise BenchError(
-                    f"{self.path}: {limit.dotted}: it is for {limit.words}, and what is measured here is {cells}: "
-                    "leave it out, or name what is measured"
+                    f"{self.path}: {limit.dotted}: it applies to {limit.words}, but this measures {cells}; "
+                    "omit it, or name what is measured"
                 )
 
 
