@@ -189,7 +189,7 @@ def capacity(
         _refuse_options_of_a_host()
         from bench.cli.capacity_run import of_experiment
 
-        return of_experiment(packaged.found(Path(host)), wanted, options)
+        return of_experiment(packaged.resolved(Path(host)), wanted, options)
     if options["by"] is not None:
         raise click.UsageError("--by: it is for an experiment file; of HOST:PORT give two --versions")
     if model is None:
