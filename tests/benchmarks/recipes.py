@@ -12,6 +12,7 @@ import sys
 import time
 from pathlib import Path
 
+from tests.benchmarks.arguments import parser
 from tests.recipes import Recipe, action, execute, recipes
 from tests.test_installed import copied
 
@@ -66,4 +67,8 @@ def main(folder: Path, names: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]).resolve(), sys.argv[2:]))
+    command = parser(__doc__)
+    command.add_argument("folder", type=Path, help="where it is done; what lies there is deleted")
+    command.add_argument("names", nargs="*", metavar="NAME", help="how their names begin (default: all)")
+    given = command.parse_args()
+    sys.exit(main(given.folder.resolve(), given.names))
