@@ -4,6 +4,7 @@ import itertools
 import json
 import shutil
 from collections.abc import Callable
+from typing import Any
 
 from bench.runs import sealing
 from bench.runs.capacity import CAPACITY, Capacity, ConditionCapacity, Interval, MeasuredLevel, Ratio
@@ -23,12 +24,13 @@ def searched(
     kind: str = "good",
     ratio: float | None = None,
     error: float = ERROR,
+    **manifest: Any,
 ) -> None:
     """An experiment of one condition that sustains so much; None: the load generator was the limit.
 
     ratio: by that of a second condition, which is its baseline.
     """
-    path = place.experiment(folder, ("a", kind), *([] if ratio is None else [("base", kind)]))
+    path = place.experiment(folder, ("a", kind), *([] if ratio is None else [("base", kind)]), **manifest)
     found = None if rate is None else interval(rate, error)
     conditions = [
         ConditionCapacity(

@@ -25,7 +25,9 @@ from bench.experiment.order import Order
 from bench.experiment.plan import trials
 from bench.experiment.trial import Failed
 from bench.launch.running import Running
+from bench.runs.capacity import Capacity
 from bench.runs.run import Run
+from tests.cli.inside import bench
 from tests.experiment.experiments import ROOT, bench_run, manifests, only_folder, write
 from tests.ports import free_port
 
@@ -115,6 +117,21 @@ def test_one_master_and_its_workers_make_the_load_of_all_trials(tmp_path: Path, 
         assert run.manifest.raw["stopped"] > 1.0
         assert {f"worker {n}" for n in range(WORKERS)} <= {row["source"] for row in run.telemetry}
     assert not (folder.path / ".fetched").exists()
+
+
+def test_a_capacity_is_searched_with_the_load_of_a_master(tmp_path: Path, master: str) -> None:
+    path = write(tmp_path, servers='["quick"]')
+    done = bench(
+        "capacity", path.name, "--master", master, "--users", "--p99-ms", "100", "--time", "1s", cwd=tmp_path
+    )
+    assert done.returncode in (0, 3), done.stderr
+    (folder,) = (tmp_path / "results").iterdir()
+    found = Capacity.read(folder)
+    assert found is not None
+    assert found.counted == "users"
+    (manifest,) = (json.loads(each.read_text()) for each in folder.glob("*/manifest.json"))
+    assert [worker["lost"] for worker in manifest["workers"]] == [False] * WORKERS
+    assert manifest["load"]["users"] == 1
 
 
 def test_a_trial_that_the_master_refuses_is_told_with_its_reason(tmp_path: Path, master: str) -> None:
