@@ -41,7 +41,7 @@ def search(levels: Levels, groups: Sequence[Group], wanted: Wanted, seconds: flo
         if not open_ones:
             return
         for hunt in open_ones:
-            if time.monotonic() + each + OVERHEAD > ends and hunt.ladder.levels:
+            if time.monotonic() + each + OVERHEAD > ends and (hunt.measured or hunt.discarded):
                 return
             _level(hunt, levels, wanted, each)
             _progress(hunt, ends)

@@ -129,7 +129,7 @@ def test_a_capacity_is_searched_with_the_load_of_a_master(tmp_path: Path, master
     found = Capacity.read(folder)
     assert found is not None
     assert found.counted == "users"
-    (manifest,) = (json.loads(each.read_text()) for each in folder.glob("*/manifest.json"))
+    (manifest,) = manifests(Folder.open(folder))
     assert [worker["lost"] for worker in manifest["workers"]] == [False] * WORKERS
     assert manifest["load"]["users"] == 1
 
