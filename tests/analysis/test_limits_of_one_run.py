@@ -12,7 +12,7 @@ import pytest
 from bench.analysis.agreement.recorded import AGREEMENT
 from bench.analysis.answers.drift import growth_ends
 from bench.analysis.answers.numbers import NAMES
-from bench.analysis.capacity.recorded import CAPACITY
+from bench.analysis.capacity.recorded import SEARCHED
 from bench.analysis.grouping.metrics import METRICS
 from bench.analysis.grouping.trials import Trials, read_trials
 from bench.analysis.judging.finding import Finding
@@ -24,7 +24,7 @@ from tests.analysis.simulated import BASE, Shown, trial
 from tests.analysis.test_untold_answers import arrivals, rolled, spiked
 from tests.recorded import requests, seconds, write
 
-COUNTED = {*PROPORTIONS, "accuracy", AGREEMENT, CAPACITY, GOODPUT_RATE}
+COUNTED = {*PROPORTIONS, "accuracy", AGREEMENT, *SEARCHED, GOODPUT_RATE}
 """Judged by counts, or by what the requests of a run show."""
 LIMITS = [name for name in METRICS if name not in COUNTED]
 
