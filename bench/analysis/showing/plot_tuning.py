@@ -37,6 +37,7 @@ def tuning_picture(tuning: Tuning, name: str) -> Picture | None:
                     each.name, (each.throughput or 0.0, each.p99 or 0.0), xytext=(6, 5), textcoords="offset points",
                     color=INK, fontsize=10,
                 )  # fmt: skip
+        axes.margins(0.12)
         axes.set_yscale("log")
         time_axis(axes)
         axes.set_title("p99 of latency")

@@ -24,7 +24,7 @@ def settings_table(tuning: Tuning) -> Table | None:
     columns = [
         Column("setting", True, [each.name + (" *" if each.pareto else "") for each in rows], calm),
         *(Column(name, True, [_value(each, name) for each in rows], calm) for name in parameters),
-        Column("blocks", False, [str(each.blocks) for each in rows], calm, weight=1),
+        Column("blocks", False, [str(each.blocks) for each in rows], calm),
         Column("examples/s", False, [formatting.rate(each.throughput) for each in rows], calm),
         Column(f"p99 {unit.name}", False, [formatting.duration(each.p99, unit) for each in rows], calm),
     ]
@@ -35,7 +35,7 @@ def settings_table(tuning: Tuning) -> Table | None:
         columns.append(Column("in time", False, [formatting.share(each.in_time) for each in rows], late))
     if any(each.cost_per_million is not None for each in rows):
         costs = [formatting.significant(each.cost_per_million) for each in rows]
-        columns.append(Column("cost/1M", False, costs, calm, weight=1))
+        columns.append(Column("cost/1M", False, costs, calm))
     if any(each.reason for each in rows):
         failed = [bool(each.reason) for each in rows]
         columns.append(Column("", False, ["failed" if each else "" for each in failed], failed))

@@ -21,8 +21,8 @@ def sentences(tuning: Tuning) -> list[str]:
     if tuning.outcome in ("gain", "undecided"):
         found += [_other(each, tuning) for each in others]
     found.append(
-        f"{counted(tuning.trials, 'trial')} of {counted(len(tuning.settings), 'setting')}, where as many blocks of every "
-        f"setting as the last comparison has take {tuning.grid_trials:,}"
+        f"{counted(tuning.trials, 'trial')}; as many blocks of each of {counted(len(tuning.settings), 'setting')} as the last "
+        f"comparison has would be {tuning.grid_trials:,}"
     )
     return found
 
@@ -47,7 +47,8 @@ def _answer(tuning: Tuning) -> str:
         return f"nothing beats the default by more than {tolerance}: the best, {what}, gains {_gained(won, tuning)}"
     if tuning.outcome == "gain":
         of_default = _level(tuning.settings[0], tuning)
-        return f"{what} beats the default: {_gained(won, tuning)}; {_level(best, tuning)}, the default {of_default}"
+        by = "" if tuning.percentile is None else "a "
+        return f"{what} beats the default by {by}{_gained(won, tuning)}; {_level(best, tuning)}, the default {of_default}"
     more = ""
     if won.needed_low is not None:
         number = f"{won.needed_low}" if won.needed_high is None else f"{won.needed_low} to {won.needed_high}"
@@ -62,13 +63,13 @@ def _other(each: Gain, tuning: Tuning) -> str:
 
 
 def _gained(each: Gain, tuning: Tuning) -> str:
-    """Such as `31 % (27 to 35 %, 99 %, 12 blocks)`; of a latency, by how much lower it is."""
+    """Such as `31 % (27 to 35 % in a 99 % interval, 12 blocks)`; of a latency, by how much lower it is."""
     latency = tuning.percentile is not None
     sizes = [each.ratio or 1.0, each.low or 0.0, each.high or math.inf]
     percents = [100 * (1 - 1 / size if latency else size - 1) if size > 0 else -math.inf for size in sizes]
     size, low, high = (_percent(percent) for percent in percents)
     lower = f" lower p{tuning.percentile:g}" if latency else ""
-    return f"{size} %{lower} ({low} to {high} %, {100 * (each.confidence or 0):.3g} %, {each.blocks} blocks)"
+    return f"{size} %{lower} ({low} to {high} % in a {100 * (each.confidence or 0):.3g} % interval, {each.blocks} blocks)"
 
 
 def _percent(value: float) -> str:
