@@ -166,6 +166,7 @@ def _run(
     servers = {server.name: server for server in prepared.servers}
     more: Sequence[str] = ()
     never: Sequence[str] = ()
+    interrupted = False
     with folder.at_work() as lock, ended_in_order():
         folder.tidy()
         before = folder.ended()
@@ -192,8 +193,10 @@ def _run(
             except KeyboardInterrupt:
                 folder.mark(STOPPED)
                 folder.tidy()  # reports would take what was broken off for a trial
-                note(f"interrupted; continue with: bench run {folder.path} --resume")
-                return INTERRUPTED
+                interrupted = True
+    if interrupted:  # told in one line, which a display that is shown would break at the terminal's width
+        note(f"interrupted; continue with: bench run {folder.path} --resume")
+        return INTERRUPTED
     for text in [f"{', '.join(more)}: more trials would be needed"] if more else []:
         click.echo(one_line(f"not decided: {text}"), err=True)
     for text in never:

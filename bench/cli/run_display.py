@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 import click
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 from rich.table import Column
 
@@ -20,6 +20,8 @@ from bench.wording import counted
 
 BAR: Final = 14
 """Characters of the bar: of 80 the rest is for the trial that runs, the count and the time left."""
+TYPED: Final = 4
+"""Columns that stay free: `^C`, as the terminal shows it, would begin a line of its own, which nobody erases."""
 
 
 class Lines:
@@ -52,13 +54,28 @@ class Lines:
         click.echo(f"[{number}{self._clock}] {text}", err=True)
 
 
+class _Narrower:
+    """Something drawn so that TYPED columns of the terminal stay free."""
+
+    def __init__(self, drawn: RenderableType) -> None:
+        self._drawn = drawn
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield from console.render(self._drawn, options.update_width(max(1, options.max_width - TYPED)))
+
+
+class _Progress(Progress):
+    def get_renderables(self) -> Iterator[RenderableType]:
+        yield from map(_Narrower, super().get_renderables())
+
+
 class Screen:
     """A bar with the current cell, its rate and p99, and the time left, below the results of ended trials: for terminals."""
 
     def __init__(self, console: Console, folder: Path) -> None:
         """folder: of the experiment."""
         self._folder = folder
-        self._progress = Progress(
+        self._progress = _Progress(
             TextColumn(
                 "{task.fields[now]}",
                 markup=False,

@@ -12,6 +12,7 @@ from typing import IO, Any, Final
 import gevent
 
 from bench import BenchError
+from bench.load import verdict
 from bench.runs.chunk import Chunk, Pause, no_pause
 from bench.runs.recording import RECORDING_ENDED, RunWriter
 from bench.runs.sample import CANCELLED_BY_CLIENT, UNSENT
@@ -107,6 +108,14 @@ class RunFolder:
         self._reserve.close()
         self._try(self._writer.finish, **fields)
         return not self.broken
+
+    def conclude(self) -> dict[str, Any] | None:
+        """Pack and seal a folder that was finished without that, and read it: what `bench report --json` says; None: nothing."""
+        report = verdict.conclude(self.path, self.manifest["counts"]["recorded"])
+        self._try(self._writer.concluded)
+        if report is not None:
+            self.update(doubts=report["doubts"])
+        return report
 
     def _look(self) -> None:
         """Wait until the disk is full."""

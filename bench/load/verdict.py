@@ -1,7 +1,7 @@
 """Summary of the run that has just ended, with its warnings.
 
-The checks belong to the reading side, which a load process does not import: they run in a process of their own
-(about a second), as the packing of the samples does.
+The checks belong to the reading side, which a load process does not import: they run in a process of their own, which
+packs the samples first.
 """
 
 import json
@@ -19,24 +19,32 @@ from bench.wording import duration, significant
 log = logging.getLogger("bench")
 
 READ_SECONDS = 120.0
+PACKED_PER_SECOND: Final = 50_000
+"""Requests, on a slow machine: so much more time has the process that packs them."""
 LATENCIES: Final = {"p50": "p50", "p90": "p90", "p95": "p95", "p99": "p99", "p99.9": "p999", "max": "max"}
 
 
-def read(run: Path) -> dict[str, Any] | None:
-    """What `bench report --json` says of a run; None where it could not be had."""
-    command = [sys.executable, "-m", "bench", "report", str(run), "--json"]
+def conclude(run: Path, requests: int) -> dict[str, Any] | None:
+    """Have a run packed and sealed that has ended, and give what `bench report --json` says of it; None where it says nothing.
+
+    requests: that it has recorded.
+    """
+    command = [sys.executable, "-m", "bench", "report", str(run), "--json", "--conclude"]
+    seconds = READ_SECONDS + requests / PACKED_PER_SECOND
     try:
         # a session of its own: Ctrl-C ends the load test, not the reading of what it has measured
         done = subprocess.run(
-            command, capture_output=True, text=True, check=False, timeout=READ_SECONDS, start_new_session=True
+            command, capture_output=True, text=True, check=False, timeout=seconds, start_new_session=True
         )
     except subprocess.TimeoutExpired:
-        log.warning("%s: not checked within %g s; see: bench report %s", run, READ_SECONDS, run)
+        log.warning("%s: not checked within %.0f s; see: bench report %s", run, seconds, run)
         return None
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
         log.warning("%s: not checked: %s", run, reason)
         return None
+    for line in done.stderr.splitlines():
+        log.warning("%s", line)
     (report,) = json.loads(done.stdout)["runs"]
     plain: dict[str, Any] = report
     return plain

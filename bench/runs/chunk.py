@@ -12,7 +12,7 @@ from urllib.parse import quote, unquote
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from bench.runs.columns import NEVER, UNKNOWN, Columns, packed, unpacked
+from bench.runs.columns import NEVER, UNKNOWN, Columns, packed, unpacked, with_messages_of_slowest
 from bench.runs.histogram import BUCKETS, Ints, Sparse, bucket
 from bench.runs.sample import outcome
 
@@ -126,6 +126,7 @@ class Chunk:
         version: ArrayLike,
         correct: ArrayLike,
         mismatched: ArrayLike | None = None,
+        message: ArrayLike | None = None,
         keep_samples: bool = True,
         pause: Pause = no_pause,
     ) -> Self:
@@ -133,6 +134,7 @@ class Chunk:
 
         due, sent and done are seconds since the start of the run (nan in sent or done: never sent); status is a
         gRPC code, -1 where nothing was sent or -2 where this client cancelled the call; version and correct are -1 where unknown.
+        message: numbers of the messages in their pool, of which those of the slowest are kept.
         """
         due_ns = np.rint(np.asarray(due, dtype=np.float64) * 1e9).astype(np.int64)
         sent, done = np.asarray(sent, dtype=np.float64), np.asarray(done, dtype=np.float64)
@@ -151,11 +153,15 @@ class Chunk:
             mismatched=np.zeros(len(due_ns), dtype=bool)
             if mismatched is None
             else np.asarray(mismatched, dtype=bool),
+            message=np.full(len(due_ns), UNKNOWN, np.int32)
+            if message is None
+            else np.asarray(message, dtype=np.int32),
         )
         lengths = {len(column) for column in columns}
         if len(lengths) != 1:
             raise ValueError(f"columns of lengths {sorted(lengths)}: expected equal lengths")
         pause()
+        columns = with_messages_of_slowest(columns) if keep_samples else columns
         return cls.count(names, columns, keep_samples=keep_samples, pause=pause)
 
     @classmethod

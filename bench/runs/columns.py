@@ -12,6 +12,8 @@ NEVER: Final = np.iinfo(np.int64).min
 """Stands in `Columns.lag` and `.service` for a request that was never sent: it has neither."""
 UNKNOWN: Final = -1
 """Stands in status (never sent), version (none named) and correct (not checked)."""
+SLOWEST: Final = 32
+"""Of so many requests the message of the slowest is kept: all of them would need two thirds more room."""
 STEP_NS: Final = 1000
 """Single requests are packed in whole microseconds; what is counted of them is counted before, in nanoseconds."""
 
@@ -40,6 +42,8 @@ class Columns(NamedTuple):
     """Examples answered with their label; UNKNOWN where nothing was checked."""
     mismatched: NDArray[np.bool_]
     """Answered OK, yet not by the model, version or shape that was asked for, or not as before."""
+    message: NDArray[np.int32]
+    """Number of the message in its pool, of the slowest and of those that failed; UNKNOWN of the others."""
 
     def where(self, rows: NDArray[np.bool_] | Ints) -> "Columns":
         """Some of the rows, by mask or by position."""
@@ -53,12 +57,28 @@ class Columns(NamedTuple):
         return Columns(*(np.concatenate(arrays) for arrays in columns))
 
 
-_DTYPES: Final[tuple[Any, ...]] = tuple(map(np.dtype, ("i4", "i4", "i8", "i8", "i8", "i2", "i8", "i4", "?")))
+_DTYPES: Final[tuple[Any, ...]] = tuple(
+    map(np.dtype, ("i4", "i4", "i8", "i8", "i8", "i2", "i8", "i4", "?", "i4"))
+)
+_LATER: Final = 1
+"""Columns that earlier records lack: the last ones."""
 
 
 def no_columns() -> Columns:
     """Columns of no request."""
     return Columns(*(np.empty(0, dtype) for dtype in _DTYPES))
+
+
+def with_messages_of_slowest(columns: Columns) -> Columns:
+    """The same without the messages of most: the slowest of SLOWEST have one, those that failed before all others."""
+    kept = -(-len(columns.due) // SLOWEST)
+    if not kept or (columns.message == UNKNOWN).all():
+        return columns
+    latency = np.where(columns.status == 0, columns.lag + columns.service, np.iinfo(np.int64).max)
+    slowest = np.argpartition(latency, len(latency) - kept)[-kept:]
+    message = np.full(len(latency), UNKNOWN, np.int32)
+    message[slowest] = columns.message[slowest]
+    return columns._replace(message=message)
 
 
 def packed(columns: Columns) -> bytes:
@@ -79,7 +99,8 @@ def packed(columns: Columns) -> bytes:
 
 def unpacked(raw: bytes, rows: int) -> Columns:
     """So many requests that `packed` wrote. Raises ValueError on anything else."""
-    arrays = unpack(raw, len(_DTYPES), rows)
+    arrays = unpack(raw, len(_DTYPES) - _LATER, rows, _LATER)
+    arrays += [np.full(rows, UNKNOWN)] * (len(_DTYPES) - len(arrays))
     columns = Columns(
         *(array.astype(dtype, copy=False) for array, dtype in zip(arrays, _DTYPES, strict=True))
     )

@@ -45,14 +45,16 @@ def pack(columns: Sequence[NDArray[Any]]) -> bytes:
     return b"".join(parts)
 
 
-def unpack(raw: bytes, columns: int, rows: int) -> list[Ints]:
-    """The columns, each [rows], that `pack` wrote. Raises ValueError on anything else."""
+def unpack(raw: bytes, columns: int, rows: int, more: int = 0) -> list[Ints]:
+    """The columns, each [rows], that `pack` wrote, of which `more` may follow. Raises ValueError on anything else."""
     if not 0 <= rows <= MOST_ROWS:
         raise ValueError(f"{rows} packed rows, at most {MOST_ROWS:,} are read")
     unpacked = []
     at = 0
     try:
-        for _ in range(columns):
+        for number in range(columns + more):
+            if number >= columns and at == len(raw):
+                break
             low, width = _HEAD.unpack_from(raw, at)
             at += _HEAD.size
             octets = np.zeros((rows, 8), np.uint8)

@@ -10,9 +10,9 @@ Without pyarrow, which comes with the extra `[parquet]`, the samples of a run st
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple
+from typing import Any, BinaryIO, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,10 +22,7 @@ from bench.runs.columns import NEVER, STEP_NS, UNKNOWN
 from bench.runs.files import MIB, open_file
 from bench.runs.parquet_pages import unpacked_bytes
 from bench.runs.sample import stored_per_second
-from bench.runs.samples import LARGEST, Table, extents, merged, read_record, shards
-
-if TYPE_CHECKING:
-    import pandas as pd
+from bench.runs.samples import LARGEST, Requests, Table, extents, merged, read_record, shards
 
 WINDOW_ROWS: Final = 262_144
 """Requests in a row group of the file; packing holds about three times as many."""
@@ -72,8 +69,8 @@ def pack(folder: Path, target: Path) -> int:
     return rows
 
 
-def read_packed(path: Path) -> Iterator["pd.DataFrame"]:
-    """The requests of a Parquet file, a row group at a time, as `frame` lays them out. Raises BenchError."""
+def read_packed(path: Path) -> Iterator[Requests]:
+    """The requests of a Parquet file, a row group at a time. Raises BenchError."""
     extras.need("pyarrow", str(path))
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -83,8 +80,8 @@ def read_packed(path: Path) -> Iterator["pd.DataFrame"]:
             _check_rows(file.metadata, os.fstat(raw.fileno()).st_size)
             _check_pages(raw, file.metadata)
             for group in range(file.num_row_groups):
-                yield _frame(file.read_row_group(group))
-    except (pa.ArrowException, OSError, KeyError, ValueError) as error:
+                yield _requests(file.read_row_group(group))
+    except (pa.ArrowException, OSError, LookupError, ValueError) as error:
         reason = getattr(error, "strerror", None) or " ".join(str(error).split())[:300]
         raise BenchError(
             f"{path}: {reason}; the file was damaged: delete it to use the histograms alone"
@@ -154,12 +151,8 @@ _ENCODING: Final[dict[str, Any]] = {
     "compression": "zstd",
     "compression_level": 13,  # below it, runs are looked for where there are none: 3 % more bytes in half the time
     "use_dictionary": ["name", "batch", "status", "version", "correct", "worker"],
-    # arrivals ascend; durations jump, so their differences are no smaller than they are: by bytes zstd packs them better
-    "column_encoding": {
-        "due": "DELTA_BINARY_PACKED",
-        "lag": "BYTE_STREAM_SPLIT",
-        "service": "BYTE_STREAM_SPLIT",
-    },
+    # durations split by bytes (BYTE_STREAM_SPLIT) take 5 to 10 % less room, and fastparquet cannot read them
+    "column_encoding": dict.fromkeys(("due", "lag", "service"), "DELTA_BINARY_PACKED"),
 }
 
 
@@ -177,6 +170,7 @@ def _schema() -> Any:
             pa.field("version", pa.int64()),
             pa.field("correct", pa.int32()),
             pa.field("mismatched", pa.bool_(), nullable=False),
+            pa.field("message", pa.int32()),
             pa.field("worker", pa.int16(), nullable=False),
         ],
         metadata={"units": "microseconds; sent = due + lag, done = sent + service"},
@@ -203,6 +197,7 @@ def _arrow(tables: list[Table]) -> Any:
             known(columns.version, UNKNOWN),
             known(columns.correct, UNKNOWN),
             _array(columns.mismatched),
+            known(columns.message, UNKNOWN),
             _array(workers),
         ],
         schema=_schema(),
@@ -234,29 +229,83 @@ def _texts(texts: list[str]) -> Any:
     return pa.Array.from_buffers(pa.string(), len(texts), parts)
 
 
-def _frame(table: Any) -> "pd.DataFrame":
-    import pandas as pd
-    import pyarrow as pa
-
+def _requests(table: Any) -> Requests:
+    """The requests of an Arrow table. Raises ValueError."""
     per_second = stored_per_second(table.schema.metadata)
     if per_second is None:
-        raise pa.ArrowInvalid("its metadata lack the unit of instants")
-    due = table["due"].to_numpy()
-    lag, service = (table[name].to_numpy().astype(np.float64) for name in ("lag", "service"))  # null: nan
-    nullable = {pa.int16(): pd.Int16Dtype(), pa.int32(): pd.Int32Dtype(), pa.int64(): pd.Int64Dtype()}
-    rest = table.select(["status", "version", "correct"]).to_pandas(types_mapper=nullable.get)
-    return pd.DataFrame(
-        {
-            "name": table["name"].to_pandas(),
-            "batch": table["batch"].to_numpy(),
-            "due": due / per_second,
-            "sent": (due + lag) / per_second,
-            "done": (due + lag + service) / per_second,
-            **rest,
-            "mismatched": table["mismatched"].to_numpy(),
-            "worker": table["worker"].to_numpy(),
-        }
+        raise ValueError("its metadata lack the unit of instants")
+    names, codes = _named(table["name"])
+    due = _values(table, "due", np.int64)
+    lag, service = (_values(table, name, np.int64, NEVER) for name in ("lag", "service"))
+    sent = np.where(lag == NEVER, np.nan, due + lag)
+    done = np.where(service == NEVER, np.nan, sent + service)
+    return Requests(
+        names,
+        codes,
+        _values(table, "batch", np.int32),
+        due / per_second,
+        sent / per_second,
+        done / per_second,
+        _values(table, "status", np.int16, UNKNOWN),
+        _values(table, "version", np.int64, UNKNOWN),
+        _values(table, "correct", np.int32, UNKNOWN),
+        _values(table, "mismatched", np.bool_),
+        # earlier files have none
+        _values(table, "message", np.int32, UNKNOWN)
+        if "message" in table.column_names
+        else np.full(len(due), UNKNOWN, np.int32),
+        _values(table, "worker", np.int16),
     )
+
+
+def _named(column: Any) -> tuple[list[str], NDArray[np.int32]]:
+    """The distinct texts of a column, and which of them each row has. Raises ValueError."""
+    import pyarrow as pa
+
+    if not column.num_chunks:
+        return [], np.empty(0, np.int32)
+    whole = column.combine_chunks()
+    if not pa.types.is_dictionary(whole.type):
+        whole = whole.dictionary_encode()
+    texts = whole.dictionary.to_pylist()
+    if whole.null_count or not all(isinstance(text, str) for text in texts):
+        raise ValueError("requests without a name")
+    indices = whole.indices if whole.indices.type == pa.int32() else whole.indices.cast(pa.int32())
+    codes = _plain([indices], np.dtype(np.int32), None)
+    names = sorted(set(texts))
+    place = {name: at for at, name in enumerate(names)}
+    return names, np.array([place[text] for text in texts], np.int32)[codes]
+
+
+def _values(table: Any, name: str, kind: Any, missing: int | None = None) -> NDArray[Any]:
+    """A column; `missing` stands for null, of which there is none where that is None. Raises ValueError."""
+    import pyarrow as pa
+
+    dtype, column = np.dtype(kind), table[name]
+    if column.type != pa.from_numpy_dtype(dtype):
+        column = column.cast(pa.from_numpy_dtype(dtype))
+    if missing is None and column.null_count:
+        raise ValueError(f"{name}: {column.null_count:,} rows without a value")
+    return _plain(column.chunks, dtype, missing)
+
+
+def _plain(chunks: Sequence[Any], dtype: "np.dtype[Any]", missing: int | None) -> NDArray[Any]:
+    """The NumPy array of Arrow arrays of numbers. Arrow's own `to_numpy` imports pandas."""
+    parts = [np.empty(0, dtype)]
+    for chunk in chunks:
+        end = chunk.offset + len(chunk)
+        validity, data = chunk.buffers()
+        if data is None or end == chunk.offset:
+            continue
+        values = _bits(data, end) if dtype == np.bool_ else np.frombuffer(data, dtype, end)
+        if chunk.null_count and missing is not None:
+            values = np.where(_bits(validity, end), values, dtype.type(missing))
+        parts.append(values[chunk.offset :])
+    return np.concatenate(parts)
+
+
+def _bits(buffer: Any, count: int) -> NDArray[np.bool_]:
+    return np.unpackbits(np.frombuffer(buffer, np.uint8), count=count, bitorder="little").view(np.bool_)
 
 
 if (

@@ -177,10 +177,11 @@ class RunWriter:
         """Put one more file into the folder."""
         self._append(name, content)
 
-    def finish(self, *, state: str = FINISHED, **fields: Any) -> None:
+    def finish(self, *, state: str = FINISHED, pack: bool = True, **fields: Any) -> None:
         """Write what is left, say that the run is finished, or was interrupted, pack the samples into one Parquet file, and seal all files.
 
-        The run is finished before the packing: should that fail, the samples are read from their shards.
+        The run is finished before the packing: should that fail, the samples are read from their shards. pack: False
+        where somebody else does that and seals (`bench.runs.conclusion`), and `concluded` follows.
         """
         self._flush(before=None)
         self._write_failures(self._failures)
@@ -193,9 +194,19 @@ class RunWriter:
                 ) from error
         self.abandon()
         self.update(state=state, span=self._span._asdict() if self._span else None, **fields)
-        if (self.path / SHARDS).is_dir():
-            self._pack()
-        self._seal()
+        missing = extras.lacking("pyarrow") if (self.path / SHARDS).is_dir() else None
+        if missing is not None:  # reports read them there too
+            log.info("the samples stay in %s/, not packed into %s: %s", SHARDS, SAMPLES, missing)
+        if pack:
+            if missing is None and (self.path / SHARDS).is_dir():
+                self._pack()
+            self._seal()
+
+    def concluded(self) -> None:
+        """Take note that the folder was packed and sealed; seal it where that was not done. Raises BenchError."""
+        self._sealed = (self.path / checksums.FILE).is_file()
+        if not self._sealed:
+            self._seal()
 
     def abandon(self) -> None:
         """Close the files: a folder that was not finished stays as it is, and says so."""
@@ -214,10 +225,6 @@ class RunWriter:
         self._sealed = True
 
     def _pack(self) -> None:
-        missing = extras.lacking("pyarrow")
-        if missing is not None:  # reports read them there too
-            log.info("the samples stay in %s/, not packed into %s: %s", SHARDS, SAMPLES, missing)
-            return
         # A process of its own, and a group of its own: pyarrow's memory and its minute of work for an hour's samples
         # stay out of the load process, and Ctrl-C does not reach it.
         command = [

@@ -303,12 +303,12 @@ class Run:
             return self
         return replace(self, turn=Turn(turns.names.index(name), len(turns.names), turns.seconds))
 
-    def sample_frames(self) -> Iterator["pd.DataFrame"]:
-        """All requests (of the whole run, in parts), as `bench.runs.samples.frame` lays them out. Raises BenchError."""
+    def requests_in_parts(self) -> Iterator[samples.Requests]:
+        """All requests of the whole run. Raises BenchError."""
         packed = self.path / SAMPLES
         if not packed.is_file() and (not os.path.lexists(packed) or samples.shards(self.path / SHARDS)):
             try:
-                yield from map(samples.frame, samples.read_shards(self.path / SHARDS))
+                yield from map(samples.requests_of, samples.read_shards(self.path / SHARDS))
             except FileNotFoundError:  # packed in this moment
                 pass
             else:
@@ -318,12 +318,12 @@ class Run:
 
     @property
     def samples(self) -> "pd.DataFrame":
-        """All requests at once, in the order of their due instants; empty where they were not kept."""
-        import pandas as pd
+        """All requests at once, in the order of their due instants, as `bench.runs.samples.frame` lays them out.
 
-        frames = list(self.sample_frames()) or [samples.empty_frame()]
-        table = pd.concat(frames, ignore_index=True)
-        return table.sort_values("due", ignore_index=True, kind="stable")
+        Empty where they were not kept. Raises BenchError.
+        """
+        whole = samples.joined(list(self.requests_in_parts()) or [samples.no_requests()])
+        return samples.frame(whole.where(np.argsort(whole.due, kind="stable")))
 
     @property
     def requests(self) -> "pd.DataFrame":

@@ -14,7 +14,7 @@ Records of run folders of schema 1, with nanoseconds, are refused.
 import contextlib
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple
 
@@ -25,6 +25,7 @@ from bench import BenchError
 from bench.runs.chunk import Chunk
 from bench.runs.columns import NEVER, STEP_NS, UNKNOWN, Columns, no_columns
 from bench.runs.files import MIB, open_file
+from bench.runs.histogram import Floats, Ints
 from bench.runs.sample import LONGEST_RUN
 
 if TYPE_CHECKING:
@@ -45,6 +46,44 @@ class Table(NamedTuple):
     names: list[str]
     columns: Columns
     worker: int
+
+
+class Requests(NamedTuple):
+    """Single requests as they are read: arrays of equal length, and the names that one of them points into."""
+
+    names: list[str]
+    name: NDArray[np.int32]
+    batch: NDArray[np.int32]
+    due: Floats
+    """Seconds of the run, as the next two."""
+    sent: Floats
+    """nan: never sent."""
+    done: Floats
+    """nan: never sent."""
+    status: NDArray[np.int16]
+    """gRPC status code, or `bench.runs.sample.CANCELLED_STATUS`; UNKNOWN: never sent."""
+    version: Ints
+    """UNKNOWN: the answer named none."""
+    correct: NDArray[np.int32]
+    """UNKNOWN: not checked."""
+    mismatched: NDArray[np.bool_]
+    message: NDArray[np.int32]
+    """Number in its pool, of the slowest requests (`Columns.message`); UNKNOWN of the others."""
+    worker: NDArray[np.int16]
+
+    def where(self, rows: NDArray[np.bool_] | NDArray[np.intp]) -> "Requests":
+        """Some of them, by mask or by position."""
+        arrays: tuple[NDArray[Any], ...] = self[1:]
+        return Requests(self.names, *(array[rows] for array in arrays))
+
+
+def joined(parts: Sequence[Requests]) -> Requests:
+    """The requests of all parts, one after the other; at least one part."""
+    names = sorted({name for part in parts for name in part.names})
+    place = {name: at for at, name in enumerate(names)}
+    codes = [np.array([place[name] for name in part.names], np.int32)[part.name] for part in parts]
+    columns: list[tuple[NDArray[Any], ...]] = list(zip(*(part[2:] for part in parts), strict=True))
+    return Requests(names, np.concatenate(codes), *map(np.concatenate, columns))
 
 
 def record_bytes(chunk: Chunk) -> bytes:
@@ -74,41 +113,50 @@ def shards(folder: Path) -> list[tuple[int, Path]]:
     )
 
 
-def frame(table: Table) -> "pd.DataFrame":
-    """One record's requests: name, batch, due, sent, done (seconds), status, version, correct, mismatched, worker.
-
-    Missing values: nan in sent and done, <NA> in the nullable integers status, version and correct.
-    """
-    import pandas as pd
-
+def requests_of(table: Table) -> Requests:
+    """One record's requests, in the order of their due instants."""
     names, codes, columns, workers = merged([table])
-    unsent, unanswered = columns.lag == NEVER, columns.service == NEVER
     due = columns.due // STEP_NS
-    sent = np.where(unsent, np.nan, due + columns.lag // STEP_NS)
-    done = np.where(unanswered, np.nan, sent + columns.service // STEP_NS)
+    sent = np.where(columns.lag == NEVER, np.nan, due + columns.lag // STEP_NS)
+    done = np.where(columns.service == NEVER, np.nan, sent + columns.service // STEP_NS)
+    return Requests(
+        names,
+        codes,
+        columns.batch,
+        due / PER_SECOND,
+        sent / PER_SECOND,
+        done / PER_SECOND,
+        columns.status,
+        columns.version,
+        columns.correct,
+        columns.mismatched,
+        columns.message,
+        workers,
+    )
+
+
+_NULLABLE: Final = ("status", "version", "correct", "message")
+
+
+def frame(requests: Requests) -> "pd.DataFrame":
+    """Requests as a table: name, batch, due, sent, done (seconds), status, version, correct, mismatched, message, worker.
+
+    Missing values: nan in sent and done, <NA> in the nullable integers status, version, correct and message.
+    """
+    import pandas as pd  # as long an import as everything else that a report needs
 
     def known(values: NDArray[Any]) -> Any:
         return pd.arrays.IntegerArray(values, values == UNKNOWN)
 
-    return pd.DataFrame(
-        {
-            "name": pd.Categorical.from_codes(codes, pd.Index(names, dtype="str")),
-            "batch": columns.batch,
-            "due": due / PER_SECOND,
-            "sent": sent / PER_SECOND,
-            "done": done / PER_SECOND,
-            "status": known(columns.status),
-            "version": known(columns.version),
-            "correct": known(columns.correct),
-            "mismatched": columns.mismatched,
-            "worker": workers,
-        }
-    )
+    columns: dict[str, Any] = requests._asdict()
+    names = pd.Index(columns.pop("names"), dtype="str")
+    columns["name"] = pd.Categorical.from_codes(requests.name, names)
+    return pd.DataFrame(columns | {each: known(columns[each]) for each in _NULLABLE})
 
 
-def empty_frame() -> "pd.DataFrame":
-    """The columns of `frame` without a row."""
-    return frame(Table([], no_columns(), 0))
+def no_requests() -> Requests:
+    """Not one."""
+    return requests_of(Table([], no_columns(), 0))
 
 
 def merged(tables: list[Table]) -> tuple[list[str], NDArray[np.int32], Columns, NDArray[np.int16]]:

@@ -6,9 +6,9 @@ from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import stdtrit  # scipy.stats holds the same behind an import of half a second
 
 from bench.analysis.reading.cells import by_second
+from bench.analysis.statistics.distributions import stdtrit
 from bench.runs.run import Run
 
 CONFIDENCE: Final = 0.95

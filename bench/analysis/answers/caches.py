@@ -4,10 +4,10 @@ import math
 from typing import Any, Final
 
 import numpy as np
-from scipy.special import stdtrit  # scipy.stats holds the same behind an import of half a second
 
 from bench.analysis import formatting
 from bench.analysis.answers.answer import CONFIDENCE, WIDEST, Answer, Floats, Interval, independent, untold
+from bench.analysis.statistics.distributions import stdtrit
 from bench.runs.run import Run
 
 LEAST: Final = 10

@@ -4,39 +4,27 @@ The manifest names the question; each module here knows the answer to one, from 
 """
 
 from collections.abc import Callable
+from importlib import import_module
 from typing import Final
 
-from bench.analysis.answers import (
-    apis,
-    batches,
-    bound,
-    caches,
-    drift,
-    mlperf,
-    neighbours,
-    overhead,
-    overload,
-    rollout,
-    spike,
-    versions,
-)
 from bench.analysis.answers.answer import Answer
 from bench.runs.run import Run
 
-ANSWERS: Final[dict[str, Callable[[Run], list[Answer]]]] = {
-    "apis": apis.answer,
-    "batches": batches.answer,
-    "bound": bound.answer,
-    "caches": caches.answer,
-    "drift": drift.answer,
-    "mlperf": mlperf.answer,
-    "neighbours": neighbours.answer,
-    "overhead": overhead.answer,
-    "overload": overload.answer,
-    "rollout": rollout.answer,
-    "spike": spike.answer,
-    "versions": versions.answer,
-}
+ANSWERS: Final = (
+    "apis",
+    "batches",
+    "bound",
+    "caches",
+    "drift",
+    "mlperf",
+    "neighbours",
+    "overhead",
+    "overload",
+    "rollout",
+    "spike",
+    "versions",
+)
+"""Questions, and the names of the modules beside this one, of which a run needs one at most."""
 
 
 def answers(run: Run) -> list[Answer]:
@@ -48,5 +36,8 @@ def answers(run: Run) -> list[Answer]:
         return []
     origins = dict.fromkeys(each.origin for each in run.manifest.payload.values() if each.origin)
     listed = [Answer(f"requests: {origin}", {}) for origin in origins]
-    answer_of = ANSWERS.get(run.manifest.question or "")
-    return listed + (answer_of(run) if answer_of is not None else [])
+    question = run.manifest.question
+    if question not in ANSWERS:
+        return listed
+    answer: Callable[[Run], list[Answer]] = import_module(f"bench.analysis.answers.{question}").answer
+    return listed + answer(run)

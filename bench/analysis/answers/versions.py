@@ -5,10 +5,10 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import ndtri
 
 from bench.analysis import formatting
 from bench.analysis.answers.answer import CONFIDENCE, Answer, Interval, medians, ratio, times, untold
+from bench.analysis.statistics.distributions import ndtri
 from bench.runs.choices import UNSEEN, Choices, Ints
 from bench.runs.run import Run
 

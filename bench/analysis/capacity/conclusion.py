@@ -4,12 +4,11 @@ import math
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
-from scipy.special import stdtrit
-
 from bench.analysis.capacity.estimate import Estimate
 from bench.analysis.capacity.level import Level
 from bench.analysis.capacity.search import Search
 from bench.analysis.capacity.shift import WIDEST_RATIO, shift
+from bench.analysis.statistics.distributions import stdtrit
 from bench.runs.capacity import ConditionCapacity, Interval, Limiting, MeasuredLevel, Outcome, Ratio
 
 WIDEST: Final = 2.0

@@ -15,9 +15,9 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
-from scipy.special import stdtrit
 
 from bench.analysis.capacity.level import Floats, Level
+from bench.analysis.statistics.distributions import stdtrit
 
 POWER: Final = 1.5
 """Of the mean, to which the variance is proportional."""

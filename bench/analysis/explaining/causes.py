@@ -40,6 +40,8 @@ MOST_OF_IT: Final = 0.5
 """Share of the difference in mean latency from which on a stage is the likely cause, though its interval does not show it."""
 MOST_STRETCHES: Final = 6
 """Stretches of slow requests of which it is looked for what happened in them."""
+MOST_MESSAGES: Final = 8
+"""Messages of a pool that are named."""
 MOST_EVENTS: Final = 2
 """Of these, kinds that are named."""
 
@@ -54,6 +56,7 @@ class Kind(StrEnum):
     EVENT = "event"
     SLOW_SECONDS = "slow seconds"
     LOAD_PROCESS = "load process"
+    PAYLOAD = "payload"
     STAGE = "stage"
 
 
@@ -205,6 +208,8 @@ def _slow(tail: Tail | None) -> Iterator[Cause]:
         return
     if tail.workers:
         yield Cause(Kind.LOAD_PROCESS, ", ".join(map(str, sorted(tail.workers))), tail=tail)
+    if tail.messages is not None:
+        yield Cause(Kind.PAYLOAD, ", ".join(map(str, tail.messages.numbers[:MOST_MESSAGES])), tail=tail)
     if tail.stretches:
         events = _events(tail)
         yield Cause(Kind.EVENT if events else Kind.SLOW_SECONDS, "; ".join(events[:MOST_EVENTS]), tail=tail)

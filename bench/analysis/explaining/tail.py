@@ -1,24 +1,29 @@
-"""The slow requests of a cell: the seconds and load processes that hold them.
+"""The slow requests of a cell: the seconds, load processes and messages that hold them.
 
 Histograms by second suffice for the seconds, so runs without single requests have this too; load processes are in the
-single requests only. A second holds slow requests where it has at least FACTOR times the share of all others and chance
-rarely gives so many (binomial, CHANCE for all seconds together). They are named where they hold most of the slow requests
-in a small part of all: a tail that is everywhere has no place.
+single requests only, messages in the slowest of these (`bench.runs.columns.SLOWEST`). A cell is of one model version and one
+batch size; connections are not recorded, and a load process has one unless told otherwise. A second holds slow requests
+where it has at least FACTOR times the share of all others and chance rarely gives so many (binomial, CHANCE for all seconds
+together). They are named where they hold most of the slow requests in a small part of all: a tail that is everywhere has
+no place.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, NamedTuple
 
 import numpy as np
-from scipy.special import betainc
 
 from bench import BenchError
 from bench.analysis.grouping.trials import Trial, identity_of
-from bench.analysis.reading.cells import Cell, by_second, cells
+from bench.analysis.reading.cells import Cell, by_second, cells, pool_of
 from bench.analysis.reading.interruptions import MOST_ROWS
 from bench.analysis.reading.population import Population
+from bench.analysis.statistics.distributions import betainc
+from bench.runs.columns import SLOWEST, UNKNOWN
+from bench.runs.manifest import Payload
 from bench.runs.run import Run
 
 FACTOR: Final = 3.0
@@ -71,6 +76,8 @@ class Tail:
     """The requests outside of the stretches."""
     workers: dict[int, Held] = field(default_factory=dict)
     """The load processes that hold them; empty: all alike, one alone, or not recorded."""
+    messages: "Messages | None" = None
+    """Of the pool; None: none of them hold more than others, or that is not recorded."""
 
     @property
     def share(self) -> float:
@@ -80,13 +87,29 @@ class Tail:
     @property
     def everywhere(self) -> bool:
         """Whether they have no place."""
-        return not self.stretches and not self.workers
+        return not self.stretches and not self.workers and self.messages is None
+
+
+@dataclass(frozen=True)
+class Messages:
+    """The messages of a pool that hold most of the slow requests of which it is known."""
+
+    numbers: list[int]
+    """In the pool, that with the most first."""
+    of: int
+    """Messages in the pool."""
+    slow: int
+    """Slow requests with these."""
+    known: int
+    """Slow requests of which the message is known."""
 
 
 def tail_of(trials: Sequence[Trial], threshold: float) -> Tail | None:
     """Where requests of these trials are that took longer; None where no run can be read, or none is slow."""
     units: list[tuple[Path, int, Population]] = []
     workers: dict[int, Held] = {}
+    messages: Counter[int] = Counter()
+    pools: list[Payload] = []
     seconds = 0
     for trial in trials:
         try:
@@ -99,7 +122,8 @@ def tail_of(trials: Sequence[Trial], threshold: float) -> Tail | None:
                 if part.count
             ]
             seconds += len({second for _, second in cell.run.tallies})
-            _add(workers, _by_worker(cell, threshold))
+            pools.append(pool_of(cell))
+            _count(cell, threshold, workers, messages)
         except BenchError:
             continue
     held = [Held(part.count - part.within(threshold)[0], part.count) for *_, part in units]
@@ -107,20 +131,18 @@ def tail_of(trials: Sequence[Trial], threshold: float) -> Tail | None:
     if not total.slow:
         return None
     runs = len({path for path, *_ in units})
-    tail = Tail(threshold, total, runs, seconds, workers=_named(workers))
+    tail = Tail(
+        threshold, total, runs, seconds, workers=_named(workers), messages=_held_by(messages, total, pools)
+    )
     at = _concentrated(held)
     if not at:
         return tail
     chosen = set(at)
-    return Tail(
-        threshold,
-        total,
-        runs,
-        seconds,
+    return replace(
+        tail,
         stretches=_stretches([(units[i][0], units[i][1]) for i in at]),
         inside=_sum(held[i] for i in at),
         without=Population.sum([part for i, (*_, part) in enumerate(units) if i not in chosen]),
-        workers=tail.workers,
     )
 
 
@@ -135,8 +157,8 @@ def _sum(held: Iterable[Held]) -> Held:
     return Held(sum(each.slow for each in parts), sum(each.requests for each in parts))
 
 
-def _concentrated(held: Sequence[Held]) -> list[int]:
-    """The places that hold slow requests, where these hold most of them and are few."""
+def _concentrated(held: Sequence[Held], of: int = 0) -> list[int]:
+    """The places that hold slow requests, where these hold most of them and are few. of: places, some of them here as one."""
     total = _sum(held)
     if total.slow < FEWEST or len(held) < 2:
         return []
@@ -145,7 +167,7 @@ def _concentrated(held: Sequence[Held]) -> list[int]:
     many = slow > FACTOR * rest * requests
     # P(X >= slow) of a binomial X, by the incomplete beta function
     chance = betainc(np.maximum(slow, 1), requests - np.maximum(slow, 1) + 1, np.minimum(rest, 1.0))
-    at = np.flatnonzero(many & (slow > 0) & (chance <= CHANCE / len(held)))
+    at = np.flatnonzero(many & (slow > 0) & (chance <= CHANCE / (of or len(held))))
     inside = _sum(held[int(i)] for i in at)
     if inside.slow < MOST_HELD * total.slow or inside.requests > LEAST_SPREAD * total.requests:
         return []
@@ -163,28 +185,42 @@ def _stretches(seconds: Sequence[tuple[Path, int]]) -> list[Stretch]:
     return stretches
 
 
-def _by_worker(cell: Cell, threshold: float) -> dict[int, Held]:
-    """Requests of a cell by load process; none where the run has one only, or single requests were not kept."""
-    if len(cell.run.manifest.workers) < 2 or cell.requests > MOST_ROWS:
-        return {}
+def _count(cell: Cell, threshold: float, workers: dict[int, Held], messages: Counter[int]) -> None:
+    """Add a cell's requests by load process, and its slow ones by message, where several are known."""
+    several = len(cell.run.manifest.workers) > 1
+    if cell.requests > MOST_ROWS or not (several or (pool_of(cell).messages or 0) > 1):
+        return
     first, end = cell.run.window or cell.run.seconds
-    by_worker: dict[int, Held] = {}
-    for frame in cell.run.sample_frames():
-        version = frame["version"].fillna(-1).to_numpy(np.int64)
-        due = frame["due"].to_numpy(np.float64)
+    for part in cell.run.requests_in_parts():
+        if cell.name not in part.names:
+            continue
         of_cell = (
-            (frame["name"] == cell.name).to_numpy(np.bool_)
-            & (frame["batch"] == cell.batch).to_numpy(np.bool_)
-            & ((due >= first) & (due < end))
-            & ((version == (cell.version or -1)) | (version == -1))
+            (part.name == part.names.index(cell.name))
+            & (part.batch == cell.batch)
+            & ((part.due >= first) & (part.due < end))
+            & ((part.version == (cell.version or UNKNOWN)) | (part.version == UNKNOWN))
         )
-        latency = frame["done"].to_numpy(np.float64, na_value=np.nan) - due
-        answered = (frame["status"] == 0).fillna(value=False).to_numpy(np.bool_)
-        slow = ~(answered & (latency <= threshold))
-        for worker in np.unique(frame["worker"].to_numpy()[of_cell]):
-            its = of_cell & (frame["worker"].to_numpy() == worker)
-            _add(by_worker, {int(worker): Held(int((its & slow).sum()), int(its.sum()))})
-    return by_worker
+        slow = ~((part.status == 0) & (part.done - part.due <= threshold))
+        messages.update(part.message[of_cell & slow & (part.message != UNKNOWN)].tolist())
+        for worker in np.unique(part.worker[of_cell]) if several else ():
+            its = of_cell & (part.worker == worker)
+            _add(workers, {int(worker): Held(int((its & slow).sum()), int(its.sum()))})
+
+
+def _held_by(slow: Counter[int], all_: Held, pools: Sequence[Payload]) -> Messages | None:
+    """The messages of one pool that hold most slow requests; each is sent as often as any other."""
+    size = (pools[0].messages or 0) if len({pool.sha256 for pool in pools}) == 1 else 0
+    known = slow.total()
+    if size < 2 or 2 * known < min(all_.slow, all_.requests // SLOWEST):  # of too few it is known
+        return None
+    each = max(1, all_.requests // size)
+    numbers = [number for number, _ in slow.most_common()]
+    held = [Held(slow[number], max(each, slow[number])) for number in numbers]
+    others = Held(0, max(1, each * (size - len(numbers))))
+    named = [at for at in _concentrated([*held, others], size) if at < len(numbers)]
+    if not named:
+        return None
+    return Messages([numbers[at] for at in named], size, sum(held[at].slow for at in named), known)
 
 
 def _add(total: dict[int, Held], more: dict[int, Held]) -> None:

@@ -15,13 +15,13 @@ from bench.analysis.grouping.identity import FailedTrial, Identity
 from bench.analysis.grouping.journals import read_journals
 from bench.analysis.grouping.metrics import reasons_of, values_of
 from bench.analysis.grouping.within_run import WithinRun
-from bench.analysis.reading.cells import Cell, cells, described
+from bench.analysis.reading.cells import Cell, cells, described, pool_of
 from bench.analysis.reading.checks import warnings_of
 from bench.analysis.reading.population import NO_REQUESTS, Population, Reason
 from bench.analysis.reading.run_warning import RunWarning
 from bench.analysis.statistics.clustered import Seconds
 from bench.runs.journal import FAILED, experiment_of
-from bench.runs.manifest import Manifest, Payload
+from bench.runs.manifest import Manifest
 from bench.runs.run import Experiment, Found, Run, Unreadable, broken
 from bench.runs.sample import CANCELLED_BY_CLIENT, UNSENT
 
@@ -212,8 +212,7 @@ def _measured(placed: list[tuple[int, Cell]], run: Run, answered_within: float |
 
 def _examples(cell: Cell) -> int:
     """Different examples among those that were checked: the pool's, where so many were sent."""
-    payload = cell.run.manifest.payload
-    pool = payload.get(cell.name) or (next(iter(payload.values())) if len(payload) == 1 else Payload())
+    pool = pool_of(cell)
     known = pool.examples or (pool.messages or 0) * (pool.batch or 0)
     return min(cell.answered.checked, known) if known else cell.answered.checked
 

@@ -14,7 +14,7 @@ from typing import Any, Final, Literal
 from bench.analysis.reading.population import Population
 from bench.runs.chunk import Key, Tally
 from bench.runs.histogram import Histogram
-from bench.runs.manifest import Load
+from bench.runs.manifest import Load, Payload
 from bench.runs.run import Run
 from bench.runs.sample import CANCELLED_BY_CLIENT, UNSENT
 
@@ -140,6 +140,15 @@ def population(run: Run, keys: Container[Key], kind: Literal["latency", "service
         cancelled=cancelled.sparse(),
         lost=lost if kind == "latency" else lost - outcomes.get(UNSENT, 0),
     )
+
+
+def pool_of(cell: Cell) -> Payload:
+    """What a cell's requests are drawn from; nothing is known of it where several kinds of users send requests of the name."""
+    payload = cell.run.manifest.payload
+    # the keys are `User, name`, or `User` alone where it has one kind of requests
+    named = [each for key, each in payload.items() if cell.name in (key, key.partition(", ")[2])]
+    found = named or list(payload.values())
+    return found[0] if len(found) == 1 else Payload()
 
 
 def by_second(run: Run, keys: Container[Key]) -> dict[int, Population]:

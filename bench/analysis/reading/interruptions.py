@@ -9,9 +9,10 @@ pauses that a schedule has by plan or by chance are none.
 
 import itertools
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bench import BenchError
 from bench.analysis.reading.checks import printable
@@ -19,14 +20,13 @@ from bench.analysis.reading.client import RUN_DELAY, waits_of
 from bench.analysis.reading.restarts import signs_of
 from bench.analysis.reading.wrong_answers import version_may_change
 from bench.extras import MissingExtra
+from bench.runs.columns import UNKNOWN
 from bench.runs.histogram import Floats
 from bench.runs.recording import CLOCK_STEPPED, CONNECTION_ENDED, RECORDING_ENDED, WORKER_LOST
 from bench.runs.run import Run
 from bench.runs.sample import CANCELLED_STATUS, outcome
+from bench.runs.samples import Requests, joined
 from bench.wording import counted
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 LEAST: Final = 0.2
 """Seconds of the shortest gap that is named: garbage collection and a busy machine make shorter ones."""
@@ -89,22 +89,20 @@ def interruptions(run: Run) -> list[Interruption]:
     return sorted(named, key=lambda each: each.begin)[:MOST]
 
 
-def _requests(run: Run) -> "pd.DataFrame | None":
+def _requests(run: Run) -> Requests | None:
     """The single requests; None where there are none, too many, or damaged ones: the counts say the rest."""
-    import pandas as pd
-
-    frames: list[pd.DataFrame] = []
+    parts: list[Requests] = []
     try:
-        for frame in run.sample_frames():
-            frames.append(frame)
-            if sum(map(len, frames)) > MOST_ROWS:
+        for part in run.requests_in_parts():
+            parts.append(part)
+            if sum(len(each.due) for each in parts) > MOST_ROWS:
                 return None
     except MissingExtra:  # with it, the same folder would show more
         raise
     except BenchError:
         return None
-    rows = pd.concat(frames, ignore_index=True) if frames else None
-    return rows if rows is not None and len(rows) else None
+    rows = joined(parts) if parts else None
+    return rows if rows is not None and len(rows.due) else None
 
 
 def _suspicious(whole: Run) -> bool:
@@ -137,10 +135,9 @@ def _gaps(instants: Floats) -> list[tuple[float, float]]:
     return [(float(instants[i]), float(instants[i + 1])) for i in at]
 
 
-def _silent(run: Run, rows: "pd.DataFrame") -> Iterator[Interruption]:
+def _silent(run: Run, rows: Requests) -> Iterator[Interruption]:
     """Stretches in which nothing was answered although requests waited that had been sent."""
-    due, sent, done = (rows[name].to_numpy() for name in ("due", "sent", "done"))
-    ok = rows["status"].eq(0).fillna(False).to_numpy(dtype=bool)
+    due, sent, done, ok = rows.due, rows.sent, rows.done, rows.status == 0
     left = np.isfinite(sent)
     if not left.any():
         return
@@ -196,33 +193,32 @@ def _most(run: Run, name: str, begin: float, end: float, source: str | None = No
     )
 
 
-def _stretches(rows: "pd.DataFrame") -> Iterator["pd.DataFrame"]:
+def _stretches(rows: Requests) -> Iterator[Requests]:
     """The rows in the order of their end, those together that follow each other closely; MOST groups at the most."""
-    ordered = rows.sort_values("done")
-    breaks = np.flatnonzero(np.diff(ordered["done"].to_numpy()) > JOIN) + 1
-    for first, after in itertools.pairwise([0, *breaks, len(ordered)][: MOST + 1]):
+    order = np.argsort(rows.done, kind="stable")
+    breaks = np.flatnonzero(np.diff(rows.done[order]) > JOIN) + 1
+    for first, after in itertools.pairwise([0, *breaks, len(order)][: MOST + 1]):
         if after > first:
-            yield ordered.iloc[first:after]
+            yield rows.where(order[first:after])
 
 
-def _spanning(kind: str, rows: "pd.DataFrame", text: str) -> Interruption:
-    return Interruption(kind, float(rows["done"].iloc[0]), float(rows["done"].iloc[-1]), len(rows), text)
+def _spanning(kind: str, rows: Requests, text: str) -> Interruption:
+    return Interruption(kind, float(rows.done[0]), float(rows.done[-1]), len(rows.done), text)
 
 
-def _failed(run: Run, rows: "pd.DataFrame", silent: list[Interruption]) -> Iterator[Interruption]:
+def _failed(run: Run, rows: Requests, silent: list[Interruption]) -> Iterator[Interruption]:
     """Stretches of failures with one status, without those of a time in which nothing was answered."""
-    status = rows["status"].fillna(0).to_numpy(dtype=np.int64)
-    failed = rows[(status != 0) & (status != CANCELLED_STATUS) & np.isfinite(rows["done"].to_numpy())]
-    for code, same in failed.groupby("status"):
+    failed = ~np.isin(rows.status, (0, UNKNOWN, CANCELLED_STATUS)) & np.isfinite(rows.done)
+    for code in np.unique(rows.status[failed]):
         name = outcome(int(code))
         example = next(
             (printable(str(row.get("text"))) for row in run.errors if row.get("outcome") == name), ""
         )
-        for part in _stretches(same):
+        for part in _stretches(rows.where(failed & (rows.status == code))):
             each = _spanning(
                 "failed requests",
                 part,
-                f"{name}, {counted(len(part), 'request')}" + (example and f': "{example}"'),
+                f"{name}, {counted(len(part.done), 'request')}" + (example and f': "{example}"'),
             )
             if not _within(each, silent):
                 yield each
@@ -264,28 +260,31 @@ def _noted(run: Run, kind: str) -> list[Interruption]:
     return merged
 
 
-def _wrong(rows: "pd.DataFrame") -> Iterator[Interruption]:
-    for part in _stretches(rows[rows["mismatched"].to_numpy(dtype=bool)]):
-        yield _spanning(
-            "wrong answers", part, f"{counted(len(part), 'answer')} wrong or different from before"
-        )
+def _wrong(rows: Requests) -> Iterator[Interruption]:
+    for part in _stretches(rows.where(rows.mismatched)):
+        text = f"{counted(len(part.done), 'answer')} wrong or different from before"
+        yield _spanning("wrong answers", part, text)
 
 
-def _outdated(rows: "pd.DataFrame") -> Iterator[Interruption]:
+def _outdated(rows: Requests) -> Iterator[Interruption]:
     """Answers by a version older than one that had answered before."""
-    for _, same in rows[rows["version"].notna()].sort_values("done").groupby("name", observed=True):
-        version = same["version"].to_numpy(dtype=np.int64)
-        newest = np.maximum.accumulate(version)
-        for part in _stretches(same[version < newest]):
-            older = sorted({int(each) for each in part["version"]})
-            text = f"{counted(len(part), 'answer')} by version {', '.join(map(str, older))} after one by {newest.max()}"
+    for code in range(len(rows.names)):
+        same = rows.where((rows.name == code) & (rows.version != UNKNOWN))
+        same = same.where(np.argsort(same.done, kind="stable"))
+        newest = np.maximum.accumulate(same.version)
+        older: NDArray[np.bool_] = same.version < newest
+        for part in _stretches(same.where(older)):
+            versions = ", ".join(map(str, np.unique(part.version)))
+            text = f"{counted(len(part.done), 'answer')} by version {versions} after one by {newest.max()}"
             yield _spanning("outdated answers", part, text)
 
 
-def _paused(run: Run, rows: "pd.DataFrame") -> Iterator[Interruption]:
+def _paused(run: Run, rows: Requests) -> Iterator[Interruption]:
     """Stretches in which a load process sent nothing although requests were due."""
-    for worker, its in rows[np.isfinite(rows["sent"].to_numpy())].groupby("worker"):
-        due, sent = its["due"].to_numpy(), its["sent"].to_numpy()
+    left = np.isfinite(rows.sent)
+    for worker in np.unique(rows.worker[left]):
+        its = rows.where(left & (rows.worker == worker))
+        due, sent = its.due, its.sent
         for begin, end in _gaps(np.sort(sent)):
             late = int(((due > begin) & (due < end) & (sent >= end)).sum())
             if _held_back(run) and not _loop_stood(run, begin, end):

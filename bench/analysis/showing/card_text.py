@@ -8,7 +8,7 @@ from itertools import islice
 from typing import Final
 
 from bench.analysis import formatting
-from bench.analysis.explaining.causes import Cause, Kind
+from bench.analysis.explaining.causes import MOST_MESSAGES, Cause, Kind
 from bench.analysis.explaining.tail import Tail
 from bench.analysis.grouping.conditions import commit
 from bench.analysis.grouping.trials import Trial
@@ -137,6 +137,17 @@ def _load_process(cause: Cause) -> str:
     )
 
 
+def _payload(cause: Cause) -> str:
+    tail = cause.tail
+    assert tail is not None and tail.messages is not None  # noqa: S101 - for the type checker
+    held = tail.messages
+    more = "" if len(held.numbers) <= MOST_MESSAGES else " and others"
+    return (
+        f"{100 * held.slow / held.known:.0f} % of the requests slower than {formatting.duration(tail.threshold)} whose payload was "
+        f"recorded ({held.known:,}) send {len(held.numbers):,} of the {counted(held.of, 'message')} in the pool: numbers {cause.what}{more}"
+    )
+
+
 def _stage(cause: Cause) -> str:
     stage, split = cause.stage, cause.differences
     assert stage is not None and split is not None  # noqa: S101 - for the type checker
@@ -165,6 +176,7 @@ _SENTENCES: Final = {
     Kind.EVENT: _event,
     Kind.SLOW_SECONDS: _event,
     Kind.LOAD_PROCESS: _load_process,
+    Kind.PAYLOAD: _payload,
     Kind.STAGE: _stage,
 }
 
@@ -173,7 +185,7 @@ def spread_text(tail: Tail) -> str:
     """Slow requests that have no place."""
     return (
         f"{percent(tail.all.slow / tail.all.requests)} of the requests took longer than {formatting.duration(tail.threshold)}, "
-        f"spread over the {counted(tail.seconds, 'second')}: no second and no load process holds most of them"
+        f"spread over the {counted(tail.seconds, 'second')}: no second, load process or payload holds most of them"
     )
 
 

@@ -308,6 +308,7 @@ class CauseOut(TypedDict):
         "event",
         "slow seconds",
         "load process",
+        "payload",
         "stage",
     ]
     what: str

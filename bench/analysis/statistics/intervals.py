@@ -13,8 +13,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-# scipy.stats holds the same behind half a second of import
-from scipy.special import betaincinv, stdtr, stdtrit
+from bench.analysis.statistics.distributions import betaincinv, stdtr, stdtrit
 
 Floats = NDArray[np.float64]
 

@@ -11,8 +11,8 @@ from functools import lru_cache
 from typing import Final, NamedTuple
 
 import numpy as np
-from scipy.special import stdtrit
 
+from bench.analysis.statistics.distributions import stdtrit
 from bench.analysis.statistics.intervals import Estimate, Floats
 
 MOST: Final = 500

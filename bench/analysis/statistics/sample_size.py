@@ -11,8 +11,8 @@ from functools import lru_cache
 from typing import Final
 
 import numpy as np
-from scipy.special import bdtr, bdtrik  # scipy.stats holds the same behind an import of half a second
 
+from bench.analysis.statistics.distributions import bdtr, bdtrik
 from bench.runs.histogram import nearest_rank
 
 CONFIDENCE: Final = 0.99
@@ -85,9 +85,9 @@ def _percentile_of_rank(rank: int, samples: int) -> float:
 def _claimable(percentile: float, exceedances: int, samples: int, confidence: float) -> bool:
     if exceedances >= samples:
         return False
-    return bool(
-        bdtr(float(exceedances), samples, 1 - percentile / 100) <= 1 - confidence + np.finfo(float).eps
-    )
+    beyond = 1 - percentile / 100
+    chance = bdtr(float(exceedances), samples, beyond) if exceedances else (1 - beyond) ** samples
+    return bool(chance <= 1 - confidence + np.finfo(float).eps)
 
 
 def _check(percentile: float, confidence: float) -> None:

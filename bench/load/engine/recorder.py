@@ -49,6 +49,8 @@ class Rows(NamedTuple):
     """Examples answered with their label; -1 where nothing was checked."""
     mismatched: NDArray[np.bool_]
     """Answered OK, yet not by the model, version or shape that was asked for, or not as before."""
+    message: NDArray[np.int32]
+    """Its number in the pool."""
 
     def part(self, start: int, end: int) -> "Rows":
         """The rows from `start` to before `end`."""
@@ -182,6 +184,7 @@ class Recorder:
             version=self.checker.known_version[index],
             correct=self.checker.known_correct[index],
             mismatched=np.zeros(len(index), np.bool_),
+            message=index.astype(np.int32),
         )
         if unknown.rows:
             self._check(unknown, rows)

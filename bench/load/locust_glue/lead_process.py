@@ -365,14 +365,12 @@ class LeadProcess:
         took_part = self.workers.took_part() if self.workers else {"processes": 1}
         ends |= {"wrong_answers": wrong, "load": {**writer.manifest["load"], **took_part}}
         ends["doubts"] += self.workers.guard.warnings() if self.workers else []
-        if not writer.finish(
-            state=self.ending.state, workers=workers, counts=counts, stopped=self._stopped, **ends
-        ):
+        ends |= {"workers": workers, "counts": counts, "stopped": self._stopped}
+        if not writer.finish(state=self.ending.state, pack=False, **ends):
             return
         log.info("%s: %s", writer.path, verdict.counted(counts))
-        report = verdict.read(writer.path)
+        report = writer.conclude()
         if report is not None:
-            writer.update(doubts=report["doubts"])
             self._last_words = (writer.path, report)
             if not self.headless:
                 self._tell()

@@ -21,7 +21,6 @@ import zmq.green as zmq
 from locust.exception import RPCError
 from locust.rpc import Message, zmqrpc
 from zmq.utils import z85
-from zmq.utils.monitor import parse_monitor_message
 
 from bench import BenchError
 from bench.load.locust_glue.log_lines import complain
@@ -256,6 +255,8 @@ class Client(zmqrpc.BaseSocket):  # type: ignore[misc]  # as above
         super().close(linger=linger)
 
     def _watch(self, monitor: Any) -> None:
+        from zmq.utils.monitor import parse_monitor_message  # brings asyncio, which no other process needs
+
         refusals, joined, gone_since = 0, False, None
         while True:
             wait = None if gone_since is None else gone_since + BACK_SECONDS - time.monotonic()

@@ -331,11 +331,10 @@ class Session:
                 latest = time.perf_counter() + FLUSH_LATEST
 
     def _chunk(self, recorder: Recorder, rows: Rows, origin: float) -> Chunk:
-        count = len(rows.status)
         return Chunk.of(
             names=[recorder.name],
-            name_codes=np.zeros(count, dtype=np.int32),
-            batch=np.full(count, recorder.pool.batch, dtype=np.int32),
+            name_codes=np.zeros(len(rows.status), dtype=np.int32),
+            batch=np.full(len(rows.status), recorder.pool.batch, dtype=np.int32),
             due=rows.due - origin,
             sent=rows.sent - origin,
             done=rows.done - origin,
@@ -343,6 +342,7 @@ class Session:
             version=rows.version,
             correct=rows.correct,
             mismatched=rows.mismatched,
+            message=rows.message,
             keep_samples=self.options.keep_samples,
             pause=self._give_way,
         )
