@@ -22,6 +22,8 @@ USUAL: Final = {
 LATENCY: Final = sum(USUAL.values())
 SPREAD: Final = 0.3
 """Of the logarithm of a request's time in a stage."""
+MESSAGES, SLOW = 100, (3, 41)
+"""Of the pool, and those of them that may take longer."""
 COMMIT_BEFORE, COMMIT_AFTER = "a" * 40, "b" * 40
 
 
@@ -52,13 +54,14 @@ def planted(
     errors: float = 0.0,
     wrong: float = 0.0,
     slow_worker: float = 0.0,
+    slow_messages: float = 0.0,
     keep: bool = False,
     **manifest: Any,
 ) -> Run:
     """A run with these delays in its stages.
 
     stall: instant and length of a time in which the model held all answers back; errors, wrong: shares of the requests;
-    slow_worker: seconds that requests of load process 1 take longer; counted: whether the server's counters are known;
+    slow_worker: seconds that requests of load process 1 take longer; slow_messages: that those of SLOW do; counted: whether the server's counters are known;
     keep: whether single requests are.
     """
     rng = np.random.default_rng(seed)
@@ -71,6 +74,10 @@ def planted(
         times[Stage.RUNTIME] = times[Stage.RUNTIME] + np.where(held, at + lasting - done, 0.0)
     worker = np.arange(count) % 2
     times[Stage.WIRE] = times[Stage.WIRE] + np.where(worker == 1, slow_worker, 0.0)
+    message = (
+        np.random.default_rng([seed, 1]).permutation(count) % MESSAGES
+    )  # apart: the rest stays as it was
+    times[Stage.RUNTIME] = times[Stage.RUNTIME] + np.where(np.isin(message, SLOW), slow_messages, 0.0)
     sent = due + times[Stage.CLIENT_QUEUE]
     done = due + sum(times.values())
     status = np.where(rng.random(count) < errors, 8, 0)
@@ -85,6 +92,7 @@ def planted(
         "version": np.where(status == 0, 2, -1),
         "correct": np.where(status == 0, right.astype(int), -1),
         "mismatched": np.zeros(count, dtype=bool),
+        "message": message,
     }
     chunks = [
         Chunk.of(
@@ -100,6 +108,7 @@ def planted(
         "warmup": {"seconds": 0.0},
         "command": ["locust", "-f", "scenarios/mnist_open.py", "--headless"],
         "workers": [{"worker": 0}, {"worker": 1}],
+        "payload": {"Predict": {"sha256": "1" * 64, "messages": MESSAGES, "batch": 1}},
     }
     if counted:
         described["server_counters"] = _counters({stage: of[status == 0] for stage, of in times.items()})

@@ -56,7 +56,8 @@ def lines(run: Path, warm_up: float, within: float) -> dict[Key, dict[str, Any]]
     ended = max(table.due.max() / 1e6, done if stopped is None else stopped)
     begun = max(math.ceil(warm_up) if warm_up else 0.0, table.due.min() / 1e6)
     steady = table[table.due >= math.ceil(warm_up) * 1e6]
-    cpu = server_cpu(run, math.ceil(warm_up), math.ceil(ended))
+    # a load that begins late on a busy machine has no steady part before its first request
+    cpu = server_cpu(run, max(math.ceil(warm_up), math.floor(table.due.min() / 1e6)), math.ceil(ended))
     answered = steady[steady.status == 0]
     turns = manifest["load"].get("turns")
     found: dict[Key, dict[str, Any]] = {}

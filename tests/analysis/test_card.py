@@ -20,7 +20,7 @@ from bench.analysis.showing import gate_text
 from bench.analysis.showing.card import Card, card
 from bench.analysis.showing.card_text import next_steps
 from bench.runs.run import find_runs
-from tests.analysis.planted import LATENCY, planted
+from tests.analysis.planted import LATENCY, MESSAGES, planted
 from tests.analysis.simulated import BASE, trial
 from tests.cli import inside
 
@@ -46,6 +46,7 @@ WAYS: dict[str, tuple[dict[str, Any], Kind, str]] = {
     "refused": ({"errors": 0.1}, Kind.ERRORS, "RESOURCE_EXHAUSTED"),
     "wrong": ({"wrong": 0.2, "wrong_answers": WRONG}, Kind.ANSWERS, "other label"),
     "load process": ({"slow_worker": 0.05, "keep": True}, Kind.LOAD_PROCESS, "1"),
+    "payload": ({"slow_messages": 0.05, "keep": True}, Kind.PAYLOAD, "3, 41"),
 }
 """What is planted, and the cause that is to be named first."""
 
@@ -96,7 +97,10 @@ def test_the_card_names_the_cause_first(root: Path, failing: Callable[[str], Pat
     _, kind, what = WAYS[way]
     assert judged.code == 1, judged.verdict
     assert found.causes, found.lines
-    assert (found.causes[0].kind, found.causes[0].what.partition(" from ")[0]) == (kind, what), found.lines
+    first = found.causes[0].what.partition(" from ")[0]
+    if kind is Kind.PAYLOAD:  # that with the most slow requests comes first
+        first = ", ".join(sorted(first.split(", "), key=int))
+    assert (found.causes[0].kind, first) == (kind, what), found.lines
     stages = [cause.what for cause in found.causes if cause.kind is Kind.STAGE]
     planted_in = next(iter(WAYS[way][0].get("delays", {})), None)
     if kind in (Kind.STAGE, Kind.LOAD_GENERATOR):
@@ -107,6 +111,24 @@ def test_the_card_names_the_cause_first(root: Path, failing: Callable[[str], Pat
     texts = [row.title for row in found.rows]
     assert texts[0] == "failed"
     assert {"cause", "baseline", "candidate", "runs", "reproduce", "next"} <= set(texts)
+
+
+def test_slow_requests_of_any_payload_have_none_named(root: Path, failing: Callable[[str], Path]) -> None:
+    """Nor where a load process or a second holds them."""
+    for way in ("stall", "load process"):
+        _, found = judge(root, failing(way))
+        tail = found.causes[0].tail
+        assert tail is not None
+        assert tail.messages is None
+    _, found = judge(root, failing("payload"))
+    tail = found.causes[0].tail
+    assert tail is not None
+    assert (tail.workers, tail.stretches) == ({}, [])
+    assert tail.messages is not None
+    assert tail.messages.of == MESSAGES
+    assert tail.messages.slow > 0.9 * tail.messages.known
+    (text,) = found.of("cause")[:1]
+    assert "send 2 of the 100 messages in the pool: numbers " in text
 
 
 def test_what_disturbed_a_few_trials_comes_last(root: Path) -> None:

@@ -14,6 +14,7 @@ from bench.launch import server_process
 from tests.cli.inside import bench
 from tests.load.locust_runs import locust
 from tests.recorded import requests, seconds, write
+from tests.scenarios.conftest import load
 
 
 def judged(
@@ -120,7 +121,7 @@ def test_the_scenarios_end_with_a_verdict(
     server: server_process.Server, tmp_path: Path, scenario: str, arguments: list[str], expected: str
 ) -> None:
     limits = ["--host", server.address, "-t", "4s", "--min-duration", "2"]
-    done = locust(tmp_path, *limits, *arguments, scenario=f"scenarios/mlperf_{scenario}.py")
+    done = load(tmp_path, " ".join([f"mlperf_{scenario}", *limits, *arguments]), 1000)
     assert done.code == 0, done.output
     (found,) = answers(done.run())
     assert found.text.startswith(expected), found.text

@@ -53,7 +53,7 @@ def test_an_injected_delay_shows_up_in_its_part(tmp_path: Path) -> None:
             run, held = through_a_delay_line(server, tmp_path / f"results-{attempt}")
             found = split(run)
             assert found is not None
-            assert found.requests == found.server_requests > 10
+            assert found.requests == found.server_requests > 3
             assert check(run) == []
             assert found.off < TOLERANCE
             # the counters were read while the load ran, too

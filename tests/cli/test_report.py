@@ -3,6 +3,7 @@
 import json
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,21 @@ def test_one_format_on_standard_output(results: Path) -> None:
     both = bench(results, "--csv", "--json")
     assert both.returncode == 2
     assert "give one of them" in both.stderr
+
+
+def test_the_report_of_a_run_imports_what_it_needs(tmp_path: Path) -> None:
+    """It is part of each load test: also where single requests are read, since some failed."""
+    run = write(tmp_path, [Chunk.of(**requests(1, count=1000, errors=0.1))])
+    program = (
+        "import sys; from bench.cli import main\n"
+        "try: main(['report', sys.argv[1], '--json'])\n"
+        "finally: print({'pandas', 'scipy', 'rich', 'jinja2', 'matplotlib', 'locust'} & set(sys.modules), file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(run.path)], capture_output=True, text=True, check=True
+    )
+    assert json.loads(done.stdout)["runs"][0]["interruptions"]
+    assert done.stderr == "set()\n"
 
 
 def test_what_cannot_be_read_is_told_beside_the_rest(results: Path, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from bench import BenchError
 from bench.analysis.reading.reconciliation import check, split
 from bench.analysis.statistics.sequential import Look
 from bench.cli.blocks import compared
+from bench.cli.run import ended_in_order
 from bench.experiment.folder import Folder
 from bench.runs.journal import COMPLETE, DECIDED, INTERRUPTED, OUT_OF_TIME, Ended, Journal
 from bench.runs.run import Run
@@ -30,6 +31,7 @@ from tests.experiment.experiments import (
 )
 from tests.recorded import requests, seconds
 from tests.recorded import write as recorded
+from tests.terminal import typed
 
 KILLS = int(os.environ.get("EXPERIMENT_KILLS", "2"))
 """In each run of the tests; the instants are random, with a fixed seed. EXPERIMENT_KILLS=20 takes two minutes."""
@@ -148,20 +150,30 @@ def test_kill_and_resume_give_the_trials_of_an_undisturbed_run(tmp_path: Path) -
     wait_for(lambda: not processes_with(str(tmp_path)))
 
 
-def test_a_trial_that_is_broken_off_is_none(tmp_path: Path) -> None:
+def test_ctrl_c_breaks_a_trial_off_and_leaves_a_clean_screen(tmp_path: Path) -> None:
     path = write(tmp_path, servers='["quick"]')
-    with subprocess.Popen(
-        command(path, "--seconds", "60"), cwd=ROOT, stderr=subprocess.PIPE, text=True
-    ) as process:
+
+    def measuring() -> None:
         wait_for(lambda: next((tmp_path / "results").glob("*/*-b1t001/histograms.hlog"), None))
-        process.send_signal(signal.SIGTERM)
-        _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130, errors
+
+    code, screen = typed(command(path, "--seconds", "60"), ROOT, measuring, b"\x03")
     folder = only_folder(path)
-    assert f"continue with: bench run {folder.path} --resume" in errors
+    said = "".join(screen.lines)
+    assert code == 130, screen.lines
+    assert said.startswith(f"{folder.path}: 2 trials, 0 done, ")
+    assert said.endswith(f" to gobench: interrupted; continue with: bench run {folder.path} --resume")
+    assert screen.cursor
     assert folder.ended() == {}
     assert Journal.read(folder.path).state == INTERRUPTED
     assert len(list((folder.path / "interrupted").glob("*-b1t001"))) == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_what_ends_an_experiment_is_taken_for_ctrl_c(number: signal.Signals) -> None:
+    before = signal.getsignal(number)
+    with pytest.raises(KeyboardInterrupt), ended_in_order():
+        signal.raise_signal(number)
+    assert signal.getsignal(number) is before
 
 
 def test_a_changed_experiment_is_not_gone_on_with(measured: Path) -> None:

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from bench.runs.run import Run
+from tests.load.forks import Fork
 from tests.recorded import KEPT
 
 ROOT = Path(__file__).parents[2]
@@ -32,6 +33,8 @@ SECONDS = 120
 """After this long a test gives up: none waits for it unless something is broken."""
 
 Found = TypeVar("Found")
+Process = Any
+"""A Locust process: `subprocess.Popen`, or a fork, which is as good."""
 
 
 @dataclass
@@ -63,10 +66,16 @@ def start(
     scenario: str = "scenarios/mnist.py",
     before: Sequence[str] = (),
     environment: Mapping[str, str] | None = None,
-) -> "subprocess.Popen[str]":
+) -> Process:
     """A Locust process in a process group of its own. before: a command that starts the command after it."""
+    line = command(results, *arguments, scenario=scenario)
+    at_start = any(
+        name.startswith(("LD_", "PYTHON")) for name in environment or ()
+    )  # what a fork is too late for
+    if not before and not at_start:
+        return Fork(line[line.index("locust") + 1 :], environment={**os.environ, **(environment or {})})
     return subprocess.Popen(
-        [*before, *command(results, *arguments, scenario=scenario)],
+        [*before, *line],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -76,7 +85,7 @@ def start(
     )
 
 
-def finish(process: "subprocess.Popen[str]", results: Path) -> Finished:
+def finish(process: Process, results: Path) -> Finished:
     try:
         output, _ = process.communicate(timeout=SECONDS)
     except subprocess.TimeoutExpired:
@@ -86,7 +95,7 @@ def finish(process: "subprocess.Popen[str]", results: Path) -> Finished:
     return Finished(process.returncode, output, results)
 
 
-def interrupt(process: "subprocess.Popen[str]", results: Path) -> Finished:
+def interrupt(process: Process, results: Path) -> Finished:
     """Ctrl-C for the whole group, as in a terminal."""
     os.killpg(process.pid, signal.SIGINT)
     return finish(process, results)
@@ -96,32 +105,32 @@ def locust(results: Path, *arguments: str, scenario: str = "scenarios/mnist.py")
     return finish(start(results, *arguments, scenario=scenario), results)
 
 
-def until_recorded(
-    process: "subprocess.Popen[str]", results: Path, requests: int, *, workers: int = 1
-) -> Finished:
+def until_recorded(process: Process, results: Path, requests: int, *, workers: int = 1) -> Finished:
     """A load that is ended as soon as so many of its requests are recorded, some of each worker."""
     interrupt_when_recorded(process, results, requests, workers=workers)
     return finish(process, results)
 
 
-def interrupt_when_recorded(
-    process: "subprocess.Popen[str]", results: Path, requests: int, *, workers: int = 1
-) -> None:
+def interrupt_when_recorded(process: Process, results: Path, requests: int, *, workers: int = 1) -> None:
     """Ctrl-C for the first process of a load, as soon as so many of its requests are recorded, some of each worker."""
 
     def enough(run: Run) -> bool:
-        return len(run.samples) >= requests and run.samples["worker"].nunique() >= workers
+        parts = list(
+            run.requests_in_parts()
+        )  # looked at again and again: a table of all of them takes its time
+        senders = {worker for part in parts for worker in part.worker.tolist()}
+        return sum(len(part.due) for part in parts) >= requests and len(senders) >= workers
 
     interrupt_when(process, results, enough)
 
 
-def interrupt_when(process: "subprocess.Popen[str]", results: Path, enough: Callable[[Run], object]) -> None:
+def interrupt_when(process: Process, results: Path, enough: Callable[[Run], object]) -> None:
     """Ctrl-C for the first process of a load, as soon as enough of its run is recorded."""
     wait_for(lambda: bool(enough(Run.open(folder))) if (folder := run_folder(results)) else False, process)
     os.kill(process.pid, signal.SIGINT)
 
 
-def wait_for(what: Callable[[], Found], process: "subprocess.Popen[str] | None" = None) -> Found:
+def wait_for(what: Callable[[], Found], process: Process | None = None) -> Found:
     """What is true at last. Raises AssertionError when it does not become so, or when the process has ended before."""
     give_up = time.monotonic() + SECONDS
     while (began := time.monotonic()) < give_up:
@@ -166,7 +175,7 @@ def check_plan(run: Run, user_class: str, rate: float, until: float = np.inf) ->
             assert np.abs(np.diff(inside) - 1 / (rate * users)).max() < 2 * KEPT
 
 
-def wait_for_folder(results: Path, process: "subprocess.Popen[str]", *, workers: int = 1) -> Path:
+def wait_for_folder(results: Path, process: Process, *, workers: int = 1) -> Path:
     """The folder of the run that a Locust process is making, once that many workers have samples in it."""
 
     def found() -> Path | None:

@@ -11,6 +11,7 @@ import pytest
 
 from bench.load.engine import arrivals
 from bench.load.engine.arrivals import (
+    BLOCKED_SECONDS,
     BURST,
     MERGE_SECONDS,
     WHOLE,
@@ -211,7 +212,9 @@ def test_at_the_cap_requests_are_recorded_as_unsent_and_room_is_used_again(loads
     assert load.engine.in_flight == 10
     assert load.engine.started == 10
     load.server.answer()
-    load.wait(300)
+    with gevent.Timeout(60):
+        while load.engine.started < 20:  # a busy machine may have recorded any number by now
+            gevent.sleep(0.001)
     load.engine.stop()
     assert load.engine.started == 20
     load.server.answer()
@@ -312,14 +315,17 @@ def test_stopping_behind_the_plan_records_what_was_due_as_unsent(loads: list[Loa
 
 
 def test_what_came_due_while_the_load_was_being_stopped_is_no_part_of_it(loads: list[Load]) -> None:
-    load = Load(Constant(1000))
-    loads.append(load)
-    load.begin()
-    load.wait(50)
-    time.sleep(0.03)  # blocks the loop, as Locust does when it stops a test
-    ended = load.engine.stop()
+    for _ in range(5):  # a busy machine may hold the loop up for longer, which is another case
+        load = Load(Constant(1000))
+        loads.append(load)
+        load.begin()
+        load.wait(50)
+        time.sleep(0.03)  # blocks the loop, as Locust does when it stops a test
+        ended, now = load.engine.stop(), time.perf_counter()
+        if now - load.origin - load.due[-1] < BLOCKED_SECONDS:
+            break
     assert load.notes[0].unsent == []
-    assert ended <= time.perf_counter() - 0.02
+    assert ended <= now - 0.02
     assert ended == pytest.approx(load.origin + load.due[-1] + 0.001)
 
 

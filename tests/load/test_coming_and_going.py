@@ -3,8 +3,6 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -16,6 +14,7 @@ import pytest
 
 from bench.launch import server_process
 from bench.runs.run import Run
+from tests.load.forks import Fork
 from tests.load.locust_runs import ROOT, at_rate, check_plan, manifest, run_folder, wait_for
 from tests.ports import free_port
 from tests.recorded import KEPT
@@ -30,7 +29,7 @@ def server() -> Iterator[server_process.Server]:
         yield launched
 
 
-Start = Callable[..., "subprocess.Popen[bytes]"]
+Start = Callable[..., Fork]
 
 
 @pytest.fixture
@@ -38,16 +37,10 @@ def started(tmp_path: Path) -> Iterator[Start]:
     """Starts Locust processes of the open-loop scenario; those that still run in the end are killed."""
     processes = []
 
-    def start(*arguments: str) -> "subprocess.Popen[bytes]":
+    def start(*arguments: str) -> Fork:
         scenario = ["-f", str(ROOT / "scenarios/mnist_open.py"), "--only-summary"]
         with (tmp_path / f"log-{len(processes)}").open("wb") as log:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "locust", *scenario, *arguments],
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                cwd=ROOT,
-                start_new_session=True,
-            )
+            process = Fork([*scenario, *arguments], output=log)
         processes.append(process)
         return process
 

@@ -140,12 +140,15 @@ def test_cancelled_timers_do_not_ring_and_can_be_set_again(
 def test_the_loop_goes_on_with_other_things_until_then(
     timer: TimerfdTimer | SpinningTimer, bell: Bell
 ) -> None:
-    others = 0
-    timer.set(time.perf_counter() + 0.01)
-    while not bell.rung:
-        gevent.sleep(0)
-        others += 1
-    assert others > 10
+    for attempt in range(1, 6):  # a busy machine may take the processor away for all of such a time
+        others = 0
+        timer.set(time.perf_counter() + 0.01)
+        while len(bell.rung) < attempt:
+            gevent.sleep(0)
+            others += 1
+        if others > 10:
+            return
+    pytest.fail(f"{others} other things at the most")
 
 
 def test_an_idle_timer_leaves_the_loop_alone(timer: TimerfdTimer | SpinningTimer, bell: Bell) -> None:

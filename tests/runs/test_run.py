@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from bench import BenchError
 from bench.runs.chunk import Chunk
+from bench.runs.conclusion import conclude
 from bench.runs.histogram import Histogram, nearest_rank
 from bench.runs.run import Run, RunWriter, Unreadable, find_runs
 from bench.runs.sample import CANCELLED_BY_CLIENT, CANCELLED_STATUS, MOST_VERSIONS
@@ -287,6 +288,26 @@ def test_what_cannot_be_packed_stays_readable(tmp_path: Path, caplog: pytest.Log
     run = Run.open(writer.path)
     assert run.finished
     assert len(run.samples) == 100
+
+
+@pytest.mark.parametrize("obstacle", [None, "packing", "reader"])
+def test_who_reads_a_run_that_has_ended_packs_and_seals_it(tmp_path: Path, obstacle: str | None) -> None:
+    writer = RunWriter.create(tmp_path, "mnist", None, {})
+    writer.append(0, Chunk.of(**requests(1, count=100)))
+    writer.finish(pack=False)
+    assert not (writer.path / "SHA256SUMS").exists()
+    assert Run.open(writer.path).finished
+    if obstacle == "packing":
+        (writer.path / "samples.parquet").mkdir()  # in the way
+    unpacked = conclude(writer.path) if obstacle != "reader" else None  # where it was killed
+    assert (unpacked is None) == (obstacle != "packing")
+    assert "stay unpacked" in (unpacked or "stay unpacked")
+    writer.concluded()
+    writer.update(note="later")
+    run = Run.open(writer.path)
+    assert run.altered == []
+    assert len(run.samples) == 100
+    assert (writer.path / "samples.parquet").is_file() == (obstacle is None)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,8 @@ import pytest
 from bench import BenchError, extras
 from bench.runs import parquet, samples
 from bench.runs.chunk import Chunk
-from tests.recorded import requests, write
+from bench.runs.columns import SLOWEST
+from tests.recorded import KEPT, requests, write
 
 
 def write_shards(folder: Path, parts: list[tuple[int, Chunk]]) -> None:
@@ -25,7 +26,7 @@ def write_shards(folder: Path, parts: list[tuple[int, Chunk]]) -> None:
 
 
 def read(path: Path) -> pd.DataFrame:
-    return pd.concat(list(parquet.read_packed(path)), ignore_index=True)
+    return samples.frame(samples.joined(list(parquet.read_packed(path))))
 
 
 def test_windows_cover_every_request_once_and_in_order(
@@ -40,7 +41,8 @@ def test_windows_cover_every_request_once_and_in_order(
     late = requests(99, count=50, rate=8)
     parts.append((1, Chunk.of(**late)))
     write_shards(tmp_path / "samples", parts)
-    before = pd.concat([samples.frame(table) for table in samples.read_shards(tmp_path / "samples")])
+    tables = samples.read_shards(tmp_path / "samples")
+    before = samples.frame(samples.joined([samples.requests_of(table) for table in tables]))
     assert parquet.pack(tmp_path / "samples", tmp_path / "samples.parquet") == 30 * 250 + 50
     packed = read(tmp_path / "samples.parquet")
     with pq.ParquetFile(tmp_path / "samples.parquet") as file:
@@ -54,15 +56,17 @@ def test_windows_cover_every_request_once_and_in_order(
     assert not (tmp_path / "samples").exists()
 
 
-def test_the_process_that_packs_does_without_pandas(tmp_path: Path) -> None:
+def test_packing_and_reading_does_without_pandas(tmp_path: Path) -> None:
     write_shards(tmp_path / "samples", [(0, Chunk.of(**requests(1, count=10)))])
     program = (
         "import sys; from pathlib import Path; from bench.runs import parquet\n"
-        "print(parquet.pack(*map(Path, sys.argv[1:])), 'pandas' in sys.modules)"
+        "packed = parquet.pack(*map(Path, sys.argv[1:]))\n"
+        "(part,) = parquet.read_packed(Path(sys.argv[2]))\n"
+        "print(packed, len(part.done), 'pandas' in sys.modules)"
     )
     command = [sys.executable, "-c", program, str(tmp_path / "samples"), str(tmp_path / "x.parquet")]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert done.stdout == "10 False\n"
+    assert done.stdout == "10 10 False\n"
 
 
 def test_requests_of_one_instant_stay_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,7 +87,8 @@ def test_a_request_takes_few_bytes(tmp_path: Path) -> None:
     count = 100_000
     open_loop = requests(1, count=count, rate=10_000, lag=2e-5, service=0.002)
     closed = open_loop | {"sent": open_loop["due"]}
-    for name, rows, limit in (("open", open_loop, 3.6), ("closed", closed, 2.85)):
+    told = closed | {"message": np.random.default_rng(1).integers(0, 10_000, count)}
+    for name, rows, limit in (("open", open_loop, 3.9), ("closed", closed, 2.95), ("told", told, 3.15)):
         parts = [
             Chunk.of(**{k: v if k == "names" else v[at : at + 2500] for k, v in rows.items()})
             for at in range(0, count, 2500)
@@ -93,6 +98,42 @@ def test_a_request_takes_few_bytes(tmp_path: Path) -> None:
         target = tmp_path / f"{name}.parquet"
         parquet.pack(tmp_path / name, target)
         assert target.stat().st_size / count < limit
+
+
+def test_the_slowest_requests_and_those_that_failed_have_their_message(tmp_path: Path) -> None:
+    count = 3200
+    rows = requests(1, count=count, errors=0.005) | {"message": np.arange(count)}
+    write_shards(tmp_path / "samples", [(0, Chunk.of(**rows))])
+    parquet.pack(tmp_path / "samples", tmp_path / "samples.parquet")
+    table = read(tmp_path / "samples.parquet")
+    known = table["message"].notna()
+    assert known.sum() == count // SLOWEST
+    assert known[table["status"] != 0].all()
+    answered = table[table["status"] == 0]
+    latency, slowest = answered["done"] - answered["due"], known[table["status"] == 0]
+    assert latency[slowest].min() > latency[~slowest].max() - 2 * KEPT
+    assert (table["message"][known] == np.flatnonzero(known)).all()
+
+
+@pytest.mark.parametrize("reader", ["pandas", "polars", "duckdb", "fastparquet"])
+def test_other_programs_read_the_same_requests(tmp_path: Path, reader: str) -> None:
+    library = pytest.importorskip(reader, reason=f"{reader} is not installed")
+    part = Chunk.of(
+        **requests(1, count=500, errors=0.1, unsent=0.1, names=("a", "b")), message=np.arange(500)
+    )
+    write_shards(tmp_path / "samples", [(3, part)])
+    path = tmp_path / "samples.parquet"
+    parquet.pack(tmp_path / "samples", path)
+    table = {
+        "pandas": lambda: library.read_parquet(path),
+        "polars": lambda: library.read_parquet(path).to_pandas(),
+        "duckdb": lambda: library.read_parquet(str(path)).df(),
+        "fastparquet": lambda: library.ParquetFile(str(path)).to_pandas(),
+    }[reader]()
+    expected = pq.read_table(path).to_pylist()
+    for name in expected[0]:
+        found = [None if pd.isna(value) else value for value in table[name]]
+        assert found == [row[name] for row in expected], name
 
 
 def test_damage_is_named(tmp_path: Path) -> None:

@@ -53,8 +53,9 @@ def load(results: Path, asked: str, requests: int) -> Finished:
 
     def enough() -> bool:
         folder = run_folder(results)
-        samples = Run.open(folder).samples if folder else ()
-        return len(samples) >= requests and bool(samples["due"].max() >= seconds - 0.8)
+        parts = list(Run.open(folder).requests_in_parts()) if folder else []
+        latest = max((part.due.max() for part in parts), default=0.0)
+        return sum(len(part.due) for part in parts) >= requests and bool(latest >= seconds - 0.8)
 
     wait_for(enough, process)
     os.kill(process.pid, signal.SIGINT)

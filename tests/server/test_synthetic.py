@@ -174,16 +174,21 @@ def _until_answered(client: RawClient, count: int) -> list[tuple[int, int, int, 
 
 def test_a_slow_start_ends(tmp_path: Path) -> None:
     log = tmp_path / "calls"
-    flags = ["--backend=synthetic", "--service-time=constant(1ms)", "--slow-start=600ms", f"--call-log={log}"]
+    flags = [
+        "--backend=synthetic",
+        "--service-time=constant(1ms)",
+        "--slow-start=1500ms",
+        f"--call-log={log}",
+    ]
     with server_process.embedded(flags) as server:
         origin = server.ready["synthetic"]["origin"]
-        outcomes(server.address, 400)
+        outcomes(server.address, 500)
     arrival, due, _replied = np.fromfile(log).reshape(-1, 3).T
     since = arrival - origin
-    expected = 1e-3 * np.where(since < 0.6, 10 - 9 * np.clip(since, 0, None) / 0.6, 1.0)
+    expected = 1e-3 * np.where(since < 1.5, 10 - 9 * np.clip(since, 0, None) / 1.5, 1.0)
     np.testing.assert_allclose(due - arrival, expected, atol=1e-9)
-    assert (since > 0.6).any()
-    assert (since < 0.6).any()
+    assert (since > 1.5).any()
+    assert (since < 1.5).any()
 
 
 def test_rest_is_delayed_too(tmp_path: Path) -> None:

@@ -142,13 +142,13 @@ def callbacks_run_once(channel: Any) -> None:
     replies: list[Any] = []
     for n in range(50):
         channel.start(TEST_SERVICE + "Echo", b"%d" % n, replies.append, 10.0)
-    cancelled = channel.start(TEST_SERVICE + "Sleep", b"", replies.append, None, [("seconds", "0.1")])
+    cancelled = channel.start(TEST_SERVICE + "Sleep", b"", replies.append, None, [("seconds", "0.5")])
     gevent.sleep(0.02)
     cancelled.cancel()
     with gevent.Timeout(60):
         while len(replies) < 50:
             gevent.sleep(0.01)
-    gevent.sleep(0.2)
+    gevent.sleep(0.6)
     equal(sorted(int(reply.message) for reply in replies), list(range(50)))
 
 

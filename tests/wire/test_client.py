@@ -185,10 +185,10 @@ def test_deadlines_of_different_lengths_end_in_their_order(server: Server, chann
 
 
 def test_calls_that_end_in_time_do_not_expire(channel: Channel) -> None:
-    replies = [channel.call(ECHO, b"", timeout=0.05) for _ in range(20)]
-    gevent.sleep(0.1)
+    replies = [channel.call(ECHO, b"", timeout=0.5) for _ in range(20)]
+    gevent.sleep(0.6)
     assert all(reply.status == 0 for reply in replies)
-    assert channel.call(ECHO, b"", timeout=0.05).status == 0
+    assert channel.call(ECHO, b"", timeout=0.5).status == 0
 
 
 def test_killing_a_greenlet_cancels_its_call(server: Server, channel: Channel) -> None:
