@@ -5,10 +5,10 @@ from collections.abc import Callable
 from typing import Final
 
 import numpy as np
-from scipy.special import stdtrit
 
 from bench.analysis import formatting
 from bench.analysis.answers.answer import Answer, independent, medians, times, unpaired, untold
+from bench.analysis.statistics.distributions import stdtrit
 from bench.analysis.statistics.intervals import Floats
 from bench.runs.run import Run
 from bench.runs.warmup import FEWEST, thinned, trend

@@ -25,10 +25,10 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
-from scipy.special import fdtrc, stdtrit
 
 from bench.analysis.capacity.level import Floats, Level
 from bench.analysis.capacity.line import Arms, Line, lines_of
+from bench.analysis.statistics.distributions import fdtrc, stdtrit
 from bench.runs.capacity import Basis
 
 ALIKE: Final = 0.01

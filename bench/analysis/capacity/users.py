@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 import numpy as np
-from scipy.special import stdtrit
 
 from bench.analysis.capacity.bracket import knee
 from bench.analysis.capacity.level import Floats, Level
 from bench.analysis.capacity.search import CONFIDENCE
+from bench.analysis.statistics.distributions import stdtrit
 from bench.runs.capacity import Knee
 
 KNEE: Final = 0.95

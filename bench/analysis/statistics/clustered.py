@@ -15,8 +15,8 @@ from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
-from scipy.special import bdtrik, betainc, betaincinv, ndtri, stdtrit
 
+from bench.analysis.statistics.distributions import bdtrik, betainc, betaincinv, ndtri, stdtrit
 from bench.analysis.statistics.intervals import Floats
 from bench.runs.histogram import nearest_rank
 

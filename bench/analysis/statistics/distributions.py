@@ -23,6 +23,8 @@ bdtr, bdtrik = _of_scipy("bdtr"), _of_scipy("bdtrik")
 """Binomial: the probability of at most k, and the k at which it is reached."""
 betainc, betaincinv = _of_scipy("betainc"), _of_scipy("betaincinv")
 """Beta: the probability below x, and its quantile."""
+fdtrc = _of_scipy("fdtrc")
+"""F: the probability above x."""
 ndtri = _of_scipy("ndtri")
 """Quantile of the normal distribution."""
 stdtr, stdtrit = _of_scipy("stdtr"), _of_scipy("stdtrit")

@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
-from scipy.special import stdtrit
+
+from bench.analysis.statistics.distributions import stdtrit
 
 CONFIDENCE: Final = 0.95
 """Of each interval by itself."""
