@@ -181,6 +181,8 @@ def _turn(group: Group, levels: Levels, wanted: Wanted, ends: float, turn: int) 
     """A level of each condition, at one rate where all are near it; False: the time is up."""
     active = [hunt for hunt in group if hunt.refusal is None]
     shared = common(active, turn) if len(active) > 1 else None
+    if shared is not None:
+        shared = _filling(shared, len(active), wanted, ends - time.monotonic())
     block = levels.next
     # each is first as often as the others, at either side of the capacity
     for hunt in active if turn % 4 in (0, 3) else active[::-1]:
@@ -198,6 +200,16 @@ def _turn(group: Group, levels: Levels, wanted: Wanted, ends: float, turn: int) 
             if hunt.search is not None:
                 hunt.search.add(before)
     return True
+
+
+def _filling(coming: NextLevel, conditions: int, wanted: Wanted, left: float) -> NextLevel:
+    """The level as long as it can be for the turns that are left to be as many: a rest of the time is of no use."""
+    one = _seconds(coming, wanted) + OVERHEAD
+    turns = math.floor(left / (conditions * one))
+    if turns < 1:
+        return coming
+    seconds = math.floor(left / (conditions * turns) - OVERHEAD) - SETTLING - wanted.within
+    return coming._replace(seconds=max(coming.seconds, min(seconds, LONGEST)))
 
 
 def common(active: Sequence[Hunt], turn: int) -> NextLevel | None:

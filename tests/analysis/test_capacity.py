@@ -13,7 +13,7 @@ from bench.analysis.capacity.estimate import estimate, halfway
 from bench.analysis.capacity.level import RUNGS, Level, level_of
 from bench.analysis.capacity.reading import ServiceLevel, generator_limit, levels_of, requests_of
 from bench.analysis.capacity.search import SHORTEST, Search
-from bench.analysis.capacity.shift import shift
+from bench.analysis.capacity.shift import fieller, shift
 from bench.analysis.showing.capacity_text import sentences
 from bench.analysis.showing.plot import drawn, svg
 from bench.analysis.showing.plot_capacity import capacity_pictures
@@ -204,6 +204,17 @@ def test_levels_without_parts_are_compared_by_their_misses() -> None:
     assert found.basis == "misses"
     assert shift(slower, [level(300.0, 0), level(330.0, 0)], 0.01, 8.0, 0.95) is None
     assert shift([], faster, 0.01, 8.0, 0.95) is None
+
+
+def test_a_ratio_whose_slope_is_hardly_known_has_one_end() -> None:
+    known = np.diag([0.01**2, 0.5**2])
+    low, high = fieller(-0.1, known, 2.6)
+    assert low == -math.inf
+    assert -0.1 < high < 0
+    assert fieller(0.1, known, 2.6) == (-high, math.inf)
+    assert fieller(0.01, known, 2.6) == (-math.inf, math.inf)
+    low, high = fieller(-0.1, np.diag([0.01**2, 0.1**2]), 2.6)
+    assert -0.2 < low < -0.1 < high < -0.05
 
 
 def test_equal_arrivals_tell_more_than_different_ones() -> None:

@@ -92,7 +92,7 @@ def shift(
     known[1, 1] += sum((w * line.slack) ** 2 for w, line in zip(weights, lines, strict=True))
     known[1, 1] += ((1 - 1 / factor) * misses.slope_error) ** 2
     middle = factor * float(weights @ [line.speed for line in lines])
-    low, high = _fieller(middle, known, float(stdtrit(freedom, (1 + confidence) / 2)))
+    low, high = fieller(middle, known, float(stdtrit(freedom, (1 + confidence) / 2)))
     error = math.sqrt(max(0.0, known[0, 0] + 2 * middle * known[0, 1] + middle**2 * known[1, 1]))
     middle, low, high = (min(max(each, -WIDEST_RATIO), WIDEST_RATIO) for each in (middle, low, high))
     return Shift(
@@ -106,16 +106,19 @@ def shift(
     )
 
 
-def _fieller(middle: float, known: Floats, t: float) -> tuple[float, float]:
+def fieller(middle: float, known: Floats, t: float) -> tuple[float, float]:
     """All r with (middle - r)^2 <= t^2 (known[0, 0] + 2 r known[0, 1] + r^2 known[1, 1])."""
-    a = 1 - t * t * known[1, 1]
+    a = 1 - t * t * known[1, 1] or -1e-12
     b = -2 * (middle + t * t * known[0, 1])
     c = middle * middle - t * t * known[0, 0]
     root = b * b - 4 * a * c
-    if a <= 0 or root < 0:
-        # the slope may be 0: nothing bounds the ratio, but on which side of 1 it is may be known
-        return (-math.inf, math.inf) if c <= 0 else (0.0, math.inf) if middle > 0 else (-math.inf, 0.0)
-    return (-b - math.sqrt(root)) / (2 * a), (-b + math.sqrt(root)) / (2 * a)
+    if root < 0 or (a < 0 and c <= 0):
+        return -math.inf, math.inf
+    low, high = sorted((-b + sign * math.sqrt(root)) / (2 * a) for sign in (-1, 1))
+    if a < 0:
+        # the slope may be 0: nothing bounds the ratio to one side, but on which side of 1 it is is known
+        return (high, math.inf) if middle > 0 else (-math.inf, low)
+    return low, high
 
 
 def _agree(levels: Arms, lines: Sequence[Line]) -> bool:
