@@ -4,7 +4,9 @@ docs/configuration.md has tables between markers; the pages in docs/reference/ a
 """
 
 import argparse
+import functools
 import json
+import operator
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,20 +24,22 @@ from bench.cli.verbs import verbs
 from bench.config.experiment import Experiment, Load, Model
 from bench.config.limits import Limits, Where
 from bench.config.reading import Table
-from bench.config.servers import Batching, Binary, Docker, Embedded, Remote, Server, Started, Tls
+from bench.config.servers import Batching, Server, Started, Tls
 from bench.config.tune import Space, Tune
+from bench.launch.kinds import KINDS
 from bench.runs.manifest import Manifest
 from bench.runs.sample import CANCELLED_BY_CLIENT, STATUS_NAMES, UNSENT
 from bench.schedule.schedules import FORMS
 
 DOCS: Final = Path(__file__).parents[1] / "docs"
+OF_KINDS: Final = list(dict.fromkeys(kind.table for kind in KINDS.values()))
 TABLES: Final[dict[str, tuple[type[Table], type[Table] | None]]] = {
     "every server": (Server, None),
-    "embedded, binary, docker": (Started, Server),
-    "embedded": (Embedded, Started),
-    "binary": (Binary, Started),
-    "docker": (Docker, Started),
-    "remote, kubernetes": (Remote, Server),
+    "started here": (Started, Server),
+    **{
+        ", ".join(name for name, kind in KINDS.items() if kind.table is table): (table, table.__bases__[0])
+        for table in OF_KINDS
+    },
     "batching": (Batching, None),
     "tls": (Tls, None),
     "experiment": (Experiment, None),
@@ -51,7 +55,7 @@ class ServersFile(BaseModel):
     """A servers file."""
 
     model_config = ConfigDict(extra="forbid")
-    servers: dict[str, Embedded | Binary | Docker | Remote]
+    servers: dict[str, functools.reduce(operator.or_, OF_KINDS)]  # type: ignore[valid-type]
 
 
 GENERATED: Final = "<!-- generated: python -m tests.reference -->\n\n"

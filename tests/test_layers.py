@@ -161,6 +161,8 @@ HEAVY: dict[str, tuple[str, ...]] = {
         "runs.journal",
         "runs.tuning",
         "experiment.master_answers",
+        "launch.docker",
+        "launch.remote",
     ),
     "docker": ("launch.docker", "launch.containers", "load.observing.container"),
 }

@@ -17,7 +17,6 @@ from bench.cli.packaged_path import PackagedPath
 from bench.cli.run_clock import Clock, duration
 from bench.cli.run_display import Lines, Screen
 from bench.cli.terminal import console
-from bench.config.servers import Remote
 from bench.escape import one_line
 from bench.experiment.beginning import Prepared, begin, prepare, resume
 from bench.experiment.duet import starts
@@ -27,7 +26,7 @@ from bench.experiment.plan import sessions
 from bench.experiment.preflight import refused
 from bench.experiment.runner import Runner
 from bench.experiment.trial import Generator, Local
-from bench.launch.remote import described
+from bench.launch.remote import Remote, described
 from bench.runs.interference import Interference
 from bench.runs.journal import INTERRUPTED as STOPPED
 from bench.runs.journal import Ended

@@ -1,27 +1,18 @@
-"""Server declarations (servers.toml): kind, build, place and settings."""
+"""Server declarations (servers.toml): what those of all kinds have in common.
 
-import re
+The keys of one kind alone are in its module of `bench.launch`.
+"""
+
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 from pydantic import field_validator
 
 from bench import BenchError
 from bench.config.cpus import cpu_numbers
-from bench.config.reading import (
-    LONGEST_NAME,
-    Table,
-    checked,
-    key,
-    nearest,
-    read_toml,
-    refusal,
-    unknown,
-)
+from bench.config.reading import Table, key, refusal, unknown
 from bench.protocol.names import DEFAULT, MODULES, REST
-from bench.wire.dial import authority_of
-from bench.wire.unary import metadata_fields
 
 Flag = bool | int | float | str
 
@@ -71,7 +62,10 @@ class Tls(Table):
 class Server(Table):
     """What can be said of a server of any kind."""
 
-    kind: str = key(..., "embedded, binary, docker, remote or kubernetes", "Kind of server.", '"embedded"')
+    launch_seconds: ClassVar[float] = 1.0
+    """Until the models of a server of this kind answer, and its end: what a plan's duration counts with."""
+
+    kind: str = key(..., "one of the kinds below", "Kind of server.", '"embedded"')
     build: str = key("", "any text", "Build label, shown in reports: cpu, gpu, avx512, xla.", '"avx512"')
     protocol: str = key(
         DEFAULT,
@@ -107,6 +101,9 @@ class Server(Table):
 
 class Started(Server):
     """A server that is started here."""
+
+    continuous_flag: ClassVar[str | None] = None
+    """The flag that batches whatever waits; None: a server of this kind cannot do that."""
 
     environment: dict[str, str] = key(
         {},
@@ -171,161 +168,14 @@ class Started(Server):
         """Whether it loads SavedModels, as all but stand-ins do."""
         return True
 
-
-class Embedded(Started):
-    """The server that comes with this package, in a process of its own."""
-
-    kind: Literal["embedded"] = key(..., "embedded", "The server of this package.", '"embedded"')
-
     @property
-    def loads_models(self) -> bool:
-        """As above; the other backends answer without TensorFlow."""
-        return self.flags.get("backend", "tensorflow") == "tensorflow"
+    def xla_flag(self) -> str | None:
+        """The flag that lets it compile with XLA; None: it needs none."""
+        return "xla_cpu_compilation_enabled"
 
-
-class Binary(Started):
-    """A `tensorflow_model_server` executable."""
-
-    kind: Literal["binary"] = key(..., "binary", "An executable on this machine.", '"binary"')
-    path: str = key(
-        "tensorflow_model_server",
-        "a command on PATH or the path of an executable",
-        "Executable to run.",
-        '"/opt/avx512/tensorflow_model_server"',
-        min_length=1,
-    )
-    port: int = key(0, "a port number; 0 for a free one", "gRPC port.", "8500", ge=0, le=65535)
-    stop_seconds: float = key(
-        10.0,
-        "a number > 0 (seconds)",
-        "Time from SIGTERM to SIGKILL.",
-        "5",
-        gt=0,
-        allow_inf_nan=False,
-    )
-    ssl_config_file: str | None = key(
-        None,
-        "the path of an SSLConfig file in protobuf text format",
-        "Serve TLS with it (give the client's side in `tls`).",
-        '"ssl.config"',
-    )
-    tls: Tls | None = key(
-        None,
-        "a table with ca, certificate, key, server_name",
-        "The client's side of TLS.",
-        '{ ca = "ca.pem" }',
-    )
-
-
-class Docker(Started):
-    """A container of a TensorFlow Serving image."""
-
-    kind: Literal["docker"] = key(..., "docker", "A container on this machine's Docker.", '"docker"')
-    image: str = key(
-        ..., "an image with its tag", "Docker image to run.", '"tensorflow/serving:2.19.1"', min_length=1
-    )
-    pull: Literal["missing", "never"] = key(
-        "missing", '"missing" or "never"', "Whether to pull a missing image.", '"never"'
-    )
-    executable: str = key(
-        "/usr/bin/tensorflow_model_server",
-        "a path in the image",
-        "Command to run instead of the image's entrypoint, which does not forward signals.",
-        '"/usr/bin/tensorflow_model_server"',
-    )
-    gpus: Literal["all"] | int | list[str] | None = key(
-        None,
-        '"all", a number of GPUs or a list of device ids',
-        "GPUs that the container sees.",
-        '"all"',
-    )
-
-    @field_validator("gpus")
-    @classmethod
-    def _some(cls, gpus: str | int | list[str] | None) -> str | int | list[str] | None:
-        if gpus == [] or (isinstance(gpus, int) and gpus < 1):
-            raise ValueError('expected "all", a number of GPUs >= 1 or a list of device ids')
-        return gpus
-
-    memory: str | None = key(
-        None,
-        'a size such as "512m" or "4g"',
-        "Memory limit.",
-        '"4g"',
-        pattern=r"^\d+[bkmg]?$",
-    )
-    mounts: dict[str, str] = key(
-        {},
-        "a table of host folders and the container's folders that show them",
-        "Further folders, read only; those of the models are mounted anyway.",
-        '{ "/data/ssl" = "/ssl" }',
-    )
-
-
-class Remote(Server):
-    """A server that runs already; nothing is started."""
-
-    kind: Literal["remote", "kubernetes"] = key(
-        ..., "remote or kubernetes", "A server that runs elsewhere.", '"kubernetes"'
-    )
-    address: str = key(
-        ...,
-        "host:port of the port that speaks `protocol`",
-        "Address of the server.",
-        '"serving.default.svc:8500"',
-        min_length=1,
-    )
-    tls: Tls | Literal[True] | None = key(
-        None,
-        "true, or a table with ca, certificate, key, server_name",
-        "Encrypt the connection.",
-        '{ ca = "ca.pem" }',
-    )
-    authority: str | None = key(
-        None,
-        "a host name or host:port",
-        "Name of the virtual host to call (`:authority`), as for Istio, Knative or an ingress.",
-        '"mnist.default.example.com"',
-    )
-    metadata: dict[str, str] = key(
-        {},
-        "a table of metadata keys and the environment variables that hold their values",
-        "Metadata of each call; values come from the environment, so that files hold no secrets.",
-        '{ authorization = "SERVING_TOKEN" }',
-    )
-
-    @field_validator("authority")
-    @classmethod
-    def _host(cls, name: str | None) -> str | None:
-        if name is not None:
-            try:
-                authority_of(name)
-            except BenchError:
-                raise ValueError("expected a host name or host:port") from None
-        return name
-
-    @field_validator("metadata")
-    @classmethod
-    def _sendable(cls, variables: dict[str, str]) -> dict[str, str]:
-        metadata_fields((name, "") for name in variables)
-        return variables
-
-    metrics: str | None = key(
-        None,
-        "the URL of its Prometheus page",
-        "Prometheus page to read its counters from.",
-        '"http://serving.default.svc:8501/monitoring/prometheus/metrics"',
-        pattern=r"^https?://",
-    )
-
-
-KINDS: Final[Mapping[str, type[Server]]] = {
-    "embedded": Embedded,
-    "binary": Binary,
-    "docker": Docker,
-    "remote": Remote,
-    "kubernetes": Remote,
-}
+    def flag_problem(self, name: str, value: Flag) -> str | None:
+        """Why one of `flags` is refused before the start; None: only the server knows its flags."""
+        return None
 
 
 class Declared(NamedTuple):
@@ -338,46 +188,6 @@ class Declared(NamedTuple):
     def refusal(self, name: str, value: Any, allowed: str) -> BenchError:
         """The complaint about one of its keys."""
         return refusal(self.file, f"servers.{self.name}.{name}", value, allowed)
-
-
-def read_servers(path: Path) -> dict[str, Declared]:
-    """The servers that a file names. Raises BenchError with file, key, value and what is allowed."""
-    content = read_toml(path)
-    for name in content:
-        if name != "servers":
-            raise BenchError(
-                f"{path}: {name[:LONGEST_NAME]}: unknown table{nearest(name, ['servers'])}; known is [servers.NAME]"
-            )
-    tables = content.get("servers", {})
-    if not isinstance(tables, dict) or not tables:
-        raise BenchError(f"{path}: servers: missing; expected at least one table [servers.NAME]")
-    return {name: _declared(path, name, table) for name, table in tables.items()}
-
-
-def _declared(path: Path, name: str, table: Any) -> Declared:
-    where = f"servers.{name}"
-    if not re.fullmatch(r"[A-Za-z0-9._-]+", name):
-        raise BenchError(f"{path}: {where}: letters, digits, '.', '_' and '-' only, since it names folders")
-    if not isinstance(table, dict):
-        raise refusal(path, where, table, "expected a table")
-    kind = table.get("kind")
-    if kind is None:
-        raise BenchError(f"{path}: {where}.kind: missing; expected one of {', '.join(KINDS)}")
-    if not isinstance(kind, str) or kind not in KINDS:
-        near = nearest(str(kind), KINDS)
-        raise refusal(path, f"{where}.kind", kind, f"unknown{near}; expected one of {', '.join(KINDS)}")
-    model = KINDS[kind]
-    for each, value in table.items():
-        able = [other for other, its in KINDS.items() if each in its.model_fields]
-        if each not in model.model_fields and able:
-            raise refusal(
-                path,
-                f"{where}.{each}",
-                value,
-                f"a server of kind {kind} cannot do that ({', '.join(able)} can); "
-                f"valid keys: {', '.join(sorted(model.model_fields))}",
-            )
-    return Declared(name, path, checked(model, table, path, where))
 
 
 def chosen(servers: Mapping[str, Declared], names: list[str], file: Path) -> list[Declared]:

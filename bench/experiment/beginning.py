@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bench import BenchError
-from bench.config.experiment import Study, read_experiment
 from bench.config.reading import checked
 from bench.config.servers import Declared
 from bench.experiment.duet import duet_trials
@@ -13,6 +12,7 @@ from bench.experiment.duet import predicted_seconds as duet_seconds
 from bench.experiment.folder import MADE_BY, Folder
 from bench.experiment.plan import PlannedTrial, predicted_seconds, trials
 from bench.experiment.runner import description, digest
+from bench.experiment.study import Study, read_experiment
 from bench.launch.kinds import check, lacking
 from bench.runs.journal import DESCRIPTION
 
@@ -33,9 +33,9 @@ class Prepared(NamedTuple):
 
     def seconds(self, trials: Sequence[PlannedTrial]) -> float:
         """How long trials of it should take."""
-        kinds = {server.name: server.spec.kind for server in self.servers}
+        launch = {server.name: server.spec.launch_seconds for server in self.servers}
         predict = duet_seconds if self.duet else predicted_seconds
-        return predict(trials, self.study.experiment.seconds, kinds)
+        return predict(trials, self.study.experiment.seconds, launch)
 
 
 def prepare(

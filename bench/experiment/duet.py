@@ -5,14 +5,14 @@ run folders of one block, so that they are reported, compared and gated as those
 """
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 from bench import BenchError
 from bench.config.experiment import Experiment
 from bench.config.servers import Declared
-from bench.experiment.plan import LAUNCH_SECONDS, TRIAL_SECONDS, Condition, PlannedTrial, cells
+from bench.experiment.plan import TRIAL_SECONDS, Condition, PlannedTrial, cells
 
 ALONE: Final = "alone"
 """Folder of the runs in which each condition was alone."""
@@ -63,12 +63,10 @@ def pairs(planned: Sequence[PlannedTrial]) -> list[Pair]:
     return list(zip(planned[::2], planned[1::2], strict=True))
 
 
-def predicted_seconds(planned: Sequence[PlannedTrial], seconds: float, kinds: dict[str, str]) -> float:
-    """How long a duet should take. kinds: server -> kind."""
+def predicted_seconds(planned: Sequence[PlannedTrial], seconds: float, launch: Mapping[str, float]) -> float:
+    """How long a duet should take. launch: server -> seconds of a start of it."""
     blocks = {trial.block for trial in planned}
-    launches = len(blocks) * sum(
-        LAUNCH_SECONDS.get(kinds[name], 1.0) for name in {trial.cell.server for trial in planned}
-    )
+    launches = len(blocks) * sum(launch[name] for name in {trial.cell.server for trial in planned})
     alone = 2 if planned and 1 in blocks else 0
     return (len(planned) // 2 + alone) * (seconds + TRIAL_SECONDS) + launches
 

@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from bench import BenchError
-from bench.config.experiment import Study
 from bench.config.reading import nearest
 from bench.experiment.folder import Folder
 from bench.experiment.master_answers import MOST_BYTES, overview, statistics, swarm
 from bench.experiment.order import Option, Order
+from bench.experiment.study import Study
 from bench.experiment.trial import Failed, Glance, check_recorded, check_server
 from bench.runs import checksums
 from bench.runs.finding import FETCHED

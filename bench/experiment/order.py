@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bench.config.experiment import Study
 from bench.experiment.plan import PlannedTrial, load_of
+from bench.experiment.study import Study
 from bench.launch.running import Running
 from bench.wire.dial import TLS
 

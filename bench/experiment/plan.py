@@ -7,7 +7,7 @@ and a block is a start of each server (a split-plot design). The orders depend o
 """
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any, Final, NamedTuple
 
@@ -17,8 +17,6 @@ from bench.experiment.balance import order
 
 TRIAL_SECONDS: Final = 1.3
 """What a trial takes beyond its load: the start and end of Locust (1.0 s on two idle cores, no samples kept)."""
-LAUNCH_SECONDS: Final = {"embedded": 4.0, "binary": 5.0, "docker": 8.0}
-"""Until a server's models answer, and its end."""
 
 
 class Condition(NamedTuple):
@@ -120,7 +118,7 @@ def load_of(experiment: Experiment, cell: Condition) -> Load:
     return next(load for load in experiment.loads if load.title == cell.load)
 
 
-def predicted_seconds(planned: Sequence[PlannedTrial], seconds: float, kinds: dict[str, str]) -> float:
-    """How long the trials should take. kinds: server -> kind."""
-    launches = sum(LAUNCH_SECONDS.get(kinds[session.server], 1.0) for session in sessions(planned))
+def predicted_seconds(planned: Sequence[PlannedTrial], seconds: float, launch: Mapping[str, float]) -> float:
+    """How long the trials should take. launch: server -> seconds of a start of it."""
+    launches = sum(launch[session.server] for session in sessions(planned))
     return len(planned) * (seconds + TRIAL_SECONDS) + launches

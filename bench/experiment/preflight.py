@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Final
 
 from bench import BenchError
-from bench.config.experiment import Study
 from bench.experiment.order import cell_options, server_options
 from bench.experiment.plan import Condition, PlannedTrial
+from bench.experiment.study import Study
 from bench.experiment.trial import arguments_of
 from bench.launch.running import Running
 

@@ -10,16 +10,18 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from bench import BenchError
-from bench.config.experiment import MNIST, Study
-from bench.config.servers import Declared, Remote, Started
+from bench.config.experiment import MNIST
+from bench.config.servers import Declared, Started
 from bench.experiment import duet
 from bench.experiment.folder import Folder
 from bench.experiment.order import Order
 from bench.experiment.plan import Condition, PlannedTrial, ServerSession, sessions
 from bench.experiment.preflight import refused
+from bench.experiment.study import Study
 from bench.experiment.trial import Failed, Generator, Glance, Local
 from bench.launch import facts
 from bench.launch.kinds import launched
+from bench.launch.remote import Remote
 from bench.launch.running import Running, Served
 from bench.load.site import exported, tree_hash
 from bench.runs.interference import INTERFERENCE, Interference

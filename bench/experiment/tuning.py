@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from bench.config.servers import Declared, Started
-from bench.config.tune import Objective, Setting, Tune, read_tune
+from bench.config.tune import Objective, Tune
 from bench.experiment.beginning import Prepared, overridden, resume
 from bench.experiment.folder import Folder
 from bench.experiment.plan import Condition, PlannedTrial, cells, of_blocks
+from bench.experiment.tune_file import Setting, read_tune
 from bench.launch import files
 from bench.launch.flags import settings
 from bench.launch.kinds import check

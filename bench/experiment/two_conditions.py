@@ -5,11 +5,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from bench.config.experiment import Experiment, Load, Model, Study
-from bench.config.servers import Declared, Remote
+from bench.config.experiment import Experiment, Load, Model
+from bench.config.servers import Declared
 from bench.experiment.beginning import Prepared
 from bench.experiment.duet import duet_trials
 from bench.experiment.plan import PlannedTrial, trials
+from bench.experiment.study import Study
+from bench.launch.remote import Remote
 
 PARTS: Final = ("server", "model", "version", "batch")
 """What two conditions may differ in."""

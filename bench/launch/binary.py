@@ -1,4 +1,4 @@
-"""Start, watch and end a tensorflow_model_server executable.
+"""The kind `binary`: start, watch and end a tensorflow_model_server executable.
 
 Its flags and ways are those of TensorFlow Serving's model_servers/main.cc: `--flag=value` only; an unknown flag is
 printed and ignored, which is an error here; exit code 255 after a failed start.
@@ -10,22 +10,60 @@ import shutil
 import socket
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
-from bench import BenchError
 from bench.config.cpus import cpu_numbers
-from bench.config.servers import Binary, Declared, Tls
+from bench.config.reading import key
+from bench.config.servers import Declared, Started, Tls
 from bench.launch import facts, files
-from bench.launch.flags import settings
+from bench.launch.client_tls import client_tls
+from bench.launch.flags import check_settings, settings
+from bench.launch.kind import Kind
 from bench.launch.ready import wait_available
 from bench.launch.running import NotReady, Running, Served
+from bench.protocol.names import SPOKEN
 from bench.supervision import Supervised, supervised, tail
-from bench.wire.dial import TLS
 
 _ATTEMPTS: Final = 3
 """A port that was free may be taken by another program before the server has it."""
 _TAKEN: Final = re.compile(r"Address already in use|Failed to BuildAndStart gRPC server|cannot be used")
 _UNKNOWN: Final = re.compile(r"unknown argument: *(\S+)")
+
+
+class Binary(Started):
+    """A `tensorflow_model_server` executable."""
+
+    launch_seconds = 5.0
+
+    kind: Literal["binary"] = key(..., "binary", "An executable on this machine.", '"binary"')
+    path: str = key(
+        "tensorflow_model_server",
+        "a command on PATH or the path of an executable",
+        "Executable to run.",
+        '"/opt/avx512/tensorflow_model_server"',
+        min_length=1,
+    )
+    port: int = key(0, "a port number; 0 for a free one", "gRPC port.", "8500", ge=0, le=65535)
+    stop_seconds: float = key(
+        10.0,
+        "a number > 0 (seconds)",
+        "Time from SIGTERM to SIGKILL.",
+        "5",
+        gt=0,
+        allow_inf_nan=False,
+    )
+    ssl_config_file: str | None = key(
+        None,
+        "the path of an SSLConfig file in protobuf text format",
+        "Serve TLS with it (give the client's side in `tls`).",
+        '"ssl.config"',
+    )
+    tls: Tls | None = key(
+        None,
+        "a table with ca, certificate, key, server_name",
+        "The client's side of TLS.",
+        '{ ca = "ca.pem" }',
+    )
 
 
 def executable(server: Declared) -> str:
@@ -129,23 +167,6 @@ def _started(
         )
 
 
-def client_tls(tls: Tls | bool | None, server: Declared) -> TLS | None:
-    """The client's side of a server's TLS, paths relative to the servers file. Raises BenchError."""
-    if not tls:
-        return None
-    if tls is True:
-        return TLS()
-    paths: dict[str, Path | None] = {}
-    for name in ("ca", "certificate", "key"):
-        given = getattr(tls, name)
-        paths[name] = None if given is None else (server.file.parent / given).resolve()
-        if given is not None and not paths[name].is_file():  # type: ignore[union-attr]  # it is not None here
-            raise server.refusal(f"tls.{name}", given, "no such file; expected a PEM file")
-    if (paths["certificate"] is None) != (paths["key"] is None):
-        raise BenchError(f"{server.file}: servers.{server.name}.tls: certificate and key go together")
-    return TLS(**paths, server_name=tls.server_name)
-
-
 def free_port() -> int:
     """A TCP port of the loopback interface that nobody uses at this moment."""
     with socket.socket() as sock:
@@ -166,3 +187,12 @@ def _free(port: int) -> bool:
 def _how_it_ended(process: Supervised) -> str | None:
     code = process.code
     return None if code is None else f"ended with exit code {code}: {process.log_tail()}"
+
+
+def _lacking(server: Declared) -> str | None:
+    spec = server.spec
+    assert isinstance(spec, Binary)  # noqa: S101 - for the type checker
+    return None if shutil.which(spec.path) else f"no executable {spec.path}"
+
+
+KIND: Final = Kind(Binary, binary, SPOKEN, check_settings, _lacking)

@@ -1,4 +1,8 @@
-"""Start, watch and remove a container of a TensorFlow Serving image."""
+"""The kind `docker`: start, watch and remove a container of a TensorFlow Serving image.
+
+Docker's own package is imported where it is needed: it takes a tenth of a second, and this module is read with every
+servers file.
+"""
 
 import contextlib
 import json
@@ -6,17 +10,19 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
-from docker.errors import DockerException, ImageNotFound, NotFound
-from docker.types import DeviceRequest, Mount
+from pydantic import field_validator
 
 from bench import BenchError
-from bench.config.servers import Declared, Docker
-from bench.launch import containers, facts, files
-from bench.launch.flags import settings
+from bench.config.reading import key
+from bench.config.servers import Declared, Started
+from bench.launch import facts, files
+from bench.launch.flags import check_settings, settings
+from bench.launch.kind import Kind
 from bench.launch.ready import wait_available
 from bench.launch.running import Running, Served
+from bench.protocol.names import SPOKEN
 
 _GRPC: Final = "8500/tcp"
 _REST: Final = "8501/tcp"
@@ -24,8 +30,61 @@ _CONFIG: Final = "/serving-bench"
 _LABEL: Final = "serving-bench"
 
 
-def lacking(server: Declared) -> str | None:
-    """What this machine lacks for the server; None: nothing."""
+class Docker(Started):
+    """A container of a TensorFlow Serving image."""
+
+    launch_seconds = 8.0
+
+    kind: Literal["docker"] = key(..., "docker", "A container on this machine's Docker.", '"docker"')
+    image: str = key(
+        ..., "an image with its tag", "Docker image to run.", '"tensorflow/serving:2.19.1"', min_length=1
+    )
+    pull: Literal["missing", "never"] = key(
+        "missing", '"missing" or "never"', "Whether to pull a missing image.", '"never"'
+    )
+    executable: str = key(
+        "/usr/bin/tensorflow_model_server",
+        "a path in the image",
+        "Command to run instead of the image's entrypoint, which does not forward signals.",
+        '"/usr/bin/tensorflow_model_server"',
+    )
+    gpus: Literal["all"] | int | list[str] | None = key(
+        None,
+        '"all", a number of GPUs or a list of device ids',
+        "GPUs that the container sees.",
+        '"all"',
+    )
+
+    @field_validator("gpus")
+    @classmethod
+    def _some(cls, gpus: str | int | list[str] | None) -> str | int | list[str] | None:
+        if gpus == [] or (isinstance(gpus, int) and gpus < 1):
+            raise ValueError('expected "all", a number of GPUs >= 1 or a list of device ids')
+        return gpus
+
+    memory: str | None = key(
+        None,
+        'a size such as "512m" or "4g"',
+        "Memory limit.",
+        '"4g"',
+        pattern=r"^\d+[bkmg]?$",
+    )
+    mounts: dict[str, str] = key(
+        {},
+        "a table of host folders and the container's folders that show them",
+        "Further folders, read only; those of the models are mounted anyway.",
+        '{ "/data/ssl" = "/ssl" }',
+    )
+
+    @property
+    def xla_flag(self) -> str | None:
+        """That of the GPU's compiler where there is one."""
+        return "xla_gpu_compilation_enabled" if self.gpus is not None else super().xla_flag
+
+
+def _lacking(server: Declared) -> str | None:
+    from docker.errors import DockerException
+
     spec = server.spec
     assert isinstance(spec, Docker)  # noqa: S101 - for the type checker
     try:
@@ -43,11 +102,17 @@ def lacking(server: Declared) -> str | None:
 
 
 @contextlib.contextmanager
-def docker(server: Declared, models: Sequence[Served], folder: Path) -> Iterator[Running]:
+def docker(
+    server: Declared, models: Sequence[Served], folder: Path, _keep_open: Sequence[int] = ()
+) -> Iterator[Running]:
     """Run it for the length of the block; files of its configuration and its log are kept in `folder`.
 
     Raises BenchError where it cannot be started.
     """
+    from docker.errors import DockerException
+
+    from bench.launch import containers
+
     spec = server.spec
     assert isinstance(spec, Docker)  # noqa: S101 - for the type checker
     client = _client()
@@ -66,6 +131,10 @@ def docker(server: Declared, models: Sequence[Served], folder: Path) -> Iterator
 
 
 def _client() -> Any:
+    from docker.errors import DockerException
+
+    from bench.launch import containers
+
     try:
         client = containers.client_of_docker()
         client.ping()
@@ -89,6 +158,8 @@ def _reason(error: BaseException) -> str:
 
 
 def _image(client: Any, server: Declared, spec: Docker) -> Any:
+    from docker.errors import ImageNotFound
+
     with contextlib.suppress(ImageNotFound):
         return client.images.get(spec.image)
     if spec.pull == "never":
@@ -101,6 +172,8 @@ def _image(client: Any, server: Declared, spec: Docker) -> Any:
 def _create(
     client: Any, server: Declared, spec: Docker, models: Sequence[Served], *, folder: Path, name: str
 ) -> Any:
+    from docker.types import Mount
+
     how = settings(server)
     given = files.write(
         folder,
@@ -138,6 +211,8 @@ def _create(
 
 
 def _gpus(spec: Docker) -> list[Any]:
+    from docker.types import DeviceRequest
+
     if spec.gpus is None:
         return []
     capabilities = [["gpu"]]
@@ -149,6 +224,10 @@ def _gpus(spec: Docker) -> list[Any]:
 def _run(
     server: Declared, spec: Docker, models: Sequence[Served], *, container: Any, image: Any, folder: Path
 ) -> Iterator[Running]:
+    from docker.errors import DockerException, NotFound
+
+    from bench.launch import containers
+
     container.start()
 
     def log() -> str:
@@ -211,3 +290,6 @@ def _address(container: Any, port: str) -> str | None:
 
 def _fail(server: Declared, reason: str) -> str:
     raise BenchError(f"{server.file}: servers.{server.name}: {reason}")
+
+
+KIND: Final = Kind(Docker, docker, SPOKEN, check_settings, _lacking)

@@ -1,20 +1,56 @@
-"""Start of the embedded server as a file declares it."""
+"""The kind `embedded`: this package's own server, in a process of its own."""
 
 import contextlib
+import dataclasses
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, Literal
 
+from bench import BenchError, extras
 from bench.config.cpus import cpu_numbers
-from bench.config.servers import Declared, Embedded
+from bench.config.reading import key, nearest
+from bench.config.servers import Declared, Flag, Started
 from bench.launch import facts, files, server_process
-from bench.launch.flags import settings
+from bench.launch.flags import check_settings, settings
+from bench.launch.kind import Kind
 from bench.launch.ready import wait_available
 from bench.launch.running import Running, Served
+from bench.protocol.names import EMBEDDED
+from bench.server.options import ServerFlags
+
+
+class Embedded(Started):
+    """The server that comes with this package, in a process of its own."""
+
+    kind: Literal["embedded"] = key(..., "embedded", "The server of this package.", '"embedded"')
+
+    launch_seconds = 4.0
+    continuous_flag = "batching"
+
+    @property
+    def loads_models(self) -> bool:
+        """As above; the other backends answer without TensorFlow."""
+        return self.flags.get("backend", "tensorflow") == "tensorflow"
+
+    @property
+    def xla_flag(self) -> str | None:
+        """None: its TensorFlow has XLA without being asked."""
+        return None
+
+    def flag_problem(self, name: str, value: Flag) -> str | None:
+        """The original only prints unknown flags; this package's server is asked before it is started."""
+        fields = {each.name: each for each in dataclasses.fields(ServerFlags)}
+        if name not in fields:
+            return f"unknown flag{nearest(name, fields)}; `bench serve --help` lists them"
+        if not fields[name].metadata["supported"] and value != fields[name].default:
+            return "the embedded server does not have it; use kind binary or docker for that"
+        return None
 
 
 @contextlib.contextmanager
-def embedded(server: Declared, models: Sequence[Served], folder: Path) -> Iterator[Running]:
+def embedded(
+    server: Declared, models: Sequence[Served], folder: Path, _keep_open: Sequence[int] = ()
+) -> Iterator[Running]:
     """Run it for the length of the block; files of its configuration and its log are kept in `folder`.
 
     Raises BenchError where it cannot be started.
@@ -67,3 +103,19 @@ def embedded(server: Declared, models: Sequence[Served], folder: Path) -> Iterat
 def _tail(text: str, lines: int = 12) -> str:
     kept = [line.strip() for line in text.splitlines() if line.strip()]
     return " | ".join(kept[-lines:]) or "it logged nothing"
+
+
+def _check(server: Declared) -> None:
+    check_settings(server)
+    missing = _lacking(server)
+    if missing is not None:
+        raise BenchError(f"{server.file}: servers.{server.name}: {missing}")
+
+
+def _lacking(server: Declared) -> str | None:
+    """What a server that executes models with TensorFlow lacks."""
+    spec = server.spec
+    return extras.lacking("tensorflow") if isinstance(spec, Embedded) and spec.loads_models else None
+
+
+KIND: Final = Kind(Embedded, embedded, EMBEDDED, _check, _lacking)

@@ -3,12 +3,9 @@
 The first-class keys of servers.toml, in the flags of each kind. What a kind cannot do is an error, never ignored.
 """
 
-import dataclasses
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
-from bench.config.reading import nearest
-from bench.config.servers import Batching, Declared, Docker, Embedded, Flag, Started
-from bench.server.options import ServerFlags
+from bench.config.servers import Batching, Declared, Flag, Started
 
 _PLAIN: Final = {
     "session_parallelism": "tensorflow_session_parallelism",
@@ -61,8 +58,9 @@ def settings(server: Declared) -> Settings:
     for name, value in spec.flags.items():
         if name in _SET_BY:
             raise server.refusal(f"flags.{name}", value, f"is set by {_SET_BY[name]}")
-        if isinstance(spec, Embedded):
-            _check_embedded(server, name, value)
+        problem = spec.flag_problem(name, value)
+        if problem is not None:
+            raise server.refusal(f"flags.{name}", value, problem)
     if spec.session_parallelism and (spec.intra_op or spec.inter_op):
         raise server.refusal(
             "session_parallelism",
@@ -76,48 +74,32 @@ def settings(server: Declared) -> Settings:
     environment = {"TF_CPP_MIN_LOG_LEVEL": "0", **spec.environment}
     flags |= _batching(server, spec)
     if spec.xla:
-        flags |= _xla(spec)
+        flags |= {} if spec.xla_flag is None else {spec.xla_flag: True}
         own = environment.get("TF_XLA_FLAGS")
         environment["TF_XLA_FLAGS"] = " ".join(filter(None, (_AUTO_CLUSTERING, own)))
     batching = spec.batching if isinstance(spec.batching, Batching) else None
     return Settings({**flags, **spec.flags}, environment, batching)
 
 
+def check_settings(server: Declared) -> None:
+    """Raise BenchError for keys and flags that a server of the kind cannot be started with."""
+    settings(server)
+
+
 def _batching(server: Declared, spec: Started) -> dict[str, Flag]:
-    embedded = isinstance(spec, Embedded)
     if spec.batching is None:
         return {}
     if isinstance(spec.batching, Batching):
         return {"enable_batching": True}
     if spec.batching == "none":
-        return {"batching": False} if embedded else {"enable_batching": False}
-    if not embedded:
+        return {spec.continuous_flag or "enable_batching": False}
+    if spec.continuous_flag is None:
         raise server.refusal(
             "batching",
             spec.batching,
             f'a server of kind {spec.kind} cannot do that; expected "none" or a table of batching parameters',
         )
-    return {"batching": True}
-
-
-def _xla(spec: Started) -> dict[str, Flag]:
-    if isinstance(spec, Embedded):  # its TensorFlow has XLA without being asked
-        return {}
-    gpu = isinstance(spec, Docker) and spec.gpus is not None
-    return {"xla_gpu_compilation_enabled" if gpu else "xla_cpu_compilation_enabled": True}
-
-
-def _check_embedded(server: Declared, name: str, value: Any) -> None:
-    """The original only prints unknown flags; this package's server is asked before it is started."""
-    fields = {each.name: each for each in dataclasses.fields(ServerFlags)}
-    if name not in fields:
-        raise server.refusal(
-            f"flags.{name}", value, f"unknown flag{nearest(name, fields)}; `bench serve --help` lists them"
-        )
-    if not fields[name].metadata["supported"] and value != fields[name].default:
-        raise server.refusal(
-            f"flags.{name}", value, "the embedded server does not have it; use kind binary or docker for that"
-        )
+    return {spec.continuous_flag: True}
 
 
 def _text(value: Flag) -> str:

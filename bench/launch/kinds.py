@@ -1,21 +1,25 @@
-"""The launcher for each kind of server."""
+"""The kinds of server by name, and the start of a server of any of them."""
 
 import contextlib
-import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Final
 
-from bench import BenchError, extras
-from bench.config.servers import Binary, Declared, Docker, Embedded, Remote
-from bench.launch.binary import binary
-from bench.launch.embedded import embedded
-from bench.launch.flags import settings
-from bench.launch.remote import remote
+from bench import BenchError
+from bench.config.servers import Declared, Started
+from bench.launch import binary, docker, embedded, remote
+from bench.launch.kind import Kind
 from bench.launch.running import Running, Served
-from bench.protocol.names import EMBEDDED, SPOKEN
 from bench.protocol.registry import api_named
+
+KINDS: Final[Mapping[str, Kind]] = {
+    "embedded": embedded.KIND,
+    "binary": binary.KIND,
+    "docker": docker.KIND,
+    "remote": remote.KIND,
+    "kubernetes": remote.KIND,
+}
 
 
 @contextlib.contextmanager
@@ -29,12 +33,12 @@ def launched(
     folder.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as stack:
         try:
-            running = stack.enter_context(_of_kind(server, models, folder, keep_open))
+            running = stack.enter_context(_kind(server).start(server, models, folder, keep_open))
         except BenchError as error:
             where = f"{server.file}: servers.{server.name}"
             text = str(error)
             raise BenchError(text if text.startswith(where) else f"{where}: {text}") from None
-        yield running if isinstance(server.spec, Remote) else _called(running, server)
+        yield _called(running, server) if isinstance(server.spec, Started) else running
 
 
 def _called(running: Running, server: Declared) -> Running:
@@ -47,47 +51,18 @@ def _called(running: Running, server: Declared) -> Running:
     return replace(running, address=running.rest, protocol=protocol)
 
 
-def _of_kind(
-    server: Declared, models: Sequence[Served], folder: Path, keep_open: Sequence[int]
-) -> AbstractContextManager[Running]:
-    if isinstance(server.spec, Embedded):
-        return embedded(server, models, folder)
-    if isinstance(server.spec, Binary):
-        return binary(server, models, folder, keep_open)
-    if isinstance(server.spec, Docker):
-        from bench.launch.docker import docker
-
-        return docker(server, models, folder)
-    return remote(server, models, folder)
-
-
 def check(server: Declared) -> None:
     """Raise BenchError for what shows without starting anything: flags, combinations, what a kind cannot do."""
-    if isinstance(server.spec, (Embedded, Binary, Docker)):
-        spoken = EMBEDDED if isinstance(server.spec, Embedded) else SPOKEN
-        if server.spec.protocol not in spoken:
-            allowed = f"this server speaks {', '.join(spoken)}"
-            raise server.refusal("protocol", server.spec.protocol, allowed)
-        settings(server)
-    missing = _tensorflow(server)
-    if missing is not None:
-        raise BenchError(f"{server.file}: servers.{server.name}: {missing}")
+    kind = _kind(server)
+    if server.spec.protocol not in kind.spoken:
+        raise server.refusal("protocol", server.spec.protocol, f"this server speaks {', '.join(kind.spoken)}")
+    kind.check(server)
 
 
 def lacking(server: Declared) -> str | None:
     """What this machine lacks for the server; None: nothing that would be known beforehand."""
-    if isinstance(server.spec, Embedded):
-        return _tensorflow(server)
-    if isinstance(server.spec, Binary):
-        return None if shutil.which(server.spec.path) else f"no executable {server.spec.path}"
-    if isinstance(server.spec, Docker):
-        from bench.launch.docker import lacking as docker_lacking
-
-        return docker_lacking(server)
-    return None
+    return _kind(server).lacking(server)
 
 
-def _tensorflow(server: Declared) -> str | None:
-    """What an embedded server that executes models with TensorFlow lacks."""
-    spec = server.spec
-    return extras.lacking("tensorflow") if isinstance(spec, Embedded) and spec.loads_models else None
+def _kind(server: Declared) -> Kind:
+    return KINDS[server.spec.kind]

@@ -22,9 +22,9 @@ from bench.analysis.showing.report import plain, report
 from bench.analysis.showing.split_table import TITLE, split_table
 from bench.analysis.showing.table import markdown
 from bench.cli.tables import show_report
-from bench.config.servers import read_servers
 from bench.launch.kinds import launched
 from bench.launch.running import Running, Served
+from bench.launch.servers_file import read_servers
 from bench.load.observing.counters import counters
 from bench.load.site import exported
 from bench.protocol.registry import api_named

@@ -22,9 +22,9 @@ from typing import Any, Final, NamedTuple
 
 import psutil
 
-from bench.config.servers import read_servers
 from bench.launch.kinds import launched
 from bench.launch.running import Running, Served
+from bench.launch.servers_file import read_servers
 from bench.load.site import exported
 from tests.analysis.delay_line import delay_line
 from tests.benchmarks.arguments import parser

@@ -56,7 +56,7 @@ def record(folder: Path, seconds: float, sides: Sequence[str]) -> None:
     """Run blocks of these sides until the next one would not fit into so many seconds."""
     began = time.monotonic()
     from bench.load.users import PredictUser  # noqa: F401  # gevent has to patch the standard library first
-    from bench.config.servers import read_servers  # isort: skip
+    from bench.launch.servers_file import read_servers  # isort: skip
     from bench.launch.kinds import launched  # isort: skip
     from bench.launch.running import Served  # isort: skip
 

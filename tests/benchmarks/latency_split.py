@@ -7,9 +7,9 @@ import tempfile
 from pathlib import Path
 
 from bench.analysis.reading.reconciliation import Split, Stage, split
-from bench.config.servers import read_servers
 from bench.launch.kinds import launched
 from bench.launch.running import Served
+from bench.launch.servers_file import read_servers
 from bench.load.site import exported
 from tests.analysis.delay_line import delay_line
 from tests.benchmarks.arguments import parser

@@ -9,7 +9,7 @@ import pytest
 
 from bench import packaged
 from bench.cli import VERBS
-from bench.config.experiment import read_experiment
+from bench.experiment.study import read_experiment
 from tests.cli.inside import bench, process
 
 

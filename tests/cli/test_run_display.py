@@ -11,6 +11,7 @@ from bench.cli.run_clock import Clock
 from bench.cli.run_display import Lines, Screen, outcome
 from bench.experiment.plan import Condition, PlannedTrial, predicted_seconds
 from bench.experiment.trial import Glance
+from bench.launch.embedded import Embedded
 from bench.runs.journal import Ended
 from tests.recorded import requests, seconds, write
 
@@ -34,10 +35,10 @@ def plan(blocks: int, trials: int) -> list[PlannedTrial]:
 def test_the_time_left_is_right_within_a_fifth(slower: float) -> None:
     """Also where starts and trials take longer than predicted, and one start serves many trials."""
     planned = plan(3, 5)
-    kinds = {CELL.server: "embedded"}
+    launch = {CELL.server: Embedded.launch_seconds}
     now = 0.0
     clock = Clock(
-        [predicted_seconds(planned[:ended], 20, kinds) for ended in range(len(planned) + 1)], now=lambda: now
+        [predicted_seconds(planned[:ended], 20, launch) for ended in range(len(planned) + 1)], now=lambda: now
     )
     ends = []
     for at in range(len(planned)):

@@ -13,13 +13,14 @@ from pathlib import Path
 import pytest
 
 from bench.cli.tune_run import run_tuning
-from bench.config.servers import Embedded, read_servers
 from bench.experiment import runner
 from bench.experiment.folder import Folder
 from bench.experiment.order import Order
 from bench.experiment.trial import Failed, Glance
 from bench.experiment.tuning import prepare_tuning, resume_tuning
+from bench.launch.embedded import Embedded
 from bench.launch.running import Running
+from bench.launch.servers_file import read_servers
 from bench.runs.chunk import Chunk
 from bench.runs.journal import COMPLETE, INTERRUPTED, Journal
 from bench.runs.tuning import Tuning

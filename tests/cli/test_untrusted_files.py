@@ -18,9 +18,9 @@ import pytest
 from bench import BenchError
 from bench.analysis.grouping.trials import read_trials
 from bench.config.limits import read_limits
-from bench.config.servers import read_servers
 from bench.experiment.folder import Folder
 from bench.experiment.master_answers import overview
+from bench.launch.servers_file import read_servers
 from bench.load import ceiling
 from bench.picture import _opened
 from bench.runs import checksums

@@ -6,9 +6,12 @@ import pytest
 
 from bench import BenchError
 from bench.config.cpus import cpu_numbers
-from bench.config.experiment import read_experiment
 from bench.config.reading import read_toml
-from bench.config.servers import Batching, Embedded, Remote, read_servers
+from bench.config.servers import Batching
+from bench.experiment.study import read_experiment
+from bench.launch.embedded import Embedded
+from bench.launch.remote import Remote
+from bench.launch.servers_file import read_servers
 
 
 @pytest.fixture

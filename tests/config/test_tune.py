@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from bench import BenchError, packaged
-from bench.config.servers import Batching, Started, read_servers
-from bench.config.tune import MOST_SETTINGS, read_tune
+from bench.config.servers import Batching, Started
+from bench.experiment.tune_file import MOST_SETTINGS, read_tune
 from bench.experiment.tuning import prepare_tuning, write_best
+from bench.launch.servers_file import read_servers
 
 SERVERS = """
 [servers.mine]

@@ -12,10 +12,11 @@ import pytest
 from bench import BenchError
 from bench.analysis.grouping.trials import read_trials
 from bench.config.experiment import Experiment, Load, Model
-from bench.config.servers import Declared, Embedded
+from bench.config.servers import Declared
 from bench.experiment.duet import duet_trials, pairs
 from bench.experiment.folder import Folder
 from bench.experiment.two_conditions import ServedCondition, TwoConditions
+from bench.launch.embedded import Embedded
 from bench.load.locust_glue.duet import alternating
 from bench.runs.interference import INTERFERENCE, Interference
 from bench.runs.run import Run, find_runs

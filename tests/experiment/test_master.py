@@ -15,12 +15,12 @@ from typing import Any
 import pytest
 
 from bench import BenchError
-from bench.config.experiment import read_experiment
 from bench.experiment.folder import Folder
 from bench.experiment.master import Master
 from bench.experiment.master_answers import statistics, swarm
 from bench.experiment.order import Order
 from bench.experiment.plan import trials
+from bench.experiment.study import read_experiment
 from bench.experiment.trial import Failed
 from bench.launch.running import Running
 from bench.runs.capacity import Capacity

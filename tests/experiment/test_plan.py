@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from bench.config.experiment import Experiment, Load, Model
-from bench.config.servers import Declared, Embedded
+from bench.config.servers import Declared
 from bench.experiment.balance import order
 from bench.experiment.plan import PlannedTrial, cells, predicted_seconds, sessions, trials
+from bench.launch.embedded import Embedded
 
 SERVERS = [Declared(name, Path("servers.toml"), Embedded(kind="embedded")) for name in ("a", "b", "c")]
 
@@ -88,9 +89,8 @@ def test_trials_survive_their_way_through_json() -> None:
 
 def test_the_prediction_counts_loads_and_starts() -> None:
     planned = trials(experiment(blocks=1), SERVERS)
-    kinds = dict.fromkeys("abc", "embedded")
-    longer = predicted_seconds(planned, 20, kinds) - predicted_seconds(planned, 10, kinds)
+    launch = dict.fromkeys("abc", 4.0)
+    longer = predicted_seconds(planned, 20, launch) - predicted_seconds(planned, 10, launch)
     assert longer == pytest.approx(10 * len(planned))
-    assert predicted_seconds(planned, 10, kinds) > predicted_seconds(
-        planned, 10, dict.fromkeys("abc", "remote")
-    )
+    quicker = predicted_seconds(planned, 10, dict.fromkeys("abc", 1.0))
+    assert predicted_seconds(planned, 10, launch) - quicker == pytest.approx(3 * 3.0)

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bench import BenchError, schedule
-from bench.config.experiment import read_experiment
 from bench.config.limits import read_limits
-from bench.config.servers import read_servers
-from bench.config.tune import read_tune
+from bench.experiment.study import read_experiment
+from bench.experiment.tune_file import read_tune
+from bench.launch.servers_file import read_servers
 from bench.runs.jsonl import json_text, parse_json
 from bench.schedule import Trace
 from bench.server.execution import batching_parameters

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from bench.config.servers import Declared, read_servers
+from bench.config.servers import Declared
 from bench.launch.running import Served
+from bench.launch.servers_file import read_servers
 
 ROOT = Path(__file__).parents[2]
 QUICK = 'backend = "synthetic", service_time = "constant(0ms)"'

@@ -129,7 +129,7 @@ def test_it_ends_with_whoever_started_it(
     declared = declare(f'kind = "binary"\nflags = {{ {QUICK} }}')
     program = (
         "import sys, time\nfrom pathlib import Path\n"
-        "from bench.config.servers import read_servers\n"
+        "from bench.launch.servers_file import read_servers\n"
         "from bench.launch.kinds import launched\n"
         "from bench.launch.running import Served\n"
         "server = read_servers(Path(sys.argv[1]))['it']\n"

@@ -131,7 +131,7 @@ def test_a_container_is_removed_when_its_starter_is_killed(
     declared = declare(f"{IMAGE}\nflags = {{ {QUICK} }}")
     program = (
         "import sys, time\nfrom pathlib import Path\n"
-        "from bench.config.servers import read_servers\n"
+        "from bench.launch.servers_file import read_servers\n"
         "from bench.launch.kinds import launched\n"
         "from bench.launch.running import Served\n"
         "server = read_servers(Path(sys.argv[1]))['it']\n"

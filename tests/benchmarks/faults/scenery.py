@@ -14,11 +14,11 @@ from typing import Final, NamedTuple
 
 import psutil
 
-from bench.config.servers import read_servers
 from bench.launch import server_process
 from bench.launch.kinds import launched
 from bench.launch.ready import wait_available
 from bench.launch.running import Served
+from bench.launch.servers_file import read_servers
 from bench.wire import frames
 from bench.wire.messages import PredictResponse
 from tests.load.falsifier import Falsifier, _received
