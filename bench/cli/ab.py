@@ -1,45 +1,28 @@
 """`bench ab`: two versions, models, servers or batch sizes beside each other, in one command."""
 
-import sys
-import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
 import click
 
 from bench import BenchError
-from bench.cli.ab_conditions import RANDOM_EXAMPLES, looked_up, two_of
+from bench.cli.ab_conditions import two_of
 from bench.cli.ab_limits import limits_of
 from bench.cli.asking import calls_a_server
+from bench.cli.load_options import (
+    DEADLINE,
+    RESULTS,
+    SENT,
+    groups,
+    looked_up_to_send,
+    seed_option,
+    taken_server_options,
+    time_option,
+)
 from bench.cli.metric_options import goodput_option
-from bench.cli.new_file import NewFile
-from bench.cli.numbers import Number, Share
+from bench.cli.new_file import JSON_FILE, JUNIT_FILE, NewFile
+from bench.cli.numbers import Share
 from bench.schedule import Closed, Constant, Poisson, parse
-from bench.schedule.text import duration
-
-
-def seconds_of(_context: click.Context, _parameter: click.Parameter, text: str) -> float:
-    """The seconds of an option such as --time."""
-    try:
-        seconds = duration(text)
-    except ValueError:
-        seconds = 0.0
-    if not 1 <= seconds < 1e6:
-        raise click.BadParameter(f"{text}: expected a duration such as 90s or 2m")
-    return seconds
-
-
-def groups(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Several options as one decorator."""
-
-    def give(command: Any) -> Any:
-        for option in reversed(options):
-            command = option(command)
-        return command
-
-    return give
-
 
 _WHAT: Final = groups(
     click.option(
@@ -60,36 +43,10 @@ _WHAT: Final = groups(
         metavar="N[,N]",
         help="Examples per request; give two numbers to compare batch sizes.",
     ),
-    click.option("--signature", help="Signature to call.  [default: serving_default, or the only one]"),
-    click.option(
-        "--requests",
-        metavar="FILE",
-        help="Requests to send, such as JSON lines; - for standard input.  [default: random]",
-    ),
-    click.option(
-        "--shape",
-        default="",
-        metavar="NAME=N,...",
-        help="Sizes of unknown dimensions of random inputs, such as len=128.",
-    ),
-    click.option(
-        "--examples",
-        "count",
-        type=click.IntRange(1),
-        default=RANDOM_EXAMPLES,
-        show_default=True,
-        help="Number of random examples, without --requests.",
-    ),
+    SENT,
 )
 _LOAD: Final = groups(
-    click.option(
-        "--time",
-        "seconds",
-        default="2m",
-        show_default=True,
-        callback=seconds_of,
-        help="Time limit for everything.",
-    ),
+    time_option("2m"),
     click.option(
         "--users",
         type=click.IntRange(1),
@@ -103,21 +60,9 @@ _LOAD: Final = groups(
         show_default=True,
         help="When each user sends: closed, poisson:RATE, constant:RATE.",
     ),
-    click.option(
-        "--deadline",
-        type=Number(0, min_open=True),
-        default=10.0,
-        show_default=True,
-        help="Request timeout in seconds.",
-    ),
+    DEADLINE,
     goodput_option("Compare goodput too"),
-    click.option(
-        "--seed",
-        type=click.IntRange(0),
-        default=1,
-        show_default=True,
-        help="Random seed of orders and inputs.",
-    ),
+    seed_option("orders and inputs"),
 )
 _ANSWERS: Final = groups(
     click.option(
@@ -175,20 +120,9 @@ _LIMITS: Final = groups(
     ),
 )
 _RESULTS: Final = groups(
-    click.option("--results", type=click.Path(path_type=Path), default=Path("results"), show_default=True),
-    click.option(
-        "--json",
-        "as_json",
-        type=NewFile(),
-        metavar="FILE",
-        help="Write all results as JSON.",
-    ),
-    click.option(
-        "--junit",
-        type=NewFile(),
-        metavar="FILE",
-        help="Write the verdicts as JUnit XML, for CI.",
-    ),
+    RESULTS,
+    JSON_FILE,
+    JUNIT_FILE,
     click.option(
         "--markdown",
         type=NewFile(),
@@ -250,32 +184,10 @@ def ab(
     limits = limits_of(slowdowns, min_agreement, limits_file, accept, options["answered_within"])
     if limits is not None:
         limits.check(answers=not latency_only, load=not answers_only)
-    names = ("protocol", "timeout", "transport", "pairs", "authority", "max_answer_bytes")
-    server = {
-        name: options.pop(name) for name in list(options) if name in names or name.startswith("grpc_tls")
-    }
-    with tempfile.TemporaryDirectory(prefix="serving-bench-") as spool:
-        if requests == "-":
-            requests = spooled(Path(spool))
-        with looked_up(
-            compared,
-            requests=requests,
-            server=server,
-            **{name: options.pop(name) for name in ("signature", "shape")},
-            **{name: options[name] for name in ("count", "seed", "outputs", "deadline")},
-        ) as looked:
-            # what judges and starts processes: imported once all that can be wrong was looked at
-            from bench.cli.ab_run import run
+    server = taken_server_options(options)
+    with looked_up_to_send(compared, requests, server, options, outputs=options["outputs"]) as (looked, file):
+        # what judges and starts processes: imported once all that can be wrong was looked at
+        from bench.cli.ab_run import run
 
-            measured = {"answers": not latency_only, "load": not answers_only}
-            return run(looked, requests, server, limits, options, **measured)
-
-
-def spooled(folder: Path) -> str:
-    """Standard input as a file, which load processes can read too."""
-    path = folder / "standard_input"
-    content = sys.stdin.buffer.read()
-    if not content:
-        raise BenchError("--requests -: standard input is empty; expected requests, such as JSON lines")
-    path.write_bytes(content)
-    return str(path)
+        measured = {"answers": not latency_only, "load": not answers_only}
+        return run(looked, file, server, limits, options, **measured)

@@ -66,6 +66,8 @@ _OPTIONS: Final = (
     ),
 )
 
+_NAMES: Final = ("protocol", "timeout", "transport", "max_answer_bytes", "authority", "pairs")
+
 
 def asks_a_server(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a click command the options that say where the server is; it gets them as keyword arguments."""
@@ -77,6 +79,11 @@ def calls_a_server(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in reversed(_OPTIONS):
         command = option(command)
     return command
+
+
+def is_of_the_server(argument: str) -> bool:
+    """Whether an argument of a command is one of those that `calls_a_server` gives it."""
+    return argument in _NAMES or argument.startswith("grpc_tls")
 
 
 def picks_a_version(command: Callable[..., Any]) -> Callable[..., Any]:

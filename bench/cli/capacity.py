@@ -1,7 +1,6 @@
 """`bench capacity`: the most load that a server sustains within a service level."""
 
 import re
-import tempfile
 from pathlib import Path
 from typing import Any, Final
 
@@ -9,11 +8,20 @@ import click
 from click.core import ParameterSource
 
 from bench import BenchError, packaged
-from bench.cli.ab import groups, seconds_of, spooled
-from bench.cli.ab_conditions import RANDOM_EXAMPLES, capacity_of, looked_up
+from bench.cli.ab_conditions import capacity_of
 from bench.cli.asking import calls_a_server
 from bench.cli.capacity_wanted import PARTS, Wanted, check_deadline
-from bench.cli.new_file import NewFile
+from bench.cli.load_options import (
+    DEADLINE,
+    RESULTS,
+    SENT,
+    groups,
+    looked_up_to_send,
+    seed_option,
+    taken_server_options,
+    time_option,
+)
+from bench.cli.new_file import JSON_FILE
 from bench.cli.numbers import Number, meant_share
 from bench.schedule.text import duration
 
@@ -30,26 +38,7 @@ _WHAT: Final = groups(
     click.option(
         "--batch-size", type=click.IntRange(1), default=1, show_default=True, help="Examples per request."
     ),
-    click.option("--signature", help="Signature to call.  [default: serving_default, or the only one]"),
-    click.option(
-        "--requests",
-        metavar="FILE",
-        help="Requests to send, such as JSON lines; - for standard input.  [default: random]",
-    ),
-    click.option(
-        "--shape",
-        default="",
-        metavar="NAME=N,...",
-        help="Sizes of unknown dimensions of random inputs, such as len=128.",
-    ),
-    click.option(
-        "--examples",
-        "count",
-        type=click.IntRange(1),
-        default=RANDOM_EXAMPLES,
-        show_default=True,
-        help="Number of random examples, without --requests.",
-    ),
+    SENT,
 )
 _WANTED: Final = groups(
     click.option(
@@ -86,36 +75,17 @@ _WANTED: Final = groups(
     ),
 )
 _LOAD: Final = groups(
-    click.option(
-        "--time",
-        "seconds",
-        default="3m",
-        show_default=True,
-        callback=seconds_of,
-        help="Time limit for everything.",
-    ),
+    time_option("3m"),
     click.option("--processes", type=click.IntRange(1), default=1, show_default=True, help="Load processes."),
     click.option(
         "--master",
         metavar="HOST:PORT",
         help="Send the load from a running Locust master and its workers, through its web interface.",
     ),
-    click.option(
-        "--deadline",
-        type=Number(0, min_open=True),
-        default=10.0,
-        show_default=True,
-        help="Request timeout in seconds.",
-    ),
-    click.option(
-        "--seed",
-        type=click.IntRange(0),
-        default=1,
-        show_default=True,
-        help="Random seed of arrivals and inputs.",
-    ),
-    click.option("--results", type=click.Path(path_type=Path), default=Path("results"), show_default=True),
-    click.option("--json", "as_json", type=NewFile(), metavar="FILE", help="Write all results as JSON."),
+    DEADLINE,
+    seed_option("arrivals and inputs"),
+    RESULTS,
+    JSON_FILE,
 )
 
 
@@ -195,25 +165,13 @@ def capacity(
     if model is None:
         raise click.UsageError("--model: name the model on the server")
     check_deadline(within, options["deadline"], "--deadline")
-    names = ("protocol", "timeout", "transport", "pairs", "authority", "max_answer_bytes")
-    server = {
-        name: options.pop(name) for name in list(options) if name in names or name.startswith("grpc_tls")
-    }
-    with tempfile.TemporaryDirectory(prefix="serving-bench-") as spool:
-        if requests == "-":
-            requests = spooled(Path(spool))
-        with looked_up(
-            capacity_of(host, model, versions, batch_size),
-            requests=requests,
-            server=server,
-            outputs=(),
-            **{name: options.pop(name) for name in ("signature", "shape")},
-            **{name: options[name] for name in ("count", "seed", "deadline")},
-        ) as looked:
-            # what judges and starts processes: imported once all that can be wrong was looked at
-            from bench.cli.capacity_run import of_server
+    server = taken_server_options(options)
+    compared = capacity_of(host, model, versions, batch_size)
+    with looked_up_to_send(compared, requests, server, options) as (looked, file):
+        # what judges and starts processes: imported once all that can be wrong was looked at
+        from bench.cli.capacity_run import of_server
 
-            return of_server(looked, requests, server, wanted, options)
+        return of_server(looked, file, server, wanted, options)
 
 
 def _refuse_options_of_a_host() -> None:

@@ -20,7 +20,7 @@ from bench.analysis.judging.gate import gate as judge
 from bench.analysis.showing import gate_text
 from bench.analysis.showing.card import Card, card
 from bench.cli.metric_options import goodput_option
-from bench.cli.new_file import NewFile
+from bench.cli.new_file import JSON_FILE, JUNIT_FILE, NewFile
 from bench.cli.numbers import Number
 from bench.cli.output import IN_GITHUB, command
 from bench.cli.packaged_path import PackagedPath
@@ -55,19 +55,14 @@ REASONS: Final = ("failed", "cause", "slow", "passes in")
     metavar="PATH",
     help=f"Default: {store.FOLDER}; with --run: the server or version that is the baseline.",
 )
-@click.option(
-    "--junit",
-    type=NewFile(),
-    metavar="FILE",
-    help="Write the verdicts as JUnit XML, for CI.",
-)
+@JUNIT_FILE
 @click.option(
     "--markdown",
     type=NewFile(),
     metavar="FILE",
     help="Append a Markdown table, such as to the summary of a CI job.",
 )
-@click.option("--json", "as_json", type=NewFile(), metavar="FILE", help="Write all results as JSON.")
+@JSON_FILE
 @click.option(
     "--run",
     "experiment",

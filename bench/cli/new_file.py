@@ -3,7 +3,7 @@
 import errno
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 
@@ -21,6 +21,14 @@ class NewFile(click.Path):
             option = f"{param.opts[0]} " if param else ""
             raise BenchError(f"{option}{path}: {os.strerror(reason)}; name a file in a folder that exists")
         return path
+
+
+JSON_FILE: Final = click.option(
+    "--json", "as_json", type=NewFile(), metavar="FILE", help="Write all results as JSON."
+)
+JUNIT_FILE: Final = click.option(
+    "--junit", type=NewFile(), metavar="FILE", help="Write the verdicts as JUnit XML, for CI."
+)
 
 
 def _unwritable(path: Path) -> int:
