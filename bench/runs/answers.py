@@ -7,12 +7,11 @@ different.jsonl       the examples that differ most, with both answers
 from pathlib import Path
 from typing import Annotated, Any, Final, Self
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
-from bench import BenchError
-from bench.runs.jsonl import json_line, json_text, read_json
+from bench.runs.jsonl import json_line, json_text
 from bench.runs.manifest import Amount, Count, Name, Part, Text
-from bench.runs.misfit import misfit
+from bench.runs.misfit import read_checked
 
 ANSWERS, DIFFERENT = "answers.json", "different.jsonl"
 SCHEMA: Final = 1
@@ -104,14 +103,7 @@ class Answers(Part):
     @classmethod
     def read(cls, folder: Path) -> Self | None:
         """What an experiment's folder holds; None where no answers were compared. Raises BenchError."""
-        path = folder / ANSWERS
         try:
-            return cls.model_validate(read_json(path))
+            return read_checked(cls, folder / ANSWERS, "restore the file, or compare again")
         except FileNotFoundError:
             return None
-        except OSError as error:
-            raise BenchError(f"{path}: {error.strerror}; check the file and its permissions") from error
-        except ValidationError as error:
-            raise BenchError(f"{path}: {misfit(error)}; restore the file, or compare again") from None
-        except ValueError as error:
-            raise BenchError(f"{path}: {error}; restore the file, or compare again") from None

@@ -6,12 +6,11 @@ capacity.json         what was wanted, each condition's levels, its capacity and
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
-from bench import BenchError
-from bench.runs.jsonl import json_text, read_json
+from bench.runs.jsonl import json_text
 from bench.runs.manifest import Amount, Count, Name, Part, Text
-from bench.runs.misfit import misfit
+from bench.runs.misfit import read_checked
 
 CAPACITY: Final = "capacity.json"
 SCHEMA: Final = 1
@@ -143,14 +142,7 @@ class Capacity(Part):
     @classmethod
     def read(cls, folder: Path) -> Self | None:
         """What an experiment's folder holds; None where no capacity was searched. Raises BenchError."""
-        path = folder / CAPACITY
         try:
-            return cls.model_validate(read_json(path))
+            return read_checked(cls, folder / CAPACITY, "restore the file, or search again")
         except FileNotFoundError:
             return None
-        except OSError as error:
-            raise BenchError(f"{path}: {error.strerror}; check the file and its permissions") from error
-        except ValidationError as error:
-            raise BenchError(f"{path}: {misfit(error)}; restore the file, or search again") from None
-        except ValueError as error:
-            raise BenchError(f"{path}: {error}; restore the file, or search again") from None

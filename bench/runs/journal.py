@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final, NamedTuple
 
-from pydantic import AfterValidator, Field, ValidationError
+from pydantic import AfterValidator, Field
 
 from bench import BenchError
-from bench.runs.jsonl import read_json
 from bench.runs.manifest import Cell, Integer, Name, Part, Text
-from bench.runs.misfit import misfit
+from bench.runs.misfit import read_checked
 from bench.runs.rows import rows
 
 DESCRIPTION, JOURNAL = "experiment.json", "trials.jsonl"
@@ -89,13 +88,9 @@ class Journal:
     def read(cls, path: Path) -> "Journal":
         """Raises BenchError where the files are not those of an experiment."""
         try:
-            description = Description.model_validate(read_json(path / DESCRIPTION))
-        except OSError as error:
+            description = read_checked(Description, path / DESCRIPTION, _REMEDY)
+        except FileNotFoundError as error:
             raise BenchError(f"{path / DESCRIPTION}: {error.strerror}; {_REMEDY}") from error
-        except ValidationError as error:
-            raise BenchError(f"{path / DESCRIPTION}: {misfit(error)}; {_REMEDY}") from None
-        except ValueError as error:
-            raise BenchError(f"{path / DESCRIPTION}: {error}; {_REMEDY}") from error
         planned = [
             Planned(trial.number, trial.block, trial.cell.model_dump(exclude_unset=True))
             for trial in description.plan

@@ -1,8 +1,14 @@
-"""What is wrong in a file that pydantic has refused, in one line."""
+"""JSON files as checked values, and what is wrong in one that pydantic has refused, in one line."""
 
-from typing import Final
+from pathlib import Path
+from typing import Final, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
+
+from bench import BenchError
+from bench.runs.jsonl import read_json
+
+M = TypeVar("M", bound=BaseModel)
 
 EXPECTED: Final = {
     "model_type": "expected an object",
@@ -30,3 +36,20 @@ def misfit(error: ValidationError) -> str:
     shown = value if len(value) <= 80 else value[:80] + "..."
     expected = EXPECTED.get(first["type"]) or first["msg"][:1].lower() + first["msg"][1:]
     return f"{dotted} = {shown}: {expected}" if dotted else f"{shown}: {expected}"
+
+
+def read_checked(kind: type[M], path: Path, remedy: str) -> M:
+    """What a JSON file holds. remedy: what to do about one that is damaged.
+
+    Raises FileNotFoundError, and BenchError with the path, the first thing that is wrong, and the remedy.
+    """
+    try:
+        return kind.model_validate(read_json(path))
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise BenchError(f"{path}: {error.strerror}; check the file and its permissions") from error
+    except ValidationError as error:
+        raise BenchError(f"{path}: {misfit(error)}; {remedy}") from None
+    except ValueError as error:
+        raise BenchError(f"{path}: {error}; {remedy}") from None

@@ -4,7 +4,7 @@ from typing import Final
 
 from bench.analysis import formatting
 from bench.analysis.answers.answer import Answer, untold
-from bench.analysis.reading.cells import cells, cpu_cores, observations
+from bench.analysis.reading.cells import cells, cpu_cores, observations, server_cores
 from bench.analysis.reading.metric import CELL_METRICS
 from bench.runs.run import Run
 
@@ -51,10 +51,3 @@ def _bound(run: Run, used: float | None, cores: float | None) -> str:
     if used + beside > BUSY * cores:
         return f"with {beside:.2f} cores of the load processes the machine is fully used, so the server's own limit is unknown"
     return "its cores were not all used; more users, or its settings, may make it answer more"
-
-
-def server_cores(run: Run) -> float | None:
-    """CPU seconds that the server used per second in the window of a run; None where it was not observed."""
-    known = [cpu_cores(rows) for rows in observations(run, "server").values()]
-    measured = [cores for cores in known if cores is not None]
-    return sum(measured) if measured else None

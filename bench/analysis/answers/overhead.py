@@ -6,9 +6,8 @@ from typing import Final
 
 from bench.analysis import formatting
 from bench.analysis.answers.answer import Answer, Interval, medians, ratio, times, untold
-from bench.analysis.answers.bound import server_cores
 from bench.analysis.answers.windows import reached
-from bench.analysis.reading.cells import Cell, cells
+from bench.analysis.reading.cells import Cell, cells, server_cores
 from bench.analysis.reading.metric import CELL_METRICS
 from bench.analysis.reading.reconciliation import Stage, split
 from bench.runs.run import Run

@@ -253,6 +253,13 @@ def per_second_of(rows: list[dict[str, Any]], name: str) -> float | None:
     return sum(spent for *_, spent in steps) / sum(end - begin for begin, end, _ in steps) if steps else None
 
 
+def server_cores(run: Run) -> float | None:
+    """CPU seconds that the server used per second in the window of a run; None where it was not observed."""
+    known = [cpu_cores(rows) for rows in observations(run, "server").values()]
+    found = [cores for cores in known if cores is not None]
+    return sum(found) if found else None
+
+
 def described(run: Run) -> dict[str, str]:
     """Scenario, server and load of a run in a few words each: as its experiment calls them, where it is a trial."""
     target, trial = run.manifest.target, run.manifest.cell

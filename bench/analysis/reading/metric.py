@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple
 
-from bench.analysis.reading.cells import Cell, cpu_cores, observations
+from bench.analysis.reading.cells import Cell, server_cores
 from bench.analysis.reading.cost import cost_of, cpu_per_thousand, joules_per_thousand
 from bench.analysis.reading.population import TOO_FEW, Population, Reason
 from bench.analysis.statistics.sample_size import samples_needed, supported
@@ -116,11 +116,9 @@ def share(part: int, whole: int) -> float:
 
 def cpu_per_request(cell: Cell) -> float:
     """Seconds of the server's CPU time for each answered request of the run; nan where it was not observed."""
-    busy = [
-        cores for rows in observations(cell.run, "server").values() if (cores := cpu_cores(rows)) is not None
-    ]
+    busy = server_cores(cell.run)
     answered = sum(tally.requests for (key, _), tally in cell.run.tallies.items() if key.outcome == "OK")
-    return sum(busy) / per_second(answered, cell) if busy and answered else math.nan
+    return busy / per_second(answered, cell) if busy is not None and answered else math.nan
 
 
 def label(q: float) -> str:

@@ -87,11 +87,11 @@ def paired(
     orders = (differences[behind], differences[~behind])
     if min(map(len, orders)) < TRIMMED_FROM // 2:
         return whole
-    effect = _difference(*(mean_of(order, robust=robust) for order in orders))
+    effect = difference(*(mean_of(order, robust=robust) for order in orders))
     if 2 * min(effect.p_above(0), effect.p_below(0)) > ORDER_RATE:
         return whole
     first, second = (mean_of(order, robust=robust) for order in orders)
-    apart = _difference(first._replace(mean=-first.mean), second)
+    apart = difference(first._replace(mean=-first.mean), second)
     return Estimate(
         apart.mean / 2,
         apart.error / 2,
@@ -128,7 +128,7 @@ def unpaired(
         )
     if few.trials < 2:
         return Estimate(second.mean - first.mean, math.nan, 0, math.nan, few.trials, "one trial on a side")
-    return _difference(first, second)._replace(
+    return difference(first, second)._replace(
         method=f"{'Yuen' if robust and few.trials >= TRIMMED_FROM else 'Welch'}'s t on {lengths}"
     )
 
@@ -158,8 +158,8 @@ def mean_of(values: Sequence[float] | Floats, *, robust: bool = False) -> Estima
     return Estimate(mean, spread / math.sqrt(count), freedom, spread, count, f"Student's t on {count} trials")
 
 
-def _difference(first: Estimate, second: Estimate) -> Estimate:
-    """second - first, of independent ones that each have a spread."""
+def difference(first: Estimate, second: Estimate) -> Estimate:
+    """second - first, of independent ones that each have an error (Welch 1947, with Satterthwaite's degrees of freedom)."""
     parts = [side.error**2 for side in (first, second)]
     below = sum(part**2 / side.freedom for part, side in zip(parts, (first, second), strict=True))
     freedom = sum(parts) ** 2 / below if below > 0 else first.freedom + second.freedom
