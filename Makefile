@@ -10,7 +10,7 @@ VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' bench/__init__.py)
 REVISION := $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
 BUILD = $(CONTAINER) build --build-arg VERSION=$(VERSION) --build-arg REVISION=$(REVISION)
 
-.PHONY: demo test lint docs image install clean
+.PHONY: demo test lint docs image install lowest-locust clean
 
 install: $(VENV)/.installed
 
@@ -31,7 +31,10 @@ lint: install
 	$(BIN)/mypy
 	$(BIN)/codespell README.md CHANGELOG.md CONTRIBUTING.md bench docs scenarios
 
-test: lint
+lowest-locust: install
+	$(BIN)/python -m tests.load.lowest_locust
+
+test: lint lowest-locust
 	$(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder
 
 docs: install

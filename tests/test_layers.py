@@ -274,3 +274,25 @@ def test_heavy_packages_stay_in_their_rooms(package: str) -> None:
 def test_no_module_is_larger_than_a_reader_can_hold() -> None:
     large = {name: len(path.read_text().splitlines()) for name, path in modules().items()}
     assert {name: lines for name, lines in large.items() if lines > 400} == {}
+
+
+def test_private_attributes_of_locust_are_used_in_one_module() -> None:
+    """A private name that nothing in `bench.load` defines is somebody else's."""
+    trees = {name: ast.parse(path.read_text()) for name, path in modules().items() if below(name, ("load",))}
+    own: set[str] = {"_asdict", "_fields", "_replace", "_exit"}  # named tuples', os._exit
+    used: dict[str, set[str]] = {}
+    for name, tree in trees.items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.FunctionDef):
+                own.add(node.name)
+            elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+                own.add(node.id)
+            elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+                own.add(node.attr)
+            elif isinstance(node, ast.Attribute) and node.attr.startswith("_") and node.attr[:2] != "__":
+                used.setdefault(node.attr, set()).add(name)
+    foreign = {attribute: where for attribute, where in used.items() if attribute not in own}
+    assert foreign == {
+        "_filter_tasks_by_tags": {"load.locust_glue.internals"},
+        "_handlers": {"load.locust_glue.internals"},
+    }

@@ -12,13 +12,13 @@ from gevent.event import Event
 from gevent.hub import get_hub
 from locust import User
 from locust.exception import StopUser
-from locust.user.task import LOCUST_STATE_STOPPING
 
 from bench import BenchError
 from bench.load.engine.arrivals import RowSender
 from bench.load.engine.recorder import Recorder
 from bench.load.engine.turns import DOWN_SECONDS
 from bench.load.locust_glue import attach, duet, session
+from bench.load.locust_glue.internals import STOPPING, UserState
 from bench.load.options import ScenarioOptions
 from bench.load.site import Served, Site
 from bench.load.target import address_of
@@ -63,7 +63,7 @@ def _tell_elsewhere(name: str, host: str, address: str) -> None:
     )
 
 
-class PredictUser(User):  # type: ignore[misc]  # locust ships no types
+class PredictUser(User, UserState):  # type: ignore[misc]  # locust ships no types
     """Closed loop: each user sends its next request as soon as it has the answer to the last one.
 
     A scenario subclasses it and says in `payload` what is sent. With a `wait_time` the user thinks between two
@@ -94,9 +94,6 @@ class PredictUser(User):  # type: ignore[misc]  # locust ships no types
 
     wait_time: Any
     _session: session.Session | None = None
-    _state: str | None = None
-    _cp_last_run: float = 0.0
-    _cp_last_wait_time: float = 0.0
 
     def __new__(cls, environment: Any = None, *_: Any, **__: Any) -> Self:
         """What Locust's own `__init__` sets, for classes whose `__init__` does not call it."""
@@ -186,7 +183,7 @@ class PredictUser(User):  # type: ignore[misc]  # locust ships no types
         name: of the pool, where `payload` gives several; None: whose turn it is.
         """
         load = self._session
-        if load is None or load.draining or self._state == LOCUST_STATE_STOPPING:
+        if load is None or load.draining or self._state == STOPPING:
             raise StopUser
         load, recorder, order = self._next_lane() if name is None else next(self._named[name])
         index = next(order)

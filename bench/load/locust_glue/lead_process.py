@@ -16,7 +16,7 @@ from bench import BenchError
 from bench.load import reference_answers, verdict
 from bench.load.engine.arrivals import WHOLE, Part
 from bench.load.engine.user_plan import Conductor
-from bench.load.locust_glue import duet, hello, link, observed, session
+from bench.load.locust_glue import duet, hello, internals, link, observed, session
 from bench.load.locust_glue.console import Console
 from bench.load.locust_glue.ending import Ending
 from bench.load.locust_glue.form_answers import FormAnswers
@@ -95,7 +95,7 @@ class LeadProcess:
             options = read_options(self.environment.parsed_options)
             answer_cells(self.environment, options.preflight)
             self._class_host = host_of(self.environment, options.api.port)
-            self.environment._filter_tasks_by_tags()  # as Locust does when the test starts
+            internals.filter_tasks_by_tags(self.environment)
             refuse_untagged(self.environment.user_classes)
             self._second = duet.prepare(self.environment)
             if not self.environment.host and not self._class_host:

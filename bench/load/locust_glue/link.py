@@ -19,10 +19,10 @@ from typing import Any, ClassVar, Final, NamedTuple, NoReturn, TypeVar
 import gevent
 import zmq.green as zmq
 from locust.exception import RPCError
-from locust.rpc import Message, zmqrpc
 from zmq.utils import z85
 
 from bench import BenchError
+from bench.load.locust_glue import internals
 from bench.load.locust_glue.log_lines import complain
 
 log = logging.getLogger("bench")
@@ -103,7 +103,7 @@ class _Process:
 def install() -> None:
     """Have Locust make its sockets here; called in the main greenlet, before there are any."""
     _Process.main = gevent.getcurrent()
-    zmqrpc.Server, zmqrpc.Client = Server, Client
+    internals.use_sockets(Server, Client)
 
 
 def prepare(parser: Any) -> None:
@@ -170,7 +170,7 @@ def _keys(host: str, port: int, option: str) -> Keys | None:
     return Keys.of(token.encode()) if token else None
 
 
-class Server(zmqrpc.BaseSocket):  # type: ignore[misc]  # locust ships no types
+class Server(internals.BaseSocket):  # type: ignore[misc]  # its base has no types
     """A master's socket."""
 
     def __init__(self, host: str, port: int) -> None:
@@ -203,7 +203,7 @@ class Server(zmqrpc.BaseSocket):  # type: ignore[misc]  # locust ships no types
                 raise RPCError("ZMQ network broken") from error
             try:
                 name, content = parts
-                message = Message.unserialize(content)
+                message = internals.Message.unserialize(content)
                 if message.node_id != name.decode() or not isinstance(message.type, str):
                     raise ValueError(f"it speaks for {str(message.node_id)[:80]!r}")
             except Exception as error:  # noqa: BLE001 - whatever a foreign program can send
@@ -229,7 +229,7 @@ class Server(zmqrpc.BaseSocket):  # type: ignore[misc]  # locust ships no types
             log.warning("%s", text)
 
 
-class Client(zmqrpc.BaseSocket):  # type: ignore[misc]  # as above
+class Client(internals.BaseSocket):  # type: ignore[misc]  # as above
     """A worker's socket."""
 
     def __init__(self, host: str, port: int, identity: str) -> None:

@@ -10,6 +10,7 @@ from locust import stats
 
 from bench.load.checking.failures import CallError, Kind
 from bench.load.engine.recorder import HeardRecorder, Recorder, Rows
+from bench.load.locust_glue.internals import request_listeners
 from bench.runs.sample import CANCELLED_STATUS
 
 METHOD: Final = "gRPC"
@@ -51,7 +52,7 @@ def called(recorder: Recorder, address: str, http: str | None) -> tuple[str, str
 
 def listened(environment: Any) -> bool:
     """Whether anybody listens to Locust's request event but its runner, which only enters calls into the statistics."""
-    return any(h.__module__ != "locust.runners" for h in environment.events.request._handlers)
+    return any(h.__module__ != "locust.runners" for h in request_listeners(environment))
 
 
 def _enter(request_stats: Any, recorder: Recorder, rows: Rows, failed: Counter[Kind], method: str) -> None:

@@ -13,7 +13,6 @@ A program that sends the value of the environment variable BENCH_WEB_TOKEN, wher
 option: `bench run --master` does.
 """
 
-import functools
 import hmac
 import ipaddress
 import os
@@ -24,9 +23,9 @@ from urllib.parse import urlsplit
 
 from flask import Response, g, jsonify, request
 from locust.argument_parser import ui_extra_args_dict
-from locust.env import Environment
 from locust.util.timespan import parse_timespan
 
+from bench.load.locust_glue.internals import on_new_web_interface
 from bench.load.options import PRIVATE
 from bench.runs.sample import LONGEST_RUN
 from bench.wire.direct import TOKEN_HEADER, TOKEN_VARIABLE
@@ -55,16 +54,12 @@ def guard_all(prepare: Callable[[Any], bool]) -> None:
 
     prepare: says whether one of this environment is to be guarded, which has parsed options then.
     """
-    create = Environment.create_web_ui
 
-    @functools.wraps(create)
-    def create_web_ui(environment: Any, *arguments: Any, **named: Any) -> Any:
-        web = create(environment, *arguments, **named)
+    def made(environment: Any, web: Any) -> None:
         if prepare(environment):
             guard(environment, web)
-        return web
 
-    Environment.create_web_ui = create_web_ui
+    on_new_web_interface(made)
 
 
 class WebGuard:

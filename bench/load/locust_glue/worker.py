@@ -1,20 +1,18 @@
 """A worker's side of a distributed test."""
 
 import logging
-import math
 import time
 from functools import partial
 from typing import Any
 
 import gevent
 from gevent.event import Event
-from locust import runners
-from locust.runners import MASTER_HEARTBEAT_TIMEOUT, STATE_INIT
+from locust.runners import STATE_INIT
 
 from bench import BenchError
 from bench.load import reference_answers
 from bench.load.engine.user_plan import Plan
-from bench.load.locust_glue import hello, link, observed, session
+from bench.load.locust_glue import hello, internals, link, observed, session
 from bench.load.locust_glue.session import Session
 from bench.load.observing.telemetry import Telemetry, Values
 from bench.load.options import read_options
@@ -66,17 +64,17 @@ class Worker:
 
     def _listen_for_heartbeats(self) -> None:
         """Miss the master as Locust does, but by a clock that nobody can step: by its own, an hour's step is an hour's silence."""
-        runners.MASTER_HEARTBEAT_TIMEOUT = math.inf
+        internals.never_miss_master()
         heard = Event()
         self.environment.events.heartbeat_received.add_listener(lambda **_: heard.set())
         heard.wait()  # the first
-        while heard.wait(MASTER_HEARTBEAT_TIMEOUT):
+        while heard.wait(internals.MASTER_SECONDS):
             heard.clear()
-        self._on_lost(f"no message from the master for {MASTER_HEARTBEAT_TIMEOUT} s: this load process ends")
+        self._on_lost(f"no message from the master for {internals.MASTER_SECONDS} s: this load process ends")
 
     def _on_lost(self, reason: str) -> None:
         """The master is gone: nobody takes what is measured from now on."""
-        if not self.runner.greenlet:  # it ends already, as the master has asked for
+        if not internals.alive(self.runner):  # it ends already, as the master has asked for
             return
         self._end(reason)
 

@@ -7,13 +7,12 @@ from typing import Any
 
 import gevent
 from gevent.event import Event
-from locust.rpc.protocol import Message
 from locust.runners import STATE_INIT, STATE_MISSING
 
 from bench.load import reference_answers
 from bench.load.engine.causes import Causes, merged
 from bench.load.engine.user_plan import Counts, Plan
-from bench.load.locust_glue import hello, reports, session
+from bench.load.locust_glue import hello, internals, reports, session
 from bench.load.locust_glue.guard import Guard
 from bench.load.locust_glue.known_worker import KnownWorker
 from bench.load.locust_glue.parent import watch_workers
@@ -256,7 +255,7 @@ class Workers:
     def _on_chunk(self, client: str, data: Any) -> None:
         if client not in self._known and client not in self.runner.clients:
             # a fault of a master before us, or of nobody that we know: told by name, and sent home
-            self.runner.server.send_to_client(Message("quit", None, client))
+            internals.send_home(self.runner, client)
             self._worker(client)
         if client not in self._known or self._keep is None:
             if client not in self._late:

@@ -1,0 +1,85 @@
+"""All that is used of Locust beyond its documentation.
+
+Another version of Locust may have it otherwise: tests/load/test_locust_internals.py runs against the lowest and the
+newest version that are supported.
+"""
+
+import functools
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+from locust import runners
+from locust.env import Environment
+from locust.rpc import Message, zmqrpc
+from locust.user.task import LOCUST_STATE_STOPPING as STOPPING
+
+__all__ = [
+    "MASTER_SECONDS",
+    "STOPPING",
+    "BaseSocket",
+    "Message",
+    "UserState",
+    "alive",
+    "filter_tasks_by_tags",
+    "never_miss_master",
+    "on_new_web_interface",
+    "request_listeners",
+    "send_home",
+    "use_sockets",
+]
+
+BaseSocket: Any = zmqrpc.BaseSocket
+MASTER_SECONDS: Final[float] = runners.MASTER_HEARTBEAT_TIMEOUT
+"""A worker gives its master up after so long without a heartbeat."""
+
+
+class UserState:
+    """The attributes that the constructor of Locust's `User` sets, for classes whose own does not call it."""
+
+    _state: str | None = None
+    _cp_last_run: float = 0.0
+    _cp_last_wait_time: float = 0.0
+
+
+def request_listeners(environment: Any) -> Iterable[Callable[..., Any]]:
+    """Who listens to the request event of an environment, its runner among them."""
+    listeners: Iterable[Callable[..., Any]] = environment.events.request._handlers
+    return listeners
+
+
+def filter_tasks_by_tags(environment: Any) -> None:
+    """Leave the tasks that --tags and --exclude-tags choose, as Locust does when a test starts."""
+    environment._filter_tasks_by_tags()
+
+
+def use_sockets(server: type[Any], client: type[Any]) -> None:
+    """Have masters and workers that Locust makes from now on connect by these sockets."""
+    zmqrpc.Server, zmqrpc.Client = server, client
+
+
+def never_miss_master() -> None:
+    """Have Locust's workers of this process never give their master up."""
+    runners.MASTER_HEARTBEAT_TIMEOUT = float("inf")
+
+
+def alive(runner: Any) -> bool:
+    """Whether a runner has not been told to quit."""
+    return bool(runner.greenlet)
+
+
+def send_home(runner: Any, client: str) -> None:
+    """Have a worker that this master does not know leave."""
+    runner.server.send_to_client(Message("quit", None, client))
+
+
+def on_new_web_interface(call: Callable[[Any, Any], object]) -> None:
+    """Have `call(environment, web)` called for each web interface that an environment makes from now on."""
+    create = Environment.create_web_ui
+
+    @functools.wraps(create)
+    def create_web_ui(environment: Any, *arguments: Any, **named: Any) -> Any:
+        web = create(environment, *arguments, **named)
+        call(environment, web)
+        return web
+
+    Environment.create_web_ui = create_web_ui

@@ -1,0 +1,168 @@
+"""What is used of Locust beyond its documentation is there, in the installed and in the lowest supported Locust."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar
+
+import gevent
+import locust
+import pytest
+from locust import User, tag, task
+from locust.env import Environment
+from locust.rpc import zmqrpc
+from locust.runners import WorkerRunner
+
+from bench.load.locust_glue import internals
+from tests.load.locust_runs import ROOT, start, until_recorded
+from tests.load.lowest_locust import FOLDER, lowest
+
+VARIABLE = "BENCH_TEST_LOCUST"
+"""The version that has to be tested."""
+
+
+class Socket:
+    """Stands for a socket of Locust's: keeps what is sent."""
+
+    made: ClassVar[list[tuple[Any, ...]]] = []
+
+    def __init__(self, *where: Any) -> None:
+        self.made.append(where)
+        self.sent: list[Any] = []
+        self.port = 1
+
+    def recv_from_client(self) -> Any:
+        gevent.sleep(1e6)
+
+    def send_to_client(self, message: Any) -> None:
+        self.sent.append(message)
+
+    def close(self, linger: int | None = None) -> None:
+        pass
+
+
+@pytest.fixture
+def environment() -> Iterator[Environment]:
+    made = Environment(user_classes=[Tagged], tags=["a"])
+    yield made
+    if made.runner is not None:
+        made.runner.quit()
+
+
+class Tagged(User):
+    @tag("a")
+    @task
+    def first(self) -> None:
+        pass
+
+    @task
+    def second(self) -> None:
+        pass
+
+
+def test_it_is_the_locust_that_is_to_be_tested() -> None:
+    assert locust.__version__ == os.environ.get(VARIABLE, locust.__version__)
+
+
+def test_users_without_constructor_have_all_that_locust_reads_of_one(environment: Environment) -> None:
+    """The rest is set when a user is started."""
+    own = {name: value for name, value in vars(Tagged(environment)).items() if name.startswith("_")}
+    known = {name for name in vars(internals.UserState) if not name.startswith("__")}
+    assert own.keys() - known == {"_greenlet", "_taskset_instance"}
+    assert known <= own.keys()
+
+
+def test_listeners_to_requests_are_known(environment: Environment) -> None:
+    environment.create_local_runner()
+    assert {each.__module__ for each in internals.request_listeners(environment)} == {"locust.runners"}
+    mine = environment.events.request.add_listener(lambda **_: None)
+    assert mine in internals.request_listeners(environment)
+
+
+def test_tasks_are_those_that_the_tags_choose(
+    environment: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Tagged, "tasks", list(Tagged.tasks))
+    internals.filter_tasks_by_tags(environment)
+    assert Tagged.tasks == [Tagged.first]
+
+
+def test_a_runner_lives_until_it_quits(environment: Environment) -> None:
+    runner = environment.create_local_runner()
+    assert internals.alive(runner)
+    runner.quit()
+    assert not internals.alive(runner)
+
+
+def test_masters_and_workers_take_the_sockets_that_they_are_given(
+    environment: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("Server", "Client"):
+        monkeypatch.setattr(zmqrpc, name, getattr(zmqrpc, name))
+    internals.use_sockets(Socket, Socket)
+    master = environment.create_master_runner("127.0.0.1", 0)
+    assert Socket.made == [("127.0.0.1", 0)]
+    internals.send_home(master, "nobody")
+    (message,) = master.server.sent
+    assert (message.type, message.node_id) == ("quit", "nobody")
+    assert "Client" in WorkerRunner.__init__.__code__.co_names
+
+
+def test_workers_look_up_when_to_give_their_master_up() -> None:
+    assert "MASTER_HEARTBEAT_TIMEOUT" in WorkerRunner.heartbeat_timeout_checker.__code__.co_names
+    assert 1 <= internals.MASTER_SECONDS < 1e4
+
+
+def test_a_new_web_interface_is_announced(environment: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Environment, "create_web_ui", Environment.create_web_ui)
+    seen: list[Any] = []
+    internals.on_new_web_interface(lambda *found: seen.append(found))
+    environment.create_local_runner()
+    web = environment.create_web_ui("127.0.0.1", 0, delayed_start=True)
+    assert seen == [(environment, web)]
+
+
+SCENARIO = """
+from bench import mnist
+from bench.load.users import PredictUser
+from bench.payload import Pool
+
+class Digits(PredictUser):
+    wait_time = lambda self: 0.01
+
+    @classmethod
+    def payload(cls, options):
+        digits = mnist.load("test")
+        return Pool.mnist(digits.images[:9], digits.labels[:9], **options.asked.request(), size=9)
+
+    @classmethod
+    def server(cls, site):
+        return ["--backend", "null"]
+"""
+
+
+def test_a_run_of_two_workers_is_recorded(tmp_path: Path) -> None:
+    (tmp_path / "scenario.py").write_text(SCENARIO)
+    results = tmp_path / "results"
+    load = ("--processes", "2", "-u", "2", "-r", "2", "-t", "60s")
+    process = start(results, *load, scenario=str(tmp_path / "scenario.py"))
+    run = until_recorded(process, results, 20, workers=2).run()
+    assert run.manifest.machine.packages["locust"] == locust.__version__
+
+
+@pytest.mark.skipif(locust.__version__ == lowest(), reason="the installed Locust is the lowest supported one")
+@pytest.mark.skipif(VARIABLE in os.environ, reason="this is the lowest supported Locust")
+def test_the_lowest_locust_does_the_same() -> None:
+    if not FOLDER.is_dir():
+        pytest.skip(f"no Locust {lowest()} in {FOLDER.relative_to(ROOT)}: make lowest-locust")
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__],
+        env={**os.environ, "PYTHONPATH": str(FOLDER), VARIABLE: lowest()},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-3000:]
