@@ -1,7 +1,6 @@
 """Tables for terminals, wide or narrow."""
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,7 +11,6 @@ from rich.table import Table as Drawing
 from rich.text import Text
 
 from bench import BenchError
-from bench.analysis.grouping.identity import FailedTrial
 from bench.analysis.grouping.metrics import METRICS
 from bench.analysis.reading.run_warning import RunWarning
 from bench.analysis.showing.best import conclusions
@@ -157,11 +155,6 @@ def _chosen(drawn: Table, view: View) -> Table:
             )
     identity = [column for column in drawn.columns if column.identity]
     return replace(drawn, columns=[*identity, *(known[name] for name in view.columns)])
-
-
-def failed_trials(failed: Iterable[FailedTrial]) -> list[Text]:
-    """A line for each failed trial, with its reason."""
-    return [Text.assemble(("failed  ", "red"), str(each)) for each in failed]
 
 
 def warning_text(warning: RunWarning, who: str = "", title: str = "warning") -> Text:

@@ -1,13 +1,11 @@
-"""Files of JSON lines whose writer may be killed at any moment."""
+"""JSON as it is written, and as it is read from anybody."""
 
 import json
 import math
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from bench import BenchError
 from bench.runs.files import MIB, read_file
 
 LARGEST: Final = 128 * MIB
@@ -94,21 +92,3 @@ def _check_depth(value: Any) -> None:
         if not level:
             return
     raise ValueError(f"nested deeper than {DEEPEST} levels")
-
-
-def json_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """The lines of a file, without a last one that has no end. Raises BenchError; a missing file has none."""
-    try:
-        raw = read_file(path, LARGEST)
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise BenchError(f"{path}: {error.strerror}; check the file and its permissions") from error
-    for number, text in enumerate(raw[: raw.rfind(b"\n") + 1].split(b"\n")[:-1], 1):
-        try:
-            row = parse_json(text)
-        except ValueError as error:
-            raise BenchError(f"{path}:{number}: {error}; {DAMAGED}") from error
-        if not isinstance(row, dict):
-            raise BenchError(f"{path}:{number}: not a JSON object; {DAMAGED}")
-        yield row

@@ -1,7 +1,7 @@
-"""A sample: the fields of one request, their units and their columns."""
+"""Outcomes of requests, and bounds of what is recorded of them."""
 
 from collections.abc import Mapping
-from typing import Final, NamedTuple
+from typing import Final
 
 STATUS_NAMES: Final = (
     "OK",
@@ -42,32 +42,6 @@ LONGEST_RUN: Final = 7 * 86_400
 """Seconds of a run that are read: what is counted by second is gone through second by second."""
 
 _PER_SECOND: Final = {b"nanoseconds": 1e9, b"microseconds": 1e6}
-
-
-class Sample(NamedTuple):
-    """One request as it happened.
-
-    Three instants and no stored durations: latency = done - due, service = done - sent, lag = sent - due.
-    In a closed loop `due` is when the user asked. A named tuple and not a dataclass: one is made for each request
-    (0.3 us against 1.4 us).
-    """
-
-    name: str
-    """What was asked: the request name shown by Locust."""
-    batch: int
-    """Examples in the request."""
-    due: float
-    """Seconds since the start of the run at which the schedule, or the user, wanted the request sent."""
-    sent: float | None
-    """Seconds at which its bytes were handed to the kernel; None: never sent."""
-    done: float | None
-    """Seconds at which its last response frame was read; None: never sent."""
-    status: int | None
-    """gRPC status code, or CANCELLED_STATUS; None: never sent."""
-    version: int | None
-    """Model version that answered; None: unknown."""
-    correct: int | None
-    """Examples of the batch answered with their label; None: not checked."""
 
 
 def stored_per_second(metadata: Mapping[bytes, bytes] | None) -> float | None:

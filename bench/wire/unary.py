@@ -14,7 +14,6 @@ from bench.wire.header_blocks import literal
 OK: Final = 0
 CANCELLED: Final = 1
 UNKNOWN: Final = 2
-INVALID_ARGUMENT: Final = 3
 DEADLINE_EXCEEDED: Final = 4
 PERMISSION_DENIED: Final = 7
 RESOURCE_EXHAUSTED: Final = 8

@@ -76,8 +76,6 @@ class Metric:
     tolerance: float = 0.02
     """A change by this share is called none, unless a limit says otherwise; of shares, by so many points."""
     percentile: Percentile | None = None
-    answered_only: bool = False
-    """Whether requests without an answer are left out, however many they are."""
 
     @property
     def ratio(self) -> bool:
@@ -145,12 +143,11 @@ def _percentiles(
             f"{text}, {q:g}th percentile",
             TOLERANCE[q],
             percentile,
-            answered_only=counted is _ANSWERED,
         )
 
 
 def _answered(name: str, of: Callable[[Histogram], float], text: str) -> Metric:
-    return Metric(name, "s", "lower", lambda cell: of(cell.latency), text, answered_only=True)
+    return Metric(name, "s", "lower", lambda cell: of(cell.latency), text)
 
 
 CELL_METRICS: Final = {
