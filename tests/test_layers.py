@@ -3,12 +3,15 @@
 import ast
 import functools
 import graphlib
+import re
 from pathlib import Path
 
 import pytest
 
 BENCH = Path(__file__).parents[1] / "bench"
 SCENARIOS = BENCH.parent / "scenarios"
+TESTS = Path(__file__).parent
+ARCHITECTURE = BENCH.parent / "docs" / "architecture.md"
 GROUND = {"escape", "mnist", "payload", "runs", "schedule", "wording", "config"}
 
 ANYBODYS = ("extras", "packaged")
@@ -271,9 +274,26 @@ def test_heavy_packages_stay_in_their_rooms(package: str) -> None:
             assert below(name, HEAVY[package]), f"bench.{name} must not import {package}"
 
 
-def test_no_module_is_larger_than_a_reader_can_hold() -> None:
-    large = {name: len(path.read_text().splitlines()) for name, path in modules().items()}
-    assert {name: lines for name, lines in large.items() if lines > 400} == {}
+def test_no_file_is_larger_than_a_reader_can_hold() -> None:
+    files = [*BENCH.rglob("*.py"), *SCENARIOS.rglob("*.py"), *TESTS.rglob("*.py")]
+    lines = {str(path.relative_to(BENCH.parent)): len(path.read_text().splitlines()) for path in files}
+    assert {name: count for name, count in lines.items() if count > 400} == {}
+
+
+QUESTIONS = re.findall(r"^\| .*\? \| `(\S+\.py)` \| `(\S+)` \|$", ARCHITECTURE.read_text(), re.MULTILINE)
+
+
+def test_ten_questions_are_answered_by_the_names_of_files() -> None:
+    assert len(QUESTIONS) == 10
+
+
+@pytest.mark.parametrize(("file", "name"), QUESTIONS)
+def test_the_file_that_answers_a_question_defines_it(file: str, name: str) -> None:
+    body: list[ast.stmt] = ast.parse((BENCH / file).read_text()).body
+    for part in name.split("."):
+        defined = {each.name: each for each in body if isinstance(each, ast.ClassDef | ast.FunctionDef)}
+        assert part in defined
+        body = defined[part].body
 
 
 def test_private_attributes_of_locust_are_used_in_one_module() -> None:

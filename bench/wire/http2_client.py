@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from bench.wire import frames, unary
-from bench.wire.client_streams import ClientStreams
+from bench.wire.http2_client_streams import ClientStreams
 from bench.wire.exchange import Exchange
 from bench.wire.fast_replies import likeness, take, take_of_rows
 from bench.wire.frames import (

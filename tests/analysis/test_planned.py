@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.analysis.reading.client import CHECKS
+from bench.analysis.reading.load_generator import CHECKS
 from bench.analysis.reading.planned import planned
 from bench.runs.chunk import Chunk
 from bench.runs.run import Run

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from bench import BenchError
 from bench.analysis.reading.checks import warnings_of
-from bench.analysis.reading.client import CPU_SHARE
+from bench.analysis.reading.load_generator import CPU_SHARE
 from bench.calibration import calibrate as measuring
 from bench.calibration.calibrate import Subject, calibrate
 from bench.cli.calibrate import calibrate as command

@@ -9,7 +9,7 @@ import numpy as np
 from bench.analysis import formatting
 from bench.analysis.answers.answer import Answer, untold
 from bench.analysis.capacity.bracket import bracket
-from bench.analysis.reading.client import waits_of
+from bench.analysis.reading.load_generator import waits_of
 from bench.analysis.statistics.clustered import Seconds, effective, evidence
 from bench.runs.run import Run
 from bench.runs.sample import CANCELLED_BY_CLIENT, UNSENT

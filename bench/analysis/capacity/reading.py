@@ -7,7 +7,7 @@ import numpy as np
 
 from bench.analysis.capacity.level import Bools, Floats, Level, level_of
 from bench.analysis.capacity.users import UsersLevel
-from bench.analysis.reading import client
+from bench.analysis.reading import load_generator
 from bench.runs.run import Run
 
 SETTLING: Final = 1.0
@@ -151,18 +151,18 @@ def generator_limit(
 
     What the generator does late is part of the latency, and harmless where it decides nothing.
     """
-    for check in client.CHECKS:
+    for check in load_generator.CHECKS:
         for warning in check(run):
             if warning.check in GENERATOR:
                 return warning.reason, warning.remedy
     planned = level.rate * level.seconds
     if level.requests < planned - SHORT_OF * math.sqrt(planned) - 1:
         reason = f"{level.requests:,} requests were due where {planned:,.0f} were planned"
-        return reason, client.MORE_PROCESSES
+        return reason, load_generator.MORE_PROCESSES
     inside = requests.right & (requests.due >= requests.begin)
     late = int((inside & (requests.latency > wanted.within) & (requests.service <= wanted.within)).sum())
     missed = int((inside & (requests.latency > wanted.within)).sum())
     if late >= FEWEST_LATE and late > LATE * missed:
         reason = f"{late:,} of {missed:,} late answers were late because the requests were sent late"
-        return reason, client.MORE_PROCESSES
+        return reason, load_generator.MORE_PROCESSES
     return None

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from bench import escape
-from bench.analysis.reading import attendance, client, reconciliation, wrong_answers
+from bench.analysis.reading import attendance, load_generator, reconciliation, wrong_answers
 from bench.analysis.reading.cells import Cell, cells, population
 from bench.analysis.reading.error_remedies import remedy
 from bench.analysis.reading.run_warning import RunWarning
@@ -292,7 +292,7 @@ CHECKS: Final[tuple[Callable[[Run], list[RunWarning]], ...]] = (
     _empty,
     _incomplete,
     *attendance.CHECKS,
-    *client.CHECKS,
+    *load_generator.CHECKS,
     _warm_up,
     _unsteady,
     _errors,

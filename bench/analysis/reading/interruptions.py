@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from bench import BenchError
 from bench.analysis.reading.checks import printable
-from bench.analysis.reading.client import RUN_DELAY, waits_of
+from bench.analysis.reading.load_generator import RUN_DELAY, waits_of
 from bench.analysis.reading.restarts import signs_of
 from bench.analysis.reading.wrong_answers import version_may_change
 from bench.extras import MissingExtra
