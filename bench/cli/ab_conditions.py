@@ -16,7 +16,7 @@ from bench.payload.examples import default_output
 from bench.payload.random_inputs import sizes_of
 from bench.protocol.api import Description, Refused
 from bench.protocol.signatures import Signature
-from bench.target.inquiry import Inquiry, describe
+from bench.target.inquiry import UNIMPLEMENTED, Inquiry, describe
 from bench.target.preflight import Preflight, check_outputs, named, unknown_model
 
 _NAMES: Final = ("--model", "--versions", "--versions")
@@ -174,12 +174,12 @@ def _described(inquiry: Inquiry) -> Description:
         return describe(inquiry)
     except Refused as refused:
         text = str(refused)
-        if "UNIMPLEMENTED" in refused.reason:
+        if refused.status == UNIMPLEMENTED:
             raise BenchError(
                 f"{inquiry.host} does not report the signatures of {inquiry.model} ({refused.reason}): what a request looks "
                 "like is read there"
             ) from None
-        missing = "NOT_FOUND" in refused.reason or "version label" in refused.reason
+        missing = refused.unknown_model
         raise BenchError(unknown_model(inquiry, refused.reason, _NAMES) if missing else text) from None
 
 

@@ -108,6 +108,8 @@ class Refused(BenchError):  # noqa: N818 - a BenchError like all others
         super().__init__(f"{where}: {text}" + (f"; {known.remedy}" if known else ""))
         self.status = status
         self.reason = text
+        self.unknown_model = outcome(status) == "NOT_FOUND" or (known is not None and known.key == "label")
+        """Whether the server has no such model, version or label."""
 
 
 class Api(Protocol):

@@ -25,7 +25,6 @@ MENDABLE: Final = (
 """What a server answers to a request that it will answer in the same way each time."""
 _SAME_EACH_TIME: Final = ("message size", "answer size", "exception")
 """Further ones, by the keys of their hints."""
-_LABEL: Final = "version label"
 _NOBODY: Final = ("UNAVAILABLE", "DEADLINE_EXCEEDED")
 
 
@@ -133,7 +132,7 @@ class Preflight:
                     f"--host {inquiry.host}: no answer to {inquiry.api.metadata_call}{late} ({refused.reason}); is a "
                     f"{'server' if inquiry.api.over_http else 'gRPC server'} running there, or does it hang?"
                 ) from None
-            if code == "NOT_FOUND" or _LABEL in refused.reason:
+            if refused.unknown_model:
                 raise BenchError(unknown_model(inquiry, refused.reason)) from None
             text = f"{inquiry.host} does not report the signatures of {inquiry.model} ({refused.reason})"
             (notes if code == "UNIMPLEMENTED" else warnings).append(
