@@ -32,14 +32,14 @@ DECLARABLE: Final = (
     "duration",
 )
 BRINGS: Final[dict[str, tuple[str, ...]]] = {
-    "version": ("model files", "payload", "target.label"),
-    "model": ("model files", "payload", "payload.messages", "target.signature", "target.label"),
+    "version": ("model.files", "payload", "target.label"),
+    "model": ("model.files", "payload", "payload.messages", "target.signature", "target.label"),
     "batch": ("payload", "payload.messages", "load.batch"),
-    "server": ("build", "server", "TLS"),
+    "server": ("build", "server", "tls"),
     "build": ("server",),
     "protocol": (
         *("target.protocol", "target.signature", "target.label", "target.metadata_keys"),
-        *("load.transport", "load.connections", "payload", "TLS", "server"),
+        *("load.transport", "load.connections", "payload", "tls", "server"),
     ),
     "request": ("payload", "payload.messages", "target.signature", "load.turns", "load.user_classes"),
     "scenario": ("payload", "payload.messages", "target.signature", "load", "options", "warm-up"),
@@ -49,20 +49,20 @@ BRINGS: Final[dict[str, tuple[str, ...]]] = {
     "duration": ("load.run_time", "warm-up"),
     "commit": (),
 }
-"""What differs because of what is declared: facts by name, or by the first word of their name."""
-_SEEN: Final = frozenset({"server devices", "server onednn", "server xla", "server cpu_features"})
+"""What differs because of what is declared: facts by key, or by the first part of their key."""
+_SEEN: Final = frozenset({"server.devices", "server.onednn", "server.xla", "server.cpu_features"})
 """Facts of a server that its log and its machine tell, which may say more in one start than in the next."""
 _OF_THE_MACHINE: Final = frozenset({"processes"})
 """Facts of the load that are surroundings: as many load processes as the machine needs."""
 
 
 def conditions(manifest: Manifest) -> dict[str, str]:
-    """What a run's manifest says of its conditions; what it does not know is left out."""
+    """What a run's manifest says of its conditions, by key; what it does not know is left out."""
     facts = environment.facts(manifest)
     values = {
-        title: value
-        for title, value in facts.items()
-        if title in ("commit", "model files", "TLS") or (title.split()[0] == "server" and title not in _SEEN)
+        key: value
+        for key, value in facts.items()
+        if key in ("commit", "model.files", "tls") or (key.split(".")[0] == "server" and key not in _SEEN)
     }
     for part, leave in (("load", _OF_THE_MACHINE), ("options", frozenset())):
         for name, value in (manifest.raw.get(part) or {}).items():
@@ -107,9 +107,9 @@ def stripped(identity: Identity, by: Iterable[str]) -> Identity:
 def check_alike(before: Sequence[Trial], after: Sequence[Trial], by: Sequence[str], *, paired: bool) -> None:
     """Raise BenchError where trials of one cell differ in a condition that may not differ."""
     different = [
-        f"{title}: {_shown(old)} and {_shown(new)}"
-        for title, old, new in unlike(before, after, paired=paired)
-        if not brought(title, by)
+        f"{environment.title(key)}: {_shown(old)} and {_shown(new)}"
+        for key, old, new in unlike(before, after, paired=paired)
+        if not brought(key, by)
     ]
     if different:
         raise refused(different, by)
@@ -131,7 +131,7 @@ def unlike(
     """Conditions that both sides know and that have other values on one side than on the other."""
     old, new = _values(before), _values(after)
     differences = [
-        (title, old[title], new[title]) for title in old if title in new and old[title] != new[title]
+        (key, old[key], new[key]) for key in old if key in new and old[key] != new[key]
     ]
     payloads = [_payloads(side) for side in (before, after)]
     seeds = payloads[0].keys() & payloads[1].keys()
@@ -146,8 +146,8 @@ def half_known(before: Sequence[Trial], after: Sequence[Trial]) -> dict[str, str
     """Conditions that one side knows and the other does not: whether they are alike there is not known."""
     old, new = _values(before), _values(after)
     return {
-        title: " and ".join(_shown(side[title]) if title in side else "unknown" for side in (old, new))
-        for title in sorted(old.keys() ^ new.keys())
+        key: " and ".join(_shown(side[key]) if key in side else "unknown" for side in (old, new))
+        for key in sorted(old.keys() ^ new.keys(), key=environment.title)
     }
 
 
@@ -157,12 +157,12 @@ def partly_known(trials: Sequence[Trial]) -> list[str]:
     Not the commit, which all cells of a side have in common. Nor is a cell one of a known server where others are of an
     unknown one.
     """
-    titles = _unknown_servers(trials)
+    keys = _unknown_servers(trials)
     first: dict[Identity, set[str]] = {}
     for trial in trials:
         known = set(conditions(trial.manifest)) - {"commit"}
-        titles |= first.setdefault(trial.identity, known) ^ known
-    return sorted(titles)
+        keys |= first.setdefault(trial.identity, known) ^ known
+    return sorted(keys, key=environment.title)
 
 
 def _unknown_servers(trials: Sequence[Trial]) -> set[str]:
@@ -172,9 +172,9 @@ def _unknown_servers(trials: Sequence[Trial]) -> set[str]:
         if trial.manifest.cell.server is None:  # else it is what its experiment calls it
             cells.setdefault(trial.identity.without("server", "build"), []).append(trial)
     return {
-        title
+        key
         for same in cells.values()
-        for title, field in (("server", "kind"), ("server build", "build"))
+        for key, field in (("server", "kind"), ("server.build", "build"))
         if len({getattr(trial.manifest.target, field) is None for trial in same}) > 1
     }
 
@@ -190,20 +190,20 @@ def check_homogeneous(trials: Sequence[Trial], side: str, *, one_commit: bool) -
     if one_commit:
         _refuse_mixture("commit", _values(trials).get("commit", set()), side)
     for group in groups.values():
-        for title, values in _values(group).items():
-            _refuse_mixture(title, values, side)
+        for key, values in _values(group).items():
+            _refuse_mixture(key, values, side)
         for values in _payloads(group).values():
             _refuse_mixture("payload", values, side)
 
 
-def _refuse_mixture(title: str, values: set[str], side: str) -> None:
+def _refuse_mixture(key: str, values: set[str], side: str) -> None:
     if len(values) > 1:
         remedy = "judge the newest with --latest"
-        if title == "commit":
+        if key == "commit":
             remedy += ", or those of one commit with --commit REV"
         if side == "baseline":
             remedy += ", or record a new baseline with bench baseline set"
-        raise BenchError(f"{side}: its runs differ in {title}: {_shown(values)}; {remedy}")
+        raise BenchError(f"{side}: its runs differ in {environment.title(key)}: {_shown(values)}; {remedy}")
 
 
 def check_distinct(sides: Mapping[str, Sequence[Trial]]) -> None:
@@ -301,11 +301,10 @@ def commit(trial: Trial) -> str | None:
     return environment.facts(trial.manifest).get("commit")
 
 
-def brought(title: str, by: Sequence[str]) -> bool:
-    """Whether a fact, by its title, differs because of what is declared."""
+def brought(key: str, by: Sequence[str]) -> bool:
+    """Whether a fact differs because of what is declared."""
     names = {name for each in by for name in (each, *BRINGS[each])}
-    first = title.split(".", maxsplit=1)[0].split(maxsplit=1)[0]
-    return title in names or (first in names and title != "payload.messages")
+    return key in names or (key.split(".")[0] in names and key != "payload.messages")
 
 
 def _differs(before: Sequence[Trial], after: Sequence[Trial], name: str) -> bool:
@@ -331,11 +330,11 @@ def _sides(before: Sequence[Trial], after: Sequence[Trial], name: str) -> str:
 
 
 def _values(trials: Sequence[Trial]) -> dict[str, set[str]]:
-    by_title: dict[str, set[str]] = {}
+    by_key: dict[str, set[str]] = {}
     for trial in trials:
-        for title, value in conditions(trial.manifest).items():
-            by_title.setdefault(title, set()).add(value)
-    return by_title
+        for key, value in conditions(trial.manifest).items():
+            by_key.setdefault(key, set()).add(value)
+    return by_key
 
 
 def _payloads(trials: Sequence[Trial]) -> dict[str, set[str]]:

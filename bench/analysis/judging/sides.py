@@ -15,7 +15,7 @@ def of_side(trials: Sequence[Trial], side: str) -> list[RunWarning]:
     """Warnings of the trials themselves, and about what they do not have in common or do not all know."""
     warnings = warnings_of_side(trials, side) + environment.mixed([trial.manifest for trial in trials], side)
     text = f"it is known for some runs of the {side} only"
-    warnings += [environment.different(title, text) for title in conditions.partly_known(trials)]
+    warnings += [environment.different(key, text) for key in conditions.partly_known(trials)]
     unknown = sum(conditions.commit(trial) is None for trial in trials)
     if 0 < unknown < len(trials):
         warnings.append(
@@ -50,14 +50,14 @@ def between(
     warnings: dict[str, RunWarning] = {}
     for pair in groups:
         manifests = [[trial.manifest for trial in side] for side in pair]
-        for title, warning in environment.differences(*manifests).items():
-            if not conditions.brought(title, by) and not _checked(title, *pair):
-                warnings.setdefault(title, warning)
-    for title, sides in conditions.half_known(before, after).items():
-        if title == "commit":  # also where it is what is compared: nobody knows whether it differs
-            warnings[title] = _unknown_commit(f"baseline and candidate are of commits {sides}")
-        elif title not in warnings and not conditions.brought(title, by):
-            warnings[title] = environment.different(title, sides)
+        for key, warning in environment.differences(*manifests).items():
+            if not conditions.brought(key, by) and not _checked(key, *pair):
+                warnings.setdefault(key, warning)
+    for key, sides in conditions.half_known(before, after).items():
+        if key == "commit":  # also where it is what is compared: nobody knows whether it differs
+            warnings[key] = _unknown_commit(f"baseline and candidate are of commits {sides}")
+        elif key not in warnings and not conditions.brought(key, by):
+            warnings[key] = environment.different(key, sides)
     return list(warnings.values())
 
 
@@ -101,6 +101,6 @@ def _unknown_commit(text: str) -> RunWarning:
     )
 
 
-def _checked(title: str, *sides: Sequence[Trial]) -> bool:
+def _checked(key: str, *sides: Sequence[Trial]) -> bool:
     """Whether both sides know a condition: they are alike in it, or would have been refused."""
-    return all(any(title in conditions.conditions(trial.manifest) for trial in side) for side in sides)
+    return all(any(key in conditions.conditions(trial.manifest) for trial in side) for side in sides)

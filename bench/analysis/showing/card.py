@@ -191,18 +191,14 @@ def _age(before: Sequence[Trial], after: Sequence[Trial]) -> str:
 def _changed(before: Sequence[Trial], after: Sequence[Trial]) -> str:
     """Facts of which the two sides share no value, such as flags of the server and files of the model."""
     sides = [[environment.facts(trial.manifest) for trial in side] for side in (before, after)]
-    titles = dict.fromkeys(title for side in sides for facts in side for title in facts)
+    keys = dict.fromkeys(key for side in sides for facts in side for key in facts)
     changes = []
-    for title in titles:
-        old, new = ({facts[title] for facts in side if title in facts} for side in sides)
-        if _matters(title) and old and new and not old & new:
-            changes.append(f"{title} {_few(old)} → {_few(new)}")
+    for key in keys:
+        old, new = ({facts[key] for facts in side if key in facts} for side in sides)
+        if key != "payload" and environment.matters(key) and old and new and not old & new:
+            changes.append(f"{environment.title(key)} {_few(old)} → {_few(new)}")
     more = f"; {len(changes) - MOST_CHANGED} more" if len(changes) > MOST_CHANGED else ""
     return "; ".join(changes[:MOST_CHANGED]) + more
-
-
-def _matters(title: str) -> bool:
-    return title != "payload" and (title in environment.MATTERS or title.startswith(("package ", "server ")))
 
 
 def _few(values: set[str]) -> str:

@@ -209,8 +209,10 @@ def _environment(report: Report) -> dict[str, Any] | None:
     if not groups:
         return None
     columns = [dict(facts) for facts in groups]
-    titles = list(dict.fromkeys(title for column in columns for title in column))
-    rows = [(title, [column.get(title, formatting.ABSENT) for column in columns]) for title in titles]
+    keys = list(dict.fromkeys(key for column in columns for key in column))
+    rows = [
+        (environment.title(key), [column.get(key, formatting.ABSENT) for column in columns]) for key in keys
+    ]
     rows.sort(key=lambda row: len(set(row[1])) == 1)
     names = ["all runs" if len(groups) == 1 else _few(names) for names in groups.values()]
     return {"names": names if len(report.runs) > 1 else ["this run"], "rows": rows}
