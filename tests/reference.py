@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter
 from pydantic_core import PydanticUndefined
 
 from bench.analysis.grouping.metrics import METRICS
-from bench.analysis.reading.run_warning import KNOWN
+from bench.analysis.reading.run_warning import GROUPS, KNOWN
 from bench.analysis.showing.outputs import OUTPUTS
 from bench.cli import VERBS
 from bench.cli.verbs import verbs
@@ -129,7 +129,12 @@ def warnings() -> str:
     table = _rows(("name", "when it is given"), ((f"`{name}`", text) for name, text in sorted(KNOWN.items())))
     return (
         "# Warnings\n\nReports show each warning with its reason, a remedy and its name in brackets. No gate passes with a "
-        'warning unless the limits file accepts it by name: `accept = ["client saturated"]`.\n\n' + table
+        'warning unless the limits file accepts it by name: `accept = ["client saturated"]`.\n\n'
+        + table
+        + "".join(
+            f"\n`{name}` accepts several at once: {', '.join(f'`{each}`' for each in group)}.\n"
+            for name, group in GROUPS.items()
+        )
     )
 
 

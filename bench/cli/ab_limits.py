@@ -12,7 +12,7 @@ from bench.analysis.judging.finding import Limit
 from bench.analysis.judging.gate import LimitsFile
 from bench.analysis.judging.limit import resolved
 from bench.analysis.reading.metric import CELL_METRICS
-from bench.analysis.reading.run_warning import check_accepted
+from bench.analysis.reading.run_warning import accepted
 from bench.cli.metric_options import OF_GOODPUT
 from bench.cli.numbers import meant_share
 from bench.config.limits import Bound, Where
@@ -60,7 +60,7 @@ def limits_of(
 ) -> Limits | None:
     """None where no limit is given; answered_within: seconds within which goodput wants an answer. Raises BenchError."""
     read = None if file is None else LimitsFile.read(file, answered_within)
-    check_accepted(accept, "--accept")
+    names = accepted(accept, "--accept")
     resolved_limits = [] if read is None else list(read.limits)
     for text in slowdowns:
         name, _, share = text.rpartition("=")
@@ -88,5 +88,5 @@ def limits_of(
         if accept:
             raise BenchError("--accept needs a limit; add --max-slowdown or --min-agreement")
         return None
-    accepted = frozenset(accept) | (frozenset() if read is None else read.accept)
-    return Limits(file or _HERE, resolved_limits, accepted, 0.0 if read is None else read.failed_share)
+    names |= frozenset() if read is None else read.accept
+    return Limits(file or _HERE, resolved_limits, names, 0.0 if read is None else read.failed_share)

@@ -11,7 +11,7 @@ from bench.analysis.grouping.identity import Identity
 from bench.analysis.grouping.trials import read_trials
 from bench.analysis.judging.gate import INCONCLUSIVE
 from bench.analysis.judging.sides import of_side
-from bench.analysis.reading.run_warning import check_accepted
+from bench.analysis.reading.run_warning import accepted
 from bench.analysis.showing.report import report
 from bench.analysis.statistics.intervals import LENDERS
 from bench.cli.output import note
@@ -78,14 +78,14 @@ def add(paths: tuple[Path, ...], accept: tuple[str, ...], folder: Path) -> int:
 
 
 def _take(paths: tuple[Path, ...], accept: tuple[str, ...], folder: Path, *, replacing: bool) -> int:
-    check_accepted(accept, "--accept")
+    names = accepted(accept, "--accept")
     new = read_trials(find_runs(paths, apart=folder))
     if new.unreadable:
         raise BenchError(new.unreadable[0].reason)
     if new.failed:
         note(f"not saved: a trial failed: {new.failed[0]}")
         return INCONCLUSIVE
-    if new.cut_short and "interrupted" not in accept:
+    if new.cut_short and "interrupted" not in names:
         note(f"not saved; to save it anyway: --accept interrupted: {new.cut_short[0]}")
         return INCONCLUSIVE
     if not new.trials or new.empty:
@@ -93,7 +93,7 @@ def _take(paths: tuple[Path, ...], accept: tuple[str, ...], folder: Path, *, rep
         raise BenchError(f"{named}: no request in it; a baseline must have measured something")
     check_distinct({"baseline": new.trials})
     check_homogeneous(new.trials, "baseline", one_commit=False)
-    warnings = [warning for warning in of_side(new.trials, "baseline") if warning.check not in accept]
+    warnings = [warning for warning in of_side(new.trials, "baseline") if warning.check not in names]
     if warnings:
         for warning in warnings:
             note(f"{warning}")

@@ -18,7 +18,7 @@ from bench.analysis.judging.compare import Match, match
 from bench.analysis.judging.finding import Finding, Limit, Outcome
 from bench.analysis.judging.limit import judge_absolute, judge_relative, not_measured, resolved
 from bench.analysis.judging.limit_of_capacity import INTEGRITY, judge_capacity
-from bench.analysis.reading.run_warning import RunWarning, check_accepted
+from bench.analysis.reading.run_warning import RunWarning, accepted
 from bench.analysis.statistics.intervals import ERROR_RATE, deciding_rates, holm
 from bench.config.limits import read_limits
 from bench.runs.journal import experiment_of
@@ -49,10 +49,8 @@ class LimitsFile:
         content, bounds = read_limits(path, answered_within)
         if not bounds:
             raise BenchError(f"{path}: no limit in it; such as: [limits] p99_ms = 25")
-        check_accepted(content.accept, f"{path}: accept")
-        return cls(
-            path, [resolved(bound, path) for bound in bounds], frozenset(content.accept), content.failed_share
-        )
+        names = accepted(content.accept, f"{path}: accept")
+        return cls(path, [resolved(bound, path) for bound in bounds], names, content.failed_share)
 
     @property
     def of_capacity(self) -> bool:

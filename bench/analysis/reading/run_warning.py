@@ -51,6 +51,13 @@ KNOWN: Final = {
     "wrong answers": "Answers are wrong: by version, shape, dtype, values or a missing output.",
 }
 """Every name by which a warning can be accepted, all but the first, and when the warning is given."""
+GROUPS: Final = {
+    "shared machine": (
+        *("client saturated", "client held up", "client paused", "behind", "near the ceiling"),
+        *("unsteady", "short", "not achieved"),
+    ),
+}
+"""Names by which several warnings are accepted together: what a short run is like where server and load share a machine."""
 
 
 class RunWarning(NamedTuple):
@@ -67,14 +74,21 @@ class RunWarning(NamedTuple):
         )
 
 
-def check_accepted(names: Iterable[str], where: str) -> None:
-    """Raises BenchError for a name that no warning has, since what is misspelt would accept nothing, and for ABORTED."""
+def accepted(names: Iterable[str], where: str) -> frozenset[str]:
+    """The warnings that names of warnings and of groups accept.
+
+    Raises BenchError for a name that there is not, since what is misspelt would accept nothing, and for ABORTED.
+    """
+    found: set[str] = set()
     for name in names:
         if name == ABORTED:
             raise BenchError(
                 f"{where} {name!r}: --abort-if ended the load of such a run; run it again, without that option or with a higher limit"
             )
-        if name not in KNOWN:
+        if name not in GROUPS and name not in KNOWN:
+            known = sorted({*KNOWN, *GROUPS})
             raise BenchError(
-                f"{where} {name!r}: unknown warning{nearest(name, KNOWN)}; valid names: {', '.join(sorted(KNOWN))}"
+                f"{where} {name!r}: unknown warning{nearest(name, known)}; valid names: {', '.join(known)}"
             )
+        found.update(GROUPS.get(name, (name,)))
+    return frozenset(found)
