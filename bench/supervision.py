@@ -117,8 +117,13 @@ def tail(log: Path, lines: int = 12) -> str:
         text = log.read_text(errors="replace")
     except OSError:
         return "it logged nothing"
-    texts = [line.strip() for line in text.splitlines() if line.strip()]
-    return " | ".join(texts[-lines:]) or "it logged nothing"
+    return last_lines(text, lines)
 
 
-__all__ = ["NOT_STARTED", "Supervised", "supervised", "tail"]
+def last_lines(text: str, lines: int = 12) -> str:
+    """The last lines of a text in one line."""
+    stripped = [line.strip() for line in text.splitlines() if line.strip()]
+    return " | ".join(stripped[-lines:]) or "it logged nothing"
+
+
+__all__ = ["NOT_STARTED", "Supervised", "last_lines", "supervised", "tail"]

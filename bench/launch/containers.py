@@ -1,4 +1,4 @@
-"""End of a container when the process that started it is gone, even if that was killed.
+"""Docker's client, and the end of a container when the process that started it is gone, even if that was killed.
 
 `python -m bench.launch.containers NAME` waits for the end of its standard input and then removes the
 container of that name, if there is one.
@@ -59,6 +59,17 @@ def client_of_docker() -> Any:
         client = docker.from_env()
     client.api.trust_env = False
     return client
+
+
+def reason(error: BaseException) -> str:
+    """What the innermost of the exceptions says that wrap each other, as causes or as arguments."""
+    while True:
+        inner = [each for each in (error.__cause__, *error.args) if isinstance(each, BaseException)]
+        if not inner:
+            break
+        error = inner[0]
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return " ".join(text.split())
 
 
 def main(name: str) -> int:

@@ -23,6 +23,7 @@ from bench.launch.kind import Kind
 from bench.launch.ready import wait_available
 from bench.launch.running import Running, Served
 from bench.protocol.names import SPOKEN
+from bench.supervision import last_lines
 
 _GRPC: Final = "8500/tcp"
 _REST: Final = "8501/tcp"
@@ -141,20 +142,9 @@ def _client() -> Any:
     except DockerException as error:
         where = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")
         raise BenchError(
-            f"no Docker answers at {where} ({_reason(error)}); start it, or set DOCKER_HOST"
+            f"no Docker answers at {where} ({containers.reason(error)}); start it, or set DOCKER_HOST"
         ) from None
     return client
-
-
-def _reason(error: BaseException) -> str:
-    """What the innermost of the exceptions says that wrap each other, as causes or as arguments."""
-    while True:
-        inner = [each for each in (error.__cause__, *error.args) if isinstance(each, BaseException)]
-        if not inner:
-            break
-        error = inner[0]
-    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return " ".join(text.split())
 
 
 def _image(client: Any, server: Declared, spec: Docker) -> Any:
@@ -236,9 +226,6 @@ def _run(
         except DockerException:  # it is gone, with its log
             return ""
 
-    def tail() -> str:
-        return " | ".join([line.strip() for line in log().splitlines() if line.strip()][-12:])
-
     def ended() -> str | None:
         try:
             container.reload()
@@ -247,12 +234,12 @@ def _run(
         state = container.attrs["State"]
         if state.get("Running"):
             return None
-        return f"ended with exit code {state.get('ExitCode')}: {tail()}"
+        return f"ended with exit code {state.get('ExitCode')}: {last_lines(log())}"
 
     try:
         container.reload()
         address = _address(container, _GRPC) or _fail(server, ended() or "it has no port")
-        available = wait_available(address, models, seconds=spec.ready_seconds, ended=ended, tail=tail)
+        available = wait_available(address, models, seconds=spec.ready_seconds, ended=ended, tail=lambda: last_lines(log()))
         text = log()
         unknown = re.search(r"unknown argument: *(\S+)", text)
         if unknown is not None:

@@ -17,6 +17,7 @@ from bench.launch.ready import wait_available
 from bench.launch.running import Running, Served
 from bench.protocol.names import EMBEDDED
 from bench.server.options import ServerFlags
+from bench.supervision import last_lines
 
 
 class Embedded(Started):
@@ -71,7 +72,7 @@ def embedded(
 
         def ended() -> str | None:
             code = started.process.poll()
-            return None if code is None else f"ended with exit code {code}: {_tail(started.log_text())}"
+            return None if code is None else f"ended with exit code {code}: {last_lines(started.log_text())}"
 
         try:
             available = wait_available(
@@ -79,7 +80,7 @@ def embedded(
                 models,
                 seconds=spec.ready_seconds,
                 ended=ended,
-                tail=lambda: _tail(started.log_text()),
+                tail=lambda: last_lines(started.log_text()),
             )
             known: dict[str, Any] = {
                 "version": facts.embedded_version(),
@@ -98,11 +99,6 @@ def embedded(
             )
         finally:
             (folder / "server.log").write_text(started.log_text())
-
-
-def _tail(text: str, lines: int = 12) -> str:
-    kept = [line.strip() for line in text.splitlines() if line.strip()]
-    return " | ".join(kept[-lines:]) or "it logged nothing"
 
 
 def _check(server: Declared) -> None:

@@ -17,11 +17,11 @@ from dataclasses import dataclass
 from typing import IO, Any
 
 from bench import BenchError
+from bench.supervision import last_lines
 
 READY_SECONDS = 120.0
 """TensorFlow takes 2.5 s to import on an idle machine; a loaded one may take ten times that."""
 DRAIN_SECONDS = 15.0
-_TAIL_LINES = 12
 
 
 @dataclass(frozen=True)
@@ -112,9 +112,9 @@ def _await_ready(process: subprocess.Popen[bytes], log: IO[bytes], seconds: floa
             if not piece:
                 process.wait()
                 raise BenchError(
-                    f"the embedded server ended with exit code {process.returncode}: {_tail(log)}"
+                    f"the embedded server ended with exit code {process.returncode}: {last_lines(_read(log))}"
                 )
-    raise BenchError(f"the embedded server was not ready after {seconds:g} s: {_tail(log)}")
+    raise BenchError(f"the embedded server was not ready after {seconds:g} s: {last_lines(_read(log))}")
 
 
 def _readiness(line: bytes) -> dict[str, Any] | None:
@@ -143,8 +143,3 @@ def _read(log: IO[bytes]) -> str:
     # pread: the server shares the file's offset and goes on writing
     size = os.fstat(log.fileno()).st_size
     return os.pread(log.fileno(), size, 0).decode(errors="replace")
-
-
-def _tail(log: IO[bytes]) -> str:
-    lines = [line for line in _read(log).splitlines() if line.strip()]
-    return " | ".join(lines[-_TAIL_LINES:]) or "it logged nothing"

@@ -47,3 +47,8 @@ class Refusal(Exception):  # noqa: N818 - most often an answer to somebody else'
         if len(encoded) <= MAX_DETAILS:
             return self.text
         return encoded[:MAX_DETAILS].decode(errors="ignore") + "...TRUNCATED"
+
+
+def invalid(text: str) -> Refusal:
+    """The refusal of a request that is wrong in itself."""
+    return Refusal(Code.INVALID_ARGUMENT, text)

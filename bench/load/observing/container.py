@@ -2,13 +2,12 @@
 
 from typing import Any
 
-import docker
 import gevent
 from docker.errors import DockerException, NotFound
 
 from bench import BenchError
+from bench.launch import containers
 from bench.load.observing.telemetry import Values
-from bench.wire.direct import no_proxies
 
 
 class ContainerProbe:
@@ -19,9 +18,7 @@ class ContainerProbe:
     def __init__(self, name: str) -> None:
         """Raises BenchError where Docker does not know the container."""
         try:
-            with no_proxies():
-                self._client = docker.from_env()
-            self._client.api.trust_env = False
+            self._client = containers.client_of_docker()
             self._container = self._client.containers.get(name)
         except NotFound:
             self._client.close()
@@ -30,7 +27,7 @@ class ContainerProbe:
             ) from None
         except DockerException as error:
             raise BenchError(
-                f"--server-container {name}: Docker does not answer ({_reason(error)}); is it running, and may "
+                f"--server-container {name}: Docker does not answer ({containers.reason(error)}); is it running, and may "
                 "this user access it?"
             ) from None
         self._newest: Values = {}
@@ -55,15 +52,6 @@ class ContainerProbe:
         except DockerException:  # the container is gone, or Docker is busy: the row stays empty
             return
         self._newest = usage(stats)
-
-
-def _reason(error: BaseException) -> str:
-    """The system's own words at the bottom of an error that others were made from."""
-    below = error.__cause__ or error.__context__
-    if below is not None:
-        return _reason(below)
-    text = error.strerror if isinstance(error, OSError) else None
-    return " ".join((text or str(error)).split())
 
 
 def usage(stats: Any) -> Values:

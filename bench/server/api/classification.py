@@ -11,7 +11,7 @@ import numpy as np
 from bench.server.api.prediction import DEFAULT_SIGNATURE
 from bench.server.api.tensors import Array, storage_of
 from bench.server.models.servable import Handle
-from bench.server.refusal import Code, Refusal
+from bench.server.refusal import Code, Refusal, invalid
 from bench.wire.messages import (
     ClassificationResponse,
     MultiInferenceResponse,
@@ -36,7 +36,7 @@ class Answered(NamedTuple):
 def _array(parts: Sequence[bytes]) -> Array:
     """Serialized Examples as the object array that feeds the model."""
     if not parts:
-        raise _invalid("Input is empty.")
+        raise invalid("Input is empty.")
     array = np.empty(len(parts), object)
     array[:] = parts
     return array
@@ -48,7 +48,7 @@ def classify(
     """The ClassificationResponse to a ClassificationRequest with these Examples."""
     name, signature = _signature(handle, request.model_spec, "No signature was found with the name")
     if check_method_name and signature.method_name != CLASSIFY_METHOD:
-        raise _invalid(
+        raise invalid(
             f"Expected classification signature method_name to be {CLASSIFY_METHOD}. Was: {signature.method_name}"
         )
     outputs = _classification_outputs(signature)
@@ -66,7 +66,7 @@ def regress(
     """The RegressionResponse to a RegressionRequest with these Examples."""
     name, signature = _signature(handle, request.model_spec, "No signature was found with the name")
     if check_method_name and signature.method_name != REGRESS_METHOD:
-        raise _invalid(
+        raise invalid(
             f"Expected regression signature method_name to be {REGRESS_METHOD}. Was: {signature.method_name}"
         )
     outputs = _regression_outputs(signature)
@@ -102,12 +102,12 @@ def _tasks(handle: Handle, tasks: Any) -> list[tuple[str, str, tuple[str, ...]]]
     plans: list[tuple[str, str, tuple[str, ...]]] = []
     for task in tasks:
         if not task.model_spec.name:
-            raise _invalid("Found ModelSpec with an empty model name.")
+            raise invalid("Found ModelSpec with an empty model name.")
         if task.model_spec.name != handle.name:
-            raise _invalid("All ModelSpecs in a MultiInferenceRequest must access the same model name.")
+            raise invalid("All ModelSpecs in a MultiInferenceRequest must access the same model name.")
         key = task.model_spec.signature_name or DEFAULT_SIGNATURE
         if any(key == name for name, _, _ in plans):
-            raise _invalid(f"Duplicate evaluation of signature: {key}")
+            raise invalid(f"Duplicate evaluation of signature: {key}")
         _, signature = _signature(handle, task.model_spec, "Requested signature not found in model graph")
         if task.method_name == CLASSIFY_METHOD:
             outputs = _classification_outputs(signature)
@@ -123,20 +123,20 @@ def _signature(handle: Handle, spec: Any, complaint: str) -> tuple[str, Any]:
     name = spec.signature_name or DEFAULT_SIGNATURE
     signature = handle.servable.signatures.get(name)
     if signature is None:
-        raise _invalid(f"{complaint}: {name}")
+        raise invalid(f"{complaint}: {name}")
     return name, signature
 
 
 def _classification_outputs(signature: Any) -> tuple[str, ...]:
     if len(signature.inputs) != 1:
-        raise _invalid("Expected one input Tensor.")
+        raise invalid("Expected one input Tensor.")
     if len(signature.outputs) not in {1, 2}:
-        raise _invalid(f"Expected one or two output Tensors, found {len(signature.outputs)}")
+        raise invalid(f"Expected one or two output Tensors, found {len(signature.outputs)}")
     if "inputs" not in signature.inputs:
-        raise _invalid(f"No classification inputs found in SignatureDef: {signature}")
+        raise invalid(f"No classification inputs found in SignatureDef: {signature}")
     outputs = tuple(alias for alias in ("classes", "scores") if alias in signature.outputs)
     if not outputs:
-        raise _invalid(
+        raise invalid(
             'Expected classification signature outputs to contain at least one of "classes" or "scores". '
             f"Signature was: {signature}"
         )
@@ -145,13 +145,13 @@ def _classification_outputs(signature: Any) -> tuple[str, ...]:
 
 def _regression_outputs(signature: Any) -> tuple[str, ...]:
     if len(signature.inputs) != 1:
-        raise _invalid("Expected one input Tensor.")
+        raise invalid("Expected one input Tensor.")
     if len(signature.outputs) != 1:
-        raise _invalid("Expected one output Tensor.")
+        raise invalid("Expected one output Tensor.")
     if "inputs" not in signature.inputs:
-        raise _invalid(f"No regression inputs found in SignatureDef: {signature}")
+        raise invalid(f"No regression inputs found in SignatureDef: {signature}")
     if "outputs" not in signature.outputs:
-        raise _invalid(f"No regression outputs found in SignatureDef: {signature}")
+        raise invalid(f"No regression outputs found in SignatureDef: {signature}")
     return ("outputs",)
 
 
@@ -161,14 +161,14 @@ def _fill_classifications(result: Any, outputs: Mapping[str, Array], count: int)
         if array is None:
             continue
         if array.ndim != 2:
-            raise _invalid(f"Expected Tensor shape: [batch_size num_classes] but got {_shape(array)}")
+            raise invalid(f"Expected Tensor shape: [batch_size num_classes] but got {_shape(array)}")
         if _dtype(array) != dtype:
-            raise _invalid(f"Expected {alias} Tensor of {dtype}. Got: {_dtype(array)}")
+            raise invalid(f"Expected {alias} Tensor of {dtype}. Got: {_dtype(array)}")
         if len(array) != count:
-            raise _invalid(f"Expected {alias} output batch size of {count}. Got: {len(array)}")
+            raise invalid(f"Expected {alias} output batch size of {count}. Got: {len(array)}")
     classes, scores = outputs.get("classes"), outputs.get("scores")
     if classes is not None and scores is not None and classes.shape[1] != scores.shape[1]:
-        raise _invalid(
+        raise invalid(
             "Tensors class and score should match in dim_size(1). "
             f"Got {classes.shape[1]} vs. {scores.shape[1]}"
         )
@@ -186,13 +186,13 @@ def _fill_classifications(result: Any, outputs: Mapping[str, Array], count: int)
 def _fill_regressions(result: Any, outputs: Mapping[str, Array], count: int) -> None:
     array = outputs["outputs"]
     if array.ndim not in {1, 2} or (array.ndim == 2 and array.shape[1] != 1):
-        raise _invalid(
+        raise invalid(
             f"Expected output Tensor shape to be either [batch_size] or [batch_size, 1] but got {_shape(array)}"
         )
     if len(array) != count:
-        raise _invalid(f"Input batch size did not match output batch size: {count} vs. {len(array)}")
+        raise invalid(f"Input batch size did not match output batch size: {count} vs. {len(array)}")
     if _dtype(array) != "DT_FLOAT":
-        raise _invalid(f"Expected output Tensor of DT_FLOAT.  Got: {_dtype(array)}")
+        raise invalid(f"Expected output Tensor of DT_FLOAT.  Got: {_dtype(array)}")
     for value in array.ravel().tolist():
         result.regressions.add(value=value)
 
@@ -214,7 +214,3 @@ def _dtype(array: Array) -> str:
 
 def _shape(array: Array) -> str:
     return "[" + ",".join(map(str, array.shape)) + "]"
-
-
-def _invalid(text: str) -> Refusal:
-    return Refusal(Code.INVALID_ARGUMENT, text)

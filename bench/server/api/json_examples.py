@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from bench.server.api.json_text import fits, is_bytes, malformed, shown, to_bytes, type_of
-from bench.server.refusal import Code, Refusal
+from bench.server.refusal import invalid
 from bench.wire.messages import Example
 
 _KINDS = {"bytes_list": "bytes", "float_list": "float", "int64_list": "int64"}
@@ -35,7 +35,7 @@ def read(document: Mapping[str, Any], target: Any) -> None:
 
 def _fill(value: Any, example: Example) -> None:
     if not isinstance(value, dict):
-        raise _invalid(f"Example must be JSON object but got JSON {type_of(value)}")
+        raise invalid(f"Example must be JSON object but got JSON {type_of(value)}")
     for name, content in value.items():
         feature = example.features.feature[name]
         for item in content if isinstance(content, list) else [content]:
@@ -51,19 +51,15 @@ def _add(value: Any, name: str, feature: Any) -> None:
         kind, converted = "int64_list", int(value)
     elif isinstance(value, int) and -(1 << 63) <= value < 1 << 64:
         if value >= 1 << 63:
-            raise _invalid(f"Feature: {name} has uint64 element. Only int64 is supported.")
+            raise invalid(f"Feature: {name} has uint64 element. Only int64 is supported.")
         kind, converted = "int64_list", value
     elif isinstance(value, int | float):
         if not fits(value, np.float32):
-            raise _invalid(f"Cannot convert JSON value: {shown(value)} to float without loss of precision.")
+            raise invalid(f"Cannot convert JSON value: {shown(value)} to float without loss of precision.")
         kind, converted = "float_list", value
     else:
-        raise _invalid(f"Feature: {name} has element with unexpected JSON type: {type_of(value)}")
+        raise invalid(f"Feature: {name} has element with unexpected JSON type: {type_of(value)}")
     current = feature.WhichOneof("kind")
     if current not in {None, kind}:
-        raise _invalid(f"Unexpected element type in feature: {name} expecting type: {_KINDS[current]}")
+        raise invalid(f"Unexpected element type in feature: {name} expecting type: {_KINDS[current]}")
     getattr(feature, kind).value.append(converted)
-
-
-def _invalid(text: str) -> Refusal:
-    return Refusal(Code.INVALID_ARGUMENT, text)

@@ -12,7 +12,7 @@ import numpy as np
 from bench.server.api.json_outputs import COLUMN, ROW
 from bench.server.api.json_text import fits, is_bytes, malformed, shown, to_bytes, type_of
 from bench.server.api.tensors import MAX_RANK, Array
-from bench.server.refusal import Code, Refusal
+from bench.server.refusal import Code, Refusal, invalid
 from bench.wire.dtypes import STORAGES, type_name
 from bench.wire.messages import types_pb2
 
@@ -54,13 +54,13 @@ def read(document: Mapping[str, Any], wanted: Mapping[str, Any]) -> Request:
         return Request(_rows(instances, wanted), ROW)
     if "inputs" in document:
         return Request(_columns(document["inputs"], wanted), COLUMN)
-    raise _invalid("Missing 'inputs' or 'instances' key")
+    raise invalid("Missing 'inputs' or 'instances' key")
 
 
 def _columns(value: Any, wanted: Mapping[str, Any]) -> dict[str, Array]:
     if not isinstance(value, dict) or is_bytes(value):
         if len(wanted) > 1:
-            raise _invalid(
+            raise invalid(
                 "inputs is a plain value/list, but expecting an object as multiple "
                 "input tensors required as per tensorinfo_map"
             )
@@ -68,7 +68,7 @@ def _columns(value: Any, wanted: Mapping[str, Any]) -> dict[str, Array]:
     arrays = {}
     for alias, info in wanted.items():
         if alias not in value:
-            raise _invalid(f"Missing named input: {alias} in 'inputs' object.")
+            raise invalid(f"Missing named input: {alias} in 'inputs' object.")
         arrays[alias] = _tensor(value[alias], info.dtype)
     return arrays
 
@@ -76,7 +76,7 @@ def _columns(value: Any, wanted: Mapping[str, Any]) -> dict[str, Array]:
 def _rows(instances: list[Any], wanted: Mapping[str, Any]) -> dict[str, Array]:
     named = _is_object(instances[0])
     if not named and len(wanted) > 1:
-        raise _invalid(
+        raise invalid(
             "instances is a plain list, but expecting list of objects as multiple "
             "input tensors required as per tensorinfo_map"
         )
@@ -89,17 +89,17 @@ def _rows(instances: list[Any], wanted: Mapping[str, Any]) -> dict[str, Array]:
     for index, item in enumerate(instances):
         if named != _is_object(item):
             expected, actual = ("object", "list") if named else ("value/list", "object")
-            raise _invalid(f"Expecting {expected} but got {actual} at item {index} of input list")
+            raise invalid(f"Expecting {expected} but got {actual} at item {index} of input list")
         for alias, value in item.items() if named else [(next(iter(wanted)), item)]:
             try:
                 _append(columns, alias, value, wanted)
             except Refusal as refusal:
                 key = f" key: {alias}" if named else ""
-                raise _invalid(
+                raise invalid(
                     f"Failed to process element: {index}{key} of 'instances' list. Error: {refusal}"
                 ) from None
         if named and set(item) != set(wanted):
-            raise _invalid(
+            raise invalid(
                 f"Failed to process element: {index} of 'instances' list. JSON object: {shown(item)} "
                 f"keys must be equal to: {','.join(sorted(wanted))}"
             )
@@ -112,13 +112,13 @@ def _is_object(value: Any) -> bool:
 
 def _append(columns: dict[str, list[Array]], alias: str, value: Any, wanted: Mapping[str, Any]) -> None:
     if alias not in wanted:
-        raise _invalid(f"JSON object: does not have named input: {alias}")
+        raise invalid(f"JSON object: does not have named input: {alias}")
     array = _tensor(value, wanted[alias].dtype)
     column = columns[alias]
     if column and column[0].size != array.size:
-        raise _invalid(f"Expecting tensor size: {column[0].size} but got: {array.size}")
+        raise invalid(f"Expecting tensor size: {column[0].size} but got: {array.size}")
     if column and column[0].shape != array.shape:
-        raise _invalid(f"Expecting shape {_shape(column[0])} but got: {_shape(array)}")
+        raise invalid(f"Expecting shape {_shape(column[0])} but got: {_shape(array)}")
     column.append(array)
 
 
@@ -134,7 +134,7 @@ def _tensor(value: Any, dtype: int) -> Array:
             break
         inner = inner[0]
     if len(shape) >= MAX_RANK:  # rows get one more
-        raise _invalid(f"lists are nested {len(shape)} deep; a tensor has at most {MAX_RANK} dimensions")
+        raise invalid(f"lists are nested {len(shape)} deep; a tensor has at most {MAX_RANK} dimensions")
     flat = list(_values(value, 0, shape, dtype))
     storage = STORAGES.get(dtype)
     if storage is None:
@@ -182,16 +182,16 @@ def _values(value: Any, level: int, shape: list[int], dtype: int) -> Iterator[An
     """The leaves of nested lists of a shape, checked and converted one by one."""
     if not isinstance(value, list):
         if level != len(shape):
-            raise _invalid(
+            raise invalid(
                 f"JSON Value: {shown(value)} found at incorrect level: {level + 1} in the JSON DOM. "
                 f"Expected at level: {len(shape)}"
             )
         yield _value(value, dtype)
         return
     if level >= len(shape):
-        raise _invalid(f"Encountered list at unexpected level: {level} expected < {len(shape)}")
+        raise invalid(f"Encountered list at unexpected level: {level} expected < {len(shape)}")
     if len(value) != shape[level]:
-        raise _invalid(
+        raise invalid(
             f"Encountered list at unexpected size: {len(value)} at level: {level} expected size: {shape[level]}"
         )
     for item in value:
@@ -204,7 +204,7 @@ def _value(value: Any, dtype: int) -> Any:
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if dtype in _WHOLE and number:
         if not _lossless(value, dtype):
-            raise _invalid(
+            raise invalid(
                 f"Cannot convert JSON value: {shown(value)} to {type_name(dtype)} without loss of precision."
             )
         return value
@@ -230,7 +230,3 @@ def _lossless(value: float, dtype: int) -> bool:
 
 def _shape(array: Array) -> str:
     return "[" + ",".join(map(str, array.shape)) + "]"
-
-
-def _invalid(text: str) -> Refusal:
-    return Refusal(Code.INVALID_ARGUMENT, text)

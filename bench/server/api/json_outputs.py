@@ -12,7 +12,7 @@ import numpy as np
 
 from bench.server.api.json_text import decimals, string
 from bench.server.api.tensors import Array, storage_of
-from bench.server.refusal import Code, Refusal
+from bench.server.refusal import invalid
 from bench.wire.dtypes import type_name
 from bench.wire.messages import types_pb2
 
@@ -75,9 +75,9 @@ def _same_height(outputs: Mapping[str, Array]) -> None:
     height = None
     for alias, array in sorted(outputs.items()):
         if not array.ndim:
-            raise _invalid(f"Tensor name: {alias} has no shape information ")
+            raise invalid(f"Tensor name: {alias} has no shape information ")
         if height is not None and len(array) != height:
-            raise _invalid(
+            raise invalid(
                 f"Tensor name: {alias} has inconsistent batch size: {len(array)} expecting: {height}"
             )
         height = len(array)
@@ -141,8 +141,4 @@ def _literals(alias: str, array: Array) -> list[str]:
         if alias.endswith("_bytes"):
             return [_object({"b64": string(base64.b64encode(value))}, "") for value in flat]
         return [string(value) for value in flat]
-    raise _invalid(f"Failed to write JSON value for tensor type: {type_name(enum)}")
-
-
-def _invalid(text: str) -> Refusal:
-    return Refusal(Code.INVALID_ARGUMENT, text)
+    raise invalid(f"Failed to write JSON value for tensor type: {type_name(enum)}")

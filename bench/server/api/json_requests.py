@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple
 from bench.server.api import json_examples, json_inputs, json_text
 from bench.server.api.json_inputs import Request
 from bench.server.api.prediction import DEFAULT_SIGNATURE
-from bench.server.refusal import Code, Refusal
+from bench.server.refusal import invalid
 from bench.wire.messages import Input
 
 LARGEST_UNPACKED: Final = 1 << 28
@@ -31,12 +31,12 @@ def unpacked(body: bytes, *, most: int | None = None) -> bytes:
     try:
         content = unpacker.decompress(body, limit + 1 if most is None else most + 1)
     except zlib.error as error:
-        raise _invalid(f"the gzip body of the request is broken: {error}") from None
+        raise invalid(f"the gzip body of the request is broken: {error}") from None
     if most is None:
         if len(content) > limit:
-            raise _invalid(f"the gzip body of the request unpacks to more than {limit} bytes")
+            raise invalid(f"the gzip body of the request unpacks to more than {limit} bytes")
         if not unpacker.eof:
-            raise _invalid("the gzip body of the request is cut short")
+            raise invalid("the gzip body of the request is cut short")
     return content
 
 
@@ -46,9 +46,9 @@ def predict(document: Mapping[str, Any], signatures: Mapping[str, Any]) -> Predi
     name = key or DEFAULT_SIGNATURE
     signature = signatures.get(name)
     if signature is None:
-        raise _invalid(f'Serving signature name: "{name}" not found in signature def')
+        raise invalid(f'Serving signature name: "{name}" not found in signature def')
     if not signature.inputs:
-        raise _invalid(f"Failed to get input map for signature: {key or 'DEFAULT'}")
+        raise invalid(f"Failed to get input map for signature: {key or 'DEFAULT'}")
     return Prediction(name, json_inputs.read(document, signature.inputs))
 
 
@@ -66,7 +66,3 @@ def _signature_name(document: Mapping[str, Any]) -> str:
             document, "not formatted correctly. 'signature_name' key must be a string value."
         )
     return name
-
-
-def _invalid(text: str) -> Refusal:
-    return Refusal(Code.INVALID_ARGUMENT, text)

@@ -10,7 +10,7 @@ import numpy as np
 import rapidjson
 
 from bench.server.api.tensors import Array
-from bench.server.refusal import Code, Refusal
+from bench.server.refusal import Refusal, invalid
 
 _NUMBERS: Final = rapidjson.NM_NATIVE | rapidjson.NM_NAN
 """Numbers as the original reads them: whole ones beyond 64 bits become doubles, NaN and Infinity are numbers."""
@@ -24,9 +24,9 @@ def parsed(body: bytes) -> dict[str, Any]:
     try:
         value = rapidjson.loads(body, number_mode=_NUMBERS)
     except RecursionError:
-        raise _invalid("JSON Parse error: nested too deeply") from None
+        raise invalid("JSON Parse error: nested too deeply") from None
     except ValueError as error:  # also JSONDecodeError and UnicodeDecodeError
-        raise _invalid(f"JSON Parse error: {error}") from None
+        raise invalid(f"JSON Parse error: {error}") from None
     if not isinstance(value, dict):
         raise malformed(value, "Is not object")
     return value
@@ -34,7 +34,7 @@ def parsed(body: bytes) -> dict[str, Any]:
 
 def malformed(value: Any, complaint: str) -> Refusal:
     """The refusal of a JSON value that is not what the request's format wants."""
-    return _invalid(f"JSON Value: {shown(value)} {complaint}")
+    return invalid(f"JSON Value: {shown(value)} {complaint}")
 
 
 def shown(value: Any) -> str:
@@ -69,7 +69,7 @@ def to_bytes(value: Any) -> bytes:
     try:
         return base64.b64decode(encoded + "=" * (-len(encoded) % 4), validate=True)
     except (binascii.Error, ValueError):
-        raise _invalid("Unable to base64 decode") from None
+        raise invalid("Unable to base64 decode") from None
 
 
 def string(value: bytes | str) -> str:
@@ -106,7 +106,3 @@ def decimals(values: Array) -> list[str]:
 
 
 _SPECIAL: Final = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
-
-
-def _invalid(text: str) -> Refusal:
-    return Refusal(Code.INVALID_ARGUMENT, text)

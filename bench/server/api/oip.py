@@ -19,7 +19,7 @@ from bench.server.api.tensors import Array
 from bench.server.metrics import Metrics
 from bench.server.models.repository import Repository
 from bench.server.models.servable import Handle
-from bench.server.refusal import Code, Refusal
+from bench.server.refusal import Code, Refusal, invalid
 from bench.wire.messages import ModelSpec, ModelVersionStatus
 
 _AVAILABLE: Final = ModelVersionStatus.State.Value("AVAILABLE")
@@ -103,7 +103,7 @@ def _prepared(handle: Handle, request: Any) -> Prepared:
     wanted = tuple(each.name for each in request.outputs) or tuple(sorted(signature.outputs))
     for name in wanted:
         if name not in signature.outputs:
-            raise _invalid(f"unexpected inference output '{name}', the model has {_names(signature.outputs)}")
+            raise invalid(f"unexpected inference output '{name}', the model has {_names(signature.outputs)}")
     write = functools.partial(_response, handle, request.id, wanted, bool(request.raw_input_contents))
     group, rows = grouped(handle, key, inputs, wanted, _API)
     return Prepared(group, rows, inputs, b"", request_layouts.NOWHERE, write=write)
@@ -156,7 +156,7 @@ def _signature(handle: Handle, key: str) -> tuple[str, Any]:
         key = next((each for each in sorted(signatures) if not each.startswith("__")), "")
     key = key or DEFAULT_SIGNATURE
     if key not in signatures:
-        raise _invalid(f"signature '{key}' not found, the model has {_names(signatures)}")
+        raise invalid(f"signature '{key}' not found, the model has {_names(signatures)}")
     return key, signatures[key]
 
 
@@ -164,27 +164,23 @@ def _inputs(signature: Any, request: Any) -> dict[str, Array]:
     raw = list(request.raw_input_contents)
     sent = [each.name for each in request.inputs]
     if sorted(sent) != sorted(signature.inputs):
-        raise _invalid(
+        raise invalid(
             f"unexpected inference input: sent {_names(sent)}, the model takes {_names(signature.inputs)}"
         )
     if raw and len(raw) != len(sent):
-        raise _invalid(f"{len(raw)} raw_input_contents for {len(sent)} inputs")
+        raise invalid(f"{len(raw)} raw_input_contents for {len(sent)} inputs")
     arrays = {}
     for number, tensor in enumerate(request.inputs):
         declared = oip_tensors.datatype_numbered(signature.inputs[tensor.name].dtype)
         if tensor.datatype != declared:
-            raise _invalid(
+            raise invalid(
                 f"inference input data-type of '{tensor.name}' is '{tensor.datatype}', the model takes '{declared}'"
             )
         try:
             arrays[tensor.name] = oip_tensors.array_of(tensor, raw[number] if raw else memory_of(tensor))
         except (ValueError, OverflowError) as error:
-            raise _invalid(unreadable(tensor.name, error)) from None
+            raise invalid(unreadable(tensor.name, error)) from None
     return dict(sorted(arrays.items()))
-
-
-def _invalid(text: str) -> Refusal:
-    return Refusal(Code.INVALID_ARGUMENT, text)
 
 
 def _unknown(name: str, version: str) -> Refusal:

@@ -19,7 +19,7 @@ from bench.server.api.prediction import Predictions
 from bench.server.api.services import Services
 from bench.server.metrics import Metrics
 from bench.server.models.repository import Repository
-from bench.server.refusal import Code, Refusal
+from bench.server.refusal import Code, Refusal, invalid
 from bench.server.unforeseen import unforeseen
 from bench.wire import messages
 
@@ -150,7 +150,7 @@ class Rest:
         except Refusal as refusal:
             return _error(refusal)
         except RecursionError:
-            return _error(_invalid("the JSON of the request is nested too deeply"))
+            return _error(invalid("the JSON of the request is nested too deeply"))
         return Answer(200, dict(_JSON), text.encode("utf-8", "surrogateescape"))
 
     def _text(self, method: str, target: str, body: Body) -> str:
@@ -166,11 +166,11 @@ class Rest:
         look = _LOOK.fullmatch(target) if method == "GET" else None
         if look is not None:
             if look["name"] is None:
-                raise _invalid("Missing model name in request.")
+                raise invalid("Missing model name in request.")
             spec = _model_spec(look)
             show = self._metadata if look["metadata"] else self._status
             return self._counted(spec.name, "", lambda: show(spec))
-        raise _invalid(f"Malformed request: {method} {target}")
+        raise invalid(f"Malformed request: {method} {target}")
 
     def _counted(self, name: str, api: str, answer: Callable[[], str]) -> str:
         started = perf_counter()
@@ -271,7 +271,3 @@ def _model_spec(path: re.Match[str]) -> Any:
     elif path["label"] is not None:
         spec.version_label = unquote(path["label"])
     return spec
-
-
-def _invalid(text: str) -> Refusal:
-    return Refusal(Code.INVALID_ARGUMENT, text)

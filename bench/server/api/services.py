@@ -28,7 +28,7 @@ from bench.server.api.tensors import Array
 from bench.server.metrics import Metrics
 from bench.server.models.repository import Repository
 from bench.server.models.servable import Handle
-from bench.server.refusal import Code, Refusal
+from bench.server.refusal import Code, Refusal, invalid
 from bench.wire import messages
 from bench.wire.field_limits import MOST_FIELDS
 
@@ -208,10 +208,10 @@ class Services:
         """The GetModelMetadataResponse to a GetModelMetadataRequest. Raises `Refusal`."""
         _need_model_spec(request)
         if not request.metadata_field:
-            raise _invalid("GetModelMetadataRequest must specify at least one metadata_field")
+            raise invalid("GetModelMetadataRequest must specify at least one metadata_field")
         for field in request.metadata_field:
             if field != _SIGNATURES:
-                raise _invalid(f"Metadata field {field} is not supported")
+                raise invalid(f"Metadata field {field} is not supported")
         response = messages.GetModelMetadataResponse()
         with self._repository.acquire(request.model_spec) as handle:
             signatures = messages.SignatureDefMap()
@@ -246,7 +246,7 @@ class Services:
     def _reload_config(self, request: bytes, timeout: float | None) -> bytes:
         message = checked(messages.ReloadConfigRequest, request, MOST_FIELDS)
         if message.config.WhichOneof("config") != "model_config_list":
-            raise _invalid(
+            raise invalid(
                 "ServerModelConfig type not supported by HandleReloadConfigRequest. "
                 "Only ModelConfigList is currently supported"
             )
@@ -266,8 +266,4 @@ def _bytes(response: Any) -> bytes:
 
 def _need_model_spec(request: Any) -> None:
     if not request.HasField("model_spec"):
-        raise _invalid("Missing ModelSpec")
-
-
-def _invalid(text: str) -> Refusal:
-    return Refusal(Code.INVALID_ARGUMENT, text)
+        raise invalid("Missing ModelSpec")
