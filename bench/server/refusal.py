@@ -4,7 +4,7 @@ from enum import IntEnum
 from typing import Final
 
 MAX_DETAILS: Final = 1024
-"""Bytes of an error text that the server sends over gRPC before it cuts (reference, 1.3)."""
+"""Bytes of an error text that the server sends over gRPC before it cuts (model_servers/grpc_status_util.cc)."""
 
 
 class Code(IntEnum):

@@ -1,6 +1,6 @@
 """Classify, Regress and MultiInference on serialized Examples.
 
-Rules and texts of the original (reference, 4.1 to 4.4).
+Rules and texts of the original (servables/tensorflow/classifier.cc and regressor.cc).
 """
 
 from collections.abc import Callable, Mapping, Sequence

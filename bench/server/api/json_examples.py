@@ -1,6 +1,6 @@
 """tf.Examples in the JSON of REST classify and regress requests.
 
-`{"signature_name": ..., "context": {...}, "examples": [{...}, ...]}` (reference, 9.4): whole numbers and booleans
+`{"signature_name": ..., "context": {...}, "examples": [{...}, ...]}` (util/json_tensor.cc): whole numbers and booleans
 become int64 features, decimals float features, strings and base64 objects bytes features.
 """
 

@@ -1,6 +1,6 @@
 """Tensors in the JSON of REST predict requests.
 
-`{"instances": [...]}` is the row format, `{"inputs": ...}` the column format (reference, 9.3). Values take the
+`{"instances": [...]}` is the row format, `{"inputs": ...}` the column format (util/json_tensor.cc). Values take the
 dtype of the signature, the shape is that of the nesting.
 """
 

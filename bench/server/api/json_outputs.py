@@ -1,6 +1,6 @@
 """A model's outputs as the JSON of a REST response.
 
-Texts and layout are those of the original (reference, 9.3 and 9.4): four blanks of indentation, but each row of a
+Texts and layout are those of the original (util/json_tensor.cc): four blanks of indentation, but each row of a
 row-format answer on one line.
 """
 

@@ -1,6 +1,6 @@
 """TensorProto to array and back.
 
-The rules are those of TensorFlow's `Tensor::FromProto` and `Tensor::AsProtoField` (reference, 3.4 and 3.5).
+The rules are those of TensorFlow's `Tensor::FromProto` and `Tensor::AsProtoField` (core/framework/tensor.cc).
 """
 
 import math

@@ -1,4 +1,4 @@
-"""Files of BatchingParameters (reference, 7.3)."""
+"""Files of BatchingParameters (servables/tensorflow/session_bundle_config.proto)."""
 
 import os
 from dataclasses import dataclass

@@ -28,7 +28,7 @@ _READERS: Final = 2
 """Threads that wait for large requests to be read, by as many processes."""
 
 OVERLOADED: Final = Refusal(Code.RESOURCE_EXHAUSTED, "Server Threadpool Exhausted")
-"""What the original says when all its threads are busy (reference, 1.5)."""
+"""What the original says when all its threads are busy (gRPC's thread manager)."""
 
 
 class Calls:

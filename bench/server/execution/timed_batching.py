@@ -1,4 +1,4 @@
-"""Batching as the original does it, with its timer, limits and errors (reference, 7.3).
+"""Batching as the original does it, with its timer, limits and errors (batching/batching_session.cc).
 
 Requests for one signature wait in a queue until a batch is full or its first request has waited long enough; a
 batch thread then runs it. Two things are done better than by the original: a request that the model refuses fails

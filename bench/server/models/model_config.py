@@ -1,6 +1,6 @@
 """Checks of a list of models against the one served now.
 
-The checks of a ModelServerConfig in the original's order and words (reference, 5.2, 6.4 and 7.1).
+The checks of a ModelServerConfig in the original's order and words (model_servers/server_core.cc).
 """
 
 import re

@@ -1,6 +1,6 @@
 """Versions on disk, and which of them should be served.
 
-Directory rules, version policies and label rules of the original (reference, 6.1, 6.3 and 6.4).
+Directory rules, version policies and label rules of the original (sources/storage_path/file_system_storage_path_source.cc).
 """
 
 import re

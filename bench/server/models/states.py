@@ -91,7 +91,7 @@ class History:
 def next_unload(versions: list[Version]) -> Version | None:
     """The version of one model that should be unloaded next, if any.
 
-    The original's availability-preserving policy (reference, 6.7): the lowest unwanted version goes when a wanted
+    The original's availability-preserving policy (core/availability_preserving_policy.cc): the lowest unwanted version goes when a wanted
     one serves, when nothing at all is wanted, or when another unwanted one still serves.
     """
     unwanted = [v for v in versions if not v.aspired and v.state is State.AVAILABLE]
