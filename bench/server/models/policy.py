@@ -1,6 +1,7 @@
 """Versions on disk, and which of them should be served.
 
-Directory rules, version policies and label rules of the original (sources/storage_path/file_system_storage_path_source.cc).
+Directory rules, version policies and label rules of the original (sources/storage_path/file_system_storage_path_source.cc,
+model_servers/server_core.cc).
 """
 
 import re
