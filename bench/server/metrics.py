@@ -1,17 +1,21 @@
 """Request counts and latencies as TensorFlow Serving's own metrics.
 
-Names, labels and bucket bounds as the original exports them to Prometheus (reference, section 10). Counting is
+Names, labels and bucket bounds as the original exports them to Prometheus (util/prometheus_exporter.cc). Counting is
 cheap where it matters: a batch of answers is one addition and one list extension; numbers are put into buckets
 when somebody reads them.
 """
 
+import contextlib
 import json
 import re
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from time import perf_counter
 from typing import Final
 
 import numpy as np
+
+from bench.server.refusal import Code, Refusal
 
 _MAX_SERIES: Final = 1000
 """Series of one metric; names that clients invent beyond these share the series of OTHER, models that are served
@@ -199,6 +203,21 @@ class Metrics:
         self.padding_size = Sampler(
             f"{batching}/padding_size", ("execution_batch_size",), exponential(1, 2, 14)
         )
+
+    @contextlib.contextmanager
+    def counted(self, model: str, api: str, entrypoint: str) -> Iterator[None]:
+        """Count a request and its outcome, and how long the block took where it succeeded."""
+        started = perf_counter()
+        try:
+            yield
+        except Refusal as refusal:
+            self.request_count.add((model, refusal.code.name))
+            raise
+        except Exception:
+            self.request_count.add((model, Code.INTERNAL.name))
+            raise
+        self.request_count.add((model, "OK"))
+        self.request_latency.series((model, api, entrypoint)).add((perf_counter() - started) * 1e6)
 
     def every(self) -> list[Counter | Sampler]:
         """All metrics, by name."""

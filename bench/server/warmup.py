@@ -1,7 +1,7 @@
 """Warm-up of a version before its first client.
 
-The records in its `assets.extra/tf_serving_warmup_requests` are played through the server's own methods (reference,
-section 12). Any error fails the load.
+The records in its `assets.extra/tf_serving_warmup_requests` are played through the server's own methods
+(servables/tensorflow/saved_model_warmup.cc). Any error fails the load.
 """
 
 import logging

@@ -1,7 +1,6 @@
 """The health service, Check and Watch (grpc.health.v1.Health).
 
-Health knows the names that the original knows, short ones, and says SERVING whatever the models do (reference,
-section 11); while the server drains it says NOT_SERVING.
+Health knows the names that the original knows, short ones, and says SERVING whatever the models do; while the server drains it says NOT_SERVING.
 """
 
 from typing import Final, Protocol

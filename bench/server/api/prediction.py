@@ -1,6 +1,6 @@
 """PredictRequests checked and resolved, and their PredictResponses.
 
-Pure request semantics in TensorFlow Serving's order and words (reference, sections 2 and 3). `prepare` turns
+Pure request semantics in TensorFlow Serving's order and words (servables/tensorflow/predict_impl.cc). `prepare` turns
 request bytes into a `Prepared` that holds its model version; whoever executes it may `stack` any number of
 `Prepared` of one `Group`, run the servable once, and give the outputs back to `answer_all`. What is known of a
 request's bytes from an equal one before it is not worked out again: see `bench.server.request_layouts`.

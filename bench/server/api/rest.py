@@ -1,12 +1,11 @@
 """The REST API.
 
-A pure function of method, target, headers and body; sockets belong to others (reference, sections 9 and 10).
+A pure function of method, target, headers and body; sockets belong to others (model_servers/http_rest_api_handler.cc).
 """
 
 import json
 import re
 from collections.abc import Callable, Mapping
-from time import perf_counter
 from typing import Any, Final, NamedTuple
 from urllib.parse import unquote
 
@@ -158,7 +157,8 @@ class Rest:
         if call is not None:
             spec = _model_spec(call)
             if call["method"] == "predict":
-                return self._counted(spec.name, "predict", lambda: self._predict(spec, body))
+                with self._metrics.counted(spec.name, "predict", "REST"):
+                    return self._predict(spec, body)
             if call["method"] == "classify":
                 return self._classify(spec, body)
             if call["method"] == "regress":
@@ -169,22 +169,9 @@ class Rest:
                 raise invalid("Missing model name in request.")
             spec = _model_spec(look)
             show = self._metadata if look["metadata"] else self._status
-            return self._counted(spec.name, "", lambda: show(spec))
+            with self._metrics.counted(spec.name, "", "REST"):
+                return show(spec)
         raise invalid(f"Malformed request: {method} {target}")
-
-    def _counted(self, name: str, api: str, answer: Callable[[], str]) -> str:
-        started = perf_counter()
-        try:
-            text = answer()
-        except Refusal as refusal:
-            self._metrics.request_count.add((name, refusal.code.name))
-            raise
-        except Exception:
-            self._metrics.request_count.add((name, Code.INTERNAL.name))
-            raise
-        self._metrics.request_count.add((name, "OK"))
-        self._metrics.request_latency.series((name, api, "REST")).add((perf_counter() - started) * 1e6)
-        return text
 
     def _predict(self, spec: Any, body: Body) -> str:
         processes, document = self._processes, body.document(inline=self._processes is None)

@@ -173,20 +173,10 @@ class Services:
     ) -> Any:
         """Find the version, answer, and count what came of it."""
         name: str = request.model_spec.name
-        started = perf_counter()
-        try:
+        with self._metrics.counted(name, api, entrypoint):
             _need_model_spec(request)
             with self._repository.acquire(request.model_spec) as handle:
                 answered = answer(handle)
-        except Refusal as refusal:
-            self._metrics.request_count.add((name, refusal.code.name))
-            raise
-        except Exception:
-            self._metrics.request_count.add((name, Code.INTERNAL.name))
-            raise
-        self._metrics.request_count.add((name, "OK"))
-        latency = (perf_counter() - started) * 1e6
-        self._metrics.request_latency.series((name, api, entrypoint)).add(latency)
         self._metrics.example_counts.series((name,)).add(answered.examples)
         self._metrics.example_count_total.add((name,), answered.examples)
         return answered.response

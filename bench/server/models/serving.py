@@ -18,7 +18,7 @@ class Serving(NamedTuple):
     """Request layouts learnt under this table; they go when it goes."""
 
     def find(self, spec: Any) -> Handle:
-        """The version that a ModelSpec asks for. Raises `Refusal` (reference, section 2)."""
+        """The version that a ModelSpec asks for. Raises `Refusal` (model_servers/server_core.cc)."""
         name: str = spec.name
         if not name:
             raise Refusal(Code.INVALID_ARGUMENT, "ModelSpec has no name specified.")
