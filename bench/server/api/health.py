@@ -1,6 +1,7 @@
 """The health service, Check and Watch (grpc.health.v1.Health).
 
-Health knows the names that the original knows, short ones, and says SERVING whatever the models do; while the server drains it says NOT_SERVING.
+Health knows the names that the original knows, short ones, and says SERVING whatever the models do; while the
+server drains it says NOT_SERVING.
 """
 
 from typing import Final, Protocol
