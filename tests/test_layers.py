@@ -64,7 +64,8 @@ ALLOWED: dict[str, set[str]] = {
     "target": {"mnist", "payload", "picture", "protocol", "runs.sample", "target", "wire", "wording"},
     "load.checking": {"escape", "load.checking", "payload", "protocol", "runs", "wire"},
     "load.engine": GROUND | {"load.checking", "load.engine", "load.option_values", "protocol", "wire"},
-    "load.observing": GROUND | {"launch.containers", "load.engine", "load.observing", "load.options", "protocol", "wire"},
+    "load.observing": GROUND
+    | {"launch.containers", "load.engine", "load.observing", "load.options", "protocol", "wire"},
     "calibration": GROUND | {"calibration", "launch.server_process", "load"},
     "load": GROUND | {"launch.server_process", "load", "protocol", "target", "wire"},
     "server.net": {

@@ -239,7 +239,9 @@ def _run(
     try:
         container.reload()
         address = _address(container, _GRPC) or _fail(server, ended() or "it has no port")
-        available = wait_available(address, models, seconds=spec.ready_seconds, ended=ended, tail=lambda: last_lines(log()))
+        available = wait_available(
+            address, models, seconds=spec.ready_seconds, ended=ended, tail=lambda: last_lines(log())
+        )
         text = log()
         unknown = re.search(r"unknown argument: *(\S+)", text)
         if unknown is not None:

@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from bench.wire import frames, unary
-from bench.wire.http2_client_streams import ClientStreams
 from bench.wire.exchange import Exchange
 from bench.wire.fast_replies import likeness, take, take_of_rows
 from bench.wire.frames import (
@@ -33,6 +32,7 @@ from bench.wire.frames import (
 )
 from bench.wire.header_blocks import HeaderDecoder
 from bench.wire.http2 import LARGEST_LIST, OWN_FRAME
+from bench.wire.http2_client_streams import ClientStreams
 from bench.wire.request_heads import RequestHeads
 from bench.wire.rows import STEP, Row
 from bench.wire.unary import PREFIX, ResponseBlock

@@ -7,8 +7,8 @@ from typing import Final, NamedTuple
 from bench import BenchError
 from bench.analysis.explaining.tail import Stretch
 from bench.analysis.reading.checks import printable
-from bench.analysis.reading.load_generator import LOOP_PAUSE, RUN_DELAY, STEAL
 from bench.analysis.reading.interruptions import interruptions
+from bench.analysis.reading.load_generator import LOOP_PAUSE, RUN_DELAY, STEAL
 from bench.runs.run import Run
 
 AROUND: Final = 1.0

@@ -130,9 +130,7 @@ def unlike(
 ) -> list[tuple[str, set[str], set[str]]]:
     """Conditions that both sides know and that have other values on one side than on the other."""
     old, new = _values(before), _values(after)
-    differences = [
-        (key, old[key], new[key]) for key in old if key in new and old[key] != new[key]
-    ]
+    differences = [(key, old[key], new[key]) for key in old if key in new and old[key] != new[key]]
     payloads = [_payloads(side) for side in (before, after)]
     seeds = payloads[0].keys() & payloads[1].keys()
     if not paired or seeds:  # each block of an experiment has its own seed, and so its own payload
@@ -304,7 +302,7 @@ def commit(trial: Trial) -> str | None:
 def brought(key: str, by: Sequence[str]) -> bool:
     """Whether a fact differs because of what is declared."""
     names = {name for each in by for name in (each, *BRINGS[each])}
-    return key in names or (key.split(".")[0] in names and key != "payload.messages")
+    return key in names or (key.split(".", maxsplit=1)[0] in names and key != "payload.messages")
 
 
 def _differs(before: Sequence[Trial], after: Sequence[Trial], name: str) -> bool:

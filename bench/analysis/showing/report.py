@@ -18,9 +18,9 @@ from bench.analysis.grouping.metrics import reasons_of, values_of
 from bench.analysis.grouping.trials import block_of, identity_of
 from bench.analysis.reading.cells import Cell, cells, described, population
 from bench.analysis.reading.checks import warnings_of
-from bench.analysis.reading.load_generator import waits_of
 from bench.analysis.reading.interruptions import Interruption, interruptions
 from bench.analysis.reading.interruptions import plain as plain_interruption
+from bench.analysis.reading.load_generator import waits_of
 from bench.analysis.reading.metric import PERCENTILES, label, share
 from bench.analysis.reading.population import Population, Reason
 from bench.analysis.reading.reconciliation import Split, split
