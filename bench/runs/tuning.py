@@ -6,12 +6,11 @@ tuning.json           each setting that was measured, the gains of the best over
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
-from bench import BenchError
-from bench.runs.jsonl import json_text, read_json
+from bench.runs.jsonl import json_text
 from bench.runs.manifest import Amount, Count, Name, Part, Text
-from bench.runs.misfit import misfit
+from bench.runs.misfit import read_checked
 
 TUNING: Final = "tuning.json"
 SCHEMA: Final = 1
@@ -115,14 +114,7 @@ class Tuning(Part):
     @classmethod
     def read(cls, folder: Path) -> Self | None:
         """What an experiment's folder holds; None where nothing was tuned. Raises BenchError."""
-        path = folder / TUNING
         try:
-            return cls.model_validate(read_json(path))
+            return read_checked(cls, folder / TUNING, "restore the file, or continue the tuning")
         except FileNotFoundError:
             return None
-        except OSError as error:
-            raise BenchError(f"{path}: {error.strerror}; check the file and its permissions") from error
-        except ValidationError as error:
-            raise BenchError(f"{path}: {misfit(error)}; restore the file, or continue the tuning") from None
-        except ValueError as error:
-            raise BenchError(f"{path}: {error}; restore the file, or continue the tuning") from None

@@ -2,7 +2,7 @@
 
 import math
 
-from bench.analysis.reading.cells import Cell, cpu_cores, observations, per_second_of
+from bench.analysis.reading.cells import Cell, observations, per_second_of, server_cores
 from bench.runs.run import Run
 
 
@@ -25,11 +25,8 @@ def cost_of(cell: Cell) -> float:
 
 def cpu_per_thousand(cell: Cell) -> float:
     """Seconds of the server's CPU time for a thousand predictions of the run; nan where it was not observed."""
-    busy = [
-        cores for rows in observations(cell.run, "server").values() if (cores := cpu_cores(rows)) is not None
-    ]
-    rate = _rate(cell)
-    return 1000 * sum(busy) / rate if busy and rate > 0 else math.nan
+    busy, rate = server_cores(cell.run), _rate(cell)
+    return 1000 * busy / rate if busy is not None and rate > 0 else math.nan
 
 
 def joules_per_thousand(cell: Cell) -> float:

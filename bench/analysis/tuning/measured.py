@@ -10,7 +10,7 @@ import math
 from typing import NamedTuple
 
 from bench.analysis.capacity.reading import GENERATOR
-from bench.analysis.reading import client
+from bench.analysis.reading import load_generator
 from bench.analysis.reading.cells import cells
 from bench.analysis.reading.cost import cost_per_million, price_per_hour
 from bench.analysis.reading.population import Population
@@ -58,7 +58,7 @@ def measured(run: Run, objective: Objective) -> Measured | str:
     limit = next(
         (
             (each.reason, each.remedy)
-            for check in client.CHECKS
+            for check in load_generator.CHECKS
             for each in check(run)
             if each.check in GENERATOR
         ),
