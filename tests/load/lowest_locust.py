@@ -12,6 +12,7 @@ from importlib import metadata
 from pathlib import Path
 
 from packaging.requirements import Requirement
+from packaging.version import Version
 
 ROOT = Path(__file__).parents[2]
 
@@ -27,9 +28,14 @@ def lowest() -> str:
 FOLDER = ROOT / "build" / f"locust-{lowest()}"
 
 
+def installed_is_lowest() -> bool:
+    """Whether the Locust that this Python imports is the lowest one."""
+    return Version(metadata.version("locust")) == Version(lowest())
+
+
 def install() -> None:
     """Install it, unless it is there."""
-    if FOLDER.is_dir() or metadata.version("locust") == lowest():
+    if FOLDER.is_dir() or installed_is_lowest():
         return
     began = FOLDER.with_name(f"{FOLDER.name}.partial")
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
