@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 # Started in the background of a shell, this process ignores Ctrl-C, and so would all that the tests start and interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -27,6 +28,10 @@ del os.environ["LOCUST_SKIP_MONKEY_PATCH"]
 # Hundreds of processes import `bench`: compiled once and not in each of them, they need an eighth less processor time.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
+
+# how long one example takes is no matter of these tests: on a busy machine any may take a second
+settings.register_profile("any machine", deadline=None)
+settings.load_profile("any machine")
 
 # their assertions show values as those of tests do, where something fails
 pytest.register_assert_rewrite("tests.load.locust_runs", "tests.scenarios.answered")
