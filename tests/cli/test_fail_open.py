@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from bench.runs import checksums
 from bench.runs.chunk import Chunk
 from tests.cli.checkouts import (
     KINDS,
@@ -27,15 +26,12 @@ from tests.cli.checkouts import (
     copied,
     copied_from_the_baseline,
     copied_of_before_ids,
-    damaged_then_committed,
     deeper,
     limited,
     linked,
     mixed,
     moved_out,
-    noted,
     replaced,
-    rewritten,
     run_again,
     set_aside,
     the_committed_cells,
@@ -43,13 +39,12 @@ from tests.cli.checkouts import (
     tried,
     typed,
     unpaired,
-    warm_up,
     without_a_journal,
     without_a_run,
-    without_lines,
 )
 from tests.cli.duets import CASES as DUETS
 from tests.cli.duets import RIGHT as RIGHT_DUETS
+from tests.cli.edited_runs import CASES as EDITED
 from tests.cli.experiment_endings import CASES as ENDINGS
 from tests.cli.experiment_endings import RIGHT, begun
 from tests.cli.inside import bench, process
@@ -67,10 +62,12 @@ from tests.cli.odd_checkouts import (
     told,
     without,
 )
+from tests.cli.other_conditions import CASES as OTHER_CONDITIONS
 from tests.cli.searched_capacities import CASES as CAPACITIES
 from tests.cli.searched_capacities import RIGHT as RIGHT_CAPACITIES
 from tests.cli.strange_folders import CASES as STRANGE_FOLDERS
 from tests.cli.unknown_facts import CASES as UNKNOWN_FACTS
+from tests.cli.wrong_usage import CASES as WRONG_USAGE
 from tests.recorded import edit, requests, write
 
 
@@ -148,36 +145,6 @@ CASES: dict[str, tuple[Callable[[Checkout], list[str]], int, str]] = {
     "a limit has no metric": (limited("[limits]\nrecovery_seconds_s = 9\n", "good"), 3, "not measured"),
     "a baseline of something else, with absolute limits only": (
         typed("new", "--baseline", "base", "--limits", "absolute.toml", base="batch"), 2, "batch: 32 and 1"),
-    # apples and oranges
-    "another rate": (replaced(load={"kind": "constant", "rate": 500.0}), 2, "load"),
-    "other users": (replaced(load={"users": 4}), 2, "load"),
-    "another batch size": (replaced("batch"), 2, "batch: 1 and 32"),
-    "another request": (replaced("request"), 2, "request: Predict and Classify"),
-    "another scenario": (replaced(scenario="mnist_open"), 2, "scenario: mnist and mnist_open"),
-    "another model": (replaced(model={"sha256": "9" * 64}), 2, "model files"),
-    "another payload": (
-        replaced(payload={"PredictUser": {"sha256": "9" * 64, "messages": 100, "batch": 1}}), 2, "payload"),
-    "a smaller payload": (
-        replaced(payload={"PredictUser": {"sha256": "2" * 64, "messages": 1, "batch": 1}}), 2, "payload.messages"),
-    "more connections": (replaced(load={"connections": 8}), 2, "load.connections: 1 and 8"),
-    "a longer request timeout": (replaced(load={"deadline": 99.0}), 2, "load.deadline"),
-    "a longer run": (replaced(load={"run_time": 60}), 2, "load.run_time"),
-    "other options of the scenario": (replaced(options={"pool": "1"}), 2, "options.pool"),
-    "another warm-up": (replaced(warmup={"rule": "given", "seconds": 3.0}), 2, "warm-up"),
-    "another protocol": (replaced(target={"protocol": "tfs-rest"}), 2, "target.protocol: tfs and tfs-rest"),
-    "other flags of the server": (
-        lambda p: (
-            p.runs("base", target=MANIFEST["target"] | {"flags": "--fast"}),
-            p.runs("new", target=MANIFEST["target"] | {"flags": "--slow"}),
-            ["new", "--baseline", "base", "--limits", "relative.toml"],
-        )[-1], 2, "server flags: --fast and --slow"),
-    "flags of the server that are not known of the baseline": (
-        replaced(target={"flags": "--slow"}), 3, "server flags differs"),
-    "another commit and another version": (
-        replaced("version", git={"commit": "b" * 40}), 2, "--by version --by commit"),
-    "declared is something else": (
-        lambda p: [*replaced("batch")(p), "--by", "version"], 2, "batch: 1 and 32"),
-    "another machine": (replaced(machine={"cpu_model": "B"}), 3, "CPU differs"),
     # no new measurement
     "the baseline itself": (typed("base", "--baseline", "base", "--limits", "relative.toml"), 2, "same run"),
     "the committed baseline's own runs": (the_committed_itself, 2, "same run"),
@@ -204,41 +171,6 @@ CASES: dict[str, tuple[Callable[[Checkout], list[str]], int, str]] = {
     "measured runs moved out of an experiment": (moved_out, 3, "whether others failed is not known"),
     "the journal of the experiment is deleted": (without_a_journal, 3, "whether trials failed is not known"),
     "slow trials without a partner": (unpaired, 3, "[unpaired trials]"),
-    # damaged and edited
-    "a warm-up edited in": (absolute(warm_up), 2, "warm-up: 3 s, by rule"),
-    "a manifest edited": (absolute(rewritten("manifest.json", lambda t: t + " ")), 3, "manifest.json changed;"),
-    "lines taken out of the histograms": (
-        absolute(rewritten("histograms.hlog", without_lines)), 3, "[files changed]"),
-    "lines taken out of the counts": (absolute(rewritten("counts.jsonl", without_lines)), 3, "[files changed]"),
-    "the checksums taken away": (absolute(lambda run: (run / checksums.FILE).unlink()), 3, "[files changed]"),
-    "telemetry put in": (absolute(lambda run: (run / "telemetry.jsonl").write_text("")), 3, "[files changed]"),
-    "the manifest taken away": (absolute(lambda run: (run / "manifest.json").unlink()), 3, "[unreadable]"),
-    "all but the telemetry taken away": (
-        absolute(lambda run: [(run / "telemetry.jsonl").touch(), *(f.unlink() for f in run.iterdir() if f.stem != "telemetry")]),
-        3, "[unreadable]"),
-    "not finished": (absolute(lambda run: edit(run, state="running")), 3, "[unfinished]"),
-    "interrupted": (absolute(lambda run: edit(run, state="interrupted")), 3, "[interrupted]"),
-    "changed, then taken as the baseline": (damaged_then_committed, 3, "[files changed]"),
-    "a warning": (absolute(noted("client saturated")), 3, "[client saturated]"),
-    "a warning of another name is accepted": (
-        absolute(noted("behind"), 'accept = ["client saturated"]\n[limits]\np50_ms = 9\n'), 3, "[behind]"),
-    # units, names and usage
-    "5 for 5 %": (limited("[worse_than_baseline]\np50 = 5\n"), 2, "allows 500%"),
-    "1 for 1 %": (limited("[worse_than_baseline]\np50 = 1\n"), 2, "allows 100%"),
-    "all may fail": (limited("[limits]\nerror_share = 1\n", "some errors"), 2, 'write "1 %" or "100 %"'),
-    "no rate at all is enough": (limited("[limits]\nrequests_per_second = 0\n"), 2, "every run satisfies that"),
-    "all trials may fail": (limited("failed_trials = 1\n[limits]\np50_ms = 9\n"), 2, "a share below 1"),
-    "a name that no warning has": (limited('accept = ["slow"]\n[limits]\np50_ms = 9\n'), 2, "unknown warning"),
-    "no limit": (limited("accept = []\n"), 2, "no limit in it"),
-    "a unit of something else": (limited('[limits]\np50_ms = "300 %"\n'), 2, "is not a share"),
-    "--by without a baseline": (typed("new", "--limits", "absolute.toml", "--by", "version"), 2, "no baseline"),
-    "--budget without --run": (typed("new", "--limits", "absolute.toml", "--budget", "5"), 2, "needs --run"),
-    "a baseline that is not there": (typed("new", "--baseline", "none", "--limits", "relative.toml"), 2, "none"),
-    "an empty baseline": (
-        lambda p: ((p.path / "none").mkdir(), typed("new", "--baseline", "none", "--limits", "relative.toml")(p))[1],
-        2, "needs a baseline"),
-    "a path that is not there, beside good ones": (
-        typed("new", "nowhere", "--limits", "absolute.toml"), 3, "nowhere: does not exist"),
     # where runs lie
     "a slow run in a hidden folder": (moved(lambda new, _: new / ".slow"), 3, ".slow: a hidden run"),
     "a slow run within another's folder": (
@@ -299,6 +231,9 @@ CASES: dict[str, tuple[Callable[[Checkout], list[str]], int, str]] = {
     "an empty value for a limit": (limited('[limits]\np50_ms = ""\n'), 2, "a finite number"),
     "infinity": (limited("[limits]\np50_ms = inf\n"), 2, "a finite number"),
     "not a number": (limited('[worse_than_baseline]\np50 = nan\n'), 2, "a finite number"),
+    **OTHER_CONDITIONS,
+    **EDITED,
+    **WRONG_USAGE,
     **UNKNOWN_FACTS,
     **ENDINGS,
     **DUETS,

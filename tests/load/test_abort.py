@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from bench import BenchError
-from bench.analysis.reading.run_warning import check_accepted
+from bench.analysis.reading.run_warning import accepted
 from bench.launch import server_process
 from bench.load.abort_rules import EXAMPLES, LEAST, Errors, Goodput, Percentile, Seen, Watch, limits_of
 from bench.runs.chunk import Chunk
@@ -130,4 +130,4 @@ def test_a_run_that_was_aborted_passes_no_gate(tmp_path: Path) -> None:
 
 def test_that_it_was_aborted_cannot_be_accepted() -> None:
     with pytest.raises(BenchError, match="--abort-if ended the load"):
-        check_accepted(["aborted"], "limits.toml: accept")
+        accepted(["aborted"], "limits.toml: accept")

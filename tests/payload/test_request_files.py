@@ -1,14 +1,11 @@
 """Files of requests: what is read from each format, and what is refused."""
 
-import csv
 import gzip
 import hashlib
 import io
 import json
 import sys
 import tempfile
-import zipfile
-from base64 import b64encode
 from pathlib import Path
 from typing import Any
 
@@ -20,19 +17,13 @@ from hypothesis import strategies as st
 from bench import BenchError
 from bench.payload import Pool, array_of, read_requests, tensor_of
 from bench.payload.files import collector
-from bench.payload.files.values import family
 from bench.protocol.signatures import Signature, Tensor
-from bench.server.api.tensors import encode
 from bench.wire import tfrecord
 from bench.wire.messages import PredictionLog, PredictRequest
 from tests.payload.signatures import (
-    DTYPES,
     FEATURES,
-    NUMBERS,
     RANKER,
     TEXT,
-    arrays,
-    dtype_of,
     equal,
     signature,
 )
@@ -45,23 +36,6 @@ def write(folder: Path, *lines: Any, name: str = "r.jsonl") -> Path:
     texts = [line if isinstance(line, str) else json.dumps(line) for line in lines]
     path.write_text("\n".join(texts) + "\n")
     return path
-
-
-def in_json(array: np.ndarray[Any, Any]) -> Any:
-    """As TensorFlow Serving's REST API takes it."""
-    if array.dtype == object:
-        value = array.tolist()
-        return _encoded(value)
-    if family(array.dtype) == "float":
-        with np.errstate(invalid="ignore"):  # of signalling NaNs
-            return array.astype(np.float64).tolist()
-    return array.astype(np.int64).tolist() if array.dtype.kind == "V" else array.tolist()
-
-
-def _encoded(value: Any) -> Any:
-    if isinstance(value, list):
-        return [_encoded(each) for each in value]
-    return {"b64": b64encode(value).decode()}
 
 
 @pytest.mark.parametrize(
@@ -167,93 +141,6 @@ def test_examples_of_different_lengths_share_no_request(tmp_path: Path) -> None:
         Pool.from_file(path, tokens, model="m", batch=4)
 
 
-@pytest.mark.parametrize("name", DTYPES)
-@settings(max_examples=8, deadline=None)
-@given(data=st.data())
-def test_every_dtype_comes_back_from_every_format(name: str, data: st.DataObject) -> None:
-    shape = data.draw(st.sampled_from([(1,), (3,), (2, 3), (2, 1, 2)]))
-    values = data.draw(arrays(name, shape))
-    model = signature(x=Tensor(name, (-1, *shape[1:])))
-    with tempfile.TemporaryDirectory() as folder:
-        for write_as in (_as_rows, _as_columns, _as_npz, _as_logs):
-            path = write_as(Path(folder), values)
-            assert equal(read_requests(path, model).inputs["x"], values), path.name
-
-
-@pytest.mark.parametrize("name", DTYPES)
-@settings(max_examples=8, deadline=None)
-@given(data=st.data())
-def test_every_dtype_comes_back_from_csv(name: str, data: st.DataObject) -> None:
-    shape = data.draw(st.sampled_from([(1,), (3,), (2, 1), (2, 3)]))
-    drawn = st.lists(st.text(st.sampled_from("ab ä\"',;\t\n=#\u2028"), max_size=5), min_size=6)
-    if name == "string":
-        values = np.array(
-            [text.encode() for text in data.draw(drawn)[: int(np.prod(shape))]], object
-        ).reshape(shape)
-    else:
-        values = data.draw(arrays(name, shape))
-    model = signature(x=Tensor(name, (-1, *shape[1:])))
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "r.csv"
-        with path.open("w", newline="") as file:
-            writer = csv.writer(file, quoting=csv.QUOTE_ALL)
-            writer.writerow(["x"] if shape[1:] in ((), (1,)) else [f"x.{index}" for index in range(shape[1])])
-            for row in values.reshape(len(values), -1):
-                writer.writerow(each.decode() if isinstance(each, bytes) else in_json(each) for each in row)
-        assert equal(read_requests(path, model).inputs["x"], values)
-
-
-def _as_logs(folder: Path, values: np.ndarray[Any, Any]) -> Path:
-    """As TensorFlow Serving logs them; integers in their typed fields."""
-    path = folder / "logs.tfrecord"
-    with path.open("wb") as file:
-        for index in range(len(values)):
-            log = PredictionLog()
-            each = values[index : index + 1]
-            tensor = log.predict_log.request.inputs["x"]
-            if index % 2:
-                tensor.CopyFrom(tensor_of(each))
-            else:
-                tensor.ParseFromString(encode(each))
-            file.write(tfrecord.frame(log.SerializeToString()))
-    return path
-
-
-def _as_rows(folder: Path, values: np.ndarray[Any, Any]) -> Path:
-    return write(folder, *({"instances": [{"x": each}]} for each in in_json(values)), name="rows.jsonl")
-
-
-def _as_columns(folder: Path, values: np.ndarray[Any, Any]) -> Path:
-    return write(folder, {"inputs": {"x": in_json(values)}}, name="columns.json")
-
-
-def _as_npz(folder: Path, values: np.ndarray[Any, Any]) -> Path:
-    if values.dtype == object:  # numpy's own texts end before a zero byte: those with one stay JSON's
-        if any(value.endswith(b"\0") for value in values.ravel().tolist()):
-            return _as_rows(folder, values)
-        values = values.astype("S9")
-    elif values.dtype.isbuiltin != 1:  # numpy writes a name of float8_e5m2 that it cannot read
-        values = values.view(f"V{values.dtype.itemsize}")
-    np.savez(folder / "arrays.npz", x=values)
-    return folder / "arrays.npz"
-
-
-@pytest.mark.parametrize("name", NUMBERS)
-def test_numbers_beyond_a_dtype_are_refused_and_others_are_rounded(name: str, tmp_path: Path) -> None:
-    dtype = dtype_of(name)
-    model = signature(x=Tensor(name, (-1,)))
-    whole = family(dtype) == "int"
-    beyond = ["1.5", "256.0", "1" + "0" * 30] if whole else ["1" + "0" * 320]
-    for number in beyond:
-        with pytest.raises(
-            BenchError, match=rf"r\.jsonl: line 1, input 'x': {number[:25]}.* (is beyond|declared)"
-        ):
-            read_requests(write(tmp_path, f'{{"inputs": {{"x": [{number}]}}}}'), model)
-    if not whole:
-        found = read_requests(write(tmp_path, {"inputs": {"x": [0.3, 1]}}), model).inputs["x"]
-        assert equal(found, np.array([0.3, 1]).astype(dtype))
-
-
 @pytest.mark.parametrize(
     ("line", "problem"),
     [
@@ -351,84 +238,6 @@ def test_infinity_and_nan_are_values_of_floats_only(tmp_path: Path) -> None:
     for dtype in ("int64", "uint8", "bool", "string"):
         with pytest.raises(BenchError, match="line 1, input 'x': nan"):
             read_requests(write(tmp_path, line), signature(x=Tensor(dtype, (-1,))))
-
-
-def test_arrays_with_labels_and_constants(tmp_path: Path) -> None:
-    mixed = signature(x=Tensor("bfloat16", (-1, 2)), weights=Tensor("double", (3,)))
-    values = np.arange(4).reshape(2, 2).astype(dtype_of("bfloat16"))
-    np.savez_compressed(tmp_path / "r.npz", x=values, weights=np.arange(3, dtype=np.int32), labels=[4, 5])
-    found = read_requests(tmp_path / "r.npz", mixed)
-    assert equal(found.inputs["x"], values)
-    assert equal(found.constant["weights"], np.arange(3, dtype=np.float64))
-    assert found.labels is not None
-    assert found.labels.tolist() == [4, 5]
-
-
-@pytest.mark.parametrize(
-    ("saved", "problem"),
-    [
-        ({"x": np.zeros((2, 3), np.float32)}, "key 'x': the signature has query, features"),
-        ({"query": np.array(["a"])}, "input 'features' (float [-1, 8]) is missing"),
-        (
-            {"query": np.zeros(1), "features": np.zeros((1, 8))},
-            "key 'query': 0.0 is a float, string is declared",
-        ),
-        ({"query": np.array(["a"]), "features": np.zeros((1, 7))}, "input 'features': shape [1, 7]"),
-        (
-            {"query": np.array(["a"]), "features": np.full((1, 8), 1e300)},
-            "key 'features': 1e+300 is beyond float",
-        ),
-        ({"query": np.array(["a"] * 2), "features": np.zeros((1, 8))}, "different numbers of examples"),
-        ({"query": np.array(["a"], object), "features": np.zeros((1, 8))}, "Python objects are not read"),
-        ({"query": np.array(["a"]), "features": np.zeros((1, 8)), "label": np.zeros(1)}, "label: float64"),
-        ({"query": np.array(["a"]), "features": np.zeros((1, 8), "V5")}, "5 nameless bytes a value"),
-        ({}, "input 'query' (string [-1]) is missing"),
-    ],
-)
-def test_arrays_that_do_not_fit(saved: dict[str, Any], problem: str, tmp_path: Path) -> None:
-    np.savez(tmp_path / "r.npz", allow_pickle=True, **saved)
-    with pytest.raises(BenchError) as refused:
-        read_requests(tmp_path / "r.npz", RANKER)
-    assert str(refused.value).startswith(f"--requests {tmp_path / 'r.npz'}: ")
-    assert problem in str(refused.value)
-
-
-def npy_header(shape: tuple[int, ...], dtype: str = "<f4") -> bytes:
-    stream = io.BytesIO()
-    np.lib.format.write_array_header_1_0(stream, {"descr": dtype, "fortran_order": False, "shape": shape})
-    return stream.getvalue()
-
-
-@pytest.mark.parametrize(
-    "member",
-    [
-        npy_header((1 << 40, 8)),
-        npy_header((4, 8)) + b"\0" * 100,
-        npy_header((1, 8))[:20],
-        b"",
-        b"\x93NUMPY\x09\x00",
-        b"\x93NUMPY\x01\x00\xff\xff" + b"[" * 0xFFFF,
-        npy_header((-2, -8)) + bytes(64),
-        npy_header((1 << 40,), "|S0"),
-        npy_header((1, 8)).replace(b")", b" "),
-    ],
-    ids=[
-        "claims",
-        "short",
-        "half a header",
-        "empty",
-        "version",
-        "nested header",
-        "negative",
-        "no bytes",
-        "no end",
-    ],
-)
-def test_damaged_arrays_are_refused_before_memory_is_taken(member: bytes, tmp_path: Path) -> None:
-    with zipfile.ZipFile(tmp_path / "r.npz", "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("features.npy", member)
-    with pytest.raises(BenchError, match=r"r\.npz: key 'features'"):
-        read_requests(tmp_path / "r.npz", signature(features=FEATURES))
 
 
 def test_what_unpacks_to_more_than_is_read_is_refused(
