@@ -125,6 +125,9 @@ def test_the_best_settings_come_to_the_last_round_and_their_gain_is_told(
     assert sorted(each.blocks for each in found.settings) == [3, 3, 3, 3, 6, 6, 6]
     won = next(each for each in found.gains if each.setting == found.best)
     assert (won.low or 0) < 2 < (won.high or 0)
+    # of the fresh blocks alone: those before have chosen it
+    assert [each.blocks for each in found.gains] == [3, 3]
+    assert {trial.block for trial in folder.trials if trial.cell.server == best.server} == {1, 2, 3, 4, 5, 6}
     assert " ".join(printed.out.split()).startswith(
         f"{best.name} (workers {best.values['workers']}, max_in_flight"
     )
