@@ -141,7 +141,7 @@ def test_equal_numbers_are_not_judged_twice() -> None:
 def test_costs_are_judged_where_prices_differ_or_they_are_named() -> None:
     """At one price they are throughputs in other words."""
 
-    def side(price: float, version: int, cost: float) -> list[Trial]:
+    def side(price: float | None, version: int, cost: float) -> list[Trial]:
         values = {"requests_per_second": 10.0, COST: cost}
         manifest: dict[str, object] = {"experiment": {"server": {"price_per_hour": price}}}
         return [
@@ -149,11 +149,12 @@ def test_costs_are_judged_where_prices_differ_or_they_are_named() -> None:
             for i in range(3)
         ]
 
-    def judged(price: float, cost: float, **chosen: Any) -> dict[str, str]:
+    def judged(price: float | None, cost: float, **chosen: Any) -> dict[str, str]:
         (found,) = compare(side(0.5, 1, 0.02), side(price, 2, cost), **chosen).found
         return {each.metric.name: each.verdict for each in found.changes}
 
     assert judged(0.5, 0.02) == {"requests_per_second": "same"}
+    assert judged(None, math.nan) == {"requests_per_second": "same"}
     assert judged(1.0, 0.04) == {"requests_per_second": "same", COST: "worse"}
     assert judged(0.5, 0.02, metrics=[COST]) == {COST: "same"}
 

@@ -335,7 +335,7 @@ def _tells_nothing_new(
         return values == [trial.values[name.removeprefix("service_")] for trial in trials]
     if name == COST and "requests_per_second" in metrics:
         prices = {each.server.price_per_hour for t in trials if (each := t.manifest.experiment) is not None}
-        return len(prices) == 1
+        return len(prices) == 1 or None in prices
     return name == "inferences_per_second" and not batch_varied
 
 
