@@ -40,7 +40,8 @@ def described(predictions: Predictions, message: bytes) -> Any:
 
 def _bits(array: Any) -> bytes:
     """The memory of an array, with signalling NaNs made quiet, as each conversion makes them."""
-    return (array * np.float32(1)).tobytes() if array.dtype.kind == "f" else array.tobytes()
+    with np.errstate(invalid="ignore"):  # of a signalling NaN, which any four bytes can be
+        return (array * np.float32(1)).tobytes() if array.dtype.kind == "f" else array.tobytes()
 
 
 def _seen() -> list[bytes]:
