@@ -151,8 +151,8 @@ def bare(place: Path, suite: str) -> None:
         shutil.copy(certificates, place / "etc/ssl/certs/ca-certificates.crt")
 
 
-def built(folder: Path, suite: str) -> Building:
-    """The client's root, and what it was copied from."""
+def built(folder: Path, suite: str, *, keep: bool) -> Building:
+    """The client's root, and what it was copied from. keep: what an earlier call built for it."""
     found = stages(HERE / "Dockerfile")
     base = folder / "base"
     if not (base / "usr/bin/python3").exists():
@@ -161,13 +161,16 @@ def built(folder: Path, suite: str) -> Building:
     roots: dict[str, Building] = {}
 
     def build(stage: Stage) -> Building:
-        for each in stage.instructions:
+        for each in [each for one in lineage(found, stage.name) for each in one.instructions]:
             if each.text.startswith("--from="):
                 other = each.words[0].removeprefix("--from=")
                 if other not in roots:
                     build(found[other])
         print(f"{stage.name}:", flush=True)
         root = folder / stage.name
+        if keep and stage.name != TARGET and root.exists():
+            roots[stage.name] = Building(root)
+            return roots[stage.name]
         shutil.rmtree(root, ignore_errors=True)
         run("cp", "-a", base, root)
         made = roots[stage.name] = Building(root)
@@ -199,10 +202,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--suite", default=stages(HERE / "Dockerfile")["base"].base.rpartition("-")[2])
+    parser.add_argument("--keep", action="store_true", help="take the stages that an earlier call has built")
     given = parser.parse_args()
     folder = given.folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
-    image = built(folder, given.suite)
+    image = built(folder, given.suite, keep=given.keep)
     size = int(run("du", "-sB1", image.root / "opt/serving-bench").split()[0])
     print(
         f"/opt/serving-bench: {size / 1e6:.0f} MB; the bare root: {int(run('du', '-sB1', folder / 'base').split()[0]) / 1e6:.0f} MB"
