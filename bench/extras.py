@@ -8,6 +8,8 @@ from bench import BenchError
 EXTRAS: Final = {
     "PIL": ("pillow", "pictures"),
     "grpc": ("grpcio", "grpcio"),
+    "opentelemetry.exporter.otlp.proto.http": ("opentelemetry-exporter-otlp-proto-http", "otel"),
+    "prometheus_client": ("prometheus-client", "prometheus"),
     "matplotlib": ("matplotlib", "pictures"),
     "pyarrow": ("pyarrow", "parquet"),
     "pynvml": ("nvidia-ml-py", "gpu"),

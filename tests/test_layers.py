@@ -168,6 +168,8 @@ HEAVY: dict[str, tuple[str, ...]] = {
         "launch.docker",
         "launch.remote",
     ),
+    "opentelemetry": ("load.locust_glue.live",),
+    "prometheus_client": ("load.locust_glue.live",),
     "docker": ("launch.docker", "launch.containers", "load.observing.container"),
 }
 

@@ -1,6 +1,7 @@
 """Values of options as a command line or a web form gives them, checked."""
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,6 +14,18 @@ from bench.wire.dial import TLS, Address
 from bench.wire.unary import LARGEST_MESSAGE, metadata_fields
 
 MODEL: Final = "mnist"
+
+
+@dataclass(frozen=True)
+class Watched:
+    """Where to look at a server that was not started here."""
+
+    pid: int | None = None
+    """Its process on this machine."""
+    container: str | None = None
+    """Its Docker container."""
+    metrics: str | None = None
+    """URL of its Prometheus page."""
 
 
 def truth(value: Any) -> bool:

@@ -10,6 +10,7 @@ from bench import BenchError
 from bench.load.abort_rules import Limits, limits_of
 from bench.load.clashes import one_name_once
 from bench.load.option_values import (
+    Watched,
     answer_bytes,
     asked_of,
     check_protocol,
@@ -57,18 +58,6 @@ def option(name: str, default: str, help: str, *, private: bool = False, recorde
 def defaults(**values: Any) -> None:
     """Let the scenario's load be this where the command line says nothing, such as users=8, run_time="30s"."""
     _defaults.update({"num_users" if name == "users" else name: value for name, value in values.items()})
-
-
-@dataclass(frozen=True)
-class Watched:
-    """Where to look at a server that was not started here."""
-
-    pid: int | None = None
-    """Its process on this machine."""
-    container: str | None = None
-    """Its Docker container."""
-    metrics: str | None = None
-    """URL of its Prometheus page."""
 
 
 @dataclass(frozen=True)
@@ -319,6 +308,20 @@ def add_arguments(parser: Any) -> None:
         default="",
         metavar="URL",
         help="read the server's counters on its Prometheus page before, during and after the run",
+    )
+    option(
+        "--otlp",
+        private=True,
+        default="",
+        metavar="URL",
+        help="push the run's metrics to this OpenTelemetry collector while it lasts, such as http://localhost:4318/v1/metrics",
+    )
+    option(
+        "--prometheus",
+        private=True,
+        default="",
+        metavar="HOST:PORT",
+        help="offer the run's metrics to Prometheus at this address of the first load process, such as 127.0.0.1:9646",
     )
     for name in ("--experiment", "--duet", "--duet-slice", "--preflight"):
         option(name, private=True, default="", metavar="JSON", help=argparse.SUPPRESS)

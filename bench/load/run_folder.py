@@ -63,6 +63,8 @@ class RunFolder:
         """Whether any request has ended."""
         self.listeners: list[Callable[[Chunk], None]] = []
         """Each is called with each chunk of requests."""
+        self.observers: list[Callable[[Mapping[str, Any]], None]] = []
+        """Each is called with each observation: its source and values."""
 
     @staticmethod
     def check_root(root: Path) -> None:
@@ -96,6 +98,8 @@ class RunFolder:
 
     def telemetry(self, time: float, **values: float | str | None) -> None:
         """Note an observation, in seconds of the run."""
+        for observe in self.observers:
+            observe(values)
         self._try(self._writer.telemetry, time, **values)
 
     def attach(self, name: str, content: bytes) -> None:

@@ -27,7 +27,7 @@ from bench.load.locust_glue.session import Session
 from bench.load.locust_glue.unmeasured import check, judge, leaves_by_itself
 from bench.load.locust_glue.worker import TARGET
 from bench.load.locust_glue.workers import WAITING, Workers
-from bench.load.observing.server_side import Counted, beside, look_beside, watched_pid
+from bench.load.observing.server_side import Counted, beside, watched_pid
 from bench.load.observing.telemetry import Telemetry
 from bench.load.open_files import check_open_files
 from bench.load.options import ScenarioOptions, read_options
@@ -170,7 +170,7 @@ class LeadProcess:
             refuse_larger(pools, self.server.largest_request)
         prepare(self.environment.user_classes, stage_at(self.server, options, place, 0.0, lambda *_: None))
         target = self._target(options, pools)
-        look_beside(options)
+        self.published.look(options)
         look_over_rest(self._rest(target, options), options, pools)
         return target, pools, reference_answers.ask(target, options, pools)
 

@@ -19,7 +19,10 @@ from typing import Any, Final
 
 from locust.runners import MasterRunner
 
+from bench.load.locust_glue.live import Live, live_options
 from bench.load.locust_glue.panel import Panel
+from bench.load.observing.server_side import look_beside
+from bench.load.options import ScenarioOptions
 from bench.load.run_folder import RunFolder
 
 _PIECE: Final = 1 << 20
@@ -40,7 +43,7 @@ class Published:
         self._environment, self._runner = environment, runner
         self._runs: dict[str, _Published] = {}
         self._refused: list[str] = []
-        self._panel = Panel()
+        self._panel, self._live = Panel(), Live(environment)
 
     def offer(self, web: Any) -> None:
         """Add the routes to Locust's web interface, with the login that it asks for."""
@@ -53,8 +56,14 @@ class Published:
             web.app.add_url_rule(prefix + path, name, web.auth_required_if_enabled(view))
         self._panel.offer(web, prefix)
 
+    def look(self, options: ScenarioOptions) -> None:
+        """Raise BenchError for what cannot be observed or exported, before anything is written."""
+        look_beside(options)
+        live_options(self._environment.parsed_options)
+
     def begin(self, folder: RunFolder, note: str | None) -> None:
-        """A run has begun to record."""
+        """A run has begun to record. Raises BenchError where its metrics cannot be offered."""
+        self._live.begin(folder)
         self._runs[folder.path.name] = _Published(folder.path, note)
         if self._environment.web_ui is not None:
             self._panel.begin(folder)
@@ -66,6 +75,7 @@ class Published:
     def finish(self, path: Path, report: dict[str, Any] | None) -> None:
         """Its folder is whole. report: what `bench report --json` says of it."""
         self._runs[path.name].finished = True
+        self._live.finish()
         self._panel.finish(path, report)
 
     def refuse(self, reason: str) -> None:
