@@ -47,7 +47,7 @@ def collector() -> Iterator[tuple[str, list[bytes]]]:
 def test_buckets_hold_every_duration_once_within_a_tenth_of_a_per_cent() -> None:
     durations = np.random.default_rng(3).lognormal(-6, 2, 20_000)
     found = buckets(Histogram.of(durations))
-    assert found.count == sum(found.counts) == len(durations)
+    assert found.total == sum(found.counts) == len(durations)
     assert found.sum == pytest.approx(durations.sum(), rel=1e-3)
     until = 0
     for bound, count in zip(BOUNDS, found.counts, strict=False):
@@ -61,7 +61,7 @@ def test_totals_grow_by_what_is_handed_over() -> None:
         totals.add(Chunk.of(**requests(seed, count=500, errors=0.1), keep_samples=False))
     assert sum(totals.requests.values()) == 1500
     assert {series.outcome for series in totals.requests} == {"OK", "UNAVAILABLE"}
-    assert sum(each.count for _, each in totals.durations("latency")) == 1500
+    assert sum(each.total for _, each in totals.durations("latency")) == 1500
     totals.observe({"source": "worker 0", "in_flight_max": 3.0, "cpu_seconds": 1.0})
     assert totals.gauges == {("in_flight_max", "worker 0"): 3.0}
 

@@ -24,7 +24,8 @@ from bench.load.locust_glue.slices import Slices
 from bench.load.observing.incidents import ConnectionsProbe, WallClockProbe
 from bench.load.observing.server_side import Counted, beside, watched_pid
 from bench.load.observing.telemetry import Probe, ServerProbe, Telemetry, Values
-from bench.load.options import ScenarioOptions, Watched, read_options
+from bench.load.option_values import Watched
+from bench.load.options import ScenarioOptions, read_options
 from bench.load.preflight import look, show
 from bench.load.run_folder import RunFolder
 from bench.load.sources import Source, make_pools, open_schedules

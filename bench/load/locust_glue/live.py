@@ -119,7 +119,7 @@ def as_otlp(totals: Totals, attributes: dict[str, str]) -> Any:
     def histogram(kind: str) -> Any:
         points = [
             sdk.HistogramDataPoint(
-                series._asdict(), begun, now, each.count, each.sum, each.counts, BOUNDS, each.least, each.most
+                series._asdict(), begun, now, each.total, each.sum, each.counts, BOUNDS, each.least, each.most
             )
             for series, each in totals.durations(kind)
         ]
@@ -189,7 +189,7 @@ def as_prometheus(totals: Totals) -> Iterator[Any]:
         yield histogram
     for name, text in GAUGES.items():
         gauge = core.GaugeMetricFamily(f"serving_bench_{name}", text, labels=["source"])
-        for (of, source), value in totals.gauges.items():
+        for (of, source), newest in totals.gauges.items():
             if of == name:
-                gauge.add_metric([source], value)
+                gauge.add_metric([source], newest)
         yield gauge

@@ -34,7 +34,7 @@ class Buckets(NamedTuple):
 
     counts: list[int]
     """Of each of BOUNDS and above the last: not cumulative."""
-    count: int
+    total: int
     sum: float
     """Seconds, each duration as the middle of its bucket of 0.1 %."""
     least: float
