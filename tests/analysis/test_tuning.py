@@ -10,6 +10,8 @@ import pytest
 
 from bench.analysis.grouping.metrics import METRICS
 from bench.analysis.reading.cells import cells
+from bench.analysis.showing.tuning_table import settings_table
+from bench.analysis.showing.tuning_text import sentences
 from bench.analysis.statistics.front import front
 from bench.analysis.tuning.conclusion import Pairs, best_of, gain, outcome
 from bench.analysis.tuning.effects import Observation, effects
@@ -18,8 +20,9 @@ from bench.analysis.tuning.race import ranked, rounds, survivors
 from bench.analysis.tuning.standing import Standing
 from bench.config.tune import Objective
 from bench.runs.chunk import Chunk
+from bench.runs.jsonl import json_text
 from bench.runs.run import Run, RunWriter
-from bench.runs.tuning import Gain
+from bench.runs.tuning import Gain, Outcome, TunedSetting, Tuning
 from tests.analysis.surfaces import DEFAULT, flat, grid_trials, race, surface
 from tests.recorded import requests, write
 
@@ -228,3 +231,71 @@ def test_effects_that_cannot_be_told_apart_are_left_out() -> None:
     two = [Observation({"a": n}, 1, float(n)) for n in (1, 2)]
     (only,) = effects(two, {"a": [1, 2]})
     assert (only.ratio, only.low, only.high) == (pytest.approx(2.0), None, None)
+
+
+def result(won: Gain | None, how: Outcome, **changes: Any) -> Tuning:
+    """Of a default, and of one setting that was compared with it."""
+    settings = [
+        TunedSetting(name="default", server="mine", batch=1, values={}, round=1, blocks=12, score=50, throughput=50, p99=0.02),
+        TunedSetting(
+            name="s1", server="s1", batch=1, values={"intra_op": 2, "allowed_batch_sizes": [8]}, round=1, blocks=12,
+            score=100, throughput=65.5, p99=0.01,
+        ),
+    ]  # fmt: skip
+    found = Tuning(
+        objective="x", outcome=how, tolerance=0.02, best="s1", gains=[] if won is None else [won], settings=settings,
+        effects=[], effect_confidence=0.95, trials=24, grid_trials=24, remarks=[],
+    )  # fmt: skip
+    return found.model_copy(update=changes)
+
+
+@pytest.mark.parametrize(
+    ("tuning", "expected"),
+    [
+        (
+            result(gain(pairs(1.3), 2), "gain"),
+            "s1 (intra_op 2, allowed_batch_sizes [8]) beats the default by 30 % (30 to 31 % in a 99 % interval, "
+            "12 blocks); 65.5 examples/s with p99 10.0 ms, the default 50.0 examples/s with p99 20.0 ms",
+        ),
+        (
+            result(gain(pairs(2.0), 2), "gain", percentile=99.0),
+            "beats the default by a 50 % lower p99 (50 to 50 % in a 99 % interval, 12 blocks); p99 10.0 ms, the default "
+            "p99 20.0 ms",
+        ),
+        (
+            result(gain(pairs(1.0), 2), "none"),
+            "nothing beats the default by more than 2 %: the best, s1 (intra_op 2, allowed_batch_sizes [8]), gains ",
+        ),
+        (result(gain(pairs(1.02, 0.03), 2), "undecided"), "which may be no more than 2 %; "),
+        (
+            result(gain(pairs(1.3, count=1), 2), "undecided"),
+            "inconclusive: nothing is known of the gain of s1 (intra",
+        ),
+        (
+            result(None, "unfinished"),
+            "unfinished; the best so far: s1 (intra_op 2, allowed_batch_sizes [8]): 65.5",
+        ),
+        (
+            result(None, "load generator", reason="no time left"),
+            "no answer: the load generator was the limit (no time",
+        ),
+        (result(None, "unfinished", best=None), "inconclusive: no setting was measured"),
+    ],
+)
+def test_the_answer_in_a_sentence(tuning: Tuning, expected: str) -> None:
+    first, *_, last = sentences(tuning)
+    assert expected in first
+    assert last == "24 trials; as many blocks of each of 2 settings as the last comparison has would be 24"
+    assert Tuning.model_validate_json(json_text(tuning.model_dump(by_alias=True))) == tuning
+
+
+def test_tables_name_settings_that_failed_or_miss_the_service_level() -> None:
+    told = result(None, "unfinished", service_level="p99 <= 5 ms")
+    failed = told.settings[1].model_copy(update={"reason": "the server ended", "in_time": None})
+    late = told.settings[0].model_copy(update={"in_time": 0.9, "score": 5.0})
+    table = settings_table(told.model_copy(update={"settings": [late, failed]}))
+    assert table is not None
+    columns = {column.title: column for column in table.columns}
+    assert columns["in time"].alarms == [True, False]
+    assert columns[""].texts == ["", "failed"]
+    assert columns["intra_op"].texts == ["–", "2"]
