@@ -39,8 +39,10 @@ def settings_table(tuning: Tuning) -> Table | None:
     if any(each.reason for each in rows):
         failed = [bool(each.reason) for each in rows]
         columns.append(Column("", False, ["failed" if each else "" for each in failed], failed))
-    shared = [(c.title, c.same or "") for c in columns if c.identity and c.same is not None and len(rows) > 1]
-    shown = [c for c in columns if not (c.identity and c.same is not None and len(rows) > 1)]
+    # what the default does not name is not what all others have
+    alike = [c for c in columns if c.identity and len(rows) > 1 and len(set(c.texts)) == 1]
+    shared = [(column.title, column.texts[0]) for column in alike]
+    shown = [column for column in columns if column not in alike]
     note = (
         "* no other setting has more throughput and a lower p99; means over all blocks, the last ones first"
     )
