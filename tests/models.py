@@ -8,10 +8,10 @@
 """
 
 import shutil
-import sys
 from pathlib import Path
 
 from bench.cli.export import export
+from tests.benchmarks.arguments import parser
 from tests.conformance import models as conformance
 from tests.server import saved_models
 
@@ -33,4 +33,6 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]).resolve())
+    command = parser(__doc__)
+    command.add_argument("folder", type=Path)
+    main(command.parse_args().folder.resolve())

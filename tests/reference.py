@@ -30,6 +30,7 @@ from bench.launch.kinds import KINDS
 from bench.runs.manifest import Manifest
 from bench.runs.sample import CANCELLED_BY_CLIENT, STATUS_NAMES, UNSENT
 from bench.schedule.schedules import FORMS
+from tests.benchmarks.arguments import parser
 
 DOCS: Final = Path(__file__).parents[1] / "docs"
 OF_KINDS: Final = list(dict.fromkeys(kind.table for kind in KINDS.values()))
@@ -304,5 +305,6 @@ def generated() -> dict[Path, str]:
 
 
 if __name__ == "__main__":
+    parser(__doc__).parse_args()
     for path, text in generated().items():
         path.write_text(text)

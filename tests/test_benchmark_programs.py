@@ -16,12 +16,14 @@ def is_program(module: ast.Module) -> bool:
     return any(isinstance(node, ast.If) and "__main__" in ast.unparse(node.test) for node in module.body)
 
 
+OTHERS = ("reference.py", "models.py", "conformance/models.py", "server/saved_models.py")
+"""Programs elsewhere that people start; further ones are parts of tests."""
 PROGRAMS = sorted(
     path
     for folder in ("benchmarks", "fuzz")
     for path in (TESTS / folder).rglob("*.py")
     if path.name == "__main__.py" or is_program(ast.parse(path.read_text()))
-)
+) + [TESTS / name for name in OTHERS]
 
 
 def test_the_programs_are_found() -> None:

@@ -15,11 +15,11 @@
 | shapes | 1 | signatures whose outputs Classify, Regress or REST cannot use |
 """
 
-import sys
 from pathlib import Path
 from typing import Any
 
 from bench.cli.export import export
+from tests.benchmarks.arguments import parser
 
 DTYPES = [
     "float32",
@@ -178,4 +178,6 @@ def _shapes(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]).resolve())
+    command = parser(__doc__)
+    command.add_argument("folder", type=Path)
+    main(command.parse_args().folder.resolve())

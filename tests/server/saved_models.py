@@ -11,9 +11,10 @@
 | bare | the official MNIST example's kind of export: placeholders without a shape |
 """
 
-import sys
 from pathlib import Path
 from typing import Any, Final
+
+from tests.benchmarks.arguments import parser
 
 RISEN: Final = "risen"
 
@@ -138,4 +139,6 @@ def _bare(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    command = parser(__doc__)
+    command.add_argument("folder", type=Path)
+    main(command.parse_args().folder)
