@@ -22,6 +22,10 @@ Ask = Callable[[str, bytes], bytes]
 """Sends a message by a method and gives the message of the answer; both as in `Call`. Raises Refused."""
 
 
+Parameters = tuple[tuple[str, bool | int | str], ...]
+"""Parameters of a request by name."""
+
+
 class Call(NamedTuple):
     """A request as it is sent."""
 
@@ -147,6 +151,9 @@ class Api(Protocol):
     def counters_remedy(self) -> str:
         """What to do where a server's counters cannot be read."""
 
+    def with_parameters(self, parameters: Parameters) -> "Api":
+        """The protocol with these parameters in each of its requests. Raises BenchError where they have none."""
+
     def encode(self, message: bytes, *, by_row: bool = True) -> Call:
         """The call that a serialised PredictRequest is sent as. by_row: as `bench.payload.Pool.by_row`.
 
@@ -178,3 +185,6 @@ class Api(Protocol):
         the handler to its end; within it the model's run, waiting for a batch included; within that the waiting alone.
         `other_count`: calls measured that are not ours. `batches`. 0 for what has not been counted. Raises ValueError.
         """
+
+    def statistics(self, ask: Ask, model: Model) -> Mapping[str, float]:
+        """The same by a call of the protocol. Raises BenchError, also where there is no such call."""

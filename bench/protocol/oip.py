@@ -1,14 +1,14 @@
 """The Open Inference Protocol (KServe's version 2) over gRPC, as Triton, KServe, MLServer and OpenVINO speak it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from google.protobuf.message import DecodeError
 
 from bench import BenchError
 from bench.protocol import oip_messages as messages
-from bench.protocol import oip_tensors
+from bench.protocol import oip_tensors, tfserving_counters, triton_counters
 from bench.protocol.api import (
     Api,
     Array,
@@ -17,6 +17,7 @@ from bench.protocol.api import (
     Description,
     Expected,
     Model,
+    Parameters,
     Response,
     Unreadable,
     VersionState,
@@ -41,7 +42,13 @@ class OpenInference:
     signature: str | None = None
     typed: bool = True
     metadata_call: str = "ModelMetadata"
-    counters_remedy: str = "leave --server-metrics out: counters are read of TensorFlow Serving only"
+    counters_remedy: str = triton_counters.REMEDY
+    parameters: Parameters = ()
+    """Of each ModelInferRequest."""
+
+    def with_parameters(self, parameters: Parameters) -> Api:
+        """As said; servers ignore those that they do not know, or refuse them."""
+        return replace(self, parameters=parameters)
 
     def encode(self, message: bytes, *, by_row: bool = True) -> Call:
         """As ModelInfer. Raises BenchError for labels, and for dtypes that the protocol has not."""
@@ -63,6 +70,10 @@ class OpenInference:
                 oip_tensors.fill(tensor.contents, array)
         for name in sent.output_filter:
             request.outputs.add(name=name)
+        for name, value in self.parameters:
+            # truth values are integers too
+            kind = "bool" if isinstance(value, bool) else "int64" if isinstance(value, int) else "string"
+            setattr(request.parameters[name], f"{kind}_param", value)
         return Call(messages.MODEL_INFER, request.SerializeToString(deterministic=True))
 
     def read(self, content: bytes, expected: Expected) -> bytes:
@@ -121,8 +132,21 @@ class OpenInference:
         raise BenchError("the Open Inference Protocol has no call that replaces the configuration")
 
     def counters(self, page: str, model: str) -> Mapping[str, float]:
-        """They are not known."""
-        raise ValueError("names of its counters are not known")
+        """Triton's, or those of this package's server, which has TensorFlow Serving's names for all of its APIs."""
+        if tfserving_counters.PREFIX in page:
+            return tfserving_counters.counters(page, model, api="ModelInfer")
+        return triton_counters.counters(page, model)
+
+    def statistics(self, ask: Ask, model: Model) -> Mapping[str, float]:
+        """By ModelStatistics, an extension that Triton has."""
+        request = messages.ModelStatisticsRequest(name=model.name)
+        answer = ask(messages.MODEL_STATISTICS, request.SerializeToString())
+        try:
+            return triton_counters.of_statistics(
+                _parsed(messages.ModelStatisticsResponse, answer), model.name
+            )
+        except ValueError as error:
+            raise BenchError(str(error)) from None
 
 
 def _refuse_label(model: Model) -> None:

@@ -16,6 +16,8 @@ MODEL_READY: Final = f"{_SERVICE}/ModelReady"
 SERVER_READY: Final = f"{_SERVICE}/ServerReady"
 SERVER_LIVE: Final = f"{_SERVICE}/ServerLive"
 SERVER_METADATA: Final = f"{_SERVICE}/ServerMetadata"
+MODEL_STATISTICS: Final = f"{_SERVICE}/ModelStatistics"
+"""An extension of Triton's."""
 
 _PACKAGE: Final = "inference"
 _FIELD: Final = descriptor_pb2.FieldDescriptorProto
@@ -60,6 +62,8 @@ _MESSAGES: Final[Mapping[str, Mapping[str, tuple[int, str]]]] = {
         "bool_param": (1, "bool"),
         "int64_param": (2, "int64"),
         "string_param": (3, "string"),
+        "double_param": (4, "double"),
+        "uint64_param": (5, "uint64"),
     },
     "InferTensorContents": {
         "bool_contents": (1, "bool*"),
@@ -91,11 +95,30 @@ _MESSAGES: Final[Mapping[str, Mapping[str, tuple[int, str]]]] = {
         "outputs": (5, "InferOutputTensor*"),
         "raw_output_contents": (6, "bytes*"),
     },
+    "StatisticDuration": {"count": (1, "uint64"), "ns": (2, "uint64")},
+    "InferStatistics": {
+        name: (number, "StatisticDuration")
+        for number, name in enumerate(
+            ("success", "fail", "queue", "compute_input", "compute_infer", "compute_output", "cache_hit"), 1
+        )
+    },
+    "ModelStatistics": {
+        "name": (1, "string"),
+        "version": (2, "string"),
+        "last_inference": (3, "uint64"),
+        "inference_count": (4, "uint64"),
+        "execution_count": (5, "uint64"),
+        "inference_stats": (6, "InferStatistics"),
+    },
+    "ModelStatisticsRequest": {"name": (1, "string"), "version": (2, "string")},
+    "ModelStatisticsResponse": {"model_stats": (1, "ModelStatistics*")},
 }
 """Message -> field -> its number and kind; `*`: repeated, `{...}`: a map of these by text.
 
 The protocol nests some of them in others, which bytes do not show.
 """
+_CHOICES: Final = ("InferParameter",)
+"""Messages of whose fields one is set: false, 0 and "" are values there."""
 
 
 def _file() -> Any:
@@ -104,6 +127,10 @@ def _file() -> Any:
         message = file.message_type.add(name=name)
         for field, (number, kind) in fields.items():
             _add(message, field, number, kind)
+        if name in _CHOICES:
+            message.oneof_decl.add(name="choice")
+            for each in message.field:
+                each.oneof_index = 0
     return file
 
 
@@ -141,6 +168,8 @@ ModelMetadataRequest: Final = _CLASSES["ModelMetadataRequest"]
 ModelMetadataResponse: Final = _CLASSES["ModelMetadataResponse"]
 ModelReadyRequest: Final = _CLASSES["ModelReadyRequest"]
 ModelReadyResponse: Final = _CLASSES["ModelReadyResponse"]
+ModelStatisticsRequest: Final = _CLASSES["ModelStatisticsRequest"]
+ModelStatisticsResponse: Final = _CLASSES["ModelStatisticsResponse"]
 ServerLiveResponse: Final = _CLASSES["ServerLiveResponse"]
 ServerMetadataResponse: Final = _CLASSES["ServerMetadataResponse"]
 ServerReadyRequest: Final = _CLASSES["ServerReadyRequest"]

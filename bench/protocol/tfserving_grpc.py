@@ -15,6 +15,7 @@ from bench.protocol.api import (
     Description,
     Expected,
     Model,
+    Parameters,
     Response,
     Unreadable,
     VersionState,
@@ -36,6 +37,10 @@ class TensorFlowServing:
     typed: Final = True
     metadata_call: Final = "GetModelMetadata"
     counters_remedy: Final = tfserving_counters.REMEDY
+
+    def with_parameters(self, parameters: Parameters) -> Api:
+        """There are none."""
+        raise BenchError("--request-parameters: requests to TensorFlow Serving have none; leave it out")
 
     def encode(self, message: bytes, *, by_row: bool = True) -> Call:
         """The message as it is."""
@@ -92,6 +97,10 @@ class TensorFlowServing:
     def counters(self, page: str, model: str) -> Mapping[str, float]:
         """Those of Predict over gRPC."""
         return tfserving_counters.counters(page, model)
+
+    def statistics(self, ask: Ask, model: Model) -> Mapping[str, float]:
+        """There is no such call."""
+        raise BenchError("TensorFlow Serving has its counters on a page only")
 
 
 def name_model(spec: Any, model: Model) -> None:

@@ -23,6 +23,7 @@ from bench.protocol.api import (
     Description,
     Expected,
     Model,
+    Parameters,
     Response,
     Unreadable,
     VersionState,
@@ -42,6 +43,10 @@ class TensorFlowServingRest:
     typed: Final = False
     metadata_call: Final = "metadata"
     counters_remedy: Final = tfserving_counters.REMEDY
+
+    def with_parameters(self, parameters: Parameters) -> Api:
+        """There are none."""
+        raise BenchError("--request-parameters: requests to TensorFlow Serving have none; leave it out")
 
     def encode(self, message: bytes, *, by_row: bool = True) -> Call:
         """As row-format JSON, else column format. Raises BenchError for what JSON cannot say."""
@@ -109,6 +114,10 @@ class TensorFlowServingRest:
     def counters(self, page: str, model: str) -> Mapping[str, float]:
         """Those of Predict over REST."""
         return tfserving_counters.counters(page, model, entrypoint="REST")
+
+    def statistics(self, ask: Ask, model: Model) -> Mapping[str, float]:
+        """There is no such call."""
+        raise BenchError("TensorFlow Serving has its counters on a page only")
 
 
 def _path(model: Model) -> str:

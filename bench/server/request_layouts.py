@@ -8,7 +8,7 @@ of one image.
 """
 
 import math
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -36,6 +36,16 @@ _MAX_ALIKE: Final = 8
 """Bounds of what is remembered: different lengths of requests, and layouts of one length."""
 
 
+class Reading(NamedTuple):
+    """How requests of a class hold the memory of their only input."""
+
+    kind: Any
+    memory: Callable[[Any], bytes]
+    """The payload of the field whose bytes are it, in a message; empty where there is none."""
+    clear: Callable[[Any], None]
+    """Takes it out of a message."""
+
+
 class Layout(NamedTuple):
     """Requests of one length that begin with `prefix` and end with `suffix`."""
 
@@ -45,6 +55,8 @@ class Layout(NamedTuple):
     """Where the tensor's memory lies between them."""
     group: Any
     rows: int
+    form: Any = None
+    """Of the responses, where they are no PredictResponses."""
 
     def fits(self, requests: Bytes) -> bool:
         """Whether all of them, [requests, bytes] of this layout's length, begin and end so."""
@@ -61,8 +73,21 @@ Layouts = MutableMapping[int, tuple[Layout, ...]]
 """Known layouts by length of the request."""
 
 
-def learn(layouts: Layouts, request: bytes, message: Any, group: Any, rows: int) -> None:
-    """Remember how a valid request with one input is laid out, if others like it can be recognised by it."""
+def learn(
+    layouts: Layouts,
+    request: bytes,
+    message: Any,
+    group: Any,
+    rows: int,
+    *,
+    reading: Reading | None = None,
+    form: Any = None,
+) -> None:
+    """Remember how a valid request with one input is laid out, if others like it can be recognised by it.
+
+    reading: of its class; None: PredictRequest. form: as in `Layout`.
+    """
+    reading = reading or PREDICT
     alike = layouts.get(len(request), ())
     if len(alike) >= _MAX_ALIKE or (not alike and len(layouts) >= _MAX_LENGTHS):
         return
@@ -70,7 +95,7 @@ def learn(layouts: Layouts, request: bytes, message: Any, group: Any, rows: int)
     size = rows * math.prod(inner) * dtype.itemsize
     if size < _SHORTEST or len(request) - size > _MOST_BESIDE:
         return
-    payload = _memory(message)
+    payload = reading.memory(message)
     # a tensor without elements may carry content all the same; it is ignored
     if len(payload) != size:
         return
@@ -79,9 +104,9 @@ def learn(layouts: Layouts, request: bytes, message: Any, group: Any, rows: int)
         return
     stop = start + size
     prefix, suffix = request[:start], request[stop:]
-    if not _is_payload(prefix, payload, suffix, message):
+    if not _is_payload(prefix, payload, suffix, message, reading):
         return
-    layouts[len(request)] = (*alike, Layout(prefix, suffix, slice(start, stop), group, rows))
+    layouts[len(request)] = (*alike, Layout(prefix, suffix, slice(start, stop), group, rows, form))
 
 
 def _memory(message: Any) -> bytes:
@@ -104,24 +129,33 @@ def _memory(message: Any) -> bytes:
     return np.array(values, part).tobytes()
 
 
-def _is_payload(prefix: bytes, payload: bytes, suffix: bytes, message: Any) -> bool:
+def _is_payload(prefix: bytes, payload: bytes, suffix: bytes, message: Any, reading: Reading) -> bool:
     """Whether the bytes between are one field's payload: others put in their place must come out of that field.
 
     The same bytes may stand elsewhere in the request too, in a field that a later one overrides for example.
     """
     other = (np.frombuffer(payload, np.uint8) ^ np.uint8(1)).tobytes()
     try:
-        probe = PredictRequest.FromString(prefix + other + suffix)
+        probe = reading.kind.FromString(prefix + other + suffix)
     except DecodeError:
         return False
-    return _memory(probe) == other and _without_memory(probe) == _without_memory(message)
+    return reading.memory(probe) == other and _without_memory(probe, reading) == _without_memory(
+        message, reading
+    )
 
 
-def _without_memory(message: Any) -> Any:
-    rest = PredictRequest()
+def _without_memory(message: Any, reading: Reading) -> Any:
+    rest = reading.kind()
     rest.CopyFrom(message)
-    for tensor in rest.inputs.values():
+    reading.clear(rest)
+    return rest
+
+
+def _clear(message: Any) -> None:
+    for tensor in message.inputs.values():
         tensor.ClearField("tensor_content")
         for name in _FLOATING:
             tensor.ClearField(name)
-    return rest
+
+
+PREDICT: Final = Reading(PredictRequest, _memory, _clear)

@@ -58,6 +58,14 @@ process_start_time_seconds{job="x"} 1.7e9
 """
 
 
+_TRITON = """nv_inference_request_success{model="m",version="1"} 12
+nv_inference_request_failure{model="m",reason="OTHER",version="1"} 1
+nv_inference_request_duration_us{model="m",version="1"} 1500
+nv_inference_queue_duration_us{model="m",version="1"} 300.5
+nv_inference_compute_infer_duration_us{model="m",version="1"} 1e3
+"""
+
+
 def seeds() -> list[bytes]:
     """A right answer of each kind."""
     runs = [{"name": "20261127T000000Z-mnist", "note": None, "finished": True}]
@@ -65,6 +73,7 @@ def seeds() -> list[bytes]:
     rows = [{"num_requests": 5, "current_rps": 1.5, "response_time_percentile_0.99": 3.0}]
     texts = [
         (0, _PAGE),
+        (0, _TRITON),
         (0, ':tensorflow:serving:request_count{model_name="m",status="OK"} nan\n'),
         (1, json.dumps(state | {"runs": runs})),
         (1, json.dumps(state | {"runs": [runs[0] | {"name": "../x"}]})),

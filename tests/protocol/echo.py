@@ -19,6 +19,7 @@ from bench.protocol.api import (
     Description,
     Expected,
     Model,
+    Parameters,
     Response,
     Unreadable,
     VersionState,
@@ -40,6 +41,9 @@ class Echo:
     typed: Final = True
     metadata_call: Final = "Look"
     counters_remedy: Final = "an echo counts nothing"
+
+    def with_parameters(self, parameters: Parameters) -> Api:
+        raise BenchError("an echo has no parameters")
 
     def encode(self, message: bytes, *, by_row: bool = True) -> Call:
         request = PredictRequest.FromString(message)
@@ -78,6 +82,9 @@ class Echo:
 
     def counters(self, page: str, model: str) -> Mapping[str, float]:
         return {}
+
+    def statistics(self, ask: Ask, model: Model) -> Mapping[str, float]:
+        raise BenchError("an echo counts nothing")
 
 
 API: Final[Api] = Echo()

@@ -1,7 +1,7 @@
 """A server of the Open Inference Protocol on grpcio, with an echo of every datatype and scores of pictures."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent import futures
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,12 +23,16 @@ class OipServer:
     asked: list[Any] = field(default_factory=list)
     """Requests of ModelInfer."""
 
-    def answer(self, method: str, message: bytes, context: Any) -> bytes:
-        handler = {
+    def handlers(self) -> dict[str, Callable[[bytes, Any], Any]]:
+        """By method: message and context -> response."""
+        return {
             messages.MODEL_INFER: self._infer,
             messages.MODEL_METADATA: self._metadata,
             messages.MODEL_READY: self._ready,
-        }.get(method)
+        }
+
+    def answer(self, method: str, message: bytes, context: Any) -> bytes:
+        handler = self.handlers().get(method)
         if handler is None:
             context.abort(grpc.StatusCode.UNIMPLEMENTED, "")
         assert handler is not None
@@ -82,8 +86,8 @@ class OipServer:
 
 
 @contextlib.contextmanager
-def serving(server: OipServer) -> Iterator[str]:
-    """Its address, while it serves."""
+def serving(server: OipServer, port: int = 0) -> Iterator[str]:
+    """Its address, while it serves; port: 0 for a free one."""
 
     class Handler(grpc.GenericRpcHandler):
         def service(self, details: Any) -> grpc.RpcMethodHandler:
@@ -92,7 +96,7 @@ def serving(server: OipServer) -> Iterator[str]:
             )
 
     running = grpc.server(futures.ThreadPoolExecutor(4), handlers=[Handler()])
-    port = running.add_insecure_port("127.0.0.1:0")
+    port = running.add_insecure_port(f"127.0.0.1:{port}")
     running.start()
     try:
         yield f"127.0.0.1:{port}"

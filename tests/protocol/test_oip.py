@@ -11,10 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench import BenchError
+from bench.analysis.reading.checks import warnings_of
 from bench.launch.ready import wait_available
 from bench.launch.running import Served
 from bench.load.checking.checker import Checker
 from bench.load.checking.reply_layout import learn
+from bench.load.option_values import parameters_of
 from bench.payload import Pool, predict_request
 from bench.protocol import oip_messages as messages
 from bench.protocol import oip_tensors
@@ -98,6 +100,9 @@ def test_messages_have_the_published_numbers() -> None:
     assert request.SerializeToString() == (
         b"\x0a\x01m\x12\x011\x1a\x01i\x2a\x0c\x0a\x01x\x12\x04FP32\x1a\x01\x02\x32\x03\x0a\x01y\x3a\x01r"
     )
+    request = messages.ModelInferRequest()
+    request.parameters["p"].bool_param = False  # which is a value, not none
+    assert request.SerializeToString() == b"\x22\x07\x0a\x01p\x12\x02\x08\x00"
     answer = b"\x0a\x01m\x2a\x0c\x0a\x01y\x12\x04FP32\x1a\x01\x01\x32\x04\x00\x00\x80\x3f"
     assert OIP.decode(answer).array("y").tolist() == [1.0]
     both = b"\x0a\x01m\x2a\x0e\x0a\x01y\x12\x04FP32\x1a\x01\x01\x2a\x00\x32\x04\x00\x00\x80\x3f"
@@ -240,3 +245,56 @@ def test_a_server_that_reads_no_raw_contents_is_one_line_with_the_remedy(tmp_pat
         done = locust(tmp_path / "refused", *arguments, "oip", scenario=str(scenario))
         assert done.code == 2, done.output
         assert "send typed ones: --protocol oip-typed" in done.output
+
+
+def test_answers_under_load_are_compared_with_those_before_it(tmp_path: Path) -> None:
+    """A server whose scores become others, with the same best class, is found out."""
+
+    class Drifting(OipServer):
+        def _infer(self, message: bytes, context: Any) -> Any:
+            response = super()._infer(message, context)
+            if len(self.asked) > 300:
+                scores = oip_tensors.array_of(response.outputs[0], response.raw_output_contents[0])
+                response.raw_output_contents[0] = (scores * np.float32(1.5)).tobytes()
+            return response
+
+    scenario = tmp_path / "digits.py"
+    scenario.write_text(SCENARIO)
+    with serving(Drifting()) as address:
+        arguments = ["--host", address, "--protocol", "oip", "-u", "1", "--schedule", "constant:200"]
+        process = start(tmp_path / "results", *arguments, scenario=str(scenario))
+        run = until_recorded(process, tmp_path / "results", 400).run()
+    assert run.samples["mismatched"].any()
+    assert "answers" in " ".join(warning.check for warning in warnings_of(run))
+
+
+def test_parameters_are_sent_with_each_request_and_recorded(server: tuple[OipServer, str]) -> None:
+    """Integers, truth values and texts, as they are written."""
+    double, address = server
+    parameters = parameters_of("priority=-2, on=true,off=false,name=x y")
+    channel = open_channel(NATIVE, address)
+    channel.connect(60)
+    asked = Inquiry(channel, address, api_named("oip", parameters), "echo", timeout=20)
+    asked.predict(predict_request({"x": np.zeros(1)}, model="echo"), "x")
+    channel.close()
+    sent = double.asked[-1].parameters
+    assert {name: sent[name].WhichOneof("choice") for name in sent} == {
+        "priority": "int64_param",
+        "on": "bool_param",
+        "off": "bool_param",
+        "name": "string_param",
+    }
+    assert (sent["priority"].int64_param, sent["on"].bool_param, sent["name"].string_param) == (
+        -2,
+        True,
+        "x y",
+    )
+    assert not sent["off"].bool_param
+    for text in ("priority", "=1"):
+        with pytest.raises(BenchError, match=f"--request-parameters {text}: expected KEY=VALUE"):
+            parameters_of(text)
+    for other in ("tfs", "tfs-rest"):
+        with pytest.raises(
+            BenchError, match="--request-parameters: requests to TensorFlow Serving have none"
+        ):
+            api_named(other, parameters)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from bench.launch import server_process
+from bench.protocol.registry import api_named
 from bench.server.api.prediction import Predictions
 from bench.server.execution import continuous_batching
 from bench.server.execution.batching_parameters import Parameters
@@ -232,10 +233,10 @@ class TestPreparing:
             each.release()
 
 
-def answers(address: str, requests: list[bytes]) -> list[bytes]:
+def answers(address: str, requests: list[bytes], path: str = messages.PREDICT) -> list[bytes]:
     """All requests in one write over one connection; the answers in the order of the questions."""
     connection = ClientConnection(address)
-    asked = [Exchange(RequestHead(messages.PREDICT), each) for each in requests]
+    asked = [Exchange(RequestHead(path), each) for each in requests]
     with RawClient(address, hello=False) as client:
         client.sock.settimeout(LONG)
         client.sock.sendall(connection.take())
@@ -309,6 +310,17 @@ def test_a_model_gives_each_its_own_answer(models: Path) -> None:
     with server_process.embedded(["--model_name=mnist", f"--model_base_path={models / 'mnist'}"]) as server:
         alone = [answers(server.address, [each])[0] for each in requests[::50]]
         together = answers(server.address, requests)
+        # by the other protocol they are the same, raw and typed, and have come in rows too
+        for name in ("oip", "oip-typed"):
+            api = api_named(name)
+            calls = [api.encode(each) for each in requests]
+            inferred = answers(server.address, [call.message for call in calls], calls[0].method)
+            scores = [api.decode(each).array("scores")[0] for each in inferred]
+            predicted = [
+                messages.PredictResponse.FromString(each).outputs["scores"].float_val for each in together
+            ]
+            assert np.allclose(scores, predicted, atol=1e-5)
+            assert {api.decode(each).version for each in inferred} == {2}
     found, expected = (
         [messages.PredictResponse.FromString(each).outputs["scores"].float_val for each in some]
         for some in (together[::50], alone)

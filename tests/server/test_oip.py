@@ -93,6 +93,7 @@ def test_a_scenario_runs_on_it_without_a_host(tmp_path: Path) -> None:
     """The digits are recognised, and answers are the version's; counters of the other protocol are not mistaken for its."""
     results = tmp_path / "results"
     asked = ["--protocol", "oip", "-u", "2", "-r", "2", "--schedule", "closed:5ms"]
+    asked += ["--request-parameters", "signature=predict_images"]
     done = until_recorded(start(results, *asked), results, 200)
     assert done.code == 0, done.output
     run = done.run()
@@ -100,4 +101,5 @@ def test_a_scenario_runs_on_it_without_a_host(tmp_path: Path) -> None:
     assert set(run.samples["version"]) == {2}
     assert run.samples["correct"].mean() > 0.85
     assert run.manifest.raw["wrong_answers"] == {}
+    assert run.manifest.raw["target"]["parameters"] == {"signature": "predict_images"}
     assert re.search(r"Predict .*version 2", done.output)

@@ -7,18 +7,29 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from bench.launch import server_process
 from bench.protocol import oip_messages, oip_tensors
+from bench.server.api.oip import OpenInference
+from bench.server.api.oip_responses import InferResponses
 from bench.server.api.packed_numbers import MOST_INLINE
+from bench.server.api.prepared import Group
 from bench.server.api.services import Services
 from bench.server.execution.routing import Calls
-from bench.server.refusal import Code
+from bench.server.metrics import Metrics
+from bench.server.models import model_config
+from bench.server.models.repository import Repository
+from bench.server.models.servable import Handle
+from bench.server.refusal import Code, Refusal
 from bench.wire import messages
 from bench.wire.field_limits import MOST_FIELDS
+from bench.wire.tensors import tensor_of
 from bench.wire.unary import Request
 from tests.server.batches import Bench, Made, Rows
-from tests.server.numpy_models import signature
+from tests.server.numpy_models import signature, write
+from tests.server.versions import Start
 
 DTYPES = {
     "INT8": messages.types_pb2.DT_INT8,
@@ -106,6 +117,138 @@ def test_requests_of_one_moment_are_one_run(serve: Any) -> None:
     text = bench.metrics.page()
     assert 'request_count{model_name="m",status="OK"} 3' in text
     assert 'request_latency_count{model_name="m",API="ModelInfer",entrypoint="GRPC"} 3' in text
+
+
+def asked(array: np.ndarray[Any, Any], *, raw: bool, identity: str = "", more: bytes = b"") -> bytes:
+    """For a model `m` with the input `x`."""
+    made = oip_messages.ModelInferRequest(model_name="m", id=identity)
+    tensor = made.inputs.add(name="x", datatype=oip_tensors.datatype_of(array), shape=array.shape)
+    if raw:
+        made.raw_input_contents.append(oip_tensors.raw_of(array))
+    else:
+        oip_tensors.fill(tensor.contents, array)
+    if more:
+        tensor.contents.bytes_contents.append(more)
+    message: bytes = made.SerializeToString()
+    return message
+
+
+ROW = np.array([[1.5, 2.5, 3.5, 4.5]], np.float32)
+SEEN = [
+    asked(ROW, raw=True),
+    asked(ROW, raw=False),
+    asked(np.vstack([ROW, ROW]), raw=True, identity="7"),
+    asked(ROW, raw=False, more=(ROW + 1).tobytes()),  # the bytes go before the typed values
+]
+
+
+def come_to(inference: OpenInference, message: bytes) -> Any:
+    """Everything that a request comes to, in comparable form."""
+    try:
+        prepared = inference.prepare(message)
+    except Refusal as refusal:
+        return refusal.code, refusal.text
+    prepared.release()
+    inputs = {alias: (array.shape, array.tobytes()) for alias, array in prepared.inputs.items()}
+    assert prepared.form is not None
+    answer = prepared.form.single(prepared.group, {"y": prepared.inputs["x"]})
+    return prepared.handle.version, prepared.rows, inputs, answer
+
+
+@settings(
+    max_examples=300,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(
+    base=st.sampled_from(SEEN),
+    edits=st.lists(st.tuples(st.integers(0, 120), st.integers(0, 255)), max_size=4),
+    cut=st.integers(0, 2),
+)
+def test_a_known_layout_never_changes_what_a_request_comes_to(
+    repository: Repository, base: bytes, edits: list[tuple[int, int]], cut: int
+) -> None:
+    """Whatever bytes differ from known requests: recognised or parsed anew, the outcome is the same."""
+    inference = OpenInference(repository, Metrics())
+    changed = bytearray(base)
+    for at, value in edits:
+        changed[at % len(changed)] = value
+    message = bytes(changed[: len(changed) - cut])
+    for seen in SEEN:
+        inference.prepare(seen).release()
+    by_layout = come_to(inference, message)
+    repository.serving.inferences.clear()
+    assert by_layout == come_to(inference, message)
+
+
+def test_layouts_are_learnt_and_used(repository: Repository) -> None:
+    inference = OpenInference(repository, Metrics())
+    repository.serving.inferences.clear()
+    for number, message in enumerate(SEEN):
+        first, second = inference.prepare(message), inference.prepare(message)
+        assert first.memory is None
+        assert (second.memory is not None) == (number < 3)
+        for prepared in (first, second):
+            prepared.release()
+    # what is no Predict request is none because its bytes are known elsewhere
+    assert not repository.serving.layouts
+
+
+def test_inputs_that_have_a_default_may_be_left_out(start: Start, tmp_path: Path) -> None:
+    """As in Predict; and what is recognised of such a request is not one of another with fewer inputs."""
+    model = Typed("INT32")
+    declared = signature({"x": messages.types_pb2.DT_INT32, "t": messages.types_pb2.DT_FLOAT}, {"y": 1})
+    declared.defaults["t"].CopyFrom(tensor_of(np.float32([7])))
+    model.signatures = {"serving_default": declared}
+    (tmp_path / "m" / "1").mkdir(parents=True)
+    repository = start(model_config.single("m", tmp_path / "m"), lambda *_: model)
+    repository.wait_until_ready(20)
+    inference = OpenInference(repository, Metrics())
+    for _ in range(2):
+        prepared = inference.prepare(request("INT32", [1, 4], np.arange(4, dtype=np.int32).tobytes()))
+        assert {alias: array.ravel().tolist() for alias, array in prepared.inputs.items()} == {
+            "t": [7.0],
+            "x": [0, 1, 2, 3],
+        }
+        prepared.release()
+    assert not repository.serving.inferences
+    del declared.defaults["t"]
+    with pytest.raises(Refusal, match="sent x, the model takes t, x"):
+        inference.prepare(request("INT32", [1, 4], bytes(16)))
+
+
+@pytest.mark.parametrize("raw", [True, False])
+@pytest.mark.parametrize("dtype", ["float32", "float64", "bool", "int32", "int64", "float16", "object"])
+def test_responses_are_byte_for_byte_what_protobuf_writes(dtype: str, raw: bool) -> None:
+    """Made, then remembered; for none, one and two rows."""
+    group = Group(Handle("mnist", 300, Typed("INT8")), "serving_default", (), ("y",), True, api="ModelInfer")
+    form = InferResponses("id", raw)
+    for rows in (0, 1, 2, 200):
+        array = np.full((rows, 3), b"a", object) if dtype == "object" else np.ones((rows, 3), dtype)
+        made = oip_messages.ModelInferResponse(model_name="mnist", model_version="300", id="id")
+        tensor = made.outputs.add(name="y", datatype=oip_tensors.datatype_of(array), shape=array.shape)
+        if raw:
+            made.raw_output_contents.append(oip_tensors.raw_of(array))
+        elif dtype != "float16":
+            oip_tensors.fill(tensor.contents, array)
+        else:
+            with pytest.raises(Refusal, match="no typed contents"):
+                form.single(group, {"y": array})
+            continue
+        assert (
+            form.single(group, {"y": array}) == form.single(group, {"y": array}) == made.SerializeToString()
+        )
+
+
+def test_the_server_is_ready_when_each_model_has_an_available_version(start: Start, tmp_path: Path) -> None:
+    (tmp_path / "late").mkdir()
+    repository = start(model_config.single("late", tmp_path / "late"))
+    ready = OpenInference(repository, Metrics()).methods[oip_messages.SERVER_READY]
+    assert not oip_messages.ServerReadyResponse.FromString(ready(b"", None)).ready
+    write(tmp_path / "late", 1, 2.0)
+    repository.wait_until_ready(20)
+    assert oip_messages.ServerReadyResponse.FromString(ready(b"", None)).ready
 
 
 def test_many_integers_are_read_elsewhere(serve: Any) -> None:

@@ -1,7 +1,8 @@
 """Sources of the server's telemetry before, during and after a run."""
 
 import logging
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 import psutil
@@ -10,6 +11,7 @@ from bench import BenchError
 from bench.load.observing.counters import CountersProbe, fetch
 from bench.load.observing.telemetry import Probe, Values
 from bench.load.options import ScenarioOptions
+from bench.payload import Asked
 from bench.protocol.api import Api
 
 log = logging.getLogger("bench")
@@ -31,8 +33,11 @@ def started_at(pid: int | None) -> float | None:
         return None
 
 
-def beside(options: ScenarioOptions) -> list[Probe]:
-    """The probes for what the options name of the server. Raises BenchError where Docker does not know it."""
+def beside(options: ScenarioOptions, asked: Mapping[str, Asked]) -> list[Probe]:
+    """The probes for what the options name of the server. Raises BenchError where Docker does not know it.
+
+    asked: what the requests of each name are for.
+    """
     watched = options.watched
     probes: list[Probe] = []
     if watched.container is not None and watched.pid is None:
@@ -42,14 +47,26 @@ def beside(options: ScenarioOptions) -> list[Probe]:
 
         probes.append(ContainerProbe(watched.container))
     if watched.metrics is not None:
-        probes.append(CountersProbe(watched.metrics, options.asked.model, options.api))
+        model = _model(options, asked)
+        probes.append(CountersProbe(watched.metrics, model, options.api, _calls(options)))
     return probes
 
 
 def look_beside(options: ScenarioOptions) -> None:
     """Raise BenchError where `beside` will, before anything is written."""
-    for probe in beside(options):
+    for probe in beside(options, {}):
         probe.close()
+
+
+def _model(options: ScenarioOptions, asked: Mapping[str, Asked]) -> str:
+    """The model whose counters are read: the one that the options name, else the only one that is called."""
+    models = {each.model for each in asked.values()}
+    return options.asked.model if "model" in options.asked.explicit or len(models) != 1 else models.pop()
+
+
+def _calls(options: ScenarioOptions) -> dict[str, Any]:
+    """How the server is called for its counters, where they are not on a page."""
+    return {"tls": options.tls, "metadata": options.metadata, "authority": options.authority}
 
 
 @dataclass(frozen=True)
@@ -60,17 +77,24 @@ class Counted:
     model: str
     api: Api
     start: Values
+    calls: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def before(cls, options: ScenarioOptions) -> Self | None:
-        """Read them before anything is sent; None where no page is named. Raises BenchError where it does not answer."""
-        url, model = options.watched.metrics, options.asked.model
-        return None if url is None else cls(url, model, options.api, fetch(url, model, options.api))
+    def before(cls, options: ScenarioOptions, asked: Mapping[str, Asked]) -> Self | None:
+        """Read them before anything is sent; None where no page is named. Raises BenchError where it does not answer.
+
+        asked: as of `beside`.
+        """
+        url, model = options.watched.metrics, _model(options, asked)
+        if url is None:
+            return None
+        calls = _calls(options)
+        return cls(url, model, options.api, fetch(url, model, options.api, **calls), calls)
 
     def after(self) -> dict[str, Any]:
         """Both readings for the manifest; `after` is None where the server does not answer any more."""
         try:
-            end: Values | None = fetch(self.url, self.model, self.api)
+            end: Values | None = fetch(self.url, self.model, self.api, **self.calls)
         except BenchError as error:
             log.warning("%s", error)
             end = None

@@ -12,8 +12,17 @@ from typing import Any, Final, NamedTuple
 
 from bench.server import request_layouts
 from bench.server.api.packed_numbers import check_fields, parsed
-from bench.server.api.prepared import Group, Prepared, PreparedBurst, divide, divisible, grouped, stack
-from bench.server.api.response import Responses
+from bench.server.api.prepared import (
+    Group,
+    Prepared,
+    PreparedBurst,
+    Recognition,
+    divide,
+    divisible,
+    grouped,
+    stack,
+)
+from bench.server.api.response import Responses, responses_in_rows, responses_to
 from bench.server.api.tensors import MAX_FILLED, Array, Unreadable, decode
 from bench.server.metrics import Metrics
 from bench.server.models.repository import Repository
@@ -39,6 +48,9 @@ class Executed(NamedTuple):
     elsewhere; then nothing is held."""
     prepare_light: Callable[[bytes], Prepared]
     """The same for one that was."""
+    prepare_burst: Callable[[Bytes], PreparedBurst | None]
+    """The same for serialised requests of one length, [requests, bytes], that have one known layout; None: they have to be
+    prepared one by one."""
 
 
 class Predictions:
@@ -54,6 +66,7 @@ class Predictions:
         max_filled: int = MAX_FILLED,
     ) -> None:
         self._repository = repository
+        self._known = Recognition(repository, lambda serving: serving.layouts)
         self._metrics = metrics or Metrics()
         self._check_method_name = check_method_name
         self._responses = Responses(as_content)
@@ -64,34 +77,15 @@ class Predictions:
 
         Raises `Refusal`, or `Heavy` for one that has to be `lightened` elsewhere; then nothing is held.
         """
-        serving = self._repository.serving
-        for known in serving.layouts.get(len(request), ()):
-            if request.startswith(known.prefix) and request.endswith(known.suffix):
-                group: Group = known.group
-                group.handle.hold()
-                if serving is self._repository.serving:
-                    return Prepared(group, known.rows, None, request, known.span)
-                # the versions have changed in between: look again
-                group.handle.release()
-                break
+        known = self._known.one(request)
+        if known is not None:
+            return known
         check_fields(PredictRequest, request)
         return self.prepare_light(request)
 
     def prepare_burst(self, requests: Bytes) -> PreparedBurst | None:
-        """As `prepare`, for serialised requests of one length, [requests, bytes], that have one known layout.
-
-        None: they have to be prepared one by one.
-        """
-        serving = self._repository.serving
-        for known in serving.layouts.get(requests.shape[1], ()):
-            group: Group = known.group
-            if group.in_rows and known.fits(requests):
-                group.handle.hold()
-                if serving is self._repository.serving:
-                    return PreparedBurst(group, known.rows, requests, known.span)
-                group.handle.release()  # the versions have changed in between
-                break
-        return None
+        """As `Executed.prepare_burst`."""
+        return self._known.row(requests)
 
     def bind(
         self, handle: Handle, signature: str, inputs: dict[str, Array], outputs: tuple[str, ...] = ()
@@ -136,11 +130,11 @@ class Predictions:
         return [self.serialise([request], part)[0] for request, part in zip(batch, parts, strict=True)]
 
     def _written(self, batch: Sequence[Prepared], outputs: Mapping[str, Array]) -> list[bytes]:
-        if batch[0].write is None:
-            return self._responses.all(batch[0].group, batch, outputs)
-        parts = [outputs] if len(batch) == 1 else divide(batch, outputs)
-        pairs = zip(batch, parts, strict=True)
-        return [prepared.write(part) for prepared, part in pairs if prepared.write is not None]
+        group, form = batch[0].group, batch[0].form
+        if form is None or all(prepared.form is form for prepared in batch):
+            return responses_to(form or self._responses, group, batch, outputs)
+        pairs = zip(batch, divide(batch, outputs), strict=True)
+        return [(prepared.form or self._responses).single(group, part) for prepared, part in pairs]
 
     def answer_bursts(
         self, batch: Sequence[PreparedBurst], outputs: Mapping[str, Array]
@@ -151,7 +145,7 @@ class Predictions:
         """
         group, metrics = batch[0].group, self._metrics
         name = group.handle.name
-        answers = self._responses.in_rows(group, batch, outputs)
+        answers = responses_in_rows(self._responses, group, batch, outputs)
         if answers is None:
             group.in_rows = False
             return None
@@ -159,8 +153,8 @@ class Predictions:
         waited = [each for burst in batch for each in [(now - burst.started) * 1e6] * burst.count]
         for _ in batch:
             group.handle.release()
-        metrics.runtime_latency.series((name, "Predict", "TF1")).extend(waited)
-        metrics.request_latency.series((name, "Predict", "GRPC")).extend(waited)
+        metrics.runtime_latency.series((name, group.api, "TF1")).extend(waited)
+        metrics.request_latency.series((name, group.api, "GRPC")).extend(waited)
         metrics.request_count.add((name, "OK"), len(waited))
         return answers
 

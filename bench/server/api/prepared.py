@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from time import perf_counter
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import numpy as np
 
 from bench.server.api.tensors import Array
 from bench.server.models.servable import Handle
+from bench.server.request_layouts import Layouts
 from bench.wire.messages import ModelSpec, PredictResponse
 from bench.wire.request_rows import Bytes
 from bench.wire.tensors import delimited
@@ -58,14 +59,23 @@ class Group:
         """The end of each answer: the model_spec with the version that was used."""
 
 
-Write = Callable[[Mapping[str, Array]], bytes]
-"""Makes the response of the outputs of one request. Raises `Refusal`."""
+class Form(Protocol):
+    """What responses look like."""
+
+    def head(self, group: Group, alias: str, dtype: np.dtype[Any], shape: tuple[int, ...]) -> bytes | None:
+        """What stands before the memory of an output in the response that has no other; None: it has no memory."""
+
+    def tail(self, group: Group) -> bytes:
+        """What stands behind it."""
+
+    def single(self, group: Group, outputs: Mapping[str, Array]) -> bytes:
+        """The response with these outputs. Raises `Refusal` where there can be none."""
 
 
 class Prepared:
     """A request that was found well-formed, holding its model version until it is answered or given up."""
 
-    __slots__ = ("_inputs", "_request", "_span", "group", "rows", "started", "write")
+    __slots__ = ("_inputs", "_request", "_span", "form", "group", "rows", "started")
 
     def __init__(
         self,
@@ -75,11 +85,11 @@ class Prepared:
         request: bytes,
         span: slice,
         *,
-        write: Write | None = None,
+        form: Form | None = None,
     ) -> None:
         self.group = group
-        self.write = write
-        """None: responses are PredictResponses, which are made of a batch as a whole."""
+        self.form = form
+        """Of the response; None: it is a PredictResponse."""
         self.rows = rows
         """Size of dimension 0; 1 where the group is not batched."""
         self._inputs = inputs
@@ -126,11 +136,15 @@ class PreparedBurst:
     What runs and answers a `Prepared` reads `group`, `rows`, `inputs` and `memory` of either.
     """
 
-    __slots__ = ("_messages", "_span", "count", "group", "rows", "started")
+    __slots__ = ("_messages", "_span", "count", "form", "group", "rows", "started")
 
-    def __init__(self, group: Group, rows: int, messages: Bytes, span: slice) -> None:
-        """rows: of each; messages: [requests, bytes]; span: where the only input's memory lies in each."""
+    def __init__(
+        self, group: Group, rows: int, messages: Bytes, span: slice, form: Form | None = None
+    ) -> None:
+        """rows: of each; messages: [requests, bytes]; span: where the only input's memory lies in each; form: as in
+        `Prepared`."""
         self.group = group
+        self.form = form
         self.count = len(messages)
         self.rows = rows * self.count
         """Of all together."""
@@ -154,7 +168,45 @@ class PreparedBurst:
         for _ in range(self.count - 1):
             self.group.handle.hold()
         rows = self.rows // self.count
-        return [Prepared(self.group, rows, None, message.tobytes(), self._span) for message in self._messages]
+        return [
+            Prepared(self.group, rows, None, message.tobytes(), self._span, form=self.form)
+            for message in self._messages
+        ]
+
+
+class Recognition:
+    """Finds requests whose layout is known."""
+
+    def __init__(self, repository: Any, layouts: Callable[[Any], Layouts]) -> None:
+        """repository: its `serving` is what can be called now; layouts: those of it that count."""
+        self._repository, self._layouts = repository, layouts
+
+    def one(self, request: bytes) -> Prepared | None:
+        """A serialised request of a known layout, with its version held; None: it has to be read."""
+        serving = self._repository.serving
+        for known in self._layouts(serving).get(len(request), ()):
+            if request.startswith(known.prefix) and request.endswith(known.suffix):
+                group: Group = known.group
+                group.handle.hold()
+                if serving is self._repository.serving:
+                    return Prepared(group, known.rows, None, request, known.span, form=known.form)
+                # the versions have changed in between: look again
+                group.handle.release()
+                break
+        return None
+
+    def row(self, requests: Bytes) -> PreparedBurst | None:
+        """The same for requests of one length and one layout, [requests, bytes], that may be answered in rows."""
+        serving = self._repository.serving
+        for known in self._layouts(serving).get(requests.shape[1], ()):
+            group: Group = known.group
+            if group.in_rows and known.fits(requests):
+                group.handle.hold()
+                if serving is self._repository.serving:
+                    return PreparedBurst(group, known.rows, requests, known.span, known.form)
+                group.handle.release()  # the versions have changed in between
+                break
+        return None
 
 
 def grouped(

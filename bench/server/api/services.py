@@ -77,9 +77,14 @@ class Services:
         self._methods |= inference.methods
         self.executed = {
             messages.PREDICT: Executed(
-                messages.PredictRequest, predictions.prepare, predictions.prepare_light
+                messages.PredictRequest,
+                predictions.prepare,
+                predictions.prepare_light,
+                predictions.prepare_burst,
             ),
-            MODEL_INFER: Executed(ModelInferRequest, inference.prepare, inference.prepare_light),
+            MODEL_INFER: Executed(
+                ModelInferRequest, inference.prepare, inference.prepare_light, inference.prepare_burst
+            ),
         }
         """Methods whose requests may be executed together, by their paths."""
         if health is not None:

@@ -53,10 +53,14 @@ class Calls:
         class with many integers, in a thread.
         """
         self.in_flight = 0
-        predict = Executed(messages.PredictRequest, predictions.prepare, predictions.prepare_light)
+        predict = Executed(
+            messages.PredictRequest,
+            predictions.prepare,
+            predictions.prepare_light,
+            predictions.prepare_burst,
+        )
         self._executed = executed or {messages.PREDICT: predict}
         self._submit = executor.submit
-        self._prepare_burst = predictions.prepare_burst
         self._submit_burst = executor.submit_burst
         self._handle_rpc = handle_rpc
         self._post = post
@@ -102,8 +106,9 @@ class Calls:
         """Requests have been read that came in a row."""
         head, count = burst.head, len(burst.streams)
         prepared = None
-        if head.path == messages.PREDICT and self.in_flight + count <= self._most:
-            prepared = self._prepare_burst(burst.messages)
+        executed = self._executed.get(head.path)
+        if executed is not None and self.in_flight + count <= self._most:
+            prepared = executed.prepare_burst(burst.messages)
         if prepared is None:
             self.take(caller, burst.each())
             return

@@ -50,7 +50,7 @@ class Repository:
         self._keeper = threading.Thread(target=self._keep, name="repository", daemon=True)
         self._follower: threading.Thread | None = None
         self._loaders: set[threading.Thread] = set()
-        self.serving = Serving({}, {}, {}, {})
+        self.serving = Serving({}, {}, {}, {}, {})
 
     def start(self, config: Any) -> None:
         """Begin to serve the models of a ModelServerConfig. Raises `Refusal` where it is not acceptable."""
@@ -70,7 +70,7 @@ class Repository:
             if thread.is_alive():
                 thread.join()
         with self._changed:
-            self.serving = Serving({}, {}, {}, {})
+            self.serving = Serving({}, {}, {}, {}, {})
             left = [v for v in self._history.every() if v.handle is not None and not v.handle.held]
         for version in left:
             self._close(version)
@@ -183,7 +183,7 @@ class Repository:
             if name not in latest or number > latest[name].version:
                 latest[name] = handle
         labels = {name: dict(model.version_labels) for name, model in self._models.items()}
-        self.serving = Serving(versions, latest, labels, {})
+        self.serving = Serving(versions, latest, labels, {}, {})
 
     def _wait_for(self, names: list[str], until: float | None, noun: str) -> None:
         def settled(name: str) -> bool:

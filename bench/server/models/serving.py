@@ -8,14 +8,16 @@ from bench.server.request_layouts import Layouts
 
 
 class Serving(NamedTuple):
-    """The table of what can be asked; never changed once published, except for `layouts`."""
+    """The table of what can be asked; never changed once published, except for its layouts."""
 
     versions: dict[tuple[str, int], Handle]
     latest: dict[str, Handle]
     """By model, the highest version number that serves."""
     labels: dict[str, dict[str, int]]
     layouts: Layouts
-    """Request layouts learnt under this table; they go when it goes."""
+    """Layouts of PredictRequests learnt under this table; they go when it goes."""
+    inferences: Layouts
+    """The same of ModelInferRequests."""
 
     def find(self, spec: Any) -> Handle:
         """The version that a ModelSpec asks for. Raises `Refusal` (model_servers/server_core.cc)."""
