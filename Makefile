@@ -10,7 +10,10 @@ VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' bench/__init__.py)
 REVISION := $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
 BUILD = $(CONTAINER) build --build-arg VERSION=$(VERSION) --build-arg REVISION=$(REVISION)
 
-.PHONY: demo test lint docs image install lowest-locust clean
+# where the venvs of real servers are, 0.3 to 2 GB each
+FOREIGN_VENVS ?= .foreign
+
+.PHONY: demo test test-foreign lint docs image install lowest-locust clean
 
 install: $(VENV)/.installed
 
@@ -36,6 +39,10 @@ lowest-locust: install
 
 test: lint lowest-locust
 	$(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder
+
+# servers of others; FOREIGN="mlserver kserve" chooses among them
+test-foreign: install
+	FOREIGN_VENVS=$(FOREIGN_VENVS) $(BIN)/pytest tests/foreign_servers
 
 docs: install
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict

@@ -73,6 +73,12 @@ class Server(Table):
         "Protocol of the requests; with `tfs-rest` the address is that of the REST port.",
         f'"{REST}"',
     )
+    request_parameters: dict[str, bool | int | str] = key(
+        {},
+        "a table of integers, truth values and texts",
+        "Parameters of each request, of the Open Inference Protocol.",
+        "{ priority = 1 }",
+    )
     ready_seconds: float = key(
         120.0,
         "a number > 0 (seconds)",
@@ -164,9 +170,14 @@ class Started(Server):
         return text
 
     @property
-    def loads_models(self) -> bool:
-        """Whether it loads SavedModels, as all but stand-ins do."""
+    def takes_models(self) -> bool:
+        """Whether the models of an experiment are given to it; others have a repository of their own."""
         return True
+
+    @property
+    def loads_models(self) -> bool:
+        """Whether it loads SavedModels, as all that take models but stand-ins do."""
+        return self.takes_models
 
     @property
     def xla_flag(self) -> str | None:

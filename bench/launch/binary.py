@@ -1,13 +1,12 @@
-"""The kind `binary`: start, watch and end a tensorflow_model_server executable.
+"""The kind `binary`: start, watch and end an executable: tensorflow_model_server, or another server that is known.
 
-Its flags and ways are those of TensorFlow Serving's model_servers/main.cc: `--flag=value` only; an unknown flag is
+The former's flags and ways are those of TensorFlow Serving's model_servers/main.cc: `--flag=value` only; an unknown flag is
 printed and ignored, which is an error here; exit code 255 after a failed start.
 """
 
 import contextlib
 import re
 import shutil
-import socket
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final, Literal
@@ -17,11 +16,13 @@ from bench.config.reading import key
 from bench.config.servers import Declared, Started, Tls
 from bench.launch import facts, files
 from bench.launch.client_tls import client_tls
-from bench.launch.flags import check_settings, settings
+from bench.launch.flags import settings
+from bench.launch.free_ports import free_port, is_free
 from bench.launch.kind import Kind
+from bench.launch.known import TENSORFLOW, check, known
+from bench.launch.known_process import known_process
 from bench.launch.ready import wait_available
 from bench.launch.running import NotReady, Running, Served
-from bench.protocol.names import SPOKEN
 from bench.supervision import Supervised, supervised, tail
 
 _ATTEMPTS: Final = 3
@@ -31,15 +32,28 @@ _UNKNOWN: Final = re.compile(r"unknown argument: *(\S+)")
 
 
 class Binary(Started):
-    """A `tensorflow_model_server` executable."""
+    """An executable of TensorFlow Serving, or of another server."""
 
     launch_seconds = 5.0
 
     kind: Literal["binary"] = key(..., "binary", "An executable on this machine.", '"binary"')
-    path: str = key(
-        "tensorflow_model_server",
+    server: Literal["tensorflow", "triton", "mlserver", "ovms"] = key(
+        TENSORFLOW,
+        "tensorflow, triton, mlserver or ovms",
+        "Which server it is; all but the first speak `oip`.",
+        '"triton"',
+    )
+    repository: str | None = key(
+        None,
+        "a path",
+        "Models in the form of a server other than TensorFlow Serving: Triton's model repository, MLServer's folder, "
+        "the config.json of OVMS.",
+        '"models"',
+    )
+    path: str | None = key(
+        None,
         "a command on PATH or the path of an executable",
-        "Executable to run.",
+        "Executable to run; default: tensorflow_model_server, or the server's own command.",
         '"/opt/avx512/tensorflow_model_server"',
         min_length=1,
     )
@@ -65,16 +79,26 @@ class Binary(Started):
         '{ ca = "ca.pem" }',
     )
 
+    @property
+    def takes_models(self) -> bool:
+        """TensorFlow Serving does."""
+        return self.server == TENSORFLOW
+
+
+def _program(server: Declared) -> str:
+    """The command or path of what is executed."""
+    spec, other = server.spec, known(server)
+    assert isinstance(spec, Binary)  # noqa: S101 - for the type checker
+    return spec.path or ("tensorflow_model_server" if other is None else other.program)
+
 
 def executable(server: Declared) -> str:
     """The path of what is executed. Raises BenchError where there is none."""
-    spec = server.spec
-    assert isinstance(spec, Binary)  # noqa: S101 - for the type checker
-    found = shutil.which(spec.path)
+    program = _program(server)
+    found = shutil.which(program)
     if found is None:
-        raise server.refusal(
-            "path", spec.path, "no such executable; give its path, or install tensorflow-model-server"
-        )
+        package = "tensorflow-model-server" if known(server) is None else program
+        raise server.refusal("path", program, f"no such executable; give its path, or install {package}")
     return str(Path(found).absolute())
 
 
@@ -89,7 +113,7 @@ def binary(
     spec = server.spec
     assert isinstance(spec, Binary)  # noqa: S101 - for the type checker
     program = executable(server)
-    if spec.port and not _free(spec.port):
+    if spec.port and not is_free(spec.port):
         raise server.refusal("port", spec.port, "another program listens there; 0 takes a free port")
     for attempt in range(_ATTEMPTS):
         stack = contextlib.ExitStack()
@@ -110,6 +134,22 @@ def _started(
 ) -> Iterator[Running]:
     spec = server.spec
     assert isinstance(spec, Binary)  # noqa: S101 - for the type checker
+    other = known(server)
+    if other is not None:
+        with known_process(
+            server,
+            other,
+            [program],
+            models,
+            folder=folder,
+            keep_open=keep_open,
+            repository=spec.repository or "",
+            port=spec.port,
+            grace=spec.stop_seconds,
+            facts={"executable": program},
+        ) as running:
+            yield running
+        return
     how = settings(server)
     port, rest = spec.port or free_port(), free_port()
     given = files.write(folder, models, how.batching)
@@ -167,32 +207,14 @@ def _started(
         )
 
 
-def free_port() -> int:
-    """A TCP port of the loopback interface that nobody uses at this moment."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
-
-
-def _free(port: int) -> bool:
-    with socket.socket() as sock:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # one in TIME_WAIT is free
-        try:
-            sock.bind(("0.0.0.0", port))  # noqa: S104 - the interface on which the server listens; closed at once
-        except OSError:
-            return False
-        return True
-
-
 def _how_it_ended(process: Supervised) -> str | None:
     code = process.code
     return None if code is None else f"ended with exit code {code}: {process.log_tail()}"
 
 
 def _lacking(server: Declared) -> str | None:
-    spec = server.spec
-    assert isinstance(spec, Binary)  # noqa: S101 - for the type checker
-    return None if shutil.which(spec.path) else f"no executable {spec.path}"
+    program = _program(server)
+    return None if shutil.which(program) else f"no executable {program}"
 
 
-KIND: Final = Kind(Binary, binary, SPOKEN, check_settings, _lacking)
+KIND: Final = Kind(Binary, binary, check=check, lacking=_lacking)

@@ -1,4 +1,4 @@
-"""The kind `docker`: start, watch and remove a container of a TensorFlow Serving image.
+"""The kind `docker`: start, watch and remove a container of an image of TensorFlow Serving, or of another known server.
 
 Docker's own package is imported where it is needed: it takes a tenth of a second, and this module is read with every
 servers file.
@@ -8,9 +8,9 @@ import contextlib
 import json
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 from pydantic import field_validator
 
@@ -18,35 +18,50 @@ from bench import BenchError
 from bench.config.reading import key
 from bench.config.servers import Declared, Started
 from bench.launch import facts, files
-from bench.launch.flags import check_settings, settings
+from bench.launch.flags import settings
 from bench.launch.kind import Kind
+from bench.launch.known import TENSORFLOW, KnownServer, Ports, check, known
 from bench.launch.ready import wait_available
 from bench.launch.running import Running, Served
-from bench.protocol.names import SPOKEN
+from bench.protocol.names import DEFAULT
 from bench.supervision import last_lines
 
-_GRPC: Final = "8500/tcp"
-_REST: Final = "8501/tcp"
+_PORTS: Final = Ports(8500, 8501, 8501)
 _CONFIG: Final = "/serving-bench"
+_REPOSITORY: Final = "/repository"
 _LABEL: Final = "serving-bench"
 
 
 class Docker(Started):
-    """A container of a TensorFlow Serving image."""
+    """A container of an image of TensorFlow Serving, or of another server."""
 
     launch_seconds = 8.0
 
     kind: Literal["docker"] = key(..., "docker", "A container on this machine's Docker.", '"docker"')
+    server: Literal["tensorflow", "triton", "mlserver", "ovms"] = key(
+        TENSORFLOW,
+        "tensorflow, triton, mlserver or ovms",
+        "Which server is in it; all but the first speak `oip`.",
+        '"triton"',
+    )
+    repository: str | None = key(
+        None,
+        "a path",
+        "Models in the form of a server other than TensorFlow Serving, mounted read only: Triton's model repository, "
+        "MLServer's folder, the config.json of OVMS.",
+        '"models"',
+    )
     image: str = key(
         ..., "an image with its tag", "Docker image to run.", '"tensorflow/serving:2.19.1"', min_length=1
     )
     pull: Literal["missing", "never"] = key(
         "missing", '"missing" or "never"', "Whether to pull a missing image.", '"never"'
     )
-    executable: str = key(
-        "/usr/bin/tensorflow_model_server",
-        "a path in the image",
-        "Command to run instead of the image's entrypoint, which does not forward signals.",
+    executable: str | None = key(
+        None,
+        "a command or a path in the image",
+        "Command to run instead of the image's entrypoint, which may not forward signals; default: "
+        "/usr/bin/tensorflow_model_server, or the server's own command.",
         '"/usr/bin/tensorflow_model_server"',
     )
     gpus: Literal["all"] | int | list[str] | None = key(
@@ -76,6 +91,11 @@ class Docker(Started):
         "Further folders, read only; those of the models are mounted anyway.",
         '{ "/data/ssl" = "/ssl" }',
     )
+
+    @property
+    def takes_models(self) -> bool:
+        """TensorFlow Serving does."""
+        return self.server == TENSORFLOW
 
     @property
     def xla_flag(self) -> str | None:
@@ -121,8 +141,11 @@ def docker(
         image = _image(client, server, spec)
         name = f"serving-bench-{server.name}-{os.getpid()}-{os.urandom(4).hex()}"
         with containers.removed_afterwards(name, folder / "container.log"):
-            container = _create(client, server, spec, models, folder=folder, name=name)
-            yield from _run(server, spec, models, container=container, image=image, folder=folder)
+            contents = _contents(server, spec, models, folder)
+            container = _create(client, server, spec, contents, name)
+            yield from _run(
+                server, spec, models, container=container, image=image, folder=folder, ports=contents.ports
+            )
     except DockerException as error:
         raise BenchError(
             f"{server.file}: servers.{server.name}: Docker refuses: {' '.join(str(error).split())}"
@@ -159,11 +182,21 @@ def _image(client: Any, server: Declared, spec: Docker) -> Any:
     )  # knows registries with ports, digests, and "latest" where no tag stands
 
 
-def _create(
-    client: Any, server: Declared, spec: Docker, models: Sequence[Served], *, folder: Path, name: str
-) -> Any:
-    from docker.types import Mount
+class _Contents(NamedTuple):
+    """What is put into a container, and run there."""
 
+    executable: str
+    command: list[str]
+    environment: Mapping[str, str]
+    mounted: dict[str, str]
+    """Folders in the container -> those of this machine."""
+    ports: Ports
+
+
+def _contents(server: Declared, spec: Docker, models: Sequence[Served], folder: Path) -> _Contents:
+    other = known(server)
+    if other is not None:
+        return _of_another(server, spec, other)
     how = settings(server)
     given = files.write(
         folder,
@@ -172,26 +205,42 @@ def _create(
         seen=lambda path: f"{_CONFIG}/{path.name}",
         base_path=lambda model: f"/models/{model.name}",
     )
-    arguments = how.arguments(port=8500, rest_api_port=8501, max_num_load_retries=0, **given)
-    mounts = [Mount(_CONFIG, str(folder.resolve()), type="bind", read_only=True)]
-    mounts += [
-        Mount(f"/models/{model.name}", str(model.path), type="bind", read_only=True)
-        for model in models
-        if model.path is not None
-    ]
-    mounts += [
-        Mount(target, str((server.file.parent / source).resolve()), type="bind", read_only=True)
-        for source, target in spec.mounts.items()
-    ]
+    arguments = how.arguments(port=_PORTS.grpc, rest_api_port=_PORTS.http, max_num_load_retries=0, **given)
+    mounted = {_CONFIG: str(folder.resolve())}
+    mounted |= {f"/models/{model.name}": str(model.path) for model in models if model.path is not None}
+    executable = spec.executable or "/usr/bin/tensorflow_model_server"
+    return _Contents(executable, arguments, how.environment, mounted, _PORTS)
+
+
+def _of_another(server: Declared, spec: Docker, other: KnownServer) -> _Contents:
+    path = (server.file.parent / (spec.repository or "")).resolve()
+    # a file is mounted with its folder, where what it names lies
+    outside, inside = (path, "") if path.is_dir() else (path.parent, f"/{path.name}")
+    values = {**other.values(other.ports, f"{_REPOSITORY}{inside}"), "host": "0.0.0.0"}  # noqa: S104 - in the container
+    return _Contents(
+        spec.executable or other.program,
+        other.command(values, spec.flags),
+        other.variables(values, spec.environment),
+        {_REPOSITORY: str(outside)},
+        other.ports,
+    )
+
+
+def _create(client: Any, server: Declared, spec: Docker, contents: _Contents, name: str) -> Any:
+    from docker.types import Mount
+
+    mounted = contents.mounted | {
+        target: str((server.file.parent / source).resolve()) for source, target in spec.mounts.items()
+    }
     return client.containers.create(
         spec.image,
         name=name,
         # the image's own entrypoint is a shell that passes no signal on
-        entrypoint=[spec.executable],
-        command=arguments,
-        ports={_GRPC: ("127.0.0.1", None), _REST: ("127.0.0.1", None)},
-        mounts=mounts,
-        environment=how.environment,
+        entrypoint=[contents.executable],
+        command=contents.command,
+        ports={f"{port}/tcp": ("127.0.0.1", None) for port in dict.fromkeys(contents.ports)},
+        mounts=[Mount(target, source, type="bind", read_only=True) for target, source in mounted.items()],
+        environment=contents.environment,
         cpuset_cpus=spec.cpus,
         mem_limit=spec.memory,
         device_requests=_gpus(spec),
@@ -212,7 +261,14 @@ def _gpus(spec: Docker) -> list[Any]:
 
 
 def _run(
-    server: Declared, spec: Docker, models: Sequence[Served], *, container: Any, image: Any, folder: Path
+    server: Declared,
+    spec: Docker,
+    models: Sequence[Served],
+    *,
+    container: Any,
+    image: Any,
+    folder: Path,
+    ports: Ports,
 ) -> Iterator[Running]:
     from docker.errors import DockerException, NotFound
 
@@ -238,9 +294,15 @@ def _run(
 
     try:
         container.reload()
-        address = _address(container, _GRPC) or _fail(server, ended() or "it has no port")
+        address = _address(container, ports.grpc) or _fail(server, ended() or "it has no port")
+        other = known(server)
         available = wait_available(
-            address, models, seconds=spec.ready_seconds, ended=ended, tail=lambda: last_lines(log())
+            address,
+            models,
+            seconds=spec.ready_seconds,
+            ended=ended,
+            tail=lambda: last_lines(log()),
+            protocol=DEFAULT if other is None else spec.protocol,
         )
         text = log()
         unknown = re.search(r"unknown argument: *(\S+)", text)
@@ -248,7 +310,7 @@ def _run(
             raise server.refusal(
                 "flags", unknown[1], f"{spec.image} does not know this flag and would ignore it"
             )
-        rest = _address(container, _REST)
+        rest = _address(container, ports.http)
         yield Running(
             address=address,
             ended=ended,
@@ -256,7 +318,7 @@ def _run(
             pid=containers.local_pid(container),
             container=str(container.id),
             rest=rest,
-            metrics=f"http://{rest}{files.METRICS_PATH}" if rest else None,
+            metrics=_page(_address(container, ports.metrics), other),
             facts={
                 "image": spec.image,
                 "image_id": image.id,
@@ -272,8 +334,18 @@ def _run(
             container.remove(force=True)
 
 
-def _address(container: Any, port: str) -> str | None:
-    bound = (container.attrs.get("NetworkSettings") or {}).get("Ports", {}).get(port)
+def _page(address: str | None, other: KnownServer | None) -> str | None:
+    """The URL of its counters; None where they cannot be reached, or are not known."""
+    if address is None:
+        return None
+    if other is None:
+        return f"http://{address}{files.METRICS_PATH}"
+    host, _, port = address.rpartition(":")
+    return None if other.metrics is None else other.metrics.format(host=host, metrics=port)
+
+
+def _address(container: Any, port: int) -> str | None:
+    bound = (container.attrs.get("NetworkSettings") or {}).get("Ports", {}).get(f"{port}/tcp")
     return f"{bound[0]['HostIp']}:{bound[0]['HostPort']}" if bound else None
 
 
@@ -281,4 +353,4 @@ def _fail(server: Declared, reason: str) -> str:
     raise BenchError(f"{server.file}: servers.{server.name}: {reason}")
 
 
-KIND: Final = Kind(Docker, docker, SPOKEN, check_settings, _lacking)
+KIND: Final = Kind(Docker, docker, check=check, lacking=_lacking)

@@ -8,15 +8,17 @@ from typing import Final
 
 from bench import BenchError
 from bench.config.servers import Declared, Started
-from bench.launch import binary, docker, embedded, remote
+from bench.launch import binary, docker, embedded, python, remote
 from bench.launch.kind import Kind
 from bench.launch.running import Running, Served
+from bench.protocol.names import SPOKEN
 from bench.protocol.registry import api_named
 
 KINDS: Final[Mapping[str, Kind]] = {
     "embedded": embedded.KIND,
     "binary": binary.KIND,
     "docker": docker.KIND,
+    "python": python.KIND,
     "remote": remote.KIND,
     "kubernetes": remote.KIND,
 }
@@ -44,6 +46,7 @@ def launched(
 def _called(running: Running, server: Declared) -> Running:
     """A server that was started here, at the port that speaks the protocol by which it is to be called."""
     protocol = server.spec.protocol
+    running = replace(running, parameters=server.spec.request_parameters)
     if not api_named(protocol).over_http:
         return replace(running, protocol=protocol)
     if running.rest is None:
@@ -56,6 +59,12 @@ def check(server: Declared) -> None:
     kind = _kind(server)
     if server.spec.protocol not in kind.spoken:
         raise server.refusal("protocol", server.spec.protocol, f"this server speaks {', '.join(kind.spoken)}")
+    if server.spec.request_parameters and server.spec.protocol in SPOKEN:
+        raise server.refusal(
+            "request_parameters",
+            server.spec.request_parameters,
+            f"requests by {server.spec.protocol} have none; leave it out",
+        )
     kind.check(server)
 
 

@@ -70,10 +70,10 @@ class Remote(Server):
 
     metrics: str | None = key(
         None,
-        "the URL of its Prometheus page",
+        "the URL of its Prometheus page, or grpc://host:port of a Triton",
         "Prometheus page to read its counters from.",
         '"http://serving.default.svc:8501/monitoring/prometheus/metrics"',
-        pattern=r"^https?://",
+        pattern=r"^(https?|grpc)://",
     )
 
 
@@ -113,6 +113,7 @@ def described(server: Declared) -> Running:
         metadata=spec.metadata,
         authority=spec.authority,
         protocol=spec.protocol,
+        parameters=spec.request_parameters,
         facts={"address": spec.address},
     )
 

@@ -39,6 +39,8 @@ class Running:
     """host:port of its REST port."""
     protocol: str = DEFAULT
     """By which it is called."""
+    parameters: Mapping[str, bool | int | str] = field(default_factory=dict)
+    """Of each request."""
     tls: TLS | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
     """Metadata of each call: key -> environment variable with the value."""

@@ -3,7 +3,7 @@
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -11,6 +11,7 @@ import pytest
 from bench.config.servers import Declared
 from bench.launch.running import Served
 from bench.launch.servers_file import read_servers
+from tests.launch.docker_api import Engine, serve
 
 ROOT = Path(__file__).parents[2]
 QUICK = 'backend = "synthetic", service_time = "constant(0ms)"'
@@ -32,6 +33,20 @@ def model_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(folder), prepend=":")
     return program
+
+
+@pytest.fixture
+def engine(monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
+    """Docker."""
+    engine = Engine()
+    server = serve(engine)
+    monkeypatch.setenv("DOCKER_HOST", f"tcp://127.0.0.1:{server.server_port}")
+    monkeypatch.chdir(ROOT)
+    yield engine
+    for container in list(engine.containers.values()):
+        engine.remove(container)
+    server.shutdown()
+    server.server_close()
 
 
 @pytest.fixture

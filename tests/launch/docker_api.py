@@ -29,6 +29,13 @@ STATS = {
 }
 
 
+_STAND_INS = {
+    "/usr/bin/tensorflow_model_server": ["tests.launch.model_server"],
+    "tritonserver": ["tests.launch.known_server", "triton"],
+}
+"""What is executed in a container -> what stands for it here."""
+
+
 @dataclass
 class Container:
     """What was asked for, and the process that stands for it."""
@@ -62,20 +69,21 @@ class Engine:
             with socket.socket() as sock:
                 sock.bind(("127.0.0.1", 0))
                 container.ports[port] = sock.getsockname()[1]
-        folder = places["/serving-bench"]
+        folder = places.get("/serving-bench")
         arguments = []
         for argument in config["Cmd"]:
             outside = argument.replace("/serving-bench/", f"{folder}/")
+            outside = outside.replace("=/repository", f"={places.get('/repository')}")
             for port, host in container.ports.items():
                 outside = re.sub(rf"={port.partition('/')[0]}$", f"={host}", outside)
             arguments.append(outside)
-        for target, source in places.items():
+        for target, source in places.items() if folder else ():
             self._point(f"{folder}/model_config.pbtxt", target, source)
         environment = dict(each.split("=", 1) for each in config.get("Env") or [])
         import os
 
         container.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.launch.model_server", *arguments],
+            [sys.executable, "-m", *(_STAND_INS[config["Entrypoint"][0]]), *arguments],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             env={**os.environ, **environment},

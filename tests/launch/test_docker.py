@@ -4,7 +4,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,23 +12,10 @@ from bench import BenchError
 from bench.launch.kinds import lacking, launched
 from bench.launch.running import Served
 from bench.load.observing.container import usage
-from tests.launch.conftest import QUICK, ROOT, Declare
-from tests.launch.docker_api import STATS, Engine, serve
+from tests.launch.conftest import QUICK, Declare
+from tests.launch.docker_api import STATS, Engine
 
 IMAGE = 'kind = "docker"\nimage = "tensorflow/serving:2.19.1"'
-
-
-@pytest.fixture
-def engine(monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
-    engine = Engine()
-    server = serve(engine)
-    monkeypatch.setenv("DOCKER_HOST", f"tcp://127.0.0.1:{server.server_port}")
-    monkeypatch.chdir(ROOT)
-    yield engine
-    for container in list(engine.containers.values()):
-        engine.remove(container)
-    server.shutdown()
-    server.server_close()
 
 
 def test_a_container_serves_with_its_limits_until_the_block_ends(

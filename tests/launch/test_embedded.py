@@ -4,13 +4,18 @@ import os
 import urllib.request
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from bench import BenchError
 from bench.experiment.order import server_options
 from bench.launch.kinds import launched
 from bench.launch.running import Served
+from bench.load.observing.counters import fetch
+from bench.payload import predict_request
+from bench.protocol.registry import api_named
 from tests.launch.conftest import QUICK, Declare, gone
+from tests.protocol.test_oip import inquiry
 
 
 def test_it_serves_with_its_settings_until_the_block_ends(
@@ -77,6 +82,21 @@ def test_a_missing_version_is_not_waited_for_until_the_end_of_time(declare: Decl
         launched(declare(text), served, tmp_path),
     ):
         pass
+
+
+def test_its_counters_tell_the_protocols_apart(
+    declare: Declare, models: list[Served], tmp_path: Path
+) -> None:
+    text = f'kind = "embedded"\nprotocol = "oip"\nflags = {{ {QUICK} }}'
+    request = predict_request({"images": np.zeros((1, 28, 28, 1), np.float32)}, model="mnist")
+    with launched(declare(text), models, tmp_path / "a") as server:
+        assert server.metrics is not None
+        assert server_options(server)["protocol"] == "oip"
+        assert fetch(server.metrics, "mnist", api_named("oip"))["ok"] == 0
+        inquiry(server.address, "mnist").predict(request, "scores")
+        ours, theirs = (fetch(server.metrics, "mnist", api_named(name)) for name in ("oip", "tfs"))
+    assert [ours[name] for name in ("ok", "request_count", "runtime_count", "other_count")] == [1, 1, 1, 0]
+    assert [theirs[name] for name in ("ok", "request_count", "other_count")] == [1, 0, 1]
 
 
 def test_it_is_called_by_the_protocol_of_its_table(
