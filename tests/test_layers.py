@@ -99,7 +99,7 @@ ALLOWED: dict[str, set[str]] = {
     },
     "kubernetes": {"kubernetes", "packaged", "wire.dial"},
     "export": GROUND | {"export", "wire.messages"},
-    "experiment": GROUND | {"experiment", "launch", "load", "supervision", "wire"},
+    "experiment": GROUND | {"experiment", "launch", "load", "protocol.names", "supervision", "wire"},
     "analysis.statistics": {"analysis.statistics", "runs.histogram"},
     "analysis.reading": {
         "analysis.reading",

@@ -6,9 +6,9 @@ from typing import Any, Final
 import click
 
 from bench import BenchError
-from bench.cli.ab_conditions import two_of
+from bench.cli.ab_conditions import pages_of, two_of
 from bench.cli.ab_limits import limits_of
-from bench.cli.asking import calls_a_server
+from bench.cli.asking import calls_two_servers
 from bench.cli.load_options import (
     DEADLINE,
     RESULTS,
@@ -63,6 +63,12 @@ _LOAD: Final = groups(
     DEADLINE,
     goodput_option("Compare goodput too"),
     seed_option("orders and inputs"),
+    click.option(
+        "--server-metrics",
+        "metrics",
+        metavar="URL[,URL]",
+        help="Split the latency by the server's counters, on its Prometheus page; of two servers name two.",
+    ),
 )
 _ANSWERS: Final = groups(
     click.option(
@@ -139,7 +145,7 @@ _RESULTS: Final = groups(
 @_ANSWERS
 @_LIMITS
 @_RESULTS
-@calls_a_server
+@calls_two_servers
 def ab(
     host: str,
     *,
@@ -154,12 +160,14 @@ def ab(
     min_agreement: str | None,
     limits_file: Path | None,
     accept: tuple[str, ...],
+    protocol: str,
     **options: Any,
 ) -> int:
     """Compare two versions of a model on the server at HOST:PORT: speed and answers.
 
     Both sides get the same requests in turn until the result is decided or the time is up. Compare two --versions
-    (numbers or labels), two models, two batch sizes, or two servers (--against). The first one is the baseline.
+    (numbers or labels), two models, two batch sizes, or two servers (--against), each by a protocol of its own where
+    --protocol names two. The first one is the baseline.
 
     Every distinct example is sent once to each side to compare the answers. The results go to an experiment folder that
     bench report, compare and gate read.
@@ -171,6 +179,7 @@ def ab(
     bench ab serving.example:8500 --model ranker --versions 6,7 --requests sample.jsonl
     bench ab serving.example:8500 --model ranker --versions stable,canary --max-slowdown 5% --min-agreement 0.999
     bench ab blue:8500 --against green:8500 --model ranker --requests sample.jsonl
+    bench ab tfs:8500 --against triton:8001 --protocol tfs,oip --model ranker --requests sample.jsonl
     """
     if answers_only and latency_only:
         raise click.UsageError(
@@ -180,7 +189,8 @@ def ab(
         raise BenchError(
             f"--schedule {options['schedule']}: expected closed, closed:0.5s (think time), constant:RATE or poisson:RATE"
         )
-    compared = two_of(host, against, model, versions, batch_sizes)
+    compared = two_of(host, against, model, versions, batch_sizes, protocol=protocol)
+    options["metrics"] = pages_of(options["metrics"], compared)
     limits = limits_of(slowdowns, min_agreement, limits_file, accept, options["answered_within"])
     if limits is not None:
         limits.check(answers=not latency_only, load=not answers_only)

@@ -15,6 +15,8 @@ from bench.payload import Examples, random_examples, read_requests
 from bench.payload.examples import default_output
 from bench.payload.random_inputs import sizes_of
 from bench.protocol.api import Description, Refused
+from bench.protocol.names import DEFAULT, SPOKEN
+from bench.protocol.registry import api_named
 from bench.protocol.signatures import Signature
 from bench.target.inquiry import UNIMPLEMENTED, Inquiry, describe
 from bench.target.preflight import Preflight, check_outputs, named, unknown_model
@@ -34,10 +36,22 @@ class Named(NamedTuple):
     batches: tuple[int, int]
     part: str
     """What differs: one of `bench.experiment.two_conditions.PARTS`."""
+    protocols: tuple[str, str] = (DEFAULT, DEFAULT)
 
 
-def two_of(host: str, against: str | None, model: str, versions: str | None, batch_sizes: str) -> Named:
-    """What differs between the two. Raises BenchError unless it is one thing."""
+def two_of(
+    host: str,
+    against: str | None,
+    model: str,
+    versions: str | None,
+    batch_sizes: str,
+    *,
+    protocol: str = DEFAULT,
+) -> Named:
+    """What differs between the two. Raises BenchError unless it is one thing, or the protocol with its server."""
+    protocols = _values("--protocol", protocol)
+    for each in protocols:
+        api_named(each)
     options = {
         "server": ("--against", [host, against] if against else [host]),
         "model": ("--model", _values("--model", model)),
@@ -45,28 +59,63 @@ def two_of(host: str, against: str | None, model: str, versions: str | None, bat
         "batch": ("--batch-size", _values("--batch-size", batch_sizes)),
     }
     different = [part for part, (_, values) in options.items() if len(values) > 1]
+    if len(protocols) > 1:
+        # whoever speaks another protocol is another server, which numbers its versions by itself
+        different = ["server", *(part for part in different if part in ("model", "batch"))]
     if not different:
         raise BenchError(
-            "name two to compare: --versions 6,7 (numbers or labels), --model A,B, --batch-size 1,32, or a second "
-            "server with --against HOST:PORT"
+            "name two to compare: --versions 6,7 (numbers or labels), --model A,B, --batch-size 1,32, a second "
+            "server with --against HOST:PORT, or two protocols with --protocol tfs,oip"
         )
     if len(different) > 1:
-        given = " and ".join(options[part][0] for part in different)
+        names = {part: option for part, (option, _) in options.items()}
+        if len(protocols) > 1:
+            names["server"] = "--protocol"
+        given = " and ".join(names[part] for part in different)
         raise BenchError(f"{given}: only one thing may differ between the two; use one value for the others")
     both = {part: (values[0], values[-1]) for part, (_, values) in options.items()}
     part = different[0]
-    if both[part][0] == both[part][1]:
-        raise BenchError(f"{options[part][0]}: {both[part][0]} is named twice; name two different ones")
+    option, pair = ("--protocol", protocols) if len(protocols) > 1 else (options[part][0], both[part])
+    if pair[0] == pair[1]:
+        raise BenchError(f"{option}: {pair[0]} is named twice; name two different ones")
     batches = [_batch(text) for text in both["batch"]]
-    return Named(both["server"], both["model"], both["version"], (batches[0], batches[1]), part)
+    return Named(
+        both["server"],
+        both["model"],
+        both["version"],
+        (batches[0], batches[1]),
+        part,
+        (protocols[0], protocols[-1]),
+    )
 
 
-def capacity_of(host: str, model: str, versions: str | None, batch: int) -> Named:
-    """Two versions, or the same condition twice. Raises BenchError."""
-    if versions and "," in versions:
-        return two_of(host, None, model, versions, str(batch))
+def capacity_of(
+    host: str, against: str | None, model: str, versions: str | None, batch: int, *, protocol: str
+) -> Named:
+    """Two versions or servers, or the same condition twice. Raises BenchError."""
+    if against or any("," in text for text in (versions or "", protocol)):
+        return two_of(host, against, model, versions, str(batch), protocol=protocol)
     version = (versions or "").strip()
-    return Named((host, host), (model, model), (version, version), (batch, batch), "server")
+    api_named(protocol)
+    both = (host, host), (model, model), (version, version), (batch, batch)
+    return Named(*both, "server", (protocol, protocol))
+
+
+def pages_of(text: str | None, compared: Named) -> tuple[str | None, str | None]:
+    """Where the counters of each side are, as `--server-metrics` names them. Raises BenchError."""
+    if text is None:
+        return None, None
+    pages = _values("--server-metrics", text)
+    for page in pages:
+        if not page.startswith(("http://", "https://", "grpc://")):
+            raise BenchError(
+                f"--server-metrics {page}: expected a URL that begins with http://, https:// or grpc://"
+            )
+    wanted = 2 if compared.part == "server" else 1
+    if len(pages) != wanted:
+        expected = "two, one for each server, with a comma between them" if wanted == 2 else "one"
+        raise BenchError(f"--server-metrics {text}: expected {expected}")
+    return pages[0], pages[-1]
 
 
 def _values(option: str, text: str) -> list[str]:
@@ -89,6 +138,7 @@ class Looked(NamedTuple):
     sides: tuple[Side, Side]
     signatures: tuple[Signature, Signature]
     signature: str
+    """Its name, on the sides where signatures have names."""
     examples: Examples
     shape: str
     """Of random inputs, as it was given."""
@@ -117,13 +167,18 @@ def looked_up(
     """
     with contextlib.ExitStack() as stack:
         inquiries: list[Inquiry] = []
-        for host, model, version in zip(compared.hosts, compared.models, compared.versions, strict=True):
-            inquiries.append(stack.enter_context(inquiry(host=host, model=model, **_pin(version), **server)))
+        for host, protocol, model, version in zip(
+            compared.hosts, compared.protocols, compared.models, compared.versions, strict=True
+        ):
+            called = dict(server)
+            if protocol in SPOKEN and len(set(compared.protocols)) > 1:
+                called["parameters"] = ""  # they are for the other side
+            asking = inquiry(host=host, protocol=protocol, model=model, **_pin(version), **called)
+            inquiries.append(stack.enter_context(asking))
         descriptions = [_described(each) for each in inquiries]
-        name = signature or _only_signature(inquiries[0], descriptions[0])
-        signatures = [
-            named(each, description, name) for each, description in zip(inquiries, descriptions, strict=True)
-        ]
+        names = _signatures_meant(signature, inquiries, descriptions)
+        name = names[0]
+        signatures = [named(*each) for each in zip(inquiries, descriptions, names, strict=True)]
         check_outputs(outputs, signatures[0], name)
         if requests and shape:
             raise BenchError(f"--shape {shape}: it is for random inputs; leave out --requests or --shape")
@@ -145,18 +200,19 @@ def looked_up(
         sides = [
             Side(
                 replace(each, version=condition.version, label=None),
-                name,
+                each_name,
                 condition.batch,
                 tuple(outputs or each_signature.outputs),
                 filtered=bool(outputs),
             )
-            for each, condition, each_signature in zip(
-                inquiries, (two.before, two.after), signatures, strict=True
+            for each, condition, each_name, each_signature in zip(
+                inquiries, (two.before, two.after), names, signatures, strict=True
             )
         ]
         warnings = [text for side in sides for text in _tried(side, examples, deadline)]
         both = (sides[0], sides[1])
-        yield Looked(two, both, (signatures[0], signatures[1]), name, examples, shape, output, warnings)
+        meant = next(filter(None, names), "")
+        yield Looked(two, both, (signatures[0], signatures[1]), meant, examples, shape, output, warnings)
 
 
 def _pin(version: str) -> dict[str, Any]:
@@ -183,6 +239,20 @@ def _described(inquiry: Inquiry) -> Description:
         raise BenchError(unknown_model(inquiry, refused.reason, _NAMES) if missing else text) from None
 
 
+def _signatures_meant(
+    given: str | None, inquiries: Sequence[Inquiry], descriptions: Sequence[Description]
+) -> list[str]:
+    """The name for each side: what is given, else that of the first side whose signatures have names."""
+    meant = given or ""
+    nameless = all(each.api.signature is None for each in inquiries)
+    names = []
+    for each, description in zip(inquiries, descriptions, strict=True):
+        if each.api.signature is not None:
+            meant = meant or _only_signature(each, description)
+        names.append(meant if nameless or each.api.signature is not None else "")
+    return names
+
+
 def _only_signature(inquiry: Inquiry, description: Description) -> str:
     """The protocol's default, or the only one that there is."""
     names = [name for name in description.signatures if not name.startswith("__")]
@@ -201,7 +271,7 @@ def _pinned(
                 f"--versions {each.label}: {each.host} does not report which version of {each.model} it stands for; "
                 "give its number"
             )
-        conditions.append(ServedCondition(each.host, each.model, version, batch, each.label))
+        conditions.append(ServedCondition(each.host, each.model, version, batch, each.label, each.api.name))
     two = TwoConditions(conditions[0], conditions[1], compared.part)
     if compared.part == "version" and two.before.version == two.after.version:
         raise BenchError(

@@ -26,6 +26,7 @@ from bench.experiment.runner import Runner
 from bench.experiment.trial import Local
 from bench.experiment.two_conditions import TwoConditions
 from bench.launch.remote import described
+from bench.load.option_values import parameters_of
 from bench.runs.run import find_runs
 from bench.schedule import Closed, parse
 
@@ -65,7 +66,7 @@ def planned(
     of requests per second.
     """
     two = looked.two
-    over_http = looked.sides[0].inquiry.api.over_http
+    over_http = any(side.inquiry.api.over_http for side in looked.sides)
     duet, slice = in_turn(two, options["schedule"], over_http=over_http, rates=rates)
     in_block = 1 if duet else 2
     each = max(_SHORTEST, min(_LONGEST, round(seconds / (_BLOCKS * in_block) - LEAST_OVERHEAD)))
@@ -77,6 +78,7 @@ def planned(
         blocks=max(LEAST, int(seconds // ((each + LEAST_OVERHEAD) * in_block))),
         seconds=each,
         server=called(server),
+        metrics=options["metrics"],
         signature=looked.signature,
         seed=options["seed"],
         deadline=options["deadline"],
@@ -114,18 +116,20 @@ def in_turn(two: TwoConditions, schedule: str, *, over_http: bool, rates: bool) 
 
 
 def called(given: Mapping[str, Any]) -> dict[str, Any]:
-    """How the servers are called, as keys of a servers file."""
+    """How the servers are called, as keys of a servers file; not the protocol, which is each side's own."""
     tls = {
         "ca": given["grpc_tls_ca"],
         "certificate": given["grpc_tls_cert"],
         "key": given["grpc_tls_key"],
         "server_name": given["grpc_tls_server_name"],
     }
-    table: dict[str, Any] = {"protocol": given["protocol"]}
+    table: dict[str, Any] = {}
     if any(tls.values()):
         table["tls"] = {name: value for name, value in tls.items() if value}
     elif given["grpc_tls"]:
         table["tls"] = True
+    if given["parameters"]:
+        table["request_parameters"] = dict(parameters_of(given["parameters"]))
     if given["authority"]:
         table["authority"] = given["authority"]
     if given["pairs"]:

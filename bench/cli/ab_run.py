@@ -1,7 +1,7 @@
 """What `bench ab` does once all that can be wrong was looked at: answers, load, verdict."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import click
@@ -15,6 +15,7 @@ from bench.cli.output import note
 from bench.cli.run import INTERRUPTED, ended_in_order
 from bench.escape import one_line
 from bench.experiment.beginning import begin
+from bench.load.observing.counters import fetch
 from bench.runs.journal import COMPLETE
 from bench.runs.journal import INTERRUPTED as INTERRUPTED_STATE
 
@@ -44,6 +45,7 @@ def run(
     if load:
         if limits is not None:
             limits.check_cells(sides_of(looked.two).candidates(prepared))
+        _look_at_pages(looked, options["metrics"], duet=prepared.duet)
         look_as_the_load_does(prepared)
     if rates:
         note(f"{rates[0].dotted}: rates are compared in trials one after the other")
@@ -70,3 +72,12 @@ def run(
     show(result)
     write(result, options)
     return result.code
+
+
+def _look_at_pages(looked: Looked, pages: Sequence[str | None], *, duet: bool) -> None:
+    """Raise BenchError for counters that the load processes could not read."""
+    for side, page in zip(looked.sides, pages, strict=True):
+        if page is not None:
+            fetch(page, side.inquiry.model, side.inquiry.api)
+    if duet and looked.two.before.address == looked.two.after.address and any(pages):
+        note("--server-metrics: the counters of one server are of both sides together: no latency is split")

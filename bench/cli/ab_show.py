@@ -4,9 +4,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import click
+from rich.console import Console
 from rich.text import Text
 
 from bench.analysis.judging.change import Change
+from bench.analysis.judging.compare import Comparison
 from bench.analysis.judging.gate import Judgement
 from bench.analysis.judging.limit_of_share import of_answers
 from bench.analysis.showing import comparison_table, gate_text, verdict
@@ -47,16 +49,24 @@ class Result(NamedTuple):
         return self if judged is None else self._replace(card=card(judged, own_command()))
 
     @property
+    def comparison(self) -> Comparison | None:
+        """Of the speed; None: it was not measured."""
+        return None if self.outcome is None else self.outcome.comparison
+
+    @property
     def changes(self) -> list[Change]:
         """Of the load."""
-        if self.outcome is None or self.outcome.comparison is None:
+        if self.outcome is None or self.comparison is None:
             return []
-        return [*self.outcome.comparison.changes, *self.outcome.failures]
+        return [*self.comparison.changes, *self.outcome.failures]
 
     @property
     def sentences(self) -> list[str]:
         """What a person would tell."""
-        texts = verdict.sentences(self.two.after.title(self.two.part), self.changes, self.answers)
+        two = self.two
+        texts = verdict.sentences(
+            two.after.title(two.part), self.changes, self.answers, answers_first=two.two_protocols
+        )
         return texts + [_RANDOM] * self.random
 
     @property
@@ -84,17 +94,10 @@ def show(result: Result) -> None:
     screen = console()
     for number, text in enumerate(result.sentences):
         screen.print(Text(text, style="" if number else "bold"))
-    comparison = result.outcome.comparison if result.outcome else None
-    if comparison is not None:
-        screen.print(Text(f"\n{comparison.title}  {comparison_table.how(comparison)}", style="dim"))
-        show_table(screen, comparison_table.changes_table(comparison))
-        if stages := comparison_table.stages_text(comparison):
-            hanging(screen, Text.assemble(("stages  ", "dim"), stages))
-    table = outputs_table(result.answers) if result.answers else None
-    if table is not None:
-        screen.print()
-        show_table(screen, table)
-    judged = result.judged
+    parts = (_show_speed, _show_answers)
+    for part in reversed(parts) if result.two.two_protocols else parts:
+        part(result, screen)
+    comparison, judged = result.comparison, result.judged
     if judged is not None:
         screen.print()
         show_judgement(screen, judged, result.card)
@@ -107,6 +110,29 @@ def show(result: Result) -> None:
     if result.answers is not None and result.answers.differing:
         click.echo(one_line(f"the examples that differ most: {path / DIFFERENT}"), err=True)
     click.echo(one_line(f"everything is in {path}: bench report, compare and gate read it"), err=True)
+
+
+def _show_speed(result: Result, screen: Console) -> None:
+    """The changes, and the stages of the latency: those that changed, of two protocols all."""
+    comparison = result.comparison
+    if comparison is None:
+        return
+    screen.print(Text(f"\n{comparison.title}  {comparison_table.how(comparison)}", style="dim"))
+    show_table(screen, comparison_table.changes_table(comparison))
+    stages = comparison_table.stages_table(comparison) if result.two.two_protocols else None
+    if stages is not None:
+        show_table(screen, stages)
+        for note in stages.notes:
+            hanging(screen, Text(note, style="dim"), indent=0)
+    elif stages_text := comparison_table.stages_text(comparison):
+        hanging(screen, Text.assemble(("stages  ", "dim"), stages_text))
+
+
+def _show_answers(result: Result, screen: Console) -> None:
+    table = outputs_table(result.answers) if result.answers else None
+    if table is not None:
+        screen.print()
+        show_table(screen, table)
 
 
 def write(result: Result, files: Mapping[str, Any]) -> None:
@@ -129,6 +155,7 @@ def _plain(result: Result, texts: Sequence[str], judged: Judgement | None) -> di
             {**comparison_table.plain_change(each), "claimed": verdict.claims(each)}
             for each in result.changes
         ],
+        "stages": None if result.comparison is None else comparison_table.stages_of(result.comparison),
         "answers": None if result.answers is None else result.answers.model_dump(by_alias=True),
         "gate": None if judged is None else gate_text.plain(judged, result.card),
     }

@@ -11,7 +11,7 @@ import click
 from bench import BenchError
 from bench.cli.numbers import Number
 from bench.escape import one_line
-from bench.load.option_values import answer_bytes, metadata_of, tls_of
+from bench.load.option_values import answer_bytes, metadata_of, parameters_of, tls_of
 from bench.load.patience import awaited
 from bench.load.target import address_of
 from bench.protocol.names import DEFAULT, MODULES
@@ -28,14 +28,21 @@ _HOST: Final = click.option(
     show_default="localhost:8500",
     help="HOST:PORT of the server's gRPC port.",
 )
+_PROTOCOL: Final = click.option(
+    "--protocol",
+    type=click.Choice(list(MODULES)),
+    default=DEFAULT,
+    show_default=True,
+    help="Protocol of the server; over REST, --host is its REST port.",
+)
+_PROTOCOLS: Final = click.option(
+    "--protocol",
+    default=DEFAULT,
+    show_default=True,
+    metavar="NAME[,NAME]",
+    help=f"Protocol of both sides, or one for each: {', '.join(MODULES)}. Over REST, addresses are of REST ports.",
+)
 _OPTIONS: Final = (
-    click.option(
-        "--protocol",
-        type=click.Choice(list(MODULES)),
-        default=DEFAULT,
-        show_default=True,
-        help="Protocol of the server; over REST, --host is its REST port.",
-    ),
     click.option(
         "--timeout",
         type=Number(0, min_open=True),
@@ -57,6 +64,13 @@ _OPTIONS: Final = (
         default=LARGEST_ANSWER,
         help="Largest response to accept, before and after decompression.  [default: 64 MiB]",
     ),
+    click.option(
+        "--request-parameters",
+        "parameters",
+        default="",
+        metavar="KEY=VALUE,...",
+        help="Parameters of each request, of the Open Inference Protocol.",
+    ),
     click.option("--authority", help="Virtual host name to send (:authority).  [default: the address]"),
     click.option(
         "--metadata",
@@ -66,7 +80,7 @@ _OPTIONS: Final = (
     ),
 )
 
-_NAMES: Final = ("protocol", "timeout", "transport", "max_answer_bytes", "authority", "pairs")
+_NAMES: Final = ("timeout", "transport", "max_answer_bytes", "authority", "pairs", "parameters")
 
 
 def asks_a_server(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -76,13 +90,22 @@ def asks_a_server(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def calls_a_server(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a click command the options that say how servers are called; it gets them as keyword arguments."""
-    for option in reversed(_OPTIONS):
+    return _with_options(command, _PROTOCOL)
+
+
+def calls_two_servers(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The same where `--protocol` may name one for each side, with a comma between them."""
+    return _with_options(command, _PROTOCOLS)
+
+
+def _with_options(command: Callable[..., Any], protocol: Callable[..., Any]) -> Callable[..., Any]:
+    for option in reversed((protocol, *_OPTIONS)):
         command = option(command)
     return command
 
 
 def is_of_the_server(argument: str) -> bool:
-    """Whether an argument of a command is one of those that `calls_a_server` gives it."""
+    """Whether an argument of a command is one of those that `calls_a_server` gives it, but the protocol."""
     return argument in _NAMES or argument.startswith("grpc_tls")
 
 
@@ -100,6 +123,7 @@ def inquiry(
     timeout: float,
     transport: str,
     pairs: str,
+    parameters: str = "",
     authority: str | None,
     max_answer_bytes: int,
     model: str,
@@ -110,7 +134,7 @@ def inquiry(
     """A connection to the server for the length of the block. Raises BenchError where nobody listens."""
     if version is not None and label is not None:
         raise BenchError(f"--version {version} --label {label}: give one of the two")
-    api = api_named(protocol)
+    api = api_named(protocol, parameters_of(parameters))
     address = address_of(host, api.port)
     waiting = partial(awaited, say=lambda text: click.echo(one_line(text), err=True))
     channel = open_channel(

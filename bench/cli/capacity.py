@@ -9,7 +9,7 @@ from click.core import ParameterSource
 
 from bench import BenchError, packaged
 from bench.cli.ab_conditions import capacity_of
-from bench.cli.asking import calls_a_server
+from bench.cli.asking import calls_two_servers
 from bench.cli.capacity_wanted import PARTS, Wanted, check_deadline
 from bench.cli.load_options import (
     DEADLINE,
@@ -35,6 +35,7 @@ _GOODPUT: Final = re.compile(r"\s*([^@\s]+)\s*@\s*(\S+)\s*")
 _WHAT: Final = groups(
     click.option("--model", metavar="NAME", help="The model; required with HOST:PORT."),
     click.option("--versions", metavar="A[,B]", help="One version by number or label, or two to compare."),
+    click.option("--against", metavar="HOST:PORT", help="A second server to compare with the first."),
     click.option(
         "--batch-size", type=click.IntRange(1), default=1, show_default=True, help="Examples per request."
     ),
@@ -94,12 +95,14 @@ _LOAD: Final = groups(
 @_WHAT
 @_WANTED
 @_LOAD
-@calls_a_server
+@calls_two_servers
 def capacity(
     host: str,
     *,
     model: str | None,
     versions: str | None,
+    against: str | None,
+    protocol: str,
     batch_size: int,
     requests: str | None,
     p99_ms: float | None,
@@ -112,9 +115,9 @@ def capacity(
     """Find the highest load that the server at HOST:PORT sustains within a service level, and how sure that is.
 
     Requests arrive at random (Poisson), at one rate after the other: a ramp finds the region, and levels around the
-    capacity then narrow it until --precision or --time. Requests without an answer miss the service level. With two
-    --versions, both are measured in turn on the same server, at the same rates with the same arrivals, and the ratio of
-    their capacities has an interval of 99 %.
+    capacity then narrow it until --precision or --time. Requests without an answer miss the service level. Two
+    --versions, or two servers (--against), each with a protocol of its own where --protocol names two, are measured in
+    turn, at the same rates with the same arrivals, and the ratio of their capacities has an interval of 99 %.
 
     With an experiment file, its servers run until the end, and each of its conditions (servers, models, versions, batch
     sizes) is measured in turn; those that differ in one thing, or in what --by names, are compared with the first of them.
@@ -132,6 +135,7 @@ def capacity(
     bench capacity serving.example:8500 --model ranker --requests sample.jsonl --p99-ms 20
     bench capacity serving.example:8500 --model ranker --goodput 99.9%@50ms --time 10m
     bench capacity serving.example:8500 --model ranker --versions 6,7 --p99-ms 20
+    bench capacity tfs:8500 --against triton:8001 --protocol tfs,oip --model ranker --p99-ms 20
     bench capacity experiment.toml --by version --p99-ms 20 --max-errors 0.1% --time 10m
     bench capacity serving.example:8500 --model ranker --users --p99-ms 20
     """
@@ -166,7 +170,7 @@ def capacity(
         raise click.UsageError("--model: name the model on the server")
     check_deadline(within, options["deadline"], "--deadline")
     server = taken_server_options(options)
-    compared = capacity_of(host, model, versions, batch_size)
+    compared = capacity_of(host, against, model, versions, batch_size, protocol=protocol)
     with looked_up_to_send(compared, requests, server, options) as (looked, file):
         # what judges and starts processes: imported once all that can be wrong was looked at
         from bench.cli.capacity_run import of_server

@@ -167,7 +167,8 @@ def _hunts(looked: Looked, prepared: Prepared) -> list[Hunt]:
     two = looked.two
     found = []
     for side in dict.fromkeys((two.before, two.after)):
-        cell = next(trial.cell for trial in prepared.plan if trial.cell.version == side.version)
+        own = side.server, side.version
+        cell = next(trial.cell for trial in prepared.plan if (trial.cell.server, trial.cell.version) == own)
         title = side.title(two.part) if two.after != two.before else f"{side.model} at {side.address}"
         found.append(Hunt(Condition(title, cell.server, cell.model, side.version, cell.batch), cell))
     return found

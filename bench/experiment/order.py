@@ -76,8 +76,18 @@ def cell_options(study: Study, trial: PlannedTrial) -> dict[str, Option]:
 def server_options(server: Running) -> dict[str, Option]:
     """How a server is called."""
     pairs = ",".join(f"{key}={variable}" for key, variable in server.metadata.items())
-    called = {"protocol": server.protocol, "metadata": pairs or None, "authority": server.authority}
+    parameters = ",".join(f"{name}={_text(value)}" for name, value in server.parameters.items())
+    called = {
+        "protocol": server.protocol,
+        "request-parameters": parameters or None,
+        "metadata": pairs or None,
+        "authority": server.authority,
+    }
     return {**called, **_tls(server.tls)}
+
+
+def _text(value: bool | int | str) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _own(study: Study) -> dict[str, Option]:

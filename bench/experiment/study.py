@@ -96,8 +96,8 @@ def _check_model(study: Study, name: str, model: Model) -> None:
     if not re.fullmatch(r"[A-Za-z0-9._-]+", name):
         raise BenchError(f"{study.file}: {where}: letters, digits, '.', '_' and '-' only")
     folder = study.model_path(name)
-    started = any(isinstance(server.spec, Started) for server in study.servers + study.optional)
-    if not started:
+    specs = [server.spec for server in study.servers + study.optional]
+    if not any(isinstance(spec, Started) and spec.takes_models for spec in specs):
         return
     if folder is None:
         if name != MNIST:

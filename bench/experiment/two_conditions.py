@@ -12,6 +12,7 @@ from bench.experiment.duet import duet_trials
 from bench.experiment.plan import PlannedTrial, trials
 from bench.experiment.study import Study
 from bench.launch.remote import Remote
+from bench.protocol.names import DEFAULT, SPOKEN
 
 PARTS: Final = ("server", "model", "version", "batch")
 """What two conditions may differ in."""
@@ -27,11 +28,13 @@ class ServedCondition(NamedTuple):
     batch: int = 1
     label: str | None = None
     """By which the version was found."""
+    protocol: str = DEFAULT
 
     @property
     def server(self) -> str:
-        """The address as a word that can name folders."""
-        return re.sub(r"[^A-Za-z0-9._-]+", "-", self.address).strip("-") or "server"
+        """The address, with a protocol that is not the usual one, as a word that can name folders."""
+        word = re.sub(r"[^A-Za-z0-9._-]+", "-", self.address).strip("-") or "server"
+        return word if self.protocol == DEFAULT else f"{word}-{self.protocol}"
 
     def title(self, part: str) -> str:
         """By what it differs from the other one, as a sentence begins: `Version 7`."""
@@ -40,7 +43,8 @@ class ServedCondition(NamedTuple):
             return f"Version {self.version}" + (f" ({self.label})" if self.label else "")
         if part == "model":
             return f"Model {self.model}{version}"
-        return f"{self.address}{version}" if part == "server" else f"Batch size {self.batch}"
+        over = "" if self.protocol == DEFAULT else f" over {self.protocol}"
+        return f"{self.address}{over}{version}" if part == "server" else f"Batch size {self.batch}"
 
 
 class TwoConditions(NamedTuple):
@@ -53,9 +57,14 @@ class TwoConditions(NamedTuple):
 
     @property
     def also(self) -> tuple[str, ...]:
-        """What differs because of it: another server or model has versions of its own."""
+        """What differs because of it: another server or model has versions of its own, and a protocol."""
         other = self.part != "version" and self.before.version != self.after.version
-        return ("version",) if other else ()
+        return ("version",) * other + ("protocol",) * self.two_protocols
+
+    @property
+    def two_protocols(self) -> bool:
+        """Whether each side has a protocol of its own."""
+        return self.before.protocol != self.after.protocol
 
     @property
     def baseline(self) -> str:
@@ -72,19 +81,31 @@ class TwoConditions(NamedTuple):
         blocks: int,
         seconds: int,
         server: Mapping[str, Any],
+        metrics: tuple[str | None, str | None] = (None, None),
         verb: str = "ab",
         **settings: Any,
     ) -> Prepared:
-        """duet, slice: as of `Prepared`. server: keys of a servers file that hold for both. verb: the command that makes it.
+        """duet, slice: as of `Prepared`. server: keys of a servers file that hold for both. metrics: where the counters of
+        each side are. verb: the command that makes it.
 
         settings: further keys of an experiment.
         """
         made_by = Path(f"bench {verb}")
         both = (self.before, self.after)
-        addresses = {each.server: each.address for each in both}
+        # of one server twice the first one counts
+        keys: dict[str, dict[str, Any]] = {
+            each.server: {"address": each.address, "protocol": each.protocol, "metrics": page}
+            | {
+                name: value
+                for name, value in server.items()
+                # of two protocols, those are for the one that has them
+                if not (name == "request_parameters" and self.two_protocols and each.protocol in SPOKEN)
+            }
+            for each, page in reversed([*zip(both, metrics, strict=True)])
+        }
         declared = [
-            Declared(name, made_by, Remote(kind="remote", address=address, **server))
-            for name, address in addresses.items()
+            Declared(name, made_by, Remote(kind="remote", **keys[name]))
+            for name in dict.fromkeys(each.server for each in both)
         ]
         # those of two servers or models are given to the trials: each side has its own
         versions = [each.version for each in both if each.version is not None and self.part == "version"]
@@ -92,7 +113,7 @@ class TwoConditions(NamedTuple):
         experiment = Experiment(
             name=verb,
             scenario=str(scenario),
-            servers=list(addresses),
+            servers=[each.name for each in declared],
             models={each.model: Model(versions=versions, signature=signature) for each in both},
             batch_sizes=list(dict.fromkeys(each.batch for each in both)),
             loads=[load],

@@ -1,12 +1,14 @@
 """Values of options as a command line or a web form gives them, checked."""
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from bench import BenchError
 from bench.payload import Asked
+from bench.protocol.api import Parameters
 from bench.protocol.registry import api_named
 from bench.runs.jsonl import read_json
 from bench.schedule import Schedule, parse
@@ -103,6 +105,34 @@ def metadata_of(text: str) -> tuple[tuple[str, str], ...]:
         except ValueError as problem:
             raise BenchError(f"--metadata {item}: {problem}") from None
         pairs.append((key.lower(), os.environ[variable]))
+    return tuple(pairs)
+
+
+def note_of(text: str) -> str | None:
+    """`--note`, where it is given. Raises BenchError."""
+    if not all(c.isalnum() or c in "._-" for c in text):
+        raise BenchError(f"--note {text!r}: letters, digits, '.', '_' and '-' only, since it names a folder")
+    return text or None
+
+
+def own_of(parsed: Any, names: Iterable[str]) -> dict[str, str]:
+    """The values of a scenario's own options, by their names without dashes."""
+    plain = [name.lstrip("-") for name in names]
+    return {name: str(getattr(parsed, name.replace("-", "_")) or "").strip() for name in plain}
+
+
+def parameters_of(text: str) -> Parameters:
+    """Pairs for each request, from KEY=VALUE,...: integers, true and false, and texts. Raises BenchError."""
+    pairs: list[tuple[str, bool | int | str]] = []
+    for item in filter(None, (part.strip() for part in text.split(","))):
+        name, equals, value = item.partition("=")
+        if not name or not equals:
+            raise BenchError(f"--request-parameters {item}: expected KEY=VALUE,...")
+        digits = value.removeprefix("-")
+        if digits.isascii() and digits.isdigit() and len(digits) < 19:
+            pairs.append((name, int(value)))
+        else:
+            pairs.append((name, value == "true" if value in ("true", "false") else value))
     return tuple(pairs)
 
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench import BenchError
 from bench.load.abort_rules import Limits, limits_of
 from bench.load.clashes import one_name_once
 from bench.load.option_values import (
@@ -16,6 +15,9 @@ from bench.load.option_values import (
     check_protocol,
     experiment_of,
     metadata_of,
+    note_of,
+    own_of,
+    parameters_of,
     rest_of,
     schedule_of,
     seconds_of,
@@ -25,7 +27,7 @@ from bench.load.option_values import (
     whole,
 )
 from bench.payload import Asked
-from bench.protocol.api import Api
+from bench.protocol.api import Api, Parameters
 from bench.protocol.names import DEFAULT, MODULES
 from bench.protocol.registry import api_named
 from bench.schedule import Schedule
@@ -110,13 +112,15 @@ class ScenarioOptions:
     """What requests are compressed with; None: they are sent as they are."""
     abort_if: Limits = ()
     """Limits that end the load as soon as one is exceeded."""
+    parameters: Parameters = ()
+    """Of each request, where the protocol has them."""
     sole: bool = True
     """Whether requests are made once: by one load process, of one test."""
 
     @property
     def api(self) -> Api:
         """The protocol."""
-        return api_named(self.protocol)
+        return api_named(self.protocol, self.parameters)
 
     def compresses(self, api: Api) -> bool:
         """Whether the requests of a protocol are compressed before the load; grpcio does it as it sends them."""
@@ -175,6 +179,13 @@ def add_arguments(parser: Any) -> None:
         default=DEFAULT,
         choices=list(MODULES),
         help=f"protocol of the server at --host (default: {DEFAULT}, TensorFlow Serving over gRPC)",
+    )
+    option(
+        "--request-parameters",
+        private=True,  # as the protocol
+        default="",
+        metavar="KEY=VALUE,...",
+        help="parameters of each request, of the Open Inference Protocol",
     )
     option(
         "--transport", default="native", choices=["native", "grpcio"], help="HTTP/2 client (default: native)"
@@ -307,7 +318,7 @@ def add_arguments(parser: Any) -> None:
         private=True,
         default="",
         metavar="URL",
-        help="read the server's counters on its Prometheus page before, during and after the run",
+        help="read the server's counters on its Prometheus page, or of a Triton at grpc://HOST:PORT, before, during and after the run",
     )
     option(
         "--otlp",
@@ -347,14 +358,12 @@ def add_arguments(parser: Any) -> None:
 
 def read_options(parsed: Any) -> ScenarioOptions:
     """Check Locust's parsed options. Raises BenchError naming option, value and what would be right."""
-    spec = asked_of(parsed)
-    note = str(parsed.note or "").strip()
     rest, tls, protocol = rest_of(str(parsed.rest or "").strip()), tls_of(parsed), str(parsed.protocol)
     check_protocol(protocol, rest, tls)
-    if note and not all(c.isalnum() or c in "._-" for c in note):
-        raise BenchError(f"--note {note!r}: letters, digits, '.', '_' and '-' only, since it names a folder")
+    parameters = parameters_of(str(parsed.request_parameters or ""))
+    api_named(protocol, parameters)
     return ScenarioOptions(
-        asked=spec,
+        asked=asked_of(parsed),
         seed=whole("--seed", parsed.seed, 0),
         transport=str(parsed.transport),
         connections=whole("--connections", parsed.connections, 1),
@@ -362,7 +371,7 @@ def read_options(parsed: Any) -> ScenarioOptions:
         metadata=metadata_of(str(parsed.metadata or "")),
         mnist=Path(parsed.mnist) if parsed.mnist else None,
         results=Path(parsed.results),
-        note=note or None,
+        note=note_of(str(parsed.note or "").strip()),
         rest=rest,
         keep_samples=not truth(parsed.no_samples),
         unique=truth(parsed.unique),
@@ -370,10 +379,7 @@ def read_options(parsed: Any) -> ScenarioOptions:
         schedule=schedule_of(str(parsed.schedule or "").strip()),
         max_in_flight=whole("--max-in-flight", parsed.max_in_flight, 1),
         references=whole("--references", parsed.references, 0),
-        own={
-            name.lstrip("-"): str(getattr(parsed, name.lstrip("-").replace("-", "_")) or "").strip()
-            for name in _own
-        },
+        own=own_of(parsed, _own),
         watched=Watched(
             pid=whole("--server-pid", parsed.server_pid, 1) if parsed.server_pid else None,
             container=str(parsed.server_container) or None,
@@ -387,6 +393,7 @@ def read_options(parsed: Any) -> ScenarioOptions:
         max_answer_bytes=answer_bytes(parsed.max_answer_bytes),
         authority=authority_of(str(parsed.authority).strip()) if parsed.authority else None,
         protocol=protocol,
+        parameters=parameters,
         compression=GZIP if str(parsed.compression) == GZIP else None,
         abort_if=limits_of(str(parsed.abort_if or "")),
         sole=sole(parsed),

@@ -72,9 +72,15 @@ def make_pools(
     host = options.authority or host_header(address if options.api.over_http else options.rest or "")
     sent = arranged(as_asked(pools, specs), options, opened.values())
     return {
-        source: encoded(pool, source.api, host, metadata, compress=options.compresses(source.api))
+        source: encoded(pool, api, host, metadata, compress=options.compresses(api))
         for source, pool in sent.items()
+        for api in [_api(source, options)]
     }
+
+
+def _api(source: Source, options: ScenarioOptions) -> Api:
+    """What goes over REST beside the run's own protocol has no parameters."""
+    return options.api if source.protocol == options.protocol else source.api
 
 
 def _check_over_rest(user: Any, names: Iterable[str], options: ScenarioOptions, *, opened: bool) -> None:

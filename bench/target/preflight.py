@@ -101,7 +101,8 @@ class Preflight:
     def declared(self, inquiry: Inquiry, name: str = "") -> tuple[str, Signature]:
         """Name and signature of what is to be called: the one that is named, else serving_default, else the only one.
 
-        Raises BenchError where the server does not know or describe the model, or several could be meant.
+        A name is for protocols whose signatures have names; others have one without. Raises BenchError where the server does
+        not know or describe the model, or several could be meant.
         """
         reasons: list[str] = []
         description = self._description(inquiry, reasons, reasons)
@@ -110,6 +111,8 @@ class Preflight:
                 f"{reasons[0].partition(': inputs and')[0]}: a payload of your own can send to it"
             )
         signatures = description.signatures
+        if inquiry.api.signature is None:
+            name = ""
         named_ones = [each for each in signatures if not each.startswith("__")]
         usual = inquiry.api.signature or ""
         if not name and usual not in signatures and len(named_ones) == 1:

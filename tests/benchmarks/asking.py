@@ -20,7 +20,9 @@ import numpy as np
 from bench import mnist
 from bench.load.checking.checker import Checker
 from bench.load.checking.references import equal
+from bench.load.engine.encoding import encoded
 from bench.payload import Pool, array_of
+from bench.protocol.registry import api_named
 from bench.wire import messages
 from bench.wire.exchange import Exchange, RequestHead
 from bench.wire.http2_client import ClientConnection
@@ -41,6 +43,7 @@ class Ask:
     """An .npz with the right scores of version v as array `v % 2`; None: any answer is taken for right."""
     model: str = "mnist"
     version: int | None = None
+    protocol: str = "tfs"
     batch: int = 1
     in_flight: int | None = None
     """Closed loop: so many calls at any time."""
@@ -89,7 +92,8 @@ class Right:
 
 def pool_of(ask: Ask) -> Pool:
     digits = mnist.load("test")
-    return Pool.mnist(digits.images, digits.labels, batch=ask.batch, model=ask.model, version=ask.version)
+    pool = Pool.mnist(digits.images, digits.labels, batch=ask.batch, model=ask.model, version=ask.version)
+    return encoded(pool, api_named(ask.protocol))
 
 
 class Driver:
@@ -99,10 +103,12 @@ class Driver:
         host, port = ask.address.rsplit(":", 1)
         self.ask = ask
         self.pool = pool_of(ask)
+        self.messages = self.pool.encoded or ()
+        """As they are sent."""
         self.sock = socket.create_connection((host, int(port)), 10)
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.http = ClientConnection(ask.address)
-        self.head = RequestHead(messages.PREDICT)
+        self.head = RequestHead(self.pool.method)
         self.started: list[float] = []
         """By number of the call: when it was sent or, in an open loop, due. The n-th call is on stream 2n + 1."""
         self.seen = Seen()
@@ -113,7 +119,7 @@ class Driver:
     def start(self, due: float) -> None:
         number = len(self.started)
         self.started.append(due)
-        self.http.request(Exchange(self.head, self.pool.messages[number % len(self.pool.messages)]))
+        self.http.request(Exchange(self.head, self.messages[number % len(self.messages)]))
 
     def send(self) -> None:
         self.http.take_ends()
@@ -175,7 +181,9 @@ class Driver:
             if version and self._references is not None:
                 right = Right(self._references[str(version % 2)])
             # what a Checker needs of References is `same`
-            self._checkers[key] = Checker(self.pool, OUTPUT, None, references=right)
+            self._checkers[key] = Checker(
+                self.pool, OUTPUT, None, references=right, protocol=self.ask.protocol
+            )
         return self._checkers[key]
 
 

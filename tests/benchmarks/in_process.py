@@ -2,7 +2,8 @@
 
 Exports the models `null` and `mnist` as the scenarios do, where they are missing. Prints microseconds for each request of one
 image, taken in turn: understanding and answering it without any model, with the model that computes nothing, and
-with softmax; all in one thread of this process, through the server's own code.
+with softmax, by Predict and by the Open Inference Protocol; all in one thread of this process, through the server's own
+code. The last lines are ratios of the protocols in each turn.
 """
 
 import os
@@ -15,15 +16,16 @@ import numpy as np
 from bench import mnist
 from bench.load.site import exported
 from bench.payload import Pool
+from bench.protocol.registry import api_named
 from bench.server import starting_models
 from bench.server.api.prediction import Predictions
 from bench.server.api.services import Services
 from bench.server.metrics import Metrics
 from bench.server.options import ServerFlags
-from bench.wire import messages
 from tests.benchmarks.arguments import parser
 
 ROUNDS, REQUESTS = 15, 500
+PROTOCOLS = ("tfs", "oip", "oip-typed")
 
 
 def main() -> None:
@@ -53,14 +55,20 @@ def main() -> None:
                 for message in pools["null"]:
                     predictions.answer(predictions.prepare(message), {"scores": scores})
 
-            def asked(name: str) -> Callable[[], None]:
+            def asked(name: str, protocol: str) -> Callable[[], None]:
+                api = api_named(protocol)
+                calls = [api.encode(message) for message in pools[name]]
+
                 def run() -> None:
-                    for message in pools[name]:
-                        services.handle_rpc(messages.PREDICT, message)
+                    for path, message in calls:
+                        services.handle_rpc(path, message)
 
                 return run
 
-            ways = {"no model": bare, "null": asked("null"), "softmax": asked("mnist")}
+            models = {"null": "null", "softmax": "mnist"}
+            ways: dict[str, Callable[[], None]] = {"no model": bare}
+            for title, name in models.items():
+                ways |= {f"{title} {protocol}": asked(name, protocol) for protocol in PROTOCOLS}
             taken: dict[str, list[float]] = {name: [] for name in ways}
             for _ in range(ROUNDS):
                 for name, way in ways.items():
@@ -72,8 +80,13 @@ def main() -> None:
     for name, seconds in taken.items():
         best = min(seconds)
         print(
-            f"{name:10} {best * 1e6:8.2f} us best, {np.median(seconds) * 1e6:8.2f} us median, {1 / best:10,.0f}/s"
+            f"{name:17} {best * 1e6:8.2f} us best, {np.median(seconds) * 1e6:8.2f} us median, {1 / best:10,.0f}/s"
         )
+    for title in models:
+        for protocol in PROTOCOLS[1:]:
+            pairs = np.array(taken[f"{title} {protocol}"]) / np.array(taken[f"{title} tfs"])
+            low, middle, high = np.percentile(pairs, [10, 50, 90])
+            print(f"{title}: {protocol} / tfs {middle:.3f} (10th to 90th percentile {low:.3f} to {high:.3f})")
 
 
 if __name__ == "__main__":

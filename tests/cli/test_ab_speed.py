@@ -89,7 +89,10 @@ def trials(service: Callable[[Condition], float]) -> Iterator[None]:
                 ),
                 scenario="model",
                 note=trial.id,
-                target={"address": cell.server, "kind": "remote", "model": cell.model, "version": cell.version},
+                target={
+                    "address": cell.server, "kind": "remote", "model": cell.model, "version": cell.version,
+                    "protocol": runner.servers[cell.server].spec.protocol,
+                },
                 load={"kind": "closed", "users": 2, "batch": 1, "processes": 1},
                 experiment={"name": "ab", "cell": cell._asdict(), "block": trial.block, "trial": trial.number},
                 **(duet if runner.folder.description.get("duet") else {}),

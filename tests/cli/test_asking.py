@@ -21,6 +21,7 @@ from bench.protocol.registry import api_named
 from bench.target import single_shot
 from bench.target.inquiry import Inquiry, describe
 from bench.wire.transports import NATIVE, open_channel
+from tests.cli.inside import bench as inside
 from tests.foreign import Foreign, serving
 
 DIGITS = mnist.load("test")
@@ -102,6 +103,24 @@ def test_predictions_as_json_hold_all_scores(host: str, pictures: list[Path]) ->
     assert seen["score"] == max(seen["scores"]) == seen["scores"][seen["label"]]
     assert sum(seen["scores"]) == pytest.approx(1, abs=1e-5)
     assert 0 < seen["seconds"] < 10
+
+
+def test_the_same_questions_by_the_open_inference_protocol(host: str, pictures: list[Path]) -> None:
+    """States, metadata and predictions; versions by number."""
+
+    def asked(*arguments: str | Path) -> str:
+        done = inside(*arguments, "--host", host, "--protocol", "oip", cwd=pictures[0].parent)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    assert asked("status").splitlines() == ["mnist version 2: AVAILABLE", "mnist version 1: AVAILABLE"]
+    told = asked("metadata")
+    assert told.startswith("mnist version 2\n")
+    assert "images: float [-1, 28, 28, 1]" in told
+    assert "scores: float [-1, 10]" in told
+    (seen,) = json.loads(asked("predict", pictures[0], "--version", "1", "--json"))
+    theirs = json.loads(said("predict", pictures[0], "--host", host, "--version", "1", "--json"))[0]
+    assert (seen["label"], seen["version"], seen["scores"]) == (theirs["label"], 1, theirs["scores"])
 
 
 def test_requests_of_a_file_are_answered_with_all_outputs(host: str, tmp_path: Path) -> None:

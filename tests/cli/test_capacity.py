@@ -6,13 +6,19 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from bench import BenchError
+from bench.cli.ab_conditions import capacity_of, looked_up
+from bench.cli.capacity_run import _hunts as hunts_of_server
+from bench.cli.capacity_run import _planned as planned
 from bench.cli.capacity_run import groups_of
 from bench.experiment.beginning import prepare
+from bench.experiment.order import server_options
 from bench.launch import server_process
+from bench.launch.remote import described
 from bench.runs.capacity import Capacity
 from tests.analysis.test_schemas import check
 from tests.cli.inside import bench, process
@@ -73,6 +79,36 @@ def test_usage(address: str, tmp_path: Path, arguments: tuple[str, ...], expecte
     assert done.returncode == 2
     assert expected in " ".join(done.stderr.split())
     assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize("protocols", [["oip"], ["tfs", "oip"], ["oip", "tfs"]])
+def test_each_condition_has_its_protocol(address: str, protocols: list[str]) -> None:
+    """As it is looked at: its requests, and the server that load processes call; the first one is the baseline."""
+    asking = inquiry_options()
+    with looked_up(
+        capacity_of(address, None, "mnist", None, 1, protocol=",".join(protocols)),
+        signature=None, requests=None, shape="", count=10, seed=1, outputs=(), deadline=10.0, server=asking,
+    ) as looked:  # fmt: skip
+        assert [side.inquiry.api.name for side in looked.sides] == (protocols * 2)[:2]
+        prepared = planned(looked, None, asking, {"seed": 1, "deadline": 10.0, "count": 10})
+        assert [server_options(described(each))["protocol"] for each in prepared.servers] == protocols
+        hunts = hunts_of_server(looked, prepared)
+    assert [each.cell.server for each in hunts] == [each.name for each in prepared.servers]
+    assert {each.condition.model for each in hunts} == {"mnist"}
+
+
+def inquiry_options() -> dict[str, Any]:
+    """What `bench capacity` has of its command line where nothing is named."""
+    tls = dict.fromkeys(("grpc_tls_ca", "grpc_tls_cert", "grpc_tls_key", "grpc_tls_server_name"))
+    call = {
+        "timeout": 10.0,
+        "transport": "native",
+        "pairs": "",
+        "parameters": "",
+        "authority": None,
+        "max_answer_bytes": 1 << 20,
+    }
+    return {**call, **tls, "grpc_tls": False}
 
 
 def conditions(place: Path, more: str, by: str | None) -> list[list[str]]:

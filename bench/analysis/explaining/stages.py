@@ -54,6 +54,11 @@ class Differences:
     trials: tuple[int, int]
 
     @property
+    def without_server(self) -> bool:
+        """Whether the server's part is one stage with the network, since counters are not known."""
+        return any(each.stage == BEYOND for each in self.stages)
+
+    @property
     def named(self) -> list[StageChange]:
         """The stages that are shown to have become longer, the largest difference first."""
         return sorted((each for each in self.stages if each.named), key=lambda each: -each.change.size)

@@ -35,10 +35,11 @@ BRINGS: Final[dict[str, tuple[str, ...]]] = {
     "version": ("model.files", "payload", "target.label"),
     "model": ("model.files", "payload", "payload.messages", "target.signature", "target.label"),
     "batch": ("payload", "payload.messages", "load.batch"),
-    "server": ("build", "server", "tls"),
+    "server": ("build", "server", "tls", "target.parameters"),
     "build": ("server",),
     "protocol": (
         *("target.protocol", "target.signature", "target.label", "target.metadata_keys"),
+        "target.parameters",
         *("load.transport", "load.connections", "payload", "tls", "server"),
     ),
     "request": ("payload", "payload.messages", "target.signature", "load.turns", "load.user_classes"),
@@ -69,7 +70,7 @@ def conditions(manifest: Manifest) -> dict[str, str]:
             if name not in leave and value is not None:
                 values[f"{part}.{name}"] = environment.text(value)
     target = manifest.raw.get("target") or {}
-    for name in ("signature", "label", "metadata_keys"):
+    for name in ("signature", "label", "metadata_keys", "parameters"):
         if target.get(name) not in (None, "", []):
             values[f"target.{name}"] = environment.text(target[name])
     values["target.protocol"] = manifest.target.protocol

@@ -2,11 +2,12 @@
 
 import math
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Any, Final
 
 from bench import escape
 from bench.analysis import formatting
-from bench.analysis.explaining.stages import BEYOND, Differences, differences
+from bench.analysis.explaining.stages import Differences, differences
 from bench.analysis.grouping.identity import PARTS
 from bench.analysis.judging.change import CONFIDENCE, Change
 from bench.analysis.judging.compare import Comparison, Comparisons
@@ -17,6 +18,9 @@ from bench.wording import counted
 
 FURTHEST: Final = 10.0
 """Factor beyond which the end of an interval is not told."""
+UNSPLIT: Final = (
+    "network and server are one stage: the counters of both servers were not read (--server-metrics)"
+)
 VERDICTS = {"better": "better", "worse": "WORSE", "same": "same", "unknown": "inconclusive"}
 """In texts; JSON has the keys."""
 
@@ -122,7 +126,7 @@ def changes_table(comparison: Comparison) -> Table:
 def stages_text(comparison: Comparison) -> str:
     """The stages of the mean latency that became longer or shorter, the largest first; empty: none, or not known."""
     split = _split(comparison)
-    if split is None or any(each.stage == BEYOND for each in split.stages):
+    if split is None or split.without_server:
         return ""  # without the server's counters it is the latency again
     like = [split.before, split.after]
     changes = sorted(
@@ -137,8 +141,48 @@ def stages_text(comparison: Comparison) -> str:
     )
 
 
+def stages_table(comparison: Comparison) -> Table | None:
+    """The stages of the mean latency on both sides; None where they are not known."""
+    split = _split(comparison)
+    if split is None:
+        return None
+    like = [split.before, split.after]
+    changes = [each.change for each in split.stages]
+    rows = [
+        *((each.stage, each.change.before, each.change.after) for each in split.stages),
+        ("mean latency", split.before, split.after),
+    ]
+    unit = formatting.fitting_unit(like)
+    signed = partial(formatting.signed, like=like, name=False)
+    intervals = [
+        f"{signed(each.low)} … {signed(each.high)}"
+        if math.isfinite(each.low) and math.isfinite(each.high)
+        else formatting.ABSENT
+        for each in changes
+    ]
+    calm = [False] * len(rows)
+    columns = [
+        Column(f"stage, {unit.name}", True, [name for name, _, _ in rows], calm),
+        Column("baseline", False, [signed(before, sign=False) for _, before, _ in rows], calm),
+        Column("candidate", False, [signed(after, sign=False) for _, _, after in rows], calm),
+        Column("difference", False, [signed(after - before) for _, before, after in rows], calm),
+        Column(
+            confidence_text([each.confidence for each in changes]),
+            False,
+            [*intervals, formatting.ABSENT],
+            calm,
+        ),
+    ]
+    return Table(columns, [], [UNSPLIT] if split.without_server else [])
+
+
 def _split(comparison: Comparison) -> Differences | None:
     return None if comparison.match is None else differences(comparison.match)
+
+
+def stages_of(comparison: Comparison) -> list[dict[str, Any]] | None:
+    """As `plain_stages`, of the trials of a comparison."""
+    return plain_stages(_split(comparison))
 
 
 def plain_stages(split: Differences | None) -> list[dict[str, Any]] | None:
@@ -211,7 +255,7 @@ def plain(comparisons: Comparisons, missing: Sequence[tuple[str, str]] = ()) -> 
                 "paired": comparison.paired,
                 "doubts": [warning._asdict() for warning in comparison.warnings],
                 "changes": [plain_change(each) for each in comparison.changes],
-                "stages": plain_stages(_split(comparison)),
+                "stages": stages_of(comparison),
             }
             for comparison in comparisons.found
         ],

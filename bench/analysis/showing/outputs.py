@@ -361,6 +361,7 @@ class AbOut(TypedDict):
     folder: str
     sentences: list[str]
     changes: list[ClaimOut]
+    stages: list[StageOut] | None
     answers: Answers | None
     gate: GateOut | None
 

@@ -43,16 +43,21 @@ def claims(each: Change) -> bool:
     return each.estimate is not None and not each.low <= nothing <= each.high
 
 
-def sentences(title: str, changes: Sequence[Change], answers: Answers | None) -> list[str]:
+def sentences(
+    title: str, changes: Sequence[Change], answers: Answers | None, *, answers_first: bool = False
+) -> list[str]:
     """What is to be said of a candidate: its speed with its answers, and what else there is.
 
-    title: the candidate, as a sentence begins. changes: of a comparison; none: not measured.
+    title: the candidate, as a sentence begins. changes: of a comparison; none: not measured. answers_first: whether it
+    gives the same answers has a sentence of its own, before how fast it is.
     """
-    parts = [text for text in (_speed(changes), _agreement(answers, alone=not changes)) if text]
+    speed, agreement = _speed(changes), _agreement(answers, alone=not changes)
     texts = []
-    if parts:
-        verb = "is " if _speed(changes) else ""
-        texts.append(f"{title} {verb}{', '.join(parts)}." if verb else f"{title}: {parts[0]}.")
+    if agreement and (answers_first or not speed):
+        texts.append(f"{title}: {agreement}.")
+        agreement = ""
+    if speed:
+        texts.append(f"{title} is {', '.join(filter(None, (speed, agreement)))}.")
     texts += [text for each in changes if (text := _not_compared(each))]
     if changes and "p99" not in {each.metric.name for each in changes}:
         texts.append("Not compared at p99: trials have too few requests; more time or users would help.")

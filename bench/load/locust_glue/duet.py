@@ -146,7 +146,7 @@ class SecondArm:
     def __init__(self, environment: Any, prepared: Prepared, origin: float, failed: Any) -> None:
         """origin: of the run, on perf_counter's clock. failed: called with the reason when the folder cannot be written."""
         options, target = prepared.options, prepared.target
-        self._counted = Counted.before(options)
+        self._counted = Counted.before(options, target.specs)
         scenario = Path(environment.locustfile or "scenario").stem
         writer = RunWriter.create(options.results, scenario, options.note, prepared.manifest)
         self._writer = RunFolder(writer, failed)
@@ -165,7 +165,7 @@ class SecondArm:
         note = noting(origin, self._writer)
         probes: list[Probe] = [WallClockProbe(OWN, note), ConnectionsProbe(OWN, self.load.channel, note)]
         probes += [] if target.pid is None else [ServerProbe(target.pid)]
-        self._telemetry = Telemetry([*probes, *beside(options)], self.observe)
+        self._telemetry = Telemetry([*probes, *beside(options, target.specs)], self.observe)
 
     def observe(self, at: float, source: str, values: Values) -> None:
         """Note an observation, of this arm's server or of what both share. at: on perf_counter's clock."""

@@ -193,7 +193,7 @@ class LeadProcess:
         manifest = describe(self.environment, options, target, pools)
         if second is not None:
             manifest = duet.described(manifest, 1, shared=second.one_server, slice=options.slice)
-        self._counted = Counted.before(options)
+        self._counted = Counted.before(options, target.specs)
         self._stopped = None
         self.writer = writer = RunFolder(
             recording.RunWriter.create(options.results, scenario, options.note, manifest), self._give_up
@@ -236,7 +236,7 @@ class LeadProcess:
     def _watch(self, writer: RunFolder, target: Target, options: ScenarioOptions) -> None:
         """Observe this process, the machine and, where it runs here, the server."""
         load, note = session.peek(self.environment), observed.noting(self._origin, writer)
-        probes = [*observed.probes(self.runner, load, target.pid, note), *beside(options)]
+        probes = [*observed.probes(self.runner, load, target.pid, note), *beside(options, target.specs)]
         self.telemetry = observed.observe(probes, self._origin, [writer, *filter(None, [self.arm])])
 
     def _conduct(self, options: ScenarioOptions) -> None:

@@ -55,6 +55,7 @@ def describe(
             "tls": options.tls is not None,
             "authority": options.authority,
             "metadata_keys": [key for key, _ in options.metadata],
+            **({"parameters": dict(options.parameters)} if options.parameters else {}),
         },
         "load": _load(environment, options, pools),
         **({} if options.warm_up is None else {"warmup": {"rule": "given", "seconds": options.warm_up}}),
