@@ -1,6 +1,7 @@
 """Tables for terminals, wide or narrow."""
 
 import math
+import textwrap
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -232,7 +233,9 @@ def _drawing(columns: list[Column], *, tight: bool = False) -> Drawing:
         box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0) if tight else (0, 1), pad_edge=False, header_style="dim"
     )
     for column in columns:
-        title = column.title.replace(" ", "\n") if tight else column.title
+        # no wider than what stands below it, or its longest word
+        longest = max(map(len, (*column.texts, *column.title.split())))
+        title = "\n".join(textwrap.wrap(column.title, longest)) if tight else column.title
         # a Text: in a str "[ms]" would be a style
         drawing.add_column(
             Text(title), justify="left" if column.identity else "right", no_wrap=not column.identity

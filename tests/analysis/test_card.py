@@ -17,7 +17,7 @@ from bench.analysis.judging.gate import Judgement, LimitsFile, gate
 from bench.analysis.reading.reconciliation import Stage
 from bench.analysis.reading.run_warning import RunWarning
 from bench.analysis.showing import gate_text
-from bench.analysis.showing.card import Card, card
+from bench.analysis.showing.card import Card, apart, card
 from bench.analysis.showing.card_text import next_steps
 from bench.runs.run import find_runs
 from tests.analysis.planted import LATENCY, MESSAGES, planted
@@ -288,3 +288,13 @@ def test_a_folder_of_many_runs_has_a_history(tmp_path: Path) -> None:
 
     assert [step for step in steps(5) if "history" in step] == []
     assert steps(6)[-1] == f"bench history {tmp_path} --html history.html"
+
+
+def test_of_a_table_only_what_differs_is_shown() -> None:
+    long = {"backend": "synthetic", "service_time": "constant(2ms)", "note": "x" * 80}
+    old, new = (json.dumps({"flags": long | changed}) for changed in ({}, {"service_time": "constant(4ms)"}))
+    assert list(apart("server settings", {old}, {new})) == [
+        ("server settings flags service_time", {"constant(2ms)"}, {"constant(4ms)"})
+    ]
+    assert list(apart("server settings", {old}, {"{}"})) == [("server settings", {old}, {"{}"})]
+    assert list(apart("kernel", {"6.1"}, {"6.8"})) == [("kernel", {"6.1"}, {"6.8"})]

@@ -4,6 +4,7 @@ Terminal, JUnit, Markdown and annotations show the same rows (`bench.analysis.sh
 that passes has no card.
 """
 
+import json
 import math
 import shlex
 from collections import Counter
@@ -196,9 +197,34 @@ def _changed(before: Sequence[Trial], after: Sequence[Trial]) -> str:
     for key in keys:
         old, new = ({facts[key] for facts in side if key in facts} for side in sides)
         if key != "payload" and environment.matters(key) and old and new and not old & new:
-            changes.append(f"{environment.title(key)} {_few(old)} → {_few(new)}")
+            parts = apart(environment.title(key), old, new)
+            changes += [f"{name} {_few(was)} → {_few(now)}" for name, was, now in parts]
     more = f"; {len(changes) - MOST_CHANGED} more" if len(changes) > MOST_CHANGED else ""
     return "; ".join(changes[:MOST_CHANGED]) + more
+
+
+def apart(title: str, old: set[str], new: set[str]) -> Iterator[tuple[str, set[str], set[str]]]:
+    """Title and values that differ: of a table such as a server's settings, each key in which it does."""
+    tables = [_leaves(title, next(iter(side))) if len(side) == 1 else {} for side in (old, new)]
+    if not all(tables):
+        yield title, old, new
+        return
+    for name in dict.fromkeys(key for table in tables for key in table):
+        was, now = (table.get(name, "not set") for table in tables)
+        if was != now:
+            yield name, {was}, {now}
+
+
+def _leaves(title: str, text: str) -> dict[str, str]:
+    """The values in the JSON of a table by title and key; none of another text."""
+    if not text.startswith("{"):
+        return {}
+    return {
+        name: value
+        for key, part in json.loads(text).items()
+        for plain in [environment.text(part)]
+        for name, value in (_leaves(f"{title} {key}", plain) or {f"{title} {key}": plain}).items()
+    }
 
 
 def _few(values: set[str]) -> str:
