@@ -8,9 +8,6 @@ from bench import BenchError, extras
 from bench.analysis.grouping.metrics import METRICS
 from bench.analysis.showing.report import Report, plain
 from bench.analysis.showing.report import report as read_report
-from bench.analysis.showing.split_table import split_table
-from bench.analysis.showing.summary import summary
-from bench.analysis.showing.table import as_csv, markdown
 from bench.cli.metric_options import goodput_option
 from bench.cli.new_file import NewFile
 from bench.cli.output import note
@@ -86,15 +83,21 @@ def report(
 
         write_page(html, render_page(results))
         click.echo(f"written: {html}", err=True)
+    # what draws is imported where it is needed: the end of each run, which reads JSON, need not wait for it
     if as_json:
         click.echo(json_text(plain(results)))
     elif as_markdown:
+        from bench.analysis.showing.split_table import split_table
+        from bench.analysis.showing.summary import summary
+        from bench.analysis.showing.table import markdown
+
         together = summary(results.groups, results.compared) if results.groups else None
         click.echo(markdown(results, together, split_table(results)), nl=False)
     elif as_table:
+        from bench.analysis.showing.table import as_csv
+
         click.echo(as_csv(results), nl=False)
     else:
-        # Rich takes a twentieth of a second, which the end of each run, where JSON is read, need not wait for
         from bench.cli.tables import View, show_report
         from bench.cli.terminal import console
 
