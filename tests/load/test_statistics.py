@@ -37,7 +37,8 @@ def rows(count: int, failures: int) -> Rows:
     status[:failures] = 14
     unknown = np.full(count, -1)
     done = sent + rng.lognormal(-7, 1, count)
-    return Rows(sent, sent, done, status, unknown, unknown.astype(np.int32), np.zeros(count, dtype=bool))
+    codes = unknown.astype(np.int32)
+    return Rows(sent, sent, done, status, unknown, codes, np.zeros(count, dtype=bool), codes)
 
 
 def test_bulk_equals_one_by_one(recorder: Recorder) -> None:
