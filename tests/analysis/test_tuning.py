@@ -13,6 +13,7 @@ from bench.analysis.reading.cells import cells
 from bench.analysis.showing.tuning_table import settings_table
 from bench.analysis.showing.tuning_text import sentences
 from bench.analysis.statistics.front import front
+from bench.analysis.tuning.answer import Measurements, Raced, answer
 from bench.analysis.tuning.conclusion import Pairs, best_of, gain, outcome
 from bench.analysis.tuning.effects import Observation, effects
 from bench.analysis.tuning.measured import Measured, measured
@@ -299,3 +300,29 @@ def test_tables_name_settings_that_failed_or_miss_the_service_level() -> None:
     assert columns["in time"].alarms == [True, False]
     assert columns[""].texts == ["", "failed"]
     assert columns["intra_op"].texts == ["–", "2"]
+
+
+@pytest.mark.parametrize(("ratio", "outcome"), [(2.0, "gain"), (1.0, "load generator")])
+def test_a_gain_beside_a_slow_load_generator_is_one_at_the_least(ratio: float, outcome: str) -> None:
+    standing = Standing()
+    for block in range(1, 7):
+        for name, score in (("default", 100.0 + block), ("s1", ratio * (100 + block))):
+            trial = Measured(score, score, 0.01, 1.0, math.nan, "CPU-starved", "more cores")
+            standing.add(name, block, "4 users", trial)
+    found = answer(
+        Measurements(
+            settings=[("default", "mine", 1, {}), ("s1", "s1", 1, {"a": 1})],
+            parameters={"a": [1]},
+            objective=LEVEL,
+            standing=standing,
+            rounds=[Raced(["s1"], range(1, 7))],
+            later=lambda _, block: block % 2 == 0,
+            final_blocks=6,
+            loads=1,
+            finished=True,
+        )
+    )
+    assert found.outcome == outcome
+    assert any("gains that much at the least; more cores" in text for text in found.remarks) is (
+        outcome == "gain"
+    )

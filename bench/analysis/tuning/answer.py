@@ -93,7 +93,7 @@ def answer(found: Measurements) -> Tuning:
         trials=sum(len(loads) for own in standing.trials.values() for loads in own.values()),
         grid_trials=len(names) * found.final_blocks * found.loads,
         reason=reason,
-        remarks=_remarks(found, best, limits, last.blocks),
+        remarks=_remarks(found, best, limits if result == "gain" else {}, last.blocks),
     )
 
 
@@ -138,7 +138,7 @@ def _effects(found: Measurements) -> list[Effect]:
 def _remarks(
     found: Measurements, best: Gain | None, limits: Mapping[str, tuple[str, str]], blocks: range
 ) -> list[str]:
-    """What the numbers do not show."""
+    """What the numbers do not show. limits: settings of which the load generator was the limit, where a gain is claimed."""
     texts = []
     if best is not None and best.setting in limits:
         texts.append(
