@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from bench.analysis.capacity.conclusion import Condition
 from bench.analysis.capacity.level import Level, level_of
 from bench.analysis.capacity.search import Search
-from bench.analysis.capacity.shift import Shift, shift
-from bench.cli.capacity_search import RATIO_CONFIDENCE, Hunt, alike, common
+from bench.cli.capacity_search import Hunt, alike, common, found
+from bench.cli.capacity_wanted import Wanted
 from bench.experiment.plan import Condition as Cell
+from bench.runs.capacity import Ratio
 
 Floats = NDArray[np.float64]
 MEAN = 0.002
@@ -120,7 +121,7 @@ PAIR = (4, 16.5)
 """Levels of each of two conditions and their seconds, as `bench capacity --time 3m` measures them."""
 
 
-def pair(kind: str, seed: int, slower: float, other: str = "") -> Shift | None:
+def pair(kind: str, seed: int, slower: float, other: str = "") -> Ratio | None:
     """Two conditions as they are measured in turn; the second one takes so many times as long, or is another queue."""
     rng = np.random.default_rng(seed)
     count, each = PAIR
@@ -145,4 +146,5 @@ def pair(kind: str, seed: int, slower: float, other: str = "") -> Shift | None:
             hunt.search.add(
                 levels_at(queue, rng, [own.rate], own.seconds, SETTLING, due, mean=mean, arrivals=number)
             )
-    return shift(before.long, after.long, ALLOWED, before.slope, RATIO_CONFIDENCE)
+    wanted = Wanted(1 - ALLOWED, WITHIN, "p99 <= 25 ms", 0.0)
+    return next(iter(found([[first, second]], wanted).ratios), None)

@@ -165,7 +165,7 @@ def test_the_ratio_of_two_searches_with_rates_of_their_own() -> None:
     assert both is not None
     assert both.high is not None
     assert both.low < 1 < both.high
-    assert both.basis in ("speed", "misses")
+    assert both.basis in ("speed", "separate")
     assert ratio(sides[0], conclude([]), (pairs[0], None), 0.95) is None
     doubled = sides[0].model_copy(
         update={"capacity": sides[0].capacity and sides[0].capacity.model_copy(update={"value": 2000.0})}
@@ -179,20 +179,20 @@ def test_the_ratio_of_two_searches_with_rates_of_their_own() -> None:
 def test_pairs_tell_what_is_slower_and_call_the_same_no_different() -> None:
     """Eight of the pairs that tests/benchmarks/capacity.py simulates by the thousand: their seeds are fixed."""
     same, slower = ([pair("M/M/1", seed, factor) for seed in range(4)] for factor in (1.0, 1.05))
-    assert all(each is not None and each.low <= 1 <= each.high for each in same)
-    assert all(each is not None and each.high < 1 for each in slower)
+    assert all(each is not None and each.low <= 1 <= (each.high or 0) for each in same)
+    assert all(each is not None and each.high is not None and each.high < 1 for each in slower)
     true = (1 / MEAN / 1.05 - math.log(100) / WITHIN) / TRUE["M/M/1"]
-    assert sum(each is not None and each.low <= true <= each.high for each in slower) >= 3
+    assert sum(each is not None and each.low <= true <= (each.high or 0) for each in slower) >= 3
     assert {each.basis for each in (*same, *slower) if each is not None} == {"speed"}
 
 
-def test_where_latencies_are_not_alike_the_misses_alone_count() -> None:
+def test_where_latencies_are_not_alike_they_do_not_count() -> None:
     """A queue with less variable service times of the same capacity: 10 % slower in the mean, no less in the tail."""
     found = pair("M/M/1", 1, 2.209e-3 / MEAN, "gamma 0.5")
     assert found is not None
-    assert found.basis == "misses"
+    assert found.basis in ("misses", "separate")
+    assert found.high is not None
     assert found.low <= 1 <= found.high
-    assert found.value == pytest.approx(found.misses)
 
 
 def test_levels_without_parts_are_compared_by_their_misses() -> None:

@@ -35,8 +35,8 @@ import numpy as np
 import psutil
 
 from bench.analysis.capacity.estimate import slope_of
-from bench.analysis.capacity.shift import Shift
 from bench.launch import server_process
+from bench.runs.capacity import Ratio
 from tests.analysis.queues import ALLOWED, CAPACITY, MEAN, SETTLING, WITHIN, due_of, latencies, pair, search
 
 SLOWER = {("M/D/1", 1.05): 0.9411, ("M/G/2", 1.05): math.nan}
@@ -131,20 +131,22 @@ def pairs(kind: str, other: str, slower: float, true: float, count: int, file: P
             "other": other,
             "slower": slower,
             "seed": seed,
-            "found": found and found._asdict(),
+            "found": found and found.model_dump(),
         }
         if file is not None:
             with file.open("a") as lines:
                 lines.write(json.dumps(known[seed]) + "\n")
-    found = [Shift(**row["found"]) for row in known.values() if row["found"]]
-    different = sum(not each.low <= 1 <= each.high for each in found)
-    held = sum(each.low <= true <= each.high for each in found)
-    halves = [(each.high - each.low) / 2 / each.value for each in found]
+    ratios = [Ratio(**row["found"]) for row in known.values() if row["found"]]
+    ends = [(each.low, math.inf if each.high is None else each.high) for each in ratios]
+    different = sum(not low <= 1 <= high for low, high in ends)
+    held = sum(low <= true <= high for low, high in ends)
+    halves = [(high - low) / 2 / each.value for each, (low, high) in zip(ratios, ends, strict=True)]
+    misses = [math.log(each.misses) for each in ratios if each.misses]
     print(
-        f"{kind}, then {other or kind} with {slower:g} times the service time: {different} of {count} called different; {held} of "
-        f"{len(found)} intervals hold {true:.4f}; ratio {np.median([each.value for each in found]):.4f}, half width "
-        f"{np.median(halves):.1%}; {sum(each.basis == 'speed' for each in found)} by all latencies; by misses alone "
-        f"{np.std([math.log(each.misses) for each in found]):.1%} standard deviation",
+        f"{kind}, then {other or kind} with {slower:g} times the service time: {different} of {len(known)} called different; "
+        f"{held} of {len(ratios)} intervals hold {true:.4f}; ratio {np.median([each.value for each in ratios]):.4f}, half width "
+        f"{np.median(halves):.1%}; {sum(each.basis == 'speed' for each in ratios)} by all latencies; by misses alone "
+        f"{np.std(misses):.1%} standard deviation",
         flush=True,
     )
 

@@ -101,7 +101,9 @@ def ratio(
     if first is not None and second is not None and "errors" not in (before.limited_by, after.limited_by):
         together = shift(first.long, second.long, first.allowed, first.slope, confidence)
     far = apart is not None and abs(math.log(apart.value)) > NEARBY
-    if apart is not None and (far or together is None):
+    # curves of another shape have slopes of their own
+    unlike = together is None or together.basis != "speed"
+    if apart is not None and (far or unlike):
         misses = None if together is None else together.misses
         return Ratio(**_of(before, after, confidence), **apart.facts(), basis="separate", misses=misses)
     if together is None:

@@ -51,6 +51,17 @@ class Line:
         """Logarithm of the second condition's speed by that of the first."""
         return float(-self.beta[2] / (self.beta[1] + self.stretch))
 
+    def where(self, share: float) -> float:
+        """The rate at which the share is reached, halfway between the conditions, as the logarithm of its part of the centre."""
+        a, b, d = self.beta
+        return float((math.log(share) - a - d / 2) / b)
+
+    @property
+    def middle(self) -> float:
+        """The rate about which the line turns with its slope, as the logarithm of its part of the centre."""
+        information = self._information()
+        return float(information[0, 1] / information[0, 0])
+
     def at(self, rate: float) -> float:
         """The logarithm of the share, halfway between the conditions, at a rate (the logarithm of its part of the centre)."""
         return float(self.beta @ [1.0, rate, 0.5])
@@ -132,7 +143,7 @@ def lines_of(levels: Arms, allowed: float, slope: float, centre: float) -> list[
         return line if line.solve() else None
 
     # between the two capacities
-    at = (math.log(allowed) - misses.beta[0] - misses.beta[2] / 2) / misses.beta[1]
+    at = misses.where(allowed)
     rates = [math.log(level.rate / centre) for level, _ in levels]
     at = min(max(at, min(rates)), max(rates))
     below = slower(RUNGS - 3)

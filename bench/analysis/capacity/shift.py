@@ -11,7 +11,8 @@ rate s times as high. A line of the requests slower than any u then has d = (b +
 requests are under way, with k = 0: of a single server it is the mean service time, to which no queue adds chance. Such lines
 are fitted beside that of the misses, and the speeds that they tell are combined by their covariance (generalised least
 squares). Where these differ by more than chance, the second condition is not the first one at another speed, and the misses alone
-count (the overidentification test of Hansen 1982, "Large sample properties of generalized method of moments estimators").
+count (the overidentification test of Hansen 1982, "Large sample properties of generalized method of moments estimators"); such
+curves have slopes of their own, too, so that the two capacities are the better answer where both are known.
 
 Levels of equal rate have the same arrivals and requests in both conditions (common random numbers), and their parts are
 compared one by one: what a burst of arrivals does to both is no difference. The covariance is that of the parts' influence
@@ -33,6 +34,10 @@ from bench.runs.capacity import Basis
 
 ALIKE: Final = 0.01
 """Probability below which a difference between the speeds of several lines is no chance."""
+EXACT: Final = 1e-4
+"""Standard error of a speed at least: of two queues without any chance, parts are alike to the last digit."""
+UNLIKE: Final = 0.5
+"""Share by which the slopes of two curves may differ that are not of one shape."""
 ROUGH: Final = 0.1
 """Share of a speed by which a line may be wrong, for being taken as straight."""
 FARTHEST: Final = 0.35
@@ -91,6 +96,9 @@ def shift(
     known = known * inflation * (1 + 2 * (len(lines) - 1) / sum(map(len, at_0)))
     known[1, 1] += sum((w * line.slack) ** 2 for w, line in zip(weights, lines, strict=True))
     known[1, 1] += ((1 - 1 / factor) * misses.slope_error) ** 2
+    if len(lines) == 1:
+        # the curves may have slopes of their own, which tell elsewhere than in the middle of the levels
+        known[0, 0] += (UNLIKE * (misses.where(allowed) - misses.middle)) ** 2
     middle = factor * float(weights @ [line.speed for line in lines])
     low, high = fieller(middle, known, float(stdtrit(freedom, (1 + confidence) / 2)))
     error = math.sqrt(max(0.0, known[0, 0] + 2 * middle * known[0, 1] + middle**2 * known[1, 1]))
@@ -159,7 +167,7 @@ def _covariance(series: Sequence[Floats]) -> Floats:
     squares = np.asarray(sum(each.T @ each for each in series))
     shared = np.asarray(sum((each[1:] * each[:-1]).sum(axis=0) for each in series))
     factor = np.sqrt(1 + 2 * np.maximum(0.0, shared / np.maximum(np.diag(squares), 1e-300)))
-    return np.asarray(squares * np.outer(factor, factor))
+    return np.asarray(squares * np.outer(factor, factor) + EXACT**2 * np.eye(len(squares)))
 
 
 def _freedom(series: Sequence[Floats]) -> tuple[float, float]:
