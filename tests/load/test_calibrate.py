@@ -2,8 +2,10 @@
 
 import json
 import math
+import os
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import click
 import pytest
@@ -146,6 +148,15 @@ def test_the_verb_prints_and_keeps_what_it_measured(tmp_path: Path) -> None:
 def test_a_load_process_that_told_nothing_of_itself_gives_no_ceiling(tmp_path: Path) -> None:
     with pytest.raises(BenchError, match="was seen 0 times in 1 s, which gives no ceiling"):
         measuring._cpu(write(tmp_path, seconds(requests())).within(0, 1))
+
+
+def test_a_load_that_began_late_gives_no_ceiling(tmp_path: Path) -> None:
+    class Late(measuring._Bench):
+        def _locust(self, *_: object) -> Path:
+            return write(tmp_path, seconds(requests(count=400))).path  # of 0.4 s, all of which is settling
+
+    with pytest.raises(BenchError, match="which gives no ceiling"):
+        Late(Subject(), SimpleNamespace(pid=os.getpid()), tmp_path, 2).closed(1)  # type: ignore[arg-type]
 
 
 def test_a_scenario_that_cannot_be_run_is_one_line(tmp_path: Path) -> None:
