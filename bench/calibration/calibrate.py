@@ -126,7 +126,9 @@ class _Bench:
         steady = run.within(first + SETTLE_SECONDS, max(end - 1, first + SETTLE_SECONDS + 1))
         answered = sum(tally.requests for tally in steady.tallies.values())
         spent = after.user + after.system - before.user - before.system
-        cpu = _cpu(steady)  # refuses a run that was too short, as on a busy machine, before its length divides anything
+        cpu = _cpu(
+            steady
+        )  # refuses a run that was too short, as on a busy machine, before its length divides anything
         rate = answered / steady.duration if steady.duration else 0.0
         return _Measured(steady, users, rate, cpu, spent / max(run.duration, 1.0))
 

@@ -35,6 +35,8 @@ from bench.wording import counted
 
 MOST_LINES = 30
 """Warnings and unreadable runs that are shown one by one."""
+MOST_RUNS = 20
+"""Rows of the table of runs: more are no screen, and shown where they are asked for."""
 MOST_SPLITS = 16
 """Rows of the table that says where the time goes; more are in the page and in --json."""
 
@@ -136,6 +138,8 @@ def _shown_runs(report: Report, view: View) -> Report:
         best = [_best(run, view.sort, worst) for run in runs]
         order = sorted(range(len(runs)), key=lambda at: best[at], reverse=metric.better == "higher")
         runs = [runs[at] for at in order]
+    if not (view.trials or view.wide or view.last):
+        runs = runs[-MOST_RUNS:] if view.sort is None else runs[:MOST_RUNS]
     return replace(report, runs=runs)
 
 
@@ -169,7 +173,7 @@ def warning_text(warning: RunWarning, who: str = "", title: str = "warning") -> 
 def show_table(console: Console, drawn: Table, *, wide: bool = False) -> None:
     """One table, without the columns of least weight where the terminal is narrow, unless it is to be wide.
 
-    Where even the others do not fit: what was measured first, and the numbers below, joined by a number.
+    A wide one is as wide as it has to be. Where even the others do not fit: what was measured first, and the numbers below, joined by a number.
     """
     if drawn.shared:
         _show_facts(console, drawn.shared)
@@ -184,8 +188,13 @@ def show_table(console: Console, drawn: Table, *, wide: bool = False) -> None:
                 if left_out:
                     console.print(Text(f"columns left out: {', '.join(left_out)} (--wide)", style="dim"))
                 return
+        if wide:  # lines are longer than the terminal then, for `less -S` and for files
+            drawing = _drawing(columns)
+            console.width = Measurement.get(console, unbounded, drawing).maximum
+            console.print(drawing)
+            return
         heaviest = max(column.weight for column in columns)
-        if wide or not heaviest:
+        if not heaviest:
             break
         left_out += [column.title for column in columns if column.weight == heaviest]
         columns = [column for column in columns if column.weight < heaviest]

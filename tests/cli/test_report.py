@@ -199,6 +199,24 @@ def test_the_newest_the_order_and_the_columns_can_be_chosen(experiment: Path) ->
     assert "did you mean 'p99'" in wrong.stderr or "valid names" in wrong.stderr
 
 
+def test_many_runs_fit_a_screen_and_wide_shows_each_in_a_line(tmp_path: Path) -> None:
+    for number in range(24):
+        rows = requests(number, count=500, rate=500, service=0.002 + 1e-4 * (number * 7 % 24))
+        started = f"2026-03-01T{number:02}:00:00+00:00"
+        write(tmp_path, [Chunk.of(**rows, keep_samples=False)], note=f"t{number:02}", started=started)
+
+    def names(*options: str) -> list[str]:
+        shown = bench(tmp_path, *options).stdout
+        assert "4 runs not in the table" in shown or options == ("--wide",)
+        assert len(shown.splitlines()) <= 40
+        return [line.split()[0] for line in shown.splitlines() if line.startswith(" t")]
+
+    assert names() == [f"t{number:02}" for number in range(4, 24)], "the newest"
+    assert names("--sort", "p50")[0] == "t00", "the best of all"
+    assert names("--wide") == [f"t{number:02}" for number in range(24)]
+    assert "p99.9 ms   max ms" in bench(tmp_path, "--wide").stdout
+
+
 def test_a_narrow_terminal_names_the_columns_that_it_leaves_out(results: Path) -> None:
     assert "columns left out" in bench(results, columns=80).stdout
     assert "columns left out" not in bench(results, columns=200).stdout
