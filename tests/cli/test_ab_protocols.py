@@ -169,8 +169,11 @@ def test_a_swapped_class_in_one_of_a_hundred_answers_is_found_and_shown(
         (("a:1", None, "m", None, "1", "tfs,tfs"), "--protocol: tfs is named twice"),
         (("a:1", None, "m", None, "1", "tfs,grcp"), "--protocol grcp: expected one of tfs, "),
         (("a:1", None, "m", None, "1", "tfs,oip,oip"), "--protocol tfs,oip,oip: expected one value, or two"),
-        (("a:1", "b:1", "m,n", None, "1", "tfs,oip"), "--protocol and --model: one thing may differ"),
-        (("a:1", None, "m", None, "1,2", "tfs,oip"), "--protocol and --batch-size: one thing may differ"),
+        (("a:1", "b:1", "m,n", None, "1", "tfs,oip"), "--protocol and --model: only one thing may differ"),
+        (
+            ("a:1", None, "m", None, "1,2", "tfs,oip"),
+            "--protocol and --batch-size: only one thing may differ",
+        ),
     ],
 )
 def test_what_cannot_be_compared(arguments: Any, text: str) -> None:

@@ -161,7 +161,7 @@ def test_a_master_of_another_scenario_is_refused(tmp_path: Path, master: str) ->
     path = write(tmp_path)
     path.write_text(path.read_text().replace("mnist.py", "overhead.py"))
     with pytest.raises(
-        BenchError, match=r"it runs mnist, .*small\.toml wants overhead; start it with locust"
+        BenchError, match=r"it runs mnist, .*small\.toml needs overhead; start it with locust"
     ):
         Master.at(master, read_experiment(path))
 

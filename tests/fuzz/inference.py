@@ -105,7 +105,7 @@ def _check(prepared: Any, request: Any) -> None:
         raise AssertionError(f"{array.dtype} {array.shape}")
     try:
         answer = oip_messages.ModelInferResponse.FromString(
-            prepared.form.one(prepared.group, prepared.inputs)
+            prepared.form.single(prepared.group, prepared.inputs)
         )
     except Refusal as refusal:
         if refusal.code is not Code.UNIMPLEMENTED or wanted != np.float16:
