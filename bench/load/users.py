@@ -63,7 +63,7 @@ def _tell_elsewhere(name: str, host: str, address: str) -> None:
     )
 
 
-class PredictUser(User, UserState):  # type: ignore[misc]  # locust ships no types
+class PredictUser(User, UserState):
     """Closed loop: each user sends its next request as soon as it has the answer to the last one.
 
     A scenario subclasses it and says in `payload` what is sent. With a `wait_time` the user thinks between two
@@ -125,7 +125,7 @@ class PredictUser(User, UserState):  # type: ignore[misc]  # locust ships no typ
         own = [task for task in cls.tasks if task is not PredictUser._send_requests]
         cls.tasks = own or [PredictUser._send_requests]
 
-    def run(self) -> None:
+    def run(self) -> None:  # type: ignore[misc]  # final, and the one place for what has to happen in each user
         """Take part in the session of this process for as long as Locust runs this user, in the user's own greenlet.
 
         Here, since most classes have an `on_start` and `on_stop` of their own that do not call ours, as Locust's
@@ -145,7 +145,7 @@ class PredictUser(User, UserState):  # type: ignore[misc]  # locust ships no typ
         self._stopped = Event()
         self._join(load)
         try:
-            super().run()
+            super().run()  # type: ignore[no-untyped-call]
         except StopUser:  # of a call in `on_stop`: nothing more is sent
             pass
         finally:
@@ -283,7 +283,7 @@ class ArrivalUser(PredictUser):
         self._stopped.wait()
         raise StopUser
 
-    tasks: ClassVar[list[Any]] = [_stay]
+    tasks: ClassVar[list[Any]] = [_stay]  # type: ignore[misc]  # as Locust means it
 
 
 class ScheduledUser(ArrivalUser):

@@ -11,6 +11,7 @@ import gevent
 import locust
 import pytest
 from locust import User, tag, task
+from locust.argument_parser import get_parser
 from locust.env import Environment
 from locust.rpc import zmqrpc
 from locust.runners import WorkerRunner
@@ -45,7 +46,8 @@ class Socket:
 
 @pytest.fixture
 def environment() -> Iterator[Environment]:
-    made = Environment(user_classes=[Tagged], tags=["a"])
+    options = get_parser(default_config_files=[]).parse_args([])
+    made = Environment(user_classes=[Tagged], tags=["a"], parsed_options=options)
     yield made
     if made.runner is not None:
         made.runner.quit()

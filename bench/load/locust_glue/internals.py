@@ -5,6 +5,7 @@ newest version that are supported.
 """
 
 import functools
+import math
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
@@ -54,12 +55,12 @@ def filter_tasks_by_tags(environment: Any) -> None:
 
 def use_sockets(server: type[Any], client: type[Any]) -> None:
     """Have masters and workers that Locust makes from now on connect by these sockets."""
-    zmqrpc.Server, zmqrpc.Client = server, client
+    zmqrpc.Server, zmqrpc.Client = server, client  # type: ignore[misc]  # what Locust looks up
 
 
 def never_miss_master() -> None:
     """Have Locust's workers of this process never give their master up."""
-    runners.MASTER_HEARTBEAT_TIMEOUT = float("inf")
+    runners.MASTER_HEARTBEAT_TIMEOUT = math.inf  # type: ignore[assignment]  # it is compared only
 
 
 def alive(runner: Any) -> bool:
@@ -82,4 +83,4 @@ def on_new_web_interface(call: Callable[[Any, Any], object]) -> None:
         call(environment, web)
         return web
 
-    Environment.create_web_ui = create_web_ui
+    Environment.create_web_ui = create_web_ui  # type: ignore[method-assign,assignment]

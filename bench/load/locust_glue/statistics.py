@@ -60,7 +60,7 @@ def _enter(request_stats: Any, recorder: Recorder, rows: Rows, failed: Counter[K
     latency_ms = latency_ms[~np.isnan(latency_ms)]
     count, failures = len(rows.status), int(np.count_nonzero(rows.status))
     now = time.time()
-    part = stats.StatsEntry(request_stats, recorder.name, method)
+    part: Any = stats.StatsEntry(request_stats, recorder.name, method)
     part.num_requests, part.num_failures = count, failures
     part.num_none_requests = count - len(latency_ms)
     part.last_request_timestamp = now
