@@ -119,6 +119,7 @@ def test_workers_look_up_when_to_give_their_master_up() -> None:
 
 def test_a_new_web_interface_is_announced(environment: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Environment, "create_web_ui", Environment.create_web_ui)
+    monkeypatch.setattr(sys, "argv", ["locust"])  # whose options the interface shows
     seen: list[Any] = []
     internals.on_new_web_interface(lambda *found: seen.append(found))
     environment.create_local_runner()
