@@ -106,6 +106,6 @@ def test_only_the_server_has_tensorflow() -> None:
 
 def test_make_image_builds_all() -> None:
     done = subprocess.run(["make", "-n", "image"], cwd=ROOT, capture_output=True, text=True, check=True)
-    lines = done.stdout.splitlines()
+    lines = [line for line in done.stdout.splitlines() if "--target" in line]  # make in make says where it is
     assert [re.findall(r"--target (\w+)", line) for line in lines] == [["client"], ["locust"], ["server"]]
     assert all(f"VERSION={bench.__version__}" in line for line in lines)

@@ -145,7 +145,7 @@ def test_what_is_compared_with_what(tmp_path: Path) -> None:
 
 def test_users_that_are_enough(address: str, tmp_path: Path) -> None:
     done = process(
-        *("capacity", address, "--model", "mnist", "--p99-ms", "100", "--users", "--time", "3s"),
+        *("capacity", address, "--model", "mnist", "--p99-ms", "100", "--users", "--time", "8s"),
         *("--results", tmp_path / "results", "--json", tmp_path / "told.json"),
         cwd=tmp_path,
     )

@@ -136,7 +136,7 @@ def test_kill_and_resume_give_the_trials_of_an_undisturbed_run(tmp_path: Path) -
                 process.wait(rng.uniform(0.2, 5.0))
             except subprocess.TimeoutExpired:
                 process.send_signal(signal.SIGKILL)
-    done = bench_run(path, "--resume")
+    done = bench_run(path, "--resume", "--retry")  # of a trial of a second a busy machine may answer nothing
     assert done.returncode == 0, done.stderr
     folder = only_folder(path)
     numbers = [trial.number for trial in folder.trials]
@@ -265,7 +265,7 @@ def test_blocks_are_added_until_it_is_decided(tmp_path: Path) -> None:
     assert "4 of 4 trials measured" in done.stderr
     open_ = "not decided: " in done.stderr or "cannot be decided: " in done.stderr
     assert done.returncode == (3 if open_ else 0), done.stderr
-    assert ("unknown" in done.stderr) == open_
+    assert ("inconclusive" in done.stderr) == open_
     state = Journal.read(only_folder(tmp_path / "small.toml").path).state
     assert state == (OUT_OF_TIME if "not decided: " in done.stderr else DECIDED)
 
