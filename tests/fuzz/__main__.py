@@ -10,6 +10,7 @@ named: mend the code, then go on. Every test run replays all corpora (test_fuzz.
 
 import argparse
 import hashlib
+import importlib.util
 import subprocess
 import sys
 import tempfile
@@ -30,6 +31,8 @@ def main() -> int:
     parser.add_argument("target", choices=TARGETS)
     parser.add_argument("--seconds", type=int, default=600)
     options = parser.parse_args()
+    if importlib.util.find_spec("atheris") is None:
+        parser.error("atheris is not installed; pip install atheris")
     with tempfile.TemporaryDirectory() as place:
         return fuzz(options.target, TARGETS[options.target], options.seconds, Path(place))
 
