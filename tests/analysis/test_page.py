@@ -216,6 +216,21 @@ def test_pages_are_equal_whenever_they_are_made(found: Report, page: str) -> Non
     assert render_page(found) == page
 
 
+def test_of_the_environment_what_differs_is_apart_from_what_is_shared(tmp_path: Path) -> None:
+    """Fourteen sets of runs that differed in their seed alone had a column of all facts each."""
+    for number in range(4):
+        manifest = {"seed": number, "machine": {"cpu_model": "AMD EPYC"}}
+        write(tmp_path / f"trial{number}", [Chunk.of(**requests(number, count=100))], **manifest)
+    page = render_page(report(find_runs([tmp_path])))
+    _, _, facts = page.partition(">Environment<")
+    differing, _, shared = facts.partition('aria-label="Environment"')
+    assert shared.count("AMD EPYC") == 1
+    assert "AMD EPYC" not in differing
+    assert re.findall(r'<th scope="col">(.+?)</th>', differing) == ["runs", "seed"]
+    assert len(re.findall(r'<th scope="row">', differing)) == 4
+    assert not re.search(r'<th scope="row">seed<', shared)
+
+
 def test_nothing_measured_is_a_page_too(tmp_path: Path) -> None:
     write(tmp_path, [])
     page = render_page(report(find_runs([tmp_path])))

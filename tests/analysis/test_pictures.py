@@ -160,6 +160,14 @@ def test_more_lines_than_colours_are_told() -> None:
     assert len(figure.axes[0].lines) == MOST_CURVES
 
 
+@pytest.mark.parametrize(("over", "joined"), [("server", False), ("version", False), ("batch", True)])
+def test_only_what_lies_between_numbers_is_drawn(over: str, joined: bool) -> None:
+    lines = [Points("", [1, 2] if over != "server" else ["a", "b"], [0.001, 0.002])]
+    figure = Figure()
+    against(lines, title="p99", over=over, seconds=True, ordered=over == "batch")(figure)
+    assert [line.get_linestyle() for line in figure.axes[0].lines] == ["-" if joined else "None"]
+
+
 def rollout(root: Path) -> Run:
     """Versions that take turns, with events, and the use of cores."""
     writer = RunWriter.create(root, "rollout", None, {"load": {"kind": "closed", "users": 16}})

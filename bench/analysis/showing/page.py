@@ -202,20 +202,32 @@ def _methods(report: Report) -> list[tuple[str, str]]:
 
 
 def _environment(report: Report) -> dict[str, Any] | None:
-    """One column where all runs agree; else a column for each set of runs that do, and the facts that differ first."""
+    """Facts that all runs share, each once, and those that differ, by set of runs that agree: the shorter side is on top."""
     groups: dict[tuple[tuple[str, str], ...], list[str]] = {}
     for name, run in zip(labels(report.runs), report.runs, strict=True):
         groups.setdefault(tuple(environment.facts(run.manifest).items()), []).append(name)
     if not groups:
         return None
     columns = [dict(facts) for facts in groups]
-    keys = list(dict.fromkeys(key for column in columns for key in column))
-    rows = [
-        (environment.title(key), [column.get(key, formatting.ABSENT) for column in columns]) for key in keys
-    ]
-    rows.sort(key=lambda row: len(set(row[1])) == 1)
-    names = ["all runs" if len(groups) == 1 else _few(names) for names in groups.values()]
-    return {"names": names if len(report.runs) > 1 else ["this run"], "rows": rows}
+    shared: list[tuple[str, str]] = []
+    differing: list[tuple[str, list[str]]] = []
+    for key in dict.fromkeys(key for column in columns for key in column):
+        texts = [column.get(key, formatting.ABSENT) for column in columns]
+        if len(set(texts)) == 1:
+            shared.append((environment.title(key), texts[0]))
+        else:
+            differing.append((environment.title(key), texts))
+    head, rows = ["fact", *map(_few, groups.values())], differing
+    if len(groups) > len(differing):
+        of_each = zip(*(texts for _, texts in differing), strict=True)
+        rows = [(name, list(texts)) for name, texts in zip(head[1:], of_each, strict=False)]
+        head = ["runs", *(title for title, _ in differing)]
+    return {
+        "shared": shared,
+        "whose": "all runs" if len(report.runs) > 1 else "this run",
+        "head": head,
+        "rows": rows,
+    }
 
 
 def _few(names: Iterable[str]) -> str:

@@ -136,7 +136,7 @@ def _over(rows: list[Row], over: str, axis: str) -> Iterator[Picture]:
         lines = _grouped(rows, over, metric)
         if any(line.y for line in lines):
             caption = (
-                f"{title[0].upper()}{title[1:]} against {axis}; one line per configuration"
+                f"{title[0].upper()}{title[1:]} against {axis}; one colour per configuration"
                 f"{_left_out(lines)}.{_explained(lines)}"
             )
             draw = against(
@@ -145,7 +145,7 @@ def _over(rows: list[Row], over: str, axis: str) -> Iterator[Picture]:
                 over=axis,
                 seconds=seconds,
                 logarithmic=over == "batch",
-                ordered=over != "server",
+                ordered=over == "batch",
             )
             height = height_for([line.label for line in lines])
             yield Picture(f"{metric.replace('_', '-')}-by-{over}", caption, draw, height)

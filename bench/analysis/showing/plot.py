@@ -179,9 +179,17 @@ def against(
         shown = lines[:MOST_CURVES]
         for at, (line, colour, marker) in enumerate(zip(shown, SERIES, "osD^vPX*", strict=False)):
             x = _places(line.x, words, at, len(shown))
-            # between servers there is nothing: a thin line only leads the eye
-            width = 0.6 if words and not ordered else 1.6
-            axes.plot(x, line.y, marker=marker, markersize=5, linewidth=width, color=colour, label=line.label)
+            between = "-" if ordered else "none"  # between two servers, or two versions, there is nothing
+            axes.plot(
+                x,
+                line.y,
+                linestyle=between,
+                marker=marker,
+                markersize=5,
+                linewidth=1.6,
+                color=colour,
+                label=line.label,
+            )
             if line.low is not None and line.high is not None:
                 axes.vlines(x, line.low, line.high, color=colour, linewidth=1.4, alpha=0.7)
         axes.set_title(title)
