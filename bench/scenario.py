@@ -5,7 +5,8 @@ from typing import Any
 from bench import mnist
 from bench.load.any_model import model_options, model_pool, model_server
 from bench.load.locust_glue.attach import take_part
-from bench.load.options import ScenarioOptions, defaults, option
+from bench.load.options import ScenarioOptions
+from bench.load.own_options import defaults, option
 from bench.load.rollout import Rollout
 from bench.load.site import Served, Site
 from bench.load.stage import Stage

@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import Final
 
 from bench import BenchError
-from bench.load.options import ScenarioOptions, option
+from bench.load.options import ScenarioOptions
+from bench.load.own_options import option
 from bench.load.patience import awaited
 from bench.load.site import Served, Site
 from bench.load.sources import NoServerYetError

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bench.load import own_options
 from bench.load.abort_rules import Limits, limits_of
 from bench.load.clashes import one_name_once
 from bench.load.option_values import (
@@ -38,28 +39,8 @@ from bench.wire.keepalive import Keepalive
 from bench.wire.reply import LARGEST_ANSWER
 from bench.wire.transports import NATIVE
 
-_own: dict[str, tuple[str, str, bool]] = {}
-"""Options that the scenario has asked for: name -> default, help, private."""
 PRIVATE: set[str] = set()
 """Options that name files, variables, URLs or processes, as attributes of what is parsed: the web form has none of them."""
-UNRECORDED: set[str] = set()
-"""Options of scenarios whose values the manifest does not repeat, such as the path of a file that it names by its content."""
-_defaults: dict[str, Any] = {}
-
-
-def option(name: str, default: str, help: str, *, private: bool = False, recorded: bool = True) -> None:
-    """Give the scenario an option of its own; its value is in `ScenarioOptions.own`. Called as the scenario is imported.
-
-    `private`: it names a file, a variable or a URL, and can be set on the command line only, not in the web form.
-    `recorded`: in the manifest, so that runs that differ in it are no repetitions of each other.
-    """
-    (UNRECORDED.discard if recorded else UNRECORDED.add)(name.lstrip("-"))
-    _own[name] = (default, help, private)
-
-
-def defaults(**values: Any) -> None:
-    """Let the scenario's load be this where the command line says nothing, such as users=8, run_time="30s"."""
-    _defaults.update({"num_users" if name == "users" else name: value for name, value in values.items()})
 
 
 @dataclass(frozen=True)
@@ -343,7 +324,7 @@ def add_arguments(parser: Any) -> None:
         metavar="NAME,...",
         help="host names by which browsers reach the web form, such as that of a proxy",
     )
-    for name, (default, text, private) in _own.items():
+    for name, (default, text, private) in own_options.OWN.items():
         option(
             name,
             private=private,
@@ -352,7 +333,7 @@ def add_arguments(parser: Any) -> None:
             help=f"{text} (default: {default or 'none'})",
         )
     # Locust listens on all interfaces otherwise, for browsers and for workers
-    parser.set_defaults(web_host="127.0.0.1", master_bind_host="127.0.0.1", **_defaults)
+    parser.set_defaults(web_host="127.0.0.1", master_bind_host="127.0.0.1", **own_options.DEFAULTS)
     option("--no-samples", default=False, action="store_true", help="keep histograms only, not every request")
 
 
@@ -379,7 +360,7 @@ def read_options(parsed: Any) -> ScenarioOptions:
         schedule=schedule_of(str(parsed.schedule or "").strip()),
         max_in_flight=whole("--max-in-flight", parsed.max_in_flight, 1),
         references=whole("--references", parsed.references, 0),
-        own=own_of(parsed, _own),
+        own=own_of(parsed, own_options.OWN),
         watched=Watched(
             pid=whole("--server-pid", parsed.server_pid, 1) if parsed.server_pid else None,
             container=str(parsed.server_container) or None,

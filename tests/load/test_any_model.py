@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from bench import BenchError
-from bench.load import options as load_options
+from bench.load import own_options
 from bench.load.any_model import model_options, model_pool, model_server
 from bench.load.options import ScenarioOptions
 from bench.load.site import Site
@@ -33,7 +33,7 @@ RECOMMENDER = Foreign(
 
 @pytest.fixture(autouse=True)
 def scenario(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(load_options, "_own", {})
+    monkeypatch.setattr(own_options, "OWN", {})
     model_options()
 
 

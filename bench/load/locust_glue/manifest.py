@@ -13,7 +13,8 @@ from bench.load import ceiling
 from bench.load.observing import machine
 from bench.load.observing.gpus import unobserved
 from bench.load.observing.server_side import started_at
-from bench.load.options import UNRECORDED, ScenarioOptions
+from bench.load.options import ScenarioOptions
+from bench.load.own_options import UNRECORDED
 from bench.load.repeats import repeats
 from bench.load.site import tree_hash
 from bench.load.sources import Source, open_schedules, task_sets_that_wait
