@@ -166,7 +166,7 @@ def ab(
     """Compare two versions of a model on the server at HOST:PORT: speed and answers.
 
     Both sides get the same requests in turn until the result is decided or the time is up. Compare two --versions
-    (numbers or labels), two models, two batch sizes, or two servers (--against), each by a protocol of its own where
+    (numbers or labels), two models, two batch sizes, or two servers (--against), each by its own protocol where
     --protocol names two. The first one is the baseline.
 
     Every distinct example is sent once to each side to compare the answers. The results go to an experiment folder that

@@ -71,8 +71,8 @@ def two_of(
         names = {part: option for part, (option, _) in options.items()}
         if len(protocols) > 1:
             names["server"] = "--protocol"
-        given = " and ".join(names[part] for part in different)
-        raise BenchError(f"{given}: only one thing may differ between the two; use one value for the others")
+        listed = " and ".join(names[part] for part in different)
+        raise BenchError(f"{listed}: only one thing may differ between the two; use one value for the others")
     both = {part: (values[0], values[-1]) for part, (_, values) in options.items()}
     part = different[0]
     option, pair = ("--protocol", protocols) if len(protocols) > 1 else (options[part][0], both[part])
@@ -240,10 +240,10 @@ def _described(inquiry: Inquiry) -> Description:
 
 
 def _signatures_meant(
-    given: str | None, inquiries: Sequence[Inquiry], descriptions: Sequence[Description]
+    named: str | None, inquiries: Sequence[Inquiry], descriptions: Sequence[Description]
 ) -> list[str]:
     """The name for each side: what is given, else that of the first side whose signatures have names."""
-    meant = given or ""
+    meant = named or ""
     nameless = all(each.api.signature is None for each in inquiries)
     names = []
     for each, description in zip(inquiries, descriptions, strict=True):

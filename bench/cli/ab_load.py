@@ -115,25 +115,25 @@ def in_turn(two: TwoConditions, schedule: str, *, over_http: bool, rates: bool) 
     return two.part == "server", None
 
 
-def called(given: Mapping[str, Any]) -> dict[str, Any]:
+def called(options: Mapping[str, Any]) -> dict[str, Any]:
     """How the servers are called, as keys of a servers file; not the protocol, which is each side's own."""
     tls = {
-        "ca": given["grpc_tls_ca"],
-        "certificate": given["grpc_tls_cert"],
-        "key": given["grpc_tls_key"],
-        "server_name": given["grpc_tls_server_name"],
+        "ca": options["grpc_tls_ca"],
+        "certificate": options["grpc_tls_cert"],
+        "key": options["grpc_tls_key"],
+        "server_name": options["grpc_tls_server_name"],
     }
     table: dict[str, Any] = {}
     if any(tls.values()):
         table["tls"] = {name: value for name, value in tls.items() if value}
-    elif given["grpc_tls"]:
+    elif options["grpc_tls"]:
         table["tls"] = True
-    if given["parameters"]:
-        table["request_parameters"] = dict(parameters_of(given["parameters"]))
-    if given["authority"]:
-        table["authority"] = given["authority"]
-    if given["pairs"]:
-        items = (each.strip().split("=", 1) for each in given["pairs"].split(",") if each.strip())
+    if options["parameters"]:
+        table["request_parameters"] = dict(parameters_of(options["parameters"]))
+    if options["authority"]:
+        table["authority"] = options["authority"]
+    if options["pairs"]:
+        items = (each.strip().split("=", 1) for each in options["pairs"].split(",") if each.strip())
         table["metadata"] = dict(items)
     return table
 

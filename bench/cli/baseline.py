@@ -103,11 +103,11 @@ def _take(paths: tuple[Path, ...], accept: tuple[str, ...], folder: Path, *, rep
     old = read_trials(find_runs([folder])) if folder.is_dir() else read_trials([])
     replaced = {trial.path for trial in old.trials if trial.identity in cells and replacing}
     runs = dict.fromkeys(trial.path for trial in new.trials)
-    taken = [store.put(run, folder) for run in runs]
-    store.remove(path for path in replaced if path not in taken and path.exists())
-    gone = len(replaced - set(taken))
+    stored = [store.put(run, folder) for run in runs]
+    store.remove(path for path in replaced if path not in stored and path.exists())
+    gone = len(replaced - set(stored))
     click.echo(
-        f"{folder}: {len(taken)} run{'s' * (len(taken) > 1)} of {len(cells)} cell{'s' * (len(cells) > 1)} taken, {gone} replaced"
+        f"{folder}: {len(stored)} run{'s' * (len(stored) > 1)} of {len(cells)} cell{'s' * (len(cells) > 1)} taken, {gone} replaced"
     )
     _tell_sessions(folder, cells)
     return 0
@@ -115,8 +115,8 @@ def _take(paths: tuple[Path, ...], accept: tuple[str, ...], folder: Path, *, rep
 
 def _tell_sessions(folder: Path, cells: set[Identity]) -> None:
     """How many sessions the baseline has; a warning where one cannot show how they differ."""
-    there = read_trials(find_runs([folder])).by_identity()
-    fewest = min(len({trial.session for trial in there.get(identity, [])}) for identity in cells)
+    by_identity = read_trials(find_runs([folder])).by_identity()
+    fewest = min(len({trial.session for trial in by_identity.get(identity, [])}) for identity in cells)
     if fewest < LENDERS:
         click.echo(
             f"bench: warning: {fewest} session{'s' * (fewest > 1)} in it: {LENDERS} show how sessions (starts of server "

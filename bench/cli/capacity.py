@@ -116,18 +116,18 @@ def capacity(
 
     Requests arrive at random (Poisson), at one rate after the other: a ramp finds the region, and levels around the
     capacity then narrow it until --precision or --time. Requests without an answer miss the service level. Two
-    --versions, or two servers (--against), each with a protocol of its own where --protocol names two, are measured in
+    --versions, or two servers (--against), each with its own protocol where --protocol names two, are measured in
     turn, at the same rates with the same arrivals, and the ratio of their capacities has an interval of 99 %.
 
     With an experiment file, its servers run until the end, and each of its conditions (servers, models, versions, batch
     sizes) is measured in turn; those that differ in one thing, or in what --by names, are compared with the first of them.
-    Its loads, trials and seconds do not count, nor do the options of HOST:PORT.
+    Its loads, trials and seconds are ignored, and options of HOST:PORT do not apply.
 
-    With --users the load is a closed loop: the answer is the smallest number of users that reaches 95 % of the most
-    throughput that any number of users has within the service level.
+    With --users the load is a closed loop: the result is the smallest number of users that reaches 95 % of the highest
+    throughput within the service level.
 
-    There is no answer where the load generator was the limit. The result is an experiment's folder, which bench report
-    and gate read. Ctrl-C shows what is known so far.
+    If the load generator is the limit, there is no result. The result folder is that of an experiment, for bench report
+    and bench gate. Ctrl-C shows the estimate so far.
 
     Exit codes: 0 done; 2 bad usage or input; 3 inconclusive, or the load generator was the limit; 130 interrupted.
 
@@ -141,9 +141,7 @@ def capacity(
     """
     context = click.get_current_context()
     if options["master"] and context.get_parameter_source("processes") is ParameterSource.COMMANDLINE:
-        raise click.UsageError(
-            "--processes and --master: give one of the two; a master has workers of its own"
-        )
+        raise click.UsageError("--processes and --master: give one of the two; a master has its own workers")
     share, within = _wanted(p99_ms, goodput)
     precise = _share("--precision", precision)
     errors = None if max_errors is None else _share("--max-errors", max_errors)
@@ -182,8 +180,8 @@ def _refuse_options_of_a_host() -> None:
     """Raise UsageError for an option that would do nothing."""
     context = click.get_current_context()
     for name in context.params:
-        given = context.get_parameter_source(name) is ParameterSource.COMMANDLINE
-        if given and name not in OF_ANY:
+        on_command_line = context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+        if on_command_line and name not in OF_ANY:
             option = next(each for each in context.command.params if each.name == name)
             raise click.UsageError(
                 f"{option.opts[0]}: it is for HOST:PORT; an experiment file has its own keys"
@@ -196,12 +194,12 @@ def _wanted(p99_ms: float | None, goodput: str | None) -> tuple[float, float]:
         raise click.UsageError("which service level? give --p99-ms 20, or --goodput 0.999@20ms")
     if p99_ms is not None:
         return 0.99, p99_ms / 1e3
-    found = _GOODPUT.fullmatch(goodput or "")
+    match = _GOODPUT.fullmatch(goodput or "")
     try:
-        if found is None:
+        if match is None:
             raise ValueError
-        share = meant_share(found[1])
-        within = duration(found[2])
+        share = meant_share(match[1])
+        within = duration(match[2])
     except ValueError:
         share = within = 0.0
     if not 0.5 <= share < 1 or not 0 < within < 1e6:

@@ -112,7 +112,7 @@ def _run(prepared: Prepared, groups: list[Group], wanted: Wanted, options: Mappi
     folder.description["file"] = "bench capacity"
     servers = {server.name: server for server in prepared.servers}
     search = capacity_users.search if wanted.users else capacity_search.search
-    found = capacity_users.found if wanted.users else capacity_search.found
+    conditions = capacity_users.searched if wanted.users else capacity_search.searched
     interrupted = False
     try:
         with ended_in_order(), folder.locked() as lock:
@@ -125,18 +125,18 @@ def _run(prepared: Prepared, groups: list[Group], wanted: Wanted, options: Mappi
         folder.tidy()
         folder.mark(INTERRUPTED_STATE)
         note("interrupted; what is known so far:")
-    capacity = found(groups, wanted)
+    capacity = conditions(groups, wanted)
     capacity.write(folder.path)
     folder.seal()
     _show(capacity, wanted, folder)
     if options["as_json"] is not None:
-        told = {
+        content = {
             "schema": 1,
             "folder": str(folder.path),
             "sentences": sentences(capacity),
             "capacity": capacity.model_dump(by_alias=True),
         }
-        put(options["as_json"], json_text(told) + "\n")
+        put(options["as_json"], json_text(content) + "\n")
     if interrupted:
         return INTERRUPTED
     return 0 if all(each.outcome == "found" for each in capacity.conditions) else NOT_ALL
@@ -165,13 +165,13 @@ def _planned(
 def _hunts(looked: Looked, prepared: Prepared) -> list[Hunt]:
     """The condition, or both with the baseline first, whatever the order of a block."""
     two = looked.two
-    found = []
+    hunts = []
     for side in dict.fromkeys((two.before, two.after)):
         own = side.server, side.version
         cell = next(trial.cell for trial in prepared.plan if (trial.cell.server, trial.cell.version) == own)
         title = side.title(two.part) if two.after != two.before else f"{side.model} at {side.address}"
-        found.append(Hunt(Condition(title, cell.server, cell.model, side.version, cell.batch), cell))
-    return found
+        hunts.append(Hunt(Condition(title, cell.server, cell.model, side.version, cell.batch), cell))
+    return hunts
 
 
 class _Quiet:

@@ -103,7 +103,7 @@ Group = list[Hunt]
 """Conditions that are compared with the first of them; one alone is compared with none."""
 
 
-def found(groups: Sequence[Group], wanted: Wanted) -> Capacity:
+def searched(groups: Sequence[Group], wanted: Wanted) -> Capacity:
     """What is known of all conditions, and of the ratios to the first one of each group."""
     compared = sum(len(group) - 1 for group in groups)
     confidence = 1 - (1 - RATIO_CONFIDENCE) / max(1, compared)
@@ -204,8 +204,8 @@ def _turn(group: Group, levels: Levels, wanted: Wanted, ends: float, turn: int) 
 
 def _filling(coming: NextLevel, conditions: int, wanted: Wanted, left: float) -> NextLevel:
     """The level as long as it can be for the turns that are left to be as many: a rest of the time is of no use."""
-    one = _seconds(coming, wanted) + OVERHEAD
-    turns = math.floor(left / (conditions * one))
+    single = _seconds(coming, wanted) + OVERHEAD
+    turns = math.floor(left / (conditions * single))
     if turns < 1:
         return coming
     seconds = math.floor(left / (conditions * turns) - OVERHEAD) - SETTLING - wanted.within
@@ -215,7 +215,7 @@ def _filling(coming: NextLevel, conditions: int, wanted: Wanted, left: float) ->
 def common(active: Sequence[Hunt], turn: int) -> NextLevel | None:
     """The level that all have next; None: they are too far apart."""
     searches = [hunt.search for hunt in active if hunt.search is not None]
-    known = [found for search in searches if (found := search.found) is not None]
+    known = [estimate for search in searches if (estimate := search.estimate) is not None]
     if not known:
         return searches[0].next() if searches else None
     rates = [math.log(each.rate) for each in known]
@@ -224,7 +224,7 @@ def common(active: Sequence[Hunt], turn: int) -> NextLevel | None:
     regions = [
         math.log(halfway(each.levels, each.allowed))
         for each in searches
-        if not each.beside and each.found is None
+        if not each.beside and each.estimate is None
     ]
     if (disjoint or regions) and max(rates + regions) - min(rates + regions) > APART:
         return None
@@ -335,7 +335,7 @@ def _progress(hunt: Hunt, ends: float) -> None:
             f"{formatting.rate(level.rate)} req/s: percentile {p}, {formatting.share(level.share)} missed"
         )
     if hunt.search is not None:
-        known, (low, high) = hunt.search.found, hunt.search.bracket
+        known, (low, high) = hunt.search.estimate, hunt.search.bracket
         if known is not None and math.isfinite(known.high):
             ends_of = f"{formatting.rate(known.low)} to {formatting.rate(known.high)}"
             parts.append(f"capacity {formatting.rate(known.rate)} ({ends_of})")

@@ -47,7 +47,7 @@ def search(levels: Levels, groups: Sequence[Group], wanted: Wanted, seconds: flo
             _progress(hunt, ends)
 
 
-def found(groups: Sequence[Group], wanted: Wanted) -> Capacity:
+def searched(groups: Sequence[Group], wanted: Wanted) -> Capacity:
     """What is known of all conditions."""
     return Capacity(
         service_level=wanted.text,
@@ -110,7 +110,7 @@ def _progress(hunt: Hunt, ends: float) -> None:
     if hunt.in_a_row:
         parts.append(f"left out: {hunt.discarded[-1]}")
     elif hunt.ladder.levels:
-        parts.append(_told(hunt.ladder.levels[-1].users, hunt.ladder.levels[-1].level))
+        parts.append(_row(hunt.ladder.levels[-1].users, hunt.ladder.levels[-1].level))
     knee = hunt.ladder.knee
     if knee is not None:
         parts.append(f"knee at {knee.users} ({knee.low} to {knee.high or '?'})")
@@ -118,6 +118,6 @@ def _progress(hunt: Hunt, ends: float) -> None:
     click.echo(one_line(f"{hunt.condition.title}: {'; '.join(parts)}; {left:.0f} s left"), err=True)
 
 
-def _told(users: int, level: Level) -> str:
+def _row(users: int, level: Level) -> str:
     p = formatting.duration(math.inf if level.p is None else level.p)
     return f"{users} users: {formatting.rate(level.rate)} req/s, percentile {p}, {formatting.share(level.share)} missed"

@@ -180,7 +180,7 @@ def _show(console: Console, comparisons: Comparisons, trials: Trials) -> None:
         hanging(
             console,
             Text.assemble(
-                ("alone  ", "yellow"), f"only the {side} measured {identity.words(_told(identity))}"
+                ("alone  ", "yellow"), f"only the {side} measured {identity.words(_parts_of(identity))}"
             ),
         )
     groups = trials.by_identity()
@@ -189,7 +189,7 @@ def _show(console: Console, comparisons: Comparisons, trials: Trials) -> None:
         _show_ranking(console, groups)
 
 
-def _told(identity: Identity) -> list[str]:
+def _parts_of(identity: Identity) -> list[str]:
     return [
         part
         for part in ("scenario", "request", "server", "version", "batch", "load")

@@ -176,16 +176,16 @@ def own_command() -> str:
 def _check_usage(*, with_run: bool, testing: bool) -> None:
     """Raise UsageError for an option that would do nothing."""
     context = click.get_current_context()
-    given = {
+    options = {
         name for name in context.params if context.get_parameter_source(name) is ParameterSource.COMMANDLINE
     }
     names = {parameter.name: parameter.opts[0] for parameter in context.command.params}
     for name in ONLY_WITHOUT_RUN if with_run else ONLY_WITH_RUN:
-        if name in given:
+        if name in options:
             raise click.UsageError(
                 f"{names[name]} {'cannot be combined with' if with_run else 'needs'} --run"
             )
-    if testing and (others := given - {"testing", "paths"}):
+    if testing and (others := options - {"testing", "paths"}):
         raise click.UsageError(f"--self-test takes no {names[min(others)]}")
 
 

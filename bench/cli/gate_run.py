@@ -76,18 +76,18 @@ def run_until_decided(
     duet: bool = False,
 ) -> tuple[Judgement, Folder, Sides]:
     """Run blocks of the experiment and judge them; gives the last judgement. Raises BenchError."""
-    one = prepare(experiment, {"trials": 1}, duet=duet)
-    sides = _sides(one, by, baseline, experiment)
-    limits.check_cells(sides.candidates(one))
+    single = prepare(experiment, {"trials": 1}, duet=duet)
+    sides = _sides(single, by, baseline, experiment)
+    limits.check_cells(sides.candidates(single))
     if duet:
-        _check_rates(limits, one)
-    seconds = one.seconds(one.plan)
+        _check_rates(limits, single)
+    seconds = single.seconds(single.plan)
     if budget < LEAST * seconds:
         raise BenchError(
             f"--budget {budget:g}: a block takes {seconds:.0f} s, and at least {LEAST} are needed; give {LEAST * seconds:.0f} s"
         )
     # as many as would fit on a quick machine; how many do shows on the way
-    quickest = len(one.plan) // (2 if duet else 1) * (one.study.experiment.seconds + LEAST_OVERHEAD)
+    quickest = len(single.plan) // (2 if duet else 1) * (single.study.experiment.seconds + LEAST_OVERHEAD)
     prepared = prepare(experiment, {"trials": max(LEAST, int(budget // quickest))}, duet=duet)
     folder = begin(prepared, results, "gate")
     display = Lines(folder.path)

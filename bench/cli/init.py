@@ -20,10 +20,10 @@ def init(folder: Path) -> None:
     bench run experiment.toml
     sh gate.sh
     """
-    there = [path for path in packaged.starting_set() if (folder / path.name).exists()]
-    if there:
+    existing = [path for path in packaged.starting_set() if (folder / path.name).exists()]
+    if existing:
         raise BenchError(
-            f"{folder / there[0].name}: exists; nothing was written: name another folder, or remove the file"
+            f"{folder / existing[0].name}: exists; nothing was written: name another folder, or remove the file"
         )
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -46,7 +46,7 @@ def _label(_context: click.Context, _parameter: click.Parameter, text: str) -> t
     default="mnist",
     show_default=True,
     metavar="NAME",
-    help="Scenario of this package, or a file of yours.",
+    help="Scenario of this package, or your own file.",
 )
 @click.option(
     "--limits",

@@ -37,10 +37,10 @@ def plot(*, paths: tuple[Path, ...], out: Path, kind: str, only: str | None, dpi
         note(f"{word}: {text}")
     drawn = [picture for picture in pictures(results) if only is None or only in picture.name]
     if not drawn:
-        what = (
+        reason = (
             f"no picture with {only} in its name" if only is not None and results.runs else "nothing to draw"
         )
-        raise BenchError(f"{', '.join(map(str, paths))}: {what}; see bench report for what the runs hold")
+        raise BenchError(f"{', '.join(map(str, paths))}: {reason}; see bench report for what the runs hold")
     try:
         out.mkdir(parents=True, exist_ok=True)
         for picture in drawn:

@@ -76,19 +76,19 @@ def _answer(
     from bench.load.both_answers import Side, ask_one  # gevent with it, which pictures do without
 
     rows = []
-    with inquiry(**server) as asked:
-        name, declared = Preflight().declared(asked, signature or "")
+    with inquiry(**server) as inquired:
+        name, declared = Preflight().declared(inquired, signature or "")
         outputs = tuple(declared.outputs) if output is None else (output,)
         check_outputs(outputs, declared, name)
-        version = asked.version if asked.label is None else describe(asked).version or None
+        version = inquired.version if inquired.label is None else describe(inquired).version or None
         side = Side(
-            replace(asked, version=version, label=None), name, 1, outputs, filtered=output is not None
+            replace(inquired, version=version, label=None), name, 1, outputs, filtered=output is not None
         )
         examples = read_requests(requests, declared, signature_name=name)
         for number in range(len(examples)):
-            (answer,) = ask_one(side, examples, [number], asked.timeout, [LARGEST_ANSWER]).values()
+            (answer,) = ask_one(side, examples, [number], inquired.timeout, [LARGEST_ANSWER]).values()
             if isinstance(answer, str):
-                raise BenchError(f"{asked.where}: example {number} of {requests}: {answer}")
+                raise BenchError(f"{inquired.where}: example {number} of {requests}: {answer}")
             rows.append({"example": number} | {name: plain_values(each) for name, each in answer.items()})
             if not as_json:
                 click.echo(json_text(rows.pop(), indent=None))

@@ -115,5 +115,5 @@ def _refuse_nothing(results: Report, paths: tuple[Path, ...]) -> None:
         more = f" (and {len(results.unreadable) - 1} more)" if len(results.unreadable) > 1 else ""
         raise BenchError(results.unreadable[0].reason + more)
     if not results.failed:
-        given = ", ".join(map(str, paths))
-        raise BenchError(f"{given}: no run in it; record one with bench scenario mnist")
+        listed = ", ".join(map(str, paths))
+        raise BenchError(f"{listed}: no run in it; record one with bench scenario mnist")

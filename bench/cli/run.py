@@ -169,8 +169,8 @@ def _run(
     with folder.at_work() as lock, ended_in_order():
         folder.tidy()
         before = folder.ended()
-        kept = {number for number, each in before.items() if not (retry and each.outcome == "failed")}
-        count, left = len(kept), [t for t in folder.trials if t.number not in kept]
+        done = {number for number, each in before.items() if not (retry and each.outcome == "failed")}
+        count, left = len(done), [t for t in folder.trials if t.number not in done]
         seconds = prepared.seconds(left)
         click.echo(
             f"{folder.path}: {counted(len(folder.trials), 'trial')}, {count} done, {duration(seconds)} to go",

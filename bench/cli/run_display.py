@@ -122,11 +122,11 @@ class Screen:
 
 def outcome(folder: Path, trial: PlannedTrial, ended: Ended, seconds: float) -> str:
     """What came of a trial, in a line. folder: of its experiment; seconds: that it took."""
-    what = f"block {trial.block}: {trial.cell.title()}"
+    title = f"block {trial.block}: {trial.cell.title()}"
     if ended.reason is not None:
-        return one_line(f"{what}: failed: {ended.reason}")
+        return one_line(f"{title}: failed: {ended.reason}")
     result = "" if ended.folder is None else _measured(folder / ended.folder)
-    return one_line(f"{what}: {result or f'{seconds:.0f} s'}")
+    return one_line(f"{title}: {result or f'{seconds:.0f} s'}")
 
 
 def _measured(run: Path) -> str:
@@ -140,21 +140,21 @@ def _measured(run: Path) -> str:
 
     try:
         measured = Run.open(run)
-        found = cells(measured)
+        measured_cells = cells(measured)
         warnings = sorted({warning.check for warning in warnings_of(measured)})
     except BenchError:
         return ""
-    if not found:
+    if not measured_cells:
         return "no request in its steady part"
-    requests = Population.sum([cell.due for cell in found])
-    rate = sum(cell.answered.requests / cell.duration for cell in found if cell.duration > 0)
+    requests = Population.sum([cell.due for cell in measured_cells])
+    rate = sum(cell.answered.requests / cell.duration for cell in measured_cells if cell.duration > 0)
     parts = [f"{formatting.rate(rate)}/s"]
     parts += [
         f"p{q:g} {formatting.duration(requests.percentile(q))}"
         for q in (50.0, 99.0)
         if supported(q, requests.count)
     ]
-    failed = sum(cell.failed for cell in found)
+    failed = sum(cell.failed for cell in measured_cells)
     if failed:
         parts.append(f"{formatting.share(failed / requests.count)} failed")
     if warnings:

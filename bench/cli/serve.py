@@ -69,5 +69,5 @@ def _print_versions(options: ServerFlags) -> None:
             click.echo(f"{package} {metadata.version(package)}")
         except metadata.PackageNotFoundError:
             click.echo(f"{package} is not installed")
-    given = " ".join(f"--{name}={value}" for name, value in options.changed().items())
-    click.echo(f"flags: {given or 'all by default'}")
+    flags = " ".join(f"--{name}={value}" for name, value in options.changed().items())
+    click.echo(f"flags: {flags or 'all by default'}")

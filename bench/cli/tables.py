@@ -79,8 +79,8 @@ def show_report(console: Console, report: Report, view: View | None = None) -> N
         for note in split.notes:
             console.print(Text(note, style="dim"))
     for name, answer in answers_of_runs(report):
-        who = f"{name}: " if len(report.runs) > 1 else ""
-        hanging(console, Text.assemble(("answer  ", "green"), (who, "bold"), answer))
+        prefix = f"{name}: " if len(report.runs) > 1 else ""
+        hanging(console, Text.assemble(("answer  ", "green"), (prefix, "bold"), answer))
     for each in agreements_of(report):
         hanging(console, Text.assemble(("answers  ", "green"), each))
     for each in capacities_of(report):
@@ -162,11 +162,11 @@ def _chosen(drawn: Table, view: View) -> Table:
     return replace(drawn, columns=[*identity, *(known[name] for name in view.columns)])
 
 
-def warning_text(warning: RunWarning, who: str = "", title: str = "warning") -> Text:
+def warning_text(warning: RunWarning, prefix: str = "", title: str = "warning") -> Text:
     """A warning as a line, with the name by which it is accepted."""
     remedy = (f"; {warning.remedy}" if warning.remedy else "", "dim")
     return Text.assemble(
-        (f"{title}  ", "yellow"), (who, "bold"), warning.reason, remedy, f"  [{warning.check}]"
+        (f"{title}  ", "yellow"), (prefix, "bold"), warning.reason, remedy, f"  [{warning.check}]"
     )
 
 

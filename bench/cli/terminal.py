@@ -30,6 +30,6 @@ def console(*, error: bool = False) -> Console:
     """A Rich console on standard output or error; text in brackets is text, and no markup."""
     stream: Any = sys.stderr if error else sys.stdout
     file: Any = stream.styled() if isinstance(stream, Printable) else stream
-    made = Console(file=file, highlight=False, markup=False, emoji=False)
-    made.push_render_hook(_Escaping())
-    return made
+    screen = Console(file=file, highlight=False, markup=False, emoji=False)
+    screen.push_render_hook(_Escaping())
+    return screen

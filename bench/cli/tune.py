@@ -57,7 +57,7 @@ def tune(
     if go_on and overrides:
         raise click.UsageError("--resume continues the original plan: leave --trials and --seconds out")
     if retry and not go_on:
-        raise click.UsageError("--retry goes with --resume")
+        raise click.UsageError("--retry needs --resume")
     if tune_file.is_dir() and not go_on:
         raise click.UsageError(f"{tune_file} is a folder: name a tune file, or add --resume")
     # what starts servers and reads runs: imported once all that can be wrong with the command line was looked at

@@ -58,11 +58,11 @@ class Race:
 
     def to_come(self) -> list[PlannedTrial]:
         """Trials like those of the rounds that are not planned yet."""
-        found: list[PlannedTrial] = []
+        trials: list[PlannedTrial] = []
         for number, each in enumerate(self.rounds):
             if not self.planned(number):
-                found += self.tuning.trials(self.names[: each.settings], self.blocks[number], len(found))
-        return found
+                trials += self.tuning.trials(self.names[: each.settings], self.blocks[number], len(trials))
+        return trials
 
     def run(self, runner: Runner, lock: int) -> None:
         """Run what is missing of each round, as far as settings are left that do not fail."""
@@ -119,9 +119,9 @@ class Race:
         last = number + 1 == len(self.rounds)
         scores = self.standing.scores(self.blocks[number] if last else range(1, self.blocks[number].stop))
         order = ranked(scores, self.standing.able(self.planned(number)))
-        what = f"{counted(len(self.planned(number)), 'setting')}, {counted(each.blocks, 'block')}"
+        title = f"{counted(len(self.planned(number)), 'setting')}, {counted(each.blocks, 'block')}"
         best = standing_text(scores, order, self.default)
-        return f"round {number + 1} of {len(self.rounds)}: {what}; {best}"
+        return f"round {number + 1} of {len(self.rounds)}: {title}; {best}"
 
     def _name(self, trial: PlannedTrial) -> str:
         return self._by_cell[trial.cell.server, trial.cell.batch]
@@ -174,41 +174,41 @@ def run_tuning(
             race.look(folder)
             note(f"interrupted; continue with: bench tune {folder.path} --resume; the best so far:")
             code = INTERRUPTED
-        found = race.result()
-        found.write(folder.path)
+        result = race.result()
+        result.write(folder.path)
         folder.seal()
-    files = _write_files(tuning, found, folder)
-    _show(found, files, folder)
+    files = _write_files(tuning, result, folder)
+    _show(result, files, folder)
     if as_json is not None:
         written = {
             "schema": 1,
             "folder": str(folder.path),
-            "sentences": sentences(found),
+            "sentences": sentences(result),
             "files": [str(path) for path in files],
-            "tuning": found.model_dump(by_alias=True),
+            "tuning": result.model_dump(by_alias=True),
         }
         put(as_json, json_text(written) + "\n")
-    return code or (0 if found.outcome in ("gain", "none") else NOT_ALL)
+    return code or (0 if result.outcome in ("gain", "none") else NOT_ALL)
 
 
-def _write_files(tuning: Tuning, found: Result, folder: Folder) -> list[Path]:
+def _write_files(tuning: Tuning, result: Result, folder: Folder) -> list[Path]:
     """The best settings as files, where they are better than the default, or may be."""
-    best = next((each for each in tuning.settings if each.name == found.best), None)
-    if best is None or found.outcome not in ("gain", "unfinished"):
+    best = next((each for each in tuning.settings if each.name == result.best), None)
+    if best is None or result.outcome not in ("gain", "unfinished"):
         return []
     return write_best(folder.path, best.server, tuning.settings[0].server.name)
 
 
-def _show(found: Result, files: Sequence[Path], folder: Folder) -> None:
+def _show(result: Result, files: Sequence[Path], folder: Folder) -> None:
     screen = console()
-    for number, text in enumerate(sentences(found)):
+    for number, text in enumerate(sentences(result)):
         screen.print(Text(text, style="" if number else "bold"))
-    for table in (settings_table(found), effects_table(found)):
+    for table in (settings_table(result), effects_table(result)):
         if table is not None:
             show_table(screen, table)
             for text in table.notes:
                 screen.print(Text(text, style="dim"))
-    for text in found.remarks:
+    for text in result.remarks:
         click.echo(one_line(f"warning: {text}"), err=True)
     if files:
         click.echo(one_line(f"its settings as files: {', '.join(map(str, files))}"), err=True)

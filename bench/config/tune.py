@@ -92,7 +92,7 @@ class Space(Table):
     def _no_keys(cls, flags: dict[str, list[Flag]]) -> dict[str, list[Flag]]:
         for name in flags:
             if name in (*OF_BATCHING, *OF_SERVER, BATCH):
-                raise ValueError(f"{name}: is a key of its own, and no flag; expected the server's own flags")
+                raise ValueError(f"{name}: is a key, not a flag; expected flags of the server")
         return flags
 
     @property
@@ -145,12 +145,12 @@ class Tune(Experiment):
 
 def goodput_of(text: str) -> tuple[float, float]:
     """Share and seconds of a text such as `99.9 % @ 50ms`. Raises ValueError."""
-    found = _GOODPUT.fullmatch(text.replace(" %", "%"))
+    match = _GOODPUT.fullmatch(text.replace(" %", "%"))
     try:
-        if found is None:
+        if match is None:
             raise ValueError
-        share = share_or_number(found[1] if "%" in found[1] else float(found[1]), "")
-        within = duration(found[2])
+        share = share_or_number(match[1] if "%" in match[1] else float(match[1]), "")
+        within = duration(match[2])
     except ValueError:
         share = within = 0.0
     if not 0.5 <= share < 1 or not 0 < within < 1e6:

@@ -95,7 +95,7 @@ def of_blocks(
     every: Sequence[Condition], blocks: Iterable[int], seed: int, planned: int = 0
 ) -> list[PlannedTrial]:
     """The trials of each cell in some blocks. planned: trials that the plan has before these."""
-    found: list[PlannedTrial] = []
+    planned_trials: list[PlannedTrial] = []
     names = list(dict.fromkeys(cell.server for cell in every))
     for block in blocks:
         for name in order(names, block - 1, f"{seed}/servers"):
@@ -103,8 +103,10 @@ def of_blocks(
             # another row each time that both orders would come together again: each cell comes to each place of a block
             row = block - 1 + (block - 1) // math.lcm(len(names), len(own))
             for cell in order(own, row, f"{seed}/{name}"):
-                found.append(PlannedTrial(block, planned + len(found) + 1, cell, seed + block - 1))
-    return found
+                planned_trials.append(
+                    PlannedTrial(block, planned + len(planned_trials) + 1, cell, seed + block - 1)
+                )
+    return planned_trials
 
 
 def sessions(planned: Sequence[PlannedTrial]) -> Iterator[ServerSession]:

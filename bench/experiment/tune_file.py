@@ -41,9 +41,9 @@ def read_tune(path: Path) -> tuple[Study, list[Setting], Objective]:
     tune = study.experiment
     assert isinstance(tune, Tune)  # noqa: S101 - for the type checker
     objective = _objective(path, tune)
-    found = _settings(study, tune)
-    servers = {each.server.name: each.server for each in found}
-    return study._replace(servers=list(servers.values()), optional=[]), found, objective
+    settings = _settings(study, tune)
+    servers = {each.server.name: each.server for each in settings}
+    return study._replace(servers=list(servers.values()), optional=[]), settings, objective
 
 
 def _objective(path: Path, tune: Tune) -> Objective:
@@ -54,7 +54,10 @@ def _objective(path: Path, tune: Tune) -> Objective:
                 raise refusal(path, name, getattr(tune, name), allowed)
         if len(tune.loads) > 1:
             raise refusal(
-                path, "loads", len(tune.loads), "expected one load: latencies of several are no one number"
+                path,
+                "loads",
+                len(tune.loads),
+                "expected one load: the latencies of several loads are not one number",
             )
         return Objective(float(tune.objective[1:]))
     if (tune.p99_ms is None) == (tune.goodput is None):
@@ -101,26 +104,26 @@ def _settings(study: Study, tune: Tune) -> list[Setting]:
         )
     default = Setting(DEFAULT, {}, declared, tune.batch_sizes[0])
     letter = "t" if re.fullmatch(r"s\d+", declared.name) else "s"
-    found = {_identity(spec, default.batch): default}
+    settings = {_identity(spec, default.batch): default}
     servers: dict[str, Declared] = {_identity(spec, 0): default.server}
     for combination in itertools.product(*parameters.values()) if parameters else []:
         values = dict(zip(parameters, combination, strict=True))
         batch = values.get(BATCH, default.batch)
         changed = _changed(declared, values, space, path)
         identity = _identity(changed, batch)
-        if identity in found:  # the default, or equal to another one where sizes were cut
-            known = found[identity]
-            found[identity] = known._replace(values=known.values or values)
+        if identity in settings:  # the default, or equal to another one where sizes were cut
+            known = settings[identity]
+            settings[identity] = known._replace(values=known.values or values)
             continue
         number = f"{len(servers):0{len(str(count))}}"
         server = servers.setdefault(
             _identity(changed, 0), Declared(f"{letter}{number}", declared.file, changed)
         )
         name = f"{server.name}-batch{batch}" if len(tune.batch_sizes) > 1 else server.name
-        found[identity] = Setting(name, values, server, batch)
-    if len(found) < 2:
+        settings[identity] = Setting(name, values, server, batch)
+    if len(settings) < 2:
         raise refusal(path, "space", parameters, "holds nothing but the default; expected values to try")
-    return list(found.values())
+    return list(settings.values())
 
 
 def _changed(declared: Declared, values: Mapping[str, Any], space: Space, path: Path) -> Started:

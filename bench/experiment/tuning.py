@@ -50,18 +50,18 @@ class Tuning(NamedTuple):
 
 def prepare_tuning(path: Path, overrides: Mapping[str, Any]) -> Tuning:
     """Read a tune file; `overrides` replace keys of it. Raises BenchError."""
-    study, found, objective = read_tune(path)
+    study, settings, objective = read_tune(path)
     for server in study.servers:
         check(server)
     study = overridden(study, overrides)
-    return Tuning(Prepared(study, study.servers, [], {}, dict(overrides)), found, objective)
+    return Tuning(Prepared(study, study.servers, [], {}, dict(overrides)), settings, objective)
 
 
 def resume_tuning(path: Path, results: Path) -> tuple[Tuning, Folder]:
     """The tuning that a folder holds, or the newest one in `results` of a tune file. Raises BenchError."""
     prepared, folder = resume(path, results, lambda file: read_tune(file)[0], "tune")
-    _, found, objective = read_tune(prepared.study.file)
-    return Tuning(prepared, found, objective), folder
+    _, settings, objective = read_tune(prepared.study.file)
+    return Tuning(prepared, settings, objective), folder
 
 
 def write_best(folder: Path, server: Declared, name: str) -> list[Path]:
@@ -73,11 +73,11 @@ def write_best(folder: Path, server: Declared, name: str) -> list[Path]:
     place.mkdir(exist_ok=True)
     how = settings(server)
     texts = {SERVERS: entry(name, server.spec), FLAGS: ""}
-    given = {}
+    paths = {}
     if how.batching is not None:
         texts[BATCHING] = files.batching_text(how.batching)
-        given["batching_parameters_file"] = BATCHING
-    texts[FLAGS] = "".join(f"{argument}\n" for argument in how.arguments(**given))
+        paths["batching_parameters_file"] = BATCHING
+    texts[FLAGS] = "".join(f"{argument}\n" for argument in how.arguments(**paths))
     for each, text in texts.items():
         (place / each).write_text(text)
     for gone in {SERVERS, FLAGS, BATCHING} - texts.keys():

@@ -95,11 +95,11 @@ def _program(server: Declared) -> str:
 def executable(server: Declared) -> str:
     """The path of what is executed. Raises BenchError where there is none."""
     program = _program(server)
-    found = shutil.which(program)
-    if found is None:
+    path = shutil.which(program)
+    if path is None:
         package = "tensorflow-model-server" if known(server) is None else program
         raise server.refusal("path", program, f"no such executable; give its path, or install {package}")
-    return str(Path(found).absolute())
+    return str(Path(path).absolute())
 
 
 @contextlib.contextmanager
@@ -152,9 +152,9 @@ def _started(
         return
     how = settings(server)
     port, rest = spec.port or free_port(), free_port()
-    given = files.write(folder, models, how.batching)
+    paths = files.write(folder, models, how.batching)
     if spec.ssl_config_file:
-        given["ssl_config_file"] = str((server.file.parent / spec.ssl_config_file).resolve())
+        paths["ssl_config_file"] = str((server.file.parent / spec.ssl_config_file).resolve())
     arguments = how.arguments(
         port=port,
         rest_api_port=rest,
@@ -162,7 +162,7 @@ def _started(
         grpc_channel_arguments="grpc.so_reuseport=0",
         # a broken version would be tried again for five minutes
         max_num_load_retries=0,
-        **given,
+        **paths,
     )
     log = folder / "server.log"
     log.unlink(missing_ok=True)

@@ -15,10 +15,10 @@ def client_tls(tls: Tls | bool | None, server: Declared) -> TLS | None:
         return TLS()
     paths: dict[str, Path | None] = {}
     for name in ("ca", "certificate", "key"):
-        given = getattr(tls, name)
-        paths[name] = None if given is None else (server.file.parent / given).resolve()
-        if given is not None and not paths[name].is_file():  # type: ignore[union-attr]  # it is not None here
-            raise server.refusal(f"tls.{name}", given, "no such file; expected a PEM file")
+        path = getattr(tls, name)
+        paths[name] = None if path is None else (server.file.parent / path).resolve()
+        if path is not None and not paths[name].is_file():  # type: ignore[union-attr]  # it is not None here
+            raise server.refusal(f"tls.{name}", path, "no such file; expected a PEM file")
     if (paths["certificate"] is None) != (paths["key"] is None):
         raise BenchError(f"{server.file}: servers.{server.name}.tls: certificate and key go together")
     return TLS(**paths, server_name=tls.server_name)

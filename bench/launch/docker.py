@@ -198,14 +198,14 @@ def _contents(server: Declared, spec: Docker, models: Sequence[Served], folder: 
     if other is not None:
         return _of_another(server, spec, other)
     how = settings(server)
-    given = files.write(
+    paths = files.write(
         folder,
         models,
         how.batching,
         seen=lambda path: f"{_CONFIG}/{path.name}",
         base_path=lambda model: f"/models/{model.name}",
     )
-    arguments = how.arguments(port=_PORTS.grpc, rest_api_port=_PORTS.http, max_num_load_retries=0, **given)
+    arguments = how.arguments(port=_PORTS.grpc, rest_api_port=_PORTS.http, max_num_load_retries=0, **paths)
     mounted = {_CONFIG: str(folder.resolve())}
     mounted |= {f"/models/{model.name}": str(model.path) for model in models if model.path is not None}
     executable = spec.executable or "/usr/bin/tensorflow_model_server"

@@ -59,11 +59,11 @@ def embedded(
     spec = server.spec
     assert isinstance(spec, Embedded)  # noqa: S101 - for the type checker
     how = settings(server)
-    given = files.write(folder, models, how.batching)
+    paths = files.write(folder, models, how.batching)
     if how.flags.get("backend") == "synthetic" and any(model.path is None for model in models):
-        del given["model_config_file"]  # its model is in no folder
-        given["model_name"] = models[0].name
-    arguments = how.arguments(rest_api_port=0, **given)
+        del paths["model_config_file"]  # its model is in no folder
+        paths["model_name"] = models[0].name
+    arguments = how.arguments(rest_api_port=0, **paths)
     # TensorFlow's own words about devices and XLA are facts of the run
     cpus = () if spec.cpus is None else cpu_numbers(spec.cpus)
     with server_process.embedded(

@@ -14,7 +14,7 @@ _UNUSED: Final = re.compile(r"To enable the following instructions: ([A-Z0-9_ ]+
 
 def of_log(text: str) -> dict[str, Any]:
     """What TensorFlow logs of itself: devices, oneDNN, CPU instructions that this build does not use everywhere."""
-    found: dict[str, Any] = {
+    facts: dict[str, Any] = {
         "devices": [
             "CPU",
             *(f"{where}: {name.strip()}, {size} MB" for where, size, name in _GPU.findall(text)),
@@ -24,8 +24,8 @@ def of_log(text: str) -> dict[str, Any]:
     }
     unused = _UNUSED.search(text)
     if unused is not None:
-        found["instructions_not_everywhere"] = unused[1].split()
-    return found
+        facts["instructions_not_everywhere"] = unused[1].split()
+    return facts
 
 
 def cpu_features() -> list[str]:

@@ -61,9 +61,9 @@ class KnownServer:
         further = [f"--{name}={_text(value)}" for name, value in flags.items()]
         return [each.format_map(values) for each in self.arguments] + further
 
-    def variables(self, values: Mapping[str, str], given: Mapping[str, str]) -> dict[str, str]:
+    def variables(self, values: Mapping[str, str], overrides: Mapping[str, str]) -> dict[str, str]:
         """Its environment variables; those of the servers file go before its own."""
-        return {name: text.format_map(values) for name, text in self.environment.items()} | dict(given)
+        return {name: text.format_map(values) for name, text in self.environment.items()} | dict(overrides)
 
 
 KNOWN: Final[Mapping[str, KnownServer]] = {

@@ -31,7 +31,7 @@ class Python(Started):
 
     launch_seconds = 8.0
 
-    kind: Literal["python"] = key(..., "python", "A server in a venv of its own.", '"python"')
+    kind: Literal["python"] = key(..., "python", "A server in its own venv.", '"python"')
     server: Literal["mlserver", "kserve", "pytriton"] = key(
         ..., "mlserver, kserve or pytriton", "Which server it is.", '"mlserver"'
     )
@@ -149,8 +149,8 @@ def _lacking(server: Declared) -> str | None:
     spec = server.spec
     assert isinstance(spec, Python)  # noqa: S101 - for the type checker
     interpreter = spec.python or sys.executable
-    there = (_venv(server) / "bin" / "python").exists() or shutil.which(interpreter)
-    return None if there else f"no Python {interpreter}"
+    present = (_venv(server) / "bin" / "python").exists() or shutil.which(interpreter)
+    return None if present else f"no Python {interpreter}"
 
 
 KIND: Final = Kind(Python, python, (OIP, OIP_TYPED), check, _lacking)

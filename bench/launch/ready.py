@@ -46,17 +46,17 @@ def wait_available(
         if how is not None:
             raise NotReady(how)
         try:
-            found = _ask(address, models, api, patience, options)
+            states_of = _ask(address, models, api, patience, options)
         except Refused as refused:
-            found, missing = {}, str(refused)
+            states_of, missing = {}, str(refused)
         except OtherwiseReached as error:
             raise NotReady(str(error)) from None
         except BenchError as error:  # nobody listens yet
-            found, missing = {}, str(error)
-        if found:
-            lacking = [text for model in models for text in _lacking(model, found[model.name], tail)]
+            states_of, missing = {}, str(error)
+        if states_of:
+            lacking = [text for model in models for text in _lacking(model, states_of[model.name], tail)]
             if not lacking:
-                return {name: _available(states) for name, states in found.items()}
+                return {name: _available(states) for name, states in states_of.items()}
             missing = ", ".join(lacking)
         patience = min(patience * 1.2, _ATTEMPT_SECONDS)
         time.sleep(_PAUSE)

@@ -84,19 +84,19 @@ def remote(
     """Wait until its models are available; nothing is started or stopped. Raises BenchError."""
     spec = server.spec
     assert isinstance(spec, Remote)  # noqa: S101 - for the type checker
-    there = described(server)
+    server_facts = described(server)
     available = wait_available(
         spec.address,
         models,
         seconds=spec.ready_seconds,
         ended=lambda: None,
         tail=lambda: "its log is where it runs",
-        tls=there.tls,
+        tls=server_facts.tls,
         metadata=_metadata(server, spec),
         authority=spec.authority,
         protocol=spec.protocol,
     )
-    yield replace(there, facts={"address": spec.address, "available": available})
+    yield replace(server_facts, facts={"address": spec.address, "available": available})
 
 
 def described(server: Declared) -> Running:

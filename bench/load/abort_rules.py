@@ -34,15 +34,15 @@ class Seen:
     @classmethod
     def of(cls, chunk: Chunk) -> Self:
         """What a load process handed over; calls that this client cancelled are left out."""
-        found = cls()
+        seen = cls()
         for (key, _), tally in chunk.tallies.items():
             if key.outcome != CANCELLED_BY_CLIENT:
-                found.outcomes[key.outcome] += tally.requests
+                seen.outcomes[key.outcome] += tally.requests
         for (key, _), kinds in chunk.histograms.items():
             if key.outcome == "OK":
-                found.right.append(kinds[_LATENCY])
-                found.wrong.append(kinds[_MISMATCHED])
-        return found
+                seen.right.append(kinds[_LATENCY])
+                seen.wrong.append(kinds[_MISMATCHED])
+        return seen
 
     @classmethod
     def sum(cls, parts: Sequence["Seen"]) -> Self:
@@ -119,7 +119,7 @@ class Percentile(Limit):
         """As `Limit.of_text`."""
         q, bound, each = match(cls.pattern, text)
         if not 0 < float(q) < 100:
-            raise BenchError(f"--abort-if {text}: p{q} is no percentile between 0 and 100, such as p99")
+            raise BenchError(f"--abort-if {text}: p{q} is not a percentile between 0 and 100, such as p99")
         return cls(text, seconds(bound), seconds(each), float(q))
 
     def exceeded(self, seen: Seen) -> str | None:
@@ -171,14 +171,14 @@ def limits_of(text: str) -> Limits:
 def _limit_of(text: str) -> Limit:
     for kind in _KINDS:
         try:
-            found = kind.of_text(text)
+            limit = kind.of_text(text)
         except MismatchError:
             continue
-        if not np.isfinite([found.bound, found.seconds]).all() or found.seconds <= 0:
+        if not np.isfinite([limit.bound, limit.seconds]).all() or limit.seconds <= 0:
             raise BenchError(
                 f"--abort-if {text}: expected a finite limit over more than 0 s, such as {kind.form}"
             )
-        return found
+        return limit
     raise BenchError(f"--abort-if {text}: expected {' or '.join(EXAMPLES)}")
 
 

@@ -169,12 +169,12 @@ def schedule_of(text: str) -> Schedule | None:
 def experiment_of(path: str) -> dict[str, Any]:
     """What `bench run` says of a trial, in a file of its own: it is too long for a command line. Raises BenchError."""
     try:
-        said = read_json(Path(path))
+        plain = read_json(Path(path))
     except (OSError, ValueError) as error:
         raise BenchError(f"--experiment {path}: not a JSON file ({error}); `bench run` writes it") from None
-    if not isinstance(said, dict):
+    if not isinstance(plain, dict):
         raise BenchError(f"--experiment {path}: expected a JSON object; `bench run` writes it")
-    return said
+    return plain
 
 
 def answer_bytes(value: Any) -> int:

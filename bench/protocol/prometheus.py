@@ -27,12 +27,12 @@ def rows(page: str, prefix: str) -> Iterator[Row]:
     for line in page.splitlines():
         if not line.startswith(prefix) or "_bucket{" in line or len(line) > _LONGEST_LINE:
             continue
-        found = _LINE.fullmatch(line)
-        if found is not None:
-            number = float(found[3])
+        match = _LINE.fullmatch(line)
+        if match is not None:
+            number = float(match[3])
             if not math.isfinite(number):
-                raise ValueError(f"{found[1]} is {found[3]}")
-            yield Row(found[1].removeprefix(prefix), dict(_labels(found[2])), number)
+                raise ValueError(f"{match[1]} is {match[3]}")
+            yield Row(match[1].removeprefix(prefix), dict(_labels(match[2])), number)
 
 
 def _labels(text: str) -> Iterator[tuple[str, str]]:

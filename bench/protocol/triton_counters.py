@@ -35,7 +35,7 @@ def counters(page: str, model: str) -> dict[str, float]:
             raise ValueError(f"no {_PREFIX}{name} of model {model} on the page")
     counts = {ours: sums.get(name, 0.0) for name, ours in _COUNTS.items()}
     times = {name: sums.get(f"{name}_duration_us", 0.0) / 1e6 for name in ("request", *_RUN)}
-    return _told(counts, times)
+    return _differences(counts, times)
 
 
 def of_statistics(response: Any, model: str) -> dict[str, float]:
@@ -51,10 +51,10 @@ def of_statistics(response: Any, model: str) -> dict[str, float]:
     }
     times = {name: sum(getattr(stats, name).ns for stats in each_stats) / 1e9 for name in _RUN}
     times["request"] = sum(stats.success.ns for stats in each_stats) / 1e9
-    return _told(counts, times)
+    return _differences(counts, times)
 
 
-def _told(counts: dict[str, float], times: dict[str, float]) -> dict[str, float]:
+def _differences(counts: dict[str, float], times: dict[str, float]) -> dict[str, float]:
     """times: seconds of all requests that were answered; each of them is counted in each part."""
     ok = counts["ok"]
     return {

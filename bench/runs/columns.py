@@ -71,11 +71,11 @@ def no_columns() -> Columns:
 
 def with_messages_of_slowest(columns: Columns) -> Columns:
     """The same without the messages of most: the slowest of SLOWEST have one, those that failed before all others."""
-    kept = -(-len(columns.due) // SLOWEST)
-    if not kept or (columns.message == UNKNOWN).all():
+    most = -(-len(columns.due) // SLOWEST)
+    if not most or (columns.message == UNKNOWN).all():
         return columns
     latency = np.where(columns.status == 0, columns.lag + columns.service, np.iinfo(np.int64).max)
-    slowest = np.argpartition(latency, len(latency) - kept)[-kept:]
+    slowest = np.argpartition(latency, len(latency) - most)[-most:]
     message = np.full(len(latency), UNKNOWN, np.int32)
     message[slowest] = columns.message[slowest]
     return columns._replace(message=message)

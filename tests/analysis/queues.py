@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from bench.analysis.capacity.conclusion import Condition
 from bench.analysis.capacity.level import Level, level_of
 from bench.analysis.capacity.search import Search
-from bench.cli.capacity_search import Hunt, alike, common, found
+from bench.cli.capacity_search import Hunt, alike, common, searched
 from bench.cli.capacity_wanted import Wanted
 from bench.experiment.plan import Condition as Cell
 from bench.runs.capacity import Ratio
@@ -147,4 +147,4 @@ def pair(kind: str, seed: int, slower: float, other: str = "") -> Ratio | None:
                 levels_at(queue, rng, [own.rate], own.seconds, SETTLING, due, mean=mean, arrivals=number)
             )
     wanted = Wanted(1 - ALLOWED, WITHIN, "p99 <= 25 ms", 0.0)
-    return next(iter(found([[first, second]], wanted).ratios), None)
+    return next(iter(searched([[first, second]], wanted).ratios), None)

@@ -35,7 +35,7 @@ def level(rate: float, missed: int, *, requests: int = 4000, seconds: float = 10
 
 def test_intervals_hold_the_true_capacity_of_a_queue() -> None:
     """Ten of 200 searches that tests/benchmarks/capacity.py runs: their seeds are fixed."""
-    found = [search("M/M/1", seed, load=120).found for seed in range(10)]
+    found = [search("M/M/1", seed, load=120).estimate for seed in range(10)]
     held = [each is not None and each.low <= TRUE["M/M/1"] <= each.high for each in found]
     assert sum(held) >= 9
     halves = [each.half_width for each in found if each is not None]
@@ -45,8 +45,8 @@ def test_intervals_hold_the_true_capacity_of_a_queue() -> None:
 def test_a_search_ends_when_it_is_precise_enough() -> None:
     done = search("M/M/1", 1, load=1000, precision=0.15)
     assert done.decided
-    assert done.found is not None
-    assert done.found.half_width <= 0.15
+    assert done.estimate is not None
+    assert done.estimate.half_width <= 0.15
     assert sum(each.seconds for each in done.levels) < 500
     assert done.next() is None
 
@@ -57,7 +57,7 @@ def test_levels_go_up_while_all_pass_and_down_while_all_fail() -> None:
     coming = up.next()
     assert coming is not None
     assert coming.rate > 400
-    assert up.found is None
+    assert up.estimate is None
     assert up.bracket == (400.0, None)
     down.add([level(300.0, 2000), level(200.0, 300)])
     coming = down.next()
@@ -260,11 +260,11 @@ def test_errors_are_limited_besides() -> None:
     free, strict = Search(0.01, 0.03, 10.0, 500.0), Search(0.01, 0.03, 10.0, 500.0, max_errors=0.001)
     for each in (free, strict):
         each.add(levels)
-    assert free.found is None
+    assert free.estimate is None
     assert free.bracket == (450.0, None)
     assert strict.bracket == (350.0, 400.0)
-    assert strict.found is not None
-    assert 350 < strict.found.rate < 400
+    assert strict.estimate is not None
+    assert 350 < strict.estimate.rate < 400
     found = concluded(HERE, strict, [], [], None)
     assert found.limited_by == "errors"
     assert "requests fail" in found.reason or "are errors" in found.reason

@@ -323,6 +323,6 @@ def test_a_gain_beside_a_slow_load_generator_is_one_at_the_least(ratio: float, o
         )
     )
     assert found.outcome == outcome
-    assert any("gains that much at the least; more cores" in text for text in found.remarks) is (
+    assert any("gains at least that much; more cores" in text for text in found.remarks) is (
         outcome == "gain"
     )

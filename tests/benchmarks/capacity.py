@@ -179,7 +179,7 @@ def line(kind: str, load: float, searches: int) -> None:
     true, given, held, halves, errors = CAPACITY[kind], 0, 0, [], []
     for seed in range(searches):
         done = search(kind, seed, load=load)
-        found = done.found
+        found = done.estimate
         if found is None or not done.two_sided or not np.isfinite(found.high):
             continue
         given += 1

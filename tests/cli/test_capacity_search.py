@@ -102,7 +102,7 @@ def search(monkeypatch: pytest.MonkeyPatch) -> Search:
             for version in servers.service
         ]
         how.search(servers, [group], WANTED, seconds)
-        found: Capacity = how.found([group], WANTED)
+        found: Capacity = how.searched([group], WANTED)
         return found
 
     return run
@@ -166,7 +166,7 @@ def test_what_is_known_when_it_is_interrupted(search: Search, monkeypatch: pytes
     monkeypatch.setattr(capacity_search, "time", SimpleNamespace(monotonic=lambda: servers.now))
     with pytest.raises(KeyboardInterrupt):
         capacity_search.search(servers, [group], WANTED, TIME)  # type: ignore[arg-type]
-    found = capacity_search.found([group], WANTED)
+    found = capacity_search.searched([group], WANTED)
     (condition,) = found.conditions
     assert condition.outcome == "bracket"
     assert condition.passed is not None
@@ -189,7 +189,7 @@ def test_a_load_generator_that_is_the_limit_ends_it(search: Search, monkeypatch:
         for version in (6, 7)
     ]
     capacity_search.search(again, [group], WANTED, TIME)  # type: ignore[arg-type]
-    found = capacity_search.found([group], WANTED)
+    found = capacity_search.searched([group], WANTED)
     assert {each.outcome for each in found.conditions} == {"load generator"}
     assert not found.ratios
     assert len(again.made) < len(servers.made)

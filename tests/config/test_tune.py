@@ -92,7 +92,7 @@ def test_the_size_of_requests_is_a_setting_of_the_client(tmp_path: Path) -> None
         ("allowed_batch_sizes = [[8], [8]]", HEAD, "[8] is a duplicate entry"),
         ("flags = { drain_seconds = [] }", HEAD, "drain_seconds: expected a list of at least one value"),
         ("flags = { port = [1, 2] }", HEAD, "servers.s1.flags.port = 1: is set by"),
-        ("flags = { intra_op = [1, 2] }", HEAD, "intra_op: is a key of its own, and no flag"),
+        ("flags = { intra_op = [1, 2] }", HEAD, "intra_op: is a key, not a flag"),
         ("max_batch_size = [0]", HEAD, "space.max_batch_size.0 = 0: expected a list of different integers >= 1"),
         (
             f"intra_op = {list(range(1, 20))}\ninter_op = {list(range(20))}",

@@ -55,7 +55,7 @@ def test_texts_mean_limits(text: str, limits: object) -> None:
         ("errors", "--abort-if errors: expected errors>5%/10s or p99>200ms/10s or goodput(50ms)<90%/10s"),
         ("errors<5%/10s", "--abort-if errors<5%/10s: expected"),
         ("errors>5%/10s,p99", "--abort-if p99: expected"),
-        ("p100>1s/10s", "p100 is no percentile between 0 and 100"),
+        ("p100>1s/10s", "p100 is not a percentile between 0 and 100"),
         ("errors>5%/0s", "over more than 0 s"),
         ("errors>1e999%/1s", "expected a finite limit"),
     ],

@@ -47,16 +47,16 @@ def steps_of(run: Run) -> list[Step] | None:
     begun = [arrivals.begin for arrivals in run.manifest.arrivals.values()]
     if load.plan.kind != "steps" or not begun or each is None or not steps or load.deadline is None:
         return None
-    found = [Step(rate * (load.users or 1), {}, {}) for rate in steps]
+    all_steps = [Step(rate * (load.users or 1), {}, {}) for rate in steps]
     for (key, second), tally in run.within(*run.seconds).tallies.items():
         number = int((second + 0.5 - begun[0]) // each)
         if key.outcome == CANCELLED_BY_CLIENT:  # whether it would have been answered in time is not known
             continue
         # seconds that belong to two steps belong to neither
         if 0 <= number < len(steps) and (second - begun[0]) // each == (second + 0.999 - begun[0]) // each:
-            for counts in (found[number].outcomes, found[number].seconds.setdefault(second, {})):
+            for counts in (all_steps[number].outcomes, all_steps[number].seconds.setdefault(second, {})):
                 counts[key.outcome] = counts.get(key.outcome, 0) + tally.requests
-    return [step for step in found if step.outcomes]
+    return [step for step in all_steps if step.outcomes]
 
 
 def sustained(run: Run) -> Callable[[float], tuple[float, float]] | None:

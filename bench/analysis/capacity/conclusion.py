@@ -55,9 +55,9 @@ def concluded(
     refusal: Refusal | None,
 ) -> ConditionCapacity:
     """A condition's capacity. refusal: that of the load generator; search: None where not even the ramp was measured."""
-    found = None if search is None or refusal is not None else search.found
+    estimate = None if search is None or refusal is not None else search.estimate
     passed, failed = (None, None) if search is None else search.bracket
-    usable = found is not None and search is not None and search.two_sided and _finite(found)
+    usable = estimate is not None and search is not None and search.two_sided and _finite(estimate)
     outcome: Outcome = "nothing"
     if refusal is not None:
         outcome = "load generator"
@@ -68,13 +68,13 @@ def concluded(
     reason, remedy, limit = "", "", None
     if refusal is not None:
         reason, remedy = refusal
-    elif search is not None and (found is not None or failed is not None):
-        at = found.rate if found is not None else failed or math.inf
+    elif search is not None and (estimate is not None or failed is not None):
+        at = estimate.rate if estimate is not None else failed or math.inf
         limit, reason = _limit(search, at)
     return ConditionCapacity(
         **condition._asdict(),
         outcome=outcome,
-        capacity=_interval(found) if usable and found is not None else None,
+        capacity=_interval(estimate) if usable and estimate is not None else None,
         passed=passed,
         failed=failed,
         limited_by=limit,
@@ -144,13 +144,17 @@ def _apart(before: ConditionCapacity, after: ConditionCapacity, confidence: floa
     )
 
 
-def _finite(found: Estimate) -> bool:
-    return math.isfinite(found.high) and found.low > 0 and found.high / found.low <= WIDEST
+def _finite(estimate: Estimate) -> bool:
+    return math.isfinite(estimate.high) and estimate.low > 0 and estimate.high / estimate.low <= WIDEST
 
 
-def _interval(found: Estimate) -> Interval:
+def _interval(estimate: Estimate) -> Interval:
     return Interval(
-        value=found.rate, low=found.low, high=found.high, error=found.error, freedom=found.freedom
+        value=estimate.rate,
+        low=estimate.low,
+        high=estimate.high,
+        error=estimate.error,
+        freedom=estimate.freedom,
     )
 
 

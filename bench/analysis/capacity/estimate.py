@@ -66,13 +66,13 @@ def estimate(
     lowest, highest = (end([level.rate for level in levels]) for end in (min, max))
     # by the expected slope: were it the fitted one, levels would come and go with it
     reach, rate = max(LEAST_REACH, math.log(NEAR) / slope), halfway(levels, allowed)
-    found = None
+    line = None
     for _ in range(_WINDOWS):
-        found = _fit(_near(levels, rate, reach), allowed, slope, confidence)
-        if found is None:
+        line = _fit(_near(levels, rate, reach), allowed, slope, confidence)
+        if line is None:
             return None
-        rate = min(max(found.rate, lowest), highest)
-    return found
+        rate = min(max(line.rate, lowest), highest)
+    return line
 
 
 def _near(levels: Sequence[Level], rate: float, reach: float) -> list[Level]:
@@ -144,14 +144,14 @@ class _Line:
 
     def information(self) -> Floats:
         weight = self.seconds * self.per_second() ** (2 - POWER) / self.phi
-        found = np.array(
+        matrix = np.array(
             [
                 [weight.sum(), (weight * self.x).sum()],
                 [(weight * self.x).sum(), (weight * self.x**2).sum()],
             ]
         )
-        found[1, 1] += 1 / self.prior[1] ** 2
-        return found
+        matrix[1, 1] += 1 / self.prior[1] ** 2
+        return matrix
 
     def solve(self) -> None:
         """Newton's method with Fisher's information."""

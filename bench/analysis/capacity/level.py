@@ -107,11 +107,11 @@ def level_of(
     inside = (due >= begin) & (due < end)
     at, took, ok = due[inside], latency[inside], right[inside]
     seconds = end - begin
-    which = np.minimum(((at - begin) * (parts / seconds)).astype(np.int64), parts - 1)
+    part = np.minimum(((at - begin) * (parts / seconds)).astype(np.int64), parts - 1)
     answered = took[ok]
     # the first rung that a request is in time for; RUNGS: it misses the service level
     rung = np.searchsorted(within * STEP ** np.arange(1 - RUNGS, 1.0), np.where(ok, took, np.inf))
-    counted = np.bincount(which * (RUNGS + 1) + rung, minlength=parts * (RUNGS + 1)).reshape(parts, RUNGS + 1)
+    counted = np.bincount(part * (RUNGS + 1) + rung, minlength=parts * (RUNGS + 1)).reshape(parts, RUNGS + 1)
     slower = counted[:, ::-1].cumsum(axis=1)[:, -2::-1].T
     # time that answered requests spend between begin and end
     done = np.minimum((due + latency)[right], end)
@@ -130,7 +130,7 @@ def level_of(
         in_system=float(spent / seconds),
         latency=float(answered.mean()) if len(answered) else 0.0,
         p=p if np.isfinite(p) else None,
-        errors=tuple(np.bincount(which, ~ok, parts).astype(np.int64).tolist()),
+        errors=tuple(np.bincount(part, ~ok, parts).astype(np.int64).tolist()),
         slower=tuple(tuple(each) for each in slower.tolist()),
         busy=_busy(due, due + latency, np.linspace(begin, end, parts + 1)),
         arrivals=arrivals,
@@ -145,10 +145,10 @@ def _busy(due: Floats, done: Floats, edges: Floats) -> tuple[tuple[float, ...], 
     order = np.argsort(at, kind="stable")
     under_way = np.cumsum(np.repeat([1, -1], len(due))[order])[:-1]
     at = at[order]
-    found = []
+    spans = []
     for rung in range(UNDER_WAY):
         spent = np.concatenate([[0.0], np.cumsum(np.diff(at) * (under_way >= 2**rung))])
-        found.append(
+        spans.append(
             tuple(np.diff(np.interp(edges, at, spent)).tolist()) if len(at) else (0.0,) * (len(edges) - 1)
         )
-    return tuple(found)
+    return tuple(spans)

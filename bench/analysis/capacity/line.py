@@ -106,9 +106,9 @@ class Line:
 
     def _information(self) -> Floats:
         weight = self.seconds * self._per_second() ** (2 - POWER) / self.phi
-        found = (self.z * weight[:, None]).T @ self.z
-        found[1, 1] += 1 / self.prior[1] ** 2
-        return np.asarray(found)
+        matrix = (self.z * weight[:, None]).T @ self.z
+        matrix[1, 1] += 1 / self.prior[1] ** 2
+        return np.asarray(matrix)
 
     def _climb(self) -> None:
         for _ in range(_ROUNDS):
@@ -130,9 +130,9 @@ def lines_of(levels: Arms, allowed: float, slope: float, centre: float) -> list[
     misses = Line(levels, [level.misses for level, _ in levels], True, centre, slope)
     if not misses.solve():
         return []
-    found = [misses]
+    lines = [misses]
     if not all(level.slower and level.busy for level, _ in levels):
-        return found
+        return lines
 
     def slower(rung: int) -> Line | None:
         share = _share(levels, rung)
@@ -148,19 +148,19 @@ def lines_of(levels: Arms, allowed: float, slope: float, centre: float) -> list[
     at = min(max(at, min(rates)), max(rates))
     below = slower(RUNGS - 3)
     if below is None:
-        return found
+        return lines
     misses.stretch = _stretch(below, misses, at)
     for rung in _shorter(levels, allowed):
         below, line, above = (slower(each) for each in (rung - 1, rung, rung + 1))
         if below is not None and line is not None and above is not None:
             line.stretch = _stretch(below, above, at)
-            found.append(line)
+            lines.append(line)
     number = _under_way(levels)
     if number is not None:
         busy = Line(levels, [level.busy[number] for level, _ in levels], False, centre, 2.0**number)
         if busy.solve():
-            found.append(busy)
-    return found
+            lines.append(busy)
+    return lines
 
 
 def _stretch(below: Line, above: Line, at: float) -> float:
@@ -177,13 +177,13 @@ def _shorter(levels: Arms, allowed: float) -> list[int]:
     """The rungs that about the square root of the allowed share exceeds, its square root, and so on."""
     shares = {rung: _share(levels, rung) for rung in range(1, RUNGS - 2)}
     between = {rung: share for rung, share in shares.items() if 2 * allowed < share <= MOST}
-    found: dict[int, None] = {}
+    rungs: dict[int, None] = {}
     for root in ROOTS:
         if between:
-            found[min(between, key=lambda rung: abs(math.log(between[rung]) - math.log(allowed) / root))] = (
+            rungs[min(between, key=lambda rung: abs(math.log(between[rung]) - math.log(allowed) / root))] = (
                 None
             )
-    return list(found)
+    return list(rungs)
 
 
 def _under_way(levels: Arms) -> int | None:

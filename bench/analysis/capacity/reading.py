@@ -80,7 +80,7 @@ def levels_of(
 
     The last one ends early enough for its answers to be in time. arrivals: the number of those that other runs have too.
     """
-    found = []
+    levels = []
     settling = min(SETTLING, each / 4)
     last = requests.end - wanted.within
     for number, rate in enumerate(rates):
@@ -90,7 +90,7 @@ def levels_of(
             parts = int((end - begin) * PARTS_PER_SECOND)
             if parts >= LEAST_PARTS:
                 end = begin + parts / PARTS_PER_SECOND  # whole ones: those of two runs lie side by side
-            found.append(
+            levels.append(
                 level_of(
                     requests.due,
                     requests.latency,
@@ -105,7 +105,7 @@ def levels_of(
                     arrivals=arrivals,
                 )
             )
-    return found
+    return levels
 
 
 def closed_level(requests: Requests, users: int, wanted: ServiceLevel) -> UsersLevel | None:
@@ -119,12 +119,12 @@ def closed_level(requests: Requests, users: int, wanted: ServiceLevel) -> UsersL
     done = (requests.due + requests.latency)[requests.right]
     answered = np.histogram(done, np.linspace(begin, end, parts + 1))[0]
     # requests that are under way at the end were cancelled: they missed nothing, and are no errors
-    asked = requests.due < end - wanted.within
+    due_in_time = requests.due < end - wanted.within
     level = level_of(
-        requests.due[asked],
-        requests.latency[asked],
-        requests.right[asked],
-        sent=requests.sent[asked],
+        requests.due[due_in_time],
+        requests.latency[due_in_time],
+        requests.right[due_in_time],
+        sent=requests.sent[due_in_time],
         rate=float(answered.sum()) / (end - begin),
         begin=begin,
         end=end,

@@ -19,18 +19,18 @@ SEARCHED: Final = (CAPACITY, CAPACITY_RATIO)
 
 def condition_of(run: Path, manifest: Manifest) -> ConditionCapacity | None:
     """What was found for the condition that a run is a level of; None where it is of no search. Raises BenchError."""
-    return _found(run, manifest)[1]
+    return _of_run(run, manifest)[1]
 
 
 def ratio_of(run: Path, manifest: Manifest) -> Ratio | None:
     """How many times the load of the condition that a search compares it with; None where it is compared with none."""
-    whole, condition = _found(run, manifest)
+    whole, condition = _of_run(run, manifest)
     if whole is None or condition is None:
         return None
     return next((each for each in whole.ratios if each.after == condition.title), None)
 
 
-def _found(run: Path, manifest: Manifest) -> tuple[Capacity | None, ConditionCapacity | None]:
+def _of_run(run: Path, manifest: Manifest) -> tuple[Capacity | None, ConditionCapacity | None]:
     folder = experiment_of(run)
     if folder is None or manifest.experiment is None:
         return None, None
@@ -38,26 +38,26 @@ def _found(run: Path, manifest: Manifest) -> tuple[Capacity | None, ConditionCap
         written = (folder / FILE).stat().st_mtime_ns
     except OSError:
         return None, None
-    found, cell = _read(folder, written), manifest.experiment.cell
-    for condition in found.conditions if found else []:
+    searched, cell = _read(folder, written), manifest.experiment.cell
+    for condition in searched.conditions if searched else []:
         # the version is that of the answers, where none was requested
         if (condition.server, condition.model, condition.batch) == (cell.server, cell.model, cell.batch) and (
             cell.version in (None, condition.version)
         ):
-            return found, condition
-    return found, None
+            return searched, condition
+    return searched, None
 
 
 def capacity_of(cell: Cell) -> float:
     """Requests per second that its condition sustains; nan: not searched, or no answer."""
-    found = condition_of(cell.run.path, cell.run.manifest)
-    return math.nan if found is None or found.capacity is None else found.capacity.value
+    condition = condition_of(cell.run.path, cell.run.manifest)
+    return math.nan if condition is None or condition.capacity is None else condition.capacity.value
 
 
 def capacity_ratio_of(cell: Cell) -> float:
     """By the capacity of the condition that it was compared with; nan: with none, or no answer."""
-    found = ratio_of(cell.run.path, cell.run.manifest)
-    return math.nan if found is None else found.value
+    ratio = ratio_of(cell.run.path, cell.run.manifest)
+    return math.nan if ratio is None else ratio.value
 
 
 @lru_cache(maxsize=16)

@@ -66,16 +66,16 @@ class Search:
         self.levels += levels
 
     @property
-    def found(self) -> Estimate | None:
+    def estimate(self) -> Estimate | None:
         """The capacity as far as it is known: the least that a part of the service level allows."""
-        estimates = [self._found(levels, allowed) for levels, allowed in self._parts]
+        estimates = [self._estimate(levels, allowed) for levels, allowed in self._parts]
         return min((each for each in estimates if each is not None), key=lambda each: each.rate, default=None)
 
     @property
     def decided(self) -> bool:
         """Whether the capacity is known as precisely as is wanted."""
-        found = self.found
-        return found is not None and found.half_width <= self.precision and self.two_sided
+        estimate = self.estimate
+        return estimate is not None and estimate.half_width <= self.precision and self.two_sided
 
     @property
     def bracket(self) -> tuple[float | None, float | None]:
@@ -89,25 +89,25 @@ class Search:
             return Wanted(max(level.rate for level in known) * UP, SHORTEST)
         if all(map(self.fails, known)):
             return Wanted(min(level.rate for level in known) * DOWN, SHORTEST)
-        found = self.found
-        if found is None:
+        estimate = self.estimate
+        if estimate is None:
             rates = [halfway(levels, allowed) for levels, allowed in self._parts if _fail(levels, allowed)]
             return Wanted(min(rates), self.each)
         if self.decided:
             return None
-        return Wanted(found.rate * math.exp(self._side(found)), self.each)
+        return Wanted(estimate.rate * math.exp(self._side(estimate)), self.each)
 
     def side(self, slope: float) -> float:
         """How far from the capacity levels lie, in the logarithm of the rate."""
         return min(FARTHEST, math.log(SIDE) / slope)
 
-    def _side(self, found: Estimate) -> float:
+    def _side(self, estimate: Estimate) -> float:
         """Of the logarithm of the rate, from the estimate: to the side that has fewer seconds."""
-        distance = self.side(found.slope)
+        distance = self.side(estimate.slope)
         near = [
-            (math.log(level.rate / found.rate), level.seconds)
+            (math.log(level.rate / estimate.rate), level.seconds)
             for level in self.levels
-            if abs(math.log(level.rate / found.rate)) < 3 * distance
+            if abs(math.log(level.rate / estimate.rate)) < 3 * distance
         ]
         balance = sum(math.copysign(seconds, offset) for offset, seconds in near)
         return -distance if balance > 0 else distance
@@ -115,8 +115,8 @@ class Search:
     @property
     def two_sided(self) -> bool:
         """Whether levels below and above the estimate were long enough to be no ramp."""
-        found = self.found
-        sides = {level.rate > found.rate for level in self.long} if found else ()
+        estimate = self.estimate
+        sides = {level.rate > estimate.rate for level in self.long} if estimate else ()
         return len(sides) == 2
 
     @property
@@ -144,7 +144,7 @@ class Search:
             parts.append(([level.of_errors for level in known], self.max_errors))
         return parts
 
-    def _found(self, levels: Sequence[Level], allowed: float) -> Estimate | None:
+    def _estimate(self, levels: Sequence[Level], allowed: float) -> Estimate | None:
         long = [level for level in levels if level.seconds >= SHORTEST]
         if not long or not _fail(levels, allowed) or all(level.share > allowed for level in levels):
             return None

@@ -89,7 +89,7 @@ def shift(
         for r in (0.0, 1.0)
     )
     known = _covariance(
-        [np.column_stack([factor * zero, one - zero]) for zero, one in zip(at_0, at_1, strict=True)]
+        [np.column_stack([factor * zero, ones - zero]) for zero, ones in zip(at_0, at_1, strict=True)]
     )
     freedom, inflation = _freedom(at_0)
     # weights that were chosen by the same parts make the error look too small
@@ -149,17 +149,17 @@ def _centre(levels: Arms) -> float:
 
 def _together(levels: Arms, influences: Sequence[Sequence[Floats]]) -> list[Floats]:
     """Influences of the parts on each line's speed, shape (parts, lines), those of equal arrivals added."""
-    found: dict[object, Floats] = {}
+    grouped: dict[object, Floats] = {}
     for number, (level, _) in enumerate(levels):
         own = np.column_stack([each[number] for each in influences])
         key = ("own", number) if level.arrivals is None else level.arrivals
-        if key in found:
+        if key in grouped:
             # one may be a part longer than the other, for when its last answer came
-            longer, other = sorted((found[key], own), key=len, reverse=True)
+            longer, other = sorted((grouped[key], own), key=len, reverse=True)
             own = longer.copy()
             own[: len(other)] += other
-        found[key] = own
-    return list(found.values())
+        grouped[key] = own
+    return list(grouped.values())
 
 
 def _covariance(series: Sequence[Floats]) -> Floats:

@@ -148,14 +148,14 @@ class Ladder:
 
     def _reaches(self, users: int, best: int) -> bool | None:
         """Whether so many surely reach KNEE of the best throughput; None: it is not sure."""
-        one, other = self.known[users], self.known[best]
+        fewer, other = self.known[users], self.known[best]
         if users == best:
             return True
-        if one.rate <= 0:
+        if fewer.rate <= 0:
             return False
-        t = float(stdtrit(max(2, min(one.parts, other.parts) - 1), (1 + CONFIDENCE) / 2))
-        apart = math.log(one.rate / other.rate / KNEE)
-        return None if abs(apart) <= t * math.hypot(one.error, other.error) else apart > 0
+        t = float(stdtrit(max(2, min(fewer.parts, other.parts) - 1), (1 + CONFIDENCE) / 2))
+        apart = math.log(fewer.rate / other.rate / KNEE)
+        return None if abs(apart) <= t * math.hypot(fewer.error, other.error) else apart > 0
 
     def _of(self, levels: Sequence[UsersLevel]) -> Throughput:
         seconds = sum(each.level.seconds for each in levels)
@@ -173,8 +173,8 @@ class Ladder:
         missed, errors = (
             sum(sum(counted) for counted in each)
             for each in (
-                [one.level.misses for one in levels],
-                [one.level.errors for one in levels],
+                [reading.level.misses for reading in levels],
+                [reading.level.errors for reading in levels],
             )
         )
         within = missed <= self.allowed * requests

@@ -255,11 +255,11 @@ def _capacities(
     """Searched capacities, instead of what their levels measured."""
     changes, alone = changes_of(before, after, by, tolerances, rate)
     warnings = warnings_of(INTEGRITY, before, after)
-    found = [
+    compared = [
         Comparison(*sides, varied(sides), [each], (len(before), len(after)), each.paired, warnings)
         for sides, each in changes
     ]
-    return Comparisons(_together(found, rate), alone)
+    return Comparisons(_together(compared, rate), alone)
 
 
 def compared_value(trial: Trial, part: str) -> Any:

@@ -37,12 +37,12 @@ def changes_of(
     old, new = _latest(before), _latest(after)
     bases = {conditions.stripped(identity, by): identity for identity in old}
     changes, alone = [], []
-    for identity, (trial, found) in new.items():
+    for identity, (trial, estimate) in new.items():
         base = bases.get(conditions.stripped(identity, by))
         if base is None:
             alone.append(("candidate", identity))
             continue
-        changes.append(((base, identity), _change(old[base], (trial, found), tolerances, rate)))
+        changes.append(((base, identity), _change(old[base], (trial, estimate), tolerances, rate)))
     used = {base for (base, _), _ in changes}
     return changes, alone + [("baseline", identity) for identity in old if identity not in used]
 
@@ -54,12 +54,12 @@ def varied(sides: Sides) -> tuple[str, ...]:
 
 def _latest(trials: Sequence[Trial]) -> dict[Identity, tuple[Trial, Found]]:
     """By the condition: a level of its last search, and what that found."""
-    found: dict[Identity, tuple[Trial, Found]] = {}
+    latest: dict[Identity, tuple[Trial, Found]] = {}
     for trial in sorted(trials, key=lambda trial: trial.started):
         (each,) = searched([trial]).values()
         if each is not None:
-            found[trial.identity.without("load")] = (trial, each)
-    return found
+            latest[trial.identity.without("load")] = (trial, each)
+    return latest
 
 
 def _change(
@@ -93,11 +93,11 @@ def _together(first: Trial, second: Trial) -> Estimate | None:
     return Estimate(math.log(ratio.value), ratio.error, ratio.freedom, math.nan, 1, method)
 
 
-def _number(found: Found) -> float:
-    return math.nan if found.estimate is None else found.value
+def _number(estimate: Found) -> float:
+    return math.nan if estimate.estimate is None else estimate.value
 
 
 def warnings_of(integrity: Sequence[str], *sides: Sequence[Trial]) -> list[RunWarning]:
     """Warnings about levels for which no capacity counts."""
-    found = [each for side in sides for trial in side for each in trial.warnings if each.check in integrity]
-    return list({each.check: each for each in found}.values())
+    listed = [each for side in sides for trial in side for each in trial.warnings if each.check in integrity]
+    return list({each.check: each for each in listed}.values())

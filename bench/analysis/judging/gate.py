@@ -207,11 +207,13 @@ def _of_capacity(
         for finding in judge_capacity(limit, candidate.trials, before, by, rate)
         or [not_measured(limit, _NOT_SEARCHED[limit.metric.name])]
     ]
-    found = [
+    listed = [
         each for trial in (*candidate.trials, *before) for each in trial.warnings if each.check in INTEGRITY
     ]
-    found += _left_out(candidate, "candidate") + ([] if baseline is None else _left_out(baseline, "baseline"))
-    warnings = list({each.check: each for each in found}.values())
+    listed += _left_out(candidate, "candidate") + (
+        [] if baseline is None else _left_out(baseline, "baseline")
+    )
+    warnings = list({each.check: each for each in listed}.values())
     return Judgement(
         findings=_together(findings, rate),
         warnings=[each for each in warnings if each.check not in limits.accept],

@@ -15,12 +15,12 @@ from bench.runs.journal import experiment_of
 
 def of_durations(trials: Sequence[Trial]) -> list[RunWarning]:
     """Warnings for limits in seconds: a condition is slower, or quicker, beside the other, or whether it is is not known."""
-    found = []
+    warnings = []
     for home in _duets(trials):
         measured = Interference.read(home)
         texts = ["the two were not measured alone"] if measured is None else measured.of_durations
-        found += [_warning(home, text) for text in texts]
-    return found
+        warnings += [_warning(home, text) for text in texts]
+    return warnings
 
 
 def of_ratio(before: Sequence[Trial], after: Sequence[Trial]) -> list[RunWarning]:
@@ -29,7 +29,7 @@ def of_ratio(before: Sequence[Trial], after: Sequence[Trial]) -> list[RunWarning
     That was measured once, in two runs that follow each other, so it counts where it differs by more than TOLERANCE
     beyond what runs of the duet differ by, each pair of which met the same noise as one of these runs did.
     """
-    found = []
+    warnings = []
     for home in _duets([*before, *after]):
         measured = Interference.read(home)
         if measured is None or not measured.of_ratio:
@@ -45,8 +45,8 @@ def of_ratio(before: Sequence[Trial], after: Sequence[Trial]) -> list[RunWarning
         error = math.sqrt(2 * squares / freedom) if freedom else 0.0
         seen = Estimate(off, error, max(freedom, 1), error, 1, "")
         if seen.p_above(math.log1p(TOLERANCE)) <= ERROR_RATE:
-            found += [_warning(home, text) for text in measured.of_ratio]
-    return found
+            warnings += [_warning(home, text) for text in measured.of_ratio]
+    return warnings
 
 
 def _duets(trials: Sequence[Trial]) -> list[Path]:

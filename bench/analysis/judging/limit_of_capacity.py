@@ -54,12 +54,12 @@ def judge_capacity(
     return findings
 
 
-def _absolute(limit: Limit, identity: Identity, found: Found, rate: float) -> Finding:
-    estimate = found.estimate
-    if estimate is None and found.condition is not None and _in_vain(found.condition, limit.bound):
-        return _failed(limit, identity, found.condition, limit.bound, allowed=limit.bound)
+def _absolute(limit: Limit, identity: Identity, searched: Found, rate: float) -> Finding:
+    estimate = searched.estimate
+    if estimate is None and searched.condition is not None and _in_vain(searched.condition, limit.bound):
+        return _failed(limit, identity, searched.condition, limit.bound, allowed=limit.bound)
     if estimate is None:
-        return inconclusive(limit, identity, found.why_not)
+        return inconclusive(limit, identity, searched.why_not)
     bound = math.log(limit.bound)
     p_fail, p_pass = estimate.p_below(bound), estimate.p_above(bound)
     return judged(
@@ -69,7 +69,7 @@ def _absolute(limit: Limit, identity: Identity, found: Found, rate: float) -> Fi
         measured=math.exp(estimate.mean),
         interval=lambda confidence: _ends(estimate, confidence),
         p_fail=p_fail,
-        how=found.how,
+        how=searched.how,
         rate=rate,
     )
 

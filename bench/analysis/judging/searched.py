@@ -31,13 +31,13 @@ class Found(NamedTuple):
 
 def searched(trials: Sequence[Trial], *, ratios: bool = False) -> dict[tuple[Path, Identity], Found | None]:
     """By the experiment and the condition; None: it was not searched there."""
-    found: dict[tuple[Path, Identity], Found | None] = {}
+    results: dict[tuple[Path, Identity], Found | None] = {}
     for trial in trials:
         key = (experiment_of(trial.path) or trial.path, trial.identity.without("load"))
-        if found.get(key) is None:
+        if results.get(key) is None:
             condition = condition_of(trial.path, trial.manifest)
-            found[key] = None if condition is None else _ratio(trial) if ratios else _capacity(condition)
-    return found
+            results[key] = None if condition is None else _ratio(trial) if ratios else _capacity(condition)
+    return results
 
 
 def _capacity(condition: ConditionCapacity) -> Found:

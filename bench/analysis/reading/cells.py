@@ -147,8 +147,8 @@ def pool_of(cell: Cell) -> Payload:
     payload = cell.run.manifest.payload
     # the keys are `User, name`, or `User` alone where it has one kind of requests
     named = [each for key, each in payload.items() if cell.name in (key, key.partition(", ")[2])]
-    found = named or list(payload.values())
-    return found[0] if len(found) == 1 else Payload()
+    pools = named or list(payload.values())
+    return pools[0] if len(pools) == 1 else Payload()
 
 
 def by_second(run: Run, keys: Container[Key]) -> dict[int, Population]:
@@ -256,8 +256,8 @@ def per_second_of(rows: list[dict[str, Any]], name: str) -> float | None:
 def server_cores(run: Run) -> float | None:
     """CPU seconds that the server used per second in the window of a run; None where it was not observed."""
     known = [cpu_cores(rows) for rows in observations(run, "server").values()]
-    found = [cores for cores in known if cores is not None]
-    return sum(found) if found else None
+    measured = [cores for cores in known if cores is not None]
+    return sum(measured) if measured else None
 
 
 def described(run: Run) -> dict[str, str]:

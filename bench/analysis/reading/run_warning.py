@@ -79,7 +79,7 @@ def accepted(names: Iterable[str], where: str) -> frozenset[str]:
 
     Raises BenchError for a name that there is not, since what is misspelt would accept nothing, and for ABORTED.
     """
-    found: set[str] = set()
+    names_of_all: set[str] = set()
     for name in names:
         if name == ABORTED:
             raise BenchError(
@@ -90,5 +90,5 @@ def accepted(names: Iterable[str], where: str) -> frozenset[str]:
             raise BenchError(
                 f"{where} {name!r}: unknown warning{nearest(name, known)}; valid names: {', '.join(known)}"
             )
-        found.update(GROUPS.get(name, (name,)))
-    return frozenset(found)
+        names_of_all.update(GROUPS.get(name, (name,)))
+    return frozenset(names_of_all)

@@ -64,10 +64,10 @@ def _sentence(condition: ConditionCapacity, capacity: Capacity) -> str:
 def _ratio(ratio: Ratio) -> str:
     high = ratio.high or 0
     ends = f"{ratio.low:.2f} to {high:.2f}, {100 * ratio.confidence:.4g}%"
-    told = f"{ratio.after} sustains {ratio.value:.2f} times the load of {ratio.before} ({ends})"
+    text = f"{ratio.after} sustains {ratio.value:.2f} times the load of {ratio.before} ({ends})"
     if ratio.low <= 1 <= high:
-        told = f"no significant difference: {told}"
-    return f"{told}, {_BASES[ratio.basis]}"
+        text = f"no significant difference: {text}"
+    return f"{text}, {_BASES[ratio.basis]}"
 
 
 def _rate(rate: float | None) -> str:

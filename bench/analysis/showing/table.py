@@ -282,8 +282,8 @@ def markdown(report: Report, together: Table | None = None, split: Table | None 
         f"- {escape.markdown(f'{name}: ' if len(report.runs) > 1 else '')}{escape.markdown(text)}"
         for name, text in answers_of_runs(report)
     ]
-    found = agreements_of(report) + capacities_of(report) + tunings_of(report)
-    answered += [f"- {escape.markdown(each)}" for each in found]
+    texts = agreements_of(report) + capacities_of(report) + tunings_of(report)
+    answered += [f"- {escape.markdown(each)}" for each in texts]
     if answered:
         parts.append("Answers:\n\n" + "\n".join(answered))
     warned = warnings_of_runs(report)

@@ -16,15 +16,15 @@ SHOWN: Final = 3
 
 def sentences(tuning: Tuning) -> list[str]:
     """What is best and by how much, then the other one of the last comparison, and what it took."""
-    found = [_answer(tuning)]
+    texts = [_answer(tuning)]
     others = [each for each in tuning.gains if each.setting != tuning.best]
     if tuning.outcome in ("gain", "undecided"):
-        found += [_other(each, tuning) for each in others]
-    found.append(
+        texts += [_other(each, tuning) for each in others]
+    texts.append(
         f"{counted(tuning.trials, 'trial')}; as many blocks of each of {counted(len(tuning.settings), 'setting')} as the last "
         f"comparison has would be {tuning.grid_trials:,}"
     )
-    return found
+    return texts
 
 
 def _answer(tuning: Tuning) -> str:
@@ -33,33 +33,33 @@ def _answer(tuning: Tuning) -> str:
     if best is None:
         reasons = [each.reason for each in tuning.settings if each.reason]
         return f"inconclusive: no setting was measured{f' ({reasons[0]})' if reasons else ''}"
-    what = f"{best.name} ({words(best.values) or 'the default'})"
+    title = f"{best.name} ({words(best.values) or 'the default'})"
     if tuning.outcome == "load generator":
         return f"no answer: the load generator was the limit ({tuning.reason})"
     if tuning.outcome == "unfinished":
         of_default = _level(tuning.settings[0], tuning)
-        return f"unfinished; the best so far: {what}: {_level(best, tuning)}, the default {of_default}"
+        return f"unfinished; the best so far: {title}: {_level(best, tuning)}, the default {of_default}"
     tolerance = f"{tuning.tolerance:.0%}".replace("%", " %")
     if won is None or won.ratio is None:
         why = next((each.reason for each in tuning.gains if each.reason), "")
-        return f"inconclusive: nothing is known of the gain of {what}{f': {why}' if why else ''}"
+        return f"inconclusive: nothing is known of the gain of {title}{f': {why}' if why else ''}"
     if tuning.outcome == "none":
-        return f"nothing beats the default by more than {tolerance}: the best, {what}, gains {_gained(won, tuning)}"
+        return f"nothing beats the default by more than {tolerance}: the best, {title}, gains {_gained(won, tuning)}"
     if tuning.outcome == "gain":
         of_default = _level(tuning.settings[0], tuning)
         by = "" if tuning.percentile is None else "a "
-        return f"{what} beats the default by {by}{_gained(won, tuning)}; {_level(best, tuning)}, the default {of_default}"
+        return f"{title} beats the default by {by}{_gained(won, tuning)}; {_level(best, tuning)}, the default {of_default}"
     more = ""
     if won.needed_low is not None:
         number = f"{won.needed_low}" if won.needed_high is None else f"{won.needed_low} to {won.needed_high}"
         more = f"; {'at least ' if won.needed_high is None else ''}{number} blocks would decide: a greater `trials`"
-    return f"inconclusive: {what} gains {_gained(won, tuning)}, which may be no more than {tolerance}{more}"
+    return f"inconclusive: {title} gains {_gained(won, tuning)}, which may be no more than {tolerance}{more}"
 
 
 def _other(each: Gain, tuning: Tuning) -> str:
     setting = tuning.setting(each.setting)
-    what = f"{setting.name} ({words(setting.values)})"
-    return f"{what}: {_gained(each, tuning)}" if each.ratio is not None else f"{what}: {each.reason}"
+    title = f"{setting.name} ({words(setting.values)})"
+    return f"{title}: {_gained(each, tuning)}" if each.ratio is not None else f"{title}: {each.reason}"
 
 
 def _gained(each: Gain, tuning: Tuning) -> str:

@@ -10,6 +10,6 @@ def front(points: Mapping[Thing, tuple[float, float]]) -> list[Thing]:
     """Those that no other one beats in both. points: cost, which is to be low, and gain, which is to be high."""
     return [
         thing
-        for thing, (paid, got) in points.items()
-        if not any(p <= paid and g >= got and (p, g) != (paid, got) for p, g in points.values())
+        for thing, (paid, gained) in points.items()
+        if not any(p <= paid and g >= gained and (p, g) != (paid, gained) for p, g in points.values())
     ]

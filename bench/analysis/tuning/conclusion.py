@@ -41,22 +41,22 @@ def gain(pairs: Pairs, finalists: int) -> Gain:
     if reason:
         return Gain(setting=pairs.setting, blocks=len(pairs.other), reason=reason)
     logs = [[math.log(value) for value in side] for side in (pairs.default, pairs.other)]
-    found = paired(*logs, later=pairs.later, robust=True)
+    estimate = paired(*logs, later=pairs.later, robust=True)
     sure, alone = confidence(finalists), confidence(1)
-    together, small = (_gain(pairs.setting, found, each) for each in (sure, alone))
+    together, small = (_gain(pairs.setting, estimate, each) for each in (sure, alone))
     # that none of several gains is one needs no correction: it is claimed only if it is shown of each
     if _beats(together) or not _small(small):
-        needed = {} if _beats(together) else _needed(found, sure)
+        needed = {} if _beats(together) else _needed(estimate, sure)
         return together.model_copy(update=needed)
     return small
 
 
-def _gain(setting: str, found: Estimate, sure: float) -> Gain:
-    low, high = found.interval(sure)
+def _gain(setting: str, estimate: Estimate, sure: float) -> Gain:
+    low, high = estimate.interval(sure)
     return Gain(
         setting=setting,
-        blocks=found.trials,
-        ratio=math.exp(found.mean),
+        blocks=estimate.trials,
+        ratio=math.exp(estimate.mean),
         low=math.exp(low),
         high=math.exp(high) if high < OPEN else None,
         confidence=sure,
@@ -66,16 +66,14 @@ def _gain(setting: str, found: Estimate, sure: float) -> Gain:
 def _no_answer(pairs: Pairs) -> str:
     if len(pairs.other) < FEWEST:
         return f"{counted(len(pairs.other), 'block')} in common; {FEWEST} and more show how trials differ"
-    for side, who in ((pairs.default, "the default"), (pairs.other, pairs.setting)):
+    for side, title in ((pairs.default, "the default"), (pairs.other, pairs.setting)):
         if min(side) <= 0:
-            return (
-                f"{who} answered nothing in time in {sum(value <= 0 for value in side)} of {len(side)} blocks"
-            )
+            return f"{title} answered nothing in time in {sum(value <= 0 for value in side)} of {len(side)} blocks"
     return ""
 
 
-def _needed(found: Estimate, sure: float) -> dict[str, int | None]:
-    needed = trials_needed(found, [math.log1p(TOLERANCE)], sure)
+def _needed(estimate: Estimate, sure: float) -> dict[str, int | None]:
+    needed = trials_needed(estimate, [math.log1p(TOLERANCE)], sure)
     return {} if needed is None else {"needed_low": needed.least, "needed_high": needed.most}
 
 

@@ -66,7 +66,7 @@ def effects(observations: Sequence[Observation], parameters: Mapping[str, Sequen
     residual = float(((scores - matrix @ fitted) ** 2).sum())
     # a combination of coefficients can be told where the rows of the matrix span it
     spanned = inverse @ matrix
-    found = []
+    listed = []
     for at, (name, value) in enumerate(levels, 1):
         if abs(spanned[at] - np.eye(matrix.shape[1])[at]).max() > 1e-6:
             continue
@@ -76,8 +76,8 @@ def effects(observations: Sequence[Observation], parameters: Mapping[str, Sequen
             half = float(stdtrit(freedom, (1 + CONFIDENCE) / 2)) * math.sqrt(variance)
         mean = float(fitted[at])
         ends = (math.exp(mean - half), math.exp(mean + half)) if half < WIDEST else (None, None)
-        found.append(Effect(name, value, math.exp(mean), *ends))
-    return found
+        listed.append(Effect(name, value, math.exp(mean), *ends))
+    return listed
 
 
 def _measured(observations: Sequence[Observation], name: str, values: Sequence[Any]) -> list[Any]:

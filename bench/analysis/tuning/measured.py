@@ -39,19 +39,19 @@ class Measured(NamedTuple):
 
 def measured(run: Run, objective: Objective) -> Measured | str:
     """What a run counts, or why it counts nothing. Raises BenchError where its files are damaged."""
-    found = [cell for cell in cells(run) if cell.requests]
-    due = Population.sum([cell.due for cell in found]) if found else None
-    if due is None or not found[0].duration > 0:
+    of_run = [cell for cell in cells(run) if cell.requests]
+    due = Population.sum([cell.due for cell in of_run]) if of_run else None
+    if due is None or not of_run[0].duration > 0:
         return "no request in its steady part"
     examples = right = late = 0
-    for cell in found:
+    for cell in of_run:
         within = cell.due.right_within(objective.within)
         # requests cancelled at the end, before they were late, say nothing
         least, most = (0, 0) if within is None else within
         examples += least * cell.batch
         right += least
         late += cell.due.count - most
-    throughput = examples / found[0].duration
+    throughput = examples / of_run[0].duration
     p99 = due.percentile(99.0) if supported(99.0, due.count) else math.nan
     share = right / (right + late) if right + late else math.nan
     cost = cost_per_million(price_per_hour(run), throughput)

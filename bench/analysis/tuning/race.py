@@ -37,11 +37,11 @@ class Round(NamedTuple):
 
 def rounds(settings: int, final: int) -> list[Round]:
     """The rounds of so many settings beside the default; the last one is the comparison, of `final` blocks."""
-    found, left = [], settings
+    planned, left = [], settings
     while left > FINALISTS:
-        found.append(Round(left, max(1, min(final, round(ROUND_TRIALS / left)))))
+        planned.append(Round(left, max(1, min(final, round(ROUND_TRIALS / left)))))
         left = max(FINALISTS, math.ceil(left / KEEP))
-    return [*found, Round(left, final)]
+    return [*planned, Round(left, final)]
 
 
 def ranked(scores: Scores, names: Collection[str]) -> list[str]:

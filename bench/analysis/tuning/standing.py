@@ -67,12 +67,12 @@ def described(
     last_round: Callable[[str], int],
 ) -> list[TunedSetting]:
     """All settings as they are written. settings: name, server, batch and values of each; last_round: it took part in."""
-    found = []
+    listed = []
     for name, server, batch, values in settings:
         trials = standing.under_best_load(name)
         own = standing.trials.get(name, {})
         score = mean_score(standing.scores(own)[name], own) if own else -math.inf
-        found.append(
+        listed.append(
             TunedSetting(
                 name=name,
                 server=server,
@@ -91,11 +91,11 @@ def described(
         )
     points = {
         each.name: (each.p99, each.throughput)
-        for each in found
+        for each in listed
         if each.throughput is not None and each.p99 is not None and not each.reason
     }
     unbeaten = front(points)
-    return [each.model_copy(update={"pareto": each.name in unbeaten}) for each in found]
+    return [each.model_copy(update={"pareto": each.name in unbeaten}) for each in listed]
 
 
 def _mean(values: Sequence[float]) -> float | None:

@@ -41,7 +41,7 @@ def fetch(url: str, model: str, api: Api, seconds: float = SECONDS, **calls: Any
         )
     try:
         if url.startswith(GRPC):
-            return _checked(_asked(url.removeprefix(GRPC).rstrip("/"), model, api, seconds, calls))
+            return _checked(_answered(url.removeprefix(GRPC).rstrip("/"), model, api, seconds, calls))
         page = read_url(url, timeout=seconds, largest=LARGEST_PAGE).decode(errors="replace")
         return counters(page, model, api)
     except (BenchError, urllib.error.URLError, http.client.HTTPException, OSError, ValueError) as error:
@@ -52,7 +52,7 @@ def fetch(url: str, model: str, api: Api, seconds: float = SECONDS, **calls: Any
         ) from None
 
 
-def _asked(address: str, model: str, api: Api, seconds: float, calls: Mapping[str, Any]) -> Values:
+def _answered(address: str, model: str, api: Api, seconds: float, calls: Mapping[str, Any]) -> Values:
     channel = open_channel(NATIVE, address, **calls)
 
     def ask(method: str, message: bytes) -> bytes:

@@ -33,10 +33,10 @@ def started_at(pid: int | None) -> float | None:
         return None
 
 
-def beside(options: ScenarioOptions, asked: Mapping[str, Asked]) -> list[Probe]:
+def beside(options: ScenarioOptions, specs: Mapping[str, Asked]) -> list[Probe]:
     """The probes for what the options name of the server. Raises BenchError where Docker does not know it.
 
-    asked: what the requests of each name are for.
+    specs: what the requests of each name are for.
     """
     watched = options.watched
     probes: list[Probe] = []
@@ -47,7 +47,7 @@ def beside(options: ScenarioOptions, asked: Mapping[str, Asked]) -> list[Probe]:
 
         probes.append(ContainerProbe(watched.container))
     if watched.metrics is not None:
-        model = _model(options, asked)
+        model = _model(options, specs)
         probes.append(CountersProbe(watched.metrics, model, options.api, _calls(options)))
     return probes
 
@@ -58,9 +58,9 @@ def look_beside(options: ScenarioOptions) -> None:
         probe.close()
 
 
-def _model(options: ScenarioOptions, asked: Mapping[str, Asked]) -> str:
+def _model(options: ScenarioOptions, specs: Mapping[str, Asked]) -> str:
     """The model whose counters are read: the one that the options name, else the only one that is called."""
-    models = {each.model for each in asked.values()}
+    models = {each.model for each in specs.values()}
     return options.asked.model if "model" in options.asked.explicit or len(models) != 1 else models.pop()
 
 
@@ -80,12 +80,12 @@ class Counted:
     calls: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def before(cls, options: ScenarioOptions, asked: Mapping[str, Asked]) -> Self | None:
+    def before(cls, options: ScenarioOptions, specs: Mapping[str, Asked]) -> Self | None:
         """Read them before anything is sent; None where no page is named. Raises BenchError where it does not answer.
 
-        asked: as of `beside`.
+        specs: as of `beside`.
         """
-        url, model = options.watched.metrics, _model(options, asked)
+        url, model = options.watched.metrics, _model(options, specs)
         if url is None:
             return None
         calls = _calls(options)

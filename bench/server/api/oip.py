@@ -51,7 +51,7 @@ class OpenInference:
 
     def prepare(self, content: bytes) -> Prepared:
         """A serialised ModelInferRequest, checked, with its version held. Raises `Refusal`, or `Heavy`."""
-        known = self._known.one(content)
+        known = self._known.single(content)
         if known is not None:
             return known
         check_fields(messages.ModelInferRequest, content)

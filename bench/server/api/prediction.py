@@ -77,7 +77,7 @@ class Predictions:
 
         Raises `Refusal`, or `Heavy` for one that has to be `lightened` elsewhere; then nothing is held.
         """
-        known = self._known.one(request)
+        known = self._known.single(request)
         if known is not None:
             return known
         check_fields(PredictRequest, request)

@@ -181,7 +181,7 @@ class Recognition:
         """repository: its `serving` is what can be called now; layouts: those of it that count."""
         self._repository, self._layouts = repository, layouts
 
-    def one(self, request: bytes) -> Prepared | None:
+    def single(self, request: bytes) -> Prepared | None:
         """A serialised request of a known layout, with its version held; None: it has to be read."""
         serving = self._repository.serving
         for known in self._layouts(serving).get(len(request), ()):
