@@ -169,7 +169,7 @@ def gate(
 
 
 def own_command() -> str:
-    """This call of the program as a line for a shell."""
+    """The call of this program as a line for a shell."""
     return shlex.join(["bench", *sys.argv[1:]])
 
 

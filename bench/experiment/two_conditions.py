@@ -85,10 +85,10 @@ class TwoConditions(NamedTuple):
         verb: str = "ab",
         **settings: Any,
     ) -> Prepared:
-        """duet, slice: as of `Prepared`. server: keys of a servers file that hold for both. metrics: where the counters of
-        each side are. verb: the command that makes it.
+        """The experiment as it is run by the command `verb`.
 
-        settings: further keys of an experiment.
+        duet, slice: as of `Prepared`. server: keys of a servers file that hold for both. metrics: where the counters of
+        each side are. settings: further keys of an experiment.
         """
         made_by = Path(f"bench {verb}")
         both = (self.before, self.after)

@@ -39,7 +39,7 @@ def cpu_features() -> list[str]:
 
 
 def embedded_version() -> str:
-    """This package's version with that of its TensorFlow."""
+    """The version of this package with that of its TensorFlow."""
     parts = []
     for package in ("serving-bench", "tensorflow", "tensorflow-cpu"):
         try:

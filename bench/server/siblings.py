@@ -76,7 +76,7 @@ class Siblings:
 
 @contextlib.contextmanager
 def joined(folder: str) -> Iterator[Siblings | None]:
-    """This process as one of those that meet in the folder; None where it is the only one."""
+    """Join this process to those that meet in the folder; None where it is the only one."""
     if not folder:
         yield None
         return

@@ -277,8 +277,10 @@ class ServerConnection(Connection):
             self._unusual(stream, head, ended=bool(flags & END_STREAM))
 
     def _unusual(self, stream: int, head: RequestBlock, *, ended: bool) -> None:
-        """A header block that no message follows: of a call without one, of what is not gRPC (405, or 415 as the protocol
-        document asks), or malformed."""
+        """Handle a header block that no message follows.
+
+        It is of a call without one, of what is not gRPC (405, or 415 as the protocol document asks), or malformed.
+        """
         if head.malformed is not None or (head.length and ended):
             self._end_early(stream, PROTOCOL_ERROR)
         elif head.opens:

@@ -190,8 +190,10 @@ class _WithoutRatio(NamedTuple):
 
 
 def _nothing(metric: Metric, before: Sequence[float], after: Sequence[float]) -> _WithoutRatio:
-    """Of rates and shares that should be high: worse where only the candidate has nothing in most of its trials, better
-    the other way round."""
+    """Judge rates and shares that should be high where a side has none.
+
+    Worse where only the candidate has nothing in most of its trials, better the other way round.
+    """
     first, second = (sum(value == 0 for value in side) for side in (before, after))
     if metric.better == "lower" or metric.name in BELOW_ZERO or not (before and after and first + second):
         return _WithoutRatio()
@@ -208,8 +210,10 @@ def _nothing(metric: Metric, before: Sequence[float], after: Sequence[float]) ->
 
 
 def _endless(metric: Metric, before: Sequence[float], after: Sequence[float]) -> _WithoutRatio:
-    """Percentiles that fall among requests without an answer: worse where only the candidate has most of its trials without
-    a number for this reason, better the other way round."""
+    """Judge percentiles that fall among requests without an answer.
+
+    Worse where only the candidate has most of its trials without a number for this reason, better the other way round.
+    """
     first, second = (sum(value == math.inf for value in side) for side in (before, after))
     if not first + second or metric.better == "higher":
         return _WithoutRatio()

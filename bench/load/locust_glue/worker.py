@@ -79,7 +79,7 @@ class Worker:
         self._end(reason)
 
     def _on_refused(self, reason: str) -> None:
-        """This process cannot take part. Called in a greenlet of Locust's, which ends with all others."""
+        """Leave a test in which this process cannot take part. Called in a greenlet of Locust's, which ends with all others."""
         if not self._leaving:
             self._leaving = True
             gevent.spawn(self._end, reason)

@@ -141,8 +141,10 @@ class PreparedBurst:
     def __init__(
         self, group: Group, rows: int, messages: Bytes, span: slice, form: Form | None = None
     ) -> None:
-        """rows: of each; messages: [requests, bytes]; span: where the only input's memory lies in each; form: as in
-        `Prepared`."""
+        """Hold a row of requests of one group.
+
+        rows: of each; messages: [requests, bytes]; span: where the only input's memory lies in each; form: as in `Prepared`.
+        """
         self.group = group
         self.form = form
         self.count = len(messages)
