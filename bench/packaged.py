@@ -1,4 +1,4 @@
-"""What is in the package for users to run: scenarios with their limits, example experiments, a set of files to start with."""
+"""Files in the package for users to run: scenarios with their limits, example experiments, a set of files to start with."""
 
 import ast
 from difflib import get_close_matches

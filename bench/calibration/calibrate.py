@@ -35,7 +35,7 @@ SETTLE_SECONDS: Final = 1
 
 @dataclass(frozen=True)
 class Subject:
-    """What a calibration is about."""
+    """The subject of a calibration."""
 
     transport: str = "native"
     connections: int = 1

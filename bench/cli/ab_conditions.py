@@ -1,4 +1,4 @@
-"""What `bench ab` compares: named on the command line, looked up at the servers and tried once before any load."""
+"""The conditions of `bench ab`: named on the command line, looked up at the servers and tried once before any load."""
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence

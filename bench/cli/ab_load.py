@@ -42,7 +42,7 @@ _SHORTEST, _LONGEST = 4, 30
 
 
 class Outcome(NamedTuple):
-    """What the last look at the trials gave."""
+    """The outcome of the last look at the trials."""
 
     comparison: Comparison | None
     """None: a side has no trial."""

@@ -1,4 +1,4 @@
-"""What `bench ab` does once all that can be wrong was looked at: answers, load, verdict."""
+"""Run `bench ab` once all checks have passed: answers, load, verdict."""
 
 import time
 from collections.abc import Mapping, Sequence

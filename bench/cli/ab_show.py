@@ -1,4 +1,4 @@
-"""What `bench ab` prints and writes at its end."""
+"""Print and write the results of `bench ab`."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple

@@ -24,7 +24,7 @@ DECIDING: Final = ("p50", "p99", "requests_per_second")
 
 
 class Seen(NamedTuple, Generic[Judged]):
-    """What a look gave."""
+    """The result of a look."""
 
     judged: Judged
     verdict: str
@@ -86,7 +86,7 @@ def _needed(first: float, longest: float) -> float:
 
 
 class Undecided(NamedTuple):
-    """What the last look at an experiment left open."""
+    """The questions that the last look at an experiment left open."""
 
     more: list[str]
     """Metrics that further blocks may decide."""

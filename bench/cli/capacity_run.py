@@ -1,4 +1,4 @@
-"""What `bench capacity` does once all that can be wrong was looked at: the search, and what it found."""
+"""Run `bench capacity` once all checks have passed: the search and its result."""
 
 from collections.abc import Mapping
 from pathlib import Path

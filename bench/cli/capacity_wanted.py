@@ -1,4 +1,4 @@
-"""What `bench capacity` searches."""
+"""The options of a `bench capacity` search, as checked values."""
 
 from dataclasses import dataclass
 from typing import Final

@@ -32,7 +32,7 @@ LEAST_OVERHEAD: Final = 1.5
 
 @dataclass(frozen=True)
 class Sides:
-    """Which cells of an experiment are the baseline, and which the candidate."""
+    """The cells of an experiment that are the baseline, and those that are the candidate."""
 
     part: str
     baseline: str

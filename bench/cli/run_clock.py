@@ -1,4 +1,4 @@
-"""How long an experiment will still take."""
+"""Estimate the time that an experiment will still take."""
 
 import time
 from collections.abc import Callable, Sequence

@@ -43,7 +43,7 @@ MOST_SPLITS = 16
 
 @dataclass(frozen=True)
 class View:
-    """What of a report is shown."""
+    """The parts of a report that are shown."""
 
     wide: bool = False
     """All columns, trials and warnings, whatever the width."""

@@ -11,7 +11,7 @@ from bench.cli.output import Printable
 
 
 class _Escaped:
-    """What Rich draws, its text escaped: styles are kept beside it until they are written."""
+    """Rich's drawing with its text escaped: styles are kept beside it until they are written."""
 
     def __init__(self, drawn: RenderableType) -> None:
         self._drawn = drawn

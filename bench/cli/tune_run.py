@@ -1,4 +1,4 @@
-"""What `bench tune` does once its files were read: rounds of trials, the last comparison, the answer."""
+"""Run `bench tune` once its files were read: rounds of trials, the last comparison, the answer."""
 
 from collections.abc import Sequence
 from itertools import accumulate, pairwise

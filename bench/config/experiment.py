@@ -12,7 +12,7 @@ MNIST: Final = "mnist"
 
 
 class Load(Table):
-    """How requests arrive."""
+    """The arrival of requests."""
 
     users: int = key(1, "an integer >= 1", "Locust users.", "8", ge=1)
     schedule: str = key(

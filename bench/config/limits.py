@@ -17,7 +17,7 @@ _UNITS: Final = 'expected a finite number >= 0, or a share such as "5 %"'
 
 
 class Where(Table):
-    """Which cells a table of limits is for: all where nothing is said."""
+    """The cells that a table of limits is for: all where nothing is set."""
 
     scenario: str | None = key(None, "a scenario's name", "Only runs of this scenario.", '"mnist"')
     server: str | None = key(None, "a server's name or build", "Only this server.", '"embedded"')

@@ -46,7 +46,7 @@ class Batching(Table):
 
 
 class Tls(Table):
-    """How a remote server proves who it is, and the client who it is."""
+    """Certificates by which a remote server proves who it is, and the client who it is."""
 
     ca: str | None = key(None, "the path of a PEM file", "CA to trust instead of the system's.", '"ca.pem"')
     certificate: str | None = key(
@@ -60,7 +60,7 @@ class Tls(Table):
 
 
 class Server(Table):
-    """What can be said of a server of any kind."""
+    """Keys of a server of any kind."""
 
     launch_seconds: ClassVar[float] = 1.0
     """Until the models of a server of this kind answer, and its end: what a plan's duration counts with."""

@@ -103,7 +103,7 @@ class Space(Table):
 
 
 class Tune(Experiment):
-    """What `bench tune` reads: an experiment of one server, one model and its loads, and what is tried."""
+    """The input of `bench tune`: an experiment of one server, one model and its loads, and what is tried."""
 
     space: Space = key(
         ..., "a table [space]", "Values of settings, tried each with each.", "{ max_batch_size = [8, 32] }"
@@ -159,7 +159,7 @@ def goodput_of(text: str) -> tuple[float, float]:
 
 
 class Objective(NamedTuple):
-    """What makes one setting better than another."""
+    """The measure by which one setting is better than another."""
 
     percentile: float | None
     """Of the latency, which is to be low; None: throughput, which is to be high."""

@@ -43,7 +43,7 @@ class _Overview(Part):
 
 
 class Begun(Part):
-    """Whether a test began."""
+    """The answer whether a test began."""
 
     success: bool
     message: Text | None = None

@@ -20,7 +20,7 @@ TRIAL_SECONDS: Final = 1.3
 
 
 class Condition(NamedTuple):
-    """What is held constant in a trial and compared with other cells."""
+    """The settings that are constant in a trial and compared with other cells."""
 
     server: str
     build: str

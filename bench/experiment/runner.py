@@ -32,7 +32,7 @@ _SHOWN_VARIABLES: Final = ("TF_", "XLA_", "OMP_", "KMP_", "MKL_", "CUDA_", "NVID
 
 
 class Display(Protocol):
-    """Where it is shown how far the experiment is."""
+    """The display of an experiment's progress."""
 
     def say(self, text: str) -> None:
         """Something worth a line."""

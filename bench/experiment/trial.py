@@ -35,7 +35,7 @@ _RAISED: Final = re.compile(r"^(?:[\w.]+(?:Error|Exception|Exit)\b.*)", re.MULTI
 
 @dataclass(frozen=True)
 class Glance:
-    """How a trial looks while it runs."""
+    """The state of a trial while it runs."""
 
     trial: PlannedTrial
     seconds: float
@@ -51,7 +51,7 @@ class Failed(Exception):  # noqa: N818 - what it is called wherever it is shown
 
 
 class Generator(Protocol):
-    """What makes the load of trials."""
+    """The load generator of trials."""
 
     def run(self, order: Order, folder: Folder, lock: int, show: Callable[[Glance], None]) -> Path:
         """Run a trial to its end; gives its run folder, which lies in the experiment's.

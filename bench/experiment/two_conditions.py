@@ -19,7 +19,7 @@ PARTS: Final = ("server", "model", "version", "batch")
 
 
 class ServedCondition(NamedTuple):
-    """What is measured: a version of a model on a server that runs already, in requests of so many examples."""
+    """A condition that is measured: a version of a model on a server that runs already, in requests of so many examples."""
 
     address: str
     model: str

@@ -25,7 +25,7 @@ Floats = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to make a digit reader; equal recipes on equal digits give equal weights."""
+    """The recipe of a digit reader; equal recipes on equal digits give equal weights."""
 
     arch: Arch = "softmax"
     """softmax: one matrix. cnn: two convolutions and two dense layers. null: ten pixels are the scores,

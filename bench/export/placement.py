@@ -24,7 +24,7 @@ class VersionExists(BenchError):  # noqa: N818 - a BenchError like all others
 
 @dataclass(frozen=True)
 class Destination:
-    """Where one version of one model goes: MODELS/NAME/VERSION, as TensorFlow Serving expects it."""
+    """The folder of one version of one model: MODELS/NAME/VERSION, as TensorFlow Serving expects it."""
 
     models: Path
     model: str

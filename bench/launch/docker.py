@@ -183,7 +183,7 @@ def _image(client: Any, server: Declared, spec: Docker) -> Any:
 
 
 class _Contents(NamedTuple):
-    """What is put into a container, and run there."""
+    """The files that are put into a container, and the command that is run there."""
 
     executable: str
     command: list[str]

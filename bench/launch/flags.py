@@ -39,7 +39,7 @@ _AUTO_CLUSTERING: Final = "--tf_xla_auto_jit=2 --tf_xla_cpu_global_jit"
 
 
 class Settings(NamedTuple):
-    """What a server is started with."""
+    """The settings with which a server is started."""
 
     flags: dict[str, Flag]
     environment: dict[str, str]

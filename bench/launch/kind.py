@@ -1,4 +1,4 @@
-"""What the module of a kind of server gives: its keys in a servers file, and how such a server is started."""
+"""The parts of a kind of server: its keys in a servers file, and its start."""
 
 from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager

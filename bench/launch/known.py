@@ -26,7 +26,7 @@ _OWN_KEYS: Final = (
 
 
 class Ports(NamedTuple):
-    """Where a server listens."""
+    """The ports of a server."""
 
     grpc: int
     http: int
@@ -35,7 +35,7 @@ class Ports(NamedTuple):
 
 @dataclass(frozen=True)
 class KnownServer:
-    """How one of them is started."""
+    """The way in which one of them is started."""
 
     title: str
     program: str

@@ -25,7 +25,7 @@ SOFTWARE: Final = ("serving-bench", "locust", "gevent", "numpy", "protobuf")
 
 @dataclass(frozen=True)
 class Lag:
-    """How punctually requests left at a rate."""
+    """The punctuality of requests at a rate."""
 
     rate: float
     achieved: float
@@ -38,7 +38,7 @@ class Lag:
 
 @dataclass(frozen=True)
 class Calibration:
-    """What one load process on this machine can do; durations in seconds."""
+    """The limits of one load process on this machine; durations in seconds."""
 
     measured: str
     """When, in UTC."""

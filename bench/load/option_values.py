@@ -20,7 +20,7 @@ MODEL: Final = "mnist"
 
 @dataclass(frozen=True)
 class Watched:
-    """Where to look at a server that was not started here."""
+    """The place to look at a server that was not started here."""
 
     pid: int | None = None
     """Its process on this machine."""

@@ -1,4 +1,4 @@
-"""What a run that lasts has measured so far, in words: for the console and for the web interface."""
+"""The measurements of a running test so far, in words: for the console and for the web interface."""
 
 import time
 from typing import Final

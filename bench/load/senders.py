@@ -1,4 +1,4 @@
-"""What one load process sends with: a gRPC channel, and connections over HTTP."""
+"""The connections of one load process: a gRPC channel, and connections over HTTP."""
 
 from collections import Counter
 from collections.abc import Callable

@@ -34,7 +34,7 @@ attach.register()
 
 
 class Lane(NamedTuple):
-    """Where a user's request of one name goes, who records it, and the order of its messages."""
+    """The destination of a user's requests of one name, their recorder, and the order of their messages."""
 
     load: session.Session
     recorder: Recorder

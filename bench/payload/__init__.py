@@ -1,4 +1,4 @@
-"""What is sent: pools of PredictRequests, and arrays as tensors."""
+"""Contents of requests: pools of PredictRequests, and arrays as tensors."""
 
 from bench.payload.asked import Asked
 from bench.payload.drawing import LEAST_MESSAGES, POOL_BYTES

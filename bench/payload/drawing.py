@@ -1,4 +1,4 @@
-"""Which examples stand in which of a pool's messages, and how many of these there are."""
+"""Draw the examples of each of a pool's messages, and the number of messages."""
 
 import math
 from collections.abc import Mapping

@@ -16,7 +16,7 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True)
 class Examples:
-    """What a model is to be asked, typed as its signature declares."""
+    """Examples for a model, typed as its signature declares."""
 
     inputs: dict[str, Array]
     """[N, ...] by input; an object array [N] of arrays where the examples of an input differ in shape (`ragged`)."""

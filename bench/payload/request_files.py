@@ -91,7 +91,7 @@ def _in_memory(file: BinaryIO) -> io.BytesIO:
 
 
 class _Limited(io.RawIOBase):
-    """What a compressed file unpacks to, up to a limit."""
+    """The unpacked content of a compressed file, up to a limit."""
 
     def __init__(self, file: Any) -> None:
         self._file, self._left = file, LARGEST_FILE

@@ -1,1 +1,1 @@
-"""What a serving API says: signatures of models, and errors with their causes."""
+"""Serving APIs: signatures of models, and errors with their causes."""

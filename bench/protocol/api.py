@@ -1,4 +1,4 @@
-"""What a serving API is: all that load, questions, checks and reports have to know of a server's protocol.
+"""The interface of a serving API: all that load, questions, checks and reports have to know of a server's protocol.
 
 A pool keeps its requests as PredictRequests, whatever they are sent as: names, tensors, and which model is meant. An
 `Api` puts them into its own messages and reads its own answers. It opens no connection: where it has to ask something,
@@ -36,7 +36,7 @@ class Call(NamedTuple):
 
 
 class Model(NamedTuple):
-    """Which model is meant: at most one of version and label is given; none: the server chooses the version."""
+    """The model that is meant: at most one of version and label is given; none: the server chooses the version."""
 
     name: str
     version: int | None = None
@@ -44,7 +44,7 @@ class Model(NamedTuple):
 
 
 class Expected(NamedTuple):
-    """What an answer is about, for protocols whose answers do not say it."""
+    """The subject of an answer, for protocols whose answers do not name it."""
 
     output: str
     model: str

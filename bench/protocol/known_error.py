@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 
 class Hint(NamedTuple):
-    """What is behind an error."""
+    """The cause behind an error."""
 
     key: str
     """A name for programs."""

@@ -29,7 +29,7 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Signature:
-    """What a model can be asked."""
+    """The inputs and outputs of a model."""
 
     method: str
     inputs: dict[str, Tensor]

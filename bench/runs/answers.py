@@ -1,4 +1,4 @@
-"""How the answers of two conditions agree, beside the runs of an experiment.
+"""Agreement of the answers of two conditions, beside the runs of an experiment.
 
 answers.json          counts, by output; which condition was which
 different.jsonl       the examples that differ most, with both answers
@@ -18,7 +18,7 @@ SCHEMA: Final = 1
 
 
 class OutputAgreement(Part):
-    """How one output of two conditions agrees, over the examples that both answered."""
+    """Agreement of one output of two conditions, over the examples that both answered."""
 
     output: Name
     kind: Name
@@ -52,7 +52,7 @@ class PairedAccuracy(Part):
 
 
 class Answers(Part):
-    """How the answers of two conditions to the same examples agree."""
+    """Agreement of the answers of two conditions to the same examples."""
 
     schema_: Annotated[int, Field(alias="schema")] = SCHEMA
     before: Name

@@ -23,7 +23,7 @@ Outcome = Literal["found", "bracket", "load generator", "nothing"]
 
 
 class MeasuredLevel(Part):
-    """What one rate, or one number of users, showed."""
+    """The results of one rate, or of one number of users."""
 
     rate: Amount
     """Requests per second: those offered, of users those answered rightly."""
@@ -61,7 +61,7 @@ class Interval(Part):
 
 
 class Ratio(Interval):
-    """How many times the load of one condition another one sustains."""
+    """The ratio of the loads that two conditions sustain."""
 
     before: Name
     """The title of the condition that it is compared with."""
@@ -89,7 +89,7 @@ class Knee(Part):
 
 
 class ConditionCapacity(Part):
-    """How much one condition sustains."""
+    """The load that one condition sustains."""
 
     title: Name
     server: Name

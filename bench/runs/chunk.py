@@ -35,7 +35,7 @@ def no_pause() -> None:
 
 
 class Key(NamedTuple):
-    """What is counted apart from each other, within one second of the run."""
+    """The key by which requests are counted apart, within one second of the run."""
 
     name: str
     version: int | None

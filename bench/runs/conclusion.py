@@ -1,4 +1,4 @@
-"""What is left to be done for a run that has ended: its single requests in one file, and checksums of all its files."""
+"""Conclude a run that has ended: its single requests in one file, and checksums of all its files."""
 
 from pathlib import Path
 

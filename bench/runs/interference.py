@@ -1,4 +1,4 @@
-"""How two conditions of a duet disturb each other: median latencies of each alone and beside the other."""
+"""Interference of the two conditions of a duet: median latencies of each alone and beside the other."""
 
 import json
 from collections.abc import Sequence

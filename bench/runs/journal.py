@@ -38,7 +38,7 @@ class _Trial(Part):
 
 
 class Description(Part):
-    """What an experiment planned."""
+    """The plan of an experiment."""
 
     scenario: Text
     state: Name | None = None
@@ -54,7 +54,7 @@ class _Row(Part):
 
 @dataclass(frozen=True)
 class Ended:
-    """How a trial ended."""
+    """The end of a trial."""
 
     number: int
     outcome: str
@@ -75,7 +75,7 @@ class Planned(NamedTuple):
 
 @dataclass(frozen=True)
 class Journal:
-    """What an experiment planned, and each end of a trial in the order in which they were written."""
+    """The plan of an experiment, and each end of a trial in the order in which they were written."""
 
     path: Path
     scenario: str

@@ -1,4 +1,4 @@
-"""What a run says of itself: the content of its `manifest.json`, checked and typed.
+"""A run's description of itself: the content of its `manifest.json`, checked and typed.
 
 The writer adds to it while the run lasts, so that all but the first facts may be missing. Manifests may be anybody's:
 numbers are finite and within what a run can be, and texts have a length that can be shown. What is not read here is
@@ -52,7 +52,7 @@ def _or_none(value: Any) -> Any:
 
 
 class Asked(Part):
-    """What requests of a name ask for."""
+    """The model, version and outputs that requests of a name ask for."""
 
     model: Name | None = None
     version: Integer | None = None
@@ -83,7 +83,7 @@ class Turns(Part):
 
 
 class Schedule(Part):
-    """When requests are due; `bench.schedule.from_dict` knows all of it."""
+    """The instants at which requests are due; `bench.schedule.from_dict` knows all of it."""
 
     kind: Name = "closed"
     rate: Amount | None = None
@@ -97,7 +97,7 @@ class Schedule(Part):
 
 
 class Load(Schedule):
-    """How requests were sent. `kind` and `rate` stand here in manifests from before there were schedules."""
+    """The way in which requests were sent. `kind` and `rate` stand here in manifests from before there were schedules."""
 
     schedule: Schedule | None = None
     schedules: dict[Name, Schedule] | None = None
@@ -122,7 +122,7 @@ class Load(Schedule):
 
 
 class WarmUp(Part):
-    """What to leave out of the beginning."""
+    """The part of the beginning that is to be left out."""
 
     rule: Name | None = None
     seconds: Amount | None = None
@@ -147,7 +147,7 @@ class Model(Part):
 
 
 class Cell(Part):
-    """What an experiment called it."""
+    """The cell of an experiment to which the run belongs."""
 
     server: Name | None = None
     build: Name | None = None
@@ -158,7 +158,7 @@ class Cell(Part):
 
 
 class LaunchedServer(Part):
-    """What an experiment knows of a server that it started, or that was there."""
+    """An experiment's knowledge of a server that it started, or that was there."""
 
     kind: Name | None = None
     price_per_hour: Amount | None = None
@@ -229,14 +229,14 @@ Change = Annotated[tuple[Instant, Annotated[int, Field(ge=0, le=10**9)]], Field(
 
 
 class Arrivals(Part):
-    """When an open-loop user class began, and its number of users from which instant on."""
+    """The beginning of an open-loop user class, and its number of users from which instant on."""
 
     begin: Instant
     users: Annotated[list[Change], Field(max_length=100_000)]
 
 
 class WrongAnswers(Part):
-    """How many answers were wrong for one cause."""
+    """The number of answers that were wrong for one cause."""
 
     count: Count
     example: Text
@@ -261,7 +261,7 @@ class CounterPage(Part):
 
 
 class ServerCounters(Part):
-    """What the server counted before and after the run."""
+    """The server's counters before and after the run."""
 
     model: Name | None = None
     before: CounterPage | None = None
@@ -285,7 +285,7 @@ class Span(Part):
 
 
 class Ceiling(Part):
-    """What this machine was measured to send at all."""
+    """The highest rate that this machine was measured to send."""
 
     requests_per_second: Amount | None = None
 

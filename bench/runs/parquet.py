@@ -35,7 +35,7 @@ _LIMITS: Final[dict[str, Any]] = {"thrift_string_size_limit": MIB, "thrift_conta
 
 
 class _Record(NamedTuple):
-    """Where a record lies, and the span of due instants in it."""
+    """The place of a record, and the span of due instants in it."""
 
     path: Path
     worker: int

@@ -33,7 +33,7 @@ class Counted(Part):
 
 
 class Failure(Part):
-    """How often requests failed with a text."""
+    """The number of requests that failed with a text."""
 
     name: Name
     outcome: Outcome
@@ -42,7 +42,7 @@ class Failure(Part):
 
 
 class Event(Part):
-    """What happened at an instant of the run."""
+    """An event at an instant of the run."""
 
     time: Instant
     kind: Name
@@ -53,7 +53,7 @@ class Event(Part):
 
 
 class Observation(Part):
-    """What a source told at an instant of the run: numbers by name."""
+    """A source's observation at an instant of the run: numbers by name."""
 
     __pydantic_extra__: dict[str, Annotated[float, Field(ge=-1e18, le=1e18)] | None]
     time: Instant

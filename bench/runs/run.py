@@ -42,7 +42,7 @@ PARTIAL: Final = 0.05
 
 
 class WarmUp(NamedTuple):
-    """What is left out of a run's beginning, and by which rule."""
+    """The part that is left out of a run's beginning, and the rule by which it is."""
 
     rule: str
     seconds: float

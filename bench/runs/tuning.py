@@ -1,4 +1,4 @@
-"""What a tuning found, beside the runs of its trials.
+"""The result of a tuning, beside the runs of its trials.
 
 tuning.json           each setting that was measured, the gains of the best over the default, what each parameter did
 """

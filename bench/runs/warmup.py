@@ -1,4 +1,4 @@
-"""How long a run's transient at the start lasts, and whether the rest of it has a trend.
+"""The duration of a run's transient at the start, and the trend of the rest.
 
 Warm-up is a monotone transient at the start, nothing else: whole seconds, from the first on, in which the load is still
 growing or every request takes longer than in the rest of the run, each less so than the one before. A stall, a drift or a
@@ -44,7 +44,7 @@ class Seconds(NamedTuple):
 
 
 class Part(NamedTuple):
-    """What the warm-up, or the rest, of a run was like; durations in seconds."""
+    """Figures of the warm-up, or of the rest, of a run; durations in seconds."""
 
     median: float
     p99: float
@@ -60,7 +60,7 @@ MOST_CHANGE: Final = 10.0
 
 
 class Settling(NamedTuple):
-    """Where the warm-up ends."""
+    """The end of the warm-up."""
 
     at: int
     """Seconds to leave out."""
@@ -69,7 +69,7 @@ class Settling(NamedTuple):
 
 
 class Trend(NamedTuple):
-    """How a series moves from its beginning to its end."""
+    """The movement of a series from its beginning to its end."""
 
     change: float
     """The fitted line's last value over its first, minus 1; between -1 and MOST_CHANGE (Theil-Sen)."""

@@ -29,7 +29,7 @@ MOST_ROWS: Final = 50_000_000
 
 
 class Kind(NamedTuple):
-    """What a row of a trace asks for; None: what the test's options say."""
+    """The request that a row of a trace describes; None: what the test's options say."""
 
     model: str | None
     version: int | None

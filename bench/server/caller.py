@@ -7,7 +7,7 @@ from bench.wire.request_rows import Alike
 
 
 class Caller(Protocol):
-    """Who gets the answer of a call, by the number that he gave it. Called in the I/O thread."""
+    """The receiver of a call's answer, by the number that he gave it. Called in the I/O thread."""
 
     def respond(self, call: int, message: bytes) -> None:
         """The call succeeded; `message` is the serialised response."""

@@ -37,7 +37,7 @@ _MAX_ALIKE: Final = 8
 
 
 class Reading(NamedTuple):
-    """How requests of a class hold the memory of their only input."""
+    """The way in which requests of a class hold the memory of their only input."""
 
     kind: Any
     memory: Callable[[Any], bytes]

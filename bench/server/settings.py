@@ -13,7 +13,7 @@ from bench.server.textproto import read as read_text
 
 
 class Settings(NamedTuple):
-    """What has been read and parsed, except for the models' configuration."""
+    """All that has been read and parsed, except for the models' configuration."""
 
     tls: ssl.SSLContext | None
     batching: batching_parameters.Parameters | None

@@ -29,7 +29,7 @@ _NOBODY: Final = ("UNAVAILABLE", "DEADLINE_EXCEEDED")
 
 
 class PreflightResult(NamedTuple):
-    """What a preflight has found, where the load can begin."""
+    """The findings of a preflight, where the load can begin."""
 
     version: int | None
     """The version that the metadata are of; None: the server does not tell."""

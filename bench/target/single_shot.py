@@ -21,7 +21,7 @@ Floats = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Prediction:
-    """What the model sees on a picture."""
+    """The classes that the model sees on a picture."""
 
     path: Path
     label: int
@@ -35,7 +35,7 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Question:
-    """How pictures are put to a model."""
+    """The form in which pictures are put to a model."""
 
     signature: str
     input: str

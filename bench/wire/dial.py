@@ -24,7 +24,7 @@ _AUTHORITY: Final = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[A-Za-z0-9._~!$&'()*+,;=%-
 
 @dataclass(frozen=True)
 class TLS:
-    """How the server proves who it is, and the client who it is."""
+    """Certificates by which the server proves who it is, and the client who it is."""
 
     ca: Path | None = None
     """PEM file with the certificate authorities to trust; None: the system's."""
@@ -38,7 +38,7 @@ class TLS:
 
 @dataclass(frozen=True)
 class Address:
-    """Where a server listens."""
+    """The address of a server."""
 
     text: str
     """As the user gave it."""

@@ -15,7 +15,7 @@ BITS: Final = {np.dtype(np.float16), np.dtype(ml_dtypes.bfloat16)}
 
 
 class Storage(NamedTuple):
-    """How values of a dtype lie in a TensorProto."""
+    """The storage of a dtype's values in a TensorProto."""
 
     enum: int
     dtype: np.dtype[Any]

@@ -33,7 +33,7 @@ class Records(NamedTuple):
 
 
 class Likeness:
-    """What plain answers of a connection look like at present."""
+    """The bytes that plain answers of a connection have in common at present."""
 
     def __init__(self, opening: bytes, closing: bytes) -> None:
         self.opening, self.closing = opening, closing

@@ -20,7 +20,7 @@ _VARINTS: Final = frozenset(("INT32", "INT64", "UINT32", "UINT64", "SINT32", "SI
 
 
 class Weight(NamedTuple):
-    """What makes a message's parsing long."""
+    """The parts of a message that make its parsing long."""
 
     too_many: bool
     """Whether it has more fields than were to be counted."""

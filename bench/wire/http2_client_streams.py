@@ -1,4 +1,4 @@
-"""What is under way on a client's connection, and how it ends other than by its answer."""
+"""The streams under way on a client's connection, and their ends other than by an answer."""
 
 from collections import OrderedDict
 from typing import Any, Final

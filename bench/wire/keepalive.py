@@ -11,7 +11,7 @@ from bench.wire.http2_client import ClientConnection
 
 @dataclass(frozen=True)
 class Keepalive:
-    """When to ask a silent server whether it is still there. Seconds.
+    """The instants of pings to a silent server. Seconds.
 
     gRPC servers hang up (GOAWAY "too_many_pings") on clients that ask oftener than they permit, which is every
     300 s unless they are configured otherwise: so nothing is asked by default, as in gRPC.

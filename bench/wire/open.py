@@ -142,7 +142,7 @@ def connect_first(address: Address, turn: int = 0) -> tuple[Any, Place]:
 
 @dataclass(frozen=True)
 class Opener:
-    """What every connection of a channel is opened with."""
+    """The settings with which every connection of a channel is opened."""
 
     address: Address
     authority: str

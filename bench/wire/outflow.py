@@ -16,7 +16,7 @@ Buffer = bytes | memoryview
 
 
 class _Body:
-    """What is left to send of one message."""
+    """The rest of one message that is still to be sent."""
 
     __slots__ = ("closing", "lead", "rest", "size", "stream", "window")
 

@@ -10,7 +10,7 @@ LARGEST_ANSWER: Final = 64 << 20
 
 
 class Reply(NamedTuple):
-    """How a call ended. Instants are `time.perf_counter()`'s."""
+    """The end of a call. Instants are `time.perf_counter()`'s."""
 
     status: int
     """gRPC status code."""

@@ -13,7 +13,7 @@ Prepared = tuple[Callable[..., bytes], int, bytes]
 
 
 class RequestHeads(HeaderEncoder[Prepared]):
-    """What stands in front of the messages of one connection."""
+    """The bytes in front of the messages of one connection."""
 
     def __init__(
         self,

@@ -26,7 +26,7 @@ Answer = tuple[Any, int, bytes]
 
 
 class Owner(Protocol):
-    """Who starts rows. Each call ends exactly once, in one of these; both run in the hub and must not block."""
+    """The starter of rows. Each call ends exactly once, in one of these; both run in the hub and must not block."""
 
     def answered(self, answers: Sequence[Answer], done: float, /) -> None:
         """Calls were answered with OK; `done`: when the last frames of all these answers were read."""

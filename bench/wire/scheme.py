@@ -1,4 +1,4 @@
-"""What a port speaks, where it is not what it was called with: with or without TLS, HTTP/2 or HTTP/1.1."""
+"""The protocol of a port, where it is not the one that was called: with or without TLS, HTTP/2 or HTTP/1.1."""
 
 import contextlib
 import ssl

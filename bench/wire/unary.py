@@ -156,7 +156,7 @@ def status_of_reset(code: int) -> int:
 
 
 class ResponseBlock(NamedTuple):
-    """What a client learns from one header block of a response."""
+    """One header block of a response, as a client reads it."""
 
     informational: bool
     """A 1xx block, which the real one follows."""
@@ -212,7 +212,7 @@ def read_response_block(fields: Sequence[tuple[bytes, bytes]]) -> ResponseBlock:
 
 
 class RequestBlock(NamedTuple):
-    """What a server learns from the header block of a request."""
+    """The header block of a request, as a server reads it."""
 
     method: str
     path: str

@@ -1,4 +1,4 @@
-"""What kept calls from leaving at once."""
+"""Reasons that kept calls from leaving at once."""
 
 from collections import Counter
 from typing import Final

@@ -1,1 +1,1 @@
-"""Whether two conditions give the same answers to the same examples."""
+"""Agreement of the answers of two conditions to the same examples."""

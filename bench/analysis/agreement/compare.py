@@ -1,4 +1,4 @@
-"""Which examples two conditions answer differently.
+"""Find the examples that two conditions answer differently.
 
 An example is suspected where its first two answers differ by more than the tolerance. A model may differ from itself,
 too: it draws lots, or adds up in another order. So both are asked again about the suspected examples, and about some
@@ -46,7 +46,7 @@ TOP: Final = 10
 
 
 class Rule(NamedTuple):
-    """When two answers agree."""
+    """The tolerance within which two answers agree."""
 
     tolerance: float = TOLERANCE
     """Relative difference of numbers."""
@@ -62,7 +62,7 @@ class Rule(NamedTuple):
 
 
 class Difference(NamedTuple):
-    """How two answers to one example differ."""
+    """The difference of two answers to one example."""
 
     beyond: float
     """As a multiple of what agrees: above 1 they differ; inf: not to be measured."""

@@ -1,4 +1,4 @@
-"""How far two values of one output are apart.
+"""Distances of two values of one output.
 
 Numbers: the relative difference |a - b| / max(|a|, |b|, floor), where the floor is 1 % of the root mean square of the
 output's values in the baseline: what is near 0 beside the others does not count as far apart. NaN equals NaN, an

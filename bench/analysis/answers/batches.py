@@ -1,4 +1,4 @@
-"""Which batch size pays, and what an image costs the server."""
+"""The batch size that pays, and the server's cost per image."""
 
 import math
 from collections.abc import Callable, Mapping

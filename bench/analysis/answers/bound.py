@@ -1,4 +1,4 @@
-"""Whether the server's cores are what keeps it from answering more."""
+"""Test whether the server's cores limit its throughput."""
 
 from typing import Final
 

@@ -1,4 +1,4 @@
-"""Whether repeated requests are answered faster than requests that the server gets for the first time."""
+"""Compare the latency of repeated requests with that of requests that the server gets for the first time."""
 
 import math
 from typing import Any, Final

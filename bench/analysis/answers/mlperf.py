@@ -28,7 +28,7 @@ OFFLINE_SAMPLES: Final = 24_576
 
 @dataclass(frozen=True)
 class Seen:
-    """What a run did from its first request to its last: LoadGen knows no warm-up."""
+    """Counts and latencies of a run from its first request to its last: LoadGen knows no warm-up."""
 
     latency: Histogram
     """Of the queries answered OK."""

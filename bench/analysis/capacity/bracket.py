@@ -1,4 +1,4 @@
-"""Where something that grows passes a bound: between which of the values that were tried."""
+"""The pair of tried values between which something that grows passes a bound."""
 
 from collections.abc import Iterable, Mapping
 

@@ -1,4 +1,4 @@
-"""What a search has found: the capacity, what limits it, and the ratio of two."""
+"""The result of a search: the capacity, what limits it, and the ratio of two."""
 
 import math
 from collections.abc import Sequence
@@ -31,14 +31,14 @@ class Measured(NamedTuple):
 
 
 class Refusal(NamedTuple):
-    """Why there is no answer."""
+    """The reason why there is no answer."""
 
     reason: str
     remedy: str
 
 
 class Condition(NamedTuple):
-    """What was searched."""
+    """A condition that was searched."""
 
     title: str
     server: str

@@ -1,4 +1,4 @@
-"""What one level of the rate showed: how many requests missed the service level, second by second."""
+"""One level of the rate: the requests that missed the service level, second by second."""
 
 from typing import Final, NamedTuple
 

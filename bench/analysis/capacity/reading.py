@@ -24,7 +24,7 @@ SHORT_OF: Final = 6.0
 
 
 class ServiceLevel(NamedTuple):
-    """What is wanted of the requests that are due."""
+    """The service level that requests have to meet."""
 
     within: float
     """Seconds within which they are to be answered rightly."""

@@ -1,4 +1,4 @@
-"""Which rate to send next, until the capacity is known well enough or the time is up.
+"""Choose the next rate until the capacity is known well enough or the time is up.
 
 A ramp finds the region; levels on both sides of the estimate, at half and at twice the allowed share of misses, then tell
 the most (of a line, where two points carry what is known). No level depends on the one before: the queue is drained

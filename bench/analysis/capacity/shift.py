@@ -1,4 +1,4 @@
-"""How many times the load of one condition another one sustains, from all that both showed near the limit.
+"""The ratio of the loads that two conditions sustain, from all that both showed near the limit.
 
 Near the capacity the logarithm of the share of requests that miss the service level is about linear in the logarithm of
 the rate, as in `bench.analysis.capacity.estimate`. Two conditions share the slope b, and differ in where the line lies:

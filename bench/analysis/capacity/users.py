@@ -1,4 +1,4 @@
-"""How many users are enough: of those that send again as soon as they are answered, the fewest that reach most of the throughput.
+"""The smallest sufficient number of users: of those that send again as soon as they are answered, the fewest that reach most of the throughput.
 
 Throughput grows with the users until the server is always busy, and then only the latency grows (Little 1961). The knee is
 the smallest number of users that reaches KNEE of the plateau: of the most throughput that any number of users within
@@ -29,7 +29,7 @@ LIMIT: Final = 0.1
 
 
 class UsersLevel(NamedTuple):
-    """What a number of users showed."""
+    """The results of a number of users."""
 
     users: int
     level: Level

@@ -1,4 +1,4 @@
-"""What happened in a run while its requests were slow, and not in the rest of it."""
+"""Find what happened in a run while its requests were slow, and not in the rest of it."""
 
 from collections.abc import Iterator, Sequence
 from statistics import median

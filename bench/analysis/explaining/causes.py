@@ -1,4 +1,4 @@
-"""Why limits fail: what the runs of a judgement show of it, the most telling first."""
+"""Causes of failed limits: what the runs of a judgement show of them, the most telling first."""
 
 import math
 from collections import Counter
@@ -47,7 +47,7 @@ MOST_EVENTS: Final = 2
 
 
 class Kind(StrEnum):
-    """What a cause is."""
+    """The kind of a cause."""
 
     FAILED_TRIALS = "failed trials"
     ERRORS = "errors"

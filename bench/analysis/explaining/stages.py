@@ -31,7 +31,7 @@ Parts = dict[str, float]
 
 @dataclass(frozen=True)
 class StageChange:
-    """What became of a stage."""
+    """The change of a stage."""
 
     stage: str
     change: Change

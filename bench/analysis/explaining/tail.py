@@ -60,7 +60,7 @@ NONE: Final = Held(0, 0)
 
 @dataclass(frozen=True)
 class Tail:
-    """Where the slow requests of the trials of a cell are."""
+    """The places of the slow requests in the trials of a cell."""
 
     threshold: float
     """Seconds from which on a request is slow; one without an answer is."""

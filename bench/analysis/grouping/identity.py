@@ -1,4 +1,4 @@
-"""What a trial measured, or was to measure."""
+"""The condition that a trial measured, or was to measure."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple
 
 
 class Identity(NamedTuple):
-    """What was measured, under which load."""
+    """The thing that was measured, and its load."""
 
     scenario: str
     request: str

@@ -1,4 +1,4 @@
-"""What experiments tell beside their runs: failed trials, trials that were not run, and how the experiment ended."""
+"""Records of experiments beside their runs: failed trials, trials that were not run, and how the experiment ended."""
 
 import json
 from collections.abc import Iterable, Mapping, Set
@@ -23,7 +23,7 @@ from bench.wording import counted
 
 
 class Journals(NamedTuple):
-    """What experiments tell beside their runs."""
+    """Records of experiments beside their runs."""
 
     failed: list[FailedTrial]
     not_run: list[Identity]

@@ -27,7 +27,7 @@ from bench.runs.sample import CANCELLED_BY_CLIENT, UNSENT
 
 
 class OneRun(Protocol):
-    """What a run shows of itself: `WithinRun`."""
+    """A run's view of itself: `WithinRun`."""
 
     @property
     def seconds(self) -> int:
@@ -44,7 +44,7 @@ class OneRun(Protocol):
 
 @dataclass(frozen=True)
 class Trial:
-    """What one run measured of one thing."""
+    """The measurements of one run of one thing."""
 
     identity: Identity
     values: dict[str, float]

@@ -1,4 +1,4 @@
-"""How sure a single run is of its own metrics: read from the counts of its seconds, by `statistics.clustered`."""
+"""Intervals of a single run's own metrics, read from the counts of its seconds by `statistics.clustered`."""
 
 import math
 from collections.abc import Callable
@@ -23,7 +23,7 @@ from bench.runs.sample import CANCELLED_BY_CLIENT
 
 @dataclass(frozen=True)
 class WithinRun:
-    """What one cell of a run shows of itself; read when it is asked for, since most runs are one of several trials."""
+    """A cell's spread within its run; read when it is asked for, since most runs are one of several trials."""
 
     path: Path
     place: int

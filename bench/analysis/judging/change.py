@@ -182,7 +182,7 @@ def _corrected(each: Change, p: float, own: float, rate: float) -> Change:
 
 
 class _WithoutRatio(NamedTuple):
-    """What values say of which no ratio can be formed."""
+    """The verdict on values of which no ratio can be formed."""
 
     text: str = ""
     verdict: Verdict = "unknown"

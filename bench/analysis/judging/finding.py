@@ -78,7 +78,7 @@ class Limit:
 
 @dataclass(frozen=True)
 class Finding:
-    """What became of a limit in one cell."""
+    """The outcome of a limit in one cell."""
 
     limit: Limit
     identity: Identity | None

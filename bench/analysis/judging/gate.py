@@ -96,7 +96,7 @@ class LimitsFile:
 
 @dataclass(frozen=True)
 class Judgement:
-    """What became of all limits."""
+    """The outcome of all limits."""
 
     findings: list[Finding]
     warnings: list[RunWarning]

@@ -1,4 +1,4 @@
-"""Whether the users and load processes were there that were planned."""
+"""Check that the planned users and load processes were there."""
 
 import math
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""What predictions cost: money, processor time and energy, for each answered example of a run."""
+"""Costs of predictions: money, processor time and energy, for each answered example of a run."""
 
 import math
 

@@ -22,7 +22,7 @@ COST: Final = "cost_per_million"
 
 
 class Counted(NamedTuple):
-    """Which outcomes a percentile counts."""
+    """The outcomes that a percentile counts."""
 
     kind: str
     """Of the histograms."""
@@ -33,7 +33,7 @@ class Counted(NamedTuple):
 
 
 class Percentile(NamedTuple):
-    """What a percentile is one of."""
+    """The duration of which a percentile is one."""
 
     of: Callable[[Cell], Population]
     q: float

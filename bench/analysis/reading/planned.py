@@ -1,4 +1,4 @@
-"""How many requests the schedule of a run had planned: drawn again, so that chance is no fault of the generator."""
+"""The number of requests that the schedule of a run had planned: drawn again, so that chance is no fault of the generator."""
 
 import math
 from typing import Final

@@ -24,7 +24,7 @@ NOT_MEASURED: Final = "not measured"
 
 
 class Reason(NamedTuple):
-    """Why there is no number."""
+    """The reason why there is no number."""
 
     reason: str
     """One of the names above."""

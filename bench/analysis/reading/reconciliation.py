@@ -81,7 +81,7 @@ class Split:
 
 @dataclass(frozen=True)
 class _Means:
-    """What client and server measured of a mean request, in seconds."""
+    """Parts of a mean request as client and server measured them, in seconds."""
 
     requests: int
     latency: float

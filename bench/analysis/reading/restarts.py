@@ -15,7 +15,7 @@ APART: Final = 1.0
 
 
 class Signs(NamedTuple):
-    """What speaks for it that the server ended, or was restarted."""
+    """Signs that the server ended, or was restarted."""
 
     certain: list[str]
     likely: list[str]

@@ -1,4 +1,4 @@
-"""How the outputs of two conditions agree, as a table."""
+"""A table of the agreement of two conditions' outputs."""
 
 from collections.abc import Sequence
 

@@ -51,7 +51,7 @@ class Breakdown(NamedTuple):
 
 @dataclass(frozen=True)
 class Card:
-    """What a failed or undecided verdict needs for the next step."""
+    """A failed or inconclusive verdict with what the next step needs."""
 
     rows: list[Row]
     breakdowns: list[Breakdown]

@@ -38,7 +38,7 @@ class WarningOut(TypedDict):
 
 
 class WarmUpOut(TypedDict):
-    """What was left out at the start of a run, and what it was like."""
+    """The warm-up that was left out at the start of a run, with its own figures."""
 
     rule: str
     seconds: float
@@ -150,7 +150,7 @@ class UnreadableOut(TypedDict):
 
 
 class AgreementOut(TypedDict):
-    """How the answers of two conditions agree, and the experiment that compared them."""
+    """Agreement of the answers of two conditions, and the experiment that compared them."""
 
     path: str
     answers: Answers
@@ -171,7 +171,7 @@ class TunedOut(TypedDict):
 
 
 class ReportOut(TypedDict):
-    """What `bench report --json` prints."""
+    """The output of `bench report --json`."""
 
     schema: Literal[1]
     units: dict[str, str]
@@ -241,14 +241,14 @@ class UnmatchedOut(IdentityOut):
 
 
 class MissingOut(TypedDict):
-    """What gave no trial."""
+    """A cell without a trial."""
 
     what: str
     reason: str
 
 
 class CompareOut(TypedDict):
-    """What `bench compare --json` prints."""
+    """The output of `bench compare --json`."""
 
     schema: Literal[1]
     confidence: float
@@ -258,7 +258,7 @@ class CompareOut(TypedDict):
 
 
 class FindingOut(TypedDict):
-    """What was found of one limit in one condition."""
+    """The outcome of one limit in one condition."""
 
     limit: str
     metric: str
@@ -325,7 +325,7 @@ class BreakdownOut(TypedDict):
 
 
 class CardOut(TypedDict):
-    """What fails, why, since when, and what to do next."""
+    """A failed limit: the failure, its cause, since when it fails, and what to do next."""
 
     rows: list[CardRowOut]
     causes: list[CauseOut]
@@ -333,7 +333,7 @@ class CardOut(TypedDict):
 
 
 class GateOut(TypedDict):
-    """What `bench gate --json FILE` writes."""
+    """The output of `bench gate --json FILE`."""
 
     schema: Literal[1]
     code: Literal[0, 1, 3]
@@ -355,7 +355,7 @@ class ClaimOut(ChangeOut):
 
 
 class AbOut(TypedDict):
-    """What `bench ab --json FILE` writes."""
+    """The output of `bench ab --json FILE`."""
 
     schema: Literal[1]
     folder: str
@@ -367,7 +367,7 @@ class AbOut(TypedDict):
 
 
 class CapacityOut(TypedDict):
-    """What `bench capacity --json FILE` writes."""
+    """The output of `bench capacity --json FILE`."""
 
     schema: Literal[1]
     folder: str
@@ -376,7 +376,7 @@ class CapacityOut(TypedDict):
 
 
 class TuneOut(TypedDict):
-    """What `bench tune --json FILE` writes."""
+    """The output of `bench tune --json FILE`."""
 
     schema: Literal[1]
     folder: str

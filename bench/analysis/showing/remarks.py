@@ -1,4 +1,4 @@
-"""What a report states beside its tables: warnings, answers and interruptions, with the runs that they are of."""
+"""The remarks beside a report's tables: warnings, answers and interruptions, with the runs that they are of."""
 
 from collections.abc import Iterable
 from typing import TypeVar

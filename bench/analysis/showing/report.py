@@ -37,7 +37,7 @@ from bench.runs.tuning import Tuning
 
 @dataclass(frozen=True)
 class Line:
-    """What one run measured for one request name, batch size and model version."""
+    """The measurements of one run for one request name, batch size and model version."""
 
     name: str
     version: int | None

@@ -1,4 +1,4 @@
-"""How sure a single run is of its own percentiles, shares and rates.
+"""Intervals of a single run's own percentiles, shares and rates.
 
 Requests of one run are no independent witnesses: a stall hits all that are due while it lasts, and a queue that is long
 stays long for a while. What n requests tell is what n / inflation independent ones would. The inflation is the variance

@@ -1,4 +1,4 @@
-"""What each parameter did: main effects on the logarithm of the score.
+"""The effect of each parameter: main effects on the logarithm of the score.
 
 All settings of the first round are fitted by least squares with a mean, a level for each value of each parameter, and one
 for each block. Where each value was tried with each this is the difference of means; what parameters do together

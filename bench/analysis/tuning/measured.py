@@ -1,4 +1,4 @@
-"""What one trial of a setting counts.
+"""The score of one trial of a setting.
 
 Throughput of users that wait stands for the capacity. By Little's law (1961) so many users that are each answered within
 the service level are a load that the server sustains, and a level of seconds shows it to a few percent, which a search of

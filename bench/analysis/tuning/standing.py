@@ -1,4 +1,4 @@
-"""What is known of a tuning's settings so far, from the trials that were measured."""
+"""The knowledge of a tuning's settings so far, from the trials that were measured."""
 
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence

@@ -36,7 +36,7 @@ _TRIES: Final = 32
 
 
 class Checked(NamedTuple):
-    """What a number of answers turned out to be, each array [answers]."""
+    """The results of checking a number of answers, each array [answers]."""
 
     version: npt.NDArray[np.int64]
     """Model version that answered; UNKNOWN where the answer names none."""
@@ -47,7 +47,7 @@ class Checked(NamedTuple):
 
 
 class Declared(NamedTuple):
-    """What the signature of one version declares of the output."""
+    """The output as the signature of one version declares it."""
 
     version: int
     dtype: int

@@ -19,7 +19,7 @@ Kind = tuple[str, str]
 
 
 class CallError(Exception):
-    """Why a call failed, as listeners of Locust's request event get it."""
+    """The cause of a failed call, as listeners of Locust's request event get it."""
 
     def __init__(self, status: str, details: str, protocol: str = DEFAULT) -> None:
         known = None if details else hint(status, "", protocol)

@@ -25,7 +25,7 @@ class Unfit(ValueError):  # noqa: N818 - an adjective says what the output is
 
 
 class Compared(NamedTuple):
-    """What answers say of their examples."""
+    """The results of comparing answers with their examples' labels."""
 
     right: npt.NDArray[np.bool_]
     """[answers, batch]"""

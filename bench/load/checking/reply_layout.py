@@ -85,7 +85,7 @@ def _between(reply: bytes, free: list[slice]) -> list[tuple[slice, npt.NDArray[n
 
 
 class _Contents(NamedTuple):
-    """What a reply says."""
+    """The contents of a reply."""
 
     model: str
     version: int | None

@@ -59,7 +59,7 @@ WHOLE: Final = Part(0, 1)
 
 
 class Lane(NamedTuple):
-    """What one kind of arrival sends and who takes note of it."""
+    """The messages of one kind of arrival, and the recorder of their calls."""
 
     messages: Sequence[bytes]
     add: Callable[[float, int, Reply], Any]

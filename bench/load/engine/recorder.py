@@ -237,7 +237,7 @@ class Recorder:
 
 
 class Heard(NamedTuple):
-    """What a listener of Locust's request event wants to know of a call beside its row."""
+    """The facts of a call that a listener of Locust's request event gets beside its row."""
 
     length: int
     """Bytes of the answer."""

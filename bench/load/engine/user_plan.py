@@ -49,7 +49,7 @@ class Change(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """What a process has to know of a class's users; sent as it is between processes."""
+    """The facts of a class's users that a process has to know; sent as it is between processes."""
 
     user_class: str
     begin: float

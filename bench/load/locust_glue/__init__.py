@@ -1,4 +1,4 @@
-"""Where the load meets Locust's master and workers.
+"""The meeting point of the load with Locust's master and workers.
 
 Messages, on Locust's own connection between worker and master:
 

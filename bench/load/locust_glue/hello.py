@@ -1,4 +1,4 @@
-"""What a load process is, told at its hello: all that take part in a test have to be alike."""
+"""The introduction of a load process at its hello: all that take part in a test have to be alike."""
 
 import hashlib
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""What the master of a distributed test knows of one load process."""
+"""The master's knowledge of one load process in a distributed test."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -8,7 +8,7 @@ from bench.runs.choices import Choices
 
 @dataclass
 class KnownWorker:
-    """What the master knows of one worker."""
+    """The master's knowledge of one worker."""
 
     number: int
     sent: int | None = None

@@ -91,7 +91,7 @@ class Local:
 
 
 class _Process:
-    """What this process knows of its connection."""
+    """The process's knowledge of its connection."""
 
     local: ClassVar[Local | None] = None
     main: ClassVar[Any] = None

@@ -79,7 +79,7 @@ class Live:
 
 
 class Endpoints(NamedTuple):
-    """Where metrics go."""
+    """The destinations of metrics."""
 
     otlp: str
     """URL of a collector, such as http://localhost:4318/v1/metrics; empty: none."""

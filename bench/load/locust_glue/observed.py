@@ -1,4 +1,4 @@
-"""What the first process observes while the load runs: itself, its machine, and whether all users are there."""
+"""Observations of the first process while the load runs: itself, its machine, and whether all users are there."""
 
 import logging
 from collections.abc import Sequence

@@ -20,7 +20,7 @@ LOOK_SECONDS = 0.5
 
 
 class _Forks:
-    """What is known of the forks of this process."""
+    """The known forks of this process."""
 
     bound = False
     """Whether processes that are forked now shall end with this one."""

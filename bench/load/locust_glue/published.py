@@ -1,4 +1,4 @@
-"""What programs that drive Locust's web interface learn of a test (`bench run --master`).
+"""Publish the state of a test to programs that drive Locust's web interface (`bench run --master`).
 
 Locust's own routes start and stop a test and tell how it goes. Beside them:
 

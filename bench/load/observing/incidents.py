@@ -1,4 +1,4 @@
-"""What happens to a load process at one instant: its wall clock is stepped, or a server ends connections.
+"""Incidents of a load process at one instant: its wall clock is stepped, or a server ends connections.
 
 Nothing of it need show in a request: runs are measured by CLOCK_MONOTONIC, and what a server gives back is sent again.
 """

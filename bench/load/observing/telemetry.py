@@ -64,7 +64,7 @@ class ProcessProbe:
 
 
 class LoopDelayProbe:
-    """How late the event loop does what is due: what every arrival and every answer suffers.
+    """The delay of the event loop: what every arrival and every answer suffers.
 
     Looks at fixed instants, so that a loop which stood still counts once for each instant that it missed.
     """
@@ -149,7 +149,7 @@ class ServerProbe:
 
 
 class MachineProbe:
-    """How busy the whole machine is, and how much of it its host gave to others."""
+    """The processor use of the whole machine, and the time that its host gave to others."""
 
     source = "machine"
 

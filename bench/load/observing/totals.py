@@ -1,4 +1,4 @@
-"""What a run has measured so far, as counters and histograms that only grow: for those who watch it live."""
+"""The measurements of a run so far, as counters and histograms that only grow: for those who watch it live."""
 
 import time
 from collections import Counter
@@ -23,7 +23,7 @@ GAUGES: Final = {
 
 
 class Series(NamedTuple):
-    """What is counted apart: requests of a name with an outcome."""
+    """A series that is counted apart: requests of a name with an outcome."""
 
     request: str
     outcome: str

@@ -25,7 +25,7 @@ _BOOLEANS: Final = {"true": True, "1": True, "false": False, "0": False}
 
 @dataclass
 class _Column:
-    """Where an input's values stand in a row."""
+    """The place of an input's values in a row."""
 
     name: str
     places: list[int]
@@ -34,7 +34,7 @@ class _Column:
 
 
 class _Table(NamedTuple):
-    """What the columns of a file are."""
+    """The columns of a file."""
 
     label: int | None
     columns: list[_Column]

@@ -31,7 +31,7 @@ _WHOLE: Final = {types_pb2.DT_FLOAT: (1 << 24) - 1, types_pb2.DT_DOUBLE: (1 << 5
 
 
 class Request(NamedTuple):
-    """What a predict request brings."""
+    """The contents of a predict request."""
 
     inputs: dict[str, Array]
     format: str

@@ -18,7 +18,7 @@ _ALWAYS_UNPACKED: Final = 1 << 20
 
 
 class Prediction(NamedTuple):
-    """What a predict request asks for."""
+    """The parts that a predict request asks for."""
 
     signature: str
     content: Request

@@ -24,7 +24,7 @@ PREDICT: Final = "Predict"
 
 
 class Group:
-    """What may be executed together: same version, signature, outputs, dtypes, inner shapes and API.
+    """A group that may be executed together: same version, signature, outputs, dtypes, inner shapes and API.
 
     There is one object for each combination, so that a group can be compared by identity and be a dict's key.
     """
@@ -60,7 +60,7 @@ class Group:
 
 
 class Form(Protocol):
-    """What responses look like."""
+    """The form of responses."""
 
     def head(self, group: Group, alias: str, dtype: np.dtype[Any], shape: tuple[int, ...]) -> bytes | None:
         """What stands before the memory of an output in the response that has no other; None: it has no memory."""

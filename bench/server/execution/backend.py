@@ -37,7 +37,7 @@ _POOL_MUST_GAIN: Final = 0.8
 
 @dataclass(frozen=True)
 class SessionOptions:
-    """How sessions are made; thread counts of None are chosen by measuring."""
+    """Options of sessions; thread counts of None are chosen by measuring."""
 
     tags: tuple[str, ...] = ("serve",)
     intra_op: int | None = None

@@ -60,7 +60,7 @@ class CallBurst(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What became of some calls: a message or a refusal for each."""
+    """The outcome of some calls: a message or a refusal for each."""
 
     calls: Sequence[Call]
     results: Sequence[bytes | Refusal]

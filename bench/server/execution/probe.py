@@ -52,7 +52,7 @@ time spent waiting for a busy processor or for the interpreter would make a quic
 
 
 class Pace:
-    """How long runs of a signature take: tried out at load, learnt further from every run.
+    """The duration of a signature's runs: tried out at load, learnt further from every run.
 
     The model is a duration for any run, and so much more for each row. Used without a lock by several threads: a
     lost update makes an estimate older, not wrong.
@@ -87,7 +87,7 @@ class Pace:
 
 @dataclass(frozen=True)
 class Traits:
-    """What was found out about a signature."""
+    """The traits of a signature that were found out."""
 
     rows_independent: bool
     """Each example's answer is the same alone and in a batch."""
@@ -100,7 +100,7 @@ def untried() -> Traits:
 
 
 class Runnable(Protocol):
-    """What is probed: a part of a servable."""
+    """The part of a servable that is probed."""
 
     @property
     def signatures(self) -> Mapping[str, SignatureDef]:

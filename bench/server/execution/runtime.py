@@ -23,7 +23,7 @@ PLUGIN_VARIABLES = ("TF_PLUGGABLE_DEVICE_LIBRARY_PATH", "TF_USE_MODULAR_FILESYST
 
 @dataclass(frozen=True)
 class Runtime:
-    """What a server uses of TensorFlow, by TensorFlow's own names."""
+    """The parts of TensorFlow that a server uses, by TensorFlow's own names."""
 
     version: str
     Session: Any

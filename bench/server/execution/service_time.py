@@ -108,7 +108,7 @@ def stall(text: str, flag: str = "--stall") -> Stall | None:
 
 @dataclass(frozen=True)
 class Plan:
-    """When replies leave, as the flags have it."""
+    """The instants at which replies leave, as the flags have it."""
 
     draw: Draw
     stall: Stall | None
@@ -123,7 +123,7 @@ def plan(options: ServerFlags) -> Plan:
 
 
 class Queue:
-    """Which of k servers is free when, first come first served (M/G/k); None: no queue, all are served at once."""
+    """The queue of k servers, first come first served (M/G/k); None: no queue, all are served at once."""
 
     def __init__(self, servers: int | None) -> None:
         self._free_at = None if servers is None else [-math.inf] * servers

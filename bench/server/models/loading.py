@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class RepositoryOptions:
-    """How a repository watches and loads; the defaults are the original's, except for `load_threads`."""
+    """Options by which a repository watches and loads; the defaults are the original's, except for `load_threads`."""
 
     poll_wait: float = 1.0
     """Seconds between two looks at the directories; 0: look once, negative: never."""

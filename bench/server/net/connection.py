@@ -29,7 +29,7 @@ LINGER_SECONDS: Final = 1.0
 
 
 class Owner(Protocol):
-    """Who the connection reports to."""
+    """The owner to whom the connection reports."""
 
     def take(self, connection: "GrpcConnection", requests: list[Request]) -> None:
         """Complete requests have come."""

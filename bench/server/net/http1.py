@@ -30,7 +30,7 @@ LEAST_CHUNK: Final = 16
 
 
 class Response(Protocol):
-    """What is sent back."""
+    """A response that is sent back."""
 
     @property
     def status(self) -> int:
@@ -51,7 +51,7 @@ Answer = Callable[[str, str, Mapping[str, str], bytes], Response]
 
 @dataclass(frozen=True)
 class Limits:
-    """What clients may use up."""
+    """Limits of what clients may use up."""
 
     threads: int
     seconds: float

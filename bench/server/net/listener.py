@@ -27,7 +27,7 @@ _MOST_STREAMS: Final = 16_384
 
 
 class Calls(Protocol):
-    """Where requests go."""
+    """The receiver of requests."""
 
     def take(self, connection: GrpcConnection, requests: list[Request]) -> None:
         """Requests that came in one read."""
@@ -44,7 +44,7 @@ class Calls(Protocol):
 
 @dataclass(frozen=True)
 class Limits:
-    """What clients may use up."""
+    """Limits of what clients may use up."""
 
     connections: int
     message_bytes: int
