@@ -147,6 +147,28 @@ def test_names_say_what_they_hold() -> None:
     assert not more, "\n".join(more)
 
 
+QUESTIONS = {"What", "How", "Which", "Who", "Whether", "Where", "When", "Why"}
+
+
+def asking(path: Path) -> list[str]:
+    """The first lines of a module's and its classes' docstrings that open with a question word."""
+    texts = [
+        (node, (ast.get_docstring(node) or "").partition("\n")[0])
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Module | ast.ClassDef)
+    ]
+    return [
+        f"{getattr(node, 'lineno', 1)}: {text}" for node, text in texts if text.split(" ")[0] in QUESTIONS
+    ]
+
+
+def test_docstrings_of_modules_and_classes_state() -> None:
+    questions = [
+        f"{path.relative_to(ROOT)}:{text}" for path in (ROOT / "bench").rglob("*.py") for text in asking(path)
+    ]
+    assert not questions, "\n".join(questions)
+
+
 PAGES = sorted(
     [
         *ROOT.glob("*.md"),
@@ -180,5 +202,7 @@ def test_forbidden_phrases_are_found(tmp_path: Path) -> None:
         "'is no J': write is not a X",
         "'mend': write fix, correct",
     ]
+    module.write_text('"""Fine."""\n\nclass A:\n    """What it holds."""\n')
+    assert asking(module) == ["3: What it holds."]
     module.write_text("def f(it, rows):\n    self._told = [given for given in rows]\n    size = what(rows)\n")
     assert empty(module) == ["1: it", "2: told", "2: given"]

@@ -302,9 +302,9 @@ def test_what_is_waited_for_is_told(
 
 @pytest.mark.parametrize("transport", ["native", "grpcio"])
 def test_an_address_of_nobody_is_told_with_the_reason(transport: str) -> None:
-    asked = ["--transport", transport, "--timeout", "0.3", "--host"]
-    assert "Connection refused" in refused("status", *asked, "127.0.0.1:1")
-    line = refused("status", *asked, "nosuch.invalid:8500")  # RFC 2606: never a name
+    asked = ["--transport", transport, "--timeout"]
+    assert "Connection refused" in refused("status", *asked, "1", "--host", "127.0.0.1:1")
+    line = refused("status", *asked, "0.3", "--host", "nosuch.invalid:8500")  # RFC 2606: never a name
     assert "to nosuch.invalid:8500 (" in line
     assert ("the name nosuch.invalid is not found" if transport == "native" else "nosuch.invalid") in line
 
