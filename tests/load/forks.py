@@ -1,11 +1,15 @@
 """Locust processes that are forks of one which has imported Locust: the import is a third of what a short load takes.
 
-From there on each is what `python -m locust` would be: a session, arguments, environment, folder and output of its own.
-Experiments, programs and the installed package start theirs as users do.
+From there on each is what `python -m locust` would be: a session, arguments, environment, folder and output of its own; its
+report is made by a fork as well (`tests/report_forks.py`). Experiments, programs and the installed package start theirs as
+users do.
 """
 
 import contextlib
 import functools
+import gc
+import importlib
+import inspect
 import json
 import os
 import queue
@@ -17,9 +21,17 @@ import sys
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import IO, Any, NamedTuple
 
+from tests import report_forks
+
 ROOT = Path(__file__).parents[2]
+IMPORTED = (
+    *("bench.scenario", "bench.protocol.tfserving_grpc", "bench.protocol.tfserving_counters"),
+    *("asyncio", "gevent.resolver.thread", "gevent.fileobject", "numpy.ma", "pynvml", "zmq.utils.monitor"),
+)
+"""What loads import, and what does nothing by itself."""
 LARGEST = 1 << 20
 """Bytes of a message: an environment is the most of it."""
 
@@ -109,7 +121,7 @@ class _Parent:
     def __init__(self) -> None:
         self._line, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
-            command = [sys.executable, "-m", "tests.load.forks", str(theirs.fileno())]
+            command = [sys.executable, "-m", "tests.load.forks", str(theirs.fileno()), report_forks.address()]
             self._process = subprocess.Popen(command, pass_fds=[theirs.fileno()], cwd=ROOT)
         self._lock = threading.Lock()
         self._started: queue.Queue[int] = queue.Queue()
@@ -136,7 +148,7 @@ class _Parent:
 _parent = functools.cache(_Parent)
 
 
-def _serve(descriptor: int) -> Order:
+def _serve(descriptor: int, reports: str) -> Order:
     """Fork what is ordered; gives the order in each fork, and leaves the program when the tests have ended."""
     # these as they are before gevent replaces them
     fork, wait, close, poll, receive = os.fork, os.waitpid, os.close, select.poll(), socket.recv_fds
@@ -149,7 +161,19 @@ def _serve(descriptor: int) -> Order:
 
     import locust.main  # noqa: F401
 
-    import bench.load.locust_glue.attach  # noqa: F401 - all that a scenario imports and that does nothing by itself
+    for name in IMPORTED:
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)
+    from bench.load import verdict
+
+    subprocess_of_verdict: Any = verdict.subprocess
+    verdict.subprocess = SimpleNamespace(  # type: ignore[assignment]
+        run=functools.partial(report_forks.run, reports), TimeoutExpired=subprocess_of_verdict.TimeoutExpired
+    )
+    # what a load does at its start, so that each finds the first and slow part of it done
+    inspect.stack()
+    gc.collect()
+    gc.freeze()
 
     poll.register(line, select.POLLIN)
     poll.register(waking, select.POLLIN)
@@ -199,4 +223,4 @@ def _run(order: Order) -> Any:
 
 
 if __name__ == "__main__":
-    sys.exit(_run(_serve(int(sys.argv[1]))))
+    sys.exit(_run(_serve(int(sys.argv[1]), sys.argv[2])))
