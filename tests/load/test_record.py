@@ -16,7 +16,7 @@ from bench.payload import Pool
 from bench.runs.sample import CANCELLED_STATUS
 from bench.wire.exchange import RequestHead
 from bench.wire.reply import Reply
-from tests.load.test_validate import CLASSES, pool_of, reply_with, scores_for
+from tests.load.test_checker import CLASSES, pool_of, reply_with, scores_for
 
 NOBODY: Any = None
 

@@ -15,8 +15,8 @@ from bench.load.engine.turns import Turns, UserRow
 from bench.load.users import PredictUser
 from bench.wire.exchange import RequestHead
 from bench.wire.reply import Reply
+from tests.load.test_checker import pool_of
 from tests.load.test_record import answers, checker_of, taken
-from tests.load.test_validate import pool_of
 from tests.wire.servers import until
 
 

@@ -21,8 +21,8 @@ from bench.wire.reply import Reply
 from bench.wire.transports import open_channel
 from bench.wire.unary import Request
 from tests.load.over_rest import connection_to
+from tests.load.test_checker import pool_of
 from tests.load.test_record import checker_of, taken
-from tests.load.test_validate import pool_of
 from tests.wire.calls import ECHO, later
 from tests.wire.servers import Peer, Server, echo, serving, silence, until
 
