@@ -93,9 +93,17 @@ def test_ctrl_c_during_the_imports_shows_no_traceback(tmp_path: Path) -> None:
     assert "Traceback" not in done.output
 
 
+CHECKED_FOR_A_MINUTE = """
+import time
+from bench.load import verdict
+
+verdict.conclude = lambda *_: time.sleep(60)
+"""
+
+
 def test_ctrl_c_again_and_again_leaves_a_readable_folder(tmp_path: Path) -> None:
     path, results = tmp_path / "unasked.py", tmp_path / "results"
-    path.write_text(UNASKED)
+    path.write_text(UNASKED + CHECKED_FOR_A_MINUTE)  # as a long run is, and longer than the user is patient
     hanging = ["--backend", "synthetic", "--model_name", "mnist", "--service-time", "constant(60s)"]
     with server_process.embedded([*hanging, "--drain_seconds", "0"]) as server:
         arguments = ["--host", server.address, "-u", "2", "-r", "2", "--deadline", "30", "--references", "0"]
@@ -103,7 +111,7 @@ def test_ctrl_c_again_and_again_leaves_a_readable_folder(tmp_path: Path) -> None
         wait_for(lambda: list(results.glob("*/telemetry.jsonl")))
         while process.poll() is None:
             os.killpg(process.pid, signal.SIGINT)
-            time.sleep(0.1)  # the end of a run takes longer than three of these
+            time.sleep(0.1)
         done = finish(process, results)
     assert done.code == 130
     assert "Traceback" not in done.output

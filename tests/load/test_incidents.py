@@ -181,7 +181,18 @@ def test_a_load_whose_disk_fills_ends_with_one_line_and_a_whole_folder(server: A
 def test_a_load_process_whose_clock_is_stepped_goes_on_and_is_named(server: Any, tmp_path: Path) -> None:
     """Locust's worker would leave: it hears of its master by the wall clock."""
     results = tmp_path / "results"
-    options = ["--host", server.address, "-u", "2", "-r", "2", "--processes", "2"]
+    options = [
+        "--host",
+        server.address,
+        "-u",
+        "2",
+        "-r",
+        "2",
+        "--processes",
+        "2",
+        "--schedule",
+        "closed:10ms",
+    ]
     load = start(results, *options, environment=steppable(tmp_path))
     folder = wait_for_folder(results, load, workers=2)
 

@@ -11,7 +11,6 @@ import pytest
 from bench.launch import server_process
 from bench.protocol.registry import api_named
 from bench.server.api.prediction import Predictions
-from bench.server.execution import continuous_batching
 from bench.server.execution.batching_parameters import Parameters
 from bench.server.execution.continuous_batching import MOST_EXAMPLES, Call, Continuous
 from bench.server.execution.routing import Calls
@@ -25,13 +24,6 @@ from bench.wire.unary import read_request_block
 from tests.server.batches import BUG, LIST, POISON, Bench, Buggy, Made, Rows
 from tests.server.clients import LONG, RawClient, images
 from tests.server.predicting import answered, floats
-
-
-@pytest.fixture(autouse=True)
-def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A moment in which the machine does something else makes no model slow, whose calls other threads would run."""
-    monkeypatch.setattr(continuous_batching, "INLINE_SECONDS", 60.0)
-    monkeypatch.setattr(continuous_batching, "TURN_SECONDS", 60.0)
 
 
 def single(bench: Bench, value: float) -> Call:
@@ -126,9 +118,8 @@ def test_other_calls_run_with_the_last_of_several_rows(made: Made) -> None:
 
 
 def test_a_slow_model_runs_them_in_a_thread_and_skips_what_nobody_wants(
-    made: Made, monkeypatch: pytest.MonkeyPatch
+    made: Made,
 ) -> None:
-    monkeypatch.undo()  # of `_quick`
     bench, executor = made(Rows(seconds=1.0))
     bench.client.gone.add(2)
     executor.submit_burst(bench.burst(1, 2, 3, deadline=time.monotonic() + 60))
@@ -143,9 +134,8 @@ def test_a_slow_model_runs_them_in_a_thread_and_skips_what_nobody_wants(
 
 
 def test_while_a_group_waits_for_its_thread_what_comes_waits_behind_it(
-    made: Made, monkeypatch: pytest.MonkeyPatch
+    made: Made,
 ) -> None:
-    monkeypatch.undo()  # of `_quick`
     model = Rows(seconds=1.0)
     model.gate = threading.Semaphore(0)
     bench, executor = made(model)
