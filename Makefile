@@ -13,7 +13,7 @@ BUILD = $(CONTAINER) build --build-arg VERSION=$(VERSION) --build-arg REVISION=$
 # where the venvs of real servers are, 0.3 to 2 GB each
 FOREIGN_VENVS ?= .foreign
 
-.PHONY: demo test test-foreign lint docs image install lowest-locust clean
+.PHONY: demo test tests test-foreign lint docs image install lowest-locust clean
 
 install: $(VENV)/.installed
 
@@ -37,8 +37,12 @@ lint: install
 lowest-locust: install
 	$(BIN)/python -m tests.load.lowest_locust
 
-test: lint lowest-locust
-	$(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder
+# tests wait for a third of their time, so that types are checked meanwhile
+test: install
+	@$(MAKE) --no-print-directory --jobs 2 lint tests
+
+tests: lowest-locust
+	$(BIN)/pytest -n 6 --dist loadfile --no-loadscope-reorder
 
 # servers of others; FOREIGN="mlserver kserve" chooses among them
 test-foreign: install

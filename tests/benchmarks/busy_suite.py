@@ -6,7 +6,7 @@ Run: python -m tests.benchmarks.busy_suite FOLDER --runs 5                      
 
 The loops run at normal priority. A quota is a cgroup's share of processor time, in cores, handed out every 10 ms: that
 needs the right to make a cgroup (root). Each run adds a line to FOLDER/runs.jsonl and leaves its output beside it, so a
-campaign that was interrupted continues where it was. Options after `--` go to pytest. The exit code is 1 where a run failed.
+campaign that was interrupted continues where it was. Options and paths after `--` go to pytest: `-- tests/runs` for a part. The exit code is 1 where a run failed.
 """
 
 import argparse
@@ -33,8 +33,11 @@ CGROUPS = Path("/sys/fs/cgroup")
 
 
 def suite() -> list[str]:
-    """The command with which `make test` runs the tests."""
-    (line,) = (each for each in (ROOT / "Makefile").read_text().splitlines() if "/pytest " in each)
+    """The command with which `make tests` runs them."""
+    planned = subprocess.run(
+        ["make", "--dry-run", "tests"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
+    (line,) = (each for each in planned.splitlines() if each.partition(" ")[0].endswith("/pytest"))
     return [sys.executable, "-m", "pytest", *line.split()[1:]]
 
 
