@@ -169,7 +169,7 @@ HEAVY: dict[str, tuple[str, ...]] = {
         "launch.remote",
     ),
     "opentelemetry": ("load.locust_glue.live",),
-    "prometheus_client": ("load.locust_glue.live",),
+    "prometheus_client": ("load.locust_glue.live", "load.observing.exporters.page"),
     "docker": ("launch.docker", "launch.containers", "load.observing.container"),
 }
 

@@ -39,6 +39,7 @@ class Order(NamedTuple):
             "server-pid": self.server.pid,
             "server-container": self.server.container,
             "server-metrics": self.server.metrics,
+            "server-telemetry": ",".join(self.server.telemetry) or None,
             **_own(self.study),
         }
 

@@ -12,6 +12,7 @@ from pydantic import field_validator
 from bench import BenchError
 from bench.config.reading import key
 from bench.config.servers import Declared, Server, Tls
+from bench.config.telemetry import TelemetryPage
 from bench.launch.client_tls import client_tls
 from bench.launch.kind import Kind
 from bench.launch.ready import wait_available
@@ -75,6 +76,19 @@ class Remote(Server):
         '"http://serving.default.svc:8501/monitoring/prometheus/metrics"',
         pattern=r"^(https?|grpc)://",
     )
+    telemetry: list[str] = key(
+        [],
+        "a list of URLs of pages of node-exporter, cAdvisor, kubelets or DCGM exporter",
+        "Pages to read CPU, memory, network and GPUs of its machine or pods from, chosen by labels behind `#`.",
+        '["http://node1:9100/metrics"]',
+    )
+
+    @field_validator("telemetry")
+    @classmethod
+    def _pages(cls, pages: list[str]) -> list[str]:
+        for page in pages:
+            TelemetryPage.parse(page)
+        return pages
 
 
 @contextlib.contextmanager
@@ -109,6 +123,7 @@ def described(server: Declared) -> Running:
         ended=lambda: None,
         log_text=str,
         metrics=spec.metrics,
+        telemetry=tuple(spec.telemetry),
         tls=client_tls(spec.tls, server),
         metadata=spec.metadata,
         authority=spec.authority,

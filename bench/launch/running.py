@@ -35,6 +35,8 @@ class Running:
     """Its Docker container."""
     metrics: str | None = None
     """URL of its Prometheus page."""
+    telemetry: tuple[str, ...] = ()
+    """Pages of exporters on its machine, as `bench.config.telemetry` reads them."""
     rest: str | None = None
     """host:port of its REST port."""
     protocol: str = DEFAULT

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,18 +15,6 @@ from bench.wire.dial import TLS, Address
 from bench.wire.unary import LARGEST_MESSAGE, metadata_fields
 
 MODEL: Final = "mnist"
-
-
-@dataclass(frozen=True)
-class Watched:
-    """The place to look at a server that was not started here."""
-
-    pid: int | None = None
-    """Its process on this machine."""
-    container: str | None = None
-    """Its Docker container."""
-    metrics: str | None = None
-    """URL of its Prometheus page."""
 
 
 def truth(value: Any) -> bool:

@@ -10,7 +10,6 @@ from bench.load import own_options
 from bench.load.abort_rules import Limits, limits_of
 from bench.load.clashes import one_name_once
 from bench.load.option_values import (
-    Watched,
     answer_bytes,
     asked_of,
     check_protocol,
@@ -27,6 +26,7 @@ from bench.load.option_values import (
     truth,
     whole,
 )
+from bench.load.watched import Watched, add_watching, watched_of
 from bench.payload import Asked
 from bench.protocol.api import Api, Parameters
 from bench.protocol.names import DEFAULT, MODULES
@@ -286,35 +286,7 @@ def add_arguments(parser: Any) -> None:
         "goodput, in per cent (default: never); such a run passes no gate",
     )
     option("--note", default="", metavar="TEXT", help="text to add to the result folder's name")
-    option(
-        "--server-pid",
-        private=True,
-        default="",
-        metavar="PID",
-        help="observe this server process on this machine",
-    )
-    option("--server-container", private=True, default="", metavar="ID", help="observe this Docker container")
-    option(
-        "--server-metrics",
-        private=True,
-        default="",
-        metavar="URL",
-        help="read the server's counters on its Prometheus page, or of a Triton at grpc://HOST:PORT, before, during and after the run",
-    )
-    option(
-        "--otlp",
-        private=True,
-        default="",
-        metavar="URL",
-        help="push the run's metrics to this OpenTelemetry collector while it lasts, such as http://localhost:4318/v1/metrics",
-    )
-    option(
-        "--prometheus",
-        private=True,
-        default="",
-        metavar="HOST:PORT",
-        help="offer the run's metrics to Prometheus at this address of the first load process, such as 127.0.0.1:9646",
-    )
+    add_watching(option)
     for name in ("--experiment", "--duet", "--duet-slice", "--preflight"):
         option(name, private=True, default="", metavar="JSON", help=argparse.SUPPRESS)
     option(
@@ -361,11 +333,7 @@ def read_options(parsed: Any) -> ScenarioOptions:
         max_in_flight=whole("--max-in-flight", parsed.max_in_flight, 1),
         references=whole("--references", parsed.references, 0),
         own=own_of(parsed, own_options.OWN),
-        watched=Watched(
-            pid=whole("--server-pid", parsed.server_pid, 1) if parsed.server_pid else None,
-            container=str(parsed.server_container) or None,
-            metrics=str(parsed.server_metrics) or None,
-        ),
+        watched=watched_of(parsed),
         preflight=Path(parsed.preflight) if parsed.preflight else None,
         experiment=experiment_of(str(parsed.experiment)) if parsed.experiment else None,
         slice=seconds_of("--duet-slice", parsed.duet_slice) if parsed.duet_slice else None,

@@ -11,8 +11,6 @@ from bench.wording import duration
 
 _LATENCY: Final = KINDS.index("latency")
 _LAG: Final = KINDS.index("lag")
-LATE_SECONDS: Final = 0.001
-"""A send delay at p99 above it is worth a look while the run lasts; the report judges it after the run."""
 
 
 class Progress:

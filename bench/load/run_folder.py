@@ -64,7 +64,7 @@ class RunFolder:
         self.listeners: list[Callable[[Chunk], None]] = []
         """Each is called with each chunk of requests."""
         self.observers: list[Callable[[Mapping[str, Any]], None]] = []
-        """Each is called with each observation: its source and values."""
+        """Each is called with each observation: its time, source and values."""
 
     @staticmethod
     def check_root(root: Path) -> None:
@@ -99,7 +99,7 @@ class RunFolder:
     def telemetry(self, time: float, **values: float | str | None) -> None:
         """Note an observation, in seconds of the run."""
         for observe in self.observers:
-            observe(values)
+            observe({"time": time, **values})
         self._try(self._writer.telemetry, time, **values)
 
     def attach(self, name: str, content: bytes) -> None:

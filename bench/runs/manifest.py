@@ -6,8 +6,6 @@ kept as it is (`raw`), for what compares runs fact by fact.
 """
 
 from collections.abc import Mapping
-from contextlib import suppress
-from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Final, Self
@@ -16,6 +14,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr,
 
 from bench import BenchError
 from bench.runs.jsonl import read_json
+from bench.runs.migration import migrated
 from bench.runs.misfit import misfit
 from bench.runs.recording import FINISHED, INTERRUPTED, MANIFEST, SCHEMA
 from bench.runs.sample import LONGEST_RUN
@@ -268,6 +267,21 @@ class ServerCounters(Part):
     after: CounterPage | None = None
 
 
+class TelemetryPage(Part):
+    """A page of an exporter that was read while the run lasted."""
+
+    url: Text
+    source: Name
+    """Under which its values are in the telemetry."""
+    read: Count
+    """Readings, those that failed among them."""
+    failed: Count
+    problem: Text | None = None
+    """Of the last reading that failed."""
+    missing: dict[Name, Count] = {}
+    """Values that the first reading had -> later readings without them."""
+
+
 class Warned(Part):
     """A warning that was noted while the run lasted."""
 
@@ -318,6 +332,7 @@ class Manifest(Part):
     machine: Annotated[Machine, BeforeValidator(_or_empty)] = Machine()
     git: Annotated[Git, BeforeValidator(_or_empty)] = Git()
     server_counters: ServerCounters | None = None
+    telemetry: Annotated[list[TelemetryPage], Field(max_length=1_000), BeforeValidator(_or_none)] = []
     workers: Annotated[list[Worker], Field(max_length=10_000), BeforeValidator(_or_none)] = []
     counts: Annotated[Counts, BeforeValidator(_or_empty)] = Counts()
     arrivals: Annotated[dict[Name, Arrivals], BeforeValidator(_or_empty)] = {}
@@ -348,12 +363,12 @@ class Manifest(Part):
     @classmethod
     def of(cls, content: Mapping[str, Any], path: Path = Path(MANIFEST)) -> Self:
         """Of a JSON object. Raises BenchError naming the key, its value and what would be right."""
-        migrated = _migrated(content)
+        current = migrated(content)
         try:
-            manifest = cls.model_validate(migrated)
+            manifest = cls.model_validate(current)
         except ValidationError as error:
             raise BenchError(f"{path}: {misfit(error)}; {RESTORE}") from None
-        manifest._raw = migrated
+        manifest._raw = current
         return manifest
 
     @property
@@ -375,17 +390,3 @@ class Manifest(Part):
     def raw(self) -> Mapping[str, Any]:
         """The JSON object itself."""
         return self._raw  # a private attribute of pydantic's takes 15 times as long to read
-
-
-def _migrated(content: Mapping[str, Any]) -> dict[str, Any]:
-    """The content as today's version writes it."""
-    current = dict(content)
-    payload, warm_up = current.get("payload"), current.get("warmup")
-    with suppress(KeyError, TypeError, ValueError, OverflowError):  # runs are ordered by these texts
-        began = datetime.fromisoformat(current["started"])
-        current["started"] = began.astimezone(UTC).isoformat() if began.utcoffset() else current["started"]
-    if isinstance(payload, dict) and isinstance(payload.get("sha256"), str):  # of one kind of requests
-        current["payload"] = {"": payload}
-    if warm_up is not None and not isinstance(warm_up, dict):  # its seconds alone
-        current["warmup"] = {"seconds": warm_up}
-    return current

@@ -183,11 +183,10 @@ def test_servers_are_read_as_they_are_written(servers: Path) -> None:
     [
         *((f'metadata = {{ {name} = "HOME" }}', "is reserved") for name in ("host", "te", "grpc-timeout")),
         *((f'authority = "{name}"', "a host name or host:port") for name in ("", "a b", "http://x")),
+        *((f'telemetry = ["{page}"]', "expected URLs such as") for page in ("node:9100", "http://h/m#pod")),
     ],
 )
-def test_metadata_and_authorities_that_cannot_be_sent_are_refused(
-    servers: Path, line: str, told: str
-) -> None:
+def test_what_cannot_be_sent_or_read_is_refused(servers: Path, line: str, told: str) -> None:
     servers.write_text(f'[servers.b]\nkind = "remote"\naddress = "h:8500"\n{line}\n')
     with pytest.raises(BenchError, match=r"^[^\n]+$") as refused:
         read_servers(servers)

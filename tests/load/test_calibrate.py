@@ -13,7 +13,6 @@ from click.testing import CliRunner
 
 from bench import BenchError
 from bench.analysis.reading.checks import warnings_of
-from bench.analysis.reading.load_generator import CPU_SHARE
 from bench.calibration import calibrate as measuring
 from bench.calibration.calibrate import Subject, calibrate
 from bench.cli.calibrate import calibrate as command
@@ -21,6 +20,7 @@ from bench.launch import server_process
 from bench.load import ceiling
 from bench.load.ceiling import Calibration, Lag
 from bench.load.observing import machine
+from bench.runs.thresholds import CPU_SHARE
 from tests.load.locust_runs import start, until_recorded
 from tests.recorded import requests, seconds, write
 

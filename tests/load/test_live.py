@@ -13,7 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bench.analysis.reading.run_warning import KNOWN
 from bench.launch import server_process
+from bench.load.observing.signs import Signs
 from bench.load.observing.totals import BOUNDS, Totals, buckets
 from bench.runs.chunk import Chunk
 from bench.runs.histogram import Histogram
@@ -62,8 +64,55 @@ def test_totals_grow_by_what_is_handed_over() -> None:
     assert sum(totals.requests.values()) == 1500
     assert {series.outcome for series in totals.requests} == {"OK", "UNAVAILABLE"}
     assert sum(each.total for _, each in totals.durations("latency")) == 1500
-    totals.observe({"source": "worker 0", "in_flight_max": 3.0, "cpu_seconds": 1.0})
+    totals.observe({"time": 1.0, "source": "worker 0", "in_flight_max": 3.0, "cpu_seconds": 1.0})
     assert totals.gauges == {("in_flight_max", "worker 0"): 3.0}
+
+
+def test_goodput_is_what_was_answered_rightly_within_each_bound() -> None:
+    totals = Totals()
+    chunk = Chunk.of(**requests(5, count=4000, errors=0.2, mismatched=0.3, service=0.004), keep_samples=True)
+    totals.add(chunk)
+    ((series, found),) = totals.durations("goodput")
+    assert series.outcome == "OK"
+    given = requests(5, count=4000, errors=0.2, mismatched=0.3, service=0.004)
+    right = (given["status"] == 0) & ~given["mismatched"]
+    latency = (given["done"] - given["due"])[right]
+    assert found.total == right.sum()
+    assert found.sum == pytest.approx(latency.sum(), rel=1e-3)
+    for bound, count in zip(BOUNDS, np.cumsum(found.counts), strict=False):
+        assert (latency <= bound * 0.999).sum() <= count <= (latency <= bound * 1.001).sum()
+
+
+def test_signs_of_warnings_are_counted_in_the_second_in_which_they_arise() -> None:
+    signs = Signs(open_loop=True)
+    signs.add(Chunk.of(**requests(1, count=500)))
+    for each in (
+        {"source": "worker 0", "cpu_seconds": 1.0, "run_delay": 0.05, "loop_delay": 0.001},
+        {"source": "machine", "steal": 0.01},
+        {"source": "load", "workers": 2},
+        {"source": "server", "processes": 3},
+    ):
+        signs.observe({"time": 1.0, **each})
+    assert not signs.seconds
+    signs.add(Chunk.of(**requests(2, count=500, errors=0.1, mismatched=0.1, lag=0.01)))
+    signs.add(Chunk.of(**requests(3, count=500, cancelled=0.5)))
+    for each in (
+        {"source": "worker 0", "cpu_seconds": 1.9, "run_delay": 0.5, "loop_delay": 0.2},
+        {"source": "worker 1", "run_delay": 0.5},
+        {"source": "machine", "steal": 0.2},
+        {"source": "load", "workers": 1},
+        {"source": "server", "processes": 0},
+    ):
+        signs.observe({"time": 2.0, **each})
+    assert signs.seconds == {
+        **dict.fromkeys(["errors", "wrong answers", "behind", "client saturated", "client paused"], 1),
+        **dict.fromkeys(["stolen time", "lost worker", "restarted"], 1),
+        "client held up": 2,
+    }
+    assert set(signs.seconds) <= set(KNOWN), "names by which the report has them"
+    closed = Signs()
+    closed.add(Chunk.of(**requests(2, count=500, lag=0.01)))
+    assert not closed.seconds
 
 
 def test_a_collector_receives_what_the_run_holds(tmp_path: Path) -> None:
@@ -99,6 +148,15 @@ def test_a_collector_receives_what_the_run_holds(tmp_path: Path) -> None:
         assert sum(point.count for point in points) == whole.count
         assert sum(point.sum for point in points) == pytest.approx(whole.mean * whole.count, rel=1e-9)
         assert sum(sum(point.bucket_counts) for point in points) == whole.count
+    (good,) = metrics["serving_bench.goodput"].histogram.data_points
+    assert good.count == sum(
+        tally.requests - tally.mismatched for (key, _), tally in run.tallies.items() if key.outcome == "OK"
+    )
+    told = {
+        point.attributes[0].value.string_value
+        for point in metrics["serving_bench.warnings"].gauge.data_points
+    }
+    assert told == {doubt.check for doubt in run.manifest.doubts}
     assert {each.value.string_value for each in resource.resource.attributes if each.key == "run"} == {
         run.path.name
     }
@@ -128,7 +186,7 @@ def test_the_dashboard_draws_metrics_that_there_are() -> None:
     from bench.load.locust_glue.live import as_prometheus
 
     board = json.loads((ROOT / "deploy" / "grafana" / "serving-bench.json").read_text())
-    assert len({panel["id"] for panel in board["panels"]}) == len(board["panels"]) == 6
+    assert len({panel["id"] for panel in board["panels"]}) == len(board["panels"]) == 8
     drawn = {
         re.sub("_(total|bucket)$", "", name)
         for panel in board["panels"]

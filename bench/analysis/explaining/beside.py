@@ -8,8 +8,8 @@ from bench import BenchError
 from bench.analysis.explaining.tail import Stretch
 from bench.analysis.reading.checks import printable
 from bench.analysis.reading.interruptions import interruptions
-from bench.analysis.reading.load_generator import LOOP_PAUSE, RUN_DELAY, STEAL
 from bench.runs.run import Run
+from bench.runs.thresholds import LOOP_PAUSE, RUN_DELAY, STEAL
 
 AROUND: Final = 1.0
 """Seconds before and after a stretch in which something belongs to it: telemetry is of the second before its instant."""

@@ -253,11 +253,19 @@ def per_second_of(rows: list[dict[str, Any]], name: str) -> float | None:
     return sum(spent for *_, spent in steps) / sum(end - begin for begin, end, _ in steps) if steps else None
 
 
+SERVER_MACHINE: Final = "server_machine"
+"""Source of what an exporter tells of the machine that the server is on, which is not the one that sends."""
+
+
 def server_cores(run: Run) -> float | None:
-    """CPU seconds that the server used per second in the window of a run; None where it was not observed."""
-    known = [cpu_cores(rows) for rows in observations(run, "server").values()]
+    """CPU seconds that the server used per second in the window of a run; None where it was not observed.
+
+    Where only its machine was observed, those that the machine used.
+    """
+    each = observations(run, "server") or observations(run, SERVER_MACHINE)
+    known = [cpu_cores(rows) for rows in each.values()]
     measured = [cores for cores in known if cores is not None]
-    return sum(measured) if measured else None
+    return sum(measured) if measured and len(measured) == len(known) else None
 
 
 def described(run: Run) -> dict[str, str]:

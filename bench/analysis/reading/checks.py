@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from bench import escape
-from bench.analysis.reading import attendance, load_generator, reconciliation, wrong_answers
+from bench.analysis.reading import attendance, exporters, load_generator, reconciliation, wrong_answers
 from bench.analysis.reading.cells import Cell, cells, population
 from bench.analysis.reading.error_remedies import remedy
 from bench.analysis.reading.run_warning import RunWarning
@@ -20,6 +20,7 @@ from bench.runs import sealing
 from bench.runs.journal import experiment_of
 from bench.runs.run import Run
 from bench.runs.sample import CANCELLED_BY_CLIENT, UNSENT
+from bench.runs.thresholds import ERROR_SHARE
 from bench.runs.warmup import Part, excess, trend
 
 TREND_P: Final = 0.002
@@ -29,7 +30,6 @@ STEADY_SECONDS: Final = 2.5
 """A shorter steady part shows neither a trend nor the pauses that come every few seconds."""
 EARLY_SECONDS: Final = 1.0
 """By which a load may end before its time."""
-ERROR_SHARE: Final = 0.01
 CLOCKS_APART: Final = timedelta(hours=1)
 """By which the clock of a machine that measures may be ahead of that of one that reads."""
 TEXT_LENGTH: Final = 200
@@ -300,4 +300,5 @@ CHECKS: Final[tuple[Callable[[Run], list[RunWarning]], ...]] = (
     wrong_answers.check,
     _restarted,
     reconciliation.check,
+    exporters.check,
 )

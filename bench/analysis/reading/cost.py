@@ -2,7 +2,7 @@
 
 import math
 
-from bench.analysis.reading.cells import Cell, observations, per_second_of, server_cores
+from bench.analysis.reading.cells import SERVER_MACHINE, Cell, observations, per_second_of, server_cores
 from bench.runs.run import Run
 
 
@@ -30,14 +30,14 @@ def cpu_per_thousand(cell: Cell) -> float:
 
 
 def joules_per_thousand(cell: Cell) -> float:
-    """Joules of the machine's processors and GPUs for a thousand predictions of the run.
+    """Joules of the processors and GPUs of the server's machine for a thousand predictions of the run.
 
-    nan where they are not counted, and where the server is not on the machine that sends the load.
+    nan where they are not counted, and where the server is on another machine than the load and no exporter tells of them.
     """
-    if cell.run.manifest.target.pid is None:
-        return math.nan
+    read = {page.source.partition(" ")[0] for page in cell.run.manifest.telemetry}
+    here = {"machine", "gpu"} if cell.run.manifest.target.pid is not None else set()
     watts = []
-    for source in ("machine", "gpu"):
+    for source in sorted(here | read & {SERVER_MACHINE, "gpu"}):
         for rows in observations(cell.run, source).values():
             names = sorted({name for row in rows for name in row if name.startswith("joules")})
             watts += [power for name in names if (power := per_second_of(rows, name)) is not None]

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from bench import BenchError
 from bench.analysis.reading.checks import printable
-from bench.analysis.reading.load_generator import RUN_DELAY, waits_of
+from bench.analysis.reading.load_generator import waits_of
 from bench.analysis.reading.restarts import signs_of
 from bench.analysis.reading.wrong_answers import version_may_change
 from bench.extras import MissingExtra
@@ -26,6 +26,7 @@ from bench.runs.recording import CLOCK_STEPPED, CONNECTION_ENDED, RECORDING_ENDE
 from bench.runs.run import Run
 from bench.runs.sample import CANCELLED_STATUS, outcome
 from bench.runs.samples import Requests, joined
+from bench.runs.thresholds import RUN_DELAY
 from bench.wording import counted
 
 LEAST: Final = 0.2

@@ -10,21 +10,13 @@ from bench.analysis.reading.planned import CHANCE, planned
 from bench.analysis.reading.run_warning import RunWarning
 from bench.runs.run import Run
 from bench.runs.sample import UNSENT
+from bench.runs.thresholds import CPU_SHARE, LAG_P99, LOOP_PAUSE, RUN_DELAY, STEAL
 from bench.wording import counted
 
-CPU_SHARE: Final = 0.85
-"""A load process that uses more of a core than this has no time left to be punctual."""
-RUN_DELAY: Final = 0.10
-"""Share of the time in which a load process may wait for a core: under a CPU limit it waits most of it."""
 LOOP_DELAY: Final = 0.010
 """Seconds by which the event loop of a load process may be late usually (median of the seconds' 99th percentiles)."""
-LOOP_PAUSE: Final = 0.100
-"""Seconds by which it may be late in any second: what a stopped process exceeds, and no garbage collection does."""
-STEAL: Final = 0.05
-"""Share of a virtual machine's time that its host may give to others."""
 CEILING_SHARE: Final = 0.70
 """Above this share of the machine's own measured ceiling the generator is part of what is measured."""
-LAG_P99: Final = 0.001
 LAG_TO_SERVICE: Final = 0.10
 """Lag (p99) may be this share of the median service time..."""
 LAG_RESOLUTION: Final = 0.0003

@@ -235,7 +235,7 @@ CELL_METRICS: Final = {
             "J",
             "lower",
             joules_per_thousand,
-            "energy of this machine's processors (RAPL) and GPUs (NVML) per thousand predictions, with that of the load",
+            "energy of the server machine's processors (RAPL) and GPUs per thousand predictions, with that of a load from there",
             0.05,
         ),
         Metric(

@@ -49,11 +49,10 @@ def signs_of(run: Run, growth: Mapping[str, float] | None) -> Signs:
     gone = _process_gone(run)
     if gone is not None:
         certain.append(f"its process had ended at {gone:.1f} s")
-    starts = _start_times(run)
-    if starts != sorted(starts):  # several servers behind one address
-        starts = []
-    if starts and starts[-1] - starts[0] > APART:
-        certain.append(f"its process began {starts[-1] - starts[0]:,.0f} s later than the one before the run")
+    for whose, starts in (("its process", _start_times(run)), ("a container of it", _containers(run))):
+        # others follow each other in any order: of several servers behind one address
+        if starts and starts == sorted(starts) and starts[-1] - starts[0] > APART:
+            certain.append(f"{whose} began {starts[-1] - starts[0]:,.0f} s later than the one before the run")
     fallen = [name for name, value in (growth or {}).items() if value < 0]
     if fallen:
         certain.append(f"its counters fell ({', '.join(fallen)})")
@@ -87,6 +86,12 @@ def _start_times(run: Run) -> list[float]:
     ]
     during = [row.get(STARTED) for row in run.telemetry if row.get("source") == "counters"]
     return [float(each) for each in (*ends[:1], *during, *ends[1:]) if each is not None]
+
+
+def _containers(run: Run) -> list[float]:
+    """When the newest of the server's containers began, as an exporter told again and again."""
+    told = [row.get(STARTED) for row in run.telemetry if row.get("source") == "server"]
+    return [float(each) for each in told if each is not None]
 
 
 def _fell(run: Run) -> bool:

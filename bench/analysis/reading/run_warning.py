@@ -38,6 +38,7 @@ KNOWN: Final = {
     "restarted": "The server restarted, or reloaded models or configuration, during the run.",
     "short": "The steady part is shorter than needed to judge it.",
     "stolen time": "The host took CPU time away from this virtual machine.",
+    "telemetry": "A page of `--server-telemetry` was not read, or lacked values that it had at first.",
     "too few samples": "Too few requests for the percentile.",
     "unidentified": "A run has no id, so that a copy, or a change of its files, cannot be detected.",
     "unfinished": "The run has no end: it was killed, or still runs.",

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from bench.analysis.reading.cells import cpu_steps, observations
+from bench.analysis.reading.cells import SERVER_MACHINE, cpu_steps, observations
 from bench.analysis.reading.metric import supported_percentile
 from bench.analysis.statistics.sample_size import samples_needed
 from bench.runs.chunk import Key
@@ -44,7 +44,7 @@ class Timeline:
     """Seconds of the run that its steady part leaves out."""
     events: list[dict[str, Any]]
     cores: dict[str, tuple[list[float], list[float]]]
-    """Instants and cores kept busy until then, of the server and of the load processes together."""
+    """Instants and cores kept busy until then, of the server (or its machine) and of the load processes together."""
 
 
 def timeline(run: Run) -> Timeline:
@@ -84,7 +84,8 @@ def timeline(run: Run) -> Timeline:
 
 def _cores(run: Run) -> dict[str, tuple[list[float], list[float]]]:
     by_process: dict[str, tuple[list[float], list[float]]] = {}
-    for source, name in (("server", "server"), ("worker", "load")):
+    server = ("server", "server") if observations(run, "server") else (SERVER_MACHINE, "server's machine")
+    for source, name in (server, ("worker", "load")):
         by_instant: dict[float, float] = {}
         for rows in observations(run, source).values():
             for begun, ended, spent in cpu_steps(rows):

@@ -24,12 +24,12 @@ from bench.load.locust_glue.slices import Slices
 from bench.load.observing.incidents import ConnectionsProbe, WallClockProbe
 from bench.load.observing.server_side import Counted, beside, watched_pid
 from bench.load.observing.telemetry import Probe, ServerProbe, Telemetry, Values
-from bench.load.option_values import Watched
 from bench.load.options import ScenarioOptions, read_options
 from bench.load.preflight import look, show
 from bench.load.run_folder import RunFolder
 from bench.load.sources import Source, make_pools, open_schedules
 from bench.load.target import Target, address_of
+from bench.load.watched import Watched
 from bench.payload import Pool
 from bench.runs.jsonl import read_json
 from bench.runs.recording import RunWriter
@@ -165,6 +165,8 @@ class SecondArm:
         note = noting(origin, self._writer)
         probes: list[Probe] = [WallClockProbe(OWN, note), ConnectionsProbe(OWN, self.load.channel, note)]
         probes += [] if target.pid is None else [ServerProbe(target.pid)]
+        exporters = options.watched.telemetry or environment.parsed_options.server_telemetry
+        self._shared = SHARED - {"gpu"} if exporters else SHARED  # each server has GPUs of its own
         self._telemetry = Telemetry([*probes, *beside(options, target.specs)], self.observe)
 
     def observe(self, at: float, source: str, values: Values) -> None:
@@ -174,12 +176,12 @@ class SecondArm:
 
     def telemetry(self, time: float, *, source: str, **values: float | None) -> None:
         """Note what the first arm observes, where it is about both, in seconds of the run."""
-        if source.partition(" ")[0] in SHARED:
+        if source.partition(" ")[0] in self._shared:
             self._writer.telemetry(time, source=source, **values)
 
     def stop_observing(self) -> None:
         """The load has ended."""
-        self._telemetry.stop()
+        self._writer.update(**self._telemetry.stop())
 
     def finish(self, state: str, stopped: float | None, arrivals: Mapping[str, Any]) -> None:
         """Write the end of the run. What speaks against it shows when it is read: checking it here takes a process."""

@@ -236,7 +236,7 @@ class LeadProcess:
     def _watch(self, writer: RunFolder, target: Target, options: ScenarioOptions) -> None:
         """Observe this process, the machine and, where it runs here, the server."""
         load, note = session.peek(self.environment), observed.noting(self._origin, writer)
-        probes = [*observed.probes(self.runner, load, target.pid, note), *beside(options, target.specs)]
+        probes = observed.probes(self.runner, load, target.pid, note, beside(options, target.specs))
         self.telemetry = observed.observe(probes, self._origin, [writer, *filter(None, [self.arm])])
 
     def _conduct(self, options: ScenarioOptions) -> None:
@@ -319,8 +319,8 @@ class LeadProcess:
         if self.conductor is not None:
             self.conductor.stop()
         telemetry, self.telemetry = self.telemetry, None
-        if telemetry is not None:
-            telemetry.stop()
+        if telemetry is not None and self.writer is not None:
+            self.writer.update(**telemetry.stop())
         if self.arm is not None:
             self.arm.stop_observing()
 

@@ -5,14 +5,14 @@ Both export totals of our own histograms once in a while; nothing is called for 
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
 import gevent
 from gevent.pywsgi import WSGIServer
 
 from bench import BenchError, __version__, extras
-from bench.load.observing.totals import BOUNDS, GAUGES, LAG, LATENCY, Totals
+from bench.load.observing.totals import BOUNDS, GAUGES, GOODPUT, LAG, LATENCY, Totals
 from bench.load.run_folder import RunFolder
 from bench.wire.dial import Address
 
@@ -26,8 +26,11 @@ DESCRIPTIONS: Final = {
     "mismatched": "requests answered OK, yet not by the model, version or shape that was meant",
     LATENCY: "from the instant at which a request was due to its answer",
     LAG: "from the instant at which a request was due to when it was sent",
+    GOODPUT: "latency of the requests that were answered rightly",
+    "warning_signs": "seconds of load processes that speak for a warning",
+    "warnings": "warnings in the report of the run, once it has ended",
 }
-NAMES: Final = {LATENCY: "latency", LAG: "send_delay"}
+NAMES: Final = {LATENCY: "latency", LAG: "send_delay", GOODPUT: "goodput"}
 
 
 class Live:
@@ -45,7 +48,7 @@ class Live:
         otlp, prometheus = live_options(self._parsed)
         if not otlp and not prometheus:
             return
-        self._totals = totals = Totals()
+        self._totals = totals = Totals(open_loop=folder.manifest["load"]["kind"] != "closed")
         folder.listeners.append(totals.add)
         folder.observers.append(totals.observe)
         self._attributes = {
@@ -61,8 +64,9 @@ class Live:
         if prometheus and self._server is None:
             self._server = _serve(prometheus, lambda: self._totals)
 
-    def finish(self) -> None:
-        """The run is whole: export it as it is now."""
+    def finish(self, warnings: Iterable[str]) -> None:
+        """The run is whole: export it as it is now. warnings: names of those in its report."""
+        self._totals.warnings = list(warnings)
         pushing, self._pushing = self._pushing, None
         if pushing is not None:
             pushing.kill()
@@ -110,11 +114,13 @@ def as_otlp(totals: Totals, attributes: dict[str, str]) -> Any:
     def numbers(rows: Any) -> list[Any]:
         return [sdk.NumberDataPoint(labels, begun, now, value) for labels, value in rows]
 
-    def sums(name: str, counts: Any) -> Any:
-        points = numbers((series._asdict(), value) for series, value in counts.items())
+    def sums(name: str, unit: str, rows: Any) -> Any:
         return sdk.Metric(
-            f"serving_bench.{name}", DESCRIPTIONS[name], "{request}", sdk.Sum(points, cumulative, True)
+            f"serving_bench.{name}", DESCRIPTIONS[name], unit, sdk.Sum(numbers(rows), cumulative, True)
         )
+
+    def gauge(name: str, text: str, rows: Any) -> Any:
+        return sdk.Metric(f"serving_bench.{name}", text, "{count}", sdk.Gauge(numbers(rows)))
 
     def histogram(kind: str) -> Any:
         points = [
@@ -127,23 +133,25 @@ def as_otlp(totals: Totals, attributes: dict[str, str]) -> Any:
             f"serving_bench.{NAMES[kind]}", DESCRIPTIONS[kind], "s", sdk.Histogram(points, cumulative)
         )
 
-    gauges = [
-        sdk.Metric(
-            f"serving_bench.{name}",
-            text,
-            "{count}",
-            sdk.Gauge(
-                numbers(
-                    ({"source": source}, value) for (of, source), value in totals.gauges.items() if of == name
-                )
-            ),
-        )
-        for name, text in GAUGES.items()
+    counted = {"requests": totals.requests, "mismatched": totals.mismatched}
+    metrics = [
+        *(
+            sums(name, "{request}", ((series._asdict(), value) for series, value in counts.items()))
+            for name, counts in counted.items()
+        ),
+        *map(histogram, NAMES),
+        sums("warning_signs", "s", _by_warning(totals.signs.seconds)),
+        gauge("warnings", DESCRIPTIONS["warnings"], _by_warning(dict.fromkeys(totals.warnings, 1))),
     ]
-    metrics = [sums("requests", totals.requests), sums("mismatched", totals.mismatched)]
-    metrics += [histogram(LATENCY), histogram(LAG), *gauges]
+    for name, text in GAUGES.items():
+        rows = [({"source": source}, value) for (of, source), value in totals.gauges.items() if of == name]
+        metrics.append(gauge(name, text, rows))
     scope = sdk.ScopeMetrics(InstrumentationScope("serving_bench", __version__), metrics, "")
     return sdk.MetricsData([sdk.ResourceMetrics(Resource(attributes), [scope], "")])
+
+
+def _by_warning(counts: Mapping[str, int]) -> Iterator[tuple[dict[str, str], int]]:
+    return (({"warning": name}, count) for name, count in counts.items())
 
 
 def _serve(address: Address, totals: Any) -> WSGIServer:
@@ -175,7 +183,7 @@ def as_prometheus(totals: Totals) -> Iterator[Any]:
         for series, value in counts.items():
             family.add_metric(list(series), value)
         yield family
-    for kind in (LATENCY, LAG):
+    for kind in NAMES:
         histogram = core.HistogramMetricFamily(
             f"serving_bench_{NAMES[kind]}_seconds", DESCRIPTIONS[kind], labels=["request", "outcome"]
         )
@@ -187,6 +195,15 @@ def as_prometheus(totals: Totals) -> Iterator[Any]:
                 rows.append((bound, until))
             histogram.add_metric(list(series), rows, each.sum)
         yield histogram
+    signs = core.CounterMetricFamily(
+        "serving_bench_warning_signs_seconds", DESCRIPTIONS["warning_signs"], labels=["warning"]
+    )
+    for warning, count in totals.signs.seconds.items():
+        signs.add_metric([warning], count)
+    warnings = core.GaugeMetricFamily("serving_bench_warnings", DESCRIPTIONS["warnings"], labels=["warning"])
+    for warning in totals.warnings:
+        warnings.add_metric([warning], 1)
+    yield from (signs, warnings)
     for name, text in GAUGES.items():
         gauge = core.GaugeMetricFamily(f"serving_bench_{name}", text, labels=["source"])
         for (of, source), newest in totals.gauges.items():

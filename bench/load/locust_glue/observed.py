@@ -23,12 +23,15 @@ from bench.load.observing.telemetry import (
 log = logging.getLogger("bench")
 
 
-def probes(runner: Any, load: Session | None, server: int | None, note: Note) -> list[Probe]:
+def probes(
+    runner: Any, load: Session | None, server: int | None, note: Note, beside: Sequence[Probe]
+) -> list[Probe]:
     """The probes of the process that decides on the load.
 
-    load: its own, None where its workers send. server: the process id of a server on this machine.
+    load: its own, None where its workers send. server: the process id of a server on this machine. beside: other probes of
+    the server; where they observe its GPUs, those of this machine are not.
     """
-    gpu = gpus()
+    gpu = None if any(probe.source.partition(" ")[0] == "gpu" for probe in beside) else gpus()
     if isinstance(gpu, str):
         log.warning("no GPU telemetry: %s", gpu)
         gpu = None
@@ -42,7 +45,7 @@ def probes(runner: Any, load: Session | None, server: int | None, note: Note) ->
         if load is None
         else sending("worker 0", runner, load, note)
     )
-    listed += [] if server is None else [ServerProbe(server)]
+    listed += [*([] if server is None else [ServerProbe(server)]), *beside]
     return [probe for probe in listed if probe is not None]
 
 

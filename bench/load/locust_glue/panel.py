@@ -15,9 +15,10 @@ from typing import Any, Final
 import gevent
 from flask import Response, request
 
-from bench.load.progress import LATE_SECONDS, Progress
+from bench.load.progress import Progress
 from bench.load.run_folder import RunFolder
 from bench.load.verdict import READ_SECONDS, measured
+from bench.runs.thresholds import LAG_P99
 from bench.wording import duration
 
 KEY: Final = "bench"
@@ -120,7 +121,7 @@ class Panel:
         if run.late:  # nothing is late in a closed loop
             rows.append(_row("send delay p99", duration(now.late), duration(run.late)))
         rows.append(_row("errors", now.errors, run.errors))
-        if now.late > LATE_SECONDS:
+        if now.late > LAG_P99:
             rows.append(
                 _warning(
                     f"sent late: send delay {duration(now.late)} at p99; leave a core to the load process"

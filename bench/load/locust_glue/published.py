@@ -75,7 +75,7 @@ class Published:
     def finish(self, path: Path, report: dict[str, Any] | None) -> None:
         """Its folder is whole. report: what `bench report --json` says of it."""
         self._runs[path.name].finished = True
-        self._live.finish()
+        self._live.finish(each["check"] for each in (report or {"doubts": []})["doubts"])
         self._panel.finish(path, report)
 
     def refuse(self, reason: str) -> None:

@@ -2,12 +2,13 @@
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Self
+from dataclasses import dataclass, field, replace
+from types import ModuleType
+from typing import Any, Final, Self
 
 import psutil
 
-from bench import BenchError
+from bench import BenchError, extras
 from bench.load.observing.counters import CountersProbe, fetch
 from bench.load.observing.telemetry import Probe, Values
 from bench.load.options import ScenarioOptions
@@ -15,6 +16,9 @@ from bench.payload import Asked
 from bench.protocol.api import Api
 
 log = logging.getLogger("bench")
+
+SERVER: Final = "server"
+"""Source of what the server's own processes use."""
 
 
 def watched_pid(options: ScenarioOptions) -> int | None:
@@ -34,7 +38,7 @@ def started_at(pid: int | None) -> float | None:
 
 
 def beside(options: ScenarioOptions, specs: Mapping[str, Asked]) -> list[Probe]:
-    """The probes for what the options name of the server. Raises BenchError where Docker does not know it.
+    """The probes for what the options name of the server. Raises BenchError where it cannot be observed like that.
 
     specs: what the requests of each name are for.
     """
@@ -49,13 +53,32 @@ def beside(options: ScenarioOptions, specs: Mapping[str, Asked]) -> list[Probe]:
     if watched.metrics is not None:
         model = _model(options, specs)
         probes.append(CountersProbe(watched.metrics, model, options.api, _calls(options)))
+    if watched.telemetry:
+        probes += _exporters().take(watched.telemetry).probes()
     return probes
 
 
 def look_beside(options: ScenarioOptions) -> None:
     """Raise BenchError where `beside` will, before anything is written."""
-    for probe in beside(options, {}):
+    watched = options.watched
+    for probe in beside(replace(options, watched=replace(watched, telemetry=())), {}):
         probe.close()
+    if not watched.telemetry:
+        return
+    sources = {probe.source for probe in _exporters().look(watched.telemetry).probes()}
+    own = "--server-pid" if watched.pid is not None else "--server-container" if watched.container else None
+    if own is not None and SERVER in sources:
+        raise BenchError(
+            f"{own} and --server-telemetry both observe the server's processes; leave one of them out"
+        )
+
+
+def _exporters() -> ModuleType:
+    """Raises BenchError where a package is missing that reads pages."""
+    extras.need("prometheus_client", "--server-telemetry")
+    from bench.load.observing.exporters import probe  # only where there are pages
+
+    return probe
 
 
 def _model(options: ScenarioOptions, specs: Mapping[str, Asked]) -> str:

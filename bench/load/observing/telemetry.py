@@ -8,7 +8,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, runtime_checkable
 
 import gevent
 import psutil
@@ -38,6 +38,15 @@ class Probe(Protocol):
 
     def close(self) -> None:
         """Give back what it holds."""
+        ...
+
+
+@runtime_checkable
+class Describing(Probe, Protocol):
+    """A probe of which a run's manifest says how it went."""
+
+    def described(self) -> dict[str, Any]:
+        """Facts, ready for JSON."""
         ...
 
 
@@ -181,8 +190,8 @@ class Telemetry:
         self._begun = self._last = time.perf_counter()
         self._greenlet = gevent.spawn(self._run)
 
-    def stop(self) -> None:
-        """Read a last time, unless the last reading was just now, and close the probes.
+    def stop(self) -> dict[str, Any]:
+        """Read a last time, unless the last reading was just now, and close the probes; gives what the manifest says of them.
 
         What is stopped within a moment has been read once: on a slow machine most of a short test is its start.
         """
@@ -191,6 +200,8 @@ class Telemetry:
             self._read()
         for probe in self._probes:
             probe.close()
+        described = [probe.described() for probe in self._probes if isinstance(probe, Describing)]
+        return {"telemetry": described} if described else {}
 
     def _run(self) -> None:
         due = self._last

@@ -7,6 +7,7 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
+from bench.load.observing.signs import Signs
 from bench.runs.chunk import KINDS, Chunk
 from bench.runs.histogram import Histogram, bucket, nanoseconds
 
@@ -14,7 +15,8 @@ BOUNDS: Final = tuple(float(f"{digit}e{power}") for power in range(-4, 2) for di
 """Seconds, from 100 us to 50 s: upper ends of the buckets that are exported. Ours are 0.1 % wide: a duration that is by less
 than that above a bound is counted within it."""
 _ENDS: Final = bucket(nanoseconds(BOUNDS))
-LATENCY, LAG = "latency", "lag"
+LATENCY, LAG, GOODPUT = "latency", "lag", "goodput"
+MISMATCHED: Final = "mismatched"
 GAUGES: Final = {
     "in_flight_max": "requests in flight at most, in the last second",
     "users": "users of this process",
@@ -44,8 +46,12 @@ class Buckets(NamedTuple):
 class Totals:
     """Takes in what is recorded, and gives what has been since the start."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, open_loop: bool = False) -> None:
+        """open_loop: as of `Signs`."""
         self.started = time.time_ns()
+        self.signs = Signs(open_loop=open_loop)
+        self.warnings: list[str] = []
+        """Names of those in the report of the run, once it has ended."""
         self.requests: Counter[Series] = Counter()
         self.mismatched: Counter[Series] = Counter()
         self.gauges: dict[tuple[str, str], float] = {}
@@ -54,28 +60,42 @@ class Totals:
 
     def add(self, chunk: Chunk) -> None:
         """What a load process handed over."""
+        self.signs.add(chunk)
         for (key, _), tally in chunk.tallies.items():
             series = Series(key.name, key.outcome)
             self.requests[series] += tally.requests
             self.mismatched[series] += tally.mismatched
         for (key, _), kinds in chunk.histograms.items():
-            for kind in (LATENCY, LAG):
+            for kind in (LATENCY, LAG, MISMATCHED):
                 of = kind, Series(key.name, key.outcome)
                 if of not in self._durations:
                     self._durations[of] = Histogram()
                 self._durations[of].merge(kinds[KINDS.index(kind)])
 
     def observe(self, values: Mapping[str, Any]) -> None:
-        """What telemetry observed, and of which source."""
+        """What telemetry observed, when and of which source."""
+        self.signs.observe(values)
         for name in GAUGES:
             if isinstance(value := values.get(name), int | float):
                 self.gauges[name, str(values.get("source"))] = value
 
     def durations(self, kind: str) -> Iterator[tuple[Series, Buckets]]:
-        """The histograms of LATENCY (done - due) or LAG (sent - due) of all requests that were sent."""
+        """The histograms of LATENCY (done - due) or LAG (sent - due) of all requests that were sent; GOODPUT: of the latency of
+        those that were answered rightly, which within each bound are the goodput."""
         for (of, series), histogram in self._durations.items():
-            if of == kind:
+            if kind == GOODPUT and of == LATENCY and series.outcome == "OK":
+                yield series, _without(histogram, self._durations[MISMATCHED, series])
+            elif of == kind:
                 yield series, buckets(histogram)
+
+
+def _without(histogram: Histogram, part: Histogram) -> Buckets:
+    whole = buckets(histogram)
+    if not part.count:
+        return whole
+    less = buckets(part)
+    counts = [every - some for every, some in zip(whole.counts, less.counts, strict=True)]
+    return whole._replace(counts=counts, total=whole.total - less.total, sum=max(0.0, whole.sum - less.sum))
 
 
 def buckets(histogram: Histogram) -> Buckets:
