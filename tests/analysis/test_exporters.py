@@ -87,7 +87,7 @@ def test_half_of_the_pods_are_not_the_server(tmp_path: Path) -> None:
     run = recorded(tmp_path, pods, ("server", {"cpu_seconds": 0.25}, 1), ("server 2", {"memory": 1e6}, 1))
     assert math.isnan(measured(run)["cpu_per_request"])
     (warning,) = [each for each in warnings_of(run) if each.check == "telemetry"]
-    assert "counted CPU time 0 times" in warning.reason
+    assert "CPU time was counted 0 times" in warning.reason
 
 
 def test_energy_without_an_exporter_is_not_the_servers(tmp_path: Path) -> None:
@@ -108,10 +108,10 @@ def test_energy_without_an_exporter_is_not_the_servers(tmp_path: Path) -> None:
         ({"missing": {"memory": 12, "sent": 4}}, 1, SECONDS, "memory, sent missing in 12 of 30 readings"),
         ({}, 1, 0, "nothing came in the steady part"),
         ({}, 1, 14, None),
-        ({}, 1, 12, r"it counted CPU time \d+ times in the steady part of \d+ s"),
+        ({}, 1, 12, r"CPU time was counted \d+ times in the steady part of \d+ s"),
         ({}, 10, SECONDS, None),
         ({}, 25, SECONDS, None),
-        ({}, 40, SECONDS, "it counted CPU time 0 times|nothing came|it counted CPU time 1 times"),
+        ({}, 40, SECONDS, "CPU time was counted 0 times|nothing came|CPU time was counted 1 times"),
         (
             {"source": "gpu", "missing": {"power0": 30}},
             1,

@@ -56,6 +56,6 @@ def _problems(run: Run, page: TelemetryPage) -> Iterator[str]:
         covered = looked[-1] - looked[0] if looked else 0.0
         if cpu_cores(rows) is None or covered < LEAST_COVERED * (end - first) - SLACK_SECONDS:
             yield (
-                f"it counted CPU time {len(looked)} times in the steady part of {end - first} s, which says little of the "
-                "server's; run longer: cAdvisor and kubelets count every 10 to 15 s"
+                f"CPU time was counted {len(looked)} times in the steady part of {end - first} s, which is not enough for a rate; "
+                "run longer: cAdvisor and kubelets count every 10 to 15 s"
             )

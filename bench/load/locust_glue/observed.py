@@ -24,7 +24,7 @@ log = logging.getLogger("bench")
 
 
 def probes(
-    runner: Any, load: Session | None, server: int | None, note: Note, beside: Sequence[Probe]
+    runner: Any, load: Session | None, server: int | None, note: Note, beside: Sequence[Probe] = ()
 ) -> list[Probe]:
     """The probes of the process that decides on the load.
 
