@@ -11,7 +11,7 @@ from bench.load.option_values import whole
 
 @dataclass(frozen=True)
 class Watched:
-    """Where to look at a server that was not started here."""
+    """The places to look at a server that was not started here."""
 
     pid: int | None = None
     """Its process on this machine."""

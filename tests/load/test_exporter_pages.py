@@ -15,7 +15,7 @@ MIB = 2**20
 def values(*texts: str, chosen: str = "") -> dict[str, Any]:
     """What the last of several readings of a page tells."""
     page = Pages(TelemetryPage.parse(f"http://h/metrics{chosen}"))
-    return [page.told(text).values for text in texts][-1]
+    return [page.read(text).values for text in texts][-1]
 
 
 def test_a_counter_that_begins_anew_counts_on() -> None:
@@ -91,7 +91,7 @@ def test_a_container_counts_when_the_kubelet_has_looked() -> None:
     page = Pages(TelemetryPage.parse("http://h/m#pod=ranker-*"))
     looks = [(0.0, 0.0), (1.0, 0.0), (10.0, 10.0), (11.0, 10.0)]
     told = [
-        page.told(pages.kubelet(looked, RANKERS, looked=looked)).values["cpu_seconds"] for _, looked in looks
+        page.read(pages.kubelet(looked, RANKERS, looked=looked)).values["cpu_seconds"] for _, looked in looks
     ]
     assert [each is None for each in told] == [False, True, False, True]
 
@@ -142,20 +142,20 @@ def test_gpus_of_two_hosts_and_instances_of_one() -> None:
 
 def test_what_a_page_lacks_later_is_missing() -> None:
     page = Pages(TelemetryPage.parse("http://h/m"))
-    assert page.told(pages.node(0.0)).missing == []
-    assert page.told(pages.node(1.0)).missing == []
-    assert page.told(pages.node(2.0, without="node_memory")).missing == ["memory"]
-    assert page.told(pages.node(3.0, without="node_cpu")).missing == ["cores", "cpu_seconds"]
+    assert page.read(pages.node(0.0)).missing == []
+    assert page.read(pages.node(1.0)).missing == []
+    assert page.read(pages.node(2.0, without="node_memory")).missing == ["memory"]
+    assert page.read(pages.node(3.0, without="node_cpu")).missing == ["cores", "cpu_seconds"]
     gpus = Pages(TelemetryPage.parse("http://h/m"))
-    gpus.told(pages.dcgm(0.0))
-    lost = gpus.told(pages.dcgm(1.0, gpus=(0,))).missing
+    gpus.read(pages.dcgm(0.0))
+    lost = gpus.read(pages.dcgm(1.0, gpus=(0,))).missing
     assert lost == ["utilization1", "memory1", "power1", "clock1", "joules1"]
     pods = Pages(TelemetryPage.parse("http://h/m#pod=ranker-*"))
-    pods.told(pages.kubelet(0.0, RANKERS))
-    assert set(pods.told(pages.kubelet(1.0, {})).missing) == {"memory", "received", "sent", "started"}
+    pods.read(pages.kubelet(0.0, RANKERS))
+    assert set(pods.read(pages.kubelet(1.0, {})).missing) == {"memory", "received", "sent", "started"}
     never = Pages(TelemetryPage.parse("http://h/m"))
-    never.told(pages.node(0.0, without="network"))
-    assert never.told(pages.node(1.0, without="network")).missing == [], "it never had that"
+    never.read(pages.node(0.0, without="network"))
+    assert never.read(pages.node(1.0, without="network")).missing == [], "it never had that"
 
 
 @pytest.mark.parametrize(

@@ -35,9 +35,9 @@ def joules_per_thousand(cell: Cell) -> float:
     nan where they are not counted, and where the server is on another machine than the load and no exporter tells of them.
     """
     read = {page.source.partition(" ")[0] for page in cell.run.manifest.telemetry}
-    here = {"machine", "gpu"} if cell.run.manifest.target.pid is not None else set()
+    local = {"machine", "gpu"} if cell.run.manifest.target.pid is not None else set()
     watts = []
-    for source in sorted(here | read & {SERVER_MACHINE, "gpu"}):
+    for source in sorted(local | read & {SERVER_MACHINE, "gpu"}):
         for rows in observations(cell.run, source).values():
             names = sorted({name for row in rows for name in row if name.startswith("joules")})
             watts += [power for name in names if (power := per_second_of(rows, name)) is not None]

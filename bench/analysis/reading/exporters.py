@@ -1,4 +1,4 @@
-"""Whether the exporters that a run read told what they were to tell."""
+"""Checks of the exporters that a run read: values that are missing."""
 
 from collections.abc import Iterator
 from typing import Final
@@ -38,19 +38,19 @@ def check(run: Run) -> list[RunWarning]:
 
 def _problems(run: Run, page: TelemetryPage) -> Iterator[str]:
     kind = page.source.partition(" ")[0]
-    what = TOLD.get(kind, escape.one_line(page.source))
+    values = TOLD.get(kind, escape.one_line(page.source))
     if page.failed > MOST_MISSING * page.read:
         reason = f" ({escape.one_line(page.problem)})" if page.problem else ""
-        yield f"{page.failed} of {page.read} readings failed{reason}: {what} are known in part"
+        yield f"{page.failed} of {page.read} readings failed{reason}: {values} are known in part"
     answered = page.read - page.failed
     gone = {name: count for name, count in page.missing.items() if count > MOST_MISSING * answered}
     if gone:
         names = ", ".join(escape.one_line(name) for name in sorted(gone))
-        yield f"{names} missing in {max(gone.values())} of {answered} readings: {what} are known in part"
+        yield f"{names} missing in {max(gone.values())} of {answered} readings: {values} are known in part"
     rows = observations(run.steady, kind).get(page.source, [])
     first, end = run.steady.window or run.steady.seconds
     if not rows:
-        yield f"nothing came in the steady part: {what} are not known"
+        yield f"nothing came in the steady part: {values} are not known"
     elif kind != "gpu":
         looked = [float(row["time"]) for row in rows if row.get("cpu_seconds") is not None]
         covered = looked[-1] - looked[0] if looked else 0.0

@@ -90,8 +90,8 @@ def _start_times(run: Run) -> list[float]:
 
 def _containers(run: Run) -> list[float]:
     """When the newest of the server's containers began, as an exporter told again and again."""
-    told = [row.get(STARTED) for row in run.telemetry if row.get("source") == "server"]
-    return [float(each) for each in told if each is not None]
+    starts = [row.get(STARTED) for row in run.telemetry if row.get("source") == "server"]
+    return [float(each) for each in starts if each is not None]
 
 
 def _fell(run: Run) -> bool:

@@ -58,9 +58,9 @@ class Signs:
             passed, used = np.subtract(now, before or now)
             self._count("client saturated", used > CPU_SHARE * passed)
         if kind == "load":
-            there = int(values.get("workers") or 0)
-            self._count("lost worker", there < self._workers)
-            self._workers = max(self._workers, there)
+            workers = int(values.get("workers") or 0)
+            self._count("lost worker", workers < self._workers)
+            self._workers = max(self._workers, workers)
         self._count("restarted", kind == "server" and values.get("processes") == 0)
 
     def _count(self, warning: str, seen: object) -> None:

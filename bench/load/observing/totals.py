@@ -80,8 +80,10 @@ class Totals:
                 self.gauges[name, str(values.get("source"))] = value
 
     def durations(self, kind: str) -> Iterator[tuple[Series, Buckets]]:
-        """The histograms of LATENCY (done - due) or LAG (sent - due) of all requests that were sent; GOODPUT: of the latency of
-        those that were answered rightly, which within each bound are the goodput."""
+        """The histograms of LATENCY (done - due) or LAG (sent - due) of all requests that were sent.
+
+        GOODPUT: of the latency of those that were answered rightly, which within each bound are the goodput.
+        """
         for (of, series), histogram in self._durations.items():
             if kind == GOODPUT and of == LATENCY and series.outcome == "OK":
                 yield series, _without(histogram, self._durations[MISMATCHED, series])

@@ -32,10 +32,10 @@ def read(page: TelemetryPage, pages: Pages) -> dict[str, Any]:
     """A reading as it is printed."""
     try:
         text = read_url(page.url, timeout=PATIENCE, largest=LARGEST_PAGE).decode(errors="replace")
-        told = pages.told(text)
+        reading = pages.read(text)
     except (urllib.error.URLError, http.client.HTTPException, OSError, ValueError) as error:
         return {"problem": _reason(error)}
-    return told._asdict()
+    return reading._asdict()
 
 
 def _reason(error: Exception) -> str:

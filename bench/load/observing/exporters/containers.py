@@ -34,7 +34,7 @@ class Containers:
         self._observed: dict[Hashable, float] = {}
 
     @staticmethod
-    def there(samples: Samples) -> bool:
+    def matches(samples: Samples) -> bool:
         """Whether a page is of this kind."""
         return bool(samples.every.keys() & {_CPU, _MEMORY, _POD_CPU})
 
@@ -48,8 +48,11 @@ class Containers:
         return None
 
     def values(self, samples: Samples) -> Values:
-        """As of a container here: `cpu_seconds` counted on, None while nobody looked anew, and `memory` (working set, bytes); and
-        `started`, the instant (Unix time) at which the newest began, `received` and `sent` (bytes), counted on."""
+        """The values as of a container here, and more.
+
+        `cpu_seconds` counted on, None while nobody looked anew, `memory` (working set, bytes),
+        `started`, the instant (Unix time) at which the newest began, `received` and `sent` (bytes), counted on.
+        """
         whole_pods = samples.has(_POD_CPU) and all(name != "container" for name, _ in samples.chosen.labels)
         used = samples.of(_POD_CPU) if whole_pods else _totals(_outermost(samples.of(_CPU)))
         memory = samples.of(_POD_MEMORY) if whole_pods else _outermost(samples.of(_MEMORY))

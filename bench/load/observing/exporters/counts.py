@@ -8,7 +8,7 @@ LEAST_FALL: Final = 3.0
 
 
 class Growth:
-    """What several counters have grown by, together, since each was seen first.
+    """The growth of several counters together, since each was seen first.
 
     One that begins anew, as when its container or machine does, counts on from what it had; one that is missing for a while has
     grown meanwhile, and what one had before it was seen first is not counted.

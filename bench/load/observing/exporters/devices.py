@@ -31,7 +31,7 @@ class Devices:
         self._energy: dict[Device, Growth] = {}
 
     @staticmethod
-    def there(samples: Samples) -> bool:
+    def matches(samples: Samples) -> bool:
         """Whether a page is of this kind."""
         return bool(samples.every.keys() & {_UTILIZATION, _USED, _POWER})
 
@@ -41,11 +41,14 @@ class Devices:
         return None if any(samples.of(name) for name in Devices.names) else "no GPU has these labels"
 
     def values(self, samples: Samples) -> Values:
-        """As NVML has them, for GPU i: `utilization<i>` (share), `memory<i>` (bytes), `power<i>` (W), `clock<i>` (Hz) and
-        `joules<i>`, counted on. i: the number that the exporter gives it, or its place where several hosts are on the page."""
+        """The values of all GPUs as NVML has them.
+
+        For GPU i `utilization<i>` (share), `memory<i>` (bytes), `power<i>` (W), `clock<i>` (Hz) and
+        `joules<i>`, counted on. i: the number that the exporter gives it, or its place where several hosts are on the page.
+        """
         reserved = _by_device(samples, _RESERVED, math.fsum)
         energy = _by_device(samples, _ENERGY)
-        found: dict[str, dict[Device, float]] = {
+        values: dict[str, dict[Device, float]] = {
             "utilization": {
                 device: per_cent / 100 for device, per_cent in _by_device(samples, _UTILIZATION).items()
             },
@@ -58,12 +61,12 @@ class Devices:
             "clock": {device: mhz * 1e6 for device, mhz in _by_device(samples, _CLOCK).items()},
             "joules": {device: self._grown(device, mj) / 1e3 for device, mj in energy.items()},
         }
-        devices = sorted({device for of in found.values() for device in of}, key=_in_order)
+        devices = sorted({device for of in values.values() for device in of}, key=_in_order)
         numbered = len({host for host, _ in devices}) == 1 and all(_is_number(each) for _, each in devices)
         return {
             f"{name}{device[1] if numbered else place}": of.get(device)
             for place, device in enumerate(devices)
-            for name, of in found.items()
+            for name, of in values.items()
         }
 
     def _grown(self, device: Device, millijoules: float) -> float:

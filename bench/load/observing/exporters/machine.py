@@ -33,7 +33,7 @@ class Machine:
         self._received, self._sent, self._joules = Growth(), Growth(), Growth()
 
     @staticmethod
-    def there(samples: Samples) -> bool:
+    def matches(samples: Samples) -> bool:
         """Whether a page is of this kind."""
         return bool(samples.every.keys() & {_CPU, _TOTAL, _RECEIVED})
 
@@ -43,8 +43,11 @@ class Machine:
         return None if any(samples.of(name) for name in Machine.names) else "no machine has these labels"
 
     def values(self, samples: Samples) -> Values:
-        """As of the machine that sends, and more: `busy`, `steal` (shares), `cores`, `cpu_seconds` used, `memory` that is not
-        available, `received` and `sent` (bytes), `joules`. CPU time, network and energy count on."""
+        """The values as of the machine that sends, and more.
+
+        `busy`, `steal` (shares), `cores`, `cpu_seconds` used, `memory` that is not
+        available, `received` and `sent` (bytes), `joules`. CPU time, network and energy count on.
+        """
         total, available = samples.sum(_TOTAL), samples.sum(_AVAILABLE)
         joules: dict[Hashable, float] = {
             (name, key): value for name in _JOULES for key, value in samples.counters(name).items()

@@ -1,4 +1,4 @@
-"""What exporters' pages tell, as telemetry of a run: read by a process of its own, beside the load."""
+"""Telemetry of a run from exporters' pages, read by a process of its own, beside the load."""
 
 import json
 import sys
@@ -22,7 +22,7 @@ _MODULE: Final = "bench.load.observing.exporters"
 
 @dataclass
 class _Page:
-    """What has come of a page."""
+    """The readings of a page so far."""
 
     page: TelemetryPage
     source: str | None = None
@@ -99,16 +99,16 @@ class Exporters:
 
     def _follow(self) -> None:
         for line in self._process.stdout:
-            told = json.loads(line)
-            page = self._pages[told["page"]]
+            reading = json.loads(line)
+            page = self._pages[reading["page"]]
             page.read += 1
-            if "problem" in told:
+            if "problem" in reading:
                 page.failed += 1
-                page.problem = told["problem"]
+                page.problem = reading["problem"]
             else:
-                page.source = page.source or told["source"]
-                page.newest = told["values"]
-                page.missing.update(told["missing"])
+                page.source = page.source or reading["source"]
+                page.newest = reading["values"]
+                page.missing.update(reading["missing"])
             page.first.set()
         for page in self._pages:
             page.first.set()
@@ -149,17 +149,17 @@ _waiting: dict[tuple[TelemetryPage, ...], Exporters] = {}
 
 def look(pages: tuple[TelemetryPage, ...]) -> Exporters:
     """A process that reads pages from now on, until a run takes it: it has started before the load begins. Raises BenchError."""
-    found = _waiting.pop(pages, None)
-    if found is not None and not found.alive:
-        found.close()
-        found = None
-    _waiting[pages] = found or Exporters(pages)
+    exporters = _waiting.pop(pages, None)
+    if exporters is not None and not exporters.alive:
+        exporters.close()
+        exporters = None
+    _waiting[pages] = exporters or Exporters(pages)
     return _waiting[pages]
 
 
 def take(pages: tuple[TelemetryPage, ...]) -> Exporters:
     """The same for a run that begins now, which closes it. Raises BenchError."""
-    found = look(pages)
+    exporters = look(pages)
     del _waiting[pages]
-    found.restart()
-    return found
+    exporters.restart()
+    return exporters

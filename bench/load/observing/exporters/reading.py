@@ -1,4 +1,4 @@
-"""What a page tells, whatever exporter it is of."""
+"""The values on a page of any exporter."""
 
 from typing import Final, NamedTuple
 
@@ -13,8 +13,8 @@ KINDS: Final[tuple[type[Kind], ...]] = (Machine, Containers, Devices)
 NAMES: Final = frozenset().union(*(kind.names for kind in KINDS))
 
 
-class Told(NamedTuple):
-    """What a reading tells."""
+class Reading(NamedTuple):
+    """The values of one reading."""
 
     source: str
     values: Values
@@ -30,8 +30,8 @@ class Pages:
         self._kind: Kind | None = None
         self._first: list[str] = []
 
-    def told(self, text: str) -> Told:
-        """What a page's text tells. Raises ValueError for a page that is of no known exporter, or leaves open what is meant."""
+    def read(self, text: str) -> Reading:
+        """The values in a page's text. Raises ValueError for a page that is of no known exporter, or leaves open what is meant."""
         samples = Samples(text, NAMES, self._page)
         kind = self._kind or _kind_of(samples)
         values = kind.values(samples)
@@ -40,18 +40,18 @@ class Pages:
             self._first = [
                 name for name, value in values.items() if value is not None and name not in kind.at_times
             ]
-        return Told(kind.source, values, [name for name in self._first if values.get(name) is None])
+        return Reading(kind.source, values, [name for name in self._first if values.get(name) is None])
 
 
 def _kind_of(samples: Samples) -> Kind:
     """The exporter that a page is of, at first."""
-    found = [kind for kind in KINDS if kind.there(samples)]
-    if not found:
+    kinds = [kind for kind in KINDS if kind.matches(samples)]
+    if not kinds:
         raise ValueError("no metrics of node-exporter, cAdvisor, a kubelet or DCGM exporter there")
-    if len(found) > 1:
-        names = " and ".join(kind.source for kind in found)
+    if len(kinds) > 1:
+        names = " and ".join(kind.source for kind in kinds)
         raise ValueError(f"metrics of several exporters there ({names}); name the page of each")
-    problem = found[0].unclear(samples)
+    problem = kinds[0].unclear(samples)
     if problem is not None:
         raise ValueError(problem)
-    return found[0]()
+    return kinds[0]()
