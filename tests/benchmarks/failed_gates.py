@@ -30,7 +30,7 @@ from tests.analysis.delay_line import delay_line
 from tests.benchmarks.arguments import parser
 from tests.load.locust_runs import finish, start
 
-TRIALS, SECONDS, RATE = 3, 8, 100
+TRIALS, SECONDS, RATE = 5, 8, 100
 DELAY: Final = 0.030
 LIMITS: Final = """
 accept = ["short", "behind", "not achieved", "client held up", "client paused", "client saturated", "unsteady", "errors",

@@ -10,7 +10,7 @@ from typing import Final
 
 from bench import BenchError
 from bench.analysis.explaining.beside import beside
-from bench.analysis.explaining.stages import TOLERANCE, Differences, StageChange, differences
+from bench.analysis.explaining.stages import BEYOND, TOLERANCE, Differences, StageChange, differences
 from bench.analysis.explaining.tail import Tail, cell_of, tail_of
 from bench.analysis.grouping.identity import Identity
 from bench.analysis.grouping.trials import Trial
@@ -19,6 +19,7 @@ from bench.analysis.judging.finding import Finding
 from bench.analysis.judging.gate import Judgement
 from bench.analysis.reading.metric import GOODPUT, GOODPUT_RATE
 from bench.analysis.reading.population import Population
+from bench.analysis.reading.reconciliation import Stage
 from bench.runs.run import Run
 from bench.runs.sample import CANCELLED_BY_CLIENT
 
@@ -115,14 +116,15 @@ def _explained(judged: Judgement, identity: Identity | None, findings: list[Find
     threshold = slow_from(furthest, trials, match)
     tail = None if threshold is None else tail_of(trials, threshold)
     generator = list(_load_generator(trials, match))
-    often = [each for each in generator if 2 * each.count > each.of]
+    refuted = split is not None and _of_time(findings) and not _clients(split, trials)
+    often = [each for each in generator if 2 * each.count > each.of and not refuted]
     causes = [
         *_errors(trials, findings, tail),
         *_answers(trials, findings),
         *often,
         *_slow(tail),
         *_stages(split, findings),
-        # what disturbed a few trials explains less than what is in all of them
+        # what disturbed a few trials, or another part of the latency, explains less than what is in all of them
         *(each for each in generator if each not in often),
     ]
     return Explained(identity, findings, causes, trials, match, split, tail)
@@ -203,6 +205,30 @@ def _load_generator(trials: Sequence[Trial], match: Match | None) -> Iterator[Ca
             return
 
 
+def _clients(split: Differences, trials: Sequence[Trial]) -> bool:
+    """Whether a late load process can have made MOST_OF_IT of the difference in mean latency.
+
+    It sends late and reads responses late, the one as often as the other: in an open loop the network's stage has about
+    as much of it as the client queue. A closed loop's requests are due when they are sent, so that it has all of it there.
+    The server's own stages have none.
+    """
+    whole = split.after - split.before
+    if whole <= TOLERANCE * split.before:
+        return True
+    size = {each.stage: max(0.0, each.change.size) for each in split.stages}
+    sending, reading = size[Stage.CLIENT_QUEUE], size.get(Stage.WIRE, size.get(BEYOND, 0.0))
+    if not all(trial.manifest.load.closed for trial in trials):
+        reading = min(sending, reading)
+    return sending + reading >= MOST_OF_IT * whole
+
+
+def _of_time(findings: Sequence[Finding]) -> bool:
+    """Whether a limit of latency, or of what latency decides, is among them."""
+    return any(
+        each.limit.metric.unit != "share" or each.limit.answered_within is not None for each in findings
+    )
+
+
 def _slow(tail: Tail | None) -> Iterator[Cause]:
     if tail is None or tail.everywhere:
         return
@@ -238,10 +264,7 @@ def _stages(split: Differences | None, findings: Sequence[Finding]) -> Iterator[
     for stage in split.named:
         yield Cause(Kind.STAGE, stage.stage, differences=split, stage=stage)
     whole = split.after - split.before
-    of_time = any(
-        each.limit.metric.unit != "share" or each.limit.answered_within is not None for each in findings
-    )
-    if split.named or not of_time or whole <= TOLERANCE * split.before:
+    if split.named or not _of_time(findings) or whole <= TOLERANCE * split.before:
         return
     largest = max(split.stages, key=lambda each: each.change.size)
     if largest.change.size >= MOST_OF_IT * whole:
