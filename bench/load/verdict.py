@@ -10,7 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from bench.runs.sample import CANCELLED_BY_CLIENT, UNSENT
 from bench.wording import counted as things
@@ -57,15 +57,26 @@ def counted(counts: Mapping[str, int]) -> str:
     return f"{counts['sent']} requests sent{again}{unsent}, {counts['recorded']} recorded"
 
 
-def tell(run: Path, report: dict[str, Any]) -> None:
-    """Summarise a run in lines that can be read in ten seconds: what was measured, warnings, where it is, what is next."""
+class Entry(NamedTuple):
+    """A line of a summary."""
+
+    level: int
+    title: str
+    text: str = ""
+    whole: bool = False
+    """Whether it is never wrapped: what is copied from a terminal."""
+
+
+def summary(run: Path, report: dict[str, Any]) -> Iterator[Entry]:
+    """Lines that can be read in ten seconds: what was measured, warnings, where it is, what is next."""
     for line in report["lines"]:
-        log.info("%s", _title(line))
-        for name, text in measured(line):
-            log.info("  %-11s %s", name, text)
+        yield Entry(logging.INFO, _title(line))
+        yield from (Entry(logging.INFO, f"  {name}", text) for name, text in measured(line))
     for warning in report["doubts"]:
-        log.warning("%s; %s [%s]", warning["reason"], warning["remedy"], warning["check"])
-    log.info("%s: %s; next: bench report %s", run, things(len(report["doubts"]), "warning"), run)
+        text = f"{warning['reason']}; {warning['remedy']} [{warning['check']}]"
+        yield Entry(logging.WARNING, "warning", text)
+    yield Entry(logging.INFO, "results", str(run), whole=True)
+    yield Entry(logging.INFO, "next", f"bench report {run}", whole=True)
 
 
 def _title(line: dict[str, Any]) -> str:
@@ -80,7 +91,7 @@ def measured(line: dict[str, Any]) -> Iterator[tuple[str, str]]:
         rates.append(f"{line['inferences_per_second']:,.0f} inferences/s")
     yield "throughput", "  ".join(rates)
     times = [f"{name} {duration(line[key])}" for name, key in LATENCIES.items() if line.get(key) is not None]
-    times += [f"{why['text']}" for why in list(line["reasons"].values())[:1]]
+    times += [f"({why['text']})" for why in list(line["reasons"].values())[:1]]
     yield "latency", "  ".join(times) or "no answers"
     yield "errors", failures(line["outcomes"])
     cancelled = line["outcomes"].get(CANCELLED_BY_CLIENT)

@@ -83,6 +83,19 @@ def test_failures_beside_answers(tmp_path: Path) -> None:
     assert found(tmp_path, part) == [("failed requests", 2.01, 2.02), ("failed requests", 3.01, 3.01)]
 
 
+def test_failures_all_the_time_are_one(tmp_path: Path) -> None:
+    """Each by itself is how the server is; the count is of all of them, wrong answers likewise."""
+    part = steady()
+    lost = np.arange(len(part["due"])) % 200 == 100
+    part |= {"status": np.where(lost, 13, 0), "version": np.where(lost, -1, 2)}
+    part["mismatched"] = np.arange(len(part["due"])) % 250 == 60
+    run = write(tmp_path, [Chunk.of(**part)], load=OPEN, finish=False)
+    wrong, failed = interruptions(run)
+    assert (failed.kind, round(failed.begin, 2), round(failed.end, 2)) == ("failed requests", 0.21, 5.81)
+    assert (failed.requests, failed.text) == (15, "INTERNAL, 15 requests; 15 times in all")
+    assert (wrong.kind, wrong.requests) == ("wrong answers", 12)
+
+
 def test_wrong_answers(tmp_path: Path) -> None:
     part = steady()
     part["mismatched"] = during(part)

@@ -1,15 +1,22 @@
-"""The line of a headless run every two seconds."""
+"""The line of a headless run every two seconds, and its summary."""
 
+import contextlib
+import json
+import logging
 import re
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from bench.analysis.showing.report import plain, report
+from bench.load.locust_glue.console import show_summary
 from bench.load.progress import Progress
-from bench.load.verdict import failures
+from bench.load.verdict import failures, summary
 from bench.runs.chunk import Chunk
-from tests.recorded import requests
+from bench.runs.jsonl import json_text
+from tests.recorded import requests, seconds, write
 
 
 def numbers(line: str) -> list[float]:
@@ -53,3 +60,27 @@ def test_requests_without_an_answer_are_slower_than_any() -> None:
 )
 def test_failures_by_kind(outcomes: dict[str, int], text: str) -> None:
     assert failures(outcomes) == text
+
+
+def test_the_summary_fits_the_terminal_and_a_log_file_has_its_lines_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It has what was measured, each warning, where it is, and what is next: without the prefix of a log line."""
+    late = {"check": "behind", "reason": f"requests sent late: {'p99 ' * 20}", "remedy": "lower the rate"}
+    run = write(tmp_path, seconds(requests(1, count=2000, rate=500, errors=0.005)), doubts=[late])
+    (told,) = json.loads(json_text(plain(report([run]))))["runs"]
+    monkeypatch.setenv("COLUMNS", "80")
+    log = logging.getLogger("bench")
+    with contextlib.closing(logging.FileHandler(tmp_path / "log")) as file, caplog.at_level(logging.INFO):
+        monkeypatch.setattr(log, "handlers", [file])
+        show_summary(summary(run.path, told))
+    lines = [each.message for each in caplog.records if each.name == "locust.stats_logger"]
+    assert all(len(line) <= 80 for line in lines if str(run.path) not in line), lines
+    titles = [line[:14].strip() for line in lines if line[:14].strip()]
+    assert titles[0].startswith("Predict")
+    assert {"throughput", "latency", "errors", "warning", "results"} < set(titles)
+    assert lines[-1] == f"next          bench report {run.path}", "a command is copied whole"
+    first, beside, *_ = [each.message for each in caplog.records if each.levelno == logging.WARNING]
+    assert first.startswith("warning       requests sent late")
+    assert beside.startswith(" " * 14 + "p99 p99")
+    assert f"; {late['remedy']} [behind]" in (tmp_path / "log").read_text()

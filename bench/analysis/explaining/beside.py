@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 from bench import BenchError
 from bench.analysis.explaining.tail import Stretch
 from bench.analysis.reading.checks import printable
-from bench.analysis.reading.interruptions import interruptions
+from bench.analysis.reading.interruptions import Interruption, interruptions
 from bench.runs.run import Run
 from bench.runs.thresholds import LOOP_PAUSE, RUN_DELAY, STEAL
 
@@ -49,12 +49,16 @@ def beside(run: Run, stretches: Sequence[Stretch]) -> list[Happening]:
             if begin <= float(row.get("time", -1.0)) <= end
         ]
         happenings += [
-            Happening(each.kind, str(each))
-            for each in interrupted
-            if each.begin <= stretch.last + 1 and each.end >= stretch.first and each.requests
+            Happening(each.kind, str(each)) for each in interrupted if each.requests and _is_of(each, stretch)
         ]
         happenings += [*_observed(run, begin, end), *_restarted(run, begin, end)]
     return happenings
+
+
+def _is_of(each: Interruption, stretch: Stretch) -> bool:
+    """Whether half of an interruption and more lies in a stretch: what lasts for the whole run is not its own."""
+    inside = min(each.end, stretch.last + 1) - max(each.begin, stretch.first)
+    return inside >= 0 and 2 * inside >= each.end - each.begin
 
 
 def _observed(run: Run, begin: float, end: float) -> Iterator[Happening]:

@@ -8,7 +8,7 @@ pauses that a schedule has by plan or by chance are none.
 """
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -49,7 +49,8 @@ _LOST: Final = {WORKER_LOST: "load process lost", RECORDING_ENDED: "recording en
 MOST: Final = 20
 """Interruptions that are named."""
 OFTEN: Final = 5
-"""Stretches in which connections end, from which on that is how the server is: they are named as one."""
+"""Stretches in which connections end, requests fail or answers are wrong: where there are more, that is how the server is, and
+they are named as one."""
 
 
 class Interruption(NamedTuple):
@@ -207,6 +208,27 @@ def _spanning(kind: str, rows: Requests, text: str) -> Interruption:
     return Interruption(kind, float(rows.done[0]), float(rows.done[-1]), len(rows.done), text)
 
 
+def _stretches_of(
+    kind: str, rows: Requests, text: Callable[[int], str], outer: Sequence[Interruption] = ()
+) -> list[Interruption]:
+    """Stretches of requests that end soon after each other, without those within others; of more than OFTEN one for all.
+
+    text: of so many requests.
+    """
+    done = np.sort(rows.done)
+    breaks = (np.flatnonzero(np.diff(done) > JOIN) + 1).tolist()
+    ends = [0, *breaks, len(done)] if len(done) else []
+    parts = [
+        Interruption(kind, float(done[first]), float(done[after - 1]), after - first, text(after - first))
+        for first, after in itertools.pairwise(ends)
+    ]
+    parts = [each for each in parts if not _within(each, outer)]
+    if len(parts) <= OFTEN:
+        return parts
+    requests = sum(each.requests for each in parts)
+    return [_together([parts[0]._replace(text=text(requests)), *parts[1:]])._replace(requests=requests)]
+
+
 def _failed(run: Run, rows: Requests, silent: list[Interruption]) -> Iterator[Interruption]:
     """Stretches of failures with one status, without those of a time in which nothing was answered."""
     failed = ~np.isin(rows.status, (0, UNKNOWN, CANCELLED_STATUS)) & np.isfinite(rows.done)
@@ -215,17 +237,14 @@ def _failed(run: Run, rows: Requests, silent: list[Interruption]) -> Iterator[In
         example = next(
             (printable(str(row.get("text"))) for row in run.errors if row.get("outcome") == name), ""
         )
-        for part in _stretches(rows.where(failed & (rows.status == code))):
-            each = _spanning(
-                "failed requests",
-                part,
-                f"{name}, {counted(len(part.done), 'request')}" + (example and f': "{example}"'),
-            )
-            if not _within(each, silent):
-                yield each
+
+        def text(count: int, name: str = name, example: str = example) -> str:
+            return f"{name}, {counted(count, 'request')}" + (example and f': "{example}"')
+
+        yield from _stretches_of("failed requests", rows.where(failed & (rows.status == code)), text, silent)
 
 
-def _within(each: Interruption, others: list[Interruption]) -> bool:
+def _within(each: Interruption, others: Sequence[Interruption]) -> bool:
     """Whether it is a part of one of the others."""
     return any(outer.begin - JOIN <= each.begin and each.end <= outer.end + JOIN for outer in others)
 
@@ -261,10 +280,12 @@ def _noted(run: Run, kind: str) -> list[Interruption]:
     return merged
 
 
-def _wrong(rows: Requests) -> Iterator[Interruption]:
-    for part in _stretches(rows.where(rows.mismatched)):
-        text = f"{counted(len(part.done), 'answer')} wrong or different from before"
-        yield _spanning("wrong answers", part, text)
+def _wrong(rows: Requests) -> list[Interruption]:
+    return _stretches_of(
+        "wrong answers",
+        rows.where(rows.mismatched),
+        lambda count: f"{counted(count, 'answer')} wrong or different from before",
+    )
 
 
 def _outdated(rows: Requests) -> Iterator[Interruption]:

@@ -1,7 +1,12 @@
-"""Console of a headless run: a line every two seconds, in place of Locust's tables of whole milliseconds."""
+"""Console of a run: a line every two seconds, in place of Locust's tables of whole milliseconds, and the summary at the end."""
 
 import logging
+import os
+import shutil
+import sys
+import textwrap
 import time
+from collections.abc import Iterable
 from typing import Any, Final
 
 import gevent
@@ -9,17 +14,44 @@ from locust import stats
 
 from bench.load.progress import Progress
 from bench.load.run_folder import RunFolder
+from bench.load.verdict import Entry
 from bench.wording import counted
 
 log = logging.getLogger("bench")
 
 _TABLES: Final = "locust.stats_logger"
+"""Locust's logger for its tables: without the prefix of 45 characters that its log lines have."""
+_OURS: Final = "bench_line"
+TITLE: Final = 14
+"""Columns of the title of a line, with the blanks after it."""
 
 
-class _Silent(logging.Filter):
+class _OursAlone(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
-        del record
-        return False
+        return hasattr(record, _OURS)
+
+
+def show(entry: Entry) -> None:
+    """Print a line as Locust prints its tables, without a prefix; in a terminal its text is wrapped beside its title.
+
+    Where Locust logs into a file, it is logged too.
+    """
+    title = entry.title.ljust(TITLE) if entry.text else entry.title
+    lines = [entry.text]
+    if not entry.whole and (os.environ.get("COLUMNS") or sys.stderr.isatty()):
+        width = max(1, shutil.get_terminal_size().columns - len(title))
+        lines = textwrap.wrap(entry.text, width, break_long_words=False, break_on_hyphens=False) or lines
+    for at, line in enumerate(lines):
+        text = f"{title if at == 0 else ' ' * len(title)}{line}"
+        logging.getLogger(_TABLES).log(entry.level, "%s", text, extra={_OURS: True})
+    if any(isinstance(handler, logging.FileHandler) for handler in log.handlers + logging.root.handlers):
+        log.log(entry.level, "%s", f"{title}{entry.text}")
+
+
+def show_summary(entries: Iterable[Entry]) -> None:
+    """Print what a run has measured below an empty line."""
+    for entry in [Entry(logging.INFO, ""), *entries]:
+        show(entry)
 
 
 class Console:
@@ -29,7 +61,7 @@ class Console:
         self._environment, self._runner = environment, runner
         self._printing: Any = None
         if self.replaces_tables:
-            logging.getLogger(_TABLES).addFilter(_Silent())
+            logging.getLogger(_TABLES).addFilter(_OursAlone())
 
     @property
     def replaces_tables(self) -> bool:
@@ -55,9 +87,5 @@ class Console:
         begun = time.perf_counter()
         while True:
             gevent.sleep(stats.CONSOLE_STATS_INTERVAL_SEC)
-            log.info(
-                "%4.0f s  %s  %s",
-                time.perf_counter() - begun,
-                counted(self._runner.user_count, "user"),
-                progress.line(),
-            )
+            seconds, users = time.perf_counter() - begun, counted(self._runner.user_count, "user")
+            show(Entry(logging.INFO, f"{seconds:4.0f} s  {users}  {progress.line()}"))

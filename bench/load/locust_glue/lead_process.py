@@ -17,7 +17,7 @@ from bench.load import reference_answers, verdict
 from bench.load.engine.arrivals import WHOLE, Part
 from bench.load.engine.user_plan import Conductor
 from bench.load.locust_glue import duet, hello, internals, link, observed, session
-from bench.load.locust_glue.console import Console
+from bench.load.locust_glue.console import Console, show_summary
 from bench.load.locust_glue.ending import Ending
 from bench.load.locust_glue.form_answers import FormAnswers
 from bench.load.locust_glue.interrupts import INTERRUPTED
@@ -380,7 +380,7 @@ class LeadProcess:
         """Say what the last test has measured: headless after Locust's own tables, whose milliseconds are whole."""
         words, self._last_words = self._last_words, None
         if words is not None:
-            verdict.tell(*words)
+            show_summary(verdict.summary(*words))
 
     def _on_quitting(self, **_: Any) -> None:
         """Stop the test before Locust looks for failures, which decide its exit code, and not after."""
