@@ -12,6 +12,7 @@ from bench.wording import significant
 __all__ = [
     "ABSENT", "MICROSECONDS", "MILLISECONDS", "NOT_REACHED", "SECONDS", "Unit", "accuracy", "count", "duration",
     "fitting_unit", "rate", "share", "signed", "significant",
+    "tick",
 ]  # fmt: skip
 
 ABSENT: Final = "–"
@@ -66,6 +67,12 @@ def signed(seconds: float, like: Sequence[float], *, sign: bool = True, name: bo
 def rate(per_second: float | None) -> str:
     """Such as `51,354`, `42.1` or `0.35`, per second."""
     return significant(per_second)
+
+
+def tick(value: float) -> str:
+    """A number on an axis, without zeros at its end: `80`, `0.05`."""
+    text = significant(value)
+    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def count(number: int | None) -> str:

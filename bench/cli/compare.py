@@ -62,6 +62,7 @@ RANKED = ("inferences_per_second", "p99")
     is_flag=True,
     help="End with code 1 if anything is worse or a condition failed, 3 if inconclusive or with warnings.",
 )
+@click.option("--wide", is_flag=True, help="Show each of many comparisons, with intervals and warnings.")
 @click.option("--json", "as_json", is_flag=True, help="Print every number as JSON.")
 @click.option("--markdown", "as_markdown", is_flag=True, help="Print tables as Markdown.")
 def compare(
@@ -74,6 +75,7 @@ def compare(
     answered_within: float | None,
     tolerance: float | None,
     check: bool,
+    wide: bool,
     as_json: bool,
     as_markdown: bool,
 ) -> int:
@@ -107,7 +109,7 @@ def compare(
     elif as_markdown:
         click.echo(comparison_table.markdown(comparisons, trials.missing), nl=False)
     else:
-        _show(console(), comparisons, trials)
+        _show(console(), comparisons, trials, wide=wide)
     if not check:
         return 0
     return 1 if any(map(_all_failed, sides[1:])) else _code(comparisons, trials)
@@ -163,9 +165,17 @@ def _sides(
     return Comparisons(comparisons, unmatched), Trials.together(sides)
 
 
-def _show(console: Console, comparisons: Comparisons, trials: Trials) -> None:
+def _show(console: Console, comparisons: Comparisons, trials: Trials, *, wide: bool) -> None:
     console.print(Text(comparison_table.summary(comparisons), style="bold"))
-    for comparison in comparisons.found:
+    together = None if wide else comparison_table.overview(comparisons)
+    if together is not None:
+        console.print()
+        show_table(console, together)
+        for text in together.notes:
+            console.print(Text(text, style="dim"))
+        for warning in comparison_table.warnings_together(comparisons):
+            hanging(console, warning_text(warning))
+    for comparison in comparisons.found if together is None else ():
         console.print(
             Text.assemble("\n", (comparison.title, "bold"), (f"  {comparison_table.how(comparison)}", "dim"))
         )
@@ -205,7 +215,7 @@ def _show_ranking(console: Console, groups: dict[Identity, list[Trial]]) -> None
             Text.assemble(
                 "\n",
                 (f"Order by {METRICS[metric].text}", "bold"),
-                ("  no significant difference", "dim"),
+                ("  same place: no significant difference", "dim"),
             )
         )
         for place in ranking(groups, metric):

@@ -5,6 +5,7 @@ numbers are finite and within what a run can be, and texts have a length that ca
 kept as it is (`raw`), for what compares runs fact by fact.
 """
 
+import shlex
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -375,6 +376,12 @@ class Manifest(Part):
     def cell(self) -> Cell:
         """What its experiment calls it; empty of a run that is no trial."""
         return self.experiment.cell if self.experiment else Cell()
+
+    @property
+    def shell_line(self) -> str:
+        """The command for a shell: of `python -m locust` it holds the file's name alone."""
+        words = list(self.command or [])
+        return shlex.join([*("locust" if word == "__main__.py" else word for word in words[:1]), *words[1:]])
 
     @property
     def finished(self) -> bool:

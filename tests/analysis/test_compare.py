@@ -12,12 +12,20 @@ from bench import BenchError
 from bench.analysis.grouping.metrics import METRICS
 from bench.analysis.grouping.trials import Trial, read_trials
 from bench.analysis.judging.change import change
-from bench.analysis.judging.compare import compare, compare_by, match
+from bench.analysis.judging.compare import Comparison, Comparisons, compare, compare_by, match
 from bench.analysis.judging.limit import Limit, judge_relative
 from bench.analysis.judging.ranking import pareto, ranking
 from bench.analysis.reading.metric import COST
 from bench.analysis.reading.run_warning import RunWarning
-from bench.analysis.showing.comparison_table import changes_table, markdown, plain, remarks, summary
+from bench.analysis.showing.comparison_table import (
+    changes_table,
+    markdown,
+    overview,
+    plain,
+    remarks,
+    summary,
+    warnings_together,
+)
 from bench.analysis.statistics import intervals
 from bench.runs.chunk import Chunk
 from bench.runs.manifest import Manifest
@@ -177,6 +185,31 @@ def test_tables_tell_every_verdict() -> None:
     assert told["low"] <= told["size"] <= told["high"]
     assert told["bootstrap_low"] <= told["size"] <= told["bootstrap_high"]
     assert markdown(found).count("| p50 |") == 1
+
+
+def test_many_comparisons_are_one_table_with_a_row_each() -> None:
+    """Nine batch sizes were 406 lines of a terminal."""
+    rng = np.random.default_rng(7)
+    warning = RunWarning("behind", "requests sent late", "lower the rate")
+    found: list[Comparison] = []
+    for batch, factor in ((2, 1.0), (8, 1.3), (32, 0.5)):
+        before, after = campaign(rng, trials=6, change=factor, metrics=("p50", "p99"))
+        (each,) = compare(before, after, metrics=["p50", "p99"]).found
+        after_of = each.after._replace(batch=batch)
+        found.append(replace(each, after=after_of, varied=("batch",), warnings=[warning, warning]))
+    together = Comparisons(found, [])
+    assert overview(Comparisons(found[:2], [])) is None
+    drawn = overview(together)
+    assert drawn is not None
+    assert [column.title for column in drawn.columns] == ["batch", "p50", "p99"]
+    same, worse, better = drawn.columns[1].texts
+    assert worse.startswith("+")
+    assert worse.endswith(" % WORSE")
+    assert better.endswith(" % better")
+    assert not same.endswith(("WORSE", "better"))
+    assert drawn.columns[1].alarms == [False, True, False]
+    (told,) = warnings_together(together)
+    assert told.reason == "3 of 3 comparisons, such as requests sent late"
 
 
 def test_ranking_shares_places_that_cannot_be_told_apart() -> None:

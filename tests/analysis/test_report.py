@@ -108,12 +108,20 @@ def test_the_table_names_what_all_rows_share_once(results: Path) -> None:
     assert unanswered.startswith("two: not reached: 0.1")
 
 
-def test_the_parts_of_latency_have_their_table(results: Path) -> None:
+def test_the_parts_of_latency_have_their_table(results: Path, tmp_path: Path) -> None:
+    """Of a single run a row each; of several few enough columns for a page and for paper."""
     drawn = parts_table(report(find_runs([results])))
-    assert [column.title for column in drawn.columns[:6]] == [
-        "run", "mean ms", "std ms", "min ms", "max ms", "service p50 ms",
+    assert [column.title for column in drawn.columns] == [
+        "run", "mean ms", "std ms", "min ms",
+        "service time p50 ms", "service time p99 ms", "send delay p50 ms", "send delay p99 ms",
     ]  # fmt: skip
     assert len({len(column.texts) for column in drawn.columns}) == 1
+    write(tmp_path, [seconds_of_load(1)])
+    of_one = {column.title: column.texts for column in parts_table(report(find_runs([tmp_path]))).columns}
+    assert of_one.pop("of answered requests") == ["latency", "service time", "send delay"]
+    assert list(of_one) == ["p50", "p90", "p95", "p99", "p99.9", "mean", "std", "min", "max"]
+    assert of_one["mean"][1:] == ["", ""]
+    assert all(texts[0] for texts in of_one.values())
 
 
 def test_runs_have_short_names_that_tell_them_apart(tmp_path: Path) -> None:

@@ -47,11 +47,11 @@ TERMINAL: Final = {
     "compare-servers": "compare results/servers --by server",
     "compare-versions": "compare results/versions --by version",
     "compare-batches": "compare results/batches --by batch",
-    "compare-protocols": "compare results/protocols --by protocol",
+    "compare-protocols": "compare results/protocols --by server --by protocol",
     "history": "history results/commits",
-    "gate-one-run": "gate results/one --limits pass.toml --baseline results/before",
+    "gate-one-run": "gate results/one --limits pass.toml --baseline results/before --by server",
     **{
-        f"gate-{name}": f"gate results/after --limits {name}.toml --baseline results/before"
+        f"gate-{name}": f"gate results/after --limits {name}.toml --baseline results/before --by server"
         for name in LIMITS
     },
 }

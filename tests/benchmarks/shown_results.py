@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from bench.launch import server_process
+from tests.ports import free_port
 
 ROOT: Final = Path(__file__).parents[2]
 COLUMNS: Final = 80
@@ -118,10 +119,13 @@ def _commits(place: Place, results: Path) -> str:
     repository.mkdir(exist_ok=True)
     git = ["git", "-C", str(repository), "-c", "user.name=a", "-c", "user.email=a@example.com"]
     subprocess.run([*git, "init", "-q"], check=True)
+    port = free_port()  # the same server throughout
     for number in range(1, COMMITS + 1):
         commit = [*git, "commit", "-q", "--allow-empty", "-m", f"Change {number}"]
         subprocess.run(commit, check=True)
-        with server_process.embedded(synthetic(4 if number < SLOWER_FROM else 5)) as server:
+        with server_process.embedded(
+            [*synthetic(4 if number < SLOWER_FROM else 5), f"--port={port}"]
+        ) as server:
             for _ in range(2):
                 load = ["-t", f"{SHORT}s", "--schedule", "poisson:150"]
                 text = scenario(place, server.address, "--results", results, *load, cwd=repository)

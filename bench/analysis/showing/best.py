@@ -20,6 +20,8 @@ BEST: Final[tuple[tuple[str, str, Any, Callable[[float], str]], ...]] = (
 """Title, metric, which is best, and how it is written."""
 MOST_LOADS: Final = 3
 """Of more loads, the table and the pictures tell."""
+MOST_ALIKE: Final = 3
+"""Conditions that are named as no worse, besides their number."""
 
 
 def best_answers(report: Report) -> list[str]:
@@ -86,9 +88,19 @@ def _best_under_a_load(cells: list[Group]) -> list[str]:
         if len(alike) == len(others):
             line += "; not significantly different from any other"
         elif alike:
-            line += f"; not significantly different from {' and '.join(f'({cell.identity.words(parts)})' for cell in alike)}"
+            line += (
+                f"; not significantly different from {_few([cell.identity.words(parts) for cell in alike])}"
+            )
         texts.append(line)
     return texts
+
+
+def _few(names: list[str]) -> str:
+    """Such as `batch 4, batch 8, batch 16 and 3 others`."""
+    if len(names) > MOST_ALIKE + 1:
+        names = [*names[:MOST_ALIKE], f"{len(names) - MOST_ALIKE} others"]
+    *most, last = names
+    return f"{', '.join(most)} and {last}" if most else last
 
 
 def _with(cell: Group, metric: str) -> list[Member]:

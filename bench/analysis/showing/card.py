@@ -6,7 +6,6 @@ that passes has no card.
 
 import json
 import math
-import shlex
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -241,17 +240,11 @@ def _folders(trials: Sequence[Trial], command: str | None) -> Iterator[Row]:
         text = f"{counted(len(paths), 'run')} in {shown}, such as {paths[-1].name}"
     if paths:
         yield Row("runs", text)
-    own = Counter(_line(trial.manifest.command or []) for trial in trials)
+    own = Counter(trial.manifest.shell_line for trial in trials)
     own.pop("", None)
     again = command or next((text for text, _ in own.most_common(1)), "")
     if again:
         yield Row("reproduce", again)
-
-
-def _line(command: Sequence[str]) -> str:
-    """The command of a run for a shell: of `python -m locust` it holds the file's name alone."""
-    words = list(map(str, command))
-    return shlex.join(["locust" if word == "__main__.py" else word for word in words[:1]] + words[1:])
 
 
 def _undecided(judged: Judgement) -> Iterator[Row]:

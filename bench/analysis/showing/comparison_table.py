@@ -12,10 +12,23 @@ from bench.analysis.grouping.identity import PARTS
 from bench.analysis.judging.change import CONFIDENCE, Change
 from bench.analysis.judging.compare import Comparison, Comparisons
 from bench.analysis.reading.metric import Metric
+from bench.analysis.reading.run_warning import RunWarning
 from bench.analysis.showing.table import Column, Table, rows_in_markdown
 from bench.analysis.statistics.needed import Needed
 from bench.wording import counted
 
+IN_FULL: Final = 2
+"""Comparisons that a terminal shows whole; of more it has a row each, unless it is to show all."""
+WEIGHT: Final = {
+    "requests_per_second": 1,
+    "inferences_per_second": 1,
+    "error_share": 2,
+    "accuracy": 2,
+    "cpu_per_request": 3,
+    "p90": 4,
+    "p999": 4,
+}
+"""Of a metric's column beside the others: a narrow terminal leaves out those of the greatest first."""
 FURTHEST: Final = 10.0
 """Factor beyond which the end of an interval is not told."""
 UNSPLIT: Final = (
@@ -23,6 +36,11 @@ UNSPLIT: Final = (
 )
 VERDICTS = {"better": "better", "worse": "WORSE", "same": "same", "unknown": "inconclusive"}
 """In texts; JSON has the keys."""
+
+
+def metric_title(metric: Metric) -> str:
+    """Its name as a table shows it: `requests/s` of `requests_per_second`."""
+    return metric.name.replace("_per_second", "/s").replace("_per_", "/")
 
 
 def value_text(metric: Metric, value: float) -> str:
@@ -99,7 +117,7 @@ def remarks(comparison: Comparison) -> list[str]:
     by_text: dict[str, list[str]] = {}
     for each in comparison.changes:
         if text := remark(each):
-            by_text.setdefault(text, []).append(each.metric.name)
+            by_text.setdefault(text, []).append(metric_title(each.metric))
     return [f"{', '.join(names)}: {text}" for text, names in by_text.items()]
 
 
@@ -108,7 +126,7 @@ def changes_table(comparison: Comparison) -> Table:
     rows = comparison.changes
     calm = [False] * len(rows)
     columns = [
-        Column("metric", True, [each.metric.name for each in rows], calm),
+        Column("metric", True, [metric_title(each.metric) for each in rows], calm),
         Column("baseline", False, [value_text(each.metric, each.before) for each in rows], calm),
         Column("candidate", False, [value_text(each.metric, each.after) for each in rows], calm),
         Column("change", False, [size_text(each.metric, each.size) for each in rows], calm),
@@ -121,6 +139,58 @@ def changes_table(comparison: Comparison) -> Table:
         Column("verdict", False, [VERDICTS[e.verdict] for e in rows], [e.verdict == "worse" for e in rows]),
     ]
     return Table(columns, [], [])
+
+
+def overview(comparisons: Comparisons) -> Table | None:
+    """A row for each candidate and a column for each metric; None of few comparisons, which are shown whole.
+
+    A change without a word is inconclusive.
+    """
+    found = comparisons.found
+    if len(found) <= IN_FULL:
+        return None
+    calm = [False] * len(found)
+    differ = [part for part in PARTS if len({getattr(each.after, part) for each in found}) > 1]
+    columns = [
+        Column(
+            part,
+            True,
+            [str(formatting.ABSENT if (v := getattr(each.after, part)) is None else v) for each in found],
+            calm,
+        )
+        for part in differ
+    ]
+    changes = [{each.metric.name: each for each in comparison.changes} for comparison in found]
+    for metric in {name: each.metric for of in changes for name, each in of.items()}.values():
+        own = [of.get(metric.name) for of in changes]
+        texts = [formatting.ABSENT if each is None else _with_verdict(each) for each in own]
+        worse = [each is not None and each.verdict == "worse" for each in own]
+        columns.append(Column(metric_title(metric), False, texts, worse, WEIGHT.get(metric.name, 0)))
+    before = {each.before.words(each.varied) for each in found}
+    against = f"changes against {before.pop()}" if len(before) == 1 else "changes against the baseline"
+    return Table(
+        columns,
+        [],
+        [f"{against}; without a word: inconclusive; --wide shows each comparison with its intervals"],
+    )
+
+
+def _with_verdict(each: Change) -> str:
+    word = "" if each.verdict == "unknown" else f" {VERDICTS[each.verdict]}"
+    return f"{size_text(each.metric, each.size)}{word}"
+
+
+def warnings_together(comparisons: Comparisons) -> list[RunWarning]:
+    """Each kind of warning once, in the words of the first, with the number of comparisons that have it."""
+    by_check: dict[str, list[RunWarning]] = {}
+    for comparison in comparisons.found:
+        for check, warning in {each.check: each for each in comparison.warnings[::-1]}.items():
+            by_check.setdefault(check, []).append(warning)
+    of = len(comparisons.found)
+    return [
+        own[0]._replace(reason=f"{len(own)} of {of} comparisons, such as {own[0].reason}")
+        for own in by_check.values()
+    ]
 
 
 def stages_text(comparison: Comparison) -> str:
@@ -222,7 +292,7 @@ def summary(comparisons: Comparisons) -> str:
     differ = [part for part in PARTS if len({getattr(each, part) for each in candidates}) > 1]
     for comparison in comparisons.found:
         for each in comparison.changes:
-            text = f"{each.metric.name} {size_text(each.metric, each.size)}"
+            text = f"{metric_title(each.metric)} {size_text(each.metric, each.size)}"
             if differ:
                 text += f" ({comparison.after.words(differ)})"
             by_verdict.setdefault(each.verdict, []).append(text)

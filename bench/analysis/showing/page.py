@@ -5,7 +5,6 @@ setting, also inside the pictures.
 """
 
 import math
-import shlex
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
@@ -186,7 +185,7 @@ def _tiles(report: Report) -> list[dict[str, Any]]:
 
 def _methods(report: Report) -> list[tuple[str, str]]:
     rules = sorted({run.warm_up.rule for run in report.runs})
-    commands = {shlex.join(map(str, run.manifest.command or [])) for run in report.runs} - {""}
+    commands = {run.manifest.shell_line for run in report.runs} - {""}
     facts = [
         ("latency", "from the instant at which a request was due to the last byte of its answer; of all requests due: one without an "
                     "answer counts as slower than any"),

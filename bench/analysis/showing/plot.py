@@ -21,7 +21,7 @@ from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from bench import escape
-from bench.analysis.formatting import duration, rate
+from bench.analysis.formatting import duration, tick
 from bench.analysis.reading.population import Population
 from bench.analysis.statistics.sample_size import samples_needed
 from bench.runs.histogram import highest_ns
@@ -210,7 +210,7 @@ def against(
             time_axis(axes)
         else:
             axes.set_ylim(0, 1.15 * most)
-            axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: rate(value)))
+            axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: tick(value)))
         _legend(figure, axes, [line.label for line in shown])
 
     return draw

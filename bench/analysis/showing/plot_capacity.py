@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from bench.analysis.formatting import rate, share
+from bench.analysis.formatting import share, tick
 from bench.analysis.showing.plot import BAD, SERIES, SHADE, Picture, time_axis
 from bench.runs.capacity import Capacity, ConditionCapacity, MeasuredLevel
 
@@ -54,7 +54,7 @@ def _levels(condition: ConditionCapacity, capacity: Capacity) -> Callable[[Figur
         lower.set_xlabel("users" if capacity.counted == "users" else "offered requests per second")
         if capacity.counted == "users":
             lower.set_xscale("log", base=2)
-        lower.xaxis.set_major_formatter(FuncFormatter(lambda value, _: rate(value)))
+        lower.xaxis.set_major_formatter(FuncFormatter(lambda value, _: tick(value)))
         for axes in (upper, lower):
             _interval(axes, condition)
 

@@ -12,7 +12,7 @@ from matplotlib.colors import Colormap, ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from bench.analysis.formatting import NOT_REACHED, rate
+from bench.analysis.formatting import NOT_REACHED, tick
 from bench.analysis.reading.timeline import Timeline
 from bench.analysis.showing.plot import BAD, MOST_CURVES, SERIES, SHADE, legend_columns, time_axis
 
@@ -112,7 +112,7 @@ def over_time(seen: Timeline) -> Callable[[Figure], None]:
         # with room for the names of what is marked
         above.set_ylim(0, 1.3 * float(np.nanmax(seen.answered, initial=1.0)))
         above.yaxis.set_major_locator(MaxNLocator(4))
-        above.yaxis.set_major_formatter(FuncFormatter(lambda value, _: rate(value)))
+        above.yaxis.set_major_formatter(FuncFormatter(lambda value, _: tick(value)))
         above.set_title("requests per second")
         below.plot(middle, seen.p50, color=SERIES[0], label="p50")
         if np.isfinite(seen.p99).any():
@@ -171,7 +171,7 @@ def by_version(rates: Sequence[tuple[str, Sequence[float]]], seen: Timeline) -> 
             axes.stairs(top, edges, baseline=below, fill=True, color=colour, alpha=0.85, label=label)
             below = top
         axes.set_ylim(0, None)
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: rate(value)))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: tick(value)))
         axes.set_title("requests answered per second, by model version")
         axes.set_xlabel("seconds since the start of the run")
         _mark(axes, seen, named=False)
@@ -212,7 +212,7 @@ def heatmap(seen: Timeline) -> Callable[[Figure], None]:
         bar = figure.colorbar(mesh, ax=axes, pad=0.01)
         bar.outline.set_visible(False)
         bar.ax.minorticks_off()
-        bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: rate(value)))
+        bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: tick(value)))
         _mark(axes, seen, named=False)
 
     return draw

@@ -5,7 +5,7 @@ from typing import Final
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from bench.analysis.formatting import rate
+from bench.analysis.formatting import tick
 from bench.analysis.showing.plot import BAD, INK, SERIES, SHADE, Picture, time_axis
 from bench.runs.tuning import TunedSetting, Tuning
 
@@ -42,7 +42,7 @@ def tuning_picture(tuning: Tuning, name: str) -> Picture | None:
         time_axis(axes)
         axes.set_title("p99 of latency")
         axes.set_xlabel("examples per second")
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: rate(value)))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: tick(value)))
 
     return Picture(name, caption, draw, HEIGHT)
 

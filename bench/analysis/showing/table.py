@@ -68,6 +68,9 @@ class Table:
 MOST_UNANSWERED: Final = 4
 """Lines with unanswered requests that have a note each."""
 
+PARTS: Final = {"service time": "service", "send delay": "lag"}
+"""Parts of latency by their title: the prefix of their metrics."""
+
 Row = tuple[RunReport, Line]
 
 NO_LINE: Final = Line("–", None, 0, {}, 0, 0, {}, due=None, identity=None)  # type: ignore[arg-type]  # stands for a run without requests; neither is ever asked for
@@ -79,8 +82,9 @@ def table(report: Report) -> Table:
 
 
 def parts_table(report: Report) -> Table:
-    """Latency of the answered requests with its parts: service time and send delay."""
-    return _table(report, _parts, brief=True)
+    """Latency of the answered requests with its parts: service time and send delay; of a single line a row for each."""
+    lines = [line for run in report.runs for line in run.lines]
+    return _parts_of(lines[0]) if len(lines) == 1 else _table(report, _parts, brief=True)
 
 
 def _table(report: Report, measured: Callable[[list[Row]], list[Column]], *, brief: bool) -> Table:
@@ -161,16 +165,28 @@ def _measured(rows: list[Row]) -> list[Column]:
 def _parts(rows: list[Row]) -> list[Column]:
     unit = formatting.fitting_unit(line.values.get("mean", float("nan")) for _, line in rows)
     columns = [
-        _column(f"{name} {unit.name}", rows, _metric_text(name, unit))
-        for name in ("mean", "std", "min", "max")
+        _column(f"{name} {unit.name}", rows, _metric_text(name, unit)) for name in ("mean", "std", "min")
     ]
-    for kind in ("service", "lag"):
+    for title, kind in PARTS.items():
         unit = formatting.fitting_unit(line.values.get(f"{kind}_p50", float("nan")) for _, line in rows)
-        for q in PERCENTILES:
-            name = f"{kind}_{label(q)}"
-            title = f"{kind} p{q:g} {unit.name}"
-            columns.append(_column(title, rows, _metric_text(name, unit)))
+        columns += [
+            _column(f"{title} p{q:g} {unit.name}", rows, _metric_text(f"{kind}_{label(q)}", unit))
+            for q in (50, 99)
+        ]
     return columns
+
+
+def _parts_of(line: Line) -> Table:
+    """A row for each part and a column for each percentile; mean and spread are known of the latency alone."""
+    parts = {"latency": "answered", **PARTS}
+    columns = [Column("of answered requests", True, list(parts), [False] * len(parts))]
+    names = {f"p{q:g}": [f"{kind}_{label(q)}" for kind in parts.values()] for q in PERCENTILES}
+    names |= {name: [name] for name in ("mean", "std", "min", "max")}
+    for title, metrics in names.items():
+        texts = [formatting.duration(line.values.get(name)) for name in metrics]
+        texts += [""] * (len(parts) - len(texts))
+        columns.append(Column(title, False, texts, [False] * len(parts)))
+    return Table(columns, [], [])
 
 
 def _metric_text(name: str, unit: Unit) -> Callable[[Line], str]:
