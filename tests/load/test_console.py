@@ -79,6 +79,8 @@ def test_the_summary_fits_the_terminal_and_a_log_file_has_its_lines_whole(
     titles = [line[:14].strip() for line in lines if line[:14].strip()]
     assert titles[0].startswith("Predict")
     assert {"throughput", "latency", "errors", "warning", "results"} < set(titles)
+    at = next(number for number, line in enumerate(lines) if line.startswith("  latency"))
+    assert lines[at + 1].startswith(" " * 14 + "("), "a value is not torn from its name"
     assert lines[-1] == f"next          bench report {run.path}", "a command is copied whole"
     first, beside, *_ = [each.message for each in caplog.records if each.levelno == logging.WARNING]
     assert first.startswith("warning       requests sent late")

@@ -31,6 +31,20 @@ class _OursAlone(logging.Filter):
         return hasattr(record, _OURS)
 
 
+def _wrapped(text: str, width: int) -> list[str]:
+    """Lines of a text, broken between words; of values with two blanks between them, between these only."""
+    parts = text.split("  ")
+    if len(parts) == 1:
+        return textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False) or [text]
+    lines = parts[:1]
+    for part in parts[1:]:
+        if len(lines[-1]) + 2 + len(part) <= width:
+            lines[-1] += f"  {part}"
+        else:
+            lines.append(part)
+    return lines
+
+
 def show(entry: Entry) -> None:
     """Print a line as Locust prints its tables, without a prefix; in a terminal its text is wrapped beside its title.
 
@@ -40,7 +54,7 @@ def show(entry: Entry) -> None:
     lines = [entry.text]
     if not entry.whole and (os.environ.get("COLUMNS") or sys.stderr.isatty()):
         width = max(1, shutil.get_terminal_size().columns - len(title))
-        lines = textwrap.wrap(entry.text, width, break_long_words=False, break_on_hyphens=False) or lines
+        lines = _wrapped(entry.text, width)
     for at, line in enumerate(lines):
         text = f"{title if at == 0 else ' ' * len(title)}{line}"
         logging.getLogger(_TABLES).log(entry.level, "%s", text, extra={_OURS: True})
