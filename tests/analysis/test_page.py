@@ -235,6 +235,18 @@ def test_of_the_environment_what_differs_is_apart_from_what_is_shared(tmp_path: 
     assert "<dt>seed<" not in shared
 
 
+def test_of_a_fact_that_scatters_there_is_the_number(tmp_path: Path) -> None:
+    """45 trials of nine batch sizes had a row each, for the payload that a plan gives them."""
+    for number in range(8):
+        manifest = {"seed": 1 + number % 2, "payload": {"Predict": {"sha256": f"{number}" * 64}}}
+        write(tmp_path / f"trial{number}", [Chunk.of(**requests(number, count=100))], **manifest)
+    page = render_page(report(find_runs([tmp_path])))
+    _, _, facts = page.partition(">Environment<")
+    differing, _, shared = facts.partition('<dl class="environment">')
+    assert re.findall(r'<th scope="col">(.+?)</th>', differing) == ["runs", "seed"]
+    assert "<dt>payload</dt><dd><code>8 different ones</code>" in shared
+
+
 def test_nothing_measured_is_a_page_too(tmp_path: Path) -> None:
     write(tmp_path, [])
     page = render_page(report(find_runs([tmp_path])))

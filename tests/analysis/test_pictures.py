@@ -219,6 +219,19 @@ def test_without_telemetry_there_are_no_cores(tmp_path: Path) -> None:
     assert len(figure_of(found["course"]).axes) == 2
 
 
+def test_legends_are_in_the_order_of_numbers(tmp_path: Path) -> None:
+    """Trials come in a drawn order; nine batch sizes stood in it, and the one left out was any."""
+    for number, batch in enumerate((8, 64, 1)):
+        experiment = {"name": "x", "cell": {"batch": batch}, "block": 1, "trial": number}
+        part = requests(number, count=200, batch=batch)
+        started = f"2026-03-01T12:00:0{number}+00:00"
+        write(tmp_path, [Chunk.of(**part, keep_samples=False)], started=started, experiment=experiment)
+    found = {picture.name: picture for picture in pictures(report(find_runs([tmp_path])))}
+    figure = figure_of(found["latency-by-percentile"])
+    (legend,) = [*figure.legends, *(axes.legend_ for axes in figure.axes if axes.legend_)]
+    assert [text.get_text() for text in legend.get_texts()] == ["batch 1", "batch 8", "batch 64"]
+
+
 def test_many_runs_share_one_picture_over_time(drawn: dict[str, Picture]) -> None:
     """A panel for each of the first nine of eighteen conditions, in it a line for each of three trials."""
     assert [name for name, picture in drawn.items() if picture.course] == ["courses"]

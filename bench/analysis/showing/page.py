@@ -27,6 +27,8 @@ from bench.analysis.statistics.sample_size import CONFIDENCE
 from bench.wording import counted
 
 MOST_WARNINGS: Final = 40
+MOST_VALUES: Final = 6
+"""Of a fact of the environment that are shown; of more, how many there are."""
 Rows = list[list[dict[str, Any]]]
 """What stands in each cell of each row of a table."""
 
@@ -62,8 +64,8 @@ def render_page(report: Report) -> str:
     drawn, parts = table(report), parts_table(report)
     warned = warnings_of_runs(report)
     tiles = _tiles(report)
-    single = [] if tiles else [("Measured", drawn, rows_of(drawn))]
-    single += [("Parts of latency", parts, rows_of(parts)), *_split(report)]
+    measured = [] if tiles else [("Measured", drawn, rows_of(drawn))]
+    split = [("Parts of latency", parts, rows_of(parts)), *_split(report)]
     together = summary(report.groups, report.compared) if report.groups else None
     return rendered(
         "page.html",
@@ -71,9 +73,11 @@ def render_page(report: Report) -> str:
         heading=_heading(report),
         subtitle=_subtitle(report),
         table=drawn,
-        # of an experiment the cells are the result, and its single runs the details
-        tables=single if together is None else [("Averages over trials", together, rows_of(together))],
-        details=[] if together is None else single,
+        # of an experiment the cells are the result, and its single runs the details; so are the parts of several lines
+        tables=[("Averages over trials", together, rows_of(together))]
+        if together is not None
+        else measured or split,
+        details=[*measured, *split] if together is not None else split if measured else [],
         tiles=tiles,
         answers=best_answers(report),
         several=len(report.runs) > 1,
@@ -202,11 +206,17 @@ def _methods(report: Report) -> list[tuple[str, str]]:
 
 def _environment(report: Report) -> dict[str, Any] | None:
     """Facts that all runs share, each once, and those that differ, by set of runs that agree: the shorter side is on top."""
-    groups: dict[tuple[tuple[str, str], ...], list[str]] = {}
-    for name, run in zip(labels(report.runs), report.runs, strict=True):
-        groups.setdefault(tuple(environment.facts(run.manifest).items()), []).append(name)
-    if not groups:
+    facts = [environment.facts(run.manifest) for run in report.runs]
+    if not facts:
         return None
+    values: dict[str, set[str]] = {}
+    for key in dict.fromkeys(key for each in facts for key in each):
+        values[key] = {each.get(key, formatting.ABSENT) for each in facts}
+    scattered = {key for key, texts in values.items() if len(texts) > MOST_VALUES}
+    groups: dict[tuple[tuple[str, str], ...], list[str]] = {}
+    for name, each in zip(labels(report.runs), facts, strict=True):
+        own = tuple((key, text) for key, text in each.items() if key not in scattered)
+        groups.setdefault(own, []).append(name)
     columns = [dict(facts) for facts in groups]
     shared: list[tuple[str, str]] = []
     differing: list[tuple[str, list[str]]] = []
@@ -216,6 +226,8 @@ def _environment(report: Report) -> dict[str, Any] | None:
             shared.append((environment.title(key), texts[0]))
         else:
             differing.append((environment.title(key), texts))
+    # such as the payload of each batch size and seed
+    shared += [(environment.title(key), f"{len(values[key])} different ones") for key in sorted(scattered)]
     head, rows = ["fact", *map(_few, groups.values())], differing
     if len(groups) > len(differing):
         of_each = zip(*(texts for _, texts in differing), strict=True)

@@ -26,12 +26,14 @@ Row = tuple[str, RunReport, Line]
 
 def pictures(report: Report) -> Iterator[Picture]:
     """Curves of all lines, comparisons over what differs between the runs, then the course of each run."""
-    rows = [
-        (name, run, line)
-        for name, run in zip(labels(report.runs), report.runs, strict=True)
-        for line in run.lines
-        if line.answered
-    ]
+    rows = _in_order(
+        [
+            (name, run, line)
+            for name, run in zip(labels(report.runs), report.runs, strict=True)
+            for line in run.lines
+            if line.answered
+        ]
+    )
     for number, (_, capacity) in enumerate(report.capacities, 1):
         yield from capacity_pictures(
             capacity, f"capacity-{number}" if len(report.capacities) > 1 else "capacity"
@@ -59,6 +61,20 @@ def pictures(report: Report) -> Iterator[Picture]:
         return
     for name, run in zip(labels(report.runs), report.runs, strict=True):
         yield from _courses(name, run, alone=len(report.runs) == 1)
+
+
+def _in_order(rows: list[Row]) -> list[Row]:
+    """Servers and loads as they came, versions and batch sizes by their number: trials come in a drawn order."""
+    came: dict[str, list[Any]] = {
+        part: list(dict.fromkeys(PARTS[part](run, line) for _, run, line in rows)) for part in AS_THEY_CAME
+    }
+
+    def place(row: Row) -> tuple[int, ...]:
+        _, run, line = row
+        scenario, server, request, load = (came[part].index(PARTS[part](run, line)) for part in AS_THEY_CAME)
+        return scenario, server, line.version or 0, line.batch, request, load
+
+    return sorted(rows, key=place) if all(run.block is not None for _, run, _ in rows) else rows
 
 
 def _together(rows: list[Row]) -> Iterator[Picture]:
@@ -114,6 +130,8 @@ PARTS: Final[dict[str, Callable[[RunReport, Line], float | str | None]]] = {
     "load": lambda run, line: run.load,
 }
 """What lines may differ in."""
+AS_THEY_CAME: Final = ("scenario", "server", "request", "load")
+"""Parts that have no order of their own."""
 COMPARED: Final = {"batch": "examples in a request", "version": "model version", "server": "server"}
 
 
