@@ -49,6 +49,7 @@ def planted(
     rate: float = 150.0,
     noise: float = 0.01,
     stall: tuple[float, float] | None = None,
+    pauses: tuple[float, float] | None = None,
     candidate: bool = False,
     counted: bool = True,
     errors: float = 0.0,
@@ -60,15 +61,17 @@ def planted(
 ) -> Run:
     """A run with these delays in its stages.
 
-    stall: instant and length of a time in which the model held all answers back; errors, wrong: shares of the requests;
+    stall: instant and length of a time in which the model held all answers back; pauses: how often that happens, and how long; errors, wrong: shares of the requests;
     slow_worker: seconds that requests of load process 1 take longer; slow_messages: that those of SLOW do; counted: whether the server's counters are known;
     keep: whether single requests are.
     """
     rng = np.random.default_rng(seed)
     times = stage_times(rng, count, delays or {}, noise)
     due = np.cumsum(rng.exponential(1 / rate, count))
-    if stall is not None:
-        at, lasting = stall
+    stalls = [] if stall is None else [stall]
+    if pauses is not None:
+        stalls += [(at, pauses[1]) for at in np.arange(pauses[0] / 2, due[-1], pauses[0])]
+    for at, lasting in stalls:
         done = due + sum(times.values())
         held = (done > at) & (done < at + lasting)
         times[Stage.RUNTIME] = times[Stage.RUNTIME] + np.where(held, at + lasting - done, 0.0)

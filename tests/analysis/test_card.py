@@ -168,6 +168,20 @@ def test_a_stall_is_told_by_its_second_and_the_rest_of_the_run(
     assert "second 5 in 4 of 4 runs" in found.of("cause")[0]
 
 
+def test_pauses_that_come_often_are_told_by_tenths_of_a_second(root: Path) -> None:
+    """0.4 s of every 1.9 s touch most seconds, which hold too many other requests to be named."""
+    for number in range(TRIALS):
+        planted(root / "pausing", 5000 + number, candidate=True, keep=True, pauses=(1.9, 0.4))
+    judged, found = judge(root, root / "pausing")
+    assert judged.code == 1
+    cause = found.causes[0]
+    assert (cause.kind, cause.what.partition(" from ")[0]) == (Kind.EVENT, "no answers"), found.lines
+    assert cause.tail is not None
+    assert cause.tail.tenths > 2 * TRIALS
+    assert cause.tail.inside.requests < 0.25 * cause.tail.all.requests
+    assert "tenths of a second in" in found.of("cause")[0]
+
+
 def test_equal_things_have_no_stage_and_a_pass_no_card(root: Path) -> None:
     judged = gate(LimitsFile.read(root / "limits.toml"), trials(root / "same"), trials(root / "old"))
     assert judged.code == 0

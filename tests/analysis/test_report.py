@@ -117,7 +117,9 @@ def test_the_parts_of_latency_have_their_table(results: Path, tmp_path: Path) ->
     ]  # fmt: skip
     assert len({len(column.texts) for column in drawn.columns}) == 1
     write(tmp_path / "alone", seconds_of_load(1))
-    of_one = {column.title: column.texts for column in parts_table(report(find_runs([tmp_path / "alone"]))).columns}
+    of_one = {
+        column.title: column.texts for column in parts_table(report(find_runs([tmp_path / "alone"]))).columns
+    }
     assert of_one.pop("of answered requests") == ["latency", "service time", "send delay"]
     assert list(of_one) == ["p50", "p90", "p95", "p99", "p99.9", "mean", "std", "min", "max"]
     assert of_one["mean"][1:] == ["", ""]

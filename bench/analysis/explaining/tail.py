@@ -1,20 +1,22 @@
 """The slow requests of a cell: the seconds, load processes and messages that hold them.
 
-Histograms by second suffice for the seconds, so runs without single requests have this too; load processes are in the
-single requests only, messages in the slowest of these (`bench.runs.columns.SLOWEST`). A cell is of one model version and one
-batch size; connections are not recorded, and a load process has one unless told otherwise. A second holds slow requests
+Histograms by second suffice for the seconds, so runs without single requests have this too; tenths of a second, in which pauses
+that come every few seconds stand out, and load processes are in the single requests only, messages in the slowest of these
+(`bench.runs.columns.SLOWEST`). A cell is of one model version and one batch size; connections are not recorded, and a load
+process has one unless told otherwise. A second holds slow requests
 where it has at least FACTOR times the share of all others and chance rarely gives so many (binomial, CHANCE for all seconds
 together). They are named where they hold most of the slow requests in a small part of all: a tail that is everywhere has
 no place.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bench import BenchError
 from bench.analysis.grouping.trials import Trial, identity_of
@@ -25,6 +27,7 @@ from bench.analysis.statistics.distributions import betainc
 from bench.runs.columns import SLOWEST, UNKNOWN
 from bench.runs.manifest import Payload
 from bench.runs.run import Run
+from bench.runs.samples import Requests
 
 FACTOR: Final = 3.0
 CHANCE: Final = 1e-3
@@ -32,6 +35,8 @@ MOST_HELD: Final = 0.5
 """Share of the slow requests that the named places hold at least."""
 LEAST_SPREAD: Final = 0.25
 """Share of all requests that they hold at most."""
+TENTHS: Final = 10
+"""Of a second."""
 FEWEST: Final = 10
 """Slow requests below which nothing is named."""
 
@@ -71,7 +76,9 @@ class Tail:
     stretches: list[Stretch] = field(default_factory=list)
     """Empty: they are spread over the runs."""
     inside: Held = NONE
-    """In the stretches."""
+    """In the stretches, or in the tenths of a second in them."""
+    tenths: int = 0
+    """Tenths of a second that hold them, where whole seconds hold too many others: those of pauses that come often."""
     without: Population | None = None
     """The requests outside of the stretches."""
     workers: dict[int, Held] = field(default_factory=dict)
@@ -136,7 +143,7 @@ def tail_of(trials: Sequence[Trial], threshold: float) -> Tail | None:
     )
     at = _concentrated(held)
     if not at:
-        return tail
+        return _in_tenths(tail, trials)
     chosen = set(at)
     return replace(
         tail,
@@ -185,25 +192,57 @@ def _stretches(seconds: Sequence[tuple[Path, int]]) -> list[Stretch]:
     return stretches
 
 
+def _requests_of(cell: Cell) -> Iterator[Requests]:
+    """The single requests of a cell, as far as they are recorded and not too many."""
+    first, end = cell.run.window or cell.run.seconds
+    for part in cell.run.requests_in_parts() if cell.requests <= MOST_ROWS else ():
+        if cell.name in part.names:
+            yield part.where(
+                (part.name == part.names.index(cell.name))
+                & (part.batch == cell.batch)
+                & ((part.due >= first) & (part.due < end))
+                & ((part.version == (cell.version or UNKNOWN)) | (part.version == UNKNOWN))
+            )
+
+
+def _slow(part: Requests, threshold: float) -> NDArray[np.bool_]:
+    slow: NDArray[np.bool_] = ~((part.status == 0) & (part.done - part.due <= threshold))
+    return slow
+
+
+def _in_tenths(tail: Tail, trials: Sequence[Trial]) -> Tail:
+    """With the tenths of a second that hold the slow requests, if they do."""
+    units: dict[tuple[Path, int], Held] = {}
+    for trial in trials:
+        try:
+            cell = cell_of(trial)
+            for part in () if cell is None else _requests_of(cell):
+                at, number = np.unique(np.floor(part.due * TENTHS).astype(int), return_inverse=True)
+                counts = [
+                    np.bincount(number, weights, len(at)).astype(int)
+                    for weights in (_slow(part, tail.threshold), None)
+                ]
+                for tenth, *held in zip(at.tolist(), *(each.tolist() for each in counts), strict=True):
+                    units[trial.path, tenth] = _sum([units.get((trial.path, tenth), NONE), Held(*held)])
+        except BenchError:
+            continue
+    places, held_in = list(units), list(units.values())
+    chosen = _concentrated(held_in)
+    seconds = {(path, tenth // TENTHS) for path, tenth in (places[at] for at in chosen)}
+    inside = _sum(held_in[at] for at in chosen)
+    return replace(tail, stretches=_stretches(list(seconds)), inside=inside, tenths=len(chosen))
+
+
 def _count(cell: Cell, threshold: float, workers: dict[int, Held], messages: Counter[int]) -> None:
     """Add a cell's requests by load process, and its slow ones by message, where several are known."""
     several = len(cell.run.manifest.workers) > 1
-    if cell.requests > MOST_ROWS or not (several or (pool_of(cell).messages or 0) > 1):
+    if not (several or (pool_of(cell).messages or 0) > 1):
         return
-    first, end = cell.run.window or cell.run.seconds
-    for part in cell.run.requests_in_parts():
-        if cell.name not in part.names:
-            continue
-        of_cell = (
-            (part.name == part.names.index(cell.name))
-            & (part.batch == cell.batch)
-            & ((part.due >= first) & (part.due < end))
-            & ((part.version == (cell.version or UNKNOWN)) | (part.version == UNKNOWN))
-        )
-        slow = ~((part.status == 0) & (part.done - part.due <= threshold))
-        messages.update(part.message[of_cell & slow & (part.message != UNKNOWN)].tolist())
-        for worker in np.unique(part.worker[of_cell]) if several else ():
-            its = of_cell & (part.worker == worker)
+    for part in _requests_of(cell):
+        slow = _slow(part, threshold)
+        messages.update(part.message[slow & (part.message != UNKNOWN)].tolist())
+        for worker in np.unique(part.worker) if several else ():
+            its = part.worker == worker
             _add(workers, {int(worker): Held(int((its & slow).sum()), int(its.sum()))})
 
 

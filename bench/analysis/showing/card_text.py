@@ -107,11 +107,16 @@ def _held(cause: Cause) -> str:
     inside = tail.inside
     text = (
         f"{100 * tail.share:.0f} % of the {tail.all.slow:,} requests slower than {formatting.duration(tail.threshold)} were due in "
-        f"{_seconds(tail)}, which hold {percent(inside.requests / tail.all.requests)} of all requests"
+        f"{_moments(tail) if tail.tenths else _seconds(tail)}, which hold {percent(inside.requests / tail.all.requests)} of all requests"
     )
     if tail.without is not None and tail.without.count:
         text += f"; without them p99 is {formatting.duration(tail.without.percentile(99.0))}"
     return text
+
+
+def _moments(tail: Tail) -> str:
+    where = counted(len(tail.stretches), "stretch", "stretches")
+    return f"{counted(tail.tenths, 'tenth')} of a second in {where} of {counted(tail.runs, 'run')}"
 
 
 def _seconds(tail: Tail) -> str:

@@ -146,27 +146,27 @@ def overview(comparisons: Comparisons) -> Table | None:
 
     A change without a word is inconclusive.
     """
-    found = comparisons.found
-    if len(found) <= IN_FULL:
+    compared = comparisons.compared
+    if len(compared) <= IN_FULL:
         return None
-    calm = [False] * len(found)
-    differ = [part for part in PARTS if len({getattr(each.after, part) for each in found}) > 1]
+    calm = [False] * len(compared)
+    differ = [part for part in PARTS if len({getattr(each.after, part) for each in compared}) > 1]
     columns = [
         Column(
             part,
             True,
-            [str(formatting.ABSENT if (v := getattr(each.after, part)) is None else v) for each in found],
+            [str(formatting.ABSENT if (v := getattr(each.after, part)) is None else v) for each in compared],
             calm,
         )
         for part in differ
     ]
-    changes = [{each.metric.name: each for each in comparison.changes} for comparison in found]
+    changes = [{each.metric.name: each for each in comparison.changes} for comparison in compared]
     for metric in {name: each.metric for of in changes for name, each in of.items()}.values():
         own = [of.get(metric.name) for of in changes]
         texts = [formatting.ABSENT if each is None else _with_verdict(each) for each in own]
         worse = [each is not None and each.verdict == "worse" for each in own]
         columns.append(Column(metric_title(metric), False, texts, worse, WEIGHT.get(metric.name, 0)))
-    before = {each.before.words(each.varied) for each in found}
+    before = {each.before.words(each.varied) for each in compared}
     against = f"changes against {before.pop()}" if len(before) == 1 else "changes against the baseline"
     return Table(
         columns,
