@@ -146,18 +146,13 @@ def overview(comparisons: Comparisons) -> Table | None:
 
     A change without a word is inconclusive.
     """
-    compared = comparisons.compared
+    compared = comparisons.found
     if len(compared) <= IN_FULL:
         return None
     calm = [False] * len(compared)
     differ = [part for part in PARTS if len({getattr(each.after, part) for each in compared}) > 1]
     columns = [
-        Column(
-            part,
-            True,
-            [str(formatting.ABSENT if (v := getattr(each.after, part)) is None else v) for each in compared],
-            calm,
-        )
+        Column(part, True, [str(getattr(each.after, part) or formatting.ABSENT) for each in compared], calm)
         for part in differ
     ]
     changes = [{each.metric.name: each for each in comparison.changes} for comparison in compared]
