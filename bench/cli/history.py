@@ -1,7 +1,6 @@
 """`bench history`: find the runs with which a metric changed."""
 
 from pathlib import Path
-from typing import Final
 
 import click
 from rich.console import Console
@@ -28,8 +27,6 @@ from bench.cli.terminal import console
 from bench.runs.jsonl import json_text
 from bench.wording import counted
 
-MOST_NAMED: Final = 6
-"""Runs that a line names."""
 ACROSS = ("version", "build", "server", "model")
 """What runs of one series may differ in."""
 WATCHED = ("p50", "p99", "requests_per_second", "error_share", "accuracy", "cpu_per_request", CAPACITY)
@@ -110,8 +107,8 @@ def _warned(trials: list[Trial]) -> list[str]:
         for warning in trial.warnings:
             runs.setdefault(warning.check, {})[trial.path.name] = None
     return [
-        f"used despite the warning [{check}]: {counted(len(names), 'run')}: {', '.join(list(names)[:MOST_NAMED])}"
-        + (" and others" if len(names) > MOST_NAMED else "")
+        f"used despite the warning [{check}]: {counted(len(names), 'run')}{':' if len(names) == 1 else ', such as'} "
+        f"{next(iter(names))}"
         for check, names in sorted(runs.items())
     ]
 

@@ -340,3 +340,11 @@ def test_a_limit_by_its_name_of_the_release_before(tmp_path: Path) -> None:
     path.write_text("[limits]\nborne_rate = 20\n")
     (limit,) = LimitsFile.read(path).limits
     assert (limit.metric.name, limit.bound) == ("sustained_rate", 20)
+
+
+def test_an_end_far_away_is_a_bound_and_no_riddle(tmp_path: Path) -> None:
+    """`? ... ?` stood in the column where four trials differed much."""
+    (finding,) = gate(limits(tmp_path, "[limits]\np99_ms = 25"), several(p99=[0.02, 0.021, 0.019])).findings
+    far = replace(finding, measured=0.020, low=0.0001, high=9.0)
+    assert gate_text.interval_text(far) == "< 2.00 ms … > 200 ms"
+    assert gate_text.interval_text(replace(far, low=0.018)) == "18.0 ms … > 200 ms"

@@ -1,6 +1,9 @@
 """The trials of each cell of an experiment, taken together."""
 
 import math
+from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 from matplotlib.figure import Figure
@@ -9,6 +12,7 @@ from bench.analysis.grouping.groups import Member, groups, mean_and_interval, pl
 from bench.analysis.grouping.identity import Identity
 from bench.analysis.showing import best
 from bench.analysis.showing.plot import Points, against
+from bench.analysis.showing.report import Report
 from bench.analysis.showing.summary import summary
 
 
@@ -123,3 +127,19 @@ def test_axes_follow_the_points_and_not_the_bars() -> None:
         low, high = figure.axes[0].get_ylim()
         assert low >= 0.0 if not seconds else low > 0.001
         assert high < 0.01
+
+
+def test_levels_of_a_search_are_not_compared() -> None:
+    """A load was said to have 0.09 times the median latency of another, where the answer is a capacity."""
+    rows = [
+        member(name, block, base + 0.01 * block)
+        for name, base in (("a", 1.0), ("b", 2.0))
+        for block in range(4)
+    ]
+    of_one = {"groups": groups(rows), "compared": "p50", "tunings": []}
+    compared, searched = (
+        cast(Report, SimpleNamespace(**of_one, capacities=[(Path(folder), None)]))
+        for folder in ("other", "folder")
+    )
+    assert best.conclusions(compared)
+    assert best.conclusions(searched) == []

@@ -141,7 +141,7 @@ def locust(place: Place, host: str) -> Iterator[str]:
 
 def web(place: Place) -> None:
     """Locust's start form, its tabs while a test runs, and after it."""
-    size = (1400, 2600)
+    size = (1400, 1000)
     with server_process.embedded(synthetic(4)) as server, locust(place, server.address) as address:
         picture(address, place.folder / "web-form.png", *size, wait=8000)
         fields = {"user_count": 4, "spawn_rate": 4, "host": server.address, "run_time": "12s"}

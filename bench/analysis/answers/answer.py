@@ -21,6 +21,8 @@ class Answer(NamedTuple):
 
     text: str
     values: dict[str, float | None]
+    subject: str = ""
+    """What answers of several runs are shown together by; empty: their text."""
 
 
 def untold(subject: str, reason: str) -> Answer:

@@ -35,7 +35,7 @@ def answers(run: Run) -> list[Answer]:
     if not run.tallies:
         return []
     origins = dict.fromkeys(each.origin for each in run.manifest.payload.values() if each.origin)
-    listed = [Answer(f"requests: {origin}", {}) for origin in origins]
+    listed = [Answer(f"requests: {origin}", {}, "requests") for origin in origins]
     question = run.manifest.question
     if question not in ANSWERS:
         return listed

@@ -35,9 +35,14 @@ def best_answers(report: Report) -> list[str]:
 
 
 def conclusions(report: Report) -> list[str]:
-    """On the conditions of experiments: how much they differ, then the best in each respect."""
-    sentence = conclusion(report.groups, report.compared)
-    return [*([sentence] if sentence else []), *best_cells(report.groups)]
+    """On the conditions of experiments: how much they differ, then the best in each respect.
+
+    Not of searches: their levels, and their settings, have answers of their own.
+    """
+    searched = {folder.name for folder, _ in [*report.capacities, *report.tunings]}
+    groups = [group for group in report.groups if group.experiment not in searched]
+    sentence = conclusion(groups, report.compared) if groups else None
+    return [*([sentence] if sentence else []), *best_cells(groups)]
 
 
 def _best_lines(rows: list[tuple[str, RunReport, Line]]) -> list[str]:

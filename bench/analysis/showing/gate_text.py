@@ -108,8 +108,11 @@ def _end_text(finding: Finding, end: float) -> str:
         return "?"
     if finding.limit.relative:
         return end_text(metric, end)
-    far = metric.ratio and not 1 / FURTHEST <= end / (finding.measured or 1.0) <= FURTHEST
-    return "?" if far else value_text(metric, end)
+    share = end / (finding.measured or 1.0)
+    if metric.ratio and not 1 / FURTHEST <= share <= FURTHEST:  # its exact place says nothing
+        bound = finding.measured * (FURTHEST if share > 1 else 1 / FURTHEST)
+        return f"{'>' if share > 1 else '<'} {value_text(metric, bound)}"
+    return value_text(metric, end)
 
 
 def passed(judged: Judgement) -> str:

@@ -9,6 +9,7 @@ from bench.analysis.grouping.groups import CONFIDENCE, FEWEST, Group
 from bench.analysis.grouping.identity import PARTS
 from bench.analysis.grouping.metrics import METRICS
 from bench.analysis.judging.change import Change, change
+from bench.wording import counted
 
 THROUGHPUT: Final = "inferences_per_second"
 LATENCY: Final = "p50"
@@ -82,7 +83,7 @@ def conclusion(groups: Sequence[Group], metric: str) -> str | None:
     ends = f"{_text(most.ratio.low)} to {_text(most.ratio.high)}"
     if not few and most.ratio.low <= 1 <= most.ratio.high:
         return f"no significant difference in {IN_WORDS[metric]} between {base} and {name} (ratio {ends})"
-    interval = f"{len(most.group.trials)} trials each, no interval" if few else ends
+    interval = f"{counted(len(most.group.trials), 'trial')} each, no interval" if few else ends
     return f"{name} has {_text(most.ratio.size)} times the {IN_WORDS[metric]} of {base} ({interval})"
 
 

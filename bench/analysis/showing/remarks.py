@@ -18,9 +18,11 @@ def warnings_of_runs(report: Report) -> list[tuple[str, RunWarning]]:
 
 
 def answers_of_runs(report: Report) -> list[tuple[str, str]]:
-    """Each answer to the question of a scenario with its run; what three runs share is one row."""
+    """Each answer to the question of a scenario with its run; what three runs share is one row, in the words of the first."""
     named = zip(labels(report.runs), report.runs, strict=True)
-    return _shared((name, answer.text, answer.text) for name, run in named for answer in run.answers)
+    return _shared(
+        (name, answer.subject or answer.text, answer.text) for name, run in named for answer in run.answers
+    )
 
 
 def _shared(rows: Iterable[tuple[str, str, T]]) -> list[tuple[str, T]]:
