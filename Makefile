@@ -21,7 +21,9 @@ $(VENV)/.installed: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "serving-bench needs Python 3.11 or newer: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 2; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "installing into $(VENV) (TensorFlow is large: some minutes on a slow line)"
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --editable '.[dev]'
+	@# pip compiles one file after another, and half of them are tests of packages
+	@$(BIN)/python -W ignore -m compileall -q -j 0 -x '/tests/' $(VENV)/lib || true
 	@touch $@
 
 demo: install
