@@ -37,7 +37,16 @@ settings.load_profile("any machine")
 pytest.register_assert_rewrite("tests.load.locust_runs", "tests.scenarios.answered")
 
 TESTS = Path(__file__).parent
-LONGEST = ("load", "scenarios", "experiment", "conformance", "cli", "test_installed.py", "test_tutorial.py", "analysis")
+LONGEST = (
+    "load",
+    "scenarios",
+    "experiment",
+    "conformance",
+    "cli",
+    "test_installed.py",
+    "test_tutorial.py",
+    "analysis",
+)
 """The rooms and files that take longest: begun first, so that pytest's processes end together."""
 
 

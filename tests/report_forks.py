@@ -5,6 +5,7 @@ time of a short load. Loads that are forks themselves (`tests/load/forks.py`) ha
 programs and the installed package start do as users' do.
 """
 
+import atexit
 import contextlib
 import functools
 import gc
@@ -35,14 +36,15 @@ def address() -> str:
     alive, ours = os.pipe()  # its end of file tells that this process is gone
     command = [sys.executable, "-m", "tests.report_forks", str(listening.fileno()), str(alive)]
     with listening:
-        _started.append(subprocess.Popen(command, pass_fds=[listening.fileno(), alive], cwd=ROOT))
+        process = subprocess.Popen(command, pass_fds=[listening.fileno(), alive], cwd=ROOT)
     os.close(alive)
-    _started.append(ours)
+
+    def end() -> None:
+        os.close(ours)
+        process.wait()
+
+    atexit.register(end)
     return place
-
-
-_started: list[Any] = []
-"""What lasts as long as this process."""
 
 
 def run(
