@@ -21,7 +21,9 @@ from gevent.hub import get_hub
 SPIN_SECONDS: Final = 0.0015
 """How early the fallback wakes: a millisecond of the loop's counting and half of one for what else is running."""
 
-LONGEST_SPIN: Final = 30e-6
+SLEEP_TO_SPIN: Final = 3
+"""A sleep costs about so many times what `sleep_cost` measures: setting the timer, and caches that others have used."""
+LONGEST_SPIN: Final = 60e-6
 """Seconds that are turned through at the most, however dear a sleep is."""
 
 _READ: Final = 1
@@ -51,7 +53,7 @@ class TimerfdTimer:
     """Runs a callback in the hub once the instant is reached that was set last; reusable.
 
     The kernel compares absolute instants of the clock that `time.perf_counter` reads (setting one takes 1 us, in a
-    virtual machine 10 to 20). An instant that is nearer than a sleep costs is met by turning the loop, 1 us each,
+    virtual machine 10 to 20). An instant that is nearer than a sleep costs in all is met by turning the loop, 1 us each,
     which reads answers meanwhile. `close` gives the descriptor back.
     """
 
@@ -71,7 +73,7 @@ class TimerfdTimer:
         self._pointer = ctypes.addressof(self._spec)
         self._due: float | None = None
         self._armed: float | None = None  # the instant that the kernel knows, also where it has passed
-        self._near = min(sleep_cost(), LONGEST_SPIN)
+        self._near = min(SLEEP_TO_SPIN * sleep_cost(), LONGEST_SPIN)
         loop = get_hub().loop
         self._watcher = loop.io(self._fd, _READ)
         self._watcher.start(self._on_expiry)
