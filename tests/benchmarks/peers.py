@@ -2,13 +2,16 @@
 
 `native` is this project's Locust scenario as a whole (responses checked, everything recorded), `h2load` and `c++` (on
 libgrpc++) are clients in C and C++ that do nothing but send, `stock` is Locust on grpcio as its documentation shows it.
-The target is the null backend on one processor, the client has the other; the clients take turns, and medians of the
-rounds are shown. The first table says how much the target itself can do: no client's cell above it means anything.
+`bare` is the least that a punctual open loop costs: timer, epoll, send and read in C++; like `native` it sends together
+what is due within 50 us. The target is the null backend on one processor, the client has the other; the clients take
+turns, and medians of the rounds are shown ("not built here": its library or program is not installed). The first table says
+how much the target itself can do: no client's cell above it means anything.
 
-Closed loops keep so many requests in flight. Open loops have a rate: Poisson for `native`, even distances for the others
-(h2load sends what is due every 10 ms). How late requests were is read from the target's log of arrivals: by how much each
-came later, after it was due, than the most punctual one; the first second is left out. A rate of which less than 99 % was
-sent is "not reached". With --state what has been measured is kept in a file, and a second call goes on from there.
+Closed loops keep so many requests in flight. Open loops have a rate: Poisson for `native` and `bare`, even distances for
+the others (h2load sends what is due every 10 ms). How late requests were is read from the target's log of arrivals: by how
+much each came later, after it was due, than the most punctual one; the first second is left out. A rate of which less than
+99 % was sent is "not reached". With --state what has been measured is kept in a file, and a second call goes on from there.
+With --cells, --clients and --rounds a row takes less than a minute, such as under `chrt -f 1`.
 """
 
 import argparse
@@ -28,9 +31,13 @@ from typing import Any
 
 import numpy as np
 
+from bench.load.engine.arrivals import MERGE_SECONDS
 from bench.runs.run import Run
+from bench.wire.exchange import RequestHead
+from bench.wire.request_heads import RequestHeads
+from bench.wire.unary import PREFIX
 from tests.benchmarks.arrivals_log import Floats, LoggedTarget, lags, logged
-from tests.benchmarks.clients import ROOT, Load, Outcome, cpp, h2load, run, write_request
+from tests.benchmarks.clients import METHOD, ROOT, Load, Outcome, cpp, h2load, run, write_request
 from tests.benchmarks.transport import mnist_request
 from tests.wire.native import build, missing
 
@@ -130,6 +137,23 @@ def native_cpp(program: Path, cell: Cell, load: Load) -> Sent:
     return Sent(Outcome(**json.loads(run(command, load.cpu)[0])))
 
 
+def bare(program: Path, cell: Cell, load: Load) -> Sent:
+    """The program of system calls alone; open loops of one connection only."""
+    dues, front = load.request.with_suffix(".dues"), load.request.with_suffix(".front")
+    heads, head, size = (
+        RequestHeads(load.address, "http", "bare", ()),
+        RequestHead(METHOD),
+        load.request.stat().st_size,
+    )
+    heads.resize(0)  # which the first block says: it means the same however often it is sent
+    pack, kind, block = heads.prepare(head)
+    front.write_bytes(pack(kind, 4, 0, block, (size + PREFIX.size) << 8, 1, 0, 0, size))
+    port = load.address.rpartition(":")[2]
+    command = [program, port, front, load.request, load.seconds, cell.rate, MERGE_SECONDS * 1e6, dues]
+    printed, _ = run([str(part) for part in command], load.cpu)
+    return Sent(Outcome(**json.loads(printed)), np.fromfile(dues))
+
+
 def native_h2load(cell: Cell, load: Load) -> Sent:
     """h2load."""
     return Sent(h2load(load, cell.rate))
@@ -139,15 +163,14 @@ Client = Callable[[Cell, Load], Sent]
 
 
 def clients(names: list[str]) -> dict[str, Client]:
-    """Those that are asked for and there; says which are missing."""
+    """Those that are asked for and there."""
     found: dict[str, Client] = {"native": partial(locust, "native"), "stock": partial(locust, "stock")}
     if shutil.which("h2load"):
         found["h2load"] = native_h2load
+    if missing("g++") is None:
+        found["bare"] = partial(bare, build(Path(__file__).with_name("bare_client.cc"), ()))
     if missing("grpc++") is None:
         found["c++"] = partial(native_cpp, build(Path(__file__).with_name("cpp_client.cc")))
-    for name in names:
-        if name not in found:
-            print(f"{name}: not installed; left out", file=sys.stderr)
     return {name: found[name] for name in names if name in found}
 
 
@@ -183,7 +206,8 @@ def plan(asked: argparse.Namespace) -> Iterator[tuple[str, Cell, int]]:
             continue
         for number in range(asked.rounds):
             for name in asked.clients if number % 2 == 0 else asked.clients[::-1]:
-                yield name, cell, number
+                if cell.rate or name != "bare":
+                    yield name, cell, number
 
 
 def show(results: dict[str, list[dict[str, Any]]], asked: argparse.Namespace) -> None:
@@ -206,6 +230,8 @@ def show(results: dict[str, list[dict[str, Any]]], asked: argparse.Namespace) ->
 
 def row(many: list[dict[str, Any]]) -> list[str]:
     """The cells of one client's line."""
+    if not many:
+        return ["not built here", *["-"] * 7]
 
     def middle(pick: Callable[[dict[str, Any]], Any]) -> float:
         values = [pick(each) for each in many if pick(each) is not None]
@@ -233,7 +259,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--clients", nargs="+", default=["native", "h2load", "c++", "stock"])
+    parser.add_argument("--clients", nargs="+", default=["native", "h2load", "c++", "stock", "bare"])
     parser.add_argument(
         "--cells", nargs="+", help="parts of the names of the loads to measure, such as 'open' or 'batch 32'"
     )
@@ -249,7 +275,6 @@ def main() -> None:
     if len(processors) < 2:
         raise SystemExit("two processors are needed: one for the target, one for the client")
     found = clients(asked.clients)
-    asked.clients = list(found)
     results: dict[str, list[dict[str, Any]]] = {}
     if asked.state and asked.state.exists():
         results = json.loads(asked.state.read_text())
@@ -258,7 +283,7 @@ def main() -> None:
         servers: dict[int, tuple[LoggedTarget, Path]] = {}
         for name, cell, number in plan(asked):
             many = results.setdefault(f"{cell.name}|{name}", [])
-            if len(many) > number:
+            if len(many) > number or name not in found:
                 continue
             if cell.batch not in servers:
                 own = folder / str(cell.batch)

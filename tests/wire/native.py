@@ -34,15 +34,16 @@ def missing(tool: str) -> str | None:
     return None if there else f"{tool} is not installed (Debian package {PACKAGES[tool]})"
 
 
-def build(source: Path = SOURCE) -> Path:
+def build(source: Path = SOURCE, libraries: Sequence[str] = ("grpc++",)) -> Path:
     """Compile a C++ program, the server if none is named; one that was compiled before is used again."""
     digest = hashlib.sha256(source.read_bytes()).hexdigest()[:16]
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "serving-bench" / "native"
     program = cache / f"{source.stem}-{digest}"
     if not program.exists():
-        flags = subprocess.run(
-            ["pkg-config", "--cflags", "--libs", "grpc++"], check=True, capture_output=True, text=True
-        ).stdout.split()
+        flags: list[str] = []
+        if libraries:
+            told = ["pkg-config", "--cflags", "--libs", *libraries]
+            flags = subprocess.run(told, check=True, capture_output=True, text=True).stdout.split()
         cache.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=cache) as folder:
             made = Path(folder) / source.stem
