@@ -9,9 +9,11 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import StepPatch
 
+from bench.analysis.formatting import duration
 from bench.analysis.reading.timeline import timeline
 from bench.analysis.showing.pictures import pictures
 from bench.analysis.showing.plot import MOST_CURVES, Picture, Points, against, svg
+from bench.analysis.showing.plot_time import Trend, trends
 from bench.analysis.showing.report import Report, report
 from bench.runs.chunk import Chunk
 from bench.runs.run import Run, RunWriter, find_runs
@@ -255,3 +257,14 @@ def test_colour_bars_have_plain_numbers(tmp_path: Path) -> None:
             if each.name.endswith("heat")
         ]
         assert "mathdefault" not in svg(heat)
+
+
+def test_a_point_far_away_is_named_and_the_axis_follows_the_others() -> None:
+    """One run of 640 ms made a course of 5 ms a flat line, with the change in it."""
+    values = [5e-3] * 6 + [0.64] + [6e-3] * 6
+    panel = Trend("p50", True, duration, values, values, values, [(7, True)], [])
+    figure = Figure()
+    trends([panel], [str(number) for number in range(len(values))])(figure)
+    (axes,) = figure.axes
+    assert 6e-3 < axes.get_ylim()[1] < 0.01
+    assert [text.get_text() for text in axes.texts] == ["worse", "↑ 640 ms"]

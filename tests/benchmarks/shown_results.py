@@ -28,13 +28,16 @@ flags = { backend = "synthetic", service_time = "lognormal(4ms,0.3)", workers = 
 kind = "embedded"
 build = "1.1"
 flags = { backend = "synthetic", service_time = "lognormal(5ms,0.3)", workers = 2 }
+[servers.model]
+kind = "embedded"
+"""
+OIP: Final = """
 [servers.oip]
 kind = "embedded"
 protocol = "oip"
 flags = { backend = "synthetic", service_time = "lognormal(4ms,0.3)", workers = 2 }
-[servers.model]
-kind = "embedded"
 """
+"""A server that older checkouts do not know."""
 ACCEPT: Final = [
     *("short", "behind", "client held up", "client paused", "client saturated", "unsteady", "one session"),
     *("environment", "not achieved", "unknown commit", "stolen time", "shared machine"),
@@ -136,7 +139,7 @@ def _experiment(text: str, *options: str, verb: str = "run") -> Callable[[Place,
     def measured(place: Place, results: Path) -> str:
         file = place.folder / f"{results.name}.toml"
         file.write_text(text.replace("SCENARIOS", str(place.checkout / "scenarios")))
-        (place.folder / "servers.toml").write_text(SERVERS)
+        (place.folder / "servers.toml").write_text(SERVERS + (OIP if '"oip"' in text else ""))
         return place.run(verb, file, "--results", results, *options)
 
     return measured

@@ -30,8 +30,8 @@ def best_answers(report: Report) -> list[str]:
     agreed = agreements_of(report) + capacities_of(report) + tunings_of(report)
     answers = [f"{name}: {text}" if len(report.runs) > 1 else text for name, text in answers_of_runs(report)]
     if answers or len(rows) < 2:
-        return answers + agreed
-    return (conclusions(report) if report.groups else _best_lines(rows)) + agreed
+        return agreed + answers
+    return agreed + (conclusions(report) if report.groups else _best_lines(rows))
 
 
 def conclusions(report: Report) -> list[str]:

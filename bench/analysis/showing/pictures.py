@@ -55,7 +55,10 @@ def pictures(report: Report) -> Iterator[Picture]:
         percentile_curves(curves[:MOST_CURVES]),
         height_for([label for label, _ in curves]),
     )
-    yield from _comparisons(rows)
+    searched = {folder.name for folder, _ in report.capacities}  # levels have pictures of their own
+    yield from _comparisons(
+        [row for row in rows if row[1].block is None or Path(row[1].block[0]).name not in searched]
+    )
     if len({run.path for _, run, _ in rows}) > MOST_TIMELINES:
         yield from _together(rows)
         return

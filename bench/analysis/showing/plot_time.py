@@ -14,7 +14,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from bench.analysis.formatting import NOT_REACHED, tick
 from bench.analysis.reading.timeline import Timeline
-from bench.analysis.showing.plot import BAD, MOST_CURVES, SERIES, SHADE, legend_columns, time_axis
+from bench.analysis.showing.plot import BAD, INK, MOST_CURVES, SERIES, SHADE, legend_columns, time_axis
 
 MOST_EVENTS: Final = 50
 """That are marked in a picture."""
@@ -74,6 +74,10 @@ def _named(labels: Sequence[str], first: Sequence[int]) -> list[int]:
     return sorted(shown)
 
 
+USUAL, FAR = 0.9, 3.0
+"""Share of the points of a course that are usual, and times as much as these from which on one is named instead of drawn."""
+
+
 def _draw_trend(axes: Axes, panel: Trend) -> None:
     at = np.arange(len(panel.values))
     values = np.asarray(panel.values, dtype=np.float64)
@@ -90,6 +94,11 @@ def _draw_trend(axes: Axes, panel: Trend) -> None:
     if len(reached) < len(values[~np.isnan(values)]):
         _annotate(axes, NOT_REACHED, float(at[np.isinf(values)][0]), 0.98, BAD)
     low, high = (float(end) for end in (reached.min(), reached.max())) if len(reached) else (0.0, 1.0)
+    usual = float(np.quantile(reached, USUAL)) if len(reached) else high
+    if high > FAR * usual > 0:  # the axis follows the others: on it a change of these would not show
+        for far in np.flatnonzero(np.isfinite(values) & (values > FAR * usual)).tolist():
+            _annotate(axes, f"↑ {panel.text(float(values[far]))}", float(far), 0.98, INK)
+        high = float(reached[reached <= FAR * usual].max())
     # room for the words above; a metric that hardly varies does not fill its panel with noise
     spread = max(high - low, 0.1 * abs(high), 1e-12)
     axes.set_ylim(max(0.0, low - 0.2 * spread) if low >= 0 else low - 0.2 * spread, high + 0.45 * spread)

@@ -37,8 +37,10 @@ def summary(rows: Sequence[Group], compared: str) -> Table:
     trials = [str(len(row.trials)) for row in rows]
     shown.append(Column("trials", False, trials, [row.has_warnings for row in rows]))
     shown.append(_relative(rows, compared))
-    priced = any(row.known(COST) for row in rows)
-    shown += [_measured(name, rows) for name in (*SHOWN, *((COST,) if priced else ()))]
+    names = [*SHOWN, *([COST] if any(row.known(COST) for row in rows) else [])]
+    if all(row.identity.batch == 1 for row in rows):  # they are the requests
+        names.remove("inferences_per_second")
+    shown += [_measured(name, rows) for name in names]
     note = (
         f"geometric mean of the trials ± half of its {CONFIDENCE:.0%} interval (Student's t on logarithms); "
         f"with fewer than {FEWEST} trials (minimum … maximum)"
