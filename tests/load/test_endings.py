@@ -237,7 +237,7 @@ def test_workers_that_joined_a_master_end_when_it_is_killed(
     port = str(free_port())
     token = {"BENCH_WORKER_TOKEN": "a secret of the tests"}
     bind = ["--master", "--expect-workers", "2", "--master-bind-port", port]
-    load = ["--host", server.address, "-u", "2", "-r", "2"]
+    load = ["--host", server.address, "-u", "2", "-r", "2", "--schedule", "closed:2ms"]
     master = start(tmp_path / "results", *bind, *load, environment=token)
     workers = [
         start(tmp_path / "worker", "--worker", "--master-port", port, environment=token) for _ in range(2)

@@ -191,7 +191,7 @@ def test_a_load_process_whose_clock_is_stepped_goes_on_and_is_named(server: Any,
         "--processes",
         "2",
         "--schedule",
-        "closed:10ms",
+        "closed:2ms",
     ]
     load = start(results, *options, environment=steppable(tmp_path))
     folder = wait_for_folder(results, load, workers=2)
