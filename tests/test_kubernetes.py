@@ -116,6 +116,13 @@ def test_the_operator_gets_the_same_scenario(tmp_path: Path) -> None:
         (["--", "--host", "other:1"], "--host: the manifests set it"),
         (["--", "--processes=4"], "--processes=4: the manifests set it"),
         (["--for", "operator", "--", "-u", "4"], "-u: with --for operator"),
+        (["--bucket", "my-bucket"], "--bucket my-bucket: expected s3://NAME/PREFIX"),
+        (
+            ["--bucket", "s3://b-1", "--bucket-endpoint", "minio:9000"],
+            "--bucket-endpoint minio:9000: expected a URL",
+        ),
+        (["--bucket-image", "mine:1"], "name the bucket as well"),
+        (["--for", "operator", "--bucket", "s3://b-1"], "hold no results"),
         (["--file", "scenario.py"], "/config has a scenario.py already"),
         (["--file", "large.jsonl"], "a ConfigMap takes 1,000,000"),
         (["--file", "image.png"], "image.png: no text"),
@@ -149,7 +156,7 @@ def test_manifests_are_valid_for_the_three_newest_versions(
 ) -> None:
     validator, versions = schemas
     as_they_are = [*manifests.read(PLAIN), *manifests.read("results")]
-    documents = list(rendered(tmp_path).values()) if filled else as_they_are
+    documents = list(rendered(tmp_path, "--bucket", "s3://loads/x").values()) if filled else as_they_are
     assert len(documents) == 8 + (not filled)
     for document in documents:
         for version in versions:
@@ -179,6 +186,59 @@ def test_pods_are_as_the_restricted_profile_and_the_image_want_them(tmp_path: Pa
         resources = container(found[name])["resources"]
         assert resources["requests"] == resources["limits"], "a core of its own"
         assert found[name]["spec"]["backoffLimit"] == 0, "a load that failed is not sent again"
+
+
+def test_results_are_copied_to_a_bucket_when_the_master_has_ended(tmp_path: Path) -> None:
+    """The container's own command, with a program that copies into a folder in place of the AWS CLI."""
+    endpoint = ["--bucket-endpoint", "https://minio.example:9000", "--bucket-image", "mirror/aws-cli:9"]
+    found = rendered(tmp_path, "--bucket", "s3://loads/nightly", *endpoint)
+    (beside,) = found["Job master"]["spec"]["template"]["spec"]["initContainers"]
+    assert (beside["image"], beside["restartPolicy"]) == ("mirror/aws-cli:9", "Always")
+    assert beside["envFrom"] == [{"secretRef": {"name": "serving-bench-bucket"}}]
+    assert beside["securityContext"] == container(found["Job master"])["securityContext"]
+    assert 9000 in [
+        rule["ports"][0]["port"] for rule in found["NetworkPolicy serving-bench"]["spec"]["egress"]
+    ]
+    results, bucket = tmp_path / "results", tmp_path / "bucket"
+    (results / "master-1" / "run").mkdir(parents=True)
+    for name in ("master-1.xml", "master-1/run/manifest.json", "master-0.xml"):
+        (results / name).write_text(name)
+    program = tmp_path / "aws"
+    program.write_text(
+        '#!/bin/sh\n[ "$1 $2" = "s3 cp" ] || exit 9\nmkdir -p "$BUCKET_FOLDER"\necho "$4" > "$BUCKET_FOLDER/url"\n'
+        'for last; do :; done\ncd "$3" && cp -r $last "$BUCKET_FOLDER"\n'
+    )
+    program.chmod(0o755)
+    variables = {each["name"]: each["value"] for each in beside["env"]}
+    assert variables["AWS_ENDPOINT_URL"] == "https://minio.example:9000"
+    environment = {**os.environ, **variables, "HOSTNAME": "master-1", "BUCKET_FOLDER": str(bucket)}
+    environment["PATH"] = f"{tmp_path}:{os.environ['PATH']}"
+    words = [word.replace("/results", str(results)) for word in beside["command"]]
+    with (tmp_path / "log").open("w") as log:
+        copying = subprocess.Popen(words, env=environment, stdout=log, start_new_session=True)
+    wait_for(lambda: psutil.Process(copying.pid).children(), copying)
+    assert not bucket.exists()
+    copying.terminate()  # as the kubelet does when the master has ended
+    assert copying.wait(timeout=SECONDS) == 0
+    os.killpg(copying.pid, signal.SIGKILL)  # as the end of a container does
+    assert (tmp_path / "log").read_text() == "copied to s3://loads/nightly\n"
+    assert {each.name for each in bucket.iterdir()} == {"master-1", "master-1.xml", "url"}
+    assert (bucket / "master-1" / "run" / "manifest.json").read_text() == "master-1/run/manifest.json"
+    assert (bucket / "url").read_text() == "s3://loads/nightly\n"
+
+
+def test_the_component_of_kustomize_is_what_is_rendered(tmp_path: Path) -> None:
+    component = yaml.safe_load((manifests.HERE / "bucket" / "kustomization.yaml").read_text())
+    first, second = component["patches"]
+    (added,) = yaml.safe_load(second["patch"])
+    found = rendered(tmp_path, "--bucket", "s3://my-bucket/serving-bench")
+    patch = yaml.safe_load((manifests.HERE / "bucket" / first["path"]).read_text())
+    pod = found["Job master"]["spec"]["template"]["spec"]
+    assert {name: pod[name] for name in patch["spec"]["template"]["spec"]} == patch["spec"]["template"][
+        "spec"
+    ]
+    assert found["NetworkPolicy serving-bench"]["spec"]["egress"][-1] == added["value"]
+    assert container(found["Job master"])["name"] == "master"
 
 
 class Cluster:

@@ -71,6 +71,13 @@ def _label(_context: click.Context, _parameter: click.Parameter, text: str) -> t
     help="Label of the server's pods: no load process runs on their nodes.",
 )
 @click.option(
+    "--bucket",
+    metavar="s3://NAME/PREFIX",
+    help="Copy the results there, with the keys in Secret serving-bench-bucket.",
+)
+@click.option("--bucket-endpoint", metavar="URL", help="Service of the bucket.  [default: Amazon's]")
+@click.option("--bucket-image", metavar="IMAGE", help="Image of the AWS CLI, as the cluster pulls it.")
+@click.option(
     "--for",
     "kind",
     type=click.Choice(KINDS),
@@ -89,6 +96,9 @@ def render(
     limits: Path | None,
     files: tuple[Path, ...],
     apart_from: tuple[str, str],
+    bucket: str | None,
+    bucket_endpoint: str | None,
+    bucket_image: str | None,
     kind: str,
     options: tuple[str, ...],
 ) -> None:
@@ -99,12 +109,19 @@ def render(
     kubectl wait -n serving-bench --for=condition=complete job/master --timeout=10m
     """
     extras.need("yaml", "bench kubernetes")
-    from bench.kubernetes.manifests import LIMITS, SCENARIO, Deployment, manifests, text
+    from bench.kubernetes.manifests import LIMITS, SCENARIO, Bucket, Deployment, manifests, text
 
     if kind == "operator" and options:
         raise BenchError(
             f"{options[0]}: with --for operator, the load is given by whoever starts it; leave it out"
         )
+    if bucket is None and (bucket_endpoint or bucket_image):
+        raise BenchError(
+            "--bucket-endpoint, --bucket-image: name the bucket as well, --bucket s3://NAME/PREFIX"
+        )
+    if bucket is not None and kind == "operator":
+        raise BenchError(f"--bucket {bucket}: pods of --for operator hold no results; leave it out")
+    copied = None if bucket is None else Bucket(bucket, bucket_image, bucket_endpoint)
     path = packaged.scenario(scenario)
     beside = limits or path.with_suffix(".toml")
     if not beside.is_file():
@@ -114,7 +131,7 @@ def render(
         if file.name in (*contents, "master.sh"):
             raise BenchError(f"--file {file}: /config has a {file.name} already; rename yours")
         contents[file.name] = _read(file)
-    deployment = Deployment(host, image, workers, namespace, contents, options, apart_from)
+    deployment = Deployment(host, image, workers, namespace, contents, options, apart_from, copied)
     click.echo(text(manifests(kind, deployment)), nl=False)
 
 

@@ -1,6 +1,8 @@
 """The manifests of this package, filled in for one load."""
 
+import re
 import secrets
+import urllib.parse
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +14,7 @@ from bench import BenchError
 from bench.wire.dial import Address
 
 HERE: Final = Path(__file__).parent
-PLAIN, OPERATOR = "plain", "operator"
+PLAIN, OPERATOR, BUCKET = "plain", "operator", "bucket"
 SCENARIO, LIMITS = "scenario.py", "limits.toml"
 """Files of every load, in /config."""
 LARGEST: Final = 1_000_000
@@ -30,6 +32,38 @@ Manifest = dict[str, Any]
 
 
 @dataclass(frozen=True)
+class Bucket:
+    """A place in an S3 bucket, to which the results are copied."""
+
+    url: str
+    """s3://NAME/PREFIX."""
+    image: str | None = None
+    """Of the AWS CLI; None: that of the manifest."""
+    endpoint: str | None = None
+    """URL of a service other than Amazon's."""
+
+    def __post_init__(self) -> None:
+        """Raises BenchError for what is none."""
+        if not re.fullmatch(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^\s*]*)?", self.url):
+            raise BenchError(f"--bucket {self.url}: expected s3://NAME/PREFIX")
+        if self.endpoint is not None and not re.fullmatch(r"https?://[^/\s]+/?", self.endpoint):
+            raise BenchError(
+                f"--bucket-endpoint {self.endpoint}: expected a URL such as https://minio.example:9000"
+            )
+
+    @property
+    def port(self) -> int:
+        """That of the service."""
+        if self.endpoint is None:
+            return 443
+        parts = urllib.parse.urlsplit(self.endpoint)
+        try:
+            return parts.port or (443 if parts.scheme == "https" else 80)
+        except ValueError:
+            raise BenchError(f"--bucket-endpoint {self.endpoint}: {parts.netloc} has no port") from None
+
+
+@dataclass(frozen=True)
 class Deployment:
     """A load in a cluster."""
 
@@ -44,6 +78,7 @@ class Deployment:
     """Of the load, on Locust's command line."""
     apart_from: tuple[str, str]
     """Label of the server's pods, on whose nodes no load process runs."""
+    bucket: Bucket | None = None
     token: str = field(default_factory=lambda: secrets.token_hex(16))
     """The secret of master and workers."""
 
@@ -71,6 +106,8 @@ def manifests(kind: str, deployment: Deployment) -> list[Manifest]:
     """The documents of a kind, in the order in which they are applied."""
     fill = _plain if kind == PLAIN else _operator
     made = [fill(document, deployment) for document in read(kind)]
+    if deployment.bucket is not None:
+        _copied(made, deployment.bucket)
     if kind == OPERATOR:
         made.insert(0, _plain(_config(), deployment))
     return made
@@ -132,6 +169,20 @@ def _plain(document: Manifest, wanted: Deployment) -> Manifest:
     elif kind == "Job":
         _job(document["spec"], wanted, master=name == "master")
     return document
+
+
+def _copied(documents: list[Manifest], bucket: Bucket) -> None:
+    """Let the master's pod copy its results: the patches of the kustomize component, filled in."""
+    by_name = {(each["kind"], each["metadata"]["name"]): each for each in documents}
+    pod = yaml.safe_load((HERE / BUCKET / "master.yaml").read_text())["spec"]["template"]["spec"]
+    (container,) = pod["initContainers"]
+    container["image"] = bucket.image or container["image"]
+    container["env"][0]["value"] = bucket.url
+    if bucket.endpoint is not None:
+        container["env"].append({"name": "AWS_ENDPOINT_URL", "value": bucket.endpoint})
+    by_name["Job", "master"]["spec"]["template"]["spec"] |= pod
+    allowed = {"ports": [{"port": bucket.port, "protocol": "TCP"}]}
+    by_name["NetworkPolicy", "serving-bench"]["spec"]["egress"].append(allowed)
 
 
 SERVER_PORT: Final = 8500
