@@ -25,8 +25,8 @@ _PEM: Final = click.Path(exists=True, dir_okay=False)
 _HOST: Final = click.option(
     "--host",
     default="localhost",
-    show_default="localhost:8500",
-    help="HOST:PORT of the server's gRPC port.",
+    show_default=True,
+    help="HOST or HOST:PORT of the server; without PORT: 8500, or the port of --protocol.",
 )
 _PROTOCOL: Final = click.option(
     "--protocol",

@@ -45,7 +45,7 @@ _WANTED: Final = groups(
     click.option(
         "--by",
         type=click.Choice(PARTS),
-        help="Of an experiment file: compare the conditions that differ in this, such as version.",
+        help="With an experiment file: compare the conditions that differ in this.",
     ),
     click.option(
         "--p99-ms",
@@ -60,19 +60,19 @@ _WANTED: Final = groups(
     click.option(
         "--max-errors",
         metavar="SHARE",
-        help="Besides, no more requests than this share fail: 0.1%.",
+        help="Also part of the service level: largest share of failed requests, such as 0.1%.",
     ),
     click.option(
         "--users",
         is_flag=True,
-        help="Count users that wait for their answers, not arrivals: the fewest that reach the server's throughput.",
+        help="Closed loop: find the smallest number of users that reaches the highest throughput.",
     ),
     click.option(
         "--precision",
         default="3%",
         show_default=True,
         metavar="SHARE",
-        help="Stop when the interval is this narrow to either side.",
+        help="Stop when the confidence interval is at most this wide to either side.",
     ),
 )
 _LOAD: Final = groups(

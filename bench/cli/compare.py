@@ -60,7 +60,7 @@ RANKED = ("inferences_per_second", "p99")
 @click.option(
     "--check",
     is_flag=True,
-    help="End with code 1 if anything is worse or a condition failed, 3 if inconclusive or with warnings.",
+    help="Exit with code 1 if anything is worse or a condition failed, 3 if inconclusive or with warnings.",
 )
 @click.option("--wide", is_flag=True, help="Show each of many comparisons, with intervals and warnings.")
 @click.option("--json", "as_json", is_flag=True, help="Print every number as JSON.")

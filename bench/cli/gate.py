@@ -53,7 +53,7 @@ REASONS: Final = ("failed", "cause", "slow", "passes in")
     "baseline_path",
     type=click.Path(path_type=Path),
     metavar="PATH",
-    help=f"Default: {store.FOLDER}; with --run: the server or version that is the baseline.",
+    help=f"Runs to compare with (default: {store.FOLDER}); with --run: server or version to compare with (default: the first).",
 )
 @JUNIT_FILE
 @click.option(
@@ -99,7 +99,7 @@ REASONS: Final = ("failed", "cause", "slow", "passes in")
     type=click.Path(path_type=Path),
     default=Path("results"),
     show_default=True,
-    help="With --run: where its folder goes.",
+    help="With --run: folder in which it makes the result folder.",
 )
 @goodput_option("The X of goodput, unless the limits file sets it")
 @click.option(

@@ -39,9 +39,9 @@ def tune(
     """Find the settings of a server with the most throughput within a service level, or the lowest latency under a load.
 
     TUNE.toml is an experiment file of one server of kind embedded, binary or docker, with a table [space] of values to
-    try, each with each: batching parameters, threads, flags. All settings and the server's default are measured in
-    interleaved trials; after each round the worse ones are left out. At last the best two are compared with the default in
-    fresh blocks.
+    try in all combinations: batching parameters, threads, flags. All settings and the server's default are measured in
+    interleaved trials; the worst ones are dropped after each round. Finally, the best two are compared with the default
+    in new trials.
 
     The result is an experiment's folder, which bench report reads; best/ in it holds the settings as the server takes
     them: an entry of servers.toml, flags, batching parameters. Ctrl-C shows the best so far; --resume continues.

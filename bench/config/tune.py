@@ -32,7 +32,7 @@ FromZero = Annotated[int, Field(ge=0)]
 
 
 class Space(Table):
-    """Values of settings that are tried, each with each; by the names that servers.toml has for them."""
+    """Values of settings that are tried in all combinations; by the names that servers.toml has for them."""
 
     max_batch_size: list[FromOne] = key(
         [], "a list of different integers >= 1", "Most examples in a batch of the server.", "[8, 32, 128]"
@@ -106,7 +106,10 @@ class Tune(Experiment):
     """The input of `bench tune`: an experiment of one server, one model and its loads, and what is tried."""
 
     space: Space = key(
-        ..., "a table [space]", "Values of settings, tried each with each.", "{ max_batch_size = [8, 32] }"
+        ...,
+        "a table [space]",
+        "Values of settings, tried in all combinations.",
+        "{ max_batch_size = [8, 32] }",
     )
     objective: Literal["throughput", "p50", "p90", "p99"] = key(
         "throughput",

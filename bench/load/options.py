@@ -146,7 +146,7 @@ def add_arguments(parser: Any) -> None:
     )
     option("--batch-size", default="", metavar="N", help="examples in each request (default: 1)")
     option("--deadline", default="10", metavar="SECONDS", help="request timeout in seconds (default: 10)")
-    option("--seed", default="1", metavar="N", help="seed of everything random (default: 1)")
+    option("--seed", default="1", metavar="N", help="random seed (default: 1)")
     option(
         "--mnist",
         private=True,
@@ -175,13 +175,13 @@ def add_arguments(parser: Any) -> None:
         "--keepalive",
         default="",
         metavar="SECONDS",
-        help="send a keepalive ping after this many seconds without data from the server while calls are in flight (default: never)",
+        help="send a keepalive ping after this many seconds without data during a call (default: never)",
     )
     option(
         "--max-answer-bytes",
         default=str(LARGEST_ANSWER),
         metavar="N",
-        help="largest response to accept, before and after decompression; a larger one fails with RESOURCE_EXHAUSTED (default: 64 MiB)",
+        help="largest response to accept, before and after decompression (default: 64 MiB)",
     )
     option(
         "--compression",
@@ -252,7 +252,7 @@ def add_arguments(parser: Any) -> None:
         "--references",
         default="64",
         metavar="N",
-        help="requests sent to the idle server before the load (for at most half a second), whose answers those under load are compared with; 0: compare them with each other only (default: 64)",
+        help="requests to the idle server, to compare with the answers under load; 0: none (default: 64)",
     )
     option(
         "--rest",
@@ -264,7 +264,7 @@ def add_arguments(parser: Any) -> None:
         "--warm-up",
         default="",
         metavar="SECONDS",
-        help="seconds at the start to exclude from the results, 0: none (default: detected; at most a fifth of the run and 10 s)",
+        help="seconds at the start to exclude, 0: none (default: detected, at most 10 s)",
     )
     option(
         "--unique",
@@ -282,8 +282,7 @@ def add_arguments(parser: Any) -> None:
         "--abort-if",
         default="",
         metavar="RULE,...",
-        help="end the load when a limit is exceeded over the last seconds, such as p99>200ms/10s; also of errors and "
-        "goodput, in per cent (default: never); such a run passes no gate",
+        help="end the load when a limit is exceeded, such as p99>200ms/10s; also of errors and goodput (default: never)",
     )
     option("--note", default="", metavar="TEXT", help="text to add to the result folder's name")
     add_watching(option)

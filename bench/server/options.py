@@ -46,7 +46,9 @@ class ServerFlags:
     model_config_file_poll_wait_seconds: int = _flag(
         0, "seconds between reads of the config file; 0: never again"
     )
-    file_system_poll_wait_seconds: float = _flag(1.0, "seconds between looks for new versions; 0: look once")
+    file_system_poll_wait_seconds: float = _flag(
+        1.0, "seconds between checks for new versions; 0: check once"
+    )
     num_load_threads: int = _flag(0, "threads that load versions; 0: one at a time with unloading")
     num_unload_threads: int = _flag(0, "threads that unload versions")
     max_num_load_retries: int = _flag(5, "further attempts to load a broken version")
@@ -77,10 +79,12 @@ class ServerFlags:
     processes: int = _flag(1, "server processes that share the port through SO_REUSEPORT")
     shared_port: bool = _flag(False, "let other processes listen on the same port (SO_REUSEPORT)")
     siblings_folder: str = _flag(
-        "", "where the processes of one server meet; --processes sets it", placeholder="DIR"
+        "",
+        "folder through which the processes of one server find each other; --processes sets it",
+        placeholder="DIR",
     )
     exit_with_parent: bool = _flag(False, "end when standard input closes")
-    remove_with_parent: str = _flag("", "folder to remove then", placeholder="DIR")
+    remove_with_parent: str = _flag("", "folder to remove when standard input closes", placeholder="DIR")
     max_message_bytes: int = _flag(1 << 28, "largest request (the original: 2147483647)")
     max_connections: int = _flag(20_000, "connections at once; further ones are closed")
     max_in_flight: int = _flag(65_536, "calls in flight at once; further ones get RESOURCE_EXHAUSTED")
