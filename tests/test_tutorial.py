@@ -13,7 +13,7 @@ from tests.cli.inside import bench
 from tests.test_docs import ROOT, Command, commands
 
 PAGE = ROOT / "docs" / "tutorial.md"
-SHORTER = {"-t 10s": "-t 2s"}
+SHORTER = {"-t 10s": "-t 8s"}
 """What is done for less long than the page does it."""
 
 
@@ -61,4 +61,4 @@ def test_the_tutorial_leads_where_it_promises(tmp_path: Path) -> None:
             printed = plain(run(command, tmp_path, address))
             for line in command.output.splitlines():
                 assert line.strip() == "..." or plain(line) in printed, f"{command.text}: {line}\n{printed}"
-    assert len(rest) == 6
+    assert len(rest) == 7

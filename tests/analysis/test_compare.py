@@ -19,6 +19,7 @@ from bench.analysis.reading.metric import COST
 from bench.analysis.reading.run_warning import RunWarning
 from bench.analysis.showing.comparison_table import (
     changes_table,
+    confidence_text,
     markdown,
     overview,
     plain,
@@ -210,6 +211,10 @@ def test_many_comparisons_are_one_table_with_a_row_each() -> None:
     assert drawn.columns[1].alarms == [False, True, False]
     (told,) = warnings_together(together)
     assert told.reason == "3 of 3 comparisons, such as requests sent late"
+
+
+def test_no_interval_is_one_of_all() -> None:
+    assert confidence_text([0.99975, 0.98]) == "98 to 99.97 % interval"
 
 
 def test_ranking_shares_places_that_cannot_be_told_apart() -> None:

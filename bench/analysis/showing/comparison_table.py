@@ -107,8 +107,12 @@ def plain_needed(needed: Needed | None) -> dict[str, int | None]:
 
 
 def confidence_text(confidences: Iterable[float]) -> str:
-    """The title of a column of intervals: each is the one that decided."""
-    percents = sorted({f"{100 * confidence:.3g}" for confidence in confidences}, key=float)
+    """The title of a column of intervals: each is the one that decided. None is one of 100 %."""
+    rounded = {f"{100 * confidence:.3g}": confidence for confidence in confidences}
+    percents = sorted(
+        (f"{math.floor(1e4 * of) / 100:g}" if text == "100" else text for text, of in rounded.items()),
+        key=float,
+    )
     return f"{' to '.join(dict.fromkeys((percents[0], percents[-1])))} % interval" if percents else "interval"
 
 
