@@ -173,7 +173,8 @@ def warning_text(warning: RunWarning, prefix: str = "", title: str = "warning") 
 def show_table(console: Console, drawn: Table, *, wide: bool = False) -> None:
     """One table, without the columns of least weight where the terminal is narrow, unless it is to be wide.
 
-    A wide one is as wide as it has to be. Where even the others do not fit: what was measured first, and the numbers below, joined by a number.
+    A wide one is as wide as it has to be. Where even the others do not fit: what was measured first, and the numbers below, joined by a
+    number, or a line for each column where there is one row.
     """
     if drawn.shared:
         _show_facts(console, drawn.shared)
@@ -207,10 +208,10 @@ def show_table(console: Console, drawn: Table, *, wide: bool = False) -> None:
     if identity and count > 1:
         measured = [number, *measured]
     numbers = _drawing(measured, tight=True)
-    if Measurement.get(console, unbounded, numbers).maximum > console.width:
+    if (identity and count == 1) or Measurement.get(console, unbounded, numbers).maximum > console.width:
         _show_upright(console, drawn)
         return
-    if identity and count > 1:
+    if identity:
         console.print(_drawing([number, *identity]))
     console.print(numbers)
 

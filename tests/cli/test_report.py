@@ -1,5 +1,6 @@
 """`bench report` as it is typed: tables that fit, exit codes, pages."""
 
+import io
 import json
 import shutil
 import subprocess
@@ -7,7 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
+from bench.analysis.showing.table import Column, Table
+from bench.cli.tables import show_table
 from bench.runs.chunk import Chunk
 from tests.cli import inside
 from tests.recorded import requests, write
@@ -221,3 +225,12 @@ def test_a_narrow_terminal_names_the_columns_that_it_leaves_out(results: Path) -
     assert "columns left out" in bench(results, columns=80).stdout
     assert "columns left out" not in bench(results, columns=200).stdout
     assert "columns left out" not in bench(results, "--wide", columns=80).stdout
+
+
+def test_a_row_too_wide_for_the_terminal_keeps_its_name() -> None:
+    texts = {"limit": "requests_per_second vs baseline", "measured": "13.8/s", "allowed": "20.00% worse"}
+    columns = [Column(title, title == "limit", [text], [False]) for title, text in texts.items()]
+    file = io.StringIO()
+    show_table(Console(file=file, width=46), Table(columns, [], []))
+    lines = [line.split(maxsplit=1) for line in file.getvalue().splitlines() if line.strip()]
+    assert {title: text.strip() for title, text in lines} == texts

@@ -307,8 +307,8 @@ def _how_single(within: OneRun, name: str, *, spread: bool, known: bool) -> str:
 
 def _too_short(within: OneRun) -> str:
     return (
-        f"one run, with {counted(within.seconds, 'whole second')} of it: how much it varies does not show in fewer than "
-        f"{FEWEST_SECONDS}; measure for longer"
+        f"one run with {counted(within.seconds, 'whole second')}: at least {FEWEST_SECONDS} are needed to see how much it "
+        "varies; measure for longer"
     )
 
 
