@@ -1,6 +1,6 @@
 """A `tensorflow_model_server` for tests: its flags, its words and its exit codes around the embedded server.
 
-MODEL_SERVER_FAULT makes it misbehave: crash, port, never-ready, ignore-term, die:SECONDS.
+MODEL_SERVER_FAULT makes it misbehave: crash, port, never-ready, ignore-term, die:FILE.
 """
 
 import dataclasses
@@ -56,7 +56,9 @@ def main(arguments: list[str]) -> int:
         process = subprocess.Popen(command)
 
         def die() -> None:
-            time.sleep(float(fault.partition(":")[2]))
+            wanted = Path(fault.partition(":")[2])
+            while not wanted.exists():
+                time.sleep(0.05)
             print("Segmentation fault", file=sys.stderr, flush=True)
             process.kill()
 

@@ -101,7 +101,9 @@ def test_a_given_port_in_use_is_refused_before_anything_starts(
 def test_one_that_dies_is_noticed_with_its_last_words(
     declare: Declare, models: list[Served], tmp_path: Path
 ) -> None:
-    with launched(declare(faulty("die:3")), models, tmp_path / "place") as server:
+    wanted = tmp_path / "die"
+    with launched(declare(faulty(f"die:{wanted}")), models, tmp_path / "place") as server:
+        wanted.touch()
         give_up = time.monotonic() + 20
         while server.ended() is None:
             assert time.monotonic() < give_up

@@ -332,7 +332,7 @@ def _plain_run(run: RunReport) -> dict[str, Any]:
         "warm_up": run.warm_up._asdict() | _plain_left_out(run.left_out),
         "doubts": [warning._asdict() for warning in run.warnings],
         "interruptions": [plain_interruption(each) for each in run.interruptions],
-        "answers": [answer._asdict() for answer in run.answers],
+        "answers": [{"text": answer.text, "values": answer.values} for answer in run.answers],
         "split": None if run.split is None else _plain_split(run.split),
         "retries": run.retries,
         "addresses": run.addresses,
