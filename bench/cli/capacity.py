@@ -1,8 +1,7 @@
 """`bench capacity`: the most load that a server sustains within a service level."""
 
-import re
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 from click.core import ParameterSource
@@ -23,14 +22,15 @@ from bench.cli.load_options import (
 )
 from bench.cli.new_file import JSON_FILE
 from bench.cli.numbers import Number, meant_share
-from bench.schedule.text import duration
+
+if TYPE_CHECKING:
+    from bench.config.service_level import ServiceLevel
 
 OF_ANY: Final = (
     *("host", "by", "p99_ms", "goodput", "max_errors", "precision", "users"),
     *("seconds", "processes", "master", "results", "as_json"),
 )
 """Parameters that an experiment file does not set."""
-_GOODPUT: Final = re.compile(r"\s*([^@\s]+)\s*@\s*(\S+)\s*")
 
 _WHAT: Final = groups(
     click.option("--model", metavar="NAME", help="The model; required with HOST:PORT."),
@@ -129,7 +129,8 @@ def capacity(
     If the load generator is the limit, there is no result. The result folder is that of an experiment, for bench report
     and bench gate. Ctrl-C shows the estimate so far.
 
-    Exit codes: 0 done; 2 bad usage or input; 3 inconclusive, or the load generator was the limit; 130 interrupted.
+    Exit codes: 0 each condition has a capacity, or it is known how it compares; 2 bad usage or input; 3 inconclusive, or
+    the load generator was the limit; 130 interrupted.
 
     \b
     bench capacity serving.example:8500 --model ranker --requests sample.jsonl --p99-ms 20
@@ -142,21 +143,17 @@ def capacity(
     context = click.get_current_context()
     if options["master"] and context.get_parameter_source("processes") is ParameterSource.COMMANDLINE:
         raise click.UsageError("--processes and --master: give one of the two; a master has its own workers")
-    share, within = _wanted(p99_ms, goodput)
+    level = _service_level(p99_ms, goodput)
     precise = _share("--precision", precision)
     errors = None if max_errors is None else _share("--max-errors", max_errors)
-    text = (
-        f"p99 <= {p99_ms:g} ms"
-        if p99_ms is not None
-        else f"goodput >= {share:.6g} within {within * 1e3:g} ms"
-    )
+    text = level.text
     if errors is not None:
-        if errors > 0.999 * (1 - share):
+        if errors > 0.999 * level.allowed:
             raise BenchError(
                 f"--max-errors {max_errors}: the service level allows no more misses; give less, or leave it out"
             )
         text += f" and errors <= {100 * errors:.4g} %"
-    wanted = Wanted(share, within, text, precise, errors, users)
+    wanted = Wanted(level.share, level.within, text, precise, errors, users)
     if host.endswith(".toml"):
         _refuse_options_of_a_host()
         from bench.cli.capacity_run import of_experiment
@@ -166,7 +163,7 @@ def capacity(
         raise click.UsageError("--by: it is for an experiment file; of HOST:PORT give two --versions")
     if model is None:
         raise click.UsageError("--model: name the model on the server")
-    check_deadline(within, options["deadline"], "--deadline")
+    check_deadline(level.within, options["deadline"], "--deadline")
     server = taken_server_options(options)
     compared = capacity_of(host, against, model, versions, batch_size, protocol=protocol)
     with looked_up_to_send(compared, requests, server, options) as (looked, file):
@@ -188,25 +185,16 @@ def _refuse_options_of_a_host() -> None:
             )
 
 
-def _wanted(p99_ms: float | None, goodput: str | None) -> tuple[float, float]:
-    """Share and seconds of the service level. Raises BenchError."""
+def _service_level(p99_ms: float | None, goodput: str | None) -> "ServiceLevel":
+    """That of the two options. Raises BenchError."""
+    from bench.config.service_level import of_goodput, of_p99  # reads TOML, too
+
     if (p99_ms is None) == (goodput is None):
         raise click.UsageError("which service level? give --p99-ms 20, or --goodput 0.999@20ms")
-    if p99_ms is not None:
-        return 0.99, p99_ms / 1e3
-    match = _GOODPUT.fullmatch(goodput or "")
     try:
-        if match is None:
-            raise ValueError
-        share = meant_share(match[1])
-        within = duration(match[2])
-    except ValueError:
-        share = within = 0.0
-    if not 0.5 <= share < 1 or not 0 < within < 1e6:
-        raise BenchError(
-            f"--goodput {goodput}: expected a share from 0.5 on and below 1, and a time, such as 0.999@20ms"
-        )
-    return share, within
+        return of_p99(p99_ms) if p99_ms is not None else of_goodput(goodput or "")
+    except ValueError as error:
+        raise BenchError(f"--goodput {goodput}: {error}") from None
 
 
 def _share(option: str, text: str) -> float:

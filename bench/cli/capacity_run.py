@@ -139,7 +139,7 @@ def _run(prepared: Prepared, groups: list[Group], wanted: Wanted, options: Mappi
         put(options["as_json"], json_text(content) + "\n")
     if interrupted:
         return INTERRUPTED
-    return 0 if all(each.outcome == "found" for each in capacity.conditions) else NOT_ALL
+    return 0 if capacity.answered else NOT_ALL
 
 
 def _planned(

@@ -16,7 +16,6 @@ from bench.analysis.capacity.estimate import halfway
 from bench.analysis.capacity.level import Level
 from bench.analysis.capacity.reading import (
     SETTLING,
-    ServiceLevel,
     generator_limit,
     levels_of,
     requests_of,
@@ -27,6 +26,7 @@ from bench.analysis.capacity.search import Wanted as NextLevel
 from bench.analysis.capacity.users import Ladder
 from bench.analysis.statistics.sample_size import samples_needed
 from bench.cli.capacity_wanted import Wanted
+from bench.config.service_level import ServiceLevel
 from bench.escape import one_line
 from bench.experiment.levels import OVERHEAD, Levels
 from bench.experiment.plan import Condition as Cell
@@ -37,7 +37,7 @@ from bench.runs.run import Run
 PROBE_USERS: Final = 32
 PROBE_SECONDS: Final = 3.0
 STEP_SECONDS: Final = 2.0
-"""Of the ramp, each."""
+"""Of the ramp, each; half as long of conditions that are compared, whose levels find their way together."""
 LONGER: Final = 4.0
 """Factor of the time of a second try: a load process that gets no CPU time sends nothing in a second."""
 START: Final = 0.05
@@ -220,11 +220,12 @@ def common(active: Sequence[Hunt], turn: int) -> NextLevel | None:
         return searches[0].next() if searches else None
     rates = [math.log(each.rate) for each in known]
     disjoint = max(each.low for each in known) > min(each.high for each in known)
-    # one with a ramp of its own and no estimate yet is near the middle of its bracket
+    # one with a ramp of its own and no interval yet is near the middle of its bracket
     regions = [
         math.log(halfway(each.levels, each.allowed))
         for each in searches
-        if not each.beside and each.estimate is None
+        if not each.beside
+        and (each.estimate is None or (each is not searches[0] and not math.isfinite(each.estimate.high)))
     ]
     if (disjoint or regions) and max(rates + regions) - min(rates + regions) > APART:
         return None
@@ -255,7 +256,7 @@ def _region(
     time_of_it = (ends - time.monotonic()) / hunts
     probe, step = (
         max(least, min(usual, START * time_of_it))
-        for least, usual in ((1.0, PROBE_SECONDS), (0.5, STEP_SECONDS))
+        for least, usual in ((1.0, PROBE_SECONDS), (0.5, STEP_SECONDS / 2 if compared else STEP_SECONDS))
     )
     rate = 0.0
     for seconds in (probe, LONGER * probe):

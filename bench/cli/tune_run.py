@@ -8,7 +8,7 @@ import click
 from rich.text import Text
 
 from bench.analysis.showing.tuning_table import effects_table, rounds_table, settings_table, space_table
-from bench.analysis.showing.tuning_text import sentences, standing_text
+from bench.analysis.showing.tuning_text import grid_text, sentences, standing_text
 from bench.analysis.tuning.answer import Measurements, Raced, answer
 from bench.analysis.tuning.measured import measured
 from bench.analysis.tuning.race import Round, ranked, rounds, survivors
@@ -232,10 +232,8 @@ def show_plan(tuning: Tuning, folder: Folder | None) -> int:
     left = [trial for trial in race.trials if trial.number not in ended] + race.to_come()
     blocks = range(1, race.rounds[-1].blocks + 1)
     grid = prepared.seconds(tuning.trials(race.names, blocks, 0))
-    screen.print(
-        Text(
-            f"{counted(len(left), 'trial')} to go: about {duration(prepared.seconds(left))}; as many blocks of every setting as "
-            f"the last comparison has would take {duration(grid)}"
-        )
-    )
+    text = f"{counted(len(left), 'trial')} to go: about {duration(prepared.seconds(left))}"
+    if sum(seconds) < grid:
+        text += f"; {grid_text(len(tuning.settings))} would take {duration(grid)}"
+    screen.print(Text(text))
     return dry_preflight(prepared._replace(plan=tuning.trials([], [1], 0)))

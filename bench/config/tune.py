@@ -2,17 +2,15 @@
 
 import json
 import math
-import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal, NamedTuple
 
 from pydantic import Field, field_validator
 
 from bench.config.experiment import Experiment
-from bench.config.limits import share_or_number
 from bench.config.reading import Table, key
 from bench.config.servers import Flag
-from bench.schedule.text import duration
+from bench.config.service_level import SHARE_AT_TIME, of_goodput
 
 BATCH: Final = "batch_size"
 """The examples of a request, where `batch_sizes` has several: a setting of the client."""
@@ -24,8 +22,6 @@ OF_BATCHING: Final = (
     "allowed_batch_sizes",
 )
 OF_SERVER: Final = ("session_parallelism", "intra_op", "inter_op", "max_threads")
-_GOODPUT: Final = re.compile(r"\s*([^@\s]+)\s*@\s*(\S+)\s*")
-_SHARE_AT_TIME: Final = 'a share from 0.5 on and below 1, and a time, such as "99.9 % @ 50ms"'
 
 FromOne = Annotated[int, Field(ge=1)]
 FromZero = Annotated[int, Field(ge=0)]
@@ -127,7 +123,7 @@ class Tune(Experiment):
     )
     goodput: str | None = key(
         None,
-        _SHARE_AT_TIME,
+        SHARE_AT_TIME,
         "The service level as another share and time, instead of p99_ms.",
         '"99.9 % @ 50ms"',
     )
@@ -142,23 +138,8 @@ class Tune(Experiment):
     @classmethod
     def _share_and_time(cls, text: str | None) -> str | None:
         if text is not None:
-            goodput_of(text)
+            of_goodput(text)
         return text
-
-
-def goodput_of(text: str) -> tuple[float, float]:
-    """Share and seconds of a text such as `99.9 % @ 50ms`. Raises ValueError."""
-    match = _GOODPUT.fullmatch(text.replace(" %", "%"))
-    try:
-        if match is None:
-            raise ValueError
-        share = share_or_number(match[1] if "%" in match[1] else float(match[1]), "")
-        within = duration(match[2])
-    except ValueError:
-        share = within = 0.0
-    if not 0.5 <= share < 1 or not 0 < within < 1e6:
-        raise ValueError(f"expected {_SHARE_AT_TIME}")
-    return share, within
 
 
 class Objective(NamedTuple):

@@ -59,7 +59,7 @@ class Order(NamedTuple):
 def cell_options(study: Study, trial: PlannedTrial) -> dict[str, Option]:
     """What a trial's cell says, and what is the same for all."""
     experiment, cell = study.experiment, trial.cell
-    schedule = load_of(experiment, cell).schedule
+    load = load_of(experiment, cell)
     return {
         "model-name": cell.model,
         "model-version": cell.version,
@@ -68,7 +68,7 @@ def cell_options(study: Study, trial: PlannedTrial) -> dict[str, Option]:
         "deadline": experiment.deadline,
         "seed": trial.seed,
         "note": trial.id,
-        "schedule": None if schedule == "closed" else schedule,
+        "schedule": load.schedule if "schedule" in load.model_fields_set else None,
         "no-samples": not experiment.samples,
         **_own(study),
     }

@@ -11,7 +11,8 @@ from typing import Any, Final, NamedTuple
 from bench import BenchError
 from bench.config.reading import checked, refusal
 from bench.config.servers import Batching, Declared, Started
-from bench.config.tune import BATCH, OF_BATCHING, OF_SERVER, Objective, Space, Tune, goodput_of, words
+from bench.config.service_level import of_goodput, of_p99
+from bench.config.tune import BATCH, OF_BATCHING, OF_SERVER, Objective, Space, Tune, words
 from bench.experiment.study import Study, read_experiment
 
 DEFAULT: Final = "default"
@@ -64,12 +65,8 @@ def _objective(path: Path, tune: Tune) -> Objective:
         raise BenchError(
             f'{path}: which service level? expected one of p99_ms = 20 and goodput = "99.9 % @ 50ms"'
         )
-    if tune.p99_ms is not None:
-        objective = Objective(None, 0.99, tune.p99_ms / 1e3, f"p99 <= {tune.p99_ms:g} ms")
-    else:
-        share, within = goodput_of(tune.goodput or "")
-        level = f"goodput >= {100 * share:.6g} % within {within * 1e3:g} ms"
-        objective = Objective(None, share, within, level)
+    level = of_p99(tune.p99_ms) if tune.p99_ms is not None else of_goodput(tune.goodput or "")
+    objective = Objective(None, level.share, level.within, level.text)
     if objective.within > tune.deadline:
         allowed = f"below the {objective.within:g} s of the service level; give at least as much"
         raise refusal(path, "deadline", tune.deadline, allowed)

@@ -200,7 +200,7 @@ def _by_name(user: Any, options: ScenarioOptions, *, alone: bool) -> Mapping[str
 def open_schedules(user_classes: Iterable[Any], options: ScenarioOptions) -> dict[Any, Open]:
     """The schedules of the user classes that do not wait for answers: the option's, else their own.
 
-    Raises BenchError for a closed loop asked of one of them, or a class whose own schedule is none.
+    Raises BenchError for a class whose own schedule is none.
     """
     schedules = {}
     for user in user_classes:
@@ -208,14 +208,8 @@ def open_schedules(user_classes: Iterable[Any], options: ScenarioOptions) -> dic
         if own is None:
             continue
         schedule: Schedule = options.schedule or (parse(own) if isinstance(own, str) else own)
-        if isinstance(schedule, Closed) and getattr(user, "closed_too", False):
-            continue
-        if isinstance(schedule, Closed):
-            raise BenchError(
-                f"--schedule {schedule}: {user.__name__} sends without waiting for answers; "
-                "run a scenario with closed-loop users, such as scenarios/mnist.py"
-            )
-        schedules[user] = schedule
+        if not isinstance(schedule, Closed):
+            schedules[user] = schedule
     return schedules
 
 

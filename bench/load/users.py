@@ -264,47 +264,33 @@ class ArrivalUser(PredictUser):
 
     abstract = True
     schedule: ClassVar[str | Open] = "poisson:100"
-    """As `--schedule` takes it, which goes before it."""
+    """As `--schedule` takes it, which goes before it; with `closed` these users wait for answers, too."""
 
     def _join(self, load: session.Session) -> None:
-        """Be counted by the engine."""
-        load.join(type(self))
+        """Be counted by the engine, or get ready to send."""
+        self._arrives = load.opens(type(self))
+        if self._arrives:
+            load.join(type(self))
+        else:
+            super()._join(load)
 
     def _leave(self, load: session.Session) -> None:
-        """Be counted no more."""
-        load.leave(type(self))
+        """Be counted no more where users are counted."""
+        if self._arrives:
+            load.leave(type(self))
 
     def _stay(self) -> None:
-        """The task."""
-        self._take_part()
-
-    def _take_part(self) -> None:
-        """The process's engine sends, this user only has to be there."""
-        self._stopped.wait()
-        raise StopUser
+        """Be there while the process's engine sends, or send: the task."""
+        if self._arrives:
+            self._stopped.wait()
+            raise StopUser
+        self._send_requests()
 
     tasks: ClassVar[list[Any]] = [_stay]  # type: ignore[misc]  # as Locust means it
 
 
 class ScheduledUser(ArrivalUser):
-    """Closed loop, or open loop where `--schedule` gives a rate: for scenarios that are of use in both ways."""
+    """Closed loop, or open loop where `--schedule` gives a rate."""
 
     abstract = True
     schedule: ClassVar[str | Open] = "closed"
-    closed_too: ClassVar[bool] = True
-
-    def _join(self, load: session.Session) -> None:
-        """Get ready for what the schedule is."""
-        self._arrives = load.opens(type(self))
-        (ArrivalUser if self._arrives else PredictUser)._join(self, load)
-
-    def _leave(self, load: session.Session) -> None:
-        """Be counted no more where users are counted."""
-        if self._arrives:
-            super()._leave(load)
-
-    def _take_part(self) -> None:
-        """Be there, or send."""
-        if self._arrives:
-            super()._take_part()
-        self._send_requests()

@@ -3,6 +3,7 @@
 capacity.json         what was wanted, each condition's levels, its capacity and what limits it
 """
 
+import math
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self
 
@@ -14,6 +15,8 @@ from bench.runs.misfit import read_checked
 
 CAPACITY: Final = "capacity.json"
 SCHEMA: Final = 1
+WIDEST: Final = 2.0
+"""Ends of an interval that are farther apart than by this factor, with 1 between them, are no answer."""
 Limiting = Literal["errors", "requests in flight", "queue", "service level"]
 Basis = Literal["speed", "misses", "separate"]
 """What a ratio rests on: all latencies, which are those of one condition at another speed; the misses alone, at equal
@@ -70,6 +73,16 @@ class Ratio(Interval):
     basis: Basis
     misses: Amount | None = None
     """The ratio by late and failed requests alone, which supposes nothing; None: not known."""
+
+    @property
+    def different(self) -> bool:
+        """Whether one sustains more than the other for sure."""
+        return not self.low <= 1 <= (math.inf if self.high is None else self.high)
+
+    @property
+    def known(self) -> bool:
+        """Whether it is an answer: that they differ, or that they do not differ by much."""
+        return self.different or (self.high is not None and self.high <= WIDEST * self.low)
 
 
 class Knee(Part):
@@ -134,6 +147,19 @@ class Capacity(Part):
     """What a capacity is: a rate of arrivals, or a number of users that wait for their answers."""
     conditions: Annotated[list[ConditionCapacity], Field(max_length=100)]
     ratios: list[Ratio] = Field(default_factory=list, max_length=100)
+
+    @property
+    def compared(self) -> frozenset[str]:
+        """Titles of the conditions of which it is known how they compare."""
+        return frozenset(
+            title for ratio in self.ratios if ratio.known for title in (ratio.before, ratio.after)
+        )
+
+    @property
+    def answered(self) -> bool:
+        """Whether each condition has a capacity or is compared with another one, and no comparison is open."""
+        known = all(each.outcome == "found" or each.title in self.compared for each in self.conditions)
+        return known and all(ratio.known for ratio in self.ratios)
 
     def write(self, folder: Path) -> None:
         """Write it into an experiment's folder."""

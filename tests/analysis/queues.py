@@ -117,7 +117,7 @@ def search(kind: str, seed: int, *, load: float, precision: float = 0.0) -> Sear
     return found
 
 
-PAIR = (4, 16.5)
+PAIR = (4, 17.5)
 """Levels of each of two conditions and their seconds, as `bench capacity --time 3m` measures them."""
 
 
@@ -127,7 +127,7 @@ def pair(kind: str, seed: int, slower: float, other: str = "") -> Ratio | None:
     count, each = PAIR
     saturated = (1 / MEAN) * (1 + 0.03 * rng.standard_normal())
     before = Search(ALLOWED, 0.0, each, saturated)
-    before.add(levels(kind, rng, before.ramp, 1.5, 0.5))
+    before.add(levels(kind, rng, before.ramp, 0.75, 0.25))
     cell = Cell("here", "", "mnist", None, 1, "")
     first = Hunt(Condition("first", "here", "mnist", 1, 1), cell, before)
     after = alike(first)

@@ -11,13 +11,14 @@ from bench import BenchError
 from bench.analysis.capacity.conclusion import Condition, Measured, Refusal, concluded, ratio
 from bench.analysis.capacity.estimate import estimate, halfway
 from bench.analysis.capacity.level import RUNGS, Level, level_of
-from bench.analysis.capacity.reading import ServiceLevel, generator_limit, levels_of, requests_of
+from bench.analysis.capacity.reading import generator_limit, levels_of, requests_of
 from bench.analysis.capacity.search import SHORTEST, Search
 from bench.analysis.capacity.shift import fieller, shift
 from bench.analysis.showing.capacity_text import sentences
 from bench.analysis.showing.plot import drawn, svg
 from bench.analysis.showing.plot_capacity import capacity_pictures
-from bench.runs.capacity import CAPACITY, Capacity, ConditionCapacity
+from bench.config.service_level import of_p99
+from bench.runs.capacity import CAPACITY, Capacity, ConditionCapacity, Ratio
 from bench.runs.chunk import Chunk
 from bench.runs.run import Run
 from tests.analysis.queues import ALLOWED, MEAN, WITHIN, due_of, levels_at, pair, search
@@ -158,6 +159,48 @@ def test_without_an_interval_there_is_a_bracket_or_nothing() -> None:
     assert concluded(HERE, None, [], [], None).outcome == "nothing"
 
 
+@pytest.mark.parametrize(
+    ("low", "high", "answered", "expected"),
+    [
+        (0.89, 0.98, True, "second sustains 0.93 times the load of first (0.89 to 0.98, 99%)"),
+        (0.88, 1.02, True, "no significant difference: second sustains 0.93"),
+        (0.0, 0.98, True, "of first (at most 0.98, 99%)"),
+        (1.02, None, True, "of first (at least 1.02, 99%)"),
+        (0.0, None, False, "inconclusive: second sustains 0.93 times the load of first so far, without an"),
+        (0.6, 1.5, False, "inconclusive: second sustains 0.93"),
+    ],
+)
+def test_a_ratio_that_is_known_answers_without_the_capacities(
+    low: float, high: float | None, answered: bool, expected: str
+) -> None:
+    ramp = [level(rate, missed, seconds=SHORTEST / 2) for rate, missed in ((100.0, 0), (200.0, 900))]
+    sides = [conclude(ramp).model_copy(update={"title": title}) for title in ("first", "second")]
+    ratio = Ratio(
+        value=0.93,
+        low=low,
+        high=high,
+        error=0.02,
+        freedom=30,
+        before="first",
+        after="second",
+        confidence=0.99,
+        basis="speed",
+    )
+    both = Capacity(
+        service_level="p99 <= 25 ms",
+        share=0.99,
+        within=0.025,
+        confidence=0.95,
+        conditions=sides,
+        ratios=[ratio],
+    )
+    assert both.answered is answered
+    *alone, compared = sentences(both)
+    assert expected in compared
+    assert all(("inconclusive" in text) is not answered for text in (*alone, compared))
+    assert not both.model_copy(update={"ratios": []}).answered
+
+
 def test_the_ratio_of_two_searches_with_rates_of_their_own() -> None:
     pairs = [search("M/M/1", seed, load=300) for seed in (1, 2)]
     sides = [concluded(HERE, each, [], [], None) for each in pairs]
@@ -186,13 +229,15 @@ def test_pairs_tell_what_is_slower_and_call_the_same_no_different() -> None:
     assert {each.basis for each in (*same, *slower) if each is not None} == {"speed"}
 
 
-def test_where_latencies_are_not_alike_they_do_not_count() -> None:
-    """A queue with less variable service times of the same capacity: 10 % slower in the mean, no less in the tail."""
-    found = pair("M/M/1", 1, 2.209e-3 / MEAN, "gamma 0.5")
+@pytest.mark.parametrize(
+    ("other", "mean", "seed"), [("gamma 0.5", 2.209e-3, 1), ("gamma 0.8", 2.0887e-3, 14)]
+)
+def test_where_latencies_are_not_alike_they_do_not_count(other: str, mean: float, seed: int) -> None:
+    """A queue with less variable service times of the same capacity: slower in the mean, no less in the tail."""
+    found = pair("M/M/1", seed, mean / MEAN, other)
     assert found is not None
     assert found.basis in ("misses", "separate")
-    assert found.high is not None
-    assert found.low <= 1 <= found.high
+    assert not found.different
 
 
 def test_levels_without_parts_are_compared_by_their_misses() -> None:
@@ -297,7 +342,7 @@ def of_run(folder: Path, **how: float) -> Run:
 
 def test_levels_are_read_from_run_folders(tmp_path: Path) -> None:
     run = of_run(tmp_path, errors=0.05)
-    wanted = ServiceLevel(0.025, 0.99, "p99 <= 25 ms")
+    wanted = of_p99(25)
     read = requests_of(run)
     (one,) = levels_of(read, [300.0], 10.0, wanted)
     assert one.requests == pytest.approx(300 * one.seconds, rel=0.1)
@@ -310,7 +355,7 @@ def test_levels_are_read_from_run_folders(tmp_path: Path) -> None:
 
 def test_a_level_that_was_sent_late_shows_the_load_generator(tmp_path: Path) -> None:
     run = of_run(tmp_path, lag=0.02)
-    wanted = ServiceLevel(0.025, 0.99, "p99 <= 25 ms")
+    wanted = of_p99(25)
     read = requests_of(run)
     (one,) = levels_of(read, [300.0], 10.0, wanted)
     why = generator_limit(run, read, one, wanted)

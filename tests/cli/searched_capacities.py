@@ -95,17 +95,16 @@ def in_vain(missed: int, limits: str, *, baseline: float | None = None) -> Make:
 
 
 def interval(value: float, error: float) -> Interval:
-    """With so large an error of the logarithm."""
-    return Interval(
-        value=value, low=(1 - 2 * error) * value, high=(1 + 2 * error) * value, error=error, freedom=30
-    )
+    """With so large an error of the logarithm; open, where it is known to no factor."""
+    low, high = (1 - 2 * error) * value, (1 + 2 * error) * value
+    return Interval(value=value, low=max(0.0, low), high=high if low > 0 else None, error=error, freedom=30)
 
 
-def compared(ratio: float | None, limits: str, *, baseline: bool = False) -> Make:
+def compared(ratio: float | None, limits: str, *, baseline: bool = False, error: float = ERROR) -> Make:
     """A search of two conditions, or of one, under limits."""
 
     def make(place: Checkout) -> list[str]:
-        searched(place, "new", 5000, ratio=ratio)
+        searched(place, "new", 5000, ratio=ratio, error=error)
         (place.path / "own.toml").write_text(limits)
         if baseline:
             searched(place, "base", 5000)
@@ -207,6 +206,8 @@ CASES: dict[str, tuple[Make, int, str]] = {
     "no rate that the baseline sustains is sustained": (in_vain(5000, NO_WORSE, baseline=5000), 1, "FAIL"),
     "a capacity that is less than another": (compared(0.9, LEAST_RATIO), 1, "FAIL"),
     "a ratio of capacities near the limit": (compared(0.98, LEAST_RATIO), 3, "inconclusive"),
+    "a ratio without an interval": (
+        compared(1.0, "[limits]\ncapacity_ratio = 0.01\n", error=0.6), 3, "the comparison gave no interval"),
     "a ratio of one capacity": (compared(None, LEAST_RATIO), 3, "no two capacities were compared"),
     "a ratio by a baseline": (
         compared(0.98, '[worse_than_baseline]\ncapacity_ratio = "3 %"\n', baseline=True), 2, "it is a ratio already",

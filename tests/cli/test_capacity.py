@@ -20,6 +20,7 @@ from bench.experiment.order import server_options
 from bench.launch import server_process
 from bench.launch.remote import described
 from bench.runs.capacity import Capacity
+from bench.runs.manifest import Manifest
 from tests.analysis.test_schemas import check
 from tests.cli.inside import bench, process
 
@@ -185,6 +186,8 @@ def test_an_interrupted_experiment_gives_what_is_known_so_far(address: str, tmp_
     (condition,) = written.conditions
     assert (condition.title, condition.server) == ("mnist on here", "here")
     assert condition.saturated is not None
+    (probe,) = folder.glob("*b1t001")
+    assert Manifest.read(probe).load.kind == "closed", "although the scenario has a rate of its own"
     again = bench("run", folder, "--resume", cwd=tmp_path)
     assert again.returncode == 2
     assert "made by bench capacity" in again.stderr

@@ -172,7 +172,7 @@ def test_what_is_known_when_it_is_interrupted(search: Search, monkeypatch: pytes
     assert condition.passed is not None
     assert condition.failed is not None
     assert condition.passed < 400 < 2 * condition.failed
-    assert sentences(found)[0].startswith("inconclusive: between ")
+    assert sentences(found)[0].startswith("inconclusive: sustains between ")
 
 
 def test_a_load_generator_that_is_the_limit_ends_it(search: Search, monkeypatch: pytest.MonkeyPatch) -> None:

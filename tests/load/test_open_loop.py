@@ -258,9 +258,10 @@ def test_a_trace_is_replayed_with_its_batches(tmp_path: Path) -> None:
     assert {pool["batch"] for pool in run.manifest.raw["payload"].values()} == {1, 8}
 
 
-def test_closed_loop_users_think(server: server_process.Server, tmp_path: Path) -> None:
+@pytest.mark.parametrize("scenario", ["scenarios/mnist.py", OPEN])
+def test_closed_loop_users_think(server: server_process.Server, tmp_path: Path, scenario: str) -> None:
     arguments = ["--host", server.address, "-u", "2", "-r", "2", "--schedule", "closed:100ms"]
-    done = until_recorded(start(tmp_path, *arguments, scenario="scenarios/mnist.py"), tmp_path, 10)
+    done = until_recorded(start(tmp_path, *arguments, scenario=scenario), tmp_path, 10)
     assert done.code == 0, done.output
     run = done.run()
     assert 10 <= len(run.samples) <= 2 * (run.manifest.raw["stopped"] / 0.1 + 1)
@@ -269,7 +270,6 @@ def test_closed_loop_users_think(server: server_process.Server, tmp_path: Path) 
 
 
 UNFIT = [
-    (OPEN, "closed", "--schedule closed: MnistOpen sends without waiting"),
     ("scenarios/mnist.py", "poisson:10", "closed-loop users only"),
     (OPEN, "poisson:fast", "--schedule: schedule 'poisson:fast': poisson:1000 is the form"),
     (OPEN, "trace:/nonexistent.csv", "--schedule: trace /nonexistent.csv"),

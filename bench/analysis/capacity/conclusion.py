@@ -7,12 +7,10 @@ from typing import Any, Final, NamedTuple
 from bench.analysis.capacity.estimate import Estimate
 from bench.analysis.capacity.level import Level
 from bench.analysis.capacity.search import Search
-from bench.analysis.capacity.shift import WIDEST_RATIO, shift
+from bench.analysis.capacity.shift import factor_of, shift
 from bench.analysis.statistics.distributions import stdtrit
-from bench.runs.capacity import ConditionCapacity, Interval, Limiting, MeasuredLevel, Outcome, Ratio
+from bench.runs.capacity import WIDEST, ConditionCapacity, Interval, Limiting, MeasuredLevel, Outcome, Ratio
 
-WIDEST: Final = 2.0
-"""Ends of an interval that are farther apart than by this factor are no answer."""
 NEARBY: Final = 0.25
 """Of the logarithm of a ratio: of farther conditions each has rates of its own, and both capacities are known well enough."""
 LONGER: Final = 1.5
@@ -111,7 +109,7 @@ def ratio(
     interval = Interval(
         value=together.value,
         low=together.low,
-        high=together.high,
+        high=_closed(together.high),
         error=together.error,
         freedom=together.freedom,
     )
@@ -133,15 +131,19 @@ def _apart(before: ConditionCapacity, after: ConditionCapacity, confidence: floa
     error = math.sqrt(sum(parts))
     below = sum(part**2 / each.freedom for part, each in zip(parts, (first, second), strict=True))
     freedom = sum(parts) ** 2 / below if below > 0 else first.freedom + second.freedom
-    half = min(float(stdtrit(freedom, (1 + confidence) / 2)) * error, WIDEST_RATIO)
+    half = float(stdtrit(freedom, (1 + confidence) / 2)) * error
     value = second.value / first.value
     return Interval(
         value=value,
-        low=value * math.exp(-half),
-        high=value * math.exp(half),
+        low=value * factor_of(-half),
+        high=_closed(value * factor_of(half)),
         error=error,
         freedom=freedom,
     )
+
+
+def _closed(high: float) -> float | None:
+    return high if math.isfinite(high) else None
 
 
 def _finite(estimate: Estimate) -> bool:

@@ -14,8 +14,12 @@ from bench.analysis.capacity.level import RUNGS, STEP, UNDER_WAY, Floats, Level
 
 ROOTS: Final = (2, 4, 8, 16)
 """Of the allowed share: how many requests are to exceed the shorter times."""
-MOST: Final = 0.9
+SHORTEST_ROOT: Final = 32
+"""Of the time that is short enough to tell most of how two conditions differ in shape: of no use for their speed."""
+MOST: Final = 0.95
 """Share of requests that may exceed a shorter time."""
+NEARLY_ALL: Final = 0.99
+"""Share of requests that exceed what each of them takes at least."""
 BUSY: Final = (0.2, 0.6, 0.85)
 """Share of the time in which so many requests are under way as are counted: the least, the best and the most."""
 _ROUNDS: Final = 40
@@ -45,6 +49,10 @@ class Line:
         self.beta = np.zeros(3)
         self.stretch = 0.0
         """Slope of the logarithm of the share by minus that of the time."""
+        self.time: float | None = None
+        """That its requests exceed, by that of the service level; None: it counts no requests."""
+        self.of_shape = False
+        """Whether it only tells shape from speed."""
 
     @property
     def speed(self) -> float:
@@ -133,6 +141,7 @@ def lines_of(levels: Arms, allowed: float, slope: float, centre: float) -> list[
     lines = [misses]
     if not all(level.slower and level.busy for level, _ in levels):
         return lines
+    misses.time = 1.0
 
     def slower(rung: int) -> Line | None:
         share = _share(levels, rung)
@@ -140,6 +149,7 @@ def lines_of(levels: Arms, allowed: float, slope: float, centre: float) -> list[
             return None
         expected = slope * math.log(share) / math.log(allowed)
         line = Line(levels, [level.slower[rung] for level, _ in levels], True, centre, expected)
+        line.time = STEP ** (rung + 1 - RUNGS)
         return line if line.solve() else None
 
     # between the two capacities
@@ -149,11 +159,13 @@ def lines_of(levels: Arms, allowed: float, slope: float, centre: float) -> list[
     below = slower(RUNGS - 3)
     if below is None:
         return lines
-    misses.stretch = _stretch(below, misses, at)
-    for rung in _shorter(levels, allowed):
+    # at their very end, where nothing is beyond: an exponential tail falls the more by the logarithm, the longer the time
+    misses.stretch = (below.at(at) - misses.at(at)) / (1 - STEP**-2)
+    for root, rung in _shorter(levels, allowed).items():
         below, line, above = (slower(each) for each in (rung - 1, rung, rung + 1))
         if below is not None and line is not None and above is not None:
             line.stretch = _stretch(below, above, at)
+            line.of_shape = root == SHORTEST_ROOT
             lines.append(line)
     number = _under_way(levels)
     if number is not None:
@@ -173,17 +185,22 @@ def _share(levels: Arms, rung: int) -> float:
     return slower / max(1, sum(level.requests for level, _ in levels))
 
 
-def _shorter(levels: Arms, allowed: float) -> list[int]:
-    """The rungs that about the square root of the allowed share exceeds, its square root, and so on."""
+def _shorter(levels: Arms, allowed: float) -> dict[int, int]:
+    """By the root of the allowed share, the rung that about so many requests exceed; each rung once."""
     shares = {rung: _share(levels, rung) for rung in range(1, RUNGS - 2)}
     between = {rung: share for rung, share in shares.items() if 2 * allowed < share <= MOST}
-    rungs: dict[int, None] = {}
-    for root in ROOTS:
-        if between:
-            rungs[min(between, key=lambda rung: abs(math.log(between[rung]) - math.log(allowed) / root))] = (
-                None
-            )
-    return list(rungs)
+    rungs: dict[int, int] = {}
+    for root in (*ROOTS, SHORTEST_ROOT) if between else ():
+        rung = min(between, key=lambda rung: abs(math.log(between[rung]) - math.log(allowed) / root))
+        if rung not in rungs.values():
+            rungs[root] = rung
+    return rungs
+
+
+def fastest(levels: Arms) -> float:
+    """The time that nearly all requests exceed, by that of the service level; 0: it is below all that are counted."""
+    above = (rung for rung in range(RUNGS) if _share(levels, rung) >= NEARLY_ALL)
+    return max((STEP ** (rung + 1 - RUNGS) for rung in above), default=0.0)
 
 
 def _under_way(levels: Arms) -> int | None:

@@ -8,6 +8,7 @@ import numpy as np
 from bench.analysis.capacity.level import Bools, Floats, Level, level_of
 from bench.analysis.capacity.users import UsersLevel
 from bench.analysis.reading import load_generator
+from bench.config.service_level import ServiceLevel
 from bench.runs.run import Run
 
 SETTLING: Final = 1.0
@@ -21,21 +22,6 @@ LATE: Final = 0.2
 FEWEST_LATE: Final = 5
 SHORT_OF: Final = 6.0
 """Standard deviations by which fewer requests than planned are no chance."""
-
-
-class ServiceLevel(NamedTuple):
-    """The service level that requests have to meet."""
-
-    within: float
-    """Seconds within which they are to be answered rightly."""
-    share: float
-    """Of all that are due."""
-    text: str
-
-    @property
-    def allowed(self) -> float:
-        """The share that may miss it."""
-        return 1 - self.share
 
 
 class Requests(NamedTuple):

@@ -28,14 +28,18 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from bench.analysis.capacity.level import Floats, Level
-from bench.analysis.capacity.line import Arms, Line, lines_of
+from bench.analysis.capacity.line import Arms, Line, fastest, lines_of
 from bench.analysis.statistics.distributions import fdtrc, stdtrit
 from bench.runs.capacity import Basis
 
 ALIKE: Final = 0.01
 """Probability below which a difference between the speeds of several lines is no chance."""
+OFFSET: Final = 0.003
+"""The same of an offset between two conditions, which is told from chance more easily."""
 EXACT: Final = 1e-4
 """Standard error of a speed at least: of two queues without any chance, parts are alike to the last digit."""
+FEWEST_TIMES: Final = 3
+"""Lines of slow requests from which on it can be told whether an offset is between the conditions."""
 UNLIKE: Final = 0.5
 """Share by which the slopes of two curves may differ that are not of one shape."""
 ROUGH: Final = 0.1
@@ -51,7 +55,9 @@ class Shift(NamedTuple):
 
     value: float
     low: float
+    """0: open."""
     high: float
+    """inf: open."""
     error: float
     """Standard error of its logarithm."""
     freedom: float
@@ -78,8 +84,7 @@ def shift(
     misses = lines[0]
     by_misses = -misses.beta[2] / misses.beta[1]
     factor = 1 + misses.stretch / misses.beta[1]
-    if len(lines) > 1 and not _agree(levels, lines):
-        lines = [misses]
+    lines = [line for line in lines if not line.of_shape] if _agree(levels, lines) else [misses]
     if len(lines) == 1:
         misses.stretch, factor = 0.0, 1.0
     weights = _weights(_covariance(_together(levels, [line.influences(0.0) for line in lines])))
@@ -102,16 +107,22 @@ def shift(
     middle = factor * float(weights @ [line.speed for line in lines])
     low, high = fieller(middle, known, float(stdtrit(freedom, (1 + confidence) / 2)))
     error = math.sqrt(max(0.0, known[0, 0] + 2 * middle * known[0, 1] + middle**2 * known[1, 1]))
-    middle, low, high = (min(max(each, -WIDEST_RATIO), WIDEST_RATIO) for each in (middle, low, high))
     return Shift(
-        math.exp(middle),
-        math.exp(low),
-        math.exp(high),
+        math.exp(min(max(middle, -WIDEST_RATIO), WIDEST_RATIO)),
+        factor_of(low),
+        factor_of(high),
         error,
         freedom,
         "speed" if len(lines) > 1 else "misses",
         math.exp(by_misses),
     )
+
+
+def factor_of(logarithm: float) -> float:
+    """An end of an interval; 0 or inf where it is as good as open."""
+    if abs(logarithm) >= WIDEST_RATIO:
+        return 0.0 if logarithm < 0 else math.inf
+    return math.exp(logarithm)
 
 
 def fieller(middle: float, known: Floats, t: float) -> tuple[float, float]:
@@ -130,16 +141,44 @@ def fieller(middle: float, known: Floats, t: float) -> tuple[float, float]:
 
 
 def _agree(levels: Arms, lines: Sequence[Line]) -> bool:
-    """Whether the speeds of several lines differ by no more than chance."""
+    """Whether the speeds of several lines differ by no more than chance: by any pattern, and by that of an offset."""
+    of_speed = [at for at, line in enumerate(lines) if not line.of_shape]
+    if len(of_speed) < 2:
+        return False
     parts = _together(levels, [line.influences(0.0) for line in lines])
-    apart = np.eye(len(lines))[:-1] - np.eye(len(lines))[1:]
     speeds = np.array([line.speed for line in lines])
-    rough = (ROUGH * float(np.median(speeds))) ** 2
-    known = _covariance([each @ apart.T for each in parts]) + rough * apart @ apart.T
-    differences = apart @ speeds
-    beyond = float(differences @ np.linalg.pinv(known) @ differences) / len(apart)
     freedom = float(np.median([_freedom([each[:, at] for each in parts])[0] for at in range(len(lines))]))
-    return float(fdtrc(len(apart), freedom, beyond)) >= ALIKE
+    apart = np.eye(len(of_speed))[:-1] - np.eye(len(of_speed))[1:]
+    speed = abs(float(np.median(speeds[of_speed])))
+    known = (
+        _covariance([each[:, of_speed] @ apart.T for each in parts]) + (ROUGH * speed) ** 2 * apart @ apart.T
+    )
+    differences = apart @ speeds[of_speed]
+    beyond = float(differences @ np.linalg.pinv(known) @ differences) / len(apart)
+    if float(fdtrc(len(apart), freedom, beyond)) < ALIKE:
+        return False
+    timed = [at for at, line in enumerate(lines) if line.time is not None]
+    if len(timed) < FEWEST_TIMES:
+        return True
+    offset, error = _offset(lines, speeds, parts, timed)
+    # what each request takes at least may be no part of what is slower
+    unexplained = max(0.0, abs(offset) - speed * fastest(levels))
+    return float(fdtrc(1, freedom, (unexplained / error) ** 2)) >= OFFSET
+
+
+def _offset(
+    lines: Sequence[Line], speeds: Floats, parts: Sequence[Floats], timed: Sequence[int]
+) -> tuple[float, float]:
+    """The part of the speeds that falls with 1 / time, by generalised least squares, and its standard error.
+
+    A second condition that takes s times as long and some time more, or less, exceeds a time u as if its speed were another
+    one by a part that falls with 1 / u. Service times of another law do nearly that to a queue.
+    """
+    inverse = np.linalg.pinv(_covariance([each[:, timed] for each in parts]))
+    design = np.column_stack([np.ones(len(timed)), [1 / (lines[at].time or 1.0) for at in timed]])
+    precision = np.linalg.pinv(design.T @ inverse @ design)
+    fitted = precision @ design.T @ inverse @ speeds[timed]
+    return float(fitted[1]), math.sqrt(max(float(precision[1, 1]), 1e-300))
 
 
 def _centre(levels: Arms) -> float:

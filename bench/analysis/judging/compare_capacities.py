@@ -85,7 +85,7 @@ def _change(
 def _together(first: Trial, second: Trial) -> Estimate | None:
     """The ratio of two conditions of one search, whose levels were compared one by one; None: they were not."""
     ratio, base = ratio_of(second.path, second.manifest), condition_of(first.path, first.manifest)
-    if ratio is None or base is None or ratio.before != base.title:
+    if ratio is None or not ratio.known or base is None or ratio.before != base.title:
         return None
     if experiment_of(first.path) != experiment_of(second.path):
         return None

@@ -54,7 +54,10 @@ def _ratio(trial: Trial) -> Found:
     ratio = ratio_of(trial.path, trial.manifest)
     if ratio is None:
         return Found(None, "", "")
-    return Found(_estimate(ratio, 1), "", f"compared with {ratio.before} in one search")
+    how = f"compared with {ratio.before} in one search"
+    if not ratio.known:
+        return Found(None, "the comparison gave no interval: give the search more time", how)
+    return Found(_estimate(ratio, 1), "", how)
 
 
 def _estimate(interval: Interval, trials: int) -> Estimate:

@@ -48,24 +48,30 @@ def _sentence(condition: ConditionCapacity, capacity: Capacity) -> str:
         interval = condition.capacity
         ends = f"{formatting.rate(interval.low)} to {formatting.rate(interval.high)}"
         return f"sustains {_rate(interval.value)} ({ends}, {capacity.confidence:.0%}) with {wanted}{because}"
+    if condition.title in capacity.compared:
+        open_, more = "", ""
+    else:
+        open_, more = "inconclusive: ", "; give more --time"
     if condition.passed is not None and condition.failed is not None:
         between = f"{formatting.rate(condition.passed)} and {_rate(condition.failed)}"
-        return f"inconclusive: between {between} with {wanted}, without an interval so far{because}; give more --time"
+        return f"{open_}sustains between {between} with {wanted}, without an interval so far{because}{more}"
     if condition.passed is not None:
-        return f"inconclusive: sustains at least {_rate(condition.passed)} with {wanted}; give more --time"
+        return f"{open_}sustains at least {_rate(condition.passed)} with {wanted}{more}"
     if condition.failed is not None:
-        return (
-            f"inconclusive: less than {_rate(condition.failed)} with {wanted}{because}; "
-            "give more --time, or a service level that the idle server keeps"
-        )
+        idle = f"{more}, or a service level that the idle server keeps" if more else ""
+        return f"{open_}sustains less than {_rate(condition.failed)} with {wanted}{because}{idle}"
     return "inconclusive: no level was measured; give more --time"
 
 
 def _ratio(ratio: Ratio) -> str:
-    high = ratio.high or 0
-    ends = f"{ratio.low:.2f} to {high:.2f}, {100 * ratio.confidence:.4g}%"
-    text = f"{ratio.after} sustains {ratio.value:.2f} times the load of {ratio.before} ({ends})"
-    if ratio.low <= 1 <= high:
+    text = f"{ratio.after} sustains {ratio.value:.2f} times the load of {ratio.before}"
+    if not ratio.known:
+        return f"inconclusive: {text} so far, without an interval; give more --time"
+    ends = f"{ratio.low:.2f} to {ratio.high:.2f}" if ratio.high is not None else f"at least {ratio.low:.2f}"
+    if not ratio.low and ratio.high is not None:
+        ends = f"at most {ratio.high:.2f}"
+    text = f"{text} ({ends}, {100 * ratio.confidence:.4g}%)"
+    if not ratio.different:
         text = f"no significant difference: {text}"
     return f"{text}, {_BASES[ratio.basis]}"
 
@@ -75,8 +81,8 @@ def _rate(rate: float | None) -> str:
 
 
 _BASES = {
-    "speed": "by all latencies, which are alike but for the speed",
-    "misses": "by the requests that missed the service level, at equal arrivals",
-    "separate": "by the two capacities",
+    "speed": "by all latencies, which differ by the speed alone",
+    "misses": "by the requests that missed the service level alone",
+    "separate": "by the two capacities alone",
 }
 """What a ratio rests on, in words."""

@@ -20,11 +20,16 @@ def sentences(tuning: Tuning) -> list[str]:
     others = [each for each in tuning.gains if each.setting != tuning.best]
     if tuning.outcome in ("gain", "undecided"):
         texts += [_other(each, tuning) for each in others]
-    texts.append(
-        f"{counted(tuning.trials, 'trial')}; as many blocks of each of {counted(len(tuning.settings), 'setting')} as the last "
-        f"comparison has would be {tuning.grid_trials:,}"
-    )
+    grid = ""
+    if tuning.trials and tuning.outcome != "unfinished" and tuning.trials < tuning.grid_trials:
+        grid = f"; {grid_text(len(tuning.settings))} would be {tuning.grid_trials:,}"
+    texts.append(f"{counted(tuning.trials, 'trial')}{grid}")
     return texts
+
+
+def grid_text(settings: int) -> str:
+    """What a race spares: so many settings, measured as often as those of its last comparison."""
+    return f"all {counted(settings, 'setting')} in as many blocks as the last comparison has"
 
 
 def _answer(tuning: Tuning) -> str:
