@@ -160,6 +160,20 @@ def test_batches_are_judged_by_the_seconds_of_their_turns(tmp_path: Path) -> Non
     assert answer.values["knee_batch"] is None  # throughput was still rising at the largest batch
 
 
+def test_no_multiple_is_told_of_what_is_not_told_apart(tmp_path: Path) -> None:
+    """Batch 1 is answered 100 times each second; batch 32 twice or 12 times, 224 examples on average."""
+    parts = []
+    for second in range(12):
+        batch = 32 if second // 3 % 2 else 1
+        count = 100 if batch == 1 else (2, 12)[second % 2]
+        part = requests(second, count=count, rate=float(count), batch=batch, names=(f"batch {batch}",))
+        due = second + np.arange(count) / count
+        parts.append(part | {"due": due, "sent": due, "done": due + 0.001})
+    load = {"kind": "closed", "users": 4, "turns": {"names": ["batch 1", "batch 32"], "seconds": 3}}
+    (answer,) = answers(write(tmp_path, seconds(*parts), question="batches", load=load, stopped=12.0))
+    assert "at batch 32 (not significantly different from batch 1); " in answer.text
+
+
 @pytest.mark.parametrize(
     ("reaches", "knee"),
     [

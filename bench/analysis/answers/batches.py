@@ -32,13 +32,17 @@ def answer(run: Run) -> list[Answer]:
     rates = {batch: CELL_METRICS["inferences_per_second"].of(cell) for batch, cell in by_batch.items()}
     best = max(rates, key=lambda batch: rates[batch])
     least, largest = min(by_batch), max(by_batch)
-    missing, rounds = _not_measured(run), _rounds(run)
+    missing, rounds, rivals = _not_measured(run), _rounds(run), _rivals(by_batch, best)
+    # a multiple of what is not told apart would say the opposite
+    multiple = (
+        "" if least in rivals else f", {rates[best] / rates[least]:.1f} times as many as at batch {least}"
+    )
+    alike = f" (not significantly different from batch {', '.join(map(str, rivals))})" if rivals else ""
     reaches = _reaching(by_batch, best)
     knee = None if missing or rounds < ROUNDS else knee_of(reaches)
     text = (
         f"most images per second of the measured batches {', '.join(map(str, sorted(by_batch)))}: "
-        f"{formatting.rate(rates[best])} at batch {best}, {rates[best] / rates[least]:.1f} times as many as at batch {least}"
-        f"{_rivals(by_batch, best)}; {_turns(run)}"
+        f"{formatting.rate(rates[best])} at batch {best}{multiple}{alike}; {_turns(run)}"
     )
     if missing:
         text += f"; the knee is unknown: no answers for {', '.join(missing)}, run longer (-t)"
@@ -122,16 +126,15 @@ def _rounds(run: Run) -> float:
     return (end - first) / (turns.seconds * len(turns.names))
 
 
-def _rivals(by_batch: dict[int, Cell], best: int) -> str:
+def _rivals(by_batch: dict[int, Cell], best: int) -> list[int]:
     """The batches whose rates cannot be distinguished from the best one's."""
     series = {batch: _by_second(cell) for batch, cell in by_batch.items()}
-    rivals = [
-        str(batch)
+    return [
+        batch
         for batch in sorted(by_batch)
         if batch != best
         and ((change := unpaired(series[batch], series[best])) is None or change.low <= 1 < change.high)
     ]
-    return f" (not significantly different from batch {', '.join(rivals)})" if rivals else ""
 
 
 def _by_second(cell: Cell) -> list[float]:
