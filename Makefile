@@ -39,12 +39,10 @@ lint: install
 lowest-locust: install
 	$(BIN)/python -m tests.load.lowest_locust
 
-# tests wait for a third of their time, so that types are checked meanwhile
-test: install
-	@$(MAKE) --no-print-directory --jobs 2 lint tests
+test: lint tests
 
 tests: lowest-locust
-	$(BIN)/pytest -n 6 --dist loadfile --no-loadscope-reorder
+	$(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder
 
 # servers of others; FOREIGN="mlserver kserve" chooses among them
 test-foreign: install

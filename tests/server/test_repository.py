@@ -241,7 +241,7 @@ def test_an_emptied_directory_unloads_and_a_missing_one_does_not(tmp_path: Path,
         write(tmp_path / name, 1, 1.0)
     repository = start(config(("emptied", tmp_path / "emptied", ""), ("missing", tmp_path / "missing", "")))
     repository.wait_until_ready(LIMIT)
-    shutil.rmtree(tmp_path / "missing")
+    (tmp_path / "missing").rename(tmp_path / "elsewhere")  # at once: while it is removed it is an emptied one
     shutil.rmtree(tmp_path / "emptied" / "1")
     assert repository.wait_for("emptied", 1, State.END, LIMIT)
     assert states(repository, "missing") == {1: State.AVAILABLE}

@@ -1,6 +1,8 @@
 """Telemetry of a run from exporters' pages, read by a process of its own, beside the load."""
 
 import json
+import os
+import subprocess
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -8,8 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 import gevent
-from gevent import subprocess
 from gevent.event import Event
+from gevent.fileobject import FileObject
 
 from bench import BenchError
 from bench.config.telemetry import TelemetryPage
@@ -44,13 +46,17 @@ class Exporters:
         """Raises BenchError for a page that cannot be read, or tells nothing that is known."""
         self._pages = [_Page(page) for page in pages]
         described = json.dumps([[page.url, page.labels] for page in pages])
-        self._process = subprocess.Popen(
+        reading, writing = os.pipe()
+        # not gevent's own: where nothing is patched, as in tests, that takes the exit codes of all other children
+        self._process: subprocess.Popen[bytes] = subprocess.Popen(
             # a group of its own: Ctrl-C is for the load, which then ends this
             [sys.executable, "-P", "-m", _MODULE, described],
             stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
+            stdout=writing,
             process_group=0,
         )
+        os.close(writing)
+        self._lines = FileObject(reading, "rb")
         self._following = gevent.spawn(self._follow)
         try:
             self._await_first()
@@ -80,8 +86,9 @@ class Exporters:
         if self.alive:
             self._process.kill()
         self._process.wait()
-        self._process.stdin.close()
-        self._process.stdout.close()
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+        self._lines.close()
 
     def _await_first(self) -> None:
         sources: Counter[str] = Counter()
@@ -98,7 +105,7 @@ class Exporters:
             page.source += "" if sources[page.source] == 1 else f" {sources[page.source]}"
 
     def _follow(self) -> None:
-        for line in self._process.stdout:
+        for line in self._lines:
             reading = json.loads(line)
             page = self._pages[reading["page"]]
             page.read += 1
