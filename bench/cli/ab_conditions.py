@@ -52,6 +52,8 @@ def two_of(
     protocols = _values("--protocol", protocol)
     for each in protocols:
         api_named(each)
+    if against and len(set(protocols)) == 1:
+        protocols = protocols[:1]
     options = {
         "server": ("--against", [host, against] if against else [host]),
         "model": ("--model", _values("--model", model)),

@@ -21,6 +21,7 @@ class Where(Table):
 
     scenario: str | None = key(None, "a scenario's name", "Only runs of this scenario.", '"mnist"')
     server: str | None = key(None, "a server's name or build", "Only this server.", '"embedded"')
+    model: str | None = key(None, "a model's name", "Only this model.", '"mnist"')
     version: int | None = key(None, "an integer >= 0", "Only this model version.", "2", ge=0)
     batch: int | None = key(None, "an integer >= 1", "Only this batch size.", "32", ge=1)
     load: str | None = key(None, "a load, named as in reports", "Only under this load.", '"16 users"')

@@ -127,6 +127,13 @@ KNOWN: Final[Mapping[str, KnownServer]] = {
         flags=False,
         metrics="http://{host}:{metrics}/metrics",
     ),
+    "own": KnownServer(
+        "own server",
+        "{python}",
+        ("{repository}", "--grpc_port={grpc}", "--http_port={http}"),
+        "the Python file that starts the server",
+        Ports(8001, 8000, 8002),
+    ),
 }
 
 

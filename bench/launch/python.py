@@ -32,8 +32,11 @@ class Python(Started):
     launch_seconds = 8.0
 
     kind: Literal["python"] = key(..., "python", "A server in its own venv.", '"python"')
-    server: Literal["mlserver", "kserve", "pytriton"] = key(
-        ..., "mlserver, kserve or pytriton", "Which server it is.", '"mlserver"'
+    server: Literal["mlserver", "kserve", "pytriton", "own"] = key(
+        ...,
+        "mlserver, kserve, pytriton or own",
+        "Which server it is; own: any program that takes --grpc_port and --http_port.",
+        '"mlserver"',
     )
     packages: list[str] = key(
         ...,

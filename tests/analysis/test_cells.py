@@ -1,5 +1,6 @@
 """What belongs to a cell, and what its metrics are, against a plain computation from the samples."""
 
+import json
 import math
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 
 from bench.analysis.grouping.metrics import METRICS
+from bench.analysis.reading import gpus
 from bench.analysis.reading.cells import cells, described, load_in_words
 from bench.analysis.reading.metric import COST
 from bench.runs.chunk import Chunk
@@ -14,6 +16,8 @@ from bench.runs.histogram import nearest_rank
 from bench.runs.manifest import Load
 from bench.runs.run import Run, RunWriter
 from tests.recorded import KEPT, requests, write
+
+TESTS = Path(__file__).parents[1]
 
 
 def test_metrics_are_those_of_the_samples(tmp_path: Path) -> None:
@@ -136,9 +140,19 @@ def test_cpu_per_request(tmp_path: Path) -> None:
     assert METRICS["cpu_per_request"].of(cell) == pytest.approx(0.5 / 100, rel=0.01)
 
 
+def idle(second: int) -> dict[str, float | None]:
+    """A GPU that the server does not use."""
+    memory = {"memory0": 2e9, "memory1": 2e9, "memory2": 1e6}
+    held = {"server_memory0": 1e9, "server_memory1": None, "server_memory2": 0.0}
+    return {"joules2": 70.0 * second, "utilization0": 0.25, "utilization2": 0.0, **memory, **held}
+
+
 @pytest.mark.parametrize("here", [True, False])
 def test_what_predictions_cost(tmp_path: Path, here: bool) -> None:
-    """Half a core, 30 W of processors and 20 W of a GPU for 400 predictions a second, at 0.36 an hour."""
+    """Half a core, 30 W of processors and 20 W of a GPU for 400 predictions a second, at 0.36 an hour.
+
+    Another GPU takes 70 W and is not the server's.
+    """
     server = {"kind": "embedded", **({"price_per_hour": 0.36} if here else {})}
     target = {"address": "far:8500", **({"pid": 7} if here else {})}
     writer = RunWriter.create(tmp_path, "mnist", None, {"target": target, "experiment": {"server": server}})
@@ -147,18 +161,57 @@ def test_what_predictions_cost(tmp_path: Path, here: bool) -> None:
         at = second + 0.9
         writer.telemetry(at, source="server", cpu_seconds=7 + 0.5 * second)
         writer.telemetry(at, source="machine", busy=0.5, joules=30.0 * second)
-        writer.telemetry(at, source="gpu", power0=20.0, joules0=1e6 + 20.0 * second, joules1=None)
+        writer.telemetry(
+            at, source="gpu", power0=20.0, joules0=1e6 + 20.0 * second, joules1=None, **idle(second)
+        )
     writer.finish(stopped=5.0)
     (cell,) = cells(Run.open(writer.path))
-    found = {name: METRICS[name].of(cell) for name in ("cpu_per_thousand", "joules_per_thousand", COST)}
+    names = ("cpu_per_thousand", "joules_per_thousand", "gpu_per_thousand", COST)
+    found = {name: METRICS[name].of(cell) for name in names}
     cpu = pytest.approx(0.5 / 400 * 1000, rel=0.01)
     if here:
         joules, cost = (pytest.approx(each, rel=0.01) for each in (50 / 400 * 1000, 0.36 / 3600 / 400 * 1e6))
-        assert found == {"cpu_per_thousand": cpu, "joules_per_thousand": joules, COST: cost}
+        gpu = pytest.approx(0.25 / 400 * 1000, rel=0.01)
+        assert found == {
+            "cpu_per_thousand": cpu,
+            "gpu_per_thousand": gpu,
+            "joules_per_thousand": joules,
+            COST: cost,
+        }
     else:  # the energy is that of the load generator's machine
         assert found["cpu_per_thousand"] == cpu
         assert math.isnan(found["joules_per_thousand"])
+        assert math.isnan(found["gpu_per_thousand"])
         assert math.isnan(found[COST])
+
+
+@pytest.mark.parametrize("build", ["cpu", "gpu"])
+def test_power_of_a_recorded_gpu(tmp_path: Path, build: str) -> None:
+    """Rows of two real trials, beside what another reader of the counters saw; the CPU's server does not use it."""
+    recorded = json.loads((TESTS / "load" / "nvml_h100.json").read_text())
+    writer = RunWriter.create(tmp_path, "mnist", None, {"target": {"pid": 7}})
+    for second in range(4):
+        writer.append(0, Chunk.of(**requests(second, count=100, rate=120, start=float(second))))
+    for row in recorded["rows"][build]:
+        writer.telemetry(row.pop("time"), source=row.pop("source"), **row)
+    writer.finish(stopped=4.0)
+    run = Run.open(writer.path)
+    if build == "gpu":
+        assert gpus.watts(run) == [pytest.approx(recorded["independent_watts"], rel=0.05)]
+        assert gpus.busy(run) == [pytest.approx(0.9, abs=0.05)]
+    else:
+        assert (gpus.watts(run), gpus.busy(run)) == ([], [])
+
+
+def test_energy_of_two_servers_at_once_is_nobodys(tmp_path: Path) -> None:
+    facts = {"target": {"pid": 7}, "duet": {"arm": 0, "one_server": False}}
+    writer = RunWriter.create(tmp_path, "mnist", None, facts)
+    for second in range(5):
+        writer.append(0, Chunk.of(**requests(second, count=100, rate=120, start=float(second))))
+        writer.telemetry(second + 0.9, source="machine", busy=0.5, joules=30.0 * second)
+    writer.finish(stopped=5.0)
+    (cell,) = cells(Run.open(writer.path))
+    assert math.isnan(METRICS["joules_per_thousand"].of(cell))
 
 
 @pytest.mark.parametrize(

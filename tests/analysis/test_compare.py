@@ -1,6 +1,7 @@
 """Comparisons of runs: what is matched, corrected, told, ranked and read."""
 
 import math
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,64 @@ def test_what_differs_is_what_is_compared() -> None:
     ).found[0]
     assert same.varied == ()
     assert not same.paired
+
+
+def test_several_models_are_told_apart_and_stand_in_order() -> None:
+    cells = [("wide", 32), ("small", 256), ("wide", 1)]
+    sides = [
+        [
+            trial(BASE._replace(version=v, model=model, batch=batch), {"p50": 0.001}, block=i)
+            for i in range(3)
+            for model, batch in cells
+        ]
+        for v in (1, 2)
+    ]
+    assert [each.title.partition(" (")[2] for each in compare(*sides, metrics=["p50"]).found] == [
+        "model small, batch 256, embedded, 16 users)",
+        "model wide, batch 1, embedded, 16 users)",
+        "model wide, batch 32, embedded, 16 users)",
+    ]
+
+
+def test_a_large_change_has_its_interval_and_a_wide_one_has_none() -> None:
+    """As of a GPU: forty times as fast, within 1 %."""
+    rng = np.random.default_rng(2)
+
+    def texts(trials: int, change: float, noise: float) -> str:
+        sides = campaign(rng, trials=trials, change=change, noise=noise)
+        (found,) = compare(*sides, metrics=["p50"]).found
+        return changes_table(found).columns[4].texts[0]
+
+    low, _, high = texts(8, 0.025, 0.01).removesuffix(" %").partition(" … ")
+    assert -97.8 < float(low) <= float(high) < -97.2
+    assert texts(2, 1.0, 0.3) == "< -90 … > +900 %"
+
+
+@pytest.mark.parametrize(
+    ("manifest", "advice"),
+    [
+        ({"target": {"protocol": "oip"}}, r"--by server --by protocol$"),
+        ({"load": {"transport": "grpcio"}, "target": {"protocol": "oip"}}, r"--by server --by protocol$"),
+        ({"target": {"kind": "b", "flags": "x", "protocol": "oip"}}, r"--by server --by protocol$"),
+    ],
+)
+def test_what_differs_too_is_named_as_it_is_declared(manifest: dict[str, Any], advice: str) -> None:
+    """As after `bench ab ONE --against OTHER --protocol tfs,oip`."""
+    before = [
+        trial(BASE, {"p50": 0.001}, number=i, manifest={"load": {"transport": "native"}}) for i in range(2)
+    ]
+    after = [
+        trial(
+            BASE._replace(server="other"),
+            {"p50": 0.001},
+            number=9 + i,
+            manifest={"load": {"transport": "native"}} | manifest,
+        )
+        for i in range(2)
+    ]
+    with pytest.raises(BenchError, match=advice):
+        compare(before, after, by=["server"], metrics=["p50"])
+    assert compare(before, after, by=re.findall(r"--by (\w+)", advice), metrics=["p50"]).found
 
 
 def test_cells_are_matched_and_what_is_alone_is_told() -> None:

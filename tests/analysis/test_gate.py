@@ -217,6 +217,8 @@ def test_a_cell_that_is_missing_on_a_side_is_not_decidable(tmp_path: Path) -> No
         ("version = 1", 2),
         ("batch = 32", 1),
         ('server = "embedded"', 2),
+        ('model = "mnist"', 2),
+        ('model = "wide"', 0),
         ('load = "16 users"', 2),
         ('server = "x"', 0),
     ],

@@ -186,6 +186,8 @@ def test_each_side_may_have_a_version_of_its_own() -> None:
     """Another server numbers its versions by itself."""
     named = two_of("a:1", "b:1", "m", "7,1", "1", protocol="tfs,oip")
     assert (named.part, named.versions, named.protocols) == ("server", ("7", "1"), ("tfs", "oip"))
+    alike = two_of("a:1", "b:1", "m", None, "1", protocol="oip,oip")
+    assert (alike.part, alike.protocols) == ("server", ("oip", "oip"))
 
 
 @pytest.mark.parametrize(

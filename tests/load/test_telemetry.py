@@ -1,23 +1,18 @@
 """bench.load.observing.telemetry: what the processes and the machine went through."""
 
-import importlib.metadata
 import os
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import gevent
 import psutil
 import pytest
 
-from bench.load.locust_glue import observed
-from bench.load.observing import gpus, telemetry
+from bench.load.observing import telemetry
 from bench.load.observing.energy import energy
-from bench.load.observing.gpus import GpuProbe
 from bench.load.observing.telemetry import (
     LoopDelayProbe,
     MachineProbe,
@@ -178,49 +173,6 @@ def test_the_machine_is_busy_while_something_runs() -> None:
     assert 0 <= values["steal"] <= 1
 
 
-class DriverError(Exception):
-    pass
-
-
-def driver(**changes: Any) -> SimpleNamespace:
-    """What is used of pynvml, for two GPUs of which the second does not tell its power."""
-
-    def power(device: int) -> int:
-        if device:
-            raise DriverError
-        return 65_500
-
-    told = {
-        "NVMLError": DriverError,
-        "NVML_CLOCK_SM": 1,
-        "nvmlInit": lambda: None,
-        "nvmlShutdown": lambda: None,
-        "nvmlDeviceGetCount": lambda: 2,
-        "nvmlDeviceGetHandleByIndex": lambda i: i,
-        "nvmlDeviceGetUtilizationRates": lambda i: SimpleNamespace(gpu=40 + i),
-        "nvmlDeviceGetMemoryInfo": lambda i: SimpleNamespace(used=1000 + i),
-        "nvmlDeviceGetPowerUsage": power,
-        "nvmlDeviceGetClockInfo": lambda i, which: 1410,
-        "nvmlDeviceGetTotalEnergyConsumption": lambda i: 5000 + i,
-    }
-    return SimpleNamespace(**{**told, **changes})
-
-
-def test_gpus_are_read_in_units_without_a_prefix() -> None:
-    assert GpuProbe(driver()).read(1.0) == {
-        "utilization0": 0.40,
-        "memory0": 1000,
-        "power0": 65.5,
-        "clock0": 1.41e9,
-        "joules0": 5.0,
-        "utilization1": 0.41,
-        "memory1": 1001,
-        "power1": None,
-        "clock1": 1.41e9,
-        "joules1": 5.001,
-    }
-
-
 def rapl(root: Path, **joules: int) -> None:
     """Zones of processors as Linux shows them; keys are number, and name behind an underscore."""
     for key, spent in joules.items():
@@ -248,37 +200,6 @@ def test_energy_of_processors_is_counted_past_the_end_of_their_counters(tmp_path
     for zone in tmp_path.iterdir():  # as for all but root
         (zone / "energy_uj").unlink()
     assert energy(tmp_path) is None
-
-
-def test_machines_without_gpu_or_without_the_package(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    def fail() -> None:
-        raise DriverError("Driver/library version mismatch")
-
-    monkeypatch.setattr(gpus, "DEVICES", tmp_path)
-    absent = "nvidia-ml-py is not installed"
-    monkeypatch.setattr(gpus.extras, "lacking", {"pynvml": absent}.get)
-    for module, problem in (
-        (None, absent),
-        (driver(nvmlInit=fail), "NVIDIA's driver refuses: Driver/library version mismatch"),
-    ):
-        monkeypatch.setitem(sys.modules, "pynvml", module)
-        (tmp_path / "nvidia0").unlink(missing_ok=True)
-        assert (gpus.gpus(), gpus.unobserved()) == (None, None), "no word of it where there is no GPU"
-        (tmp_path / "nvidia0").touch()
-        assert (gpus.gpus(), gpus.unobserved()) == (problem, problem)
-        caplog.clear()
-        observed.probes(None, None, None, lambda *_: None)
-        assert caplog.messages == [f"no GPU telemetry: {problem}"]
-    monkeypatch.setitem(sys.modules, "pynvml", driver())
-    assert (type(gpus.gpus()), gpus.unobserved()) == (gpus.GpuProbe, None)
-
-
-def test_the_package_that_is_imported_is_that_of_the_extra() -> None:
-    nvml = pytest.importorskip("pynvml")
-    assert importlib.metadata.packages_distributions()["pynvml"] == ["nvidia-ml-py"]
-    assert {name for name in vars(driver()) if not hasattr(nvml, name)} == set()
 
 
 class Counter:

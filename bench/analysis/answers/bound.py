@@ -4,6 +4,7 @@ from typing import Final
 
 from bench.analysis import formatting
 from bench.analysis.answers.answer import Answer, untold
+from bench.analysis.reading import gpus
 from bench.analysis.reading.cells import SERVER_MACHINE, cells, cpu_cores, observations, server_cores, values
 from bench.analysis.reading.metric import CELL_METRICS
 from bench.runs.run import Run
@@ -58,6 +59,9 @@ def _bound(run: Run, used: float | None, cores: float | None) -> str:
         return "the bottleneck is unknown: the server's CPU time or the number of cores was not recorded"
     if not run.manifest.load.closed:
         return "the bottleneck is unknown: the load was at a given rate, below what the server can answer"
+    on_gpus = max(gpus.busy(run.steady), default=0.0)
+    if on_gpus > BUSY:
+        return f"bound by a GPU, which computed in {on_gpus:.0%} of the time"
     if used > BUSY * cores:
         return "bound by computing"
     if _elsewhere(run):

@@ -107,23 +107,36 @@ def stripped(identity: Identity, by: Iterable[str]) -> Identity:
 
 def check_alike(before: Sequence[Trial], after: Sequence[Trial], by: Sequence[str], *, paired: bool) -> None:
     """Raise BenchError where trials of one cell differ in a condition that may not differ."""
-    different = [
-        f"{environment.title(key)}: {_shown(old)} and {_shown(new)}"
+    different = {
+        key: f"{environment.title(key)}: {_shown(old)} and {_shown(new)}"
         for key, old, new in unlike(before, after, paired=paired)
         if not brought(key, by)
-    ]
+    }
     if different:
         raise refused(different, by)
 
 
-def refused(different: Sequence[str], by: Sequence[str]) -> BenchError:
-    """The refusal of a comparison, with the list of differences."""
+def refused(different: Mapping[str, str], by: Sequence[str]) -> BenchError:
+    """The refusal of a comparison, and how its differences are declared. different: by key, in words."""
     compared = f" beside {', '.join(by)}, which is compared" if by else ""
-    names = ", ".join(DECLARABLE)
+    names = _declaring(different, by)
+    options = " ".join(f"--by {name}" for name in names) if names else f"--by ({', '.join(DECLARABLE)})"
     return BenchError(
-        f"baseline and candidate differ{compared}: {'; '.join(different)}; "
-        f"measure both under the same conditions, or declare the difference with --by ({names})"
+        f"baseline and candidate differ{compared}: {'; '.join(different.values())}; "
+        f"measure both under the same conditions, or declare the difference with {options}"
     )
+
+
+def _declaring(keys: Iterable[str], by: Iterable[str]) -> list[str]:
+    """What is declared with what else has to be; nothing where that does not do."""
+    names = list(by)
+    possible = {key: [name for name in DECLARABLE if brought(key, (name,))] for key in keys}
+    if not all(possible.values()):
+        return []
+    for key in sorted(possible, key=lambda key: len(possible[key])):
+        if not brought(key, names):
+            names.append(next((name for name in possible[key] if name in key.split(".")), possible[key][0]))
+    return names
 
 
 def unlike(

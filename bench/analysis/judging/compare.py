@@ -38,12 +38,14 @@ class Comparison:
     """Of the trials, and of differences between their environments."""
     match: "Match | None" = field(default=None, repr=False, compare=False)
     """The trials themselves."""
+    among: tuple[str, ...] = ()
+    """Further parts of the identity in which comparisons that stand beside this one differ."""
 
     @property
     def title(self) -> str:
         """Such as `version 1 -> version 2 (batch 8, 16 users)`."""
         same = self.after.words(
-            part for part in ("version", "batch", "server", "load") if part not in self.varied
+            part for part in (*self.among, "version", "batch", "server", "load") if part not in self.varied
         )
         if not self.varied:
             return same
@@ -162,7 +164,7 @@ def match(
                 f"the baseline differs in {parts} itself: give one of them, or compare with --by"
             )
     matches, unmatched = [], []
-    for identity, trials in new.items():
+    for identity, trials in sorted(new.items(), key=lambda item: (item[0].model, item[0].batch)):
         base = bases.get(conditions.stripped(identity, may_differ))
         if base is None:
             unmatched.append(("candidate", identity))
@@ -189,16 +191,16 @@ def _match(
     return Match(base, identity, varied, first, second, True, by, left)
 
 
-def _different_cells(old: Iterable[Identity], new: Iterable[Identity], by: tuple[str, ...]) -> list[str]:
-    """In which parts no cell of one side is like one of the other, beside what may differ."""
+def _different_cells(old: Iterable[Identity], new: Iterable[Identity], by: tuple[str, ...]) -> dict[str, str]:
+    """In which parts no cell of one side is like one of the other, beside what may differ; in words."""
     sides = [[conditions.stripped(identity, by) for identity in side] for side in (old, new)]
     values = {part: [{str(getattr(i, part) or "unknown") for i in side} for side in sides] for part in PARTS}
     disjoint = {part: both for part, both in values.items() if not both[0] & both[1]}
-    return [
-        f"{part}: {', '.join(sorted(first)[:3])} and {', '.join(sorted(second)[:3])}"
+    return {
+        part: f"{part}: {', '.join(sorted(first)[:3])} and {', '.join(sorted(second)[:3])}"
         for part, (first, second) in (disjoint or values).items()
         if first != second
-    ] or ["the two sides have no cell in common"]
+    } or {"cells": "the two sides have no cell in common"}
 
 
 def compare_by(
@@ -342,9 +344,12 @@ def _tells_nothing_new(
 def _together(comparisons: list[Comparison], rate: float) -> list[Comparison]:
     """All changes of all comparisons, judged as one family."""
     changes = judged_together([each for comparison in comparisons for each in comparison.changes], rate)
+    among = tuple(
+        part for part in ("request", "model") if len({getattr(each.after, part) for each in comparisons}) > 1
+    )
     judged, start = [], 0
     for comparison in comparisons:
         end = start + len(comparison.changes)
-        judged.append(replace(comparison, changes=changes[start:end]))
+        judged.append(replace(comparison, changes=changes[start:end], among=among))
         start = end
     return judged

@@ -69,6 +69,7 @@ class Limit:
         return (
             where.scenario in (None, identity.scenario)
             and (where.server is None or where.server in (identity.server, identity.build))
+            and where.model in (None, identity.model)
             and where.version in (None, identity.version)
             and where.batch in (None, identity.batch)
             and where.load in (None, identity.load)

@@ -26,7 +26,7 @@ from bench.wording import counted
 
 PASS, FAIL, INCONCLUSIVE = 0, 1, 3
 """Exit codes."""
-_SELECTED = ("scenario", "server", "version", "batch", "load")
+_SELECTED = ("scenario", "server", "model", "version", "batch", "load")
 """Parts of a cell by which limits select it."""
 
 

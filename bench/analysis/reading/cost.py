@@ -2,6 +2,7 @@
 
 import math
 
+from bench.analysis.reading import gpus
 from bench.analysis.reading.cells import SERVER_MACHINE, Cell, observations, per_second_of, server_cores
 from bench.runs.run import Run
 
@@ -29,18 +30,21 @@ def cpu_per_thousand(cell: Cell) -> float:
     return 1000 * busy / rate if busy is not None and rate > 0 else math.nan
 
 
-def joules_per_thousand(cell: Cell) -> float:
-    """Joules of the processors and GPUs of the server's machine for a thousand predictions of the run.
+def gpu_per_thousand(cell: Cell) -> float:
+    """Seconds in which the GPUs that the server uses computed, for a thousand predictions; nan where they were not observed."""
+    busy, rate = gpus.busy(cell.run), _rate(cell)
+    return 1000 * sum(busy) / rate if busy and rate > 0 else math.nan
 
-    nan where they are not counted, and where the server is on another machine than the load and no exporter tells of them.
+
+def joules_per_thousand(cell: Cell) -> float:
+    """Joules of the processors of the server's machine, and of the GPUs that it uses, for a thousand predictions of the run.
+
+    nan where they are not counted, where the server is on another machine than the load and no exporter tells of them, and
+    where two servers share them (a duet).
     """
-    read = {page.source.partition(" ")[0] for page in cell.run.manifest.telemetry}
-    local = {"machine", "gpu"} if cell.run.manifest.target.pid is not None else set()
-    watts = []
-    for source in sorted(local | read & {SERVER_MACHINE, "gpu"}):
-        for rows in observations(cell.run, source).values():
-            names = sorted({name for row in rows for name in row if name.startswith("joules")})
-            watts += [power for name in names if (power := per_second_of(rows, name)) is not None]
+    if cell.run.manifest.duet is not None:
+        return math.nan
+    watts = [*_processors(cell.run), *gpus.watts(cell.run)]
     rate = _rate(cell)
     return 1000 * sum(watts) / rate if watts and rate > 0 else math.nan
 
@@ -49,3 +53,14 @@ def _rate(cell: Cell) -> float:
     """Examples answered OK per second of all requests of the run: they share its server."""
     examples = sum(tally.examples for (key, _), tally in cell.run.tallies.items() if key.outcome == "OK")
     return examples / cell.duration if cell.duration > 0 else 0.0
+
+
+def _processors(run: Run) -> list[float]:
+    """Watts of the processors of the server's machine: as its exporter counts them, else those of this one, where it is here."""
+    local = ["machine"] if run.manifest.target.pid is not None else []
+    for source in (SERVER_MACHINE, *local):
+        each = (per_second_of(rows, "joules") for rows in observations(run, source).values())
+        watts = [power for power in each if power is not None]
+        if watts:
+            return watts
+    return []

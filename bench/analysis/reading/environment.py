@@ -14,6 +14,8 @@ MACHINE: Final = {
     "cpu_quota": "CPU quota",
     "memory_gib": "memory, GiB",
     "governor": "governor",
+    "gpus": "GPUs",
+    "gpu_driver": "GPU driver",
     "kernel": "kernel",
     "python": "Python",
 }

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple
 
 from bench.analysis.reading.cells import Cell, server_cores
-from bench.analysis.reading.cost import cost_of, cpu_per_thousand, joules_per_thousand
+from bench.analysis.reading.cost import cost_of, cpu_per_thousand, gpu_per_thousand, joules_per_thousand
 from bench.analysis.reading.population import TOO_FEW, Population, Reason
 from bench.analysis.statistics.sample_size import samples_needed, supported
 from bench.runs.histogram import Histogram
@@ -231,11 +231,19 @@ CELL_METRICS: Final = {
             0.05,
         ),
         Metric(
+            "gpu_per_thousand",
+            "s",
+            "lower",
+            gpu_per_thousand,
+            "time in which the GPUs that the server uses computed per thousand predictions (NVML)",
+            0.05,
+        ),
+        Metric(
             "joules_per_thousand",
             "J",
             "lower",
             joules_per_thousand,
-            "energy of the server machine's processors (RAPL) and GPUs per thousand predictions, with that of a load from there",
+            "energy of the processors (RAPL) of the server's machine, with that of a load from there, and of the GPUs that the server uses, per thousand predictions",
             0.05,
         ),
         Metric(

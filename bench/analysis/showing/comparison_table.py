@@ -30,7 +30,7 @@ WEIGHT: Final = {
 }
 """Of a metric's column beside the others: a narrow terminal leaves out those of the greatest first."""
 FURTHEST: Final = 10.0
-"""Factor beyond which the end of an interval is not told."""
+"""Factor beyond which the end of an interval is not shown."""
 UNSPLIT: Final = (
     "network and server are one stage: the counters of both servers were not read (--server-metrics)"
 )
@@ -68,13 +68,14 @@ def interval_text(each: Change) -> str:
     """Such as `+1.2 … +3.4 %`."""
     if not (math.isfinite(each.low) and math.isfinite(each.high)):
         return formatting.ABSENT
-    low, high = (end_text(each.metric, end) for end in (each.low, each.high))
+    low, high = (end_text(each.metric, end, each.size) for end in (each.low, each.high))
     return f"{low.rpartition(' ')[0]} … {high}"
 
 
-def end_text(metric: Metric, end: float) -> str:
-    """An end of an interval of a change; beyond a factor of ten its exact place says nothing."""
-    if metric.ratio and not 1 / FURTHEST <= end <= FURTHEST:
+def end_text(metric: Metric, end: float, size: float = 1.0) -> str:
+    """An end of an interval of a change; beyond a factor of ten of none, and of the change, its exact place says nothing."""
+    beyond = [not 1 / FURTHEST <= each <= FURTHEST for each in (end, end / (size or 1.0))]
+    if metric.ratio and all(beyond):
         return "< -90 %" if end < 1 else "> +900 %"
     return size_text(metric, end)
 

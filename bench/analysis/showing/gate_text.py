@@ -107,7 +107,7 @@ def _end_text(finding: Finding, end: float) -> str:
     if not math.isfinite(end):
         return "?"
     if finding.limit.relative:
-        return end_text(metric, end)
+        return end_text(metric, end, finding.measured)
     share = end / (finding.measured or 1.0)
     if metric.ratio and not 1 / FURTHEST <= share <= FURTHEST:  # its exact place says nothing
         bound = finding.measured * (FURTHEST if share > 1 else 1 / FURTHEST)

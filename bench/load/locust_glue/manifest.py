@@ -10,8 +10,7 @@ import numpy as np
 from locust import User
 
 from bench.load import ceiling
-from bench.load.observing import machine
-from bench.load.observing.gpus import unobserved
+from bench.load.observing import gpus, machine
 from bench.load.observing.server_side import started_at
 from bench.load.options import ScenarioOptions
 from bench.load.own_options import UNRECORDED
@@ -69,7 +68,7 @@ def describe(
         if target.model_path
         else None,
         **({"experiment": options.experiment} if options.experiment else {}),
-        "machine": {**machine.facts(), "gpu_telemetry": unobserved()},
+        "machine": {**machine.facts(), **gpus.facts()},
         "git": machine.git_facts(Path.cwd()),
     }
 

@@ -31,7 +31,7 @@ def probes(
     load: its own, None where its workers send. server: the process id of a server on this machine. beside: other probes of
     the server; where they observe its GPUs, those of this machine are not.
     """
-    gpu = None if any(probe.source.partition(" ")[0] == "gpu" for probe in beside) else gpus()
+    gpu = None if any(probe.source.partition(" ")[0] == "gpu" for probe in beside) else gpus(server)
     if isinstance(gpu, str):
         log.warning("no GPU telemetry: %s", gpu)
         gpu = None
