@@ -4,22 +4,20 @@ docs/configuration.md has tables between markers; the pages in docs/reference/ a
 """
 
 import argparse
-import functools
 import json
-import operator
-import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
 import click
-from pydantic import BaseModel, ConfigDict, TypeAdapter
+from pydantic import TypeAdapter
 from pydantic_core import PydanticUndefined
 
 from bench.analysis.grouping.metrics import METRICS
 from bench.analysis.reading.run_warning import GROUPS, KNOWN
 from bench.analysis.showing.outputs import OUTPUTS
 from bench.cli import VERBS
+from bench.cli.schemas import file_schemas, finished
 from bench.cli.verbs import verbs
 from bench.config.experiment import Experiment, Load, Model
 from bench.config.limits import Limits, Where
@@ -50,13 +48,6 @@ TABLES: Final[dict[str, tuple[type[Table], type[Table] | None]]] = {
     "space": (Space, None),
 }
 """Name of a table in docs/configuration.md -> its class, and the one whose keys stand in another table."""
-
-
-class ServersFile(BaseModel):
-    """A servers file."""
-
-    model_config = ConfigDict(extra="forbid")
-    servers: dict[str, functools.reduce(operator.or_, OF_KINDS)]  # type: ignore[valid-type]
 
 
 GENERATED: Final = "<!-- generated: python -m tests.reference -->\n\n"
@@ -257,18 +248,12 @@ PAGES: Final = {
 
 def schemas() -> dict[str, dict[str, Any]]:
     """JSON schemas by file name: of files that users write, of the manifest, and of what `--json` gives."""
-    found = {
-        "experiment": Experiment.model_json_schema(),
-        "tune-file": Tune.model_json_schema(),
-        "limits": Limits.model_json_schema(),
-        "servers": TypeAdapter(ServersFile).json_schema(),
-        "manifest": Manifest.model_json_schema(),
-        **{
-            name: _closed(TypeAdapter(kind).json_schema(mode="serialization"))
-            for name, kind in OUTPUTS.items()
-        },
+    outputs = {
+        name: finished(name, _closed(TypeAdapter(kind).json_schema(mode="serialization")))
+        for name, kind in OUTPUTS.items()
     }
-    return {f"{name}.schema.json": _dressed(name, schema) for name, schema in found.items()}
+    schemas = file_schemas() | {"manifest": _manifest()} | outputs
+    return {f"{name}.schema.json": schema for name, schema in schemas.items()}
 
 
 def _closed(schema: dict[str, Any]) -> dict[str, Any]:
@@ -279,18 +264,13 @@ def _closed(schema: dict[str, Any]) -> dict[str, Any]:
     return schema
 
 
-def _dressed(name: str, schema: dict[str, Any]) -> dict[str, Any]:
-    for part in (schema, *schema.get("$defs", {}).values()):
-        for each in part.get("properties", {}).values():
-            each.pop("allowed", None)
-            example = each.pop("example", None)
-            if example is not None:
-                each["examples"] = [tomllib.loads(f"value = {example}")["value"]]
-    if name == "manifest":  # its parts are read as empty where they are null
-        properties = schema["properties"]
-        for each in set(properties) - set(schema["required"]):
-            properties[each] = {"anyOf": [properties[each], {"type": "null"}]}
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": name}
+def _manifest() -> dict[str, Any]:
+    """Its parts are read as empty where they are null."""
+    schema = finished("manifest", Manifest.model_json_schema())
+    properties = schema["properties"]
+    for each in set(properties) - set(schema["required"]):
+        properties[each] = {"anyOf": [properties[each], {"type": "null"}]}
+    return schema
 
 
 def generated() -> dict[Path, str]:

@@ -156,6 +156,7 @@ HEAVY: dict[str, tuple[str, ...]] = {
     "rich": ("cli",),
     "psutil": ("calibration", "load"),
     "pydantic": (
+        "cli.schemas",
         "config",
         "runs.answers",
         "runs.capacity",

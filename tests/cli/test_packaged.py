@@ -1,11 +1,14 @@
 """What the package brings for users to run: scenarios, experiments, a starting set, completion."""
 
+import json
 import os
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
+from jsonschema import Draft202012Validator
 
 from bench import packaged
 from bench.cli import VERBS
@@ -102,7 +105,15 @@ def test_a_starting_set_overwrites_nothing(tmp_path: Path) -> None:
         "tune.toml",
     ]
     done = bench("init", "new/folder", cwd=tmp_path)
-    assert (done.returncode, listing(tmp_path / "new/folder")) == (0, names)
+    folder = tmp_path / "new/folder"
+    assert (done.returncode, listing(folder)) == (0, sorted([*names, "schemas"]))
+    schemas = {
+        path: (folder / path.read_text().partition("#:schema ")[2].partition("\n")[0]).resolve()
+        for path in folder.glob("*.toml")
+    }
+    assert sorted(schemas.values()) == sorted((folder / "schemas").resolve().iterdir())
+    for path, schema in schemas.items():
+        Draft202012Validator(json.loads(schema.read_text())).validate(tomllib.loads(path.read_text()))
     (tmp_path / "servers.toml").write_text("mine")
     done = bench("init", cwd=tmp_path)
     complaint = "servers.toml: exists; nothing was written: name another folder, or remove the file"
