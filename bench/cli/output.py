@@ -29,7 +29,7 @@ class _Pipe(io.RawIOBase):
     def isatty(self) -> bool:
         return os.isatty(self._descriptor)
 
-    def write(self, content: bytes | bytearray | memoryview) -> int:  # type: ignore[override]
+    def write(self, content: bytes | bytearray | memoryview) -> int:  # type: ignore[override]  # of all that has bytes, the kinds that are written here
         if self._gone:
             return len(content)
         try:
@@ -68,7 +68,7 @@ def _lasting(stream: TextIO | None, *, needed: bool) -> TextIO:
     except (OSError, AttributeError):  # text in memory
         return stream
     stream.flush()
-    buffer = io.BufferedWriter(_Pipe(descriptor, needed=needed))  # type: ignore[type-var]
+    buffer = io.BufferedWriter(_Pipe(descriptor, needed=needed))  # type: ignore[type-var]  # it writes only
     # what is printed is not held back: in a log it stands in its order beside that of other processes
     return io.TextIOWrapper(buffer, stream.encoding, "backslashreplace", line_buffering=True)
 

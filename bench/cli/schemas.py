@@ -19,7 +19,7 @@ class ServersFile(BaseModel):
     """A servers file."""
 
     model_config = ConfigDict(extra="forbid")
-    servers: dict[str, functools.reduce(operator.or_, _TABLES)]  # type: ignore[valid-type]
+    servers: dict[str, functools.reduce(operator.or_, _TABLES)]  # type: ignore[valid-type]  # a union made of the kinds that there are
 
 
 def file_schemas() -> dict[str, dict[str, Any]]:

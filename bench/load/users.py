@@ -145,7 +145,7 @@ class PredictUser(User, UserState):
         self._stopped = Event()
         self._join(load)
         try:
-            super().run()  # type: ignore[no-untyped-call]
+            super().run()  # type: ignore[no-untyped-call]  # Locust gives it no types
         except StopUser:  # of a call in `on_stop`: nothing more is sent
             pass
         finally:

@@ -83,4 +83,4 @@ def on_new_web_interface(call: Callable[[Any, Any], object]) -> None:
         call(environment, web)
         return web
 
-    Environment.create_web_ui = create_web_ui  # type: ignore[method-assign,assignment]
+    Environment.create_web_ui = create_web_ui  # type: ignore[method-assign,assignment]  # what Locust calls

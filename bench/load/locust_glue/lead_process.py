@@ -319,8 +319,9 @@ class LeadProcess:
         if self.conductor is not None:
             self.conductor.stop()
         telemetry, self.telemetry = self.telemetry, None
-        if telemetry is not None and self.writer is not None:
-            self.writer.update(**telemetry.stop())
+        described = {} if telemetry is None else telemetry.stop()
+        if described and self.writer is not None:
+            self.writer.update(**described)
         if self.arm is not None:
             self.arm.stop_observing()
 
