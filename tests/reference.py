@@ -194,7 +194,7 @@ def command(name: str) -> click.Command:
 
 
 def _locust_options() -> Iterator[tuple[str, str]]:
-    from bench.load.options import PRIVATE, add_arguments
+    from bench.load.arguments import PRIVATE, add_arguments
 
     parser = argparse.ArgumentParser()
     parser.add_argument = _without_locust(parser.add_argument)  # type: ignore[method-assign]

@@ -15,7 +15,7 @@ from locust.argument_parser import get_parser
 
 from bench.cli import VERBS
 from bench.cli.verbs import verbs
-from bench.load.options import add_arguments
+from bench.load.arguments import add_arguments
 from tests.cli.inside import bench
 
 ROOT = Path(__file__).parents[1]

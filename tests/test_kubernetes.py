@@ -16,7 +16,7 @@ from locust.argument_parser import get_parser
 from bench.kubernetes import manifests
 from bench.kubernetes.manifests import PLAIN
 from bench.launch import server_process
-from bench.load.options import add_arguments
+from bench.load.arguments import add_arguments
 from bench.runs.run import Run
 from tests.cli.inside import bench
 from tests.dockerfile import last, stages

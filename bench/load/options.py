@@ -1,6 +1,5 @@
 """Options of scenarios, on Locust's command line and in its web form."""
 
-import argparse
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +7,6 @@ from typing import Any
 
 from bench.load import own_options
 from bench.load.abort_rules import Limits, limits_of
-from bench.load.clashes import one_name_once
 from bench.load.option_values import (
     answer_bytes,
     asked_of,
@@ -26,21 +24,17 @@ from bench.load.option_values import (
     truth,
     whole,
 )
-from bench.load.watched import Watched, add_watching, watched_of
+from bench.load.watched import Watched, watched_of
 from bench.payload import Asked
 from bench.protocol.api import Api, Parameters
-from bench.protocol.names import DEFAULT, MODULES
+from bench.protocol.names import DEFAULT
 from bench.protocol.registry import api_named
 from bench.schedule import Schedule
-from bench.schedule.schedules import FORMS
 from bench.wire.compression import GZIP
 from bench.wire.dial import TLS, authority_of
 from bench.wire.keepalive import Keepalive
 from bench.wire.reply import LARGEST_ANSWER
 from bench.wire.transports import NATIVE
-
-PRIVATE: set[str] = set()
-"""Options that name files, variables, URLs or processes, as attributes of what is parsed: the web form has none of them."""
 
 
 @dataclass(frozen=True)
@@ -110,202 +104,6 @@ class ScenarioOptions:
     def own_seconds(self, name: str) -> float:
         """The value of a scenario's own option as seconds. Raises BenchError where it is none."""
         return seconds_of(f"--{name}", self.own[name])
-
-
-def add_arguments(parser: Any) -> None:
-    """Register the options with Locust's parser, not in a group of theirs: its web form would leave them out.
-
-    A plugin that has an option of the same name, before or after, ends Locust with one line and code 2. Registering them
-    twice with one parser is registering them once.
-    """
-    if getattr(parser, "has_bench_options", False):
-        return
-    parser.has_bench_options = True
-    one_name_once(parser)
-
-    def option(name: str, *, private: bool = False, **settings: Any) -> None:
-        plain = name.lstrip("-").replace("-", "_")
-        if private:
-            PRIVATE.add(plain)
-            settings["include_in_web_ui"] = False
-        parser.add_argument(name, env_var=f"BENCH_{plain.upper()}", **settings)
-
-    option(
-        "--model-name",
-        default="",
-        metavar="NAME",
-        help="model name in the requests (default: the scenario's, mnist)",
-    )
-    option("--model-version", default="", metavar="N", help="version number (default: the server's latest)")
-    option("--version-label", default="", metavar="LABEL", help="version label instead of a number")
-    option(
-        "--signature",
-        default="",
-        metavar="NAME",
-        help="signature to call (default: the scenario's; predict_images for digits, else serving_default)",
-    )
-    option("--batch-size", default="", metavar="N", help="examples in each request (default: 1)")
-    option("--deadline", default="10", metavar="SECONDS", help="request timeout in seconds (default: 10)")
-    option("--seed", default="1", metavar="N", help="random seed (default: 1)")
-    option(
-        "--mnist",
-        private=True,
-        default="",
-        metavar="DIR",
-        help="IDX files or PNG folders to send instead of the bundled digits",
-    )
-    option(
-        "--protocol",
-        private=True,  # the embedded server is started for it before the form opens
-        default=DEFAULT,
-        choices=list(MODULES),
-        help=f"protocol of the server at --host (default: {DEFAULT}, TensorFlow Serving over gRPC)",
-    )
-    option(
-        "--request-parameters",
-        private=True,  # as the protocol
-        default="",
-        metavar="KEY=VALUE,...",
-        help="parameters of each request, of the Open Inference Protocol",
-    )
-    option(
-        "--transport", default="native", choices=["native", "grpcio"], help="HTTP/2 client (default: native)"
-    )
-    option(
-        "--keepalive",
-        default="",
-        metavar="SECONDS",
-        help="send a keepalive ping after this many seconds without data during a call (default: never)",
-    )
-    option(
-        "--max-answer-bytes",
-        default=str(LARGEST_ANSWER),
-        metavar="N",
-        help="largest response to accept, before and after decompression (default: 64 MiB)",
-    )
-    option(
-        "--compression",
-        default="none",
-        choices=["none", GZIP],
-        help="compress requests (default: none); the native client and REST do so once, before the load",
-    )
-    option("--connections", default="1", metavar="N", help="connections of each load process (default: 1)")
-    option(
-        "--grpc-tls", default=False, action="store_true", help="use TLS; the server's certificate is verified"
-    )
-    option(
-        "--grpc-tls-ca",
-        private=True,
-        default="",
-        metavar="PEM",
-        help="trust this CA instead of the system's (implies --grpc-tls)",
-    )
-    option(
-        "--grpc-tls-cert",
-        private=True,
-        default="",
-        metavar="PEM",
-        help="client certificate (with --grpc-tls-key)",
-    )
-    option("--grpc-tls-key", private=True, default="", metavar="PEM", help="client key")
-    option(
-        "--grpc-tls-server-name",
-        default="",
-        metavar="NAME",
-        help="host name expected in the server's certificate",
-    )
-    option(
-        "--authority",
-        default="",
-        metavar="NAME",
-        help="virtual host name to send (:authority), for Istio, Knative or an ingress (default: the address)",
-    )
-    option(
-        "--metadata",
-        private=True,
-        default="",
-        metavar="KEY=VARIABLE,...",
-        help="metadata sent with each call; values come from environment variables, so that no secret is recorded",
-    )
-    option(
-        "--results",
-        private=True,
-        default="results",
-        metavar="DIR",
-        help="folder for results: one subfolder per run (default: results)",
-    )
-    option(
-        "--schedule",
-        default="",
-        metavar="SCHEDULE",
-        help="when requests are due, for each user: "
-        + "; ".join(FORMS.values())
-        + " (default: the scenario's)",
-    )
-    option(
-        "--max-in-flight",
-        default="10000",
-        metavar="N",
-        help="open loop: most requests in flight per load process; further ones are recorded as unsent (default: 10000)",
-    )
-    option(
-        "--references",
-        default="64",
-        metavar="N",
-        help="requests to the idle server, to compare with the answers under load; 0: none (default: 64)",
-    )
-    option(
-        "--rest",
-        default="",
-        metavar="HOST:PORT",
-        help="REST port of the server at --host, for scenarios that send over REST too",
-    )
-    option(
-        "--warm-up",
-        default="",
-        metavar="SECONDS",
-        help="seconds at the start to exclude, 0: none (default: detected, at most 10 s)",
-    )
-    option(
-        "--unique",
-        default=False,
-        action="store_true",
-        help="send each request once, so that no cache can answer; the load ends when they are used up",
-    )
-    option(
-        "--cache-audit",
-        default=False,
-        action="store_true",
-        help="send each request twice; the report compares the service times of first requests and repetitions",
-    )
-    option(
-        "--abort-if",
-        default="",
-        metavar="RULE,...",
-        help="end the load when a limit is exceeded, such as p99>200ms/10s; also of errors and goodput (default: never)",
-    )
-    option("--note", default="", metavar="TEXT", help="text to add to the result folder's name")
-    add_watching(option)
-    for name in ("--experiment", "--duet", "--duet-slice", "--preflight"):
-        option(name, private=True, default="", metavar="JSON", help=argparse.SUPPRESS)
-    option(
-        "--web-names",
-        private=True,
-        default="",
-        metavar="NAME,...",
-        help="host names by which browsers reach the web form, such as that of a proxy",
-    )
-    for name, (default, text, private) in own_options.OWN.items():
-        option(
-            name,
-            private=private,
-            default=default,
-            metavar="VALUE",
-            help=f"{text} (default: {default or 'none'})",
-        )
-    # Locust listens on all interfaces otherwise, for browsers and for workers
-    parser.set_defaults(web_host="127.0.0.1", master_bind_host="127.0.0.1", **own_options.DEFAULTS)
-    option("--no-samples", default=False, action="store_true", help="keep histograms only, not every request")
 
 
 def read_options(parsed: Any) -> ScenarioOptions:

@@ -14,7 +14,8 @@ import pytest
 from locust.argument_parser import get_parser
 
 from bench import BenchError
-from bench.load.options import ScenarioOptions, add_arguments, read_options
+from bench.load.arguments import add_arguments
+from bench.load.options import ScenarioOptions, read_options
 from bench.load.preflight import look, look_over_rest
 from bench.load.sources import make_pools
 from bench.payload import Pool

@@ -11,9 +11,10 @@ import pytest
 from locust.argument_parser import get_parser
 
 from bench import BenchError
+from bench.load.arguments import add_arguments
 from bench.load.observing.telemetry import Telemetry, Values
 from bench.load.open_files import check_open_files
-from bench.load.options import add_arguments, read_options
+from bench.load.options import read_options
 from bench.load.run_folder import RunFolder
 from bench.load.sources import Source
 from bench.payload import Pool

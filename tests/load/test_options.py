@@ -7,7 +7,8 @@ import pytest
 from locust.argument_parser import get_empty_argument_parser, get_parser
 
 from bench import BenchError
-from bench.load.options import add_arguments, read_options
+from bench.load.arguments import add_arguments
+from bench.load.options import read_options
 from bench.payload import Asked
 from bench.wire.keepalive import Keepalive
 

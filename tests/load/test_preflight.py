@@ -16,7 +16,8 @@ from locust.argument_parser import get_parser
 
 from bench import BenchError
 from bench.load import patience
-from bench.load.options import ScenarioOptions, add_arguments, read_options
+from bench.load.arguments import add_arguments
+from bench.load.options import ScenarioOptions, read_options
 from bench.load.preflight import look
 from bench.load.sources import Source
 from bench.load.target import Target

@@ -19,8 +19,9 @@ from locust.argument_parser import get_parser
 
 from bench import BenchError, mnist
 from bench.launch import server_process
+from bench.load.arguments import add_arguments
 from bench.load.engine.encoding import expected_of
-from bench.load.options import ScenarioOptions, add_arguments, read_options
+from bench.load.options import ScenarioOptions, read_options
 from bench.load.sources import make_pools
 from bench.payload import Pool, array_of
 from bench.wire.dial import TLS

@@ -1,10 +1,8 @@
-"""The tab of ours in Locust's web interface: while a run lasts, and with its verdict."""
+"""Ours in Locust's web interface: the tab, while a run lasts and with its verdict, and the options in the start form."""
 
 import io
 import json
 import re
-import shutil
-import subprocess
 import tarfile
 import urllib.request
 from collections.abc import Iterator
@@ -14,15 +12,21 @@ from typing import Any
 import pytest
 
 from bench.launch import server_process
+from tests.browser import PROGRAM, browser
 from tests.load.web_form import Form, opened
 from tests.server.clients import eventually
 
 
 @pytest.fixture(scope="module")
-def form(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Form]:
-    place = tmp_path_factory.mktemp("panel")
+def host() -> Iterator[str]:
     flags = ["--backend=synthetic", "--service-time=constant(5ms)", "--model_name=mnist"]
-    with server_process.embedded(flags) as server, opened(place, server.address) as made:
+    with server_process.embedded(flags) as server:
+        yield server.address
+
+
+@pytest.fixture(scope="module")
+def form(host: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Form]:
+    with opened(tmp_path_factory.mktemp("panel"), host) as made:
         yield made
 
 
@@ -34,7 +38,7 @@ def rows(form: Form) -> tuple[str, dict[str, dict[str, str]]]:
     return told["state"], {row["what"]: row for row in table["data"]}
 
 
-def test_what_is_measured_the_verdict_and_the_report_are_shown(form: Form, tmp_path: Path) -> None:
+def test_what_is_measured_the_verdict_and_the_report_are_shown(form: Form) -> None:
     assert form.ask("/bench/report")[0] == form.ask("/bench/folder")[0] == 404
     status, told = form.swarm(run_time="5s")
     assert (status, told["success"]) == (200, True)
@@ -65,22 +69,36 @@ def test_what_is_measured_the_verdict_and_the_report_are_shown(form: Form, tmp_p
         tarfile.open(fileobj=io.BytesIO(answer.read())) as archive,
     ):
         assert f"{form.runs()[0]}/manifest.json" in archive.getnames()
-    if shutil.which("chromium") is not None:
-        command = [
-            "chromium",
-            "--headless=old",
-            "--no-sandbox",
-            "--disable-gpu",
-            f"--user-data-dir={tmp_path}",
-        ]
-        address = f"http://127.0.0.1:{form.port}/?tab=bench"
-        dom = subprocess.run(
-            [*command, "--virtual-time-budget=8000", "--dump-dom", address],
-            capture_output=True, text=True, timeout=120, check=True,
-        ).stdout  # fmt: skip
-        texts = re.sub(r"<[^>]+>", "\n", dom)
-        assert "Measured" in texts
-        assert form.runs()[0] in texts
-        assert '{"href": "/bench/report", "title": "Report of the last run"}' in dom
+    if PROGRAM is not None:
+        with browser() as page:
+            page.open(f"http://127.0.0.1:{form.port}/?tab=bench")
+            page.wait(f"document.body.innerText.includes('{form.runs()[0]}')")
+            assert "Measured" in page.value("document.body.textContent")
+            assert '"title": "Report of the last run"' in page.value("document.body.textContent")
     form.swarm(run_time="60s")
     assert form.ask("/bench/report")[0] == 409  # it would take the processor that is being measured with
+
+
+OPTIONS = """[...document.querySelectorAll("h4, [aria-describedby^=bench-]")].map(each => each.tagName === "H4"
+    ? "# " + each.textContent : each.closest("label, div:has(> label)").innerText.split("\\n")[0])"""
+"""Headings, and labels of fields, in the order in which the page has them."""
+
+
+@pytest.mark.skipif(PROGRAM is None, reason="Chromium is not installed")
+def test_the_start_form_has_our_options_in_groups_with_readable_labels(host: str, tmp_path: Path) -> None:
+    with opened(tmp_path, host, "--run-time", "60s") as form, browser() as page:
+        page.open(f"http://127.0.0.1:{form.port}/")
+        page.click("Custom parameters")
+        page.wait("document.getElementsByTagName('h4').length")
+        shown = page.value(OPTIONS)
+        headings = [each for each in shown if each.startswith("#")]
+        assert headings == ["# Target", "# Load", "# TLS", "# Recording"]
+        assert shown[shown.index("# Load") + 1] == "Batch size"
+        assert shown[shown.index("# TLS") + 1] == "Use TLS"
+        assert shown[-1] == "Keep histograms only"
+        assert len(shown) == len(headings) + 25
+        page.value("document.getElementsByName('batchSize')[0].value = '4'")
+        page.click("Start")
+        eventually(lambda: bool(list(form.results.glob("*/manifest.json"))))
+        (manifest,) = form.results.glob("*/manifest.json")
+        assert json.loads(manifest.read_text())["load"]["batch"] == 4

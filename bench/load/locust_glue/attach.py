@@ -12,12 +12,12 @@ from gevent.lock import RLock
 from locust.argument_parser import get_parser
 from locust.runners import MasterRunner, WorkerRunner
 
+from bench.load.arguments import add_arguments
 from bench.load.locust_glue import link, log_lines, parent, session, web_guard
 from bench.load.locust_glue.interrupts import Interrupts, hide_interrupt
 from bench.load.locust_glue.lead_process import LeadProcess
 from bench.load.locust_glue.unmeasured import end_with_test
 from bench.load.locust_glue.worker import TARGET, Worker
-from bench.load.options import add_arguments
 
 log = logging.getLogger("bench")
 

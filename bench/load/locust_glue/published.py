@@ -19,6 +19,7 @@ from typing import Any, Final
 
 from locust.runners import MasterRunner
 
+from bench.load.locust_glue import start_form
 from bench.load.locust_glue.live import Live, live_options
 from bench.load.locust_glue.panel import Panel
 from bench.load.observing.server_side import look_beside
@@ -55,6 +56,7 @@ class Published:
         ):
             web.app.add_url_rule(prefix + path, name, web.auth_required_if_enabled(view))
         self._panel.offer(web, prefix)
+        start_form.offer(web, prefix)
 
     def look(self, options: ScenarioOptions) -> None:
         """Raise BenchError for what cannot be observed or exported, before anything is written."""

@@ -25,8 +25,8 @@ from flask import Response, g, jsonify, request
 from locust.argument_parser import ui_extra_args_dict
 from locust.util.timespan import parse_timespan
 
+from bench.load.arguments import PRIVATE
 from bench.load.locust_glue.internals import on_new_web_interface
-from bench.load.options import PRIVATE
 from bench.runs.sample import LONGEST_RUN
 from bench.wire.direct import TOKEN_HEADER, TOKEN_VARIABLE
 
