@@ -1,17 +1,20 @@
 """One run from several machines: hosts with addresses, links and clocks of their own, made of Linux's namespaces.
 
 Master, three workers and the server are a network namespace each, joined by a router; each worker's clock is hours apart from the
-others' (time namespaces). The link of the last worker is 5 ms long in each direction: by tc netem, with 1 % of loss, where the kernel
-has it, else by a relay on that host, without loss. A test needs root for it.
+others' (time namespaces). The link of the last worker is 5 ms long in each direction and loses one packet in a hundred: by tc netem
+where the kernel has it, else by a relay in user space between two TUN devices. A test needs root for it. With `pytest -rP` a
+test says which it was.
 """
 
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -19,33 +22,40 @@ import pytest
 from bench.analysis.reading.checks import warnings_of
 from bench.analysis.reading.reconciliation import split
 from bench.runs.run import Run
-from tests.load.locust_runs import ROOT, SECONDS, interrupt_when_recorded
+from tests.load.locust_runs import ROOT, SECONDS, interrupt_when_recorded, run_folder, wait_for
 
 MASTER, FIRST, SECOND, FAR, SERVER = range(1, 6)
 """Numbers of the hosts."""
 WORKERS = (FIRST, SECOND, FAR)
 DELAY = 0.005
+LOSS = 0.01
 RELAY = """
-import asyncio, sys
-host, port, target = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+import ctypes, fcntl, heapq, os, select, struct, sys, time
 
-async def pump(reader, writer):
-    loop = asyncio.get_running_loop()
-    while data := await reader.read(65536):
-        loop.call_later({delay}, writer.write, data)
-    loop.call_later({delay}, writer.close)
+def device(namespace):
+    with open(f"/run/netns/{namespace}") as file:
+        assert ctypes.CDLL(None).setns(file.fileno(), 0x40000000) == 0  # CLONE_NEWNET
+    tun = os.open("/dev/net/tun", os.O_RDWR)
+    fcntl.ioctl(tun, 0x400454CA, struct.pack("16sH", b"long", 0x1001))  # TUNSETIFF: IFF_TUN, IFF_NO_PI
+    return tun
 
-async def serve(reader, writer):
-    there, onwards = await asyncio.open_connection(target, port)
-    await asyncio.gather(pump(reader, onwards), pump(there, writer), return_exceptions=True)
-
-async def main():
-    server = await asyncio.start_server(serve, host, port)
-    print("ready", flush=True)
-    await server.serve_forever()
-
-asyncio.run(main())
-""".replace("{delay}", str(DELAY))
+ends = [device(each) for each in sys.argv[1:3]]
+delay, every = float(sys.argv[3]), round(1 / float(sys.argv[4]))
+print("ready", flush=True)
+packets, count = [], 0
+while True:
+    now = time.monotonic()
+    while packets and packets[0][0] <= now:
+        _, _, end, packet = heapq.heappop(packets)
+        try:
+            os.write(end, packet)
+        except OSError:  # the other end is not up
+            pass
+    for end in select.select(ends, [], [], max(0.0, packets[0][0] - now) if packets else None)[0]:
+        packet, count = os.read(end, 65536), count + 1
+        if count % every:
+            heapq.heappush(packets, (time.monotonic() + delay, count, ends[end == ends[0]], packet))
+"""
 
 
 def tool(*words: str, check: bool = True) -> bool:
@@ -60,8 +70,8 @@ class Hosts:
 
     def __init__(self) -> None:
         self._names: list[str] = []
-        self._router = self._made("r")
-        tool("ip", "netns", "exec", self._router, "sysctl", "-qw", "net.ipv4.ip_forward=1")
+        self.router = self._made("r")
+        tool("ip", "netns", "exec", self.router, "sysctl", "-qw", "net.ipv4.ip_forward=1")
         self.processes: list[subprocess.Popen[str]] = []
         for number in (MASTER, *WORKERS, SERVER):
             self._join(number)
@@ -78,7 +88,7 @@ class Hosts:
         tool(
             "ip",
             "-n",
-            self._router,
+            self.router,
             "link",
             "add",
             ours,
@@ -90,7 +100,7 @@ class Hosts:
             "netns",
             name,
         )
-        for where, link, last in ((self._router, ours, 1), (name, theirs, 2)):
+        for where, link, last in ((self.router, ours, 1), (name, theirs, 2)):
             tool("ip", "-n", where, "addr", "add", f"10.213.{number}.{last}/24", "dev", link)
             tool("ip", "-n", where, "link", "set", link, "up")
         tool("ip", "-n", name, "route", "add", "default", "via", f"10.213.{number}.1")
@@ -101,8 +111,11 @@ class Hosts:
     def start(
         self, number: int, *command: str, before: Sequence[str] = (), **environment: str
     ) -> "subprocess.Popen[str]":
+        return self._started(["ip", "netns", "exec", self.name(number), *before, *command], **environment)
+
+    def _started(self, command: Sequence[str], **environment: str) -> "subprocess.Popen[str]":
         process = subprocess.Popen(
-            ["ip", "netns", "exec", self.name(number), *before, *command],
+            command,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -113,18 +126,35 @@ class Hosts:
         return process
 
     def lengthen(self, number: int) -> str:
-        """Make the way between a host and the server longer; gives how."""
-        rule = ["root", "netem", "delay", f"{DELAY * 1000:g}ms", "loss", "1%"]
+        """Make the way between a host and all others longer and lossy; gives how. Raises RuntimeError."""
+        rule = ["root", "netem", "delay", f"{DELAY * 1000:g}ms", "loss", f"{LOSS:.0%}"]
         name = self.name(number)
         if tool("ip", "netns", "exec", name, "tc", "qdisc", "add", "dev", "eth", *rule, check=False):
-            tool("ip", "netns", "exec", self._router, "tc", "qdisc", "add", "dev", f"h{number}", *rule)
+            tool("ip", "netns", "exec", self.router, "tc", "qdisc", "add", "dev", f"h{number}", *rule)
             return "netem"
-        # the host takes the server's address for its own, where the relay listens, and the server has a second one
-        tool("ip", "-n", self.name(SERVER), "addr", "add", "10.213.5.3/24", "dev", "eth")
-        tool("ip", "-n", name, "addr", "add", "10.213.5.2/32", "dev", "lo")
-        relay = self.start(number, sys.executable, "-c", RELAY, "10.213.5.2", "8500", "10.213.5.3")
+        relay = self._started([sys.executable, "-c", RELAY, self.router, name, str(DELAY), str(LOSS)])
         awaited(relay, "ready")
+        near, far = f"10.214.{number}.1", f"10.214.{number}.2"
+        for where, own, other in ((self.router, near, far), (name, far, near)):
+            tool("ip", "-n", where, "addr", "add", own, "peer", other, "dev", "long")
+            tool("ip", "-n", where, "link", "set", "long", "up")
+        tool("ip", "-n", name, "route", "replace", "default", "via", near)
         return "relay"
+
+    def cut(self, number: int) -> None:
+        """Let a host be gone for all others, without a word."""
+        tool("ip", "-n", self.router, "link", "set", f"h{number}", "down")
+
+    def sent_again(self, number: int) -> int:
+        """TCP segments that a host has sent again."""
+        done = subprocess.run(
+            ["ip", "netns", "exec", self.name(number), "cat", "/proc/net/snmp"],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        names, values = (line.split() for line in done.stdout.splitlines() if line.startswith("Tcp:"))
+        return int(values[names.index("RetransSegs")])
 
     def close(self) -> None:
         for process in self.processes:
@@ -144,53 +174,86 @@ def awaited(process: "subprocess.Popen[str]", word: str) -> None:
     raise AssertionError(f"ended with {process.wait()} before {word!r}")
 
 
-@pytest.fixture
-def hosts() -> Iterator[Hosts]:
+@pytest.fixture(scope="module")
+def hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hosts]:
+    """Five hosts, on one of which a server runs."""
     if os.geteuid():
         pytest.skip("hosts are made of network namespaces, which only root may make")
     if not tool("unshare", "--time", "--monotonic", "3600", "true", check=False):
         pytest.skip("this kernel lets nobody make time namespaces (unshare --time)")
+    monitoring = tmp_path_factory.mktemp("server") / "monitoring"
+    monitoring.write_text('prometheus_config { enable: true path: "/metrics" }')
     with contextlib.ExitStack() as stack:
         try:
             made = Hosts()
         except (OSError, RuntimeError) as error:
             pytest.skip(f"no network namespaces here: {error}")
         stack.callback(made.close)
+        model = ["--backend", "synthetic", "--model_name", "mnist", f"--monitoring_config_file={monitoring}"]
+        listen = ["--port=8500", "--rest_api_port=8501", "--bind=0.0.0.0"]
+        awaited(made.start(SERVER, sys.executable, "-m", "bench", "serve", *model, *listen), '"ready"')
         yield made
 
 
-def test_machines_send_one_run_and_the_long_link_is_the_networks(hosts: Hosts, tmp_path: Path) -> None:
-    (tmp_path / "monitoring").write_text('prometheus_config { enable: true path: "/metrics" }')
-    flags = [
-        "--port=8500",
-        "--rest_api_port=8501",
-        "--bind=0.0.0.0",
-        f"--monitoring_config_file={tmp_path}/monitoring",
-    ]
-    serve = [
-        sys.executable,
-        "-m",
-        "bench",
-        "serve",
-        "--backend",
-        "synthetic",
-        "--model_name",
-        "mnist",
-        *flags,
-    ]
-    awaited(hosts.start(SERVER, *serve), '"ready"')
-    way = hosts.lengthen(FAR)
+class Site(NamedTuple):
+    """A load from several hosts."""
+
+    lead: "subprocess.Popen[str]"
+    workers: list["subprocess.Popen[str]"]
+
+
+def loaded(hosts: Hosts, results: Path, workers: Sequence[int], users: int) -> Site:
+    """Master and workers, each with a clock of its own, that load the server."""
     token = {"BENCH_WORKER_TOKEN": "a secret of these five machines"}
     locust = [sys.executable, "-m", "locust", "-f", "scenarios/mnist.py", "--headless", "--only-summary"]
     target = ["--host", "10.213.5.2:8500", "--server-metrics", "http://10.213.5.2:8501/metrics"]
-    load = ["-u", "6", "-r", "6", "--schedule", "closed:10ms", "--results", str(tmp_path / "results")]
-    master = ["--master", "--master-bind-host", "10.213.1.2", "--expect-workers", "3", *target, *load]
+    load = ["-u", str(users), "-r", str(users), "--schedule", "closed:10ms", "--results", str(results)]
+    master = [
+        "--master",
+        "--master-bind-host",
+        "10.213.1.2",
+        "--expect-workers",
+        str(len(workers)),
+        *target,
+        *load,
+    ]
     lead = hosts.start(MASTER, *locust, *master, **token)
-    workers = []
-    for number in WORKERS:
+    joined = []
+    for number in workers:
         apart = ["unshare", "--time", "--monotonic", str(number * 3600)]
         join = ["--worker", "--master-host", "10.213.1.2"]
-        workers.append(hosts.start(number, *locust, *join, before=apart, **token))
+        joined.append(hosts.start(number, *locust, *join, before=apart, **token))
+    return Site(lead, joined)
+
+
+def test_a_machine_that_is_gone_is_named(hosts: Hosts, tmp_path: Path) -> None:
+    site = loaded(hosts, tmp_path / "results", [FIRST, SECOND], users=4)
+
+    def both(run: Run) -> bool:
+        return len({worker for part in run.requests_in_parts() for worker in part.worker.tolist()}) == 2
+
+    wait_for(
+        lambda: (folder := run_folder(tmp_path / "results")) is not None and both(Run.open(folder)), site.lead
+    )
+    hosts.cut(SECOND)
+    folder = run_folder(tmp_path / "results")
+    assert folder is not None
+    wait_for(lambda: any(row.get("workers") == 1 for row in Run.open(folder).telemetry), site.lead)
+    site.lead.send_signal(signal.SIGINT)
+    output = site.lead.communicate(timeout=SECONDS)[0]
+    assert [worker.wait(timeout=SECONDS) for worker in site.workers].count(0) == 1, output
+    run = Run.open(folder)
+    (lost,) = [worker for worker in run.manifest.workers if worker.lost]
+    (warning,) = [each for each in warnings_of(run) if each.check == "lost worker"]
+    assert f"load process {lost.title} ended before the run did" in warning.reason
+    assert warning.reason in output.replace("\n", " ")
+
+
+def test_machines_send_one_run_and_the_long_link_is_the_networks(hosts: Hosts, tmp_path: Path) -> None:
+    way = hosts.lengthen(FAR)
+    print(f"the link of the last worker is made long and lossy by {way}")
+    tool("ip", "-n", hosts.router, "link", "set", f"h{SECOND}", "up")
+    lead, workers = loaded(hosts, tmp_path / "results", WORKERS, users=6)
     interrupt_when_recorded(lead, tmp_path / "results", 200, workers=len(WORKERS))
     output = lead.communicate(timeout=SECONDS)[0]
     assert [worker.wait(timeout=SECONDS) for worker in workers] == [0, 0, 0], output
@@ -213,6 +276,7 @@ def test_machines_send_one_run_and_the_long_link_is_the_networks(hosts: Hosts, t
     )
     assert np.sort(least.to_numpy())[-1] >= 2 * DELAY, way
     assert np.sort(least.to_numpy())[1] < 2 * DELAY, way
+    assert hosts.sent_again(FAR) + hosts.sent_again(SERVER) + hosts.sent_again(MASTER) > 0, way
     found = {warning.check for warning in warnings_of(run)}
     assert not found & {
         "incomplete",
