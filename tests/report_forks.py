@@ -11,6 +11,7 @@ import functools
 import gc
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -28,10 +29,14 @@ ENDED_WITHOUT_A_CODE = -1
 
 @functools.cache
 def address() -> str:
-    """Where reports are ordered: a socket of a process that ends with this one."""
-    place = f"bench-reports-{os.getpid()}"
+    """Where reports are ordered: a socket of a process that ends with this one.
+
+    It has a path: an abstract one would belong to a network namespace, and there are tests with several.
+    """
+    folder = tempfile.mkdtemp(prefix="bench-reports-")
+    place = f"{folder}/socket"
     listening = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    listening.bind(f"\0{place}")
+    listening.bind(place)
     listening.listen(64)
     alive, ours = os.pipe()  # its end of file tells that this process is gone
     command = [sys.executable, "-m", "tests.report_forks", str(listening.fileno()), str(alive)]
@@ -42,6 +47,7 @@ def address() -> str:
     def end() -> None:
         os.close(ours)
         process.wait()
+        shutil.rmtree(folder)
 
     atexit.register(end)
     return place
@@ -57,7 +63,7 @@ def run(
         tempfile.TemporaryFile() as errors,
     ):
         line.settimeout(timeout)
-        line.connect(f"\0{place}")
+        line.connect(place)
         order = [list(command[3:]), dict(os.environ), str(Path.cwd())]
         socket.send_fds(line, [json.dumps(order).encode()], [output.fileno(), errors.fileno()])
         try:

@@ -201,7 +201,10 @@ class Worker(Part):
     lost: bool | None = None
     joined: Instant | None = None
     left: Instant | None = None
+    clock_offset: Annotated[float, Field(ge=-1e15, le=1e15)] | None = None
+    """Seconds by which its clock is ahead of the master's, as measured when it joined."""
     clock_bound: Amount | None = None
+    """By which that may be wrong."""
 
     @property
     def title(self) -> str:

@@ -6,6 +6,7 @@ users do.
 """
 
 import contextlib
+import ctypes
 import functools
 import gc
 import importlib
@@ -32,6 +33,8 @@ IMPORTED = (
     *("asyncio", "gevent.resolver.thread", "gevent.fileobject", "numpy.ma", "pynvml", "zmq.utils.monitor"),
 )
 """What loads import, and what does nothing by itself."""
+CLONE_NEWTIME, CLONE_NEWNET = 0x80, 0x40000000
+"""Of <linux/sched.h>."""
 LARGEST = 1 << 20
 """Bytes of a message: an environment is the most of it."""
 
@@ -42,6 +45,8 @@ class Order(NamedTuple):
     arguments: Sequence[str]
     environment: Mapping[str, str]
     folder: str
+    network: str | None = None
+    ahead: int = 0
 
 
 class Fork:
@@ -54,14 +59,19 @@ class Fork:
         environment: Mapping[str, str] | None = None,
         cwd: Path = ROOT,
         output: IO[Any] | None = None,
+        network: str | None = None,
+        ahead: int = 0,
     ) -> None:
-        """arguments: of Locust. environment: all of its variables; None: those of this process. output: None: `stdout`."""
+        """arguments: of Locust. environment: all of its variables; None: those of this process. output: None: `stdout`.
+
+        network: a network namespace for it. ahead: seconds by which its monotonic clock is ahead of ours.
+        """
         self.args = list(arguments)
         self.returncode: int | None = None
         self.stdout: IO[str] | None = None
         reading, writing = os.pipe() if output is None else (-1, os.dup(output.fileno()))
         try:
-            order = Order(self.args, dict(environment or os.environ), str(cwd))
+            order = Order(self.args, dict(environment or os.environ), str(cwd), network, ahead)
             self.pid, self._ended = _parent().start(order, writing)
         finally:
             os.close(writing)
@@ -208,7 +218,26 @@ def _serve(descriptor: int, reports: str) -> Order:
         line.send(json.dumps([pid, None]).encode())
 
 
+def _move(order: Order) -> None:
+    """Into the network and the time of another host; only root may, and only a process of one thread into a time."""
+    libc = ctypes.CDLL(None, use_errno=True)
+
+    def enter(namespace: str, kind: int) -> None:
+        with open(namespace) as file:  # noqa: PTH123 - a descriptor
+            if libc.setns(file.fileno(), kind):
+                raise OSError(ctypes.get_errno(), f"setns {namespace}")
+
+    if order.ahead:
+        if libc.unshare(CLONE_NEWTIME):
+            raise OSError(ctypes.get_errno(), "unshare")
+        Path("/proc/self/timens_offsets").write_text(f"monotonic {order.ahead} 0")
+        enter("/proc/self/ns/time_for_children", CLONE_NEWTIME)
+    if order.network is not None:
+        enter(f"/run/netns/{order.network}", CLONE_NEWNET)
+
+
 def _run(order: Order) -> Any:
+    _move(order)
     os.chdir(order.folder)
     # what Python does with them at its start
     sys.path[:1] = [order.folder, *filter(None, order.environment.get("PYTHONPATH", "").split(os.pathsep))]

@@ -136,7 +136,7 @@ def shattered(made: Chunk, cell: Any) -> None:
 COUNTS = {
     "sent": 3, "unsent": 0, "recorded": 3, "retries": 0, "late_plans": 0, "addresses": {"127.0.0.1:1": 3},
     "waited": {"stream": 1}, "most_streams": 128,
-    "clock_bound": 0.001, "choices": None, "wrong_answers": {},
+    "clock_offset": -3600.0, "clock_bound": 0.001, "choices": None, "wrong_answers": {},
 }  # fmt: skip
 CHOICES = Choices(np.zeros(3, np.int32), {"invented": np.zeros(3, np.int32)}).to_bytes()
 LONG_CHOICES = Choices(np.zeros(4, np.int32), {"Predict": np.zeros(4, np.int32)}).to_bytes()
@@ -164,6 +164,7 @@ LEFT_OUT: dict[str, tuple[str, Any, str]] = {
     "sent half of one": ("bench-drained", COUNTS | {"sent": 0.5}, "sent 0.5: "),
     "nobody knows how often": ("bench-drained", COUNTS | {"retries": True}, "retries True: "),
     "a clock of nan": ("bench-drained", COUNTS | {"clock_bound": math.nan}, "clock_bound nan"),
+    "an endless offset": ("bench-drained", COUNTS | {"clock_offset": -math.inf}, "clock_offset -inf"),
     "addresses as a list": ("bench-drained", COUNTS | {"addresses": [1]}, "addresses: expected a table"),
     "waits of no number": ("bench-drained", COUNTS | {"waited": {"stream": "x"}}, "waited 'stream' 'x': "),
     "a limit of no number": ("bench-drained", COUNTS | {"most_streams": -1}, "most_streams -1: "),

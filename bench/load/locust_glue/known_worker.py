@@ -21,6 +21,7 @@ class KnownWorker:
     recorded: int = 0
     events: int = 0
     """That it has reported."""
+    clock_offset: float | None = None
     clock_bound: float | None = None
     finished: bool = False
     used_up: bool = False
@@ -47,6 +48,7 @@ class KnownWorker:
             "most_streams": self.most_streams,
             "recorded": self.recorded,
             "late_plans": self.late_plans,
+            "clock_offset": self.clock_offset,
             "clock_bound": self.clock_bound,
             "joined": self.joined,
             "left": self.left,

@@ -136,6 +136,7 @@ def last_words(data: object, now: float) -> Mapping[str, Any]:
     for name in ("addresses", "waited"):
         for key, count in table(content.get(name), name).items():
             whole(count, f"{name} {_short(key)}", most)
+    number(content.get("clock_offset"), "clock_offset")
     if number(content.get("clock_bound"), "clock_bound") < 0:
         raise ReportError("a negative clock bound")
     if not isinstance(content.get("choices"), bytes | None):

@@ -82,8 +82,8 @@ class Session:
         """When the load stopped, on perf_counter's clock; None: it goes on."""
         self.index, self.count = 0, 1
         """Which of how many load processes this is."""
-        self.clock_bound = 0.0
-        """Seconds by which this process's times may be off the master's."""
+        self.clock_offset = self.clock_bound = 0.0
+        """Seconds by which this process's clock is ahead of the master's, and by which that may be wrong."""
         self.recorded = 0
         self._awaiting = self._hurried = False
         self._sink = sink

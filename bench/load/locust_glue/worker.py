@@ -145,7 +145,7 @@ class Worker:
         load.index, load.count = msg.data["index"], msg.data["count"]
         load.orders.number, load.orders.of = msg.data["index"], msg.data["planned"]
         load.refer(self._answered)
-        load.clock_bound = self._best[0]
+        load.clock_bound, load.clock_offset = self._best
         load.http.address = msg.data["rest"]
         load.start_clock(msg.data["origin"] + self._best[1])
         # the master waits for it; the users who waited for the clock have joined by then
@@ -202,5 +202,6 @@ class Worker:
         session.end(self.environment)
         load.close()
         choices, wrong = load.choices(), load.wrong_answers()
-        content = {"clock_bound": load.clock_bound, "choices": choices.to_bytes() if choices else None}
-        self.runner.send_message("bench-drained", {**load.counts(), **content, "wrong_answers": wrong})
+        content = {"choices": choices.to_bytes() if choices else None, "wrong_answers": wrong}
+        clock = {"clock_offset": load.clock_offset, "clock_bound": load.clock_bound}
+        self.runner.send_message("bench-drained", {**load.counts(), **clock, **content})

@@ -283,7 +283,8 @@ class Workers:
         self.wrong_answers = merged([self.wrong_answers, counts["wrong_answers"]])
         if counts["choices"] is not None:
             known.choices = reports.choices_of(counts["choices"], self._names)
-        known.clock_bound, known.finished = counts["clock_bound"], True
+        known.clock_offset, known.clock_bound = counts["clock_offset"], counts["clock_bound"]
+        known.finished = True
         if not self._draining:
             known.left = self._now()
             gevent.spawn_later(AT_ONCE_SECONDS, self._tell_left, known)
