@@ -194,7 +194,7 @@ class Git(Part):
 
 
 class Worker(Part):
-    """A load process."""
+    """A load process; its clock is ahead of the master's by clock_offset seconds, give or take clock_bound."""
 
     worker: Integer | Name | None = None
     recorded: Count | None = None
@@ -202,9 +202,7 @@ class Worker(Part):
     joined: Instant | None = None
     left: Instant | None = None
     clock_offset: Annotated[float, Field(ge=-1e15, le=1e15)] | None = None
-    """Seconds by which its clock is ahead of the master's, as measured when it joined."""
     clock_bound: Amount | None = None
-    """By which that may be wrong."""
 
     @property
     def title(self) -> str:
