@@ -16,7 +16,7 @@ COPY pyproject.toml README.md ./
 COPY bench bench
 COPY scenarios scenarios
 RUN python3 -m venv /opt/serving-bench
-RUN /opt/serving-bench/bin/pip install --no-cache-dir --disable-pip-version-check .
+RUN /opt/serving-bench/bin/pip install --no-cache-dir --disable-pip-version-check '.[otel,prometheus,kubernetes]'
 
 FROM build-client AS build-server
 RUN /opt/serving-bench/bin/pip install --no-cache-dir --disable-pip-version-check '.[server]'

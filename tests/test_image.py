@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import bench
+from bench.extras import EXTRAS
 from tests.dockerfile import Instruction, last, lineage, stages
 
 ROOT = Path(__file__).parents[1]
@@ -87,6 +88,23 @@ def test_an_image_runs_as_somebody_and_its_entry_point_is_installed(name: str) -
     assert {"title", "description", "version", "revision"} <= set(re.findall(r"image\.(\w+)=", labels))
 
 
+def _extras(line: str) -> list[str]:
+    found = re.search(r"'\.\[([\w,]+)\]'", line)
+    return found[1].split(",") if found else []
+
+
+def test_the_client_has_what_options_of_a_load_need() -> None:
+    """A pod cannot install what `--otlp`, `--prometheus` and `--server-telemetry` ask for."""
+    (line,) = [each.text for each in STAGES["build-client"].instructions if "pip install" in each.text]
+    needed = re.findall(r'extras\.need\("([\w.]+)", f?"--', _sources("bench/load"))
+    assert {EXTRAS[package][1] for package in needed} == {"otel", "prometheus"}
+    assert {EXTRAS[package][1] for package in needed} <= set(_extras(line))
+
+
+def _sources(folder: str) -> str:
+    return "".join(path.read_text() for path in sorted((ROOT / folder).rglob("*.py")))
+
+
 def test_only_the_server_has_tensorflow() -> None:
     installs = {
         name: [
@@ -97,7 +115,10 @@ def test_only_the_server_has_tensorflow() -> None:
         ]
         for name in ("build-client", "build-server")
     }
-    assert not [line for line in installs["build-client"] if "[" in line]
+    extras = {name for line in installs["build-client"] for name in _extras(line)}
+    assert not [
+        each for name in extras for each in PROJECT["optional-dependencies"][name] if "tensorflow" in each
+    ]
     assert any("'.[server]'" in line for line in installs["build-server"])
     assert last(STAGES, "client", "COPY").words[0] == "--from=build-client"
     environment = " ".join(each.text for each in STAGES["base"].instructions)

@@ -1,6 +1,7 @@
 """Manifests: valid by the API's own schemas, filled in as asked, and with commands that this package understands."""
 
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -13,7 +14,7 @@ import pytest
 import yaml
 from locust.argument_parser import get_parser
 
-from bench.kubernetes import manifests
+from bench.kubernetes import manifests, ports
 from bench.kubernetes.manifests import PLAIN
 from bench.launch import server_process
 from bench.load.arguments import add_arguments
@@ -89,11 +90,50 @@ def test_all_that_is_asked_for_is_filled_in(tmp_path: Path) -> None:
     assert data["limits.toml"] == "[limits]\np99_ms = 7\n"
     assert data["scenario.py"] == (ROOT / "scenarios/model.py").read_text()
     assert data["sample.jsonl"] == "{}\n"
-    ports = [rule["ports"][0]["port"] for rule in found["NetworkPolicy serving-bench"]["spec"]["egress"]]
-    assert ports == [53, 5557, 9000]
+    let_through = [
+        rule["ports"][0]["port"] for rule in found["NetworkPolicy serving-bench"]["spec"]["egress"]
+    ]
+    assert let_through == [53, 5557, 9000]
     token = found["Secret serving-bench"]["stringData"]["worker-token"]
     assert len(token) == 32
     assert rendered(tmp_path)["Secret serving-bench"]["stringData"]["worker-token"] != token
+
+
+def test_what_the_options_name_is_let_through_the_network_policy(tmp_path: Path) -> None:
+    """Counters, exporters, a collector and REST are elsewhere than the server's port; Prometheus comes to the master."""
+    load = [
+        *("--rest", "ranker.models.svc:8501", "--server-metrics=http://ranker.models.svc:8502/metrics"),
+        *(
+            "--server-telemetry",
+            "http://node:9100/metrics, https://node/m#pod=r-*&pod=s,http://node:9400/metrics",
+        ),
+        *("--otlp", "http://collector.monitoring/v1/metrics", "--prometheus=0.0.0.0:9646"),
+    ]
+    policy = rendered(tmp_path, "--egress", "6379", "--", *load)["NetworkPolicy serving-bench"]["spec"]
+    reached = {port["port"] for rule in policy["egress"] if "to" not in rule for port in rule["ports"]}
+    assert reached == {53, 5353, 9000, 8501, 8502, 9100, 443, 9400, 80, 6379}
+    assert [port["port"] for rule in policy["ingress"] for port in rule["ports"]] == [5557, 9646]
+    (from_workers, from_all) = policy["ingress"]
+    assert ("from" in from_workers, "from" in from_all) == (True, False)
+    grpc = rendered(tmp_path, "--", "--server-metrics", "grpc://ranker.models.svc:8001")
+    assert 8001 in [
+        port["port"]
+        for rule in grpc["NetworkPolicy serving-bench"]["spec"]["egress"]
+        for port in rule["ports"]
+    ]
+
+
+def test_every_option_with_an_address_is_known_to_the_network_policy() -> None:
+    parser = get_parser(default_config_files=[])
+    locusts = {name for action in parser._actions for name in action.option_strings}
+    add_arguments(parser)
+    named = {
+        name
+        for action in parser._actions
+        for name in action.option_strings
+        if name not in locusts and re.search("URL|HOST:PORT", str(action.metavar))
+    }
+    assert named == ports.URLS | ports.ADDRESSES | ports.OFFERED
 
 
 def test_the_operator_gets_the_same_scenario(tmp_path: Path) -> None:
@@ -121,6 +161,9 @@ def test_the_operator_gets_the_same_scenario(tmp_path: Path) -> None:
             ["--bucket", "s3://b-1", "--bucket-endpoint", "minio:9000"],
             "--bucket-endpoint minio:9000: expected a URL",
         ),
+        (["--egress", "9100", "--for", "operator"], "--for operator has no network policy"),
+        (["--", "--otlp", "collector:4318"], "--otlp collector:4318: expected a URL with a port"),
+        (["--", "--prometheus", "127.0.0.1:9646"], "nobody outside of the pod reaches it; give 0.0.0.0:9646"),
         (["--bucket-image", "mine:1"], "name the bucket as well"),
         (["--for", "operator", "--bucket", "s3://b-1"], "hold no results"),
         (["--file", "scenario.py"], "/config has a scenario.py already"),
@@ -156,7 +199,8 @@ def test_manifests_are_valid_for_the_three_newest_versions(
 ) -> None:
     validator, versions = schemas
     as_they_are = [*manifests.read(PLAIN), *manifests.read("results")]
-    documents = list(rendered(tmp_path, "--bucket", "s3://loads/x").values()) if filled else as_they_are
+    asked = ["--bucket", "s3://loads/x", "--egress", "6379", "--", "--prometheus", "0.0.0.0:9646"]
+    documents = list(rendered(tmp_path, *asked).values()) if filled else as_they_are
     assert len(documents) == 8 + (not filled)
     for document in documents:
         for version in versions:

@@ -71,6 +71,13 @@ def _label(_context: click.Context, _parameter: click.Parameter, text: str) -> t
     help="Label of the server's pods: no load process runs on their nodes.",
 )
 @click.option(
+    "--egress",
+    type=click.IntRange(1, 65535),
+    multiple=True,
+    metavar="PORT",
+    help="A further port that load processes may reach; may be repeated.",
+)
+@click.option(
     "--bucket",
     metavar="s3://NAME/PREFIX",
     help="Copy the results there, with the keys in Secret serving-bench-bucket.",
@@ -96,6 +103,7 @@ def render(
     limits: Path | None,
     files: tuple[Path, ...],
     apart_from: tuple[str, str],
+    egress: tuple[int, ...],
     bucket: str | None,
     bucket_endpoint: str | None,
     bucket_image: str | None,
@@ -119,6 +127,8 @@ def render(
         raise BenchError(
             "--bucket-endpoint, --bucket-image: name the bucket as well, --bucket s3://NAME/PREFIX"
         )
+    if egress and kind == "operator":
+        raise BenchError(f"--egress {egress[0]}: --for operator has no network policy; leave it out")
     if bucket is not None and kind == "operator":
         raise BenchError(f"--bucket {bucket}: pods of --for operator hold no results; leave it out")
     copied = None if bucket is None else Bucket(bucket, bucket_image, bucket_endpoint)
@@ -131,7 +141,7 @@ def render(
         if file.name in (*contents, "master.sh"):
             raise BenchError(f"--file {file}: /config has a {file.name} already; rename yours")
         contents[file.name] = _read(file)
-    deployment = Deployment(host, image, workers, namespace, contents, options, apart_from, copied)
+    deployment = Deployment(host, image, workers, namespace, contents, options, apart_from, copied, egress)
     click.echo(text(manifests(kind, deployment)), nl=False)
 
 

@@ -11,6 +11,7 @@ from typing import Any, Final
 import yaml
 
 from bench import BenchError
+from bench.kubernetes import ports
 from bench.wire.dial import Address
 
 HERE: Final = Path(__file__).parent
@@ -79,6 +80,8 @@ class Deployment:
     apart_from: tuple[str, str]
     """Label of the server's pods, on whose nodes no load process runs."""
     bucket: Bucket | None = None
+    egress: tuple[int, ...] = ()
+    """Further ports that load processes reach."""
     token: str = field(default_factory=lambda: secrets.token_hex(16))
     """The secret of master and workers."""
 
@@ -162,13 +165,20 @@ def _plain(document: Manifest, wanted: Deployment) -> Manifest:
     elif kind == "ConfigMap":
         document["data"] |= wanted.files
     elif kind == "NetworkPolicy":
-        (ports,) = [
-            rule["ports"] for rule in document["spec"]["egress"] if rule["ports"][0]["port"] == SERVER_PORT
-        ]
-        ports[0]["port"] = wanted.port
+        _let_through(document["spec"], wanted)
     elif kind == "Job":
         _job(document["spec"], wanted, master=name == "master")
     return document
+
+
+def _let_through(spec: Manifest, wanted: Deployment) -> None:
+    (server,) = [rule["ports"] for rule in spec["egress"] if rule["ports"][0]["port"] == SERVER_PORT]
+    reached = {wanted.port: None} | dict.fromkeys([*ports.reached(wanted.options), *wanted.egress])
+    server[:] = [{"port": port, "protocol": "TCP"} for port in reached]
+    # from wherever Prometheus is
+    spec["ingress"] += [
+        {"ports": [{"port": port, "protocol": "TCP"}]} for port in ports.offered(wanted.options)
+    ]
 
 
 def _copied(documents: list[Manifest], bucket: Bucket) -> None:

@@ -2,22 +2,33 @@
 
 Makes a Debian in FOLDER/root (debootstrap --variant=minbase, with python3 in place of the base image), executes the instructions of
 the Dockerfile's stages there by chroot, and starts the entry point as the image's user on a read-only root. Prints the sizes and, of
-five starts each, the median wall time and the largest resident memory; ends with 1 beyond MOST_SECONDS and MOST_BYTES for
-`bench --version`, where a program writes outside of its volume, or where TensorFlow is there. Needs root, debootstrap (`apt-get install
-debootstrap`) and the network: Debian's packages and a package index. --suite: of Debian (default: the one of the base image).
+five starts each, the median wall time and the largest resident memory. Loads of three seconds follow, with a server outside (`bench serve
+--backend synthetic`): seconds from the start to the first request that is recorded, and the largest memory of the load process and of
+the process that makes its report. Ends with 1 where the first request leaves later than after MOST_SECONDS, where one of these
+processes holds more than MOST_BYTES, where a program writes outside of its volume, or where TensorFlow is there.
+
+Needs root, debootstrap (`apt-get install debootstrap`) and the network: Debian's packages and a package index. --suite: of Debian
+(default: the one of the base image). --keep: take all stages but the last from the call before; --built: take all, and only measure.
 """
 
 import argparse
+import contextlib
 import os
 import re
 import shutil
 import statistics
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
+import psutil
+
+from bench.launch import server_process
+from bench.runs.run import Run
 from tests.dockerfile import Instruction, Stage, lineage, stages
 
 HERE = Path(__file__).parents[2]
@@ -151,8 +162,8 @@ def bare(place: Path, suite: str) -> None:
         shutil.copy(certificates, place / "etc/ssl/certs/ca-certificates.crt")
 
 
-def built(folder: Path, suite: str, *, keep: bool) -> Building:
-    """The client's root, and what it was copied from. keep: what an earlier call built for it."""
+def built(folder: Path, suite: str, *, keep: bool, whole: bool) -> Building:
+    """The client's root, and what it was copied from. keep: what an earlier call built for it; whole: all of it."""
     found = stages(HERE / "Dockerfile")
     base = folder / "base"
     if not (base / "usr/bin/python3").exists():
@@ -171,13 +182,15 @@ def built(folder: Path, suite: str, *, keep: bool) -> Building:
         if keep and stage.name != TARGET and root.exists():
             roots[stage.name] = Building(root)
             return roots[stage.name]
-        shutil.rmtree(root, ignore_errors=True)
-        run("cp", "-a", base, root)
         made = roots[stage.name] = Building(root)
         made.others = {name: other.root for name, other in roots.items()}
+        if not whole:
+            shutil.rmtree(root, ignore_errors=True)
+            run("cp", "-a", base, root)
         for one in lineage(found, stage.name):
             for each in one.instructions:
-                made.step(each)
+                if not whole or each.name not in ("COPY", "RUN"):
+                    made.step(each)
         return made
 
     return build(found[TARGET])
@@ -197,16 +210,98 @@ def started(image: Building, *command: str) -> tuple[int, float, float, str]:
     return codes.pop(), statistics.median(row[1] for row in rows), max(row[2] for row in rows), output
 
 
+class Load(NamedTuple):
+    """One load by the image's program."""
+
+    first: float
+    """Seconds from the start of the program to the first request."""
+    memory: dict[str, float]
+    """Largest resident memory of each of its processes, in bytes, by what it is for."""
+
+
+def loaded(image: Building, server: str, number: int, *options: str) -> Load:
+    """Send a load for three seconds. Raises SystemExit where it fails."""
+    results = f"/results/{number}"
+    load = [
+        "scenario",
+        "mnist",
+        "--headless",
+        "--host",
+        server,
+        "-u",
+        "4",
+        "-r",
+        "4",
+        "-t",
+        "3s",
+        "--results",
+        results,
+    ]
+    began = time.perf_counter()
+    command = image.inside(*image.entry, *load, *options)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    memory: dict[str, float] = {}
+    while process.poll() is None:
+        for each in [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]:
+            with contextlib.suppress(psutil.Error, OSError):
+                title = (
+                    "report" if "report" in each.cmdline() else "load" if each.pid == process.pid else "other"
+                )
+                memory[title] = max(memory.get(title, 0.0), highest(each.pid))
+        time.sleep(0.02)
+    output = process.communicate()[0]
+    folders = list((image.root / results.lstrip("/")).glob("*/manifest.json"))
+    if process.returncode or not folders:
+        raise SystemExit(f"{' '.join(load)}: code {process.returncode}\n{output}")
+    run = Run.open(folders[0].parent)
+    first = run.manifest.raw["clock_origin"] + float(run.samples["sent"].min()) - began
+    return Load(first, memory)
+
+
+def highest(process: int) -> float:
+    """The largest resident memory of a process so far, in bytes."""
+    (line,) = [
+        row for row in Path(f"/proc/{process}/status").read_text().splitlines() if row.startswith("VmHWM")
+    ]
+    return float(line.split()[1]) * 1024
+
+
+def loads(image: Building) -> bool:
+    """Print what TIMES loads take, with and without what looks at the server and at the load; whether it is within the bounds."""
+    good = True
+    with server_process.embedded(
+        ["--backend", "synthetic", "--model_name", "mnist", "--rest_api_port=0"]
+    ) as server:
+        kinds = {"a load": [], "a load with --prometheus": ["--prometheus", "127.0.0.1:9646"]}
+        for place, (title, options) in enumerate(kinds.items()):
+            rows = [
+                loaded(image, server.address, TIMES * place + number, *options) for number in range(TIMES)
+            ]
+            first = statistics.median(row.first for row in rows)
+            memory = {name: max(row.memory.get(name, 0.0) for row in rows) for name in rows[0].memory}
+            kept = first < MOST_SECONDS and max(memory.values()) < MOST_BYTES
+            good = good and kept
+            sizes = ", ".join(f"{name} {size / 1e6:.0f} MB" for name, size in memory.items())
+            print(
+                f"{'pass' if kept else 'FAIL'}  {title}: first request after {first:.2f} s; {sizes}",
+                flush=True,
+            )
+    return good
+
+
 def main() -> int:
     """Build, start, measure; gives the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--suite", default=stages(HERE / "Dockerfile")["base"].base.rpartition("-")[2])
-    parser.add_argument("--keep", action="store_true", help="take the stages that an earlier call has built")
+    parser.add_argument(
+        "--keep", action="store_true", help="take the stages but the last that an earlier call has built"
+    )
+    parser.add_argument("--built", action="store_true", help="take all of them, and only measure")
     given = parser.parse_args()
     folder = given.folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
-    image = built(folder, given.suite, keep=given.keep)
+    image = built(folder, given.suite, keep=given.keep or given.built, whole=given.built)
     size = int(run("du", "-sB1", image.root / "opt/serving-bench").split()[0])
     print(
         f"/opt/serving-bench: {size / 1e6:.0f} MB; the bare root: {int(run('du', '-sB1', folder / 'base').split()[0]) / 1e6:.0f} MB"
@@ -225,8 +320,10 @@ def main() -> int:
                 print("pass  bench init writes into the volume")
                 continue
             code, seconds, memory, output = started(image, *command)
-            kept = code == wanted and (
-                command[1] != "--version" or (seconds < MOST_SECONDS and memory < MOST_BYTES)
+            kept = (
+                code == wanted
+                and memory < MOST_BYTES
+                and (command[1] != "--version" or seconds < MOST_SECONDS)
             )
             good = good and kept
             print(
@@ -244,6 +341,7 @@ def main() -> int:
             print(
                 f"{'pass' if done.returncode == wanted else 'FAIL'}  {title}: {(done.stdout + done.stderr).strip()[:140]}"
             )
+        good = loads(image) and good
     return 0 if good else 1
 
 
