@@ -44,12 +44,17 @@ def node(at: float = 0.0, *, used: float = 1.5, boot: float = 9 * HOUR, without:
         ("docker0", 1.0),
         ("lo", 50.0),
         ("eth0.100", 0.5),
+        ("bond0", 1.0),
+        ("uplink", 1.0),
+        ("eni0a1b2c3d4e5", 1.0),
+        ("vmbr0", 1.0),
         ("ib0", 0.0),
     ):
         lines += [
             f'node_network_receive_bytes_total{{device="{device}"}} {boot + factor * 1e6 * at!r}',
             f'node_network_transmit_bytes_total{{device="{device}"}} {boot + factor * 2e6 * at!r}',
         ]
+    lines.append('node_bonding_slaves{master="uplink"} 2')
     lines.append('node_scrape_collector_success{collector="cpu"} 1')
     return "\n".join(line for line in lines if not without or without not in line) + "\n"
 
@@ -64,11 +69,12 @@ def kubelet(
     looked: float | None = None,
     began: dict[str, float] | None = None,
     sum_of_pod: bool = True,
+    at_node: tuple[str, ...] = (),
 ) -> str:
     """A kubelet's /metrics/cadvisor at instant `at`: for each pod of namespace `models` its cores.
 
     Each has a server, a proxy with a tenth more, and a sandbox; 100 MiB and 10; 0.5 MB/s in, 1 MB/s out. looked: when the kubelet
-    looked, where that was not just now; began: instants at which counters began anew.
+    looked, where that was not just now; began: instants at which counters began anew; at_node: pods in the network of their node.
     """
     lines = ["# TYPE container_cpu_usage_seconds_total counter"]
     stamp = int(1_700_000_000_000 + 1000 * (at if looked is None else looked))
@@ -122,10 +128,13 @@ def kubelet(
             1.7e9 + begin,
         )
         for direction, rate in (("receive", 5e5), ("transmit", 1e6)):
-            for interface, factor in (("eth0", 1.0), ("eth1", 0.0)):
+            # cAdvisor has them at the sandbox; of a pod in its node's network it has all devices of the node
+            others = ("cali9e6914890be", "veth12ab34cd", "cni0") if name in at_node else ()
+            for interface, factor in (("eth0", 1.0), ("eth1", 0.0), *((each, 3.0) for each in others)):
                 total = factor * rate * count
                 metric = f"container_network_{direction}_bytes_total"
-                lines.append(series(metric, total, place, namespace, name, "", interface=interface))
+                sandbox = f"{place}/cri-containerd-x{name}.scope"
+                lines.append(series(metric, total, sandbox, namespace, name, "", interface=interface))
     return "\n".join([*lines, "machine_cpu_cores 8", ""])
 
 
@@ -172,6 +181,7 @@ def dcgm(
     host: str = "gpu-node-1",
     gpus: tuple[int, ...] = (0, 1),
     blank: str = "",
+    unknown: str = "9223372036854775794",
     separator: str = ",",
 ) -> str:
     """GPUs 0 and 1 at 40 and 41 %, 1,024 MiB used and 500 reserved, 250 W, 1,410 MHz; GPU 0 belongs to two pods."""
@@ -205,14 +215,27 @@ def dcgm(
                     f'namespace="{"models" if pod else ""}"',
                     f'pod="{pod}"',
                 ]
-                shown = 9223372036854775794 if name == blank else value
+                shown = unknown if name == blank else value
                 lines.append(f"{name}{{{separator.join(labels)}}} {shown}")
     return "\n".join([*lines, ""])
 
 
-MIG = """\
-DCGM_FI_DEV_FB_USED{gpu="0",UUID="GPU-1",device="nvidia0",GPU_I_PROFILE="3g.40gb",GPU_I_ID="1",Hostname="n"} 1000
-DCGM_FI_DEV_FB_USED{gpu="0",UUID="GPU-1",device="nvidia0",GPU_I_PROFILE="3g.40gb",GPU_I_ID="2",Hostname="n"} 500
-DCGM_FI_DEV_POWER_USAGE{gpu="0",UUID="GPU-1",device="nvidia0",GPU_I_PROFILE="3g.40gb",GPU_I_ID="1",Hostname="n"} 90
-DCGM_FI_DEV_POWER_USAGE{gpu="0",UUID="GPU-1",device="nvidia0",GPU_I_PROFILE="3g.40gb",GPU_I_ID="2",Hostname="n"} 90
-"""
+def mig(*, at: float = 0.0) -> str:
+    """An A100 in two parts, of which two pods share the second: what is of the whole GPU stands at each, GPU_UTIL is 0."""
+    parts = (("1", ("",)), ("2", ("ranker-0", "ranker-1")))
+    values = {
+        "DCGM_FI_DEV_SM_CLOCK": ("1410", "1410"),
+        "DCGM_FI_DEV_POWER_USAGE": ("90.174000", "90.174000"),
+        "DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION": (str(int(257858316 + 90_174 * at)),) * 2,
+        "DCGM_FI_DEV_GPU_UTIL": ("0", "0"),
+        "DCGM_FI_DEV_FB_USED": ("1000", "500"),
+        "DCGM_FI_PROF_GR_ENGINE_ACTIVE": ("0.250000", "0.625000"),
+    }
+    return "".join(
+        f'{name}{{gpu="0",UUID="GPU-1",device="nvidia0",modelName="NVIDIA A100",GPU_I_PROFILE="3g.40gb",GPU_I_ID="{part}",'
+        f'Hostname="n",DCGM_FI_DRIVER_VERSION="535.129.03",container="{pod and "server"}",namespace="{pod and "models"}",'
+        f'pod="{pod}",pod_uid="{pod and f"uid-{pod}"}"}} {value}\n'
+        for name, of_parts in values.items()
+        for (part, pods), value in zip(parts, of_parts, strict=True)
+        for pod in pods
+    )

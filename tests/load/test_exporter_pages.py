@@ -75,6 +75,13 @@ def test_pods_and_containers_of_a_kubelet(page: Any, chosen: str, cores: float, 
 def test_the_network_of_pods() -> None:
     told = values(*(pages.kubelet(at, RANKERS) for at in (0.0, 20.0)), chosen="#pod=ranker-*")
     assert (told["received"], told["sent"]) == pytest.approx((2 * 20 * 5e5, 2 * 20 * 1e6))
+    at_node = [pages.kubelet(at, RANKERS, at_node=("ranker-0",)) for at in (0.0, 20.0)]
+    told = values(*at_node, chosen="#pod=ranker-*")
+    assert (told["received"], told["sent"]) == pytest.approx((2 * 20 * 5e5, 2 * 20 * 1e6)), (
+        "no ends of other pods"
+    )
+    told = values(*at_node, chosen="#pod=ranker-0&interface=cni0")
+    assert told["received"] == pytest.approx(3 * 20 * 5e5)
     told = values(*(pages.kubelet(at, RANKERS) for at in (0.0, 20.0)), chosen="#container=server")
     assert told["received"] is None, "its containers share the network of a pod"
 
@@ -128,16 +135,22 @@ def test_gpus() -> None:
     assert only["memory0"] == 1524 * MIB
     third = values(pages.dcgm(0.0, gpus=(3,)))
     assert "power3" in third
-    blank = values(pages.dcgm(0.0, blank="DCGM_FI_DEV_POWER_USAGE"))
-    assert blank["power0"] is None
-    assert blank["utilization0"] == pytest.approx(0.4)
+    for unknown in ("9223372036854775794", "140737488355328.000000", "2147483632"):
+        blank = values(pages.dcgm(0.0, blank="DCGM_FI_DEV_POWER_USAGE", unknown=unknown))
+        assert blank["power0"] is None
+        assert blank["utilization0"] == pytest.approx(0.4)
 
 
 def test_gpus_of_two_hosts_and_instances_of_one() -> None:
     both = values(pages.dcgm(0.0) + pages.dcgm(0.0, host="gpu-node-2"))
     assert [both[f"utilization{place}"] for place in range(4)] == pytest.approx([0.4, 0.41, 0.4, 0.41])
-    shared = values(pages.MIG)
-    assert (shared["memory0"], shared["power0"]) == (1500 * MIB, 90)
+    shared = values(pages.mig(), pages.mig(at=10.0))
+    assert (shared["memory0"], shared["power0"], shared["utilization0"]) == (1500 * MIB, 90.174, 0.625)
+    assert shared["joules0"] == pytest.approx(901.74)
+    one = values(pages.mig(), chosen="#GPU_I_ID=1")
+    assert (one["memory0"], one["utilization0"]) == (1000 * MIB, 0.25)
+    other = values(pages.mig(), chosen="#pod=ranker-1")
+    assert (other["memory0"], other["utilization0"]) == (500 * MIB, 0.625)
 
 
 def test_what_a_page_lacks_later_is_missing() -> None:

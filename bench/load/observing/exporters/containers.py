@@ -9,6 +9,7 @@ from collections.abc import Hashable, Iterable
 from typing import Final
 
 from bench.load.observing.exporters.counts import Growth
+from bench.load.observing.exporters.interfaces import outward
 from bench.load.observing.exporters.page import Sample, Samples, Values, series
 
 _CPU: Final = "container_cpu_usage_seconds_total"
@@ -73,7 +74,9 @@ class Containers:
 
 
 def _counters(samples: Samples, name: str) -> dict[Hashable, float]:
-    return {series(each.labels): each.value for each in _outermost(samples.of(name))}
+    """Of a pod in the network of its machine a page has all devices there, those of other pods too."""
+    found = outward(_outermost(samples.of(name)), "interface", chosen=samples.chooses("interface"))
+    return {series(each.labels): each.value for each in found}
 
 
 def _outermost(samples: list[Sample]) -> list[Sample]:

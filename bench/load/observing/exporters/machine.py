@@ -1,10 +1,10 @@
 """The server's machine, as node-exporter has it (https://github.com/prometheus/node_exporter, version 1)."""
 
-import re
 from collections.abc import Hashable
 from typing import Final
 
 from bench.load.observing.exporters.counts import LEAST_FALL, Growth
+from bench.load.observing.exporters.interfaces import outward
 from bench.load.observing.exporters.page import Samples, Values, series
 
 _CPU: Final = "node_cpu_seconds_total"
@@ -13,17 +13,14 @@ _RECEIVED, _SENT = "node_network_receive_bytes_total", "node_network_transmit_by
 _JOULES: Final = ("node_rapl_package_joules_total", "node_rapl_dram_joules_total")
 _IDLE: Final = ("idle", "iowait")
 _STEAL: Final = "steal"
-_INNER: Final = re.compile(
-    r"lo|(veth|docker|br-|virbr|cni|cali|flannel|cilium|lxc|tunl|kube|dummy|ifb|vnet|tap|tun|nodelocaldns).*|.*\..*"
-)
-"""Devices whose bytes leave no machine, or are counted by another device too."""
+_BONDS: Final = "node_bonding_slaves"
 
 
 class Machine:
     """Counts of a machine from page to page."""
 
     source = "server_machine"
-    names = frozenset({_CPU, _TOTAL, _AVAILABLE, _RECEIVED, _SENT, *_JOULES})
+    names = frozenset({_CPU, _TOTAL, _AVAILABLE, _RECEIVED, _SENT, _BONDS, *_JOULES})
     at_times: Final = frozenset({"busy", "steal"})
     """Values that not every reading has."""
 
@@ -83,9 +80,6 @@ class Machine:
 
 
 def _bytes(samples: Samples, name: str) -> dict[Hashable, float]:
-    by_name = any(label == "device" for label, _ in samples.chosen.labels)
-    return {
-        series(each.labels): each.value
-        for each in samples.of(name)
-        if by_name or not _INNER.fullmatch(each.labels.get("device", ""))
-    }
+    masters = [each.labels.get("master", "") for each in samples.every.get(_BONDS, [])]
+    found = outward(samples.of(name), "device", chosen=samples.chooses("device"), masters=masters)
+    return {series(each.labels): each.value for each in found}

@@ -41,6 +41,10 @@ class Samples:
             known = frozenset(label for sample in samples for label in sample.labels)
             self._chosen[name] = [sample for sample in samples if chosen.takes(sample.labels, known)]
 
+    def chooses(self, label: str) -> bool:
+        """Whether samples are chosen by a label."""
+        return any(name == label for name, _ in self.chosen.labels)
+
     def of(self, name: str) -> list[Sample]:
         """Those of a name; none where it is not on the page."""
         return self._chosen.get(name, [])
