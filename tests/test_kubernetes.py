@@ -163,7 +163,7 @@ def test_the_operator_gets_the_same_scenario(tmp_path: Path) -> None:
         ),
         (["--egress", "9100", "--for", "operator"], "--for operator has no network policy"),
         (["--", "--otlp", "collector:4318"], "--otlp collector:4318: expected a URL with a port"),
-        (["--", "--prometheus", "127.0.0.1:9646"], "nobody outside of the pod reaches it; give 0.0.0.0:9646"),
+        (["--", "--prometheus", "127.0.0.1:9646"], "not reachable from outside the pod; give 0.0.0.0:9646"),
         (["--bucket-image", "mine:1"], "name the bucket as well"),
         (["--for", "operator", "--bucket", "s3://b-1"], "hold no results"),
         (["--file", "scenario.py"], "/config has a scenario.py already"),

@@ -25,21 +25,21 @@ def reached(options: Sequence[str]) -> list[int]:
         for option, value in _values(options, URLS)
         for url in re.split(r",(?=\s*\w+://)", value)
     ]
-    found = {_port(option, url.strip()) for option, url in urls if url.strip()}
-    return sorted(found | {Address.parse(value).port for _, value in _values(options, ADDRESSES)})
+    ports = {_port(option, url.strip()) for option, url in urls if url.strip()}
+    return sorted(ports | {Address.parse(value).port for _, value in _values(options, ADDRESSES)})
 
 
 def offered(options: Sequence[str]) -> list[int]:
     """Ports at which load processes are reached, in ascending order. Raises BenchError for a loopback address."""
-    found = set()
+    ports = set()
     for option, value in _values(options, OFFERED):
         address = Address.parse(value)
         if _LOOPBACK.fullmatch(address.host):
             raise BenchError(
-                f"{option} {value}: nobody outside of the pod reaches it; give 0.0.0.0:{address.port}"
+                f"{option} {value}: not reachable from outside the pod; give 0.0.0.0:{address.port}"
             )
-        found.add(address.port)
-    return sorted(found)
+        ports.add(address.port)
+    return sorted(ports)
 
 
 def _values(options: Sequence[str], names: frozenset[str]) -> Iterator[tuple[str, str]]:

@@ -75,8 +75,8 @@ class Containers:
 
 def _counters(samples: Samples, name: str) -> dict[Hashable, float]:
     """Of a pod in the network of its machine a page has all devices there, those of other pods too."""
-    found = outward(_outermost(samples.of(name)), "interface", chosen=samples.chooses("interface"))
-    return {series(each.labels): each.value for each in found}
+    outer = outward(_outermost(samples.of(name)), "interface", chosen=samples.chooses("interface"))
+    return {series(each.labels): each.value for each in outer}
 
 
 def _outermost(samples: list[Sample]) -> list[Sample]:

@@ -81,5 +81,5 @@ class Machine:
 
 def _bytes(samples: Samples, name: str) -> dict[Hashable, float]:
     masters = [each.labels.get("master", "") for each in samples.every.get(_BONDS, [])]
-    found = outward(samples.of(name), "device", chosen=samples.chooses("device"), masters=masters)
-    return {series(each.labels): each.value for each in found}
+    outer = outward(samples.of(name), "device", chosen=samples.chooses("device"), masters=masters)
+    return {series(each.labels): each.value for each in outer}
