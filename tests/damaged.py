@@ -13,7 +13,7 @@ from typing import Any
 
 from bench.runs.chunk import Chunk
 from bench.runs.recording import RunWriter
-from tests.recorded import requests
+from tests.recorded import end, requests
 
 SECONDS, RATE = 4, 100
 GIB = 1 << 30
@@ -56,7 +56,7 @@ def record(root: Path, note: str) -> Path:
         writer.telemetry(second + 0.5, source="server", cpu_seconds=0.1 * second)
         writer.event(second + 0.5, "version", "2 is served")
     sent = SECONDS * RATE
-    writer.finish(counts={"sent": sent, "unsent": 0, "recorded": sent, "addresses": {"a": sent}}, stopped=4.2)
+    end(writer, counts={"sent": sent, "unsent": 0, "recorded": sent, "addresses": {"a": sent}}, stopped=4.2)
     return writer.path
 
 

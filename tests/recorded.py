@@ -9,6 +9,7 @@ import numpy as np
 
 from bench.runs import checksums
 from bench.runs.chunk import Chunk
+from bench.runs.conclusion import conclude
 from bench.runs.run import Run, RunWriter
 from bench.runs.sample import CANCELLED_STATUS, UNSENT
 
@@ -89,8 +90,15 @@ def write(
     for turn, chunk in enumerate(chunks):
         writer.append(turn % 2, chunk)
     if finish:
-        writer.finish(counts=counts_of(chunks))
+        end(writer, counts=counts_of(chunks))
     return Run.open(writer.path)
+
+
+def end(writer: RunWriter, **fields: Any) -> None:
+    """Finish, pack and seal a run."""
+    writer.finish(**fields)
+    conclude(writer.path)
+    writer.concluded()
 
 
 def counts_of(chunks: list[Chunk]) -> dict[str, int]:

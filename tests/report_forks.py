@@ -1,4 +1,4 @@
-"""`bench report` at the end of a load, as a fork of one process that has imported it: the import is nine tenths of it.
+"""`bench conclude` at the end of a load, as a fork of one process that has imported it: the import is nine tenths of it.
 
 A load has the report made by a process of its own, and pays for its imports again and again: two thirds of the processor
 time of a short load. Loads that are forks themselves (`tests/load/forks.py`) have theirs made here; those that experiments,
@@ -82,6 +82,7 @@ def _serve(listening: socket.socket, alive: int) -> None:
 
     import pyarrow.parquet  # noqa: F401 - as below
 
+    import bench.cli.conclude
     import bench.cli.report
     import bench.cli.verbs  # noqa: F401 - what a report takes
 

@@ -53,6 +53,8 @@ GROUPS: Final[dict[str, dict[str, tuple[str, str]]]] = {
 }
 """Heading in `bench --help` -> verb -> module that holds a click command of the verb's name, and its line there."""
 VERBS: Final = {verb: entry for group in GROUPS.values() for verb, entry in group.items()}
+INTERNAL: Final = {"conclude": "bench.cli.conclude"}
+"""Verb -> module of what only this package calls: no help or completion lists it."""
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -11,7 +11,6 @@ from bench.analysis.showing.report import report as read_report
 from bench.cli.metric_options import goodput_option
 from bench.cli.new_file import NewFile
 from bench.cli.output import note
-from bench.runs.conclusion import conclude
 from bench.runs.jsonl import json_text
 from bench.runs.run import find_runs
 
@@ -44,9 +43,6 @@ from bench.runs.run import find_runs
     help="Order runs by a metric, the best first.",
 )
 @click.option("--last", type=click.IntRange(1), metavar="N", help="Show the newest N runs only.")
-@click.option(
-    "--conclude", "ended", is_flag=True, hidden=True, help="Pack and seal the run, which has just ended."
-)
 @goodput_option("Show goodput too")
 def report(
     *,
@@ -60,7 +56,6 @@ def report(
     columns: tuple[str, ...],
     sort: str | None,
     last: int | None,
-    ended: bool,
     answered_within: float | None,
 ) -> int:
     """Show what runs measured. PATHS: run folders, or folders that contain them (default: results).
@@ -73,9 +68,6 @@ def report(
         raise BenchError("--json, --markdown and --csv each print to standard output: give one of them")
     if html is not None:
         extras.need("matplotlib", f"--html {html}")
-    for text in map(conclude, paths if ended else ()):
-        if text is not None:
-            note(text)
     results = read_report(find_runs(paths), answered_within)
     _refuse_nothing(results, paths)
     if html is not None:

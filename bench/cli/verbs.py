@@ -10,7 +10,7 @@ import click
 from click.exceptions import NoSuchCommand
 
 from bench import __version__
-from bench.cli import GROUPS, VERBS
+from bench.cli import GROUPS, INTERNAL, VERBS
 
 COMPLETE: Final = "_BENCH_COMPLETE"
 """The environment variable by which a shell asks for completions, as click names it."""
@@ -23,9 +23,10 @@ class _Verbs(click.Group):
         return list(VERBS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in VERBS:
+        path = INTERNAL.get(cmd_name) or VERBS.get(cmd_name, (None,))[0]
+        if path is None:
             return None
-        module = importlib.import_module(VERBS[cmd_name][0])
+        module = importlib.import_module(path)
         command: click.Command = getattr(module, cmd_name)
         return command
 

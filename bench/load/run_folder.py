@@ -113,8 +113,13 @@ class RunFolder:
         self._try(self._writer.finish, **fields)
         return not self.broken
 
+    def pack(self) -> None:
+        """Pack and seal a folder that is finished."""
+        verdict.pack(self.path, self.manifest["counts"]["recorded"])
+        self._try(self._writer.concluded)
+
     def conclude(self) -> dict[str, Any] | None:
-        """Pack and seal a folder that was finished without that, and read it: what `bench report --json` says; None: nothing."""
+        """Pack and seal a folder that is finished, and read it: what `bench report --json` says; None: nothing."""
         report = verdict.conclude(self.path, self.manifest["counts"]["recorded"])
         self._try(self._writer.concluded)
         if report is not None:

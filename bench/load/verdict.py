@@ -29,12 +29,31 @@ def conclude(run: Path, requests: int) -> dict[str, Any] | None:
 
     requests: that it has recorded.
     """
-    command = [sys.executable, "-m", "bench", "report", str(run), "--json", "--conclude"]
+    text = _concluded(run, requests)
+    if text is None:
+        return None
+    (report,) = json.loads(text)["runs"]
+    plain: dict[str, Any] = report
+    return plain
+
+
+def pack(run: Path, requests: int) -> None:
+    """Have a run packed and sealed that has ended, and not read."""
+    _concluded(run, requests, "--unread")
+
+
+def _concluded(run: Path, requests: int, *flags: str) -> str | None:
+    """What `bench conclude` prints of a run; None where it fails."""
     seconds = READ_SECONDS + requests / PACKED_PER_SECOND
     try:
         # a session of its own: Ctrl-C ends the load test, not the reading of what it has measured
         done = subprocess.run(
-            command, capture_output=True, text=True, check=False, timeout=seconds, start_new_session=True
+            [sys.executable, "-m", "bench", "conclude", str(run), *flags],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=seconds,
+            start_new_session=True,
         )
     except subprocess.TimeoutExpired:
         log.warning("%s: not checked within %.0f s; see: bench report %s", run, seconds, run)
@@ -45,9 +64,7 @@ def conclude(run: Path, requests: int) -> dict[str, Any] | None:
         return None
     for line in done.stderr.splitlines():
         log.warning("%s", line)
-    (report,) = json.loads(done.stdout)["runs"]
-    plain: dict[str, Any] = report
-    return plain
+    return done.stdout
 
 
 def counted(counts: Mapping[str, int]) -> str:

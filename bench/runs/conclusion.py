@@ -8,10 +8,7 @@ from bench.runs.recording import SAMPLES, SHARDS
 
 
 def conclude(folder: Path) -> str | None:
-    """Pack a run's requests and seal the run; gives why requests stay unpacked. Raises BenchError where it cannot be sealed.
-
-    For the process that reads the run as soon as it has ended: another one would have to import the same again.
-    """
+    """Pack a run's requests and seal the run; gives why requests stay unpacked. Raises BenchError where it cannot be sealed."""
     unpacked = None
     if (folder / SHARDS).is_dir() and extras.lacking("pyarrow") is None:
         try:

@@ -9,7 +9,6 @@ Without pyarrow, which comes with the extra `[parquet]`, the samples of a run st
 
 import os
 import shutil
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Final, NamedTuple
@@ -306,9 +305,3 @@ def _plain(chunks: Sequence[Any], dtype: "np.dtype[Any]", missing: int | None) -
 
 def _bits(buffer: Any, count: int) -> NDArray[np.bool_]:
     return np.unpackbits(np.frombuffer(buffer, np.uint8), count=count, bitorder="little").view(np.bool_)
-
-
-if (
-    __name__ == "__main__"
-):  # bench.runs.recording packs in a process of its own: python -m bench.runs.parquet FOLDER FILE
-    pack(Path(sys.argv[1]), Path(sys.argv[2]))

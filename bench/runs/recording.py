@@ -28,8 +28,6 @@ import logging
 import os
 import secrets
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -177,11 +175,10 @@ class RunWriter:
         """Put one more file into the folder."""
         self._append(name, content)
 
-    def finish(self, *, state: str = FINISHED, pack: bool = True, **fields: Any) -> None:
-        """Write what is left, say that the run is finished, or was interrupted, pack the samples into one Parquet file, and seal all files.
+    def finish(self, *, state: str = FINISHED, **fields: Any) -> None:
+        """Write what is left, and say that the run is finished, or was interrupted.
 
-        The run is finished before the packing: should that fail, the samples are read from their shards. pack: False
-        where somebody else does that and seals (`bench.runs.conclusion`), and `concluded` follows.
+        Its samples are records still; who packs and seals it (`bench.runs.conclusion`) calls `concluded` afterwards.
         """
         self._flush(before=None)
         self._write_failures(self._failures)
@@ -197,10 +194,6 @@ class RunWriter:
         missing = extras.lacking("pyarrow") if (self.path / SHARDS).is_dir() else None
         if missing is not None:  # reports read them there too
             log.info("the samples stay in %s/, not packed into %s: %s", SHARDS, SAMPLES, missing)
-        if pack:
-            if missing is None and (self.path / SHARDS).is_dir():
-                self._pack()
-            self._seal()
 
     def concluded(self) -> None:
         """Take note that the folder was packed and sealed; seal it where that was not done. Raises BenchError."""
@@ -223,21 +216,6 @@ class RunWriter:
                 f"{self.path / checksums.FILE}: {error.strerror}; the run cannot be recorded"
             ) from error
         self._sealed = True
-
-    def _pack(self) -> None:
-        # A process of its own, and a group of its own: pyarrow's memory and its minute of work for an hour's samples
-        # stay out of the load process, and Ctrl-C does not reach it.
-        command = [
-            sys.executable,
-            "-m",
-            "bench.runs.parquet",
-            str(self.path / SHARDS),
-            str(self.path / SAMPLES),
-        ]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, start_new_session=True)
-        if done.returncode:
-            reason = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-            log.warning("%s: the samples stay unpacked in %s/ (%s)", self.path, SHARDS, reason)
 
     def _flush(self, before: int | None, pause: Pause = no_pause) -> None:
         """Write counts and histograms of the seconds before `before`; of all where that is None."""

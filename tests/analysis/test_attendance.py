@@ -7,7 +7,7 @@ import pytest
 
 from bench.analysis.reading import attendance
 from bench.runs.run import Run, RunWriter
-from tests.recorded import requests, seconds
+from tests.recorded import end, requests, seconds
 
 LENGTH = 12
 
@@ -24,7 +24,7 @@ def run(root: Path, planned: list[int], running: list[list[int]], **manifest: An
             if at <= len(own):
                 writer.telemetry(at + 0.2 * number, source=f"worker {number}", users=own[at - 1])
     workers = [{"worker": number, "recorded": 1, "lost": False} for number in range(len(running))]
-    writer.finish(counts={}, **{"stopped": float(LENGTH), "workers": workers} | manifest)
+    end(writer, counts={}, **{"stopped": float(LENGTH), "workers": workers} | manifest)
     return Run.open(writer.path)
 
 

@@ -15,7 +15,7 @@ from bench.runs.chunk import Chunk
 from bench.runs.histogram import nearest_rank
 from bench.runs.manifest import Load
 from bench.runs.run import Run, RunWriter
-from tests.recorded import KEPT, requests, write
+from tests.recorded import KEPT, end, requests, write
 
 TESTS = Path(__file__).parents[1]
 
@@ -134,7 +134,7 @@ def test_cpu_per_request(tmp_path: Path) -> None:
         writer.append(0, Chunk.of(**requests(second, count=100, rate=120, start=float(second))))
         writer.telemetry(second + 0.9, source="server", cpu_seconds=7 + 0.5 * second)
         writer.telemetry(second + 0.9, source="worker 0", cpu_seconds=3.0 * second)
-    writer.finish(stopped=5.0)
+    end(writer, stopped=5.0)
     run = Run.open(writer.path)
     (cell,) = cells(run)
     assert METRICS["cpu_per_request"].of(cell) == pytest.approx(0.5 / 100, rel=0.01)
@@ -164,7 +164,7 @@ def test_what_predictions_cost(tmp_path: Path, here: bool) -> None:
         writer.telemetry(
             at, source="gpu", power0=20.0, joules0=1e6 + 20.0 * second, joules1=None, **idle(second)
         )
-    writer.finish(stopped=5.0)
+    end(writer, stopped=5.0)
     (cell,) = cells(Run.open(writer.path))
     names = ("cpu_per_thousand", "joules_per_thousand", "gpu_per_thousand", COST)
     found = {name: METRICS[name].of(cell) for name in names}
@@ -194,7 +194,7 @@ def test_power_of_a_recorded_gpu(tmp_path: Path, build: str) -> None:
         writer.append(0, Chunk.of(**requests(second, count=100, rate=120, start=float(second))))
     for row in recorded["rows"][build]:
         writer.telemetry(row.pop("time"), source=row.pop("source"), **row)
-    writer.finish(stopped=4.0)
+    end(writer, stopped=4.0)
     run = Run.open(writer.path)
     if build == "gpu":
         assert gpus.watts(run) == [pytest.approx(recorded["independent_watts"], rel=0.05)]
@@ -209,7 +209,7 @@ def test_energy_of_two_servers_at_once_is_nobodys(tmp_path: Path) -> None:
     for second in range(5):
         writer.append(0, Chunk.of(**requests(second, count=100, rate=120, start=float(second))))
         writer.telemetry(second + 0.9, source="machine", busy=0.5, joules=30.0 * second)
-    writer.finish(stopped=5.0)
+    end(writer, stopped=5.0)
     (cell,) = cells(Run.open(writer.path))
     assert math.isnan(METRICS["joules_per_thousand"].of(cell))
 

@@ -11,7 +11,7 @@ from bench.analysis.reading.checks import warnings_of
 from bench.analysis.reading.run_warning import RunWarning
 from bench.runs.chunk import Chunk
 from bench.runs.run import Run, RunWriter
-from tests.recorded import counts_of, edit, requests, write
+from tests.recorded import counts_of, edit, end, requests, write
 
 SECONDS = 30
 
@@ -228,7 +228,7 @@ def test_a_server_that_restarted(tmp_path: Path) -> None:
         writer.append(0, chunk)
     writer.event(12.3, "restart", "pid 7 -> 8")
     writer.event(13.0, "note", "somebody looked")
-    writer.finish(counts=counts_of(chunks()))
+    end(writer, counts=counts_of(chunks()))
     (found,) = warnings_of(Run.open(writer.path))
     assert found.reason == "the server restarted at 12.3 s"
 
@@ -264,7 +264,7 @@ def test_files_that_are_not_as_they_were(
 def test_what_the_writer_adds_after_the_end_is_sealed_too(tmp_path: Path) -> None:
     writer = RunWriter.create(tmp_path, "mnist", None, {})
     writer.append(0, chunks()[0])
-    writer.finish(counts=counts_of(chunks()[:1]))
+    end(writer, counts=counts_of(chunks()[:1]))
     writer.update(doubts=[])
     writer.event(3.0, "note", "something")
     writer.abandon()

@@ -8,7 +8,7 @@ import pytest
 from bench.analysis.reading.checks import warnings_of
 from bench.runs.run import Run, RunWriter
 from tests.analysis.test_checks import BURSTS, OPEN, SECONDS, chunks, names
-from tests.recorded import counts_of, edit, write
+from tests.recorded import counts_of, edit, end, write
 
 
 def test_clocks_that_are_not_known(tmp_path: Path) -> None:
@@ -36,7 +36,7 @@ def with_telemetry(root: Path, **values: Any) -> Run:
         writer.telemetry(
             second + 0.5, source="machine", steal=values.get("steal", lambda s, w: 0.0)(second, 0)
         )
-    writer.finish(counts=counts_of(chunks()))
+    end(writer, counts=counts_of(chunks()))
     return Run.open(writer.path)
 
 

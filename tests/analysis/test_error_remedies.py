@@ -7,7 +7,7 @@ import pytest
 
 from bench.analysis.reading.error_remedies import remedy
 from bench.runs.run import Run, RunWriter
-from tests.recorded import requests, seconds
+from tests.recorded import end, requests, seconds
 
 OPEN = {"kind": "open", "schedule": {"kind": "poisson", "rate": 1000.0}, "users": 1, "max_in_flight": 10000}
 
@@ -31,7 +31,7 @@ def test_threads_are_counted_by_the_calls_in_flight(
     for worker, counts in seen.items():
         for second, count in enumerate(counts):
             writer.telemetry(second + 1.0, source=f"worker {worker}", in_flight_max=count)
-    writer.finish()
+    end(writer)
     text = remedy(Run.open(writer.path), "RESOURCE_EXHAUSTED", "")
     assert f"--grpc_max_threads={threads};" in text
     assert ("calls in flight: start" in text) if calls is None else (f"calls in flight ({calls}): " in text)

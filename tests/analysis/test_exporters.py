@@ -14,7 +14,7 @@ from bench.analysis.reading.checks import warnings_of
 from bench.analysis.reading.timeline import timeline
 from bench.runs.chunk import Chunk
 from bench.runs.run import Run, RunWriter
-from tests.recorded import requests
+from tests.recorded import end, requests
 
 SECONDS = 30
 PAGE = {"url": "http://far:9100/metrics", "source": "server_machine", "read": SECONDS, "failed": 0}
@@ -39,7 +39,7 @@ def recorded(
                     for name, value in values.items()
                 }
                 writer.telemetry(second + 0.9, source=source, **now)
-    writer.finish(stopped=float(SECONDS), telemetry=pages)
+    end(writer, stopped=float(SECONDS), telemetry=pages)
     return Run.open(writer.path)
 
 

@@ -17,7 +17,7 @@ from bench.analysis.showing.plot_time import Trend, trends
 from bench.analysis.showing.report import Report, report
 from bench.runs.chunk import Chunk
 from bench.runs.run import Run, RunWriter, find_runs
-from tests.recorded import requests, write
+from tests.recorded import end, requests, write
 
 SERVERS = {"onednn": 0.002, "plain": 0.0024, "docker": 0.0017}
 BATCHES = (1, 8, 64)
@@ -183,7 +183,7 @@ def rollout(root: Path) -> Run:
         writer.telemetry(float(second), source="worker 0", cpu_seconds=0.25 * second)
         writer.telemetry(float(second), source="worker 1", cpu_seconds=0.5 * second)
     writer.event(10.0, "swap", "version 2 answers")
-    writer.finish(counts={"sent": total, "unsent": 0, "recorded": total})
+    end(writer, counts={"sent": total, "unsent": 0, "recorded": total})
     return Run.open(writer.path)
 
 

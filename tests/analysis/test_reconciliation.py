@@ -32,7 +32,7 @@ from bench.runs.chunk import Chunk
 from bench.runs.run import Run
 from tests.analysis.delay_line import delay_line
 from tests.load.locust_runs import locust, start, until_recorded
-from tests.recorded import requests, write
+from tests.recorded import end, requests, write
 
 ATTEMPTS = 4
 """Runs of which one must show the delay in its part alone: a machine that is busy adds to the wire what it likes."""
@@ -157,7 +157,7 @@ def recorded(tmp_path: Path) -> Path:
             keep_samples=False,
         ),
     )
-    writer.finish(counts={"sent": 20, "unsent": 0, "recorded": 20})
+    end(writer, counts={"sent": 20, "unsent": 0, "recorded": 20})
     return writer.path
 
 

@@ -25,7 +25,7 @@ from bench.runs.jsonl import json_text
 from bench.runs.run import Run, RunWriter
 from bench.runs.tuning import Gain, Outcome, TunedSetting, Tuning
 from tests.analysis.surfaces import DEFAULT, flat, grid_trials, race, surface
-from tests.recorded import requests, write
+from tests.recorded import end, requests, write
 
 
 def test_a_race_finds_the_best_in_a_quarter_of_the_time_of_a_grid() -> None:
@@ -86,7 +86,7 @@ def recorded(folder: Path, *, cpu: float = 0.2, **changes: Any) -> Run:
         part = requests(second, count=200, rate=200, start=float(second), batch=4, **changes)
         writer.append(0, Chunk.of(**part))
         writer.telemetry(second + 0.5, source="worker 0", cpu_seconds=cpu * second)
-    writer.finish(stopped=10.0)
+    end(writer, stopped=10.0)
     return Run.open(writer.path)
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from bench.runs.chunk import Chunk
 from bench.runs.recording import RunWriter
 from tests.benchmarks.arguments import parser
+from tests.recorded import end
 
 RATE, QUARTER = 10_000.0, 0.25
 
@@ -61,7 +62,7 @@ def measure(root: Path, minutes: float, *, keep_samples: bool) -> None:
                 f"({written / requests:.2f} bytes each), {memory:.0f} MB of memory at the most",
                 flush=True,
             )
-    writer.finish()
+    end(writer)
     files = size(writer.path)
     for name, length in sorted(files.items()):
         print(

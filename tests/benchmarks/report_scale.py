@@ -14,7 +14,7 @@ from pathlib import Path
 from bench.runs.chunk import Chunk
 from bench.runs.run import RunWriter
 from tests.benchmarks.arguments import parser
-from tests.recorded import requests, write
+from tests.recorded import end, requests, write
 
 SECONDS = 30
 RATE = 400
@@ -43,7 +43,7 @@ def large(root: Path, samples: int) -> None:
     for number in range(samples // PER_CHUNK):
         part = requests(number, count=PER_CHUNK, rate=20_000.0, start=5.0 * number)
         writer.append(0, Chunk.of(**part))
-    writer.finish(counts={"sent": samples, "unsent": 0, "recorded": samples})
+    end(writer, counts={"sent": samples, "unsent": 0, "recorded": samples})
 
 
 def measured(root: Path, form: list[str]) -> tuple[float, float]:

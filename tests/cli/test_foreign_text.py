@@ -22,7 +22,7 @@ from bench.runs.recording import (
 )
 from bench.runs.run import Run
 from tests.cli.inside import bench
-from tests.recorded import requests
+from tests.recorded import end, requests
 from tests.test_escape import COMMAND, FORBIDDEN, tags
 
 ATTACK = (
@@ -68,13 +68,14 @@ def record(root: Path, number: int, version: int) -> Path:
         writer.event(second + 0.5, "restart", NAME)
         for kind in (WORKER_LOST, RECORDING_ENDED, CLOCK_STEPPED, CONNECTION_ENDED, NAME):
             writer.event(second + 0.5, kind, NAME, lasting=0.1)
-    writer.finish(
+    end(
+        writer,
         counts={
             "sent": 100 * SECONDS,
             "unsent": 0,
             "recorded": 100 * SECONDS,
             "addresses": {own: 5, ATTACK: 5},
-        }
+        },
     )
     return writer.path
 

@@ -13,6 +13,7 @@ from rich.console import Console
 from bench.analysis.showing.table import Column, Table
 from bench.cli.tables import show_table
 from bench.runs.chunk import Chunk
+from bench.runs.run import Run, RunWriter
 from tests.cli import inside
 from tests.recorded import requests, write
 
@@ -58,19 +59,26 @@ def test_one_format_on_standard_output(results: Path) -> None:
     assert "give one of them" in both.stderr
 
 
-def test_the_report_of_a_run_imports_what_it_needs(tmp_path: Path) -> None:
-    """It is part of each load test: also where single requests are read, since some failed."""
-    run = write(tmp_path, [Chunk.of(**requests(1, count=1000, errors=0.1))])
+@pytest.mark.parametrize("errors", [0.0, 0.1])
+def test_the_end_of_a_run_packs_and_reports_it_and_imports_what_it_needs(
+    tmp_path: Path, errors: float
+) -> None:
+    """It is part of each load test. What packs is another process; single requests are read where some failed."""
+    writer = RunWriter.create(tmp_path, "mnist", None, {})
+    writer.append(0, Chunk.of(**requests(1, count=1000, errors=errors)))
+    writer.finish(counts={"sent": 1000, "unsent": 0, "recorded": 1000})
     program = (
         "import sys; from bench.cli import main\n"
-        "try: main(['report', sys.argv[1], '--json'])\n"
-        "finally: print({'pandas', 'scipy', 'rich', 'jinja2', 'matplotlib', 'locust', 'bench.config.servers'} & set(sys.modules), file=sys.stderr)"
+        "try: main(['conclude', sys.argv[1]])\n"
+        "finally: print({'pyarrow', 'pandas', 'scipy', 'rich', 'jinja2', 'matplotlib', 'locust', 'bench.config.servers'} & set(sys.modules), file=sys.stderr)"
     )
     done = subprocess.run(
-        [sys.executable, "-c", program, str(run.path)], capture_output=True, text=True, check=True
+        [sys.executable, "-c", program, str(writer.path)], capture_output=True, text=True, check=True
     )
-    assert json.loads(done.stdout)["runs"][0]["interruptions"]
-    assert done.stderr == "set()\n"
+    assert bool(json.loads(done.stdout)["runs"][0]["interruptions"]) == bool(errors)
+    assert done.stderr == ("{'pyarrow'}\n" if errors else "set()\n")
+    assert Run.open(writer.path).altered == []
+    assert not (writer.path / "samples").exists()
 
 
 def test_what_cannot_be_read_is_told_beside_the_rest(results: Path, tmp_path: Path) -> None:

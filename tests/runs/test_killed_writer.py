@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from bench.runs.chunk import Chunk
 from bench.runs.histogram import Histogram
-from bench.runs.run import Run, RunWriter, find_runs
+from bench.runs.run import Run, find_runs
 from tests.recorded import requests, write
 
 WRITER = """
@@ -22,7 +22,7 @@ import sys
 from pathlib import Path
 from bench.runs.chunk import Chunk
 from bench.runs.run import RunWriter
-from tests.recorded import requests
+from tests.recorded import end, requests
 writer = RunWriter.create(Path(sys.argv[1]), "killed", None, {"seed": 1})
 chunks = [Chunk.of(**requests(i, count=300, start=0.3 * i)) for i in range(20)]
 print("ready", flush=True)
@@ -32,7 +32,7 @@ while turn < int(sys.argv[2]):
     turn += 1
     sys.stdout.write(".")
     sys.stdout.flush()
-writer.finish()
+end(writer)
 print("finished", flush=True)
 """
 
@@ -84,7 +84,7 @@ def test_a_writer_killed_while_it_finishes_loses_nothing(tmp_path: Path, delay_f
     run = Run.open(folder)
     assert run.finished
     assert sum(tally.requests for tally in run.tallies.values()) == 120_000
-    # packing goes on in its own process; the samples are whole before, during and after it
+    # the samples are whole before, during and after it
     assert len(run.samples) == 120_000
 
 
@@ -102,14 +102,3 @@ def test_any_cut_of_any_file_leaves_whole_lines(
     assert len(again.samples) in {0, 60}
     assert again.histogram("latency").count <= 60
     assert sum(tally.requests for tally in again.tallies.values()) <= 60
-
-
-def test_what_cannot_be_packed_stays_readable(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    writer = RunWriter.create(tmp_path, "mnist", None, {})
-    writer.append(0, Chunk.of(**requests(1, count=100)))
-    (writer.path / "samples.parquet").mkdir()  # in the way
-    writer.finish()
-    assert "stay unpacked" in caplog.text
-    run = Run.open(writer.path)
-    assert run.finished
-    assert len(run.samples) == 100

@@ -189,7 +189,7 @@ def test_events_and_telemetry(tmp_path: Path) -> None:
 def test_who_reads_a_run_that_has_ended_packs_and_seals_it(tmp_path: Path, obstacle: str | None) -> None:
     writer = RunWriter.create(tmp_path, "mnist", None, {})
     writer.append(0, Chunk.of(**requests(1, count=100)))
-    writer.finish(pack=False)
+    writer.finish()
     assert not (writer.path / "SHA256SUMS").exists()
     assert Run.open(writer.path).finished
     if obstacle == "packing":

@@ -190,4 +190,6 @@ class SecondArm:
         if self._counted is not None:
             self._writer.update(server_counters=self._counted.after())
         ends = {**arrivals, "wrong_answers": self.load.wrong_answers()}
-        self._writer.finish(state=state, workers=workers, counts=self.load.counts(), stopped=stopped, **ends)
+        counts = self.load.counts()
+        if self._writer.finish(state=state, workers=workers, counts=counts, stopped=stopped, **ends):
+            self._writer.pack()

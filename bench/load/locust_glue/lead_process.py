@@ -367,7 +367,7 @@ class LeadProcess:
         ends |= {"wrong_answers": wrong, "load": {**writer.manifest["load"], **took_part}}
         ends["doubts"] += self.workers.guard.warnings() if self.workers else []
         ends |= {"workers": workers, "counts": counts, "stopped": self._stopped}
-        if not writer.finish(state=self.ending.state, pack=False, **ends):
+        if not writer.finish(state=self.ending.state, **ends):
             return
         log.info("%s: %s", writer.path, verdict.counted(counts))
         report = writer.conclude()
