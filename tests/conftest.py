@@ -29,6 +29,10 @@ del os.environ["LOCUST_SKIP_MONKEY_PATCH"]
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
+from tests import forks  # noqa: E402 - after the variables
+
+forks.install()
+
 # how long one example takes is no matter of these tests: on a busy machine any may take a second
 settings.register_profile("any machine", deadline=None)
 settings.load_profile("any machine")

@@ -5,6 +5,8 @@ import http.server
 import json
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 import urllib.request
@@ -27,7 +29,6 @@ from bench.runs.capacity import Capacity
 from bench.runs.run import Run
 from tests.cli.inside import bench
 from tests.experiment.experiments import ROOT, bench_run, manifests, only_folder, write
-from tests.load.forks import Fork
 from tests.ports import free_port
 
 WORKERS = 2
@@ -77,7 +78,8 @@ def master(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @contextlib.contextmanager
 def locust(log: Path, *arguments: str) -> Iterator[None]:
     with log.open("wb") as output:
-        process = Fork(["-f", str(ROOT / "scenarios" / "mnist.py"), *arguments], output=output)
+        command = [sys.executable, "-m", "locust", "-f", str(ROOT / "scenarios" / "mnist.py"), *arguments]
+        process = subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True, cwd=ROOT)
     try:
         yield
         assert process.poll() is None, log.read_text()  # it stays through all trials

@@ -18,7 +18,6 @@ from typing import Any, TypeVar
 import numpy as np
 
 from bench.runs.run import Run
-from tests.load.forks import Fork
 from tests.recorded import KEPT
 
 ROOT = Path(__file__).parents[2]
@@ -33,8 +32,8 @@ SECONDS = 120
 """After this long a test gives up: none waits for it unless something is broken."""
 
 Found = TypeVar("Found")
-Process = Any
-"""A Locust process: `subprocess.Popen`, or a fork, which is as good."""
+Process = subprocess.Popen[str]
+"""A Locust process."""
 
 
 @dataclass
@@ -68,14 +67,8 @@ def start(
     environment: Mapping[str, str] | None = None,
 ) -> Process:
     """A Locust process in a process group of its own. before: a command that starts the command after it."""
-    line = command(results, *arguments, scenario=scenario)
-    at_start = any(
-        name.startswith(("LD_", "PYTHON")) for name in environment or ()
-    )  # what a fork is too late for
-    if not before and not at_start:
-        return Fork(line[line.index("locust") + 1 :], environment={**os.environ, **(environment or {})})
     return subprocess.Popen(
-        [*before, *line],
+        [*before, *command(results, *arguments, scenario=scenario)],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -3,6 +3,8 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -14,7 +16,6 @@ import pytest
 
 from bench.launch import server_process
 from bench.runs.run import Run
-from tests.load.forks import Fork
 from tests.load.locust_runs import ROOT, at_rate, check_plan, manifest, run_folder, wait_for
 from tests.ports import free_port
 from tests.recorded import KEPT
@@ -29,7 +30,7 @@ def server() -> Iterator[server_process.Server]:
         yield launched
 
 
-Start = Callable[..., Fork]
+Start = Callable[..., subprocess.Popen[bytes]]
 
 
 @pytest.fixture
@@ -37,10 +38,19 @@ def started(tmp_path: Path) -> Iterator[Start]:
     """Starts Locust processes of the open-loop scenario; those that still run in the end are killed."""
     processes = []
 
-    def start(*arguments: str) -> Fork:
-        scenario = ["-f", str(ROOT / "scenarios/mnist_open.py"), "--only-summary"]
+    def start(*arguments: str) -> subprocess.Popen[bytes]:
+        scenario = [
+            sys.executable,
+            "-m",
+            "locust",
+            "-f",
+            str(ROOT / "scenarios/mnist_open.py"),
+            "--only-summary",
+        ]
         with (tmp_path / f"log-{len(processes)}").open("wb") as log:
-            process = Fork([*scenario, *arguments], output=log)
+            process = subprocess.Popen(
+                [*scenario, *arguments], stdout=log, stderr=log, start_new_session=True, cwd=ROOT
+            )
         processes.append(process)
         return process
 

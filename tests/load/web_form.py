@@ -2,6 +2,8 @@
 
 import http.cookiejar
 import json
+import subprocess
+import sys
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -11,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.load.forks import Fork
 from tests.load.locust_runs import ROOT
 from tests.ports import free_port
 from tests.server.clients import eventually
@@ -66,13 +67,15 @@ def opened(
     """Locust with a form that tests the server at `host`, with its results and its log in `place`."""
     port = free_port()
     command = [
-        "-f", str(file), "--web-port", str(port), "--host", host,
+        sys.executable, "-m", "locust", "-f", str(file), "--web-port", str(port), "--host", host,
         "--results", str(place / "results"), "--references", "0", *arguments,
     ]  # fmt: skip
     environment = {"PATH": "/usr/bin:/bin", "HOME": str(place), **variables}
     with (place / "log").open("w") as log:
         # not in the repository's folder: what is safe must not hang on where Locust is started
-        process = Fork(command, output=log, cwd=place, environment=environment)
+        process = subprocess.Popen(
+            command, stdout=log, stderr=log, cwd=place, env=environment, start_new_session=True
+        )
     try:
         form = Form(port, host, place / "results")
 

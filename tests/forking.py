@@ -1,0 +1,243 @@
+"""The processes of which those of tests are forks: see `tests/forks.py`.
+
+`python -m tests.forking SPACE ALIVE LISTENING...`: a text of which only the space is needed, for command lines of forks; and
+descriptors of a pipe that ends with the tests, and of a socket for each of `forks.KINDS`. At the first order of a kind there is a process for it, which imports what its forks need.
+"""
+
+import atexit
+import contextlib
+import ctypes
+import gc
+import importlib
+import inspect
+import json
+import os
+import resource
+import runpy
+import select
+import signal
+import socket
+import sys
+import threading
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, Final
+
+from tests import forks
+from tests.forks import Order
+
+_SERVER: Final = (
+    "bench.cli.verbs",
+    "bench.cli.output",
+    "bench.cli.serve",
+    "bench.server.logs",
+    "bench.server.process",
+    "bench.server.processes",
+)
+IMPORTED: Final[Mapping[str, Sequence[str]]] = {
+    "locust": (
+        *(
+            "locust.main",
+            "bench.scenario",
+            "bench.protocol.tfserving_grpc",
+            "bench.protocol.tfserving_counters",
+        ),
+        *(
+            "asyncio",
+            "gevent.resolver.thread",
+            "gevent.fileobject",
+            "numpy.ma",
+            "pynvml",
+            "zmq.utils.monitor",
+        ),
+    ),
+    "bench": (
+        *(
+            *_SERVER,
+            "bench.cli.report",
+            "bench.analysis.showing.verdict",
+            "bench.cli.tables",
+            "bench.cli.terminal",
+        ),
+        *(
+            "bench.runs.parquet",
+            "rich.table",
+            "rich._unicode_data.unicode17-0-0",
+            "encodings.cp437",
+            "click._textwrap",
+        ),
+    ),
+    "tensorflow": (*_SERVER, "bench.server.execution.backend"),
+}
+"""What does nothing by itself."""
+
+
+def listen(alive: int, listening: dict[str, int]) -> str:
+    """Fork for each kind that is ordered, and give it there. Leaves the program when the tests have ended."""
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    poll = select.poll()
+    for number in (alive, *listening.values()):
+        poll.register(number, select.POLLIN)
+    while True:
+        for ready, _ in poll.poll():
+            if ready == alive:
+                os._exit(0)
+            (kind,) = (each for each, number in listening.items() if number == ready)
+            if not os.fork():
+                for other in set(listening) - {kind}:
+                    os.close(listening.pop(other))
+                return kind
+            poll.unregister(ready)
+            os.close(listening.pop(kind))
+
+
+def _prepare(kind: str) -> None:
+    """Import what forks need."""
+    for name in IMPORTED[kind]:
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)
+    forks.install()
+    if kind == "locust":
+        from bench.load import verdict
+
+        usual: Any = verdict.subprocess
+        verdict.subprocess = SimpleNamespace(run=forks.run, TimeoutExpired=usual.TimeoutExpired)  # type: ignore[assignment]
+        # what a load does at its start, so that each finds the first and slow part of it done
+        inspect.stack()
+    else:
+        forks.Popen.tells_of_ends = True
+    if kind == "tensorflow":
+        from bench.server.execution import runtime
+
+        runtime.tensorflow()
+    gc.collect()
+    gc.freeze()
+
+
+def serve(kind: str, listening: int, alive: int) -> Order:
+    """Fork what is ordered; gives the order in each fork, and leaves the program when the tests have ended."""
+    # these as they are before gevent replaces them
+    fork, wait, close, kill, poll, receive = (
+        os.fork,
+        os.waitpid,
+        os.close,
+        os.kill,
+        select.poll(),
+        socket.recv_fds,
+    )
+    set_signal, set_wakeup = signal.signal, signal.set_wakeup_fd
+    server = socket.socket(fileno=listening)
+    waking, woken = os.pipe()
+    os.set_blocking(woken, False)
+    set_signal(signal.SIGCHLD, lambda *_: None)
+    set_wakeup(woken)
+    _prepare(kind)
+    lines: dict[int, socket.socket] = {}
+    """Of each process: where its exit code goes."""
+    bound: dict[int, int] = {}
+    """Descriptor of its line -> a process that ends with who ordered it."""
+    for number in (listening, alive, waking):
+        poll.register(number, select.POLLIN)
+    while True:
+        ready = {number for number, _ in poll.poll()}
+        if alive in ready:
+            os._exit(0)
+        if waking in ready:
+            os.read(waking, 4096)
+            for pid in list(lines):
+                ended, status = wait(pid, os.WNOHANG)
+                if not ended:
+                    continue
+                with lines.pop(pid) as line, contextlib.suppress(OSError):
+                    if bound.pop(line.fileno(), None):
+                        poll.unregister(line.fileno())
+                    line.send(str(os.waitstatus_to_exitcode(status)).encode())
+        for number in ready & set(bound):
+            kill(bound.pop(number), signal.SIGKILL)
+            poll.unregister(number)
+        if listening not in ready:
+            continue
+        line, _ = server.accept()
+        content, files, *_ = receive(line, forks.LARGEST, 64)
+        order = Order(*json.loads(content))
+        with warnings.catch_warnings(action="ignore"):  # of threads that numpy's libraries have
+            pid = fork()
+        if not pid:
+            set_wakeup(-1)
+            set_signal(signal.SIGCHLD, signal.SIG_DFL)
+            for each in (server, line, *lines.values()):
+                each.close()
+            for number in (waking, woken, alive):
+                close(number)
+            for standard, number in enumerate(files[:3]):
+                os.dup2(number, standard)
+            for number in files[:3]:  # further ones stay open
+                close(number)
+            return order
+        for number in files:
+            close(number)
+        lines[pid] = line
+        if order.ends_with_orderer:
+            bound[line.fileno()] = pid
+            poll.register(line.fileno(), select.POLLIN)
+        with contextlib.suppress(OSError):
+            line.send(str(pid).encode())
+
+
+def run(order: Order) -> None:
+    """Be what was ordered."""
+    if order.group < 0:
+        os.setsid()
+    else:
+        os.setpgid(0, order.group)
+    os.sched_setaffinity(0, order.cpus)
+    os.chdir(order.folder)
+    # what Python does at its start
+    sys.path[:1] = [order.folder] if order.imports_folder else []
+    os.environ.clear()
+    os.environ.update(order.environment)
+    _show([sys.executable, "-m", order.module, *order.arguments])
+    for number, limit in zip(forks.LIMITS, order.limits, strict=True):
+        if tuple(limit) != resource.getrlimit(number):
+            resource.setrlimit(number, (limit[0], limit[1]))
+    if "gevent" in sys.modules:
+        import gevent
+
+        gevent.reinit()  # where an import has made a loop
+    sys.argv[1:] = order.arguments
+    code: object = 0
+    try:
+        runpy.run_module(order.module, run_name="__main__", alter_sys=True)
+    except SystemExit as ended:
+        code = ended.code
+    if code is not None and not isinstance(code, int):
+        sys.exit(code)  # type: ignore[arg-type]
+    # the end as Python has it, without taking everything apart that was imported: a twentieth of a second
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code or 0)
+
+
+def _show(command: Sequence[str]) -> None:
+    """Have the command line be shown as that of this process, as far as there is space for it."""
+    fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
+    start, end = int(fields[45]), int(fields[46])
+    text = b"".join(part.encode(errors="surrogateescape") + b"\0" for part in command)
+    ctypes.memset(start, 0, end - start)
+    ctypes.memmove(start, text[: end - start - 1], min(len(text), end - start - 1))
+
+
+def main(alive: int, *listening: int) -> None:
+    """See above."""
+    sockets = dict(zip(forks.KINDS, listening, strict=True))
+    kind = listen(alive, sockets)
+    run(serve(kind, sockets[kind], alive))
+
+
+if __name__ == "__main__":
+    main(*map(int, sys.argv[2:]))

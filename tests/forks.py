@@ -1,0 +1,252 @@
+"""`python -m bench` and `python -m locust` of tests as forks of processes that have imported what these import.
+
+The imports of a short load, a server or a command are most of what it takes. `install` makes `subprocess.Popen` order
+such a process where it would start one. What comes is as good: it has its own arguments, environment, folder, session,
+group, CPUs, limits and files, a process id that signals go to, and an exit code; only its parent is another one. What
+cannot be had so is started as ever: another program (`bin/bench`, `-c`), another environment for Python itself, another
+session's group. So is all that is started within `as_users_do`.
+
+`tests/forking.py` is the other side.
+"""
+
+import atexit
+import contextlib
+import inspect
+import json
+import os
+import resource
+import select
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+ROOT: Final = Path(__file__).parents[1]
+PLACE: Final = "BENCH_TESTS_FORKS"
+"""Environment variable: where forks are ordered, and the session of the processes that are forked."""
+KINDS: Final = ("bench", "tensorflow", "locust")
+LARGEST: Final = 1 << 20
+"""Bytes of an order: an environment is the most of it."""
+LIMITS: Final = sorted({getattr(resource, name) for name in dir(resource) if name.startswith("RLIMIT_")})
+LONGEST: Final = 8192
+"""Bytes of a command line that is shown of a fork."""
+AT_START: Final = ("LD_", "PYTHON", "TF_", "OMP_", "OPENBLAS_")
+"""Variables that are read when a process starts, or imports: a fork is too late for another value."""
+SET_BY_SERVERS: Final = {"TF_CPP_MIN_LOG_LEVEL": "2", "TF_OVERRIDE_GLOBAL_THREADPOOL": "1"}
+"""As a server sets them where they are not set, which it does in tests too."""
+_USUAL: Final = subprocess.Popen
+_SIGNATURE: Final = inspect.signature(_USUAL._execute_child)  # type: ignore[attr-defined]
+_PIPES: Final = ("p2cread", "p2cwrite", "c2pread", "c2pwrite", "errread", "errwrite")
+_KILLED: Final = -signal.SIGKILL
+
+
+class Order(NamedTuple):
+    """What is to be started."""
+
+    module: str
+    arguments: Sequence[str]
+    environment: Mapping[str, str]
+    folder: str
+    imports_folder: bool
+    group: int
+    """Process group that it joins; 0: one of its own; -1: a session of its own."""
+    ends_with_orderer: bool
+    cpus: Sequence[int]
+    limits: Sequence[Sequence[int]]
+    """Soft and hard one, as LIMITS has them."""
+
+
+class Popen(_USUAL):  # type: ignore[type-arg]
+    """A process that is ordered where it can be, and started otherwise."""
+
+    tells_of_ends = False
+    """Whether this process gets the signal that a child has ended: programs look for it, tests do not."""
+    _codes: int | None = None
+    """Descriptor at which the exit code comes."""
+
+    def _execute_child(self, *values: Any) -> None:
+        given = _SIGNATURE.bind(self, *values).arguments
+        kind, order = _order(given)
+        if order is None:
+            super()._execute_child(*values)  # type: ignore[misc]
+            return
+        files = [
+            standard if given[name] == -1 else given[name]
+            for standard, name in enumerate(("p2cread", "c2pwrite", "errwrite"))
+        ]
+        line = _line(kind)
+        socket.send_fds(line, [json.dumps(order).encode()], [*files, *given["pass_fds"]])
+        self.pid = int(line.recv(64))
+        self._codes = line.detach()
+        self._child_created = True
+        self._close_pipe_fds(*(given[name] for name in _PIPES))  # type: ignore[attr-defined]
+        if self.tells_of_ends:
+            threading.Thread(target=_signal_end, args=(self._codes,), daemon=True).start()
+
+    def _try_wait(self, flags: int) -> tuple[int, int]:
+        """As `os.waitpid`."""
+        if self._codes is None:
+            return super()._try_wait(flags)  # type: ignore[no-any-return, misc]
+        if not _readable(self._codes, 0 if flags & os.WNOHANG else None):
+            return 0, 0
+        code = int(os.read(self._codes, 64) or _KILLED)
+        os.close(self._codes)
+        return self.pid, code << 8 if code >= 0 else -code
+
+    def _internal_poll(self, *values: Any, **named: Any) -> int | None:
+        if self._codes is None:
+            return super()._internal_poll(*values, **named)  # type: ignore[no-any-return, misc]
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._wait(0)  # type: ignore[attr-defined]
+        return self.returncode
+
+
+def run(command: Sequence[str], *, timeout: float, **_: Any) -> "subprocess.CompletedProcess[str]":
+    """As `subprocess.run` with captured text and a session of its own; for gevent's processes, whose own waits for children."""
+    given = dict.fromkeys(_SIGNATURE.parameters) | {
+        "args": command,
+        "start_new_session": True,
+        "pass_fds": (),
+    }
+    kind, order = _order(given)
+    assert order is not None
+    with _line(kind) as line, tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
+        line.settimeout(timeout)
+        files = [output.fileno(), output.fileno(), errors.fileno()]
+        socket.send_fds(line, [json.dumps(order).encode()], files)
+        try:
+            line.recv(64)
+            code = int(line.recv(64) or _KILLED)
+        except TimeoutError:
+            raise subprocess.TimeoutExpired(command, timeout) from None
+        texts = [
+            os.pread(file.fileno(), os.fstat(file.fileno()).st_size, 0).decode() for file in (output, errors)
+        ]
+        return subprocess.CompletedProcess(command, code, *texts)
+
+
+def _line(kind: str) -> socket.socket:
+    line = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    line.connect(f"\0{_place}-{kind}")
+    return line
+
+
+def _readable(descriptor: int, milliseconds: int | None) -> bool:
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(milliseconds))
+
+
+def _signal_end(codes: int) -> None:
+    if _readable(codes, None):
+        os.kill(os.getpid(), signal.SIGCHLD)
+
+
+_suspended = False
+_place = ""
+_started_with: Mapping[str, str] = {}
+
+
+@contextlib.contextmanager
+def as_users_do() -> Iterator[None]:
+    """Have all processes started in the block, and what they start."""
+    global _suspended
+    before, _suspended = _suspended, True
+    try:
+        yield
+    finally:
+        _suspended = before
+
+
+def _kind(command: Sequence[str]) -> str | None:
+    """What has imported most of what a command does; None: it is none of ours."""
+    match command[1:] if command[0] == sys.executable else []:
+        case ["-m", "locust", *_]:
+            return "locust"
+        case ["-m", "bench", "serve", *flags]:
+            named = " ".join(flags).replace("=", " ")
+            light = ("--backend synthetic", "--backend null", "--help", "--version")
+            return "bench" if any(flag in named for flag in light) else "tensorflow"
+        case ["-m", "bench", *_] | ["-P", "-m", "bench.supervisor", *_]:
+            return "bench"
+    return None
+
+
+def _order(given: Mapping[str, Any]) -> tuple[str, Order | None]:
+    """The order of what `Popen` was given, of which kind; None: it has to be started."""
+    none = "", None
+    if _suspended or isinstance(given["args"], str | bytes | os.PathLike) or not given["args"]:
+        return none
+    command = [os.fsdecode(part) for part in given["args"]]
+    kind = _kind(command)
+    # a supervisor holds files open, whatever their numbers are; and what it prepares, it has from its own order
+    supervisor = "bench.supervisor" in command
+    supervised = getattr(given["preexec_fn"], "__qualname__", "") == "_preparation.<locals>.prepare"
+    if kind is None or given["shell"] or given["executable"] or (given["pass_fds"] and not supervisor):
+        return none
+    if given["preexec_fn"] and not supervised:
+        return none
+    if any(given[name] not in (None, -1) for name in ("gid", "gids", "uid", "umask")):
+        return none
+    folder = Path(given["cwd"] or ".").absolute()
+    group = -1 if given["start_new_session"] else os.getpgid(0) if given["process_group"] == -1 else 0
+    if not folder.is_dir() or given["process_group"] not in (None, -1, 0):
+        return none
+    if group > 0 and os.getsid(0) != int(_place.rpartition("-")[2]):
+        return none
+    variables = os.environ if given["env"] is None else given["env"]
+    environment = {os.fsdecode(name): os.fsdecode(value) for name, value in variables.items()}
+    if any(n.startswith(AT_START) and _started_with.get(n) != value for n, value in environment.items()):
+        return none
+    cpus = inspect.getclosurevars(given["preexec_fn"]).nonlocals["cpus"] if supervised else None
+    module = command.index("-m") + 1
+    return kind, Order(
+        module=command[module],
+        arguments=command[module + 1 :],
+        environment=environment,
+        folder=str(folder),
+        imports_folder="-P" not in command[:module],
+        group=group,
+        ends_with_orderer=supervised,
+        cpus=sorted(cpus or os.sched_getaffinity(0)),
+        limits=[resource.getrlimit(number) for number in LIMITS],
+    )
+
+
+def install() -> None:
+    """From here on this process orders its processes, and so do those that it forks."""
+    global _place, _started_with
+    if PLACE not in os.environ:
+        os.environ[PLACE] = f"bench-forks-{os.getpid()}-{os.getsid(0)}"
+        _listen()
+    _place = os.environ[PLACE]
+    _started_with = SET_BY_SERVERS | {
+        name: value for name, value in os.environ.items() if name.startswith(AT_START)
+    }
+    subprocess.Popen = Popen  # type: ignore[misc]
+
+
+def _listen() -> None:
+    """Start the processes that are forked, which end with this one."""
+    alive, ours = os.pipe()  # its end of file tells that this process is gone
+    with contextlib.ExitStack() as stack:
+        numbers = [alive]
+        for kind in KINDS:
+            listening = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET))
+            listening.bind(f"\0{os.environ[PLACE]}-{kind}")
+            listening.listen(256)
+            numbers.append(listening.fileno())
+        command = [sys.executable, "-m", "tests.forking", " " * LONGEST, *map(str, numbers)]
+        process = _USUAL(command, pass_fds=numbers, cwd=ROOT, stdin=subprocess.DEVNULL)
+    os.close(alive)
+
+    def end() -> None:
+        os.close(ours)
+        process.wait()
+
+    atexit.register(end)
