@@ -7,6 +7,7 @@ descriptors of a pipe that ends with the tests, and of a socket for each of `for
 import atexit
 import contextlib
 import ctypes
+import functools
 import gc
 import importlib
 import inspect
@@ -17,13 +18,13 @@ import runpy
 import select
 import signal
 import socket
+import subprocess
 import sys
 import threading
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, Final
+from typing import Final
 
 from tests import forks
 from tests.forks import Order
@@ -98,15 +99,13 @@ def _prepare(kind: str) -> None:
     for name in IMPORTED[kind]:
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
-    forks.install()
     if kind == "locust":
-        from bench.load import verdict
-
-        usual: Any = verdict.subprocess
-        verdict.subprocess = SimpleNamespace(run=forks.run, TimeoutExpired=usual.TimeoutExpired)  # type: ignore[assignment]
+        forks.connect()
+        subprocess.run = functools.partial(forks.run, subprocess.run)
         # what a load does at its start, so that each finds the first and slow part of it done
         inspect.stack()
     else:
+        forks.install()
         forks.Popen.tells_of_ends = True
     if kind == "tensorflow":
         from bench.server.execution import runtime

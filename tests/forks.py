@@ -22,7 +22,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -42,6 +42,7 @@ SET_BY_SERVERS: Final = {"TF_CPP_MIN_LOG_LEVEL": "2", "TF_OVERRIDE_GLOBAL_THREAD
 _USUAL: Final = subprocess.Popen
 _SIGNATURE: Final = inspect.signature(_USUAL._execute_child)  # type: ignore[attr-defined]
 _PIPES: Final = ("p2cread", "p2cwrite", "c2pread", "c2pwrite", "errread", "errwrite")
+_NOTHING: Final = dict.fromkeys(("shell", "executable", "preexec_fn", "cwd", "env"))
 _KILLED: Final = -signal.SIGKILL
 
 
@@ -61,7 +62,7 @@ class Order(NamedTuple):
     """Soft and hard one, as LIMITS has them."""
 
 
-class Popen(_USUAL):  # type: ignore[type-arg]
+class Popen(subprocess.Popen[Any]):
     """A process that is ordered where it can be, and started otherwise."""
 
     tells_of_ends = False
@@ -106,26 +107,26 @@ class Popen(_USUAL):  # type: ignore[type-arg]
         return self.returncode
 
 
-def run(command: Sequence[str], *, timeout: float, **_: Any) -> "subprocess.CompletedProcess[str]":
-    """As `subprocess.run` with captured text and a session of its own; for gevent's processes, whose own waits for children."""
-    given = dict.fromkeys(_SIGNATURE.parameters) | {
-        "args": command,
-        "start_new_session": True,
-        "pass_fds": (),
-    }
-    kind, order = _order(given)
-    assert order is not None
+def run(usual: Callable[..., Any], command: Sequence[str], **given: Any) -> Any:
+    """As `subprocess.run`, for processes in which gevent's own waits for children; usual: that one, where it has to be."""
+    captured = given.get("capture_output") and given.get("text") and not given.get("env")
+    named = {"args": command, "start_new_session": given.get("start_new_session"), "pass_fds": ()}
+    kind, order = _order(dict.fromkeys(_SIGNATURE.parameters, -1) | _NOTHING | named)
+    if order is None or not captured:
+        return usual(command, **given)
     with _line(kind) as line, tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
-        line.settimeout(timeout)
-        files = [output.fileno(), output.fileno(), errors.fileno()]
+        line.settimeout(given.get("timeout"))
+        files = [0, output.fileno(), errors.fileno()]
         socket.send_fds(line, [json.dumps(order).encode()], files)
         try:
             line.recv(64)
             code = int(line.recv(64) or _KILLED)
         except TimeoutError:
-            raise subprocess.TimeoutExpired(command, timeout) from None
+            raise subprocess.TimeoutExpired(command, line.gettimeout() or 0.0) from None
+        sizes = [os.fstat(file.fileno()).st_size for file in (output, errors)]
         texts = [
-            os.pread(file.fileno(), os.fstat(file.fileno()).st_size, 0).decode() for file in (output, errors)
+            os.pread(file.fileno(), size, 0).decode()
+            for file, size in zip((output, errors), sizes, strict=True)
         ]
         return subprocess.CompletedProcess(command, code, *texts)
 
@@ -172,7 +173,7 @@ def _kind(command: Sequence[str]) -> str | None:
             named = " ".join(flags).replace("=", " ")
             light = ("--backend synthetic", "--backend null", "--help", "--version")
             return "bench" if any(flag in named for flag in light) else "tensorflow"
-        case ["-m", "bench", *_] | ["-P", "-m", "bench.supervisor", *_]:
+        case ["-m", "bench" | "bench.runs.parquet", *_] | ["-P", "-m", "bench.supervisor", *_]:
             return "bench"
     return None
 
@@ -219,7 +220,13 @@ def _order(given: Mapping[str, Any]) -> tuple[str, Order | None]:
 
 
 def install() -> None:
-    """From here on this process orders its processes, and so do those that it forks."""
+    """From here on this process orders its processes."""
+    connect()
+    subprocess.Popen = Popen  # type: ignore[misc]
+
+
+def connect() -> None:
+    """Know where to order."""
     global _place, _started_with
     if PLACE not in os.environ:
         os.environ[PLACE] = f"bench-forks-{os.getpid()}-{os.getsid(0)}"
@@ -228,7 +235,6 @@ def install() -> None:
     _started_with = SET_BY_SERVERS | {
         name: value for name, value in os.environ.items() if name.startswith(AT_START)
     }
-    subprocess.Popen = Popen  # type: ignore[misc]
 
 
 def _listen() -> None:
