@@ -126,17 +126,19 @@ def serve(kind: str, listening: int, alive: int) -> Order:
         select.poll(),
         socket.recv_fds,
     )
-    set_signal, set_wakeup = signal.signal, signal.set_wakeup_fd
+    set_signal, set_wakeup, look = signal.signal, signal.set_wakeup_fd, os.waitid
     server = socket.socket(fileno=listening)
     waking, woken = os.pipe()
     os.set_blocking(woken, False)
     set_signal(signal.SIGCHLD, lambda *_: None)
     set_wakeup(woken)
     _prepare(kind)
-    lines: dict[int, socket.socket] = {}
-    """Of each process: where its exit code goes."""
-    bound: dict[int, int] = {}
-    """Descriptor of its line -> a process that ends with who ordered it."""
+    lines: dict[int, tuple[int, socket.socket, bool]] = {}
+    """At the descriptor of each line: the process, and whether it ends with who ordered it."""
+    ended: set[int] = set()
+    """Those whose exit codes were sent. They are waited for when that was read: until then their ids are theirs."""
+    left: set[int] = set()
+    """Those that nobody waits for."""
     for number in (listening, alive, waking):
         poll.register(number, select.POLLIN)
     while True:
@@ -145,17 +147,23 @@ def serve(kind: str, listening: int, alive: int) -> Order:
             os._exit(0)
         if waking in ready:
             os.read(waking, 4096)
-            for pid in list(lines):
-                ended, status = wait(pid, os.WNOHANG)
-                if not ended:
-                    continue
-                with lines.pop(pid) as line, contextlib.suppress(OSError):
-                    if bound.pop(line.fileno(), None):
-                        poll.unregister(line.fileno())
-                    line.send(str(os.waitstatus_to_exitcode(status)).encode())
-        for number in ready & set(bound):
-            kill(bound.pop(number), signal.SIGKILL)
+            for pid, line, _ in list(lines.values()):
+                state = None if pid in ended else look(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+                if state is not None:
+                    ended.add(pid)
+                    code = state.si_status if state.si_code == os.CLD_EXITED else -state.si_status
+                    with contextlib.suppress(OSError):
+                        line.send(str(code).encode())
+            left -= {pid for pid in left if wait(pid, os.WNOHANG)[0]}
+        for number in ready & set(lines):
+            pid, line, bound = lines.pop(number)
             poll.unregister(number)
+            line.close()
+            if bound and pid not in ended:
+                kill(pid, signal.SIGKILL)
+            ended.discard(pid)
+            if not wait(pid, os.WNOHANG)[0]:
+                left.add(pid)
         if listening not in ready:
             continue
         line, _ = server.accept()
@@ -166,7 +174,7 @@ def serve(kind: str, listening: int, alive: int) -> Order:
         if not pid:
             set_wakeup(-1)
             set_signal(signal.SIGCHLD, signal.SIG_DFL)
-            for each in (server, line, *lines.values()):
+            for each in (server, *(line for _, line, _ in lines.values())):
                 each.close()
             for number in (waking, woken, alive):
                 close(number)
@@ -174,33 +182,36 @@ def serve(kind: str, listening: int, alive: int) -> Order:
                 os.dup2(number, standard)
             for number in files[:3]:  # further ones stay open
                 close(number)
+            _settle(order)
+            line.send(str(os.getpid()).encode())
+            line.close()
             return order
         for number in files:
             close(number)
-        lines[pid] = line
-        if order.ends_with_orderer:
-            bound[line.fileno()] = pid
-            poll.register(line.fileno(), select.POLLIN)
-        with contextlib.suppress(OSError):
-            line.send(str(pid).encode())
+        lines[line.fileno()] = pid, line, order.ends_with_orderer
+        poll.register(line.fileno(), select.POLLIN)
 
 
-def run(order: Order) -> None:
-    """Be what was ordered."""
+def _settle(order: Order) -> None:
+    """Take the place among processes that was ordered."""
     if order.group < 0:
         os.setsid()
     else:
         os.setpgid(0, order.group)
     os.sched_setaffinity(0, order.cpus)
+    for number, limit in zip(forks.LIMITS, order.limits, strict=True):
+        if tuple(limit) != resource.getrlimit(number):
+            resource.setrlimit(number, (limit[0], limit[1]))
     os.chdir(order.folder)
+    _show([sys.executable, "-m", order.module, *order.arguments])
+
+
+def run(order: Order) -> None:
+    """Be what was ordered."""
     # what Python does at its start
     sys.path[:1] = [order.folder] if order.imports_folder else []
     os.environ.clear()
     os.environ.update(order.environment)
-    _show([sys.executable, "-m", order.module, *order.arguments])
-    for number, limit in zip(forks.LIMITS, order.limits, strict=True):
-        if tuple(limit) != resource.getrlimit(number):
-            resource.setrlimit(number, (limit[0], limit[1]))
     if "gevent" in sys.modules:
         import gevent
 

@@ -71,6 +71,9 @@ def test_servers_have_their_session_cpus_limits_and_command_line(made: str) -> N
 def test_signals_reach_them_and_are_their_exit_codes(made: str) -> None:
     with server_process.embedded(SERVER) as server:
         os.killpg(server.pid, signal.SIGKILL)
+        while facts(server.pid)["State"][0] != "Z":
+            time.sleep(0.01)
+        os.killpg(server.pid, signal.SIGKILL)  # until it is waited for, its id is its own
         assert server.process.wait(60) == -signal.SIGKILL
         assert server.process.poll() == -signal.SIGKILL
     with server_process.embedded(SERVER) as server:
