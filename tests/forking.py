@@ -73,6 +73,8 @@ IMPORTED: Final[Mapping[str, Sequence[str]]] = {
     "tensorflow": (*_SERVER, "bench.server.execution.backend"),
 }
 """What does nothing by itself."""
+CLONE_NEWTIME, CLONE_NEWNET = 0x80, 0x40000000
+"""Of <linux/sched.h>."""
 
 
 def listen(alive: int, listening: dict[str, int]) -> str:
@@ -193,7 +195,8 @@ def serve(kind: str, listening: int, alive: int) -> Order:
 
 
 def _settle(order: Order) -> None:
-    """Take the place among processes that was ordered."""
+    """Take the place among processes, and on the host, that was ordered."""
+    _move(order)
     if order.group < 0:
         os.setsid()
     else:
@@ -204,6 +207,24 @@ def _settle(order: Order) -> None:
             resource.setrlimit(number, (limit[0], limit[1]))
     os.chdir(order.folder)
     _show([sys.executable, "-m", order.module, *order.arguments])
+
+
+def _move(order: Order) -> None:
+    """Into the network and the time of another host; only root may, and only a process of one thread into a time."""
+    libc = ctypes.CDLL(None, use_errno=True)
+
+    def enter(namespace: str, kind: int) -> None:
+        with open(namespace) as file:  # noqa: PTH123 - a descriptor
+            if libc.setns(file.fileno(), kind):
+                raise OSError(ctypes.get_errno(), f"setns {namespace}")
+
+    if order.ahead:
+        if libc.unshare(CLONE_NEWTIME):
+            raise OSError(ctypes.get_errno(), "unshare")
+        Path("/proc/self/timens_offsets").write_text(f"monotonic {order.ahead} 0")
+        enter("/proc/self/ns/time_for_children", CLONE_NEWTIME)
+    if order.network:
+        enter(f"/run/netns/{order.network}", CLONE_NEWNET)
 
 
 def run(order: Order) -> None:

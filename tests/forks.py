@@ -16,6 +16,7 @@ import json
 import os
 import resource
 import select
+import shutil
 import signal
 import socket
 import subprocess
@@ -28,7 +29,10 @@ from typing import Any, Final, NamedTuple
 
 ROOT: Final = Path(__file__).parents[1]
 PLACE: Final = "BENCH_TESTS_FORKS"
-"""Environment variable: where forks are ordered, and the session of the processes that are forked."""
+"""Environment variable: the session of the processes that are forked, and the folder of the sockets where forks are ordered.
+
+They have a path: abstract ones would belong to a network namespace, and there are tests with several.
+"""
 KINDS: Final = ("bench", "tensorflow", "locust")
 LARGEST: Final = 1 << 20
 """Bytes of an order: an environment is the most of it."""
@@ -60,6 +64,10 @@ class Order(NamedTuple):
     cpus: Sequence[int]
     limits: Sequence[Sequence[int]]
     """Soft and hard one, as LIMITS has them."""
+    network: str
+    """Its namespace; empty: that of who orders it."""
+    ahead: int
+    """Seconds by which its monotonic clock is ahead of that of who orders it."""
 
 
 class Popen(subprocess.Popen[Any]):
@@ -133,7 +141,7 @@ def run(usual: Callable[..., Any], command: Sequence[str], **given: Any) -> Any:
 
 def _line(kind: str) -> socket.socket:
     line = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    line.connect(f"\0{_place}-{kind}")
+    line.connect(f"{_place.partition(' ')[2]}/{kind}")
     return line
 
 
@@ -166,7 +174,7 @@ def as_users_do() -> Iterator[None]:
 
 def _kind(command: Sequence[str]) -> str | None:
     """What has imported most of what a command does; None: it is none of ours."""
-    match command[1:] if command[0] == sys.executable else []:
+    match command[1:] if command[:1] == [sys.executable] else []:
         case ["-m", "locust", *_]:
             return "locust"
         case ["-m", "bench", "serve", *flags]:
@@ -178,12 +186,22 @@ def _kind(command: Sequence[str]) -> str | None:
     return None
 
 
+def _host(command: Sequence[str]) -> tuple[str, int, list[str]]:
+    """The network and the time in which a command is to be started, and the rest of it."""
+    network, ahead = "", 0
+    if command[:3] == ["ip", "netns", "exec"]:
+        network, command = command[3], command[4:]
+    if command[:3] == ["unshare", "--time", "--monotonic"]:
+        ahead, command = int(command[3]), command[4:]
+    return network, ahead, list(command)
+
+
 def _order(given: Mapping[str, Any]) -> tuple[str, Order | None]:
     """The order of what `Popen` was given, of which kind; None: it has to be started."""
     none = "", None
     if _suspended or isinstance(given["args"], str | bytes | os.PathLike) or not given["args"]:
         return none
-    command = [os.fsdecode(part) for part in given["args"]]
+    network, ahead, command = _host([os.fsdecode(part) for part in given["args"]])
     kind = _kind(command)
     # a supervisor holds files open, whatever their numbers are; and what it prepares, it has from its own order
     supervisor = "bench.supervisor" in command
@@ -198,7 +216,7 @@ def _order(given: Mapping[str, Any]) -> tuple[str, Order | None]:
     group = -1 if given["start_new_session"] else os.getpgid(0) if given["process_group"] == -1 else 0
     if not folder.is_dir() or given["process_group"] not in (None, -1, 0):
         return none
-    if group > 0 and os.getsid(0) != int(_place.rpartition("-")[2]):
+    if group > 0 and os.getsid(0) != int(_place.partition(" ")[0]):
         return none
     variables = os.environ if given["env"] is None else given["env"]
     environment = {os.fsdecode(name): os.fsdecode(value) for name, value in variables.items()}
@@ -216,6 +234,8 @@ def _order(given: Mapping[str, Any]) -> tuple[str, Order | None]:
         ends_with_orderer=supervised,
         cpus=sorted(cpus or os.sched_getaffinity(0)),
         limits=[resource.getrlimit(number) for number in LIMITS],
+        network=network,
+        ahead=ahead,
     )
 
 
@@ -229,22 +249,23 @@ def connect() -> None:
     """Know where to order."""
     global _place, _started_with
     if PLACE not in os.environ:
-        os.environ[PLACE] = f"bench-forks-{os.getpid()}-{os.getsid(0)}"
-        _listen()
+        folder = tempfile.mkdtemp(prefix="bench-forks-")
+        os.environ[PLACE] = f"{os.getsid(0)} {folder}"
+        _listen(Path(folder))
     _place = os.environ[PLACE]
     _started_with = SET_BY_SERVERS | {
         name: value for name, value in os.environ.items() if name.startswith(AT_START)
     }
 
 
-def _listen() -> None:
+def _listen(folder: Path) -> None:
     """Start the processes that are forked, which end with this one."""
     alive, ours = os.pipe()  # its end of file tells that this process is gone
     with contextlib.ExitStack() as stack:
         numbers = [alive]
         for kind in KINDS:
             listening = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET))
-            listening.bind(f"\0{os.environ[PLACE]}-{kind}")
+            listening.bind(str(folder / kind))
             listening.listen(256)
             numbers.append(listening.fileno())
         command = [sys.executable, "-m", "tests.forking", " " * LONGEST, *map(str, numbers)]
@@ -254,5 +275,6 @@ def _listen() -> None:
     def end() -> None:
         os.close(ours)
         process.wait()
+        shutil.rmtree(folder, ignore_errors=True)
 
     atexit.register(end)

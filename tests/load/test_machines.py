@@ -23,7 +23,6 @@ from bench.analysis.reading.checks import warnings_of
 from bench.analysis.reading.reconciliation import Stage, split
 from bench.runs.histogram import middle_ns
 from bench.runs.run import Run
-from tests.load.forks import Fork
 from tests.load.locust_runs import ROOT, SECONDS, interrupt_when, run_folder, wait_for
 from tests.recorded import KEPT
 
@@ -83,7 +82,7 @@ class Hosts:
         self._names: list[str] = []
         self.router = self._made("r")
         tool("ip", "netns", "exec", self.router, "sysctl", "-qw", "net.ipv4.ip_forward=1")
-        self.processes: list[subprocess.Popen[str] | Fork] = []
+        self.processes: list[subprocess.Popen[str]] = []
         for number in (MASTER, *WORKERS, SERVER):
             self._join(number)
 
@@ -119,28 +118,27 @@ class Hosts:
     def name(self, number: int) -> str:
         return f"bench-{os.getpid()}-{number}"
 
-    def start(self, number: int, *command: str) -> "subprocess.Popen[str]":
-        return self._started("ip", "netns", "exec", self.name(number), *command)
+    def start(self, number: int, *command: str, **environment: str) -> "subprocess.Popen[str]":
+        return self._started("ip", "netns", "exec", self.name(number), *command, **environment)
 
-    def _started(self, *command: str) -> "subprocess.Popen[str]":
+    def _started(self, *command: str, **environment: str) -> "subprocess.Popen[str]":
         process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            cwd=ROOT,
+            env={**os.environ, **environment},
         )
         self.processes.append(process)
         return process
 
-    def locust(self, number: int, *arguments: str) -> Fork:
+    def locust(self, number: int, *arguments: str) -> "subprocess.Popen[str]":
         """A Locust process of a host; the clock of each worker's is that of no other."""
-        environment = {**os.environ, "BENCH_WORKER_TOKEN": "a secret of these five machines"}
-        ahead = hours(number) if number in WORKERS else 0
-        process = Fork(
-            ["-f", "scenarios/mnist.py", "--headless", "--only-summary", *arguments],
-            environment=environment,
-            network=self.name(number),
-            ahead=ahead,
-        )
-        self.processes.append(process)
-        return process
+        apart = ["unshare", "--time", "--monotonic", str(hours(number))] if number in WORKERS else []
+        command = [sys.executable, "-m", "locust", "-f", "scenarios/mnist.py", "--headless", "--only-summary"]
+        token = {"BENCH_WORKER_TOKEN": "a secret of these five machines"}
+        return self.start(number, *apart, *command, *arguments, **token)
 
     def lengthen(self, number: int) -> str:
         """Make the way between a host and all others longer and lossy; gives how. Raises RuntimeError."""
@@ -218,7 +216,9 @@ def hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hosts]:
         yield made
 
 
-def loaded(hosts: Hosts, results: Path, workers: Sequence[int], users: int) -> tuple[Fork, list[Fork]]:
+def loaded(
+    hosts: Hosts, results: Path, workers: Sequence[int], users: int
+) -> "tuple[subprocess.Popen[str], list[subprocess.Popen[str]]]":
     """Master and workers that load the server."""
     target = ["--host", "10.213.5.2:8500", "--server-metrics", "http://10.213.5.2:8501/metrics"]
     load = ["-u", str(users), "-r", str(users), "--schedule", "closed:10ms", "--results", str(results)]
