@@ -104,6 +104,8 @@ def _prepare(kind: str) -> None:
     if kind == "locust":
         forks.connect()
         subprocess.run = functools.partial(forks.run, subprocess.run)
+        forks.Cooperative.usual = subprocess.Popen
+        subprocess.Popen = forks.Cooperative  # type: ignore[assignment, misc]
         # what a load does at its start, so that each finds the first and slow part of it done
         inspect.stack()
     else:

@@ -46,7 +46,10 @@ SET_BY_SERVERS: Final = {"TF_CPP_MIN_LOG_LEVEL": "2", "TF_OVERRIDE_GLOBAL_THREAD
 _USUAL: Final = subprocess.Popen
 _SIGNATURE: Final = inspect.signature(_USUAL._execute_child)  # type: ignore[attr-defined]
 _PIPES: Final = ("p2cread", "p2cwrite", "c2pread", "c2pwrite", "errread", "errwrite")
-_NOTHING: Final = dict.fromkeys(("shell", "executable", "preexec_fn", "cwd", "env"))
+_USERS: Final = ("user", "group", "extra_groups", "uid", "gid", "gids")
+_DEFAULTS: Final[dict[str, Any]] = {
+    name: parameter.default for name, parameter in inspect.signature(_USUAL).parameters.items()
+}
 _KILLED: Final = -signal.SIGKILL
 
 
@@ -115,12 +118,20 @@ class Popen(subprocess.Popen[Any]):
         return self.returncode
 
 
+class Cooperative(Popen):
+    """The same where gevent has patched all: what has to be started is gevent's, and what is ordered is waited for as all else."""
+
+    usual: Any = None
+
+    def __new__(cls, command: Sequence[str], **given: Any) -> Any:
+        kind, _ = _order(_DEFAULTS | {"args": command} | given)
+        return super().__new__(cls) if kind else cls.usual(command, **given)
+
+
 def run(usual: Callable[..., Any], command: Sequence[str], **given: Any) -> Any:
-    """As `subprocess.run`, for processes in which gevent's own waits for children; usual: that one, where it has to be."""
-    captured = given.get("capture_output") and given.get("text") and not given.get("env")
-    named = {"args": command, "start_new_session": given.get("start_new_session"), "pass_fds": ()}
-    kind, order = _order(dict.fromkeys(_SIGNATURE.parameters, -1) | _NOTHING | named)
-    if order is None or not captured:
+    """As `subprocess.run` where gevent has patched all; usual: gevent's own, where it has to be."""
+    kind, order = _order(_DEFAULTS | {"args": command} | given)
+    if order is None or not (given.get("capture_output") and given.get("text")):
         return usual(command, **given)
     with _line(kind) as line, tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
         line.settimeout(given.get("timeout"))
@@ -210,11 +221,12 @@ def _order(given: Mapping[str, Any]) -> tuple[str, Order | None]:
         return none
     if given["preexec_fn"] and not supervised:
         return none
-    if any(given[name] not in (None, -1) for name in ("gid", "gids", "uid", "umask")):
+    if any(given.get(name) not in (None, -1) for name in (*_USERS, "umask")):
         return none
     folder = Path(given["cwd"] or ".").absolute()
-    group = -1 if given["start_new_session"] else os.getpgid(0) if given["process_group"] == -1 else 0
-    if not folder.is_dir() or given["process_group"] not in (None, -1, 0):
+    joined = given["process_group"] in (None, -1)
+    group = -1 if given["start_new_session"] else os.getpgid(0) if joined else 0
+    if not folder.is_dir() or not (joined or given["process_group"] == 0):
         return none
     if group > 0 and os.getsid(0) != int(_place.partition(" ")[0]):
         return none
