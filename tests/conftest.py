@@ -1,7 +1,6 @@
 """What several rooms' tests need: an unpatched standard library, and trained models."""
 
 import contextlib
-import fcntl
 import importlib
 import os
 import signal
@@ -54,19 +53,30 @@ LONGEST = (
 """The rooms and files that take longest: begun first, so that pytest's processes end together."""
 
 
+def _all(session: pytest.Session) -> bool:
+    return TESTS in {Path(given).resolve() for given in session.config.args}
+
+
 def pytest_collection(session: pytest.Session) -> None:
     """Import all tests, each of pytest's processes from another file on, where all are collected.
 
     Rewriting assertions is half of the time of collecting: what one has rewritten, the others read.
     """
     number, count = (os.environ.get(f"PYTEST_XDIST_WORKER{what}", "") for what in ("", "_COUNT"))
-    if not number or TESTS not in {Path(given).resolve() for given in session.config.args}:
+    if not number or not _all(session):
         return
     files = sorted(TESTS.rglob("test_*.py"))
     first = len(files) * int(number.removeprefix("gw")) // int(count)
     for file in [*TESTS.glob("*/conftest.py"), *files[first:], *files[:first]]:
         with contextlib.suppress(Exception):  # shown where it is collected
             importlib.import_module(".".join(file.relative_to(TESTS.parent).with_suffix("").parts))
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Where all tests are run by several processes, the models are begun with before the first needs them."""
+    if session.config.getoption("numprocesses", None) and _all(session):
+        process = writing(session.config._tmp_path_factory.getbasetemp())  # type: ignore[attr-defined]
+        session.config.add_cleanup(lambda: process.wait() and None)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -77,21 +87,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=place)
 
 
+def writing(root: Path) -> "subprocess.Popen[str]":
+    """`tests.models`, as it writes below the folder of all tests."""
+    command = [sys.executable, "-m", "tests.models", str(root / "models")]
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    with (root / "models.log").open("a") as log:
+        return subprocess.Popen(command, env=environment, stdout=log, stderr=log, text=True, cwd=TESTS.parent)
+
+
 @pytest.fixture(scope="session")
 def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder that `tests.models` writes. Nobody else writes into it: pytest's processes share it."""
     root = tmp_path_factory.getbasetemp()
     root = root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
-    folder, made = root / "models", root / "models.made"
-    with (root / "models.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not made.exists():
-            command = [sys.executable, "-m", "tests.models", str(folder)]
-            environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
-            done = subprocess.run(command, check=False, env=environment, capture_output=True, text=True)
-            assert done.returncode == 0, done.stderr[-3000:]
-            made.touch()
-    return folder
+    assert writing(root).wait() == 0, (root / "models.log").read_text()[-3000:]
+    return root / "models"
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@
 | conformance | those of tests.conformance.models |
 """
 
+import fcntl
 import shutil
 from pathlib import Path
 
@@ -23,6 +24,17 @@ EXPORTS = (
 
 
 def main(folder: Path) -> None:
+    """Write all of them, unless they are there; another one that does so is waited for."""
+    made = folder.with_suffix(".made")
+    with folder.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not made.exists():
+            shutil.rmtree(folder, ignore_errors=True)  # of one that was broken off
+            write(folder)
+            made.touch()
+
+
+def write(folder: Path) -> None:
     """Write all of them."""
     for arguments in EXPORTS:
         export.main([str(folder / "exported"), *arguments.split()], standalone_mode=False)
