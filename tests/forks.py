@@ -192,7 +192,7 @@ def _kind(command: Sequence[str]) -> str | None:
             named = " ".join(flags).replace("=", " ")
             light = ("--backend synthetic", "--backend null", "--help", "--version")
             return "bench" if any(flag in named for flag in light) else "tensorflow"
-        case ["-m", "bench" | "bench.runs.parquet", *_] | ["-P", "-m", "bench.supervisor", *_]:
+        case ["-m", "bench", *_] | ["-P", "-m", "bench.supervisor", *_]:
             return "bench"
     return None
 
