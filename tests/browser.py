@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 import shutil
 import subprocess
 import tempfile
@@ -82,6 +83,18 @@ class Page:
         clip = {"x": 0, "y": 0, "width": width, "height": height, "scale": 1}
         taken = self.order("Page.captureScreenshot", clip=clip, captureBeyondViewport=True)
         path.write_bytes(base64.b64decode(taken["data"]))
+
+    def printed(self, path: Path) -> int:
+        """Keep what is printed on A4, as a PDF; how many sheets."""
+        made = self.order(
+            "Page.printToPDF",
+            preferCSSPageSize=True,
+            paperWidth=8.27,
+            paperHeight=11.69,
+            printBackground=True,
+        )
+        path.write_bytes(base64.b64decode(made["data"]))
+        return len(re.findall(rb"/Type\s*/Page\b", path.read_bytes()))
 
 
 @contextmanager

@@ -9,11 +9,14 @@ import struct
 import subprocess
 import termios
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 COLUMNS, ROWS = 80, 24
+SECONDS = 120.0
 _PART = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b.|[\r\n]|[^\x1b\r\n]")
+_BEGUN = re.compile(r"\x1b(\[[0-9;?]*)?\Z")
 
 
 class Screen:
@@ -61,8 +64,13 @@ class Screen:
             assert command == "m", f"this terminal does not know ESC[{values}{command}"
 
 
-def typed(command: list[str], cwd: Path, enough: Callable[[], object], keys: bytes) -> tuple[int, Screen]:
-    """The exit code of a command, and the terminal in which keys were typed once there was enough of something."""
+def typed(
+    command: list[str], cwd: Path, enough: Callable[[Screen], object], keys: bytes
+) -> tuple[int, Screen, Screen]:
+    """The exit code of a command, the terminal when its keys were typed, and as the command left it.
+
+    enough: says of the terminal whether the keys are to be typed.
+    """
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, COLUMNS, 0, 0))
     environment = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
@@ -85,7 +93,11 @@ def typed(command: list[str], cwd: Path, enough: Callable[[], object], keys: byt
     reading = threading.Thread(target=read)
     reading.start()
     try:
-        enough()
+        end = time.monotonic() + SECONDS
+        while not enough(before := _screen(shown)):
+            assert program.poll() is None, before.lines
+            assert time.monotonic() < end, before.lines
+            time.sleep(0.05)
         os.write(ours, keys)
         code = program.wait(timeout=100)
     finally:
@@ -93,6 +105,11 @@ def typed(command: list[str], cwd: Path, enough: Callable[[], object], keys: byt
             program.kill()
         reading.join(timeout=20)
         os.close(ours)
+    return code, before, _screen(shown)
+
+
+def _screen(shown: bytearray) -> Screen:
+    """The terminal that shows this; a sequence that has only begun is left out."""
     screen = Screen()
-    screen.show(shown.decode(errors="replace"))
-    return code, screen
+    screen.show(_BEGUN.sub("", bytes(shown).decode(errors="ignore")))
+    return screen

@@ -2,7 +2,8 @@
 
 Measures real results of each kind on the embedded server (a quarter of an hour; what is in FOLDER is not measured again),
 or those that are named, then shows each as users do: in a terminal of 80 columns (texts), as a page at 1400 and 360 px,
-in light and dark, and printed (pictures by Chromium, and how many A4 pages), and in Locust's web interface. CHECKOUT is
+in light and dark, and printed (pictures by Chromium, and how many A4 pages), in Locust's web interface,
+and, for experiments, while they last. CHECKOUT is
 another checkout of this repository, such as one from before a change, whose code then measures and shows.
 """
 
@@ -11,8 +12,6 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
-import time
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
@@ -20,16 +19,20 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from PIL import Image, ImageChops
-
 from bench.launch import server_process
 from tests.benchmarks.arguments import parser
 from tests.benchmarks.shown_results import ACCEPT, CLOSED, MEASURED, ROOT, SERVERS, Place, measure, synthetic
+from tests.browser import Page
+from tests.browser import browser as opened_browser
 from tests.ports import free_port
-from tests.terminal import typed
+from tests.server.clients import eventually
+from tests.terminal import Screen, typed
 
-WIDTHS: Final = {1400: 6000, 360: 14000}
-"""Width and greatest height in pixels."""
+WIDTHS: Final = (1400, 360)
+"""Of windows, in pixels."""
+RUNNING: Final = {"stats": "Aggregated", "bench": "latency p50"}
+ENDED: Final = {"bench": "finished", "logs": "results", "reports": "Report of the last run"}
+"""Tabs of Locust's interface, and what each shows that is to be in its picture."""
 LIMITS: Final = {
     "pass": '[limits]\np99_ms = 100\nerror_share = 0.02\n[worse_than_baseline]\np50 = "60 %"\n',
     "fail": '[limits]\nerror_share = 0.02\n[worse_than_baseline]\np50 = "10 %"\np99 = "100 %"\n',
@@ -72,47 +75,19 @@ PAGES: Final = {
 """Commands of which the page is kept."""
 
 
-def chromium(*options: object) -> str:
-    """What it prints; in a profile of its own."""
-    program = shutil.which("chromium") or shutil.which("google-chrome")
-    if program is None:
-        raise SystemExit("no chromium on the path")
-    with tempfile.TemporaryDirectory() as profile:
-        fixed = ["--headless=old", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"]
-        command = [program, *fixed, f"--user-data-dir={profile}", *map(str, options)]
-        return subprocess.run(command, check=True, capture_output=True, text=True).stdout
-
-
-def picture(address: str, path: Path, width: int, height: int, *, dark: bool = False, wait: int = 0) -> None:
-    """A picture of a page, cut where it ends. wait: milliseconds until it is taken."""
-    scheme = f"--blink-settings=preferredColorScheme={0 if dark else 1}"
-    budget = [f"--virtual-time-budget={wait}"] if wait else []
-    chromium(f"--window-size={width},{height}", f"--screenshot={path}", scheme, *budget, address)
-    with Image.open(path) as taken:
-        whole = taken.convert("RGB")
-    empty = Image.new("RGB", whole.size, whole.getpixel((0, whole.height - 1)))
-    box = ImageChops.difference(whole, empty).getbbox()
-    whole.crop((0, 0, width, min(whole.height, (box[3] if box else 0) + 20))).save(path)
-
-
-def page(path: Path) -> str:
+def pictures(browser: Page, path: Path) -> str:
     """Pictures of a page in every form, and how it fits."""
-    for width, height in WIDTHS.items():
-        picture(path.as_uri(), path.with_name(f"{path.stem}-{width}.png"), width, height)
-    picture(path.as_uri(), path.with_name(f"{path.stem}-1400-dark.png"), 1400, WIDTHS[1400], dark=True)
-    printed = path.with_suffix(".pdf")
-    chromium(f"--print-to-pdf={printed}", "--no-pdf-header-footer", path.as_uri())
-    sheets = len(re.findall(rb"/Type\s*/Page\b", printed.read_bytes()))
-    with tempfile.TemporaryDirectory() as place:
-        measured = Path(place) / "page.html"
-        script = "<script>document.title = document.documentElement.scrollWidth - innerWidth</script></body>"
-        measured.write_text(path.read_text().replace("</body>", script))
-        dom = chromium("--window-size=360,2000", "--dump-dom", measured.as_uri())
-    beyond = re.search(r"<title>(-?\d+)</title>", dom)
-    with Image.open(path.with_name(f"{path.stem}-360.png")) as phone:
-        height = phone.height
-    drawn = path.read_text().count("<svg")
-    return f"{path.stem}: {drawn} pictures, {sheets} A4 pages, {height} px high at 360, {beyond[1] if beyond else '?'} px beyond its width"
+    address, beyond, height = path.as_uri(), 0, 0
+    for width in WIDTHS:
+        browser.open(address, width)
+        browser.picture(path.with_name(f"{path.stem}-{width}.png"))
+        beyond = browser.value("document.documentElement.scrollWidth - innerWidth")
+        height = browser.value("document.documentElement.scrollHeight")
+    browser.open(address, WIDTHS[0], dark=True)
+    browser.picture(path.with_name(f"{path.stem}-{WIDTHS[0]}-dark.png"))
+    drawn = browser.value("document.getElementsByTagName('svg').length")
+    sheets = browser.printed(path.with_suffix(".pdf"))
+    return f"{path.stem}: {drawn} pictures, {sheets} A4 pages, {height} px high at {WIDTHS[-1]}, {beyond} px beyond its width"
 
 
 @contextmanager
@@ -126,57 +101,68 @@ def locust(place: Place, host: str) -> Iterator[str]:
             command, cwd=place.folder, stdout=log, stderr=log, env={"PYTHONPATH": str(place.checkout)}
         )
         try:
-            for _ in range(300):
-                time.sleep(0.1)
-                try:
-                    urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5).close()
-                    break
-                except OSError:
-                    continue
+            eventually(lambda: process.poll() is None and _answers(f"http://127.0.0.1:{port}/"))
             yield f"http://127.0.0.1:{port}"
         finally:
             process.terminate()
             process.wait(60)
 
 
-def web(place: Place) -> None:
+def _answers(address: str) -> bool:
+    try:
+        urllib.request.urlopen(address, timeout=5).close()  # noqa: S310 - loopback
+    except OSError:
+        return False
+    return True
+
+
+def web(place: Place, browser: Page) -> None:
     """Locust's start form, its tabs while a test runs, and after it."""
-    size = (1400, 1000)
+    finished = "fetch('stats/requests').then(answer => answer.json()).then(told => told.state === 'stopped')"
     with server_process.embedded(synthetic(4)) as server, locust(place, server.address) as address:
-        picture(address, place.folder / "web-form.png", *size, wait=8000)
-        fields = {"user_count": 4, "spawn_rate": 4, "host": server.address, "run_time": "12s"}
+        for width in WIDTHS:
+            browser.open(address, width)
+            browser.click("Custom parameters")
+            # the list unfolds
+            browser.wait("document.querySelector('[name=batchSize]').getBoundingClientRect().height > 0")
+            browser.wait("document.getAnimations().length === 0")
+            browser.picture(place.folder / f"web-form-{width}.png")
+        fields = {"user_count": 4, "spawn_rate": 4, "host": server.address, "run_time": "20s"}
         form = urllib.parse.urlencode(fields).encode()
         urllib.request.urlopen(f"{address}/swarm", form, timeout=60).close()  # noqa: S310 - loopback
-        time.sleep(7)
-        for tab in ("stats", "bench"):
-            picture(f"{address}/?tab={tab}", place.folder / f"web-running-{tab}.png", *size, wait=4000)
-        time.sleep(15)
-        for tab in ("stats", "bench", "logs", "reports"):
-            picture(f"{address}/?tab={tab}", place.folder / f"web-ended-{tab}.png", *size, wait=8000)
+        for when, tabs in (("running", RUNNING), ("ended", {**RUNNING, **ENDED})):
+            for tab, full in tabs.items():
+                browser.open(f"{address}/?tab={tab}", WIDTHS[0])
+                if when == "ended":
+                    browser.wait(finished)
+                try:
+                    browser.wait(f"/{full}/.test(document.body.innerText)", 20)
+                except TimeoutError:
+                    print(f"{address}/?tab={tab}: {full} is not shown")  # by another checkout
+                browser.picture(place.folder / f"web-{when}-{tab}.png")
 
 
-def display(place: Place) -> str:
-    """What an experiment leaves on the screen that is interrupted after some trials."""
+def display(place: Place) -> Iterator[str]:
+    """What an experiment shows while it lasts, and leaves on the screen when it is interrupted."""
     results = place.folder / "displayed"
     shutil.rmtree(results, ignore_errors=True)
 
-    def enough() -> None:
-        for _ in range(1200):
-            time.sleep(0.1)
-            if sum(path.read_text().count("measured") for path in results.glob("*/trials.jsonl")) >= 3:
-                time.sleep(4)
-                return
+    def enough(screen: Screen) -> bool:
+        """The results of three trials, and below them the numbers of the fourth."""
+        ended = [row for row, line in enumerate(screen.lines) if line.startswith("block")]
+        return len(ended) == 3 and re.search(r"\d/s", "".join(screen.lines[ended[-1] + 1 :])) is not None
 
     (place.folder / "servers.toml").write_text(SERVERS)
     experiment = place.folder / "displayed.toml"
     text = CLOSED.replace("SCENARIOS", str(place.checkout / "scenarios"))
     experiment.write_text(text + 'trials = 4\nservers = ["old", "new"]\nbatch_sizes = [1, 16]\n')
     command = ["env", f"PYTHONPATH={place.checkout}", sys.executable, "-m", "bench", "run", str(experiment)]
-    code, screen = typed([*command, "--results", str(results)], place.folder, enough, b"\x03")
-    return "\n".join([*screen.lines, f"(exit code {code})"])
+    code, live, left = typed([*command, "--results", str(results)], place.folder, enough, b"\x03")
+    yield "\n".join(live.lines)
+    yield "\n".join([*left.lines, f"(exit code {code})"])
 
 
-def shown(place: Place) -> Iterator[str]:
+def shown(place: Place, browser: Page) -> Iterator[str]:
     """Make all texts and pictures of the results that are there; yields a line about each."""
     for name, limits in LIMITS.items():
         (place.folder / f"{name}.toml").write_text(f"accept = {json.dumps(ACCEPT)}\n{limits}")
@@ -195,18 +181,20 @@ def shown(place: Place) -> Iterator[str]:
             text = place.run(*arguments, "--html", f"{name}.html")
             (place.folder / f"{name}.txt").write_text(text)
             written = place.folder / f"{name}.html"
-            yield page(written) if written.exists() else f"{name}: none"
+            yield pictures(browser, written) if written.exists() else f"{name}: none"
 
 
 def main(place: Place, names: list[str]) -> None:
     place.folder.mkdir(parents=True, exist_ok=True)
     measure(place, [name for name in names or MEASURED if name in MEASURED])
-    for line in shown(place):
-        print(line, flush=True)
-    if not names or "web" in names:
-        web(place)
+    with opened_browser() as browser:
+        for line in shown(place, browser):
+            print(line, flush=True)
+        if not names or "web" in names:
+            web(place, browser)
     if not names or "display" in names:
-        (place.folder / "display.txt").write_text(display(place))
+        for when, screen in zip(("live", "interrupted"), display(place), strict=True):
+            (place.folder / f"display-{when}.txt").write_text(f"{screen}\n")
     print(f"{place.folder}: {len(list(place.folder.glob('*.png')))} pictures, and texts")
 
 

@@ -31,7 +31,7 @@ from tests.experiment.experiments import (
 )
 from tests.recorded import requests, seconds
 from tests.recorded import write as recorded
-from tests.terminal import typed
+from tests.terminal import Screen, typed
 
 KILLS = int(os.environ.get("EXPERIMENT_KILLS", "2"))
 """In each run of the tests; the instants are random, with a fixed seed. EXPERIMENT_KILLS=20 takes two minutes."""
@@ -153,10 +153,10 @@ def test_kill_and_resume_give_the_trials_of_an_undisturbed_run(tmp_path: Path) -
 def test_ctrl_c_breaks_a_trial_off_and_leaves_a_clean_screen(tmp_path: Path) -> None:
     path = write(tmp_path, servers='["quick"]')
 
-    def measuring() -> None:
-        wait_for(lambda: next((tmp_path / "results").glob("*/*-b1t001/histograms.hlog"), None))
+    def measuring(_: Screen) -> bool:
+        return any((tmp_path / "results").glob("*/*-b1t001/histograms.hlog"))
 
-    code, screen = typed(command(path, "--seconds", "60"), ROOT, measuring, b"\x03")
+    code, _, screen = typed(command(path, "--seconds", "60"), ROOT, measuring, b"\x03")
     folder = only_folder(path)
     said = "".join(screen.lines)
     assert code == 130, screen.lines
