@@ -52,7 +52,7 @@ TERMINAL: Final = {
     "compare-batches": "compare results/batches --by batch",
     "compare-protocols": "compare results/protocols --by server --by protocol",
     "history": "history results/commits",
-    "gate-one-run": "gate results/one --limits pass.toml --baseline results/before --by server",
+    "gate-one-run": "gate results/one --limits pass.toml --baseline results/before --by server --by load",
     **{
         f"gate-{name}": f"gate results/after --limits {name}.toml --baseline results/before --by server"
         for name in LIMITS

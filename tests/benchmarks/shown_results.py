@@ -137,7 +137,7 @@ def _commits(place: Place, results: Path) -> str:
 
 def _experiment(text: str, *options: str, verb: str = "run") -> Callable[[Place, Path], str]:
     def measured(place: Place, results: Path) -> str:
-        file = place.folder / f"{results.name}.toml"
+        file = place.folder / f"{results.name}.experiment.toml"  # none of them is servers.toml
         file.write_text(text.replace("SCENARIOS", str(place.checkout / "scenarios")))
         (place.folder / "servers.toml").write_text(SERVERS + (OIP if '"oip"' in text else ""))
         return place.run(verb, file, "--results", results, *options)
@@ -192,4 +192,5 @@ def measure(place: Place, names: Sequence[str]) -> None:
         log = place.folder / f"{name}.measured.txt"
         if not log.exists():
             log.write_text(MEASURED[name](place, place.results / name))
-            print(f"measured: {name}", flush=True)
+            told = "measured" if (place.results / name).is_dir() else f"no result, see {log}"
+            print(f"{name}: {told}", flush=True)
