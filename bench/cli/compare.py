@@ -23,6 +23,7 @@ from bench.analysis.judging.compare import (
 )
 from bench.analysis.judging.compare import compare as compare_sides
 from bench.analysis.judging.ranking import pareto, ranking
+from bench.analysis.reading.cells import natural
 from bench.analysis.showing import comparison_table
 from bench.cli.baseline import find_apart
 from bench.cli.metric_options import goodput_option, metrics_to_judge
@@ -221,7 +222,7 @@ def _show_ranking(console: Console, groups: dict[Identity, list[Trial]]) -> None
         for place in ranking(groups, metric):
             value = comparison_table.value_text(METRICS[metric], place.value)
             console.print(Text(f" {place.rank:3}  {value:>12}  {place.identity.words(varied)}"))
-    front = [identity.words(varied) for identity in pareto(groups)]
+    front = sorted((identity.words(varied) for identity in pareto(groups)), key=natural)
     hanging(
         console,
         Text.assemble(

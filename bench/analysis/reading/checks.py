@@ -235,7 +235,9 @@ def _errors(run: Run) -> list[RunWarning]:
     most = max(outcomes, key=lambda outcome: outcomes[outcome])
     example = next((row.get("text") for row in run.errors if row.get("outcome") == most), None)
     quoted = f' ("{printable(str(example))}")' if example else ""
-    text = f"{(total - answered) / total:.1%} of the requests failed, most with {most}{quoted}"
+    text = (
+        f"{(total - answered) / total:.1%} of all requests failed, warm-up included, most with {most}{quoted}"
+    )
     return [RunWarning("errors", text, remedy(run, most, str(example or "")))]
 
 

@@ -64,8 +64,9 @@ _MATTER: Final = frozenset({"server", "model.files", "payload", "tls", *_KEYS["l
 
 def title(key: str) -> str:
     """What a fact is called for people."""
-    words = key.replace(".", " ", 1) if key.startswith(("server.", "package.")) else key
-    return _TITLES.get(key, words)
+    if key.startswith("server."):
+        return key.replace(".", " ")
+    return _TITLES.get(key, key.replace(".", " ", 1) if key.startswith("package.") else key)
 
 
 def matters(key: str) -> bool:
@@ -90,6 +91,24 @@ def facts(manifest: Manifest) -> dict[str, str]:
     values |= {f"package.{name}": version for name, version in manifest.machine.packages.items()}
     values["seed"] = manifest.seed
     return {key: text(value) for key, value in values.items() if value is not None}
+
+
+def single_facts(manifest: Manifest) -> dict[str, str]:
+    """The same with each setting of a server as a fact of its own, and lists as words."""
+    single: dict[str, str] = {}
+
+    def add(key: str, value: Any) -> None:
+        if isinstance(value, dict):
+            for name, each in value.items():
+                add(f"{key}.{name}", each)
+        elif isinstance(value, list) and all(isinstance(each, str) for each in value):
+            single[key] = ", ".join(value)
+        else:
+            single[key] = text(value)
+
+    for key, fact in facts(manifest).items():
+        add(key, json.loads(fact) if key.startswith("server.") and fact[:1] in ("{", "[") else fact)
+    return single
 
 
 def differences(before: Sequence[Manifest], after: Sequence[Manifest]) -> dict[str, RunWarning]:

@@ -179,7 +179,7 @@ CELL_METRICS: Final = {
             "1/s",
             "higher",
             lambda cell: per_second(cell.answered.examples, cell),
-            "examples answered OK per second",
+            "inferences per second: examples of the requests answered OK",
         ),
         Metric(
             "error_share",

@@ -15,7 +15,7 @@ from bench.analysis.grouping.trials import Trial
 from bench.analysis.judging.change import change
 from bench.analysis.judging.history import FALSE_SHARE, ChangePoint, tells
 from bench.analysis.reading.metric import Metric
-from bench.analysis.showing.comparison_table import size_text, value_text
+from bench.analysis.showing.comparison_table import metric_title, size_text, value_text
 from bench.analysis.showing.page import figure, rendered, rows_of
 from bench.analysis.showing.plot import Picture
 from bench.analysis.showing.plot_time import Trend, trends
@@ -146,7 +146,7 @@ def _sentences(series: Sequence[Series], differ: Sequence[str]) -> list[dict[str
 def _size(each: ChangePoint) -> str:
     size = change(each.metric, [each.before], [each.after], paired=False).size
     values = f"{value_text(each.metric, each.before)} to {value_text(each.metric, each.after)}"
-    return f"{each.metric.name} {size_text(each.metric, size)} ({values})"
+    return f"{metric_title(each.metric)} {size_text(each.metric, size)} ({values})"
 
 
 def _title(identity: Identity, differ: Sequence[str]) -> str:
@@ -197,7 +197,7 @@ def _trend(series: Series, metric: Metric) -> Trend | None:
     ends = [*starts, len(series.points)]
     levels = [changes[0].before, *(each.after for each in changes)] if changes else []
     return Trend(
-        title=metric.name,
+        title=metric_title(metric),
         seconds=metric.unit == "s",
         text=lambda value: value_text(metric, value),
         values=medians,
@@ -227,6 +227,13 @@ def _table(series: Series, metrics: Sequence[str]) -> Table:
             texts = [
                 value_text(METRICS[name], float(np.median(of))) if of else formatting.ABSENT for of in values
             ]
-            columns.append(Column(name, False, texts, [(at, name) in changed for at in range(len(points))]))
+            columns.append(
+                Column(
+                    metric_title(METRICS[name]),
+                    False,
+                    texts,
+                    [(at, name) in changed for at in range(len(points))],
+                )
+            )
     columns.append(Column("run", True, [point[0].path.name for point in points], calm))
     return Table(columns, [], [])

@@ -206,7 +206,7 @@ def _methods(report: Report) -> list[tuple[str, str]]:
 
 def _environment(report: Report) -> dict[str, Any] | None:
     """Facts that all runs share, each once, and those that differ, by set of runs that agree: the shorter side is on top."""
-    facts = [environment.facts(run.manifest) for run in report.runs]
+    facts = [environment.single_facts(run.manifest) for run in report.runs]
     if not facts:
         return None
     values: dict[str, set[str]] = {}

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from bench import BenchError
 from bench.analysis.grouping.groups import mean_and_interval
+from bench.analysis.reading.cells import natural
 from bench.analysis.reading.population import Population
 from bench.analysis.reading.timeline import Timeline, timeline
 from bench.analysis.showing.plot import MOST_CURVES, Picture, Points, against, height_for, percentile_curves
@@ -22,6 +23,8 @@ MOST_TIMELINES: Final = 4
 MOST_PANELS: Final = 9
 Row = tuple[str, RunReport, Line]
 """A run's short name, the run and one of its lines."""
+Curves = list[tuple[str, Population]]
+"""Requests by the label of their curve."""
 
 
 def pictures(report: Report) -> Iterator[Picture]:
@@ -45,15 +48,16 @@ def pictures(report: Report) -> Iterator[Picture]:
     if not rows:
         return
     curves = _curves(rows)
+    shown = _spread(curves, MOST_CURVES)
     caption = (
         "Latency by percentile of all requests due, as far as their number supports it; where a curve ends earlier, the "
-        f"rest got no answer{_left_out(curves)}."
+        f"rest got no answer{_left_out(curves, first=False)}."
     )
     yield Picture(
         "latency-by-percentile",
         caption,
-        percentile_curves(curves[:MOST_CURVES]),
-        height_for([label for label, _ in curves]),
+        percentile_curves(shown),
+        height_for([label for label, _ in shown]),
     )
     searched = {folder.name for folder, _ in report.capacities}  # levels have pictures of their own
     yield from _comparisons(
@@ -67,15 +71,12 @@ def pictures(report: Report) -> Iterator[Picture]:
 
 
 def _in_order(rows: list[Row]) -> list[Row]:
-    """Servers and loads as they came, versions and batch sizes by their number: trials come in a drawn order."""
-    came: dict[str, list[Any]] = {
-        part: list(dict.fromkeys(PARTS[part](run, line) for _, run, line in rows)) for part in AS_THEY_CAME
-    }
+    """By what they are, as the tables have them: trials come in a drawn order."""
 
-    def place(row: Row) -> tuple[int, ...]:
+    def place(row: Row) -> tuple[Any, ...]:
         _, run, line = row
-        scenario, server, request, load = (came[part].index(PARTS[part](run, line)) for part in AS_THEY_CAME)
-        return scenario, server, line.version or 0, line.batch, request, load
+        numbers = line.version or 0, line.batch
+        return natural(run.scenario), natural(run.server), *numbers, natural(line.name), natural(run.load)
 
     return sorted(rows, key=place) if all(run.block is not None for _, run, _ in rows) else rows
 
@@ -100,11 +101,19 @@ def _together(rows: list[Row]) -> Iterator[Picture]:
         yield Picture("courses", caption, courses(shown), 1.2 + 1.7 * math.ceil(len(shown) / 3), course=True)
 
 
-def _left_out(lines: Sequence[object]) -> str:
-    return f" (the first {MOST_CURVES} of {len(lines)} lines)" if len(lines) > MOST_CURVES else ""
+def _spread(curves: Curves, most: int) -> Curves:
+    """At most so many of them, the first and the last among them: these are furthest apart, as the least and the greatest batch."""
+    if len(curves) <= most:
+        return curves
+    return [curves[round(at * (len(curves) - 1) / (most - 1))] for at in range(most)]
 
 
-def _curves(rows: list[Row]) -> list[tuple[str, Population]]:
+def _left_out(lines: Sequence[object], *, first: bool = True) -> str:
+    beginning = "the first " if first else ""
+    return f" ({beginning}{MOST_CURVES} of {len(lines)} lines)" if len(lines) > MOST_CURVES else ""
+
+
+def _curves(rows: list[Row]) -> Curves:
     """A curve for each line; for each cell of an experiment where there are trials, of all their requests."""
     together: dict[str, list[Population]] = {}
     several = len({id(run) for _, run, _ in rows}) < len(rows)
@@ -133,8 +142,6 @@ PARTS: Final[dict[str, Callable[[RunReport, Line], float | str | None]]] = {
     "load": lambda run, line: run.load,
 }
 """What lines may differ in."""
-AS_THEY_CAME: Final = ("scenario", "server", "request", "load")
-"""Parts that have no order of their own."""
 COMPARED: Final = {"batch": "examples in a request", "version": "model version", "server": "server"}
 
 
@@ -149,7 +156,7 @@ def _comparisons(rows: list[Row]) -> Iterator[Picture]:
 
 def _over(rows: list[Row], over: str, axis: str) -> Iterator[Picture]:
     metrics = [
-        ("inferences_per_second", "examples per second", False),
+        ("inferences_per_second", "inferences per second", False),
         ("p50", "median latency", True),
         ("p99", "p99 of latency", True),
     ]

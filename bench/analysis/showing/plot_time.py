@@ -156,7 +156,8 @@ def courses(panels: Sequence[tuple[str, Sequence[Timeline]]]) -> Callable[[Figur
         for axes in list(grid.flat)[len(panels) :]:
             axes.set_visible(False)
         time_axis(grid[0][0])
-        for name, colour in (("p50", SERIES[0]), ("p99", SERIES[1])):
+        supported = any(np.isfinite(seen.p99).any() for _, trials in panels for seen in trials)
+        for name, colour in (("p50", SERIES[0]), ("p99", SERIES[1]))[: 1 + supported]:
             grid[0][0].plot([], [], color=colour, label=name)
         figure.legend(loc="outside upper right", ncols=2, fontsize=10)
         figure.supxlabel("seconds since the start of the run", fontsize=10)

@@ -41,7 +41,7 @@ def tuning_picture(tuning: Tuning, name: str) -> Picture | None:
         axes.set_yscale("log")
         time_axis(axes)
         axes.set_title("p99 of latency")
-        axes.set_xlabel("examples per second")
+        axes.set_xlabel("inferences per second")
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: tick(value)))
 
     return Picture(name, caption, draw, HEIGHT)

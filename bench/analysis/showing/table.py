@@ -82,7 +82,7 @@ def table(report: Report) -> Table:
 
 
 def parts_table(report: Report) -> Table:
-    """Latency of the answered requests with its parts: service time and send delay; of a single line a row for each."""
+    """Latency of the answered requests, and its parts of the sent ones; of a single line a row for each."""
     lines = [line for run in report.runs for line in run.lines]
     return _parts_of(lines[0]) if len(lines) == 1 else _table(report, _parts, brief=True)
 
@@ -178,8 +178,9 @@ def _parts(rows: list[Row]) -> list[Column]:
 
 def _parts_of(line: Line) -> Table:
     """A row for each part and a column for each percentile; mean and spread are known of the latency alone."""
-    parts = {"latency": "answered", **PARTS}
-    columns = [Column("of answered requests", True, list(parts), [False] * len(parts))]
+    parts = {"latency, of answered requests": "answered"}
+    parts |= {f"{title}, of sent requests": kind for title, kind in PARTS.items()}
+    columns = [Column("part", True, list(parts), [False] * len(parts))]
     names = {f"p{q:g}": [f"{kind}_{label(q)}" for kind in parts.values()] for q in PERCENTILES}
     names |= {name: [name] for name in ("mean", "std", "min", "max")}
     for title, metrics in names.items():
