@@ -33,6 +33,10 @@ class Supervised:
         """The command's exit code, 128 + n after signal n; None while it runs."""
         return self._supervisor.poll()
 
+    def ended(self) -> str | None:
+        """How it ended, with the end of its log; None while it runs."""
+        return None if self.code is None else f"ended with exit code {self.code}: {self.log_tail()}"
+
     def wait(self, seconds: float) -> int | None:
         """The same, after waiting for its end so long at the most."""
         with contextlib.suppress(subprocess.TimeoutExpired):

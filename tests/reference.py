@@ -36,7 +36,10 @@ TABLES: Final[dict[str, tuple[type[Table], type[Table] | None]]] = {
     "every server": (Server, None),
     "started here": (Started, Server),
     **{
-        ", ".join(name for name, kind in KINDS.items() if kind.table is table): (table, table.__bases__[0])
+        ", ".join(name for name, kind in KINDS.items() if kind.table is table): (
+            table,
+            Started if issubclass(table, Started) else Server,
+        )
         for table in OF_KINDS
     },
     "batching": (Batching, None),

@@ -8,30 +8,28 @@ import contextlib
 import re
 import shutil
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final, Literal
 
-from bench.config.cpus import cpu_numbers
 from bench.config.reading import key
-from bench.config.servers import Declared, Started, Tls
+from bench.config.servers import Declared, Tls
 from bench.launch import facts, files
 from bench.launch.client_tls import client_tls
-from bench.launch.flags import settings
+from bench.launch.flags import refuse_unknown, settings
 from bench.launch.free_ports import free_port, is_free
 from bench.launch.kind import Kind
 from bench.launch.known import TENSORFLOW, check, known
-from bench.launch.known_process import known_process
-from bench.launch.ready import wait_available
+from bench.launch.process import Process, known_process, process
 from bench.launch.running import NotReady, Running, Served
-from bench.supervision import Supervised, supervised, tail
+from bench.protocol.names import DEFAULT
 
 _ATTEMPTS: Final = 3
 """A port that was free may be taken by another program before the server has it."""
 _TAKEN: Final = re.compile(r"Address already in use|Failed to BuildAndStart gRPC server|cannot be used")
-_UNKNOWN: Final = re.compile(r"unknown argument: *(\S+)")
 
 
-class Binary(Started):
+class Binary(Process):
     """An executable of TensorFlow Serving, or of another server."""
 
     launch_seconds = 5.0
@@ -58,14 +56,6 @@ class Binary(Started):
         min_length=1,
     )
     port: int = key(0, "a port number; 0 for a free one", "gRPC port.", "8500", ge=0, le=65535)
-    stop_seconds: float = key(
-        10.0,
-        "a number > 0 (seconds)",
-        "Time from SIGTERM to SIGKILL.",
-        "5",
-        gt=0,
-        allow_inf_nan=False,
-    )
     ssl_config_file: str | None = key(
         None,
         "the path of an SSLConfig file in protobuf text format",
@@ -139,16 +129,14 @@ def _started(
         with known_process(
             server,
             other,
-            [program],
+            program,
             models,
             folder=folder,
             keep_open=keep_open,
-            repository=spec.repository or "",
+            repository=spec.repository,
             port=spec.port,
-            grace=spec.stop_seconds,
-            facts={"executable": program},
         ) as running:
-            yield running
+            yield replace(running, facts={**running.facts, "executable": program})
         return
     how = settings(server)
     port, rest = spec.port or free_port(), free_port()
@@ -164,52 +152,23 @@ def _started(
         max_num_load_retries=0,
         **paths,
     )
-    log = folder / "server.log"
-    log.unlink(missing_ok=True)
-    with supervised(
+    with process(
+        server,
         [program, *arguments],
-        log=log,
-        grace=spec.stop_seconds,
-        environment=how.environment,
-        cpus=() if spec.cpus is None else cpu_numbers(spec.cpus),
+        how.environment,
+        models,
+        folder=folder,
         keep_open=keep_open,
-    ) as process:
-        tls = client_tls(spec.tls, server)
-        available = wait_available(
-            f"127.0.0.1:{port}",
-            models,
-            seconds=spec.ready_seconds,
-            ended=lambda: _how_it_ended(process),
-            tail=lambda: tail(log),
-            tls=tls,
-        )
-        text = log.read_text(errors="replace")
-        unknown = _UNKNOWN.search(text)
-        if unknown is not None:
-            raise server.refusal(
-                "flags", unknown[1], f"{program} does not know this flag and would ignore it; leave it out"
-            )
-        yield Running(
-            address=f"127.0.0.1:{port}",
-            ended=lambda: _how_it_ended(process),
-            log_text=lambda: log.read_text(errors="replace"),
-            pid=process.pid,
-            rest=f"127.0.0.1:{rest}",
-            metrics=f"http://127.0.0.1:{rest}{files.METRICS_PATH}",
-            tls=tls,
-            facts={
-                "version": facts.binary_version(program),
-                "executable": program,
-                "arguments": arguments,
-                "available": available,
-                **facts.of_log(text),
-            },
-        )
-
-
-def _how_it_ended(process: Supervised) -> str | None:
-    code = process.code
-    return None if code is None else f"ended with exit code {code}: {process.log_tail()}"
+        port=port,
+        rest=rest,
+        metrics=f"http://127.0.0.1:{rest}{files.METRICS_PATH}",
+        protocol=DEFAULT,
+        tls=client_tls(spec.tls, server),
+    ) as running:
+        text = running.log_text()
+        refuse_unknown(server, program, text)
+        described = {"version": facts.binary_version(program), "executable": program, "arguments": arguments}
+        yield replace(running, facts={**running.facts, **described, **facts.of_log(text)})
 
 
 def _lacking(server: Declared) -> str | None:

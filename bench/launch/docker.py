@@ -7,8 +7,8 @@ servers file.
 import contextlib
 import json
 import os
-import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 
@@ -18,7 +18,7 @@ from bench import BenchError
 from bench.config.reading import key
 from bench.config.servers import Declared, Started
 from bench.launch import facts, files
-from bench.launch.flags import settings
+from bench.launch.flags import refuse_unknown, settings
 from bench.launch.kind import Kind
 from bench.launch.known import TENSORFLOW, KnownServer, Ports, check, known
 from bench.launch.ready import wait_available
@@ -296,38 +296,29 @@ def _run(
         container.reload()
         address = _address(container, ports.grpc) or _fail(server, ended() or "it has no port")
         other = known(server)
-        available = wait_available(
-            address,
+        running = wait_available(
+            Running(
+                address=address,
+                ended=ended,
+                log_text=log,
+                pid=containers.local_pid(container),
+                container=str(container.id),
+                rest=_address(container, ports.http),
+                metrics=_page(_address(container, ports.metrics), other),
+                protocol=DEFAULT if other is None else spec.protocol,
+            ),
             models,
-            seconds=spec.ready_seconds,
-            ended=ended,
-            tail=lambda: last_lines(log()),
-            protocol=DEFAULT if other is None else spec.protocol,
+            spec.ready_seconds,
         )
         text = log()
-        unknown = re.search(r"unknown argument: *(\S+)", text)
-        if unknown is not None:
-            raise server.refusal(
-                "flags", unknown[1], f"{spec.image} does not know this flag and would ignore it"
-            )
-        rest = _address(container, ports.http)
-        yield Running(
-            address=address,
-            ended=ended,
-            log_text=log,
-            pid=containers.local_pid(container),
-            container=str(container.id),
-            rest=rest,
-            metrics=_page(_address(container, ports.metrics), other),
-            facts={
-                "image": spec.image,
-                "image_id": image.id,
-                "image_digests": image.attrs.get("RepoDigests") or [],
-                "arguments": json.loads(json.dumps(container.attrs.get("Args") or [])),
-                "available": available,
-                **facts.of_log(text),
-            },
-        )
+        refuse_unknown(server, spec.image, text)
+        described = {
+            "image": spec.image,
+            "image_id": image.id,
+            "image_digests": image.attrs.get("RepoDigests") or [],
+            "arguments": json.loads(json.dumps(container.attrs.get("Args") or [])),
+        }
+        yield replace(running, facts={**running.facts, **described, **facts.of_log(text)})
     finally:
         (folder / "server.log").write_text(log())
         with contextlib.suppress(NotFound):

@@ -3,8 +3,9 @@
 import contextlib
 import dataclasses
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from bench import BenchError, extras
 from bench.config.cpus import cpu_numbers
@@ -75,28 +76,24 @@ def embedded(
             return None if code is None else f"ended with exit code {code}: {last_lines(started.log_text())}"
 
         try:
-            available = wait_available(
-                started.address,
+            running = wait_available(
+                Running(
+                    address=started.address,
+                    pid=started.pid,
+                    ended=ended,
+                    log_text=started.log_text,
+                    rest=started.rest,
+                    metrics=None if not started.rest else f"http://{started.rest}{files.METRICS_PATH}",
+                ),
                 models,
-                seconds=spec.ready_seconds,
-                ended=ended,
-                tail=lambda: last_lines(started.log_text()),
+                spec.ready_seconds,
             )
-            known: dict[str, Any] = {
+            known = {
                 "version": facts.embedded_version(),
-                "available": available,
                 "ready": started.ready,
                 **facts.of_log(started.log_text()),
             }
-            yield Running(
-                address=started.address,
-                pid=started.pid,
-                ended=ended,
-                log_text=started.log_text,
-                rest=started.rest,
-                metrics=None if not started.rest else f"http://{started.rest}{files.METRICS_PATH}",
-                facts=known,
-            )
+            yield replace(running, facts={**running.facts, **known})
         finally:
             (folder / "server.log").write_text(started.log_text())
 

@@ -3,6 +3,7 @@
 The first-class keys of servers.toml, in the flags of each kind. What a kind cannot do is an error, never ignored.
 """
 
+import re
 from typing import Final, NamedTuple
 
 from bench.config.servers import Batching, Declared, Flag, Started
@@ -34,6 +35,7 @@ _SET_BY: Final = {flag: key for key, flag in _PLAIN.items()} | {
 }
 """Flags that `flags` must not hold, and what sets them."""
 
+_UNKNOWN: Final = re.compile(r"unknown argument: *(\S+)")
 _AUTO_CLUSTERING: Final = "--tf_xla_auto_jit=2 --tf_xla_cpu_global_jit"
 """Lets TensorFlow choose what XLA compiles, on CPUs too (tensorflow/compiler/jit/flags.cc)."""
 
@@ -84,6 +86,15 @@ def settings(server: Declared) -> Settings:
 def check_settings(server: Declared) -> None:
     """Raise BenchError for keys and flags that a server of the kind cannot be started with."""
     settings(server)
+
+
+def refuse_unknown(server: Declared, program: str, log: str) -> None:
+    """Raise BenchError for a flag of which the log of TensorFlow Serving says that it is unknown."""
+    unknown = _UNKNOWN.search(log)
+    if unknown is not None:
+        raise server.refusal(
+            "flags", unknown[1], f"{program} does not know this flag and would ignore it; leave it out"
+        )
 
 
 def _batching(server: Declared, spec: Started) -> dict[str, Flag]:

@@ -10,14 +10,15 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final, Literal
 
 from bench.config.reading import key
-from bench.config.servers import Declared, Started
+from bench.config.servers import Declared
 from bench.launch.kind import Kind
 from bench.launch.known import check, known
-from bench.launch.known_process import known_process
+from bench.launch.process import Process, known_process
 from bench.launch.running import Running, Served
 from bench.protocol.names import OIP, OIP_TYPED
 from bench.supervision import tail
@@ -26,7 +27,7 @@ _INSTALLED: Final = "serving-bench.json"
 """In the venv: what was installed there."""
 
 
-class Python(Started):
+class Python(Process):
     """A server of Python packages."""
 
     launch_seconds = 8.0
@@ -63,14 +64,6 @@ class Python(Started):
         "Where the venv is, or is made; default: .venvs/NAME beside this file.",
         '"/tmp/mlserver"',
     )
-    stop_seconds: float = key(
-        10.0,
-        "a number > 0 (seconds)",
-        "Time from SIGTERM to SIGKILL.",
-        "5",
-        gt=0,
-        allow_inf_nan=False,
-    )
 
     @property
     def takes_models(self) -> bool:
@@ -98,16 +91,14 @@ def python(
     with known_process(
         server,
         other,
-        [str(program)],
+        str(program),
         models,
         folder=folder,
         keep_open=keep_open,
-        repository=spec.repository or "",
-        grace=spec.stop_seconds,
+        repository=spec.repository,
         libraries=_libraries(interpreter),
-        facts={"packages": spec.packages},
     ) as running:
-        yield running
+        yield replace(running, facts={**running.facts, "packages": spec.packages})
 
 
 def installed(server: Declared, log: Path) -> Path:

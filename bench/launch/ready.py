@@ -6,12 +6,12 @@ from dataclasses import replace
 from typing import Any, Final
 
 from bench import BenchError
-from bench.launch.running import NotReady, Served
+from bench.launch.running import NotReady, Running, Served
 from bench.protocol.api import Api, Refused, VersionState, numbered
-from bench.protocol.names import DEFAULT
 from bench.protocol.registry import api_named
+from bench.supervision import last_lines
 from bench.target.inquiry import Inquiry, status
-from bench.wire.dial import TLS, OtherwiseReached
+from bench.wire.dial import OtherwiseReached
 from bench.wire.transports import HTTP, NATIVE, open_channel
 
 _PAUSE: Final = 0.05
@@ -21,32 +21,34 @@ _FIRST_ATTEMPT: Final = 0.2
 
 
 def wait_available(
-    address: str,
+    running: Running,
     models: Sequence[Served],
-    *,
     seconds: float,
-    ended: Callable[[], str | None],
-    tail: Callable[[], str],
-    tls: TLS | None = None,
     metadata: Mapping[str, str] | None = None,
-    authority: str | None = None,
-    protocol: str = DEFAULT,
-) -> dict[str, list[int]]:
-    """Ask for the models' states until every needed version is AVAILABLE; gives the available versions of each model.
+) -> Running:
+    """The server with `available` among its facts, the versions of each model, once every needed one is AVAILABLE.
 
     metadata: key -> value. Raises NotReady when the server ends, when a version ends with an error, or when the time
     is over, each with the end of the log.
     """
-    api = api_named(protocol)
-    options = {"tls": tls, "metadata": tuple((metadata or {}).items()), "authority": authority}
+    api = api_named(running.protocol)
+    options = {
+        "tls": running.tls,
+        "metadata": tuple((metadata or {}).items()),
+        "authority": running.authority,
+    }
+
+    def tail() -> str:
+        return last_lines(running.log_text())
+
     deadline = time.monotonic() + seconds
     missing, patience = "it did not answer", _FIRST_ATTEMPT
     while time.monotonic() < deadline:
-        how = ended()
+        how = running.ended()
         if how is not None:
             raise NotReady(how)
         try:
-            states_of = _ask(address, models, api, patience, options)
+            states_of = _ask(running.address, models, api, patience, options)
         except Refused as refused:
             states_of, missing = {}, str(refused)
         except OtherwiseReached as error:
@@ -56,7 +58,8 @@ def wait_available(
         if states_of:
             lacking = [text for model in models for text in _lacking(model, states_of[model.name], tail)]
             if not lacking:
-                return {name: _available(states) for name, states in states_of.items()}
+                available = {name: _available(states) for name, states in states_of.items()}
+                return replace(running, facts={**running.facts, "available": available})
             missing = ", ".join(lacking)
         patience = min(patience * 1.2, _ATTEMPT_SECONDS)
         time.sleep(_PAUSE)

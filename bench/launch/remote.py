@@ -3,7 +3,6 @@
 import contextlib
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Final, Literal
 
@@ -98,19 +97,8 @@ def remote(
     """Wait until its models are available; nothing is started or stopped. Raises BenchError."""
     spec = server.spec
     assert isinstance(spec, Remote)  # noqa: S101 - for the type checker
-    server_facts = described(server)
-    available = wait_available(
-        spec.address,
-        models,
-        seconds=spec.ready_seconds,
-        ended=lambda: None,
-        tail=lambda: "its log is where it runs",
-        tls=server_facts.tls,
-        metadata=_metadata(server, spec),
-        authority=spec.authority,
-        protocol=spec.protocol,
-    )
-    yield replace(server_facts, facts={"address": spec.address, "available": available})
+    running = described(server)
+    yield wait_available(running, models, spec.ready_seconds, _metadata(server, spec))
 
 
 def described(server: Declared) -> Running:
@@ -121,7 +109,7 @@ def described(server: Declared) -> Running:
     return Running(
         address=spec.address,
         ended=lambda: None,
-        log_text=str,
+        log_text=lambda: "its log is where it runs",
         metrics=spec.metrics,
         telemetry=tuple(spec.telemetry),
         tls=client_tls(spec.tls, server),

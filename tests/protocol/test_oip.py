@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from bench import BenchError
 from bench.analysis.reading.checks import warnings_of
 from bench.launch.ready import wait_available
-from bench.launch.running import Served
+from bench.launch.running import Running, Served
 from bench.load.checking.checker import Checker
 from bench.load.checking.reply_layout import learn
 from bench.load.option_values import parameters_of
@@ -133,14 +133,11 @@ def test_a_server_is_ready_when_the_versions_that_are_needed_are(server: tuple[O
     _, address = server
 
     def available(model: str, *versions: int) -> dict[str, list[int]]:
-        return wait_available(
-            address,
-            [Served(model, None, versions)],
-            seconds=20 if versions != (1,) else 0.5,
-            ended=lambda: None,
-            tail=str,
-            protocol="oip",
-        )
+        running = Running(address, ended=lambda: None, log_text=str, protocol="oip")
+        models = [Served(model, None, versions)]
+        found = wait_available(running, models, 20 if versions != (1,) else 0.5).facts["available"]
+        assert isinstance(found, dict)
+        return found
 
     assert available("digits") == {"digits": []}
     assert available("digits", 2) == {"digits": [2]}

@@ -9,7 +9,7 @@ from gevent.server import StreamServer
 
 from bench import BenchError
 from bench.launch.ready import wait_available
-from bench.launch.running import NotReady, Served
+from bench.launch.running import NotReady, Running, Served
 from bench.wire.dial import TLS, OtherwiseReached
 from bench.wire.transports import HTTP, open_channel
 from tests.wire.certificates import Certificates, issue
@@ -117,14 +117,8 @@ def test_an_experiment_does_not_wait_for_such_a_server(
     addresses: dict[str, str], files: Certificates, tls: bool, server: str
 ) -> None:
     with gevent.Timeout(LONG / 2), pytest.raises(NotReady, match="grpc-tls"):
-        wait_available(
-            addresses[server],
-            [Served("m", None, ())],
-            seconds=LONG,
-            ended=lambda: None,
-            tail=str,
-            tls=TLS(ca=files.ca) if tls else None,
-        )
+        running = Running(addresses[server], lambda: None, str, tls=TLS(ca=files.ca) if tls else None)
+        wait_available(running, [Served("m", None, ())], LONG)
 
 
 def test_localhost_has_one_address_with_a_server(

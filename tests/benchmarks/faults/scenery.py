@@ -17,7 +17,7 @@ import psutil
 from bench.launch import server_process
 from bench.launch.kinds import launched
 from bench.launch.ready import wait_available
-from bench.launch.running import Served
+from bench.launch.running import Running, Served
 from bench.launch.servers_file import read_servers
 from bench.wire import frames
 from bench.wire.messages import PredictResponse
@@ -125,13 +125,8 @@ class Target:
         process = subprocess.Popen(self._again)
         self._stack.callback(process.wait)
         self._stack.callback(process.kill)
-        wait_available(
-            self.address,
-            [Served("mnist", self.folder / "mnist", (2,))],
-            seconds=60,
-            ended=lambda: None if process.poll() is None else "ended",
-            tail=str,
-        )
+        running = Running(self.address, lambda: None if process.poll() is None else "ended", str)
+        wait_available(running, [Served("mnist", self.folder / "mnist", (2,))], 60)
 
     def _launch(self) -> None:
         program, declared = self.folder / "tensorflow_model_server", self.folder / "servers.toml"
