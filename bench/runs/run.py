@@ -329,8 +329,10 @@ class Run:
     def requests(self) -> "pd.DataFrame":
         """The same for a notebook, with latency (done - due), service (done - sent) and send_delay (sent - due).
 
-        Instants are seconds since the run began; `frame.attrs["units"]` has the units of all columns with one.
+        Instants are seconds since the run began; `frame.attrs["units"]` has the units of all columns with one. BenchError: not kept.
         """
+        if not any(os.path.lexists(self.path / name) for name in (SAMPLES, SHARDS)):
+            raise BenchError(f"{self.path}: {samples.NOT_KEPT}")
         table = self.samples
         table["latency"] = table["done"] - table["due"]
         table["service"] = table["done"] - table["sent"]

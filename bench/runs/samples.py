@@ -37,6 +37,8 @@ LARGEST: Final = 8192 * MIB
 LARGEST_RECORD: Final = 64 * MIB
 """Of a record, which a load process writes at least each second."""
 PER_SECOND: Final = 1_000_000_000 // STEP_NS
+NOT_KEPT: Final = "single requests were not kept; measure without --no-samples (in an experiment: samples = true), or use latency_histogram()"
+"""Told where they are needed."""
 _NUMBER: Final = re.compile("[0-9]{1,4}")
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 import bench
+from bench.runs.chunk import Chunk
 from tests.recorded import requests, seconds, write
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -40,6 +41,13 @@ def test_runs_are_loaded_in_their_order_and_compared(tmp_path: Path) -> None:
     assert ends[histogram.cumsum().searchsorted(len(answered) / 2)] == pytest.approx(
         answered.median(), rel=0.01
     )
+
+
+def test_requests_that_were_not_kept_are_not_an_empty_table(tmp_path: Path) -> None:
+    run = write(tmp_path, [Chunk.of(**requests(1), keep_samples=False)])
+    with pytest.raises(bench.BenchError, match=r"not kept; measure without --no-samples .* samples = true"):
+        _ = run.requests
+    assert run.latency_histogram().sum() > 0
 
 
 def test_rows_of_a_run_are_conditions_of_their_own(tmp_path: Path) -> None:

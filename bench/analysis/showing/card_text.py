@@ -41,7 +41,8 @@ def headline(finding: Finding) -> str:
     """A limit with what was measured, and by how much it is missed."""
     metric, limit = finding.limit.metric, finding.limit
     if not math.isfinite(finding.measured):
-        value = formatting.NOT_REACHED if finding.measured == math.inf else "not measured"
+        unknown = "change not known" if limit.relative else "not measured"
+        value = formatting.NOT_REACHED if finding.measured == math.inf else unknown
         return f"{metric.name} {value}, {_bound(finding)} allowed"
     measured = size_text(metric, finding.measured) if limit.relative else value_text(metric, finding.measured)
     text = f"{metric.name} {measured}{' against the baseline' if limit.relative else ''}, {_bound(finding)} allowed"
@@ -53,7 +54,7 @@ def _bound(finding: Finding) -> str:
     sign = "at most" if metric.better == "lower" else "at least"
     if limit.relative:
         if not math.isfinite(finding.measured):
-            return f"{limit.bound:.2%} worse"
+            return f"at most {100 * limit.bound:g} % worse"
         return f"{sign} {size_text(metric, finding.allowed)}"
     return f"{sign} {value_text(metric, limit.bound)}"
 

@@ -91,7 +91,7 @@ def allowed_text(finding: Finding) -> str:
     if not limit.relative:
         return f"{sign} {value_text(limit.metric, limit.bound)}"
     if finding.identity is None or not math.isfinite(finding.measured):
-        return f"{limit.bound:.2%} worse"
+        return f"{100 * limit.bound:g} % worse"
     return f"{sign} {size_text(limit.metric, finding.allowed)}"
 
 
