@@ -31,7 +31,7 @@ from tests.terminal import Screen, typed
 WIDTHS: Final = (1400, 360)
 """Of windows, in pixels."""
 RUNNING: Final = {"stats": "Aggregated", "bench": "latency p50"}
-ENDED: Final = {"bench": "finished", "logs": "results", "reports": "Report of the last run"}
+ENDED: Final = {"bench": "finished", "logViewer": "recorded", "reports": "Report of the last run"}
 """Tabs of Locust's interface, and what each shows that is to be in its picture."""
 LIMITS: Final = {
     "pass": '[limits]\np99_ms = 100\nerror_share = 0.02\n[worse_than_baseline]\np50 = "60 %"\n',

@@ -83,7 +83,7 @@ class Panel:
     def finish(self, path: Path, report: dict[str, Any] | None) -> None:
         """The folder is whole. report: what `bench report --json` says of it."""
         self._last, self._checked_by = path, 0.0
-        state = _row("finished", "see Download Data", path.name)
+        state = _row("finished", run=f"{path.name} (report and folder: see Download Data)")
         if report is None:
             self._rows = [state, *self._rows[1:]]
             return
@@ -93,7 +93,8 @@ class Panel:
             rows.append(
                 _row(f"{line['name']}{version}, batch {line['batch']}", run=f"{line['requests']:,} requests")
             )
-            rows += [_row(name, run=text) for name, text in measured(line)]
+            # a browser shows two blanks as one
+            rows += [_row(name, run=text.replace("  ", " · ")) for name, text in measured(line)]
         rows += [
             _warning(f"{doubt['reason']}; {doubt['remedy']}", doubt["check"]) for doubt in report["doubts"]
         ]
