@@ -76,7 +76,6 @@ def supervised(
     environment: Mapping[str, str] | None = None,
     cpus: Iterable[int] = (),
     keep_open: Sequence[int] = (),
-    folder: Path | None = None,
 ) -> Iterator[Supervised]:
     """Run a command for the length of the block; it ends with the block or with this process, whatever ends that.
 
@@ -98,7 +97,6 @@ def supervised(
         env={**os.environ, **(environment or {})},
         start_new_session=True,  # Ctrl-C is for the parent, which then ends this in order
         pass_fds=tuple(keep_open),
-        cwd=folder,
     )
     started = Supervised(supervisor, supervisor.pid, log, grace)
     try:

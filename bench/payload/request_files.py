@@ -38,17 +38,15 @@ def read_requests(
     *,
     where: str = "--requests",
     signature_name: str = "",
-    batched: bool | None = None,
 ) -> Examples:
     """The requests in a file, typed as the signature declares; `-` is standard input.
 
     Formats: JSON lines or a JSON document in the form of TensorFlow Serving's REST API, `.npz`, CSV, and TFRecords of
     PredictionLog, each of which may be compressed by gzip; a folder of pictures. where: the option that names the file. signature_name: refuse requests for another one.
-    batched: whether a request holds any number of examples; None: as the signature says.
 
     Raises BenchError, in one line with file, line and key, for what cannot be read or does not fit.
     """
-    collector = Collector(signature, f"{where} {source}", batched)
+    collector = Collector(signature, f"{where} {source}")
     name = "standard input" if source == STANDARD_INPUT else Path(source).resolve().name
     try:
         if source != STANDARD_INPUT and Path(source).is_dir():

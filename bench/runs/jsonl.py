@@ -58,9 +58,9 @@ def parse_json(raw: bytes | str) -> Any:
     return json.loads(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace")) if lone else value
 
 
-def read_json(path: Path, most: int = LARGEST_DOCUMENT) -> Any:
+def read_json(path: Path) -> Any:
     """The value in a JSON file. Raises OSError, and ValueError for what is no such value."""
-    return parse_json(read_file(path, most))
+    return parse_json(read_file(path, LARGEST_DOCUMENT))
 
 
 def _no_constant(name: str) -> Any:

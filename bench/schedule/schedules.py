@@ -68,13 +68,10 @@ class Rated(ABC):
 
 
 @dataclass(frozen=True)
-class Constant(Rated):
-    """Evenly spaced arrivals, the first at 0: the least demanding load at a rate."""
+class OneRate(Rated):
+    """Part common to schedules whose rate does not change."""
 
-    kind: ClassVar[str] = "constant"
-    form: ClassVar[str] = "constant:500"
     rate: float
-    even: bool = field(default=True, init=False)
 
     def __post_init__(self) -> None:
         _check(self.kind, above_0={"rate": self.rate})
@@ -85,7 +82,7 @@ class Constant(Rated):
         return cls(float(match(rf"({NUMBER})", rest)[0]))
 
     def __str__(self) -> str:
-        return f"constant:{number_text(self.rate)}"
+        return f"{self.kind}:{number_text(self.rate)}"
 
     def rates(self) -> RateFunction:
         """One constant rate."""
@@ -93,28 +90,21 @@ class Constant(Rated):
 
 
 @dataclass(frozen=True)
-class Poisson(Rated):
+class Constant(OneRate):
+    """Evenly spaced arrivals, the first at 0: the least demanding load at a rate."""
+
+    kind: ClassVar[str] = "constant"
+    form: ClassVar[str] = "constant:500"
+    even: bool = field(default=True, init=False)
+
+
+@dataclass(frozen=True)
+class Poisson(OneRate):
     """Arrivals that know nothing of each other, as of many independent callers."""
 
     kind: ClassVar[str] = "poisson"
     form: ClassVar[str] = "poisson:1000"
-    rate: float
     even: bool = field(default=False, init=False)
-
-    def __post_init__(self) -> None:
-        _check(self.kind, above_0={"rate": self.rate})
-
-    @classmethod
-    def of_text(cls, rest: str) -> Self:
-        """What stands behind the colon. Raises MismatchError."""
-        return cls(float(match(rf"({NUMBER})", rest)[0]))
-
-    def __str__(self) -> str:
-        return f"poisson:{number_text(self.rate)}"
-
-    def rates(self) -> RateFunction:
-        """One constant rate."""
-        return PiecewiseLinear([0], [self.rate], [0])
 
 
 @dataclass(frozen=True)

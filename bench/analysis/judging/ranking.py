@@ -51,16 +51,15 @@ def ranking(groups: dict[Identity, list[Trial]], metric: str) -> list[Place]:
     return places
 
 
-def pareto(
-    groups: dict[Identity, list[Trial]], cost: str = "p99", gain: str = "inferences_per_second"
-) -> list[Identity]:
-    """Those that no other beats in both: less cost and more gain, by their means over the trials."""
-    points = {
-        identity: (_mean(known(trials, cost)), _mean(known(trials, gain)))
+def pareto(groups: dict[Identity, list[Trial]]) -> list[Identity]:
+    """Those that no other beats in both p99 and inferences per second, by their means over the trials."""
+    sides = {
+        identity: [known(trials, name) for name in ("p99", "inferences_per_second")]
         for identity, trials in groups.items()
-        if known(trials, cost) and known(trials, gain)
     }
-    return front(points)
+    return front(
+        {identity: (_mean(p99), _mean(rate)) for identity, (p99, rate) in sides.items() if p99 and rate}
+    )
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -2,21 +2,19 @@
 
 from typing import Any
 
-import gevent
 from docker.errors import DockerException, NotFound
 
 from bench import BenchError
 from bench.launch import containers
-from bench.load.observing.telemetry import Values
+from bench.load.observing.telemetry import FetchingProbe, Values
 
 
-class ContainerProbe:
-    """A container's own account, from the Docker stats API, asked beside the load."""
-
-    source = "server"
+class ContainerProbe(FetchingProbe):
+    """A container's own account, from the Docker stats API: `cpu_seconds` so far, `memory` in bytes and `processes`."""
 
     def __init__(self, name: str) -> None:
         """Raises BenchError where Docker does not know the container."""
+        super().__init__("server", self._usage)
         try:
             self._client = containers.client_of_docker()
             self._container = self._client.containers.get(name)
@@ -30,28 +28,18 @@ class ContainerProbe:
                 f"--server-container {name}: Docker does not answer ({containers.reason(error)}); is it running, and may "
                 "this user access it?"
             ) from None
-        self._newest: Values = {}
-        self._fetching: gevent.Greenlet | None = None
-
-    def read(self, seconds: float) -> Values:
-        """`cpu_seconds` so far, `memory` in bytes and `processes`; nothing while Docker has not answered."""
-        newest, self._newest = self._newest, {}
-        if self._fetching is None or self._fetching.ready():
-            self._fetching = gevent.spawn(self._fetch)
-        return newest
 
     def close(self) -> None:
         """Wait for nothing more."""
-        if self._fetching is not None:
-            self._fetching.kill()
+        super().close()
         self._client.close()
 
-    def _fetch(self) -> None:
+    def _usage(self) -> Values:
         try:
             stats: Any = self._client.api.stats(self._container.id, stream=False, one_shot=True)
-        except DockerException:  # the container is gone, or Docker is busy: the row stays empty
-            return
-        self._newest = usage(stats)
+        except DockerException:
+            return {}
+        return usage(stats)
 
 
 def usage(stats: Any) -> Values:

@@ -7,10 +7,8 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any, Final
 
-import gevent
-
 from bench import BenchError
-from bench.load.observing.telemetry import Values
+from bench.load.observing.telemetry import FetchingProbe, Values
 from bench.protocol.api import Api, Model, Refused
 from bench.wire.direct import read_url
 from bench.wire.transports import NATIVE, open_channel
@@ -86,31 +84,16 @@ def _checked(values: Values) -> Values:
     return values
 
 
-class CountersProbe:
-    """The counters once a second, fetched beside the load: a row shows those that came in the second before."""
-
-    source = "counters"
+class CountersProbe(FetchingProbe):
+    """The counters once a second."""
 
     def __init__(self, url: str, model: str, api: Api, calls: Mapping[str, Any]) -> None:
         """Arguments as of `fetch`."""
+        super().__init__("counters", self._counters)
         self._fetched = partial(fetch, url, model, api, **calls)
-        self._newest: Values = {}
-        self._fetching: gevent.Greenlet | None = None
 
-    def read(self, seconds: float) -> Values:
-        """As `fetch` gives them; nothing while the server has not answered. `seconds` does not matter: they count on."""
-        newest, self._newest = self._newest, {}
-        if self._fetching is None or self._fetching.ready():
-            self._fetching = gevent.spawn(self._fetch)
-        return newest
-
-    def close(self) -> None:
-        """Wait for nothing more."""
-        if self._fetching is not None:
-            self._fetching.kill()
-
-    def _fetch(self) -> None:
+    def _counters(self) -> Values:
         try:
-            self._newest = self._fetched()
-        except BenchError:  # a server that is busy, or gone: the row stays empty
-            self._newest = {}
+            return self._fetched()
+        except BenchError:
+            return {}

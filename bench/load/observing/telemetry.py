@@ -50,6 +50,31 @@ class Describing(Probe, Protocol):
         ...
 
 
+class FetchingProbe:
+    """A probe that gets its values from elsewhere, beside the load: a row shows those that came in the second before."""
+
+    def __init__(self, source: str, fetch: Callable[[], Values]) -> None:
+        """fetch: gives nothing where a server is busy, or gone; the row then stays empty."""
+        self.source = source
+        self._fetch, self._newest = fetch, Values()
+        self._fetching: gevent.Greenlet | None = None
+
+    def read(self, seconds: float) -> Values:
+        """What has come; nothing while there was no answer. `seconds` does not matter: what is fetched counts on."""
+        newest, self._newest = self._newest, {}
+        if self._fetching is None or self._fetching.ready():
+            self._fetching = gevent.spawn(self._renew)
+        return newest
+
+    def close(self) -> None:
+        """Wait for nothing more."""
+        if self._fetching is not None:
+            self._fetching.kill()
+
+    def _renew(self) -> None:
+        self._newest = self._fetch()
+
+
 class ProcessProbe:
     """CPU time and memory of this process, and how long its main thread waited for a core."""
 

@@ -48,8 +48,8 @@ class Collector:
     signature: Signature
     where: str
     """The option and the file, as errors begin."""
-    batched: bool | None = None
-    """Whether requests hold any number of examples; None: as the signature says."""
+    batched: bool = field(init=False)
+    """Whether requests hold any number of examples."""
     count: int = 0
     """Examples so far."""
     _names: tuple[str, ...] = ()
@@ -64,8 +64,7 @@ class Collector:
     _bytes: int = 0
 
     def __post_init__(self) -> None:
-        if self.batched is None:
-            self.batched = takes_batches(self.signature)
+        self.batched = takes_batches(self.signature)
         self.storages: dict[str, Storage] = {
             name: storage_of(name, tensor) for name, tensor in self.signature.inputs.items()
         }

@@ -23,7 +23,7 @@ from bench.server.api.prepared import (
     stack,
 )
 from bench.server.api.response import Responses, responses_in_rows, responses_to
-from bench.server.api.tensors import MAX_FILLED, Array, Unreadable, decode
+from bench.server.api.tensors import Array, Unreadable, decode
 from bench.server.metrics import Metrics
 from bench.server.models.repository import Repository
 from bench.server.models.servable import Handle
@@ -63,14 +63,12 @@ class Predictions:
         metrics: Metrics | None = None,
         check_method_name: bool = False,
         as_content: bool = False,
-        max_filled: int = MAX_FILLED,
     ) -> None:
         self._repository = repository
         self._known = Recognition(repository, lambda serving: serving.layouts)
         self._metrics = metrics or Metrics()
         self._check_method_name = check_method_name
         self._responses = Responses(as_content)
-        self._max_filled = max_filled
 
     def prepare(self, request: bytes) -> Prepared:
         """Parse and validate a serialised PredictRequest.
@@ -255,7 +253,7 @@ class Predictions:
                     f"input alias set: {_names(signature.defaults)}",
                 )
             try:
-                arrays[alias] = decode(tensor, self._max_filled)
+                arrays[alias] = decode(tensor)
             except Unreadable:
                 raise Refusal(Code.INVALID_ARGUMENT, f"tensor parsing error: {alias}") from None
         if used != len(sent):

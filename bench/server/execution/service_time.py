@@ -35,47 +35,47 @@ def duration(text: str, flag: str) -> float:
     return float(match[1]) * _UNITS[match[2]]
 
 
-def distribution(text: str, flag: str = "--service-time") -> Draw:
+def distribution(text: str) -> Draw:
     """What `constant(2ms)`, `exponential(2ms)` (mean), `lognormal(2ms,0.3)` (median, sigma) or `file:PATH` draws.
 
     A file holds a duration in each line, each drawn with the same probability. Raises BenchError.
     """
     if text.startswith("file:"):
-        return _empirical(Path(text.removeprefix("file:")), flag)
+        return _empirical(Path(text.removeprefix("file:")))
     call = _CALL.fullmatch(text.strip())
     if call is not None:
         kind, arguments = call[1], [part.strip() for part in call[2].split(",")]
-        first = duration(arguments[0], flag)
+        first = duration(arguments[0], "--service-time")
         if kind == "constant" and len(arguments) == 1:
             return lambda _rng: first
         if kind == "exponential" and len(arguments) == 1 and first > 0:
             return lambda rng: rng.expovariate(1 / first)
         if kind == "lognormal" and len(arguments) == 2 and first > 0:
-            sigma = _number(arguments[1], flag)
+            sigma = _number(arguments[1])
             return lambda rng: rng.lognormvariate(math.log(first), sigma)
     raise BenchError(
-        f"{flag} {text}: write constant(2ms), exponential(2ms), lognormal(2ms,0.3) or file:PATH with one time per line"
+        f"--service-time {text}: write constant(2ms), exponential(2ms), lognormal(2ms,0.3) or file:PATH with one time per line"
     )
 
 
-def _number(text: str, flag: str) -> float:
+def _number(text: str) -> float:
     try:
         value = float(text)
     except ValueError:
         value = -1.0
     if not 0 <= value < math.inf:
-        raise BenchError(f"{flag}: {text!r}: expected a number >= 0")
+        raise BenchError(f"--service-time: {text!r}: expected a number >= 0")
     return value
 
 
-def _empirical(path: Path, flag: str) -> Draw:
+def _empirical(path: Path) -> Draw:
     try:
         lines = read_file(path, 64 * MIB).decode("utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
-        raise BenchError(f"{flag} file:{path}: cannot be read: {error}") from error
+        raise BenchError(f"--service-time file:{path}: cannot be read: {error}") from error
     times = [duration(line, f"{path}:{number}") for number, line in enumerate(lines, 1) if line.strip()]
     if not times:
-        raise BenchError(f"{flag} file:{path}: holds no durations; write one per line, such as 2.5ms")
+        raise BenchError(f"--service-time file:{path}: holds no durations; write one per line, such as 2.5ms")
     return lambda rng: rng.choice(times)
 
 
@@ -93,16 +93,16 @@ class Stall:
         return end if period >= 1 and since_origin < end else since_origin
 
 
-def stall(text: str, flag: str = "--stall") -> Stall | None:
+def stall(text: str) -> Stall | None:
     """The schedule written as `500ms/5s`: half a second in every five. Empty: None. Raises BenchError."""
     if not text:
         return None
     hold, slash, every = text.partition("/")
     if not slash:
-        raise BenchError(f"{flag} {text}: write HOLD/EVERY, such as 500ms/5s")
-    schedule = Stall(duration(hold, flag), duration(every, flag))
+        raise BenchError(f"--stall {text}: write HOLD/EVERY, such as 500ms/5s")
+    schedule = Stall(duration(hold, "--stall"), duration(every, "--stall"))
     if not 0 < schedule.hold < schedule.every:
-        raise BenchError(f"{flag} {text}: the hold must be shorter than the period, and longer than 0")
+        raise BenchError(f"--stall {text}: the hold must be shorter than the period, and longer than 0")
     return schedule
 
 
