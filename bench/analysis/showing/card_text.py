@@ -117,7 +117,7 @@ def _held(cause: Cause) -> str:
 
 def _moments(tail: Tail) -> str:
     where = counted(len(tail.stretches), "stretch", "stretches")
-    return f"{counted(tail.tenths, 'tenth')} of a second in {where} of {counted(tail.runs, 'run')}"
+    return f"{where} of {counted(tail.runs, 'run')}, together {tail.tenths / 10:.1f} s"
 
 
 def _seconds(tail: Tail) -> str:
