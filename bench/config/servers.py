@@ -104,6 +104,11 @@ class Server(Table):
             raise ValueError(f"expected one of {', '.join(MODULES)}")
         return name
 
+    @property
+    def predicted_launch(self) -> float:
+        """Seconds of a start with these settings."""
+        return self.launch_seconds
+
 
 class Started(Server):
     """A server that is started here."""

@@ -33,7 +33,7 @@ class Prepared(NamedTuple):
 
     def seconds(self, trials: Sequence[PlannedTrial]) -> float:
         """How long trials of it should take."""
-        launch = {server.name: server.spec.launch_seconds for server in self.servers}
+        launch = {server.name: server.spec.predicted_launch for server in self.servers}
         predict = duet_seconds if self.duet else predicted_seconds
         return predict(trials, self.study.experiment.seconds, launch)
 

@@ -35,6 +35,11 @@ class Embedded(Started):
         return self.flags.get("backend", "tensorflow") == "tensorflow"
 
     @property
+    def predicted_launch(self) -> float:
+        """Importing TensorFlow is most of it."""
+        return self.launch_seconds if self.loads_models else 1.7
+
+    @property
     def xla_flag(self) -> str | None:
         """None: its TensorFlow has XLA without being asked."""
         return None

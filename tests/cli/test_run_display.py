@@ -52,6 +52,13 @@ def test_the_time_left_is_right_within_a_fifth(slower: float) -> None:
         assert clock.left == pytest.approx(truth - 1.0, rel=0.2), "it counts down"
 
 
+def test_a_server_without_tensorflow_starts_sooner() -> None:
+    starts = [
+        Embedded(kind="embedded", flags=flags).predicted_launch for flags in ({}, {"backend": "synthetic"})
+    ]
+    assert starts[1] < 0.5 * starts[0]
+
+
 def test_of_a_budget_no_more_is_left_than_it_has() -> None:
     now = 100.0
     clock = Clock(budget=120.0, now=lambda: now)
