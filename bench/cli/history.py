@@ -8,14 +8,14 @@ from rich.text import Text
 
 from bench import BenchError, extras
 from bench.analysis.capacity.recorded import CAPACITY
-from bench.analysis.grouping.conditions import stripped, without_copies
+from bench.analysis.grouping.conditions import commit, stripped, without_copies
 from bench.analysis.grouping.identity import Identity
 from bench.analysis.grouping.metrics import METRICS
 from bench.analysis.grouping.trials import Trial, Trials, read_trials
 from bench.analysis.judging.change import change
 from bench.analysis.judging.history import FALSE_SHARE, ChangePoint, is_level, points_of
 from bench.analysis.judging.history import history as find_changes
-from bench.analysis.showing.comparison_table import size_text, value_text
+from bench.analysis.showing.comparison_table import metric_title, size_text, value_text
 from bench.analysis.statistics.step import FEWEST
 from bench.cli.baseline import find_apart
 from bench.cli.metric_options import goodput_option, metrics_to_judge
@@ -147,11 +147,13 @@ def _show(console: Console, changes: list[ChangePoint], groups: dict[Identity, l
     for point in changes:
         size = change(point.metric, [point.before], [point.after], paired=False).size
         verdict = ("worse   ", "red") if point.worse else ("better  ", "green")
-        text = f"{point.metric.name} {size_text(point.metric, size)} "
+        text = f"{metric_title(point.metric)} {size_text(point.metric, size)} "
         values = f"({value_text(point.metric, point.before)} to {value_text(point.metric, point.after)}) "
         parts = [part for part in ("server", "version", "batch", "load") if getattr(point.identity, part)]
         cell = point.identity.words(parts)
-        hanging(console, Text.assemble(verdict, text, (values, "dim"), f"since {point.first.path}: {cell}"))
+        known = commit(point.first)
+        since = f"since {f'commit {known}, ' if known else ''}{point.first.path}: {cell}"
+        hanging(console, Text.assemble(verdict, text, (values, "dim"), since))
     if changes:
         console.print(
             Text(

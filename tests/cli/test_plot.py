@@ -28,7 +28,9 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
             )
             for i in range(4)
         ]
-        write(root, chunks, note=f"n{number:02}", started=f"2026-03-{number + 1:02}T12:00:00+00:00")
+        commit = {"commit": f"{number + 1:x}" * 20, "dirty": False}
+        started = f"2026-03-{number + 1:02}T12:00:00+00:00"
+        write(root, chunks, note=f"n{number:02}", started=started, git=commit)
     return root
 
 
@@ -58,6 +60,7 @@ def test_history_names_the_first_worse_run(results: Path, tmp_path: Path) -> Non
     assert done.returncode == 0
     assert "p50 +" in (tmp_path / "page.html").read_text().split('class="answers"')[1]
     assert "of 1 cell, 1 change" in done.stdout
+    assert "since commit 888888888888, " in " ".join(done.stdout.split())
     assert "1 changes" not in done.stdout
     told = json.loads(bench("history", results, "--metric", "p50", "--json").stdout)
     assert [Path(point["first_run"]).name.endswith("n07") for point in told] == [True]
