@@ -1,6 +1,7 @@
 """Cards of verdicts: the right cause of a gate that fails, in every form, and none where there is none."""
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -101,6 +102,10 @@ def test_the_card_names_the_cause_first(root: Path, failing: Callable[[str], Pat
     if kind is Kind.PAYLOAD:  # that with the most slow requests comes first
         first = ", ".join(sorted(first.split(", "), key=int))
     assert (found.causes[0].kind, first) == (kind, what), found.lines
+    if kind is Kind.ANSWERS:
+        assert re.match(
+            r"(19|2\d) % of the examples were answered with another label than theirs", found.of("cause")[0]
+        )
     stages = [cause.what for cause in found.causes if cause.kind is Kind.STAGE]
     planted_in = next(iter(WAYS[way][0].get("delays", {})), None)
     if kind in (Kind.STAGE, Kind.LOAD_GENERATOR):

@@ -79,6 +79,8 @@ class Cause:
     """What the server or the warning reported."""
     sure: bool = True
     """False of a stage that holds most of a difference which its own interval does not show."""
+    labelled: float | None = None
+    """Share of the checked examples that were answered with their label, where a limit of it fails."""
 
 
 @dataclass(frozen=True)
@@ -187,10 +189,13 @@ def _answers(trials: Sequence[Trial], findings: Sequence[Finding]) -> Iterator[C
                 wrong[name] += each.count
                 examples.setdefault(name, each.example)
     answered = sum(trial.answered for trial in trials)
+    limited = {each.limit.metric.name for each in findings}
+    accuracies = [value for trial in trials if math.isfinite(value := trial.values["accuracy"])]
+    labelled = sum(accuracies) / len(accuracies) if accuracies and "accuracy" in limited else None
     for name, count in wrong.most_common(1):
-        yield Cause(Kind.ANSWERS, name, count=count, of=answered, text=examples[name])
-    if not wrong and any(each.limit.metric.name in ("accuracy", "agreement") for each in findings):
-        yield Cause(Kind.ANSWERS, of=answered)
+        yield Cause(Kind.ANSWERS, name, count=count, of=answered, text=examples[name], labelled=labelled)
+    if not wrong and limited & {"accuracy", "agreement"}:
+        yield Cause(Kind.ANSWERS, of=answered, labelled=labelled)
 
 
 def _load_generator(trials: Sequence[Trial], match: Match | None) -> Iterator[Cause]:

@@ -84,9 +84,14 @@ def _errors(cause: Cause) -> str:
 
 
 def _answers(cause: Cause) -> str:
+    text = "answers have other values or labels than before"
+    if cause.labelled is not None:
+        text = f"{percent(1 - cause.labelled)} of the examples were answered with another label than theirs"
     if not cause.what:
-        return "answers have other values or labels than before; none has another version, shape or type"
-    return f"{cause.count:,} of {counted(cause.of, 'answer')} wrong: {printable(cause.what)}: {printable(cause.text)}"
+        return f"{text}; none has another version, shape or type"
+    answers = f"{cause.count:,} of {counted(cause.of, 'answer')}"
+    reason = f"{printable(cause.what)}: {printable(cause.text)}"
+    return f"{answers} wrong: {reason}" if cause.labelled is None else f"{text}; {answers}: {reason}"
 
 
 def _load_generator(cause: Cause) -> str:
