@@ -6,13 +6,14 @@ from typing import Any, Final
 import click
 
 from bench import BenchError
-from bench.cli.ab_conditions import pages_of, two_of
+from bench.cli.ab_conditions import pages_of, telemetry_of, two_of
 from bench.cli.ab_limits import limits_of
 from bench.cli.asking import calls_two_servers
 from bench.cli.load_options import (
     DEADLINE,
     RESULTS,
     SENT,
+    TELEMETRY,
     groups,
     looked_up_to_send,
     seed_option,
@@ -69,6 +70,7 @@ _LOAD: Final = groups(
         metavar="URL[,URL]",
         help="Split the latency by the server's counters, on its Prometheus page; of two servers name two.",
     ),
+    TELEMETRY,
 )
 _ANSWERS: Final = groups(
     click.option(
@@ -191,6 +193,7 @@ def ab(
         )
     compared = two_of(host, against, model, versions, batch_sizes, protocol=protocol)
     options["metrics"] = pages_of(options["metrics"], compared)
+    options["telemetry"] = telemetry_of(options["telemetry"], compared)
     limits = limits_of(slowdowns, min_agreement, limits_file, accept, options["answered_within"])
     if limits is not None:
         limits.check(answers=not latency_only, load=not answers_only)

@@ -9,6 +9,7 @@ import numpy as np
 
 from bench import BenchError
 from bench.cli.asking import inquiry
+from bench.config.telemetry import listed_pages, telemetry_pages
 from bench.experiment.two_conditions import ServedCondition, TwoConditions
 from bench.load.both_answers import Side, expected_of, request_for
 from bench.payload import Examples, random_examples, read_requests
@@ -117,6 +118,24 @@ def pages_of(text: str | None, compared: Named) -> tuple[str | None, str | None]
     if len(pages) != wanted:
         expected = "two, one for each server, with a comma between them" if wanted == 2 else "one"
         raise BenchError(f"--server-metrics {text}: expected {expected}")
+    return pages[0], pages[-1]
+
+
+def telemetry_of(texts: Sequence[str], compared: Named) -> tuple[list[str], list[str]]:
+    """The pages of exporters on the machine of each side, as `--server-telemetry` names them. Raises BenchError."""
+    if not texts:
+        return [], []
+    pages = []
+    for text in texts:
+        try:
+            telemetry_pages(text)
+        except ValueError as error:
+            raise BenchError(f"--server-telemetry {text}: {error}") from None
+        pages.append(listed_pages(text))
+    wanted = len(set(compared.hosts))
+    if len(pages) != wanted:
+        expected = "twice, for each server" if wanted == 2 else "once"
+        raise BenchError(f"--server-telemetry {texts[-1]}: expected {expected}")
     return pages[0], pages[-1]
 
 

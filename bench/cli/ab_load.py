@@ -78,12 +78,21 @@ def planned(
         blocks=max(LEAST, int(seconds // ((each + LEAST_OVERHEAD) * in_block))),
         seconds=each,
         server=called(server),
-        metrics=options["metrics"],
+        observed=observed(options),
         signature=looked.signature,
         seed=options["seed"],
         deadline=options["deadline"],
         options=model_options(looked, requests, server, options),
     )
+
+
+def observed(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Where the servers of both sides are observed, as keys of a servers file."""
+    metrics, telemetry = options.get("metrics", (None, None)), options["telemetry"]
+    first, second = (
+        {"metrics": page, "telemetry": pages} for page, pages in zip(metrics, telemetry, strict=True)
+    )
+    return first, second
 
 
 def model_options(

@@ -45,7 +45,7 @@ def run(
     if load:
         if limits is not None:
             limits.check_cells(sides_of(looked.two).candidates(prepared))
-        _look_at_pages(looked, options["metrics"], duet=prepared.duet)
+        _look_at_pages(looked, options, duet=prepared.duet)
         look_as_the_load_does(prepared)
     if rates:
         note(f"{rates[0].dotted}: rates are compared in trials one after the other")
@@ -74,10 +74,15 @@ def run(
     return result.code
 
 
-def _look_at_pages(looked: Looked, pages: Sequence[str | None], *, duet: bool) -> None:
+def _look_at_pages(looked: Looked, options: Mapping[str, Any], *, duet: bool) -> None:
     """Raise BenchError for counters that the load processes could not read."""
+    pages: Sequence[str | None] = options["metrics"]
     for side, page in zip(looked.sides, pages, strict=True):
         if page is not None:
             fetch(page, side.inquiry.model, side.inquiry.api)
-    if duet and looked.two.before.address == looked.two.after.address and any(pages):
+    if not duet or looked.two.before.address != looked.two.after.address:
+        return
+    if any(pages):
         note("--server-metrics: the counters of one server are of both sides together: no latency is split")
+    if any(options["telemetry"]):
+        note("--server-telemetry: one server computes for both sides: no CPU time per request")

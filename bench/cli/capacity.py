@@ -7,13 +7,14 @@ import click
 from click.core import ParameterSource
 
 from bench import BenchError, packaged
-from bench.cli.ab_conditions import capacity_of
+from bench.cli.ab_conditions import capacity_of, telemetry_of
 from bench.cli.asking import calls_two_servers
 from bench.cli.capacity_wanted import PARTS, Wanted, check_deadline
 from bench.cli.load_options import (
     DEADLINE,
     RESULTS,
     SENT,
+    TELEMETRY,
     groups,
     looked_up_to_send,
     seed_option,
@@ -84,6 +85,7 @@ _LOAD: Final = groups(
         help="Send the load from a running Locust master and its workers, through its web interface.",
     ),
     DEADLINE,
+    TELEMETRY,
     seed_option("arrivals and inputs"),
     RESULTS,
     JSON_FILE,
@@ -166,6 +168,7 @@ def capacity(
     check_deadline(level.within, options["deadline"], "--deadline")
     server = taken_server_options(options)
     compared = capacity_of(host, against, model, versions, batch_size, protocol=protocol)
+    options["telemetry"] = telemetry_of(options["telemetry"], compared)
     with looked_up_to_send(compared, requests, server, options) as (looked, file):
         # what judges and starts processes: imported once all that can be wrong was looked at
         from bench.cli.capacity_run import of_server

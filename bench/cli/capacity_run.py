@@ -13,7 +13,7 @@ from bench.analysis.showing.capacity_table import levels_table
 from bench.analysis.showing.capacity_text import sentences
 from bench.cli import capacity_search, capacity_users
 from bench.cli.ab_conditions import Looked
-from bench.cli.ab_load import called, look_as_the_load_does, model_options
+from bench.cli.ab_load import called, look_as_the_load_does, model_options, observed
 from bench.cli.capacity_search import PROBE_SECONDS, PROBE_USERS, Group, Hunt
 from bench.cli.capacity_wanted import PARTS, Wanted, check_deadline
 from bench.cli.gate import put
@@ -154,6 +154,7 @@ def _planned(
         blocks=1,
         seconds=int(PROBE_SECONDS),
         server=called(server),
+        observed=observed(options),
         signature=looked.signature,
         seed=options["seed"],
         deadline=options["deadline"],

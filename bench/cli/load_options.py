@@ -60,6 +60,15 @@ SENT: Final = groups(
     ),
 )
 """What requests hold: the arguments `signature`, `requests`, `shape` and `count`."""
+TELEMETRY: Final = click.option(
+    "--server-telemetry",
+    "telemetry",
+    multiple=True,
+    metavar="URL,...",
+    help="Read CPU, memory, network and GPUs of the server's machine or pods from these pages of exporters; of two servers "
+    "give it twice.",
+)
+"""The argument `telemetry`; `bench.cli.ab_conditions.telemetry_of` reads it."""
 DEADLINE: Final = click.option(
     "--deadline",
     type=Number(0, min_open=True),

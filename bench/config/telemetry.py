@@ -45,6 +45,11 @@ class TelemetryPage(NamedTuple):
         )
 
 
+def listed_pages(text: str) -> list[str]:
+    """The pages in a list with commas, as texts."""
+    return [each.strip() for each in re.split(r",(?=\s*https?://)", text) if each.strip()]
+
+
 def telemetry_pages(text: str) -> tuple[TelemetryPage, ...]:
     """The pages in a list with commas. Raises ValueError for what is none."""
-    return tuple(TelemetryPage.parse(each) for each in re.split(r",(?=\s*https?://)", text) if each.strip())
+    return tuple(map(TelemetryPage.parse, listed_pages(text)))

@@ -81,27 +81,27 @@ class TwoConditions(NamedTuple):
         blocks: int,
         seconds: int,
         server: Mapping[str, Any],
-        metrics: tuple[str | None, str | None] = (None, None),
+        observed: tuple[Mapping[str, Any], Mapping[str, Any]] = ({}, {}),
         verb: str = "ab",
         **settings: Any,
     ) -> Prepared:
         """The experiment as it is run by the command `verb`.
 
-        duet, slice: as of `Prepared`. server: keys of a servers file that hold for both. metrics: where the counters of
-        each side are. settings: further keys of an experiment.
+        duet, slice: as of `Prepared`. server: keys of a servers file that hold for both. observed: those of each side
+        (`metrics`, `telemetry`). settings: further keys of an experiment.
         """
         made_by = Path(f"bench {verb}")
         both = (self.before, self.after)
         # of one server twice the first one counts
         keys: dict[str, dict[str, Any]] = {
-            each.server: {"address": each.address, "protocol": each.protocol, "metrics": page}
+            each.server: {"address": each.address, "protocol": each.protocol, **own}
             | {
                 name: value
                 for name, value in server.items()
                 # of two protocols, those are for the one that has them
                 if not (name == "request_parameters" and self.two_protocols and each.protocol in SPOKEN)
             }
-            for each, page in reversed([*zip(both, metrics, strict=True)])
+            for each, own in reversed([*zip(both, observed, strict=True)])
         }
         declared = [
             Declared(name, made_by, Remote(kind="remote", **keys[name]))

@@ -214,6 +214,18 @@ def test_energy_of_two_servers_at_once_is_nobodys(tmp_path: Path) -> None:
     assert math.isnan(METRICS["joules_per_thousand"].of(cell))
 
 
+@pytest.mark.parametrize("one_server", [True, False])
+def test_processor_time_of_a_server_that_two_runs_share_is_nobodys(one_server: bool, tmp_path: Path) -> None:
+    writer = RunWriter.create(tmp_path, "mnist", None, {"duet": {"arm": 0, "one_server": one_server}})
+    for second in range(5):
+        writer.append(0, Chunk.of(**requests(second, count=100, rate=120, start=float(second))))
+        writer.telemetry(second + 0.9, source="server_machine", cpu_seconds=0.5 * second)
+    writer.finish(stopped=5.0)
+    (cell,) = cells(Run.open(writer.path))
+    for name in ("cpu_per_request", "cpu_per_thousand"):
+        assert math.isnan(METRICS[name].of(cell)) == one_server
+
+
 @pytest.mark.parametrize(
     ("load", "words"),
     [

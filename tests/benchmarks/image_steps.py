@@ -219,8 +219,8 @@ class Load(NamedTuple):
     """Largest resident memory of each of its processes, in bytes, by what it is for."""
 
 
-def loaded(image: Building, server: str, number: int, *options: str) -> Load:
-    """Send a load for three seconds. Raises SystemExit where it fails."""
+def loaded(image: Building, server: str, number: int, *options: str, watched: bool = False) -> Load:
+    """Send a load for three seconds; watched: with the memory of its processes. Raises SystemExit where it fails."""
     results = f"/results/{number}"
     load = [
         "scenario",
@@ -241,14 +241,15 @@ def loaded(image: Building, server: str, number: int, *options: str) -> Load:
     command = image.inside(*image.entry, *load, *options)
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     memory: dict[str, float] = {}
-    while process.poll() is None:
-        for each in [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]:
-            with contextlib.suppress(psutil.Error, OSError):
+    while watched and process.poll() is None:
+        each: psutil.Process
+        for each in processes(process.pid):
+            with contextlib.suppress(psutil.Error, OSError, ValueError):  # it has ended
                 title = (
                     "report" if "report" in each.cmdline() else "load" if each.pid == process.pid else "other"
                 )
                 memory[title] = max(memory.get(title, 0.0), highest(each.pid))
-        time.sleep(0.02)
+        time.sleep(0.05)
     output = process.communicate()[0]
     folders = list((image.root / results.lstrip("/")).glob("*/manifest.json"))
     if process.returncode or not folders:
@@ -256,6 +257,13 @@ def loaded(image: Building, server: str, number: int, *options: str) -> Load:
     run = Run.open(folders[0].parent)
     first = run.manifest.raw["clock_origin"] + float(run.samples["sent"].min()) - began
     return Load(first, memory)
+
+
+def processes(root: int) -> list[psutil.Process]:
+    """A process and all that it has started."""
+    with contextlib.suppress(psutil.Error):
+        return [psutil.Process(root), *psutil.Process(root).children(recursive=True)]
+    return []
 
 
 def highest(process: int) -> float:
@@ -272,20 +280,17 @@ def loads(image: Building) -> bool:
     with server_process.embedded(
         ["--backend", "synthetic", "--model_name", "mnist", "--rest_api_port=0"]
     ) as server:
-        kinds = {"a load": [], "a load with --prometheus": ["--prometheus", "127.0.0.1:9646"]}
-        for place, (title, options) in enumerate(kinds.items()):
-            rows = [
-                loaded(image, server.address, TIMES * place + number, *options) for number in range(TIMES)
-            ]
-            first = statistics.median(row.first for row in rows)
-            memory = {name: max(row.memory.get(name, 0.0) for row in rows) for name in rows[0].memory}
-            kept = first < MOST_SECONDS and max(memory.values()) < MOST_BYTES
+        rows = [loaded(image, server.address, number) for number in range(TIMES)]
+        first = statistics.median(row.first for row in rows)
+        good = first < MOST_SECONDS
+        print(f"{'pass' if good else 'FAIL'}  a load: first request after {first:.2f} s", flush=True)
+        # what looks at its processes takes time from them
+        for number, options in enumerate(((), ("--prometheus", "127.0.0.1:9646")), start=TIMES):
+            memory = loaded(image, server.address, number, *options, watched=True).memory
+            kept = max(memory.values()) < MOST_BYTES
             good = good and kept
             sizes = ", ".join(f"{name} {size / 1e6:.0f} MB" for name, size in memory.items())
-            print(
-                f"{'pass' if kept else 'FAIL'}  {title}: first request after {first:.2f} s; {sizes}",
-                flush=True,
-            )
+            print(f"{'pass' if kept else 'FAIL'}  {' '.join(('a load', *options[:1]))}: {sizes}", flush=True)
     return good
 
 

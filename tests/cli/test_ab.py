@@ -232,6 +232,18 @@ REFUSED: list[tuple[tuple[Any, ...], str]] = [
         "unknown warning",
     ),
     (("--model", "ranker", "--versions", "6,7", "--limits", "none.toml"), "none.toml"),
+    (
+        ("--model", "ranker", "--versions", "6,7", "--server-telemetry", "node:9100"),
+        "node:9100: expected URLs",
+    ),
+    (
+        ("--model", "ranker", "--versions", "6,7", *(["--server-telemetry", "http://n/m"] * 2)),
+        "expected once",
+    ),
+    (
+        ("--model", "ranker", "--against", "127.0.0.1:1", "--server-telemetry", "http://n/m"),
+        "expected twice, for each server",
+    ),
 ]
 
 

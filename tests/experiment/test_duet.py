@@ -85,6 +85,24 @@ def test_each_of_two_servers_or_models_has_its_own_version(part: str, duet: bool
     assert two.also == ("version",)
 
 
+def test_each_of_two_servers_is_observed_at_its_own_pages() -> None:
+    two = TwoConditions(ServedCondition("blue:1", "ranker"), ServedCondition("green:1", "ranker"), "server")
+    blue, green = {"telemetry": ["http://blue:9100/metrics"]}, {"telemetry": [], "metrics": "http://green/m"}
+    found = two.prepared(
+        Path("model.py"),
+        duet=False,
+        slice=None,
+        load=Load(users=2),
+        blocks=3,
+        seconds=4,
+        server={},
+        observed=(blue, green),
+        seed=1,
+    )
+    pages = {each.name: (each.spec.telemetry, each.spec.metrics) for each in found.servers}
+    assert pages == {"blue-1": (["http://blue:9100/metrics"], None), "green-1": ([], "http://green/m")}
+
+
 @pytest.mark.parametrize(
     ("versions", "names"), [([1], ["a"]), ([1], ["a", "b", "c"]), ([1, 2, 3], ["a"]), ([1, 2], ["a", "b"])]
 )

@@ -268,6 +268,11 @@ def server_cores(run: Run) -> float | None:
     return sum(measured) if measured and len(measured) == len(known) else None
 
 
+def shares_its_server(run: Run) -> bool:
+    """Whether the server computed for another run too: a duet of one server."""
+    return bool(run.manifest.duet is not None and run.manifest.duet.get("one_server"))
+
+
 def described(run: Run) -> dict[str, str]:
     """Scenario, server and load of a run in a few words each: as its experiment calls them, where it is a trial."""
     target, trial = run.manifest.target, run.manifest.cell

@@ -3,7 +3,14 @@
 import math
 
 from bench.analysis.reading import gpus
-from bench.analysis.reading.cells import SERVER_MACHINE, Cell, observations, per_second_of, server_cores
+from bench.analysis.reading.cells import (
+    SERVER_MACHINE,
+    Cell,
+    observations,
+    per_second_of,
+    server_cores,
+    shares_its_server,
+)
 from bench.runs.run import Run
 
 
@@ -25,14 +32,14 @@ def cost_of(cell: Cell) -> float:
 
 
 def cpu_per_thousand(cell: Cell) -> float:
-    """Seconds of the server's CPU time for a thousand predictions of the run; nan where it was not observed."""
-    busy, rate = server_cores(cell.run), _rate(cell)
+    """Seconds of the server's CPU time for a thousand predictions; nan where it was not observed, or is another run's too."""
+    busy, rate = None if shares_its_server(cell.run) else server_cores(cell.run), _rate(cell)
     return 1000 * busy / rate if busy is not None and rate > 0 else math.nan
 
 
 def gpu_per_thousand(cell: Cell) -> float:
-    """Seconds in which the GPUs that the server uses computed, for a thousand predictions; nan where they were not observed."""
-    busy, rate = gpus.busy(cell.run), _rate(cell)
+    """Seconds in which the GPUs that the server uses computed, for a thousand predictions; nan likewise."""
+    busy, rate = [] if shares_its_server(cell.run) else gpus.busy(cell.run), _rate(cell)
     return 1000 * sum(busy) / rate if busy and rate > 0 else math.nan
 
 

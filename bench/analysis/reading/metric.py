@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple
 
-from bench.analysis.reading.cells import Cell, server_cores
+from bench.analysis.reading.cells import Cell, server_cores, shares_its_server
 from bench.analysis.reading.cost import cost_of, cpu_per_thousand, gpu_per_thousand, joules_per_thousand
 from bench.analysis.reading.population import TOO_FEW, Population, Reason
 from bench.analysis.statistics.sample_size import samples_needed, supported
@@ -113,8 +113,8 @@ def share(part: int, whole: int) -> float:
 
 
 def cpu_per_request(cell: Cell) -> float:
-    """Seconds of the server's CPU time for each answered request of the run; nan where it was not observed."""
-    busy = server_cores(cell.run)
+    """Seconds of the server's CPU time for each answered request; nan where it was not observed, or is another run's too."""
+    busy = None if shares_its_server(cell.run) else server_cores(cell.run)
     answered = sum(tally.requests for (key, _), tally in cell.run.tallies.items() if key.outcome == "OK")
     return busy / per_second(answered, cell) if busy is not None and answered else math.nan
 
