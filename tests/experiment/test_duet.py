@@ -86,7 +86,9 @@ def test_each_of_two_servers_or_models_has_its_own_version(part: str, duet: bool
 
 
 def test_each_of_two_servers_is_observed_at_its_own_pages() -> None:
-    two = TwoConditions(ServedCondition("blue:1", "ranker"), ServedCondition("green:1", "ranker"), "server")
+    two = TwoConditions(
+        ServedCondition("blue:1", "ranker", 1), ServedCondition("green:1", "ranker", 1), "server"
+    )
     blue, green = {"telemetry": ["http://blue:9100/metrics"]}, {"telemetry": [], "metrics": "http://green/m"}
     found = two.prepared(
         Path("model.py"),
@@ -99,7 +101,8 @@ def test_each_of_two_servers_is_observed_at_its_own_pages() -> None:
         observed=(blue, green),
         seed=1,
     )
-    pages = {each.name: (each.spec.telemetry, each.spec.metrics) for each in found.servers}
+    described = {each.name: each.spec.model_dump() for each in found.servers}
+    pages = {name: (each["telemetry"], each["metrics"]) for name, each in described.items()}
     assert pages == {"blue-1": (["http://blue:9100/metrics"], None), "green-1": ([], "http://green/m")}
 
 
