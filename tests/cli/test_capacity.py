@@ -91,11 +91,19 @@ def test_each_condition_has_its_protocol(address: str, protocols: list[str]) -> 
         signature=None, requests=None, shape="", count=10, seed=1, outputs=(), deadline=10.0, server=asking,
     ) as looked:  # fmt: skip
         assert [side.inquiry.api.name for side in looked.sides] == (protocols * 2)[:2]
-        prepared = planned(looked, None, asking, {"seed": 1, "deadline": 10.0, "count": 10})
+        prepared = planned(
+            looked, None, asking, {"seed": 1, "deadline": 10.0, "count": 10, "telemetry": PAGES}
+        )
+        pages = [list(described(each).telemetry) for each in prepared.servers]
+        assert pages == [["http://n:9100/m"], []][: len(protocols)]
         assert [server_options(described(each))["protocol"] for each in prepared.servers] == protocols
         hunts = hunts_of_server(looked, prepared)
     assert [each.cell.server for each in hunts] == [each.name for each in prepared.servers]
     assert {each.condition.model for each in hunts} == {"mnist"}
+
+
+PAGES = ["http://n:9100/m"], []
+"""Of each side, of exporters."""
 
 
 def inquiry_options() -> dict[str, Any]:
