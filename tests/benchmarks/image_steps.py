@@ -145,7 +145,8 @@ class Building:
             place = self.root / str(self.folder / target).lstrip("/")
             where = place / source.name if target.endswith("/") else place
             if source.is_dir():
-                ignored = shutil.ignore_patterns("__pycache__")
+                # .dockerignore keeps them from the context; those that pip has compiled belong to the image
+                ignored = shutil.ignore_patterns("__pycache__") if home == HERE else None
                 shutil.copytree(source, where, symlinks=True, ignore=ignored, dirs_exist_ok=True)
             else:
                 shutil.copy(source, where)
