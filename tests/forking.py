@@ -20,6 +20,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import warnings
 from collections.abc import Mapping, Sequence
@@ -240,6 +241,7 @@ def run(order: Order) -> None:
 
         gevent.reinit()  # where an import has made a loop
     sys.argv[1:] = order.arguments
+    tempfile.tempdir = None  # as the environment has it
     code: object = 0
     try:
         runpy.run_module(order.module, run_name="__main__", alter_sys=True)

@@ -186,7 +186,7 @@ def as_users_do() -> Iterator[None]:
 def _kind(command: Sequence[str]) -> str | None:
     """What has imported most of what a command does; None: it is none of ours."""
     match command[1:] if command[:1] == [sys.executable] else []:
-        case ["-m", "locust", *_]:
+        case ["-m", "locust" | "scenario", *_]:  # or a test's own program
             return "locust"
         case ["-m", "bench", "serve", *flags]:
             named = " ".join(flags).replace("=", " ")

@@ -42,7 +42,18 @@ def test_a_run_that_is_ended_early_says_so_and_nothing_is_left_of_the_embedded_s
     state: str,
 ) -> None:
     results, environment = tmp_path / "results", {"TMPDIR": str(temporary)}
-    process = start(results, "-u", "2", "-r", "2", *more, scenario=scenario(), environment=environment)
+    process = start(
+        results,
+        "-u",
+        "2",
+        "-r",
+        "2",
+        "--schedule",
+        "closed:2ms",
+        *more,
+        scenario=scenario(),
+        environment=environment,
+    )
     folder = wait_for_folder(results, process)
     assert list(temporary.glob("serving-bench-*/models.config"))
     server = psutil.Process(manifest(folder)["target"]["pid"])

@@ -60,6 +60,10 @@ def scenario(tmp_path: Path) -> Callable[[str], str]:
     return write
 
 
+SLOWLY = ("--schedule", "closed:2ms")
+"""Loads whose throughput is not in question leave the processor to others."""
+
+
 def ended(process: psutil.Process) -> bool:
     """Whether it is gone, or waits only for somebody to ask how it ended."""
     try:
@@ -78,7 +82,7 @@ def wait_for(what: Callable[[], object], seconds: float = SECONDS) -> None:
 def test_workers_end_with_a_killed_master_without_a_word(
     server: server_process.Server, tmp_path: Path
 ) -> None:
-    process = start(tmp_path, "--host", server.address, "-u", "4", "-r", "4", "--processes", "2")
+    process = start(tmp_path, "--host", server.address, "-u", "4", "-r", "4", *SLOWLY, "--processes", "2")
     folder = wait_for_folder(tmp_path, process, workers=2)
     workers = psutil.Process(process.pid).children()
     os.kill(process.pid, signal.SIGKILL)
@@ -92,7 +96,7 @@ def test_workers_end_with_a_killed_master_without_a_word(
 def test_a_worker_that_leaves_in_order_before_the_end_is_reported(
     server: server_process.Server, tmp_path: Path
 ) -> None:
-    process = start(tmp_path, "--host", server.address, "-u", "4", "-r", "4", "--processes", "2")
+    process = start(tmp_path, "--host", server.address, "-u", "4", "-r", "4", *SLOWLY, "--processes", "2")
     folder = wait_for_folder(tmp_path, process, workers=2)
     leaving = psutil.Process(process.pid).children()[0]
     leaving.send_signal(signal.SIGTERM)

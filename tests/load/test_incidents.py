@@ -161,7 +161,18 @@ def server() -> Any:
 def test_a_load_whose_disk_fills_ends_with_one_line_and_a_whole_folder(server: Any, tmp_path: Path) -> None:
     scenario, results = tmp_path / "filling.py", tmp_path / "results"
     scenario.write_text(FILLING)
-    load = start(results, "--host", server.address, "-u", "2", "-r", "2", scenario=str(scenario))
+    load = start(
+        results,
+        "--host",
+        server.address,
+        "-u",
+        "2",
+        "-r",
+        "2",
+        "--schedule",
+        "closed:2ms",
+        scenario=str(scenario),
+    )
     folder = wait_for_folder(results, load)
     (tmp_path / "full").touch()
     done = finish(load, results)

@@ -10,6 +10,7 @@ import pytest
 
 from bench.launch import server_process
 from bench.runs.run import Run
+from tests import forks
 from tests.load.locust_runs import SECONDS
 from tests.load.test_users import HEAD, server, written
 from tests.load.web_form import Form
@@ -17,6 +18,12 @@ from tests.ports import free_port
 from tests.server.clients import eventually
 
 __all__ = ["server"]
+
+
+def program(tmp_path: Path, text: str, server: server_process.Server) -> list[str]:
+    """The command that runs it, in `tmp_path`."""
+    return [sys.executable, "-m", Path(written(tmp_path, text, server)).stem]
+
 
 LIBRARY = (
     HEAD
@@ -64,7 +71,7 @@ def test_a_program_whose_test_does_not_begin_says_why(
     server: server_process.Server, tmp_path: Path, host: str | None, waits: int, code: int, told: str
 ) -> None:
     text = REFUSED.replace("WAITS", str(waits)).replace("HOST", host or "HOST")
-    command = [sys.executable, written(tmp_path, text, server), "environment"]
+    command = [*program(tmp_path, text, server), "environment"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=SECONDS, check=False)
     assert done.returncode == code, done.stderr
     assert done.stderr.count(told) == 1, done.stderr
@@ -111,7 +118,7 @@ print("not reached")
 def test_a_program_that_measures_nothing_does_not_end_with_0(
     server: server_process.Server, tmp_path: Path, way: str
 ) -> None:
-    command = [sys.executable, written(tmp_path, UNMEASURED, server), way]
+    command = [*program(tmp_path, UNMEASURED, server), way]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=SECONDS, check=False)
     assert done.returncode == 3, done.stderr
     assert done.stderr.count("nothing was measured") == 1, done.stderr
@@ -143,14 +150,12 @@ def test_the_web_form_of_a_program_is_guarded_from_its_first_request_on(
 ) -> None:
     """Nobody else's page starts a test, sets a secret, or reads anything; before a test, in one and after it."""
     form = Form(free_port(), server.address, tmp_path / "results")
-    program = subprocess.Popen(
-        [sys.executable, written(tmp_path, FORM, server), str(form.port)], cwd=tmp_path
-    )
+    process = subprocess.Popen([*program(tmp_path, FORM, server), str(form.port)], cwd=tmp_path)
 
     def answered(path: str) -> tuple[int, dict[str, str], str] | None:
         with contextlib.suppress(OSError):
             return form.ask(path)
-        assert program.poll() is None
+        assert process.poll() is None
         return None
 
     try:
@@ -168,8 +173,8 @@ def test_the_web_form_of_a_program_is_guarded_from_its_first_request_on(
         assert status == 200
         assert "Access-Control-Allow-Origin" not in headers
     finally:
-        program.terminate()
-        program.wait(SECONDS)
+        process.terminate()
+        process.wait(SECONDS)
 
 
 DISTRIBUTED = (
@@ -202,10 +207,10 @@ else:
 def test_a_master_of_a_program_takes_part_or_its_worker_says_what_is_missing(
     server: server_process.Server, tmp_path: Path, taking_part: bool
 ) -> None:
-    scenario, port = written(tmp_path, DISTRIBUTED, server), str(free_port())
+    begun, port = program(tmp_path, DISTRIBUTED, server), str(free_port())
     master, worker = (
         subprocess.Popen(
-            [sys.executable, scenario, role, port, str(taking_part)],
+            [*begun, role, port, str(taking_part)],
             cwd=tmp_path,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -232,15 +237,16 @@ def test_a_master_of_a_program_takes_part_or_its_worker_says_what_is_missing(
 
 @pytest.mark.parametrize("use", ["environment", "run_single_user"])
 def test_locust_as_a_library_records_its_run(server: server_process.Server, tmp_path: Path, use: str) -> None:
-    scenario = written(tmp_path, LIBRARY, server)
-    done = subprocess.run(
-        [sys.executable, scenario, use],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=SECONDS,
-        check=False,
-    )
+    # one is started as its user does: the others are forks
+    with forks.as_users_do() if use == "environment" else contextlib.nullcontext():
+        done = subprocess.run(
+            [*program(tmp_path, LIBRARY, server), use],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=SECONDS,
+            check=False,
+        )
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
     (folder,) = (tmp_path / "results").iterdir()

@@ -149,7 +149,7 @@ class Digits(PredictUser):
 def test_a_run_of_two_workers_is_recorded(tmp_path: Path) -> None:
     (tmp_path / "scenario.py").write_text(SCENARIO)
     results = tmp_path / "results"
-    load = ("--processes", "2", "-u", "2", "-r", "2", "-t", "60s")
+    load = ("--processes", "2", "-u", "2", "-r", "2", "-t", "60s", "--schedule", "closed:2ms")
     process = start(results, *load, scenario=str(tmp_path / "scenario.py"))
     run = until_recorded(process, results, 20, workers=2).run()
     assert run.manifest.machine.packages["locust"] == locust.__version__

@@ -23,6 +23,9 @@ from tests.load.locust_runs import (
     wait_for_folder,
 )
 
+SLOWLY = ("--schedule", "closed:2ms")
+"""Loads whose throughput is not in question leave the processor to others."""
+
 
 @pytest.fixture(scope="module")
 def server(models: Path) -> Iterator[server_process.Server]:
@@ -108,7 +111,7 @@ def test_the_embedded_server_starts_and_ends_with_the_run(tmp_path: Path) -> Non
 def test_a_server_that_dies_leaves_a_finished_run_with_errors(tmp_path: Path) -> None:
     answering = ["--backend", "synthetic", "--service-time", "constant(1ms)", "--model_name", "mnist"]
     with server_process.embedded(answering) as own:
-        process = start(tmp_path, "--host", own.address, "-u", "4", "-r", "4")
+        process = start(tmp_path, "--host", own.address, "-u", "4", "-r", "4", *SLOWLY)
         folder = wait_for_folder(tmp_path, process)
         os.kill(own.pid, signal.SIGKILL)
         while (Run.open(folder).samples["status"] == 0).all():
@@ -138,7 +141,7 @@ def test_a_server_that_refuses_every_call_is_a_finished_run(tmp_path: Path) -> N
 def test_a_worker_that_dies_is_told_and_its_samples_are_kept(
     server: server_process.Server, tmp_path: Path
 ) -> None:
-    arguments = ["--host", server.address, "-u", "4", "-r", "4", "--processes", "2"]
+    arguments = ["--host", server.address, "-u", "4", "-r", "4", *SLOWLY, "--processes", "2"]
     process = start(tmp_path, *arguments)
     folder = wait_for_folder(tmp_path, process, workers=2)
     victim = psutil.Process(process.pid).children()[0]
@@ -171,7 +174,9 @@ def test_no_samples_keeps_the_counts(server: server_process.Server, tmp_path: Pa
 def test_a_load_process_is_small_and_ctrl_c_finishes_its_run(
     server: server_process.Server, tmp_path: Path, processes: list[str]
 ) -> None:
-    process = start(tmp_path, "--host", server.address, "-u", "64", "-r", "64", *processes)
+    process = start(
+        tmp_path, "--host", server.address, "-u", "64", "-r", "64", "--schedule", "closed:20ms", *processes
+    )
     wait_for_folder(tmp_path, process)
     family = [psutil.Process(process.pid), *psutil.Process(process.pid).children()]
     resident = [each.memory_info().rss for each in family]
@@ -185,7 +190,7 @@ def test_a_load_process_is_small_and_ctrl_c_finishes_its_run(
 
 
 def test_kill_9_leaves_a_readable_unfinished_run(server: server_process.Server, tmp_path: Path) -> None:
-    process = start(tmp_path, "--host", server.address, "-u", "4", "-r", "4")
+    process = start(tmp_path, "--host", server.address, "-u", "4", "-r", "4", *SLOWLY)
     folder = wait_for_folder(tmp_path, process)
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
