@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import pytest
 
-COMMAND = [sys.executable, "-W", "error", "-m", "bench", "export"]
+COMMAND = [sys.executable, "-m", "bench", "export"]
 
 
 def export(*arguments: str | Path) -> "subprocess.CompletedProcess[str]":

@@ -184,6 +184,8 @@ class A(Digits, PredictUser):
     pass
 
 from bench.scenario import take_part
+from locust import runners
+runners.HEARTBEAT_LIVENESS = 60  # seconds for which a busy machine may hold a worker up
 from locust.env import Environment
 role, port, taking_part = sys.argv[1], int(sys.argv[2]), sys.argv[3] == "True"
 if role == "worker":
