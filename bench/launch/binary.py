@@ -17,10 +17,9 @@ from bench.config.servers import Declared, Tls
 from bench.launch import facts, files
 from bench.launch.client_tls import client_tls
 from bench.launch.flags import refuse_unknown, settings
-from bench.launch.free_ports import free_port, is_free
 from bench.launch.kind import Kind
 from bench.launch.known import TENSORFLOW, check, known
-from bench.launch.process import Process, known_process, process
+from bench.launch.process import Process, free_port, is_free, known_process, process
 from bench.launch.running import NotReady, Running, Served
 from bench.protocol.names import DEFAULT
 

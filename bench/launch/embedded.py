@@ -12,7 +12,7 @@ from bench.config.cpus import cpu_numbers
 from bench.config.reading import key, nearest
 from bench.config.servers import Declared, Flag, Started
 from bench.launch import facts, files, server_process
-from bench.launch.flags import check_settings, settings
+from bench.launch.flags import settings
 from bench.launch.kind import Kind
 from bench.launch.ready import wait_available
 from bench.launch.running import Running, Served
@@ -104,7 +104,7 @@ def embedded(
 
 
 def _check(server: Declared) -> None:
-    check_settings(server)
+    settings(server)
     missing = _lacking(server)
     if missing is not None:
         raise BenchError(f"{server.file}: servers.{server.name}: {missing}")

@@ -83,11 +83,6 @@ def settings(server: Declared) -> Settings:
     return Settings({**flags, **spec.flags}, environment, batching)
 
 
-def check_settings(server: Declared) -> None:
-    """Raise BenchError for keys and flags that a server of the kind cannot be started with."""
-    settings(server)
-
-
 def refuse_unknown(server: Declared, program: str, log: str) -> None:
     """Raise BenchError for a flag of which the log of TensorFlow Serving says that it is unknown."""
     unknown = _UNKNOWN.search(log)

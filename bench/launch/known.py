@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 
 from bench import BenchError
 from bench.config.servers import Declared, Started
-from bench.launch.flags import check_settings
+from bench.launch.flags import settings
 from bench.protocol.names import OIP, OIP_TYPED, SPOKEN
 
 TENSORFLOW: Final = "tensorflow"
@@ -156,7 +156,7 @@ def check(server: Declared) -> None:
             raise server.refusal(
                 "repository", repository, "TensorFlow Serving gets the experiment's models; leave it out"
             )
-        check_settings(server)
+        settings(server)
         return
     if repository is None:
         raise BenchError(

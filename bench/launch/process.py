@@ -1,6 +1,7 @@
 """Start of a server as a process on this machine."""
 
 import contextlib
+import socket
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -8,7 +9,6 @@ from pathlib import Path
 from bench.config.cpus import cpu_numbers
 from bench.config.reading import key
 from bench.config.servers import Declared, Started
-from bench.launch.free_ports import free_port
 from bench.launch.known import KnownServer, Ports
 from bench.launch.ready import wait_available
 from bench.launch.running import Running, Served
@@ -110,3 +110,21 @@ def known_process(
         protocol=spec.protocol,
     ) as running:
         yield replace(running, facts={**running.facts, "version": known.title})
+
+
+def free_port() -> int:
+    """A TCP port of the loopback interface that nobody uses at this moment."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+def is_free(port: int) -> bool:
+    """Whether nobody listens on a port of this machine."""
+    with socket.socket() as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # one in TIME_WAIT is free
+        try:
+            sock.bind(("0.0.0.0", port))  # noqa: S104 - the interface on which the server listens; closed at once
+        except OSError:
+            return False
+        return True

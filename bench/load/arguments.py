@@ -1,13 +1,13 @@
 """Options of scenarios as they are registered: on Locust's command line, and under headings in its web form."""
 
 import argparse
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from bench.load import own_options
-from bench.load.clashes import one_name_once
 from bench.load.watched import add_watching
 from bench.protocol.names import DEFAULT, MODULES
 from bench.schedule.schedules import FORMS
@@ -41,7 +41,7 @@ def add_arguments(parser: Any) -> None:
     if getattr(parser, "has_bench_options", False):
         return
     parser.has_bench_options = True
-    one_name_once(parser)
+    _one_name_once(parser)
 
     def option(
         name: str, *, heading: str = "", label: str = "", private: bool = False, **settings: Any
@@ -289,3 +289,25 @@ def _add_recording(option: Callable[..., None]) -> None:
         action="store_true",
         help="keep histograms only, not every request",
     )
+
+
+def _one_name_once(parser: Any) -> None:
+    """Have a parser refuse a second option of one name in one line: Locust would log a traceback and go on without it."""
+    add, add_group = parser.add_argument, parser.add_argument_group
+
+    def add_argument(*names: str, **settings: Any) -> Any:
+        try:
+            return add(*names, **settings)
+        except argparse.ArgumentError as error:
+            print(
+                f"bench: {error}; rename the option in the locustfile or plugin that adds it too",
+                file=sys.stderr,
+            )
+            raise SystemExit(2) from None
+
+    def add_argument_group(*names: Any, **settings: Any) -> Any:
+        group = add_group(*names, **settings)
+        _one_name_once(group)
+        return group
+
+    parser.add_argument, parser.add_argument_group = add_argument, add_argument_group
