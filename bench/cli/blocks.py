@@ -100,19 +100,24 @@ def compared(
     look: Look,
     metrics: Iterable[str] = DECIDING,
     *,
+    baseline: str | None = None,
     also: Iterable[str] = (),
 ) -> Seen[Undecided]:
-    """The comparisons by a part of the cells, over where further blocks decide nothing; also: what else differs."""
+    """The comparisons by a part of the cells, over where further blocks decide nothing.
+
+    baseline: the value that the others are compared with, or the least; also: what else differs.
+    """
     trials = read_trials(find_runs([folder.path])).trials
     measured = {str(compared_value(trial, part)) for trial in trials}
     missing = sorted({str(getattr(trial.cell, part)) for trial in folder.trials} - measured)
     if missing:
         left = Undecided([], [f"{part} {name}: no trial of it was measured" for name in missing])
         return Seen(left, "; ".join(left.never), True)
-    comparisons = compare_by(trials, part, metrics=metrics, rate=look.rate, also=also)
+    comparisons = compare_by(trials, part, baseline=baseline, metrics=metrics, rate=look.rate, also=also)
     unknown = [each for each in comparisons.changes if each.verdict == "unknown"]
     left = Undecided(
         [each.metric.name for each in unknown if each.estimate is not None],
         [f"{each.metric.name}: {each.reason}" for each in unknown if each.estimate is None],
     )
-    return Seen(left, summary(comparisons), not left.more)
+    against = "" if baseline is None else f"against {part} {baseline}: "
+    return Seen(left, f"{against}{summary(comparisons)}", not left.more)

@@ -1,6 +1,7 @@
 """`bench run`: run an experiment, unattended and resumable."""
 
 import contextlib
+import shlex
 import signal
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -22,7 +23,7 @@ from bench.experiment.beginning import Prepared, begin, prepare, resume
 from bench.experiment.duet import starts
 from bench.experiment.folder import Folder
 from bench.experiment.master import Master
-from bench.experiment.plan import sessions
+from bench.experiment.plan import cells, sessions
 from bench.experiment.preflight import refused
 from bench.experiment.runner import Runner
 from bench.experiment.trial import Generator, Local
@@ -173,7 +174,8 @@ def _run(
         count, left = len(done), [t for t in folder.trials if t.number not in done]
         seconds = prepared.seconds(left)
         click.echo(
-            f"{folder.path}: {counted(len(folder.trials), 'trial')}, {count} done, {duration(seconds)} to go",
+            f"{folder.path}: {counted(len(folder.trials), 'trial')}, {count} done, "
+            f"{'at most ' if part is not None else ''}{duration(seconds)} to go",
             err=True,
         )
         display = Screen(screen, folder.path) if screen.is_terminal else Lines(folder.path)
@@ -186,7 +188,10 @@ def _run(
                     # what judges is imported where it is needed: half a second
                     from bench.cli.blocks import compared, run_blocks
 
-                    more, never = run_blocks(runner, lock, None, lambda look: compared(folder, part, look))
+                    baseline = _first(prepared, part)
+                    more, never = run_blocks(
+                        runner, lock, None, lambda look: compared(folder, part, look, baseline=baseline)
+                    )
                 else:
                     runner.run(lock, again=lambda ended: retry and ended.outcome == "failed")
             except KeyboardInterrupt:
@@ -200,10 +205,15 @@ def _run(
         click.echo(one_line(f"not decided: {text}"), err=True)
     for text in never:
         click.echo(one_line(f"cannot be decided: {text}"), err=True)
-    return _conclude(folder) or (NOT_ALL if more or never else 0)
+    return _conclude(prepared, folder) or (NOT_ALL if more or never else 0)
 
 
-def _conclude(folder: Folder) -> int:
+def _first(prepared: Prepared, part: str) -> str:
+    """The first value of a part in the file: what the others are compared with."""
+    return str(getattr(cells(prepared.study.experiment, prepared.servers)[0], part))
+
+
+def _conclude(prepared: Prepared, folder: Folder) -> int:
     ended = folder.ended()
     failed = [each for each in ended.values() if each.outcome == "failed"]
     by_number = {trial.number: trial for trial in folder.trials}
@@ -220,7 +230,10 @@ def _conclude(folder: Folder) -> int:
         click.echo(one_line(f"show them with: bench report {folder.path}"), err=True)
         part = _varied(folder)
         if part is not None:
-            click.echo(one_line(f"compare them with: bench compare {folder.path} --by {part}"), err=True)
+            by = f"--by {part}"
+            if part in DECIDED_BY:
+                by += f" --baseline {shlex.quote(_first(prepared, part))}"
+            click.echo(one_line(f"compare them with: bench compare {folder.path} {by}"), err=True)
     return NOT_ALL if failed else 0
 
 

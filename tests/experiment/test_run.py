@@ -46,7 +46,10 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
     done = bench_run(path, "--trials", "1")
     assert done.returncode == 0, done.stderr
     assert "2 of 2 trials measured" in done.stderr
-    assert f"compare them with: bench compare {only_folder(path).path} --by server" in done.stderr
+    assert (
+        f"compare them with: bench compare {only_folder(path).path} --by server --baseline quick"
+        in done.stderr
+    )
     return path
 
 
@@ -261,7 +264,7 @@ def test_what_nothing_differs_in_cannot_be_decided(tmp_path: Path) -> None:
 def test_blocks_are_added_until_it_is_decided(tmp_path: Path) -> None:
     """A real one, of two looks at the most; how sure they are depends on the machine, what follows from it does not."""
     done = bench_run(write(tmp_path), "--until-decided", "--duet", "--trials", "2")
-    assert "after 2 blocks: " in done.stderr, done.stderr
+    assert "after 2 blocks: against server quick: " in done.stderr, done.stderr
     assert "4 of 4 trials measured" in done.stderr
     open_ = "not decided: " in done.stderr or "cannot be decided: " in done.stderr
     assert done.returncode == (3 if open_ else 0), done.stderr
