@@ -1,11 +1,11 @@
 """How often the interval of a searched capacity holds the true one, on queues whose capacity is known; and of pairs.
 
-    python -m tests.benchmarks.capacity --searches 200 --load 90 300
-    python -m tests.benchmarks.capacity --pairs 1000 --slower 1 1.05 [--file pairs.jsonl]
+    python -m tests.benchmarks.capacity --searches 200 --load 90 300 [--first 1000]
+    python -m tests.benchmarks.capacity --pairs 1000 --slower 1 1.05 [--file pairs.jsonl] [--first 1000]
     python -m tests.benchmarks.capacity --bounds
     python -m tests.benchmarks.capacity --truth [--slower 1.05]
     python -m tests.benchmarks.capacity --live 10 --time 3m [--throttled]
-    python -m tests.benchmarks.capacity --live 20 --time 3m --pairs 1 --slower 1.05
+    python -m tests.benchmarks.capacity --live 20 --time 3m --pairs 1 --slower 1.05 [--file live.jsonl] [--first 7]
 
 Each search meets a simulated server with a mean service time of 2 ms (two servers: 4 ms each) and wants p99 <= 25 ms. `load`
 is seconds of load beside the ramp. Prints a line for each queue and load: how often an interval was given, how often it held the true capacity,
@@ -13,7 +13,8 @@ its half width (median and 90th percentile), and the error of the estimate.
 --pairs compares two conditions, as `bench capacity --time 3m` measures them, the second of which takes so many times as long
 (--slower); also a second one of the same capacity with another law of service times (`gamma`), which is no slower.
 Prints how often they were called different, how often the interval of 99 % held the true ratio, and its half width. With --file each pair is appended to
-a file, and those that are in it are not simulated again.
+a file, and those that are in it are not simulated again; so is each live search, whose line is that of all in the file.
+--first is the first seed: seeds by which a method was chosen say nothing of it.
 --bounds prints the standard error of the capacity from 90 s at its very rate, counting misses and by other estimators.
 --live searches the capacity of an embedded server with exponential service times (mean 2 ms, one worker) with `bench
 capacity`, so often, and prints a line for each search and one for all; --time is of each. With --pairs two such servers are compared.
@@ -30,6 +31,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -38,6 +40,7 @@ from bench.analysis.capacity.estimate import slope_of
 from bench.launch import server_process
 from bench.runs.capacity import Ratio
 from tests.analysis.queues import ALLOWED, CAPACITY, MEAN, SETTLING, WITHIN, due_of, latencies, pair, search
+from tests.benchmarks.ab_campaign import share
 
 SLOWER = {("M/D/1", 1.05): 0.9411, ("M/G/2", 1.05): 0.9341}
 """True ratios: python -m tests.benchmarks.capacity --truth --slower 1.05."""
@@ -69,14 +72,15 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=0)
     parser.add_argument("--slower", type=float, nargs="+", default=[1.0])
     parser.add_argument("--file", type=Path)
+    parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--bounds", action="store_true")
     options = parser.parse_args()
     if options.live and options.pairs:
         for slower in options.slower:
-            live_pairs(options.live, options.time, slower)
+            live_pairs(options.live, options.time, slower, options.first, options.file)
         return
     if options.live:
-        live(options.live, options.time, throttled=options.throttled)
+        live(options.live, options.time, options.first, options.file, throttled=options.throttled)
         return
     for kind in options.kinds:
         if options.truth:
@@ -194,14 +198,14 @@ def line(kind: str, load: float, searches: int) -> None:
     )
 
 
-def live(searches: int, seconds: str, *, throttled: bool) -> None:
+def live(searches: int, seconds: str, first: int, file: Path | None, *, throttled: bool) -> None:
     """Searches of a real server, one after the other."""
-    true, given, held = CAPACITY["M/M/1"], 0, 0
+    true, kind = CAPACITY["M/M/1"], "throttled" if throttled else "search"
     flags = ["--backend", "synthetic", "--model_name", "mnist", "--workers", "1"]
     flags += ["--service_time", f"exponential({1e3 * MEAN:g}ms)"]
     with tempfile.TemporaryDirectory() as folder, server_process.embedded(flags) as server:
         told = Path(folder) / "told.json"
-        for number in range(searches):
+        for number in range(first, first + searches):
             command = [sys.executable, "-m", "bench", "capacity", server.address, "--model", "mnist"]
             command += ["--p99-ms", f"{1e3 * WITHIN:g}", "--time", seconds, "--seed", str(1000 * number + 1)]
             with subprocess.Popen(
@@ -215,20 +219,38 @@ def live(searches: int, seconds: str, *, throttled: bool) -> None:
             (condition,) = found["capacity"]["conditions"]
             interval = condition["capacity"]
             holds = interval is not None and interval["low"] <= true <= interval["high"]
-            given, held = given + (interval is not None), held + holds
+            row = {"outcome": condition["outcome"], "given": interval is not None, "holds": holds}
+            row["half"] = interval and (interval["high"] - interval["low"]) / 2 / interval["value"]
+            done_so_far = recorded(file, {"kind": kind, "time": seconds, "seed": number, **row})
             print(
                 f"{number + 1}: exit code {done.returncode}; {found['sentences'][0]}; {'holds' if holds else 'misses'} {true:.1f}",
                 flush=True,
             )
             for text in condition["discarded"]:
                 print(f"    left out: {text}", flush=True)
-    print(f"live: {given} of {searches} with an interval, {held} hold {true:.1f} req/s", flush=True)
+    halves = [row["half"] for row in done_so_far if row["given"]]
+    print(
+        f"live, {kind} of {seconds}: {len(halves)} of {len(done_so_far)} with an interval, "
+        f"{share(sum(row['holds'] for row in done_so_far), len(halves))} hold {true:.1f} req/s; half width "
+        f"{np.median(halves or math.nan):.1%}; load generator named in "
+        f"{share(sum(row['outcome'] == 'load generator' for row in done_so_far), len(done_so_far))}",
+        flush=True,
+    )
 
 
-def live_pairs(count: int, seconds: str, slower: float) -> None:
+def recorded(file: Path | None, row: dict[str, Any]) -> list[dict[str, Any]]:
+    """All rows so far that are of the same question, the new one with them."""
+    path = Path("live.jsonl") if file is None else file
+    with path.open("a") as lines:
+        lines.write(json.dumps(row) + "\n")
+    rows: list[dict[str, Any]] = [json.loads(line) for line in path.read_text().splitlines()]
+    same = ("kind", "time", "slower")
+    return [each for each in rows if all(each.get(key) == row.get(key) for key in same)]
+
+
+def live_pairs(count: int, seconds: str, slower: float, first: int, file: Path | None) -> None:
     """Comparisons of two real servers, of which one at a time is loaded."""
-    different, given, true = 0, 0, true_ratio("M/M/1", slower)
-    held = 0
+    true = true_ratio("M/M/1", slower)
     with contextlib.ExitStack() as stack:
         place = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         declared = ""
@@ -239,7 +261,7 @@ def live_pairs(count: int, seconds: str, slower: float) -> None:
             declared += f'[servers.{name}]\nkind = "remote"\naddress = "{server.address}"\n'
         (place / "servers.toml").write_text(declared)
         told = place / "told.json"
-        for number in range(count):
+        for number in range(first, first + count):
             (place / "pair.toml").write_text(
                 f'scenario = "mnist_open"\nservers = ["first", "second"]\nseed = {1000 * number + 1}\nloads = [{{ users = 4 }}]\n'
             )
@@ -259,12 +281,17 @@ def live_pairs(count: int, seconds: str, slower: float) -> None:
                 command, cwd=place, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False
             )
             found = json.loads(told.read_text())
-            for ratio in found["capacity"]["ratios"]:
-                given, different = given + 1, different + (not ratio["low"] <= 1 <= ratio["high"])
-                held += ratio["low"] <= true <= ratio["high"]
+            compared = found["capacity"]["ratios"]
+            low, high = (compared[0]["low"], compared[0]["high"] or math.inf) if compared else (0.0, math.inf)
+            row = {"given": bool(compared), "holds": low <= true <= high, "different": not low <= 1 <= high}
+            row |= {"outcome": found["sentences"][-1], "half": (high - low) / 2}
+            rows = recorded(file, {"kind": "pair", "time": seconds, "slower": slower, "seed": number, **row})
             print(f"{number + 1}: exit code {done.returncode}; {found['sentences'][-1]}", flush=True)
+    given = [row for row in rows if row["given"]]
     print(
-        f"live, {slower:g} times the service time: {different} of {count} called different; {held} of {given} intervals hold {true:.4f}",
+        f"live, {slower:g} times the service time: {share(sum(row['different'] for row in rows), len(rows))} called different; "
+        f"{share(sum(row['holds'] for row in given), len(given))} intervals hold {true:.4f}; half width "
+        f"{np.median([row['half'] for row in given] or math.nan):.1%}",
         flush=True,
     )
 
