@@ -66,9 +66,12 @@ def estimate(
     lowest, highest = (end([level.rate for level in levels]) for end in (min, max))
     # by the expected slope: were it the fitted one, levels would come and go with it
     reach, rate = max(LEAST_REACH, math.log(NEAR) / slope), halfway(levels, allowed)
-    line = None
+    line, within = None, list[Level]()
     for _ in range(_WINDOWS):
-        line = _fit(_near(levels, rate, reach), allowed, slope, confidence)
+        before, within = within, _near(levels, rate, reach)
+        if within == before:
+            break
+        line = _fit(within, allowed, slope, confidence)
         if line is None:
             return None
         rate = min(max(line.rate, lowest), highest)

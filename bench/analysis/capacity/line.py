@@ -99,11 +99,6 @@ class Line:
         ]
 
     @property
-    def slope_error(self) -> float:
-        """Standard error of the slope, as a share of it."""
-        return float(math.sqrt(np.linalg.inv(self._information())[1, 1]) / self.beta[1])
-
-    @property
     def slack(self) -> float:
         """Standard error of the speed, as a share of it, by what theory does not know of the slope."""
         _, b, _ = self.beta
