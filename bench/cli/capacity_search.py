@@ -71,6 +71,8 @@ class Hunt:
     discarded: list[str] = field(default_factory=list)
     in_a_row: int = 0
     refusal: Refusal | None = None
+    limited: Refusal | None = None
+    """Of the last run, if it shows the load generator."""
     ladder: Ladder = field(default_factory=lambda: Ladder(0.0))
     """Of users that wait, where they are counted instead of arrivals."""
 
@@ -82,21 +84,27 @@ class Hunt:
     @property
     def so_far(self) -> ConditionCapacity:
         """What is known."""
-        return concluded(self.condition, self.search, self.measured, self.discarded, self.refusal)
+        return concluded(self.condition, self.search, self.measured, self.discarded, self.unanswered)
+
+    @property
+    def unanswered(self) -> Refusal | None:
+        """Why the load generator was the limit of all that could be an answer: a ramp is none."""
+        counting = self.measured if self.search is None else self.search.long
+        return self.refusal or (None if counting else self.limited)
 
     def add(self, levels: Sequence[Level], run: Run, users: int | None = None) -> None:
         """Levels that show the server; users: that waited for their answers."""
         if self.search is not None:
             self.search.add(levels)
         self.measured += [Measured(level, run.name, users) for level in levels]
-        self.in_a_row = 0
+        self.in_a_row, self.limited = 0, None
 
-    def discard(self, level: Level, why: tuple[str, str]) -> None:
-        """A level that shows the load generator."""
-        self.discarded.append(f"{formatting.rate(level.rate)} req/s: {why[0]}")
-        self.in_a_row += 1
-        if self.in_a_row >= IN_A_ROW:
-            self.refusal = Refusal(*why)
+    def discard(self, level: str, why: tuple[str, str], in_a_row: int = IN_A_ROW) -> None:
+        """A level that shows the load generator; after so many, one after the other, it is the limit."""
+        self.discarded.append(f"{level}: {why[0]}")
+        self.in_a_row, self.limited = self.in_a_row + 1, Refusal(*why)
+        if self.in_a_row >= in_a_row:
+            self.refusal = self.limited
 
 
 Group = list[Hunt]
@@ -138,7 +146,7 @@ def search(levels: Levels, groups: Sequence[Group], wanted: Wanted, seconds: flo
         first, *others = group
         _region(first, levels, wanted, ends, regions=len(groups), hunts=hunts, compared=bool(others))
         for hunt in others:
-            hunt.search = alike(first)
+            hunt.search, hunt.limited = alike(first), first.limited
     turn = 0
     while not all(map(_over, groups)):
         for group in groups:
@@ -282,7 +290,12 @@ def _region(
     )
     ramp = hunt.search.ramp
     run = _measured(lambda _: levels.steps(hunt.cell, ramp, step), hunt)
-    hunt.add(levels_of(requests_of(run), ramp, step, service_level(wanted)), run)
+    requests = requests_of(run)
+    ramped = levels_of(requests, ramp, step, service_level(wanted))
+    hunt.add(ramped, run)
+    limits = (generator_limit(run, requests, level, service_level(wanted)) for level in ramped)
+    why = next((each for each in limits if each is not None), None)
+    hunt.limited = None if why is None else Refusal(*why)
     _progress(hunt, ends)
 
 
@@ -301,7 +314,7 @@ def _level(hunt: Hunt, levels: Levels, coming: NextLevel, wanted: Wanted, block:
     if why is None:
         hunt.add([level], run)
     else:
-        hunt.discard(level, why)
+        hunt.discard(f"{formatting.rate(level.rate)} req/s", why)
 
 
 def service_level(wanted: Wanted) -> ServiceLevel:

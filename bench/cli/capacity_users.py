@@ -9,7 +9,6 @@ import click
 
 from bench import BenchError
 from bench.analysis import formatting
-from bench.analysis.capacity.conclusion import Refusal
 from bench.analysis.capacity.level import Level
 from bench.analysis.capacity.reading import closed_level, generator_limit, requests_of
 from bench.analysis.capacity.search import CONFIDENCE
@@ -65,7 +64,7 @@ def _concluded(hunt: Hunt) -> ConditionCapacity:
     within = [users for users, each in known.items() if each.within]
     beyond = [users for users, each in known.items() if not each.within and users > max(within, default=0)]
     outcome: Outcome = "nothing" if not known else "bracket"
-    if hunt.refusal is not None:
+    if hunt.unanswered is not None:
         outcome = "load generator"
     elif knee is not None and knee.high is not None:
         outcome = "found"
@@ -99,10 +98,7 @@ def _level(hunt: Hunt, levels: Levels, wanted: Wanted, seconds: float) -> None:
         hunt.add([measured.level], run, users)
         hunt.ladder.levels.append(measured)
         return
-    hunt.discarded.append(f"{users} users: {why[0]}")
-    hunt.in_a_row += 1
-    if hunt.in_a_row >= IN_A_ROW:
-        hunt.refusal = Refusal(*why)
+    hunt.discard(f"{users} users", why, IN_A_ROW)
 
 
 def _progress(hunt: Hunt, ends: float) -> None:

@@ -175,7 +175,11 @@ def test_what_is_known_when_it_is_interrupted(search: Search, monkeypatch: pytes
     assert sentences(found)[0].startswith("inconclusive: sustains between ")
 
 
-def test_a_load_generator_that_is_the_limit_ends_it(search: Search, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("seconds", [TIME, 14.0])
+def test_a_load_generator_that_is_the_limit_ends_it(
+    search: Search, monkeypatch: pytest.MonkeyPatch, seconds: float
+) -> None:
+    """Also where there was no time for more than a ramp, whose levels would be taken for the server's."""
     servers = Servers({6: MEAN, 7: MEAN})
     search(servers)
     monkeypatch.setattr(capacity_search, "generator_limit", lambda *_: ("it has no time left", "use two"))
@@ -188,7 +192,7 @@ def test_a_load_generator_that_is_the_limit_ends_it(search: Search, monkeypatch:
         )
         for version in (6, 7)
     ]
-    capacity_search.search(again, [group], WANTED, TIME)  # type: ignore[arg-type]
+    capacity_search.search(again, [group], WANTED, seconds)  # type: ignore[arg-type]
     found = capacity_search.searched([group], WANTED)
     assert {each.outcome for each in found.conditions} == {"load generator"}
     assert not found.ratios
