@@ -30,6 +30,7 @@ from bench.experiment.master import Master
 from bench.experiment.plan import PlannedTrial, cells
 from bench.experiment.runner import Runner
 from bench.experiment.trial import Generator, Glance, Local
+from bench.protocol.registry import api_named
 from bench.runs.capacity import Capacity
 from bench.runs.journal import COMPLETE, Ended
 from bench.runs.journal import INTERRUPTED as INTERRUPTED_STATE
@@ -102,6 +103,12 @@ def groups_of(prepared: Prepared, file: Path, by: str | None) -> list[Group]:
 
 
 def _run(prepared: Prepared, groups: list[Group], wanted: Wanted, options: Mapping[str, Any]) -> int:
+    over_http = next((each for each in prepared.servers if api_named(each.spec.protocol).over_http), None)
+    if over_http is not None and not wanted.users:
+        raise BenchError(
+            f"{over_http.name}: protocol {over_http.spec.protocol}: arrivals at random are sent over gRPC only; give its "
+            "gRPC port and protocol, or add --users"
+        )
     address, processes = options["master"], options["processes"]
     generator: Generator = Local(processes)
     if address is not None:
@@ -179,7 +186,8 @@ class _Quiet:
     """The progress of a search is told by what it knows, not by its trials."""
 
     def say(self, text: str) -> None:
-        """Nothing."""
+        """A server is started or connected to, which may take long."""
+        click.echo(one_line(text), err=True)
 
     def glance(self, glance: Glance) -> None:
         """Nothing."""

@@ -88,7 +88,7 @@ class Runner:
         """Start the server and run trials until all are done or it has ended; gives those that are left."""
         declared = self.servers[session.server]
         place = self.folder.path / "servers" / f"b{session.block}-{session.server}-{start}"
-        self._say_start(session.block, session.server)
+        self._say_start(session.server, session.block)
         with contextlib.ExitStack() as stack:
             try:
                 server = stack.enter_context(launched(declared, self._models, place, [lock]))
@@ -112,9 +112,9 @@ class Runner:
                     return trials[number + 1 :]
         return []
 
-    def _say_start(self, block: int, server: str) -> None:
-        step = "connecting to" if isinstance(self.servers[server], Remote) else "starting"
-        self.display.say(f"block {block}: {step} {server}")
+    def _say_start(self, server: str, block: int | None = None) -> None:
+        step = "connecting to" if isinstance(self.servers[server].spec, Remote) else "starting"
+        self.display.say((f"block {block}: " if block is not None else "") + f"{step} {server}")
 
     @contextlib.contextmanager
     def started(self, names: Sequence[str], lock: int) -> Iterator[Callable[[PlannedTrial], Ended]]:
@@ -123,6 +123,7 @@ class Runner:
         with contextlib.ExitStack() as stack:
             servers = {}
             for name in names:
+                self._say_start(name)
                 place = self.folder.path / "servers" / f"b1-{name}-1"
                 servers[name] = stack.enter_context(launched(self.servers[name], self._models, place, [lock]))
 
@@ -161,7 +162,7 @@ class Runner:
         with contextlib.ExitStack() as stack:
             for name in dict.fromkeys(trial.cell.server for trial in pairs[0]):
                 place = self.folder.path / "servers" / f"b{block}-{name}-{start}"
-                self._say_start(block, name)
+                self._say_start(name, block)
                 try:
                     servers[name] = stack.enter_context(
                         launched(self.servers[name], self._models, place, [lock])

@@ -39,6 +39,8 @@ OFFSET: Final = 0.003
 """The same of an offset between two conditions, which is told from chance more easily."""
 EXACT: Final = 1e-4
 """Standard error of a speed at least: of two queues without any chance, parts are alike to the last digit."""
+SLIGHT: Final = 0.01
+"""Logarithm of a ratio, for which an error is counted: of two queues without any chance that of their slopes."""
 FEWEST_TIMES: Final = 3
 """Lines of slow requests from which on it can be told whether an offset is between the conditions."""
 BETTER: Final = 0.5
@@ -95,14 +97,13 @@ def shift(
     at_0, at_1, slope_0, slope_1 = (
         _together(levels, [each.influences(speed)]) for each in (line, misses) for speed in (0.0, 1.0)
     )
-    known = _covariance(
-        [
-            # the factor has the slope of the misses, too, where another line tells the speed
-            np.column_stack([factor * zero, ones - zero + (factor - 1) * (of_misses - at_rest)])
-            for zero, ones, at_rest, of_misses in zip(at_0, at_1, slope_0, slope_1, strict=True)
-        ]
-    )
-    freedom, inflation = _freedom([each[:, 0] for each in at_0])
+    off = [
+        # the factor has the slope of the misses, too, where another line tells the speed
+        np.column_stack([factor * zero, ones - zero + (factor - 1) * (of_misses - at_rest)])
+        for zero, ones, at_rest, of_misses in zip(at_0, at_1, slope_0, slope_1, strict=True)
+    ]
+    known = _covariance(off)
+    freedom, inflation = _freedom([each @ [1.0, SLIGHT] for each in off])
     known = known * inflation
     known[1, 1] += line.slack**2
     if agree:
@@ -178,7 +179,8 @@ def _best(levels: Arms, lines: Sequence[Line]) -> Line:
     def variance(line: Line) -> float:
         of_slope = (line.beta[1] + line.stretch) / (line.prior[0] + line.stretch)
         error = _covariance(_together(levels, [line.influences(0.0)]))[0, 0] * of_slope**2
-        return float(error * (BETTER if line.time is None else 1.0))
+        # without any chance all are exact, but not all slopes are known
+        return max(float(error), (10 * EXACT) ** 2) * (BETTER if line.time is None else 1.0)
 
     return min((line for line in lines if not line.of_shape), key=variance)
 
