@@ -240,6 +240,13 @@ def test_where_latencies_are_not_alike_they_do_not_count(other: str, mean: float
     assert not found.different
 
 
+def test_queues_without_chance_that_are_the_same_have_a_ratio_with_two_ends() -> None:
+    found = pair("M/D/1", 0, 1.0)
+    assert found is not None
+    assert found.high is not None
+    assert 0.99 < found.low <= 1 <= found.high < 1.01
+
+
 def test_levels_without_parts_are_compared_by_their_misses() -> None:
     slower = [level(300.0, 30), level(330.0, 90)]
     faster = [level(300.0, 10), level(330.0, 30)]

@@ -139,6 +139,27 @@ def test_the_first_condition_of_a_file_is_the_baseline(tmp_path: Path, seed: int
     assert conditions(tmp_path, f"batch_sizes = [32, 1]\nseed = {seed}\n", None) == [["batch 32", "batch 1"]]
 
 
+@pytest.mark.parametrize(
+    ("more", "expected"),
+    [
+        ('protocol = "tfs-rest"', "here: protocol tfs-rest: arrivals at random are sent over gRPC only"),
+        ("ready_seconds = 0.3", "servers.here: not ready after 0.3 s"),
+    ],
+)
+def test_servers_of_a_file_that_cannot_be_measured(tmp_path: Path, more: str, expected: str) -> None:
+    (tmp_path / "servers.toml").write_text(
+        f'[servers.here]\nkind = "remote"\naddress = "localhost:1"\n{more}\n'
+    )
+    (tmp_path / "one.toml").write_text(
+        'scenario = "mnist_open"\nservers = ["here"]\nloads = [{ users = 4 }]\n'
+    )
+    done = bench("capacity", "one.toml", "--p99-ms", "20", cwd=tmp_path)
+    assert done.returncode == 2
+    assert expected in done.stderr
+    waits = more.startswith("ready")
+    assert ("connecting to here" in done.stderr) == (tmp_path / "results").exists() == waits
+
+
 def test_what_is_compared_with_what(tmp_path: Path) -> None:
     versions = "models = { mnist = { versions = [1, 2, 3] } }\n"
     assert conditions(tmp_path, versions, None) == [["version 1", "version 2", "version 3"]]
