@@ -200,9 +200,13 @@ class Declared(NamedTuple):
     name: str
     file: Path
     spec: Server
+    tried_by: Path | None = None
+    """The tune file whose [space] has its keys; None: they are the servers file's."""
 
     def refusal(self, name: str, value: Any, allowed: str) -> BenchError:
         """The complaint about one of its keys."""
+        if self.tried_by is not None:
+            return refusal(self.tried_by, f"space.{name}", value, allowed)
         return refusal(self.file, f"servers.{self.name}.{name}", value, allowed)
 
 

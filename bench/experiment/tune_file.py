@@ -114,7 +114,7 @@ def _settings(study: Study, tune: Tune) -> list[Setting]:
             continue
         number = f"{len(servers):0{len(str(count))}}"
         server = servers.setdefault(
-            _identity(changed, 0), Declared(f"{letter}{number}", declared.file, changed)
+            _identity(changed, 0), Declared(f"{letter}{number}", declared.file, changed, path)
         )
         name = f"{server.name}-batch{batch}" if len(tune.batch_sizes) > 1 else server.name
         settings[identity] = Setting(name, values, server, batch)

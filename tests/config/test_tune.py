@@ -91,7 +91,7 @@ def test_the_size_of_requests_is_a_setting_of_the_client(tmp_path: Path) -> None
         ("intra_op = [1, 2, 1]", HEAD, "space.intra_op = [1, 2, 1]: 1 is a duplicate entry: settings equal"),
         ("allowed_batch_sizes = [[8], [8]]", HEAD, "[8] is a duplicate entry"),
         ("flags = { drain_seconds = [] }", HEAD, "drain_seconds: expected a list of at least one value"),
-        ("flags = { port = [1, 2] }", HEAD, "servers.s1.flags.port = 1: is set by"),
+        ("flags = { port = [1, 2] }", HEAD, "tune.toml: space.flags.port = 1: is set by"),
         ("flags = { intra_op = [1, 2] }", HEAD, "intra_op: is a key, not a flag"),
         ("max_batch_size = [0]", HEAD, "space.max_batch_size.0 = 0: expected a list of different integers >= 1"),
         (
