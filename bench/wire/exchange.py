@@ -125,9 +125,7 @@ class Exchange:
             self.status = unary.OK
         else:
             try:
-                self.message = unary.one_message(
-                    b"".join(self.parts or ()), self.encoding or b"identity", largest
-                )
+                self.message = unary.one_message(self.parts or (), self.encoding or b"identity", largest)
             except MessageError as problem:
                 self.fail(problem.code, str(problem))
             else:

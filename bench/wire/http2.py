@@ -12,14 +12,17 @@ from bench.wire import frames
 from bench.wire.frames import (
     ACK,
     CONTINUATION,
+    DATA,
     DEFAULT_FRAME,
     DEFAULT_WINDOW,
     ENHANCE_YOUR_CALM,
     FLOW_CONTROL_ERROR,
     FRAME_SIZE_ERROR,
     GOAWAY,
+    HEAD,
     HEAD_SIZE,
     LARGEST_FRAME,
+    LARGEST_STREAM,
     LARGEST_WINDOW,
     PING,
     PRIORITY,
@@ -31,11 +34,14 @@ from bench.wire.frames import (
     ProtocolError,
 )
 from bench.wire.outflow import Buffer, Outflow
+from bench.wire.unary import PREFIX
 
 LARGEST_LIST: Final = (
     65_536  # bytes of header fields in one block, as announced and as enforced on raw blocks
 )
 OWN_FRAME: Final = 1_048_576  # the largest frame we accept: a batch of 32 images in one piece
+_LONG: Final = 16_384
+"""Bytes of a frame from which its pieces are kept apart until its message is made of them."""
 
 Partial = tuple[int, int, bytearray]
 """Stream, flags and first part of a header block that CONTINUATION frames go on with."""
@@ -60,9 +66,11 @@ class Connection(ABC):
         self._connection_window = connection_window
         self._credit = connection_window
         self._low = connection_window // 2
-        self._held: list[bytes] = []
+        self._held: list[Buffer] = []
         self.held = 0
         """Bytes of a frame that is not complete yet."""
+        self.missing = 0
+        """Bytes until a long frame is complete: who reads no more than these at once spares a copy of what follows it."""
         self.arriving = 0
         """Bytes of header blocks and messages that are not complete yet."""
         self._need = HEAD_SIZE
@@ -101,19 +109,20 @@ class Connection(ABC):
         """Handle all whole frames; an unfinished one is held back until the rest of it has come.
 
         Held pieces are joined only when they complete the frame, so that a large frame in many reads costs two
-        copies and not one for each read.
+        copies, that of the kernel included, and not one for each read.
         """
         if self.closed is not None:
             return
-        if self._held:
-            self._held.append(data)
+        held = self._held
+        if held:
+            held.append(data)
             self.held += len(data)
             if self.held < self._need:
+                self._note_missing()
                 return
-            data = b"".join(self._held)
-            self._held.clear()
-            self.held = 0
         try:
+            if held:
+                data = self._release_held(data)
             at = 0 if self.settled else self._open(data)
             at = self._frames(data, at)
             if self._outflow.bodies:
@@ -121,11 +130,58 @@ class Connection(ABC):
         except ProtocolError as violation:
             self._end(violation.code, str(violation))
             return
-        if at < len(data):
-            self._held.append(data[at:] if at else data)
-            self.held = len(data) - at
-            whole = self.held >= HEAD_SIZE and self._greeted
-            self._need = HEAD_SIZE + int.from_bytes(data[at : at + 3], "big") if whole else self.held + 1
+        left = len(data) - at
+        if left:
+            # a view keeps all that was read: not for the sake of a few bytes of it
+            held.append((memoryview(data)[at:] if left > at else data[at:]) if at else data)
+            self.held = left
+            whole = left >= HEAD_SIZE and self._greeted
+            self._need = HEAD_SIZE + int.from_bytes(data[at : at + 3], "big") if whole else left + 1
+            self._note_missing()
+
+    def _note_missing(self) -> None:
+        self.missing = self._need - self.held if self._need >= _LONG else 0
+
+    def _release_held(self, data: bytes) -> bytes:
+        """Give what is to be handled now that the held frame is complete: all of it, or what follows long DATA.
+
+        data: what was read last.
+        """
+        held, over, first = self._held[:], self.held - self._need, self._held[0]
+        self._held.clear()
+        self.held = self.missing = 0
+        start = HEAD_SIZE + PREFIX.size
+        if self._need < _LONG or len(first) < start or not self.settled or self._partial is not None:
+            return b"".join(held)
+        word, flags, stream = HEAD.unpack_from(first)
+        if word & 0xFF != DATA:
+            return b"".join(held)
+        size = word >> 8
+        self._credit -= size
+        if self._credit < self._low:
+            self._renew_window()
+        whole = PREFIX.unpack_from(first, HEAD_SIZE) == (0, size - PREFIX.size)
+        whole = self._awaits_whole(stream, flags, size) and whole
+        held[0] = memoryview(first)[start if whole else HEAD_SIZE :]
+        held[-1] = memoryview(data)[: len(data) - over]
+        content = b"".join(held)
+        if whole:
+            self._take_whole(stream, content)
+        else:
+            self._divided(flags, stream & LARGEST_STREAM, content)
+        return data[len(data) - over :]
+
+    @abstractmethod
+    def _divided(self, flags: int, stream: int, payload: bytes) -> None:
+        """DATA that is not one undivided message and all that its stream waits for."""
+
+    @abstractmethod
+    def _awaits_whole(self, stream: int, flags: int, size: int) -> bool:
+        """Whether DATA of this size, with one message in it, is all that this stream waits for."""
+
+    @abstractmethod
+    def _take_whole(self, stream: int, message: bytes) -> None:
+        """Take the message of such a frame."""
 
     @abstractmethod
     def _open(self, data: bytes) -> int:
@@ -169,7 +225,7 @@ class Connection(ABC):
             self.closed = text
             self.out.append(frames.goaway(self._last_peer_stream(), code, text))
             self._held.clear()
-            self.held = self.arriving = 0
+            self.held = self.arriving = self.missing = 0
 
     def _renew_window(self) -> None:
         """Give the connection's window back when half of it is used; to be called when `_credit` is below `_low`."""

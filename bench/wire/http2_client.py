@@ -287,6 +287,17 @@ class ClientConnection(ClientStreams):
                 self._other(kind, flags, stream & LARGEST_STREAM, data[start:at])
         return at
 
+    def _awaits_whole(self, stream: int, flags: int, size: int) -> bool:
+        self.rows.release((stream,), self._streams)  # something else than a plain answer in one read
+        exchange = self._streams.get(stream)
+        return exchange is not None and exchange.awaits and not flags and size <= self._whole
+
+    def _take_whole(self, stream: int, message: bytes) -> None:
+        exchange = self._streams[stream]
+        exchange.message = message
+        exchange.awaits = False
+        exchange.credit -= len(message) + PREFIX.size
+
     def _block(self, stream: int, flags: int, block: bytes) -> None:
         self._opening_word = -1
         self._heading(stream, flags, self._decoder.decode(block))

@@ -15,8 +15,9 @@ from typing import Final
 from bench.wire import frames, unary
 from bench.wire.frames import DATA, END_STREAM, HEAD, HEADERS, LARGEST_STREAM, PROTOCOL_ERROR, ProtocolError
 from bench.wire.header_blocks import HeaderDecoder
-from bench.wire.http2 import LARGEST_LIST, OWN_FRAME, Connection
-from bench.wire.incoming import LOOK_AFTER, EndedEarly, Incoming, open_fields
+from bench.wire.http2 import LARGEST_LIST, OWN_FRAME
+from bench.wire.http2_server_streams import ServerStreams
+from bench.wire.incoming import LOOK_AFTER, Incoming, open_fields
 from bench.wire.replies import Replies
 from bench.wire.request_rows import Alike, Burst, Finder
 from bench.wire.unary import PREFIX, MessageError, Packed, Request, RequestBlock, StillPacked
@@ -25,7 +26,7 @@ _SPECIAL: Final = frames.PADDED | frames.END_HEADERS | frames.PRIORITISED
 _LOOK_AGAIN: Final = 2048
 
 
-class ServerConnection(Connection):
+class ServerConnection(ServerStreams):
     """The server's end of a connection."""
 
     def __init__(
@@ -41,10 +42,6 @@ class ServerConnection(Connection):
         extra = {} if most_streams is None else {frames.MAX_CONCURRENT_STREAMS: most_streams}
         super().__init__(stream_window=stream_window, connection_window=connection_window, extra=extra)
         self.out.append(self._greeting)
-        self.released = 0
-        """Requests given to the owner that need no answer any more, since it last set this to 0."""
-        self.draining = False
-        """GOAWAY was sent or received."""
         self.bursts: list[Burst] = []
         self.packed: list[Packed] = []
         """Rows, and requests that take long to unpack, since the owner last emptied these lists."""
@@ -53,14 +50,11 @@ class ServerConnection(Connection):
         # Reads of up to so many bytes are not searched for rows: in as many there was none. That holds for a while.
         self._row_bytes = 0 if take_bursts else sys.maxsize
         self._look_again = LARGEST_STREAM
-        self._streams: dict[int, Incoming] = {}
-        self._ended = EndedEarly()
         self._charged = self._fields = 0  # header fields: since they were counted, and those open then
         self._requests: list[Request] = []
         self._most_streams = 2**32 if most_streams is None else most_streams
         self._largest = largest_message
         self._whole = min(stream_window, largest_message + PREFIX.size)  # a body in one frame may be as large
-        self._last = 0
         self._refuse_above = LARGEST_STREAM
         self._greeted = False  # the preface has not come
         self._replies = Replies()
@@ -231,6 +225,22 @@ class ServerConnection(Connection):
                 self._other(kind, flags, stream & LARGEST_STREAM, data[start:at])
         return at
 
+    def _awaits_whole(self, stream: int, flags: int, size: int) -> bool:
+        incoming = self._streams.get(stream)
+        return (
+            incoming is not None
+            and flags == END_STREAM
+            and incoming.parts is None
+            and not incoming.complete
+            and size <= self._whole
+            and incoming.head.length in (None, size)
+        )
+
+    def _take_whole(self, stream: int, message: bytes) -> None:
+        incoming = self._streams[stream]
+        incoming.complete, head = True, incoming.head
+        self._requests.append(Request(stream, head.path, head.metadata, message, head.timeout))
+
     def _row(self, data: bytes, at: int, block: bytes, head: RequestBlock) -> int:
         """Take the requests that come in a row from `at` on; gives where they end, 0 where there is no row."""
         row = self._finder.find(
@@ -306,11 +316,6 @@ class ServerConnection(Connection):
         else:
             self._complete(stream, incoming)
 
-    def _end_early(self, stream: int, code: int) -> None:
-        """End a stream that the client has not ended."""
-        self.out.append(frames.rst_stream(stream, code))
-        self._ended.add(stream)
-
     def _divided(self, flags: int, stream: int, payload: bytes) -> None:
         """DATA that is not an undivided request: a part of one, padded, compressed, unexpected."""
         incoming = self._streams.get(stream)
@@ -343,58 +348,17 @@ class ServerConnection(Connection):
 
     def _complete(self, stream: int, incoming: Incoming) -> None:
         incoming.complete = True
-        head, body = incoming.head, b"".join(incoming.parts or ())
+        head, parts, size = incoming.head, incoming.parts or (), incoming.size
         self._drop(incoming)
-        if head.length is not None and head.length != len(body):
+        if head.length is not None and head.length != size:
             self._reject(stream, PROTOCOL_ERROR)
             return
         request = Request(stream, head.path, head.metadata, b"", head.timeout)
         try:
-            message = unary.one_message(body, head.encoding, self._largest, at_once=self._at_once)
+            message = unary.one_message(parts, head.encoding, self._largest, at_once=self._at_once)
         except MessageError as problem:
             self.respond(stream, problem.code, str(problem))
         except StillPacked as packed:
             self.packed.append(Packed(request._replace(message=packed.args[0]), self._largest))
         else:
             self._requests.append(request._replace(message=message))
-
-    def _reject(self, stream: int, code: int) -> None:
-        """End a stream by our own decision; an answer to it will be dropped."""
-        self._forget(stream)
-        self._end_early(stream, code)
-
-    def _forget(self, stream: int) -> None:
-        incoming = self._streams.pop(stream)
-        self.released += incoming.complete
-        self._drop(incoming)
-
-    def _drop(self, incoming: Incoming) -> None:
-        """What has come of a request is not kept any longer."""
-        self.arriving -= incoming.size
-        incoming.parts, incoming.size = None, 0
-
-    def _idle(self, stream: int) -> bool:
-        return stream % 2 == 0 or stream > self._last
-
-    def _last_peer_stream(self) -> int:
-        return self._last
-
-    def _reset(self, stream: int, code: int) -> None:
-        self._outflow.drop(stream)
-        if stream in self._streams:
-            self._forget(stream)
-
-    def _peer_leaves(self, last_stream: int, code: int, text: str) -> None:
-        self.draining = True
-
-    def _setting(self, identifier: int, value: int) -> None:
-        """HEADER_TABLE_SIZE and the limits on pushed streams do not matter: our blocks use no table, we push nothing."""
-
-    def _end(self, code: int, text: str) -> None:
-        super()._end(code, text)
-        self._release_all()
-
-    def _release_all(self) -> None:
-        self.released += sum(each.complete for each in self._streams.values())
-        self._streams.clear()
-        self.held = self.arriving = 0

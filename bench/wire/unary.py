@@ -305,23 +305,27 @@ def gather(parts: list[bytes | bytearray], content: bytes) -> None:
         parts.append(bytearray(content))
 
 
-def one_message(body: bytes, encoding: bytes, largest: int, *, at_once: bool = False) -> bytes:
-    """The single message of a unary body; raises MessageError where there is none, more than one, or a broken one.
+def one_message(
+    parts: Sequence[bytes | bytearray], encoding: bytes, largest: int, *, at_once: bool = False
+) -> bytes:
+    """The single message of a unary body in parts; raises MessageError where there is none, more than one, or a broken one.
 
     at_once: raise StillPacked for one that takes longer than a moment to unpack.
     """
-    if not body:
+    if not parts:
         raise MessageError(INTERNAL, "a unary call without a message")
-    if len(body) < PREFIX.size:
+    first, *others = parts if len(parts[0]) >= PREFIX.size else (b"".join(parts),)
+    if len(first) < PREFIX.size:
         raise MessageError(INTERNAL, "a message ends within its length prefix")
-    compressed, length = PREFIX.unpack_from(body)
+    compressed, length = PREFIX.unpack_from(first)
+    size = len(first) + sum(map(len, others)) - PREFIX.size
     if length > largest:
         raise MessageError(RESOURCE_EXHAUSTED, f"a message of {length} bytes exceeds the limit of {largest}")
-    if len(body) - PREFIX.size < length:
-        raise MessageError(INTERNAL, f"a message of {length} bytes ends after {len(body) - PREFIX.size}")
-    if len(body) - PREFIX.size > length:
+    if size < length:
+        raise MessageError(INTERNAL, f"a message of {length} bytes ends after {size}")
+    if size > length:
         raise MessageError(INTERNAL, "more than one message in a unary call")
-    content = body[PREFIX.size :]
+    content = b"".join((memoryview(first)[PREFIX.size :], *others))
     if compressed == 0:
         return content
     if compressed != 1:

@@ -170,20 +170,20 @@ def prefixed(content: bytes, flag: int = 0) -> bytes:
 )
 def test_bodies_that_are_not_one_message_are_refused(body: bytes, code: int, text: str) -> None:
     with pytest.raises(MessageError, match=text) as refusal:
-        unary.one_message(body, b"gzip", 100)
+        unary.one_message([body] if body else [], b"gzip", 100)
     assert refusal.value.code == code
 
 
 def test_one_message_is_taken_out_of_its_prefix_and_its_compression() -> None:
-    assert unary.one_message(prefixed(b"abc"), b"identity", 100) == b"abc"
-    assert unary.one_message(prefixed(b""), b"identity", 100) == b""
-    assert unary.one_message(prefixed(gzip.compress(bytes(100)), 1), b"gzip", 100) == bytes(100)
+    assert unary.one_message([prefixed(b"abc")], b"identity", 100) == b"abc"
+    assert unary.one_message([prefixed(b"")], b"identity", 100) == b""
+    assert unary.one_message([prefixed(gzip.compress(bytes(100)), 1)], b"gzip", 100) == bytes(100)
 
 
 @pytest.mark.parametrize(("encoding", "code"), [(b"identity", 13), (b"snappy", 12)])
 def test_other_compressions_are_refused(encoding: bytes, code: int) -> None:
     with pytest.raises(MessageError) as refusal:
-        unary.one_message(prefixed(b"abc", 1), encoding, 100)
+        unary.one_message([prefixed(b"abc", 1)], encoding, 100)
     assert refusal.value.code == code
 
 
@@ -199,7 +199,7 @@ def test_a_message_unpacks_to_a_hundred_times_its_size_at_most() -> None:
     packed = b"".join(packer.compress(bytes(1 << 20)) for _ in range(64)) + packer.flush()
     tracemalloc.start()
     with pytest.raises(MessageError, match=rf"exceeds the limit of {100 * len(packed)} bytes") as refused:
-        unary.one_message(prefixed(packed, 1), b"gzip", unary.LARGEST_MESSAGE)
+        unary.one_message([prefixed(packed, 1)], b"gzip", unary.LARGEST_MESSAGE)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert refused.value.code == unary.RESOURCE_EXHAUSTED
