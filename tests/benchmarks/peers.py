@@ -11,7 +11,7 @@ Closed loops keep so many requests in flight. Open loops have a rate: Poisson fo
 the others (h2load sends what is due every 10 ms). How late requests were is read from the target's log of arrivals: by how
 much each came later, after it was due, than the most punctual one; the first second is left out. A rate of which less than
 99 % was sent is "not reached". With --state what has been measured is kept in a file, and a second call goes on from there.
-With --cells, --clients and --rounds a row takes less than a minute, such as under `chrt -f 1`.
+With --spend it stops after so many seconds: the whole table takes a quarter of an hour, which others may have to share.
 """
 
 import argparse
@@ -22,6 +22,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
@@ -265,6 +266,7 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("--seconds", type=float, default=4)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--spend", type=float, default=float("inf"), help="seconds to measure, with --state")
     parser.add_argument("--state", type=Path, help="a JSON file that keeps what has been measured")
     return parser.parse_args()
 
@@ -276,6 +278,7 @@ def main() -> None:
         raise SystemExit("two processors are needed: one for the target, one for the client")
     found = clients(asked.clients)
     results: dict[str, list[dict[str, Any]]] = {}
+    until, left = time.monotonic() + asked.spend, 0
     if asked.state and asked.state.exists():
         results = json.loads(asked.state.read_text())
     with ExitStack() as stack:
@@ -284,6 +287,9 @@ def main() -> None:
         for name, cell, number in plan(asked):
             many = results.setdefault(f"{cell.name}|{name}", [])
             if len(many) > number or name not in found:
+                continue
+            if time.monotonic() > until:
+                left += 1
                 continue
             if cell.batch not in servers:
                 own = folder / str(cell.batch)
@@ -300,6 +306,8 @@ def main() -> None:
             if asked.state:
                 asked.state.write_text(json.dumps(results, indent=1))
     show(results, asked)
+    if left:
+        print(f"{left} measurements are left: the same command goes on")
 
 
 if __name__ == "__main__":
