@@ -18,7 +18,7 @@ from bench.load.engine.arrivals import RowSender
 from bench.load.engine.recorder import Recorder
 from bench.load.engine.turns import DOWN_SECONDS
 from bench.load.locust_glue import attach, duet, session
-from bench.load.locust_glue.internals import STOPPING, UserState
+from bench.load.locust_glue.internals import UserState, stopping
 from bench.load.options import ScenarioOptions
 from bench.load.site import Served, Site
 from bench.load.target import address_of
@@ -183,7 +183,7 @@ class PredictUser(User, UserState):
         name: of the pool, where `payload` gives several; None: whose turn it is.
         """
         load = self._session
-        if load is None or load.draining or self._state == STOPPING:
+        if load is None or load.draining or stopping(self):
             raise StopUser
         load, recorder, order = self._next_lane() if name is None else next(self._named[name])
         index = next(order)

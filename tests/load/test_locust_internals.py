@@ -15,6 +15,7 @@ from locust.argument_parser import get_parser
 from locust.env import Environment
 from locust.rpc import zmqrpc
 from locust.runners import WorkerRunner
+from locust.user.task import LOCUST_STATE_RUNNING
 
 from bench.load.locust_glue import internals
 from tests.load.locust_runs import ROOT, start, until_recorded
@@ -74,6 +75,14 @@ def test_users_without_constructor_have_all_that_locust_reads_of_one(environment
     known = {name for name in vars(internals.UserState) if not name.startswith("__")}
     assert own.keys() - known == {"_greenlet", "_taskset_instance"}
     assert known <= own.keys()
+
+
+def test_a_user_stops_that_was_told_to_while_it_ran(environment: Environment) -> None:
+    user = Tagged(environment)
+    user._state = LOCUST_STATE_RUNNING
+    assert not internals.stopping(user)
+    assert not user.stop()
+    assert internals.stopping(user)
 
 
 def test_listeners_to_requests_are_known(environment: Environment) -> None:

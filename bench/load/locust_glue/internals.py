@@ -12,11 +12,10 @@ from typing import Any, Final
 from locust import runners
 from locust.env import Environment
 from locust.rpc import Message, zmqrpc
-from locust.user.task import LOCUST_STATE_STOPPING as STOPPING
+from locust.user.task import LOCUST_STATE_STOPPING
 
 __all__ = [
     "MASTER_SECONDS",
-    "STOPPING",
     "BaseSocket",
     "Message",
     "UserState",
@@ -26,6 +25,7 @@ __all__ = [
     "on_new_web_interface",
     "request_listeners",
     "send_home",
+    "stopping",
     "use_sockets",
 ]
 
@@ -40,6 +40,11 @@ class UserState:
     _state: str | None = None
     _cp_last_run: float = 0.0
     _cp_last_wait_time: float = 0.0
+
+
+def stopping(user: Any) -> bool:
+    """Whether a user has been told to stop."""
+    return bool(user._state == LOCUST_STATE_STOPPING)
 
 
 def request_listeners(environment: Any) -> Iterable[Callable[..., Any]]:
