@@ -69,8 +69,6 @@ class Connection(ABC):
         self._held: list[Buffer] = []
         self.held = 0
         """Bytes of a frame that is not complete yet."""
-        self.missing = 0
-        """Bytes until a long frame is complete: who reads no more than these at once spares a copy of what follows it."""
         self.arriving = 0
         """Bytes of header blocks and messages that are not complete yet."""
         self._need = HEAD_SIZE
@@ -118,7 +116,6 @@ class Connection(ABC):
             held.append(data)
             self.held += len(data)
             if self.held < self._need:
-                self._note_missing()
                 return
         try:
             if held:
@@ -137,10 +134,6 @@ class Connection(ABC):
             self.held = left
             whole = left >= HEAD_SIZE and self._greeted
             self._need = HEAD_SIZE + int.from_bytes(data[at : at + 3], "big") if whole else left + 1
-            self._note_missing()
-
-    def _note_missing(self) -> None:
-        self.missing = self._need - self.held if self._need >= _LONG else 0
 
     def _release_held(self, data: bytes) -> bytes:
         """Give what is to be handled now that the held frame is complete: all of it, or what follows long DATA.
@@ -149,7 +142,7 @@ class Connection(ABC):
         """
         held, over, first = self._held[:], self.held - self._need, self._held[0]
         self._held.clear()
-        self.held = self.missing = 0
+        self.held = 0
         start = HEAD_SIZE + PREFIX.size
         if self._need < _LONG or len(first) < start or not self.settled or self._partial is not None:
             return b"".join(held)
@@ -225,7 +218,7 @@ class Connection(ABC):
             self.closed = text
             self.out.append(frames.goaway(self._last_peer_stream(), code, text))
             self._held.clear()
-            self.held = self.arriving = self.missing = 0
+            self.held = self.arriving = 0
 
     def _renew_window(self) -> None:
         """Give the connection's window back when half of it is used; to be called when `_credit` is below `_low`."""

@@ -166,8 +166,7 @@ class Link:
 
     def _on_readable(self) -> None:
         try:
-            missing = self.connection.missing
-            data = self._sock.recv(min(missing, _READ) if missing else _READ)
+            data = self._sock.recv(_READ)
             now = time.perf_counter()
             if not data:
                 self.break_off("connection lost: the server closed it")

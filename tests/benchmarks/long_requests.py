@@ -36,9 +36,8 @@ def seconds_each(server: Any, data: bytes, count: int) -> float:
     """Of a request, reading as the server's connection does."""
     at, answered, taken = 0, 0, 0.0
     while at < len(data):
-        missing = getattr(server, "missing", 0)  # which older checkouts do not know
         begin = time.thread_time()
-        read = data[at : at + (min(missing, READ_BYTES) or READ_BYTES)]
+        read = data[at : at + READ_BYTES]
         for request in server.receive(read):
             server.respond(request.stream, message=bytes(50))
             answered += 1

@@ -260,8 +260,7 @@ class GrpcConnection:
 
     def _read(self) -> None:
         try:
-            missing = self.http.missing
-            data = self._recv(min(missing, _READ_SIZE) if missing else _READ_SIZE)
+            data = self._recv(_READ_SIZE)
             if self._secure is not None and data:
                 data = self._secure.unwrap(data)
                 self._owner.dirty(self)  # the handshake may have something to say
