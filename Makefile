@@ -39,7 +39,9 @@ lint: install
 lowest-locust: install
 	$(BIN)/python -m tests.load.lowest_locust
 
-test: lint tests
+# beside each other: tests wait, and mypy takes one core
+test: install
+	@$(MAKE) --no-print-directory -j 2 lint tests
 
 tests: lowest-locust
 	$(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder

@@ -173,6 +173,9 @@ def serve(kind: str, listening: int, alive: int) -> Order:
             continue
         line, _ = server.accept()
         content, files, *_ = receive(line, forks.LARGEST, 64)
+        if not content:  # who was to order was killed before
+            line.close()
+            continue
         order = Order(*json.loads(content))
         with warnings.catch_warnings(action="ignore"):  # of threads that numpy's libraries have
             pid = fork()

@@ -252,7 +252,9 @@ def _order(given: Mapping[str, Any]) -> tuple[str, Order | None]:
 
 
 def install() -> None:
-    """From here on this process orders its processes."""
+    """From here on this process orders its processes; only Linux has all that this takes."""
+    if sys.platform != "linux":
+        return
     connect()
     subprocess.Popen = Popen  # type: ignore[misc]
 
