@@ -100,3 +100,9 @@ def test_below_a_supervisor_they_end_with_it(made: str, tmp_path: Path) -> None:
     with supervised(command, log=tmp_path / "log") as server:
         os.kill(server.pid, signal.SIGTERM)
         assert server.wait(60) in (0, 128 + signal.SIGTERM)
+
+
+def test_who_is_killed_before_it_orders_ends_nothing_for_others() -> None:
+    assert bench("status", "--help").returncode == 0
+    forks._line("bench").close()
+    assert bench("status", "--help").returncode == 0
