@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 # Started in the background of a shell, this process ignores Ctrl-C, and so would all that the tests start and interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -29,19 +29,18 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
 from tests import forks  # noqa: E402 - after the variables
+from tests.unlimited import LIMIT, unlimited  # noqa: E402 - the same
 
 forks.install()
 
-# how long one example takes is no matter of these tests: on a busy machine any may take a second
-settings.register_profile("any machine", deadline=None)
+# how long examples take, and are made, is no matter of these tests: on a busy machine any may take a second
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any machine")
 
 # their assertions show values as those of tests do, where something fails
 pytest.register_assert_rewrite("tests.load.locust_runs", "tests.scenarios.answered")
 
 TESTS = Path(__file__).parent
-LIMIT = 1200.0
-"""Seconds for all models, which are 14 of processor time."""
 LONGEST = (
     "load",
     "scenarios",
@@ -102,12 +101,8 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder that `tests.models` writes. Nobody else writes into it: pytest's processes share it."""
     root = tmp_path_factory.getbasetemp()
     root = root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
-    # what the models take is no time of the test that comes to need them first
-    left, _ = signal.setitimer(signal.ITIMER_REAL, 0)
-    try:
+    with unlimited():
         code = writing(root).wait(LIMIT)
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, left)
     assert code == 0, (root / "models.log").read_text()[-3000:]
     return root / "models"
 

@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 import pytest
 
+from tests.unlimited import LIMIT, unlimited
+
 COMMAND = [sys.executable, "-m", "bench", "export"]
 
 
@@ -54,7 +56,8 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Exported]:
         "keras": ["--keras", "vgg16", "--version", "1", "--image-size", "32", "--width", "0.05"],
     }
     command = [sys.executable, "-W", "error", "-c", SEVERAL, str(root), json.dumps(list(calls.values()))]
-    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    with unlimited():
+        done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=LIMIT)
     assert (done.returncode, done.stderr) == (0, "")
     ended = [
         Exported(code, *(text.replace(str(root), "ROOT") for text in texts), files)

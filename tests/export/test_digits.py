@@ -16,6 +16,7 @@ from bench.export.digits import PAIR, Warmup
 from bench.payload import array_of
 from bench.wire import tfrecord
 from bench.wire.messages import PredictionLog, SavedModel, types_pb2
+from tests.unlimited import LIMIT, unlimited
 
 EXPORTS = """
 import json, sys
@@ -54,7 +55,8 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, 
         head = b"".join(number.to_bytes(4, "big") for number in (2049, len(labels)))
         (idx / f"{stem}-labels-idx1-ubyte").write_bytes(head + labels.tobytes())
     command = [sys.executable, "-W", "error", "-c", EXPORTS, str(models), str(idx)]
-    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    with unlimited():
+        done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=LIMIT)
     assert (done.returncode, done.stderr) == (0, ""), "no word of TensorFlow, no Python warning"
     return models, json.loads(done.stdout)
 

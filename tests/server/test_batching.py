@@ -180,7 +180,11 @@ def test_a_model_that_breaks_its_word_costs_only_the_calls_of_its_run(made: Made
     }
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    max_examples=60,
+    deadline=None,
+)
 @given(
     st.lists(
         st.lists(

@@ -159,7 +159,7 @@ def come_to(inference: OpenInference, message: bytes) -> Any:
     max_examples=300,
     deadline=None,
     derandomize=True,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(
     base=st.sampled_from(SEEN),

@@ -16,6 +16,7 @@ from bench.server.api.tensors import Unreadable, decode, encode, head
 from bench.server.refusal import Code, Refusal
 from bench.wire.dtypes import STORAGES, type_name
 from bench.wire.messages import TensorProto, types_pb2
+from tests.unlimited import LIMIT, unlimited
 
 
 def proto(text: str) -> Any:
@@ -96,7 +97,10 @@ def by_tensorflow() -> list[dict[str, Any] | None]:
         for serialised in [message.SerializeToString()]
     )
     script = Path(__file__).with_name("from_proto.py")
-    run = subprocess.run([sys.executable, str(script)], input=data, capture_output=True, check=True)
+    with unlimited():
+        run = subprocess.run(
+            [sys.executable, str(script)], input=data, capture_output=True, check=True, timeout=LIMIT
+        )
     return [json.loads(line) for line in run.stdout.splitlines()]
 
 
