@@ -17,7 +17,7 @@ from locust.argument_parser import get_parser
 from bench.kubernetes import manifests, ports
 from bench.kubernetes.manifests import PLAIN
 from bench.launch import server_process
-from bench.load.arguments import add_arguments
+from bench.load.arguments import FIELDS, PRIVATE, add_arguments
 from bench.runs.run import Run
 from tests.cli.inside import bench
 from tests.dockerfile import last, stages
@@ -125,13 +125,13 @@ def test_what_the_options_name_is_let_through_the_network_policy(tmp_path: Path)
 
 def test_every_option_with_an_address_is_known_to_the_network_policy() -> None:
     parser = get_parser(default_config_files=[])
-    locusts = {name for action in parser._actions for name in action.option_strings}
     add_arguments(parser)
+    ours = FIELDS.keys() | PRIVATE
     named = {
         name
         for action in parser._actions
         for name in action.option_strings
-        if name not in locusts and re.search("URL|HOST:PORT", str(action.metavar))
+        if action.dest in ours and re.search("URL|HOST:PORT", str(action.metavar))
     }
     assert named == ports.URLS | ports.ADDRESSES | ports.OFFERED
 

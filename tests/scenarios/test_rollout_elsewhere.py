@@ -11,7 +11,7 @@ from locust.argument_parser import get_parser
 from bench import BenchError
 from bench.analysis.answers.questions import answers
 from bench.launch import server_process
-from bench.load import options, own_options, rollout
+from bench.load import arguments, options, own_options, rollout
 from bench.load.rollout import Rollout
 from bench.load.site import Site
 from bench.load.stage import Stage
@@ -40,7 +40,7 @@ def at(server: str, monkeypatch: pytest.MonkeyPatch, **own: Any) -> Rollout:
     """What the scenario does at a server, with options of its own."""
     monkeypatch.setattr(own_options, "OWN", {"--watched": ("", "", True), "--server-path": ("", "", True)})
     parser = get_parser(default_config_files=[])
-    options.add_arguments(parser)
+    arguments.add_arguments(parser)
     lines = [f"--{name.replace('_', '-')}={value}" for name, value in own.items()]
     parsed = options.read_options(parser.parse_args(lines))
     return Rollout.of(Stage(parsed, server, 0.0, lambda *_, **__: None, Site(parsed, print)))
