@@ -1,4 +1,4 @@
-"""The cost of `--server-telemetry` for the load: `python -m tests.benchmarks.telemetry_cost [PAIRS]`
+"""The cost of `--server-telemetry` for the load: `python -m tests.benchmarks.telemetry_cost --pairs 8`
 
 An open loop of 2,000/s for four seconds to a server that computes nothing, with and without a page of node-exporter, in turn (A B B A).
 Prints, for each run, CPU time per request and the median send delay, and the mean ratio of the pairs with its 95 % interval.
@@ -17,6 +17,7 @@ from scipy.stats import t
 
 from bench.launch import server_process
 from bench.runs.run import Run
+from tests.benchmarks import arguments
 from tests.ports import free_port
 
 ROOT = Path(__file__).parents[2]
@@ -65,7 +66,9 @@ def measured(address: str, *options: str) -> tuple[float, float]:
 
 def main() -> None:
     """Measure and print."""
-    pairs = int(sys.argv[1]) if len(sys.argv) > 1 else PAIRS
+    command = arguments.parser(__doc__)
+    command.add_argument("--pairs", type=int, default=PAIRS, help=f"runs with and without (default: {PAIRS})")
+    pairs = command.parse_args().pairs
     port = free_port()
     page = f"http://127.0.0.1:{port}/metrics"
     exporter = subprocess.Popen(

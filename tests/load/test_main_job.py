@@ -10,6 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from bench.analysis.reading.checks import STEADY_SECONDS
 from bench.launch import server_process
 from bench.runs.run import Run
 from tests.load.locust_runs import (
@@ -83,7 +84,8 @@ def test_sent_recorded_and_answered_are_the_same_number(
     assert re.search(r"errors +none", done.output)
     told = [line for line in done.output.splitlines() if re.search(r"\[[a-z ]+\]$", line)]
     assert [d["reason"] in line for d, line in zip(run.manifest.raw["doubts"], told, strict=True)]
-    assert any(warning["check"] == "short" for warning in run.manifest.raw["doubts"]), "2 s are too short"
+    short = any(warning["check"] == "short" for warning in run.manifest.raw["doubts"])
+    assert short == (run.steady.duration < STEADY_SECONDS), "a busy machine may make it long enough"
 
 
 def test_versions_and_batches_as_asked(server: server_process.Server, tmp_path: Path) -> None:

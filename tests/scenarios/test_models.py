@@ -26,11 +26,13 @@ REQUESTS = {"test_versions_finds_the_gap_and_none_between_copies": 1_500}
 
 
 def test_batch_sizes_take_turns(run: Run) -> None:
-    seconds = (run.samples["due"] // 1).astype(int)
-    for name, of_name in run.samples.groupby("name"):
-        turn = ["batch 1", "batch 64"].index(name)
-        # a request that is chosen at the very end of a turn may be due a moment later
-        assert (seconds[of_name.index] // 3 % 2 == turn).mean() > 0.999
+    turns = run.samples["due"] // 3
+    expected = run.samples["name"].map({"batch 1": 0, "batch 64": 1})
+    late = run.samples[turns % 2 != expected]
+    # the one user's request that is chosen at the very end of a turn may be due in the next
+    assert len(late) <= turns.max()
+    assert late["due"].groupby(turns).count().max() <= 1 or late.empty
+    assert set(expected) == {0, 1}
     found = values(answers(run))
     assert found["best_batch"] == 64
     assert known(found, "server_cpu_batch_64") < known(found, "server_cpu_batch_1")
