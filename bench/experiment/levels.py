@@ -17,6 +17,9 @@ from bench.schedule import Closed, Poisson, Steps
 OVERHEAD: Final = 2.5
 """Seconds that a level takes beyond its load: the start and end of Locust, and reading it, with room for a busy machine."""
 
+STARTING: Final = 1.0
+"""Seconds of a load before its arrivals begin, at most: without them the last of several steps is too short to be read."""
+
 
 @dataclass
 class Levels:
@@ -55,7 +58,7 @@ class Levels:
         steps = Steps(tuple(rate / self.processes for rate in rates), each)
         name = f"{rates[0]:.3g} to {rates[-1]:.3g} req/s"
         return self._measure(
-            cell, Load(users=self.processes, schedule=str(steps), name=name), each * len(rates)
+            cell, Load(users=self.processes, schedule=str(steps), name=name), each * len(rates) + STARTING
         )
 
     def _measure(self, cell: Condition, load: Load, seconds: float, *, block: int | None = None) -> Run:

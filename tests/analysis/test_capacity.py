@@ -57,9 +57,13 @@ def test_levels_go_up_while_all_pass_and_down_while_all_fail() -> None:
     up.add([level(300.0, 0), level(400.0, 3)])
     coming = up.next()
     assert coming is not None
-    assert coming.rate > 400
+    assert coming.rate == 500, "what was answered at most comes before an overload"
     assert up.estimate is None
     assert up.bracket == (400.0, None)
+    up.add([level(500.0, 4)])
+    coming = up.next()
+    assert coming is not None
+    assert coming.rate > 500
     down.add([level(300.0, 2000), level(200.0, 300)])
     coming = down.next()
     assert coming is not None

@@ -86,7 +86,10 @@ class Search:
         """The level to measure now; None: the search is over."""
         known = [*self.beside, *self.levels]
         if not any(map(self.fails, known)):
-            return Wanted(max(level.rate for level in known) * UP, SHORTEST)
+            highest = max(level.rate for level in known)
+            # a short ramp may pass by luck: what the server answers at most is tried before an overload
+            beyond = highest * UP
+            return Wanted(min(beyond, self.saturated) if highest < self.saturated else beyond, SHORTEST)
         if all(map(self.fails, known)):
             return Wanted(min(level.rate for level in known) * DOWN, SHORTEST)
         estimate = self.estimate
