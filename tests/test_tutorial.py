@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,6 +16,8 @@ from tests.test_docs import ROOT, Command, commands
 PAGE = ROOT / "docs" / "tutorial.md"
 SHORTER = {"-t 10s": "-t 8s"}
 """What is done for less long than the page does it."""
+UNDECIDED, MOST = 3, 3
+"""The exit code of a gate that decides nothing, and how often a load is made anew for it."""
 
 
 @contextmanager
@@ -32,18 +35,24 @@ def plain(text: str) -> str:
 
 
 def run(command: Command, cwd: Path, address: str) -> str:
+    return shown(command, ended(command, cwd, address))
+
+
+def ended(command: Command, cwd: Path, address: str) -> subprocess.CompletedProcess[str]:
     text = command.text.replace("localhost:8500", address)
     for long, short in SHORTER.items():
         text = text.replace(long, short)
     program, *arguments = shlex.split(text)
     if program == "bench" and arguments[0] != "scenario":  # Locust patches the process that it runs in
-        done = bench(*arguments, cwd=cwd)
-    else:
-        module = ["-m", "bench"] if program == "bench" else []
-        done = subprocess.run(
-            [sys.executable, *module, *arguments], cwd=cwd, capture_output=True, text=True, check=False
-        )
-    assert done.returncode == command.code, f"{text}\n{done.stdout}{done.stderr}"
+        return bench(*arguments, cwd=cwd)
+    module = ["-m", "bench"] if program == "bench" else []
+    return subprocess.run(
+        [sys.executable, *module, *arguments], cwd=cwd, capture_output=True, text=True, check=False
+    )
+
+
+def shown(command: Command, done: subprocess.CompletedProcess[str]) -> str:
+    assert done.returncode == command.code, f"{command.text}\n{done.stdout}{done.stderr}"
     return re.sub(r"^\[.*?INFO/bench: ", "", done.stdout + done.stderr, flags=re.MULTILINE)
 
 
@@ -57,8 +66,16 @@ def test_the_tutorial_leads_where_it_promises(tmp_path: Path) -> None:
     run(first, tmp_path, "")
     serve, *rest = rest
     with serving(serve, tmp_path) as address:
-        for command in rest:
-            printed = plain(run(command, tmp_path, address))
+        for number, command in enumerate(rest):
+            measured_again = 0
+            while (done := ended(command, tmp_path, address)).returncode == UNDECIDED != command.code:
+                # a machine that leaves a load hardly any time decides nothing: the load before it is made anew
+                assert measured_again < MOST, done.stdout
+                measured_again += 1
+                shutil.rmtree(tmp_path / "results")
+                (load,) = [one for one in rest[:number] if " -t " in one.text]
+                run(load, tmp_path, address)
+            printed = plain(shown(command, done))
             for line in command.output.splitlines():
                 assert line.strip() == "..." or plain(line) in printed, f"{command.text}: {line}\n{printed}"
     assert len(rest) == 7
