@@ -285,7 +285,9 @@ def _region(
     each = max(SHORTEST, each, needed)
     hunt.search = Search(1 - wanted.share, wanted.precision, each, rate, max_errors=wanted.max_errors)
     click.echo(
-        one_line(f"{hunt.condition.title}: {formatting.rate(rate)} req/s with {PROBE_USERS} users that wait"),
+        one_line(
+            f"{hunt.condition.title}: maximum throughput {formatting.rate(rate)} req/s ({PROBE_USERS} users)"
+        ),
         err=True,
     )
     ramp = hunt.search.ramp

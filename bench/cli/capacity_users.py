@@ -19,6 +19,7 @@ from bench.escape import one_line
 from bench.experiment.levels import OVERHEAD, Levels
 from bench.experiment.trial import Failed
 from bench.runs.capacity import Capacity, ConditionCapacity, Outcome
+from bench.wording import counted
 
 LEVELS: Final = 14
 """That the time is planned for: doublings, halvings, and the two that are repeated."""
@@ -90,7 +91,7 @@ def _level(hunt: Hunt, levels: Levels, wanted: Wanted, seconds: float) -> None:
     measured = closed_level(requests, users, service_level(wanted))
     if measured is None:
         raise BenchError(
-            f"{hunt.condition.title}: {users} users got no answer within {seconds:g} s; "
+            f"{hunt.condition.title}: {counted(users, 'user')} got no answer within {seconds:g} s; "
             "look at the server with bench status, or give more --time"
         )
     why = generator_limit(run, requests, measured.level, service_level(wanted))
@@ -98,7 +99,7 @@ def _level(hunt: Hunt, levels: Levels, wanted: Wanted, seconds: float) -> None:
         hunt.add([measured.level], run, users)
         hunt.ladder.levels.append(measured)
         return
-    hunt.discard(f"{users} users", why, IN_A_ROW)
+    hunt.discard(counted(users, "user"), why, IN_A_ROW)
 
 
 def _progress(hunt: Hunt, ends: float) -> None:
@@ -116,4 +117,4 @@ def _progress(hunt: Hunt, ends: float) -> None:
 
 def _row(users: int, level: Level) -> str:
     p = formatting.duration(math.inf if level.p is None else level.p)
-    return f"{users} users: {formatting.rate(level.rate)} req/s, percentile {p}, {formatting.share(level.share)} missed"
+    return f"{counted(users, 'user')}: {formatting.rate(level.rate)} req/s, percentile {p}, {formatting.share(level.share)} missed"

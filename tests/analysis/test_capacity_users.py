@@ -7,7 +7,7 @@ import pytest
 
 from bench.analysis.capacity.bracket import bracket, knee
 from bench.analysis.capacity.level import Level
-from bench.analysis.capacity.users import KNEE, Ladder, UsersLevel
+from bench.analysis.capacity.users import AGAIN, KNEE, Ladder, UsersLevel
 from bench.analysis.showing.capacity_table import levels_table
 from bench.analysis.showing.capacity_text import sentences
 from bench.analysis.showing.plot import drawn
@@ -66,6 +66,38 @@ def test_without_the_service_level_there_is_no_knee() -> None:
     assert done.knee is None
     assert sorted(done.known) == [1]
     assert done.decided
+
+
+@pytest.mark.parametrize("paused", [1, 4, 8])
+def test_one_pause_does_not_end_the_ladder(paused: int) -> None:
+    """In their first level the users miss the service level in one half of a second, and nowhere else."""
+    rng = np.random.default_rng(1)
+    found = Ladder(0.01)
+    while len(found.levels) < 30 and (users := found.next()) is not None:
+        first = users == paused and users not in found.known
+        each = showed(users, saturating(users), 0.0, rng)
+        if first:
+            missed = (0, 0, each.level.requests // 50, *[0] * (PARTS - 3))  # 2 %
+            each = each._replace(level=each.level._replace(misses=missed))
+        found.levels.append(each)
+    known = found.known
+    assert all(each.within for each in known.values())
+    assert known[paused].levels >= 2
+    assert found.knee is not None
+    assert (found.knee.users, found.knee.high) == (8, 8)
+
+
+def test_what_misses_the_service_level_again_is_believed() -> None:
+    """A pause in each level: doubtful by itself, and counted after so many."""
+    rng = np.random.default_rng(1)
+    found = Ladder(0.01)
+    while len(found.levels) < 30 and (users := found.next()) is not None:
+        each = showed(users, saturating(users), 0.0, rng)
+        missed = (each.level.requests // 50, *[0] * (PARTS - 1))
+        found.levels.append(each._replace(level=each.level._replace(misses=missed)))
+    assert found.knee is None
+    assert 2 <= len(found.levels) <= AGAIN
+    assert found.decided
 
 
 def test_so_far_is_not_enough() -> None:

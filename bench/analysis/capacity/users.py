@@ -26,6 +26,8 @@ FLAT: Final = 1.03
 MOST_USERS: Final = 4096
 LIMIT: Final = 0.1
 """Share by which the most users within the service level are known well enough."""
+AGAIN: Final = 3
+"""Levels, at most, that are to tell whether a number of users misses the service level: one pause is enough for one to fail."""
 
 
 class UsersLevel(NamedTuple):
@@ -46,6 +48,10 @@ class Throughput(NamedTuple):
     parts: int
     within: bool
     """Whether the service level is kept."""
+    doubtful: bool
+    """Whether it is missed, but perhaps by chance."""
+    levels: int
+    """That this is of."""
 
 
 @dataclass
@@ -105,6 +111,8 @@ class Ladder:
         """The users to measure now; None: none help."""
         known, failing = self.known, self._failing
         most = max(known, default=0)
+        if failing is not None and known[failing].doubtful and known[failing].levels < AGAIN:
+            return failing
         if failing is None and not self.levelled:
             return max(1, 2 * most) if 2 * most <= MOST_USERS else None
         if self.best is None:
@@ -169,15 +177,29 @@ class Ladder:
         square = float(rest @ rest)
         shared = float(rest[1:] @ rest[:-1]) / square if square else 0.0
         spread = math.sqrt(square / max(1, len(rates) - 1) / len(rates) * (1 + 2 * max(0.0, shared)))
-        requests = sum(each.level.requests for each in levels)
-        missed, errors = (
-            sum(sum(counted) for counted in each)
-            for each in (
-                [reading.level.misses for reading in levels],
-                [reading.level.errors for reading in levels],
-            )
-        )
-        within = missed <= self.allowed * requests
+        limits = [_within([each.level.misses for each in levels], self.allowed, levels)]
         if self.max_errors is not None:
-            within = within and errors <= self.max_errors * requests
-        return Throughput(mean, spread / mean if mean else 0.0, len(rates), within)
+            limits.append(_within([each.level.errors for each in levels], self.max_errors, levels))
+        within, sure = all(each for each, _ in limits), any(sure for each, sure in limits if not each)
+        error = spread / mean if mean else 0.0
+        return Throughput(mean, error, len(rates), within, not within and not sure, len(levels))
+
+
+def _within(
+    counts: Sequence[tuple[int, ...]], allowed: float, levels: Sequence[UsersLevel]
+) -> tuple[bool, bool]:
+    """Whether at most the allowed share of requests is among those counted; and, if not, whether that is sure (one-sided 95 %).
+
+    counts: of each level, by parts. One pause makes misses in one part; without another it may have been chance.
+    """
+    beyond: Floats = np.concatenate(
+        [
+            np.array(each) - allowed * of.level.requests / len(each)
+            for each, of in zip(counts, levels, strict=True)
+        ]
+    )
+    over, parts = float(beyond.sum()), len(beyond)
+    if over <= 0 or parts < 2:
+        return over <= 0, False
+    chance = float(stdtrit(parts - 1, 0.95)) * math.sqrt(parts * float(beyond.var(ddof=1)))
+    return False, over > chance
