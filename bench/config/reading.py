@@ -129,7 +129,14 @@ def _complaint(table: type[Table], error: Any, file: Path, where: str) -> str:
         return f"{file}: {dotted}: missing; expected {allowed}"
     if error["type"] == "value_error":
         return f"{file}: {dotted} = {_shown(error['input'])}: {error['ctx']['error']}"
-    return f"{file}: {dotted} = {_shown(error['input'])}: expected {allowed}"
+    return f"{file}: {dotted} = {_shown(error['input'])}: expected {allowed}{_example(owner, name)}"
+
+
+def _example(table: type[Table], name: str) -> str:
+    """`, such as` and the example of a key that holds a table or a list; of others nothing."""
+    extra = table.model_fields[name].json_schema_extra if name in table.model_fields else None
+    example = str(extra.get("example", "")) if isinstance(extra, dict) else ""
+    return f", such as {example}" if example.startswith(("[", "{")) else ""
 
 
 def _declaration(table: type[Table], location: list[str]) -> tuple[type[Table], str]:

@@ -71,6 +71,10 @@ LOADS = "loads = [{ users = 2 }]\n"
             'kind = "embedded"\nflags = { processes = [2] }',
             "servers.a.flags.processes = [2]: expected a table of the",
         ),
+        (
+            'kind = "embedded"\nflags = ["--processes=2"]',
+            "servers.a.flags = ['--processes=2']: expected a table of the server's flags, such as { ",
+        ),
         ('kind = "docker"', "servers.a.image: missing; expected an image with its tag"),
         (
             'kind = "docker"\nimage = "x:1"\nmemory = "4 GB"',
