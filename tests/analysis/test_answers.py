@@ -192,7 +192,9 @@ def overloaded(tmp_path: Path, lost: dict[int, str]) -> Answer:
         ({}, 400, "at least 400/s"),
         ({400: "RESOURCE_EXHAUSTED"}, 200, "200/s and not 400/s"),
         ({400: "UNSENT"}, 200, "is unknown"),
-        ({100: "RESOURCE_EXHAUSTED"}, None, "less than 100/s"),
+        (dict.fromkeys((100, 200, 400), "RESOURCE_EXHAUSTED"), None, "less than 100/s"),
+        ({100: "RESOURCE_EXHAUSTED"}, None, "unknown: a lower rate was not answered in time"),
+        ({100: "RESOURCE_EXHAUSTED", 400: "RESOURCE_EXHAUSTED"}, None, "less than 400/s"),
     ],
 )
 def test_the_rate_that_is_sustained_is_bounded_by_what_was_sent(

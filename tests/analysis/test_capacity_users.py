@@ -109,7 +109,13 @@ def test_so_far_is_not_enough() -> None:
 
 
 def test_brackets_and_knees() -> None:
-    assert bracket([(100, True), (200, True), (150, False), (300, False)]) == (100, 150)
+    assert bracket([(100, True), (200, True), (150, False), (300, False)]) == (100, 300)
+    assert bracket([(100, False), (200, True), (300, False)]) == (
+        None,
+        300,
+    )  # a pause at the beginning of a ramp
+    assert bracket([(100, True), (200, False), (300, True)]) == (100, None)
+    assert bracket([(100, False), (200, True)]) == (None, None)
     assert bracket([(100, True)]) == (100, None)
     assert bracket([(100, False)]) == (None, 100)
     assert knee({1: False, 2: None, 4: True, 8: True}) == (1, 4)

@@ -1,17 +1,19 @@
 """The pair of tried values between which something that grows passes a bound."""
 
+import math
 from collections.abc import Iterable, Mapping
 
 
 def bracket(tried: Iterable[tuple[float, bool]]) -> tuple[float | None, float | None]:
-    """The highest rate that passed below all that failed, and the lowest that failed; None: there is none.
+    """The highest rate below which none failed, and the lowest above which none passed; None: there is none.
 
-    tried: rates, and whether each passed.
+    tried: rates, and whether each passed. A rate that failed below one that passed, as in a pause of the server, is no end.
     """
     every = list(tried)
-    least = min((rate for rate, passed in every if not passed), default=None)
-    passed = [rate for rate, passed in every if passed and (least is None or rate < least)]
-    return max(passed, default=None), least
+    lowest = min((rate for rate, passed in every if not passed), default=math.inf)
+    highest = max((rate for rate, passed in every if passed), default=-math.inf)
+    below = max((rate for rate, passed in every if passed and rate < lowest), default=None)
+    return below, min((rate for rate, passed in every if not passed and rate > highest), default=None)
 
 
 def knee(reaches: Mapping[int, bool | None]) -> tuple[int | None, int | None]:

@@ -79,7 +79,7 @@ class Search:
 
     @property
     def bracket(self) -> tuple[float | None, float | None]:
-        """The highest rate that passed below all that failed, and the lowest that failed; None: there is none."""
+        """The highest rate below which none failed, and the lowest above which none passed; None: there is none."""
         return bracket((level.rate, not self.fails(level)) for level in self.levels)
 
     def next(self) -> Wanted | None:

@@ -60,6 +60,8 @@ def _sentence(condition: ConditionCapacity, capacity: Capacity) -> str:
     if condition.failed is not None:
         idle = f"{more}, or a service level that the idle server keeps" if more else ""
         return f"{open_}sustains less than {_rate(condition.failed)} with {wanted}{because}{idle}"
+    if condition.levels:
+        return f"inconclusive: a lower rate missed {wanted} and a higher one kept it; give more --time"
     return "inconclusive: no level was measured; give more --time"
 
 
