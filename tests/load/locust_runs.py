@@ -169,11 +169,11 @@ def check_plan(run: Run, user_class: str, rate: float, until: float = np.inf) ->
 
 
 def wait_for_folder(results: Path, process: Process, *, workers: int = 1) -> Path:
-    """The folder of the run that a Locust process is making, once that many workers have samples in it."""
+    """The folder of the run that a Locust process is making, once requests of that many workers are recorded."""
 
     def found() -> Path | None:
         for folder in results.glob("*/samples"):
-            if sum(shard.stat().st_size > 10_000 for shard in folder.iterdir()) >= workers:
+            if sum(shard.stat().st_size > 0 for shard in folder.iterdir()) >= workers:
                 return folder.parent
         return None
 

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import pytest
 
 from bench.launch import server_process
 from bench.runs.run import Run
-from tests.load.locust_runs import finish, locust, start, wait_for_folder
+from tests.load.locust_runs import finish, interrupt_when, locust, start, wait_for_folder
 from tests.ports import free_port
 
 SECONDS = 60
@@ -146,9 +147,18 @@ def killed(tmp_path: Path, when: str) -> str:
 def test_a_worker_that_is_killed_before_its_hello_is_missed_and_so_are_its_users(
     server: server_process.Server, tmp_path: Path
 ) -> None:
-    load = ["--host", server.address, "-u", "4", "-r", "4", "-t", "6s", "--processes", "2"]
-    load += ["--schedule", "closed:10ms"]
-    done = locust(tmp_path / "results", *load, scenario=killed(tmp_path, "test_start"))
+    results = tmp_path / "results"
+    load = ["--host", server.address, "-u", "4", "-r", "4", "--schedule", "closed:10ms", "--processes", "2"]
+    process = start(results, *load, scenario=killed(tmp_path, "test_start"))
+
+    def missed(run: Run) -> bool:
+        """By Locust, which waits for some heartbeats; and the other one's users are there."""
+        return any(row.get("workers") == 1 for row in run.telemetry) and any(
+            row.get("users") == 2 for row in run.telemetry
+        )
+
+    interrupt_when(process, results, missed)
+    done = finish(process, results)
     run = done.run()
     assert len(run.manifest.workers) == 2
     (lost,) = [number for number, worker in enumerate(run.manifest.workers) if worker.lost]  # either of them
@@ -164,6 +174,7 @@ def test_a_worker_that_is_killed_before_its_hello_is_missed_and_so_are_its_users
 SLOW = """
 import os
 import time
+from pathlib import Path
 from bench import mnist
 from bench.load.users import PredictUser
 from bench.payload import Pool
@@ -174,7 +185,8 @@ class Slow(PredictUser):
     @classmethod
     def payload(cls, options):
         if os.getpid() != FIRST:
-            time.sleep(6)
+            while not list(Path("RESULTS").glob("*/SHA256SUMS")):
+                time.sleep(0.02)
         digits = mnist.load("test")
         return Pool.mnist(digits.images[:20], digits.labels[:20], **options.asked.request(), size=20)
 """
@@ -184,7 +196,7 @@ def test_workers_that_are_not_ready_before_the_end_are_idle_and_not_lost(
     server: server_process.Server, tmp_path: Path
 ) -> None:
     scenario = tmp_path / "slow.py"
-    scenario.write_text(SLOW)
+    scenario.write_text(SLOW.replace("RESULTS", str(tmp_path / "results")))
     load = ["--host", server.address, "-u", "2", "-r", "2", "-t", "1s", "--processes", "2"]
     done = locust(tmp_path / "results", *load, scenario=str(scenario))
     assert done.code == 3, done.output
@@ -264,21 +276,22 @@ def test_workers_that_joined_a_master_end_when_it_is_killed(
     )
 
 
-LIMITED = """
-import os, resource, sys
-resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
-os.execv(sys.argv[1], sys.argv[1:])
-"""
+@pytest.fixture
+def limited() -> Iterator[None]:
+    """Files of processes that are started here may not grow beyond some bytes."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
+@pytest.mark.usefixtures("limited")
 @pytest.mark.parametrize("processes", [[], ["--processes", "2"]])
 def test_a_run_that_cannot_be_written_any_more_ends_with_one_line(
     server: server_process.Server, tmp_path: Path, processes: list[str]
 ) -> None:
     """A file that may not grow stands for a full disk: the system refuses to write in both cases."""
-    limited = [sys.executable, "-c", LIMITED]
-    arguments = ["--host", server.address, "-u", "8", "-r", "8", *processes]
-    done = finish(start(tmp_path, *arguments, before=limited), tmp_path)
+    done = locust(tmp_path, "--host", server.address, "-u", "8", "-r", "8", *processes)
     assert done.code == 2, done.output
     told = [line for line in done.output.splitlines() if "cannot be recorded" in line]
     assert len(told) == 1, done.output

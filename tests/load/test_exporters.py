@@ -179,7 +179,8 @@ def test_a_page_that_is_not_there_ends_the_test_before_it_begins(
     nobody = f"http://127.0.0.1:{free_port()}/metrics"
     with pytest.raises(BenchError, match=f"--server-telemetry {nobody}: Connection refused"):
         probes([TelemetryPage(nobody)])
-    done = locust(tmp_path, "--server-telemetry", nobody, "-u", "1", "-t", "1s")
+    with server_process.embedded(["--backend", "null"]) as server:
+        done = locust(tmp_path, "--host", server.address, "--server-telemetry", nobody, "-u", "1", "-t", "1s")
     assert done.code == 2, done.output
     assert f"--server-telemetry {nobody}: Connection refused" in done.output
     assert not done.folders

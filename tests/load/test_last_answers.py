@@ -2,13 +2,14 @@
 
 import os
 import signal
-import time
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from bench.launch import server_process
+from bench.runs.run import Run
 from bench.runs.sample import CANCELLED_BY_CLIENT
 from tests.load.locust_runs import SECONDS, UNASKED, Finished, finish, locust, start
 from tests.load.test_endings import wait_for
@@ -24,6 +25,8 @@ class Digits:
     def payload(cls, options):
         digits = mnist.load("test")
         return Pool.mnist(digits.images[:20], digits.labels[:20], **options.asked.request(), size=20)
+
+    preflight = False  # answers would be waited for
 
 class Closed(Digits, PredictUser):
     request_name = "closed"
@@ -50,7 +53,7 @@ class Down(LoadTestShape):
         if self.full is None and self.get_current_user_count() == 12:
             self.full = now
         since = now - self.full if self.full is not None else 0
-        return None if since > 4.5 else (4, 100) if since > 1.5 else (12, 100)
+        return None if since > 3.5 else (4, 100) if since > 0.5 else (12, 100)
 """
 
 
@@ -67,23 +70,30 @@ def outcomes(done: Finished) -> dict[str, int]:
     return {str(name): int(number) for name, number in counts.groupby("outcome")["requests"].sum().items()}
 
 
-@pytest.mark.parametrize("transport", ["native", "grpcio"])
-def test_users_that_are_taken_away_leave_no_call_without_its_answer(
-    slow: server_process.Server, tmp_path: Path, transport: str
-) -> None:
-    path = tmp_path / "slow.py"
+TRANSPORTS = ("native", "grpcio")
+
+
+@pytest.fixture(scope="module")
+def loads(
+    slow: server_process.Server, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Future[Finished]]:
+    """By transport; they run beside each other."""
+    folder = tmp_path_factory.mktemp("loads")
+    path = folder / "slow.py"
     path.write_text(SHAPE)
-    arguments = [
-        "--host",
-        slow.address,
-        "--rest",
-        str(slow.rest),
-        "--transport",
-        transport,
-        "--references",
-        "0",
-    ]
-    done = locust(tmp_path / "results", *arguments, scenario=str(path))
+    with ThreadPoolExecutor() as pool:
+        arguments = ["--host", slow.address, "--rest", str(slow.rest), "--references", "0"]
+        return {
+            name: pool.submit(locust, folder / name, *arguments, "--transport", name, scenario=str(path))
+            for name in TRANSPORTS
+        }
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_users_that_are_taken_away_leave_no_call_without_its_answer(
+    loads: dict[str, Future[Finished]], transport: str
+) -> None:
+    done = loads[transport].result()
     assert done.code == 0, done.output
     assert set(outcomes(done)) == {"OK"}
     run = done.run()
@@ -105,13 +115,12 @@ def test_ctrl_c_while_answers_are_waited_for_ends_at_once(
     path.write_text(UNASKED)
     hanging = ["--backend=synthetic", "--model_name=mnist", "--service-time=constant(100s)"]
     with server_process.embedded([*hanging, "--drain_seconds=0"]) as server:
-        limits = ["-t", "5s"] if ended == "by --run-time" else []
+        limits = ["-t", "2s"] if ended == "by --run-time" else []
         load = ["--host", server.address, "-u", "3", "-r", "3", "--deadline", "300", "--references", "0"]
         process = start(results, *load, *limits, *processes, scenario=str(path))
         wait_for(lambda: list(results.glob("*/telemetry.jsonl")))
         if not limits:
-            wait_for(lambda: telemetry_of_users(results))
-            time.sleep(1)  # users start a moment after that
+            wait_for(lambda: in_flight(results) == 3)
             os.killpg(process.pid, signal.SIGINT)
         assert process.stdout is not None
         while "waiting for" not in process.stdout.readline():
@@ -127,6 +136,10 @@ def test_ctrl_c_while_answers_are_waited_for_ends_at_once(
     assert waited.percentile(100) < SECONDS
 
 
-def telemetry_of_users(results: Path) -> bool:
-    """Whether load processes have reported themselves."""
-    return any('"source":"worker' in path.read_text() for path in results.glob("*/telemetry.jsonl"))
+def in_flight(results: Path) -> int:
+    """Requests that wait for their answers, as all load processes have told last."""
+    (folder,) = results.iterdir()
+    told = {
+        row["source"]: row["in_flight_max"] for row in Run.open(folder).telemetry if "in_flight_max" in row
+    }
+    return int(sum(told.values()))

@@ -14,7 +14,7 @@ from locust import User, tag, task
 from locust.argument_parser import get_parser
 from locust.env import Environment
 from locust.rpc import zmqrpc
-from locust.runners import WorkerRunner
+from locust.runners import STATE_MISSING, STATE_RUNNING, WorkerNode, WorkerRunner
 from locust.user.task import LOCUST_STATE_RUNNING
 
 from bench.load.locust_glue import internals
@@ -119,6 +119,29 @@ def test_masters_and_workers_take_the_sockets_that_they_are_given(
     (message,) = master.server.sent
     assert (message.type, message.node_id) == ("quit", "nobody")
     assert "Client" in WorkerRunner.__init__.__code__.co_names
+
+
+def test_a_master_quits_when_its_workers_have_left_and_once(
+    environment: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(zmqrpc, "Server", Socket)
+    monkeypatch.setattr(internals, "LEAVE_SECONDS", 1e6)
+    master = environment.create_master_runner("127.0.0.1", 0)
+    internals.quit_with_workers(master)
+    for name, state in (("here", STATE_RUNNING), ("lost", STATE_MISSING)):
+        master.clients[name] = WorkerNode(name, state)
+    quitting = gevent.spawn(environment.events.quitting.fire, environment=environment)
+    gevent.sleep(0.05)
+    assert not quitting.ready()
+    assert internals.alive(master)
+    del master.clients["here"]
+    quitting.join()
+    assert not internals.alive(master)
+    master.quit()
+    assert [(message.type, message.node_id) for message in master.server.sent] == [
+        ("quit", "here"),
+        ("quit", "lost"),
+    ]
 
 
 def test_workers_look_up_when_to_give_their_master_up() -> None:

@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
+import gevent
 from locust import runners
 from locust.env import Environment
 from locust.rpc import Message, zmqrpc
@@ -23,6 +24,7 @@ __all__ = [
     "filter_tasks_by_tags",
     "never_miss_master",
     "on_new_web_interface",
+    "quit_with_workers",
     "request_listeners",
     "send_home",
     "stopping",
@@ -32,6 +34,8 @@ __all__ = [
 BaseSocket: Any = zmqrpc.BaseSocket
 MASTER_SECONDS: Final[float] = runners.MASTER_HEARTBEAT_TIMEOUT
 """A worker gives its master up after so long without a heartbeat."""
+LEAVE_SECONDS = 1.0
+"""A master that quits waits so long at the most for its workers to leave."""
 
 
 class UserState:
@@ -76,6 +80,26 @@ def alive(runner: Any) -> bool:
 def send_home(runner: Any, client: str) -> None:
     """Have a worker that this master does not know leave."""
     runner.server.send_to_client(Message("quit", None, client))
+
+
+def quit_with_workers(master: Any) -> None:
+    """Have a master that quits wait until its workers have left, which say so last, and do it once.
+
+    Locust's sleeps half a second each time, and its command line has it quit twice.
+    """
+
+    def leave() -> None:
+        if not alive(master):
+            return
+        master.stop(send_stop_to_client=False)
+        for client in master.clients.all:
+            send_home(master, client.id)
+        with gevent.Timeout(LEAVE_SECONDS, False):
+            while any(client.state != runners.STATE_MISSING for client in master.clients.all):
+                gevent.sleep(0.005)
+        master.greenlet.kill(block=True)
+
+    master.quit = leave
 
 
 def on_new_web_interface(call: Callable[[Any, Any], object]) -> None:

@@ -389,6 +389,7 @@ class LeadProcess:
             self.runner.stop(send_stop_to_client=False)
         else:
             self.runner.stop()
+        self._written.wait()  # by a greenlet that Locust's runner is about to kill, where the last worker has left
         if self.unattended:
             check(self.environment, measured=self._measured, whole=self.ending.state == recording.FINISHED)
 

@@ -33,7 +33,7 @@ from bench.wording import counted
 
 FLUSH_SECONDS = 0.25
 FLUSH_ROWS, FLUSH_LATEST = 1000, 0.9
-"""A flush costs 0.4 ms, however few records leave: few wait for more, up to so many seconds."""
+"""A flush costs 0.4 ms, however few records leave: few wait for more, up to so many seconds after the flush before."""
 PAUSE_SECONDS = 0.001
 ARRIVE_SECONDS = 5.0
 """Users wait this long for their session."""
@@ -323,10 +323,10 @@ class Session:
             gevent.sleep(PAUSE_SECONDS)
 
     def _flush_regularly(self) -> None:
-        latest = time.perf_counter() + FLUSH_LATEST
+        latest = 0.0  # whoever looks at a run that has just begun sees its first requests at once
         while not self._closing.wait(FLUSH_SECONDS):
             waiting = sum(recorder.waiting for recorder in self._recorders.values())
-            if waiting >= FLUSH_ROWS or time.perf_counter() >= latest:
+            if self._origin and waiting and (waiting >= FLUSH_ROWS or time.perf_counter() >= latest):
                 self.flush()
                 latest = time.perf_counter() + FLUSH_LATEST
 

@@ -40,6 +40,7 @@ class Workers:
 
     def __init__(self, environment: Any) -> None:
         self.environment, self.runner = environment, environment.runner
+        internals.quit_with_workers(self.runner)
         self._known: dict[str, KnownWorker] = {}
         self._origin = 0.0
         self.rest: str | None = None  # the server's REST API
