@@ -136,7 +136,7 @@ def test_kill_and_resume_give_the_trials_of_an_undisturbed_run(tmp_path: Path) -
         with subprocess.Popen(command(path, *arguments), cwd=ROOT, stderr=subprocess.DEVNULL) as process:
             wait_for(lambda: next(iter((tmp_path / "results").glob("*/experiment.json")), None))
             try:
-                process.wait(rng.uniform(0.2, 5.0))
+                process.wait(rng.uniform(0.2, 3.0))
             except subprocess.TimeoutExpired:
                 process.send_signal(signal.SIGKILL)
     done = bench_run(path, "--resume", "--retry")  # of a trial of a second a busy machine may answer nothing

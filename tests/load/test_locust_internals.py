@@ -10,10 +10,10 @@ from typing import Any, ClassVar
 import gevent
 import locust
 import pytest
-from locust import User, tag, task
+from locust import User, runners, tag, task
 from locust.argument_parser import get_parser
 from locust.env import Environment
-from locust.rpc import zmqrpc
+from locust.rpc import Message, zmqrpc
 from locust.runners import STATE_MISSING, STATE_RUNNING, WorkerNode, WorkerRunner
 from locust.user.task import LOCUST_STATE_RUNNING
 
@@ -142,6 +142,24 @@ def test_a_master_quits_when_its_workers_have_left_and_once(
         ("quit", "here"),
         ("quit", "lost"),
     ]
+
+
+def test_a_master_gives_workers_up_when_it_is_told_to(
+    environment: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(zmqrpc, "Server", Socket)
+    monkeypatch.setattr(runners, "HEARTBEAT_LIVENESS", runners.HEARTBEAT_LIVENESS)
+    assert 1 <= internals.WORKER_SECONDS < 600
+    master = environment.create_master_runner("127.0.0.1", 0)
+    alive = {"state": STATE_RUNNING, "current_cpu_usage": 1, "current_memory_usage": 1}
+    for name in ("speaks", "silent"):
+        master.clients[name] = WorkerNode(name, STATE_RUNNING, heartbeat_liveness=0)
+    internals.miss_workers_after(600, master)
+    assert [client.heartbeat for client in master.clients.all] == [600, 600]
+    internals.suspect_workers(master)
+    assert [client.heartbeat for client in master.clients.all] == [internals.WORKER_SECONDS] * 2
+    master.handle_message("speaks", Message("heartbeat", alive, "speaks"))
+    assert [client.heartbeat for client in master.clients.all] == [600, internals.WORKER_SECONDS]
 
 
 def test_workers_look_up_when_to_give_their_master_up() -> None:

@@ -40,7 +40,7 @@ def rows(form: Form) -> tuple[str, dict[str, dict[str, str]]]:
 
 def test_what_is_measured_the_verdict_and_the_report_are_shown(form: Form) -> None:
     assert form.ask("/bench/report")[0] == form.ask("/bench/folder")[0] == 404
-    status, told = form.swarm(run_time="5s")
+    status, told = form.swarm(run_time="3s")
     assert (status, told["success"]) == (200, True)
     running: dict[str, dict[str, str]] = {}
 

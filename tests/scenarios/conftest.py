@@ -1,6 +1,6 @@
-"""Starts the scenarios that a module's tests are about, one after the other: each is a Locust process with a server.
+"""Starts the scenarios that a module's tests are about: each is a Locust process with a server.
 
-The next one runs while a test looks at the one before; several at a time are those of pytest's processes.
+Two at a time: most of each is waiting. The next ones run while a test looks at the one before.
 
 A module says in RUNS which scenario each of its tests looks at, and with which arguments. `-t` are seconds of load that
 is recorded, however late a busy machine begins with it; REQUESTS may ask for so many requests, too.
@@ -26,7 +26,7 @@ def started(
     """The runs of a module's tests that are to be made, begun in the order of the module."""
     wanted = {item.name for item in request.session.items if item.path == request.path}
     everything = any(name not in request.module.RUNS for name in wanted)  # such as the test of the limits
-    with ThreadPoolExecutor(1) as pool:
+    with ThreadPoolExecutor(2) as pool:
 
         def begin(name: str, asked: str) -> Future[Finished]:
             requests = getattr(request.module, "REQUESTS", {}).get(name, 1)

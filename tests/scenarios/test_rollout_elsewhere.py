@@ -103,7 +103,7 @@ def test_the_first_state_is_brought_about(
         assert sorted(number for number, state in states.items() if state == "AVAILABLE") == versions
     there.flip("stable", 2, [1, 2])
     there.begin("flip")
-    monkeypatch.setattr(rollout, "SWAP_SECONDS", 2.0)
+    monkeypatch.setattr(rollout, "SWAP_SECONDS", 0.2)
     for how in ("flip", "rollback"):
         with pytest.raises(
             BenchError, match=r"--server-path /no/such/folder: .* give the folder as the server"

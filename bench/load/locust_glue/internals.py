@@ -22,18 +22,22 @@ __all__ = [
     "UserState",
     "alive",
     "filter_tasks_by_tags",
+    "miss_workers_after",
     "never_miss_master",
     "on_new_web_interface",
     "quit_with_workers",
     "request_listeners",
     "send_home",
     "stopping",
+    "suspect_workers",
     "use_sockets",
 ]
 
 BaseSocket: Any = zmqrpc.BaseSocket
 MASTER_SECONDS: Final[float] = runners.MASTER_HEARTBEAT_TIMEOUT
 """A worker gives its master up after so long without a heartbeat."""
+WORKER_SECONDS: Final[int] = runners.HEARTBEAT_LIVENESS
+"""A master gives a worker up after so long without a heartbeat, and then ends a test that has no other."""
 LEAVE_SECONDS = 1.0
 """A master that quits waits so long at the most for its workers to leave."""
 
@@ -70,6 +74,19 @@ def use_sockets(server: type[Any], client: type[Any]) -> None:
 def never_miss_master() -> None:
     """Have Locust's workers of this process never give their master up."""
     runners.MASTER_HEARTBEAT_TIMEOUT = math.inf  # type: ignore[assignment]  # it is compared only
+
+
+def miss_workers_after(seconds: int, master: Any) -> None:
+    """Have masters of this process, and this one from now on, give a worker up after so long without a heartbeat."""
+    runners.HEARTBEAT_LIVENESS = seconds
+    for client in master.clients.all:
+        client.heartbeat = seconds
+
+
+def suspect_workers(master: Any) -> None:
+    """Have a master give those workers up of which it hears nothing for as long as Locust waits."""
+    for client in master.clients.all:
+        client.heartbeat = min(client.heartbeat, WORKER_SECONDS)
 
 
 def alive(runner: Any) -> bool:

@@ -30,6 +30,8 @@ LEAVING_SECONDS = 2.0
 """And this long for those that have left Locust already: a Ctrl-C ends workers and master at once."""
 AT_ONCE_SECONDS = 1.0
 """A worker that leaves so shortly before the master ends the test does it for the same reason."""
+HELD_UP_SECONDS = 600
+"""A busy machine may hold a forked worker up for so long: that one ended is seen at once, without heartbeats."""
 TOGETHER_SECONDS = 10.0
 """An open loop waits so long at the most for the users of all workers: the first arrivals are then those of the plan,
 however long each worker takes to make its requests."""
@@ -88,8 +90,13 @@ class Workers:
             elif self._keep is not None and not self._draining and self._note is not None:
                 self._note(at, WORKER_LOST, f"load process {number} of {count} ended")
 
-        # Ctrl-C, which ends workers and master together, reaches some of them a moment sooner
-        watch_workers(lambda *process: gevent.spawn_later(AT_ONCE_SECONDS, ended, self._now(), *process))
+        def suspect(*process: int) -> None:
+            internals.suspect_workers(self.runner)
+            # Ctrl-C, which ends workers and master together, reaches some of them a moment sooner
+            gevent.spawn_later(AT_ONCE_SECONDS, ended, self._now(), *process)
+
+        if watch_workers(suspect):
+            internals.miss_workers_after(HELD_UP_SECONDS, self.runner)
 
     def begin(
         self,
