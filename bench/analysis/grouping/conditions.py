@@ -57,7 +57,8 @@ _OF_THE_MACHINE: Final = frozenset({"processes"})
 """Facts of the load that are surroundings: as many load processes as the machine needs."""
 
 
-def conditions(manifest: Manifest) -> dict[str, str]:
+@environment.once
+def conditions(manifest: Manifest) -> Mapping[str, str]:
     """What a run's manifest says of its conditions, by key; what it does not know is left out."""
     facts = environment.facts(manifest)
     values = {

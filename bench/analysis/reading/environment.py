@@ -1,7 +1,8 @@
 """The environment of a run, and differences between two."""
 
+import functools
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from bench.analysis.reading.run_warning import RunWarning
@@ -74,7 +75,22 @@ def matters(key: str) -> bool:
     return key in _MATTER or key.startswith(("machine.", "package.", "server."))
 
 
-def facts(manifest: Manifest) -> dict[str, str]:
+def once(compute: Callable[[Manifest], Mapping[str, str]]) -> Callable[[Manifest], Mapping[str, str]]:
+    """Compute it once of each manifest: a gate looks at the same one hundreds of times."""
+
+    @functools.wraps(compute)
+    def known(manifest: Manifest) -> Mapping[str, str]:
+        held = vars(manifest)  # where functools.cached_property puts what it holds
+        if compute.__qualname__ not in held:
+            held[compute.__qualname__] = compute(manifest)
+        values: Mapping[str, str] = held[compute.__qualname__]
+        return values
+
+    return known
+
+
+@once
+def facts(manifest: Manifest) -> Mapping[str, str]:
     """What a manifest says of machine, server, model, payload and software, by key; what it does not know is left out."""
     values: dict[str, Any] = {}
     for part, keys in _KEYS.items():
