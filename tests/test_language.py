@@ -1,9 +1,10 @@
 """Plain language: phrases of a dialect do not occur in texts that a user sees."""
 
 import ast
+import functools
 import re
-from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -57,13 +58,38 @@ KEYS = re.compile(r"[\w.\-]+")
 """Names in programs, such as the JSON key `doubts`; they stay for readers of older results."""
 
 
-def literals(path: Path) -> Iterator[tuple[int, str]]:
-    """Line and text of each string that users may see: all but docstrings that no verb prints."""
+class Source(NamedTuple):
+    """What is looked for in a module, each with its line."""
+
+    literals: list[tuple[int, str]]
+    """Strings that users may see: all but docstrings that no verb prints."""
+    names: list[tuple[int, str]]
+    """Each variable, argument, attribute and function that is defined, without leading underscores."""
+    first_lines: list[tuple[int, str]]
+    """Of the docstrings of the module and its classes."""
+
+
+@functools.cache
+def source(path: Path) -> Source:
+    """Parse a module once and look at each node of it once: both take longer than what is looked for."""
+    literals, names, first_lines = Source([], [], [])
     tree = ast.parse(path.read_text())
     docstrings = set()
     if path.parent.name == "scenarios":  # `bench scenario` prints their questions
-        yield 1, ast.get_docstring(tree) or ""
-    for node in ast.walk(tree):
+        literals.append((1, ast.get_docstring(tree) or ""))
+    for node in ast.walk(tree):  # from the outside to the inside
+        match node:
+            case ast.Constant(value=str(text)):
+                if id(node) not in docstrings:
+                    literals.append((node.lineno, text))
+                continue
+            case ast.Name(ctx=ast.Store(), id=name) | ast.Attribute(ctx=ast.Store(), attr=name):
+                names.append((node.lineno, name.strip("_")))
+            case ast.arg(arg=name) | ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
+                names.append((node.lineno, name.strip("_")))
+            case ast.Module() | ast.ClassDef():
+                docstring = ast.get_docstring(node) or ""
+                first_lines.append((getattr(node, "lineno", 1), docstring.partition("\n")[0]))
         body = getattr(node, "body", None)
         if isinstance(body, list):
             is_command = any(
@@ -75,9 +101,12 @@ def literals(path: Path) -> Iterator[tuple[int, str]]:
                 for each in body
                 if isinstance(each, ast.Expr) and not (is_command and each is body[0])
             }
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings:
-            yield node.lineno, node.value
+    return Source(literals, names, first_lines)
+
+
+@functools.cache
+def compiled(pattern: str) -> re.Pattern[str]:
+    return re.compile(pattern, re.IGNORECASE if pattern.islower() else 0)
 
 
 def wrong(text: str, patterns: set[str]) -> list[str]:
@@ -85,7 +114,7 @@ def wrong(text: str, patterns: set[str]) -> list[str]:
     return [
         f"{match.group()!r}: write {instead[pattern]}"
         for pattern in sorted(patterns)
-        if (match := re.search(pattern, text, re.IGNORECASE if pattern.islower() else 0))
+        if (match := compiled(pattern).search(text))
     ]
 
 
@@ -95,7 +124,7 @@ def test_messages_of_programs() -> None:
         name = str(path.relative_to(ROOT))
         if any(name.startswith(each) for each in IMITATED):
             continue
-        for line, literal in literals(path):
+        for line, literal in source(path).literals:
             if not KEYS.fullmatch(literal):
                 text = literal.replace("options.asked.", "")  # a name of the programming interface
                 found += [f"{name}:{line}: {each}" for each in wrong(text, set(FORBIDDEN | FOREIGN))]
@@ -121,19 +150,9 @@ PUBLIC = {
 """File and name -> why it stays: users write it."""
 
 
-def names(tree: ast.AST) -> Iterator[tuple[int, str]]:
-    """Line and name of each variable, argument, attribute and function that is defined, without leading underscores."""
-    for node in ast.walk(tree):
-        match node:
-            case ast.Name(ctx=ast.Store(), id=name) | ast.Attribute(ctx=ast.Store(), attr=name):
-                yield node.lineno, name.strip("_")
-            case ast.arg(arg=name) | ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
-                yield node.lineno, name.strip("_")
-
-
 def empty(path: Path) -> list[str]:
     """The places in a module where a name says nothing."""
-    return [f"{line}: {name}" for line, name in names(ast.parse(path.read_text())) if name in EMPTY]
+    return [f"{line}: {name}" for line, name in source(path).names if name in EMPTY]
 
 
 def test_names_say_what_they_hold() -> None:
@@ -152,14 +171,7 @@ QUESTIONS = {"What", "How", "Which", "Who", "Whether", "Where", "When", "Why"}
 
 def asking(path: Path) -> list[str]:
     """The first lines of a module's and its classes' docstrings that open with a question word."""
-    texts = [
-        (node, (ast.get_docstring(node) or "").partition("\n")[0])
-        for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.Module | ast.ClassDef)
-    ]
-    return [
-        f"{getattr(node, 'lineno', 1)}: {text}" for node, text in texts if text.split(" ")[0] in QUESTIONS
-    ]
+    return [f"{line}: {text}" for line, text in source(path).first_lines if text.split(" ")[0] in QUESTIONS]
 
 
 def test_docstrings_of_modules_and_classes_state() -> None:
@@ -193,7 +205,7 @@ def test_pages(page: Path) -> None:
 def test_forbidden_phrases_are_found(tmp_path: Path) -> None:
     module = tmp_path / "module.py"
     module.write_text('"""It says so."""\nfail(f"{name}: a whole number from {least} on is expected")\n')
-    assert [each for _, text in literals(module) for each in wrong(text, set(FORBIDDEN))] == [
+    assert [each for _, text in source(module).literals for each in wrong(text, set(FORBIDDEN))] == [
         "'whole number from': write integer >= N",
         "'is expected': write expected X",
     ]
@@ -202,7 +214,9 @@ def test_forbidden_phrases_are_found(tmp_path: Path) -> None:
         "'is no J': write is not a X",
         "'mend': write fix, correct",
     ]
+    module = tmp_path / "question.py"
     module.write_text('"""Fine."""\n\nclass A:\n    """What it holds."""\n')
     assert asking(module) == ["3: What it holds."]
+    module = tmp_path / "names.py"
     module.write_text("def f(it, rows):\n    self._told = [given for given in rows]\n    size = what(rows)\n")
     assert empty(module) == ["1: it", "2: told", "2: given"]
