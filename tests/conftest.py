@@ -91,9 +91,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def writing(root: Path) -> "subprocess.Popen[str]":
     """`tests.models`, as it writes below the folder of all tests."""
     command = [sys.executable, "-m", "tests.models", str(root / "models")]
-    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
     with (root / "models.log").open("a") as log:
-        return subprocess.Popen(command, env=environment, stdout=log, stderr=log, text=True, cwd=TESTS.parent)
+        return subprocess.Popen(command, stdout=log, stderr=log, text=True, cwd=TESTS.parent)
 
 
 @pytest.fixture(scope="session")

@@ -27,6 +27,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+from bench.cli import INTERNAL, VERBS
 from tests import forks
 from tests.forks import Order
 
@@ -58,20 +59,34 @@ IMPORTED: Final[Mapping[str, Sequence[str]]] = {
     "bench": (
         *(
             *_SERVER,
-            "bench.cli.report",
-            "bench.analysis.showing.verdict",
+            *(module for module, _ in VERBS.values()),
+            *INTERNAL.values(),
+            "bench.cli.capacity_run",
+            "bench.cli.gate_run",
             "bench.cli.tables",
             "bench.cli.terminal",
+            "bench.cli.tune_run",
+            "bench.analysis.showing.verdict",
+            "bench.picture",
+            "bench.protocol.prometheus",
+            "bench.protocol.tfserving_counters",
+            "bench.protocol.tfserving_grpc",
+            "bench.wire.grpcio_client",
         ),
         *(
             "bench.runs.parquet",
+            "pandas",
+            "pyarrow.parquet",
+            "scipy.special",
             "rich.table",
             "rich._unicode_data.unicode17-0-0",
             "encodings.cp437",
+            "encodings.idna",
             "click._textwrap",
         ),
     ),
     "tensorflow": (*_SERVER, "bench.server.execution.backend"),
+    "training": ("bench.cli.verbs", "bench.cli.output", "bench.cli.export"),
 }
 """What does nothing by itself."""
 CLONE_NEWTIME, CLONE_NEWNET = 0x80, 0x40000000
@@ -116,6 +131,10 @@ def _prepare(kind: str) -> None:
         from bench.server.execution import runtime
 
         runtime.tensorflow()
+    if kind == "training":
+        from bench.export.quiet import tensorflow
+
+        importlib.import_module(tensorflow().keras.__name__)  # which is imported when it is first used
     gc.collect()
     gc.freeze()
 
@@ -244,6 +263,8 @@ def run(order: Order) -> None:
 
         gevent.reinit()  # where an import has made a loop
     sys.argv[1:] = order.arguments
+    if order.fails_on_warnings:
+        warnings.simplefilter("error")
     tempfile.tempdir = None  # as the environment has it
     code: object = 0
     try:

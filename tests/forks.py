@@ -33,7 +33,14 @@ PLACE: Final = "BENCH_TESTS_FORKS"
 
 They have a path: abstract ones would belong to a network namespace, and there are tests with several.
 """
-KINDS: Final = ("bench", "tensorflow", "locust")
+KINDS: Final = ("bench", "tensorflow", "locust", "training")
+TRAINING: Final = (
+    "tests.models",
+    "tests.cli.interrupted_export",
+    "tests.export.several",
+    "tests.server.from_proto",
+)
+"""Programs of tests that need all of TensorFlow, whose import is most of what each takes."""
 LARGEST: Final = 1 << 20
 """Bytes of an order: an environment is the most of it."""
 LIMITS: Final = sorted({getattr(resource, name) for name in dir(resource) if name.startswith("RLIMIT_")})
@@ -61,6 +68,8 @@ class Order(NamedTuple):
     environment: Mapping[str, str]
     folder: str
     imports_folder: bool
+    fails_on_warnings: bool
+    """As with `-W error`."""
     group: int
     """Process group that it joins; 0: one of its own; -1: a session of its own."""
     ends_with_orderer: bool
@@ -192,6 +201,10 @@ def _kind(command: Sequence[str]) -> str | None:
             named = " ".join(flags).replace("=", " ")
             light = ("--backend synthetic", "--backend null", "--help", "--version")
             return "bench" if any(flag in named for flag in light) else "tensorflow"
+        case ["-m", "bench", "export", *_]:
+            return "training"
+        case ["-m", module, *_] if module in TRAINING:
+            return "training"
         case ["-m", "bench", *_] | ["-P", "-m", "bench.supervisor", *_]:
             return "bench"
     return None
@@ -213,6 +226,9 @@ def _order(given: Mapping[str, Any]) -> tuple[str, Order | None]:
     if _suspended or isinstance(given["args"], str | bytes | os.PathLike) or not given["args"]:
         return none
     network, ahead, command = _host([os.fsdecode(part) for part in given["args"]])
+    strict = command[1:3] == ["-W", "error"]
+    if strict:
+        del command[1:3]
     kind = _kind(command)
     # a supervisor holds files open, whatever their numbers are; and what it prepares, it has from its own order
     supervisor = "bench.supervisor" in command
@@ -242,6 +258,7 @@ def _order(given: Mapping[str, Any]) -> tuple[str, Order | None]:
         environment=environment,
         folder=str(folder),
         imports_folder="-P" not in command[:module],
+        fails_on_warnings=strict,
         group=group,
         ends_with_orderer=supervised,
         cpus=sorted(cpus or os.sched_getaffinity(0)),

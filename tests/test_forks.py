@@ -49,6 +49,14 @@ def test_commands_have_their_arguments_environment_folder_and_output(made: str, 
     assert (tmp_path / "servers.toml").exists()
 
 
+def test_warnings_are_errors_where_they_are_to_be(made: str, tmp_path: Path) -> None:
+    (tmp_path / "scenario.py").write_text("import warnings\nwarnings.warn('as in a test')\n")
+    for options, code in (([], 0), (["-W", "error"], 1)):
+        command = [sys.executable, *options, "-m", "scenario"]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert (done.returncode, "as in a test" in done.stderr) == (code, True), made
+
+
 def test_servers_have_their_session_cpus_limits_and_command_line(made: str) -> None:
     cpu = max(os.sched_getaffinity(0))
     before = resource.getrlimit(resource.RLIMIT_CPU)

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import pytest
 
+from tests.forks import ROOT
 from tests.unlimited import LIMIT, unlimited
 
 COMMAND = [sys.executable, "-m", "bench", "export"]
@@ -101,23 +102,10 @@ def test_a_pair_that_is_there_is_kept(models: Path) -> None:
     assert {path: path.stat().st_mtime_ns for path in models.rglob("*")} == before
 
 
-INTERRUPTED = """
-import os, signal, sys
-import bench.cli
-import bench.cli.export as verb
-
-train = verb.export_digits
-def interrupted(*arguments, **more):
-    return train(*arguments, **{**more, "progress": lambda step: os.kill(os.getpid(), signal.SIGINT)})
-verb.export_digits = interrupted
-bench.cli.main(["export", sys.argv[1], "--version", "1", "--steps", "1000"])
-"""
-
-
 def test_an_interrupted_export_leaves_no_folder_behind(tmp_path: Path) -> None:
     """Ctrl-C in the middle of the training, at the first step."""
-    command = [sys.executable, "-c", INTERRUPTED, str(tmp_path)]
-    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    command = [sys.executable, "-m", "tests.cli.interrupted_export", str(tmp_path)]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 130
     assert "Traceback" not in done.stderr
     assert list((tmp_path / "mnist").iterdir()) == []

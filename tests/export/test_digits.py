@@ -16,30 +16,8 @@ from bench.export.digits import PAIR, Warmup
 from bench.payload import array_of
 from bench.wire import tfrecord
 from bench.wire.messages import PredictionLog, SavedModel, types_pb2
+from tests.forks import ROOT
 from tests.unlimited import LIMIT, unlimited
-
-EXPORTS = """
-import json, sys
-from pathlib import Path
-from bench.export.digits import Warmup, export_digits
-from bench.export.networks import Recipe
-from bench.export.placement import Destination
-
-models, idx = Path(sys.argv[1]), Path(sys.argv[2])
-def make(name, recipe, **more):
-    done = export_digits(Destination(models, name, 7), recipe, **more)
-    return {"accuracy": done.accuracy, "digits": done.digits}
-steps = []
-print(json.dumps({
-    "cnn": make("cnn", Recipe("cnn", steps=4, seed=1), progress=steps.append),
-    "cnn_again": make("cnn_again", Recipe("cnn", steps=4, seed=1)),
-    "cnn_other": make("cnn_other", Recipe("cnn", steps=4, seed=2)),
-    "flat": make("flat", Recipe(steps=60, flat=True), warmup=Warmup(5, 3)),
-    "null": make("null", Recipe("null", steps=0)),
-    "few": make("few", Recipe(steps=5), folder=idx),
-    "steps": steps,
-}))
-"""
 
 
 @pytest.fixture(scope="module")
@@ -54,9 +32,9 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, 
         labels = digits.labels[part].astype(np.uint8)
         head = b"".join(number.to_bytes(4, "big") for number in (2049, len(labels)))
         (idx / f"{stem}-labels-idx1-ubyte").write_bytes(head + labels.tobytes())
-    command = [sys.executable, "-W", "error", "-c", EXPORTS, str(models), str(idx)]
+    command = [sys.executable, "-W", "error", "-m", "tests.export.several", str(models), str(idx)]
     with unlimited():
-        done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=LIMIT)
+        done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=LIMIT, cwd=ROOT)
     assert (done.returncode, done.stderr) == (0, ""), "no word of TensorFlow, no Python warning"
     return models, json.loads(done.stdout)
 

@@ -2,7 +2,6 @@ import json
 import struct
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 import ml_dtypes
@@ -16,6 +15,7 @@ from bench.server.api.tensors import Unreadable, decode, encode, head
 from bench.server.refusal import Code, Refusal
 from bench.wire.dtypes import STORAGES, type_name
 from bench.wire.messages import TensorProto, types_pb2
+from tests.forks import ROOT
 from tests.unlimited import LIMIT, unlimited
 
 
@@ -96,11 +96,9 @@ def by_tensorflow() -> list[dict[str, Any] | None]:
         for message in messages
         for serialised in [message.SerializeToString()]
     )
-    script = Path(__file__).with_name("from_proto.py")
+    command = [sys.executable, "-m", "tests.server.from_proto"]
     with unlimited():
-        run = subprocess.run(
-            [sys.executable, str(script)], input=data, capture_output=True, check=True, timeout=LIMIT
-        )
+        run = subprocess.run(command, input=data, capture_output=True, check=True, timeout=LIMIT, cwd=ROOT)
     return [json.loads(line) for line in run.stdout.splitlines()]
 
 
