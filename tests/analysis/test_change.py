@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from scipy import stats
+import scipy
 
 from bench.analysis.grouping.metrics import METRICS
 from bench.analysis.judging.change import ERROR_RATE, change, judged_together
@@ -55,14 +55,14 @@ def test_pairs_have_at_most_half_the_error_of_trials_one_after_the_other() -> No
 def test_estimates_are_those_of_scipy() -> None:
     rng = np.random.default_rng(2)
     first, second = rng.normal(0, 1, 7), rng.normal(0.5, 2, 5)
-    theirs = stats.ttest_ind(second, first, equal_var=False)
+    theirs = scipy.stats.ttest_ind(second, first, equal_var=False)
     ours = intervals.unpaired(first, second)
     assert ours.freedom == pytest.approx(theirs.df)
     assert 2 * min(ours.p_above(0), ours.p_below(0)) == pytest.approx(theirs.pvalue)
     ends = theirs.confidence_interval(0.98)
     assert ours.interval(0.98) == pytest.approx((ends.low, ends.high))
     third = rng.normal(0.5, 2, 7)
-    theirs = stats.ttest_rel(third, first)
+    theirs = scipy.stats.ttest_rel(third, first)
     ours = intervals.paired(first, third)
     assert 2 * min(ours.p_above(0), ours.p_below(0)) == pytest.approx(theirs.pvalue)
 
@@ -81,7 +81,7 @@ def test_the_bootstrap_agrees_with_student_where_there_are_many_trials() -> None
 
 @pytest.mark.parametrize(("successes", "count"), [(0, 10), (3, 10), (10, 10), (0, 100_000), (7, 1000)])
 def test_shares_have_the_interval_of_clopper_and_pearson(successes: int, count: int) -> None:
-    theirs = stats.binomtest(successes, count).proportion_ci(0.98, method="exact")
+    theirs = scipy.stats.binomtest(successes, count).proportion_ci(0.98, method="exact")
     assert intervals.proportion(successes, count, 0.98) == pytest.approx((theirs.low, theirs.high))
     assert intervals.proportion(0, 0, 0.98) == (0.0, 1.0)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from scipy import stats
+from scipy import special
 
 from bench.runs.chunk import Chunk
 from bench.runs.run import Run
@@ -165,7 +165,7 @@ def test_means_over_trials_from_those_of_the_runs(tmp_path: Path, blocks: int, e
         shares = name in ("error_share", "mismatch_share") or min(values) <= 0
         assert told["mean_of"] == ("values" if shares else "logarithms"), name
         scaled = values if shares else np.log(values)
-        half = stats.t.ppf(0.975, blocks - 1) * scaled.std(ddof=1) / math.sqrt(blocks)
+        half = special.stdtrit(blocks - 1, 0.975) * scaled.std(ddof=1) / math.sqrt(blocks)
         expected = np.array([scaled.mean() - half, scaled.mean(), scaled.mean() + half])
         low, mean, high = expected if shares else np.exp(expected)
         if ends == "range":  # of so few trials there is no interval worth the name

@@ -19,17 +19,23 @@ ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "configuration.md"
 
 
-@pytest.mark.parametrize("page", [*reference.PAGES, PAGE.name, *reference.schemas()])
-def test_the_pages_are_up_to_date(page: str) -> None:
+WRITTEN = sorted((PAGE.parent / "reference").rglob("*.*"))
+
+
+@pytest.fixture(scope="module")
+def generated() -> dict[Path, str]:
+    return reference.generated()
+
+
+@pytest.mark.parametrize("path", [PAGE, *WRITTEN], ids=lambda path: path.name)
+def test_the_pages_are_up_to_date(path: Path, generated: dict[Path, str]) -> None:
     """Every option, key, metric, warning and outcome of the code stands in the reference."""
-    generated = {path.name: (path, text) for path, text in reference.generated().items()}
-    path, text = generated[page]
-    assert path.read_text() == text, "run: python -m tests.reference"
+    assert path.read_text() == generated[path], "run: python -m tests.reference"
 
 
-def test_pages_of_the_reference_are_whole() -> None:
-    texts = {path.name: text for path, text in reference.generated().items()}
-    assert texts.keys() == {path.name for path in (ROOT / "docs" / "reference").rglob("*.*")} | {PAGE.name}
+def test_pages_of_the_reference_are_whole(generated: dict[Path, str]) -> None:
+    texts = {path.name: text for path, text in generated.items()}
+    assert texts.keys() == {path.name for path in (PAGE, *WRITTEN)}
     for name, parts in {
         "options.md": (
             "`--schedule SCHEDULE`",

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import stats
 
 from bench.schedule import Burst, Constant, Poisson, Sine, Trace, held, message_indices, open_sequence, times
 from bench.schedule.rates import Floats
@@ -126,7 +126,7 @@ def test_expected_counts(schedule: Rated) -> None:
 def test_random_arrivals_are_poisson_after_the_time_change(schedule: Rated) -> None:
     instants = all_of(schedule, 7.0, seed=2)
     gaps = np.diff(schedule.rates().expected(instants))
-    assert stats.kstest(gaps, "expon").pvalue > 0.001
+    assert scipy.stats.kstest(gaps, "expon").pvalue > 0.001
     neighbours = np.corrcoef(gaps[1:], gaps[:-1])[0, 1]
     assert abs(neighbours) < 4 / np.sqrt(len(gaps))
 
@@ -136,7 +136,7 @@ def test_counts_of_a_poisson_process_vary_as_they_should() -> None:
     counts = np.histogram(instants, bins=4000, range=(0, 400))[0]
     assert counts.mean() == pytest.approx(100, rel=0.01)
     assert counts.var() == pytest.approx(100, rel=0.1)
-    assert stats.kstest(instants, stats.uniform(0, 400).cdf).pvalue > 0.001
+    assert scipy.stats.kstest(instants, scipy.stats.uniform(0, 400).cdf).pvalue > 0.001
 
 
 def test_seeds_and_salts_give_other_instants() -> None:
