@@ -122,7 +122,7 @@ def test_littles_law_tells_a_steady_queue_from_one_that_grows() -> None:
 def conclude(levels: list[Level], refusal: Refusal | None = None) -> ConditionCapacity:
     found = Search(0.01, 0.03, 10.0, 500.0)
     found.add(levels)
-    return concluded(HERE, found, [], [], refusal)
+    return concluded(HERE, found, [Measured(each, "run") for each in levels], [], refusal)
 
 
 def told(condition: ConditionCapacity) -> str:
@@ -161,6 +161,14 @@ def test_without_an_interval_there_is_a_bracket_or_nothing() -> None:
     assert told(refused).startswith("no answer: the load generator was the limit (load process 0")
     assert told(refused).endswith("use more load processes")
     assert concluded(HERE, None, [], [], None).outcome == "nothing"
+
+
+def test_a_pause_at_a_low_rate_bounds_nothing() -> None:
+    paused, over = level(100.0, 4000, seconds=1.0), level(300.0, 900, seconds=1.0)
+    mixed, missed = conclude([paused, level(200.0, 0, seconds=1.0), over]), conclude([paused, over])
+    assert (mixed.passed, mixed.failed, missed.failed) == (None, 300, 100)
+    assert "less than 300 req/s with p99 <= 25 ms; some lower rates missed it" in told(mixed)
+    assert ["the idle server keeps" in told(each) for each in (mixed, missed)] == [False, True]
 
 
 @pytest.mark.parametrize(
