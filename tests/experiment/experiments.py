@@ -1,4 +1,4 @@
-"""Small experiments that really run, on servers that are up without loading TensorFlow."""
+"""Small experiments that really run, on servers that are up without loading TensorFlow, and leave the processor to others."""
 
 import json
 import os
@@ -15,15 +15,15 @@ SERVERS = """
 kind = "embedded"
 build = "synthetic"
 price_per_hour = 0.5
-flags = { backend = "synthetic", service_time = "constant(1ms)" }
+flags = { backend = "synthetic", service_time = "constant(4ms)" }
 
 [servers.other]
 kind = "embedded"
-flags = { backend = "synthetic", service_time = "constant(3ms)" }
+flags = { backend = "synthetic", service_time = "constant(12ms)" }
 
 [servers.pair]
 kind = "embedded"
-flags = { backend = "synthetic", service_time = "constant(1ms)", processes = 2 }
+flags = { backend = "synthetic", service_time = "constant(4ms)", processes = 2 }
 
 [servers.broken]
 kind = "binary"

@@ -132,7 +132,7 @@ def test_interference_is_warned_about() -> None:
 
 
 def test_an_open_loop_goes_to_two_servers_in_turn(tmp_path: Path) -> None:
-    """1 ms and 3 ms; 200/s in all."""
+    """4 ms and 12 ms; 200/s in all."""
     path = write(tmp_path, "samples = true")
     text = path.read_text().replace(
         "loads = [{ users = 2 }]", 'loads = [{ users = 1, schedule = "poisson:200" }]'
@@ -155,7 +155,7 @@ def test_an_open_loop_goes_to_two_servers_in_turn(tmp_path: Path) -> None:
     least = {trial.identity.server: trial.values["min"] for trial in trials}
     assert len(trials) == len(least) == 2, "the runs of each server alone are none"
     # however much a busy machine adds: no request is quicker than its server, and one is hardly slower
-    assert least["other"] >= 0.003 > least["quick"] >= 0.001
+    assert least["other"] >= 0.012 > least["quick"] >= 0.004
 
 
 def test_a_closed_loop_goes_to_two_versions_of_one_server_also_after_a_kill(tmp_path: Path) -> None:
@@ -201,7 +201,7 @@ def test_what_no_duet_can_be_made_of_is_refused_in_a_line(
 
 
 def test_arms_have_slices_of_time_in_which_nothing_of_the_other_is_in_flight(tmp_path: Path) -> None:
-    """1 ms and 3 ms on average, by chance, so that users do not keep step."""
+    """4 ms and 12 ms on average, by chance, so that users do not keep step."""
     path = write(tmp_path, "samples = true")
     path.write_text(path.read_text().replace("seconds = 1", "seconds = 3").replace("users = 2", "users = 4"))
     servers = tmp_path / "servers.toml"
