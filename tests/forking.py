@@ -7,6 +7,7 @@ descriptors of a pipe that ends with the tests, and of a socket for each of `for
 import atexit
 import contextlib
 import ctypes
+import fcntl
 import functools
 import gc
 import importlib
@@ -21,6 +22,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import termios
 import threading
 import warnings
 from collections.abc import Mapping, Sequence
@@ -224,6 +226,8 @@ def _settle(order: Order) -> None:
     _move(order)
     if order.group < 0:
         os.setsid()
+        if order.terminal:
+            fcntl.ioctl(0, termios.TIOCSCTTY, 0)
     else:
         os.setpgid(0, order.group)
     os.sched_setaffinity(0, order.cpus)
@@ -266,6 +270,8 @@ def run(order: Order) -> None:
     if order.fails_on_warnings:
         warnings.simplefilter("error")
     tempfile.tempdir = None  # as the environment has it
+    if not hasattr(sys.modules.get(order.module), "__path__"):
+        sys.modules.pop(order.module, None)  # it is executed: runpy warns of one that was imported
     code: object = 0
     try:
         runpy.run_module(order.module, run_name="__main__", alter_sys=True)

@@ -46,8 +46,10 @@ LARGEST: Final = 1 << 20
 LIMITS: Final = sorted({getattr(resource, name) for name in dir(resource) if name.startswith("RLIMIT_")})
 LONGEST: Final = 8192
 """Bytes of a command line that is shown of a fork."""
-AT_START: Final = ("LD_", "PYTHON", "TF_", "OMP_", "OPENBLAS_")
+AT_START: Final = ("LD_", "PYTHON", "OMP_", "OPENBLAS_")
 """Variables that are read when a process starts, or imports: a fork is too late for another value."""
+OF_TENSORFLOW: Final = ("TF_",)
+"""The same, where TensorFlow has been imported."""
 SET_BY_SERVERS: Final = {"TF_CPP_MIN_LOG_LEVEL": "2", "TF_OVERRIDE_GLOBAL_THREADPOOL": "1"}
 """As a server sets them where they are not set, which it does in tests too."""
 _USUAL: Final = subprocess.Popen
@@ -80,6 +82,8 @@ class Order(NamedTuple):
     """Its namespace; empty: that of who orders it."""
     ahead: int
     """Seconds by which its monotonic clock is ahead of that of who orders it."""
+    terminal: bool
+    """Whether its standard input becomes its controlling terminal, as by `setsid --ctty`."""
 
 
 class Popen(subprocess.Popen[Any]):
@@ -226,6 +230,9 @@ def _order(given: Mapping[str, Any]) -> tuple[str, Order | None]:
     if _suspended or isinstance(given["args"], str | bytes | os.PathLike) or not given["args"]:
         return none
     network, ahead, command = _host([os.fsdecode(part) for part in given["args"]])
+    terminal = command[:3] == ["setsid", "--ctty", "--wait"]
+    if terminal:
+        del command[:3]
     strict = command[1:3] == ["-W", "error"]
     if strict:
         del command[1:3]
@@ -241,14 +248,15 @@ def _order(given: Mapping[str, Any]) -> tuple[str, Order | None]:
         return none
     folder = Path(given["cwd"] or ".").absolute()
     joined = given["process_group"] in (None, -1)
-    group = -1 if given["start_new_session"] else os.getpgid(0) if joined else 0
+    group = -1 if given["start_new_session"] or terminal else os.getpgid(0) if joined else 0
     if not folder.is_dir() or not (joined or given["process_group"] == 0):
         return none
     if group > 0 and os.getsid(0) != int(_place.partition(" ")[0]):
         return none
     variables = os.environ if given["env"] is None else given["env"]
     environment = {os.fsdecode(name): os.fsdecode(value) for name, value in variables.items()}
-    if any(n.startswith(AT_START) and _started_with.get(n) != value for n, value in environment.items()):
+    read = AT_START + (OF_TENSORFLOW if kind in ("tensorflow", "training") else ())
+    if any(n.startswith(read) and _started_with.get(n) != value for n, value in environment.items()):
         return none
     cpus = inspect.getclosurevars(given["preexec_fn"]).nonlocals["cpus"] if supervised else None
     module = command.index("-m") + 1
@@ -265,6 +273,7 @@ def _order(given: Mapping[str, Any]) -> tuple[str, Order | None]:
         limits=[resource.getrlimit(number) for number in LIMITS],
         network=network,
         ahead=ahead,
+        terminal=terminal,
     )
 
 
@@ -285,7 +294,7 @@ def connect() -> None:
         _listen(Path(folder))
     _place = os.environ[PLACE]
     _started_with = SET_BY_SERVERS | {
-        name: value for name, value in os.environ.items() if name.startswith(AT_START)
+        name: value for name, value in os.environ.items() if name.startswith(AT_START + OF_TENSORFLOW)
     }
 
 
