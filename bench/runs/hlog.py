@@ -99,6 +99,7 @@ class IntervalLog:
         self.intervals = intervals
         self._keep: bool = whole._keep if whole else len(intervals) <= LINES_KEPT
         self._known: dict[bytes, Sparse] = whole._known if whole else {}
+        self._briefs: dict[bytes, Brief] = whole._briefs if whole else {}
 
     @classmethod
     def read(cls, path: Path) -> "IntervalLog":
@@ -162,17 +163,34 @@ class IntervalLog:
         """The sum of all histograms."""
         return Histogram.sum(histogram for _, histogram in self.decoded())
 
+    def sparse(self) -> Sparse:
+        """The buckets of `total` that are not empty; without the memory of a histogram where there are none."""
+        parts = [histogram for _, histogram in self.decoded() if len(histogram.indices)]
+        return Histogram.sum(parts).sparse() if len(parts) > 1 else add(parts)
+
     def medians(self) -> dict[int, float]:
         """The median of each second, in seconds, in order."""
         return {second: brief.median for second, brief in self.by_second_briefly().items()}
 
     def by_second_briefly(self) -> "dict[int, Brief]":
         """What each second held, in order; quicker than by way of whole histograms."""
-        parts: dict[int, list[Sparse]] = {}
+        parts: dict[int, list[tuple[bytes, Sparse]]] = {}
         for interval, histogram in self.decoded():
             if len(histogram.indices):
-                parts.setdefault(interval.second, []).append(histogram)
-        return {second: _brief(add(histograms)) for second, histograms in sorted(parts.items())}
+                parts.setdefault(interval.second, []).append((interval.payload, histogram))
+        return {second: self._brief(parts[second]) for second in sorted(parts)}
+
+    def _brief(self, parts: list[tuple[bytes, Sparse]]) -> "Brief":
+        """Of histograms with what they are decoded from: one alone is looked at several times, of several sets of keys."""
+        payload = parts[0][0]
+        if len(parts) > 1:
+            return _brief(add([histogram for _, histogram in parts]))
+        if payload not in self._briefs:
+            brief = _brief(parts[0][1])
+            if not self._keep:
+                return brief
+            self._briefs[payload] = brief
+        return self._briefs[payload]
 
     def by_second(self) -> Iterator[tuple[int, Histogram]]:
         """The sum of the histograms of each second, in order; one at a time, since a histogram takes 270 kB."""
@@ -182,9 +200,11 @@ class IntervalLog:
 
 
 def add(parts: list[Sparse]) -> Sparse:
-    """The sum of several sparse histograms."""
+    """The sum of several sparse histograms, or of none."""
     if len(parts) == 1:
         return parts[0]
+    if not parts:
+        return Sparse(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64))
     indices, inverse = np.unique(np.concatenate([part.indices for part in parts]), return_inverse=True)
     counts: NDArray[np.int64] = np.zeros(len(indices), dtype=np.int64)
     np.add.at(counts, inverse, np.concatenate([part.counts for part in parts]))

@@ -22,7 +22,7 @@ from bench.runs.chunk import Chunk, Key, Tally
 from bench.runs.contents import RecordedFiles
 from bench.runs.files import read_file
 from bench.runs.finding import READ, places
-from bench.runs.histogram import Histogram, highest_ns
+from bench.runs.histogram import Histogram, Sparse, highest_ns
 from bench.runs.jsonl import LARGEST
 from bench.runs.manifest import Manifest
 from bench.runs.recording import COUNTS, SAMPLES, SHARDS, RunWriter
@@ -103,10 +103,7 @@ class Run:
 
     @cached_property
     def id(self) -> str:
-        """What tells the run from every other, and a copy of it not.
-
-        Of a run from before there were random ids: a checksum of when it began and what it counted.
-        """
+        """What tells the run, and copies of it, from others; of old runs a checksum of when they began and what they counted."""
         if self.manifest.run_id:
             return self.manifest.run_id
         try:
@@ -123,9 +120,8 @@ class Run:
     @cached_property
     def altered(self) -> list[str]:
         """Which files are not as they were when the run ended; nothing is known of runs from before there were ids."""
-        if not self.manifest.whole or not (
-            self.manifest.run_id or os.path.lexists(self.path / checksums.FILE)
-        ):
+        known = self.manifest.run_id or os.path.lexists(self.path / checksums.FILE)
+        if not self.manifest.whole or not known:
             return []
         return checksums.altered(self.path, READ)
 
@@ -140,7 +136,7 @@ class Run:
         first, end = self.window or self.seconds
         begun = self.manifest.span.first_due or 0.0
         if self.turn is not None:
-            held = [second for second in range(first, end) if self.turn.holds(second)]
+            held = filter(self.turn.holds, range(first, end))
             return sum(max(0.0, min(s + 1.0, self._ended) - max(float(s), begun)) for s in held)
         return max(0.0, min(float(end), self._ended) - max(float(first), begun))
 
@@ -148,7 +144,7 @@ class Run:
     def _ended(self) -> float:
         """The instant at which the load ended: when it was stopped, else when the last request was due or answered."""
         span, stopped = self.manifest.span, self.manifest.stopped
-        # after the stop, answers are still waited for: that time is no load
+        # after the stop answers are waited for: that is no load
         known = [span.last_due, span.last_done if stopped is None else stopped]
         return max((float(instant) for instant in known if instant is not None), default=math.inf)
 
@@ -172,7 +168,7 @@ class Run:
         window = self.steady.window or (first, first)
         return self.within(first, window[0])
 
-    @property
+    @cached_property
     def steady(self) -> "Run":
         """The run without its warm-up, from the next whole second on."""
         first, end = self.seconds
@@ -244,6 +240,10 @@ class Run:
     def histogram(self, kind: str, keep: Callable[[Key], bool] = _answered) -> Histogram:
         """The durations of one kind (latency, service, lag) of the keys to keep. Raises BenchError."""
         return self.log.select(lambda interval: interval.kind == kind and keep(interval.key)).total()
+
+    def sparse(self, kind: str, keep: Callable[[Key], bool] = _answered) -> Sparse:
+        """The buckets of `histogram` that are not empty. Raises BenchError."""
+        return self.log.select(lambda interval: interval.kind == kind and keep(interval.key)).sparse()
 
     def series(self, kind: str, keep: Callable[[Key], bool] = _answered) -> Iterator[tuple[int, Histogram]]:
         """The same by second of the run, in order; seconds in which nothing was due are missing."""
@@ -347,7 +347,7 @@ class Run:
         """
         import pandas as pd
 
-        histogram = self.histogram("latency").sparse()
+        histogram = self.sparse("latency")
         ends = pd.Index(highest_ns(histogram.indices) / 1e9, name="seconds")
         return pd.Series(histogram.counts, index=ends, name="requests")
 

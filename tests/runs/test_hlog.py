@@ -98,3 +98,19 @@ def test_a_missing_log_is_empty(tmp_path: Path) -> None:
     log = hlog.IntervalLog.read(tmp_path / "none.hlog")
     assert log.intervals == []
     assert log.total().count == 0
+
+
+def test_sums_and_briefs_are_those_of_whole_histograms(path: Path) -> None:
+    """Of one, of several and of no interval; a log that was selected from another shares what that has derived."""
+    whole = hlog.IntervalLog.read(path)
+    for keep in ({"latency", "service"}, {"latency"}, {"service"}, {"lag"}):
+        log = whole.select(lambda interval, keep=keep: interval.kind in keep)  # type: ignore[misc]
+        parts = [part for part in PARTS if part[1] in keep]
+        assert Histogram.sum([log.sparse()]) == log.total() == Histogram.sum(h for *_, h in parts)
+        for _ in range(2):
+            briefs = log.by_second_briefly()
+            for second in {second for _, _, second, _ in parts}:
+                total = Histogram.sum(h for _, _, s, h in parts if s == second)
+                assert briefs[second].median == total.percentile(50)
+                assert briefs[second].quick == total.percentile(10)
+            assert len(briefs) == len({second for _, _, second, _ in parts})

@@ -107,8 +107,8 @@ class Cell:
     @cached_property
     def lags(self) -> Population:
         """All requests that were due, by lag; those never sent are later than any other."""
-        lag = self.run.histogram("lag", lambda key: key in self.keys and key.outcome != UNSENT)
-        return Population(lag.sparse(), lost=self.unsent)
+        lag = self.run.sparse("lag", lambda key: key in self.keys and key.outcome != UNSENT)
+        return Population(lag, lost=self.unsent)
 
     @property
     def keep(self) -> Callable[[Key], bool]:
@@ -130,14 +130,14 @@ def population(run: Run, keys: Container[Key], kind: Literal["latency", "service
         if key in keys:
             outcomes[key.outcome] = outcomes.get(key.outcome, 0) + tally.requests
             mismatched += tally.mismatched if key.outcome == "OK" else 0
-    wrong = run.histogram("mismatched", lambda key: key in keys and key.outcome == "OK")
-    cancelled = run.histogram(kind, lambda key: key in keys and key.outcome == CANCELLED_BY_CLIENT)
+    wrong = run.sparse("mismatched", lambda key: key in keys and key.outcome == "OK")
+    cancelled = run.sparse(kind, lambda key: key in keys and key.outcome == CANCELLED_BY_CLIENT)
     lost = sum(outcomes.values()) - outcomes.get("OK", 0) - outcomes.get(CANCELLED_BY_CLIENT, 0)
     return Population(
-        run.histogram(kind, lambda key: key in keys and key.outcome == "OK").sparse(),
+        run.sparse(kind, lambda key: key in keys and key.outcome == "OK"),
         # run folders of schema 2 counted wrong answers and did not say how long they took
-        mismatched=wrong.sparse() if wrong.count == mismatched else None,
-        cancelled=cancelled.sparse(),
+        mismatched=wrong if wrong.counts.sum() == mismatched else None,
+        cancelled=cancelled,
         lost=lost if kind == "latency" else lost - outcomes.get(UNSENT, 0),
     )
 
