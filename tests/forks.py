@@ -39,8 +39,9 @@ TRAINING: Final = (
     "tests.cli.interrupted_export",
     "tests.export.several",
     "tests.server.from_proto",
+    "export_ranker",
 )
-"""Programs of tests that need all of TensorFlow, whose import is most of what each takes."""
+"""Programs of tests, and of the tutorial, that need all of TensorFlow, whose import is most of what each takes."""
 LARGEST: Final = 1 << 20
 """Bytes of an order: an environment is the most of it."""
 LIMITS: Final = sorted({getattr(resource, name) for name in dir(resource) if name.startswith("RLIMIT_")})

@@ -45,7 +45,7 @@ def ended(command: Command, cwd: Path, address: str) -> subprocess.CompletedProc
     program, *arguments = shlex.split(text)
     if program == "bench" and arguments[0] != "scenario":  # Locust patches the process that it runs in
         return bench(*arguments, cwd=cwd)
-    module = ["-m", "bench"] if program == "bench" else []
+    module = ["-m", "bench"] if program == "bench" else ["-m", Path(arguments.pop(0)).stem]
     return subprocess.run(
         [sys.executable, *module, *arguments], cwd=cwd, capture_output=True, text=True, check=False
     )
