@@ -34,14 +34,17 @@ PLACE: Final = "BENCH_TESTS_FORKS"
 They have a path: abstract ones would belong to a network namespace, and there are tests with several.
 """
 KINDS: Final = ("bench", "tensorflow", "locust", "training")
-TRAINING: Final = (
-    "tests.models",
-    "tests.cli.interrupted_export",
-    "tests.export.several",
-    "tests.server.from_proto",
-    "export_ranker",
-)
-"""Programs of tests, and of the tutorial, that need all of TensorFlow, whose import is most of what each takes."""
+PROGRAMS: Final = {
+    "scenario": "locust",
+    "tests.wire.conformance": "locust",
+    "tests.wire.peer": "bench",
+    "tests.models": "training",
+    "tests.cli.interrupted_export": "training",
+    "tests.export.several": "training",
+    "tests.server.from_proto": "training",
+    "export_ranker": "training",
+}
+"""Programs of tests, and of the tutorial, and the kind that has imported what they need."""
 LARGEST: Final = 1 << 20
 """Bytes of an order: an environment is the most of it."""
 LIMITS: Final = sorted({getattr(resource, name) for name in dir(resource) if name.startswith("RLIMIT_")})
@@ -200,7 +203,7 @@ def as_users_do() -> Iterator[None]:
 def _kind(command: Sequence[str]) -> str | None:
     """What has imported most of what a command does; None: it is none of ours."""
     match command[1:] if command[:1] == [sys.executable] else []:
-        case ["-m", "locust" | "scenario", *_]:  # or a test's own program
+        case ["-m", "locust", *_]:
             return "locust"
         case ["-m", "bench", "serve", *flags]:
             named = " ".join(flags).replace("=", " ")
@@ -208,10 +211,10 @@ def _kind(command: Sequence[str]) -> str | None:
             return "bench" if any(flag in named for flag in light) else "tensorflow"
         case ["-m", "bench", "export", *_]:
             return "training"
-        case ["-m", module, *_] if module in TRAINING:
-            return "training"
         case ["-m", "bench", *_] | ["-P", "-m", "bench.supervisor", *_]:
             return "bench"
+        case ["-m", program, *_]:
+            return PROGRAMS.get(program)
     return None
 
 

@@ -15,6 +15,7 @@ from tests.load.locust_runs import ROOT, finish, interrupt_when, locust, start
 from tests.protocol.echo import labels_of, serving
 
 SCENARIO = """
+from locust import constant
 from bench.scenario import ArrivalUser, Options, Pool, PredictUser, mnist
 from tests.protocol.echo import labels_of, register
 
@@ -29,6 +30,7 @@ class Digits:
 
 class Closed(Digits, PredictUser):
     request_name = "closed"
+    wait_time = constant(0.02)
 
 class Open(Digits, ArrivalUser):
     request_name = "open"
