@@ -126,7 +126,8 @@ def test_what_no_worker_sends_is_left_out_and_named_once(
     assert caplog.text.count("ignored a message") == 1
 
 
-def test_a_worker_learns_that_its_master_is_gone(make: Make) -> None:
+def test_a_worker_learns_that_its_master_is_gone(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(link, "BACK_SECONDS", 0.2)
     lost: AsyncResult[str] = AsyncResult()
     link.when_lost(lost.set)
     server = link.Server("127.0.0.1", 0)
@@ -142,6 +143,7 @@ def test_a_master_that_says_nothing_any_more_is_gone_too(make: Make, monkeypatch
     """As when its machine is: the connection stands, and nothing passes."""
     monkeypatch.setattr(link, "PING_SECONDS", 0.1)
     monkeypatch.setattr(link, "SILENT_SECONDS", 1.0)
+    monkeypatch.setattr(link, "BACK_SECONDS", 0.2)
     lost: AsyncResult[str] = AsyncResult()
     link.when_lost(lost.set)
     server = make(link.Server, "127.0.0.1", 0, token=None)
