@@ -102,7 +102,8 @@ def browser() -> Iterator[Page]:
     """A browser with an empty page, in a profile of its own."""
     if PROGRAM is None:
         raise SystemExit("no chromium on the path")
-    with tempfile.TemporaryDirectory() as profile:
+    # processes of a browser that has ended may write into its profile for a moment more
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         command = [PROGRAM, *_FIXED, f"--user-data-dir={profile}", "--remote-debugging-port=0", "about:blank"]
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:

@@ -37,6 +37,9 @@ KINDS: Final = ("bench", "tensorflow", "locust", "training")
 PROGRAMS: Final = {
     "scenario": "locust",
     "tests.wire.conformance": "locust",
+    "tests.launch.known_server": "bench",
+    "tests.launch.model_server": "bench",
+    "tests.runs.killed_writer": "bench",
     "tests.wire.peer": "bench",
     "tests.models": "training",
     "tests.cli.interrupted_export": "training",
@@ -211,7 +214,7 @@ def _kind(command: Sequence[str]) -> str | None:
             return "bench" if any(flag in named for flag in light) else "tensorflow"
         case ["-m", "bench", "export", *_]:
             return "training"
-        case ["-m", "bench", *_] | ["-P", "-m", "bench.supervisor", *_]:
+        case ["-m", "bench", *_] | ["-P", "-m", "bench.supervisor" | "bench.launch.containers", *_]:
             return "bench"
         case ["-m", program, *_]:
             return PROGRAMS.get(program)

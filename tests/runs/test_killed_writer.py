@@ -17,28 +17,12 @@ from bench.runs.histogram import Histogram
 from bench.runs.run import Run, find_runs
 from tests.recorded import requests, write
 
-WRITER = """
-import sys
-from pathlib import Path
-from bench.runs.chunk import Chunk
-from bench.runs.run import RunWriter
-from tests.recorded import end, requests
-writer = RunWriter.create(Path(sys.argv[1]), "killed", None, {"seed": 1})
-chunks = [Chunk.of(**requests(i, count=300, start=0.3 * i)) for i in range(20)]
-print("ready", flush=True)
-turn = 0
-while turn < int(sys.argv[2]):
-    writer.append(turn % 3, chunks[turn % 20])
-    turn += 1
-    sys.stdout.write(".")
-    sys.stdout.flush()
-end(writer)
-print("finished", flush=True)
-"""
+ROOT = Path(__file__).parents[2]
 
 
 def start_writer(root: Path, turns: int) -> "subprocess.Popen[bytes]":
-    process = subprocess.Popen([sys.executable, "-c", WRITER, str(root), str(turns)], stdout=subprocess.PIPE)
+    command = [sys.executable, "-m", "tests.runs.killed_writer", str(root), str(turns)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT)
     assert process.stdout is not None
     assert process.stdout.readline() == b"ready\n"
     return process
