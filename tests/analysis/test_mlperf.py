@@ -114,13 +114,13 @@ def server() -> Iterator[server_process.Server]:
         ("single_stream", [], "VALID, SingleStream: p90 is at most"),
         ("multi_stream", [], "VALID, MultiStream: p99 is at most"),
         ("server", ["--schedule", "poisson:300", "--latency-bound", "2"], "VALID, Server: "),
-        ("offline", ["--batch-size", "128"], "VALID, Offline: "),
+        ("offline", ["--batch-size", "64"], "VALID, Offline: "),
     ],
 )
 def test_the_scenarios_end_with_a_verdict(
     server: server_process.Server, tmp_path: Path, scenario: str, arguments: list[str], expected: str
 ) -> None:
-    limits = ["--host", server.address, "-t", "4s", "--min-duration", "2"]
+    limits = ["--host", server.address, "-t", "3s", "--min-duration", "1"]
     done = load(tmp_path, " ".join([f"mlperf_{scenario}", *limits, *arguments]), 1000)
     assert done.code == 0, done.output
     (found,) = answers(done.run())

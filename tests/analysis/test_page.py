@@ -220,6 +220,13 @@ def test_pages_are_equal_whenever_they_are_made(found: Report, page: str) -> Non
     assert render_page(found) == page
 
 
+@pytest.fixture
+def _without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They take most of the time of a page, and are no matter of its table of the environment."""
+    monkeypatch.setattr("bench.analysis.showing.page.pictures", lambda report: [])
+
+
+@pytest.mark.usefixtures("_without_pictures")
 def test_of_the_environment_what_differs_is_apart_from_what_is_shared(tmp_path: Path) -> None:
     """Fourteen sets of runs that differed in their seed alone had a column of all facts each."""
     for number in range(4):
@@ -235,6 +242,7 @@ def test_of_the_environment_what_differs_is_apart_from_what_is_shared(tmp_path: 
     assert "<dt>seed<" not in shared
 
 
+@pytest.mark.usefixtures("_without_pictures")
 def test_of_a_fact_that_scatters_there_is_the_number(tmp_path: Path) -> None:
     """45 trials of nine batch sizes had a row each, for the payload that a plan gives them."""
     for number in range(8):
