@@ -80,7 +80,8 @@ def test_the_verdict_in_one_command(address: str, tmp_path: Path) -> None:
     requests = sample(tmp_path / "sample.jsonl", EXAMPLES)
     done = process(
         *("ab", address, "--model", "ranker", "--versions", "6,7", "--requests", requests, "--time", "7s"),
-        *("--min-agreement", "0.99", "--users", "2", "--results", tmp_path / "results"),
+        *("--min-agreement", "0.99", "--users", "2", "--schedule", "closed:2ms"),
+        *("--results", tmp_path / "results"),
         *("--json", tmp_path / "ab.json", "--junit", tmp_path / "ab.xml"),
         cwd=tmp_path,
     )

@@ -23,10 +23,10 @@ p50 = 0.5
 def test_a_slower_server_breaks_the_gate_with_few_blocks(tmp_path: Path) -> None:
     experiment = experiments.write(tmp_path)
     experiment.with_suffix(".limits.toml").write_text(LIMITS)
-    experiment.write_text(experiment.read_text().replace("users = 2", "users = 8"))
+    experiment.write_text(experiment.read_text().replace("users = 2", "users = 4"))
     # beside these times, what a busy machine adds is little: the first look, at four blocks, decides
     servers = tmp_path / "servers.toml"
-    servers.write_text(servers.read_text().replace("(1ms)", "(5ms)").replace("(3ms)", "(20ms)"))
+    servers.write_text(servers.read_text().replace("(4ms)", "(5ms)").replace("(12ms)", "(20ms)"))
     done = process(
         "gate",
         "--run",
