@@ -136,6 +136,7 @@ def _prepare(kind: str) -> None:
     if kind == "training":
         from bench.export.quiet import tensorflow
 
+        # after `bench.cli.export` and with it our messages: `tests.wire.beside_tensorflow` hangs on this order
         importlib.import_module(tensorflow().keras.__name__)  # which is imported when it is first used
     gc.collect()
     gc.freeze()

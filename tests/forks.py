@@ -45,6 +45,7 @@ PROGRAMS: Final = {
     "tests.cli.interrupted_export": "training",
     "tests.export.several": "training",
     "tests.server.from_proto": "training",
+    "tests.wire.beside_tensorflow": "training",
     "export_ranker": "training",
 }
 """Programs of tests, and of the tutorial, and the kind that has imported what they need."""

@@ -12,39 +12,14 @@ from google.protobuf.unknown_fields import UnknownFieldSet
 
 from bench.protocol import descriptors
 from bench.wire import messages
-
-BESIDE = """
-import importlib
-import sys
-import numpy as np
-from bench.payload import predict_request
-from bench.wire import messages
-array = np.arange(784, dtype=np.float32).reshape(1, 28, 28, 1)
-ours = predict_request({'images': array}, model='mnist', version=2)
-
-import tensorflow as tf
-from tensorflow_serving.apis.predict_pb2 import PredictRequest
-theirs = PredictRequest()
-theirs.model_spec.name = 'mnist'
-theirs.model_spec.version.value = 2
-theirs.inputs['images'].CopyFrom(tf.make_tensor_proto(array))
-assert PredictRequest is not messages.PredictRequest
-assert theirs.SerializeToString(deterministic=True) == ours.SerializeToString(deterministic=True)
-received = PredictRequest.FromString(ours.SerializeToString())
-assert np.array_equal(tf.make_ndarray(received.inputs['images']), array)
-
-importlib.reload(messages)  # as in a process that imported TensorFlow first
-assert messages.PredictRequest.FromString(theirs.SerializeToString()).inputs['images'].tensor_shape.dim[1].size == 28
-
-from bench.protocol import descriptors
-sys.stdout.buffer.write(descriptors.installed().SerializeToString())
-"""
+from tests.forks import ROOT
 
 
 @pytest.fixture(scope="module")
 def installed() -> Any:
     """The descriptors of the installed packages, from a process in which both kinds of messages live."""
-    done = subprocess.run([sys.executable, "-c", BESIDE], capture_output=True, check=False)
+    command = [sys.executable, "-m", "tests.wire.beside_tensorflow"]
+    done = subprocess.run(command, capture_output=True, check=False, cwd=ROOT)
     assert done.returncode == 0, done.stderr.decode()
     return descriptor_pb2.FileDescriptorSet.FromString(done.stdout)
 
