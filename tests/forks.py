@@ -3,7 +3,7 @@
 The imports of a short load, a server or a command are most of what it takes. `install` makes `subprocess.Popen` order
 such a process where it would start one. What comes is as good: it has its own arguments, environment, folder, session,
 group, CPUs, limits and files, a process id that signals go to, and an exit code; only its parent is another one. What
-cannot be had so is started as ever: another program (`bin/bench`, `-c`), another environment for Python itself, another
+cannot be had so is started as ever: another program (`bin/bench`, `-c`, what is not in PROGRAMS), another environment for Python itself, another
 session's group. So is all that is started within `as_users_do`.
 
 `tests/forking.py` is the other side.
