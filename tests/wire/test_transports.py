@@ -3,6 +3,8 @@
 import json
 import subprocess
 import sys
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -23,19 +25,21 @@ Results = dict[str, str | None]
 
 
 class Trials:
-    """One process for all cases of a transport against a server, started when the first of them is asked for."""
+    """One process for all cases of a transport against a server; several at once, for most of each is waiting."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, wanted: Iterable[tuple[str, str, bool]]) -> None:
         self._folder = folder
-        self._done: dict[tuple[str, str, bool], Results] = {}
+        self._threads = ThreadPoolExecutor(3)
+        self._results = {key: self._threads.submit(self._run, *key) for key in wanted}
 
     def of(self, transport: str, server: str, tls: bool) -> Results:
-        key = (transport, server, tls)
-        if key not in self._done:
-            self._done[key] = self._run(transport, server, [str(self._folder)] if tls else [])
-        return self._done[key]
+        return self._results[transport, server, tls].result()
 
-    def _run(self, transport: str, server: str, folder: list[str]) -> Results:
+    def end(self) -> None:
+        self._threads.shutdown(cancel_futures=True)
+
+    def _run(self, transport: str, server: str, tls: bool) -> Results:
+        folder = [str(self._folder)] if tls else []
         with running([sys.executable, "-m", "tests.wire.peer", server, *folder]) as port:
             command = [
                 sys.executable,
@@ -52,10 +56,19 @@ class Trials:
 
 
 @pytest.fixture(scope="module")
-def trials(tmp_path_factory: pytest.TempPathFactory) -> Trials:
+def trials(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trials]:
     folder = tmp_path_factory.mktemp("certificates")
     issue(folder)
-    return Trials(folder)
+    collected = [
+        item.callspec.params
+        for item in request.session.items
+        if isinstance(item, pytest.Function) and item.function is test_conformance
+    ]
+    trials = Trials(
+        folder, dict.fromkeys((each["transport"], each["server"], each["tls"]) for each in collected)
+    )
+    yield trials
+    trials.end()
 
 
 @pytest.mark.parametrize("name", list(conformance.CASES))
