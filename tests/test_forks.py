@@ -16,6 +16,7 @@ import pytest
 from bench.launch import server_process
 from bench.supervision import supervised
 from tests import forks
+from tests.launch.conftest import gone
 
 SERVER = ["--backend", "null"]
 
@@ -100,10 +101,7 @@ def test_below_a_supervisor_they_end_with_it(made: str, tmp_path: Path) -> None:
             time.sleep(0.01)
         assert json.loads(server.log_text().splitlines()[-1])["pid"] == server.pid
         server._supervisor.kill()
-        give_up = time.monotonic() + 60
-        while (Path("/proc") / str(server.pid)).exists() and facts(server.pid)["State"][0] != "Z":
-            assert time.monotonic() < give_up
-            time.sleep(0.01)
+        assert gone(server.pid)
     # and their end is told to it
     with supervised(command, log=tmp_path / "log") as server:
         os.kill(server.pid, signal.SIGTERM)

@@ -80,7 +80,7 @@ def gone(pid: int, seconds: float = 60.0) -> bool:
         try:
             if state.read_text().rpartition(")")[2].split()[0] == "Z":  # nobody has asked for its exit code
                 return True
-        except FileNotFoundError:
+        except (FileNotFoundError, ProcessLookupError):
             return True
         time.sleep(0.02)
     return False

@@ -94,6 +94,23 @@ def test_workers_end_with_a_killed_master_without_a_word(
     assert set(run.samples["worker"]) == {0, 1}
 
 
+def test_a_load_whose_last_process_is_killed_ends_by_itself(
+    server: server_process.Server, tmp_path: Path
+) -> None:
+    process = start(tmp_path, "--host", server.address, "-u", "4", "-r", "4", *SLOWLY, "--processes", "2")
+    wait_for_folder(tmp_path, process, workers=2)
+    for worker in psutil.Process(process.pid).children():
+        worker.kill()
+    done = finish(process, tmp_path)
+    assert done.code == 2, done.output
+    run = done.run()
+    assert run.manifest.state == "interrupted"
+    assert [worker.lost for worker in run.manifest.workers] == [True, True]
+    (warning,) = [warning for warning in run.manifest.doubts if warning.check == "interrupted"]
+    assert warning.reason.endswith("all load processes have ended; see their messages above")
+    assert "Traceback" not in done.output
+
+
 def test_a_worker_that_leaves_in_order_before_the_end_is_reported(
     server: server_process.Server, tmp_path: Path
 ) -> None:

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import gevent
 import locust
 import pytest
+from gevent.event import Event
 from locust import User, runners, tag, task
 from locust.argument_parser import get_parser
 from locust.env import Environment
@@ -126,8 +127,8 @@ def test_a_master_quits_when_its_workers_have_left_and_once(
 ) -> None:
     monkeypatch.setattr(zmqrpc, "Server", Socket)
     monkeypatch.setattr(internals, "LEAVE_SECONDS", 1e6)
-    master = environment.create_master_runner("127.0.0.1", 0)
-    internals.quit_with_workers(master)
+    master, finished = environment.create_master_runner("127.0.0.1", 0), Event()
+    internals.quit_with_workers(master, finished.wait)
     for name, state in (("here", STATE_RUNNING), ("lost", STATE_MISSING)):
         master.clients[name] = WorkerNode(name, state)
     quitting = gevent.spawn(environment.events.quitting.fire, environment=environment)
@@ -135,6 +136,9 @@ def test_a_master_quits_when_its_workers_have_left_and_once(
     assert not quitting.ready()
     assert internals.alive(master)
     del master.clients["here"]
+    gevent.sleep(0.05)
+    assert internals.alive(master), "a test is being finished"
+    finished.set()
     quitting.join()
     assert not internals.alive(master)
     master.quit()
@@ -156,7 +160,7 @@ def test_a_master_gives_workers_up_when_it_is_told_to(
         master.clients[name] = WorkerNode(name, STATE_RUNNING, heartbeat_liveness=0)
     internals.miss_workers_after(600, master)
     assert [client.heartbeat for client in master.clients.all] == [600, 600]
-    internals.suspect_workers(master)
+    internals.suspect_workers(master, internals.WORKER_SECONDS)
     assert [client.heartbeat for client in master.clients.all] == [internals.WORKER_SECONDS] * 2
     master.handle_message("speaks", Message("heartbeat", alive, "speaks"))
     assert [client.heartbeat for client in master.clients.all] == [600, internals.WORKER_SECONDS]

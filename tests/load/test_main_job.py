@@ -14,6 +14,8 @@ from bench.analysis.reading.checks import STEADY_SECONDS
 from bench.launch import server_process
 from bench.runs.run import Run
 from tests.load.locust_runs import (
+    Finished,
+    Process,
     finish,
     interrupt,
     interrupt_when,
@@ -41,6 +43,16 @@ def server(models: Path) -> Iterator[server_process.Server]:
     arguments = ["--model_config_file", str(config), "--rest_api_port", "0"]
     with server_process.embedded([*arguments, "--monitoring_config_file", str(monitoring)]) as launched:
         yield launched
+
+
+@pytest.fixture(scope="module", autouse=True)
+def unserved(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Process, Path]]:
+    """A load whose server is not there, and its results. It looks for that for seconds: begun before all other tests."""
+    results = tmp_path_factory.mktemp("unserved")
+    process = start(results, "--host", "127.0.0.1:1", "-u", "1", "-t", "1s")
+    yield process, results
+    process.kill()
+    process.communicate()
 
 
 def answered(server: server_process.Server) -> int:
@@ -205,7 +217,6 @@ def test_kill_9_leaves_a_readable_unfinished_run(server: server_process.Server, 
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
-        (["--host", "127.0.0.1:1"], "127.0.0.1:1"),
         (["--host", "https://127.0.0.1:8500"], "--grpc-tls"),
         (["--model-name", "nope"], "nope"),
         (["--model-version", "99"], "99"),
@@ -226,7 +237,14 @@ def test_wrong_options_are_one_line_and_code_2(
     server: server_process.Server, tmp_path: Path, arguments: list[str], named: str
 ) -> None:
     host = [] if "--host" in arguments else ["--host", server.address]
-    done = locust(tmp_path, *host, "-u", "1", "-t", "1s", *arguments)
+    check_refusal(locust(tmp_path, *host, "-u", "1", "-t", "1s", *arguments), named)
+
+
+def test_a_server_that_is_not_there_is_one_line_and_code_2(unserved: tuple[Process, Path]) -> None:
+    check_refusal(finish(*unserved), "127.0.0.1:1")
+
+
+def check_refusal(done: Finished, named: str) -> None:
     assert done.code == 2, done.output
     told = [line for line in done.output.splitlines() if line.startswith("bench: ")]
     assert len(told) == 1, done.output

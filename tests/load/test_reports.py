@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from gevent.event import Event
 from locust import User
 from locust.env import Environment
 from locust.rpc import Message
@@ -34,7 +35,9 @@ class Site:
     def __init__(self) -> None:
         self.environment = Environment(user_classes=[Digits])
         self.runner = self.environment.create_master_runner("127.0.0.1", 0)
-        self.workers = Workers(self.environment)
+        finished = Event()
+        finished.set()
+        self.workers = Workers(self.environment, finished)
         for name in ("worker", "quiet"):
             self.say("client_ready", "2.47.0", name)
 

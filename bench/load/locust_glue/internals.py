@@ -83,10 +83,10 @@ def miss_workers_after(seconds: int, master: Any) -> None:
         client.heartbeat = seconds
 
 
-def suspect_workers(master: Any) -> None:
-    """Have a master give those workers up of which it hears nothing for as long as Locust waits."""
+def suspect_workers(master: Any, seconds: int) -> None:
+    """Have a master give those workers up of which it hears nothing for so long from now on."""
     for client in master.clients.all:
-        client.heartbeat = min(client.heartbeat, WORKER_SECONDS)
+        client.heartbeat = min(client.heartbeat, seconds)
 
 
 def alive(runner: Any) -> bool:
@@ -99,10 +99,11 @@ def send_home(runner: Any, client: str) -> None:
     runner.server.send_to_client(Message("quit", None, client))
 
 
-def quit_with_workers(master: Any) -> None:
+def quit_with_workers(master: Any, finished: Callable[[], object]) -> None:
     """Have a master that quits wait until its workers have left, which say so last, and do it once.
 
-    Locust's sleeps half a second each time, and its command line has it quit twice.
+    Locust's sleeps half a second each time, and its command line has it quit twice. finished: waits until no test is being
+    finished: quitting kills the greenlet that does it, where the last worker is gone.
     """
 
     def leave() -> None:
@@ -114,6 +115,7 @@ def quit_with_workers(master: Any) -> None:
         with gevent.Timeout(LEAVE_SECONDS, False):
             while any(client.state != runners.STATE_MISSING for client in master.clients.all):
                 gevent.sleep(0.005)
+        finished()
         master.greenlet.kill(block=True)
 
     master.quit = leave

@@ -73,7 +73,6 @@ class LeadProcess:
         self._origin = 0.0
         self._stopped: float | None = None
         self.ending = Ending(environment, self._stop_when_started)
-        self.workers = Workers(environment) if isinstance(runner, MasterRunner) else None
         self._second: duet.Prepared | None = None
         self.arm: duet.SecondArm | None = None
         """The second server of a duet, while a test runs."""
@@ -82,6 +81,7 @@ class LeadProcess:
         self._written = Event()
         """Set while no run is being finished."""
         self._written.set()
+        self.workers = Workers(environment, self._written) if isinstance(runner, MasterRunner) else None
         self._last_words: tuple[Path, dict[str, Any]] | None = None
         self.console, self.published = Console(environment, runner), Published(environment, runner)
         self.form = FormAnswers(runner)
@@ -389,7 +389,7 @@ class LeadProcess:
             self.runner.stop(send_stop_to_client=False)
         else:
             self.runner.stop()
-        self._written.wait()  # by a greenlet that Locust's runner is about to kill, where the last worker has left
+        self._written.wait()  # by the greenlet in which the last worker has left
         if self.unattended:
             check(self.environment, measured=self._measured, whole=self.ending.state == recording.FINISHED)
 

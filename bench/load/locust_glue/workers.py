@@ -40,9 +40,10 @@ however long each worker takes to make its requests."""
 class Workers:
     """The master's side: clocks answered, records taken in, last words waited for."""
 
-    def __init__(self, environment: Any) -> None:
+    def __init__(self, environment: Any, finished: Event) -> None:
+        """finished: set while no test is being finished."""
         self.environment, self.runner = environment, environment.runner
-        internals.quit_with_workers(self.runner)
+        internals.quit_with_workers(self.runner, finished.wait)
         self._known: dict[str, KnownWorker] = {}
         self._origin = 0.0
         self.rest: str | None = None  # the server's REST API
@@ -58,6 +59,7 @@ class Workers:
         self._deadline = 0.0
         self._awaiting = self._hurried = self._draining = False
         self._changed = Event()
+        self._ended_forks = 0
         self._planned: list[str] = []
         """Workers that are to take part from the beginning."""
         self._absent: set[str] = set()
@@ -81,7 +83,8 @@ class Workers:
     def watch_forks(self, fail: Callable[[str], object]) -> None:
         """Call `fail` with a reason when a worker that was forked here ends before the first test begins.
 
-        Locust would wait for it for ever. One that ends while a test lasts is noted as an event of the run.
+        Locust would wait for it for ever. One that ends while a test lasts is noted as an event of the run; the test ends
+        with the last of them.
         """
 
         def ended(at: float, number: int, count: int) -> None:
@@ -89,14 +92,21 @@ class Workers:
                 fail(f"load process {number} of {count} ended before the test began; see its messages above")
             elif self._keep is not None and not self._draining and self._note is not None:
                 self._note(at, WORKER_LOST, f"load process {number} of {count} ended")
+                if not self._left(count) and self._refused is not None:
+                    self._refused("all load processes have ended; see their messages above")
 
-        def suspect(*process: int) -> None:
-            internals.suspect_workers(self.runner)
+        def suspect(number: int, count: int) -> None:
+            self._ended_forks += 1
+            internals.suspect_workers(self.runner, internals.WORKER_SECONDS if self._left(count) else 0)
             # Ctrl-C, which ends workers and master together, reaches some of them a moment sooner
-            gevent.spawn_later(AT_ONCE_SECONDS, ended, self._now(), *process)
+            gevent.spawn_later(AT_ONCE_SECONDS, ended, self._now(), number, count)
 
         if watch_workers(suspect):
             internals.miss_workers_after(HELD_UP_SECONDS, self.runner)
+
+    def _left(self, forks: int) -> bool:
+        """Whether a worker may be there still: a fork, or one that has joined."""
+        return self._ended_forks < forks or len(self.runner.clients) > forks
 
     def begin(
         self,
