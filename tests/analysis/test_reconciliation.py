@@ -36,8 +36,8 @@ from tests.recorded import end, requests, write
 
 ATTEMPTS = 4
 """Runs of which one must show the delay in its part alone: a machine that is busy adds to the wire what it likes."""
-TIMEOUT, HOLD = 0.1, 0.05
-"""Seconds. Twenty times what has to be found at the least, so that little else matters; the true sizes are in
+TIMEOUT, HOLD = 0.2, 0.1
+"""Seconds. Forty times what has to be found at the least, so that little else matters; the true sizes are in
 tests/benchmarks/latency_split.py."""
 
 
