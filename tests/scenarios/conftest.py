@@ -3,7 +3,8 @@
 Two at a time: most of each is waiting. The next ones run while a test looks at the one before.
 
 A module says in RUNS which scenario each of its tests looks at, and with which arguments. `-t` are seconds of load that
-is recorded, however late a busy machine begins with it; REQUESTS may ask for so many requests, too.
+is recorded, however late a busy machine begins with it; REQUESTS may ask for so many requests, too, and STEADY for so many
+seconds after the warm-up, which is the longer, the busier the machine.
 """
 
 import os
@@ -30,7 +31,8 @@ def started(
 
         def begin(name: str, asked: str) -> Future[Finished]:
             requests = getattr(request.module, "REQUESTS", {}).get(name, 1)
-            return pool.submit(load, tmp_path_factory.mktemp("results"), asked, requests)
+            steady = getattr(request.module, "STEADY", {}).get(name, 0)
+            return pool.submit(load, tmp_path_factory.mktemp("results"), asked, requests, steady)
 
         runs = {
             name: begin(name, asked)
@@ -41,7 +43,7 @@ def started(
         pool.shutdown(cancel_futures=True)
 
 
-def load(results: Path, asked: str, requests: int) -> Finished:
+def load(results: Path, asked: str, requests: int, steady: int) -> Finished:
     """A scenario's Locust process: until its script is through, or enough of its load is recorded."""
     scenario, *arguments = asked.split()
     if "-t" not in arguments:
@@ -53,9 +55,13 @@ def load(results: Path, asked: str, requests: int) -> Finished:
 
     def enough() -> bool:
         folder = run_folder(results)
-        parts = list(Run.open(folder).requests_in_parts()) if folder else []
+        if folder is None:
+            return False
+        parts = list(Run.open(folder).requests_in_parts())
         latest = max((part.due.max() for part in parts), default=0.0)
-        return sum(len(part.due) for part in parts) >= requests and bool(latest >= seconds - 0.8)
+        if sum(len(part.due) for part in parts) < requests or latest < seconds - 0.8:
+            return False
+        return not steady or Run.open(folder).steady.duration >= steady
 
     wait_for(enough, process)
     os.kill(process.pid, signal.SIGINT)

@@ -18,6 +18,7 @@ RUNS = {
     "test_overload_tells_what_is_borne_and_what_becomes_of_the_rest": "overload --schedule steps:20,1000/3s --batch-size 16 -t 6s --deadline 5",
     "test_mnist_at_a_rate": "mnist_open --schedule poisson:300 -t 3s",
 }
+STEADY = {"test_soak_tells_drift_and_memory": 10}  # three thirds of three whole seconds
 
 
 def test_soak_tells_drift_and_memory(run: Run) -> None:
@@ -55,8 +56,9 @@ def test_mnist_at_a_rate(run: Run) -> None:
     assert run.manifest.raw["load"]["kind"] == "poisson"
     due = run.samples["due"]
     assert len(due) == pytest.approx(300 * (due.max() - due.min()), rel=0.3)
-    assert set(run.samples["version"]) == {2}
-    assert run.samples["correct"].mean() > 0.85
+    answered = run.samples[run.samples["status"] == 0]  # a busy machine may not come to send the last ones
+    assert set(answered["version"]) == {2}
+    assert answered["correct"].mean() > 0.85
 
 
 @pytest.mark.parametrize("of", RUNS)
