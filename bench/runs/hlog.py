@@ -174,11 +174,21 @@ class IntervalLog:
 
     def by_second_briefly(self) -> "dict[int, Brief]":
         """What each second held, in order; quicker than by way of whole histograms."""
+        parts = self._parts()
+        return {second: self._brief(parts[second]) for second in sorted(parts)}
+
+    def sparse_by_second(self) -> dict[int, Sparse]:
+        """The sum of the histograms of each second, in order, without empty buckets."""
+        parts = self._parts()
+        return {second: add([histogram for _, histogram in parts[second]]) for second in sorted(parts)}
+
+    def _parts(self) -> dict[int, list[tuple[bytes, Sparse]]]:
+        """By second its histograms that are not empty, with what they are decoded from."""
         parts: dict[int, list[tuple[bytes, Sparse]]] = {}
         for interval, histogram in self.decoded():
             if len(histogram.indices):
                 parts.setdefault(interval.second, []).append((interval.payload, histogram))
-        return {second: self._brief(parts[second]) for second in sorted(parts)}
+        return parts
 
     def _brief(self, parts: list[tuple[bytes, Sparse]]) -> "Brief":
         """Of histograms with what they are decoded from: one alone is looked at several times, of several sets of keys."""

@@ -43,7 +43,7 @@ def started(
         pool.shutdown(cancel_futures=True)
 
 
-def load(results: Path, asked: str, requests: int, steady: int) -> Finished:
+def load(results: Path, asked: str, requests: int, steady: int = 0) -> Finished:
     """A scenario's Locust process: until its script is through, or enough of its load is recorded."""
     scenario, *arguments = asked.split()
     if "-t" not in arguments:

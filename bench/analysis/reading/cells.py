@@ -82,7 +82,7 @@ class Cell:
     @cached_property
     def latency(self) -> Histogram:
         """done - due of the requests answered OK."""
-        return self._histogram("latency")
+        return Histogram.sum([self.due.answered])
 
     @cached_property
     def service(self) -> Histogram:
@@ -98,6 +98,11 @@ class Cell:
     def due(self) -> Population:
         """All requests that were due, by latency: what limits, comparisons and headlines are about."""
         return population(self.run, self.keys)
+
+    @cached_property
+    def answers(self) -> Population:
+        """The requests answered OK, by latency."""
+        return Population(self.due.answered)
 
     @cached_property
     def sent_services(self) -> Population:

@@ -46,8 +46,7 @@ class Percentile(NamedTuple):
 
     def value(self, cell: Cell) -> float:
         """In seconds; inf where it falls among requests without an answer, nan where there is none."""
-        requests = self.of(cell)
-        return requests.percentile(self.q) if supported(self.q, requests.count) else math.nan
+        return supported_percentile(self.of(cell), self.q)
 
     def why_not(self, cell: Cell) -> Reason:
         """Why `value` is inf or nan."""
@@ -97,9 +96,9 @@ def goodput(due: Population, duration: float, within: float) -> dict[str, float]
     }
 
 
-def supported_percentile(histogram: Histogram, q: float) -> float:
+def supported_percentile(requests: Population, q: float) -> float:
     """The percentile in seconds; nan where the samples cannot support it."""
-    return histogram.percentile(q) if supported(q, histogram.count) else math.nan
+    return requests.percentile(q) if supported(q, requests.count) else math.nan
 
 
 def per_second(count: int, cell: Cell) -> float:
@@ -159,7 +158,7 @@ CELL_METRICS: Final = {
         ),
         *_percentiles(
             "answered_",
-            lambda cell: Population(cell.latency.sparse()),
+            lambda cell: cell.answers,
             _ANSWERED,
             "latency of requests answered OK",
         ),

@@ -1,6 +1,5 @@
 """Rate and latency of a run over its time."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -8,9 +7,11 @@ import numpy as np
 
 from bench.analysis.reading.cells import SERVER_MACHINE, cpu_steps, observations
 from bench.analysis.reading.metric import supported_percentile
+from bench.analysis.reading.population import Population
 from bench.analysis.statistics.sample_size import samples_needed
 from bench.runs.chunk import Key
-from bench.runs.histogram import BUCKETS, Floats, Histogram, Ints, bucket, nanoseconds
+from bench.runs.histogram import Floats, Ints, Sparse, bucket, nanoseconds
+from bench.runs.hlog import add
 from bench.runs.run import Run
 from bench.runs.sample import CANCELLED_BY_CLIENT
 
@@ -62,9 +63,10 @@ def timeline(run: Run) -> Timeline:
     edges = _heat_edges(whole)
     rows = bucket(nanoseconds(edges))
     heat = np.zeros((HEAT_ROWS, len(starts)), dtype=np.int64)
-    for at, histogram in _intervals(whole, first, width):
-        p50[at], p99[at] = (supported_percentile(histogram, q) for q in (50.0, 99.0))
-        below = np.concatenate(([0], np.cumsum(histogram.counts)))[np.minimum(rows + 1, BUCKETS)]
+    for at, answers in _intervals(whole, first, width).items():
+        p50[at], p99[at] = (supported_percentile(Population(answers), q) for q in (50.0, 99.0))
+        up_to = np.searchsorted(answers.indices, rows, side="right")
+        below = np.concatenate(([0], np.cumsum(answers.counts)))[up_to]
         heat[:, at] = np.diff(below)
         heat[0, at] += below[0]
     return Timeline(
@@ -106,20 +108,13 @@ def _width(answered: Floats) -> int:
     return WIDTHS[-1]
 
 
-def _intervals(run: Run, first: int, width: int) -> Iterator[tuple[int, Histogram]]:
-    """Number and histogram of each interval that has answers, in order."""
-    held: Histogram | None = None
-    number = 0
-    for second, histogram in run.series("latency", _answered):
-        at = (second - first) // width
-        if held is not None and at == number:
-            held.merge(histogram)
-            continue
-        if held is not None:
-            yield number, held
-        number, held = at, histogram
-    if held is not None:
-        yield number, held
+def _intervals(run: Run, first: int, width: int) -> dict[int, Sparse]:
+    """By number of each interval that has answers, in order, how long they took."""
+    parts: dict[int, list[Sparse]] = {}
+    log = run.log.select(lambda interval: interval.kind == "latency" and _answered(interval.key))
+    for second, histogram in log.sparse_by_second().items():
+        parts.setdefault((second - first) // width, []).append(histogram)
+    return {at: add(histograms) for at, histograms in parts.items()}
 
 
 def _answered(key: Key) -> bool:
@@ -135,7 +130,7 @@ def _per_second(counts: Floats, width: int, lengths: Floats) -> Floats:
 
 
 def _heat_edges(run: Run) -> Floats:
-    total = run.histogram("latency", _answered)
+    total = Population(run.sparse("latency", _answered))
     low, high = (total.percentile(q) if total.count else value for q, value in ((0, 1e-4), (100, 1.0)))
     low = max(low * 0.9, 1e-6)
     edges: Floats = np.geomspace(low, max(high * 1.1, low * 2), HEAT_ROWS + 1)
