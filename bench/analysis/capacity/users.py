@@ -51,7 +51,7 @@ class Throughput(NamedTuple):
     doubtful: bool
     """Whether it is missed, but perhaps by chance."""
     levels: int
-    """That this is of."""
+    """How many levels it was measured in."""
 
 
 @dataclass

@@ -58,7 +58,7 @@ def _sentence(condition: ConditionCapacity, capacity: Capacity) -> str:
     if condition.passed is not None:
         return f"{open_}sustains at least {_rate(condition.passed)} with {wanted}{more}"
     if condition.failed is not None:
-        if any(level.missed <= (1 - capacity.share) * level.requests for level in condition.levels):
+        if any(level.rate < condition.failed for level in condition.levels):
             mixed = "some lower rates missed it and some kept it"
             return (
                 f"{open_}sustains less than {_rate(condition.failed)} with {wanted}; {mixed}{because}{more}"

@@ -31,7 +31,7 @@ LEAVING_SECONDS = 2.0
 AT_ONCE_SECONDS = 1.0
 """A worker that leaves so shortly before the master ends the test does it for the same reason."""
 HELD_UP_SECONDS = 600
-"""A busy machine may hold a forked worker up for so long: that one ended is seen at once, without heartbeats."""
+"""A forked worker may be silent for so long on a busy machine; if it ends, that is noticed at once without heartbeats."""
 TOGETHER_SECONDS = 10.0
 """An open loop waits so long at the most for the users of all workers: the first arrivals are then those of the plan,
 however long each worker takes to make its requests."""
