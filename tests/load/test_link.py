@@ -3,6 +3,8 @@
 import logging
 import os
 import socket
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -17,6 +19,7 @@ from locust.rpc import Message
 
 from bench import BenchError
 from bench.load.locust_glue import link
+from tests.ports import free_port
 
 TOKEN, OTHER = "a secret of the tests", "another secret of theirs"
 SECONDS = 60
@@ -124,6 +127,32 @@ def test_what_no_worker_sends_is_left_out_and_named_once(
         name, message = server.recv_from_client()
     assert (name, message.type) == ("w", "client_ready")
     assert caplog.text.count("ignored a message") == 1
+
+
+LAST_WORDS = """
+import atexit, os, sys
+from bench.load.locust_glue import link
+from locust.rpc import Message
+
+link.LAST_SECONDS = 60
+client = link.Client("127.0.0.1", int(sys.argv[1]), "w")
+atexit.register(print, "ending", flush=True)
+client.send(Message("bench-refused", {"reason": "no"}, "w"))
+atexit._run_exitfuncs()
+os._exit(0)  # Python goes on to take objects apart, and these messages then leave, or not
+"""
+
+
+def test_what_a_worker_says_last_has_left_when_it_ends(make: Make) -> None:
+    port = free_port()
+    command = [sys.executable, "-c", LAST_WORDS, str(port)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as worker:
+        assert worker.stdout is not None
+        assert worker.stdout.readline() == "ending\n"
+        server = make(link.Server, "127.0.0.1", port, token=None)
+        with gevent.Timeout(SECONDS):
+            assert server.recv_from_client()[1].data == {"reason": "no"}
+    assert worker.returncode == 0
 
 
 def test_a_worker_learns_that_its_master_is_gone(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:

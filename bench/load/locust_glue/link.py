@@ -6,6 +6,7 @@ forks its workers makes a secret and takes a free port for each run; others read
 has to be set where the port is reached from other machines. And a worker sees at once that its master is gone.
 """
 
+import atexit
 import hashlib
 import ipaddress
 import logging
@@ -39,6 +40,8 @@ BACK_SECONDS: Final = 2.0
 """A worker whose connection has ended waits so long for its master."""
 PING_SECONDS, SILENT_SECONDS = 1.0, 5.0
 """ZeroMQ asks a silent master for a sign of life, in a thread of its own; the connection ends without one."""
+LAST_SECONDS = 2.0
+"""A worker that ends waits so long at the most until its last messages have left."""
 REFUSALS: Final = 3
 """Handshakes in a row that the master broke off without a reason, as it does where the keys differ."""
 _REMEDY: Final = (
@@ -247,12 +250,18 @@ class Client(internals.BaseSocket):  # type: ignore[misc]  # as above
         events = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED | sum(_FAILED)
         self._watching = gevent.spawn(self._watch, self.socket.get_monitor_socket(events))
         self.socket.connect(f"tcp://{host}:{port}")
+        atexit.register(self._say_last_words)
 
     def close(self, linger: int | None = None) -> None:
         """Close it, and look at it no more."""
         self._watching.kill()
         self.socket.disable_monitor()
         super().close(linger=linger)
+
+    def _say_last_words(self) -> None:
+        """Wait until what was sent has left: a thread sends it, which a busy machine holds up, and this process ends."""
+        self._watching.kill()
+        self.socket.context.destroy(linger=int(LAST_SECONDS * 1e3))
 
     def _watch(self, monitor: Any) -> None:
         from zmq.utils.monitor import parse_monitor_message  # brings asyncio, which no other process needs
