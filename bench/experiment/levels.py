@@ -13,6 +13,7 @@ from bench.experiment.trial import Failed
 from bench.runs.journal import Ended
 from bench.runs.run import Run
 from bench.schedule import Closed, Poisson, Steps
+from bench.wording import significant
 
 OVERHEAD: Final = 2.5
 """Seconds that a level takes beyond its load: the start and end of Locust, and reading it, with room for a busy machine."""
@@ -48,7 +49,7 @@ class Levels:
 
     def poisson(self, cell: Condition, rate: float, seconds: float, *, block: int | None = None) -> Run:
         """Arrivals at one rate; those of equal block and rate are the same. Raises Failed."""
-        name = f"{rate:.4g} req/s"
+        name = f"{significant(rate)} req/s"
         each = Poisson(rate / self.processes)
         load = Load(users=self.processes, schedule=str(each), name=name)
         return self._measure(cell, load, seconds, block=block)
@@ -56,7 +57,7 @@ class Levels:
     def steps(self, cell: Condition, rates: list[float], each: float) -> Run:
         """Arrivals at one rate after the other. Raises Failed."""
         steps = Steps(tuple(rate / self.processes for rate in rates), each)
-        name = f"{rates[0]:.3g} to {rates[-1]:.3g} req/s"
+        name = f"{significant(rates[0])} to {significant(rates[-1])} req/s"
         return self._measure(
             cell, Load(users=self.processes, schedule=str(steps), name=name), each * len(rates) + STARTING
         )

@@ -232,6 +232,8 @@ def test_processor_time_of_a_server_that_two_runs_share_is_nobodys(one_server: b
         ({"kind": "closed", "users": 16}, "16 users"),
         ({}, "closed"),
         ({"kind": "poisson", "rate": 250.0, "users": 4}, "1000/s poisson"),
+        ({"kind": "poisson", "rate": 625_000.0, "users": 4}, "2500000/s poisson"),
+        ({"schedule": {"kind": "constant", "rate": 0.1}, "users": 3}, "0.3/s constant"),
         ({"schedule": {"kind": "constant", "rate": 0.5}, "users": 3}, "1.5/s constant"),
         ({"schedule": {"kind": "ramp", "start": 1, "end": 9}}, "ramp"),
         ({"kind": "closed", "users": 3, "shape": "Waves"}, "Waves"),

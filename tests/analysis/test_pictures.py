@@ -1,6 +1,7 @@
 """Which pictures are drawn of an experiment, and what stands in them."""
 
 import math
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -8,12 +9,14 @@ import pytest
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import StepPatch
+from matplotlib.text import Text
 
 from bench.analysis.formatting import duration
-from bench.analysis.reading.timeline import timeline
+from bench.analysis.reading.timeline import Timeline, timeline
+from bench.analysis.showing import plot
 from bench.analysis.showing.pictures import pictures
 from bench.analysis.showing.plot import MOST_CURVES, Picture, Points, against, svg
-from bench.analysis.showing.plot_time import Trend, trends
+from bench.analysis.showing.plot_time import Trend, courses, trends
 from bench.analysis.showing.report import Report, report
 from bench.runs.chunk import Chunk
 from bench.runs.run import Run, RunWriter, find_runs
@@ -247,6 +250,21 @@ def test_many_runs_share_one_picture_over_time(drawn: dict[str, Picture]) -> Non
         lines = [line for line in axes.lines if len(line.get_xdata())]
         assert len(lines) == 2 * BLOCKS
     assert "the first 9 of 18" in drawn["courses"].caption
+
+
+def test_long_names_of_panels_stay_apart() -> None:
+    """Those of a search for the capacity ran into each other."""
+    names = ["23,875 to 83,562 req/s", "77,364 req/s of the second server", "a_name_without_any_blank_in_it_of_32_users"]
+    points = np.ones(3)
+    seen = Timeline(points, 1, points, points, points, points, points, np.ones((2, 3), int), 0.0, [], {})
+    panels = [(name, [seen]) for name in names]
+    picture = Picture("courses", "", courses(panels), 2.9)
+    with plot._style(picture):
+        figure = plot.drawn(picture)
+        figure.draw_without_rendering()
+        titles = {"".join(text.get_text().split()): text.get_window_extent() for text in figure.findobj(Text)}
+    spans = [titles["".join(name.split())] for name in names]
+    assert all(left.x1 < right.x0 for left, right in pairwise(spans))
 
 
 def test_colour_bars_have_plain_numbers(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import Final
 
+from bench.analysis import formatting
 from bench.analysis.capacity.recorded import CAPACITY_RATIO
 from bench.analysis.grouping.identity import Identity
 from bench.analysis.grouping.trials import Trial
@@ -128,7 +129,7 @@ def _failed(
     baseline: float = 1.0,
 ) -> Finding:
     """baseline: its capacity, of relative limits."""
-    how = f"no rate up to {rate:,.4g}/s was sustained: most requests missed the service level at each"
+    how = f"no rate up to {formatting.rate(rate)}/s was sustained: most requests missed the service level at each"
     high = (condition.failed or math.inf) / baseline
     return Finding(limit, identity, "FAIL", math.nan, 0.0, high, allowed, 0.0, how)
 

@@ -1,6 +1,7 @@
 """Drawing of runs over time with matplotlib."""
 
 import math
+import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -18,6 +19,8 @@ from bench.analysis.showing.plot import BAD, INK, MOST_CURVES, SERIES, SHADE, le
 
 MOST_EVENTS: Final = 50
 """That are marked in a picture."""
+_TITLES: Final = 54
+"""Characters that the titles of panels side by side may have together."""
 
 
 @dataclass(frozen=True)
@@ -151,7 +154,7 @@ def courses(panels: Sequence[tuple[str, Sequence[Timeline]]]) -> Callable[[Figur
                 middle = seen.starts + seen.width / 2
                 axes.plot(middle, seen.p50, color=SERIES[0], linewidth=0.9, alpha=0.8)
                 axes.plot(middle, seen.p99, color=SERIES[1], linewidth=0.9, alpha=0.8)
-            axes.set_title(label, fontsize=10)
+            axes.set_title(textwrap.fill(label, _TITLES // columns), fontsize=10)
             axes.set_yscale("log")
         for axes in list(grid.flat)[len(panels) :]:
             axes.set_visible(False)

@@ -19,6 +19,7 @@ import gevent
 
 from bench.load.engine.arrivals import Division
 from bench.schedule import Constant, Open, Poisson, Trace
+from bench.schedule.text import rate_text
 from bench.wording import counted
 
 log = logging.getLogger("bench")
@@ -125,5 +126,5 @@ class Conductor:
 def _in_words(schedule: Open, users: int) -> str:
     if isinstance(schedule, Trace):
         return f"{schedule}, divided among {counted(users, 'user')}"
-    total = f" = {schedule.rate * users:g}/s" if isinstance(schedule, Constant | Poisson) else ""
+    total = f" = {rate_text(schedule.rate * users)}/s" if isinstance(schedule, Constant | Poisson) else ""
     return f"{counted(users, 'user')} × {schedule}{total}"
