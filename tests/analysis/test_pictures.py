@@ -254,7 +254,11 @@ def test_many_runs_share_one_picture_over_time(drawn: dict[str, Picture]) -> Non
 
 def test_long_names_of_panels_stay_apart() -> None:
     """Those of a search for the capacity ran into each other."""
-    names = ["23,875 to 83,562 req/s", "77,364 req/s of the second server", "a_name_without_any_blank_in_it_of_32_users"]
+    names = [
+        "23,875 to 83,562 req/s",
+        "77,364 req/s of the second server",
+        "a_name_without_any_blank_in_it_of_32_users",
+    ]
     points = np.ones(3)
     seen = Timeline(points, 1, points, points, points, points, points, np.ones((2, 3), int), 0.0, [], {})
     panels = [(name, [seen]) for name in names]

@@ -108,9 +108,7 @@ def answer(run: Run) -> list[Answer]:
     elif least is None:
         most = f"so the server sustains at least {rate_text(highest)}/s, the highest rate that was sent"
     elif unsent > LOST_HERE:
-        most = (
-            f"the sustained rate is unknown: {formatting.share(unsent)} of {rate_text(least)}/s was not sent, {remedy}"
-        )
+        most = f"the sustained rate is unknown: {formatting.share(unsent)} of {rate_text(least)}/s was not sent, {remedy}"
     elif highest is not None:
         most = f"so the server sustains {rate_text(highest)}/s and not {rate_text(least)}/s"
     else:
