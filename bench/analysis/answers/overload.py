@@ -103,10 +103,10 @@ def answer(run: Run) -> list[Answer]:
     )
     remedy = next((each for _, each in waits_of(run)), "use more load processes (--processes)")
     unsent = max((_share(step.outcomes, UNSENT) for step in seen if step.rate == least), default=0.0)
-    if least is None and highest is None:
+    if least is None:
         most = "the sustained rate is unknown: a lower rate was not answered in time and a higher one was; run it again"
-    elif least is None:
-        most = f"so the server sustains at least {rate_text(highest)}/s, the highest rate that was sent"
+        if highest is not None:
+            most = f"so the server sustains at least {rate_text(highest)}/s, the highest rate that was sent"
     elif unsent > LOST_HERE:
         most = f"the sustained rate is unknown: {formatting.share(unsent)} of {rate_text(least)}/s was not sent, {remedy}"
     elif highest is not None:
