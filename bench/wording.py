@@ -21,6 +21,11 @@ def significant(value: float | None) -> str:
     return f"{value:,.{max(0, min(digits, 9))}f}"
 
 
+def plain(number: float) -> str:
+    """Without an exponent; at most three digits after the point, none of them a zero at the end: `2500000`, `0.3`."""
+    return f"{number:.3f}".rstrip("0").rstrip(".")
+
+
 def duration(seconds: float) -> str:
     """Three significant digits and the unit that fits: `530 µs`, `1.95 ms`, `2.50 s`."""
     unit, factor = ("µs", 1e6) if seconds < 1e-3 else ("ms", 1e3) if seconds < 1 else ("s", 1.0)

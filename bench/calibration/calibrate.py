@@ -23,8 +23,7 @@ from bench.load.ceiling import Calibration, Lag, software
 from bench.load.observing import machine
 from bench.runs.run import Run
 from bench.runs.sample import UNSENT
-from bench.schedule.text import rate_text
-from bench.wording import counted
+from bench.wording import counted, plain
 
 USERS: Final = (16, 64, 256)
 """Closed-loop users that look for the ceiling."""
@@ -111,7 +110,7 @@ class _Bench:
 
     def open(self, rate: float) -> Lag:
         """Requests at a rate."""
-        done = self._run(f"open-{rate:.0f}", "Open", ["--schedule", f"poisson:{rate_text(rate)}"], 1)
+        done = self._run(f"open-{rate:.0f}", "Open", ["--schedule", f"poisson:{plain(rate)}"], 1)
         lag = done.run.histogram("lag", lambda key: True)
         due = sum(tally.requests for tally in done.run.tallies.values())
         unsent = sum(t.requests for (key, _), t in done.run.tallies.items() if key.outcome == UNSENT)

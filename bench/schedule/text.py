@@ -42,11 +42,6 @@ def number_text(value: float) -> str:
     return repr(int(value)) if value == int(value) and value < 1e15 else repr(float(value))
 
 
-def rate_text(per_second: float) -> str:
-    """A rate that was computed, without an exponent; at most three digits after the point."""
-    return number_text(round(per_second, 3))
-
-
 def seconds_text(value: float) -> str:
     """The same with its unit, s."""
     return f"{number_text(value)}s"

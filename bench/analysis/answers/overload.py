@@ -13,7 +13,7 @@ from bench.analysis.reading.load_generator import waits_of
 from bench.analysis.statistics.clustered import Seconds, effective, evidence
 from bench.runs.run import Run
 from bench.runs.sample import CANCELLED_BY_CLIENT, UNSENT
-from bench.schedule.text import rate_text
+from bench.wording import plain
 
 WHAT: Final = "the sustained rate"
 IN_TIME: Final = 0.99
@@ -98,7 +98,7 @@ def answer(run: Run) -> list[Answer]:
     highest, least = bracket((step.rate, _share(step.outcomes, "OK") >= IN_TIME) for step in seen)
     deadline = formatting.duration(load.deadline)
     rates = ", ".join(
-        f"{formatting.share(_share(step.outcomes, 'OK'))} of {sum(step.outcomes.values()):,} at {rate_text(step.rate)}/s"
+        f"{formatting.share(_share(step.outcomes, 'OK'))} of {sum(step.outcomes.values()):,} at {plain(step.rate)}/s"
         for step in seen
     )
     remedy = next((each for _, each in waits_of(run)), "use more load processes (--processes)")
@@ -106,18 +106,18 @@ def answer(run: Run) -> list[Answer]:
     if least is None:
         most = "the sustained rate is unknown: a lower rate was not answered in time and a higher one was; run it again"
         if highest is not None:
-            most = f"so the server sustains at least {rate_text(highest)}/s, the highest rate that was sent"
+            most = f"so the server sustains at least {plain(highest)}/s, the highest rate that was sent"
     elif unsent > LOST_HERE:
-        most = f"the sustained rate is unknown: {formatting.share(unsent)} of {rate_text(least)}/s was not sent, {remedy}"
+        most = f"the sustained rate is unknown: {formatting.share(unsent)} of {plain(least)}/s was not sent, {remedy}"
     elif highest is not None:
-        most = f"so the server sustains {rate_text(highest)}/s and not {rate_text(least)}/s"
+        most = f"so the server sustains {plain(highest)}/s and not {plain(least)}/s"
     else:
-        most = f"so the server sustains less than {rate_text(least)}/s"
+        most = f"so the server sustains less than {plain(least)}/s"
     answers = [
         Answer(
             f"answered within {deadline}: {rates}; {most} (one step of {load.plan.each:g} s for each rate)",
             {"sustained_rate": highest, "borne_rate": highest}
-            | {f"in_time_{rate_text(step.rate)}": _share(step.outcomes, "OK") for step in seen},
+            | {f"in_time_{plain(step.rate)}": _share(step.outcomes, "OK") for step in seen},
         )
     ]
     rest: dict[str, int] = {}

@@ -17,7 +17,7 @@ from bench.runs.histogram import Histogram
 from bench.runs.manifest import Load, Payload
 from bench.runs.run import Run
 from bench.runs.sample import CANCELLED_BY_CLIENT, UNSENT
-from bench.schedule.text import number_text, rate_text
+from bench.wording import plain
 
 NOTHING = Tally(0, 0, 0, 0, 0)
 UNKNOWN = "?"
@@ -305,9 +305,9 @@ def load_in_words(load: Load) -> str:
         return f"{users} users" if users else "closed"
     if kind == BURST and load.plan.size and load.plan.each:
         size = load.plan.size * (users or 1) * load.share
-        return f"{number_text(size)} at once each {number_text(load.plan.each)} s"
+        return f"{plain(size)} at once each {plain(load.plan.each)} s"
     rate = offered_rate(load)
-    return f"{rate_text(rate)}/s {kind}" if rate else kind
+    return f"{plain(rate)}/s {kind}" if rate else kind
 
 
 def offered_rate(load: Load) -> float | None:

@@ -19,8 +19,7 @@ import gevent
 
 from bench.load.engine.arrivals import Division
 from bench.schedule import Constant, Open, Poisson, Trace
-from bench.schedule.text import rate_text
-from bench.wording import counted
+from bench.wording import counted, plain
 
 log = logging.getLogger("bench")
 
@@ -126,5 +125,5 @@ class Conductor:
 def _in_words(schedule: Open, users: int) -> str:
     if isinstance(schedule, Trace):
         return f"{schedule}, divided among {counted(users, 'user')}"
-    total = f" = {rate_text(schedule.rate * users)}/s" if isinstance(schedule, Constant | Poisson) else ""
+    total = f" = {plain(schedule.rate * users)}/s" if isinstance(schedule, Constant | Poisson) else ""
     return f"{counted(users, 'user')} × {schedule}{total}"
