@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 from bench.wording import significant
 
 __all__ = [
-    "ABSENT", "MICROSECONDS", "MILLISECONDS", "NOT_REACHED", "SECONDS", "Unit", "accuracy", "count", "duration",
+    "ABSENT", "MICROSECONDS", "MILLISECONDS", "NOT_REACHED", "SECONDS", "Unit", "accuracy", "count", "difference", "duration",
     "fitting_unit", "rate", "share", "signed", "significant",
     "tick",
 ]  # fmt: skip
@@ -67,6 +67,11 @@ def signed(seconds: float, like: Sequence[float], *, sign: bool = True, name: bo
 def rate(per_second: float | None) -> str:
     """Such as `51,354`, `42.1` or `0.35`, per second."""
     return significant(per_second)
+
+
+def difference(size: float) -> str:
+    """A difference that is not signed, two digits: `0.0087`, `2e-07`, `41`, `1,500`."""
+    return f"{size:.2g}" if size < 99.5 else f"{size:,.0f}"
 
 
 def tick(value: float) -> str:

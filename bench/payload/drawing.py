@@ -63,7 +63,7 @@ def messages_for(
     per_message = batch * each + sum(bytes_per_example(array[np.newaxis]) for array in constants.values())
     if per_message > LARGEST_REQUEST:
         raise BenchError(
-            f"batch {batch}: a request of {per_message:.3g} bytes; no message holds more than {LARGEST_REQUEST}: "
+            f"batch {batch}: a request of {per_message:,.0f} bytes; no message holds more than {LARGEST_REQUEST}: "
             f"take at most {int(LARGEST_REQUEST / each)} examples (--batch-size)"
         )
     wanted = max(math.ceil(count / batch), LEAST_MESSAGES)

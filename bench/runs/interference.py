@@ -7,6 +7,7 @@ from typing import Final, NamedTuple
 
 from bench.runs.jsonl import read_json
 from bench.runs.run import Run
+from bench.wording import duration
 
 INTERFERENCE: Final = "interference.json"
 DISTURBED: Final = 1.25
@@ -32,7 +33,7 @@ class Interference(NamedTuple):
     def of_durations(self) -> list[str]:
         """Why latencies of the duet are not those of a condition by itself."""
         return [
-            f"{name} has a median latency of {together * 1e3:.3g} ms next to the other and {alone * 1e3:.3g} ms alone "
+            f"{name} has a median latency of {duration(together)} next to the other and {duration(alone)} alone "
             "(measured once): latencies of the duet are for comparing the two, not for limits in milliseconds"
             for name, alone, together in zip(self.cells, self.alone, self.together, strict=True)
             if not 1 / DISTURBED < together / alone < DISTURBED

@@ -281,6 +281,32 @@ def test_gates_without_a_baseline_have_the_seconds(root: Path, failing: Callable
     assert len([line for line in lines if "cause" in line]) == 1
 
 
+@pytest.mark.parametrize(
+    ("limit", "measured", "text"),
+    [
+        ("p99_ms = 25", {"p99": 1.5}, "p99 1.50 s, at most 25.0 ms allowed: 5,900 % over it"),
+        (
+            'error_share = "0.1 %"',
+            {"error_share": 1.0},
+            "error_share 100 %, at most 0.100 % allowed: 100 points over it",
+        ),
+    ],
+)
+def test_far_beyond_a_limit_there_is_no_exponent(
+    tmp_path: Path, limit: str, measured: dict[str, float], text: str
+) -> None:
+    limits = tmp_path / "limits.toml"
+    limits.write_text(f"[limits]\n{limit}\n")
+    ends = {metric: (value, value) for metric, value in measured.items()}
+    judged = gate(
+        LimitsFile.read(limits),
+        Trials([trial(BASE, measured, number=n, ends=ends) for n in range(3)], [], []),
+    )
+    found = card(judged)
+    assert found is not None
+    assert found.of("failed") == [text]
+
+
 def test_a_limit_that_fails_in_one_cell_shows_where_it_passes(tmp_path: Path) -> None:
     """The run folders are gone: what they would explain is left out."""
     limits = tmp_path / "limits.toml"

@@ -165,10 +165,13 @@ def test_what_is_no_transient_in_the_warm_up(tmp_path: Path) -> None:
     held = chunks(40, count=lambda s: calm[s]["count"])
     rows = requests(1, count=200, start=1.0)
     due = 1 + np.linspace(0, 1, 200, endpoint=False)
-    done = np.where(np.arange(200) < 4, due + 0.7, due + 0.002)
+    done = np.where(np.arange(200) < 4, due + 1.7, due + 0.002)
     held[1] = Chunk.of(**rows | {"due": due, "sent": due, "done": done}, keep_samples=False)
     (found,) = warnings_of(write(tmp_path, held, warmup={"rule": "given", "seconds": 3}))
     assert found.check == "warm-up"
+    assert found.reason.startswith(
+        "the warm-up, 3 s, is more than a transient: its slowest request took 1.70 s and its p99 "
+    )
     failing = chunks(40, errors=lambda s: 0.05 if s == 0 else 0.0)
     (found,) = warnings_of(write(tmp_path, failing, warmup={"rule": "given", "seconds": 1}))
     assert found.check == "warm-up"

@@ -69,6 +69,15 @@ def test_a_share_is_never_rounded_to_nothing_or_to_all(value: float, text: str) 
     assert formatting.share(value) == text
 
 
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.00871, "0.0087"), (2e-7, "2e-07"), (41.3, "41"), (99.4, "99"), (99.9, "100"), (1500.4, "1,500")],
+)
+def test_differences_without_a_sign_have_two_digits(value: float, text: str) -> None:
+    """All requests failed: `1e+02 points over it`."""
+    assert formatting.difference(value) == text
+
+
 def test_differences_have_a_sign_and_no_digit_beyond_a_thousandth() -> None:
     like = [0.00202, 0.00253]
     assert [formatting.signed(value, like) for value in (0.00051, -0.00051, 0.0000001, 0.0)] == [

@@ -215,23 +215,23 @@ SUM = "(means): the parts of the latency add up to"
         (
             AGREEING | {"request_seconds": 0.30},
             OFF,
-            [f"server: time of a request 15 ms, the client waits 9 ms {SUM} 160% of it"],
+            [f"server: time of a request 15.0 ms, the client waits 9.00 ms {SUM} 160% of it"],
         ),
         (
             AGREEING | {"request_seconds": 0.185},
             OFF,
-            [f"server: time of a request 9.25 ms, the client waits 9 ms {SUM} 103% of it"],
+            [f"server: time of a request 9.25 ms, the client waits 9.00 ms {SUM} 103% of it"],
         ),
         (AGREEING | {"request_seconds": 0.183}, OFF, []),
         (
             AGREEING | {"runtime_seconds": 0.10},
             OFF,
-            [f"server: time of the model 5 ms, a whole request 4 ms {SUM} 110% of it"],
+            [f"server: time of the model 5.00 ms, a whole request 4.00 ms {SUM} 110% of it"],
         ),
         (
             AGREEING | {"queue_seconds": 0.10},
             OFF,
-            [f"server: time in the batching queue 5 ms, waiting and the model take 3 ms {SUM} 120% of it"],
+            [f"server: time in the batching queue 5.00 ms, waiting and the model take 3.00 ms {SUM} 120% of it"],
         ),
         ({"ok": -5}, "restarted", ["the server ended, or was restarted: its counters fell (ok)"]),
         ({}, OFF, ["the server did not report its counters after the run"]),

@@ -131,6 +131,11 @@ def test_interference_is_warned_about() -> None:
     assert warnings((0.001, 0.0012), (0.0011, 0.0011)) == 1  # the difference is gone
 
 
+def test_seconds_of_a_slow_duet_have_no_exponent() -> None:
+    (text, *_) = Interference(("a", "b"), (0.4, 1.2), (1.53, 1.2)).of_durations
+    assert "1.53 s next to the other and 400 ms alone" in text
+
+
 def test_an_open_loop_goes_to_two_servers_in_turn(tmp_path: Path) -> None:
     """4 ms and 12 ms; 200/s in all."""
     path = write(tmp_path, "samples = true")

@@ -71,7 +71,7 @@ def _compared(samples: Any, first: str, again: str) -> Answer:
             {"repeated_ratio": None, "repeated_ratio_low": None, "repeated_ratio_high": None},
         )
     return Answer(
-        f"caches: {_verdict(change)} (95 %: ×{change.low:.3g} to ×{change.high:.3g} of the service time; {counts}, "
+        f"caches: {_verdict(change)} (95 %: ×{formatting.significant(change.low)} to ×{formatting.significant(change.high)} of the service time; {counts}, "
         "interleaved)",
         {
             "repeated_ratio": change.value,
@@ -84,10 +84,10 @@ def _compared(samples: Any, first: str, again: str) -> Answer:
 def _verdict(change: Interval) -> str:
     if change.high < 1:
         return (
-            f"repeated requests are answered in ×{change.value:.3g} of the time of first-time ones: something between "
+            f"repeated requests are answered in ×{formatting.significant(change.value)} of the time of first-time ones: something between "
             "client and model caches answers, --unique measures without it"
         )
     if change.low > 1:
-        return f"repeated requests are answered more slowly than first-time ones, in ×{change.value:.3g} of their time"
+        return f"repeated requests are answered more slowly than first-time ones, in ×{formatting.significant(change.value)} of their time"
     saved = formatting.share(1 - change.low)
     return f"no difference between repeated and first-time requests found; repetition saves at most {saved}"

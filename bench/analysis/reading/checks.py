@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from bench import escape
+from bench.analysis.formatting import duration
 from bench.analysis.reading import attendance, exporters, load_generator, reconciliation, wrong_answers
 from bench.analysis.reading.cells import Cell, cells, population
 from bench.analysis.reading.error_remedies import remedy
@@ -175,13 +176,13 @@ def _warm_up(run: Run) -> list[RunWarning]:
     text = (
         f"{cut.failed:.1%} of the requests in it got no answer, {rest.failed:.1%} of the rest"
         if beyond == "failed"
-        else f"its slowest request took {_ms(cut.longest)} and its p99 {_ms(cut.p99)}, {_ms(rest.longest)} and "
-        f"{_ms(rest.p99)} in the rest"
+        else f"its slowest request took {duration(cut.longest)} and its p99 {duration(cut.p99)}, {duration(rest.longest)} and "
+        f"{duration(rest.p99)} in the rest"
     )
     return [
         RunWarning(
             "warm-up",
-            f"the warm-up, {run.warm_up.seconds:g} s , is more than a transient: {text}",
+            f"the warm-up, {run.warm_up.seconds:g} s, is more than a transient: {text}",
             "let the server become ready, and send it some requests, before the run; or count it: --warm-up 0",
         )
     ]
@@ -193,10 +194,6 @@ def warm_up_part(run: Run) -> Part:
     answered = run.histogram("latency")
     lost = requests.lost / requests.count if requests.count else 0.0
     return Part(answered.percentile(50), requests.bounds(99)[0], answered.percentile(100), lost)
-
-
-def _ms(seconds: float) -> str:
-    return "not reached" if seconds == math.inf else f"{seconds * 1e3:,.3g} ms"
 
 
 def _unsteady(run: Run) -> list[RunWarning]:

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, NamedTuple
 
+from bench.analysis.formatting import duration
 from bench.analysis.reading import restarts
 from bench.analysis.reading.run_warning import RunWarning
 from bench.runs.chunk import Key
@@ -225,16 +226,12 @@ def _containments(run: Run, growth: Mapping[str, float]) -> Iterator[RunWarning]
         beyond = contained - containing
         if beyond > TOLERANCE * means.latency + means.rounding:
             text = (
-                f"{inner} {_ms(contained)}, {outer} {_ms(containing)} (means): "
+                f"{inner} {duration(contained)}, {outer} {duration(containing)} (means): "
                 f"the parts of the latency add up to {1 + beyond / means.latency:.0%} of it"
             )
             yield RunWarning(
                 "not reconciled", text, "compare client and server clocks and counters: one of them is wrong"
             )
-
-
-def _ms(seconds: float) -> str:
-    return f"{seconds * 1e3:.3g} ms"
 
 
 def _growth(run: Run) -> dict[str, float] | None:

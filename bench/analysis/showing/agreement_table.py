@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from bench.analysis.formatting import ABSENT
+from bench.analysis.formatting import ABSENT, difference
 from bench.analysis.formatting import share as share_text
 from bench.analysis.showing.table import Column, Table
 from bench.runs.answers import Answers, OutputAgreement
@@ -51,4 +51,4 @@ def _more(rows: Sequence[OutputAgreement], calm: list[bool]) -> list[Column]:
 
 
 def _size(size: float | None) -> str:
-    return ABSENT if size is None else f"{size:.2g}"
+    return ABSENT if size is None else difference(size)

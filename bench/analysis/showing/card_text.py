@@ -69,8 +69,8 @@ def _beyond(finding: Finding) -> str:
         return ""
     way = "over" if metric.better == "lower" else "under"
     if metric.unit == "share" or allowed <= 0:
-        return f": {100 * worse:.2g} points {way} it"
-    return f": {100 * worse / allowed:.3g} % {way} it"
+        return f": {formatting.difference(100 * worse)} points {way} it"
+    return f": {formatting.significant(100 * worse / allowed)} % {way} it"
 
 
 def cause_text(cause: Cause) -> str:

@@ -6,7 +6,7 @@ from itertools import groupby
 from typing import Final, NamedTuple
 
 from bench.analysis.answers.versions import Pair, gap
-from bench.analysis.formatting import accuracy
+from bench.analysis.formatting import accuracy, difference
 from bench.analysis.formatting import share as share_text
 from bench.analysis.judging.change import CONFIDENCE, Change
 from bench.analysis.reading.metric import GOODPUT, GOODPUT_RATE
@@ -149,7 +149,7 @@ def _agreement(answers: Answers | None, *, alone: bool) -> str:
         return "no example was answered"
     low, high = proportion(answers.differing, answers.compared, CONFIDENCE)
     examples = counted(answers.compared, "example")
-    largest = "" if answers.largest is None else f"largest relative difference {answers.largest:.2g}"
+    largest = "" if answers.largest is None else f"largest relative difference {difference(answers.largest)}"
     if not answers.differing:
         inside = f"at most {_percent(high)} % differ" + (f"; {largest}" if largest else "")
         return f"answers agree in all {examples} ({inside})"
