@@ -231,7 +231,9 @@ SUM = "(means): the parts of the latency add up to"
         (
             AGREEING | {"queue_seconds": 0.10},
             OFF,
-            [f"server: time in the batching queue 5.00 ms, waiting and the model take 3.00 ms {SUM} 120% of it"],
+            [
+                f"server: time in the batching queue 5.00 ms, waiting and the model take 3.00 ms {SUM} 120% of it"
+            ],
         ),
         ({"ok": -5}, "restarted", ["the server ended, or was restarted: its counters fell (ok)"]),
         ({}, OFF, ["the server did not report its counters after the run"]),
