@@ -23,7 +23,7 @@ ALLOWED: dict[str, set[str]] = {
     "packaged": set(),
     "starting": {"scenario"},
     "wording": set(),
-    "runs": {"runs"},
+    "runs": {"runs", "wording"},
     "schedule": {"runs.files", "runs.sample", "schedule"},
     "mnist": {"runs.files", "runs.sample"},
     "picture": {"mnist", "runs.files"},

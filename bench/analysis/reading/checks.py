@@ -11,7 +11,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from bench import escape
-from bench.analysis.formatting import duration
 from bench.analysis.reading import attendance, exporters, load_generator, reconciliation, wrong_answers
 from bench.analysis.reading.cells import Cell, cells, population
 from bench.analysis.reading.error_remedies import remedy
@@ -23,6 +22,7 @@ from bench.runs.run import Run
 from bench.runs.sample import CANCELLED_BY_CLIENT, UNSENT
 from bench.runs.thresholds import ERROR_SHARE
 from bench.runs.warmup import Part, excess, trend
+from bench.wording import duration
 
 TREND_P: Final = 0.002
 TREND_CHANGE: Final = 0.10
@@ -176,8 +176,8 @@ def _warm_up(run: Run) -> list[RunWarning]:
     text = (
         f"{cut.failed:.1%} of the requests in it got no answer, {rest.failed:.1%} of the rest"
         if beyond == "failed"
-        else f"its slowest request took {duration(cut.longest)} and its p99 {duration(cut.p99)}, {duration(rest.longest)} and "
-        f"{duration(rest.p99)} in the rest"
+        else f"its slowest request took {_time(cut.longest)} and its p99 {_time(cut.p99)}, {_time(rest.longest)} and "
+        f"{_time(rest.p99)} in the rest"
     )
     return [
         RunWarning(
@@ -186,6 +186,10 @@ def _warm_up(run: Run) -> list[RunWarning]:
             "let the server become ready, and send it some requests, before the run; or count it: --warm-up 0",
         )
     ]
+
+
+def _time(seconds: float) -> str:
+    return "not reached" if seconds == math.inf else duration(seconds)
 
 
 def warm_up_part(run: Run) -> Part:

@@ -22,12 +22,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, NamedTuple
 
-from bench.analysis.formatting import duration
 from bench.analysis.reading import restarts
 from bench.analysis.reading.run_warning import RunWarning
 from bench.runs.chunk import Key
 from bench.runs.run import Run
 from bench.runs.sample import CANCELLED_BY_CLIENT
+from bench.wording import duration
 
 TOLERANCE: Final = 0.02
 """Share of the mean latency by which the sum of the parts may be off."""
