@@ -7,7 +7,9 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Generator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -101,6 +103,31 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_collection_finish() -> None:
     gc.freeze()
     gc.enable()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call() -> Generator[None, object, object]:
+    """A test waits for what it starts. What one leaves that fails would count, or be warned of, in another test."""
+    forks.Popen.of_main_thread.clear()
+    left = []
+    try:
+        done = yield
+    finally:
+        for process in list(forks.Popen.of_main_thread):
+            if process.returncode is None:
+                left.append(process.args)
+                end(process)
+    assert left == [], "left running"
+    return done
+
+
+def end(process: "subprocess.Popen[Any]") -> None:
+    process.kill()
+    process.wait()
+    for pipe in (process.stdin, process.stdout, process.stderr):
+        with contextlib.suppress(OSError):  # of what it did not read any more
+            if pipe is not None:
+                pipe.close()
 
 
 def writing(root: Path) -> "subprocess.Popen[str]":

@@ -23,9 +23,10 @@ import subprocess
 import sys
 import tempfile
 import threading
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, ClassVar, Final, NamedTuple
 
 ROOT: Final = Path(__file__).parents[1]
 PLACE: Final = "BENCH_TESTS_FORKS"
@@ -101,6 +102,13 @@ class Popen(subprocess.Popen[Any]):
     """Whether this process gets the signal that a child has ended: programs look for it, tests do not."""
     _codes: int | None = None
     """Descriptor at which the exit code comes."""
+    of_main_thread: ClassVar["weakref.WeakSet[Popen]"] = weakref.WeakSet()
+    """Those that the main thread has started."""
+
+    def __init__(self, *values: Any, **named: Any) -> None:
+        super().__init__(*values, **named)
+        if threading.current_thread() is threading.main_thread():
+            self.of_main_thread.add(self)
 
     def _execute_child(self, *values: Any) -> None:
         given = _SIGNATURE.bind(self, *values).arguments

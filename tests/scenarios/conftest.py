@@ -31,8 +31,9 @@ def started(
 
         def begin(name: str, asked: str) -> Future[Finished]:
             requests = getattr(request.module, "REQUESTS", {}).get(name, 1)
+            each = getattr(request.module, "EACH", {}).get(name, 1)
             steady = getattr(request.module, "STEADY", {}).get(name, 0)
-            return pool.submit(load, tmp_path_factory.mktemp("results"), asked, requests, steady)
+            return pool.submit(load, tmp_path_factory.mktemp("results"), asked, requests, each, steady)
 
         runs = {
             name: begin(name, asked)
@@ -43,7 +44,7 @@ def started(
         pool.shutdown(cancel_futures=True)
 
 
-def load(results: Path, asked: str, requests: int, steady: int = 0) -> Finished:
+def load(results: Path, asked: str, requests: int, each: int, steady: int) -> Finished:
     """A scenario's Locust process: until its script is through, or enough of its load is recorded."""
     scenario, *arguments = asked.split()
     if "-t" not in arguments:
@@ -60,6 +61,8 @@ def load(results: Path, asked: str, requests: int, steady: int = 0) -> Finished:
         parts = list(Run.open(folder).requests_in_parts())
         latest = max((part.due.max() for part in parts), default=0.0)
         if sum(len(part.due) for part in parts) < requests or latest < seconds - 0.8:
+            return False
+        if each > 1 and Run.open(folder).samples["name"].value_counts().min() < each:
             return False
         return not steady or Run.open(folder).steady.duration >= steady
 

@@ -9,20 +9,20 @@ import pytest
 from bench.analysis.answers.questions import answers
 from bench.runs.run import Run
 from tests.load.locust_runs import Finished
-from tests.scenarios.answered import hold_to_limits, known, values
+from tests.scenarios.answered import hold_to_limits, known, sent, values
 
 RUNS = {
-    "test_soak_tells_drift_and_memory": "soak --schedule poisson:100 -t 14s",
+    "test_soak_tells_drift_and_memory": "soak --schedule poisson:50 -t 14s",
     "test_multi_model_compares_with_and_without_the_neighbour": "multi_model -t 11s",
     "test_spike_tells_the_recovery": "spike --schedule spike:100x5@3s+2s -t 8s",
-    "test_overload_tells_what_is_borne_and_what_becomes_of_the_rest": "overload --schedule steps:20,1000/3s --batch-size 16 -t 6s --deadline 5",
+    "test_overload_tells_what_is_borne_and_what_becomes_of_the_rest": "overload --schedule steps:20,1000/3s --batch-size 16 -t 6s --deadline 20",
     "test_mnist_at_a_rate": "mnist_open --schedule poisson:300 -t 3s",
 }
 STEADY = {"test_soak_tells_drift_and_memory": 10}  # three thirds of three whole seconds
 
 
 def test_soak_tells_drift_and_memory(run: Run) -> None:
-    found = values(answers(run))
+    found = values(answers(sent(run)))
     assert known(found, "p50_drift_low") < known(found, "p50_drift_high")
     assert known(found, "server_memory_bytes") > 1e8
 
@@ -32,7 +32,7 @@ def test_multi_model_compares_with_and_without_the_neighbour(run: Run) -> None:
     neighbour = run.samples[run.samples["name"] == "mnist2"]
     assert neighbour["due"].min() > 5
     assert set(neighbour["batch"]) == {16}
-    (answer,) = answers(run)
+    (answer,) = answers(sent(run))
     assert known(answer.values, "p50_ratio_low") < known(answer.values, "p50_ratio_high")
 
 

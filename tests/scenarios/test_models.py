@@ -23,6 +23,7 @@ RUNS = {
     "test_mnist_in_a_closed_loop": "mnist -u 4 -r 4 -t 2s --schedule closed:5ms",
 }
 REQUESTS = {"test_versions_finds_the_gap_and_none_between_copies": 1_500}
+EACH = {"test_batch_sizes_take_turns": 200}
 
 
 def test_batch_sizes_take_turns(run: Run) -> None:
