@@ -18,10 +18,10 @@ from bench import BenchError
 from bench.load import reference_answers
 from bench.load.engine.arrivals import Part
 from bench.load.locust_glue.manifest import describe
-from bench.load.locust_glue.observed import noting
+from bench.load.locust_glue.observed import connections, noting
 from bench.load.locust_glue.session import Session
 from bench.load.locust_glue.slices import Slices
-from bench.load.observing.incidents import ConnectionsProbe, WallClockProbe
+from bench.load.observing.incidents import WallClockProbe
 from bench.load.observing.server_side import Counted, beside, watched_pid
 from bench.load.observing.telemetry import Probe, ServerProbe, Telemetry, Values
 from bench.load.options import ScenarioOptions, read_options
@@ -163,7 +163,7 @@ class SecondArm:
         self.load.start_clock(origin)
         self._origin = origin
         note = noting(origin, self._writer)
-        probes: list[Probe] = [WallClockProbe(OWN, note), ConnectionsProbe(OWN, self.load.channel, note)]
+        probes: list[Probe] = [WallClockProbe(OWN, note), *connections(OWN, self.load, note)]
         probes += [] if target.pid is None else [ServerProbe(target.pid)]
         exporters = options.watched.telemetry or environment.parsed_options.server_telemetry
         self._shared = SHARED - {"gpu"} if exporters else SHARED  # each server has GPUs of its own

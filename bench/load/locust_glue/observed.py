@@ -84,13 +84,18 @@ def noting(origin: float, diary: Diary) -> Note:
     return note
 
 
+def connections(source: str, load: Session, note: Note) -> list[Probe]:
+    """The probe of its connections; none where all requests go over HTTP, where the end of one is no event."""
+    return [] if load.channel is None else [ConnectionsProbe(source, load.channel, note)]
+
+
 def sending(source: str, runner: Any, load: Session, note: Note) -> list[Probe]:
     """The probes of a process that sends. runner: None in Locust's `run_single_user`."""
     listed: list[Probe] = [
         ProcessProbe(source),
         LoopDelayProbe(source, lambda: load.in_flight),
         WallClockProbe(source, note),
-        ConnectionsProbe(source, load.channel, note),
+        *connections(source, load, note),
     ]
     return listed if runner is None else [*listed, UsersProbe(source, runner)]
 
