@@ -38,7 +38,7 @@ _ANSWER_SECONDS: Final = 20.0
 _END_SECONDS: Final = 150.0
 """Until the end of a test is written down: Locust waits 60 s for its workers, then they are asked for their records."""
 _BEGIN_SECONDS: Final = 30.0
-"""Until a test records. It ends by itself so long after its time, if nobody is there any more to stop it."""
+"""Until a test records."""
 _IDLE_SECONDS: Final = 60.0
 """Until all workers are ready again, beyond what may be left of a test that nobody stopped."""
 MOST_FILES, MOST_UNPACKED = 10_000, 16 << 30
@@ -134,13 +134,13 @@ class Master:
         return {
             "user_count": str(order.users),
             "spawn_rate": str(order.users),
-            "run_time": f"{order.seconds + _BEGIN_SECONDS:.0f}s",
+            "run_time": f"{order.seconds}s",
             "host": order.server.address,
             **{name.replace("-", "_"): _text(value) for name, value in options.items()},
         }
 
     def _watch(self, order: Order, before: dict[str, Any], show: Callable[[Glance], None]) -> str:
-        """Wait until the load has lasted as long as it should; gives the run's name. Raises Failed."""
+        """Wait until the test has ended and is written; gives the run's name. Raises Failed."""
         known = {run["name"] for run in before["runs"]}
         started, running = time.monotonic(), None
         while True:
@@ -154,13 +154,14 @@ class Master:
                 running = now
             if running is None and now - started > _BEGIN_SECONDS:
                 raise Failed(f"{self.url} did not begin within {_BEGIN_SECONDS:g} s; see its log")
-            if running is not None and now - running >= order.seconds:
-                return str(new[-1]["name"])
             if new and new[-1]["finished"]:
-                raise Failed(f"the test was stopped at {self.url}")
+                return str(new[-1]["name"])
+            if running is not None and now - running > order.seconds + _END_SECONDS:
+                raise Failed(
+                    f"{self.url} did not end the test {_END_SECONDS:g} s after its time; see its log"
+                )
             show(Glance(order.trial, now - started, *self._seen()))
-            left = _LOOK_SECONDS / 5 if running is None else running + order.seconds - time.monotonic()
-            time.sleep(max(0.0, min(_LOOK_SECONDS, left)))
+            time.sleep(_LOOK_SECONDS)
 
     def _check_refused(self, status: dict[str, Any], before: dict[str, Any]) -> None:
         refused = status["refused"][len(before["refused"]) :]
@@ -192,14 +193,11 @@ class Master:
             raise Failed(f"{self.url}: no run that can be read was sent: {error}") from None
         if fetched.altered:
             raise Failed(f"{self.url}: the run was damaged on its way: {', '.join(fetched.altered)}")
+        if fetched.manifest.early:
+            raise Failed(f"the test was stopped at {self.url}")
         manifest = place / name / MANIFEST
-        # Locust was told a longer time, and stopped
-        load = {**fetched.manifest.load.facts(), "run_time": order.seconds}
         experiment = json.loads(json.dumps(order.described(folder.path), default=str))
-        manifest.write_text(
-            json_text({**fetched.manifest.raw, "load": load, "planned_end": None, "experiment": experiment})
-            + "\n"
-        )
+        manifest.write_text(json_text({**fetched.manifest.raw, "experiment": experiment}) + "\n")
         if (place / name / checksums.FILE).exists():
             checksums.seal(place / name, [MANIFEST])
         target = folder.path / name

@@ -134,7 +134,7 @@ class PredictUser(User, UserState):
         attach.take_part(self.environment)
         load = session.arrive(self.environment)
         # where the test was refused, its reason was told; raising here would be logged as an error
-        if load is None or not load.wait_ready():
+        if load is None or not load.enter():
             return
         if _elsewhere(self, load):
             return

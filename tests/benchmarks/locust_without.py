@@ -58,7 +58,7 @@ Recorder.add = _add_in_turns  # type: ignore[method-assign]  # what is measured 
 
 def _take_turns(load: session.Session) -> None:
     global _add  # a function that is called for every answer reads it
-    load.wait_ready()
+    load.enter()
     sleep(1 - (time.perf_counter() - load.run_time(0.0)) % 1)
     while not load.draining:
         second = round(time.perf_counter() - load.run_time(0.0))

@@ -5,13 +5,14 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import CodeType
 from typing import Any, ClassVar
 
 import gevent
 import locust
 import pytest
 from gevent.event import Event
-from locust import User, runners, tag, task
+from locust import User, main, runners, tag, task
 from locust.argument_parser import get_parser
 from locust.env import Environment
 from locust.rpc import Message, zmqrpc
@@ -179,6 +180,45 @@ def test_a_new_web_interface_is_announced(environment: Environment, monkeypatch:
     environment.create_local_runner()
     web = environment.create_web_ui("127.0.0.1", 0, delayed_start=True)
     assert seen == [(environment, web)]
+
+
+def test_a_run_time_that_is_over_is_outlasted(
+    environment: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["locust"])
+    monkeypatch.setattr(main, "gevent", gevent)
+    environment.create_local_runner()
+    web, waited, happened = environment.create_web_ui("127.0.0.1", 0, delayed_start=True), Event(), []
+    monkeypatch.setattr(web, "_stop_runners", lambda: happened.append("form"))
+    internals.outlast_run_time(environment, waited.wait)
+    # as in Locust's main(), and where its form starts a test
+    assert "spawn_later" in {name for code in functions_of(main.main) for name in code.co_names}
+    assert "_stop_runners" in {name for code in functions_of(type(web).__init__) for name in code.co_names}
+    timers = [
+        main.gevent.spawn_later(0, lambda: happened.append("line")),
+        gevent.spawn_later(0, web._stop_runners),
+    ]
+    gevent.sleep(0.05)
+    assert not happened
+    waited.set()
+    gevent.joinall(timers)
+    assert sorted(happened) == ["form", "line"]
+
+
+def functions_of(function: Any) -> list[CodeType]:
+    """The code of a function and of all that are defined in it."""
+    found = [function.__code__]
+    for code in found:
+        found += [each for each in code.co_consts if isinstance(each, CodeType)]
+    return found
+
+
+def test_an_event_calls_the_first_listener_first(environment: Environment) -> None:
+    called: list[int] = []
+    environment.events.test_start.add_listener(lambda **_: called.append(2))
+    internals.listen_first(environment.events.test_start, lambda **_: called.append(1))
+    environment.events.test_start.fire(environment=environment)
+    assert called == [1, 2]
 
 
 SCENARIO = """

@@ -29,8 +29,6 @@ TREND_CHANGE: Final = 0.10
 """A trend has a warning when it is no chance and moves rate or median latency by this share of the median."""
 STEADY_SECONDS: Final = 2.5
 """A shorter steady part shows neither a trend nor the pauses that come every few seconds."""
-EARLY_SECONDS: Final = 1.0
-"""By which a load may end before its time."""
 CLOCKS_APART: Final = timedelta(hours=1)
 """By which the clock of a machine that measures may be ahead of that of one that reads."""
 TEXT_LENGTH: Final = 200
@@ -52,7 +50,7 @@ def warnings_of(run: Run, percentiles: Iterable[float] = ()) -> list[RunWarning]
 def _unfinished(run: Run) -> list[RunWarning]:
     lasted, planned = run.manifest.stopped, run.manifest.planned_end
     if run.finished:
-        if lasted is None or planned is None or lasted >= planned - EARLY_SECONDS:
+        if not run.manifest.early:
             return []
         text = f"the load ended after {lasted:.1f} s and was to last {planned:.1f} s"
         return [RunWarning("interrupted", text, "run it again, to its end")]

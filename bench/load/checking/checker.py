@@ -16,6 +16,7 @@ from bench.protocol.api import Response, Unreadable
 from bench.protocol.names import DEFAULT
 from bench.protocol.registry import api_named
 from bench.protocol.signatures import Tensor, dtype_name
+from bench.runs.choices import UNSEEN, Choices
 from bench.runs.sample import MOST_VERSIONS
 from bench.wire.dtypes import storage_number
 
@@ -129,6 +130,15 @@ class Checker:
             self.choices = np.full(pool.distinct_examples, UNKNOWN, np.int32)
         self._reads_each = self.choices is not None
         """The newest choice is kept, so that no answer is known beforehand."""
+
+    def chosen(self, name: str) -> Choices | None:
+        """Which class each example was given, for requests of this name; None where that is not kept."""
+        rows, labels = self._pool.rows, self._pool.labels
+        if self.choices is None or rows is None or labels is None:
+            return None
+        of_examples = np.full(len(self.choices), UNSEEN, np.int32)
+        of_examples[rows] = labels
+        return Choices(of_examples, {name: self.choices})
 
     def check(self, replies: Sequence[bytes], indices: Sequence[int]) -> Checked:
         """What each reply is; `indices`: the message in the pool that each of them answers.

@@ -88,6 +88,11 @@ class Conductor:
         """Make no more plans."""
         self._greenlet.kill()
 
+    @property
+    def begun(self) -> float | None:
+        """When the first schedule started, in seconds of the run; None: none has."""
+        return min(self._begin.values(), default=None)
+
     def described(self) -> dict[str, Any]:
         """What was planned, for the manifest: by class the start in seconds of the run, and [at, users] from there."""
         return {

@@ -113,6 +113,7 @@ def take_part(environment: Any) -> None:
         try:
             process.listen()
             if not isinstance(environment.runner, MasterRunner):  # a master's test starts later
+                process.ending.begin()
                 process.begin()
         except BaseException as ended:
             del _attached[id(environment)]  # the program's next test tries again

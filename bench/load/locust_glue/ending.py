@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 import gevent
+from locust.runners import STATE_RUNNING, STATE_SPAWNING
 
 from bench.load.abort_rules import Limits, Watch
 from bench.load.locust_glue.interrupts import Interrupts
@@ -15,6 +16,8 @@ from bench.runs.recording import FINISHED, INTERRUPTED
 log = logging.getLogger("bench")
 
 CHECK: Final = "interrupted"
+LOOK_SECONDS: Final = 0.05
+"""So often it is looked whether a load has begun, or ended otherwise, once Locust's timer has gone off."""
 ABORTED: Final = "aborted"
 """The check of a run that a limit of `--abort-if` has ended, and the kind of the event."""
 
@@ -22,24 +25,30 @@ ABORTED: Final = "aborted"
 class Ending:
     """Of the test that runs."""
 
-    def __init__(self, environment: Any, stop: Callable[[], object]) -> None:
-        """stop: ends the load; runs in a greenlet of its own."""
-        self._environment, self._stop = environment, stop
+    def __init__(self, environment: Any, begun: Callable[[], float | None]) -> None:
+        """begun: when the load began, in seconds of the run; None: it has not."""
+        self._environment, self._begun = environment, begun
         self.interrupts: Interrupts | None = None
         self.state = FINISHED
         """Of the run, once its load has ended."""
         self._reason: str | None = None
-        self._aborted = self._decided = False
+        self._aborted = self._completed = False
+        self._decided = True
+        self._origin: float | None = None
         self._planned: float | None = None
 
-    def begin(self, called: float, origin: float, folder: RunFolder, limits: Limits = ()) -> None:
-        """A run begins at `origin`; Locust counts its run time from `called` on. Both on perf_counter's clock.
+    def begin(self, **_: Any) -> None:
+        """A test begins, its run somewhat later; the first listener of Locust's `test_start`."""
+        self.state, self._reason, self._origin = FINISHED, None, None
+        self._planned = None
+        self._aborted = self._completed = self._decided = False
+
+    def watch(self, origin: float, folder: RunFolder, limits: Limits = ()) -> None:
+        """A run begins at `origin`, on perf_counter's clock.
 
         limits: those that end its load as soon as what is recorded into the folder exceeds one of them.
         """
-        self.state, self._reason = FINISHED, None
-        self._planned = None
-        self._aborted = self._decided = False
+        self._origin = origin
 
         def abort(reason: str) -> None:
             if self._decided:  # the last answers of a load that has ended come in
@@ -48,14 +57,38 @@ class Ending:
             folder.event(time.perf_counter() - origin, ABORTED, reason)
             self._aborted = True
             self.break_off(reason)
-            gevent.spawn(self._stop)
+            gevent.spawn(self.stop)
 
         if limits:
             folder.update(abort_if=[limit.text for limit in limits])
             folder.listeners.append(Watch(limits, origin, abort).add)
+
+    def stop(self) -> None:
+        """End the load; Locust cannot be stopped from within the start of a test, and ignores it before the first user."""
+        runner, headless = self._environment.runner, self._environment.parsed_options.headless
+        with gevent.Timeout(10, False):
+            while runner.state not in (STATE_SPAWNING, STATE_RUNNING):
+                gevent.sleep(0.01)
+        (runner.quit if headless else runner.stop)()
+
+    def wait(self) -> None:
+        """Wait until the load has lasted as long as it should; Locust's own timer starts before the load does."""
+        while not self._decided and (left := self._left()) > 0.0:
+            gevent.sleep(min(left, LOOK_SECONDS))
+
+    def _left(self) -> float:
+        """Seconds until the planned end, or until it is known; 0 where Locust's timer alone decides."""
+        if self._origin is None or self._begun() is None:
+            return LOOK_SECONDS
+        planned = self._end()
+        return 0.0 if planned is None else self._origin + planned - time.perf_counter()
+
+    def _end(self) -> float | None:
+        """When the load is to end, in seconds of the run; None: nobody has said, or all that was to be sent is."""
         seconds = getattr(self._environment.parsed_options, "run_time", None)
-        if isinstance(seconds, int | float) and seconds and not self._environment.shape_class:
-            self._planned = called + seconds - origin
+        if not isinstance(seconds, int | float) or not seconds or self._environment.shape_class:
+            return None
+        return None if self._completed else (self._begun() or 0.0) + seconds
 
     def break_off(self, reason: str) -> None:
         """The load cannot go on, for a reason that a user has to mend."""
@@ -63,11 +96,11 @@ class Ending:
 
     def completed(self) -> None:
         """Everything that was to be sent has been sent, however long that took."""
-        self._planned = None
+        self._completed = True
 
     def decide(self, *, full: bool, scripted: bool) -> None:
         """The load ends. full: so is the disk. scripted: a scenario's script would have ended it."""
-        self._decided = True
+        self._decided, self._planned = True, self._end()
         parsed = self._environment.parsed_options
         endless = not (parsed.run_time or self._environment.shape_class or scripted)
         stopped = self.interrupts is not None and self.interrupts.broke_off(endless=endless)

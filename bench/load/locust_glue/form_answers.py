@@ -39,6 +39,8 @@ class FormAnswers:
         alone = isinstance(self._runner, MasterRunner) and not self._runner.worker_count  # nothing will start
         if not running and not alone:
             self._outcome = g.bench_outcome = AsyncResult()
+            # Locust keeps that of the test before where the field is empty, although the test then has none
+            self._runner.environment.parsed_options.run_time = None
 
     def _after(self, answer: Response) -> Response:
         outcome = g.get("bench_outcome")

@@ -6,7 +6,9 @@ newest version that are supported.
 
 import functools
 import math
+import sys
 from collections.abc import Callable, Iterable
+from types import SimpleNamespace
 from typing import Any, Final
 
 import gevent
@@ -22,9 +24,11 @@ __all__ = [
     "UserState",
     "alive",
     "filter_tasks_by_tags",
+    "listen_first",
     "miss_workers_after",
     "never_miss_master",
     "on_new_web_interface",
+    "outlast_run_time",
     "quit_with_workers",
     "request_listeners",
     "send_home",
@@ -59,6 +63,11 @@ def request_listeners(environment: Any) -> Iterable[Callable[..., Any]]:
     """Who listens to the request event of an environment, its runner among them."""
     listeners: Iterable[Callable[..., Any]] = environment.events.request._handlers
     return listeners
+
+
+def listen_first(hook: Any, listener: Callable[..., object]) -> None:
+    """Have an event call a listener before all that it has."""
+    hook._handlers.insert(0, listener)
 
 
 def filter_tasks_by_tags(environment: Any) -> None:
@@ -119,6 +128,21 @@ def quit_with_workers(master: Any, finished: Callable[[], object]) -> None:
         master.greenlet.kill(block=True)
 
     master.quit = leave
+
+
+def outlast_run_time(environment: Environment, wait: Callable[[], object]) -> None:
+    """Have a test whose run time is over end when `wait()` returns: Locust counts from where it was asked to start it."""
+
+    def spawn_later(seconds: float, end: Callable[[], object]) -> Any:
+        return gevent.spawn_later(seconds, lambda: (wait(), end()))
+
+    main = sys.modules.get("locust.main")  # None in a program that uses Locust as a library
+    if main is not None:
+        main.gevent = SimpleNamespace(**{**vars(gevent), "spawn_later": spawn_later})  # type: ignore[attr-defined]
+    web: Any = environment.web_ui
+    if web is not None:
+        end = web._stop_runners
+        web._stop_runners = lambda: (wait(), end())
 
 
 def on_new_web_interface(call: Callable[[Any, Any], object]) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import gevent
 from gevent.event import Event
-from locust.runners import STATE_RUNNING, STATE_SPAWNING, MasterRunner
+from locust.runners import MasterRunner
 
 from bench import BenchError
 from bench.load import reference_answers, verdict
@@ -72,7 +72,7 @@ class LeadProcess:
         self._counted: Counted | None = None
         self._origin = 0.0
         self._stopped: float | None = None
-        self.ending = Ending(environment, self._stop_when_started)
+        self.ending = Ending(environment, self._begun)
         self._second: duet.Prepared | None = None
         self.arm: duet.SecondArm | None = None
         """The second server of a duet, while a test runs."""
@@ -115,6 +115,8 @@ class LeadProcess:
             raise
         if self.workers is not None:
             self.workers.watch_forks(self._leave if self.headless else log.error)
+        internals.outlast_run_time(self.environment, self.ending.wait)
+        internals.listen_first(events.test_start, self.ending.begin)
         events.test_start.add_listener(self.begin)
         events.test_stopping.add_listener(self._on_test_stopping)
         events.test_stop.add_listener(self._on_test_stop)
@@ -143,8 +145,9 @@ class LeadProcess:
     def begin(self, **_: Any) -> None:
         """Begin a run; a listener of Locust's `test_start`."""
         session.expect(self.environment)
+        self._stopped = None
         try:
-            self._begin(time.perf_counter())
+            self._begin()
         except BenchError as error:
             session.refuse(self.environment)
             (self._leave if self.library else self._refuse)(str(error))
@@ -174,7 +177,7 @@ class LeadProcess:
         look_over_rest(self._rest(target, options), options, pools)
         return target, pools, reference_answers.ask(target, options, pools)
 
-    def _begin(self, called: float) -> None:
+    def _begin(self) -> None:
         options = read_options(self.environment.parsed_options)
         ready, self._ready = self._ready, None
         if ready is not None:
@@ -194,14 +197,13 @@ class LeadProcess:
         if second is not None:
             manifest = duet.described(manifest, 1, shared=second.one_server, slice=options.slice)
         self._counted = Counted.before(options, target.specs)
-        self._stopped = None
         self.writer = writer = RunFolder(
             recording.RunWriter.create(options.results, scenario, options.note, manifest), self._give_up
         )
         self.published.begin(writer, options.note)
         log.info("recording into %s", writer.path)
         self._origin = time.perf_counter()
-        self.ending.begin(called, self._origin, writer, options.abort_if)
+        self.ending.watch(self._origin, writer, options.abort_if)
         writer.update(clock_origin=self._origin)
         if self.workers is None:
             part = WHOLE if second is None else Part(0, duet.ARMS)
@@ -243,11 +245,15 @@ class LeadProcess:
         """Let the open-loop users of all processes send one schedule."""
         opened = open_schedules(self.environment.user_classes, options)
         schedules = {user.__name__: schedule for user, schedule in opened.items()}
-        workers, load = self.workers, session.peek(self.environment)
-        if schedules and workers is not None:
-            self.conductor = Conductor(schedules, self._origin, workers.arriving, workers.tell)
-        elif schedules and load is not None:
-            self.conductor = Conductor(schedules, self._origin, load.users_here, load.follow_here)
+        sending = self.workers or session.peek(self.environment)
+        if schedules and sending is not None:
+            self.conductor = Conductor(schedules, self._origin, sending.users, sending.tell)
+
+    def _begun(self) -> float | None:
+        """When the load began, in seconds of the run: its schedule, else its users; None: it has not."""
+        begun = None if self.conductor is None else self.conductor.begun
+        sending = self.workers or session.peek(self.environment)
+        return sending.begun if begun is None and sending is not None else begun
 
     def _rest(self, target: Target, options: ScenarioOptions) -> str | None:
         own = self.server.rest if self.server is not None and target.kind == "embedded" else None
@@ -261,7 +267,7 @@ class LeadProcess:
         stage = stage_at(self.server, options, target.address, self._origin, writer.event)
         endless = self.headless and not self.environment.parsed_options.run_time
         # where nobody said how long the load lasts, it ends with the script
-        ended = partial(gevent.spawn, self._stop_when_started) if endless else lambda: None
+        ended = partial(gevent.spawn, self.ending.stop) if endless else lambda: None
         self.script = Script(act, stage, ended=ended, failed=self._refuse)
 
     def _refuse(self, reason: str) -> None:
@@ -273,7 +279,7 @@ class LeadProcess:
             self.environment.process_exit_code = 2
         if self.runner is None:
             raise SystemExit(2)
-        gevent.spawn(self._stop_when_started).link_value(lambda _: self.form.tell(reason))
+        gevent.spawn(self.ending.stop).link_value(lambda _: self.form.tell(reason))
 
     def _give_up(self, reason: str) -> None:
         """End the test that runs: it cannot be recorded any more."""
@@ -288,14 +294,7 @@ class LeadProcess:
         """No request is left that may be sent."""
         log.info("all requests were sent as often as --unique and --cache-audit allow: the load ends")
         self.ending.completed()
-        self._stop_when_started()
-
-    def _stop_when_started(self) -> None:
-        """Locust cannot be stopped from within the start of a test, and ignores it before the first user."""
-        with gevent.Timeout(10, False):
-            while self.runner.state not in (STATE_SPAWNING, STATE_RUNNING):
-                gevent.sleep(0.01)
-        (self.runner.quit if self.headless else self.runner.stop)()
+        self.ending.stop()
 
     def _on_test_stopping(self, **_: Any) -> None:
         if self._stopped is not None:  # Ctrl-C while the last answers are waited for

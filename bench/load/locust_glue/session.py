@@ -11,6 +11,7 @@ from typing import Any
 import gevent
 import numpy as np
 from gevent.event import Event
+from locust.runners import STATE_RUNNING
 
 from bench.load.checking.checker import Checker
 from bench.load.checking.references import References
@@ -27,7 +28,7 @@ from bench.load.reference_answers import Answered
 from bench.load.senders import Senders
 from bench.load.sources import Source
 from bench.payload import Pool
-from bench.runs.choices import UNSEEN, Choices
+from bench.runs.choices import Choices
 from bench.runs.chunk import Chunk, Pause
 from bench.wording import counted
 
@@ -70,25 +71,23 @@ class Session:
         """part: of the open-loop arrivals, where another session of this process sends the rest (`partner`)."""
         self.partner: Session | None = None
         """Of the second arm of a duet: users send to this session and to that one in turn."""
-        self.environment = environment
-        self.options = options
+        self.environment, self.options, self.address = environment, options, address
         self.deadline = options.asked.deadline
         self.senders = Senders(address, options, getattr(environment.runner, "worker_index", 0))
         self.channel, self.http = self.senders.channel, self.senders.http
         self.abandoned = False  # True where nobody takes the records any more
-        self.draining = False
-        """True from the moment the test stops: users send nothing more."""
+        self.draining = False  # True from the moment the test stops: users send nothing more
         self.ended: float | None = None
         """When the load stopped, on perf_counter's clock; None: it goes on."""
         self.index, self.count = 0, 1
         """Which of how many load processes this is."""
         self.clock_offset = self.clock_bound = 0.0
         """Seconds by which this process's clock is ahead of the master's, and by which that may be wrong."""
+        self._entered: float | None = None  # when the first user began, on perf_counter's clock
         self.recorded = 0
         self._awaiting = self._hurried = False
         self._sink = sink
         make = HeardRecorder if listened(environment) else Recorder
-        self.address = address
         self._recorders = {
             source: make(
                 source.name,
@@ -120,8 +119,7 @@ class Session:
         self._heeded: Counter[str] = Counter()
         self._streams: Iterator[int] = itertools.count()
         self._origin: float | None = None
-        self._ready = Event()
-        self._closing = Event()
+        self._ready, self._closing = Event(), Event()
         # Locust looks at its own stack when it stops a load, for its log: 30 ms the first time, in which answers wait
         inspect.stack()
         # all that Locust and its packages have made stays until the end: looking through it takes 190 ms, in which
@@ -170,9 +168,18 @@ class Session:
         self._origin = origin
         self._ready.set()
 
-    def wait_ready(self) -> bool:
-        """Wait until the clock is known: a worker learns it from the master. False where it does not."""
-        return bool(self._ready.wait(READY_SECONDS))
+    def enter(self) -> bool:
+        """Have a user wait until the clock is known: a worker learns it from the master. False where it does not."""
+        ready = self._ready.wait(READY_SECONDS)
+        self._entered = self._entered or time.perf_counter()
+        return bool(ready)
+
+    @property
+    def begun(self) -> float | None:
+        """When the first user began, in seconds of the run; 0 where all have and none is ours, None where none has."""
+        if self._entered is None:
+            return 0.0 if self.environment.runner.state == STATE_RUNNING else None
+        return self._entered - self.run_time(0.0)
 
     def recorders(self, user_class: type) -> dict[str, Recorder]:
         """The recorders of a user class in this process, by the names of its requests."""
@@ -184,14 +191,9 @@ class Session:
 
     def choices(self) -> Choices | None:
         """Which classes the answers gave, by request name; None where no user class keeps them."""
-        parts = []
-        for recorder in self._recorders.values():
-            chosen, pool = recorder.checker.choices, recorder.pool
-            if chosen is not None and pool.rows is not None and pool.labels is not None:
-                labels = np.full(len(chosen), UNSEEN, np.int32)
-                labels[pool.rows] = pool.labels
-                parts.append(Choices(labels, {recorder.name: chosen}))
-        return Choices.merged(parts) if parts else None
+        parts = [recorder.checker.chosen(recorder.name) for recorder in self._recorders.values()]
+        known = [part for part in parts if part is not None]
+        return Choices.merged(known) if known else None
 
     def wrong_answers(self) -> Causes:
         """Wrong answers by request name and cause."""
@@ -199,16 +201,14 @@ class Session:
 
     def turn(self, seconds: int, count: int) -> int:
         """Whose turn of `count` it is now, where each lasts so many seconds and the first begins with the run."""
-        if self._origin is None:
-            raise RuntimeError("the start of the run is not known yet")
-        return int((time.perf_counter() - self._origin) // seconds) % count
+        return int((time.perf_counter() - self.run_time(0.0)) // seconds) % count
 
-    def users_here(self) -> dict[str, dict[int, int]]:
-        """The open-loop users that live in this process, the only one: by user class and number of the process."""
+    def users(self) -> dict[str, dict[int, int]]:
+        """As `Workers.users`, where this is the only process."""
         return {name: {0: users} for name, users in self.arriving.items()}
 
-    def follow_here(self, _: int, plan: Plan) -> None:
-        """As `follow`, in the only process."""
+    def tell(self, _: int, plan: Plan) -> None:
+        """As `Workers.tell`, where this is the only process."""
         self.follow(plan)
 
     def opens(self, user_class: type) -> bool:

@@ -60,6 +60,7 @@ class Workers:
         self._awaiting = self._hurried = self._draining = False
         self._changed = Event()
         self._ended_forks = 0
+        self._begun: float | None = None
         self._planned: list[str] = []
         """Workers that are to take part from the beginning."""
         self._absent: set[str] = set()
@@ -132,16 +133,25 @@ class Workers:
         self._names = names
         self._deadline, self._hurried, self._draining = deadline, False, False
         self._planned = [client for client in self.runner.clients if self._connected(client)]
-        self._absent = set(self._planned)
+        self._absent, self._begun = set(self._planned), None
         self._origin, self._keep, self._refused, self._observe = origin, keep, refused, observe
         self._note, self._used_up = note, used_up
 
-    def arriving(self) -> Counts:
+    def _gathering(self) -> bool:
+        """Whether workers that take part from the beginning are waited for, which have not told of their users yet."""
+        return any(map(self._connected, self._absent)) and self._now() < TOGETHER_SECONDS
+
+    @property
+    def begun(self) -> float | None:
+        """When all workers that take part from the beginning were ready, in seconds of the run; None: they are not."""
+        return None if self._gathering() else self._begun
+
+    def users(self) -> Counts:
         """Open-loop users of all workers that are connected: user class -> worker -> users.
 
         Empty while workers that take part from the beginning have not told of theirs.
         """
-        if any(map(self._connected, self._absent)) and time.perf_counter() < self._origin + TOGETHER_SECONDS:
+        if self._gathering():
             return {}
         by_class: dict[str, dict[int, int]] = {}
         for client, known in self._known.items():
@@ -321,6 +331,8 @@ class Workers:
         for name, users in by_class.items():
             reports.whole(users, f"users of {name}", max(self.runner.target_user_count, 1))
         self._worker(client).arriving = by_class
+        if self._begun is None or (client in self._absent and self._gathering()):
+            self._begun = self._now()
         self._absent.discard(client)
 
     def _on_used_up(self, client: str, _: Any) -> None:

@@ -1,0 +1,128 @@
+"""A run time counts from the beginning of the load, however long Locust and the machine take to begin it."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bench.launch import server_process
+from bench.load.engine.arrivals import BLOCKED_SECONDS
+from bench.runs.run import Run
+from tests.load.locust_runs import ROOT, check_plan, finish, start
+from tests.load.web_form import Form, opened
+from tests.ports import free_port
+from tests.recorded import KEPT
+from tests.server.clients import eventually
+
+HELD_UP = 0.6
+SCENARIO = f"""
+import sys
+import time
+sys.path.insert(0, {str(ROOT)!r})
+from locust import events
+from scenarios.mnist_open import MnistOpen
+
+@events.test_start.add_listener
+def held_up(**_):
+    time.sleep({HELD_UP})
+
+@events.init.add_listener
+def again(**_):
+    events.test_start.add_listener(held_up)
+"""
+"""Takes longer to begin than the load is to last: before the run's own beginning, and after it."""
+RATE = 100
+OPEN = ("--schedule", f"constant:{RATE}")
+CLOSED = ("--schedule", "closed:10ms")
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[server_process.Server]:
+    """Answers at once, always the same."""
+    with server_process.embedded(
+        ["--backend", "synthetic", "--model_name", "mnist", "--rest_api_port=0"]
+    ) as launched:
+        yield launched
+
+
+@pytest.fixture(scope="module")
+def scenario(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("scenario") / "held_up.py"
+    path.write_text(SCENARIO)
+    return path
+
+
+def check_open(run: Run, users: int) -> None:
+    """All that is due in the second is there; a process that is held up when it is over leaves so much out."""
+    begin, end = run.manifest.raw["arrivals"]["MnistOpen"]["begin"], run.manifest.planned_end
+    assert end == pytest.approx(begin + 1.0)
+    assert run.manifest.stopped >= end - BLOCKED_SECONDS
+    check_plan(run, "MnistOpen", RATE, until=end - BLOCKED_SECONDS)
+    due = np.sort(run.samples["due"].to_numpy()) - begin
+    assert due[0] <= KEPT
+    assert np.count_nonzero(due < 1.0 - KEPT) >= users * RATE * (1.0 - BLOCKED_SECONDS) - 1
+
+
+def check_closed(run: Run) -> None:
+    first, end = run.samples["due"].min(), run.manifest.planned_end
+    assert run.manifest.stopped >= end >= HELD_UP + 1.0
+    assert abs(end - 1.0 - first) < HELD_UP, "counted from the first users on"
+    assert run.manifest.counts.recorded
+
+
+def test_a_load_lasts_as_long_as_it_should_once_it_has_begun(
+    server: server_process.Server, scenario: Path, tmp_path: Path
+) -> None:
+    port = ["--master-port", str(free_port())]
+    rest = ["--protocol", "tfs-rest", "--host", server.rest or ""]
+    loads = {
+        "open-processes": [*OPEN, "-u", "2", "--processes", "2"],
+        "open-master": [*OPEN, "--master", "--expect-workers", "1", "--master-bind-port", port[1]],
+        "closed-rest": [*CLOSED, *rest],
+        "closed-processes": [*CLOSED, "-u", "2", "--processes", "2", *rest],
+    }
+    started = {
+        name: start(
+            tmp_path / name, "-t", "1s", "-r", "9", "--host", server.address, *more, scenario=str(scenario)
+        )
+        for name, more in loads.items()
+    }
+    command = [sys.executable, "-m", "locust", "-f", str(scenario), "--worker", *port]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL):
+        ended = {name: finish(process, tmp_path / name) for name, process in started.items()}
+    for name, done in ended.items():
+        assert done.code == 0, done.output
+        assert done.output.index("recording into") < done.output.index("--run-time limit reached")
+        run = done.run()
+        assert run.manifest.state == "finished"
+        assert any(row["source"] == "worker 0" for row in run.telemetry)
+        if name.startswith("open"):
+            check_open(run, 2 if name == "open-processes" else 1)
+        else:
+            check_closed(run)
+
+
+def test_so_do_tests_of_the_web_form_one_after_the_other(
+    server: server_process.Server, scenario: Path, tmp_path: Path
+) -> None:
+    def ended(form: Form, count: int) -> bool:
+        runs = json.loads(form.ask("/bench/runs")[2])["runs"]
+        return len(runs) == count and bool(runs[-1]["finished"])
+
+    with opened(tmp_path, server.address, *OPEN, file=scenario) as form:
+        form.swarm(run_time="1s")
+        eventually(lambda: ended(form, 1))
+        form.swarm(run_time="")  # of which Locust keeps the second of the test before
+        eventually(lambda: json.loads(form.ask("/stats/requests")[2])["state"] == "running")
+        form.ask("/stop", {})
+        eventually(lambda: ended(form, 2))
+        form.swarm(run_time="1s")
+        eventually(lambda: ended(form, 3))
+        first, by_hand, last = (Run.open(form.results / name) for name in sorted(form.runs()))
+    check_open(first, 1)
+    check_open(last, 1)
+    assert by_hand.manifest.planned_end is None
