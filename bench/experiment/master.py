@@ -30,6 +30,7 @@ from bench.runs.finding import FETCHED
 from bench.runs.jsonl import json_text
 from bench.runs.recording import MANIFEST
 from bench.runs.run import Run
+from bench.runs.thresholds import EARLY_SECONDS
 from bench.wire.direct import TOKEN_HEADER, TOKEN_VARIABLE, open_url, read_url
 
 _LOOK_SECONDS: Final = 0.5
@@ -193,7 +194,8 @@ class Master:
             raise Failed(f"{self.url}: no run that can be read was sent: {error}") from None
         if fetched.altered:
             raise Failed(f"{self.url}: the run was damaged on its way: {', '.join(fetched.altered)}")
-        if fetched.manifest.early:
+        stopped, planned = fetched.manifest.stopped, fetched.manifest.planned_end
+        if stopped is not None and planned is not None and stopped < planned - EARLY_SECONDS:
             raise Failed(f"the test was stopped at {self.url}")
         manifest = place / name / MANIFEST
         experiment = json.loads(json.dumps(order.described(folder.path), default=str))

@@ -21,8 +21,6 @@ from bench.runs.recording import FINISHED, INTERRUPTED, MANIFEST, SCHEMA
 from bench.runs.sample import LONGEST_RUN
 
 RESTORE: Final = "restore the file or delete the run"
-EARLY_SECONDS: Final = 1.0
-"""By which a load may end before its time."""
 
 Text = Annotated[str, Field(max_length=10_000)]
 Name = Annotated[str, Field(max_length=1_000)]
@@ -390,13 +388,6 @@ class Manifest(Part):
     def finished(self) -> bool:
         """Whether the load ended as planned and everything was written."""
         return self.state == FINISHED
-
-    @property
-    def early(self) -> bool:
-        """Whether the load ended before its time."""
-        if self.stopped is None or self.planned_end is None:
-            return False
-        return self.stopped < self.planned_end - EARLY_SECONDS
 
     @property
     def whole(self) -> bool:

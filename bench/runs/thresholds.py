@@ -14,3 +14,5 @@ LAG_P99: Final = 0.001
 """Seconds of lag (p99) from which on an open loop is behind."""
 ERROR_SHARE: Final = 0.01
 """Of the requests that may fail."""
+EARLY_SECONDS: Final = 1.0
+"""By which a load may end before its time."""

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 
 from bench.launch import server_process
+from bench.runs.recording import WORKER_LOST
 from bench.runs.run import Run
 from tests.load.locust_runs import ROOT, at_rate, check_plan, manifest, run_folder, wait_for
 from tests.ports import free_port
@@ -126,6 +128,39 @@ def test_the_web_form_sets_the_rate_through_the_users(
     planned = [users for _, users in run.manifest.raw["arrivals"]["MnistOpen"]["users"]]
     assert planned in ([1, 3], [1, 2, 3])  # a slow machine takes its time between two users
     check_plan(run, "MnistOpen", 100)
+
+
+def test_a_worker_that_is_held_up_keeps_its_share_and_the_load_ends_with_the_last_that_is_killed(
+    server: server_process.Server, tmp_path: Path, started: Start
+) -> None:
+    port = str(free_port())
+    results, log = tmp_path / "results", tmp_path / "log-0"
+    master = started(
+        "--master", "--headless", "--expect-workers", "2", "--master-bind-port", port, "-u", "4", "-r", "4",
+        "--host", server.address, "--results", str(results), "--schedule", "constant:25",
+    )  # fmt: skip
+    workers = [started("--worker", "--master-port", port) for _ in range(2)]
+    folder = wait_for(lambda: run_folder(results))
+    wait_for(lambda: seconds_together(folder) > 0.5)
+
+    def told(text: str) -> bool:
+        return re.search(text, log.read_text()) is not None
+
+    os.killpg(workers[0].pid, signal.SIGSTOP)
+    wait_for(lambda: told(r"load process [01] is silent for \d+\.\d s: it is held up"))
+    os.killpg(workers[0].pid, signal.SIGCONT)
+    wait_for(lambda: told(r"load process [01] is there again, after \d+\.\d s of silence"))
+    again = Run.open(folder).samples["due"].max()
+    wait_for(lambda: Run.open(folder).samples.groupby("worker")["due"].max().min() > again)
+    for worker in workers:
+        os.killpg(worker.pid, signal.SIGKILL)
+    assert master.wait(timeout=SECONDS) == 2
+    run = Run.open(folder)
+    assert run.manifest.raw["arrivals"]["MnistOpen"]["users"] == [[0.0, 4]]
+    check_plan(run, "MnistOpen", 25, until=again)
+    assert [worker.lost for worker in run.manifest.workers] == [True, True]
+    assert [row["kind"] for row in run.events] == [WORKER_LOST] * 2
+    assert told("load process [01] is gone: its connection has ended")
 
 
 def test_a_late_worker_takes_its_share_and_a_killed_one_leaves_its_own_to_others(

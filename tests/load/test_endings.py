@@ -193,10 +193,12 @@ import os
 import time
 from pathlib import Path
 from bench import mnist
+from bench.load.locust_glue import workers
 from bench.load.users import PredictUser
 from bench.payload import Pool
 
 FIRST = os.getpid()
+workers.TOGETHER_SECONDS = 1.0  # for which a load waits for its processes
 
 class Slow(PredictUser):
     @classmethod

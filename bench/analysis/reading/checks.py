@@ -20,7 +20,7 @@ from bench.runs import sealing
 from bench.runs.journal import experiment_of
 from bench.runs.run import Run
 from bench.runs.sample import CANCELLED_BY_CLIENT, UNSENT
-from bench.runs.thresholds import ERROR_SHARE
+from bench.runs.thresholds import EARLY_SECONDS, ERROR_SHARE
 from bench.runs.warmup import Part, excess, trend
 from bench.wording import duration
 
@@ -50,7 +50,7 @@ def warnings_of(run: Run, percentiles: Iterable[float] = ()) -> list[RunWarning]
 def _unfinished(run: Run) -> list[RunWarning]:
     lasted, planned = run.manifest.stopped, run.manifest.planned_end
     if run.finished:
-        if not run.manifest.early:
+        if lasted is None or planned is None or lasted >= planned - EARLY_SECONDS:
             return []
         text = f"the load ended after {lasted:.1f} s and was to last {planned:.1f} s"
         return [RunWarning("interrupted", text, "run it again, to its end")]

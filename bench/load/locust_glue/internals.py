@@ -24,6 +24,7 @@ __all__ = [
     "UserState",
     "alive",
     "filter_tasks_by_tags",
+    "give_up",
     "listen_first",
     "miss_workers_after",
     "never_miss_master",
@@ -33,15 +34,12 @@ __all__ = [
     "request_listeners",
     "send_home",
     "stopping",
-    "suspect_workers",
     "use_sockets",
 ]
 
 BaseSocket: Any = zmqrpc.BaseSocket
 MASTER_SECONDS: Final[float] = runners.MASTER_HEARTBEAT_TIMEOUT
 """A worker gives its master up after so long without a heartbeat."""
-WORKER_SECONDS: Final[int] = runners.HEARTBEAT_LIVENESS
-"""A master gives a worker up after so long without a heartbeat, and then ends a test that has no other."""
 LEAVE_SECONDS = 1.0
 """A master that quits waits so long at the most for its workers to leave."""
 
@@ -92,10 +90,9 @@ def miss_workers_after(seconds: int, master: Any) -> None:
         client.heartbeat = seconds
 
 
-def suspect_workers(master: Any, seconds: int) -> None:
-    """Have a master give those workers up of which it hears nothing for so long from now on."""
-    for client in master.clients.all:
-        client.heartbeat = min(client.heartbeat, seconds)
+def give_up(master: Any, client: str) -> None:
+    """Have a master give a worker up within a second, unless it hears of it; a test that has no other ends then."""
+    master.clients[client].heartbeat = -1
 
 
 def alive(runner: Any) -> bool:

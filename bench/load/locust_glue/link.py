@@ -39,7 +39,8 @@ LARGEST_MESSAGE: Final = 64 << 20
 BACK_SECONDS: Final = 2.0
 """A worker whose connection has ended waits so long for its master."""
 PING_SECONDS, SILENT_SECONDS = 1.0, 5.0
-"""ZeroMQ asks a silent master for a sign of life, in a thread of its own; the connection ends without one."""
+"""ZeroMQ asks a silent master for a sign of life, in a thread of its own; the connection ends without one. A worker that is
+held up gives none and keeps its connection, which ends where its machine acknowledges nothing for as long."""
 LAST_SECONDS = 2.0
 """A worker that ends waits so long at the most until its last messages have left."""
 REFUSALS: Final = 3
@@ -180,6 +181,7 @@ class Server(internals.BaseSocket):  # type: ignore[misc]  # its base has no typ
         keys, local = _or_end(lambda: _keys(host, port, "--master-bind-host")), _local(port)
         super().__init__(zmq.ROUTER, self.ipv4_only(host, port))
         self.socket.setsockopt(zmq.MAXMSGSIZE, LARGEST_MESSAGE)
+        self.socket.setsockopt(zmq.TCP_MAXRT, int(SILENT_SECONDS * 1e3))
         if keys is not None:
             self.socket.setsockopt(zmq.CURVE_SERVER, 1)
             self.socket.setsockopt(zmq.CURVE_SECRETKEY, keys.secret)
@@ -213,6 +215,18 @@ class Server(internals.BaseSocket):  # type: ignore[misc]  # its base has no typ
                 self._tell(f"ignored a message that is not from a worker ({type(error).__name__}: {error})")
             else:
                 return message.node_id, message
+
+    def reaches(self, client: str) -> bool:
+        """Whether the connection of a client is up, by sending it a heartbeat."""
+        message = internals.Message("heartbeat", None, client).serialize()
+        self.socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
+        try:
+            self.socket.send_multipart([client.encode(), message], zmq.NOBLOCK)
+        except zmq.ZMQError as error:
+            return bool(error.errno != zmq.EHOSTUNREACH)
+        finally:
+            self.socket.setsockopt(zmq.ROUTER_MANDATORY, 0)
+        return True
 
     def close(self, linger: int | None = None) -> None:
         """Close it, and look at it no more."""

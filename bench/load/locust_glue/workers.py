@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import gevent
@@ -16,6 +17,7 @@ from bench.load.locust_glue import hello, internals, reports, session
 from bench.load.locust_glue.guard import Guard
 from bench.load.locust_glue.known_worker import KnownWorker
 from bench.load.locust_glue.parent import watch_workers
+from bench.load.locust_glue.presence import Presence
 from bench.load.reference_answers import Answered
 from bench.runs.choices import Choices
 from bench.runs.chunk import Chunk
@@ -30,8 +32,6 @@ LEAVING_SECONDS = 2.0
 """And this long for those that have left Locust already: a Ctrl-C ends workers and master at once."""
 AT_ONCE_SECONDS = 1.0
 """A worker that leaves so shortly before the master ends the test does it for the same reason."""
-HELD_UP_SECONDS = 600
-"""A forked worker may be silent for so long on a busy machine; if it ends, that is noticed at once without heartbeats."""
 TOGETHER_SECONDS = 10.0
 """An open loop waits so long at the most for the users of all workers: the first arrivals are then those of the plan,
 however long each worker takes to make its requests."""
@@ -59,7 +59,6 @@ class Workers:
         self._deadline = 0.0
         self._awaiting = self._hurried = self._draining = False
         self._changed = Event()
-        self._ended_forks = 0
         self._begun: float | None = None
         self._planned: list[str] = []
         """Workers that are to take part from the beginning."""
@@ -69,6 +68,7 @@ class Workers:
         """Workers whose records came after the end of the test."""
         self._names: Mapping[str, int] = {}
         self.guard = Guard(self.runner, self._title)
+        self._presence = Presence(self.runner, self._title, self._on_lost)
         for kind, handle in (
             ("hello", self._on_hello),
             ("chunk", self._on_chunk),
@@ -84,30 +84,24 @@ class Workers:
     def watch_forks(self, fail: Callable[[str], object]) -> None:
         """Call `fail` with a reason when a worker that was forked here ends before the first test begins.
 
-        Locust would wait for it for ever. One that ends while a test lasts is noted as an event of the run; the test ends
-        with the last of them.
+        Locust would wait for it for ever.
         """
 
-        def ended(at: float, number: int, count: int) -> None:
+        def ended(number: int, count: int) -> None:
             if self.runner.state == STATE_INIT:
                 fail(f"load process {number} of {count} ended before the test began; see its messages above")
-            elif self._keep is not None and not self._draining and self._note is not None:
-                self._note(at, WORKER_LOST, f"load process {number} of {count} ended")
-                if not self._left(count) and self._refused is not None:
-                    self._refused("all load processes have ended; see their messages above")
 
-        def suspect(number: int, count: int) -> None:
-            self._ended_forks += 1
-            internals.suspect_workers(self.runner, internals.WORKER_SECONDS if self._left(count) else 0)
-            # Ctrl-C, which ends workers and master together, reaches some of them a moment sooner
-            gevent.spawn_later(AT_ONCE_SECONDS, ended, self._now(), number, count)
+        # Ctrl-C, which ends workers and master together, reaches some of them a moment sooner
+        watch_workers(partial(gevent.spawn_later, AT_ONCE_SECONDS, ended))
 
-        if watch_workers(suspect):
-            internals.miss_workers_after(HELD_UP_SECONDS, self.runner)
-
-    def _left(self, forks: int) -> bool:
-        """Whether a worker may be there still: a fork, or one that has joined."""
-        return self._ended_forks < forks or len(self.runner.clients) > forks
+    def _on_lost(self, client: str, heard: float, others: bool) -> None:
+        """A worker has ended without a word: an event of the test that it is part of, which ends with the last of them."""
+        if self._keep is None or self._draining or self._note is None or self._refused is None:
+            return
+        if client in self._known or client in self._planned:
+            self._note(heard - self._origin, WORKER_LOST, f"{self._title(client)} ended")
+        if not others:
+            self._refused("all load processes have ended; see their messages above")
 
     def begin(
         self,
@@ -144,7 +138,9 @@ class Workers:
     @property
     def begun(self) -> float | None:
         """When all workers that take part from the beginning were ready, in seconds of the run; None: they are not."""
-        return None if self._gathering() else self._begun
+        if self._gathering():
+            return None
+        return TOGETHER_SECONDS if self._begun is None else self._begun
 
     def users(self) -> Counts:
         """Open-loop users of all workers that are connected: user class -> worker -> users.
