@@ -1,4 +1,4 @@
-"""Whether a master's workers are there: one that is silent is named, one that is gone is given up.
+"""Presence of the workers of a master: one that is silent is named, one that is gone is given up.
 
 Locust gives a worker up after four seconds without a heartbeat, and its part of the load with it, although it may only be
 held up: by its machine, or by what it does. Here it is the connection that says whether a worker is there.
@@ -25,7 +25,7 @@ HELD_UP_SECONDS: Final = 600
 
 
 class Presence:
-    """Of the workers of one master, from its beginning to its end."""
+    """Looks after the workers of one master until it quits."""
 
     def __init__(
         self, runner: Any, title: Callable[[str], str], lost: Callable[[str, float, bool], object]
