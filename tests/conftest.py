@@ -107,18 +107,30 @@ def pytest_collection_finish() -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call() -> Generator[None, object, object]:
-    """A test waits for what it starts. What one leaves that fails would count, or be warned of, in another test."""
+    """What a test leaves that fails would count, or be warned of, in another test."""
     forks.Popen.of_main_thread.clear()
-    left = []
     try:
-        done = yield
-    finally:
-        for process in list(forks.Popen.of_main_thread):
-            if process.returncode is None:
-                left.append(process.args)
-                end(process)
+        return (yield)
+    except BaseException:
+        end_left()
+        raise
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown() -> Generator[None, object, object]:
+    """A test waits for what it starts, it or its fixtures."""
+    done = yield
+    left = end_left()
     assert left == [], "left running"
     return done
+
+
+def end_left() -> list[object]:
+    """End what the test has started and not waited for; gives the commands."""
+    left = [process for process in forks.Popen.of_main_thread if process.returncode is None]
+    for process in left:
+        end(process)
+    return [process.args for process in left]
 
 
 def end(process: "subprocess.Popen[Any]") -> None:
