@@ -105,32 +105,32 @@ def pytest_collection_finish() -> None:
     gc.enable()
 
 
+LEFT: list["subprocess.Popen[Any]"] = []
+"""What failed tests of the file that is run have left running."""
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call() -> Generator[None, object, object]:
-    """What a test leaves that fails would count, or be warned of, in another test."""
-    forks.Popen.of_main_thread.clear()
+    """Keep what a test leaves that fails: it would be warned of in whatever test comes to collect it."""
+    forks.Popen.of_tests.clear()
     try:
         return (yield)
     except BaseException:
-        end_left()
+        LEFT.extend(process for process in forks.Popen.of_tests if process.returncode is None)
         raise
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_teardown() -> Generator[None, object, object]:
-    """A test waits for what it starts, it or its fixtures."""
-    done = yield
-    left = end_left()
-    assert left == [], "left running"
-    return done
-
-
-def end_left() -> list[object]:
-    """End what the test has started and not waited for; gives the commands."""
-    left = [process for process in forks.Popen.of_main_thread if process.returncode is None]
-    for process in left:
-        end(process)
-    return [process.args for process in left]
+def pytest_runtest_teardown(
+    item: pytest.Item, nextitem: pytest.Item | None
+) -> Generator[None, object, object]:
+    """End it with the last test of the file: until then fixtures may do so."""
+    try:
+        return (yield)
+    finally:
+        if nextitem is None or nextitem.path != item.path:
+            while LEFT:
+                end(LEFT.pop())
 
 
 def end(process: "subprocess.Popen[Any]") -> None:

@@ -102,13 +102,14 @@ class Popen(subprocess.Popen[Any]):
     """Whether this process gets the signal that a child has ended: programs look for it, tests do not."""
     _codes: int | None = None
     """Descriptor at which the exit code comes."""
-    of_main_thread: ClassVar["weakref.WeakSet[Popen]"] = weakref.WeakSet()
-    """Those that the main thread has started."""
+    of_tests: ClassVar["weakref.WeakSet[Popen]"] = weakref.WeakSet()
+    """Those that a test, or what it imports of tests, has started in the main thread."""
 
     def __init__(self, *values: Any, **named: Any) -> None:
         super().__init__(*values, **named)
-        if threading.current_thread() is threading.main_thread():
-            self.of_main_thread.add(self)
+        by_test = Path(sys._getframe(1).f_code.co_filename).is_relative_to(ROOT / "tests")
+        if by_test and threading.current_thread() is threading.main_thread():
+            self.of_tests.add(self)
 
     def _execute_child(self, *values: Any) -> None:
         given = _SIGNATURE.bind(self, *values).arguments
