@@ -42,8 +42,10 @@ LONGER: Final = 4.0
 """Factor of the time of a second try: a load process that gets no CPU time sends nothing in a second."""
 START: Final = 0.05
 """Share of the time that the probe takes at most; a step of the ramp as much."""
-LEVELS: Final = 8
-"""Around the capacity, that the time is planned for; of conditions that are compared half as many for each."""
+LEVELS: Final = 5
+"""Around the capacity, that the time is planned for: a level costs seconds beside those that count."""
+COMPARED_LEVELS: Final = 4
+"""Of each condition, where several are compared: at the same rates with the same arrivals."""
 LONGEST: Final = 30.0
 """Seconds of a level of conditions that are compared: the sooner they take turns, the less the machine changes meanwhile."""
 IN_A_ROW: Final = 3
@@ -278,7 +280,7 @@ def _region(
             "look at the server with bench status, or give a longer --deadline"
         )
     left = (ends - time.monotonic()) / hunts - (step * len(RAMP) + OVERHEAD) * regions / hunts
-    each = left / (LEVELS // 2 if compared else LEVELS) - OVERHEAD - SETTLING - wanted.within
+    each = left / (COMPARED_LEVELS if compared else LEVELS) - OVERHEAD - SETTLING - wanted.within
     if compared:
         each = min(each, LONGEST)
     needed = 1.1 * samples_needed(100 * wanted.share) / (0.6 * rate)

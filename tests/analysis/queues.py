@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from bench.analysis.capacity.conclusion import Condition
 from bench.analysis.capacity.level import Level, level_of
 from bench.analysis.capacity.search import Search
-from bench.cli.capacity_search import Hunt, alike, common, searched
+from bench.cli.capacity_search import LEVELS, Hunt, alike, common, searched
 from bench.cli.capacity_wanted import Wanted
 from bench.experiment.plan import Condition as Cell
 from bench.runs.capacity import Ratio
@@ -108,7 +108,7 @@ def search(kind: str, seed: int, *, load: float, precision: float = 0.0) -> Sear
     """A search with so many seconds of load beside the ramp."""
     rng = np.random.default_rng(seed)
     saturated = (1 / MEAN) * (1 + 0.03 * rng.standard_normal())
-    found = Search(ALLOWED, precision, load / 8, saturated)
+    found = Search(ALLOWED, precision, load / LEVELS, saturated)
     found.add(levels(kind, rng, found.ramp, 1.5, 0.5))
     spent = 0.0
     while spent + found.each / 2 < load and (coming := found.next()) is not None:
