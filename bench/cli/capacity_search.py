@@ -199,6 +199,8 @@ def _turn(group: Group, levels: Levels, wanted: Wanted, ends: float, turn: int) 
         coming = shared or (None if hunt.search is None else hunt.search.next())
         if coming is None:
             continue
+        if len(active) == 1:
+            coming = _filling(coming, 1, wanted, ends - time.monotonic())
         if time.monotonic() + _seconds(coming, wanted) + OVERHEAD > ends:
             return False
         _level(hunt, levels, coming, wanted, block if shared else None)

@@ -18,9 +18,6 @@ from bench.wording import significant
 OVERHEAD: Final = 2.5
 """Seconds that a level takes beyond its load: the start and end of Locust, and reading it, with room for a busy machine."""
 
-STARTING: Final = 1.0
-"""Seconds of a load before its arrivals begin, at most: without them the last of several steps is too short to be read."""
-
 
 @dataclass
 class Levels:
@@ -58,9 +55,8 @@ class Levels:
         """Arrivals at one rate after the other. Raises Failed."""
         steps = Steps(tuple(rate / self.processes for rate in rates), each)
         name = f"{significant(rates[0])} to {significant(rates[-1])} req/s"
-        return self._measure(
-            cell, Load(users=self.processes, schedule=str(steps), name=name), each * len(rates) + STARTING
-        )
+        load = Load(users=self.processes, schedule=str(steps), name=name)
+        return self._measure(cell, load, each * len(rates))
 
     def _measure(self, cell: Condition, load: Load, seconds: float, *, block: int | None = None) -> Run:
         runner, folder, number = self.runner, self.runner.folder, self.next

@@ -13,7 +13,6 @@ from bench.analysis.showing.capacity_text import sentences
 from bench.cli import capacity_search, capacity_users
 from bench.cli.capacity_search import Group, Hunt
 from bench.cli.capacity_wanted import Wanted
-from bench.experiment import levels
 from bench.experiment.plan import Condition as Cell
 from bench.runs.capacity import Capacity
 from tests.analysis.queues import MEAN, WITHIN, Floats, latencies
@@ -132,6 +131,14 @@ def test_two_versions_get_the_same_arrivals_in_turn(search: Search) -> None:
     assert [level.arrivals for level in found.conditions[0].levels if level.arrivals] == list(by_block)
 
 
+@pytest.mark.parametrize("seconds", [60.0, 90.0, 100.0, 170.0])
+def test_a_search_uses_its_time(search: Search, seconds: float) -> None:
+    """4.5 seconds of each were left over: too few for a further level."""
+    servers = Servers({None: MEAN})
+    search(servers, seconds=seconds)
+    assert seconds - 4 < servers.now <= seconds
+
+
 def test_a_version_that_is_far_from_the_first_has_rates_of_its_own(search: Search) -> None:
     servers = Servers({6: MEAN, 7: 0.5 * MEAN})  # sustains 815.8 instead of 315.8
     found = search(servers, seconds=400)
@@ -212,13 +219,3 @@ def test_users_are_counted_until_they_are_enough(search: Search) -> None:
     assert condition.knee.plateau == pytest.approx(1 / MEAN, rel=0.02)
     assert [level.users for level in condition.levels][:3] == [1, 2, 4]
     assert sentences(found)[0].startswith("enough users: 1 (1 to 1, 95%), who reach 5")
-
-
-def test_the_last_of_several_steps_is_as_long_as_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Arrivals begin some tenths of a second after the load: of steps of half a second the last was left out."""
-    planned: list[float] = []
-    monkeypatch.setattr(
-        levels.Levels, "_measure", lambda _self, _cell, _load, seconds: planned.append(seconds)
-    )
-    levels.Levels(None, 1, None).steps(Cell("here", "", "mnist", None, 1, ""), [100.0, 200.0], 0.5)  # type: ignore[arg-type]
-    assert planned == [2 * 0.5 + levels.STARTING]
