@@ -132,6 +132,34 @@ def test_a_worker_that_leaves_in_order_before_the_end_is_reported(
     assert "load processes" in {warning["check"] for warning in run.manifest.raw["doubts"]}
 
 
+IMPATIENT = """
+from bench.load.locust_glue import session, workers
+from scenarios.mnist import Mnist
+
+session.DEADLINE_MARGIN, workers.GOODBYE_SECONDS, workers.LEAVING_SECONDS = 0.1, 0.1, 0.1
+"""
+
+
+def test_the_end_waits_for_a_load_process_that_hangs_but_not_for_ever(
+    server: server_process.Server, tmp_path: Path
+) -> None:
+    scenario = tmp_path / "impatient.py"
+    scenario.write_text(IMPATIENT)
+    load = ["--host", server.address, "-u", "4", "-r", "4", *SLOWLY, "--processes", "2", "--deadline", "1"]
+    process = start(tmp_path / "results", *load, scenario=str(scenario))
+    wait_for_folder(tmp_path / "results", process, workers=2)
+    hanging = psutil.Process(process.pid).children()[0]
+    hanging.suspend()
+    process.send_signal(signal.SIGINT)
+    process.wait(timeout=SECONDS)
+    hanging.kill()  # it has the other end of the pipe
+    done = finish(process, tmp_path / "results")
+    assert done.code == 0, done.output
+    run = done.run()
+    assert run.manifest.finished
+    assert sorted(worker.lost for worker in run.manifest.workers) == [False, True]
+
+
 KILLED = """
 import os, signal
 from locust import events

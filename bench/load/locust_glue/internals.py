@@ -109,7 +109,8 @@ def quit_with_workers(master: Any, finished: Callable[[], object]) -> None:
     """Have a master that quits wait until its workers have left, which say so last, and do it once.
 
     Locust's sleeps half a second each time, and its command line has it quit twice. finished: waits until no test is being
-    finished: quitting kills the greenlet that does it, where the last worker is gone.
+    finished, for as long as that takes (workers, counters and the reading of the run each have their time): quitting kills
+    the greenlet that does it, where the last worker is gone.
     """
 
     def leave() -> None:
