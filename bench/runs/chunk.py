@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from bench.runs.columns import NEVER, UNKNOWN, Columns, packed, unpacked, with_messages_of_slowest
-from bench.runs.histogram import BUCKETS, Ints, Sparse, bucket
+from bench.runs.histogram import BUCKETS, EMPTY, Ints, Sparse, bucket
 from bench.runs.sample import outcome
 
 KINDS: Final = ("latency", "service", "lag", "mismatched")
@@ -332,7 +332,7 @@ def _histograms(
         parts.append(_split(group * BUCKETS + bucket(values), len(cells)))
     latency, service, lag = parts
     wrong = columns.mismatched
-    mismatched = [_NONE] * len(cells)
+    mismatched = [EMPTY] * len(cells)
     if wrong.any():
         waited = (columns.lag + columns.service)[wrong]
         mismatched = _split(group[wrong] * BUCKETS + bucket(waited), len(cells))
@@ -341,9 +341,6 @@ def _histograms(
         for g, cell in enumerate(cells)
         if len(latency[g].indices)
     }
-
-
-_NONE: Final = Sparse(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64))
 
 
 def _split(places: Ints, groups: int) -> list[Sparse]:

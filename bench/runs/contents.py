@@ -12,7 +12,7 @@ from bench import BenchError
 from bench.runs import hlog, samples
 from bench.runs.chunk import KINDS, Chunk, Key, Kinds, Tally
 from bench.runs.columns import Columns
-from bench.runs.histogram import encode
+from bench.runs.histogram import added, encode
 from bench.runs.jsonl import DAMAGED
 from bench.runs.recording import COUNTS, ERRORS, EVENTS, HISTOGRAMS, SHARDS, TELEMETRY
 from bench.runs.rows import Counted, Event, Failure, Observation, plain_rows, rows
@@ -118,6 +118,6 @@ class RecordedFiles:
             hlog.Interval(key, kind, second, encode(whole).encode())
             for (key, second), parts in sorted(histograms.items(), key=lambda item: item[0][1])
             for kind, of_kind in zip(KINDS, zip(*parts, strict=True), strict=True)
-            if len((whole := hlog.add(list(of_kind))).indices)
+            if len((whole := added(of_kind)).indices)
         ]
         return hlog.IntervalLog(self.path / SHARDS, intervals), tallies

@@ -52,6 +52,24 @@ class Sparse(NamedTuple):
     """Of equal length, all above 0."""
 
 
+EMPTY: Final = Sparse(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64))
+FEW_BUCKETS: Final = 2_000
+"""So many are sorted sooner than all that there could be are gone through: 40 and 75 us."""
+
+
+def added(parts: Iterable[Sparse]) -> Sparse:
+    """The sum of sparse histograms, or of none."""
+    filled = [part for part in parts if len(part.indices)]
+    if len(filled) < 2:
+        return filled[0] if filled else EMPTY
+    if sum(len(part.indices) for part in filled) > FEW_BUCKETS:
+        return Histogram.sum(filled).sparse()
+    indices, inverse = np.unique(np.concatenate([part.indices for part in filled]), return_inverse=True)
+    counts: Ints = np.zeros(len(indices), dtype=np.int64)
+    np.add.at(counts, inverse, np.concatenate([part.counts for part in filled]))
+    return Sparse(indices, counts)
+
+
 def nanoseconds(seconds: ArrayLike) -> Ints:
     """Seconds (no nan) as whole nanoseconds."""
     return np.rint(np.asarray(seconds, dtype=np.float64) * 1e9).astype(np.int64)

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bench import BenchError
 from bench.runs.chunk import Key
@@ -24,6 +23,7 @@ from bench.runs.files import MIB, read_file
 from bench.runs.histogram import (
     Histogram,
     Sparse,
+    added,
     body,
     decode_bodies,
     encode,
@@ -165,8 +165,7 @@ class IntervalLog:
 
     def sparse(self) -> Sparse:
         """The buckets of `total` that are not empty; without the memory of a histogram where there are none."""
-        parts = [histogram for _, histogram in self.decoded() if len(histogram.indices)]
-        return Histogram.sum(parts).sparse() if len(parts) > 1 else add(parts)
+        return added(histogram for _, histogram in self.decoded())
 
     def medians(self) -> dict[int, float]:
         """The median of each second, in seconds, in order."""
@@ -180,7 +179,7 @@ class IntervalLog:
     def sparse_by_second(self) -> dict[int, Sparse]:
         """The sum of the histograms of each second, in order, without empty buckets."""
         parts = self._parts()
-        return {second: add([histogram for _, histogram in parts[second]]) for second in sorted(parts)}
+        return {second: added(histogram for _, histogram in parts[second]) for second in sorted(parts)}
 
     def _parts(self) -> dict[int, list[tuple[bytes, Sparse]]]:
         """By second its histograms that are not empty, with what they are decoded from."""
@@ -194,7 +193,7 @@ class IntervalLog:
         """Of histograms with what they are decoded from: one alone is looked at several times, of several sets of keys."""
         payload = parts[0][0]
         if len(parts) > 1:
-            return _brief(add([histogram for _, histogram in parts]))
+            return _brief(added(histogram for _, histogram in parts))
         if payload not in self._briefs:
             brief = _brief(parts[0][1])
             if not self._keep:
@@ -207,15 +206,3 @@ class IntervalLog:
         ordered = IntervalLog(self.path, sorted(self.intervals, key=lambda interval: interval.second), self)
         for second, lines in groupby(ordered.decoded(), key=lambda line: line[0].second):
             yield second, Histogram.sum(histogram for _, histogram in lines)
-
-
-def add(parts: list[Sparse]) -> Sparse:
-    """The sum of several sparse histograms, or of none."""
-    if len(parts) == 1:
-        return parts[0]
-    if not parts:
-        return Sparse(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64))
-    indices, inverse = np.unique(np.concatenate([part.indices for part in parts]), return_inverse=True)
-    counts: NDArray[np.int64] = np.zeros(len(indices), dtype=np.int64)
-    np.add.at(counts, inverse, np.concatenate([part.counts for part in parts]))
-    return Sparse(indices, counts)

@@ -36,6 +36,7 @@ from typing import Any, Final
 from bench import BenchError, extras
 from bench.runs import checksums, hlog, samples
 from bench.runs.chunk import KINDS, Chunk, Key, Kinds, Pause, Span, Tally, no_pause
+from bench.runs.histogram import added
 from bench.runs.jsonl import json_line, json_text
 from bench.runs.sample import MOST_VERSIONS
 
@@ -227,7 +228,7 @@ class RunWriter:
             parts = self._histograms.pop((key, second), [])
             for kind, of_kind in zip(KINDS, zip(*parts, strict=True), strict=False):
                 pause()
-                whole = hlog.add(list(of_kind))
+                whole = added(of_kind)
                 if len(whole.indices):
                     intervals.append(hlog.line(key, kind, second, whole))
         if ready:

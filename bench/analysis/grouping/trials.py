@@ -17,9 +17,10 @@ from bench.analysis.grouping.metrics import reasons_of, values_of
 from bench.analysis.grouping.within_run import WithinRun
 from bench.analysis.reading.cells import Cell, cells, described, pool_of
 from bench.analysis.reading.checks import warnings_of
-from bench.analysis.reading.population import NO_REQUESTS, Population, Reason
+from bench.analysis.reading.population import Population, Reason
 from bench.analysis.reading.run_warning import RunWarning
 from bench.analysis.statistics.clustered import Seconds
+from bench.runs.histogram import EMPTY
 from bench.runs.journal import FAILED, experiment_of
 from bench.runs.manifest import Manifest
 from bench.runs.run import Experiment, Found, Run, Unreadable, broken
@@ -63,7 +64,7 @@ class Trial:
     """What it shows of itself, where it is the only one."""
     examples: int = 0
     """Different examples that were checked; 0: not known."""
-    due: Population = field(default=Population(NO_REQUESTS), repr=False)
+    due: Population = field(default=Population(EMPTY), repr=False)
     """All requests that were due in the steady part."""
     duration: float = math.nan
     """Seconds of the steady part."""

@@ -12,11 +12,11 @@ from bench.analysis.answers import numbers
 from bench.analysis.grouping.metrics import METRICS
 from bench.analysis.reading.cells import Cell, cells
 from bench.analysis.reading.metric import GOODPUT_RATE, Percentile
-from bench.analysis.reading.population import NO_REQUESTS, up_to
+from bench.analysis.reading.population import up_to
 from bench.analysis.statistics.clustered import Seconds, mean, ranks_of_run
 from bench.analysis.statistics.intervals import Floats
 from bench.runs.chunk import Key, Tally
-from bench.runs.histogram import Histogram, Sparse
+from bench.runs.histogram import EMPTY, Histogram, Sparse
 from bench.runs.run import Run
 from bench.runs.sample import CANCELLED_BY_CLIENT
 
@@ -164,4 +164,4 @@ class WithinRun:
         """By second, those of the outcomes to keep."""
         series = self._cell.run.series(kind, lambda key: key in self._cell.keys and outcomes(key.outcome))
         each = {second: histogram.sparse() for second, histogram in series}
-        return [each.get(second, NO_REQUESTS) for second in self._numbers]
+        return [each.get(second, EMPTY) for second in self._numbers]

@@ -13,9 +13,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from bench.runs.histogram import Histogram, Ints, Sparse, bucket, highest_ns, nanoseconds, nearest_rank
-
-NO_REQUESTS: Final = Sparse(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64))
+from bench.runs.histogram import EMPTY, Ints, Sparse, added, bucket, highest_ns, nanoseconds, nearest_rank
 
 TOO_FEW: Final = "too few samples"
 NOT_REACHED: Final = "not reached"
@@ -37,9 +35,9 @@ class Population:
 
     answered: Sparse
     """Durations of the requests answered OK."""
-    mismatched: Sparse | None = NO_REQUESTS
+    mismatched: Sparse | None = EMPTY
     """Latencies of those among them whose answer was wrong; None: recorded before they were told apart."""
-    cancelled: Sparse = NO_REQUESTS
+    cancelled: Sparse = EMPTY
     """How long those had waited that this client cancelled."""
     lost: int = 0
     """Requests without an answer: failed, timed out or never sent."""
@@ -101,7 +99,7 @@ class Population:
     @cached_property
     def _least(self) -> tuple[Ints, Ints]:
         """Buckets, and how many requests lie up to each, with cancelled ones at the time that they had waited."""
-        return _cumulated(_sum([self.answered, self.cancelled]))
+        return _cumulated(added([self.answered, self.cancelled]))
 
     @cached_property
     def _most(self) -> tuple[Ints, Ints]:
@@ -112,9 +110,9 @@ class Population:
         """The requests of all parts together."""
         wrong = [part.mismatched for part in parts if part.mismatched is not None]
         return cls(
-            _sum([part.answered for part in parts]),
-            _sum(wrong) if len(wrong) == len(parts) else None,
-            _sum([part.cancelled for part in parts]),
+            added([part.answered for part in parts]),
+            added(wrong) if len(wrong) == len(parts) else None,
+            added([part.cancelled for part in parts]),
             sum(part.lost for part in parts),
         )
 
@@ -122,13 +120,6 @@ class Population:
 def percent(share: float) -> str:
     """A share such as `1.2 %`, with two digits."""
     return f"{100 * share:.2g} %" if share < 0.995 else "100 %" if share == 1 else ">99 %"
-
-
-def _sum(parts: Sequence[Sparse]) -> Sparse:
-    filled = [part for part in parts if len(part.indices)]
-    if not filled:
-        return NO_REQUESTS
-    return filled[0] if len(filled) == 1 else Histogram.sum(filled).sparse()
 
 
 def _cumulated(part: Sparse) -> tuple[Ints, Ints]:

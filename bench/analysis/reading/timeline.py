@@ -10,8 +10,7 @@ from bench.analysis.reading.metric import supported_percentile
 from bench.analysis.reading.population import Population
 from bench.analysis.statistics.sample_size import samples_needed
 from bench.runs.chunk import Key
-from bench.runs.histogram import Floats, Ints, Sparse, bucket, nanoseconds
-from bench.runs.hlog import add
+from bench.runs.histogram import Floats, Ints, Sparse, added, bucket, nanoseconds
 from bench.runs.run import Run
 from bench.runs.sample import CANCELLED_BY_CLIENT
 
@@ -114,7 +113,7 @@ def _intervals(run: Run, first: int, width: int) -> dict[int, Sparse]:
     log = run.log.select(lambda interval: interval.kind == "latency" and _answered(interval.key))
     for second, histogram in log.sparse_by_second().items():
         parts.setdefault((second - first) // width, []).append(histogram)
-    return {at: add(histograms) for at, histograms in parts.items()}
+    return {at: added(histograms) for at, histograms in parts.items()}
 
 
 def _answered(key: Key) -> bool:
