@@ -11,7 +11,7 @@ from tests.load.locust_runs import finish, start, wait_for
 
 def test_wrong_answers_and_a_server_that_hung(tmp_path: Path) -> None:
     with scenery("embedded") as (server, proxy):
-        options = ["--host", proxy.address, "--schedule", "constant:1000"]
+        options = ["--host", proxy.address, "--schedule", "constant:400"]
         load = start(tmp_path, *options, scenario="scenarios/mnist_open.py")
         folder, begun = origin(tmp_path, load)
         scene = Scene(server, proxy, load, folder)
@@ -20,7 +20,7 @@ def test_wrong_answers_and_a_server_that_hung(tmp_path: Path) -> None:
             since = len(Run.open(folder).samples)
             wait_for(lambda: len(Run.open(folder).samples) - since > more, load)
 
-        recorded(2500)  # each digit twice: its answer is known for good
+        recorded(2100)  # each digit twice: its answer is known for good
         wrong = falsified(scene, "flip")
         recorded(100)
         hung = stopped(server.pid)
