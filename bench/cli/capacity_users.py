@@ -63,7 +63,11 @@ def searched(groups: Sequence[Group], wanted: Wanted) -> Capacity:
 def _concluded(hunt: Hunt) -> ConditionCapacity:
     known, knee = hunt.ladder.known, hunt.ladder.knee
     within = [users for users, each in known.items() if each.within]
-    beyond = [users for users, each in known.items() if not each.within and users > max(within, default=0)]
+    beyond = {
+        users: each for users, each in known.items() if not each.within and users > max(within, default=0)
+    }
+    # where some keep it, one that misses it perhaps by a pause alone is not said to
+    sure = [users for users, each in beyond.items() if not (within and each.doubtful)]
     outcome: Outcome = "nothing" if not known else "bracket"
     if hunt.unanswered is not None:
         outcome = "load generator"
@@ -74,7 +78,7 @@ def _concluded(hunt: Hunt) -> ConditionCapacity:
             "outcome": outcome,
             "knee": knee,
             "passed": float(max(within)) if within else None,
-            "failed": float(min(beyond)) if beyond else None,
+            "failed": float(min(sure)) if sure else None,
         }
     )
 

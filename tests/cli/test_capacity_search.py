@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from bench.analysis.capacity.conclusion import Condition
+from bench.analysis.capacity.level import Level
 from bench.analysis.capacity.reading import Requests
+from bench.analysis.capacity.users import UsersLevel
 from bench.analysis.showing.capacity_text import sentences
 from bench.cli import capacity_search, capacity_users
 from bench.cli.capacity_search import Group, Hunt
@@ -205,6 +207,20 @@ def test_a_load_generator_that_is_the_limit_ends_it(
     assert {each.outcome for each in found.conditions} == {"load generator"}
     assert not found.ratios
     assert len(again.made) < len(servers.made)
+
+
+@pytest.mark.parametrize(("levels", "said"), [(1, False), (3, True)])
+def test_users_that_miss_the_service_level_in_one_pause_are_not_said_to(levels: int, said: bool) -> None:
+    """A pause makes 2 % of all requests of 16 users late in one level of three; or there is one in each."""
+
+    def showed(users: int, late: int) -> UsersLevel:
+        return UsersLevel(users, Level(400.0, 1.5, (late, *[0] * 19), 600), (30,) * 20)
+
+    hunt = Hunt(Condition("mnist", "here", "mnist", None, 1), Cell("here", "", "mnist", None, 1, ""))
+    hunt.ladder.levels += [showed(8, 0), *(showed(16, 24 if number < levels else 0) for number in range(3))]
+    (condition,) = capacity_users.searched([[hunt]], WANTED).conditions
+    assert condition.passed == 8
+    assert condition.failed == (16 if said else None)
 
 
 def test_users_are_counted_until_they_are_enough(search: Search) -> None:

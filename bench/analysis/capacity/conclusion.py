@@ -67,8 +67,11 @@ def concluded(
     if refusal is not None:
         reason, remedy = refusal
     elif search is not None and (estimate is not None or failed is not None):
-        at = estimate.rate if estimate is not None else failed or math.inf
-        limit, reason = _limit(search, at)
+        # without an interval "beyond" is where none passed: a level below may have met a pause
+        known = estimate is not None and (usable or failed is None)
+        limit, reason = _limit(
+            search, estimate.rate if estimate is not None and known else failed or math.inf
+        )
     return ConditionCapacity(
         **condition._asdict(),
         outcome=outcome,
@@ -162,8 +165,8 @@ def _interval(estimate: Estimate) -> Interval:
 
 def _limit(search: Search, capacity: float) -> tuple[Limiting, str]:
     """What the levels beyond a capacity miss the service level by."""
-    beyond = [each for each in search.levels if each.rate > capacity and search.fails(each)]
-    within = [each for each in search.levels if each.rate <= capacity and each.latency > 0]
+    beyond = [each for each in search.levels if each.rate >= capacity and search.fails(each)]
+    within = [each for each in search.levels if each.rate < capacity and each.latency > 0]
     missed = sum(each.missed for each in beyond)
     failed, unsent = (sum(getattr(each, name) for each in beyond) for name in ("failed", "unsent"))
     if missed and failed > MOST * missed:
