@@ -171,16 +171,6 @@ def test_a_pause_at_a_low_rate_bounds_nothing() -> None:
     assert ["the idle server keeps" in told(each) for each in (mixed, missed, failing)] == [False, True, True]
 
 
-def test_what_is_beyond_a_bracket_is_beyond_its_end() -> None:
-    """Two pauses between rates that passed: a queue there is that of a pause."""
-    passed = [level(rate, 0, seconds=1.5, latency=0.01) for rate in (70.0, 104.0, 174.0)]
-    paused = [level(rate, 900, seconds=1.5, latency=0.2, in_system=34.0) for rate in (139.0, 146.0)]
-    over = level(190.0, 400, seconds=1.5, latency=0.1, in_system=10.0)
-    found = conclude([*passed, *paused, over])
-    assert (found.outcome, found.passed, found.failed) == ("bracket", 104.0, 190.0)
-    assert "beyond it requests queue: 10 under way at 190 req/s" in told(found)
-
-
 @pytest.mark.parametrize(
     ("low", "high", "answered", "expected"),
     [

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
-from bench.analysis.capacity.conclusion import Condition
+from bench.analysis.capacity import search as capacity
+from bench.analysis.capacity.conclusion import Condition, concluded
 from bench.analysis.capacity.level import Level
 from bench.analysis.capacity.reading import Requests
 from bench.analysis.capacity.users import UsersLevel
@@ -183,6 +184,26 @@ def test_what_is_known_when_it_is_interrupted(search: Search, monkeypatch: pytes
     assert condition.failed is not None
     assert condition.passed < 400 < 2 * condition.failed
     assert sentences(found)[0].startswith("inconclusive: sustains between ")
+
+
+def test_what_is_beyond_a_range_of_rates_is_above_its_end() -> None:
+    """Two pauses between rates that passed: a queue there is that of a pause."""
+    measured = {
+        70.0: (0, 1.0),
+        104.0: (0, 1.0),
+        139.0: (45, 34.0),
+        146.0: (45, 34.0),
+        174.0: (0, 1.0),
+        190.0: (20, 10.0),
+    }
+    levels = [
+        Level(rate, 1.5, (missed,) * 20, 4000, latency=0.01 * under_way, in_system=under_way)
+        for rate, (missed, under_way) in measured.items()
+    ]
+    search = capacity.Search(0.01, 0.03, 10.0, 500.0, levels=levels)
+    found = concluded(Condition("mnist", "here", "mnist", None, 1), search, [], [], None)
+    assert (found.outcome, found.passed, found.failed) == ("bracket", 104.0, 190.0)
+    assert found.reason == "beyond it requests queue: 10 under way at 190 req/s"
 
 
 @pytest.mark.parametrize("seconds", [TIME, 14.0])
