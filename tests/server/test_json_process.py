@@ -19,7 +19,7 @@ from bench.wire.messages import SignatureDef
 
 @pytest.fixture(scope="module")
 def processes() -> Iterator[JsonProcesses]:
-    processes = JsonProcesses(60.0)
+    processes = JsonProcesses(150.0)  # a slow machine takes its time
     yield processes
     processes.close()
 
