@@ -239,8 +239,9 @@ def live(searches: int, seconds: str, first: int, file: Path | None, *, throttle
             row = {"outcome": condition["outcome"], "given": interval is not None, "holds": holds}
             row["half"] = interval and (interval["high"] - interval["low"]) / 2 / interval["value"]
             done_so_far = recorded(file, {"kind": kind, "time": seconds, "seed": number, **row})
+            verdict = "holds" if holds else "has no interval for" if interval is None else "misses"
             print(
-                f"{number + 1}: exit code {done.returncode}; {found['sentences'][0]}; {'holds' if holds else 'misses'} {true:.1f}",
+                f"{number + 1}: exit code {done.returncode}; {found['sentences'][0]}; {verdict} {true:.1f}",
                 flush=True,
             )
             for text in condition["discarded"]:
