@@ -21,9 +21,9 @@ $(VENV)/.installed: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "serving-bench needs Python 3.11 or newer: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 2; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "installing into $(VENV) (TensorFlow is large: some minutes on a slow line)"
-	@# that of Python 3.11 takes three times the processor time to choose among versions
+	@# the pip of Python 3.11 takes three times the processor time to choose among versions
 	-$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --upgrade pip
-	@# which shows what setuptools thinks of editable packages
+	@# pip shows the warnings of setuptools about editable packages
 	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --editable '.[dev]'
 	@# pip compiles one file after another, and half of them are tests of packages, or what nothing imports here
 	@$(BIN)/python -W ignore -m compileall -q -j 0 -x '/(tests|pip|lexers|mypyc|backrefs)/' $(VENV)/lib || true

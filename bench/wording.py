@@ -22,8 +22,8 @@ def significant(value: float | None) -> str:
 
 
 def plain(number: float) -> str:
-    """Without an exponent; at most three digits after the point, none of them a zero at the end: `2500000`, `0.3`."""
-    return f"{number:.3f}".rstrip("0").rstrip(".")
+    """Without an exponent; three digits after the point, or six of small ones, but no zero at the end: `2500000`, `0.3`."""
+    return f"{number:.{3 if number >= 1 else 6}f}".rstrip("0").rstrip(".")
 
 
 def duration(seconds: float) -> str:

@@ -221,7 +221,8 @@ def _filling(coming: NextLevel, conditions: int, wanted: Wanted, left: float) ->
     if turns < 1:
         return coming
     seconds = math.floor(left / (conditions * turns) - OVERHEAD) - SETTLING - wanted.within
-    return coming._replace(seconds=max(coming.seconds, min(seconds, LONGEST)))
+    longest = LONGEST if conditions > 1 else math.inf
+    return coming._replace(seconds=max(coming.seconds, min(seconds, longest)))
 
 
 def common(active: Sequence[Hunt], turn: int) -> NextLevel | None:

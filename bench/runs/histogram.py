@@ -54,7 +54,7 @@ class Sparse(NamedTuple):
 
 EMPTY: Final = Sparse(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64))
 FEW_BUCKETS: Final = 2_000
-"""So many are sorted sooner than all that there could be are gone through: 40 and 75 us."""
+"""Up to so many, sorting is quicker than going through all buckets that there could be: 40 and 75 us."""
 
 
 def added(parts: Iterable[Sparse]) -> Sparse:

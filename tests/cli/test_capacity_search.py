@@ -134,7 +134,7 @@ def test_two_versions_get_the_same_arrivals_in_turn(search: Search) -> None:
     assert [level.arrivals for level in found.conditions[0].levels if level.arrivals] == list(by_block)
 
 
-@pytest.mark.parametrize("seconds", [60.0, 90.0, 100.0, 170.0])
+@pytest.mark.parametrize("seconds", [60.0, 90.0, 100.0, 170.0, 300.0])
 def test_a_search_uses_its_time(search: Search, seconds: float) -> None:
     """4.5 seconds of each were left over: too few for a further level."""
     servers = Servers({None: MEAN})

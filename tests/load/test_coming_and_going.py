@@ -147,7 +147,7 @@ def test_a_worker_that_is_held_up_keeps_its_share_and_the_load_ends_with_the_las
         return re.search(text, log.read_text()) is not None
 
     os.killpg(workers[0].pid, signal.SIGSTOP)
-    wait_for(lambda: told(r"load process [01] is silent for \d+\.\d s: it is held up"))
+    wait_for(lambda: told(r"load process [01] has been silent for \d+\.\d s: it is held up"))
     os.killpg(workers[0].pid, signal.SIGCONT)
     wait_for(lambda: told(r"load process [01] is there again, after \d+\.\d s of silence"))
     again = Run.open(folder).samples["due"].max()
@@ -159,7 +159,7 @@ def test_a_worker_that_is_held_up_keeps_its_share_and_the_load_ends_with_the_las
     assert run.manifest.raw["arrivals"]["MnistOpen"]["users"] == [[0.0, 4]]
     check_plan(run, "MnistOpen", 25, until=again)
     assert [worker.lost for worker in run.manifest.workers] == [True, True]
-    assert [row["kind"] for row in run.events] == [WORKER_LOST] * 2
+    assert len([row for row in run.events if row["kind"] == WORKER_LOST]) == 2
     assert told("load process [01] is gone: its connection has ended")
 
 

@@ -136,7 +136,7 @@ IMPATIENT = """
 from bench.load.locust_glue import session, workers
 from scenarios.mnist import Mnist
 
-session.DEADLINE_MARGIN, workers.GOODBYE_SECONDS, workers.LEAVING_SECONDS = 0.1, 0.1, 0.1
+session.DEADLINE_MARGIN, workers.LEAVING_SECONDS = 0.1, 0.1
 """
 
 

@@ -117,7 +117,7 @@ def answer(run: Run) -> list[Answer]:
         Answer(
             f"answered within {deadline}: {rates}; {most} (one step of {load.plan.each:g} s for each rate)",
             {"sustained_rate": highest, "borne_rate": highest}
-            | {f"in_time_{plain(step.rate)}": _share(step.outcomes, "OK") for step in seen},
+            | {f"in_time_{step.rate:g}": _share(step.outcomes, "OK") for step in seen},
         )
     ]
     rest: dict[str, int] = {}

@@ -93,6 +93,11 @@ class Conductor:
         """When the first schedule started, in seconds of the run; None: none has."""
         return min(self._begin.values(), default=None)
 
+    @property
+    def has_users(self) -> bool:
+        """Whether there are users who follow a schedule, or are about to."""
+        return any(any(users.values()) for users in self._count().values())
+
     def described(self) -> dict[str, Any]:
         """What was planned, for the manifest: by class the start in seconds of the run, and [at, users] from there."""
         return {

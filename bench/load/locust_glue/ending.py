@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 import gevent
-from locust.runners import STATE_RUNNING, STATE_SPAWNING
+from locust.runners import STATE_CLEANUP, STATE_RUNNING, STATE_SPAWNING
 
 from bench.load.abort_rules import Limits, Watch
 from bench.load.locust_glue.interrupts import Interrupts
@@ -75,6 +75,13 @@ class Ending:
         """Wait until the load has lasted as long as it should; Locust's own timer starts before the load does."""
         while not self._decided and (left := self._left()) > 0.0:
             gevent.sleep(min(left, LOOK_SECONDS))
+        # where it is ended otherwise, its last answers are awaited
+        while self._decided and self._environment.runner.state in (
+            STATE_SPAWNING,
+            STATE_RUNNING,
+            STATE_CLEANUP,
+        ):
+            gevent.sleep(LOOK_SECONDS)
 
     def _left(self) -> float:
         """Seconds until the planned end, or until it is known; 0 where Locust's timer alone decides."""

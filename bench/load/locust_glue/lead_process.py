@@ -251,9 +251,10 @@ class LeadProcess:
 
     def _begun(self) -> float | None:
         """When the load began, in seconds of the run: its schedule, else its users; None: it has not."""
-        begun = None if self.conductor is None else self.conductor.begun
-        sending = self.workers or session.peek(self.environment)
-        return sending.begun if begun is None and sending is not None else begun
+        conductor, sending = self.conductor, self.workers or session.peek(self.environment)
+        if conductor is not None and (conductor.begun is not None or conductor.has_users):
+            return conductor.begun
+        return None if sending is None else sending.begun
 
     def _rest(self, target: Target, options: ScenarioOptions) -> str | None:
         own = self.server.rest if self.server is not None and target.kind == "embedded" else None

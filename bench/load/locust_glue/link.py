@@ -253,6 +253,7 @@ class Client(internals.BaseSocket):  # type: ignore[misc]  # as above
         keys = _or_end(lambda: _keys(host, port, "--master-host"))
         super().__init__(zmq.DEALER, self.ipv4_only(host, port))
         self._master = f"{host}:{port}"
+        self._heeded = True  # False once the master is gone
         if keys is not None:
             self.socket.setsockopt(zmq.CURVE_SERVERKEY, keys.public)
             public, secret = zmq.curve_keypair()
@@ -275,7 +276,7 @@ class Client(internals.BaseSocket):  # type: ignore[misc]  # as above
     def _say_last_words(self) -> None:
         """Wait until what was sent has left: a thread sends it, which a busy machine holds up, and this process ends."""
         self._watching.kill()
-        self.socket.context.destroy(linger=int(LAST_SECONDS * 1e3))
+        self.socket.context.destroy(linger=int(LAST_SECONDS * 1e3) if self._heeded else 0)
 
     def _watch(self, monitor: Any) -> None:
         from zmq.utils.monitor import parse_monitor_message  # brings asyncio, which no other process needs
@@ -284,6 +285,7 @@ class Client(internals.BaseSocket):  # type: ignore[misc]  # as above
         while True:
             wait = None if gone_since is None else gone_since + BACK_SECONDS - time.monotonic()
             if not monitor.poll(None if wait is None else max(0, int(wait * 1e3))):
+                self._heeded = False
                 reason = f"the master at {self._master} is gone: this load process ends"
                 (_Process.lost or end)(reason)
                 return

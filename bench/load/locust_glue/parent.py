@@ -56,11 +56,10 @@ def watch_parent() -> None:
         gevent.spawn(_watch)
 
 
-def watch_workers(ended: Callable[[int, int], object]) -> int:
-    """Have `ended(number, count)` called when one of `count` forked workers ends, of numbers from 1 on; gives the count."""
+def watch_workers(ended: Callable[[int, int], object]) -> None:
+    """Have `ended(number, count)` called when one of `count` forked workers ends, of numbers from 1 on."""
     for number, line in enumerate(_Forks.lines, 1):
         gevent.spawn(_await_end, line, partial(ended, number, len(_Forks.lines)))
-    return len(_Forks.lines)
 
 
 def orphaned() -> bool:

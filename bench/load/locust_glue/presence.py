@@ -61,6 +61,7 @@ class Presence:
                 continue
             present = [node.id for node in self._runner.clients.all if node.state != STATE_MISSING]
             self._heard = {client: self._heard.get(client, now) for client in present}
+            self._silent &= set(present)  # one that was given up may come back
             quiet = [client for client in present if now - self._heard[client] > LOOK_SECONDS]
             unreached = {client for client in quiet if not self._runner.server.reaches(client)}
             for client in quiet:
@@ -80,7 +81,7 @@ class Presence:
         if silence > QUIET_SECONDS and client not in self._silent:
             self._silent.add(client)
             log.warning(
-                "%s is silent for %.1f s: it is held up, or does not answer; the test waits for it, up to %d s",
+                "%s has been silent for %.1f s: it is held up, or does not answer; it is waited for, up to %d s",
                 self._title(client),
                 silence,
                 HELD_UP_SECONDS,

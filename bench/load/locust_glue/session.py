@@ -11,7 +11,6 @@ from typing import Any
 import gevent
 import numpy as np
 from gevent.event import Event
-from locust.runners import STATE_RUNNING
 
 from bench.load.checking.checker import Checker
 from bench.load.checking.references import References
@@ -176,10 +175,11 @@ class Session:
 
     @property
     def begun(self) -> float | None:
-        """When the first user began, in seconds of the run; 0 where all have and none is ours, None where none has."""
-        if self._entered is None:
-            return 0.0 if self.environment.runner.state == STATE_RUNNING else None
-        return self._entered - self.run_time(0.0)
+        """When the first user began, in seconds of the run; 0 where some are not ours, None where none has."""
+        spawned = {name for name, users in self.environment.runner.user_classes_count.items() if users}
+        if spawned - {source.user.__name__ for source in self._recorders}:
+            return 0.0
+        return None if self._entered is None else self._entered - self.run_time(0.0)
 
     def recorders(self, user_class: type) -> dict[str, Recorder]:
         """The recorders of a user class in this process, by the names of its requests."""

@@ -140,7 +140,7 @@ class Workers:
         """When all workers that take part from the beginning were ready, in seconds of the run; None: they are not."""
         if self._gathering():
             return None
-        return TOGETHER_SECONDS if self._begun is None else self._begun
+        return TOGETHER_SECONDS if self._begun is None else min(self._begun, TOGETHER_SECONDS)
 
     def users(self) -> Counts:
         """Open-loop users of all workers that are connected: user class -> worker -> users.
