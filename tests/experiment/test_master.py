@@ -98,6 +98,18 @@ def told(web: int) -> dict[str, Any]:
         return {}
 
 
+def test_a_trial_that_the_master_refuses_is_told_with_its_reason(tmp_path: Path, master: str) -> None:
+    """The first one, before which no worker has met the test: all of them left it for ever."""
+    path = write(tmp_path, 'options = { mnist = "nowhere" }', servers='["quick"]')
+    study = read_experiment(path)
+    (trial, *_) = trials(study.experiment, study.servers)
+    server = Running("127.0.0.1:1", ended=lambda: None, log_text=lambda: "")
+    with pytest.raises(Failed, match=rf"http://{master} refuses: .*nowhere"):
+        Master.at(master, study).run(
+            Order(study, trial, server, {}), Folder(tmp_path, {"plan": []}), 0, lambda _: None
+        )
+
+
 def test_one_master_and_its_workers_make_the_load_of_all_trials(tmp_path: Path, master: str) -> None:
     path = write(tmp_path, "batch_sizes = [1, 4]", servers='["quick"]')
     done = bench_run(path, "--master", master, "--trials", "1")
@@ -132,17 +144,6 @@ def test_a_capacity_is_searched_with_the_load_of_a_master(tmp_path: Path, master
     (manifest,) = manifests(Folder.open(folder))
     assert [worker["lost"] for worker in manifest["workers"]] == [False] * WORKERS
     assert manifest["load"]["users"] == 1
-
-
-def test_a_trial_that_the_master_refuses_is_told_with_its_reason(tmp_path: Path, master: str) -> None:
-    path = write(tmp_path, 'options = { mnist = "nowhere" }', servers='["quick"]')
-    study = read_experiment(path)
-    (trial, *_) = trials(study.experiment, study.servers)
-    server = Running("127.0.0.1:1", ended=lambda: None, log_text=lambda: "")
-    with pytest.raises(Failed, match=rf"http://{master} refuses: .*nowhere"):
-        Master.at(master, study).run(
-            Order(study, trial, server, {}), Folder(tmp_path, {"plan": []}), 0, lambda _: None
-        )
 
 
 @pytest.mark.parametrize(

@@ -138,13 +138,13 @@ class LeadProcess:
         address = self._place(options)
         own = self.server if self.server and self._host() == self.server.address else None
         setattr(self.environment.parsed_options, TARGET, address)
-        setattr(self.environment.parsed_options, hello.MASTER, hello.introduction(self.environment))
         target = look(address, options, pools, own=own)
         return replace(target, pid=own.pid if own else watched_pid(options))
 
     def begin(self, **_: Any) -> None:
         """Begin a run; a listener of Locust's `test_start`."""
         session.expect(self.environment)
+        setattr(self.environment.parsed_options, hello.MASTER, hello.introduction(self.environment))
         self._stopped = None
         try:
             self._begin()
