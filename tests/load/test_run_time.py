@@ -123,7 +123,7 @@ def test_a_load_lasts_as_long_as_it_should_once_it_has_begun(
 
 
 @pytest.mark.parametrize(("users", "entered", "begun"), [
-    ({}, None, None), ({"Ours": 2}, None, None), ({"Ours": 2}, 12.5, 2.5),
+    ({}, None, 0.0), ({"Ours": 2}, None, None), ({"Ours": 2}, 12.5, 2.5),
     # by Locust's own count where it has users that nobody here hears of
     ({"Ours": 0, "Theirs": 1}, None, 0.0), ({"Ours": 1, "Theirs": 99}, 12.5, 0.0),
 ])  # fmt: skip
@@ -133,7 +133,7 @@ def test_users_of_others_do_not_wait_for_ours(
     class Ours:
         pass
 
-    runner = SimpleNamespace(user_classes_count=users)
+    runner = SimpleNamespace(user_classes_count=users, target_user_count=sum(users.values()))
     load: Any = SimpleNamespace(
         _recorders={Source(Ours, 0, "Predict"): None},
         environment=SimpleNamespace(runner=runner),

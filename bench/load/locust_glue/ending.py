@@ -9,6 +9,7 @@ import gevent
 from locust.runners import STATE_CLEANUP, STATE_RUNNING, STATE_SPAWNING
 
 from bench.load.abort_rules import Limits, Watch
+from bench.load.locust_glue import internals
 from bench.load.locust_glue.interrupts import Interrupts
 from bench.load.run_folder import RunFolder
 from bench.runs.recording import FINISHED, INTERRUPTED
@@ -69,7 +70,21 @@ class Ending:
         with gevent.Timeout(10, False):
             while runner.state not in (STATE_SPAWNING, STATE_RUNNING):
                 gevent.sleep(0.01)
+        internals.spawn_no_more(self._environment)
         (runner.quit if headless else runner.stop)()
+
+    def refuse(self, tell: Callable[[], object], *, begun: bool) -> None:
+        """End the load, and tell so. begun: whether there is something to end.
+
+        A start from the web form that is refused before is left, and no worker hears of it: one that is asked for users
+        and at once to stop may end for good.
+        """
+        if begun or not internals.in_start(self._environment):
+            gevent.spawn(self.stop).link_value(lambda _: tell())
+            return
+        self.decide(full=False, scripted=False)
+        tell()
+        internals.leave_start(self._environment)
 
     def wait(self) -> None:
         """Wait until the load has lasted as long as it should; Locust's own timer starts before the load does."""

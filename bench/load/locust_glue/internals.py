@@ -25,6 +25,8 @@ __all__ = [
     "alive",
     "filter_tasks_by_tags",
     "give_up",
+    "in_start",
+    "leave_start",
     "listen_first",
     "miss_workers_after",
     "never_miss_master",
@@ -33,6 +35,7 @@ __all__ = [
     "quit_with_workers",
     "request_listeners",
     "send_home",
+    "spawn_no_more",
     "stopping",
     "use_sockets",
 ]
@@ -141,6 +144,25 @@ def outlast_run_time(environment: Environment, wait: Callable[[], object]) -> No
     if web is not None:
         end = web._stop_runners
         web._stop_runners = lambda: (wait(), end())
+
+
+def spawn_no_more(environment: Environment) -> None:
+    """End a start from the web form that still spawns users, as the form's own stop does: workers would start some after they stopped."""
+    spawning: Any = getattr(environment.web_ui, "_swarm_greenlet", None)
+    if spawning is not None and spawning is not gevent.getcurrent():
+        spawning.kill(block=True)
+        gevent.sleep(0.01)  # what it has begun to send is sent first
+
+
+def leave_start(environment: Environment) -> None:
+    """End a start from the web form, from within its `test_start`: before Locust asks anybody for users."""
+    environment.runner._users_dispatcher = None  # type: ignore[union-attr]  # of this start
+    raise gevent.GreenletExit
+
+
+def in_start(environment: Environment) -> bool:
+    """Whether this greenlet is a start from the web form."""
+    return getattr(environment.web_ui, "_swarm_greenlet", None) is gevent.getcurrent()
 
 
 def on_new_web_interface(call: Callable[[Any, Any], object]) -> None:

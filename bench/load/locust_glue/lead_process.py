@@ -280,7 +280,7 @@ class LeadProcess:
             self.environment.process_exit_code = 2
         if self.runner is None:
             raise SystemExit(2)
-        gevent.spawn(self.ending.stop).link_value(lambda _: self.form.tell(reason))
+        self.ending.refuse(partial(self.form.tell, reason), begun=self.writer is not None)
 
     def _give_up(self, reason: str) -> None:
         """End the test that runs: it cannot be recorded any more."""

@@ -83,8 +83,7 @@ class Session:
         self.clock_offset = self.clock_bound = 0.0
         """Seconds by which this process's clock is ahead of the master's, and by which that may be wrong."""
         self._entered: float | None = None  # when the first user began, on perf_counter's clock
-        self.recorded = 0
-        self._awaiting = self._hurried = False
+        self.recorded, self._awaiting, self._hurried = 0, False, False
         self._sink = sink
         make = HeardRecorder if listened(environment) else Recorder
         self._recorders = {
@@ -175,9 +174,10 @@ class Session:
 
     @property
     def begun(self) -> float | None:
-        """When the first user began, in seconds of the run; 0 where some are not ours, None where none has."""
-        spawned = {name for name, users in self.environment.runner.user_classes_count.items() if users}
-        if spawned - {source.user.__name__ for source in self._recorders}:
+        """When the first user began, in seconds of the run; 0 where some are not ours or none will come, None where none has."""
+        runner, ours = self.environment.runner, {source.user.__name__ for source in self._recorders}
+        others = [users for name, users in runner.user_classes_count.items() if name not in ours]
+        if any(others) or not runner.target_user_count:
             return 0.0
         return None if self._entered is None else self._entered - self.run_time(0.0)
 
