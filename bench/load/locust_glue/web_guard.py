@@ -70,7 +70,7 @@ class WebGuard:
         self._environment = environment
         self._prefix = str(parsed.web_base_path or "").rstrip("/")
         self._private = {name: getattr(parsed, name, None) for name in PRIVATE}
-        self._given = dict(vars(parsed))
+        self._of_command_line = dict(vars(parsed))
         self._schedule, self._rest = _text(parsed.schedule), _text(parsed.rest)
         names = (
             *str(parsed.web_names or "").split(","),
@@ -97,7 +97,7 @@ class WebGuard:
         if trusted:
             if request.method == "POST" and path == "/swarm":
                 # it names what differs from the command line; Locust keeps what the form of the test before set
-                vars(self._environment.parsed_options).update(self._given)
+                vars(self._environment.parsed_options).update(self._of_command_line)
             return None
         if (request.method not in ("GET", "HEAD", "OPTIONS") or path in _CHANGING) and not _same_site():
             return _refused("a page of another site sent this request")
