@@ -132,14 +132,14 @@ def quit_with_workers(master: Any, finished: Callable[[], object]) -> None:
 
 
 def outlast_run_time(environment: Environment, wait: Callable[[], object]) -> None:
-    """Have a test whose run time is over end when `wait()` returns: Locust counts from where it was asked to start it."""
+    """Have a test whose run time is over end when `wait()` returns: Locust counts from when it was asked to start it."""
 
     def spawn_later(seconds: float, end: Callable[[], object]) -> Any:
         return gevent.spawn_later(seconds, lambda: (wait(), end()))
 
     main = sys.modules.get("locust.main")  # None in a program that uses Locust as a library
     if main is not None:
-        main.gevent = SimpleNamespace(**{**vars(gevent), "spawn_later": spawn_later})  # type: ignore[attr-defined]
+        main.gevent = SimpleNamespace(**{**vars(gevent), "spawn_later": spawn_later})  # type: ignore[attr-defined]  # what Locust calls
     web: Any = environment.web_ui
     if web is not None:
         end = web._stop_runners
@@ -156,7 +156,7 @@ def spawn_no_more(environment: Environment) -> None:
 
 def leave_start(environment: Environment) -> None:
     """End a start from the web form, from within its `test_start`: before Locust asks anybody for users."""
-    environment.runner._users_dispatcher = None  # type: ignore[union-attr]  # of this start
+    environment.runner._users_dispatcher = None  # type: ignore[union-attr]  # a start has a runner; made for this one
     raise gevent.GreenletExit
 
 
