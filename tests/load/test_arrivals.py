@@ -14,98 +14,13 @@ from bench.load.engine.arrivals import (
     BLOCKED_SECONDS,
     BURST,
     MERGE_SECONDS,
-    WHOLE,
     WINDOW_ARRIVALS,
-    Arrivals,
     Division,
     Lane,
     Part,
 )
 from bench.schedule import Burst, Constant, Open, Poisson, Steps, Trace, message_indices, times
-from bench.wire.reply import Reply
-
-SEED = 5
-
-
-class Server:
-    """Answers at once what has been flushed, or keeps the calls until it is told to answer them."""
-
-    def __init__(self) -> None:
-        self.started: list[tuple[bytes, Callable[[Reply], Any]]] = []
-        self.messages: list[bytes] = []
-        self.waiting: list[Callable[[Reply], Any]] = []
-        self.answering = True
-
-    def start(
-        self, method: str, message: bytes, on_reply: Callable[[Reply], Any], timeout: float | None
-    ) -> None:
-        self.started.append((message, on_reply))
-
-    def flush(self) -> None:
-        for message, on_reply in self.started:
-            self.messages.append(message)
-            self.waiting.append(on_reply)
-        self.started.clear()
-        if self.answering:
-            self.answer()
-
-    def answer(self) -> None:
-        waiting, self.waiting = self.waiting, []
-        now = time.perf_counter()
-        for on_reply in waiting:
-            on_reply(Reply(0, "", b"", now, now))
-
-
-class Notes:
-    """Keeps what is recorded."""
-
-    def __init__(self) -> None:
-        self.added: list[tuple[float, int]] = []
-        self.unsent: list[tuple[float, int]] = []
-
-    def lane(self, messages: list[bytes]) -> Lane:
-        return Lane(
-            messages,
-            lambda due, index, _reply: self.added.append((due, index)),
-            lambda due, index: self.unsent.append((due, index)),
-        )
-
-
-MESSAGES = [str(number).encode() for number in range(7)]
-
-
-class Load:
-    """An engine with all that it needs."""
-
-    def __init__(self, schedule: Open, *, cap: int = 10_000, lanes: int = 1, part: Part = WHOLE) -> None:
-        self.server, self.notes = Server(), [Notes() for _ in range(lanes)]
-        self.engine = Arrivals(
-            self.server,
-            "/method",
-            [notes.lane(MESSAGES) for notes in self.notes],
-            schedule,
-            seed=SEED,
-            deadline=None,
-            cap=cap,
-            part=part,
-        )
-
-    def begin(self, *divisions: Division, ago: float = 0.0) -> float:
-        for division in divisions or (Division(0.0, 1, 0, 1),):
-            self.engine.divide(division)
-        self.origin = time.perf_counter() - ago
-        self.engine.begin(self.origin)
-        return self.origin
-
-    def wait(self, recorded: int) -> None:
-        with gevent.Timeout(60):
-            while sum(len(notes.added) + len(notes.unsent) for notes in self.notes) < recorded:
-                gevent.sleep(0.001)
-
-    @property
-    def due(self) -> Any:
-        """All recorded due instants, in seconds since the start of the schedule."""
-        return np.sort([due for notes in self.notes for due, _ in notes.added + notes.unsent]) - self.origin
+from tests.load.engine_load import MESSAGES, SEED, Load
 
 
 @pytest.fixture
@@ -302,13 +217,17 @@ def test_after_a_pause_everything_is_caught_up_and_other_things_get_their_turn(l
     assert np.allclose(load.due, np.arange(len(load.due)) / 10_000)
 
 
-def test_stopping_behind_the_plan_records_what_was_due_as_unsent(loads: list[Load]) -> None:
+@pytest.mark.parametrize(("end", "least", "most"), [(None, 2000, 3000), (1.5, 1500, 1500)])
+def test_stopping_behind_the_plan_records_what_was_due_as_unsent(
+    loads: list[Load], end: float | None, least: int, most: int
+) -> None:
     load = Load(Constant(1000))
     loads.append(load)
+    load.engine.end(end)
     load.begin(ago=2.0)
     load.engine.stop()
     assert load.engine.started == 0
-    assert 2000 <= len(load.notes[0].unsent) < 3000
+    assert least <= len(load.notes[0].unsent) <= most
     assert np.allclose(load.due, np.arange(len(load.due)) / 1000)
     gevent.sleep(0.01)
     assert load.server.messages == []
@@ -365,6 +284,20 @@ def test_a_late_change_of_users_is_counted_and_heeded(loads: list[Load]) -> None
         while load.engine.generated < heeded + 0.2:
             gevent.sleep(0.001)
     assert load.due.max() < heeded
+
+
+def test_nothing_is_due_after_the_end_unless_the_load_goes_on(loads: list[Load]) -> None:
+    load = Load(Constant(1000))
+    loads.append(load)
+    load.engine.end(0.2501)
+    load.begin(ago=0.1)
+    with gevent.Timeout(60):
+        while (generated := load.engine.generated) < 0.4:
+            gevent.sleep(0.001)
+    assert load.due == pytest.approx(np.arange(251) / 1000)
+    load.engine.end(None)
+    load.wait(300)
+    assert load.due[251] >= generated - 1e-9
 
 
 def test_rows_of_a_trace_go_to_the_lane_of_their_kind(tmp_path: Path, loads: list[Load]) -> None:

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 
 from bench.launch import server_process
-from bench.load.engine.arrivals import BLOCKED_SECONDS
 from bench.load.locust_glue.session import Session
 from bench.load.sources import Source
 from bench.runs.run import Run
@@ -64,14 +63,14 @@ def scenario(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def check_open(run: Run, users: int, seconds: float) -> None:
-    """All that is due in these seconds is there; a process that is held up when it is over leaves so much out."""
+    """All that is due in these seconds is there, and nothing else."""
     begin, end = run.manifest.raw["arrivals"]["MnistOpen"]["begin"], run.manifest.planned_end
     assert end == pytest.approx(begin + seconds)
-    assert run.manifest.stopped >= end - BLOCKED_SECONDS
-    check_plan(run, "MnistOpen", RATE, until=end - BLOCKED_SECONDS)
+    assert run.manifest.stopped == end
+    check_plan(run, "MnistOpen", RATE)
     due = np.sort(run.samples["due"].to_numpy()) - begin
-    assert due[0] <= KEPT
-    assert np.count_nonzero(due < seconds - KEPT) >= users * RATE * (seconds - BLOCKED_SECONDS) - 1
+    assert -KEPT <= due[0] <= KEPT
+    assert len(due) == users * RATE * seconds
 
 
 def check_closed(run: Run, *, alone: bool) -> None:

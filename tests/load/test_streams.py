@@ -26,7 +26,9 @@ class Crew:
         self.users: dict[str, dict[int, int]] = {"Digits": {}}
         self.told: list[tuple[float, int, Plan]] = []
         self.origin = time.perf_counter() - 5.0
-        self.conductor = Conductor({"Digits": Poisson(10)}, self.origin, lambda: self.users, self._tell)
+        self.end: float | None = None
+        schedules = {"Digits": Poisson(10)}
+        self.conductor = Conductor(schedules, self.origin, lambda: self.users, self._tell, lambda: self.end)
 
     def _tell(self, process: int, plan: Plan) -> None:
         self.told.append((time.perf_counter() - self.origin, process, plan))
@@ -41,15 +43,15 @@ class Crew:
 def crew() -> Iterator[Crew]:
     crew = Crew()
     yield crew
-    crew.conductor.stop()
+    crew.conductor.stop(0.0)
 
 
 def test_the_first_users_start_the_schedule_together(crew: Crew) -> None:
     crew.users["Digits"] = {0: 2, 1: 1, 2: 0}
     crew.wait(lambda: len(crew.told) == 2)
     (told, _, plan), (_, _, other) = crew.told
-    assert plan == Plan("Digits", plan.begin, (Division(0.0, 3, 0, 2),))
-    assert other == Plan("Digits", plan.begin, (Division(0.0, 3, 2, 1),))
+    assert plan == Plan("Digits", plan.begin, (Division(0.0, 3, 0, 2),), None)
+    assert other == Plan("Digits", plan.begin, (Division(0.0, 3, 2, 1),), None)
     assert plan.begin >= told + NOTICE_SECONDS - 0.05
     assert crew.conductor.described() == {"Digits": {"begin": plan.begin, "users": [[0.0, 3]]}}
 
@@ -72,6 +74,23 @@ def test_later_changes_come_with_notice_on_the_grid_and_with_all_that_was_before
     assert last[1][1:] == (Division(last[0][1].at, 2, 1, 1), Division(last[0][2].at, 0, 0, 0))
 
 
+def test_plans_have_their_end_and_follow_it(crew: Crew) -> None:
+    assert not crew.conductor.has_users
+    crew.end = 60.1 + 0.2  # which is not 60.3
+    crew.users["Digits"] = {0: 1, 1: 1}
+    crew.wait(lambda: len(crew.told) == 2)
+    assert crew.conductor.has_users
+    assert crew.conductor.begun == crew.told[0][2].begin
+    crew.end = None  # somebody has changed the load, which goes on
+    crew.wait(lambda: len(crew.told) == 4)
+    assert crew.conductor.stop(60.7) == 60.7
+    begin = crew.told[0][2].begin
+    assert [plan.end for _, _, plan in crew.told] == [round(60.3 - begin, 6)] * 2 + [None] * 2
+    assert len({plan.divisions for _, process, plan in crew.told if process == 0}) == 1
+    crew.conductor.end = 60.3
+    assert (crew.conductor.stop(60.7), crew.conductor.stop(8.0)) == (60.3, 8.0)
+
+
 def test_numbers_that_do_not_stay_are_not_heeded(crew: Crew) -> None:
     end = time.perf_counter() + 0.8
     count = 0
@@ -85,7 +104,7 @@ def test_numbers_that_do_not_stay_are_not_heeded(crew: Crew) -> None:
 
 
 def test_plans_survive_the_way_between_processes() -> None:
-    plan = Plan("Digits", 1.25, (Division(0.0, 3, 0, 2), Division(0.5, 4, 0, 3)))
+    plan = Plan("Digits", 1.25, (Division(0.0, 3, 0, 2), Division(0.5, 4, 0, 3)), 12.5)
     sent = plan._asdict()
     as_msgpack_gives_it = {**sent, "divisions": [list(division) for division in sent["divisions"]]}
     assert Plan.of(as_msgpack_gives_it) == plan

@@ -175,6 +175,7 @@ class Arrivals:
         self._division = Division(0.0, 0, 0, 0)
         self._origin = 0.0
         self._generated = 0.0
+        self._until = math.inf
         self._window = _Window([], [], ())
         self._next = 0
         self._alarm = math.inf  # what the timer is set to
@@ -205,6 +206,10 @@ class Arrivals:
             self.late_divisions += 1
         self._divisions.append(division)
 
+    def end(self, until: float | None) -> None:
+        """Let nothing be due from `until` on, in seconds of the schedule; None: its end is not known beforehand."""
+        self._until = math.inf if until is None else until
+
     @property
     def generated(self) -> float:
         """Seconds of the schedule up to which instants are generated: changes from there on are heeded exactly."""
@@ -214,22 +219,21 @@ class Arrivals:
         """Send nothing more; gives the instant, on perf_counter's clock, at which this load ended.
 
         Whoever stops a load holds the loop up for a moment, Locust for some 30 ms: the load ended before that.
-        What had not had its turn for longer than BLOCKED_SECONDS is recorded as unsent, until now.
+        What had not had its turn for longer than BLOCKED_SECONDS is recorded as unsent, until now; so is all of a load
+        that has come to the end that was known beforehand.
         """
         self._timer.close()
         now = perf_counter()
         if not self._running:
             return now
         self._running = False
+        end = self._origin + self._until
         left = self._left(now)
-        if not left:
-            return now
-        oldest = left[0][0]
-        if now - oldest <= BLOCKED_SECONDS:
-            return oldest
+        if left and now < end and now - left[0][0] <= BLOCKED_SECONDS:
+            return left[0][0]
         for due, index, lane in left:
             self._drop(due, index, lane)
-        return now
+        return min(now, end)
 
     def _left(self, now: float) -> list[tuple[float, int, Lane]]:
         """What is due until now and has not had its turn."""
@@ -340,7 +344,11 @@ class Arrivals:
         end = min(begin + WINDOW_SECONDS, self._sequence.instant_after(WINDOW_ARRIVALS))
         if divisions:
             end = min(end, divisions[0].at)
+        if begin < self._until:
+            end = min(end, self._until)
         first, due = self._sequence.count, self._sequence.before(end)
+        if begin >= self._until:
+            due = due[:0]
         division = self._division
         where = held(first, len(due), division.first, division.held, division.users)
         if self._part.of > 1:

@@ -56,12 +56,14 @@ class Plan(NamedTuple):
     """When the schedule starts, in seconds of the run."""
     divisions: tuple[Division, ...]
     """All since the start, so that a process that comes late knows what was before."""
+    end: float | None
+    """Nothing is due from then on, in seconds of the schedule; None: it is not known beforehand."""
 
     @classmethod
     def of(cls, sent: Mapping[str, Any]) -> "Plan":
         """The plan in a message."""
         divisions = tuple(Division(*division) for division in sent["divisions"])
-        return cls(sent["user_class"], sent["begin"], divisions)
+        return cls(sent["user_class"], sent["begin"], divisions, sent["end"])
 
 
 class Conductor:
@@ -73,20 +75,26 @@ class Conductor:
         origin: float,
         count: Callable[[], Counts],
         tell: Callable[[int, Plan], Any],
+        end: Callable[[], float | None] = lambda: None,
     ) -> None:
         """schedules: by user class. origin: of the run, on perf_counter's clock. count: the users that there are now.
 
         tell: called with the number of each process that has or had users, and its plan, at every change.
+        end: when the load is to end, in seconds of the run, once it has begun; None: it is not known.
         """
         self._schedules, self._origin, self._count, self._tell = schedules, origin, count, tell
+        self._find_end = end
+        self.end: float | None = None
+        """When the plans that were sent last end, in seconds of the run; None: it is not known."""
         self._seen: dict[str, dict[int, int]] = {}
         self._begin: dict[str, float] = {}
         self._changes: dict[str, list[Change]] = {}
         self._greenlet = gevent.spawn(self._run)
 
-    def stop(self) -> None:
-        """Make no more plans."""
+    def stop(self, at: float) -> float:
+        """Make no more plans; gives when the load ended that was stopped `at` a second of the run: by plan, if sooner."""
         self._greenlet.kill()
+        return at if self.end is None else min(at, self.end)
 
     @property
     def begun(self) -> float | None:
@@ -113,6 +121,10 @@ class Conductor:
             gevent.sleep(LOOK_SECONDS)
             for user_class, by_process in self._count().items():
                 self._look(user_class, {number: count for number, count in by_process.items() if count})
+            if self._begin and self.end != (end := self._find_end()):
+                self.end = end
+                for user_class in self._changes:
+                    self._send(user_class)
 
     def _look(self, user_class: str, users: dict[int, int]) -> None:
         seen, self._seen[user_class] = self._seen.get(user_class, {}), users
@@ -124,12 +136,18 @@ class Conductor:
         soon = time.perf_counter() - self._origin + NOTICE_SECONDS
         begin = self._begin.setdefault(user_class, soon)
         at = math.ceil((soon - begin) / GRID_SECONDS) * GRID_SECONDS
-        changes = self._changes.setdefault(user_class, [])
-        changes.append(Change(at, users))
+        self._changes.setdefault(user_class, []).append(Change(at, users))
+        self.end = self._find_end()
+        self._send(user_class)
+        log.info("%s: %s", user_class, _in_words(self._schedules[user_class], sum(users.values())))
+
+    def _send(self, user_class: str) -> None:
+        changes, begin = self._changes[user_class], self._begin[user_class]
+        # to the microsecond: what begin + seconds - begin leaves in the last digits is an arrival more at a constant rate
+        end = None if self.end is None else round(self.end - begin, 6)
         for process in sorted({number for change in changes for number in change.users}):
             divisions = tuple(change.division(process) for change in changes)
-            self._tell(process, Plan(user_class, begin, divisions))
-        log.info("%s: %s", user_class, _in_words(self._schedules[user_class], sum(users.values())))
+            self._tell(process, Plan(user_class, begin, divisions, end))
 
 
 def _in_words(schedule: Open, users: int) -> str:

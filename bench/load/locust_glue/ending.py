@@ -9,8 +9,10 @@ import gevent
 from locust.runners import STATE_CLEANUP, STATE_RUNNING, STATE_SPAWNING
 
 from bench.load.abort_rules import Limits, Watch
+from bench.load.engine.user_plan import Conductor
 from bench.load.locust_glue import internals
 from bench.load.locust_glue.interrupts import Interrupts
+from bench.load.locust_glue.orders import LAST_SECONDS
 from bench.load.run_folder import RunFolder
 from bench.runs.recording import FINISHED, INTERRUPTED
 
@@ -37,12 +39,16 @@ class Ending:
         self._decided = True
         self._origin: float | None = None
         self._planned: float | None = None
+        self._start: Any = None
+        self.conductor: Conductor | None = None
+        """Of the users who follow a schedule; None: there are none."""
 
     def begin(self, **_: Any) -> None:
         """A test begins, its run somewhat later; the first listener of Locust's `test_start`."""
         self.state, self._reason, self._origin = FINISHED, None, None
         self._planned = None
         self._aborted = self._completed = self._decided = False
+        self._start = internals.start_from_form(self._environment)
 
     def watch(self, origin: float, folder: RunFolder, limits: Limits = ()) -> None:
         """A run begins at `origin`, on perf_counter's clock.
@@ -102,15 +108,21 @@ class Ending:
         """Seconds until the planned end, or until it is known; 0 where Locust's timer alone decides."""
         if self._origin is None or self._begun() is None:
             return LOOK_SECONDS
-        planned = self._end()
-        return 0.0 if planned is None else self._origin + planned - time.perf_counter()
+        planned = self.planned()
+        if planned is None:
+            return 0.0
+        last = 0.0 if self.conductor is None else LAST_SECONDS  # nothing is due in them
+        return self._origin + planned + last - time.perf_counter()
 
-    def _end(self) -> float | None:
+    def planned(self) -> float | None:
         """When the load is to end, in seconds of the run; None: nobody has said, or all that was to be sent is."""
         seconds = getattr(self._environment.parsed_options, "run_time", None)
         if not isinstance(seconds, int | float) or not seconds or self._environment.shape_class:
             return None
-        return None if self._completed else (self._begun() or 0.0) + seconds
+        # a form that changes the users of a load that goes on ends the timer of the form that started it
+        latest = internals.start_from_form(self._environment)
+        changed = self._start is not None and latest is not None and latest is not self._start
+        return None if self._completed or changed else (self._begun() or 0.0) + seconds
 
     def break_off(self, reason: str) -> None:
         """The load cannot go on, for a reason that a user has to mend."""
@@ -122,7 +134,7 @@ class Ending:
 
     def decide(self, *, full: bool, scripted: bool) -> None:
         """The load ends. full: so is the disk. scripted: a scenario's script would have ended it."""
-        self._decided, self._planned = True, self._end()
+        self._decided, self._planned = True, self.planned()
         parsed = self._environment.parsed_options
         endless = not (parsed.run_time or self._environment.shape_class or scripted)
         stopped = self.interrupts is not None and self.interrupts.broke_off(endless=endless)

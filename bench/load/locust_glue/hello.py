@@ -12,7 +12,7 @@ from bench.load.sources import sending_classes
 
 MASTER: Final = "bench_master"
 """Among the parsed options, which Locust sends to its workers: the master's introduction."""
-MESSAGES: Final = "5"
+MESSAGES: Final = "6"
 """Counts on when messages between master and worker change."""
 
 

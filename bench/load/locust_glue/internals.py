@@ -36,6 +36,7 @@ __all__ = [
     "request_listeners",
     "send_home",
     "spawn_no_more",
+    "start_from_form",
     "stopping",
     "use_sockets",
 ]
@@ -148,7 +149,7 @@ def outlast_run_time(environment: Environment, wait: Callable[[], object]) -> No
 
 def spawn_no_more(environment: Environment) -> None:
     """End a start from the web form that still spawns users, as the form's own stop does: workers would start some after they stopped."""
-    spawning: Any = getattr(environment.web_ui, "_swarm_greenlet", None)
+    spawning = start_from_form(environment)
     if spawning is not None and spawning is not gevent.getcurrent():
         spawning.kill(block=True)
         gevent.sleep(0.01)  # what it has begun to send is sent first
@@ -162,7 +163,12 @@ def leave_start(environment: Environment) -> None:
 
 def in_start(environment: Environment) -> bool:
     """Whether this greenlet is a start from the web form."""
-    return getattr(environment.web_ui, "_swarm_greenlet", None) is gevent.getcurrent()
+    return start_from_form(environment) is gevent.getcurrent()
+
+
+def start_from_form(environment: Environment) -> Any:
+    """The greenlet of the latest start, or change of users, from the web form; None: there was none."""
+    return getattr(environment.web_ui, "_swarm_greenlet", None)
 
 
 def on_new_web_interface(call: Callable[[Any, Any], object]) -> None:

@@ -66,7 +66,6 @@ class LeadProcess:
         """Whether any run has recorded a request that had ended."""
         self.server: EmbeddedServer | None = None
         self.writer: RunFolder | None = None
-        self.conductor: Conductor | None = None
         self.script: Script | None = None
         self.telemetry: Telemetry | None = None
         self._counted: Counted | None = None
@@ -247,11 +246,12 @@ class LeadProcess:
         schedules = {user.__name__: schedule for user, schedule in opened.items()}
         sending = self.workers or session.peek(self.environment)
         if schedules and sending is not None:
-            self.conductor = Conductor(schedules, self._origin, sending.users, sending.tell)
+            users, tell, end = sending.users, sending.tell, self.ending.planned
+            self.ending.conductor = Conductor(schedules, self._origin, users, tell, end)
 
     def _begun(self) -> float | None:
         """When the load began, in seconds of the run: its schedule, else its users; None: it has not."""
-        conductor, sending = self.conductor, self.workers or session.peek(self.environment)
+        conductor, sending = self.ending.conductor, self.workers or session.peek(self.environment)
         if conductor is not None and (conductor.begun is not None or conductor.has_users):
             return conductor.begun
         return None if sending is None else sending.begun
@@ -316,8 +316,8 @@ class LeadProcess:
         script, self.script = self.script, None
         if script is not None:
             script.stop()
-        if self.conductor is not None:
-            self.conductor.stop()
+        if self.ending.conductor is not None:
+            self._stopped = self.ending.conductor.stop(self._stopped)
         telemetry, self.telemetry = self.telemetry, None
         described = {} if telemetry is None else telemetry.stop()
         if described and self.writer is not None:
@@ -356,7 +356,7 @@ class LeadProcess:
             writer.attach(FILE, choices.to_bytes())
         self._measured = self._measured or writer.measured
         counts = total(workers)
-        conductor, self.conductor = self.conductor, None
+        conductor, self.ending.conductor = self.ending.conductor, None
         ends = self.ending.facts(self._stopped) | ({"arrivals": conductor.described()} if conductor else {})
         if self._counted is not None:
             writer.update(server_counters=self._counted.after())

@@ -232,6 +232,7 @@ class Session:
             engine.begin(self.run_time(plan.begin))
         for division in plan.divisions[self._heeded[plan.user_class] :]:
             engine.divide(division)
+        engine.end(plan.end)
         self._heeded[plan.user_class] = len(plan.divisions)
         if self.partner is not None:
             self.partner.follow(plan)
@@ -249,8 +250,7 @@ class Session:
     @property
     def in_flight(self) -> int:
         """Calls that have not ended, in a duet those of both arms."""
-        beside = self.partner.in_flight if self.partner is not None else 0
-        return self.senders.in_flight + beside
+        return self.senders.in_flight + (0 if self.partner is None else self.partner.in_flight)
 
     def drain(self, tell: Callable[[str], object] = lambda _: None) -> None:
         """Let no user send any more and wait for the answers that are still to come, up to the request timeout.
