@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 from bench import BenchError
 from bench.config.reading import checked
 from bench.config.servers import Declared
+from bench.experiment.described import check_unchanged, description
 from bench.experiment.duet import duet_trials
 from bench.experiment.duet import predicted_seconds as duet_seconds
 from bench.experiment.folder import MADE_BY, Folder
 from bench.experiment.plan import PlannedTrial, predicted_seconds, trials
-from bench.experiment.runner import description, digest
 from bench.experiment.study import Study, read_experiment
 from bench.launch.kinds import check, lacking
 from bench.runs.journal import DESCRIPTION
@@ -97,13 +97,8 @@ def resume(
         )
     study = overridden(read(Path(described["file"])), described["overrides"])
     known = {server.name: server for server in (*study.servers, *study.optional)}
-    missing = [name for name in described["servers"] if name not in known]
-    servers = [known[name] for name in described["servers"] if name in known]
-    if missing or digest(study, servers) != described["digest"]:
-        raise BenchError(
-            f"{described['file']}: it or its servers file was changed since {folder.path} was begun; "
-            "undo that, or start over without --resume"
-        )
+    check_unchanged(described, study, known, folder.path)
+    servers = [known[name] for name in described["servers"]]
     return Prepared(
         study,
         servers,

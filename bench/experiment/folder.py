@@ -101,6 +101,11 @@ class Folder:
         self.description["plan"].extend(trial.plain() for trial in trials)
         self._describe()
 
+    def add(self, **facts: Any) -> None:
+        """Note what was learned of the experiment since it began."""
+        self.description.update(facts)
+        self._describe()
+
     def mark(self, state: str) -> None:
         """Note that it runs, or how it ended: what judges it later knows whether trials are missing by intent."""
         self.description["state"] = state

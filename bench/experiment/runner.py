@@ -1,18 +1,17 @@
 """Runs the missing trials of an experiment, whatever fails on the way."""
 
 import contextlib
-import hashlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
-from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 from bench import BenchError
 from bench.config.experiment import MNIST
 from bench.config.servers import Declared, Started
 from bench.experiment import duet
+from bench.experiment.described import check_files, check_models, model_hashes, shown_environment
 from bench.experiment.folder import Folder
 from bench.experiment.order import Order
 from bench.experiment.plan import Condition, PlannedTrial, ServerSession, sessions
@@ -23,12 +22,9 @@ from bench.launch import facts
 from bench.launch.kinds import launched
 from bench.launch.remote import Remote
 from bench.launch.running import Running, Served
-from bench.load.site import exported, tree_hash
+from bench.load.site import exported
 from bench.runs.interference import INTERFERENCE, Interference
 from bench.runs.journal import Ended
-
-_SHOWN_VARIABLES: Final = ("TF_", "XLA_", "OMP_", "KMP_", "MKL_", "CUDA_", "NVIDIA_", "MALLOC_", "LD_PRELOAD")
-"""Environment variables that decide how fast a server is are recorded; others may hold secrets."""
 
 
 class Display(Protocol):
@@ -71,7 +67,6 @@ class Runner:
         missing = [t for t in self.folder.trials if t.number not in ended or again(ended[t.number])]
         if not missing:
             return
-        self._find_models()
         if self.folder.description.get("duet"):
             self._run_duets({trial.number for trial in missing}, lock)
             return
@@ -86,6 +81,7 @@ class Runner:
         self, session: ServerSession, trials: list[PlannedTrial], start: int, lock: int
     ) -> list[PlannedTrial]:
         """Start the server and run trials until all are done or it has ended; gives those that are left."""
+        self._check_files()
         declared = self.servers[session.server]
         place = self.folder.path / "servers" / f"b{session.block}-{session.server}-{start}"
         self._say_start(session.server, session.block)
@@ -119,7 +115,7 @@ class Runner:
     @contextlib.contextmanager
     def started(self, names: Sequence[str], lock: int) -> Iterator[Callable[[PlannedTrial], Ended]]:
         """Servers that run until the end of the block; gives what runs a trial on its own. Raises BenchError."""
-        self._find_models()
+        self._check_files()
         with contextlib.ExitStack() as stack:
             servers = {}
             for name in names:
@@ -158,6 +154,7 @@ class Runner:
 
     def _duets(self, block: int, pairs: list[duet.Pair], start: int, lock: int) -> list[duet.Pair]:
         """Start the servers and run pairs until all are done or a server has ended; gives those that are left."""
+        self._check_files()
         servers: dict[str, Running] = {}
         with contextlib.ExitStack() as stack:
             for name in dict.fromkeys(trial.cell.server for trial in pairs[0]):
@@ -229,14 +226,21 @@ class Runner:
         self.display.ended(trial, ended, seconds)
         return ended
 
-    def _find_models(self) -> None:
-        """Raises BenchError where a model cannot be made."""
+    def _check_files(self) -> None:
+        """Find the models. Raises BenchError where one cannot be made, or is not what it was when the experiment was begun.
+
+        The scenario and the files of its options, too.
+        """
+        check_files(self.folder.description, self.study, self.folder.path)
         self._models = list(served(self.study, self.display.say))
-        for model in self._models:
-            if model.path is not None:
-                self._hashes[model.name] = {
-                    p.name: tree_hash(p) for p in _versions(model.path, model.versions)
-                }
+        self._hashes = {
+            model.name: model_hashes(model.path, model.versions)
+            for model in self._models
+            if model.path is not None
+        }
+        if "models" not in self.folder.description:
+            self.folder.add(models=self._hashes)
+        check_models(self.folder.description["models"], self._hashes, self.folder.path)
 
     def _facts(self, declared: Declared, server: Running) -> dict[str, Any]:
         spec = declared.spec
@@ -247,7 +251,7 @@ class Runner:
             settings = spec.model_dump(
                 exclude_unset=True, exclude={"kind", "build", "environment", "price_per_hour"}
             )
-            described |= {"settings": settings, "environment": _environment(spec.environment)}
+            described |= {"settings": settings, "environment": shown_environment(spec.environment)}
             described["cpu_features"] = facts.cpu_features()
         described |= {**server.facts, **facts.of_log(server.log_text())}
         described["models"] = self._hashes
@@ -266,40 +270,3 @@ def served(study: Study, say: Callable[[str], None]) -> Iterator[Served]:
         if path is None and loaded and name == MNIST:
             path = exported(MNIST, ["--pair"], versions=(1, 2), say=say)
         yield Served(name, path, tuple(model.versions))
-
-
-def description(study: Study, plan: Sequence[PlannedTrial], servers: Sequence[Declared]) -> dict[str, Any]:
-    """What an experiment's folder says of it from its beginning on. Holds no secret."""
-    return {
-        "file": str(study.file),
-        "digest": digest(study, servers),
-        "experiment": study.experiment.model_dump(mode="json"),
-        "scenario": str(study.scenario),
-        "seed": study.experiment.seed,
-        "servers": {server.name: _plain(server) for server in servers},
-        "plan": [trial.plain() for trial in plan],
-    }
-
-
-def digest(study: Study, servers: Sequence[Declared]) -> str:
-    """Equal for experiments whose trials can stand in one folder."""
-    text = repr((study.experiment, study.scenario, [(server.name, server.spec) for server in servers]))
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _plain(server: Declared) -> dict[str, Any]:
-    settings = server.spec.model_dump(mode="json", exclude_unset=True)
-    if "environment" in settings:
-        settings["environment"] = _environment(settings["environment"])
-    return settings
-
-
-def _environment(variables: Mapping[str, str]) -> dict[str, str]:
-    return {
-        name: value if name.startswith(_SHOWN_VARIABLES) else "(set)" for name, value in variables.items()
-    }
-
-
-def _versions(path: Path, versions: Sequence[int]) -> list[Path]:
-    folders = sorted((p for p in path.iterdir() if p.name.isdecimal()), key=lambda p: int(p.name))
-    return [p for p in folders if int(p.name) in versions] if versions else folders[-1:]
