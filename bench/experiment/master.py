@@ -121,7 +121,7 @@ class Master:
                 raise Failed(
                     f"{self.url} has {status['workers']} of {self.workers} workers ready"
                     if idle
-                    else f"{self.url} is {status['status']}: another test is running there"
+                    else f"{self.url} is {status['state']}: another test runs there, or does not end; see its log"
                 )
             time.sleep(_LOOK_SECONDS / 5)
 

@@ -12,6 +12,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -177,6 +178,23 @@ def test_no_master_at_all(tmp_path: Path) -> None:
     ) as error:
         Master.at(address, study)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("state", "reason"),
+    [
+        ("stopping", "is stopping: another test runs there, or does not end; see its log"),
+        ("stopped", "has 1 of 2 workers ready"),
+    ],
+)
+def test_a_master_that_is_not_ready_is_left(monkeypatch: pytest.MonkeyPatch, state: str, reason: str) -> None:
+    """As while a load process hangs, and once it is given up."""
+    monkeypatch.setattr(Master, "_overview", lambda _: {"state": state, "workers": 1})
+    for bound in ("_BEGIN_SECONDS", "_IDLE_SECONDS"):
+        monkeypatch.setattr(f"bench.experiment.master.{bound}", 0.0)
+    order: Any = SimpleNamespace(seconds=0.0)
+    with pytest.raises(Failed, match=f"http://there {reason}"):
+        Master("http://there", WORKERS)._idle(order)
 
 
 def test_a_master_whose_answer_never_ends_is_left(tmp_path: Path) -> None:

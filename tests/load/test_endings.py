@@ -136,7 +136,7 @@ IMPATIENT = """
 from bench.load.locust_glue import session, workers
 from scenarios.mnist import Mnist
 
-session.DEADLINE_MARGIN, workers.LEAVING_SECONDS = 0.1, 0.1
+session.DEADLINE_MARGIN, workers.GOODBYE_SECONDS = 0.1, 3.0
 """
 
 
@@ -155,6 +155,8 @@ def test_the_end_waits_for_a_load_process_that_hangs_but_not_for_ever(
     hanging.kill()  # it has the other end of the pipe
     done = finish(process, tmp_path / "results")
     assert done.code == 0, done.output
+    told = rf"load process [01] has not answered for \d+ s since the load ended, .* kill process {hanging.pid} on"
+    assert re.search(told, done.output), done.output
     run = done.run()
     assert run.manifest.finished
     assert sorted(worker.lost for worker in run.manifest.workers) == [False, True]

@@ -16,7 +16,15 @@ from locust import User, main, runners, tag, task
 from locust.argument_parser import get_parser
 from locust.env import Environment
 from locust.rpc import Message, zmqrpc
-from locust.runners import STATE_MISSING, STATE_RUNNING, WorkerNode, WorkerRunner
+from locust.runners import (
+    STATE_INIT,
+    STATE_MISSING,
+    STATE_RUNNING,
+    STATE_STOPPED,
+    STATE_STOPPING,
+    WorkerNode,
+    WorkerRunner,
+)
 from locust.user.task import LOCUST_STATE_RUNNING
 
 from bench.load.locust_glue import internals
@@ -167,6 +175,22 @@ def test_a_master_gives_workers_up_when_it_is_told_to(
         while master.clients["silent"].state != STATE_MISSING:
             gevent.sleep(0.05)
     assert master.clients["speaks"].state == STATE_RUNNING
+
+
+def test_a_test_has_stopped_when_the_workers_that_are_there_have(
+    environment: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(zmqrpc, "Server", Socket)
+    master = environment.create_master_runner("127.0.0.1", 0)
+    internals.stop_without_missing(master)
+    for name, state in (("ready", STATE_INIT), ("lost", STATE_RUNNING)):
+        master.clients[name] = WorkerNode(name, state)
+    master.update_state(STATE_STOPPING)
+    states = []
+    for master.clients["lost"].state in (STATE_RUNNING, STATE_MISSING):
+        master.check_stopped()
+        states.append(master.state)
+    assert states == [STATE_STOPPING, STATE_STOPPED]
 
 
 def test_workers_look_up_when_to_give_their_master_up() -> None:

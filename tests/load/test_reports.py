@@ -66,6 +66,7 @@ class Site:
         alike = {
             "clock": 1.0,
             "round": 0,
+            "pid": 4711,
             "classes": ["Digits"],
             "versions": hello.versions(self.environment),
         }

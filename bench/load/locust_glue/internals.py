@@ -25,6 +25,7 @@ __all__ = [
     "alive",
     "filter_tasks_by_tags",
     "give_up",
+    "given_up",
     "in_start",
     "leave_start",
     "listen_first",
@@ -37,6 +38,7 @@ __all__ = [
     "send_home",
     "spawn_no_more",
     "start_from_form",
+    "stop_without_missing",
     "stopping",
     "use_sockets",
 ]
@@ -97,6 +99,26 @@ def miss_workers_after(seconds: int, master: Any) -> None:
 def give_up(master: Any, client: str) -> None:
     """Have a master give a worker up within a second, unless it hears of it; a test that has no other ends then."""
     master.clients[client].heartbeat = -1
+
+
+def given_up(client: Any) -> bool:
+    """Whether a master is about to give a worker up."""
+    return bool(client.heartbeat < 0)
+
+
+def stop_without_missing(master: Any) -> None:
+    """Have a test have stopped when the workers that are there have: Locust waits a minute more for each that it has given up."""
+    check = master.check_stopped
+
+    def check_stopped() -> None:
+        check()
+        states = (runners.STATE_INIT, runners.STATE_MISSING)
+        if master.state == runners.STATE_STOPPING and all(
+            client.state in states for client in master.clients.all
+        ):
+            master.update_state(runners.STATE_STOPPED)
+
+    master.check_stopped = check_stopped
 
 
 def alive(runner: Any) -> bool:

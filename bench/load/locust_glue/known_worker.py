@@ -11,6 +11,8 @@ class KnownWorker:
     """The master's knowledge of one worker."""
 
     number: int
+    pid: int | None = None
+    """None until it has said hello."""
     sent: int | None = None
     """None until it has said its last word."""
     unsent: int | None = None

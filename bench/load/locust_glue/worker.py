@@ -1,6 +1,7 @@
 """A worker's side of a distributed test."""
 
 import logging
+import os
 import time
 from functools import partial
 from typing import Any
@@ -123,6 +124,7 @@ class Worker:
         content = {
             "clock": time.perf_counter(),
             "round": self._rounds,
+            "pid": os.getpid(),
             **hello.introduction(self.environment),
         }
         self.runner.send_message("bench-hello", content)

@@ -68,7 +68,7 @@ class Workers:
         """Workers whose records came after the end of the test."""
         self._names: Mapping[str, int] = {}
         self.guard = Guard(self.runner, self._title)
-        self._presence = Presence(self.runner, self._title, self._on_lost)
+        self._presence = Presence(self.runner, self._title, self._remedy, self._on_lost)
         for kind, handle in (
             ("hello", self._on_hello),
             ("chunk", self._on_chunk),
@@ -122,6 +122,7 @@ class Workers:
         `keep(worker, chunk)` takes the records; `observe(time, **values)` what workers observe of themselves; `note(time, kind, text, **values)` events.
         """
         self._known.clear()
+        self._presence.begin()
         self.wrong_answers = {}
         self.guard.begin()
         self._names = names
@@ -166,9 +167,15 @@ class Workers:
             if known.number == number and client in self.runner.clients:
                 self.runner.send_message("bench-plan", plan._asdict(), client_id=client)
 
+    @property
+    def _patience(self) -> float:
+        """Seconds for which the last words of a worker are waited for, once the load has ended."""
+        return self._deadline + session.DEADLINE_MARGIN + GOODBYE_SECONDS
+
     def drain(self) -> None:
         """Ask all workers to send nothing more, and for their last records."""
         self._draining = True
+        self._presence.end(self._patience)
         for client in set(self.runner.clients):
             self.runner.send_message("bench-drain", client_id=client)
 
@@ -177,6 +184,7 @@ class Workers:
         if not self._awaiting or self._hurried:
             return False
         self._hurried = True
+        self._presence.end(GOODBYE_SECONDS)
         for client in set(self.runner.clients):
             self.runner.send_message("bench-hurry", client_id=client)
         self._changed.set()
@@ -191,8 +199,9 @@ class Workers:
         begun = time.perf_counter()
         if not self._last_words_within(session.TELL_SECONDS, only_connected=True):
             log.info(WAITING, "the last answers of the load processes", self._deadline)
-            patience = self._deadline + session.DEADLINE_MARGIN + GOODBYE_SECONDS
-            while not self._hurried and time.perf_counter() < begun + patience:
+            while (
+                not self._hurried and time.perf_counter() < begun + self._patience + GOODBYE_SECONDS
+            ):  # `Presence` gives up who hangs before
                 if self._last_words_within(session.TELL_SECONDS, only_connected=True):
                     break
         if self._hurried:
@@ -240,6 +249,12 @@ class Workers:
         known = self._known.get(client)
         return f"load process {known.number}" if known else f"client {client[:80]!r}"
 
+    def _remedy(self, client: str) -> str:
+        known, host = self._known.get(client), client.rpartition("_")[0][:80]
+        if known is None or known.pid is None:
+            return f"to end it, kill its process on {host!r}"
+        return f"to end it, kill process {known.pid} on {host!r}"
+
     def _now(self) -> float:
         return time.perf_counter() - self._origin
 
@@ -261,9 +276,10 @@ class Workers:
             self._turn_away(client, reason)
             return
         clock, turn = reports.number(data["clock"], "clock"), reports.whole(data["round"], "round", 1000)
+        pid = reports.whole(data["pid"], "pid", 1 << 32)
         known = self._known.get(client)
         if known is None:
-            known = self._known[client] = KnownWorker(len(self._known), joined=self._now())
+            known = self._known[client] = KnownWorker(len(self._known), pid, joined=self._now())
         answer = {
             "echo": clock,
             "clock": time.perf_counter(),
