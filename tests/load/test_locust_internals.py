@@ -216,7 +216,8 @@ def test_a_run_time_that_is_over_is_outlasted(
     environment.create_local_runner()
     web, waited, happened = environment.create_web_ui("127.0.0.1", 0, delayed_start=True), Event(), []
     monkeypatch.setattr(web, "_stop_runners", lambda: happened.append("form"))
-    internals.outlast_run_time(environment, waited.wait)
+    internals.outlast_run_time(waited.wait)
+    internals.outlast_form(web, waited.wait)
     # as in Locust's main(), and where its form starts a test
     assert "spawn_later" in {name for code in functions_of(main.main) for name in code.co_names}
     assert "_stop_runners" in {name for code in functions_of(type(web).__init__) for name in code.co_names}
@@ -229,6 +230,35 @@ def test_a_run_time_that_is_over_is_outlasted(
     waited.set()
     gevent.joinall(timers)
     assert sorted(happened) == ["form", "line"]
+
+
+def test_a_start_from_the_form_is_known_until_all_users_are_there(
+    environment: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["locust"])
+    environment.create_local_runner()
+    assert not internals.starts(environment)
+    web, spawned, seen = environment.create_web_ui("127.0.0.1", 0, delayed_start=True), Event(), []
+
+    def start(*_: Any) -> None:
+        seen.append(internals.in_start(environment))
+        spawned.wait()
+
+    monkeypatch.setattr(environment.runner, "start", start)
+    form = {"user_count": "1", "spawn_rate": "1"}
+    latest = []
+    for _ in range(2):
+        assert web.app.test_client().post("/swarm", data=form).json["success"]
+        latest.append(internals.start_from_form(environment))
+        gevent.sleep(0.01)
+    assert latest[0] is not latest[1], "a change of users is another start"
+    assert (seen, internals.starts(environment)) == ([True, True], True)
+    spawned.set()
+    gevent.sleep(0.01)
+    assert not internals.starts(environment)
+    start_that_hangs = web._swarm_greenlet = gevent.spawn(Event().wait)
+    internals.spawn_no_more(environment)
+    assert start_that_hangs.dead
 
 
 def functions_of(function: Any) -> list[CodeType]:

@@ -1,5 +1,6 @@
 """A run time counts from the beginning of the load, however long Locust and the machine take to begin it."""
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -119,6 +120,36 @@ def test_a_load_lasts_as_long_as_it_should_once_it_has_begun(
             check_open(run, 2 if name == "open-processes" else 1, SECONDS)
         else:
             check_closed(run, alone=name == "closed-rest")
+
+
+PROGRAM = f"""{SCENARIO}
+from locust.env import Environment
+environment = Environment(user_classes=[MnistOpen], events=events)
+environment.create_local_runner()
+environment.create_web_ui("127.0.0.1", int(sys.argv[1]))
+environment.web_ui.greenlet.join()
+"""
+
+
+def test_so_do_tests_of_a_program_with_a_form_the_first_too(
+    server: server_process.Server, tmp_path: Path
+) -> None:
+    (tmp_path / "program.py").write_text(PROGRAM)
+    form = Form(free_port(), server.address, tmp_path / "results")
+    with subprocess.Popen([sys.executable, "program.py", str(form.port)], cwd=tmp_path) as process:
+        eventually(lambda: answers(form))
+        for count in (1, 2):
+            assert form.swarm(schedule=OPEN[1])[1]["success"]
+            eventually(lambda: len(list(form.results.glob("*/SHA256SUMS"))) == count)  # noqa: B023
+        process.terminate()
+    for name in form.runs():
+        check_open(Run.open(form.results / name), 1, 1.0)
+
+
+def answers(form: Form) -> bool:
+    with contextlib.suppress(OSError):
+        return form.ask("/")[0] == 200
+    return False
 
 
 @pytest.mark.parametrize(("users", "entered", "begun"), [

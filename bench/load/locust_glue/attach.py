@@ -13,7 +13,8 @@ from locust.argument_parser import get_parser
 from locust.runners import MasterRunner, WorkerRunner
 
 from bench.load.arguments import add_arguments
-from bench.load.locust_glue import link, log_lines, parent, session, web_guard
+from bench.load.locust_glue import internals, link, log_lines, parent, session, web_guard
+from bench.load.locust_glue.ending import LOOK_SECONDS
 from bench.load.locust_glue.interrupts import Interrupts, hide_interrupt
 from bench.load.locust_glue.lead_process import LeadProcess
 from bench.load.locust_glue.unmeasured import end_with_test
@@ -22,7 +23,7 @@ from bench.load.locust_glue.worker import TARGET, Worker
 log = logging.getLogger("bench")
 
 _attached: Final[dict[int, Any]] = {}
-"""Environments that we take part in, by their ids."""
+"""What takes part in the tests of an environment, by its id: a `LeadProcess` or a `Worker`."""
 _attaching: Final = RLock()
 
 
@@ -33,12 +34,28 @@ def register() -> None:
     link.install()
     locust.events.init_command_line_parser.add_listener(_on_parser)
     locust.events.init.add_listener(_on_init)
-    web_guard.guard_all(_is_ours)
+    internals.on_new_web_interface(_on_web_interface)
 
 
 def _on_parser(parser: Any, **_: Any) -> None:
     add_arguments(parser)
     link.prepare(parser)
+
+
+def _on_web_interface(environment: Any, web: Any) -> None:
+    """Take part in a web interface that an environment makes, a program's too, from its first request on."""
+    if _is_ours(environment):
+        web_guard.guard(environment, web)
+        internals.outlast_form(web, partial(_outlast_run_time, environment))
+
+
+def _outlast_run_time(environment: Any) -> None:
+    """Wait until the load has lasted as long as it should, once Locust's timer has gone off; a program's first user may still come."""
+    while id(environment) not in _attached and internals.starts(environment):
+        gevent.sleep(LOOK_SECONDS)
+    process = _attached.get(id(environment))
+    if isinstance(process, LeadProcess):
+        process.ending.wait()
 
 
 def _on_init(environment: Any, runner: Any, web_ui: Any = None, **_: Any) -> None:
@@ -48,11 +65,11 @@ def _on_init(environment: Any, runner: Any, web_ui: Any = None, **_: Any) -> Non
         return
     if not _is_ours(environment):
         return
-    _attached[id(environment)] = environment
     first = runner is not None and not isinstance(runner, WorkerRunner)
     # a master interrupts its workers too, and speaks for all
     hurry: Callable[[], bool] = partial(session.hurry, environment)
     process = LeadProcess(environment, runner) if first else None
+    _attached[id(environment)] = process or Worker(environment)
     if process is not None and process.workers is not None:
         hurry = process.workers.hurry
     interrupts = Interrupts(log.warning if first else lambda _: None, hurry, first=first)
@@ -68,7 +85,7 @@ def _on_init(environment: Any, runner: Any, web_ui: Any = None, **_: Any) -> Non
                 log.info("the web form opens now")
     elif runner is not None:
         parent.watch_parent()
-        Worker(environment).listen()
+        _attached[id(environment)].listen()
 
 
 def _is_ours(environment: Any) -> bool:
@@ -94,26 +111,28 @@ def take_part(environment: Any) -> None:
     with _attaching:
         if id(environment) in _attached:
             return
-        _attached[id(environment)] = environment
         _give_options(environment)
         web_ui = getattr(environment, "web_ui", None)
         if isinstance(environment.runner, WorkerRunner):
+            _attached[id(environment)] = Worker(environment)
             if not hasattr(environment.parsed_options, TARGET):
                 log.error(
                     "the master of this worker records nothing: its program has to call "
                     "bench.scenario.take_part(environment) before it starts the test"
                 )
                 raise SystemExit(2)
-            Worker(environment).listen()
+            _attached[id(environment)].listen()
             return
-        process = LeadProcess(environment, environment.runner)
+        process = _attached[id(environment)] = LeadProcess(environment, environment.runner)
         process.library = web_ui is None
         if web_ui is not None:
             web_guard.guard(environment, web_ui)
+        runs = not isinstance(environment.runner, MasterRunner)  # a master's test starts later
+        if runs:
+            process.ending.begin()
         try:
             process.listen()
-            if not isinstance(environment.runner, MasterRunner):  # a master's test starts later
-                process.ending.begin()
+            if runs:
                 process.begin()
         except BaseException as ended:
             del _attached[id(environment)]  # the program's next test tries again

@@ -32,12 +32,14 @@ __all__ = [
     "miss_workers_after",
     "never_miss_master",
     "on_new_web_interface",
+    "outlast_form",
     "outlast_run_time",
     "quit_with_workers",
     "request_listeners",
     "send_home",
     "spawn_no_more",
     "start_from_form",
+    "starts",
     "stop_without_missing",
     "stopping",
     "use_sockets",
@@ -154,8 +156,8 @@ def quit_with_workers(master: Any, finished: Callable[[], object]) -> None:
     master.quit = leave
 
 
-def outlast_run_time(environment: Environment, wait: Callable[[], object]) -> None:
-    """Have a test whose run time is over end when `wait()` returns: Locust counts from when it was asked to start it."""
+def outlast_run_time(wait: Callable[[], object]) -> None:
+    """Have a test of the command line whose run time is over end when `wait()` returns: Locust counts from when it was asked to start it."""
 
     def spawn_later(seconds: float, end: Callable[[], object]) -> Any:
         return gevent.spawn_later(seconds, lambda: (wait(), end()))
@@ -163,10 +165,12 @@ def outlast_run_time(environment: Environment, wait: Callable[[], object]) -> No
     main = sys.modules.get("locust.main")  # None in a program that uses Locust as a library
     if main is not None:
         main.gevent = SimpleNamespace(**{**vars(gevent), "spawn_later": spawn_later})  # type: ignore[attr-defined]  # what Locust calls
-    web: Any = environment.web_ui
-    if web is not None:
-        end = web._stop_runners
-        web._stop_runners = lambda: (wait(), end())
+
+
+def outlast_form(web: Any, wait: Callable[[], object]) -> None:
+    """Have tests of a web form whose run time is over end when `wait()` returns; called before there are any: Locust's timer has the method."""
+    end = web._stop_runners
+    web._stop_runners = lambda: (wait(), end())
 
 
 def spawn_no_more(environment: Environment) -> None:
@@ -186,6 +190,12 @@ def leave_start(environment: Environment) -> None:
 def in_start(environment: Environment) -> bool:
     """Whether this greenlet is a start from the web form."""
     return start_from_form(environment) is gevent.getcurrent()
+
+
+def starts(environment: Environment) -> bool:
+    """Whether a start from the web form is under way: it ends when all users are there."""
+    start = start_from_form(environment)
+    return start is not None and not start.ready()
 
 
 def start_from_form(environment: Environment) -> Any:

@@ -114,7 +114,7 @@ class LeadProcess:
             raise
         if self.workers is not None:
             self.workers.watch_forks(self._leave if self.headless else log.error)
-        internals.outlast_run_time(self.environment, self.ending.wait)
+        internals.outlast_run_time(self.ending.wait)
         internals.listen_first(events.test_start, self.ending.begin)
         events.test_start.add_listener(self.begin)
         events.test_stopping.add_listener(self._on_test_stopping)

@@ -17,7 +17,7 @@ import hmac
 import ipaddress
 import os
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -26,7 +26,6 @@ from locust.argument_parser import ui_extra_args_dict
 from locust.util.timespan import parse_timespan
 
 from bench.load.arguments import PRIVATE
-from bench.load.locust_glue.internals import on_new_web_interface
 from bench.runs.sample import LONGEST_RUN
 from bench.wire.direct import TOKEN_HEADER, TOKEN_VARIABLE
 
@@ -47,19 +46,6 @@ def guard(environment: Any, web: Any) -> None:
     if _EXTENSION not in web.app.extensions:
         web.app.extensions[_EXTENSION] = guarding = WebGuard(environment)
         guarding.listen(web)
-
-
-def guard_all(prepare: Callable[[Any], bool]) -> None:
-    """Guard the web interfaces that Locust's environments make from now on, of programs too, from the first request on.
-
-    prepare: says whether one of this environment is to be guarded, which has parsed options then.
-    """
-
-    def made(environment: Any, web: Any) -> None:
-        if prepare(environment):
-            guard(environment, web)
-
-    on_new_web_interface(made)
 
 
 class WebGuard:
