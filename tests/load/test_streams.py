@@ -76,6 +76,8 @@ def test_later_changes_come_with_notice_on_the_grid_and_with_all_that_was_before
 
 def test_plans_have_their_end_and_follow_it(crew: Crew) -> None:
     assert not crew.conductor.has_users
+    crew.users["Digits"] = {0: 0}
+    assert not crew.conductor.has_users
     crew.end = 60.1 + 0.2  # which is not 60.3
     crew.users["Digits"] = {0: 1, 1: 1}
     crew.wait(lambda: len(crew.told) == 2)

@@ -1,0 +1,82 @@
+"""bench.load.locust_glue.ending: when the load of a test is to end, and what its timer waits for."""
+
+import time
+from types import SimpleNamespace
+from typing import Any
+
+import gevent
+import pytest
+from locust.runners import STATE_CLEANUP, STATE_RUNNING, STATE_STOPPED
+
+from bench.load.locust_glue import ending
+from bench.load.locust_glue.ending import Ending
+
+FOLDER: Any = None
+"""No limit of the test writes there."""
+SECONDS = 5.0
+
+
+class Site:
+    """A test of five seconds that began in the past, or not yet."""
+
+    def __init__(self) -> None:
+        self.web = SimpleNamespace(_swarm_greenlet=object())
+        self.runner = SimpleNamespace(state=STATE_RUNNING)
+        options = SimpleNamespace(run_time=SECONDS, headless=False)
+        environment = SimpleNamespace(
+            runner=self.runner, parsed_options=options, shape_class=None, web_ui=self.web
+        )
+        self.begun: float | None = None
+        self.ending = Ending(environment, lambda: self.begun)
+        self.ending.begin()
+        self.timer = gevent.spawn(self.ending.wait)
+
+    def run(self, *, ago: float) -> None:
+        self.ending.watch(time.perf_counter() - ago, FOLDER)
+
+    def waits(self) -> bool:
+        gevent.sleep(3 * ending.LOOK_SECONDS)
+        return not self.timer.ready()
+
+
+@pytest.fixture
+def site(monkeypatch: pytest.MonkeyPatch) -> Site:
+    monkeypatch.setattr(ending, "LOOK_SECONDS", 0.005)
+    return Site()
+
+
+def test_a_timer_that_has_gone_off_waits_for_the_run_its_load_and_its_end(site: Site) -> None:
+    assert site.waits(), "no run has begun"
+    site.run(ago=20.0)
+    assert site.waits(), "its load has not begun"
+    site.begun = 18.0
+    assert site.waits(), "its load lasts"
+    assert site.ending.planned() == 23.0
+    site.run(ago=23.0)
+    site.timer.join(timeout=60)
+    assert site.timer.ready()
+
+
+def test_a_stop_by_hand_is_not_run_over_by_the_timer(site: Site) -> None:
+    site.run(ago=1.0)
+    site.begun = 0.5
+    assert site.waits()
+    site.ending.decide(full=False, scripted=False)
+    site.runner.state = STATE_CLEANUP
+    assert site.waits(), "the last answers are awaited"
+    site.runner.state = STATE_STOPPED
+    site.timer.join(timeout=60)
+    assert site.timer.ready()
+    assert site.ending.facts(1.2)["planned_end"] == 5.5
+
+
+def test_a_change_of_users_ends_the_timer_of_the_form_and_a_stop_does_not(site: Site) -> None:
+    site.run(ago=1.0)
+    site.begun = 0.5
+    assert site.ending.planned() == 5.5
+    site.web._swarm_greenlet = None  # as the form leaves it that stops a load
+    assert site.ending.planned() == 5.5
+    site.web._swarm_greenlet = object()
+    assert site.ending.planned() is None
+    site.timer.join(timeout=60)
+    assert site.timer.ready(), "what its timer says goes"
