@@ -17,6 +17,7 @@ from bench.load.patience import awaited
 from bench.load.sources import NoServerYetError, Source, make_pools
 from bench.load.target import CONNECT_SECONDS, EmbeddedServer, Target, address_of, connect, specs_of
 from bench.payload import Pool
+from bench.protocol.api import Unreadable
 from bench.protocol.hints import explained, hint
 from bench.runs.sample import outcome
 from bench.target.inquiry import Inquiry
@@ -71,12 +72,21 @@ def look(
         address,
         "embedded" if own else "remote",
         version,
+        names_version=all(_names_version(options, each.answer) for each in results.values()),
         model_path=_model_path(own, pools, results),
         notes=tuple(dict.fromkeys(line for each in results.values() for line in each.notes)),
         warnings=tuple(dict.fromkeys(warnings)),
         declared=declared,
         specs=specs_of(pools, options),
     )
+
+
+def _names_version(options: ScenarioOptions, answer: bytes | None) -> bool:
+    """Whether an answer names the version that gave it."""
+    try:
+        return answer is not None and options.api.decode(answer).version is not None
+    except Unreadable:
+        return False
 
 
 def show(target: Target) -> None:

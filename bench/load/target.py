@@ -33,6 +33,8 @@ class Target:
     """`embedded` (started here) or `remote`."""
     version: int | None
     """The version that answered when none was asked for; None where the server does not tell."""
+    names_version: bool = False
+    """Whether its answers name the version that gave them."""
     model_path: Path | None = None
     """The SavedModel's folder, where it is known."""
     notes: tuple[str, ...] = ()

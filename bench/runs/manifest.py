@@ -1,8 +1,7 @@
 """A run's description of itself: the content of its `manifest.json`, checked and typed.
 
-The writer adds to it while the run lasts, so that all but the first facts may be missing. Manifests may be anybody's:
-numbers are finite and within what a run can be, and texts have a length that can be shown. What is not read here is
-kept as it is (`raw`), for what compares runs fact by fact.
+The writer adds to it while the run lasts: all but the first facts may be missing. Manifests may be anybody's: numbers are
+within what a run can be, and texts have a length that can be shown. What is not read here is kept as it is (`raw`).
 """
 
 import shlex
@@ -71,6 +70,7 @@ class Target(Part):
     model: Text | None = None
     version: Integer | None = None
     version_asked: Integer | None = None
+    version_after: Integer | None = None
     protocol: Name = "tfs"  # as runs had it when there was no other
     asked: Annotated[dict[Name, Asked], BeforeValidator(_or_empty)] = {}
 

@@ -225,6 +225,27 @@ def test_a_version_that_changes_under_the_load(tmp_path: Path) -> None:
     assert warnings_of(write(tmp_path, swapped, load={"kind": "trace"})) == []
 
 
+@pytest.mark.parametrize(
+    ("target", "more", "expected"),
+    [
+        ({"version": 1, "version_after": 2}, {}, ["version change"]),
+        ({"version": 1, "version_after": 1}, {}, []),
+        ({"version": 1}, {}, []),
+        ({"version": 1, "version_after": 2}, {"question": "rollout"}, []),
+        ({"version": 2, "version_after": 3}, {"load": {"kind": "trace"}}, []),
+    ],
+    ids=["changed", "the same", "not known", "a rollout", "a trace"],
+)
+def test_a_version_that_changes_while_answers_name_none(
+    tmp_path: Path, target: dict[str, Any], more: dict[str, Any], expected: list[str]
+) -> None:
+    """As over REST: the report said that the version of before had answered everything."""
+    run = write(tmp_path, chunks(version=-1), target={"kind": "remote", **target}, **more)
+    found = warnings_of(run)
+    assert names(found) == expected
+    assert all("had version 1 before the load and has version 2 after it" in each.reason for each in found)
+
+
 def test_a_server_that_restarted(tmp_path: Path) -> None:
     writer = RunWriter.create(tmp_path, "mnist", None, {"load": {"kind": "closed"}})
     for chunk in chunks():

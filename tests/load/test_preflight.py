@@ -17,6 +17,7 @@ from locust.argument_parser import get_parser
 from bench import BenchError
 from bench.load import patience
 from bench.load.arguments import add_arguments
+from bench.load.before_and_after import BeforeAndAfter
 from bench.load.options import ScenarioOptions, read_options
 from bench.load.preflight import look
 from bench.load.sources import Source
@@ -133,6 +134,32 @@ def test_a_label_is_the_same_version_for_questions_and_requests() -> None:
         looked_at(ignoring, pool(label="canary"))
     with pytest.raises(BenchError, match="version"):
         looked_at(ignoring, pool(version=7))
+
+
+@pytest.mark.parametrize(
+    ("made", "changed", "version"),
+    [
+        (pool(), {"names_itself": False}, 8),
+        (pool(label="stable"), {"names_itself": False}, 8),
+        (pool(version=7), {"names_itself": False}, None),
+        (pool(), {}, None),
+        (pool(), {"names_itself": False, "tells": False}, None),
+    ],
+    ids=["unnamed", "of a label", "asked for by its number", "named by answers", "told by nobody"],
+)
+def test_a_version_that_answers_do_not_name_is_looked_up_again(
+    made: Pool, changed: dict[str, Any], version: int | None
+) -> None:
+    """Else the whole run was said to be of the version that the server had before it."""
+    foreign, plain = replace(OWN, **changed), options()
+    with serving(foreign) as address:
+        target = look(address, plain, {Source(USERS, 0, "Predict"): made})
+        server = BeforeAndAfter(target, plain)
+        foreign.version = 8
+        facts = server.facts({"version": 7})
+    gone = server.facts({"version": 7})
+    assert facts == ({} if version is None else {"target": {"version": 7, "version_after": version}})
+    assert gone == {}
 
 
 def test_answers_unlike_the_signature_are_told() -> None:

@@ -36,8 +36,14 @@ def check(run: Run) -> list[RunWarning]:
             )
         )
     changed = any(len(numbers) > 1 for numbers in by_name.values())
-    if requested is None and changed and not version_may_change(run):
-        text = f"the server changed the version it answers with: {_listed(versions)}"
+    before, after = run.manifest.target.version, run.manifest.target.version_after
+    unnamed = not versions and None not in (before, after) and before != after
+    if requested is None and (changed or unnamed) and not version_may_change(run):
+        text = (
+            f"the server changed the version it answers with: {_listed(versions)}"
+            if changed
+            else f"the server had version {before} before the load and has version {after} after it; its answers name none"
+        )
         warnings.append(
             RunWarning(
                 "version change",

@@ -13,7 +13,7 @@ from gevent.event import Event
 from locust.runners import MasterRunner
 
 from bench import BenchError
-from bench.load import reference_answers, verdict
+from bench.load import before_and_after, reference_answers, verdict
 from bench.load.engine.arrivals import WHOLE, Part
 from bench.load.engine.user_plan import Conductor
 from bench.load.locust_glue import duet, hello, internals, link, observed, session
@@ -27,7 +27,7 @@ from bench.load.locust_glue.session import Session
 from bench.load.locust_glue.unmeasured import check, judge, leaves_by_itself
 from bench.load.locust_glue.worker import TARGET
 from bench.load.locust_glue.workers import WAITING, Workers
-from bench.load.observing.server_side import Counted, beside, watched_pid
+from bench.load.observing.server_side import beside, watched_pid
 from bench.load.observing.telemetry import Telemetry
 from bench.load.open_files import check_open_files
 from bench.load.options import ScenarioOptions, read_options
@@ -68,7 +68,7 @@ class LeadProcess:
         self.writer: RunFolder | None = None
         self.script: Script | None = None
         self.telemetry: Telemetry | None = None
-        self._counted: Counted | None = None
+        self._server_facts: before_and_after.BeforeAndAfter | None = None
         self._origin = 0.0
         self._stopped: float | None = None
         self.ending = Ending(environment, self._begun)
@@ -195,7 +195,7 @@ class LeadProcess:
         manifest = describe(self.environment, options, target, pools)
         if second is not None:
             manifest = duet.described(manifest, 1, shared=second.one_server, slice=options.slice)
-        self._counted = Counted.before(options, target.specs)
+        self._server_facts = before_and_after.BeforeAndAfter(target, options)
         self.writer = writer = RunFolder(
             recording.RunWriter.create(options.results, scenario, options.note, manifest), self._give_up
         )
@@ -358,8 +358,8 @@ class LeadProcess:
         counts = total(workers)
         conductor, self.ending.conductor = self.ending.conductor, None
         ends = self.ending.facts(self._stopped) | ({"arrivals": conductor.described()} if conductor else {})
-        if self._counted is not None:
-            writer.update(server_counters=self._counted.after())
+        if self._server_facts is not None:
+            writer.update(**self._server_facts.facts(writer.manifest["target"]))
         arm, self.arm = self.arm, None
         if arm is not None:
             arm.finish(self.ending.state, self._stopped, ends)
