@@ -10,6 +10,9 @@ VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' bench/__init__.py)
 REVISION := $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
 BUILD = $(CONTAINER) build --build-arg VERSION=$(VERSION) --build-arg REVISION=$(REVISION)
 
+# pip compiles one file after another, and half of them are tests of packages, or what nothing imports here
+COMPILE = $(BIN)/python -W ignore -m compileall -q -x '/(tests|pip|lexers|mypy|mypyc|backrefs)/' $(VENV)/lib
+
 # where the venvs of real servers are, 0.3 to 2 GB each
 FOREIGN_VENVS ?= .foreign
 
@@ -23,10 +26,11 @@ $(VENV)/.installed: pyproject.toml
 	@echo "installing into $(VENV) (TensorFlow is large: some minutes on a slow line)"
 	@# the pip of Python 3.11 takes three times the processor time to choose among versions
 	-$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --upgrade pip
-	@# pip shows the warnings of setuptools about editable packages
+	@# One core unpacks, another compiles what is there already: what was half written then has another size, and is compiled again below.
+	@# pip shows the warnings of setuptools about editable packages.
+	@(while kill -0 $$$$; do $(COMPILE); sleep 1; done) >/dev/null 2>&1 & \
 	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --editable '.[dev]'
-	@# pip compiles one file after another, and half of them are tests of packages, or what nothing imports here
-	@$(BIN)/python -W ignore -m compileall -q -j 0 -x '/(tests|pip|lexers|mypyc|backrefs)/' $(VENV)/lib || true
+	@$(COMPILE) -j 0 || true
 	@touch $@
 
 demo: install
