@@ -25,7 +25,8 @@ STATUS_NAMES: Final = (
 """gRPC status names by code (the gRPC core specification, "Status codes and their use in gRPC")."""
 
 UNSENT: Final = "UNSENT"
-"""Outcome of a request that was due and never sent, because the cap on requests in flight was reached."""
+"""Outcome of a request that was due and never sent, because the cap on requests in flight was reached
+or the load process was held up until the load ended."""
 
 CANCELLED_BY_CLIENT: Final = "CANCELLED_BY_CLIENT"
 """Outcome of a request that this load generator gave up before the request timeout, as when a user is taken out of the

@@ -35,10 +35,13 @@ from tests.load.locust_runs import locust, start, until_recorded
 from tests.recorded import end, requests, write
 
 ATTEMPTS = 4
-"""Runs of which one must show the delay in its part alone: a machine that is busy adds to the wire what it likes."""
+"""Runs of which one must show the delay in its part alone: a machine that is busy adds to each part what it likes."""
 TIMEOUT, HOLD = 0.2, 0.1
 """Seconds. Forty times what has to be found at the least, so that little else matters; the true sizes are in
 tests/benchmarks/latency_split.py."""
+LATENESS = HOLD / 2
+"""Seconds by which a part may be longer than its true size: a timer that a slow machine heeds late. No part is shorter, and
+the delay in another part would be twice as much."""
 
 
 def test_an_injected_delay_shows_up_in_its_part(tmp_path: Path) -> None:
@@ -61,10 +64,10 @@ def test_an_injected_delay_shows_up_in_its_part(tmp_path: Path) -> None:
             counted = run.manifest.raw["server_counters"]
             assert counted["before"]["ok"] < during[-1]["ok"] <= counted["after"]["ok"]
             seconds = (held, found.seconds(Stage.WIRE), found.seconds(Stage.BATCHING_QUEUE), found.mean)
-            # what waits for a processor on its way is in no part's true size, and belongs to the wire
-            if seconds == pytest.approx((HOLD, held, TIMEOUT, TIMEOUT + held), rel=0.1):
+            late = np.subtract(seconds, (HOLD, held, TIMEOUT, TIMEOUT + held))
+            if -0.1 * LATENESS < late.min() and late.max() < LATENESS:
                 break
-    assert seconds == pytest.approx((HOLD, held, TIMEOUT, TIMEOUT + held), rel=0.1)
+    assert -0.1 * LATENESS < late.min() and late.max() < LATENESS, seconds
 
 
 def through_a_delay_line(server: Running, results: Path) -> tuple[Run, float]:

@@ -49,13 +49,18 @@ class Notes:
     def __init__(self) -> None:
         self.added: list[tuple[float, int]] = []
         self.unsent: list[tuple[float, int]] = []
+        self.reasons: set[str] = set()
 
     def lane(self, messages: list[bytes]) -> Lane:
         return Lane(
             messages,
             lambda due, index, _reply: self.added.append((due, index)),
-            lambda due, index: self.unsent.append((due, index)),
+            self.add_unsent,
         )
+
+    def add_unsent(self, due: float, index: int, reason: str) -> None:
+        self.unsent.append((due, index))
+        self.reasons.add(reason)
 
 
 MESSAGES = [str(number).encode() for number in range(7)]

@@ -13,6 +13,8 @@ from bench.load.engine import arrivals
 from bench.load.engine.arrivals import (
     BLOCKED_SECONDS,
     BURST,
+    CAP_REACHED,
+    HELD_UP,
     MERGE_SECONDS,
     WINDOW_ARRIVALS,
     Division,
@@ -134,6 +136,7 @@ def test_at_the_cap_requests_are_recorded_as_unsent_and_room_is_used_again(loads
     assert load.engine.started == 20
     load.server.answer()
     assert load.engine.unsent == len(load.notes[0].unsent)
+    assert load.notes[0].reasons == {CAP_REACHED}
     assert np.allclose(load.due, np.arange(len(load.due)) / 5000)
 
 
@@ -228,6 +231,7 @@ def test_stopping_behind_the_plan_records_what_was_due_as_unsent(
     load.engine.stop()
     assert load.engine.started == 0
     assert least <= len(load.notes[0].unsent) <= most
+    assert load.notes[0].reasons == {HELD_UP}
     assert np.allclose(load.due, np.arange(len(load.due)) / 1000)
     gevent.sleep(0.01)
     assert load.server.messages == []

@@ -9,7 +9,7 @@ import pytest
 from bench.load.checking.checker import UNKNOWN, Checker
 from bench.load.checking.failures import MOST_TEXTS, OTHERS
 from bench.load.checking.references import References
-from bench.load.engine.arrivals import DueRow
+from bench.load.engine.arrivals import CAP_REACHED, DueRow
 from bench.load.engine.recorder import HeardRecorder, Recorder, Rows
 from bench.load.reference_answers import Answered
 from bench.payload import Pool
@@ -206,7 +206,7 @@ def test_failed_and_unsent_calls_among_known_answers() -> None:
         recorder.settle()
     recorder.add(0.5, 0, Reply(14, "down", b"", 1.0, 2.0))
     recorder.add(0.5, 0, Reply(13, "an answer, and then a failure", right[0], 1.0, 2.0))
-    recorder.add_unsent(0.6, 0)
+    recorder.add_unsent(0.6, 0, CAP_REACHED)
     recorder.add_cancelled(None, 0, None)
     recorder.add(0.7, 0, Reply(0, "", right[0], 1.0, 2.0))
     assert recorder.waiting == 7

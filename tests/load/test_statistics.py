@@ -13,6 +13,7 @@ from locust.stats import get_error_report_summary
 from bench import mnist
 from bench.load.checking.checker import Checker
 from bench.load.checking.failures import MOST_TEXTS, CallError
+from bench.load.engine.arrivals import CAP_REACHED
 from bench.load.engine.recorder import HeardRecorder, Recorder, Rows
 from bench.load.locust_glue.statistics import METHOD, called, listened, show_in_locust
 from bench.payload import Pool
@@ -114,7 +115,7 @@ def test_a_listener_gets_what_locusts_own_clients_give() -> None:
     recorder.add(now, 0, Reply(3, "input size\nmismatch", b"", now + 1, now + 2))
     recorder.add(None, 0, Reply(0, "", b"12345", now, now + 0.5))
     recorder.add_cancelled(now, 0, now)
-    recorder.add_unsent(now, 0)
+    recorder.add_unsent(now, 0, CAP_REACHED)
     recorder.add(now, 0, Reply(14, "", b"", now, now + 3))
     for rows in recorder.take():
         show_in_locust(environment, recorder, rows, recorder.failures.take(), URL)

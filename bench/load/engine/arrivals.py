@@ -28,6 +28,8 @@ AHEAD_SECONDS: Final = 0.02
 """An empty window is followed by the next so long before it ends."""
 BLOCKED_SECONDS: Final = 0.1
 """A loop that was held up for longer, when a load is stopped, has failed to send."""
+CAP_REACHED: Final = "the cap on requests in flight was reached"
+HELD_UP: Final = "the load process was held up until the load ended"
 BURST: Final = 256
 """Requests that leave in one turn of the loop at the most: after a pause, answers are read in between."""
 AT_ONCE: Final = 0.0
@@ -64,8 +66,8 @@ class Lane(NamedTuple):
     messages: Sequence[bytes]
     add: Callable[[float, int, Reply], Any]
     """Called with due instant, number of the message and reply."""
-    add_unsent: Callable[[float, int], Any]
-    """Called with due instant and number of the message."""
+    add_unsent: Callable[[float, int, str], Any]
+    """Called with due instant, number of the message and reason."""
     add_answers: Callable[[Sequence[Answer], float], Any] | None = None
     """Called, in place of `add`, with plain answers to calls of `DueRow`s and the instant at which they were read."""
 
@@ -232,7 +234,7 @@ class Arrivals:
         if left and now < end and now - left[0][0] <= BLOCKED_SECONDS:
             return left[0][0]
         for due, index, lane in left:
-            self._drop(due, index, lane)
+            self._drop(due, index, lane, HELD_UP)
         return min(now, end)
 
     def _left(self, now: float) -> list[tuple[float, int, Lane]]:
@@ -286,7 +288,7 @@ class Arrivals:
         if self.in_flight + count > self._cap:
             count = max(0, self._cap - self.in_flight)
             for due, index, lane in window.arrivals(self._lanes[0], first + count, end):
-                self._drop(due, index, lane)
+                self._drop(due, index, lane, CAP_REACHED)
             end = first + count
             if not count:
                 return
@@ -331,9 +333,9 @@ class Arrivals:
         if self._alarm <= reply.done:
             self._send_along()
 
-    def _drop(self, due: float, index: int, lane: Lane) -> None:
+    def _drop(self, due: float, index: int, lane: Lane, reason: str) -> None:
         self.unsent += 1
-        lane.add_unsent(due, index)
+        lane.add_unsent(due, index, reason)
 
     def _generate(self) -> None:
         """Make the next window: this process's arrivals of a short time, in which the users stay as they are."""

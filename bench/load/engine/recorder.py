@@ -19,7 +19,6 @@ from bench.wire.reply import Reply
 from bench.wire.rows import STEP, Answer
 from bench.wire.unary import CANCELLED
 
-CAP_REACHED: Final = "the cap on requests in flight was reached"
 SETTLE_ROWS = 128
 """Answers that are not known yet are read this many at a time: few enough to hold the loop for some 100 us only."""
 SETTLE_BYTES = 4_000_000
@@ -159,12 +158,12 @@ class Recorder:
         """From now on calls end as CANCELLED because their channel is closed, not because the server says so."""
         self._closing = True
 
-    def add_unsent(self, due: float, index: int) -> None:
+    def add_unsent(self, due: float, index: int, reason: str) -> None:
         """Record a request that was due and could not be sent."""
         self._numbers.extend((due, np.nan, np.nan, index))
         self._look_at(index, UNKNOWN, b"")
         self.unsent += 1
-        self.failures.add(None, CAP_REACHED)
+        self.failures.add(None, reason)
 
     def settle(self) -> None:
         """Check what has ended since the last time and keep it as columns."""
@@ -263,10 +262,10 @@ class HeardRecorder(Recorder):
         self._heard += [Heard(len(message), None) for _, _, message in answers]
         super().add_answers(answers, done)
 
-    def add_unsent(self, due: float, index: int) -> None:
+    def add_unsent(self, due: float, index: int, reason: str) -> None:
         """As `Recorder.add_unsent`."""
-        self._heard.append(Heard(0, self.failures.kind(None, CAP_REACHED)))
-        super().add_unsent(due, index)
+        self._heard.append(Heard(0, self.failures.kind(None, reason)))
+        super().add_unsent(due, index, reason)
 
     def heard(self, count: int) -> list[Heard]:
         """Of the next calls that `take` has given."""
