@@ -65,9 +65,9 @@ def test_an_injected_delay_shows_up_in_its_part(tmp_path: Path) -> None:
             assert counted["before"]["ok"] < during[-1]["ok"] <= counted["after"]["ok"]
             seconds = (held, found.seconds(Stage.WIRE), found.seconds(Stage.BATCHING_QUEUE), found.mean)
             late = np.subtract(seconds, (HOLD, held, TIMEOUT, TIMEOUT + held))
-            if -0.1 * LATENESS < late.min() and late.max() < LATENESS:
+            if late.min() > -0.1 * LATENESS and late.max() < LATENESS:
                 break
-    assert -0.1 * LATENESS < late.min() and late.max() < LATENESS, seconds
+    assert late.min() > -0.1 * LATENESS and late.max() < LATENESS, seconds
 
 
 def through_a_delay_line(server: Running, results: Path) -> tuple[Run, float]:
