@@ -10,7 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from bench import BenchError
-from bench.load.checking.checker import Checker, Declared
+from bench.load.checking.checker import NAN, Checker, Declared
 from bench.load.engine.encoding import expected_of
 from bench.load.options import ScenarioOptions, read_options
 from bench.load.patience import awaited
@@ -173,7 +173,7 @@ def _checked(where: str, pool: Pool, answer: bytes, declared: Declared | None, p
     checker = Checker(replace(pool, rows=None), pool.output, pool.version, protocol=protocol)
     checker.check([answer], [0])
     for cause, text in checker.examples.items():
-        if cause != "unreadable":
+        if cause not in ("unreadable", NAN):
             raise BenchError(f"{where}: {text}")
     checker.declared = declared
     checker.check([answer], [0])

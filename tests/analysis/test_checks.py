@@ -246,6 +246,17 @@ def test_a_version_that_changes_while_answers_name_none(
     assert all("had version 1 before the load and has version 2 after it" in each.reason for each in found)
 
 
+def test_answers_without_numbers(tmp_path: Path) -> None:
+    """They are no wrong ones: a model may mean them, and then they are accepted by a name of their own."""
+    causes = {"Predict": {"nan": {"count": 7, "example": "output 'y' holds nan"}}}
+    (found,) = warnings_of(write(tmp_path, chunks(), wrong_answers=causes))
+    assert found.check == "not a number"
+    assert found.reason == "7 answers hold nan: output 'y' holds nan"
+    both = {"Predict": causes["Predict"] | {"values": {"count": 12, "example": "other"}}}
+    found_names = names(warnings_of(write(tmp_path, chunks(mismatched=0.001), wrong_answers=both)))
+    assert set(found_names) == {"wrong answers", "not a number"}
+
+
 def test_a_server_that_restarted(tmp_path: Path) -> None:
     writer = RunWriter.create(tmp_path, "mnist", None, {"load": {"kind": "closed"}})
     for chunk in chunks():

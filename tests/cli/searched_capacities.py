@@ -113,6 +113,17 @@ def compared(ratio: float | None, limits: str, *, baseline: bool = False, error:
     return make
 
 
+def of_nothing_certain(**manifest: Any) -> Make:
+    """A search that met the limit, with something in the manifests of its levels."""
+
+    def make(place: Checkout) -> list[str]:
+        searched(place, "new", 5000, **manifest)
+        (place.path / "own.toml").write_text(LEAST)
+        return ["new", "--limits", "own.toml"]
+
+    return make
+
+
 def judged(rate: float | None, limits: str, *, baseline: float | None = None, kind: str = "good") -> Make:
     """A search under limits."""
 
@@ -190,6 +201,12 @@ LEAST_RATIO = "[limits]\ncapacity_ratio = 0.97\n"
 CASES: dict[str, tuple[Make, int, str]] = {
     "a capacity below the limit": (judged(3500, LEAST), 1, "FAIL"),
     "a capacity too near the limit": (judged(4010, LEAST), 3, "inconclusive"),
+    "a capacity of two versions": (
+        of_nothing_certain(doubts=[{"check": "version change", "reason": "1, 2", "remedy": ""}]),
+        3, "[version change]"),
+    "a capacity of answers without numbers": (
+        of_nothing_certain(wrong_answers={"Predict": {"nan": {"count": 9, "example": "nan"}}}),
+        3, "[not a number]"),
     "the load generator limited a search": (judged(None, LEAST), 3, "the load generator was the limit"),
     "no capacity was searched": (not_searched, 3, "no capacity was searched"),
     "a level of a search was changed": (altered, 3, "[files changed]"),

@@ -211,6 +211,8 @@ CASES: dict[str, tuple[Callable[[Checkout], list[str]], int, str]] = {
         absolute(lambda run: edit(run, workers=[{"worker": 0, "recorded": 9, "lost": True}])), 3, "[lost worker]"),
     "a load process whose clock is not known": (
         absolute(lambda run: edit(run, workers=[{"worker": 0, "clock_bound": 5.0}])), 3, "[clocks]"),
+    "answers without numbers": (
+        absolute(lambda run: edit(run, wrong_answers={"Predict": {"nan": {"count": 9, "example": "nan"}}})), 3, "[not a number]"),
     "accepted errors among which the percentile falls": (
         alone('accept = ["errors"]\n[limits]\np99_ms = 900\n', "some errors"), 1, "not reached"),
     "goodput with accepted cancelled calls": (

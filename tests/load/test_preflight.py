@@ -168,6 +168,12 @@ def test_answers_unlike_the_signature_are_told() -> None:
     assert "output 'y' has shape [1, 9], the signature declares [-1, 2]" in warning
 
 
+def test_answers_without_numbers_are_told_and_stop_no_load() -> None:
+    empty = replace(OWN, answer=lambda inputs: {"y": np.full((len(inputs["x"]), 2), np.nan, np.float32)})
+    (warning,) = looked_at(empty, pool(labels=[0, 1, 0, 1])).warnings
+    assert warning.endswith("output 'y' holds nan")
+
+
 @pytest.mark.parametrize("names_itself", [True, False])
 def test_a_server_without_metadata_is_told_once_and_used(names_itself: bool) -> None:
     foreign = replace(OWN, tells=False, names_itself=names_itself)

@@ -19,8 +19,11 @@ INTEGRITY: Final = (
     "files changed",
     "incomplete",
     "interrupted",
+    "not a number",
+    "other version",
     "unfinished",
     "unreadable",
+    "version change",
 )
 """Warnings about levels for which no capacity counts; others are what a level beyond the capacity is like."""
 

@@ -30,6 +30,7 @@ KNOWN: Final = {
     "missing cells": "The baseline or the limits file has a cell that the candidate lacks.",
     "more than planned": "An open loop recorded more requests than its schedule makes.",
     "near the ceiling": "The rate is near what this machine was measured to send at all.",
+    "not a number": "Answers hold nan, as those of a model do whose numbers overflow.",
     "not achieved": "Less than 99 % of the planned requests were sent.",
     "not reconciled": "The server's counters and the client's record do not agree.",
     "nothing measured": "No request was measured.",

@@ -20,6 +20,7 @@ def check(run: Run) -> list[RunWarning]:
     mismatched = sum(tally.mismatched for tally in whole.tallies.values())
     if mismatched:
         warnings += _by_cause(run, mismatched)
+    warnings += _not_numbers(run)
     requested = run.manifest.target.version_asked
     by_name: dict[str, set[int]] = {}
     for key, _ in whole.tallies:
@@ -52,6 +53,17 @@ def check(run: Run) -> list[RunWarning]:
             )
         )
     return warnings
+
+
+def _not_numbers(run: Run) -> list[RunWarning]:
+    """Answers of a model that computes nothing any more are as quick as others."""
+    lacking = [causes["nan"] for causes in run.manifest.wrong_answers.values() if "nan" in causes]
+    count = sum(each.count for each in lacking)
+    if not count:
+        return []
+    remedy = "compare them with the model's answers elsewhere (bench predict); accept this where nan is meant"
+    text = f"{counted(count, 'answer')} hold nan: {' '.join(lacking[0].example.split())}"
+    return [RunWarning("not a number", text, remedy)]
 
 
 def version_may_change(run: Run) -> bool:

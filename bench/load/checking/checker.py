@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from bench.load.checking.failures import shown
 from bench.load.checking.label_rules import LabelRule, Unfit
-from bench.load.checking.references import KEPT_BYTES, References
+from bench.load.checking.references import KEPT_BYTES, References, wide
 from bench.load.checking.reply_layout import Layout, learn
 from bench.payload import Pool
 from bench.protocol.api import Response, Unreadable
@@ -23,6 +23,8 @@ from bench.wire.dtypes import storage_number
 UNKNOWN: Final = -1
 """In the arrays below: no version, nothing checked. It becomes a missing value in the run folder."""
 
+NAN: Final = "nan"
+"""Cause of answers that hold no number where one is declared. They are counted, and not wrong: a model may mean it."""
 _MOST_LAYOUTS: Final = 32
 """Kept for each length, the newest: a rollout brings a new version now and then."""
 _MOST_LENGTHS: Final = 256
@@ -82,7 +84,7 @@ class Checker:
     An answer fails by the first of these causes that holds: `unreadable`, `versions` (one more than are told apart),
     `model`, `version`, `missing output`, `dtype`, `shape` (other than the signature declares, or not to be compared
     with labels), `values` (other than its message got from that version before). Which examples are right is
-    `bench.load.checking.label_rules`' to say.
+    `bench.load.checking.label_rules`' to say. Answers that hold nan are counted by `NAN` too, and have not failed by it.
     """
 
     def __init__(
@@ -286,14 +288,17 @@ class Checker:
             checked.correct[rows] = compared.right.sum(axis=1, dtype=np.int32)
             if self.choices is not None and self._pool.rows is not None:
                 self.choices[self._pool.rows[messages]] = compared.chosen
-        if self._references is None or other:
-            checked.settled[rows] = True
-            return
-        same = self._references.same(version, messages, values)
-        checked.settled[rows] = self._references.settled(version, messages, values)
-        if not same.all():
-            text = "a request got another answer than the same request before"
-            self._fail(checked, rows[~same], "values", text)
+        settled = np.ones(len(rows), np.bool_)
+        if self._references is not None and not other:
+            same = self._references.same(version, messages, values)
+            settled = self._references.settled(version, messages, values)
+            if not same.all():
+                text = "a request got another answer than the same request before"
+                self._fail(checked, rows[~same], "values", text)
+        numbers_lack = _with_nan(values)
+        checked.settled[rows] = settled & ~numbers_lack  # each of these is to be counted
+        if numbers_lack.any():
+            self._count(NAN, int(numbers_lack.sum()), f"output {self._output!r} holds nan")
 
     def _of_another(
         self, model: str, version: int | None, rows: npt.NDArray[np.int64], checked: _Judged
@@ -346,6 +351,18 @@ class Checker:
         """Count answers that have not failed by an earlier cause."""
         new = rows[~checked.mismatched[rows]]
         if len(new):
-            self.causes[cause] += len(new)
-            self.examples.setdefault(cause, shown(text))
+            self._count(cause, len(new), text)
             checked.mismatched[new] = True
+
+    def _count(self, cause: str, answers: int, text: str) -> None:
+        self.causes[cause] += answers
+        self.examples.setdefault(cause, shown(text))
+
+
+def _with_nan(values: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+    """[answers]: which of the answers, [answers, ...], hold a value that is not a number."""
+    numbers = wide(values)
+    # the least value is nan where any is, which is found without an array of its own
+    if numbers.dtype.kind not in "fc" or not numbers.size or not np.isnan(numbers.min()):
+        return np.zeros(len(values), np.bool_)
+    return np.asarray(np.isnan(numbers).reshape(len(values), -1).any(axis=1))
