@@ -10,7 +10,7 @@ from bench.analysis.grouping.conditions import check_distinct, check_homogeneous
 from bench.analysis.grouping.identity import Identity
 from bench.analysis.grouping.trials import read_trials
 from bench.analysis.judging.gate import INCONCLUSIVE
-from bench.analysis.judging.sides import of_side
+from bench.analysis.judging.sides import of_sides
 from bench.analysis.reading.run_warning import accepted
 from bench.analysis.showing.report import report
 from bench.analysis.statistics.intervals import LENDERS
@@ -93,7 +93,7 @@ def _take(paths: tuple[Path, ...], accept: tuple[str, ...], folder: Path, *, rep
         raise BenchError(f"{named}: no request in it; a baseline must have measured something")
     check_distinct({"baseline": new.trials})
     check_homogeneous(new.trials, "baseline", one_commit=False)
-    warnings = [warning for warning in of_side(new.trials, "baseline") if warning.check not in names]
+    warnings = [warning for warning in of_sides({"baseline": new.trials}) if warning.check not in names]
     if warnings:
         for warning in warnings:
             note(f"{warning}")

@@ -302,8 +302,7 @@ def _comparison(
         changes=changes,
         trials=(len(first), len(second)),
         paired=pair.paired,
-        warnings=sides.of_side(first, "baseline")
-        + sides.of_side(second, "candidate")
+        warnings=sides.of_sides({"baseline": first, "candidate": second})
         + pair.surroundings
         + pair.left_alone
         + (interference.of_ratio(first, second) if _timed(metrics) else []),

@@ -294,15 +294,14 @@ def _corrected(finding: Finding, p: float, own: float, rate: float) -> Finding:
 def _warnings(
     limits: LimitsFile, candidate: Trials, baseline: Trials | None, matches: list[Match]
 ) -> list[RunWarning]:
-    warnings = (
-        sides.of_side(candidate.trials, "candidate") if candidate.trials or candidate.failed else [_NOTHING]
-    )
+    measured = {"candidate": candidate.trials} | ({} if baseline is None else {"baseline": baseline.trials})
+    warnings = ([] if candidate.trials or candidate.failed else [_NOTHING]) + sides.of_sides(measured)
     warnings += _left_out(candidate, "candidate") + _torn_out(candidate)
     if any(not limit.relative and limit.timed for limit in limits.limits):
         warnings += interference.of_durations(candidate.trials)
     if baseline is None:
         return warnings
-    warnings += sides.of_side(baseline.trials, "baseline") + _left_out(baseline, "baseline")
+    warnings += _left_out(baseline, "baseline")
     warnings += [
         RunWarning(
             "failed trials", f"baseline: {each.text}", "find the reason, and measure the baseline again"

@@ -1,6 +1,6 @@
 """Warnings about the trials of a side, and about what differs between two sides beside what is compared."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from bench.analysis.grouping import conditions
 from bench.analysis.grouping.trials import Trial
@@ -11,28 +11,41 @@ from bench.analysis.statistics.intervals import LENDERS
 Pair = tuple[Sequence[Trial], Sequence[Trial]]
 
 
-def of_side(trials: Sequence[Trial], side: str) -> list[RunWarning]:
-    """Warnings of the trials themselves, and about what they do not have in common or do not all know."""
-    warnings = warnings_of_side(trials, side) + environment.mixed([trial.manifest for trial in trials], side)
-    text = f"it is known for some runs of the {side} only"
-    warnings += [environment.different(key, text) for key in conditions.partly_known(trials)]
-    unknown = sum(conditions.commit(trial) is None for trial in trials)
-    if 0 < unknown < len(trials):
-        warnings.append(
-            _unknown_commit(f"{side}: the commit of {unknown} of {len(trials)} trials is not known")
-        )
+def of_sides(sides: Mapping[str, Sequence[Trial]]) -> list[RunWarning]:
+    """Warnings of the trials of each side themselves, and about what they do not have in common or do not all know."""
+    warnings = _of_trials(sides)
+    for side, trials in sides.items():
+        warnings += environment.mixed([trial.manifest for trial in trials], side)
+        text = f"it is known for some runs of the {side} only"
+        warnings += [environment.different(key, text) for key in conditions.partly_known(trials)]
+        unknown = sum(conditions.commit(trial) is None for trial in trials)
+        if 0 < unknown < len(trials):
+            warnings.append(
+                _unknown_commit(f"{side}: the commit of {unknown} of {len(trials)} trials is not known")
+            )
     return warnings
 
 
-def warnings_of_side(trials: Sequence[Trial], side: str) -> list[RunWarning]:
-    """Each kind of warning once, with the number of trials that share it."""
-    by_check: dict[str, list[RunWarning]] = {}
-    for trial in trials:
-        for warning in {each.check: each for each in trial.warnings}.values():
-            by_check.setdefault(warning.check, []).append(warning)
+def _of_trials(sides: Mapping[str, Sequence[Trial]]) -> list[RunWarning]:
+    """Each kind of warning once, with the number of trials of each side that share it."""
+    by_check: dict[str, dict[str, list[RunWarning]]] = {}
+    for side, trials in sides.items():
+        for trial in trials:
+            for warning in {each.check: each for each in trial.warnings}.values():
+                by_check.setdefault(warning.check, {}).setdefault(side, []).append(warning)
+    warnings: dict[tuple[str, str], dict[str, list[str]]] = {}
+    for check, by_side in by_check.items():
+        for side, same in by_side.items():
+            texts = warnings.setdefault((check, same[0].remedy), {})
+            share = f"{side}, {len(same)} of {len(sides[side])} trials"
+            texts.setdefault(same[0].reason, []).append(share)
     return [
-        RunWarning(check, f"{side}, {len(same)} of {len(trials)} trials: {same[0].reason}", same[0].remedy)
-        for check, same in by_check.items()
+        RunWarning(
+            check,
+            "; ".join(f"{', and '.join(shares)}: {reason}" for reason, shares in texts.items()),
+            remedy,
+        )
+        for (check, remedy), texts in warnings.items()
     ]
 
 
