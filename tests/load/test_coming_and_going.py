@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bench.analysis.reading.checks import warnings_of
 from bench.launch import server_process
 from bench.runs.recording import WORKER_LOST
 from bench.runs.run import Run
@@ -161,6 +162,7 @@ def test_a_worker_that_is_held_up_keeps_its_share_and_the_load_ends_with_the_las
     assert [worker.lost for worker in run.manifest.workers] == [True, True]
     assert len([row for row in run.events if row["kind"] == WORKER_LOST]) == 2
     assert told("load process [01] is gone: its connection has ended")
+    assert {"client paused", "behind", "lost worker"} <= {warning.check for warning in warnings_of(run)}
 
 
 def test_a_late_worker_takes_its_share_and_a_killed_one_leaves_its_own_to_others(

@@ -8,10 +8,12 @@ import ctypes
 import os
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import ClassVar
 
 import gevent
+import psutil
 from gevent.socket import wait_read
 
 _PR_SET_PDEATHSIG = 1  # prctl(2), Linux
@@ -60,6 +62,14 @@ def watch_workers(ended: Callable[[int, int], object]) -> None:
     """Have `ended(number, count)` called when one of `count` forked workers ends, of numbers from 1 on."""
     for number, line in enumerate(_Forks.lines, 1):
         gevent.spawn(_await_end, line, partial(ended, number, len(_Forks.lines)))
+
+
+def end_fork(pid: int) -> None:
+    """End a worker that was forked here and hangs, in which nobody hears SIGTERM; nothing where it is none, or has ended."""
+    with suppress(psutil.Error):
+        process = psutil.Process(pid)
+        if process.ppid() == os.getpid():
+            process.kill()
 
 
 def orphaned() -> bool:

@@ -44,6 +44,8 @@ class Presence:
         self._runner, self._title, self._remedy, self._lost = runner, title, remedy, lost
         self._heard: dict[str, float] = {}
         self._silent: set[str] = set()
+        self.hanging: set[str] = set()
+        """Workers that were given up although their connection is up."""
         self._patience, self._since = float(HELD_UP_SECONDS), -math.inf
         internals.miss_workers_after(HELD_UP_SECONDS, runner)
         internals.stop_without_missing(runner)
@@ -61,6 +63,7 @@ class Presence:
     def _on_heartbeat(self, client_id: str, **_: Any) -> None:
         """Locust answers a worker's heartbeat."""
         now = time.perf_counter()
+        self.hanging.discard(client_id)
         if client_id in self._silent:
             self._silent.discard(client_id)
             silence = now - self._heard[client_id]
@@ -91,6 +94,7 @@ class Presence:
                     self._give_up(client, "is gone: its connection has ended", others=bool(present))
                 elif client not in unreached and silence > self._patience:
                     present.remove(client)
+                    self.hanging.add(client)
                     reason = f"has not answered for {silence:.0f} s since the load ended, and is waited for no longer"
                     self._give_up(client, f"{reason}; {self._remedy(client)}", others=bool(present))
                 elif client not in unreached:

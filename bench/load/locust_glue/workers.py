@@ -13,10 +13,9 @@ from locust.runners import STATE_INIT, STATE_MISSING
 from bench.load import reference_answers
 from bench.load.engine.causes import Causes, merged
 from bench.load.engine.user_plan import Counts, Plan
-from bench.load.locust_glue import hello, internals, reports, session
+from bench.load.locust_glue import hello, internals, parent, reports, session
 from bench.load.locust_glue.guard import Guard
 from bench.load.locust_glue.known_worker import KnownWorker
-from bench.load.locust_glue.parent import watch_workers
 from bench.load.locust_glue.presence import Presence
 from bench.load.reference_answers import Answered
 from bench.runs.choices import Choices
@@ -43,7 +42,8 @@ class Workers:
     def __init__(self, environment: Any, finished: Event) -> None:
         """finished: set while no test is being finished."""
         self.environment, self.runner = environment, environment.runner
-        internals.quit_with_workers(self.runner, finished.wait)
+        internals.quit_with_workers(self.runner, self._end)
+        self._finished = finished
         self._known: dict[str, KnownWorker] = {}
         self._origin = 0.0
         self.rest: str | None = None  # the server's REST API
@@ -92,7 +92,14 @@ class Workers:
                 fail(f"load process {number} of {count} ended before the test began; see its messages above")
 
         # Ctrl-C, which ends workers and master together, reaches some of them a moment sooner
-        watch_workers(partial(gevent.spawn_later, AT_ONCE_SECONDS, ended))
+        parent.watch_workers(partial(gevent.spawn_later, AT_ONCE_SECONDS, ended))
+
+    def _end(self) -> None:
+        """Wait until no test is being finished; workers that were forked here and hang would outlive this process."""
+        self._finished.wait()
+        for client, known in self._known.items():
+            if client in self._presence.hanging and known.pid is not None:
+                parent.end_fork(known.pid)
 
     def _on_lost(self, client: str, heard: float, others: bool) -> None:
         """A worker has ended without a word: an event of the test that it is part of, which ends with the last of them."""
