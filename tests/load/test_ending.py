@@ -20,7 +20,7 @@ class Site:
     """A test of five seconds that began in the past, or not yet."""
 
     def __init__(self) -> None:
-        self.web = SimpleNamespace(_swarm_greenlet=object())
+        self.web = SimpleNamespace(_swarm_greenlet=object(), _run_time_greenlet=object())
         self.runner = SimpleNamespace(state=STATE_RUNNING)
         options = SimpleNamespace(run_time=SECONDS, headless=False)
         environment = SimpleNamespace(
@@ -80,3 +80,13 @@ def test_a_change_of_users_ends_the_timer_of_the_form_and_a_stop_does_not(site: 
     assert site.ending.planned() is None
     site.timer.join(timeout=60)
     assert site.timer.ready(), "what its timer says goes"
+
+
+def test_a_test_that_no_timer_ends_has_no_planned_end(site: Site) -> None:
+    site.web._run_time_greenlet = None
+    site.ending.begin()
+    site.run(ago=1.0)
+    site.begun = 0.5
+    assert site.ending.planned() is None
+    site.ending.decide(full=False, scripted=False)
+    assert "planned_end" not in site.ending.facts(1.2)

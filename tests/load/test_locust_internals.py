@@ -221,15 +221,18 @@ def test_a_run_time_that_is_over_is_outlasted(
     # as in Locust's main(), and where its form starts a test
     assert "spawn_later" in {name for code in functions_of(main.main) for name in code.co_names}
     assert "_stop_runners" in {name for code in functions_of(type(web).__init__) for name in code.co_names}
+    assert not internals.timed(environment)
     timers = [
         main.gevent.spawn_later(0, lambda: happened.append("line")),
         gevent.spawn_later(0, web._stop_runners),
     ]
     gevent.sleep(0.05)
     assert not happened
+    assert internals.timed(environment)
     waited.set()
     gevent.joinall(timers)
     assert sorted(happened) == ["form", "line"]
+    assert not internals.timed(environment)
 
 
 def test_a_start_from_the_form_is_known_until_all_users_are_there(
@@ -247,8 +250,9 @@ def test_a_start_from_the_form_is_known_until_all_users_are_there(
     monkeypatch.setattr(environment.runner, "start", start)
     form = {"user_count": "1", "spawn_rate": "1"}
     latest = []
-    for _ in range(2):
-        assert web.app.test_client().post("/swarm", data=form).json["success"]
+    for more in ({"run_time": "1h"}, {}):
+        assert web.app.test_client().post("/swarm", data=form | more).json["success"]
+        assert internals.timed(environment) == bool(more)
         latest.append(internals.start_from_form(environment))
         gevent.sleep(0.01)
     assert latest[0] is not latest[1], "a change of users is another start"

@@ -16,7 +16,7 @@ from bench.launch import server_process
 from bench.load.locust_glue.session import Session
 from bench.load.sources import Source
 from bench.runs.run import Run
-from tests.load.locust_runs import ROOT, check_plan, finish, start
+from tests.load.locust_runs import ROOT, check_plan, finish, start, wait_for
 from tests.load.web_form import Form, opened
 from tests.ports import free_port
 from tests.recorded import KEPT
@@ -136,14 +136,21 @@ def test_so_do_tests_of_a_program_with_a_form_the_first_too(
 ) -> None:
     (tmp_path / "program.py").write_text(PROGRAM)
     form = Form(free_port(), server.address, tmp_path / "results")
-    with subprocess.Popen([sys.executable, "program.py", str(form.port)], cwd=tmp_path) as process:
-        eventually(lambda: answers(form))
-        for count in (1, 2):
-            assert form.swarm(schedule=OPEN[1])[1]["success"]
-            eventually(lambda: len(list(form.results.glob("*/SHA256SUMS"))) == count)  # noqa: B023
+    process = subprocess.Popen([sys.executable, "program.py", str(form.port)], cwd=tmp_path)
+    try:
+        wait_for(lambda: answers(form))
+        assert form.swarm(schedule=OPEN[1])[1]["success"]
+        (timed,) = wait_for(lambda: list(form.results.glob("*/SHA256SUMS")))
+        assert form.swarm(schedule=OPEN[1], run_time="")[1]["success"]
+        (other,) = wait_for(
+            lambda: {file.parent for file in form.results.glob("*/manifest.json")} - {timed.parent}
+        )
+        # Locust keeps the second of the test before
+        wait_for(lambda: len(Run.open(other).samples) > 1.2 * RATE)
+    finally:
         process.terminate()
-    for name in form.runs():
-        check_open(Run.open(form.results / name), 1, 1.0)
+        process.wait()
+    check_open(Run.open(timed.parent), 1, 1.0)
 
 
 def answers(form: Form) -> bool:

@@ -40,6 +40,7 @@ class Ending:
         self._origin: float | None = None
         self._planned: float | None = None
         self._start: Any = None
+        self._timed = False
         self.conductor: Conductor | None = None
         """Of the users who follow a schedule; None: there are none."""
 
@@ -49,6 +50,7 @@ class Ending:
         self._planned = None
         self._aborted = self._completed = self._decided = False
         self._start = internals.start_from_form(self._environment)
+        self._timed = internals.timed(self._environment)
 
     def watch(self, origin: float, folder: RunFolder, limits: Limits = ()) -> None:
         """A run begins at `origin`, on perf_counter's clock.
@@ -115,9 +117,13 @@ class Ending:
         return self._origin + planned + last - time.perf_counter()
 
     def planned(self) -> float | None:
-        """When the load is to end, in seconds of the run; None: nobody has said, or all that was to be sent is."""
+        """When the load is to end, in seconds of the run; None: nobody has said, or all that was to be sent is.
+
+        A form without a run time, a key in the terminal and a program start tests that no timer ends: the options have the
+        run time of another one then.
+        """
         seconds = getattr(self._environment.parsed_options, "run_time", None)
-        if not isinstance(seconds, int | float) or not seconds or self._environment.shape_class:
+        if not self._timed or not isinstance(seconds, int | float) or self._environment.shape_class:
             return None
         # a form that changes the users of a load that goes on ends the timer of the form that started it
         latest = internals.start_from_form(self._environment)

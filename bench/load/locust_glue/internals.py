@@ -42,6 +42,7 @@ __all__ = [
     "starts",
     "stop_without_missing",
     "stopping",
+    "timed",
     "use_sockets",
 ]
 
@@ -50,6 +51,8 @@ MASTER_SECONDS: Final[float] = runners.MASTER_HEARTBEAT_TIMEOUT
 """A worker gives its master up after so long without a heartbeat."""
 LEAVE_SECONDS = 1.0
 """A master that quits waits so long at the most for its workers to leave."""
+_timers: Final[list[Any]] = []
+"""Of the command line's run time."""
 
 
 class UserState:
@@ -160,11 +163,19 @@ def outlast_run_time(wait: Callable[[], object]) -> None:
     """Have a test of the command line whose run time is over end when `wait()` returns: Locust counts from when it was asked to start it."""
 
     def spawn_later(seconds: float, end: Callable[[], object]) -> Any:
-        return gevent.spawn_later(seconds, lambda: (wait(), end()))
+        timer = gevent.spawn_later(seconds, lambda: (wait(), end()))
+        _timers.append(timer)
+        return timer
 
     main = sys.modules.get("locust.main")  # None in a program that uses Locust as a library
     if main is not None:
         main.gevent = SimpleNamespace(**{**vars(gevent), "spawn_later": spawn_later})  # type: ignore[attr-defined]  # what Locust calls
+
+
+def timed(environment: Environment) -> bool:
+    """Whether a timer ends the test that begins: no other test has a run time, whatever the options say."""
+    of_form = getattr(environment.web_ui, "_run_time_greenlet", None)
+    return of_form is not None or not all(timer.ready() for timer in _timers)
 
 
 def outlast_form(web: Any, wait: Callable[[], object]) -> None:
