@@ -163,8 +163,11 @@ def test_the_web_form_of_a_program_is_guarded_from_its_first_request_on(
         assert form.swarm(ELSEWHERE)[0] == 403
         status, answer = form.swarm(metadata="x-leak=PATH")
         assert (status, answer["success"]) == (200, False)
+        # a wrong option of its first test is no end of the program
+        form.swarm(batch_size="0")
+        eventually(lambda: json.loads(form.ask("/stats/requests")[2])["state"] == "stopped")
         assert form.runs() == []
-        assert form.swarm(run_time="")[1]["success"]
+        assert form.swarm(run_time="", batch_size="1")[1]["success"]
         # a test of which nothing was measured would end the program
         eventually(lambda: list(form.results.glob("*/samples/*.rows")))
         assert form.ask("/stop", method="POST", **ELSEWHERE)[0] == 403

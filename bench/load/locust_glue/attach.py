@@ -12,6 +12,7 @@ from gevent.lock import RLock
 from locust.argument_parser import get_parser
 from locust.runners import MasterRunner, WorkerRunner
 
+from bench import BenchError
 from bench.load.arguments import add_arguments
 from bench.load.locust_glue import internals, link, log_lines, parent, session, web_guard
 from bench.load.locust_glue.ending import LOOK_SECONDS
@@ -76,7 +77,10 @@ def _on_init(environment: Any, runner: Any, web_ui: Any = None, **_: Any) -> Non
     environment.events.quitting.add_listener(interrupts.ending)
     if process is not None:
         process.ending.interrupts = interrupts
-        process.listen()
+        try:
+            process.listen()
+        except BenchError as error:
+            link.end(str(error))
         if web_ui is not None:
             process.form.listen(web_ui)
             web_guard.guard(environment, web_ui)
@@ -134,9 +138,29 @@ def take_part(environment: Any) -> None:
             process.listen()
             if runs:
                 process.begin()
+        except BenchError as error:
+            if web_ui is None:
+                del _attached[id(environment)]
+                link.end(str(error))
+            _refuse(environment, process, str(error))
+            return
         except BaseException as ended:
             del _attached[id(environment)]  # the program's next test tries again
             if isinstance(ended, gevent.GreenletExit):
                 end_with_test(environment)
             raise
         atexit.register(process.end)  # `run_single_user` never stops a test, nor does every program
+
+
+def _refuse(environment: Any, process: LeadProcess, reason: str) -> None:
+    """Refuse the test of a program with a web form, from which the next one comes with other options."""
+
+    def forget(**_: Any) -> None:
+        environment.events.test_stop.remove_listener(forget)
+        del _attached[id(environment)]
+
+    log.error("%s", reason)
+    environment.events.test_stop.add_listener(forget)
+    session.refuse(environment)
+    process.ending.decide(full=False, scripted=False)
+    gevent.spawn(process.ending.stop)

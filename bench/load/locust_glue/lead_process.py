@@ -86,7 +86,7 @@ class LeadProcess:
         self.form = FormAnswers(runner)
 
     def listen(self) -> None:
-        """Get everything ready that the load needs; a wrong option ends Locust here with one line and code 2."""
+        """Get everything ready that the load needs. Raises BenchError for a wrong option."""
         events = self.environment.events
         events.quit.add_listener(self._on_quit)
         events.quitting.add_listener(self._on_quitting)
@@ -104,8 +104,6 @@ class LeadProcess:
                     self.environment.host = self.server.address
             if self.unattended:  # before the time that the load lasts is counted
                 self._ready = self._prepare(options)
-        except BenchError as error:
-            self._leave(str(error))
         except KeyboardInterrupt:
             self._on_quit()
             raise SystemExit(INTERRUPTED) from None
