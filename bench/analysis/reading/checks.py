@@ -11,7 +11,14 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from bench import escape
-from bench.analysis.reading import attendance, exporters, load_generator, reconciliation, wrong_answers
+from bench.analysis.reading import (
+    attendance,
+    exporters,
+    load_generator,
+    reconciliation,
+    stalls,
+    wrong_answers,
+)
 from bench.analysis.reading.cells import Cell, cells, population
 from bench.analysis.reading.error_remedies import remedy
 from bench.analysis.reading.run_warning import RunWarning
@@ -296,6 +303,7 @@ CHECKS: Final[tuple[Callable[[Run], list[RunWarning]], ...]] = (
     *load_generator.CHECKS,
     _warm_up,
     _unsteady,
+    stalls.check,
     _errors,
     _cancelled,
     wrong_answers.check,

@@ -38,6 +38,7 @@ KNOWN: Final = {
     "other version": "Another version answered than the one requested.",
     "restarted": "The server restarted, or reloaded models or configuration, during the run.",
     "short": "The steady part is shorter than needed to judge it.",
+    "stalled": "A server answered nothing for whole seconds of a closed loop, whose percentiles do not show it.",
     "stolen time": "The host took CPU time away from this virtual machine.",
     "telemetry": "A page of `--server-telemetry` was not read, or lacked values that it had at first.",
     "too few samples": "Too few requests for the percentile.",
@@ -56,7 +57,7 @@ KNOWN: Final = {
 GROUPS: Final = {
     "shared machine": (
         *("client saturated", "client held up", "client paused", "behind", "near the ceiling"),
-        *("unsteady", "short", "not achieved"),
+        *("unsteady", "short", "not achieved", "stalled"),
     ),
 }
 """Names by which several warnings are accepted together: what a short run is like where server and load share a machine."""

@@ -1,0 +1,113 @@
+"""Stalls of a closed loop are a warning: its percentiles over requests do not show them."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.analysis.reading.checks import warnings_of
+from bench.runs.chunk import Chunk
+from bench.runs.run import Run, RunWriter
+from tests.cli.inside import bench
+from tests.recorded import counts_of, end, requests, write
+
+SECONDS = 20
+CLOSED = {"kind": "closed", "users": 2}
+OPEN = {"kind": "poisson", "rate": 100.0, "users": 1}
+
+
+def chunks(
+    begin: int, after: int, latency: float, *, seconds: int = SECONDS, seed: int = 0, **more: Any
+) -> list[Chunk]:
+    """One second after the other of 400 requests, none from one second to another; the last before them takes so long."""
+    made = []
+    for second in [*range(begin), *range(after, seconds)]:
+        rows = requests(seed + second, count=400, rate=520, start=float(second), **more)
+        if second == begin - 1:
+            rows["done"][-1] = rows["due"][-1] + latency
+        made.append(Chunk.of(**rows, keep_samples=False))
+    return made
+
+
+def stalled(run: Run) -> list[str]:
+    return [warning.reason for warning in warnings_of(run) if warning.check == "stalled"]
+
+
+@pytest.mark.parametrize(
+    ("begin", "after", "latency", "load", "expected"),
+    [
+        (12, 16, 4.2, CLOSED, ["4.00 s from 12 s on, 20.0%"]),
+        (16, 20, 4.2, CLOSED, ["4.00 s from 16 s on, 20.0%"]),
+        (1, 3, 2.2, CLOSED, ["2.00 s from 1 s on, 10.0%"]),
+        (12, 16, 0.1, CLOSED, []),
+        (12, 16, 4.2, OPEN, []),
+        (12, 12, 0.9, CLOSED, []),
+    ],
+    ids=[
+        "in the middle",
+        "at the end",
+        "at the beginning",
+        "users that think",
+        "an open loop",
+        "less than a second",
+    ],
+)
+def test_whole_seconds_in_which_all_users_waited(
+    tmp_path: Path, begin: int, after: int, latency: float, load: dict[str, Any], expected: list[str]
+) -> None:
+    run = write(
+        tmp_path,
+        chunks(begin, after, latency),
+        load=load,
+        stopped=float(SECONDS),
+        warmup={"rule": "given", "seconds": 0},
+    )
+    assert [
+        text.partition(" of the steady")[0].removeprefix("nothing was answered for ") for text in stalled(run)
+    ] == expected
+
+
+def test_a_slow_server_is_none_that_stands_still(tmp_path: Path) -> None:
+    """Its users wait for seconds each time, and one of a long run says little of p99."""
+    slow = [
+        Chunk.of(
+            **requests(second, count=2, rate=20, start=float(second), service=1.8, spread=0.0),
+            keep_samples=False,
+        )
+        for second in range(0, SECONDS, 2)
+    ]
+    assert stalled(write(tmp_path, slow, load=CLOSED, stopped=float(SECONDS))) == []
+    long = chunks(50, 51, 1.2, seconds=120)
+    assert stalled(write(tmp_path, long, load=CLOSED, stopped=120.0)) == []
+
+
+@pytest.mark.parametrize(("late", "found"), [(3.9, 0), (0.1, 1)])
+def test_a_load_process_that_stood_still_is_no_stalled_server(
+    tmp_path: Path, late: float, found: int
+) -> None:
+    writer = RunWriter.create(tmp_path, "mnist", None, {"load": CLOSED})
+    made = chunks(12, 16, 4.2)
+    for chunk in made:
+        writer.append(0, chunk)
+    writer.telemetry(16.2, source="worker 0", loop_delay=0.001, loop_delay_max=late)
+    end(writer, counts=counts_of(made), stopped=float(SECONDS))
+    assert len(stalled(Run.open(writer.path))) == found
+
+
+def test_no_gate_passes_on_a_server_that_stood_still(tmp_path: Path) -> None:
+    """Of three runs alike the p99 is known well, and none of it is of the four seconds."""
+    for number in range(3):
+        write(
+            tmp_path / "new",
+            chunks(12, 16, 4.2, seed=100 * number),
+            load=CLOSED,
+            stopped=float(SECONDS),
+            note=f"t{number}",
+        )
+    limits = tmp_path / "limits.toml"
+    limits.write_text('accept = ["one session"]\n[limits]\np99_ms = 100\nerror_share = "1 %"\n')
+    done = bench("gate", "new", "--limits", "limits.toml", cwd=tmp_path)
+    assert (done.returncode, "[stalled]" in done.stdout + done.stderr) == (3, True), done.stdout + done.stderr
+    limits.write_text(limits.read_text().replace("one session", "shared machine"))
+    done = bench("gate", "new", "--limits", "limits.toml", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
