@@ -230,7 +230,8 @@ def looked_up(
                 inquiries, (two.before, two.after), names, signatures, strict=True
             )
         ]
-        warnings = [text for side in sides for text in _tried(side, examples, deadline)]
+        tried = (_tried(side, examples, deadline) for side in sides)
+        warnings = list(dict.fromkeys(text for texts in tried for text in texts))
         both = (sides[0], sides[1])
         meant = next(filter(None, names), "")
         yield Looked(two, both, (signatures[0], signatures[1]), meant, examples, shape, output, warnings)

@@ -164,8 +164,10 @@ def test_the_web_form_of_a_program_is_guarded_from_its_first_request_on(
         status, answer = form.swarm(metadata="x-leak=PATH")
         assert (status, answer["success"]) == (200, False)
         # a wrong option of its first test is no end of the program
-        form.swarm(batch_size="0")
-        eventually(lambda: json.loads(form.ask("/stats/requests")[2])["state"] == "stopped")
+        for _ in range(2):
+            status, answer = form.swarm(batch_size="0")
+            assert (status, answer["success"]) == (200, False)
+            assert answer["message"] == "--batch-size 0: expected an integer >= 1"
         assert form.runs() == []
         assert form.swarm(run_time="", batch_size="1")[1]["success"]
         # a test of which nothing was measured would end the program

@@ -16,6 +16,7 @@ from bench import BenchError
 from bench.load.arguments import add_arguments
 from bench.load.locust_glue import internals, link, log_lines, parent, session, web_guard
 from bench.load.locust_glue.ending import LOOK_SECONDS
+from bench.load.locust_glue.form_answers import answers_of
 from bench.load.locust_glue.interrupts import Interrupts, hide_interrupt
 from bench.load.locust_glue.lead_process import LeadProcess
 from bench.load.locust_glue.unmeasured import end_with_test
@@ -47,6 +48,8 @@ def _on_web_interface(environment: Any, web: Any) -> None:
     """Take part in a web interface that an environment makes, a program's too, from its first request on."""
     if _is_ours(environment):
         web_guard.guard(environment, web)
+        answers_of(environment).listen(web)
+        answers_of(environment).awaited = lambda: id(environment) in _attached
         internals.outlast_form(web, partial(_outlast_run_time, environment))
 
 
@@ -82,7 +85,6 @@ def _on_init(environment: Any, runner: Any, web_ui: Any = None, **_: Any) -> Non
         except BenchError as error:
             link.end(str(error))
         if web_ui is not None:
-            process.form.listen(web_ui)
             web_guard.guard(environment, web_ui)
             process.published.offer(web_ui)
             if process.server is not None:  # Locust announced the form before that server was started
@@ -155,12 +157,11 @@ def take_part(environment: Any) -> None:
 def _refuse(environment: Any, process: LeadProcess, reason: str) -> None:
     """Refuse the test of a program with a web form, from which the next one comes with other options."""
 
-    def forget(**_: Any) -> None:
-        environment.events.test_stop.remove_listener(forget)
+    def over() -> None:
+        process.form.tell(reason)
         del _attached[id(environment)]
 
     log.error("%s", reason)
-    environment.events.test_stop.add_listener(forget)
     session.refuse(environment)
     process.ending.decide(full=False, scripted=False)
-    gevent.spawn(process.ending.stop)
+    process.ending.refuse(over, begun=False)

@@ -19,7 +19,7 @@ from bench.load.engine.user_plan import Conductor
 from bench.load.locust_glue import duet, hello, internals, link, observed, session
 from bench.load.locust_glue.console import Console, show_summary
 from bench.load.locust_glue.ending import Ending
-from bench.load.locust_glue.form_answers import FormAnswers
+from bench.load.locust_glue.form_answers import answers_of
 from bench.load.locust_glue.interrupts import INTERRUPTED
 from bench.load.locust_glue.manifest import describe
 from bench.load.locust_glue.published import Published
@@ -83,7 +83,7 @@ class LeadProcess:
         self.workers = Workers(environment, self._written) if isinstance(runner, MasterRunner) else None
         self._last_words: tuple[Path, dict[str, Any]] | None = None
         self.console, self.published = Console(environment, runner), Published(environment, runner)
-        self.form = FormAnswers(runner)
+        self.form = answers_of(environment)
 
     def listen(self) -> None:
         """Get everything ready that the load needs. Raises BenchError for a wrong option."""
