@@ -148,8 +148,9 @@ def _leading(values: Floats, most: int) -> int:
 
 
 def trend(series: ArrayLike) -> Trend | None:
-    """Direction of a series and how sure it is; None: too short to tell."""
+    """Direction of a series, from its first known value on, and how sure it is; None: too short to tell."""
     values = np.asarray(series, dtype=np.float64)
+    values = values[np.isfinite(values).argmax() :] if len(values) else values
     if len(values) < FEWEST or not np.isfinite(values).all():
         return None
     values = thinned(values)

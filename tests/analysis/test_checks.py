@@ -209,6 +209,15 @@ def test_errors(tmp_path: Path) -> None:
     assert names(warnings_of(write(tmp_path, chunks(cancelled=0.9, errors=0.2)))) == ["errors", "cancelled"]
 
 
+def test_a_first_second_without_an_answer_hides_no_trend(tmp_path: Path) -> None:
+    """Its latency is not known, and that of the others was not looked at."""
+    load = OPEN | {"rate": 400.0, "users": 1}
+    slower = chunks(120, service=lambda s: 0.002 * (1 + s / 60), errors=lambda s: float(s == 0))
+    (found,) = warnings_of(write(tmp_path, slower, load=load))
+    assert found.check == "unsteady"
+    assert found.reason.startswith("median latency changed by +")
+
+
 def test_answers_that_were_not_asked_for(tmp_path: Path) -> None:
     (found,) = warnings_of(write(tmp_path, chunks(mismatched=0.001)))
     assert found.check == "wrong answers"
