@@ -34,14 +34,11 @@ from tests.analysis.delay_line import delay_line
 from tests.load.locust_runs import locust, start, until_recorded
 from tests.recorded import end, requests, write
 
-ATTEMPTS = 4
-"""Runs of which one must show the delay in its part alone: a machine that is busy adds to each part what it likes."""
 TIMEOUT, HOLD = 0.2, 0.1
 """Seconds. Forty times what has to be found at the least, so that little else matters; the true sizes are in
 tests/benchmarks/latency_split.py."""
-LATENESS = HOLD / 2
-"""Seconds by which a part may be longer than its true size: a timer that a slow machine heeds late. No part is shorter, and
-the delay in another part would be twice as much."""
+SHORTER = 0.005
+"""Seconds by which a part may seem shorter than it is, since clocks and pages round."""
 
 
 def test_an_injected_delay_shows_up_in_its_part(tmp_path: Path) -> None:
@@ -52,22 +49,21 @@ def test_an_injected_delay_shows_up_in_its_part(tmp_path: Path) -> None:
     )
     models = [Served("mnist", exported("mnist", ["--pair"], versions=(1, 2), say=print), (2,))]
     with launched(read_servers(servers)["it"], models, tmp_path / "place") as server:
-        for attempt in range(ATTEMPTS):
-            run, held = through_a_delay_line(server, tmp_path / f"results-{attempt}")
-            found = split(run)
-            assert found is not None
-            assert found.requests == found.server_requests > 3
-            assert check(run) == []
-            assert found.off < TOLERANCE
-            # the counters were read while the load ran, too
-            during = [row for row in run.telemetry if row["source"] == "counters" and "ok" in row]
-            counted = run.manifest.raw["server_counters"]
-            assert counted["before"]["ok"] < during[-1]["ok"] <= counted["after"]["ok"]
-            seconds = (held, found.seconds(Stage.WIRE), found.seconds(Stage.BATCHING_QUEUE), found.mean)
-            late = np.subtract(seconds, (HOLD, held, TIMEOUT, TIMEOUT + held))
-            if late.min() > -0.1 * LATENESS and late.max() < LATENESS:
-                break
-    assert late.min() > -0.1 * LATENESS and late.max() < LATENESS, seconds
+        run, held = through_a_delay_line(server, tmp_path / "results")
+    found = split(run)
+    assert found is not None
+    assert found.requests == found.server_requests > 3
+    assert check(run) == []
+    # the counters were read while the load ran, too
+    during = [row for row in run.telemetry if row["source"] == "counters" and "ok" in row]
+    counted = run.manifest.raw["server_counters"]
+    assert counted["before"]["ok"] < during[-1]["ok"] <= counted["after"]["ok"]
+    # A busy machine makes each part longer, and none shorter: a delay in another part than its own leaves its own too short,
+    # and a part that is too long makes the sum too long.
+    assert held > HOLD - SHORTER
+    assert found.seconds(Stage.WIRE) > held - SHORTER
+    assert found.seconds(Stage.BATCHING_QUEUE) > TIMEOUT - SHORTER
+    assert found.off < TOLERANCE
 
 
 def through_a_delay_line(server: Running, results: Path) -> tuple[Run, float]:

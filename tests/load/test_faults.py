@@ -4,7 +4,7 @@ import signal
 from pathlib import Path
 
 from bench.runs.run import Run
-from tests.benchmarks.faults.kinds import falsified, origin, reported, stopped
+from tests.benchmarks.faults.kinds import falsified, origin, reported, starvation, stopped
 from tests.benchmarks.faults.scenery import Scene, scenery
 from tests.load.locust_runs import finish, start, wait_for
 from tests.test_mnist import write_idx
@@ -34,7 +34,9 @@ def test_wrong_answers_and_a_server_that_hung(tmp_path: Path) -> None:
         told = reported(folder)["interruptions"]
     for kind, (begin, end) in (("wrong answers", wrong), ("no answers", hung)):
         # what else the machine did meanwhile may be there too
-        assert any(
+        named = any(
             each["kind"] == kind and each["begin"] < end - begun and begin - begun < each["end"]
             for each in told
-        ), (kind, told)
+        )
+        # beside pauses of the load process itself, no answers are nothing unusual
+        assert named or (kind == "no answers" and starvation(folder)), (kind, told)
