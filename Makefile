@@ -51,7 +51,7 @@ test: install
 	@$(MAKE) --no-print-directory -j 2 lint tests
 
 tests: lowest-locust
-	$(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder
+	$(BIN)/pytest -n 5 --dist loadfile --no-loadscope-reorder
 
 # servers of others; FOREIGN="mlserver kserve" chooses among them
 test-foreign: install
