@@ -191,6 +191,13 @@ def test_too_few_samples_for_what_is_claimed(tmp_path: Path) -> None:
     assert "4,000 requests do not support p99.9, 4,603 do" in found.reason
 
 
+def test_what_was_not_sent_is_no_matter_of_the_server(tmp_path: Path) -> None:
+    (found,) = (each for each in warnings_of(write(tmp_path, chunks(unsent=0.05))) if each.check == "errors")
+    assert found.remedy.startswith("the server never saw them: ")
+    (found,) = warnings_of(write(tmp_path / "other", chunks(errors=0.05)))
+    assert "the server never saw them" not in found.remedy
+
+
 def test_errors(tmp_path: Path) -> None:
     assert warnings_of(write(tmp_path, chunks(errors=0.004))) == []
     (found,) = warnings_of(write(tmp_path, chunks(errors=0.05)))

@@ -5,6 +5,7 @@ from typing import Final
 from bench.protocol.hints import hint
 from bench.protocol.tfserving_hints import THREADS
 from bench.runs.run import Run
+from bench.runs.sample import UNSENT
 
 _MOST: Final = 1e6
 """Calls in flight; more are no count of a load process."""
@@ -12,6 +13,8 @@ _MOST: Final = 1e6
 
 def remedy(run: Run, status: str, details: str) -> str:
     """What helps against an error that a server is known for; else where to look."""
+    if status == UNSENT:
+        return "the server never saw them: lower the rate, raise the cap on requests in flight (--max-in-flight), or use more load processes (--processes)"
     known = hint(status, details, run.manifest.target.protocol)
     if known is None:
         return "they count as slower than any answer: find the reason in the server's log first"
