@@ -13,6 +13,7 @@ from bench.runs.run import Run
 from bench.runs.sample import CANCELLED_BY_CLIENT
 from tests.load.locust_runs import SECONDS, UNASKED, Finished, finish, locust, start
 from tests.load.test_endings import wait_for
+from tests.scenarios.answered import unsent
 
 SHAPE = """
 from locust import LoadTestShape, task
@@ -94,11 +95,12 @@ def test_users_that_are_taken_away_leave_no_call_without_its_answer(
     loads: dict[str, Future[Finished]], transport: str
 ) -> None:
     done = loads[transport].result()
-    assert done.code == 0, done.output
-    assert set(outcomes(done)) == {"OK"}
     run = done.run()
+    assert done.code == (1 if unsent(run) else 0), done.output
+    # a slow machine may have had no turn to send the last ones of the schedule
+    assert set(outcomes(done)) == ({"OK", "UNSENT"} if unsent(run) else {"OK"})
     counts, samples = run.manifest.raw["counts"], run.samples
-    assert counts["sent"] == counts["recorded"] == len(samples)
+    assert counts["sent"] + unsent(run) == counts["recorded"] == len(samples)
     assert set(samples["name"]) == {"closed", "rest", "forever", "opened"}
     # the users left at once, in the midst of a call, and did not hold the shape up until it had ended
     stopped = run.manifest.raw["stopped"]

@@ -11,8 +11,8 @@ from tests.load.falsifier import falsifier
 from tests.load.locust_runs import start, until_recorded
 
 SERVER = ["--backend", "synthetic", "--model_name", "mnist", "--service-time", "constant(1ms)"]
-ASKED = 32
-"""Messages of 100; the idle server has half a second to answer each twice."""
+ASKED = 16
+"""Messages of 100; the idle server has half a second to answer each twice, on a slow machine too."""
 METADATA = 2
 """Answers before: the signature is asked for when Locust starts and when the test does."""
 
@@ -41,9 +41,9 @@ def test_what_is_false_in_the_same_way_each_time_differs_from_the_idle_server(
         3
     ):  # where the machine was held up, the half second was over before all had been asked
         share, found = mismatched(tmp_path / str(attempt), ASKED, *more)
-        if share > ASKED / 100 - 0.1:
+        if share > ASKED / 100 - 0.05:
             break
-    assert share == pytest.approx(ASKED / 100, abs=0.1), "as many of the 100 messages have been asked before"
+    assert share == pytest.approx(ASKED / 100, abs=0.05), "as many of the 100 messages have been asked before"
     assert "wrong answers" in found
 
 

@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,7 +17,7 @@ from bench.launch import server_process
 from bench.load.locust_glue.session import Session
 from bench.load.sources import Source
 from bench.runs.run import Run
-from tests.load.locust_runs import ROOT, check_plan, finish, start, wait_for
+from tests.load.locust_runs import ROOT, check_plan, locust, wait_for
 from tests.load.web_form import Form, opened
 from tests.ports import free_port
 from tests.recorded import KEPT
@@ -88,28 +89,24 @@ def test_a_load_lasts_as_long_as_it_should_once_it_has_begun(
     port = ["--master-port", str(free_port())]
     rest = ["--protocol", "tfs-rest", "--host", server.rest or ""]
     loads = {
-        "open-processes": [*OPEN, "-u", "2", "--processes", "2"],
         "open-master": [*OPEN, "--master", "--expect-workers", "1", "--master-bind-port", port[1]],
         "closed-rest": [*CLOSED, *rest],
+        "open-processes": [*OPEN, "-u", "2", "--processes", "2"],
         "closed-processes": [*CLOSED, "-u", "2", "--processes", "2", *rest],
     }
-    started = {
-        name: start(
-            tmp_path / name,
-            "-t",
-            f"{SECONDS}s",
-            "-r",
-            "9",
-            "--host",
-            server.address,
-            *more,
-            scenario=str(scenario),
-        )
-        for name, more in loads.items()
-    }
+    common = ["-t", f"{SECONDS}s", "-r", "9", "--host", server.address]
     command = [sys.executable, "-m", "locust", "-f", str(scenario), "--worker", *port]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL):
-        ended = {name: finish(process, tmp_path / name) for name, process in started.items()}
+    with (
+        subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL),
+        ThreadPoolExecutor(
+            2
+        ) as pool,  # all at once, a slow machine may not have begun one within its ten seconds
+    ):
+        running = {
+            name: pool.submit(locust, tmp_path / name, *common, *more, scenario=str(scenario))
+            for name, more in loads.items()
+        }
+        ended = {name: each.result() for name, each in running.items()}
     for name, done in ended.items():
         run = done.run()
         assert done.code == (1 if unsent(run) else 0), done.output
