@@ -117,7 +117,8 @@ def test_the_web_form_sets_the_rate_through_the_users(
         assert answer["success"] is False
         assert text in answer["message"], "the form shows it"
     assert not results.exists() or not list(results.iterdir())
-    assert ask("/swarm", batch_size="1", user_count="1", spawn_rate="10", host=server.address)
+    first = {"batch_size": "1", "user_count": "1", "spawn_rate": "10", "run_time": "600s"}
+    assert ask("/swarm", host=server.address, **first)
     folder = wait_for(lambda: run_folder(results))
     wait_for(lambda: len(sources(folder)) == 1)
     wait_for(lambda: at_rate(folder, 100))
@@ -129,6 +130,7 @@ def test_the_web_form_sets_the_rate_through_the_users(
     planned = [users for _, users in run.manifest.raw["arrivals"]["MnistOpen"]["users"]]
     assert planned in ([1, 3], [1, 2, 3])  # a slow machine takes its time between two users
     check_plan(run, "MnistOpen", 100)
+    assert run.manifest.planned_end is None, "Locust's timer ended with the change of users"
 
 
 def test_a_worker_that_is_held_up_keeps_its_share_and_the_load_ends_with_the_last_that_is_killed(

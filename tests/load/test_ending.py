@@ -8,7 +8,7 @@ import gevent
 import pytest
 from locust.runners import STATE_CLEANUP, STATE_RUNNING, STATE_STOPPED
 
-from bench.load.locust_glue import ending
+from bench.load.locust_glue import ending, internals
 from bench.load.locust_glue.ending import Ending
 
 FOLDER: Any = None
@@ -20,7 +20,7 @@ class Site:
     """A test of five seconds that began in the past, or not yet."""
 
     def __init__(self) -> None:
-        self.web = SimpleNamespace(_swarm_greenlet=object(), _run_time_greenlet=object())
+        self.web = SimpleNamespace(_run_time_greenlet=object())
         self.runner = SimpleNamespace(state=STATE_RUNNING)
         options = SimpleNamespace(run_time=SECONDS, headless=False)
         environment = SimpleNamespace(
@@ -70,16 +70,19 @@ def test_a_stop_by_hand_is_not_run_over_by_the_timer(site: Site) -> None:
     assert site.ending.facts(1.2)["planned_end"] == 5.5
 
 
-def test_a_change_of_users_ends_the_timer_of_the_form_and_a_stop_does_not(site: Site) -> None:
+def test_a_change_of_users_ends_the_timer_of_the_form_and_not_that_of_the_command_line(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
     site.run(ago=1.0)
     site.begun = 0.5
+    monkeypatch.setattr(internals, "_timers", [SimpleNamespace(ready=lambda: False)])
+    site.ending.users_changed()
     assert site.ending.planned() == 5.5
-    site.web._swarm_greenlet = None  # as the form leaves it that stops a load
-    assert site.ending.planned() == 5.5
-    site.web._swarm_greenlet = object()
+    monkeypatch.undo()
+    site.ending.users_changed()
     assert site.ending.planned() is None
     site.timer.join(timeout=60)
-    assert site.timer.ready(), "what its timer says goes"
+    assert site.timer.ready(), "what Locust's timer says goes"
 
 
 def test_a_test_that_no_timer_ends_has_no_planned_end(site: Site) -> None:

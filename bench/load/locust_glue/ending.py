@@ -39,8 +39,8 @@ class Ending:
         self._decided = True
         self._origin: float | None = None
         self._planned: float | None = None
-        self._start: Any = None
         self._timed = False
+        """Whether a timer of Locust's ends the load."""
         self.conductor: Conductor | None = None
         """Of the users who follow a schedule; None: there are none."""
 
@@ -49,8 +49,11 @@ class Ending:
         self.state, self._reason, self._origin = FINISHED, None, None
         self._planned = None
         self._aborted = self._completed = self._decided = False
-        self._start = internals.start_from_form(self._environment)
         self._timed = internals.timed(self._environment)
+
+    def users_changed(self) -> None:
+        """A form changes the users of the load that goes on, which ends the timer of the form that started it."""
+        self._timed = internals.timed_by_command_line()
 
     def watch(self, origin: float, folder: RunFolder, limits: Limits = ()) -> None:
         """A run begins at `origin`, on perf_counter's clock.
@@ -125,10 +128,7 @@ class Ending:
         seconds = getattr(self._environment.parsed_options, "run_time", None)
         if not self._timed or not isinstance(seconds, int | float) or self._environment.shape_class:
             return None
-        # a form that changes the users of a load that goes on ends the timer of the form that started it
-        latest = internals.start_from_form(self._environment)
-        changed = self._start is not None and latest is not None and latest is not self._start
-        return None if self._completed or changed else (self._begun() or 0.0) + seconds
+        return None if self._completed else (self._begun() or 0.0) + seconds
 
     def break_off(self, reason: str) -> None:
         """The load cannot go on, for a reason that a user has to mend."""

@@ -27,6 +27,8 @@ class FormAnswers:
         self._outcome: AsyncResult[str | None] = AsyncResult()
         self.awaited: Callable[[], bool] = lambda: False
         """Whether somebody will say what becomes of a test, even when all of its users are there."""
+        self.on_change: Callable[[], object] = lambda: None
+        """Called when a form changes the users of the test that runs."""
 
     def listen(self, web: Any) -> None:
         """Wait in Locust's web interface."""
@@ -44,7 +46,9 @@ class FormAnswers:
         environment, runner = self._environment, self._environment.runner
         if runner is None:
             return
-        running = runner.state in (STATE_SPAWNING, STATE_RUNNING)  # only its users are changed then
+        running = runner.state in (STATE_SPAWNING, STATE_RUNNING)
+        if running:
+            self.on_change()
         alone = isinstance(runner, MasterRunner) and not runner.worker_count  # nothing will start
         if not running and not alone:
             self._outcome = g.bench_outcome = AsyncResult()

@@ -43,6 +43,7 @@ __all__ = [
     "stop_without_missing",
     "stopping",
     "timed",
+    "timed_by_command_line",
     "use_sockets",
 ]
 
@@ -174,8 +175,12 @@ def outlast_run_time(wait: Callable[[], object]) -> None:
 
 def timed(environment: Environment) -> bool:
     """Whether a timer ends the test that begins: no other test has a run time, whatever the options say."""
-    of_form = getattr(environment.web_ui, "_run_time_greenlet", None)
-    return of_form is not None or not all(timer.ready() for timer in _timers)
+    return getattr(environment.web_ui, "_run_time_greenlet", None) is not None or timed_by_command_line()
+
+
+def timed_by_command_line() -> bool:
+    """Whether the timer of the command line is to end a test."""
+    return not all(timer.ready() for timer in _timers)
 
 
 def outlast_form(web: Any, wait: Callable[[], object]) -> None:

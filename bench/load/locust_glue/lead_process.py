@@ -84,6 +84,7 @@ class LeadProcess:
         self._last_words: tuple[Path, dict[str, Any]] | None = None
         self.console, self.published = Console(environment, runner), Published(environment, runner)
         self.form = answers_of(environment)
+        self.form.on_change = self.ending.users_changed
 
     def listen(self) -> None:
         """Get everything ready that the load needs. Raises BenchError for a wrong option."""
