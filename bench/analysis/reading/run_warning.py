@@ -38,7 +38,7 @@ KNOWN: Final = {
     "other version": "Another version answered than the one requested.",
     "restarted": "The server restarted, or reloaded models or configuration, during the run.",
     "short": "The steady part is shorter than needed to judge it.",
-    "stalled": "A server answered nothing for whole seconds of a closed loop, whose percentiles do not show it.",
+    "stalled": "Users of a closed loop waited long for a few requests, which its p99 does not show.",
     "stolen time": "The host took CPU time away from this virtual machine.",
     "telemetry": "A page of `--server-telemetry` was not read, or lacked values that it had at first.",
     "too few samples": "Too few requests for the percentile.",

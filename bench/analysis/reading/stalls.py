@@ -1,32 +1,38 @@
-"""Check of closed loops for times in which all users waited, of which percentiles over requests show next to nothing."""
+"""Check of closed loops for long waits, of which percentiles over requests show next to nothing."""
 
 import math
-from collections.abc import Iterator
-from itertools import groupby
 from typing import Final
 
 from bench.analysis.reading.cells import observations, values
 from bench.analysis.reading.run_warning import RunWarning
-from bench.runs.run import PARTIAL, Run
-from bench.wording import duration
+from bench.runs.histogram import highest_ns
+from bench.runs.run import Run
+from bench.wording import counted, duration
 
 SHARE: Final = 0.01
-"""Of the steady part: of requests that came at any time, p99 would lie among those of the stalls."""
-USUAL: Final = 10.0
-"""Times the median latency, as which a stall is longer at least: a slow model lets its users wait too."""
+"""Of the users' time: of requests that came at any time, p99 would lie among those that waited so long."""
+BEYOND: Final = 10.0
+"""Times the p99 of latency that a long wait takes at least..."""
+LEAST: Final = 1.0
+"""...and these seconds."""
 
 
 def check(run: Run) -> list[RunWarning]:
-    """A warning where a server answered nothing for whole seconds of a closed loop."""
-    if not run.tallies or not run.manifest.load.closed or not run.constant_load:
+    """A warning where users of a closed loop spent much of their time in a few requests."""
+    load, steady = run.manifest.load, run.steady
+    if not run.tallies or not load.closed or not run.constant_load:
         return []
-    stalls = list(_stalls(run))
-    lasting, steady = sum(end - begin for begin, end in stalls), run.steady.duration
-    if lasting <= SHARE * steady:
+    latency = steady.histogram("latency", lambda _: True)
+    long = max(LEAST, BEYOND * latency.percentile(99)) if latency.count else math.inf
+    if not latency.count or latency.percentile(100) < long:
+        return []
+    requests, waited = _waits(steady, long)
+    share = waited / ((load.users or 0) * steady.duration or latency.mean * latency.count)
+    if share <= SHARE:
         return []
     text = (
-        f"nothing was answered for {duration(lasting)} from {stalls[0][0]} s on, {lasting / steady:.1%} of the steady part: "
-        "a closed loop sends nothing in the meantime, so that its percentiles do not show it"
+        f"users waited for {counted(requests, 'request')} of {duration(long)} and more in {min(1.0, share):.1%} of their "
+        "time: in a closed loop they send nothing in the meantime, so that its p99 does not show it"
     )
     return [
         RunWarning(
@@ -35,35 +41,32 @@ def check(run: Run) -> list[RunWarning]:
     ]
 
 
-def _stalls(run: Run) -> Iterator[tuple[int, int]]:
-    """Whole seconds of the steady part, from one to before another, in which all users waited for answers.
+def _waits(run: Run, long: float) -> tuple[int, float]:
+    """How many requests of a window took so many seconds, and how many of these passed while the load lasted.
 
-    Nothing was due in them, and a request of the second before them was not answered until they were over.
+    Without those of a load process that stood still itself.
     """
-    first, end = run.steady.window or run.seconds
-    last = math.floor(min(float(end), run.manifest.stopped or math.inf) + PARTIAL)
-    due = {second for _, second in run.tallies}
-    empty = [second for second in range(first, last) if second not in due]
-    if not empty:
-        return
-    latencies = dict(run.series("latency", lambda _: True))
-    usual = run.steady.histogram("latency", lambda _: True).percentile(50)
-    for _, together in groupby(enumerate(empty), key=lambda each: each[1] - each[0]):
-        seconds = [second for _, second in together]
-        begin, end = seconds[0], seconds[-1] + 1
-        before = latencies.get(begin - 1)
-        if (
-            before is not None
-            and before.percentile(100) >= end - begin >= USUAL * usual
-            and not _loop_stood(run, begin, end)
+    _, end = run.window or run.seconds
+    last = min(float(end), run.manifest.stopped or math.inf)
+    requests, waited = 0, 0.0
+    for second, latency in run.series("latency", lambda _: True):
+        if latency.percentile(100) < long:
+            continue
+        buckets = latency.sparse()
+        # a request of a second was due at its end at the latest
+        for each, count in zip(
+            (highest_ns(buckets.indices) / 1e9).tolist(), buckets.counts.tolist(), strict=True
         ):
-            yield begin, end
+            lasting = min(each, last - second - 1)
+            if each >= long and lasting >= LEAST and not _loop_stood(run, second, lasting):
+                requests, waited = requests + count, waited + count * lasting
+    return requests, waited
 
 
-def _loop_stood(run: Run, begin: int, end: int) -> bool:
-    """Whether a load process itself stood still for most of some seconds."""
-    during = run.within(begin, end + 2)
+def _loop_stood(run: Run, second: int, lasting: float) -> bool:
+    """Whether a load process itself stood still for most of a wait that began in a second."""
+    during = run.within(second, second + math.ceil(lasting) + 2)
     late = [
         delay for rows in observations(during, "worker").values() for delay in values(rows, "loop_delay_max")
     ]
-    return max(late, default=0.0) > (end - begin) / 2
+    return max(late, default=0.0) > lasting / 2
