@@ -36,6 +36,29 @@ def test_all_users_there_is_no_warning(tmp_path: Path) -> None:
     assert found(run(tmp_path, [8] * LENGTH, [[4] * LENGTH, [4] * LENGTH])) == []
 
 
+@pytest.mark.parametrize(("joined", "checks"), [(1.11, []), (0.0, ["users"])])
+def test_users_are_not_missed_before_the_load_processes_were_there(
+    tmp_path: Path, joined: float, checks: list[str]
+) -> None:
+    """Those of a run with two load processes, which began between two looks at them."""
+    writer = RunWriter.create(
+        tmp_path, "mnist", None, {"load": {"kind": "closed", "users": 1, "processes": 2}}
+    )
+    for chunk in seconds(requests(count=1000, rate=100.0, start=1.11)):
+        writer.append(0, chunk)
+    for at in range(1, LENGTH):
+        writer.telemetry(at + 0.02, source="load", planned_users=1)
+        if at > 1:
+            writer.telemetry(at + 0.13, source="worker 0", users=1)
+            writer.telemetry(at + 0.17, source="worker 1", users=0)
+    workers = [
+        {"worker": number, "recorded": 1, "lost": False, "joined": joined + 0.05 * number}
+        for number in (0, 1)
+    ]
+    end(writer, counts={}, stopped=float(LENGTH), workers=workers)
+    assert [check for check, _ in found(Run.open(writer.path))] == checks
+
+
 def test_users_that_start_within_the_warm_up_are_no_warning(tmp_path: Path) -> None:
     starting = [min(8, second) for second in range(2, LENGTH + 2)]
     warm_up = {"rule": "given", "seconds": 7}

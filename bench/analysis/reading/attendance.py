@@ -73,7 +73,10 @@ def _users(run: Run) -> list[RunWarning]:
     end = math.inf if stopped is None else stopped  # afterwards users leave
     planned = [(at, users) for at, users, _ in _observed(run, "planned_users", end) if users]
     running = _observed(run, "users", end)
-    begin = run.steady.seconds[0] if run.tallies else run.seconds[0]
+    first = run.steady.seconds[0] if run.tallies else run.seconds[0]
+    joined = [worker.joined for worker in run.manifest.workers if worker.joined is not None]
+    # no process is observed sooner than a second after it has joined
+    begin = max([float(first), *(at + JOIN_SECONDS for at in sorted(joined)[:1])])
     looked = [(at, want) for at, want in planned if at >= begin]
     if (
         not run.constant_load
