@@ -57,7 +57,7 @@ KNOWN: Final = {
 GROUPS: Final = {
     "shared machine": (
         *("client saturated", "client held up", "client paused", "behind", "near the ceiling"),
-        *("unsteady", "short", "not achieved", "stalled"),
+        *("unsteady", "short", "not achieved"),
     ),
 }
 """Names by which several warnings are accepted together: what a short run is like where server and load share a machine."""
