@@ -52,7 +52,8 @@ def test_an_injected_delay_shows_up_in_its_part(tmp_path: Path) -> None:
         run, held = through_a_delay_line(server, tmp_path / "results")
     found = split(run)
     assert found is not None
-    assert found.requests == found.server_requests > 3
+    taken_back = int((run.samples["status"] != 0).sum())  # by the end of the load, where a machine is slow
+    assert 3 < found.requests <= found.server_requests <= found.requests + taken_back
     assert check(run) == []
     # the counters were read while the load ran, too
     during = [row for row in run.telemetry if row["source"] == "counters" and "ok" in row]

@@ -1,5 +1,6 @@
 """The reference says what the code accepts."""
 
+import os
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,12 @@ PAGE = ROOT / "docs" / "configuration.md"
 
 
 WRITTEN = sorted((PAGE.parent / "reference").rglob("*.*"))
+
+
+@pytest.fixture(autouse=True)
+def _eight_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Examples name CPUs that a machine may lack, or not let this process use."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +96,7 @@ def test_every_table_that_a_file_may_hold_stands_on_the_page() -> None:
 def test_the_files_on_the_page_and_in_the_examples_are_accepted(tmp_path: Path) -> None:
     blocks = [part.split("```")[0] for part in PAGE.read_text().split("```toml\n")[1:]]
     servers, experiment = blocks
-    (tmp_path / "servers.toml").write_text(servers.replace('"0-3"', '"0"'))
+    (tmp_path / "servers.toml").write_text(servers)
     names = list(read_servers(tmp_path / "servers.toml"))
     assert names == ["plain", "batched", "gpu", "production"]
     (tmp_path / "experiment.toml").write_text(experiment.replace("../mnist.py", "mnist.py"))

@@ -14,6 +14,8 @@ from bench.launch.servers_file import read_servers
 from tests.launch.docker_api import Engine, serve
 
 ROOT = Path(__file__).parents[2]
+CPU = min(os.sched_getaffinity(0))
+"""One that this process may use."""
 QUICK = 'backend = "synthetic", service_time = "constant(0ms)"'
 """Flags with which the embedded server is up without loading TensorFlow."""
 

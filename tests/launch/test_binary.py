@@ -16,7 +16,7 @@ from bench.launch.running import Served
 from bench.protocol.registry import api_named
 from bench.target.inquiry import Inquiry, status
 from bench.wire.client import Channel
-from tests.launch.conftest import QUICK, ROOT, Declare, gone
+from tests.launch.conftest import CPU, QUICK, ROOT, Declare, gone
 
 pytestmark = pytest.mark.usefixtures("model_server")
 
@@ -30,14 +30,14 @@ def faulty(fault: str, more: str = "") -> str:
 def test_it_is_found_on_path_and_serves_until_the_block_ends(
     declare: Declare, models: list[Served], tmp_path: Path
 ) -> None:
-    text = f'kind = "binary"\ncpus = "0"\nflags = {{ {QUICK} }}\nbatching = {{ max_batch_size = 8 }}'
+    text = f'kind = "binary"\ncpus = "{CPU}"\nflags = {{ {QUICK} }}\nbatching = {{ max_batch_size = 8 }}'
     with launched(declare(text), models, tmp_path / "place") as server:
         channel = Channel(server.address)
         states = status(Inquiry(channel, server.address, api_named("tfs"), "mnist"))
         channel.close()
         assert sorted((each.version, each.state) for each in states) == [(1, "AVAILABLE"), (2, "AVAILABLE")]
         assert server.pid is not None
-        assert os.sched_getaffinity(server.pid) == {0}
+        assert os.sched_getaffinity(server.pid) == {CPU}
         assert server.ended() is None
         assert server.metrics is not None
         assert (

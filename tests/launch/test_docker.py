@@ -12,7 +12,7 @@ from bench import BenchError
 from bench.launch.kinds import lacking, launched
 from bench.launch.running import Served
 from bench.load.observing.container import usage
-from tests.launch.conftest import QUICK, Declare
+from tests.launch.conftest import CPU, QUICK, Declare
 from tests.launch.docker_api import STATS, Engine
 
 IMAGE = 'kind = "docker"\nimage = "tensorflow/serving:2.19.1"'
@@ -22,7 +22,7 @@ def test_a_container_serves_with_its_limits_until_the_block_ends(
     declare: Declare, models: list[Served], tmp_path: Path, engine: Engine
 ) -> None:
     text = (
-        f'{IMAGE}\ncpus = "0"\nmemory = "2g"\nxla = true\nbatching = {{ max_batch_size = 8 }}\nmax_threads = 9\n'
+        f'{IMAGE}\ncpus = "{CPU}"\nmemory = "2g"\nxla = true\nbatching = {{ max_batch_size = 8 }}\nmax_threads = 9\n'
         f'mounts = {{ "." = "/more" }}\nflags = {{ {QUICK} }}\nenvironment = {{ OMP_NUM_THREADS = "1" }}'
     )
     with launched(declare(text), models, tmp_path / "place") as server:
@@ -37,7 +37,7 @@ def test_a_container_serves_with_its_limits_until_the_block_ends(
             "--batching_parameters_file=/serving-bench/batching_parameters.pbtxt" in container.config["Cmd"]
         )
         assert "--xla_cpu_compilation_enabled=true" in container.config["Cmd"]
-        assert (host["CpusetCpus"], host["Memory"], host["Init"]) == ("0", 2 * 2**30, True)
+        assert (host["CpusetCpus"], host["Memory"], host["Init"]) == (str(CPU), 2 * 2**30, True)
         assert {m["Target"]: m["ReadOnly"] for m in host["Mounts"]} == {
             "/serving-bench": True,
             "/models/mnist": True,

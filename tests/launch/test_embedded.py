@@ -14,7 +14,7 @@ from bench.launch.running import Served
 from bench.load.observing.counters import fetch
 from bench.payload import predict_request
 from bench.protocol.registry import api_named
-from tests.launch.conftest import QUICK, Declare, gone
+from tests.launch.conftest import CPU, QUICK, Declare, gone
 from tests.protocol.test_oip import inquiry
 
 
@@ -23,10 +23,10 @@ def test_it_serves_with_its_settings_until_the_block_ends(
 ) -> None:
     own = os.sched_getaffinity(0)
     with launched(
-        declare(f'kind = "embedded"\ncpus = "0"\nflags = {{ {QUICK} }}'), models, tmp_path / "a"
+        declare(f'kind = "embedded"\ncpus = "{CPU}"\nflags = {{ {QUICK} }}'), models, tmp_path / "a"
     ) as server:
         assert server.pid is not None
-        assert os.sched_getaffinity(server.pid) == {0}
+        assert os.sched_getaffinity(server.pid) == {CPU}
         assert server.metrics is not None
         assert server.facts["available"] == {"mnist": [1, 2]}
         remote = declare(f'kind = "remote"\naddress = "{server.address}"\nmetrics = "{server.metrics}"')

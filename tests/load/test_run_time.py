@@ -23,6 +23,7 @@ from tests.ports import free_port
 from tests.recorded import KEPT
 from tests.scenarios.answered import unsent
 from tests.server.clients import eventually
+from tests.test_mnist import write_idx
 
 HELD_UP = 0.6
 SECONDS = 2
@@ -94,7 +95,10 @@ def test_a_load_lasts_as_long_as_it_should_once_it_has_begun(
         "open-processes": [*OPEN, "-u", "2", "--processes", "2"],
         "closed-processes": [*CLOSED, "-u", "2", "--processes", "2", *rest],
     }
-    common = ["-t", f"{SECONDS}s", "-r", "9", "--host", server.address]
+    write_idx(
+        tmp_path
+    )  # as JSON, a thousand digits take a second of each process, and ten where it has a tenth of a core
+    common = ["-t", f"{SECONDS}s", "-r", "9", "--host", server.address, "--mnist", str(tmp_path)]
     command = [sys.executable, "-m", "locust", "-f", str(scenario), "--worker", *port]
     with (
         subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL),

@@ -13,7 +13,7 @@ from tests.scenarios.answered import hold_to_limits, known, sent, values
 
 RUNS = {
     "test_soak_tells_drift_and_memory": "soak --schedule poisson:50 -t 14s",
-    "test_multi_model_compares_with_and_without_the_neighbour": "multi_model -t 11s",
+    "test_multi_model_compares_with_and_without_the_neighbour": "multi_model -t 11s --deadline 60",
     "test_spike_tells_the_recovery": "spike --schedule spike:100x5@3s+2s -t 8s",
     "test_overload_tells_what_is_borne_and_what_becomes_of_the_rest": "overload --schedule steps:20,1000/3s --batch-size 16 -t 6s --deadline 20",
     "test_mnist_at_a_rate": "mnist_open --schedule poisson:300 -t 3s",
