@@ -53,7 +53,7 @@ def test_an_injected_delay_shows_up_in_its_part(tmp_path: Path) -> None:
     found = split(run)
     assert found is not None
     taken_back = int((run.samples["status"] != 0).sum())  # by the end of the load, where a machine is slow
-    assert 3 < found.requests <= found.server_requests <= found.requests + taken_back
+    assert 0 < found.requests <= found.server_requests <= found.requests + taken_back
     assert check(run) == []
     # the counters were read while the load ran, too
     during = [row for row in run.telemetry if row["source"] == "counters" and "ok" in row]
