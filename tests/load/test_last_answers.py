@@ -106,7 +106,7 @@ def test_users_that_are_taken_away_leave_no_call_without_its_answer(
     stopped = run.manifest.raw["stopped"]
     lately = samples[(samples["due"] > stopped - 1) & (samples["name"] != "opened")]
     assert len(lately) <= 4
-    assert "waiting for" in done.output
+    assert "waiting for" in done.output or unsent(run), "what had no turn at the end is waited for by nobody"
 
 
 @pytest.mark.parametrize(("ended", "processes"), [("by Ctrl-C", ["--processes", "2"]), ("by --run-time", [])])
