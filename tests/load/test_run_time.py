@@ -10,10 +10,13 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import gevent
 import numpy as np
 import pytest
 
 from bench.launch import server_process
+from bench.load.locust_glue import attach
+from bench.load.locust_glue.ending import LOOK_SECONDS
 from bench.load.locust_glue.session import Session
 from bench.load.sources import Source
 from bench.runs.run import Run
@@ -152,6 +155,24 @@ def test_so_do_tests_of_a_program_with_a_form_the_first_too(
         process.terminate()
         process.wait()
     check_open(Run.open(timed.parent), 1, 1.0)
+
+
+def test_a_first_test_waits_for_users_who_have_had_no_turn_yet() -> None:
+    """As where a slow machine is held up for the whole run time while they are spawned: the test ended before its load began."""
+
+    class Ours:
+        payload = None
+
+    runner = SimpleNamespace(user_classes_count={"Ours": 1})
+    web = SimpleNamespace(_swarm_greenlet=gevent.spawn(lambda: None))
+    web._swarm_greenlet.join()
+    environment = SimpleNamespace(runner=runner, web_ui=web, user_classes=[Ours])
+    waiting = gevent.spawn(attach._outlast_run_time, environment)
+    gevent.sleep(3 * LOOK_SECONDS)
+    assert not waiting.ready()
+    runner.user_classes_count["Ours"] = 0  # stopped by hand
+    waiting.join(60)
+    assert waiting.ready()
 
 
 def answers(form: Form) -> bool:

@@ -21,6 +21,7 @@ from bench.load.locust_glue.interrupts import Interrupts, hide_interrupt
 from bench.load.locust_glue.lead_process import LeadProcess
 from bench.load.locust_glue.unmeasured import end_with_test
 from bench.load.locust_glue.worker import TARGET, Worker
+from bench.load.sources import sending_classes
 
 log = logging.getLogger("bench")
 
@@ -55,11 +56,17 @@ def _on_web_interface(environment: Any, web: Any) -> None:
 
 def _outlast_run_time(environment: Any) -> None:
     """Wait until the load has lasted as long as it should, once Locust's timer has gone off; a program's first user may still come."""
-    while id(environment) not in _attached and internals.starts(environment):
+    while id(environment) not in _attached and (internals.starts(environment) or _has_users(environment)):
         gevent.sleep(LOOK_SECONDS)
     process = _attached.get(id(environment))
     if isinstance(process, LeadProcess):
         process.ending.wait()
+
+
+def _has_users(environment: Any) -> bool:
+    """Whether users of ours were spawned; each takes part once it has had a turn."""
+    users = environment.runner.user_classes_count
+    return any(users.get(name) for name in sending_classes(environment))
 
 
 def _on_init(environment: Any, runner: Any, web_ui: Any = None, **_: Any) -> None:
