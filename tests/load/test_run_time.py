@@ -13,6 +13,7 @@ from typing import Any
 import gevent
 import numpy as np
 import pytest
+from gevent.event import AsyncResult
 
 from bench.launch import server_process
 from bench.load.locust_glue import attach
@@ -126,7 +127,8 @@ def test_a_load_lasts_as_long_as_it_should_once_it_has_begun(
             check_closed(run, alone=name == "closed-rest")
 
 
-PROGRAM = f"""{SCENARIO}
+# longer than its run time: no user has had a turn when the timer goes off
+PROGRAM = f"""{SCENARIO.replace(str(HELD_UP), "1.2")}
 from locust.env import Environment
 environment = Environment(user_classes=[MnistOpen], events=events)
 environment.create_local_runner()
@@ -163,13 +165,15 @@ def test_a_first_test_waits_for_users_who_have_had_no_turn_yet() -> None:
     class Ours:
         payload = None
 
-    runner = SimpleNamespace(user_classes_count={"Ours": 1})
-    web = SimpleNamespace(_swarm_greenlet=gevent.spawn(lambda: None))
-    web._swarm_greenlet.join()
+    spawning, start = AsyncResult(), AsyncResult()
+    runner = SimpleNamespace(user_classes_count={"Ours": 0}, spawning_greenlet=spawning)
+    web = SimpleNamespace(_swarm_greenlet=start)
     environment = SimpleNamespace(runner=runner, web_ui=web, user_classes=[Ours])
     waiting = gevent.spawn(attach._outlast_run_time, environment)
-    gevent.sleep(3 * LOOK_SECONDS)
-    assert not waiting.ready()
+    for happen in (lambda: None, start.set, lambda: runner.user_classes_count.update(Ours=1), spawning.set):
+        happen()
+        gevent.sleep(3 * LOOK_SECONDS)
+        assert not waiting.ready()
     runner.user_classes_count["Ours"] = 0  # stopped by hand
     waiting.join(60)
     assert waiting.ready()

@@ -50,7 +50,7 @@ def _on_web_interface(environment: Any, web: Any) -> None:
     if _is_ours(environment):
         web_guard.guard(environment, web)
         answers_of(environment).listen(web)
-        answers_of(environment).awaited = lambda: id(environment) in _attached
+        answers_of(environment).awaited = lambda: id(environment) in _attached or _has_users(environment)
         internals.outlast_form(web, partial(_outlast_run_time, environment))
 
 

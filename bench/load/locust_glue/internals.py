@@ -209,9 +209,9 @@ def in_start(environment: Environment) -> bool:
 
 
 def starts(environment: Environment) -> bool:
-    """Whether a start from the web form is under way: it ends when all users are there."""
-    start = start_from_form(environment)
-    return start is not None and not start.ready()
+    """Whether a start from the web form is under way, or users are spawned after it."""
+    start, spawning = start_from_form(environment), getattr(environment.runner, "spawning_greenlet", None)
+    return any(each is not None and not each.ready() for each in (start, spawning))
 
 
 def start_from_form(environment: Environment) -> Any:
