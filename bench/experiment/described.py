@@ -85,8 +85,12 @@ def check_files(described: Mapping[str, Any], study: Study, folder: Path) -> Non
     """Raises BenchError where the scenario, or a file that its options name, is another one than when an experiment was begun."""
     files = file_hashes(study)
     for key, before in described.get("files", {}).items():
-        if files.get(key) != before:
-            path = study.scenario if key == "scenario" else study.experiment.options[key.partition(".")[2]]
+        path = study.scenario if key == "scenario" else study.experiment.options[key.partition(".")[2]]
+        if key not in files:
+            raise BenchError(
+                f"{path} ({key}): no such file seen from {Path.cwd()}; continue where {folder} was begun, or put it back"
+            )
+        if files[key] != before:
             raise _refused(f"{path} ({key}): changed since {folder} was begun")
 
 
